@@ -29,7 +29,7 @@ from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.manage.access.accounts import ACCESS_FILE, Accounts
 from gatepost.manage.access.principal import ROLES, Principal, Role
 from gatepost.manage.access.records import Actor
-from gatepost.manage.use_cases.change import Wish
+from gatepost.manage.use_cases.change import ChangeOptions
 from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.manage.use_cases.resources import apply_document
 from gatepost.net.identity import ServerIdentity
@@ -149,7 +149,7 @@ def _resources(gateway: Gateway, _: Accounts, sizes: Sizes) -> dict[str, str]:
         ],
     }
     tenants = {f"tenant{number}": {"accepted_domain": [{"name": f"tenant{number}.example"}]} for number in range(200)}
-    outcome = apply_document(gateway, OWNER, {"organization": {"contoso": contoso, **tenants}}, Wish("owner"))
+    outcome = apply_document(gateway, OWNER, {"organization": {"contoso": contoso, **tenants}}, ChangeOptions("owner"))
     return {
         "inbound": f"in-{half // 2}",
         "outbound": f"out-{half + half // 2}",

@@ -36,7 +36,7 @@ PURE_MODULES = (
     *(f"manage/access/{name}" for name in ("actions", "principal", "records", "fields")),
     *(f"manage/use_cases/{name}" for name in ("cursors", "explain_seen", "explain_words", "pages", "reach", "times")),
     *(f"manage/pages/{name}" for name in ("guard", "kinds", "places", "svg")),
-    "manage/web/confirmed",
+    "manage/web/reauthentication",
 )
 JOBS = os.cpu_count() or 2
 TIMEOUT = 300

@@ -29,7 +29,7 @@ from gatepost.manage.use_cases.declaration import Document, Visibility
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gatepost.manage.rest.endpoint import Endpoint
+    from gatepost.manage.rest.endpoint import RestEndpoint
 
 MINE, THEIRS, NOBODY = "fabrikam", "contoso", "nosuchorg"
 BOX, BOB = "kanarie-box@contoso.example", "bob@kanarie-partner.example"
@@ -71,7 +71,7 @@ class Scene:
             "after": "", "before": 0, "limit": 5, "wait": 0, "version": "1", "number": "1", "kind": "missing",
         }  # fmt: skip
 
-    def path(self, endpoint: Endpoint, organization: str) -> str:
+    def path(self, endpoint: RestEndpoint, organization: str) -> str:
         """Filled with what is there of the other's."""
         plural = re.search(r"\}/([a-z_]+)/", endpoint.case.path)
         of_kind = {
@@ -84,7 +84,7 @@ class Scene:
         )
         return f"/api/v1{filled}"
 
-    def body(self, endpoint: Endpoint, organization: str, *, whole: bool) -> Any:
+    def body(self, endpoint: RestEndpoint, organization: str, *, whole: bool) -> Any:
         """One that the endpoint takes, with the other's names in it; None where it takes none."""
         if endpoint.body is None:
             return None
@@ -93,7 +93,7 @@ class Scene:
         schema = msgspec.json.schema(endpoint.body)
         return _filled(schema, schema.get("$defs", {}), self.names(organization), "", whole=whole)
 
-    def _document(self, endpoint: Endpoint, document: Document) -> dict[str, Any]:
+    def _document(self, endpoint: RestEndpoint, document: Document) -> dict[str, Any]:
         """What the other has of this kind, changed: so it would be taken, could it be reached."""
         if document.named:
             return {"organization": {THEIRS: {"display_name": "taken"}}}
@@ -167,7 +167,7 @@ def _of_others(told: Any) -> Any:
     return told | {"items": [one for one in told["items"] if one.get("who") != "token tenant"]}
 
 
-def _queries(endpoint: Endpoint, names: dict[str, Any]) -> list[dict[str, Any]]:
+def _queries(endpoint: RestEndpoint, names: dict[str, Any]) -> list[dict[str, Any]]:
     """No parameters; and each that names something of the other's by itself."""
     fields = [one.name for one in msgspec.structs.fields(endpoint.query)]
     telling = {
@@ -185,7 +185,7 @@ def _queries(endpoint: Endpoint, names: dict[str, Any]) -> list[dict[str, Any]]:
     return [{}, *({one: names.get(one, "kanarie")} for one in fields if one in telling)]
 
 
-def _organizations(endpoint: Endpoint) -> tuple[str, ...]:
+def _organizations(endpoint: RestEndpoint) -> tuple[str, ...]:
     """Whose the path says it is: the other's; and one's own, with names of the other's behind it.
 
     Not where that merely makes a resource of one's own, which may be called as another's is. Domains may not.
@@ -229,12 +229,12 @@ def scene() -> Iterator[Scene]:
                 one.__exit__(None)
 
 
-def _ids(endpoint: Endpoint) -> str:
+def _ids(endpoint: RestEndpoint) -> str:
     return f"{endpoint.case.method} {endpoint.case.path}"
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=_ids)
-def test_no_call_reaches_what_another_has(scene: Scene, endpoint: Endpoint) -> None:
+def test_no_call_reaches_what_another_has(scene: Scene, endpoint: RestEndpoint) -> None:
     before = scene.theirs()
     for organization in _organizations(endpoint):
         for whole in (True, False) if endpoint.body is not None else (True,):
@@ -258,7 +258,7 @@ def test_no_call_reaches_what_another_has(scene: Scene, endpoint: Endpoint) -> N
 @pytest.mark.parametrize(
     "endpoint", [one for one in ENDPOINTS if one.case.visibility is Visibility.ORGANIZATION], ids=_ids
 )
-def test_what_another_has_is_answered_as_what_is_not_there(scene: Scene, endpoint: Endpoint) -> None:
+def test_what_another_has_is_answered_as_what_is_not_there(scene: Scene, endpoint: RestEndpoint) -> None:
     answers = []
     for organization in (THEIRS, NOBODY):
         body = scene.body(endpoint, THEIRS, whole=True)

@@ -207,7 +207,7 @@ class _Never:
 
 @pytest.fixture
 def checked(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Any], None]:
-    """checked("gatepost.manage.use_cases.partner.look", found): checks of partners find that at once, from then on.
+    """checked("gatepost.manage.use_cases.partner.run_check", found): checks of partners find that at once.
 
     An error ends them, None leaves them running for ever: nobody is looked at, and no thread is waited for.
     """

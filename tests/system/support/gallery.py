@@ -14,7 +14,7 @@ from support.process import free_port, wait_until
 
 from gatepost.manage.access.principal import ROLES, Principal, Role
 from gatepost.manage.pages import static_files
-from gatepost.manage.pages.pages import event, fragment, link, render, see_other
+from gatepost.manage.pages.rendering import event, fragment, link, render, see_other
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

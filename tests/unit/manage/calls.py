@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.use_cases.certificate_intake import add_certificate
+from gatepost.manage.use_cases.certificate_import import add_certificate
 from gatepost.manage.use_cases.certificates import certificate
 from gatepost.manage.use_cases.context import Context
-from gatepost.manage.use_cases.declaration import Reply
+from gatepost.manage.use_cases.declaration import UseCaseReply
 from gatepost.manage.use_cases.execution import execute
 
 ANN = Principal("ann", frozenset({Scope.OWNER}))
@@ -23,7 +23,7 @@ def run(gateway, case, *, principal=ANN, accounts=None, dry_run=False, **fields)
     """The value that a use case returns."""
     context = Context(gateway, principal, lambda: accounts or Forgetful(), dry_run=dry_run)
     result = execute(case, context, case.request(**fields))
-    return result.value if isinstance(result, Reply) else result
+    return result.value if isinstance(result, UseCaseReply) else result
 
 
 def add_entry(gateway, root, *names, principal=ANN, **fields):

@@ -11,7 +11,7 @@ import pytest
 
 from gatepost.manage.cli import main
 from gatepost.manage.pages.connector import DIRECTIONS
-from gatepost.manage.pages.kinds import KindPage
+from gatepost.manage.pages.resource_kinds import KindPage
 from gatepost.manage.pages.routes import ROUTES
 from gatepost.manage.rest.routes import ENDPOINTS
 from gatepost.manage.use_cases.catalogue import USE_CASES

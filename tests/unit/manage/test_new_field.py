@@ -58,7 +58,7 @@ from click.testing import CliRunner
 
 import gatepost
 from gatepost.manage.cli import main
-from gatepost.manage.pages.fields import questions, texts_of
+from gatepost.manage.pages.fields import form_fields, texts_of
 from gatepost.manage.pages.routes import HANDLERS, ROUTES
 from gatepost.manage.rest.routes import ROUTES as REST
 from gatepost.manage.web.application import application
@@ -85,7 +85,7 @@ def test_page(centre):
     form = centre.get(PAGE)
     assert 'name="hotline"' in form.text
     assert "Whom to call about this connector." in form.words
-    texts = texts_of(questions(OutboundConnector), centre.stored("outbound_connector", "bank-out"))
+    texts = texts_of(form_fields(OutboundConnector), centre.stored("outbound_connector", "bank-out"))
     assert centre.post(PAGE, was=form.value("was"), **texts | {"hotline": "+49 30 1"}).status == 303
     assert centre.stored("outbound_connector", "bank-out")["hotline"] == "+49 30 1"
     assert "+49 30 1" in centre.get("/connectors/contoso/outbound/bank-out").words

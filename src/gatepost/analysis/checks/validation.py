@@ -56,7 +56,8 @@ _DOMAINS = 10
 class CannotValidate(ValueError):  # noqa: N818 - it names what is wrong with the question
     """The connector cannot be validated in this way; the text says what to do instead.
 
-    field: the wrong part of the request, as `manage.use_cases.validation.Trial` names it, "" if no one thing is.
+    field: the wrong part of the request, as `manage.use_cases.validation.ValidationOptions` names it, "" if no one
+    thing is.
     """
 
     def __init__(self, text: str, field: str = "") -> None:

@@ -1,8 +1,8 @@
 """Count the trace rows that met each connector's requirement, and those that did not.
 
-Called by `manage.use_cases.verdicts` with counts of `store.trace_tally`. No I/O. `analysis.rehearsal.rehearsal` judges
-whole messages, with reasons, and reads every row for it; here attempts and recipients count, and nothing is read but
-counts.
+Called by `manage.use_cases.connector_verdicts` with counts of `store.trace_tally`. No I/O.
+`analysis.rehearsal.rehearsal` judges whole messages, with reasons, and reads every row for it; here attempts and
+recipients count, and nothing is read but counts.
 """
 
 from __future__ import annotations

@@ -27,10 +27,18 @@ from gatepost.manage.access import (
     user_rows,
 )
 from gatepost.manage.access.database import AccessDatabase
-from gatepost.manage.access.fields import spoken
+from gatepost.manage.access.fields import normalize_username
 from gatepost.manage.access.login_rate_limiter import LoginRateLimiter
 from gatepost.manage.access.principal import Role
-from gatepost.manage.access.records import KEEP, AccountError, Actor, AuditEvent, AuditFilter, LogInRefused, Outcome
+from gatepost.manage.access.records import (
+    KEEP,
+    AccountError,
+    Actor,
+    AuditEvent,
+    AuditFilter,
+    AuditOutcome,
+    LogInRefused,
+)
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
@@ -39,9 +47,9 @@ if TYPE_CHECKING:
 
     from gatepost.manage.access.actions import Action
     from gatepost.manage.access.issuer_rows import IssuerIdentity
-    from gatepost.manage.access.login_rate_limiter import Attempt
+    from gatepost.manage.access.login_rate_limiter import LoginAttempt
     from gatepost.manage.access.principal import Principal, Scope
-    from gatepost.manage.access.records import Keep, Passkey, Session, Token, User
+    from gatepost.manage.access.records import Keep, Passkey, Token, User, UserSession
 
 
 ACCESS_FILE = "access.db"
@@ -69,12 +77,12 @@ class Accounts:
     def users(self) -> list[User]:
         """All of them, by name."""
         with self._database.reading() as connection:
-            return user_rows.every(connection)
+            return user_rows.all_users(connection)
 
     def user(self, name: str) -> User | None:
         """The user of that name, in whatever case it is written."""
         with self._database.reading() as connection:
-            return user_rows.find(connection, spoken(name))
+            return user_rows.find(connection, normalize_username(name))
 
     def has_owner(self) -> bool:
         """Whether there is an owner; until then only `setup_code` opens the admin centre."""
@@ -82,13 +90,13 @@ class Accounts:
             return user_rows.has_owner(connection)
 
     def add_user(
-        self, name: str, role: Role, password: str, *, by: Actor, organizations: Iterable[str] | None = None
+        self, name: str, role: Role, password: str, *, actor: Actor, organizations: Iterable[str] | None = None
     ) -> User:
         """A new user, enabled. organizations: None is all of them; whether there are such is the caller's to know.
 
         Raises AccountError: INPUT with an error for each field, CONFLICT if the name is taken.
         """
-        draft = user_rows.drafted(name, role, password, organizations)
+        draft = user_rows.checked_user(name, role, password, organizations)
         argon2 = self._rate_limiter.hashed(draft.password)
         now = self._clock()
         with self._database.changing() as connection:
@@ -97,7 +105,7 @@ class Accounts:
                 setup_rows.forget(connection)
             audit_rows.write(
                 connection,
-                AuditEvent(0, now, *by, "user-add", subject=user.name, detail={"after": user_rows.facts(user)}),
+                AuditEvent(0, now, *actor, "user-add", subject=user.name, detail={"after": user_rows.facts(user)}),
             )
         return user
 
@@ -105,7 +113,7 @@ class Accounts:
         self,
         name: str,
         *,
-        by: Actor,
+        actor: Actor,
         role: Role | None = None,
         organizations: Iterable[str] | Keep | None = KEEP,
         enabled: bool | None = None,
@@ -119,7 +127,7 @@ class Accounts:
         now = self._clock()
         with self._database.changing() as connection:
             before = user_rows.get(connection, name)
-            after = user_rows.update(connection, before, user_rows.Change(role, organizations, enabled, argon2))
+            after = user_rows.update(connection, before, user_rows.UserChange(role, organizations, enabled, argon2))
             if after == before:
                 return before
             session_rows.end_all(connection, after.name)
@@ -130,11 +138,11 @@ class Accounts:
                 "after": user_rows.facts(after),
                 "password": argon2 is not None,
             }
-            audit_rows.write(connection, AuditEvent(0, now, *by, "user-set", subject=after.name, detail=detail))
+            audit_rows.write(connection, AuditEvent(0, now, *actor, "user-set", subject=after.name, detail=detail))
         self._database.forget()
         return after
 
-    def remove_user(self, name: str, *, by: Actor) -> list[str]:
+    def remove_user(self, name: str, *, actor: Actor) -> list[str]:
         """Remove a user, its sessions and the tokens that it made, whose names are returned.
 
         Raises AccountError: MISSING, CONFLICT if it is the last owner.
@@ -147,7 +155,7 @@ class Accounts:
             passkey_rows.end_all(connection, before.name)
             ended = token_rows.end_all(connection, before.name)
             detail = {"before": user_rows.facts(before), "tokens": ended}
-            audit_rows.write(connection, AuditEvent(0, now, *by, "user-remove", subject=before.name, detail=detail))
+            audit_rows.write(connection, AuditEvent(0, now, *actor, "user-remove", subject=before.name, detail=detail))
         self._database.forget()
         return ended
 
@@ -169,7 +177,7 @@ class Accounts:
 
         Failures are counted by address and by name.
         """
-        asked = spoken(name)
+        asked = normalize_username(name)
         with self._database.reading() as connection:
             known = user_rows.credential(connection, asked)
         attempt = self._rate_limiter.admit(asked or name, address, usual=known.last_address if known else "")
@@ -179,11 +187,11 @@ class Accounts:
             return known.user
         raise LogInRefused(name=known.user.name if known else "", why=_why_not(known, fits=fits))
 
-    def admit(self, address: str) -> Attempt:
+    def admit(self, address: str) -> LoginAttempt:
         """Somebody without a name tries to come in: a failure until it is forgiven. Raises LogInRefused."""
         return self._rate_limiter.admit("", address, usual="")
 
-    def forgive(self, attempt: Attempt) -> None:
+    def forgive(self, attempt: LoginAttempt) -> None:
         """It was right."""
         self._rate_limiter.forgive(attempt)
 
@@ -220,7 +228,7 @@ class Accounts:
                     )
             return self.start_session(after, address, agent, proved=proved)
         except AccountError as error:
-            raise LogInRefused(name=spoken(identity.name), why=error.text) from None
+            raise LogInRefused(name=normalize_username(identity.name), why=error.text) from None
 
     def confirm(self, name: str, number: int, *, address: str) -> None:
         """The user of the session with that id proved again who they are; how is for the caller."""
@@ -229,7 +237,7 @@ class Accounts:
             session_rows.confirm(connection, name, number, now)
             audit_rows.write(connection, AuditEvent(0, now, name, address, "confirm"))
 
-    def session(self, secret: str) -> Session | None:
+    def session(self, secret: str) -> UserSession | None:
         """The session of a secret, None if there is none, or it is over: after 12 hours, after 30 minutes unused."""
         now = self._clock()
         with self._database.reading() as connection:
@@ -251,31 +259,35 @@ class Accounts:
             if name := session_rows.end(connection, secret):
                 audit_rows.write(connection, AuditEvent(0, now, *Actor(name, address), "log-out"))
 
-    def sessions_of(self, name: str) -> list[Session]:
+    def sessions_of(self, name: str) -> list[UserSession]:
         """Those of a user that go on, the newest first, without their CSRF tokens."""
         now = self._clock()
         with self._database.reading() as connection:
-            return session_rows.of_user(connection, spoken(name), now)
+            return session_rows.of_user(connection, normalize_username(name), now)
 
-    def end_session_of(self, name: str, number: int, *, by: Actor) -> bool:
+    def end_session_of(self, name: str, number: int, *, actor: Actor) -> bool:
         """End one session of a user by its id; whether there was one."""
         now = self._clock()
         with self._database.changing() as connection:
-            ended = session_rows.end_one(connection, spoken(name), number)
+            ended = session_rows.end_one(connection, normalize_username(name), number)
             if ended:
                 audit_rows.write(
-                    connection, AuditEvent(0, now, *by, "session-end", subject=spoken(name), detail={"sessions": 1})
+                    connection,
+                    AuditEvent(0, now, *actor, "session-end", subject=normalize_username(name), detail={"sessions": 1}),
                 )
         return ended
 
-    def end_sessions_of(self, name: str, *, by: Actor, keep: str = "") -> int:
+    def end_sessions_of(self, name: str, *, actor: Actor, keep: str = "") -> int:
         """End all sessions of a user but the one of the secret `keep`; how many."""
         now = self._clock()
         with self._database.changing() as connection:
-            ended = session_rows.end_all(connection, spoken(name), keep)
+            ended = session_rows.end_all(connection, normalize_username(name), keep)
             if ended:
                 audit_rows.write(
-                    connection, AuditEvent(0, now, *by, "session-end", subject=spoken(name), detail={"sessions": ended})
+                    connection,
+                    AuditEvent(
+                        0, now, *actor, "session-end", subject=normalize_username(name), detail={"sessions": ended}
+                    ),
                 )
         return ended
 
@@ -284,30 +296,30 @@ class Accounts:
     def passkeys_of(self, name: str) -> list[Passkey]:
         """Those of a user, the oldest first."""
         with self._database.reading() as connection:
-            return passkey_rows.of_user(connection, spoken(name))
+            return passkey_rows.of_user(connection, normalize_username(name))
 
     def passkey(self, credential: bytes) -> Passkey | None:
         """The one of that id."""
         with self._database.reading() as connection:
             return passkey_rows.find(connection, credential)
 
-    def add_passkey(self, passkey: Passkey, *, by: Actor) -> Passkey:
+    def add_passkey(self, passkey: Passkey, *, actor: Actor) -> Passkey:
         """Keep a passkey of a user, which the caller has verified. Raises AccountError (INPUT, CONFLICT, MISSING)."""
         now = self._clock()
         with self._database.changing() as connection:
             user_rows.get(connection, passkey.user)
             kept = passkey_rows.insert(connection, replace(passkey, created=now))
             detail = {"passkey": kept.name}
-            audit_rows.write(connection, AuditEvent(0, now, *by, "passkey-add", subject=kept.user, detail=detail))
+            audit_rows.write(connection, AuditEvent(0, now, *actor, "passkey-add", subject=kept.user, detail=detail))
         return kept
 
-    def remove_passkey(self, name: str, credential: bytes, *, by: Actor) -> Passkey:
+    def remove_passkey(self, name: str, credential: bytes, *, actor: Actor) -> Passkey:
         """Nobody logs in with it any more. Raises AccountError (MISSING)."""
         now = self._clock()
         with self._database.changing() as connection:
-            gone = passkey_rows.delete(connection, spoken(name), credential)
+            gone = passkey_rows.delete(connection, normalize_username(name), credential)
             detail = {"passkey": gone.name}
-            audit_rows.write(connection, AuditEvent(0, now, *by, "passkey-remove", subject=gone.user, detail=detail))
+            audit_rows.write(connection, AuditEvent(0, now, *actor, "passkey-remove", subject=gone.user, detail=detail))
         return gone
 
     def log_in_by_passkey(self, passkey: Passkey, sign_count: int, address: str, agent: str) -> str:
@@ -327,14 +339,14 @@ class Accounts:
     def tokens(self) -> list[Token]:
         """All of them, by name, those that ran out among them."""
         with self._database.reading() as connection:
-            return token_rows.every(connection)
+            return token_rows.all_tokens(connection)
 
     def add_token(
         self,
         name: str,
         scopes: Iterable[Scope],
         *,
-        by: Actor,
+        actor: Actor,
         organizations: Iterable[str] | None = None,
         expires: float | None = None,
     ) -> str:
@@ -344,12 +356,12 @@ class Accounts:
         error for each field, CONFLICT if the name is taken.
         """
         now = self._clock()
-        draft = token_rows.drafted(name, scopes, organizations, expires, now)
+        draft = token_rows.checked_token(name, scopes, organizations, expires, now)
         with self._database.changing() as connection:
-            secret, token = token_rows.insert(connection, draft, by, now)
+            secret, token = token_rows.insert(connection, draft, actor, now)
             audit_rows.write(
                 connection,
-                AuditEvent(0, now, *by, "token-add", subject=token.name, detail={"after": token_rows.facts(token)}),
+                AuditEvent(0, now, *actor, "token-add", subject=token.name, detail={"after": token_rows.facts(token)}),
             )
         return secret
 
@@ -365,7 +377,7 @@ class Accounts:
                 token_rows.touch(connection, found.token, now)
         return found.principal
 
-    def remove_token(self, name: str, *, by: Actor) -> None:
+    def remove_token(self, name: str, *, actor: Actor) -> None:
         """It is refused from now on. Raises AccountError (MISSING)."""
         now = self._clock()
         with self._database.changing() as connection:
@@ -373,7 +385,7 @@ class Accounts:
             audit_rows.write(
                 connection,
                 AuditEvent(
-                    0, now, *by, "token-remove", subject=before.name, detail={"before": token_rows.facts(before)}
+                    0, now, *actor, "token-remove", subject=before.name, detail={"before": token_rows.facts(before)}
                 ),
             )
 
@@ -403,7 +415,7 @@ class Accounts:
         now = self._clock()
         with self._database.reading() as connection:
             setup_rows.demand(connection, code, now)  # nothing is worked at for who has no code
-        draft = user_rows.drafted(name, Role.OWNER, password, None)
+        draft = user_rows.checked_user(name, Role.OWNER, password, None)
         argon2 = self._rate_limiter.hashed(draft.password)
         with self._database.changing() as connection:
             setup_rows.demand(connection, code, now)
@@ -416,10 +428,10 @@ class Accounts:
 
     def record(
         self,
-        by: Actor,
+        actor: Actor,
         action: Action,
         *,
-        outcome: Outcome = Outcome.DONE,
+        outcome: AuditOutcome = AuditOutcome.DONE,
         organization: str = "",
         subject: str = "",
         detail: Mapping[str, Any] = MappingProxyType({}),
@@ -430,17 +442,17 @@ class Accounts:
         """
         now = self._clock()
         with self._database.changing() as connection:
-            audit_rows.write(connection, AuditEvent(0, now, *by, action, organization, subject, outcome, detail))
+            audit_rows.write(connection, AuditEvent(0, now, *actor, action, organization, subject, outcome, detail))
 
     def audit_events(
-        self, who: Principal, wanted: AuditFilter = _ALL, *, limit: int = 100, before: int = 0
+        self, principal: Principal, audit_filter: AuditFilter = _ALL, *, limit: int = 100, before: int = 0
     ) -> list[AuditEvent]:
-        """The newest first, as far as `who` sees their organizations. limit: 1 to 1000.
+        """The newest first, as far as `principal` sees their organizations. limit: 1 to 1000.
 
         before: the id of the last one of the page before, 0 for the first page.
         """
         with self._database.reading() as connection:
-            return audit_rows.find(connection, who, wanted, limit, before)
+            return audit_rows.find(connection, principal, audit_filter, limit, before)
 
     def prune(self) -> int:
         """Forget audit events after 400 days, and sessions that are over; how many rows. Each log-in does it too."""
@@ -453,7 +465,7 @@ class Accounts:
             session_rows.end(connection, secret)
 
 
-def _why_not(known: user_rows.Credential | None, *, fits: bool) -> str:
+def _why_not(known: user_rows.LoginCredential | None, *, fits: bool) -> str:
     """Why a log-in with a password is refused, for the audit."""
     if known is None:
         return "there is no such user"

@@ -101,9 +101,9 @@ RENAMED: Final = MappingProxyType[str, Action](
 def named(*words: str) -> Action:
     """The action of these words, such as "queue" and "drop". Raises ValueError if there is none of that name."""
     name = "-".join(words)
-    for one in ACTIONS:
-        if one == name:
-            return one
+    for action in ACTIONS:
+        if action == name:
+            return action
     raise ValueError(f"{name!r} is no action that the audit knows; gatepost.manage.access.actions has them all")
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from gatepost.manage.access.actions import present, spellings
-from gatepost.manage.access.fields import kept
-from gatepost.manage.access.records import AuditEvent, AuditFilter, Outcome
+from gatepost.manage.access.fields import cleaned
+from gatepost.manage.access.records import AuditEvent, AuditFilter, AuditOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,22 +40,22 @@ _SECRETS: Final = ("password", "secret", "code", "csrf", "cookie", "authorizatio
 
 def write(connection: apsw.Connection, event: AuditEvent) -> None:
     """One event more; what is too long of it is cut, and what is named like a secret is left out."""
-    who, action = kept(event.who, _WHO), kept(event.action, _ACTION)
+    who, action = cleaned(event.who, _WHO), cleaned(event.action, _ACTION)
     connection.execute(
         "INSERT INTO audit_event (at, who, address, action, organization, subject, outcome, detail)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
             event.at,
             who,
-            kept(event.address, _ADDRESS),
+            cleaned(event.address, _ADDRESS),
             action,
-            kept(event.organization, _ORGANIZATION),
-            kept(event.subject, _SUBJECT),
+            cleaned(event.organization, _ORGANIZATION),
+            cleaned(event.subject, _SUBJECT),
             event.outcome.value,
             _encoded(event.detail),
         ),
     )
-    if event.outcome is not Outcome.DONE:
+    if event.outcome is not AuditOutcome.DONE:
         connection.execute(
             "DELETE FROM audit_event WHERE id IN (SELECT id FROM audit_event"
             " WHERE who = ? AND action = ? AND outcome <> 'done' ORDER BY id DESC LIMIT -1 OFFSET ?)",
@@ -63,8 +63,10 @@ def write(connection: apsw.Connection, event: AuditEvent) -> None:
         )
 
 
-def find(connection: apsw.Connection, who: Principal, wanted: AuditFilter, limit: int, before: int) -> list[AuditEvent]:
-    """The newest first, of the organizations that `who` sees."""
+def find(
+    connection: apsw.Connection, principal: Principal, audit_filter: AuditFilter, limit: int, before: int
+) -> list[AuditEvent]:
+    """The newest first, of the organizations that `principal` sees."""
     conditions: list[str] = []
     values: list[str | float] = []
 
@@ -72,20 +74,20 @@ def find(connection: apsw.Connection, who: Principal, wanted: AuditFilter, limit
         conditions.append(condition)
         values.append(value)
 
-    if who.organizations is not None:
-        narrow("organization IN (SELECT value FROM json_each(?))", _json(sorted(who.organizations)))
+    if principal.organizations is not None:
+        narrow("organization IN (SELECT value FROM json_each(?))", _json(sorted(principal.organizations)))
     if before:
         narrow("id < ?", min(before, _LAST))
-    if wanted.action:
-        names = [kept(one, _ACTION) for one in spellings(wanted.action)]
+    if audit_filter.action:
+        names = [cleaned(one, _ACTION) for one in spellings(audit_filter.action)]
         narrow("action IN (SELECT value FROM json_each(?))", _json(names))
     for column in ("who", "organization", "subject", "outcome"):
-        if (value := getattr(wanted, column)) not in {"", None} or (column == "organization" and value == ""):
-            narrow(f"{column} = ?", kept(str(value), _SUBJECT))
-    if wanted.since:
-        narrow("at >= ?", wanted.since)
-    if wanted.until:
-        narrow("at < ?", wanted.until)
+        if (value := getattr(audit_filter, column)) not in {"", None} or (column == "organization" and value == ""):
+            narrow(f"{column} = ?", cleaned(str(value), _SUBJECT))
+    if audit_filter.since:
+        narrow("at >= ?", audit_filter.since)
+    if audit_filter.until:
+        narrow("at < ?", audit_filter.until)
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     query = f"{_SELECT}{where} ORDER BY id DESC LIMIT ?"
     rows: list[tuple[Any, ...]] = connection.execute(query, (*values, max(1, min(limit, _MOST)))).fetchall()
@@ -104,12 +106,14 @@ def prune(connection: apsw.Connection, now: float) -> int:
 def _event(row: tuple[Any, ...]) -> AuditEvent:
     number, at, who, address, action, organization, subject, outcome, detail = row
     told = msgspec.json.decode(detail)
-    return AuditEvent(number, at, who, address, present(action), organization, subject, Outcome(outcome), told)
+    return AuditEvent(number, at, who, address, present(action), organization, subject, AuditOutcome(outcome), told)
 
 
 def _encoded(detail: Mapping[str, Any]) -> str:
     text = _json(_clean(detail, _DEPTH))
-    return text if len(text.encode()) <= _DETAIL else _json({"cut": sorted(kept(str(key), 64) for key in detail)[:100]})
+    return (
+        text if len(text.encode()) <= _DETAIL else _json({"cut": sorted(cleaned(str(key), 64) for key in detail)[:100]})
+    )
 
 
 def _json(value: object) -> str:
@@ -122,13 +126,16 @@ def _clean(value: object, depth: int) -> object:
         return value
     if isinstance(value, str) or depth == 0:
         text = str(value)
-        return "..." if text.startswith("gp_") else kept(text, _TEXT)
+        return "..." if text.startswith("gp_") else cleaned(text, _TEXT)
     if isinstance(value, dict | MappingProxyType):
         entries = list(value.items())[:_ENTRIES]
-        return {kept(str(key), 64): "..." if _is_secret(key, one) else _clean(one, depth - 1) for key, one in entries}
+        return {
+            cleaned(str(key), 64): "..." if _is_secret(key, entry) else _clean(entry, depth - 1)
+            for key, entry in entries
+        }
     if isinstance(value, list | tuple | set | frozenset):
         return [_clean(one, depth - 1) for one in list(value)[:_ENTRIES]]
-    return kept(str(value), _TEXT)
+    return cleaned(str(value), _TEXT)
 
 
 def _is_secret(key: object, value: object) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from gatepost.manage.access.records import AccountError, Why
+from gatepost.manage.access.records import AccountError, AccountErrorKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,7 +20,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,63}")
 _ORGANIZATIONS = 1000
 
 
-def spoken(name: str) -> str:
+def normalize_username(name: str) -> str:
     """The name of an account as it is kept, "" if there can be none of that name."""
     lower = name.strip().lower()[:100]
     return lower if _NAME.fullmatch(lower) else ""
@@ -28,7 +28,7 @@ def spoken(name: str) -> str:
 
 def account_name(name: str) -> str:
     """The same for a new account. Raises ValueError."""
-    if found := spoken(name):
+    if found := normalize_username(name):
         return found
     raise ValueError("a name has 1 to 64 letters a to z, digits and . _ @ + -, and begins with a letter or digit")
 
@@ -50,9 +50,9 @@ def chosen_organizations(names: Iterable[str] | None, *, owner: bool) -> frozens
 def refuse(errors: list[FieldError]) -> None:
     """Raise AccountError with all of them, if there are any."""
     if errors:
-        raise AccountError(Why.INPUT, "; ".join(map(str, errors)), errors)
+        raise AccountError(AccountErrorKind.INPUT, "; ".join(map(str, errors)), errors)
 
 
-def kept(text: str, most: int) -> str:
+def cleaned(text: str, most: int) -> str:
     """At most so many characters of a text, without what is no character (half of a surrogate pair)."""
     return text[:most].encode("utf-8", "replace").decode("utf-8")

@@ -10,8 +10,8 @@ import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from gatepost.manage.access.fields import spoken
-from gatepost.manage.access.records import AccountError, User, Why
+from gatepost.manage.access.fields import normalize_username
+from gatepost.manage.access.records import AccountError, AccountErrorKind, User
 from gatepost.manage.access.user_rows import encoded, find, get, of_issuer
 
 if TYPE_CHECKING:
@@ -48,11 +48,11 @@ def keep(connection: apsw.Connection, identity: IssuerIdentity, now: float) -> t
 
 
 def _insert(connection: apsw.Connection, identity: IssuerIdentity, now: float) -> User:
-    name = spoken(identity.name)
+    name = normalize_username(identity.name)
     if not name:
-        raise AccountError(Why.INPUT, "the issuer names the user by what can be no name here")
+        raise AccountError(AccountErrorKind.INPUT, "the issuer names the user by what can be no name here")
     if find(connection, name) is not None:
-        raise AccountError(Why.CONFLICT, f"there is another user {name!r} here")
+        raise AccountError(AccountErrorKind.CONFLICT, f"there is another user {name!r} here")
     user = User(name, identity.role, identity.organizations, True, now, 0.0, secrets.randbits(48), identity.issuer)
     connection.execute(
         "INSERT INTO user (name, role, organizations, enabled, created, last_login, last_address, generation, argon2,"

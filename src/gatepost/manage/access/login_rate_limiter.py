@@ -27,7 +27,7 @@ _NAME = 128  # characters of a name that the throttle keeps
 _PASSWORD = 2000  # characters that are looked at; none that was set is longer
 
 
-class Attempt(NamedTuple):
+class LoginAttempt(NamedTuple):
     """What an attempt is counted by. name: "" where the name is not counted."""
 
     name: str
@@ -44,14 +44,14 @@ class LoginRateLimiter:
         # The longer wait is for the address: who knows a name must not be able to lock its owner out for long.
         self._names = Throttle(ticks, free=20, longest=60.0)
 
-    def admit(self, name: str, address: str, *, usual: str) -> Attempt:
+    def admit(self, name: str, address: str, *, usual: str) -> LoginAttempt:
         """An attempt begins, and counts as a failure until it is forgiven. Raises LogInRefused with the wait.
 
         usual: the address from which the name logged in last. From there the name is not counted, so that a stranger's
         failures do not keep its owner out.
         """
         source = source_of(address)
-        attempt = Attempt("" if usual and source_of(usual) == source else name.lower()[:_NAME], source)
+        attempt = LoginAttempt("" if usual and source_of(usual) == source else name.lower()[:_NAME], source)
         with self._counting:
             wait = max(self._sources.wait(source), self._names.wait(attempt.name) if attempt.name else 0.0)
             if wait:
@@ -61,7 +61,7 @@ class LoginRateLimiter:
                 self._names.charge(attempt.name)
         return attempt
 
-    def forgive(self, attempt: Attempt) -> None:
+    def forgive(self, attempt: LoginAttempt) -> None:
         """It was right."""
         with self._counting:
             self._sources.forgive(attempt.source, everything=False)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from gatepost.manage.access.fields import kept
-from gatepost.manage.access.records import AccountError, Passkey, Why
+from gatepost.manage.access.fields import cleaned
+from gatepost.manage.access.records import AccountError, AccountErrorKind, Passkey
 from gatepost.policy.connectors.errors import FieldError
 
 if TYPE_CHECKING:
@@ -34,16 +34,17 @@ def find(connection: apsw.Connection, credential: bytes) -> Passkey | None:
 
 def insert(connection: apsw.Connection, passkey: Passkey) -> Passkey:
     """One more of a user. Raises AccountError: INPUT for its name, CONFLICT if there are too many or it is known."""
-    name = kept(passkey.name.strip(), _NAME)
+    name = cleaned(passkey.name.strip(), _NAME)
     if not name:
         text = "enter a name for the passkey, for example the name of the device"
-        raise AccountError(Why.INPUT, text, [FieldError("passkey_name", text)])
+        raise AccountError(AccountErrorKind.INPUT, text, [FieldError("passkey_name", text)])
     if len(of_user(connection, passkey.user)) >= _OF_ONE_USER:
         raise AccountError(
-            Why.CONFLICT, f"you already have {_OF_ONE_USER} passkeys, the most that are allowed; remove one first"
+            AccountErrorKind.CONFLICT,
+            f"you already have {_OF_ONE_USER} passkeys, the most that are allowed; remove one first",
         )
     if find(connection, passkey.id) is not None:
-        raise AccountError(Why.CONFLICT, "this passkey is known already")
+        raise AccountError(AccountErrorKind.CONFLICT, "this passkey is known already")
     new = replace(passkey, name=name)
     connection.execute(
         "INSERT INTO passkey (id, user, name, public_key, sign_count, created, last_used) VALUES (?, ?, ?, ?, ?, ?, 0)",
@@ -69,7 +70,7 @@ def delete(connection: apsw.Connection, name: str, credential: bytes) -> Passkey
     """What it was. Raises AccountError (MISSING) if that user has no such passkey."""
     found = find(connection, credential)
     if found is None or found.user != name:
-        raise AccountError(Why.MISSING, "there is no such passkey")
+        raise AccountError(AccountErrorKind.MISSING, "there is no such passkey")
     connection.execute("DELETE FROM passkey WHERE id = ?", (credential,))
     return found
 

@@ -28,7 +28,7 @@ class Keep(StrEnum):
 KEEP = Keep.KEEP
 
 
-class Why(StrEnum):
+class AccountErrorKind(StrEnum):
     """What an `AccountError` is about: fields (INPUT), a name that nobody has (MISSING), a state that forbids it."""
 
     INPUT = "input"
@@ -39,7 +39,7 @@ class Why(StrEnum):
 class AccountError(Exception):
     """Nothing was changed. text: what, why, what to do; no secret. errors: by field, where a field is to blame."""
 
-    def __init__(self, why: Why, text: str, errors: Iterable[FieldError] = ()) -> None:
+    def __init__(self, why: AccountErrorKind, text: str, errors: Iterable[FieldError] = ()) -> None:
         super().__init__(text)
         self.why = why
         self.text = text
@@ -96,7 +96,7 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class UserSession:
     """A log-in that goes on. id: names it in a list, and is no secret. csrf: what its forms carry.
 
     confirmed: when the person proved last who they are, at the log-in or later; seconds since 1970.
@@ -151,7 +151,7 @@ class Token:
     last_used: float
 
 
-class Outcome(StrEnum):
+class AuditOutcome(StrEnum):
     """How an audit event ended: done, refused (by a rule, or for want of a right), failed (it could not be done)."""
 
     DONE = "done"
@@ -173,7 +173,7 @@ class AuditEvent:
     action: str
     organization: str = ""
     subject: str = ""
-    outcome: Outcome = Outcome.DONE
+    outcome: AuditOutcome = AuditOutcome.DONE
     detail: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -185,6 +185,6 @@ class AuditFilter:
     action: str = ""
     organization: str | None = None
     subject: str = ""
-    outcome: Outcome | None = None
+    outcome: AuditOutcome | None = None
     since: float = 0.0
     until: float = 0.0

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.manage.access import secret
-from gatepost.manage.access.fields import kept
+from gatepost.manage.access.fields import cleaned
 from gatepost.manage.access.principal import Role
-from gatepost.manage.access.records import Session, User
+from gatepost.manage.access.records import User, UserSession
 from gatepost.manage.access.user_rows import decoded
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ def start(connection: apsw.Connection, user: User, now: float, address: str, age
             now,
             now,
             confirmed,
-            kept(address, _ADDRESS),
-            kept(agent, _AGENT),
+            cleaned(address, _ADDRESS),
+            cleaned(agent, _AGENT),
         ),
     )
     connection.execute(
@@ -59,7 +59,7 @@ def start(connection: apsw.Connection, user: User, now: float, address: str, age
     return fresh
 
 
-def find(connection: apsw.Connection, given: str) -> Session | None:
+def find(connection: apsw.Connection, given: str) -> UserSession | None:
     """The session of a secret, be it over or not."""
     if (hashed := secret.hash_of(given)) is None:
         return None
@@ -67,19 +67,19 @@ def find(connection: apsw.Connection, given: str) -> Session | None:
     return _session(rows[0], secret.csrf_of(given)) if rows else None
 
 
-def is_over(session: Session, now: float) -> bool:
+def is_over(session: UserSession, now: float) -> bool:
     """Whether it is too old, too long unused, or of a time that has not come."""
     if session.last_seen > now + _SLACK:
         return True
     return now - session.created >= LIFETIME or now - session.last_seen >= _IDLE
 
 
-def is_due(session: Session, now: float) -> bool:
+def is_due(session: UserSession, now: float) -> bool:
     """Whether it is to be written that it was seen."""
     return now - session.last_seen >= _TOUCHED
 
 
-def touch(connection: apsw.Connection, session: Session, now: float) -> None:
+def touch(connection: apsw.Connection, session: UserSession, now: float) -> None:
     """It was seen."""
     connection.execute("UPDATE session SET last_seen = ? WHERE id = ?", (now, session.id))
 
@@ -89,7 +89,7 @@ def confirm(connection: apsw.Connection, name: str, number: int, now: float) -> 
     connection.execute("UPDATE session SET confirmed = ? WHERE id = ? AND user = ?", (now, number, name))
 
 
-def of_user(connection: apsw.Connection, name: str, now: float) -> list[Session]:
+def of_user(connection: apsw.Connection, name: str, now: float) -> list[UserSession]:
     """Those that go on, the newest first."""
     rows = connection.execute(f"{_SELECT} WHERE session.user = ? ORDER BY session.id DESC", (name,)).fetchall()
     return [one for one in map(_session, rows) if not is_over(one, now)]
@@ -126,8 +126,8 @@ def prune(connection: apsw.Connection, now: float) -> int:
     return connection.changes()
 
 
-def _session(row: tuple[Any, ...], csrf: str = "") -> Session:
+def _session(row: tuple[Any, ...], csrf: str = "") -> UserSession:
     number, began, last_seen, address, agent, name, role, organizations, enabled, *rest = row
     created, last_login, generation, issuer, confirmed = rest
     user = User(name, Role(role), decoded(organizations), bool(enabled), created, last_login, generation, issuer)
-    return Session(number, user, began, last_seen, address, agent, csrf, confirmed)
+    return UserSession(number, user, began, last_seen, address, agent, csrf, confirmed)

@@ -6,7 +6,7 @@ import hmac
 from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.manage.access import secret
-from gatepost.manage.access.records import AccountError, Why
+from gatepost.manage.access.records import AccountError, AccountErrorKind
 from gatepost.manage.access.user_rows import has_owner
 
 if TYPE_CHECKING:
@@ -21,7 +21,9 @@ _SLACK: Final = 60.0  # seconds that a clock may be put back
 def renew(connection: apsw.Connection, now: float) -> str:
     """A fresh code in place of any before it. Raises AccountError (CONFLICT) if there is an owner."""
     if has_owner(connection):
-        raise AccountError(Why.CONFLICT, "there is an owner already, who adds other users (or `gatepost user add`)")
+        raise AccountError(
+            AccountErrorKind.CONFLICT, "there is an owner already, who adds other users (or `gatepost user add`)"
+        )
     code = secret.fresh()
     connection.execute("INSERT OR REPLACE INTO setup (id, hash, made) VALUES (1, ?, ?)", (secret.hash_of(code), now))
     return code
@@ -42,7 +44,7 @@ def demand(connection: apsw.Connection, code: str, now: float) -> None:
     """Raise AccountError (CONFLICT) unless it fits."""
     if not fits(connection, code, now):
         raise AccountError(
-            Why.CONFLICT,
+            AccountErrorKind.CONFLICT,
             "this set-up code is not valid, or no longer: a code creates one owner within 30 minutes, and a newer code "
             "replaces it; `gatepost user setup` on the gateway prints a new one",
         )

@@ -48,7 +48,7 @@ class Slots:
             return False
         finally:
             with self._changed:
-                self._wakers = [one for one in self._wakers if one is not wake]
+                self._wakers = [waker for waker in self._wakers if waker is not wake]
 
     def release(self, key: str) -> None:
         """Let others have it."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.manage.access import secret
-from gatepost.manage.access.fields import account_name, chosen_organizations, kept, refuse, spoken
+from gatepost.manage.access.fields import account_name, chosen_organizations, cleaned, normalize_username, refuse
 from gatepost.manage.access.principal import ROLES, Principal, Role, Scope
-from gatepost.manage.access.records import AccountError, Token, Why
+from gatepost.manage.access.records import AccountError, AccountErrorKind, Token
 from gatepost.manage.access.user_rows import decoded, encoded
 from gatepost.manage.access.user_rows import find as find_user
 from gatepost.policy.connectors.errors import FieldError
@@ -31,7 +31,7 @@ _SELECT = "SELECT name, scopes, organizations, created, expires, made_by, maker,
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class NewToken:
     """A token that could be."""
 
     name: str
@@ -48,9 +48,9 @@ class Bearer:
     principal: Principal
 
 
-def drafted(
+def checked_token(
     name: str, scopes: Iterable[Scope], organizations: Iterable[str] | None, expires: float | None, now: float
-) -> Draft:
+) -> NewToken:
     """The token of a form. Raises AccountError with everything that is wrong."""
     errors = []
     chosen = frozenset(scopes)
@@ -68,20 +68,20 @@ def drafted(
     if expires is not None and not expires > now:
         errors.append(FieldError("expires", "is in the past; choose a later time"))
     refuse(errors)
-    return Draft(name, chosen, found, expires)
+    return NewToken(name, chosen, found, expires)
 
 
-def insert(connection: apsw.Connection, draft: Draft, by: Actor, now: float) -> tuple[str, Token]:
+def insert(connection: apsw.Connection, draft: NewToken, actor: Actor, now: float) -> tuple[str, Token]:
     """A new token and its secret. Raises AccountError (CONFLICT) if the name is taken or the maker gone."""
     if _rows(connection, "WHERE name = ?", draft.name):
         raise AccountError(
-            Why.CONFLICT,
+            AccountErrorKind.CONFLICT,
             f"a token {draft.name!r} already exists",
             [FieldError("name", "is already in use; choose another name")],
         )
-    maker = _maker(connection, by)
-    _demand_no_more(connection, draft, by)
-    made_by = kept(by.name, _AUTHOR)
+    maker = _maker(connection, actor)
+    _demand_no_more(connection, draft, actor)
+    made_by = cleaned(actor.name, _AUTHOR)
     token = Token(draft.name, draft.scopes, draft.organizations, now, draft.expires, made_by, maker, 0.0)
     fresh = secret.fresh(_PREFIX)
     connection.execute(
@@ -101,7 +101,7 @@ def insert(connection: apsw.Connection, draft: Draft, by: Actor, now: float) -> 
     return fresh, token
 
 
-def every(connection: apsw.Connection) -> list[Token]:
+def all_tokens(connection: apsw.Connection) -> list[Token]:
     """All, by name."""
     return [_token(row) for row in _rows(connection, "ORDER BY name")]
 
@@ -132,9 +132,9 @@ def touch(connection: apsw.Connection, token: Token, now: float) -> None:
 
 def delete(connection: apsw.Connection, name: str) -> Token:
     """What it was. Raises AccountError (MISSING)."""
-    rows = _rows(connection, "WHERE name = ?", spoken(name))
+    rows = _rows(connection, "WHERE name = ?", normalize_username(name))
     if not rows:
-        raise AccountError(Why.MISSING, f"there is no token {kept(name, 100)!r}")
+        raise AccountError(AccountErrorKind.MISSING, f"there is no token {cleaned(name, 100)!r}")
     token = _token(rows[0])
     connection.execute("DELETE FROM token WHERE name = ?", (token.name,))
     return token
@@ -159,24 +159,26 @@ def facts(token: Token) -> dict[str, Any]:
     }
 
 
-def _maker(connection: apsw.Connection, by: Actor) -> str:
+def _maker(connection: apsw.Connection, actor: Actor) -> str:
     """The user with whom a token ends: who makes it, or made the token with which it is made."""
-    if not by.address:
+    if not actor.address:
         return ""
-    if by.name.startswith(_NAMED):
-        rows = _rows(connection, "WHERE name = ?", by.name.removeprefix(_NAMED))
+    if actor.name.startswith(_NAMED):
+        rows = _rows(connection, "WHERE name = ?", actor.name.removeprefix(_NAMED))
         if rows:
             return _token(rows[0]).maker
-    elif find_user(connection, by.name) is not None:
-        return by.name
-    raise AccountError(Why.CONFLICT, f"{kept(by.name, _AUTHOR)!r} is not there any more, and cannot make a token")
+    elif find_user(connection, actor.name) is not None:
+        return actor.name
+    raise AccountError(
+        AccountErrorKind.CONFLICT, f"{cleaned(actor.name, _AUTHOR)!r} is not there any more, and cannot make a token"
+    )
 
 
-def _demand_no_more(connection: apsw.Connection, draft: Draft, by: Actor) -> None:
+def _demand_no_more(connection: apsw.Connection, draft: NewToken, actor: Actor) -> None:
     """A token that is made with a token has nothing that this one has not, and does not live longer."""
-    if not (by.address and by.name.startswith(_NAMED)):
+    if not (actor.address and actor.name.startswith(_NAMED)):
         return
-    with_it = _token(_rows(connection, "WHERE name = ?", by.name.removeprefix(_NAMED))[0])
+    with_it = _token(_rows(connection, "WHERE name = ?", actor.name.removeprefix(_NAMED))[0])
     errors = []
     if Scope.OWNER not in with_it.scopes and (more := draft.scopes - with_it.scopes):
         errors.append(FieldError("scopes", f"the token that you use does not have {', '.join(sorted(more))}"))

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from gatepost.manage.access.fields import account_name, chosen_organizations, kept, refuse, spoken
+from gatepost.manage.access.fields import account_name, chosen_organizations, cleaned, normalize_username, refuse
 from gatepost.manage.access.principal import Role
-from gatepost.manage.access.records import AccountError, Keep, User, Why
+from gatepost.manage.access.records import AccountError, AccountErrorKind, Keep, User
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.logins.passwords import PasswordError, user_password
 
@@ -31,7 +31,7 @@ _ADDRESS = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class NewUser:
     """A user who could be. password: prepared."""
 
     name: str
@@ -40,7 +40,7 @@ class Draft:
     password: str = field(repr=False)
 
 
-class Change(NamedTuple):
+class UserChange(NamedTuple):
     """What becomes different; None (for organizations: KEEP) is what stays."""
 
     role: Role | None
@@ -49,7 +49,7 @@ class Change(NamedTuple):
     argon2: str | None
 
 
-class Credential(NamedTuple):
+class LoginCredential(NamedTuple):
     """What a log-in is tried against. last_address: where it came from the last time, "" if never."""
 
     user: User
@@ -57,7 +57,7 @@ class Credential(NamedTuple):
     last_address: str
 
 
-def drafted(name: str, role: Role, password: str, organizations: Iterable[str] | None) -> Draft:
+def checked_user(name: str, role: Role, password: str, organizations: Iterable[str] | None) -> NewUser:
     """The user of a form. Raises AccountError with everything that is wrong."""
     errors = []
     found: frozenset[str] | None = None
@@ -75,18 +75,18 @@ def drafted(name: str, role: Role, password: str, organizations: Iterable[str] |
     except ValueError as error:
         errors.append(FieldError("organizations", str(error)))
     refuse(errors)
-    return Draft(name, role, found, prepared)
+    return NewUser(name, role, found, prepared)
 
 
 def checked_password(password: str, name: str) -> str:
     """A new password of a user, prepared. Raises AccountError."""
     try:
-        return user_password(password, spoken(name))
+        return user_password(password, normalize_username(name))
     except PasswordError as error:
-        raise AccountError(Why.INPUT, str(error), [FieldError("password", str(error))]) from None
+        raise AccountError(AccountErrorKind.INPUT, str(error), [FieldError("password", str(error))]) from None
 
 
-def every(connection: apsw.Connection) -> list[User]:
+def all_users(connection: apsw.Connection) -> list[User]:
     """All, by name."""
     return [_user(row) for row in connection.execute(f"{_SELECT} ORDER BY name").fetchall()]
 
@@ -106,16 +106,16 @@ def of_issuer(connection: apsw.Connection, issuer: str, subject: str) -> User | 
 
 def get(connection: apsw.Connection, name: str) -> User:
     """The user of a name as people write it. Raises AccountError (MISSING)."""
-    found = find(connection, spoken(name))
+    found = find(connection, normalize_username(name))
     if found is None:
-        raise AccountError(Why.MISSING, f"there is no user {kept(name, 100)!r}")
+        raise AccountError(AccountErrorKind.MISSING, f"there is no user {cleaned(name, 100)!r}")
     return found
 
 
-def credential(connection: apsw.Connection, name: str) -> Credential | None:
+def credential(connection: apsw.Connection, name: str) -> LoginCredential | None:
     """What a name's password is tried against."""
     rows: list[tuple[Any, ...]] = connection.execute(f"{_SELECT} WHERE name = ?", (name,)).fetchall()
-    return Credential(_user(rows[0]), *rows[0][-2:]) if rows else None
+    return LoginCredential(_user(rows[0]), *rows[0][-2:]) if rows else None
 
 
 def has_owner(connection: apsw.Connection) -> bool:
@@ -123,11 +123,11 @@ def has_owner(connection: apsw.Connection) -> bool:
     return bool(_owners(connection))
 
 
-def insert(connection: apsw.Connection, draft: Draft, argon2: str, now: float) -> User:
+def insert(connection: apsw.Connection, draft: NewUser, argon2: str, now: float) -> User:
     """A new user. Raises AccountError (CONFLICT) if the name is taken."""
     if find(connection, draft.name) is not None:
         raise AccountError(
-            Why.CONFLICT,
+            AccountErrorKind.CONFLICT,
             f"a user {draft.name!r} already exists",
             [FieldError("name", "is already in use; choose another name")],
         )
@@ -141,17 +141,17 @@ def insert(connection: apsw.Connection, draft: Draft, argon2: str, now: float) -
     return user
 
 
-def update(connection: apsw.Connection, before: User, change: Change) -> User:
+def update(connection: apsw.Connection, before: User, change: UserChange) -> User:
     """The user as it is then, the same if nothing is different. Raises AccountError."""
     if before.issuer and not (change.role is None and isinstance(change.organizations, Keep) and change.argon2 is None):
         text = f"role and organizations of {before.name!r} come from {before.issuer}; change the user's groups there"
-        raise AccountError(Why.CONFLICT, text)
+        raise AccountError(AccountErrorKind.CONFLICT, text)
     role = before.role if change.role is None else change.role
     wanted = before.organizations if isinstance(change.organizations, Keep) else change.organizations
     try:
         organizations = chosen_organizations(wanted, owner=role is Role.OWNER)
     except ValueError as error:
-        raise AccountError(Why.INPUT, str(error), [FieldError("organizations", str(error))]) from None
+        raise AccountError(AccountErrorKind.INPUT, str(error), [FieldError("organizations", str(error))]) from None
     enabled = before.enabled if change.enabled is None else change.enabled
     after = replace(before, role=role, organizations=organizations, enabled=enabled)
     if after == before and change.argon2 is None:
@@ -176,10 +176,12 @@ def logged_in(connection: apsw.Connection, user: User, now: float, address: str)
     """It logs in. Raises AccountError (CONFLICT) if it is not the same any more, or disabled."""
     connection.execute(
         "UPDATE user SET last_login = ?, last_address = ? WHERE name = ? AND generation = ? AND enabled",
-        (now, kept(address, _ADDRESS), user.name, user.generation),
+        (now, cleaned(address, _ADDRESS), user.name, user.generation),
     )
     if not connection.changes():
-        raise AccountError(Why.CONFLICT, f"the user {user.name!r} was changed, disabled or removed meanwhile")
+        raise AccountError(
+            AccountErrorKind.CONFLICT, f"the user {user.name!r} was changed, disabled or removed meanwhile"
+        )
 
 
 def facts(user: User) -> dict[str, Any]:
@@ -208,7 +210,8 @@ def _owners(connection: apsw.Connection) -> list[str]:
 def _demand_another_owner(connection: apsw.Connection, user: User) -> None:
     if _owners(connection) == [user.name]:
         raise AccountError(
-            Why.CONFLICT, f"{user.name!r} is the last owner who can log in; make another user an owner first"
+            AccountErrorKind.CONFLICT,
+            f"{user.name!r} is the last owner who can log in; make another user an owner first",
         )
 
 

@@ -12,7 +12,7 @@ from importlib import import_module
 import click
 
 from gatepost.manage.cli.lazy import LazyGroup
-from gatepost.manage.cli.reach import reach_of, reach_options
+from gatepost.manage.cli.remote_options import parse_remote_options, remote_options
 
 # No plugin of another package has a say in what settings are valid, and to look for one reads what is installed.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
@@ -68,7 +68,7 @@ def _print_version(ctx: click.Context, _parameter: click.Parameter, value: bool)
     commands=_COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
-@reach_options
+@remote_options
 @click.option(
     "--version",
     is_flag=True,
@@ -83,4 +83,4 @@ def main(ctx: click.Context, /, config: str | None, server: str, **options: str)
 
     Exit codes: 0 yes or done, 1 a clear no, 2 wrong use or bad input, 3 could not tell.
     """
-    ctx.obj = reach_of(ctx, config, server, options)
+    ctx.obj = parse_remote_options(ctx, config, server, options)

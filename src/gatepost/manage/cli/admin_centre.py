@@ -21,9 +21,9 @@ from gatepost.manage.cli.admin_address import admin_url, setup_url
 from gatepost.manage.cli.setup_notice import forget_setup, show_setup
 from gatepost.manage.pages.routes import HANDLERS, ROUTES
 from gatepost.manage.rest.routes import ROUTES as API_ROUTES
+from gatepost.manage.use_cases.connector_verdicts import recent_verdicts
 from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.manage.use_cases.refusal import Refusal
-from gatepost.manage.use_cases.verdicts import recent_verdicts
 from gatepost.manage.web.application import application
 from gatepost.manage.web.server import WebServer
 from gatepost.node.auxiliary import run_auxiliary

@@ -16,7 +16,7 @@ from gatepost.manage.use_cases.alarms import ListAlarms, list_alarms
 from gatepost.manage.use_cases.times import stamp as moment
 
 if TYPE_CHECKING:
-    from gatepost.manage.use_cases.alarms import Alarms
+    from gatepost.manage.use_cases.alarms import ActiveAlarms
 
 
 _SHOWN = 5
@@ -51,7 +51,7 @@ def certificate_alarms(config: str | None, as_json: bool) -> None:
     _report(client(config).call(list_alarms, ListAlarms()).of_certificates(), as_json=as_json)
 
 
-def _report(alarms: Alarms, *, as_json: bool) -> None:
+def _report(alarms: ActiveAlarms, *, as_json: bool) -> None:
     """Print it, and end with what it means."""
     if as_json:
         print_json(alarms)
@@ -63,13 +63,13 @@ def _report(alarms: Alarms, *, as_json: bool) -> None:
         raise SystemExit(UNKNOWN)
 
 
-def _print(alarms: Alarms) -> None:
-    for number, one in enumerate(alarms.alarms):
+def _print(alarms: ActiveAlarms) -> None:
+    for number, alarm in enumerate(alarms.alarms):
         if number:
             click.echo()
-        click.echo(printable(f"{str(one.severity).upper():9}{one.title}"))
-        lines = [("", one.detail), ("fix", one.fix), *(("", f"  {line}") for line in one.lines)]
-        for name, text in (*lines, ("since", moment(one.since)), ("kind", str(one.kind))):
+        click.echo(printable(f"{str(alarm.severity).upper():9}{alarm.title}"))
+        lines = [("", alarm.detail), ("fix", alarm.fix), *(("", f"  {line}") for line in alarm.lines)]
+        for name, text in (*lines, ("since", moment(alarm.since)), ("kind", str(alarm.kind))):
             click.echo(printable(f"{name:>8} {text}".rstrip()))
     for sentence in alarms.unknown[:_SHOWN]:
         click.echo(f"unknown: {printable(sentence)}", err=True)

@@ -12,7 +12,7 @@ from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, print_table
 from gatepost.manage.use_cases.audit import ListAudit, list_audit
-from gatepost.manage.use_cases.client import every
+from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.times import stamp as moment
 
 if TYPE_CHECKING:
@@ -35,22 +35,22 @@ def audit(request: ListAudit, limit: int, config: str | None, *, as_json: bool) 
 
     Exit codes: 0 done (also if there is nothing), 2 wrong use, 3 not readable.
     """
-    entries = list(every(client(config).call, list_audit, request, limit))
+    entries = list(all_items(client(config).call, list_audit, request, limit))
     if as_json:
         print_json(entries)
     else:
-        print_table(_COLUMNS, [_row(one) for one in entries])
+        print_table(_COLUMNS, [_row(entry) for entry in entries])
 
 
-def _row(one: AuditEntry) -> tuple[object, ...]:
+def _row(entry: AuditEntry) -> tuple[object, ...]:
     return (
-        one.event,
-        moment(one.at),
-        one.who,
-        one.address or "command line",
-        one.action,
-        one.organization,
-        one.subject,
-        one.outcome.value,
-        json.dumps(one.detail, ensure_ascii=False) if one.detail else "",
+        entry.event,
+        moment(entry.at),
+        entry.who,
+        entry.address or "command line",
+        entry.action,
+        entry.organization,
+        entry.subject,
+        entry.outcome.value,
+        json.dumps(entry.detail, ensure_ascii=False) if entry.detail else "",
     )

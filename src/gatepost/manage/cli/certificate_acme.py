@@ -21,7 +21,7 @@ from gatepost.manage.use_cases.acme_renewal import (
     get_renewal,
     renew_certificates,
 )
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.settings.acme import LETS_ENCRYPT_STAGING, acme_directory
 
@@ -55,10 +55,10 @@ def status(config: str | None, as_json: bool) -> None:
     else:
         click.echo(f"authority    {printable(found.directory)}")
         click.echo(f"account      {printable(found.account) or 'none yet'}\n")
-        print_table(_COLUMNS, [_cells(one) for one in found.certificates])
-        for one in found.certificates:
-            if one.error:
-                click.echo(f"\n{', '.join(one.names)}: {printable(one.error)}")
+        print_table(_COLUMNS, [_cells(certificate) for certificate in found.certificates])
+        for certificate in found.certificates:
+            if certificate.error:
+                click.echo(f"\n{', '.join(certificate.names)}: {printable(certificate.error)}")
     if not found.ok:
         raise SystemExit(NO)
 
@@ -89,10 +89,10 @@ def renew(request: RenewCertificates, directory: str, config: str | None, *, dry
         fail(BAD_INPUT, f"--directory: {error}")
     state = _ended(there, there.call(renew_certificates, replace(request, staging=url)).value)
     if state.trouble:
-        raise Refusal(Kind.UNREADABLE, state.trouble)
+        raise Refusal(RefusalKind.UNREADABLE, state.trouble)
     if not state.results:
         click.echo("nothing is due; --now asks all the same, `gatepost certificate acme status` says when", err=True)
-    if not all(one.ok for one in state.results):
+    if not all(result.ok for result in state.results):
         raise SystemExit(NO)
 
 
@@ -100,14 +100,14 @@ def _ended(there: Client, state: RenewalState) -> RenewalState:
     """Follow it to its end, and say each result as it comes."""
     said, end = 0, time.monotonic() + _MOST
     while True:
-        for one in state.results[said:]:
-            _say(one)
+        for result in state.results[said:]:
+            _say(result)
         said = len(state.results)
         if state.done:
             return state
         if time.monotonic() > end:
             text = "it is still asking; `gatepost certificate acme status` says what came of it"
-            raise Refusal(Kind.UNREADABLE, text)
+            raise Refusal(RefusalKind.UNREADABLE, text)
         state = there.call(get_renewal, GetRenewal(id=state.id))
 
 
@@ -122,22 +122,22 @@ def forget(config: str | None) -> None:
     click.echo(f"the account at {printable(directory)} is forgotten", err=True)
 
 
-def _say(one: CertificateRenewal) -> None:
-    names = ", ".join(one.names)
-    if not one.ok:
-        click.echo(f"no certificate for {names}: {printable(one.text)}", err=True)
+def _say(renewal: CertificateRenewal) -> None:
+    names = ", ".join(renewal.names)
+    if not renewal.ok:
+        click.echo(f"no certificate for {names}: {printable(renewal.text)}", err=True)
     else:
-        click.echo(printable(one.text if one.text.startswith("certificate ") else f"{names}: {one.text}"))
+        click.echo(printable(renewal.text if renewal.text.startswith("certificate ") else f"{names}: {renewal.text}"))
 
 
-def _cells(one: AcmeOrder) -> list[object]:
-    renewal = f"{moment(one.renew_at or 0.0)} ({one.renew_at_from})" if one.certificate else "-"
+def _cells(order: AcmeOrder) -> list[object]:
+    renewal = f"{moment(order.renew_at or 0.0)} ({order.renew_at_from})" if order.certificate else "-"
     return [
-        ", ".join(one.names),
-        one.certificate or "-",
-        one.state or "none",
-        moment(one.not_after or 0.0) if one.certificate else "-",
+        ", ".join(order.names),
+        order.certificate or "-",
+        order.state or "none",
+        moment(order.not_after or 0.0) if order.certificate else "-",
         renewal,
-        moment(one.tried) if one.tried else "never",
-        moment(one.not_before or 0.0) if one.error else "-",
+        moment(order.tried) if order.tried else "never",
+        moment(order.not_before or 0.0) if order.error else "-",
     ]

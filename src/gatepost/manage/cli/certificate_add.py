@@ -1,6 +1,6 @@
 """`gatepost certificate add`: a certificate into the inventory, or a directory in which others renew some.
 
-Files are read here and passwords asked for; `manage.use_cases.certificate_intake` does the rest.
+Files are read here and passwords asked for; `manage.use_cases.certificate_import` does the rest.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import msgspec
 from msgspec.structs import replace
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.options import BAD_INPUT, config_option, fail, gateway_of, json_option, server_of
+from gatepost.manage.cli.options import BAD_INPUT, config_option, current_server, fail, gateway_of, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, printable
-from gatepost.manage.use_cases.certificate_intake import (
+from gatepost.manage.use_cases.certificate_import import (
     MAX_TEXT,
     AddCertificate,
     AddCertificateFiles,
@@ -28,12 +28,12 @@ from gatepost.manage.use_cases.certificate_intake import (
     add_certificate_files,
     watch_directory,
 )
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.node.privileges import as_caller
 from gatepost.pki.certificates.entry import State
 
 if TYPE_CHECKING:
-    from gatepost.manage.use_cases.certificate_intake import CertificateAdded
+    from gatepost.manage.use_cases.certificate_import import CertificateAdded
     from gatepost.manage.use_cases.client import Client
 
 
@@ -119,7 +119,10 @@ def _add_certificate(there: Client, files: _Files, request: AddCertificate, *, a
     request = replace(request, chain=base64.b64encode(content).decode(), key=base64.b64encode(key).decode())
     added = _added(there, files, request)
     heading = "warning: the files are used as they are, though" if added.certificate.key_file else "note:"
-    for text in [*(f"{heading} {note}" for note in added.notes), *(f"warning: {one}" for one in added.warnings)]:
+    for text in [
+        *(f"{heading} {note}" for note in added.notes),
+        *(f"warning: {warning}" for warning in added.warnings),
+    ]:
         click.echo(printable(text), err=True)
     _report(added, files, as_json=as_json)
 
@@ -164,11 +167,11 @@ def _added(there: Client, files: _Files, request: AddCertificate) -> Certificate
         try:
             return _called(there, files, request)
         except Refusal as why:
-            if not any(one.path == "password" for one in why.errors):
+            if not any(error.path == "password" for error in why.errors):
                 raise
             if files.password_file is not None or not sys.stdin.isatty() or asked >= _PASSWORDS:
                 hint = "" if files.password_file is not None else ": --password-file FILE"
-                raise Refusal(Kind.INPUT, printable(f"{why}{hint}")) from why
+                raise Refusal(RefusalKind.INPUT, printable(f"{why}{hint}")) from why
             asked += 1
             click.echo(printable(str(why)), err=True)
             request = replace(request, password=click.prompt("Password", hide_input=True, err=True))
@@ -177,7 +180,7 @@ def _added(there: Client, files: _Files, request: AddCertificate) -> Certificate
 def _called(there: Client, files: _Files, request: AddCertificate) -> CertificateAdded:
     """Files of this machine may stay where they are; another gateway is sent what is in them."""
     chain, key = str(files.chain), files.key or ""
-    if server_of() is None:
+    if current_server() is None:
         given = msgspec.structs.asdict(request)
         local = AddCertificateFiles(**given, chain_file=chain, key_file=key, leave=files.leave_key)
         return there.call(add_certificate_files, local)

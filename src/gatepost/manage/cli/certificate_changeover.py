@@ -17,10 +17,10 @@ from gatepost.manage.cli.tables import print_json, printable
 from gatepost.manage.use_cases.changeover import (
     CheckGates,
     GetNotice,
-    LookAtChangeovers,
+    ListChangeovers,
     check_gates,
     get_notice,
-    look_at_changeovers,
+    list_changeovers,
 )
 from gatepost.manage.use_cases.changeover_steps import NotifyPartners, notify_partners
 
@@ -30,7 +30,7 @@ _COMMANDS = {
     "check": ("certificate_changeover", "check", "Look at all gates: may it be switched?"),
     "stage": ("certificate_switch", "stage", "Say which current certificates a next one takes the place of."),
     "notice": ("certificate_changeover", "notice", "The text of a mail to partners."),
-    "told": ("certificate_changeover", "told", "Remember that partners were told."),
+    "told": ("certificate_changeover", "mark_notified", "Remember that partners were told."),
     "switch": ("certificate_switch", "switch", "Present it, now or at a time."),
     "cancel": ("certificate_switch", "cancel", "Forget the time of a switch."),
     "roll-back": ("certificate_switch", "roll_back", "Present the certificate before again, within 24 hours."),
@@ -44,10 +44,10 @@ def changeover() -> None:
 
 
 @click.command()
-@request_options(LookAtChangeovers)
+@request_options(ListChangeovers)
 @config_option
 @json_option
-def status(request: LookAtChangeovers, config: str | None, as_json: bool) -> None:
+def status(request: ListChangeovers, config: str | None, as_json: bool) -> None:
     """Where a changeover stands: current and next side by side, what the gates say, and what to do next.
 
     Without ID: every staged certificate, and whatever can still be rolled back. Exit codes: 0 done, 1 there is none,
@@ -55,7 +55,7 @@ def status(request: LookAtChangeovers, config: str | None, as_json: bool) -> Non
     """
     progress("looking at the gates …")
     try:
-        found = client(config).call(look_at_changeovers, request).items
+        found = client(config).call(list_changeovers, request).items
     finally:
         progress("")
     if not found:
@@ -114,7 +114,7 @@ def notice(request: GetNotice, config: str | None, as_json: bool) -> None:
 @request_options(NotifyPartners)
 @config_option
 @json_option
-def told(request: NotifyPartners, config: str | None, as_json: bool) -> None:
+def mark_notified(request: NotifyPartners, config: str | None, as_json: bool) -> None:
     """Remember that partners were told of a staged certificate, or need not be.
 
     PARTNER: a domain as `changeover notice` lists it. Exit codes: 0 done, 1 refused, 2 no such certificate or partner,

@@ -20,7 +20,7 @@ from gatepost.pki.certificates.entry import State
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.manage.use_cases.certificate_shapes import Certificate, GateFinding, Gates
+    from gatepost.manage.use_cases.certificate_shapes import CertificateSummary, GateCheckFinding, GateSummary
     from gatepost.manage.use_cases.changeover import Changeover, NoticePartner, TrafficCount
 
 
@@ -28,12 +28,12 @@ _LOUD = frozenset({Mark.FAIL, Mark.WARN, Mark.UNKNOWN})
 _ANSWERS = {str(Light.GREEN): "YES", str(Light.RED): "NO", str(Light.UNKNOWN): "CANNOT TELL"}
 
 
-def print_gates(gates: Gates, one: Certificate) -> None:
+def print_gates(gates: GateSummary, certificate: CertificateSummary) -> None:
     """All findings, and the answer first."""
-    name = one.common_name or one.subject
-    what = "may it become current?" if one.state == State.NEXT else "is it well as it is?"
+    name = certificate.common_name or certificate.subject
+    what = "may it become current?" if certificate.state == State.NEXT else "is it well as it is?"
     why = f": {gates.reasons}" if gates.reasons else ""
-    click.echo(wrapped(printable(f"{one.id} ({name}): {what}  {_ANSWERS[gates.light]}{why}"), "  "))
+    click.echo(wrapped(printable(f"{certificate.id} ({name}): {what}  {_ANSWERS[gates.light]}{why}"), "  "))
     click.echo()
     for finding in gates.findings:
         _print_finding(finding)
@@ -43,19 +43,19 @@ def print_gates(gates: Gates, one: Certificate) -> None:
     )
 
 
-def print_status(found: Changeover) -> None:
+def print_status(changeover: Changeover) -> None:
     """One changeover."""
-    one, olds = found.certificate, found.replaces
+    one, olds = changeover.certificate, changeover.replaces
     columns = [*olds, one] if one.state == State.NEXT else [one, *olds]
     rows = [_row(each) for each in columns]
     names = [name for name in rows[0] if any(row[name] for row in rows)]
     print_table(["", *(each.state for each in columns)], [(name, *(row[name] for row in rows)) for name in names])
-    if found.gates is not None:
+    if changeover.gates is not None:
         click.echo()
         for gate in GateCheck:
-            _print_gate(found.gates, gate)
-    if found.traffic is not None:
-        since, before = found.traffic.since, found.traffic.before
+            _print_gate(changeover.gates, gate)
+    if changeover.traffic is not None:
+        since, before = changeover.traffic.since, changeover.traffic.before
         click.echo()
         click.echo(f"  since the switch    {_traffic(since)}")
         click.echo(f"  as long before      {_traffic(before)}")
@@ -63,18 +63,18 @@ def print_status(found: Changeover) -> None:
         if silent:
             click.echo(wrapped(printable(f"  silent since        {', '.join(silent[:20])}"), " " * 22))
     click.echo()
-    for line in found.next:
+    for line in changeover.next:
         click.echo(wrapped(f"next: {printable(line)}", "      "))
     click.echo()
 
 
-def _print_finding(one: GateFinding) -> None:
-    print_line(Mark(one.verdict), one.gate, one.text, one.evidence, one.fix)
+def _print_finding(finding: GateCheckFinding) -> None:
+    print_line(Mark(finding.verdict), finding.gate, finding.text, finding.evidence, finding.fix)
 
 
-def _print_gate(gates: Gates, gate: GateCheck) -> None:
+def _print_gate(gates: GateSummary, gate: GateCheck) -> None:
     """What is wrong at a gate, or that all is well."""
-    found = [one for one in gates.findings if one.gate == gate]
+    found = [finding for finding in gates.findings if finding.gate == gate]
     loud = [one for one in found if one.verdict in _LOUD]
     for one in loud:
         _print_finding(one)
@@ -85,33 +85,33 @@ def _print_gate(gates: Gates, gate: GateCheck) -> None:
         print_line(Mark(best.verdict), gate, f"{best.text}{more}")
 
 
-def _row(one: Certificate) -> dict[str, str]:
+def _row(certificate: CertificateSummary) -> dict[str, str]:
     return {
-        "id": one.id,
-        "names": ", ".join(one.names),
-        "issuer": one.issuer,
-        "key": one.key,
-        "serial": one.serial,
-        "SHA-256": one.sha256[:32] + ellipsis(),
-        "TLSA 3 1 1": one.spki_sha256[:32] + ellipsis(),
-        "valid from": moment(one.not_before),
-        "valid until": moment(one.not_after),
-        "presented from": moment(one.current_from or 0.0),
-        "presented until": moment(one.current_until or 0.0),
-        "planned for": moment(one.switch_at or 0.0),
-        "must staple": "yes" if one.must_staple else "",
+        "id": certificate.id,
+        "names": ", ".join(certificate.names),
+        "issuer": certificate.issuer,
+        "key": certificate.key,
+        "serial": certificate.serial,
+        "SHA-256": certificate.sha256[:32] + ellipsis(),
+        "TLSA 3 1 1": certificate.spki_sha256[:32] + ellipsis(),
+        "valid from": moment(certificate.not_before),
+        "valid until": moment(certificate.not_after),
+        "presented from": moment(certificate.current_from or 0.0),
+        "presented until": moment(certificate.current_until or 0.0),
+        "planned for": moment(certificate.switch_at or 0.0),
+        "must staple": "yes" if certificate.must_staple else "",
     }
 
 
-def _traffic(one: TrafficCount) -> str:
-    refused = f", {one.refused_for_want_of_tls} refused for want of TLS" if one.refused_for_want_of_tls else ""
-    return f"{one.over_tls} messages over TLS from {len(one.domains)} domains, {one.in_clear} in clear{refused}"
+def _traffic(count: TrafficCount) -> str:
+    refused = f", {count.refused_for_want_of_tls} refused for want of TLS" if count.refused_for_want_of_tls else ""
+    return f"{count.over_tls} messages over TLS from {len(count.domains)} domains, {count.in_clear} in clear{refused}"
 
 
 def print_partners(partners: Sequence[NoticePartner]) -> None:
     """Who is to be told, on standard error, beside the text for them."""
-    for one in partners:
-        sign = "told " if one.told else "TO TELL"
-        click.echo(printable(f"{sign:<8} {one.partner}  ({'; '.join(one.why)})"), err=True)
+    for partner in partners:
+        sign = "told " if partner.told else "TO TELL"
+        click.echo(printable(f"{sign:<8} {partner.partner}  ({'; '.join(partner.why)})"), err=True)
     if not partners:
         click.echo("nobody is known who might expect the current certificate", err=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn
 
 from gatepost.manage.cli.lazy import LazyGroup
-from gatepost.manage.cli.options import server_of
+from gatepost.manage.cli.options import current_server
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.client import Client
@@ -27,10 +27,10 @@ def addressable(client: Client, number: str) -> str:
 
     Raises Refusal (MISSING).
     """
-    if server_of() is None or (number and "/" not in number and number.strip(".")):
+    if current_server() is None or (number and "/" not in number and number.strip(".")):
         return number
     from gatepost.manage.use_cases.certificates import GetInventory, get_inventory  # noqa: PLC0415 - seldom needed
-    from gatepost.manage.use_cases.refusal import Kind, Refusal  # noqa: PLC0415 - as above
+    from gatepost.manage.use_cases.refusal import Refusal, RefusalKind  # noqa: PLC0415 - as above
 
     known = client.call(get_inventory, GetInventory()).certificates
     labelled = [one for one in known if number and one.label == number]
@@ -38,5 +38,5 @@ def addressable(client: Client, number: str) -> str:
         labelled = [one for one in labelled if one.state == "current"] or labelled
     if len(labelled) != 1:
         text = f"no single certificate has the id {number!r} (found: {', '.join(one.id for one in labelled) or 'none'})"
-        raise Refusal(Kind.MISSING, f"{text}; `gatepost certificate list` shows those there are")
+        raise Refusal(RefusalKind.MISSING, f"{text}; `gatepost certificate list` shows those there are")
     return labelled[0].id

@@ -21,7 +21,7 @@ from gatepost.manage.use_cases.certificates import (
     get_inventory,
     list_certificate_history,
 )
-from gatepost.manage.use_cases.client import every
+from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.times import stamp as moment
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ def list_(config: str | None, as_json: bool) -> None:
         click.echo(f"[[certificate]]: {line}", err=True)
     if as_json:
         servers, clients = (
-            [one for one in found.certificates if one.purpose == purpose] for purpose in ("server", "client")
+            [certificate for certificate in found.certificates if certificate.purpose == purpose]
+            for purpose in ("server", "client")
         )
         print_json(msgspec.to_builtins(found) | {"certificates": servers, "client_identities": clients})
         return
@@ -84,7 +85,7 @@ def history(limit: int, config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 done (also if there is nothing), 3 not readable.
     """
-    rows = list(every(client(config).call, list_certificate_history, ListCertificateHistory(), limit))
+    rows = list(all_items(client(config).call, list_certificate_history, ListCertificateHistory(), limit))
     if as_json:
         print_json(rows)
     else:

@@ -11,12 +11,12 @@ import click
 import msgspec
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.options import BAD_INPUT, config_option, fail, gateway_of, server_of
+from gatepost.manage.cli.options import BAD_INPUT, config_option, current_server, fail, gateway_of
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.use_cases.certificate_requests import (
     RegisterRequest,
     RequestCertificate,
-    checked_wish,
+    checked_spec,
     register_request,
     request_certificate,
 )
@@ -62,14 +62,14 @@ def request(request: RequestCertificate, output: str, config: str | None) -> Non
 def _made(config: str | None, request: RequestCertificate, output: str) -> tuple[CertificateRequest, bytes]:
     """Sealed, there or here; without a master key here its key is written beside the output."""
     there = client(config)
-    if server_of() is not None or (gateway := gateway_of(config)).settings.store.master_key:
+    if current_server() is not None or (gateway := gateway_of(config)).settings.store.master_key:
         made = there.call(request_certificate, request).value
         return made.request, made.csr.encode("ascii")
     if output == "-":
         fail(
             BAD_INPUT, "no store.master_key is set, so the key is written beside the request: name a file with -o FILE"
         )
-    csr, key = made_request(checked_wish(gateway, request.wish))
+    csr, key = made_request(checked_spec(gateway, request.spec))
     key_file = Path(output).absolute().with_suffix(".key")
     _fill(_opened(key_file, 0o600), key_file, key)
     register = RegisterRequest(**msgspec.structs.asdict(request), csr=csr, key_file=str(key_file))

@@ -15,7 +15,7 @@ from gatepost.manage.cli.client import client
 from gatepost.manage.cli.options import config_option, force_option, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json
-from gatepost.manage.use_cases.certificate_shapes import GatesLook
+from gatepost.manage.use_cases.certificate_shapes import CertificateGates
 from gatepost.manage.use_cases.changeover_steps import (
     CancelOnlySwitch,
     CancelSwitch,
@@ -32,7 +32,7 @@ from gatepost.manage.use_cases.changeover_steps import (
     switch_certificate,
     withdraw_certificate,
 )
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.pki.certificates.lifecycle import ROLL_BACK_SECONDS
 
@@ -93,9 +93,9 @@ def _print_refused(refusal: Refusal, *, as_json: bool) -> None:
     """What the gates said, if it is they that refuse; one that could not be looked at ends the command with 3."""
     if "gates" not in refusal.more:
         return
-    gates = msgspec.convert(refusal.more["gates"], GatesLook)
+    gates = msgspec.convert(refusal.more["gates"], CertificateGates)
     if gates.light == Light.UNKNOWN:
-        refusal.kind = Kind.UNREADABLE
+        refusal.kind = RefusalKind.UNREADABLE
     if as_json:
         print_json({"id": gates.id, "switched": False, "planned": None, "gates": gates})
     else:
@@ -150,8 +150,8 @@ def roll_back(number: str, note: str, config: str | None, as_json: bool) -> None
         done = there.call(roll_back_switch, RollBackSwitch(certificate=addressable(there, number), note=note))
     else:
         done = there.call(roll_back_last_switch, RollBackLastSwitch(note=note))
-    for one in done.warnings:
-        click.echo(f"warning: {one}", err=True)
+    for warning in done.warnings:
+        click.echo(f"warning: {warning}", err=True)
     text = f"{', '.join(done.current)} is current again; {done.id} is staged"
     _say(as_json, {"id": done.id, "current": done.current}, text)
 

@@ -18,7 +18,7 @@ from gatepost.pki.certificates.entry import Purpose, State
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.manage.use_cases.certificate_shapes import Certificate
+    from gatepost.manage.use_cases.certificate_shapes import CertificateSummary
     from gatepost.manage.use_cases.certificates import CertificateDetail, CertificateRequest
 
 
@@ -28,10 +28,10 @@ _REQUEST_COLUMNS = ("id", "purpose", "organization", "label", "names", "key", "a
 _SIDES = {Purpose.SERVER: _COLUMNS, Purpose.CLIENT: _CLIENT_COLUMNS}
 
 
-def print_list(certificates: Sequence[Certificate]) -> None:
+def print_list(certificates: Sequence[CertificateSummary]) -> None:
     """Current beside next and deprecated, the newest first; client identities in a table of their own."""
     for purpose, columns in _SIDES.items():
-        chosen = [one for one in certificates if one.purpose == purpose]
+        chosen = [certificate for certificate in certificates if certificate.purpose == purpose]
         chosen.sort(key=lambda one: (STATES.index(State(one.state)), -(one.since or 0.0)))
         if purpose is Purpose.CLIENT and not chosen:
             continue
@@ -46,33 +46,33 @@ def print_requests(requests: Sequence[CertificateRequest]) -> None:
         return
     click.echo("\nrequests that wait for their certificate")
     rows = [
-        msgspec.structs.asdict(one)
+        msgspec.structs.asdict(request)
         | {
-            "names": ", ".join(one.names),
-            "added": f"{moment(one.added)[:16]}Z",
-            "key_is": one.key_file or "sealed",
+            "names": ", ".join(request.names),
+            "added": f"{moment(request.added)[:16]}Z",
+            "key_is": request.key_file or "sealed",
         }
-        for one in requests
+        for request in requests
     ]
-    print_table(_REQUEST_COLUMNS, [[str(one[column]) for column in _REQUEST_COLUMNS] for one in rows])
+    print_table(_REQUEST_COLUMNS, [[str(row[column]) for column in _REQUEST_COLUMNS] for row in rows])
 
 
-def _row(one: Certificate, columns: Sequence[str]) -> list[str]:
-    shown = msgspec.structs.asdict(one) | {
-        "state": _state(one),
-        "names": ", ".join(one.names) or f"(none) {one.subject}",
-        "issuer": common_name(one.issuer),
-        "subject": common_name(one.subject),
-        "valid_until": f"{moment(one.not_after)[:10]} ({_left(one.days_left)})",
-        "presented": _presented(one),
+def _row(certificate: CertificateSummary, columns: Sequence[str]) -> list[str]:
+    shown = msgspec.structs.asdict(certificate) | {
+        "state": _state(certificate),
+        "names": ", ".join(certificate.names) or f"(none) {certificate.subject}",
+        "issuer": common_name(certificate.issuer),
+        "subject": common_name(certificate.subject),
+        "valid_until": f"{moment(certificate.not_after)[:10]} ({_left(certificate.days_left)})",
+        "presented": _presented(certificate),
     }
     return [str(shown[column]) for column in columns]
 
 
-def _state(one: Certificate) -> str:
-    if one.state == State.NEXT and one.switch_at:
-        return f"next (current {moment(one.switch_at)})"
-    return one.state
+def _state(certificate: CertificateSummary) -> str:
+    if certificate.state == State.NEXT and certificate.switch_at:
+        return f"next (current {moment(certificate.switch_at)})"
+    return certificate.state
 
 
 def _left(days: int) -> str:
@@ -81,20 +81,20 @@ def _left(days: int) -> str:
     return f"{days} day{'' if days == 1 else 's'} left"
 
 
-def _presented(one: Certificate) -> str:
-    begun, ended = (f"{moment(at)[:16]}Z" if at else "" for at in (one.current_from, one.current_until))
+def _presented(certificate: CertificateSummary) -> str:
+    begun, ended = (f"{moment(at)[:16]}Z" if at else "" for at in (certificate.current_from, certificate.current_until))
     if not begun and not ended:
-        return "not recorded yet" if one.state == State.CURRENT else "never"
+        return "not recorded yet" if certificate.state == State.CURRENT else "never"
     return f"{begun} - {ended}".strip()
 
 
-def print_certificate(one: CertificateDetail) -> None:
+def print_certificate(certificate: CertificateDetail) -> None:
     """Everything about a certificate, a line for each field, its chain below."""
-    for key, text in _lines(one):
+    for key, text in _lines(certificate):
         if text:
             click.echo(f"{key:<15} {printable(text)}")
-    for number, link in enumerate(one.chain, 1):
-        click.echo(f"\nchain {number} of {len(one.chain)}: {printable(link.subject)}")
+    for number, link in enumerate(certificate.chain, 1):
+        click.echo(f"\nchain {number} of {len(certificate.chain)}: {printable(link.subject)}")
         for key in ("issuer", "serial", "key", "sha256"):
             click.echo(f"  {key:<13} {printable(getattr(link, key))}")
         click.echo(f"  {'valid':<13} {moment(link.not_before)} - {moment(link.not_after)}")
@@ -103,20 +103,20 @@ def print_certificate(one: CertificateDetail) -> None:
                 click.echo(f"  {key:<13} {printable(' '.join(addresses))}")
 
 
-def _lines(one: CertificateDetail) -> list[tuple[str, str]]:
-    record = msgspec.structs.asdict(one)
+def _lines(certificate: CertificateDetail) -> list[tuple[str, str]]:
+    record = msgspec.structs.asdict(certificate)
     times = [
         (key, moment(record[key] or 0)) for key in ("added", "since", "current_from", "current_until", "switch_at")
     ]
-    validity = f"{moment(one.not_before)} - {moment(one.not_after)} ({_left(one.days_left)})"
+    validity = f"{moment(certificate.not_before)} - {moment(certificate.not_after)} ({_left(certificate.days_left)})"
     plain = [(key, str(record[key])) for key in ("id", "label", "organization", "state", "purpose", "origin")]
     facts = [(key, record[key]) for key in ("subject", "issuer", "serial", "key", "sha1", "sha256", "spki_sha256")]
     ends = [
-        ("tlsa", one.tlsa if one.purpose == Purpose.SERVER else ""),
+        ("tlsa", certificate.tlsa if certificate.purpose == Purpose.SERVER else ""),
         ("valid", validity),
-        ("must_staple", "yes" if one.must_staple else ""),
-        ("replaces", ", ".join(one.replaces)),
-        ("private key", one.key_is),
-        ("chain file", one.chain_file),
+        ("must_staple", "yes" if certificate.must_staple else ""),
+        ("replaces", ", ".join(certificate.replaces)),
+        ("private key", certificate.key_is),
+        ("chain file", certificate.chain_file),
     ]
-    return [*plain, ("names", ", ".join(one.names)), *facts, *ends, *times]
+    return [*plain, ("names", ", ".join(certificate.names)), *facts, *ends, *times]

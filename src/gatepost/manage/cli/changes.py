@@ -12,14 +12,14 @@ from gatepost.manage.cli.tables import print_json, printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.manage.use_cases.changing import ChangeOutcome
+    from gatepost.manage.use_cases.change_shapes import ChangeReport
     from gatepost.manage.use_cases.differences import FieldChange
 
 
 _OLD_WARNINGS = 20
 
 
-def report(outcome: ChangeOutcome, *, as_json: bool, standing: bool = False) -> None:
+def report(outcome: ChangeReport, *, as_json: bool, standing: bool = False) -> None:
     """Print what changed, or would and what that would do, and the version that is in force now.
 
     standing: also what was to be thought about before the change.
@@ -49,7 +49,7 @@ def print_changes(changes: Sequence[FieldChange]) -> None:
         click.echo(printable(change))
 
 
-def print_warnings(outcome: ChangeOutcome, *, standing: bool) -> None:
+def print_warnings(outcome: ChangeReport, *, standing: bool) -> None:
     """What to think about because of a change, and with standing also what was so before."""
     for text in outcome.warnings:
         click.echo(f"warning: {text}", err=True)

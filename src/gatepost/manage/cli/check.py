@@ -19,9 +19,18 @@ import click
 from gatepost.analysis.checks.partner_report import DeliveryForecast, check_record
 from gatepost.manage.cli.check_text import print_check
 from gatepost.manage.cli.lazy import LazyGroup
-from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, loaded_settings, reach
+from gatepost.manage.cli.options import (
+    BAD_INPUT,
+    NO,
+    UNKNOWN,
+    config_option,
+    current_remote_options,
+    fail,
+    json_option,
+    loaded_settings,
+)
 from gatepost.manage.cli.tables import print_json
-from gatepost.manage.use_cases.partner import Look, adjusted, bounds_of, look, target_of
+from gatepost.manage.use_cases.partner import PartnerCheckPlan, adjusted, bounds_of, run_check, target_of
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.policy.connectors.names import domain_name
 from gatepost.settings.environment import CONFIG_VARIABLE
@@ -31,7 +40,7 @@ from gatepost.settings.model import DnsValidation
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatepost.manage.use_cases.partner import Target
+    from gatepost.manage.use_cases.partner import CheckTarget
     from gatepost.settings.model import Settings
 
 
@@ -152,20 +161,20 @@ def host(host: str, as_json: bool, verbose: bool, **asked: Any) -> None:
     _run(_target(host, host=True), asked, as_json=as_json, verbose=verbose)
 
 
-def _target(text: str, *, host: bool) -> Target:
+def _target(text: str, *, host: bool) -> CheckTarget:
     try:
         return target_of(text, host=host)
     except Refusal as refusal:
         fail(BAD_INPUT, refusal.errors[0].message)
 
 
-def _run(target: Target, asked: dict[str, Any], *, as_json: bool, verbose: bool, private: bool = False) -> None:
+def _run(target: CheckTarget, asked: dict[str, Any], *, as_json: bool, verbose: bool, private: bool = False) -> None:
     timeout: float = asked["timeout"]
     settings = _settings(asked, timeout)
     bounds = bounds_of(timeout, private=private or settings.outbound.private_policy_hosts)
     progress("looking: this may take a minute where hosts do not answer …")
     try:
-        found = look(Look(target, settings, bounds))
+        found = run_check(PartnerCheckPlan(target, settings, bounds))
     except Refusal as refusal:
         progress("")
         fail(BAD_INPUT, "\n".join(f"{_OPTIONS[error.path]}: {error.message}" for error in refusal.errors))
@@ -205,7 +214,7 @@ def _settings(asked: dict[str, Any], timeout: float) -> Settings:
 
 
 def _found(config: str | None, validate: str | None) -> Settings:
-    named = config or reach().config or os.environ.get(CONFIG_VARIABLE)
+    named = config or current_remote_options().config or os.environ.get(CONFIG_VARIABLE)
     if named or any(path.exists() for path in DEFAULT_PATHS):
         return loaded_settings(config, anywhere=True)
     environment = {"GATEPOST_SERVER__HOSTNAME": _own_name()} | dict(os.environ)

@@ -73,7 +73,7 @@ def _answer(check: ChainCheck) -> str:
 
 
 def _first(check: ChainCheck, mark: Mark) -> str:
-    return next(one.text for one in check.findings if one.verdict is mark)
+    return next(finding.text for finding in check.findings if finding.verdict is mark)
 
 
 def _print_path(check: ChainCheck) -> None:
@@ -105,20 +105,20 @@ def _until(certificate: CertificateFacts, now: float) -> str:
     )
 
 
-def _place(check: ChainCheck, one: Link) -> str:
-    if one.place is From.STORE and any(
-        store.holds_root and one is check.facts.path[-1] for store in check.facts.stores
+def _place(check: ChainCheck, link: Link) -> str:
+    if link.place is From.STORE and any(
+        store.holds_root and link is check.facts.path[-1] for store in check.facts.stores
     ):
         return "in " + " and ".join(store.name for store in check.facts.stores if store.holds_root)
-    return _PLACES[one.place]
+    return _PLACES[link.place]
 
 
 def _print_firewall(check: ChainCheck) -> None:
     hosts = firewall_hosts(check.facts.path)
     if hosts:
         click.echo("\nA firewall must let through, here and at partners who check for revocation")
-        for one in hosts:
-            click.echo(f"  {printable(one)}")
+        for host in hosts:
+            click.echo(f"  {printable(host)}")
 
 
 def _print_published(check: ChainCheck) -> None:

@@ -115,7 +115,7 @@ def _is_verified(row: Row) -> bool:
 
 
 def _reason(check: PartnerCheck, mark: Mark) -> str:
-    several = [*check.findings, *(one for row in check.rows for one in row.findings)]
+    several = [*check.findings, *(finding for row in check.rows for finding in row.findings)]
     text = next((one.text for one in several if one.stops and one.verdict is mark), "")
     return f": {text}" if text else ""
 
@@ -188,10 +188,10 @@ def _by_host(rows: Sequence[Row], *, verbose: bool) -> Iterable[tuple[str, list[
     for host in dict.fromkeys(row.host for row in rows):
         own = [row for row in rows if row.host == host]
         shown = [
-            one
+            finding
             for row in own
-            for one in row.findings
-            if (one.verdict in _LOUD and one.because is None) or (verbose and one.because is None)
+            for finding in row.findings
+            if (finding.verdict in _LOUD and finding.because is None) or (verbose and finding.because is None)
         ]
         if shown:
             addresses = ", ".join(row.address for row in own if row.address)
@@ -213,7 +213,7 @@ def _print_finding(finding: Finding, *, full: bool) -> None:
 
 def with_options(fix: str, options: Iterable[str]) -> str:
     """What to do, with the options of the command that do it: "give it more time (--timeout)."."""
-    named = " or ".join(f"--{one}" for one in options)
+    named = " or ".join(f"--{option}" for option in options)
     return f"{fix.removesuffix('.')} ({named})." if named else fix
 
 

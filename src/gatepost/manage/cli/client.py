@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gatepost.manage.cli.options import administrator, gateway_of, server_of
+from gatepost.manage.cli.options import administrator, current_server, gateway_of
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.client import Client
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def client(config: str | None) -> Client:
     """Closed when the command ends; ends the command if the settings or these options are wrong."""
-    server = server_of()
+    server = current_server()
     made: Client
     if server is None:
         from gatepost.manage.use_cases.client import LocalClient  # noqa: PLC0415 - another gateway needs none of it

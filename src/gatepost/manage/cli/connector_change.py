@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
-from gatepost.manage.cli.chosen import connector_options
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.edit import Asked, change_options, edit, part_added, part_removed, part_set
+from gatepost.manage.cli.connector_options import connector_options
+from gatepost.manage.cli.edit import ChangeArguments, change_options, edit, part_added, part_removed, part_set
 from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.part_commands import CODES, WORDS_HELP
-from gatepost.manage.use_cases.choice import choose_connector
+from gatepost.manage.use_cases.name_lookup import choose_connector
 from gatepost.manage.use_cases.parts import INBOUND, OUTBOUND
 from gatepost.manage.use_cases.resources import PartName
 
@@ -35,7 +35,7 @@ _KINDS = {"inbound": INBOUND, "outbound": OUTBOUND}
 @json_option
 def add(direction: str, name: str, words: tuple[str, ...], organization: str, **given: Any) -> None:
     """A new connector."""
-    asked = Asked(**given)
+    asked = ChangeArguments(**given)
     edit(asked, part_added(asked, PartName(_KINDS[direction], organization, name), words))
 
 
@@ -51,7 +51,7 @@ def add(direction: str, name: str, words: tuple[str, ...], organization: str, **
 @json_option
 def set_(name: str, words: tuple[str, ...], organization: str, direction: str | None, **given: Any) -> None:
     """Other fields."""
-    asked = Asked(**given)
+    asked = ChangeArguments(**given)
     edit(asked, part_set(asked, _chosen(asked, name, organization, direction), words))
 
 
@@ -66,11 +66,11 @@ def set_(name: str, words: tuple[str, ...], organization: str, direction: str | 
 @json_option
 def remove(name: str, organization: str, direction: str | None, **given: Any) -> None:
     """No more connector."""
-    asked = Asked(**given)
+    asked = ChangeArguments(**given)
     edit(asked, part_removed(asked, _chosen(asked, name, organization, direction)))
 
 
-def _chosen(asked: Asked, name: str, organization: str, direction: str | None) -> PartName:
+def _chosen(arguments: ChangeArguments, name: str, organization: str, direction: str | None) -> PartName:
     """Which of the two kinds is meant, and whose."""
-    part = choose_connector(client(asked.config).directory().resources, name, organization, direction).part
+    part = choose_connector(client(arguments.config).directory().resources, name, organization, direction).part
     return PartName(part.kind, part.organization.name, part.name)

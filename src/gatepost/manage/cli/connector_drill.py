@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatepost.analysis.checks.attacks import CONTROL
-from gatepost.manage.cli.chosen import connector_options
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.connector_options import connector_options
 from gatepost.manage.cli.options import NO, UNKNOWN, config_option, fail, json_option
 from gatepost.manage.cli.tables import print_json, print_table, printable
 from gatepost.manage.use_cases.drills import (
@@ -59,11 +59,11 @@ def drill(
     chosen = choose_drilled(run.directory().resources, name, organization, direction)
     owner, connector = chosen.organization.name, chosen.connector.name
     if not show_last:
-        sys.exit(_told(_held(run, DrillConnector(organization=owner, connector=connector)), as_json=as_json))
+        sys.exit(_print_drill(_held(run, DrillConnector(organization=owner, connector=connector)), as_json=as_json))
     last = run.call(show_last_drill, ShowLastDrill(organization=owner, connector=connector)).drill
     if last is None:
         fail(UNKNOWN, f"no drill is kept of connector {name!r}; hold one: gatepost connector drill {name!r}")
-    sys.exit(_told_last(last, as_json=as_json))
+    sys.exit(_print_last_drill(last, as_json=as_json))
 
 
 def _held(run: Client, request: DrillConnector) -> HeldDrill:
@@ -75,7 +75,7 @@ def _held(run: Client, request: DrillConnector) -> HeldDrill:
     return follow(run.call(start_drill, request).value, show, seconds=_MOST).held
 
 
-def _told(found: HeldDrill, *, as_json: bool) -> int:
+def _print_drill(found: HeldDrill, *, as_json: bool) -> int:
     """Print a drill that was held; the exit code."""
     for trouble in found.troubles:
         click.echo(printable(trouble), err=True)
@@ -85,7 +85,7 @@ def _told(found: HeldDrill, *, as_json: bool) -> int:
     return UNKNOWN if not found.evidence else 0 if found.passed else NO
 
 
-def _told_last(found: HeldDrill, *, as_json: bool) -> int:
+def _print_last_drill(found: HeldDrill, *, as_json: bool) -> int:
     """Print what is kept and whether it is what was written; the exit code."""
     if found.fault:
         _print_fault(found, found.fault, as_json=as_json)

@@ -6,16 +6,16 @@ from typing import Any
 
 import click
 
-from gatepost.manage.cli.chosen import connector_options
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.connector_options import connector_options
 from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.part_commands import SHOW_CODES
 from gatepost.manage.cli.part_view import show_part, view_options
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, print_table
-from gatepost.manage.use_cases.choice import choose_connector
-from gatepost.manage.use_cases.client import every
+from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.connectors import ListConnectors, connector_record, list_connectors
+from gatepost.manage.use_cases.name_lookup import choose_connector
 from gatepost.manage.use_cases.times import stamp as moment
 
 _COLUMNS = ("status", "direction", "name", "organization", "from", "to", "domains", "demands", "validated")
@@ -30,7 +30,7 @@ def list_(request: ListConnectors, config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 done (also if there are none), 2 no such organization, 3 not readable.
     """
-    rows = [connector_record(row) for row in every(client(config).call, list_connectors, request)]
+    rows = [connector_record(row) for row in all_items(client(config).call, list_connectors, request)]
     if as_json:
         print_json(rows)
     else:

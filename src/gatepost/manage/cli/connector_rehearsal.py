@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 from msgspec.structs import replace
 
-from gatepost.manage.cli.chosen import connector_options
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.connector_options import connector_options
 from gatepost.manage.cli.options import NO, UNKNOWN, config_option, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, print_table
@@ -71,10 +71,10 @@ def _print(report: RehearsalReport) -> None:
             print_table(_COLUMNS, [_group_row(group) for group in groups])
     if report.messages:
         click.echo("\nby peer:")
-        peers = [(one.peer, one.passed, one.failed, one.unknown, moment(one.last)) for one in report.peers]
+        peers = [(peer.peer, peer.passed, peer.failed, peer.unknown, moment(peer.last)) for peer in report.peers]
         print_table(("peer", passed, failed, unknown, "last"), peers)
         click.echo("\nby day (UTC):")
-        days = [(one.day, one.passed, one.failed, one.unknown) for one in report.days]
+        days = [(day.day, day.passed, day.failed, day.unknown) for day in report.days]
         print_table(("day", passed, failed, unknown), days)
         click.echo("")
     click.echo(report.conclusion)

@@ -14,15 +14,15 @@ from msgspec.structs import replace
 
 from gatepost.analysis.checks.tasks import CheckResult, TaskStatus, task_of
 from gatepost.manage.cli.changes import print_warnings
-from gatepost.manage.cli.chosen import connector_options
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.connector_options import connector_options
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.resources import applied, read_document
 from gatepost.manage.cli.tables import print_dialogue, print_json, printable
-from gatepost.manage.use_cases.choice import choose_connector
 from gatepost.manage.use_cases.jobs import follow
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.name_lookup import choose_connector
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resource_cases import ApplyResources
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.manage.use_cases.validation import MOST_PEM
@@ -116,7 +116,7 @@ def validate(request: ValidateConnector, draft: Path | None, config: str | None,
     try:
         record = _validated(run, wanted)
     except Refusal as refusal:
-        if refusal.kind is Kind.INPUT and refusal.errors:
+        if refusal.kind is RefusalKind.INPUT and refusal.errors:
             _wrong(refusal)
         raise
     finally:
@@ -145,9 +145,11 @@ def _resources(run: Client, draft: Mapping[str, Any] | None) -> Resources:
     try:
         drafted = parse(draft, prefixes=PrefixLimits(0, 0)).organizations
     except ResourceErrors as errors:
-        raise Refusal(Kind.INPUT, "It was not tried.", errors.errors) from errors
+        raise Refusal(RefusalKind.INPUT, "It was not tried.", errors.errors) from errors
     names = {one.name for one in drafted}
-    return Resources((*drafted, *(one for one in stored.organizations if one.name not in names)))
+    return Resources(
+        (*drafted, *(organization for organization in stored.organizations if organization.name not in names))
+    )
 
 
 def _draft(config: str | None, file: Path) -> dict[str, Any]:

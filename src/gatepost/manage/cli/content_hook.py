@@ -13,8 +13,8 @@ from gatepost.manage.cli.client import client
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option
 from gatepost.manage.cli.part_commands import add_commands
 from gatepost.manage.cli.tables import print_json, print_table, printable
-from gatepost.manage.use_cases.choice import choose_part, chosen_organizations
 from gatepost.manage.use_cases.content_trials import TryHook, try_hook
+from gatepost.manage.use_cases.name_lookup import choose_part, chosen_organizations
 from gatepost.manage.use_cases.parts import HOOK
 from gatepost.node.privileges import as_caller
 from gatepost.policy.connectors.units import format_duration
@@ -46,17 +46,17 @@ def list_(organization: str, config: str | None, as_json: bool) -> None:
     owners = chosen_organizations(client(config).directory().resources, organization)
     rows: list[tuple[Any, ...]] = [
         (
-            _status(one),
-            one.name,
+            _status(content_hook),
+            content_hook.name,
             owner.name,
-            str(one.type),
-            one.address,
-            str(one.direction),
-            format_duration(one.timeout),
-            str(one.on_failure),
+            str(content_hook.type),
+            content_hook.address,
+            str(content_hook.direction),
+            format_duration(content_hook.timeout),
+            str(content_hook.on_failure),
         )
         for owner in owners
-        for one in sorted(owner.content_hooks, key=lambda each: each.name)
+        for content_hook in sorted(owner.content_hooks, key=lambda each: each.name)
     ]
     if as_json:
         print_json([dict(zip(_COLUMNS, row, strict=True)) for row in rows])
@@ -102,9 +102,9 @@ def check(name: str, organization: str, message: Path | None, config: str | None
         print_json(found)
     else:
         _print(found)
-    if not all(one.answered for one in trials):
+    if not all(trial.answered for trial in trials):
         sys.exit(UNKNOWN)
-    passes = not any(one.reply for one in trials) if message else all(one.right for one in trials)
+    passes = not any(trial.reply for trial in trials) if message else all(trial.right for trial in trials)
     sys.exit(0 if passes else NO)
 
 
@@ -119,10 +119,10 @@ def _content(file: Path) -> bytes:
         fail(BAD_INPUT, f"--message: {file}: {error.strerror}")
 
 
-def _print(found: HookTrials) -> None:
-    label = f"content hook {found.hook!r} of {found.organization}"
-    click.echo(printable(f"{label}: {found.type} at {found.address}"))
-    for trial in found.trials:
+def _print(result: HookTrials) -> None:
+    label = f"content hook {result.hook!r} of {result.organization}"
+    click.echo(printable(f"{label}: {result.type} at {result.address}"))
+    for trial in result.trials:
         sign = "ok" if trial.right else "no answer" if not trial.answered else "WRONG"
         click.echo(f"  {printable(trial.message):10} {sign:10} {_said(trial)}")
 

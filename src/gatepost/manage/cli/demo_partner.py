@@ -50,7 +50,7 @@ def as_whom() -> dict[str, str]:
     return {"user": "root"} if os.geteuid() == 0 else {}
 
 
-class Partner(Protocol):
+class DemoPartner(Protocol):
     """A mail server of another organization."""
 
     kind: str
@@ -216,7 +216,7 @@ class _GatepostPartner:
             gateway.stop()
 
 
-def choose_partner(home: Path, chain: Path, key: Path, ports: tuple[int, int], domains: list[str]) -> Partner:
+def choose_partner(home: Path, chain: Path, key: Path, ports: tuple[int, int], domains: list[str]) -> DemoPartner:
     """Postfix if it is installed and may be started, else two processes of gatepost. ports: with TLS, without."""
     if shutil.which("postfix") and os.geteuid() == 0:
         return _PostfixPartner(home, chain, key, ports, domains)

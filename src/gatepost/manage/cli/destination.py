@@ -13,14 +13,14 @@ from gatepost.manage.cli.client import client
 from gatepost.manage.cli.options import BAD_INPUT, NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import limit_option, request_options
 from gatepost.manage.cli.tables import print_json, print_table, printable
-from gatepost.manage.use_cases.client import every
+from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.destinations import (
     DestinationActions,
     DestinationsQuery,
     act_on_destinations,
     list_destinations,
 )
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import stamp as moment
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def list_(config: str | None, as_json: bool, request: DestinationsQuery, limit: 
 
     Exit codes: 0 done (also if there are none), 2 wrong use, 3 not readable.
     """
-    found = list(every(client(config).call, list_destinations, request, limit))
+    found = list(all_items(client(config).call, list_destinations, request, limit))
     if as_json:
         print_json(found)
     else:
@@ -68,7 +68,7 @@ def show(config: str | None, as_json: bool, request: DestinationsQuery) -> None:
     """
     if not request.domain and not request.connector:
         fail(BAD_INPUT, "say which destination to show: DOMAIN, or --connector NAME for smart hosts.")
-    found = list(every(client(config).call, list_destinations, request))
+    found = list(all_items(client(config).call, list_destinations, request))
     if not found:
         meant = printable(request.domain or f"connector {request.connector}")
         fail(NO, f"nothing is remembered of {meant}; `gatepost destination list` prints what is")
@@ -96,8 +96,8 @@ def accept(config: str | None, as_json: bool, request: DestinationActions) -> No
     if as_json:
         print_json(done.items)
     else:
-        for one in done.items:
-            click.echo(f"accepted: {_title(one)} at {printable(one.best)}")
+        for item in done.items:
+            click.echo(f"accepted: {_title(item)} at {printable(item.best)}")
     click.echo(f"held mail that is tried again: {done.retried} deliveries", err=True)
 
 
@@ -118,7 +118,7 @@ def _done(config: str | None, request: DestinationActions) -> DestinationsChange
     try:
         return client(config).call(act_on_destinations, request)
     except Refusal as refusal:
-        if refusal.kind is Kind.MISSING:
+        if refusal.kind is RefusalKind.MISSING:
             fail(NO, printable(refusal.text))
         raise
 

@@ -16,9 +16,9 @@ from gatepost.manage.cli.dkim_rotate import rotate
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option
 from gatepost.manage.cli.part_commands import add_commands
 from gatepost.manage.cli.tables import print_json, print_table, printable
-from gatepost.manage.use_cases.choice import choose_part
-from gatepost.manage.use_cases.client import every
+from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.dkim import ImportDkimKey, ListSigningKeys, import_dkim_key, list_signing_keys
+from gatepost.manage.use_cases.name_lookup import choose_part
 from gatepost.manage.use_cases.parts import DKIM
 from gatepost.policy.connectors.values import DkimState
 
@@ -53,15 +53,15 @@ def list_(organization: str, domain: str, config: str | None, *, check: bool, as
     be; 1 with --check: one is not; 2 no such organization, 3 not readable, with --check: could not tell.
     """
     request = ListSigningKeys(organization=organization, domain=domain, check=check)
-    found = list(every(client(config).call, list_signing_keys, request))
+    found = list(all_items(client(config).call, list_signing_keys, request))
     columns = (*_COLUMNS, "record") if check else _COLUMNS
-    rows = [asdict(one) | ({"record": str(one.sight)} if one.sight else {}) for one in found]
+    rows = [asdict(one) | ({"record": str(one.dns_check)} if one.dns_check else {}) for one in found]
     shown = [{column: row[column] for column in columns} for row in rows]
     if as_json:
         print_json(shown)
     else:
         print_table(columns, [tuple(row.values()) for row in shown])
-    sys.exit(_status(one.sight for one in found if one.sight and one.state != DkimState.RETIRED))
+    sys.exit(_status(one.dns_check for one in found if one.dns_check and one.state != DkimState.RETIRED))
 
 
 @dkim.command("record")
@@ -90,9 +90,9 @@ def record(name: str, organization: str, config: str | None, *, check: bool, as_
         print_json({one: row[one] for one in ("name", "text", "zone", *(("record", "why") if check else ()))})
     else:
         click.echo(found.zone)
-        if found.sight:
-            click.echo(printable(found.sight), err=True)
-    sys.exit(_status([found.sight] if found.sight else []))
+        if found.dns_check:
+            click.echo(printable(found.dns_check), err=True)
+    sys.exit(_status([found.dns_check] if found.dns_check else []))
 
 
 @dkim.command("import")
@@ -124,8 +124,8 @@ add_commands(
 )
 
 
-def _status(sights: Iterable[RecordCheck]) -> int:
-    seen = {sight.seen for sight in sights}
+def _status(dns_checks: Iterable[RecordCheck]) -> int:
+    seen = {dns_check.seen for dns_check in dns_checks}
     return (
         NO
         if seen & {DkimObservation.MISSING, DkimObservation.DIFFERS}

@@ -9,7 +9,7 @@ import click
 
 from gatepost.manage.cli.changes import report
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.edit import Asked, change_options
+from gatepost.manage.cli.edit import ChangeArguments, change_options
 from gatepost.manage.cli.options import BAD_INPUT, config_option, fail, json_option
 from gatepost.manage.use_cases.change import NOTHING
 from gatepost.manage.use_cases.dkim_changes import (
@@ -54,7 +54,7 @@ def add(domain: str, organization: str, file: Path | None, **given: Any) -> None
 
     Exit codes: 0 added, 2 wrong input, a key that cannot be used, or no master key; 3 not readable or writable.
     """
-    asked = Asked(**{name: given.pop(name) for name in Asked.__slots__})
+    asked = ChangeArguments(**{name: given.pop(name) for name in ChangeArguments.__slots__})
     if given["leave_key"] and file is None:
         fail(BAD_INPUT, "--leave-key: name the file with --key")
     through = client(asked.config)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.edit import Asked, change, change_options
+from gatepost.manage.cli.edit import ChangeArguments, change, change_options
 from gatepost.manage.cli.options import config_option, force_option, json_option
 from gatepost.manage.use_cases.dkim_changes import RotateDkimKeys, keys_owner, rotate_dkim_keys
 
@@ -30,7 +30,7 @@ def rotate(domain: str, selector: str, organization: str, force: str, **given: A
     Exit codes: 0 done, 1 a record is missing or wrong, or a key cannot be used; 2 there is no next key, or several of
     one algorithm; 3 not readable or writable, or the DNS could not be asked.
     """
-    asked = Asked(**given)
+    asked = ChangeArguments(**given)
     owner = keys_owner(client(asked.config).directory().resources, organization, domain).name
     request = RotateDkimKeys(organization=owner, domain=domain, selector=selector, force=force, **asked.fields)
     change(asked, rotate_dkim_keys, request)

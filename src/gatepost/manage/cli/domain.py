@@ -13,8 +13,8 @@ from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.part_commands import add_commands
 from gatepost.manage.cli.tables import print_json, print_table
 from gatepost.manage.use_cases.domain_verification import GetDomainVerification, get_domain_verification
+from gatepost.manage.use_cases.list_page import ListSelection
 from gatepost.manage.use_cases.listings import DomainRow, domain_rows
-from gatepost.manage.use_cases.pages import Selection
 from gatepost.manage.use_cases.parts import DOMAIN
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def domain() -> None:
 @json_option
 def list_(organization: str, config: str | None, as_json: bool) -> None:
     """Accepted domains. Exit codes: 0 done (also if there are none), 2 no such organization, 3 not readable."""
-    rows = domain_rows(client(config).directory().resources, Selection(organization)).rows
+    rows = domain_rows(client(config).directory().resources, ListSelection(organization)).rows
     if as_json:
         print_json([row._asdict() for row in rows])
     else:

@@ -10,8 +10,8 @@ import click
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.options import NO, UNKNOWN, config_option, json_option
 from gatepost.manage.cli.tables import print_json, printable
-from gatepost.manage.use_cases.choice import choose_part
 from gatepost.manage.use_cases.mta_sts import GetMtaStsPolicy, get_mta_sts_policy
+from gatepost.manage.use_cases.name_lookup import choose_part
 from gatepost.manage.use_cases.parts import DOMAIN
 
 if TYPE_CHECKING:
@@ -59,20 +59,20 @@ def mta_sts(name: str, organization: str, config: str | None, *, check: bool, pr
     sys.exit(_status(findings) if check else 0 if found.published else NO)
 
 
-def _print(found: MtaStsPolicy) -> None:
-    domain = printable(found.domain)
-    if not found.published:
+def _print(policy: MtaStsPolicy) -> None:
+    domain = printable(policy.domain)
+    if not policy.published:
         begin = f"gatepost domain set {domain} mta_sts=testing"
         click.echo(f"{domain} has no policy; begin with one that demands nothing: {begin}", err=True)
         return
-    click.echo(f"{printable(found.url)} is to answer:\n")
-    for line in found.policy.splitlines():
+    click.echo(f"{printable(policy.url)} is to answer:\n")
+    for line in policy.policy.splitlines():
         click.echo(f"  {printable(line)}")
     click.echo("\nThe zone needs (A and AAAA records do as well as the CNAME, and any address for reports):\n")
-    for line in found.zone:
+    for line in policy.zone:
         click.echo(f"  {printable(line)}")
-    click.echo(f"\nserved at    {printable(found.served_at) or '-'}")
-    click.echo(f"certificate  {printable(found.certificate) or '-'}")
+    click.echo(f"\nserved at    {printable(policy.served_at) or '-'}")
+    click.echo(f"certificate  {printable(policy.certificate) or '-'}")
 
 
 def _print_findings(findings: Sequence[PublicationFinding]) -> None:
@@ -82,10 +82,11 @@ def _print_findings(findings: Sequence[PublicationFinding]) -> None:
     if findings:
         click.echo()
         print_findings(
-            Finding(Stage(one.stage), Mark(one.verdict), one.text, one.evidence, one.fix) for one in findings
+            Finding(Stage(finding.stage), Mark(finding.verdict), finding.text, finding.evidence, finding.fix)
+            for finding in findings
         )
 
 
 def _status(findings: Sequence[PublicationFinding]) -> int:
-    verdicts = {one.verdict for one in findings}
+    verdicts = {finding.verdict for finding in findings}
     return NO if "fail" in verdicts else UNKNOWN if "unknown" in verdicts else 0

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.edit import Asked, change, change_options
+from gatepost.manage.cli.edit import ChangeArguments, change, change_options
 from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.tables import print_json, printable
-from gatepost.manage.use_cases.choice import choose_part
 from gatepost.manage.use_cases.domain_verification import (
     GetDomainVerification,
     VerifyDomain,
     get_domain_verification,
     verify_domain,
 )
+from gatepost.manage.use_cases.name_lookup import choose_part
 from gatepost.manage.use_cases.parts import DOMAIN
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def verify(name: str, organization: str, *, only_record: bool, **asked: Any) -> 
     Exit codes: 0 verified, 1 the record is not there, 2 no such domain, or another organization has accepted the
     domain, or one that overlaps it, 3 the DNS does not answer, or not readable or writable.
     """
-    asked_for = Asked(**asked)
+    asked_for = ChangeArguments(**asked)
     through = client(asked_for.config)
     part = choose_part(through.directory().resources, DOMAIN, name, organization)
     owner, name = part.organization.name, part.name
@@ -59,9 +59,9 @@ def verify(name: str, organization: str, *, only_record: bool, **asked: Any) -> 
         tell_pending(found)
 
 
-def tell_pending(found: DomainVerification) -> None:
+def tell_pending(verification: DomainVerification) -> None:
     """Say beside the output that a domain is not verified, if it is not."""
-    if not found.verified:
-        domain = printable(found.domain)
+    if not verification.verified:
+        domain = printable(verification.domain)
         click.echo(f"{domain} is pending, and no mail is taken in for it. Put its TXT record into the zone:", err=True)
-        click.echo(f"  {printable(found.zone)}\nThen: gatepost domain verify {domain}", err=True)
+        click.echo(f"  {printable(verification.zone)}\nThen: gatepost domain verify {domain}", err=True)

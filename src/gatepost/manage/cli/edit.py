@@ -19,25 +19,25 @@ from gatepost.manage.cli.client import client
 from gatepost.manage.cli.times import MOMENT_TEXT
 from gatepost.manage.use_cases.assignments import assign
 from gatepost.manage.use_cases.change import NOTHING, TRIES
-from gatepost.manage.use_cases.choice import choose_part, owner_of
+from gatepost.manage.use_cases.name_lookup import choose_part, owner_of
 from gatepost.manage.use_cases.part_cases import PARTS, AddPart, RemovePart, SetPart
 from gatepost.manage.use_cases.part_record import table_of
-from gatepost.manage.use_cases.refusal import Kind, Overtaken, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, VersionConflict
 from gatepost.manage.use_cases.resources import domain_of
 from gatepost.policy.connectors.errors import FieldError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from gatepost.manage.use_cases.changing import ChangeOutcome, ChangeRequest
+    from gatepost.manage.use_cases.change_shapes import ChangeReport, ChangeRequest
     from gatepost.manage.use_cases.client import Client
-    from gatepost.manage.use_cases.declaration import Reply, UseCase
+    from gatepost.manage.use_cases.declaration import UseCase, UseCaseReply
     from gatepost.manage.use_cases.resources import PartName
     from gatepost.policy.connectors.model import Resources
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ChangeArguments:
     """The options of every command that changes something. since: as it was written."""
 
     config: str | None
@@ -52,10 +52,10 @@ class Asked:
         return {"note": self.note, "since": self.since}
 
 
-class Made(NamedTuple):
+class PreparedChange(NamedTuple):
     """What words make. errors: what is wrong with the words themselves."""
 
-    case: UseCase[Any, Reply[ChangeOutcome]]
+    case: UseCase[Any, UseCaseReply[ChangeReport]]
     request: ChangeRequest
     errors: Sequence[FieldError] = ()
 
@@ -75,17 +75,17 @@ def change_options[F: Callable[..., Any]](command: F) -> F:
     )
 
 
-def change(asked: Asked, case: UseCase[Any, Reply[ChangeOutcome]], request: ChangeRequest) -> None:
+def change(arguments: ChangeArguments, case: UseCase[Any, UseCaseReply[ChangeReport]], request: ChangeRequest) -> None:
     """Make one change, whatever is in force, and say what it did."""
-    report(client(asked.config).call(case, request, dry_run=asked.dry_run).value, as_json=asked.as_json)
+    report(client(arguments.config).call(case, request, dry_run=arguments.dry_run).value, as_json=arguments.as_json)
 
 
-def edit(asked: Asked, make: Callable[[Resources], Made]) -> None:
+def edit(arguments: ChangeArguments, make: Callable[[Resources], PreparedChange]) -> None:
     """Change what is in force, and say what it did. make: may be called several times."""
-    report(changed(client(asked.config), make, dry_run=asked.dry_run), as_json=asked.as_json)
+    report(changed(client(arguments.config), make, dry_run=arguments.dry_run), as_json=arguments.as_json)
 
 
-def changed(through: Client, make: Callable[[Resources], Made], *, dry_run: bool = False) -> ChangeOutcome:
+def changed(through: Client, make: Callable[[Resources], PreparedChange], *, dry_run: bool = False) -> ChangeReport:
     """Make a change of what is in force, and again if it was overtaken. Raises Refusal."""
     for left in reversed(range(TRIES)):
         directory = through.directory()
@@ -94,65 +94,71 @@ def changed(through: Client, make: Callable[[Resources], Made], *, dry_run: bool
             raise _all_wrong(through, made)
         try:
             return through.call(made.case, made.request, dry_run=dry_run, expected=directory.version).value
-        except Overtaken:
+        except VersionConflict:
             if not left:
                 break
     text = f"the resources change all the time ({TRIES} tries, each overtaken by another change; {NOTHING})"
-    raise Refusal(Kind.CONFLICT, text)
+    raise Refusal(RefusalKind.CONFLICT, text)
 
 
-def _all_wrong(through: Client, made: Made) -> Refusal:
+def _all_wrong(through: Client, prepared: PreparedChange) -> Refusal:
     """What is wrong with the words, and with what they make as far as they were understood."""
-    errors = list(made.errors)
+    errors = list(prepared.errors)
     try:
-        through.call(made.case, replace(made.request, since=""), dry_run=True)
+        through.call(prepared.case, replace(prepared.request, since=""), dry_run=True)
     except Refusal as refusal:
-        if refusal.kind is not Kind.INPUT or not refusal.errors:
+        if refusal.kind is not RefusalKind.INPUT or not refusal.errors:
             return refusal
         said = {error.path for error in errors}
         errors += [error for error in refusal.errors if error.path not in said]
-    return Refusal(Kind.INPUT, f"{len(errors)} error(s); {NOTHING}", errors)
+    return Refusal(RefusalKind.INPUT, f"{len(errors)} error(s); {NOTHING}", errors)
 
 
 # ------------------------------------------------------------------------------------------------ what words make
 
 
-def part_added(asked: Asked, named: PartName, words: Sequence[str]) -> Callable[[Resources], Made]:
+def part_added(
+    arguments: ChangeArguments, part_name: PartName, words: Sequence[str]
+) -> Callable[[Resources], PreparedChange]:
     """A new part. Where no organization is named it is the one whose domain it is in, or the only one there is."""
-    kind = named.kind
+    kind = part_name.kind
 
-    def make(resources: Resources) -> Made:
-        owner = owner_of(resources, named.organization, domain_of(kind, named.name)).name
-        table: dict[str, Any] = {kind.identity: named.name}
+    def make(resources: Resources) -> PreparedChange:
+        owner = owner_of(resources, part_name.organization, domain_of(kind, part_name.name)).name
+        table: dict[str, Any] = {kind.identity: part_name.name}
         errors = assign(kind.model, table, words)
-        if table.get(kind.identity) != named.name:
+        if table.get(kind.identity) != part_name.name:
             errors.append(FieldError(kind.identity, f"is given twice; leave {kind.identity}= out"))
-            table[kind.identity] = named.name
-        return Made(PARTS[kind.key].add, AddPart(organization=owner, document=table, **asked.fields), errors)
+            table[kind.identity] = part_name.name
+        return PreparedChange(
+            PARTS[kind.key].add, AddPart(organization=owner, document=table, **arguments.fields), errors
+        )
 
     return make
 
 
-def part_set(asked: Asked, named: PartName, words: Sequence[str]) -> Callable[[Resources], Made]:
+def part_set(
+    arguments: ChangeArguments, part_name: PartName, words: Sequence[str]
+) -> Callable[[Resources], PreparedChange]:
     """Other fields of a part."""
 
-    def make(resources: Resources) -> Made:
-        part = choose_part(resources, named.kind, named.name, named.organization)
+    def make(resources: Resources) -> PreparedChange:
+        part = choose_part(resources, part_name.kind, part_name.name, part_name.organization)
         patch, errors = patch_of(part.kind.model, table_of(part.record), words)
         owner = part.organization.name
-        request = SetPart(organization=owner, name=part.name, document=patch, **asked.fields)
-        return Made(PARTS[part.kind.key].set, request, errors)
+        request = SetPart(organization=owner, name=part.name, document=patch, **arguments.fields)
+        return PreparedChange(PARTS[part.kind.key].set, request, errors)
 
     return make
 
 
-def part_removed(asked: Asked, named: PartName) -> Callable[[Resources], Made]:
+def part_removed(arguments: ChangeArguments, part_name: PartName) -> Callable[[Resources], PreparedChange]:
     """A part that is to go."""
 
-    def make(resources: Resources) -> Made:
-        part = choose_part(resources, named.kind, named.name, named.organization)
-        request = RemovePart(organization=part.organization.name, name=part.name, **asked.fields)
-        return Made(PARTS[part.kind.key].remove, request)
+    def make(resources: Resources) -> PreparedChange:
+        part = choose_part(resources, part_name.kind, part_name.name, part_name.organization)
+        request = RemovePart(organization=part.organization.name, name=part.name, **arguments.fields)
+        return PreparedChange(PARTS[part.kind.key].remove, request)
 
     return make
 

@@ -13,11 +13,11 @@ import click
 import msgspec
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, server_of
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, current_server, fail
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.times import MOMENT
 from gatepost.manage.use_cases import evidence_export
-from gatepost.manage.use_cases.client import every
+from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.evidence import ListHeads, list_heads
 from gatepost.manage.use_cases.evidence_export import (
     ExportEvidence,
@@ -107,12 +107,12 @@ def _exported(gateway: Client, request: OpenExport, output: Path | None, proof: 
 
 def _opened(gateway: Client, request: OpenExport) -> Export:
     """Of this machine's log; or of what another gateway answers, which is 32 MB at most."""
-    if server_of() is None:
+    if current_server() is None:
         return gateway.call(open_export, request)
     names = ExportEvidence.__struct_fields__
     document = gateway.call(export_evidence, ExportEvidence(**{name: getattr(request, name) for name in names}))
     of_some = "organizations" in document["selection"]  # and heads are about all mail
-    heads = [] if of_some or request.form != "pdf" else list(every(gateway.call, list_heads, ListHeads()))
+    heads = [] if of_some or request.form != "pdf" else list(all_items(gateway.call, list_heads, ListHeads()))
     return FetchedExport(document, heads, request)
 
 

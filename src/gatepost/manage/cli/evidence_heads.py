@@ -8,7 +8,7 @@ from gatepost.manage.cli.client import client
 from gatepost.manage.cli.options import NO, config_option, fail, json_option
 from gatepost.manage.cli.tables import print_json, print_table
 from gatepost.manage.cli.times import MOMENT
-from gatepost.manage.use_cases.client import every
+from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.evidence import ListHeads, ListKeys, list_heads, list_keys
 from gatepost.store.trace_files import day_of
 
@@ -25,7 +25,7 @@ def heads(since: float, config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 there are some, 1 none, 3 unreadable.
     """
-    found = list(every(client(config).call, list_heads, ListHeads(since=day_of(since) if since else "")))
+    found = list(all_items(client(config).call, list_heads, ListHeads(since=day_of(since) if since else "")))
     if as_json:
         print_json(found)
     elif found:

@@ -47,12 +47,12 @@ def verify(
     Exit codes: 0 all good, 1 something was removed, changed or reordered, 2 wrong use or bad input, 3 could not tell:
     nothing is signed, by a key that is not known here, or something cannot be read.
     """
-    if wrong := next((one for one in heads if not _HASH.fullmatch(one)), ""):
+    if wrong := next((head for head in heads if not _HASH.fullmatch(head)), ""):
         fail(BAD_INPUT, f"--head {printable(wrong)!r}: a hash has 64 hexadecimal digits, in lower case")
     own = not paths
     if own:
         paths = (evidence_directory(Path(settings_of(config).server.data_dir)),)
-    given = [one.read_bytes() for one in keys]
+    given = [key.read_bytes() for key in keys]
     days = _day(options["since"], ""), _day(options["until"], "9999")
     try:
         if (

@@ -13,14 +13,14 @@ from gatepost.manage.cli.explanation import print_explanation
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json
-from gatepost.manage.use_cases.explain import MAX_PEM, ExplainQuestion, explain_message
+from gatepost.manage.use_cases.explain import MAX_PEM, ExplainMessage, explain_message
 from gatepost.node.privileges import as_caller
 
 _CODES = {True: 0, False: NO, None: UNKNOWN}
 
 
 @click.command("explain")
-@request_options(ExplainQuestion, certificate="")
+@request_options(ExplainMessage, certificate="")
 @click.option(
     "--certificate",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -28,7 +28,7 @@ _CODES = {True: 0, False: NO, None: UNKNOWN}
 )
 @config_option
 @json_option
-def explain(config: str | None, as_json: bool, request: ExplainQuestion, certificate: Path | None) -> None:
+def explain(config: str | None, as_json: bool, request: ExplainMessage, certificate: Path | None) -> None:
     """What would happen to a message, and why: who it comes from, whether it is taken, where it goes, by which demands.
 
     Decided by the stored configuration with the code that decides for real sessions. Nothing is sent, and without

@@ -1,6 +1,6 @@
 """How `gatepost explain` shows an explanation to a person: inbound, outbound, and what a TLS failure would do.
 
-From its record (`manage.use_cases.explain.answer_record`), which REST serves as well.
+From its record (`manage.use_cases.explain.explain_record`), which REST serves as well.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatepost.manage.cli.tables import printable
-from gatepost.manage.use_cases.explain_words import (
+from gatepost.manage.use_cases.explain_text import (
     KINDS,
     RESULTS,
-    code_words,
-    demand_words,
-    hook_words,
+    demand_text,
+    hook_text,
     is_transient,
-    way_words,
+    reply_code_text,
+    route_text,
 )
 from gatepost.policy.connectors.units import format_duration
 
@@ -97,11 +97,11 @@ def print_explanation(record: _Record, certificate: str = "") -> None:
         _live(page, record["live"])
 
 
-def _assumed(one: _Record) -> str:
+def _assumed(record: _Record) -> str:
     """With the option that says otherwise, where there is one."""
-    if one["field"] == "tls" and one["text"] != "in clear":
-        return str(one["text"])
-    return f"{one['text']}{_SAY.get(one['field'], '')}"
+    if record["field"] == "tls" and record["text"] != "in clear":
+        return str(record["text"])
+    return f"{record['text']}{_SAY.get(record['field'], '')}"
 
 
 def _inbound(page: _Page, record: _Record) -> None:
@@ -136,7 +136,7 @@ def _inbound_fields(page: _Page, verdict: _Record) -> None:
     if verdict.get("would_refuse"):
         page.field("rehearsal", f"{verdict['would_refuse_connector']} would refuse with {verdict['would_refuse']}")
     for asked in verdict.get("content_hooks", ()):
-        page.field("content hook", hook_words(asked))
+        page.field("content hook", hook_text(asked))
 
 
 def _outbound(page: _Page, record: _Record) -> None:
@@ -146,7 +146,7 @@ def _outbound(page: _Page, record: _Record) -> None:
         page.section("OUTBOUND", _WITHHELD if withheld else "nowhere: it is no organization's mail")
         return
     supposed = "if it were accepted: " if outbound["supposed"] else ""
-    page.section("OUTBOUND", f"{supposed}{way_words(outbound)}")
+    page.section("OUTBOUND", f"{supposed}{route_text(outbound)}")
     if outbound["way"] == "nowhere":
         page.mark(page.no, outbound["detail"])
     _outbound_fields(page, record, outbound)
@@ -165,9 +165,9 @@ def _outbound(page: _Page, record: _Record) -> None:
 def _outbound_fields(page: _Page, record: _Record, outbound: _Record) -> None:
     if "requirement" in outbound:
         page.field("connector", outbound["connector"] or "none")
-        page.field("requirement", demand_words(outbound["requirement"], outbound["requirement_sources"]))
+        page.field("requirement", demand_text(outbound["requirement"], outbound["requirement_sources"]))
     if rehearsed := outbound.get("rehearsal"):
-        page.field("rehearsal", f"would require {demand_words(rehearsed['requirement'], rehearsed['sources'])}")
+        page.field("rehearsal", f"would require {demand_text(rehearsed['requirement'], rehearsed['sources'])}")
     if (signing := record["dkim"]) is not None:
         names = ", ".join(signing["keys"])
         page.field("dkim", f"{f'signed by {names}' if names else 'not signed'}: {signing['why']}")
@@ -219,13 +219,17 @@ def _failures(page: _Page, record: _Record) -> None:
 
 def _result(page: _Page, outcome: _Record) -> str:
     if "reply" in outcome:
-        last, final, message = code_words(outcome["reply"]), code_words(outcome["returned"]), outcome["message"]
+        last, final, message = (
+            reply_code_text(outcome["reply"]),
+            reply_code_text(outcome["returned"]),
+            outcome["message"],
+        )
         if outcome["result"] == "fails":
             return f"returned at once: {final} {message}"
         return f"waits: {last} {message} {page.arrow} {final}"
     said = RESULTS.get(outcome["result"], str(outcome["result"]))
     if "rehearsed" in outcome:
-        said += f"; in force it would wait: {code_words(outcome['rehearsed'])}"
+        said += f"; in force it would wait: {reply_code_text(outcome['rehearsed'])}"
     return said
 
 

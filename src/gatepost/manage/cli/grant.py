@@ -10,7 +10,7 @@ from gatepost.manage.cli.client import client
 from gatepost.manage.cli.options import NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, print_table, printable
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.ungranted import GrantValue, ListUngranted, grant_value, list_ungranted
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def add(request: GrantValue, config: str | None, *, dry_run: bool, as_json: bool
     try:
         done = client(config).call(grant_value, request, dry_run=dry_run).value
     except Refusal as refusal:
-        if refusal.kind is not Kind.MISSING:
+        if refusal.kind is not RefusalKind.MISSING:
             raise
         fail(NO, printable(refusal.text))
     if as_json:
@@ -71,6 +71,6 @@ def add(request: GrantValue, config: str | None, *, dry_run: bool, as_json: bool
     click.echo("it can be granted; nothing was changed" if dry_run else f"granted, version {done.version}", err=True)
 
 
-def _row(one: UngrantedValue) -> tuple[object, ...]:
-    effect = _EFFECTS.get(one.effect, one.effect)
-    return one.organization, one.resource, one.name, one.field, one.value, effect
+def _row(value: UngrantedValue) -> tuple[object, ...]:
+    effect = _EFFECTS.get(value.effect, value.effect)
+    return value.organization, value.resource, value.name, value.field, value.value, effect

@@ -11,9 +11,9 @@ from gatepost.manage.cli.client import client
 from gatepost.manage.cli.options import NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, print_table, printable
-from gatepost.manage.use_cases.client import every
+from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.history import GetVersion, ListHistory, get_version, list_history
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import stamp as moment
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def history(context: click.Context, request: ListHistory, limit: int, config: st
     """
     if context.invoked_subcommand:
         return
-    found = list(every(client(config).call, list_history, request, limit))
+    found = list(all_items(client(config).call, list_history, request, limit))
     if as_json:
         print_json(found)
     else:
@@ -53,7 +53,7 @@ def show(version: int, config: str | None, as_json: bool) -> None:
     try:
         found = client(config).call(get_version, GetVersion(version=str(version)))
     except Refusal as refusal:
-        if refusal.kind is not Kind.MISSING:
+        if refusal.kind is not RefusalKind.MISSING:
             raise
         fail(NO, refusal.text)
     if as_json:

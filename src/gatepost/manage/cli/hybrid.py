@@ -13,12 +13,12 @@ import click
 from gatepost.analysis.hybrid.exchange import script
 from gatepost.analysis.hybrid.given import Given
 from gatepost.analysis.hybrid.plan import plan as plan_of
-from gatepost.manage.cli.chosen import stored_directory
+from gatepost.manage.cli.connector_options import stored_directory
 from gatepost.manage.cli.hybrid_certificates import exchange_chain, own_certificates, revocation_hosts
 from gatepost.manage.cli.hybrid_text import print_plan
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
 from gatepost.manage.cli.tables import print_json, printable
-from gatepost.manage.use_cases.choice import choose_organization
+from gatepost.manage.use_cases.name_lookup import choose_organization
 from gatepost.node.privileges import as_caller
 from gatepost.policy.connectors.lint import warnings
 from gatepost.policy.connectors.names import domain_name
@@ -121,7 +121,7 @@ def _given(settings: Settings, directory: Directory, name: str, asked: dict[str,
         exchange_host=host,
         domains=_domains(organization, asked["domains"], {routing, host, settings.server.hostname}),
         routing_domain=routing,
-        listens=any(one.role is ListenerRole.MX for one in settings.listeners),
+        listens=any(listener.role is ListenerRole.MX for listener in settings.listeners),
         server=own.server,
         clients=own.clients,
         files=own.files,
@@ -142,7 +142,7 @@ def _organization(directory: Directory, name: str) -> Organization:
     if name:
         return choose_organization(resources, name)
     if len(resources.organizations) != 1:
-        names = ", ".join(one.name for one in resources.organizations[:20])
+        names = ", ".join(organization.name for organization in resources.organizations[:20])
         fail(BAD_INPUT, f"say which organization: {names}" if names else "no organization is stored yet: apply -f FILE")
     return resources.organizations[0]
 
@@ -170,7 +170,11 @@ def _domains(organization: Organization, asked: tuple[str, ...], others: set[str
 
 def _known_host(organization: Organization) -> str:
     """The smart host of the connector to Exchange, if a name says it; else the command ends."""
-    own = [one for one in organization.outbound_connectors if one.connector_type is ConnectorType.ON_PREMISES]
+    own = [
+        connector
+        for connector in organization.outbound_connectors
+        if connector.connector_type is ConnectorType.ON_PREMISES
+    ]
     own.sort(key=lambda one: (not one.cloud_services_mail_enabled, not one.enabled, one.name))
     hosts = [smart.host for one in own for smart in one.smart_hosts if not smart.is_address]
     if not hosts:

@@ -38,7 +38,7 @@ _MAX_PEM = 1 << 20
 _MAX_HOSTS = 20
 
 
-class OwnCertificates(NamedTuple):
+class PlanCertificates(NamedTuple):
     """server, clients, files: as in `analysis.hybrid.given.Given`. chains: DER, of all of them."""
 
     server: list[CertificateFacts]
@@ -54,7 +54,7 @@ class ExchangeChain(NamedTuple):
     chain: tuple[bytes, ...]
 
 
-def own_certificates(settings: Settings, organization: Organization) -> OwnCertificates:
+def own_certificates(settings: Settings, organization: Organization) -> PlanCertificates:
     """What the gateway presents: the inventory's current ones, and what outbound connectors name as files."""
     gateway = Gateway(settings)
     with inventory_of(gateway, keys=False) as inventory:
@@ -62,7 +62,7 @@ def own_certificates(settings: Settings, organization: Organization) -> OwnCerti
     for line in found.trouble:
         click.echo(f"[[certificate]]: {line}", err=True)
     current = sorted(
-        (one for one in found.entries.values() if one.state is State.CURRENT), key=lambda one: one.current_from
+        (entry for entry in found.entries.values() if entry.state is State.CURRENT), key=lambda one: one.current_from
     )
     mine = [one for one in current if one.purpose is Purpose.CLIENT and one.organization == organization.name]
     chains = [der for one in current for der in _certificates(found.chains.get(one.id, b""))]
@@ -74,7 +74,7 @@ def own_certificates(settings: Settings, organization: Organization) -> OwnCerti
             chains += chain
             files |= {connector.name: certificate_facts(chain[0])} if chain else {}
     server = [one.leaf for one in current if one.purpose is Purpose.SERVER]
-    return OwnCertificates(server, {one.label: one.leaf for one in mine}, files, tuple(chains))
+    return PlanCertificates(server, {one.label: one.leaf for one in mine}, files, tuple(chains))
 
 
 def exchange_chain(path: FilePath | None, settings: Settings, organization: Organization, now: float) -> ExchangeChain:
@@ -96,10 +96,10 @@ def exchange_chain(path: FilePath | None, settings: Settings, organization: Orga
         *organization.inbound_connectors,
         *organization.outbound_connectors,
     ]
-    own = [one.trust_anchors for one in connectors if one.connector_type is ConnectorType.ON_PREMISES]
+    own = [connector.trust_anchors for connector in connectors if connector.connector_type is ConnectorType.ON_PREMISES]
     names = dict.fromkeys((settings.tls.trust_anchors, *filter(None, own)))
     verdicts = [_judged(chain, name, now) for name in names]
-    return ExchangeChain(next((one for one in verdicts if one.trusted), verdicts[0]), chain)
+    return ExchangeChain(next((verdict for verdict in verdicts if verdict.trusted), verdicts[0]), chain)
 
 
 def revocation_hosts(chain: Iterable[bytes]) -> list[str]:

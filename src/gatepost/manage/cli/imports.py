@@ -142,8 +142,13 @@ def _print(imported: Imported, output: Path | None, *, as_json: bool) -> None:
             fail(UNKNOWN, f"{output}: {error.strerror}; the resources were not written")
     if as_json:
         rows = [
-            {"resource": one.resource, "setting": one.setting, "outcome": str(one.outcome), "detail": one.detail}
-            for one in imported.findings
+            {
+                "resource": finding.resource,
+                "setting": finding.setting,
+                "outcome": str(finding.outcome),
+                "detail": finding.detail,
+            }
+            for finding in imported.findings
         ]
         print_json({"resources": imported.document, "report": rows})
     else:
@@ -156,16 +161,17 @@ def _print(imported: Imported, output: Path | None, *, as_json: bool) -> None:
 def _report(imported: Imported) -> None:
     """The report, one resource after the other, and the counts."""
     last = ""
-    for one in imported.findings:
-        if one.setting and one.resource != last:
-            click.echo(printable(one.resource), err=True)
-        if one.setting:
-            click.echo(f"  {one.outcome}: {printable(one.setting)}: {printable(one.detail)}", err=True)
+    for item in imported.findings:
+        if item.setting and item.resource != last:
+            click.echo(printable(item.resource), err=True)
+        if item.setting:
+            click.echo(f"  {item.outcome}: {printable(item.setting)}: {printable(item.detail)}", err=True)
         else:
             click.echo(
-                f"{printable(one.resource)}: {one.outcome}{': ' * bool(one.detail)}{printable(one.detail)}", err=True
+                f"{printable(item.resource)}: {item.outcome}{': ' * bool(item.detail)}{printable(item.detail)}",
+                err=True,
             )
-        last = one.resource
+        last = item.resource
     carried, differs, lost = (imported.count(outcome) for outcome in ImportResult)
     click.echo(
         f"organization {imported.organization}: {carried} carried over, {differs} differ(s), {lost} not carried over",

@@ -10,7 +10,7 @@ from gatepost.manage.cli.client import client
 from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.part_commands import add_commands
 from gatepost.manage.cli.tables import print_json, print_table
-from gatepost.manage.use_cases.choice import chosen_organizations
+from gatepost.manage.use_cases.name_lookup import chosen_organizations
 from gatepost.manage.use_cases.parts import RULE
 from gatepost.policy.connectors.values import ContentProtection, Mode
 

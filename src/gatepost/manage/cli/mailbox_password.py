@@ -6,17 +6,17 @@ import click
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.options import BAD_INPUT, config_option, fail
-from gatepost.manage.cli.password_prompt import asked_password
+from gatepost.manage.cli.password_prompt import prompt_password
 from gatepost.manage.cli.tables import printable
-from gatepost.manage.use_cases.choice import choose_part
 from gatepost.manage.use_cases.mailbox_passwords import (
     MailboxPassword,
     RemoveMailboxPassword,
     remove_mailbox_password,
     set_mailbox_password,
 )
+from gatepost.manage.use_cases.name_lookup import choose_part
 from gatepost.manage.use_cases.parts import MAILBOX
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 
 
 @click.command()
@@ -45,10 +45,10 @@ def password(address: str, organization: str, config: str | None, *, from_stdin:
         if remove:
             changed = through.call(remove_mailbox_password, RemoveMailboxPassword(**named))
         else:
-            given = asked_password("--stdin", from_stdin=from_stdin)
+            given = prompt_password("--stdin", from_stdin=from_stdin)
             changed = through.call(set_mailbox_password, MailboxPassword(password=given, **named))
     except Refusal as refusal:
-        if refusal.kind is not Kind.INPUT:
+        if refusal.kind is not RefusalKind.INPUT:
             raise
         fail(BAD_INPUT, printable(refusal.text))
     click.echo(f"{changed.address}: password {'removed' if remove else 'set'}", err=True)

@@ -13,8 +13,8 @@ import click
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.options import NO, UNKNOWN, config_option, fail, json_option
 from gatepost.manage.cli.tables import print_json, print_table, printable
-from gatepost.manage.use_cases.choice import choose_part
 from gatepost.manage.use_cases.issuer_trials import TryIssuer, try_issuer
+from gatepost.manage.use_cases.name_lookup import choose_part
 from gatepost.manage.use_cases.parts import ISSUER
 from gatepost.protocols.smtp.oauth import TOKEN_OCTETS
 
@@ -55,9 +55,9 @@ def check(name: str, organization: str, config: str | None, as_json: bool, *, to
         sys.exit(UNKNOWN if judged.temporary else NO)
 
 
-def _print(found: IssuerTrial) -> None:
-    print_table(_COLUMNS, [(one.kid or "-", one.key, one.algorithm or "any") for one in found.keys])
-    judged = found.token
+def _print(result: IssuerTrial) -> None:
+    print_table(_COLUMNS, [(key.kid or "-", key.key, key.algorithm or "any") for key in result.keys])
+    judged = result.token
     if judged is None:
         return
     for name, value in judged.claims.items():

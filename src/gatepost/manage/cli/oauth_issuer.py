@@ -9,7 +9,7 @@ from gatepost.manage.cli.oauth_check import check
 from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.part_commands import add_commands
 from gatepost.manage.cli.tables import print_json, print_table
-from gatepost.manage.use_cases.choice import chosen_organizations
+from gatepost.manage.use_cases.name_lookup import chosen_organizations
 from gatepost.manage.use_cases.parts import ISSUER
 
 _COLUMNS = ("status", "name", "organization", "issuer", "audiences", "username_claim", "required_scopes")
@@ -29,16 +29,16 @@ def list_(organization: str, config: str | None, as_json: bool) -> None:
     owners = chosen_organizations(client(config).directory().resources, organization)
     rows = [
         (
-            "enabled" if one.enabled else "disabled",
-            one.name,
+            "enabled" if oauth_issuer.enabled else "disabled",
+            oauth_issuer.name,
             owner.name,
-            one.issuer,
-            one.audiences,
-            one.username_claim,
-            one.required_scopes,
+            oauth_issuer.issuer,
+            oauth_issuer.audiences,
+            oauth_issuer.username_claim,
+            oauth_issuer.required_scopes,
         )
         for owner in owners
-        for one in owner.oauth_issuers
+        for oauth_issuer in owner.oauth_issuers
     ]
     if as_json:
         print_json([dict(zip(_COLUMNS, row, strict=True)) for row in rows])

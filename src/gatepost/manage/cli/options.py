@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from gatepost.manage.cli.reach import Reach, only_here
-from gatepost.manage.use_cases.refusal import Kind
+from gatepost.manage.cli.remote_options import RemoteOptions, only_here
+from gatepost.manage.use_cases.refusal import RefusalKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gatepost.manage.access.principal import Principal
-    from gatepost.manage.cli.reach import Server
+    from gatepost.manage.cli.remote_options import RemoteServer
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.manage.use_cases.refusal import Refusal
     from gatepost.settings.model import Settings
@@ -51,15 +51,15 @@ def force_option[F: Callable[..., Any]](text: str) -> Callable[[F], F]:
     return click.option("--force", metavar="REASON", default="", callback=given, help=text)
 
 
-def reach() -> Reach:
+def current_remote_options() -> RemoteOptions:
     """What the options of `gatepost` itself say."""
     found = click.get_current_context().find_root().obj
-    return found if isinstance(found, Reach) else Reach()
+    return found if isinstance(found, RemoteOptions) else RemoteOptions()
 
 
-def server_of() -> Server | None:
+def current_server() -> RemoteServer | None:
     """The other gateway that is meant, None for this machine's."""
-    return reach().server
+    return current_remote_options().server
 
 
 def settings_of(config: str | None) -> Settings:
@@ -95,7 +95,7 @@ def loaded_settings(config: str | None, *, anywhere: bool = False) -> Settings:
     """
     from gatepost.settings.loader import SettingsError, load  # noqa: PLC0415 - as above
 
-    given = reach()
+    given = current_remote_options()
     if given.server is not None and not anywhere:
         raise only_here(click.get_current_context())
     chosen = config or given.config
@@ -137,12 +137,12 @@ _VALUES = {"force": " REASON", "at": " TIME", "key": " FILE"}
 
 # The one table of all commands.
 _CODES = {
-    Kind.INPUT: BAD_INPUT,
-    Kind.FORBIDDEN: BAD_INPUT,
-    Kind.MISSING: BAD_INPUT,
-    Kind.BLOCKED: BAD_INPUT,
-    Kind.CONFLICT: NO,
-    Kind.UNREADABLE: UNKNOWN,
+    RefusalKind.INPUT: BAD_INPUT,
+    RefusalKind.FORBIDDEN: BAD_INPUT,
+    RefusalKind.MISSING: BAD_INPUT,
+    RefusalKind.BLOCKED: BAD_INPUT,
+    RefusalKind.CONFLICT: NO,
+    RefusalKind.UNREADABLE: UNKNOWN,
 }
 
 
@@ -151,7 +151,7 @@ def refused(refusal: Refusal) -> NoReturn:
 
     `gatepost.manage.cli.main` does it for every command; a command whose exit code is another one catches it first.
     """
-    fail(_CODES[refusal.kind], "\n".join(map(str, (*refusal.errors, refusal.told(option)))))
+    fail(_CODES[refusal.kind], "\n".join(map(str, (*refusal.errors, refusal.with_options(option)))))
 
 
 def option(argument: str) -> str:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.edit import Asked, Made, change_options, edit, patch_of
+from gatepost.manage.cli.edit import ChangeArguments, PreparedChange, change_options, edit, patch_of
 from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.part_commands import CODES, SHOW_CODES, WORDS_HELP
 from gatepost.manage.cli.part_view import show_organization, view_options
 from gatepost.manage.cli.tables import print_json, print_table
-from gatepost.manage.use_cases.choice import choose_organization
 from gatepost.manage.use_cases.listings import OrganizationRow, organization_rows
+from gatepost.manage.use_cases.name_lookup import choose_organization
 from gatepost.manage.use_cases.part_record import own_table
 from gatepost.manage.use_cases.resource_cases import (
     AddOrganization,
@@ -73,12 +73,12 @@ def show(name: str, config: str | None, **form: Any) -> None:
 @json_option
 def add(name: str, words: tuple[str, ...], **given: Any) -> None:
     """A new organization."""
-    asked = Asked(**given)
+    asked = ChangeArguments(**given)
 
-    def make(_: Resources) -> Made:
+    def make(_: Resources) -> PreparedChange:
         table, errors = _own(words, {})
         request = AddOrganization(document={"name": name} | table, **asked.fields)
-        return Made(add_organization, request, errors)
+        return PreparedChange(add_organization, request, errors)
 
     edit(asked, make)
 
@@ -91,11 +91,13 @@ def add(name: str, words: tuple[str, ...], **given: Any) -> None:
 @json_option
 def set_(name: str, words: tuple[str, ...], **given: Any) -> None:
     """Other fields."""
-    asked = Asked(**given)
+    asked = ChangeArguments(**given)
 
-    def make(resources: Resources) -> Made:
+    def make(resources: Resources) -> PreparedChange:
         patch, errors = _own(words, own_table(choose_organization(resources, name)))
-        return Made(set_organization, SetOrganization(organization=name, document=patch, **asked.fields), errors)
+        return PreparedChange(
+            set_organization, SetOrganization(organization=name, document=patch, **asked.fields), errors
+        )
 
     edit(asked, make)
 
@@ -120,10 +122,10 @@ def _own(words: tuple[str, ...], before: dict[str, Any]) -> tuple[dict[str, Any]
 @json_option
 def remove(name: str, **given: Any) -> None:
     """No more organization."""
-    asked = Asked(**given)
+    asked = ChangeArguments(**given)
 
-    def make(resources: Resources) -> Made:
+    def make(resources: Resources) -> PreparedChange:
         choose_organization(resources, name)
-        return Made(remove_organization, RemoveOrganization(organization=name, **asked.fields))
+        return PreparedChange(remove_organization, RemoveOrganization(organization=name, **asked.fields))
 
     edit(asked, make)

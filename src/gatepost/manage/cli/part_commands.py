@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.edit import Asked, change_options, edit, part_added, part_removed, part_set
+from gatepost.manage.cli.edit import ChangeArguments, change_options, edit, part_added, part_removed, part_set
 from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.part_view import show_part, view_options
-from gatepost.manage.use_cases.choice import choose_part
+from gatepost.manage.use_cases.name_lookup import choose_part
 from gatepost.manage.use_cases.resources import PartName
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _add_add(group: click.Group, kind: PartKind, example: str) -> None:
     @config_option
     @json_option
     def add(name: str, words: tuple[str, ...], organization: str, **given: Any) -> None:
-        asked = Asked(**given)
+        asked = ChangeArguments(**given)
         edit(asked, part_added(asked, PartName(kind, organization, name), words))
 
 
@@ -106,7 +106,7 @@ def _add_set(group: click.Group, kind: PartKind) -> None:
     @config_option
     @json_option
     def set_(name: str, words: tuple[str, ...], organization: str, **given: Any) -> None:
-        asked = Asked(**given)
+        asked = ChangeArguments(**given)
         edit(asked, part_set(asked, PartName(kind, organization, name), words))
 
 
@@ -118,5 +118,5 @@ def _add_remove(group: click.Group, kind: PartKind, removed: str) -> None:
     @config_option
     @json_option
     def remove(name: str, organization: str, **given: Any) -> None:
-        asked = Asked(**given)
+        asked = ChangeArguments(**given)
         edit(asked, part_removed(asked, PartName(kind, organization, name)))

@@ -54,15 +54,15 @@ def show_part(part: Part, *, form: str | None, meaning: bool, as_json: bool) -> 
         _print_fields(part_record(part)["fields"], meaning=meaning)
 
 
-def show_organization(one: Organization, *, form: str | None, meaning: bool, as_json: bool) -> None:
+def show_organization(organization: Organization, *, form: str | None, meaning: bool, as_json: bool) -> None:
     """Print an organization: its own fields, and what it is made of by name; as TOML, all of it."""
-    record = organization_record(one)
+    record = organization_record(organization)
     if as_json:
         print_json(record)
     elif form == "toml":
-        click.echo(organization_toml(one), nl=False)
+        click.echo(organization_toml(organization), nl=False)
     elif form == "command":
-        click.echo(organization_command(one))
+        click.echo(organization_command(organization))
     else:
         rows = [
             {"field": key, "value": _first(names), "written": True, "meaning": f"{len(names)} of them"}
@@ -74,8 +74,8 @@ def show_organization(one: Organization, *, form: str | None, meaning: bool, as_
 def _print_fields(fields: list[dict[str, Any]], *, meaning: bool) -> None:
     columns = ["field", "value", "set", *(["meaning"] if meaning else [])]
     rows = [
-        [one["field"], _text(one["value"]), "written" if one["written"] else "default", one["meaning"]]
-        for one in fields
+        [field["field"], _text(field["value"]), "written" if field["written"] else "default", field["meaning"]]
+        for field in fields
     ]
     print_table(columns, [row[: len(columns)] for row in rows])
 

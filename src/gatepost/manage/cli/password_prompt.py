@@ -11,7 +11,7 @@ from gatepost.manage.cli.options import BAD_INPUT, fail
 _MOST = 4096  # characters read; no password is that long
 
 
-def asked_password(option: str, *, from_stdin: bool) -> str:
+def prompt_password(option: str, *, from_stdin: bool) -> str:
     """The password. option: with which the command reads it from standard input, for who has no terminal."""
     if from_stdin:
         return sys.stdin.readline(_MOST).rstrip("\r\n")

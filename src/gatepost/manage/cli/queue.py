@@ -11,10 +11,10 @@ from gatepost.manage.cli.client import client
 from gatepost.manage.cli.options import NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import limit_option, request_options
 from gatepost.manage.cli.tables import print_json, print_table, printable
-from gatepost.manage.use_cases.client import every
+from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.queue import GetQueued, ListQueue, get_queued, list_queue, read_queued
 from gatepost.manage.use_cases.queue_actions import QueueAction, QueueActions, act_on_queue
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import stamp as moment
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def queue() -> None:
 @json_option
 def list_(config: str | None, as_json: bool, request: ListQueue, limit: int) -> None:
     """Deliveries that wait, oldest first. Exit codes: 0 done (also if there are none), 3 unreadable."""
-    found = list(every(client(config).call, list_queue, request, limit))
+    found = list(all_items(client(config).call, list_queue, request, limit))
     if as_json:
         print_json(found)
     else:
@@ -65,7 +65,7 @@ def show(request: GetQueued, body: bool, config: str | None, as_json: bool) -> N
         found = gateway.call(get_queued, request).items
         chunks = gateway.call(read_queued, request).chunks if body else ()
     except Refusal as refusal:
-        if refusal.kind is Kind.MISSING:
+        if refusal.kind is RefusalKind.MISSING:
             fail(NO, printable(refusal.text))
         raise
     if as_json:
@@ -104,24 +104,24 @@ _action(QueueAction.RETURN, "End delivery with a notice to the sender.")
 _action(QueueAction.DROP, "Remove without telling the sender.")
 
 
-def _row(one: QueueDelivery) -> tuple[object, ...]:
+def _row(delivery: QueueDelivery) -> tuple[object, ...]:
     return (
-        one.message.id,
-        one.state,
-        one.destination,
-        f"<{one.message.reverse_path}>",
-        len(one.recipients),
-        one.attempts,
-        moment(one.next_at),
-        moment(one.expires_at),
-        one.last_error,
+        delivery.message.id,
+        delivery.state,
+        delivery.destination,
+        f"<{delivery.message.reverse_path}>",
+        len(delivery.recipients),
+        delivery.attempts,
+        moment(delivery.next_at),
+        moment(delivery.expires_at),
+        delivery.last_error,
     )
 
 
-def _why_held(one: QueueDelivery) -> str:
-    if one.state != "held":
+def _why_held(delivery: QueueDelivery) -> str:
+    if delivery.state != "held":
         return ""
-    if one.held:
+    if delivery.held:
         return "by an administrator"
     return "its destination protects less than it did, see `gatepost destination list --below`"
 
@@ -129,26 +129,26 @@ def _why_held(one: QueueDelivery) -> str:
 _OPTIONAL_FIELDS = {"REQUIRETLS", "TLS-Required", "why held", "returned by"}
 
 
-def _print_delivery(one: QueueDelivery) -> None:
-    message = one.message
+def _print_delivery(delivery: QueueDelivery) -> None:
+    message = delivery.message
     facts = {
         "message": message.id,
-        "state": one.state,
-        "why held": _why_held(one),
-        "returned by": one.returned_by,
-        "destination": one.destination,
+        "state": delivery.state,
+        "why held": _why_held(delivery),
+        "returned by": delivery.returned_by,
+        "destination": delivery.destination,
         "sender": f"<{message.reverse_path}>",
-        "recipients": ", ".join(recipient.address for recipient in one.recipients[:20]),
+        "recipients": ", ".join(recipient.address for recipient in delivery.recipients[:20]),
         "received": moment(message.received),
         "size": message.size,
         "REQUIRETLS": "yes, TLS all the way" if message.require_tls else "",
         "TLS-Required": "No" if message.tls_required_no else "",
         "Message-ID": message.message_id,
         "session": message.session,
-        "attempts": one.attempts,
-        "next attempt": moment(one.next_at),
-        "expires": moment(one.expires_at),
-        "last error": one.last_error,
+        "attempts": delivery.attempts,
+        "next attempt": moment(delivery.next_at),
+        "expires": moment(delivery.expires_at),
+        "last error": delivery.last_error,
     }
     for name, value in facts.items():
         if value != "" or name not in _OPTIONAL_FIELDS:

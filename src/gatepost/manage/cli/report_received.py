@@ -10,12 +10,12 @@ from gatepost.manage.cli.client import client
 from gatepost.manage.cli.options import NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, print_table
-from gatepost.manage.use_cases.client import every
+from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.manage.use_cases.tls_reports import ListReceivedReports, list_received_failures, list_received_reports
 
 if TYPE_CHECKING:
-    from gatepost.manage.use_cases.tls_reports import ReceivedFailure, ReceivedSums
+    from gatepost.manage.use_cases.tls_reports import ReceivedSums, ReportedFailure
 
 
 _COLUMNS = ("reporter", "domain", "policy", "reports", "passed", "failed", "results")
@@ -41,7 +41,7 @@ def received(request: ListReceivedReports, *, failures: bool, config: str | None
     """
     gateway = client(config)
     case = list_received_failures if failures else list_received_reports
-    found: list[Any] = list(every(gateway.call, case, request))
+    found: list[Any] = list(all_items(gateway.call, case, request))
     if as_json:
         print_json(found)
     elif found and failures:
@@ -53,12 +53,12 @@ def received(request: ListReceivedReports, *, failures: bool, config: str | None
         fail(NO, f"no such reports about the time {span}")
 
 
-def _sum_row(one: ReceivedSums) -> tuple[Any, ...]:
-    results = ", ".join(f"{name} {count}" for name, count in one.results.items())
-    return one.reporter, one.domain, one.policy, one.reports, one.passed, one.failed, results or "-"
+def _sum_row(sums: ReceivedSums) -> tuple[Any, ...]:
+    results = ", ".join(f"{name} {count}" for name, count in sums.results.items())
+    return sums.reporter, sums.domain, sums.policy, sums.reports, sums.passed, sums.failed, results or "-"
 
 
-def _failure_row(one: ReceivedFailure) -> tuple[Any, ...]:
+def _failure_row(one: ReportedFailure) -> tuple[Any, ...]:
     failure, here = one.failure, one.here
     target = failure.mx_host or failure.receiving_address
     known = (here.received, here.refused) if here else ("-", "-")

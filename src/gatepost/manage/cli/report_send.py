@@ -14,7 +14,7 @@ from gatepost.analysis.reports.tlsrpt import report_object
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, gateway_of, json_option
 from gatepost.manage.cli.report_tlsrpt import counted, day_option, domain_option
 from gatepost.manage.cli.tables import print_json, printable
-from gatepost.manage.use_cases.resolving import resolver_of
+from gatepost.manage.use_cases.admin_resolver import resolver_of
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.lookups.tlsrpt import report_record
 from gatepost.node.report_sending import reporter_of
@@ -38,7 +38,7 @@ _DAY: Final = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
+class _PlannedReport:
     """A report, and what the domain's record says: addresses, or why there are none. unknown: it could not be told."""
 
     report: Outgoing
@@ -87,8 +87,8 @@ def _make_due(settings: Settings, day: str, domains: list[str], *, as_json: bool
         rows = read_sent(data, day, lambda one: one.day == day and one.domain in wanted)
     except StoreFailure as failure:
         fail(UNKNOWN, str(failure))
-    due = sorted({one.domain for one in rows if one.state in {SentState.WAITING, SentState.TRYING}})
-    sent = sorted({one.domain for one in rows if one.state is SentState.SENT} - set(due))
+    due = sorted({row.domain for row in rows if row.state in {SentState.WAITING, SentState.TRYING}})
+    sent = sorted({row.domain for row in rows if row.state is SentState.SENT} - set(due))
     if as_json:
         print_json({"day": day, "due": due, "sent_before": sent})
     else:
@@ -100,16 +100,16 @@ def _make_due(settings: Settings, day: str, domains: list[str], *, as_json: bool
         fail(NO, f"all reports of {day} were sent before")
 
 
-async def _looked_up(settings: Settings, reports: Sequence[Outgoing]) -> list[_Wanted]:
+async def _looked_up(settings: Settings, reports: Sequence[Outgoing]) -> list[_PlannedReport]:
     resolver = resolver_of(settings)
     slots = asyncio.Semaphore(_AT_ONCE)
 
-    async def one(report: Outgoing) -> _Wanted:
+    async def one(report: Outgoing) -> _PlannedReport:
         async with slots:
             try:
-                return _wanted(report, await report_record(resolver, report.domain))
+                return _plan(report, await report_record(resolver, report.domain))
             except LookupFailed as failed:
-                return _Wanted(report, (), f"its record cannot be looked up: {failed.detail}", unknown=True)
+                return _PlannedReport(report, (), f"its record cannot be looked up: {failed.detail}", unknown=True)
 
     try:
         return await asyncio.gather(*map(one, reports))
@@ -117,38 +117,38 @@ async def _looked_up(settings: Settings, reports: Sequence[Outgoing]) -> list[_W
         await resolver.close()
 
 
-def _wanted(report: Outgoing, record: TlsRptRecord | RecordError | None) -> _Wanted:
+def _plan(report: Outgoing, record: TlsRptRecord | RecordError | None) -> _PlannedReport:
     if isinstance(record, RecordError):
-        return _Wanted(report, (), f"its record cannot be used: {record.detail}")
+        return _PlannedReport(report, (), f"its record cannot be used: {record.detail}")
     if record is None:
-        return _Wanted(report, (), f"there is no record at {record_name(report.domain)}: it wants no report")
-    return _Wanted(report, record.rua)
+        return _PlannedReport(report, (), f"there is no record at {record_name(report.domain)}: it wants no report")
+    return _PlannedReport(report, record.rua)
 
 
-def _show(found: list[_Wanted], *, as_json: bool) -> None:
+def _show(planned: list[_PlannedReport], *, as_json: bool) -> None:
     if as_json:
-        print_json([_for_machines(one) for one in found])
+        print_json([_for_machines(one) for one in planned])
     else:
-        for one in found:
+        for one in planned:
             _print(one)
-    if any(one.unknown for one in found):
+    if any(one.unknown for one in planned):
         fail(UNKNOWN, "a record could not be looked up")
-    if not any(one.rua for one in found):
+    if not any(one.rua for one in planned):
         fail(NO, "nobody wants a report")
 
 
-def _for_machines(one: _Wanted) -> dict[str, Any]:
+def _for_machines(planned: _PlannedReport) -> dict[str, Any]:
     return {
-        "domain": one.report.domain,
-        "rua": list(one.rua),
-        "why_not": one.why,
-        "file_name": one.report.file_name,
-        "report": one.report.document,
+        "domain": planned.report.domain,
+        "rua": list(planned.rua),
+        "why_not": planned.why,
+        "file_name": planned.report.file_name,
+        "report": planned.report.document,
     }
 
 
-def _print(one: _Wanted) -> None:
-    click.echo(f"{one.report.domain}: {printable(one.why or ', '.join(one.rua))}")
-    if one.rua:
-        click.echo(f"{one.report.file_name}, {len(one.report.content)} bytes")
-        print_json(one.report.document)
+def _print(planned: _PlannedReport) -> None:
+    click.echo(f"{planned.report.domain}: {printable(planned.why or ', '.join(planned.rua))}")
+    if planned.rua:
+        click.echo(f"{planned.report.file_name}, {len(planned.report.content)} bytes")
+        print_json(planned.report.document)

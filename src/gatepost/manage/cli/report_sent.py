@@ -13,14 +13,14 @@ from gatepost.manage.cli.options import NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, print_table, printable
 from gatepost.manage.cli.times import MOMENT
-from gatepost.manage.use_cases.client import every
+from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.manage.use_cases.tls_reports import ListSentReports, list_sent_reports
 from gatepost.store.sent_reports import SentState
 from gatepost.store.trace_files import day_of
 
 if TYPE_CHECKING:
-    from gatepost.manage.use_cases.tls_reports import SentAnswer
+    from gatepost.manage.use_cases.tls_reports import SentReportState
 
 
 _DAYS = 14 * 86400.0
@@ -42,7 +42,7 @@ def sent(since: float, request: ListSentReports, config: str | None, *, as_json:
     Exit codes: 0 there are reports, 1 none, 2 wrong use, 3 they cannot be read.
     """
     day = day_of(since or time.time() - _DAYS)
-    found = list(every(client(config).call, list_sent_reports, msgspec.structs.replace(request, since=day)))
+    found = list(all_items(client(config).call, list_sent_reports, msgspec.structs.replace(request, since=day)))
     if as_json:
         print_json(found)
     elif found:
@@ -51,7 +51,16 @@ def sent(since: float, request: ListSentReports, config: str | None, *, as_json:
         fail(NO, f"no reports of {day} or later" + (f" to {printable(request.domain)}" if request.domain else ""))
 
 
-def _row(one: SentAnswer) -> tuple[object, ...]:
-    done = one.state in {SentState.SENT, SentState.GIVEN_UP}
-    times = moment(one.tried), "" if done else moment(one.next)
-    return one.day, one.domain, one.rua or "?", one.state, one.tries, *times, one.message, one.detail
+def _row(report: SentReportState) -> tuple[object, ...]:
+    done = report.state in {SentState.SENT, SentState.GIVEN_UP}
+    times = moment(report.tried), "" if done else moment(report.next)
+    return (
+        report.day,
+        report.domain,
+        report.rua or "?",
+        report.state,
+        report.tries,
+        *times,
+        report.message,
+        report.detail,
+    )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gatepost.analysis.reports.tls import TlsReport
-    from gatepost.manage.use_cases.reports import TlsReportAnswer
+    from gatepost.manage.use_cases.reports import TlsReportSummary
 
 
 _BEFORE = (DAYS - 1) * 86400.0  # the last day is one of them
@@ -83,7 +83,7 @@ def connectors(request: GetTlsReport, *, since: float, until: float, config: str
     _end(answer)
 
 
-def _report(config: str | None, since: float, until: float, request: GetTlsReport) -> TlsReportAnswer:
+def _report(config: str | None, since: float, until: float, request: GetTlsReport) -> TlsReportSummary:
     gateway = client(config)
     now = time.time()
     first, last = day_of(since or (until or now) - _BEFORE), day_of(until or now)
@@ -92,19 +92,19 @@ def _report(config: str | None, since: float, until: float, request: GetTlsRepor
     return gateway.call(get_tls_report, msgspec.structs.replace(request, since=first, until=last))
 
 
-def _values(answer: TlsReportAnswer) -> TlsReport:
+def _values(answer: TlsReportSummary) -> TlsReport:
     """The same as counters, for what computes with it."""
     return report_of(msgspec.to_builtins(answer))
 
 
-def _end(answer: TlsReportAnswer) -> None:
+def _end(answer: TlsReportSummary) -> None:
     if answer.unreadable:
         fail(UNKNOWN, f"not counted, as they cannot be read: {', '.join(answer.unreadable)}")
     if not any(hops.carried or hops.refused or hops.failures for hops in answer.hops.values()):
         fail(NO, f"no such mail from {answer.first} to {answer.last}")
 
 
-def _writer(path: Path) -> Callable[[TlsReportAnswer, Path], None]:
+def _writer(path: Path) -> Callable[[TlsReportSummary, Path], None]:
     """What makes a file of its kind; known before the trace is read."""
     writers = {".svg": _draw, ".csv": _write_csv, ".json": _write_json}
     if path.suffix == ".png":
@@ -114,7 +114,7 @@ def _writer(path: Path) -> Callable[[TlsReportAnswer, Path], None]:
     return writers[path.suffix]
 
 
-def _write(writer: Callable[[TlsReportAnswer, Path], None], answer: TlsReportAnswer, path: Path) -> None:
+def _write(writer: Callable[[TlsReportSummary, Path], None], answer: TlsReportSummary, path: Path) -> None:
     try:
         with as_caller():
             writer(answer, path)
@@ -123,15 +123,15 @@ def _write(writer: Callable[[TlsReportAnswer, Path], None], answer: TlsReportAns
     click.echo(f"wrote {printable(path)}", err=True)
 
 
-def _draw(answer: TlsReportAnswer, path: Path) -> None:
+def _draw(answer: TlsReportSummary, path: Path) -> None:
     from gatepost.manage.cli.chart import chart_of  # noqa: PLC0415 - only where a picture is wanted
 
     path.write_text(chart_of(_values(answer)), encoding="utf-8")
 
 
-def _write_csv(answer: TlsReportAnswer, path: Path) -> None:
+def _write_csv(answer: TlsReportSummary, path: Path) -> None:
     path.write_text("".join(csv_lines(CSV_COLUMNS, csv_rows(_values(answer)))), encoding="utf-8", newline="")
 
 
-def _write_json(answer: TlsReportAnswer, path: Path) -> None:
+def _write_json(answer: TlsReportSummary, path: Path) -> None:
     path.write_bytes(msgspec.json.format(msgspec.json.encode(answer), indent=2) + b"\n")

@@ -34,9 +34,9 @@ def print_report(report: TlsReport) -> None:
     _print_part("partners ready to be forced", ("partner", "messages", "what all passed"), list(_ready(report.ready)))
 
 
-def connector_rows(found: Sequence[Named]) -> Iterator[tuple[object, ...]]:
+def connector_rows(named: Sequence[Named]) -> Iterator[tuple[object, ...]]:
     """A line for each name and direction."""
-    for one in found:
+    for one in named:
         hops = one.hops
         shares = (_share(hops.protections[protection], hops.carried) for protection in Protection)
         failures = ", ".join(f"{name} {count}" for name, count in _most(hops.failures))
@@ -72,8 +72,8 @@ def _print_part(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     print_table(columns, rows[:_MOST])
 
 
-def _ready(found: Sequence[Ready]) -> Iterator[tuple[object, ...]]:
-    for one in found:
+def _ready(ready: Sequence[Ready]) -> Iterator[tuple[object, ...]]:
+    for one in ready:
         said = f'tls_settings = "{one.demand}"' if not one.inbound else one.demand
         names = f" ({', '.join(one.names)})" if one.names else ""
         yield one.partner, one.messages, f"{'inbound' if one.inbound else 'outbound'} {said}{names}"

@@ -42,7 +42,7 @@ def tlsrpt(request: GetSessions, config: str | None, *, as_json: bool) -> None:
     if as_json:
         print_json(told)
     elif told.reports:
-        print_table(_COLUMNS, [row for one in told.summaries() for row in _rows(one)])
+        print_table(_COLUMNS, [row for summary in told.summaries() for row in _rows(summary)])
     if not told.reports:
         _none(told.day, told.days, request.domain)
 
@@ -84,10 +84,16 @@ def _there(days: list[str]) -> str:
 
 def _rows(summary: DomainSummary) -> Iterator[tuple[object, ...]]:
     """A line for each failure of each policy; what belongs to the whole policy stands in its first one."""
-    for one in summary.policies:
-        head: tuple[object, ...] = (summary.domain, one.policy.type, one.policy.domain, one.passed, one.failed)
-        if not one.failures:
+    for policy in summary.policies:
+        head: tuple[object, ...] = (
+            summary.domain,
+            policy.policy.type,
+            policy.policy.domain,
+            policy.passed,
+            policy.failed,
+        )
+        if not policy.failures:
             yield (*head, "", "", "", "", "")
-        for failure, sessions in one.failures:
+        for failure, sessions in policy.failures:
             yield (*head, failure.result, sessions, failure.mx_host, failure.address, failure.reason)
-            head = (summary.domain, one.policy.type, one.policy.domain, "", "")
+            head = (summary.domain, policy.policy.type, policy.policy.domain, "", "")

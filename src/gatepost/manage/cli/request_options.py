@@ -36,35 +36,37 @@ def request_options[F: Callable[..., Any]](kind: type[msgspec.Struct], /, **fixe
     hints = get_type_hints(kind, include_extras=True)
     fields = [one for one in msgspec.structs.fields(kind) if one.name not in {*fixed, *_PAGING}]
 
-    names = {one.encode_name: _option(one, _marker(hints, one)) for one in fields}
+    names = {field.encode_name: _option(field, _marker(hints, field)) for field in fields}
 
     def decorated(command: F) -> F:
         @wraps(command)
         def called(**given: Any) -> Any:
-            values = {one.name: given.pop(_PREFIX + one.name) for one in fields}
+            values = {field.name: given.pop(_PREFIX + field.name) for field in fields}
             try:
                 return command(request=kind(**values, **fixed), **given)
             except Refusal as refusal:
-                refusal.errors = tuple(FieldError(_renamed(one.path, names), one.message) for one in refusal.errors)
+                refusal.errors = tuple(
+                    FieldError(_renamed(error.path, names), error.message) for error in refusal.errors
+                )
                 raise
 
         result: Any = called
-        for one in reversed(fields):
-            result = _parameter(one, _marker(hints, one))(result)
+        for field in reversed(fields):
+            result = _parameter(field, _marker(hints, field))(result)
         found: F = result
         return found
 
     return decorated
 
 
-def _marker(hints: Mapping[str, Any], one: msgspec.structs.FieldInfo) -> Cli:
-    marker: Cli = any_marker(hints[one.name], Cli) or Cli()
+def _marker(hints: Mapping[str, Any], field: msgspec.structs.FieldInfo) -> Cli:
+    marker: Cli = any_marker(hints[field.name], Cli) or Cli()
     return marker
 
 
-def _option(one: msgspec.structs.FieldInfo, marker: Cli) -> str:
+def _option(field: msgspec.structs.FieldInfo, marker: Cli) -> str:
     """What a person types for a field; the name of an argument."""
-    return one.name if marker.argument else f"--{(marker.option or one.name).replace('_', '-')}"
+    return field.name if marker.argument else f"--{(marker.option or field.name).replace('_', '-')}"
 
 
 def _renamed(path: str, names: Mapping[str, str]) -> str:
@@ -80,24 +82,24 @@ class _Taken(NamedTuple):
     convert: Callable[[Any], Any]
 
 
-def _parameter(one: msgspec.structs.FieldInfo, marker: Cli) -> Callable[[Any], Any]:
-    kind, description = _described(inspect.type_info(one.type))
+def _parameter(field: msgspec.structs.FieldInfo, marker: Cli) -> Callable[[Any], Any]:
+    kind, description = _described(inspect.type_info(field.type))
     taken = _taken(kind)
-    settings: dict[str, Any] = taken.settings | {"callback": lambda _, __, value: _value(one, taken, value)}
+    settings: dict[str, Any] = taken.settings | {"callback": lambda _, __, value: _value(field, taken, value)}
     if marker.metavar is not None:
         settings["metavar"] = marker.metavar
-    if one.required:
+    if field.required:
         settings["required"] = True
     elif not isinstance(kind, _LISTS):
-        settings["default"] = _default(one.default, is_choice="type" in settings)
+        settings["default"] = _default(field.default, is_choice="type" in settings)
     if marker.argument:
-        settings.setdefault("metavar", one.name.upper() if one.required else f"[{one.name.upper()}]")
+        settings.setdefault("metavar", field.name.upper() if field.required else f"[{field.name.upper()}]")
         multiple = settings.pop("multiple", False)
-        if one.required:
-            settings.setdefault("metavar", one.name.upper() + "..." * multiple)
-        return click.argument(_PREFIX + one.name, nargs=-1 if multiple else 1, **settings)
+        if field.required:
+            settings.setdefault("metavar", field.name.upper() + "..." * multiple)
+        return click.argument(_PREFIX + field.name, nargs=-1 if multiple else 1, **settings)
     text = marker.help or description
-    return click.option(_option(one, marker), _PREFIX + one.name, help=text or None, **settings)
+    return click.option(_option(field, marker), _PREFIX + field.name, help=text or None, **settings)
 
 
 def _default(value: Any, *, is_choice: bool) -> Any:
@@ -109,10 +111,10 @@ def _default(value: Any, *, is_choice: bool) -> Any:
     return value
 
 
-def _value(one: msgspec.structs.FieldInfo, taken: _Taken, value: Any) -> Any:
+def _value(field: msgspec.structs.FieldInfo, taken: _Taken, value: Any) -> Any:
     """What the request has; its default where nothing is given for a text that may be left unset, or for a list."""
-    is_left_out = value == () if isinstance(value, tuple) else value is None and one.default is msgspec.UNSET
-    return one.default if is_left_out and one.default is not msgspec.NODEFAULT else taken.convert(value)
+    is_left_out = value == () if isinstance(value, tuple) else value is None and field.default is msgspec.UNSET
+    return field.default if is_left_out and field.default is not msgspec.NODEFAULT else taken.convert(value)
 
 
 _LISTS: Final = (inspect.ListType, inspect.VarTupleType)
@@ -141,7 +143,7 @@ def _taken(kind: inspect.Type) -> _Taken:
         case inspect.EnumType():
             taken = _Taken({"type": click.Choice([str(one.value) for one in kind.cls])}, _or_none(kind.cls))
         case inspect.LiteralType():
-            choices = [str(one) for one in kind.values if one != ""]
+            choices = [str(value) for value in kind.values if value != ""]
             taken = _Taken({"type": click.Choice(choices)}, lambda given: "" if given is None else given)
         case inspect.ListType() | inspect.VarTupleType():
             inner = _taken(_described(kind.item_type)[0])

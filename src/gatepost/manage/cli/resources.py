@@ -16,7 +16,7 @@ from gatepost.manage.cli.client import client
 from gatepost.manage.cli.options import BAD_INPUT, config_option, fail, json_option
 from gatepost.manage.cli.tables import print_json
 from gatepost.manage.cli.times import MOMENT_TEXT
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resource_cases import (
     ApplyResources,
     ExportResources,
@@ -26,7 +26,7 @@ from gatepost.manage.use_cases.resource_cases import (
 from gatepost.node.privileges import as_caller
 
 if TYPE_CHECKING:
-    from gatepost.manage.use_cases.changing import ChangeOutcome
+    from gatepost.manage.use_cases.change_shapes import ChangeReport
     from gatepost.manage.use_cases.client import Client
 
 
@@ -77,12 +77,12 @@ def export(config: str | None, as_json: bool) -> None:
         click.echo(tomlkit.dumps(document), nl=False)
 
 
-def applied(source: Path, through: Client, request: ApplyResources, *, dry_run: bool) -> ChangeOutcome:
+def applied(source: Path, through: Client, request: ApplyResources, *, dry_run: bool) -> ChangeReport:
     """What becomes of the resources by a file; ends the command with every error there is."""
     try:
         return through.call(apply_resources, request, dry_run=dry_run).value
     except Refusal as refusal:
-        if refusal.kind is not Kind.INPUT:
+        if refusal.kind is not RefusalKind.INPUT:
             raise
         where = [f"{source}: {error}" for error in refusal.errors]
         fail(BAD_INPUT, "\n".join([*where, refusal.text] if where else [f"{source}: {refusal.text}"]))

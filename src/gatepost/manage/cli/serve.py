@@ -71,7 +71,7 @@ def serve(config: str | None) -> None:
         ports.keep(ports.mail)
         return run_worker(settings, index, workers, ports.mail, lifeline)
 
-    beside = _beside(settings, ports, workers)
+    beside = _auxiliary_processes(settings, ports, workers)
     sys.exit(
         Supervisor(
             workers, work, drain=settings.server.drain + settings.server.drain_replies + _GRACE, beside=beside
@@ -101,7 +101,7 @@ class _Ports(NamedTuple):
         return [one for sockets in self.public.values() for one in sockets]
 
 
-def _beside(settings: Settings, ports: _Ports, workers: int) -> dict[str, Callable[[int], int]]:
+def _auxiliary_processes(settings: Settings, ports: _Ports, workers: int) -> dict[str, Callable[[int], int]]:
     """The processes that are no workers, by name."""
 
     def serve_public(lifeline: int) -> int:
@@ -166,7 +166,7 @@ def _check(settings: Settings, heading: str = "") -> None:
     except PrivateCallError as error:
         errors.append(f"the installed pyOpenSSL cannot be used: {error}; install the locked version")
     try:
-        load_identities([(Path(one.chain), Path(one.key)) for one in settings.certificates])
+        load_identities([(Path(certificate.chain), Path(certificate.key)) for certificate in settings.certificates])
     except CertificateFileError as error:
         errors.append(str(error))
     try:

@@ -45,7 +45,7 @@ def init(name: str, domains: tuple[str, ...], config: str | None, *, replace: bo
     Exit codes: 0 made, 1 changed by somebody else meanwhile, 2 wrong use, or it is there already, 3 not readable.
     """
     settings = settings_of(config)
-    limits = tuple(dict.fromkeys(checked_host("--domain", one) for one in domains))
+    limits = tuple(dict.fromkeys(checked_host("--domain", domain) for domain in domains))
     if at_once and not replace:
         fail(BAD_INPUT, "--now is for --replace: a first authority signs at once")
     if replace and name:
@@ -59,7 +59,7 @@ def init(name: str, domains: tuple[str, ...], config: str | None, *, replace: bo
 
 def _made(records: SiteStore, settings: Settings, name: str, limits: tuple[str, ...]) -> SiteAuthority:
     node, now = settings.server.hostname, time.time()
-    if limits and not any(f".{node}".endswith(f".{one}") for one in limits):
+    if limits and not any(f".{node}".endswith(f".{limit}") for limit in limits):
         fail(BAD_INPUT, f"--domain: {node}, this gateway itself, is in none of them; nothing was made")
     site = (name or node.partition(".")[2] or node).lower()
     made = Site(records).init(site, limits, author=author(), now=now)

@@ -120,11 +120,11 @@ def _pem_files(folder: Path) -> list[Path]:
 def _free(files: list[Path]) -> list[Path]:
     """Before anything is issued."""
     with as_caller():
-        for one in files:
-            if one.exists():
-                fail(BAD_INPUT, f"{one}: is there already; name another place, or move it away; nothing was issued")
-            if not one.parent.is_dir():
-                fail(BAD_INPUT, f"{one.parent}: no such folder; nothing was issued")
+        for file in files:
+            if file.exists():
+                fail(BAD_INPUT, f"{file}: is there already; name another place, or move it away; nothing was issued")
+            if not file.parent.is_dir():
+                fail(BAD_INPUT, f"{file.parent}: no such folder; nothing was issued")
     return files
 
 

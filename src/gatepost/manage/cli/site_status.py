@@ -52,9 +52,9 @@ def _record(member: Membership | None, state: SiteState, address: str, now: floa
     return {
         "membership": None if member is None else asdict(member) | {"renew_at": member.renew_at},
         "address": address or None,
-        "authorities": [asdict(one) | {"signs": one is issuer} for one in state.authorities],
-        "nodes": [asdict(one) for one in state.nodes.values()],
-        "tokens": [_without(asdict(one), "sha256") for one in state.tokens.values() if one.expires > now],
+        "authorities": [asdict(authority) | {"signs": authority is issuer} for authority in state.authorities],
+        "nodes": [asdict(node) for node in state.nodes.values()],
+        "tokens": [_without(asdict(token), "sha256") for token in state.tokens.values() if token.expires > now],
         "issued": [asdict(one) for one in state.issued.values()],
     }
 
@@ -80,21 +80,23 @@ def _print(member: Membership | None, state: SiteState, place: tuple[str, str], 
     issuer = state.issuer(now)
     roots = [
         (
-            one.sha256,
-            "signs" if one is issuer else _role(one.signs_from, now),
-            moment(one.not_after),
-            _limits(one.domains),
+            authority.sha256,
+            "signs" if authority is issuer else _role(authority.signs_from, now),
+            moment(authority.not_after),
+            _limits(authority.domains),
         )
-        for one in state.authorities
+        for authority in state.authorities
     ]
     _table("authorities", ("sha256", "state", "valid_until", "domains"), roots)
     nodes = [
-        (one.name, one.thumbprints[0][:_DIGITS], _end(one.not_after, now), moment(one.renewed), moment(one.joined))
-        for one in sorted(state.nodes.values(), key=lambda one: one.name)
+        (node.name, node.thumbprints[0][:_DIGITS], _end(node.not_after, now), moment(node.renewed), moment(node.joined))
+        for node in sorted(state.nodes.values(), key=lambda one: one.name)
     ]
     _table("nodes", ("node", "certificate", "valid_until", "renewed", "joined"), nodes)
     tokens = [
-        (one.id, one.node or "any", moment(one.expires), one.by) for one in state.tokens.values() if one.expires > now
+        (token.id, token.node or "any", moment(token.expires), token.by)
+        for token in state.tokens.values()
+        if token.expires > now
     ]
     _table("open tokens", ("token", "for", "valid_until", "by"), tokens)
     issued = [

@@ -96,21 +96,21 @@ def list_(organization: str, config: str | None, as_json: bool) -> None:
     with opened(settings_of(config)) as store:
         found = [(mine, owner, store.certificates(mine, owner)) for mine, owner in store.recipients()]
     rows = [
-        (owner, mine, one, unfit_to_encrypt(one, now))
+        (owner, mine, certificate, unfit_to_encrypt(certificate, now))
         for mine, owner, certificates in found
-        for one in certificates
+        for certificate in certificates
         if organization in {"", mine}
     ]
     if as_json:
-        print_json([{"organization": mine, "owner": owner, **view(one, why)} for owner, mine, one, why in rows])
+        print_json([{"organization": mine, "owner": owner, **view(row, why)} for owner, mine, row, why in rows])
         return
     print_table(_COLUMNS, [_row(*row) for row in rows])
 
 
-def _row(owner: str, organization: str, one: x509.Certificate, why: str) -> tuple[str, ...]:
-    shown = view(one, why)
-    until = moment(one.not_valid_after_utc.timestamp())[:10]
-    return owner, organization, fingerprint(one)[:ID_DIGITS], shown["key"], until, soon(one, why)
+def _row(owner: str, organization: str, certificate: x509.Certificate, why: str) -> tuple[str, ...]:
+    shown = view(certificate, why)
+    until = moment(certificate.not_valid_after_utc.timestamp())[:10]
+    return owner, organization, fingerprint(certificate)[:ID_DIGITS], shown["key"], until, soon(certificate, why)
 
 
 @recipient.command()
@@ -127,7 +127,7 @@ def show(owner: str, organization: str, config: str | None, as_json: bool) -> No
     mine, address = organization_of(settings, organization), owner_given(owner)
     with opened(settings) as store:
         whose, certificates = _counting(store, mine, address)
-    views = [view(one, unfit_to_encrypt(one, now)) for one in certificates]
+    views = [view(certificate, unfit_to_encrypt(certificate, now)) for certificate in certificates]
     if as_json:
         print_json({"organization": mine, "owner": address, "certificates_of": whose, "certificates": views})
     else:
@@ -187,7 +187,7 @@ def _leaf(chain: list[x509.Certificate], file: Path) -> x509.Certificate:
     issuers = {one.issuer for one in chain if one.issuer != one.subject}
     leaves = [one for one in dict.fromkeys(chain) if one.subject not in issuers]
     if len(leaves) != 1:
-        names = "; ".join(printable(subject_text(one)) for one in leaves) or "none"
+        names = "; ".join(printable(subject_text(leaf)) for leaf in leaves) or "none"
         fail(BAD_INPUT, f"{file}: one recipient's certificate is expected, but it could be each of: {names}")
     return leaves[0]
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from gatepost.manage.cli.chosen import stored_directory
+from gatepost.manage.cli.connector_options import stored_directory
 from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, fail
 from gatepost.manage.cli.sealed_store import store_and_vault
 from gatepost.manage.cli.tables import printable
-from gatepost.manage.use_cases.choice import choose_organization
+from gatepost.manage.use_cases.name_lookup import choose_organization
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.net.certificate import certificate_facts
 from gatepost.pki.smime.certificate import addresses, owner_of
@@ -50,7 +50,7 @@ def organization_of(settings: Settings, name: str) -> str:
     resources = stored_directory(settings).resources
     if name:
         return choose_organization(resources, name).name
-    names = [one.name for one in resources.organizations]
+    names = [organization.name for organization in resources.organizations]
     if len(names) != 1:
         fail(BAD_INPUT, f"--organization is needed: there are {', '.join(names) or 'none; gatepost apply makes some'}")
     return names[0]

@@ -36,11 +36,11 @@ def status(config: str | None, as_json: bool) -> None:
 
 
 def _print(current: Status) -> None:
-    for one in current.listeners:
-        _line(f"listener {one.name}", one.detail, ok=one.ok)
+    for listener in current.listeners:
+        _line(f"listener {listener.name}", listener.detail, ok=listener.ok)
     _line("nameservers", f"{current.nameservers.name}: {current.nameservers.detail}", ok=current.nameservers.ok)
-    for one in current.workers:
-        _line(f"worker {one.name}", one.detail, ok=one.ok)
+    for worker in current.workers:
+        _line(f"worker {worker.name}", worker.detail, ok=worker.ok)
     _line("configuration", _changed(current.configuration))
     _line("queue", _waiting(current.queue))
     if current.in_doubt:

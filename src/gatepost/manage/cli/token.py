@@ -9,7 +9,7 @@ from gatepost.manage.cli.client import client
 from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, print_table
-from gatepost.manage.use_cases.client import every
+from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.manage.use_cases.tokens import (
     ListTokens,
@@ -33,7 +33,7 @@ def token() -> None:
 @json_option
 def list_(config: str | None, *, as_json: bool) -> None:
     """All tokens, by name, without their secrets. Exit codes: 0 done (also if there is none), 3 not readable."""
-    tokens = list(every(client(config).call, list_tokens, ListTokens()))
+    tokens = list(all_items(client(config).call, list_tokens, ListTokens()))
     if as_json:
         print_json(tokens)
         return

@@ -11,8 +11,8 @@ from gatepost.manage.cli.client import client
 from gatepost.manage.cli.options import NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, print_table, printable
-from gatepost.manage.use_cases.client import every
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.client import all_items
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.manage.use_cases.trace import EVENTS, MOST, SearchTrace, ShowTrace, search_trace_events, show_trace
 from gatepost.manage.use_cases.trace_text import detail_lines, tls_lines
@@ -38,7 +38,7 @@ def trace() -> None:
 def search(request: SearchTrace, event: str, limit: int, config: str | None, *, as_json: bool) -> None:
     """Rows that match every option, newest first. Exit codes: 0 found, 1 none, 2 wrong use, 3 unreadable."""
     request = msgspec.structs.replace(request, event=event)
-    found = list(every(client(config).call, search_trace_events, request, limit))
+    found = list(all_items(client(config).call, search_trace_events, request, limit))
     if as_json:
         print_json(found)
     else:
@@ -59,7 +59,7 @@ def show(request: ShowTrace, config: str | None, *, as_json: bool) -> None:
     try:
         found = client(config).call(show_trace, request).items
     except Refusal as refusal:
-        if refusal.kind is Kind.MISSING:
+        if refusal.kind is RefusalKind.MISSING:
             fail(NO, printable(refusal.text))
         raise
     if as_json:

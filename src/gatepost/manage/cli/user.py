@@ -12,10 +12,10 @@ from gatepost.manage.cli.account_options import CODES, organizations_text
 from gatepost.manage.cli.admin_address import setup_url
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.options import BAD_INPUT, config_option, fail, json_option, settings_of
-from gatepost.manage.cli.password_prompt import asked_password
+from gatepost.manage.cli.password_prompt import prompt_password
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, print_table
-from gatepost.manage.use_cases.client import every
+from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.manage.use_cases.users import (
     AccountChange,
@@ -35,7 +35,7 @@ from gatepost.manage.use_cases.users import (
 )
 
 if TYPE_CHECKING:
-    from gatepost.manage.use_cases.users import Account
+    from gatepost.manage.use_cases.users import UserAccount
 
 
 _PASSWORD_STDIN = click.option(
@@ -59,7 +59,7 @@ def user() -> None:
 @json_option
 def list_(config: str | None, *, as_json: bool) -> None:
     """All users, by name. Exit codes: 0 done (also if there is none), 2 wrong use, 3 not readable."""
-    users = list(every(client(config).call, list_users, ListUsers()))
+    users = list(all_items(client(config).call, list_users, ListUsers()))
     if as_json:
         print_json(users)
         return
@@ -92,7 +92,7 @@ def add(request: NewAccount, config: str | None, *, password_stdin: bool) -> Non
     """See its help."""
     request = replace(
         request,
-        password=asked_password("--password-stdin", from_stdin=password_stdin),
+        password=prompt_password("--password-stdin", from_stdin=password_stdin),
         organizations=request.organizations or None,
     )
     made = client(config).call(add_user, request).value
@@ -129,7 +129,7 @@ def set_(
     if enabled is not None:
         changes["enabled"] = enabled
     if password or password_stdin:
-        changes["password"] = asked_password("--password-stdin", from_stdin=password_stdin)
+        changes["password"] = prompt_password("--password-stdin", from_stdin=password_stdin)
     if not changes and request.role is UNSET and request.organizations is UNSET:
         fail(BAD_INPUT, "say what is to be different: --role, --organization, --enable, --disable, --password, ...")
     one = client(config).call(set_user, replace(request, **changes))
@@ -162,7 +162,7 @@ def sessions(request: ListSessions, config: str | None, *, end: bool, as_json: b
     if end:
         ended = gateway.call(end_sessions, EndSessions(name=request.name)).ended
         click.echo(f"{request.name}: {ended} session(s) ended", err=True)
-    left = list(every(gateway.call, list_sessions, request))
+    left = list(all_items(gateway.call, list_sessions, request))
     if as_json:
         print_json(left)
     elif not end:
@@ -188,6 +188,6 @@ def setup(config: str | None, *, as_json: bool) -> None:
     click.echo(url)
 
 
-def _access(one: Account) -> str:
-    whole = one.organizations is None
-    return f"{one.role.value} of {'the whole gateway' if whole else organizations_text(one.organizations)}"
+def _access(account: UserAccount) -> str:
+    whole = account.organizations is None
+    return f"{account.role.value} of {'the whole gateway' if whole else organizations_text(account.organizations)}"

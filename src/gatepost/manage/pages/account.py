@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from starlette.routing import Route
 
 from gatepost.manage.pages.account_forms import demand_same, field_errors
-from gatepost.manage.pages.entrance import agent_of, entered
 from gatepost.manage.pages.guard import context_of, not_there
-from gatepost.manage.pages.pages import render, see_other
-from gatepost.manage.pages.places import number_of
+from gatepost.manage.pages.login import agent_of, entered
 from gatepost.manage.pages.relying_party import rp_id
+from gatepost.manage.pages.rendering import render, see_other
+from gatepost.manage.pages.resource_paths import number_of
 from gatepost.manage.use_cases.entrance import LogInDenied
 from gatepost.manage.use_cases.execution import execute, recording_refusals
 from gatepost.manage.use_cases.own_account import (
@@ -31,7 +31,7 @@ from gatepost.manage.use_cases.own_account import (
 )
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.request_values import limits
-from gatepost.manage.web.record import note_throttled
+from gatepost.manage.web.refusal_audit import note_throttled
 from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from gatepost.manage.access.records import Session
+    from gatepost.manage.access.records import UserSession
     from gatepost.manage.use_cases.users import AccountSession
 
 
@@ -48,7 +48,7 @@ def _account(request: Request) -> Response:
     return _page(request, _own(request))
 
 
-def _page(request: Request, session: Session, status: HTTPStatus = HTTPStatus.OK, **context: Any) -> Response:
+def _page(request: Request, session: UserSession, status: HTTPStatus = HTTPStatus.OK, **context: Any) -> Response:
     known: dict[str, Any] = {"errors": {}, "passkeys_here": bool(rp_id(request)), "limits": limits(SetOwnPassword)}
     return render(
         request,
@@ -104,9 +104,9 @@ def _ended(request: Request, sessions: list[int]) -> int:
     return execute(end_own_sessions, context_of(request), EndOwnSessions(sessions=sessions)).ended
 
 
-def _own(request: Request) -> Session:
+def _own(request: Request) -> UserSession:
     """Raises HTTPException for a token."""
-    session: Session | None = request.state.session
+    session: UserSession | None = request.state.session
     if session is None:
         raise not_there("An API token has no account.")
     return session

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from gatepost.manage.pages.texts import sentence
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.pages.text_filters import sentence
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.errors import FieldError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def chosen_organizations(form: Form) -> list[str] | None:
     return [name for text in form.getlist("organizations") for name in _BETWEEN.split(text) if name]
 
 
-def reach_of(organizations: list[str] | None) -> str:
+def access_text(organizations: list[str] | None) -> str:
     """What is chosen in the form for that."""
     return ALL if organizations is None else SOME
 
@@ -59,14 +59,14 @@ def octets(text: str) -> bytes:
 
 def field_errors(refusal: Refusal) -> dict[str, str]:
     """Texts by field; "" is the form itself. Raises the refusal if no person can mend it in the form."""
-    if refusal.kind not in {Kind.INPUT, Kind.CONFLICT}:
+    if refusal.kind not in {RefusalKind.INPUT, RefusalKind.CONFLICT}:
         raise refusal
     found: dict[str, str] = {}
-    for one in refusal.errors:
-        found[one.path] = f"{found[one.path]}; {one.message}" if one.path in found else one.message
+    for error in refusal.errors:
+        found[error.path] = f"{found[error.path]}; {error.message}" if error.path in found else error.message
     return found or {"": f"{sentence(refusal.text)}."}
 
 
 def refused_fields(errors: Mapping[str, str]) -> Refusal:
     """To be raised."""
-    return Refusal(Kind.INPUT, "nothing was changed", [FieldError(name, text) for name, text in errors.items()])
+    return Refusal(RefusalKind.INPUT, "nothing was changed", [FieldError(name, text) for name, text in errors.items()])

@@ -10,7 +10,7 @@ from starlette.routing import Route
 from gatepost.analysis.alarms.alarm import Severity
 from gatepost.manage.pages.exports import exported
 from gatepost.manage.pages.guard import context_of
-from gatepost.manage.pages.pages import render
+from gatepost.manage.pages.rendering import render
 from gatepost.manage.use_cases.alarms import ListAlarms, list_alarms
 from gatepost.manage.use_cases.execution import execute
 

@@ -12,16 +12,16 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from gatepost.manage.access.actions import ACTIONS, present
-from gatepost.manage.access.records import Outcome
-from gatepost.manage.pages import places
+from gatepost.manage.access.records import AuditOutcome
+from gatepost.manage.pages import resource_paths
 from gatepost.manage.pages.account_forms import field_errors
 from gatepost.manage.pages.exports import exported
 from gatepost.manage.pages.guard import context_of, executing, not_there
-from gatepost.manage.pages.pages import render
 from gatepost.manage.pages.paging import fitting
-from gatepost.manage.pages.values import cut
+from gatepost.manage.pages.rendering import render
+from gatepost.manage.pages.value_text import cut
 from gatepost.manage.use_cases.audit import ListAudit, ShowAuditEvent, differences, get_audit_event, list_audit
-from gatepost.manage.use_cases.client import every
+from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.declaration import Items
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.history import GetVersion, get_version
@@ -51,7 +51,7 @@ def _list(request: Request) -> Response:
             request,
             "audit",
             _COLUMNS,
-            lambda: map(msgspec.to_builtins, every(executing(request), list_audit, ListAudit(**filters))),
+            lambda: map(msgspec.to_builtins, all_items(executing(request), list_audit, ListAudit(**filters))),
         )
         if file:
             return file
@@ -67,7 +67,7 @@ def _list(request: Request) -> Response:
         after=page.after or "",
         given=given | {"action": present(given["action"])},
         actions=ACTIONS,
-        outcomes=list(Outcome),
+        outcomes=list(AuditOutcome),
         errors=errors,
     )
 
@@ -89,7 +89,7 @@ def _version(request: Request) -> Response:
 
 
 def _number(request: Request) -> int:
-    number = places.number_of(request.path_params["number"])
+    number = resource_paths.number_of(request.path_params["number"])
     if number is None:
         raise not_there()
     return number
@@ -98,8 +98,12 @@ def _number(request: Request) -> int:
 def _shown(changes: Sequence[FieldChange]) -> list[tuple[str, str | None, str | None]]:
     """For the macro `diff`, as many as there is room for."""
     told = (
-        (one.path, None if one.sign == "+" else _text(one.before), None if one.sign == "-" else _text(one.after))
-        for one in changes
+        (
+            change.path,
+            None if change.sign == "+" else _text(change.before),
+            None if change.sign == "-" else _text(change.after),
+        )
+        for change in changes
     )
     return fitting(told, _SHOWN)
 

@@ -15,10 +15,10 @@ from starlette.routing import Route
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.certificate_view import label_of
 from gatepost.manage.pages.guard import context_of, needs
-from gatepost.manage.pages.pages import render, see_other
-from gatepost.manage.pages.texts import sentence
+from gatepost.manage.pages.rendering import render, see_other
+from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.use_cases.acme_renewal import RenewCertificates, renew_certificates
-from gatepost.manage.use_cases.certificate_intake import AddCertificate, add_certificate
+from gatepost.manage.use_cases.certificate_import import AddCertificate, add_certificate
 from gatepost.manage.use_cases.certificate_removal import RemoveCertificate, remove_certificate
 from gatepost.manage.use_cases.certificate_requests import (
     RemoveCertificateRequest,
@@ -28,7 +28,7 @@ from gatepost.manage.use_cases.certificate_requests import (
 )
 from gatepost.manage.use_cases.certificate_views import ViewCertificate, find_certificate
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.refusal import Busy, Refusal
+from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.manage.use_cases.resource_views import ListOwnOrganizations, list_own_organizations
 from gatepost.pki.certificates.entry import Purpose, State
@@ -66,7 +66,7 @@ def public_part(text: str) -> str:
 
 def errors_of(refusal: Refusal) -> dict[str, str]:
     """What was refused, by field; "" is the form itself."""
-    found = {one.path: sentence(one.message) for one in refusal.errors}
+    found = {error.path: sentence(error.message) for error in refusal.errors}
     return found or {"": sentence(refusal.text)}
 
 
@@ -105,13 +105,13 @@ def _add(asked: Request) -> Response:
     return see_other(asked, path, " ".join([said, *(f"{text}." for text in remarks)]), "warn" if remarks else "pass")
 
 
-def _add_page(asked: Request, known: dict[str, Any], errors: dict[str, str] | None = None) -> Response:
+def _add_page(request: Request, known: dict[str, Any], errors: dict[str, str] | None = None) -> Response:
     blank = {"chain": "", "client": False, "organization": "", "label": "", "current": False, "note": ""}
-    return _form_page(asked, "certificates/add.html", AddCertificate, blank | known, errors)
+    return _form_page(request, "certificates/add.html", AddCertificate, blank | known, errors)
 
 
 def _form_page(
-    asked: Request,
+    request: Request,
     template: str,
     kind: type[msgspec.Struct],
     form: dict[str, Any],
@@ -119,16 +119,16 @@ def _form_page(
     **more: Any,
 ) -> Response:
     """A form of a request of that kind, shown again if there are errors."""
-    context = context_of(asked)
+    context = context_of(request)
     return render(
-        asked,
+        request,
         template,
         HTTPStatus.UNPROCESSABLE_ENTITY if errors else HTTPStatus.OK,
         form=form,
         errors=errors or {},
         labels=_LABELS,
         limits=limits(kind),
-        organizations=_organizations(asked),
+        organizations=_organizations(request),
         seals=bool(context.settings.store.master_key),
         **more,
     )
@@ -169,25 +169,25 @@ def _ask(asked: Request) -> Response:
     )
 
 
-def _ask_page(asked: Request, known: dict[str, Any], errors: dict[str, str] | None = None) -> Response:
+def _ask_page(request: Request, known: dict[str, Any], errors: dict[str, str] | None = None) -> Response:
     blank = {"names": "", "key": "ec-p256", "client": False, "organization": "", "label": "", "must_staple": False}
     keys = [(name, _KEYS.get(name, name)) for name in KEY_TYPES]
-    return _form_page(asked, "certificates/ask.html", RequestCertificate, blank | known, errors, keys=keys)
+    return _form_page(request, "certificates/ask.html", RequestCertificate, blank | known, errors, keys=keys)
 
 
 # remove
 
 
-def _remove(asked: Request) -> Response:
-    needs(asked, Scope.CERTIFICATES)
-    entry = execute(find_certificate, context_of(asked), ViewCertificate(certificate=asked.path_params["number"]))
-    reason = asked.state.form.get("reason", "").strip()
+def _remove(request: Request) -> Response:
+    needs(request, Scope.CERTIFICATES)
+    entry = execute(find_certificate, context_of(request), ViewCertificate(certificate=request.path_params["number"]))
+    reason = request.state.form.get("reason", "").strip()
     try:
-        execute(remove_certificate, context_of(asked), RemoveCertificate(certificate=entry.id, force=reason))
+        execute(remove_certificate, context_of(request), RemoveCertificate(certificate=entry.id, force=reason))
     except Refusal as refusal:
-        return see_other(asked, f"/certificates/{entry.id}", f"Not removed: {why_of(refusal)}.", "fail")
+        return see_other(request, f"/certificates/{entry.id}", f"Not removed: {why_of(refusal)}.", "fail")
     path = "/certificates/clients" if entry.purpose is Purpose.CLIENT else "/certificates"
-    return see_other(asked, path, f"{label_of(entry)} ({entry.id}) was removed.")
+    return see_other(request, path, f"{label_of(entry)} ({entry.id}) was removed.")
 
 
 def _remove_request(asked: Request) -> Response:
@@ -206,7 +206,7 @@ def _renew(asked: Request) -> Response:
     request = RenewCertificates(name=asked.state.form.get("name", "").strip(), at_once=True, wait=0.0)
     try:
         execute(renew_certificates, context_of(asked), request)
-    except Busy:
+    except BusyRefusal:
         return see_other(asked, "/certificates/acme", "A certificate request is already in progress.", "info")
     except Refusal as refusal:
         return see_other(asked, "/certificates/acme", f"Not requested: {why_of(refusal)}.", "fail")

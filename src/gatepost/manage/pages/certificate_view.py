@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gatepost.manage.use_cases.certificate_shapes import Certificate
+from gatepost.manage.use_cases.certificate_shapes import CertificateSummary
 from gatepost.manage.use_cases.certificates import common_name
 from gatepost.pki.certificates.entry import State
 from gatepost.pki.certificates.lifecycle import names_of, roll_back_until
@@ -57,11 +57,11 @@ def way_back(entry: Entry, now: float) -> Life | None:
     return Life(left / _DAY, f"{hours} h {minutes} min left", "pass" if left > _DAY / 4 else "warn")
 
 
-def label_of(one: Entry | Certificate) -> str:
+def label_of(certificate: Entry | CertificateSummary) -> str:
     """What people call it: its label, its first name, or its CN."""
-    if isinstance(one, Certificate):
-        return one.label or next(iter(one.names), "") or common_name(one.subject)
-    return one.label or next(iter(names_of(one)), "") or common_name(one.leaf.subject)
+    if isinstance(certificate, CertificateSummary):
+        return certificate.label or next(iter(certificate.names), "") or common_name(certificate.subject)
+    return certificate.label or next(iter(names_of(certificate)), "") or common_name(certificate.leaf.subject)
 
 
 def pin_of(entry: Entry) -> str:

@@ -17,8 +17,8 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.certificate_view import LEVELS, label_of, life, pin_of, row, way_back
 from gatepost.manage.pages.exports import exported, wants_file
 from gatepost.manage.pages.guard import context_of, needs
-from gatepost.manage.pages.pages import link, render
 from gatepost.manage.pages.paging import foot, paged
+from gatepost.manage.pages.rendering import link, render
 from gatepost.manage.use_cases.acme_orders import GetAcmeStatus, get_acme_status
 from gatepost.manage.use_cases.certificate_removal import RemoveCertificate
 from gatepost.manage.use_cases.certificate_requests import GetCertificateRequest, get_certificate_request
@@ -43,7 +43,7 @@ from gatepost.manage.use_cases.certificates import (
     waiting_request,
 )
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.pki.certificates.entry import Purpose, State
 from gatepost.pki.certificates.published_json import table_record, version_of
@@ -51,7 +51,7 @@ from gatepost.pki.certificates.published_json import table_record, version_of
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from gatepost.manage.use_cases.certificates import Listing
+    from gatepost.manage.use_cases.certificates import CertificateListing
     from gatepost.pki.certificates.entry import Entry
 
 
@@ -68,27 +68,27 @@ _OF_ONE = 20
 # lists
 
 
-def _servers(asked: Request) -> Response:
-    return _list(asked, Purpose.SERVER)
+def _servers(request: Request) -> Response:
+    return _list(request, Purpose.SERVER)
 
 
-def _clients(asked: Request) -> Response:
-    return _list(asked, Purpose.CLIENT)
+def _clients(request: Request) -> Response:
+    return _list(request, Purpose.CLIENT)
 
 
-def _list(asked: Request, purpose: Purpose) -> Response:
-    principal, now = needs(asked, Scope.READ), time.time()
-    found, query = execute(view_certificates, context_of(asked), ViewCertificates()), asked.query_params
+def _list(request: Request, purpose: Purpose) -> Response:
+    principal, now = needs(request, Scope.READ), time.time()
+    found, query = execute(view_certificates, context_of(request), ViewCertificates()), request.query_params
     q, state = query.get("q", "").strip(), query.get("state", "")
     wanted = [one for one in in_order(found.entries, purpose) if _matches(one, q.lower(), state, query)]
     name = "certificates" if purpose is Purpose.SERVER else "client-identities"
-    if file := exported(asked, name, _COLUMNS, lambda: [_record(certificate_of(one, now)) for one in wanted]):
+    if file := exported(request, name, _COLUMNS, lambda: [_record(certificate_of(one, now)) for one in wanted]):
         return file
-    page = paged(asked, wanted, found.version)
+    page = paged(request, wanted, found.version)
     named = LocateCertificates(certificates=[one.id for one in page.rows])
-    where = execute(locate_certificates, context_of(asked), named)
+    where = execute(locate_certificates, context_of(request), named)
     return render(
-        asked,
+        request,
         "certificates/list.html",
         purpose=str(purpose),
         rows=[row(one, where.get(one.id, ()), now) for one in page.rows],
@@ -115,9 +115,9 @@ def _matches(entry: Entry, q: str, state: str, query: Any) -> bool:
     return not q or any(q in text.lower() for text in texts)
 
 
-def _attention(found: Listing, purpose: Purpose, now: float) -> dict[str, Any]:
+def _attention(listing: CertificateListing, purpose: Purpose, now: float) -> dict[str, Any]:
     """What stands above the list: what is under way, and what ends first."""
-    ours = [one for one in found.entries if one.purpose is purpose]
+    ours = [entry for entry in listing.entries if entry.purpose is purpose]
     current = [one for one in ours if one.state is State.CURRENT]
     first = min(current, key=lambda one: one.leaf.not_after, default=None)
     return {
@@ -128,14 +128,14 @@ def _attention(found: Listing, purpose: Purpose, now: float) -> dict[str, Any]:
     }
 
 
-def _requests(asked: Request) -> Response:
-    principal = needs(asked, Scope.READ)
-    found = execute(view_certificates, context_of(asked), ViewCertificates())
+def _requests(request: Request) -> Response:
+    principal = needs(request, Scope.READ)
+    found = execute(view_certificates, context_of(request), ViewCertificates())
     waiting = [waiting_request(one) for one in found.requests]
-    if file := exported(asked, "requests", _REQUEST_COLUMNS, lambda: map(_record, waiting)):
+    if file := exported(request, "requests", _REQUEST_COLUMNS, lambda: map(_record, waiting)):
         return file
     may_change = principal.may(Scope.CERTIFICATES)
-    return render(asked, "certificates/requests.html", rows=waiting, may_change=may_change)
+    return render(request, "certificates/requests.html", rows=waiting, may_change=may_change)
 
 
 def _request(asked: Request) -> Response:
@@ -145,36 +145,36 @@ def _request(asked: Request) -> Response:
     return render(asked, "certificates/request.html", waiting=found.request, csr=found.csr, may_change=may_change)
 
 
-def _history(asked: Request) -> Response:
-    needs(asked, Scope.READ)
-    changes = execute(list_certificate_history, context_of(asked), ListCertificateHistory(limit=_CHANGES)).items
-    if file := exported(asked, "certificate-history", _CHANGE_COLUMNS, lambda: map(_record, changes)):
+def _history(request: Request) -> Response:
+    needs(request, Scope.READ)
+    changes = execute(list_certificate_history, context_of(request), ListCertificateHistory(limit=_CHANGES)).items
+    if file := exported(request, "certificate-history", _CHANGE_COLUMNS, lambda: map(_record, changes)):
         return file
-    page = paged(asked, changes)
-    return render(asked, "certificates/history.html", rows=page.rows, foot=foot(page, "changes"))
+    page = paged(request, changes)
+    return render(request, "certificates/history.html", rows=page.rows, foot=foot(page, "changes"))
 
 
 # one of them
 
 
-def _one(asked: Request) -> Response:
-    principal, now = needs(asked, Scope.READ), time.time()
-    found = execute(view_certificate, context_of(asked), ViewCertificate(certificate=asked.path_params["number"]))
+def _one(request: Request) -> Response:
+    principal, now = needs(request, Scope.READ), time.time()
+    found = execute(view_certificate, context_of(request), ViewCertificate(certificate=request.path_params["number"]))
     entry, chain, record = found.entry, found.chain, found.detail
-    if entry.id != asked.path_params["number"]:  # a label, or the beginning of a thumbprint
-        return RedirectResponse(link(f"/certificates/{entry.id}", **dict(asked.query_params)))
-    wanted = asked.query_params.get("format", "")
+    if entry.id != request.path_params["number"]:  # a label, or the beginning of a thumbprint
+        return RedirectResponse(link(f"/certificates/{entry.id}", **dict(request.query_params)))
+    wanted = request.query_params.get("format", "")
     if wanted == "pem":
         if not chain:
             raise Refusal(
-                Kind.MISSING, f"the chain of {entry.id} is no longer in the store. Add the certificate again."
+                RefusalKind.MISSING, f"the chain of {entry.id} is no longer in the store. Add the certificate again."
             )
         headers = {"content-disposition": f'attachment; filename="{entry.id}.pem"'}
         return Response(chain, media_type="application/x-pem-file", headers=headers)
-    if file := exported(asked, f"certificate-{entry.id}", _COLUMNS, lambda: [_record(record)]):
+    if file := exported(request, f"certificate-{entry.id}", _COLUMNS, lambda: [_record(record)]):
         return file
     return render(
-        asked,
+        request,
         "certificates/certificate.html",
         entry=entry,
         name=label_of(entry),
@@ -198,21 +198,21 @@ def _record(one: msgspec.Struct) -> dict[str, Any]:
     return record
 
 
-def _acme(asked: Request) -> Response:
-    principal, context = needs(asked, Scope.READ), context_of(asked)
+def _acme(request: Request) -> Response:
+    principal, context = needs(request, Scope.READ), context_of(request)
     state, trouble = None, ""
     try:
         state = execute(get_acme_status, context, GetAcmeStatus()) if context.settings.acme.is_on else None
     except Refusal as refusal:
-        if wants_file(asked):
+        if wants_file(request):
             raise  # an empty file would say that there are none
         trouble = refusal.text
     records = [_record(one) for one in state.certificates] if state else []
     columns = tuple(records[0]) if records else ("names",)
-    if file := exported(asked, "acme", columns, lambda: records):
+    if file := exported(request, "acme", columns, lambda: records):
         return file
     return render(
-        asked,
+        request,
         "certificates/acme.html",
         block="orders",
         state=state,
@@ -223,22 +223,22 @@ def _acme(asked: Request) -> Response:
     )
 
 
-def _table(asked: Request) -> Response:
+def _table(request: Request) -> Response:
     """What partners are shown, as they are shown it, but within this page."""
-    needs(asked, Scope.READ)
-    context = context_of(asked)
+    needs(request, Scope.READ)
+    context = context_of(request)
     table, notes = execute(view_certificate_table, context, ViewTable())
     record = table_record(table)
-    if asked.query_params.get("format"):
+    if request.query_params.get("format"):
         rows = [one | {"tlsa": one["tlsa"]} for one in record["certificates"]]
         columns = tuple(rows[0]) if rows else ("name",)
-        file = exported(asked, "published-certificates", columns, lambda: rows)
+        file = exported(request, "published-certificates", columns, lambda: rows)
         assert file is not None  # noqa: S101 - a format was named
         return file
     address = context.settings.certificate_table.address
-    page = paged(asked, record["certificates"])
+    page = paged(request, record["certificates"])
     return render(
-        asked,
+        request,
         "certificates/table.html",
         table=record,
         rows=page.rows,

@@ -1,6 +1,6 @@
 """The changeover of a certificate on one page: current and next, what stands between, and each step.
 
-The page reads files alone. Looking at the gates is asked for (`manage.pages.gate_looks`); a switch looks at them anew
+The page reads files alone. Looking at the gates is asked for (`manage.pages.gate_checks`); a switch looks at them anew
 and is refused while one is red, unless a reason is given, which the history keeps with what was red.
 """
 
@@ -20,10 +20,10 @@ from gatepost.analysis.checks.gates import Light
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.certificate_forms import errors_of, why_of
 from gatepost.manage.pages.certificate_view import LEVELS, label_of, life, pin_of, way_back
-from gatepost.manage.pages.gate_looks import by_gate, followed, gate_items, keep, kept, looked
+from gatepost.manage.pages.gate_checks import by_gate, checked_changeover, followed, gate_items, keep, kept
 from gatepost.manage.pages.guard import context_of, needs
-from gatepost.manage.pages.pages import render, see_other
 from gatepost.manage.pages.paging import foot, paged
+from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.use_cases.certificate_views import (
     LocateCertificates,
     ViewCertificate,
@@ -35,7 +35,7 @@ from gatepost.manage.use_cases.certificate_views import (
     view_presented,
 )
 from gatepost.manage.use_cases.certificates import common_name
-from gatepost.manage.use_cases.changeover import GetNotice, Look, get_notice
+from gatepost.manage.use_cases.changeover import ChangeoverCheck, GetNotice, get_notice
 from gatepost.manage.use_cases.changeover_steps import (
     CancelSwitch,
     GatesClosed,
@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from gatepost.analysis.checks.gates import GateReport
-    from gatepost.manage.use_cases.changeover import Standing
+    from gatepost.manage.use_cases.changeover import ChangeoverStatus
     from gatepost.manage.use_cases.context import Context
     from gatepost.pki.certificates.entry import Entry
 
@@ -78,20 +78,20 @@ type _Said = tuple[str, str]
 # the pages
 
 
-def _all(asked: Request) -> Response:
+def _all(request: Request) -> Response:
     """What is under way; the one that is, if it is the only one."""
-    principal, now = needs(asked, Scope.READ), time.time()
-    found = execute(view_certificates, context_of(asked), ViewCertificates()).entries
+    principal, now = needs(request, Scope.READ), time.time()
+    found = execute(view_certificates, context_of(request), ViewCertificates()).entries
     known = {one.id: one for one in found}
     chosen = [one for one in found if one.state is State.NEXT or can_roll_back(one, known, now=now)]
     if len(chosen) == 1:
         return RedirectResponse(f"/certificates/{chosen[0].id}/changeover", HTTPStatus.SEE_OTHER)
-    page = paged(asked, chosen)
-    named = LocateCertificates(certificates=[one.id for one in page.rows])
-    where = execute(locate_certificates, context_of(asked), named)
-    cards = [_card(one, where.get(one.id, ()), now) for one in page.rows]
+    page = paged(request, chosen)
+    named = LocateCertificates(certificates=[row.id for row in page.rows])
+    where = execute(locate_certificates, context_of(request), named)
+    cards = [_card(row, where.get(row.id, ()), now) for row in page.rows]
     return render(
-        asked,
+        request,
         "certificates/changeovers.html",
         cards=cards,
         foot=foot(page, "changeovers in progress", "changeover in progress"),
@@ -100,10 +100,10 @@ def _all(asked: Request) -> Response:
 
 
 def _page(
-    asked: Request, status: HTTPStatus = HTTPStatus.OK, *, errors: dict[str, str] | None = None, **given: Any
+    request: Request, status: HTTPStatus = HTTPStatus.OK, *, errors: dict[str, str] | None = None, **given: Any
 ) -> Response:
-    principal, now, context = needs(asked, Scope.READ), time.time(), context_of(asked)
-    view = execute(view_changeover, context, ViewCertificate(certificate=asked.path_params["number"]))
+    principal, now, context = needs(request, Scope.READ), time.time(), context_of(request)
+    view = execute(view_changeover, context, ViewCertificate(certificate=request.path_params["number"]))
     found, entry = view.standing, view.standing.entry
     seen = kept(context, entry.id)
     if seen is not None and seen.entry.state is not entry.state:
@@ -111,13 +111,13 @@ def _page(
     report = seen.report if seen else None
     form = {"when": "now", "at": "", "reason": ""} | given
     return render(
-        asked,
+        request,
         "certificates/changeover.html",
         status,
         block="changeover",
         entry=entry,
         name=label_of(entry),
-        cards=[_card(one, view.where.get(one.id, ()), now) for one in _beside(found)],
+        cards=[_card(one, view.where.get(one.id, ()), now) for one in _side_by_side(found)],
         gates=gate_items(entry, by_gate(report.findings) if report else {}),
         report=report,
         light=str(report.light) if report else "",
@@ -128,7 +128,7 @@ def _page(
         back=way_back(entry, now) if found.can_roll_back else None,
         back_until=roll_back_until(entry) or None,
         olds=found.olds,
-        old_pins=[one for one in found.olds if one.leaf.spki_sha256 != entry.leaf.spki_sha256],
+        old_pins=[old for old in found.olds if old.leaf.spki_sha256 != entry.leaf.spki_sha256],
         lost=found.lost,
         order=view.order.at if view.order else None,
         changes=view.changes[:10],
@@ -139,9 +139,9 @@ def _page(
     )
 
 
-def _beside(found: Standing) -> list[Entry]:
+def _side_by_side(status: ChangeoverStatus) -> list[Entry]:
     """The old ones, then the new one."""
-    return [*found.olds, found.entry]
+    return [*status.olds, status.entry]
 
 
 def _card(entry: Entry, where: tuple[str, ...], now: float) -> dict[str, Any]:
@@ -159,10 +159,10 @@ def _card(entry: Entry, where: tuple[str, ...], now: float) -> dict[str, Any]:
     }
 
 
-def _traffic(seen: Look | None) -> dict[str, Any] | None:
-    if seen is None or seen.traffic is None:
+def _traffic(check: ChangeoverCheck | None) -> dict[str, Any] | None:
+    if check is None or check.traffic is None:
         return None
-    since, before = seen.traffic
+    since, before = check.traffic
     return {
         "rows": (("Since the switch", since), ("Same period before", before)),
         "silent": sorted(before.domains - since.domains)[:50],
@@ -175,49 +175,49 @@ def _partners(partners: Sequence[tuple[str, Sequence[str]]], entry: Entry) -> li
     return sorted(rows, key=lambda one: bool(one["told"]))
 
 
-def _notice(asked: Request) -> Response:
+def _notice(request: Request) -> Response:
     """The text for partners, to be copied into a mail."""
-    principal, entry = needs(asked, Scope.READ), _entry(asked)
-    found = execute(get_notice, context_of(asked), GetNotice(certificate=entry.id, quick=True))
-    seen = kept(context_of(asked), entry.id)
-    partners = [(one.name, one.why) for one in seen.partners] if seen else []
+    principal, entry = needs(request, Scope.READ), _entry(request)
+    found = execute(get_notice, context_of(request), GetNotice(certificate=entry.id, quick=True))
+    seen = kept(context_of(request), entry.id)
+    partners = [(partner.name, partner.why) for partner in seen.partners] if seen else []
     subject, _, body = found.text.partition("\n\n")
     return render(
-        asked,
+        request,
         "certificates/notice.html",
         entry=entry,
         name=label_of(entry),
         subject=subject.removeprefix("Subject: "),
         body=body,
-        partners=_partners(partners or [(one.partner, one.why) for one in found.partners], entry),
+        partners=_partners(partners or [(partner.partner, partner.why) for partner in found.partners], entry),
         may_change=principal.may(Scope.CERTIFICATES),
     )
 
 
-def _presented(asked: Request) -> Response:
+def _presented(request: Request) -> Response:
     """What the listeners present at this moment; of the page of the changeover it is a part that comes later."""
-    needs(asked, Scope.READ)
-    found = execute(view_presented, context_of(asked), ViewCertificate(certificate=asked.path_params["number"]))
+    needs(request, Scope.READ)
+    found = execute(view_presented, context_of(request), ViewCertificate(certificate=request.path_params["number"]))
     entry, rows = found
     name = label_of(entry)
-    return render(asked, "certificates/presented.html", block="presented", entry=entry, name=name, rows=rows)
+    return render(request, "certificates/presented.html", block="presented", entry=entry, name=name, rows=rows)
 
 
 # the gates
 
 
-def _look(asked: Request) -> Response:
+def _check_now(request: Request) -> Response:
     """With htmx what follows a look; without, the page when it has ended."""
-    needs(asked, Scope.CERTIFICATES)
-    entry = _entry(asked)
-    if asked.headers.get("hx-request") == "true":
+    needs(request, Scope.CERTIFICATES)
+    entry = _entry(request)
+    if request.headers.get("hx-request") == "true":
         gates = gate_items(entry, {}, running=True)
-        return render(asked, "certificates/gates.html", block="live", entry=entry, gates=gates, trouble="")
-    said, level = _said(looked(context_of(asked), entry.id).report, entry)
-    return see_other(asked, f"/certificates/{entry.id}/changeover#gates", said, level)
+        return render(request, "certificates/gates.html", block="live", entry=entry, gates=gates, trouble="")
+    said, level = _check_summary(checked_changeover(context_of(request), entry.id).report, entry)
+    return see_other(request, f"/certificates/{entry.id}/changeover#gates", said, level)
 
 
-def _said(report: GateReport | None, entry: Entry) -> tuple[str, str]:
+def _check_summary(report: GateReport | None, entry: Entry) -> tuple[str, str]:
     if report is None:
         return f"There is nothing to check: the certificate is {entry.state}.", "info"
     if report.light is Light.GREEN:
@@ -227,13 +227,13 @@ def _said(report: GateReport | None, entry: Entry) -> tuple[str, str]:
     return "A check was inconclusive.", "warn"
 
 
-async def _live(asked: Request) -> Response:
+async def _live(request: Request) -> Response:
     """Streams while a look runs; only for a page of ours, lest a foreign page's link has us ask others."""
-    csrf = asked.state.csrf
-    if csrf and not hmac.compare_digest(asked.headers.get("x-csrf-token", "").encode(), csrf.encode()):
+    csrf = request.state.csrf
+    if csrf and not hmac.compare_digest(request.headers.get("x-csrf-token", "").encode(), csrf.encode()):
         raise HTTPException(HTTPStatus.FORBIDDEN, "Start the checks from the changeover page.")
-    needs(asked, Scope.CERTIFICATES)
-    return followed(asked, await run_in_threadpool(_entry, asked))
+    needs(request, Scope.CERTIFICATES)
+    return followed(request, await run_in_threadpool(_entry, request))
 
 
 def _entry(asked: Request) -> Entry:
@@ -252,7 +252,7 @@ def _switch(asked: Request) -> Response:
     try:
         done = execute(switch_certificate, context_of(asked), request)
     except GatesClosed as closed:
-        keep(context_of(asked), Look(entry, {}, closed.report, None, (), closed.report.at))
+        keep(context_of(asked), ChangeoverCheck(entry, {}, closed.report, None, (), closed.report.at))
         return _page(asked, HTTPStatus.UNPROCESSABLE_ENTITY, errors={"reason": _closed(closed.report)}, **given)
     except Refusal as refusal:
         errors = {{"force": "reason"}.get(name, name): text for name, text in errors_of(refusal).items()}
@@ -271,35 +271,35 @@ def _closed(report: GateReport) -> str:
     return f"{red}, so the gateway did not switch: {what}. {report.reasons}"
 
 
-def _step(asked: Request, do: Callable[[Context, Entry], _Said]) -> Response:
+def _step(request: Request, do: Callable[[Context, Entry], _Said]) -> Response:
     """A step without a form of its own: done and said, or said why not."""
-    needs(asked, Scope.CERTIFICATES)
-    entry = _entry(asked)
+    needs(request, Scope.CERTIFICATES)
+    entry = _entry(request)
     try:
-        said, level = do(context_of(asked), entry)
+        said, level = do(context_of(request), entry)
     except Refusal as refusal:
-        return see_other(asked, _path(entry), f"Not done: {why_of(refusal)}.", "fail")
-    return see_other(asked, _path(entry), said, level)
+        return see_other(request, _path(entry), f"Not done: {why_of(refusal)}.", "fail")
+    return see_other(request, _path(entry), said, level)
 
 
-def _cancel(asked: Request) -> Response:
+def _cancel(request: Request) -> Response:
     def do(context: Context, entry: Entry) -> _Said:
         execute(cancel_switch, context, CancelSwitch(certificate=entry.id))
         return f"The planned switch was cancelled. {label_of(entry)} stays staged.", "pass"
 
-    return _step(asked, do)
+    return _step(request, do)
 
 
-def _roll_back(asked: Request) -> Response:
-    note = asked.state.form.get("back_note", "").strip()
+def _roll_back(request: Request) -> Response:
+    note = request.state.form.get("back_note", "").strip()
 
     def do(context: Context, entry: Entry) -> _Said:
         done = execute(roll_back_switch, context, RollBackSwitch(certificate=entry.id, note=note))
-        names = ", ".join(label_of(one) for one in done.certificates[1:])
+        names = ", ".join(label_of(certificate) for certificate in done.certificates[1:])
         said = f"{names} is current again; {label_of(entry)} is staged. {' '.join(done.warnings)}".strip()
         return said, "warn" if done.warnings else "pass"
 
-    return _step(asked, do)
+    return _step(request, do)
 
 
 def _withdraw(asked: Request) -> Response:
@@ -316,15 +316,15 @@ def _withdraw(asked: Request) -> Response:
     return _step(asked, do)
 
 
-def _stage(asked: Request) -> Response:
-    named = asked.state.form.getlist("replaces")
+def _stage(request: Request) -> Response:
+    named = request.state.form.getlist("replaces")
 
     def do(context: Context, entry: Entry) -> _Said:
         staged = execute(stage_certificate, context, StageCertificate(certificate=entry.id, replaces=named))
         places = ", ".join(staged.replaces) or "no other certificate"
         return f"{label_of(entry)} is staged and will replace {places}.", "pass"
 
-    return _step(asked, do)
+    return _step(request, do)
 
 
 def _notify(asked: Request) -> Response:
@@ -364,6 +364,6 @@ ROUTES = [
     Route("/certificates/{number}/notice", _notice),
     Route("/certificates/{number}/presented", _presented),
     Route("/certificates/{number}/gates", _live, methods=["GET"]),
-    Route("/certificates/{number}/gates", _look, methods=["POST"]),
+    Route("/certificates/{number}/gates", _check_now, methods=["POST"]),
     *(Route(f"/certificates/{{number}}/{name}", handler, methods=["POST"]) for name, handler in _STEPS.items()),
 ]

@@ -8,19 +8,19 @@ import msgspec
 from msgspec.structs import asdict
 from starlette.routing import Route
 
-from gatepost.manage.pages import places
+from gatepost.manage.pages import resource_paths
 from gatepost.manage.pages.editor import words_of
 from gatepost.manage.pages.exports import exported
-from gatepost.manage.pages.guard import context_of, executing, not_there, who
-from gatepost.manage.pages.pages import render
+from gatepost.manage.pages.guard import context_of, executing, not_there, principal_of
 from gatepost.manage.pages.paging import fitting
-from gatepost.manage.pages.places import organization_path, version_path
-from gatepost.manage.pages.texts import sentence
-from gatepost.manage.pages.values import cut
-from gatepost.manage.use_cases.client import every
+from gatepost.manage.pages.rendering import render
+from gatepost.manage.pages.resource_paths import organization_path, version_path
+from gatepost.manage.pages.text_filters import sentence
+from gatepost.manage.pages.value_text import cut
+from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.history import GetVersion, ListHistory, get_version, list_history
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,12 +41,12 @@ _FIELDS = ("sign", "field", "before", "after")
 def _list(request: Request) -> Response:
     query = request.query_params
     organization, before = query.get("organization", ""), query.get("before", "")
-    if organization and not who(request).sees(organization):
+    if organization and not principal_of(request).sees(organization):
         raise not_there()
 
     def records() -> Iterator[dict[str, Any]]:
         asked = ListHistory(organization=organization)
-        return map(asdict, every(executing(request), list_history, asked, _EXPORTED))
+        return map(asdict, all_items(executing(request), list_history, asked, _EXPORTED))
 
     if file := exported(request, "history", _COLUMNS, records):
         return file
@@ -64,25 +64,25 @@ def _list(request: Request) -> Response:
 
 
 def _version(request: Request) -> Response:
-    version = places.number_of(request.path_params["version"])
+    version = resource_paths.number_of(request.path_params["version"])
     if version is None:
         raise not_there("There is no such revision.")
     try:
         change = execute(get_version, context_of(request), GetVersion(version=str(version)))
     except Refusal as refusal:
-        if refusal.kind is not Kind.MISSING:
+        if refusal.kind is not RefusalKind.MISSING:
             raise
         raise not_there(f"{sentence(refusal.text)}.") from refusal
     changes = change.changes
     if file := exported(request, f"version-{version}", _FIELDS, lambda: map(msgspec.to_builtins, changes)):
         return file
-    told = fitting(map(_told, changes), _SHOWN)
+    told = fitting(map(_change_row, changes), _SHOWN)
     return render(request, "history/version.html", change=change, changes=told, more=len(changes) - len(told))
 
 
-def _told(one: FieldChange) -> tuple[str, str | None, str | None]:
+def _change_row(change: FieldChange) -> tuple[str, str | None, str | None]:
     """For the macro `diff`; the files have what is cut."""
-    return one.path.removeprefix("organization."), _short(words_of(one.before)), _short(words_of(one.after))
+    return change.path.removeprefix("organization."), _short(words_of(change.before)), _short(words_of(change.after))
 
 
 def _short(text: str | None) -> str | None:

@@ -14,27 +14,27 @@ from starlette.responses import RedirectResponse
 from starlette.routing import Route
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.pages.entrance import local_target
 from gatepost.manage.pages.guard import context_of, needs
-from gatepost.manage.pages.pages import link, render, see_other
+from gatepost.manage.pages.login import local_target
+from gatepost.manage.pages.rendering import link, render, see_other
 from gatepost.manage.use_cases.entrance import ConfirmPassword, LogInDenied, confirm_password
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.web.confirmed import is_confirmed
 from gatepost.manage.web.forms import UNSAFE
-from gatepost.manage.web.record import note_throttled
+from gatepost.manage.web.reauthentication import is_confirmed
+from gatepost.manage.web.refusal_audit import note_throttled
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from gatepost.manage.access.records import Session
+    from gatepost.manage.access.records import UserSession
 
 
 _LOST: Final = "The change was not saved. Confirm your password, then fill in the form again."
 
 
 def demand_owner(request: Request) -> None:
-    """Raise HTTPException unless an owner asks; `manage.web.record` keeps who tried."""
+    """Raise HTTPException unless an owner asks; `manage.web.refusal_audit` keeps who tried."""
     needs(request, Scope.OWNER)
 
 
@@ -47,7 +47,7 @@ def ask_again(request: Request, back: str) -> Response | None:
 
 
 def _confirm(request: Request) -> Response:
-    session: Session | None = request.state.session
+    session: UserSession | None = request.state.session
     target = local_target(request.query_params.get("next", "/"))
     if session is None:
         return RedirectResponse(target, HTTPStatus.SEE_OTHER)
@@ -66,7 +66,7 @@ def _confirm(request: Request) -> Response:
 
 
 def _page(
-    request: Request, session: Session, target: str, error: str = "", status: HTTPStatus = HTTPStatus.OK
+    request: Request, session: UserSession, target: str, error: str = "", status: HTTPStatus = HTTPStatus.OK
 ) -> Response:
     return render(request, "accounts/confirm.html", status, issuer=session.user.issuer, target=target, error=error)
 

@@ -13,18 +13,18 @@ from starlette.routing import Route
 from gatepost.analysis.rehearsal.verdicts import ConnectorKey
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.connectors import FAILED, counted
-from gatepost.manage.pages.editor import told_changes
-from gatepost.manage.pages.guard import context_of, needs, not_there, or_not_there, who
-from gatepost.manage.pages.pages import LONG_PATIENCE, PATIENCE, PENDING, is_partial, render, see_other
-from gatepost.manage.pages.places import connector_path, edit_path, part_path, trace_path, version_path
-from gatepost.manage.pages.tasks import task_items
-from gatepost.manage.pages.texts import sentence
+from gatepost.manage.pages.editor import change_rows
+from gatepost.manage.pages.guard import context_of, needs, not_there, or_not_there, principal_of
+from gatepost.manage.pages.rendering import LONG_PATIENCE, PATIENCE, PENDING, is_partial, render, see_other
+from gatepost.manage.pages.resource_paths import connector_path, edit_path, part_path, trace_path, version_path
+from gatepost.manage.pages.text_filters import sentence
+from gatepost.manage.pages.validation_tasks import task_items
 from gatepost.manage.use_cases.connector_views import ViewConnector, view_connector
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.part_cases import PARTS, RemovePart, SetPart
 from gatepost.manage.use_cases.part_record import fields_of, part_command, part_toml
 from gatepost.manage.use_cases.parts import RULE, Part
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.rehearsal import RehearsalQuestion, show_rehearsal
 from gatepost.manage.use_cases.report_counts import ReportCounts
 from gatepost.manage.use_cases.resource_views import ListPartChanges, list_part_changes
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from gatepost.manage.use_cases.choice import Chosen
     from gatepost.manage.use_cases.connector_views import ConnectorView
+    from gatepost.manage.use_cases.name_lookup import Chosen
     from gatepost.manage.use_cases.rehearsal import RehearsalReport
 
 
@@ -68,7 +68,7 @@ def chosen_of(request: Request) -> Chosen:
 def _viewed(request: Request) -> ConnectorView:
     given = request.path_params
     organization, direction = given["organization"], request.scope["route"].name
-    if not who(request).sees(organization):
+    if not principal_of(request).sees(organization):
         raise not_there()
     asked = ViewConnector(organization=organization, direction=direction, name=given["name"])
     with or_not_there(f"There is no {direction} connector {given['name']!r} in {organization}."):
@@ -106,7 +106,7 @@ def connector_page(
         rules=_naming(chosen),
         toml=part_toml(part),
         command=part_command(part),
-        may_change=who(request).may(Scope.CONNECTORS, chosen.organization.name),
+        may_change=principal_of(request).may(Scope.CONNECTORS, chosen.organization.name),
         here=part_path(part),
         edit=edit_path(part),
         version_path=version_path,
@@ -119,7 +119,7 @@ def connector_page(
         or ValidateConnector(organization="", connector="", session=request.query_params.get("session", "")),
         trial_errors=trial_errors or {},
         made=bool(request.query_params.get("made")),
-        shown_changes=told_changes,
+        shown_changes=change_rows,
         error=error,
         **loaded,
     )
@@ -140,7 +140,7 @@ def _mail(request: Request, chosen: Chosen) -> dict[str, Any]:
     search = SearchTrace(since="30d", organization=owner, connector=chosen.connector.name, limit=_LAST * 4)
     events = execute(search_trace_events, context_of(request), search).items
     inbound = chosen.direction == "inbound"
-    rows = [one for one in events if (one.event in {"RECEIVE", "REFUSE"}) == inbound]
+    rows = [event for event in events if (event.event in {"RECEIVE", "REFUSE"}) == inbound]
     return {"verdicts": verdicts[ConnectorKey(owner, chosen.direction, chosen.connector.name)], "rows": rows[:_LAST]}
 
 
@@ -205,7 +205,7 @@ def _act(request: Request) -> Response:
         fields, said = _SWITCHES[do]
         outcome = execute(cases.set, context, SetPart(document=fields, **named)).value
     except Refusal as refusal:
-        status = HTTPStatus.CONFLICT if refusal.kind is Kind.CONFLICT else HTTPStatus.UNPROCESSABLE_ENTITY
+        status = HTTPStatus.CONFLICT if refusal.kind is RefusalKind.CONFLICT else HTTPStatus.UNPROCESSABLE_ENTITY
         errors = "; ".join(map(str, refusal.errors))
         return connector_page(request, chosen, status, f"{refusal.text}{': ' if errors else ''}{errors}")
     text = " ".join([said.format(sentence(chosen.label)), f"Revision {outcome.version}.", *outcome.warnings])

@@ -13,10 +13,10 @@ from starlette.routing import Route
 from gatepost.analysis.rehearsal.verdicts import ConnectorKey
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.exports import MOST, exported
-from gatepost.manage.pages.guard import context_of, who
-from gatepost.manage.pages.pages import render
+from gatepost.manage.pages.guard import context_of, principal_of
 from gatepost.manage.pages.paging import SIZE, foot, offset_of
-from gatepost.manage.pages.places import connector_path
+from gatepost.manage.pages.rendering import render
+from gatepost.manage.pages.resource_paths import connector_path
 from gatepost.manage.use_cases.connector_views import CountVerdicts, FindConnectors, count_verdicts, find_connectors
 from gatepost.manage.use_cases.connectors import SORTS, connector_record
 from gatepost.manage.use_cases.execution import execute
@@ -42,7 +42,7 @@ _STATUSES = ("", "enabled", "rehearsal", "disabled")
 
 
 def _list(request: Request) -> Response:
-    principal, query = who(request), request.query_params
+    principal, query = principal_of(request), request.query_params
     direction, status = query.get("direction", ""), query.get("status", "")
     sort, with_verdicts = query.get("sort", ""), bool(query.get("verdicts"))
     selection = FindConnectors(

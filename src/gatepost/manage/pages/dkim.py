@@ -16,20 +16,20 @@ from starlette.routing import Route
 from gatepost.analysis.checks.dkim_record import DkimObservation
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.certificate_forms import errors_of
-from gatepost.manage.pages.editor import told_changes
+from gatepost.manage.pages.editor import change_rows
 from gatepost.manage.pages.exports import MOST, exported
-from gatepost.manage.pages.guard import context_of, needs, needs_scope, not_there, who
-from gatepost.manage.pages.kinds import MAIL_TABS
-from gatepost.manage.pages.pages import render, see_other
+from gatepost.manage.pages.guard import context_of, needs, needs_scope, not_there, principal_of
 from gatepost.manage.pages.paging import SIZE, foot, offset_of
-from gatepost.manage.pages.places import named_path, version_path
-from gatepost.manage.pages.texts import sentence
+from gatepost.manage.pages.rendering import render, see_other
+from gatepost.manage.pages.resource_kinds import MAIL_TABS
+from gatepost.manage.pages.resource_paths import named_path, version_path
+from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.use_cases.dkim import (
     MISSING,
     SEALED,
     FindSigningKeys,
     ImportDkimKey,
-    KeyRow,
+    SigningKeyRow,
     ViewSigningKey,
     find_signing_keys,
     import_dkim_key,
@@ -49,7 +49,7 @@ from gatepost.manage.use_cases.dkim_changes import (
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.part_cases import PARTS, RemovePart, SetPart
 from gatepost.manage.use_cases.parts import DKIM
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resource_views import (
     ListOwnOrganizations,
     ListPartChanges,
@@ -64,14 +64,14 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from gatepost.manage.use_cases.pages import Page
+    from gatepost.manage.use_cases.list_page import ListPage
 
 
 _COLUMNS: Final = (
     "organization", "domain", "selector", "name", "state", "algorithm", "service_type", "private_key", "zone",
 )  # fmt: skip
 _STATES: Final = {DkimState.CURRENT: "pass", DkimState.NEXT: "info", DkimState.RETIRED: "waiting"}
-_SIGHTS: Final = {
+_DNS_CHECKS: Final = {
     DkimObservation.PUBLISHED: ("pass", "Published"),
     DkimObservation.MISSING: ("fail", "Missing"),
     DkimObservation.DIFFERS: ("fail", "Differs"),
@@ -97,7 +97,7 @@ _LABELS: Final = {"domain": "Domain", "selector": "Selector", "key": "Private ke
 
 
 def _list(request: Request) -> Response:
-    principal, query = who(request), request.query_params
+    principal, query = principal_of(request), request.query_params
     state = query.get("state", "")
     selection = FindSigningKeys(
         organization=query.get("organization", ""),
@@ -130,7 +130,7 @@ def _list(request: Request) -> Response:
     )
 
 
-def _keys(request: Request, wanted: FindSigningKeys) -> Page[KeyRow]:
+def _keys(request: Request, wanted: FindSigningKeys) -> ListPage[SigningKeyRow]:
     return execute(find_signing_keys, context_of(request), wanted)
 
 
@@ -145,30 +145,30 @@ def _seen[T](find: Callable[..., T], looks: bool) -> tuple[T, str]:  # noqa: FBT
 
 
 def _words() -> dict[str, Any]:
-    return {"path": _path, "states": _STATES, "sights": _SIGHTS, "sealed": SEALED, "missing": MISSING}
+    return {"path": _path, "states": _STATES, "dns_checks": _DNS_CHECKS, "sealed": SEALED, "missing": MISSING}
 
 
-def _path(row: KeyRow) -> str:
+def _path(row: SigningKeyRow) -> str:
     return named_path(DKIM, row.organization, row.key.name)
 
 
 # one of them
 
 
-def _one(request: Request) -> KeyRow:
+def _one(request: Request) -> SigningKeyRow:
     """The one that the address names, if who asks sees it. Raises HTTPException."""
     owner, name = request.path_params["organization"], request.path_params["name"]
-    if not who(request).sees(owner):
+    if not principal_of(request).sees(owner):
         raise not_there()
     try:
         return _key(request, owner, name)
     except Refusal as refusal:
-        if refusal.kind is Kind.MISSING:
+        if refusal.kind is RefusalKind.MISSING:
             raise not_there(f"There is no DKIM key {name!r} in {owner}.") from None
         raise
 
 
-def _key(request: Request, owner: str, name: str, *, looks: bool = False) -> KeyRow:
+def _key(request: Request, owner: str, name: str, *, looks: bool = False) -> SigningKeyRow:
     return execute(view_signing_key, context_of(request), ViewSigningKey(organization=owner, name=name, looks=looks))
 
 
@@ -186,8 +186,10 @@ class _Said(NamedTuple):
     errors: Sequence[Any] = ()
 
 
-def _shown(request: Request, row: KeyRow, status: HTTPStatus = HTTPStatus.OK, said: _Said | None = None) -> Response:
-    principal, query = who(request), request.query_params
+def _shown(
+    request: Request, row: SigningKeyRow, status: HTTPStatus = HTTPStatus.OK, said: _Said | None = None
+) -> Response:
+    principal, query = principal_of(request), request.query_params
     wanted = query.get("part", "")
     looks = wanted == "seen" or query.get("look") == "now"
     shown, trouble = _seen(partial(_key, request, row.organization, row.key.name), looks)
@@ -205,7 +207,7 @@ def _shown(request: Request, row: KeyRow, status: HTTPStatus = HTTPStatus.OK, sa
         others=_others(request, row),
         said=said or _Said(),
         changes=execute(list_part_changes, context_of(request), changes).items if wanted == "changes" else None,
-        shown_changes=told_changes,
+        shown_changes=change_rows,
         version_path=version_path,
         may_change=principal.may(Scope.CONNECTORS, row.organization),
         here=_path(row),
@@ -213,13 +215,13 @@ def _shown(request: Request, row: KeyRow, status: HTTPStatus = HTTPStatus.OK, sa
     )
 
 
-def _others(request: Request, row: KeyRow) -> list[KeyRow]:
+def _others(request: Request, row: SigningKeyRow) -> list[SigningKeyRow]:
     """The other keys of the domain."""
     found = _keys(request, FindSigningKeys(organization=row.organization, domain=row.key.domain)).rows
     return [one for one in found if one.key.name != row.key.name]
 
 
-def _acted(request: Request, row: KeyRow) -> Response:
+def _acted(request: Request, row: SigningKeyRow) -> Response:
     needs(request, Scope.CONNECTORS, row.organization)
     do = _ACTIONS.get(request.state.form.get("do", ""))
     if do is None:
@@ -227,7 +229,7 @@ def _acted(request: Request, row: KeyRow) -> Response:
     try:
         return do(request, row)
     except Refusal as refusal:
-        if refusal.kind is Kind.UNREADABLE and not isinstance(refusal, NotPublished):
+        if refusal.kind is RefusalKind.UNREADABLE and not isinstance(refusal, NotPublished):
             raise
         return _shown(request, row, HTTPStatus.CONFLICT, _Said(sentence(refusal.text), refusal.errors))
 
@@ -236,7 +238,7 @@ def _note(request: Request) -> str:
     return str(request.state.form.get("note", "")).strip()[:_NOTE]
 
 
-def _rotate(request: Request, row: KeyRow) -> Response:
+def _rotate(request: Request, row: SigningKeyRow) -> Response:
     key, reason = row.key, request.state.form.get("reason", "").strip()[:_NOTE]
     if key.state is DkimState.CURRENT:  # it was asked for twice
         return see_other(request, _path(row), f"The gateway already signs with {key.name}.", "info")
@@ -248,7 +250,7 @@ def _rotate(request: Request, row: KeyRow) -> Response:
     return _said(request, _path(row), said, outcome.warnings)
 
 
-def _retire(request: Request, row: KeyRow) -> Response:
+def _retire(request: Request, row: SigningKeyRow) -> Response:
     state = {"state": str(DkimState.RETIRED)}
     asked = SetPart(organization=row.organization, name=row.key.name, document=state, note=_note(request))
     outcome = execute(PARTS[DKIM.key].set, context_of(request), asked).value
@@ -256,14 +258,14 @@ def _retire(request: Request, row: KeyRow) -> Response:
     return _said(request, _path(row), said, outcome.warnings)
 
 
-def _remove(request: Request, row: KeyRow) -> Response:
+def _remove(request: Request, row: SigningKeyRow) -> Response:
     asked = RemovePart(organization=row.organization, name=row.key.name, note=_note(request))
     outcome = execute(PARTS[DKIM.key].remove, context_of(request), asked).value
     said = f"{row.key.name} was removed and its private key destroyed. Remove its record from the zone."
     return _said(request, "/dkim", said, outcome.warnings)
 
 
-def _import(request: Request, row: KeyRow) -> Response:
+def _import(request: Request, row: SigningKeyRow) -> Response:
     key, pem = row.key, request.state.form.get("key", "").strip()
     asked = ImportDkimKey(organization=row.organization, domain=key.domain, selector=key.selector, key=pem)
     execute(import_dkim_key, context_of(request), asked)
@@ -274,7 +276,7 @@ def _said(request: Request, path: str, text: str, warnings: Sequence[str]) -> Re
     return see_other(request, path, " ".join([text, *map(sentence, warnings)]), "warn" if warnings else "pass")
 
 
-_ACTIONS: Final[dict[str, Callable[[Request, KeyRow], Response]]] = {
+_ACTIONS: Final[dict[str, Callable[[Request, SigningKeyRow], Response]]] = {
     "rotate": _rotate,
     "retire": _retire,
     "remove": _remove,
@@ -306,7 +308,7 @@ def _new(request: Request) -> Response:
         new = MakeDkimKey(organization=owner, domain=domain, key=form.get("key", "").strip(), **given)
         added = execute(make_dkim_key, context_of(request), new).value
     except Refusal as refusal:
-        if refusal.kind is Kind.UNREADABLE:
+        if refusal.kind is RefusalKind.UNREADABLE:
             raise
         known = given | {name: form.get(name, "") for name in ("domain", "organization", "note")}
         return _form_page(request, known, _errors(refusal))

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from gatepost.manage.pages.fields import errors_by_field, label_of, questions, texts_of, values_of
-from gatepost.manage.pages.guard import context_of, who
+from gatepost.manage.pages.fields import errors_by_field, form_fields, label_of, texts_of, values_of
+from gatepost.manage.pages.guard import context_of, principal_of
 from gatepost.manage.pages.merge import merge
-from gatepost.manage.pages.pages import LONG_PATIENCE, PATIENCE, PENDING, is_partial, render, see_other
-from gatepost.manage.pages.values import in_words
+from gatepost.manage.pages.rendering import LONG_PATIENCE, PATIENCE, PENDING, is_partial, render, see_other
+from gatepost.manage.pages.value_text import in_words
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.report_counts import ReportCounts
 from gatepost.policy.connectors.trust_anchors import anchors_label
 
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from gatepost.manage.pages.fields import Question
+    from gatepost.manage.pages.fields import FormField
     from gatepost.manage.use_cases.blast_radius import Radius
-    from gatepost.manage.use_cases.changing import ChangeOutcome, ChangeRequest
-    from gatepost.manage.use_cases.declaration import Reply, UseCase
+    from gatepost.manage.use_cases.change_shapes import ChangeReport, ChangeRequest
+    from gatepost.manage.use_cases.declaration import UseCase, UseCaseReply
     from gatepost.manage.use_cases.history import PartChange
 
 
@@ -45,7 +45,7 @@ _TRIES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class ChangeOptions:
+class FormChangeOptions:
     """How a form is sent. since: from when on mail is decided again, "" for none. expected: as in `Context`."""
 
     note: str
@@ -54,16 +54,16 @@ class ChangeOptions:
     expected: int | None = None
 
 
-def sent(
-    request: Request, case: UseCase[Any, Reply[ChangeOutcome]], asked: ChangeRequest, options: ChangeOptions
-) -> ChangeOutcome:
+def send_change(
+    request: Request, case: UseCase[Any, UseCaseReply[ChangeReport]], change: ChangeRequest, options: FormChangeOptions
+) -> ChangeReport:
     """Make a change as a form is sent. Raises Refusal."""
-    asked = msgspec.structs.replace(asked, note=options.note, since=options.since)
-    return execute(case, context_of(request, dry_run=options.dry_run, expected=options.expected), asked).value
+    change = msgspec.structs.replace(change, note=options.note, since=options.since)
+    return execute(case, context_of(request, dry_run=options.dry_run, expected=options.expected), change).value
 
 
 @dataclass(frozen=True, slots=True)
-class Edited:
+class EditedResource:
     """What a form is about.
 
     title: of the page. trail: pairs of text and path. stored: gives the table as it is stored now, None for something
@@ -78,7 +78,7 @@ class Edited:
     trail: Sequence[tuple[str, str]]
     model: type[BaseModel]
     stored: Callable[[], dict[str, Any] | None]
-    change: Callable[[str, dict[str, Any], ChangeOptions], ChangeOutcome]
+    change: Callable[[str, dict[str, Any], FormChangeOptions], ChangeReport]
     done: Callable[[str], str]
     identity: str
     fixed: tuple[str, ...] = ()
@@ -88,9 +88,9 @@ class Edited:
     first: tuple[str, ...] = ()
 
 
-def edit(request: Request, edited: Edited) -> Response:
+def edit(request: Request, edited: EditedResource) -> Response:
     """The form, and what it is sent back with."""
-    asked = questions(edited.model, without=edited.fixed)
+    asked = form_fields(edited.model, without=edited.fixed)
     stored = edited.stored()
     if request.method == "GET":
         given = texts_of(asked, stored or {})
@@ -104,14 +104,15 @@ def edit(request: Request, edited: Edited) -> Response:
         except _Overtaken:
             stored = edited.stored()
     raise Refusal(
-        Kind.CONFLICT, "Gave up after repeated conflicts with other changes; your change was not saved. Try again."
+        RefusalKind.CONFLICT,
+        "Gave up after repeated conflicts with other changes; your change was not saved. Try again.",
     )
 
 
 def _sent(
     request: Request,
-    edited: Edited,
-    asked: Sequence[Question],
+    edited: EditedResource,
+    fields: Sequence[FormField],
     given: dict[str, str],
     tables: tuple[dict[str, Any] | None, dict[str, Any] | None],
 ) -> Response:
@@ -119,36 +120,36 @@ def _sent(
     seen, stored = tables
     kept: tuple[str, ...] = ()
     if stored is not None and seen != stored:
-        before, theirs = texts_of(asked, seen) if seen is not None else None, texts_of(asked, stored)
-        given, conflicts, kept = merge((one.key for one in asked), before, theirs, given)
+        before, theirs = texts_of(fields, seen) if seen is not None else None, texts_of(fields, stored)
+        given, conflicts, kept = merge((one.key for one in fields), before, theirs, given)
         if conflicts or seen is None:
             rows = _conflict_rows(edited, conflicts, before or {}, theirs, given)
-            return _form(request, edited, asked, given, stored, conflict=rows, kept=kept, status=HTTPStatus.CONFLICT)
-    values = values_of(asked, given)
-    options = ChangeOptions(given.get("note", "").strip()[:500])
+            return _form(request, edited, fields, given, stored, conflict=rows, kept=kept, status=HTTPStatus.CONFLICT)
+    values = values_of(fields, given)
+    options = FormChangeOptions(given.get("note", "").strip()[:500])
     try:
         if (do := request.state.form.get("do")) in {"preview", "effects"}:
             name, options = given.get(edited.identity, "").strip(), replace(options, dry_run=True)
             decided = _decided(request, edited, name, values, options) if do == "effects" else None
             # A part that asks until it is decided shows nothing else.
             effects = edited.change(name, values, options) if do == "preview" or not is_partial(request) else None
-            return _form(request, edited, asked, given, stored, effects=effects, decided=decided, kept=kept)
+            return _form(request, edited, fields, given, stored, effects=effects, decided=decided, kept=kept)
         outcome = _changed(request, edited, given, stored, values, options)
     except Refusal as refusal:
-        if refusal.kind in {Kind.UNREADABLE, Kind.MISSING}:
+        if refusal.kind in {RefusalKind.UNREADABLE, RefusalKind.MISSING}:
             raise
-        errors = errors_by_field(asked, refusal.errors, refusal.text)
-        return _form(request, edited, asked, given, stored, errors=errors, kept=kept)
+        errors = errors_by_field(fields, refusal.errors, refusal.text)
+        return _form(request, edited, fields, given, stored, errors=errors, kept=kept)
     return _saved(request, edited, given, outcome, kept)
 
 
 def _decided(
-    request: Request, edited: Edited, name: str, values: dict[str, Any], options: ChangeOptions
+    request: Request, edited: EditedResource, name: str, values: dict[str, Any], options: FormChangeOptions
 ) -> Radius | str | None:
     """What it would have done to the mail of a week; PENDING while that is worked out, None if it touches none."""
     context = context_of(request)
     told = json.dumps([name, values], sort_keys=True, default=str)
-    question = "effects", who(request), request.url.path, told, context.directory().version
+    question = "effects", principal_of(request), request.url.path, told, context.directory().version
 
     def work() -> Radius | None:
         return edited.change(name, values, replace(options, since=_WEEK)).radius
@@ -163,12 +164,12 @@ class _Overtaken(Exception):  # noqa: N818 - it names what happened
 
 def _changed(
     request: Request,
-    edited: Edited,
+    edited: EditedResource,
     given: Mapping[str, str],
     stored: dict[str, Any] | None,
     values: dict[str, Any],
-    options: ChangeOptions,
-) -> ChangeOutcome:
+    options: FormChangeOptions,
+) -> ChangeReport:
     """Change it if it is what was looked at, whatever else was changed meanwhile. Raises _Overtaken."""
     name = given.get(edited.identity, "").strip()
     for left in reversed(range(_TRIES)):
@@ -178,13 +179,13 @@ def _changed(
         try:
             return edited.change(name, values, replace(options, expected=version))
         except Refusal as refusal:
-            if refusal.kind is not Kind.CONFLICT or not left:
+            if refusal.kind is not RefusalKind.CONFLICT or not left:
                 raise
     raise AssertionError  # the loop returns or raises
 
 
 def _saved(
-    request: Request, edited: Edited, given: Mapping[str, str], outcome: ChangeOutcome, kept: Sequence[str]
+    request: Request, edited: EditedResource, given: Mapping[str, str], outcome: ChangeReport, kept: Sequence[str]
 ) -> Response:
     path = edited.done(given.get(edited.identity, "").strip())
     if not outcome.changes:
@@ -210,7 +211,7 @@ def _was(text: str, identity: str, stored: Mapping[str, Any] | None) -> dict[str
 
 
 def _conflict_rows(
-    edited: Edited,
+    edited: EditedResource,
     keys: Sequence[str],
     before: Mapping[str, str],
     theirs: Mapping[str, str],
@@ -232,17 +233,17 @@ def _last_change(history: Sequence[PartChange], key: str) -> PartChange | None:
 
 def _form(
     request: Request,
-    edited: Edited,
-    asked: Sequence[Question],
+    edited: EditedResource,
+    fields: Sequence[FormField],
     given: Mapping[str, str],
     stored: dict[str, Any] | None,
     **context: Any,
 ) -> Response:
     errors: dict[str, str] = context.get("errors", {})
     clashing = {row[0] for row in context.get("conflict") or ()}
-    shown: list[Question] = []
-    folded: list[Question] = []
-    for one in asked:
+    shown: list[FormField] = []
+    folded: list[FormField] = []
+    for one in fields:
         first = one.required or one.key in edited.first or given.get(one.key) or one.key in errors
         first = first or one.label in clashing
         (shown if first else folded).append(one)
@@ -251,13 +252,13 @@ def _form(
         "shown": shown,
         "folded": folded,
         "given": given,
-        "labels": {one.key: one.label for one in asked} | {"organization": "Organization"},
+        "labels": {one.key: one.label for one in fields} | {"organization": "Organization"},
         "was": json.dumps(stored, ensure_ascii=False) if stored is not None else "",
         "errors": {},
         "effects": None,
         "decided": None,
         "partial": is_partial(request),
-        "changes": told_changes(context["effects"].changes) if context.get("effects") else (),
+        "changes": change_rows(context["effects"].changes) if context.get("effects") else (),
         "conflict": None,
         "kept": (),
         "label_of": label_of,
@@ -269,9 +270,9 @@ def _form(
     return render(request, "resources/edit.html", status, block="decided", **known | context)
 
 
-def told_changes(changes: Sequence[Any]) -> list[tuple[str, str | None, str | None]]:
+def change_rows(changes: Sequence[Any]) -> list[tuple[str, str | None, str | None]]:
     """For `ui.diff`: fields by their own name, values as people write them; of a whole part its kind and name."""
-    return [(_field(one.path), words_of(one.before), words_of(one.after)) for one in changes]
+    return [(_field(change.path), words_of(change.before), words_of(change.after)) for change in changes]
 
 
 def _field(path: str) -> str:

@@ -16,12 +16,12 @@ from starlette.routing import Route
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.exports import exported, wants_file
-from gatepost.manage.pages.guard import context_of, executing, needs, not_there, who
-from gatepost.manage.pages.pages import link, render, see_other
+from gatepost.manage.pages.guard import context_of, executing, needs, not_there, principal_of
+from gatepost.manage.pages.rendering import link, render, see_other
 from gatepost.manage.pages.report_query import read_view
 from gatepost.manage.pages.reports import frame_of
 from gatepost.manage.use_cases import evidence_export
-from gatepost.manage.use_cases.client import every
+from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.evidence import (
     GetKeptDays,
     GetVerification,
@@ -36,7 +36,7 @@ from gatepost.manage.use_cases.evidence import (
 )
 from gatepost.manage.use_cases.evidence_export import OpenExport, open_export
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from gatepost.manage.pages.report_query import View
+    from gatepost.manage.pages.report_query import ReportView
     from gatepost.manage.use_cases.evidence import Head
     from gatepost.manage.use_cases.evidence_export import Export
 
@@ -62,7 +62,7 @@ _exporting = Lock()
 
 def _page(request: Request) -> Response:
     view, frame = frame_of(request, _PATH)
-    principal = who(request)
+    principal = principal_of(request)
     run = execute(get_verification, context_of(request), GetVerification()) if principal.is_of_gateway else None
     heads = _heads(request, view) if principal.is_of_gateway else []
     if wants_file(request) and (request.query_params.get("table") != "heads" or not principal.is_of_gateway):
@@ -80,14 +80,14 @@ def _page(request: Request) -> Response:
         "heads": heads,
         "keys": execute(list_keys, context_of(request), ListKeys()).items if principal.is_of_gateway else (),
         "kept": execute(get_kept_days, context_of(request), GetKeptDays()),
-        "forms": [(one, _NAMES[one]) for one in evidence_export.export_forms()],
+        "forms": [(form, _NAMES[form]) for form in evidence_export.export_forms()],
     }
     return render(request, "reports/page.html", block="report", **frame)
 
 
-def _heads(request: Request, view: View) -> list[Head]:
+def _heads(request: Request, view: ReportView) -> list[Head]:
     """Of the days of the page, the newest first."""
-    found = every(executing(request), list_heads, ListHeads(since=view.days.first))
+    found = all_items(executing(request), list_heads, ListHeads(since=view.days.first))
     return [one for one in found if one.day <= view.days.last][::-1]
 
 
@@ -100,7 +100,7 @@ def _verify(request: Request) -> Response:
 
 def _export(request: Request) -> Response:
     view, given = read_view(request.query_params, time.time()), request.query_params
-    if view.organization and not who(request).sees(view.organization):
+    if view.organization and not principal_of(request).sees(view.organization):
         raise not_there()
     form = given.get("form", "json")
     if form not in evidence_export.export_forms():
@@ -109,7 +109,7 @@ def _export(request: Request) -> Response:
     days = {"since": view.days.first, "until": view.days.last}
     wanted = OpenExport(form=form, organization=view.organization, **texts, **days)  # type: ignore[arg-type] # checked
     if not _exporting.acquire(blocking=False):
-        raise Refusal(Kind.CONFLICT, "Another export is running. Try again when it has finished.")
+        raise Refusal(RefusalKind.CONFLICT, "Another export is running. Try again when it has finished.")
     try:
         file = _made(execute(open_export, context_of(request), wanted))
     finally:
@@ -136,7 +136,7 @@ def _made(export: Export) -> IO[bytes]:
             raise
     except OSError as error:
         why = f"The export could not be written to a temporary file: {error.strerror}."
-        raise Refusal(Kind.UNREADABLE, f"{why} Free disk space there (TMPDIR), then try again.") from error
+        raise Refusal(RefusalKind.UNREADABLE, f"{why} Free disk space there (TMPDIR), then try again.") from error
     return file
 
 

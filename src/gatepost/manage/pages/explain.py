@@ -15,11 +15,11 @@ from starlette.routing import Route
 from gatepost.manage.pages.certificate_forms import public_part
 from gatepost.manage.pages.explain_story import story
 from gatepost.manage.pages.guard import context_of
-from gatepost.manage.pages.pages import link, render
+from gatepost.manage.pages.rendering import link, render
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.explain import VERSIONS, ExplainQuestion, explain_to_page
+from gatepost.manage.use_cases.explain import VERSIONS, ExplainMessage, explain_to_page
 from gatepost.manage.use_cases.explain_past import ExplainAgain, explain_again
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from gatepost.manage.use_cases.explain_past import Past
+    from gatepost.manage.use_cases.explain_past import PastDecision
 
 
 _PATH: Final = "/explain"
@@ -49,9 +49,9 @@ class _Form(NamedTuple):
     live: bool = False
 
     @property
-    def question(self) -> ExplainQuestion:
+    def question(self) -> ExplainMessage:
         tls: Any = self.tls
-        return ExplainQuestion(
+        return ExplainMessage(
             sender=self.sender,
             to=self.recipient,
             ip=self.ip,
@@ -106,9 +106,9 @@ def _answered(request: Request, form: _Form) -> Response:
     try:
         answer = execute(explain_to_page, context_of(request), form.question)
     except Refusal as refusal:
-        if refusal.kind in {Kind.FORBIDDEN, Kind.UNREADABLE}:
+        if refusal.kind in {RefusalKind.FORBIDDEN, RefusalKind.UNREADABLE}:
             raise
-        errors = {_NAMES.get(one.path, one.path): one.message for one in refusal.errors} or {"": refusal.text}
+        errors = {_NAMES.get(error.path, error.path): error.message for error in refusal.errors} or {"": refusal.text}
         return _page(request, form, HTTPStatus.UNPROCESSABLE_ENTITY, errors=errors)
     return _page(request, form, answer=answer, story=story(answer))
 
@@ -121,7 +121,7 @@ def _again(request: Request, identity: str, recipient: str) -> Response:
     return _page(request, form, answer=answer, story=story(answer), past=past, differences=differences)
 
 
-def _as_form(past: Past) -> _Form:
+def _as_form(past: PastDecision) -> _Form:
     question = past.question
     real = question.session
     return _Form(
@@ -143,7 +143,7 @@ def _page(request: Request, form: _Form, status: HTTPStatus = HTTPStatus.OK, **f
         "explain/explain.html",
         status,
         form=form._replace(certificate=public_part(form.certificate)),
-        versions=[("", "Automatic"), *((one, one) for one in VERSIONS[:-1]), ("none", "Unencrypted")],
+        versions=[("", "Automatic"), *((version, version) for version in VERSIONS[:-1]), ("none", "Unencrypted")],
         share=str(request.base_url).rstrip("/") + form.link(organization) if shown["answer"] else "",
         command=form.command if shown["answer"] else "",
         **shown,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gatepost.manage.use_cases.explain_words import KINDS, RESULTS, demand_words, hook_words, way_words
+from gatepost.manage.use_cases.explain_text import KINDS, RESULTS, demand_text, hook_text, route_text
 from gatepost.policy.connectors.units import format_duration
 from gatepost.policy.decisions.decision import hook_record
 from gatepost.policy.decisions.outbound import describe
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from gatepost.analysis.checks.tasks import HostReport
-    from gatepost.manage.use_cases.explain import Answer
+    from gatepost.manage.use_cases.explain import ExplainResult
     from gatepost.policy.decisions.decision import InboundVerdict, OutboundDecision
     from gatepost.policy.decisions.explain import Explanation
     from gatepost.policy.decisions.failures import FailureOutcome
@@ -30,7 +30,7 @@ SHOWN: Final = 200
 _LEVELS: Final = {"succeeded": "pass", "failed": "fail", "warning": "warn", "skipped": "waiting"}
 
 
-class Reason(NamedTuple):
+class StoryReason(NamedTuple):
     """level: pass for what speaks for it, fail for what decides against, info for the rest."""
 
     level: str
@@ -56,7 +56,7 @@ class Chapter(NamedTuple):
     level: str
     said: str
     facts: Sequence[tuple[str, str]] = ()
-    reasons: Sequence[Reason] = ()
+    reasons: Sequence[StoryReason] = ()
     others: Sequence[Others] = ()
     withheld: bool = False
 
@@ -94,7 +94,7 @@ class Story(NamedTuple):
     hosts: Sequence[Host] | None
 
 
-def story(answer: Answer) -> Story:
+def story(answer: ExplainResult) -> Story:
     """The explanation, told."""
     explanation, asked = answer.explanation, answer.asked
     inbound, outbound = _inbound(answer), _outbound(answer)
@@ -114,7 +114,7 @@ def story(answer: Answer) -> Story:
     )
 
 
-def _headline(answer: Answer) -> tuple[str, str]:
+def _headline(answer: ExplainResult) -> tuple[str, str]:
     explanation = answer.explanation
     if "inbound" in answer.withheld:
         return "unknown", "Another organization receives this message. You have no access to its decision."
@@ -125,7 +125,7 @@ def _headline(answer: Answer) -> tuple[str, str]:
     return _onward(answer, outbound)
 
 
-def _onward(answer: Answer, outbound: OutboundDecision | None) -> tuple[str, str]:
+def _onward(answer: ExplainResult, outbound: OutboundDecision | None) -> tuple[str, str]:
     """The same of a message that is accepted."""
     if "outbound" in answer.withheld:
         return "pass", "The gateway accepts the message. Another organization decides how to deliver it."
@@ -136,9 +136,9 @@ def _onward(answer: Answer, outbound: OutboundDecision | None) -> tuple[str, str
             "warn",
             "The gateway accepts the message, and it waits: it must be encrypted, and no certificate is available.",
         )
-    if answer.reports and not any(one.usable for one in answer.reports):
+    if answer.reports and not any(report.usable for report in answer.reports):
         return "warn", "The gateway accepts the message, and it waits: no next hop meets the requirement now."
-    way = f"{way_words(outbound.record())}{_protection(outbound.requirement)}"
+    way = f"{route_text(outbound.record())}{_protection(outbound.requirement)}"
     return "pass", f"The gateway accepts the message and delivers it {way}."
 
 
@@ -157,7 +157,7 @@ def _protection(requirement: Requirement | None) -> str:
 # coming in
 
 
-def _inbound(answer: Answer) -> Chapter:
+def _inbound(answer: ExplainResult) -> Chapter:
     explanation = answer.explanation
     verdict = explanation.inbound
     if "inbound" in answer.withheld:
@@ -188,47 +188,47 @@ def _inbound_facts(verdict: InboundVerdict) -> Iterable[tuple[str, str]]:
     if verdict.would_refuse is not None:
         yield "In rehearsal", f"{verdict.would_refuse_connector} would refuse with {verdict.would_refuse.text}"
     for asked in verdict.hooks:
-        yield "Content hook", hook_words(hook_record(asked))
+        yield "Content hook", hook_text(hook_record(asked))
 
 
-def _inbound_reasons(verdict: InboundVerdict) -> Iterable[Reason]:
+def _inbound_reasons(verdict: InboundVerdict) -> Iterable[StoryReason]:
     for number, text in enumerate(verdict.reasons, 1):
         speaks_for = text.startswith(f"connector {verdict.connector!r} of ") and ", but " not in text
         if not verdict.accepted and number == len(verdict.reasons):
-            yield Reason("fail", text)
+            yield StoryReason("fail", text)
         else:
-            yield Reason("pass" if verdict.connector and speaks_for else "info", text)
+            yield StoryReason("pass" if verdict.connector and speaks_for else "info", text)
 
 
 # going out
 
 
-def _outbound(answer: Answer) -> Chapter:
+def _outbound(answer: ExplainResult) -> Chapter:
     explanation = answer.explanation
     outbound = explanation.outbound
     if "outbound" in answer.withheld:
         return Chapter("unknown", "Another organization decides", withheld=True)
     if outbound is None:
         return Chapter("waiting", "No organization handles this mail")
-    way = way_words(outbound.record())
+    way = route_text(outbound.record())
     supposed = "If accepted: " if explanation.supposed else ""
     said = supposed + (way if supposed else way[:1].upper() + way[1:])
     level = "fail" if outbound.way == "nowhere" else "info" if explanation.supposed else "pass"
-    reasons = [Reason("fail", outbound.detail)] if outbound.way == "nowhere" and outbound.detail else []
-    reasons += [Reason("pass", one) for one in outbound.reasons]
+    reasons = [StoryReason("fail", outbound.detail)] if outbound.way == "nowhere" and outbound.detail else []
+    reasons += [StoryReason("pass", reason) for reason in outbound.reasons]
     if outbound.way in {"mailbox", "lmtp"}:
         text = "the recipient has a mailbox on this gateway, so no outbound connector and no mail flow rule applies"
-        reasons.append(Reason("info", text))
+        reasons.append(StoryReason("info", text))
     if outbound.way == "internal":
         text = "nodes always use TLS with the site's own certificates; the other node applies connectors and rules"
-        reasons.append(Reason("info", text))
+        reasons.append(StoryReason("info", text))
     others = (("connectors", explanation.others_outbound), ("mail flow rules", explanation.other_rules))
     asks_none = outbound.way in {"mailbox", "lmtp", "internal"}
     facts = tuple(_outbound_facts(answer, outbound))
     return Chapter(level, said, facts, reasons, () if asks_none else _all_others(others))
 
 
-def _outbound_facts(answer: Answer, outbound: OutboundDecision) -> Iterable[tuple[str, str]]:
+def _outbound_facts(answer: ExplainResult, outbound: OutboundDecision) -> Iterable[tuple[str, str]]:
     explanation = answer.explanation
     if outbound.requirement is not None:
         yield "Connector", outbound.connector or "none"
@@ -236,7 +236,7 @@ def _outbound_facts(answer: Answer, outbound: OutboundDecision) -> Iterable[tupl
         yield "Required by", ", ".join(map(str, outbound.requirement.sources))
     if outbound.rehearsed is not None:
         sources = map(str, outbound.rehearsed.sources)
-        yield "In rehearsal", f"would require {demand_words(describe(outbound.rehearsed), sources)}"
+        yield "In rehearsal", f"would require {demand_text(describe(outbound.rehearsed), sources)}"
     if explanation.signing is not None:
         names = ", ".join(explanation.signing.names)
         yield "DKIM", f"{f'signed by {names}' if names else 'not signed'}: {explanation.signing.why}"
@@ -292,13 +292,13 @@ def _host(report: HostReport) -> Host:
     tasks: list[dict[str, object]] = [
         {
             "key": f"{report.host}-{report.address}-{number}",
-            "level": _LEVELS[str(one.status)],
-            "title": one.name,
-            "text": one.text,
-            "advice": one.advice,
-            "took": one.seconds or None,
+            "level": _LEVELS[str(task.status)],
+            "title": task.name,
+            "text": task.text,
+            "advice": task.advice,
+            "took": task.seconds or None,
         }
-        for number, one in enumerate(report.tasks)
+        for number, task in enumerate(report.tasks)
     ]
     place = f"{report.host} ({report.address})" if report.address else report.host
     return Host(place, "pass" if report.usable else "fail", tasks)

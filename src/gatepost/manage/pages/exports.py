@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from starlette.responses import StreamingResponse
 
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.spreadsheet import csv_lines
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def exported[Item](
     if not wanted:
         return None
     if wanted not in {"csv", "json"}:
-        raise Refusal(Kind.INPUT, f"format={wanted} is not supported: choose csv or json")
+        raise Refusal(RefusalKind.INPUT, f"format={wanted} is not supported: choose csv or json")
     found = _begun(islice(items(), MOST))
     headers = {"content-disposition": f'attachment; filename="gatepost-{name}.{wanted}"'}
     if wanted == "csv":

@@ -11,8 +11,8 @@ from enum import StrEnum
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, Union, get_args, get_origin
 
-from gatepost.manage.pages.texts import sentence
-from gatepost.manage.pages.values import in_words
+from gatepost.manage.pages.text_filters import sentence
+from gatepost.manage.pages.value_text import in_words
 from gatepost.policy.connectors.describe import form_of
 from gatepost.policy.connectors.fields import Form, keys, record_in
 
@@ -45,7 +45,7 @@ class Control(StrEnum):
     CHOICE = "choice"
 
 
-class Question(NamedTuple):
+class FormField(NamedTuple):
     """key: of the field, with the table's before a dot. format: what a value looks like, a sentence, "" for any text.
 
     default: "" where it has none. choices: pairs of value and text, for CHOICE.
@@ -68,24 +68,24 @@ def label_of(key: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def questions(model: type[BaseModel], *, without: Sequence[str] = ()) -> tuple[Question, ...]:
+def form_fields(model: type[BaseModel], *, without: Sequence[str] = ()) -> tuple[FormField, ...]:
     """Every field of a resource that is no list of resources, in the order of the declaration."""
-    return tuple(one for one in _questions(model, "") if one.key not in without)
+    return tuple(one for one in _form_fields(model, "") if one.key not in without)
 
 
-def _questions(model: type[BaseModel], prefix: str) -> Iterator[Question]:
+def _form_fields(model: type[BaseModel], prefix: str) -> Iterator[FormField]:
     defaults = model.model_construct().model_dump(mode="json", by_alias=True)
     for key, info in keys(model).items():
         if info.alias is not None:
             continue
         inner = record_in(info.annotation)
         if inner is not None:
-            yield from _questions(inner, f"{key}.")
+            yield from _form_fields(inner, f"{key}.")
             continue
-        yield _question(prefix + key, info, "" if info.default_factory else in_words(defaults.get(key)))
+        yield _form_field(prefix + key, info, "" if info.default_factory else in_words(defaults.get(key)))
 
 
-def _question(key: str, info: FieldInfo, default: str) -> Question:
+def _form_field(key: str, info: FieldInfo, default: str) -> FormField:
     kind, control = _plain(info.annotation), Control.TEXT
     choices: tuple[tuple[str, str], ...] = ()
     if kind is bool:
@@ -102,7 +102,7 @@ def _question(key: str, info: FieldInfo, default: str) -> Question:
     if control is Control.CHOICE and not info.is_required():
         choices = (("", f"Default ({default})" if default else "Default"), *choices)
     written = _format(control, form_of(info.annotation, info.metadata), info.description or "")
-    return Question(key, label_of(key), control, info.description or "", written, info.is_required(), default, choices)
+    return FormField(key, label_of(key), control, info.description or "", written, info.is_required(), default, choices)
 
 
 def _format(control: Control, form: str, meaning: str) -> str:
@@ -130,10 +130,10 @@ def _plain(annotation: Any) -> Any:
     return annotation
 
 
-def texts_of(asked: Sequence[Question], table: Mapping[str, Any]) -> dict[str, str]:
+def texts_of(fields: Sequence[FormField], table: Mapping[str, Any]) -> dict[str, str]:
     """What a form shows of a resource: what was written of it."""
     found = {}
-    for one in asked:
+    for one in fields:
         outer, dot, inner = one.key.partition(".")
         value = table.get(outer)
         if dot:
@@ -148,10 +148,10 @@ def _written(value: Any) -> str:
     return value.strip() if isinstance(value, str) else in_words(value)
 
 
-def values_of(asked: Sequence[Question], given: Mapping[str, str]) -> dict[str, Any]:
+def values_of(fields: Sequence[FormField], given: Mapping[str, str]) -> dict[str, Any]:
     """What a form makes of a resource, as `manage.use_cases.resources` takes it: None is what is not written."""
     found: dict[str, Any] = {}
-    for one in asked:
+    for one in fields:
         outer, dot, inner = one.key.partition(".")
         value = _value(one, given.get(one.key, "").replace("\r\n", "\n").strip())
         if dot:
@@ -167,21 +167,21 @@ def _or_none(value: Any) -> Any:
     return None if isinstance(value, dict) and all(one is None for one in value.values()) else value
 
 
-def _value(one: Question, text: str) -> Any:
+def _value(form_field: FormField, text: str) -> Any:
     if not text:
         return None
-    if one.control is Control.LINES:
+    if form_field.control is Control.LINES:
         return list(dict.fromkeys(line.strip() for line in text.split("\n") if line.strip()))
-    if text in {"true", "false"} and one.control is Control.CHOICE:
+    if text in {"true", "false"} and form_field.control is Control.CHOICE:
         return text == "true"
-    if one.control is Control.NUMBER and _INTEGER.fullmatch(text):
+    if form_field.control is Control.NUMBER and _INTEGER.fullmatch(text):
         return int(text)
     return text
 
 
-def errors_by_field(asked: Sequence[Question], errors: Sequence[FieldError], text: str) -> dict[str, str]:
+def errors_by_field(fields: Sequence[FormField], errors: Sequence[FieldError], text: str) -> dict[str, str]:
     """For a form: what is wrong by field, "" for what is of none. text: where there are no errors by field."""
-    known = {one.key for one in asked} | {"organization"}
+    known = {one.key for one in fields} | {"organization"}
     found: dict[str, str] = {}
     for error in errors:
         key = _INDEX.sub("", error.path)

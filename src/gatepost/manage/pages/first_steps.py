@@ -21,8 +21,8 @@ class FirstStep(NamedTuple):
 
 def first_steps(owners: Sequence[Organization]) -> list[FirstStep]:
     """Those of a gateway that is not set up yet; none where mail can be carried. owners: its organizations."""
-    domains = any(one.accepted_domains for one in owners)
-    ways = any(one.mailboxes or one.inbound_connectors or one.outbound_connectors for one in owners)
+    domains = any(owner.accepted_domains for owner in owners)
+    ways = any(owner.mailboxes or owner.inbound_connectors or owner.outbound_connectors for owner in owners)
     steps = [
         FirstStep(
             "Add an organization", "/organizations/new", "The gateway handles mail for organizations.", bool(owners)
@@ -37,4 +37,4 @@ def first_steps(owners: Sequence[Organization]) -> list[FirstStep]:
             ways,
         ),
     ]
-    return [] if all(one.done for one in steps) else steps
+    return [] if all(step.done for step in steps) else steps

@@ -1,8 +1,8 @@
 """What a page says once, after the redirect that ended a form, such as "Connector bank-out was saved".
 
-`manage.pages.pages` puts it into a cookie and takes it out with the next page. It is signed with a key of this process,
-lest somebody who can plant a cookie puts words into our mouth; after a restart it is simply not shown. Bounded: what
-does not fit is cut.
+`manage.pages.rendering` puts it into a cookie and takes it out with the next page. It is signed with a key of this
+process, lest somebody who can plant a cookie puts words into our mouth; after a restart it is simply not shown.
+Bounded: what does not fit is cut.
 """
 
 from __future__ import annotations

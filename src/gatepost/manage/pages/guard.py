@@ -20,10 +20,10 @@ from gatepost.manage.access.principal import NOBODY, Scope
 from gatepost.manage.access.records import Actor
 from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.refusal import Kind, Refusal
-from gatepost.manage.web.confirmed import is_confirmed
-from gatepost.manage.web.record import address_of, note_refusal
-from gatepost.manage.web.refused import instance_of
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.web.reauthentication import is_confirmed
+from gatepost.manage.web.refusal_audit import address_of, note_refusal
+from gatepost.manage.web.refusal_response import instance_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.gateway import Gateway
 
 
-def who(request: Request) -> Principal:
+def principal_of(request: Request) -> Principal:
     """Who asks. `manage.web.identity` lets nobody come here who is not known."""
     principal: Principal = request.state.principal
     return principal
@@ -44,7 +44,7 @@ def who(request: Request) -> Principal:
 
 def actor_of(request: Request) -> Actor:
     """Who asks, for the audit."""
-    return Actor(who(request).name, address_of(request.scope))
+    return Actor(principal_of(request).name, address_of(request.scope))
 
 
 def accounts_of(request: Request) -> Accounts:
@@ -80,7 +80,7 @@ def executing(request: Request) -> Callable[..., Any]:
 
 def needs(request: Request, scope: Scope, organization: str | None = None) -> Principal:
     """Who asks, if they may do that in an organization; None is to the gateway itself. Raises HTTPException."""
-    principal = who(request)
+    principal = principal_of(request)
     if not (principal.is_of_gateway if organization is None else principal.sees(organization)):
         note_refusal(request.scope, "it belongs to the gateway, or to an organization that the user cannot see")
         raise not_there()
@@ -92,7 +92,7 @@ def needs(request: Request, scope: Scope, organization: str | None = None) -> Pr
 
 def needs_scope(request: Request, scope: Scope) -> Principal:
     """Who asks, if they may do that anywhere; what they do must then be bounded by what they see."""
-    principal = who(request)
+    principal = principal_of(request)
     if not (scope in principal.scopes or Scope.OWNER in principal.scopes):
         text = f"Your role does not allow this: it needs the permission “{scope}”. An owner can change your role."
         raise HTTPException(HTTPStatus.FORBIDDEN, text)
@@ -126,7 +126,7 @@ def not_there(
 
 
 @contextmanager
-def or_not_there(text: str, *kinds: Kind) -> Iterator[None]:
+def or_not_there(text: str, *kinds: RefusalKind) -> Iterator[None]:
     """What is missing is a page that is not there, with this text; other refusals go on. Raises HTTPException.
 
     kinds: of the refusals that are meant, MISSING alone if none is named.
@@ -134,6 +134,6 @@ def or_not_there(text: str, *kinds: Kind) -> Iterator[None]:
     try:
         yield
     except Refusal as refusal:
-        if refusal.kind not in (kinds or (Kind.MISSING,)):
+        if refusal.kind not in (kinds or (RefusalKind.MISSING,)):
             raise
         raise not_there(text) from refusal

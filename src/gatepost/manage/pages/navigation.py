@@ -1,6 +1,6 @@
 """Where everything is: the navigation of every page, as data, and which of it somebody may see. Pure.
 
-`manage.pages.pages` hands it to `layout.html`. A new page group adds its entry here.
+`manage.pages.rendering` hands it to `layout.html`. A new page group adds its entry here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gatepost.manage.access.principal import Principal
 
 
-class Entry(NamedTuple):
+class NavigationEntry(NamedTuple):
     """A link. icon: of icons.svg. of_gateway: there for those who see the whole gateway. scope: what it asks for."""
 
     text: str
@@ -29,57 +29,60 @@ class Entry(NamedTuple):
         return path == self.path or (self.path != "/" and path.startswith(f"{self.path}/"))
 
 
-class Group(NamedTuple):
+class NavigationGroup(NamedTuple):
     """Links under a heading; "" is none."""
 
     heading: str
-    entries: tuple[Entry, ...]
+    entries: tuple[NavigationEntry, ...]
 
 
-NAVIGATION: Final[tuple[Group, ...]] = (
-    Group("", (Entry("Overview", "/", "overview"),)),
-    Group(
+NAVIGATION: Final[tuple[NavigationGroup, ...]] = (
+    NavigationGroup("", (NavigationEntry("Overview", "/", "overview"),)),
+    NavigationGroup(
         "Mail flow",
         (
-            Entry("Connectors", "/connectors", "flow"),
-            Entry("Mail flow rules", "/rules", "trace"),
-            Entry("Domains", "/domains", "organization"),
-            Entry("Mailboxes", "/mailboxes", "archive"),
-            Entry("DKIM keys", "/dkim", "lock"),
-            Entry("Organizations", "/organizations", "gear"),
-            Entry("Explain", "/explain", "info"),
-            Entry("Check partner", "/check", "verified"),
+            NavigationEntry("Connectors", "/connectors", "flow"),
+            NavigationEntry("Mail flow rules", "/rules", "trace"),
+            NavigationEntry("Domains", "/domains", "organization"),
+            NavigationEntry("Mailboxes", "/mailboxes", "archive"),
+            NavigationEntry("DKIM keys", "/dkim", "lock"),
+            NavigationEntry("Organizations", "/organizations", "gear"),
+            NavigationEntry("Explain", "/explain", "info"),
+            NavigationEntry("Check partner", "/check", "verified"),
         ),
     ),
-    Group(
+    NavigationGroup(
         "Operation",
         (
-            Entry("Certificates", "/certificates", "certificate", of_gateway=True),
-            Entry("Queue", "/queue", "queue"),
-            Entry("Message trace", "/trace", "search"),
-            Entry("Reports", "/reports", "report"),
-            Entry("Alarms", "/alarms", "alarm"),
+            NavigationEntry("Certificates", "/certificates", "certificate", of_gateway=True),
+            NavigationEntry("Queue", "/queue", "queue"),
+            NavigationEntry("Message trace", "/trace", "search"),
+            NavigationEntry("Reports", "/reports", "report"),
+            NavigationEntry("Alarms", "/alarms", "alarm"),
         ),
     ),
-    Group(
+    NavigationGroup(
         "Administration",
         (
-            Entry("Users", "/users", "user", of_gateway=True, scope=Scope.OWNER),
-            Entry("API tokens", "/tokens", "lock", of_gateway=True, scope=Scope.OWNER),
-            Entry("History", "/history", "retry"),
-            Entry("Audit log", "/audit", "clock"),
+            NavigationEntry("Users", "/users", "user", of_gateway=True, scope=Scope.OWNER),
+            NavigationEntry("API tokens", "/tokens", "lock", of_gateway=True, scope=Scope.OWNER),
+            NavigationEntry("History", "/history", "retry"),
+            NavigationEntry("Audit log", "/audit", "clock"),
         ),
     ),
 )
 
 
-def navigation(who: Principal) -> Sequence[Group]:
+def navigation(principal: Principal) -> Sequence[NavigationGroup]:
     """What of it is there for them; a group without entries is not."""
-    shown = (Group(group.heading, tuple(one for one in group.entries if _sees(who, one))) for group in NAVIGATION)
+    shown = (
+        NavigationGroup(group.heading, tuple(entry for entry in group.entries if _sees(principal, entry)))
+        for group in NAVIGATION
+    )
     return tuple(group for group in shown if group.entries)
 
 
-def _sees(who: Principal, entry: Entry) -> bool:
-    if entry.of_gateway and not who.is_of_gateway:
+def _sees(principal: Principal, entry: NavigationEntry) -> bool:
+    if entry.of_gateway and not principal.is_of_gateway:
         return False
-    return entry.scope in who.scopes or Scope.OWNER in who.scopes
+    return entry.scope in principal.scopes or Scope.OWNER in principal.scopes

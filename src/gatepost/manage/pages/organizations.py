@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from starlette.routing import Route
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.pages.editor import ChangeOptions, Edited, edit, sent
+from gatepost.manage.pages.editor import EditedResource, FormChangeOptions, edit, send_change
 from gatepost.manage.pages.exports import MOST, exported
-from gatepost.manage.pages.guard import context_of, needs, not_there, or_not_there, who
-from gatepost.manage.pages.kinds import KIND_PAGES
-from gatepost.manage.pages.pages import render, see_other
+from gatepost.manage.pages.guard import context_of, needs, not_there, or_not_there, principal_of
 from gatepost.manage.pages.paging import SIZE, foot, offset_of
-from gatepost.manage.pages.places import organization_path
+from gatepost.manage.pages.rendering import render, see_other
+from gatepost.manage.pages.resource_kinds import KIND_PAGES
+from gatepost.manage.pages.resource_paths import organization_path
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.history import ListHistory, list_history
 from gatepost.manage.use_cases.listings import OrganizationRow
@@ -26,7 +26,7 @@ from gatepost.manage.use_cases.part_record import (
     without_parts,
 )
 from gatepost.manage.use_cases.parts import KINDS
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resource_cases import (
     AddOrganization,
     RemoveOrganization,
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from gatepost.manage.use_cases.changing import ChangeOutcome
+    from gatepost.manage.use_cases.change_shapes import ChangeReport
     from gatepost.manage.use_cases.history import PartChange
 
 
@@ -59,7 +59,7 @@ _SHOWN = 200  # parts of which the whole file of an organization is shown on its
 
 
 def _list(request: Request) -> Response:
-    principal = who(request)
+    principal = principal_of(request)
     wanted = request.query_params.get("q", "").strip()
 
     def records() -> Iterator[dict[str, Any]]:
@@ -85,7 +85,7 @@ def _list(request: Request) -> Response:
 def _one(request: Request) -> Organization:
     """The one that the address names, if who asks sees it. Raises HTTPException."""
     name = request.path_params["name"]
-    if not who(request).sees(name):
+    if not principal_of(request).sees(name):
         raise not_there()
     with or_not_there(f"There is no organization {name!r}."):
         return execute(view_organization, context_of(request), ViewOrganization(organization=name))
@@ -110,8 +110,8 @@ def _shown(request: Request, one: Organization, status: HTTPStatus = HTTPStatus.
         command=organization_command(one),
         toml=organization_toml(one) if small else "# It has many parts: gatepost export prints all of it.\n",
         newest=newest[0] if newest else None,
-        may_change=who(request).may(Scope.CONNECTORS, one.name),
-        may_remove=who(request).may(Scope.CONNECTORS),
+        may_change=principal_of(request).may(Scope.CONNECTORS, one.name),
+        may_remove=principal_of(request).may(Scope.CONNECTORS),
         here=organization_path(one.name),
         edit=organization_path(one.name, "edit"),
         error=error,
@@ -131,7 +131,7 @@ def _remove(request: Request) -> Response:
         asked = RemoveOrganization(organization=one.name, note=form.get("note", "").strip()[:500])
         outcome = execute(remove_organization, context_of(request), asked).value
     except Refusal as refusal:
-        if refusal.kind is Kind.UNREADABLE:
+        if refusal.kind is RefusalKind.UNREADABLE:
             raise
         return _shown(request, one, HTTPStatus.UNPROCESSABLE_ENTITY, refusal.text)
     text = " ".join([f"Organization {one.name} was removed.", *outcome.warnings])
@@ -145,15 +145,15 @@ def _edit(request: Request) -> Response:
     def stored() -> dict[str, Any] | None:
         return own_table(execute(view_organization, context_of(request), ViewOrganization(organization=one.name)))
 
-    def change(_: str, values: dict[str, Any], options: ChangeOptions) -> ChangeOutcome:
-        return sent(request, set_organization, SetOrganization(organization=one.name, document=values), options)
+    def change(_: str, values: dict[str, Any], options: FormChangeOptions) -> ChangeReport:
+        return send_change(request, set_organization, SetOrganization(organization=one.name, document=values), options)
 
     def changes() -> Sequence[PartChange]:
         asked = ListOrganizationChanges(organization=one.name)
         return execute(list_organization_changes, context_of(request), asked).items
 
     here = organization_path(one.name)
-    edited = Edited(
+    edited = EditedResource(
         f"Edit {one.name}",
         (("Organizations", "/organizations"), (one.name, here), ("Edit", "")),
         Organization,
@@ -171,12 +171,12 @@ def _edit(request: Request) -> Response:
 def _new(request: Request) -> Response:
     needs(request, Scope.CONNECTORS)
 
-    def change(name: str, values: dict[str, Any], options: ChangeOptions) -> ChangeOutcome:
+    def change(name: str, values: dict[str, Any], options: FormChangeOptions) -> ChangeReport:
         fields = {key: value for key, value in values.items() if key != "name" and value is not None}
-        return sent(request, add_organization, AddOrganization(document={"name": name, **fields}), options)
+        return send_change(request, add_organization, AddOrganization(document={"name": name, **fields}), options)
 
     trail = (("Organizations", "/organizations"), ("Add organization", ""))
-    edited = Edited(
+    edited = EditedResource(
         "Add organization",
         trail,
         Organization,

@@ -14,8 +14,8 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.alarms import LEVELS
 from gatepost.manage.pages.certificate_view import life
 from gatepost.manage.pages.first_steps import first_steps
-from gatepost.manage.pages.guard import context_of, who
-from gatepost.manage.pages.pages import render
+from gatepost.manage.pages.guard import context_of, principal_of
+from gatepost.manage.pages.rendering import render
 from gatepost.manage.use_cases.alarms import ListAlarms, list_alarms
 from gatepost.manage.use_cases.certificate_views import ViewCertificates, view_certificates
 from gatepost.manage.use_cases.execution import execute
@@ -43,7 +43,7 @@ _CERTIFICATES: Final = 5
 
 
 def _overview(request: Request) -> Response:
-    principal, now = who(request), time.time()
+    principal, now = principal_of(request), time.time()
     organization = request.query_params.get("organization", "")
     waiting = execute(
         list_waiting_destinations, context_of(request), ListWaitingDestinations(organization=organization)
@@ -56,7 +56,9 @@ def _overview(request: Request) -> Response:
         first_steps=_first_steps(request),
         alarms=found.alarms[:_ALARMS],
         alarm_count=len(found.alarms),
-        alarm_level=min((LEVELS[one.severity] for one in found.alarms), key=("fail", "warn", "info").index, default=""),
+        alarm_level=min(
+            (LEVELS[alarm.severity] for alarm in found.alarms), key=("fail", "warn", "info").index, default=""
+        ),
         unknown=found.unknown[:_ALARMS],
         levels=LEVELS,
         counts=_counts(waiting),
@@ -72,7 +74,7 @@ def _counts(waiting: Sequence[WaitingDestination]) -> Mapping[str, int]:
 
 
 def _first_steps(request: Request) -> Sequence[FirstStep]:
-    if not who(request).may(Scope.CONNECTORS):
+    if not principal_of(request).may(Scope.CONNECTORS):
         return ()
     try:
         return first_steps(execute(list_own_organizations, context_of(request), ListOwnOrganizations()).items)
@@ -82,7 +84,7 @@ def _first_steps(request: Request) -> Sequence[FirstStep]:
 
 def _ending(request: Request) -> Sequence[Entry]:
     """The certificates in use that end first."""
-    if not who(request).is_of_gateway:
+    if not principal_of(request).is_of_gateway:
         return ()
     found = execute(view_certificates, context_of(request), ViewCertificates()).entries
     used = (one for one in found if one.state in {State.CURRENT, State.NEXT})
@@ -94,7 +96,9 @@ def _flows(request: Request) -> Response:
     organization = request.query_params.get("organization", "")
     flows = execute(count_flows, context_of(request), CountFlows(organization=organization))
     rows = {
-        event: [(one.begin, one.authenticated, one.encrypted, one.none) for one in flows.hours if one.event == event]
+        event: [
+            (hour.begin, hour.authenticated, hour.encrypted, hour.none) for hour in flows.hours if hour.event == event
+        ]
         for event in ("SEND", "RECEIVE")
     }
     return render(request, "overview/flows.html", block="flows", rows=rows, any=flows.counted, begin=flows.begin)

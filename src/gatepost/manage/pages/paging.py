@@ -8,14 +8,14 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gatepost.manage.use_cases.pages import Selection
+from gatepost.manage.use_cases.list_page import ListSelection
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from starlette.requests import Request
 
-    from gatepost.manage.use_cases.pages import Page
+    from gatepost.manage.use_cases.list_page import ListPage
 
 
 SIZE: Final = 50
@@ -44,12 +44,12 @@ def offset_of(request: Request) -> int:
     return (page_of(request) - 1) * SIZE
 
 
-def paged[T](request: Request, rows: Sequence[T], version: int = 0) -> Page[T]:
+def paged[T](request: Request, rows: Sequence[T], version: int = 0) -> ListPage[T]:
     """The page that is asked for of rows that are all at hand."""
-    return Selection(limit=SIZE, offset=offset_of(request)).page(version, rows)
+    return ListSelection(limit=SIZE, offset=offset_of(request)).page(version, rows)
 
 
-def foot[T](page: Page[T], noun: str, one: str = "") -> Foot:
+def foot[T](page: ListPage[T], noun: str, one: str = "") -> Foot:
     """noun: what the rows are, in the plural. one: a single one of them, "" if that is the plural without its s."""
     number = page.offset // SIZE + 1
     more = page.offset + len(page.rows) < page.total

@@ -17,10 +17,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.pages.following import followed
+from gatepost.manage.pages.event_stream import followed
 from gatepost.manage.pages.guard import context_of, needs_scope
-from gatepost.manage.pages.pages import environment, fragment, render, see_other
 from gatepost.manage.pages.partner_report import check_view
+from gatepost.manage.pages.rendering import environment, fragment, render, see_other
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.partner import (
     MAIL_PORTS,
@@ -35,7 +35,7 @@ from gatepost.manage.use_cases.partner import (
     list_recent_checks,
     show_check,
 )
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import stamp
 
 if TYPE_CHECKING:
@@ -44,9 +44,9 @@ if TYPE_CHECKING:
     from gatepost.analysis.checks.partner_report import PartnerCheck
     from gatepost.manage.pages.partner_report import CheckView
     from gatepost.manage.use_cases.jobs import Job
-    from gatepost.manage.use_cases.partner import CheckState, Target
+    from gatepost.manage.use_cases.partner import CheckState, CheckTarget
 
-    type Run = Job[Target, PartnerCheck]
+    type Run = Job[CheckTarget, PartnerCheck]
 
 
 _PARTNER, _HOST = "/check", "/check/host"
@@ -71,7 +71,10 @@ def _form(request: Request) -> Response:
     return see_other(request, f"{_PARTNER}/run/{state.id}")
 
 
-_STATUSES: Final = {Kind.INPUT: HTTPStatus.UNPROCESSABLE_ENTITY, Kind.CONFLICT: HTTPStatus.TOO_MANY_REQUESTS}
+_STATUSES: Final = {
+    RefusalKind.INPUT: HTTPStatus.UNPROCESSABLE_ENTITY,
+    RefusalKind.CONFLICT: HTTPStatus.TOO_MANY_REQUESTS,
+}
 
 
 def _started(request: Request, text: str, *, is_host: bool) -> CheckState:
@@ -138,9 +141,11 @@ def _report(request: Request) -> Response:
     run = _run(request)
     view = _view(run)
     if view is None or not run.done:
-        raise Refusal(Kind.CONFLICT, "the check is still running; reload the page in some seconds")
+        raise Refusal(RefusalKind.CONFLICT, "the check is still running; reload the page in some seconds")
     if run.trouble:
-        raise Refusal(Kind.CONFLICT, f"the check did not finish, so there is no report; check again: {run.trouble}")
+        raise Refusal(
+            RefusalKind.CONFLICT, f"the check did not finish, so there is no report; check again: {run.trouble}"
+        )
     own = context_of(request).settings.server.hostname
     text = environment().get_template("partner/report.html").render(view=view, by=own, at=stamp(view.at))
     name = f"check-{run.subject.name.replace(':', '-')}.html"

@@ -45,7 +45,7 @@ class Cell(NamedTuple):
     hint: str
 
 
-class Line(NamedTuple):
+class HostLine(NamedTuple):
     """One address of one host. cells: a Cell for each stage, None where the stage does not apply. transcript: lines."""
 
     preference: int | None
@@ -57,7 +57,7 @@ class Line(NamedTuple):
     transcript: str
 
 
-class Item(NamedTuple):
+class FindingItem(NamedTuple):
     """A finding. where: hosts that it is about, "" for the domain. actor: "ours", "theirs" or ""."""
 
     level: str
@@ -82,16 +82,16 @@ class CheckView(NamedTuple):
     total: int
     counts: Sequence[tuple[str, int]]
     stages: Sequence[str]
-    lines: Sequence[Line]
-    loud: Sequence[Item]
-    quiet: Sequence[Item]
+    lines: Sequence[HostLine]
+    loud: Sequence[FindingItem]
+    quiet: Sequence[FindingItem]
     last_line: str
 
 
 def check_view(check: PartnerCheck, *, done: bool) -> CheckView:
     """done: otherwise what is missing is still looked at."""
     items = sorted(_items(check), key=lambda one: _ORDER.index(Mark(one.level)))
-    loud = [one for one in items if one.level in {Mark.FAIL, Mark.WARN, Mark.UNKNOWN}]
+    loud = [item for item in items if item.level in {Mark.FAIL, Mark.WARN, Mark.UNKNOWN}]
     used = [stage for stage in _STAGES if not done or any(row.cell(stage) for row in check.rows)]
     counts = check.counts
     level, headline = _answer(check) if done else ("running", "Checking…")
@@ -107,7 +107,7 @@ def check_view(check: PartnerCheck, *, done: bool) -> CheckView:
         [_STAGES[stage] for stage in used],
         [_line(row, used, done=done) for row in check.rows],
         loud,
-        [one for one in items if one not in loud],
+        [item for item in items if item not in loud],
         check.last_line if done else "",
     )
 
@@ -130,12 +130,12 @@ def _answer(check: PartnerCheck) -> tuple[str, str]:
 
 
 def _reason(check: PartnerCheck, mark: Mark) -> str:
-    several = [*check.findings, *(one for row in check.rows for one in row.findings)]
+    several = [*check.findings, *(finding for row in check.rows for finding in row.findings)]
     text = next((one.text for one in several if one.stops and one.verdict is mark), "")
     return f": {text}" if text else ""
 
 
-def _line(row: Row, stages: Sequence[Stage], *, done: bool) -> Line:
+def _line(row: Row, stages: Sequence[Stage], *, done: bool) -> HostLine:
     looking = None if done else row.looking
     outcome = str(row.outcome) if looking is None else ""
     cells = [row.cell(stage) for stage in stages]
@@ -145,7 +145,7 @@ def _line(row: Row, stages: Sequence[Stage], *, done: bool) -> Line:
         for stage, cell in zip(stages, cells, strict=True)
     ]
     text = "\n".join(row.transcript) if done else ""
-    return Line(row.preference, row.host, row.address, str(row.policy), outcome, shown, text)
+    return HostLine(row.preference, row.host, row.address, str(row.policy), outcome, shown, text)
 
 
 def _unknown(stage: Stage, looking: Stage | None, *, waits: bool) -> Cell | None:
@@ -162,7 +162,7 @@ def _cell(finding: Finding) -> Cell:
     return Cell(str(finding.verdict), text, finding.text)
 
 
-def _items(check: PartnerCheck) -> Iterable[Item]:
+def _items(check: PartnerCheck) -> Iterable[FindingItem]:
     for finding in check.findings:
         if finding.because is None:
             yield _item(finding, "")
@@ -175,9 +175,9 @@ def _items(check: PartnerCheck) -> Iterable[Item]:
         yield _item(finding, ", ".join(dict.fromkeys(where)))
 
 
-def _item(finding: Finding, where: str) -> Item:
+def _item(finding: Finding, where: str) -> FindingItem:
     evidence = finding.evidence if finding.evidence != finding.text else ""
-    return Item(
+    return FindingItem(
         str(finding.verdict),
         _NAMES[finding.stage],
         finding.text,

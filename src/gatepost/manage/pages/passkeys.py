@@ -15,13 +15,13 @@ import msgspec
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from gatepost.manage.pages import tickets
+from gatepost.manage.pages import signed_cookies
 from gatepost.manage.pages.account_forms import octets
 from gatepost.manage.pages.confirmation import ask_again
-from gatepost.manage.pages.entrance import agent_of, entered, local_target
 from gatepost.manage.pages.guard import context_of, not_there
-from gatepost.manage.pages.pages import see_other
+from gatepost.manage.pages.login import agent_of, entered, local_target
 from gatepost.manage.pages.relying_party import origin, rp_id
+from gatepost.manage.pages.rendering import see_other
 from gatepost.manage.use_cases.entrance import LogInDenied
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.own_account import (
@@ -38,12 +38,12 @@ from gatepost.manage.use_cases.passkey_login import (
     log_in_with_passkey,
 )
 from gatepost.manage.use_cases.refusal import Refusal
-from gatepost.manage.web.record import note_throttled
+from gatepost.manage.web.refusal_audit import note_throttled
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from gatepost.manage.access.records import Session
+    from gatepost.manage.access.records import UserSession
 
 
 _LOG_IN: Final = "__Host-gatepost-passkey"
@@ -105,7 +105,7 @@ def _make(request: Request) -> Response:
         answer = see_other(request, "/account", f"The passkey was not added: {text}.", "fail")
     else:
         answer = see_other(request, "/account", f"The passkey {made.name} was added.")
-    tickets.forget(answer, _MAKE)
+    signed_cookies.forget(answer, _MAKE)
     return answer
 
 
@@ -136,15 +136,15 @@ def _log_in(request: Request) -> Response:
     try:
         begun = execute(log_in_with_passkey, context_of(request), LogInWithPasskey(agent=agent_of(request), **given))
     except LogInDenied as denied:
-        answer: Response = JSONResponse(*_told(request, denied))
+        answer: Response = JSONResponse(*_refusal_content(request, denied))
     else:
         target = local_target(request.query_params.get("next", "/"))
         answer = entered(request, begun.secret, JSONResponse({"target": target}))
-    tickets.forget(answer, _LOG_IN)
+    signed_cookies.forget(answer, _LOG_IN)
     return answer
 
 
-def _told(request: Request, denied: LogInDenied) -> tuple[dict[str, str], HTTPStatus]:
+def _refusal_content(request: Request, denied: LogInDenied) -> tuple[dict[str, str], HTTPStatus]:
     if denied.wait:
         note_throttled(request.scope)
         return {"error": f"{denied.text.capitalize()}."}, HTTPStatus.TOO_MANY_REQUESTS
@@ -159,12 +159,12 @@ def _answer(request: Request, party: str, challenge: bytes | None) -> dict[str, 
 
 def _challenged(options: str, name: str, challenge: _Challenge) -> Response:
     answer = Response(options, media_type="application/json")
-    tickets.give(answer, name, challenge)
+    signed_cookies.give(answer, name, challenge)
     return answer
 
 
 def _challenge(request: Request, name: str, user: str) -> bytes | None:
-    found = tickets.shown(request, name, _Challenge)
+    found = signed_cookies.shown(request, name, _Challenge)
     if found is None or found.user != user or not 0 <= time.time() - found.at < GOOD_FOR:
         return None
     return found.challenge
@@ -178,8 +178,8 @@ def _party(request: Request) -> str:
     )
 
 
-def _own(request: Request) -> Session:
-    session: Session | None = request.state.session
+def _own(request: Request) -> UserSession:
+    session: UserSession | None = request.state.session
     if session is None or session.user.issuer:
         raise not_there("Your account has no passkeys here: you log in with your organization.")
     return session

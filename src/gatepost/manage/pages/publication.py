@@ -15,8 +15,8 @@ from starlette.routing import Route
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.exports import exported, wants_file
 from gatepost.manage.pages.guard import context_of, needs_scope
-from gatepost.manage.pages.pages import is_partial, link, render
-from gatepost.manage.use_cases.dns_checks import sight_record
+from gatepost.manage.pages.rendering import is_partial, link, render
+from gatepost.manage.use_cases.dns_checks import check_record
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.publication import (
     FindPublications,
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from gatepost.manage.use_cases.dns_checks import Sight
-    from gatepost.manage.use_cases.publication import Publication, PublicationView
+    from gatepost.manage.use_cases.dns_checks import DnsCheck
+    from gatepost.manage.use_cases.publication import DnsPublication, PublicationView
 
 
 _INDEX: Final = "/domains/publish"
@@ -66,7 +66,7 @@ def _index(request: Request) -> Response:
     found = [one.publication for one in wanted]
     rows = [(*one, _path(one.publication)) for one in wanted]
     if query.get("format") == "json":
-        return _json([_record(one, sight) for one, sight, _ in rows])
+        return _json([_record(row, dns_check) for row, dns_check, _ in rows])
     if file := exported(request, "publication", _COLUMNS, lambda: _lines(found)):
         return file
     return render(
@@ -83,32 +83,32 @@ def _index(request: Request) -> Response:
 def _domain(request: Request) -> Response:
     view = _found(request)
     found, looks = view.publication, request.query_params.get("look") == "now"
-    sight = _look(request, view) if looks else view.sight
+    dns_check = _run_check(request, view) if looks else view.dns_check
     if request.query_params.get("format") == "json":
-        return _json(_record(found, sight))
+        return _json(_record(found, dns_check))
     if file := exported(request, f"publication-{found.domain}", _COLUMNS, lambda: _lines([found])):
         return file
-    return _page(request, found, sight)
+    return _page(request, found, dns_check)
 
 
-def _sight(request: Request) -> Response:
+def _check(request: Request) -> Response:
     """The part of a page that takes long."""
     view = _found(request)
-    found, sight = view.publication, _look(request, view)
+    found, dns_check = view.publication, _run_check(request, view)
     if not is_partial(request):
-        return _page(request, found, sight)
+        return _page(request, found, dns_check)
     name = "domains/light.html" if request.query_params.get("part") == "light" else "domains/sections.html"
-    return render(request, name, block="part", **_context(found, sight))
+    return render(request, name, block="part", **_context(found, dns_check))
 
 
-def _page(request: Request, found: Publication, sight: Sight | str | None) -> Response:
-    return render(request, "domains/publish.html", HTTPStatus.OK, **_context(found, sight))
+def _page(request: Request, publication: DnsPublication, dns_check: DnsCheck | str | None) -> Response:
+    return render(request, "domains/publish.html", HTTPStatus.OK, **_context(publication, dns_check))
 
 
-def _context(found: Publication, sight: Sight | str | None) -> dict[str, Any]:
-    trouble = sight if isinstance(sight, str) else ""
-    known = None if isinstance(sight, str) else sight
-    return {"found": found, "sight": known, "trouble": trouble, "path": _path(found), "lights": _LIGHTS}
+def _context(publication: DnsPublication, dns_check: DnsCheck | str | None) -> dict[str, Any]:
+    trouble = dns_check if isinstance(dns_check, str) else ""
+    known = None if isinstance(dns_check, str) else dns_check
+    return {"found": publication, "dns_check": known, "trouble": trouble, "path": _path(publication), "lights": _LIGHTS}
 
 
 def _found(request: Request) -> PublicationView:
@@ -119,32 +119,32 @@ def _found(request: Request) -> PublicationView:
     return execute(view_publication, context_of(request), asked)
 
 
-def _look(request: Request, view: PublicationView) -> Sight | str | None:
+def _run_check(request: Request, view: PublicationView) -> DnsCheck | str | None:
     """What is there now, or why that cannot be told."""
-    found = view.publication
-    if view.sight is None or request.query_params.get("look") == "now":
-        asked = GetPublication(organization=found.organization, domain=found.domain)
+    publication = view.publication
+    if view.dns_check is None or request.query_params.get("look") == "now":
+        asked = GetPublication(organization=publication.organization, domain=publication.domain)
         try:
             execute(see_publication, context_of(request), asked)
         except Refusal as refusal:
             return refusal.text
-        return _found(request).sight
-    return view.sight
+        return _found(request).dns_check
+    return view.dns_check
 
 
-def _path(found: Publication) -> str:
-    return f"/domains/{found.domain}/publish"
+def _path(publication: DnsPublication) -> str:
+    return f"/domains/{publication.domain}/publish"
 
 
-def _record(found: Publication, sight: Sight | str | None) -> dict[str, Any]:
-    seen = sight_record(sight) if sight is not None and not isinstance(sight, str) else None
-    record: dict[str, Any] = msgspec.to_builtins(publication_record(found))
-    return record | {"seen": seen, "page": link(_path(found), organization=found.organization)}
+def _record(publication: DnsPublication, dns_check: DnsCheck | str | None) -> dict[str, Any]:
+    seen = check_record(dns_check) if dns_check is not None and not isinstance(dns_check, str) else None
+    record: dict[str, Any] = msgspec.to_builtins(publication_record(publication))
+    return record | {"seen": seen, "page": link(_path(publication), organization=publication.organization)}
 
 
-def _lines(found: Sequence[Publication]) -> Iterator[dict[str, str]]:
+def _lines(publications: Sequence[DnsPublication]) -> Iterator[dict[str, str]]:
     """Each line of the zones."""
-    for one in found:
+    for one in publications:
         for section in one.sections:
             for record in section.records:
                 yield {
@@ -163,6 +163,6 @@ def _json(value: Any) -> Response:
 ROUTES = [
     Route(_INDEX, _index),
     Route("/domains/{name}/publish", _domain),
-    Route("/domains/{name}/publish/sight", _sight),
+    Route("/domains/{name}/publish/sight", _check),
 ]
 """To stand before routes of the form /domains/{name}."""

@@ -14,12 +14,12 @@ from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.pages.entrance import local_target
 from gatepost.manage.pages.exports import exported
-from gatepost.manage.pages.guard import context_of, executing, or_not_there, who
-from gatepost.manage.pages.pages import link, render, see_other
+from gatepost.manage.pages.guard import context_of, executing, or_not_there, principal_of
+from gatepost.manage.pages.login import local_target
 from gatepost.manage.pages.paging import foot, paged
-from gatepost.manage.use_cases.client import every
+from gatepost.manage.pages.rendering import link, render, see_other
+from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.queue import (
     GetQueued,
@@ -32,7 +32,7 @@ from gatepost.manage.use_cases.queue import (
     read_queued_header,
 )
 from gatepost.manage.use_cases.queue_actions import RETURN_TEXT, QueueAction, QueueActions, act_on_queue
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.quantity import quantity
 
@@ -85,7 +85,7 @@ def _list(request: Request) -> Response:
         request,
         "queue",
         COLUMNS,
-        lambda: every(executing(request), list_queue, asked, _MOST),
+        lambda: all_items(executing(request), list_queue, asked, _MOST),
         record=msgspec.to_builtins,
         cells=_cells,
     )
@@ -102,7 +102,7 @@ def _list(request: Request) -> Response:
         labels=FILTERS,
         states=STATES,
         actions=_choices(),
-        may_act=_may_act(who(request)),
+        may_act=_may_act(principal_of(request)),
     )
 
 
@@ -133,18 +133,18 @@ def _may_act(principal: Principal) -> bool:
     return not {Scope.QUEUE, Scope.OWNER}.isdisjoint(principal.scopes)
 
 
-def _cells(one: QueueDelivery) -> tuple[object, ...]:
-    message = one.message
+def _cells(queued: QueueDelivery) -> tuple[object, ...]:
+    message = queued.message
     return (
-        message.id, one.state, one.domain, one.organization, message.reverse_path,
-        " ".join(recipient.address for recipient in one.recipients), message.subject, message.size, message.received,
-        one.attempts, one.next_at, one.expires_at, one.last_error,
+        message.id, queued.state, queued.domain, queued.organization, message.reverse_path,
+        " ".join(recipient.address for recipient in queued.recipients), message.subject, message.size, message.received,
+        queued.attempts, queued.next_at, queued.expires_at, queued.last_error,
     )  # fmt: skip
 
 
 def _show(request: Request) -> Response:
     """A message that waits; its header section if it is asked for by who may."""
-    principal, message = who(request), request.path_params["message"]
+    principal, message = principal_of(request), request.path_params["message"]
     with _or_gone(message):
         queued = execute(get_queued, context_of(request), GetQueued(message=message))
     found = queued.items
@@ -171,7 +171,7 @@ def _show(request: Request) -> Response:
 def _or_gone(message: str) -> AbstractContextManager[None]:
     """A text that is no queue id cannot be in the queue either."""
     text = f"{message[:40]} is not in the queue. See the message trace for its result."
-    return or_not_there(text, Kind.MISSING, Kind.INPUT)
+    return or_not_there(text, RefusalKind.MISSING, RefusalKind.INPUT)
 
 
 def _content(request: Request) -> Response:
@@ -186,7 +186,7 @@ def _content(request: Request) -> Response:
 
 def _confirm(request: Request, errors: Mapping[str, str] | None = None) -> Response:
     """How much an action would be done to, and the last question before it. errors: of an answer that was not one."""
-    form, asked = request.state.form, _asked(request.state.form)
+    form, asked = request.state.form, _action_request(request.state.form)
     texts = {"reason": "", "text": ""} if errors else {}  # what is wrong with them is in errors
     planned = execute(act_on_queue, context_of(request, dry_run=True), msgspec.structs.replace(asked, **texts))
     return render(
@@ -211,12 +211,12 @@ def _confirm(request: Request, errors: Mapping[str, str] | None = None) -> Respo
 _FORWARDED: Final = ("action", "messages", "which", *FILTERS, "organization", "back")
 
 
-def _asked(form: Any) -> QueueActions:
+def _action_request(form: Any) -> QueueActions:
     """What is to be done to what: to the messages that are ticked, or to all that the filter matches."""
     try:
         action = QueueAction(form.get("action", ""))
     except ValueError as error:
-        raise Refusal(Kind.INPUT, "Choose an action: retry, hold, release, return or drop.") from error
+        raise Refusal(RefusalKind.INPUT, "Choose an action: retry, hold, release, return or drop.") from error
     texts: dict[str, Any] = {
         "reason": _said(form, "why", "reason", action),
         "text": _said(form, "text", "text", action),
@@ -226,7 +226,8 @@ def _asked(form: Any) -> QueueActions:
     messages = form.getlist("messages")
     if not messages:
         raise Refusal(
-            Kind.INPUT, "No message is selected. Select messages, or apply the action to all that match the filter."
+            RefusalKind.INPUT,
+            "No message is selected. Select messages, or apply the action to all that match the filter.",
         )
     return QueueActions(action=action, messages=messages, organization=form.get("organization", ""), **texts)
 
@@ -241,13 +242,13 @@ def _back(form: Mapping[str, str]) -> str:
 
 
 def _do(request: Request) -> Response:
-    form, asked = request.state.form, _asked(request.state.form)
+    form, asked = request.state.form, _action_request(request.state.form)
     try:
         done = execute(act_on_queue, context_of(request), asked)
     except Refusal as refusal:
-        if refusal.kind is not Kind.INPUT:
+        if refusal.kind is not RefusalKind.INPUT:
             raise
-        return _confirm(request, {one.path: one.message for one in refusal.errors} or {"": refusal.text})
+        return _confirm(request, {error.path: error.message for error in refusal.errors} or {"": refusal.text})
     back, action = _back(form), asked.action
     if not done.changed:
         return see_other(request, back, "Nothing was done: the messages are no longer in the queue.", "warn")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
     from gatepost.analysis.reports.pictures import DaySums, Sums, TlsPictures
-    from gatepost.manage.pages.report_query import Part, View
+    from gatepost.manage.pages.report_query import PeriodPart, ReportView
 
 
 PROTECTIONS: Final = {
@@ -71,29 +71,29 @@ class Chart(NamedTuple):
     key: str
     title: str
     note: str
-    parts: Sequence[Part]
+    parts: Sequence[PeriodPart]
     links: Sequence[str]
     columns: Sequence[Column]
 
     @property
     def total(self) -> int:
         """Rows in all."""
-        return sum(one.total for one in self.columns)
+        return sum(column.total for column in self.columns)
 
     @property
     def tones(self) -> list[str]:
         """For `ui.chart`."""
-        return [one.tone for one in self.columns]
+        return [column.tone for column in self.columns]
 
     @property
     def heads(self) -> list[tuple[str, ...]]:
         """For `ui.table`."""
-        return [("Period",), *((one.name, "", "number") for one in self.columns)]
+        return [("Period",), *((column.name, "", "number") for column in self.columns)]
 
     @property
     def picture(self) -> Markup:
         """As SVG."""
-        series = [svg.Series(one.name, one.tone, one.values) for one in self.columns]
+        series = [svg.Series(column.name, column.tone, column.values) for column in self.columns]
         return svg.stacked(self.title, [part.label for part in self.parts], series, self.key)
 
     def share(self, column: Column) -> float | None:
@@ -101,7 +101,7 @@ class Chart(NamedTuple):
         return column.total / self.total if self.total else None
 
 
-def by_protection(pictures: TlsPictures, view: View, direction: Direction) -> Chart:
+def by_protection(pictures: TlsPictures, view: ReportView, direction: Direction) -> Chart:
     """What protected the mail. Only what we send is protected by what its recipient publishes."""
     drawn = _Drawn(pictures, view, direction)
     published = {Protection.DANE, Protection.MTA_STS} if direction is Direction.INBOUND else set()
@@ -114,7 +114,7 @@ def by_protection(pictures: TlsPictures, view: View, direction: Direction) -> Ch
     return drawn.chart("protection", title, "", columns)
 
 
-def by_version(pictures: TlsPictures, view: View) -> Chart:
+def by_version(pictures: TlsPictures, view: ReportView) -> Chart:
     """Incoming mail by TLS version."""
     drawn = _Drawn(pictures, view, Direction.INBOUND)
     names = sorted(drawn.names("versions"), reverse=True)
@@ -123,7 +123,7 @@ def by_version(pictures: TlsPictures, view: View) -> Chart:
     return drawn.chart("version", "Incoming mail by TLS version", "", columns)
 
 
-def by_certificate(pictures: TlsPictures, view: View) -> Chart:
+def by_certificate(pictures: TlsPictures, view: ReportView) -> Chart:
     """Incoming mail by what the client's certificate was."""
     drawn = _Drawn(pictures, view, Direction.INBOUND)
     columns = [
@@ -133,7 +133,7 @@ def by_certificate(pictures: TlsPictures, view: View) -> Chart:
     return drawn.chart("certificate", "Incoming mail by the partner's certificate", note, columns)
 
 
-def by_group(pictures: TlsPictures, view: View, direction: Direction) -> Chart:
+def by_group(pictures: TlsPictures, view: ReportView, direction: Direction) -> Chart:
     """By key exchange, those that withstand a quantum computer first: the most used ones, the others, and none."""
     drawn = _Drawn(pictures, view, direction)
     found = drawn.names("groups")
@@ -147,9 +147,9 @@ def by_group(pictures: TlsPictures, view: View, direction: Direction) -> Chart:
     return drawn.chart(f"key-exchange-{direction}", title, note, columns)
 
 
-def share_bar(one: Sums) -> Markup:
+def share_bar(sums: Sums) -> Markup:
     """What protected the mail of a partner or connector, as one small bar."""
-    parts = zip(PROTECTIONS.values(), one.protections, strict=True)
+    parts = zip(PROTECTIONS.values(), sums.protections, strict=True)
     series = [svg.Series(name, tone, (count,)) for (name, tone), count in parts]
     told = ", ".join(f"{part.name} {part.values[0]:,}" for part in series if part.values[0])
     return svg.shares(told, series)
@@ -159,7 +159,7 @@ class _Drawn(NamedTuple):
     """What is drawn, and which way."""
 
     pictures: TlsPictures
-    view: View
+    view: ReportView
     direction: Direction
 
     def names(self, counted: str) -> Counter[str]:
@@ -173,7 +173,7 @@ class _Drawn(NamedTuple):
     def column(self, name: str, tone: str, value: Callable[[DaySums], int], **filters: str) -> Column:
         """A series. value: of a day. filters: of the trace."""
         days = [ways[self.direction] for ways in self.pictures.days.values()]
-        values = tuple(sum(value(one) for one in days[slice(*part.places)]) for part in self.view.parts)
+        values = tuple(sum(value(day) for day in days[slice(*part.places)]) for part in self.view.parts)
         links = tuple(
             self.view.rows(self.direction, part, **filters) if count else ""
             for part, count in zip(self.view.parts, values, strict=True)

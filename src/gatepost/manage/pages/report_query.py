@@ -10,7 +10,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gatepost.analysis.reports.tls import Direction, Protection
-from gatepost.manage.pages.pages import link
+from gatepost.manage.pages.rendering import link
 from gatepost.manage.use_cases.reports import Period, period
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ CARRIED: Final = {Direction.INBOUND: "RECEIVE", Direction.OUTBOUND: "SEND"}
 _PARTNER: Final = {Direction.INBOUND: "sender", Direction.OUTBOUND: "recipient"}
 
 
-class Part(NamedTuple):
+class PeriodPart(NamedTuple):
     """Some days of a period that are shown as one, both included. places: where they stand among its days."""
 
     first: str
@@ -53,7 +53,7 @@ def _day(text: str) -> str:
     return f"{found.day} {found:%b}"
 
 
-class View(NamedTuple):
+class ReportView(NamedTuple):
     """days: asked for. organization: "" for all that are seen. today: the last day that there is. now: in seconds."""
 
     days: Period
@@ -70,7 +70,7 @@ class View(NamedTuple):
         return link(path, since=first, until=self.today, organization=self.organization)
 
     @property
-    def parts(self) -> list[Part]:
+    def parts(self) -> list[PeriodPart]:
         """What charts show as one: a day; of a long time a week or four."""
         count = self.days.days
         length = 1 if count <= _MOST_PARTS else 7 if count <= 7 * _MOST_PARTS else 28
@@ -79,7 +79,7 @@ class View(NamedTuple):
         for begin in range(0, count, length):
             end = min(begin + length, count)
             ends = (first + timedelta(days=begin)).isoformat(), (first + timedelta(days=end - 1)).isoformat()
-            found.append(Part(*ends, (begin, end)))
+            found.append(PeriodPart(*ends, (begin, end)))
         return found
 
     def trace(self, first: str = "", last: str = "", **filters: str) -> str:
@@ -89,12 +89,14 @@ class View(NamedTuple):
             "/trace", since=first or self.days.first, until=end.isoformat(), organization=self.organization, **filters
         )
 
-    def rows(self, direction: Direction, part: Part | None = None, **filters: str) -> str:
+    def rows(self, direction: Direction, part: PeriodPart | None = None, **filters: str) -> str:
         """The rows that carried mail in one direction."""
         times = (part.first, part.last) if part else ("", "")
         return self.trace(*times, event=CARRIED[direction], **filters)
 
-    def protected(self, direction: Direction, protection: Protection, part: Part | None = None, **more: str) -> str:
+    def protected(
+        self, direction: Direction, protection: Protection, part: PeriodPart | None = None, **more: str
+    ) -> str:
         """Those of them that were protected so."""
         return self.rows(direction, part, protection=str(protection), **more)
 
@@ -103,7 +105,7 @@ class View(NamedTuple):
         return {_PARTNER[direction]: f"@{name}"} if name else {}
 
 
-def read_view(given: Mapping[str, str], now: float) -> View:
+def read_view(given: Mapping[str, str], now: float) -> ReportView:
     """What an address asks. now: seconds since 1970. Raises Refusal (INPUT)."""
     days = period(given.get("since", "").strip(), given.get("until", "").strip(), now)
-    return View(days, given.get("organization", ""), period("", "", now).last)
+    return ReportView(days, given.get("organization", ""), period("", "", now).last)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from gatepost.analysis.reports.pictures import Sums, TlsPictures
     from gatepost.manage.pages.report_charts import Chart
-    from gatepost.manage.pages.report_query import View
+    from gatepost.manage.pages.report_query import ReportView
 
 
 # Names of columns stay the same when a label is worded anew.
@@ -28,7 +28,7 @@ _KEYS: Final = {
 _PROTECTIONS: Final = tuple(one.value.replace("-", "_") for one in Protection)
 
 
-class Table(NamedTuple):
+class ReportTable(NamedTuple):
     """columns: their names. rows: in any number."""
 
     columns: Sequence[str]
@@ -39,73 +39,78 @@ class Table(NamedTuple):
         return (dict(zip(self.columns, row, strict=True)) for row in self.rows)
 
 
-def chart_table(chart: Chart) -> Table:
+def chart_table(chart: Chart) -> ReportTable:
     """A row for each part of the time: its days, and a number for each series."""
-    columns = ("first", "last", *(_KEYS.get(one.name) or one.name.lower().replace(" ", "_") for one in chart.columns))
-    rows = (
-        (part.first, part.last, *(one.values[place] for one in chart.columns)) for place, part in enumerate(chart.parts)
+    columns = (
+        "first",
+        "last",
+        *(_KEYS.get(column.name) or column.name.lower().replace(" ", "_") for column in chart.columns),
     )
-    return Table(columns, list(rows))
+    rows = (
+        (part.first, part.last, *(column.values[place] for column in chart.columns))
+        for place, part in enumerate(chart.parts)
+    )
+    return ReportTable(columns, list(rows))
 
 
-def _named(what: str, found: Iterable[Sums]) -> Table:
+def _named(what: str, sums: Iterable[Sums]) -> ReportTable:
     columns = (what, "direction", *_PROTECTIONS, "carried", "post_quantum", "refused", "tls_failures", "failures")
-    return Table(
+    return ReportTable(
         columns,
         [
             (one.name, one.direction.value, *one.protections, one.carried, one.post_quantum, one.refused, one.failed,
              "; ".join(f"{name} {count}" for name, count in one.failures))
-            for one in found
+            for one in sums
         ],
     )  # fmt: skip
 
 
-def _cleartext(pictures: TlsPictures, _: View) -> Table:
+def _cleartext(pictures: TlsPictures, _: ReportView) -> ReportTable:
     found = [one for direction in Direction for one in pictures.in_clear(direction)]
     rows = [(one.name, one.direction.value, one.cleartext, one.carried) for one in found]
-    return Table(("partner", "direction", "cleartext", "carried"), rows)
+    return ReportTable(("partner", "direction", "cleartext", "carried"), rows)
 
 
-def _heat(direction: Direction) -> Callable[[TlsPictures, View], Table]:
-    def table(pictures: TlsPictures, _: View) -> Table:
+def _heat(direction: Direction) -> Callable[[TlsPictures, ReportView], ReportTable]:
+    def table(pictures: TlsPictures, _: ReportView) -> ReportTable:
         columns = ("partner", "carried", *pictures.days)
         rows = (
-            (row.name, row.carried, *(one.name.lower().replace("_", "-") for one in row.days))
+            (row.name, row.carried, *(day.name.lower().replace("_", "-") for day in row.days))
             for row in pictures.heat[direction]
         )
-        return Table(columns, list(rows))
+        return ReportTable(columns, list(rows))
 
     return table
 
 
-def _blocked(pictures: TlsPictures, _: View) -> Table:
+def _blocked(pictures: TlsPictures, _: ReportView) -> ReportTable:
     columns = ("domain", "demanded_by", "attempts", "returned", "distinct_errors", "errors", "last_day")
     rows = [
         (one.domain, "; ".join(one.sources), one.attempts, one.returned, len(one.errors),
          "; ".join(f"{name} {count}" for name, count in one.errors), one.last)
         for one in pictures.blocked
     ]  # fmt: skip
-    return Table(columns, rows)
+    return ReportTable(columns, rows)
 
 
-def _suites(pictures: TlsPictures, _: View) -> Table:
-    return Table(("suite", "rows"), pictures.hops[Direction.INBOUND].suites.most_common())
+def _suites(pictures: TlsPictures, _: ReportView) -> ReportTable:
+    return ReportTable(("suite", "rows"), pictures.hops[Direction.INBOUND].suites.most_common())
 
 
-def _never(pictures: TlsPictures, _: View) -> Table:
-    return Table(("partner", "messages"), pictures.never_tls)
+def _never(pictures: TlsPictures, _: ReportView) -> ReportTable:
+    return ReportTable(("partner", "messages"), pictures.never_tls)
 
 
-def _ready(pictures: TlsPictures, _: View) -> Table:
+def _ready(pictures: TlsPictures, _: ReportView) -> ReportTable:
     columns = ("partner", "direction", "messages", "demand", "names")
     rows = (
         (one.partner, "inbound" if one.inbound else "outbound", one.messages, one.demand, "; ".join(one.names))
         for one in pictures.ready
     )
-    return Table(columns, list(rows))
+    return ReportTable(columns, list(rows))
 
 
-TABLES: Final[Mapping[str, Callable[[TlsPictures, View], Table]]] = {
+TABLES: Final[Mapping[str, Callable[[TlsPictures, ReportView], ReportTable]]] = {
     "outbound": lambda pictures, view: chart_table(report_charts.by_protection(pictures, view, Direction.OUTBOUND)),
     "inbound": lambda pictures, view: chart_table(report_charts.by_protection(pictures, view, Direction.INBOUND)),
     "versions": lambda pictures, view: chart_table(report_charts.by_version(pictures, view)),

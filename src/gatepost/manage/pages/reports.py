@@ -18,16 +18,16 @@ from gatepost import __version__
 from gatepost.analysis.reports.tls import Direction
 from gatepost.manage.pages import report_charts
 from gatepost.manage.pages.exports import exported, wants_file
-from gatepost.manage.pages.guard import context_of, executing, not_there, who
-from gatepost.manage.pages.pages import link, render
+from gatepost.manage.pages.guard import context_of, executing, not_there, principal_of
+from gatepost.manage.pages.rendering import link, render
 from gatepost.manage.pages.report_charts import PROTECTIONS
-from gatepost.manage.pages.report_query import QUICK, View, read_view
-from gatepost.manage.pages.report_tables import TABLES, Table
-from gatepost.manage.use_cases.client import every
+from gatepost.manage.pages.report_query import QUICK, ReportView, read_view
+from gatepost.manage.pages.report_tables import TABLES, ReportTable
+from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.evidence import ListKeys, list_keys
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.queue import ListQueue, list_queue
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.reports import LONGEST, GetTlsPictures, get_tls_pictures, period
 from gatepost.manage.use_cases.tls_reports import ListReceivedReports, list_received_reports
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from gatepost.analysis.reports.pictures import DayResult, HeatRow, TlsPictures
     from gatepost.analysis.reports.tls_ready import Ready
-    from gatepost.manage.use_cases.behind import Answered
+    from gatepost.manage.use_cases.background import BackgroundResult
 
 
 _WAIT: Final = 0.05  # seconds that a page waits for a count that may be done at once
@@ -66,15 +66,15 @@ _TABS: Final = (
 
 _BARS: Final = {"protections": PROTECTIONS, "share_bar": report_charts.share_bar}
 
-type Content = Callable[[TlsPictures, View], Mapping[str, Any]]
+type Content = Callable[[TlsPictures, ReportView], Mapping[str, Any]]
 
 
-def frame_of(request: Request, path: str) -> tuple[View, dict[str, Any]]:
+def frame_of(request: Request, path: str) -> tuple[ReportView, dict[str, Any]]:
     """What the address asks for, and what `reports/page.html` needs of it. Raises Refusal (INPUT)."""
     view = read_view(request.query_params, time.time())
-    if view.organization and not who(request).sees(view.organization):
+    if view.organization and not principal_of(request).sees(view.organization):
         raise not_there()
-    tabs = [(text, view.link(one), one == path) for text, one in _TABS]
+    tabs = [(text, view.link(tab), tab == path) for text, tab in _TABS]
     quick = [(days, view.last_days(path, days)) for days in QUICK]
     return view, {
         "view": view,
@@ -87,7 +87,7 @@ def frame_of(request: Request, path: str) -> tuple[View, dict[str, Any]]:
     }
 
 
-def _counted(request: Request, view: View, wait: float) -> Answered[TlsPictures] | None:
+def _counted(request: Request, view: ReportView, wait: float) -> BackgroundResult[TlsPictures] | None:
     days = {"since": view.days.first, "until": view.days.last}
     wanted = GetTlsPictures(organization=view.organization, wait=wait, **days)
     return execute(get_tls_pictures, context_of(request), wanted)
@@ -113,17 +113,19 @@ def _shown(request: Request, path: str, part: str, heading: str, content: Conten
     return render(request, "reports/page.html", block="report", **frame, **more)
 
 
-def _file(request: Request, view: View) -> Response:
+def _file(request: Request, view: ReportView) -> Response:
     name = request.query_params.get("table", "")
     if name not in TABLES:
         raise not_there(f"There is no table of this name. Tables: {', '.join(TABLES)}.")
     counted = _counted(request, view, _FILE_WAIT)
     if counted is None:
-        raise Refusal(Kind.UNREADABLE, "The gateway is still counting the mail of this period. Try again in a minute.")
+        raise Refusal(
+            RefusalKind.UNREADABLE, "The gateway is still counting the mail of this period. Try again in a minute."
+        )
     return table_file(request, name, TABLES[name](counted.value, view))
 
 
-def table_file(request: Request, name: str, table: Table) -> Response:
+def table_file(request: Request, name: str, table: ReportTable) -> Response:
     """A table as the file that is asked for. Raises Refusal (INPUT) for another format."""
     file = exported(request, name, table.columns, table.records)
     assert file is not None  # noqa: S101 - whoever calls this knows that one is wanted
@@ -133,7 +135,7 @@ def table_file(request: Request, name: str, table: Table) -> Response:
 # what the pages show
 
 
-def _protection(pictures: TlsPictures, view: View) -> dict[str, Any]:
+def _protection(pictures: TlsPictures, view: ReportView) -> dict[str, Any]:
     out, into = (pictures.hops[direction] for direction in (Direction.OUTBOUND, Direction.INBOUND))
     return {
         "chart": report_charts.by_protection(pictures, view, Direction.OUTBOUND),
@@ -144,7 +146,7 @@ def _protection(pictures: TlsPictures, view: View) -> dict[str, Any]:
     }
 
 
-def _incoming(pictures: TlsPictures, view: View) -> dict[str, Any]:
+def _incoming(pictures: TlsPictures, view: ReportView) -> dict[str, Any]:
     return {
         "versions": report_charts.by_version(pictures, view),
         "certificates": report_charts.by_certificate(pictures, view),
@@ -152,7 +154,7 @@ def _incoming(pictures: TlsPictures, view: View) -> dict[str, Any]:
     }
 
 
-def _key_exchange(pictures: TlsPictures, view: View) -> dict[str, Any]:
+def _key_exchange(pictures: TlsPictures, view: ReportView) -> dict[str, Any]:
     ways = (Direction.OUTBOUND, Direction.INBOUND)
     return {
         "charts": [(one, report_charts.by_group(pictures, view, one)) for one in ways],
@@ -160,20 +162,22 @@ def _key_exchange(pictures: TlsPictures, view: View) -> dict[str, Any]:
     }
 
 
-def _connectors(pictures: TlsPictures, _: View) -> dict[str, Any]:
+def _connectors(pictures: TlsPictures, _: ReportView) -> dict[str, Any]:
     return {"connectors": pictures.connectors, **_BARS}
 
 
-def _domains(pictures: TlsPictures, view: View, way: Direction) -> dict[str, Any]:
+def _domains(pictures: TlsPictures, view: ReportView, way: Direction) -> dict[str, Any]:
     return {"way": way, "rows": _heat(pictures.heat[way], view, way)}
 
 
-def _partners(pictures: TlsPictures, view: View) -> dict[str, Any]:
+def _partners(pictures: TlsPictures, view: ReportView) -> dict[str, Any]:
     forced = [(one, _wizard(one, view)) for one in pictures.ready]
     return {"forced": forced, "partners": pictures.partners, "few": _FEW, "shown": _LINES, **_BARS}
 
 
-def _heat(found: Sequence[HeatRow], view: View, way: Direction) -> list[tuple[HeatRow, list[tuple[DayResult, str]]]]:
+def _heat(
+    found: Sequence[HeatRow], view: ReportView, way: Direction
+) -> list[tuple[HeatRow, list[tuple[DayResult, str]]]]:
     """Rows with a cell for each part of the time: the worst of its days, and the way to them."""
     rows = []
     for row in found:
@@ -187,27 +191,27 @@ def _heat(found: Sequence[HeatRow], view: View, way: Direction) -> list[tuple[He
     return rows
 
 
-def _wizard(one: Ready, view: View) -> str:
+def _wizard(ready: Ready, view: ReportView) -> str:
     """The wizard for a connector, with what is known of it answered."""
-    if one.inbound:
-        certificate = one.demand == "restrict_domains_to_certificate"
+    if ready.inbound:
+        certificate = ready.demand == "restrict_domains_to_certificate"
         answers = {
             "scenario": "from-partner",
-            "sender_domains": one.partner,
+            "sender_domains": ready.partner,
             "require_tls": "on",
             "restrict_domains_to_certificate": "on" if certificate else "",
-            "tls_sender_certificate_name": one.names[0] if certificate else "",
+            "tls_sender_certificate_name": ready.names[0] if certificate else "",
         }
     else:
         answers = {
             "scenario": "to-partner",
             "use": "domains",
-            "recipient_domains": one.partner,
+            "recipient_domains": ready.partner,
             "routing": "mx",
-            "tls_settings": one.demand,
-            "tls_domain": _common(one.names) if one.demand == "domain-validation" else "",
+            "tls_settings": ready.demand,
+            "tls_domain": _common(ready.names) if ready.demand == "domain-validation" else "",
         }
-    return link("/connectors/new", step="name", organization=view.organization, name=one.partner, **answers)
+    return link("/connectors/new", step="name", organization=view.organization, name=ready.partner, **answers)
 
 
 def _common(names: Sequence[str]) -> str:
@@ -232,7 +236,7 @@ def _to_trace(request: Request) -> Response:
         raise not_there() from None
     if way is None:
         raise not_there()
-    view = View(days, organization, days.last)
+    view = ReportView(days, organization, days.last)
     return RedirectResponse(view.trace(**view.partner(way, given["domain"])), 303)
 
 
@@ -245,17 +249,17 @@ def _strip(request: Request) -> Response:
 
 
 def _blocked(request: Request) -> Response:
-    def content(_: TlsPictures, view: View) -> dict[str, Any]:
+    def content(_: TlsPictures, view: ReportView) -> dict[str, Any]:
         return {"waiting": _waiting(request, view), "refresh": _LIVE}
 
     return _shown(request, "/reports/blocked", "reports/blocked.html", "Held back by TLS policy", content)
 
 
-def _waiting(request: Request, view: View) -> dict[str, int]:
+def _waiting(request: Request, view: ReportView) -> dict[str, int]:
     """How many deliveries wait now, by the destination's domain, of the first thousand."""
     asked = ListQueue(organization=view.organization)
     waiting: dict[str, int] = {}
-    for one in every(executing(request), list_queue, asked, _WAITING):
+    for one in all_items(executing(request), list_queue, asked, _WAITING):
         if one.attempts:
             domain = one.domain
             waiting[domain] = waiting.get(domain, 0) + 1
@@ -279,7 +283,7 @@ def _print(request: Request) -> Response:
             **_key_exchange(pictures, view),
             "protections": PROTECTIONS,
             "strip": _heat(pictures.heat[Direction.OUTBOUND], view, Direction.OUTBOUND),
-            "received": list(every(executing(request), list_received_reports, received_in(view))),
+            "received": list(all_items(executing(request), list_received_reports, received_in(view))),
             "keys": _keys(request),
         }
     return render(request, "reports/print.html", block="report", **frame)
@@ -287,10 +291,10 @@ def _print(request: Request) -> Response:
 
 def _keys(request: Request) -> Sequence[Any]:
     """What an auditor verifies the evidence with; nothing for who does not see the whole gateway."""
-    return execute(list_keys, context_of(request), ListKeys()).items if who(request).is_of_gateway else ()
+    return execute(list_keys, context_of(request), ListKeys()).items if principal_of(request).is_of_gateway else ()
 
 
-def received_in(view: View) -> ListReceivedReports:
+def received_in(view: ReportView) -> ListReceivedReports:
     """Reports of others about the days."""
     until = date.fromisoformat(view.days.last) + timedelta(days=1)
     return ListReceivedReports(since=view.days.first, until=until.isoformat())

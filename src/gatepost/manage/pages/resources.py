@@ -17,13 +17,13 @@ from starlette.routing import Route
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.account_forms import refused_fields
 from gatepost.manage.pages.connector import DIRECTIONS, chosen_of
-from gatepost.manage.pages.editor import ChangeOptions, Edited, edit, sent, told_changes
+from gatepost.manage.pages.editor import EditedResource, FormChangeOptions, change_rows, edit, send_change
 from gatepost.manage.pages.exports import MOST, exported
-from gatepost.manage.pages.guard import context_of, needs, not_there, or_not_there, who
-from gatepost.manage.pages.kinds import KIND_PAGES, KindPage, status_of
-from gatepost.manage.pages.pages import render, see_other
+from gatepost.manage.pages.guard import context_of, needs, not_there, or_not_there, principal_of
 from gatepost.manage.pages.paging import SIZE, foot, offset_of
-from gatepost.manage.pages.places import edit_path, list_path, named_path, part_path, version_path
+from gatepost.manage.pages.rendering import render, see_other
+from gatepost.manage.pages.resource_kinds import KIND_PAGES, KindPage, status_of
+from gatepost.manage.pages.resource_paths import edit_path, list_path, named_path, part_path, version_path
 from gatepost.manage.use_cases.domain_verification import (
     GetDomainVerification,
     VerifyDomain,
@@ -34,7 +34,7 @@ from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.part_cases import PARTS, AddPart, RemovePart, SetPart
 from gatepost.manage.use_cases.part_record import fields_of, part_command, part_toml, table_of
 from gatepost.manage.use_cases.parts import DOMAIN
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resource_views import (
     ChooseOwner,
     FindParts,
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.changing import ChangeOutcome
+    from gatepost.manage.use_cases.change_shapes import ChangeReport
     from gatepost.manage.use_cases.domain_verification import DomainVerification
     from gatepost.manage.use_cases.history import PartChange
     from gatepost.manage.use_cases.parts import Part, PartKind
@@ -65,7 +65,7 @@ _CHANGES: Final = 20  # looked at for who changed a field last
 
 
 def _list(request: Request, page: KindPage) -> Response:
-    principal, query, wanted = who(request), request.query_params, request.query_params.get("q", "").strip()
+    principal, query, wanted = principal_of(request), request.query_params, request.query_params.get("q", "").strip()
     asked = FindParts(
         kind=page.kind.key, organization=query.get("organization", ""), q=wanted, limit=SIZE, offset=offset_of(request)
     )
@@ -82,7 +82,7 @@ def _list(request: Request, page: KindPage) -> Response:
         "resources/list.html",
         page=page,
         rows=found.rows,
-        cells=[[cell(one) for _, cell in page.cells] for one in found.rows],
+        cells=[[cell(row) for _, cell in page.cells] for row in found.rows],
         mailboxes=_populations(found.rows) if page.kind is DOMAIN else {},
         foot=foot(found, page.plural.lower(), page.kind.label),
         q=wanted,
@@ -101,15 +101,15 @@ def _headings(page: KindPage) -> list[tuple[str, ...]]:
 
 def _populations(rows: Sequence[Part]) -> dict[str, int]:
     """How many mailboxes are in each domain."""
-    owners = {one.organization.name: one.organization for one in rows}
+    owners = {row.organization.name: row.organization for row in rows}
     counts = Counter(box.address.rpartition("@")[2] for owner in owners.values() for box in owner.mailboxes)
-    return {one.name: counts[one.name] for one in rows}
+    return {row.name: counts[row.name] for row in rows}
 
 
 def _part(request: Request, kind: PartKind) -> Part:
     """The one that the address names, if who asks sees it. Raises HTTPException."""
     given = request.path_params
-    if not who(request).sees(given["organization"]):
+    if not principal_of(request).sees(given["organization"]):
         raise not_there()
     with or_not_there(f"There is no {kind.label} {given['name']!r} in {given['organization']}."):
         return _found(request, kind, given["organization"], given["name"])
@@ -149,11 +149,11 @@ def _shown(
         part=one,
         fields=fields_of(one.record),
         changes=_changes(request, one) if wanted == "changes" else None,
-        shown_changes=told_changes,
+        shown_changes=change_rows,
         version_path=version_path,
         command=part_command(one),
         toml=part_toml(one),
-        may_change=who(request).may(Scope.CONNECTORS, one.organization.name),
+        may_change=principal_of(request).may(Scope.CONNECTORS, one.organization.name),
         edit=edit_path(one),
         here=part_path(one),
         error=error,
@@ -201,7 +201,7 @@ def _acted(request: Request, page: KindPage, one: Part, more: _More | None) -> R
     try:
         outcome = execute(PARTS[one.kind.key].remove, context_of(request), asked).value
     except Refusal as refusal:
-        if refusal.kind is Kind.UNREADABLE:
+        if refusal.kind is RefusalKind.UNREADABLE:
             raise
         return _shown(request, page, one, more, HTTPStatus.UNPROCESSABLE_ENTITY, refusal.text)
     label = one.label[:1].upper() + one.label[1:]
@@ -221,9 +221,9 @@ def edit_part(request: Request, one: Part, plural: str, first: tuple[str, ...]) 
     def stored() -> dict[str, Any] | None:
         return table_of(_found(request, one.kind, owner, name).record)
 
-    def change(_: str, values: dict[str, Any], options: ChangeOptions) -> ChangeOutcome:
+    def change(_: str, values: dict[str, Any], options: FormChangeOptions) -> ChangeReport:
         asked = SetPart(organization=owner, name=name, document=values)
-        return sent(request, PARTS[one.kind.key].set, asked, options)
+        return send_change(request, PARTS[one.kind.key].set, asked, options)
 
     def done(given: str) -> str:
         return named_path(one.kind, owner, given)
@@ -234,7 +234,7 @@ def edit_part(request: Request, one: Part, plural: str, first: tuple[str, ...]) 
     label = one.label[:1].upper() + one.label[1:]
     trail = ((plural, list_path(one.kind)), (name, part_path(one)), ("Edit", ""))
     identity = one.kind.identity
-    edited = Edited(
+    edited = EditedResource(
         f"Edit {name}",
         trail,
         one.kind.model,
@@ -256,7 +256,7 @@ def _fixed(principal: Principal, kind: PartKind) -> tuple[str, ...]:
 
 
 def _new(request: Request, page: KindPage) -> Response:
-    principal, kind = who(request), page.kind
+    principal, kind = principal_of(request), page.kind
     owners = [one.name for one in execute(list_own_organizations, context_of(request), ListOwnOrganizations()).items]
     chosen = request.state.form.get("organization", "") if request.method == "POST" else ""
     if not principal.is_of_gateway and not chosen:
@@ -266,7 +266,7 @@ def _new(request: Request, page: KindPage) -> Response:
     if chosen:
         needs(request, Scope.CONNECTORS, chosen)
 
-    def change(name: str, values: dict[str, Any], options: ChangeOptions) -> ChangeOutcome:
+    def change(name: str, values: dict[str, Any], options: FormChangeOptions) -> ChangeReport:
         fields = {key: value for key, value in values.items() if key != kind.identity and value is not None}
         owner = request.state.form.get("organization", "")
         if not owner and len(owners) > 1 and "@" not in name:  # an address says by its domain whose it is
@@ -274,7 +274,7 @@ def _new(request: Request, page: KindPage) -> Response:
         named = ChooseOwner(kind=kind.key, name=name, organization=owner)
         owner = execute(choose_owner, context_of(request), named).name
         asked = AddPart(organization=owner, document={kind.identity: name, **fields})
-        return sent(request, PARTS[kind.key].add, asked, options)
+        return send_change(request, PARTS[kind.key].add, asked, options)
 
     def done(name: str) -> str:
         owner = request.state.form.get("organization", "")
@@ -283,7 +283,7 @@ def _new(request: Request, page: KindPage) -> Response:
     trail = ((page.plural, list_path(kind)), (f"Add {page.article} {kind.label}", ""))
     title = f"Add {page.article} {kind.label}"
     label = f"The {kind.label}"
-    edited = Edited(
+    edited = EditedResource(
         title,
         trail,
         kind.model,

@@ -19,10 +19,10 @@ from gatepost.manage.pages import (
     connector,
     connectors,
     dkim,
-    entrance,
     evidence,
     explain,
-    issuer_entrance,
+    issuer_login_pages,
+    login,
     organizations,
     overview,
     partner,
@@ -39,13 +39,13 @@ from gatepost.manage.pages import (
     validation,
     wizard,
 )
-from gatepost.manage.pages.entrance import local_target
 from gatepost.manage.pages.guard import for_readers
-from gatepost.manage.pages.pages import render
-from gatepost.manage.pages.texts import sentence
-from gatepost.manage.use_cases.refusal import Busy, Kind, Refusal
+from gatepost.manage.pages.login import local_target
+from gatepost.manage.pages.rendering import render
+from gatepost.manage.pages.text_filters import sentence
+from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
 from gatepost.manage.web.identity import came_from
-from gatepost.manage.web.refused import is_call, refused
+from gatepost.manage.web.refusal_response import is_call, refused
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -73,8 +73,8 @@ _PAGES: Final = [
     *certificates.ROUTES,
     *organizations.ROUTES,
     *changes.ROUTES,
-    *entrance.ROUTES,
-    *issuer_entrance.ROUTES,
+    *login.ROUTES,
+    *issuer_login_pages.ROUTES,
     *passkeys.ROUTES,
     *account.ROUTES,
     *audit.ROUTES,
@@ -88,22 +88,22 @@ _PAGES: Final = [
 ]
 # What is there for whoever comes in, and what is somebody's own.
 _OWN: Final = [
-    *entrance.ROUTES,
-    *issuer_entrance.ROUTES,
+    *login.ROUTES,
+    *issuer_login_pages.ROUTES,
     *passkeys.ROUTES,
     *account.ROUTES,
     *confirmation.ROUTES,
     *static_files.ROUTES,
 ]
-ROUTES: Final = [one if one in _OWN else for_readers(one) for one in _PAGES]
+ROUTES: Final = [page if page in _OWN else for_readers(page) for page in _PAGES]
 
 _STATUSES: Final = {
-    Kind.INPUT: HTTPStatus.UNPROCESSABLE_ENTITY,
-    Kind.FORBIDDEN: HTTPStatus.FORBIDDEN,
-    Kind.MISSING: HTTPStatus.NOT_FOUND,
-    Kind.BLOCKED: HTTPStatus.CONFLICT,
-    Kind.CONFLICT: HTTPStatus.CONFLICT,
-    Kind.UNREADABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+    RefusalKind.INPUT: HTTPStatus.UNPROCESSABLE_ENTITY,
+    RefusalKind.FORBIDDEN: HTTPStatus.FORBIDDEN,
+    RefusalKind.MISSING: HTTPStatus.NOT_FOUND,
+    RefusalKind.BLOCKED: HTTPStatus.CONFLICT,
+    RefusalKind.CONFLICT: HTTPStatus.CONFLICT,
+    RefusalKind.UNREADABLE: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 _HEADINGS: Final = {
     HTTPStatus.FORBIDDEN: "Not allowed",
@@ -118,7 +118,7 @@ _HEADINGS: Final = {
 
 def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refusal)  # noqa: S101 - it is registered for these
-    if isinstance(error, Busy):
+    if isinstance(error, BusyRefusal):
         response = _page(request, HTTPStatus.TOO_MANY_REQUESTS, sentence(error.text))
         response.headers["retry-after"] = str(error.again)
         return response

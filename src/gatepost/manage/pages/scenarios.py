@@ -91,7 +91,7 @@ def _from_partner(_: Organization) -> Need:
 
 
 def _to_own(organization: Organization) -> Need:
-    relayed = [one.name for one in organization.accepted_domains if one.type is DomainType.INTERNAL_RELAY]
+    relayed = [domain.name for domain in organization.accepted_domains if domain.type is DomainType.INTERNAL_RELAY]
     if not relayed:
         return Need(
             "not needed",
@@ -111,21 +111,21 @@ def _to_own(organization: Organization) -> Need:
 def _is_routed(organization: Organization, name: str) -> bool:
     domain = name.removeprefix("*.")
     return any(
-        one.enabled
+        connector.enabled
         and (
-            one.all_accepted_domains
-            or one.route_all_messages_via_on_premises
-            or any(covers(pattern, domain) for pattern in one.recipient_domains)
+            connector.all_accepted_domains
+            or connector.route_all_messages_via_on_premises
+            or any(covers(pattern, domain) for pattern in connector.recipient_domains)
         )
-        for one in organization.outbound_connectors
+        for connector in organization.outbound_connectors
     )
 
 
 def _from_own(organization: Organization) -> Need:
     known = [
-        one.name
-        for one in organization.inbound_connectors
-        if one.enabled and one.connector_type is ConnectorType.ON_PREMISES
+        connector.name
+        for connector in organization.inbound_connectors
+        if connector.enabled and connector.connector_type is ConnectorType.ON_PREMISES
     ]
     if known:
         return Need(

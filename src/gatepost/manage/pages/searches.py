@@ -48,7 +48,7 @@ class Searches(msgspec.Struct, frozen=True, array_like=True):
 
     def without(self, name: str) -> Searches:
         """Without the one of that name."""
-        return msgspec.structs.replace(self, saved={key: one for key, one in self.saved.items() if key != name})
+        return msgspec.structs.replace(self, saved={key: item for key, item in self.saved.items() if key != name})
 
 
 def kept_query(given: Mapping[str, str]) -> str:

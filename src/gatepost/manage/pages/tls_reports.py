@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from starlette.routing import Route
 
 from gatepost.manage.pages.exports import wants_file
-from gatepost.manage.pages.guard import executing, not_there, who
-from gatepost.manage.pages.pages import render
-from gatepost.manage.pages.report_tables import Table
+from gatepost.manage.pages.guard import executing, not_there, principal_of
+from gatepost.manage.pages.rendering import render
+from gatepost.manage.pages.report_tables import ReportTable
 from gatepost.manage.pages.reports import SHOWN, frame_of, received_in, table_file
-from gatepost.manage.use_cases.client import every
+from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.tls_reports import (
     ListSentReports,
     list_received_failures,
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from gatepost.manage.pages.report_query import View
-    from gatepost.manage.use_cases.tls_reports import ReceivedFailure, ReceivedSums, SentAnswer
+    from gatepost.manage.pages.report_query import ReportView
+    from gatepost.manage.use_cases.tls_reports import ReceivedSums, ReportedFailure, SentReportState
 
 
 _PATH: Final = "/reports/tls-rpt"
 
 
-class _Found(NamedTuple):
+class _ReportLists(NamedTuple):
     """What there is about the days."""
 
     sums: list[ReceivedSums]
-    failures: list[ReceivedFailure]
-    sent: list[SentAnswer]
+    failures: list[ReportedFailure]
+    sent: list[SentReportState]
 
 
 def _page(request: Request) -> Response:
@@ -52,50 +52,50 @@ def _page(request: Request) -> Response:
     return render(request, "reports/page.html", block="report", **frame, **found._asdict())
 
 
-def _found(request: Request, view: View) -> _Found:
+def _found(request: Request, view: ReportView) -> _ReportLists:
     call, received = executing(request), received_in(view)
-    sent: Iterable[SentAnswer] = ()
-    if who(request).is_of_gateway:
-        sent = every(call, list_sent_reports, ListSentReports(since=view.days.first))
-    return _Found(
-        list(every(call, list_received_reports, received)),
-        list(every(call, list_received_failures, received)),
+    sent: Iterable[SentReportState] = ()
+    if principal_of(request).is_of_gateway:
+        sent = all_items(call, list_sent_reports, ListSentReports(since=view.days.first))
+    return _ReportLists(
+        list(all_items(call, list_received_reports, received)),
+        list(all_items(call, list_received_failures, received)),
         [one for one in sent if one.day <= view.days.last],
     )
 
 
-def _sums(found: _Found) -> Table:
+def _sums(lists: _ReportLists) -> ReportTable:
     columns = ("reporter", "domain", "policy", "reports", "passed", "failed", "results")
     rows = [
         (one.reporter, one.domain, one.policy, one.reports, one.passed, one.failed, _words(one.results))
-        for one in found.sums
+        for one in lists.sums
     ]
-    return Table(columns, rows)
+    return ReportTable(columns, rows)
 
 
-def _failures(found: _Found) -> Table:
+def _failures(lists: _ReportLists) -> ReportTable:
     columns = ("reporter", "domain", "policy", "result", "sessions", "from", "to", "reason", "received", "refused")
-    return Table(columns, [_failure(one) for one in found.failures])
+    return ReportTable(columns, [_failure(failure) for failure in lists.failures])
 
 
-def _failure(one: ReceivedFailure) -> tuple[Any, ...]:
+def _failure(one: ReportedFailure) -> tuple[Any, ...]:
     failure, here = one.failure, one.here
     to = failure.mx_host or failure.receiving_address
     what = failure.result, failure.sessions, failure.sending_address, to, failure.reason
     return one.reporter, one.domain, one.policy, *what, *((here.received, here.refused) if here else ("", ""))
 
 
-def _sent(found: _Found) -> Table:
+def _sent(lists: _ReportLists) -> ReportTable:
     columns = ("day", "domain", "to", "state", "tries", "mail", "detail")
-    rows = [(one.day, one.domain, one.rua, one.state, one.tries, one.message, one.detail) for one in found.sent]
-    return Table(columns, rows)
+    rows = [(one.day, one.domain, one.rua, one.state, one.tries, one.message, one.detail) for one in lists.sent]
+    return ReportTable(columns, rows)
 
 
 def _words(counts: Mapping[str, int]) -> str:
     return "; ".join(f"{name} {count}" for name, count in counts.items())
 
 
-_TABLES: Final[Mapping[str, Callable[[_Found], Table]]] = {
+_TABLES: Final[Mapping[str, Callable[[_ReportLists], ReportTable]]] = {
     "received": _sums,
     "received-failures": _failures,
     "sent": _sent,

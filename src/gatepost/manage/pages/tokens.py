@@ -16,11 +16,11 @@ from gatepost.manage.pages.account_forms import Form, chosen_organizations, fiel
 from gatepost.manage.pages.confirmation import ask_again, demand_owner
 from gatepost.manage.pages.exports import exported
 from gatepost.manage.pages.guard import context_of, executing, not_there
-from gatepost.manage.pages.pages import render, see_other
 from gatepost.manage.pages.paging import SIZE, foot, offset_of
-from gatepost.manage.use_cases.client import every
+from gatepost.manage.pages.rendering import render, see_other
+from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.execution import execute, recording_refusals
-from gatepost.manage.use_cases.pages import Selection
+from gatepost.manage.use_cases.list_page import ListSelection
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.manage.use_cases.times import ahead
@@ -57,10 +57,10 @@ _EXPIRIES = (("30d", "30 days"), ("90d", "90 days"), ("365d", "One year"), ("", 
 def _list(request: Request) -> Response:
     demand_owner(request)
     q = request.query_params.get("q", "")
-    tokens = [one for one in every(executing(request), list_tokens, ListTokens()) if q.lower() in one.name]
+    tokens = [one for one in all_items(executing(request), list_tokens, ListTokens()) if q.lower() in one.name]
     if file := exported(request, "tokens", _COLUMNS, lambda: map(msgspec.to_builtins, tokens)):
         return file
-    page = Selection(q=q, limit=SIZE, offset=offset_of(request)).page(0, tokens)
+    page = ListSelection(q=q, limit=SIZE, offset=offset_of(request)).page(0, tokens)
     return render(request, "accounts/tokens.html", tokens=page.rows, foot=foot(page, "tokens"), q=q)
 
 
@@ -130,7 +130,7 @@ def _remove(request: Request) -> Response:
 
 def _token(request: Request) -> ApiToken:
     name = request.path_params["name"].lower()
-    for one in every(executing(request), list_tokens, ListTokens()):
+    for one in all_items(executing(request), list_tokens, ListTokens()):
         if one.name == name:
             return one
     raise not_there("There is no such token.")

@@ -21,16 +21,16 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages import searches
 from gatepost.manage.pages.code_labels import event_label
 from gatepost.manage.pages.exports import exported
-from gatepost.manage.pages.guard import context_of, executing, not_there, or_not_there, who
-from gatepost.manage.pages.pages import link, render, see_other
-from gatepost.manage.pages.trace_query import FIELDS, SPANS, in_words, read_question
+from gatepost.manage.pages.guard import context_of, executing, not_there, or_not_there, principal_of
+from gatepost.manage.pages.rendering import link, render, see_other
+from gatepost.manage.pages.trace_query import FIELDS, SPANS, in_words, read_query
 from gatepost.manage.pages.trace_story import recipients_of, story
-from gatepost.manage.use_cases.client import every
+from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.evidence_export import OpenExport, open_export
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.queue import GetQueued, get_queued
 from gatepost.manage.use_cases.queue_actions import QueueActions
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.manage.use_cases.times import time_text
 from gatepost.manage.use_cases.trace import (
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from gatepost.mail.model.trace_event import TraceEvent
-    from gatepost.manage.pages.trace_query import Question
+    from gatepost.manage.pages.trace_query import TraceQuery
     from gatepost.manage.use_cases.queue_deliveries import QueueDelivery
 
 
@@ -71,9 +71,9 @@ COLUMNS: Final = (
 
 
 def _search(request: Request) -> Response:
-    principal, given = who(request), request.query_params
+    principal, given = principal_of(request), request.query_params
     organization = given.get("organization", "")
-    question = read_question(given, organization, PAGE)
+    question = read_query(given, organization, PAGE)
     items = partial(_all, request, question)
     if file := exported(request, f"trace-{_stamp()}", COLUMNS, items, cells=_cells):
         return file
@@ -91,8 +91,8 @@ def _search(request: Request) -> Response:
 
 def _page(
     request: Request,
-    question: Question,
-    found: Sequence[TraceEvent],
+    question: TraceQuery,
+    events: Sequence[TraceEvent],
     after: str,
     meaning: Mapping[str, str],
     known: searches.Searches,
@@ -107,18 +107,18 @@ def _page(
         fields=FIELDS,
         spans=SPANS if question.since in dict(SPANS) else ((question.since, f"Since {question.since}"), *SPANS),
         events=(("", "Any"), *((event, f"{event_label(event)} ({event})") for event in EVENTS)),
-        found=found,
+        found=events,
         after=after,
         meaning={FIELDS[name]: text for name, text in meaning.items()} if question.q else {},
         live=given.get("live") is not None,
         recent=[(in_words(dict(parse_qsl(one))), f"/trace?{one}") for one in known.recent],
-        saved=[(name, f"/trace?{one}") for name, one in known.saved.items()],
+        saved=[(name, f"/trace?{item}") for name, item in known.saved.items()],
         this_search=searches.kept_query(given),
         name_of_search=in_words(given),
     )
 
 
-def _found(request: Request, question: Question, after: str) -> tuple[Sequence[TraceEvent], str, Mapping[str, str]]:
+def _found(request: Request, question: TraceQuery, after: str) -> tuple[Sequence[TraceEvent], str, Mapping[str, str]]:
     """The rows of a page, the cursor of the next one, "" for none, and what the one box was taken for."""
     found = _meant(request, question)
     if found is None:
@@ -128,7 +128,7 @@ def _found(request: Request, question: Question, after: str) -> tuple[Sequence[T
     return page.items, page.after or "", meaning
 
 
-def _meant(request: Request, question: Question) -> tuple[Mapping[str, str], SearchTrace] | None:
+def _meant(request: Request, question: TraceQuery) -> tuple[Mapping[str, str], SearchTrace] | None:
     """The first search that finds anything; the one there is, without a look; None if none does."""
     if len(question.searches) <= 1:
         return question.searches[0] if question.searches else None
@@ -137,19 +137,19 @@ def _meant(request: Request, question: Question) -> tuple[Mapping[str, str], Sea
     return None if place is None else question.searches[place]
 
 
-def _only_one(found: Sequence[TraceEvent]) -> str | None:
+def _only_one(events: Sequence[TraceEvent]) -> str | None:
     """The id of the message, or of the session without one, that all rows are of."""
-    ids = {event.message or event.session for event in found}
+    ids = {event.message or event.session for event in events}
     return ids.pop() if len(ids) == 1 else None
 
 
-def _all(request: Request, question: Question) -> Iterator[TraceEvent]:
+def _all(request: Request, question: TraceQuery) -> Iterator[TraceEvent]:
     """As many rows of a search as a command gives at once, read as they are sent. Raises Refusal."""
     if question.errors:
         name, text = next(iter(question.errors.items()))
-        raise Refusal(Kind.INPUT, f"{name} {text}")
+        raise Refusal(RefusalKind.INPUT, f"{name} {text}")
     found = _meant(request, question)
-    return every(executing(request), search_trace_events, found[1], MOST) if found is not None else iter(())
+    return all_items(executing(request), search_trace_events, found[1], MOST) if found is not None else iter(())
 
 
 def _stamp() -> str:
@@ -168,7 +168,7 @@ def _cells(event: TraceEvent) -> tuple[object, ...]:
 def _keep_search(request: Request) -> Response:
     """Keep a search under a name, or let one go."""
     form = request.state.form
-    known = searches.read(request.cookies, who(request).name)
+    known = searches.read(request.cookies, principal_of(request).name)
     query = searches.kept_query(dict(parse_qsl(form.get("query", ""))))
     name = form.get("name", "").strip()
     if forgotten := form.get("forget", ""):
@@ -213,7 +213,7 @@ def _events(request: Request, identity: str) -> list[TraceEvent]:
 
 
 def _show(request: Request) -> Response:
-    principal = who(request)
+    principal = principal_of(request)
     identity = request.path_params["identity"]
     try:
         found = _events(request, identity)
@@ -243,10 +243,10 @@ def _show(request: Request) -> Response:
     )
 
 
-def _partner(found: Sequence[TraceEvent]) -> str:
+def _partner(events: Sequence[TraceEvent]) -> str:
     """The domain at the other side of the gateway, "" where all stays here."""
-    outgoing = next((one.recipient for one in reversed(found) if one.event in _ATTEMPTS), "")
-    incoming = found[0].sender if found[0].direction == "incoming" else ""
+    outgoing = next((one.recipient for one in reversed(events) if one.event in _ATTEMPTS), "")
+    incoming = events[0].sender if events[0].direction == "incoming" else ""
     return (incoming or outgoing).rpartition("@")[2]
 
 

@@ -52,7 +52,7 @@ _LIMITS: Final = limits(SearchTrace)
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class TraceQuery:
     """What is looked for.
 
     q: the one box. fields: what else was filled in, by name. since, until: as they were written. searches: to be tried
@@ -76,7 +76,7 @@ class Question:
         return not self.fields and not _IDS.isdisjoint(meaning)
 
 
-def read_question(given: Mapping[str, str], organization: str, limit: int) -> Question:
+def read_query(given: Mapping[str, str], organization: str, limit: int) -> TraceQuery:
     """What an address asks. organization: "" for all that are seen."""
     q = given.get("q", "").strip()[:_LONGEST]
     fields = {name: _field(name, given[name]) for name in FIELDS if given.get(name, "").strip()}
@@ -91,10 +91,10 @@ def read_question(given: Mapping[str, str], organization: str, limit: int) -> Qu
     begin = "" if since == _WHOLE else _time("since", since, errors)
     end = _time("until", until, errors) if until else ""
     if errors:
-        return Question(q, fields, since, until, (), errors)
+        return TraceQuery(q, fields, since, until, (), errors)
     more: dict[str, Any] = {"organization": organization, "since": begin, "until": end, "limit": limit}
     searches = [(meaning, SearchTrace(**{**fields, **meaning, **more})) for meaning in meant]
-    return Question(q, fields, since, until, searches)
+    return TraceQuery(q, fields, since, until, searches)
 
 
 def _field(name: str, text: str) -> str:

@@ -14,7 +14,7 @@ import msgspec
 
 from gatepost.events.counts import verdict_of
 from gatepost.manage.pages.code_labels import event_level, failure_label
-from gatepost.manage.pages.texts import iso
+from gatepost.manage.pages.text_filters import iso
 from gatepost.manage.use_cases.trace_text import detail_lines, tls_lines
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ _TOLD_ELSEWHERE: Final = {"transcript", "reasons", "requirement_sources", "passe
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class StoryStep:
     """One thing that happened. when: seconds since 1970. recipients: whom it was about, at most 50 of `count`.
 
     text: what was said, or is to be known first. facts: pairs of a label and a text. reasons: of the decision, in its
@@ -85,7 +85,7 @@ class RecipientState:
     reply: str
 
 
-def story(events: Sequence[TraceEvent]) -> list[Step | int]:
+def story(events: Sequence[TraceEvent]) -> list[StoryStep | int]:
     """Steps, oldest first; where there are too many of them, a number says how many are left out there."""
     told = [_step(list(group)) for _, group in groupby(events, key=_together)]
     if len(told) <= STEPS:
@@ -125,10 +125,10 @@ def _together(event: TraceEvent) -> tuple[Any, ...]:
     return (event.event, event.message, round(event.at, 1), event.peer_address, event.connector, event.reply)
 
 
-def _step(rows: list[TraceEvent]) -> Step:
+def _step(rows: list[TraceEvent]) -> StoryStep:
     event = rows[0]
     detail = event.detail
-    return Step(
+    return StoryStep(
         level=event_level(event.event),
         when=event.at,
         event=event.event,

@@ -14,22 +14,22 @@ from starlette.routing import Route
 from gatepost.manage.access.principal import Role
 from gatepost.manage.pages.account_forms import (
     Form,
+    access_text,
     chosen_organizations,
     demand_same,
     field_errors,
     octets,
-    reach_of,
     refused_fields,
 )
 from gatepost.manage.pages.confirmation import ask_again, demand_owner
 from gatepost.manage.pages.exports import exported
 from gatepost.manage.pages.guard import context_of, executing, or_not_there
-from gatepost.manage.pages.pages import render, see_other
 from gatepost.manage.pages.paging import SIZE, foot, offset_of
-from gatepost.manage.pages.places import number_of
-from gatepost.manage.use_cases.client import every
+from gatepost.manage.pages.rendering import render, see_other
+from gatepost.manage.pages.resource_paths import number_of
+from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.execution import execute, recording_refusals
-from gatepost.manage.use_cases.pages import Selection
+from gatepost.manage.use_cases.list_page import ListSelection
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.manage.use_cases.tokens import ListTokens, list_tokens
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from gatepost.manage.use_cases.users import Account
+    from gatepost.manage.use_cases.users import UserAccount
 
 
 _COLUMNS = ("name", "role", "organizations", "enabled", "created", "last_login", "issuer")
@@ -82,10 +82,10 @@ ROLES = (
 def _list(request: Request) -> Response:
     demand_owner(request)
     q = request.query_params.get("q", "")
-    users = [one for one in every(executing(request), list_users, ListUsers()) if q.lower() in one.name]
+    users = [one for one in all_items(executing(request), list_users, ListUsers()) if q.lower() in one.name]
     if file := exported(request, "users", _COLUMNS, lambda: map(msgspec.to_builtins, users)):
         return file
-    page = Selection(q=q, limit=SIZE, offset=offset_of(request)).page(0, users)
+    page = ListSelection(q=q, limit=SIZE, offset=offset_of(request)).page(0, users)
     return render(request, "accounts/users.html", users=page.rows, foot=foot(page, "users"), q=q)
 
 
@@ -143,10 +143,10 @@ def _one(request: Request) -> Response:
     return _done(request, user, f"User {user.name} was saved. The user has to log in again.")
 
 
-def _page(request: Request, user: Account, **context: Any) -> Response:
+def _page(request: Request, user: UserAccount, **context: Any) -> Response:
     known: dict[str, Any] = {
         "role": user.role.value,
-        "reach": reach_of(user.organizations),
+        "reach": access_text(user.organizations),
         "chosen": user.organizations or (),
         "enabled": user.enabled,
         "errors": {},
@@ -161,21 +161,21 @@ def _page(request: Request, user: Account, **context: Any) -> Response:
         user=user,
         roles=ROLES,
         limits=limits(AccountChange),
-        sessions=list(every(executing(request), list_sessions, ListSessions(name=user.name))),
+        sessions=list(all_items(executing(request), list_sessions, ListSessions(name=user.name))),
         passkeys=execute(list_passkeys, context_of(request), ListPasskeys(name=user.name)).items,
         tokens=_tokens(request, user),
         **known,
     )
 
 
-def _tokens(request: Request, user: Account) -> list[str]:
+def _tokens(request: Request, user: UserAccount) -> list[str]:
     """Those that end with the user."""
-    tokens = every(executing(request), list_tokens, ListTokens())
-    return [one.name for one in tokens if one.made_by_user == user.name]
+    tokens = all_items(executing(request), list_tokens, ListTokens())
+    return [token.name for token in tokens if token.made_by_user == user.name]
 
 
 def _password(request: Request) -> Response:
-    def change(user: Account) -> str:
+    def change(user: UserAccount) -> str:
         form, context = request.state.form, context_of(request)
         password = form.get("password", "")
         with recording_refusals(set_user, context, name=user.name):
@@ -187,7 +187,7 @@ def _password(request: Request) -> Response:
 
 
 def _sessions(request: Request) -> Response:
-    def change(user: Account) -> str:
+    def change(user: UserAccount) -> str:
         if text := request.state.form.get("session", ""):
             number = number_of(text)
             one = None if number is None else EndUserSession(name=user.name, session=number)
@@ -200,7 +200,7 @@ def _sessions(request: Request) -> Response:
 
 
 def _passkeys(request: Request) -> Response:
-    def change(user: Account) -> str:
+    def change(user: UserAccount) -> str:
         passkey = octets(request.state.form.get("passkey", ""))
         removed = execute(remove_passkey, context_of(request), RemovePasskey(name=user.name, passkey=passkey))
         return f"The passkey {removed.name} was removed."
@@ -208,7 +208,7 @@ def _passkeys(request: Request) -> Response:
     return _changed(request, change)
 
 
-def _changed(request: Request, change: Callable[[Account], str]) -> Response:
+def _changed(request: Request, change: Callable[[UserAccount], str]) -> Response:
     """Do what a form beside the main one asks for. change: returns what to say, may raise Refusal."""
     demand_owner(request)
     user = _user(request)
@@ -221,7 +221,7 @@ def _changed(request: Request, change: Callable[[Account], str]) -> Response:
     return _done(request, user, said)
 
 
-def _done(request: Request, user: Account, said: str) -> Response:
+def _done(request: Request, user: UserAccount, said: str) -> Response:
     """Whoever changed themselves has no session any more, and comes to the log-in."""
     return see_other(request, f"/users/{user.name}", said)
 
@@ -244,7 +244,7 @@ def _remove(request: Request) -> Response:
     return render(request, "accounts/user_remove.html", status, user=user, tokens=tokens, error=error)
 
 
-def _user(request: Request) -> Account:
+def _user(request: Request) -> UserAccount:
     with or_not_there("There is no such user."):
         return execute(get_user, context_of(request), ShowUser(name=request.path_params["name"]))
 

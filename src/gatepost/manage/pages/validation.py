@@ -14,14 +14,14 @@ from starlette.routing import Route
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.connector import DIRECTIONS, chosen_of, connector_page
-from gatepost.manage.pages.following import followed
+from gatepost.manage.pages.event_stream import followed
 from gatepost.manage.pages.guard import context_of, needs
-from gatepost.manage.pages.pages import fragment, render, see_other
-from gatepost.manage.pages.places import connector_path
-from gatepost.manage.pages.tasks import live_items, task_items, verdict_item
+from gatepost.manage.pages.rendering import fragment, render, see_other
+from gatepost.manage.pages.resource_paths import connector_path
+from gatepost.manage.pages.validation_tasks import live_items, task_items, verdict_item
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.jobs import follow
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.manage.use_cases.validation_runs import (
     SECONDS,
@@ -78,7 +78,7 @@ def request_of(organization: str, direction: str, connector: str, given: Mapping
 
 def refused_fields(refusal: Refusal) -> dict[str, str]:
     """What is wrong, by the form's field; "" for what is about none."""
-    return {one.path: one.message for one in refusal.errors} or {"": refusal.text}
+    return {error.path: error.message for error in refusal.errors} or {"": refusal.text}
 
 
 def ended(request: Request, organization: str, state: ValidationState) -> Record:
@@ -115,7 +115,7 @@ def _begin(request: Request) -> Response:
             return live(request, state)
         record = ended(request, owner, state)
     except Refusal as refusal:
-        if refusal.kind is Kind.FORBIDDEN:
+        if refusal.kind is RefusalKind.FORBIDDEN:
             raise
         errors = refused_fields(refusal)
         if is_live:

@@ -17,13 +17,13 @@ from starlette.responses import RedirectResponse
 from starlette.routing import Route
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.pages.draft import Draft, draft_of, problems, table_of
-from gatepost.manage.pages.guard import context_of, needs, who
-from gatepost.manage.pages.pages import LONG_PATIENCE, PATIENCE, PENDING, is_partial, link, render, see_other
-from gatepost.manage.pages.places import connector_path
+from gatepost.manage.pages.connector_draft import ConnectorDraft, draft_of, problems, table_of
+from gatepost.manage.pages.guard import context_of, needs, principal_of
+from gatepost.manage.pages.rendering import LONG_PATIENCE, PATIENCE, PENDING, is_partial, link, render, see_other
+from gatepost.manage.pages.resource_paths import connector_path
 from gatepost.manage.pages.scenarios import SCENARIOS, need
-from gatepost.manage.pages.tasks import task_items
 from gatepost.manage.pages.validation import ended, live, refused_fields, request_of
+from gatepost.manage.pages.validation_tasks import task_items
 from gatepost.manage.use_cases.connector_views import (
     DraftConnector,
     ValidateDraft,
@@ -35,7 +35,7 @@ from gatepost.manage.use_cases.connector_views import (
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.part_cases import PARTS, AddPart
 from gatepost.manage.use_cases.part_record import part_command, part_toml
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.report_counts import ReportCounts
 from gatepost.manage.use_cases.resource_views import ListOwnOrganizations, list_own_organizations
 from gatepost.manage.use_cases.validation_runs import ValidateConnector
@@ -74,18 +74,18 @@ _FIRST_ANSWERS: Final[dict[str, dict[str, str]]] = {
 
 def _owners(request: Request) -> Sequence[Organization]:
     """Organizations that who asks may make connectors in. Raises HTTPException if there can be none."""
-    principal = who(request)
+    principal = principal_of(request)
     if Scope.CONNECTORS not in principal.scopes and Scope.OWNER not in principal.scopes:
         needs(request, Scope.CONNECTORS, next(iter(principal.organizations or ()), None))
     return execute(list_own_organizations, context_of(request), ListOwnOrganizations()).items
 
 
-def _owner(request: Request, draft: Draft) -> Organization | None:
+def _owner(request: Request, draft: ConnectorDraft) -> Organization | None:
     """Whose the connector will be, if that is known and there is one."""
     owners = _owners(request)
     if not draft.organization:
         return owners[0] if len(owners) == 1 else None
-    return next((one for one in owners if one.name == draft.organization), None)
+    return next((owner for owner in owners if owner.name == draft.organization), None)
 
 
 def _step(request: Request) -> Response:
@@ -101,7 +101,7 @@ def _step(request: Request) -> Response:
     return _page(request, draft, owner, step)
 
 
-def _go(request: Request, draft: Draft, owner: Organization | None, at: str) -> Response:
+def _go(request: Request, draft: ConnectorDraft, owner: Organization | None, at: str) -> Response:
     """On to the next step if the answers of this one are right, or back in any case."""
     scenario, back = draft.scenario, request.query_params.get("go") == "back"
     errors: dict[str, str] = {}
@@ -121,18 +121,18 @@ def _go(request: Request, draft: Draft, owner: Organization | None, at: str) -> 
     return _at(draft, owner, scenario.steps[min(place + 1, len(scenario.steps) - 1)])
 
 
-def _at(draft: Draft, owner: Organization, step: str) -> Response:
+def _at(draft: ConnectorDraft, owner: Organization, step: str) -> Response:
     return RedirectResponse(_address(draft, owner, step), HTTPStatus.SEE_OTHER)
 
 
-def _address(draft: Draft, owner: Organization | None, step: str, path: str = _PATH, **more: str) -> str:
+def _address(draft: ConnectorDraft, owner: Organization | None, step: str, path: str = _PATH, **more: str) -> str:
     answers = {**draft.answers, "organization": owner.name if owner else draft.organization}
     return link(path, step=step, **more, **answers)
 
 
 def _page(
     request: Request,
-    draft: Draft,
+    draft: ConnectorDraft,
     owner: Organization | None,
     step: str,
     *,
@@ -141,10 +141,10 @@ def _page(
 ) -> Response:
     scenario = draft.scenario
     steps = scenario.steps if scenario else ("scenario", "name")
-    asked = draft.asked_in(step)
+    asked = draft.fields_of(step)
     if scenario and step not in draft.done and not errors:
         first = {name: text for name, text in _FIRST_ANSWERS[scenario.key].items() if name in asked}
-        draft = Draft({**first, **draft.answers})
+        draft = ConnectorDraft({**first, **draft.answers})
     errors, owners = errors or {}, _owners(request)
     given: dict[str, Any] = {
         "draft": draft,
@@ -177,7 +177,7 @@ def _page(
     return render(request, "wizard/wizard.html", status, block=wanted, **given)
 
 
-def _left(request: Request, draft: Draft, owner: Organization) -> list[tuple[str, str, str]]:
+def _left(request: Request, draft: ConnectorDraft, owner: Organization) -> list[tuple[str, str, str]]:
     """What is missing or wrong yet: the step, its address, and what to do."""
     scenario = draft.scenario
     assert scenario is not None  # noqa: S101 - asked of drafts with one
@@ -191,7 +191,7 @@ def _left(request: Request, draft: Draft, owner: Organization) -> list[tuple[str
     return left
 
 
-def _review(request: Request, draft: Draft, owner: Organization) -> dict[str, Any]:
+def _review(request: Request, draft: ConnectorDraft, owner: Organization) -> dict[str, Any]:
     """What the last step shows: what is missing, what was tried, and, when that is asked for, what it would do."""
     left = _left(request, draft, owner)
     given: dict[str, Any] = {
@@ -205,7 +205,7 @@ def _review(request: Request, draft: Draft, owner: Organization) -> dict[str, An
     if not left and request.query_params.get("part") == "effects":
         context, asked = context_of(request), _drafted(draft, owner, since=_WEEK)
         told = json.dumps(msgspec.to_builtins(asked), sort_keys=True)
-        question = "wizard effects", who(request), told, context.directory().version
+        question = "wizard effects", principal_of(request), told, context.directory().version
         patience = PATIENCE if is_partial(request) else LONG_PATIENCE
         found = context.kept(ReportCounts).answers.of(question, partial(_effects, context, asked), patience)
         given["effects"] = PENDING if found is None else found.value
@@ -219,7 +219,7 @@ def _effects(context: Context, asked: DraftConnector) -> dict[str, Any]:
     return {"outcome": kept, "command": part_command(chosen.part), "toml": part_toml(chosen.part)}
 
 
-def _drafted(draft: Draft, owner: Organization, *, mode: str = "", since: str = "") -> DraftConnector:
+def _drafted(draft: ConnectorDraft, owner: Organization, *, mode: str = "", since: str = "") -> DraftConnector:
     """The connector as it would be. mode: as it is saved, "" where that is not chosen yet."""
     scenario = draft.scenario
     assert scenario is not None  # noqa: S101 - asked of drafts with one
@@ -227,7 +227,7 @@ def _drafted(draft: Draft, owner: Organization, *, mode: str = "", since: str = 
     return DraftConnector(organization=owner.name, kind=scenario.kind.key, name=draft["name"], table=table, since=since)
 
 
-def _record(request: Request, draft: Draft, owner: Organization) -> dict[str, Any] | None:
+def _record(request: Request, draft: ConnectorDraft, owner: Organization) -> dict[str, Any] | None:
     """What came of trying it, None if it was not tried."""
     return execute(view_draft_validation, context_of(request), _drafted(draft, owner)).record
 
@@ -235,7 +235,7 @@ def _record(request: Request, draft: Draft, owner: Organization) -> dict[str, An
 # ------------------------------------------------------------------------------------------------ trying and saving
 
 
-def _given(request: Request) -> tuple[Draft, Organization]:
+def _given(request: Request) -> tuple[ConnectorDraft, Organization]:
     """The draft of a form or an address, whole enough for more than a page. Raises HTTPException."""
     given = request.state.form if request.method == "POST" else request.query_params
     draft = draft_of(given)
@@ -280,7 +280,7 @@ def _save(request: Request) -> Response:
     try:
         outcome = execute(PARTS[scenario.kind.key].add, context_of(request), asked).value
     except Refusal as refusal:
-        if refusal.kind is Kind.UNREADABLE:
+        if refusal.kind is RefusalKind.UNREADABLE:
             raise
         return _page(request, draft, owner, "save", errors=_errors(refusal))
     execute(keep_draft_validation, context_of(request), _drafted(draft, owner))
@@ -291,7 +291,7 @@ def _save(request: Request) -> Response:
 
 def _errors(refusal: Refusal) -> dict[str, str]:
     """For the summary above the form: which field, and what is wrong."""
-    return {one.path or "": f"{one.path}: {one.message}" for one in refusal.errors} or {"": refusal.text}
+    return {error.path or "": f"{error.path}: {error.message}" for error in refusal.errors} or {"": refusal.text}
 
 
 ROUTES = [

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 
 _PORT: Final = 443
 _TOKEN = re.compile(r"[\x21-\x7e]{1,200}")
@@ -41,19 +41,19 @@ def address(url: str, *, token: str = "", token_file: str = "", ca: str = "", fi
     """The gateway that is meant. Raises Refusal (INPUT) for what cannot be right; no text of it has the token."""
     host, port = _host_port(url)
     if token and token_file:
-        raise Refusal(Kind.INPUT, "--token and --token-file: give one of them")
+        raise Refusal(RefusalKind.INPUT, "--token and --token-file: give one of them")
     secret = (_read(token_file) if token_file else token).strip()
     if not secret:
         text = (
             "--server needs an API token: GATEPOST_TOKEN, --token-file FILE or --token; `gatepost token add NAME "
             "--scope read` makes one on the gateway's machine"
         )
-        raise Refusal(Kind.INPUT, text)
+        raise Refusal(RefusalKind.INPUT, text)
     if not _TOKEN.fullmatch(secret):
-        raise Refusal(Kind.INPUT, "the API token has blanks or other characters that no token has")
+        raise Refusal(RefusalKind.INPUT, "the API token has blanks or other characters that no token has")
     pin = fingerprint.replace(":", "").strip().lower()
     if pin and not _SHA256.fullmatch(pin):
-        raise Refusal(Kind.INPUT, f"--fingerprint {fingerprint!r}: it must be 64 hexadecimal digits (SHA-256)")
+        raise Refusal(RefusalKind.INPUT, f"--fingerprint {fingerprint!r}: it must be 64 hexadecimal digits (SHA-256)")
     shown = f"[{host}]" if ":" in host else host
     return Address(f"https://{shown}:{port}", host, port, secret, ca, pin)
 
@@ -64,14 +64,14 @@ def _host_port(url: str) -> tuple[str, int]:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise Refusal(Kind.INPUT, f"--server {url!r} is no address: {error}; {example}") from error
+        raise Refusal(RefusalKind.INPUT, f"--server {url!r} is no address: {error}; {example}") from error
     if parts.scheme != "https":
-        raise Refusal(Kind.INPUT, f"--server {url!r} must begin with https://, since a token is sent; {example}")
+        raise Refusal(RefusalKind.INPUT, f"--server {url!r} must begin with https://, since a token is sent; {example}")
     if parts.username is not None or parts.query or parts.fragment or parts.path not in {"", "/"}:
-        raise Refusal(Kind.INPUT, f"--server must be a host and a port, no more; {example}")
+        raise Refusal(RefusalKind.INPUT, f"--server must be a host and a port, no more; {example}")
     host = parts.hostname or ""
     if not _HOST.fullmatch(host):
-        raise Refusal(Kind.INPUT, f"--server {url!r} names no host in ASCII; {example}")
+        raise Refusal(RefusalKind.INPUT, f"--server {url!r} names no host in ASCII; {example}")
     return host, port or _PORT
 
 
@@ -81,7 +81,7 @@ def _read(name: str) -> str:
         with Path(name).open("rb") as file:
             mode = Path(name).stat().st_mode
             if stat.S_ISREG(mode) and mode & _OTHERS:
-                raise Refusal(Kind.INPUT, f"--token-file {name}: others can read it; chmod 600 {name}")
+                raise Refusal(RefusalKind.INPUT, f"--token-file {name}: others can read it; chmod 600 {name}")
             return file.read(_MOST).decode("ascii", "replace")
     except OSError as error:
-        raise Refusal(Kind.INPUT, f"--token-file {name}: {error.strerror}") from error
+        raise Refusal(RefusalKind.INPUT, f"--token-file {name}: {error.strerror}") from error

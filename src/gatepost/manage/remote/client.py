@@ -14,15 +14,15 @@ from urllib.parse import parse_qs, quote, urlsplit
 import msgspec
 
 from gatepost import __version__
-from gatepost.manage.remote.connection import BLANK, PREFIX, Connection
-from gatepost.manage.use_cases.declaration import DOCUMENT, File, Items, Reply
+from gatepost.manage.remote.connection import BLANK, PREFIX, RestConnection
+from gatepost.manage.use_cases.declaration import DOCUMENT, FileResult, Items, UseCaseReply
 from gatepost.manage.use_cases.execution import NOTHING
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import WrongFields, checked, plain
 
 if TYPE_CHECKING:
     from gatepost.manage.remote.address import Address
-    from gatepost.manage.remote.connection import Answer
+    from gatepost.manage.remote.connection import RestResponse
     from gatepost.manage.use_cases.declaration import UseCase
     from gatepost.policy.connectors.directory import Directory
 
@@ -36,7 +36,7 @@ class RemoteClient:
     """See `manage.use_cases.client.Client`."""
 
     def __init__(self, address: Address) -> None:
-        self._connection = Connection(address)
+        self._connection = RestConnection(address)
 
     def close(self) -> None:
         """End the connection."""
@@ -54,24 +54,24 @@ class RemoteClient:
         """See `Client`. Raises Refusal, INPUT for what REST does not have."""
         if not case.path:
             text = "this is not served over REST; do it on the gateway's machine, without --server"
-            raise Refusal(Kind.INPUT, text)
+            raise Refusal(RefusalKind.INPUT, text)
         try:
             given = _given(checked(request))  # a name with a slash would lead to another path
         except WrongFields as wrong:
-            raise Refusal(Kind.INPUT, NOTHING, wrong.errors) from wrong
+            raise Refusal(RefusalKind.INPUT, NOTHING, wrong.errors) from wrong
         answer = self._connection.call(
             case.method,
             _BRACES.sub(lambda found: _segment(getattr(request, found[1]), slashes=bool(found[2])), case.path),
             query=dict(_in_query(given[name]) for name in case.query_names if name in given) | {"dry_run": dry_run},
             body=_body(case, given) if case.body_names else None,
             if_match=_if_match(case, expected, dry_run=dry_run),
-            raw=case.result is File,
+            raw=case.result is FileResult,
         )
         try:
             result: A = _result(case, answer)
         except (LookupError, TypeError, ValueError) as error:  # a msgspec.ValidationError is a ValueError
             text = f"{self._connection.url}: its answer is not what this version of the command expects"
-            raise Refusal(Kind.UNREADABLE, f"{text} ({__version__}; GET /api/v1/status has its own)") from error
+            raise Refusal(RefusalKind.UNREADABLE, f"{text} ({__version__}; GET /api/v1/status has its own)") from error
         return result
 
 
@@ -112,11 +112,11 @@ def _if_match(case: UseCase[Any, Any], expected: int | None, *, dry_run: bool) -
     return "*" if expected is None else f'"v{expected}"'
 
 
-def _result(case: UseCase[Any, Any], answer: Answer) -> Any:
+def _result(case: UseCase[Any, Any], answer: RestResponse) -> Any:
     """Raises LookupError, TypeError or ValueError for what no gateway answers."""
-    if case.result is File:
+    if case.result is FileResult:
         named = _FILE_NAME.search(answer.disposition)
-        return File(named[1] if named else case.name, [answer.value])
+        return FileResult(named[1] if named else case.name, [answer.value])
     version = int(tag[1]) if (tag := _VERSION.fullmatch(answer.etag)) else None
     if get_origin(case.result) is Items:
         (kind,) = get_args(case.result)
@@ -124,7 +124,7 @@ def _result(case: UseCase[Any, Any], answer: Answer) -> Any:
         return Items(items, _after(answer.value["next"]), version)
     value = msgspec.convert(answer.value, case.result)
     if case.replies:
-        return Reply(value, version, answer.location.removeprefix(PREFIX), created=answer.created)
+        return UseCaseReply(value, version, answer.location.removeprefix(PREFIX), created=answer.created)
     return value
 
 

@@ -20,7 +20,7 @@ from urllib.parse import urlencode
 
 from gatepost import __version__
 from gatepost.manage.remote.problems import refusal_of
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -39,7 +39,7 @@ _CHUNK: Final = 256 * 1024
 _PAGE: Final = 1000  # items, which the interface gives at most
 
 
-class Answer(NamedTuple):
+class RestResponse(NamedTuple):
     """What was answered. etag, location, disposition: header fields, "" where there are none. created: it is a 201."""
 
     value: Any
@@ -49,7 +49,7 @@ class Answer(NamedTuple):
     created: bool = False
 
 
-class Connection:
+class RestConnection:
     """Opened by the first call, and kept for the next ones."""
 
     def __init__(self, address: Address) -> None:
@@ -67,7 +67,7 @@ class Connection:
             self._http.close()
             self._http = None
 
-    def get(self, path: str, **query: object) -> Answer:
+    def get(self, path: str, **query: object) -> RestResponse:
         """GET of a path below /api/v1. query: what is "", None or False is left out. Raises Refusal."""
         return self.call("GET", path, query=query)
 
@@ -80,7 +80,7 @@ class Connection:
         body: Mapping[str, Any] | None = None,
         if_match: str = "",
         raw: bool = False,
-    ) -> Answer:
+    ) -> RestResponse:
         """One call. raw: the answer is no JSON.
 
         Raises Refusal: as the gateway refused it, or UNREADABLE if it cannot be asked.
@@ -110,7 +110,7 @@ class Connection:
             if not page["items"] or behind is None:
                 return
             if not behind.startswith(f"{PREFIX}/"):
-                raise Refusal(Kind.UNREADABLE, f"{self.url}: its next page is not on it, and is not asked for")
+                raise Refusal(RefusalKind.UNREADABLE, f"{self.url}: its next page is not on it, and is not asked for")
             page = self._exchange("GET", behind, None, "").value
 
     # -------------------------------------------------------------------------------------------- HTTP
@@ -122,7 +122,7 @@ class Connection:
         body: bytes | None,
         if_match: str,
         decode: Callable[[bytes], Any] = json.loads,
-    ) -> Answer:
+    ) -> RestResponse:
         """decode: what comes; it raises ValueError for what is no answer of a gateway."""
         headers = {
             "Authorization": f"Bearer {self._address.token}",
@@ -166,12 +166,14 @@ class Connection:
         connection.sock.settimeout(_SILENCE)
         return connection
 
-    def _read(self, response: HTTPResponse, content: bytes, decode: Callable[[bytes], Any] = json.loads) -> Answer:
+    def _read(
+        self, response: HTTPResponse, content: bytes, decode: Callable[[bytes], Any] = json.loads
+    ) -> RestResponse:
         headers = {name.lower(): value for name, value in response.headers.items()}
         if not 200 <= response.status < 300:
             raise refusal_of(self.url, response.status, headers, content)
         try:
-            return Answer(
+            return RestResponse(
                 decode(content),
                 headers.get("etag", ""),
                 headers.get("location", ""),
@@ -180,10 +182,10 @@ class Connection:
             )
         except ValueError as error:
             text = f"{self.url}: what it answers is no JSON: is it the admin centre of a gateway?"
-            raise Refusal(Kind.UNREADABLE, text) from error
+            raise Refusal(RefusalKind.UNREADABLE, text) from error
 
     def _unreadable(self, why: str) -> Refusal:
-        return Refusal(Kind.UNREADABLE, f"{self.url}: {why}")
+        return Refusal(RefusalKind.UNREADABLE, f"{self.url}: {why}")
 
 
 def _context(address: Address) -> ssl.SSLContext:
@@ -199,9 +201,9 @@ def _context(address: Address) -> ssl.SSLContext:
             context.load_verify_locations(address.ca)
         except OSError as error:
             why = "no PEM certificates are in it" if isinstance(error, ssl.SSLError) else error.strerror
-            raise Refusal(Kind.INPUT, f"--ca {address.ca}: {why}") from error
+            raise Refusal(RefusalKind.INPUT, f"--ca {address.ca}: {why}") from error
     elif address.fingerprint:
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # `Connection._connected` compares it
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # `RestConnection._connected` compares it
     else:
         context.load_default_certs()
     return context
@@ -282,4 +284,4 @@ def _encoded(body: Mapping[str, Any] | None) -> bytes | None:
         return json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError, UnicodeEncodeError) as error:
         text = "dates, times, infinite numbers and halves of characters are in no field; nothing was changed"
-        raise Refusal(Kind.INPUT, text) from error
+        raise Refusal(RefusalKind.INPUT, text) from error

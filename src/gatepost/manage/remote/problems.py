@@ -6,7 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from gatepost.manage.use_cases.refusal import Kind, Overtaken, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, VersionConflict
 from gatepost.policy.connectors.errors import FieldError
 
 if TYPE_CHECKING:
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 _PRECONDITION: Final = 412
 _KINDS: Final = {  # where the gateway does not say which refusal it was
-    400: Kind.INPUT,
-    401: Kind.FORBIDDEN,
-    403: Kind.FORBIDDEN,
-    404: Kind.MISSING,
-    405: Kind.INPUT,
-    409: Kind.CONFLICT,
-    412: Kind.CONFLICT,
-    413: Kind.INPUT,
-    415: Kind.INPUT,
-    422: Kind.INPUT,
-    428: Kind.INPUT,
+    400: RefusalKind.INPUT,
+    401: RefusalKind.FORBIDDEN,
+    403: RefusalKind.FORBIDDEN,
+    404: RefusalKind.MISSING,
+    405: RefusalKind.INPUT,
+    409: RefusalKind.CONFLICT,
+    412: RefusalKind.CONFLICT,
+    413: RefusalKind.INPUT,
+    415: RefusalKind.INPUT,
+    422: RefusalKind.INPUT,
+    428: RefusalKind.INPUT,
 }
 _MEMBERS: Final = frozenset({"type", "title", "status", "detail", "instance", "errors", "refusal", "options"})
 _NAME: Final = re.compile(r"[a-z_]{1,40}")
@@ -37,17 +37,17 @@ def refusal_of(url: str, status: int, headers: Mapping[str, str], content: bytes
     """The refusal that an answer is; control characters in its texts are "?". headers: by lower-case names."""
     if status in _REDIRECTS:
         text = f"{url} sends us elsewhere, where the token must not go; give the address of the gateway itself"
-        return Refusal(Kind.UNREADABLE, text)
+        return Refusal(RefusalKind.UNREADABLE, text)
     document = _document(headers, content)
     if document is None:
         text = f"{url} answers {status} and does not say why: is it the admin centre of a gateway?"
-        return Refusal(Kind.UNREADABLE, text)
+        return Refusal(RefusalKind.UNREADABLE, text)
     detail = _harmless(str(document.get("detail") or document.get("title") or f"it answers {status}"))
     errors = _errors(document.get("errors"))
     if status == _PRECONDITION:
-        return Overtaken(detail, errors)
-    kind = _kind(document.get("refusal")) or _KINDS.get(status, Kind.UNREADABLE)
-    if kind in {Kind.FORBIDDEN, Kind.UNREADABLE}:
+        return VersionConflict(detail, errors)
+    kind = _kind(document.get("refusal")) or _KINDS.get(status, RefusalKind.UNREADABLE)
+    if kind in {RefusalKind.FORBIDDEN, RefusalKind.UNREADABLE}:
         detail = f"{url}: {detail}{_later(headers)}"
     more = {key: value for key, value in document.items() if key not in _MEMBERS}
     return Refusal(kind, detail, errors, options=_options(document.get("options")), more=more)
@@ -63,8 +63,8 @@ def _document(headers: Mapping[str, str], content: bytes) -> dict[str, Any] | No
     return found if isinstance(found, dict) else None
 
 
-def _kind(given: Any) -> Kind | None:
-    return Kind(given) if given in tuple(Kind) else None
+def _kind(given: Any) -> RefusalKind | None:
+    return RefusalKind(given) if given in tuple(RefusalKind) else None
 
 
 def _errors(given: Any) -> list[FieldError]:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.policy.connectors.model import parse
 from gatepost.policy.connectors.rules import PrefixLimits
 
 if TYPE_CHECKING:
-    from gatepost.manage.remote.connection import Connection
+    from gatepost.manage.remote.connection import RestConnection
 
 
-def fetched_directory(connection: Connection) -> Directory:
+def fetched_directory(connection: RestConnection) -> Directory:
     """The resources of another gateway. Raises Refusal."""
     answer = connection.get("/resources")
     try:
@@ -22,5 +22,5 @@ def fetched_directory(connection: Connection) -> Directory:
         found = parse({"organization": answer.value["organization"]}, prefixes=PrefixLimits(0, 0))
     except ResourceErrors as errors:
         text = f"{connection.url}: its resources cannot be used by this version of the command: {errors}"
-        raise Refusal(Kind.UNREADABLE, text) from errors
+        raise Refusal(RefusalKind.UNREADABLE, text) from errors
     return Directory(found, int(answer.etag.strip('"').removeprefix("v")))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 import msgspec
 
-from gatepost.manage.use_cases.declaration import DOCUMENT, Document, File, Items, UseCase
+from gatepost.manage.use_cases.declaration import DOCUMENT, Document, FileResult, Items, UseCase
 from gatepost.manage.use_cases.request_values import path_value
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
 
 
 @dataclass(frozen=True)
-class Endpoint:
+class RestEndpoint:
     """One method of one path."""
 
     case: UseCase[Any, Any]
@@ -63,7 +63,7 @@ class Endpoint:
     @property
     def is_file(self) -> bool:
         """Whether a success is no JSON."""
-        return self.case.result is File
+        return self.case.result is FileResult
 
     @property
     def shape(self) -> Any:
@@ -103,9 +103,9 @@ class Endpoint:
         )
 
 
-def _field(one: msgspec.structs.FieldInfo) -> tuple[str, Any, Any]:
-    if one.required:
-        return one.name, one.type, msgspec.field(name=one.encode_name)
-    if one.default_factory is not msgspec.NODEFAULT:
-        return one.name, one.type, msgspec.field(name=one.encode_name, default_factory=one.default_factory)
-    return one.name, one.type, msgspec.field(name=one.encode_name, default=one.default)
+def _field(field: msgspec.structs.FieldInfo) -> tuple[str, Any, Any]:
+    if field.required:
+        return field.name, field.type, msgspec.field(name=field.encode_name)
+    if field.default_factory is not msgspec.NODEFAULT:
+        return field.name, field.type, msgspec.field(name=field.encode_name, default_factory=field.default_factory)
+    return field.name, field.type, msgspec.field(name=field.encode_name, default=field.default)

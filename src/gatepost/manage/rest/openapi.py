@@ -19,7 +19,7 @@ from gatepost.manage.web.problem import PROBLEMS, ProblemDocument
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from gatepost.manage.rest.endpoint import Endpoint
+    from gatepost.manage.rest.endpoint import RestEndpoint
     from gatepost.manage.use_cases.declaration import UseCase
 
 
@@ -39,12 +39,12 @@ field. Resources carry their version as ETag; a change says with If-Match which 
 """
 
 
-def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
+def document(endpoints: Sequence[RestEndpoint]) -> dict[str, Any]:
     """The document as plain values. Raises ValueError if two different schemas have one name."""
     schemas = _Schemas(endpoints)
     paths: dict[str, Any] = {}
-    for one in endpoints:
-        paths.setdefault(one.template, {})[one.case.method.lower()] = _operation(one, schemas)
+    for endpoint in endpoints:
+        paths.setdefault(endpoint.template, {})[endpoint.case.method.lower()] = _operation(endpoint, schemas)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -55,7 +55,7 @@ def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
         },
         "servers": [{"url": "/api/v1"}],
         "security": [{"bearer": []}, {"cookie": []}],
-        "tags": [{"name": name} for name in dict.fromkeys(one.case.tag for one in endpoints)],
+        "tags": [{"name": name} for name in dict.fromkeys(endpoint.case.tag for endpoint in endpoints)],
         "paths": paths,
         "components": {
             "schemas": dict(sorted(schemas.components.items())),
@@ -72,7 +72,7 @@ def document(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
     }
 
 
-def statuses(endpoint: Endpoint) -> list[int]:
+def statuses(endpoint: RestEndpoint) -> list[int]:
     """Every status that is no success which the endpoint may answer with."""
     found, case = _ALWAYS, endpoint.case
     # A query or a body may name what is not seen.
@@ -90,21 +90,23 @@ def statuses(endpoint: Endpoint) -> list[int]:
 class _Schemas:
     """The components, and where each shape is in them. queries: the parameters of each query, by their names."""
 
-    def __init__(self, endpoints: Iterable[Endpoint]) -> None:
+    def __init__(self, endpoints: Iterable[RestEndpoint]) -> None:
         self.components: dict[str, _Schema] = {}
         known = list(endpoints)
         inner = [shape for one in known for shape in (one.shape, one.body) if not one.is_file or shape is one.body]
         structs = [one for one in inner if _is_struct(one)]
         self._add(_of_structs([ProblemDocument, *structs]))
         models = {one.model: None for one in inner if isinstance(one, Document)}
-        _, described = models_json_schema([(one, "validation") for one in models], by_alias=True, ref_template=_MODEL)
+        _, described = models_json_schema(
+            [(model, "validation") for model in models], by_alias=True, ref_template=_MODEL
+        )
         self._add(described.get("$defs", {}))
         for one in inner:
             if isinstance(one, Document):
                 self._add({_name(one): _variant(one, self.components[one.model.__name__])})
         self.queries = {one.query: self._query(one.query) for one in known}
 
-    def of_success(self, endpoint: Endpoint) -> _Schema:
+    def of_success(self, endpoint: RestEndpoint) -> _Schema:
         """The schema of what a success returns."""
         if endpoint.is_file:
             return {}  # bytes of a media type need none (OpenAPI 3.1 section 4.8.14.4)
@@ -136,8 +138,8 @@ class _Schemas:
         self._add(found)
         return properties
 
-    def _add(self, found: dict[str, _Schema]) -> None:
-        for name, schema in found.items():
+    def _add(self, schemas: dict[str, _Schema]) -> None:
+        for name, schema in schemas.items():
             if self.components.setdefault(name, schema) != schema:
                 raise ValueError(f"two different schemas have the name {name}")
 
@@ -186,20 +188,20 @@ def _nullable(schema: _Schema) -> _Schema:
     return {"anyOf": [inner, {"type": "null"}], **rest}
 
 
-def _operation(one: Endpoint, schemas: _Schemas) -> dict[str, Any]:
+def _operation(endpoint: RestEndpoint, schemas: _Schemas) -> dict[str, Any]:
     found: dict[str, Any] = {
-        "operationId": one.name,
-        "summary": one.case.summary,
-        "tags": [one.case.tag],
-        "parameters": list(_parameters(one, schemas)),
-        "responses": _responses(one, schemas),
+        "operationId": endpoint.name,
+        "summary": endpoint.case.summary,
+        "tags": [endpoint.case.tag],
+        "parameters": list(_parameters(endpoint, schemas)),
+        "responses": _responses(endpoint, schemas),
     }
-    about = " ".join(filter(None, (one.case.description, _needs(one.case))))
+    about = " ".join(filter(None, (endpoint.case.description, _needs(endpoint.case))))
     if about:
         found["description"] = about
-    if one.body is not None:
-        content = {"schema": schemas.of(one.body)}
-        types = [_JSON, _MERGE_PATCH] if one.takes_merge_patch else [_JSON]
+    if endpoint.body is not None:
+        content = {"schema": schemas.of(endpoint.body)}
+        types = [_JSON, _MERGE_PATCH] if endpoint.takes_merge_patch else [_JSON]
         found["requestBody"] = {"required": True, "content": dict.fromkeys(types, content)}
     return found
 
@@ -211,19 +213,21 @@ def _needs(case: UseCase[Any, Any]) -> str:
     return " ".join(filter(None, (scope, "Not for tokens of some organizations." * is_gateways)))
 
 
-def _parameters(one: Endpoint, schemas: _Schemas) -> Iterator[dict[str, Any]]:
-    for name in one.case.path_names:
-        yield _parameter(name, "path", {"type": "string", "minLength": 1}, one.path_description(name), required=True)
-    for name, schema in schemas.queries[one.query].items():
+def _parameters(endpoint: RestEndpoint, schemas: _Schemas) -> Iterator[dict[str, Any]]:
+    for name in endpoint.case.path_names:
+        yield _parameter(
+            name, "path", {"type": "string", "minLength": 1}, endpoint.path_description(name), required=True
+        )
+    for name, schema in schemas.queries[endpoint.query].items():
         rest = {key: value for key, value in schema.items() if key != "description"}
         yield _parameter(name, "query", rest, schema.get("description", ""), required="default" not in schema)
-    if one.case.dry_run:
+    if endpoint.case.dry_run:
         about = "Say what would change, and change nothing."
         yield _parameter("dry_run", "query", {"type": "boolean", "default": False}, about)
-    if one.case.guarded:
+    if endpoint.case.guarded:
         about = "The ETag of what was read, or * for whichever version; needed unless dry_run is true."
         yield _parameter("If-Match", "header", {"type": "string"}, about)
-    if one.case.versioned and one.case.method == "GET":
+    if endpoint.case.versioned and endpoint.case.method == "GET":
         about = "The ETag of what is known already; 304 if it is still in force."
         yield _parameter("If-None-Match", "header", {"type": "string"}, about)
 
@@ -233,9 +237,9 @@ def _parameter(name: str, where: str, schema: _Schema, about: str, *, required: 
     return {**found, "description": about} if about else found
 
 
-def _responses(one: Endpoint, schemas: _Schemas) -> dict[str, Any]:
-    case, headers = one.case, _headers(one)
-    content = {case.media_type or _JSON: {"schema": schemas.of_success(one)}}
+def _responses(endpoint: RestEndpoint, schemas: _Schemas) -> dict[str, Any]:
+    case, headers = endpoint.case, _headers(endpoint)
+    content = {case.media_type or _JSON: {"schema": schemas.of_success(endpoint)}}
     found: dict[str, Any] = {
         str(case.status): {"description": HTTPStatus(case.status).phrase, "headers": headers, "content": content}
     }
@@ -246,17 +250,17 @@ def _responses(one: Endpoint, schemas: _Schemas) -> dict[str, Any]:
     if case.versioned and case.method == "GET":
         found["304"] = {"description": "Not changed since If-None-Match.", "headers": headers}
     problem = {_PROBLEM: {"schema": {"$ref": _REF + ProblemDocument.__name__}}}
-    for status in statuses(one):
+    for status in statuses(endpoint):
         found[str(status)] = {"description": PROBLEMS[status].value.title, "content": problem}
     return found
 
 
-def _headers(one: Endpoint) -> dict[str, Any]:
+def _headers(endpoint: RestEndpoint) -> dict[str, Any]:
     found = {}
-    if one.case.versioned:
+    if endpoint.case.versioned:
         found["ETag"] = {"schema": {"type": "string"}, "description": 'Version of the configuration, as "v17".'}
-    if one.is_list:
+    if endpoint.is_list:
         found["Link"] = {"schema": {"type": "string"}, "description": 'The next page, rel="next", if there is one.'}
-    if one.case.status == HTTPStatus.CREATED or one.case.may_create:
+    if endpoint.case.status == HTTPStatus.CREATED or endpoint.case.may_create:
         found["Location"] = {"schema": {"type": "string"}, "description": "Where it is now; not with dry_run."}
     return found

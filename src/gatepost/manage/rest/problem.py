@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gatepost.manage.use_cases.refusal import Busy, Kind
+from gatepost.manage.use_cases.refusal import BusyRefusal, RefusalKind
 from gatepost.manage.web.problem import ProblemType, problem_document
 
 if TYPE_CHECKING:
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 _OF_REFUSALS = {
-    Kind.INPUT: ProblemType.INVALID,
-    Kind.FORBIDDEN: ProblemType.FORBIDDEN,
-    Kind.MISSING: ProblemType.MISSING,
-    Kind.BLOCKED: ProblemType.CONFLICT,
-    Kind.CONFLICT: ProblemType.CONFLICT,
-    Kind.UNREADABLE: ProblemType.UNREADABLE,
+    RefusalKind.INPUT: ProblemType.INVALID,
+    RefusalKind.FORBIDDEN: ProblemType.FORBIDDEN,
+    RefusalKind.MISSING: ProblemType.MISSING,
+    RefusalKind.BLOCKED: ProblemType.CONFLICT,
+    RefusalKind.CONFLICT: ProblemType.CONFLICT,
+    RefusalKind.UNREADABLE: ProblemType.UNREADABLE,
 }
 
 
@@ -55,7 +55,7 @@ class Problem(Exception):  # noqa: N818 - it names what the answer is
 
 def refused(refusal: Refusal) -> Problem:
     """What administration refused, as a problem."""
-    if isinstance(refusal, Busy):
+    if isinstance(refusal, BusyRefusal):
         again = {"Retry-After": str(refusal.again)}
         return Problem(ProblemType.THROTTLED, refusal.text, headers=again, refusal=refusal)
     return Problem(_OF_REFUSALS[refusal.kind], refusal.text, refusal.errors, refusal=refusal)

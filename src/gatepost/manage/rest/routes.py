@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
-from gatepost.manage.rest.endpoint import Endpoint
+from gatepost.manage.rest.endpoint import RestEndpoint
 from gatepost.manage.rest.openapi import document
 from gatepost.manage.rest.serving import routes
 from gatepost.manage.use_cases.catalogue import USE_CASES
 from gatepost.manage.use_cases.declaration import Visibility, use_case
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.web.problem import ProblemType
 
 if TYPE_CHECKING:
@@ -59,11 +59,11 @@ def get_problem_kind(context: Context, request: GetProblemKind) -> ProblemKind: 
     for one in ProblemType:
         if one.value.name == request.kind:
             return ProblemKind(one.uri, one.value.title, one.value.status, one.value.meaning)
-    raise Refusal(Kind.MISSING, "There is no problem of this kind.")
+    raise Refusal(RefusalKind.MISSING, "There is no problem of this kind.")
 
 
 ABOUT: Final[Sequence[UseCase[Any, Any]]] = (get_openapi, get_problem_kind)
 """What REST alone has: it tells of itself."""
-ENDPOINTS = tuple(Endpoint(one) for one in (*ABOUT, *USE_CASES) if one.path)
+ENDPOINTS = tuple(RestEndpoint(one) for one in (*ABOUT, *USE_CASES) if one.path)
 
 ROUTES = routes(ENDPOINTS)

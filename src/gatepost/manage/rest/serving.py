@@ -25,15 +25,15 @@ from gatepost.manage.access.principal import Principal
 from gatepost.manage.rest.problem import Problem, problem_response, refused
 from gatepost.manage.rest.versions import etag, is_known, may_change
 from gatepost.manage.use_cases.context import Context
-from gatepost.manage.use_cases.declaration import Document, File, Items, Reply
+from gatepost.manage.use_cases.declaration import Document, FileResult, Items, UseCaseReply
 from gatepost.manage.use_cases.execution import begin, execute, record_refusal
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import WrongFields, body_value, query_value
-from gatepost.manage.web.bounds import TooLarge
-from gatepost.manage.web.confirmed import is_confirmed
 from gatepost.manage.web.problem import ProblemType
-from gatepost.manage.web.record import address_of
-from gatepost.manage.web.refused import instance_of
+from gatepost.manage.web.reauthentication import is_confirmed
+from gatepost.manage.web.refusal_audit import address_of
+from gatepost.manage.web.refusal_response import instance_of
+from gatepost.manage.web.request_limits import BodyTooLarge
 from gatepost.policy.connectors.errors import FieldError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Send
     from starlette.types import Scope as ConnectionScope
 
-    from gatepost.manage.rest.endpoint import Endpoint
+    from gatepost.manage.rest.endpoint import RestEndpoint
     from gatepost.manage.use_cases.declaration import UseCase
     from gatepost.manage.use_cases.gateway import Gateway
 
@@ -57,18 +57,18 @@ _YES = {"true": True, "1": True, "false": False, "0": False}
 _log = logging.getLogger(__name__)
 
 
-def routes(endpoints: Iterable[Endpoint]) -> list[Route]:
+def routes(endpoints: Iterable[RestEndpoint]) -> list[Route]:
     """A route for each path, whatever their order (literal ones before those with braces), and one for all others."""
-    paths: dict[str, dict[str, Endpoint]] = {}
-    for one in endpoints:
-        methods = paths.setdefault(one.case.path, {})
-        if methods.setdefault(one.case.method, one) is not one:
-            raise ValueError(f"{one.case.method} {one.case.path} is declared twice")
-    found = [Route(PREFIX + path, _Path(paths[path])) for path in sorted(paths, key=_looseness)]
+    paths: dict[str, dict[str, RestEndpoint]] = {}
+    for endpoint in endpoints:
+        methods = paths.setdefault(endpoint.case.path, {})
+        if methods.setdefault(endpoint.case.method, endpoint) is not endpoint:
+            raise ValueError(f"{endpoint.case.method} {endpoint.case.path} is declared twice")
+    found = [Route(PREFIX + path, _Path(paths[path])) for path in sorted(paths, key=_pattern_rank)]
     return [*found, Route(PREFIX + "/{anything:path}", _Path({}))]
 
 
-def _looseness(path: str) -> list[int]:
+def _pattern_rank(path: str) -> list[int]:
     """How much each part of a path takes: 0 for its own text alone, 1 for any text, 2 for slashes as well."""
     return [("{" in part) + (":path}" in part) for part in path.split("/")]
 
@@ -76,7 +76,7 @@ def _looseness(path: str) -> list[int]:
 class _Path:
     """What answers on one path, as an ASGI application. endpoints: by method; none where there is nothing."""
 
-    def __init__(self, endpoints: Mapping[str, Endpoint]) -> None:
+    def __init__(self, endpoints: Mapping[str, RestEndpoint]) -> None:
         self._endpoints = dict(endpoints)
         if "GET" in endpoints:
             self._endpoints["HEAD"] = endpoints["GET"]
@@ -92,13 +92,13 @@ class _Path:
     async def _response(self, request: Request) -> Response:
         instance = instance_of(request.scope)
         try:
-            who = _who(request)
+            who = _principal(request)
             endpoint = self._endpoint(request)
         except Problem as unheard:
             return problem_response(unheard, instance)
-        return await _answered(request, endpoint, _context(request, endpoint, who, instance))
+        return await _respond(request, endpoint, _context(request, endpoint, who, instance))
 
-    def _endpoint(self, request: Request) -> Endpoint:
+    def _endpoint(self, request: Request) -> RestEndpoint:
         """Raises Problem if nothing is here, or nothing by this method."""
         if not self._endpoints:
             raise Problem(
@@ -111,13 +111,13 @@ class _Path:
         return endpoint
 
 
-def _context(request: Request, endpoint: Endpoint, who: Principal, instance: str) -> Context:
+def _context(request: Request, endpoint: RestEndpoint, principal: Principal, instance: str) -> Context:
     state = request.app.state
     dry_run = endpoint.case.dry_run and _dry_run(request.query_params.multi_items(), [])
     is_fresh = is_confirmed(getattr(request.state, "session", None), time.time())
     return Context(
         state.gateway,
-        who,
+        principal,
         lambda: state.accounts,
         address_of(request.scope),
         dry_run=dry_run,
@@ -126,8 +126,8 @@ def _context(request: Request, endpoint: Endpoint, who: Principal, instance: str
     )
 
 
-async def _answered(request: Request, endpoint: Endpoint, context: Context) -> Response:
-    """The answer to a call. What `begin` refuses is on record by `manage.web.record`."""
+async def _respond(request: Request, endpoint: RestEndpoint, context: Context) -> Response:
+    """The answer to a call. What `begin` refuses is on record by `manage.web.refusal_audit`."""
     case = endpoint.case
     try:
         begin(case, context, request.path_params)
@@ -135,7 +135,7 @@ async def _answered(request: Request, endpoint: Endpoint, context: Context) -> R
         return problem_response(Problem(refused(refusal).kind, refusal.text), context.reference)
     try:
         body = await _body(request, endpoint)
-        expected, asked = await run_in_threadpool(_asked, request, endpoint, context, body)
+        expected, asked = await run_in_threadpool(_request_of, request, endpoint, context, body)
     except Exception as error:  # noqa: BLE001 - `_problem_of` says what is told of it
         problem = _problem_of(error, request, context.reference)
         if problem.kind is not ProblemType.TOO_LARGE:  # as above
@@ -149,17 +149,17 @@ async def _answered(request: Request, endpoint: Endpoint, context: Context) -> R
 
 def _refusal(problem: Problem) -> Refusal:
     """The same for the audit, of what is wrong with the form of a call."""
-    return problem.refusal or Refusal(Kind.INPUT, problem.detail, problem.errors)
+    return problem.refusal or Refusal(RefusalKind.INPUT, problem.detail, problem.errors)
 
 
-def _result(request: Request, endpoint: Endpoint, context: Context, asked: Any) -> Response:
+def _result(request: Request, endpoint: RestEndpoint, context: Context, asked: Any) -> Response:
     """On a thread: do it, and write the answer."""
     try:
         result = execute(endpoint.case, context, asked)
     except Refusal as refusal:
-        if refusal.kind is Kind.CONFLICT and context.expected is not None:
-            _still(context.gateway, context.expected)  # it was overtaken between the look and the change
-        refusal.errors = tuple(_located(endpoint.case, one) for one in refusal.errors)
+        if refusal.kind is RefusalKind.CONFLICT and context.expected is not None:
+            _is_in_force(context.gateway, context.expected)  # it was overtaken between the look and the change
+        refusal.errors = tuple(_located(endpoint.case, error) for error in refusal.errors)
         raise
     return _written(request, endpoint, result, dry_run=context.dry_run)
 
@@ -181,7 +181,7 @@ def _problem_of(error: Exception, request: Request, instance: str) -> Problem:
     return Problem(ProblemType.INTERNAL, f"The gateway's log says why, under {instance}.")
 
 
-def _who(request: Request) -> Principal:
+def _principal(request: Request) -> Principal:
     who = getattr(request.state, "principal", None)
     if isinstance(who, Principal):
         return who
@@ -192,7 +192,7 @@ def _who(request: Request) -> Principal:
     )
 
 
-async def _body(request: Request, endpoint: Endpoint) -> bytes | None:
+async def _body(request: Request, endpoint: RestEndpoint) -> bytes | None:
     """The body, if the endpoint takes one."""
     if endpoint.body is None:
         return None
@@ -211,21 +211,23 @@ async def _body(request: Request, endpoint: Endpoint) -> bytes | None:
             body += chunk
             if len(body) > endpoint.case.max_body:
                 raise too_large
-    except TooLarge:
+    except BodyTooLarge:
         raise too_large from None
     except ClientDisconnect:
         raise Problem(ProblemType.MALFORMED, "The body ended early.") from None
     return bytes(body)
 
 
-def _asked(request: Request, endpoint: Endpoint, context: Context, body: bytes | None) -> tuple[int | None, Any]:
+def _request_of(
+    request: Request, endpoint: RestEndpoint, context: Context, body: bytes | None
+) -> tuple[int | None, Any]:
     """The version that a change is made from, and the request of the use case. Raises Problem."""
     errors: list[FieldError] = []
     items = request.query_params.multi_items()
     query, value = None, None
     if endpoint.case.dry_run:
         _dry_run(items, errors)
-        items = [one for one in items if one[0] != _DRY_RUN]
+        items = [item for item in items if item[0] != _DRY_RUN]
     try:
         query = query_value(endpoint.query, items)
     except WrongFields as wrong:
@@ -267,7 +269,7 @@ def _body_value(kind: type[msgspec.Struct] | Document, body: bytes) -> Any:
     return given if isinstance(kind, Document) else body_value(kind, given)
 
 
-def _expected(request: Request, endpoint: Endpoint, context: Context) -> int | None:
+def _expected(request: Request, endpoint: RestEndpoint, context: Context) -> int | None:
     """The version that a change is made from, None if any will do. Raises Problem if it is not said or not in force."""
     if not endpoint.case.guarded:
         return None
@@ -287,7 +289,7 @@ def _expected(request: Request, endpoint: Endpoint, context: Context) -> int | N
     return version
 
 
-def _still(gateway: Gateway, expected: int) -> None:
+def _is_in_force(gateway: Gateway, expected: int) -> None:
     with gateway.config() as store:
         version = store.version()
     if version != expected:
@@ -299,12 +301,12 @@ def _overtaken(version: int) -> Problem:
     return Problem(ProblemType.PRECONDITION, detail, headers={"ETag": etag(version)})
 
 
-def _written(request: Request, endpoint: Endpoint, result: Any, *, dry_run: bool) -> Response:
+def _written(request: Request, endpoint: RestEndpoint, result: Any, *, dry_run: bool) -> Response:
     """The result as HTTP has it."""
     status = HTTPStatus.OK if dry_run else endpoint.case.status
-    version = result.version if isinstance(result, Items | Reply) else None
+    version = result.version if isinstance(result, Items | UseCaseReply) else None
     headers = {"Cache-Control": "no-store"}
-    if isinstance(result, File):
+    if isinstance(result, FileResult):
         return _file(request, endpoint, result, headers)
     if version is not None:
         headers |= {"ETag": etag(version), "Cache-Control": "private, no-cache"}
@@ -313,7 +315,7 @@ def _written(request: Request, endpoint: Endpoint, result: Any, *, dry_run: bool
             return Response(status_code=304, headers=headers)
     if isinstance(result, Items):
         result = _page(request, result, headers)
-    if isinstance(result, Reply):
+    if isinstance(result, UseCaseReply):
         status = HTTPStatus.CREATED if result.created else status
         if result.location and not dry_run:
             headers["Location"] = PREFIX + result.location
@@ -321,7 +323,7 @@ def _written(request: Request, endpoint: Endpoint, result: Any, *, dry_run: bool
     return Response(msgspec.json.encode(result), status, headers, media_type=_JSON)
 
 
-def _file(request: Request, endpoint: Endpoint, file: File, headers: dict[str, str]) -> Response:
+def _file(request: Request, endpoint: RestEndpoint, file: FileResult, headers: dict[str, str]) -> Response:
     """It comes as it is read: chunks, whose end says that it is whole."""
     headers |= {"Content-Disposition": f'attachment; filename="{file.name}"'}
     chunks = () if request.method == "HEAD" else file.chunks

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 from msgspec import Meta
 
 from gatepost.manage.access.accounts import ACCESS_FILE, Accounts
-from gatepost.manage.access.records import AccountError, Why
+from gatepost.manage.access.records import AccountError, AccountErrorKind
 from gatepost.manage.use_cases.declaration import Cli
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.store.interface import StoreFailure
 
@@ -31,7 +31,11 @@ type ShortText = Annotated[str, Meta(max_length=500)]
 type Organizations = Annotated[list[ShortText], Meta(max_length=1000)]
 """Names; None in its place is the whole gateway."""
 
-_KINDS = {Why.INPUT: Kind.INPUT, Why.MISSING: Kind.MISSING, Why.CONFLICT: Kind.CONFLICT}
+_KINDS = {
+    AccountErrorKind.INPUT: RefusalKind.INPUT,
+    AccountErrorKind.MISSING: RefusalKind.MISSING,
+    AccountErrorKind.CONFLICT: RefusalKind.CONFLICT,
+}
 
 
 def organizations_option(otherwise: str) -> Cli:
@@ -53,10 +57,10 @@ def refusing() -> Iterator[None]:
     try:
         yield
     except AccountError as error:
-        text = "nothing was changed" if error.errors and error.why is Why.INPUT else error.text
+        text = "nothing was changed" if error.errors and error.why is AccountErrorKind.INPUT else error.text
         raise Refusal(_KINDS[error.why], text, error.errors) from error
     except StoreFailure as failure:
-        raise Refusal(Kind.UNREADABLE, str(failure)) from failure
+        raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
 
 
 def names_of(organizations: frozenset[str] | None) -> list[str] | None:
@@ -75,4 +79,4 @@ def demand_organizations(context: Context, names: Collection[str] | None) -> Non
         errors = [
             FieldError("organizations", f"there is no organization {one!r}; there are: {there}") for one in unknown
         ]
-        raise Refusal(Kind.INPUT, "nothing was changed", errors)
+        raise Refusal(RefusalKind.INPUT, "nothing was changed", errors)

@@ -9,7 +9,7 @@ import msgspec
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Visibility, use_case
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.pki.acme.challenges import AcmeFailed
 from gatepost.pki.acme.duty import policy_hosts
 from gatepost.pki.acme.issuer import Issuer
@@ -65,11 +65,11 @@ class AcmeState(NamedTuple):
     @property
     def ok(self) -> bool:
         """Whether all are there and the last attempts went well."""
-        return all(one.entry is not None and not one.progress.error for one in self.orders)
+        return all(order.entry is not None and not order.progress.error for order in self.orders)
 
 
 @contextmanager
-def issuer_of(gateway: Gateway, who: Principal, url: str = "") -> Iterator[tuple[Issuer, list[str]]]:
+def issuer_of(gateway: Gateway, principal: Principal, url: str = "") -> Iterator[tuple[Issuer, list[str]]]:
     """Who asks, and the hosts at which our policies are served. url: of another authority than that of the settings.
 
     Raises Refusal: INPUT if ACME is off or cannot be used, UNREADABLE.
@@ -77,19 +77,19 @@ def issuer_of(gateway: Gateway, who: Principal, url: str = "") -> Iterator[tuple
     settings = gateway.settings
     if not settings.acme.is_on:
         text = "ACME is off: set agree_tos = true under [acme] in the settings; see docs/acme.md"
-        raise Refusal(Kind.INPUT, text)
+        raise Refusal(RefusalKind.INPUT, text)
     try:
         with gateway.config() as store:
-            yield Issuer(settings, store, url=url, author=who.name), policy_hosts(settings, store)
+            yield Issuer(settings, store, url=url, author=principal.name), policy_hosts(settings, store)
     except AcmeFailed as failure:
-        raise Refusal(Kind.INPUT, str(failure)) from failure
+        raise Refusal(RefusalKind.INPUT, str(failure)) from failure
     except (StoreFailure, ResourceErrors, ConfigConflict, ValueError) as failure:
-        raise Refusal(Kind.UNREADABLE, f"{gateway.data}: {failure}") from failure
+        raise Refusal(RefusalKind.UNREADABLE, f"{gateway.data}: {failure}") from failure
 
 
-def acme_state(gateway: Gateway, who: Principal) -> AcmeState:
+def acme_state(gateway: Gateway, principal: Principal) -> AcmeState:
     """Where every certificate stands. Raises Refusal, as `issuer_of`."""
-    with issuer_of(gateway, who) as (issuer, hosts):
+    with issuer_of(gateway, principal) as (issuer, hosts):
         return AcmeState(issuer.url, issuer.kept().account, tuple(issuer.statuses(hosts)))
 
 
@@ -104,26 +104,26 @@ def acme_state(gateway: Gateway, who: Principal) -> AcmeState:
 def get_acme_status(context: Context, request: GetAcmeStatus) -> AcmeStatus:  # noqa: ARG001 - it is all of it
     """Certificates from an ACME authority: where each stands."""
     state = acme_state(context.gateway, context.principal)
-    return AcmeStatus(state.ok, state.directory, state.account, [order_of(one) for one in state.orders])
+    return AcmeStatus(state.ok, state.directory, state.account, [order_of(order) for order in state.orders])
 
 
-def renewal_source(one: RenewalStatus) -> str:
+def renewal_source(status: RenewalStatus) -> str:
     """Who says when it is renewed: "authority" (RFC 9773), or its "lifetime"; "" where there is none."""
-    if one.entry is None:
+    if status.entry is None:
         return ""
-    return "authority" if one.progress.renew_at and one.progress.certificate == one.entry.id else "lifetime"
+    return "authority" if status.progress.renew_at and status.progress.certificate == status.entry.id else "lifetime"
 
 
-def order_of(one: RenewalStatus) -> AcmeOrder:
+def order_of(status: RenewalStatus) -> AcmeOrder:
     """For machines."""
-    progress, entry = one.progress, one.entry
+    progress, entry = status.progress, status.entry
     return AcmeOrder(
-        names=list(one.names),
+        names=list(status.names),
         certificate=entry.id if entry else "",
         state=str(entry.state) if entry else "",
         not_after=entry.leaf.not_after if entry else None,
-        renew_at=one.renew_at or None,
-        renew_at_from=renewal_source(one),
+        renew_at=status.renew_at or None,
+        renew_at_from=renewal_source(status),
         tried=progress.tried or None,
         succeeded=progress.succeeded or None,
         failures=progress.failures,

@@ -15,12 +15,12 @@ import msgspec
 from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.access.records import Outcome
+from gatepost.manage.access.records import AuditOutcome
 from gatepost.manage.use_cases.acme_orders import issuer_of
 from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
-from gatepost.manage.use_cases.declaration import Cli, InQuery, Reply, Visibility, use_case
+from gatepost.manage.use_cases.declaration import Cli, InQuery, UseCaseReply, Visibility, use_case
 from gatepost.manage.use_cases.jobs import Job, Jobs
-from gatepost.manage.use_cases.refusal import Busy, Kind, Refusal
+from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
 from gatepost.pki.acme import issuer as issuers
 from gatepost.pki.acme.challenges import AcmeFailed
 from gatepost.pki.acme.duty import outcome as outcome_of
@@ -126,7 +126,7 @@ class ForgottenAccount(msgspec.Struct):
     commands=("certificate acme renew",),
     pages=("/certificates/acme/renew",),
 )
-def renew_certificates(context: Context, request: RenewCertificates) -> Reply[RenewalState]:
+def renew_certificates(context: Context, request: RenewCertificates) -> UseCaseReply[RenewalState]:
     """Ask the ACME authority for the certificates that are due, or for one.
 
     One at a time. Authorities limit how many they issue in a week. Another authority than that of the settings and
@@ -144,23 +144,23 @@ def renew_certificates(context: Context, request: RenewCertificates) -> Reply[Re
         try:
             results = renew(context.gateway, context.principal, request, progress)
         except Refusal as refusal:
-            record(Outcome.FAILED, refusal.text)
+            record(AuditOutcome.FAILED, refusal.text)
             raise
         except Exception:
-            record(Outcome.FAILED, "it could not be asked for; the gateway's log says why")
+            record(AuditOutcome.FAILED, "it could not be asked for; the gateway's log says why")
             raise
         went_well = all(one.ok for one in results)
         result = "; ".join(one.text for one in results) or "nothing is due"
-        record(Outcome.DONE if went_well else Outcome.FAILED, result)
+        record(AuditOutcome.DONE if went_well else AuditOutcome.FAILED, result)
         return results
 
     try:
         job = context.kept(Jobs).start(subject, context.principal, work, limit=context.kept(RenewalLimit))
-    except Busy as busy:
-        busy.kind = Kind.UNREADABLE  # as while another process asks
+    except BusyRefusal as busy:
+        busy.kind = RefusalKind.UNREADABLE  # as while another process asks
         raise
     job.wait(request.wait)
-    return Reply(_state(job), location=f"/acme/renewals/{job.id}")
+    return UseCaseReply(_state(job), location=f"/acme/renewals/{job.id}")
 
 
 @use_case(
@@ -217,12 +217,12 @@ def last_renewal(context: Context) -> Job[RenewalSubject, list[CertificateRenewa
     return next(iter(context.kept(Jobs).recent(context.principal, RenewalSubject, 1)), None)
 
 
-def _recorder(context: Context, subject: RenewalSubject) -> Callable[[Outcome, str], None]:
+def _recorder(context: Context, subject: RenewalSubject) -> Callable[[AuditOutcome, str], None]:
     """Writes what came of it into the audit; a certificate is there all the same if that fails."""
     accounts, actor = context.accounts, context.actor
     (call,) = context.audit.records
 
-    def record(outcome: Outcome, result: str) -> None:
+    def record(outcome: AuditOutcome, result: str) -> None:
         detail = {name: value for name, value in (call.detail | {"result": result}).items() if value}
         try:
             accounts.record(actor, call.action, outcome=outcome, subject=subject.text, detail=detail)
@@ -244,7 +244,7 @@ def _asking_alone(gateway: Gateway) -> Iterator[None]:
         with issuers.alone(gateway.data):
             yield
     except (issuers.Busy, OSError) as failure:
-        raise Refusal(Kind.UNREADABLE, str(failure)) from failure
+        raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
 
 
 def _chosen(issuer: Issuer, hosts: Sequence[str], request: RenewCertificates) -> list[tuple[str, ...]]:
@@ -256,7 +256,7 @@ def _chosen(issuer: Issuer, hosts: Sequence[str], request: RenewCertificates) ->
         lists = [names for names in lists if name in names]
         if not lists:
             there = "; ".join(", ".join(names) for names in known) or "none"
-            raise Refusal(Kind.INPUT, f"{name!r} is not a name of any configured certificate: {there}")
+            raise Refusal(RefusalKind.INPUT, f"{name!r} is not a name of any configured certificate: {there}")
     if request.at_once or request.staging:
         return lists
     due = {one.names for one in issuer.due(hosts, time.time()) if one.step is Step.ISSUE}
@@ -279,11 +279,13 @@ def _check_authority(context: Context, url: str) -> None:
     try:
         acme_directory(url)
     except ValueError as error:
-        raise Refusal(Kind.INPUT, "No certificate was requested.", [FieldError("staging", str(error))]) from error
+        raise Refusal(
+            RefusalKind.INPUT, "No certificate was requested.", [FieldError("staging", str(error))]
+        ) from error
     known = {"", LETS_ENCRYPT_STAGING, context.settings.acme.directory_url}
     if url not in known and Scope.OWNER not in context.principal.scopes:
         text = f"only an owner may use {url}; {LETS_ENCRYPT_STAGING} and the authority of the "
-        raise Refusal(Kind.FORBIDDEN, f"{text}settings are open to everyone who may change certificates")
+        raise Refusal(RefusalKind.FORBIDDEN, f"{text}settings are open to everyone who may change certificates")
 
 
 USE_CASES: Final = (renew_certificates, get_renewal, forget_acme_account)

@@ -24,7 +24,7 @@ from gatepost.analysis.checks.certificate_alarms import Observed, judge, undecid
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Visibility, use_case
 from gatepost.manage.use_cases.inventory import settings_files
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import stamp
 from gatepost.pki.certificates.inventory import Inventory
 from gatepost.pki.certificates.listed import listed
@@ -43,7 +43,7 @@ class ListAlarms(msgspec.Struct, kw_only=True):
     """All of them."""
 
 
-class StandingAlarm(msgspec.Struct, frozen=True):
+class ActiveAlarm(msgspec.Struct, frozen=True):
     """One thing that somebody must see to.
 
     certificate: its id. about: the host, name, address or partner. lines: to be typed or put into a zone. since:
@@ -61,20 +61,20 @@ class StandingAlarm(msgspec.Struct, frozen=True):
     since: float
 
 
-class Alarms(msgspec.Struct, frozen=True):
+class ActiveAlarms(msgspec.Struct, frozen=True):
     """The gravest first. looked: when the world was last looked at, seconds since 1970. unknown: what nobody knows."""
 
-    alarms: list[StandingAlarm]
+    alarms: list[ActiveAlarm]
     looked: float | None
     unknown: list[str]
 
-    def of_certificates(self) -> Alarms:
+    def of_certificates(self) -> ActiveAlarms:
         """The part that is about certificates."""
-        return replace(self, alarms=[one for one in self.alarms if not one.kind.of_mail])
+        return replace(self, alarms=[alarm for alarm in self.alarms if not alarm.kind.of_mail])
 
-    def of_mail(self) -> Alarms:
+    def of_mail(self) -> ActiveAlarms:
         """The part that is about mail on its way; it is known whatever was looked at."""
-        return replace(self, alarms=[one for one in self.alarms if one.kind.of_mail], unknown=[])
+        return replace(self, alarms=[alarm for alarm in self.alarms if alarm.kind.of_mail], unknown=[])
 
 
 @use_case(
@@ -85,7 +85,7 @@ class Alarms(msgspec.Struct, frozen=True):
     commands=("alarms", "certificate alarms"),
     pages=("/", "/alarms"),
 )
-def list_alarms(context: Context, request: ListAlarms) -> Alarms:  # noqa: ARG001 - there is nothing to ask for
+def list_alarms(context: Context, request: ListAlarms) -> ActiveAlarms:  # noqa: ARG001 - there is nothing to ask for
     """What is wrong, or soon will be, and what to do about it.
 
     As the running gateway found it when it last looked; nobody is asked. Who sees some organizations finds what is
@@ -94,24 +94,24 @@ def list_alarms(context: Context, request: ListAlarms) -> Alarms:  # noqa: ARG00
     return current_alarms(context.gateway, context.principal, time.time())
 
 
-def current_alarms(gateway: Gateway, principal: Principal, now: float) -> Alarms:
+def current_alarms(gateway: Gateway, principal: Principal, now: float) -> ActiveAlarms:
     """Alarms at `now`. Raises Refusal (UNREADABLE) if the store, or what is in it, cannot be read."""
     alarms = _all_alarms(gateway, now)
     return alarms if principal.is_of_gateway else _visible(alarms, principal)
 
 
-def _visible(alarms: Alarms, principal: Principal) -> Alarms:
+def _visible(alarms: ActiveAlarms, principal: Principal) -> ActiveAlarms:
     """An alarm of mail is about "organization/…", as `analysis.alarms.mail_flow` names its subjects."""
     own = [one for one in alarms.of_mail().alarms if _is_visible(one, principal)]
-    return Alarms(own, alarms.looked, [])
+    return ActiveAlarms(own, alarms.looked, [])
 
 
-def _is_visible(alarm: StandingAlarm, principal: Principal) -> bool:
+def _is_visible(alarm: ActiveAlarm, principal: Principal) -> bool:
     organization, slash, _ = (alarm.about or "").partition("/")
     return bool(slash) and principal.sees(organization)
 
 
-def _all_alarms(gateway: Gateway, now: float) -> Alarms:
+def _all_alarms(gateway: Gateway, now: float) -> ActiveAlarms:
     settings, directory = gateway.settings, gateway.directory()
     organizations = directory.organizations
     try:
@@ -121,7 +121,7 @@ def _all_alarms(gateway: Gateway, now: float) -> Alarms:
             scope = scope_of(organizations, settings)
             observed = Observed(renewals=failing_renewals(settings, store, scope))
     except (StoreFailure, ValueError) as failure:
-        raise Refusal(Kind.UNREADABLE, f"{gateway.data}: {failure}") from failure
+        raise Refusal(RefusalKind.UNREADABLE, f"{gateway.data}: {failure}") from failure
     entries = connector_files(organizations, now) | certificates.entries
     judged = judge(entries, scope, observed, troubles=memory.troubles, roots=memory.roots, now=now)
     judged = (*domain_conflicts(directory.disputes), *judged, *judge_grants(directory.resources))
@@ -134,7 +134,7 @@ def _all_alarms(gateway: Gateway, now: float) -> Alarms:
     order = tuple(Severity)
     standing = sorted(memory.alarms, key=lambda one: (-order.index(one.severity), one.since))
     unknown = (*certificates.trouble, *_unknown(memory, now)) if watched(entries, scope) else certificates.trouble
-    return Alarms([_alarm(one) for one in standing], memory.looked or None, list(unknown))
+    return ActiveAlarms([_alarm(one) for one in standing], memory.looked or None, list(unknown))
 
 
 def _unknown(memory: Memory, now: float) -> tuple[str, ...]:
@@ -145,26 +145,26 @@ def _unknown(memory: Memory, now: float) -> tuple[str, ...]:
     return memory.unknown
 
 
-def summary(alarms: Alarms, command: str = "gatepost alarms") -> str:
+def summary(alarms: ActiveAlarms, command: str = "gatepost alarms") -> str:
     """One line: how many alarms, the gravest one, and which command says more."""
     if not alarms.alarms:
         return f"not all can be told: {alarms.unknown[0]}" if alarms.unknown else "no alarms"
-    counts = Counter(one.severity for one in alarms.alarms)
+    counts = Counter(alarm.severity for alarm in alarms.alarms)
     many = ", ".join(f"{counts[one]} {one}" for one in reversed(tuple(Severity)) if counts[one])
     return f"{many}: {alarms.alarms[0].title} ({command})"
 
 
-def _alarm(one: Alarm) -> StandingAlarm:
-    return StandingAlarm(
-        one.kind,
-        one.severity,
-        one.certificate or None,
-        one.about or None,
-        one.title,
-        one.detail,
-        one.fix,
-        list(one.lines),
-        one.since,
+def _alarm(alarm: Alarm) -> ActiveAlarm:
+    return ActiveAlarm(
+        alarm.kind,
+        alarm.severity,
+        alarm.certificate or None,
+        alarm.about or None,
+        alarm.title,
+        alarm.detail,
+        alarm.fix,
+        list(alarm.lines),
+        alarm.since,
     )
 
 

@@ -14,14 +14,14 @@ import msgspec
 from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.access.records import AuditFilter, Outcome
+from gatepost.manage.access.records import AuditFilter, AuditOutcome
 from gatepost.manage.use_cases.accounts import ShortText, refusing
 from gatepost.manage.use_cases.cursors import cursor
 from gatepost.manage.use_cases.declaration import Items, Visibility, use_case
 from gatepost.manage.use_cases.differences import FieldChange
 from gatepost.manage.use_cases.execution import CHANGE
 from gatepost.manage.use_cases.paging import After, Limit, position
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import read_time
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class AuditEntry(msgspec.Struct):
     action: str
     organization: str
     subject: str
-    outcome: Outcome
+    outcome: AuditOutcome
     event: int | None
     version: int | None
     organizations: int | None
@@ -64,7 +64,7 @@ class ListAudit(msgspec.Struct, kw_only=True):
         ShortText | None, Meta(description="Only in this organization; empty: the gateway itself.")
     ] = None
     subject: Annotated[ShortText, Meta(description="Only what is about this.")] = ""
-    outcome: Annotated[Outcome | None, Meta(description="Only what ended so.")] = None
+    outcome: Annotated[AuditOutcome | None, Meta(description="Only what ended so.")] = None
     since: Annotated[_Time, Meta(description="From then on: 2h, 7d, or a date.")] = ""
     until: Annotated[_Time, Meta(description="Before then.")] = ""
     changes: Annotated[bool, Meta(description="With changes of resources.")] = True
@@ -127,7 +127,7 @@ def get_audit_event(context: Context, request: ShowAuditEvent) -> AuditEntry:
         with refusing():
             found = context.accounts.audit_events(context.principal, limit=1, before=number + 1)
     if not found or found[0].id != number:
-        raise Refusal(Kind.MISSING, f"there is no audit event {number}; they are kept for 400 days")
+        raise Refusal(RefusalKind.MISSING, f"there is no audit event {number}; they are kept for 400 days")
     return _entry(found[0])
 
 
@@ -149,10 +149,11 @@ def _time(field: str, text: str) -> float:
     return read_time(field, text) if text else 0.0
 
 
-def _events(context: Context, wanted: AuditFilter, limit: int, before: int) -> list[AuditEntry]:
+def _events(context: Context, audit_filter: AuditFilter, limit: int, before: int) -> list[AuditEntry]:
     with refusing():
         return [
-            _entry(one) for one in context.accounts.audit_events(context.principal, wanted, limit=limit, before=before)
+            _entry(one)
+            for one in context.accounts.audit_events(context.principal, audit_filter, limit=limit, before=before)
         ]
 
 
@@ -172,20 +173,29 @@ def _entry(event: AuditEvent) -> AuditEntry:
     )
 
 
-def _changes(context: Context, wanted: AuditFilter, limit: int, before: int) -> list[AuditEntry]:
-    if wanted.action not in {"", CHANGE} or wanted.outcome not in {None, Outcome.DONE} or wanted.organization == "":
+def _changes(context: Context, audit_filter: AuditFilter, limit: int, before: int) -> list[AuditEntry]:
+    if (
+        audit_filter.action not in {"", CHANGE}
+        or audit_filter.outcome not in {None, AuditOutcome.DONE}
+        or audit_filter.organization == ""
+    ):
         return []
-    if wanted.subject:  # which they have not
+    if audit_filter.subject:  # which they have not
         return []
     names = context.principal.organizations
-    if wanted.organization:
-        is_seen = context.principal.sees(wanted.organization)
-        names = frozenset({wanted.organization}) if is_seen else frozenset()
+    if audit_filter.organization:
+        is_seen = context.principal.sees(audit_filter.organization)
+        names = frozenset({audit_filter.organization}) if is_seen else frozenset()
     with context.config() as store:
         versions = store.versions(
-            names=names, author=wanted.who, since=wanted.since, until=wanted.until, before=before, limit=limit
+            names=names,
+            author=audit_filter.who,
+            since=audit_filter.since,
+            until=audit_filter.until,
+            before=before,
+            limit=limit,
         )
-    return [_change(one) for one in versions]
+    return [_change(version) for version in versions]
 
 
 def _change(version: Version) -> AuditEntry:
@@ -196,7 +206,7 @@ def _change(version: Version) -> AuditEntry:
         CHANGE,
         "" if len(version.names) > 1 else version.names[0],
         f"version {version.version}",
-        Outcome.DONE,
+        AuditOutcome.DONE,
         None,
         version.version,
         len(version.names) or None,

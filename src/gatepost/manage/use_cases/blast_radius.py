@@ -38,7 +38,7 @@ class Radius(NamedTuple):
     unreadable: list[str]
 
 
-def find_radius(gateway: Gateway, who: Principal, before: Resources, after: Resources, since: float) -> Radius:
+def find_radius(gateway: Gateway, principal: Principal, before: Resources, after: Resources, since: float) -> Radius:
     """What a change touches, and what it would have done to the mail in the trace, as far as who asks sees it.
 
     since: seconds since 1970.
@@ -49,7 +49,7 @@ def find_radius(gateway: Gateway, who: Principal, before: Resources, after: Reso
     if events:
         wanted = TraceFilter(since=since, until=until)
         rows = scan_trace(gateway.data / "trace", wanted, COLUMNS, events=events, unreadable=unreadable)
-        seen = rows if who.is_of_gateway else (row for row in rows if who.sees(row[_ORGANIZATION]))
+        seen = rows if principal.is_of_gateway else (row for row in rows if principal.sees(row[_ORGANIZATION]))
         found = blast_radius(seen, Directory(before), Directory(after), gateway.settings.tls.profile)
     return Radius(since, until, change, found, unreadable)
 
@@ -107,16 +107,16 @@ def _difference(row: Mapping[str, Any]) -> Difference:
 
 
 def _rows(differences: Iterable[Difference]) -> Iterable[dict[str, Any]]:
-    for one in differences:
-        peers = peers_of(one)
+    for difference in differences:
+        peers = peers_of(difference)
         yield {
-            "direction": one.direction,
-            "kind": str(one.kind),
-            "messages": one.messages,
-            "also": [{"kind": kind, "messages": count} for kind, count in kinds_also(one)],
+            "direction": difference.direction,
+            "kind": str(difference.kind),
+            "messages": difference.messages,
+            "also": [{"kind": kind, "messages": count} for kind, count in kinds_also(difference)],
             "peers": [{"peer": peer, "messages": count} for peer, count in peers[:_PEERS]],
-            "more_peers": max(0, len(peers) - _PEERS) + one.unnamed,
-            "sample": one.sample,
-            "before": one.before,
-            "after": one.after,
+            "more_peers": max(0, len(peers) - _PEERS) + difference.unnamed,
+            "sample": difference.sample,
+            "before": difference.before,
+            "after": difference.after,
         }

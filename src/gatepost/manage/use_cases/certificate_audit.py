@@ -47,9 +47,9 @@ def recorded_changes(context: Context) -> Iterator[None]:
         return
     before: dict[str, Any] = {}
     after: dict[str, Any] = {}
-    for one in reversed(changes):
-        _compare(one, before, after)
-    context.audit.describe(before=before, after=after, versions=sorted({one.version for one in changes}))
+    for change in reversed(changes):
+        _compare(change, before, after)
+    context.audit.describe(before=before, after=after, versions=sorted({change.version for change in changes}))
 
 
 def _compare(change: Change, before: dict[str, Any], after: dict[str, Any]) -> None:

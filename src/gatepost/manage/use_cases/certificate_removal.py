@@ -15,7 +15,7 @@ from gatepost.manage.use_cases.certificate_audit import describe_certificate, re
 from gatepost.manage.use_cases.certificate_shapes import CertificateNumber, Note, Reason  # noqa: TC001 - msgspec reads them
 from gatepost.manage.use_cases.declaration import Visibility, use_case
 from gatepost.manage.use_cases.inventory import choose_certificate, inventory_of, listed_certificates, settings_files
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import stamp
 from gatepost.pki.certificates.directories import pairs_in
 from gatepost.pki.certificates.entry import Purpose, State
@@ -76,11 +76,11 @@ def remove_certificate(context: Context, request: RemoveCertificate) -> Removed:
             entry = choose_certificate(found, request.certificate)
             describe_certificate(context, entry)
             if again := _found_again(entry, inventory, gateway):
-                raise Refusal(Kind.INPUT, f"{entry.id} {again}")
+                raise Refusal(RefusalKind.INPUT, f"{entry.id} {again}")
             missed = needed(entry, found.entries.values(), gateway)
             if missed and not force:
                 text = f"{entry.id} is still needed: {missed}; to remove it anyway, give a reason"
-                raise Refusal(Kind.CONFLICT, text, options=["force"])
+                raise Refusal(RefusalKind.CONFLICT, text, options=["force"])
             if not context.dry_run:
                 note = f"forced: {force}" if force else request.note
                 inventory.remove(entry, author=context.principal.name, note=note, expected=found.version)
@@ -106,7 +106,7 @@ def remove_directory(context: Context, request: RemoveDirectory) -> Removed:
     with inventory_of(context.gateway, keys=False) as inventory:
         if path not in inventory.directories.paths():
             text = f"{path} is not watched; `gatepost certificate list` shows the watched directories"
-            raise Refusal(Kind.MISSING, text)
+            raise Refusal(RefusalKind.MISSING, text)
         if not context.dry_run:
             with recorded_changes(context):
                 inventory.directories.remove(path, author=context.principal.name, note=request.note)

@@ -14,9 +14,9 @@ from gatepost.manage.use_cases.certificate_audit import recorded_changes
 from gatepost.manage.use_cases.certificate_removal import Removed
 from gatepost.manage.use_cases.certificate_shapes import Note  # noqa: TC001 - msgspec reads it
 from gatepost.manage.use_cases.certificates import CertificateRequest, waiting_request, waiting_with_csr
-from gatepost.manage.use_cases.declaration import Cli, Reply, Visibility, use_case
+from gatepost.manage.use_cases.declaration import Cli, UseCaseReply, Visibility, use_case
 from gatepost.manage.use_cases.inventory import check_client, inventory_of
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.pki.certificates.entry import Purpose
 from gatepost.pki.certificates.request import (
     KEY_TYPES,
@@ -64,7 +64,7 @@ class RequestCertificate(msgspec.Struct, kw_only=True, forbid_unknown_fields=Tru
     )
 
     @property
-    def wish(self) -> CertificateRequestSpec:
+    def spec(self) -> CertificateRequestSpec:
         """The same for `pki.certificates`."""
         purpose = Purpose.CLIENT if self.client else Purpose.SERVER
         label = self.label.strip()
@@ -112,20 +112,20 @@ class RequestMade(msgspec.Struct):
     commands=("certificate request",),
     pages=("/certificates/requests/new",),
 )
-def request_certificate(context: Context, request: RequestCertificate) -> Reply[RequestMade]:
+def request_certificate(context: Context, request: RequestCertificate) -> UseCaseReply[RequestMade]:
     """Make a key and a request for a certificate (CSR).
 
     The key waits on the gateway, sealed; `POST /certificates` takes the certificate without a key.
     """
     context.audit.describe(organization=request.organization)
-    wanted = checked_wish(context.gateway, request.wish)
+    wanted = checked_spec(context.gateway, request.spec)
     with inventory_of(context.gateway) as inventory:
         if not inventory.seals:
             text = (
                 "no store.master_key is set in the settings, so that no key can be kept here; set one, or have the "
                 "request made on the gateway, with its key left in a file (gatepost certificate request)"
             )
-            raise Refusal(Kind.INPUT, text)
+            raise Refusal(RefusalKind.INPUT, text)
         csr, key = made_request(wanted)
         if context.dry_run:
             made = PendingRequest(request_id(csr), wanted, time.time())
@@ -134,7 +134,7 @@ def request_certificate(context: Context, request: RequestCertificate) -> Reply[
                 author = context.principal.name
                 made = inventory.requests.add(wanted, csr, key, author=author, now=time.time())
     context.audit.describe(subject=made.id)
-    return Reply(RequestMade(waiting_request(made), csr.decode()), location=f"/certificate_requests/{made.id}")
+    return UseCaseReply(RequestMade(waiting_request(made), csr.decode()), location=f"/certificate_requests/{made.id}")
 
 
 @use_case(
@@ -147,7 +147,7 @@ def request_certificate(context: Context, request: RequestCertificate) -> Reply[
 def register_request(context: Context, request: RegisterRequest) -> CertificateRequest:
     """Keep a request whose key waits in a file of this machine."""
     context.audit.describe(organization=request.organization)
-    wanted, key_file = checked_wish(context.gateway, request.wish), Path(request.key_file)
+    wanted, key_file = checked_spec(context.gateway, request.spec), Path(request.key_file)
     with inventory_of(context.gateway) as inventory, recorded_changes(context):
         author = context.principal.name
         made = inventory.requests.add_with_file(wanted, request.csr, key_file, author=author, now=time.time())
@@ -186,7 +186,7 @@ def remove_certificate_request(context: Context, request: RemoveCertificateReque
             text = (
                 f"there is no pending request {request.request!r}; its certificate may have been added in the meantime"
             )
-            raise Refusal(Kind.MISSING, text)
+            raise Refusal(RefusalKind.MISSING, text)
         context.audit.describe(organization=waiting.wish.organization)
         if not context.dry_run:
             with recorded_changes(context):
@@ -195,26 +195,26 @@ def remove_certificate_request(context: Context, request: RemoveCertificateReque
     return Removed(f"request {waiting.id}: removed{left}")
 
 
-def checked_wish(gateway: Gateway, wish: CertificateRequestSpec) -> CertificateRequestSpec:
+def checked_spec(gateway: Gateway, spec: CertificateRequestSpec) -> CertificateRequestSpec:
     """The wish with its names as they are written (A-labels, each once). Raises Refusal (INPUT, MISSING)."""
-    if wish.key not in KEY_TYPES:
+    if spec.key not in KEY_TYPES:
         wrong = f"must be one of {', '.join(KEY_TYPES)}"
-        raise Refusal(Kind.INPUT, f"kind of key {wish.key!r}: {wrong}", [FieldError("key", wrong)])
-    check_client(gateway, wish.purpose, wish.organization, wish.label)
-    names = _checked(wish.names, wish.purpose)
+        raise Refusal(RefusalKind.INPUT, f"kind of key {spec.key!r}: {wrong}", [FieldError("key", wrong)])
+    check_client(gateway, spec.purpose, spec.organization, spec.label)
+    names = _checked(spec.names, spec.purpose)
     return CertificateRequestSpec(
-        names, wish.key, wish.purpose, wish.organization, wish.label, must_staple=wish.must_staple
+        names, spec.key, spec.purpose, spec.organization, spec.label, must_staple=spec.must_staple
     )
 
 
 def _checked(names: Sequence[str], purpose: Purpose) -> tuple[str, ...]:
     if not names and purpose is Purpose.SERVER:
         wrong = "is required: the host names for the certificate, such as that of the MX"
-        raise Refusal(Kind.INPUT, f"a name {wrong}", [FieldError("names", wrong)], options=["name"])
+        raise Refusal(RefusalKind.INPUT, f"a name {wrong}", [FieldError("names", wrong)], options=["name"])
     try:
         return tuple(dict.fromkeys(domain_pattern(name, every=False) for name in names))
     except ValueError as error:
-        raise Refusal(Kind.INPUT, f"name: {error}", [FieldError("names", str(error))]) from error
+        raise Refusal(RefusalKind.INPUT, f"name: {error}", [FieldError("names", str(error))]) from error
 
 
 USE_CASES: Final = (request_certificate, register_request, get_certificate_request, remove_certificate_request)

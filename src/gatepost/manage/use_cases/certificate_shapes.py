@@ -30,7 +30,7 @@ type Note = Annotated[str, Meta(max_length=1000), Cli(help="Reason, recorded in 
 _DAY = 86400.0
 
 
-class Certificate(msgspec.Struct):
+class CertificateSummary(msgspec.Struct):
     """One of our certificates. Times: seconds since 1970, null if not yet or not known.
 
     state: next, current, deprecated or retired. purpose: server or client. since: in this state. current_from,
@@ -70,10 +70,10 @@ class Certificate(msgspec.Struct):
     held: str
 
 
-def certificate_of(entry: Entry, now: float | None = None) -> Certificate:
+def certificate_of(entry: Entry, now: float | None = None) -> CertificateSummary:
     """What is kept of a certificate, but its chain. now: for the days that are left."""
     leaf = entry.leaf
-    return Certificate(
+    return CertificateSummary(
         id=entry.id,
         state=str(entry.state),
         purpose=str(entry.purpose),
@@ -107,7 +107,7 @@ def certificate_of(entry: Entry, now: float | None = None) -> Certificate:
     )
 
 
-class GateFinding(msgspec.Struct):
+class GateCheckFinding(msgspec.Struct):
     """What was found at a gate. verdict: pass, info, warn, fail or unknown. until: when waiting alone mends it."""
 
     gate: str
@@ -118,7 +118,7 @@ class GateFinding(msgspec.Struct):
     until: float | None
 
 
-class Gates(msgspec.Struct):
+class GateSummary(msgspec.Struct):
     """A look at the gates. light: green, red or unknown. green_at: when waiting alone opens all of them."""
 
     id: str
@@ -129,29 +129,31 @@ class Gates(msgspec.Struct):
     warnings: int
     unknown: int
     green_at: float | None
-    findings: list[GateFinding]
+    findings: list[GateCheckFinding]
 
     @property
     def reasons(self) -> str:
         """What refuses the switch, in one line: what failed before what could not be told."""
-        stopping = [one for verdict in ("fail", "unknown") for one in self.findings if one.verdict == verdict]
+        stopping = [
+            finding for verdict in ("fail", "unknown") for finding in self.findings if finding.verdict == verdict
+        ]
         return "; ".join(f"{one.gate}: {one.text}" for one in stopping)[:MAX_TEXT]
 
 
-class GatesLook(Gates):
+class CertificateGates(GateSummary):
     """The same, with the certificate that it is of."""
 
-    certificate: Certificate
+    certificate: CertificateSummary
 
 
-def gates_of_report(report: GateReport) -> Gates:
+def gates_of_report(report: GateReport) -> GateSummary:
     """The report as JSON has it."""
     record = gates_record(report)
-    findings = [GateFinding(**one) for one in record.pop("findings")]
-    return Gates(**record, findings=findings)
+    findings = [GateCheckFinding(**one) for one in record.pop("findings")]
+    return GateSummary(**record, findings=findings)
 
 
-def gates_look(report: GateReport) -> GatesLook:
+def certificate_gates(report: GateReport) -> CertificateGates:
     """The same with its certificate."""
     gates = msgspec.structs.asdict(gates_of_report(report))
-    return GatesLook(**gates, certificate=certificate_of(report.entry))
+    return CertificateGates(**gates, certificate=certificate_of(report.entry))

@@ -13,7 +13,7 @@ from msgspec import Meta
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Cli, Visibility, use_case
 from gatepost.manage.use_cases.inventory import inventory_of
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.pki.certificates.forms import PAGE, File, forms
 from gatepost.pki.certificates.published_json import version_of, written
 from gatepost.pki.certificates.publisher import Roots, current_table, write_files
@@ -50,7 +50,7 @@ class TableFile(msgspec.Struct):
     content: bytes
 
 
-class CertificateTable(msgspec.Struct):
+class CertificateTableFiles(msgspec.Struct):
     """The table for partners as files for a web server. notes: what is missing in it. changed: RFC 3339."""
 
     version: str
@@ -74,7 +74,7 @@ def published_table(gateway: Gateway, roots: Roots | None = None) -> PublishedTa
         try:
             table, trouble = current_table(inventory, gateway.settings, known, now=time.time())
         except ValueError as error:
-            raise Refusal(Kind.UNREADABLE, f"{gateway.data}: {error}") from error
+            raise Refusal(RefusalKind.UNREADABLE, f"{gateway.data}: {error}") from error
     notes = (*trouble, *filter(None, [known.trouble]), *map(_lost, table.lost), *_rootless(table.rows))
     return PublishedTable(table, notes)
 
@@ -86,21 +86,21 @@ def published_table(gateway: Gateway, roots: Roots | None = None) -> PublishedTa
     tag="certificates",
     commands=("certificate publish",),
 )
-def get_certificate_table(context: Context, request: GetCertificateTable) -> CertificateTable:
+def get_certificate_table(context: Context, request: GetCertificateTable) -> CertificateTableFiles:
     """The certificate table for partners, as files for a web server."""
     base = base_url(request.base_url)
     table, notes = published_table(context.gateway)
     files = forms(table, base) if table.rows else ()
-    return CertificateTable(
+    return CertificateTableFiles(
         version_of(table),
         written(table.changed) or None,
         len(table.rows),
         list(notes),
-        [TableFile(one.name, one.kind, one.lasting, one.body) for one in files],
+        [TableFile(file.name, file.kind, file.lasting, file.body) for file in files],
     )
 
 
-def write_table(table: CertificateTable, directory: Path) -> dict[str, Any]:
+def write_table(table: CertificateTableFiles, directory: Path) -> dict[str, Any]:
     """Write the files into a directory; what was written, for machines.
 
     Raises Refusal: CONFLICT if there is no certificate to publish, INPUT if the directory cannot be written, UNREADABLE
@@ -108,16 +108,18 @@ def write_table(table: CertificateTable, directory: Path) -> dict[str, Any]:
     """
     if not table.files:
         text = "nothing was written: no server certificate is current, next or deprecated; add one first"
-        raise Refusal(Kind.CONFLICT, text)
-    for one in table.files:
-        if not _NAME.fullmatch(one.name):
-            text = f"{one.name!r} is no name of a file of the table; nothing was written"
-            raise Refusal(Kind.UNREADABLE, text)
+        raise Refusal(RefusalKind.CONFLICT, text)
+    for file in table.files:
+        if not _NAME.fullmatch(file.name):
+            text = f"{file.name!r} is no name of a file of the table; nothing was written"
+            raise Refusal(RefusalKind.UNREADABLE, text)
     try:
-        changed = write_files([File(one.name, one.type, one.content, one.lasting) for one in table.files], directory)
+        changed = write_files(
+            [File(file.name, file.type, file.content, file.lasting) for file in table.files], directory
+        )
     except OSError as error:
         text = f"{error.filename or directory}: {error.strerror}; nothing is half written"
-        raise Refusal(Kind.INPUT, text) from error
+        raise Refusal(RefusalKind.INPUT, text) from error
     states = {True: "written", False: "unchanged"}
     return {
         "directory": str(directory),
@@ -126,7 +128,8 @@ def write_table(table: CertificateTable, directory: Path) -> dict[str, Any]:
         "changed": table.changed,
         "certificates": table.certificates,
         "files": [
-            {"name": one.name, "size": len(one.content), "state": states[one.name in changed]} for one in table.files
+            {"name": file.name, "size": len(file.content), "state": states[file.name in changed]}
+            for file in table.files
         ],
     }
 
@@ -138,7 +141,7 @@ def base_url(url: str) -> str:
     if not _is_address(url):
         shown = "".join(one if one.isprintable() else "?" for one in url)
         text = f"{shown!r} is no address of a directory; write https://HOST/PATH/"
-        raise Refusal(Kind.INPUT, text, [FieldError("base_url", "is no address of a directory")])
+        raise Refusal(RefusalKind.INPUT, text, [FieldError("base_url", "is no address of a directory")])
     return url if url.endswith("/") else f"{url}/"
 
 

@@ -17,17 +17,17 @@ from gatepost.manage.use_cases.certificate_table import PublishedTable, publishe
 from gatepost.manage.use_cases.certificates import (
     CertificateChange,
     CertificateDetail,
-    Listing,
+    CertificateListing,
     certificate,
     certificate_detail,
+    certificate_listing,
     change_of,
     history,
-    listing,
     presented_where,
 )
-from gatepost.manage.use_cases.changeover import Standing, standing
+from gatepost.manage.use_cases.changeover import ChangeoverStatus, changeover_status
 from gatepost.manage.use_cases.declaration import Items, Visibility, use_case
-from gatepost.manage.use_cases.presented import Presented, presented
+from gatepost.manage.use_cases.presentation_check import ListenerPresentation, check_presentation
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.pki.certificates.entry import Entry, Purpose
 from gatepost.pki.certificates.publisher import Roots
@@ -57,9 +57,9 @@ class ViewCertificates(msgspec.Struct, kw_only=True):
         "/certificates/requests",
     ),
 )
-def view_certificates(context: Context, request: ViewCertificates) -> Listing:  # noqa: ARG001 - all
+def view_certificates(context: Context, request: ViewCertificates) -> CertificateListing:  # noqa: ARG001 - all
     """All certificates, requests and watched directories."""
-    return listing(context.gateway)
+    return certificate_listing(context.gateway)
 
 
 class LocateCertificates(msgspec.Struct, kw_only=True):
@@ -81,7 +81,7 @@ class LocateCertificates(msgspec.Struct, kw_only=True):
 def locate_certificates(context: Context, request: LocateCertificates) -> dict[str, tuple[str, ...]]:
     """Where certificates are presented, by id: addresses of listeners, or the connectors that name them."""
     named = frozenset(request.certificates)
-    entries = (one for one in listing(context.gateway).entries if one.id in named)
+    entries = (one for one in certificate_listing(context.gateway).entries if one.id in named)
     return {one.id: presented_where(context.gateway, one) for one in entries}
 
 
@@ -127,14 +127,14 @@ def view_certificate(context: Context, request: ViewCertificate) -> CertificateV
         presented_where(gateway, entry),
         _changes(context, entry),
         _order(context, entry),
-        needed(entry, listing(gateway).entries, gateway),
+        needed(entry, certificate_listing(gateway).entries, gateway),
     )
 
 
 class ChangeoverView(NamedTuple):
     """where: by id, of the certificate and those before it. order: None if it is not renewed by ACME, or not known."""
 
-    standing: Standing
+    changeover_status: ChangeoverStatus
     where: dict[str, tuple[str, ...]]
     changes: list[CertificateChange]
     order: RenewalOrder | None
@@ -151,7 +151,7 @@ class ChangeoverView(NamedTuple):
 )
 def view_changeover(context: Context, request: ViewCertificate) -> ChangeoverView:
     """Where the changeover of a certificate stands, without asking anybody."""
-    found = standing(context.gateway, request.certificate)
+    found = changeover_status(context.gateway, request.certificate)
     where = {one.id: presented_where(context.gateway, one) for one in (*found.olds, found.entry)}
     try:
         order = _order(context, found.entry)
@@ -185,7 +185,7 @@ class PresentedNow(NamedTuple):
     """presented: by each listener; none of a client identity."""
 
     entry: Entry
-    presented: list[Presented]
+    check_presentation: list[ListenerPresentation]
 
 
 @use_case(
@@ -194,7 +194,7 @@ class PresentedNow(NamedTuple):
 def view_presented(context: Context, request: ViewCertificate) -> PresentedNow:
     """What the listeners present at this moment."""
     entry = certificate(context.gateway, request.certificate).entry
-    return PresentedNow(entry, presented(context.gateway, entry) if entry.purpose is Purpose.SERVER else [])
+    return PresentedNow(entry, check_presentation(context.gateway, entry) if entry.purpose is Purpose.SERVER else [])
 
 
 class ViewRenewal(msgspec.Struct, kw_only=True):

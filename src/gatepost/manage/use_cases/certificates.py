@@ -17,11 +17,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.certificate_shapes import Certificate, CertificateNumber, certificate_of
+from gatepost.manage.use_cases.certificate_shapes import CertificateNumber, CertificateSummary, certificate_of
 from gatepost.manage.use_cases.declaration import Items, Visibility, use_case
 from gatepost.manage.use_cases.inventory import choose_certificate, inventory_of, listed_certificates
 from gatepost.manage.use_cases.paging import Paging, page_of
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.net.certificate import certificate_facts, quietly
 from gatepost.net.path import issuer_places
 from gatepost.net.revocation import published
@@ -49,7 +49,7 @@ _STEPS = ("check", "notice", "told", "stage", "switch", "cancel", "roll-back", "
 _LOOKED_UP = ("certificate show", *(f"certificate changeover {name}" for name in _STEPS))
 
 
-class Listing(NamedTuple):
+class CertificateListing(NamedTuple):
     """Everything there is. version: of the configuration. trouble: what is wrong with files of the settings."""
 
     version: int
@@ -59,7 +59,7 @@ class Listing(NamedTuple):
     trouble: tuple[str, ...]
 
 
-class Shown(NamedTuple):
+class StoredCertificate(NamedTuple):
     """One certificate. chain: PEM, leaf first, b"" if it is lost. version: of the configuration it is of."""
 
     entry: Entry
@@ -67,14 +67,14 @@ class Shown(NamedTuple):
     version: int
 
 
-def listing(gateway: Gateway) -> Listing:
+def certificate_listing(gateway: Gateway) -> CertificateListing:
     """All certificates, requests and directories; those of the settings also if the gateway never ran.
 
     Raises Refusal (UNREADABLE).
     """
     with inventory_of(gateway, keys=False) as inventory:
         found = listed_certificates(inventory, gateway, with_chains=False)
-        return Listing(
+        return CertificateListing(
             found.version,
             tuple(found.entries.values()),
             tuple(inventory.requests.waiting().values()),
@@ -83,12 +83,12 @@ def listing(gateway: Gateway) -> Listing:
         )
 
 
-def certificate(gateway: Gateway, number: str) -> Shown:
+def certificate(gateway: Gateway, number: str) -> StoredCertificate:
     """The one that goes by an id, the beginning of a thumbprint, or a label. Raises Refusal: MISSING, UNREADABLE."""
     with inventory_of(gateway, keys=False) as inventory:
         found = listed_certificates(inventory, gateway)
     entry = choose_certificate(found, number)
-    return Shown(entry, found.chains.get(entry.id, b""), found.version)
+    return StoredCertificate(entry, found.chains.get(entry.id, b""), found.version)
 
 
 def waiting_with_csr(gateway: Gateway, number: str) -> tuple[PendingRequest, bytes]:
@@ -96,7 +96,7 @@ def waiting_with_csr(gateway: Gateway, number: str) -> tuple[PendingRequest, byt
     with inventory_of(gateway, keys=False) as inventory:
         found = inventory.requests.waiting().get(number.lower())
         if found is None:
-            raise Refusal(Kind.MISSING, f"no request {number!r} waits; its certificate may have come meanwhile")
+            raise Refusal(RefusalKind.MISSING, f"no request {number!r} waits; its certificate may have come meanwhile")
         return found, inventory.requests.request_pem(found)
 
 
@@ -113,7 +113,7 @@ def history(gateway: Gateway, limit: int, number: str = "") -> list[Change]:
 
 def in_order(entries: Sequence[Entry], purpose: Purpose) -> list[Entry]:
     """Those of a purpose: current beside next and deprecated, the newest first in each state."""
-    chosen = [one for one in entries if one.purpose is purpose]
+    chosen = [entry for entry in entries if entry.purpose is purpose]
     return sorted(chosen, key=lambda one: (STATES.index(one.state), -one.since))
 
 
@@ -153,7 +153,7 @@ class CertificateLink(msgspec.Struct):
     aia: list[str]
 
 
-class CertificateDetail(Certificate):
+class CertificateDetail(CertificateSummary):
     """Everything about one. tlsa: data of a TLSA record. key_is: where its private key is. chain: leaf first."""
 
     tlsa: str
@@ -182,7 +182,7 @@ class CertificateInventory(msgspec.Struct):
     """All there is. version: of the configuration. directories: watched. trouble: about files of the settings."""
 
     version: int
-    certificates: list[Certificate]
+    certificates: list[CertificateSummary]
     requests: list[CertificateRequest]
     directories: list[str]
     trouble: list[str]
@@ -202,9 +202,9 @@ class CertificateChange(msgspec.Struct):
 
 
 @use_case("GET /certificates", scope=Scope.READ, visibility=Visibility.GATEWAY, tag=_TAG)
-def list_certificates(context: Context, request: ListCertificates) -> Items[Certificate]:
+def list_certificates(context: Context, request: ListCertificates) -> Items[CertificateSummary]:
     """All certificates, client certificates among them."""
-    return page_of(listing(context.gateway).entries, lambda one: one.id, request, certificate_of)
+    return page_of(certificate_listing(context.gateway).entries, lambda one: one.id, request, certificate_of)
 
 
 @use_case(
@@ -229,10 +229,10 @@ def get_certificate(context: Context, request: GetCertificate) -> CertificateDet
 )
 def get_inventory(context: Context, request: GetInventory) -> CertificateInventory:  # noqa: ARG001 - it is all of it
     """Certificates, requests and watched directories at once, as `gatepost certificate list` has them."""
-    found = listing(context.gateway)
+    found = certificate_listing(context.gateway)
     return CertificateInventory(
         found.version,
-        [certificate_of(one) for one in found.entries],
+        [certificate_of(entry) for entry in found.entries],
         [waiting_request(one) for one in found.requests],
         list(found.directories),
         list(found.trouble),
@@ -370,7 +370,7 @@ def presented_where(gateway: Gateway, entry: Entry) -> tuple[str, ...]:
     if entry.key_file and (gone := _gone(entry)):
         return (f"nowhere: {gone} is missing",)
     if entry.purpose is Purpose.SERVER:
-        own = (one for one in gateway.settings.listeners if one.role is not ListenerRole.INTERNAL)
+        own = (listener for listener in gateway.settings.listeners if listener.role is not ListenerRole.INTERNAL)
         return tuple(f"{one.role} {one.address}" for one in own)
     owner = gateway.directory().resources.organization(entry.organization)
     return tuple(

@@ -18,12 +18,12 @@ import msgspec
 
 from gatepost.analysis.checks.named_files import named_files, unusable
 from gatepost.manage.use_cases.blast_radius import Radius, find_radius
-from gatepost.manage.use_cases.choice import visible
 from gatepost.manage.use_cases.differences import differences
 from gatepost.manage.use_cases.domain_proof import pending_notes
 from gatepost.manage.use_cases.granting import granting
+from gatepost.manage.use_cases.name_lookup import visible
 from gatepost.manage.use_cases.private_content import keys_lacking, orphaned
-from gatepost.manage.use_cases.refusal import Kind, Overtaken, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, VersionConflict
 from gatepost.pki.certificates.clients import stored_client_identities
 from gatepost.policy.connectors.errors import FieldError, ResourceErrors
 from gatepost.policy.connectors.grants import GRANT, STORED_KINDS, mark
@@ -53,7 +53,7 @@ TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ChangeOptions:
     """How a change is to be made.
 
     author, note: who and why, for the history. dry_run: check it and find out what it would do, but change nothing.
@@ -69,7 +69,7 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ChangeResult:
     """What a change did, or would do.
 
     version: the one in force now. warnings: what to think about because of it, a sentence each; standing: what was so
@@ -111,7 +111,9 @@ type Step = Callable[[Resources, dict[str, Any]], Edit]
 """Changes the draft, the tables of all organizations by name, in place. Takes what who asks sees, and the draft."""
 
 
-def change(gateway: Gateway, who: Principal, step: Step, wish: Wish, *, whole: bool = False) -> Outcome:
+def change(
+    gateway: Gateway, principal: Principal, step: Step, options: ChangeOptions, *, whole: bool = False
+) -> ChangeResult:
     """Do one step. It may be done several times, each time on a fresh draft.
 
     whole: it replaces whole organizations, whatever they are. It is not done again on a newer version then, which would
@@ -122,27 +124,31 @@ def change(gateway: Gateway, who: Principal, step: Step, wish: Wish, *, whole: b
     with gateway.config() as store:
         for left in reversed(range(1 if whole else TRIES)):
             version, stored = store.load(*STORED_KINDS)
-            if wish.expected is not None and wish.expected != version:
-                raise _overtaken(version, wish.expected)
-            known = _stored(gateway, store, (version, stored), mends=whole and who.is_of_gateway)
-            made = _made(known, who, step, gateway.settings.limits.prefixes())
+            if options.expected is not None and options.expected != version:
+                raise _overtaken(version, options.expected)
+            known = _stored(gateway, store, (version, stored), mends=whole and principal.is_of_gateway)
+            made = _prepare(known, principal, step, gateway.settings.limits.prefixes())
             _check_files(gateway, made)
             changes = differences(stored, made.wanted)
-            lacking = _lacking(store, made)
-            pending = [] if wish.dry_run else list(_pending(store, who, made))
-            if changes and not wish.dry_run:
+            lacking = _missing_keys(store, made)
+            pending = [] if options.dry_run else list(_pending(store, principal, made))
+            if changes and not options.dry_run:
                 content = orphaned(store, stored, made.wanted) | made.edit.content
                 try:
                     version = store.apply(
-                        made.grants | made.wanted, author=wish.author, note=wish.note, expected=version, content=content
+                        made.grants | made.wanted,
+                        author=options.author,
+                        note=options.note,
+                        expected=version,
+                        content=content,
                     )
                 except ConfigConflict as conflict:
                     if left:
                         continue
                     tries = "" if whole else f" ({TRIES} tries, each overtaken by another change; {NOTHING})"
-                    raise Refusal(Kind.CONFLICT, f"{conflict}{tries}") from conflict
+                    raise Refusal(RefusalKind.CONFLICT, f"{conflict}{tries}") from conflict
             break
-    outcome = _outcome(gateway, who, wish, made, (version, changes, lacking))
+    outcome = _result(gateway, principal, options, made, (version, changes, lacking))
     return replace(outcome, notes=[*pending, *outcome.notes])
 
 
@@ -169,7 +175,7 @@ def _stored(gateway: Gateway, store: ConfigStore, loaded: tuple[int, dict[str, A
 
 
 @dataclass(frozen=True, slots=True)
-class _Made:
+class _PreparedChange:
     """A change that is right, as it can be written. after: as far as who asks sees it.
 
     others: organizations that who asks does not see. grants: what the gateway's owner has granted then.
@@ -183,21 +189,23 @@ class _Made:
     grants: dict[str, dict[str, Any]]
 
 
-def _made(stored: _Stored, who: Principal, step: Step, prefixes: PrefixLimits) -> _Made:
+def _prepare(stored: _Stored, principal: Principal, step: Step, prefixes: PrefixLimits) -> _PreparedChange:
     # What is stored came of JSON. A copy by it takes a quarter of the time of copy.deepcopy.
     draft: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(stored.document.get("organization", {})))
-    edit = step(visible(stored.resources, who), draft)
-    if not who.is_of_gateway:
+    edit = step(visible(stored.resources, principal), draft)
+    if not principal.is_of_gateway:
         _pend(stored.resources, edit, draft)
-    seen = {name: table for name, table in draft.items() if who.sees(name)}
-    others = tuple(one for one in stored.resources.organizations if not who.sees(one.name))
+    seen = {name: table for name, table in draft.items() if principal.sees(name)}
+    others = tuple(
+        organization for organization in stored.resources.organizations if not principal.sees(organization.name)
+    )
     after = _checked({"organization": seen}, edit, (stored.resources, others), prefixes)
-    granted = granting(who, stored.resources, after, stored.document, edit.organizations)
+    granted = granting(principal, stored.resources, after, stored.document, edit.organizations)
     _refuse(edit, granted.errors)
     dumped = dump(Resources(tuple(filter(None, map(after.organization, edit.organizations)))))["organization"]
     wanted = {"organization": {name: dumped.get(name) for name in edit.organizations}}
     after = mark(after, stored.document.get(GRANT, {}) | granted.documents)
-    return _Made(stored, edit, after, others, wanted, {GRANT: granted.documents})
+    return _PreparedChange(stored, edit, after, others, wanted, {GRANT: granted.documents})
 
 
 def _pend(before: Resources, edit: Edit, draft: Mapping[str, Any]) -> None:
@@ -232,7 +240,7 @@ def _checked(
     if more and edit.needed:
         needing = "\n".join(f"  {error.path}" for error in more)
         text = f"{edit.needed}\n{needing}\nChange or remove these first; {NOTHING}"
-        raise Refusal(Kind.BLOCKED, text)
+        raise Refusal(RefusalKind.BLOCKED, text)
     _refuse(edit, more, found)
     return resources
 
@@ -242,65 +250,73 @@ def _refuse(edit: Edit, errors: Sequence[FieldError], found: Sequence[FieldError
     said = {error.path for error in found}
     own = (FieldError(error.path.removeprefix(f"{edit.path}."), error.message) for error in errors)
     if every := [*found, *(error for error in own if error.path not in said)]:
-        raise Refusal(Kind.INPUT, f"{len(every)} error(s); {NOTHING}", every)
+        raise Refusal(RefusalKind.INPUT, f"{len(every)} error(s); {NOTHING}", every)
 
 
-def _check_files(gateway: Gateway, made: _Made) -> None:
+def _check_files(gateway: Gateway, prepared: _PreparedChange) -> None:
     """Refuse files and labels that cannot be used, if it is this change that needs them.
 
     Whether its author may name them was asked before, lest a tenant learns which files there are.
     """
-    known = {one.need for one in named_files(made.stored.resources.organizations)}
+    known = {one.need for one in named_files(prepared.stored.resources.organizations)}
     identity, now = partial(stored_client_identities, gateway.settings), time.time()
-    changed = filter(None, map(made.after.organization, made.edit.organizations))
+    changed = filter(None, map(prepared.after.organization, prepared.edit.organizations))
     needed = (one for one in named_files(changed) if one.need not in known)
-    _refuse(made.edit, [FieldError(one.path, why) for one in needed if (why := unusable(one, identity, now))])
+    _refuse(prepared.edit, [FieldError(one.path, why) for one in needed if (why := unusable(one, identity, now))])
 
 
-def _lacking(store: ConfigStore, made: _Made) -> list[str]:
-    changed = filter(None, map(made.after.organization, made.edit.organizations))
-    return list(keys_lacking(store, changed, made.edit.content))
+def _missing_keys(store: ConfigStore, prepared: _PreparedChange) -> list[str]:
+    changed = filter(None, map(prepared.after.organization, prepared.edit.organizations))
+    return list(keys_lacking(store, changed, prepared.edit.content))
 
 
-def _pending(store: ConfigStore, who: Principal, made: _Made) -> Iterator[str]:
-    return pending_notes(store, visible(made.stored.resources, who).organizations, made.after.organizations)
+def _pending(store: ConfigStore, principal: Principal, prepared: _PreparedChange) -> Iterator[str]:
+    return pending_notes(
+        store, visible(prepared.stored.resources, principal).organizations, prepared.after.organizations
+    )
 
 
 def _overtaken(version: int, expected: int) -> Refusal:
     text = f"the configuration is at version {version}, not {expected}: look again, then change it"
-    return Overtaken(text)
+    return VersionConflict(text)
 
 
 # ------------------------------------------------------------------------------------------------ what is said of it
 
 
-def _outcome(
-    gateway: Gateway, who: Principal, wish: Wish, made: _Made, done: tuple[int, list[FieldChange], list[str]]
-) -> Outcome:
+def _result(
+    gateway: Gateway,
+    principal: Principal,
+    options: ChangeOptions,
+    prepared: _PreparedChange,
+    done: tuple[int, list[FieldChange], list[str]],
+) -> ChangeResult:
     version, changes, lacking = done
     hostname = gateway.settings.server.hostname
-    before = visible(made.stored.resources, who)
-    known, found = set(_warnings(gateway, who, before)), _warnings(gateway, who, made.after)
-    concerns = _concerning(made.edit)
+    before = visible(prepared.stored.resources, principal)
+    known, found = set(_warnings(gateway, principal, before)), _warnings(gateway, principal, prepared.after)
+    concerns = _concerning(prepared.edit)
     ours = [text for text in found if text not in known or concerns(text)]
     told = set(ours)
-    after = Resources((*made.after.organizations, *made.others))
-    return Outcome(
+    after = Resources((*prepared.after.organizations, *prepared.others))
+    return ChangeResult(
         version=version,
-        dry_run=wish.dry_run,
+        dry_run=options.dry_run,
         changes=changes,
         warnings=[*ours, *lacking],
         standing=[text for text in found if text not in told],
-        notes=list(to_do(before.organizations, made.after.organizations, hostname)),
+        notes=list(to_do(before.organizations, prepared.after.organizations, hostname)),
         after=after,
-        radius=_radius(gateway, who, made.stored, after, wish.since) if wish.dry_run and changes else None,
+        radius=_radius(gateway, principal, prepared.stored, after, options.since)
+        if options.dry_run and changes
+        else None,
     )
 
 
-def _warnings(gateway: Gateway, who: Principal, resources: Resources) -> list[str]:
+def _warnings(gateway: Gateway, principal: Principal, resources: Resources) -> list[str]:
     """What to think about again. Where the gateway listens is nobody's business but its owner's."""
     settings = gateway.settings
-    listening = [one.address for one in settings.listeners] if who.is_of_gateway else []
+    listening = [listener.address for listener in settings.listeners] if principal.is_of_gateway else []
     listeners = Listeners(listening, settings.server.hostname, settings.server.own_addresses)
     return [
         *warnings(resources, settings.server.hostname),
@@ -309,13 +325,15 @@ def _warnings(gateway: Gateway, who: Principal, resources: Resources) -> list[st
     ]
 
 
-def _radius(gateway: Gateway, who: Principal, stored: _Stored, after: Resources, since: float | None) -> Radius | None:
+def _radius(
+    gateway: Gateway, principal: Principal, stored: _Stored, after: Resources, since: float | None
+) -> Radius | None:
     if since is None:
         return None
     if stored.unusable:
         text = f"this gatepost version cannot use the stored resources, so it cannot compare them: {stored.unusable}"
-        raise Refusal(Kind.UNREADABLE, text)
-    return find_radius(gateway, who, stored.resources, after, since)
+        raise Refusal(RefusalKind.UNREADABLE, text)
+    return find_radius(gateway, principal, stored.resources, after, since)
 
 
 def _concerning(edit: Edit) -> Callable[[str], bool]:

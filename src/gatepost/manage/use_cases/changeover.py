@@ -23,15 +23,16 @@ from gatepost.analysis.checks.changeover_watch import watch
 from gatepost.analysis.checks.gates import Light
 from gatepost.analysis.checks.gates_partners import partners_of
 from gatepost.manage.access.principal import Scope
+from gatepost.manage.use_cases.admin_resolver import resolver_of
 from gatepost.manage.use_cases.certificate_audit import describe_certificate
 from gatepost.manage.use_cases.certificate_shapes import (
-    Certificate,
+    CertificateGates,
     CertificateNumber,
-    GatesLook,
+    CertificateSummary,
+    certificate_gates,
     certificate_of,
-    gates_look,
 )
-from gatepost.manage.use_cases.certificates import listing
+from gatepost.manage.use_cases.certificates import certificate_listing
 from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
 from gatepost.manage.use_cases.declaration import Cli, Visibility, use_case
 from gatepost.manage.use_cases.inventory import (
@@ -40,7 +41,6 @@ from gatepost.manage.use_cases.inventory import (
     inventory_of,
     listed_certificates,
 )
-from gatepost.manage.use_cases.resolving import resolver_of
 from gatepost.manage.use_cases.times import stamp
 from gatepost.net.certificate import certificate_facts
 from gatepost.net.lookups.http import HttpClient
@@ -83,13 +83,13 @@ class CheckGates(msgspec.Struct, kw_only=True):
     certificate: CertificateNumber
 
 
-class LookAtChangeover(msgspec.Struct, kw_only=True):
+class GetChangeover(msgspec.Struct, kw_only=True):
     """Of which certificate."""
 
     certificate: CertificateNumber
 
 
-class LookAtChangeovers(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class ListChangeovers(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """certificate: as in paths; empty for every one that is staged, or that can be rolled back."""
 
     certificate: Annotated[str, Meta(max_length=200), Cli(argument=True, metavar="[ID]")] = ""
@@ -121,13 +121,13 @@ class ChangeoverTraffic(msgspec.Struct):
 class Changeover(msgspec.Struct):
     """Where one stands. roll_back_until: seconds since 1970. next: what to do, in order, with the commands."""
 
-    certificate: Certificate
-    replaces: list[Certificate]
+    certificate: CertificateSummary
+    replaces: list[CertificateSummary]
     held: str
     forced: str
     told: list[str]
     roll_back_until: float | None
-    gates: GatesLook | None
+    gates: CertificateGates | None
     traffic: ChangeoverTraffic | None
     next: list[str]
 
@@ -137,7 +137,7 @@ class Changeovers(msgspec.Struct):
 
     at: float
     items: list[Changeover]
-    certificates: list[Certificate]
+    certificates: list[CertificateSummary]
 
 
 class NoticePartner(msgspec.Struct):
@@ -154,13 +154,13 @@ class Notice(msgspec.Struct):
     id: str
     text: str
     partners: list[NoticePartner]
-    certificate: Certificate
+    certificate: CertificateSummary
 
 
 # ------------------------------------------------------------------------------------------------ by what is stored
 
 
-class Look(NamedTuple):
+class ChangeoverCheck(NamedTuple):
     """One look at a changeover. report: None if there is nothing to look at. traffic: since the switch, and before.
 
     partners: who might expect the current one, by connectors and by the trace.
@@ -174,7 +174,7 @@ class Look(NamedTuple):
     now: float
 
 
-class Standing(NamedTuple):
+class ChangeoverStatus(NamedTuple):
     """Where a changeover stands by what is stored alone. olds: whose place it takes, or took. partners: of connectors.
 
     lost: names that nothing would bear any more. can_roll_back: whether one step takes the switch back.
@@ -192,21 +192,21 @@ class Standing(NamedTuple):
 # looking
 
 
-def concerned(found: Listed, number: str, *, now: float) -> list[Entry]:
+def concerned(listed: Listed, number: str, *, now: float) -> list[Entry]:
     """The certificate that is named; without a name those that are staged, and those that can be rolled back."""
     if number:
-        return [choose_certificate(found, number)]
-    staged = [one for one in found.entries.values() if one.state is State.NEXT]
-    fresh = [one for one in found.entries.values() if lifecycle.can_roll_back(one, found.entries, now=now)]
+        return [choose_certificate(listed, number)]
+    staged = [entry for entry in listed.entries.values() if entry.state is State.NEXT]
+    fresh = [entry for entry in listed.entries.values() if lifecycle.can_roll_back(entry, listed.entries, now=now)]
     return [*staged, *fresh]
 
 
-def standing(gateway: Gateway, number: str) -> Standing:
+def changeover_status(gateway: Gateway, number: str) -> ChangeoverStatus:
     """Without asking anybody. Raises Refusal: MISSING, UNREADABLE."""
     with inventory_of(gateway, keys=False) as inventory:
         found = listed_certificates(inventory, gateway)
     entry = choose_certificate(found, number)
-    return Standing(
+    return ChangeoverStatus(
         entry,
         found.entries,
         tuple(_olds(entry, found.entries)),
@@ -225,7 +225,7 @@ def standing(gateway: Gateway, number: str) -> Standing:
     action="certificate-look",
     commands=("certificate changeover check",),
 )
-def check_gates(context: Context, request: CheckGates) -> GatesLook:
+def check_gates(context: Context, request: CheckGates) -> CertificateGates:
     """Run the checks of a changeover now.
 
     Asks certificate authorities, the DNS and the gateway itself, for up to a minute and a half. Changes nothing. Two
@@ -236,9 +236,9 @@ def check_gates(context: Context, request: CheckGates) -> GatesLook:
         found = listed_certificates(inventory, gateway)
         entry = choose_certificate(found, request.certificate)
         describe_certificate(context, entry)
-        report = gates_of(gateway, inventory, entry, scene_of(gateway, found), context.on_progress)
+        report = run_gate_checks(gateway, inventory, entry, make_check_context(gateway, found), context.on_progress)
     context.audit.describe(light=str(report.light))
-    return gates_look(report)
+    return certificate_gates(report)
 
 
 @use_case(
@@ -248,7 +248,7 @@ def check_gates(context: Context, request: CheckGates) -> GatesLook:
     action="certificate-look",
     pages=("/certificates/{number}/gates",),
 )
-def look_at_changeover(context: Context, request: LookAtChangeover) -> Look:
+def get_changeover(context: Context, request: GetChangeover) -> ChangeoverCheck:
     """Look at one changeover, its gates first, for a page.
 
     Progress is each gate with its findings.
@@ -259,7 +259,7 @@ def look_at_changeover(context: Context, request: LookAtChangeover) -> Look:
         found = listed_certificates(inventory, gateway)
         entry = choose_certificate(found, request.certificate)
         describe_certificate(context, entry)
-        look = _look(gateway, inventory, entry, scene_of(gateway, found), context.on_progress)
+        look = _check_changeover(gateway, inventory, entry, make_check_context(gateway, found), context.on_progress)
     context.audit.describe(light=str(look.report.light) if look.report else "")
     return look
 
@@ -273,21 +273,21 @@ def look_at_changeover(context: Context, request: LookAtChangeover) -> Look:
     action="certificate-look",
     commands=("certificate changeover status",),
 )
-def look_at_changeovers(context: Context, request: LookAtChangeovers) -> Changeovers:
+def list_changeovers(context: Context, request: ListChangeovers) -> Changeovers:
     """Where changeovers stand: looks at the gates of each now.
 
     Asks authorities, the DNS and the gateway itself, for up to a minute and a half for each. Two looks at a time of one
     user or token, four of all; beyond, 429.
     """
     context.audit.describe(subject=request.certificate)
-    found = looks(context, request.certificate)
+    found = check_changeovers(context, request.certificate)
     context.audit.describe(looked_at=[one.entry.id for one in found])
-    entries = found[0].entries.values() if found else listing(context.gateway).entries
+    entries = found[0].entries.values() if found else certificate_listing(context.gateway).entries
     now = found[0].now if found else time.time()
-    return Changeovers(now, [changeover_of(one) for one in found], [certificate_of(one, now) for one in entries])
+    return Changeovers(now, [changeover_of(one) for one in found], [certificate_of(entry, now) for entry in entries])
 
 
-def looks(context: Context, number: str = "") -> list[Look]:
+def check_changeovers(context: Context, number: str = "") -> list[ChangeoverCheck]:
     """Of all that are under way, as `concerned`, one after the other. Raises Busy, Refusal."""
     gateway = context.gateway
     with context.kept(GatesLimit).slot(context.principal.name), inventory_for_look(gateway) as inventory:
@@ -295,44 +295,46 @@ def looks(context: Context, number: str = "") -> list[Look]:
         chosen = concerned(found, number, now=time.time())
         if not chosen:
             return []
-        scene = scene_of(gateway, found)
-        return [_look(gateway, inventory, one, scene) for one in chosen]
+        scene = make_check_context(gateway, found)
+        return [_check_changeover(gateway, inventory, one, scene) for one in chosen]
 
 
-def _look(gateway: Gateway, inventory: Inventory, entry: Entry, scene: CheckContext, tell: Told | None = None) -> Look:
+def _check_changeover(
+    gateway: Gateway, inventory: Inventory, entry: Entry, check_context: CheckContext, on_progress: Told | None = None
+) -> ChangeoverCheck:
     report = None
     if entry.state in {State.NEXT, State.CURRENT}:
-        report = gates_of(gateway, inventory, entry, scene, tell)
+        report = run_gate_checks(gateway, inventory, entry, check_context, on_progress)
     traffic: tuple[Traffic, Traffic] | None = None
     if entry.state is State.CURRENT and entry.replaces and entry.current_from:
-        traffic = watch(gateway.data / "trace", entry.current_from, scene.now)
-    partners = partners_of(entry, scene.organizations, scene.seen or {})
-    return Look(entry, scene.entries, report, traffic, partners, scene.now)
+        traffic = watch(gateway.data / "trace", entry.current_from, check_context.now)
+    partners = partners_of(entry, check_context.organizations, check_context.seen or {})
+    return ChangeoverCheck(entry, check_context.entries, report, traffic, partners, check_context.now)
 
 
-def scene_of(gateway: Gateway, found: Listed) -> CheckContext:
+def make_check_context(gateway: Gateway, listed: Listed) -> CheckContext:
     """Everything that gates are about, partners included. Raises Refusal (UNREADABLE)."""
     now = time.time()
     seen = seen_partners(gateway.data / "trace", now=now)
-    return CheckContext(found.entries, gateway.directory().organizations, now, seen)
+    return CheckContext(listed.entries, gateway.directory().organizations, now, seen)
 
 
-def gates_of(
-    gateway: Gateway, inventory: Inventory, entry: Entry, scene: CheckContext, tell: Told | None = None
+def run_gate_checks(
+    gateway: Gateway, inventory: Inventory, entry: Entry, check_context: CheckContext, on_progress: Told | None = None
 ) -> GateReport:
     """Look at the gates, which may take a minute where addresses do not answer. Raises Refusal."""
-    return _looked(gateway, inventory, lambda keeper: keeper.look(entry, scene, tell))
+    return _run_checks(gateway, inventory, lambda keeper: keeper.look(entry, check_context, on_progress))
 
 
-def tlsa_of(gateway: Gateway, inventory: Inventory, entry: Entry, scene: CheckContext) -> list[GateFinding]:
+def check_tlsa(gateway: Gateway, inventory: Inventory, entry: Entry, check_context: CheckContext) -> list[GateFinding]:
     """What TLSA records say of a certificate, [] if they do not come in time. Raises Refusal."""
     try:
-        return _looked(gateway, inventory, lambda keeper: keeper.sight(entry, scene))
+        return _run_checks(gateway, inventory, lambda keeper: keeper.sight(entry, check_context))
     except TimeoutError:
         return []
 
 
-def _looked[T](gateway: Gateway, inventory: Inventory, look_: Callable[[GateChecker], Coroutine[Any, Any, T]]) -> T:
+def _run_checks[T](gateway: Gateway, inventory: Inventory, look_: Callable[[GateChecker], Coroutine[Any, Any, T]]) -> T:
     async def run() -> T:
         resolver = resolver_of(gateway.settings)
         try:
@@ -373,7 +375,7 @@ def get_notice(context: Context, request: GetNotice) -> Notice:
     text = notice_text(entry, olds, hostname=gateway.settings.server.hostname, above=above, firewall=hosts)
     seen = {} if request.quick else seen_partners(gateway.data / "trace", now=time.time())
     partners = partners_of(entry, gateway.directory().organizations, seen)
-    rows = [NoticePartner(one.name, list(one.why), one.told) for one in partners]
+    rows = [NoticePartner(partner.name, list(partner.why), partner.told) for partner in partners]
     return Notice(entry.id, text, rows, certificate_of(entry))
 
 
@@ -425,9 +427,9 @@ def _after(entry: Entry, entries: Mapping[str, Entry], now: float) -> Iterator[s
 # as JSON
 
 
-def changeover_of(found: Look) -> Changeover:
+def changeover_of(check: ChangeoverCheck) -> Changeover:
     """The look as REST and `--json` show it."""
-    entry, entries, report, traffic, _, now = found
+    entry, entries, report, traffic, _, now = check
     return Changeover(
         certificate=certificate_of(entry, now),
         replaces=[certificate_of(one, now) for one in _olds(entry, entries)],
@@ -435,14 +437,14 @@ def changeover_of(found: Look) -> Changeover:
         forced=entry.forced,
         told=list(entry.told),
         roll_back_until=lifecycle.roll_back_until(entry) or None,
-        gates=gates_look(report) if report else None,
+        gates=certificate_gates(report) if report else None,
         traffic=ChangeoverTraffic(*map(_traffic, traffic)) if traffic else None,
         next=list(next_steps(entry, entries, report, now=now)),
     )
 
 
-def _traffic(one: Traffic) -> TrafficCount:
-    return TrafficCount(one.over_tls, one.in_clear, one.wanted_tls, sorted(one.domains))
+def _traffic(traffic: Traffic) -> TrafficCount:
+    return TrafficCount(traffic.over_tls, traffic.in_clear, traffic.wanted_tls, sorted(traffic.domains))
 
 
-USE_CASES: Final = (get_notice, check_gates, look_at_changeover, look_at_changeovers)
+USE_CASES: Final = (get_notice, check_gates, get_changeover, list_changeovers)

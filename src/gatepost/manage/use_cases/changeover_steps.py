@@ -22,14 +22,14 @@ from gatepost.manage.access.actions import named
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.certificate_audit import describe_certificate, recorded_changes
 from gatepost.manage.use_cases.certificate_shapes import (
-    Certificate,
     CertificateNumber,
-    Gates,
+    CertificateSummary,
+    GateSummary,
+    certificate_gates,
     certificate_of,
-    gates_look,
     gates_of_report,
 )
-from gatepost.manage.use_cases.changeover import GatesLimit, gates_of, scene_of, tlsa_of
+from gatepost.manage.use_cases.changeover import GatesLimit, check_tlsa, make_check_context, run_gate_checks
 from gatepost.manage.use_cases.declaration import Cli, Visibility, use_case
 from gatepost.manage.use_cases.inventory import (
     choose_certificate,
@@ -37,7 +37,7 @@ from gatepost.manage.use_cases.inventory import (
     inventory_of,
     listed_certificates,
 )
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import ahead, stamp
 from gatepost.net.identity import read_identity
 from gatepost.pki.certificates import lifecycle
@@ -73,11 +73,11 @@ class GatesClosed(Refusal):
         what = "a check failed" if report.light is Light.RED else "a check was inconclusive"
         instead = "; you cannot override it" if report.unusable else ", or give a reason to switch anyway"
         super().__init__(
-            Kind.CONFLICT,
+            RefusalKind.CONFLICT,
             f"not switched: {what}; fix the cause{instead}",
             [FieldError(f"gates.{one.gate}", one.text) for one in report.stopping],
             options=[] if report.unusable else ["force"],
-            more={"gates": msgspec.to_builtins(gates_look(report))},
+            more={"gates": msgspec.to_builtins(certificate_gates(report))},
         )
         self.report = report
 
@@ -160,8 +160,8 @@ class Switched(msgspec.Struct):
     switched: bool
     planned: float | None
     replaced: list[str]
-    gates: Gates
-    certificates: list[Certificate]
+    gates: GateSummary
+    certificates: list[CertificateSummary]
 
 
 class RolledBack(msgspec.Struct):
@@ -173,13 +173,13 @@ class RolledBack(msgspec.Struct):
     id: str
     current: list[str]
     warnings: list[str]
-    certificates: list[Certificate]
+    certificates: list[CertificateSummary]
 
 
-class PartnersTold(msgspec.Struct):
+class PartnersNotified(msgspec.Struct):
     """told: all who know by now. left: who does not."""
 
-    certificate: Certificate
+    certificate: CertificateSummary
     told: list[str]
     left: list[str]
 
@@ -201,14 +201,14 @@ def _options(name: str, step: str = "", *, only: bool = False) -> dict[str, Any]
 
 
 @use_case("POST /certificates/{certificate}/told", **_options("told", "tell"))
-def notify_partners(context: Context, request: NotifyPartners) -> PartnersTold:
+def notify_partners(context: Context, request: NotifyPartners) -> PartnersNotified:
     """Mark partners as notified, or as needing no notice."""
     gateway, note = context.gateway, request.note.strip()
     with inventory_of(gateway, keys=False) as inventory:
         found = listed_certificates(inventory, gateway)
         entry = choose_certificate(found, request.certificate)
         describe_certificate(context, entry)
-        scene = scene_of(gateway, found)
+        scene = make_check_context(gateway, found)
         known = {one.name for one in partners_of(entry, scene.organizations, scene.seen or {})}
         chosen = _chosen_partners(request, known)
         what = f"changeover: {'need not be told' if request.waive else 'told'}: {', '.join(sorted(chosen)) or 'nobody'}"
@@ -220,34 +220,36 @@ def notify_partners(context: Context, request: NotifyPartners) -> PartnersTold:
         (changed,) = _stored(context, inventory, entry.id, step, f"{what}{reason}"[:_NOTE])
     context.audit.describe(waived=request.waive)
     left = sorted(known - set(changed.told))
-    return PartnersTold(certificate_of(changed), list(changed.told), left)
+    return PartnersNotified(certificate_of(changed), list(changed.told), left)
 
 
 def _chosen_partners(request: NotifyPartners, known: set[str]) -> set[str]:
     """Raises Refusal (INPUT) for one that is none."""
-    chosen = known if request.everybody else {one.lower() for one in request.partners}
+    chosen = known if request.everybody else {partner.lower() for partner in request.partners}
     if not chosen and not request.everybody:
         text = "name a partner, or choose all"
-        raise Refusal(Kind.INPUT, text, [FieldError("partners", "name a partner, or choose all")], options=["all"])
+        raise Refusal(
+            RefusalKind.INPUT, text, [FieldError("partners", "name a partner, or choose all")], options=["all"]
+        )
     if strange := sorted(chosen - known):
         text = f"no such partner: {', '.join(strange)}; known partners: {', '.join(sorted(known)) or 'none'}"
-        raise Refusal(Kind.INPUT, text, [FieldError("partners", text)])
+        raise Refusal(RefusalKind.INPUT, text, [FieldError("partners", text)])
     return chosen
 
 
 @use_case("POST /certificates/{certificate}/stage", **_options("stage"))
-def stage_certificate(context: Context, request: StageCertificate) -> Certificate:
+def stage_certificate(context: Context, request: StageCertificate) -> CertificateSummary:
     """Choose the certificates that a next certificate replaces."""
     with inventory_of(context.gateway, keys=False) as inventory:
         found = listed_certificates(inventory, context.gateway)
         entry = choose_certificate(found, request.certificate)
         describe_certificate(context, entry)
-        others = [choose_certificate(found, one) for one in request.replaces]
+        others = [choose_certificate(found, old) for old in request.replaces]
 
-        def step(one: Entry, known: Mapping[str, Entry]) -> tuple[Entry, ...]:
+        def step(one: Entry, entries: Mapping[str, Entry]) -> tuple[Entry, ...]:
             # a deprecated one is staged once more
-            ready = lifecycle.revive(one, known, now=time.time()) if one.state is State.DEPRECATED else one
-            return (lifecycle.stage(ready, known, [known[other.id] for other in others]),)
+            ready = lifecycle.revive(one, entries, now=time.time()) if one.state is State.DEPRECATED else one
+            return (lifecycle.stage(ready, entries, [entries[other.id] for other in others]),)
 
         (changed,) = _stored(context, inventory, entry.id, step, "changeover: staged")
     return certificate_of(changed)
@@ -270,14 +272,14 @@ def switch_certificate(context: Context, request: SwitchCertificate) -> Switched
         describe_certificate(context, entry)
         if entry.state is not State.NEXT:
             text = f"{entry.id} is {entry.state}: only a next certificate can be switched to"
-            raise Refusal(Kind.CONFLICT, text)
-        report = gates_of(gateway, inventory, entry, scene_of(gateway, found), context.on_progress)
+            raise Refusal(RefusalKind.CONFLICT, text)
+        report = run_gate_checks(gateway, inventory, entry, make_check_context(gateway, found), context.on_progress)
         if at is None and (report.unusable or (report.light is not Light.GREEN and not force)):
             raise GatesClosed(report)
         step, note = _planned(at, force) if at is not None else _now(force)
         why = f"; forced: {force} ({report.reasons or 'all gates were open'})" if force else ""
         new, *olds = _stored(context, inventory, entry.id, step, f"{note}{why}")
-    replaced = [one.id for one in olds]
+    replaced = [old.id for old in olds]
     planned = new.switch_at or None
     context.audit.describe(planned=planned, replaced=replaced, red=report.reasons if force else "")
     certificates = [certificate_of(one) for one in (new, *olds)]
@@ -290,44 +292,44 @@ def _time(text: str) -> float:
     try:
         at = ahead(text)
     except ValueError as error:
-        raise Refusal(Kind.INPUT, str(error), [FieldError("at", str(error))]) from error
+        raise Refusal(RefusalKind.INPUT, str(error), [FieldError("at", str(error))]) from error
     now = time.time()
     if at <= now:
         wrong = f"{stamp(max(at, 0.0))} is in the past"
-        raise Refusal(Kind.INPUT, f"{wrong}; to switch now, leave the time empty", [FieldError("at", wrong)])
+        raise Refusal(RefusalKind.INPUT, f"{wrong}; to switch now, leave the time empty", [FieldError("at", wrong)])
     if not at < now + _FAR:
         wrong = "that time is more than ten years ahead"
-        raise Refusal(Kind.INPUT, wrong, [FieldError("at", wrong)])
+        raise Refusal(RefusalKind.INPUT, wrong, [FieldError("at", wrong)])
     return at
 
 
 def _planned(at: float, force: str) -> tuple[_Step, str]:
-    def step(one: Entry, _: Mapping[str, Entry]) -> tuple[Entry, ...]:
-        return (lifecycle.schedule(one, at, now=time.time(), forced=force),)
+    def step(entry: Entry, _: Mapping[str, Entry]) -> tuple[Entry, ...]:
+        return (lifecycle.schedule(entry, at, now=time.time(), forced=force),)
 
     return step, f"changeover: planned for {stamp(at)}"
 
 
 def _now(force: str) -> tuple[_Step, str]:
-    def step(one: Entry, known: Mapping[str, Entry]) -> tuple[Entry, ...]:
-        return lifecycle.switch(one, known, now=time.time(), losing=bool(force))
+    def step(entry: Entry, entries: Mapping[str, Entry]) -> tuple[Entry, ...]:
+        return lifecycle.switch(entry, entries, now=time.time(), losing=bool(force))
 
     return step, "changeover: switched"
 
 
 @use_case("POST /certificates/{certificate}/cancel", **_options("cancel"))
-def cancel_switch(context: Context, request: CancelSwitch) -> Certificate:
+def cancel_switch(context: Context, request: CancelSwitch) -> CertificateSummary:
     """Cancel a planned switch."""
     return _cancelled(context, request.certificate)
 
 
 @use_case("POST /certificate_changeovers/cancel", **_options("cancel", only=True))
-def cancel_only_switch(context: Context, request: CancelOnlySwitch) -> Certificate:  # noqa: ARG001 - it names none
+def cancel_only_switch(context: Context, request: CancelOnlySwitch) -> CertificateSummary:  # noqa: ARG001 - it names none
     """Cancel the only planned switch."""
     return _cancelled(context, "")
 
 
-def _cancelled(context: Context, number: str) -> Certificate:
+def _cancelled(context: Context, number: str) -> CertificateSummary:
     with inventory_of(context.gateway, keys=False) as inventory:
         found = listed_certificates(inventory, context.gateway)
         entry = _meant(found, number, [one for one in found.entries.values() if one.switch_at], "planned switch")
@@ -360,54 +362,56 @@ def _rolled_back(context: Context, number: str, note: str) -> RolledBack:
         found = listed_certificates(inventory, gateway)
         entry = _switched_to(found, number)
         describe_certificate(context, entry)
-        _must_open(inventory, found, entry)
+        _demand_restorable(inventory, found, entry)
 
-        def step(one: Entry, known: Mapping[str, Entry]) -> tuple[Entry, ...]:
-            return lifecycle.roll_back(one, known, now=time.time())
+        def step(one: Entry, entries: Mapping[str, Entry]) -> tuple[Entry, ...]:
+            return lifecycle.roll_back(one, entries, now=time.time())
 
         reason = f": {note}" if note else ""
         new, *current = _stored(context, inventory, entry.id, step, f"changeover: rolled back{reason}")
         # Looked at afterwards: going back must not wait for the DNS.
-        scene = scene_of(gateway, listed_certificates(inventory, gateway))
-        missed = [one for old in current for one in tlsa_of(gateway, inventory, old, scene)]
+        scene = make_check_context(gateway, listed_certificates(inventory, gateway))
+        missed = [one for old in current for one in check_tlsa(gateway, inventory, old, scene)]
     warnings = [f"{one.text}; {one.fix}" for one in missed if one.verdict is Mark.FAIL]
     certificates = [certificate_of(one) for one in (new, *current)]
     return RolledBack(new.id, [one.id for one in current], warnings, certificates)
 
 
-def _switched_to(found: Listed, number: str) -> Entry:
+def _switched_to(listed: Listed, number: str) -> Entry:
     """The one that was switched to: that is named, or the last."""
     switched = [
-        one for one in found.entries.values() if one.state is State.CURRENT and one.replaces and one.current_from
+        entry
+        for entry in listed.entries.values()
+        if entry.state is State.CURRENT and entry.replaces and entry.current_from
     ]
     last = sorted(switched, key=lambda one: -one.current_from)[:1]
     if last and not number:
-        _must_not_be_done(last[0], found)
-    return _meant(found, number, last, "switch to roll back")
+        _must_not_be_done(last[0], listed)
+    return _meant(listed, number, last, "switch to roll back")
 
 
-def _must_not_be_done(last: Entry, found: Listed) -> None:
+def _must_not_be_done(last: Entry, listed: Listed) -> None:
     """Who gives the command twice, not sure whether it worked, shall not undo the switch before as well."""
-    for one in found.entries.values():
-        if one.state is State.NEXT and one.since > max(one.added, last.current_from):
-            what = f"{one.id} went back to next at {stamp(one.since)}, after the last switch"
+    for entry in listed.entries.values():
+        if entry.state is State.NEXT and entry.since > max(entry.added, last.current_from):
+            what = f"{entry.id} went back to next at {stamp(entry.since)}, after the last switch"
             text = f"{what}; to roll back that switch too: gatepost certificate changeover roll-back {last.id}"
-            raise Refusal(Kind.CONFLICT, text)
+            raise Refusal(RefusalKind.CONFLICT, text)
 
 
-def _must_open(inventory: Inventory, found: Listed, entry: Entry) -> None:
+def _demand_restorable(inventory: Inventory, listed: Listed, entry: Entry) -> None:
     """What is rolled back to must be there: its files may hold another certificate by now."""
     for number in entry.replaces:
-        old = found.entries.get(number)
+        old = listed.entries.get(number)
         if old is not None and old.state is State.DEPRECATED and (old.key_file or inventory.seals):
             identity = inventory.identity(old)  # its error is a Refusal
             if entry_id(read_identity(identity).leaf) != old.id:
                 text = f"{old.chain_file} now holds another certificate: {number} cannot be restored"
-                raise Refusal(Kind.CONFLICT, text)
+                raise Refusal(RefusalKind.CONFLICT, text)
 
 
 @use_case("POST /certificates/{certificate}/withdraw", **_options("withdraw"))
-def withdraw_certificate(context: Context, request: WithdrawCertificate) -> Certificate:
+def withdraw_certificate(context: Context, request: WithdrawCertificate) -> CertificateSummary:
     """Destroy the key of a deprecated certificate."""
     force = request.force.strip()
     context.audit.describe(reason=force)
@@ -416,8 +420,8 @@ def withdraw_certificate(context: Context, request: WithdrawCertificate) -> Cert
         entry = choose_certificate(found, request.certificate)
         describe_certificate(context, entry)
 
-        def step(one: Entry, known: Mapping[str, Entry]) -> tuple[Entry, ...]:
-            return (lifecycle.withdraw(one, known, now=time.time(), early=bool(force)),)
+        def step(one: Entry, entries: Mapping[str, Entry]) -> tuple[Entry, ...]:
+            return (lifecycle.withdraw(one, entries, now=time.time(), early=bool(force)),)
 
         reason = f"; forced: {force}" if force else ""
         (changed,) = _stored(context, inventory, entry.id, step, f"changeover: withdrawn{reason}")
@@ -432,14 +436,14 @@ def _stored(context: Context, inventory: Inventory, number: str, step: _Step, no
         _, known = inventory.entries()
         if context.dry_run:
             return found.version, found.entries
-        for one in found.entries.values():
-            if one.id not in known:  # the gateway never ran with these settings
-                inventory.record(one, found.chains[one.id], note="found in the settings")
+        for entry in found.entries.values():
+            if entry.id not in known:  # the gateway never ran with these settings
+                inventory.record(entry, found.chains[entry.id], note="found in the settings")
         return inventory.entries()
 
     def wanted(known: Mapping[str, Entry]) -> tuple[Entry, ...]:
         if number not in known:
-            raise Refusal(Kind.MISSING, f"certificate {number} is no longer in the inventory")
+            raise Refusal(RefusalKind.MISSING, f"certificate {number} is no longer in the inventory")
         return step(known[number], known)
 
     try:
@@ -448,17 +452,17 @@ def _stored(context: Context, inventory: Inventory, number: str, step: _Step, no
         with recorded_changes(context):
             return apply_step(inventory, wanted, entries, author=context.principal.name, note=note)
     except Refused as refused:
-        raise Refusal(Kind.CONFLICT, f"{refused}; nothing was changed", options=refused.options) from refused
+        raise Refusal(RefusalKind.CONFLICT, f"{refused}; nothing was changed", options=refused.options) from refused
 
 
-def _meant(found: Listed, number: str, candidates: Sequence[Entry], what: str) -> Entry:
+def _meant(listed: Listed, number: str, candidates: Sequence[Entry], what: str) -> Entry:
     if number:
-        return choose_certificate(found, number)
+        return choose_certificate(listed, number)
     if not candidates:
-        raise Refusal(Kind.CONFLICT, f"there is no {what}")
+        raise Refusal(RefusalKind.CONFLICT, f"there is no {what}")
     if len(candidates) > 1:
-        several = ", ".join(one.id for one in candidates)
-        raise Refusal(Kind.INPUT, f"there is more than one {what}; name one: {several}")
+        several = ", ".join(candidate.id for candidate in candidates)
+        raise Refusal(RefusalKind.INPUT, f"there is more than one {what}; name one: {several}")
     return candidates[0]
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from gatepost.manage.use_cases.choice import visible
 from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.execution import execute
+from gatepost.manage.use_cases.name_lookup import visible
 from gatepost.manage.use_cases.paging import MAX_ITEMS
 from gatepost.policy.connectors.directory import Directory
 
@@ -82,7 +82,7 @@ class _Call(Protocol):
         """Run it. Raises Refusal."""
 
 
-def every[R: msgspec.Struct, T](call: _Call, case: UseCase[R, Items[T]], request: R, limit: int = 0) -> Iterator[T]:
+def all_items[R: msgspec.Struct, T](call: _Call, case: UseCase[R, Items[T]], request: R, limit: int = 0) -> Iterator[T]:
     """Items of a list, page by page: at most `limit`, 0 for all. The request has `limit` and `after` (`Paging`).
 
     Raises Refusal.

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from gatepost.manage.access.slots import Slots
-from gatepost.manage.use_cases.refusal import Busy
+from gatepost.manage.use_cases.refusal import BusyRefusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,4 +34,4 @@ class ConcurrencyLimit(Slots):
     def take(self, key: str, patience: float = 0.0) -> None:
         """For work that ends elsewhere, where it must be released. Raises as `slot`."""
         if not self.acquire(key, patience):
-            raise Busy(self._busy)
+            raise BusyRefusal(self._busy)

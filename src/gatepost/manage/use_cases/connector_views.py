@@ -11,11 +11,12 @@ import msgspec
 
 from gatepost.analysis.rehearsal.verdicts import ConnectorKey, Verdicts  # noqa: TC001 - the declaration reads it
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.change import Outcome, Wish
-from gatepost.manage.use_cases.choice import Chosen, choose_connector
+from gatepost.manage.use_cases.change import ChangeOptions, ChangeResult
+from gatepost.manage.use_cases.connector_verdicts import recent_verdicts
 from gatepost.manage.use_cases.connectors import ConnectorEntry, ConnectorSelection, connector_row, connectors
 from gatepost.manage.use_cases.declaration import Visibility, use_case
-from gatepost.manage.use_cases.pages import Page  # noqa: TC001 - the declaration reads it
+from gatepost.manage.use_cases.list_page import ListPage  # noqa: TC001 - the declaration reads it
+from gatepost.manage.use_cases.name_lookup import Chosen, choose_connector
 from gatepost.manage.use_cases.parts import KINDS
 from gatepost.manage.use_cases.resource_views import Rows
 from gatepost.manage.use_cases.resources import PartName, add_part, seen
@@ -25,11 +26,10 @@ from gatepost.manage.use_cases.validation_runs import (
     Candidate,
     ValidateConnector,
     ValidationState,
+    options_of_request,
     start_candidate,
     state_of,
-    trial_of,
 )
-from gatepost.manage.use_cases.verdicts import recent_verdicts
 from gatepost.policy.connectors.directory import Directory
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class FindConnectors(Rows, kw_only=True):
 
 
 @use_case(scope=Scope.READ, visibility=Visibility.SEEN, tag="connectors", pages=("/connectors",))
-def find_connectors(context: Context, request: FindConnectors) -> Page[ConnectorEntry]:
+def find_connectors(context: Context, request: FindConnectors) -> ListPage[ConnectorEntry]:
     """Connectors of all organizations, in the order that is asked for."""
     selection = ConnectorSelection(**msgspec.structs.asdict(request))
     return connectors(context.gateway, context.principal, selection)
@@ -137,7 +137,7 @@ class DraftConnector(msgspec.Struct, kw_only=True):
 class ConnectorDraft(NamedTuple):
     """outcome: of adding it. chosen: what it would be."""
 
-    outcome: Outcome
+    outcome: ChangeResult
     chosen: Chosen
 
 
@@ -181,7 +181,9 @@ def validate_draft(context: Context, request: ValidateDraft) -> ValidationState:
         return ""
 
     directory = Directory(outcome.after, outcome.version)
-    return state_of(start_candidate(context, Candidate(directory, chosen, trial_of(request.trial), keep, draft=True)))
+    return state_of(
+        start_candidate(context, Candidate(directory, chosen, options_of_request(request.trial), keep, draft=True))
+    )
 
 
 class DraftValidation(NamedTuple):
@@ -250,7 +252,7 @@ def _direction(draft: DraftConnector) -> str:
 def _drafted(context: Context, draft: DraftConnector) -> ConnectorDraft:
     since = moment(draft.since) if draft.since else None
     named = PartName(KINDS[draft.kind], draft.organization, draft.name)
-    wish = Wish(context.principal.name, dry_run=True, since=since)
+    wish = ChangeOptions(context.principal.name, dry_run=True, since=since)
     outcome = add_part(context.gateway, context.principal, named, draft.table, wish)
     chosen = choose_connector(outcome.after, draft.name, draft.organization, _direction(draft))
     return ConnectorDraft(outcome, chosen)

@@ -14,12 +14,12 @@ from msgspec import Meta
 from gatepost.analysis.checks.records import VALIDATIONS, kept_when, last, record_path
 from gatepost.analysis.rehearsal.verdicts import ConnectorKey
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.choice import chosen_organizations, visible
+from gatepost.manage.use_cases.connector_verdicts import recent_verdicts
 from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_case
-from gatepost.manage.use_cases.pages import Selection
+from gatepost.manage.use_cases.list_page import ListSelection
+from gatepost.manage.use_cases.name_lookup import chosen_organizations, visible
 from gatepost.manage.use_cases.paging import Paging, page_of
 from gatepost.manage.use_cases.parts import INBOUND, OUTBOUND
-from gatepost.manage.use_cases.verdicts import recent_verdicts
 from gatepost.policy.connectors.records import InboundConnector, OutboundConnector
 from gatepost.policy.connectors.values import ConnectorType, ContentProtection, Mode, TlsSettings
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.choice import Chosen
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.manage.use_cases.pages import Page
+    from gatepost.manage.use_cases.list_page import ListPage
+    from gatepost.manage.use_cases.name_lookup import Chosen
     from gatepost.policy.connectors.records import Organization
 
 
@@ -45,7 +45,7 @@ _KINDS = {"inbound": INBOUND, "outbound": OUTBOUND}
 
 
 @dataclass(frozen=True, slots=True)
-class ConnectorSelection(Selection):
+class ConnectorSelection(ListSelection):
     """The same of connectors; q looks in their domains, too.
 
     direction: "inbound" or "outbound", "" for both. status: as in a row, "" for any. sort: one of SORTS, with - before
@@ -68,7 +68,7 @@ class ListConnectors(Paging, kw_only=True):
     q: Annotated[str, Meta(max_length=1000, description="What the name or a domain holds, in any case.")] = ""
 
 
-class ConnectorValidated(msgspec.Struct):
+class LastValidation(msgspec.Struct):
     """How the last validation ended. at: seconds since 1970. configuration: the version that was tried."""
 
     at: float | None
@@ -91,7 +91,7 @@ class ConnectorEntry(msgspec.Struct):
     receiver: str = msgspec.field(name="to")
     domains: list[str]
     demands: list[str]
-    validated: ConnectorValidated | None
+    validated: LastValidation | None
 
 
 @use_case(
@@ -108,20 +108,22 @@ def list_connectors(context: Context, request: ListConnectors) -> Items[Connecto
     selection = ConnectorSelection(request.organization, request.q, direction=request.direction, status=request.status)
     found = connectors(context.gateway, context.principal, selection)
 
-    def identity(one: ConnectorEntry) -> str:
-        return f"{one.direction} {one.organization} {one.name}"
+    def identity(entry: ConnectorEntry) -> str:
+        return f"{entry.direction} {entry.organization} {entry.name}"
 
     return page_of(found.rows, identity, request, lambda one: one, found.version)
 
 
-def connectors(gateway: Gateway, who: Principal, selection: ConnectorSelection | None = None) -> Page[ConnectorEntry]:
+def connectors(
+    gateway: Gateway, principal: Principal, selection: ConnectorSelection | None = None
+) -> ListPage[ConnectorEntry]:
     """Connectors in the order that is wanted, else of their organizations, inbound ones first.
 
     Raises Refusal (MISSING) if there is no such organization. By verdicts it waits for the trace to be counted.
     """
     selection = selection or ConnectorSelection()
     directory = gateway.directory()
-    owners = chosen_organizations(visible(directory.resources, who), selection.organization)
+    owners = chosen_organizations(visible(directory.resources, principal), selection.organization)
     page = selection.page(directory.version, _sorted(gateway, list(_selected(owners, selection)), selection.sort))
     rows = [_row(gateway.data, *found) for found in page.rows]
     return page.holding(rows)
@@ -196,25 +198,25 @@ SORTS: Final = (*_BY, "validated", "verdicts")
 """By what connectors can be put in order: columns of a row, the time of the last validation, failed and passed mail."""
 
 
-def _row(data: Path, owner: Organization, direction: str, one: Connector) -> ConnectorEntry:
-    sender, receiver = _ends((owner, direction, one))
-    validated = last(record_path(data, VALIDATIONS, owner.name, direction, one.name))
+def _row(data: Path, owner: Organization, direction: str, connector: Connector) -> ConnectorEntry:
+    sender, receiver = _ends((owner, direction, connector))
+    validated = last(record_path(data, VALIDATIONS, owner.name, direction, connector.name))
     return ConnectorEntry(
-        status=_status(one),
+        status=_status(connector),
         direction=direction,
-        name=one.name,
+        name=connector.name,
         organization=owner.name,
-        mode=str(one.mode),
+        mode=str(connector.mode),
         sender=sender,
         receiver=receiver,
-        domains=_scope(one),
-        demands=_demands(one),
+        domains=_scope(connector),
+        demands=_demands(connector),
         validated=_validated(validated) if validated else None,
     )
 
 
-def _validated(record: Mapping[str, Any]) -> ConnectorValidated:
-    return ConnectorValidated(record.get("at"), record.get("outcome"), record.get("configuration"))
+def _validated(record: Mapping[str, Any]) -> LastValidation:
+    return LastValidation(record.get("at"), record.get("outcome"), record.get("configuration"))
 
 
 def _status(connector: Connector) -> str:

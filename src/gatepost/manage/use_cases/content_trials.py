@@ -14,11 +14,11 @@ import msgspec
 from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.choice import choose_part, visible
+from gatepost.manage.use_cases.admin_resolver import resolver_of
 from gatepost.manage.use_cases.declaration import Visibility, use_case
-from gatepost.manage.use_cases.jobs import Trial, run_to_end
+from gatepost.manage.use_cases.jobs import TrialSubject, run_to_end
+from gatepost.manage.use_cases.name_lookup import choose_part, visible
 from gatepost.manage.use_cases.parts import HOOK
-from gatepost.manage.use_cases.resolving import resolver_of
 from gatepost.policy.connectors.hook_index import ApplicableHook
 
 if TYPE_CHECKING:
@@ -88,17 +88,17 @@ def try_hook(context: Context, request: TryHook) -> HookTrials:
         hook = asked.hook
         return HookTrials(hook.name, asked.organization, str(hook.type), hook.address, list(map(_shape, trials)))
 
-    return run_to_end(context, Trial(request.organization, request.hook), work)
+    return run_to_end(context, TrialSubject(request.organization, request.hook), work)
 
 
-async def _tried(asked: ApplicableHook, settings: Settings, message: bytes | None) -> list[content_hook.Trial]:
+async def _tried(hook: ApplicableHook, settings: Settings, message: bytes | None) -> list[content_hook.Trial]:
     from gatepost.analysis.checks import content_hook  # noqa: PLC0415 - only a trial needs what it imports
 
     hostname = settings.server.hostname
     messages: dict[str, tuple[bytes, bool | None]] = {"message": (message, None)} if message is not None else {}
-    messages = messages or {**content_hook.samples(asked.hook.type, hostname, time.time())}
+    messages = messages or {**content_hook.samples(hook.hook.type, hostname, time.time())}
     async with resolver_of(settings) as resolver:
-        return await content_hook.try_hook(asked, messages, hostname, resolver, settings.network.policy())
+        return await content_hook.try_hook(hook, messages, hostname, resolver, settings.network.policy())
 
 
 def _shape(trial: content_hook.Trial) -> HookTrial:

@@ -89,7 +89,7 @@ class Items[T]:
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class FileResult:
     """A file. name: to save it under. chunks: read on a thread."""
 
     name: str
@@ -97,7 +97,7 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply[T]:
+class UseCaseReply[T]:
     """A result with what HTTP says beside it.
 
     version: of the configuration that the value is of. location: path below /api/v1 of what was made. created: it was
@@ -140,13 +140,13 @@ class UseCase[R: msgspec.Struct, A]:
     function: does it; called by `execute` alone. method, path: of REST, below /api/v1; "{name:path}" takes slashes,
     too, and stands last; both are empty for what REST does not have. scope: what a principal needs, None for nothing.
     tag: the chapter in OpenAPI. status: of a success. dry_run: it can say what it would do and change nothing. guarded:
-    REST demands If-Match. versioned: its `Reply` has a version. may_create: it may answer 201. requires_reauth: a
-    session must have confirmed its password lately. may_404: it may answer 404 for what its query or body names.
+    REST demands If-Match. versioned: its `UseCaseReply` has a version. may_create: it may answer 201. requires_reauth:
+    a session must have confirmed its password lately. may_404: it may answer 404 for what its query or body names.
     max_body: bytes. action: its name in the audit; without one only methods of REST that are not safe are recorded.
-    self_audited: the function records a success itself (in one transaction with the change). media_type: of the `File`
-    that it returns. body: its field "document" is the whole body, and is described by this. result_document: describes
-    the value that it returns, or each item. commands: words behind `gatepost` of the commands that run it. pages: paths
-    of the pages that do.
+    self_audited: the function records a success itself (in one transaction with the change). media_type: of the
+    `FileResult` that it returns. body: its field "document" is the whole body, and is described by this.
+    result_document: describes the value that it returns, or each item. commands: words behind `gatepost` of the
+    commands that run it. pages: paths of the pages that do.
     """
 
     function: Callable[[Context, R], A]
@@ -195,14 +195,14 @@ class UseCase[R: msgspec.Struct, A]:
 
     @cached_property
     def result(self) -> Any:
-        """The type that it returns, as annotated, without `Reply`."""
+        """The type that it returns, as annotated, without `UseCaseReply`."""
         result = self.hints["return"]
         return get_args(result)[0] if self.replies else result
 
     @property
     def replies(self) -> bool:
-        """Whether it returns a `Reply`."""
-        return get_origin(self.hints["return"]) is Reply
+        """Whether it returns a `UseCaseReply`."""
+        return get_origin(self.hints["return"]) is UseCaseReply
 
     @cached_property
     def summary(self) -> str:

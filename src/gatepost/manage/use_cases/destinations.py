@@ -21,7 +21,7 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_case
 from gatepost.manage.use_cases.paging import Paging, cut, position
 from gatepost.manage.use_cases.queue_actions import QueueAction, apply_action
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.names import domain_name
 from gatepost.policy.decisions.destination_history import (
     CLASSICAL_FOR,
@@ -177,7 +177,7 @@ def act_on_destinations(context: Context, request: DestinationActions) -> Destin
     action, subject = named("destination", request.action), request.domain or request.connector
     context.audit.describe(action, organization=request.organization, subject=subject)
     changed = _accept(context, request) if request.action == "accept" else _forget(context, request)
-    for organization, count in Counter(one.organization for one in changed.items).items():
+    for organization, count in Counter(item.organization for item in changed.items).items():
         context.audit.add(action, organization=organization, subject=subject, destinations=count)
     return msgspec.structs.replace(changed, items=changed.items[:_SHOWN])
 
@@ -192,7 +192,7 @@ def _accept(context: Context, request: DestinationActions) -> DestinationsChange
         found = _meant(file, principal, request)
         fallen = [one for one in found if below(one[1], now)]
         if not fallen:
-            raise Refusal(Kind.CONFLICT, "it does what it did before: there is nothing to accept")
+            raise Refusal(RefusalKind.CONFLICT, "it does what it did before: there is nothing to accept")
         _one_owner(fallen, request)
         if context.dry_run:
             return _changed(context, fallen, now)
@@ -225,7 +225,7 @@ def _history(context: Context) -> Iterator[DestinationFile]:
         with closing(DestinationFile(context.data / DESTINATIONS_FILE)) as file:
             yield file
     except StoreFailure as failure:
-        raise Refusal(Kind.UNREADABLE, str(failure)) from failure
+        raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
 
 
 def _domain(text: str) -> str:
@@ -236,31 +236,31 @@ def _domain(text: str) -> str:
     try:
         return domain_name(domain)
     except ValueError as error:
-        raise Refusal(Kind.INPUT, str(error)) from error
+        raise Refusal(RefusalKind.INPUT, str(error)) from error
 
 
 def _each(
     file: DestinationFile,
-    who: Principal,
+    principal: Principal,
     request: DestinationsQuery | DestinationActions,
     after: DestinationName | None = None,
 ) -> Iterator[tuple[DestinationName, DestinationHistory]]:
     """Those that are seen, some at a time."""
     names = {"domain": _domain(request.domain), "organization": request.organization, "connector": request.connector}
     while chunk := file.listed(**names, limit=_CHUNK, after=after):
-        yield from (one for one in chunk if who.sees(one[0].organization))
+        yield from (one for one in chunk if principal.sees(one[0].organization))
         after = chunk[-1][0]
 
 
-def _meant(file: DestinationFile, who: Principal, request: DestinationActions) -> _Found:
+def _meant(file: DestinationFile, principal: Principal, request: DestinationActions) -> _Found:
     """Raises Refusal if none is, or any could be."""
     if not request.domain and not request.connector and not request.all:
         text = f"say which destination to {request.action}: a domain, a connector for its smart hosts, or all"
-        raise Refusal(Kind.INPUT, text)
-    if found := list(_each(file, who, request)):
+        raise Refusal(RefusalKind.INPUT, text)
+    if found := list(_each(file, principal, request)):
         return found
     meant = request.domain or (f"connector {request.connector}" if request.connector else "any destination")
-    raise Refusal(Kind.MISSING, f"nothing is remembered of {meant}; `gatepost destination list` prints what is")
+    raise Refusal(RefusalKind.MISSING, f"nothing is remembered of {meant}; `gatepost destination list` prints what is")
 
 
 def _one_owner(found: _Found, request: DestinationActions) -> None:
@@ -269,16 +269,16 @@ def _one_owner(found: _Found, request: DestinationActions) -> None:
     if len(owners) > 1 and not request.all:
         more = f" and {len(owners) - _NAMED} more" if len(owners) > _NAMED else ""
         text = f"say whose to {request.action}: {', '.join(owners[:_NAMED])}{more}; or that it is for all of them"
-        raise Refusal(Kind.INPUT, text, options=["organization", "all"])
+        raise Refusal(RefusalKind.INPUT, text, options=["organization", "all"])
 
 
-def _place(one: Destination) -> tuple[str, str, str]:
+def _place(destination: Destination) -> tuple[str, str, str]:
     """Where it stands: what is behind it comes next."""
-    return one.organization, one.domain, one.connector
+    return destination.organization, destination.domain, destination.connector
 
 
-def _destination(name: DestinationName, one: DestinationHistory, now: float) -> Destination:
-    highest, fallen = best(one, now), {drop.host: drop for drop in below(one, now)}
+def _destination(name: DestinationName, history: DestinationHistory, now: float) -> Destination:
+    highest, fallen = best(history, now), {drop.host: drop for drop in below(history, now)}
     return Destination(
         str(name),
         name.organization,
@@ -287,9 +287,9 @@ def _destination(name: DestinationName, one: DestinationHistory, now: float) -> 
         describe_achieved(highest.achieved),
         highest.tls_since,
         highest.mx_since,
-        one.at,
+        history.at,
         list(fallen),
-        [_host(host, known, fallen.get(host), now) for host, known in sorted(one.hosts.items())],
+        [_host(host, known, fallen.get(host), now) for host, known in sorted(history.hosts.items())],
     )
 
 
@@ -308,10 +308,10 @@ def _host(host: str, one: HostMemory, fallen: Drop | None, now: float) -> Destin
     )
 
 
-def _spans(one: HostMemory) -> list[tuple[str, SeenSpan]]:
+def _spans(host: HostMemory) -> list[tuple[str, SeenSpan]]:
     """The levels that a host reached, by name."""
     names = ("encrypted", "authenticated", "mta-sts", "dnssec")
-    return [(label, span) for label, span in zip(names, (*one.tls, *one.mx), strict=True) if span is not None]
+    return [(label, span) for label, span in zip(names, (*host.tls, *host.mx), strict=True) if span is not None]
 
 
 USE_CASES = (list_destinations, act_on_destinations)

@@ -29,10 +29,10 @@ class FieldChange(msgspec.Struct, frozen=True):
         return f"{self.sign} {self.path}: " + {"+": shown[1], "-": shown[0], "~": " -> ".join(shown)}[self.sign]
 
 
-def differences(stored: Mapping[str, Any], wanted: Mapping[str, Mapping[str, Any]]) -> list[FieldChange]:
+def differences(stored: Mapping[str, Any], expected: Mapping[str, Mapping[str, Any]]) -> list[FieldChange]:
     """What makes the wanted organizations of the stored ones; None in place of an organization removes it."""
     changes: list[FieldChange] = []
-    for name, after in wanted["organization"].items():
+    for name, after in expected["organization"].items():
         before = stored.get("organization", {}).get(name)
         path = f"organization.{name}"
         if before is None and after is not None:

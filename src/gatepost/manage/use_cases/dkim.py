@@ -14,16 +14,16 @@ from msgspec import Meta
 
 from gatepost.analysis.checks.dkim_record import DkimObservation, RecordCheck, seen_record
 from gatepost.manage.access.principal import Scope
+from gatepost.manage.use_cases.admin_resolver import resolver_of
 from gatepost.manage.use_cases.change import NOTHING
-from gatepost.manage.use_cases.choice import choose_part, chosen_organizations, visible
 from gatepost.manage.use_cases.declaration import Items, Visibility, use_case
-from gatepost.manage.use_cases.dns_checks import Sights
+from gatepost.manage.use_cases.dns_checks import DnsChecks
 from gatepost.manage.use_cases.history import history
-from gatepost.manage.use_cases.pages import Page, Selection
+from gatepost.manage.use_cases.list_page import ListPage, ListSelection
+from gatepost.manage.use_cases.name_lookup import choose_part, chosen_organizations, visible
 from gatepost.manage.use_cases.paging import Paging, page_of
 from gatepost.manage.use_cases.parts import DKIM, Part
-from gatepost.manage.use_cases.refusal import Kind, Refusal
-from gatepost.manage.use_cases.resolving import resolver_of
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.sealed_store import store_and_vault
 from gatepost.pki.certificates.dkim_keys import DkimKeyError, DkimKeys, read_key
 from gatepost.policy.connectors.dkim_key import DkimKey  # noqa: TC001 - the declaration reads it
@@ -89,7 +89,7 @@ class SigningKey(msgspec.Struct):
     why: str
 
     @property
-    def sight(self) -> RecordCheck | None:
+    def dns_check(self) -> RecordCheck | None:
         """What the DNS has of it, None if it was not asked."""
         return None if self.record is None else RecordCheck(DkimObservation(self.record), self.why)
 
@@ -111,7 +111,7 @@ class PrivateKeyStored(msgspec.Struct):
 
 
 @dataclass(frozen=True, slots=True)
-class KeySelection(Selection):
+class KeySelection(ListSelection):
     """The same of DKIM keys. domain, selector, state: only those of it, "" for all."""
 
     domain: str = ""
@@ -124,18 +124,18 @@ class KeySelection(Selection):
         return self.names(key.name) and all(wanted in {"", found} for wanted, found in asked)
 
 
-class KeyRow(NamedTuple):
+class SigningKeyRow(NamedTuple):
     """A key. private: where its private half is, "sealed", "missing" or the path of its file.
 
     since: when it came to be in its state, seconds since 1970, None if that was not looked for or is too long ago.
-    sight: what the DNS has of it, None if it was not asked.
+    dns_check: what the DNS has of it, None if it was not asked.
     """
 
     organization: str
     key: DkimKey
     private: str
     since: float | None = None
-    sight: RecordCheck | None = None
+    dns_check: RecordCheck | None = None
 
 
 @use_case(
@@ -154,7 +154,7 @@ def list_signing_keys(context: Context, request: ListSigningKeys) -> Items[Signi
     rows = dkim_keys(context.gateway, context.principal, selection)
     paging = Paging(limit=min(request.limit, _CHECKED), after=request.after) if request.check else request
     page = page_of(rows, lambda row: f"{row.organization}/{row.key.name}", paging, lambda row: row)
-    found = looked_at(context.gateway, context.principal, page.items) if request.check else page.items
+    found = with_dns_checks(context.gateway, context.principal, page.items) if request.check else page.items
     return Items([signing_key(row) for row in found], page.after)
 
 
@@ -180,12 +180,12 @@ def import_dkim_key(context: Context, request: ImportDkimKey) -> PrivateKeyStore
     signer, key = signer_of(pem), part.record
     if signer.algorithm is not key.algorithm or key.public_key not in {signer.public_key, ""}:
         text = f"this is not the private key of {part.label}: algorithm or public_key differ"
-        raise Refusal(Kind.INPUT, text, [FieldError("key", "is not the private key of this DKIM key")])
+        raise Refusal(RefusalKind.INPUT, text, [FieldError("key", "is not the private key of this DKIM key")])
     with store_and_vault(context.gateway, keys=True) as (store, vault):
         try:
             content = DkimKeys(store, vault).sealed(part.organization.name, part.name, pem)
         except DkimKeyError as error:
-            raise Refusal(Kind.INPUT, str(error)) from error
+            raise Refusal(RefusalKind.INPUT, str(error)) from error
         if not context.dry_run:
             store.apply({}, author=context.principal.name, content=content)
     return PrivateKeyStored(part.name, context.dry_run)
@@ -212,7 +212,7 @@ class FindSigningKeys(msgspec.Struct, kw_only=True):
         "/dkim/view/{organization}/{name:path}",
     ),
 )
-def find_signing_keys(context: Context, request: FindSigningKeys) -> Page[KeyRow]:
+def find_signing_keys(context: Context, request: FindSigningKeys) -> ListPage[SigningKeyRow]:
     """DKIM keys of all organizations, with what the DNS has of them if that is asked for."""
     selection = KeySelection(
         request.organization,
@@ -223,7 +223,7 @@ def find_signing_keys(context: Context, request: FindSigningKeys) -> Page[KeyRow
         state=request.state,
     )
     page = selection.page(0, dkim_keys(context.gateway, context.principal, selection))
-    return page.holding(looked_at(context.gateway, context.principal, page.rows)) if request.looks else page
+    return page.holding(with_dns_checks(context.gateway, context.principal, page.rows)) if request.looks else page
 
 
 class ViewSigningKey(msgspec.Struct, kw_only=True):
@@ -237,20 +237,20 @@ class ViewSigningKey(msgspec.Struct, kw_only=True):
 @use_case(
     scope=Scope.READ, visibility=Visibility.SEEN, tag="dkim keys", pages=("/dkim/view/{organization}/{name:path}",)
 )
-def view_signing_key(context: Context, request: ViewSigningKey) -> KeyRow:
+def view_signing_key(context: Context, request: ViewSigningKey) -> SigningKeyRow:
     """One DKIM key, with what the DNS has of it if that is asked for."""
     return dkim_key(context.gateway, context.principal, request.name, request.organization, check=request.looks)
 
 
 def dkim_keys(
-    gateway: Gateway, who: Principal, selection: KeySelection | None = None, *, check: bool = False
-) -> list[KeyRow]:
+    gateway: Gateway, principal: Principal, selection: KeySelection | None = None, *, check: bool = False
+) -> list[SigningKeyRow]:
     """Keys by organization, domain, state and name. check: ask the DNS for their records, and the history since when.
 
     Raises Refusal: MISSING if there is no such organization; with check CONFLICT if too many looks are under way.
     """
     selection = selection or KeySelection()
-    owners = chosen_organizations(visible(gateway.directory().resources, who), selection.organization)
+    owners = chosen_organizations(visible(gateway.directory().resources, principal), selection.organization)
     found = [
         Part(DKIM, owner, key)
         for owner in owners
@@ -258,30 +258,34 @@ def dkim_keys(
         if selection.wants(key)
     ]
     rows = _rows(gateway, found)
-    return looked_at(gateway, who, rows) if check else rows
+    return with_dns_checks(gateway, principal, rows) if check else rows
 
 
-def dkim_key(gateway: Gateway, who: Principal, name: str, organization: str = "", *, check: bool = False) -> KeyRow:
+def dkim_key(
+    gateway: Gateway, principal: Principal, name: str, organization: str = "", *, check: bool = False
+) -> SigningKeyRow:
     """The key of that name. Raises Refusal: MISSING, INPUT if it could be several, and as `dkim_keys`."""
-    rows = _rows(gateway, [choose_part(visible(gateway.directory().resources, who), DKIM, name, organization)])
-    return (looked_at(gateway, who, rows) if check else rows)[0]
+    rows = _rows(gateway, [choose_part(visible(gateway.directory().resources, principal), DKIM, name, organization)])
+    return (with_dns_checks(gateway, principal, rows) if check else rows)[0]
 
 
-def looked_at(gateway: Gateway, who: Principal, rows: Sequence[KeyRow]) -> list[KeyRow]:
+def with_dns_checks(gateway: Gateway, principal: Principal, rows: Sequence[SigningKeyRow]) -> list[SigningKeyRow]:
     """The same rows with what the DNS has of each now, and since when they are in their state."""
-    sights = look(gateway, [(row.key.name, row.key.record) for row in rows])
+    dns_checks = check_key_records(gateway, [(row.key.name, row.key.record) for row in rows])
     since = {
         (owner, name): at
         for owner in dict.fromkeys(row.organization for row in rows)
-        for name, at in _since(gateway, who, owner, {row.key.name for row in rows if row.organization == owner}).items()
+        for name, at in _since(
+            gateway, principal, owner, {row.key.name for row in rows if row.organization == owner}
+        ).items()
     }
     return [
-        row._replace(sight=sight, since=since.get((row.organization, row.key.name)))
-        for row, sight in zip(rows, sights, strict=True)
+        row._replace(dns_check=dns_check, since=since.get((row.organization, row.key.name)))
+        for row, dns_check in zip(rows, dns_checks, strict=True)
     ]
 
 
-def look(gateway: Gateway, sought: Sequence[tuple[str, KeyRecord]]) -> list[RecordCheck]:
+def check_key_records(gateway: Gateway, sought: Sequence[tuple[str, KeyRecord]]) -> list[RecordCheck]:
     """What the DNS has at each name, compared with what should be there.
 
     Raises Busy; Refusal (INPUT) if no resolver can be made.
@@ -290,15 +294,15 @@ def look(gateway: Gateway, sought: Sequence[tuple[str, KeyRecord]]) -> list[Reco
     async def ask() -> list[RecordCheck]:
         slots = asyncio.Semaphore(_AT_ONCE)
         async with resolver_of(gateway.settings) as resolver:
-            return await asyncio.gather(*(_sight(resolver, slots, *one) for one in sought))
+            return await asyncio.gather(*(_check_record(resolver, slots, *one) for one in sought))
 
     if not sought:
         return []
-    with gateway.kept(Sights).slot():
+    with gateway.kept(DnsChecks).slot():
         return asyncio.run(ask())
 
 
-def signing_key(row: KeyRow) -> SigningKey:
+def signing_key(row: SigningKeyRow) -> SigningKey:
     """The same as calls have it."""
     key, record = row.key, row.key.record
     return SigningKey(
@@ -314,8 +318,8 @@ def signing_key(row: KeyRow) -> SigningKey:
         public_key=key.public_key,
         text=record.text if key.public_key else "",
         zone=record.zone_line(key.name) if key.public_key else "",
-        record=str(row.sight.seen) if row.sight else None,
-        why=row.sight.why if row.sight else "",
+        record=str(row.dns_check.seen) if row.dns_check else None,
+        why=row.dns_check.why if row.dns_check else "",
     )
 
 
@@ -325,36 +329,36 @@ def signer_of(pem: bytes) -> Any:
         return read_key(pem)
     except DkimKeyError as error:
         raise Refusal(
-            Kind.INPUT, f"the key cannot be used: {error}; {NOTHING}", [FieldError("key", str(error))]
+            RefusalKind.INPUT, f"the key cannot be used: {error}; {NOTHING}", [FieldError("key", str(error))]
         ) from error
 
 
-def _rows(gateway: Gateway, found: Sequence[Part]) -> list[KeyRow]:
+def _rows(gateway: Gateway, parts: Sequence[Part]) -> list[SigningKeyRow]:
     with store_and_vault(gateway, keys=False) as (store, _):
         keys = DkimKeys(store, None)
         return [
-            KeyRow(
+            SigningKeyRow(
                 one.organization.name,
                 one.record,
                 one.record.key_file or (SEALED if keys.has_key(one.organization.name, one.name) else MISSING),
             )
-            for one in found
+            for one in parts
         ]
 
 
-async def _sight(resolver: Resolver, slots: asyncio.Semaphore, name: str, wanted: KeyRecord) -> RecordCheck:
-    if not wanted.public_key:
+async def _check_record(resolver: Resolver, slots: asyncio.Semaphore, name: str, expected: KeyRecord) -> RecordCheck:
+    if not expected.public_key:
         return RecordCheck(DkimObservation.UNKNOWN, "the resource does not say its public_key")
     async with slots:
-        return await seen_record(resolver, name, wanted)
+        return await seen_record(resolver, name, expected)
 
 
-def _since(gateway: Gateway, who: Principal, owner: str, names: set[str]) -> dict[str, float]:
+def _since(gateway: Gateway, principal: Principal, owner: str, names: set[str]) -> dict[str, float]:
     """When each key of an organization came to be in its state, as far back as is looked."""
     found: dict[str, float] = {}
     left, before, within = set(names), 0, _WITHIN
     while left and within > 0:
-        changes = history(gateway, who, organization=owner, limit=_STEP, before=before)
+        changes = history(gateway, principal, organization=owner, limit=_STEP, before=before)
         for change in changes:
             old, new = _states(change.before), _states(change.after)
             moved = {name for name in left if old.get(name) != new.get(name)}
@@ -368,7 +372,7 @@ def _since(gateway: Gateway, who: Principal, owner: str, names: set[str]) -> dic
 
 def _states(table: dict[str, Any] | None) -> dict[str, str]:
     keys = (table or {}).get(DKIM.key, ())
-    return {str(one.get("name")).lower(): str(one.get("state", DkimState.NEXT)) for one in keys}
+    return {str(key.get("name")).lower(): str(key.get("state", DkimState.NEXT)) for key in keys}
 
 
 USE_CASES = (list_signing_keys, find_signing_keys, view_signing_key, import_dkim_key)

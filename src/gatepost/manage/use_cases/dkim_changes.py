@@ -13,12 +13,18 @@ from msgspec import Meta
 from gatepost.analysis.checks.dkim_record import DkimObservation
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.change import NOTHING, Edit, change
-from gatepost.manage.use_cases.changing import ChangeOutcome, ChangeRequest, fields_of, options_of, replied
-from gatepost.manage.use_cases.choice import choose_organization, choose_part, chosen_organizations, owner_of, visible
-from gatepost.manage.use_cases.declaration import Reply, Visibility, use_case
-from gatepost.manage.use_cases.dkim import Pem, look, signer_of
+from gatepost.manage.use_cases.change_shapes import ChangeReport, ChangeRequest, change_reply, fields_of, options_of
+from gatepost.manage.use_cases.declaration import UseCaseReply, Visibility, use_case
+from gatepost.manage.use_cases.dkim import Pem, check_key_records, signer_of
+from gatepost.manage.use_cases.name_lookup import (
+    choose_organization,
+    choose_part,
+    chosen_organizations,
+    owner_of,
+    visible,
+)
 from gatepost.manage.use_cases.parts import DKIM, Part
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resources import part_added, part_set
 from gatepost.manage.use_cases.sealed_store import store_and_vault
 from gatepost.pki.certificates.dkim_keys import RSA_BITS, DkimKeyError, DkimKeys, made_key
@@ -89,7 +95,7 @@ class RotateDkimKeys(ChangeRequest, kw_only=True):
     force: Annotated[str, Meta(max_length=1000)] = ""
 
 
-class KeyAdded(ChangeOutcome):
+class KeyAdded(ChangeReport):
     """What it did. name: of the key. zone: the line that the DNS needs; of a dry run that of a key that is gone."""
 
     name: str = ""
@@ -100,13 +106,13 @@ class NotPublished(Refusal):
     """Not rotated: records of keys are not seen in the DNS, or are others. It is overridden by a reason."""
 
     def __init__(self, wrong: Sequence[tuple[Part, RecordCheck]]) -> None:
-        unknown = all(sight.seen is DkimObservation.UNKNOWN for _, sight in wrong)
+        unknown = all(dns_check.seen is DkimObservation.UNKNOWN for _, dns_check in wrong)
         errors = [
-            FieldError(part.name, f"{sight}; the zone needs: {part.record.record.zone_line(part.name)}")
-            for part, sight in wrong
+            FieldError(part.name, f"{dns_check}; the zone needs: {part.record.record.zone_line(part.name)}")
+            for part, dns_check in wrong
         ]
         text = f"{NOTHING}; to override the check, give a reason, which is recorded"
-        super().__init__(Kind.UNREADABLE if unknown else Kind.CONFLICT, text, errors, options=["force"])
+        super().__init__(RefusalKind.UNREADABLE if unknown else RefusalKind.CONFLICT, text, errors, options=["force"])
 
 
 @use_case(
@@ -117,7 +123,7 @@ class NotPublished(Refusal):
     pages=("/dkim/new",),
     **_CHANGE,
 )
-def make_dkim_key(context: Context, request: MakeDkimKey) -> Reply[KeyAdded]:
+def make_dkim_key(context: Context, request: MakeDkimKey) -> UseCaseReply[KeyAdded]:
     """Make a DKIM key, or take one in, and say what the DNS needs.
 
     The private half is sealed. It is next, and signs once it is rotated to.
@@ -133,13 +139,13 @@ def make_dkim_key(context: Context, request: MakeDkimKey) -> Reply[KeyAdded]:
     action="dkim-add",
     commands=("dkim add",),
 )
-def leave_dkim_key(context: Context, request: LeaveDkimKey) -> Reply[KeyAdded]:
+def leave_dkim_key(context: Context, request: LeaveDkimKey) -> UseCaseReply[KeyAdded]:
     """Take in a DKIM key whose private half stays in its file, on the gateway's machine."""
     context.audit.describe(organization=request.organization, subject=request.domain)
     return _added(context, request, request.key_file)
 
 
-def _added(context: Context, request: MakeDkimKey, key_file: str = "") -> Reply[KeyAdded]:
+def _added(context: Context, request: MakeDkimKey, key_file: str = "") -> UseCaseReply[KeyAdded]:
     """Raises Refusal as `change`, INPUT also for a wrong domain or key or without a master key, BLOCKED for a name."""
     gateway, owner = context.gateway, request.organization
     context.audit.describe(current=request.current, brought=bool(request.key))
@@ -165,7 +171,7 @@ def _added(context: Context, request: MakeDkimKey, key_file: str = "") -> Reply[
     context.audit.describe(subject=names[0])
     zone = KeyRecord(signer.public_key, KEY_TYPES[signer.algorithm], (request.service_type,)).zone_line(names[0])
     location = f"/organizations/{quote(owner, safe='')}/dkim_keys/{quote(names[0], safe='')}"
-    return Reply(KeyAdded(**fields_of(outcome), name=names[0], zone=zone), outcome.version, location)
+    return UseCaseReply(KeyAdded(**fields_of(outcome), name=names[0], zone=zone), outcome.version, location)
 
 
 @use_case(
@@ -175,7 +181,7 @@ def _added(context: Context, request: MakeDkimKey, key_file: str = "") -> Reply[
     pages=("/dkim/view/{organization}/{name:path}",),
     **_CHANGE,
 )
-def rotate_dkim_keys(context: Context, request: RotateDkimKeys) -> Reply[ChangeOutcome]:
+def rotate_dkim_keys(context: Context, request: RotateDkimKeys) -> UseCaseReply[ChangeReport]:
     """Let the next DKIM keys of a domain sign, and retire the current ones.
 
     Refused (409) while a record is missing or another, or (503) cannot be looked up, unless force says why; errors has
@@ -201,7 +207,7 @@ def rotate_dkim_keys(context: Context, request: RotateDkimKeys) -> Reply[ChangeO
 
     outcome = change(context.gateway, context.principal, step, replace(options, note=note))
     context.audit.describe(version=outcome.version)
-    return replied(outcome)
+    return change_reply(outcome)
 
 
 # ------------------------------------------------------------------------------------------------ a new key
@@ -223,7 +229,7 @@ def key_domain(text: str) -> str:
     try:
         return domain_name(text)
     except ValueError as error:
-        raise Refusal(Kind.INPUT, str(error), [FieldError("domain", str(error))]) from error
+        raise Refusal(RefusalKind.INPUT, str(error), [FieldError("domain", str(error))]) from error
 
 
 class ChooseKeyOwner(msgspec.Struct, kw_only=True):
@@ -269,7 +275,7 @@ def _sealed(
             Inventory(store, vault).check_master_key()
             return keys.sealed(*place, pem)
         except (DkimKeyError, CertificateFileError) as error:
-            raise Refusal(Kind.INPUT, f"{error}; {NOTHING}") from error
+            raise Refusal(RefusalKind.INPUT, f"{error}; {NOTHING}") from error
 
 
 # ------------------------------------------------------------------------------------------------ rotation
@@ -278,7 +284,7 @@ def _sealed(
 def keys_owner(resources: Resources, organization: str, domain: str) -> Organization:
     """Whose keys of a domain are: of who has some already, else of who accepts the domain. Raises Refusal."""
     owners = chosen_organizations(resources, organization)
-    found = next((one for one in owners if any(key.domain == domain.lower() for key in one.dkim_keys)), None)
+    found = next((owner for owner in owners if any(key.domain == domain.lower() for key in owner.dkim_keys)), None)
     return found or key_owner(resources, organization, domain)
 
 
@@ -293,12 +299,12 @@ def _next(resources: Resources, rotation: RotateDkimKeys) -> list[Part]:
     ]
     if not found:
         which = f"with the selector {selector}" if selector else "yet"
-        raise Refusal(Kind.INPUT, f"{domain} has no next key {which}; add one first")
+        raise Refusal(RefusalKind.INPUT, f"{domain} has no next key {which}; add one first")
     kinds = [(part.record.algorithm, part.record.service_type) for part in found]
     if len(set(kinds)) < len(kinds):
         names = ", ".join(part.record.selector for part in found)
         text = f"{domain} has several next keys of one algorithm ({names}); name one"
-        raise Refusal(Kind.INPUT, text, options=["selector"])
+        raise Refusal(RefusalKind.INPUT, text, options=["selector"])
     return found
 
 
@@ -306,10 +312,10 @@ def _current_like(part: Part) -> list[Part]:
     """The current keys in whose place it signs."""
     key = part.record
     return [
-        Part(DKIM, part.organization, one)
-        for one in part.organization.dkim_keys
-        if (one.domain, one.algorithm, one.service_type) == (key.domain, key.algorithm, key.service_type)
-        and one.state is DkimState.CURRENT
+        Part(DKIM, part.organization, dkim_key)
+        for dkim_key in part.organization.dkim_keys
+        if (dkim_key.domain, dkim_key.algorithm, dkim_key.service_type) == (key.domain, key.algorithm, key.service_type)
+        and dkim_key.state is DkimState.CURRENT
     ]
 
 
@@ -320,13 +326,15 @@ def _check_private(gateway: Gateway, parts: Sequence[Part]) -> None:
             try:
                 keys.signer(part.organization.name, part.record)
             except DkimKeyError as error:
-                raise Refusal(Kind.CONFLICT, f"{error}; {NOTHING}") from error
+                raise Refusal(RefusalKind.CONFLICT, f"{error}; {NOTHING}") from error
 
 
 def _check_records(gateway: Gateway, parts: Sequence[Part]) -> None:
-    sights = look(gateway, [(part.name, part.record.record) for part in parts])
+    dns_checks = check_key_records(gateway, [(part.name, part.record.record) for part in parts])
     wrong = [
-        (part, sight) for part, sight in zip(parts, sights, strict=True) if sight.seen is not DkimObservation.PUBLISHED
+        (part, dns_check)
+        for part, dns_check in zip(parts, dns_checks, strict=True)
+        if dns_check.seen is not DkimObservation.PUBLISHED
     ]
     if wrong:
         raise NotPublished(wrong)

@@ -17,15 +17,15 @@ import msgspec
 
 from gatepost.analysis.checks import own_records as records
 from gatepost.analysis.checks.own_hosts import OwnHosts
+from gatepost.manage.use_cases.admin_resolver import resolver_of
 from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
 from gatepost.manage.use_cases.mta_sts import PublicationFinding, check_policy, finding_record
-from gatepost.manage.use_cases.resolving import resolver_of
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from gatepost.analysis.checks.partner_report import Finding
-    from gatepost.manage.use_cases.publication import Publication
+    from gatepost.manage.use_cases.publication import DnsPublication
     from gatepost.net.lookups.dns import Resolver
     from gatepost.settings.model import Settings
 
@@ -39,7 +39,7 @@ _BUSY: Final = "other DNS checks are still running; try again in a minute"
 _WEIGHT: Final = ("pass", "info", "unknown", "warn", "fail")
 
 
-class Key(StrEnum):
+class SectionKey(StrEnum):
     """The sections, in the order in which they matter."""
 
     MX = "mx"
@@ -50,24 +50,24 @@ class Key(StrEnum):
     SPF = "spf"
 
 
-type Findings = dict[Key, tuple[Finding, ...]]
+type Findings = dict[SectionKey, tuple[Finding, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class DnsCheck:
     """at: seconds since 1970. zone: what should have been there then."""
 
     at: float
     zone: str
     findings: Findings
 
-    def level(self, key: Key | None = None) -> str:
+    def level(self, key: SectionKey | None = None) -> str:
         """The gravest verdict of a section, or of all; "unknown" where nothing was found."""
         found = [one for name, some in self.findings.items() if key in {None, name} for one in some]
         return max((str(one.verdict) for one in found), key=_WEIGHT.index, default="unknown")
 
 
-class SectionSight(msgspec.Struct):
+class SectionCheck(msgspec.Struct):
     """What was seen of a section; the gravest verdict counts."""
 
     key: str
@@ -75,89 +75,93 @@ class SectionSight(msgspec.Struct):
     findings: list[PublicationFinding]
 
 
-class PublicationSight(msgspec.Struct):
+class PublicationCheck(msgspec.Struct):
     """What the DNS says of a domain. at: seconds since 1970."""
 
     at: float
     verdict: str
-    sections: list[SectionSight]
+    sections: list[SectionCheck]
 
 
-class Sights:
+class DnsChecks:
     """The looks of one process, got by `Context.kept`. For any thread."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._known: dict[tuple[str, str], Sight] = {}
+        self._known: dict[tuple[str, str], DnsCheck] = {}
         self._lock = Lock()
         self._limit = ConcurrencyLimit(_AT_A_TIME, _AT_A_TIME, _BUSY)
 
-    def known(self, found: Publication) -> Sight | None:
+    def known(self, publication: DnsPublication) -> DnsCheck | None:
         """The last look, unless it is too old or what should be there has changed."""
         with self._lock:
-            sight = self._known.get((found.organization, found.domain))
-        fresh = sight is not None and time.time() - sight.at < KEPT and sight.zone == found.zone
-        return sight if fresh else None
+            dns_check = self._known.get((publication.organization, publication.domain))
+        fresh = dns_check is not None and time.time() - dns_check.at < KEPT and dns_check.zone == publication.zone
+        return dns_check if fresh else None
 
-    def look(self, found: Publication) -> Sight:
+    def run(self, publication: DnsPublication) -> DnsCheck:
         """Look now. Raises Busy; Refusal (INPUT) if no resolver can be made."""
         with self.slot():
-            findings = _findings(self._settings, found)
-        sight = Sight(time.time(), found.zone, findings)
+            findings = _findings(self._settings, publication)
+        dns_check = DnsCheck(time.time(), publication.zone, findings)
         with self._lock:
             if len(self._known) >= _MOST:
                 self._known.clear()
-            self._known[found.organization, found.domain] = sight
-        return sight
+            self._known[publication.organization, publication.domain] = dns_check
+        return dns_check
 
     def slot(self) -> AbstractContextManager[None]:
         """For a look; waits for half a minute. Raises Busy if too many are under way."""
         return self._limit.slot("", _PATIENCE)
 
 
-def sight_record(sight: Sight) -> PublicationSight:
+def check_record(dns_check: DnsCheck) -> PublicationCheck:
     """The same as calls have it."""
     sections = [
-        SectionSight(key, sight.level(key), [PublicationFinding(**finding_record(one)) for one in some])
-        for key, some in sight.findings.items()
+        SectionCheck(key, dns_check.level(key), [PublicationFinding(**finding_record(one)) for one in some])
+        for key, some in dns_check.findings.items()
     ]
-    return PublicationSight(sight.at, sight.level(), sections)
+    return PublicationCheck(dns_check.at, dns_check.level(), sections)
 
 
-def _findings(settings: Settings, found: Publication) -> Findings:
+def _findings(settings: Settings, publication: DnsPublication) -> Findings:
     async def ask() -> Findings:
         async with resolver_of(settings) as resolver:
-            return await _asked(settings.server.hostname, found, resolver)
+            return await _query(settings.server.hostname, publication, resolver)
 
     findings = asyncio.run(ask())
-    if found.policy is not None:
-        told = check_policy(settings, found.policy)
-        findings[Key.MTA_STS] = tuple(one for one in told if one.stage != "tls-rpt")
-    return {key: findings[key] for key in Key if key in findings}
+    if publication.policy is not None:
+        told = check_policy(settings, publication.policy)
+        findings[SectionKey.MTA_STS] = tuple(one for one in told if one.stage != "tls-rpt")
+    return {key: findings[key] for key in SectionKey if key in findings}
 
 
-async def _asked(hostname: str, found: Publication, resolver: Resolver) -> Findings:
+async def _query(hostname: str, publication: DnsPublication, resolver: Resolver) -> Findings:
     own = OwnHosts(resolver, hostname)
-    keys = _keys(found)
-    hosts = asyncio.gather(*(records.check_tlsa(host, keys.get(host, ()), own) for host in found.hosts if keys))
-    if found.policy is None:
-        return {Key.TLSA: tuple(await hosts)} if keys else {}
+    keys = _keys(publication)
+    hosts = asyncio.gather(*(records.check_tlsa(host, keys.get(host, ()), own) for host in publication.hosts if keys))
+    if publication.policy is None:
+        return {SectionKey.TLSA: tuple(await hosts)} if keys else {}
     mx, tlsa, reports, dkim, spf = await asyncio.gather(
-        records.check_mx(found.domain, found.hosts, resolver),
+        records.check_mx(publication.domain, publication.hosts, resolver),
         hosts,
-        records.check_reports(found.domain, resolver),
-        asyncio.gather(*(records.check_dkim(one.name, one.record, resolver) for one in found.keys if one.public_key)),
-        records.check_spf(found.domain, found.hosts, resolver),
+        records.check_reports(publication.domain, resolver),
+        asyncio.gather(
+            *(records.check_dkim(key.name, key.record, resolver) for key in publication.keys if key.public_key)
+        ),
+        records.check_spf(publication.domain, publication.hosts, resolver),
     )
-    all_of_it: Findings = {Key.MX: tuple(mx), Key.TLS_RPT: (reports,), Key.SPF: (spf,)}
-    return all_of_it | ({Key.TLSA: tuple(tlsa)} if tlsa else {}) | ({Key.DKIM: tuple(dkim)} if dkim else {})
+    all_of_it: Findings = {SectionKey.MX: tuple(mx), SectionKey.TLS_RPT: (reports,), SectionKey.SPF: (spf,)}
+    return (
+        all_of_it | ({SectionKey.TLSA: tuple(tlsa)} if tlsa else {}) | ({SectionKey.DKIM: tuple(dkim)} if dkim else {})
+    )
 
 
-def _keys(found: Publication) -> dict[str, set[str]]:
+def _keys(publication: DnsPublication) -> dict[str, set[str]]:
     """The digests of the keys of each host, as its TLSA records are to say them."""
     keys: dict[str, set[str]] = {}
-    for section in found.sections:
-        if section.key is Key.TLSA:
+    for section in publication.sections:
+        if section.key is SectionKey.TLSA:
             for record in section.records:
                 name, _, _, digest = (record.line.split()[at] for at in (0, 1, 2, -1))
                 keys.setdefault(name.removeprefix("_25._tcp.").removesuffix("."), set()).add(digest)

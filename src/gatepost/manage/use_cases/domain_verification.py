@@ -16,13 +16,13 @@ from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.change import NOTHING, Edit, change
-from gatepost.manage.use_cases.changing import ChangeOutcome, ChangeRequest, options_of, replied
-from gatepost.manage.use_cases.choice import choose_part
+from gatepost.manage.use_cases.change_shapes import ChangeReport, ChangeRequest, change_reply, options_of
 from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
-from gatepost.manage.use_cases.declaration import Reply, Visibility, use_case
+from gatepost.manage.use_cases.declaration import UseCaseReply, Visibility, use_case
 from gatepost.manage.use_cases.domain_proof import domain_proof
+from gatepost.manage.use_cases.name_lookup import choose_part
 from gatepost.manage.use_cases.parts import DOMAIN
-from gatepost.manage.use_cases.refusal import Busy, Kind, Refusal
+from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
 from gatepost.manage.use_cases.resources import seen
 from gatepost.policy.logins.throttle import Throttle
 from gatepost.store.interface import StoreFailure
@@ -115,7 +115,7 @@ def get_domain_verification(context: Context, request: GetDomainVerification) ->
     commands=("domain verify",),
     pages=("/domains/view/{organization}/{name:path}",),
 )
-def verify_domain(context: Context, request: VerifyDomain) -> Reply[ChangeOutcome]:
+def verify_domain(context: Context, request: VerifyDomain) -> UseCaseReply[ChangeReport]:
     """Look for the TXT record of a pending domain, and verify the domain if it is there.
 
     Refused (409) while the record is not there, with what was seen, or (503) if the DNS does not answer. Asks the DNS,
@@ -138,7 +138,7 @@ def verify_domain(context: Context, request: VerifyDomain) -> Reply[ChangeOutcom
 
     outcome = change(context.gateway, context.principal, step, options)
     context.audit.describe(version=outcome.version)
-    return replied(outcome)
+    return change_reply(outcome)
 
 
 def _part(context: Context, request: GetDomainVerification | VerifyDomain) -> Part:
@@ -150,7 +150,7 @@ def _proof(gateway: Gateway, part: Part) -> DomainProof:
         with gateway.config() as store:
             return domain_proof(store, part.organization.name, part.name)
     except StoreFailure as failure:
-        raise Refusal(Kind.UNREADABLE, f"{gateway.data}: {failure}") from failure
+        raise Refusal(RefusalKind.UNREADABLE, f"{gateway.data}: {failure}") from failure
 
 
 def _found(context: Context, part: Part, proof: DomainProof) -> None:
@@ -159,7 +159,7 @@ def _found(context: Context, part: Part, proof: DomainProof) -> None:
     lookups = context.kept(ProofLookups)
     throttle = lookups.throttle
     if (wait := throttle.wait(key)) > 0:
-        raise Busy(f"{proof.name} was looked up too often; try again in {wait:.0f} s", round(wait) + 1)
+        raise BusyRefusal(f"{proof.name} was looked up too often; try again in {wait:.0f} s", round(wait) + 1)
     throttle.charge(key)
     with lookups.limit.slot(context.principal.name):
         texts = _looked_up(context.settings, proof.name)
@@ -174,28 +174,28 @@ def _found(context: Context, part: Part, proof: DomainProof) -> None:
         f"{NOTHING}"
     )
     raise Refusal(
-        Kind.CONFLICT, text, more={"record": {"name": proof.name, "text": proof.text}, "seen": texts[:_SHOWN]}
+        RefusalKind.CONFLICT, text, more={"record": {"name": proof.name, "text": proof.text}, "seen": texts[:_SHOWN]}
     )
 
 
 def _looked_up(settings: Settings, name: str) -> list[str]:
     """The texts of the TXT records of a name, [] if it has none. Raises Refusal (INPUT, UNREADABLE)."""
-    from gatepost.manage.use_cases.resolving import resolver_of  # noqa: PLC0415 - what it imports takes long
+    from gatepost.manage.use_cases.admin_resolver import resolver_of  # noqa: PLC0415 - what it imports takes long
     from gatepost.net.lookups.question import LookupFailed  # noqa: PLC0415
 
     async def ask() -> list[str]:
         async with resolver_of(settings) as resolver, asyncio.timeout(_SECONDS):
             answer = await resolver.query(name, "TXT")
-        return [_text(one) for one in answer.records]
+        return [_text(record) for record in answer.records]
 
     try:
         return asyncio.run(ask())
     except LookupFailed as failure:
         text = f"TXT {name} could not be looked up: {failure.detail}; {NOTHING}, try again later"
-        raise Refusal(Kind.UNREADABLE, text) from failure
+        raise Refusal(RefusalKind.UNREADABLE, text) from failure
     except TimeoutError as error:
         text = f"TXT {name} could not be looked up: no answer in {_SECONDS:.0f} s; {NOTHING}, try again later"
-        raise Refusal(Kind.UNREADABLE, text) from error
+        raise Refusal(RefusalKind.UNREADABLE, text) from error
 
 
 def _text(record: Rdata) -> str:

@@ -23,11 +23,11 @@ from msgspec.structs import replace
 from gatepost import __version__
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.choice import choose_connector, chosen_organizations, visible
-from gatepost.manage.use_cases.declaration import InQuery, Reply, Visibility, use_case
+from gatepost.manage.use_cases.declaration import InQuery, UseCaseReply, Visibility, use_case
 from gatepost.manage.use_cases.evidence_log import evidence_log
 from gatepost.manage.use_cases.jobs import Jobs, Wait
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.name_lookup import choose_connector, chosen_organizations, visible
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.records import OutboundConnector
 from gatepost.store.interface import StoreFailure, TraceFilter
 from gatepost.store.trace import write_events
@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     from gatepost.analysis.checks.drill_report import DrillReport
     from gatepost.analysis.checks.evidence import Kept
     from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.choice import Chosen
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.manage.use_cases.jobs import Job
+    from gatepost.manage.use_cases.name_lookup import Chosen
     from gatepost.policy.connectors.model import Resources
 
 
@@ -105,7 +105,7 @@ class DrillState(msgspec.Struct, frozen=True):
     def held(self) -> HeldDrill:
         """The result of one that has ended. Raises Refusal (UNREADABLE) if it has none."""
         if self.result is None:
-            raise Refusal(Kind.UNREADABLE, self.trouble)
+            raise Refusal(RefusalKind.UNREADABLE, self.trouble)
         return self.result
 
 
@@ -130,13 +130,13 @@ def choose_drilled(resources: Resources, name: str, organization: str = "", dire
     Raises Refusal: as `choose_connector`, and INPUT if only an inbound one can be meant.
     """
     owners = chosen_organizations(resources, organization)
-    outbound = {one.name.lower() for whose in owners for one in whose.outbound_connectors}
+    outbound = {connector.name.lower() for whose in owners for connector in whose.outbound_connectors}
     if direction is None and name.lower() in outbound:
         direction = "outbound"
     chosen = choose_connector(resources, name, organization, direction)
     if not isinstance(chosen.connector, OutboundConnector):
         text = f"{chosen.label}: drills are for outbound connectors; try: gatepost connector validate {name}"
-        raise Refusal(Kind.INPUT, text)
+        raise Refusal(RefusalKind.INPUT, text)
     return chosen
 
 
@@ -151,7 +151,7 @@ def choose_drilled(resources: Resources, name: str, organization: str = "", dire
     self_audited=True,
     commands=("connector drill",),
 )
-def start_drill(context: Context, request: DrillConnector) -> Reply[DrillState]:
+def start_drill(context: Context, request: DrillConnector) -> UseCaseReply[DrillState]:
     """Drill an outbound connector: attacks on loopback, with the code that delivers.
 
     Two runs at a time of one user or token, six of all, checks among them. It is kept as evidence.
@@ -172,7 +172,7 @@ def start_drill(context: Context, request: DrillConnector) -> Reply[DrillState]:
 
     job: Job[Drill, HeldDrill] = context.kept(Jobs).start(Drill(owner, chosen.label), context.principal, work)
     job.wait(request.wait)
-    return Reply(_state(job), location=f"/organizations/{quote(owner, safe='')}/drills/{job.id}")
+    return UseCaseReply(_state(job), location=f"/organizations/{quote(owner, safe='')}/drills/{job.id}")
 
 
 @use_case(
@@ -186,7 +186,7 @@ def show_drill(context: Context, request: ShowDrill) -> DrillState:
     """A drill that was begun."""
     job = context.kept(Jobs).find(request.id, context.principal, Drill)
     if job.subject.organization != request.organization:
-        raise Refusal(Kind.MISSING, "There is no such drill; results are available for one hour.")
+        raise Refusal(RefusalKind.MISSING, "There is no such drill; results are available for one hour.")
     job.wait(request.wait)
     return _state(job)
 
@@ -216,13 +216,13 @@ def show_last_drill(context: Context, request: ShowLastDrill) -> LastDrill:
         kept = evidence.last(directory, chosen.organization.name, chosen.connector.name)
         fault = (kept.fault or evidence.previous(directory, kept)) if kept else ""
     except OSError as error:
-        raise Refusal(Kind.UNREADABLE, f"{directory}: {error.strerror}") from error
+        raise Refusal(RefusalKind.UNREADABLE, f"{directory}: {error.strerror}") from error
     if kept is None:
         return LastDrill(None)
     recorded = _recorded(gateway, chosen, kept)
     if not fault and recorded not in {"", kept.sha256}:
         fault = f"the trace recorded another SHA-256 for it: {recorded}"
-    held = _shape(kept.record, passed=not fault and kept.record.get("passed") is True, who=who, kept=kept)
+    held = _shape(kept.record, passed=not fault and kept.record.get("passed") is True, principal=who, kept=kept)
     changed = kept.record.get("resource") != resource_of(chosen.connector)
     return LastDrill(replace(held, fault=fault, recorded=bool(recorded), changed=changed))
 
@@ -232,15 +232,20 @@ def _chosen(context: Context, name: str, organization: str) -> Chosen:
 
 
 def _shape(
-    record: dict[str, Any], *, passed: bool, who: Principal | None = None, kept: Kept | None = None, unkept: str = ""
+    record: dict[str, Any],
+    *,
+    passed: bool,
+    principal: Principal | None = None,
+    kept: Kept | None = None,
+    unkept: str = "",
 ) -> HeldDrill:
-    """Of a drill as it is held or found; who: sees where it is kept."""
-    evidence = _place(who, kept) if who and kept else ""
+    """Of a drill as it is held or found; principal: sees where it is kept."""
+    evidence = _place(principal, kept) if principal and kept else ""
     sha256 = kept.sha256 if kept else ""
     return HeldDrill(record, passed, evidence, sha256, unkept, fault="", recorded=False, changed=False, troubles=[])
 
 
-def _held(gateway: Gateway, who: Principal, chosen: Chosen) -> HeldDrill:
+def _held(gateway: Gateway, principal: Principal, chosen: Chosen) -> HeldDrill:
     from gatepost.analysis.checks.drill import run_drill  # noqa: PLC0415 - most calls hold none
     from gatepost.analysis.checks.drill_context import DrillImpossible  # noqa: PLC0415 - most calls hold none
     from gatepost.analysis.checks.evidence import drills_directory, keep  # noqa: PLC0415
@@ -252,7 +257,7 @@ def _held(gateway: Gateway, who: Principal, chosen: Chosen) -> HeldDrill:
                 run_drill(gateway.settings, gateway.directory(), chosen.organization, chosen.connector)
             )
     except DrillImpossible as impossible:
-        raise Refusal(Kind.UNREADABLE, f"{chosen.label}: {impossible}") from impossible
+        raise Refusal(RefusalKind.UNREADABLE, f"{chosen.label}: {impossible}") from impossible
     record = report.record() | {"gatepost": __version__, "hostname": gateway.settings.server.hostname}
     if not report.arrived:
         return _shape(record, passed=False)
@@ -260,12 +265,12 @@ def _held(gateway: Gateway, who: Principal, chosen: Chosen) -> HeldDrill:
         kept = keep(drills_directory(gateway.data), record)
     except (OSError, StoreFailure) as error:
         return _shape(record, passed=False, unkept=f"the result cannot be kept as evidence: {error}")
-    held = _shape(kept.record, passed=report.passed, who=who, kept=kept)
+    held = _shape(kept.record, passed=report.passed, principal=principal, kept=kept)
     return replace(held, troubles=list(_written(gateway, report, kept)))
 
 
-def _place(who: Principal, kept: Kept) -> str:
-    return str(kept.path) if who.is_of_gateway else kept.path.name
+def _place(principal: Principal, evidence: Kept) -> str:
+    return str(evidence.path) if principal.is_of_gateway else evidence.path.name
 
 
 _DRILLING: ContextVar[bool] = ContextVar("drilling", default=False)
@@ -295,9 +300,9 @@ def _handlers() -> list[logging.Handler]:
     return [*found, *([logging.lastResort] if logging.lastResort else [])]
 
 
-def _written(gateway: Gateway, report: DrillReport, kept: Kept) -> Iterator[str]:
+def _written(gateway: Gateway, report: DrillReport, evidence: Kept) -> Iterator[str]:
     """Add it to the trace and to the evidence log; what could not be."""
-    event = _event(report, kept)
+    event = _event(report, evidence)
     try:
         write_events(gateway.data / "trace", "admin", [event])
     except StoreFailure as failure:
@@ -308,7 +313,7 @@ def _written(gateway: Gateway, report: DrillReport, kept: Kept) -> Iterator[str]
         yield f"the evidence log has no entry of this drill: {failure}"
 
 
-def _event(report: DrillReport, kept: Kept) -> TraceEvent:
+def _event(report: DrillReport, evidence: Kept) -> TraceEvent:
     """One row, which holds the hash too: a file that is changed later no longer agrees with it."""
     context = report.context
     return TraceEvent(
@@ -321,26 +326,26 @@ def _event(report: DrillReport, kept: Kept) -> TraceEvent:
         sender="",
         recipient="",
         connector=context.connector.name,
-        requirement=kept.record["requirement"]["text"],
+        requirement=evidence.record["requirement"]["text"],
         reply=report.verdict,
         detail={
             "configuration": context.directory.version,
             "passed": report.passed,
             "attacks": len(report.played),
-            "messages_left": kept.record["messages_left"],
-            "file": kept.path.name,
-            "sha256": kept.sha256,
+            "messages_left": evidence.record["messages_left"],
+            "file": evidence.path.name,
+            "sha256": evidence.sha256,
         },
     )
 
 
-def _recorded(gateway: Gateway, chosen: Chosen, kept: Kept) -> str:
+def _recorded(gateway: Gateway, chosen: Chosen, evidence: Kept) -> str:
     """The hash of that file by the trace, "" if it has none."""
     wanted = TraceFilter(
         organization=chosen.organization.name, connector=chosen.connector.name, event="DRILL", limit=_ROWS
     )
     rows = search_trace(gateway.data / "trace", wanted)
-    found = (str(row.detail.get("sha256", "")) for row in rows if row.detail.get("file") == kept.path.name)
+    found = (str(row.detail.get("sha256", "")) for row in rows if row.detail.get("file") == evidence.path.name)
     return next(found, "")
 
 

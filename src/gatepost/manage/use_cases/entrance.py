@@ -3,7 +3,7 @@
 Whoever asks is not known yet: `NOBODY`. Every way to log in goes through `denying` and, unless it has a name to count
 by, through `attempt`: here log-ins are rate-limited, and told no more than that they failed. The audit has each that
 was tried and refused, with the reason; what comes too early is not tried, and is on record once a minute
-(`manage.web.record`). A log-in that succeeds is recorded with its session, in one transaction.
+(`manage.web.refusal_audit`). A log-in that succeeds is recorded with its session, in one transaction.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import msgspec
 from gatepost.manage.access.records import AccountError, LogInRefused
 from gatepost.manage.use_cases.accounts import refusing
 from gatepost.manage.use_cases.declaration import Visibility, use_case
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gatepost.manage.access.login_rate_limiter import Attempt
+    from gatepost.manage.access.login_rate_limiter import LoginAttempt
     from gatepost.manage.use_cases.context import Context
 
 
@@ -30,7 +30,7 @@ class LogInDenied(Refusal):
 
     def __init__(self, known: str = "", wait: float = 0.0) -> None:
         text = f"after many failures, wait {wait:.0f} s" if wait else "the name or the password is wrong"
-        super().__init__(Kind.FORBIDDEN if wait else Kind.INPUT, text, known=known)
+        super().__init__(RefusalKind.FORBIDDEN if wait else RefusalKind.INPUT, text, known=known)
         self.wait = wait
 
 
@@ -46,7 +46,7 @@ def denying(context: Context) -> Iterator[None]:
 
 
 @contextmanager
-def attempt(context: Context) -> Iterator[Attempt]:
+def attempt(context: Context) -> Iterator[LoginAttempt]:
     """A log-in without a name to count by: counted as a failure of the address unless it ends well, or is forgiven."""
     with denying(context):
         counted = context.accounts.admit(context.address)

@@ -16,7 +16,7 @@ from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
 from gatepost.manage.use_cases.declaration import Items, Visibility, use_case
 from gatepost.manage.use_cases.jobs import Jobs
 from gatepost.manage.use_cases.paging import Paging, page_of
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.reports import Day  # noqa: TC001 - msgspec reads it
 from gatepost.pki.certificates.evidence_key import kept_keys, public_key_id
 from gatepost.store.evidence_files import day_files, evidence_directory
@@ -55,17 +55,17 @@ class ListKeys(msgspec.Struct, kw_only=True):
     """All of them."""
 
 
-class KeyAnswer(msgspec.Struct):
+class EvidenceKey(msgspec.Struct):
     """A public key, PEM."""
 
     id: str
     pem: str
 
 
-class KeysAnswer(msgspec.Struct):
+class EvidenceKeys(msgspec.Struct):
     """That the log is, or was, signed with."""
 
-    items: list[KeyAnswer]
+    items: list[EvidenceKey]
 
 
 class VerifyLog(msgspec.Struct, kw_only=True):
@@ -76,7 +76,7 @@ class GetVerification(msgspec.Struct, kw_only=True):
     """The newest."""
 
 
-class VerificationAnswer(msgspec.Struct, kw_only=True):
+class VerificationState(msgspec.Struct, kw_only=True):
     """The verification that runs, else the last one since the process began. Times in seconds since 1970, 0 for none.
 
     verified: null if nobody can tell, and while it runs. found: what `gatepost evidence verify --json` prints. lines:
@@ -105,13 +105,13 @@ def list_heads(context: Context, request: ListHeads) -> Items[Head]:
     try:
         days = read_heads(evidence_directory(context.data)).days
     except StoreFailure as failure:
-        raise Refusal(Kind.UNREADABLE, str(failure)) from failure
-    found = [one for day, one in sorted(days.items()) if day >= request.since]
+        raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
+    found = [item for day, item in sorted(days.items()) if day >= request.since]
     return page_of(found, lambda one: one.day, request, _head)
 
 
-def _head(one: DayHead) -> Head:
-    return Head(one.day, one.hash, {name: end._asdict() for name, end in one.writers.items()})
+def _head(head: DayHead) -> Head:
+    return Head(head.day, head.hash, {name: end._asdict() for name, end in head.writers.items()})
 
 
 @use_case(
@@ -122,19 +122,19 @@ def _head(one: DayHead) -> Head:
     commands=("evidence key",),
     pages=(_PAGE, "/reports/print"),
 )
-def list_keys(context: Context, request: ListKeys) -> KeysAnswer:  # noqa: ARG001 - there is nothing to ask for
+def list_keys(context: Context, request: ListKeys) -> EvidenceKeys:  # noqa: ARG001 - there is nothing to ask for
     """The public keys of the signatures."""
     evidence = evidence_directory(context.data)
     try:
-        return KeysAnswer([KeyAnswer(public_key_id(one), one.decode("ascii")) for one in kept_keys(evidence)])
+        return EvidenceKeys([EvidenceKey(public_key_id(one), one.decode("ascii")) for one in kept_keys(evidence)])
     except (OSError, ValueError) as error:
-        raise Refusal(Kind.UNREADABLE, f"{evidence / 'keys'}: {error}") from error
+        raise Refusal(RefusalKind.UNREADABLE, f"{evidence / 'keys'}: {error}") from error
 
 
 @use_case("GET /evidence/verification", scope=Scope.READ, visibility=Visibility.GATEWAY, tag=_TAG, pages=(_PAGE,))
-def get_verification(context: Context, request: GetVerification) -> VerificationAnswer:  # noqa: ARG001 - as above
+def get_verification(context: Context, request: GetVerification) -> VerificationState:  # noqa: ARG001 - as above
     """The verification of the log: that which runs, or the last."""
-    return _answer(context.kept(LogVerification).last)
+    return _state(context.kept(LogVerification).last)
 
 
 @use_case(
@@ -146,9 +146,9 @@ def get_verification(context: Context, request: GetVerification) -> Verification
     action="evidence-verify",
     pages=(f"{_PAGE}/verify",),
 )
-def verify_own_log(context: Context, request: VerifyLog) -> VerificationAnswer:  # noqa: ARG001 - as above
+def verify_own_log(context: Context, request: VerifyLog) -> VerificationState:  # noqa: ARG001 - as above
     """Verify the log, behind the answer; ask with GET what came of it."""
-    return _answer(context.kept(LogVerification).start(context))
+    return _state(context.kept(LogVerification).start(context))
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,14 +185,14 @@ def _verified(directory: Path) -> Verification:
     try:
         return verify_log([directory], [], (), ("", "9999"), own=True)
     except (StoreFailure, OSError) as failure:
-        raise Refusal(Kind.UNREADABLE, str(failure)) from failure
+        raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
 
 
-def _answer(job: Job[OwnLog, Verification] | None) -> VerificationAnswer:
+def _state(job: Job[OwnLog, Verification] | None) -> VerificationState:
     if job is None:
-        return VerificationAnswer(running=False, begun=0.0, ended=0.0, verified=None, error="", found={})
+        return VerificationState(running=False, begun=0.0, ended=0.0, verified=None, error="", found={})
     found = job.result
-    return VerificationAnswer(
+    return VerificationState(
         running=not job.done,
         begun=job.begun,
         ended=job.ended,

@@ -14,7 +14,7 @@ import msgspec
 from gatepost.analysis.reports.evidence_audit import audit_files, audit_log
 from gatepost.events.evidence.audit import FaultKind
 from gatepost.events.evidence.proof import audit_export
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.pki.certificates.evidence_key import kept_keys, public_key_id, signature_check
 from gatepost.store.evidence_files import day_file, evidence_directory
 from gatepost.store.trace_files import day_of
@@ -71,10 +71,10 @@ def _check(given: list[bytes], brought: list[bytes]) -> tuple[SignatureCheck, li
     """The check by the keys that are given, else by those that came along; and the ids of these keys."""
     keys = given or brought
     try:
-        return signature_check(keys), [public_key_id(one) for one in keys]
+        return signature_check(keys), [public_key_id(key) for key in keys]
     except ValueError as error:
         raise Refusal(
-            Kind.INPUT if given else Kind.UNREADABLE,
+            RefusalKind.INPUT if given else RefusalKind.UNREADABLE,
             f"{'the key that was given' if given else 'the key that came along'}: {error}",
         ) from error
 
@@ -88,23 +88,25 @@ def verify_log(
     only files from the first to the last of them, ("", "9999") for all. own: of this gateway, which may be running, and
     whose keys are trusted. Raises Refusal; StoreFailure or OSError if something cannot be read.
     """
-    directories = [one for one in paths if own or one.is_dir()]
+    directories = [path for path in paths if own or path.is_dir()]
     if directories and len(paths) > 1:
-        raise Refusal(Kind.INPUT, "name one directory, or files of one directory, not both")
+        raise Refusal(RefusalKind.INPUT, "name one directory, or files of one directory, not both")
     if directories:
         root = _root(directories[0])
         check, ids = _check(given, kept_keys(root))
         today = day_of(time.time()) if own else "9999"
         audit = audit_log(root, check, noted=heads, days=days, today=today, live=own)
         _must_be_something(audit, root, whole=days == _ALL_DAYS)
-        return _told(audit, str(root), ids, trusted=bool(given) or own)
-    files = [day_file(one) for one in paths]
+        return _log_result(audit, str(root), ids, trusted=bool(given) or own)
+    files = [day_file(path) for path in paths]
     strange = [str(path) for path, one in zip(paths, files, strict=True) if one is None]
     if strange:
-        raise Refusal(Kind.INPUT, f"{_printable(strange[0])}: neither a file of an evidence log nor a single export")
+        raise Refusal(
+            RefusalKind.INPUT, f"{_printable(strange[0])}: neither a file of an evidence log nor a single export"
+        )
     check, ids = _check(given, _keys_near(paths[0]))
-    audit = audit_files([one for one in files if one is not None], check, noted=heads)
-    result = _told(audit, "these files", ids, trusted=bool(given))
+    audit = audit_files([file for file in files if file is not None], check, noted=heads)
+    result = _log_result(audit, "these files", ids, trusted=bool(given))
     result.notes.append("without the daily heads nobody can tell whether other files, or the ends of these, are gone")
     return result
 
@@ -123,10 +125,10 @@ def _must_be_something(audit: LogAudit, root: Path, *, whole: bool) -> None:
     """Heads are of all days: of some days they prove nothing where no file is, unless they say why it is gone."""
     headed = audit.heads and (whole or audit.pruned)
     if not audit.files and not headed and not audit.faults.first:
-        raise Refusal(Kind.UNREADABLE, f"{root}: there is no evidence log here, or none for these days")
+        raise Refusal(RefusalKind.UNREADABLE, f"{root}: there is no evidence log here, or none for these days")
 
 
-def _told(audit: LogAudit, what: str, ids: list[str], *, trusted: bool) -> Verification:
+def _log_result(audit: LogAudit, what: str, ids: list[str], *, trusted: bool) -> Verification:
     result = Verification(audit.faults, trusted=trusted, proven=audit.proven)
     span = audit.first if audit.first == audit.last else f"{audit.first} to {audit.last}"
     counts = {name: getattr(audit, name) for name in ("files", "entries", "checkpoints", "heads")}
@@ -186,12 +188,12 @@ def verify_export(path: Path, given: list[bytes], heads: Sequence[str]) -> Verif
         origin = _origin(document)
     except (msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise Refusal(
-            Kind.INPUT, f"{_printable(path)}: neither a log nor an undamaged export: {_printable(error)}"
+            RefusalKind.INPUT, f"{_printable(path)}: neither a log nor an undamaged export: {_printable(error)}"
         ) from error
     if heads:
         text = "a head can only be checked against a whole log: an export does not contain all heads"
-        raise Refusal(Kind.INPUT, text, options=["head"])
-    return _told_export(audit, f"{_printable(path)}: {origin}", ids, trusted=bool(given))
+        raise Refusal(RefusalKind.INPUT, text, options=["head"])
+    return _export_result(audit, f"{_printable(path)}: {origin}", ids, trusted=bool(given))
 
 
 def _origin(document: dict[str, Any]) -> str:
@@ -200,7 +202,7 @@ def _origin(document: dict[str, Any]) -> str:
     return _printable(f"export of {wanted}, made {document.get('made', '')} on {document.get('node', '')}")
 
 
-def _told_export(audit: ExportAudit, what: str, ids: list[str], *, trusted: bool) -> Verification:
+def _export_result(audit: ExportAudit, what: str, ids: list[str], *, trusted: bool) -> Verification:
     result = Verification(audit.faults, trusted=trusted, proven=audit.entries > audit.unsigned)
     result.lines.append(what)
     result.lines.append(

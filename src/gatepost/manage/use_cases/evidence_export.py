@@ -27,7 +27,7 @@ from gatepost.events.evidence.heads import DayHead
 from gatepost.events.evidence.proof import segment_of
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Cli, Visibility, use_case
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.reports import Text, period
 from gatepost.manage.use_cases.times import TimeText, read_time
 from gatepost.pki.certificates.evidence_key import kept_keys, public_key_id
@@ -108,12 +108,12 @@ class LogExport:
             if self._form == "csv":
                 return _write_csv(out, found)
             keys = [public_key_id(one) for one in kept_keys(evidence)]
-            heads = [one for _, one in sorted(read_heads(evidence).days.items())]
+            heads = [item for _, item in sorted(read_heads(evidence).days.items())]
             return _write_pdf(out, (node, keys, heads), self._chosen, found, proof)
         except StoreFailure as failure:
-            raise Refusal(Kind.UNREADABLE, str(failure)) from failure
+            raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
         except ValueError as error:
-            raise Refusal(Kind.UNREADABLE, f"{self._context.data}/evidence/keys: {error}") from error
+            raise Refusal(RefusalKind.UNREADABLE, f"{self._context.data}/evidence/keys: {error}") from error
 
 
 @use_case(
@@ -161,7 +161,7 @@ class FetchedExport:
     def __init__(self, document: Mapping[str, Any], heads: Sequence[Head], request: OpenExport) -> None:
         self._head = {name: value for name, value in document.items() if name != "segments"}
         self._segments: list[Segment] = [segment_of(one) for one in document["segments"]]
-        self._heads = [_day_head(one) for one in heads]
+        self._heads = [_day_head(head) for head in heads]
         self._selection, self._form = _selection(request), request.form
 
     def write(self, out: IO[bytes], proof: tuple[str, str] = ("", "")) -> Summary:
@@ -230,10 +230,10 @@ def _write_pdf(
     return write_pdf(out, Log(*log), selection, found, proof=proof)
 
 
-def _day_head(one: Head) -> DayHead:
+def _day_head(head: Head) -> DayHead:
     """Raises TypeError or ValueError for what no gateway answers."""
-    writers = {name: Place(int(end["number"]), str(end["head"])) for name, end in one.writers.items()}
-    return DayHead(one.day, one.hash, writers)
+    writers = {name: Place(int(end["number"]), str(end["head"])) for name, end in head.writers.items()}
+    return DayHead(head.day, head.hash, writers)
 
 
 class _Bounded(io.BytesIO):
@@ -243,7 +243,7 @@ class _Bounded(io.BytesIO):
         """Raises Refusal (INPUT)."""
         if self.tell() + len(chunk) > _MAX_DOCUMENT:
             text = "The export is too large for one answer: choose fewer days, or a partner; the admin centre and "
-            raise Refusal(Kind.INPUT, text + "`gatepost evidence export` have no such limit.")
+            raise Refusal(RefusalKind.INPUT, text + "`gatepost evidence export` have no such limit.")
         return super().write(chunk)
 
 

@@ -1,7 +1,7 @@
 """The one way in: authorise, validate, run and record a use case, whichever interface asks for it.
 
 REST, pages and commands on this machine call `execute`; commands for another gateway come in by its REST. What is
-forbidden is recorded by `manage.web.record`, once a minute, so that nobody fills the audit by asking in a loop.
+forbidden is recorded by `manage.web.refusal_audit`, once a minute, so that nobody fills the audit by asking in a loop.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.access.records import Actor, Outcome
+from gatepost.manage.access.records import Actor, AuditOutcome
 from gatepost.manage.use_cases.declaration import UseCase, Visibility
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import WrongFields, checked
 from gatepost.store.interface import StoreFailure
 
@@ -48,7 +48,7 @@ def execute[R: msgspec.Struct, A](case: UseCase[R, A], context: Context, request
         raise
     if case.is_recorded and not case.records_itself and not context.dry_run:
         try:
-            _write(context, Outcome.DONE)
+            _write(context, AuditOutcome.DONE)
         except (StoreFailure, Refusal):  # it was done, and to say that it was not would be worse
             _log.exception("the audit does not have that %s did %s", context.principal.name, case.name)
     return result
@@ -61,7 +61,7 @@ def begin(case: UseCase[Any, Any], context: Context, path: Mapping[str, str]) ->
     """
     authorize(case, context.principal, path)
     if case.requires_reauth and not context.is_confirmed:
-        raise Refusal(Kind.FORBIDDEN, UNCONFIRMED)
+        raise Refusal(RefusalKind.FORBIDDEN, UNCONFIRMED)
     named = " ".join(str(value) for name, value in path.items() if name != "organization")
     subject = named if case.action else f"{case.method} {case.filled_path(path)}"
     action = case.action or (CHANGE if case.guarded else "request")
@@ -85,28 +85,28 @@ def recording_refusals(case: UseCase[Any, Any], context: Context, **subject: str
 def authorize(case: UseCase[Any, Any], principal: Principal, path: Mapping[str, str]) -> None:
     """Raises Refusal unless the use case exists for the principal (MISSING) and it may ask for it (FORBIDDEN)."""
     if case.visibility is Visibility.ORGANIZATION and not principal.sees(path["organization"]):
-        raise Refusal(Kind.MISSING, f"There is no organization {path['organization']!r}.")
+        raise Refusal(RefusalKind.MISSING, f"There is no organization {path['organization']!r}.")
     if case.visibility is Visibility.GATEWAY and not principal.is_of_gateway:
         text = "This is the gateway's; the token or role is for some organizations only."
-        raise Refusal(Kind.FORBIDDEN, text)
+        raise Refusal(RefusalKind.FORBIDDEN, text)
     if case.scope is not None and not principal.scopes & {case.scope, Scope.OWNER}:
         text = f"The scope {str(case.scope)!r} is needed, which the token or role lacks."
-        raise Refusal(Kind.FORBIDDEN, text)
+        raise Refusal(RefusalKind.FORBIDDEN, text)
 
 
 def record_refusal(case: UseCase[Any, Any], context: Context, error: Exception) -> None:
     """Record that a call was refused or failed; the caller learns of the error even if that cannot be written."""
-    if not case.is_recorded or context.dry_run or getattr(error, "kind", None) is Kind.FORBIDDEN:
+    if not case.is_recorded or context.dry_run or getattr(error, "kind", None) is RefusalKind.FORBIDDEN:
         return
     outcome, why = _outcome(context, error)
     with suppress(StoreFailure, Refusal):  # the accounts of a command may not be there to be opened
         _write(context, outcome, why=why)
 
 
-def _outcome(context: Context, error: Exception) -> tuple[Outcome, str]:
+def _outcome(context: Context, error: Exception) -> tuple[AuditOutcome, str]:
     if not isinstance(error, Refusal):
-        return Outcome.FAILED, f"The gateway's log says why, under {context.reference or 'its time'}."
-    outcome = Outcome.FAILED if error.kind is Kind.UNREADABLE else Outcome.REFUSED
+        return AuditOutcome.FAILED, f"The gateway's log says why, under {context.reference or 'its time'}."
+    outcome = AuditOutcome.FAILED if error.kind is RefusalKind.UNREADABLE else AuditOutcome.REFUSED
     return outcome, "; ".join(map(str, error.errors)) or error.known or error.text
 
 
@@ -115,13 +115,18 @@ def _checked[R: msgspec.Struct](request: R) -> R:
     try:
         return checked(request)
     except WrongFields as wrong:
-        raise Refusal(Kind.INPUT, NOTHING, wrong.errors) from wrong
+        raise Refusal(RefusalKind.INPUT, NOTHING, wrong.errors) from wrong
 
 
-def _write(context: Context, outcome: Outcome, **more: Any) -> None:
+def _write(context: Context, outcome: AuditOutcome, **more: Any) -> None:
     accounts, actor = context.accounts, Actor(context.audit.who or context.actor.name, context.address)
-    for one in context.audit.records:
-        detail = {name: value for name, value in (one.detail | more).items() if value not in ("", None, [], {})}
+    for record in context.audit.records:
+        detail = {name: value for name, value in (record.detail | more).items() if value not in ("", None, [], {})}
         accounts.record(
-            actor, one.action, outcome=outcome, organization=one.organization, subject=one.subject, detail=detail
+            actor,
+            record.action,
+            outcome=outcome,
+            organization=record.organization,
+            subject=record.subject,
+            detail=detail,
         )

@@ -19,8 +19,8 @@ from msgspec import Meta
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
 from gatepost.manage.use_cases.declaration import Cli, Visibility, use_case
-from gatepost.manage.use_cases.explain_seen import cut, is_concerned
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.explain_visibility import cut, is_concerned
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.directory import address_key
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.facts import SessionFacts
@@ -56,7 +56,7 @@ _LIVE = ConcurrencyLimit(4, 4, "other looks at next hops are under way; ask agai
 _BEGIN = b"-----BEGIN CERTIFICATE-----"
 
 
-class ExplainQuestion(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, rename={"sender": "from"}):
+class ExplainMessage(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, rename={"sender": "from"}):
     """A message, and the session that it comes by.
 
     from: reverse-path, empty for the null one. to: forward-path. ip: empty is a stranger's. certificate: PEM, leaf
@@ -89,9 +89,9 @@ class ExplainQuestion(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, 
     live: Annotated[bool, Cli(help="Also look up and connect to the next hops, and judge what they present.")] = False
 
     @property
-    def question(self) -> Question:
+    def question(self) -> ExplainRequest:
         """The same, as it is decided."""
-        return Question(
+        return ExplainRequest(
             self.sender,
             self.to,
             self.ip,
@@ -124,7 +124,7 @@ class ExplainCertificates(msgspec.Struct, frozen=True):
     missing: str
 
 
-class Explained(msgspec.Struct, rename={"sender": "from"}, omit_defaults=True):
+class ExplainReport(msgspec.Struct, rename={"sender": "from"}, omit_defaults=True):
     """What would happen, under the names that the trace keeps of real decisions.
 
     ip, tls, certificate: the session that is meant; tls is empty in clear. inbound, outbound: null if it is another
@@ -157,7 +157,7 @@ class Explained(msgspec.Struct, rename={"sender": "from"}, omit_defaults=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class ExplainRequest:
     """A message and the session that it comes by.
 
     sender: reverse-path, "" or "<>" is the null one. ip: "" is a stranger's. certificate: PEM, leaf first, b"" for
@@ -177,7 +177,7 @@ class Question:
     session: SessionFacts | None = None
 
 
-class Asked(NamedTuple):
+class ExplainSession(NamedTuple):
     """The session that is meant. tls: version, "" in clear. certificate: whether one is presented."""
 
     ip: str
@@ -187,7 +187,7 @@ class Asked(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ExplainResult:
     """What would happen.
 
     reports: what the next hops present, None where nobody asked for that. expiration: seconds after which what waits is
@@ -197,7 +197,7 @@ class Answer:
     """
 
     explanation: Explanation
-    asked: Asked
+    asked: ExplainSession
     reports: Sequence[HostReport] | None
     expiration: float
     certificates: ExplainCertificates | None
@@ -221,7 +221,7 @@ class Answer:
     action="explain",
     pages=("/explain",),
 )
-def explain_to_page(context: Context, request: ExplainQuestion) -> Answer:
+def explain_to_page(context: Context, request: ExplainMessage) -> ExplainResult:
     """What would happen to a message, and why, with all that the decision was made of."""
     return _explained(context, request)
 
@@ -234,44 +234,44 @@ def explain_to_page(context: Context, request: ExplainQuestion) -> Answer:
     action="explain",
     commands=("explain",),
 )
-def explain_message(context: Context, request: ExplainQuestion) -> Explained:
+def explain_message(context: Context, request: ExplainMessage) -> ExplainReport:
     """What would happen to a message, and why.
 
     Nothing is sent. Who sees some organizations only asks about their senders and recipients.
     """
-    return msgspec.convert(answer_record(_explained(context, request)), Explained)
+    return msgspec.convert(explain_record(_explained(context, request)), ExplainReport)
 
 
-def _explained(context: Context, request: ExplainQuestion) -> Answer:
+def _explained(context: Context, request: ExplainMessage) -> ExplainResult:
     detail: dict[str, Any] = {"from": request.sender, "live": request.live}
     context.audit.describe(subject=request.to, **detail)
     return explain(context.gateway, context.principal, request.question)
 
 
-def explain(gateway: Gateway, who: Principal, question: Question) -> Answer:
+def explain(gateway: Gateway, principal: Principal, question: ExplainRequest) -> ExplainResult:
     """Raises Refusal: INPUT with an error for each field that is wrong, or if it concerns nobody whom they see.
 
     Busy if it is live and too many others are under way.
     """
     if not question.live:
-        return _answer(gateway, who, question)
+        return _explain(gateway, principal, question)
     with _LIVE.slot(""):
-        return _answer(gateway, who, question)
+        return _explain(gateway, principal, question)
 
 
-def _answer(gateway: Gateway, who: Principal, question: Question) -> Answer:
+def _explain(gateway: Gateway, principal: Principal, question: ExplainRequest) -> ExplainResult:
     settings = gateway.settings
     directory = gateway.directory()
     errors: list[FieldError] = []
     reverse_path = _sender(question.sender, errors)
     recipient = _recipient(question.recipient, settings.server.postmaster, errors)
     content = _content(question.headers, errors)
-    asked = _asked(directory, question, errors)
+    asked = _session_meant(directory, question, errors)
     if errors or reverse_path is None or recipient is None or asked is None:
-        raise Refusal(Kind.INPUT, f"{len(errors)} error(s); nothing was decided.", errors)
-    if not is_concerned(directory, who, reverse_path, recipient):
+        raise Refusal(RefusalKind.INPUT, f"{len(errors)} error(s); nothing was decided.", errors)
+    if not is_concerned(directory, principal, reverse_path, recipient):
         text = "neither this nor the sender is an address of an organization that you see"
-        raise Refusal(Kind.INPUT, f"to: {text}", [FieldError("to", text)])
+        raise Refusal(RefusalKind.INPUT, f"to: {text}", [FieldError("to", text)])
     explanation = decide(
         directory,
         question.session or _session(gateway, directory, asked, question),
@@ -283,13 +283,13 @@ def _answer(gateway: Gateway, who: Principal, question: Question) -> Answer:
         nodes=_nodes(gateway, directory),
     )
     withheld: frozenset[str] = frozenset()
-    if not who.is_of_gateway:
-        explanation, withheld = cut(directory, who, explanation)
+    if not principal.is_of_gateway:
+        explanation, withheld = cut(directory, principal, explanation)
     own = explanation.expiration
-    return Answer(
+    return ExplainResult(
         explanation,
         asked,
-        _live(gateway, who, explanation) if question.live else None,
+        _live(gateway, principal, explanation) if question.live else None,
         own if own is not None else settings.queue.message_expiration,
         _certificates(gateway, directory, explanation),
         not directory.resources.organizations,
@@ -297,7 +297,7 @@ def _answer(gateway: Gateway, who: Principal, question: Question) -> Answer:
     )
 
 
-def answer_record(answer: Answer) -> dict[str, Any]:
+def explain_record(answer: ExplainResult) -> dict[str, Any]:
     """For machines, as `gatepost explain --json` prints it. What is another organization's affair is None."""
     asked = answer.asked
     record = answer.explanation.record() | {
@@ -356,13 +356,13 @@ def _content(headers: Iterable[str], errors: list[FieldError]) -> Content:
     return Content(found)
 
 
-def _asked(directory: Directory, question: Question, errors: list[FieldError]) -> Asked | None:
+def _session_meant(directory: Directory, question: ExplainRequest, errors: list[FieldError]) -> ExplainSession | None:
     """The session that is meant, and what of it was assumed; None if that is not possible."""
     if (real := question.session) is not None:
         tls = real.tls.version if real.tls else ""
-        return Asked(real.peer_ip, tls, real.client_chain is not None, ())
+        return ExplainSession(real.peer_ip, tls, real.client_chain is not None, ())
     before = len(errors)
-    _look_at_tls(question, errors)
+    _check_tls(question, errors)
     assumed = []
     ip = question.ip.strip()
     if not ip:
@@ -381,10 +381,10 @@ def _asked(directory: Directory, question: Question, errors: list[FieldError]) -
         assumed.append(ExplainAssumption("revocation", "the certificate is not revoked"))
     if len(errors) > before:
         return None
-    return Asked(ip, "" if tls == CLEAR else tls, bool(question.certificate), tuple(assumed))
+    return ExplainSession(ip, "" if tls == CLEAR else tls, bool(question.certificate), tuple(assumed))
 
 
-def _look_at_tls(question: Question, errors: list[FieldError]) -> None:
+def _check_tls(question: ExplainRequest, errors: list[FieldError]) -> None:
     pem = question.certificate
     if question.tls not in {"", *VERSIONS}:
         errors.append(FieldError("tls", f"{question.tls!r} is no version; there are {', '.join(VERSIONS)}"))
@@ -405,11 +405,11 @@ def _stranger(directory: Directory) -> str:
         for organization in directory.resources.organizations
         for connector in organization.inbound_connectors
     ]
-    free = (one for one in _STRANGERS if not any(entry.holds(address_key(one)) for entry in entries))
+    free = (stranger for stranger in _STRANGERS if not any(entry.holds(address_key(stranger)) for entry in entries))
     return next(free, _STRANGERS[-1])
 
 
-def _session(gateway: Gateway, directory: Directory, asked: Asked, question: Question) -> SessionFacts:
+def _session(gateway: Gateway, directory: Directory, asked: ExplainSession, question: ExplainRequest) -> SessionFacts:
     if not asked.tls:
         return SessionFacts("", asked.ip)
     from gatepost.analysis.checks.presented import (  # noqa: PLC0415 - only TLS needs what they import
@@ -424,10 +424,10 @@ def _session(gateway: Gateway, directory: Directory, asked: Asked, question: Que
         session = presented_session(pem, asked.ip, directory, settings.tls.trust_anchors, now=now, version=asked.tls)
     except CannotValidate as error:
         text = str(error).removeprefix("certificate: ")
-        raise Refusal(Kind.INPUT, f"certificate: {text}", [FieldError("certificate", text)]) from error
+        raise Refusal(RefusalKind.INPUT, f"certificate: {text}", [FieldError("certificate", text)]) from error
 
     async def check() -> SessionFacts:
-        from gatepost.manage.use_cases.resolving import resolver_of  # noqa: PLC0415
+        from gatepost.manage.use_cases.admin_resolver import resolver_of  # noqa: PLC0415
 
         async with resolver_of(settings) as resolver:
             checker = revocation_checker(settings, resolver)
@@ -444,7 +444,7 @@ def _session(gateway: Gateway, directory: Directory, asked: Asked, question: Que
 
 def _nodes(gateway: Gateway, directory: Directory) -> Nodes:
     """The nodes of the site, if it makes a difference."""
-    if not any(one.home for one in directory.resources.organizations):
+    if not any(organization.home for organization in directory.resources.organizations):
         return ALONE
     from gatepost.pki.site.credentials import nodes_of  # noqa: PLC0415 - only homes need what they import
     from gatepost.pki.site.records import SiteError  # noqa: PLC0415
@@ -454,7 +454,7 @@ def _nodes(gateway: Gateway, directory: Directory) -> Nodes:
         with gateway.config() as store:
             return nodes_of(gateway.settings, SiteStore(store, None).membership())
     except SiteError as error:
-        raise Refusal(Kind.UNREADABLE, f"the records of the site: {error}") from error
+        raise Refusal(RefusalKind.UNREADABLE, f"the records of the site: {error}") from error
 
 
 def _certificates(gateway: Gateway, directory: Directory, explanation: Explanation) -> ExplainCertificates | None:
@@ -472,19 +472,19 @@ def _certificates(gateway: Gateway, directory: Directory, explanation: Explanati
         with gateway.config() as store:
             ready = readiness_of_all(SmimeStore(store, None), asking, onward.text, time.time())
     except SmimeStoreError as error:
-        raise Refusal(Kind.UNREADABLE, f"the certificates for S/MIME: {error}") from error
+        raise Refusal(RefusalKind.UNREADABLE, f"the certificates for S/MIME: {error}") from error
     count = len(ready.certificates)
-    numbers = ", ".join(fingerprint(one)[:ID_DIGITS] for one in ready.certificates)
+    numbers = ", ".join(fingerprint(certificate)[:ID_DIGITS] for certificate in ready.certificates)
     found = f"encrypted to {count} certificate{'s' * (count > 1)} of {ready.owner}: {numbers}"
     return ExplainCertificates(found, ready.missing)
 
 
-def _live(gateway: Gateway, who: Principal, explanation: Explanation) -> Sequence[HostReport]:
+def _live(gateway: Gateway, principal: Principal, explanation: Explanation) -> Sequence[HostReport]:
     """What the next hops present, each address; none for a mailbox and for nowhere."""
     from gatepost.manage.use_cases.explain_live import probe  # noqa: PLC0415 - only `live` needs what it imports
-    from gatepost.manage.use_cases.reach import may_reach_inside  # noqa: PLC0415
+    from gatepost.manage.use_cases.private_addresses import may_reach_private_addresses  # noqa: PLC0415
 
-    bounded = not may_reach_inside(who)
+    bounded = not may_reach_private_addresses(principal)
     return asyncio.run(probe(gateway.settings, explanation.route, explanation.asks, bounded=bounded))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gatepost.analysis.checks.probe import prober
 from gatepost.analysis.checks.tasks import HostReport
 from gatepost.mail.outbound.contexts import our_certificate
-from gatepost.manage.use_cases.resolving import resolver_of
+from gatepost.manage.use_cases.admin_resolver import resolver_of
 from gatepost.policy.decisions.published import joined_modes
 from gatepost.policy.decisions.routes import MxRoute, NextHop, SmartHosts
 

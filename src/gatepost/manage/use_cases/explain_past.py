@@ -15,8 +15,8 @@ from msgspec import Meta
 from gatepost.analysis.rehearsal.recorded import INBOUND, OUTBOUND, session_facts
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Visibility, use_case
-from gatepost.manage.use_cases.explain import Answer, Question, explain
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.explain import ExplainRequest, ExplainResult, explain
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.trace import events_of
 from gatepost.policy.decisions.outbound import describe
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class PastDecision:
     """A message for one recipient as the trace has it.
 
     inbound: how it came; None if that row is gone. outbound: its newest attempt, None if there was none. recipients:
@@ -45,12 +45,12 @@ class Past:
     outbound: TraceEvent | None
 
     @property
-    def question(self) -> Question:
+    def question(self) -> ExplainRequest:
         """The same message, asked about today."""
         event = self.inbound
         headers = (f"Subject: {event.subject}",) if event is not None and event.subject else ()
         waived = event is not None and event.detail.get("tls_required") == "No"
-        return Question(
+        return ExplainRequest(
             self.sender,
             self.recipient,
             headers=(*headers, "TLS-Required: No") if waived else headers,
@@ -59,7 +59,7 @@ class Past:
         )
 
 
-class Difference(NamedTuple):
+class DecisionDifference(NamedTuple):
     """What is decided otherwise today. Empty texts are nothing."""
 
     field: str
@@ -74,12 +74,12 @@ class ExplainAgain(msgspec.Struct, kw_only=True):
     recipient: Annotated[str, Meta(max_length=1000)] = ""
 
 
-class ExplainedAgain(NamedTuple):
+class ExplainComparison(NamedTuple):
     """What was decided, what would be decided today, and in what the two differ."""
 
-    past: Past
-    answer: Answer
-    differences: list[Difference]
+    past: PastDecision
+    answer: ExplainResult
+    differences: list[DecisionDifference]
 
 
 @use_case(
@@ -89,33 +89,33 @@ class ExplainedAgain(NamedTuple):
     action="explain",
     pages=("/explain",),
 )
-def explain_again(context: Context, request: ExplainAgain) -> ExplainedAgain:
+def explain_again(context: Context, request: ExplainAgain) -> ExplainComparison:
     """What was decided of real mail, beside what would be decided today."""
     context.audit.describe(subject=request.message)
     past = past_of(context.gateway, context.principal, request.message, request.recipient)
     detail: dict[str, Any] = {"from": past.sender, "message": past.identity}
     context.audit.describe(subject=past.recipient, **detail)
     answer = explain(context.gateway, context.principal, past.question)
-    return ExplainedAgain(past, answer, differences(past, answer))
+    return ExplainComparison(past, answer, differences(past, answer))
 
 
-def past_of(gateway: Gateway, who: Principal, identity: str, recipient: str = "") -> Past:
+def past_of(gateway: Gateway, principal: Principal, identity: str, recipient: str = "") -> PastDecision:
     """Raises Refusal (MISSING) if the trace has nothing of it, or not of that recipient.
 
     identity: queue id, Message-ID in <>, or a session's id. recipient: "" is the first.
     """
-    events = [one for one in events_of(gateway, who, identity) if one.event in {*INBOUND, *OUTBOUND}]
-    recipients = tuple(dict.fromkeys(one.recipient for one in events if one.recipient))
+    events = [one for one in events_of(gateway, principal, identity) if one.event in {*INBOUND, *OUTBOUND}]
+    recipients = tuple(dict.fromkeys(event.recipient for event in events if event.recipient))
     if not recipients or (recipient and recipient not in recipients):
-        raise Refusal(Kind.MISSING, f"the trace has no decision on {recipient or 'anybody'} in {identity}")
+        raise Refusal(RefusalKind.MISSING, f"the trace has no decision on {recipient or 'anybody'} in {identity}")
     wanted = recipient or recipients[0]
-    own = [one for one in events if one.recipient == wanted]
+    own = [event for event in events if event.recipient == wanted]
     inbound, outbound = _last(own, INBOUND), _last(own, OUTBOUND)
     sender = (inbound or own[0]).sender
-    return Past(identity, sender, wanted, recipients, inbound, outbound)
+    return PastDecision(identity, sender, wanted, recipients, inbound, outbound)
 
 
-def differences(past: Past, answer: Answer) -> list[Difference]:
+def differences(past: PastDecision, answer: ExplainResult) -> list[DecisionDifference]:
     """What was decided then and is decided otherwise today, as far as the trace says it."""
     pairs: list[tuple[str, str, str]] = []
     verdict, outbound = answer.explanation.inbound, answer.explanation.outbound
@@ -132,16 +132,16 @@ def differences(past: Past, answer: Answer) -> list[Difference]:
         # what DANE or MTA-STS added then is looked up when mail is sent, and not known today
         if today and not _is_published(past.outbound):
             pairs += [("outbound requirement", past.outbound.requirement, today)]
-    return [Difference(*one) for one in pairs if one[1] != one[2]]
+    return [DecisionDifference(*pair) for pair in pairs if pair[1] != pair[2]]
 
 
 def _is_published(event: TraceEvent) -> bool:
     sources = event.detail.get("requirement_sources", ())
-    return any(str(one).startswith(("dane", "mta-sts")) for one in sources)
+    return any(str(source).startswith(("dane", "mta-sts")) for source in sources)
 
 
 def _last(events: Sequence[TraceEvent], kinds: tuple[str, ...]) -> TraceEvent | None:
-    return next((one for one in reversed(events) if one.event in kinds), None)
+    return next((event for event in reversed(events) if event.event in kinds), None)
 
 
 USE_CASES = (explain_again,)

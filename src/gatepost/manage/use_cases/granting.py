@@ -31,7 +31,7 @@ class Granting(NamedTuple):
 
 
 def granting(
-    who: Principal, before: Resources, after: Resources, stored: Mapping[str, Any], names: Sequence[str]
+    principal: Principal, before: Resources, after: Resources, stored: Mapping[str, Any], names: Sequence[str]
 ) -> Granting:
     """What a change of the named organizations grants. stored: the document of the store, with its grants."""
     documents: dict[str, dict[str, Any] | None] = {}
@@ -43,7 +43,7 @@ def granting(
             continue
         granted = stored.get(GRANT, {}).get(name)
         documents[name], refused = grants.decide(
-            before.organization(name), organization, granted, by_owner=who.is_of_gateway
+            before.organization(name), organization, granted, by_owner=principal.is_of_gateway
         )
         errors += (*refused, *_unreadable(organization))
     return Granting(documents, errors)

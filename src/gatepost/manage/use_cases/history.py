@@ -18,7 +18,7 @@ from gatepost.manage.use_cases.cursors import cursor
 from gatepost.manage.use_cases.declaration import Items, Visibility, use_case
 from gatepost.manage.use_cases.differences import FieldChange, differences
 from gatepost.manage.use_cases.paging import Paging, position
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.grants import GRANT
 
 if TYPE_CHECKING:
@@ -37,15 +37,15 @@ _NAMED = re.compile(r"""\w+\[(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")\]""")
 
 
 def history(
-    gateway: Gateway, who: Principal, *, organization: str = "", limit: int = 20, before: int = 0
+    gateway: Gateway, principal: Principal, *, organization: str = "", limit: int = 20, before: int = 0
 ) -> list[Change]:
     """The newest changes first, each of one organization. before: only those of versions before this one, 0 for all."""
-    names = [organization] if organization or who.organizations is None else sorted(who.organizations)
+    names = [organization] if organization or principal.organizations is None else sorted(principal.organizations)
     with gateway.config() as store:
         found = [
             change
             for name in names
-            if who.is_of_gateway or who.sees(name)
+            if principal.is_of_gateway or principal.sees(name)
             for change in store.history("organization", name, limit, before=before)
         ]
     return sorted(found, key=lambda one: -one.version)[:limit]
@@ -136,7 +136,7 @@ def get_version(context: Context, request: GetVersion) -> HistoryVersion:
     """What a version changed."""
     text = request.version
     if not (text.isascii() and text.isdecimal()) or not 0 < int(text[:20]) < 2**63:
-        raise Refusal(Kind.MISSING, f"There is no version {text!r}; versions are numbers from 1.")
+        raise Refusal(RefusalKind.MISSING, f"There is no version {text!r}; versions are numbers from 1.")
     change, changes = version_changes(context.gateway, context.principal, int(text))
     return HistoryVersion(change.version, change.at, change.author, change.note, changes)
 
@@ -159,11 +159,11 @@ def part_history(gateway: Gateway, part: Part, *, limit: int = 5, within: int = 
     while within > 0 and len(found) < limit:
         with gateway.config() as store:
             changes = store.history("organization", owner, min(_STEP, within), before=before)
-        for one in changes:
-            old, new = (_part_of(table, key, part.kind.identity, name) for table in (one.before, one.after))
+        for change in changes:
+            old, new = (_part_of(table, key, part.kind.identity, name) for table in (change.before, change.after))
             if old != new:
                 stored, wanted = ({owner: {key: [table]} if table else {}} for table in (old, new))
-                found.append(PartChange(one, differences({"organization": stored}, {"organization": wanted})))
+                found.append(PartChange(change, differences({"organization": stored}, {"organization": wanted})))
         if len(changes) < _STEP:
             break
         before, within = changes[-1].version, within - len(changes)
@@ -174,7 +174,7 @@ def _part_of(table: dict[str, Any] | None, key: str, identity: str, name: str) -
     return next((one for one in (table or {}).get(key, ()) if one.get(identity) == name), None)
 
 
-def version_changes(gateway: Gateway, who: Principal, version: int) -> tuple[Change, list[FieldChange]]:
+def version_changes(gateway: Gateway, principal: Principal, version: int) -> tuple[Change, list[FieldChange]]:
     """One change of a version, which has its time, author and note; and all that the version changed, as applied.
 
     Raises Refusal (MISSING) if there is no such version, or nothing of it to see.
@@ -182,15 +182,17 @@ def version_changes(gateway: Gateway, who: Principal, version: int) -> tuple[Cha
     found: list[Change] = []
     if version > 0:  # the store takes 0 for all of them
         with gateway.config() as store:
-            found = [one for one in store.history("organization", limit=-1, version=version) if who.sees(one.name)]
+            found = [
+                one for one in store.history("organization", limit=-1, version=version) if principal.sees(one.name)
+            ]
     if not found:
-        raise Refusal(Kind.MISSING, _no_version(gateway, who, version))
+        raise Refusal(RefusalKind.MISSING, _no_version(gateway, principal, version))
     return found[0], [one for change in reversed(found) for one in differences_of(change)]
 
 
-def _no_version(gateway: Gateway, who: Principal, version: int) -> str:
+def _no_version(gateway: Gateway, principal: Principal, version: int) -> str:
     """Why a version is not there. Certificates are counted by the same numbers, and the trace and the log name them."""
-    if version > 0 and who.is_of_gateway:
+    if version > 0 and principal.is_of_gateway:
         with gateway.config() as store:
             others = {one.kind for one in store.history(limit=-1, version=version)}
         if others == {GRANT}:

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatepost.manage.use_cases.choice import choose_organization
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.name_lookup import choose_organization
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.sealed_store import store_and_vault
 from gatepost.pki.certificates.entry import Purpose
 from gatepost.pki.certificates.files import CertificateFileError
@@ -43,7 +43,7 @@ def inventory_of(gateway: Gateway, *, keys: bool = True) -> Iterator[Inventory]:
         with store_and_vault(gateway, keys=keys) as (store, vault):
             yield Inventory(store, vault)
     except CertificateFileError as error:
-        raise Refusal(Kind.INPUT, str(error)) from error
+        raise Refusal(RefusalKind.INPUT, str(error)) from error
 
 
 @contextmanager
@@ -60,7 +60,7 @@ def inventory_for_look(gateway: Gateway) -> Iterator[Inventory]:
 
 def settings_files(settings: Settings) -> list[tuple[Path, Path]]:
     """Chain and key of each `[[certificate]]`."""
-    return [(Path(one.chain), Path(one.key)) for one in settings.certificates]
+    return [(Path(certificate.chain), Path(certificate.key)) for certificate in settings.certificates]
 
 
 def listed_certificates(inventory: Inventory, gateway: Gateway, *, with_chains: bool = True) -> Listed:
@@ -71,7 +71,7 @@ def listed_certificates(inventory: Inventory, gateway: Gateway, *, with_chains: 
     try:
         return listed(inventory, settings_files(gateway.settings), now=time.time(), with_chains=with_chains)
     except ValueError as error:
-        raise Refusal(Kind.UNREADABLE, f"{gateway.data}: {error}") from error
+        raise Refusal(RefusalKind.UNREADABLE, f"{gateway.data}: {error}") from error
 
 
 def choose_certificate(found: Listed, number: str) -> Entry:
@@ -79,7 +79,7 @@ def choose_certificate(found: Listed, number: str) -> Entry:
     try:
         return find_among(found.entries.values(), number)
     except CertificateUnknown as error:
-        raise Refusal(Kind.MISSING, f"{error}; `gatepost certificate list` shows all certificates") from error
+        raise Refusal(RefusalKind.MISSING, f"{error}; `gatepost certificate list` shows all certificates") from error
 
 
 def check_client(gateway: Gateway, purpose: Purpose, organization: str, label: str) -> None:
@@ -90,18 +90,18 @@ def check_client(gateway: Gateway, purpose: Purpose, organization: str, label: s
                 "only a client certificate has an organization: make it a client certificate, or name no organization"
             )
             field = FieldError("organization", "is only for client certificates; leave it empty")
-            raise Refusal(Kind.INPUT, text, [field], options=["client"])
+            raise Refusal(RefusalKind.INPUT, text, [field], options=["client"])
         return
     if not organization or not label:
         text = "a client certificate needs an organization and a label, by which connectors choose it"
         given = {"organization": organization, "label": label}
         raise Refusal(
-            Kind.INPUT,
+            RefusalKind.INPUT,
             text,
             [FieldError(name, "is required here") for name, value in given.items() if not value],
             options=[name for name, value in given.items() if not value],
         )
     if len(label) > _LABEL or not label.isprintable():
         wrong = f"must have 1 to {_LABEL} characters"
-        raise Refusal(Kind.INPUT, f"label {label!r}: {wrong}", [FieldError("label", wrong)])
+        raise Refusal(RefusalKind.INPUT, f"label {label!r}: {wrong}", [FieldError("label", wrong)])
     choose_organization(gateway.directory().resources, organization)

@@ -23,7 +23,7 @@ from gatepost.manage.access.claims_mapping import map_claims
 from gatepost.manage.access.slots import Slots
 from gatepost.manage.use_cases.declaration import Visibility, use_case
 from gatepost.manage.use_cases.entrance import LogInDenied, SessionStarted, attempt
-from gatepost.manage.use_cases.refusal import Busy, Kind
+from gatepost.manage.use_cases.refusal import BusyRefusal, RefusalKind
 from gatepost.net.lookups.configured import configured_resolver
 from gatepost.net.lookups.openid import OpenId, OpenIdFailed
 from gatepost.net.lookups.validator import ValidatorError
@@ -61,7 +61,7 @@ class Ticket(msgspec.Struct, frozen=True):
     at: float
 
 
-class Returned(msgspec.Struct, frozen=True):
+class IssuerLogin(msgspec.Struct, frozen=True):
     """Who came in. proved: when they proved it to the issuer, seconds since 1970; 0 if it does not say."""
 
     person: Any
@@ -114,7 +114,7 @@ def end_issuer_log_in(context: Context, request: EndIssuerLogIn) -> SessionStart
     with attempt(context) as counted, _denying(context):
         try:
             found = _end(context.settings, request.ticket, request.answer, time.time())
-        except Busy:
+        except BusyRefusal:
             accounts.forgive(counted)
             raise
         return SessionStarted(
@@ -137,7 +137,7 @@ def _denying(context: Context) -> Iterator[None]:
 def _begin(settings: Settings, request: BeginIssuerLogIn, now: float) -> tuple[str, Ticket]:
     """Where the person is sent, and the ticket. Raises _Failed, Busy."""
     oidc = settings.oidc
-    provider = _asked(settings, lambda openid: openid.provider())
+    provider = _with_client(settings, lambda openid: openid.provider())
     state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
     query = {
         "response_type": "code",
@@ -156,7 +156,7 @@ def _begin(settings: Settings, request: BeginIssuerLogIn, now: float) -> tuple[s
     return url, Ticket(state, nonce, verifier, request.redirect, request.target, request.again, now)
 
 
-def _end(settings: Settings, ticket: Ticket | None, answer: Mapping[str, str], now: float) -> Returned:
+def _end(settings: Settings, ticket: Ticket | None, answer: Mapping[str, str], now: float) -> IssuerLogin:
     """Who came back. Raises _Failed, Busy."""
     oidc = settings.oidc
     if ticket is None:
@@ -177,7 +177,7 @@ def _end(settings: Settings, ticket: Ticket | None, answer: Mapping[str, str], n
             raise OpenIdFailed("the answer does not say of which issuer it is (RFC 9207)")
         return await openid.claims(provider, code, ticket.verifier, ticket.redirect, ticket.nonce)
 
-    claims = _asked(settings, exchanged)
+    claims = _with_client(settings, exchanged)
     proved = claims.get("auth_time", 0)
     proved = float(proved) if isinstance(proved, int | float) and 0 < proved <= now + 60 else 0.0
     if ticket.again and now - proved > _FRESH:
@@ -185,10 +185,10 @@ def _end(settings: Settings, ticket: Ticket | None, answer: Mapping[str, str], n
     person: IssuerIdentity | str = map_claims(oidc, claims)
     if isinstance(person, str):
         raise _Failed(person)
-    return Returned(person, min(proved, now))
+    return IssuerLogin(person, min(proved, now))
 
 
-def _asked[T](settings: Settings, ask: Callable[[OpenId], Coroutine[Any, Any, T]]) -> T:
+def _with_client[T](settings: Settings, ask: Callable[[OpenId], Coroutine[Any, Any, T]]) -> T:
     async def work() -> T:
         reference = settings.oidc.client_secret
         secret = read_secret(reference, what="client secret", gone="").decode().strip() if reference else ""
@@ -199,7 +199,7 @@ def _asked[T](settings: Settings, ask: Callable[[OpenId], Coroutine[Any, Any, T]
             await resolver.close()
 
     if not _SLOTS.acquire("", 1.0):
-        raise Busy("too many others log in just now", kind=Kind.FORBIDDEN)
+        raise BusyRefusal("too many others log in just now", kind=RefusalKind.FORBIDDEN)
     try:
         return asyncio.run(work())
     except (OpenIdFailed, VaultError, ValidatorError, ValueError) as failed:

@@ -13,12 +13,12 @@ import msgspec
 from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.choice import choose_part, visible
+from gatepost.manage.use_cases.admin_resolver import resolver_of
 from gatepost.manage.use_cases.declaration import Visibility, use_case
-from gatepost.manage.use_cases.jobs import Trial, run_to_end
+from gatepost.manage.use_cases.jobs import TrialSubject, run_to_end
+from gatepost.manage.use_cases.name_lookup import choose_part, visible
 from gatepost.manage.use_cases.parts import ISSUER
-from gatepost.manage.use_cases.refusal import Kind, Refusal
-from gatepost.manage.use_cases.resolving import resolver_of
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.directory import Directory
 from gatepost.protocols.smtp.oauth import TOKEN_OCTETS
 
@@ -87,7 +87,7 @@ def try_issuer(context: Context, request: TryIssuer) -> IssuerTrial:
     own = Directory(resources, directory.version)
     issuer: OauthIssuer = choose_part(resources, ISSUER, request.issuer, request.organization).record
     work = partial(_tried, context.settings, own, issuer, request.token)
-    return run_to_end(context, Trial(request.organization, request.issuer), work)
+    return run_to_end(context, TrialSubject(request.organization, request.issuer), work)
 
 
 def _tried(settings: Settings, directory: Directory, issuer: OauthIssuer, token: str) -> IssuerTrial:
@@ -101,13 +101,13 @@ def _tried(settings: Settings, directory: Directory, issuer: OauthIssuer, token:
     except HttpFailed as failed:
         text = f"keys of {issuer.issuer}: {failed}{_advice(issuer, failed)}"
         if failed.temporary:
-            raise Refusal(Kind.UNREADABLE, text) from failed
+            raise Refusal(RefusalKind.UNREADABLE, text) from failed
         return IssuerTrial([], None, text)
     except JwksError as error:
         return IssuerTrial([], None, f"keys of {issuer.issuer}: {error}")
     except AnchorsError as error:
-        raise Refusal(Kind.INPUT, f"trust anchors for {issuer.issuer}: {error}") from error
-    shown = [TrialKey(one.id, _kind(one), one.algorithm) for one in keys]
+        raise Refusal(RefusalKind.INPUT, f"trust anchors for {issuer.issuer}: {error}") from error
+    shown = [TrialKey(key.id, _kind(key), key.algorithm) for key in keys]
     return IssuerTrial(shown, _judged(issuer, token, verdict) if verdict else None, "")
 
 

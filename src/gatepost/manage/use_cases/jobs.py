@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
 from msgspec import Meta
 
 from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,7 @@ type Wait = Annotated[float, Meta(ge=0, le=25, description="Seconds to wait for 
 """A field of requests that start or show a job."""
 
 
-class Subject(Protocol):
+class JobSubject(Protocol):
     """What a job is about. text: as people write it. kind: "partner", "host", "validation" or "drill".
 
     organization: whose it is, "" if it is nobody's.
@@ -60,7 +60,7 @@ class Subject(Protocol):
         """See above."""
 
 
-class Job[S: Subject, T]:
+class Job[S: JobSubject, T]:
     """One of them. For any thread: what changes is swapped whole.
 
     result: as far as it came, None at first. trouble: why it ended without a result, "" if it did not; refusal: the
@@ -133,7 +133,7 @@ def follow[S: JobState](
     while not state.done:
         watch(state)
         if time.monotonic() > end:
-            raise Refusal(Kind.UNREADABLE, "It does not end; the gateway's log may say why.")
+            raise Refusal(RefusalKind.UNREADABLE, "It does not end; the gateway's log may say why.")
         state = show(state.id)
     return state
 
@@ -153,7 +153,7 @@ class Jobs:
         self._lock = Lock()
         self._checks = CheckLimit()
 
-    def start[S: Subject, T](
+    def start[S: JobSubject, T](
         self,
         subject: S,
         principal: Principal,
@@ -180,21 +180,21 @@ class Jobs:
         Thread(target=run, name=f"job {subject.text}", daemon=True).start()
         return job
 
-    def find[S: Subject](self, identity: str, principal: Principal, kind: type[S]) -> Job[S, Any]:
+    def find[S: JobSubject](self, identity: str, principal: Principal, kind: type[S]) -> Job[S, Any]:
         """The job with that id, if it is about such a thing. Raises Refusal (MISSING): results are kept for an hour."""
         with self._lock:
             self._forget()
             job = self._jobs.get(identity)
         if job is None or not isinstance(job.subject, kind) or not job.is_seen_by(principal):
-            raise Refusal(Kind.MISSING, "there is no such check; results are kept for an hour")
+            raise Refusal(RefusalKind.MISSING, "there is no such check; results are kept for an hour")
         return job
 
-    def recent[S: Subject](self, principal: Principal, kind: type[S], limit: int = 10) -> list[Job[S, Any]]:
+    def recent[S: JobSubject](self, principal: Principal, kind: type[S], limit: int = 10) -> list[Job[S, Any]]:
         """The newest of those that they see."""
         with self._lock:
             self._forget()
-            jobs = [one for one in reversed(self._jobs.values()) if isinstance(one.subject, kind)]
-        seen = [one for one in jobs if one.is_seen_by(principal)]
+            jobs = [job for job in reversed(self._jobs.values()) if isinstance(job.subject, kind)]
+        seen = [job for job in jobs if job.is_seen_by(principal)]
         return seen[:limit]
 
     def _forget(self) -> None:
@@ -207,7 +207,7 @@ class Jobs:
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class TrialSubject:
     """What a call asks of somebody else and waits for: a scanner, an issuer."""
 
     organization: str
@@ -215,18 +215,18 @@ class Trial:
     kind: str = "trial"
 
 
-def run_to_end[T](context: Context, subject: Subject, work: Callable[[], T]) -> T:
+def run_to_end[T](context: Context, subject: JobSubject, work: Callable[[], T]) -> T:
     """What the work returns, as one of the jobs: what takes longer than four minutes goes on without its caller.
 
     Raises Refusal: that of the work, Busy, or UNREADABLE if it has not ended, or failed.
     """
-    job: Job[Subject, T] = context.kept(Jobs).start(subject, context.principal, lambda _: work())
+    job: Job[JobSubject, T] = context.kept(Jobs).start(subject, context.principal, lambda _: work())
     job.wait(_PATIENCE)
     if job.refusal is not None:
         raise job.refusal
     if job.result is None:
         text = job.trouble or f"{subject.text}: it has not ended after {_PATIENCE:.0f} seconds"
-        raise Refusal(Kind.UNREADABLE, text)
+        raise Refusal(RefusalKind.UNREADABLE, text)
     return job.result
 
 

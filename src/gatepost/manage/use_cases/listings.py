@@ -6,12 +6,12 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from gatepost.manage.use_cases.pages import Selection
+from gatepost.manage.use_cases.list_page import ListSelection
 from gatepost.manage.use_cases.parts import DOMAIN, MAILBOX
 from gatepost.manage.use_cases.resources import ALL, parts_in
 
 if TYPE_CHECKING:
-    from gatepost.manage.use_cases.pages import Page
+    from gatepost.manage.use_cases.list_page import ListPage
     from gatepost.policy.connectors.model import Resources
     from gatepost.policy.connectors.records import AcceptedDomain, Organization
 
@@ -50,22 +50,25 @@ class MailboxRow(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class MailboxSelection(Selection):
+class MailboxSelection(ListSelection):
     """The same of mailboxes. domain: only in this one, "" for any."""
 
     domain: str = ""
 
     def names(self, name: str) -> bool:
         """Whether a mailbox of that address is wanted."""
-        return self.domain.lower() in {"", name.rpartition("@")[2].lower()} and Selection.names(self, name)
+        return self.domain.lower() in {"", name.rpartition("@")[2].lower()} and ListSelection.names(self, name)
 
 
-def organization_rows(resources: Resources, selection: Selection = ALL) -> Page[OrganizationRow]:
+def organization_rows(resources: Resources, selection: ListSelection = ALL) -> ListPage[OrganizationRow]:
     """The organizations."""
-    return selection.page(0, [_organization(one) for one in resources.organizations if selection.names(one.name)])
+    return selection.page(
+        0,
+        [_organization(organization) for organization in resources.organizations if selection.names(organization.name)],
+    )
 
 
-def domain_rows(resources: Resources, selection: Selection = ALL) -> Page[DomainRow]:
+def domain_rows(resources: Resources, selection: ListSelection = ALL) -> ListPage[DomainRow]:
     """Accepted domains. Raises Refusal (MISSING) if there is no such organization."""
     page = parts_in(resources, DOMAIN, selection)
     owners = {part.organization.name: part.organization for part in page.rows}
@@ -86,7 +89,7 @@ def domain_status(domain: AcceptedDomain) -> str:
     return "verified" if domain.verified else "pending"
 
 
-def mailbox_rows(resources: Resources, selection: Selection = ALL) -> Page[MailboxRow]:
+def mailbox_rows(resources: Resources, selection: ListSelection = ALL) -> ListPage[MailboxRow]:
     """Mailboxes. Raises Refusal (MISSING) if there is no such organization."""
     page = parts_in(resources, MAILBOX, selection)
     return page.holding(
@@ -98,16 +101,16 @@ def mailbox_rows(resources: Resources, selection: Selection = ALL) -> Page[Mailb
     )
 
 
-def _organization(one: Organization) -> OrganizationRow:
+def _organization(organization: Organization) -> OrganizationRow:
     return OrganizationRow(
-        one.name,
-        one.display_name,
-        len(one.accepted_domains),
-        len(one.mailboxes),
-        len(one.inbound_connectors),
-        len(one.outbound_connectors),
-        len(one.mail_flow_rules),
-        len(one.content_hooks),
+        organization.name,
+        organization.display_name,
+        len(organization.accepted_domains),
+        len(organization.mailboxes),
+        len(organization.inbound_connectors),
+        len(organization.outbound_connectors),
+        len(organization.mail_flow_rules),
+        len(organization.content_hooks),
     )
 
 

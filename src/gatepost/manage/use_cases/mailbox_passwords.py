@@ -14,10 +14,10 @@ from msgspec import Meta
 from gatepost.mail.inbound.credentials import content_name, make_credential
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.change import NOTHING
-from gatepost.manage.use_cases.choice import choose_part
 from gatepost.manage.use_cases.declaration import Visibility, use_case
+from gatepost.manage.use_cases.name_lookup import choose_part
 from gatepost.manage.use_cases.parts import MAILBOX
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resources import seen
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.logins.passwords import PasswordError
@@ -108,14 +108,14 @@ def _counts(gateway: Gateway, part: Part) -> None:
             f"{domain} is not verified as a domain of {part.organization.name}, so that nobody can log in to "
             f"{part.name}: gatepost domain verify {domain}, then set the password; {NOTHING}"
         )
-        raise Refusal(Kind.BLOCKED, text)
+        raise Refusal(RefusalKind.BLOCKED, text)
 
 
 def _encoded(password: str, organization: str) -> bytes:
     try:
         return make_credential(password, organization, time.time()).encode()
     except PasswordError as error:
-        raise Refusal(Kind.INPUT, f"{error}; {NOTHING}", [FieldError("password", str(error))]) from error
+        raise Refusal(RefusalKind.INPUT, f"{error}; {NOTHING}", [FieldError("password", str(error))]) from error
 
 
 USE_CASES = (set_mailbox_password, remove_mailbox_password)

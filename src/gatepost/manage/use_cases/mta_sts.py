@@ -16,11 +16,11 @@ import msgspec
 from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.choice import choose_part
 from gatepost.manage.use_cases.declaration import Visibility, use_case
+from gatepost.manage.use_cases.name_lookup import choose_part
 from gatepost.manage.use_cases.parts import DOMAIN
-from gatepost.manage.use_cases.reach import may_reach_inside
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.private_addresses import may_reach_private_addresses
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resources import seen
 from gatepost.manage.use_cases.times import stamp
 from gatepost.pki.certificates.bearing import bearing
@@ -50,7 +50,7 @@ _FETCH_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class PublishedPolicy:
     """What is published for a domain.
 
     found: None if nothing is. certificate: the one that serves it, as a sentence has it; "" if there is none. problems:
@@ -76,7 +76,7 @@ class Policy:
     def notes(self, *, checked: bool) -> list[str]:
         """What is wrong or unwise. checked: the findings have the remarks on the policy already."""
         remarks = self.found.remarks if self.found is not None and not checked else ()
-        return [*self.problems, *(one.text for one in remarks)]
+        return [*self.problems, *(remark.text for remark in remarks)]
 
 
 def reports_line(domain: str) -> str:
@@ -144,22 +144,22 @@ def get_mta_sts_policy(context: Context, request: GetMtaStsPolicy) -> MtaStsPoli
     """
     who, settings = context.principal, context.settings
     part = choose_part(seen(context.gateway, who), DOMAIN, request.domain, request.organization)
-    if request.private and not (settings.outbound.private_policy_hosts or may_reach_inside(who)):
+    if request.private and not (settings.outbound.private_policy_hosts or may_reach_private_addresses(who)):
         text = "the gateway goes to addresses that are not public for who may make connectors for all of it only"
-        raise Refusal(Kind.FORBIDDEN, text)
+        raise Refusal(RefusalKind.FORBIDDEN, text)
     policy = policy_of(settings, part)
     return policy_record(policy, check_policy(settings, policy, private=request.private) if request.check else ())
 
 
-def policy_of(settings: Settings, part: Part) -> Policy:
+def policy_of(settings: Settings, part: Part) -> PublishedPolicy:
     """The policy of an accepted domain. Raises Refusal (UNREADABLE) if an older version stored one that cannot be."""
     try:
         found = publication(part.record, settings.server.hostname)
     except ValueError as error:
         text = f"{part.label}: no sender could use its policy: {error}"
-        raise Refusal(Kind.UNREADABLE, text) from error
+        raise Refusal(RefusalKind.UNREADABLE, text) from error
     certificate, problems = _names(settings, found) if found is not None else ("", ())
-    return Policy(
+    return PublishedPolicy(
         part.organization.name,
         part.name,
         found,
@@ -170,7 +170,7 @@ def policy_of(settings: Settings, part: Part) -> Policy:
     )
 
 
-def check_policy(settings: Settings, policy: Policy, *, private: bool = False) -> tuple[Finding, ...]:
+def check_policy(settings: Settings, policy: PublishedPolicy, *, private: bool = False) -> tuple[Finding, ...]:
     """What a sender finds: DNS, policy, certificate, MX records. Takes seconds. Raises Refusal (INPUT).
 
     private: the policy host may be at an address that is not of the public internet, whatever the settings say.
@@ -193,12 +193,12 @@ def check_policy(settings: Settings, policy: Policy, *, private: bool = False) -
     try:
         return asyncio.run(look())
     except AnchorsError as error:
-        raise Refusal(Kind.INPUT, f"tls.trust_anchors: {error}") from error
+        raise Refusal(RefusalKind.INPUT, f"tls.trust_anchors: {error}") from error
     except ValidatorError as error:
-        raise Refusal(Kind.INPUT, f"[dns]: {error}") from error
+        raise Refusal(RefusalKind.INPUT, f"[dns]: {error}") from error
 
 
-def policy_record(policy: Policy, findings: Sequence[Finding]) -> MtaStsPolicy:
+def policy_record(policy: PublishedPolicy, findings: Sequence[Finding]) -> MtaStsPolicy:
     """The same as calls have it."""
     found = policy.found
     return MtaStsPolicy(
@@ -213,7 +213,7 @@ def policy_record(policy: Policy, findings: Sequence[Finding]) -> MtaStsPolicy:
         served_at=policy.served_at,
         certificate=policy.certificate,
         notes=policy.notes(checked=bool(findings)),
-        findings=[PublicationFinding(**finding_record(one)) for one in findings],
+        findings=[PublicationFinding(**finding_record(finding)) for finding in findings],
     )
 
 
@@ -253,7 +253,7 @@ def _names(settings: Settings, found: StsPublication) -> tuple[str, tuple[str, .
 
 def _presented(settings: Settings) -> list[ServerIdentity]:
     """What the HTTPS server chooses among. Raises CertificateFileError, VaultError, StoreFailure."""
-    pairs = [(Path(one.chain), Path(one.key)) for one in settings.certificates]
+    pairs = [(Path(certificate.chain), Path(certificate.key)) for certificate in settings.certificates]
     with closing(ConfigStore(Path(settings.server.data_dir) / "config.db")) as store:
         inventory = Inventory(store, Vault.of(settings.store.master_key))
         return presented(inventory, settings_identities(inventory, pairs))

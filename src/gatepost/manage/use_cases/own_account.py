@@ -47,7 +47,7 @@ def set_own_password(context: Context, request: SetOwnPassword) -> SessionStarte
     context.audit.describe(subject=name)
     with denying(context):
         context.accounts.check_password(name, request.old, context.address)
-        user = context.accounts.set_user(name, password=request.password, by=context.actor)
+        user = context.accounts.set_user(name, password=request.password, actor=context.actor)
         return SessionStarted(context.accounts.start_session(user, context.address, request.agent))
 
 
@@ -86,7 +86,7 @@ def end_own_sessions(context: Context, request: EndOwnSessions) -> SessionsEnded
     name = context.principal.name
     context.audit.describe(subject=name)
     with refusing():
-        ended = [context.accounts.end_session_of(name, one, by=context.actor) for one in request.sessions]
+        ended = [context.accounts.end_session_of(name, session, actor=context.actor) for session in request.sessions]
     return SessionsEnded(sum(ended))
 
 
@@ -130,7 +130,7 @@ def remove_own_passkey(context: Context, request: RemoveOwnPasskey) -> PasskeyNa
     name = context.principal.name
     context.audit.describe(subject=name)
     with refusing():
-        return PasskeyNamed(context.accounts.remove_passkey(name, request.passkey, by=context.actor).name)
+        return PasskeyNamed(context.accounts.remove_passkey(name, request.passkey, actor=context.actor).name)
 
 
 USE_CASES = (

@@ -14,7 +14,7 @@ from msgspec import Meta
 from gatepost.manage.use_cases import cursors
 from gatepost.manage.use_cases.cursors import cursor
 from gatepost.manage.use_cases.declaration import Items
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.errors import FieldError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def position[T](text: str, kind: type[T]) -> T:
         return cursors.position(text, kind)
     except ValueError as error:
         wrong = FieldError("after", "is no cursor of this list: take it from `next` of the page before")
-        raise Refusal(Kind.INPUT, "The page cannot be found.", [wrong]) from error
+        raise Refusal(RefusalKind.INPUT, "The page cannot be found.", [wrong]) from error
 
 
 def cut[T](items: Sequence[T], limit: int, place: Callable[[T], object]) -> tuple[Sequence[T], str | None]:
@@ -55,10 +55,10 @@ def page_of[T, U](
     items: Sequence[T], name: Callable[[T], str], paging: Paging, shown: Callable[[T], U], version: int | None = None
 ) -> Items[U]:
     """A page of a list that is in memory, in its own order. name: what tells its items apart. Raises as `position`."""
-    begin = _begin([name(one) for one in items], paging.after) if paging.after else 0
+    begin = _begin([name(item) for item in items], paging.after) if paging.after else 0
     end = begin + paging.limit
     after = cursor((end - 1, name(items[end - 1]))) if end < len(items) else None
-    return Items([shown(one) for one in items[begin:end]], after, version)
+    return Items([shown(item) for item in items[begin:end]], after, version)
 
 
 def _begin(names: Sequence[Any], after: str) -> int:

@@ -14,12 +14,12 @@ from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases import resources
-from gatepost.manage.use_cases.changing import ChangeOutcome, ChangeRequest, options_of, replied
-from gatepost.manage.use_cases.declaration import Document, Items, Reply, UseCase, Visibility, use_case
-from gatepost.manage.use_cases.pages import Selection
+from gatepost.manage.use_cases.change_shapes import ChangeReport, ChangeRequest, change_reply, options_of
+from gatepost.manage.use_cases.declaration import Document, Items, UseCase, UseCaseReply, Visibility, use_case
+from gatepost.manage.use_cases.list_page import ListSelection
 from gatepost.manage.use_cases.paging import Paging, page_of
 from gatepost.manage.use_cases.parts import DKIM, DOMAIN, HOOK, INBOUND, ISSUER, MAILBOX, OUTBOUND, RULE
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resource_tables import Defaults, shown, text_in
 from gatepost.manage.use_cases.resources import PartName
 
@@ -84,11 +84,11 @@ class PartCases(NamedTuple):
     """What can be done with parts of one kind."""
 
     list: UseCase[ListParts, Items[dict[str, Any]]]
-    add: UseCase[AddPart, Reply[ChangeOutcome]]
-    get: UseCase[GetPart, Reply[dict[str, Any]]]
-    put: UseCase[PutPart, Reply[ChangeOutcome]]
-    set: UseCase[SetPart, Reply[ChangeOutcome]]
-    remove: UseCase[RemovePart, Reply[ChangeOutcome]]
+    add: UseCase[AddPart, UseCaseReply[ChangeReport]]
+    get: UseCase[GetPart, UseCaseReply[dict[str, Any]]]
+    put: UseCase[PutPart, UseCaseReply[ChangeReport]]
+    set: UseCase[SetPart, UseCaseReply[ChangeReport]]
+    remove: UseCase[RemovePart, UseCaseReply[ChangeReport]]
 
 
 class _Offered(NamedTuple):
@@ -108,46 +108,46 @@ class _Functions(NamedTuple):
     """What each of the use cases of a kind does, without a name."""
 
     list: Callable[[Context, ListParts], Items[dict[str, Any]]]
-    add: Callable[[Context, AddPart], Reply[ChangeOutcome]]
-    get: Callable[[Context, GetPart], Reply[dict[str, Any]]]
-    put: Callable[[Context, PutPart], Reply[ChangeOutcome]]
-    set: Callable[[Context, SetPart], Reply[ChangeOutcome]]
-    remove: Callable[[Context, RemovePart], Reply[ChangeOutcome]]
+    add: Callable[[Context, AddPart], UseCaseReply[ChangeReport]]
+    get: Callable[[Context, GetPart], UseCaseReply[dict[str, Any]]]
+    put: Callable[[Context, PutPart], UseCaseReply[ChangeReport]]
+    set: Callable[[Context, SetPart], UseCaseReply[ChangeReport]]
+    remove: Callable[[Context, RemovePart], UseCaseReply[ChangeReport]]
 
 
 def _functions(kind: PartKind, plural: str) -> _Functions:
     def list_parts(context: Context, request: ListParts) -> Items[dict[str, Any]]:
-        selection = Selection(organization=request.organization)
+        selection = ListSelection(organization=request.organization)
         found = resources.parts(context.gateway, context.principal, kind, selection)
         rows, table = found.rows, lambda part: shown(part.record, defaults=request.defaults)
         return page_of(rows, lambda part: part.name, request, table, found.version)
 
-    def add_part(context: Context, request: AddPart) -> Reply[ChangeOutcome]:
+    def add_part(context: Context, request: AddPart) -> UseCaseReply[ChangeReport]:
         owner, name = request.organization, text_in(request.document, kind.identity)
         part, options = PartName(kind, owner, name), options_of(context, request)
         outcome = resources.add_part(context.gateway, context.principal, part, request.document, options)
-        return replied(outcome, location=_location(plural, part))
+        return change_reply(outcome, location=_location(plural, part))
 
-    def get_part(context: Context, request: GetPart) -> Reply[dict[str, Any]]:
+    def get_part(context: Context, request: GetPart) -> UseCaseReply[dict[str, Any]]:
         version = context.directory().version
         part = resources.part(context.gateway, context.principal, _named(kind, request))
-        return Reply(shown(part.record, defaults=request.defaults), version)
+        return UseCaseReply(shown(part.record, defaults=request.defaults), version)
 
-    def put_part(context: Context, request: PutPart) -> Reply[ChangeOutcome]:
+    def put_part(context: Context, request: PutPart) -> UseCaseReply[ChangeReport]:
         part, table = _named(kind, request), request.document
         is_new = not _is_there(context, part)
         table = table if kind.identity in table else {kind.identity: part.name, **table}
         options = options_of(context, request)
         outcome = resources.put_part(context.gateway, context.principal, part, table, options)
-        return replied(outcome, location=_location(plural, part) * is_new, created=is_new)
+        return change_reply(outcome, location=_location(plural, part) * is_new, created=is_new)
 
-    def set_part(context: Context, request: SetPart) -> Reply[ChangeOutcome]:
+    def set_part(context: Context, request: SetPart) -> UseCaseReply[ChangeReport]:
         part, options = _named(kind, request), options_of(context, request)
-        return replied(resources.set_part(context.gateway, context.principal, part, request.document, options))
+        return change_reply(resources.set_part(context.gateway, context.principal, part, request.document, options))
 
-    def remove_part(context: Context, request: RemovePart) -> Reply[ChangeOutcome]:
+    def remove_part(context: Context, request: RemovePart) -> UseCaseReply[ChangeReport]:
         part, options = _named(kind, request), options_of(context, request)
-        return replied(resources.remove_part(context.gateway, context.principal, part, options))
+        return change_reply(resources.remove_part(context.gateway, context.principal, part, options))
 
     return _Functions(list_parts, add_part, get_part, put_part, set_part, remove_part)
 
@@ -200,7 +200,7 @@ def _is_there(context: Context, part: PartName) -> bool:
     try:
         resources.part(context.gateway, context.principal, part)
     except Refusal as refusal:
-        if refusal.kind is Kind.MISSING:
+        if refusal.kind is RefusalKind.MISSING:
             return False
         raise
     return True
@@ -240,4 +240,4 @@ PARTS: Mapping[str, PartCases] = {
 }
 """By the key of the kind."""
 
-USE_CASES = tuple(one for cases in PARTS.values() for one in cases)
+USE_CASES = tuple(case for cases in PARTS.values() for case in cases)

@@ -52,21 +52,27 @@ def part_command(part: Part) -> str:
     )
 
 
-def organization_record(one: Organization) -> dict[str, Any]:
+def organization_record(organization: Organization) -> dict[str, Any]:
     """For machines: its own fields, what it is made of by name, and its table as a resource file has it."""
-    table = _named_by_its_heading(one)
+    table = _named_by_its_heading(organization)
     parts = {key: names for key in keys(Organization) if (names := _names(table.get(key))) is not None}
-    return {"kind": "organization", "name": one.name, "fields": fields_of(one), "parts": parts, "table": table}
+    return {
+        "kind": "organization",
+        "name": organization.name,
+        "fields": fields_of(organization),
+        "parts": parts,
+        "table": table,
+    }
 
 
-def organization_toml(one: Organization) -> str:
+def organization_toml(organization: Organization) -> str:
     """All of it, as a resource file has it."""
-    return tomlkit.dumps({"organization": {one.name: _named_by_its_heading(one)}})
+    return tomlkit.dumps({"organization": {organization.name: _named_by_its_heading(organization)}})
 
 
-def organization_command(one: Organization) -> str:
+def organization_command(organization: Organization) -> str:
     """The command that would add it, without its parts."""
-    return _command("organization", "add", one.name, *words(Organization, own_table(one)))
+    return _command("organization", "add", organization.name, *words(Organization, own_table(organization)))
 
 
 def table_of(record: Record) -> dict[str, Any]:
@@ -89,19 +95,21 @@ def fields_of(record: Record) -> list[dict[str, Any]]:
     ]
 
 
-def own_table(one: Organization) -> dict[str, Any]:
+def own_table(organization: Organization) -> dict[str, Any]:
     """What was written of an organization itself, less its parts: at once, however many it has."""
     parts = {key for key, info in keys(Organization).items() if info.alias is not None}
-    return {key: value for key, value in table_of(without_parts(one)).items() if key not in parts and key != "name"}
+    return {
+        key: value for key, value in table_of(without_parts(organization)).items() if key not in parts and key != "name"
+    }
 
 
-def without_parts(one: Organization) -> Organization:
+def without_parts(organization: Organization) -> Organization:
     """The same organization as if it had none."""
-    return one.model_copy(update={name: () for name, info in Organization.model_fields.items() if info.alias})
+    return organization.model_copy(update={name: () for name, info in Organization.model_fields.items() if info.alias})
 
 
-def _named_by_its_heading(one: Organization) -> dict[str, Any]:
-    return {key: value for key, value in table_of(one).items() if key != "name"}
+def _named_by_its_heading(organization: Organization) -> dict[str, Any]:
+    return {key: value for key, value in table_of(organization).items() if key != "name"}
 
 
 def _names(parts: Any) -> list[str] | None:

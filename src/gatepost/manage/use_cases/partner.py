@@ -17,11 +17,11 @@ from msgspec import Meta
 from gatepost.analysis.checks.partner import Bounds, Checker
 from gatepost.analysis.checks.partner_report import PartnerCheck, check_record
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.choice import visible
-from gatepost.manage.use_cases.declaration import InQuery, Items, Reply, Visibility, use_case
+from gatepost.manage.use_cases.declaration import InQuery, Items, UseCaseReply, Visibility, use_case
 from gatepost.manage.use_cases.jobs import Job, Jobs, Wait
-from gatepost.manage.use_cases.reach import may_reach_inside
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.name_lookup import visible
+from gatepost.manage.use_cases.private_addresses import may_reach_private_addresses
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.net.anchors import AnchorsError
 from gatepost.net.lookups.mtasts import PolicyHosts
 from gatepost.net.lookups.validator import ValidatorError
@@ -50,7 +50,7 @@ type Watch = Callable[[PartnerCheck], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class CheckTarget:
     """Who is looked at: a domain (A-labels) by its MX hosts where port is 0, else a host."""
 
     name: str
@@ -108,10 +108,10 @@ class CheckState(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class PartnerCheckPlan:
     """One check that may be made: of whom, by which settings, how far."""
 
-    target: Target
+    target: CheckTarget
     settings: Settings
     bounds: Bounds
 
@@ -125,7 +125,7 @@ class Look:
     action="check-partner",
     pages=_FORMS,
 )
-def check_partner(context: Context, request: CheckPartner) -> Reply[CheckState]:
+def check_partner(context: Context, request: CheckPartner) -> UseCaseReply[CheckState]:
     """Check whether mail to a domain would be delivered safely.
 
     Hosts are reached at public addresses only, unless the token may make connectors for the gateway.
@@ -142,7 +142,7 @@ def check_partner(context: Context, request: CheckPartner) -> Reply[CheckState]:
     action="check-host",
     pages=_FORMS,
 )
-def check_host(context: Context, request: CheckHost) -> Reply[CheckState]:
+def check_host(context: Context, request: CheckHost) -> UseCaseReply[CheckState]:
     """Check whether mail to one host would be delivered safely.
 
     Other ports than 25, 465 and 587 are for smart hosts of connectors that are seen.
@@ -150,22 +150,22 @@ def check_host(context: Context, request: CheckHost) -> Reply[CheckState]:
     return _started(context, request.host, request.wait, is_host=True)
 
 
-def _started(context: Context, text: str, wait: float, *, is_host: bool) -> Reply[CheckState]:
+def _started(context: Context, text: str, wait: float, *, is_host: bool) -> UseCaseReply[CheckState]:
     context.audit.describe(subject=text.strip())
     target = target_of(text, host=is_host)
     context.audit.describe(subject=target.text)
-    wanted = look_of(context.gateway, context.principal, target)
-    job: Job[Target, PartnerCheck] = context.kept(Jobs).start(
-        target, context.principal, lambda progress: look(wanted, progress)
+    wanted = plan_check(context.gateway, context.principal, target)
+    job: Job[CheckTarget, PartnerCheck] = context.kept(Jobs).start(
+        target, context.principal, lambda progress: run_check(wanted, progress)
     )
     job.wait(wait)
-    return Reply(_state(job), location=f"/checks/{job.id}")
+    return UseCaseReply(_state(job), location=f"/checks/{job.id}")
 
 
 @use_case("GET /checks/{id}", scope=Scope.READ, visibility=Visibility.SEEN, tag="checks", pages=("/check/run/{run}",))
 def show_check(context: Context, request: ShowCheck) -> CheckState:
     """A check, as far as it came."""
-    job = context.kept(Jobs).find(request.id, context.principal, Target)
+    job = context.kept(Jobs).find(request.id, context.principal, CheckTarget)
     job.wait(request.wait)
     return _state(job)
 
@@ -186,9 +186,9 @@ class FollowCheck(msgspec.Struct, kw_only=True):
         "/check/run/{run}/report",
     ),
 )
-def follow_check(context: Context, request: FollowCheck) -> Job[Target, PartnerCheck]:
+def follow_check(context: Context, request: FollowCheck) -> Job[CheckTarget, PartnerCheck]:
     """A check, to be followed as it goes."""
-    return context.kept(Jobs).find(request.id, context.principal, Target)
+    return context.kept(Jobs).find(request.id, context.principal, CheckTarget)
 
 
 class ListRecentChecks(msgspec.Struct, kw_only=True):
@@ -207,39 +207,39 @@ class ListRecentChecks(msgspec.Struct, kw_only=True):
 def list_recent_checks(
     context: Context,
     request: ListRecentChecks,  # noqa: ARG001 - the newest
-) -> Items[Job[Target, PartnerCheck]]:
+) -> Items[Job[CheckTarget, PartnerCheck]]:
     """The newest checks of partners and hosts."""
-    return Items(context.kept(Jobs).recent(context.principal, Target))
+    return Items(context.kept(Jobs).recent(context.principal, CheckTarget))
 
 
-def _state(job: Job[Target, PartnerCheck]) -> CheckState:
+def _state(job: Job[CheckTarget, PartnerCheck]) -> CheckState:
     done = job.done  # before the rest: with it comes all that there is to see
     result = check_record(job.result) if job.result is not None else None
     return CheckState(job.id, job.subject.text, job.subject.kind, done, job.trouble, result)
 
 
-def target_of(text: str, *, host: bool = False) -> Target:
+def target_of(text: str, *, host: bool = False) -> CheckTarget:
     """What a person wrote: a domain or an address in it, or with host HOST[:PORT]. Raises Refusal (INPUT)."""
     field, said = "host" if host else "domain", text.strip()
     if not said:
         raise _wrong(field, f"enter a {field}")
     try:
         if host:
-            return Target(*host_port(said, _SMTP))
-        return Target(domain_name(said.rpartition("@")[2]))
+            return CheckTarget(*host_port(said, _SMTP))
+        return CheckTarget(domain_name(said.rpartition("@")[2]))
     except ValueError as error:
         raise _wrong(field, str(error)) from error
 
 
-def look_of(gateway: Gateway, who: Principal, target: Target) -> Look:
+def plan_check(gateway: Gateway, principal: Principal, target: CheckTarget) -> PartnerCheckPlan:
     """A check as they may make it. Raises Refusal (INPUT) for a port that is none of mail.
 
     Smart hosts that the gateway's owner wrote into their connectors may be anywhere. Others are reached at addresses
     that tenants may reach, unless they may make connectors for the whole gateway; and on ports of mail, or one that a
     connector of theirs names.
     """
-    named = _smart_host(gateway, who, target)
-    inside = may_reach_inside(who) or named is _Named.BY_OWNER
+    named = _smart_host(gateway, principal, target)
+    inside = may_reach_private_addresses(principal) or named is _Named.BY_OWNER
     if target.port and not inside and named is _Named.NOT and target.port not in MAIL_PORTS:
         ports = ", ".join(map(str, MAIL_PORTS))
         raise _wrong(
@@ -247,21 +247,21 @@ def look_of(gateway: Gateway, who: Principal, target: Target) -> Look:
         )
     settings = adjusted(gateway.settings, _SECONDS)
     bounds = bounds_of(_SECONDS, private=gateway.settings.outbound.private_policy_hosts)
-    return Look(target, settings, replace(bounds, bounded=not inside))
+    return PartnerCheckPlan(target, settings, replace(bounds, bounded=not inside))
 
 
-def look(one: Look, watch: Watch | None = None) -> PartnerCheck:
+def run_check(plan: PartnerCheckPlan, watch: Watch | None = None) -> PartnerCheck:
     """Make the check; takes seconds, up to a minute and a half where hosts do not answer. watch: told as it goes.
 
     Raises Refusal (INPUT), with the setting that is to blame as its field.
     """
 
     async def run() -> PartnerCheck:
-        checker = _checker(one, watch)
+        checker = _checker(plan, watch)
         try:
-            if one.target.port:
-                return await checker.host(one.target.name, one.target.port)
-            return await checker.partner(one.target.name)
+            if plan.target.port:
+                return await checker.host(plan.target.name, plan.target.port)
+            return await checker.partner(plan.target.name)
         finally:
             await checker.close()
 
@@ -300,9 +300,9 @@ def bounds_of(timeout: float, *, private: bool) -> Bounds:
     return Bounds(timeout * _STEPS, policy_hosts=PolicyHosts(timeout=timeout, private=private))
 
 
-def _checker(one: Look, watch: Watch | None) -> Checker:
+def _checker(plan: PartnerCheckPlan, watch: Watch | None) -> Checker:
     try:
-        return Checker(one.settings, one.bounds, watch)
+        return Checker(plan.settings, plan.bounds, watch)
     except AnchorsError as error:
         raise _wrong("anchors", str(error)) from error
     except ValidatorError as error:
@@ -319,10 +319,10 @@ class _Named(Enum):
     BY_OWNER = auto()
 
 
-def _smart_host(gateway: Gateway, who: Principal, target: Target) -> _Named:
+def _smart_host(gateway: Gateway, principal: Principal, target: CheckTarget) -> _Named:
     granted = [
         ("smart_hosts", str(host)) not in connector.ungranted
-        for organization in visible(gateway.directory().resources, who).organizations
+        for organization in visible(gateway.directory().resources, principal).organizations
         for connector in organization.outbound_connectors
         for host in connector.smart_hosts
         if target.port and (host.host, host.port) == (target.name, target.port)
@@ -333,7 +333,7 @@ def _smart_host(gateway: Gateway, who: Principal, target: Target) -> _Named:
 
 
 def _wrong(field: str, text: str) -> Refusal:
-    return Refusal(Kind.INPUT, f"{field}: {text}", [FieldError(field, text)])
+    return Refusal(RefusalKind.INPUT, f"{field}: {text}", [FieldError(field, text)])
 
 
 USE_CASES = (check_partner, check_host, show_check, follow_check, list_recent_checks)

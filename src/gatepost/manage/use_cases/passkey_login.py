@@ -17,7 +17,7 @@ from gatepost.manage.access.records import LogInRefused, Passkey
 from gatepost.manage.use_cases.accounts import refusing
 from gatepost.manage.use_cases.declaration import Visibility, use_case
 from gatepost.manage.use_cases.entrance import SessionStarted, attempt
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.users import PasskeyNamed
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def add_own_passkey(context: Context, request: AddOwnPasskey) -> PasskeyNamed:
             require_user_verification=True,
         )
     except (WebAuthnException, *_MALFORMED):
-        raise Refusal(Kind.INPUT, "the passkey was not accepted; try again") from None
+        raise Refusal(RefusalKind.INPUT, "the passkey was not accepted; try again") from None
     made = Passkey(
         found.credential_id,
         name,
@@ -106,7 +106,7 @@ def add_own_passkey(context: Context, request: AddOwnPasskey) -> PasskeyNamed:
         last_used=0.0,
     )
     with refusing():
-        return PasskeyNamed(context.accounts.add_passkey(made, by=context.actor).name)
+        return PasskeyNamed(context.accounts.add_passkey(made, actor=context.actor).name)
 
 
 class LogInWithPasskey(Answer, kw_only=True):

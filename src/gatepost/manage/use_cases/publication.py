@@ -15,14 +15,14 @@ import msgspec
 from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.choice import choose_part, visible
 from gatepost.manage.use_cases.declaration import Visibility, use_case
-from gatepost.manage.use_cases.dns_checks import Key, PublicationSight, Sight, Sights, sight_record
+from gatepost.manage.use_cases.dns_checks import DnsCheck, DnsChecks, PublicationCheck, SectionKey, check_record
+from gatepost.manage.use_cases.list_page import ListPage  # noqa: TC001 - the declaration reads it
 from gatepost.manage.use_cases.listings import domain_rows
 from gatepost.manage.use_cases.mta_sts import policy_of, reports_line
-from gatepost.manage.use_cases.pages import Page  # noqa: TC001 - the declaration reads it
+from gatepost.manage.use_cases.name_lookup import choose_part, visible
 from gatepost.manage.use_cases.parts import DOMAIN
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resource_views import Rows
 from gatepost.pki.certificates.entry import Purpose, State
 from gatepost.pki.certificates.files import CertificateFileError
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.manage.use_cases.mta_sts import Policy
+    from gatepost.manage.use_cases.mta_sts import PublishedPolicy
     from gatepost.manage.use_cases.parts import Part
     from gatepost.pki.certificates.entry import Entry
     from gatepost.policy.connectors.dkim_key import DkimKey
@@ -49,7 +49,7 @@ _SHOWN = (State.CURRENT, State.NEXT)
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class ZoneRecord:
     """A line of a zone. note: what tells it from its neighbours, such as "next, from 2026-12-03"."""
 
     line: str
@@ -57,26 +57,26 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class ZoneSection:
     """A section. why: what it is for. records: () where there is nothing to publish; then `none` says why."""
 
-    key: Key
+    key: SectionKey
     title: str
     why: str
-    records: tuple[Record, ...] = ()
+    records: tuple[ZoneRecord, ...] = ()
     none: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Publication:
+class DnsPublication:
     """All of a domain. hosts: ours, that its MX records are to name. policy: None for a pattern of domains."""
 
     organization: str
     domain: str
     hosts: tuple[str, ...]
-    policy: Policy | None
+    policy: PublishedPolicy | None
     keys: tuple[DkimKey, ...]
-    sections: tuple[Section, ...]
+    sections: tuple[ZoneSection, ...]
 
     @property
     def zone(self) -> str:
@@ -136,9 +136,9 @@ def get_publication(context: Context, request: GetPublication) -> DomainPublicat
     tag="checks",
     pages=("/domains/{name}/publish", "/domains/{name}/publish/sight"),
 )
-def see_publication(context: Context, request: GetPublication) -> PublicationSight:
+def see_publication(context: Context, request: GetPublication) -> PublicationCheck:
     """What the DNS says of an accepted domain now."""
-    return sight_record(context.kept(Sights).look(_publication(context, request)))
+    return check_record(context.kept(DnsChecks).run(_publication(context, request)))
 
 
 class ViewPublication(msgspec.Struct, kw_only=True):
@@ -149,10 +149,10 @@ class ViewPublication(msgspec.Struct, kw_only=True):
 
 
 class PublicationView(NamedTuple):
-    """sight: what the DNS said of it when it was last asked, None if that is not known (any more)."""
+    """dns_check: what the DNS said of it when it was last asked, None if that is not known (any more)."""
 
-    publication: Publication
-    sight: Sight | None
+    publication: DnsPublication
+    dns_check: DnsCheck | None
 
 
 @use_case(
@@ -167,7 +167,7 @@ class PublicationView(NamedTuple):
 def view_publication(context: Context, request: ViewPublication) -> PublicationView:
     """What an accepted domain is to publish, and what the DNS said of it last."""
     found = publication_of(context.gateway, context.principal, request.domain, request.organization)
-    return PublicationView(found, context.kept(Sights).known(found))
+    return PublicationView(found, context.kept(DnsChecks).known(found))
 
 
 class FindPublications(Rows, kw_only=True):
@@ -175,48 +175,54 @@ class FindPublications(Rows, kw_only=True):
 
 
 @use_case(scope=Scope.READ, visibility=Visibility.SEEN, tag="checks", pages=("/domains/publish",))
-def find_publications(context: Context, request: FindPublications) -> Page[PublicationView]:
+def find_publications(context: Context, request: FindPublications) -> ListPage[PublicationView]:
     """What accepted domains are to publish, and what the DNS said of them last."""
-    gateway, principal, sights = context.gateway, context.principal, context.kept(Sights)
+    gateway, principal, dns_checks = context.gateway, context.principal, context.kept(DnsChecks)
     page = domain_rows(visible(gateway.directory().resources, principal), request.selection)
     servers = shown_certificates(gateway) if principal.is_of_gateway else ()
     found = [publication_of(gateway, principal, row.name, row.organization, servers) for row in page.rows]
-    return page.holding([PublicationView(one, sights.known(one)) for one in found])
+    return page.holding([PublicationView(one, dns_checks.known(one)) for one in found])
 
 
-def _publication(context: Context, request: GetPublication) -> Publication:
+def _publication(context: Context, request: GetPublication) -> DnsPublication:
     return publication_of(context.gateway, context.principal, request.domain, request.organization)
 
 
 def publication_of(
-    gateway: Gateway, who: Principal, name: str, organization: str = "", servers: Sequence[Entry] | None = None
-) -> Publication:
+    gateway: Gateway, principal: Principal, name: str, organization: str = "", servers: Sequence[Entry] | None = None
+) -> DnsPublication:
     """Of the accepted domain of that name. Raises Refusal: MISSING, INPUT if it could be several, UNREADABLE.
 
     servers: as `shown_certificates`, for who asks for many domains; None: they are read.
     """
-    part = choose_part(visible(gateway.directory().resources, who), DOMAIN, name, organization)
+    part = choose_part(visible(gateway.directory().resources, principal), DOMAIN, name, organization)
     hosts = _hosts(gateway, part)
     pattern = part.name.startswith("*.")
     policy = None if pattern else policy_of(gateway.settings, part)
     keys = tuple(
-        one for one in part.organization.dkim_keys if one.domain == part.name and one.state is not DkimState.RETIRED
+        key for key in part.organization.dkim_keys if key.domain == part.name and key.state is not DkimState.RETIRED
     )
-    sections = [_mx(part.name, hosts), _tlsa(gateway, who, hosts, servers)]
+    sections = [_mx(part.name, hosts), _tlsa(gateway, principal, hosts, servers)]
     if policy is not None:
         sections += [_mta_sts(policy), _tls_rpt(part.name), _dkim(part.name, keys), _spf(part.name, hosts)]
-    return Publication(part.organization.name, part.name, hosts, policy, keys, tuple(sections))
+    return DnsPublication(part.organization.name, part.name, hosts, policy, keys, tuple(sections))
 
 
-def publication_record(found: Publication) -> DomainPublication:
+def publication_record(publication: DnsPublication) -> DomainPublication:
     """The same as calls have it."""
     sections = [
         PublicationSection(
-            one.key, one.title, one.why, one.none, [PublishedRecord(record.line, record.note) for record in one.records]
+            section.key,
+            section.title,
+            section.why,
+            section.none,
+            [PublishedRecord(record.line, record.note) for record in section.records],
         )
-        for one in found.sections
+        for section in publication.sections
     ]
-    return DomainPublication(found.organization, found.domain, list(found.hosts), found.zone, sections)
+    return DomainPublication(
+        publication.organization, publication.domain, list(publication.hosts), publication.zone, sections
+    )
 
 
 def _hosts(gateway: Gateway, part: Part) -> tuple[str, ...]:
@@ -225,49 +231,53 @@ def _hosts(gateway: Gateway, part: Part) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*named, gateway.settings.server.hostname)))
 
 
-def _mx(domain: str, hosts: tuple[str, ...]) -> Section:
-    records = tuple(Record(f"{domain}. IN MX {10 * number} {host}.") for number, host in enumerate(hosts, 1))
+def _mx(domain: str, hosts: tuple[str, ...]) -> ZoneSection:
+    records = tuple(ZoneRecord(f"{domain}. IN MX {10 * number} {host}.") for number, host in enumerate(hosts, 1))
     why = "Senders look up here which hosts accept mail for the domain (RFC 5321 section 5)."
-    return Section(Key.MX, "MX records", why, records)
+    return ZoneSection(SectionKey.MX, "MX records", why, records)
 
 
-def _tlsa(gateway: Gateway, who: Principal, hosts: tuple[str, ...], servers: Sequence[Entry] | None) -> Section:
+def _tlsa(
+    gateway: Gateway, principal: Principal, hosts: tuple[str, ...], servers: Sequence[Entry] | None
+) -> ZoneSection:
     title = "TLSA records of the MX hosts"
     why = (
         "With DNSSEC they tell senders which keys our hosts use, and that TLS is required (DANE, RFC 7672). They "
         "belong into the zone of each host. Publish the record of the next certificate before the gateway presents it."
     )
-    if not who.is_of_gateway:
+    if not principal.is_of_gateway:
         own = ", ".join(hosts)
-        return Section(Key.TLSA, title, why, none=f"The zone of {own} is managed by the operator of the gateway.")
+        return ZoneSection(
+            SectionKey.TLSA, title, why, none=f"The zone of {own} is managed by the operator of the gateway."
+        )
     records = tuple(_tlsa_records(shown_certificates(gateway) if servers is None else servers, hosts))
     none = "" if records else f"No server certificate that is current or next bears {' or '.join(hosts)}."
-    return Section(Key.TLSA, title, why, records, none)
+    return ZoneSection(SectionKey.TLSA, title, why, records, none)
 
 
 def shown_certificates(gateway: Gateway) -> list[Entry]:
     """The server certificates whose keys the DNS is to know: current, then next. Raises Refusal (UNREADABLE)."""
-    files = [(Path(one.chain), Path(one.key)) for one in gateway.settings.certificates]
+    files = [(Path(certificate.chain), Path(certificate.key)) for certificate in gateway.settings.certificates]
     try:
         with gateway.config() as store:
             entries = listed(Inventory(store, None), files, now=time.time(), with_chains=False).entries.values()
     except (StoreFailure, CertificateFileError, ValueError) as error:
-        raise Refusal(Kind.UNREADABLE, f"the certificates cannot be read: {error}") from error
-    servers = [one for one in entries if one.purpose is Purpose.SERVER and one.state in _SHOWN]
+        raise Refusal(RefusalKind.UNREADABLE, f"the certificates cannot be read: {error}") from error
+    servers = [entry for entry in entries if entry.purpose is Purpose.SERVER and entry.state in _SHOWN]
     return sorted(servers, key=lambda one: _SHOWN.index(one.state))
 
 
-def _tlsa_records(servers: Sequence[Entry], hosts: tuple[str, ...]) -> list[Record]:
+def _tlsa_records(servers: Sequence[Entry], hosts: tuple[str, ...]) -> list[ZoneRecord]:
     found: dict[str, str] = {}
     for host in hosts:
         for entry in servers:
             if matches(host, entry.leaf):
                 line = f"_25._tcp.{host}. IN TLSA 3 1 1 {entry.leaf.spki_sha256}"
                 found.setdefault(line, f"{entry.state}: {entry.leaf.key}, until {day_text(entry.leaf.not_after)}")
-    return [Record(line, note) for line, note in found.items()]
+    return [ZoneRecord(line, note) for line, note in found.items()]
 
 
-def _mta_sts(policy: Policy) -> Section:
+def _mta_sts(policy: PublishedPolicy) -> ZoneSection:
     title = "MTA-STS"
     why = (
         "It tells senders over HTTPS which hosts accept mail, and that their certificates must be valid (RFC 8461). "
@@ -275,32 +285,34 @@ def _mta_sts(policy: Policy) -> Section:
     )
     if policy.found is None:
         none = f"No policy is published. Start with one that requires nothing: gatepost domain set {policy.domain} "
-        return Section(Key.MTA_STS, title, why, none=none + "mta_sts=testing")
+        return ZoneSection(SectionKey.MTA_STS, title, why, none=none + "mta_sts=testing")
     record, host, _ = policy.zone
-    return Section(Key.MTA_STS, title, why, (Record(record), Record(host, "or its A and AAAA records")))
+    return ZoneSection(
+        SectionKey.MTA_STS, title, why, (ZoneRecord(record), ZoneRecord(host, "or its A and AAAA records"))
+    )
 
 
-def _tls_rpt(domain: str) -> Section:
+def _tls_rpt(domain: str) -> ZoneSection:
     why = "Senders send a daily report of their TLS failures with us (RFC 8460). Any address is possible."
-    return Section(Key.TLS_RPT, "TLS reports", why, (Record(reports_line(domain)),))
+    return ZoneSection(SectionKey.TLS_RPT, "TLS reports", why, (ZoneRecord(reports_line(domain)),))
 
 
-def _dkim(domain: str, keys: tuple[DkimKey, ...]) -> Section:
+def _dkim(domain: str, keys: tuple[DkimKey, ...]) -> ZoneSection:
     why = "Receivers use it to verify the signatures of mail from the domain (RFC 6376)."
     records = tuple(
-        Record(key.record.zone_line(key.name), f"{key.state}: {key.algorithm}") for key in keys if key.public_key
+        ZoneRecord(key.record.zone_line(key.name), f"{key.state}: {key.algorithm}") for key in keys if key.public_key
     )
     none = "" if records else f"Mail of {domain} is not signed here. Create a key: gatepost dkim add"
-    return Section(Key.DKIM, "DKIM keys", why, records, none)
+    return ZoneSection(SectionKey.DKIM, "DKIM keys", why, records, none)
 
 
-def _spf(domain: str, hosts: tuple[str, ...]) -> Section:
+def _spf(domain: str, hosts: tuple[str, ...]) -> ZoneSection:
     why = (
         "It tells receivers which hosts send mail of the domain (RFC 7208). This one is for a domain whose mail leaves "
         "by this gateway alone; one that has a record already adds the mechanisms a: to it. There may be only one."
     )
     mechanisms = " ".join(f"a:{host}" for host in hosts)
-    return Section(Key.SPF, "SPF", why, (Record(f'{domain}. IN TXT "v=spf1 {mechanisms} ~all"'),))
+    return ZoneSection(SectionKey.SPF, "SPF", why, (ZoneRecord(f'{domain}. IN TXT "v=spf1 {mechanisms} ~all"'),))
 
 
 USE_CASES = (get_publication, see_publication, view_publication, find_publications)

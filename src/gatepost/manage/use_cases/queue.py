@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from gatepost.mail.model.queue_id import format_id, made_at
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.declaration import Cli, File, Items, Visibility, use_case
+from gatepost.manage.use_cases.declaration import Cli, FileResult, Items, Visibility, use_case
 from gatepost.manage.use_cases.paging import After, Limit, cut, position
 from gatepost.manage.use_cases.queue_deliveries import (
     QueueDelivery,
@@ -21,7 +21,7 @@ from gatepost.manage.use_cases.queue_deliveries import (
     seen_by,
     without_others,
 )
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.store.administration import QueuePlace
 from gatepost.store.interface import QueueFilter, StoreFailure
 
@@ -142,14 +142,14 @@ def get_queued(context: Context, request: GetQueued) -> QueueDeliveries:
     commands=("queue show",),
     pages=("/queue/{message}/content",),
 )
-def read_queued(context: Context, request: GetQueued) -> File:
+def read_queued(context: Context, request: GetQueued) -> FileResult:
     """The stored message, as it came.
 
     Who read it is on record. A token of an organization to which it came beside others finds none.
     """
     found, chunks = _content(context, request.message)
     record_each(context, "queue-content", found, request.message)
-    return File(f"{format_id(found[0].delivery.message.id)}.eml", chunks)
+    return FileResult(f"{format_id(found[0].delivery.message.id)}.eml", chunks)
 
 
 @use_case(
@@ -183,25 +183,29 @@ def list_waiting_destinations(context: Context, request: ListWaitingDestinations
     try:
         found = administration_of(context.gateway).destinations(seen_by(context.principal, request.narrowed(limit=0)))
     except StoreFailure as failure:
-        raise Refusal(Kind.UNREADABLE, str(failure)) from failure
+        raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
     return Items([_waiting_destination(one) for one in found])
 
 
-def _waiting_destination(one: DestinationCount) -> WaitingDestination:
-    organization, _, domain = one.destination.partition("/")
-    oldest, message = made_at(one.oldest), format_id(one.oldest)
-    counts = one.count, one.active, one.deferred, one.held
-    return WaitingDestination(organization, domain, *counts, oldest, message, one.last_error)
+def _waiting_destination(count: DestinationCount) -> WaitingDestination:
+    organization, _, domain = count.destination.partition("/")
+    oldest, message = made_at(count.oldest), format_id(count.oldest)
+    counts = count.count, count.active, count.deferred, count.held
+    return WaitingDestination(organization, domain, *counts, oldest, message, count.last_error)
 
 
-def entries(gateway: Gateway, who: Principal, wanted: QueueFilter, after: QueuePlace | None = None) -> list[QueueEntry]:
+def entries(
+    gateway: Gateway, principal: Principal, queue_filter: QueueFilter, after: QueuePlace | None = None
+) -> list[QueueEntry]:
     """Deliveries that wait, oldest first, behind a place. Raises Refusal: INPUT for what is no queue id, UNREADABLE."""
     try:
-        return without_others(gateway, who, administration_of(gateway).entries(seen_by(who, wanted), after))
+        return without_others(
+            gateway, principal, administration_of(gateway).entries(seen_by(principal, queue_filter), after)
+        )
     except ValueError as error:
-        raise Refusal(Kind.INPUT, str(error)) from error
+        raise Refusal(RefusalKind.INPUT, str(error)) from error
     except StoreFailure as failure:
-        raise Refusal(Kind.UNREADABLE, str(failure)) from failure
+        raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
 
 
 def _of_message(context: Context, message: str) -> list[QueueEntry]:
@@ -210,7 +214,7 @@ def _of_message(context: Context, message: str) -> list[QueueEntry]:
     found = entries(context.gateway, context.principal, QueueFilter(message=message, limit=0))
     if not found:
         text = f"{message} is not in the queue; `gatepost trace show {message}` says what became of it"
-        raise Refusal(Kind.MISSING, text)
+        raise Refusal(RefusalKind.MISSING, text)
     return found
 
 
@@ -224,25 +228,25 @@ def _content(context: Context, message: str) -> tuple[list[QueueEntry], Iterator
     found = _of_message(context, message)
     if not _is_whole(found, context.principal):
         text = "The message came to another organization, too, so that its content is not yours to read."
-        raise Refusal(Kind.MISSING, text)
+        raise Refusal(RefusalKind.MISSING, text)
     chunks = _chunks(context.gateway, message)
     return found, chain([next(chunks, b"")], chunks)
 
 
-def _is_whole(found: Sequence[QueueEntry], who: Principal) -> bool:
+def _is_whole(found: Sequence[QueueEntry], principal: Principal) -> bool:
     """Whether the organization that the message is attributed to is seen."""
-    return who.sees(found[0].delivery.message.organization)
+    return principal.sees(found[0].delivery.message.organization)
 
 
 def _chunks(gateway: Gateway, message: str) -> Iterator[bytes]:
     try:
         yield from administration_of(gateway).body(message)
     except ValueError as error:
-        raise Refusal(Kind.INPUT, str(error)) from error
+        raise Refusal(RefusalKind.INPUT, str(error)) from error
     except LookupError as gone:
-        raise Refusal(Kind.MISSING, str(gone)) from gone
+        raise Refusal(RefusalKind.MISSING, str(gone)) from gone
     except StoreFailure as failure:
-        raise Refusal(Kind.UNREADABLE, str(failure)) from failure
+        raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
 
 
 class _Place(msgspec.Struct, array_like=True):

@@ -21,7 +21,7 @@ from gatepost.manage.use_cases.queue_deliveries import (
     seen_by,
     without_others,
 )
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.store.interface import StoreFailure
 
@@ -124,9 +124,9 @@ def act_on_queue(context: Context, request: QueueActions) -> QueueChanged:
 
 def apply_action(  # noqa: PLR0913 - what is done to which mail, by whom and why
     gateway: Gateway,
-    who: Principal,
+    principal: Principal,
     action: QueueAction,
-    wanted: QueueFilter,
+    queue_filter: QueueFilter,
     *,
     messages: Sequence[str] = (),
     reason: str = "",
@@ -139,14 +139,14 @@ def apply_action(  # noqa: PLR0913 - what is done to which mail, by whom and why
     administration = administration_of(gateway)
     found: list[QueueEntry] = []
     try:
-        for one in _filters(who, wanted, messages):
+        for one in _filters(principal, queue_filter, messages):
             if action is QueueAction.RETURN:
-                found += administration.send_back(one, author=who.name, text=text or RETURN_TEXT, reason=reason)
+                found += administration.send_back(one, author=principal.name, text=text or RETURN_TEXT, reason=reason)
             else:
-                found += getattr(administration, action)(one, author=who.name, reason=reason)
+                found += getattr(administration, action)(one, author=principal.name, reason=reason)
     except StoreFailure as failure:
-        raise Refusal(Kind.UNREADABLE, str(failure)) from failure
-    return without_others(gateway, who, found)
+        raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
+    return without_others(gateway, principal, found)
 
 
 def _planned(context: Context, request: QueueActions) -> QueueChanged:
@@ -161,7 +161,7 @@ def _planned(context: Context, request: QueueActions) -> QueueChanged:
             if (left := _SHOWN - len(first)) > 0:
                 first += administration.applying(request.action, msgspec.structs.replace(one, limit=left))
     except StoreFailure as failure:
-        raise Refusal(Kind.UNREADABLE, str(failure)) from failure
+        raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
     shown = _first(without_others(context.gateway, context.principal, first), context.principal)
     return QueueChanged(request.action, True, deliveries, messages, shown)
 
@@ -186,11 +186,11 @@ def _check(request: QueueActions, *, dry_run: bool) -> None:
             FieldError("reason", "give a reason: the senders are not notified, and the action cannot be undone")
         )
     if errors:
-        raise Refusal(Kind.INPUT, "Nothing was done.", errors)
+        raise Refusal(RefusalKind.INPUT, "Nothing was done.", errors)
 
 
-def _filters(who: Principal, wanted: QueueFilter, messages: Sequence[str]) -> list[QueueFilter]:
-    seen = seen_by(who, wanted)
+def _filters(principal: Principal, queue_filter: QueueFilter, messages: Sequence[str]) -> list[QueueFilter]:
+    seen = seen_by(principal, queue_filter)
     return [msgspec.structs.replace(seen, message=one, limit=0) for one in dict.fromkeys(messages or ("",))]
 
 
@@ -199,8 +199,8 @@ def _several(ids: Sequence[str]) -> str:
     return ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
 
 
-def _first(found: Sequence[QueueEntry], who: Principal) -> list[QueueDelivery]:
-    return [delivery_shown(one, who) for one in found[:_SHOWN]]
+def _first(entries: Sequence[QueueEntry], principal: Principal) -> list[QueueDelivery]:
+    return [delivery_shown(one, principal) for one in entries[:_SHOWN]]
 
 
 USE_CASES = (act_on_queue,)

@@ -111,23 +111,23 @@ class QueueDelivery(msgspec.Struct):
         return self.destination.partition("/")[2]
 
 
-def record_each(context: Context, action: Action, found: Iterable[QueueEntry], subject: str, **given: str) -> None:
+def record_each(context: Context, action: Action, entries: Iterable[QueueEntry], subject: str, **given: str) -> None:
     """One audit event for each organization whose mail it was."""
-    for organization, count in Counter(one.delivery.organization for one in found).items():
+    for organization, count in Counter(one.delivery.organization for one in entries).items():
         context.audit.add(action, organization=organization, subject=subject, **given, deliveries=count)
 
 
-def delivery_shown(entry: QueueEntry, who: Principal) -> QueueDelivery:
+def delivery_shown(entry: QueueEntry, principal: Principal) -> QueueDelivery:
     """As it is shown; without what is another organization's."""
     delivery, message = entry.delivery, entry.delivery.message
-    if not who.sees(message.organization):
+    if not principal.sees(message.organization):
         message = msgspec.structs.replace(message, organization=delivery.organization, inbound={})
     return QueueDelivery(
         QueueMessage(**msgspec.structs.asdict(message) | {"id": format_id(message.id)}),
         entry.state,
         delivery.held,
         delivery.destination,
-        [QueueRecipient(**msgspec.structs.asdict(one)) for one in delivery.recipients],
+        [QueueRecipient(**msgspec.structs.asdict(recipient)) for recipient in delivery.recipients],
         delivery.attempts,
         delivery.next_at,
         delivery.expires_at,
@@ -136,11 +136,11 @@ def delivery_shown(entry: QueueEntry, who: Principal) -> QueueDelivery:
     )
 
 
-def without_others(gateway: Gateway, who: Principal, found: list[QueueEntry]) -> list[QueueEntry]:
+def without_others(gateway: Gateway, principal: Principal, entries: list[QueueEntry]) -> list[QueueEntry]:
     """Without what another organization's connectors said of the session: see `policy.decisions.withheld`."""
-    if who.is_of_gateway or not found:
-        return found
-    hidden = hidden_from(gateway, who)
+    if principal.is_of_gateway or not entries:
+        return entries
+    hidden = hidden_from(gateway, principal)
 
     def cut(entry: QueueEntry) -> QueueEntry:
         message = entry.delivery.message
@@ -148,20 +148,20 @@ def without_others(gateway: Gateway, who: Principal, found: list[QueueEntry]) ->
         delivery = msgspec.structs.replace(entry.delivery, message=msgspec.structs.replace(message, inbound=inbound))
         return msgspec.structs.replace(entry, delivery=delivery)
 
-    return [cut(entry) for entry in found]
+    return [cut(entry) for entry in entries]
 
 
-def seen_by(who: Principal, wanted: QueueFilter) -> QueueFilter:
+def seen_by(principal: Principal, queue_filter: QueueFilter) -> QueueFilter:
     """The filter, for the deliveries of the organizations that are seen alone.
 
     Theirs are asked for by the delivery's organization: that of the message may be one that is not seen.
     """
-    if who.organizations is None:
-        return wanted
-    among = who.organizations
-    if wanted.organization:
-        among = frozenset(name for name in among if name.lower() == wanted.organization.lower())
-    return msgspec.structs.replace(wanted, organization="", organizations=among)
+    if principal.organizations is None:
+        return queue_filter
+    among = principal.organizations
+    if queue_filter.organization:
+        among = frozenset(name for name in among if name.lower() == queue_filter.organization.lower())
+    return msgspec.structs.replace(queue_filter, organization="", organizations=among)
 
 
 def administration_of(gateway: Gateway) -> Administration:

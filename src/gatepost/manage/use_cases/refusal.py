@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.errors import FieldError
 
 
-class Kind(StrEnum):
+class RefusalKind(StrEnum):
     """What went wrong, and so who can mend it.
 
     INPUT: what was asked cannot be right (exit code 2, status 422). FORBIDDEN: who asks may not (2, 403). MISSING:
@@ -43,7 +43,7 @@ class Refusal(Exception):  # noqa: N818 - it names what happened
 
     def __init__(
         self,
-        kind: Kind,
+        kind: RefusalKind,
         text: str,
         errors: Iterable[FieldError] = (),
         *,
@@ -59,24 +59,24 @@ class Refusal(Exception):  # noqa: N818 - it names what happened
         self.errors = tuple(errors)
         self.options = tuple(options)
 
-    def told(self, named: Callable[[str], str]) -> str:
+    def with_options(self, named: Callable[[str], str]) -> str:
         """The text, with what would help as an interface calls it: "say which (--organization or --direction)"."""
         return f"{self.text} ({' or '.join(map(named, self.options))})" if self.options else self.text
 
 
-class Overtaken(Refusal):
+class VersionConflict(Refusal):
     """The version that a change was made from is not in force any more."""
 
     def __init__(self, text: str, errors: Iterable[FieldError] = ()) -> None:
-        super().__init__(Kind.CONFLICT, text, errors)
+        super().__init__(RefusalKind.CONFLICT, text, errors)
 
 
-class Busy(Refusal):
+class BusyRefusal(Refusal):
     """Too much of the kind is under way, in this process or of who asks: the same may be done a little later.
 
     again: seconds after which it is worth asking once more. kind: by which a command ends.
     """
 
-    def __init__(self, text: str, again: int = 15, kind: Kind = Kind.CONFLICT) -> None:
+    def __init__(self, text: str, again: int = 15, kind: RefusalKind = RefusalKind.CONFLICT) -> None:
         super().__init__(kind, text)
         self.again = again

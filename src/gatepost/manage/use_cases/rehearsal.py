@@ -18,10 +18,10 @@ from gatepost.analysis.rehearsal.rehearsal import Judged, Report, Subject
 from gatepost.analysis.rehearsal.replay import COLUMNS, Replay, RowReplay, enforced
 from gatepost.analysis.rehearsal.touched import outbound_domains
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.choice import choose_connector, choose_part, visible
 from gatepost.manage.use_cases.declaration import Cli, Visibility, use_case
+from gatepost.manage.use_cases.name_lookup import choose_connector, choose_part, visible
 from gatepost.manage.use_cases.parts import RULE
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import TimeText, read_time
 from gatepost.policy.connectors.values import Mode
 from gatepost.quantity import quantity
@@ -144,12 +144,12 @@ class RehearsalReport(msgspec.Struct, frozen=True):
     @property
     def failed_groups(self) -> list[RehearsalGroup]:
         """Those of messages that failed."""
-        return [one for one in self.groups if one.judged == Judged.FAILED]
+        return [group for group in self.groups if group.judged == Judged.FAILED]
 
     @property
     def unknown_groups(self) -> list[RehearsalGroup]:
         """Those of messages that were not judged."""
-        return [one for one in self.groups if one.judged == Judged.UNKNOWN]
+        return [group for group in self.groups if group.judged == Judged.UNKNOWN]
 
     @property
     def conclusion(self) -> str:
@@ -233,7 +233,7 @@ def _subject(seen: Resources, question: RehearsalQuestion) -> Part:
         return choose_connector(seen, question.name, question.organization, question.direction or None).part
     if question.replay or question.direction == "inbound":
         text = "reports of rules cover outbound mail that was sent; inbound mail and re-evaluation are not possible"
-        raise Refusal(Kind.INPUT, text)
+        raise Refusal(RefusalKind.INPUT, text)
     return choose_part(seen, RULE, question.name, question.organization)
 
 
@@ -307,7 +307,7 @@ class _Run:
 def _concerned(part: Part) -> Among | None:
     """The mail that an outbound connector can have a say in; None for any, or if its domains are many."""
     patterns = set(outbound_domains(part.record, [part.organization]))
-    narrow = 0 < len(patterns) <= _DOMAINS and not any(one.startswith("*") for one in patterns)
+    narrow = 0 < len(patterns) <= _DOMAINS and not any(pattern.startswith("*") for pattern in patterns)
     return Among(recipients=tuple(sorted(patterns))) if narrow else None
 
 

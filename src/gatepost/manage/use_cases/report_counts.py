@@ -1,7 +1,7 @@
 """The trace counted for the pages of the reports: once, behind the pages, and further on as the trace grows.
 
-A page never waits for the counting (`manage.use_cases.behind`). Of so many questions (a time, an organization) the sums
-are kept, and a further look reads only the rows that were added since. `manage.use_cases.reports` asks.
+A page never waits for the counting (`manage.use_cases.background`). Of so many questions (a time, an organization) the
+sums are kept, and a further look reads only the rows that were added since. `manage.use_cases.reports` asks.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import apsw
 
 from gatepost.analysis.reports.pictures import PictureCounter
-from gatepost.manage.use_cases.behind import FRESH, Behind
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.background import FRESH, BackgroundResults
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.store.trace_files import file_state, trace_files
 from gatepost.store.trace_tally import tally_file
 
 if TYPE_CHECKING:
     from gatepost.analysis.reports.pictures import TlsPictures
     from gatepost.analysis.reports.tls import Wanted
-    from gatepost.manage.use_cases.behind import Answered
+    from gatepost.manage.use_cases.background import BackgroundResult
     from gatepost.settings.model import Settings
     from gatepost.store.trace_files import TraceFile
 
@@ -36,7 +36,7 @@ _WORTH: Final = 20.0  # an answer that took a second to find is good enough for 
 _KEPT: Final = 4  # questions whose sums are kept: some ten megabytes each where there are many partners
 
 
-class Question(NamedTuple):
+class CountRequest(NamedTuple):
     """What is counted. first, last: UTC days."""
 
     wanted: Wanted
@@ -69,19 +69,19 @@ class ReportCounts:
 
     def __init__(self, settings: Settings, fresh: float = FRESH) -> None:
         self.counting = Lock()
-        self.answers = Behind(self.counting, worth=_WORTH)
+        self.answers = BackgroundResults(self.counting, worth=_WORTH)
         self._directory = Path(settings.server.data_dir) / "trace"
-        self._behind = Behind(self.counting, kept=_KEPT, fresh=fresh)
-        self._sums: OrderedDict[Question, _Sums] = OrderedDict()
+        self._behind = BackgroundResults(self.counting, kept=_KEPT, fresh=fresh)
+        self._sums: OrderedDict[CountRequest, _Sums] = OrderedDict()
 
-    def of(self, question: Question, wait: float) -> Answered[TlsPictures] | None:
+    def of(self, question: CountRequest, wait: float) -> BackgroundResult[TlsPictures] | None:
         """What is counted; None if it is not yet. wait: for so many seconds, if there is nothing fresh.
 
         Raises Refusal (UNREADABLE) if it cannot be counted.
         """
         return self._behind.of(question, partial(self._pictures, question), wait)
 
-    def _pictures(self, question: Question) -> TlsPictures:
+    def _pictures(self, question: CountRequest) -> TlsPictures:
         """On the thread that counts. What fails is counted from the beginning the next time."""
         sums = self._sums.pop(question, None) or _none(question)
         try:
@@ -89,13 +89,13 @@ class ReportCounts:
         except Exception as error:
             _log.exception("the message trace cannot be counted")
             text = "The message trace could not be counted; the gateway's log says why."
-            raise Refusal(Kind.UNREADABLE, text) from error
+            raise Refusal(RefusalKind.UNREADABLE, text) from error
         self._sums[question] = sums
         while len(self._sums) > _KEPT:
             self._sums.popitem(last=False)
         return pictures
 
-    def _counted(self, question: Question, known: _Sums) -> tuple[_Sums, TlsPictures]:
+    def _counted(self, question: CountRequest, known: _Sums) -> tuple[_Sums, TlsPictures]:
         """What was added since the last look; all, if something was taken away."""
         files = [file for file in trace_files(self._directory) if question.first <= file.day <= question.last]
         if not known.files.keys() <= set(files):
@@ -121,5 +121,5 @@ class ReportCounts:
         return known, known.pictures
 
 
-def _none(question: Question) -> _Sums:
+def _none(question: CountRequest) -> _Sums:
     return _Sums(PictureCounter(*question))

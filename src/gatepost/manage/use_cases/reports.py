@@ -18,10 +18,10 @@ from gatepost.analysis.reports.pictures import TlsPictures  # noqa: TC001 - the 
 from gatepost.analysis.reports.tls import TlsCounter, Wanted
 from gatepost.analysis.reports.tls_record import report_record
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.behind import Answered  # noqa: TC001 - as above
+from gatepost.manage.use_cases.background import BackgroundResult  # noqa: TC001 - as above
 from gatepost.manage.use_cases.declaration import Cli, Visibility, use_case
-from gatepost.manage.use_cases.refusal import Kind, Refusal
-from gatepost.manage.use_cases.report_counts import Question, ReportCounts
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.report_counts import CountRequest, ReportCounts
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.protocols.tls.names import normalise
 from gatepost.store.trace_files import day_of
@@ -160,7 +160,7 @@ class TlsReady(msgspec.Struct):
     names: list[str]
 
 
-class TlsReportAnswer(msgspec.Struct):
+class TlsReportSummary(msgspec.Struct):
     """As `gatepost report tls --json` prints it; `top` bounds the lists. unreadable: files that are not counted."""
 
     first: str
@@ -174,7 +174,7 @@ class TlsReportAnswer(msgspec.Struct):
     ready: list[TlsReady]
 
 
-class ConnectorsAnswer(msgspec.Struct):
+class ConnectorReport(msgspec.Struct):
     """What each connector carried; "" is mail that no connector was for."""
 
     items: list[TlsNamed]
@@ -187,25 +187,25 @@ class ConnectorsAnswer(msgspec.Struct):
     tag="reports",
     commands=("report tls", "report connectors"),
 )
-def get_tls_report(context: Context, request: GetTlsReport) -> TlsReportAnswer:
+def get_tls_report(context: Context, request: GetTlsReport) -> TlsReportSummary:
     """How mail was protected: counted now, which takes seconds the first time."""
     record = report_record(_report(context, request))
-    return msgspec.convert(record, TlsReportAnswer)
+    return msgspec.convert(record, TlsReportSummary)
 
 
 @use_case("GET /reports/connectors", scope=Scope.READ, visibility=Visibility.SEEN, tag="reports")
-def get_connector_report(context: Context, request: GetTlsReport) -> ConnectorsAnswer:
+def get_connector_report(context: Context, request: GetTlsReport) -> ConnectorReport:
     """What each connector carried, and how it was protected."""
     record = report_record(_report(context, msgspec.structs.replace(request, partner="")))
-    return msgspec.convert({"items": record["connectors"]}, ConnectorsAnswer)
+    return msgspec.convert({"items": record["connectors"]}, ConnectorReport)
 
 
-@use_case(scope=Scope.READ, visibility=Visibility.SEEN, tag="reports", pages=[f"/reports{one}" for one in _PAGES])
-def get_tls_pictures(context: Context, request: GetTlsPictures) -> Answered[TlsPictures] | None:
+@use_case(scope=Scope.READ, visibility=Visibility.SEEN, tag="reports", pages=[f"/reports{page}" for page in _PAGES])
+def get_tls_pictures(context: Context, request: GetTlsPictures) -> BackgroundResult[TlsPictures] | None:
     """What the charts of pages are drawn from, as it was counted last; None while it is counted for the first time."""
     days = period(request.since, request.until)
     wanted = Wanted(request.organization, organizations=context.principal.organizations)
-    return context.kept(ReportCounts).of(Question(wanted, *days), request.wait)
+    return context.kept(ReportCounts).of(CountRequest(wanted, *days), request.wait)
 
 
 def _report(context: Context, request: GetTlsReport) -> TlsReport:
@@ -239,7 +239,7 @@ def _date(field: str, text: str) -> date:
 
 
 def _wrong(field: str, text: str) -> Refusal:
-    return Refusal(Kind.INPUT, "This time or name cannot be used.", [FieldError(field, text)])
+    return Refusal(RefusalKind.INPUT, "This time or name cannot be used.", [FieldError(field, text)])
 
 
 USE_CASES = (get_tls_report, get_connector_report, get_tls_pictures)

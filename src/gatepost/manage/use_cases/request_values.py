@@ -47,7 +47,7 @@ class WrongFields(Exception):  # noqa: N818 - it is several errors, and says so
 
 def query_value[T: msgspec.Struct](kind: type[T], items: Iterable[tuple[str, str]]) -> T:
     """Query parameters as a value. A parameter of a list may be repeated, another not. Raises WrongFields."""
-    lists = {name for name, one in _fields(kind).items() if _is_list(one.type)}
+    lists = {name for name, item in _fields(kind).items() if _is_list(item.type)}
     given: dict[str, Any] = {}
     errors = []
     for name, text in items:
@@ -164,7 +164,7 @@ def _choices(kind: msgspec.inspect.Type) -> list[str]:
     if isinstance(kind, msgspec.inspect.EnumType):
         return [str(one.value) for one in kind.cls]
     if isinstance(kind, msgspec.inspect.LiteralType):
-        return [str(one) for one in kind.values]
+        return [str(value) for value in kind.values]
     if isinstance(kind, msgspec.inspect.CollectionType):
         return _choices(kind.item_type)
     if isinstance(kind, msgspec.inspect.UnionType):

@@ -11,11 +11,11 @@ from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.change import Edit, change
-from gatepost.manage.use_cases.changing import ChangeOutcome, ChangeRequest, options_of, replied
-from gatepost.manage.use_cases.choice import choose_organization, visible
-from gatepost.manage.use_cases.declaration import Document, Items, Reply, Visibility, use_case
+from gatepost.manage.use_cases.change_shapes import ChangeReport, ChangeRequest, change_reply, options_of
+from gatepost.manage.use_cases.declaration import Document, Items, UseCaseReply, Visibility, use_case
+from gatepost.manage.use_cases.name_lookup import choose_organization, visible
 from gatepost.manage.use_cases.paging import Paging, page_of
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resource_tables import Defaults, shown, text_in
 from gatepost.manage.use_cases.resources import apply_document, organization_set, organizations_in
 from gatepost.policy.connectors.errors import FieldError
@@ -65,12 +65,12 @@ class ApplyResources(ChangeRequest, kw_only=True):
     result_document=_ALL,
     commands=("export",),
 )
-def export_resources(context: Context, request: ExportResources) -> Reply[dict[str, Any]]:  # noqa: ARG001 - all
+def export_resources(context: Context, request: ExportResources) -> UseCaseReply[dict[str, Any]]:  # noqa: ARG001 - all
     """All resources, as a resource file has them."""
     with context.config() as store:
         version, found = store.load()
     named = {name: table for name, table in found.get("organization", {}).items() if context.principal.sees(name)}
-    return Reply({"organization": named}, version)
+    return UseCaseReply({"organization": named}, version)
 
 
 @use_case(
@@ -81,17 +81,17 @@ def export_resources(context: Context, request: ExportResources) -> Reply[dict[s
     commands=("apply", "connector validate"),
     **_CHANGE,
 )
-def apply_resources(context: Context, request: ApplyResources) -> Reply[ChangeOutcome]:
+def apply_resources(context: Context, request: ApplyResources) -> UseCaseReply[ChangeReport]:
     """Apply.
 
     As `gatepost apply`: the organizations in the document become exactly what it says, others stay as they are.
     """
     options = options_of(context, request)
-    return replied(apply_document(context.gateway, context.principal, request.document, options))
+    return change_reply(apply_document(context.gateway, context.principal, request.document, options))
 
 
 @use_case("PUT /resources", visibility=Visibility.GATEWAY, tag="resources", body=_ALL, **_CHANGE)
-def replace_resources(context: Context, request: ApplyResources) -> Reply[ChangeOutcome]:
+def replace_resources(context: Context, request: ApplyResources) -> UseCaseReply[ChangeReport]:
     """Replace all resources.
 
     Organizations that are not in the document are removed.
@@ -104,7 +104,7 @@ def replace_resources(context: Context, request: ApplyResources) -> Reply[Change
         draft.update(named)
         return edit
 
-    return replied(change(context.gateway, context.principal, step, options_of(context, request), whole=True))
+    return change_reply(change(context.gateway, context.principal, step, options_of(context, request), whole=True))
 
 
 # ------------------------------------------------------------------------------------------------ organizations
@@ -162,15 +162,15 @@ def list_organizations(context: Context, request: ListOrganizations) -> Items[di
     directory = context.directory()
     found = visible(directory.resources, context.principal).organizations
 
-    def table(one: Organization) -> dict[str, Any]:
-        return shown(one, defaults=request.defaults, without=_PARTS)
+    def table(organization: Organization) -> dict[str, Any]:
+        return shown(organization, defaults=request.defaults, without=_PARTS)
 
     return page_of(found, lambda one: one.name, request, table, directory.version)
 
 
 @use_case("POST /organizations", visibility=Visibility.GATEWAY, tag=_TAG, body=_ONE, status=201,
           commands=("organization add",), pages=("/organizations/new",), **_CHANGE)  # fmt: skip
-def add_organization(context: Context, request: AddOrganization) -> Reply[ChangeOutcome]:
+def add_organization(context: Context, request: AddOrganization) -> UseCaseReply[ChangeReport]:
     """Add an organization."""
     name = text_in(request.document, "name")
     fields = {key: value for key, value in request.document.items() if key != "name"}
@@ -178,12 +178,12 @@ def add_organization(context: Context, request: AddOrganization) -> Reply[Change
     def step(resources: Resources, draft: dict[str, Any]) -> Edit:
         if resources.organization(name):
             text = f"an organization {name!r} already exists; change it with `gatepost organization set`"
-            raise Refusal(Kind.BLOCKED, text)
+            raise Refusal(RefusalKind.BLOCKED, text)
         draft[name] = {}
         return organization_set(name, fields, draft)
 
     outcome = change(context.gateway, context.principal, step, options_of(context, request))
-    return replied(outcome, location=_location(name))
+    return change_reply(outcome, location=_location(name))
 
 
 @use_case(
@@ -194,13 +194,13 @@ def add_organization(context: Context, request: AddOrganization) -> Reply[Change
     versioned=True,
     result_document=_ONE,
 )
-def get_organization(context: Context, request: GetOrganization) -> Reply[dict[str, Any]]:
+def get_organization(context: Context, request: GetOrganization) -> UseCaseReply[dict[str, Any]]:
     """An organization with all its parts."""
     directory = context.directory()
     found = visible(directory.resources, context.principal).organization(request.organization)
     if found is None:
-        raise Refusal(Kind.MISSING, f"There is no organization {request.organization!r}.")
-    return Reply(shown(found, defaults=request.defaults), directory.version)
+        raise Refusal(RefusalKind.MISSING, f"There is no organization {request.organization!r}.")
+    return UseCaseReply(shown(found, defaults=request.defaults), directory.version)
 
 
 @use_case(
@@ -211,16 +211,16 @@ def get_organization(context: Context, request: GetOrganization) -> Reply[dict[s
     may_create=True,
     **_CHANGE,
 )
-def put_organization(context: Context, request: PutOrganization) -> Reply[ChangeOutcome]:
+def put_organization(context: Context, request: PutOrganization) -> UseCaseReply[ChangeReport]:
     """Make an organization exactly this, with all its parts."""
     name, table = request.organization, dict(request.document)
     if table.pop("name", name) != name:
         wrong = FieldError("name", "cannot be changed, because file names and queued mail contain it; leave it out")
-        raise Refusal(Kind.INPUT, "1 error(s); nothing was done.", [wrong])
+        raise Refusal(RefusalKind.INPUT, "1 error(s); nothing was done.", [wrong])
     is_new = context.directory().resources.organization(name) is None
     document, options = {"organization": {name: table}}, options_of(context, request)
     outcome = apply_document(context.gateway, context.principal, document, options)
-    return replied(outcome, location=_location(name) * is_new, created=is_new)
+    return change_reply(outcome, location=_location(name) * is_new, created=is_new)
 
 
 @use_case(
@@ -232,7 +232,7 @@ def put_organization(context: Context, request: PutOrganization) -> Reply[Change
     pages=("/organizations/edit/{name}",),
     **_CHANGE,
 )
-def set_organization(context: Context, request: SetOrganization) -> Reply[ChangeOutcome]:
+def set_organization(context: Context, request: SetOrganization) -> UseCaseReply[ChangeReport]:
     """Change an organization's own fields.
 
     A merge patch (RFC 7396): null goes back to the default. Parts are changed one by one.
@@ -243,7 +243,7 @@ def set_organization(context: Context, request: SetOrganization) -> Reply[Change
         choose_organization(resources, name)
         return organization_set(name, request.document, draft)
 
-    return replied(change(context.gateway, context.principal, step, options_of(context, request)))
+    return change_reply(change(context.gateway, context.principal, step, options_of(context, request)))
 
 
 @use_case(
@@ -254,7 +254,7 @@ def set_organization(context: Context, request: SetOrganization) -> Reply[Change
     pages=("/organizations/view/{name}",),
     **_CHANGE,
 )
-def remove_organization(context: Context, request: RemoveOrganization) -> Reply[ChangeOutcome]:
+def remove_organization(context: Context, request: RemoveOrganization) -> UseCaseReply[ChangeReport]:
     """Remove an organization with all its parts."""  # a warning says how much mail of it is queued
     name = request.organization
 
@@ -264,7 +264,7 @@ def remove_organization(context: Context, request: RemoveOrganization) -> Reply[
         return Edit((name,), f"organization.{name}")
 
     outcome = change(context.gateway, context.principal, step, options_of(context, request))
-    return replied(replace(outcome, warnings=[*_queued(context.gateway, name), *outcome.warnings]))
+    return change_reply(replace(outcome, warnings=[*_queued(context.gateway, name), *outcome.warnings]))
 
 
 def _location(name: str) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta
 
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.errors import FieldError
 
 if TYPE_CHECKING:
@@ -31,4 +31,4 @@ def text_in(document: Mapping[str, Any], key: str) -> str:
     if isinstance(found, str) and found:
         return found
     wrong = FieldError(key, "must be a text in quotes, and not empty" if key in document else "is missing, so write it")
-    raise Refusal(Kind.INPUT, "1 error(s); nothing was done.", [wrong])
+    raise Refusal(RefusalKind.INPUT, "1 error(s); nothing was done.", [wrong])

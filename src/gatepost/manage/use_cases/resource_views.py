@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.choice import choose_organization, owner_of
 from gatepost.manage.use_cases.declaration import Items, Visibility, use_case
 from gatepost.manage.use_cases.history import PartChange, differences_of, history, part_history
+from gatepost.manage.use_cases.list_page import ListPage, ListSelection
 from gatepost.manage.use_cases.listings import OrganizationRow, organization_rows
-from gatepost.manage.use_cases.pages import Page, Selection
+from gatepost.manage.use_cases.name_lookup import choose_organization, owner_of
 from gatepost.manage.use_cases.parts import KINDS, Part
 from gatepost.manage.use_cases.resources import PartName, domain_of, part, parts, seen
 from gatepost.policy.connectors.records import Organization  # noqa: TC001 - the declaration reads it
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Rows(msgspec.Struct, kw_only=True):
-    """Which rows of a list: as `Selection`."""
+    """Which rows of a list: as `ListSelection`."""
 
     organization: str = ""
     q: str = ""
@@ -32,9 +32,9 @@ class Rows(msgspec.Struct, kw_only=True):
     offset: int = 0
 
     @property
-    def selection(self) -> Selection:
+    def selection(self) -> ListSelection:
         """The same as lists take it."""
-        return Selection(self.organization, self.q, self.limit, self.offset)
+        return ListSelection(self.organization, self.q, self.limit, self.offset)
 
 
 class FindOrganizations(Rows, kw_only=True):
@@ -42,7 +42,7 @@ class FindOrganizations(Rows, kw_only=True):
 
 
 @use_case(scope=Scope.READ, visibility=Visibility.SEEN, tag="organizations", pages=("/organizations",))
-def find_organizations(context: Context, request: FindOrganizations) -> Page[OrganizationRow]:
+def find_organizations(context: Context, request: FindOrganizations) -> ListPage[OrganizationRow]:
     """The organizations, with how much each has."""
     return organization_rows(seen(context.gateway, context.principal), request.selection)
 
@@ -154,7 +154,7 @@ class FindParts(Rows, kw_only=True):
         "/rules",
     ),
 )
-def find_parts(context: Context, request: FindParts) -> Page[Part]:
+def find_parts(context: Context, request: FindParts) -> ListPage[Part]:
     """Parts of one kind, of all organizations or of one."""
     return parts(context.gateway, context.principal, KINDS[request.kind], request.selection)
 

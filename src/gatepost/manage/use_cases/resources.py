@@ -11,22 +11,28 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gatepost.manage.use_cases.assignments import merge
 from gatepost.manage.use_cases.change import NOTHING, Edit, change
-from gatepost.manage.use_cases.choice import choose_organization, choose_part, chosen_organizations, owner_of, visible
-from gatepost.manage.use_cases.pages import Selection
+from gatepost.manage.use_cases.list_page import ListSelection
+from gatepost.manage.use_cases.name_lookup import (
+    choose_organization,
+    choose_part,
+    chosen_organizations,
+    owner_of,
+    visible,
+)
 from gatepost.manage.use_cases.parts import OUTBOUND, Part, PartKind
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.errors import FieldError, unknown_key
 from gatepost.policy.connectors.records import Organization
 
 if TYPE_CHECKING:
     from gatepost.manage.access.principal import Principal
-    from gatepost.manage.use_cases.change import Outcome, Wish
+    from gatepost.manage.use_cases.change import ChangeOptions, ChangeResult
     from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.manage.use_cases.pages import Page
+    from gatepost.manage.use_cases.list_page import ListPage
     from gatepost.policy.connectors.model import Resources
 
 
-ALL = Selection()
+ALL = ListSelection()
 
 
 class PartName(NamedTuple):
@@ -43,23 +49,23 @@ type Fields = Mapping[str, Any]
 # ------------------------------------------------------------------------------------------------ looking
 
 
-def seen(gateway: Gateway, who: Principal) -> Resources:
+def seen(gateway: Gateway, principal: Principal) -> Resources:
     """All resources that who asks sees."""
-    return visible(gateway.directory().resources, who)
+    return visible(gateway.directory().resources, principal)
 
 
-def organization(gateway: Gateway, who: Principal, name: str) -> Organization:
+def organization(gateway: Gateway, principal: Principal, name: str) -> Organization:
     """The organization of that name. Raises Refusal (MISSING)."""
-    return choose_organization(seen(gateway, who), name)
+    return choose_organization(seen(gateway, principal), name)
 
 
-def parts(gateway: Gateway, who: Principal, kind: PartKind, selection: Selection = ALL) -> Page[Part]:
+def parts(gateway: Gateway, principal: Principal, kind: PartKind, selection: ListSelection = ALL) -> ListPage[Part]:
     """Parts of a kind, in the order of their organizations. Raises Refusal (MISSING) if that is not there."""
     directory = gateway.directory()
-    return parts_in(visible(directory.resources, who), kind, selection, directory.version)
+    return parts_in(visible(directory.resources, principal), kind, selection, directory.version)
 
 
-def parts_in(resources: Resources, kind: PartKind, selection: Selection = ALL, version: int = 0) -> Page[Part]:
+def parts_in(resources: Resources, kind: PartKind, selection: ListSelection = ALL, version: int = 0) -> ListPage[Part]:
     """The same of resources at hand, which have that version."""
     owners = chosen_organizations(resources, selection.organization)
     found = [
@@ -68,37 +74,39 @@ def parts_in(resources: Resources, kind: PartKind, selection: Selection = ALL, v
     return selection.page(version, found)
 
 
-def part(gateway: Gateway, who: Principal, named: PartName) -> Part:
+def part(gateway: Gateway, principal: Principal, part_name: PartName) -> Part:
     """The part of that name. Raises Refusal: MISSING if there is none, INPUT if it could be several."""
-    return _chosen(seen(gateway, who), named)
+    return _chosen(seen(gateway, principal), part_name)
 
 
-def _chosen(resources: Resources, named: PartName) -> Part:
-    return choose_part(resources, named.kind, named.name, named.organization)
+def _chosen(resources: Resources, part_name: PartName) -> Part:
+    return choose_part(resources, part_name.kind, part_name.name, part_name.organization)
 
 
 # ------------------------------------------------------------------------------------------------ the whole document
 
 
-def apply_document(gateway: Gateway, who: Principal, given: Mapping[str, Any], wish: Wish) -> Outcome:
+def apply_document(
+    gateway: Gateway, principal: Principal, given: Mapping[str, Any], options: ChangeOptions
+) -> ChangeResult:
     """Make the organizations that the document has exactly what it says; others stay as they are."""
     named, strange = organizations_in(given)
 
     def step(resources: Resources, draft: dict[str, Any]) -> Edit:
         for name in named:
-            if not who.is_of_gateway:
+            if not principal.is_of_gateway:
                 choose_organization(resources, name)
             draft[name] = named[name]
         return Edit(tuple(named), errors=strange)
 
-    return change(gateway, who, step, wish, whole=True)
+    return change(gateway, principal, step, options, whole=True)
 
 
 def organizations_in(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[FieldError]]:
     """The organizations of a document, and what it must not have. Raises Refusal (INPUT) if they are no table."""
     named = given.get("organization", {})
     if not isinstance(named, dict):
-        raise Refusal(Kind.INPUT, f"organization must be tables like [organization.contoso]; {NOTHING}")
+        raise Refusal(RefusalKind.INPUT, f"organization must be tables like [organization.contoso]; {NOTHING}")
     return named, [
         FieldError(str(key), unknown_key(str(key), ["organization"])) for key in given if key != "organization"
     ]
@@ -107,49 +115,55 @@ def organizations_in(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fie
 # ------------------------------------------------------------------------------------------------ parts
 
 
-def add_part(gateway: Gateway, who: Principal, named: PartName, fields: Fields, wish: Wish) -> Outcome:
+def add_part(
+    gateway: Gateway, principal: Principal, part_name: PartName, fields: Fields, options: ChangeOptions
+) -> ChangeResult:
     """A new part. Where no organization is named it is the one whose domain it is in, or the only one there is."""
 
     def step(resources: Resources, draft: dict[str, Any]) -> Edit:
-        owner = owner_of(resources, named.organization, domain_of(named.kind, named.name))
-        return part_added(named.kind, owner.name, named.name, fields, draft)
+        owner = owner_of(resources, part_name.organization, domain_of(part_name.kind, part_name.name))
+        return part_added(part_name.kind, owner.name, part_name.name, fields, draft)
 
-    return change(gateway, who, step, wish)
+    return change(gateway, principal, step, options)
 
 
-def set_part(gateway: Gateway, who: Principal, named: PartName, fields: Fields, wish: Wish) -> Outcome:
+def set_part(
+    gateway: Gateway, principal: Principal, part_name: PartName, fields: Fields, options: ChangeOptions
+) -> ChangeResult:
     """Change fields of a part; its others stay. With another name, mail flow rules that name a connector follow."""
 
     def step(resources: Resources, draft: dict[str, Any]) -> Edit:
-        return part_set(_chosen(resources, named), fields, draft)
+        return part_set(_chosen(resources, part_name), fields, draft)
 
-    return change(gateway, who, step, wish)
+    return change(gateway, principal, step, options)
 
 
-def put_part(gateway: Gateway, who: Principal, named: PartName, table: Mapping[str, Any], wish: Wish) -> Outcome:
+def put_part(
+    gateway: Gateway, principal: Principal, part_name: PartName, table: Mapping[str, Any], options: ChangeOptions
+) -> ChangeResult:
     """Make a part, new or not, exactly what its table says; fields that it leaves out have their defaults."""
 
     def step(resources: Resources, draft: dict[str, Any]) -> Edit:
-        kind = named.kind
-        owner = choose_organization(resources, named.organization)
-        wanted = kind.one_form(named.name)
+        kind = part_name.kind
+        owner = choose_organization(resources, part_name.organization)
+        wanted = kind.one_form(part_name.name)
         found = next((one for one in kind.of(owner) if kind.name(one).lower() == wanted), None)
         if found is None:
-            return part_added(kind, owner.name, named.name, table, draft)
+            return part_added(kind, owner.name, part_name.name, table, draft)
         known = Part(kind, owner, found)
         draft[owner.name][kind.key][known.place] = {kind.identity: known.name}
         return part_set(known, table, draft)
 
-    return change(gateway, who, step, wish)
+    return change(gateway, principal, step, options)
 
 
-def remove_part(gateway: Gateway, who: Principal, named: PartName, wish: Wish) -> Outcome:
+def remove_part(gateway: Gateway, principal: Principal, part_name: PartName, options: ChangeOptions) -> ChangeResult:
     """Remove a part, unless another needs it."""
 
     def step(resources: Resources, draft: dict[str, Any]) -> Edit:
-        return part_removed(_chosen(resources, named), draft)
+        return part_removed(_chosen(resources, part_name), draft)
 
-    return change(gateway, who, step, wish)
+    return change(gateway, principal, step, options)
 
 
 # ------------------------------------------------------------------------------------------------ steps
@@ -173,7 +187,7 @@ def part_added(kind: PartKind, owner: str, name: str, fields: Fields, draft: dic
     wanted = kind.one_form(name)
     if any(str(one.get(kind.identity)).lower() == wanted for one in there):
         change_it = f"change it with `gatepost {kind.command} set`"
-        raise Refusal(Kind.BLOCKED, f"{owner} already has the {kind.label} {name!r}; {change_it}; {NOTHING}")
+        raise Refusal(RefusalKind.BLOCKED, f"{owner} already has the {kind.label} {name!r}; {change_it}; {NOTHING}")
     table: dict[str, Any] = {kind.identity: name}
     errors = merge(kind.model, table, fields)
     if table.get(kind.identity) != name:
@@ -200,7 +214,7 @@ def part_removed(part: Part, draft: dict[str, Any]) -> Edit:
     needed = f"{part.label} cannot be removed, it is needed by:"
     if naming := [rule["name"] for rule in _naming(part, draft[owner])]:
         rules = "\n".join(f"  mail flow rule {rule!r} of {owner}: route_via_connector" for rule in naming)
-        raise Refusal(Kind.BLOCKED, f"{needed}\n{rules}\nChange or remove these first; {NOTHING}")
+        raise Refusal(RefusalKind.BLOCKED, f"{needed}\n{rules}\nChange or remove these first; {NOTHING}")
     del draft[owner][kind.key][part.place]
     if not draft[owner][kind.key]:
         del draft[owner][kind.key]

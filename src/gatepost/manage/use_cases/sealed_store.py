@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.pki.certificates.vault import Vault, VaultError
 from gatepost.store.changes import ConfigConflict
 
@@ -27,10 +27,10 @@ def store_and_vault(gateway: Gateway, *, keys: bool) -> Iterator[tuple[ConfigSto
     try:
         vault = Vault.of(gateway.settings.store.master_key) if keys else None
     except VaultError as error:
-        raise Refusal(Kind.INPUT, f"store.master_key: {error}") from error
+        raise Refusal(RefusalKind.INPUT, f"store.master_key: {error}") from error
     try:
         with gateway.config() as store:
             yield store, vault
     except ConfigConflict as conflict:
         text = f"somebody else changed something meanwhile, and nothing was done: {conflict}"
-        raise Refusal(Kind.CONFLICT, text) from conflict
+        raise Refusal(RefusalKind.CONFLICT, text) from conflict

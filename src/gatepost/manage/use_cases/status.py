@@ -14,12 +14,12 @@ import msgspec
 from gatepost import __version__
 from gatepost.mail.inbound.login import mechanisms
 from gatepost.manage.access.principal import Scope
+from gatepost.manage.use_cases.admin_resolver import ResolverCheck
 from gatepost.manage.use_cases.alarms import current_alarms, summary
 from gatepost.manage.use_cases.declaration import Visibility, use_case
-from gatepost.manage.use_cases.listening import Listening, ServiceStatus
+from gatepost.manage.use_cases.listener_checks import ListenerChecks, ServiceStatus
 from gatepost.manage.use_cases.queue import entries
 from gatepost.manage.use_cases.refusal import Refusal
-from gatepost.manage.use_cases.resolving import Resolving
 from gatepost.policy.connectors.grants import ungranted_paths
 from gatepost.store.interface import QueueFilter
 from gatepost.store.schema import LOCK_FILE
@@ -102,7 +102,7 @@ def get_status(context: Context, request: GetStatus) -> Status:  # noqa: ARG001 
     gateway, settings = context.gateway, context.settings
     in_force, (queue, in_doubt) = configuration(gateway), _queue(gateway, context.principal)
     certificates, mail = _alarms(gateway, context.principal)
-    listeners, nameservers = context.kept(Listening).look(), context.kept(Resolving).look()
+    listeners, nameservers = context.kept(ListenerChecks).run(), context.kept(ResolverCheck).run()
     processes = workers(gateway)
     return Status(
         ok=bool(listeners) and all(one.ok for one in [*listeners, nameservers, *processes]),
@@ -114,14 +114,14 @@ def get_status(context: Context, request: GetStatus) -> Status:  # noqa: ARG001 
         workers=processes,
         queue=queue,
         in_doubt=in_doubt,
-        logins=_logins(gateway) if any(one.role.for_users for one in settings.listeners) else None,
+        logins=_logins(gateway) if any(listener.role.for_users for listener in settings.listeners) else None,
         certificates=certificates,
         mail=mail,
         ungranted=len(list(ungranted_paths(context.directory().resources))),
     )
 
 
-class Running(msgspec.Struct, frozen=True):
+class RunningConfiguration(msgspec.Struct, frozen=True):
     """The configuration in force and the workers: what needs no look at the network."""
 
     configuration: StatusConfiguration
@@ -129,9 +129,9 @@ class Running(msgspec.Struct, frozen=True):
 
 
 @use_case(scope=Scope.READ, visibility=Visibility.GATEWAY, tag="status", pages=("/",))
-def get_running(context: Context, request: GetStatus) -> Running:  # noqa: ARG001 - as above
+def get_running(context: Context, request: GetStatus) -> RunningConfiguration:  # noqa: ARG001 - as above
     """The configuration in force, and whether the workers live."""
-    return Running(configuration(context.gateway), workers(context.gateway))
+    return RunningConfiguration(configuration(context.gateway), workers(context.gateway))
 
 
 def configuration(gateway: Gateway) -> StatusConfiguration:
@@ -145,13 +145,13 @@ def configuration(gateway: Gateway) -> StatusConfiguration:
     )
 
 
-def _queue(gateway: Gateway, who: Principal) -> tuple[StatusQueue, int]:
+def _queue(gateway: Gateway, principal: Principal) -> tuple[StatusQueue, int]:
     """How many deliveries there are, by state, and how many of them are in doubt; the counting ends at COUNTED.
 
     Raises Refusal (UNREADABLE).
     """
-    found = entries(gateway, who, QueueFilter(limit=COUNTED))
-    in_doubt = sum(any(one.in_doubt for one in entry.delivery.recipients) for entry in found)
+    found = entries(gateway, principal, QueueFilter(limit=COUNTED))
+    in_doubt = sum(any(recipient.in_doubt for recipient in entry.delivery.recipients) for entry in found)
     return StatusQueue(**{state: sum(entry.state == state for entry in found) for state in _STATES}), in_doubt
 
 
@@ -172,10 +172,10 @@ def _worker(gateway: Gateway, index: int) -> ServiceStatus:
     return ServiceStatus(str(index), ok=True, detail=f"runs, process {pid}")
 
 
-def _alarms(gateway: Gateway, who: Principal) -> tuple[StatusAlarms, StatusAlarms]:
+def _alarms(gateway: Gateway, principal: Principal) -> tuple[StatusAlarms, StatusAlarms]:
     """How much is wrong with the gateway's own certificates, and with mail."""
     try:
-        found = current_alarms(gateway, who, time.time())
+        found = current_alarms(gateway, principal, time.time())
     except Refusal as refusal:
         untold = StatusAlarms(None, f"cannot be told: {refusal.text}")
         return untold, untold
@@ -188,11 +188,14 @@ def _alarms(gateway: Gateway, who: Principal) -> tuple[StatusAlarms, StatusAlarm
 def _logins(gateway: Gateway) -> StatusLogins:
     directory = gateway.directory()
     organizations = directory.resources.organizations
-    issuers = {one.name: [issuer.name for issuer in one.oauth_issuers if issuer.enabled] for one in organizations}
+    issuers = {
+        organization.name: [issuer.name for issuer in organization.oauth_issuers if issuer.enabled]
+        for organization in organizations
+    }
     return StatusLogins(
         list(mechanisms(directory)),
         {organization: names for organization, names in issuers.items() if names},
-        [one.name for one in organizations if not one.allow_basic_auth_smtp],
+        [organization.name for organization in organizations if not organization.allow_basic_auth_smtp],
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.policy.connectors.grants import STORED_KINDS
 from gatepost.store.changes import ConfigStores
@@ -40,7 +40,7 @@ class StoredResources:
             with self._stores.store() as store:
                 yield store
         except StoreFailure as failure:
-            raise Refusal(Kind.UNREADABLE, f"{self._data}: {failure}") from failure
+            raise Refusal(RefusalKind.UNREADABLE, f"{self._data}: {failure}") from failure
 
     def directory(self) -> Directory:
         """The resources as they are stored, which a running gateway has in force; parsed once for each version.
@@ -65,5 +65,5 @@ class StoredResources:
             self._directory = stored_directory(store, version, document, self._prefixes)
         except ResourceErrors as errors:
             text = f"{self._data}: the stored resources cannot be used by this version: {errors}"
-            raise Refusal(Kind.UNREADABLE, text) from errors
+            raise Refusal(RefusalKind.UNREADABLE, text) from errors
         return self._directory

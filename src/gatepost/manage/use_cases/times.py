@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta
 
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.times import is_possible, rfc3339, second_text
 
@@ -64,7 +64,7 @@ def read_time(field: str, text: str, read: Callable[[str], float] = moment) -> f
     try:
         return read(text)
     except ValueError as error:
-        raise Refusal(Kind.INPUT, "1 error(s); nothing was done.", [FieldError(field, str(error))]) from error
+        raise Refusal(RefusalKind.INPUT, "1 error(s); nothing was done.", [FieldError(field, str(error))]) from error
 
 
 def stamp(seconds: float) -> str:

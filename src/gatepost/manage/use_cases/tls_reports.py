@@ -20,7 +20,7 @@ from gatepost.analysis.reports.tlsrpt import LEFT_TO_THE_SENDER, report_object, 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_case
 from gatepost.manage.use_cases.paging import Paging, page_of
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.reports import DAYS, Day, Text, domain_name, period, utc_day
 from gatepost.manage.use_cases.times import TimeText, read_time
 from gatepost.protocols.tls.names import normalise
@@ -81,7 +81,7 @@ class ReceivedSums(msgspec.Struct):
     results: dict[str, int]
 
 
-class ReceivedFailed(msgspec.Struct):
+class FailedSessions(msgspec.Struct):
     """Why sessions failed as their sender saw it; "" stands for what is not said."""
 
     result: str
@@ -94,14 +94,14 @@ class ReceivedFailed(msgspec.Struct):
     information: str
 
 
-class ReceivedHere(msgspec.Struct):
+class ClientTrace(msgspec.Struct):
     """Messages, by recipient, of the same client in our own trace of that time."""
 
     received: int
     refused: int
 
 
-class ReceivedFailure(msgspec.Struct):
+class ReportedFailure(msgspec.Struct):
     """Sessions that failed by somebody's report. begin, end: of the report. here: null if no client is named."""
 
     begin: float
@@ -109,8 +109,8 @@ class ReceivedFailure(msgspec.Struct):
     reporter: str
     domain: str
     policy: str
-    failure: ReceivedFailed
-    here: ReceivedHere | None
+    failure: FailedSessions
+    here: ClientTrace | None
 
 
 class _LastLists:
@@ -158,17 +158,17 @@ def list_received_reports(context: Context, request: ListReceivedReports) -> Ite
     commands=("report received",),
     pages=(_PAGE,),
 )
-def list_received_failures(context: Context, request: ListReceivedReports) -> Items[ReceivedFailure]:
+def list_received_failures(context: Context, request: ListReceivedReports) -> Items[ReportedFailure]:
     """Every failure that others report, with what our own trace has of its client."""
 
     def work() -> list[FailedThere]:
         kept, wished = _received(context, request)
-        return list(failed_there(kept, wished, _seen_here(context, kept, wished)))
+        return list(failed_there(kept, wished, _traced_clients(context, kept, wished)))
 
     found = context.kept(_LastLists).of("failures", context, request, work)
 
-    def name(one: FailedThere) -> str:
-        return f"{one.begin} {one.reporter} {one.domain} {one.policy} {one.failure.result}"
+    def name(failure: FailedThere) -> str:
+        return f"{failure.begin} {failure.reporter} {failure.domain} {failure.policy} {failure.failure.result}"
 
     return page_of(found, name, request, _failure)
 
@@ -181,7 +181,7 @@ def _received(context: Context, request: ListReceivedReports) -> tuple[list[Stor
     try:
         kept = list(read_reports(context.data, since, until))
     except StoreFailure as failure:
-        raise Refusal(Kind.UNREADABLE, str(failure)) from failure
+        raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
     return kept, ReportFilter(domain, request.reporter, request.result, _domains(context))
 
 
@@ -194,14 +194,14 @@ def _domains(context: Context) -> frozenset[str] | None:
     return frozenset(normalise(domain.name) for one in seen for domain in one.accepted_domains)
 
 
-def _seen_here(context: Context, kept: list[StoredReport], wished: ReportFilter) -> Counter[tuple[str, str]]:
+def _traced_clients(context: Context, kept: list[StoredReport], wished: ReportFilter) -> Counter[tuple[str, str]]:
     """What our own trace has of the clients that failed: rows by event and address."""
     policies = [policy for one in kept for policy in wished.policies(one)]
     addresses = {failure.sending_address for policy in policies for failure in policy.failures} - {""}
     here: Counter[tuple[str, str]] = Counter()
     if addresses:
         reports = [one.report for one in kept]
-        span = min(one.begin for one in reports), max(one.end for one in reports)
+        span = min(report.begin for report in reports), max(report.end for report in reports)
         wanted = TraceFilter(since=span[0], until=span[1], organizations=context.principal.organizations)
         rows = scan_trace(context.data / "trace", wanted, ("event", "peer_address"), events=("RECEIVE", "REFUSE"))
         here.update((event, address) for event, address in rows if address in addresses)
@@ -212,8 +212,8 @@ def _sums(one: Reported) -> ReceivedSums:
     return ReceivedSums(**asdict(one) | {"results": dict(one.results.most_common())})
 
 
-def _failure(one: FailedThere) -> ReceivedFailure:
-    return msgspec.convert(asdict(one), ReceivedFailure)
+def _failure(failure: FailedThere) -> ReportedFailure:
+    return msgspec.convert(asdict(failure), ReportedFailure)
 
 
 # what we report
@@ -226,7 +226,7 @@ class ListSentReports(Paging, kw_only=True):
     domain: Annotated[Text, Cli(help="Only reports to this policy domain.")] = ""
 
 
-class SentAnswer(msgspec.Struct):
+class SentReportState(msgspec.Struct):
     """A TLS report of ours to one address; times in seconds since 1970, 0 for none."""
 
     day: str
@@ -248,7 +248,7 @@ class GetSessions(msgspec.Struct, kw_only=True):
     domain: Annotated[Text, Cli(help="Only the report to this domain.")] = ""
 
 
-class SessionsAnswer(msgspec.Struct):
+class DaySessions(msgspec.Struct):
     """Report objects of RFC 8460 section 4.4, without the fields that say who sends them. days: that have counts."""
 
     day: str
@@ -258,7 +258,7 @@ class SessionsAnswer(msgspec.Struct):
 
     def summaries(self) -> list[DomainSummary]:
         """What the report objects tell. Raises ValueError or LookupError for what they never told."""
-        return [summary_of(self.day, str(one["domain"]), one["report"]) for one in self.reports]
+        return [summary_of(self.day, str(report["domain"]), report["report"]) for report in self.reports]
 
 
 @use_case(
@@ -269,14 +269,14 @@ class SessionsAnswer(msgspec.Struct):
     commands=("report sent",),
     pages=(_PAGE,),
 )
-def list_sent_reports(context: Context, request: ListSentReports) -> Items[SentAnswer]:
+def list_sent_reports(context: Context, request: ListSentReports) -> Items[SentReportState]:
     """Which TLS reports of ours went where."""
     since = utc_day("since", request.since or period().first)
     domain = domain_name("domain", request.domain)
     try:
         found = read_sent(context.data, since, lambda one: domain in {"", one.domain})
     except StoreFailure as failure:
-        raise Refusal(Kind.UNREADABLE, str(failure)) from failure
+        raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
     return page_of(found, lambda one: f"{one.day} {one.domain} {one.rua}", request, _sent)
 
 
@@ -287,13 +287,13 @@ def list_sent_reports(context: Context, request: ListSentReports) -> Items[SentA
     tag=_TAG,
     commands=("report tlsrpt",),
 )
-def get_sessions(context: Context, request: GetSessions) -> SessionsAnswer:
+def get_sessions(context: Context, request: GetSessions) -> DaySessions:
     """TLS sessions of a day by policy domain, as reports have them."""
     day = utc_day("day", request.day) if request.day else day_of(time.time())
     domain = domain_name("domain", request.domain)
     found, days = counted_sessions(context.data, day, domain)
     reports = [{"domain": one.domain, "report": report_object(one)} for one in found]
-    return SessionsAnswer(day, list(LEFT_TO_THE_SENDER), reports, days)
+    return DaySessions(day, list(LEFT_TO_THE_SENDER), reports, days)
 
 
 def counted_sessions(data: Path, day: str, domain: str = "") -> tuple[list[DomainSummary], list[str]]:
@@ -305,11 +305,11 @@ def counted_sessions(data: Path, day: str, domain: str = "") -> tuple[list[Domai
     try:
         return summaries(directory, day, domain), counted_days(directory)
     except StoreFailure as failure:
-        raise Refusal(Kind.UNREADABLE, str(failure)) from failure
+        raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
 
 
-def _sent(one: SentReport) -> SentAnswer:
-    return SentAnswer(**asdict(one) | {"state": str(one.state)})
+def _sent(report: SentReport) -> SentReportState:
+    return SentReportState(**asdict(report) | {"state": str(report.state)})
 
 
 USE_CASES = (list_received_reports, list_received_failures, list_sent_reports, get_sessions)

@@ -20,7 +20,7 @@ from gatepost.manage.use_cases.accounts import (
     organizations_option,
     refusing,
 )
-from gatepost.manage.use_cases.declaration import Cli, Items, Reply, Visibility, use_case
+from gatepost.manage.use_cases.declaration import Cli, Items, UseCaseReply, Visibility, use_case
 from gatepost.manage.use_cases.paging import Paging, page_of
 from gatepost.manage.use_cases.times import ahead, read_time
 
@@ -101,7 +101,7 @@ class ApiTokenMade(msgspec.Struct):
     commands=("token add",),
     pages=("/tokens/-/add",),
 )
-def add_token(context: Context, request: NewApiToken) -> Reply[ApiTokenMade]:
+def add_token(context: Context, request: NewApiToken) -> UseCaseReply[ApiTokenMade]:
     """Add an API token."""
     context.audit.describe(subject=request.name)
     expires = None if request.expires is None else read_time("expires", request.expires, ahead)
@@ -112,15 +112,15 @@ def add_token(context: Context, request: NewApiToken) -> Reply[ApiTokenMade]:
             request.scopes,
             organizations=request.organizations,
             expires=expires,
-            by=context.actor,
+            actor=context.actor,
         )
-    return Reply(ApiTokenMade(request.name.strip().lower(), secret))
+    return UseCaseReply(ApiTokenMade(request.name.strip().lower(), secret))
 
 
 def new_token_errors(request: NewApiToken) -> tuple[FieldError, ...]:
     """What is wrong with the fields of a new token, for a form that has other errors, too."""
     try:
-        token_rows.drafted(request.name, request.scopes, None, None, 0.0)
+        token_rows.checked_token(request.name, request.scopes, None, None, 0.0)
     except AccountError as error:
         return error.errors
     return ()
@@ -152,7 +152,7 @@ class ApiTokenRemoved(msgspec.Struct):
 def remove_token(context: Context, request: RemoveToken) -> ApiTokenRemoved:
     """Remove an API token."""
     with refusing():
-        context.accounts.remove_token(request.name, by=context.actor)
+        context.accounts.remove_token(request.name, actor=context.actor)
     return ApiTokenRemoved(request.name.lower())
 
 

@@ -20,7 +20,7 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.cursors import cursor
 from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_case
 from gatepost.manage.use_cases.paging import Paging, position
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import TimeText, read_time
 from gatepost.manage.use_cases.visibility import hidden_from
 from gatepost.policy.decisions.withheld import named_in, own_chains, without_others
@@ -155,7 +155,7 @@ def show_trace(context: Context, request: ShowTrace) -> TraceEvents:
 @use_case(scope=Scope.READ, visibility=Visibility.SEEN, tag="trace", pages=("/trace",))
 def choose_search(context: Context, request: ChooseSearch) -> int | None:
     """The place of the first of several searches that finds anything; None if none does."""
-    return first_answered(context.data / "trace", [_filter(context, one) for one in request.searches])
+    return first_answered(context.data / "trace", [_filter(context, search) for search in request.searches])
 
 
 def events_of(gateway: Gateway, principal: Principal, identity: str) -> list[TraceEvent]:
@@ -167,7 +167,7 @@ def events_of(gateway: Gateway, principal: Principal, identity: str) -> list[Tra
         narrowed = msgspec.structs.replace(wanted, organizations=principal.organizations)
         if found := search_trace(gateway.data / "trace", narrowed):
             return _shown(gateway, principal, found)[::-1]
-    raise Refusal(Kind.MISSING, f"the message trace has no message or session {identity}")
+    raise Refusal(RefusalKind.MISSING, f"the message trace has no message or session {identity}")
 
 
 def meanings(text: str) -> tuple[dict[str, str], ...]:
@@ -208,18 +208,18 @@ def _filter(context: Context, request: SearchTrace) -> TraceFilter:
     return TraceFilter(**fields, organizations=context.principal.organizations)
 
 
-def _shown(gateway: Gateway, who: Principal, found: list[TraceEvent]) -> list[TraceEvent]:
+def _shown(gateway: Gateway, principal: Principal, events: list[TraceEvent]) -> list[TraceEvent]:
     """The rows as they may see them, with what was really said of another organization's way for who sees that, too."""
-    if who.is_of_gateway:
-        return [_whole(event) for event in found]
-    hidden = hidden_from(gateway, who)
-    return [_cut(event, who, hidden) for event in found]
+    if principal.is_of_gateway:
+        return [_whole(event) for event in events]
+    hidden = hidden_from(gateway, principal)
+    return [_cut(event, principal, hidden) for event in events]
 
 
-def _cut(event: TraceEvent, who: Principal, hidden: Hidden) -> TraceEvent:
+def _cut(event: TraceEvent, principal: Principal, hidden: Hidden) -> TraceEvent:
     event = msgspec.structs.replace(event, tls=own_chains(event.tls, hidden))
     others = named_in(event.detail)
-    if others and all(map(who.sees, others)):
+    if others and all(map(principal.sees, others)):
         return _whole(event)
     return msgspec.structs.replace(event, **without_others(event, hidden.names))
 

@@ -39,7 +39,7 @@ def tls_lines(tls: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, value in tls.items():
         if name == "certificate":
             yield from (
-                ("certificate", f"{key}: {_shown(key, one)}") for key, one in value.items() if one not in ("", [])
+                ("certificate", f"{key}: {_shown(key, item)}") for key, item in value.items() if item not in ("", [])
             )
         elif name == "chains":
             for anchors, judged in value.items():
@@ -60,8 +60,8 @@ def _line(name: str, value: Any) -> str:
         return _shown(name, value)
     if set(value) == {"connector", "why"}:
         return f"{value['connector']} {value['why']}"
-    said = {each: _shown(each, one) for each, one in value.items() if one is not None}
-    return "; ".join(f"{each}: {one}" for each, one in said.items() if one)
+    said = {each: _shown(each, item) for each, item in value.items() if item is not None}
+    return "; ".join(f"{each}: {item}" for each, item in said.items() if item)
 
 
 def _shown(name: str, value: Any) -> str:

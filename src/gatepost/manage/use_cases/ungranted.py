@@ -13,9 +13,9 @@ from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.change import NOTHING
-from gatepost.manage.use_cases.changing import Note  # noqa: TC001 - msgspec reads it
-from gatepost.manage.use_cases.declaration import Cli, Reply, Visibility, use_case
-from gatepost.manage.use_cases.refusal import Kind, Overtaken, Refusal
+from gatepost.manage.use_cases.change_shapes import Note  # noqa: TC001 - msgspec reads it
+from gatepost.manage.use_cases.declaration import Cli, UseCaseReply, Visibility, use_case
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, VersionConflict
 from gatepost.policy.connectors import grants
 from gatepost.policy.connectors.fields import Access
 from gatepost.policy.connectors.grants import GRANT, STORED_KINDS, Grant, Ungranted
@@ -70,7 +70,7 @@ class GrantedValue(msgspec.Struct):
     value: str
 
 
-class GrantOutcome(msgspec.Struct):
+class GrantResult(msgspec.Struct):
     """version: the one in force now."""
 
     version: int
@@ -102,7 +102,7 @@ def list_ungranted(context: Context, request: ListUngranted) -> UngrantedValues:
     action="grant-add",
     commands=("grant add",),
 )
-def grant_value(context: Context, request: GrantValue) -> Reply[GrantOutcome]:
+def grant_value(context: Context, request: GrantValue) -> UseCaseReply[GrantResult]:
     """Grant one of them as it stands.
 
     The value must stand there to the letter. 404 if it does not, or is granted already.
@@ -113,30 +113,30 @@ def grant_value(context: Context, request: GrantValue) -> Reply[GrantOutcome]:
     with context.config() as store:
         version, stored = store.load(*STORED_KINDS)
         if context.expected is not None and context.expected != version:
-            raise Overtaken(f"the configuration is at version {version}, not {context.expected}: look again")
+            raise VersionConflict(f"the configuration is at version {version}, not {context.expected}: look again")
         resources = context.gateway.resources.understood(store, version, stored).resources
         if (owner, grant) not in [(one.organization, one.grant) for one in grants.ungranted(resources)]:
             text = (
                 f"{request.field} of the {request.resource} {request.name!r} of {owner!r} does not name "
                 f"{request.value!r} without a grant; `gatepost grant list` has all that do; {NOTHING}"
             )
-            raise Refusal(Kind.MISSING, text)
+            raise Refusal(RefusalKind.MISSING, text)
         if not context.dry_run:
             change = {GRANT: {owner: grants.with_grant(stored[GRANT][owner], grant)}}
             try:
                 version = store.apply(change, author=context.principal.name, note=request.note, expected=version)
             except ConfigConflict as conflict:
-                raise Refusal(Kind.CONFLICT, f"{conflict}; {NOTHING}") from conflict
+                raise Refusal(RefusalKind.CONFLICT, f"{conflict}; {NOTHING}") from conflict
     detail: dict[str, Any] = {"version": version, request.field: request.value}
     context.audit.describe(**detail)
     granted = GrantedValue(owner, request.resource, request.name, request.field, request.value)
-    return Reply(GrantOutcome(version, context.dry_run, granted), version)
+    return UseCaseReply(GrantResult(version, context.dry_run, granted), version)
 
 
-def _value(one: Ungranted) -> UngrantedValue:
-    effect = "none" if one.access is Access.MACHINE else "bounded"
-    resource, name, field, value = one.grant
-    return UngrantedValue(one.organization, resource, name, field, value, effect)
+def _value(ungranted: Ungranted) -> UngrantedValue:
+    effect = "none" if ungranted.access is Access.MACHINE else "bounded"
+    resource, name, field, value = ungranted.grant
+    return UngrantedValue(ungranted.organization, resource, name, field, value, effect)
 
 
 USE_CASES = (list_ungranted, grant_value)

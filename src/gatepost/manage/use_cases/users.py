@@ -22,12 +22,12 @@ from gatepost.manage.use_cases.accounts import (
     organizations_option,
     refusing,
 )
-from gatepost.manage.use_cases.declaration import Items, Reply, Visibility, use_case
+from gatepost.manage.use_cases.declaration import Items, UseCaseReply, Visibility, use_case
 from gatepost.manage.use_cases.paging import Paging, page_of
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 
 if TYPE_CHECKING:
-    from gatepost.manage.access.records import Session, User
+    from gatepost.manage.access.records import User, UserSession
     from gatepost.manage.use_cases.context import Context
     from gatepost.policy.connectors.errors import FieldError
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 type Password = Annotated[str, Meta(max_length=2000)]
 
 
-class Account(msgspec.Struct):
+class UserAccount(msgspec.Struct):
     """A user. Times: seconds since 1970, null is never. organizations: null is the whole gateway.
 
     issuer: of OpenID Connect, where the user logs in; null has a password here.
@@ -73,7 +73,7 @@ class ListUsers(Paging, kw_only=True):
     commands=("user list",),
     pages=("/users",),
 )
-def list_users(context: Context, request: ListUsers) -> Items[Account]:
+def list_users(context: Context, request: ListUsers) -> Items[UserAccount]:
     """The users."""
     with refusing():
         users = context.accounts.users()
@@ -101,7 +101,7 @@ class NewAccount(msgspec.Struct, kw_only=True):
     commands=("user add",),
     pages=("/users/-/add",),
 )
-def add_user(context: Context, request: NewAccount) -> Reply[Account]:
+def add_user(context: Context, request: NewAccount) -> UseCaseReply[UserAccount]:
     """Add a user."""
     context.audit.describe(subject=request.name)
     demand_organizations(context, request.organizations)
@@ -111,15 +111,15 @@ def add_user(context: Context, request: NewAccount) -> Reply[Account]:
             request.role,
             request.password,
             organizations=request.organizations,
-            by=context.actor,
+            actor=context.actor,
         )
-    return Reply(_account(user), location=f"/users/{user.name}")
+    return UseCaseReply(_account(user), location=f"/users/{user.name}")
 
 
 def new_user_errors(request: NewAccount) -> tuple[FieldError, ...]:
     """What is wrong with the fields of a new user, for a form that has other errors, too."""
     try:
-        user_rows.drafted(request.name, request.role, request.password, None)
+        user_rows.checked_user(request.name, request.role, request.password, None)
     except AccountError as error:
         return error.errors
     return ()
@@ -144,7 +144,7 @@ class ShowUser(msgspec.Struct, kw_only=True):
         "/users/{name}/sessions",
     ),
 )
-def get_user(context: Context, request: ShowUser) -> Account:
+def get_user(context: Context, request: ShowUser) -> UserAccount:
     """A user."""
     return _account(_known(context, request.name))
 
@@ -170,7 +170,7 @@ class AccountChange(msgspec.Struct, kw_only=True):
     commands=("user set",),
     pages=("/users/{name}", "/users/{name}/password"),
 )
-def set_user(context: Context, request: AccountChange) -> Account:
+def set_user(context: Context, request: AccountChange) -> UserAccount:
     """Change a user, whose sessions end."""
     organizations = request.organizations
     if isinstance(organizations, list):
@@ -178,11 +178,11 @@ def set_user(context: Context, request: AccountChange) -> Account:
     with refusing():
         user = context.accounts.set_user(
             request.name,
-            role=_given(request.role),
+            role=_is_set(request.role),
             organizations=KEEP if isinstance(organizations, UnsetType) else organizations,
-            enabled=_given(request.enabled),
-            password=_given(request.password),
-            by=context.actor,
+            enabled=_is_set(request.enabled),
+            password=_is_set(request.password),
+            actor=context.actor,
         )
     return _account(user)
 
@@ -214,7 +214,7 @@ class AccountRemoved(msgspec.Struct):
 def remove_user(context: Context, request: RemoveUser) -> AccountRemoved:
     """Remove a user, its sessions and its tokens."""
     with refusing():
-        return AccountRemoved(request.name.lower(), context.accounts.remove_user(request.name, by=context.actor))
+        return AccountRemoved(request.name.lower(), context.accounts.remove_user(request.name, actor=context.actor))
 
 
 class ListSessions(Paging, kw_only=True):
@@ -266,7 +266,7 @@ def end_sessions(context: Context, request: EndSessions) -> SessionsEnded:
     """Log a user out everywhere."""
     user = _known(context, request.name)
     with refusing():
-        return SessionsEnded(context.accounts.end_sessions_of(user.name, by=context.actor))
+        return SessionsEnded(context.accounts.end_sessions_of(user.name, actor=context.actor))
 
 
 class EndUserSession(msgspec.Struct, kw_only=True):
@@ -289,7 +289,7 @@ def end_user_session(context: Context, request: EndUserSession) -> SessionsEnded
     """End one session of a user."""
     context.audit.describe(subject=request.name)
     with refusing():
-        ended = context.accounts.end_session_of(request.name, request.session, by=context.actor)
+        ended = context.accounts.end_session_of(request.name, request.session, actor=context.actor)
     return SessionsEnded(int(ended))
 
 
@@ -342,7 +342,7 @@ def remove_passkey(context: Context, request: RemovePasskey) -> PasskeyNamed:
     """Remove a passkey of a user."""
     context.audit.describe(subject=request.name)
     with refusing():
-        return PasskeyNamed(context.accounts.remove_passkey(request.name, request.passkey, by=context.actor).name)
+        return PasskeyNamed(context.accounts.remove_passkey(request.name, request.passkey, actor=context.actor).name)
 
 
 class MakeSetupCode(msgspec.Struct, kw_only=True):
@@ -372,15 +372,15 @@ def make_setup_code(context: Context, request: MakeSetupCode) -> SetupCode:  # n
         return SetupCode(context.accounts.setup_code(by=context.actor))
 
 
-def session_shown(session: Session) -> AccountSession:
+def session_shown(session: UserSession) -> AccountSession:
     """No secret is in it."""
     return AccountSession(
         session.id, session.user.name, session.created, session.last_seen, session.address, session.agent
     )
 
 
-def _account(user: User) -> Account:
-    return Account(
+def _account(user: User) -> UserAccount:
+    return UserAccount(
         user.name,
         user.role,
         names_of(user.organizations),
@@ -396,11 +396,11 @@ def _known(context: Context, name: str) -> User:
     with refusing():
         user = context.accounts.user(name)
     if user is None:
-        raise Refusal(Kind.MISSING, f"there is no user {name[:100]!r}; `gatepost user list` has them")
+        raise Refusal(RefusalKind.MISSING, f"there is no user {name[:100]!r}; `gatepost user list` has them")
     return user
 
 
-def _given[T](value: T | UnsetType) -> T | None:
+def _is_set[T](value: T | UnsetType) -> T | None:
     return None if isinstance(value, UnsetType) else value
 
 

@@ -28,8 +28,8 @@ from gatepost.analysis.checks.validation import (
     validate_outbound,
 )
 from gatepost.mail.model.trace_event import TraceEvent
-from gatepost.manage.use_cases.refusal import Kind, Refusal
-from gatepost.manage.use_cases.resolving import resolver_of
+from gatepost.manage.use_cases.admin_resolver import resolver_of
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.records import InboundConnector
 from gatepost.store.interface import TraceFilter
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from gatepost.manage.use_cases.choice import Chosen
     from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.name_lookup import Chosen
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.connectors.facts import SessionFacts
     from gatepost.settings.model import Settings
@@ -55,7 +55,7 @@ _COLUMNS = tuple(TraceEvent.__struct_fields__)
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class ValidationOptions:
     """What is to be tried, beyond the connector itself.
 
     recipients, sender: outbound, of a test message; none is sent without recipients. session: inbound, a session or
@@ -74,11 +74,11 @@ class Trial:
     since: float = 0.0
 
 
-class Stopped(Exception):  # noqa: N818 - it names what happened
+class ValidationCancelled(Exception):  # noqa: N818 - it names what happened
     """Somebody stopped the trial, or its time was over."""
 
 
-class Course:
+class CancelToken:
     """How a trial goes, for whoever follows it.
 
     watch: told what is known so far whenever a task begins or has ended, on the thread of the trial.
@@ -108,14 +108,14 @@ class Course:
             async with asyncio.timeout(self.seconds):
                 with self._lock:
                     if self._stopped:
-                        raise Stopped
+                        raise ValidationCancelled
                     self._running = asyncio.get_running_loop(), task
                 yield
         except TimeoutError:
-            raise Stopped from None
+            raise ValidationCancelled from None
         except asyncio.CancelledError:
             if self._stopped:
-                raise Stopped from None
+                raise ValidationCancelled from None
             raise
         finally:
             with self._lock:
@@ -123,40 +123,44 @@ class Course:
 
 
 def validate(
-    gateway: Gateway, directory: Directory, chosen: Chosen, trial: Trial, course: Course | None = None
+    gateway: Gateway,
+    directory: Directory,
+    chosen: Chosen,
+    options: ValidationOptions,
+    cancel_token: CancelToken | None = None,
 ) -> Validation:
     """Try a connector, enabled or not.
 
     directory: the resources that it is a part of, stored or not. Raises Refusal (INPUT) if it cannot be tried so, and
     Stopped if the course says so.
     """
-    course = course or Course()
+    cancel_token = cancel_token or CancelToken()
     try:
         if isinstance(chosen.connector, InboundConnector):
-            return _inbound(gateway, directory, chosen, trial, course)
-        return asyncio.run(_outbound(gateway.settings, directory, chosen, trial, course))
+            return _inbound(gateway, directory, chosen, options, cancel_token)
+        return asyncio.run(_outbound(gateway.settings, directory, chosen, options, cancel_token))
     except CannotValidate as error:
         raise _refusal(error.field, str(error)) from error
 
 
-def check_trial(chosen: Chosen, trial: Trial) -> None:
+def check_options(chosen: Chosen, options: ValidationOptions) -> None:
     """Raises Refusal (INPUT) if a part of it is for the other direction, misses its companion or is too large."""
-    outbound = {"recipients": trial.recipients, "sender": trial.sender}
+    outbound = {"recipients": options.recipients, "sender": options.sender}
     presented = {
-        "certificate": trial.certificate,
-        "ip": trial.ip,
-        "reverse_path": trial.reverse_path is not None,
-        "forward_path": trial.forward_path,
+        "certificate": options.certificate,
+        "ip": options.ip,
+        "reverse_path": options.reverse_path is not None,
+        "forward_path": options.forward_path,
     }
-    inbound = {"session": trial.session, **presented}
+    inbound = {"session": options.session, **presented}
     wrong = [name for name, value in (inbound if chosen.direction == "outbound" else outbound).items() if value]
     if wrong:
         other = "inbound" if chosen.direction == "outbound" else "outbound"
         raise _refusal(wrong, f"for {other} connectors only, and {chosen.label} is meant")
-    if any(presented.values()) and not (trial.ip and trial.reverse_path is not None):
+    if any(presented.values()) and not (options.ip and options.reverse_path is not None):
         text = 'both are needed, as they decide together whose mail it is; "<>" is the null reverse-path'
         raise _refusal(["ip", "reverse_path"], text)
-    if len(trial.certificate) > MOST_PEM:
+    if len(options.certificate) > MOST_PEM:
         text = f"larger than {MOST_PEM} bytes; give the client's certificate and those above it, and nothing else"
         raise _refusal("certificate", text)
 
@@ -164,7 +168,7 @@ def check_trial(chosen: Chosen, trial: Trial) -> None:
 def _refusal(fields: str | list[str], text: str) -> Refusal:
     named = [fields] if isinstance(fields, str) else fields
     errors = [FieldError(name, text) for name in named if name]
-    return Refusal(Kind.INPUT, "the connector was not tried" if errors else text, errors)
+    return Refusal(RefusalKind.INPUT, "the connector was not tried" if errors else text, errors)
 
 
 def keep_validation(gateway: Gateway, chosen: Chosen, record: dict[str, Any]) -> str:
@@ -187,27 +191,29 @@ def _path(gateway: Gateway, chosen: Chosen) -> Path:
 
 
 async def _outbound(
-    settings: Settings, directory: Directory, chosen: Chosen, trial: Trial, course: Course
+    settings: Settings, directory: Directory, chosen: Chosen, options: ValidationOptions, cancel_token: CancelToken
 ) -> Validation:
     assert not isinstance(chosen.connector, InboundConnector)  # noqa: S101 - asked by the only caller
     request = OutboundRequest(
         chosen.organization,
         chosen.connector,
         settings.server.hostname,
-        trial.recipients,
-        trial.sender,
+        options.recipients,
+        options.sender,
         settings.tls.profile,
         time.time(),
     )
-    async with course.running(), resolver_of(settings) as resolver:
+    async with cancel_token.running(), resolver_of(settings) as resolver:
         probing = prober(settings, resolver)
         try:
-            return await validate_outbound(probing, directory, request, course.watch)
+            return await validate_outbound(probing, directory, request, cancel_token.watch)
         finally:
             await probing.close()
 
 
-def _inbound(gateway: Gateway, directory: Directory, chosen: Chosen, trial: Trial, course: Course) -> Validation:
+def _inbound(
+    gateway: Gateway, directory: Directory, chosen: Chosen, options: ValidationOptions, cancel_token: CancelToken
+) -> Validation:
     connector, settings = chosen.connector, gateway.settings
     assert isinstance(connector, InboundConnector)  # noqa: S101 - asked by the only caller
     directory = with_enabled(directory, chosen.organization, connector)
@@ -216,22 +222,22 @@ def _inbound(gateway: Gateway, directory: Directory, chosen: Chosen, trial: Tria
     begun = Validation(chosen.organization.name, connector.name, "inbound", now, directory.version, done=False)
 
     def doing(name: str, text: str, *later: str) -> None:
-        course.watch(replace(begun, tasks=(Task(name, TaskStatus.RUNNING, text), *waiting(later))))
+        cancel_token.watch(replace(begun, tasks=(Task(name, TaskStatus.RUNNING, text), *waiting(later))))
 
     presented = None
-    if trial.ip and trial.reverse_path is not None:
+    if options.ip and options.reverse_path is not None:
         doing("Presented", "whether the certificate is trusted, and was not revoked", "Seen")
-        session = presented_session(trial.certificate, trial.ip, directory, settings.tls.trust_anchors, now=now)
-        session = asyncio.run(_checked(settings, session, directory, course))
-        reverse_path = "" if trial.reverse_path == "<>" else trial.reverse_path
-        presented = Presented(session, reverse_path, trial.forward_path)
+        session = presented_session(options.certificate, options.ip, directory, settings.tls.trust_anchors, now=now)
+        session = asyncio.run(_checked(settings, session, directory, cancel_token))
+        reverse_path = "" if options.reverse_path == "<>" else options.reverse_path
+        presented = Presented(session, reverse_path, options.forward_path)
     doing("Seen", "mail that came in, by the trace")
     request = InboundRequest(
         chosen.organization,
         connector,
         now,
-        trial.since,
-        captured=_captured(trace, trial.session) if trial.session else (),
+        options.since,
+        captured=_captured(trace, options.session) if options.session else (),
         presented=presented,
         offers_tls=bool(settings.certificates),
         anchors=settings.tls.trust_anchors,
@@ -240,9 +246,11 @@ def _inbound(gateway: Gateway, directory: Directory, chosen: Chosen, trial: Tria
     return replace(validation, notes=(*validation.notes, *trace.notes))
 
 
-async def _checked(settings: Settings, session: SessionFacts, directory: Directory, course: Course) -> SessionFacts:
+async def _checked(
+    settings: Settings, session: SessionFacts, directory: Directory, cancel_token: CancelToken
+) -> SessionFacts:
     """Revocation is looked for as for a real session."""
-    async with course.running(), resolver_of(settings) as resolver:
+    async with cancel_token.running(), resolver_of(settings) as resolver:
         checker = revocation_checker(settings, resolver)
         try:
             return await checked_session(session, directory, partial(checker.check, now=time.time()))
@@ -259,10 +267,10 @@ class _Trace:
         if directory.exists() and not os.access(directory, os.R_OK | os.X_OK):
             self._unreadable.append(str(directory))
 
-    def search(self, wanted: TraceFilter) -> list[TraceEvent]:
+    def search(self, trace_filter: TraceFilter) -> list[TraceEvent]:
         """The newest that match, newest first."""
-        rows = scan_trace(self._directory, wanted, _COLUMNS, events=_EVENTS, unreadable=self._unreadable)
-        return [trace_event(_COLUMNS, row) for row in islice(rows, wanted.limit)]
+        rows = scan_trace(self._directory, trace_filter, _COLUMNS, events=_EVENTS, unreadable=self._unreadable)
+        return [trace_event(_COLUMNS, row) for row in islice(rows, trace_filter.limit)]
 
     @property
     def notes(self) -> list[str]:

@@ -16,19 +16,19 @@ from msgspec import Meta
 
 from gatepost.analysis.checks.validation import validation_record
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.use_cases.change import Wish
-from gatepost.manage.use_cases.choice import choose_connector, visible
-from gatepost.manage.use_cases.declaration import Cli, InQuery, Reply, Visibility, use_case
+from gatepost.manage.use_cases.change import ChangeOptions
+from gatepost.manage.use_cases.declaration import Cli, InQuery, UseCaseReply, Visibility, use_case
 from gatepost.manage.use_cases.jobs import Job, Jobs, Wait
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.name_lookup import choose_connector, visible
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resources import apply_document
 from gatepost.manage.use_cases.times import TimeText, read_time
 from gatepost.manage.use_cases.validation import (
     MOST_PEM,
-    Course,
-    Stopped,
-    Trial,
-    check_trial,
+    CancelToken,
+    ValidationCancelled,
+    ValidationOptions,
+    check_options,
     keep_validation,
     validate,
 )
@@ -38,9 +38,9 @@ from gatepost.policy.connectors.errors import FieldError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from gatepost.manage.use_cases.choice import Chosen
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.manage.use_cases.name_lookup import Chosen
 
 
 SECONDS: Final = 180.0
@@ -122,9 +122,9 @@ class ValidationState(msgspec.Struct, frozen=True):
     @property
     def record(self) -> Record:
         """The result of one that has ended. Raises Refusal if it has none."""
-        errors = [FieldError(one.field, one.message) for one in self.errors]
+        errors = [FieldError(error.field, error.message) for error in self.errors]
         if self.trouble or self.result is None:
-            raise Refusal(Kind.INPUT if errors else Kind.UNREADABLE, self.trouble, errors)
+            raise Refusal(RefusalKind.INPUT if errors else RefusalKind.UNREADABLE, self.trouble, errors)
         return self.result
 
 
@@ -137,7 +137,7 @@ class Candidate(NamedTuple):
 
     directory: Directory
     chosen: Chosen
-    trial: Trial
+    trial: ValidationOptions
     keep: Callable[[Record], str]
     draft: bool = False
 
@@ -164,7 +164,7 @@ class Validated:
     commands=("connector validate",),
     pages=_PAGES,
 )
-def start_validation(context: Context, request: ValidateConnector) -> Reply[ValidationState]:
+def start_validation(context: Context, request: ValidateConnector) -> UseCaseReply[ValidationState]:
     """Try a connector, each step a task.
 
     Two at a time of one user or token, six of all, checks among them. It is on record.
@@ -174,7 +174,7 @@ def start_validation(context: Context, request: ValidateConnector) -> Reply[Vali
     if job.refusal is not None and job.refusal.errors:
         raise job.refusal
     owner = quote(job.subject.organization, safe="")
-    return Reply(state_of(job), location=f"/organizations/{owner}/validations/{job.id}")
+    return UseCaseReply(state_of(job), location=f"/organizations/{owner}/validations/{job.id}")
 
 
 @use_case(
@@ -189,7 +189,7 @@ def show_validation(context: Context, request: ShowValidation) -> ValidationStat
     """A validation, as far as it came."""
     job = context.kept(Jobs).find(request.id, context.principal, Validated)
     if job.subject.organization != request.organization:
-        raise Refusal(Kind.MISSING, "There is no such validation; results are available for one hour.")
+        raise Refusal(RefusalKind.MISSING, "There is no such validation; results are available for one hour.")
     job.wait(request.wait)
     return state_of(job)
 
@@ -219,8 +219,8 @@ def start_candidate(context: Context, candidate: Candidate) -> Job[Validated, Re
     Raises Refusal: INPUT if it cannot be tried so, Busy if too many jobs are under way.
     """
     chosen = candidate.chosen
-    check_trial(chosen, candidate.trial)
-    course, owner = Course(seconds=SECONDS), chosen.organization.name
+    check_options(chosen, candidate.trial)
+    course, owner = CancelToken(seconds=SECONDS), chosen.organization.name
     note = partial(context.record, "connector-validate", owner, chosen.label, draft=candidate.draft)
 
     def work(progress: Callable[[Record], None]) -> Record:
@@ -228,7 +228,7 @@ def start_candidate(context: Context, candidate: Candidate) -> Job[Validated, Re
         try:
             record = _ended(context.gateway, candidate, course)
         except Refusal as refusal:
-            if refusal.kind is Kind.UNREADABLE:
+            if refusal.kind is RefusalKind.UNREADABLE:
                 note(outcome="stopped")
             raise
         note(outcome=record["outcome"])
@@ -244,15 +244,15 @@ def _candidate(context: Context, request: ValidateConnector) -> Candidate:
     resources = visible(directory.resources, principal)
     chosen = choose_connector(resources, request.connector, request.organization, request.direction or None)
     context.audit.describe(subject=chosen.label)
-    trial = trial_of(request)
+    trial = options_of_request(request)
     if draft is not None:
         return Candidate(directory, chosen, trial, lambda _: "", draft=True)
     return Candidate(directory, chosen, trial, partial(keep_validation, gateway, chosen))
 
 
-def trial_of(request: ValidateConnector) -> Trial:
+def options_of_request(request: ValidateConnector) -> ValidationOptions:
     """What is to be tried. Raises Refusal (INPUT) for a time that is none."""
-    return Trial(
+    return ValidationOptions(
         tuple(request.recipients),
         request.sender,
         request.session,
@@ -266,16 +266,18 @@ def trial_of(request: ValidateConnector) -> Trial:
 
 def _drafted(context: Context, draft: Mapping[str, Any]) -> Directory:
     """The resources as they would be."""
-    outcome = apply_document(context.gateway, context.principal, draft, Wish(context.principal.name, dry_run=True))
+    outcome = apply_document(
+        context.gateway, context.principal, draft, ChangeOptions(context.principal.name, dry_run=True)
+    )
     return Directory(outcome.after, outcome.version)
 
 
-def _ended(gateway: Gateway, candidate: Candidate, course: Course) -> Record:
+def _ended(gateway: Gateway, candidate: Candidate, cancel_token: CancelToken) -> Record:
     try:
-        result = validate(gateway, candidate.directory, candidate.chosen, candidate.trial, course)
-    except Stopped:
+        result = validate(gateway, candidate.directory, candidate.chosen, candidate.trial, cancel_token)
+    except ValidationCancelled:
         text = f"The validation did not finish within {SECONDS:.0f} seconds. Try again, or use fewer hosts."
-        raise Refusal(Kind.UNREADABLE, text) from None
+        raise Refusal(RefusalKind.UNREADABLE, text) from None
     record = validation_record(result)
     if failure := candidate.keep(record):
         record["notes"] = [*record["notes"], failure]

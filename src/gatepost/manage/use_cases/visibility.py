@@ -14,10 +14,15 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.gateway import Gateway
 
 
-def hidden_from(gateway: Gateway, who: Principal) -> Hidden:
+def hidden_from(gateway: Gateway, principal: Principal) -> Hidden:
     """Raises Refusal (UNREADABLE) if the resources cannot be read: then nobody knows what must not be shown."""
     organizations = gateway.directory().resources.organizations
     return Hidden(
-        frozenset(one.name for one in organizations if not who.sees(one.name)),
-        frozenset(each.trust_anchors for one in organizations if who.sees(one.name) for each in one.inbound_connectors),
+        frozenset(organization.name for organization in organizations if not principal.sees(organization.name)),
+        frozenset(
+            each.trust_anchors
+            for organization in organizations
+            if principal.sees(organization.name)
+            for each in organization.inbound_connectors
+        ),
     )

@@ -15,13 +15,13 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
-from gatepost.manage.web.bounds import BodyBound, KnownHosts, LoopbackUntilOwned
 from gatepost.manage.web.forms import FormBody
 from gatepost.manage.web.headers import SecurityHeaders
-from gatepost.manage.web.identity import Identity
-from gatepost.manage.web.record import Record
-from gatepost.manage.web.refused import refused
-from gatepost.manage.web.share import Share
+from gatepost.manage.web.identity import IdentityMiddleware
+from gatepost.manage.web.refusal_audit import RefusalAuditMiddleware
+from gatepost.manage.web.refusal_response import refused
+from gatepost.manage.web.request_concurrency import ConcurrencyMiddleware
+from gatepost.manage.web.request_limits import BodyLimit, KnownHosts, LoopbackUntilOwned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -55,13 +55,13 @@ def application(
             Middleware(_Requests),
             Middleware(SecurityHeaders, strict=bool(admin.chain)),
             Middleware(_Failures),
-            Middleware(Record, accounts=accounts),
+            Middleware(RefusalAuditMiddleware, accounts=accounts),
             Middleware(KnownHosts, names=[gateway.settings.server.hostname.lower(), *admin.names]),
             Middleware(LoopbackUntilOwned, owned=accounts.has_owner),
-            Middleware(BodyBound),
+            Middleware(BodyLimit),
             Middleware(FormBody),
-            Middleware(Identity, accounts=accounts),
-            Middleware(Share),
+            Middleware(IdentityMiddleware, accounts=accounts),
+            Middleware(ConcurrencyMiddleware),
         ],
         exception_handlers={HTTPException: _refused, **handlers},
     )

@@ -18,7 +18,7 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gatepost.manage.web.problem import ProblemType, problem_document
-from gatepost.manage.web.refused import instance_of
+from gatepost.manage.web.refusal_response import instance_of
 from gatepost.net.listener import source_of
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class _MeasuredRequests(h11.Connection):
         return event
 
 
-class Connection(H11Protocol):
+class BoundedConnection(H11Protocol):
     """One connection; uvicorn calls its methods."""
 
     _said = 0.0  # when the log was told of too many, for all of them
@@ -71,7 +71,7 @@ class Connection(H11Protocol):
         super().connection_made(transport)
         self.conn = _MeasuredRequests(cast("int", self.config.h11_max_incomplete_event_size))
         self.place = source_of(self.client[0] if self.client else "")
-        others = [cast("Connection", one) for one in self.connections if one is not self]
+        others = [cast("BoundedConnection", connection) for connection in self.connections if connection is not self]
         if len(others) >= _MOST or sum(one.place == self.place for one in others) >= _MOST_OF_ONE:
             self._turn_away()
         else:
@@ -121,8 +121,8 @@ class Connection(H11Protocol):
 
     def _turn_away(self) -> None:
         now = time.monotonic()
-        if now - Connection._said > _LOGGED_EVERY:
-            Connection._said = now
+        if now - BoundedConnection._said > _LOGGED_EVERY:
+            BoundedConnection._said = now
             _log.warning("the admin centre has too many connections, and turns away %s", self.place)
         self._say(problem_document(ProblemType.UNREADABLE, _TOO_MANY, instance_of({}), headers={"Retry-After": "10"}))
         self.connections.discard(self)

@@ -20,8 +20,8 @@ from starlette.datastructures import Headers
 from starlette.responses import RedirectResponse
 
 from gatepost.manage.web.forms import UNSAFE
-from gatepost.manage.web.record import note_refusal
-from gatepost.manage.web.refused import is_call, refused
+from gatepost.manage.web.refusal_audit import note_refusal
+from gatepost.manage.web.refusal_response import is_call, refused
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -46,7 +46,7 @@ def is_open(path: str) -> bool:
     return any(path == one or (one.endswith("/") and path.startswith(one)) for one in _OPEN)
 
 
-class Identity:
+class IdentityMiddleware:
     """Runs within `FormBody`."""
 
     def __init__(self, app: ASGIApp, *, accounts: Accounts) -> None:

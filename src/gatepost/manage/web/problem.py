@@ -1,6 +1,6 @@
 """Problem documents (RFC 9457) of a closed list of kinds: what a program is told that asked for what was not done.
 
-Made of what `web` refuses before a call is heard (`manage.web.refused`), and of what a call refuses
+Made of what `web` refuses before a call is heard (`manage.web.refusal_response`), and of what a call refuses
 (`manage.rest.problem`), so that a client meets one form. Pure.
 """
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 from starlette.responses import Response
 
-from gatepost.manage.use_cases.refusal import Kind  # noqa: TC001 - msgspec reads the types of fields
+from gatepost.manage.use_cases.refusal import RefusalKind  # noqa: TC001 - msgspec reads the types of fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -103,7 +103,7 @@ class ProblemDocument(msgspec.Struct, frozen=True):
     detail: str
     instance: str
     errors: list[FieldProblem]
-    refusal: Kind | None = None
+    refusal: RefusalKind | None = None
     options: list[str] = []
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import uvicorn
 
 from gatepost.manage.web.certificate import admin_certificate, tls_context
-from gatepost.manage.web.connection import Connection
+from gatepost.manage.web.connection import BoundedConnection
 from gatepost.net.tasks import spawn
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class WebServer:
             log_config=None,
             access_log=False,
             lifespan="off",
-            http=Connection,
+            http=BoundedConnection,
             ws="none",
             proxy_headers=False,
             server_header=False,

@@ -43,7 +43,7 @@ class Place:
             one.close()
 
     def user(self, name="ann", role=Role.OWNER, organizations=None):
-        return self.accounts.add_user(name, role, WORD, by=self.root, organizations=organizations)
+        return self.accounts.add_user(name, role, WORD, actor=self.root, organizations=organizations)
 
     def log_in(self, name="ann", password=WORD, address=HERE):
         return self.accounts.log_in(name, password, address, "Firefox")

@@ -10,7 +10,14 @@ import pytest
 
 from gatepost.manage.access import accounts as module
 from gatepost.manage.access.principal import Principal, Role, Scope
-from gatepost.manage.access.records import AccountError, Actor, AuditFilter, LogInRefused, Outcome, Why
+from gatepost.manage.access.records import (
+    AccountError,
+    AccountErrorKind,
+    Actor,
+    AuditFilter,
+    AuditOutcome,
+    LogInRefused,
+)
 from gatepost.store.interface import StoreFailure
 
 MINUTE = 60.0
@@ -55,10 +62,10 @@ def test_users(place):
     assert accounts.users() == [ann, bob]
     assert accounts.user("ANN") == ann
     assert accounts.has_owner()
-    changed = accounts.set_user("Bob", by=WEB, role=Role.OPERATOR)
+    changed = accounts.set_user("Bob", actor=WEB, role=Role.OPERATOR)
     assert (changed.role, changed.organizations) == (Role.OPERATOR, frozenset({"contoso"}))
-    assert accounts.set_user("bob", by=WEB, role=Role.OPERATOR) == changed
-    assert accounts.remove_user("bob", by=WEB) == []
+    assert accounts.set_user("bob", actor=WEB, role=Role.OPERATOR) == changed
+    assert accounts.remove_user("bob", actor=WEB) == []
     assert accounts.users() == [ann]
     assert audit_events(place) == [
         ("ann", "user-remove", "bob", "done"),
@@ -75,10 +82,10 @@ def test_what_is_refused_leaves_no_event(place):
     place.user()
     for act in (
         place.user,
-        lambda: place.accounts.set_user("ann", by=WEB, enabled=False),
-        lambda: place.accounts.set_user("ann", by=WEB, password="short"),
-        lambda: place.accounts.set_user("eve", by=WEB, enabled=False),
-        lambda: place.accounts.remove_user("ann", by=WEB),
+        lambda: place.accounts.set_user("ann", actor=WEB, enabled=False),
+        lambda: place.accounts.set_user("ann", actor=WEB, password="short"),
+        lambda: place.accounts.set_user("eve", actor=WEB, enabled=False),
+        lambda: place.accounts.remove_user("ann", actor=WEB),
     ):
         with pytest.raises(AccountError):
             act()
@@ -91,8 +98,8 @@ def test_two_owners_cannot_remove_each_other_at_once(place):
     place.user("eve")
     other = place.another()
     found = at_once(
-        lambda: place.accounts.remove_user("ann", by=Actor("eve", "192.0.2.1")),
-        lambda: other.set_user("eve", by=WEB, role=Role.AUDITOR),
+        lambda: place.accounts.remove_user("ann", actor=Actor("eve", "192.0.2.1")),
+        lambda: other.set_user("eve", actor=WEB, role=Role.AUDITOR),
     )
     assert sum(isinstance(one, AccountError) for one in found) == 1
     assert place.accounts.has_owner()
@@ -101,7 +108,7 @@ def test_two_owners_cannot_remove_each_other_at_once(place):
 def test_passwords_are_nowhere(place):
     place.user()
     place.log_in()
-    place.accounts.set_user("ann", by=WEB, password="another good password")
+    place.accounts.set_user("ann", actor=WEB, password="another good password")
     found = b"".join(one.read_bytes() for one in place.path.parent.iterdir())
     assert place.word.encode() not in found
     assert b"another good password" not in found
@@ -129,7 +136,7 @@ def test_logging_in_and_out(place):
 def test_nobody_learns_which_names_there_are(place, monkeypatch, name):
     place.user()
     place.user("off", Role.AUDITOR)
-    place.accounts.set_user("off", by=WEB, enabled=False)
+    place.accounts.set_user("off", actor=WEB, enabled=False)
     tried = []
     keeper = place.accounts._rate_limiter
     fits = keeper.fits
@@ -164,7 +171,7 @@ def test_a_password_that_changed_while_it_was_tried(place, monkeypatch):
     begin = place.accounts.start_session
 
     def changed(user, address, agent):
-        place.accounts.set_user("bob", by=WEB, password="another good password")
+        place.accounts.set_user("bob", actor=WEB, password="another good password")
         return begin(user, address, agent)
 
     monkeypatch.setattr(place.accounts, "start_session", changed)
@@ -177,7 +184,7 @@ def test_one_user_is_not_taken_for_a_later_one_of_the_same_name(place):
     place.user()
     bob = place.user("bob", Role.AUDITOR)
     secret = place.log_in("bob")
-    place.accounts.remove_user("bob", by=WEB)
+    place.accounts.remove_user("bob", actor=WEB)
     place.user("bob", Role.ADMINISTRATOR)
     assert place.accounts.session(secret) is None
     with pytest.raises(AccountError, match="meanwhile"):
@@ -207,7 +214,7 @@ def test_a_change_of_the_user_ends_its_sessions(place, change):
     place.user("bob", Role.OPERATOR)
     secrets = [place.log_in("bob"), place.log_in("bob")]
     mine = place.log_in()
-    user = place.accounts.set_user("bob", by=WEB, **change)
+    user = place.accounts.set_user("bob", actor=WEB, **change)
     assert [place.accounts.session(one) for one in secrets] == [None, None]
     assert place.ask("SELECT count(*) FROM session") == [(1,)]
     assert place.accounts.session(mine)
@@ -261,7 +268,7 @@ def test_it_is_written_once_a_minute_that_a_session_is_used(place):
 
 def test_a_full_disk_logs_nobody_out(place, monkeypatch):
     place.user()
-    secret, token = place.log_in(), place.accounts.add_token("t", [Scope.READ], by=WEB)
+    secret, token = place.log_in(), place.accounts.add_token("t", [Scope.READ], actor=WEB)
 
     def full(*_):
         raise apsw.FullError("disk full")
@@ -282,12 +289,12 @@ def test_ending_sessions_from_a_list(place):
     place.user("bob", Role.AUDITOR)
     here, there, bobs = place.log_in(), place.log_in(), place.log_in("bob")
     number = place.accounts.session(there).id
-    assert not place.accounts.end_session_of("bob", number, by=Actor("bob", place.here))
-    assert place.accounts.end_session_of("ann", number, by=WEB)
+    assert not place.accounts.end_session_of("bob", number, actor=Actor("bob", place.here))
+    assert place.accounts.end_session_of("ann", number, actor=WEB)
     assert place.accounts.session(there) is None
     place.log_in()
-    assert place.accounts.end_sessions_of("Ann", by=WEB, keep=here) == 1
-    assert place.accounts.end_sessions_of("ann", by=WEB, keep=here) == 0
+    assert place.accounts.end_sessions_of("Ann", actor=WEB, keep=here) == 1
+    assert place.accounts.end_sessions_of("ann", actor=WEB, keep=here) == 0
     assert [bool(place.accounts.session(one)) for one in (here, bobs)] == [True, True]
     assert audit_events(place, action="session-end") == [("ann", "session-end", "ann", "done")] * 2
 
@@ -297,13 +304,13 @@ def test_ending_sessions_from_a_list(place):
 
 def test_tokens(place):
     place.user()
-    secret = place.accounts.add_token("backup", [Scope.READ], by=WEB, organizations=["contoso"])
+    secret = place.accounts.add_token("backup", [Scope.READ], actor=WEB, organizations=["contoso"])
     assert place.accounts.token(secret) == Principal("token backup", frozenset({Scope.READ}), frozenset({"contoso"}))
     assert place.accounts.tokens()[0].last_used == place.clock.now
     assert place.accounts.session(secret) is None
     assert place.accounts.token(place.log_in()) is None
     assert place.accounts.token("gp_nonsense") is None
-    place.accounts.remove_token("backup", by=WEB)
+    place.accounts.remove_token("backup", actor=WEB)
     assert place.accounts.token(secret) is None
     assert audit_events(place)[0] == ("ann", "token-remove", "backup", "done")
     found = b"".join(one.read_bytes() for one in place.path.parent.iterdir())
@@ -314,15 +321,15 @@ def test_tokens_of_users_that_are_gone(place):
     place.user()
     place.user("eve")
     by = Actor("eve", place.here)
-    first = place.accounts.add_token("first", [Scope.OWNER], by=by)
-    second = place.accounts.add_token("second", [Scope.READ], by=Actor("token first", place.here))
-    place.accounts.set_user("eve", by=WEB, enabled=False)
+    first = place.accounts.add_token("first", [Scope.OWNER], actor=by)
+    second = place.accounts.add_token("second", [Scope.READ], actor=Actor("token first", place.here))
+    place.accounts.set_user("eve", actor=WEB, enabled=False)
     assert [place.accounts.token(one) for one in (first, second)] == [None, None]
-    assert place.accounts.remove_user("eve", by=WEB) == ["first", "second"]
+    assert place.accounts.remove_user("eve", actor=WEB) == ["first", "second"]
     place.user("eve")
     assert [place.accounts.token(one) for one in (first, second)] == [None, None]
     with pytest.raises(AccountError, match="not there any more"):
-        place.accounts.add_token("third", [Scope.READ], by=Actor("token first", place.here))
+        place.accounts.add_token("third", [Scope.READ], actor=Actor("token first", place.here))
 
 
 # the first owner
@@ -352,7 +359,7 @@ def test_of_two_who_use_a_code_at_once_one_wins(place):
     others = [place.accounts, place.another(), place.another()]
     works = [partial(one.use_setup_code, code, f"user{at}", place.word) for at, one in enumerate(others)]
     found = at_once(*works)
-    assert sum(isinstance(one, AccountError) and one.why is Why.CONFLICT for one in found) == 2
+    assert sum(isinstance(one, AccountError) and one.why is AccountErrorKind.CONFLICT for one in found) == 2
     assert len(place.accounts.users()) == 1
 
 
@@ -369,7 +376,7 @@ def test_an_owner_made_otherwise_ends_the_code(place, made):
     if made == "added":
         place.user()
     else:
-        place.accounts.set_user("bob", by=place.root, role=Role.OWNER)
+        place.accounts.set_user("bob", actor=place.root, role=Role.OWNER)
     assert place.ask("SELECT count(*) FROM setup") == [(0,)]
     assert not place.accounts.is_setup_code(code)
 
@@ -379,7 +386,7 @@ def test_an_owner_made_otherwise_ends_the_code(place, made):
 
 def test_recording(place):
     place.accounts.record(
-        WEB, "queue-drop", organization="contoso", subject="7Q", outcome=Outcome.REFUSED, detail={"n": 1}
+        WEB, "queue-drop", organization="contoso", subject="7Q", outcome=AuditOutcome.REFUSED, detail={"n": 1}
     )
     [found] = place.accounts.audit_events(GATEWAY)
     assert (found.who, found.address, found.organization, found.detail) == ("ann", "192.0.2.1", "contoso", {"n": 1})
@@ -402,7 +409,7 @@ def test_pruning(place):
 def test_many_threads(place):
     place.user()
     secret = place.log_in()
-    token = place.accounts.add_token("t", [Scope.READ], by=WEB)
+    token = place.accounts.add_token("t", [Scope.READ], actor=WEB)
 
     def work():
         for at in range(10):

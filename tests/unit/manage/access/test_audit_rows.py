@@ -7,7 +7,7 @@ import pytest
 from gatepost.manage.access import audit_rows
 from gatepost.manage.access.actions import RENAMED
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.access.records import AuditEvent, AuditFilter, Outcome
+from gatepost.manage.access.records import AuditEvent, AuditFilter, AuditOutcome
 
 DAY = 86_400.0
 NOW = 1_795_528_800.0
@@ -34,10 +34,10 @@ def kept(rows, detail):
 
 
 def test_a_event(rows):
-    write(rows, organization="contoso", subject="7Q", outcome=Outcome.FAILED, detail={"why": "gone"})
+    write(rows, organization="contoso", subject="7Q", outcome=AuditOutcome.FAILED, detail={"why": "gone"})
     [found] = find(rows)
     assert found == AuditEvent(
-        found.id, NOW, "ann", "192.0.2.1", "queue-drop", "contoso", "7Q", Outcome.FAILED, {"why": "gone"}
+        found.id, NOW, "ann", "192.0.2.1", "queue-drop", "contoso", "7Q", AuditOutcome.FAILED, {"why": "gone"}
     )
 
 
@@ -50,9 +50,9 @@ def test_a_event(rows):
         ({"organization": ""}, "cd"),
         ({"organization": "contoso"}, "ae"),
         ({"subject": "x"}, "e"),
-        ({"outcome": Outcome.REFUSED}, "d"),
+        ({"outcome": AuditOutcome.REFUSED}, "d"),
         ({"since": NOW + 2, "until": NOW + 4}, "cd"),
-        ({"who": "ann", "action": "log-in", "outcome": Outcome.DONE}, "c"),
+        ({"who": "ann", "action": "log-in", "outcome": AuditOutcome.DONE}, "c"),
         ({"who": "' OR 1 --"}, ""),
         ({"subject": "\ud800"}, ""),
     ],
@@ -61,7 +61,7 @@ def test_filters(rows, wanted, found):
     write(rows, NOW, organization="contoso")
     write(rows, NOW + 1, who="bob", organization="fabrikam")
     write(rows, NOW + 2, action="log-in")
-    write(rows, NOW + 3, action="log-in", outcome=Outcome.REFUSED)
+    write(rows, NOW + 3, action="log-in", outcome=AuditOutcome.REFUSED)
     write(rows, NOW + 4, organization="contoso", subject="x")
     assert ["abcde"[int(one.at - NOW)] for one in find(rows, **wanted)] == list(reversed(found))
 
@@ -135,9 +135,9 @@ def test_what_strangers_can_fill_is_bounded(rows, monkeypatch):
     monkeypatch.setattr(audit_rows, "_REFUSED", 3)
     write(rows, who="", action="done")
     for at in range(6):
-        write(rows, NOW + at, who="", action="log-in", outcome=Outcome.REFUSED)
-        write(rows, NOW + at, who="", action="request", outcome=Outcome.REFUSED)
-        write(rows, NOW + at, who="eve", outcome=Outcome.FAILED)
+        write(rows, NOW + at, who="", action="log-in", outcome=AuditOutcome.REFUSED)
+        write(rows, NOW + at, who="", action="request", outcome=AuditOutcome.REFUSED)
+        write(rows, NOW + at, who="eve", outcome=AuditOutcome.FAILED)
     assert [one.at - NOW for one in find(rows, who="eve")] == [5, 4, 3]
     assert [one.at - NOW for one in find(rows, action="log-in")] == [5, 4, 3], "other requests push out none of them"
     assert len(find(rows, action="request")) == 3

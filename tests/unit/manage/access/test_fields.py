@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.manage.access.fields import account_name, chosen_organizations, kept, refuse, spoken
-from gatepost.manage.access.records import AccountError, Why
+from gatepost.manage.access.fields import account_name, chosen_organizations, cleaned, normalize_username, refuse
+from gatepost.manage.access.records import AccountError, AccountErrorKind
 from gatepost.policy.connectors.errors import FieldError
 
 
@@ -29,7 +29,7 @@ from gatepost.policy.connectors.errors import FieldError
     ],
 )
 def test_names(given, name):
-    assert spoken(given) == name
+    assert normalize_username(given) == name
     if name:
         assert account_name(given) == name
     else:
@@ -64,9 +64,9 @@ def test_refusing_tells_everything():
     errors = [FieldError("name", "is bad"), FieldError("password", "is short")]
     with pytest.raises(AccountError, match="name: is bad; password: is short") as caught:
         refuse(errors)
-    assert (caught.value.why, caught.value.errors) == (Why.INPUT, tuple(errors))
+    assert (caught.value.why, caught.value.errors) == (AccountErrorKind.INPUT, tuple(errors))
 
 
 @pytest.mark.parametrize(("given", "found"), [("abc", "abc"), ("abcde", "abcd"), ("a\ud800b", "a?b"), ("", "")])
 def test_what_is_kept_of_a_text(given, found):
-    assert kept(given, 4) == found
+    assert cleaned(given, 4) == found

@@ -4,7 +4,7 @@ import pytest
 
 from gatepost.manage.access.issuer_rows import IssuerIdentity
 from gatepost.manage.access.principal import Role
-from gatepost.manage.access.records import AccountError, LogInRefused, Why
+from gatepost.manage.access.records import AccountError, AccountErrorKind, LogInRefused
 
 ISSUER = "https://login.example"
 WENDY = IssuerIdentity(ISSUER, "4711", "Wendy", Role.ADMINISTRATOR, None)
@@ -44,7 +44,7 @@ def test_whoever_has_the_name_of_another_or_none(place, who, why):
 def test_who_is_disabled_stays_outside(place):
     place.user()
     come_in(place)
-    place.accounts.set_user("wendy", enabled=False, by=place.root)
+    place.accounts.set_user("wendy", enabled=False, actor=place.root)
     with pytest.raises(LogInRefused) as caught:
         come_in(place)
     assert "disabled" in caught.value.why
@@ -58,13 +58,13 @@ def test_there_is_no_password(place):
             place.accounts.log_in("wendy", password, place.here, "Firefox")
     for change in ({"password": place.word}, {"role": Role.AUDITOR}, {"organizations": ["contoso"]}):
         with pytest.raises(AccountError) as error:
-            place.accounts.set_user("wendy", by=place.root, **change)
-        assert error.value.why is Why.CONFLICT
+            place.accounts.set_user("wendy", actor=place.root, **change)
+        assert error.value.why is AccountErrorKind.CONFLICT
 
 
 def test_a_local_owner_stays(place):
     place.user()
     come_in(place, WENDY._replace(role=Role.OWNER))
     with pytest.raises(AccountError, match="last owner"):
-        place.accounts.remove_user("ann", by=place.root)
-    place.accounts.remove_user("wendy", by=place.root)
+        place.accounts.remove_user("ann", actor=place.root)
+    place.accounts.remove_user("wendy", actor=place.root)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gatepost.manage.access.principal import Role
-from gatepost.manage.access.records import AccountError, Actor, LogInRefused, Passkey, Why
+from gatepost.manage.access.records import AccountError, AccountErrorKind, Actor, LogInRefused, Passkey
 
 
 def key(number=1, user="ann", name="laptop", count=0):
@@ -11,7 +11,7 @@ def key(number=1, user="ann", name="laptop", count=0):
 
 
 def add(place, one):
-    return place.accounts.add_passkey(one, by=Actor("ann", place.here))
+    return place.accounts.add_passkey(one, actor=Actor("ann", place.here))
 
 
 def come_in(place, one, count):
@@ -49,17 +49,22 @@ def test_whom_it_does_not_let_in(place):
     place.user()
     place.user("tom", Role.AUDITOR)
     made = add(place, key(user="tom"))
-    place.accounts.set_user("tom", enabled=False, by=place.root)
+    place.accounts.set_user("tom", enabled=False, actor=place.root)
     with pytest.raises(LogInRefused):
         come_in(place, made, 0)
-    place.accounts.remove_user("tom", by=place.root)
+    place.accounts.remove_user("tom", actor=place.root)
     assert place.accounts.passkey(b"\1") is None
     with pytest.raises(LogInRefused):
         come_in(place, made, 0)
 
 
 @pytest.mark.parametrize(
-    ("one", "why"), [(key(name=" "), Why.INPUT), (key(user="tom"), Why.MISSING), (key(), Why.CONFLICT)]
+    ("one", "why"),
+    [
+        (key(name=" "), AccountErrorKind.INPUT),
+        (key(user="tom"), AccountErrorKind.MISSING),
+        (key(), AccountErrorKind.CONFLICT),
+    ],
 )
 def test_what_is_not_kept(place, one, why):
     place.user()
@@ -82,6 +87,6 @@ def test_only_ones_own_is_removed(place):
     place.user("tom", Role.AUDITOR)
     add(place, key())
     with pytest.raises(AccountError, match="no such passkey"):
-        place.accounts.remove_passkey("tom", b"\1", by=place.root)
-    assert place.accounts.remove_passkey("ann", b"\1", by=place.root).name == "laptop"
+        place.accounts.remove_passkey("tom", b"\1", actor=place.root)
+    assert place.accounts.remove_passkey("ann", b"\1", actor=place.root).name == "laptop"
     assert place.accounts.passkeys_of("ann") == []

@@ -3,14 +3,14 @@ from __future__ import annotations
 from gatepost.manage.access.principal import ROLES, Principal, Role
 from gatepost.manage.access.records import (
     AccountError,
+    AccountErrorKind,
     Actor,
     AuditEvent,
     AuditFilter,
+    AuditOutcome,
     LogInRefused,
-    Outcome,
-    Session,
     User,
-    Why,
+    UserSession,
 )
 from gatepost.policy.connectors.errors import FieldError
 
@@ -19,13 +19,13 @@ ANN = User("ann", Role.OPERATOR, frozenset({"contoso"}), True, 1.0, 0.0, 7)
 
 def test_users_and_sessions_ask_as_themselves():
     expected = Principal("ann", ROLES[Role.OPERATOR], frozenset({"contoso"}))
-    session = Session(1, ANN, 1.0, 2.0, "192.0.2.1", "Firefox", csrf="c5f7")
+    session = UserSession(1, ANN, 1.0, 2.0, "192.0.2.1", "Firefox", csrf="c5f7")
     assert ANN.principal == session.principal == expected
     assert "c5f7" not in repr(session)
 
 
 def test_errors():
-    found = AccountError(Why.INPUT, "no", [FieldError("name", "is taken")])
+    found = AccountError(AccountErrorKind.INPUT, "no", [FieldError("name", "is taken")])
     assert (found.why, found.text, str(found), found.errors) == ("input", "no", "no", (FieldError("name", "is taken"),))
     assert (LogInRefused().wait, str(LogInRefused())) == (0.0, "incorrect user name or password")
     assert (LogInRefused(20.0).wait, str(LogInRefused(20.0))) == (20.0, "too many failed attempts; wait 20 s")
@@ -33,5 +33,5 @@ def test_errors():
 
 def test_what_is_usual():
     assert Actor("root") == ("root", "")
-    assert AuditEvent(0, 1.0, "ann", "", "log-in").outcome is Outcome.DONE
+    assert AuditEvent(0, 1.0, "ann", "", "log-in").outcome is AuditOutcome.DONE
     assert AuditFilter().organization is None

@@ -69,10 +69,10 @@ def test_it_is_touched_once_a_minute(rows):
 @pytest.mark.parametrize(
     "change",
     [
-        user_rows.Change(Role.OPERATOR, user_rows.Keep.KEEP, None, None),
-        user_rows.Change(None, ["contoso"], None, None),
-        user_rows.Change(None, user_rows.Keep.KEEP, False, None),
-        user_rows.Change(None, user_rows.Keep.KEEP, None, "$new"),
+        user_rows.UserChange(Role.OPERATOR, user_rows.Keep.KEEP, None, None),
+        user_rows.UserChange(None, ["contoso"], None, None),
+        user_rows.UserChange(None, user_rows.Keep.KEEP, False, None),
+        user_rows.UserChange(None, user_rows.Keep.KEEP, None, "$new"),
     ],
 )
 def test_a_session_of_a_user_that_changed_is_none(rows, change):

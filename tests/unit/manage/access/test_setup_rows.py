@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gatepost.manage.access import secret, setup_rows
-from gatepost.manage.access.records import AccountError, Why
+from gatepost.manage.access.records import AccountError, AccountErrorKind
 
 NOW = 1_000_000.0
 
@@ -33,7 +33,7 @@ def test_only_the_newest(rows):
     setup_rows.forget(rows)
     with pytest.raises(AccountError, match="is not valid") as caught:
         setup_rows.demand(rows, second, NOW)
-    assert caught.value.why is Why.CONFLICT
+    assert caught.value.why is AccountErrorKind.CONFLICT
 
 
 def test_not_beside_an_owner(place):

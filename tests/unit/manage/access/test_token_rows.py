@@ -4,7 +4,7 @@ import pytest
 
 from gatepost.manage.access import secret, token_rows, user_rows
 from gatepost.manage.access.principal import Principal, Role, Scope
-from gatepost.manage.access.records import KEEP, AccountError, Actor, Why
+from gatepost.manage.access.records import KEEP, AccountError, AccountErrorKind, Actor
 
 NOW = 1000.0
 ROOT = Actor("root")
@@ -20,7 +20,7 @@ def rows(place):
 
 
 def add(rows, by=ANN, name="backup", scopes=(Scope.READ,), organizations=None, expires=None):
-    return token_rows.insert(rows, token_rows.drafted(name, scopes, organizations, expires, NOW), by, NOW)[0]
+    return token_rows.insert(rows, token_rows.checked_token(name, scopes, organizations, expires, NOW), by, NOW)[0]
 
 
 def bearer(rows, given, now=NOW):
@@ -30,17 +30,17 @@ def bearer(rows, given, now=NOW):
 
 def change(rows, **wanted):
     wish = {"role": None, "organizations": KEEP, "enabled": None, "argon2": None, **wanted}
-    user_rows.update(rows, user_rows.get(rows, "ann"), user_rows.Change(**wish))
+    user_rows.update(rows, user_rows.get(rows, "ann"), user_rows.UserChange(**wish))
 
 
 def test_everything_wrong_is_told_at_once():
     with pytest.raises(AccountError) as caught:
-        token_rows.drafted("no name", [], [], NOW, NOW)
+        token_rows.checked_token("no name", [], [], NOW, NOW)
     assert [one.path for one in caught.value.errors] == ["name", "scopes", "organizations", "expires"]
     with pytest.raises(AccountError, match="owner is of the whole"):
-        token_rows.drafted("t", [Scope.OWNER], ["contoso"], None, NOW)
+        token_rows.checked_token("t", [Scope.OWNER], ["contoso"], None, NOW)
     with pytest.raises(AccountError, match="in the past"):
-        token_rows.drafted("t", [Scope.READ], None, float("nan"), NOW)
+        token_rows.checked_token("t", [Scope.READ], None, float("nan"), NOW)
 
 
 def test_a_token(rows):
@@ -49,7 +49,7 @@ def test_a_token(rows):
     assert len(given) == 46
     scopes = frozenset({Scope.READ, Scope.QUEUE})
     assert bearer(rows, given) == Principal("token backup", scopes, frozenset({"contoso"}))
-    [known] = token_rows.every(rows)
+    [known] = token_rows.all_tokens(rows)
     assert (known.name, known.made_by, known.maker, known.expires, known.last_used) == (
         "backup",
         "ann",
@@ -62,7 +62,7 @@ def test_a_token(rows):
         assert bearer(rows, wrong) is None
     with pytest.raises(AccountError, match="already") as caught:
         add(rows)
-    assert caught.value.why is Why.CONFLICT
+    assert caught.value.why is AccountErrorKind.CONFLICT
 
 
 def test_it_runs_out_and_is_worth_nothing_before_it_was_made(rows):
@@ -74,10 +74,10 @@ def test_it_runs_out_and_is_worth_nothing_before_it_was_made(rows):
 
 def test_last_used(rows):
     add(rows)
-    [known] = token_rows.every(rows)
+    [known] = token_rows.all_tokens(rows)
     assert token_rows.is_due(known, NOW)
     token_rows.touch(rows, known, NOW)
-    [known] = token_rows.every(rows)
+    [known] = token_rows.all_tokens(rows)
     assert known.last_used == NOW
     assert [token_rows.is_due(known, at) for at in (NOW, NOW + 59, NOW + 60, NOW - 60)] == [False, False, True, True]
 
@@ -109,7 +109,7 @@ def test_it_sleeps_and_ends_with_its_maker(rows):
     rows.execute("DELETE FROM user WHERE name = 'ann'")
     assert (bearer(rows, given), bearer(rows, other)) == (None, None)
     assert token_rows.end_all(rows, "ann") == ["a", "backup"]
-    assert [one.name for one in token_rows.every(rows)] == ["root"]
+    assert [one.name for one in token_rows.all_tokens(rows)] == ["root"]
 
 
 def test_who_makes_one(rows):
@@ -117,7 +117,7 @@ def test_who_makes_one(rows):
     add(rows, ROOT, name="roots")
     add(rows, Actor("token backup", "192.0.2.9"), name="second")
     add(rows, Actor("token roots", "192.0.2.9"), name="third")
-    makers = {one.name: (one.made_by, one.maker) for one in token_rows.every(rows)}
+    makers = {one.name: (one.made_by, one.maker) for one in token_rows.all_tokens(rows)}
     assert makers == {
         "backup": ("ann", "ann"), "roots": ("root", ""), "second": ("token backup", "ann"), "third": ("token roots", "")
     }  # fmt: skip
@@ -134,4 +134,4 @@ def test_removing(rows):
     assert bearer(rows, given) is None
     with pytest.raises(AccountError) as caught:
         token_rows.delete(rows, "backup")
-    assert caught.value.why is Why.MISSING
+    assert caught.value.why is AccountErrorKind.MISSING

@@ -4,10 +4,10 @@ import pytest
 
 from gatepost.manage.access import user_rows
 from gatepost.manage.access.principal import Role
-from gatepost.manage.access.records import KEEP, AccountError, Why
+from gatepost.manage.access.records import KEEP, AccountError, AccountErrorKind
 
 WORD = "correct horse battery"
-STAY = user_rows.Change(None, KEEP, None, None)
+STAY = user_rows.UserChange(None, KEEP, None, None)
 
 
 @pytest.fixture
@@ -17,29 +17,29 @@ def rows(place):
 
 
 def add(rows, name, role=Role.OWNER, organizations=None):
-    return user_rows.insert(rows, user_rows.drafted(name, role, WORD, organizations), "$argon2", 5.0)
+    return user_rows.insert(rows, user_rows.checked_user(name, role, WORD, organizations), "$argon2", 5.0)
 
 
 def test_everything_wrong_is_told_at_once():
     with pytest.raises(AccountError) as caught:
-        user_rows.drafted("no name", Role.OWNER, "short", ["contoso"])
+        user_rows.checked_user("no name", Role.OWNER, "short", ["contoso"])
     assert [one.path for one in caught.value.errors] == ["name", "password", "organizations"]
-    assert caught.value.why is Why.INPUT
+    assert caught.value.why is AccountErrorKind.INPUT
     assert "short" not in caught.value.text.replace("password", "")
 
 
 def test_the_name_is_no_password():
     with pytest.raises(AccountError, match="user's name"):
-        user_rows.drafted("ann@contoso.example", Role.OWNER, "Ann@Contoso.example", None)
+        user_rows.checked_user("ann@contoso.example", Role.OWNER, "Ann@Contoso.example", None)
     with pytest.raises(AccountError, match="user's name"):
         user_rows.checked_password("ANN@contoso.example", "Ann@contoso.example")
-    assert WORD not in repr(user_rows.drafted("ann", Role.OWNER, WORD, None))
+    assert WORD not in repr(user_rows.checked_user("ann", Role.OWNER, WORD, None))
 
 
 def test_users(rows):
     ann = add(rows, "Ann")
     bob = add(rows, "bob", Role.AUDITOR, ["fabrikam", "contoso"])
-    assert user_rows.every(rows) == [ann, bob]
+    assert user_rows.all_users(rows) == [ann, bob]
     assert user_rows.find(rows, "ann") == user_rows.get(rows, " ANN ") == ann
     assert user_rows.find(rows, "eve") is None
     assert user_rows.credential(rows, "bob") == (bob, "$argon2", "")
@@ -47,10 +47,10 @@ def test_users(rows):
     assert user_rows.facts(bob) == {"role": "auditor", "organizations": ["contoso", "fabrikam"], "enabled": True}
     with pytest.raises(AccountError, match="already") as caught:
         add(rows, "ANN")
-    assert caught.value.why is Why.CONFLICT
+    assert caught.value.why is AccountErrorKind.CONFLICT
     with pytest.raises(AccountError) as caught:
         user_rows.get(rows, "eve")
-    assert caught.value.why is Why.MISSING
+    assert caught.value.why is AccountErrorKind.MISSING
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_the_last_owner_stays(rows, change):
     for act in (lambda: user_rows.update(rows, ann, change), lambda: user_rows.delete(rows, ann)):
         with pytest.raises(AccountError, match="last owner") as caught:
             act()
-        assert caught.value.why is Why.CONFLICT
+        assert caught.value.why is AccountErrorKind.CONFLICT
     user_rows.delete(rows, user_rows.get(rows, "off"))
     add(rows, "cat")
     user_rows.update(rows, ann, change)

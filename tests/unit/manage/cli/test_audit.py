@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gatepost.manage.access.accounts import Accounts
-from gatepost.manage.access.records import Actor, Outcome
+from gatepost.manage.access.records import Actor, AuditOutcome
 
 
 @pytest.fixture
@@ -11,7 +11,7 @@ def audited(home):
     accounts = Accounts(home.data / "access.db")
     ann = Actor("ann", "192.0.2.1")
     accounts.record(ann, "log-in")
-    accounts.record(ann, "queue-drop", organization="contoso", subject="7Q\x1b[31m", outcome=Outcome.REFUSED)
+    accounts.record(ann, "queue-drop", organization="contoso", subject="7Q\x1b[31m", outcome=AuditOutcome.REFUSED)
     accounts.record(Actor("token backup", "192.0.2.9"), "queue-retry", organization="contoso", detail={"count": 3})
     accounts.close()
     home.call("token", "add", "t", "--scope", "read")

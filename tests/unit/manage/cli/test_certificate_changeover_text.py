@@ -11,7 +11,7 @@ from gatepost.analysis.checks.gates import MAX_TEXT, GateCheck, GateFinding, Gat
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.manage.cli.certificate_changeover_text import print_gates, print_partners, print_status
 from gatepost.manage.use_cases.certificate_shapes import certificate_of, gates_of_report
-from gatepost.manage.use_cases.changeover import Look, NoticePartner, changeover_of
+from gatepost.manage.use_cases.changeover import ChangeoverCheck, NoticePartner, changeover_of
 from gatepost.pki.certificates.entry import Purpose, State
 
 NOW = 1_795_521_600.0  # 2026-11-24T12:00:00Z
@@ -26,7 +26,7 @@ def status(capsys, one, *others, findings=None, traffic=None):
     """The lines about a certificate; the table first, then an empty one."""
     known = {each.id: each for each in (one, *others)}
     report = GateReport(one, NOW, tuple(findings)) if findings is not None else None
-    print_status(changeover_of(Look(one, known, report, traffic, (), NOW)))
+    print_status(changeover_of(ChangeoverCheck(one, known, report, traffic, (), NOW)))
     return capsys.readouterr().out.splitlines()
 
 
@@ -150,7 +150,7 @@ def test_any_terminal_can_show_it(monkeypatch, entry, encoding):
         patched.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding))
         one = entry("new")
         report = GateReport(one, NOW, (finding(Mark.PASS),))
-        print_status(changeover_of(Look(one, {one.id: one}, report, None, (), NOW)))
+        print_status(changeover_of(ChangeoverCheck(one, {one.id: one}, report, None, (), NOW)))
         print_gates(gates_of_report(report), certificate_of(one))
         sys.stdout.flush()
     text = raw.getvalue().decode(encoding)

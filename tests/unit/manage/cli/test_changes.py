@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from gatepost.manage.cli.changes import print_changes, print_warnings, report
-from gatepost.manage.use_cases.changing import ChangeOutcome
+from gatepost.manage.use_cases.change_shapes import ChangeReport
 from gatepost.manage.use_cases.differences import FieldChange
 
 CHANGE = FieldChange("~", "organization.contoso.comment", "a", "b\u202e")
@@ -21,7 +21,7 @@ REPORTS = {
 
 @pytest.mark.parametrize(("changes", "options", "last"), REPORTS.values(), ids=REPORTS)
 def test_a_report(changes, options, last):
-    outcome = ChangeOutcome(7, changes=changes, warnings=["w"], standing=["s"], notes=["n"], **options)
+    outcome = ChangeReport(7, changes=changes, warnings=["w"], standing=["s"], notes=["n"], **options)
 
     @click.command()
     @click.option("--json", "as_json", is_flag=True)
@@ -47,6 +47,6 @@ def test_lines_hold_no_control_characters(capsys):
 )
 def test_warnings_as_before_are_some_of_them(number, lines, last, capsys):
     standing = [f"s{place}" for place in range(number)]
-    print_warnings(ChangeOutcome(7, False, [], ["w"], standing, []), standing=True)
+    print_warnings(ChangeReport(7, False, [], ["w"], standing, []), standing=True)
     said = capsys.readouterr().err.splitlines()
     assert (said[0], len(said), said[-1]) == ("warning: w", lines, last)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from gatepost.manage.cli.explanation import print_explanation
-from gatepost.manage.use_cases.explain import Answer, Asked, ExplainAssumption, answer_record
+from gatepost.manage.use_cases.explain import ExplainAssumption, ExplainResult, ExplainSession, explain_record
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.facts import SessionFacts
 from gatepost.policy.connectors.model import parse
@@ -44,11 +44,11 @@ DIRECTORY = Directory(
     ),
     17,
 )
-ASKED = Asked("203.0.113.1", "", False, (ExplainAssumption("ip", "nothing"),))
+ASKED = ExplainSession("203.0.113.1", "", False, (ExplainAssumption("ip", "nothing"),))
 
 
 def print_all(explanation, asked=ASKED, reports=None):
-    print_explanation(answer_record(Answer(explanation, asked, reports, 86400.0, None, False)))
+    print_explanation(explain_record(ExplainResult(explanation, asked, reports, 86400.0, None, False)))
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_text_of_others_cannot_steer_the_terminal_and_lines_end(page):
     text = page(
         "x@any.test",
         "ann@contoso.example",
-        Asked("203.0.113.1", "TLSv1.3", False, (ExplainAssumption("ip", "\x1b[31mred"),)),
+        ExplainSession("203.0.113.1", "TLSv1.3", False, (ExplainAssumption("ip", "\x1b[31mred"),)),
     )
     assert "\x1b" not in text
     assert "over TLSv1.3, without a certificate" in text
@@ -162,10 +162,10 @@ def test_mail_that_memory_may_hold_is_said_to_be(capsys):
 
 def test_what_others_decide_is_not_told_and_not_taken_for_nobodys(capsys):
     ends = (parse_path(f"<{one}>", smtputf8=True) for one in ("x@any.test", "ann@contoso.example"))
-    answer = Answer(explain(DIRECTORY, SessionFacts("", ASKED.ip), *ends), ASKED, None, 86400.0, None, False)
+    answer = ExplainResult(explain(DIRECTORY, SessionFacts("", ASKED.ip), *ends), ASKED, None, 86400.0, None, False)
     hidden = replace(answer, withheld=frozenset({"inbound", "outbound"}))
     assert hidden.succeeds is None
-    print_explanation(answer_record(hidden))
+    print_explanation(explain_record(hidden))
     text = capsys.readouterr().out
     assert text.count("another organization decides, which you do not see") == 2
     assert "nobody" not in text.replace("nothing; say --ip ADDRESS to be somebody", "")
@@ -174,8 +174,8 @@ def test_what_others_decide_is_not_told_and_not_taken_for_nobodys(capsys):
 
 def test_what_each_address_presents(capsys):
     ends = (parse_path(f"<{one}>", smtputf8=True) for one in ("x@contoso.example", "y@internet.test"))
-    record = answer_record(
-        Answer(explain(DIRECTORY, SessionFacts("", ASKED.ip), *ends), ASKED, (), 86400.0, None, False)
+    record = explain_record(
+        ExplainResult(explain(DIRECTORY, SessionFacts("", ASKED.ip), *ends), ASKED, (), 86400.0, None, False)
     )
     tasks = [
         {"name": "connect", "status": "done", "detail": "well", "seconds": 0.1},

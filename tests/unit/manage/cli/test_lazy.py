@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from gatepost.manage.cli import lazy, main
 from gatepost.manage.cli.lazy import LazyGroup
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.errors import FieldError
 
 COMMANDS = {
@@ -80,7 +80,13 @@ def test_every_command_of_ours_can_be_imported():
 
 @pytest.mark.parametrize(
     ("kind", "code"),
-    [(Kind.INPUT, 2), (Kind.FORBIDDEN, 2), (Kind.BLOCKED, 2), (Kind.CONFLICT, 1), (Kind.UNREADABLE, 3)],
+    [
+        (RefusalKind.INPUT, 2),
+        (RefusalKind.FORBIDDEN, 2),
+        (RefusalKind.BLOCKED, 2),
+        (RefusalKind.CONFLICT, 1),
+        (RefusalKind.UNREADABLE, 3),
+    ],
 )
 def test_what_is_refused_ends_with_its_text_and_code(group, monkeypatch, kind, code):
     refusal = Refusal(kind, "it is not\x1b[2J so", [FieldError("name", "is taken")])
@@ -104,7 +110,7 @@ def test_a_group_may_end_in_its_own_way(monkeypatch):
 
     @click.command()
     def command():
-        raise Refusal(Kind.MISSING, "nothing there")
+        raise Refusal(RefusalKind.MISSING, "nothing there")
 
     group = Kept("some", commands=COMMANDS)
     monkeypatch.setattr(group, "get_command", lambda *_: command)

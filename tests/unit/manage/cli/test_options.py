@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from gatepost.manage.cli.options import author, config_option, fail, json_option, refused, settings_of
-from gatepost.manage.cli.reach import Reach
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.cli.remote_options import RemoteOptions
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.errors import FieldError
 
 
@@ -17,7 +17,7 @@ from gatepost.policy.connectors.errors import FieldError
 @click.option("--config")
 @click.pass_context
 def group(context, config):
-    context.obj = Reach(config)
+    context.obj = RemoteOptions(config)
 
 
 @group.command()
@@ -91,7 +91,8 @@ def test_an_account_without_a_name_has_a_number(monkeypatch, missing):
 
 
 @pytest.mark.parametrize(
-    ("kind", "code"), [(Kind.INPUT, 2), (Kind.MISSING, 2), (Kind.CONFLICT, 1), (Kind.UNREADABLE, 3)]
+    ("kind", "code"),
+    [(RefusalKind.INPUT, 2), (RefusalKind.MISSING, 2), (RefusalKind.CONFLICT, 1), (RefusalKind.UNREADABLE, 3)],
 )
 def test_how_a_refusal_ends_any_command(capsys, kind, code):
     with pytest.raises(SystemExit) as ended:

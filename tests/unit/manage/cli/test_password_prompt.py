@@ -7,13 +7,13 @@ import pytest
 from click.testing import CliRunner
 
 from gatepost.manage.cli import password_prompt
-from gatepost.manage.cli.password_prompt import asked_password
+from gatepost.manage.cli.password_prompt import prompt_password
 
 
 def ask(given, *, from_stdin):
     @click.command()
     def command():
-        click.echo(f"<{asked_password('--stdin', from_stdin=from_stdin)}>")
+        click.echo(f"<{prompt_password('--stdin', from_stdin=from_stdin)}>")
 
     return CliRunner().invoke(command, input=given)
 

@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, UnsetType
 from gatepost.manage.access.principal import Role
 from gatepost.manage.cli.request_options import limit_option, request_options
 from gatepost.manage.use_cases.declaration import Cli
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.errors import FieldError
 
 
@@ -94,7 +94,7 @@ def test_help_has_limits_and_words():
 
 def test_errors_are_named_as_they_are_typed():
     errors = [FieldError("from", "is wrong"), FieldError("rooms[1]", "is none"), FieldError("at_night", "no")]
-    refusal = Refusal(Kind.INPUT, "No.", errors)
+    refusal = Refusal(RefusalKind.INPUT, "No.", errors)
     run("home", fail=refusal)
     assert [one.path for one in refusal.errors] == ["--from", "rooms[1]", "--at-night"]
 

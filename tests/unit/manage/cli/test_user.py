@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.access.records import Actor, AuditFilter, Outcome
+from gatepost.manage.access.records import Actor, AuditFilter, AuditOutcome
 from gatepost.manage.cli import main
 
 WORD = "correct horse battery"
@@ -110,15 +110,15 @@ def test_the_first_owner(home, accounts):
     accounts.use_setup_code(code, "ann", WORD)
     call(home, "setup", code=1)
     events = accounts.audit_events(Principal("ann", frozenset()), AuditFilter(action="setup-code"))
-    assert [(one.who, one.outcome) for one in events] == [(getuser(), Outcome.REFUSED)] + [
-        (getuser(), Outcome.DONE)
+    assert [(one.who, one.outcome) for one in events] == [(getuser(), AuditOutcome.REFUSED)] + [
+        (getuser(), AuditOutcome.DONE)
     ] * 2
 
 
 def test_removing(home, accounts):
     add(home, "ann")
     add(home, "bob", "owner")
-    accounts.add_token("bobs", [Scope.READ], by=Actor("bob", "192.0.2.1"))
+    accounts.add_token("bobs", [Scope.READ], actor=Actor("bob", "192.0.2.1"))
     assert call(home, "remove", "bob").stderr == "bob: removed, and its API tokens: bobs\n"
     assert [one["name"] for one in home.json("user", "list")] == ["ann"]
 

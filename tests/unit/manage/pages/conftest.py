@@ -19,7 +19,7 @@ from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.principal import ROLES, Principal, Role, Scope
 from gatepost.manage.access.records import Actor
 from gatepost.manage.pages.routes import HANDLERS, ROUTES
-from gatepost.manage.use_cases.change import Wish
+from gatepost.manage.use_cases.change import ChangeOptions
 from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.manage.use_cases.resources import apply_document
 from gatepost.manage.web.application import application
@@ -85,14 +85,14 @@ class Centre:
             f'timeout = "100ms"\n{settings}'
         )
         self.gateway = Gateway(load(str(file), {}))
-        apply_document(self.gateway, OWNER, {"organization": BASE}, Wish("root"))
+        apply_document(self.gateway, OWNER, {"organization": BASE}, ChangeOptions("root"))
         self.accounts = Accounts(self.gateway.data / "access.db")
         here = Actor("", "")
         changes = [Scope.READ, Scope.CONNECTORS]
         self.tokens = {
-            "owner": self.accounts.add_token("owner", [Scope.OWNER], by=here),
-            "reader": self.accounts.add_token("reader", [Scope.READ], by=here),
-            "tenant": self.accounts.add_token("tenant", changes, by=here, organizations=["fabrikam"]),
+            "owner": self.accounts.add_token("owner", [Scope.OWNER], actor=here),
+            "reader": self.accounts.add_token("reader", [Scope.READ], actor=here),
+            "tenant": self.accounts.add_token("tenant", changes, actor=here, organizations=["fabrikam"]),
         }
         self.app = application(self.gateway, self.accounts, ROUTES, HANDLERS)
 
@@ -185,7 +185,7 @@ def person(centre, monkeypatch):
 
     def log_in(name="ann", role=Role.OWNER, organizations=None, ago=0.0):
         accounts, by = centre.accounts, Actor("root", "")
-        user = accounts.user(name) or accounts.add_user(name, role, WORD, by=by, organizations=organizations)
+        user = accounts.user(name) or accounts.add_user(name, role, WORD, actor=by, organizations=organizations)
         return Person(centre, accounts.start_session(user, "127.0.0.1", "Firefox", proved=time.time() - ago))
 
     return log_in

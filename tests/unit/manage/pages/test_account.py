@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gatepost.manage.access.principal import ROLES, Principal, Role
-from gatepost.manage.access.records import AuditFilter, Outcome
+from gatepost.manage.access.records import AuditFilter, AuditOutcome
 
 OLD, NEW = "correct horse battery", "a longer word for it"
 ROOT = Principal("root", ROLES[Role.OWNER])
@@ -46,7 +46,7 @@ def test_a_new_password_ends_every_session_and_begins_one(centre, person, ann):
     assert "__Host-gatepost=" in answer.headers["set-cookie"]
     assert len(sessions(centre)) == 1
     centre.accounts.check_password("ann", NEW, "127.0.0.1")
-    assert audit_events(centre, "user-set") == [("ann", "ann", Outcome.DONE)]
+    assert audit_events(centre, "user-set") == [("ann", "ann", AuditOutcome.DONE)]
 
 
 # old, new, again -> the field that is wrong
@@ -69,7 +69,7 @@ def test_what_is_wrong_is_said_and_nothing_changes(centre, ann, old, password, a
     assert NEW not in answer.text
     assert ann.is_logged_in
     centre.accounts.check_password("ann", OLD, "127.0.0.1")
-    assert {outcome for *_, outcome in audit_events(centre, "user-set")} <= {Outcome.REFUSED}
+    assert {outcome for *_, outcome in audit_events(centre, "user-set")} <= {AuditOutcome.REFUSED}
 
 
 def test_guessing_from_an_open_session_is_slowed(ann):
@@ -86,7 +86,7 @@ def test_one_session_or_all_others_are_ended(centre, person, ann):
     assert [one.is_logged_in for one in (ann, second, third)] == [True, False, True]
     ann.post("/account/sessions")
     assert [one.is_logged_in for one in (ann, third)] == [True, False]
-    assert audit_events(centre, "session-end") == [("ann", "ann", Outcome.DONE)] * 2
+    assert audit_events(centre, "session-end") == [("ann", "ann", AuditOutcome.DONE)] * 2
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "x", "²", "٣", "1 ", "9" * 19, "9" * 30, "9" * 5000])

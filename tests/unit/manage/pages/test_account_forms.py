@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from starlette.datastructures import ImmutableMultiDict
 
-from gatepost.manage.pages.account_forms import chosen_organizations, field_errors, reach_of, refused_fields
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.pages.account_forms import access_text, chosen_organizations, field_errors, refused_fields
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.errors import FieldError
 
 
@@ -29,14 +29,14 @@ def test_the_whole_gateway_is_never_chosen_by_leaving_something_out(reach):
 
 
 def test_what_is_chosen_before():
-    assert [reach_of(one) for one in (None, frozenset({"contoso"}))] == ["all", "some"]
+    assert [access_text(one) for one in (None, frozenset({"contoso"}))] == ["all", "some"]
 
 
 def test_errors_by_field():
     errors = [FieldError("name", "is taken"), FieldError("name", "is odd"), FieldError("role", "is none")]
-    assert field_errors(Refusal(Kind.INPUT, "no", errors)) == {"name": "is taken; is odd", "role": "is none"}
-    assert field_errors(Refusal(Kind.CONFLICT, "it is the last")) == {"": "It is the last."}
+    assert field_errors(Refusal(RefusalKind.INPUT, "no", errors)) == {"name": "is taken; is odd", "role": "is none"}
+    assert field_errors(Refusal(RefusalKind.CONFLICT, "it is the last")) == {"": "It is the last."}
     assert field_errors(refused_fields({"again": "differs"})) == {"again": "differs"}
-    for kind in (Kind.MISSING, Kind.UNREADABLE):
+    for kind in (RefusalKind.MISSING, RefusalKind.UNREADABLE):
         with pytest.raises(Refusal):
             field_errors(Refusal(kind, "no"))

@@ -5,7 +5,7 @@ import pytest
 from gatepost.manage.pages.certificate_forms import errors_of, public_part
 from gatepost.manage.use_cases.acme_renewal import RenewalSubject
 from gatepost.manage.use_cases.jobs import Jobs
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.errors import FieldError
 
 from .conftest import OWNER, Centre
@@ -24,9 +24,9 @@ def asking(tmp_path):
 
 
 def test_errors_are_told_by_field():
-    refusal = Refusal(Kind.INPUT, "no", [FieldError("key", "is needed")])
+    refusal = Refusal(RefusalKind.INPUT, "no", [FieldError("key", "is needed")])
     assert errors_of(refusal) == {"key": "Is needed"}
-    assert errors_of(Refusal(Kind.INPUT, "no such thing")) == {"": "No such thing"}
+    assert errors_of(Refusal(RefusalKind.INPUT, "no such thing")) == {"": "No such thing"}
 
 
 def test_a_form_that_is_shown_again_has_no_key():

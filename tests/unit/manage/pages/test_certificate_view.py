@@ -8,8 +8,8 @@ from gatepost.analysis.checks.gates import GateCheck, GateFinding
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.manage.pages.certificate_forms import errors_of, public_part
 from gatepost.manage.pages.certificate_view import label_of, life, pin_of, way_back
-from gatepost.manage.pages.gate_looks import by_gate, gate_items
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.pages.gate_checks import by_gate, gate_items
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.net.identity import ServerIdentity
 from gatepost.pki.certificates.authority import Authority
 from gatepost.pki.certificates.entry import Purpose, State
@@ -68,8 +68,8 @@ def test_of_what_was_pasted_certificates_alone_are_shown_again():
 
 
 def test_errors_stand_at_their_fields():
-    assert errors_of(Refusal(Kind.INPUT, "x", [FieldError("key", "is needed")])) == {"key": "Is needed"}
-    assert errors_of(Refusal(Kind.CONFLICT, "it is there")) == {"": "It is there"}
+    assert errors_of(Refusal(RefusalKind.INPUT, "x", [FieldError("key", "is needed")])) == {"key": "Is needed"}
+    assert errors_of(Refusal(RefusalKind.CONFLICT, "it is there")) == {"": "It is there"}
 
 
 def test_gates_as_items():

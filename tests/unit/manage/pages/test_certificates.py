@@ -307,7 +307,7 @@ def test_roots_are_read_once_in_some_minutes(sealing, monkeypatch):
 
 
 def test_another_right_is_not_enough(mixed):
-    mixed.tokens["queue"] = mixed.accounts.add_token("queue", [Scope.QUEUE], by=Actor("", ""))
+    mixed.tokens["queue"] = mixed.accounts.add_token("queue", [Scope.QUEUE], actor=Actor("", ""))
     for path in PAGES:
         assert mixed.get(f"/certificates{path}", "queue").status == 403
 

@@ -14,12 +14,12 @@ from gatepost.analysis.checks.changeover_watch import Traffic
 from gatepost.analysis.checks.gates import GateCheck, GateFinding, GateReport
 from gatepost.analysis.checks.gates_partners import Partner
 from gatepost.analysis.checks.partner_report import Mark
-from gatepost.manage.pages import flash, gate_looks
+from gatepost.manage.pages import flash, gate_checks
 from gatepost.manage.use_cases import certificate_views
 from gatepost.manage.use_cases.certificates import certificate as stored
-from gatepost.manage.use_cases.changeover import Look
+from gatepost.manage.use_cases.changeover import ChangeoverCheck
 from gatepost.manage.use_cases.changeover_steps import switch_certificate
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.pki.certificates.entry import Purpose, State, document_of
 
 from .conftest import HOST, MARKUP, OWNER, certificate, recorded
@@ -46,7 +46,7 @@ def audit_events(centre):
 
 @pytest.fixture(autouse=True)
 def _nothing_is_kept(monkeypatch):
-    monkeypatch.setattr(gate_looks, "_looks", type(gate_looks._looks)())
+    monkeypatch.setattr(gate_checks, "_checks", type(gate_checks._checks)())
 
 
 @pytest.fixture
@@ -66,8 +66,8 @@ def green(monkeypatch):
         def found(gateway, inventory, entry, scene, tell=None):
             return GateReport(entry, scene.now, findings)
 
-        monkeypatch.setattr("gatepost.manage.use_cases.changeover.gates_of", found)
-        monkeypatch.setattr("gatepost.manage.use_cases.changeover_steps.gates_of", found)
+        monkeypatch.setattr("gatepost.manage.use_cases.changeover.run_gate_checks", found)
+        monkeypatch.setattr("gatepost.manage.use_cases.changeover_steps.run_gate_checks", found)
 
     look()
     return look
@@ -77,7 +77,7 @@ def seen(centre, one, *findings, **more):
     """As if a look had found that."""
     report = GateReport(one, time.time(), findings)
     given = {"entries": {}, "report": report, "traffic": None, "partners": (), "now": report.at} | more
-    return gate_looks.keep(centre.gateway, Look(one, **given))
+    return gate_checks.keep(centre.gateway, ChangeoverCheck(one, **given))
 
 
 # who may come here
@@ -121,7 +121,7 @@ def test_what_is_not_there(sealing, number):
 
 def test_a_look_is_begun_from_a_page_of_ours_alone(centre, person, entry, monkeypatch):
     """A link of a stranger's page must not have us ask authorities and the DNS."""
-    monkeypatch.setattr(gate_looks, "looked", lambda *_: pytest.fail("it looked"))
+    monkeypatch.setattr(gate_checks, "checked_changeover", lambda *_: pytest.fail("it looked"))
     one = recorded(centre, entry("a"))
     ann, path = person(), f"/certificates/{one.id}/gates"
     assert ann.get(path).status == 403
@@ -255,7 +255,7 @@ def test_with_a_script_a_look_is_a_part_that_follows(pair):
     assert answer.status == 200
     assert f'hx-sse:connect="{pair.path}/gates"' in answer.text
     assert "<html" not in answer.text
-    assert gate_looks.kept(pair.gateway, pair.new.id) is None, "it looks when it is followed"
+    assert gate_checks.kept(pair.gateway, pair.new.id) is None, "it looks when it is followed"
 
 
 # the switch
@@ -327,9 +327,9 @@ def test_a_reason_is_as_long_as_over_rest(pair, green):
 
 def test_a_store_that_changed_meanwhile_is_said_in_the_form(pair, green, monkeypatch):
     def beaten(*_, **__):
-        raise Refusal(Kind.CONFLICT, "somebody else was faster")
+        raise Refusal(RefusalKind.CONFLICT, "somebody else was faster")
 
-    monkeypatch.setattr("gatepost.manage.use_cases.changeover_steps.gates_of", beaten)
+    monkeypatch.setattr("gatepost.manage.use_cases.changeover_steps.run_gate_checks", beaten)
     refused = pair.post(f"{pair.path}/switch")
     assert (refused.status, "Somebody else was faster" in refused.words) == (422, True)
 
@@ -422,7 +422,7 @@ def test_orders_of_acme_that_cannot_be_told_take_no_page_away(pair, monkeypatch)
     monkeypatch.setattr(type(pair.gateway.settings.acme), "is_on", True)
 
     def unknown(*_):
-        raise Refusal(Kind.UNREADABLE, "no account")
+        raise Refusal(RefusalKind.UNREADABLE, "no account")
 
     monkeypatch.setattr(certificate_views, "acme_state", unknown)
     assert pair.get(f"{pair.path}/changeover").status == 200

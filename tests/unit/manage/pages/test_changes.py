@@ -6,7 +6,7 @@ import pytest
 from tests.unit.manage.use_cases.calls import set_organization
 
 from gatepost.manage.access.principal import Principal
-from gatepost.manage.use_cases.change import Wish
+from gatepost.manage.use_cases.change import ChangeOptions
 
 from .conftest import OWNER
 
@@ -16,7 +16,7 @@ def long(centre):
     """Thirty changes more."""
     bob = Principal("bob <b>", OWNER.scopes)
     for number in range(30):
-        wish = Wish(bob.name, f"note {number}")
+        wish = ChangeOptions(bob.name, f"note {number}")
         set_organization(
             centre.gateway, Principal("bob <b>", OWNER.scopes), "contoso", {"display_name": f"C{number}"}, wish
         )

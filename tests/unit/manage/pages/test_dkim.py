@@ -20,10 +20,10 @@ def seen(monkeypatch):
     """What the DNS is seen to have of every key."""
     found = [RecordCheck(DkimObservation.MISSING, "there is no TXT record")]
 
-    async def sight(*_):
+    async def dns_check(*_):
         return found[0]
 
-    monkeypatch.setattr(dkim, "seen_record", sight)
+    monkeypatch.setattr(dkim, "seen_record", dns_check)
     return found
 
 

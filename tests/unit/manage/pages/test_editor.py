@@ -7,7 +7,7 @@ import pytest
 
 from gatepost.manage.pages import editor
 from gatepost.manage.use_cases import resources
-from gatepost.manage.use_cases.change import Wish
+from gatepost.manage.use_cases.change import ChangeOptions
 from gatepost.manage.use_cases.parts import KINDS
 from gatepost.manage.use_cases.report_counts import ReportCounts
 from gatepost.manage.use_cases.resources import PartName, set_part
@@ -87,7 +87,7 @@ def test_what_it_would_do_to_mail_is_worked_out_behind_the_page(centre, headers,
 
 def test_what_was_changed_meanwhile_is_said_where_effects_were_asked_for(centre):
     effects = form(centre, tls_settings="encryption-only", do="effects")
-    set_part(centre.gateway, OWNER, NAMED, {"tls_settings": "certificate-validation"}, Wish("bob"))
+    set_part(centre.gateway, OWNER, NAMED, {"tls_settings": "certificate-validation"}, ChangeOptions("bob"))
     answer = centre.post(EDIT, headers=PARTIAL, **effects)
     assert answer.status == 409
     assert answer.words.strip().endswith("Preview the changes again.")
@@ -102,7 +102,7 @@ def test_what_changes_nothing_does_nothing_to_mail(centre):
 
 def test_two_people_do_not_overwrite_each_other(centre):
     mine = form(centre, comment="mine")
-    set_part(centre.gateway, OWNER, NAMED, {"comment": "theirs"}, Wish("bob"))
+    set_part(centre.gateway, OWNER, NAMED, {"comment": "theirs"}, ChangeOptions("bob"))
     answer = centre.post(EDIT, **mine)
     assert answer.status == 409
     assert "bob, " in answer.words
@@ -118,7 +118,7 @@ def test_two_people_do_not_overwrite_each_other(centre):
 def test_what_others_changed_in_other_fields_stays(centre):
     """An edit of a comment took back that TLS is required, which its author never touched."""
     mine = form(centre, comment="mine")
-    set_part(centre.gateway, OWNER, NAMED, {"tls_settings": "encryption-only"}, Wish("bob"))
+    set_part(centre.gateway, OWNER, NAMED, {"tls_settings": "encryption-only"}, ChangeOptions("bob"))
     assert centre.post(EDIT, **mine).status == 303
     stored = centre.stored("outbound_connector", "bank-out")
     assert (stored["comment"], stored["tls_settings"]) == ("mine", "encryption-only")
@@ -127,7 +127,7 @@ def test_what_others_changed_in_other_fields_stays(centre):
 def test_only_fields_that_both_changed_are_asked_about(centre):
     mine = form(centre, comment="mine")
     theirs = {"comment": "theirs", "tls_settings": "encryption-only"}
-    set_part(centre.gateway, OWNER, NAMED, theirs, Wish("bob"))
+    set_part(centre.gateway, OWNER, NAMED, theirs, ChangeOptions("bob"))
     answer = centre.post(EDIT, **mine)
     assert answer.status == 409
     table = answer.text.partition("Conflicting changes")[2].partition("</table>")[0]
@@ -144,7 +144,7 @@ def test_a_change_between_look_and_save_is_merged_too(centre, monkeypatch):
 
     def overtaken(gateway, principal, named, values, wish):
         if not made:
-            made.append(set_part(gateway, OWNER, NAMED, {"tls_settings": "encryption-only"}, Wish("bob")))
+            made.append(set_part(gateway, OWNER, NAMED, {"tls_settings": "encryption-only"}, ChangeOptions("bob")))
         return set_part(gateway, principal, named, values, wish)
 
     monkeypatch.setattr(resources, "set_part", overtaken)
@@ -156,7 +156,7 @@ def test_a_change_between_look_and_save_is_merged_too(centre, monkeypatch):
 def test_what_others_change_elsewhere_is_no_conflict(centre):
     mine = form(centre, comment="mine")
     other = PartName(KINDS["outbound_connector"], "contoso", "off")
-    set_part(centre.gateway, OWNER, other, {"comment": "theirs"}, Wish("bob"))
+    set_part(centre.gateway, OWNER, other, {"comment": "theirs"}, ChangeOptions("bob"))
     assert centre.post(EDIT, **mine).status == 303
     assert centre.stored("outbound_connector", "off")["comment"] == "theirs"
 

@@ -243,7 +243,7 @@ def test_who_reads_has_it_verified_and_that_is_on_record(centre, log):
     assert answer.headers["location"] == f"{PAGE}?organization=contoso"
     assert verification.started == 1
     assert [one.action for one in audit_events(centre)] == ["evidence-verify"]
-    centre.tokens["blind"] = centre.accounts.add_token("blind", [Scope.QUEUE], by=Actor("", ""))
+    centre.tokens["blind"] = centre.accounts.add_token("blind", [Scope.QUEUE], actor=Actor("", ""))
     assert centre.post(f"{PAGE}/verify", "blind").status == 403
     assert verification.started == 1
 

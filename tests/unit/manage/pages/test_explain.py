@@ -10,7 +10,7 @@ import pytest
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.access.records import Actor
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.store.trace import write_events
 
 from .conftest import MARKUP, ROOT, Centre
@@ -145,14 +145,14 @@ def test_who_may_ask_about_whom(centre):
     assert page.status == 200
     for hidden in ("bank-in", "bank-out", "X-Secret"):
         assert hidden not in page.text
-    centre.tokens["blind"] = centre.accounts.add_token("blind", [Scope.QUEUE], by=Actor("", ""))
+    centre.tokens["blind"] = centre.accounts.add_token("blind", [Scope.QUEUE], actor=Actor("", ""))
     assert centre.get(ASKED, "blind").status == 403
     assert centre.post("/explain", "blind", sender=BANK, recipient=ANN).status == 403
 
 
 def test_a_store_that_cannot_be_read_is_no_wrong_question(centre, monkeypatch):
     def unreadable(*_):
-        raise Refusal(Kind.UNREADABLE, "the store is gone")
+        raise Refusal(RefusalKind.UNREADABLE, "the store is gone")
 
     monkeypatch.setattr("gatepost.manage.use_cases.explain.explain", unreadable)
     page = centre.get(ASKED)
@@ -161,7 +161,7 @@ def test_a_store_that_cannot_be_read_is_no_wrong_question(centre, monkeypatch):
 
 def test_too_many_looks_at_once_are_said_on_the_page(centre, monkeypatch):
     def busy(*_):
-        raise Refusal(Kind.CONFLICT, "other looks at next hops are under way")
+        raise Refusal(RefusalKind.CONFLICT, "other looks at next hops are under way")
 
     monkeypatch.setattr("gatepost.manage.use_cases.explain.explain", busy)
     page = centre.post("/explain", sender=BANK, recipient=ANN, live="on")

@@ -7,8 +7,8 @@ import pytest
 
 from gatepost.analysis.checks.tasks import HostReport, Task, TaskStatus
 from gatepost.manage.pages.explain_story import SHOWN, Failure, story
-from gatepost.manage.use_cases.explain import Answer, Asked, ExplainAssumption, ExplainCertificates
-from gatepost.manage.use_cases.explain_words import KINDS
+from gatepost.manage.use_cases.explain import ExplainAssumption, ExplainCertificates, ExplainResult, ExplainSession
+from gatepost.manage.use_cases.explain_text import KINDS
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.facts import SessionFacts
 from gatepost.policy.connectors.model import parse
@@ -26,14 +26,14 @@ BASE = {
         {"name": "bank-out", "recipient_domains": ["bank.example"], "tls_settings": "encryption-only"}
     ],
 }
-IN_CLEAR = Asked("203.0.113.1", "", certificate=False, assumed=(ExplainAssumption("ip", "from nowhere"),))
+IN_CLEAR = ExplainSession("203.0.113.1", "", certificate=False, assumed=(ExplainAssumption("ip", "from nowhere"),))
 
 
 def answer(sender=STRANGER, recipient=ANN, asked=IN_CLEAR, *, of=None, tls=None, **fields):
     directory = Directory(parse({"organization": {"contoso": BASE | (of or {})}}), 7)
     ends = (parse_path(f"<{one}>", smtputf8=True) for one in (sender, recipient))
     explanation = explain(directory, SessionFacts("", asked.ip, tls=tls), *ends)
-    return replace(Answer(explanation, asked, None, 86400.0, None, empty=False), **fields)
+    return replace(ExplainResult(explanation, asked, None, 86400.0, None, empty=False), **fields)
 
 
 def leaving(*, of=None, **fields):
@@ -60,8 +60,8 @@ def test_mail_for_a_mailbox():
 @pytest.mark.parametrize(
     ("asked", "channel"),
     [
-        (Asked("2001:db8::1", "TLSv1.2", False, ()), "from 2001:db8::1 over TLSv1.2, without a certificate"),
-        (Asked("192.0.2.1", "TLSv1.3", True, ()), "from 192.0.2.1 over TLSv1.3, with a certificate"),
+        (ExplainSession("2001:db8::1", "TLSv1.2", False, ()), "from 2001:db8::1 over TLSv1.2, without a certificate"),
+        (ExplainSession("192.0.2.1", "TLSv1.3", True, ()), "from 192.0.2.1 over TLSv1.3, with a certificate"),
     ],
 )
 def test_how_it_comes(asked, channel):

@@ -8,7 +8,7 @@ import pytest
 
 from gatepost.manage.pages import exports
 from gatepost.manage.pages.exports import exported
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 
 ROWS = [{"name": "=1+1", "domains": ["a", "b"], "more": {"x": 1}}, {"name": "plain"}]
 
@@ -66,4 +66,4 @@ def test_long_files_are_sent_in_few_parts_and_whole(form):
 def test_another_format_is_refused():
     with pytest.raises(Refusal) as refused:
         exported(asked("xls"), "things", ("name",), list)
-    assert refused.value.kind is Kind.INPUT
+    assert refused.value.kind is RefusalKind.INPUT

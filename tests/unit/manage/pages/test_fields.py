@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.manage.pages.fields import Control, errors_by_field, label_of, questions, texts_of, values_of
+from gatepost.manage.pages.fields import Control, errors_by_field, form_fields, label_of, texts_of, values_of
 from gatepost.manage.use_cases.part_record import table_of
 from gatepost.manage.use_cases.parts import KINDS
 from gatepost.policy.connectors.errors import FieldError
@@ -25,9 +25,9 @@ TABLE = {
 
 def test_every_field_of_every_kind_is_asked():
     for kind in KINDS.values():
-        asked = {one.key.partition(".")[0] for one in questions(kind.model)}
+        asked = {one.key.partition(".")[0] for one in form_fields(kind.model)}
         assert asked == set(kind.model.model_fields)
-        assert all(one.meaning for one in questions(kind.model))
+        assert all(one.meaning for one in form_fields(kind.model))
 
 
 PEM = "-----BEGIN CERTIFICATE-----\nMAAA\n-----END CERTIFICATE-----\n"
@@ -48,26 +48,26 @@ PEM = "-----BEGIN CERTIFICATE-----\nMAAA\n-----END CERTIFICATE-----\n"
     ],
 )
 def test_a_field_is_asked_as_it_is_declared(key, control, required, default):
-    one = next(one for one in questions(OUTBOUND) if one.key == key)
+    one = next(one for one in form_fields(OUTBOUND) if one.key == key)
     assert (one.control, one.required, one.default) == (control, required, default)
     assert bool(one.choices) is (control is Control.CHOICE)
 
 
 def test_a_choice_that_must_be_made_has_no_default():
-    hook = {one.key: one for one in questions(KINDS["content_hook"].model)}
+    hook = {one.key: one for one in form_fields(KINDS["content_hook"].model)}
     assert hook["type"].choices == (("rspamd", "rspamd"), ("clamav", "clamav"))
     assert hook["on_failure"].choices[0] == ("", "Default (defer)")
     assert hook["timeout"].default == "30s"
 
 
 def test_parts_of_an_organization_are_not_asked():
-    asked = [one.key for one in questions(Organization, without=("name",))]
+    asked = [one.key for one in form_fields(Organization, without=("name",))]
     assert "display_name" in asked
     assert not {"name", "mailbox", "accepted_domain"} & set(asked)
 
 
 def test_what_a_form_shows_comes_back_as_it_was():
-    asked = questions(OUTBOUND)
+    asked = form_fields(OUTBOUND)
     texts = texts_of(asked, TABLE)
     assert (texts["recipient_domains"], texts["enabled"], texts["priority"]) == (
         "bank.example\n*.bank.example",
@@ -83,7 +83,7 @@ def test_what_a_form_shows_comes_back_as_it_was():
 
 
 def test_certificates_come_back_line_by_line():
-    asked = [one for one in questions(OUTBOUND) if one.key == "trust_anchors"]
+    asked = [one for one in form_fields(OUTBOUND) if one.key == "trust_anchors"]
     texts = texts_of(asked, {"trust_anchors": PEM})
     assert texts["trust_anchors"] == PEM.strip()
     given = values_of(asked, {"trust_anchors": PEM.replace("\n", "\r\n")})
@@ -91,17 +91,17 @@ def test_certificates_come_back_line_by_line():
 
 
 def test_an_empty_form_writes_nothing():
-    assert set(values_of(questions(OUTBOUND), {}).values()) == {None}
+    assert set(values_of(form_fields(OUTBOUND), {}).values()) == {None}
 
 
 def test_the_stored_table_is_what_texts_are_made_of():
     resources = parse({"organization": {"contoso": {"outbound_connector": [TABLE | {"client_certificate": None}]}}})
     (stored,) = resources.organizations[0].outbound_connectors
-    assert texts_of(questions(OUTBOUND), table_of(stored))["min_tls_version"] == "TLSv1.3"
+    assert texts_of(form_fields(OUTBOUND), table_of(stored))["min_tls_version"] == "TLSv1.3"
 
 
 def test_a_number_that_is_none_is_left_for_the_model_to_say():
-    assert values_of(questions(OUTBOUND), {"priority": "many"})["priority"] == "many"
+    assert values_of(form_fields(OUTBOUND), {"priority": "many"})["priority"] == "many"
 
 
 @pytest.mark.parametrize(
@@ -115,15 +115,15 @@ def test_a_number_that_is_none_is_left_for_the_model_to_say():
     ],
 )
 def test_errors_stand_beside_their_field(path, key):
-    found = errors_by_field(questions(OUTBOUND), [FieldError(path, "is wrong")], "all is wrong")
+    found = errors_by_field(form_fields(OUTBOUND), [FieldError(path, "is wrong")], "all is wrong")
     assert list(found) == [key]
     assert found[key] == ("Is wrong" if key else f"{path}: is wrong")
 
 
 def test_two_errors_of_a_field_are_both_said_and_none_is_the_text():
     two = [FieldError("smart_hosts[0]", "is wrong"), FieldError("smart_hosts[1]", "is odd")]
-    assert errors_by_field(questions(OUTBOUND), two, "") == {"smart_hosts": "Is wrong Is odd"}
-    assert errors_by_field(questions(OUTBOUND), [], "it is taken") == {"": "it is taken"}
+    assert errors_by_field(form_fields(OUTBOUND), two, "") == {"smart_hosts": "Is wrong Is odd"}
+    assert errors_by_field(form_fields(OUTBOUND), [], "it is taken") == {"": "it is taken"}
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from tests.unit.manage.use_cases.calls import add_organization, remove_organization
 
-from gatepost.manage.use_cases.change import Wish
+from gatepost.manage.use_cases.change import ChangeOptions
 from gatepost.manage.use_cases.parts import DOMAIN, MAILBOX
 from gatepost.manage.use_cases.resources import PartName, add_part
 
@@ -14,7 +14,7 @@ from .conftest import OWNER
 def empty(centre):
     """Without any resources, as a new gateway is."""
     for name in ("contoso", "fabrikam"):
-        remove_organization(centre.gateway, OWNER, name, Wish("root"))
+        remove_organization(centre.gateway, OWNER, name, ChangeOptions("root"))
     return centre
 
 
@@ -24,12 +24,12 @@ def test_a_new_gateway_says_what_to_do_first(empty):
     assert "Get started" in page.words
     assert [page.words.count(f"To do {step}") for step in steps] == [1, 1, 1]
     assert 'href="/organizations/new"' in page.text
-    add_organization(empty.gateway, OWNER, "new", {}, Wish("root"))
+    add_organization(empty.gateway, OWNER, "new", {}, ChangeOptions("root"))
     page = empty.get("/")
     assert "Done Add an organization" in page.words
     assert 'href="/domains/new"' in page.text
-    add_part(empty.gateway, OWNER, PartName(DOMAIN, "new", "new.example"), {}, Wish("root"))
-    add_part(empty.gateway, OWNER, PartName(MAILBOX, "new", "ann@new.example"), {}, Wish("root"))
+    add_part(empty.gateway, OWNER, PartName(DOMAIN, "new", "new.example"), {}, ChangeOptions("root"))
+    add_part(empty.gateway, OWNER, PartName(MAILBOX, "new", "ann@new.example"), {}, ChangeOptions("root"))
     assert "Get started" not in empty.get("/").words
 
 

@@ -20,9 +20,9 @@ from gatepost.manage.pages.guard import (
     needs_scope,
     not_there,
     or_not_there,
-    who,
+    principal_of,
 )
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 
 HERE = frozenset({"contoso"})
 OWNER = Principal("owner", ROLES[Role.OWNER])
@@ -109,17 +109,17 @@ def test_what_a_refusal_says_is_what_to_do():
 
 def test_who_and_where():
     given = request(TENANT)
-    assert who(given) is TENANT
+    assert principal_of(given) is TENANT
     assert actor_of(given) == ("tenant", "192.0.2.7")
     assert (accounts_of(given), gateway_of(given)) == ("accounts", "gateway")
 
 
-@pytest.mark.parametrize("kind", list(Kind))
+@pytest.mark.parametrize("kind", list(RefusalKind))
 def test_what_is_missing_is_a_page_that_is_not_there(kind):
-    expected = HTTPException if kind is Kind.MISSING else Refusal
+    expected = HTTPException if kind is RefusalKind.MISSING else Refusal
     with pytest.raises(expected) as raised, or_not_there("There is no such thing."):
         raise Refusal(kind, "'gatepost history' lists those there are")
-    assert kind is not Kind.MISSING or (raised.value.status_code, raised.value.detail) == (
+    assert kind is not RefusalKind.MISSING or (raised.value.status_code, raised.value.detail) == (
         404,
         "There is no such thing.",
     )

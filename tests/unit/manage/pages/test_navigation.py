@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gatepost.manage.access.principal import ROLES, Principal, Role
-from gatepost.manage.pages.navigation import NAVIGATION, Entry, navigation
+from gatepost.manage.pages.navigation import NAVIGATION, NavigationEntry, navigation
 from gatepost.manage.pages.static_files import _all
 
 EVERY = [one.text for group in NAVIGATION for one in group.entries]
@@ -43,7 +43,7 @@ def test_a_group_without_entries_is_not_there():
     ],
 )
 def test_a_page_belongs_to_the_entry_above_it(path, at, current):
-    assert Entry("x", path).is_current(at) is current
+    assert NavigationEntry("x", path).is_current(at) is current
 
 
 def test_every_icon_is_drawn():

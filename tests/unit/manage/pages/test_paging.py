@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from gatepost.manage.pages.paging import SIZE, fitting, foot, offset_of, page_of, paged
-from gatepost.manage.use_cases.pages import Page
+from gatepost.manage.use_cases.list_page import ListPage
 
 
 def asked(page):
@@ -34,20 +34,20 @@ def test_a_page_is_a_number_from_one_on(text, number):
     ],
 )
 def test_the_foot_says_what_is_shown(total, offset, rows, said):
-    assert tuple(foot(Page(1, total, offset, [None] * rows), "things")) == said
+    assert tuple(foot(ListPage(1, total, offset, [None] * rows), "things")) == said
 
 
 def test_a_noun_whose_plural_is_more_than_an_s():
-    assert foot(Page(1, 1, 0, [None]), "mailboxes", "mailbox").shown == "1 mailbox"
-    assert foot(Page(1, 2, 0, [None, None]), "mailboxes", "mailbox").shown == "1 to 2 of 2 mailboxes"
+    assert foot(ListPage(1, 1, 0, [None]), "mailboxes", "mailbox").shown == "1 mailbox"
+    assert foot(ListPage(1, 2, 0, [None, None]), "mailboxes", "mailbox").shown == "1 to 2 of 2 mailboxes"
 
 
 def test_a_page_of_rows_at_hand():
     rows = list(range(120))
-    assert paged(asked(None), rows, 7) == Page(7, 120, 0, rows[:SIZE])
+    assert paged(asked(None), rows, 7) == ListPage(7, 120, 0, rows[:SIZE])
     assert paged(asked("3"), rows).rows == rows[100:]
     assert paged(asked("4"), rows) == paged(asked("3"), rows), "the last one, where it lies behind it"
-    assert paged(asked("4"), []) == Page(0, 0, 0, [])
+    assert paged(asked("4"), []) == ListPage(0, 0, 0, [])
 
 
 @pytest.mark.parametrize(

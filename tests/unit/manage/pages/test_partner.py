@@ -12,8 +12,8 @@ from gatepost.analysis.checks.partner_report import Finding, Mark, PartnerCheck,
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.access.records import Actor
 from gatepost.manage.use_cases.jobs import Jobs
-from gatepost.manage.use_cases.partner import Target
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.partner import CheckTarget
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.decisions.facts import HopFacts
 
 from .conftest import MARKUP, OWNER
@@ -37,7 +37,7 @@ def found(checked, monkeypatch):
     monkeypatch.setattr("gatepost.manage.pages.partner._SHORT", 0.0)
 
     def find(result):
-        checked("gatepost.manage.use_cases.partner.look", result)
+        checked("gatepost.manage.use_cases.partner.run_check", result)
 
     find(check(row(*PASSED)))
     return find
@@ -51,7 +51,7 @@ def begun(centre, target="b.example", who="owner", path="/check"):
 
 
 def run_of(centre, path):
-    return centre.gateway.kept(Jobs).find(path.rpartition("/")[2], OWNER, Target)
+    return centre.gateway.kept(Jobs).find(path.rpartition("/")[2], OWNER, CheckTarget)
 
 
 WRONG = [
@@ -74,7 +74,7 @@ def test_who_cannot_be_checked_is_said_in_the_form(centre, found, path, text, to
     assert told in answer.words.lower()
     assert "<script>" not in answer.text
     assert answer.value("target") == text.strip()
-    assert centre.gateway.kept(Jobs).recent(OWNER, Target) == []
+    assert centre.gateway.kept(Jobs).recent(OWNER, CheckTarget) == []
 
 
 def test_the_form_is_filled_in_by_a_link(centre):
@@ -86,7 +86,7 @@ def test_the_form_is_filled_in_by_a_link(centre):
 
 def test_a_link_checks_nobody(centre, found):
     centre.get("/check?target=b.example")
-    assert centre.gateway.kept(Jobs).recent(OWNER, Target) == []
+    assert centre.gateway.kept(Jobs).recent(OWNER, CheckTarget) == []
 
 
 def test_a_check_that_is_done(centre, found, tls):
@@ -148,7 +148,7 @@ def test_a_check_that_ends_early_says_why_and_passes_nothing_on(centre, found):
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (Refusal(Kind.INPUT, "anchors: no file"), "anchors: no file"),
+        (Refusal(RefusalKind.INPUT, "anchors: no file"), "anchors: no file"),
         (ValueError("secret=hunter2"), "Something went wrong"),
     ],
 )
@@ -192,9 +192,9 @@ def test_a_run_that_there_is_not(centre, run):
 
 
 def test_a_token_that_may_not_read_checks_nobody(centre, found):
-    centre.tokens["blind"] = centre.accounts.add_token("blind", [Scope.QUEUE], by=Actor("", ""))
+    centre.tokens["blind"] = centre.accounts.add_token("blind", [Scope.QUEUE], actor=Actor("", ""))
     assert centre.post("/check", "blind", target="b.example").status == 403
-    assert centre.gateway.kept(Jobs).recent(OWNER, Target) == []
+    assert centre.gateway.kept(Jobs).recent(OWNER, CheckTarget) == []
 
 
 def test_a_tenant_is_not_sent_to_ports_that_are_none_of_mail(centre, found):

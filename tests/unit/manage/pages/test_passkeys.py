@@ -7,7 +7,7 @@ import json
 import pytest
 
 from gatepost.manage.access.principal import ROLES, Principal, Role
-from gatepost.manage.access.records import AuditFilter, Outcome, Passkey
+from gatepost.manage.access.records import AuditFilter, AuditOutcome, Passkey
 
 HERE = {"authorization": "", "sec_fetch_site": "same-origin"}
 ID = b"\x01" * 16
@@ -17,8 +17,8 @@ ANN = Principal("ann", ROLES[Role.OWNER])
 
 @pytest.fixture
 def centre(centre):
-    by = centre.accounts.add_user("ann", Role.OWNER, "correct horse battery", by=("root", ""))
-    centre.accounts.add_passkey(Passkey(ID, by.name, "Key", b"no key at all", 0, 0.0, 0.0), by=("root", ""))
+    by = centre.accounts.add_user("ann", Role.OWNER, "correct horse battery", actor=("root", ""))
+    centre.accounts.add_passkey(Passkey(ID, by.name, "Key", b"no key at all", 0, 0.0, 0.0), actor=("root", ""))
     return centre
 
 
@@ -64,7 +64,7 @@ def test_what_nobody_signed(centre, credential):
         assert (answer.status, answer.json) == (422, {"error": "The passkey was not accepted."})
         assert "__Host-gatepost=" not in answer.headers.get("set-cookie", "")
     events = centre.accounts.audit_events(ANN, AuditFilter(action="log-in"))
-    assert [event.outcome for event in events] == [Outcome.REFUSED] * 2
+    assert [event.outcome for event in events] == [AuditOutcome.REFUSED] * 2
     assert "no key at all" not in repr(events)
 
 

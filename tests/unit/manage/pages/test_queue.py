@@ -6,8 +6,8 @@ import pytest
 from starlette.datastructures import ImmutableMultiDict
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.access.records import Actor, AuditFilter, Outcome
-from gatepost.manage.pages.queue import DONE, _asked
+from gatepost.manage.access.records import Actor, AuditFilter, AuditOutcome
+from gatepost.manage.pages.queue import DONE, _action_request
 from gatepost.manage.use_cases.queue_actions import QueueAction
 from gatepost.manage.use_cases.refusal import Refusal
 
@@ -22,13 +22,13 @@ def test_what_is_ticked_is_meant_and_not_the_filter():
     given = form(
         ("action", "hold"), ("messages", "1a"), ("messages", "1b"), ("domain", "a.example"), ("which", "ticked")
     )
-    asked = _asked(given)
+    asked = _action_request(given)
     assert (asked.action, asked.messages, asked.domain, asked.all) == (QueueAction.HOLD, ["1a", "1b"], "", False)
 
 
 def test_all_that_the_filter_matches_is_meant_whatever_is_ticked():
     given = form(("action", "drop"), ("messages", "1a"), ("which", "all"), ("domain", "a.example"), ("state", "held"))
-    asked = _asked(given)
+    asked = _action_request(given)
     assert (asked.action, asked.messages, asked.domain, asked.state, asked.all) == (
         QueueAction.DROP,
         [],
@@ -49,7 +49,7 @@ def test_all_that_the_filter_matches_is_meant_whatever_is_ticked():
 )
 def test_what_is_not_said_is_never_everything(given):
     with pytest.raises(Refusal):
-        _asked(given)
+        _action_request(given)
 
 
 def test_every_action_has_its_words():
@@ -112,12 +112,12 @@ def test_a_message_that_does_not_wait(centre, waiting, message):
 def test_content_is_for_who_may_act_on_all_of_it_and_is_put_on_record(centre, waiting):
     second = waiting[1]
     scopes = [Scope.READ, Scope.QUEUE]
-    centre.tokens["operator"] = centre.accounts.add_token("op", scopes, by=Actor("", ""), organizations=["fabrikam"])
+    centre.tokens["operator"] = centre.accounts.add_token("op", scopes, actor=Actor("", ""), organizations=["fabrikam"])
     statuses = {who: [centre.post(f"/queue/{one}/content", who).status for one in waiting] for who in centre.tokens}
     assert statuses["owner"] == [200, 200, 200]
     assert statuses["reader"] == statuses["tenant"] == [403, 403, 403]
     assert statuses["operator"] == [404, 200, 404], "what came to contoso, too, is not fabrikam's to read"
-    events = centre.accounts.audit_events(OWNER, AuditFilter(action="queue-content", outcome=Outcome.DONE))
+    events = centre.accounts.audit_events(OWNER, AuditFilter(action="queue-content", outcome=AuditOutcome.DONE))
     assert [one.subject for one in events if one.who.endswith("op")] == [second]
     assert len(events) == 5, "the message of both is on record for each of them"
 
@@ -125,7 +125,7 @@ def test_content_is_for_who_may_act_on_all_of_it_and_is_put_on_record(centre, wa
 def test_a_header_section_is_shown_to_who_may_act_on_all_of_it_and_put_on_record(centre, waiting):
     both = waiting[2]
     scopes = [Scope.READ, Scope.QUEUE]
-    centre.tokens["operator"] = centre.accounts.add_token("op", scopes, by=Actor("", ""), organizations=["fabrikam"])
+    centre.tokens["operator"] = centre.accounts.add_token("op", scopes, actor=Actor("", ""), organizations=["fabrikam"])
     assert [centre.get(f"/queue/{both}?header", who).status for who in ("reader", "operator", "tenant")] == [200] * 3
     assert centre.accounts.audit_events(OWNER, AuditFilter(action="queue-header")) == []
     assert centre.get(f"/queue/{both}?header").status == 200
@@ -157,7 +157,7 @@ def test_what_is_ticked_is_held_and_put_on_record(centre, waiting):
 def test_nobody_acts_on_what_is_anothers(centre, waiting):
     first, second, both = waiting
     scopes = [Scope.READ, Scope.QUEUE]
-    centre.tokens["operator"] = centre.accounts.add_token("op", scopes, by=Actor("", ""), organizations=["fabrikam"])
+    centre.tokens["operator"] = centre.accounts.add_token("op", scopes, actor=Actor("", ""), organizations=["fabrikam"])
     for who, status in (("reader", 403), ("tenant", 403)):
         assert act(centre, who, ("messages", second), action="hold", which="ticked").status == status
     act(centre, "operator", ("messages", first), action="hold", which="ticked")
@@ -179,7 +179,7 @@ def test_nothing_is_dropped_without_a_reason(centre, waiting):
     assert first not in states(centre)
     event, refused = centre.accounts.audit_events(OWNER, AuditFilter(action="queue-drop"))
     assert event.detail == {"reason": "a loop", "deliveries": 1}
-    assert (refused.outcome, refused.subject) == (Outcome.REFUSED, first)
+    assert (refused.outcome, refused.subject) == (AuditOutcome.REFUSED, first)
 
 
 @pytest.mark.parametrize("back", ["https://evil.example/", "//evil.example", "", "/\\x"])
@@ -199,4 +199,4 @@ def test_a_text_that_cannot_be_sent_changes_nothing(centre, waiting):
     assert answer.status == 422
     assert waiting[0] in states(centre)
     (event,) = centre.accounts.audit_events(OWNER, AuditFilter(action="queue-return"))
-    assert event.outcome is Outcome.REFUSED
+    assert event.outcome is AuditOutcome.REFUSED

@@ -7,7 +7,7 @@ import pytest
 from gatepost.analysis.reports.pictures import PictureCounter, TlsPictures
 from gatepost.analysis.reports.tls import Direction, Wanted
 from gatepost.manage.pages import report_charts, report_tables
-from gatepost.manage.pages.report_query import View
+from gatepost.manage.pages.report_query import ReportView
 from gatepost.manage.use_cases.reports import Period
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gatepost.store.trace_tally import HopKind
 
 DAYS = Period("2025-11-23", "2025-11-24")
-VIEW = View(DAYS, "", DAYS.last)
+VIEW = ReportView(DAYS, "", DAYS.last)
 
 
 CLEAR = {"achieved": "none", "tls_version": "", "tls_group": ""}

@@ -6,7 +6,7 @@ import pytest
 
 from gatepost.analysis.reports.pictures import span
 from gatepost.analysis.reports.tls import Direction, Protection
-from gatepost.manage.pages.report_query import View, read_view
+from gatepost.manage.pages.report_query import ReportView, read_view
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.reports import Period, period
 
@@ -23,7 +23,7 @@ def view():
 
 
 def test_what_an_address_asks(view):
-    assert view == View(Period("2025-11-20", "2025-11-24"), "contoso", "2025-11-24")
+    assert view == ReportView(Period("2025-11-20", "2025-11-24"), "contoso", "2025-11-24")
     assert read_view({}, NOW).days == period("", "", NOW)
     with pytest.raises(Refusal):
         read_view({"since": "<b>"}, NOW)
@@ -33,7 +33,7 @@ def test_what_an_address_asks(view):
 def test_a_chart_has_few_parts_that_are_all_of_the_time(days, length):
     last = "2025-11-24"
     first = span("2024-01-01", last)[-days]
-    view = View(Period(first, last), "", last)
+    view = ReportView(Period(first, last), "", last)
     parts = view.parts
     assert len(parts) <= 31
     assert [place for part in parts for place in range(*part.places)] == list(range(days))

@@ -8,12 +8,12 @@ from gatepost.analysis.reports.pictures import Blocked, PictureCounter
 from gatepost.analysis.reports.tls import Direction, Protection, Wanted
 from gatepost.analysis.reports.tls_ready import Ready
 from gatepost.manage.pages.report_charts import by_protection
-from gatepost.manage.pages.report_query import View
-from gatepost.manage.pages.report_tables import TABLES, Table, chart_table
+from gatepost.manage.pages.report_query import ReportView
+from gatepost.manage.pages.report_tables import TABLES, ReportTable, chart_table
 from gatepost.manage.use_cases.reports import Period
 
 DAYS = Period("2026-11-23", "2026-11-24")
-VIEW = View(DAYS, "", DAYS.last)
+VIEW = ReportView(DAYS, "", DAYS.last)
 CLEAR = {"achieved": "none", "tls_version": "", "tls_group": ""}
 IN = {"event": "RECEIVE", "direction": "incoming", "achieved": "encrypted"}
 
@@ -46,7 +46,7 @@ def test_without_mail_a_table_has_its_columns(counted, name):
 
 def test_a_row_of_another_length_is_a_mistake_of_ours():
     with pytest.raises(ValueError, match="zip"):
-        list(Table(("a", "b"), [(1,)]).records())
+        list(ReportTable(("a", "b"), [(1,)]).records())
 
 
 def test_a_chart_has_a_row_for_each_part_of_the_time(counted):
@@ -111,6 +111,6 @@ def test_a_long_time_is_told_in_parts(hop_kind):
     days = Period("2025-11-01", "2026-11-24")
     counter = PictureCounter(Wanted(), *days)
     counter.add("2026-11-24", {hop_kind(): 2})
-    rows = records("outbound", counter.pictures(), View(days, "", days.last))
+    rows = records("outbound", counter.pictures(), ReportView(days, "", days.last))
     assert (rows[0]["first"], rows[-1]["last"]) == days
     assert (rows[-1]["encrypted_only"], sum(row["encrypted_only"] for row in rows)) == (2, 2)

@@ -16,8 +16,8 @@ from gatepost.analysis.reports.pictures import Blocked, PictureCounter, Sums
 from gatepost.analysis.reports.tls import Direction
 from gatepost.analysis.reports.tls_ready import Ready
 from gatepost.manage.pages.report_tables import TABLES
-from gatepost.manage.use_cases.behind import Answered
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.background import BackgroundResult
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.report_counts import ReportCounts
 from gatepost.store.evidence_files import evidence_directory
 from gatepost.store.interface import StoreFailure
@@ -48,7 +48,7 @@ class Counts:
             return None
         counter = PictureCounter(question.wanted, question.first, question.last)
         counter.add(question.last, dict(self.kinds))
-        return Answered(self.change(counter.pictures()), time.time(), renewing=False)
+        return BackgroundResult(self.change(counter.pictures()), time.time(), renewing=False)
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +153,7 @@ def test_while_it_is_counted_a_page_says_so_and_asks_again(busy):
 
 
 def test_a_trace_that_cannot_be_counted(busy):
-    busy.gateway.kept(ReportCounts).error = Refusal(Kind.UNREADABLE, "The message trace could not be counted.")
+    busy.gateway.kept(ReportCounts).error = Refusal(RefusalKind.UNREADABLE, "The message trace could not be counted.")
     for page in PAGES:
         assert busy.get(f"/reports{page}").status == 503
     assert busy.get("/reports?table=partners&format=json").status == 503
@@ -343,7 +343,7 @@ def test_how_much_waits_now_is_said_of_each_domain(waiting):
 
 def test_a_queue_that_cannot_be_read_is_no_queue_without_mail(waiting, monkeypatch):
     def broken(*_):
-        raise Refusal(Kind.UNREADABLE, str(StoreFailure("the queue is damaged")))
+        raise Refusal(RefusalKind.UNREADABLE, str(StoreFailure("the queue is damaged")))
 
     monkeypatch.setattr("gatepost.manage.use_cases.queue.entries", broken)
     assert waiting.get("/reports/blocked").status == 503

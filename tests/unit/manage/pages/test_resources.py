@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.manage.pages.kinds import KIND_PAGES
+from gatepost.manage.pages.resource_kinds import KIND_PAGES
 
 FOLDERS = [page.folder for page in KIND_PAGES]
 

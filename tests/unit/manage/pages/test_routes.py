@@ -15,7 +15,7 @@ from gatepost.manage.access.records import Actor
 from gatepost.manage.pages import routes
 from gatepost.manage.pages.navigation import navigation
 from gatepost.manage.pages.routes import ROUTES
-from gatepost.manage.use_cases.refusal import Busy, Kind, Refusal
+from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
 from gatepost.manage.web.identity import is_open
 from gatepost.policy.connectors.errors import FieldError
 
@@ -66,7 +66,7 @@ OWN = re.compile(r"/(login|setup|account|confirm|passkeys?|logout|static)\b")
 @pytest.mark.parametrize("scopes", [[Scope.QUEUE], [Scope.CONNECTORS, Scope.CERTIFICATES]])
 def test_a_token_that_may_not_read_is_shown_no_page(centre, scopes):
     """As in REST: what a program may change it need not see, such as who wrote to whom."""
-    centre.tokens["blind"] = centre.accounts.add_token("blind", scopes, by=Actor("", ""))
+    centre.tokens["blind"] = centre.accounts.add_token("blind", scopes, actor=Actor("", ""))
     pages = [filled(path) for method, path in EVERY if method == "GET" and not OWN.match(path)]
     assert len(pages) > 70
     for path in pages:
@@ -78,17 +78,17 @@ def test_a_token_that_may_not_read_is_shown_no_page(centre, scopes):
 
 # what a request is refused for -> status, heading
 KINDS = [
-    (Kind.INPUT, 422, "Invalid request"),
-    (Kind.FORBIDDEN, 403, "Not allowed"),
-    (Kind.MISSING, 404, "Page not found"),
-    (Kind.BLOCKED, 409, "Conflict"),
-    (Kind.CONFLICT, 409, "Conflict"),
-    (Kind.UNREADABLE, 503, "Temporarily unavailable"),
+    (RefusalKind.INPUT, 422, "Invalid request"),
+    (RefusalKind.FORBIDDEN, 403, "Not allowed"),
+    (RefusalKind.MISSING, 404, "Page not found"),
+    (RefusalKind.BLOCKED, 409, "Conflict"),
+    (RefusalKind.CONFLICT, 409, "Conflict"),
+    (RefusalKind.UNREADABLE, 503, "Temporarily unavailable"),
 ]
 
 
 def test_every_kind_of_refusal_has_its_status():
-    assert {kind for kind, *_ in KINDS} == set(Kind) == set(routes._STATUSES)
+    assert {kind for kind, *_ in KINDS} == set(RefusalKind) == set(routes._STATUSES)
 
 
 @pytest.mark.parametrize(("kind", "status", "heading"), KINDS)
@@ -133,7 +133,7 @@ def test_a_call_of_no_endpoint_is_answered_as_programs_read_it(centre):
 
 def test_what_is_too_much_just_now_says_when_to_come_back(centre, monkeypatch):
     def refuse(*_):
-        raise Busy("other looks are under way", 7)
+        raise BusyRefusal("other looks are under way", 7)
 
     monkeypatch.setattr("gatepost.manage.use_cases.alarms.current_alarms", refuse)
     answer = centre.get("/alarms")

@@ -72,7 +72,7 @@ def test_no_page_reaches_for_the_data_itself(path):
 def test_it_would_be_seen():
     from gatepost.manage.use_cases import certificates, resources  # noqa: PLC0415 - for this alone
 
-    assert reads(certificates.listing)
+    assert reads(certificates.certificate_listing)
     assert reads(resources.parts)
     assert not reads(certificates.in_order)
     assert REACHING.search("gateway_of(request).directory().resources")

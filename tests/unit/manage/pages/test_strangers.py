@@ -5,8 +5,8 @@ from urllib.parse import quote
 import pytest
 
 from gatepost.manage.access.principal import ROLES, Principal, Role
-from gatepost.manage.access.records import Actor, AuditFilter, Outcome
-from gatepost.manage.pages.entrance import local_target
+from gatepost.manage.access.records import Actor, AuditFilter, AuditOutcome
+from gatepost.manage.pages.login import local_target
 
 ROOT = Principal("root", ROLES[Role.OWNER])
 WORD = "correct horse battery"
@@ -88,7 +88,7 @@ def test_nothing_tells_who_there_is(centre, ann, name, password):
     assert answer.status == 422
     assert "__Host-gatepost=" not in answer.headers.get("set-cookie", "")
     assert answer.words.replace(name or "-", "-") == log_in(centre, "somebody", "else").words.replace("somebody", "-")
-    events = centre.accounts.audit_events(ROOT, AuditFilter(action="log-in", outcome=Outcome.REFUSED))
+    events = centre.accounts.audit_events(ROOT, AuditFilter(action="log-in", outcome=AuditOutcome.REFUSED))
     assert len(events) == 2
     assert not password or password not in repr(events)
 
@@ -163,7 +163,7 @@ def test_a_set_up_code_that_does_not_hold_is_on_record(centre):
     assert accounts.users() == []
     kept = accounts.audit_events(ROOT, AuditFilter(action="setup"))
     assert [(one.who, one.outcome, "does not hold" in one.detail["why"]) for one in kept] == [
-        ("", Outcome.REFUSED, True)
+        ("", AuditOutcome.REFUSED, True)
     ] * 3
     code = accounts.setup_code(by=ROOT_HERE)
     assert centre.post("/setup", headers=HERE, code=code, **form).status == 303
@@ -180,7 +180,7 @@ def test_set_up_codes_are_not_guessed_without_end(centre):
 
 
 def test_a_form_that_comes_after_the_session_is_not_lost_without_a_word(centre):
-    centre.accounts.add_user("ann", Role.OWNER, WORD, by=("root", ""))
+    centre.accounts.add_user("ann", Role.OWNER, WORD, actor=("root", ""))
     late = HERE | {"referer": "https://localhost/domains/new?organization=contoso"}
     answer = centre.post("/domains/new", headers=late, name="late.example")
     assert answer.status == 303

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from gatepost.mail.model.trace_event import TraceEvent
-from gatepost.manage.use_cases.change import Wish
+from gatepost.manage.use_cases.change import ChangeOptions
 from gatepost.manage.use_cases.resources import apply_document
 from gatepost.protocols.tlsrpt.received import ReceivedFailure, ReceivedPolicy, ReceivedReport
 from gatepost.store.received_reports import RECEIVED_FILE, StoredReport, keep_report
@@ -117,7 +117,7 @@ def test_a_tenant_does_not_learn_what_others_got_from_the_same_client(centre):
 
 
 def test_a_tenant_without_a_domain_sees_none(reported):
-    apply_document(reported.gateway, OWNER, {"organization": {"contoso": {}, "fabrikam": {}}}, Wish("root"))
+    apply_document(reported.gateway, OWNER, {"organization": {"contoso": {}, "fabrikam": {}}}, ChangeOptions("root"))
     assert records(reported, "received", "tenant") == []
     assert len(records(reported, "received")) == 2, "who sees all sees those of domains that are gone, too"
 

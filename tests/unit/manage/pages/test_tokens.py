@@ -5,7 +5,7 @@ import time
 import pytest
 
 from gatepost.manage.access.principal import ROLES, Principal, Role, Scope
-from gatepost.manage.access.records import AuditFilter, Outcome
+from gatepost.manage.access.records import AuditFilter, AuditOutcome
 from gatepost.manage.pages.tokens import _SCOPES
 
 ROOT = Principal("root", ROLES[Role.OWNER])
@@ -54,7 +54,7 @@ def test_a_secret_is_shown_once(centre, ann):
     for path in ("/tokens", "/tokens?format=json", "/tokens?format=csv", "/tokens/backup/remove"):
         assert secret not in ann.get(path).text
     (event,) = centre.accounts.audit_events(ROOT, AuditFilter(action="token-add", who="ann"))
-    assert (event.subject, event.outcome, secret in repr(event)) == ("backup", Outcome.DONE, False)
+    assert (event.subject, event.outcome, secret in repr(event)) == ("backup", AuditOutcome.DONE, False)
 
 
 # what is otherwise -> how many fields are wrong

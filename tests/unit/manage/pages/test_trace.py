@@ -69,7 +69,7 @@ def test_the_evidence_of_a_message_is_of_organizations_that_are_seen(both, logs)
     for organization in ("contoso", "fabrikam", "northwind"):
         chain.append(logs.events(1, at=time.time() - 50, message=MESSAGE, organization=organization), time.time())
     here, seen = Actor("root", ""), ["contoso", "fabrikam"]
-    both.tokens["two"] = both.accounts.add_token("two", [Scope.READ], by=here, organizations=seen)
+    both.tokens["two"] = both.accounts.add_token("two", [Scope.READ], actor=here, organizations=seen)
     for who, organizations in (("owner", {"contoso", "fabrikam", "northwind"}), ("two", set(seen))):
         answer = both.get(f"/trace/{MESSAGE}/evidence", who)
         shown = [one for segment in answer.json["segments"] for one in segment["entries"] if isinstance(one, dict)]

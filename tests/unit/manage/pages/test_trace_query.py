@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.manage.pages.trace_query import in_words, read_question
+from gatepost.manage.pages.trace_query import in_words, read_query
 
 
 def wanted(question):
@@ -23,7 +23,7 @@ BOX = [
 
 @pytest.mark.parametrize(("text", "meanings", "since"), BOX)
 def test_the_box_understands(text, meanings, since):
-    question = read_question({"q": text}, "contoso", 50)
+    question = read_query({"q": text}, "contoso", 50)
     assert [meaning for meaning, _ in question.searches] == meanings
     assert question.since == since
     assert {(one.organization, one.limit) for one in wanted(question)} == {("contoso", 50)}
@@ -31,24 +31,24 @@ def test_the_box_understands(text, meanings, since):
 
 def test_fields_and_times_are_taken_as_on_the_command_line():
     given = {"sender": " @a.example ", "event": "defer", "since": "2h", "until": "2026-11-24T16:00", "page": "7"}
-    (found,) = wanted(read_question(given, "", 10))
+    (found,) = wanted(read_query(given, "", 10))
     assert (found.sender, found.event) == ("@a.example", "DEFER")
     assert (found.since, found.until) == ("2h", "2026-11-24T16:00")
-    assert not read_question({"since": "all", "event": ""}, "", 10).searches[0][1].since
+    assert not read_query({"since": "all", "event": ""}, "", 10).searches[0][1].since
 
 
 def test_what_is_wrong_is_said_by_field():
-    question = read_question({"since": "x", "until": "y", "event": "EXPLODE"}, "", 10)
+    question = read_query({"since": "x", "until": "y", "event": "EXPLODE"}, "", 10)
     assert set(question.errors) == {"since", "until", "event"}
     assert question.searches == ()
 
 
 def test_an_id_alone_names_one_message():
-    question = read_question({"q": "0cac32df48800000"}, "", 10)
+    question = read_query({"q": "0cac32df48800000"}, "", 10)
     assert question.names_one({"message": "0cac32df48800000"})
     assert not question.names_one({"connector": "0cac32df48800000"})
-    assert not read_question({"q": "0cac32df48800000", "event": "SEND"}, "", 10).names_one({"message": "x"})
-    assert read_question({}, "", 10).is_plain
+    assert not read_query({"q": "0cac32df48800000", "event": "SEND"}, "", 10).names_one({"message": "x"})
+    assert read_query({}, "", 10).is_plain
 
 
 def test_a_search_has_a_name():

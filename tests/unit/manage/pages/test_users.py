@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gatepost.manage.access.principal import ROLES, Principal, Role, Scope
-from gatepost.manage.access.records import Actor, AuditFilter, Outcome
+from gatepost.manage.access.records import Actor, AuditFilter, AuditOutcome
 from gatepost.manage.pages.users import ROLES as SHOWN
 
 WORD, AGES = "correct horse battery", 1200.0
@@ -80,7 +80,7 @@ def test_one_is_added(centre, ann):
     assert (answer.status, answer.headers["location"]) == (303, "/users/tim")
     user = centre.accounts.user("tim")
     assert (user.role, user.organizations) == (Role.OPERATOR, frozenset({"fabrikam"}))
-    assert audit_events(centre, "user-add")[0] == ("ann", "tim", Outcome.DONE)
+    assert audit_events(centre, "user-add")[0] == ("ann", "tim", AuditOutcome.DONE)
     centre.accounts.check_password("tim", WORD, "127.0.0.1")
 
 
@@ -109,7 +109,7 @@ def test_what_is_wrong_is_said_at_once_and_nobody_is_made(centre, ann, changes, 
     assert ("There is a problem" if count == 1 else f"There are {count} problems") in answer.words
     assert WORD not in answer.text
     assert [one.name for one in centre.accounts.users()] == ["ann", "bob"]
-    assert {outcome for *_, outcome in audit_events(centre, "user-add")[:1]} == {Outcome.REFUSED}
+    assert {outcome for *_, outcome in audit_events(centre, "user-add")[:1]} == {AuditOutcome.REFUSED}
 
 
 def test_one_is_changed_and_logs_in_anew(centre, ann, person):
@@ -183,7 +183,7 @@ def test_a_passkey_that_is_none(ann, person, passkey):
 def test_one_is_removed_with_what_they_made(centre, ann, person):
     person("tim", Role.OWNER)
     by = Actor("tim", "127.0.0.1")
-    centre.accounts.add_token("of-tim", [Scope.READ], by=by)
+    centre.accounts.add_token("of-tim", [Scope.READ], actor=by)
     assert "of-tim" in ann.get("/users/tim/remove").words
     assert ann.post("/users/tim/remove").headers["location"] == "/users"
     assert centre.accounts.user("tim") is None

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from gatepost.manage.pages.validation import request_of, validate_path
-from gatepost.manage.use_cases.choice import choose_connector
+from gatepost.manage.use_cases.name_lookup import choose_connector
 from gatepost.manage.use_cases.validation import MOST_PEM, last_validation
 
 PATH = "/connectors/validate/contoso/outbound/bank-out"

@@ -11,7 +11,7 @@ from tests.unit.manage.rest.conftest import OWNER, Api, api, gateway, world
 
 from gatepost.manage.remote.address import Address
 from gatepost.manage.remote.client import RemoteClient
-from gatepost.manage.remote.connection import PREFIX, Connection
+from gatepost.manage.remote.connection import PREFIX, RestConnection
 from gatepost.manage.remote.problems import refusal_of
 from gatepost.manage.rest.routes import ENDPOINTS
 from gatepost.manage.use_cases.client import LocalClient
@@ -22,7 +22,7 @@ from gatepost.settings.loader import load
 __all__ = ["OWNER", "api", "gateway", "there", "world"]
 
 
-class There(Connection):
+class There(RestConnection):
     """api: of the gateway. calls: what it was asked. before: run before the next change, as somebody else's."""
 
     def __init__(self, api):

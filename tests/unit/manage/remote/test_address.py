@@ -5,7 +5,7 @@ import os
 import pytest
 
 from gatepost.manage.remote.address import address
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 
 PIN = "ab" * 32
 
@@ -45,7 +45,7 @@ def test_addresses(url, expected):
 def test_what_cannot_be_right(url, options, text):
     with pytest.raises(Refusal, match=text) as refused:
         address(url, **({"token": "gp_x"} | options))
-    assert refused.value.kind is Kind.INPUT
+    assert refused.value.kind is RefusalKind.INPUT
     assert "gp_a" not in str(refused.value)
 
 

@@ -6,12 +6,12 @@ import msgspec
 import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.remote.connection import Answer
+from gatepost.manage.remote.connection import RestResponse
 from gatepost.manage.use_cases.alarms import ListAlarms, list_alarms
 from gatepost.manage.use_cases.catalogue import USE_CASES
-from gatepost.manage.use_cases.client import every
+from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.declaration import SAFE
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.status import GetStatus, get_status
 from gatepost.manage.use_cases.trace import SearchTrace, ShowTrace, search_trace_events, show_trace
 
@@ -46,13 +46,13 @@ def test_a_refusal_is_the_same(remote, there):
     there.api.who = Principal("tim", frozenset({Scope.READ}), frozenset({"contoso"}))
     with pytest.raises(Refusal) as refused:
         remote.call(get_status, GetStatus())
-    assert refused.value.kind is Kind.FORBIDDEN
+    assert refused.value.kind is RefusalKind.FORBIDDEN
 
 
 def test_pages_are_followed(remote, local, there, monkeypatch):
     monkeypatch.setattr("gatepost.manage.use_cases.client.MAX_ITEMS", 1)
-    found = list(every(remote.call, search_trace_events, SearchTrace(domain="bank.example"), 3))
-    assert found == list(every(local.call, search_trace_events, SearchTrace(domain="bank.example"), 3))
+    found = list(all_items(remote.call, search_trace_events, SearchTrace(domain="bank.example"), 3))
+    assert found == list(all_items(local.call, search_trace_events, SearchTrace(domain="bank.example"), 3))
     assert (len(found), len(there.calls)) == (2, 2)
 
 
@@ -61,7 +61,7 @@ def test_what_a_path_names_is_the_same(remote, local, there):
         assert remote.call(show_trace, ShowTrace(id=identity)) == local.call(show_trace, ShowTrace(id=identity))
     with pytest.raises(Refusal, match="<a/b@c>") as refused:
         remote.call(show_trace, ShowTrace(id="<a/b@c>"))
-    assert refused.value.kind is Kind.MISSING
+    assert refused.value.kind is RefusalKind.MISSING
 
 
 @pytest.mark.parametrize("told", [{}, [], None, 7, {"alarms": 7, "looked": None, "unknown": []}])
@@ -73,10 +73,10 @@ def test_what_no_gateway_says_is_called_so(remote, there, monkeypatch, told):
     )
     with pytest.raises(Refusal, match="not what this version of the command expects") as refused:
         remote.call(list_alarms, ListAlarms())
-    assert refused.value.kind is Kind.UNREADABLE
+    assert refused.value.kind is RefusalKind.UNREADABLE
 
 
 def test_fields_that_are_not_known_are_ignored(remote, there, monkeypatch):
     value = {"alarms": [], "looked": None, "unknown": ["dns"], "of_a_later_version": 7}
-    monkeypatch.setattr(there, "call", lambda *_, **__: Answer(value, ""))
+    monkeypatch.setattr(there, "call", lambda *_, **__: RestResponse(value, ""))
     assert remote.call(list_alarms, ListAlarms()).unknown == ["dns"]

@@ -10,8 +10,8 @@ import pytest
 
 from gatepost.manage.remote import connection as module
 from gatepost.manage.remote.address import Address
-from gatepost.manage.remote.connection import Connection
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.remote.connection import RestConnection
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.pki.certificates.authority import self_signed
 
 OK = b'HTTP/1.1 200 OK\r\nETag: "v3"\r\nContent-Length: 9\r\n\r\n{"a": 10}'
@@ -84,7 +84,9 @@ def connected(server):
 
     def make(**fields):
         trust = fields or {"ca": str(server.chain)}
-        made.append(Connection(Address(f"https://localhost:{server.port}", "localhost", server.port, "gp_x", **trust)))
+        made.append(
+            RestConnection(Address(f"https://localhost:{server.port}", "localhost", server.port, "gp_x", **trust))
+        )
         return made[-1]
 
     yield make
@@ -120,7 +122,7 @@ def test_a_pinned_certificate(server, connected):
     assert connected(fingerprint=server.sha256).get("/x").value == {"a": 10}
     with pytest.raises(Refusal, match=server.sha256) as refused:
         connected(fingerprint="ab" * 32).get("/x")
-    assert refused.value.kind is Kind.UNREADABLE
+    assert refused.value.kind is RefusalKind.UNREADABLE
     assert len(server.seen) == 1, "the token went to nobody else"
 
 
@@ -135,7 +137,7 @@ def test_anchors_that_are_none(connected, tmp_path):
     for file, text in ((tmp_path / "empty", "no PEM certificates"), (tmp_path / "none", "No such file")):
         with pytest.raises(Refusal, match=text) as refused:
             connected(ca=str(file)).get("/x")
-        assert refused.value.kind is Kind.INPUT
+        assert refused.value.kind is RefusalKind.INPUT
 
 
 ANSWERS = {
@@ -151,7 +153,7 @@ def test_answers_that_are_none(server, connected, answer, text):
     server.answers = [answer]
     with pytest.raises(Refusal, match=text) as refused:
         connected().get("/x")
-    assert refused.value.kind is Kind.UNREADABLE
+    assert refused.value.kind is RefusalKind.UNREADABLE
     assert len(server.seen) == 1
 
 
@@ -180,4 +182,4 @@ def test_values_that_json_has_not(connected):
     for value in (dt.date(2026, 1, 1), float("inf"), "\ud800"):
         with pytest.raises(Refusal, match="dates") as refused:
             connected().call("PATCH", "/resources", body={"x": value})
-        assert refused.value.kind is Kind.INPUT
+        assert refused.value.kind is RefusalKind.INPUT

@@ -5,14 +5,14 @@ import time
 import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.use_cases.client import every
+from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.destinations import (
     DestinationActions,
     DestinationsQuery,
     act_on_destinations,
     list_destinations,
 )
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.decisions.destination_history import DestinationName, SeenSession
 from gatepost.policy.decisions.requirement import Achieved, MxLevel, TlsLevel
 from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile
@@ -49,8 +49,8 @@ def seen(there):
 def test_lists_are_the_same(remote, local, wanted):
     for limit in (0, 3):
         request = DestinationsQuery(**wanted)
-        found = list(every(remote.call, list_destinations, request, limit))
-        assert found == list(every(local.call, list_destinations, request, limit))
+        found = list(all_items(remote.call, list_destinations, request, limit))
+        assert found == list(all_items(local.call, list_destinations, request, limit))
 
 
 @pytest.mark.usefixtures("seen")
@@ -67,11 +67,11 @@ def test_what_is_done_is_done_there(remote, local):
 @pytest.mark.parametrize(
     ("which", "kind"),
     [
-        ({"domain": "no domain"}, Kind.INPUT),
-        ({"domain": FALLEN}, Kind.INPUT),
-        ({}, Kind.INPUT),
-        ({"domain": "nobody.example"}, Kind.MISSING),
-        ({"domain": "good.example"}, Kind.CONFLICT),
+        ({"domain": "no domain"}, RefusalKind.INPUT),
+        ({"domain": FALLEN}, RefusalKind.INPUT),
+        ({}, RefusalKind.INPUT),
+        ({"domain": "nobody.example"}, RefusalKind.MISSING),
+        ({"domain": "good.example"}, RefusalKind.CONFLICT),
     ],
 )
 @pytest.mark.usefixtures("seen")

@@ -6,7 +6,7 @@ import pytest
 
 from gatepost.manage.use_cases.content_trials import TryHook, try_hook
 from gatepost.manage.use_cases.jobs import follow
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.rehearsal import RehearsalQuestion, show_rehearsal
 from gatepost.manage.use_cases.validation_runs import (
     ShowValidation,
@@ -40,7 +40,7 @@ def test_what_cannot_be_tried_is_refused_alike(remote, local, fields, paths):
     for client in (remote, local):
         with pytest.raises(Refusal) as refused:
             validated(client, **fields)
-        assert (refused.value.kind, [error.path for error in refused.value.errors]) == (Kind.INPUT, paths)
+        assert (refused.value.kind, [error.path for error in refused.value.errors]) == (RefusalKind.INPUT, paths)
 
 
 def test_what_a_connector_did_is_the_same(remote, local):
@@ -80,4 +80,4 @@ def test_one_that_does_not_end_is_given_up():
 
     with pytest.raises(Refusal, match="does not end") as refused:
         follow(Never(), lambda _: Never(), seconds=0.0)
-    assert refused.value.kind is Kind.UNREADABLE
+    assert refused.value.kind is RefusalKind.UNREADABLE

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from gatepost.manage.remote.problems import Overtaken, refusal_of
-from gatepost.manage.use_cases.refusal import Kind
+from gatepost.manage.remote.problems import VersionConflict, refusal_of
+from gatepost.manage.use_cases.refusal import RefusalKind
 
 URL = "https://gate.example:443"
 HEADERS = {"content-type": "application/problem+json; charset=utf-8"}
@@ -18,15 +18,15 @@ def told(status, **document):
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        (400, Kind.INPUT),
-        (401, Kind.FORBIDDEN),
-        (403, Kind.FORBIDDEN),
-        (404, Kind.MISSING),
-        (409, Kind.CONFLICT),
-        (412, Kind.CONFLICT),
-        (422, Kind.INPUT),
-        (500, Kind.UNREADABLE),
-        (503, Kind.UNREADABLE),
+        (400, RefusalKind.INPUT),
+        (401, RefusalKind.FORBIDDEN),
+        (403, RefusalKind.FORBIDDEN),
+        (404, RefusalKind.MISSING),
+        (409, RefusalKind.CONFLICT),
+        (412, RefusalKind.CONFLICT),
+        (422, RefusalKind.INPUT),
+        (500, RefusalKind.UNREADABLE),
+        (503, RefusalKind.UNREADABLE),
     ],
 )
 def test_kinds(status, kind):
@@ -34,10 +34,10 @@ def test_kinds(status, kind):
     assert refusal.kind is kind
     assert refusal.text.endswith("Why.")
     assert [(one.path, one.message) for one in refusal.errors] == [("a", "b")]
-    assert isinstance(refusal, Overtaken) is (status == 412)
+    assert isinstance(refusal, VersionConflict) is (status == 412)
 
 
-@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("kind", RefusalKind)
 @pytest.mark.parametrize("status", [404, 409, 422, 429, 503])
 def test_the_refusal_that_it_was_is_kept_whatever_the_status(status, kind):
     assert told(status, detail="Why.", refusal=str(kind)).kind is kind
@@ -45,7 +45,7 @@ def test_the_refusal_that_it_was_is_kept_whatever_the_status(status, kind):
 
 @pytest.mark.parametrize("given", [None, "", "strange", 7, ["conflict"]])
 def test_a_refusal_that_is_none_is_told_by_its_status(given):
-    assert told(404, detail="Why.", refusal=given).kind is Kind.MISSING
+    assert told(404, detail="Why.", refusal=given).kind is RefusalKind.MISSING
 
 
 def test_the_gateways_own_sentence_stands_as_it_is():
@@ -76,7 +76,7 @@ def test_when_to_come_back():
 )
 def test_what_is_no_gateway(status, headers, content, text):
     refusal = refusal_of(URL, status, headers, content)
-    assert refusal.kind is Kind.UNREADABLE
+    assert refusal.kind is RefusalKind.UNREADABLE
     assert text in refusal.text
     assert "thief" not in refusal.text
 

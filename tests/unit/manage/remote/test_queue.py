@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.manage.use_cases.client import every
+from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.queue import GetQueued, ListQueue, get_queued, list_queue, read_queued
 from gatepost.manage.use_cases.queue_actions import QueueAction, QueueActions, act_on_queue
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 
 
 @pytest.mark.parametrize(
@@ -21,8 +21,8 @@ from gatepost.manage.use_cases.refusal import Kind, Refusal
 )
 def test_lists_are_the_same_page_by_page(there, remote, local, monkeypatch, wanted, limit):
     monkeypatch.setattr("gatepost.manage.use_cases.client.MAX_ITEMS", 1)
-    found = list(every(remote.call, list_queue, ListQueue(**wanted), limit))
-    assert found == list(every(local.call, list_queue, ListQueue(**wanted), limit))
+    found = list(all_items(remote.call, list_queue, ListQueue(**wanted), limit))
+    assert found == list(all_items(local.call, list_queue, ListQueue(**wanted), limit))
     assert len(there.calls) == max(1, len(found))
 
 
@@ -31,13 +31,15 @@ def test_a_message_is_the_same(there, remote, local):
     assert remote.call(get_queued, request) == local.call(get_queued, request)
 
 
-@pytest.mark.parametrize(("identity", "kind"), [("not/an id", Kind.INPUT), ("0000000000000001", Kind.MISSING)])
+@pytest.mark.parametrize(
+    ("identity", "kind"), [("not/an id", RefusalKind.INPUT), ("0000000000000001", RefusalKind.MISSING)]
+)
 def test_a_message_that_is_not_there(remote, local, identity, kind):
     for client in (remote, local):
         for case in (get_queued, read_queued):
             with pytest.raises(Refusal) as refused:
                 client.call(case, GetQueued(message=identity))
-            assert refused.value.kind in {kind, Kind.MISSING}
+            assert refused.value.kind in {kind, RefusalKind.MISSING}
 
 
 def test_a_message_is_read_there(there, remote, queued):

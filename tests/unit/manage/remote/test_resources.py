@@ -6,24 +6,32 @@ import shutil
 
 import pytest
 
-from gatepost.manage.cli.edit import Asked, Made, changed, part_added, part_removed, part_set, patch_of
+from gatepost.manage.cli.edit import (
+    ChangeArguments,
+    PreparedChange,
+    changed,
+    part_added,
+    part_removed,
+    part_set,
+    patch_of,
+)
 from gatepost.manage.remote.address import Address
 from gatepost.manage.remote.client import RemoteClient
 from gatepost.manage.remote.resources import fetched_directory
 from gatepost.manage.use_cases import resource_cases as cases
-from gatepost.manage.use_cases.choice import choose_organization
 from gatepost.manage.use_cases.client import LocalClient
 from gatepost.manage.use_cases.gateway import Gateway
+from gatepost.manage.use_cases.name_lookup import choose_organization
 from gatepost.manage.use_cases.part_record import own_table
 from gatepost.manage.use_cases.parts import DOMAIN, INBOUND, MAILBOX, OUTBOUND, RULE
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resources import PartName, seen
 from gatepost.policy.connectors.records import Organization
 from gatepost.settings.loader import load
 
 from .conftest import OWNER
 
-ASKED = Asked(None, False, "2026-11-18", "why", False)
+ASKED = ChangeArguments(None, False, "2026-11-18", "why", False)
 
 
 @pytest.fixture
@@ -48,13 +56,13 @@ def own(name, *words):
     def make(resources):
         patch, errors = patch_of(Organization, own_table(choose_organization(resources, name)), words)
         request = cases.SetOrganization(organization=name, document=patch, **ASKED.fields)
-        return Made(cases.set_organization, request, errors)
+        return PreparedChange(cases.set_organization, request, errors)
 
     return make
 
 
 def request(case, kind, **fields):
-    return lambda _: Made(case, kind(**fields, **ASKED.fields))
+    return lambda _: PreparedChange(case, kind(**fields, **ASKED.fields))
 
 
 def apply(document):
@@ -141,7 +149,7 @@ def test_a_change_that_is_always_overtaken_ends(there, remote):
 
     with pytest.raises(Refusal, match="nothing was changed") as refused:
         changed(remote, overtaken)
-    assert refused.value.kind is Kind.CONFLICT
+    assert refused.value.kind is RefusalKind.CONFLICT
     assert next(times) == 5
 
 
@@ -155,10 +163,10 @@ def test_resources_of_a_newer_gateway(there, monkeypatch):
     monkeypatch.setattr(there, "get", lambda _: type("Answer", (), {"etag": '"v3"', "value": {"organization": tables}}))
     with pytest.raises(Refusal, match="this version of the command") as refused:
         fetched_directory(there)
-    assert refused.value.kind is Kind.UNREADABLE
+    assert refused.value.kind is RefusalKind.UNREADABLE
 
 
-@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("kind", RefusalKind)
 def test_what_is_refused_there_ends_the_command_as_here(remote, monkeypatch, kind):
     def refusing(*_, **__):
         raise Refusal(kind, "the configuration is at version 3, not 2")
@@ -176,4 +184,4 @@ def test_a_time_of_toml_is_no_text(remote, local):
     for client in (remote, local):
         with pytest.raises(Refusal) as refused:
             client.call(cases.apply_resources, cases.ApplyResources(document=document))
-        assert refused.value.kind is Kind.INPUT
+        assert refused.value.kind is RefusalKind.INPUT

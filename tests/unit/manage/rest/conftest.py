@@ -19,7 +19,7 @@ from starlette.middleware import Middleware
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.manage.access.accounts import ACCESS_FILE, Accounts
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.rest.endpoint import Endpoint
+from gatepost.manage.rest.endpoint import RestEndpoint
 from gatepost.manage.rest.openapi import statuses
 from gatepost.manage.rest.serving import routes
 from gatepost.manage.use_cases.declaration import UseCase, Visibility
@@ -48,7 +48,7 @@ def example(route, function=lambda *_: {}, *fields, result=dict, doc="Things.", 
 
     things.__doc__ = doc
     given = {"scope": Scope.READ, "visibility": Visibility.SEEN, "tag": "things"} | options
-    return Endpoint(UseCase(things, method, path, hints={"request": request, "return": result}, **given))
+    return RestEndpoint(UseCase(things, method, path, hints={"request": request, "return": result}, **given))
 
 
 class Response(NamedTuple):

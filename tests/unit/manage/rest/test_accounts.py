@@ -5,11 +5,11 @@ import time
 import pytest
 
 from gatepost.manage.access.principal import Principal, Role, Scope
-from gatepost.manage.access.records import Actor, AuditFilter, Outcome
-from gatepost.manage.rest.endpoint import Endpoint
+from gatepost.manage.access.records import Actor, AuditFilter, AuditOutcome
+from gatepost.manage.rest.endpoint import RestEndpoint
 from gatepost.manage.use_cases import audit, tokens, users
 
-ENDPOINTS = [Endpoint(one) for one in (*users.USE_CASES, *tokens.USE_CASES, *audit.USE_CASES) if one.path]
+ENDPOINTS = [RestEndpoint(one) for one in (*users.USE_CASES, *tokens.USE_CASES, *audit.USE_CASES) if one.path]
 WORD = "correct horse battery"
 ANN = {"name": "Ann", "role": "owner", "password": WORD}
 
@@ -23,7 +23,7 @@ def api(api_of, gateway):
 
 
 def refused(api):
-    return api.accounts.audit_events(api.who, AuditFilter(outcome=Outcome.REFUSED))
+    return api.accounts.audit_events(api.who, AuditFilter(outcome=AuditOutcome.REFUSED))
 
 
 def test_a_user_from_its_making_to_its_end(api):
@@ -91,7 +91,7 @@ def test_what_is_refused_is_on_record(api, method, path, body, action):
 
 
 def test_a_token_and_its_secret(api):
-    api.accounts.add_user("ann", Role.OWNER, WORD, by=Actor("root"))
+    api.accounts.add_user("ann", Role.OWNER, WORD, actor=Actor("root"))
     made = api.call("POST", "/tokens", {"name": "One", "scopes": ["read"], "expires": "90d"})
     assert made.status == 201
     assert made.json["name"] == "one"
@@ -106,7 +106,7 @@ def test_a_token_and_its_secret(api):
 
 
 def test_a_token_makes_none_that_outlives_it(api):
-    api.accounts.add_token("short", [Scope.OWNER], by=Actor("root"), expires=time.time() + 3600)
+    api.accounts.add_token("short", [Scope.OWNER], actor=Actor("root"), expires=time.time() + 3600)
     api.who = Principal("token short", frozenset(Scope))
     answer = api.call("POST", "/tokens", {"name": "long", "scopes": ["owner"]})
     assert (answer.problem, answer.paths) == ("invalid", ["expires"])

@@ -5,12 +5,12 @@ import time
 from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
 from gatepost.analysis.alarms.alarm_state import ALARMS_CONTENT, AlarmStatus, Memory, encoded
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.rest.endpoint import Endpoint
+from gatepost.manage.rest.endpoint import RestEndpoint
 from gatepost.manage.use_cases.alarms import list_alarms
 
 
 def test_what_is_wrong(api_of):
-    api, now = api_of(Endpoint(list_alarms)), time.time()
+    api, now = api_of(RestEndpoint(list_alarms)), time.time()
     assert api.call("GET", "/alarms").json == {"alarms": [], "looked": None, "unknown": []}
     alarm = Alarm(Kind.QUEUE_AGE, Severity.WARNING, "", "Mail waits.", "Long.", "Look.", "contoso/x", since=now)
     with api.gateway.config() as store:

@@ -9,7 +9,7 @@ import pytest
 
 from gatepost.manage.access.actions import ACTIONS
 from gatepost.manage.access.principal import Principal, Role, Scope
-from gatepost.manage.access.records import Actor, AuditFilter, Outcome
+from gatepost.manage.access.records import Actor, AuditFilter, AuditOutcome
 from gatepost.manage.rest.routes import ENDPOINTS
 from gatepost.manage.use_cases.audit import ListAudit, list_audit
 from gatepost.manage.use_cases.context import Context
@@ -71,13 +71,13 @@ class Scene:
         return str(self.api.gateway.data)
 
     def user(self):
-        self.api.accounts.add_user("ann", Role.OWNER, WORD, by=Actor("root"))
-        self.api.accounts.add_user("tom", Role.AUDITOR, WORD, by=Actor("root"))
+        self.api.accounts.add_user("ann", Role.OWNER, WORD, actor=Actor("root"))
+        self.api.accounts.add_user("tom", Role.AUDITOR, WORD, actor=Actor("root"))
         self.api.accounts.log_in("tom", WORD, "192.0.2.1", "curl")
         return "tom"
 
     def token(self):
-        self.api.accounts.add_token("old", [Scope.READ], by=Actor("root"))
+        self.api.accounts.add_token("old", [Scope.READ], actor=Actor("root"))
         return "old"
 
     def tried(self):
@@ -245,7 +245,7 @@ def test_what_was_done_is_on_record(scene, name):
     assert answer.status < 300, answer.body
     after = newest(api)
     assert after != before, "nothing is on record"
-    assert (after.who, after.outcome) == ("ann", Outcome.DONE)
+    assert (after.who, after.outcome) == ("ann", AuditOutcome.DONE)
     assert after.action in ACTIONS
     assert after.address == ("" if after.version else "127.0.0.1")
     assert after.action == (UNSAFE[name].case.action or "change") or name.endswith("/actions")
@@ -261,7 +261,7 @@ def test_what_was_refused_is_on_record(api):
             path = path.replace(f"{{{key}}}", "contoso" if key == "organization" else "nothing")
         refused = api.call(one.case.method, f"{path}?wrong=1", {} if one.body else None, headers={"if-match": "*"})
         assert refused.status == 422
-        event = api.accounts.audit_events(OWNER, AuditFilter(outcome=Outcome.REFUSED))[0]
+        event = api.accounts.audit_events(OWNER, AuditFilter(outcome=AuditOutcome.REFUSED))[0]
         assert (event.who, event.address, event.action) == ("ann", "127.0.0.1", one.case.action or CHANGE)
         assert event.organization == ("contoso" if "organization" in one.case.path_names else "")
         named = " ".join("nothing" for key in one.case.path_names if key != "organization")
@@ -304,7 +304,7 @@ def test_gates_that_are_closed_are_told_with_the_whole_look(scene):
     assert answer.json["gates"]["certificate"]["id"] == scene.new
     assert answer.json["gates"]["findings"]
     event = events_of(scene.api)[0]
-    assert (event.action, event.subject, event.outcome) == ("certificate-switch", scene.new, Outcome.REFUSED)
+    assert (event.action, event.subject, event.outcome) == ("certificate-switch", scene.new, AuditOutcome.REFUSED)
     assert "gates." in event.detail["why"]
 
 
@@ -336,7 +336,7 @@ def test_each_organization_has_its_part_of_an_action(scene):
 
 
 def test_what_web_keeps_is_not_kept_twice(api):
-    """`manage.web.record` has who may not, and whose organization is not seen."""
+    """`manage.web.refusal_audit` has who may not, and whose organization is not seen."""
     api.who = Principal("token x", frozenset({Scope.READ}), frozenset({"fabrikam"}))
     assert api.call("DELETE", "/certificates/x").problem == "forbidden"
     assert api.call("DELETE", "/organizations/contoso/mailboxes/x").problem == "missing"
@@ -350,7 +350,7 @@ def test_a_failure_is_told_apart_from_a_refusal(api_of):
     api = api_of(example("POST /things", broken))
     assert api.call("POST", "/things").problem == "internal"
     (event,) = events_of(api)
-    assert (event.action, event.outcome) == ("request", Outcome.FAILED)
+    assert (event.action, event.outcome) == ("request", AuditOutcome.FAILED)
     assert "swordfish" not in str(event.detail)
 
 

@@ -11,7 +11,7 @@ from cryptography import x509
 from tests.unit.manage.calls import add_entry, run
 
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.rest.endpoint import Endpoint
+from gatepost.manage.rest.endpoint import RestEndpoint
 from gatepost.manage.use_cases import (
     acme_orders,
     certificate_removal,
@@ -20,7 +20,7 @@ from gatepost.manage.use_cases import (
     certificates,
     changeover,
 )
-from gatepost.manage.use_cases.certificate_intake import watch_directory
+from gatepost.manage.use_cases.certificate_import import watch_directory
 from gatepost.manage.use_cases.inventory import inventory_of
 from gatepost.pki.certificates.entry import Purpose, State
 
@@ -30,7 +30,7 @@ READER = Principal("rob", frozenset({Scope.READ}))
 TENANT = Principal("tim", frozenset(Scope) - {Scope.OWNER}, frozenset({"contoso"}))
 REQUESTS = "/certificate_requests"
 MODULES = (certificates, certificate_requests, certificate_removal, certificate_table, changeover, acme_orders)
-ENDPOINTS = [Endpoint(one) for module in MODULES for one in module.USE_CASES if one.path]
+ENDPOINTS = [RestEndpoint(one) for module in MODULES for one in module.USE_CASES if one.path]
 
 
 @pytest.fixture

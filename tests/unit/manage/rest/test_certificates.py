@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.manage.rest.endpoint import Endpoint
-from gatepost.manage.use_cases import certificate_intake, certificates, changeover, changeover_steps
+from gatepost.manage.rest.endpoint import RestEndpoint
+from gatepost.manage.use_cases import certificate_import, certificates, changeover, changeover_steps
 from gatepost.manage.use_cases.changeover import GatesLimit
 
 from .conftest import NAME, ROOT
 
-MODULES = (certificates, certificate_intake, changeover, changeover_steps)
-ENDPOINTS = [Endpoint(one) for module in MODULES for one in module.USE_CASES if one.path]
+MODULES = (certificates, certificate_import, changeover, changeover_steps)
+ENDPOINTS = [RestEndpoint(one) for module in MODULES for one in module.USE_CASES if one.path]
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ import pytest
 
 from gatepost.analysis.checks.partner_report import Finding, Mark, PartnerCheck, PolicyKind, Row, Stage
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.rest.endpoint import Endpoint
+from gatepost.manage.rest.endpoint import RestEndpoint
 from gatepost.manage.use_cases import partner, publication
-from gatepost.manage.use_cases.dns_checks import Key, Sight, Sights
+from gatepost.manage.use_cases.dns_checks import DnsCheck, DnsChecks, SectionKey
 from gatepost.manage.use_cases.jobs import Jobs
-from gatepost.manage.use_cases.partner import Target
-from gatepost.manage.use_cases.refusal import Busy, Kind, Refusal
+from gatepost.manage.use_cases.partner import CheckTarget
+from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
 from gatepost.store.changes import ConfigStore
 
 from .conftest import OWNER
@@ -39,7 +39,7 @@ def rest(api_of, gateway):
     store = ConfigStore(gateway.data / "config.db")
     store.apply({"organization": RESOURCES}, author="ann")
     store.close()
-    return api_of(*(Endpoint(one) for one in (*partner.USE_CASES, *publication.USE_CASES) if one.path))
+    return api_of(*(RestEndpoint(one) for one in (*partner.USE_CASES, *publication.USE_CASES) if one.path))
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def finds(checked):
     """finds(result): what checks find from then on; an error ends them, None leaves them running."""
 
     def find(result):
-        checked("gatepost.manage.use_cases.partner.look", result)
+        checked("gatepost.manage.use_cases.partner.run_check", result)
 
     find(FOUND)
     return find
@@ -75,7 +75,7 @@ def test_a_check_that_runs_is_waited_for_as_long_as_is_asked(rest, finds):
     finds(None)
     found = begin(rest).json
     assert (found["done"], found["result"]) == (False, None)
-    run = rest.gateway.kept(Jobs).find(found["id"], OWNER, Target)
+    run = rest.gateway.kept(Jobs).find(found["id"], OWNER, CheckTarget)
     run.progress(FOUND)
     shown = rest.call("GET", f"/checks/{found['id']}?wait=0").json
     assert (shown["done"], shown["result"]["target"]) == (False, "b.example")
@@ -87,7 +87,7 @@ def test_a_check_that_runs_is_waited_for_as_long_as_is_asked(rest, finds):
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (Refusal(Kind.INPUT, "anchors: no file"), "anchors: no file"),
+        (Refusal(RefusalKind.INPUT, "anchors: no file"), "anchors: no file"),
         (ValueError("secret=hunter2"), "Something went wrong"),
     ],
 )
@@ -102,7 +102,7 @@ def test_a_check_that_fails_is_one_that_was_made(rest, finds, error, told):
 @pytest.mark.parametrize("wait", ["-1", "26", "x", "nan", "inf", "1e9"])
 def test_how_long_is_bounded(rest, finds, wait):
     assert begin(rest, query=f"?wait={wait}").paths == ["query.wait"]
-    assert rest.gateway.kept(Jobs).recent(OWNER, Target) == []
+    assert rest.gateway.kept(Jobs).recent(OWNER, CheckTarget) == []
 
 
 WRONG = [
@@ -123,7 +123,7 @@ WRONG = [
 def test_who_cannot_be_checked_is_said_by_field(rest, finds, kind, body, path):
     answer = rest.call("POST", f"/checks/{kind}", body)
     assert (answer.problem, answer.paths) == ("invalid", [path])
-    assert rest.gateway.kept(Jobs).recent(OWNER, Target) == []
+    assert rest.gateway.kept(Jobs).recent(OWNER, CheckTarget) == []
 
 
 def test_too_many_are_told_to_wait(rest, finds):
@@ -208,18 +208,18 @@ def test_what_is_of_others_is_not_there(rest):
 
 def test_what_the_dns_says(rest):
     said = {
-        Key.MX: (
+        SectionKey.MX: (
             Finding(Stage.DNS, Mark.PASS, "one is there"),
             Finding(Stage.DNS, Mark.FAIL, HOSTILE, HOSTILE, HOSTILE),
         )
     }
     asked = []
 
-    def look(found):
+    def run(found):
         asked.append(found.domain)
-        return Sight(7.0, found.zone, said)
+        return DnsCheck(7.0, found.zone, said)
 
-    rest.gateway.instances._made[Sights] = SimpleNamespace(look=look)
+    rest.gateway.instances._made[DnsChecks] = SimpleNamespace(run=run)
     found = rest.call("GET", f"{AT}/seen").json
     assert (found["at"], found["verdict"], asked) == (7.0, "fail", ["contoso.example"])
     (section,) = found["sections"]
@@ -229,13 +229,13 @@ def test_what_the_dns_says(rest):
 
 @pytest.mark.parametrize(
     ("refusal", "problem", "status"),
-    [(Busy("not now"), "throttled", 429), (Refusal(Kind.UNREADABLE, "not now"), "unreadable", 503)],
+    [(BusyRefusal("not now"), "throttled", 429), (Refusal(RefusalKind.UNREADABLE, "not now"), "unreadable", 503)],
 )
 def test_a_look_that_cannot_be_made(rest, refusal, problem, status):
-    def look(*_):
+    def run(*_):
         raise refusal
 
-    rest.gateway.instances._made[Sights] = SimpleNamespace(look=look)
+    rest.gateway.instances._made[DnsChecks] = SimpleNamespace(run=run)
     answer = rest.call("GET", f"{AT}/seen")
     assert (answer.problem, answer.status) == (problem, status)
     assert ("retry-after" in answer.headers) is (status == 429)

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.rest.endpoint import Endpoint
+from gatepost.manage.rest.endpoint import RestEndpoint
 from gatepost.manage.use_cases.destinations import USE_CASES
 from gatepost.policy.decisions.destination_history import DestinationName, SeenSession
 from gatepost.policy.decisions.requirement import Achieved, MxLevel, TlsLevel
@@ -16,7 +16,7 @@ AUTH, CLEAR = Achieved(TlsLevel(2), MxLevel.NONE), Achieved(TlsLevel(0), MxLevel
 
 @pytest.fixture
 def api(api_of):
-    made, now = api_of(*map(Endpoint, USE_CASES)), time.time()
+    made, now = api_of(*map(RestEndpoint, USE_CASES)), time.time()
     steps = [(SeenSession("mx", AUTH, now - 9e5), False), (SeenSession("mx", CLEAR, now - 9e4), False)]
     file = DestinationFile(made.gateway.data / DESTINATIONS_FILE)
     file.write({DestinationName(owner, f"{owner}.test"): steps for owner in ("a", "b", "c")})

@@ -9,7 +9,7 @@ from gatepost.analysis.checks.dkim_record import DkimObservation, RecordCheck
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.rest.routes import ENDPOINTS
 from gatepost.manage.use_cases import dkim
-from gatepost.manage.use_cases.dns_checks import Sights
+from gatepost.manage.use_cases.dns_checks import DnsChecks
 from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.pki.certificates.dkim_keys import made_key
 from gatepost.policy.connectors.values import DkimAlgorithm
@@ -48,10 +48,10 @@ def rest(api_of):
 def seen(monkeypatch):
     found = [RecordCheck(DkimObservation.MISSING, "nothing there")]
 
-    async def sight(*_):
+    async def dns_check(*_):
         return found[0]
 
-    monkeypatch.setattr(dkim, "seen_record", sight)
+    monkeypatch.setattr(dkim, "seen_record", dns_check)
     return found
 
 
@@ -137,7 +137,7 @@ def test_what_is_not_said_or_wrong(rest):
 def test_too_many_looks_at_a_time(rest, monkeypatch):
     rest.call("POST", KEYS, ED, headers=ANY)
     monkeypatch.setattr("gatepost.manage.use_cases.dns_checks._PATIENCE", 0.01)
-    held = [rest.gateway.kept(Sights).slot() for _ in range(4)]
+    held = [rest.gateway.kept(DnsChecks).slot() for _ in range(4)]
     for one in held:
         one.__enter__()
     assert rest.call("GET", "/dkim_keys?check=true").problem == "throttled"

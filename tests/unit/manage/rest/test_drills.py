@@ -6,7 +6,7 @@ import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.jobs import Jobs
-from gatepost.manage.use_cases.partner import Target
+from gatepost.manage.use_cases.partner import CheckTarget
 
 from .conftest import OWNER
 
@@ -66,7 +66,7 @@ def test_what_is_not_drilled(api, body, status, said):
 def test_too_many_are_told_to_come_later(api):
     runs, go = Jobs(), Event()
     api.gateway.instances._made[Jobs] = runs
-    held = [runs.start(Target("b.example"), api.who, lambda _: go.wait(20)) for _ in range(2)]
+    held = [runs.start(CheckTarget("b.example"), api.who, lambda _: go.wait(20)) for _ in range(2)]
     answer = api.call("POST", PATH, {"connector": "bank/out"})
     assert (answer.status, answer.problem, answer.headers["retry-after"]) == (429, "throttled", "15")
     go.set()

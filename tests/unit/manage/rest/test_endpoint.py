@@ -7,10 +7,19 @@ import pytest
 from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.rest.endpoint import Endpoint
+from gatepost.manage.rest.endpoint import RestEndpoint
 from gatepost.manage.use_cases.context import Context  # noqa: TC001 - the declaration reads the types
-from gatepost.manage.use_cases.declaration import DOCUMENT, Document, File, InQuery, Items, Reply, Visibility, use_case
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.declaration import (
+    DOCUMENT,
+    Document,
+    FileResult,
+    InQuery,
+    Items,
+    UseCaseReply,
+    Visibility,
+    use_case,
+)
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.records import Mailbox
 
@@ -32,11 +41,11 @@ class Made(msgspec.Struct):
     thing: dict[str, Any]
 
 
-def make(context: Context, request: Thing) -> Reply[Made]:
+def make(context: Context, request: Thing) -> UseCaseReply[Made]:
     """Make a thing."""
     if request.number == 7:
-        raise Refusal(Kind.INPUT, "No.", [FieldError("number", "is 7"), FieldError("wait", "is long")])
-    return Reply(Made(msgspec.to_builtins(request)), 3, f"/things/{request.name}", created=request.number == 2)
+        raise Refusal(RefusalKind.INPUT, "No.", [FieldError("number", "is 7"), FieldError("wait", "is long")])
+    return UseCaseReply(Made(msgspec.to_builtins(request)), 3, f"/things/{request.name}", created=request.number == 2)
 
 
 def pages(context: Context, request: Thing) -> Items[Made]:
@@ -44,9 +53,9 @@ def pages(context: Context, request: Thing) -> Items[Made]:
     return Items([Made({"n": request.name})], "cursor", 5)
 
 
-def read(context: Context, request: Thing) -> File:
+def read(context: Context, request: Thing) -> FileResult:
     """A thing."""
-    return File("thing.txt", [b"a", b"b"])
+    return FileResult("thing.txt", [b"a", b"b"])
 
 
 def declared(route, function=make, **options):
@@ -56,7 +65,7 @@ def declared(route, function=make, **options):
 
 
 def test_fields_come_from_path_query_and_body(api_of):
-    api = api_of(Endpoint(declared("POST /things/{name:path}", may_create=True, versioned=True)))
+    api = api_of(RestEndpoint(declared("POST /things/{name:path}", may_create=True, versioned=True)))
     body = {"number": 2, "from": "x", "tags": ["a"]}
     answer = api.call("POST", "/things/a/b?wait=1.5", body)
     assert answer.json["thing"] == body | {"name": "a/b", "wait": 1.5, "document": {}}
@@ -72,20 +81,20 @@ def test_fields_come_from_path_query_and_body(api_of):
     ],
 )
 def test_errors_say_where_in_the_call_they_are(api_of, url, body, paths):
-    assert api_of(Endpoint(declared("POST /things/{name}"))).call("POST", url, body).paths == paths
+    assert api_of(RestEndpoint(declared("POST /things/{name}"))).call("POST", url, body).paths == paths
 
 
 def test_a_document_is_the_whole_body(api_of):
     case = declared("PUT /things/{name}", body=Document(Mailbox))
     assert case.body_names == ["number", "sender", "tags", DOCUMENT]
-    answer = api_of(Endpoint(case)).call("PUT", "/things/a", {"any": "thing"})
+    answer = api_of(RestEndpoint(case)).call("PUT", "/things/a", {"any": "thing"})
     assert answer.json["thing"]["document"] == {"any": "thing"}
 
 
 def test_lists_and_files(api_of):
     api = api_of(
-        Endpoint(declared("GET /things/{name}", pages, versioned=True)),
-        Endpoint(declared("GET /things/{name}/text", read, media_type="text/plain")),
+        RestEndpoint(declared("GET /things/{name}", pages, versioned=True)),
+        RestEndpoint(declared("GET /things/{name}/text", read, media_type="text/plain")),
     )
     answer = api.call("GET", "/things/a")
     assert (answer.json["items"], answer.headers["etag"]) == ([{"thing": {"n": "a"}}], '"v5"')
@@ -96,7 +105,7 @@ def test_lists_and_files(api_of):
 
 
 def test_what_follows_from_the_declaration():
-    one = Endpoint(declared("POST /things/{sender}/of/{name:path}"))
+    one = RestEndpoint(declared("POST /things/{sender}/of/{name:path}"))
     assert one.template == "/things/{sender}/of/{name}"
     assert one.name == "post_things_sender_of_name"
 
@@ -111,10 +120,10 @@ def test_what_follows_from_the_declaration():
     ],
 )
 def test_which_bodies_are_merge_patches(method, body, expected):
-    assert Endpoint(declared(f"{method} /things/{{name}}", body=body)).takes_merge_patch is expected
+    assert RestEndpoint(declared(f"{method} /things/{{name}}", body=body)).takes_merge_patch is expected
 
 
 def test_what_the_document_says():
-    one = Endpoint(declared("POST /things/{name}"))
+    one = RestEndpoint(declared("POST /things/{name}"))
     assert (one.path_description("name"), one.body.__name__) == ("Of the thing.", "Thing")
     assert one.body.__doc__ == Thing.__doc__

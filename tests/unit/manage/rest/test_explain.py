@@ -4,10 +4,10 @@ import msgspec
 import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.rest.endpoint import Endpoint
+from gatepost.manage.rest.endpoint import RestEndpoint
 from gatepost.manage.use_cases.client import LocalClient
-from gatepost.manage.use_cases.explain import MAX_PEM, Explained, ExplainQuestion, explain_message
-from gatepost.manage.use_cases.refusal import Busy, Kind, Refusal
+from gatepost.manage.use_cases.explain import MAX_PEM, ExplainMessage, ExplainReport, explain_message
+from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
 
 from .conftest import OWNER, ROOT
 
@@ -43,7 +43,7 @@ ASKED = [
 def test_the_answer_is_that_of_the_command_and_of_its_shape(api, who, more):
     api.who = who
     given = {"sender": BANK, "to": ANN} | more
-    question, local = ExplainQuestion(**given), LocalClient(api.gateway, who)
+    question, local = ExplainMessage(**given), LocalClient(api.gateway, who)
     answer = ask(api, **more)
     if answer.status != 200:
         assert who is TENANT
@@ -51,9 +51,9 @@ def test_the_answer_is_that_of_the_command_and_of_its_shape(api, who, more):
             local.call(explain_message, question)
         return
     assert answer.json == msgspec.json.decode(msgspec.json.encode(local.call(explain_message, question)))
-    found = msgspec.convert(answer.json, Explained)
+    found = msgspec.convert(answer.json, ExplainReport)
     assert (found.sender, found.stage in {"MAIL FROM", "RCPT TO"}) == (answer.json["from"], True)
-    assert set(answer.json) <= {field.encode_name for field in msgspec.structs.fields(Explained)}
+    assert set(answer.json) <= {field.encode_name for field in msgspec.structs.fields(ExplainReport)}
 
 
 def test_a_certificate(api):
@@ -127,7 +127,7 @@ def test_it_is_on_record_without_a_certificate(api):
 
 @pytest.mark.parametrize(
     ("refusal", "problem"),
-    [(Busy("other looks are under way"), "throttled"), (Refusal(Kind.UNREADABLE, "gone"), "unreadable")],
+    [(BusyRefusal("other looks are under way"), "throttled"), (Refusal(RefusalKind.UNREADABLE, "gone"), "unreadable")],
 )
 def test_too_many_looks_are_told_to_wait(api, monkeypatch, refusal, problem):
     def refuse(*_):
@@ -140,5 +140,5 @@ def test_too_many_looks_are_told_to_wait(api, monkeypatch, refusal, problem):
 
 
 def test_a_gateway_without_resources_says_that_it_is_empty(api_of):
-    found = ask(api_of(Endpoint(explain_message))).json
+    found = ask(api_of(RestEndpoint(explain_message))).json
     assert (found["empty"], found["outbound"], found["succeeds"]) == (True, None, False)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from gatepost.manage.rest.problem import Problem, problem_response, refused
-from gatepost.manage.use_cases.refusal import Busy, Kind, Refusal
+from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
 from gatepost.manage.web.problem import ProblemType
 from gatepost.policy.connectors.errors import FieldError
 
@@ -29,7 +29,7 @@ def test_the_document():
     }
 
 
-@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("kind", RefusalKind)
 def test_every_refusal_is_a_problem(kind):
     errors = [FieldError("a", "b")]
     refusal = Refusal(kind, "why", errors)
@@ -39,12 +39,12 @@ def test_every_refusal_is_a_problem(kind):
 
 
 def test_what_is_too_much_just_now_says_when_to_come_back():
-    problem = refused(Busy("others look", 7))
+    problem = refused(BusyRefusal("others look", 7))
     assert (problem.kind, problem.headers) == (ProblemType.THROTTLED, {"Retry-After": "7"})
-    assert problem.refusal.kind is Kind.CONFLICT, "as a command that is refused beside the gateway"
+    assert problem.refusal.kind is RefusalKind.CONFLICT, "as a command that is refused beside the gateway"
 
 
 def test_members_of_its_own_never_hide_those_of_the_document():
-    problem = refused(Refusal(Kind.CONFLICT, "why", more={"gates": [1], "status": 200}))
+    problem = refused(Refusal(RefusalKind.CONFLICT, "why", more={"gates": [1], "status": 200}))
     found = json.loads(problem_response(problem, "urn:uuid:1").body)
     assert (found["gates"], found["status"]) == ([1], 409)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.access.records import Outcome
+from gatepost.manage.access.records import AuditOutcome
 
 CONTOSO = Principal("token contoso", frozenset({Scope.READ, Scope.QUEUE}), frozenset({"contoso"}))
 
@@ -89,7 +89,7 @@ def test_the_content_is_a_file_and_who_read_it_is_on_record(api, private):
     assert answer.headers["cache-control"] == "no-store"
     (event,) = reads(api)
     assert (event.who, event.organization, event.subject) == ("token contoso", "contoso", private)
-    assert event.outcome is Outcome.DONE
+    assert event.outcome is AuditOutcome.DONE
     assert "merger" not in str(event.detail)
     api.who = OWNER
     api.call("GET", f"/queue/{private.upper()}/content")
@@ -107,13 +107,13 @@ def test_who_may_not_reads_nothing(api, private, who, problem):
     answer = api.call("GET", f"/queue/{private}/content")
     assert answer.problem == problem
     assert b"merger" not in answer.body
-    assert [one for one in reads(api) if one.outcome is Outcome.DONE] == []
+    assert [one for one in reads(api) if one.outcome is AuditOutcome.DONE] == []
 
 
 def test_content_that_is_not_there(api):
     assert api.call("GET", "/queue/0000000000000001/content").problem == "missing"
     assert api.call("GET", "/queue/x/content").problem == "invalid"
-    assert [one.outcome for one in reads(api)] == [Outcome.REFUSED] * 2
+    assert [one.outcome for one in reads(api)] == [AuditOutcome.REFUSED] * 2
 
 
 # body -> senders of what is changed

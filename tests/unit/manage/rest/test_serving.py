@@ -9,9 +9,9 @@ from msgspec import Meta
 
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.rest.serving import routes
-from gatepost.manage.use_cases.declaration import Document, Items, Reply, Visibility
+from gatepost.manage.use_cases.declaration import Document, Items, UseCaseReply, Visibility
 from gatepost.manage.use_cases.paging import After, Limit, page_of
-from gatepost.manage.use_cases.refusal import Busy, Kind, Refusal
+from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.records import Mailbox
 
@@ -44,14 +44,14 @@ def changed(context, request):
     if not context.dry_run:
         with context.config() as store:
             store.apply({"organization": {"o": {"display_name": request.name}}}, author=context.principal.name)
-    return Reply({"expected": context.expected, "dry": context.dry_run}, version=7, location="/things/a")
+    return UseCaseReply({"expected": context.expected, "dry": context.dry_run}, version=7, location="/things/a")
 
 
 def letters(context, request):
     return page_of(list("abcdefg"), str, request, lambda one: Thing(one, tags=request.tag))
 
 
-REFUSALS = {kind: Refusal(kind, "why", [FieldError("a.b", "c")]) for kind in Kind}
+REFUSALS = {kind: Refusal(kind, "why", [FieldError("a.b", "c")]) for kind in RefusalKind}
 ENDPOINTS = [
     example("GET /things", thing),
     example("POST /things", changed, *FIELDS, status=201, dry_run=True, guarded=True, max_body=100),
@@ -63,13 +63,13 @@ ENDPOINTS = [
     ),
     example("GET /things/{name:path}", thing),
     example("GET /letters", letters, *PAGES, result=Items[Thing]),
-    example("GET /versioned", lambda *_: Reply(Thing("v"), version=17), versioned=True),
+    example("GET /versioned", lambda *_: UseCaseReply(Thing("v"), version=17), versioned=True),
     example("GET /gateway", thing, visibility=Visibility.GATEWAY),
     example("GET /anyone", thing, scope=None),
     example("GET /of/{organization}/it", thing, visibility=Visibility.ORGANIZATION),
     example("POST /queue", thing, scope=Scope.QUEUE),
     example("GET /broken", raising(RuntimeError("the password is swordfish"))),
-    example("POST /lost", raising(Busy("later"))),
+    example("POST /lost", raising(BusyRefusal("later"))),
     *[example(f"POST /refused/{kind}", raising(refusal), dry_run=True) for kind, refusal in REFUSALS.items()],
 ]
 
@@ -129,7 +129,7 @@ def test_statuses_bring_the_fields_that_go_with_them(api):
     assert api.call("GET", "/things").headers["www-authenticate"] == 'Bearer realm="gatepost"'
     api.who = READER
     assert api.call("DELETE", "/things").headers["allow"] == "GET, HEAD, POST"
-    assert api.call("POST", "/lost").headers["retry-after"] == str(Busy("later").again)
+    assert api.call("POST", "/lost").headers["retry-after"] == str(BusyRefusal("later").again)
 
 
 def test_a_name_may_have_slashes(api):
@@ -286,7 +286,7 @@ def test_if_match_that_is_overtaken_while_it_is_done(api_of):
     def overtaken(context, request):
         with context.config() as store:
             store.apply({"organization": {"o": {}}}, author="bob")
-        raise Refusal(Kind.CONFLICT, "overtaken")
+        raise Refusal(RefusalKind.CONFLICT, "overtaken")
 
     api = api_of(example("POST /things", overtaken, dry_run=True, guarded=True))
     assert api.call("POST", "/things", headers={"if-match": '"v0"'}).status == 412
@@ -294,13 +294,14 @@ def test_if_match_that_is_overtaken_while_it_is_done(api_of):
 
 
 def test_a_conflict_that_is_none_of_versions(api_of):
-    there = raising(Refusal(Kind.CONFLICT, "there is one already"))
+    there = raising(Refusal(RefusalKind.CONFLICT, "there is one already"))
     api = api_of(example("POST /things", there, dry_run=True, guarded=True))
     assert api.call("POST", "/things", headers={"if-match": '"v0"'}).status == 409
 
 
 @pytest.mark.parametrize(
-    ("kind", "status"), [(Kind.INPUT, 422), (Kind.MISSING, 404), (Kind.CONFLICT, 409), (Kind.UNREADABLE, 503)]
+    ("kind", "status"),
+    [(RefusalKind.INPUT, 422), (RefusalKind.MISSING, 404), (RefusalKind.CONFLICT, 409), (RefusalKind.UNREADABLE, 503)],
 )
 def test_what_administration_refuses(api, kind, status):
     answer = api.call("POST", f"/refused/{kind}")

@@ -9,10 +9,10 @@ import time
 import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.access.records import Outcome
+from gatepost.manage.access.records import AuditOutcome
 from gatepost.manage.use_cases import content_trials, jobs
 from gatepost.manage.use_cases.jobs import Jobs
-from gatepost.manage.use_cases.partner import Target
+from gatepost.manage.use_cases.partner import CheckTarget
 
 from .conftest import OWNER
 
@@ -85,13 +85,13 @@ def test_who_may_not_asks_nobody(api, who, status):
 def test_what_is_not_asked(api, path, body, status, paths):
     answer = api.call("POST", path, body)
     assert (answer.status, answer.paths) == (status, paths)
-    assert api.accounts.audit_events(OWNER)[0].outcome is Outcome.REFUSED
+    assert api.accounts.audit_events(OWNER)[0].outcome is AuditOutcome.REFUSED
 
 
 def test_trials_are_among_the_runs(api, monkeypatch):
     runs, go = Jobs(), threading.Event()
     api.gateway.instances._made[Jobs] = runs
-    held = [runs.start(Target("b.example"), api.who, lambda _: go.wait(20)) for _ in range(2)]
+    held = [runs.start(CheckTarget("b.example"), api.who, lambda _: go.wait(20)) for _ in range(2)]
     answer = api.call("POST", HOOKS, {"hook": "av"})
     assert (answer.status, answer.problem, answer.headers["retry-after"]) == (429, "throttled", "15")
     go.set()

@@ -6,7 +6,7 @@ import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.jobs import Jobs
-from gatepost.manage.use_cases.partner import Target
+from gatepost.manage.use_cases.partner import CheckTarget
 
 OWNER = Principal("ann", frozenset({Scope.OWNER}))
 PATH = "/organizations/contoso/validations"
@@ -78,7 +78,7 @@ def test_a_run_is_found_in_its_organization_alone(api):
 def test_too_many_are_told_to_come_later(api):
     runs, go = Jobs(), Event()
     api.gateway.instances._made[Jobs] = runs
-    held = [runs.start(Target("b.example"), api.who, lambda _: go.wait(20)) for _ in range(2)]
+    held = [runs.start(CheckTarget("b.example"), api.who, lambda _: go.wait(20)) for _ in range(2)]
     answer = api.call("POST", PATH, {"connector": "bank in"})
     assert (answer.status, answer.problem, answer.headers["retry-after"]) == (429, "throttled", "15")
     go.set()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from gatepost.manage.use_cases import dkim, dkim_changes, domain_verification, history, mailbox_passwords, ungranted
 from gatepost.manage.use_cases import resource_cases as cases
-from gatepost.manage.use_cases.choice import owner_of
 from gatepost.manage.use_cases.client import LocalClient
+from gatepost.manage.use_cases.name_lookup import owner_of
 
 
 def call(gateway, who, case, request, options=None):

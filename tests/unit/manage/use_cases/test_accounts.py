@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gatepost.manage.access.principal import Principal, Role, Scope
-from gatepost.manage.access.records import Actor, Outcome, Passkey
+from gatepost.manage.access.records import Actor, AuditOutcome, Passkey
 from gatepost.manage.use_cases.accounts import open_accounts, refusing
 from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.execution import execute
@@ -20,7 +20,7 @@ from gatepost.manage.use_cases.own_account import (
     set_own_password,
 )
 from gatepost.manage.use_cases.passkey_login import AddOwnPasskey, add_own_passkey
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.tokens import ListTokens, NewApiToken, add_token, list_tokens
 from gatepost.manage.use_cases.users import (
     AccountChange,
@@ -108,12 +108,12 @@ def test_tokens(run, accounts):
 def test_organizations_must_be_there(run, accounts, case, request_):
     with pytest.raises(Refusal) as caught:
         run(case, request_)
-    assert caught.value.kind is Kind.INPUT
+    assert caught.value.kind is RefusalKind.INPUT
     assert [one.message for one in caught.value.errors] == [
         f"there is no organization {name!r}; there are: contoso, fabrikam" for name in ("x", "y")
     ]
     newest = accounts.audit_events(ROOT)[0]
-    assert (newest.action, newest.subject, newest.outcome) == (case.action, request_.name, Outcome.REFUSED)
+    assert (newest.action, newest.subject, newest.outcome) == (case.action, request_.name, AuditOutcome.REFUSED)
     assert set(newest.detail) == {"why"}
     assert (len(accounts.users()), accounts.tokens()) == (1, [])
 
@@ -127,7 +127,7 @@ def test_ones_own_account_is_for_whoever_is_logged_in(run, accounts):
     assert accounts.session(first) is None
     assert accounts.session(started.secret).user.name == "ann"
     assert started.secret not in repr(started)
-    accounts.add_passkey(PHONE, by=Actor("ann"))
+    accounts.add_passkey(PHONE, actor=Actor("ann"))
     assert [one.name for one in run(list_own_passkeys, ListOwnPasskeys(), ANN).items] == ["phone"]
     assert run(remove_own_passkey, RemoveOwnPasskey(passkey=b"1"), ANN).name == "phone"
 
@@ -145,7 +145,12 @@ def test_what_is_refused_of_ones_own_is_recorded_by_ones_name(run, accounts, cas
     with pytest.raises(Refusal):
         run(case, request_, ANN)
     newest = accounts.audit_events(ROOT)[0]
-    assert (newest.who, newest.action, newest.subject, newest.outcome) == ("ann", case.action, "ann", Outcome.REFUSED)
+    assert (newest.who, newest.action, newest.subject, newest.outcome) == (
+        "ann",
+        case.action,
+        "ann",
+        AuditOutcome.REFUSED,
+    )
 
 
 @pytest.mark.parametrize(
@@ -161,11 +166,11 @@ def test_what_is_refused_of_ones_own_is_recorded_by_ones_name(run, accounts, cas
 def test_a_session_must_be_confirmed(run, case, request_):
     with pytest.raises(Refusal) as caught:
         run(case, request_, is_confirmed=False)
-    assert caught.value.kind is Kind.FORBIDDEN
+    assert caught.value.kind is RefusalKind.FORBIDDEN
 
 
 def test_an_owner_removes_the_passkey_of_another(run, accounts):
-    accounts.add_passkey(PHONE, by=Actor("ann"))
+    accounts.add_passkey(PHONE, actor=Actor("ann"))
     assert [one.name for one in run(list_passkeys, ListPasskeys(name="ann")).items] == ["phone"]
     assert run(remove_passkey, RemovePasskey(name="ann", passkey=b"1")).name == "phone"
 
@@ -173,15 +178,15 @@ def test_an_owner_removes_the_passkey_of_another(run, accounts):
 def test_a_setup_code_is_for_a_gateway_without_an_owner(run):
     with pytest.raises(Refusal) as caught:
         run(make_setup_code, MakeSetupCode())
-    assert caught.value.kind is Kind.CONFLICT
+    assert caught.value.kind is RefusalKind.CONFLICT
 
 
 @pytest.mark.parametrize(
     ("act", "kind"),
     [
-        (lambda accounts: accounts.remove_user("eve", by=Actor("root")), Kind.MISSING),
-        (lambda accounts: accounts.set_user("eve", enabled=False, by=Actor("root")), Kind.MISSING),
-        (lambda accounts: accounts.set_user("ann", password="short", by=Actor("root")), Kind.INPUT),
+        (lambda accounts: accounts.remove_user("eve", actor=Actor("root")), RefusalKind.MISSING),
+        (lambda accounts: accounts.set_user("eve", enabled=False, actor=Actor("root")), RefusalKind.MISSING),
+        (lambda accounts: accounts.set_user("ann", password="short", actor=Actor("root")), RefusalKind.INPUT),
     ],
 )
 def test_errors_become_refusals(accounts, act, kind):
@@ -196,5 +201,5 @@ def test_what_cannot_be_read_is_a_refusal(gateway):
     (gateway.data / "access.db").write_bytes(b"no database" * 1000)
     with pytest.raises(Refusal) as caught, open_accounts(gateway):
         pytest.fail("it opened")
-    assert caught.value.kind is Kind.UNREADABLE
+    assert caught.value.kind is RefusalKind.UNREADABLE
     assert isinstance(caught.value.__cause__, StoreFailure)

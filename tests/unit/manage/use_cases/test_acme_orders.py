@@ -12,7 +12,7 @@ from gatepost.manage.use_cases.acme_orders import (
     renewal_source,
 )
 from gatepost.manage.use_cases.gateway import Gateway
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.pki.acme.challenges import AcmeFailed
 from gatepost.pki.acme.issuer import RenewalStatus
 from gatepost.pki.acme.schedule import Progress
@@ -48,7 +48,7 @@ def standing(entry, names=NAMES, renew_at=0.0, **progress):
 def test_where_acme_is_off(gateway):
     with pytest.raises(Refusal, match="agree_tos = true") as refused:
         acme_state(gateway, ANN)
-    assert refused.value.kind is Kind.INPUT
+    assert refused.value.kind is RefusalKind.INPUT
 
 
 def test_what_there_shall_be_before_anybody_asked(ordering):
@@ -79,7 +79,7 @@ def test_another_authority_may_be_asked(ordering):
 
 @pytest.mark.parametrize(
     ("raised", "kind"),
-    [(AcmeFailed("refused by the authority"), Kind.INPUT), (ValueError("odd"), Kind.UNREADABLE)],
+    [(AcmeFailed("refused by the authority"), RefusalKind.INPUT), (ValueError("odd"), RefusalKind.UNREADABLE)],
 )
 def test_what_goes_wrong_while_asking(ordering, raised, kind):
     with pytest.raises(Refusal) as refused, issuer_of(ordering(), ANN):
@@ -94,7 +94,7 @@ def test_a_store_that_cannot_be_read(ordering):
     (gateway.data / "config.db").write_bytes(b"no database, but long enough to be read as one " * 100)
     with pytest.raises(Refusal) as refused:
         acme_state(gateway, ANN)
-    assert refused.value.kind is Kind.UNREADABLE
+    assert refused.value.kind is RefusalKind.UNREADABLE
 
 
 def test_who_says_when_it_is_renewed(entry):

@@ -10,7 +10,7 @@ from tests.unit.manage.calls import ANN, Forgetful, run
 
 from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.access.records import Outcome
+from gatepost.manage.access.records import AuditOutcome
 from gatepost.manage.use_cases import acme_renewal
 from gatepost.manage.use_cases.acme_orders import get_acme_status
 from gatepost.manage.use_cases.acme_renewal import (
@@ -22,7 +22,7 @@ from gatepost.manage.use_cases.acme_renewal import (
 )
 from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.gateway import Gateway
-from gatepost.manage.use_cases.refusal import Busy, Kind, Refusal
+from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
 from gatepost.pki.acme.issuer import alone
 from gatepost.settings.loader import load
 
@@ -74,7 +74,7 @@ def test_what_is_due_is_asked_for_and_then_only_at_once(centre):
 def test_what_cannot_be_asked_for(centre, gateway):
     with pytest.raises(Refusal, match=r"'b\.example' is not a name of any configured certificate") as refused:
         renewed(centre, name="b.example")
-    assert refused.value.kind is Kind.INPUT
+    assert refused.value.kind is RefusalKind.INPUT
     with pytest.raises(Refusal, match="ACME is off"):
         renewed(gateway)
     assert last(centre) is None
@@ -84,7 +84,7 @@ def test_what_cannot_be_asked_for(centre, gateway):
     assert "requesting certificates now" in state.trouble
     with pytest.raises(Refusal) as refused:
         run(centre, get_renewal, id="nothing")
-    assert refused.value.kind is Kind.MISSING
+    assert refused.value.kind is RefusalKind.MISSING
 
 
 def test_one_runs_at_a_time_and_its_results_come_one_by_one(centre, monkeypatch):
@@ -98,9 +98,9 @@ def test_one_runs_at_a_time_and_its_results_come_one_by_one(centre, monkeypatch)
 
     monkeypatch.setattr(acme_renewal, "renew", slow)
     state = run(centre, renew_certificates, at_once=True, wait=0.05)
-    with pytest.raises(Busy, match="just now") as busy:
+    with pytest.raises(BusyRefusal, match="just now") as busy:
         run(centre, renew_certificates, at_once=True, wait=0.0)
-    assert busy.value.kind is Kind.UNREADABLE, "as while another process asks"
+    assert busy.value.kind is RefusalKind.UNREADABLE, "as while another process asks"
     assert (state.done, run(centre, get_renewal, id=state.id, wait=0.05).results) == (False, [issued])
     assert last(centre).id == state.id
     go.set()
@@ -136,18 +136,18 @@ def test_what_was_asked_for_is_on_record(centre, accounts):
         renewed(centre, accounts=accounts, name="b.example")
     refused, trial, nothing, failed = accounts.audit_events(ANN)
     assert {one.action for one in (refused, trial, nothing, failed)} == {"certificate-renew"}
-    assert (failed.outcome, failed.subject) == (Outcome.FAILED, HOST)
+    assert (failed.outcome, failed.subject) == (AuditOutcome.FAILED, HOST)
     assert failed.detail["result"].startswith(f"{NOWHERE} cannot be reached")
-    assert (nothing.outcome, nothing.detail) == (Outcome.DONE, {"result": "nothing is due"})
+    assert (nothing.outcome, nothing.detail) == (AuditOutcome.DONE, {"result": "nothing is due"})
     assert trial.detail["staging"] == "https://127.0.0.1:2/x"
-    assert (refused.outcome, refused.subject) == (Outcome.REFUSED, "b.example")
+    assert (refused.outcome, refused.subject) == (AuditOutcome.REFUSED, "b.example")
 
 
 # who, address -> what is said
 AUTHORITIES = [
-    (CERT, "https://127.0.0.1:2/x", Kind.FORBIDDEN, "only an owner may use"),
-    (CERT, "http://127.0.0.1:2/x", Kind.INPUT, "is not an https address"),
-    (ANN, "x", Kind.INPUT, "is not an https address"),
+    (CERT, "https://127.0.0.1:2/x", RefusalKind.FORBIDDEN, "only an owner may use"),
+    (CERT, "http://127.0.0.1:2/x", RefusalKind.INPUT, "is not an https address"),
+    (ANN, "x", RefusalKind.INPUT, "is not an https address"),
 ]
 
 

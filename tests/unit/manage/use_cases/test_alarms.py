@@ -8,9 +8,9 @@ from gatepost.analysis.alarms.alarm import Alarm, Severity
 from gatepost.analysis.alarms.alarm import Kind as AlarmKind
 from gatepost.analysis.alarms.alarm_state import ALARMS_CONTENT, AlarmStatus, Memory, encoded
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.use_cases.alarms import Alarms, ListAlarms, StandingAlarm, list_alarms, summary
+from gatepost.manage.use_cases.alarms import ActiveAlarm, ActiveAlarms, ListAlarms, list_alarms, summary
 from gatepost.manage.use_cases.client import LocalClient
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 
 OWNER = Principal("ann", frozenset(Scope))
 CONTOSO = Principal("con", frozenset(Scope), frozenset({"contoso"}))
@@ -51,17 +51,17 @@ def test_a_store_that_cannot_be_read(gateway):
     (gateway.data / "config.db").write_bytes(b"no database, but long enough to be read as one " * 100)
     with pytest.raises(Refusal) as refused:
         alarms(gateway)
-    assert refused.value.kind is Kind.UNREADABLE
+    assert refused.value.kind is RefusalKind.UNREADABLE
 
 
 def test_words():
     failing, old = (
-        StandingAlarm(one.kind, one.severity, None, one.about, one.title, one.detail, one.fix, [], one.since)
+        ActiveAlarm(one.kind, one.severity, None, one.about, one.title, one.detail, one.fix, [], one.since)
         for one in (FAILING, OLD)
     )
-    found = Alarms([failing, old], 5.0, ["dns"])
+    found = ActiveAlarms([failing, old], 5.0, ["dns"])
     assert summary(found) == "1 critical, 1 warning: about contoso/bank/bank.example (gatepost alarms)"
-    assert summary(Alarms([], 5.0, ["dns"])) == "not all can be told: dns"
-    assert summary(Alarms([], 5.0, [])) == "no alarms"
-    assert found.of_certificates() == Alarms([], 5.0, ["dns"])
-    assert found.of_mail() == Alarms([failing, old], 5.0, [])
+    assert summary(ActiveAlarms([], 5.0, ["dns"])) == "not all can be told: dns"
+    assert summary(ActiveAlarms([], 5.0, [])) == "no alarms"
+    assert found.of_certificates() == ActiveAlarms([], 5.0, ["dns"])
+    assert found.of_mail() == ActiveAlarms([failing, old], 5.0, [])

@@ -6,10 +6,10 @@ import pytest
 
 from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.principal import Principal, Role, Scope
-from gatepost.manage.access.records import Actor, Outcome
+from gatepost.manage.access.records import Actor, AuditOutcome
 from gatepost.manage.use_cases.audit import ListAudit, ShowAuditEvent, differences, get_audit_event, list_audit
-from gatepost.manage.use_cases.client import LocalClient, every
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.client import LocalClient, all_items
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 
 EVERYBODY = Principal("ann", frozenset(Scope))
 TINA = Principal("tina", frozenset({Scope.READ}), frozenset({"contoso"}))
@@ -30,7 +30,7 @@ def accounts(gateway):
 
 
 def listed(gateway, principal=EVERYBODY, **wanted):
-    return list(every(LocalClient(gateway, principal).call, list_audit, ListAudit(**wanted)))
+    return list(all_items(LocalClient(gateway, principal).call, list_audit, ListAudit(**wanted)))
 
 
 def test_events_and_changes_are_one_list_by_time(gateway, accounts):
@@ -41,7 +41,7 @@ def test_events_and_changes_are_one_list_by_time(gateway, accounts):
     newest = found[0]
     assert (newest.organization, newest.organizations, newest.subject) == ("", 2, "version 10")
     assert (newest.event, newest.detail) == (None, {"note": "note 9"})
-    assert (found[2].organization, found[2].who, found[2].outcome) == ("fabrikam", "ann", Outcome.DONE)
+    assert (found[2].organization, found[2].who, found[2].outcome) == ("fabrikam", "ann", AuditOutcome.DONE)
 
 
 @pytest.mark.parametrize("limit", [1, 3, 7, 19, 20, 50])
@@ -60,8 +60,8 @@ def test_pages_repeat_and_hide_nothing(gateway, accounts, limit):
     [
         ({"action": "change"}, 0, 10),
         ({"action": "queue-drop"}, 10, 0),
-        ({"outcome": Outcome.REFUSED}, 0, 0),
-        ({"outcome": Outcome.DONE}, 10, 10),
+        ({"outcome": AuditOutcome.REFUSED}, 0, 0),
+        ({"outcome": AuditOutcome.DONE}, 10, 10),
         ({"organization": "contoso"}, 5, 5),
         ({"organization": ""}, 5, 0),
         ({"who": "ann"}, 0, 10),
@@ -100,13 +100,13 @@ def test_one_event_as_far_as_one_sees(gateway, accounts):
     for principal, number in ((TINA, 3), (EVERYBODY, 11), (EVERYBODY, 0), (EVERYBODY, 2**62)):
         with pytest.raises(Refusal) as refused:
             event(principal, number)
-        assert refused.value.kind is Kind.MISSING
+        assert refused.value.kind is RefusalKind.MISSING
 
 
 def test_what_an_event_changed(gateway, accounts):
-    accounts.add_user("tom", Role.OPERATOR, "correct horse battery", by=ROOT)
-    accounts.set_user("tom", role=Role.AUDITOR, by=ROOT)
-    accounts.remove_user("tom", by=ROOT)
+    accounts.add_user("tom", Role.OPERATOR, "correct horse battery", actor=ROOT)
+    accounts.set_user("tom", role=Role.AUDITOR, actor=ROOT)
+    accounts.remove_user("tom", actor=ROOT)
     removed, changed, added, other = listed(gateway, changes=False)[:4]
     assert [str(one) for one in differences(changed)] == ['~ role: "operator" -> "auditor"']
     assert {one.sign for one in differences(added)} == {"+"}

@@ -8,13 +8,13 @@ import tomlkit
 from tests.unit.manage.calls import add_entry, run
 
 from gatepost.manage.use_cases import changeover_steps as steps
-from gatepost.manage.use_cases.certificate_intake import watch_directory
+from gatepost.manage.use_cases.certificate_import import watch_directory
 from gatepost.manage.use_cases.certificate_removal import needed, remove_certificate, remove_directory
 from gatepost.manage.use_cases.certificate_requests import remove_certificate_request, request_certificate
-from gatepost.manage.use_cases.certificates import history, listing
+from gatepost.manage.use_cases.certificates import certificate_listing, history
 from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.manage.use_cases.inventory import inventory_of
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.pki.certificates.entry import State
 from gatepost.pki.certificates.watch import FileWatch
 from gatepost.settings.loader import load
@@ -40,15 +40,15 @@ def found_in_files(gateway):
     """What a running gateway finds in a directory that is watched."""
     with inventory_of(gateway) as inventory:
         FileWatch(inventory, []).look(time.time())
-    return listing(gateway).entries
+    return certificate_listing(gateway).entries
 
 
 @pytest.mark.parametrize("number", ["", ".", "/", "..", "none", "0" * 16, "a\0b", "*", "%2e", "' or 1=1"])
 def test_what_is_not_there(sealed, root, number):
     add_entry(sealed, root)
-    assert refusal(sealed, number).kind is Kind.MISSING
-    assert refusal(sealed, number, force="really").kind is Kind.MISSING
-    assert len(listing(sealed).entries) == 1
+    assert refusal(sealed, number).kind is RefusalKind.MISSING
+    assert refusal(sealed, number, force="really").kind is RefusalKind.MISSING
+    assert len(certificate_listing(sealed).entries) == 1
 
 
 def test_one_that_is_next_is_not_missed(sealed, root):
@@ -56,7 +56,7 @@ def test_one_that_is_next_is_not_missed(sealed, root):
     new = add_entry(sealed, root)
     assert remove(sealed, new.id.upper(), note="a mistake") == f"{new.id}: removed"
     assert [(one.author, one.note, one.after) for one in history(sealed, 1, new.id)] == [("ann", "a mistake", None)]
-    assert refusal(sealed, new.id).kind is Kind.MISSING
+    assert refusal(sealed, new.id).kind is RefusalKind.MISSING
 
 
 def test_the_last_that_bears_a_name_is_needed(sealed, root):
@@ -64,7 +64,7 @@ def test_the_last_that_bears_a_name_is_needed(sealed, root):
     second = add_entry(sealed, root, "mail.gate.example")
     assert (first.state, second.state) == (State.CURRENT, State.NEXT)
     refused = refusal(sealed, first.id)
-    assert (refused.kind, NAME in refused.text) == (Kind.CONFLICT, True)
+    assert (refused.kind, NAME in refused.text) == (RefusalKind.CONFLICT, True)
     run(sealed, steps.switch_certificate, certificate=second.id, force="x")
     assert remove(sealed, first.id, force="x") == f"{first.id}: removed"
     text = refusal(sealed, second.id).text
@@ -96,7 +96,7 @@ def test_a_client_identity_is_needed_by_connectors_that_name_it(sealed, root, la
 def test_another_current_one_of_the_same_label_will_do(sealed, root):
     entry = client(sealed, root)
     other = client(sealed, root, "d.example", current=True)
-    entries = listing(sealed).entries
+    entries = certificate_listing(sealed).entries
     standing = {one.id: one.state for one in entries}
     assert standing[other.id] is State.CURRENT
     assert needed(other, [other, replace(other, id="another", replaces=())], sealed) == ""
@@ -111,7 +111,7 @@ def test_a_request_that_waits(sealed):
     waiting = run(sealed, request_certificate, names=[NAME]).request
     removed = run(sealed, remove_certificate_request, request=waiting.id.upper())
     assert removed.text == f"request {waiting.id}: removed"
-    assert listing(sealed).requests == ()
+    assert certificate_listing(sealed).requests == ()
 
 
 def test_a_directory_is_not_watched_any_more_and_its_files_stay(sealed, root, tmp_path):
@@ -126,14 +126,14 @@ def test_a_directory_is_not_watched_any_more_and_its_files_stay(sealed, root, tm
     run(sealed, watch_directory, directory=str(folder))
     (entry,) = found_in_files(sealed)
     refused = refusal(sealed, entry.id, force="really")
-    assert (refused.kind, f"certificate remove {folder}" in refused.text) == (Kind.INPUT, True)
+    assert (refused.kind, f"certificate remove {folder}" in refused.text) == (RefusalKind.INPUT, True)
     removed = run(sealed, remove_directory, directory=f"{folder}/")
     assert removed.text == f"{folder}: no longer watched"
-    assert listing(sealed).directories == (str(empty),)
+    assert certificate_listing(sealed).directories == (str(empty),)
     assert (folder / "privkey.pem").read_bytes() == key
     with pytest.raises(Refusal) as again:
         run(sealed, remove_directory, directory=str(folder))
-    assert again.value.kind is Kind.MISSING
+    assert again.value.kind is RefusalKind.MISSING
     assert remove(sealed, entry.id, force="nothing looks there any more") == f"{entry.id}: removed"
 
 
@@ -148,9 +148,9 @@ def test_what_comes_from_the_settings_would_come_back(tmp_path, root):
     }
     (tmp_path / "gatepost.toml").write_text(tomlkit.dumps(document))
     gateway = Gateway(load(str(tmp_path / "gatepost.toml"), {}))
-    (entry,) = listing(gateway).entries
+    (entry,) = certificate_listing(gateway).entries
     refused = refusal(gateway, entry.id, force="really")
-    assert (refused.kind, "remove its [[certificate]] there" in refused.text) == (Kind.INPUT, True)
+    assert (refused.kind, "remove its [[certificate]] there" in refused.text) == (RefusalKind.INPUT, True)
 
 
 def test_a_directory_that_cannot_be_read_any_more_keeps_nothing(sealed, root, tmp_path):

@@ -4,9 +4,9 @@ import pytest
 from cryptography import x509
 from tests.unit.manage.calls import run
 
-from gatepost.manage.use_cases.certificate_requests import checked_wish, get_certificate_request, request_certificate
-from gatepost.manage.use_cases.certificates import history, listing
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.certificate_requests import checked_spec, get_certificate_request, request_certificate
+from gatepost.manage.use_cases.certificates import certificate_listing, history
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.pki.certificates.entry import Purpose
 from gatepost.pki.certificates.request import KEY_TYPES, CertificateRequestSpec
 
@@ -23,24 +23,24 @@ NAMES = [
 
 @pytest.mark.parametrize(("names", "expected"), NAMES)
 def test_names_are_written_once_and_as_a_certificate_bears_them(gateway, names, expected):
-    assert checked_wish(gateway, CertificateRequestSpec(names, must_staple=True)) == CertificateRequestSpec(
+    assert checked_spec(gateway, CertificateRequestSpec(names, must_staple=True)) == CertificateRequestSpec(
         expected, must_staple=True
     )
 
 
 # the request, the kind of refusal, the field
 WRONG = [
-    ({"names": [NAME], "key": "dsa"}, Kind.INPUT, "key"),
-    ({"names": [NAME], "key": ""}, Kind.INPUT, "key"),
-    ({"names": []}, Kind.INPUT, "names"),
-    ({"names": ["a b"]}, Kind.INPUT, "names"),
-    ({"names": [""]}, Kind.INPUT, "names"),
-    ({"names": ["*"]}, Kind.INPUT, "names"),
-    ({"names": [NAME, "x" * 64 + ".example"]}, Kind.INPUT, "names"),
-    ({"names": ["a.example\nb.example"]}, Kind.INPUT, "names"),
-    ({"names": [NAME], "organization": "contoso"}, Kind.INPUT, "organization"),
-    ({"client": True}, Kind.INPUT, "organization"),
-    ({"client": True, "organization": "nobody", "label": "x"}, Kind.MISSING, None),
+    ({"names": [NAME], "key": "dsa"}, RefusalKind.INPUT, "key"),
+    ({"names": [NAME], "key": ""}, RefusalKind.INPUT, "key"),
+    ({"names": []}, RefusalKind.INPUT, "names"),
+    ({"names": ["a b"]}, RefusalKind.INPUT, "names"),
+    ({"names": [""]}, RefusalKind.INPUT, "names"),
+    ({"names": ["*"]}, RefusalKind.INPUT, "names"),
+    ({"names": [NAME, "x" * 64 + ".example"]}, RefusalKind.INPUT, "names"),
+    ({"names": ["a.example\nb.example"]}, RefusalKind.INPUT, "names"),
+    ({"names": [NAME], "organization": "contoso"}, RefusalKind.INPUT, "organization"),
+    ({"client": True}, RefusalKind.INPUT, "organization"),
+    ({"client": True, "organization": "nobody", "label": "x"}, RefusalKind.MISSING, None),
 ]
 
 
@@ -50,7 +50,7 @@ def test_what_is_wrong_is_said_by_field_and_no_key_is_made(sealed, given, kind, 
         run(sealed, request_certificate, **given)
     assert refused.value.kind is kind
     assert [one.path for one in refused.value.errors][:1] == ([field] if field else [])
-    assert listing(sealed).requests == ()
+    assert certificate_listing(sealed).requests == ()
 
 
 @pytest.mark.parametrize("key", KEY_TYPES)
@@ -69,8 +69,8 @@ def test_what_is_sent_has_the_names_and_proves_the_key(sealed, key):
 def test_without_a_master_key_nothing_can_be_sealed(gateway):
     with pytest.raises(Refusal, match=r"no store\.master_key is set") as refused:
         run(gateway, request_certificate, names=[NAME])
-    assert refused.value.kind is Kind.INPUT
-    assert listing(gateway).requests == ()
+    assert refused.value.kind is RefusalKind.INPUT
+    assert certificate_listing(gateway).requests == ()
 
 
 def test_a_client_identity_needs_no_name(sealed):

@@ -9,15 +9,15 @@ import pytest
 
 from gatepost.analysis.checks.gates import GateCheck, GateFinding, GateReport
 from gatepost.analysis.checks.partner_report import Mark
-from gatepost.manage.rest.endpoint import Endpoint
-from gatepost.manage.use_cases.certificate_intake import add_certificate
+from gatepost.manage.rest.endpoint import RestEndpoint
+from gatepost.manage.use_cases.certificate_import import add_certificate
 from gatepost.manage.use_cases.certificate_removal import remove_certificate
 from gatepost.manage.use_cases.certificate_shapes import (
-    Certificate,
-    Gates,
-    GatesLook,
+    CertificateGates,
+    CertificateSummary,
+    GateSummary,
+    certificate_gates,
     certificate_of,
-    gates_look,
     gates_of_report,
 )
 from gatepost.manage.use_cases.certificates import CertificateDetail, certificate_detail
@@ -59,13 +59,13 @@ def odd(entry):
 
 @pytest.mark.parametrize("state", list(State))
 def test_a_certificate(entry, state):
-    shape = through_json(Certificate, certificate_of(entry("a", state=state), NOW))
+    shape = through_json(CertificateSummary, certificate_of(entry("a", state=state), NOW))
     assert shape.state == state
     assert (shape.added, shape.since, shape.current_from, shape.current_until, shape.switch_at) == (None,) * 5
 
 
 def test_a_certificate_with_everything(odd):
-    shape = through_json(Certificate, certificate_of(odd, NOW))
+    shape = through_json(CertificateSummary, certificate_of(odd, NOW))
     assert (shape.label, shape.told, shape.forced, shape.held, shape.key_file) == (WORDS, [WORDS], WORDS, WORDS, WORDS)
     assert (shape.switch_at, shape.days_left > 0) == (NOW, True)
 
@@ -88,11 +88,11 @@ def test_gates(odd):
     findings = [GateFinding(GateCheck.TLSA, mark, WORDS * 500, WORDS * 500, WORDS, 0.0) for mark in Mark]
     findings.append(GateFinding(GateCheck.CHAIN, Mark.FAIL, "waits", until=NOW + 60))
     report = GateReport(odd, NOW, tuple(findings), 0.5)
-    shape = through_json(Gates, gates_of_report(report))
+    shape = through_json(GateSummary, gates_of_report(report))
     assert (shape.light, shape.fails, shape.warnings, shape.unknown, shape.green_at) == ("red", 2, 1, 1, None)
     assert {one.verdict for one in shape.findings} == set(Mark)
     assert shape.reasons == report.reasons
-    look = through_json(GatesLook, gates_look(report))
+    look = through_json(CertificateGates, certificate_gates(report))
     assert (look.certificate.label, look.reasons) == (WORDS, report.reasons)
     assert gates_of_report(GateReport(odd, NOW, ())).findings == []
 
@@ -101,7 +101,7 @@ def test_gates(odd):
 
 
 def body_of(case):
-    return Endpoint(case).body
+    return RestEndpoint(case).body
 
 
 BOUNDS = [
@@ -135,7 +135,7 @@ def test_what_comes_in_is_bounded_and_of_its_type(case, right, wrong, path):
 
 
 def test_why_something_is_removed():
-    kind = Endpoint(remove_certificate).query
+    kind = RestEndpoint(remove_certificate).query
     assert query_value(kind, [("force", "stolen")]) == kind(force="stolen", note="")
     with pytest.raises(WrongFields):
         query_value(kind, [("note", "n" * 1001)])

@@ -6,14 +6,14 @@ import os
 import pytest
 from tests.unit.manage.calls import add_entry, run
 
-from gatepost.manage.use_cases.certificate_intake import add_certificate
+from gatepost.manage.use_cases.certificate_import import add_certificate
 from gatepost.manage.use_cases.certificate_table import (
     base_url,
     get_certificate_table,
     published_table,
     write_table,
 )
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.pki.certificates.authority import Authority
 
 NAME = "mx.gate.example"
@@ -62,7 +62,7 @@ def test_the_address_of_a_directory(given, expected):
 def test_what_is_no_address_of_a_directory(given):
     with pytest.raises(Refusal) as refused:
         base_url(given)
-    assert (refused.value.kind, [one.path for one in refused.value.errors]) == (Kind.INPUT, ["base_url"])
+    assert (refused.value.kind, [one.path for one in refused.value.errors]) == (RefusalKind.INPUT, ["base_url"])
     assert refused.value.text.isprintable()
 
 
@@ -71,7 +71,7 @@ def test_nothing_is_published_where_there_is_nothing(sealed, tmp_path):
     assert found.table.rows == ()
     with pytest.raises(Refusal) as refused:
         write_table(run(sealed, get_certificate_table), tmp_path / "out")
-    assert refused.value.kind is Kind.CONFLICT
+    assert refused.value.kind is RefusalKind.CONFLICT
     assert not (tmp_path / "out").exists()
 
 
@@ -119,7 +119,7 @@ def test_an_entry_or_a_chain_that_is_lost(sealed, root):
         store.apply({"certificate": {entry.id: {"state": "unheard-of"}}}, author="test")
     with pytest.raises(Refusal) as refused:
         published_table(sealed)
-    assert refused.value.kind is Kind.UNREADABLE
+    assert refused.value.kind is RefusalKind.UNREADABLE
 
 
 def test_a_directory_that_cannot_be_written(sealed, root, tmp_path):
@@ -127,7 +127,7 @@ def test_a_directory_that_cannot_be_written(sealed, root, tmp_path):
     (tmp_path / "file").write_text("no directory")
     with pytest.raises(Refusal) as refused:
         write_table(run(sealed, get_certificate_table), tmp_path / "file")
-    assert refused.value.kind is Kind.INPUT
+    assert refused.value.kind is RefusalKind.INPUT
     assert str(tmp_path / "file") in refused.value.text
     assert os.listdir(tmp_path / "data")  # noqa: PTH208 - the store is where it was
 
@@ -137,7 +137,7 @@ def test_a_store_that_cannot_be_read(gateway):
     (gateway.data / "config.db").write_bytes(b"no database, but long enough to be read as one " * 100)
     with pytest.raises(Refusal) as refused:
         published_table(gateway)
-    assert refused.value.kind is Kind.UNREADABLE
+    assert refused.value.kind is RefusalKind.UNREADABLE
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", ".hidden", "", "a/b", "x" * 101, "a b"])
@@ -148,5 +148,5 @@ def test_a_name_that_leads_elsewhere_is_not_written(sealed, root, tmp_path, name
     table.files[0].name = name
     with pytest.raises(Refusal, match="is no name of a file of the table") as refused:
         write_table(table, tmp_path / "out")
-    assert refused.value.kind is Kind.UNREADABLE
+    assert refused.value.kind is RefusalKind.UNREADABLE
     assert not (tmp_path / "out").exists()

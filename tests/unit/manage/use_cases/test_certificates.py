@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from tests.unit.manage.calls import add_entry, run
 
-from gatepost.manage.use_cases.certificate_intake import add_certificate
+from gatepost.manage.use_cases.certificate_import import add_certificate
 from gatepost.manage.use_cases.certificate_removal import remove_certificate
 from gatepost.manage.use_cases.certificate_requests import get_certificate_request, request_certificate
 from gatepost.manage.use_cases.certificate_shapes import certificate_of
@@ -23,7 +23,7 @@ from gatepost.manage.use_cases.certificates import (
     key_place,
     presented_where,
 )
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.pki.certificates.entry import Origin, Purpose, State
 from gatepost.store.changes import Change
 
@@ -66,10 +66,10 @@ def test_what_is_not_there(sealed, root, number):
     add_entry(sealed, root)
     with pytest.raises(Refusal) as refused:
         certificate(sealed, number)
-    assert refused.value.kind is Kind.MISSING
+    assert refused.value.kind is RefusalKind.MISSING
     with pytest.raises(Refusal) as refused:
         run(sealed, get_certificate_request, request=number)
-    assert refused.value.kind is Kind.MISSING
+    assert refused.value.kind is RefusalKind.MISSING
 
 
 def test_who_changed_what(sealed, root):

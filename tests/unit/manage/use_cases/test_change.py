@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.use_cases.change import Edit, Wish, change
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.change import ChangeOptions, Edit, change
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resources import apply_document
 
 OWNER = Principal("ann", frozenset({Scope.OWNER}))
 TENANT = Principal("liz", frozenset({Scope.READ, Scope.CONNECTORS}), frozenset({"fabrikam"}))
-WISH = Wish("ann")
+WISH = ChangeOptions("ann")
 BASE = {
     "contoso": {
         "accepted_domain": [{"name": "contoso.example"}],
@@ -47,7 +47,7 @@ def commented(comment, base=None, times=0):
 
 @pytest.mark.parametrize("times", [0, 1, 4])
 def test_a_change_that_is_overtaken_is_made_on_the_newer_version(base, times):
-    outcome = change(base, OWNER, commented("new", base, times), Wish("ann", "why"))
+    outcome = change(base, OWNER, commented("new", base, times), ChangeOptions("ann", "why"))
     assert outcome.version == times + 2
     assert [str(one) for one in outcome.changes] == [
         "+ organization.fabrikam.outbound_connector['bank'].comment: \"new\""
@@ -60,7 +60,7 @@ def test_a_change_that_is_overtaken_is_made_on_the_newer_version(base, times):
 def test_one_that_is_overtaken_again_and_again_gives_up(base):
     with pytest.raises(Refusal) as refused:
         change(base, OWNER, commented("new", base, 99), WISH)
-    assert refused.value.kind is Kind.CONFLICT
+    assert refused.value.kind is RefusalKind.CONFLICT
     assert refused.value.text == (
         "the configuration is at version 6, not 5: look again, then change it"
         " (5 tries, each overtaken by another change; nothing was changed)"
@@ -69,16 +69,16 @@ def test_one_that_is_overtaken_again_and_again_gives_up(base):
 
 def test_whoever_said_which_version_they_saw_is_overtaken_once(base):
     with pytest.raises(Refusal) as refused:
-        change(base, OWNER, commented("new", base, 1), Wish("ann", expected=1))
-    assert refused.value.kind is Kind.CONFLICT
+        change(base, OWNER, commented("new", base, 1), ChangeOptions("ann", expected=1))
+    assert refused.value.kind is RefusalKind.CONFLICT
     assert refused.value.text == "the configuration is at version 2, not 1: look again, then change it"
-    assert change(base, OWNER, commented("new"), Wish("ann", expected=2)).version == 3
+    assert change(base, OWNER, commented("new"), ChangeOptions("ann", expected=2)).version == 3
 
 
 def test_what_replaces_whole_organizations_is_not_done_again(base):
     with pytest.raises(Refusal, match=r"not 1: look again, then change it$") as refused:
         change(base, OWNER, commented("new", base, 1), WISH, whole=True)
-    assert refused.value.kind is Kind.CONFLICT
+    assert refused.value.kind is RefusalKind.CONFLICT
 
 
 def test_all_errors_come_at_once_and_nothing_is_changed(base):
@@ -88,18 +88,18 @@ def test_all_errors_come_at_once_and_nothing_is_changed(base):
 
     with pytest.raises(Refusal) as refused:
         change(base, OWNER, step, WISH)
-    assert (refused.value.kind, refused.value.text) == (Kind.INPUT, "2 error(s); nothing was changed")
+    assert (refused.value.kind, refused.value.text) == (RefusalKind.INPUT, "2 error(s); nothing was changed")
     assert sorted(error.path for error in refused.value.errors) == ["priority", "tls_settings"]
     assert base.directory().version == 1
 
 
 def test_a_dry_run_changes_nothing_and_looks_at_mail_if_asked(base):
-    outcome = change(base, OWNER, commented("new"), Wish("ann", dry_run=True))
+    outcome = change(base, OWNER, commented("new"), ChangeOptions("ann", dry_run=True))
     assert (outcome.version, outcome.radius, base.directory().version) == (1, None, 1)
     assert outcome.radius is None
-    radius = change(base, OWNER, commented("new"), Wish("ann", dry_run=True, since=1.0)).radius
+    radius = change(base, OWNER, commented("new"), ChangeOptions("ann", dry_run=True, since=1.0)).radius
     assert (radius.since, radius.found.outbound.messages) == (1.0, 0)
-    assert change(base, OWNER, commented("new"), Wish("ann", since=1.0)).radius is None
+    assert change(base, OWNER, commented("new"), ChangeOptions("ann", since=1.0)).radius is None
 
 
 def test_a_tenants_change_is_shown_the_tenants_organizations_alone(base):
@@ -142,8 +142,8 @@ def test_what_another_version_stored_is_not_touched_but_may_be_replaced(gateway)
         change(gateway, OWNER, lambda _, __: Edit(("fabrikam",)), WISH)
     with pytest.raises(Refusal, match="cannot be used by this version") as refused:
         apply_document(gateway, TENANT, mend, WISH)
-    assert refused.value.kind is Kind.UNREADABLE
+    assert refused.value.kind is RefusalKind.UNREADABLE
     with pytest.raises(Refusal, match="cannot compare them") as refused:
-        apply_document(gateway, OWNER, mend, Wish("ann", dry_run=True, since=1.0))
-    assert refused.value.kind is Kind.UNREADABLE
+        apply_document(gateway, OWNER, mend, ChangeOptions("ann", dry_run=True, since=1.0))
+    assert refused.value.kind is RefusalKind.UNREADABLE
     assert apply_document(gateway, OWNER, mend, WISH).version == 2

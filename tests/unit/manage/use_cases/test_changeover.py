@@ -13,18 +13,18 @@ from gatepost.analysis.checks.partner_report import Mark
 from gatepost.manage.use_cases import changeover_steps as steps
 from gatepost.manage.use_cases.changeover import (
     GatesLimit,
+    changeover_status,
     check_gates,
+    check_tlsa,
     concerned,
+    get_changeover,
     get_notice,
-    look_at_changeover,
-    look_at_changeovers,
+    list_changeovers,
+    make_check_context,
     next_steps,
-    scene_of,
-    standing,
-    tlsa_of,
 )
 from gatepost.manage.use_cases.inventory import inventory_for_look, inventory_of, listed_certificates
-from gatepost.manage.use_cases.refusal import Busy, Kind, Refusal
+from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
 from gatepost.pki.certificates.entry import State
 
 NAME = "mx.gate.example"
@@ -40,20 +40,20 @@ def pair(sealed, root):
 @pytest.mark.parametrize("number", ["", "none", "0" * 16])
 def test_what_is_not_there(sealed, pair, number):
     with pytest.raises(Refusal) as refused:
-        standing(sealed, number)
-    assert refused.value.kind is Kind.MISSING
-    for case in (get_notice, look_at_changeover):
+        changeover_status(sealed, number)
+    assert refused.value.kind is RefusalKind.MISSING
+    for case in (get_notice, get_changeover):
         with pytest.raises(Refusal) as refused:
             run(sealed, case, certificate=number)
-        assert refused.value.kind is Kind.MISSING
+        assert refused.value.kind is RefusalKind.MISSING
 
 
 def test_where_it_stands_without_asking_anybody(sealed, pair):
     old, new = pair
-    found = standing(sealed, new.id)
+    found = changeover_status(sealed, new.id)
     assert ([one.id for one in found.olds], found.lost, found.can_roll_back) == ([old.id], (), False)
     assert [one.name for one in found.partners] == ["bank.example"]
-    assert standing(sealed, old.id).olds == ()
+    assert changeover_status(sealed, old.id).olds == ()
     assert {one.gate for one in run(sealed, check_gates, certificate=old.id).findings} == set(GateCheck), (
         "whatever its state"
     )
@@ -61,7 +61,7 @@ def test_where_it_stands_without_asking_anybody(sealed, pair):
 
 def test_what_is_under_way(sealed, root):
     only = add_entry(sealed, root)
-    assert run(sealed, look_at_changeovers).items == []
+    assert run(sealed, list_changeovers).items == []
     with inventory_of(sealed, keys=False) as inventory:
         found = listed_certificates(inventory, sealed)
     assert concerned(found, "", now=NOW) == []
@@ -71,15 +71,15 @@ def test_what_is_under_way(sealed, root):
 def test_after_the_switch_the_traffic_is_looked_at(sealed, pair):
     old, new = pair
     run(sealed, steps.switch_certificate, certificate=new.id, force="x")
-    (found,) = run(sealed, look_at_changeovers).items
+    (found,) = run(sealed, list_changeovers).items
     assert (found.certificate.id, found.gates.light == Light.GREEN) == (new.id, False)
     assert (found.traffic.since.over_tls, found.traffic.before.over_tls) == (0, 0)
     assert [one.id for one in found.replaces] == [old.id]
     assert found.traffic.since.domains == []
     assert found.roll_back_until > found.certificate.current_from
-    gone = run(sealed, look_at_changeover, certificate=old.id)
+    gone = run(sealed, get_changeover, certificate=old.id)
     assert (gone.report, gone.traffic) == (None, None)
-    (gone,) = run(sealed, look_at_changeovers, certificate=old.id).items
+    (gone,) = run(sealed, list_changeovers, certificate=old.id).items
     assert gone.gates is None
 
 
@@ -88,10 +88,10 @@ def test_records_are_not_waited_for_for_ever(sealed, pair, monkeypatch):
         raise TimeoutError
 
     with inventory_for_look(sealed) as inventory:
-        scene = scene_of(sealed, listed_certificates(inventory, sealed))
-        assert {one.gate for one in tlsa_of(sealed, inventory, pair[1], scene)} <= set(GateCheck)
+        scene = make_check_context(sealed, listed_certificates(inventory, sealed))
+        assert {one.gate for one in check_tlsa(sealed, inventory, pair[1], scene)} <= set(GateCheck)
         monkeypatch.setattr(GateChecker, "sight", late)
-        assert tlsa_of(sealed, inventory, pair[1], scene) == []
+        assert check_tlsa(sealed, inventory, pair[1], scene) == []
 
 
 @pytest.mark.parametrize("quick", [True, False])
@@ -154,8 +154,8 @@ def test_what_keeps_it_from_being_switched_is_mended_or_waited_for(entry, findin
     assert told == expected.replace("ID", one.id)
 
 
-@pytest.mark.parametrize("case", [look_at_changeover, check_gates, look_at_changeovers])
+@pytest.mark.parametrize("case", [get_changeover, check_gates, list_changeovers])
 def test_few_looks_at_a_time(sealed, pair, case):
     limit = sealed.kept(GatesLimit)
-    with limit.slot(ANN.name), limit.slot(ANN.name), pytest.raises(Busy, match="other checks are running"):
+    with limit.slot(ANN.name), limit.slot(ANN.name), pytest.raises(BusyRefusal, match="other checks are running"):
         run(sealed, case, certificate=pair[1].id)

@@ -8,21 +8,21 @@ from tests.unit.manage.calls import ANN, Forgetful, add_entry, run
 from gatepost.analysis.checks.gates import GateCheck, Light
 from gatepost.manage.use_cases import changeover_steps as steps
 from gatepost.manage.use_cases.certificate_removal import remove_certificate
-from gatepost.manage.use_cases.certificates import certificate, history, in_order, listing, presented_where
+from gatepost.manage.use_cases.certificates import certificate, certificate_listing, history, in_order, presented_where
 from gatepost.manage.use_cases.changeover import (
     GatesLimit,
+    changeover_status,
     concerned,
+    get_changeover,
     get_notice,
-    look_at_changeover,
-    look_at_changeovers,
+    list_changeovers,
     next_steps,
-    standing,
 )
 from gatepost.manage.use_cases.changeover_steps import GatesClosed
 from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.inventory import inventory_of, listed_certificates
-from gatepost.manage.use_cases.refusal import Busy, Kind, Refusal
+from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
 from gatepost.pki.certificates.entry import Purpose, State
 
 NAME = "mx.gate.example"
@@ -40,7 +40,7 @@ def state(gateway, entry):
 def test_gates_are_told_of_one_by_one(sealed, pair):
     heard = []
     context = Context(sealed, ANN, Forgetful, on_progress=lambda gate, findings: heard.append((gate, tuple(findings))))
-    found = execute(look_at_changeover, context, look_at_changeover.request(certificate=pair[1].id))
+    found = execute(get_changeover, context, get_changeover.request(certificate=pair[1].id))
     assert {gate for gate, _ in heard} == set(GateCheck)
     assert len(heard) == len(GateCheck)
     told = {one for _, findings in heard for one in findings}
@@ -62,11 +62,11 @@ def test_a_closed_gate_refuses_and_a_reason_goes_into_the_history(sealed, pair):
     (change, *_) = history(sealed, 9, new.id)
     assert change.author == "ann"
     assert change.note.startswith("changeover: switched; forced: in haste (")
-    assert standing(sealed, new.id).can_roll_back
-    assert "roll-back" in next(next_steps(*standing(sealed, new.id)[:2], None, now=time.time()))
+    assert changeover_status(sealed, new.id).can_roll_back
+    assert "roll-back" in next(next_steps(*changeover_status(sealed, new.id)[:2], None, now=time.time()))
     with pytest.raises(Refusal) as caught:
         run(sealed, steps.switch_certificate, certificate=new.id, force="once more")
-    assert caught.value.kind is Kind.CONFLICT
+    assert caught.value.kind is RefusalKind.CONFLICT
 
 
 def test_the_way_back_and_the_end(sealed, pair):
@@ -74,7 +74,7 @@ def test_the_way_back_and_the_end(sealed, pair):
     run(sealed, steps.switch_certificate, certificate=new.id, force="x")
     with pytest.raises(Refusal) as caught:
         run(sealed, steps.withdraw_certificate, certificate=old.id)
-    assert caught.value.kind is Kind.CONFLICT
+    assert caught.value.kind is RefusalKind.CONFLICT
     back = run(sealed, steps.roll_back_switch, certificate=new.id, note="too early")
     assert back.current == [old.id]
     assert (state(sealed, old), state(sealed, new)) == (State.CURRENT, State.NEXT)
@@ -86,7 +86,7 @@ def test_the_way_back_and_the_end(sealed, pair):
     )
     assert state(sealed, old) is State.DEPRECATED
     assert run(sealed, steps.withdraw_certificate, certificate=old.id, force="stolen").state == State.RETIRED
-    assert [one.id for one in in_order(listing(sealed).entries, Purpose.SERVER)] == [new.id, old.id]
+    assert [one.id for one in in_order(certificate_listing(sealed).entries, Purpose.SERVER)] == [new.id, old.id]
 
 
 def test_a_time_is_planned_and_called_off(sealed, pair):
@@ -122,7 +122,7 @@ def test_what_is_under_way(sealed, root, pair):
     assert [one.id for one in concerned(found, old.id, now=time.time())] == [old.id]
     assert run(sealed, steps.stage_certificate, certificate=new.id).replaces == [old.id]
     run(sealed, remove_certificate, certificate=new.id)
-    assert run(sealed, look_at_changeovers).items == []
+    assert run(sealed, list_changeovers).items == []
 
 
 def test_who_would_miss_it(sealed, root):
@@ -132,16 +132,16 @@ def test_who_would_miss_it(sealed, root):
     for one, why in ((current, "no other current certificate covers"), (client, "outbound connectors use it: out")):
         with pytest.raises(Refusal, match=why) as caught:
             run(sealed, remove_certificate, certificate=one.id)
-        assert caught.value.kind is Kind.CONFLICT
+        assert caught.value.kind is RefusalKind.CONFLICT
     assert run(sealed, remove_certificate, certificate=current.id, force="a drill").text == f"{current.id}: removed"
     with pytest.raises(Refusal) as caught:
         certificate(sealed, current.id)
-    assert caught.value.kind is Kind.MISSING
+    assert caught.value.kind is RefusalKind.MISSING
 
 
 def test_a_switch_waits_for_its_turn_at_the_gates(sealed, pair, monkeypatch):
     monkeypatch.setattr(steps, "_PATIENCE", 0.01)
     limit = sealed.kept(GatesLimit)
-    with limit.slot(ANN.name), limit.slot(ANN.name), pytest.raises(Busy, match="other checks are running"):
+    with limit.slot(ANN.name), limit.slot(ANN.name), pytest.raises(BusyRefusal, match="other checks are running"):
         run(sealed, steps.switch_certificate, certificate=pair[1].id, force="at once", dry_run=True)
     assert run(sealed, steps.switch_certificate, certificate=pair[1].id, force="at once", dry_run=True).id == pair[1].id

@@ -6,7 +6,7 @@ from threading import Thread
 import pytest
 
 from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
-from gatepost.manage.use_cases.refusal import Busy, Kind
+from gatepost.manage.use_cases.refusal import BusyRefusal, RefusalKind
 
 ANN, BOB, CAT = "ann", "bob", "cat"
 
@@ -20,11 +20,11 @@ def test_few_at_a_time_and_fewer_of_one(limit):
     with ExitStack() as held:
         held.enter_context(limit.slot(ANN))
         held.enter_context(limit.slot(ANN))
-        with pytest.raises(Busy, match="others look") as busy, limit.slot(ANN):
+        with pytest.raises(BusyRefusal, match="others look") as busy, limit.slot(ANN):
             pass
-        assert (busy.value.kind, busy.value.again) == (Kind.CONFLICT, 15)
+        assert (busy.value.kind, busy.value.again) == (RefusalKind.CONFLICT, 15)
         held.enter_context(limit.slot(BOB))
-        with pytest.raises(Busy), limit.slot(CAT):
+        with pytest.raises(BusyRefusal), limit.slot(CAT):
             pass
     with limit.slot(ANN), limit.slot(ANN), limit.slot(CAT):
         pass
@@ -49,7 +49,7 @@ def test_who_is_patient_gets_the_next_turn(limit):
         other.enter_context(limit.slot(ANN))
         waiting = Thread(target=wait)
         waiting.start()
-        with pytest.raises(Busy), limit.slot(ANN, 0.01):
+        with pytest.raises(BusyRefusal), limit.slot(ANN, 0.01):
             pass
         assert got == []
         other.close()

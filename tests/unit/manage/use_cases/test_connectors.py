@@ -6,8 +6,8 @@ import pytest
 
 from gatepost.analysis.checks.records import VALIDATIONS, keep, record_path
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.use_cases.change import Wish
-from gatepost.manage.use_cases.connectors import ConnectorSelection, ConnectorValidated, connector_record, connectors
+from gatepost.manage.use_cases.change import ChangeOptions
+from gatepost.manage.use_cases.connectors import ConnectorSelection, LastValidation, connector_record, connectors
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.resources import apply_document
 
@@ -33,7 +33,7 @@ BASE = {
 
 @pytest.fixture
 def base(gateway):
-    apply_document(gateway, OWNER, {"organization": BASE}, Wish("ann"))
+    apply_document(gateway, OWNER, {"organization": BASE}, ChangeOptions("ann"))
     return gateway
 
 
@@ -76,7 +76,7 @@ def test_a_row_says_how_the_last_validation_ended(base):
     record = {"at": 5.0, "outcome": "failed", "configuration": 1, "hosts": []}
     keep(record_path(base.data, VALIDATIONS, "contoso", "outbound", "bank-out"), record)
     rows = {row.name: row for row in connectors(base, OWNER).rows}
-    assert rows["bank-out"].validated == ConnectorValidated(5.0, "failed", 1)
+    assert rows["bank-out"].validated == LastValidation(5.0, "failed", 1)
     assert connector_record(rows["bank-out"]) == {
         "status": "rehearsal",
         "direction": "outbound",

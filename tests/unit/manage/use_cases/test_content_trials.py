@@ -9,10 +9,10 @@ import threading
 import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.use_cases.change import Wish
+from gatepost.manage.use_cases.change import ChangeOptions
 from gatepost.manage.use_cases.client import LocalClient
 from gatepost.manage.use_cases.content_trials import TryHook, try_hook
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resources import apply_document
 
 OWNER = Principal("ann", frozenset({Scope.OWNER}))
@@ -50,7 +50,7 @@ def base(gateway, scanner):
         {"name": "dead", "type": "clamav", "address": "127.0.0.1:1", "timeout": "1s"},
     ]
     contoso = {"accepted_domain": [{"name": "contoso.example"}], "content_hook": hooks}
-    apply_document(gateway, OWNER, {"organization": {"contoso": contoso, "fabrikam": {}}}, Wish("ann"))
+    apply_document(gateway, OWNER, {"organization": {"contoso": contoso, "fabrikam": {}}}, ChangeOptions("ann"))
     return gateway
 
 
@@ -83,4 +83,4 @@ def test_a_scanner_that_does_not_answer(base):
 def test_what_is_not_there_is_not_asked(base, who, name):
     with pytest.raises(Refusal) as refused:
         tried(base, name, who)
-    assert refused.value.kind is Kind.MISSING
+    assert refused.value.kind is RefusalKind.MISSING

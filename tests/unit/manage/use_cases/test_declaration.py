@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.context import Context  # noqa: TC001 - the declaration reads the types
-from gatepost.manage.use_cases.declaration import Cli, InQuery, Items, Reply, Visibility, any_marker, use_case
+from gatepost.manage.use_cases.declaration import Cli, InQuery, Items, UseCaseReply, Visibility, any_marker, use_case
 
 type Name = Annotated[str, Meta(max_length=9), Cli(argument=True)]
 
@@ -24,14 +24,14 @@ class Renamed(msgspec.Struct):
     name: str
 
 
-def declared(route="POST /organizations/{organization}/things/{name:path}", result=Reply[Renamed], **options):
+def declared(route="POST /organizations/{organization}/things/{name:path}", result=UseCaseReply[Renamed], **options):
     def rename(context: Context, request: Rename):
         """Rename a thing.
 
         What has the name
         already stays.
         """
-        return Reply(Renamed(request.to), 7)
+        return UseCaseReply(Renamed(request.to), 7)
 
     rename.__annotations__["return"] = result
     given = {"scope": Scope.CONNECTORS, "visibility": Visibility.ORGANIZATION, "tag": "things"}

@@ -8,7 +8,7 @@ import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases import destinations
-from gatepost.manage.use_cases.client import LocalClient, every
+from gatepost.manage.use_cases.client import LocalClient, all_items
 from gatepost.manage.use_cases.destinations import (
     DestinationActions,
     DestinationsQuery,
@@ -16,7 +16,7 @@ from gatepost.manage.use_cases.destinations import (
     list_destinations,
 )
 from gatepost.manage.use_cases.queue_actions import QueueAction
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.decisions.destination_history import DestinationName, SeenSession
 from gatepost.policy.decisions.requirement import Achieved, MxLevel, TlsLevel
 from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile
@@ -52,7 +52,7 @@ class Which(NamedTuple):
 
 
 def remembered(gateway, who, which, *, limit=0, **more):
-    return list(every(LocalClient(gateway, who).call, list_destinations, query(which, **more), limit))
+    return list(all_items(LocalClient(gateway, who).call, list_destinations, query(which, **more), limit))
 
 
 def query(which, **more):
@@ -121,7 +121,7 @@ def test_what_fell_is_accepted(seen):
     assert (done.items[0].below, done.items[0].best) == ([], "none/none")
     with pytest.raises(Refusal) as refused:
         accepted(seen, OWNER, Which(FALLEN, "contoso"))
-    assert refused.value.kind is Kind.CONFLICT
+    assert refused.value.kind is RefusalKind.CONFLICT
     assert len(accepted(seen, OWNER, Which(), everything=True).items) == 2
 
 
@@ -152,13 +152,13 @@ def test_what_is_forgotten(seen):
 @pytest.mark.parametrize(
     ("who", "which", "kind", "text"),
     [
-        (OWNER, Which(), Kind.INPUT, "say which destination"),
-        (OWNER, Which(organization="contoso"), Kind.INPUT, "say which destination"),
-        (OWNER, Which("no domain"), Kind.INPUT, "no domain"),
-        (OWNER, Which(FALLEN), Kind.INPUT, "contoso, fabrikam; or that it is for all of them"),
-        (OWNER, Which("nobody.example"), Kind.MISSING, "nothing is remembered of nobody.example"),
-        (OWNER, Which(connector="none"), Kind.MISSING, "connector none"),
-        (TENANT, Which(FALLEN, "contoso"), Kind.MISSING, "nothing is remembered"),
+        (OWNER, Which(), RefusalKind.INPUT, "say which destination"),
+        (OWNER, Which(organization="contoso"), RefusalKind.INPUT, "say which destination"),
+        (OWNER, Which("no domain"), RefusalKind.INPUT, "no domain"),
+        (OWNER, Which(FALLEN), RefusalKind.INPUT, "contoso, fabrikam; or that it is for all of them"),
+        (OWNER, Which("nobody.example"), RefusalKind.MISSING, "nothing is remembered of nobody.example"),
+        (OWNER, Which(connector="none"), RefusalKind.MISSING, "connector none"),
+        (TENANT, Which(FALLEN, "contoso"), RefusalKind.MISSING, "nothing is remembered"),
     ],
 )
 def test_what_is_not_done(seen, do, who, which, kind, text):
@@ -173,4 +173,4 @@ def test_a_file_that_cannot_be_read(gateway):
     (gateway.data / DESTINATIONS_FILE).write_bytes(b"no database, but long enough to be read as one " * 100)
     with pytest.raises(Refusal) as refused:
         remembered(gateway, OWNER, Which())
-    assert refused.value.kind is Kind.UNREADABLE
+    assert refused.value.kind is RefusalKind.UNREADABLE

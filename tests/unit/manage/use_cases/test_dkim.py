@@ -6,11 +6,11 @@ from msgspec.structs import asdict
 from gatepost.analysis.checks.dkim_record import DkimObservation, RecordCheck
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases import dkim
-from gatepost.manage.use_cases.change import Wish
-from gatepost.manage.use_cases.dkim import KeySelection, dkim_key, dkim_keys, looked_at, signing_key
-from gatepost.manage.use_cases.dns_checks import Sights
+from gatepost.manage.use_cases.change import ChangeOptions
+from gatepost.manage.use_cases.dkim import KeySelection, dkim_key, dkim_keys, signing_key, with_dns_checks
+from gatepost.manage.use_cases.dns_checks import DnsChecks
 from gatepost.manage.use_cases.parts import DKIM
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resources import PartName, set_part
 from gatepost.pki.certificates.dkim_keys import made_key
 from gatepost.policy.connectors.values import DkimAlgorithm
@@ -18,7 +18,7 @@ from gatepost.policy.connectors.values import DkimAlgorithm
 from .calls import import_key, make_key
 
 ANN = Principal("ann", frozenset({Scope.OWNER}))
-WISH = Wish("ann")
+WISH = ChangeOptions("ann")
 ED = DkimAlgorithm.ED25519_SHA256
 PEM = made_key(ED)
 NAME = "a._domainkey.contoso.example"
@@ -29,7 +29,7 @@ def seen(monkeypatch):
     """Names that were looked up; those with a b are published."""
     asked = []
 
-    async def sight(_, name, __):
+    async def dns_check(_, name, __):
         asked.append(name)
         return (
             RecordCheck(DkimObservation.PUBLISHED)
@@ -37,7 +37,7 @@ def seen(monkeypatch):
             else RecordCheck(DkimObservation.MISSING, "nothing")
         )
 
-    monkeypatch.setattr(dkim, "seen_record", sight)
+    monkeypatch.setattr(dkim, "seen_record", dns_check)
     return asked
 
 
@@ -55,7 +55,7 @@ def test_keys_come_in_the_order_of_domain_state_and_name(sealed):
     assert [row.key.selector for row in dkim_keys(sealed, ANN, KeySelection(selector="C"))] == ["c"]
     with pytest.raises(Refusal) as refused:
         dkim_keys(sealed, ANN, KeySelection("nobody"))
-    assert refused.value.kind is Kind.MISSING
+    assert refused.value.kind is RefusalKind.MISSING
     assert dkim_keys(sealed, Principal("eve", frozenset({Scope.READ}), frozenset())) == []
 
 
@@ -63,15 +63,15 @@ def test_a_look_says_what_is_published_and_since_when(sealed, seen):
     add(sealed, "a")
     add(sealed, "b")
     before = {row.key.selector: row for row in dkim_keys(sealed, ANN, check=True)}
-    assert before["a"].sight == RecordCheck(DkimObservation.MISSING, "nothing")
-    assert before["b"].sight == RecordCheck(DkimObservation.PUBLISHED)
+    assert before["a"].dns_check == RecordCheck(DkimObservation.MISSING, "nothing")
+    assert before["b"].dns_check == RecordCheck(DkimObservation.PUBLISHED)
     assert sorted(seen) == [NAME, "b._domainkey.contoso.example"]
     assert before["a"].since <= before["b"].since
     set_part(sealed, ANN, PartName(DKIM, "contoso", NAME), {"comment": "spare"}, WISH)
     assert dkim_key(sealed, ANN, NAME, check=True).since == before["a"].since, "a comment is no state"
     set_part(sealed, ANN, PartName(DKIM, "contoso", NAME), {"state": "current"}, WISH)
     assert dkim_key(sealed, ANN, NAME, check=True).since > before["b"].since
-    assert looked_at(sealed, ANN, []) == []
+    assert with_dns_checks(sealed, ANN, []) == []
 
 
 def test_what_was_long_ago_has_no_time(sealed, seen):
@@ -90,7 +90,7 @@ def test_a_key_whose_public_half_is_not_known_is_not_looked_up(sealed, seen):
         table = found["organization"]["contoso"] | {"dkim_key": [{"name": NAME}]}
         store.apply({"organization": {"contoso": table}}, author="ann")
     row = dkim_key(sealed, ANN, NAME, check=True)
-    assert (row.private, row.sight.seen) == ("missing", DkimObservation.UNKNOWN)
+    assert (row.private, row.dns_check.seen) == ("missing", DkimObservation.UNKNOWN)
     assert signing_key(row).zone == ""
     assert seen == []
 
@@ -138,12 +138,12 @@ def test_a_private_key_that_fits_is_brought_in(sealed):
 def test_only_so_many_looks_run_at_a_time(sealed, seen, monkeypatch):
     add(sealed, "a")
     monkeypatch.setattr("gatepost.manage.use_cases.dns_checks._PATIENCE", 0.01)
-    held = [sealed.kept(Sights).slot() for _ in range(4)]
+    held = [sealed.kept(DnsChecks).slot() for _ in range(4)]
     for one in held:
         one.__enter__()
     with pytest.raises(Refusal) as refused:
         dkim_keys(sealed, ANN, check=True)
-    assert refused.value.kind is Kind.CONFLICT
+    assert refused.value.kind is RefusalKind.CONFLICT
     for one in held:
         one.__exit__(None, None, None)
     assert dkim_keys(sealed, ANN, check=True)

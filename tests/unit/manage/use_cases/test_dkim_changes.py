@@ -5,17 +5,17 @@ import pytest
 from gatepost.analysis.checks.dkim_record import DkimObservation, RecordCheck
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases import dkim
-from gatepost.manage.use_cases.change import Wish
+from gatepost.manage.use_cases.change import ChangeOptions
 from gatepost.manage.use_cases.dkim import dkim_keys
 from gatepost.manage.use_cases.dkim_changes import NotPublished, key_owner
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.pki.certificates.dkim_keys import made_key
 from gatepost.policy.connectors.values import DkimAlgorithm
 
 from .calls import make_key, rotate
 
 ANN = Principal("ann", frozenset({Scope.OWNER}))
-WISH = Wish("ann", "yearly")
+WISH = ChangeOptions("ann", "yearly")
 ED = DkimAlgorithm.ED25519_SHA256
 DOMAIN = "contoso.example"
 
@@ -25,10 +25,10 @@ def seen(monkeypatch):
     """What the DNS has, by selector."""
     found = {}
 
-    async def sight(_, name, __):
+    async def dns_check(_, name, __):
         return RecordCheck(found.get(name.partition(".")[0], DkimObservation.MISSING), "why")
 
-    monkeypatch.setattr(dkim, "seen_record", sight)
+    monkeypatch.setattr(dkim, "seen_record", dns_check)
     return found
 
 
@@ -49,7 +49,7 @@ def test_a_key_is_next_and_says_what_the_dns_needs(sealed):
 
 
 def test_a_dry_run_keeps_nothing(sealed):
-    added = make_key(sealed, ANN, DOMAIN, Wish("ann", dry_run=True))
+    added = make_key(sealed, ANN, DOMAIN, ChangeOptions("ann", dry_run=True))
     assert added.changes
     assert added.name.endswith(f"e._domainkey.{DOMAIN}")
     assert states(sealed) == {}
@@ -66,11 +66,11 @@ def test_one_that_is_there_is_taken_in_and_may_sign_at_once(sealed):
 @pytest.mark.parametrize(
     ("new", "kind", "why", "paths"),
     [
-        ({"domain": "con toso"}, Kind.INPUT, "is not a domain", ["domain"]),
-        ({"organization": "nobody"}, Kind.MISSING, "there is no organization", []),
-        ({"selector": "a b"}, Kind.INPUT, "1 error", ["name"]),
-        ({"key": "x"}, Kind.INPUT, "the key cannot be used: there is no private key", ["key"]),
-        ({"selector": "a" * 201}, Kind.INPUT, "Nothing was done", ["selector"]),
+        ({"domain": "con toso"}, RefusalKind.INPUT, "is not a domain", ["domain"]),
+        ({"organization": "nobody"}, RefusalKind.MISSING, "there is no organization", []),
+        ({"selector": "a b"}, RefusalKind.INPUT, "1 error", ["name"]),
+        ({"key": "x"}, RefusalKind.INPUT, "the key cannot be used: there is no private key", ["key"]),
+        ({"selector": "a" * 201}, RefusalKind.INPUT, "Nothing was done", ["selector"]),
     ],
 )
 def test_what_cannot_be_is_refused_by_field(sealed, new, kind, why, paths):
@@ -105,14 +105,14 @@ def test_a_rotation_waits_for_its_record_unless_there_is_a_reason(sealed, seen):
     add(sealed, "new")
     with pytest.raises(NotPublished) as refused:
         rotate(sealed, ANN, DOMAIN, WISH)
-    assert (refused.value.kind, refused.value.options) == (Kind.CONFLICT, ("force",))
+    assert (refused.value.kind, refused.value.options) == (RefusalKind.CONFLICT, ("force",))
     (error,) = refused.value.errors
     assert error.path == f"new._domainkey.{DOMAIN}"
     assert error.message.startswith("missing: why; the zone needs: new._domainkey.")
     seen["new"] = DkimObservation.UNKNOWN
     with pytest.raises(NotPublished) as refused:
         rotate(sealed, ANN, DOMAIN, WISH)
-    assert refused.value.kind is Kind.UNREADABLE
+    assert refused.value.kind is RefusalKind.UNREADABLE
     seen["new"] = DkimObservation.PUBLISHED
     rotate(sealed, ANN, DOMAIN.upper(), WISH)
     assert states(sealed) == {"new": "current", "old": "retired"}
@@ -139,7 +139,7 @@ def test_a_key_that_cannot_be_opened_does_not_sign(sealed, seen):
     add(sealed, "a", key=made_key(ED).decode(), key_file="/nowhere/key.pem")
     with pytest.raises(Refusal, match="nothing was changed") as refused:
         rotate(sealed, ANN, DOMAIN, WISH, force="x")
-    assert refused.value.kind is Kind.CONFLICT
+    assert refused.value.kind is RefusalKind.CONFLICT
 
 
 def test_a_weak_key_is_told_of(sealed):

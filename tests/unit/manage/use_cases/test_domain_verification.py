@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.use_cases.change import Wish
+from gatepost.manage.use_cases.change import ChangeOptions
 from gatepost.manage.use_cases.parts import DOMAIN
-from gatepost.manage.use_cases.refusal import Busy, Kind, Refusal
+from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
 from gatepost.manage.use_cases.resources import PartName, add_part, apply_document, put_part, set_part
 
 from .calls import get_verification, set_mailbox_password, verify
@@ -15,7 +15,7 @@ from .calls import get_verification, set_mailbox_password, verify
 OWNER = Principal("ann", frozenset({Scope.OWNER}))
 TENANT = Principal("liz", frozenset({Scope.READ, Scope.CONNECTORS}), frozenset({"fabrikam"}))
 NEW = PartName(DOMAIN, "fabrikam", "new.test")
-WISH = Wish("ann")
+WISH = ChangeOptions("ann")
 
 
 @pytest.fixture
@@ -39,21 +39,24 @@ def test_a_tenants_domain_is_pending_and_the_note_has_its_record(base, how):
     assert any(found.zone in note for note in outcome.notes)
     assert any("it is pending" in text for text in outcome.warnings)
     assert not base.directory().accepts("fabrikam", "new.test")
-    assert refusal(set_mailbox_password, base, TENANT, "x@new.test", None, "fabrikam").kind is Kind.MISSING
+    assert refusal(set_mailbox_password, base, TENANT, "x@new.test", None, "fabrikam").kind is RefusalKind.MISSING
 
 
 def test_whose_organizations_it_is_not_finds_nothing(base):
-    assert refusal(get_verification, base, TENANT, "contoso.example").kind is Kind.MISSING
-    assert refusal(verify, base, TENANT, "contoso.example", "fabrikam", WISH).kind is Kind.MISSING
+    assert refusal(get_verification, base, TENANT, "contoso.example").kind is RefusalKind.MISSING
+    assert refusal(verify, base, TENANT, "contoso.example", "fabrikam", WISH).kind is RefusalKind.MISSING
 
 
 def test_what_cannot_be_looked_up_is_not_verified_and_is_slowed_down(base):
     add_part(base, TENANT, NEW, {}, WISH)
     for _ in range(6):
         failed = refusal(verify, base, TENANT, "new.test", "fabrikam", WISH)
-        assert (failed.kind, failed.text.startswith("TXT _gatepost.new.test could not")) == (Kind.UNREADABLE, True)
+        assert (failed.kind, failed.text.startswith("TXT _gatepost.new.test could not")) == (
+            RefusalKind.UNREADABLE,
+            True,
+        )
     slowed = refusal(verify, base, TENANT, "new.test", "fabrikam", WISH)
-    assert isinstance(slowed, Busy)
+    assert isinstance(slowed, BusyRefusal)
     assert slowed.again > 0
     assert not base.directory().accepts("fabrikam", "new.test")
 

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from gatepost.analysis.checks.drill_context import DrillImpossible
 from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.use_cases.change import Wish
+from gatepost.manage.use_cases.change import ChangeOptions
 from gatepost.manage.use_cases.client import LocalClient
 from gatepost.manage.use_cases.drills import (
     DrillConnector,
@@ -20,7 +20,7 @@ from gatepost.manage.use_cases.drills import (
     start_drill,
 )
 from gatepost.manage.use_cases.jobs import follow
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resources import apply_document
 from gatepost.store.interface import TraceFilter
 from gatepost.store.trace_search import search_trace
@@ -46,7 +46,7 @@ BASE = {
 
 @pytest.fixture
 def base(gateway):
-    apply_document(gateway, OWNER, {"organization": BASE}, Wish("ann"))
+    apply_document(gateway, OWNER, {"organization": BASE}, ChangeOptions("ann"))
     return gateway
 
 
@@ -96,7 +96,7 @@ def test_who_sees_some_organizations_sees_no_path_of_the_machine(base):
     for ask in (drilled, last_drill):
         with pytest.raises(Refusal) as refused:
             ask(base, STRANGER)
-        assert refused.value.kind is Kind.MISSING
+        assert refused.value.kind is RefusalKind.MISSING
     assert len(files(base)) == 1
 
 
@@ -106,10 +106,10 @@ def test_which_connector_is_meant(base):
     for words in (("in",), ("both", "contoso", "inbound")):
         with pytest.raises(Refusal, match="drills are for outbound connectors") as refused:
             choose_drilled(resources, *words)
-        assert refused.value.kind is Kind.INPUT
+        assert refused.value.kind is RefusalKind.INPUT
     with pytest.raises(Refusal) as refused:
         choose_drilled(resources, "nobody")
-    assert refused.value.kind is Kind.MISSING
+    assert refused.value.kind is RefusalKind.MISSING
 
 
 def test_it_is_kept_and_recorded(base, accounts):
@@ -119,7 +119,7 @@ def test_it_is_kept_and_recorded(base, accounts):
     for who, organization in ((STRANGER, "fabrikam"), (STRANGER, "contoso"), (OWNER, "fabrikam")):
         with pytest.raises(Refusal) as refused:
             shown(base, state.id, who, organization)
-        assert refused.value.kind is Kind.MISSING
+        assert refused.value.kind is RefusalKind.MISSING
     (event,) = accounts.audit_events(OWNER)
     assert (event.action, event.organization, event.subject) == ("connector-drill", "contoso", state.connector)
     assert event.detail == {"outcome": "failed", "sha256": state.held.sha256}
@@ -133,7 +133,7 @@ def test_one_that_cannot_be_held_says_why(base, accounts, monkeypatch):
     state = drilled(base)
     with pytest.raises(Refusal, match="outbound connector 'Both' of contoso: the machine is busy") as refused:
         _ = state.held
-    assert refused.value.kind is Kind.UNREADABLE
+    assert refused.value.kind is RefusalKind.UNREADABLE
     assert accounts.audit_events(OWNER)[0].detail == {"outcome": "not held"}
 
 
@@ -170,4 +170,4 @@ def test_what_cannot_be_kept_is_told(base):
     assert (found.evidence, found.unkept[:16]) == ("", "the result canno")
     with pytest.raises(Refusal) as refused:
         last_drill(base)
-    assert refused.value.kind is Kind.UNREADABLE
+    assert refused.value.kind is RefusalKind.UNREADABLE

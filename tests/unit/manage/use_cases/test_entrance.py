@@ -6,7 +6,7 @@ import pytest
 
 from gatepost.manage.access.accounts import ACCESS_FILE, Accounts
 from gatepost.manage.access.principal import NOBODY, ROLES, Principal, Role
-from gatepost.manage.access.records import Actor, Outcome
+from gatepost.manage.access.records import Actor, AuditOutcome
 from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.entrance import (
     LogInDenied,
@@ -19,7 +19,7 @@ from gatepost.manage.use_cases.entrance import (
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.own_account import set_own_password
 from gatepost.manage.use_cases.passkey_login import log_in_with_passkey
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 
 WORD = "correct horse battery"
 ANN = Principal("ann", ROLES[Role.OWNER])
@@ -48,7 +48,7 @@ def events(accounts):
 
 
 def test_in_and_out(run, accounts):
-    accounts.add_user("ann", Role.OWNER, WORD, by=HERE)
+    accounts.add_user("ann", Role.OWNER, WORD, actor=HERE)
     begun = run(log_in, name="ann", password=WORD, agent="Firefox")
     session = accounts.session(begun.secret)
     assert (session.user.name, session.agent) == ("ann", "Firefox")
@@ -58,7 +58,7 @@ def test_in_and_out(run, accounts):
     run(log_out, secret=begun.secret)
     assert accounts.session(begun.secret) is None
     actions = ("log-out", "confirm", "log-in")
-    assert events(accounts)[:3] == [("ann", "192.0.2.7", action, Outcome.DONE) for action in actions]
+    assert events(accounts)[:3] == [("ann", "192.0.2.7", action, AuditOutcome.DONE) for action in actions]
 
 
 @pytest.mark.parametrize(
@@ -73,15 +73,15 @@ def test_in_and_out(run, accounts):
     ],
 )
 def test_what_is_refused_is_on_record_and_slowed(run, accounts, case, principal, fields, who):
-    accounts.add_user("ann", Role.OWNER, WORD, by=HERE)
+    accounts.add_user("ann", Role.OWNER, WORD, actor=HERE)
     waits = []
     for _ in range(9):
         with pytest.raises(Refusal) as refused:
             run(case, principal, **fields)
         waits.append(getattr(refused.value, "wait", 0.0))
     assert [wait > 5 for wait in waits] == [False] * 6 + [True] * 3
-    assert refused.value.kind is Kind.FORBIDDEN
-    assert events(accounts)[:-1] == [(who, "192.0.2.7", case.action, Outcome.REFUSED)] * 6
+    assert refused.value.kind is RefusalKind.FORBIDDEN
+    assert events(accounts)[:-1] == [(who, "192.0.2.7", case.action, AuditOutcome.REFUSED)] * 6
     newest = accounts.audit_events(ANN)[0]
     assert newest.detail["why"]
     assert WORD not in repr(newest), "people type passwords where names belong"
@@ -89,7 +89,7 @@ def test_what_is_refused_is_on_record_and_slowed(run, accounts, case, principal,
 
 
 def test_who_comes_in_is_not_counted(run, accounts):
-    accounts.add_user("ann", Role.OWNER, WORD, by=HERE)
+    accounts.add_user("ann", Role.OWNER, WORD, actor=HERE)
     for _ in range(12):
         assert run(log_in, name="ann", password=WORD)
 

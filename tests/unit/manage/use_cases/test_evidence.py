@@ -9,7 +9,7 @@ from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases import evidence, evidence_audit
 from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.store.evidence_files import evidence_directory
 
 DAY = 86_400.0
@@ -60,14 +60,14 @@ def test_what_cannot_be_read_is_a_refusal(gateway, log):
     (log / "keys").joinpath("x.pem").write_bytes(b"no key")
     with pytest.raises(Refusal) as refused:
         run(evidence.list_keys, gateway)
-    assert refused.value.kind is Kind.UNREADABLE
+    assert refused.value.kind is RefusalKind.UNREADABLE
 
 
 @pytest.mark.parametrize("case", [one for one in evidence.USE_CASES if one is not evidence.get_kept_days])
 def test_what_is_about_all_mail_is_not_for_who_sees_some_of_it(gateway, case):
     with pytest.raises(Refusal) as refused:
         run(case, gateway, Principal("o", frozenset({Scope.READ}), frozenset({"another"})))
-    assert refused.value.kind is Kind.FORBIDDEN
+    assert refused.value.kind is RefusalKind.FORBIDDEN
 
 
 # the verification

@@ -14,10 +14,10 @@ from gatepost.events.evidence.audit import FaultKind, Faults
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases import evidence
 from gatepost.manage.use_cases.context import Context
-from gatepost.manage.use_cases.evidence_audit import Verification, _told, verify_export, verify_log
+from gatepost.manage.use_cases.evidence_audit import Verification, _log_result, verify_export, verify_log
 from gatepost.manage.use_cases.evidence_export import LogExport
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.store.evidence_files import evidence_directory, log_directory
 
 DAY = 86_400.0
@@ -128,7 +128,7 @@ def test_days_are_chosen(log, logs, gateway):
     first = execute(evidence.get_kept_days, Context(gateway, ALL, lambda: None), evidence.GetKeptDays())[0]
     found = verified([log], [logs.pem], days=(first, first))
     assert (found.data["first"], found.data["last"]) == (first, first)
-    assert refusal(verified, [log], [logs.pem], days=("1999-01-01", "1999-01-02")).kind is Kind.UNREADABLE
+    assert refusal(verified, [log], [logs.pem], days=("1999-01-01", "1999-01-02")).kind is RefusalKind.UNREADABLE
 
 
 def test_heads_without_the_files_of_the_days_are_told(log, logs):
@@ -147,7 +147,7 @@ def test_what_the_log_says_of_itself_is_told():
     gaps = [("0", {"number": 7, "count": 3, "what": "torn"}), ("1", {"number": 8, "count": 2, "what": "dropped"})]
     audit = LogAudit(first="2026-11-01", last="2026-11-02", files=1, entries=2, unsigned={"0": 4}, gaps=gaps)
     audit.pruned, audit.heads = "2026-10-01", 1
-    found = _told(audit, "the log", [], trusted=True)
+    found = _log_result(audit, "the log", [], trusted=True)
     assert found.lines == [
         "the log: 2026-11-01 to 2026-11-02, 1 file, 2 entries, 0 checkpoints, 1 head",
         "signed by: no key",
@@ -171,7 +171,7 @@ def test_what_the_log_says_of_itself_is_told():
     ],
 )
 def test_days_without_heads(unheaded, headless, verdict, words):
-    found = _told(LogAudit(unheaded=unheaded, headless=headless, heads=1), "the log", ["k"], trusted=True)
+    found = _log_result(LogAudit(unheaded=unheaded, headless=headless, heads=1), "the log", ["k"], trusted=True)
     assert (found.verified, found.data["verified"]) == (verdict, verdict)
     assert found.notes[0].startswith(words)
 
@@ -189,11 +189,11 @@ def test_what_cannot_be_verified_is_refused(log, tmp_path):
     (tmp_path / "other.txt").write_text("x")
     (tmp_path / "empty").mkdir()
     cases = [
-        (([log, log],), Kind.INPUT, "not both"),
-        (([tmp_path / "other.txt"],), Kind.INPUT, "neither a file of an evidence log"),
-        (([tmp_path / "a\x1b[31m\nb.txt"],), Kind.INPUT, "neither a file of an evidence log"),
-        (([tmp_path / "empty"],), Kind.UNREADABLE, "there is no evidence log here"),
-        (([log], [b"no key"]), Kind.INPUT, "the key that was given: "),
+        (([log, log],), RefusalKind.INPUT, "not both"),
+        (([tmp_path / "other.txt"],), RefusalKind.INPUT, "neither a file of an evidence log"),
+        (([tmp_path / "a\x1b[31m\nb.txt"],), RefusalKind.INPUT, "neither a file of an evidence log"),
+        (([tmp_path / "empty"],), RefusalKind.UNREADABLE, "there is no evidence log here"),
+        (([log], [b"no key"]), RefusalKind.INPUT, "the key that was given: "),
     ]
     for given, kind, words in cases:
         refused = refusal(verified, *given)
@@ -203,7 +203,7 @@ def test_what_cannot_be_verified_is_refused(log, tmp_path):
 def test_a_key_that_came_along_and_is_none(log):
     for path in (log / "keys").iterdir():
         path.write_text("no key")
-    assert refusal(verified, [log]).kind is Kind.UNREADABLE
+    assert refusal(verified, [log]).kind is RefusalKind.UNREADABLE
 
 
 def test_an_export_is_proven_by_the_readers_key(export, logs):
@@ -238,13 +238,13 @@ def test_an_export_of_which_something_is_missing(export, logs):
 )
 def test_a_damaged_export_is_refused_in_a_sentence(export, changes):
     refused = refusal(verify_export, export(**changes), [], ())
-    assert refused.kind in {Kind.INPUT, Kind.UNREADABLE}
+    assert refused.kind in {RefusalKind.INPUT, RefusalKind.UNREADABLE}
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"null", b"\xff", b"[" * 100_000, b'{"keys": []}'])
 def test_what_is_no_export(tmp_path, content):
     (tmp_path / "file").write_bytes(content)
-    assert refusal(verify_export, tmp_path / "file", [], ()).kind is Kind.INPUT
+    assert refusal(verify_export, tmp_path / "file", [], ()).kind is RefusalKind.INPUT
 
 
 def test_whatever_nobody_signed_cannot_write_to_a_terminal(export, logs):
@@ -262,4 +262,4 @@ def test_an_export_from_before_the_next_signature(gateway, log, export, logs):
 
 
 def test_heads_are_for_a_whole_log(export, logs):
-    assert refusal(verify_export, export(), [logs.pem], ["0" * 64]).kind is Kind.INPUT
+    assert refusal(verify_export, export(), [logs.pem], ["0" * 64]).kind is RefusalKind.INPUT

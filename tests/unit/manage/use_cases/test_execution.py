@@ -10,11 +10,11 @@ from msgspec import Meta
 
 from gatepost.manage.access.accounts import ACCESS_FILE, Accounts
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.access.records import Outcome
+from gatepost.manage.access.records import AuditOutcome
 from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.declaration import Visibility, use_case
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.store.interface import StoreFailure
 
 OWNER = Principal("ann", frozenset({Scope.OWNER}))
@@ -37,7 +37,7 @@ def poke(context: Context, request: Poke) -> Poked:
         raise RuntimeError("secret")
     context.audit.describe(problem=request.problem)
     if request.problem:
-        raise Refusal(Kind(request.problem), "No.")
+        raise Refusal(RefusalKind(request.problem), "No.")
     if request.name == "many":
         context.audit.add("queue-hold", organization="contoso", count=2)
         context.audit.add("queue-hold", organization="fabrikam", count=1)
@@ -74,12 +74,12 @@ def events(accounts):
 
 def test_a_success_is_recorded_with_who_and_where(run, accounts):
     assert run(declared(), TENANT) == Poked("x")
-    assert events(accounts) == [("queue-hold", "contoso", "x", Outcome.DONE, {})]
+    assert events(accounts) == [("queue-hold", "contoso", "x", AuditOutcome.DONE, {})]
     (event,) = accounts.audit_events(OWNER)
     assert (event.who, event.address) == ("tim", "192.0.2.1")
 
 
-@pytest.mark.parametrize(("kind", "outcome"), [("conflict", Outcome.REFUSED), ("unreadable", Outcome.FAILED)])
+@pytest.mark.parametrize(("kind", "outcome"), [("conflict", AuditOutcome.REFUSED), ("unreadable", AuditOutcome.FAILED)])
 def test_a_refusal_is_recorded_in_the_same_form(run, accounts, kind, outcome):
     with pytest.raises(Refusal):
         run(declared(), problem=kind)
@@ -90,27 +90,27 @@ def test_what_nobody_foresaw_is_recorded_without_a_word_of_it(run, accounts):
     with pytest.raises(RuntimeError):
         run(declared(), problem="crash")
     ((*_, outcome, detail),) = events(accounts)
-    assert (outcome, "secret" in str(detail)) == (Outcome.FAILED, False)
+    assert (outcome, "secret" in str(detail)) == (AuditOutcome.FAILED, False)
 
 
 def test_limits_hold_for_requests_that_were_built_in_python(run, accounts):
     with pytest.raises(Refusal) as refused:
         run(declared(), name="longer than five")
     assert [one.path for one in refused.value.errors] == ["name"]
-    assert [one[3] for one in events(accounts)] == [Outcome.REFUSED]
+    assert [one[3] for one in events(accounts)] == [AuditOutcome.REFUSED]
 
 
 @pytest.mark.parametrize(
     ("options", "principal", "given", "kind"),
     [
-        ({}, TENANT, {"organization": "fabrikam"}, Kind.MISSING),
-        ({"scope": Scope.CONNECTORS}, TENANT, {}, Kind.FORBIDDEN),
-        ({"visibility": Visibility.GATEWAY}, TENANT, {}, Kind.FORBIDDEN),
-        ({"requires_reauth": True}, OWNER, {"is_confirmed": False}, Kind.FORBIDDEN),
+        ({}, TENANT, {"organization": "fabrikam"}, RefusalKind.MISSING),
+        ({"scope": Scope.CONNECTORS}, TENANT, {}, RefusalKind.FORBIDDEN),
+        ({"visibility": Visibility.GATEWAY}, TENANT, {}, RefusalKind.FORBIDDEN),
+        ({"requires_reauth": True}, OWNER, {"is_confirmed": False}, RefusalKind.FORBIDDEN),
     ],
 )
 def test_who_may_not_is_refused_before_anything_is_looked_at(run, accounts, options, principal, given, kind):
-    """`manage.web.record` keeps these, once a minute."""
+    """`manage.web.refusal_audit` keeps these, once a minute."""
     with pytest.raises(Refusal) as refused:
         run(declared(**options), principal, **{"problem": "crash", "name": "longer than five"} | given)
     assert refused.value.kind is kind

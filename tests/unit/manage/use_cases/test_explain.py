@@ -7,8 +7,8 @@ import json
 import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.use_cases.explain import Question, answer_record, explain
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.explain import ExplainRequest, explain, explain_record
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 
 ALL = Principal("root", frozenset({Scope.OWNER}))
 TENANT = Principal("tim", frozenset({Scope.READ}), frozenset({"contoso"}))
@@ -43,14 +43,14 @@ def stored(gateway):
 
 
 def said(gateway, who, sender, recipient, **given):
-    return answer_record(explain(gateway, who, Question(sender, recipient, **given)))
+    return explain_record(explain(gateway, who, ExplainRequest(sender, recipient, **given)))
 
 
 def test_every_field_that_is_wrong_is_named_at_once(stored):
-    question = Question("a b", "", "here", b"none", "TLSv9", ("no field",))
+    question = ExplainRequest("a b", "", "here", b"none", "TLSv9", ("no field",))
     with pytest.raises(Refusal) as refused:
         explain(stored, ALL, question)
-    assert refused.value.kind is Kind.INPUT
+    assert refused.value.kind is RefusalKind.INPUT
     assert [one.path for one in refused.value.errors] == ["from", "to", "header", "tls", "certificate", "ip"]
 
 
@@ -83,20 +83,20 @@ def test_a_tenant_learns_nothing_of_another(stored, ip, ends):
 
 
 def test_what_others_decide_is_withheld_whole(stored):
-    answer = explain(stored, TENANT, Question(ANN, FAY))
+    answer = explain(stored, TENANT, ExplainRequest(ANN, FAY))
     assert answer.withheld == {"inbound", "outbound"}
-    record = answer_record(answer)
+    record = explain_record(answer)
     assert (record["inbound"], record["outbound"], record["failures"]) == (None, None, [])
 
 
 @pytest.mark.parametrize("ends", [(OUT, FAY), (FAY, OUT), ("", FAY), (OUT, "y@other.test")])
 def test_a_tenant_asks_about_its_own_mail_only(stored, ends):
     with pytest.raises(Refusal) as refused:
-        explain(stored, TENANT, Question(*ends))
+        explain(stored, TENANT, ExplainRequest(*ends))
     assert [one.path for one in refused.value.errors] == ["to"]
 
 
 def test_without_resources(gateway):
-    answer = explain(gateway, ALL, Question(ANN, OUT))
+    answer = explain(gateway, ALL, ExplainRequest(ANN, OUT))
     assert answer.empty
     assert not answer.succeeds

@@ -9,7 +9,7 @@ import pytest
 import tomlkit
 
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.use_cases.explain import Question, answer_record, explain
+from gatepost.manage.use_cases.explain import ExplainRequest, explain, explain_record
 from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.settings.loader import load
 
@@ -36,7 +36,7 @@ def asked(tmp_path):
             async with await asyncio.start_server(talk, "127.0.0.1", 0) as listener:
                 port = listener.sockets[0].getsockname()[1]
                 gateway = made(tmp_path, [tomllib.loads(one.replace("PORT", str(port))) for one in connectors])
-                return port, await asyncio.to_thread(explain, gateway, who, Question(ANN, recipient, live=True))
+                return port, await asyncio.to_thread(explain, gateway, who, ExplainRequest(ANN, recipient, live=True))
 
         return asyncio.run(run())
 
@@ -70,7 +70,7 @@ def test_smart_hosts_are_reached_wherever_they_are(asked, who):
     port, answer = asked(who, BANK, SMART % '"127.0.0.1:PORT"')
     (report,) = answer.reports
     assert (report.address, report.usable) == (f"127.0.0.1:{port}", True)
-    (record,) = answer_record(answer)["live"]
+    (record,) = explain_record(answer)["live"]
     assert record["address"] == report.address
 
 
@@ -121,5 +121,5 @@ def test_a_way_that_is_anothers_is_not_tried(asked, tmp_path):
     }
     with gateway.config() as store:
         store.apply({"organization": {"secret": other}}, author="root")
-    answer = explain(gateway, TENANT, Question(ANN, "x@their.example", live=True))
+    answer = explain(gateway, TENANT, ExplainRequest(ANN, "x@their.example", live=True))
     assert (answer.reports, answer.withheld) == ([], {"inbound", "outbound"})

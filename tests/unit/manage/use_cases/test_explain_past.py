@@ -6,9 +6,9 @@ import pytest
 
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.use_cases.explain import Question, explain
-from gatepost.manage.use_cases.explain_past import Difference, differences, past_of
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.explain import ExplainRequest, explain
+from gatepost.manage.use_cases.explain_past import DecisionDifference, differences, past_of
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.store.trace import write_events
 
 OWNER = Principal("ann", frozenset(Scope))
@@ -74,7 +74,7 @@ def test_what_is_not_there_for_whoever_asks(kept, who, identity, recipient):
     )
     with pytest.raises(Refusal) as refused:
         past_of(gateway, who, identity, recipient)
-    assert refused.value.kind is Kind.MISSING
+    assert refused.value.kind is RefusalKind.MISSING
 
 
 # who -> recipients of the message that they are told of
@@ -101,7 +101,7 @@ def test_the_newest_attempt_counts_and_each_recipient_has_its_own(kept):
 
 def test_a_row_of_how_it_came_may_be_gone(kept):
     past = past_of(kept(row(1, "SEND")), OWNER, MESSAGE)
-    assert (past.inbound, past.sender, past.question) == (None, BANK, Question(BANK, ANN))
+    assert (past.inbound, past.sender, past.question) == (None, BANK, ExplainRequest(BANK, ANN))
 
 
 # fields of the row -> headers of the question, whether REQUIRETLS
@@ -147,7 +147,7 @@ TODAY = [
 def test_what_is_decided_otherwise_today(kept, rows, expected):
     gateway = kept(*rows)
     past = past_of(gateway, OWNER, "5e55")
-    assert differences(past, explain(gateway, OWNER, past.question)) == [Difference(*one) for one in expected]
+    assert differences(past, explain(gateway, OWNER, past.question)) == [DecisionDifference(*one) for one in expected]
 
 
 # detail of the attempt, its connector and requirement -> what is decided otherwise today
@@ -170,7 +170,7 @@ def test_what_was_published_then_is_no_difference(kept, detail, connector, requi
     found = differences(past, explain(gateway, OWNER, past.question))
     if expected is None:
         expected = [("outbound requirement", requirement, "opportunistic")]
-    assert found == [Difference(*one) for one in expected]
+    assert found == [DecisionDifference(*one) for one in expected]
 
 
 def test_what_another_organization_decides_today_is_no_difference_to_be_told(kept):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.use_cases.change import Wish
+from gatepost.manage.use_cases.change import ChangeOptions
 from gatepost.manage.use_cases.differences import FieldChange
 from gatepost.manage.use_cases.history import (
     HistoryEntry,
@@ -14,7 +14,7 @@ from gatepost.manage.use_cases.history import (
     version_changes,
 )
 from gatepost.manage.use_cases.parts import MAILBOX
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resources import PartName, add_part, apply_document
 
 from .calls import remove_organization, set_organization, version_record
@@ -32,12 +32,12 @@ def changed(gateway):
         "fabrikam": {"outbound_connector": [CONNECTOR]},
         "gone": {},
     }
-    apply_document(gateway, OWNER, {"organization": both}, Wish("ann", "all new"))
-    add_part(gateway, OWNER, PartName(MAILBOX, "contoso", "a.b@contoso.example"), {}, Wish("ann"))
+    apply_document(gateway, OWNER, {"organization": both}, ChangeOptions("ann", "all new"))
+    add_part(gateway, OWNER, PartName(MAILBOX, "contoso", "a.b@contoso.example"), {}, ChangeOptions("ann"))
     fabrikam = {"outbound_connector": [CONNECTOR | {"priority": 5, "comment": "x"}], "cleartext": "never"}
-    apply_document(gateway, OWNER, {"organization": {"fabrikam": fabrikam}}, Wish("liz", "as the bank asks"))
-    set_organization(gateway, OWNER, "contoso", {"display_name": "C"}, Wish("ann"))
-    remove_organization(gateway, OWNER, "gone", Wish("ann"))
+    apply_document(gateway, OWNER, {"organization": {"fabrikam": fabrikam}}, ChangeOptions("liz", "as the bank asks"))
+    set_organization(gateway, OWNER, "contoso", {"display_name": "C"}, ChangeOptions("ann"))
+    remove_organization(gateway, OWNER, "gone", ChangeOptions("ann"))
     return gateway
 
 
@@ -90,7 +90,7 @@ def test_one_version_with_each_field_before_and_after(changed):
 def test_a_version_that_is_not_there(changed, who, version):
     with pytest.raises(Refusal, match=f"there is no version {version}") as refused:
         version_changes(changed, who, version)
-    assert refused.value.kind is Kind.MISSING
+    assert refused.value.kind is RefusalKind.MISSING
 
 
 def test_a_version_that_changed_certificates_alone_is_told_from_none(changed):

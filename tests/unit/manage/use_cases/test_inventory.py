@@ -13,7 +13,7 @@ from gatepost.manage.use_cases.inventory import (
     listed_certificates,
     settings_files,
 )
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.pki.certificates.entry import Origin, Purpose
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.settings.loader import load
@@ -40,7 +40,7 @@ def test_who_may_not_read_the_master_key_may_look(sealed, tmp_path):
 def test_what_is_wrong_with_files_is_input(sealed):
     with pytest.raises(Refusal) as refused, inventory_of(sealed, keys=False):
         raise CertificateFileError("the chain a.pem: is empty")
-    assert (refused.value.kind, refused.value.text) == (Kind.INPUT, "the chain a.pem: is empty")
+    assert (refused.value.kind, refused.value.text) == (RefusalKind.INPUT, "the chain a.pem: is empty")
 
 
 def test_certificates_of_the_settings_are_listed_though_the_gateway_never_ran(tmp_path, root):
@@ -73,7 +73,7 @@ def test_an_entry_that_this_version_cannot_read(sealed, root, document):
         store.apply({"certificate": {entry.id: changed}}, author="test")
     with inventory_of(sealed, keys=False) as inventory, pytest.raises(Refusal) as refused:
         listed_certificates(inventory, sealed)
-    assert refused.value.kind is Kind.UNREADABLE
+    assert refused.value.kind is RefusalKind.UNREADABLE
 
 
 def test_one_goes_by_an_id_a_thumbprint_or_a_label(sealed, root):
@@ -88,23 +88,23 @@ def test_one_goes_by_an_id_a_thumbprint_or_a_label(sealed, root):
     for number in ("", "none", "0" * 16, entry.id + "x", "../" + entry.id):
         with pytest.raises(Refusal) as refused:
             choose_certificate(found, number)
-        assert refused.value.kind is Kind.MISSING
+        assert refused.value.kind is RefusalKind.MISSING
 
 
 # purpose, organization, label -> the kind of refusal and the fields it names
 CLIENTS = [
     (Purpose.SERVER, "", "", None, []),
     (Purpose.SERVER, "", "my own", None, []),
-    (Purpose.SERVER, "contoso", "", Kind.INPUT, ["organization"]),
-    (Purpose.CLIENT, "", "", Kind.INPUT, ["organization", "label"]),
-    (Purpose.CLIENT, "contoso", "", Kind.INPUT, ["label"]),
-    (Purpose.CLIENT, "", "x", Kind.INPUT, ["organization"]),
-    (Purpose.CLIENT, "contoso", "x" * 65, Kind.INPUT, ["label"]),
-    (Purpose.CLIENT, "contoso", "a\nb", Kind.INPUT, ["label"]),
-    (Purpose.CLIENT, "nobody", "x", Kind.MISSING, []),
+    (Purpose.SERVER, "contoso", "", RefusalKind.INPUT, ["organization"]),
+    (Purpose.CLIENT, "", "", RefusalKind.INPUT, ["organization", "label"]),
+    (Purpose.CLIENT, "contoso", "", RefusalKind.INPUT, ["label"]),
+    (Purpose.CLIENT, "", "x", RefusalKind.INPUT, ["organization"]),
+    (Purpose.CLIENT, "contoso", "x" * 65, RefusalKind.INPUT, ["label"]),
+    (Purpose.CLIENT, "contoso", "a\nb", RefusalKind.INPUT, ["label"]),
+    (Purpose.CLIENT, "nobody", "x", RefusalKind.MISSING, []),
     (Purpose.CLIENT, "contoso", "x" * 64, None, []),
     (Purpose.CLIENT, "contoso", "ä ö", None, []),
-    (Purpose.CLIENT, "Contoso", "x", Kind.MISSING, []),
+    (Purpose.CLIENT, "Contoso", "x", RefusalKind.MISSING, []),
 ]
 
 

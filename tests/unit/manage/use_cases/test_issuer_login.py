@@ -20,7 +20,7 @@ from gatepost.manage.use_cases import issuer_login
 from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.manage.use_cases.issuer_login import BeginIssuerLogIn
 from gatepost.manage.use_cases.issuer_login import _Failed as IssuerLogInFailed
-from gatepost.manage.use_cases.refusal import Busy, Kind
+from gatepost.manage.use_cases.refusal import BusyRefusal, RefusalKind
 from gatepost.net.anchors import TrustAnchors
 from gatepost.net.lookups.http import https_context
 from gatepost.settings.loader import load
@@ -218,8 +218,8 @@ def test_more_than_are_served_at_once_are_told_to_wait(gateway, monkeypatch):
     slots = Slots(1)
     monkeypatch.setattr(issuer_login, "_SLOTS", slots)
     assert slots.acquire("")
-    with pytest.raises(Busy) as busy:
+    with pytest.raises(BusyRefusal) as busy:
         begin(gateway, BACK, "/", time.time(), again=False)
     slots.release("")
-    assert busy.value.kind is Kind.FORBIDDEN, "which `execute` does not record each time"
+    assert busy.value.kind is RefusalKind.FORBIDDEN, "which `execute` does not record each time"
     assert begin(gateway, BACK, "/", time.time(), again=False), "a place that was taken is given back"

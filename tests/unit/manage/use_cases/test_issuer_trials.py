@@ -10,11 +10,11 @@ from support.issuer import CONFIGURATION, Issuer
 from support.pki import Pki
 
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.use_cases.change import Wish
+from gatepost.manage.use_cases.change import ChangeOptions
 from gatepost.manage.use_cases.client import LocalClient
 from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.manage.use_cases.issuer_trials import TrialKey, TryIssuer, try_issuer
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resources import apply_document
 from gatepost.settings.loader import load
 
@@ -48,7 +48,7 @@ def made(tmp_path, pki, issuer):
         domain = [{"name": "contoso.example"}]
         contoso = {"accepted_domain": domain, "mailbox": [{"address": ANN}], "oauth_issuer": [idp]}
         other = {"oauth_issuer": [idp | {"name": "other", "issuer": "https://other.example"}]}
-        apply_document(gateway, OWNER, {"organization": {"contoso": contoso, "fabrikam": other}}, Wish("ann"))
+        apply_document(gateway, OWNER, {"organization": {"contoso": contoso, "fabrikam": other}}, ChangeOptions("ann"))
         return gateway
 
     return make
@@ -77,7 +77,7 @@ def test_tokens(made, issuer):
 def test_a_token_of_others_says_nothing_of_them(made, issuer, organization):
     with pytest.raises(Refusal) as refused:
         tried(made(), token=issuer.token(ANN), who=STRANGER, organization=organization)
-    assert refused.value.kind is Kind.MISSING
+    assert refused.value.kind is RefusalKind.MISSING
 
 
 def test_what_cannot_be_used_is_told_with_what_to_do(made, issuer, pki, tmp_path):
@@ -90,11 +90,11 @@ def test_what_cannot_be_used_is_told_with_what_to_do(made, issuer, pki, tmp_path
         issuer.pages = pages
     with pytest.raises(Refusal) as refused:
         tried(made(), "other", organization="fabrikam")
-    assert refused.value.kind is Kind.UNREADABLE, "its name cannot be looked up now"
+    assert refused.value.kind is RefusalKind.UNREADABLE, "its name cannot be looked up now"
     anchors = tmp_path / "own.pem"
     shutil.copy(pki.root, anchors)
     gateway = made(anchors=anchors)
     anchors.write_text("nothing", encoding="ascii")
     with pytest.raises(Refusal, match="trust anchors") as refused:
         tried(gateway)
-    assert refused.value.kind is Kind.INPUT
+    assert refused.value.kind is RefusalKind.INPUT

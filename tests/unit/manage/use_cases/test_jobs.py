@@ -8,14 +8,14 @@ from gatepost.analysis.checks.partner_report import PartnerCheck
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases import jobs
 from gatepost.manage.use_cases.jobs import Jobs
-from gatepost.manage.use_cases.partner import Target
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.partner import CheckTarget
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 
 READ = frozenset({Scope.READ})
 ANN, BOB = Principal("ann", READ), Principal("bob", READ)
 TIM, TINA = Principal("tim", READ, frozenset({"contoso"})), Principal("tina", READ, frozenset({"contoso", "b"}))
 STRANGER = Principal("sid", READ, frozenset({"fabrikam"}))
-TARGET = Target("b.example")
+TARGET = CheckTarget("b.example")
 FOUND = PartnerCheck("b.example", "partner", 0.0, 1.0, (), ())
 
 
@@ -38,7 +38,8 @@ def test_a_run_tells_what_it_knows_and_ends():
 
 
 @pytest.mark.parametrize(
-    ("error", "text"), [(Refusal(Kind.INPUT, "no anchors"), "no anchors"), (RuntimeError("secret"), "gateway's log")]
+    ("error", "text"),
+    [(Refusal(RefusalKind.INPUT, "no anchors"), "no anchors"), (RuntimeError("secret"), "gateway's log")],
 )
 def test_a_run_that_fails_ends_too(error, text):
     def work(told):
@@ -59,7 +60,7 @@ def test_few_run_at_a_time_and_fewer_of_one(held):
         begun += [runs.start(TARGET, who, held) for _ in range(wanted)]
         with pytest.raises(Refusal) as refused:
             runs.start(TARGET, who, held)
-        assert refused.value.kind is Kind.CONFLICT
+        assert refused.value.kind is RefusalKind.CONFLICT
     assert len(begun) == 6
     assert not begun[0].wait(0)
 
@@ -68,14 +69,14 @@ def test_who_sees_what_the_asker_saw_sees_it():
     runs = Jobs()
     tenants, gateways = (runs.start(TARGET, who, lambda _: FOUND) for who in (TIM, ANN))
     for who in (TIM, TINA, ANN):
-        assert runs.find(tenants.id, who, Target) is tenants
-    assert runs.find(gateways.id, BOB, Target) is gateways
+        assert runs.find(tenants.id, who, CheckTarget) is tenants
+    assert runs.find(gateways.id, BOB, CheckTarget) is gateways
     for identity, who in ((tenants.id, STRANGER), (gateways.id, TIM), ("none", ANN)):
         with pytest.raises(Refusal) as refused:
-            runs.find(identity, who, Target)
-        assert refused.value.kind is Kind.MISSING
-    assert runs.recent(STRANGER, Target) == []
-    assert runs.recent(TINA, Target) == [tenants]
+            runs.find(identity, who, CheckTarget)
+        assert refused.value.kind is RefusalKind.MISSING
+    assert runs.recent(STRANGER, CheckTarget) == []
+    assert runs.recent(TINA, CheckTarget) == [tenants]
 
 
 def test_results_are_kept_for_an_hour_and_not_too_many(monkeypatch):
@@ -85,7 +86,7 @@ def test_results_are_kept_for_an_hour_and_not_too_many(monkeypatch):
     old.begun -= 3601
     new = runs.start(TARGET, ANN, lambda _: FOUND)
     assert new.wait(20)
-    assert runs.recent(ANN, Target) == [new]
+    assert runs.recent(ANN, CheckTarget) == [new]
     monkeypatch.setattr(jobs, "_MOST", 1)
     last = runs.start(TARGET, ANN, lambda _: FOUND)
-    assert runs.recent(ANN, Target) == [last] or last.wait(20)
+    assert runs.recent(ANN, CheckTarget) == [last] or last.wait(20)

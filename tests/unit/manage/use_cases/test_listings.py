@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.use_cases.change import Wish
+from gatepost.manage.use_cases.change import ChangeOptions
+from gatepost.manage.use_cases.list_page import ListSelection
 from gatepost.manage.use_cases.listings import DomainRow, MailboxSelection, domain_rows, mailbox_rows, organization_rows
-from gatepost.manage.use_cases.pages import Selection
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.resources import ALL, apply_document, seen
 
@@ -26,7 +26,7 @@ BASE = {
 
 @pytest.fixture
 def base(gateway):
-    apply_document(gateway, OWNER, {"organization": BASE}, Wish("ann"))
+    apply_document(gateway, OWNER, {"organization": BASE}, ChangeOptions("ann"))
     return gateway
 
 
@@ -35,7 +35,7 @@ def test_organizations_and_how_much_they_have(base):
     assert page.total == 2
     assert page.rows[0] == ("contoso", "Contoso", 2, 2, 0, 0, 0, 0)
     assert [row.name for row in organization_rows(seen(base, TENANT)).rows] == ["fabrikam"]
-    assert [row.name for row in organization_rows(seen(base, OWNER), Selection(q="FAB")).rows] == ["fabrikam"]
+    assert [row.name for row in organization_rows(seen(base, OWNER), ListSelection(q="FAB")).rows] == ["fabrikam"]
 
 
 def test_domains_and_who_is_in_them(base):
@@ -44,12 +44,12 @@ def test_domains_and_who_is_in_them(base):
         DomainRow("contoso.test", "internal-relay", "contoso", 0, "verified"),
         DomainRow("fabrikam.example", "authoritative", "fabrikam", 1, "verified"),
     ]
-    assert domain_rows(seen(base, OWNER), Selection(limit=1, offset=2)).rows == [
+    assert domain_rows(seen(base, OWNER), ListSelection(limit=1, offset=2)).rows == [
         DomainRow("fabrikam.example", "authoritative", "fabrikam", 1, "verified")
     ]
     assert domain_rows(seen(base, TENANT)).total == 1
     with pytest.raises(Refusal, match="there is no organization 'contoso'"):
-        domain_rows(seen(base, TENANT), Selection("contoso"))
+        domain_rows(seen(base, TENANT), ListSelection("contoso"))
 
 
 SELECTIONS = [

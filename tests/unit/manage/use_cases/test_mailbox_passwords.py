@@ -4,8 +4,8 @@ import pytest
 
 from gatepost.mail.inbound.credentials import Credential, content_name
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.use_cases.change import Wish
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.change import ChangeOptions
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resources import apply_document
 from gatepost.policy.logins.passwords import verify
 
@@ -22,7 +22,7 @@ WORD = "correct horse"
 
 @pytest.fixture
 def base(gateway):
-    apply_document(gateway, OWNER, {"organization": BASE}, Wish("ann"))
+    apply_document(gateway, OWNER, {"organization": BASE}, ChangeOptions("ann"))
     return gateway
 
 
@@ -44,19 +44,19 @@ def test_it_is_set_changed_and_removed(base):
 @pytest.mark.parametrize(
     ("who", "address", "password", "kind"),
     [
-        (OWNER, "eve@contoso.example", WORD, Kind.MISSING),
-        (STRANGER, "ann@contoso.example", WORD, Kind.MISSING),
-        (STRANGER, "ann@contoso.example", None, Kind.MISSING),
-        (OWNER, "ann@contoso.example", "short", Kind.INPUT),
-        (OWNER, "ann@contoso.example", "x" * 300, Kind.INPUT),
-        (OWNER, "ann@contoso.example", "correct\x00horse", Kind.INPUT),
+        (OWNER, "eve@contoso.example", WORD, RefusalKind.MISSING),
+        (STRANGER, "ann@contoso.example", WORD, RefusalKind.MISSING),
+        (STRANGER, "ann@contoso.example", None, RefusalKind.MISSING),
+        (OWNER, "ann@contoso.example", "short", RefusalKind.INPUT),
+        (OWNER, "ann@contoso.example", "x" * 300, RefusalKind.INPUT),
+        (OWNER, "ann@contoso.example", "correct\x00horse", RefusalKind.INPUT),
     ],
 )
 def test_what_is_refused_changes_nothing(base, who, address, password, kind):
     with pytest.raises(Refusal) as refused:
         set_mailbox_password(base, who, address, password)
     assert refused.value.kind is kind
-    if kind is Kind.INPUT:
+    if kind is RefusalKind.INPUT:
         assert [error.path for error in refused.value.errors] == ["password"]
         assert password not in str(refused.value.errors[0])
     assert stored(base) is None

@@ -8,7 +8,6 @@ from msgspec.structs import asdict, replace
 
 from gatepost.analysis.checks.partner_report import Finding, Mark, Stage
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.use_cases.choice import choose_part
 from gatepost.manage.use_cases.client import LocalClient
 from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.manage.use_cases.mta_sts import (
@@ -20,8 +19,9 @@ from gatepost.manage.use_cases.mta_sts import (
     policy_record,
     reports_line,
 )
+from gatepost.manage.use_cases.name_lookup import choose_part
 from gatepost.manage.use_cases.parts import DOMAIN
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.settings.loader import load
 
 HOST, POLICY = "mx.gate.example", "mta-sts.contoso.example"
@@ -125,7 +125,7 @@ def test_a_policy_of_an_older_version_that_no_sender_could_use(serving):
     odd = part._replace(record=part.record.model_copy(update={"mta_sts_mx": ("not a host",)}))
     with pytest.raises(Refusal) as refused:
         policy_of(gateway.settings, odd)
-    assert refused.value.kind is Kind.UNREADABLE
+    assert refused.value.kind is RefusalKind.UNREADABLE
     assert refused.value.text.startswith(f"{part.label}: no sender could use its policy: ")
 
 
@@ -144,7 +144,7 @@ def test_anchors_that_cannot_be_read(serving, tmp_path):
     gateway = serving(HOST, POLICY, tls={"trust_anchors": "gone.pem"})
     with pytest.raises(Refusal) as refused:
         check_policy(gateway.settings, policy(gateway))
-    assert refused.value.kind is Kind.INPUT
+    assert refused.value.kind is RefusalKind.INPUT
     assert refused.value.text.startswith("tls.trust_anchors: ")
 
 
@@ -181,9 +181,9 @@ def test_what_a_door_asks_for(serving):
 @pytest.mark.parametrize(
     ("who", "words", "kind"),
     [
-        (STRANGER, {}, Kind.MISSING),
-        (OWNER, {"organization": "fabrikam"}, Kind.MISSING),
-        (TENANT, {"check": True, "private": True}, Kind.FORBIDDEN),
+        (STRANGER, {}, RefusalKind.MISSING),
+        (OWNER, {"organization": "fabrikam"}, RefusalKind.MISSING),
+        (TENANT, {"check": True, "private": True}, RefusalKind.FORBIDDEN),
     ],
 )
 def test_what_a_door_does_not_get(serving, who, words, kind):

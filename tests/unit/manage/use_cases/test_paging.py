@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gatepost.manage.use_cases.cursors import cursor
 from gatepost.manage.use_cases.declaration import Items
 from gatepost.manage.use_cases.paging import Paging, cut, page_of, position
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 
 NAMES = st.lists(st.text(min_size=1), unique=True)
 
@@ -61,7 +61,7 @@ WRONG = ["!", "e", "é", cursor("text"), cursor([1]), cursor([1, 2]), base64.url
 def test_what_no_page_gave_is_no_cursor(text):
     with pytest.raises(Refusal) as caught:
         position(text, tuple[int, str])
-    assert caught.value.kind is Kind.INPUT
+    assert caught.value.kind is RefusalKind.INPUT
     assert [error.path for error in caught.value.errors] == ["after"]
 
 

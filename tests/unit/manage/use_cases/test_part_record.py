@@ -4,7 +4,7 @@ import tomllib
 
 import pytest
 
-from gatepost.manage.use_cases.choice import choose_part
+from gatepost.manage.use_cases.name_lookup import choose_part
 from gatepost.manage.use_cases.part_record import (
     fields_of,
     organization_command,

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.use_cases.change import Wish
-from gatepost.manage.use_cases.partner import Target, look_of, target_of
+from gatepost.manage.use_cases.change import ChangeOptions
+from gatepost.manage.use_cases.partner import CheckTarget, plan_check, target_of
 from gatepost.manage.use_cases.parts import OUTBOUND
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.resources import PartName, add_part
@@ -27,11 +27,11 @@ def stored(gateway):
 @pytest.mark.parametrize(
     ("text", "host", "found", "shown"),
     [
-        ("Partner.Example", False, Target("partner.example"), "partner.example"),
-        (" x@partner.example ", False, Target("partner.example"), "partner.example"),
-        ("mx.partner.example", True, Target("mx.partner.example", 25), "mx.partner.example"),
-        ("mx.partner.example:587", True, Target("mx.partner.example", 587), "mx.partner.example:587"),
-        ("[2001:db8::1]:26", True, Target("2001:db8::1", 26), "[2001:db8::1]:26"),
+        ("Partner.Example", False, CheckTarget("partner.example"), "partner.example"),
+        (" x@partner.example ", False, CheckTarget("partner.example"), "partner.example"),
+        ("mx.partner.example", True, CheckTarget("mx.partner.example", 25), "mx.partner.example"),
+        ("mx.partner.example:587", True, CheckTarget("mx.partner.example", 587), "mx.partner.example:587"),
+        ("[2001:db8::1]:26", True, CheckTarget("2001:db8::1", 26), "[2001:db8::1]:26"),
     ],
 )
 def test_who_is_meant(text, host, found, shown):
@@ -60,35 +60,35 @@ def test_who_cannot_be_meant(text, host, why):
 @pytest.mark.parametrize(
     ("who", "target", "bounded"),
     [
-        (ADMINISTRATOR, Target("b.example"), False),
-        (AUDITOR, Target("b.example"), True),
-        (TENANT, Target("b.example"), True),
-        (TENANT, Target("10.0.0.5", 2525), False),
-        (STRANGER, Target("10.0.0.5", 25), True),
-        (AUDITOR, Target("10.0.0.5", 2525), False),
+        (ADMINISTRATOR, CheckTarget("b.example"), False),
+        (AUDITOR, CheckTarget("b.example"), True),
+        (TENANT, CheckTarget("b.example"), True),
+        (TENANT, CheckTarget("10.0.0.5", 2525), False),
+        (STRANGER, CheckTarget("10.0.0.5", 25), True),
+        (AUDITOR, CheckTarget("10.0.0.5", 2525), False),
     ],
 )
 def test_who_is_sent_where(stored, who, target, bounded):
-    assert look_of(stored, who, target).bounds.bounded is bounded
+    assert plan_check(stored, who, target).bounds.bounded is bounded
 
 
 def test_smart_hosts_that_a_tenant_wrote_are_bound_on_any_port(gateway):
     fields = {"recipient_domains": ["b.example"], "smart_hosts": ["10.0.0.5:2525"]}
     with gateway.config() as store:
         store.apply({"organization": {"contoso": {}}}, author="root")
-    add_part(gateway, TENANT, PartName(OUTBOUND, "contoso", "hq"), fields, Wish("tim"))
-    assert look_of(gateway, TENANT, Target("10.0.0.5", 2525)).bounds.bounded
-    assert not look_of(gateway, ADMINISTRATOR, Target("10.0.0.5", 2525)).bounds.bounded
+    add_part(gateway, TENANT, PartName(OUTBOUND, "contoso", "hq"), fields, ChangeOptions("tim"))
+    assert plan_check(gateway, TENANT, CheckTarget("10.0.0.5", 2525)).bounds.bounded
+    assert not plan_check(gateway, ADMINISTRATOR, CheckTarget("10.0.0.5", 2525)).bounds.bounded
 
 
 @pytest.mark.parametrize("who", [AUDITOR, TENANT, STRANGER])
 def test_other_ports_are_for_smart_hosts(stored, who):
     with pytest.raises(Refusal) as refused:
-        look_of(stored, who, Target("10.0.0.6", 22))
+        plan_check(stored, who, CheckTarget("10.0.0.6", 22))
     assert "port 22 is none of mail" in refused.value.text
-    assert look_of(stored, ADMINISTRATOR, Target("10.0.0.6", 22)).target.port == 22
+    assert plan_check(stored, ADMINISTRATOR, CheckTarget("10.0.0.6", 22)).target.port == 22
 
 
 def test_another_tenants_smart_host_is_nobodys(stored):
     with pytest.raises(Refusal):
-        look_of(stored, STRANGER, Target("10.0.0.5", 2525))
+        plan_check(stored, STRANGER, CheckTarget("10.0.0.5", 2525))

@@ -4,7 +4,7 @@ import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.publication import publication_of, publication_record
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 
 ALL = Principal("root", frozenset({Scope.OWNER}))
 TENANT = Principal("tim", frozenset({Scope.READ}), frozenset({"contoso"}))
@@ -74,4 +74,4 @@ def test_tlsa_records_are_the_gateways(stored):
 def test_what_is_not_seen_is_not_there(stored, who, name):
     with pytest.raises(Refusal) as refused:
         publication_of(stored, who, name)
-    assert refused.value.kind is Kind.MISSING
+    assert refused.value.kind is RefusalKind.MISSING

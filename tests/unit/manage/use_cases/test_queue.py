@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.use_cases.client import LocalClient, every
+from gatepost.manage.use_cases.client import LocalClient, all_items
 from gatepost.manage.use_cases.queue import (
     GetQueued,
     ListQueue,
@@ -14,7 +14,7 @@ from gatepost.manage.use_cases.queue import (
     read_queued,
 )
 from gatepost.manage.use_cases.queue_actions import RETURN_TEXT, QueueAction, QueueActions, act_on_queue
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.store.interface import TraceFilter
 from gatepost.store.schema import QUEUE_FILE
 from gatepost.store.trace_search import search_trace
@@ -42,7 +42,7 @@ def names(found):
 
 
 def entries(gateway, who, **wanted):
-    return list(every(LocalClient(gateway, who).call, list_queue, ListQueue(**wanted)))
+    return list(all_items(LocalClient(gateway, who).call, list_queue, ListQueue(**wanted)))
 
 
 def act(gateway, who, action, *, dry_run=False, **given):
@@ -105,7 +105,7 @@ def test_anothers_message_is_not_there(gateway, who):
         get(gateway, who, gateway.ids[1])
     with pytest.raises(Refusal) as missing:
         get(gateway, who, NO_ID)
-    assert caught.value.kind is missing.value.kind is Kind.MISSING
+    assert caught.value.kind is missing.value.kind is RefusalKind.MISSING
     assert caught.value.text.replace(gateway.ids[1], NO_ID) == missing.value.text
 
 
@@ -142,7 +142,7 @@ def test_wrong_ids_change_nothing_and_are_all_named(gateway):
     for dry_run in (True, False):
         with pytest.raises(Refusal) as caught:
             act(gateway, OWNER, QueueAction.DROP, messages=[gateway.ids[0], "1", "x"], dry_run=dry_run)
-        assert caught.value.kind is Kind.INPUT
+        assert caught.value.kind is RefusalKind.INPUT
         assert [error.path for error in caught.value.errors] == ["messages[1]", "messages[2]"]
     assert len(entries(gateway, OWNER)) == 4
 
@@ -151,10 +151,10 @@ def test_what_cannot_be_asked(gateway):
     for ask in (get, read):
         with pytest.raises(Refusal) as caught:
             ask(gateway, OWNER, "x")
-        assert caught.value.kind is Kind.INPUT
+        assert caught.value.kind is RefusalKind.INPUT
         with pytest.raises(Refusal) as gone:
             ask(gateway, OWNER, NO_ID)
-        assert gone.value.kind is Kind.MISSING
+        assert gone.value.kind is RefusalKind.MISSING
 
 
 def test_whose_it_is_to_read(gateway, queued):
@@ -165,7 +165,7 @@ def test_whose_it_is_to_read(gateway, queued):
     for who, message in ((FABRIKAM, third), (FABRIKAM, first), (CONTOSO, second), (NOBODY, first)):
         with pytest.raises(Refusal) as refused:
             read(gateway, who, message)
-        assert refused.value.kind is Kind.MISSING
+        assert refused.value.kind is RefusalKind.MISSING
     (big,) = queued(gateway.data, {"contoso": ["a@contoso.example"], "body": b"Subject: x\r\n\r\n" + b"x" * 300_000})
     assert len(read(gateway, CONTOSO, big)) == 300_014
 
@@ -181,7 +181,7 @@ def test_a_queue_that_cannot_be_read(gateway):
     ):
         with pytest.raises(Refusal) as caught:
             ask()
-        assert caught.value.kind is Kind.UNREADABLE
+        assert caught.value.kind is RefusalKind.UNREADABLE
 
 
 def counted(gateway, who, **wanted):
@@ -239,7 +239,7 @@ def test_returned_mail_says_who_what_and_why(gateway):
 def test_texts_that_cannot_be_sent_or_kept_change_nothing(gateway, texts, field):
     with pytest.raises(Refusal) as refused:
         act(gateway, OWNER, QueueAction.RETURN, **texts)
-    assert (refused.value.kind, [one.path for one in refused.value.errors]) == (Kind.INPUT, [field])
+    assert (refused.value.kind, [one.path for one in refused.value.errors]) == (RefusalKind.INPUT, [field])
     assert all(one.returned_by == "" for one in entries(gateway, OWNER))
     act(gateway, OWNER, QueueAction.HOLD, reason="Gr\u00fcnde")
 

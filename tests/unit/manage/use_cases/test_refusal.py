@@ -7,22 +7,22 @@ from pathlib import Path
 import pytest
 
 from gatepost.manage.use_cases import refusal as refusal_module
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.errors import FieldError
 
 
 def test_a_refusal_has_its_text_and_all_errors():
     errors = [FieldError("name", "is missing"), FieldError("priority", "is too small")]
-    refusal = Refusal(Kind.INPUT, "2 error(s); nothing was changed", iter(errors))
+    refusal = Refusal(RefusalKind.INPUT, "2 error(s); nothing was changed", iter(errors))
     assert str(refusal) == refusal.text == "2 error(s); nothing was changed"
-    assert (refusal.kind, refusal.errors) == (Kind.INPUT, tuple(errors))
+    assert (refusal.kind, refusal.errors) == (RefusalKind.INPUT, tuple(errors))
 
 
 def test_what_would_help_is_said_in_the_words_of_a_door():
-    refusal = Refusal(Kind.INPUT, "say which", options=["organization", "direction"])
-    assert refusal.told(lambda name: f"--{name}") == "say which (--organization or --direction)"
+    refusal = Refusal(RefusalKind.INPUT, "say which", options=["organization", "direction"])
+    assert refusal.with_options(lambda name: f"--{name}") == "say which (--organization or --direction)"
     assert refusal.text == "say which"
-    assert Refusal(Kind.INPUT, "no").told(str) == "no"
+    assert Refusal(RefusalKind.INPUT, "no").with_options(str) == "no"
 
 
 PACKAGES = Path(refusal_module.__file__).parents[2]
@@ -46,7 +46,7 @@ COMMANDS = {
     "mail/outbound/smime",
     "manage/use_cases/changeover",
     "manage/use_cases/part_record",
-    "manage/web/bounds",
+    "manage/web/request_limits",
     "node/privileges",
     "node/report_mail",
     "pki/certificates/clients",

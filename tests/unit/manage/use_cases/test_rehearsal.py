@@ -6,9 +6,9 @@ import pytest
 
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.use_cases.change import Wish
+from gatepost.manage.use_cases.change import ChangeOptions
 from gatepost.manage.use_cases.client import LocalClient
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.rehearsal import RehearsalQuestion, show_rehearsal
 from gatepost.manage.use_cases.resources import apply_document
 from gatepost.store.trace import write_events
@@ -37,7 +37,7 @@ def received(message, **detail):
 
 @pytest.fixture
 def base(gateway):
-    apply_document(gateway, OWNER, {"organization": BASE}, Wish("ann"))
+    apply_document(gateway, OWNER, {"organization": BASE}, ChangeOptions("ann"))
     write_events(gateway.data / "trace", "0", [received("1"), received("2", **WOULD), received("3")])
     return gateway
 
@@ -73,7 +73,7 @@ def test_a_tenant_is_told_of_its_own_connectors_alone(base):
     for asked in ({"organization": "contoso"}, {"name": "secret", "rule": True}):
         with pytest.raises(Refusal) as refused:
             rehearsed(base, TENANT, **asked)
-        assert refused.value.kind is Kind.MISSING
+        assert refused.value.kind is RefusalKind.MISSING
 
 
 def test_a_rule_and_what_cannot_be_asked_of_it(base):
@@ -82,4 +82,4 @@ def test_a_rule_and_what_cannot_be_asked_of_it(base):
     for more in ({"replay": True}, {"direction": "inbound"}):
         with pytest.raises(Refusal, match="reports of rules cover outbound mail") as refused:
             rehearsed(base, OWNER, "secret", rule=True, **more)
-        assert refused.value.kind is Kind.INPUT
+        assert refused.value.kind is RefusalKind.INPUT

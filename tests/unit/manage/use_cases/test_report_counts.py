@@ -9,8 +9,8 @@ import pytest
 from gatepost.analysis.reports.tls import Direction, Wanted
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.manage.use_cases import report_counts as module
-from gatepost.manage.use_cases.refusal import Kind, Refusal
-from gatepost.manage.use_cases.report_counts import Question, ReportCounts
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.report_counts import CountRequest, ReportCounts
 from gatepost.store.trace import write_events
 from gatepost.store.trace_files import day_of
 
@@ -24,7 +24,7 @@ def sent(at=NOW, organization="contoso", **more):
 
 
 def asked(first=NOW - DAY, last=NOW, wanted=None):
-    return Question(wanted or Wanted(), day_of(first), day_of(last))
+    return CountRequest(wanted or Wanted(), day_of(first), day_of(last))
 
 
 def settings_of(trace):
@@ -119,7 +119,7 @@ def test_what_fails_is_said_and_tried_again(trace, counts, monkeypatch):
         patch.setattr(module, "trace_files", lambda _: 1 / 0)
         with pytest.raises(Refusal) as refused:
             counts.of(asked(), WAIT)
-    assert refused.value.kind is Kind.UNREADABLE
+    assert refused.value.kind is RefusalKind.UNREADABLE
     time.sleep(0.01)
     assert carried(_told(counts)) == 1
 

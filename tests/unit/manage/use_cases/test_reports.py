@@ -10,7 +10,7 @@ from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases import reports
 from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.store.trace import write_events
 
 NOW = time.time()
@@ -53,7 +53,7 @@ def test_periods(since, until, expected):
 def test_what_is_no_period(since, until, field):
     with pytest.raises(Refusal) as refused:
         reports.period(since, until, now=NOW)
-    assert refused.value.kind is Kind.INPUT
+    assert refused.value.kind is RefusalKind.INPUT
     assert [error.path for error in refused.value.errors] == [field]
 
 

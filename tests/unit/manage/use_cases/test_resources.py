@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.use_cases.change import Wish
-from gatepost.manage.use_cases.pages import Selection
+from gatepost.manage.use_cases.change import ChangeOptions
+from gatepost.manage.use_cases.list_page import ListSelection
 from gatepost.manage.use_cases.parts import DOMAIN, INBOUND, KINDS, MAILBOX, OUTBOUND, RULE
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resources import (
     PartName,
     add_part,
@@ -24,7 +24,7 @@ from .calls import add_organization, document, put_organization, remove_organiza
 
 OWNER = Principal("ann", frozenset({Scope.OWNER}))
 TENANT = Principal("liz", frozenset({Scope.READ, Scope.CONNECTORS}), frozenset({"fabrikam"}))
-WISH = Wish("ann")
+WISH = ChangeOptions("ann")
 BASE = {
     "contoso": {
         "display_name": "Contoso",
@@ -79,12 +79,12 @@ def test_an_empty_gateway_has_an_empty_document(gateway):
 
 
 PAGES = [
-    (OWNER, Selection(), 3, ["bank", "Lab", "bank"]),
-    (OWNER, Selection(organization="contoso"), 2, ["bank", "Lab"]),
-    (OWNER, Selection(q="LA"), 1, ["Lab"]),
-    (OWNER, Selection(limit=1, offset=1), 3, ["Lab"]),
-    (OWNER, Selection(limit=2, offset=9), 3, ["bank"]),
-    (TENANT, Selection(), 1, ["bank"]),
+    (OWNER, ListSelection(), 3, ["bank", "Lab", "bank"]),
+    (OWNER, ListSelection(organization="contoso"), 2, ["bank", "Lab"]),
+    (OWNER, ListSelection(q="LA"), 1, ["Lab"]),
+    (OWNER, ListSelection(limit=1, offset=1), 3, ["Lab"]),
+    (OWNER, ListSelection(limit=2, offset=9), 3, ["bank"]),
+    (TENANT, ListSelection(), 1, ["bank"]),
 ]
 
 
@@ -107,7 +107,7 @@ def test_what_belongs_to_others_is_not_there(base):
     calls = [
         (organization, base, TENANT, "contoso"),
         (part, base, TENANT, BANK),
-        (parts, base, TENANT, OUTBOUND, Selection("contoso")),
+        (parts, base, TENANT, OUTBOUND, ListSelection("contoso")),
         (add_part, base, TENANT, PartName(MAILBOX, "contoso", "x@contoso.example"), {}, WISH),
         (set_part, base, TENANT, BANK, {"comment": "x"}, WISH),
         (put_part, base, TENANT, BANK, {"recipient_domains": ["x.example"]}, WISH),
@@ -116,13 +116,15 @@ def test_what_belongs_to_others_is_not_there(base):
     ]
     for call, *arguments in calls:
         refused = refusal(call, *arguments)
-        assert (refused.kind, refused.text) == (Kind.MISSING, there), call.__name__
+        assert (refused.kind, refused.text) == (RefusalKind.MISSING, there), call.__name__
     for call, *arguments in [
         (set_organization, base, TENANT, "contoso", {"display_name": "x"}, WISH),
         (put_organization, base, TENANT, "contoso", {}, WISH),
     ]:
         refused = refusal(call, *arguments)
-        assert (refused.kind, refused.text) == (Kind.MISSING, "There is no organization 'contoso'."), call.__name__
+        assert (refused.kind, refused.text) == (RefusalKind.MISSING, "There is no organization 'contoso'."), (
+            call.__name__
+        )
     assert base.directory().version == 1
 
 
@@ -131,14 +133,14 @@ def test_tenants_make_and_remove_no_organization(base):
         (put_organization, base, TENANT, "new", {}, WISH),
         (apply_document, base, TENANT, {"organization": {"new": {}}}, WISH),
     ]:
-        assert refusal(call, *arguments).kind is Kind.MISSING
+        assert refusal(call, *arguments).kind is RefusalKind.MISSING
     for call, *arguments in [
         (add_organization, base, TENANT, "new", {}, WISH),
         (add_organization, base, TENANT, "contoso", {}, WISH),
         (remove_organization, base, TENANT, "fabrikam", WISH),
         (remove_organization, base, TENANT, "contoso", WISH),
     ]:
-        assert refusal(call, *arguments).kind is Kind.FORBIDDEN
+        assert refusal(call, *arguments).kind is RefusalKind.FORBIDDEN
     assert base.directory().version == 1
 
 
@@ -208,7 +210,7 @@ WRONG = [
 def test_errors_are_told_by_field(base, fields, paths):
     for call, named in ((set_part, BANK), (add_part, PartName(OUTBOUND, "contoso", "new"))):
         refused = refusal(call, base, OWNER, named, fields, WISH)
-        assert refused.kind is Kind.INPUT
+        assert refused.kind is RefusalKind.INPUT
         assert {error.path for error in refused.errors} >= set(paths)
 
 
@@ -224,7 +226,7 @@ def test_a_part_is_added_to_the_organization_it_must_be_of(base):
 
 def test_what_is_there_is_not_added(base):
     refused = refusal(add_part, base, OWNER, PartName(OUTBOUND, "contoso", "BANK"), {}, WISH)
-    assert (refused.kind, "already has the outbound connector 'BANK'" in refused.text) == (Kind.BLOCKED, True)
+    assert (refused.kind, "already has the outbound connector 'BANK'" in refused.text) == (RefusalKind.BLOCKED, True)
     assert "already" in refusal(add_organization, base, OWNER, "contoso", {}, WISH).text
     named = refusal(add_part, base, OWNER, PartName(OUTBOUND, "contoso", "x"), {"name": "y"}, WISH)
     assert str(named.errors[0]).startswith("name: is given twice")
@@ -248,14 +250,14 @@ def test_rules_follow_the_new_name_of_a_connector(base):
 
 def test_what_is_needed_is_not_removed(base):
     refused = refusal(remove_part, base, OWNER, LAB, WISH)
-    assert refused.kind is Kind.BLOCKED
+    assert refused.kind is RefusalKind.BLOCKED
     assert refused.text.splitlines() == [
         "outbound connector 'Lab' of contoso cannot be removed, it is needed by:",
         "  mail flow rule 'secrets' of contoso: route_via_connector",
         "Change or remove these first; nothing was changed",
     ]
     needed = refusal(remove_part, base, OWNER, PartName(DOMAIN, "", "contoso.example"), WISH)
-    assert (needed.kind, "needed by" in needed.text) == (Kind.BLOCKED, True)
+    assert (needed.kind, "needed by" in needed.text) == (RefusalKind.BLOCKED, True)
     remove_part(base, OWNER, PartName(RULE, "", "secrets"), WISH)
     remove_part(base, OWNER, LAB, WISH)
     assert "mail_flow_rule" not in document(base, OWNER)[1]["organization"]["contoso"]
@@ -268,10 +270,10 @@ def test_organizations_come_change_and_go(base):
     for fields, path in (({"name": "x"}, "name"), ({"mailbox": []}, "mailbox"), ({"displayname": "x"}, "displayname")):
         refused = refusal(set_organization, base, OWNER, "new", fields, WISH)
         assert [error.path for error in refused.errors] == [path]
-    outcome = remove_organization(base, OWNER, "new", Wish("ann", dry_run=True))
+    outcome = remove_organization(base, OWNER, "new", ChangeOptions("ann", dry_run=True))
     assert str(outcome.changes[0]) == '- organization.new: "Newer"'
     assert remove_organization(base, OWNER, "new", WISH).version == 4
-    assert refusal(remove_organization, base, OWNER, "new", WISH).kind is Kind.MISSING
+    assert refusal(remove_organization, base, OWNER, "new", WISH).kind is RefusalKind.MISSING
 
 
 def test_put_makes_an_organization_what_its_table_says(base):
@@ -292,6 +294,6 @@ def test_put_makes_an_organization_what_its_table_says(base):
 )
 def test_a_document_that_is_wrong_changes_nothing(base, given, path):
     refused = refusal(apply_document, base, OWNER, given, WISH)
-    assert refused.kind is Kind.INPUT
+    assert refused.kind is RefusalKind.INPUT
     assert [error.path for error in refused.errors] == ([path] if path else [])
     assert base.directory().version == 1

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.sealed_store import store_and_vault
 from gatepost.store.changes import ConfigConflict
 
@@ -28,7 +28,7 @@ def test_a_master_key_that_cannot_be_read_stops_who_wants_keys(sealed, tmp_path,
         (tmp_path / "master").write_bytes(content)
     with pytest.raises(Refusal) as refused, store_and_vault(sealed, keys=True):
         pass
-    assert refused.value.kind is Kind.INPUT
+    assert refused.value.kind is RefusalKind.INPUT
     assert refused.value.text.startswith("store.master_key: ")
     with store_and_vault(sealed, keys=False) as (store, _):
         assert store.version() == 1
@@ -37,7 +37,7 @@ def test_a_master_key_that_cannot_be_read_stops_who_wants_keys(sealed, tmp_path,
 def test_somebody_else_was_quicker(sealed):
     with pytest.raises(Refusal) as refused, store_and_vault(sealed, keys=False) as (store, _):
         store.apply({}, author="ann", expected=store.version() - 1)
-    assert refused.value.kind is Kind.CONFLICT
+    assert refused.value.kind is RefusalKind.CONFLICT
     assert "nothing was done" in refused.value.text
     assert isinstance(refused.value.__cause__, ConfigConflict)
 
@@ -47,7 +47,7 @@ def test_a_store_that_cannot_be_read(gateway):
     (gateway.data / "config.db").write_bytes(b"no database, but long enough to be read as one " * 100)
     with pytest.raises(Refusal) as refused, store_and_vault(gateway, keys=False):
         pass
-    assert refused.value.kind is Kind.UNREADABLE
+    assert refused.value.kind is RefusalKind.UNREADABLE
 
 
 def test_the_store_is_closed_whatever_happens(sealed):

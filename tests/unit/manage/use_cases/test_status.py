@@ -5,10 +5,10 @@ import os
 import pytest
 
 from gatepost.manage.access.principal import Principal, Scope
+from gatepost.manage.use_cases.admin_resolver import ResolverCheck
 from gatepost.manage.use_cases.client import LocalClient
-from gatepost.manage.use_cases.listening import Listening, ServiceStatus
-from gatepost.manage.use_cases.refusal import Kind, Refusal
-from gatepost.manage.use_cases.resolving import Resolving
+from gatepost.manage.use_cases.listener_checks import ListenerChecks, ServiceStatus
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.status import (
     GetStatus,
     StatusAlarms,
@@ -36,7 +36,7 @@ def test_a_configuration_that_cannot_be_read(gateway):
     gateway.data.write_text("no directory")
     with pytest.raises(Refusal) as caught:
         configuration(gateway)
-    assert caught.value.kind is Kind.UNREADABLE
+    assert caught.value.kind is RefusalKind.UNREADABLE
 
 
 @pytest.mark.parametrize(
@@ -78,13 +78,13 @@ def test_all_of_it(gateway, queued):
 )
 def test_whether_it_is_well(gateway, monkeypatch, listeners, alive, nameservers, ok):
     given = [[ServiceStatus("x", one, "") for one in some] for some in (listeners, alive)]
-    monkeypatch.setattr(gateway.kept(Listening), "look", lambda: given[0])
+    monkeypatch.setattr(gateway.kept(ListenerChecks), "run", lambda: given[0])
     monkeypatch.setattr("gatepost.manage.use_cases.status.workers", lambda _: given[1])
-    monkeypatch.setattr(gateway.kept(Resolving), "look", lambda: ServiceStatus("127.0.0.1:53", nameservers, ""))
+    monkeypatch.setattr(gateway.kept(ResolverCheck), "run", lambda: ServiceStatus("127.0.0.1:53", nameservers, ""))
     assert status(gateway).ok is ok
 
 
 def test_it_is_for_who_sees_the_gateway(gateway):
     with pytest.raises(Refusal) as caught:
         status(gateway, FABRIKAM)
-    assert caught.value.kind is Kind.FORBIDDEN
+    assert caught.value.kind is RefusalKind.FORBIDDEN

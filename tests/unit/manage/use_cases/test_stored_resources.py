@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 
 
 def store(gateway, name, **table):
@@ -32,14 +32,14 @@ def test_what_this_version_cannot_use_is_unreadable(gateway):
     store(gateway, "contoso", field_of_the_future=1)
     with pytest.raises(Refusal, match="cannot be used by this version") as refused:
         gateway.directory()
-    assert refused.value.kind is Kind.UNREADABLE
+    assert refused.value.kind is RefusalKind.UNREADABLE
 
 
 def test_files_that_cannot_be_opened_are_unreadable(gateway):
     gateway.data.write_text("in the way", encoding="utf-8")
     with pytest.raises(Refusal, match=str(gateway.data)) as refused:
         gateway.directory()
-    assert refused.value.kind is Kind.UNREADABLE
+    assert refused.value.kind is RefusalKind.UNREADABLE
 
 
 def test_a_dispute_is_decided_by_the_history(gateway):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import ahead, moment, read_time, stamp, time_text
 
 NOW = 1_795_528_800.0  # 2026-11-24T14:00:00Z
@@ -71,7 +71,7 @@ def test_times_in_fields_of_a_request(text):
 def test_the_field_is_named_that_holds_no_time(read):
     with pytest.raises(Refusal) as refused:
         read_time("since", "yesterday", read)
-    assert (refused.value.kind, [error.path for error in refused.value.errors]) == (Kind.INPUT, ["since"])
+    assert (refused.value.kind, [error.path for error in refused.value.errors]) == (RefusalKind.INPUT, ["since"])
 
 
 def test_times_as_requests_take_them():

@@ -9,7 +9,7 @@ from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases import tls_reports
 from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.protocols.tlsrpt.received import ReceivedFailure, ReceivedPolicy, ReceivedReport
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import Count, PolicyType, applied, detail
@@ -89,7 +89,7 @@ def test_what_cannot_be_read_is_a_refusal(gateway):
         (gateway.data / name).write_bytes(b"no database at all, though it may look like one" * 50)
         with pytest.raises(Refusal) as refused:
             run(case, gateway)
-        assert refused.value.kind is Kind.UNREADABLE
+        assert refused.value.kind is RefusalKind.UNREADABLE
 
 
 def test_nothing_yet(gateway):
@@ -102,7 +102,7 @@ def test_nothing_yet(gateway):
 def test_what_is_about_all_mail_is_not_for_who_sees_some_of_it(gateway, case):
     with pytest.raises(Refusal) as refused:
         run(case, gateway, ONE)
-    assert refused.value.kind is Kind.FORBIDDEN
+    assert refused.value.kind is RefusalKind.FORBIDDEN
 
 
 @pytest.mark.parametrize(

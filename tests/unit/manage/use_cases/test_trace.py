@@ -6,7 +6,7 @@ from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.trace import (
     ChooseSearch,
     SearchTrace,
@@ -100,7 +100,7 @@ def test_what_is_not_there(gateway, who, identity):
     with pytest.raises(Refusal) as caught:
         events_of(gateway, who, identity)
     assert (caught.value.kind, caught.value.text) == (
-        Kind.MISSING,
+        RefusalKind.MISSING,
         f"the message trace has no message or session {identity}",
     )
 
@@ -116,7 +116,7 @@ def test_pages(gateway):
 def test_times_that_no_day_has(gateway, since):
     with pytest.raises(Refusal) as caught:
         search(gateway, OWNER, since=since)
-    assert caught.value.kind is Kind.INPUT
+    assert caught.value.kind is RefusalKind.INPUT
 
 
 # searches -> the place of the first that finds anything

@@ -4,15 +4,15 @@ import pytest
 from msgspec.structs import asdict
 
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.use_cases.change import Wish
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.change import ChangeOptions
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resources import apply_document
 
 from .calls import document, grant_value, ungranted_values, version_record
 
 OWNER = Principal("ann", frozenset({Scope.OWNER}))
 TENANT = Principal("liz", frozenset({Scope.READ, Scope.CONNECTORS}), frozenset({"fabrikam"}))
-WISH = Wish("ann")
+WISH = ChangeOptions("ann")
 OUT = {"name": "HQ", "recipient_domains": ["b.example"], "smart_hosts": ["10.0.0.1"]}
 HOST = {
     "organization": "fabrikam",
@@ -37,9 +37,9 @@ def test_the_owner_grants_one_value_as_it_stands(base):
     version, exported = document(base, OWNER)
     apply_document(base, OWNER, exported, WISH)
     assert ungranted_values(base, OWNER) == [found]
-    assert grant_value(base, OWNER, HOST, Wish("ann", dry_run=True)).version == version
+    assert grant_value(base, OWNER, HOST, ChangeOptions("ann", dry_run=True)).version == version
     assert ungranted_values(base, OWNER) == [found]
-    done = grant_value(base, OWNER, HOST, Wish("ann", "asked for", expected=version))
+    done = grant_value(base, OWNER, HOST, ChangeOptions("ann", "asked for", expected=version))
     assert (done.version, done.dry_run, asdict(done.granted)) == (version + 1, False, HOST)
     assert ungranted_values(base, OWNER) == []
     with pytest.raises(Refusal, match="granted existing files and sockets"):
@@ -58,10 +58,10 @@ def test_a_file_without_a_grant_has_no_effect(base):
 @pytest.mark.parametrize(
     ("who", "value", "wish", "kind"),
     [
-        (TENANT, HOST, WISH, Kind.FORBIDDEN),
-        (OWNER, HOST | {"value": "10.0.0.2"}, WISH, Kind.MISSING),
-        (OWNER, HOST | {"organization": "other"}, WISH, Kind.MISSING),
-        (OWNER, HOST, Wish("ann", expected=1), Kind.CONFLICT),
+        (TENANT, HOST, WISH, RefusalKind.FORBIDDEN),
+        (OWNER, HOST | {"value": "10.0.0.2"}, WISH, RefusalKind.MISSING),
+        (OWNER, HOST | {"organization": "other"}, WISH, RefusalKind.MISSING),
+        (OWNER, HOST, ChangeOptions("ann", expected=1), RefusalKind.CONFLICT),
     ],
 )
 def test_nothing_else_is_granted(base, who, value, wish, kind):
@@ -75,7 +75,7 @@ def test_who_is_overtaken_looks_again(base, monkeypatch):
     monkeypatch.setattr("gatepost.manage.use_cases.ungranted.grants.with_grant", lambda *_: overtake(base))
     with pytest.raises(Refusal) as refused:
         grant_value(base, OWNER, HOST, WISH)
-    assert refused.value.kind is Kind.CONFLICT
+    assert refused.value.kind is RefusalKind.CONFLICT
 
 
 def overtake(gateway):

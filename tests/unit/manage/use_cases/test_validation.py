@@ -8,16 +8,16 @@ import pytest
 from gatepost.analysis.checks.tasks import CheckResult, TaskStatus
 from gatepost.analysis.checks.validation import validation_record
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.use_cases.change import Wish
-from gatepost.manage.use_cases.choice import choose_connector
+from gatepost.manage.use_cases.change import ChangeOptions
+from gatepost.manage.use_cases.name_lookup import choose_connector
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.resources import apply_document
 from gatepost.manage.use_cases.validation import (
     MOST_PEM,
-    Course,
-    Stopped,
-    Trial,
-    check_trial,
+    CancelToken,
+    ValidationCancelled,
+    ValidationOptions,
+    check_options,
     keep_validation,
     last_validation,
     validate,
@@ -38,19 +38,19 @@ BASE = {
 
 @pytest.fixture
 def base(gateway):
-    apply_document(gateway, OWNER, {"organization": BASE}, Wish("ann"))
+    apply_document(gateway, OWNER, {"organization": BASE}, ChangeOptions("ann"))
     return gateway
 
 
 def tried(gateway, name, trial=None, course=None):
     directory = gateway.directory()
     chosen = choose_connector(directory.resources, name)
-    return chosen, validate(gateway, directory, chosen, trial or Trial(), course)
+    return chosen, validate(gateway, directory, chosen, trial or ValidationOptions(), course)
 
 
 def test_a_host_that_nobody_listens_on_fails_in_its_task_and_is_told(base):
     told = []
-    _, validation = tried(base, "bank-out", course=Course(told.append))
+    _, validation = tried(base, "bank-out", course=CancelToken(told.append))
     assert validation.outcome is CheckResult.NOT_VALIDATED
     running = [task.name for one in told for _, task in one.all_tasks if task.status is TaskStatus.RUNNING]
     assert running == ["Resolve", "Connect"]
@@ -60,14 +60,17 @@ def test_a_host_that_nobody_listens_on_fails_in_its_task_and_is_told(base):
 
 def test_an_inbound_connector_is_held_against_what_was_seen(base):
     told = []
-    _, validation = tried(base, "bank-in", course=Course(told.append))
+    _, validation = tried(base, "bank-in", course=CancelToken(told.append))
     assert [[task.name for _, task in one.all_tasks] for one in told] == [["Seen"]]
     assert [task.name for task in validation.tasks]
 
 
 def test_a_session_that_might_come_is_decided(base):
-    trial, told = Trial(ip="192.0.2.1", reverse_path="eve@bank.example", forward_path="ann@contoso.example"), []
-    _, validation = tried(base, "bank-in", trial, Course(told.append))
+    trial, told = (
+        ValidationOptions(ip="192.0.2.1", reverse_path="eve@bank.example", forward_path="ann@contoso.example"),
+        [],
+    )
+    _, validation = tried(base, "bank-in", trial, CancelToken(told.append))
     assert [[task.name for _, task in one.all_tasks] for one in told] == [["Presented", "Seen"], ["Seen"]]
     assert any("192.0.2.1" in task.detail for task in validation.tasks)
 
@@ -75,10 +78,15 @@ def test_a_session_that_might_come_is_decided(base):
 @pytest.mark.parametrize(
     ("name", "trial", "field", "said"),
     [
-        ("wild", Trial(), "recipients", "names no single domain"),
-        ("bank-out", Trial(("bob@elsewhere.example",)), "recipients", "is no domain of connector 'bank-out'"),
-        ("bank-in", Trial(session="feed"), "session", "the message trace has no message or session feed"),
-        ("bank-in", Trial(ip="nowhere", reverse_path=""), "ip", "is no IP address"),
+        ("wild", ValidationOptions(), "recipients", "names no single domain"),
+        (
+            "bank-out",
+            ValidationOptions(("bob@elsewhere.example",)),
+            "recipients",
+            "is no domain of connector 'bank-out'",
+        ),
+        ("bank-in", ValidationOptions(session="feed"), "session", "the message trace has no message or session feed"),
+        ("bank-in", ValidationOptions(ip="nowhere", reverse_path=""), "ip", "is no IP address"),
     ],
 )
 def test_what_cannot_be_tried_is_refused(base, name, trial, field, said):
@@ -92,26 +100,30 @@ def test_what_cannot_be_tried_is_refused(base, name, trial, field, said):
 @pytest.mark.parametrize(
     ("name", "trial", "fields"),
     [
-        ("bank-out", Trial(("bob@bank.example",), "me@contoso.example"), []),
+        ("bank-out", ValidationOptions(("bob@bank.example",), "me@contoso.example"), []),
         (
             "bank-out",
-            Trial(certificate=b"x", reverse_path="", forward_path="b"),
+            ValidationOptions(certificate=b"x", reverse_path="", forward_path="b"),
             ["certificate", "reverse_path", "forward_path"],
         ),
-        ("bank-in", Trial(("bob@bank.example",), "me"), ["recipients", "sender"]),
-        ("bank-in", Trial(session="5e55"), []),
-        ("bank-in", Trial(session="5e55", certificate=b"x"), ["ip", "reverse_path"]),
-        ("bank-in", Trial(ip="192.0.2.1", reverse_path="<>"), []),
-        ("bank-in", Trial(ip="192.0.2.1", reverse_path="<>", certificate=b"x" * (MOST_PEM + 1)), ["certificate"]),
+        ("bank-in", ValidationOptions(("bob@bank.example",), "me"), ["recipients", "sender"]),
+        ("bank-in", ValidationOptions(session="5e55"), []),
+        ("bank-in", ValidationOptions(session="5e55", certificate=b"x"), ["ip", "reverse_path"]),
+        ("bank-in", ValidationOptions(ip="192.0.2.1", reverse_path="<>"), []),
+        (
+            "bank-in",
+            ValidationOptions(ip="192.0.2.1", reverse_path="<>", certificate=b"x" * (MOST_PEM + 1)),
+            ["certificate"],
+        ),
     ],
 )
 def test_a_trial_fits_the_connector(base, name, trial, fields):
     chosen = choose_connector(base.directory().resources, name)
     if not fields:
-        check_trial(chosen, trial)
+        check_options(chosen, trial)
         return
     with pytest.raises(Refusal) as refused:
-        check_trial(chosen, trial)
+        check_options(chosen, trial)
     assert [error.path for error in refused.value.errors] == fields
 
 
@@ -149,32 +161,32 @@ class Waiting:
 
 
 def test_a_course_is_stopped_from_another_thread():
-    waiting = Waiting(Course())
+    waiting = Waiting(CancelToken())
     thread = threading.Thread(target=waiting.run)
     thread.start()
     assert waiting.begun.wait(30)
     waiting.course.stop()
     thread.join(30)
-    assert isinstance(waiting.ended, Stopped)
+    assert isinstance(waiting.ended, ValidationCancelled)
 
 
 def test_a_course_that_was_stopped_does_not_begin():
-    waiting = Waiting(Course())
+    waiting = Waiting(CancelToken())
     waiting.course.stop()
     waiting.run()
-    assert isinstance(waiting.ended, Stopped)
+    assert isinstance(waiting.ended, ValidationCancelled)
     assert not waiting.begun.is_set()
 
 
 def test_a_course_has_an_end():
-    waiting = Waiting(Course(seconds=0.01))
+    waiting = Waiting(CancelToken(seconds=0.01))
     waiting.run()
-    assert isinstance(waiting.ended, Stopped)
+    assert isinstance(waiting.ended, ValidationCancelled)
 
 
 def test_what_is_cancelled_by_another_is_no_stop():
     async def cancelled():
-        async with Course().running():
+        async with CancelToken().running():
             asyncio.current_task().cancel()
             await asyncio.sleep(60)
 

@@ -8,13 +8,13 @@ from msgspec.structs import replace
 from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases import validation_runs
-from gatepost.manage.use_cases.change import Wish
-from gatepost.manage.use_cases.choice import choose_connector
+from gatepost.manage.use_cases.change import ChangeOptions
 from gatepost.manage.use_cases.client import LocalClient
 from gatepost.manage.use_cases.jobs import Jobs, follow
-from gatepost.manage.use_cases.refusal import Kind, Refusal
+from gatepost.manage.use_cases.name_lookup import choose_connector
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resources import apply_document
-from gatepost.manage.use_cases.validation import Stopped, last_validation
+from gatepost.manage.use_cases.validation import ValidationCancelled, last_validation
 from gatepost.manage.use_cases.validation_runs import (
     ShowValidation,
     ValidateConnector,
@@ -38,7 +38,7 @@ BASE = {
 
 @pytest.fixture
 def base(gateway):
-    apply_document(gateway, OWNER, {"organization": BASE}, Wish("ann"))
+    apply_document(gateway, OWNER, {"organization": BASE}, ChangeOptions("ann"))
     return gateway
 
 
@@ -88,7 +88,7 @@ def test_who_sees_the_organization_sees_it(base):
     for who, organization in ((STRANGER, "fabrikam"), (STRANGER, "contoso"), (OWNER, "fabrikam")):
         with pytest.raises(Refusal) as refused:
             shown(base, state.id, who, organization)
-        assert refused.value.kind is Kind.MISSING
+        assert refused.value.kind is RefusalKind.MISSING
 
 
 def test_what_could_not_be_kept_is_a_note(base, monkeypatch):
@@ -112,18 +112,18 @@ def test_what_cannot_be_tried_is_refused_at_once_or_ends_it(base, accounts):
     assert state.trouble.startswith("recipients: 'bob' is not a mail address")
     with pytest.raises(Refusal) as refused:
         _ = state.record
-    assert (refused.value.kind, [error.path for error in refused.value.errors]) == (Kind.INPUT, ["recipients"])
+    assert (refused.value.kind, [error.path for error in refused.value.errors]) == (RefusalKind.INPUT, ["recipients"])
 
 
 def test_one_that_takes_too_long_says_so(base, accounts, monkeypatch):
     def late(*_):
-        raise Stopped
+        raise ValidationCancelled
 
     monkeypatch.setattr(validation_runs, "validate", late)
     state = validated(base)
     with pytest.raises(Refusal, match="did not finish within 180 seconds") as refused:
         _ = state.record
-    assert refused.value.kind is Kind.UNREADABLE
+    assert refused.value.kind is RefusalKind.UNREADABLE
     (event,) = audit_events(accounts)
     assert event.detail["outcome"] == "stopped"
 
@@ -138,12 +138,12 @@ def test_what_is_not_stored_is_not_kept(base):
     assert validated(base, TENANT, connector="new-out", resources=draft).record["connector"] == "new-out"
     with pytest.raises(Refusal) as refused:
         started(base, STRANGER, connector="new-out", resources=draft)
-    assert refused.value.kind is Kind.MISSING
+    assert refused.value.kind is RefusalKind.MISSING
     assert last_validation(base, choose_connector(base.directory().resources, "bank-out")) is None
 
 
 def test_a_connector_of_others_is_not_there(base, accounts):
     with pytest.raises(Refusal) as refused:
         started(base, STRANGER)
-    assert refused.value.kind is Kind.MISSING
+    assert refused.value.kind is RefusalKind.MISSING
     assert audit_events(accounts) == [], "whoever asks in a loop must not fill the audit"

@@ -57,7 +57,7 @@ def app(tmp_path):
     server = SimpleNamespace(hostname="MX1.contoso.example")
     gateway = SimpleNamespace(settings=SimpleNamespace(admin=admin, server=server))
     accounts = Accounts(tmp_path / "access.db")
-    accounts.add_user("ann", Role.OWNER, "a long enough passphrase", by=Actor("root"))
+    accounts.add_user("ann", Role.OWNER, "a long enough passphrase", actor=Actor("root"))
     yield application(gateway, accounts, ROUTES, {LookupError: lambda *_: PlainTextResponse("odd", 404)})
     accounts.close()
 

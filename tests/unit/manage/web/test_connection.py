@@ -151,7 +151,7 @@ def test_beyond_the_bound_whoever_comes_is_told_so(settings, echo, monkeypatch, 
                     if (await head_of(reader)).startswith(b"HTTP/1.1 200"):
                         break
 
-    monkeypatch.setattr(connection.Connection, "_said", -1000.0)
+    monkeypatch.setattr(connection.BoundedConnection, "_said", -1000.0)
     asyncio.run(story())
     assert caplog.text.count("too many connections") == 1
 

@@ -6,10 +6,10 @@ import pytest
 
 from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.principal import Role, Scope
-from gatepost.manage.access.records import Actor, AuditFilter, Outcome
+from gatepost.manage.access.records import Actor, AuditFilter, AuditOutcome
 from gatepost.manage.web.forms import FormBody
-from gatepost.manage.web.identity import COOKIE, Identity, is_open
-from gatepost.manage.web.record import Record
+from gatepost.manage.web.identity import COOKIE, IdentityMiddleware, is_open
+from gatepost.manage.web.refusal_audit import RefusalAuditMiddleware
 
 PASSWORD = "a long enough passphrase"
 HERE = {"sec-fetch-site": "same-origin"}
@@ -19,7 +19,7 @@ FORM = HERE | {"content-type": "application/x-www-form-urlencoded"}
 @pytest.fixture
 def accounts(tmp_path):
     accounts = Accounts(tmp_path / "access.db")
-    accounts.add_user("ann", Role.OWNER, PASSWORD, by=Actor("root"))
+    accounts.add_user("ann", Role.OWNER, PASSWORD, actor=Actor("root"))
     yield accounts
     accounts.close()
 
@@ -31,7 +31,7 @@ def secret(accounts):
 
 @pytest.fixture
 def app(accounts, echo):
-    return Record(FormBody(Identity(echo, accounts=accounts)), accounts=accounts)
+    return RefusalAuditMiddleware(FormBody(IdentityMiddleware(echo, accounts=accounts)), accounts=accounts)
 
 
 def cookie(secret):
@@ -107,7 +107,7 @@ def test_a_change_comes_from_a_page_of_ours(ask, app, accounts, secret, headers,
     statuses = [ask(app, path, "POST", headers=headers | token | cookie(secret), state={}).status for path in paths]
     assert statuses == [200 if taken else 403] * 3
     events = accounts.audit_events(accounts.user("ann").principal, AuditFilter(action="request"))
-    refused = [] if taken else [(f"POST {path}", Outcome.REFUSED) for path in reversed(paths)]
+    refused = [] if taken else [(f"POST {path}", AuditOutcome.REFUSED) for path in reversed(paths)]
     assert [(event.subject, event.outcome) for event in events] == refused
 
 
@@ -125,7 +125,7 @@ def test_a_change_carries_the_token_of_its_session(ask, app, accounts, secret, m
 
 
 def test_a_program_is_known_by_its_token(ask, app, accounts):
-    token = accounts.add_token("backup", [Scope.READ], by=Actor("root"))
+    token = accounts.add_token("backup", [Scope.READ], actor=Actor("root"))
     for method in ("GET", "POST"):
         answer = ask(app, "/api/v1/x", method, headers={"authorization": f"bearer {token}"}, state={})
         assert (answer.status, answer.state["principal"].scopes) == (200, {Scope.READ})

@@ -1,0 +1,129 @@
+"""The options of `gatepost` that say which gateway is meant: this machine's, by its settings, or another by REST."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatepost.manage.remote.address import Address
+    from gatepost.manage.use_cases.refusal import Refusal
+
+
+_OPTIONS = ("token", "token_file", "ca", "fingerprint")
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteServer:
+    """Another gateway, as the options name it."""
+
+    url: str
+    token: str
+    token_file: str
+    ca: str
+    fingerprint: str
+
+    def address(self) -> Address:
+        """The same, checked. Raises Refusal (INPUT)."""
+        from gatepost.manage.remote.address import address  # noqa: PLC0415 - most commands stay on this machine
+
+        return address(self.url, token=self.token, token_file=self.token_file, ca=self.ca, fingerprint=self.fingerprint)
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteOptions:
+    """What every command knows. config: the settings file, None if none was named. server: None for this machine."""
+
+    config: str | None = None
+    server: RemoteServer | None = None
+
+
+def remote_options[F: Callable[..., Any]](command: F) -> F:
+    """`--server` and what goes with it, each also as a variable of the environment."""
+    options: tuple[Callable[[F], F], ...] = (
+        click.option("--config", type=click.Path(dir_okay=False), help="Settings file (or GATEPOST_CONFIG)."),
+        click.option(
+            "--server",
+            metavar="URL",
+            default="",
+            envvar="GATEPOST_SERVER",
+            help="Another gateway, https://HOST:PORT of its admin centre (or GATEPOST_SERVER). See docs/remote.md.",
+        ),
+        click.option(
+            "--token",
+            metavar="SECRET",
+            default="",
+            envvar="GATEPOST_TOKEN",
+            help="API token for --server. Others on this machine can see arguments: rather use GATEPOST_TOKEN.",
+        ),
+        click.option(
+            "--token-file",
+            metavar="FILE",
+            default="",
+            envvar="GATEPOST_TOKEN_FILE",
+            help="File that holds the token and that others cannot read (or GATEPOST_TOKEN_FILE).",
+        ),
+        click.option(
+            "--ca",
+            metavar="FILE",
+            default="",
+            envvar="GATEPOST_CA",
+            help="PEM file with who vouches for the certificate of --server (or GATEPOST_CA). Default: this machine's.",
+        ),
+        click.option(
+            "--fingerprint",
+            metavar="SHA256",
+            default="",
+            envvar="GATEPOST_FINGERPRINT",
+            help="The certificate of --server must be the one with this fingerprint (or GATEPOST_FINGERPRINT).",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def parse_remote_options(
+    context: click.Context, config: str | None, server: str, options: dict[str, str]
+) -> RemoteOptions:
+    """What the options say. Raises click.UsageError for those that go with --server alone."""
+    if server:
+        return RemoteOptions(config, RemoteServer(server, **options))
+    for name in _OPTIONS:
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name.replace('_', '-')} goes with --server URL (or GATEPOST_SERVER)")
+    return RemoteOptions(config)
+
+
+# ------------------------------------------------------------------------------------------------ what stays here
+
+_WHY = {
+    "serve": "it is the gateway",
+    "certificate add": "--leave-key and --directory name files of that machine, which no call does",
+    "user setup": "until there is an owner the admin centre is there for that machine alone",
+    "smime": "private keys do not leave the gateway",
+    "site": "the authority's key does not leave the gateway",
+    "report send": "it is the gateway that sends its reports",
+    "evidence verify": "it reads the whole log (give it an export, or a copy; POST /api/v1/evidence/verification)",
+}
+
+
+def only_here(context: click.Context) -> Refusal:
+    """Why a command does not work with --server."""
+    from gatepost.manage.use_cases.refusal import Refusal, RefusalKind  # noqa: PLC0415 - `--help` needs it not
+
+    words = context.command_path.split()[1:]
+    why = next(
+        (text for end in range(len(words), 0, -1) if (text := _WHY.get(" ".join(words[:end])))),
+        "the command line does not ask this over REST (docs/rest.md has what can be asked)",
+    )
+    text = (
+        f"gatepost {' '.join(words)} works on the gateway's machine only: {why}. Give it there, without --server "
+        "(and GATEPOST_SERVER)"
+    )
+    return Refusal(RefusalKind.INPUT, text)

@@ -1,0 +1,221 @@
+"""A connector that is being made: what was answered so far, what that makes of it, and what is missing or wrong. Pure.
+
+The wizard carries all answers from step to step in the address of each page, so that going back, a reload and a link
+lose nothing, and this process keeps nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from gatepost.manage.pages.scenarios import SCENARIOS
+from gatepost.manage.pages.text_filters import sentence
+from gatepost.policy.connectors.errors import ResourceErrors
+from gatepost.policy.connectors.model import parse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gatepost.manage.pages.scenarios import Scenario
+    from gatepost.policy.connectors.records import Organization
+    from gatepost.policy.connectors.rules import PrefixLimits
+
+
+ANSWERS: Final = {
+    "name": ("name", "comment"),
+    "use": (
+        "use", "recipient_domains", "sender_domains", "known_by", "tls_sender_certificate_name",
+        "sender_ip_addresses", "cloud_services_mail_enabled",
+    ),
+    "routing": ("routing", "smart_hosts"),
+    "security": (
+        "tls_settings", "tls_domain", "smtp_dane_mode", "require_tls", "restrict_domains_to_certificate",
+        "restrict_domains_to_ip_addresses", "tls_sender_certificate_name", "sender_ip_addresses",
+    ),
+    "check": ("recipients",),
+}  # fmt: skip
+"""What each step asks, by the names of its fields. A scenario's steps ask those that fit it."""
+
+_ALL: Final = frozenset({"scenario", "organization", "done"}.union(*ANSWERS.values()))
+_LONGEST: Final = 8000
+_ON: Final = "on"
+_MODES: Final[dict[str, dict[str, Any]]] = {
+    "enforce": {},
+    "rehearse": {"mode": "rehearse"},
+    "disabled": {"enabled": False},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectorDraft:
+    """answers: by field, as they were typed; a switch that is off is not there."""
+
+    answers: Mapping[str, str]
+
+    def __getitem__(self, key: str) -> str:
+        return self.answers.get(key, "")
+
+    @property
+    def scenario(self) -> Scenario | None:
+        """None before one was chosen."""
+        return SCENARIOS.get(self["scenario"])
+
+    @property
+    def organization(self) -> str:
+        """Whose it will be, "" before one was chosen."""
+        return self["organization"]
+
+    @property
+    def done(self) -> tuple[str, ...]:
+        """Steps that were answered."""
+        return tuple(self["done"].split(","))
+
+    def with_done(self, step: str) -> ConnectorDraft:
+        """The same, with that step answered."""
+        done = [one for one in self.done if one and one != step]
+        return ConnectorDraft({**self.answers, "done": ",".join([*done, step])})
+
+    def is_on(self, key: str) -> bool:
+        """Whether a switch is on."""
+        return self[key] == _ON
+
+    def fields_of(self, step: str) -> tuple[str, ...]:
+        """Fields that a step has a say in, for this scenario."""
+        scenario = self.scenario
+        if scenario is None or step not in scenario.steps:
+            return ()
+        partner = scenario.key == "from-partner"
+        restricting = {"tls_sender_certificate_name", "sender_ip_addresses"}
+        return tuple(
+            name
+            for name in ANSWERS.get(step, ())
+            if name not in restricting or (step == "security") == partner or scenario.direction == "outbound"
+        )
+
+
+def draft_of(given: Mapping[str, str]) -> ConnectorDraft:
+    """What an address or a form holds; what nobody asked is left out, and very long answers are cut."""
+    return ConnectorDraft(
+        {name: text[:_LONGEST].strip() for name, text in given.items() if name in _ALL and text.strip()}
+    )
+
+
+def entries(text: str) -> list[str]:
+    """The entries of a list: one a line, or with commas or blanks between."""
+    return list(dict.fromkeys(one for one in re.split(r"[\s,;]+", text) if one))
+
+
+def table_of(draft: ConnectorDraft, mode: str = "enforce") -> dict[str, Any]:
+    """The connector as a resource file has it, without its name. mode: "enforce", "rehearse" or "disabled"."""
+    scenario = draft.scenario
+    assert scenario is not None  # noqa: S101 - asked of drafts with one
+    table: dict[str, Any] = {"connector_type": str(scenario.connector_type)}
+    table |= _MODES[mode]
+    table |= _outbound(draft, scenario) if scenario.direction == "outbound" else _inbound(draft, scenario)
+    if draft["comment"]:
+        table["comment"] = draft["comment"]
+    return {key: value for key, value in table.items() if value not in ("", [], None)}
+
+
+def _outbound(draft: ConnectorDraft, scenario: Scenario) -> dict[str, Any]:
+    own, use = scenario.key == "to-own", draft["use"]
+    table: dict[str, Any] = {
+        "is_transport_rule_scoped": use == "rules" or None,
+        "all_accepted_domains": (own and use == "accepted") or None,
+        "recipient_domains": entries(draft["recipient_domains"]) if use == "domains" else [],
+    }
+    if own or draft["routing"] == "smart-hosts":
+        table["smart_hosts"] = entries(draft["smart_hosts"])
+    table["tls_settings"] = draft["tls_settings"]
+    if draft["tls_settings"] == "domain-validation":
+        table["tls_domain"] = draft["tls_domain"]
+    if draft["smtp_dane_mode"] == "mandatory":
+        table["smtp_dane_mode"] = "mandatory"
+    table["cloud_services_mail_enabled"] = (own and draft.is_on("cloud_services_mail_enabled")) or None
+    return table
+
+
+def _inbound(draft: ConnectorDraft, scenario: Scenario) -> dict[str, Any]:
+    name, addresses = draft["tls_sender_certificate_name"], entries(draft["sender_ip_addresses"])
+    if scenario.key == "from-own":
+        by_certificate = draft["known_by"] != "address"
+        return {
+            "tls_sender_certificate_name": name if by_certificate else "",
+            "sender_ip_addresses": [] if by_certificate else addresses,
+            "require_tls": draft.is_on("require_tls") or None,
+            "cloud_services_mail_enabled": (by_certificate and draft.is_on("cloud_services_mail_enabled")) or None,
+        }
+    certificate, ip = draft.is_on("restrict_domains_to_certificate"), draft.is_on("restrict_domains_to_ip_addresses")
+    return {
+        "sender_domains": entries(draft["sender_domains"]),
+        "require_tls": None if draft.is_on("require_tls") else False,
+        "restrict_domains_to_certificate": certificate or None,
+        "tls_sender_certificate_name": name if certificate else "",
+        "restrict_domains_to_ip_addresses": ip or None,
+        "sender_ip_addresses": addresses if ip else [],
+    }
+
+
+def problems(draft: ConnectorDraft, step: str, owner: Organization, prefixes: PrefixLimits) -> dict[str, str]:
+    """What is missing or wrong among the answers of a step, by field: what parsing the connector alone says."""
+    found = _missing(draft, step)
+    scenario = draft.scenario
+    assert scenario is not None  # noqa: S101 - asked of drafts with one
+    names = {scenario.kind.name(one).lower() for one in scenario.kind.of(owner)}
+    if step == "name" and draft["name"].lower() in names:
+        found["name"] = f"{scenario.direction.title()} connector {draft['name']!r} already exists. Choose another name."
+    if found:
+        return found  # what the model says of a question that was left open would say it again, in other words
+    alone: dict[str, Any] = {
+        "accepted_domain": [{"name": domain.name, "type": str(domain.type)} for domain in owner.accepted_domains],
+        scenario.kind.key: [{"name": draft["name"] or "draft"} | table_of(draft)],
+    }
+    try:
+        parse({"organization": {owner.name: alone}}, prefixes=prefixes)
+    except ResourceErrors as errors:
+        asked = draft.fields_of(step)
+        for error in errors.errors:
+            place = re.search(r"\.(\w+)(?:\[\d+\])*$", error.path)
+            key = {"use_mx_record": "smart_hosts"}.get(place[1], place[1]) if place else ""
+            if key in asked:
+                found.setdefault(key, sentence(error.message))
+    return found
+
+
+def _missing(draft: ConnectorDraft, step: str) -> dict[str, str]:
+    """Questions of the step that were left open."""
+    scenario = draft.scenario
+    assert scenario is not None  # noqa: S101 - asked of drafts with one
+    asked, open_ = draft.fields_of(step), {}
+    certificate = scenario.key == "from-own" and draft["known_by"] != "address"
+    conditions = {
+        "name": True,
+        "use": scenario.direction == "outbound",
+        "recipient_domains": scenario.direction == "outbound" and draft["use"] == "domains",
+        "sender_domains": scenario.key == "from-partner",
+        "routing": scenario.key == "to-partner",
+        "smart_hosts": scenario.key == "to-own" or draft["routing"] == "smart-hosts",
+        "tls_settings": scenario.direction == "outbound",
+        "tls_sender_certificate_name": certificate or draft.is_on("restrict_domains_to_certificate"),
+        "sender_ip_addresses": (scenario.key == "from-own" and not certificate)
+        or draft.is_on("restrict_domains_to_ip_addresses"),
+    }
+    for name in asked:
+        if conditions.get(name, False) and not draft[name]:
+            open_[name] = _OPEN[name]
+    return open_
+
+
+_OPEN: Final = {
+    "name": "Enter a name.",
+    "use": "Choose when to use the connector.",
+    "recipient_domains": "Enter at least one domain.",
+    "sender_domains": "Enter at least one domain.",
+    "routing": "Choose how to route messages.",
+    "smart_hosts": "Enter at least one host.",
+    "tls_settings": "Choose a TLS requirement.",
+    "tls_sender_certificate_name": "Enter the name that the certificate must have.",
+    "sender_ip_addresses": "Enter at least one address.",
+}

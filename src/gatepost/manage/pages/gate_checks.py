@@ -1,0 +1,212 @@
+"""Looks at the gates of a changeover: followed live by server-sent events, or waited for where there is no script.
+
+A look runs on a thread of its own, for it has a store of its own and waits for the world; few run at a time, those of
+REST among them (`GatesLimit`), and each ends by itself within two minutes, whoever follows. The last one of each
+certificate is kept in this process for an hour, so that a page shows what was found without asking anybody; it decides
+nothing: a switch looks anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections import OrderedDict
+from contextlib import suppress
+from dataclasses import replace
+from threading import Lock, Thread
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.responses import StreamingResponse
+
+from gatepost.analysis.checks.gates import GateCheck
+from gatepost.analysis.checks.partner_report import Mark
+from gatepost.manage.pages.guard import context_of
+from gatepost.manage.pages.rendering import event, fragment
+from gatepost.manage.pages.text_filters import sentence
+from gatepost.manage.use_cases.changeover import GetChangeover, get_changeover
+from gatepost.manage.use_cases.execution import execute
+from gatepost.manage.use_cases.refusal import Refusal
+from gatepost.pki.certificates.entry import Purpose
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from starlette.requests import Request
+
+    from gatepost.analysis.checks.gates import GateFinding
+    from gatepost.manage.use_cases.changeover import ChangeoverCheck
+    from gatepost.manage.use_cases.context import Context
+    from gatepost.pki.certificates.entry import Entry
+
+
+_KEPT: Final = 64
+_KEPT_SECONDS: Final = 3600.0
+_PULSE: Final = 10.0  # seconds after which a silent stream says that it is there
+_TITLES: Final = {
+    GateCheck.KEY: "Private key",
+    GateCheck.CHAIN: "Chain, roots and revocation",
+    GateCheck.NAMES: "Names and MTA-STS",
+    GateCheck.TLSA: "TLSA records (DANE)",
+    GateCheck.STAPLING: "OCSP stapling",
+    GateCheck.REHEARSAL: "Test handshakes",
+    GateCheck.PARTNERS: "Partners notified",
+}
+_LEVELS: Final = {
+    Mark.PASS: "pass",
+    Mark.INFO: "info",
+    Mark.WARN: "warn",
+    Mark.FAIL: "fail",
+    Mark.UNKNOWN: "unknown",
+}
+_WORST: Final = (Mark.FAIL, Mark.UNKNOWN, Mark.WARN, Mark.PASS, Mark.INFO)
+_RECORD: Final = re.compile(r"_\d+\._tcp\.\S+ IN TLSA \d \d \d [0-9a-f]+")
+# Where the text is about commands, and the page has a form.
+_FIXES: Final = {
+    (GateCheck.PARTNERS, Mark.WARN): "Send them the notification text, then mark them as notified, both below."
+}
+# Of a client certificate there is nothing that a listener presents.
+_SERVERS: Final = (GateCheck.TLSA, GateCheck.STAPLING, GateCheck.REHEARSAL)
+
+_lock: Final = Lock()
+_checks: Final[OrderedDict[tuple[str, str], ChangeoverCheck]] = OrderedDict()
+
+
+# what is kept
+
+
+def kept(context: Context, number: str) -> ChangeoverCheck | None:
+    """The last look at a certificate, None if there was none within the hour, or the certificate went on since."""
+    with _lock:
+        found = _checks.get((str(context.data), number))
+    return found if found is not None and time.time() - found.now < _KEPT_SECONDS else None
+
+
+def keep(context: Context, check: ChangeoverCheck) -> ChangeoverCheck:
+    """Remember it, and forget the oldest of many."""
+    with _lock:
+        _checks[(str(context.data), check.entry.id)] = check
+        _checks.move_to_end((str(context.data), check.entry.id))
+        while len(_checks) > _KEPT:
+            _checks.popitem(last=False)
+    return check
+
+
+# as items of a page
+
+
+def gate_items(
+    entry: Entry, findings: Mapping[GateCheck, Sequence[GateFinding]], *, running: bool = False
+) -> list[dict[str, Any]]:
+    """Each gate in its order. findings: what is known so far; running: others are being looked at."""
+    gates = [one for one in GateCheck if entry.purpose is Purpose.SERVER or one not in _SERVERS]
+    return [_item(gate, findings.get(gate), running=running) for gate in gates]
+
+
+def by_gate(findings: Sequence[GateFinding]) -> dict[GateCheck, list[GateFinding]]:
+    """The findings of a report, those without any too."""
+    return {gate: [finding for finding in findings if finding.gate is gate] for gate in GateCheck}
+
+
+def _item(gate: GateCheck, findings: Sequence[GateFinding] | None, *, running: bool) -> dict[str, Any]:
+    base = {"key": str(gate), "title": _TITLES[gate], "findings": [], "text": ""}
+    if findings is None:
+        return base | {"level": "running" if running else "waiting"}
+    if not findings:
+        return base | {"level": "info", "text": "Nothing to check."}
+    ordered = sorted(findings, key=lambda one: _WORST.index(one.verdict))
+    worst = ordered[0]
+    more = sum(1 for one in ordered if one.verdict is worst.verdict) - 1
+    text = sentence(worst.text) + (f" (and {more} more)" if more else "")
+    if more and worst.verdict is Mark.PASS:
+        text = f"{len(ordered)} checks passed."
+    return base | {
+        "level": _LEVELS[worst.verdict],
+        "text": text,
+        "findings": [_finding(one) for one in ordered],
+    }
+
+
+def _finding(finding: GateFinding) -> dict[str, Any]:
+    records = list(dict.fromkeys(_RECORD.findall(f"{finding.text} {finding.evidence} {finding.fix}")))
+    return {
+        "level": _LEVELS[finding.verdict],
+        "text": sentence(finding.text),
+        "evidence": finding.evidence,
+        "fix": _FIXES.get((finding.gate, finding.verdict)) or _without(finding.fix, records),
+        "records": records,
+        "until": finding.until or None,
+    }
+
+
+def _without(fix: str, records: Sequence[str]) -> str:
+    """What to do, without the records that stand below it to be copied."""
+    for record in records:
+        fix = fix.replace(record, "").strip()
+    return fix
+
+
+# looking
+
+
+def checked_changeover(context: Context, number: str) -> ChangeoverCheck:
+    """Look and wait; it is on record. Raises Busy, Refusal."""
+    return keep(context, execute(get_changeover, context, GetChangeover(certificate=number)))
+
+
+def followed(request: Request, entry: Entry) -> StreamingResponse:
+    """Look, and tell of each gate as soon as it was looked at; "done" ends it."""
+    stream = _Followed(request, entry).events()
+    return StreamingResponse(stream, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
+
+
+class _Followed:
+    """One look and who follows it: the thread tells, the event loop writes."""
+
+    def __init__(self, request: Request, entry: Entry) -> None:
+        self._request = request
+        self._entry = entry
+        self._loop = asyncio.get_running_loop()
+        self._told: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._found: dict[GateCheck, list[GateFinding]] = {}
+
+    async def events(self) -> AsyncIterator[bytes]:
+        """Each has all gates as they are then."""
+        yield self._shown(running=True)
+        Thread(target=self._run, name="gates", daemon=True).start()
+        while True:
+            try:
+                told = await asyncio.wait_for(self._told.get(), _PULSE)
+            except TimeoutError:
+                yield b": still looking\n\n"
+                continue
+            if told is None:
+                break
+            yield told
+        yield event("", "done")
+
+    def _shown(self, *, running: bool, trouble: str = "") -> bytes:
+        items = gate_items(self._entry, self._found, running=running)
+        return event(fragment(self._request, "certificates/gates.html", "gates", gates=items, trouble=trouble))
+
+    def _tell(self, told: bytes | None) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody follows any more
+            self._loop.call_soon_threadsafe(self._told.put_nowait, told)
+
+    def _gate(self, gate: GateCheck, findings: Sequence[GateFinding]) -> None:
+        self._found[gate] = list(findings)
+        self._tell(self._shown(running=True))
+
+    def _run(self) -> None:
+        """On the thread."""
+        try:
+            found = checked_changeover(replace(context_of(self._request), on_progress=self._gate), self._entry.id)
+            self._found = by_gate(found.report.findings if found.report else ())
+            self._tell(self._shown(running=False))
+        except Refusal as refusal:
+            self._tell(self._shown(running=False, trouble=sentence(refusal.text)))
+        except Exception:
+            self._tell(self._shown(running=False, trouble="An internal error occurred. See the gateway's log."))
+            raise
+        finally:
+            self._tell(None)

@@ -1,0 +1,216 @@
+"""How a page is made: one Jinja environment, one function that renders, one that redirects. Used by every page group.
+
+A handler returns `render(request, "queue/list.html", rows=rows)`. Templates extend `layout.html` (somebody is logged
+in) or `bare.html`, and have without import: `ui`, the macros of `macros.html`; `frame`, who asks and where;
+`static_url` and `link`; the filters of `manage.pages.text_filters`. Everything is escaped, and a name that is not there
+is an error, not an empty text.
+
+Where htmx asks for a part, `block` names the block of the template that is enough. No page needs that: without a script
+the same address gives the whole page. It reads no file but its templates and holds nothing of a request.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, urlencode
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from gatepost.manage.pages import flash
+from gatepost.manage.pages.code_labels import event_label, event_level, failure_label, setting_label
+from gatepost.manage.pages.flash import Flash
+from gatepost.manage.pages.navigation import navigation
+from gatepost.manage.pages.static_files import static_url
+from gatepost.manage.pages.text_filters import CLOCKED, FILTERS
+from gatepost.manage.pages.trace_story import protection
+from gatepost.manage.pages.value_text import in_words
+from gatepost.manage.use_cases.refusal import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from jinja2.runtime import Context
+    from markupsafe import Markup
+    from starlette.requests import Request
+
+    from gatepost.manage.access.principal import Principal
+    from gatepost.manage.pages.navigation import NavigationGroup
+    from gatepost.manage.use_cases.gateway import Gateway
+
+
+_VARY: Final = "HX-Request, HX-Request-Type, Cookie"
+PATIENCE: Final = 0.05
+"""Seconds that a part of a page waits for what is worked out behind it; then it asks again by itself."""
+LONG_PATIENCE: Final = 10.0
+"""The same of a whole page, for who has no script."""
+PENDING: Final = "pending"
+"""Stands for what is not worked out yet."""
+# So many organizations are a list to choose from; of more, one is typed.
+MENU: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What `layout.html` shows around a page.
+
+    principal: None before somebody logged in. csrf: for forms. organizations: those to choose from. organization: the
+    one that was chosen, "" is all of them. said: by the page before. query: of this page.
+    """
+
+    path: str
+    principal: Principal | None = None
+    csrf: str = ""
+    organizations: Sequence[str] = ()
+    organization: str = ""
+    said: Flash | None = None
+    query: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def navigation(self) -> Sequence[NavigationGroup]:
+        """What there is for them."""
+        return navigation(self.principal) if self.principal else ()
+
+    @property
+    def has_menu(self) -> bool:
+        """Whether organizations are few enough for a list."""
+        return len(self.organizations) <= MENU
+
+    def link(self, path: str) -> str:
+        """A path that keeps the chosen organization."""
+        return link(path, organization=self.organization)
+
+    def here(self, **changes: object) -> str:
+        """The same page with some of its query changed: `frame.here(sort="name", page="")`; "" takes one out."""
+        names = dict.fromkeys(name for name, _ in self.query if name not in changes)
+        kept = {name: [value for key, value in self.query if key == name] for name in names}
+        return link(self.path, **kept, **changes)
+
+
+def link(path: str, **query: object) -> str:
+    """A path with a query, without what is None or empty: `link("/trace", to="a@b.example", page=2)`."""
+    kept = {name: value for name, value in query.items() if value is not None and value != ""}
+    return f"{path}?{urlencode(kept, doseq=True)}" if kept else path
+
+
+@cache
+def environment() -> Environment:
+    """The one environment, its templates compiled once and shared by all threads."""
+    made = Environment(
+        loader=PackageLoader("gatepost.manage.pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+        cache_size=-1,
+    )
+    made.filters.update(FILTERS)
+    made.filters.update(
+        protection=protection,
+        in_words=in_words,
+        event_label=event_label,
+        event_level=event_level,
+        failure=failure_label,
+        setting=setting_label,
+    )
+    made.filters.update({name: _clocked(shown) for name, shown in CLOCKED.items()})
+    made.globals.update(static_url=static_url, link=link)
+    return made
+
+
+def _clocked(shown: Callable[[float | None, float], str | Markup]) -> Callable[..., str | Markup]:
+    @pass_context
+    def filtered(context: Context, seconds: float | None) -> str | Markup:
+        return shown(seconds, context["now"])
+
+    return filtered
+
+
+def render(request: Request, template: str, status: int = 200, *, block: str = "", **context: Any) -> HTMLResponse:
+    """A page. block: the part that is enough where htmx asks for one."""
+    frame = _frame(request)
+    partial = bool(block) and is_partial(request)
+    text = _text(frame, template, block if partial else "", context)
+    response = HTMLResponse(text, status, headers={"vary": _VARY, "cache-control": "no-store"})
+    if frame.said and not partial:
+        flash.forget(response)
+    return response
+
+
+def fragment(request: Request, template: str, block: str, **context: Any) -> str:
+    """One block of a template, for who streams: see `event`."""
+    return _text(_frame(request), template, block, context)
+
+
+def event(html: str, name: str = "") -> bytes:
+    """A server-sent event. htmx puts what has no name into the element with hx-sse:connect; "done" ends `ui.tasks`."""
+    head = f"event: {name}\n" if name else ""
+    return (head + "".join(f"data: {line}\n" for line in html.splitlines() or [""]) + "\n").encode()
+
+
+def _text(frame: Frame, template: str, block: str, context: dict[str, Any]) -> str:
+    given = {"frame": frame, "now": time.time(), **context}
+    given["ui"] = environment().get_template("macros.html").make_module(given)
+    wanted = environment().get_template(template)
+    return "".join(wanted.blocks[block](wanted.new_context(given))) if block else wanted.render(given)
+
+
+def is_partial(request: Request) -> bool:
+    """Whether htmx asks, and for less than the whole page."""
+    return request.headers.get("hx-request") == "true" and request.headers.get("hx-request-type") == "partial"
+
+
+def see_other(request: Request, path: str, said: str = "", level: str = "pass") -> Response:
+    """After a form: go there with GET, where `said` is shown once. level: pass, info, warn or fail.
+
+    path: within the admin centre, made by us and never by the asker.
+    """
+    response: Response
+    if request.headers.get("hx-request") == "true":
+        response = Response(headers={"hx-redirect": path})
+    else:
+        response = RedirectResponse(path, 303)
+    if said:
+        flash.remember(response, Flash(level, said), secure=request.url.scheme == "https")
+    return response
+
+
+def _frame(request: Request) -> Frame:
+    principal: Principal | None = getattr(request.state, "principal", None)
+    path = "/" + _written(request).lstrip("/")  # "//host" in a link would lead there
+    query = tuple(request.query_params.multi_items())
+    if principal is None:
+        return Frame(path, csrf=getattr(request.state, "csrf", ""), said=flash.read(request.cookies), query=query)
+    organizations = _organizations(request, principal)
+    chosen = request.query_params.get("organization", "")
+    return Frame(
+        path,
+        principal,
+        csrf=getattr(request.state, "csrf", ""),
+        organizations=organizations,
+        organization=chosen if chosen in organizations else "",
+        said=flash.read(request.cookies),
+        query=query,
+    )
+
+
+def _written(request: Request) -> str:
+    """The path as it was asked for, escaped: a name in it may hold a slash, or dots that a browser would resolve."""
+    raw: bytes = request.scope.get("raw_path") or quote(request.url.path).encode()
+    return raw.decode("ascii", "replace")
+
+
+def _organizations(request: Request, principal: Principal) -> Sequence[str]:
+    if principal.organizations is not None:
+        return sorted(principal.organizations)
+    gateway: Gateway | None = getattr(request.app.state, "gateway", None)
+    if gateway is None:
+        return ()
+    try:
+        return sorted(one.name for one in gateway.directory().resources.organizations)
+    except Refusal:  # the page itself says so, where it needs them
+        return ()

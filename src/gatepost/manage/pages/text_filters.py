@@ -1,0 +1,152 @@
+"""Numbers, sizes and times as pages write them: Jinja filters, pure.
+
+Installed by `manage.pages.rendering`; templates use them by name: `{{ row.seen|moment }}`. What is not there (None) is
+a dash, for every one of them. Times are seconds since 1970, shown in UTC, because the log and the trace of everybody
+else are.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from markupsafe import Markup
+
+from gatepost.quantity import quantity
+from gatepost.times import rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+NOTHING: Final = Markup('<span class="soft">–</span>')  # noqa: RUF001 - a dash is what is meant
+_UNITS: Final = ((86400 * 365, "y"), (86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+_OCTETS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
+
+
+def sentence(text: str) -> str:
+    """With a capital letter at its beginning, unless that is a name or an id: "s2026._domainkey.a.example" stays."""
+    first = text.split(" ", maxsplit=1)[0].rstrip(":;,.")
+    return text[:1].upper() + text[1:] if first.isalpha() else text
+
+
+def iso(seconds: float) -> str:
+    """RFC 3339 in UTC, whole seconds: "2026-11-26T22:01:05Z"; beyond the calendar, its first or last second."""
+    return rfc3339(seconds)
+
+
+def duration(seconds: float | None) -> str | Markup:
+    """The largest unit and, where it says something, the next: "4 s", "3 min 20 s", "2 d 4 h"; below 1 s: "240 ms"."""
+    if seconds is None:
+        return NOTHING
+    span = abs(seconds)
+    if span < 1:
+        return f"{span * 1000:.0f} ms" if span else "0 s"
+    rest = int(span)
+    at = next(at for at, (size, _) in enumerate(_UNITS) if rest >= size)
+    size, unit = _UNITS[at]
+    words = [f"{rest // size} {unit}"]
+    if at + 1 < len(_UNITS) and rest // size < 10:
+        smaller, name = _UNITS[at + 1]
+        if rest % size >= smaller:
+            words.append(f"{rest % size // smaller} {name}")
+    return " ".join(words)
+
+
+def relative(seconds: float, now: float) -> str:
+    """Where a moment lies from now: "3 min ago", "in 2 d 4 h", "now"."""
+    gap = seconds - now
+    if abs(gap) < 1:
+        return "now"
+    return f"in {duration(gap)}" if gap > 0 else f"{duration(gap)} ago"
+
+
+def moment(seconds: float | None, now: float) -> Markup:
+    """A point in time, to the second, with how long ago it is as a hint."""
+    if seconds is None:
+        return NOTHING
+    text = iso(seconds)
+    return Markup('<time datetime="{}" title="{}">{} {}</time>').format(
+        text, relative(seconds, now), text[:-10], text[-9:]
+    )
+
+
+def ago(seconds: float | None, now: float) -> Markup:
+    """How long ago, with the point in time as a hint."""
+    if seconds is None:
+        return NOTHING
+    text = iso(seconds)
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(
+        text, text.replace("T", " "), relative(seconds, now)
+    )
+
+
+def day(seconds: float | None, now: float) -> Markup:
+    """A date, with how long ago it is as a hint."""
+    if seconds is None:
+        return NOTHING
+    text = iso(seconds)[:-10]
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(text, relative(seconds, now), text)
+
+
+def octets(size: float | None) -> str | Markup:
+    """A size in powers of 1000, three digits: "812 B", "1.24 MB"."""
+    if size is None:
+        return NOTHING
+    value, unit = float(size), 0
+    while abs(value) >= 999.5 and unit < len(_OCTETS) - 1:
+        value, unit = value / 1000, unit + 1
+    if unit == 0:
+        return f"{value:.0f} B"
+    return f"{value:.{2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0}f} {_OCTETS[unit]}"
+
+
+def count(number: float | None) -> str | Markup:
+    """A number with commas between thousands: "1,204,331"."""
+    return NOTHING if number is None else f"{number:,}"
+
+
+def percent(share: float | None, digits: int = 1) -> str | Markup:
+    """A share of 1: "99.9 %". What is not all is never shown as 100 %, nor what is something as 0 %."""
+    if share is None:
+        return NOTHING
+    least = 10.0**-digits
+    value = share * 100
+    if 0 < value < least:
+        return f"< {least:.{digits}f} %"
+    if 100 - least < value < 100:
+        return f"> {100 - least:.{digits}f} %"
+    return f"{value:.{digits}f} %" if value % 1 else f"{value:.0f} %"
+
+
+def thumbprint(digest: str | None) -> str | Markup:
+    """A digest in hex, in groups of four that can break across lines."""
+    if not digest:
+        return NOTHING
+    text = digest.replace(":", "").upper()
+    return Markup("<wbr>").join(text[at : at + 4] for at in range(0, len(text), 4))
+
+
+def age(seconds: float | None, now: float) -> str | Markup:
+    """How long something has lasted since then."""
+    return NOTHING if seconds is None else duration(max(0.0, now - seconds))
+
+
+FILTERS: Final[dict[str, Callable[..., str | Markup]]] = {
+    "amount": quantity,
+    "count": count,
+    "duration": duration,
+    "iso": iso,
+    "octets": octets,
+    "percent": percent,
+    "sentence": sentence,
+    "thumbprint": thumbprint,
+}
+"""Filters that need nothing but their value."""
+
+CLOCKED: Final[dict[str, Callable[[float | None, float], str | Markup]]] = {
+    "age": age,
+    "ago": ago,
+    "day": day,
+    "moment": moment,
+}
+"""Filters that compare with the present: `manage.pages.rendering` gives it to them."""

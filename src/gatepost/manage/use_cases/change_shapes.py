@@ -1,0 +1,90 @@
+"""What use cases that change resources have in common: what they are asked beside the change, and what they return."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from gatepost.manage.use_cases.blast_radius import radius_of, radius_record
+from gatepost.manage.use_cases.change import ChangeOptions
+from gatepost.manage.use_cases.declaration import InQuery, UseCaseReply
+from gatepost.manage.use_cases.differences import FieldChange  # noqa: TC001 - msgspec reads it
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.times import moment
+from gatepost.policy.connectors.errors import FieldError
+
+if TYPE_CHECKING:
+    from gatepost.manage.use_cases.blast_radius import Radius
+    from gatepost.manage.use_cases.change import ChangeResult
+    from gatepost.manage.use_cases.context import Context
+
+
+type Note = Annotated[str, Meta(max_length=1000, description="Reason, recorded in the history."), InQuery()]
+type Since = Annotated[
+    str,
+    Meta(max_length=64, description="With dry_run: mail since then is decided again. An age such as 7d, or a date."),
+    InQuery(),
+]
+
+
+class ChangeRequest(msgspec.Struct, kw_only=True):
+    """Fields of every request that changes resources. since: "" decides no mail again."""
+
+    note: Note = ""
+    since: Since = "7d"
+
+
+class ChangeReport(msgspec.Struct):
+    """What a change did, or with dry_run would do.
+
+    version: the one in force now. warnings: what to think about because of it; standing: what was so before. notes:
+    what is left to do elsewhere, such as DNS records. blast_radius: with dry_run, what it touches and what it would
+    have done to recent mail.
+    """
+
+    version: int
+    dry_run: bool
+    changes: list[FieldChange]
+    warnings: list[str]
+    standing: list[str]
+    notes: list[str]
+    blast_radius: dict[str, Any] | None = None
+
+    @property
+    def radius(self) -> Radius | None:
+        """The blast radius to be shown."""
+        return None if self.blast_radius is None else radius_of(self.blast_radius)
+
+
+def options_of(context: Context, request: ChangeRequest) -> ChangeOptions:
+    """How `change` is to make the change. Raises Refusal (INPUT) for a time that is none."""
+    since = _since(request.since) if context.dry_run else time.time()
+    return ChangeOptions(context.principal.name, request.note, context.dry_run, since, context.expected)
+
+
+def _since(text: str) -> float | None:
+    try:
+        return moment(text) if text else None
+    except ValueError as error:
+        raise Refusal(RefusalKind.INPUT, "1 error(s); nothing was done.", [FieldError("since", str(error))]) from error
+
+
+def fields_of(outcome: ChangeResult) -> dict[str, Any]:
+    """The fields of a `ChangeReport`."""
+    return {
+        "version": outcome.version,
+        "dry_run": outcome.dry_run,
+        "changes": outcome.changes,
+        "warnings": outcome.warnings,
+        "standing": outcome.standing,
+        "notes": outcome.notes,
+        "blast_radius": None if outcome.radius is None else radius_record(outcome.radius),
+    }
+
+
+def change_reply(outcome: ChangeResult, *, location: str = "", created: bool = False) -> UseCaseReply[ChangeReport]:
+    """What a change returns. location, created: as in `UseCaseReply`."""
+    return UseCaseReply(ChangeReport(**fields_of(outcome)), outcome.version, location, created and not outcome.dry_run)

@@ -1,0 +1,69 @@
+"""Words of an explanation that the command line and the page share, from its record. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from gatepost.policy.connectors.values import Mode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+KINDS: Final = {
+    "no-starttls": "no STARTTLS offered",
+    "handshake-fails": "handshake fails",
+    "tls-1.1-only": "TLS 1.1 only",
+    "self-signed": "self-signed",
+    "unknown-root": "unknown root",
+    "chain-incomplete": "chain incomplete",
+    "expired": "expired",
+    "revoked": "revoked",
+    "revocation-unknown": "revocation unknown",
+    "wrong-name": "wrong name",
+    "no-requiretls": "no REQUIRETLS offered",
+}
+RESULTS: Final = {
+    "delivered": "delivered",
+    "delivered-in-clear": "delivered unencrypted",
+    "delivered-in-clear-later": "waits, then delivered unencrypted on a later attempt",
+}
+_WAYS: Final = {
+    "mailbox": "to the mailbox {}",
+    "lmtp": "over LMTP to {}",
+    "internal": "to the node {}",
+    "smart-hosts": "to the smart hosts {}",
+    "mx": "to the MX hosts of {}",
+}
+
+
+def hook_text(asked: Mapping[str, str]) -> str:
+    """The scanner of a content hook, and what happens without its answer. asked: of `policy.decisions.decision`."""
+    whose = f"{asked['hook']} of {asked['organization']}"
+    trial = " (in rehearsal)" if asked["mode"] == Mode.REHEARSE else ""
+    without = f"if it does not answer within {asked['timeout']}: {asked['on_failure']}"
+    return f"{whose}{trial}: {asked['type']} at {asked['address']} scans the message; {without}"
+
+
+def route_text(outbound: Mapping[str, Any]) -> str:
+    """Where mail goes, or why nowhere. outbound: record of an `OutboundDecision`."""
+    if reply := outbound.get("reply"):
+        return f"no route, {'waits with' if is_transient(reply) else 'returned with'} {reply}"
+    way = _WAYS.get(outbound["way"], f"{outbound['way']} {{}}")
+    return way.format(", ".join(outbound["next_hops"]))
+
+
+def demand_text(requirement: str, sources: Iterable[str]) -> str:
+    """A requirement and its sources: connectors, rules and policies, or the default."""
+    origin = ", ".join(sources)
+    return f"{requirement}  ({origin if origin == 'default' else f'required by {origin}'})"
+
+
+def is_transient(reply: str) -> bool:
+    """Whether a reply says that it may go better later (RFC 5321 section 4.2.1)."""
+    return reply.startswith("4")
+
+
+def reply_code_text(reply: str) -> str:
+    """Code and enhanced code of a reply that has both: "450 4.4.317"."""
+    return " ".join(reply.split()[:2])

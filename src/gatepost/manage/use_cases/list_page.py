@@ -1,0 +1,51 @@
+"""Some rows of many: what a list is asked for, and what it answers. Values alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class ListPage[T]:
+    """version: of the resources. total: rows there are in all; these are those from offset on."""
+
+    version: int
+    total: int
+    offset: int
+    rows: Sequence[T]
+
+    def holding[U](self, rows: Sequence[U]) -> ListPage[U]:
+        """The same page of what was made of its rows."""
+        return ListPage(self.version, self.total, self.offset, rows)
+
+
+@dataclass(frozen=True, slots=True)
+class ListSelection:
+    """Which rows are wanted.
+
+    organization: only of this one, "" for all. q: what the name holds, whatever the case. limit: at most so many, None
+    for all of them.
+    """
+
+    organization: str = ""
+    q: str = ""
+    limit: int | None = None
+    offset: int = 0
+
+    def names(self, name: str) -> bool:
+        """Whether a row of that name is wanted."""
+        return self.q.lower() in name.lower()
+
+    def page[T](self, version: int, rows: Sequence[T]) -> ListPage[T]:
+        """The page of all rows that are wanted; the last one where the offset lies behind it.
+
+        Who removes the only row of the last page, and comes back to it, must not read that there is nothing.
+        """
+        if not self.limit:
+            return ListPage(version, len(rows), self.offset, rows[self.offset :] if self.limit is None else rows[:0])
+        offset = min(self.offset, max(0, len(rows) - 1) // self.limit * self.limit)
+        return ListPage(version, len(rows), offset, rows[offset : offset + self.limit])

@@ -1,0 +1,145 @@
+"""What a name means: the one organization, part or connector; a Refusal says what there is instead.
+
+The case of a part's or connector's name makes no difference; organizations have lower-case names alone. Used by
+whatever looks at or changes something that has a name. Reads values alone.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, NamedTuple
+
+from gatepost.manage.use_cases.parts import INBOUND, OUTBOUND, Part
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.policy.connectors.model import Resources
+from gatepost.policy.connectors.names import covers
+from gatepost.policy.connectors.records import InboundConnector, OutboundConnector
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.parts import PartKind
+    from gatepost.policy.connectors.records import Organization
+
+
+_NAMED = 20
+
+
+class Chosen(NamedTuple):
+    """A connector and whose it is."""
+
+    organization: Organization
+    connector: InboundConnector | OutboundConnector
+
+    @property
+    def direction(self) -> str:
+        """Either "inbound" or "outbound"."""
+        return "inbound" if isinstance(self.connector, InboundConnector) else "outbound"
+
+    @property
+    def label(self) -> str:
+        """As sentences name it: "outbound connector 'hq' of contoso"."""
+        return f"{self.direction} connector {self.connector.name!r} of {self.organization.name}"
+
+    @property
+    def part(self) -> Part:
+        """The same as a part."""
+        return Part(INBOUND if self.direction == "inbound" else OUTBOUND, self.organization, self.connector)
+
+
+def visible(resources: Resources, principal: Principal) -> Resources:
+    """The organizations that are there for who asks."""
+    if principal.is_of_gateway:
+        return resources
+    return Resources(
+        tuple(organization for organization in resources.organizations if principal.sees(organization.name))
+    )
+
+
+def choose_organization(resources: Resources, name: str) -> Organization:
+    """The organization of that name. Raises Refusal (MISSING)."""
+    found = resources.organization(name)
+    if found is None:
+        names = [organization.name for organization in resources.organizations]
+        raise Refusal(RefusalKind.MISSING, f"there is no organization {name!r}; {instead(name, names)}")
+    return found
+
+
+def chosen_organizations(resources: Resources, name: str) -> Sequence[Organization]:
+    """The organization of that name, or all where none is named. Raises Refusal (MISSING)."""
+    return [choose_organization(resources, name)] if name else resources.organizations
+
+
+def choose_part(resources: Resources, kind: PartKind, name: str, organization: str = "") -> Part:
+    """The part that is meant. Raises Refusal: MISSING if there is none, INPUT if it could be several."""
+    owners = chosen_organizations(resources, organization)
+    wanted = kind.one_form(name)
+    parts = [Part(kind, owner, record) for owner in owners for record in kind.of(owner)]
+    found = [part for part in parts if part.name.lower() == wanted]
+    if not found:
+        there = instead(name, [part.name for part in parts])
+        raise Refusal(RefusalKind.MISSING, f"there is no {kind.label} {name!r}; {there}")
+    if len(found) > 1:
+        text = f"{one_of(name, [one.label for one in found])}. Say which organization is meant"
+        raise Refusal(RefusalKind.INPUT, text, options=["organization"])
+    return found[0]
+
+
+def choose_connector(resources: Resources, name: str, organization: str = "", direction: str | None = None) -> Chosen:
+    """The connector that is meant. Raises Refusal: MISSING if there is none, INPUT if it could be several."""
+    owners = chosen_organizations(resources, organization)
+    known = [
+        chosen
+        for owner in owners
+        for connectors in (owner.inbound_connectors, owner.outbound_connectors)
+        for connector in connectors
+        if direction in {None, (chosen := Chosen(owner, connector)).direction}
+    ]
+    found = [one for one in known if one.connector.name.lower() == name.lower()]
+    if not found:
+        names = [one.connector.name for one in known]
+        label = f"{direction} connector" if direction else "connector"
+        raise Refusal(RefusalKind.MISSING, f"there is no {label} {name!r}; {instead(name, names)}")
+    if len(found) > 1:
+        labels = [one.label for one in found]
+        text = f"{one_of(name, labels)}. Say which organization or direction is meant"
+        raise Refusal(RefusalKind.INPUT, text, options=["organization", "direction"])
+    return found[0]
+
+
+def owner_of(resources: Resources, organization: str, domain: str = "") -> Organization:
+    """Whose a new part is: of the organization named, or the one whose domain it is, or the only one there is.
+
+    Raises Refusal: MISSING if that is not there, INPUT if it is not clear.
+    """
+    if organization:
+        return choose_organization(resources, organization)
+    known = resources.organizations
+    if domain:
+        found = [(each, one) for one in known for each in one.accepted_domains if covers(each.name, domain)]
+        if found:
+            return max(found, key=lambda one: one[0].verified)[1]
+        text = f"no organization accepts {domain}; add it first: gatepost domain add {domain}"
+        raise Refusal(RefusalKind.INPUT, text)
+    if not known:
+        raise Refusal(RefusalKind.INPUT, "there is no organization yet; make one first: gatepost organization add NAME")
+    if len(known) > 1:
+        names = ", ".join(one.name for one in known)
+        raise Refusal(RefusalKind.INPUT, f"say whose it is; there are: {names}", options=["organization"])
+    return known[0]
+
+
+def instead(name: str, names: Iterable[str]) -> str:
+    """What there is in place of a name that is not there: all of it, or the nearest where there is much."""
+    known = list(dict.fromkeys(names))
+    if len(known) > _NAMED:
+        near = difflib.get_close_matches(name, known, n=5, cutoff=0.5)
+        return f"the nearest of {len(known)}: {', '.join(map(repr, near)) or 'none'}"
+    return f"there are: {', '.join(map(repr, known)) or 'none'}"
+
+
+def one_of(name: str, labels: list[str]) -> str:
+    """What a name could mean, as far as a person reads it."""
+    more = len(labels) - _NAMED
+    return f"{name!r} could be each of: {'; '.join(labels[:_NAMED])}" + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,144 @@
+"""Who may ask, under which name, and how much a request may hold: looked at before anything reads it.
+
+A name that is not ours is refused, since a foreign page could otherwise point a name of its own at this address and be
+of one origin with it (DNS rebinding); IP addresses cannot be pointed. While there is no owner, nobody but this machine
+is answered.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from starlette.datastructures import Headers
+
+from gatepost.manage.web.refusal_response import refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from starlette.responses import Response
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+_MOST: Final = 1024 * 1024
+_MOST_RESOURCES: Final = 32 * 1024 * 1024  # a resource file with 10,000 connectors is about 5 MB
+# A number in brackets is an IPv6 address; one without has no colon.
+_AUTHORITY: Final = re.compile(
+    r"(?:\[(?P<six>[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)\]|(?P<name>[A-Za-z0-9._-]+))(?::[0-9]{0,5})?"
+)
+_LARGE: Final = re.compile("/api/v1/(resources|organizations(/[^/]+)?)")
+
+
+class BodyTooLarge(Exception):  # noqa: N818 - it names what the request is
+    """Raised by whoever reads a body, when more of it came than is taken; who catches it answers 413."""
+
+
+class BodyLimit:
+    """No request body over 1 MiB, or 32 MiB where whole resource files or organizations are taken."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        most = _MOST_RESOURCES if _LARGE.fullmatch(scope["path"]) else _MOST
+        taken, answered = 0, False
+        said = Headers(scope=scope).get("content-length", "0")
+        if "content-length" in Headers(scope=scope) and "transfer-encoding" in Headers(scope=scope):
+            # RFC 9112 section 6.1: whoever is between us may have believed the other one.
+            text = "The request says twice how long it is, by Content-Length and by Transfer-Encoding."
+            await refused(scope, HTTPStatus.BAD_REQUEST, text, connection="close")(scope, receive, send)
+            return
+        if not (said.isascii() and said.isdigit()) or int(said) > most:
+            await _too_large(scope, most)(scope, receive, send)
+            return
+
+        async def bounded() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > most:
+                raise BodyTooLarge
+            return message
+
+        async def watched(message: Message) -> None:
+            nonlocal answered
+            answered = True
+            await send(message)
+
+        try:
+            await self._app(scope, bounded, watched)
+        except BodyTooLarge:
+            if not answered:
+                await _too_large(scope, most)(scope, receive, send)
+
+
+def _too_large(scope: Scope, most: int) -> Response:
+    text = f"The request is larger than {most} bytes, the most that is accepted here."
+    return refused(scope, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, text, connection="close")
+
+
+class KnownHosts:
+    """names: lower case; beside them "localhost" and IP addresses are known."""
+
+    def __init__(self, app: ASGIApp, *, names: Iterable[str]) -> None:
+        self._app = app
+        self._names = {"localhost", *names}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        host = host_of(Headers(scope=scope).get("host", ""))
+        if host in self._names or _is_address(host):
+            await self._app(scope, receive, send)
+            return
+        text = (
+            "The admin centre does not use this host name. An administrator can add it to [admin] names in the "
+            "settings file."
+        )
+        await refused(scope, HTTPStatus.MISDIRECTED_REQUEST, text)(scope, receive, send)
+
+
+class LoopbackUntilOwned:
+    """owned: whether there is an owner, asked until there is one; blocks for microseconds."""
+
+    def __init__(self, app: ASGIApp, *, owned: Callable[[], bool]) -> None:
+        self._app = app
+        self._owned = owned
+        self._is_open = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if not self._is_open:
+            self._is_open = self._owned()
+        client = (scope.get("client") or ("",))[0]
+        if self._is_open or (_is_address(client) and ipaddress.ip_address(client).is_loopback):
+            await self._app(scope, receive, send)
+            return
+        text = (
+            "This gateway has no owner yet and answers only requests from its own machine. On that machine, open "
+            "the one-time "
+            "address that the gateway printed when it started, or create an owner: gatepost user add --role owner"
+        )
+        await refused(scope, HTTPStatus.FORBIDDEN, text)(scope, receive, send)
+
+
+def host_of(header: str) -> str:
+    """The host of a Host field (RFC 3986 section 3.2) without its port, lower case; an IPv6 address without brackets.
+
+    "" for what is none, so that nothing behind this has to read such a field once more.
+    """
+    found = _AUTHORITY.fullmatch(header)
+    if found is None or (found["six"] is not None and not _is_address(found["six"])):
+        return ""
+    return (found["six"] or found["name"]).lower().removesuffix(".")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

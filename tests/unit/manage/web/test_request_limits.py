@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import pytest
+
+from gatepost.manage.web.request_limits import BodyLimit, KnownHosts, LoopbackUntilOwned, host_of
+
+MEBI = 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("header", "host"),
+    [
+        ("mx1.contoso.example", "mx1.contoso.example"),
+        ("MX1.Contoso.example.:8443", "mx1.contoso.example"),
+        ("127.0.0.1:8443", "127.0.0.1"),
+        ("[::1]:8443", "::1"),
+        ("[::1]", "::1"),
+        ("127.0.0.1:", "127.0.0.1"),
+        *(
+            (odd, "")
+            for odd in (
+                "",
+                "a:b",
+                "::1",
+                "::1]",
+                "[::1",
+                "[127.0.0.1]",
+                "[:]",
+                "[::1%25eth0]",
+                "[v1.x]",
+                "a@localhost",
+                "localhost:123456",
+                "localhost:80:80",
+                "localhost/x",
+                "localhost, evil.example",
+                "lo\u00e7al",
+            )
+        ),
+    ],
+)
+def test_the_host_of_a_field(header, host):
+    assert host_of(header) == host
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost:8443", 200),
+        ("127.0.0.1:8443", 200),
+        ("[::1]:8443", 200),
+        ("192.0.2.7", 200),
+        ("MX1.contoso.example:8443", 200),
+        ("evil.example", 421),
+        ("localhost.evil.example", 421),
+        ("", 421),
+        ("::1]", 421),
+        ("[127.0.0.1]:8443", 421),
+    ],
+)
+def test_only_names_of_ours_are_answered(ask, echo, host, status):
+    app = KnownHosts(echo, names=["mx1.contoso.example"])
+    assert ask(app, headers={"host": host}).status == status
+
+
+def test_what_is_wrong_with_a_name_is_said(ask, echo):
+    answer = ask(KnownHosts(echo, names=[]), "/api/v1/status", headers={"host": "evil.example"})
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "[admin] names" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("client", "owned", "status"),
+    [
+        ("127.0.0.1", False, 200),
+        ("127.3.2.1", False, 200),
+        ("::1", False, 200),
+        ("192.0.2.7", False, 403),
+        ("2001:db8::1", False, 403),
+        ("", False, 403),
+        ("192.0.2.7", True, 200),
+    ],
+)
+def test_without_an_owner_only_this_machine_is_answered(ask, echo, client, owned, status):
+    assert ask(LoopbackUntilOwned(echo, owned=lambda: owned), client=client).status == status
+
+
+def test_it_stays_open_once_there_was_an_owner(ask, echo):
+    asked = []
+    app = LoopbackUntilOwned(echo, owned=lambda: not asked.append(1))
+    assert [ask(app, client="192.0.2.7").status for _ in range(3)] == [200] * 3
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "size", "status"),
+    [
+        ("/", MEBI, 200),
+        ("/", MEBI + 1, 413),
+        ("/api/v1/resources", MEBI + 1, 200),
+        ("/api/v1/resources", 32 * MEBI + 1, 413),
+        ("/api/v1/resources/x", MEBI + 1, 413),
+        ("/api/v1/organizations", MEBI + 1, 200),
+        ("/api/v1/organizations/contoso", 32 * MEBI, 200),
+        ("/api/v1/organizations/contoso/mailboxes", MEBI + 1, 413),
+    ],
+)
+@pytest.mark.parametrize("announced", [True, False])
+def test_bodies_are_bounded(ask, echo, path, size, status, announced):
+    part = MEBI // 2
+    parts = [b"x" * part] * (size // part) + [b"x" * (size % part)]
+    headers = {"content-length": str(size)} if announced else {}
+    answer = ask(BodyLimit(echo), path, "POST", parts=parts, headers=headers)
+    assert answer.status == status
+    assert status == 413 or len(answer.body) == size
+
+
+@pytest.mark.parametrize("length", ["-1", "abc", "1_0", "1e3"])
+def test_a_length_that_is_none_is_refused(ask, echo, length):
+    assert ask(BodyLimit(echo), method="POST", headers={"content-length": length}).status == 413
+
+
+def test_a_request_that_says_its_length_twice_is_refused(ask, echo):
+    headers = {"content-length": "3", "transfer-encoding": "chunked"}
+    answer = ask(BodyLimit(echo), method="POST", body=b"abc", headers=headers)
+    assert (answer.status, answer.headers["connection"]) == (400, "close")
+
+
+def test_an_answer_that_has_begun_is_only_cut(ask):
+    async def eager(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while (await receive())["more_body"]:
+            pass
+
+    answer = ask(BodyLimit(eager), method="POST", parts=[b"x" * MEBI, b"x", b"x"])
+    assert (answer.status, answer.body) == (200, b"")
