@@ -1,1 +1,1 @@
-"""What an administrator can do, and the interfaces to it: REST, remote client, command line, pages."""
+"""Everything an administrator can do, and the interfaces to it: REST, remote client, command line, pages."""

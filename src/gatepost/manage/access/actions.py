@@ -108,7 +108,7 @@ def named(*words: str) -> Action:
 
 
 def present(name: str) -> str:
-    """What that is called now; a name that is none stays as it is."""
+    """The current name of an action; an unknown name stays as it is."""
     return RENAMED.get(name, name)
 
 

@@ -121,7 +121,7 @@ def _json(value: object) -> str:
 
 
 def _clean(value: object, depth: int) -> object:
-    """What may be kept of a detail: bounded, of JSON, and nothing that is named like a secret."""
+    """Clean a detail for storage: bounded, JSON only, and nothing that is named like a secret."""
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, str) or depth == 0:

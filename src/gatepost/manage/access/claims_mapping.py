@@ -1,4 +1,4 @@
-"""What an issuer's verified claims make of a person: name, role and organizations, by the groups of the settings. Pure.
+"""Map an issuer's verified claims to a person: name, role and organizations, by the groups of the settings. Pure.
 
 Called by `manage.use_cases.issuer_login`. The first group of the settings that the person is in counts; who is in none
 does not come in.

@@ -141,7 +141,7 @@ class AccessDatabase:
             yield self._connection
 
     def forget(self) -> None:
-        """What was removed stands in the write-ahead log until that is cut; if somebody reads just now, a bit later."""
+        """Truncate the write-ahead log, which still holds removed rows; while somebody reads, a bit later."""
         with contextlib.suppress(StoreFailure), self._in_turn():
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 

@@ -1,4 +1,4 @@
-"""What names, organizations and scopes of accounts may be, and texts of strangers made fit to be kept. Pure.
+"""Checks of names, organizations and scopes of accounts, and cleaning of text that strangers sent. Pure.
 
 Used by the modules `access.*_rows`.
 """

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class IssuerIdentity(NamedTuple):
-    """What an issuer said of a person, verified. organizations: None is the whole gateway."""
+    """Verified claims of an issuer about a person. organizations: None is the whole gateway."""
 
     issuer: str
     subject: str

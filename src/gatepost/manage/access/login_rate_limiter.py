@@ -28,7 +28,7 @@ _PASSWORD = 2000  # characters that are looked at; none that was set is longer
 
 
 class LoginAttempt(NamedTuple):
-    """What an attempt is counted by. name: "" where the name is not counted."""
+    """Key by which an attempt is counted. name: "" where the name is not counted."""
 
     name: str
     source: str
@@ -84,7 +84,7 @@ class LoginRateLimiter:
             self._hashing.release("")
 
     def hashed(self, prepared: str) -> str:
-        """What is kept of a new password. Raises StoreFailure if too many others wait."""
+        """The hash of a new password. Raises StoreFailure if too many others wait."""
         if not self._hashing.acquire("", _PATIENCE):
             raise StoreFailure("too many passwords are being worked at; try again")
         try:

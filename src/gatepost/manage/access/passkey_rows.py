@@ -67,7 +67,7 @@ def used(connection: apsw.Connection, credential: bytes, sign_count: int, now: f
 
 
 def delete(connection: apsw.Connection, name: str, credential: bytes) -> Passkey:
-    """What it was. Raises AccountError (MISSING) if that user has no such passkey."""
+    """Remove a passkey and return it. Raises AccountError (MISSING) if that user has no such passkey."""
     found = find(connection, credential)
     if found is None or found.user != name:
         raise AccountError(AccountErrorKind.MISSING, "there is no such passkey")

@@ -1,4 +1,4 @@
-"""Who asks, and what they may do: roles and scopes, as values. Pure.
+"""The principal of a request and its permissions: roles and scopes, as values. Pure.
 
 A person has a role, for the whole gateway or for some of its organizations; an API token has scopes, likewise. Both
 become a `Principal`, which every page and every call is held against. What belongs to another organization is not
@@ -12,7 +12,7 @@ from enum import StrEnum
 
 
 class Scope(StrEnum):
-    """What may be done.
+    """A permission.
 
     READ: look at everything of the organizations, but no mail's content. CONNECTORS: change organizations, domains,
     mailboxes, connectors, rules and what else is a resource. CERTIFICATES: change certificates and their course. QUEUE:
@@ -27,7 +27,7 @@ class Scope(StrEnum):
 
 
 class Role(StrEnum):
-    """What a person is: owner, administrator (all but users and tokens), operator (queue), auditor (reads)."""
+    """Role of a person: owner, administrator (all but users and tokens), operator (queue), auditor (reads)."""
 
     OWNER = "owner"
     ADMINISTRATOR = "administrator"
@@ -45,9 +45,10 @@ ROLES: dict[Role, frozenset[Scope]] = {
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks. name: for the history, "ann" or "token backup". organizations: those it sees; None is all of them.
+    """A caller and its permissions.
 
-    Certificates, settings, users and tokens belong to the gateway: who sees only some organizations sees none of them.
+    name: for the history, "ann" or "token backup". organizations: those it sees; None is all of them.
+    Certificates, settings, users and tokens belong to the gateway: a principal of some organizations sees none of them.
     """
 
     name: str

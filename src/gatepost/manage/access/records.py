@@ -1,4 +1,4 @@
-"""What `access` keeps, as values: users, sessions, API tokens, audit events, why something is refused. Pure.
+"""Users, sessions, API tokens and audit events as values, and the errors that refuse them. Pure.
 
 No secret is in any of them but the CSRF token of a session, which no text of it shows.
 """
@@ -29,7 +29,7 @@ KEEP = Keep.KEEP
 
 
 class AccountErrorKind(StrEnum):
-    """What an `AccountError` is about: fields (INPUT), a name that nobody has (MISSING), a state that forbids it."""
+    """Kind of an `AccountError`: fields (INPUT), a name that nobody has (MISSING), a state that forbids it."""
 
     INPUT = "input"
     MISSING = "missing"
@@ -62,7 +62,7 @@ class LogInRefused(Exception):  # noqa: N818 - it names what happened
 
 
 class Actor(NamedTuple):
-    """Who does something: the `Principal`'s name, and the address it comes from.
+    """Actor of an audit event: the `Principal`'s name, and the address it comes from.
 
     address: "" is the command line, where name is an account of this machine and not a user.
     """
@@ -152,7 +152,7 @@ class Token:
 
 
 class AuditOutcome(StrEnum):
-    """How an audit event ended: done, refused (by a rule, or for want of a right), failed (it could not be done)."""
+    """Outcome of an audit event: done, refused (by a rule, or for want of a right), failed (it could not be done)."""
 
     DONE = "done"
     REFUSED = "refused"
@@ -161,7 +161,7 @@ class AuditOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AuditEvent:
-    """What somebody did or tried. organization: "" is the gateway itself. who: "" is a log-in with a name nobody has.
+    """An action, done or refused. organization: "" is the gateway itself. who: "" is a log-in with a name nobody has.
 
     id: 0 until it is kept. detail: for JSON.
     """
@@ -179,7 +179,7 @@ class AuditEvent:
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
-    """Which audit events are asked for; what is "" or 0 or None does not matter. since, until: seconds since 1970."""
+    """Filter of audit events; "", 0 and None match all. since, until: seconds since 1970."""
 
     who: str = ""
     action: str = ""

@@ -21,7 +21,7 @@ def fresh(prefix: str = "") -> str:
 
 
 def hash_of(secret: str, prefix: str = "") -> bytes | None:
-    """What is kept of a secret; None if it cannot be one."""
+    """The hash kept of a secret; None if it cannot be one."""
     if not secret.startswith(prefix) or not _FORM.fullmatch(secret, len(prefix)):
         return None
     return hashlib.sha256(secret.encode("ascii")).digest()

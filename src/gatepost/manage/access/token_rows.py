@@ -42,7 +42,7 @@ class NewToken:
 
 @dataclass(frozen=True, slots=True)
 class Bearer:
-    """Who comes with a token."""
+    """The holder of a token."""
 
     token: Token
     principal: Principal
@@ -107,7 +107,7 @@ def all_tokens(connection: apsw.Connection) -> list[Token]:
 
 
 def find(connection: apsw.Connection, given: str, now: float) -> Bearer | None:
-    """Who comes with a secret; None if it is none, ran out, or leaves nothing that its maker may do."""
+    """Find the token of a secret; None if there is none, it expired, or its maker has none of its permissions."""
     if (hashed := secret.hash_of(given, _PREFIX)) is None:
         return None
     rows = _rows(connection, "WHERE hash = ?", hashed)
@@ -131,7 +131,7 @@ def touch(connection: apsw.Connection, token: Token, now: float) -> None:
 
 
 def delete(connection: apsw.Connection, name: str) -> Token:
-    """What it was. Raises AccountError (MISSING)."""
+    """Remove a token and return it. Raises AccountError (MISSING)."""
     rows = _rows(connection, "WHERE name = ?", normalize_username(name))
     if not rows:
         raise AccountError(AccountErrorKind.MISSING, f"there is no token {cleaned(name, 100)!r}")
@@ -149,7 +149,7 @@ def end_all(connection: apsw.Connection, maker: str) -> list[str]:
 
 
 def facts(token: Token) -> dict[str, Any]:
-    """What the audit says of a token."""
+    """Audit details of a token."""
     organizations = None if token.organizations is None else sorted(token.organizations)
     return {
         "scopes": sorted(token.scopes),

@@ -41,7 +41,7 @@ class NewUser:
 
 
 class UserChange(NamedTuple):
-    """What becomes different; None (for organizations: KEEP) is what stays."""
+    """Fields to change; None (for organizations: KEEP) stays."""
 
     role: Role | None
     organizations: Iterable[str] | Keep | None
@@ -50,7 +50,7 @@ class UserChange(NamedTuple):
 
 
 class LoginCredential(NamedTuple):
-    """What a log-in is tried against. last_address: where it came from the last time, "" if never."""
+    """Stored credential of a user. last_address: of the last log-in, "" if there was none."""
 
     user: User
     argon2: str
@@ -113,7 +113,7 @@ def get(connection: apsw.Connection, name: str) -> User:
 
 
 def credential(connection: apsw.Connection, name: str) -> LoginCredential | None:
-    """What a name's password is tried against."""
+    """The stored credential of a user."""
     rows: list[tuple[Any, ...]] = connection.execute(f"{_SELECT} WHERE name = ?", (name,)).fetchall()
     return LoginCredential(_user(rows[0]), *rows[0][-2:]) if rows else None
 
@@ -185,7 +185,7 @@ def logged_in(connection: apsw.Connection, user: User, now: float, address: str)
 
 
 def facts(user: User) -> dict[str, Any]:
-    """What the audit says of a user."""
+    """Audit details of a user."""
     organizations = None if user.organizations is None else sorted(user.organizations)
     return {"role": user.role.value, "organizations": organizations, "enabled": user.enabled}
 

@@ -1,4 +1,4 @@
-"""What `gatepost user` and `token` share: their exit codes, and how organizations are shown."""
+"""Exit codes of `gatepost user` and `token`, and how both show organizations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where browsers find the admin centre, as its process, `gatepost user setup` and the demo say it."""
+"""The address of the admin centre for browsers, as its process, `gatepost user setup` and the demo print it."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def _parts(settings: Settings, sockets: Sequence[socket.socket]) -> Parts:
 
 
 def _prepare(gateway: Gateway) -> None:
-    """What the first page would wait for: thousands of resources are read and understood, and a week is counted."""
+    """Warm up: read and parse the resources, and count a week, for which the first page would wait."""
     with suppress(Refusal):  # the page says so
         gateway.directory()
         recent_verdicts(gateway, ())

@@ -43,7 +43,7 @@ _PASSWORDS = 3
 
 @dataclass(frozen=True, slots=True)
 class _Files:
-    """What the options say of files."""
+    """Files that the options name."""
 
     chain: str | None
     key: str | None

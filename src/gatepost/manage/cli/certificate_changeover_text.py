@@ -1,4 +1,4 @@
-"""What a person reads of a changeover: current and next side by side, the gates, what to do next.
+"""Print a changeover for people: current and next side by side, the gates, what to do next.
 
 Used by `manage.cli.certificate_changeover` and `manage.cli.certificate_switch`. Signs and form of a finding are those
 of `manage.cli.check_text`.
@@ -73,7 +73,7 @@ def _print_finding(finding: GateCheckFinding) -> None:
 
 
 def _print_gate(gates: GateSummary, gate: GateCheck) -> None:
-    """What is wrong at a gate, or that all is well."""
+    """Print the findings of a gate, or that it passed."""
     found = [finding for finding in gates.findings if finding.gate == gate]
     loud = [one for one in found if one.verdict in _LOUD]
     for one in loud:
@@ -109,7 +109,7 @@ def _traffic(count: TrafficCount) -> str:
 
 
 def print_partners(partners: Sequence[NoticePartner]) -> None:
-    """Who is to be told, on standard error, beside the text for them."""
+    """Print the partners to notify, on standard error, beside the text for them."""
     for partner in partners:
         sign = "told " if partner.told else "TO TELL"
         click.echo(printable(f"{sign:<8} {partner.partner}  ({'; '.join(partner.why)})"), err=True)

@@ -1,4 +1,4 @@
-"""What the `certificate` commands share: how a refusal ends one, and which certificate is meant."""
+"""The group of `certificate` commands: how a refusal ends one, and completing the number of a certificate."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def remove(number: str, force: str, note: str, config: str | None) -> None:
 
 
 def _removed(there: Client, number: str, force: str, note: str) -> Removed:
-    """What goes by that name: a request before a directory before a certificate."""
+    """Remove what the number names: a request, else a directory, else a certificate."""
     known = there.call(get_inventory, GetInventory())
     why = f"forced: {force}" if force else note
     if number.lower() in {one.id for one in known.requests}:

@@ -90,7 +90,7 @@ def switch(request: SwitchCertificate, force: str, config: str | None, as_json: 
 
 
 def _print_refused(refusal: Refusal, *, as_json: bool) -> None:
-    """What the gates said, if it is they that refuse; one that could not be looked at ends the command with 3."""
+    """Print the gates that refuse the switch; one that could not be checked ends the command with 3."""
     if "gates" not in refusal.more:
         return
     gates = msgspec.convert(refusal.more["gates"], CertificateGates)

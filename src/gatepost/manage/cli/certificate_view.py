@@ -1,4 +1,4 @@
-"""How a certificate is printed for people: one row of a list, or everything about it.
+"""Print certificates for people: one row of a list, or everything about one.
 
 Used by the `certificate` commands.
 """
@@ -41,7 +41,7 @@ def print_list(certificates: Sequence[CertificateSummary]) -> None:
 
 
 def print_requests(requests: Sequence[CertificateRequest]) -> None:
-    """What waits for its certificate, if anything does."""
+    """Print requests that wait for their certificates, if there are any."""
     if not requests:
         return
     click.echo("\nrequests that wait for their certificate")

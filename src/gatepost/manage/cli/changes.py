@@ -50,7 +50,7 @@ def print_changes(changes: Sequence[FieldChange]) -> None:
 
 
 def print_warnings(outcome: ChangeReport, *, standing: bool) -> None:
-    """What to think about because of a change, and with standing also what was so before."""
+    """Print warnings about a change, and with standing also those of before."""
     for text in outcome.warnings:
         click.echo(f"warning: {text}", err=True)
     old = outcome.standing if standing else ()

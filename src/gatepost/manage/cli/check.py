@@ -78,7 +78,7 @@ def no_nan(ctx: click.Context, parameter: click.Parameter, value: float) -> floa
 
 
 def _options[F: Callable[..., Any]](command: F) -> F:
-    """What both checks take."""
+    """Options of both checks."""
     for option in (
         click.option(
             "--nameserver",
@@ -231,7 +231,7 @@ def _found(config: str | None, validate: str | None) -> Settings:
 
 
 def _own_name() -> str:
-    """What EHLO says: this machine's name if it is a whole one. No nameserver is asked for it: it may not answer."""
+    """Name for EHLO: this machine's if it is a full one. No nameserver is asked for it: it may not answer."""
     try:
         name = domain_name(socket.gethostname())
     except ValueError:

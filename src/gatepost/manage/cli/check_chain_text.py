@@ -1,4 +1,4 @@
-"""What a person reads of `gatepost check chain` and `gatepost check roots`. Used by `manage.cli.check_chain`.
+"""Print the results of `gatepost check chain` and `gatepost check roots`. Used by `manage.cli.check_chain`.
 
 The signs and the form of a finding are those of `manage.cli.check_text`.
 """

@@ -1,4 +1,4 @@
-"""What a person reads of `gatepost check`: the answer, the matrix of hosts and stages, the findings with their fixes.
+"""Print the result of `gatepost check`: verdict, matrix of hosts and stages, findings with their fixes.
 
 Used by `manage.cli.check`. On a terminal lines are as wide as it is; in a pipe they are not folded. Where standard
 output cannot show the signs, ASCII stands for them.
@@ -152,7 +152,7 @@ def _widths(heads: list[str], lines: list[list[tuple[Mark | None, str]]]) -> lis
 
 
 def _labels(rows: Sequence[Row]) -> list[str]:
-    """What stands before each line: preference and name, and below it further addresses of the same host."""
+    """Labels before each line: preference and name, and below it further addresses of the same host."""
     names = [row.host for row in rows]
     found, before = [], None
     for row in rows:
@@ -184,7 +184,7 @@ def _shown(mark: Mark | None, short: str, width: int) -> str:
 
 
 def _by_host(rows: Sequence[Row], *, verbose: bool) -> Iterable[tuple[str, list[Finding]]]:
-    """What is to be said of each host, what holds for several of its addresses once."""
+    """Findings of each host; those that hold for several of its addresses once."""
     for host in dict.fromkeys(row.host for row in rows):
         own = [row for row in rows if row.host == host]
         shown = [
@@ -212,7 +212,7 @@ def _print_finding(finding: Finding, *, full: bool) -> None:
 
 
 def with_options(fix: str, options: Iterable[str]) -> str:
-    """What to do, with the options of the command that do it: "give it more time (--timeout)."."""
+    """The fix, with the options of the command that help: "give it more time (--timeout)."."""
     named = " or ".join(f"--{option}" for option in options)
     return f"{fix.removesuffix('.')} ({named})." if named else fix
 

@@ -71,6 +71,6 @@ def remove(name: str, organization: str, direction: str | None, **given: Any) ->
 
 
 def _chosen(arguments: ChangeArguments, name: str, organization: str, direction: str | None) -> PartName:
-    """Which of the two kinds is meant, and whose."""
+    """Find the connector that is meant, its kind and its organization."""
     part = choose_connector(client(arguments.config).directory().resources, name, organization, direction).part
     return PartName(part.kind, part.organization.name, part.name)

@@ -1,4 +1,4 @@
-"""What a command is about: the resources as they are stored, and the options that tell connectors apart."""
+"""Load the stored resources for a command, and the options that tell connectors of one name apart."""
 
 from __future__ import annotations
 

@@ -173,7 +173,7 @@ def _clear() -> None:
 
 
 def progress_line(record: dict[str, Any]) -> str:
-    """What is tried now, in one line: of each host the task that runs, after the one that ended last."""
+    """Progress in one line: of each host the task that runs, after the one that ended last."""
     found = [_running(host["host"], host["tasks"]) for host in record["hosts"]]
     return "; ".join(filter(None, [*found, _running("", record["tasks"])]))
 

@@ -59,7 +59,7 @@ class DemoPartner(Protocol):
         """Start and wait until both ports greet."""
 
     def arrived(self) -> int:
-        """How many messages it has delivered."""
+        """Number of messages it has delivered."""
 
     def stop(self) -> None:
         """End it."""

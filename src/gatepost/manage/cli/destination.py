@@ -114,7 +114,7 @@ def forget(config: str | None, request: DestinationActions) -> None:
 
 
 def _done(config: str | None, request: DestinationActions) -> DestinationsChanged:
-    """What an action was done to; ends the command with 1 if there is nothing that it could be done to."""
+    """Run an action; ends the command with 1 if there is nothing that it could be done to."""
     try:
         return client(config).call(act_on_destinations, request)
     except Refusal as refusal:

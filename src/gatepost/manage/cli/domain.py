@@ -41,7 +41,7 @@ def list_(organization: str, config: str | None, as_json: bool) -> None:
 
 
 def _record_if_pending(through: Client, part: Part) -> None:
-    """What is left to do for a domain that does not count yet."""
+    """Print the next step for a domain that is not verified yet."""
     if not part.record.verified:
         request = GetDomainVerification(organization=part.organization.name, domain=part.name)
         tell_pending(through.call(get_domain_verification, request))

@@ -53,7 +53,7 @@ class ChangeArguments:
 
 
 class PreparedChange(NamedTuple):
-    """What words make. errors: what is wrong with the words themselves."""
+    """A change made of words. errors: of the words themselves."""
 
     case: UseCase[Any, UseCaseReply[ChangeReport]]
     request: ChangeRequest
@@ -102,7 +102,7 @@ def changed(through: Client, make: Callable[[Resources], PreparedChange], *, dry
 
 
 def _all_wrong(through: Client, prepared: PreparedChange) -> Refusal:
-    """What is wrong with the words, and with what they make as far as they were understood."""
+    """All errors: of the words, and of the change that they make as far as they were understood."""
     errors = list(prepared.errors)
     try:
         through.call(prepared.case, replace(prepared.request, since=""), dry_run=True)

@@ -1,4 +1,4 @@
-"""How `gatepost explain` shows an explanation to a person: inbound, outbound, and what a TLS failure would do.
+"""Print an explanation for people: inbound, outbound, and the effect of each TLS failure.
 
 From its record (`manage.use_cases.explain.explain_record`), which REST serves as well.
 """
@@ -175,7 +175,7 @@ def _outbound_fields(page: _Page, record: _Record, outbound: _Record) -> None:
 
 
 def _content(page: _Page, demand: _Record, certificates: _Record | None) -> None:
-    """What is asked of the message itself, and whether the certificates for it are there."""
+    """Print the requirements for the message itself, and whether their certificates exist."""
     for name, asked in (("encryption", demand.get("encrypt", {})), ("signature", demand.get("sign", {}))):
         if required := asked.get("required_by"):
             page.field(name, f"S/MIME  (asked by {', '.join(required)})")

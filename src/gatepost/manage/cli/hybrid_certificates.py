@@ -55,7 +55,7 @@ class ExchangeChain(NamedTuple):
 
 
 def own_certificates(settings: Settings, organization: Organization) -> PlanCertificates:
-    """What the gateway presents: the inventory's current ones, and what outbound connectors name as files."""
+    """Certificates that the gateway presents: current ones of the inventory, and files of outbound connectors."""
     gateway = Gateway(settings)
     with inventory_of(gateway, keys=False) as inventory:
         found = listed_certificates(inventory, gateway)

@@ -1,4 +1,4 @@
-"""How `gatepost hybrid plan` shows a plan to a person: this side, the way between, the other side, trials and traps."""
+"""Print a hybrid plan for people: this side, the way between, the other side, tests and pitfalls."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class LazyGroup(click.Group):
             self.end(refusal)
 
     def end(self, refusal: Refusal) -> NoReturn:
-        """How it ends."""
+        """End the command with the refusal's text and exit code."""
         from gatepost.manage.cli.options import refused  # noqa: PLC0415 - `--help` does without
 
         refused(refusal)

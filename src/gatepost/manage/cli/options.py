@@ -1,4 +1,4 @@
-"""What commands share: the settings file, `--json`, and how an error ends a command."""
+"""Options that commands share (settings file, `--json`), and ending a command with an error."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def force_option[F: Callable[..., Any]](text: str) -> Callable[[F], F]:
 
 
 def current_remote_options() -> RemoteOptions:
-    """What the options of `gatepost` itself say."""
+    """The options of `gatepost` itself."""
     found = click.get_current_context().find_root().obj
     return found if isinstance(found, RemoteOptions) else RemoteOptions()
 
@@ -113,14 +113,14 @@ def gateway_of(config: str | None) -> Gateway:
 
 
 def administrator() -> Principal:
-    """Who gives the command: whoever may read and write the files sees and may do everything."""
+    """The principal of a command: with access to the files it sees and may do everything."""
     from gatepost.manage.access.principal import Principal, Scope  # noqa: PLC0415 - as above
 
     return Principal(author(), frozenset({Scope.OWNER}))
 
 
 def author() -> str:
-    """Who gives the command, for the history: the account's name, or its number where it has none."""
+    """The author of a command, for the history: the account's name, or its number where it has none."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):  # a container with a user of its own; KeyError before Python 3.13
@@ -155,5 +155,5 @@ def refused(refusal: Refusal) -> NoReturn:
 
 
 def option(argument: str) -> str:
-    """How commands call an argument that would help against a refusal."""
+    """The option for an argument that would help against a refusal."""
     return f"--{argument.replace('_', '-')}{_VALUES.get(argument, '')}"

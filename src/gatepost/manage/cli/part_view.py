@@ -31,7 +31,7 @@ _NAMED = 20
 
 
 def view_options[F: Callable[..., Any]](command: F) -> F:
-    """How a resource is shown."""
+    """Options for the form in which a resource is shown."""
     options = (
         click.option("--fields", "meaning", is_flag=True, help="Also what each field means."),
         click.option("--toml", "form", flag_value="toml", help="As a resource file has it: what was written, no more."),

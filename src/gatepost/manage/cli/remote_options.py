@@ -37,7 +37,7 @@ class RemoteServer:
 
 @dataclass(frozen=True, slots=True)
 class RemoteOptions:
-    """What every command knows. config: the settings file, None if none was named. server: None for this machine."""
+    """Target of every command. config: the settings file, None if none was named. server: None for this machine."""
 
     config: str | None = None
     server: RemoteServer | None = None
@@ -91,7 +91,7 @@ def remote_options[F: Callable[..., Any]](command: F) -> F:
 def parse_remote_options(
     context: click.Context, config: str | None, server: str, options: dict[str, str]
 ) -> RemoteOptions:
-    """What the options say. Raises click.UsageError for those that go with --server alone."""
+    """Parse the options. Raises click.UsageError for those that go with --server alone."""
     if server:
         return RemoteOptions(config, RemoteServer(server, **options))
     for name in _OPTIONS:

@@ -48,7 +48,7 @@ def tlsrpt(request: GetSessions, config: str | None, *, as_json: bool) -> None:
 
 
 def counted(gateway: Gateway, day: str, domain: str) -> list[DomainSummary]:
-    """What was counted on a day, of one policy domain or ("") of all; ends the command if that is nothing."""
+    """Counts of a day, of one policy domain or ("") of all; ends the command if there are none."""
     found, days = counted_sessions(gateway.data, day, domain)
     if not found:
         _none(day, days, domain)

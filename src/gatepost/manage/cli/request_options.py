@@ -65,7 +65,7 @@ def _marker(hints: Mapping[str, Any], field: msgspec.structs.FieldInfo) -> Cli:
 
 
 def _option(field: msgspec.structs.FieldInfo, marker: Cli) -> str:
-    """What a person types for a field; the name of an argument."""
+    """The option of a field, or the name of an argument."""
     return field.name if marker.argument else f"--{(marker.option or field.name).replace('_', '-')}"
 
 
@@ -76,7 +76,7 @@ def _renamed(path: str, names: Mapping[str, str]) -> str:
 
 
 class _Taken(NamedTuple):
-    """How click takes values of a type. convert: what it gives to what the request has."""
+    """Click settings of a type. convert: click's value to the request's."""
 
     settings: dict[str, Any]
     convert: Callable[[Any], Any]
@@ -112,7 +112,7 @@ def _default(value: Any, *, is_choice: bool) -> Any:
 
 
 def _value(field: msgspec.structs.FieldInfo, taken: _Taken, value: Any) -> Any:
-    """What the request has; its default where nothing is given for a text that may be left unset, or for a list."""
+    """The value for the request; its default where nothing is given for a text that may be unset, or for a list."""
     is_left_out = value == () if isinstance(value, tuple) else value is None and field.default is msgspec.UNSET
     return field.default if is_left_out and field.default is not msgspec.NODEFAULT else taken.convert(value)
 

@@ -78,7 +78,7 @@ def export(config: str | None, as_json: bool) -> None:
 
 
 def applied(source: Path, through: Client, request: ApplyResources, *, dry_run: bool) -> ChangeReport:
-    """What becomes of the resources by a file; ends the command with every error there is."""
+    """Apply a file to the resources; ends the command with every error there is."""
     try:
         return through.call(apply_resources, request, dry_run=dry_run).value
     except Refusal as refusal:

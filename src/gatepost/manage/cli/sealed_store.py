@@ -1,4 +1,4 @@
-"""How commands come by the configuration store with the vault of its keys. Used by `smime` and `site`."""
+"""Open the configuration store with the vault of its keys for a command. Used by `smime` and `site`."""
 
 from __future__ import annotations
 

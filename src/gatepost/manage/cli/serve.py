@@ -80,7 +80,7 @@ def serve(config: str | None) -> None:
 
 
 class _Ports(NamedTuple):
-    """What was bound: mail; policies and the table, by address; ACME; nodes of the site; metrics; the admin centre."""
+    """Bound sockets: mail; policies and the table, by address; ACME; nodes of the site; metrics; the admin centre."""
 
     mail: list[socket.socket]
     public: dict[str, list[socket.socket]]
@@ -189,7 +189,7 @@ def _check(settings: Settings, heading: str = "") -> None:
 
 
 def _acme_errors(settings: Settings) -> Iterator[str]:
-    """What would keep every certificate from being asked for."""
+    """Errors that would prevent every request for a certificate."""
     if not settings.acme.is_on:
         return
     if find_spec("acme") is None:
@@ -201,7 +201,7 @@ def _acme_errors(settings: Settings) -> Iterator[str]:
 
 
 def _otel_errors(settings: Settings) -> Iterator[str]:
-    """What would keep every span from being sent."""
+    """Errors that would prevent every span from being sent."""
     if not settings.otel.endpoint:
         return
     try:
@@ -243,7 +243,7 @@ def _bind_admin(settings: Settings) -> list[socket.socket]:
 
 
 def _account(settings: Settings) -> Account:
-    """Who the gateway runs as; data_dir is made for it, or is its own already."""
+    """The account that the gateway runs as; data_dir is made for it, or is its own already."""
     data_dir = Path(settings.server.data_dir)
     try:
         account = gateway_account(settings.server)

@@ -1,4 +1,4 @@
-"""How the `site` commands come by the site's records, and how they end when something cannot be done."""
+"""Open the site's records for the `site` commands, and end a command that cannot do its work."""
 
 from __future__ import annotations
 

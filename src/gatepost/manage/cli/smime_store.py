@@ -1,4 +1,4 @@
-"""How the `smime` commands come by the store, by an organization and an owner, and how they show certificates."""
+"""Open the store for the `smime` commands, find an organization and an owner, and show certificates."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def owner_given(text: str) -> str:
 
 
 def soon(certificate: x509.Certificate, unfit: str) -> str:
-    """How a certificate stands, in a few words."""
+    """State of a certificate, in a few words."""
     if unfit:
         return unfit
     left = certificate.not_valid_after_utc.timestamp() - time.time()

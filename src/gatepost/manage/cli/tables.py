@@ -1,4 +1,4 @@
-"""How data is printed: an aligned table on a terminal, tab-separated values in a pipe, JSON on request."""
+"""Print data: an aligned table on a terminal, tab-separated values in a pipe, JSON on request."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _width(columns: Sequence[str], cells: list[list[str]], at: int) -> int:
 
 
 def ellipsis() -> str:
-    """What ends a text that goes on, as far as standard output can show it."""
+    """Ellipsis that standard output can show."""
     try:
         "…".encode(sys.stdout.encoding or "ascii")
     except (UnicodeEncodeError, LookupError):

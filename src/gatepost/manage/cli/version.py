@@ -1,4 +1,4 @@
-"""What `gatepost --version` prints: the versions that decide how the gateway behaves and what it costs."""
+"""Text of `gatepost --version`: the versions that decide how the gateway behaves and what it costs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the forms of accounts, users and tokens have in common.
+"""Helpers that the forms of accounts, users and tokens share.
 
 Errors beside fields, the organizations that were chosen.
 """
@@ -39,7 +39,7 @@ def chosen_organizations(form: Form) -> list[str] | None:
 
 
 def access_text(organizations: list[str] | None) -> str:
-    """What is chosen in the form for that."""
+    """The choice of the form for these organizations."""
     return ALL if organizations is None else SOME
 
 

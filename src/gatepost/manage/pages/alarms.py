@@ -1,4 +1,4 @@
-"""What is wrong, or soon will be, and what to do about it: the same as `gatepost alarms`."""
+"""The page of alarms: what is wrong, or soon will be, and what to do; the same as `gatepost alarms`."""
 
 from __future__ import annotations
 

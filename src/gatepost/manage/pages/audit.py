@@ -1,4 +1,4 @@
-"""Who did what: a list with filters, and a page for each event and each change with what was before and after.
+"""The audit log: a list with filters, and a page for each event and each change with values before and after.
 
 For everyone, as far as they see the organizations (`manage.use_cases.audit`).
 """

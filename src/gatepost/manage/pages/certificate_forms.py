@@ -65,7 +65,7 @@ def public_part(text: str) -> str:
 
 
 def errors_of(refusal: Refusal) -> dict[str, str]:
-    """What was refused, by field; "" is the form itself."""
+    """Errors of a refusal by field; "" is the form itself."""
     found = {error.path: sentence(error.message) for error in refusal.errors}
     return found or {"": sentence(refusal.text)}
 

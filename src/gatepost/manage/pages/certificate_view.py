@@ -48,7 +48,7 @@ def life(entry: Entry, now: float) -> Life:
 
 
 def way_back(entry: Entry, now: float) -> Life | None:
-    """What is left of the 24 hours in which a switch can be rolled back, None if nothing is."""
+    """Time left to roll back a switch, of 24 hours; None if there is none."""
     until = roll_back_until(entry)
     if until <= now:
         return None
@@ -58,7 +58,7 @@ def way_back(entry: Entry, now: float) -> Life | None:
 
 
 def label_of(certificate: Entry | CertificateSummary) -> str:
-    """What people call it: its label, its first name, or its CN."""
+    """Name of a certificate for people: its label, its first name, or its CN."""
     if isinstance(certificate, CertificateSummary):
         return certificate.label or next(iter(certificate.names), "") or common_name(certificate.subject)
     return certificate.label or next(iter(names_of(certificate)), "") or common_name(certificate.leaf.subject)

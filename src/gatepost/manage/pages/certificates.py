@@ -116,7 +116,7 @@ def _matches(entry: Entry, q: str, state: str, query: Any) -> bool:
 
 
 def _attention(listing: CertificateListing, purpose: Purpose, now: float) -> dict[str, Any]:
-    """What stands above the list: what is under way, and what ends first."""
+    """Figures above the list: changeovers under way, and certificates that expire first."""
     ours = [entry for entry in listing.entries if entry.purpose is purpose]
     current = [one for one in ours if one.state is State.CURRENT]
     first = min(current, key=lambda one: one.leaf.not_after, default=None)
@@ -224,7 +224,7 @@ def _acme(request: Request) -> Response:
 
 
 def _table(request: Request) -> Response:
-    """What partners are shown, as they are shown it, but within this page."""
+    """The certificate page for partners, as they see it, within a page of ours."""
     needs(request, Scope.READ)
     context = context_of(request)
     table, notes = execute(view_certificate_table, context, ViewTable())

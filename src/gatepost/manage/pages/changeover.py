@@ -104,7 +104,7 @@ def _page(
 ) -> Response:
     principal, now, context = needs(request, Scope.READ), time.time(), context_of(request)
     view = execute(view_changeover, context, ViewCertificate(certificate=request.path_params["number"]))
-    found, entry = view.standing, view.standing.entry
+    found, entry = view.changeover_status, view.changeover_status.entry
     seen = kept(context, entry.id)
     if seen is not None and seen.entry.state is not entry.state:
         seen = None
@@ -195,7 +195,7 @@ def _notice(request: Request) -> Response:
 
 
 def _presented(request: Request) -> Response:
-    """What the listeners present at this moment; of the page of the changeover it is a part that comes later."""
+    """Certificates that the listeners present now; on the page of a changeover, a part that loads later."""
     needs(request, Scope.READ)
     found = execute(view_presented, context_of(request), ViewCertificate(certificate=request.path_params["number"]))
     entry, rows = found

@@ -161,7 +161,7 @@ def _report(request: Request, chosen: Chosen) -> dict[str, Any] | str:
 
 
 def _shown_report(report: RehearsalReport) -> dict[str, Any]:
-    """What of it is shown, and no more: this is kept."""
+    """The fields that are shown, and no more, since this is kept."""
     return {
         "answer": report.answer,
         "since": report.since,

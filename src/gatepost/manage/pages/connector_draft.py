@@ -64,7 +64,7 @@ class ConnectorDraft:
 
     @property
     def organization(self) -> str:
-        """Whose it will be, "" before one was chosen."""
+        """The organization it belongs to, "" before one was chosen."""
         return self["organization"]
 
     @property
@@ -96,7 +96,7 @@ class ConnectorDraft:
 
 
 def draft_of(given: Mapping[str, str]) -> ConnectorDraft:
-    """What an address or a form holds; what nobody asked is left out, and very long answers are cut."""
+    """Read a draft from an address or a form; unknown fields are left out, and very long answers are cut."""
     return ConnectorDraft(
         {name: text[:_LONGEST].strip() for name, text in given.items() if name in _ALL and text.strip()}
     )
@@ -159,7 +159,7 @@ def _inbound(draft: ConnectorDraft, scenario: Scenario) -> dict[str, Any]:
 
 
 def problems(draft: ConnectorDraft, step: str, owner: Organization, prefixes: PrefixLimits) -> dict[str, str]:
-    """What is missing or wrong among the answers of a step, by field: what parsing the connector alone says."""
+    """Errors among the answers of a step, by field: what parsing the connector alone says."""
     found = _missing(draft, step)
     scenario = draft.scenario
     assert scenario is not None  # noqa: S101 - asked of drafts with one

@@ -180,7 +180,7 @@ def _view(request: Request) -> Response:
 
 
 class _Said(NamedTuple):
-    """What was refused, to be shown above a key: the text, and what is wrong by name of the key."""
+    """A refusal shown above a key: its text, and errors by name of the key."""
 
     text: str = ""
     errors: Sequence[Any] = ()

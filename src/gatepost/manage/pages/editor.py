@@ -46,7 +46,10 @@ _TRIES: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class FormChangeOptions:
-    """How a form is sent. since: from when on mail is decided again, "" for none. expected: as in `Context`."""
+    """Options of a form that was sent.
+
+    since: from when on mail is decided again, "" for none. expected: as in `Context`.
+    """
 
     note: str
     dry_run: bool = False
@@ -64,7 +67,7 @@ def send_change(
 
 @dataclass(frozen=True, slots=True)
 class EditedResource:
-    """What a form is about.
+    """The resource that a form edits.
 
     title: of the page. trail: pairs of text and path. stored: gives the table as it is stored now, None for something
     new. change: makes the change, of values by key; takes the name that the form gives, for something new. done: where
@@ -116,7 +119,7 @@ def _sent(
     given: dict[str, str],
     tables: tuple[dict[str, Any] | None, dict[str, Any] | None],
 ) -> Response:
-    """What a form that was sent does. tables: as its author saw it, and as it is stored. Raises _Overtaken."""
+    """Handle a form that was sent. tables: as its author saw it, and as it is stored. Raises _Overtaken."""
     seen, stored = tables
     kept: tuple[str, ...] = ()
     if stored is not None and seen != stored:
@@ -200,7 +203,7 @@ def _saved(
 
 
 def _was(text: str, identity: str, stored: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """What the author of the form saw; None if it does not say so, or speaks of something else."""
+    """The table as the author of the form saw it; None if the form lacks it, or is about another resource."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):

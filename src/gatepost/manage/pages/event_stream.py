@@ -1,4 +1,4 @@
-"""What a page follows by server-sent events: a run (`manage.use_cases.jobs`), shown anew when it has changed."""
+"""Follow a job (`manage.use_cases.jobs`) by server-sent events, and render it again when it has changed."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class _Form(NamedTuple):
 
     @property
     def command(self) -> str:
-        """What asks the same on the command line."""
+        """The same request as a command."""
         words = ["gatepost", "explain", "--from", self.sender or "<>", "--to", self.recipient]
         for option, value in (("--ip", self.ip), ("--tls", self.tls)):
             words += [option, value] if value else []

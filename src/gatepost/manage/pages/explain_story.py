@@ -62,7 +62,7 @@ class Chapter(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """What one kind of TLS failure does. later: what it is returned with, when it expires."""
+    """Effect of one kind of TLS failure. later: reply with which the message is returned when it expires."""
 
     kind: str
     level: str

@@ -36,7 +36,7 @@ _INDEX: Final = re.compile(r"\[\d+\]")
 
 
 class Control(StrEnum):
-    """How a field is asked for. LONG: one text of many lines; LINES: a list."""
+    """Form control of a field. LONG: one text of many lines; LINES: a list."""
 
     TEXT = "text"
     LONG = "long"
@@ -131,7 +131,7 @@ def _plain(annotation: Any) -> Any:
 
 
 def texts_of(fields: Sequence[FormField], table: Mapping[str, Any]) -> dict[str, str]:
-    """What a form shows of a resource: what was written of it."""
+    """Texts of a form's fields: the configured values of a resource."""
     found = {}
     for one in fields:
         outer, dot, inner = one.key.partition(".")
@@ -149,7 +149,7 @@ def _written(value: Any) -> str:
 
 
 def values_of(fields: Sequence[FormField], given: Mapping[str, str]) -> dict[str, Any]:
-    """What a form makes of a resource, as `manage.use_cases.resources` takes it: None is what is not written."""
+    """Values from a form, as `manage.use_cases.resources` takes them: None is not configured."""
     found: dict[str, Any] = {}
     for one in fields:
         outer, dot, inner = one.key.partition(".")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class FirstStep(NamedTuple):
-    """What a new gateway needs before it carries mail."""
+    """A step that a new gateway needs before it carries mail."""
 
     text: str
     path: str

@@ -1,4 +1,4 @@
-"""What a page says once, after the redirect that ended a form, such as "Connector bank-out was saved".
+"""Messages shown once, after the redirect that ends a form, such as "Connector bank-out was saved".
 
 `manage.pages.rendering` puts it into a cookie and takes it out with the next page. It is signed with a key of this
 process, lest somebody who can plant a cookie puts words into our mouth; after a restart it is simply not shown.
@@ -42,7 +42,7 @@ def remember(response: Response, flash: Flash, *, secure: bool) -> None:
 
 
 def read(cookies: Mapping[str, str]) -> Flash | None:
-    """What the page before left to say; None if nothing, or nothing of ours."""
+    """The message that the page before left; None if there is none, or it is not signed by us."""
     try:
         raw = base64.urlsafe_b64decode(cookies.get(COOKIE, ""))
         tag, body = raw[:_TAG], raw[_TAG:]

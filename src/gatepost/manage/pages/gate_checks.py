@@ -140,7 +140,7 @@ def _finding(finding: GateFinding) -> dict[str, Any]:
 
 
 def _without(fix: str, records: Sequence[str]) -> str:
-    """What to do, without the records that stand below it to be copied."""
+    """The fix without the records, which stand below it to be copied."""
     for record in records:
         fix = fix.replace(record, "").strip()
     return fix

@@ -1,4 +1,4 @@
-"""What stands before a page: whether who asks may see it, or do what its form does.
+"""Checks before a page runs: is it visible to the principal, and may they do what its form does.
 
 What somebody does not see is not there (404), so that nobody learns of another organization; what they see and may not
 do is forbidden (403). To look at a page at all takes the right to read, which every role has and an API token may lack.
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
 
 
 def principal_of(request: Request) -> Principal:
-    """Who asks. `manage.web.identity` lets nobody come here who is not known."""
+    """The principal of a request. `manage.web.identity` lets no unknown caller come here."""
     principal: Principal = request.state.principal
     return principal
 
 
 def actor_of(request: Request) -> Actor:
-    """Who asks, for the audit."""
+    """The actor of a request, for the audit log."""
     return Actor(principal_of(request).name, address_of(request.scope))
 
 
@@ -60,7 +60,7 @@ def gateway_of(request: Request) -> Gateway:
 
 
 def context_of(request: Request, *, dry_run: bool = False, expected: int | None = None) -> Context:
-    """What `execute` needs. expected: the version that a change was made from, None if any will do."""
+    """The context of a use case. expected: the version that a change was made from, None if any will do."""
     return Context(
         gateway_of(request),
         request.state.principal or NOBODY,
@@ -79,7 +79,7 @@ def executing(request: Request) -> Callable[..., Any]:
 
 
 def needs(request: Request, scope: Scope, organization: str | None = None) -> Principal:
-    """Who asks, if they may do that in an organization; None is to the gateway itself. Raises HTTPException."""
+    """The principal, if it may do that in an organization; None is the gateway itself. Raises HTTPException."""
     principal = principal_of(request)
     if not (principal.is_of_gateway if organization is None else principal.sees(organization)):
         note_refusal(request.scope, "it belongs to the gateway, or to an organization that the user cannot see")
@@ -91,7 +91,7 @@ def needs(request: Request, scope: Scope, organization: str | None = None) -> Pr
 
 
 def needs_scope(request: Request, scope: Scope) -> Principal:
-    """Who asks, if they may do that anywhere; what they do must then be bounded by what they see."""
+    """The principal, if it may do that anywhere; the action must then be limited to what it sees."""
     principal = principal_of(request)
     if not (scope in principal.scopes or Scope.OWNER in principal.scopes):
         text = f"Your role does not allow this: it needs the permission “{scope}”. An owner can change your role."
@@ -127,7 +127,7 @@ def not_there(
 
 @contextmanager
 def or_not_there(text: str, *kinds: RefusalKind) -> Iterator[None]:
-    """What is missing is a page that is not there, with this text; other refusals go on. Raises HTTPException.
+    """Turn a Refusal (MISSING) into "not found" with this text; others pass. Raises HTTPException.
 
     kinds: of the refusals that are meant, MISSING alone if none is named.
     """

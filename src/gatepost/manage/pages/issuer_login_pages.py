@@ -40,7 +40,7 @@ _FAILED: Final = (
 def _begin(request: Request) -> Response:
     _demand_issuer(request)
     begun = BeginIssuerLogIn(
-        redirect=f"https://{request.headers.get('host', '')}{_BACK}",  # a name of ours: `manage.web.request_limits.KnownHosts`
+        redirect=f"https://{request.headers.get('host', '')}{_BACK}",  # known: `web.request_limits.KnownHosts`
         target=local_target(request.query_params.get("next", "/")),
         again="again" in request.query_params,
     )

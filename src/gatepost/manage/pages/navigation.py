@@ -1,4 +1,4 @@
-"""Where everything is: the navigation of every page, as data, and which of it somebody may see. Pure.
+"""The navigation of every page, as data, and the part of it that a principal sees. Pure.
 
 `manage.pages.rendering` hands it to `layout.html`. A new page group adds its entry here.
 """
@@ -74,7 +74,7 @@ NAVIGATION: Final[tuple[NavigationGroup, ...]] = (
 
 
 def navigation(principal: Principal) -> Sequence[NavigationGroup]:
-    """What of it is there for them; a group without entries is not."""
+    """The navigation that a principal sees, without empty groups."""
     shown = (
         NavigationGroup(group.heading, tuple(entry for entry in group.entries if _sees(principal, entry)))
         for group in NAVIGATION

@@ -1,4 +1,4 @@
-"""Which page of a long list is asked for, and where the ones beside it are. Used by every list that is paged by place.
+"""Pages of a long list: which one is shown, and links to those before and after it. Used where lists have offsets.
 
 Pure but for the request it reads.
 """
@@ -26,7 +26,7 @@ _ROW: Final = 320  # bytes of a row without its texts
 
 
 class Foot(NamedTuple):
-    """What stands below a table. before, after: numbers of the pages beside it, 0 where there is none."""
+    """The foot of a table. before, after: numbers of the pages beside it, 0 where there is none."""
 
     shown: str
     before: int

@@ -53,7 +53,10 @@ _REFUSED: Final = "The passkey was not accepted."
 
 
 class _Challenge(msgspec.Struct, frozen=True):
-    """What an authenticator has to sign. user: for whom one is made, "" for a log-in. at: seconds since 1970."""
+    """A challenge that an authenticator signs.
+
+    user: owner of a new passkey, "" for a log-in. at: seconds since 1970.
+    """
 
     challenge: bytes
     user: str

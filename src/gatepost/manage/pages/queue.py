@@ -185,7 +185,10 @@ def _content(request: Request) -> Response:
 
 
 def _confirm(request: Request, errors: Mapping[str, str] | None = None) -> Response:
-    """How much an action would be done to, and the last question before it. errors: of an answer that was not one."""
+    """Ask for confirmation of an action, with the number of messages it applies to.
+
+    errors: of an answer that was not one.
+    """
     form, asked = request.state.form, _action_request(request.state.form)
     texts = {"reason": "", "text": ""} if errors else {}  # what is wrong with them is in errors
     planned = execute(act_on_queue, context_of(request, dry_run=True), msgspec.structs.replace(asked, **texts))
@@ -212,7 +215,7 @@ _FORWARDED: Final = ("action", "messages", "which", *FILTERS, "organization", "b
 
 
 def _action_request(form: Any) -> QueueActions:
-    """What is to be done to what: to the messages that are ticked, or to all that the filter matches."""
+    """Read an action from a form: on the selected messages, or on all that match the filter."""
     try:
         action = QueueAction(form.get("action", ""))
     except ValueError as error:
@@ -233,7 +236,7 @@ def _action_request(form: Any) -> QueueActions:
 
 
 def _said(form: Mapping[str, str], dialog: str, field: str, action: QueueAction) -> str:
-    """What stands in a field, be it of the page that asks once more or of a message's own dialog."""
+    """Value of a field, of the confirmation page or of a message's own dialog."""
     return (form.get(f"{dialog}-{action}") or form.get(field, "")).strip()
 
 

@@ -26,5 +26,5 @@ def rp_id(request: Request) -> str:
 
 
 def origin(request: Request) -> str:
-    """What the browser must have signed as its origin."""
+    """The origin that the browser must have signed."""
     return f"https://{request.headers['host'].lower()}"

@@ -1,4 +1,4 @@
-"""How a page is made: one Jinja environment, one function that renders, one that redirects. Used by every page group.
+"""Render pages: one Jinja environment, one function that renders, one that redirects. Used by every page group.
 
 A handler returns `render(request, "queue/list.html", rows=rows)`. Templates extend `layout.html` (somebody is logged
 in) or `bare.html`, and have without import: `ui`, the macros of `macros.html`; `frame`, who asks and where;
@@ -55,7 +55,7 @@ MENU: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What `layout.html` shows around a page.
+    """Data of `layout.html`, around a page.
 
     principal: None before somebody logged in. csrf: for forms. organizations: those to choose from. organization: the
     one that was chosen, "" is all of them. said: by the page before. query: of this page.
@@ -71,7 +71,7 @@ class Frame:
 
     @property
     def navigation(self) -> Sequence[NavigationGroup]:
-        """What there is for them."""
+        """The navigation that the principal sees."""
         return navigation(self.principal) if self.principal else ()
 
     @property

@@ -102,7 +102,7 @@ class Chart(NamedTuple):
 
 
 def by_protection(pictures: TlsPictures, view: ReportView, direction: Direction) -> Chart:
-    """What protected the mail. Only what we send is protected by what its recipient publishes."""
+    """Chart of mail by protection. Only sent mail is protected by records of its recipient."""
     drawn = _Drawn(pictures, view, direction)
     published = {Protection.DANE, Protection.MTA_STS} if direction is Direction.INBOUND else set()
     columns = [
@@ -148,7 +148,7 @@ def by_group(pictures: TlsPictures, view: ReportView, direction: Direction) -> C
 
 
 def share_bar(sums: Sums) -> Markup:
-    """What protected the mail of a partner or connector, as one small bar."""
+    """Bar of the protection of a partner's or connector's mail."""
     parts = zip(PROTECTIONS.values(), sums.protections, strict=True)
     series = [svg.Series(name, tone, (count,)) for (name, tone), count in parts]
     told = ", ".join(f"{part.name} {part.values[0]:,}" for part in series if part.values[0])
@@ -156,14 +156,14 @@ def share_bar(sums: Sums) -> Markup:
 
 
 class _Drawn(NamedTuple):
-    """What is drawn, and which way."""
+    """A chart in one direction."""
 
     pictures: TlsPictures
     view: ReportView
     direction: Direction
 
     def names(self, counted: str) -> Counter[str]:
-        """What a counter of the days knows by name, in all; not what is in clear."""
+        """Totals of a counter by name over all days, without unencrypted mail."""
         found: Counter[str] = Counter()
         for ways in self.pictures.days.values():
             found.update(getattr(ways[self.direction], counted))
@@ -181,11 +181,11 @@ class _Drawn(NamedTuple):
         return Column(name, tone, values, links, self.view.rows(self.direction, None, **filters))
 
     def named(self, counted: str, name: str, tone: str, field: str) -> Column:
-        """What a counter has by that name."""
+        """Column of one name of a counter."""
         return self.column(name, tone, partial(_counted, counted, name), **{field: name})
 
     def clear(self, counted: str, name: str) -> Column:
-        """What is without TLS: always red."""
+        """Column of unencrypted mail: always red."""
         return self.column(name, _CLEAR, partial(_counted, counted, _NO_TLS), protection=str(Protection.CLEARTEXT))
 
     def chart(self, key: str, title: str, note: str, columns: Sequence[Column]) -> Chart:

@@ -1,4 +1,4 @@
-"""What the address of a report asks for: days and an organization; and the ways from a number to the trace behind it.
+"""Query of a report from its address: days and an organization; and links from a number to the trace behind it.
 
 Used by `manage.pages.reports` and what it draws. Long times are shown in parts of several days, so that a page stays
 small.
@@ -71,7 +71,7 @@ class ReportView(NamedTuple):
 
     @property
     def parts(self) -> list[PeriodPart]:
-        """What charts show as one: a day; of a long time a week or four."""
+        """Parts of the period, one column each: days; weeks or four weeks of a long one."""
         count = self.days.days
         length = 1 if count <= _MOST_PARTS else 7 if count <= 7 * _MOST_PARTS else 28
         first = date.fromisoformat(self.days.first)
@@ -106,6 +106,6 @@ class ReportView(NamedTuple):
 
 
 def read_view(given: Mapping[str, str], now: float) -> ReportView:
-    """What an address asks. now: seconds since 1970. Raises Refusal (INPUT)."""
+    """Read a view from an address. now: seconds since 1970. Raises Refusal (INPUT)."""
     days = period(given.get("since", "").strip(), given.get("until", "").strip(), now)
     return ReportView(days, given.get("organization", ""), period("", "", now).last)

@@ -70,7 +70,7 @@ type Content = Callable[[TlsPictures, ReportView], Mapping[str, Any]]
 
 
 def frame_of(request: Request, path: str) -> tuple[ReportView, dict[str, Any]]:
-    """What the address asks for, and what `reports/page.html` needs of it. Raises Refusal (INPUT)."""
+    """The view that the address names, and the data of `reports/page.html`. Raises Refusal (INPUT)."""
     view = read_view(request.query_params, time.time())
     if view.organization and not principal_of(request).sees(view.organization):
         raise not_there()
@@ -290,7 +290,7 @@ def _print(request: Request) -> Response:
 
 
 def _keys(request: Request) -> Sequence[Any]:
-    """What an auditor verifies the evidence with; nothing for who does not see the whole gateway."""
+    """Keys to verify the evidence with; none for principals that do not see the whole gateway."""
     return execute(list_keys, context_of(request), ListKeys()).items if principal_of(request).is_of_gateway else ()
 
 

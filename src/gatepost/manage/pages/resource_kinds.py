@@ -1,4 +1,4 @@
-"""What pages say of each kind of resource that they list: columns, words, tabs. Values alone; used by `resources`."""
+"""Columns, labels and tabs of each kind of resource that pages list. Values alone; used by `resources`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ type Cell = Callable[[Part], str]
 
 @dataclass(frozen=True, slots=True)
 class KindPage:
-    """What pages say of a kind.
+    """Texts and columns of a kind on pages.
 
     cells: heading and text, beside the name. why: what it is for, shown where there is none. tabs: pages beside it.
     first: fields that its form asks for even if they have their default.

@@ -100,7 +100,7 @@ def _headings(page: KindPage) -> list[tuple[str, ...]]:
 
 
 def _populations(rows: Sequence[Part]) -> dict[str, int]:
-    """How many mailboxes are in each domain."""
+    """Number of mailboxes in each domain."""
     owners = {row.organization.name: row.organization for row in rows}
     counts = Counter(box.address.rpartition("@")[2] for owner in owners.values() for box in owner.mailboxes)
     return {row.name: counts[row.name] for row in rows}
@@ -181,7 +181,7 @@ def _verified(request: Request, page: KindPage, one: Part) -> Response:
 
 
 class _More(NamedTuple):
-    """What one kind has beside the others. proof: the record to publish, None for nothing."""
+    """Additions of one kind of resource. proof: the record to publish, None for nothing."""
 
     proof: Callable[[Request, Part], DomainVerification | None]
     verify: Callable[[Request, KindPage, Part], Response]

@@ -52,7 +52,7 @@ class Searches(msgspec.Struct, frozen=True, array_like=True):
 
 
 def kept_query(given: Mapping[str, str]) -> str:
-    """What of a page's query is the search itself, in one order."""
+    """The search in a page's query, in one order."""
     return urlencode([(name, given[name]) for name in sorted(_KEPT) if given.get(name)])
 
 

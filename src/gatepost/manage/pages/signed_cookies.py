@@ -1,4 +1,4 @@
-"""What a browser keeps for us between two steps of a log-in: readable, but signed, so that nobody else makes one.
+"""Signed cookies between two steps of a log-in: readable by the browser, made by nobody else.
 
 Nothing of a log-in that was begun is held here, so that strangers who begin many take no memory. The key is this
 process's: what was begun before a restart has to be begun again.

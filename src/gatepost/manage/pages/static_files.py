@@ -1,4 +1,4 @@
-"""What pages fetch beside themselves: style, scripts, icons. All of it from this package, all of it from memory.
+"""Static files of pages: style, scripts, icons. All of it from this package, all of it from memory.
 
 Templates ask `static_url("gatepost.css")` for an address that holds the file's hash, so that a browser may keep it for
 a year and never sees an old one; `ROUTES` serves it. A name that is not in the package is not found, whatever its form:

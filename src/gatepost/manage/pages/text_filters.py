@@ -71,7 +71,7 @@ def moment(seconds: float | None, now: float) -> Markup:
 
 
 def ago(seconds: float | None, now: float) -> Markup:
-    """How long ago, with the point in time as a hint."""
+    """Time since then, with the point in time as a hint."""
     if seconds is None:
         return NOTHING
     text = iso(seconds)
@@ -127,7 +127,7 @@ def thumbprint(digest: str | None) -> str | Markup:
 
 
 def age(seconds: float | None, now: float) -> str | Markup:
-    """How long something has lasted since then."""
+    """Duration since then."""
     return NOTHING if seconds is None else duration(max(0.0, now - seconds))
 
 

@@ -33,7 +33,7 @@ _PATH: Final = "/reports/tls-rpt"
 
 
 class _ReportLists(NamedTuple):
-    """What there is about the days."""
+    """Reports about the days."""
 
     sums: list[ReceivedSums]
     failures: list[ReportedFailure]

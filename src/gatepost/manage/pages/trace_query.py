@@ -1,4 +1,4 @@
-"""What is asked of the trace by the address of a page, and how it is said in words. Pure but for the clock.
+"""Read a trace search from the address of a page, and describe it in words. Pure but for the clock.
 
 Used by `manage.pages.trace`. All fields of the form are those of `gatepost trace search`; `q` is the one box of every
 page, which understands an address, a domain, a Message-ID, a queue id, a session id or an IP address.
@@ -53,7 +53,7 @@ _LIMITS: Final = limits(SearchTrace)
 
 @dataclass(frozen=True, slots=True)
 class TraceQuery:
-    """What is looked for.
+    """A search of the trace.
 
     q: the one box. fields: what else was filled in, by name. since, until: as they were written. searches: to be tried
     one after the other until one finds something, each with what it makes of q. errors: by field.
@@ -77,7 +77,7 @@ class TraceQuery:
 
 
 def read_query(given: Mapping[str, str], organization: str, limit: int) -> TraceQuery:
-    """What an address asks. organization: "" for all that are seen."""
+    """Read a search from an address. organization: "" for all that are seen."""
     q = given.get("q", "").strip()[:_LONGEST]
     fields = {name: _field(name, given[name]) for name in FIELDS if given.get(name, "").strip()}
     meant = meanings(q) or ({},)

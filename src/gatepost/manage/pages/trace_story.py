@@ -75,7 +75,7 @@ class StoryStep:
 
 @dataclass(frozen=True, slots=True)
 class RecipientState:
-    """What became of one recipient, by the last event about it."""
+    """State of one recipient, by the last event about it."""
 
     address: str
     event: str
@@ -107,7 +107,7 @@ def recipients_of(events: Iterable[TraceEvent]) -> list[RecipientState]:
 
 
 def protection(event: TraceEvent) -> str:
-    """How a hop was protected, as `ui.tls_badge` calls it; "" if there was none.
+    """Protection of a hop, as `ui.tls_badge` calls it; "" if there was none.
 
     Nor is there one where no mail went: a message that waits since there was no TLS was not sent in clear.
     """
@@ -120,7 +120,7 @@ def protection(event: TraceEvent) -> str:
 
 
 def _together(event: TraceEvent) -> tuple[Any, ...]:
-    """What rows have in common that tell of one thing: one transaction in, or one answer to some recipients."""
+    """Key of rows that belong to one step: one transaction in, or one answer to some recipients."""
     # Rows of one session or attempt are written in a breath, and each with a time of its own.
     return (event.event, event.message, round(event.at, 1), event.peer_address, event.connector, event.reply)
 

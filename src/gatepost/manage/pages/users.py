@@ -265,7 +265,7 @@ def _access(form: Form) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def _given_access(form: Form) -> dict[str, Any]:
-    """What was chosen, to be shown again."""
+    """The chosen role and organizations, to be shown again."""
     return {"role": form.get("role", ""), "reach": form.get("reach", ""), "chosen": form.getlist("organizations")}
 
 

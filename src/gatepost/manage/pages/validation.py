@@ -56,7 +56,7 @@ def validate_path(organization: str, direction: str, name: str) -> str:
 
 
 def request_of(organization: str, direction: str, connector: str, given: Mapping[str, str]) -> ValidateConnector:
-    """What a form says is to be tried. An empty field is not given; "<>" is the null reverse-path."""
+    """Read a validation from a form. An empty field is not given; "<>" is the null reverse-path."""
 
     def text(name: str) -> str:
         return given.get(name, "").strip()[: _LIMITS[name]]
@@ -77,7 +77,7 @@ def request_of(organization: str, direction: str, connector: str, given: Mapping
 
 
 def refused_fields(refusal: Refusal) -> dict[str, str]:
-    """What is wrong, by the form's field; "" for what is about none."""
+    """Errors of a refusal by field of the form; "" for others."""
     return {error.path: error.message for error in refusal.errors} or {"": refusal.text}
 
 
@@ -92,7 +92,7 @@ def ended(request: Request, organization: str, state: ValidationState) -> Record
 
 
 def live(request: Request, state: ValidationState) -> Response:
-    """What is put into the page: the tasks, which go on by themselves."""
+    """Part of a page with the tasks, which update by themselves."""
     return render(request, "connectors/live.html", connect=f"/connectors/run/{state.id}/events", tasks=_items(state))
 
 

@@ -62,7 +62,7 @@ def host_items(host: Mapping[str, Any], *, several: bool) -> list[dict[str, Any]
 
 
 def verdict_item(record: Mapping[str, Any]) -> dict[str, Any]:
-    """How it ended, with what else an administrator should know."""
+    """The result, with remarks for the administrator."""
     outcome = str(record.get("outcome"))
     verdict = str(record.get("verdict", ""))
     level = _OUTCOMES.get(outcome, "unknown")

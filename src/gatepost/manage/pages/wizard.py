@@ -81,7 +81,7 @@ def _owners(request: Request) -> Sequence[Organization]:
 
 
 def _owner(request: Request, draft: ConnectorDraft) -> Organization | None:
-    """Whose the connector will be, if that is known and there is one."""
+    """The organization of the draft, if it was chosen and exists."""
     owners = _owners(request)
     if not draft.organization:
         return owners[0] if len(owners) == 1 else None
@@ -178,7 +178,7 @@ def _page(
 
 
 def _left(request: Request, draft: ConnectorDraft, owner: Organization) -> list[tuple[str, str, str]]:
-    """What is missing or wrong yet: the step, its address, and what to do."""
+    """Open problems: the step, its address, and what to do."""
     scenario = draft.scenario
     assert scenario is not None  # noqa: S101 - asked of drafts with one
     prefixes = context_of(request).settings.limits.prefixes()
@@ -192,7 +192,7 @@ def _left(request: Request, draft: ConnectorDraft, owner: Organization) -> list[
 
 
 def _review(request: Request, draft: ConnectorDraft, owner: Organization) -> dict[str, Any]:
-    """What the last step shows: what is missing, what was tried, and, when that is asked for, what it would do."""
+    """Data of the last step: open problems, the validation, and on request the effects."""
     left = _left(request, draft, owner)
     given: dict[str, Any] = {
         "table": table_of(draft),

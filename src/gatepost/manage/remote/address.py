@@ -1,4 +1,4 @@
-"""Which gateway is meant and how it is known: its address, the token to send, the certificate it must have.
+"""Address of another gateway and proof of it: URL, token to send, certificate that it must have.
 
 Made by the command line of its options. Reads the files that they name; asks nobody.
 """

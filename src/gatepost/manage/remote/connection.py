@@ -40,7 +40,7 @@ _PAGE: Final = 1000  # items, which the interface gives at most
 
 
 class RestResponse(NamedTuple):
-    """What was answered. etag, location, disposition: header fields, "" where there are none. created: it is a 201."""
+    """A response. etag, location, disposition: header fields, "" where there are none. created: it is a 201."""
 
     value: Any
     etag: str
@@ -58,7 +58,7 @@ class RestConnection:
 
     @property
     def url(self) -> str:
-        """Whom it asks, for sentences."""
+        """The other gateway's address, for sentences."""
         return self._address.url
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What a gateway refused by REST (RFC 9457), as the Refusal that its own command would have got. Pure."""
+"""Turn a problem document (RFC 9457) of another gateway into the Refusal that its own command would raise. Pure."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _errors(given: Any) -> list[FieldError]:
 
 
 def _options(given: Any) -> list[str]:
-    """What would help, as its own command would call it: a name that may be one of an option."""
+    """Names of the options that would help; others are dropped."""
     return [one for one in given if isinstance(one, str) and _NAME.fullmatch(one)] if isinstance(given, list) else []
 
 

@@ -45,7 +45,7 @@ class RestEndpoint:
 
     @cached_property
     def body(self) -> type[msgspec.Struct] | Document | None:
-        """What the body is; None where there is none."""
+        """Type of the body; None where there is none."""
         if self.case.body is not None or not self.case.body_names:
             return self.case.body
         return self._part(self.case.body_names, "")
@@ -67,7 +67,7 @@ class RestEndpoint:
 
     @property
     def shape(self) -> Any:
-        """What a success returns, or each item of its list."""
+        """Type of a successful response, or of each item of its list."""
         return self.case.result_document or (get_args(self.case.result)[0] if self.is_list else self.case.result)
 
     def request(self, path: Mapping[str, str], query: Any, body: Any) -> Any:
@@ -84,7 +84,7 @@ class RestEndpoint:
         return self.case.request(**values)
 
     def path_description(self, name: str) -> str:
-        """What `Meta` says of a field that stands in the path."""
+        """Description of a path parameter, from its `Meta`."""
         return str(msgspec.json.schema(self.case.field_types[name]).get("description", ""))
 
     @cached_property

@@ -207,7 +207,7 @@ def _operation(endpoint: RestEndpoint, schemas: _Schemas) -> dict[str, Any]:
 
 
 def _needs(case: UseCase[Any, Any]) -> str:
-    """Who may ask, for people."""
+    """Required permissions, for people."""
     scope = f"Needs the scope `{case.scope}`." if case.scope else ""
     is_gateways = case.visibility is Visibility.GATEWAY
     return " ".join(filter(None, (scope, "Not for tokens of some organizations." * is_gateways)))

@@ -1,4 +1,4 @@
-"""What a call is told that was not done.
+"""Errors of calls: a Refusal as a problem document (RFC 9457).
 
 Raised as `Problem` wherever something is wrong, made of what administration refuses (`manage.use_cases.refusal`), and
 written by `manage.rest.serving` as the problem document of `manage.web.problem`. Says what, where, why and what to do;
@@ -54,7 +54,7 @@ class Problem(Exception):  # noqa: N818 - it names what the answer is
 
 
 def refused(refusal: Refusal) -> Problem:
-    """What administration refused, as a problem."""
+    """Turn a Refusal into a Problem."""
     if isinstance(refusal, BusyRefusal):
         again = {"Retry-After": str(refusal.again)}
         return Problem(ProblemType.THROTTLED, refusal.text, headers=again, refusal=refusal)

@@ -28,13 +28,13 @@ class GetOpenapi(msgspec.Struct, kw_only=True):
 
 
 class GetProblemKind(msgspec.Struct, kw_only=True):
-    """Which one."""
+    """The kind to show."""
 
     kind: Annotated[str, Meta(description="The last part of the type.")]
 
 
 class ProblemKind(msgspec.Struct):
-    """What the type of a problem document means."""
+    """Explain a type of problem document."""
 
     type: str
     title: str
@@ -55,7 +55,7 @@ def _document() -> dict[str, Any]:
 
 @use_case("GET /problems/{kind}", scope=None, visibility=Visibility.SEEN, tag="about")
 def get_problem_kind(context: Context, request: GetProblemKind) -> ProblemKind:  # noqa: ARG001 - it is the same for all
-    """What the type of a problem document means."""
+    """Explain a type of problem document."""
     for one in ProblemType:
         if one.value.name == request.kind:
             return ProblemKind(one.uri, one.value.title, one.value.status, one.value.meaning)

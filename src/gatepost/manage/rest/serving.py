@@ -69,12 +69,12 @@ def routes(endpoints: Iterable[RestEndpoint]) -> list[Route]:
 
 
 def _pattern_rank(path: str) -> list[int]:
-    """How much each part of a path takes: 0 for its own text alone, 1 for any text, 2 for slashes as well."""
+    """Rank each part of a path by what it matches: 0 for its own text alone, 1 for any text, 2 for slashes as well."""
     return [("{" in part) + (":path}" in part) for part in path.split("/")]
 
 
 class _Path:
-    """What answers on one path, as an ASGI application. endpoints: by method; none where there is nothing."""
+    """The endpoints of one path, as an ASGI application. endpoints: by method; none where there is nothing."""
 
     def __init__(self, endpoints: Mapping[str, RestEndpoint]) -> None:
         self._endpoints = dict(endpoints)
@@ -172,7 +172,7 @@ def _located(case: UseCase[Any, Any], error: FieldError) -> FieldError:
 
 
 def _problem_of(error: Exception, request: Request, instance: str) -> Problem:
-    """What the answer says of it; what nobody foresaw is in the log alone, since its text may hold anything."""
+    """Turn an error into a problem; an unexpected one is logged only, since its text may hold anything."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, Refusal):

@@ -1,1 +1,1 @@
-"""What an administrator does, by whichever interface: look, try out, change. It prints nothing."""
+"""The use cases of administrators, for every interface: view, test, change. They print nothing."""

@@ -1,4 +1,4 @@
-"""What the use cases of users, API tokens and one's own account share: opening the accounts, and their errors.
+"""Helpers of the use cases of users, API tokens and own accounts: opening the accounts, and their errors.
 
 What an account may see is checked against the organizations there are, so that a slip of the pen gives nobody less
 than was meant, or more later.

@@ -70,7 +70,7 @@ class AcmeState(NamedTuple):
 
 @contextmanager
 def issuer_of(gateway: Gateway, principal: Principal, url: str = "") -> Iterator[tuple[Issuer, list[str]]]:
-    """Who asks, and the hosts at which our policies are served. url: of another authority than that of the settings.
+    """Open the issuer, and list the hosts at which our policies are served. url: of an authority other than our own.
 
     Raises Refusal: INPUT if ACME is off or cannot be used, UNREADABLE.
     """
@@ -108,7 +108,7 @@ def get_acme_status(context: Context, request: GetAcmeStatus) -> AcmeStatus:  # 
 
 
 def renewal_source(status: RenewalStatus) -> str:
-    """Who says when it is renewed: "authority" (RFC 9773), or its "lifetime"; "" where there is none."""
+    """Source of the time of renewal: "authority" (RFC 9773), or its "lifetime"; "" where there is none."""
     if status.entry is None:
         return ""
     return "authority" if status.progress.renew_at and status.progress.certificate == status.entry.id else "lifetime"

@@ -63,7 +63,7 @@ class RenewalSubject:
 
 
 class RenewCertificates(msgspec.Struct, kw_only=True):
-    """Which certificates, and how. name: that one shall bear; empty for all that are due.
+    """Certificates to renew, and how. name: of one certificate; empty for all that are due.
 
     at_once: also if nothing is due, or a failure is being waited out. staging: address of another authority, with which
     all of it is gone through and nothing kept.
@@ -78,7 +78,7 @@ class RenewCertificates(msgspec.Struct, kw_only=True):
 
 
 class GetRenewal(msgspec.Struct, kw_only=True):
-    """Which one."""
+    """The job to show."""
 
     id: Annotated[str, Meta(description="Of the renewal, as its beginning answered; it is kept for an hour.")]
     wait: _Wait = 20.0
@@ -89,7 +89,7 @@ class ForgetAcmeAccount(msgspec.Struct, kw_only=True):
 
 
 class CertificateRenewal(msgspec.Struct):
-    """What came of one certificate. text: about the one that came, or why none did."""
+    """Result of one certificate. text: about the one that came, or why none did."""
 
     names: list[str]
     ok: bool
@@ -171,7 +171,7 @@ def renew_certificates(context: Context, request: RenewCertificates) -> UseCaseR
     commands=("certificate acme renew",),
 )
 def get_renewal(context: Context, request: GetRenewal) -> RenewalState:
-    """What came of the certificates that were asked for, as far as it came."""
+    """Show the state of a renewal, and its results so far."""
     job = context.kept(Jobs).find(request.id, context.principal, RenewalSubject)
     job.wait(request.wait)
     return _state(job)
@@ -213,7 +213,7 @@ def renew(
 
 
 def last_renewal(context: Context) -> Job[RenewalSubject, list[CertificateRenewal]] | None:
-    """That which runs, or the last one within the hour."""
+    """The job that runs, or the last one within the hour."""
     return next(iter(context.kept(Jobs).recent(context.principal, RenewalSubject, 1)), None)
 
 

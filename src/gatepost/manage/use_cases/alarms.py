@@ -1,4 +1,4 @@
-"""What is wrong with the gateway, or soon will be, as its administrators see it.
+"""Alarms of the gateway: what is wrong, or soon will be, as its administrators see it.
 
 What the running gateway found when it last looked (`node.alarms`), and judged anew what needs no look: ends of
 validity, names, what is staged. Asks nobody and changes nothing. Who sees only some organizations finds what is wrong
@@ -86,7 +86,7 @@ class ActiveAlarms(msgspec.Struct, frozen=True):
     pages=("/", "/alarms"),
 )
 def list_alarms(context: Context, request: ListAlarms) -> ActiveAlarms:  # noqa: ARG001 - there is nothing to ask for
-    """What is wrong, or soon will be, and what to do about it.
+    """List alarms: what is wrong, or soon will be, and what to do about it.
 
     As the running gateway found it when it last looked; nobody is asked. Who sees some organizations finds what is
     wrong with their mail.
@@ -127,7 +127,7 @@ def _all_alarms(gateway: Gateway, now: float) -> ActiveAlarms:
     judged = (*domain_conflicts(directory.disputes), *judged, *judge_grants(directory.resources))
 
     def is_open(alarm: Alarm) -> bool:
-        """What mail shows only the running gateway knows."""
+        """Keep alarms about mail, which only the running gateway can end."""
         return alarm.kind.of_traffic or undecided(alarm, entries, scope, observed)
 
     memory, _ = advance(memory, judged, is_open, now=now)

@@ -174,7 +174,7 @@ def _set(info: FieldInfo, table: dict[str, Any], word: _Word, *, again: bool) ->
 
 
 def _value(info: FieldInfo, text: str) -> bool | int | str | None:
-    """What a file would hold; None if the text is of another kind than the field."""
+    """The value as a file would hold it; None if the text is of another kind than the field."""
     if info.annotation is bool:
         return _BOOLEANS.get(text)
     if info.annotation is int:

@@ -1,4 +1,4 @@
-"""Who did what: audit events and the changes of resources as one list, the newest first.
+"""The audit log: audit events and the changes of resources as one list, the newest first.
 
 Events are in `access.db`, changes in the history of the configuration; each entry says of which of the two it is, and
 leads to what was before and after. What belongs to organizations is there for who sees them.
@@ -35,7 +35,7 @@ type _Number = Annotated[int, Meta(ge=0, lt=2**62)]
 
 
 class AuditEntry(msgspec.Struct):
-    """What somebody did or tried, or a change of resources. at: seconds since 1970.
+    """An action, done or refused, or a change of resources. at: seconds since 1970.
 
     event, version: which of the two it is, by its number; the other is null. who: "" is a log-in with a name that
     nobody has. address: "" is the command line. organization: "" is the gateway itself, or several organizations.
@@ -56,7 +56,7 @@ class AuditEntry(msgspec.Struct):
 
 
 class ListAudit(msgspec.Struct, kw_only=True):
-    """Which of them; what is empty does not matter."""
+    """Filters of the audit log; empty fields match all."""
 
     who: Annotated[ShortText, Meta(description='Only what this user, token ("token NAME") or account did.')] = ""
     action: Annotated[ShortText, Meta(description="Only this action, such as log-in or user-set.")] = ""
@@ -89,7 +89,7 @@ class _Place(NamedTuple):
     pages=("/audit",),
 )
 def list_audit(context: Context, request: ListAudit) -> Items[AuditEntry]:
-    """Who did what, and every change of resources, the newest first."""
+    """List the audit log: actions and every change of resources, the newest first."""
     wanted = AuditFilter(
         who=request.who,
         action=request.action,
@@ -132,7 +132,7 @@ def get_audit_event(context: Context, request: ShowAuditEvent) -> AuditEntry:
 
 
 def differences(entry: AuditEntry) -> list[FieldChange]:
-    """What an event changed, field by field, where it says what was before or after."""
+    """Fields that an event changed, where it has values before or after."""
     if "before" not in entry.detail and "after" not in entry.detail:
         return []
     before, after = (_table(entry.detail.get(key)) for key in ("before", "after"))

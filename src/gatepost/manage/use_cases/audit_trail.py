@@ -1,4 +1,4 @@
-"""What the audit keeps of one call of a use case, collected while it runs. Pure; `execution` writes it."""
+"""Audit records of one call of a use case, collected while it runs. Pure; `execution` writes them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class AuditTrail:
 
     @property
     def records(self) -> list[AuditRecord]:
-        """What is to be written when the call has ended, however it did."""
+        """Records to write when the call has ended, whatever its result."""
         return self._added or [self._call]
 
     def describe(

@@ -39,7 +39,7 @@ class Radius(NamedTuple):
 
 
 def find_radius(gateway: Gateway, principal: Principal, before: Resources, after: Resources, since: float) -> Radius:
-    """What a change touches, and what it would have done to the mail in the trace, as far as who asks sees it.
+    """Resources that a change touches, and its effect on mail of the trace, as far as the principal sees them.
 
     since: seconds since 1970.
     """
@@ -82,7 +82,7 @@ def radius_record(radius: Radius) -> dict[str, Any]:
 
 
 def radius_of(record: Mapping[str, Any]) -> Radius:
-    """What `radius_record` made this of."""
+    """The inverse of `radius_record`."""
     parts = [(one["sign"], one["part"], tuple(one["fields"])) for one in record["parts"]]
     change = Touched(parts, set(record["senders"]), set(record["recipients"]), **record["touches"])
     found = BlastRadius(Total(**record["inbound"]), Total(**record["outbound"]))

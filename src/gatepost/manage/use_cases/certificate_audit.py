@@ -1,4 +1,4 @@
-"""What the audit says of a step that changed certificates: each field before and after, taken from their history.
+"""Audit details of a step that changed certificates: each field before and after, taken from their history.
 
 The history has the change whoever made it; the audit has it with the address it came from, and beside what was refused.
 No key is in either.

@@ -110,7 +110,7 @@ class CertificateAdded(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class NewCertificate:
-    """What is to come in.
+    """A certificate to add.
 
     content: certificates and perhaps the key: PEM, DER, PKCS#7 or PKCS#12. key: the key, if it came apart, b"" if not.
     source, key_source: what both are called in errors. file: where the content came from, None if it was pasted; then a
@@ -135,7 +135,7 @@ class NewCertificate:
 
 @dataclass(frozen=True, slots=True)
 class PreparedCertificate:
-    """What was read, and may be stored. request: whose key waited for it. notes: what was put right.
+    """A certificate that was read and may be stored. request: the one whose key waited. notes: what was put right.
 
     warnings: what partners may stumble over.
     """
@@ -357,7 +357,7 @@ def watch_directory(context: Context, request: WatchDirectory) -> WatchedDirecto
 def _read(
     gateway: Gateway, inventory: Inventory, new: NewCertificate, now: float
 ) -> tuple[PemImport, PendingRequest | None, list[str]]:
-    """What was given, the request whose key waited for it, and why it could not be held against the anchors."""
+    """The PEM as read, the request whose key waited for it, and why the anchors could not be used, "" if they were."""
     key_pem = key_of(new.key, new.key_source, new.password) if new.key else b""
     anchors, trouble = _anchors(gateway)
     known = _known(inventory, inventory.entries()[1].values())

@@ -50,7 +50,7 @@ class RemoveDirectory(msgspec.Struct, kw_only=True):
 
 
 class Removed(msgspec.Struct):
-    """What was done, in a sentence."""
+    """Result of a removal, in a sentence."""
 
     text: str
 
@@ -131,7 +131,7 @@ def _found_again(entry: Entry, inventory: Inventory, gateway: Gateway) -> str:
 
 
 def needed(entry: Entry, entries: Iterable[Entry], gateway: Gateway) -> str:
-    """Who would miss it, "" if nobody."""
+    """Why the certificate is still needed, "" if it is not."""
     known = {one.id: one for one in entries}
     newer = successor(entry, known) if entry.state is State.DEPRECATED else None
     if newer is not None and can_roll_back(newer, known, now=time.time()):

@@ -42,7 +42,7 @@ type _RequestId = Annotated[str, Meta(description="Id of the request.")]
 
 
 class RequestCertificate(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What is asked of an authority. names: the first is also the CN. key: ec-p256, ec-p384, rsa-2048, -3072 or -4096.
+    """A request for a certificate. names: the first is also the CN. key: ec-p256, ec-p384, rsa-2048, -3072 or -4096.
 
     client: a client certificate of an organization, which connectors name by its label. must_staple: RFC 7633.
     """
@@ -81,7 +81,7 @@ class RegisterRequest(RequestCertificate, kw_only=True):
 
 
 class GetCertificateRequest(msgspec.Struct, kw_only=True):
-    """Which one."""
+    """The request to show."""
 
     request: _RequestId
 

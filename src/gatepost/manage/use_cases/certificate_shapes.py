@@ -1,4 +1,4 @@
-"""What use cases about certificates return: certificates and what their gates say, as REST and `--json` show them.
+"""Results of use cases about certificates: certificates and gate checks, as REST and `--json` show them.
 
 Times are seconds since 1970 UTC. No private key is in anything here.
 """
@@ -71,7 +71,7 @@ class CertificateSummary(msgspec.Struct):
 
 
 def certificate_of(entry: Entry, now: float | None = None) -> CertificateSummary:
-    """What is kept of a certificate, but its chain. now: for the days that are left."""
+    """Summary of a certificate, without its chain. now: for the days that are left."""
     leaf = entry.leaf
     return CertificateSummary(
         id=entry.id,
@@ -108,7 +108,7 @@ def certificate_of(entry: Entry, now: float | None = None) -> CertificateSummary
 
 
 class GateCheckFinding(msgspec.Struct):
-    """What was found at a gate. verdict: pass, info, warn, fail or unknown. until: when waiting alone mends it."""
+    """A finding of a gate check. verdict: pass, info, warn, fail, unknown. until: when waiting alone resolves it."""
 
     gate: str
     verdict: str
@@ -133,7 +133,7 @@ class GateSummary(msgspec.Struct):
 
     @property
     def reasons(self) -> str:
-        """What refuses the switch, in one line: what failed before what could not be told."""
+        """Findings that block the switch, in one line: failed ones before unknown ones."""
         stopping = [
             finding for verdict in ("fail", "unknown") for finding in self.findings if finding.verdict == verdict
         ]

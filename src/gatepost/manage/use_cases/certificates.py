@@ -101,7 +101,7 @@ def waiting_with_csr(gateway: Gateway, number: str) -> tuple[PendingRequest, byt
 
 
 def history(gateway: Gateway, limit: int, number: str = "") -> list[Change]:
-    """Who changed certificates, requests and directories, the newest first. number: only of this id.
+    """Changes of certificates, requests and directories, the newest first. number: only of this id.
 
     Of one certificate the newest 500 changes of all are looked through. Raises Refusal (UNREADABLE).
     """
@@ -129,7 +129,7 @@ class GetInventory(msgspec.Struct, kw_only=True):
 
 
 class GetCertificate(msgspec.Struct, kw_only=True):
-    """Which one."""
+    """The certificate to show."""
 
     certificate: CertificateNumber
 
@@ -248,7 +248,7 @@ def get_inventory(context: Context, request: GetInventory) -> CertificateInvento
     pages=("/certificates/history",),
 )
 def list_certificate_history(context: Context, request: ListCertificateHistory) -> Items[CertificateChange]:
-    """Who changed certificates, requests and directories, when and why, the newest first."""
+    """List changes of certificates, requests and directories, with author and note, the newest first."""
     changes = history(context.gateway, _NEWEST if request.after else request.limit + 1)
     return page_of(changes, lambda one: f"{one.version} {one.kind} {one.name}", request, change_of)
 

@@ -54,7 +54,7 @@ TRIES = 5
 
 @dataclass(frozen=True, slots=True)
 class ChangeOptions:
-    """How a change is to be made.
+    """Options of a change.
 
     author, note: who and why, for the history. dry_run: check it and find out what it would do, but change nothing.
     since: seconds since 1970, from when on mail is decided again then; None looks at no mail. expected: the version
@@ -70,7 +70,7 @@ class ChangeOptions:
 
 @dataclass(frozen=True, slots=True)
 class ChangeResult:
-    """What a change did, or would do.
+    """Result of a change, or of its dry run.
 
     version: the one in force now. warnings: what to think about because of it, a sentence each; standing: what was so
     before. notes: what is left to do elsewhere. after: all resources as they are then, those too that who asked does
@@ -90,7 +90,7 @@ class ChangeResult:
 
 @dataclass(slots=True)
 class Edit:
-    """What a step did to the draft.
+    """Result of a step on the draft.
 
     organizations: those that it changed. path: of the resource, as errors name it; errors are told without it. names:
     by which warnings that concern it can be known. needed: for a removal, the sentence that what needs the resource is
@@ -157,7 +157,7 @@ def change(
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """What is stored. unusable: why this version cannot use it, which leaves the resources empty."""
+    """Stored resources. unusable: why this version cannot use it, which leaves the resources empty."""
 
     document: dict[str, Any]
     resources: Resources
@@ -209,7 +209,7 @@ def _prepare(stored: _Stored, principal: Principal, step: Step, prefixes: Prefix
 
 
 def _pend(before: Resources, edit: Edit, draft: Mapping[str, Any]) -> None:
-    """What a tenant adds to its domains is pending until it is proven; a top-level domain it cannot add."""
+    """Set domains that a tenant adds to pending until they are proven, and refuse top-level domains."""
     for name in edit.organizations:
         table = draft.get(name)
         new = pend(table, before.organization(name), edit.proven) if isinstance(table, dict) else []
@@ -314,7 +314,7 @@ def _result(
 
 
 def _warnings(gateway: Gateway, principal: Principal, resources: Resources) -> list[str]:
-    """What to think about again. Where the gateway listens is nobody's business but its owner's."""
+    """Warnings about the resources. The gateway's listeners are mentioned to its owner alone."""
     settings = gateway.settings
     listening = [listener.address for listener in settings.listeners] if principal.is_of_gateway else []
     listeners = Listeners(listening, settings.server.hostname, settings.server.own_addresses)

@@ -1,4 +1,4 @@
-"""What use cases that change resources have in common: what they are asked beside the change, and what they return."""
+"""Requests and results that all use cases share that change resources."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ChangeRequest(msgspec.Struct, kw_only=True):
 
 
 class ChangeReport(msgspec.Struct):
-    """What a change did, or with dry_run would do.
+    """Result of a change, or with dry_run of one that was not made.
 
     version: the one in force now. warnings: what to think about because of it; standing: what was so before. notes:
     what is left to do elsewhere, such as DNS records. blast_radius: with dry_run, what it touches and what it would
@@ -60,7 +60,7 @@ class ChangeReport(msgspec.Struct):
 
 
 def options_of(context: Context, request: ChangeRequest) -> ChangeOptions:
-    """How `change` is to make the change. Raises Refusal (INPUT) for a time that is none."""
+    """Options for `change`. Raises Refusal (INPUT) for a time that is none."""
     since = _since(request.since) if context.dry_run else time.time()
     return ChangeOptions(context.principal.name, request.note, context.dry_run, since, context.expected)
 
@@ -86,5 +86,5 @@ def fields_of(outcome: ChangeResult) -> dict[str, Any]:
 
 
 def change_reply(outcome: ChangeResult, *, location: str = "", created: bool = False) -> UseCaseReply[ChangeReport]:
-    """What a change returns. location, created: as in `UseCaseReply`."""
+    """The reply of a use case that changed resources. location, created: as in `UseCaseReply`."""
     return UseCaseReply(ChangeReport(**fields_of(outcome)), outcome.version, location, created and not outcome.dry_run)

@@ -327,7 +327,7 @@ def run_gate_checks(
 
 
 def check_tlsa(gateway: Gateway, inventory: Inventory, entry: Entry, check_context: CheckContext) -> list[GateFinding]:
-    """What TLSA records say of a certificate, [] if they do not come in time. Raises Refusal."""
+    """Findings about the TLSA records of a certificate, [] if they do not come in time. Raises Refusal."""
     try:
         return _run_checks(gateway, inventory, lambda keeper: keeper.sight(entry, check_context))
     except TimeoutError:
@@ -389,7 +389,7 @@ def _olds(entry: Entry, entries: Mapping[str, Entry]) -> list[Entry]:
 
 
 def next_steps(entry: Entry, entries: Mapping[str, Entry], report: GateReport | None, *, now: float) -> Iterator[str]:
-    """What to do, in the order in which it is to be done, with the commands."""
+    """Next steps in their order, with the commands."""
     match entry.state:
         case State.NEXT:
             if entry.held:

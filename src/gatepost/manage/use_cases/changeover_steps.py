@@ -188,7 +188,10 @@ class PartnersNotified(msgspec.Struct):
 
 
 def _options(name: str, step: str = "", *, only: bool = False) -> dict[str, Any]:
-    """How a step is declared. name: in paths and commands. step: in the audit. only: of the one it can be done to."""
+    """Options that declare a step.
+
+    name: in paths and commands. step: in the audit. only: of the one it can be done to.
+    """
     return {
         "scope": Scope.CERTIFICATES,
         "visibility": Visibility.GATEWAY,
@@ -391,7 +394,7 @@ def _switched_to(listed: Listed, number: str) -> Entry:
 
 
 def _must_not_be_done(last: Entry, listed: Listed) -> None:
-    """Who gives the command twice, not sure whether it worked, shall not undo the switch before as well."""
+    """Refuse a second roll-back in a row: repeating the command must not undo the switch before as well."""
     for entry in listed.entries.values():
         if entry.state is State.NEXT and entry.since > max(entry.added, last.current_from):
             what = f"{entry.id} went back to next at {stamp(entry.since)}, after the last switch"
@@ -400,7 +403,7 @@ def _must_not_be_done(last: Entry, listed: Listed) -> None:
 
 
 def _demand_restorable(inventory: Inventory, listed: Listed, entry: Entry) -> None:
-    """What is rolled back to must be there: its files may hold another certificate by now."""
+    """Refuse a roll-back to a certificate whose files hold another one by now."""
     for number in entry.replaces:
         old = listed.entries.get(number)
         if old is not None and old.state is State.DEPRECATED and (old.key_file or inventory.seals):

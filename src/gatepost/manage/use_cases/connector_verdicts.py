@@ -1,4 +1,4 @@
-"""What connectors did in the last days, as a number beside each: counted once, and kept as long as the process runs.
+"""Counts of what each connector did in the last days: counted once, and kept as long as the process runs.
 
 Used by lists of connectors. A file of the trace is counted when it is first asked for, and what is added to it later;
 one that nothing was added to since is not opened.

@@ -58,7 +58,7 @@ class ConnectorSelection(ListSelection):
 
 
 class ListConnectors(Paging, kw_only=True):
-    """Which connectors; empty fields match all."""
+    """Filters of connectors; empty fields match all."""
 
     organization: Annotated[str, Meta(max_length=1000, description="Only of this one.")] = ""
     direction: Annotated[
@@ -69,7 +69,7 @@ class ListConnectors(Paging, kw_only=True):
 
 
 class LastValidation(msgspec.Struct):
-    """How the last validation ended. at: seconds since 1970. configuration: the version that was tried."""
+    """Result of the last validation. at: seconds since 1970. configuration: the version that was tried."""
 
     at: float | None
     outcome: str | None
@@ -226,12 +226,12 @@ def _status(connector: Connector) -> str:
 
 
 def _scope(connector: Connector) -> list[str]:
-    """Whose mail it holds for."""
+    """Mail that it applies to."""
     return _inbound_scope(connector) if isinstance(connector, InboundConnector) else _outbound_scope(connector)
 
 
 def _inbound_scope(connector: InboundConnector) -> list[str]:
-    """Whose mail it holds for: a partner's domains, or the organization's own servers."""
+    """Mail that it applies to: a partner's domains, or the organization's own servers."""
     if connector.connector_type is ConnectorType.PARTNER:
         return list(connector.sender_domains)
     return [connector.tls_sender_certificate_name or "", *connector.sender_ip_addresses][

@@ -53,7 +53,7 @@ class HookTrial(msgspec.Struct, frozen=True):
 
 
 class HookTrials(msgspec.Struct, frozen=True):
-    """What a scanner said, as `gatepost hook check --json` prints it."""
+    """Answers of a scanner, as `gatepost hook check --json` prints it."""
 
     hook: str
     organization: str

@@ -1,4 +1,4 @@
-"""What a use case is given beside its request: the gateway, who asks, and under which conditions."""
+"""Context of a use case beside its request: the gateway, the principal, and the conditions of the call."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Context:
 
     @property
     def actor(self) -> Actor:
-        """Who asks, for the audit."""
+        """The actor for the audit log."""
         return Actor(self.principal.name, self.address)
 
     def record(self, action: Action, organization: str, subject: str, **detail: Any) -> None:

@@ -35,7 +35,7 @@ _PARAMETER: Final = re.compile(r"\{(\w+)(?::\w+)?\}")
 
 
 class Visibility(StrEnum):
-    """Whose a use case is, and so for whom it exists.
+    """Principals for whom a use case exists.
 
     GATEWAY: the gateway's; a principal limited to some organizations may not ask (403). ORGANIZATION: that of the
     organization in the path; for a principal that does not see it, it does not exist (404). SEEN: whatever of it
@@ -53,7 +53,7 @@ class InQuery:
 
 @dataclass(frozen=True, slots=True)
 class Cli:
-    """How commands take a field that is not simply an option of its name.
+    """Command-line form of a field that is not simply an option of its name.
 
     argument: it stands without a name. option: another name, such as "all". metavar, help: as click shows them.
     """
@@ -111,7 +111,7 @@ class UseCaseReply[T]:
 
 
 class _Options(TypedDict, total=False):
-    """What `use_case` takes by name: fields of `UseCase`."""
+    """Keyword arguments of `use_case`: fields of `UseCase`."""
 
     scope: Scope | None
     visibility: Visibility
@@ -252,7 +252,7 @@ class UseCase[R: msgspec.Struct, A]:
 
 
 def any_marker(annotation: Any, kind: type) -> Any:
-    """What `Annotated` says of a field that is of this kind, or the kind itself; None if there is none."""
+    """The metadata of `Annotated` that is of this kind, or the kind itself; None if there is none."""
     if isinstance(annotation, TypeAliasType):
         return any_marker(annotation.__value__, kind)
     for one in getattr(annotation, "__metadata__", ()):

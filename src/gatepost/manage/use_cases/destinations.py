@@ -1,4 +1,4 @@
-"""What destinations were seen to do, as administrators see it, and what they accept of it.
+"""History of destinations (what each was seen to do), as administrators see it, accept it and forget it.
 
 On a running gateway as on a stopped one: its workers read the same file for every new connection. What a destination is
 remembered to do is the organization's whose mail went there; who sees only some organizations finds theirs.
@@ -53,7 +53,7 @@ type _Organization = Annotated[str, Meta(max_length=1000), Cli(help="Only of thi
 
 
 class DestinationsQuery(Paging, kw_only=True):
-    """Which destinations; empty fields match all."""
+    """Filters of destinations; empty fields match all."""
 
     domain: Annotated[str, Meta(max_length=1000, description="That mail is routed by (MX)."), Cli(argument=True)] = ""
     organization: _Organization = ""
@@ -66,7 +66,7 @@ class DestinationsQuery(Paging, kw_only=True):
 
 
 class DestinationActions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What to do with which destinations.
+    """An action on destinations.
 
     accept: take them as they are now, and try held mail again. forget: begin anew. all: of every organization that is
     seen, or of that named.
@@ -87,7 +87,7 @@ class DestinationSpan(msgspec.Struct):
 
 
 class DestinationAcceptance(msgspec.Struct):
-    """That an administrator takes a host as it is. at: seconds since 1970."""
+    """Acceptance of a host as it is, by an administrator. at: seconds since 1970."""
 
     level: str
     at: float
@@ -95,7 +95,7 @@ class DestinationAcceptance(msgspec.Struct):
 
 
 class DestinationGroups(msgspec.Struct):
-    """That a host is offered no post-quantum key exchange. since, until: seconds since 1970. why: how it left one."""
+    """A host that is offered no post-quantum key exchange. since, until: seconds since 1970. why: how it failed."""
 
     why: str
     since: float
@@ -132,7 +132,10 @@ class Destination(msgspec.Struct):
 
 
 class DestinationsChanged(msgspec.Struct):
-    """What it was done to, or with dry_run would be. items: the first 1000. retried: deliveries tried again."""
+    """Destinations changed, or with dry_run those that would be.
+
+    items: the first 1000. retried: deliveries tried again.
+    """
 
     dry_run: bool
     changed: int
@@ -148,7 +151,7 @@ class DestinationsChanged(msgspec.Struct):
     commands=("destination list", "destination show"),
 )
 def list_destinations(context: Context, request: DestinationsQuery) -> Items[Destination]:
-    """What destinations were seen to do, in the order of their names."""
+    """List the history of destinations, in the order of their names."""
     now, after = time.time(), None
     if request.after:
         after = DestinationName(*position(request.after, tuple[str, str, str]))

@@ -1,4 +1,4 @@
-"""What a change to the resources is, field by field: alike for a file, a single resource and the history.
+"""Differences between two sets of resources, field by field: for a file, a single resource and the history.
 
 Used by `change` and `history`, and by whatever prints changes. No I/O.
 """
@@ -30,7 +30,7 @@ class FieldChange(msgspec.Struct, frozen=True):
 
 
 def differences(stored: Mapping[str, Any], expected: Mapping[str, Mapping[str, Any]]) -> list[FieldChange]:
-    """What makes the wanted organizations of the stored ones; None in place of an organization removes it."""
+    """Changes that turn the stored organizations into the wanted ones; None in place of an organization removes it."""
     changes: list[FieldChange] = []
     for name, after in expected["organization"].items():
         before = stored.get("organization", {}).get(name)

@@ -53,7 +53,7 @@ type Pem = Annotated[str, Meta(max_length=20_000)]
 
 
 class ListSigningKeys(Paging, kw_only=True):
-    """Which keys; empty fields match all."""
+    """Filters of keys; empty fields match all."""
 
     organization: Annotated[str, Meta(max_length=1000, description="Only of this one.")] = ""
     domain: Annotated[str, Meta(max_length=253, description="Only of this domain.")] = ""
@@ -90,7 +90,7 @@ class SigningKey(msgspec.Struct):
 
     @property
     def dns_check(self) -> RecordCheck | None:
-        """What the DNS has of it, None if it was not asked."""
+        """Result of the DNS check, None if there was none."""
         return None if self.record is None else RecordCheck(DkimObservation(self.record), self.why)
 
 
@@ -286,7 +286,7 @@ def with_dns_checks(gateway: Gateway, principal: Principal, rows: Sequence[Signi
 
 
 def check_key_records(gateway: Gateway, sought: Sequence[tuple[str, KeyRecord]]) -> list[RecordCheck]:
-    """What the DNS has at each name, compared with what should be there.
+    """Compare the DNS record at each name with the expected one.
 
     Raises Busy; Refusal (INPUT) if no resolver can be made.
     """
@@ -324,7 +324,7 @@ def signing_key(row: SigningKeyRow) -> SigningKey:
 
 
 def signer_of(pem: bytes) -> Any:
-    """What signs with a private key. Raises Refusal (INPUT) if nothing can."""
+    """A signer with a private key. Raises Refusal (INPUT) if nothing can."""
     try:
         return read_key(pem)
     except DkimKeyError as error:

@@ -96,7 +96,10 @@ class RotateDkimKeys(ChangeRequest, kw_only=True):
 
 
 class KeyAdded(ChangeReport):
-    """What it did. name: of the key. zone: the line that the DNS needs; of a dry run that of a key that is gone."""
+    """A key that was added.
+
+    name: of the key. zone: the line that the DNS needs; of a dry run that of a key that is gone.
+    """
 
     name: str = ""
     zone: str = ""
@@ -246,7 +249,7 @@ def choose_key_owner(context: Context, request: ChooseKeyOwner) -> Organization:
 
 
 def key_owner(resources: Resources, organization: str, domain: str) -> Organization:
-    """Whose a key is: of the organization that accepts the domain, or the nearest one above it. Raises Refusal."""
+    """Owner of a key: the organization that accepts the domain, or the nearest domain above it. Raises Refusal."""
     if not organization:
         domains = [(each, one) for one in resources.organizations for each in one.accepted_domains]
         known = {each.name: one for each, one in sorted(domains, key=lambda pair: pair[0].verified)}
@@ -282,7 +285,10 @@ def _sealed(
 
 
 def keys_owner(resources: Resources, organization: str, domain: str) -> Organization:
-    """Whose keys of a domain are: of who has some already, else of who accepts the domain. Raises Refusal."""
+    """Owner of the keys of a domain: the organization that has some already, else the one that accepts the domain.
+
+    Raises Refusal.
+    """
     owners = chosen_organizations(resources, organization)
     found = next((owner for owner in owners if any(key.domain == domain.lower() for key in owner.dkim_keys)), None)
     return found or key_owner(resources, organization, domain)

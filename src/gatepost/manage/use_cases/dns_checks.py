@@ -1,4 +1,4 @@
-"""What the DNS says of our own domains now, compared with what it should say: verdicts for each section and domain.
+"""Check the DNS records of our own domains against what they should be: verdicts for each section and domain.
 
 A look asks a dozen questions and takes up to half a minute, so that few run at a time, and each is kept for some
 minutes: a list of all domains shows what is known.
@@ -68,7 +68,7 @@ class DnsCheck:
 
 
 class SectionCheck(msgspec.Struct):
-    """What was seen of a section; the gravest verdict counts."""
+    """Check of one section; the gravest verdict counts."""
 
     key: str
     verdict: str
@@ -76,7 +76,7 @@ class SectionCheck(msgspec.Struct):
 
 
 class PublicationCheck(msgspec.Struct):
-    """What the DNS says of a domain. at: seconds since 1970."""
+    """Check of all records of a domain. at: seconds since 1970."""
 
     at: float
     verdict: str

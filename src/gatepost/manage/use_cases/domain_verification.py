@@ -1,4 +1,4 @@
-"""Whether an accepted domain is verified, which TXT record proves it, and looking for that record.
+"""Verify an accepted domain: its state, the TXT record that proves it, and looking that record up.
 
 A record is looked for with the gateway's own resolver, when somebody asks. Used by `gatepost domain verify`, over REST
 and by the page of a domain.

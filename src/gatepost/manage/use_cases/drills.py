@@ -58,7 +58,7 @@ class DrillConnector(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class ShowDrill(msgspec.Struct, kw_only=True):
-    """Which one, and how long to wait for the result."""
+    """The drill to show, and how long to wait for its result."""
 
     organization: Annotated[str, Meta(description="Whose connector it is.")]
     id: Annotated[str, Meta(description="Of the drill, as its beginning answered.")]
@@ -117,7 +117,7 @@ class LastDrill(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Drill:
-    """What a run of a drill is about."""
+    """Subject of a drill's job."""
 
     organization: str
     text: str

@@ -63,7 +63,7 @@ class EvidenceKey(msgspec.Struct):
 
 
 class EvidenceKeys(msgspec.Struct):
-    """That the log is, or was, signed with."""
+    """Keys that the log is, or was, signed with."""
 
     items: list[EvidenceKey]
 
@@ -153,7 +153,7 @@ def verify_own_log(context: Context, request: VerifyLog) -> VerificationState:  
 
 @dataclass(frozen=True, slots=True)
 class OwnLog:
-    """What such a job is about."""
+    """Subject of a verification's job."""
 
     text: str = "evidence log"
     kind: str = "verification"

@@ -1,4 +1,4 @@
-"""Whether an evidence log, files of one, or an export is what was written: the verdict, and what is said with it.
+"""Verify an evidence log, files of one, or an export: the verdict, and what is said with it.
 
 Used by `gatepost evidence verify`, and by `manage.use_cases.evidence.verify_own_log` for the gateway's own log.
 """
@@ -34,7 +34,7 @@ _SINGULAR: Final = {"files": "file", "entries": "entry", "checkpoints": "checkpo
 
 
 class Verification:
-    """What was found. trusted: the keys are the reader's own. proven: something is signed.
+    """Result of a verification. trusted: the keys are the reader's own. proven: something is signed.
 
     verified: None if nobody can tell. lines: what was looked at. notes: what is to be said besides. faults: the first
     of each kind, and how many. data: all of it for machines, as `gatepost evidence verify --json` prints it.
@@ -197,7 +197,7 @@ def verify_export(path: Path, given: list[bytes], heads: Sequence[str]) -> Verif
 
 
 def _origin(document: dict[str, Any]) -> str:
-    """What an export says of itself. Nobody signed that: who forges one chooses it."""
+    """An export's description of itself. It is not signed: a forger chooses it."""
     wanted = ", ".join(f"{name} {value}" for name, value in document.get("selection", {}).items()) or "everything"
     return _printable(f"export of {wanted}, made {document.get('made', '')} on {document.get('node', '')}")
 

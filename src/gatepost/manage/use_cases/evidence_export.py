@@ -53,7 +53,7 @@ type Form = Literal["json", "csv", "pdf"]
 
 
 class ExportEvidence(msgspec.Struct, kw_only=True):
-    """Which entries. partner: a connector's name, or a domain and those below it. message: queue id or Message-ID.
+    """Filters of entries. partner: a connector's name, or a domain and those below it. message: queue id or Message-ID.
 
     since, until: UTC days, both included, as for reports; or, where either has a time, times, open if not given.
     """
@@ -86,7 +86,7 @@ class Export(Protocol):
 
 
 class LogExport:
-    """What is chosen of the log of this gateway, of the organizations that the caller sees."""
+    """Selected entries of this gateway's log, of the organizations that the caller sees."""
 
     def __init__(self, context: Context, selection: Selection, form: str) -> None:
         self._context, self._form = context, form
@@ -151,7 +151,7 @@ def open_export(context: Context, request: OpenExport) -> LogExport:
 
 
 def export_forms() -> tuple[str, ...]:
-    """What an export can be written as here: PDF needs the extra gatepost[pdf]."""
+    """Formats of exports available here: PDF needs the extra gatepost[pdf]."""
     return FORMS if find_spec("reportlab") is not None else FORMS[:-1]
 
 

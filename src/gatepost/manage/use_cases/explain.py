@@ -1,4 +1,4 @@
-"""What would happen to a message, and why: a person's question, and what `policy.decisions.explain` says to it.
+"""Explain what would happen to a message, and why, with `policy.decisions.explain`.
 
 Decided by the stored configuration with the code that decides for real sessions. Nothing is sent. Only a question that
 is `live` asks the network. What belongs to an organization that who asks does not see is cut by `explain_seen`.
@@ -104,7 +104,7 @@ class ExplainMessage(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, r
 
 
 class ExplainAssumption(msgspec.Struct, frozen=True):
-    """What was not said, and is taken to be so. field: of the question."""
+    """An assumption in place of what was not given. field: of the request."""
 
     field: str
     text: str
@@ -118,14 +118,14 @@ class ExplainDkim(msgspec.Struct):
 
 
 class ExplainCertificates(msgspec.Struct, frozen=True):
-    """What there is to encrypt it with S/MIME: a sentence. missing: why it waits, empty if it does not."""
+    """Certificates to encrypt it with S/MIME, in a sentence. missing: why it waits, empty if it does not."""
 
     found: str
     missing: str
 
 
 class ExplainReport(msgspec.Struct, rename={"sender": "from"}, omit_defaults=True):
-    """What would happen, under the names that the trace keeps of real decisions.
+    """Explanation of a message's way, under the names that the trace uses for real decisions.
 
     ip, tls, certificate: the session that is meant; tls is empty in clear. inbound, outbound: null if it is another
     organization's affair (withheld says so), outbound also if it is nobody's mail. failures: what each kind of TLS
@@ -188,7 +188,7 @@ class ExplainSession(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ExplainResult:
-    """What would happen.
+    """Explanation of a message's way.
 
     reports: what the next hops present, None where nobody asked for that. expiration: seconds after which what waits is
     returned. certificates: None where nobody demands encryption of the message. empty: no organization is stored yet.
@@ -222,7 +222,7 @@ class ExplainResult:
     pages=("/explain",),
 )
 def explain_to_page(context: Context, request: ExplainMessage) -> ExplainResult:
-    """What would happen to a message, and why, with all that the decision was made of."""
+    """Explain what would happen to a message, with all facts of the decision."""
     return _explained(context, request)
 
 
@@ -235,7 +235,7 @@ def explain_to_page(context: Context, request: ExplainMessage) -> ExplainResult:
     commands=("explain",),
 )
 def explain_message(context: Context, request: ExplainMessage) -> ExplainReport:
-    """What would happen to a message, and why.
+    """Explain what would happen to a message, and why.
 
     Nothing is sent. Who sees some organizations only asks about their senders and recipients.
     """
@@ -480,7 +480,7 @@ def _certificates(gateway: Gateway, directory: Directory, explanation: Explanati
 
 
 def _live(gateway: Gateway, principal: Principal, explanation: Explanation) -> Sequence[HostReport]:
-    """What the next hops present, each address; none for a mailbox and for nowhere."""
+    """Reports on the next hops, each address; none for a mailbox or without a route."""
     from gatepost.manage.use_cases.explain_live import probe  # noqa: PLC0415 - only `live` needs what it imports
     from gatepost.manage.use_cases.private_addresses import may_reach_private_addresses  # noqa: PLC0415
 

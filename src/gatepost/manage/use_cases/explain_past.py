@@ -1,4 +1,4 @@
-"""What was decided of real mail, beside what would be decided today: read from the trace, for the page that explains.
+"""Compare decisions on real mail with today's: read from the trace, for the page that explains.
 
 The trace keeps what a decision was made on, so that the question can be put again for a message that came long ago. It
 does not keep the header, but for the subject, nor certificates beyond what identifies them.
@@ -60,7 +60,7 @@ class PastDecision:
 
 
 class DecisionDifference(NamedTuple):
-    """What is decided otherwise today. Empty texts are nothing."""
+    """A decision that differs today. Empty texts stand for nothing."""
 
     field: str
     then: str
@@ -75,7 +75,7 @@ class ExplainAgain(msgspec.Struct, kw_only=True):
 
 
 class ExplainComparison(NamedTuple):
-    """What was decided, what would be decided today, and in what the two differ."""
+    """The decision of then, the decision of today, and their differences."""
 
     past: PastDecision
     answer: ExplainResult
@@ -90,7 +90,7 @@ class ExplainComparison(NamedTuple):
     pages=("/explain",),
 )
 def explain_again(context: Context, request: ExplainAgain) -> ExplainComparison:
-    """What was decided of real mail, beside what would be decided today."""
+    """Compare the decision on real mail with today's."""
     context.audit.describe(subject=request.message)
     past = past_of(context.gateway, context.principal, request.message, request.recipient)
     detail: dict[str, Any] = {"from": past.sender, "message": past.identity}
@@ -116,7 +116,7 @@ def past_of(gateway: Gateway, principal: Principal, identity: str, recipient: st
 
 
 def differences(past: PastDecision, answer: ExplainResult) -> list[DecisionDifference]:
-    """What was decided then and is decided otherwise today, as far as the trace says it."""
+    """Differences between the decision of then and today's, as far as the trace shows them."""
     pairs: list[tuple[str, str, str]] = []
     verdict, outbound = answer.explanation.inbound, answer.explanation.outbound
     if past.inbound is not None and "inbound" not in answer.withheld:

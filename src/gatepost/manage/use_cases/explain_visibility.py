@@ -1,4 +1,4 @@
-"""What of an explanation somebody sees who sees only some organizations: nothing of the others, not even their names.
+"""Remove from an explanation what belongs to organizations that the principal does not see, names included.
 
 Used by `manage.use_cases.explain`. Whether another organization takes a message, by which connector and from which
 addresses, is its own affair: a question about it would otherwise find out its configuration one guess at a time. Pure.
@@ -84,7 +84,7 @@ def _is_for(directory: Directory, hidden: frozenset[str], recipient: Path) -> bo
 
 
 def _sentences_of_others(directory: Directory, hidden: frozenset[str], recipient: Path) -> frozenset[str]:
-    """What mailboxes say of where mail goes on, from the first on that is another organization's."""
+    """Forwarding reasons of mailboxes, from the first on that is another organization's."""
     steps = expand(directory, recipient).steps
     others = (at for at, (box, _) in enumerate(steps) if _is_for(directory, hidden, parse_address(box)))
     return frozenset(sentence for _, sentence in steps[next(others, len(steps)) :])

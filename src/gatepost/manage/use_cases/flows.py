@@ -1,4 +1,4 @@
-"""How mail was received and sent in the last day, hour by hour, by how it was protected."""
+"""Mail received and sent in the last day, hour by hour, by how it was protected."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ class Flows(msgspec.Struct):
 
 
 def trace_hours(settings: Settings) -> TraceHours:
-    """What is kept of the trace between two looks, for `Context.kept`."""
+    """Hourly counts of the trace, kept between calls by `Context.kept`."""
     return TraceHours(Path(settings.server.data_dir) / "trace")
 
 
 @use_case(scope=Scope.READ, visibility=Visibility.SEEN, tag="reports", pages=("/overview/flows",))
 def count_flows(context: Context, request: CountFlows) -> Flows:
-    """How mail was received and sent in the last day, hour by hour, by how it was protected."""
+    """Count mail received and sent in the last day, hour by hour, by its protection."""
     end = (int(time.time()) // HOUR + 1) * HOUR
     begin = end - _HOURS * HOUR
     seen, organization = context.principal.organizations, request.organization

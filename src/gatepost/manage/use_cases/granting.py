@@ -33,7 +33,7 @@ class Granting(NamedTuple):
 def granting(
     principal: Principal, before: Resources, after: Resources, stored: Mapping[str, Any], names: Sequence[str]
 ) -> Granting:
-    """What a change of the named organizations grants. stored: the document of the store, with its grants."""
+    """Decide what a change of the named organizations grants. stored: the document of the store, with its grants."""
     documents: dict[str, dict[str, Any] | None] = {}
     errors: list[FieldError] = []
     for name in names:

@@ -1,4 +1,4 @@
-"""Who changed the resources, when and why, and what each change was, field by field.
+"""History of the resources: who changed them, when and why, and each change field by field.
 
 Reads the configuration store. An organization's changes are there for who sees the organization, and stay so when it is
 gone.
@@ -64,7 +64,7 @@ class GetVersion(msgspec.Struct, kw_only=True):
 
 
 class HistoryEntry(msgspec.Struct):
-    """What one version changed in one organization. at: seconds since 1970. changes: how many fields.
+    """Changes of one version in one organization. at: seconds since 1970. changes: how many fields.
 
     summary: which parts.
     """
@@ -79,7 +79,7 @@ class HistoryEntry(msgspec.Struct):
 
 
 class HistoryVersion(msgspec.Struct):
-    """What one version changed. at: seconds since 1970."""
+    """One version and its changes. at: seconds since 1970."""
 
     version: int
     at: float
@@ -107,7 +107,7 @@ class _Place(msgspec.Struct, array_like=True):
     ),
 )
 def list_history(context: Context, request: ListHistory) -> Items[HistoryEntry]:
-    """Who changed the resources, when and why, the newest first."""
+    """List changes of the resources with author, time and note, the newest first."""
     # A version may have changed several organizations, and a page may end between them.
     after = position(request.after, _Place) if request.after else None
     seen = after.seen if after else 0
@@ -133,7 +133,7 @@ def list_history(context: Context, request: ListHistory) -> Items[HistoryEntry]:
     pages=("/history/{version}", "/audit/versions/{number}"),
 )
 def get_version(context: Context, request: GetVersion) -> HistoryVersion:
-    """What a version changed."""
+    """Show the changes of one version."""
     text = request.version
     if not (text.isascii() and text.isdecimal()) or not 0 < int(text[:20]) < 2**63:
         raise Refusal(RefusalKind.MISSING, f"There is no version {text!r}; versions are numbers from 1.")
@@ -206,7 +206,7 @@ def _no_version(gateway: Gateway, principal: Principal, version: int) -> str:
 
 
 def differences_of(change: Change) -> list[FieldChange]:
-    """What a change was."""
+    """Differences of one change, field by field."""
     stored = {} if change.before is None else {change.name: change.before}
     return differences({"organization": stored}, {"organization": {change.name: change.after}})
 

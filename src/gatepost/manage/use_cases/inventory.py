@@ -1,4 +1,4 @@
-"""How administrators come by the inventory of certificates, and by the one certificate that is meant.
+"""Open the inventory of certificates for administrators, and find the certificate that a number means.
 
 Used by its neighbours and by the `certificate` commands. Certificates belong to the gateway: `execute` says who may see
 or change them (`Scope.CERTIFICATES`).

@@ -50,7 +50,10 @@ class _Failed(Exception):  # noqa: N818 - it names what happened
 
 
 class Ticket(msgspec.Struct, frozen=True):
-    """What was begun. target: where to go in the end. again: the person must prove it anew. at: seconds since 1970."""
+    """A log-in that was begun.
+
+    target: page to go to in the end. again: the person must prove it anew. at: seconds since 1970.
+    """
 
     state: str
     nonce: str
@@ -62,7 +65,7 @@ class Ticket(msgspec.Struct, frozen=True):
 
 
 class IssuerLogin(msgspec.Struct, frozen=True):
-    """Who came in. proved: when they proved it to the issuer, seconds since 1970; 0 if it does not say."""
+    """A completed log-in. proved: time of the proof at the issuer, seconds since 1970; 0 if it does not say."""
 
     person: Any
     proved: float

@@ -60,7 +60,7 @@ class JudgedToken(msgspec.Struct, frozen=True):
 
 
 class IssuerTrial(msgspec.Struct, frozen=True):
-    """What an issuer said, as `gatepost issuer check --json` prints it. failure: why it cannot be used."""
+    """Result of testing an issuer, as `gatepost issuer check --json` prints it. failure: why it cannot be used."""
 
     keys: list[TrialKey]
     token: JudgedToken | None

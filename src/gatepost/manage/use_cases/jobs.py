@@ -42,7 +42,7 @@ type Wait = Annotated[float, Meta(ge=0, le=25, description="Seconds to wait for 
 
 
 class JobSubject(Protocol):
-    """What a job is about. text: as people write it. kind: "partner", "host", "validation" or "drill".
+    """Subject of a job. text: as people write it. kind: "partner", "host", "validation" or "drill".
 
     organization: whose it is, "" if it is nobody's.
     """
@@ -111,7 +111,7 @@ class Job[S: JobSubject, T]:
 
 
 class JobState(Protocol):
-    """What REST shows of a job."""
+    """State of a job in REST."""
 
     @property
     def id(self) -> str:
@@ -208,7 +208,7 @@ class Jobs:
 
 @dataclass(frozen=True, slots=True)
 class TrialSubject:
-    """What a call asks of somebody else and waits for: a scanner, an issuer."""
+    """Subject of a call to another service that waits for the answer: a scanner, an issuer."""
 
     organization: str
     text: str
@@ -216,7 +216,7 @@ class TrialSubject:
 
 
 def run_to_end[T](context: Context, subject: JobSubject, work: Callable[[], T]) -> T:
-    """What the work returns, as one of the jobs: what takes longer than four minutes goes on without its caller.
+    """Run the work as a job and return its result; after four minutes it goes on without its caller.
 
     Raises Refusal: that of the work, Busy, or UNREADABLE if it has not ended, or failed.
     """

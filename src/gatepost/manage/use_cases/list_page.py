@@ -25,7 +25,7 @@ class ListPage[T]:
 
 @dataclass(frozen=True, slots=True)
 class ListSelection:
-    """Which rows are wanted.
+    """Selection of rows.
 
     organization: only of this one, "" for all. q: what the name holds, whatever the case. limit: at most so many, None
     for all of them.

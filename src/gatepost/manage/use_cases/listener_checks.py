@@ -1,4 +1,4 @@
-"""Whether the listeners of this node answer: each is asked for its greeting as a client would ask, all side by side.
+"""Check that this node's listeners answer: connect to each as a client and read its greeting, all in parallel.
 
 Used by `manage.use_cases.status`. Takes no lock of the gateway's and changes nothing; whatever a listener does, a look
 at it ends within five seconds. Who asks again at once, or while a look is under way, gets what that look found.
@@ -75,7 +75,7 @@ def _checks(settings: Settings) -> Iterator[Callable[[], ServiceStatus]]:
 
 
 def _greeting(listener: Listener) -> ServiceStatus:
-    """What the listener says to whoever connects."""
+    """Read the greeting of a listener."""
     name, end = f"{listener.role} {listener.address}", _end()
     try:
         with _connected(listener.address, end) as plain, _as_offered(listener, plain, end) as connection:

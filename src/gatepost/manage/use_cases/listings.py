@@ -115,5 +115,5 @@ def _organization(organization: Organization) -> OrganizationRow:
 
 
 def _populations(owner: Organization) -> Counter[str]:
-    """How many mailboxes are in each domain."""
+    """Number of mailboxes in each domain."""
     return Counter(box.address.rpartition("@")[2] for box in owner.mailboxes)

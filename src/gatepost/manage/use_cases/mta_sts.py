@@ -51,7 +51,7 @@ _FETCH_SECONDS = 20.0
 
 @dataclass(frozen=True, slots=True)
 class PublishedPolicy:
-    """What is published for a domain.
+    """The policy published for a domain.
 
     found: None if nothing is. certificate: the one that serves it, as a sentence has it; "" if there is none. problems:
     what to mend, a sentence each. served_at: address of our server of policies, "" if it is off.
@@ -74,7 +74,7 @@ class PublishedPolicy:
         return [self.found.zone_line, host, reports_line(self.found.domain)]
 
     def notes(self, *, checked: bool) -> list[str]:
-        """What is wrong or unwise. checked: the findings have the remarks on the policy already."""
+        """Problems and remarks. checked: the findings have the remarks on the policy already."""
         remarks = self.found.remarks if self.found is not None and not checked else ()
         return [*self.problems, *(remark.text for remark in remarks)]
 
@@ -85,7 +85,7 @@ def reports_line(domain: str) -> str:
 
 
 class GetMtaStsPolicy(msgspec.Struct, kw_only=True):
-    """What is to be found out."""
+    """The domain, and how far to check."""
 
     organization: Annotated[str, Meta(description="Name of the organization.")]
     domain: Annotated[str, Meta(description="Name of the accepted domain.")]
@@ -171,7 +171,7 @@ def policy_of(settings: Settings, part: Part) -> PublishedPolicy:
 
 
 def check_policy(settings: Settings, policy: PublishedPolicy, *, private: bool = False) -> tuple[Finding, ...]:
-    """What a sender finds: DNS, policy, certificate, MX records. Takes seconds. Raises Refusal (INPUT).
+    """Check as a sender does: DNS, policy, certificate, MX records. Takes seconds. Raises Refusal (INPUT).
 
     private: the policy host may be at an address that is not of the public internet, whatever the settings say.
     """
@@ -252,7 +252,7 @@ def _names(settings: Settings, found: StsPublication) -> tuple[str, tuple[str, .
 
 
 def _presented(settings: Settings) -> list[ServerIdentity]:
-    """What the HTTPS server chooses among. Raises CertificateFileError, VaultError, StoreFailure."""
+    """Certificates that the HTTPS server chooses from. Raises CertificateFileError, VaultError, StoreFailure."""
     pairs = [(Path(certificate.chain), Path(certificate.key)) for certificate in settings.certificates]
     with closing(ConfigStore(Path(settings.server.data_dir) / "config.db")) as store:
         inventory = Inventory(store, Vault.of(settings.store.master_key))

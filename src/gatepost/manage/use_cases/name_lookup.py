@@ -1,4 +1,4 @@
-"""What a name means: the one organization, part or connector; a Refusal says what there is instead.
+"""Find the one organization, part or connector that a name means; a Refusal lists what there is instead.
 
 The case of a part's or connector's name makes no difference; organizations have lower-case names alone. Used by
 whatever looks at or changes something that has a name. Reads values alone.
@@ -109,7 +109,7 @@ def choose_connector(resources: Resources, name: str, organization: str = "", di
 
 
 def owner_of(resources: Resources, organization: str, domain: str = "") -> Organization:
-    """Whose a new part is: of the organization named, or the one whose domain it is, or the only one there is.
+    """Owner of a new part: the organization named, or the one whose domain it is, or the only one there is.
 
     Raises Refusal: MISSING if that is not there, INPUT if it is not clear.
     """
@@ -131,7 +131,7 @@ def owner_of(resources: Resources, organization: str, domain: str = "") -> Organ
 
 
 def instead(name: str, names: Iterable[str]) -> str:
-    """What there is in place of a name that is not there: all of it, or the nearest where there is much."""
+    """Suggestions for a name that does not exist: all names, or the nearest of many."""
     known = list(dict.fromkeys(names))
     if len(known) > _NAMED:
         near = difflib.get_close_matches(name, known, n=5, cutoff=0.5)
@@ -140,6 +140,6 @@ def instead(name: str, names: Iterable[str]) -> str:
 
 
 def one_of(name: str, labels: list[str]) -> str:
-    """What a name could mean, as far as a person reads it."""
+    """Candidates for an ambiguous name, at most as many as a person reads."""
     more = len(labels) - _NAMED
     return f"{name!r} could be each of: {'; '.join(labels[:_NAMED])}" + (f" and {more} more" if more > 0 else "")

@@ -81,7 +81,7 @@ class RemovePart(ChangeRequest, kw_only=True):
 
 
 class PartCases(NamedTuple):
-    """What can be done with parts of one kind."""
+    """Use cases of one kind of part."""
 
     list: UseCase[ListParts, Items[dict[str, Any]]]
     add: UseCase[AddPart, UseCaseReply[ChangeReport]]
@@ -105,7 +105,7 @@ class _Offered(NamedTuple):
 
 
 class _Functions(NamedTuple):
-    """What each of the use cases of a kind does, without a name."""
+    """Functions of the use cases of one kind, without names."""
 
     list: Callable[[Context, ListParts], Items[dict[str, Any]]]
     add: Callable[[Context, AddPart], UseCaseReply[ChangeReport]]

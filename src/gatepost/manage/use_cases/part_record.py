@@ -76,7 +76,7 @@ def organization_command(organization: Organization) -> str:
 
 
 def table_of(record: Record) -> dict[str, Any]:
-    """What was written of it, as `policy.connectors.model.dump` has it."""
+    """Its configured fields, as `policy.connectors.model.dump` has it."""
     return record.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)
 
 
@@ -96,7 +96,7 @@ def fields_of(record: Record) -> list[dict[str, Any]]:
 
 
 def own_table(organization: Organization) -> dict[str, Any]:
-    """What was written of an organization itself, less its parts: at once, however many it has."""
+    """Configured fields of an organization without its parts: fast, however many there are."""
     parts = {key for key, info in keys(Organization).items() if info.alias is not None}
     return {
         key: value for key, value in table_of(without_parts(organization)).items() if key not in parts and key != "name"

@@ -51,7 +51,7 @@ type Watch = Callable[[PartnerCheck], None]
 
 @dataclass(frozen=True, slots=True)
 class CheckTarget:
-    """Who is looked at: a domain (A-labels) by its MX hosts where port is 0, else a host."""
+    """Target of a check: a domain (A-labels) by its MX hosts where port is 0, else a host."""
 
     name: str
     port: int = 0
@@ -90,7 +90,7 @@ class CheckHost(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class ShowCheck(msgspec.Struct, kw_only=True):
-    """Which one, and how long to wait for the result."""
+    """The check to show, and how long to wait for its result."""
 
     id: Annotated[str, Meta(description="Of the check, as its beginning answered.")]
     wait: Wait = 20.0
@@ -219,7 +219,7 @@ def _state(job: Job[CheckTarget, PartnerCheck]) -> CheckState:
 
 
 def target_of(text: str, *, host: bool = False) -> CheckTarget:
-    """What a person wrote: a domain or an address in it, or with host HOST[:PORT]. Raises Refusal (INPUT)."""
+    """Parse a target: a domain or an address in it, or with host HOST[:PORT]. Raises Refusal (INPUT)."""
     field, said = "host" if host else "domain", text.strip()
     if not said:
         raise _wrong(field, f"enter a {field}")
@@ -296,7 +296,7 @@ def adjusted(
 
 
 def bounds_of(timeout: float, *, private: bool) -> Bounds:
-    """How far a check goes. private: the MTA-STS policy host may be at any address."""
+    """Limits of a check. private: the MTA-STS policy host may be at any address."""
     return Bounds(timeout * _STEPS, policy_hosts=PolicyHosts(timeout=timeout, private=private))
 
 

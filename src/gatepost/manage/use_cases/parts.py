@@ -49,7 +49,7 @@ class PartKind:
         return found
 
     def name(self, record: Record) -> str:
-        """What tells it from others."""
+        """Its identity: the name or address that tells it from others."""
         return str(getattr(record, self.identity))
 
     def one_form(self, name: str) -> str:
@@ -84,7 +84,7 @@ class Part(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What tells it from others."""
+        """Its identity: the name or address that tells it from others."""
         return self.kind.name(self.record)
 
     @property

@@ -1,4 +1,4 @@
-"""What the listeners of this node present right now: asked by a handshake, as a partner would find it.
+"""Check which certificates this node's listeners present now, by handshakes as a partner would make them.
 
 Several handshakes for each listener, since the kernel deals connections out to the workers. Ends within some seconds.
 """

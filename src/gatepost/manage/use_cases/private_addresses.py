@@ -1,4 +1,4 @@
-"""Who may let the gateway connect to addresses that are not of the public internet, by asking what is there.
+"""Permission to make the gateway connect to private addresses (not of the public internet).
 
 A look at a partner connects to wherever the DNS of that partner says, so that whoever owns a domain chooses where:
 asked by anybody, it would be a port scanner of the network that the gateway stands in. Who may make connectors for the

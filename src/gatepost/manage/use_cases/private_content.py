@@ -1,4 +1,4 @@
-"""What is kept beside the resources and goes with them: passwords of mailboxes, private keys, secrets of domains.
+"""Content kept beside the resources and removed with them: mailbox passwords, private keys, domain secrets.
 
 Used by `change`.
 """

@@ -1,4 +1,4 @@
-"""What the DNS has to say of an accepted domain so that mail reaches us safely: records to copy, and what is there now.
+"""DNS records to publish for an accepted domain so that mail reaches us safely, to copy, and what is there now.
 
 The records follow from the resources, the settings and the certificates; `manage.use_cases.dns_checks` looks at the
 DNS. Certificates belong to the gateway, so that TLSA records are shown to those who see the whole of it.
@@ -109,7 +109,7 @@ class PublicationSection(msgspec.Struct):
 
 
 class DomainPublication(msgspec.Struct):
-    """What a domain is to publish. zone: all lines."""
+    """Records that a domain should publish. zone: all lines."""
 
     organization: str
     domain: str
@@ -125,7 +125,7 @@ class DomainPublication(msgspec.Struct):
     tag="checks",
 )
 def get_publication(context: Context, request: GetPublication) -> DomainPublication:
-    """What an accepted domain is to publish in the DNS."""
+    """Show the DNS records that an accepted domain should publish."""
     return publication_record(_publication(context, request))
 
 
@@ -137,7 +137,7 @@ def get_publication(context: Context, request: GetPublication) -> DomainPublicat
     pages=("/domains/{name}/publish", "/domains/{name}/publish/sight"),
 )
 def see_publication(context: Context, request: GetPublication) -> PublicationCheck:
-    """What the DNS says of an accepted domain now."""
+    """Check the DNS records of an accepted domain now."""
     return check_record(context.kept(DnsChecks).run(_publication(context, request)))
 
 

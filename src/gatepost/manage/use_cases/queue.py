@@ -82,7 +82,7 @@ class QueueHeader(msgspec.Struct):
 
 
 class WaitingDestination(msgspec.Struct):
-    """What waits for a destination. oldest: when its oldest message came, seconds since 1970."""
+    """Deliveries waiting for a destination. oldest: when its oldest message came, seconds since 1970."""
 
     organization: str
     destination: str
@@ -179,7 +179,7 @@ def read_queued_header(context: Context, request: GetQueued) -> QueueHeader:
     pages=("/", "/queue/destinations"),
 )
 def list_waiting_destinations(context: Context, request: ListWaitingDestinations) -> Items[WaitingDestination]:
-    """What waits, counted by destination, the fullest first."""
+    """Count waiting deliveries by destination, the largest queue first."""
     try:
         found = administration_of(context.gateway).destinations(seen_by(context.principal, request.narrowed(limit=0)))
     except StoreFailure as failure:

@@ -42,7 +42,7 @@ _SHOWN = 1000
 
 
 class QueueAction(StrEnum):
-    """What can be done to mail that waits.
+    """Actions on waiting mail.
 
     RETRY: try again now. HOLD: keep from being tried until released. RELEASE: let held mail go, even to a destination
     that protects less than before. RETURN: end it with a notice to the sender. DROP: remove without telling the sender.
@@ -56,7 +56,7 @@ class QueueAction(StrEnum):
 
 
 class QueueActions(QueueSelection, kw_only=True, forbid_unknown_fields=True):
-    """What to do, and to which mail: messages (queue ids), or what matches every filter given, or all of it.
+    """An action, and the mail it applies to: messages (queue ids), or what matches every filter given, or all of it.
 
     retry: try again now. hold: keep from being tried. release: let held mail go. return: end delivery with a notice to
     the sender. drop: remove, telling nobody, for a reason.
@@ -150,7 +150,7 @@ def apply_action(  # noqa: PLR0913 - what is done to which mail, by whom and why
 
 
 def _planned(context: Context, request: QueueActions) -> QueueChanged:
-    """What would be done. Raises as `apply_action`."""
+    """Count what would be changed. Raises as `apply_action`."""
     administration = administration_of(context.gateway)
     deliveries, messages = 0, 0
     first: list[QueueEntry] = []

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class QueueSelection(msgspec.Struct, kw_only=True):
-    """Which deliveries; empty fields match all."""
+    """Filters of deliveries; empty fields match all."""
 
     organization: Annotated[str, Meta(max_length=1000)] = ""
     domain: Annotated[str, Meta(max_length=1000, description="Domain of the recipients.")] = ""
@@ -102,7 +102,7 @@ class QueueDelivery(msgspec.Struct):
 
     @property
     def organization(self) -> str:
-        """Whose recipients they are."""
+        """The organization of the recipients."""
         return self.destination.partition("/")[0]
 
     @property

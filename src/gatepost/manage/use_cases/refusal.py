@@ -1,4 +1,4 @@
-"""Why something an administrator asked for was not done: a value that every interface says in its own way.
+"""Refusals: why a use case did not do what was asked, as a value that every interface words in its own way.
 
 The command line makes an exit code of it, REST a status and a problem document (RFC 9457), a page a sentence beside the
 field. Its text is for the administrator who asked and holds no secret. It names no option of a command, no field of a
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class RefusalKind(StrEnum):
-    """What went wrong, and so who can mend it.
+    """Kind of a refusal: it decides exit code and status.
 
     INPUT: what was asked cannot be right (exit code 2, status 422). FORBIDDEN: who asks may not (2, 403). MISSING:
     there is nothing of that name (1 or 2, 404). BLOCKED: what is there stands in the way, a name that is taken or

@@ -1,4 +1,4 @@
-"""What a connector or a mail flow rule did to real mail, or would do if it were enforced: counted from the trace.
+"""Rehearse a connector or a mail flow rule: its effect on real mail, or if it were enforced, from the trace.
 
 Reads the trace of the whole time.
 """
@@ -46,7 +46,7 @@ _CHANGES = (10, 100, 1000)  # of the organization, looked at in these steps
 
 
 class RehearsalQuestion(msgspec.Struct, kw_only=True):
-    """What is to be told."""
+    """The connector or rule to rehearse."""
 
     name: Annotated[str, Meta(max_length=1000)]
     organization: Annotated[str, Meta(max_length=1000, description="Where several have one of that name.")] = ""
@@ -81,7 +81,7 @@ class RehearsalGroup(msgspec.Struct, frozen=True):
 
 
 class RehearsalPeer(msgspec.Struct, frozen=True):
-    """How many messages of a peer passed and failed."""
+    """Messages of a peer that passed and failed."""
 
     peer: str
     passed: int
@@ -100,7 +100,7 @@ class RehearsalDay(msgspec.Struct, frozen=True):
 
 
 class RehearsalReport(msgspec.Struct, frozen=True):
-    """What it did to real mail, or would have done. Times: seconds since 1970.
+    """Effect on real mail, real or rehearsed. Times: seconds since 1970.
 
     answer: whether nothing was or would have been refused or held; null if there was nothing to judge by. formed: the
     version that made it what it is. waited: sent in the end, but held before. unreadable: files of the trace that are
@@ -135,7 +135,7 @@ class RehearsalReport(msgspec.Struct, frozen=True):
 
     @property
     def words(self) -> tuple[str, str]:
-        """How messages that passed and those that failed are called."""
+        """Words for messages that passed and for those that failed."""
         inbound = self.direction == "inbound"
         if self.is_trial:
             return ("would pass", "would be refused") if inbound else ("would be sent", "would be held back")
@@ -190,7 +190,7 @@ _PAGES: Final = tuple(
     pages=_PAGES,
 )
 def show_rehearsal(context: Context, request: RehearsalQuestion) -> RehearsalReport:
-    """What a connector or mail flow rule did to real mail, or would have done.
+    """Report the effect of a connector or mail flow rule on real mail, or its effect if it were enforced.
 
     Reads the whole trace of that time, which takes some seconds for a million rows.
     """
@@ -253,7 +253,7 @@ def _formed(gateway: Gateway, part: Part) -> int:
 
 
 def _form(table: dict[str, Any] | None, part: Part) -> dict[str, Any] | None:
-    """What is stored of it, less what changes nothing about whom it holds for and what it asks."""
+    """Its stored fields that decide which mail it applies to and what it requires."""
     for one in (table or {}).get(part.kind.key, ()):
         if one.get("name") == part.name:
             return {key: value for key, value in one.items() if key not in {"mode", "comment"}}
@@ -272,7 +272,7 @@ class _Run:
         self.unreadable: list[str] = []
 
     def counted(self, part: Part, formed: int, *, inbound: bool) -> Report:
-        """What the trace says that it did or would have done. formed: as in `Subject`."""
+        """Count its effect in the trace. formed: as in `Subject`."""
         owner = part.organization.name
 
         def ours(organization: str, recipient: str) -> bool:
@@ -287,7 +287,7 @@ class _Run:
         return reports.inbound_report(rows, subject) if inbound else reports.outbound_report(rows, subject)
 
     def replayed(self, part: Part, *, inbound: bool) -> Report:
-        """What the connector would have done to all mail, were it enforced."""
+        """Replay all mail as if the connector were enforced."""
         owner = part.organization.name
         directory = enforced(self._directory, owner, part.record)
         rows = RowReplay([Replay(directory, self._profile, self._directory)])

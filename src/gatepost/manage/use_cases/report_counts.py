@@ -37,7 +37,7 @@ _KEPT: Final = 4  # questions whose sums are kept: some ten megabytes each where
 
 
 class CountRequest(NamedTuple):
-    """What is counted. first, last: UTC days."""
+    """A count over days. first, last: UTC days."""
 
     wanted: Wanted
     first: str
@@ -45,7 +45,7 @@ class CountRequest(NamedTuple):
 
 
 class _Start(NamedTuple):
-    """How far a file was counted."""
+    """Progress of counting one file."""
 
     state: tuple[int, ...]
     rows: int
@@ -53,7 +53,7 @@ class _Start(NamedTuple):
 
 @dataclass(slots=True)
 class _Sums:
-    """What is kept of a question."""
+    """Sums kept for one request."""
 
     counter: PictureCounter
     files: dict[TraceFile, _Start] = field(default_factory=dict)
@@ -75,7 +75,7 @@ class ReportCounts:
         self._sums: OrderedDict[CountRequest, _Sums] = OrderedDict()
 
     def of(self, question: CountRequest, wait: float) -> BackgroundResult[TlsPictures] | None:
-        """What is counted; None if it is not yet. wait: for so many seconds, if there is nothing fresh.
+        """The counts, None if there are none yet. wait: seconds to wait, if there is nothing fresh.
 
         Raises Refusal (UNREADABLE) if it cannot be counted.
         """
@@ -96,7 +96,7 @@ class ReportCounts:
         return pictures
 
     def _counted(self, question: CountRequest, known: _Sums) -> tuple[_Sums, TlsPictures]:
-        """What was added since the last look; all, if something was taken away."""
+        """Count what was added since the last time; everything, if something was removed."""
         files = [file for file in trace_files(self._directory) if question.first <= file.day <= question.last]
         if not known.files.keys() <= set(files):
             known = _none(question)

@@ -1,4 +1,4 @@
-"""How mail was protected, as administrators see it: counted from the message trace.
+"""Reports on how mail was protected, counted from the message trace.
 
 Who sees only some organizations finds their mail counted. A command and REST have it counted at once; for pages it is
 counted in the background. What others report of it, and what we report to others: `tls_reports`.
@@ -55,7 +55,7 @@ class Period(NamedTuple):
 
     @property
     def days(self) -> int:
-        """How many."""
+        """Number of days."""
         return (date.fromisoformat(self.last) - date.fromisoformat(self.first)).days + 1
 
     @property
@@ -104,7 +104,7 @@ class ReportPeriod(msgspec.Struct, kw_only=True):
 
 
 class GetTlsReport(ReportPeriod, kw_only=True):
-    """What is counted. partner: a domain. top: partners and domains in the lists, at most."""
+    """Filters of a report. partner: a domain. top: partners and domains in the lists, at most."""
 
     partner: Annotated[Text, Cli(metavar="DOMAIN", help="Only mail of this partner's domain.")] = ""
     connector: Annotated[Text, Cli(help="Only mail by this connector.")] = ""
@@ -117,7 +117,7 @@ class GetTlsReport(ReportPeriod, kw_only=True):
 
 
 class GetTlsPictures(ReportPeriod, kw_only=True):
-    """What is counted. wait: so many seconds for what was not counted yet."""
+    """Period of the charts. wait: seconds to wait for a first count."""
 
     wait: Annotated[float, Meta(ge=0, le=60)] = 0.0
 
@@ -175,7 +175,7 @@ class TlsReportSummary(msgspec.Struct):
 
 
 class ConnectorReport(msgspec.Struct):
-    """What each connector carried; "" is mail that no connector was for."""
+    """Mail by connector; "" is mail without one."""
 
     items: list[TlsNamed]
 
@@ -188,21 +188,21 @@ class ConnectorReport(msgspec.Struct):
     commands=("report tls", "report connectors"),
 )
 def get_tls_report(context: Context, request: GetTlsReport) -> TlsReportSummary:
-    """How mail was protected: counted now, which takes seconds the first time."""
+    """Report how mail was protected: counted now, which takes seconds the first time."""
     record = report_record(_report(context, request))
     return msgspec.convert(record, TlsReportSummary)
 
 
 @use_case("GET /reports/connectors", scope=Scope.READ, visibility=Visibility.SEEN, tag="reports")
 def get_connector_report(context: Context, request: GetTlsReport) -> ConnectorReport:
-    """What each connector carried, and how it was protected."""
+    """Report the mail of each connector, and how it was protected."""
     record = report_record(_report(context, msgspec.structs.replace(request, partner="")))
     return msgspec.convert({"items": record["connectors"]}, ConnectorReport)
 
 
 @use_case(scope=Scope.READ, visibility=Visibility.SEEN, tag="reports", pages=[f"/reports{page}" for page in _PAGES])
 def get_tls_pictures(context: Context, request: GetTlsPictures) -> BackgroundResult[TlsPictures] | None:
-    """What the charts of pages are drawn from, as it was counted last; None while it is counted for the first time."""
+    """Count the data of charts; None while it is counted for the first time."""
     days = period(request.since, request.until)
     wanted = Wanted(request.organization, organizations=context.principal.organizations)
     return context.kept(ReportCounts).of(CountRequest(wanted, *days), request.wait)

@@ -66,7 +66,7 @@ def body_value[T: msgspec.Struct](kind: type[T], given: Mapping[str, Any]) -> T:
 
 
 def path_value[T: msgspec.Struct](kind: type[T], given: Mapping[str, str]) -> T:
-    """What stands in the braces of a path, as a value. Raises WrongFields."""
+    """The parameters of a path as a value. Raises WrongFields."""
     return _converted(kind, given, "", [], strict=False)
 
 
@@ -122,7 +122,7 @@ def _explained(path: str, text: str, kind: msgspec.inspect.Type) -> FieldError:
 
 
 def _in_words(text: str, kind: msgspec.inspect.Type) -> str:
-    """What the field takes, from what the library says of a value; a sentence that is not known stays as it is."""
+    """Say what a field takes, from an error of the library; unknown errors stay as they are."""
     if found := _NO_CHOICE.fullmatch(text):
         return f"{found['given']} is not possible here; {_one_of(_choices(kind))}"
     if found := _PATTERN.fullmatch(text):
@@ -138,12 +138,12 @@ def _in_words(text: str, kind: msgspec.inspect.Type) -> str:
 
 
 def _named_form(kind: msgspec.inspect.Type) -> str:
-    """What `Meta(extra={"form": …})` says of a value that does not match: "is not a queue id: …"."""
+    """The text of `Meta(extra={"form": …})` for a value that does not match: "is not a queue id: …"."""
     return str((kind.extra or {}).get("form", "")) if isinstance(kind, msgspec.inspect.Metadata) else ""
 
 
 def _form(pattern: str) -> str:
-    """What a regular expression of ours asks for."""
+    """Describe a regular expression of ours."""
     inner = pattern.removeprefix("^").removesuffix("$").removesuffix("?").removeprefix("(").removesuffix(")")
     if _WORDS.fullmatch(inner):
         return f"is not possible here; {_one_of(inner.split('|'))}"

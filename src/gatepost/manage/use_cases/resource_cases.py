@@ -272,7 +272,7 @@ def _location(name: str) -> str:
 
 
 def _queued(gateway: Gateway, name: str) -> list[str]:
-    """What is in the queue has nowhere to go without its organization."""
+    """Warn about queued mail of an organization that is removed: sentences, [] if there is none."""
     try:
         queue = Administration(gateway.data / "queue", gateway.data / "trace")
         queued = queue.entries(QueueFilter(organization=name, limit=_COUNTED))

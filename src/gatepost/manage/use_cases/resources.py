@@ -36,7 +36,7 @@ ALL = ListSelection()
 
 
 class PartName(NamedTuple):
-    """Which part is meant, whatever the case of its name. organization: "" where the name alone must tell."""
+    """Name of a part, in any case. organization: "" where the name alone must be unique."""
 
     kind: PartKind
     organization: str

@@ -1,4 +1,4 @@
-"""Whether a gateway runs and what it works by: listeners, nameservers, workers, configuration, queue and log-ins.
+"""Status of a gateway: is it running? listeners, nameservers, workers, configuration, queue and log-ins.
 
 `get_status` is all of it, and asks listeners and nameservers; its parts are read from files. Changes nothing.
 """
@@ -64,7 +64,7 @@ class StatusLogins(msgspec.Struct, frozen=True):
 
 
 class StatusAlarms(msgspec.Struct, frozen=True):
-    """How many alarms there are, null if that cannot be told; and a line about them."""
+    """Number of alarms, null if it is not known; and a line about them."""
 
     alarms: int | None
     text: str
@@ -146,7 +146,7 @@ def configuration(gateway: Gateway) -> StatusConfiguration:
 
 
 def _queue(gateway: Gateway, principal: Principal) -> tuple[StatusQueue, int]:
-    """How many deliveries there are, by state, and how many of them are in doubt; the counting ends at COUNTED.
+    """Deliveries by state, and the number of those in doubt; counting ends at COUNTED.
 
     Raises Refusal (UNREADABLE).
     """
@@ -173,7 +173,7 @@ def _worker(gateway: Gateway, index: int) -> ServiceStatus:
 
 
 def _alarms(gateway: Gateway, principal: Principal) -> tuple[StatusAlarms, StatusAlarms]:
-    """How much is wrong with the gateway's own certificates, and with mail."""
+    """Alarms of the gateway's own certificates, and of mail."""
     try:
         found = current_alarms(gateway, principal, time.time())
     except Refusal as refusal:

@@ -54,7 +54,7 @@ _LISTS: Final = 4
 
 
 class ListReceivedReports(Paging, kw_only=True):
-    """Which reports of others. reporter: a part of its name."""
+    """Filters of received reports. reporter: a part of its name."""
 
     since: Annotated[
         TimeText, Cli(metavar="TIME", help="Reports about that time or later: 7d or a date; default: 30d.")
@@ -70,7 +70,7 @@ class ListReceivedReports(Paging, kw_only=True):
 
 
 class ReceivedSums(msgspec.Struct):
-    """What a reporter said of one policy: reports, sessions, failed ones by result."""
+    """A reporter's figures of one policy: reports, sessions, failed ones by result."""
 
     reporter: str
     domain: str
@@ -145,7 +145,7 @@ class _LastLists:
     pages=(_PAGE, "/reports/print"),
 )
 def list_received_reports(context: Context, request: ListReceivedReports) -> Items[ReceivedSums]:
-    """What others report of their TLS sessions with us (RFC 8460), by reporter and policy."""
+    """List TLS reports of others about their sessions with us (RFC 8460), by reporter and policy."""
     found = context.kept(_LastLists).of("sums", context, request, lambda: reported(*_received(context, request)))
     return page_of(found, lambda one: f"{one.reporter} {one.domain} {one.policy}", request, _sums)
 
@@ -195,7 +195,7 @@ def _domains(context: Context) -> frozenset[str] | None:
 
 
 def _traced_clients(context: Context, kept: list[StoredReport], wished: ReportFilter) -> Counter[tuple[str, str]]:
-    """What our own trace has of the clients that failed: rows by event and address."""
+    """Rows of our own trace about the clients that failed, by event and address."""
     policies = [policy for one in kept for policy in wished.policies(one)]
     addresses = {failure.sending_address for policy in policies for failure in policy.failures} - {""}
     here: Counter[tuple[str, str]] = Counter()
@@ -220,7 +220,7 @@ def _failure(failure: FailedThere) -> ReportedFailure:
 
 
 class ListSentReports(Paging, kw_only=True):
-    """Which reports of ours. since: a UTC day."""
+    """Filters of our own reports. since: a UTC day."""
 
     since: Day = ""
     domain: Annotated[Text, Cli(help="Only reports to this policy domain.")] = ""
@@ -242,7 +242,7 @@ class SentReportState(msgspec.Struct):
 
 
 class GetSessions(msgspec.Struct, kw_only=True):
-    """Which day; today if none is given."""
+    """Filters of counted sessions. day: today if it is empty."""
 
     day: Annotated[Day, Cli(metavar="YYYY-MM-DD", help="UTC day; default: today.")] = ""
     domain: Annotated[Text, Cli(help="Only the report to this domain.")] = ""
@@ -257,7 +257,7 @@ class DaySessions(msgspec.Struct):
     days: list[str]
 
     def summaries(self) -> list[DomainSummary]:
-        """What the report objects tell. Raises ValueError or LookupError for what they never told."""
+        """Summaries of the report objects. Raises ValueError or LookupError for objects that are no report."""
         return [summary_of(self.day, str(report["domain"]), report["report"]) for report in self.reports]
 
 
@@ -270,7 +270,7 @@ class DaySessions(msgspec.Struct):
     pages=(_PAGE,),
 )
 def list_sent_reports(context: Context, request: ListSentReports) -> Items[SentReportState]:
-    """Which TLS reports of ours went where."""
+    """List the TLS reports that we sent, and where."""
     since = utc_day("since", request.since or period().first)
     domain = domain_name("domain", request.domain)
     try:

@@ -118,7 +118,7 @@ def add_token(context: Context, request: NewApiToken) -> UseCaseReply[ApiTokenMa
 
 
 def new_token_errors(request: NewApiToken) -> tuple[FieldError, ...]:
-    """What is wrong with the fields of a new token, for a form that has other errors, too."""
+    """Errors of the fields of a new token, for a form that may have others, too."""
     try:
         token_rows.checked_token(request.name, request.scopes, None, None, 0.0)
     except AccountError as error:
@@ -127,7 +127,7 @@ def new_token_errors(request: NewApiToken) -> tuple[FieldError, ...]:
 
 
 class RemoveToken(msgspec.Struct, kw_only=True):
-    """Which one."""
+    """The token to remove."""
 
     name: KnownName
 

@@ -59,7 +59,7 @@ type _Text = Annotated[str, Meta(max_length=1000)]
 
 
 class SearchTrace(Paging, kw_only=True):
-    """What a row must match; empty fields match all. Times include both ends."""
+    """Filters of the trace; empty fields match all. Times include both ends."""
 
     since: Annotated[TimeText, Cli(metavar="TIME", help="From then on: 30m, 2h, 7d or a date.")] = ""
     until: Annotated[TimeText, Cli(metavar="TIME", help="Up to then.")] = ""
@@ -171,7 +171,7 @@ def events_of(gateway: Gateway, principal: Principal, identity: str) -> list[Tra
 
 
 def meanings(text: str) -> tuple[dict[str, str], ...]:
-    """What a person who searches may mean by some words: filters by field of TraceFilter, the likeliest first.
+    """Interpret words of a search: filters by field of TraceFilter, the likeliest first.
 
     An address, a domain (also as @domain), a Message-ID with or without <>, a queue id, a session id, an IP address.
     """
@@ -201,7 +201,7 @@ def _meant(identity: str) -> tuple[TraceFilter, ...]:
 
 
 def _filter(context: Context, request: SearchTrace) -> TraceFilter:
-    """What is searched for, among what the principal sees. Raises Refusal (INPUT) for what is no time."""
+    """Filter of a search, limited to what the principal sees. Raises Refusal (INPUT) for what is no time."""
     fields = msgspec.structs.asdict(request)
     del fields["after"]
     fields |= {name: read_time(name, fields[name]) if fields[name] else 0.0 for name in ("since", "until")}

@@ -1,4 +1,4 @@
-"""What a row of the trace knows beyond its columns, as lines for a person: for the command line and the admin centre.
+"""Details of a trace event beyond its columns, as lines for a person: for commands and the admin centre.
 
 Pure. The text holds what strangers wrote: whoever prints it makes it harmless for where it is printed.
 """

@@ -117,7 +117,7 @@ def add_user(context: Context, request: NewAccount) -> UseCaseReply[UserAccount]
 
 
 def new_user_errors(request: NewAccount) -> tuple[FieldError, ...]:
-    """What is wrong with the fields of a new user, for a form that has other errors, too."""
+    """Errors of the fields of a new user, for a form that may have others, too."""
     try:
         user_rows.checked_user(request.name, request.role, request.password, None)
     except AccountError as error:
@@ -150,7 +150,7 @@ def get_user(context: Context, request: ShowUser) -> UserAccount:
 
 
 class AccountChange(msgspec.Struct, kw_only=True):
-    """What becomes different; what is left out stays. organizations: null is the whole gateway."""
+    """Fields to change; those left out stay. organizations: null is the whole gateway."""
 
     name: KnownName
     role: Annotated[Role, Meta(description="What it may do.")] | UnsetType = UNSET
@@ -188,7 +188,7 @@ def set_user(context: Context, request: AccountChange) -> UserAccount:
 
 
 class RemoveUser(msgspec.Struct, kw_only=True):
-    """Which one."""
+    """The user to remove."""
 
     name: KnownName
 
@@ -246,7 +246,7 @@ class EndSessions(msgspec.Struct, kw_only=True):
 
 
 class SessionsEnded(msgspec.Struct):
-    """How many."""
+    """Number of sessions that were ended."""
 
     ended: int
 

@@ -56,7 +56,7 @@ _COLUMNS = tuple(TraceEvent.__struct_fields__)
 
 @dataclass(frozen=True, slots=True)
 class ValidationOptions:
-    """What is to be tried, beyond the connector itself.
+    """Options of a validation, beyond the connector itself.
 
     recipients, sender: outbound, of a test message; none is sent without recipients. session: inbound, a session or
     queue id of the trace that is decided anew. certificate, ip, reverse_path, forward_path: inbound, a session that
@@ -79,7 +79,7 @@ class ValidationCancelled(Exception):  # noqa: N818 - it names what happened
 
 
 class CancelToken:
-    """How a trial goes, for whoever follows it.
+    """Cancels a validation, and reports its progress.
 
     watch: told what is known so far whenever a task begins or has ended, on the thread of the trial.
     """

@@ -53,7 +53,7 @@ type _Text = Annotated[str, Meta(max_length=1000)]
 
 
 class ValidateConnector(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What is to be tried.
+    """The connector to validate, and how.
 
     recipients, sender: outbound, of a test message; none is sent without recipients. session: inbound, a session or
     queue id of the trace, decided anew. ip, reverse_path, forward_path, certificate (PEM, the client's first): inbound,
@@ -91,7 +91,7 @@ class ValidateConnector(msgspec.Struct, kw_only=True, forbid_unknown_fields=True
 
 
 class ShowValidation(msgspec.Struct, kw_only=True):
-    """Which one, and how long to wait for the result."""
+    """The validation to show, and how long to wait for its result."""
 
     organization: Annotated[str, Meta(description="Whose connector it is.")]
     id: Annotated[str, Meta(description="Of the validation, as its beginning answered.")]
@@ -99,7 +99,7 @@ class ShowValidation(msgspec.Struct, kw_only=True):
 
 
 class WrongField(msgspec.Struct, frozen=True):
-    """What is wrong with one field."""
+    """An error of one field."""
 
     field: str
     message: str
@@ -129,7 +129,7 @@ class ValidationState(msgspec.Struct, frozen=True):
 
 
 class Candidate(NamedTuple):
-    """What is tried.
+    """A connector to validate, stored or not.
 
     directory: the resources that it is a part of. keep: takes the record of what came of it; says why it could not be
     kept, "" if it was. draft: whether the connector is not stored yet.
@@ -251,7 +251,7 @@ def _candidate(context: Context, request: ValidateConnector) -> Candidate:
 
 
 def options_of_request(request: ValidateConnector) -> ValidationOptions:
-    """What is to be tried. Raises Refusal (INPUT) for a time that is none."""
+    """Options of a validation from a request. Raises Refusal (INPUT) for a time that is none."""
     return ValidationOptions(
         tuple(request.recipients),
         request.sender,

@@ -1,4 +1,4 @@
-"""What of the gateway is hidden from whoever asks: the organizations that they do not see.
+"""Organizations that are hidden from a principal.
 
 Used by `manage.use_cases.trace` and `manage.use_cases.queue`; what it does to a row is in `policy.decisions.withheld`.
 """

@@ -1,1 +1,1 @@
-"""What the admin centre and the REST interface share of HTTP: the server, headers, bounds, who asks."""
+"""HTTP that the admin centre and the REST interface share: server, headers, limits, identity."""

@@ -88,7 +88,7 @@ def _refused(request: Request, error: Exception) -> Response:
 
 
 class _Failures:
-    """What nobody foresaw is told without a word of it; the log has it all, under the request's number."""
+    """Hide unexpected errors from the response; the log has them, under the request's number."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -84,7 +84,7 @@ class BoundedConnection(H11Protocol):
             self._watch()
 
     def handle_events(self) -> None:
-        """Whatever is answered now bears the time of now: the server has no clock that goes on while nobody asks."""
+        """Set the Date of the next response to now: the server's clock stops while there are no requests."""
         self.server_state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
         super().handle_events()
 
@@ -128,7 +128,7 @@ class BoundedConnection(H11Protocol):
         self.connections.discard(self)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's sentence, which says less
-        """What came is no request; whoever sent it gets the form of all refusals, if no answer has begun."""
+        """Reject bytes that are no HTTP request, in the form of all refusals, if no response has begun."""
         if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
             self._say(problem_document(ProblemType.MALFORMED, _NO_REQUEST, instance_of({})))
         else:

@@ -1,4 +1,4 @@
-"""What a person sent in a form, read before a page's function runs: such functions wait for nothing.
+"""Read a submitted form before a page's function runs: such functions wait for nothing.
 
 Forms are `application/x-www-form-urlencoded` only: a certificate is pasted, not uploaded, so that no parser of MIME is
 needed. `request.state.form` is an ImmutableMultiDict, empty where there is no form.

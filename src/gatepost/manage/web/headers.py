@@ -1,4 +1,4 @@
-"""What every answer says to a browser: where scripts, styles and forms may come from, and that nothing is kept.
+"""Security headers of every response: allowed sources of scripts, styles and forms, and no caching.
 
 An answer that says one of these itself, such as a file that may be cached, is left as it is.
 """

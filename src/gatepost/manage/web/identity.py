@@ -1,4 +1,4 @@
-"""Who asks, and whether a change that a browser sends was meant by the person before it.
+"""Authenticate requests, and reject changes that the person at the browser did not intend (CSRF).
 
 A browser has a session, in a cookie that scripts cannot read and other sites do not make it send; a program has an API
 token. A change by session must come from one of our own pages (Sec-Fetch-Site or Origin) and carry that session's
@@ -93,7 +93,7 @@ def _forged(scope: Scope, why: str) -> Response:
 
 
 def _is_same_origin(headers: Headers) -> bool:
-    """What browsers say of where a request was made (Fetch Metadata; Origin in RFC 6454)."""
+    """Check the origin that the browser states (Fetch Metadata; Origin in RFC 6454)."""
     site = headers.get("sec-fetch-site")
     if site is not None:
         return site == "same-origin"

@@ -72,7 +72,7 @@ class ProblemType(Enum):
 
     @property
     def uri(self) -> str:
-        """What `type` of the document is; a GET of it explains it."""
+        """The `type` of the document; a GET of it explains it."""
         return f"/api/v1/problems/{self.value.name}"
 
 

@@ -1,4 +1,4 @@
-"""Whether whoever has a session proved lately that it is theirs: what is asked before something grave. Pure."""
+"""Check that a session was confirmed lately, before something sensitive is done. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was refused goes on record: who tried what, from where, and why it was not done.
+"""Record refused requests in the audit log: who tried what, from where, and why it was not done.
 
 Stands outside of everything that refuses, and looks at the answer: what is forbidden, too large or asked by a name that
 is not ours; what is not there because its path names an organization that is not seen; and whatever `note_refusal` was
@@ -96,7 +96,7 @@ def _subject(scope: Scope) -> str:
 
 
 def _deduplication_key(scope: Scope, status: int, why: str) -> tuple[str, ...]:
-    """What two refusals have in common that are kept once. A bad token is one, wherever it is tried."""
+    """Key of refusals that are recorded once. A bad token has one key, wherever it is tried."""
     if status == HTTPStatus.UNAUTHORIZED:
         return (address_of(scope),)
     return _who(scope), address_of(scope), _subject(scope), why

@@ -1,4 +1,4 @@
-"""Who may ask, under which name, and how much a request may hold: looked at before anything reads it.
+"""Limits of requests before anything reads them: client address, host name, size of the body.
 
 A name that is not ours is refused, since a foreign page could otherwise point a name of its own at this address and be
 of one origin with it (DNS rebinding); IP addresses cannot be pointed. While there is no owner, nobody but this machine
