@@ -49,8 +49,8 @@ def tls_page() -> str:
 _COMMANDS = """\
 # Commands
 
-What `gatepost COMMAND --help` prints. Data goes to standard output, talk to standard error; `--json` prints data for
-machines, with stable keys. Generated from the commands themselves.
+What `gatepost COMMAND --help` prints. Data goes to standard output, messages to standard error; `--json` prints data
+for machines, with stable keys. Generated from the commands themselves.
 """
 
 

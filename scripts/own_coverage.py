@@ -2,7 +2,7 @@
 
 src/gatepost/policy/decisions/home.py must reach 100 % from tests/unit/policy/decisions/test_home.py, without
 help from any other test: so a test stands where one looks for it, and what it shows does not hang on the rest of the
-suite. Prints one line for each module that falls short; exit 0 if none does, 1 otherwise, 2 on wrong use.
+suite. Prints one line for each module that falls short; exit 0 if none does, 1 otherwise, 2 on a usage error.
 
     .venv/bin/python scripts/own_coverage.py [PACKAGE | PACKAGE/MODULE]...     policy, or policy/decisions/home
 """

@@ -63,8 +63,8 @@ def test_the_address_that_makes_the_owner_is_in_no_log(fresh: AdminCentre) -> No
     file = server.data_dir / "setup-address"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert "code=" not in server.log()
-    assert f"make the owner at the address in {file}" in server.log()
-    assert "create" in fresh.call(address.removeprefix(fresh.url))[2].lower()
+    assert f"create the owner account at the address in {file}" in server.log()
+    assert "make" in fresh.call(address.removeprefix(fresh.url))[2].lower()
     fresh.make_owner()
     server.stop()
     server.start()
@@ -82,7 +82,7 @@ def test_a_terminal_shows_the_address_and_no_file_has_it(fresh: AdminCentre) -> 
             shown = ""
             while "(valid once, 30 minutes)" not in shown:
                 shown += os.read(ours, 4096).decode()
-            assert f"make the owner at {fresh.url}/setup?code=" in shown
+            assert f"create the owner account at {fresh.url}/setup?code=" in shown
             assert not (server.data_dir / "setup-address").exists()
         finally:
             process.terminate()

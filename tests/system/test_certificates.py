@@ -127,7 +127,7 @@ def test_a_sealed_key_is_in_no_file_of_the_data_directory(
             content = file.read_bytes()
             assert not any(form in content for form in forms), file
     assert mx.cli("certificate", "show", "nobody", expect=2).stderr.startswith(
-        "no single certificate has the id 'nobody'"
+        "'nobody' does not name exactly one certificate"
     )
 
 

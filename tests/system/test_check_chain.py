@@ -109,7 +109,7 @@ def test_everything_about_a_good_one(
 ) -> None:
     done = run("chain", told.chain, "--anchors", pki.root, "--key", told.key, "--name", NAME, "--staple")
     assert done.code == 0, done.out
-    assert done.out.startswith(f"{told.chain}: may {NAME} be put into service?  YES\n")
+    assert done.out.startswith(f"{told.chain}: is {NAME} ready for service?  YES\n")
     assert sorted(status_server.requests) == ["GET /crl", "POST /ocsp"]
     public = ["openssl", "x509", "-in", str(told.certificate), "-noout", "-pubkey"]
     key = subprocess.run(public, capture_output=True, timeout=30, check=True).stdout

@@ -15,10 +15,10 @@ from support.process import BIN
 # What the demonstration must say of each of its five messages, in this order.
 OUTCOMES = [
     ("opportunistic, partner offers TLS", "delivered (TLSv1.3", "none/encrypted"),
-    ("opportunistic, partner has no TLS", "delivered (in clear)", "none/none"),
+    ("opportunistic, partner has no TLS", "delivered (unencrypted)", "none/none"),
     ("forced, certificate verified", "delivered (TLSv1.3", "none/authenticated"),
     ("forced, certificate has another name", "held, not sent", "Expected Subject: mail.northwind.example"),
-    ("inbound, TLS required, none used", "refused (in clear)", "530 5.7.0"),
+    ("inbound, TLS required, none used", "refused (unencrypted)", "530 5.7.0"),
 ]
 
 

@@ -56,13 +56,13 @@ LEVELS = {
         {},
         1,
         ALL - (CHANNEL - {"starttls-stripped"}),
-        "drill FAILED: the connector demands nothing of TLS: 10 of 15 attacks took the message, 1 of them unencrypted",
+        "drill FAILED: the connector requires no TLS: 10 of 15 attacks took the message, 1 of them unencrypted",
     ),
     "waits.example": Level(
         {"cleartext": "after-failed-handshake"},
         1,
         ALL,
-        "drill FAILED: the connector demands nothing of TLS: 15 of 15 attacks took the message, 6 of them unencrypted",
+        "drill FAILED: the connector requires no TLS: 15 of 15 attacks took the message, 6 of them unencrypted",
     ),
     "encryption.example": Level(
         {"tls_settings": "encryption-only"},
@@ -161,7 +161,7 @@ def test_a_table_with_the_verdict_last(scene: Scene) -> None:
     run = scene.gateway.cli("connector", "drill", "certificate.example")
     lines = run.stdout.splitlines()
     assert lines[-1] == LEVELS["certificate.example"].verdict
-    assert "wrong name\tnot promised\tLEFT to an impostor\t" in run.stdout
+    assert "wrong name\tout of scope\tLEFT to an impostor\t" in run.stdout
     assert (
         "expired\theld\theld\tEHLO, STARTTLS, handshake, EHLO; 2 attempts, 0 MAIL, 0 octets of content\t450"
         in run.stdout
@@ -188,7 +188,7 @@ def test_the_evidence_can_be_verified_without_gatepost(scene: Scene) -> None:
     (row,) = [one for one in scene.gateway.trace(event="DRILL") if one["detail"]["file"] == file.name]
     assert (row["connector"], row["detail"]["sha256"]) == ("domain.example", printed["sha256"])
     again = scene.gateway.cli("connector", "drill", "domain.example", "--last")
-    assert again.stderr == "SHA-256 verified: it, the drills before it and the trace agree\n"
+    assert again.stderr == "SHA-256 verified: this drill, earlier drills and the trace agree\n"
     assert again.stdout.splitlines()[-1] == printed["verdict"]
 
 
@@ -200,7 +200,7 @@ def test_evidence_that_was_tampered_with_is_found_out(scene: Scene) -> None:
     file.write_text(honest.replace("drill FAILED", "drill passed"), encoding="utf-8")
     run = scene.gateway.cli("connector", "drill", name, "--last", expect=1)
     assert "it was changed: its SHA-256 is " in run.stderr
-    assert run.stdout == "evidence NOT verified\n"
+    assert run.stdout == "evidence FAILED verification\n"
     # Whoever makes the hash anew has the trace against him.
     record = json.loads(honest)["record"] | {"verdict": "drill passed: 15 attacks, 0 messages left", "passed": True}
     form = json.dumps(record, ensure_ascii=False, sort_keys=True, separators=(",", ":"))

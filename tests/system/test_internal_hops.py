@@ -174,7 +174,7 @@ def test_explain_and_status_say_so(nodes: TwoNodes) -> None:
     run = nodes.mx1.cli("explain", "--from", STRANGER, "--to", ANN, expect=0)
     assert f"to the node {MX2}:{nodes.port(nodes.mx2)}" in run.stdout
     said = " ".join(run.stdout.split())
-    assert f"authenticated({URIS[MX2]}) (asked by internal:site)" in said
+    assert f"authenticated({URIS[MX2]}) (required by internal:site)" in said
     assert "contoso lives on the node mx2.contoso.example" in run.stdout
     outbound = nodes.mx1.cli("explain", "--from", STRANGER, "--to", ANN, json=True).data["outbound"]
     assert (outbound["way"], outbound["requirement_sources"]) == ("internal", ["internal:site"])

@@ -131,7 +131,7 @@ def test_root_is_not_stayed_without_a_word(build: Callable[..., Gateway]) -> Non
 
 def test_root_may_be_asked_for(build: Callable[..., Gateway]) -> None:
     gateway = build(user="root").start()
-    assert "everything runs as root, as server.user says" in gateway.log()
+    assert "all processes run as root, because server.user is root" in gateway.log()
     for pid in gateway.family():
         assert status(pid)["NoNewPrivs"] == ["1"]
     assert owners(gateway) == {0}
@@ -181,5 +181,5 @@ def test_files_that_commands_of_root_once_left_are_named(build: Callable[..., Ga
     gateway.stop()
     (gateway.data_dir / "left.db").touch()
     gateway.start()
-    wait_until(lambda: "belong to others than nobody" in gateway.log(), "the warning")
+    wait_until(lambda: "that do not belong to nobody" in gateway.log(), "the warning")
     assert f"chown -R {ACCOUNT}: {gateway.data_dir}" in gateway.log()

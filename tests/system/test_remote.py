@@ -348,7 +348,7 @@ def test_evidence_is_exported_alike(remote: Remote) -> None:
     key.write_text(remote.there("evidence", "key").stdout, encoding="ascii")
     proven = _run("evidence", "verify", str(file), "--key", str(key))
     assert proven.exit_code in {0, 3}, "3 if the signature is not made yet"
-    assert "NOT verified" not in proven.stdout
+    assert "FAILED: the log was altered" not in proven.stdout
     drawn = [remote.folder / name for name in ("here.pdf", "there.pdf")]
     words = ("--format", "pdf", "--proof", str(remote.folder / "pdf.json"))
     assert _here(remote.centre.gateway, *choice, *words, "-o", str(drawn[0])).exit_code == 0
@@ -364,7 +364,7 @@ def test_the_status_is_told_alike(remote: Remote) -> None:
         assert there == here
         assert "220 " in there
         assert "nameserver [127.0.0.1]:1 cannot be reached" in there
-        told = "" if as_json else "it does not run as it should\n"
+        told = "" if as_json else "Unhealthy\n"
         assert [(run.stderr, run.exit_code) for run in runs] == [(told, 1)] * 2
 
 
@@ -375,7 +375,7 @@ def test_mail_is_returned_from_afar(remote: Remote) -> None:
     (waiting,) = there("queue", "list", "--recipient", "joe@bank.example", json=True).data
     identity = waiting["message"]["id"]
     words = ("queue", "return", identity, "--text", "The bank has closed", "--reason", "as agreed")
-    assert there(*words, "--dry-run").stdout == "return: 1 deliveries (dry run)\n"
+    assert there(*words, "--dry-run").stdout == "return: 1 delivery (dry run)\n"
     assert there(*words, json=True).data[0]["message"]["id"] == identity
     (notice,) = server.wait_maildir(ALICE)
     assert b"The bank has closed" in notice.body
@@ -420,11 +420,11 @@ def test_a_destination_is_accepted_from_afar(remote: Remote) -> None:
     assert "'connectors' is needed" in there(*words, token=token, expect=2).stderr
     done = there(*words)
     assert done.stdout == "accepted: weak.example of contoso at none/none\n"
-    assert done.stderr == "held mail that is tried again: 0 deliveries\n"
+    assert done.stderr == "held mail released for retry: 0 deliveries\n"
     shown = _here(remote.centre.gateway, "destination", "show", "weak.example")
     assert (shown.exit_code, "LESS" in shown.stdout) == (0, False)
     assert there("destination", "forget", "weak.example").stdout == "forgotten: weak.example of contoso\n"
-    assert "nothing is remembered" in _here(remote.centre.gateway, "destination", "show", "weak.example").stderr
+    assert "nothing is recorded" in _here(remote.centre.gateway, "destination", "show", "weak.example").stderr
 
 
 def test_mail_is_told_alike(remote: Remote) -> None:
@@ -659,13 +659,13 @@ def test_the_queue_is_acted_on_from_afar(changing: Remote) -> None:
     server, there = changing.centre.gateway, changing.there
     send(server.port, "teller@bank.example")
     wait_until(lambda: _deferred(server), "the mail to the bank waits")
-    assert there("queue", "hold", "--domain", "bank.example").stdout == "hold: 1 deliveries\n"
+    assert there("queue", "hold", "--domain", "bank.example").stdout == "hold: 1 delivery\n"
     (held,) = server.cli("queue", "list", "--held", json=True).data
     identity = held["message"]["id"]
     assert there("queue", "release", identity, json=True).data == [held]
     assert there("queue", "retry", "--recipient", "nobody@bank.example", expect=1).stdout == "retry: 0 deliveries\n"
     assert "not a queue id" in there("queue", "drop", "???", expect=2).stderr
-    assert there("queue", "drop", "--all", "--reason", "x").stdout == "drop: 1 deliveries\n"
+    assert there("queue", "drop", "--all", "--reason", "x").stdout == "drop: 1 delivery\n"
     assert server.cli("queue", "list", json=True).data == []
     assert "token owner" in there("trace", "show", identity).stdout
 
@@ -676,12 +676,12 @@ def test_certificates_are_changed_from_afar(changing: Remote, pki: Pki) -> None:
     request, leaf = folder / "mx.csr", pki.leaf(MX)
     there("certificate", "request", "--name", MX, "-o", str(request))
     assert list(folder.glob("mx.*")) == [request]
-    assert "is there already" in there("certificate", "request", "--name", MX, "-o", str(request), expect=2).stderr
+    assert "exists already" in there("certificate", "request", "--name", MX, "-o", str(request), expect=2).stderr
     old = there("certificate", "add", str(pki.sign(request)), json=True).data
     assert (old["state"], old["origin"]) == ("current", "upload")
     new = there("certificate", "add", str(leaf.chain), "--key", str(leaf.key), "--note", "agreed", json=True).data
     assert there(*way, "stage", new["id"], json=True).data == {"id": new["id"], "replaces": [old["id"]]}
-    assert there(*way, "told", new["id"], "--all").stdout.startswith("told: ")
+    assert there(*way, "told", new["id"], "--all").stdout.startswith("notified: ")
     assert there(*way, "switch", new["id"], "--at", "2h", json=True).data["planned"]
     assert "stays staged" in there(*way, "cancel").stdout
     assert there(*way, "switch", new["id"], "--force", "a drill", json=True).data["replaced"] == [old["id"]]
@@ -858,7 +858,7 @@ HERE_ONLY = {
 @pytest.mark.parametrize("words", HERE_ONLY.values(), ids=HERE_ONLY)
 def test_other_commands_say_that_they_work_on_the_machine_only(remote: Remote, words: tuple[str, ...]) -> None:
     refused = remote.there(*words, expect=2)
-    assert "works on the gateway's machine only" in refused.stderr
+    assert "works only on the gateway's own machine" in refused.stderr
     assert refused.stdout == ""
 
 

@@ -116,7 +116,7 @@ def test_commands_at_the_same_time_lose_nothing(gateway: Callable[..., Gateway])
 
 def test_the_commands_work_while_the_gateway_is_stopped(gateway: Callable[..., Gateway]) -> None:
     running = gateway("")
-    assert "it runs" in running.cli("status").stderr
+    assert "Running" in running.cli("status").stderr
     running.stop()
     stopped = running.cli("status", json=True, expect=1).data
     assert [one["ok"] for one in stopped["listeners"] + stopped["workers"]] == [False, False]

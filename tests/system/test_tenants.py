@@ -176,7 +176,7 @@ def test_a_partner_waits_only_for_an_organization_that_it_writes_to(
     running = Gateway("", certificates=[pki.leaf("mx1.contoso.example")], anchors=pki.root, settings=QUICK)
     running.apply(resources)
     if text == "4.3.5":
-        anchors.write_text("no certificate any more")
+        anchors.write_text("no further certificates")
     with running, RawClient(running.port) as client:
         client.greet()
         client.starttls(certificate=leaf)

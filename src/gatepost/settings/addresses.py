@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import TypeAdapter
-
-from gatepost.policy.connectors.fields import ListenAddress
-
-_LISTEN_ADDRESS: TypeAdapter[str] = TypeAdapter(ListenAddress)
+from gatepost.policy.connectors.fields import listen_address
 
 
 def address_or_none(value: str) -> str:
     """The address as `ListenAddress` has it, or "". Raises ValueError."""
-    return _LISTEN_ADDRESS.validate_python(value) if value else ""
+    return listen_address(value) if value else ""

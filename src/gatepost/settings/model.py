@@ -327,33 +327,39 @@ class Log(Record):
 
 
 class Settings(Record):
-    """Everything a server is told when it starts."""
+    """Everything a server is told when it starts.
+
+    A section that is not written is constructed, not validated: its defaults are values already, and a validator for
+    each section would be half of what it costs to load the settings.
+    """
 
     server: Server = Field(description="[server]")
     listeners: tuple[Listener, ...] = Field(default=(), alias="listener", description="[[listener]]")
-    store: Store = Field(default_factory=Store, description="[store]")
-    dns: Dns = Field(default_factory=Dns, description="[dns]")
-    tls: Tls = Field(default_factory=Tls, description="[tls]")
+    store: Store = Field(default_factory=Store.model_construct, description="[store]")
+    dns: Dns = Field(default_factory=Dns.model_construct, description="[dns]")
+    tls: Tls = Field(default_factory=Tls.model_construct, description="[tls]")
     certificates: tuple[Certificate, ...] = Field(default=(), alias="certificate", description="[[certificate]]")
-    acme: Acme = Field(default_factory=Acme, description="[acme]")
-    admin: Admin = Field(default_factory=Admin, description="[admin]")
-    oidc: Oidc = Field(default_factory=Oidc, description="[oidc]")
-    metrics: Metrics = Field(default_factory=Metrics, description="[metrics]")
-    mta_sts: MtaSts = Field(default_factory=MtaSts, description="[mta_sts]")
-    certificate_table: CertificateTable = Field(default_factory=CertificateTable, description="[certificate_table]")
-    tls_reports: TlsReports = Field(default_factory=TlsReports, description="[tls_reports]")
-    alarms: Alarms = Field(default_factory=Alarms, description="[alarms]")
-    site: Site = Field(default_factory=Site, description="[site]")
-    oauth: Oauth = Field(default_factory=Oauth, description="[oauth]")
-    evidence: Evidence = Field(default_factory=Evidence, description="[evidence]")
-    smime: Smime = Field(default_factory=Smime, description="[smime]")
-    limits: Limits = Field(default_factory=Limits, description="[limits]")
-    queue: Queue = Field(default_factory=Queue, description="[queue]")
-    outbound: Outbound = Field(default_factory=Outbound, description="[outbound]")
-    network: Network = Field(default_factory=Network, description="[network]")
-    trace: Trace = Field(default_factory=Trace, description="[trace]")
-    log: Log = Field(default_factory=Log, description="[log]")
-    otel: Otel = Field(default_factory=Otel, description="[otel]")
+    acme: Acme = Field(default_factory=Acme.model_construct, description="[acme]")
+    admin: Admin = Field(default_factory=Admin.model_construct, description="[admin]")
+    oidc: Oidc = Field(default_factory=Oidc.model_construct, description="[oidc]")
+    metrics: Metrics = Field(default_factory=Metrics.model_construct, description="[metrics]")
+    mta_sts: MtaSts = Field(default_factory=MtaSts.model_construct, description="[mta_sts]")
+    certificate_table: CertificateTable = Field(
+        default_factory=CertificateTable.model_construct, description="[certificate_table]"
+    )
+    tls_reports: TlsReports = Field(default_factory=TlsReports.model_construct, description="[tls_reports]")
+    alarms: Alarms = Field(default_factory=Alarms.model_construct, description="[alarms]")
+    site: Site = Field(default_factory=Site.model_construct, description="[site]")
+    oauth: Oauth = Field(default_factory=Oauth.model_construct, description="[oauth]")
+    evidence: Evidence = Field(default_factory=Evidence.model_construct, description="[evidence]")
+    smime: Smime = Field(default_factory=Smime.model_construct, description="[smime]")
+    limits: Limits = Field(default_factory=Limits.model_construct, description="[limits]")
+    queue: Queue = Field(default_factory=Queue.model_construct, description="[queue]")
+    outbound: Outbound = Field(default_factory=Outbound.model_construct, description="[outbound]")
+    network: Network = Field(default_factory=Network.model_construct, description="[network]")
+    trace: Trace = Field(default_factory=Trace.model_construct, description="[trace]")
+    log: Log = Field(default_factory=Log.model_construct, description="[log]")
+    otel: Otel = Field(default_factory=Otel.model_construct, description="[otel]")
 
     @property
     def public_addresses(self) -> dict[str, str]:

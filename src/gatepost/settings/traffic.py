@@ -5,14 +5,17 @@ A part of `settings.model`, read with it.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
 from gatepost.policy.connectors.fields import Duration, Range, Record, Size, Switch, Whole
-from gatepost.policy.connectors.rules import PrefixLimits
 from gatepost.policy.connectors.units import format_duration, format_size
 from gatepost.protocols.smtp.limits import SmtpLimits
+
+if TYPE_CHECKING:
+    from gatepost.policy.connectors.rules import PrefixLimits
+
 
 Seconds = Annotated[Duration, Range(0.001, 86400, format_duration)]
 Count = Annotated[Whole, Range(1, 1_000_000)]
@@ -112,6 +115,8 @@ class Limits(Record):
 
     def prefixes(self) -> PrefixLimits:
         """The part that `policy.connectors.model.parse` applies."""
+        from gatepost.policy.connectors.rules import PrefixLimits  # noqa: PLC0415 - settings alone need no resources
+
         return PrefixLimits(ipv4=self.sender_ip_prefix, ipv6=self.sender_ip6_prefix)
 
 

@@ -174,13 +174,13 @@ class DrillReport:
         if not self.promised:
             clear = sum(one.in_clear for one in lost)
             return (
-                f"drill FAILED: the connector demands nothing of TLS: {len(lost)} of {total} attacks took the message,"
+                f"drill FAILED: the connector requires no TLS: {len(lost)} of {total} attacks took the message,"
                 f" {clear} of them unencrypted"
             )
         if self.broken:
             titles = ", ".join(one.attack.title for one in self.broken)
             return f"drill FAILED: {len(self.broken)} of {len(self.promised)} attacks took the message: {titles}"
-        text = f"drill passed: {len(self.promised)} attacks, 0 messages left"
+        text = f"drill passed: {quantity(len(self.promised), 'attack')}, 0 messages left"
         if self.open:
             text += f"; {quantity(len(self.open), 'out-of-scope attack')} succeeded"
         return f"{text}; but the connector is in rehearsal: real mail is not protected yet" if self.rehearsing else text

@@ -1,7 +1,7 @@
 """The command line: `gatepost …`. Commands load when they are called, so that `--help` and `queue list` start fast.
 
-Exit codes of every command: 0 yes or done, 1 a clear no, 2 wrong use or bad input, 3 could not tell. Data goes to
-standard output, talk to standard error.
+Exit codes of every command: 0 yes or done, 1 a clear no, 2 usage error or bad input, 3 inconclusive. Data goes to
+standard output, messages to standard error.
 """
 
 from __future__ import annotations
@@ -19,41 +19,49 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 _COMMANDS = {
     "serve": ("serve", "serve", "Run the gateway until SIGTERM."),
-    "demo": ("demo", "demo", "A gateway and a partner on loopback: five messages, and why each went as it did."),
-    "status": ("status", "status", "Whether the gateway runs: listeners, workers, configuration, queue."),
-    "alarms": ("alarms", "alarms", "What is wrong, or soon will be, and what to do about it."),
-    "apply": ("resources", "apply", "Make organizations what a resource file says."),
+    "demo": ("demo", "demo", "Run a gateway and a partner on loopback, and explain what happens to five messages."),
+    "status": ("status", "status", "Show whether the gateway runs: listeners, workers, configuration, queue."),
+    "alarms": ("alarms", "alarms", "List active alarms: what is or soon will be wrong, and how to fix it."),
+    "apply": ("resources", "apply", "Apply a resource file: make the organizations in it as described."),
     "export": ("resources", "export", "Print the resources in force as a resource file."),
-    "import": ("imports", "imports", "Make a resource file of Exchange's or Postfix's configuration."),
-    "organization": ("organization", "organization", "The tenants of this gateway."),
-    "domain": ("domain", "domain", "Accepted domains."),
-    "mailbox": ("mailbox", "mailbox", "Recipients that the gateway delivers itself."),
-    "connector": ("connector", "connector", "Look at connectors, change them, try them out."),
-    "rule": ("mail_flow_rule", "rule", "Mail flow rules: another way for certain messages, or TLS."),
-    "issuer": ("oauth_issuer", "issuer", "OAuth issuers: with whose tokens users log in."),
-    "hook": ("content_hook", "hook", "Content hooks: rspamd and ClamAV, asked before a message is taken."),
-    "dkim": ("dkim", "dkim", "The keys that sign mail as it leaves."),
-    "certificate": ("certificate", "certificate", "The certificates of this gateway, and their course."),
-    "smime": ("smime", "smime", "Message encryption: certificates of recipients, certificates and keys of our own."),
-    "site": ("site", "site", "The internal authority: certificates for nodes and on-premises servers."),
-    "hybrid": ("hybrid", "hybrid", "An on-premises Exchange beside this gateway: what each of the two needs."),
-    "user": ("user", "user", "Users of the admin centre: their roles, passwords and sessions."),
-    "token": ("token", "token", "API tokens, with which programs use REST."),
-    "audit": ("audit", "audit", "Who did or tried what in the admin centre and over REST, log-ins among them."),
-    "grant": ("grant", "grant", "Files, sockets and hosts in resources that the gateway's owner has to grant."),
-    "history": ("history", "history", "Who changed the resources, when and why."),
-    "explain": ("explain", "explain", "What would happen to a message, and why."),
-    "check": ("check", "check", "How well mail to a domain is protected, how good a certificate is; needs no gateway."),
-    "queue": ("queue", "queue", "Look at deferred and held mail, and act on it."),
+    "import": ("imports", "imports", "Convert the configuration of Exchange or Postfix into a resource file."),
+    "organization": ("organization", "organization", "Manage organizations (the tenants of this gateway)."),
+    "domain": ("domain", "domain", "Manage accepted domains."),
+    "mailbox": ("mailbox", "mailbox", "Manage mailboxes: recipients to whom the gateway delivers itself."),
+    "connector": ("connector", "connector", "Show, change and test connectors."),
+    "rule": ("mail_flow_rule", "rule", "Manage mail flow rules: choose a route or require TLS for certain messages."),
+    "issuer": ("oauth_issuer", "issuer", "Manage OAuth issuers, whose tokens users can log in with."),
+    "hook": ("content_hook", "hook", "Manage content hooks: rspamd and ClamAV scan messages before acceptance."),
+    "dkim": ("dkim", "dkim", "Manage DKIM keys, which sign outgoing mail."),
+    "certificate": ("certificate", "certificate", "Manage the gateway's certificates and their lifecycle."),
+    "smime": ("smime", "smime", "Manage S/MIME: certificates of recipients, and our own certificates and keys."),
+    "site": ("site", "site", "Manage the internal authority: certificates for nodes and on-premises servers."),
+    "hybrid": ("hybrid", "hybrid", "Plan a hybrid deployment with an on-premises Exchange."),
+    "user": ("user", "user", "Manage users of the admin centre: roles, passwords and sessions."),
+    "token": ("token", "token", "Manage API tokens, which programs use to call REST."),
+    "audit": ("audit", "audit", "Show the audit log: log-ins and actions in the admin centre and over REST."),
+    "grant": (
+        "grant",
+        "grant",
+        "Grant files, sockets and hosts in resources that need the gateway owner's approval.",
+    ),
+    "history": ("history", "history", "Show who changed the resources, when and why."),
+    "explain": ("explain", "explain", "Explain what would happen to a message, and why."),
+    "check": (
+        "check",
+        "check",
+        "Check how well a domain protects mail, or how good a certificate is. Needs no gateway.",
+    ),
+    "queue": ("queue", "queue", "Show and manage mail that waits or is held."),
     "destination": (
         "destination",
         "destination",
-        "How well destinations were seen to protect mail, and who does less.",
+        "Show how well destinations protect mail, and which of them got worse.",
     ),
-    "trace": ("trace", "trace", "Find what happened to a message, and why."),
-    "evidence": ("evidence", "evidence", "What was logged of each message and hop: verify it, export it."),
-    "report": ("report", "report", "What the gateway has seen, summed up: TLS sessions by domain and result."),
-    "tls": ("tls", "tls", "The published list of TLS versions and cipher suites."),
+    "trace": ("trace", "trace", "Search the message trace: what happened to a message, and why."),
+    "evidence": ("evidence", "evidence", "Verify and export the evidence log of messages and hops."),
+    "report": ("report", "report", "Show reports: protection of mail, TLS sessions by domain and result."),
+    "tls": ("tls", "tls", "List the TLS versions and cipher suites of each profile."),
 }
 
 
@@ -81,6 +89,6 @@ def _print_version(ctx: click.Context, _parameter: click.Parameter, value: bool)
 def main(ctx: click.Context, /, config: str | None, server: str, **options: str) -> None:
     """gatepost: a mail gateway that decides, proves and rehearses how every mail connection is protected.
 
-    Exit codes: 0 yes or done, 1 a clear no, 2 wrong use or bad input, 3 could not tell.
+    Exit codes: 0 yes or done, 1 a clear no, 2 usage error or bad input, 3 inconclusive.
     """
     ctx.obj = parse_remote_options(ctx, config, server, options)

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
 
 
 CODES = (
-    "Exit codes: 0 done, 1 its state does not allow it, 2 wrong input, with every error by field, 3 not readable or "
-    "writable."
+    "Exit codes: 0 done, 1 its state does not allow it, 2 usage error or invalid input (with every error by field), "
+    "3 the data cannot be read or written."
 )
 
 

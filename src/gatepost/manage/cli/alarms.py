@@ -26,13 +26,14 @@ _SHOWN = 5
 @config_option
 @json_option
 def alarms(config: str | None, as_json: bool) -> None:
-    """What is wrong, or soon will be, and what to do about it: partners, queue, TLS, certificates. The gravest first.
+    """List active alarms: what is wrong or soon will be, and how to fix it, the most severe first.
 
-    A running gateway looks at mail every minute ([alarms] look) and at certificates once a day, every hour while
-    something is wrong, and after each change; the log, mail to [alarms] mail_to and posts to [alarms] webhook tell the
-    same.
+    Alarms are about partners, the queue, TLS and certificates. A running gateway checks mail every minute ([alarms]
+    look). It checks certificates once a day, every hour while something is wrong, and after each change. It also
+    reports alarms in the log, by mail to [alarms] mail_to, and by posts to [alarms] webhook.
 
-    Exit codes: 0 nothing, 1 there are alarms, 2 settings, 3 not readable, or not all of it could be told.
+    Exit codes: 0 no alarms, 1 there are alarms, 2 invalid settings, 3 the data cannot be read, or some checks could not
+    run.
     """
     _report(client(config).call(list_alarms, ListAlarms()), as_json=as_json)
 
@@ -41,12 +42,13 @@ def alarms(config: str | None, as_json: bool) -> None:
 @config_option
 @json_option
 def certificate_alarms(config: str | None, as_json: bool) -> None:
-    """What is wrong with the certificates, or soon will be, and what to do about it: the gravest first.
+    """List active alarms about certificates, and how to fix them, the most severe first.
 
-    The part of `gatepost alarms` that is about certificates. A running gateway looks once a day, every hour while
-    something is wrong, and after each change.
+    These are the alarms of `gatepost alarms` that are about certificates. A running gateway checks certificates once a
+    day, every hour while something is wrong, and after each change.
 
-    Exit codes: 0 nothing, 1 there are alarms, 2 settings, 3 not readable, or not all of it could be told.
+    Exit codes: 0 no alarms, 1 there are alarms, 2 invalid settings, 3 the data cannot be read, or some checks could not
+    run.
     """
     _report(client(config).call(list_alarms, ListAlarms()).of_certificates(), as_json=as_json)
 
@@ -74,5 +76,5 @@ def _print(alarms: ActiveAlarms) -> None:
     for sentence in alarms.unknown[:_SHOWN]:
         click.echo(f"unknown: {printable(sentence)}", err=True)
     if not alarms.alarms and not alarms.unknown:
-        looked = f", looked at {moment(alarms.looked)}" if alarms.looked else ""
+        looked = f", checked at {moment(alarms.looked)}" if alarms.looked else ""
         click.echo(f"no alarms{looked}", err=True)

@@ -24,16 +24,16 @@ _COLUMNS = ("id", "at", "who", "from", "action", "organization", "subject", "out
 
 @click.command()
 @request_options(ListAudit, changes=False)
-@click.option("--limit", default=50, type=click.IntRange(1, 1000), show_default=True, help="At most so many.")
+@click.option("--limit", default=50, type=click.IntRange(1, 1000), show_default=True, help="Maximum number of entries.")
 @config_option
 @json_option
 def audit(request: ListAudit, limit: int, config: str | None, *, as_json: bool) -> None:
-    """Who did or tried what, the newest first.
+    """Show the audit log, the newest event first.
 
-    Log-ins, changes of users and tokens, actions in the admin centre and over REST, refused ones among them. Kept for
-    400 days. What changed of resources is in `gatepost history`.
+    It contains log-ins, changes of users and tokens, and actions in the admin centre and over REST, including those
+    that were refused. Events are kept for 400 days. `gatepost history` shows what changed in the resources.
 
-    Exit codes: 0 done (also if there is nothing), 2 wrong use, 3 not readable.
+    Exit codes: 0 done (also if there are no events), 2 usage error, 3 the data cannot be read.
     """
     entries = list(all_items(client(config).call, list_audit, request, limit))
     if as_json:

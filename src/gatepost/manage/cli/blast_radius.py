@@ -24,17 +24,17 @@ def print_radius(radius: Radius) -> None:
     """For people: weaker protection and refused mail first."""
     change = radius.touched
     if not (change.inbound or change.outbound or change.content):
-        click.echo("no mail can be decided differently")
+        click.echo("no mail would be decided differently")
         return
     _print_touched(change)
     for name in radius.unreadable:
-        click.echo(f"{name} of the trace cannot be read, so that some mail is not counted", err=True)
+        click.echo(f"{name} of the trace cannot be read, so some mail is not counted", err=True)
     for words, total, asked in (
         ("received", radius.found.inbound, change.inbound),
         ("delivered or sent on", radius.found.outbound, change.outbound),
     ):
         if asked and not total.messages:
-            click.echo(f"no message was {words} since {moment(radius.since)}: what it does to mail cannot be told")
+            click.echo(f"no message was {words} since {moment(radius.since)}: the effect of the change is not known")
         elif asked:
             click.echo(
                 f"of {total.messages} messages {words} since {moment(radius.since)}, {total.different} would have been "
@@ -72,4 +72,6 @@ def _print_touched(change: Touched) -> None:
         if patterns:
             click.echo(f"touches {words}: {_some(sorted(patterns))}")
     if change.content:
-        click.echo('what scanners would have said of past mail cannot be told: see it with mode = "rehearse"')
+        click.echo(
+            'the results of scanners for past mail are not known; to see their effect first, use mode = "rehearse"'
+        )

@@ -7,23 +7,31 @@ import click
 from gatepost.manage.cli.certificate_group import CertificateGroup
 
 _COMMANDS = {
-    "list": ("certificate_list", "list_", "Certificates: their state, names, issuer, validity, origin."),
-    "show": ("certificate_list", "show", "Everything about a certificate."),
-    "add": ("certificate_add", "add", "Add a certificate with its key, or a directory in which others renew some."),
-    "request": ("certificate_request", "request", "Make a key and a request for a certificate (CSR)."),
-    "remove": ("certificate_remove", "remove", "Forget a certificate, a request or a directory."),
-    "publish": ("certificate_publish", "publish", "The table for partners, as files for a web server."),
+    "list": ("certificate_list", "list_", "List certificates with state, names, issuer, validity and origin."),
+    "show": ("certificate_list", "show", "Show a certificate with all its details."),
+    "add": (
+        "certificate_add",
+        "add",
+        "Add a certificate with its key, or watch a directory that another tool renews.",
+    ),
+    "request": ("certificate_request", "request", "Create a key and a certificate signing request (CSR)."),
+    "remove": ("certificate_remove", "remove", "Remove a certificate, a request or a watched directory."),
+    "publish": (
+        "certificate_publish",
+        "publish",
+        "Write the certificate page for partners, as files for a web server.",
+    ),
     "changeover": (
         "certificate_changeover",
         "changeover",
-        "From one certificate to the next: gates, notices, switch, roll back.",
+        "Replace a certificate by the next: gates, notices, switch, roll back.",
     ),
-    "acme": ("certificate_acme", "acme", "Certificates from an ACME authority: where they stand, asking for one now."),
-    "alarms": ("alarms", "certificate_alarms", "What is wrong with the certificates, or soon will be."),
-    "history": ("certificate_list", "history", "Who changed the certificates, when and why."),
+    "acme": ("certificate_acme", "acme", "Show and renew certificates from an ACME authority."),
+    "alarms": ("alarms", "certificate_alarms", "List active alarms about certificates."),
+    "history": ("certificate_list", "history", "Show who changed the certificates, when and why."),
 }
 
 
 @click.group(cls=CertificateGroup, commands=_COMMANDS)
 def certificate() -> None:
-    """The certificates of this gateway: next, current, deprecated, and those of its client identities."""
+    """Manage the gateway's certificates (next, current and deprecated) and its client identities."""

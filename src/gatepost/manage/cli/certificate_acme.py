@@ -37,17 +37,17 @@ _COLUMNS = ("names", "certificate", "state", "valid until", "renewal", "last tri
 
 @click.group()
 def acme() -> None:
-    """Certificates from an ACME authority (RFC 8555), as [acme] in the settings says."""
+    """Show and renew certificates from an ACME authority (RFC 8555), configured by [acme] in the settings."""
 
 
 @acme.command()
 @config_option
 @json_option
 def status(config: str | None, as_json: bool) -> None:
-    """Every certificate that there shall be: until when, when renewed, and why the last attempt failed.
+    """Show every certificate that ACME manages: validity, next renewal, and the last error.
 
-    Exit codes: 0 all are there and the last attempts went well, 1 something is missing or failed, 2 ACME is off, 3 not
-    readable.
+    Exit codes: 0 every certificate exists and its last attempt succeeded, 1 one is missing or failed, 2 ACME is off, 3
+    the data cannot be read.
     """
     found = client(config).call(get_acme_status, GetAcmeStatus())
     if as_json:
@@ -65,7 +65,7 @@ def status(config: str | None, as_json: bool) -> None:
 
 @acme.command()
 @request_options(RenewCertificates, staging="", wait=20.0)
-@click.option("--dry-run", is_flag=True, help="Go all the way with a staging authority, and keep nothing of it.")
+@click.option("--dry-run", is_flag=True, help="Try the whole process with a staging authority, and keep nothing of it.")
 @click.option(
     "--directory",
     metavar="URL",
@@ -75,12 +75,12 @@ def status(config: str | None, as_json: bool) -> None:
 )
 @config_option
 def renew(request: RenewCertificates, directory: str, config: str | None, *, dry_run: bool) -> None:
-    """Ask for the certificates that are due, or for the one of NAME. For http-01 the gateway must be running.
+    """Renew the certificates that are due, or the one for NAME. For http-01 the gateway must be running.
 
-    A running gateway presents what came within a second, unless it waits for a changeover.
+    A running gateway presents a new certificate within a second, unless the certificate waits for a changeover.
 
-    Exit codes: 0 done, or nothing is due, 1 a certificate was not issued, 2 wrong use or settings, 3 another process is
-    asking just now, or the store cannot be read.
+    Exit codes: 0 done, or nothing is due, 1 a certificate was not issued, 2 usage error or invalid settings, 3 another
+    process is renewing at this moment, or the data cannot be read.
     """
     there = client(config)
     try:
@@ -91,7 +91,13 @@ def renew(request: RenewCertificates, directory: str, config: str | None, *, dry
     if state.trouble:
         raise Refusal(RefusalKind.UNREADABLE, state.trouble)
     if not state.results:
-        click.echo("nothing is due; --now asks all the same, `gatepost certificate acme status` says when", err=True)
+        click.echo(
+            (
+                "no certificate is due for renewal; `gatepost certificate acme status` shows when one is, --now "
+                "renews without waiting"
+            ),
+            err=True,
+        )
     if not all(result.ok for result in state.results):
         raise SystemExit(NO)
 
@@ -106,7 +112,7 @@ def _ended(there: Client, state: RenewalState) -> RenewalState:
         if state.done:
             return state
         if time.monotonic() > end:
-            text = "it is still asking; `gatepost certificate acme status` says what came of it"
+            text = "the renewal is still running; `gatepost certificate acme status` will show its result"
             raise Refusal(RefusalKind.UNREADABLE, text)
         state = there.call(get_renewal, GetRenewal(id=state.id))
 
@@ -114,9 +120,9 @@ def _ended(there: Client, state: RenewalState) -> RenewalState:
 @acme.command()
 @config_option
 def forget(config: str | None) -> None:
-    """Forget the account at the authority, with its key, and what was tried; certificates stay.
+    """Forget the ACME account with its key, and the record of attempts. Certificates stay.
 
-    Exit codes: 0 done, 2 ACME is off, 3 the store cannot be written.
+    Exit codes: 0 done, 2 ACME is off, 3 the data cannot be written.
     """
     directory = client(config).call(forget_acme_account, ForgetAcmeAccount()).directory
     click.echo(f"the account at {printable(directory)} is forgotten", err=True)

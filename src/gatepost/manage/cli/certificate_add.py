@@ -54,33 +54,47 @@ class _Files:
 
 @click.command()
 @click.argument("chain", required=False, metavar="[CHAIN]", type=click.Path(dir_okay=False))
-@click.option("--key", type=click.Path(dir_okay=False), metavar="FILE", help="Its private key, unless it is in CHAIN.")
-@click.option("--leave-key", is_flag=True, help="Use both files where they are, and notice when others renew them.")
 @click.option(
-    "--password-file", type=click.Path(dir_okay=False), metavar="FILE", help="Has the password in its first line."
+    "--key",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="File with the private key, unless CHAIN contains it.",
 )
 @click.option(
-    "--directory", type=click.Path(file_okay=False), metavar="DIR", help="Watch a directory, such as certbot's live."
+    "--leave-key", is_flag=True, help="Use both files where they are, and reload them when another tool renews them."
+)
+@click.option(
+    "--password-file",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="File with the password in its first line.",
+)
+@click.option(
+    "--directory",
+    type=click.Path(file_okay=False),
+    metavar="DIR",
+    help="Watch a directory, such as certbot's live, for certificates.",
 )
 @request_options(AddCertificate, chain="", key="", encoding="base64", password="")
 @config_option
 @json_option
 def add(request: AddCertificate, config: str | None, as_json: bool, **options: Any) -> None:
-    """Add a certificate: what CHAIN holds, with its key.
+    """Add a certificate with its private key: what CHAIN contains.
 
     CHAIN: the certificate and its intermediates in any order, as PEM, DER, PKCS#7 (.p7b) or PKCS#12 (.p12, .pfx). The
-    key is in CHAIN, in --key, or waits since `gatepost certificate request`. It is sealed with store.master_key and
-    stored; with --leave-key both files stay where they are, mode 0600, and are watched. With --server it goes over TLS
-    to the gateway, which seals it there; what --leave-key and --directory name is on the gateway's machine.
+    key is in CHAIN, in --key, or was created by `gatepost certificate request`. The gateway seals the key with
+    store.master_key and stores it. With --leave-key both files stay where they are, mode 0600, and the gateway watches
+    them. With --server the key goes over TLS to the gateway, which seals it there; --leave-key and --directory then
+    name files on the gateway's machine.
 
-    The certificate is next until a changeover, unless nothing is current yet for its names, or --current says so.
+    The certificate is next until a changeover, unless no current certificate has its names yet, or --current is given.
 
-    Exit codes: 0 added, 1 it is there already or may not become current, 2 wrong use or files that cannot be used,
-    3 not readable.
+    Exit codes: 0 added, 1 it exists already or may not become current, 2 usage error or unusable files, 3 the data
+    cannot be read.
     """
     files = _Files(**options)
     if (files.chain is None) == (files.directory is None):
-        fail(BAD_INPUT, "name CHAIN, the file with the certificate, or --directory, to watch one")
+        fail(BAD_INPUT, "give CHAIN, the file with the certificate, or --directory, to watch a directory")
     if files.directory is not None:
         gateway_of(config)  # it is on the gateway's machine
         _add_directory(client(config), Path(files.directory).absolute(), files, request, as_json=as_json)
@@ -95,19 +109,21 @@ def add(request: AddCertificate, config: str | None, as_json: bool, **options: A
 
 def _add_directory(there: Client, path: Path, files: _Files, request: AddCertificate, *, as_json: bool) -> None:
     if files.key or request.label or request.client or request.current:
-        fail(BAD_INPUT, "--directory takes no other option but --note: what is in it says the rest")
+        fail(BAD_INPUT, "--directory can be combined only with --note: the certificates in it say the rest")
     found = there.call(watch_directory, WatchDirectory(directory=str(path), note=request.note))
     for chain in found.usable:
         click.echo(f"found: {chain}", err=True)
     for trouble in found.troubles:
         click.echo(f"cannot be used: {trouble}", err=True)
     if not found.pairs:
-        click.echo("no certificate is in it yet: looked for are fullchain.pem with privkey.pem, here or in a directory "
-                   "below, and NAME.pem or NAME.crt with NAME.key", err=True)  # fmt: skip
+        click.echo((
+"no certificate is in it yet; expected are fullchain.pem with privkey.pem, there or in a "
+"directory below, or NAME.pem or NAME.crt with NAME.key"
+), err=True)  # fmt: skip
     if as_json:
         print_json({"directory": str(path), "version": found.version, "pairs": found.pairs})
     else:
-        click.echo(f"{path}: watched; a gateway that runs takes up what is in it within seconds")
+        click.echo(f"{path}: watched; a running gateway loads what is in it within seconds")
 
 
 # a certificate
@@ -118,7 +134,7 @@ def _add_certificate(there: Client, files: _Files, request: AddCertificate, *, a
     key = _read(Path(files.key)) if files.key else b""
     request = replace(request, chain=base64.b64encode(content).decode(), key=base64.b64encode(key).decode())
     added = _added(there, files, request)
-    heading = "warning: the files are used as they are, though" if added.certificate.key_file else "note:"
+    heading = "warning: the files are used as they are, but" if added.certificate.key_file else "note:"
     for text in [
         *(f"{heading} {note}" for note in added.notes),
         *(f"warning: {warning}" for warning in added.warnings),
@@ -131,7 +147,7 @@ def _report(added: CertificateAdded, files: _Files, *, as_json: bool) -> None:
     one = added.certificate
     if added.deprecated:
         way = "gatepost certificate changeover"
-        click.echo(f"warning: no gate was asked, so see now: {way} status; to take it back: {way} roll-back", err=True)
+        click.echo(f"warning: no gate was checked; check now with {way} status, or undo with {way} roll-back", err=True)
     if as_json:
         print_json(msgspec.to_builtins(one) | {"deprecated": added.deprecated})
     else:
@@ -140,7 +156,7 @@ def _report(added: CertificateAdded, files: _Files, *, as_json: bool) -> None:
         way = f"; to present it: gatepost certificate changeover check {one.id}"
         click.echo(f"{one.id}: {one.state}{'' if one.state == State.CURRENT else way}")
     if files.key and not one.key_file:
-        click.echo(f"note: the key is sealed in the store; {files.key} is not needed any more", err=True)
+        click.echo(f"note: the key is sealed in the store; {files.key} is no longer needed", err=True)
 
 
 def _read(path: Path) -> bytes:
@@ -150,7 +166,7 @@ def _read(path: Path) -> bytes:
     except OSError as error:
         fail(BAD_INPUT, f"{path}: {error.strerror}")
     if len(content) > _MOST:
-        fail(BAD_INPUT, f"{path}: has more than {_MOST} bytes: no certificate is so large")
+        fail(BAD_INPUT, f"{path}: larger than {_MOST} bytes, which no certificate is; give the certificate file itself")
     return content
 
 

@@ -26,21 +26,25 @@ from gatepost.manage.use_cases.changeover_steps import NotifyPartners, notify_pa
 
 _EXIT = {str(Light.GREEN): 0, str(Light.RED): NO, str(Light.UNKNOWN): UNKNOWN}
 _COMMANDS = {
-    "status": ("certificate_changeover", "status", "Current and next side by side, the gates, and what to do next."),
-    "check": ("certificate_changeover", "check", "Look at all gates: may it be switched?"),
-    "stage": ("certificate_switch", "stage", "Say which current certificates a next one takes the place of."),
-    "notice": ("certificate_changeover", "notice", "The text of a mail to partners."),
-    "told": ("certificate_changeover", "mark_notified", "Remember that partners were told."),
-    "switch": ("certificate_switch", "switch", "Present it, now or at a time."),
-    "cancel": ("certificate_switch", "cancel", "Forget the time of a switch."),
-    "roll-back": ("certificate_switch", "roll_back", "Present the certificate before again, within 24 hours."),
+    "status": (
+        "certificate_changeover",
+        "status",
+        "Show current and next side by side, the gates, and what to do next.",
+    ),
+    "check": ("certificate_changeover", "check", "Check all gates: can it be switched?"),
+    "stage": ("certificate_switch", "stage", "Choose which current certificates a next one replaces."),
+    "notice": ("certificate_changeover", "notice", "Print the notification text for partners."),
+    "told": ("certificate_changeover", "mark_notified", "Record that partners were notified."),
+    "switch": ("certificate_switch", "switch", "Switch to it, now or at a given time."),
+    "cancel": ("certificate_switch", "cancel", "Cancel a planned switch."),
+    "roll-back": ("certificate_switch", "roll_back", "Return to the previous certificate, within 24 hours."),
     "withdraw": ("certificate_switch", "withdraw", "Destroy the key of a deprecated certificate."),
 }
 
 
 @click.group(cls=CertificateGroup, commands=_COMMANDS)
 def changeover() -> None:
-    """From one certificate to the next: stage, check, tell partners, switch, roll back, withdraw."""
+    """Replace a certificate by the next: stage, check, notify partners, switch, roll back, withdraw."""
 
 
 @click.command()
@@ -48,18 +52,18 @@ def changeover() -> None:
 @config_option
 @json_option
 def status(request: ListChangeovers, config: str | None, as_json: bool) -> None:
-    """Where a changeover stands: current and next side by side, what the gates say, and what to do next.
+    """Show a changeover: current and next side by side, the gates, and what to do next.
 
-    Without ID: every staged certificate, and whatever can still be rolled back. Exit codes: 0 done, 1 there is none,
-    2 no such certificate, 3 not readable.
+    Without ID: every staged certificate, and every one that can still be rolled back. Exit codes: 0 done, 1 there is
+    none, 2 no such certificate, 3 the data cannot be read.
     """
-    progress("looking at the gates …")
+    progress("checking the gates …")
     try:
         found = client(config).call(list_changeovers, request).items
     finally:
         progress("")
     if not found:
-        fail(NO, "no certificate is staged, and nothing can be rolled back; to begin: gatepost certificate add")
+        fail(NO, "no certificate is staged, and none can be rolled back; to begin: gatepost certificate add")
     if as_json:
         print_json(found)
         return
@@ -72,12 +76,12 @@ def status(request: ListChangeovers, config: str | None, as_json: bool) -> None:
 @config_option
 @json_option
 def check(request: CheckGates, config: str | None, as_json: bool) -> None:
-    """Look at all gates of a staged certificate, and say whether it may be switched.
+    """Check all gates of a staged certificate, and say whether it can be switched.
 
-    Each finding is one of pass, info, warn, fail, unknown, with what shows it and what to do. What could not be told is
-    unknown, never a pass. Exit codes: 0 all gates are open; 1 one is red; 2 no such certificate; 3 could not tell.
+    Each finding is one of pass, info, warn, fail, unknown, with its evidence and what to do. A check that could not run
+    is unknown, never a pass. Exit codes: 0 all gates passed; 1 one failed; 2 no such certificate; 3 inconclusive.
     """
-    progress("looking at the gates …")
+    progress("checking the gates …")
     try:
         there = client(config)
         request.certificate = addressable(there, request.certificate)
@@ -96,9 +100,9 @@ def check(request: CheckGates, config: str | None, as_json: bool) -> None:
 @config_option
 @json_option
 def notice(request: GetNotice, config: str | None, as_json: bool) -> None:
-    """The text of a mail to partners: both certificates, what to check, and when. The partners go to standard error.
+    """Print the notification text for partners: both certificates, what to check, and when.
 
-    Exit codes: 0 done, 2 no such certificate, 3 not readable.
+    The partners go to standard error. Exit codes: 0 done, 2 no such certificate, 3 the data cannot be read.
     """
     there = client(config)
     request.certificate = addressable(there, request.certificate)
@@ -115,10 +119,10 @@ def notice(request: GetNotice, config: str | None, as_json: bool) -> None:
 @config_option
 @json_option
 def mark_notified(request: NotifyPartners, config: str | None, as_json: bool) -> None:
-    """Remember that partners were told of a staged certificate, or need not be.
+    """Record that partners were notified of a staged certificate, or need no notification.
 
     PARTNER: a domain as `changeover notice` lists it. Exit codes: 0 done, 1 refused, 2 no such certificate or partner,
-    3 not readable.
+    3 the data cannot be read.
     """
     there = client(config)
     request.certificate = addressable(there, request.certificate)
@@ -126,4 +130,4 @@ def mark_notified(request: NotifyPartners, config: str | None, as_json: bool) ->
     if as_json:
         print_json({"id": done.certificate.id, "told": done.told, "left": done.left})
     else:
-        click.echo(f"told: {', '.join(done.told) or 'nobody'}; left: {', '.join(done.left) or 'nobody'}")
+        click.echo(f"notified: {', '.join(done.told) or 'none'}; remaining: {', '.join(done.left) or 'none'}")

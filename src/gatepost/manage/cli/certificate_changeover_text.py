@@ -16,6 +16,7 @@ from gatepost.manage.cli.check_text import print_line, wrapped
 from gatepost.manage.cli.tables import ellipsis, print_table, printable
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.pki.certificates.entry import State
+from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,13 +26,13 @@ if TYPE_CHECKING:
 
 
 _LOUD = frozenset({Mark.FAIL, Mark.WARN, Mark.UNKNOWN})
-_ANSWERS = {str(Light.GREEN): "YES", str(Light.RED): "NO", str(Light.UNKNOWN): "CANNOT TELL"}
+_ANSWERS = {str(Light.GREEN): "YES", str(Light.RED): "NO", str(Light.UNKNOWN): "INCONCLUSIVE"}
 
 
 def print_gates(gates: GateSummary, certificate: CertificateSummary) -> None:
     """All findings, and the answer first."""
     name = certificate.common_name or certificate.subject
-    what = "may it become current?" if certificate.state == State.NEXT else "is it well as it is?"
+    what = "can it become current?" if certificate.state == State.NEXT else "is it in order?"
     why = f": {gates.reasons}" if gates.reasons else ""
     click.echo(wrapped(printable(f"{certificate.id} ({name}): {what}  {_ANSWERS[gates.light]}{why}"), "  "))
     click.echo()
@@ -58,7 +59,7 @@ def print_status(changeover: Changeover) -> None:
         since, before = changeover.traffic.since, changeover.traffic.before
         click.echo()
         click.echo(f"  since the switch    {_traffic(since)}")
-        click.echo(f"  as long before      {_traffic(before)}")
+        click.echo(f"  same period before  {_traffic(before)}")
         silent = sorted({*before.domains} - {*since.domains})
         if silent:
             click.echo(wrapped(printable(f"  silent since        {', '.join(silent[:20])}"), " " * 22))
@@ -104,14 +105,17 @@ def _row(certificate: CertificateSummary) -> dict[str, str]:
 
 
 def _traffic(count: TrafficCount) -> str:
-    refused = f", {count.refused_for_want_of_tls} refused for want of TLS" if count.refused_for_want_of_tls else ""
-    return f"{count.over_tls} messages over TLS from {len(count.domains)} domains, {count.in_clear} in clear{refused}"
+    refused = (
+        f", {count.refused_for_want_of_tls} refused because TLS was missing" if count.refused_for_want_of_tls else ""
+    )
+    over_tls = f"{quantity(count.over_tls, 'message')} over TLS from {quantity(len(count.domains), 'domain')}"
+    return f"{over_tls}, {count.in_clear} unencrypted{refused}"
 
 
 def print_partners(partners: Sequence[NoticePartner]) -> None:
     """Print the partners to notify, on standard error, beside the text for them."""
     for partner in partners:
-        sign = "told " if partner.told else "TO TELL"
-        click.echo(printable(f"{sign:<8} {partner.partner}  ({'; '.join(partner.why)})"), err=True)
+        sign = "notified" if partner.told else "NOT YET NOTIFIED"
+        click.echo(printable(f"{sign:<17} {partner.partner}  ({'; '.join(partner.why)})"), err=True)
     if not partners:
-        click.echo("nobody is known who might expect the current certificate", err=True)
+        click.echo("no partner is known to expect the current certificate", err=True)

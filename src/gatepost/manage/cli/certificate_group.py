@@ -37,6 +37,7 @@ def addressable(client: Client, number: str) -> str:
     if len(labelled) > 1:
         labelled = [one for one in labelled if one.state == "current"] or labelled
     if len(labelled) != 1:
-        text = f"no single certificate has the id {number!r} (found: {', '.join(one.id for one in labelled) or 'none'})"
-        raise Refusal(RefusalKind.MISSING, f"{text}; `gatepost certificate list` shows those there are")
+        numbers = ", ".join(one.id for one in labelled) or "none"
+        text = f"{number!r} does not name exactly one certificate (found: {numbers})"
+        raise Refusal(RefusalKind.MISSING, f"{text}; `gatepost certificate list` lists all certificates")
     return labelled[0].id

@@ -35,12 +35,12 @@ _COLUMNS = ("version", "at", "author", "kind", "id", "names", "change", "note")
 @config_option
 @json_option
 def list_(config: str | None, as_json: bool) -> None:
-    """Certificates: current beside next and deprecated, when each is valid and when it was presented.
+    """List certificates: current beside next and deprecated, when each is valid and when it was presented.
 
-    Client identities, which outbound connectors present, have a table of their own, as have requests that
-    wait. A certificate of the settings is listed also if the gateway never ran.
+    Client identities, which outbound connectors present, are in a separate table, and so are requests that wait for
+    their certificate. Certificates in the settings are listed even if the gateway has never run.
 
-    Exit codes: 0 done (also if there are none), 3 not readable.
+    Exit codes: 0 done (also if there are none), 3 the data cannot be read.
     """
     found = client(config).call(get_inventory, GetInventory())
     for line in found.trouble:
@@ -63,9 +63,9 @@ def list_(config: str | None, as_json: bool) -> None:
 @config_option
 @json_option
 def show(request: GetCertificate, config: str | None, as_json: bool) -> None:
-    """Everything about a certificate. ID: its id, the beginning of its SHA-256 thumbprint, or its label.
+    """Show a certificate with all its details. ID: its id, the beginning of its SHA-256 thumbprint, or its label.
 
-    Exit codes: 0 found, 2 no such certificate, 3 not readable.
+    Exit codes: 0 found, 2 no such certificate, 3 the data cannot be read.
     """
     there = client(config)
     request.certificate = addressable(there, request.certificate)
@@ -77,13 +77,15 @@ def show(request: GetCertificate, config: str | None, as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--limit", default=50, type=click.IntRange(1, 10_000), show_default=True, help="At most so many.")
+@click.option(
+    "--limit", default=50, type=click.IntRange(1, 10_000), show_default=True, help="Maximum number of entries."
+)
 @config_option
 @json_option
 def history(limit: int, config: str | None, as_json: bool) -> None:
-    """Who changed certificates, requests and directories, when and why: the newest first.
+    """Show who changed certificates, requests and directories, when and why, the newest first.
 
-    Exit codes: 0 done (also if there is nothing), 3 not readable.
+    Exit codes: 0 done (also if there are no entries), 3 the data cannot be read.
     """
     rows = list(all_items(client(config).call, list_certificate_history, ListCertificateHistory(), limit))
     if as_json:

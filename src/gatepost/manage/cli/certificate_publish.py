@@ -17,6 +17,7 @@ from gatepost.manage.use_cases.certificate_table import (
     write_table,
 )
 from gatepost.node.privileges import as_caller
+from gatepost.quantity import quantity
 
 
 @click.command()
@@ -25,15 +26,15 @@ from gatepost.node.privileges import as_caller
 @config_option
 @json_option
 def publish(directory: Path, request: GetCertificateTable, config: str | None, *, as_json: bool) -> None:
-    """Write the certificate table for partners into DIR: a page (index.html), JSON, an Atom feed, bundles.
+    """Write the certificate page for partners into DIR: a page (index.html), JSON, an Atom feed, bundles.
 
-    It has the server certificates that are current, next and deprecated, with all that a partner's connector needs, and
-    the roots and intermediates above them. Each file is replaced whole, one that says the same already is left alone,
-    and nothing is removed. DIR is on this machine, also with --server. [certificate_table] in the settings serves the
-    same from the gateway.
+    It contains the server certificates that are current, next and deprecated, with everything that a partner's
+    connector needs, and their roots and intermediates. Each file is replaced as a whole; a file that is already up to
+    date is left alone, and nothing is removed. DIR is on this machine, also with --server. With [certificate_table] in
+    the settings, the gateway serves the same page.
 
     Exit codes: 0 done (also if nothing changed), 1 there is no certificate to publish and nothing was written, 2 DIR
-    cannot be written or --base-url is none, 3 not readable.
+    cannot be written or --base-url is not a URL, 3 the data cannot be read.
     """
     base_url(request.base_url)  # before anybody is asked
     table = client(config).call(get_certificate_table, request)
@@ -45,4 +46,6 @@ def publish(directory: Path, request: GetCertificateTable, config: str | None, *
         print_json(done)
     else:
         print_table(("file", "size", "state"), [tuple(one.values()) for one in done["files"]])
-        click.echo(f"version {done['version']} of {done['certificates']} certificate(s) in {directory}", err=True)
+        click.echo(
+            f"version {done['version']} with {quantity(done['certificates'], 'certificate')} in {directory}", err=True
+        )

@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("number", metavar="ID|DIR")
-@force_option("Though it is needed; the reason is kept in the history.")
-@click.option("--note", default="", help="Why, for the history.")
+@force_option("Remove it even if it is needed. The history records the reason.")
+@click.option("--note", default="", help="Reason, for the history.")
 @config_option
 def remove(number: str, force: str, note: str, config: str | None) -> None:
-    """Forget a certificate with its key: ID as in `gatepost certificate show`, or the id of a request.
+    """Remove a certificate with its key. ID: as in `gatepost certificate show`, or the id of a request.
 
-    With a directory it is not watched any more; what was found in it stays. A certificate that is presented is removed
-    only if others bear all its names, a client identity only if no connector names it, one that can be rolled back to
-    only when its 24 hours are over; all this also with --force REASON. One that comes from the settings is taken out
-    there. Files are left alone; the history stays.
+    A directory is no longer watched; certificates found in it stay. A certificate that is presented can be removed only
+    if others have all its names, a client identity only if no connector names it, and one that can be rolled back to
+    only after its 24 hours; --force REASON overrides all three. A certificate that comes from the settings must be
+    removed there. Files are not deleted, and the history stays.
 
-    Exit codes: 0 removed, 1 it is needed, 2 no such certificate, 3 not readable.
+    Exit codes: 0 removed, 1 it is needed, 2 no such certificate, 3 the data cannot be read.
     """
     click.echo(_removed(client(config), number, force, note).text)
 

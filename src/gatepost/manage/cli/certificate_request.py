@@ -36,25 +36,25 @@ if TYPE_CHECKING:
     "--output",
     type=click.Path(dir_okay=False),
     default="-",
-    help="Where the request goes. Default: standard output.",
+    help="Write the request to this file. Default: standard output.",
 )
 @config_option
 def request(request: RequestCertificate, output: str, config: str | None) -> None:
-    """Make a key and a request for a certificate (CSR, PKCS#10).
+    """Create a key and a certificate signing request (CSR, PKCS#10).
 
-    The key waits in the store, sealed with store.master_key, or without one in a file of mode 0600 beside the output,
-    until `gatepost certificate add ISSUED.pem` brings its certificate; it is found by its public key. What waits is
-    in `gatepost certificate list`, and is forgotten by `gatepost certificate remove`. With --server the key is made and
-    waits on the gateway, which must have a master key; the request is written here.
+    The store keeps the key, sealed with store.master_key, until `gatepost certificate add ISSUED.pem` adds its
+    certificate, which is recognized by its public key. Without a master key, the key is in a file of mode 0600 beside
+    the output. `gatepost certificate list` shows requests that wait, `gatepost certificate remove` removes them. With
+    --server the key is created and kept on the gateway, which must have a master key; the request is written here.
 
-    Exit codes: 0 made, 2 wrong use or a file that cannot be written, 3 not readable.
+    Exit codes: 0 created, 2 usage error or a file that cannot be written, 3 the data cannot be read.
     """
     with _reserved(output) as write:
         made, csr = _made(config, request, output)
         write(csr)
     where = f"in {made.key_file}" if made.key_file else "sealed in the store"
     then = "when the certificate comes: gatepost certificate add ISSUED.pem"
-    click.echo(f"request {made.id}: its key waits {where}; {then}", err=True)
+    click.echo(f"request {made.id}: its key is {where}; {then}", err=True)
     if output == "-":
         click.echo(csr.decode(), nl=False)
 
@@ -67,7 +67,8 @@ def _made(config: str | None, request: RequestCertificate, output: str) -> tuple
         return made.request, made.csr.encode("ascii")
     if output == "-":
         fail(
-            BAD_INPUT, "no store.master_key is set, so the key is written beside the request: name a file with -o FILE"
+            BAD_INPUT,
+            "store.master_key is not set, so the key must be written beside the request: name a file with -o FILE",
         )
     csr, key = made_request(checked_spec(gateway, request.spec))
     key_file = Path(output).absolute().with_suffix(".key")
@@ -99,7 +100,7 @@ def _opened(path: Path, mode: int) -> int:
         with as_caller():
             return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     except FileExistsError:
-        fail(BAD_INPUT, f"{path}: is there already; name another file, or move it away")
+        fail(BAD_INPUT, f"{path}: exists already; name another file, or move it away")
     except OSError as error:
         fail(BAD_INPUT, f"{path}: {error.strerror}")
 

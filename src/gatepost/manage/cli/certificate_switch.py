@@ -47,37 +47,37 @@ if TYPE_CHECKING:
 @config_option
 @json_option
 def stage(request: StageCertificate, config: str | None, as_json: bool) -> None:
-    """Say which current certificates a next one takes the place of, where that is not plain by names and kind of key.
+    """Choose which current certificates a next one replaces, where names and key type do not decide it.
 
-    `gatepost certificate add` has staged it already. A deprecated one is staged once more: the way back to it when the
-    24 hours of `changeover roll-back` are over.
+    `gatepost certificate add` has staged the certificate already. To return to a deprecated certificate after the 24
+    hours of `changeover roll-back`, stage it again.
 
-    Exit codes: 0 done, 1 refused, 2 no such certificate, 3 not readable.
+    Exit codes: 0 done, 1 refused, 2 no such certificate, 3 the data cannot be read.
     """
     there = client(config)
     request.certificate = addressable(there, request.certificate)
     staged = there.call(stage_certificate, request)
-    _say(as_json, {"id": staged.id, "replaces": staged.replaces}, _replacing(staged.replaces, "will take"))
+    _say(as_json, {"id": staged.id, "replaces": staged.replaces}, _replacing(staged.replaces, "it will replace"))
 
 
 @click.command()
 @request_options(SwitchCertificate, force="")
-@force_option("Whatever the gates say. The reason is in the history.")
+@force_option("Override failed checks. The history records the reason.")
 @config_option
 @json_option
 def switch(request: SwitchCertificate, force: str, config: str | None, as_json: bool) -> None:
-    """Present a staged certificate to new sessions, now or at a time. Running sessions keep what they have.
+    """Present a staged certificate to new sessions, now or at a given time. Running sessions keep the old one.
 
-    The gates are looked at first, and with --at once more when the time has come; while one is red nothing is switched
-    but with --force. A running gateway presents it in all workers within two seconds. For 24 hours `changeover
-    roll-back` takes it back.
+    The gates are checked first, and with --at again at that time. If a gate failed, nothing is switched unless --force
+    is given. A running gateway presents the certificate in all workers within two seconds. You can roll back for 24
+    hours with `changeover roll-back`.
 
-    Exit codes: 0 done, or planned; 1 a gate is red, or refused; 2 wrong use or no such certificate; 3 a gate could not
-    be looked at.
+    Exit codes: 0 done, or planned; 1 a gate failed, or refused; 2 usage error or no such certificate; 3 a gate could
+    not be checked.
     """
     there = client(config)
     request.certificate, request.force = addressable(there, request.certificate), force
-    progress("looking at the gates …")
+    progress("checking the gates …")
     try:
         done = there.call(switch_certificate, request)
     except Refusal as refusal:
@@ -105,15 +105,15 @@ def _print_refused(refusal: Refusal, *, as_json: bool) -> None:
 def _print_switched(done: Switched, *, as_json: bool) -> None:
     new = done.certificates[0]
     if not done.switched:
-        how = "whatever the gates but the key's say then" if new.forced else "if the gates are open then"
+        how = "with only the key checked again" if new.forced else "if the gates pass then"
         text = f"{new.id} becomes current at {moment(done.planned or 0.0)}, {how}"
         if done.gates.light != Light.GREEN and not new.forced:
-            text += f"\nnow they are not: {done.gates.reasons}"
+            text += f"\nthey do not pass now: {done.gates.reasons}"
     else:
-        text = f"{new.id} is current{_replacing(done.replaced, ', and took')}"
+        text = f"{new.id} is current{_replacing(done.replaced, '; it replaced', '; cannot roll back')}"
         if done.replaced:
             until = moment((new.current_from or 0.0) + ROLL_BACK_SECONDS)
-            text += f"\nto take it back until {until}: gatepost certificate changeover roll-back"
+            text += f"\nto roll back until {until}: gatepost certificate changeover roll-back"
     _say(as_json, done, text)
 
 
@@ -122,28 +122,28 @@ def _print_switched(done: Switched, *, as_json: bool) -> None:
 @config_option
 @json_option
 def cancel(number: str, config: str | None, as_json: bool) -> None:
-    """Forget the time of a planned switch. ID may be left out if one alone is planned.
+    """Cancel a planned switch. ID is optional if only one switch is planned.
 
-    Exit codes: 0 done, 1 nothing is planned, 2 no such certificate, 3 not readable.
+    Exit codes: 0 done, 1 nothing is planned, 2 no such certificate, 3 the data cannot be read.
     """
     there = client(config)
     if number:
         one = there.call(cancel_switch, CancelSwitch(certificate=addressable(there, number)))
     else:
         one = there.call(cancel_only_switch, CancelOnlySwitch())
-    _say(as_json, {"id": one.id, "planned": None}, f"{one.id} stays staged, without a time")
+    _say(as_json, {"id": one.id, "planned": None}, f"{one.id} stays staged; no switch is planned")
 
 
 @click.command("roll-back")
 @click.argument("number", metavar="[ID]", default="")
-@click.option("--note", default="", help="Why, for the history.")
+@click.option("--note", default="", help="Reason, for the history.")
 @config_option
 @json_option
 def roll_back(number: str, note: str, config: str | None, as_json: bool) -> None:
-    """Present the certificate before again, within 24 hours of the switch; no gate is asked.
+    """Return to the previous certificate, within 24 hours of the switch. No gate is checked.
 
-    ID: the one that was switched to; without it the last one. Exit codes: 0 done, 1 refused, 2 no such certificate, 3
-    not readable.
+    ID: the certificate that was switched to; default: the last one. Exit codes: 0 done, 1 refused, 2 no such
+    certificate, 3 the data cannot be read.
     """
     there = client(config)
     if number:
@@ -158,24 +158,24 @@ def roll_back(number: str, note: str, config: str | None, as_json: bool) -> None
 
 @click.command()
 @request_options(WithdrawCertificate, force="")
-@force_option("Though it can still be rolled back to.")
+@force_option("Withdraw it even if a roll back to it is still possible.")
 @config_option
 @json_option
 def withdraw(request: WithdrawCertificate, force: str, config: str | None, as_json: bool) -> None:
-    """Retire a deprecated certificate for good: its key is destroyed, its entry stays as history.
+    """Retire a deprecated certificate for good: destroy its key, and keep its entry as history.
 
-    Exit codes: 0 done, 1 refused, 2 no such certificate, 3 not readable.
+    Exit codes: 0 done, 1 refused, 2 no such certificate, 3 the data cannot be read.
     """
     there = client(config)
     request.certificate, request.force = addressable(there, request.certificate), force
     one = there.call(withdraw_certificate, request)
     if one.key_file:
-        click.echo(f"its key was never in the store: remove {one.key_file} yourself", err=True)
+        click.echo(f"the store never had its key: delete {one.key_file} yourself", err=True)
     _say(as_json, {"id": one.id, "state": "retired", "key_left": one.key_file}, f"{one.id} is retired")
 
 
-def _replacing(olds: Sequence[str], verb: str) -> str:
-    return f"{verb} the place of {', '.join(olds)}" if olds else f"{verb} nobody's place"
+def _replacing(olds: Sequence[str], verb: str, none: str = "") -> str:
+    return f"{verb} {', '.join(olds)}" if olds else f"{verb} nothing{none}"
 
 
 def _say(as_json: bool, record: object, text: str) -> None:

@@ -8,6 +8,7 @@ import click
 
 from gatepost.manage.cli.blast_radius import print_radius
 from gatepost.manage.cli.tables import print_json, printable
+from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,9 +39,9 @@ def report(outcome: ChangeReport, *, as_json: bool, standing: bool = False) -> N
     if not outcome.changes:
         click.echo(f"nothing to change; version {outcome.version} is in force")
     elif outcome.dry_run:
-        click.echo(f"{len(outcome.changes)} change(s), not applied (--dry-run)")
+        click.echo(f"{quantity(len(outcome.changes), 'change')}, not applied (--dry-run)")
     else:
-        click.echo(f"{len(outcome.changes)} change(s) applied as version {outcome.version}")
+        click.echo(f"{quantity(len(outcome.changes), 'change')} applied as version {outcome.version}")
 
 
 def print_changes(changes: Sequence[FieldChange]) -> None:

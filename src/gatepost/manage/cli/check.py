@@ -55,16 +55,16 @@ _MAX_NAMESERVERS = 3  # as resolv.conf(5)
 _MAX_RESOLV_CONF = 1 << 16
 
 _COMMANDS = {
-    "partner": ("check", "partner", "Would mail to a domain be delivered safely?"),
-    "host": ("check", "host", "Would mail to a host, named as a smart host, be delivered safely?"),
-    "chain": ("check_chain", "chain", "May a certificate be put into service?"),
-    "roots": ("check_chain", "roots", "Would this machine trust the authorities of a bundle?"),
+    "partner": ("check", "partner", "Check whether mail to a domain would be delivered safely."),
+    "host": ("check", "host", "Check whether mail to a smart host would be delivered safely."),
+    "chain": ("check_chain", "chain", "Check whether a certificate is ready for service."),
+    "roots": ("check_chain", "roots", "Check whether this machine trusts the authorities in a bundle."),
 }
 
 
 @click.group(cls=LazyGroup, commands=_COMMANDS)
 def check() -> None:
-    """How well mail to somebody is protected, and how good a certificate is.
+    """Check how well a domain or host protects mail, or how good a certificate is.
 
     Needs no gateway, no connector and no settings file.
     """
@@ -73,7 +73,7 @@ def check() -> None:
 def no_nan(ctx: click.Context, parameter: click.Parameter, value: float) -> float:
     """A number of seconds as an option takes it. Raises BadParameter."""
     if math.isnan(value):  # is within every range
-        raise click.BadParameter("nan is no number of seconds", ctx, parameter)
+        raise click.BadParameter("nan is not a number of seconds", ctx, parameter)
     return value
 
 
@@ -85,19 +85,24 @@ def _options[F: Callable[..., Any]](command: F) -> F:
             "nameservers",
             multiple=True,
             metavar="ADDRESS[:PORT]",
-            help="Ask this one. May be repeated. Default: the settings file's, without one those of /etc/resolv.conf. "
-            "What DNSSEC proves is believed of one on this machine only, unless dns.trusted lists it.",
+            help=(
+                "Nameserver to ask. May be repeated. Default: those of the settings file, or without one those "
+                "of /etc/resolv.conf. A nameserver's DNSSEC validation is trusted only if it is on this machine "
+                "or listed in dns.trusted."
+            ),
         ),
         click.option(
             "--validate",
             type=click.Choice([str(one) for one in DnsValidation]),
-            help="Who validates DNSSEC: the nameserver; or local, this command itself, with libunbound, by way of "
-            "--nameserver if one is given, else from the root's servers on. Default: as dns.validate says.",
+            help=(
+                "Where DNSSEC is validated: by the nameserver; or local, by this command with libunbound, "
+                "through --nameserver if given, else from the root servers. Default: dns.validate."
+            ),
         ),
         click.option(
             "--anchors",
             type=click.Path(exists=True),
-            help="Roots to trust: a PEM file or a directory. Default: the settings file's, or the system's.",
+            help="Roots to trust: a PEM file or a directory. Default: those of the settings file, or of the system.",
         ),
         click.option(
             "--timeout",
@@ -106,13 +111,13 @@ def _options[F: Callable[..., Any]](command: F) -> F:
             default=15,
             show_default=True,
             metavar="SECONDS",
-            help="How long to wait in each step; a whole host gets six times as long.",
+            help="Time limit for each step; a whole host gets six times as long.",
         ),
         click.option(
             "-v",
             "--verbose",
             is_flag=True,
-            help="Show everything that was found, also what is as it should be, and what was said.",
+            help="Show all findings, passed ones too, and the SMTP dialogue.",
         ),
         config_option,
         json_option,
@@ -126,22 +131,24 @@ def _options[F: Callable[..., Any]](command: F) -> F:
 @click.option(
     "--private",
     is_flag=True,
-    help="For test networks: the MTA-STS policy host may be at an address that is not of the public internet. Default: "
-    "as outbound.private_policy_hosts says.",
+    help=(
+        "For test networks: allow a private address for the MTA-STS policy host. Default: "
+        "outbound.private_policy_hosts."
+    ),
 )
 @_options
 def partner(domain: str, private: bool, as_json: bool, verbose: bool, **asked: Any) -> None:
-    """Would mail to DOMAIN be delivered safely? What each of its MX hosts shows, stage by stage.
+    """Check whether mail to DOMAIN would be delivered safely: what each of its MX hosts shows, stage by stage.
 
     The stages: DNSSEC, connection, EHLO, TLS, certificate, DANE, MTA-STS, revocation, REQUIRETLS; and where the domain
-    wants reports. Nothing is sent but EHLO, STARTTLS and QUIT.
+    wants reports. The command sends nothing but EHLO, STARTTLS and QUIT.
 
-    Each finding is one of pass, info, warn, fail, unknown, with what shows it and what to do. What could not be told is
-    unknown, never a pass. The last line always has the same keys: verdict=deliver|cleartext|hold|unknown policy= tls=
-    group= fails= warnings= unknown=
+    Each finding is one of pass, info, warn, fail, unknown, with its evidence and what to do. A check that could not run
+    is unknown, never a pass. The last line always has the same keys: verdict=deliver|cleartext|hold|unknown policy=
+    tls= group= fails= warnings= unknown=
 
-    Exit codes: 0 mail would be delivered over TLS, as the domain's policy (DANE, MTA-STS, or none) asks; 1 it would
-    leave in clear, or be held; 2 wrong use or bad input; 3 could not tell.
+    Exit codes: 0 mail would be delivered over TLS, as the domain's policy (DANE, MTA-STS, or none) requires; 1 it would
+    be sent unencrypted, or held; 2 usage error or bad input; 3 inconclusive.
     """
     _run(_target(domain, host=False), asked, as_json=as_json, verbose=verbose, private=private)
 
@@ -150,13 +157,13 @@ def partner(domain: str, private: bool, as_json: bool, verbose: bool, **asked: A
 @click.argument("host", metavar="HOST[:PORT]")
 @_options
 def host(host: str, as_json: bool, verbose: bool, **asked: Any) -> None:
-    """Would mail to HOST, named as a smart host, be delivered safely? Port 25 unless written.
+    """Check whether mail to the smart host HOST would be delivered safely. The default port is 25.
 
-    The stages: DNS, connection, EHLO, TLS, certificate, DANE, revocation, REQUIRETLS. Nothing is sent but EHLO,
-    STARTTLS and QUIT. The findings and the last line are those of `gatepost check partner`.
+    The stages: DNS, connection, EHLO, TLS, certificate, DANE, revocation, REQUIRETLS. The command sends nothing but
+    EHLO, STARTTLS and QUIT. The findings and the last line are those of `gatepost check partner`.
 
-    Exit codes: 0 mail would be delivered over TLS, as its TLSA records (if any) ask; 1 it would leave in clear, or be
-    held; 2 wrong use or bad input; 3 could not tell.
+    Exit codes: 0 mail would be delivered over TLS, as its TLSA records (if any) require; 1 it would be sent
+    unencrypted, or held; 2 usage error or bad input; 3 inconclusive.
     """
     _run(_target(host, host=True), asked, as_json=as_json, verbose=verbose)
 
@@ -172,7 +179,7 @@ def _run(target: CheckTarget, asked: dict[str, Any], *, as_json: bool, verbose: 
     timeout: float = asked["timeout"]
     settings = _settings(asked, timeout)
     bounds = bounds_of(timeout, private=private or settings.outbound.private_policy_hosts)
-    progress("looking: this may take a minute where hosts do not answer …")
+    progress("checking; this can take a minute if hosts do not answer …")
     try:
         found = run_check(PartnerCheckPlan(target, settings, bounds))
     except Refusal as refusal:

@@ -53,21 +53,32 @@ def _anchors[F: Callable[..., Any]](command: F) -> F:
 
 @click.command()
 @_file
-@click.option("--key", type=click.Path(dir_okay=False), metavar="KEY", help="Its private key: does it belong to it?")
 @click.option(
-    "--name", "names", multiple=True, metavar="HOST", help="A name that it must bear, as an MX host's. May be repeated."
+    "--key",
+    type=click.Path(dir_okay=False),
+    metavar="KEY",
+    help="File with its private key, to check that the two belong together.",
+)
+@click.option(
+    "--name",
+    "names",
+    multiple=True,
+    metavar="HOST",
+    help="A name that it must contain, such as that of an MX host. May be repeated.",
 )
 @_anchors
-@click.option("--staple", is_flag=True, help="An OCSP response must be there to be stapled.")
-@click.option("--offline", is_flag=True, help="Fetch nothing: neither CRLs nor OCSP nor missing issuers.")
+@click.option("--staple", is_flag=True, help="Require an OCSP response that can be stapled.")
+@click.option("--offline", is_flag=True, help="Fetch nothing: no CRLs, OCSP responses or missing issuers.")
 @click.option(
     "--private",
     is_flag=True,
-    help="Addresses of a private network may be called. Without it they may only be called for an authority that "
-    "--anchors names and this machine's store does not.",
+    help=(
+        "Allow addresses of a private network. Without it they are contacted only for an authority that "
+        "is in --anchors and not in this machine's store."
+    ),
 )
 @click.option(
-    "--nameserver", "nameservers", multiple=True, metavar="ADDRESS[:PORT]", help="Ask this one. May be repeated."
+    "--nameserver", "nameservers", multiple=True, metavar="ADDRESS[:PORT]", help="Nameserver to ask. May be repeated."
 )
 @click.option(
     "--timeout",
@@ -76,28 +87,29 @@ def _anchors[F: Callable[..., Any]](command: F) -> F:
     default=10,
     show_default=True,
     metavar="SECONDS",
-    help="How long to wait for one address; all of it takes six times as long at most.",
+    help="Time limit for each address; the whole check takes at most six times as long.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Show all certificates and stores with their thumbprints.")
 @json_option
 def chain(pem: str, as_json: bool, verbose: bool, **asked: Any) -> None:
-    """May the certificate in PEM be put into service? What a partner will see of it, before he does.
+    """Check whether the certificate in PEM is ready for service, and what a partner will see of it.
 
-    PEM: the server's certificate and its intermediates, as PEM, DER or PKCS#7 (.p7b); "-" reads stdin.
+    PEM: the server's certificate and its intermediates, as PEM, DER or PKCS#7 (.p7b); "-" is standard input.
 
-    Looked at: order and completeness (a missing intermediate is named, with where it is to be had), the root and which
-    stores have it, dates, keys and signatures, purpose, names, every CRL, OCSP and issuer address, fetched from here,
-    and what could be stapled. Printed for use: hosts that a firewall must let through, the TLSA record, thumbprints.
+    The command checks order and completeness (it names a missing intermediate and where to get it), the root and which
+    stores contain it, dates, keys and signatures, purpose, names, every CRL, OCSP and issuer address, fetched from
+    here, and OCSP stapling. It prints what you need next: hosts that a firewall must allow, the TLSA record,
+    thumbprints.
 
-    Each finding is one of pass, info, warn, fail, unknown, with what shows it and what to do. What could not be told is
-    unknown, never a pass. The last line always has the same keys: verdict=ready|not-ready|unknown chain= days= key=
+    Each finding is one of pass, info, warn, fail, unknown, with its evidence and what to do. A check that could not run
+    is unknown, never a pass. The last line always has the same keys: verdict=ready|not-ready|unknown chain= days= key=
     fails= warnings= unknown=
 
-    Exit codes: 0 ready for service; 1 something failed; 2 wrong use or bad input; 3 could not tell.
+    Exit codes: 0 ready for service; 1 something failed; 2 usage error or bad input; 3 inconclusive.
     """
     question = _question(pem, asked)
     stores = _stores(asked["anchors"])
-    progress("looking: this may take a while where addresses do not answer …")
+    progress("checking; this can take a while if addresses do not answer …")
     try:
         found = asyncio.run(_check(question, stores, asked))
     except ChainFileError as error:
@@ -145,19 +157,20 @@ async def _check(question: ChainQuestion, stores: RootStores, asked: dict[str, A
 @click.command()
 @_file
 @_anchors
-@click.option("-v", "--verbose", is_flag=True, help="Show all thumbprints, also of what is trusted.")
+@click.option("-v", "--verbose", is_flag=True, help="Show all thumbprints, including those of trusted certificates.")
 @json_option
 def roots(pem: str, anchors: str, as_json: bool, verbose: bool) -> None:
-    """Would this machine trust the authorities in PEM? For the day on which a partner or provider changes roots.
+    """Check whether this machine trusts the authorities in PEM, before a partner or provider changes roots.
 
     PEM: a bundle of roots, and of intermediates if it has any, in PEM, DER or PKCS#7 (.p7b); "-" is standard input.
 
-    A root is looked for by its SHA-256 in this machine's store, in Mozilla's list and in --anchors, which decides. An
-    intermediate is trusted if it leads to a root that is. What has expired counts neither way. Nothing is fetched.
+    The command looks for each root by its SHA-256 in this machine's store, in Mozilla's list and in --anchors, which
+    decides. An intermediate is trusted if it leads to a trusted root. Expired certificates do not count. Nothing is
+    fetched.
 
     The last line always has the same keys: verdict=trusted|not-trusted certificates= trusted= missing= ended= warnings=
 
-    Exit codes: 0 all that is valid now is trusted; 1 something is not; 2 wrong use or bad input.
+    Exit codes: 0 every valid certificate is trusted; 1 one is not; 2 usage error or bad input.
     """
     file, stores = _read(pem), _stores(anchors)
     try:

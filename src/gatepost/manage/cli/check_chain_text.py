@@ -15,6 +15,7 @@ from gatepost.analysis.checks.chain_report import Part, Readiness, days_left, fi
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.manage.cli.check_text import print_line, with_options, wrapped
 from gatepost.manage.cli.tables import printable
+from gatepost.quantity import quantity
 from gatepost.times import day_text
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def print_chain(check: ChainCheck, *, verbose: bool) -> None:
         _print_finding(finding)
     asked = [finding for finding in check.findings if finding.part in _ASKED]
     if asked:
-        click.echo("\nWhat the addresses in the certificates answer, asked from here")
+        click.echo("\nAddresses in the certificates, as they answer from here")
         for finding in asked:
             _print_finding(finding)
     _print_firewall(check)
@@ -58,7 +59,7 @@ def print_chain(check: ChainCheck, *, verbose: bool) -> None:
 
 
 def _headline(check: ChainCheck) -> str:
-    return f"{check.facts.file.source}: may {title(check.leaf)} be put into service?  {_answer(check)}"
+    return f"{check.facts.file.source}: is {title(check.leaf)} ready for service?  {_answer(check)}"
 
 
 def _answer(check: ChainCheck) -> str:
@@ -69,7 +70,7 @@ def _answer(check: ChainCheck) -> str:
         case Readiness.NOT_READY:
             return f"NO: {_first(check, Mark.FAIL)}"
         case Readiness.UNKNOWN:
-            return f"CANNOT TELL: {_first(check, Mark.UNKNOWN)}"
+            return f"INCONCLUSIVE: {_first(check, Mark.UNKNOWN)}"
 
 
 def _first(check: ChainCheck, mark: Mark) -> str:
@@ -99,9 +100,9 @@ def _cut(text: str) -> str:
 def _until(certificate: CertificateFacts, now: float) -> str:
     left = days_left(certificate, now)
     return (
-        f"until {day_text(certificate.not_after)} ({left} days)"
+        f"until {day_text(certificate.not_after)} ({quantity(left, 'day')})"
         if left >= 0
-        else f"ended {day_text(certificate.not_after)}"
+        else f"expired {day_text(certificate.not_after)}"
     )
 
 
@@ -116,7 +117,7 @@ def _place(check: ChainCheck, link: Link) -> str:
 def _print_firewall(check: ChainCheck) -> None:
     hosts = firewall_hosts(check.facts.path)
     if hosts:
-        click.echo("\nA firewall must let through, here and at partners who check for revocation")
+        click.echo("\nA firewall must allow, here and at partners that check revocation")
         for host in hosts:
             click.echo(f"  {printable(host)}")
 
@@ -131,7 +132,7 @@ def _print_published(check: ChainCheck) -> None:
     click.echo(f"  SHA-1 thumbprint    {leaf.sha1.upper()}")
     click.echo(f"  SHA-256 thumbprint  {leaf.sha256.upper()}")
     pin = base64.b64encode(bytes.fromhex(leaf.spki_sha256)).decode("ascii")
-    click.echo(f"  pin of the key      sha256/{pin}")
+    click.echo(f"  key pin             sha256/{pin}")
 
 
 def _print_thumbprints(certificate: CertificateFacts) -> None:
@@ -142,7 +143,7 @@ def _print_thumbprints(certificate: CertificateFacts) -> None:
 
 def _total(check: ChainCheck) -> str:
     counts = check.counts
-    named = ((Mark.FAIL, "failed"), (Mark.WARN, "warned of"), (Mark.UNKNOWN, "could not be told"))
+    named = ((Mark.FAIL, "failed"), (Mark.WARN, "with a warning"), (Mark.UNKNOWN, "inconclusive"))
     grave = ", ".join(f"{counts[mark]} {name}" for mark, name in named if counts[mark])
     count = "1 finding" if counts.total() == 1 else f"{counts.total()} findings"
     return f"{count}{': ' if grave else ''}{grave}; {check.seconds:.1f} s"
@@ -162,7 +163,7 @@ def print_roots(check: RootsCheck, *, verbose: bool) -> None:
     for row in sorted(check.rows, key=lambda row: row.trusted is not False):
         _print_root(row, full=verbose or row.verdict in _LOUD)
     for store in {store.name: store for row in check.rows for store in row.stores if store.missing}.values():
-        print_line(Mark.INFO, "store", f"{store.name} could not be looked into: {store.missing}")
+        print_line(Mark.INFO, "store", f"{store.name} could not be read: {store.missing}")
     if check.repeated:
         again = "1 certificate is" if check.repeated == 1 else f"{check.repeated} certificates are"
         print_line(Mark.INFO, "file", f"{again} in it more than once")

@@ -57,7 +57,7 @@ _INDENT = 16
 _BY = {
     PolicyKind.DANE: "verified by DANE",
     PolicyKind.MTA_STS: "verified by MTA-STS",
-    PolicyKind.OPPORTUNISTIC: "encrypted, but an attacker on the way could change that (opportunistic)",
+    PolicyKind.OPPORTUNISTIC: "encrypted, but an attacker on the way could prevent that (opportunistic)",
 }
 
 
@@ -99,14 +99,18 @@ def _answer(check: PartnerCheck) -> str:
             assert row is not None  # noqa: S101 - some row delivers
             assert row.facts is not None  # noqa: S101 - over TLS
             assert row.facts.tls is not None  # noqa: S101 - over TLS
-            by = _BY[row.policy] if _is_verified(row) else "encrypted, as the TLSA records ask, though none names a key"
+            by = (
+                _BY[row.policy]
+                if _is_verified(row)
+                else ("encrypted, as the TLSA records require, though none of them names a key")
+            )
             return f"YES, {by}, {row.facts.tls.version}"
         case DeliveryForecast.CLEARTEXT:
-            return "NO, it would leave in clear"
+            return "NO, it would be sent unencrypted"
         case DeliveryForecast.HOLD:
             return f"NO, it would wait and then be returned{_reason(check, Mark.FAIL)}"
         case DeliveryForecast.UNKNOWN:
-            return f"CANNOT TELL{_reason(check, Mark.UNKNOWN)}"
+            return f"INCONCLUSIVE{_reason(check, Mark.UNKNOWN)}"
 
 
 def _is_verified(row: Row) -> bool:
@@ -122,7 +126,7 @@ def _reason(check: PartnerCheck, mark: Mark) -> str:
 
 def _total(check: PartnerCheck) -> str:
     counts = check.counts
-    named = ((Mark.FAIL, "failed"), (Mark.WARN, "warned of"), (Mark.UNKNOWN, "could not be told"))
+    named = ((Mark.FAIL, "failed"), (Mark.WARN, "with a warning"), (Mark.UNKNOWN, "inconclusive"))
     grave = ", ".join(f"{counts[mark]} {name}" for mark, name in named if counts[mark])
     count = "1 finding" if counts.total() == 1 else f"{counts.total()} findings"
     return f"{count}{': ' if grave else ''}{grave}; {check.seconds:.1f} s"

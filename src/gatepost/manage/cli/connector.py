@@ -7,21 +7,25 @@ import click
 from gatepost.manage.cli.lazy import LazyGroup
 
 _COMMANDS = {
-    "list": ("connector_list", "list_", "Connectors: from whom to whom, what they demand, whether they were tried."),
-    "show": ("connector_list", "show", "Every field of a connector, written or default."),
+    "list": ("connector_list", "list_", "List connectors: between whom, what they require, and the last validation."),
+    "show": ("connector_list", "show", "Show every field of a connector, with its value or default."),
     "add": ("connector_change", "add", "Add a connector."),
     "set": ("connector_change", "set_", "Change fields of a connector."),
     "remove": ("connector_change", "remove", "Remove a connector."),
     "validate": (
         "connector_validate",
         "validate",
-        "Try a connector: each step a named task, with advice where it fails.",
+        "Validate a connector: each step is a named task, with advice if it fails.",
     ),
-    "drill": ("connector_drill", "drill", "Play an attacker against a connector and show that nothing leaves."),
-    "rehearsal": ("connector_rehearsal", "rehearsal", "What a connector in rehearsal would have refused or held."),
+    "drill": ("connector_drill", "drill", "Attack a connector on loopback and show that no mail leaks."),
+    "rehearsal": (
+        "connector_rehearsal",
+        "rehearsal",
+        "Show what a connector in rehearsal would have refused or held.",
+    ),
 }
 
 
 @click.group(cls=LazyGroup, commands=_COMMANDS)
 def connector() -> None:
-    """Look at connectors, change them, try them out."""
+    """Show, change and test connectors."""

@@ -29,7 +29,7 @@ _KINDS = {"inbound": INBOUND, "outbound": OUTBOUND}
 @click.argument("direction", type=click.Choice(list(_KINDS)))
 @click.argument("name")
 @click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--organization", default="", help="Whose it is; needed where there are several.")
+@click.option("--organization", default="", help="Organization of the connector. Needed if there are several.")
 @change_options
 @config_option
 @json_option

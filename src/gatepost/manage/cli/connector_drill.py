@@ -30,30 +30,30 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.drills import DrillState, HeldDrill
 
 
-_COLUMNS = ("scenario", "expected", "what happened", "the far end saw", "the queue would show")
+_COLUMNS = ("scenario", "expected", "what happened", "the remote server saw", "the queue would show")
 _MOST = 120.0  # seconds; a drill ends within 15
 
 
 @click.command()
 @connector_options
-@click.option("--last", "show_last", is_flag=True, help="Print the last kept result, checked, and hold no drill.")
+@click.option("--last", "show_last", is_flag=True, help="Print and verify the last stored result, and run no drill.")
 @config_option
 @json_option
 def drill(
     name: str, organization: str, direction: str | None, show_last: bool, config: str | None, as_json: bool
 ) -> None:
-    """Attack outbound connector NAME on loopback, with the code that delivers, and count what a far end would get.
+    """Attack outbound connector NAME on loopback, with the code that delivers mail, and count what leaks.
 
-    First a good next hop must get the message. Then STARTTLS is stripped, refused, broken and injected, versions are
-    too old, certificates self-signed, of an unknown authority, expired, incomplete, of a wrong name or revoked, the DNS
-    forged; each twice, since an attacker can wait. What the connector promises to stop must leave no MAIL and not one
-    octet; what it does not promise to stop is named. Nobody is connected to but this machine. A disabled connector, or
-    one in rehearsal, is attacked as if it were in force.
+    First a good next hop must get the message. Then the drill strips, refuses, breaks and injects into STARTTLS; offers
+    old versions; presents certificates that are self-signed, expired, incomplete, revoked, for a wrong name or from an
+    unknown authority; and forges DNS. Each attack runs twice, since an attacker can wait. Of what the connector
+    promises to stop, no MAIL and not one octet may leave; attacks out of its scope are named. The drill connects to
+    this machine only. It attacks a disabled connector, or one in rehearsal, as if it were enforced.
 
-    The result is kept under evidence/drills in the data directory, with a SHA-256, and in the trace (event DRILL).
+    The result is stored under evidence/drills in the data directory, with a SHA-256, and in the trace (event DRILL).
 
-    Exit codes: 0 passed, 1 not (or the kept result was changed), 2 wrong use or bad input, 3 the drill could not be
-    held or kept, or shows nothing.
+    Exit codes: 0 passed, 1 failed (or the stored result was altered), 2 usage error or bad input, 3 the drill could not
+    run or be stored, or shows nothing.
     """
     run = client(config)
     chosen = choose_drilled(run.directory().resources, name, organization, direction)
@@ -62,7 +62,7 @@ def drill(
         sys.exit(_print_drill(_held(run, DrillConnector(organization=owner, connector=connector)), as_json=as_json))
     last = run.call(show_last_drill, ShowLastDrill(organization=owner, connector=connector)).drill
     if last is None:
-        fail(UNKNOWN, f"no drill is kept of connector {name!r}; hold one: gatepost connector drill {name!r}")
+        fail(UNKNOWN, f"no drill of connector {name!r} is stored; run one: gatepost connector drill {name!r}")
     sys.exit(_print_last_drill(last, as_json=as_json))
 
 
@@ -93,12 +93,12 @@ def _print_last_drill(found: HeldDrill, *, as_json: bool) -> int:
     try:
         _print(found, as_json=as_json)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError):  # somebody else made it, hash and all
-        _print_fault(found, "it has not the form of a drill", as_json=as_json)
+        _print_fault(found, "it does not have the format of a drill", as_json=as_json)
         return NO
     if found.changed:
-        click.echo("the connector has been changed since this drill: hold another", err=True)
-    own = "by its own alone: the trace has no row of it"
-    by = "it, the drills before it and the trace agree" if found.recorded else own
+        click.echo("the connector has changed since this drill: run another", err=True)
+    own = "by its own hash only: the trace has no row for it"
+    by = "this drill, earlier drills and the trace agree" if found.recorded else own
     click.echo(f"SHA-256 verified: {by}", err=True)
     return 0 if found.passed else NO
 
@@ -108,7 +108,7 @@ def _print_fault(found: HeldDrill, fault: str, *, as_json: bool) -> None:
         print_json({"evidence": found.evidence, "sha256": found.sha256, "verified": False, "fault": fault})
         return
     click.echo(printable(f"{found.evidence}: {fault}"), err=True)
-    click.echo("evidence NOT verified")
+    click.echo("evidence FAILED verification")
 
 
 # what a person reads
@@ -126,7 +126,7 @@ def _print(found: HeldDrill, *, as_json: bool) -> None:
     more += [f"revocation {demand['revocation_check']}"] if "revocation_check" in demand else []
     head = f"outbound connector {record['connector']!r} of {record['organization']}, configuration "
     click.echo(printable(f"{head}{record['configuration']}, {record['at']}"))
-    click.echo(printable(f"demands: {' or '.join(texts)}, {', '.join(more)}"))
+    click.echo(printable(f"requires: {' or '.join(texts)}, {', '.join(more)}"))
     for note in record["notes"]:
         click.echo(_wrapped(f"note: {note}"))
     click.echo()
@@ -141,7 +141,7 @@ def _print(found: HeldDrill, *, as_json: bool) -> None:
 
 
 def _row(scenario: dict[str, Any]) -> tuple[str, ...]:
-    promise = "held" if scenario["promised"] else "not promised"
+    promise = "held" if scenario["promised"] else "out of scope"
     expected = "arrives" if scenario["scenario"] == CONTROL else promise
     decisive = scenario["attempts"][-1]
     return scenario["title"], expected, scenario["happened"], scenario["far_end_saw"], _reply(decisive)
@@ -155,7 +155,7 @@ def _print_scenarios(rows: list[tuple[str, ...]]) -> None:
         return
     for title, expected, happened, saw, reply in rows:
         click.echo(printable(f"{title.ljust(widths[0])}  {happened} (expected: {expected})"))
-        for line in (f"the far end saw: {saw}", f"the queue would show: {reply}"):
+        for line in (f"the remote server saw: {saw}", f"the queue would show: {reply}"):
             click.echo(f"{' ' * (widths[0] + 2)}{printable(line)}")
 
 

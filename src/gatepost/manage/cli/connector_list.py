@@ -26,9 +26,9 @@ _COLUMNS = ("status", "direction", "name", "organization", "from", "to", "domain
 @config_option
 @json_option
 def list_(request: ListConnectors, config: str | None, as_json: bool) -> None:
-    """Connectors: whom they stand between, what they demand, and how the last `connector validate` ended.
+    """List connectors: between whom, what they require, and how the last `connector validate` ended.
 
-    Exit codes: 0 done (also if there are none), 2 no such organization, 3 not readable.
+    Exit codes: 0 done (also if there are none), 2 no such organization, 3 the data cannot be read.
     """
     rows = [connector_record(row) for row in all_items(client(config).call, list_connectors, request)]
     if as_json:
@@ -39,7 +39,7 @@ def list_(request: ListConnectors, config: str | None, as_json: bool) -> None:
         )
 
 
-@click.command(help=f"Every field of a connector, written or default.\n\n{SHOW_CODES}")
+@click.command(help=f"Show every field of a connector, with its value or default.\n\n{SHOW_CODES}")
 @connector_options
 @view_options
 @config_option

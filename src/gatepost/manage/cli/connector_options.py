@@ -23,7 +23,11 @@ def stored_directory(settings: Settings) -> Directory:
 def connector_options[F: Callable[..., Any]](command: F) -> F:
     """`NAME`, and the options that tell connectors of one name apart."""
     command = click.option(
-        "--direction", type=click.Choice(["inbound", "outbound"]), help="Needed where both have a connector NAME."
+        "--direction",
+        type=click.Choice(["inbound", "outbound"]),
+        help="Needed if there is an inbound and an outbound connector NAME.",
     )(command)
-    command = click.option("--organization", default="", help="Needed where several have a connector NAME.")(command)
+    command = click.option("--organization", default="", help="Needed if several organizations have a connector NAME.")(
+        command
+    )
     return click.argument("name")(command)

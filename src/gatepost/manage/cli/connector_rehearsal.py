@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 @config_option
 @json_option
 def rehearsal(request: RehearsalQuestion, config: str | None, *, as_json: bool, **asked: Any) -> None:
-    """What connector NAME did to real mail: refused or held, or would have if it were enforced.
+    """Show what connector NAME did to real mail, or would have done if it were enforced: refused or held.
 
-    Counted from the message trace, by peer and reason; retries of a message are not counted again. A connector with
-    mode = "rehearse" judges and reports but changes nothing; for an enforced one the same report says what it did. For
-    one that was disabled or new, --replay decides the mail in the trace again.
+    The report counts messages in the message trace, by peer and reason, without retries. A connector with mode =
+    "rehearse" judges and reports but changes nothing; for an enforced connector, the same report shows what it did. For
+    a connector that was disabled or is new, --replay decides the mail in the trace again.
 
-    Exit codes: 0 there was mail and nothing would have been refused or held, 1 some would have been, 2 wrong use,
-    3 cannot tell (no mail to judge by, or a part of the trace cannot be read).
+    Exit codes: 0 there was mail and nothing would have been refused or held, 1 some would have been, 2 usage error, 3
+    inconclusive (no mail to judge by, or a part of the trace cannot be read).
     """
     question = replace(request, **{name: value or "" for name, value in asked.items()})
     report = client(config).call(show_rehearsal, question)
@@ -46,7 +46,7 @@ def rehearsal(request: RehearsalQuestion, config: str | None, *, as_json: bool, 
 def _end(report: RehearsalReport) -> NoReturn:
     """The exit code is the answer."""
     for name in report.unreadable:
-        click.echo(f"{name} of the trace cannot be read, so that some mail is not counted", err=True)
+        click.echo(f"{name} of the trace cannot be read, so some mail is not counted", err=True)
     if report.answer is False:
         raise SystemExit(NO)
     raise SystemExit(UNKNOWN if report.unreadable or report.answer is None else 0)
@@ -60,11 +60,11 @@ def _print(report: RehearsalReport) -> None:
     state = "replayed as if enforced" if report.replay else f"mode {report.mode}"
     state += "" if report.enabled else ", disabled"
     click.echo(f"{report.label} ({state}), {moment(report.since)} to {moment(report.until)}")
-    unknown = "cannot tell" if report.replay else "not judged"
+    unknown = "inconclusive" if report.replay else "not judged"
     line = f"messages {report.messages}: {passed} {report.passed}, {failed} {report.failed}"
     click.echo(f"{line}, {unknown} {report.unknown}")
     if report.waited:
-        click.echo(f"of those sent, {report.waited} waited before, because the demand was not met at first")
+        click.echo(f"of those sent, {report.waited} waited first, because the requirement was not met")
     for title, groups in ((failed, report.failed_groups), (unknown, report.unknown_groups)):
         if groups:
             click.echo(f"\n{title}, by peer and reason:")

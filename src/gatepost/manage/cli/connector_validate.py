@@ -78,28 +78,30 @@ def _wrong(refusal: Refusal) -> NoReturn:
     "--file",
     "draft",
     type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
-    help="Take the resources from this file, as apply would: a connector need not be stored to be tried.",
+    help="Read the resources from this file, as apply would. The connector need not be stored.",
 )
 @click.option(
     "--certificate",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Inbound: a client certificate, PEM, leaf first, with --ip and --from.",
+    help="Inbound: a client certificate, PEM, leaf first. Needs --ip and --from.",
 )
 @request_options(
     ValidateConnector, organization="", connector="", direction="", certificate="", resources=None, wait=_WAIT
 )
-@click.option("-v", "--verbose", is_flag=True, help="Outbound: show what was said to each host, up to the last EHLO.")
+@click.option(
+    "-v", "--verbose", is_flag=True, help="Outbound: show the SMTP dialogue with each host, up to the last EHLO."
+)
 @config_option
 @json_option
 def validate(request: ValidateConnector, draft: Path | None, config: str | None, as_json: bool, **asked: Any) -> None:
-    """Try connector NAME, enabled or not: each step is a task, and where one fails stands what to do and who must act.
+    """Validate connector NAME, enabled or not: each step is a task, and a failed task says what to do and who must act.
 
-    Outbound: every next hop is resolved, connected to and judged as a message would have it; with --recipient a test
-    message goes to the first host that passed. Inbound: the configuration is looked at, mail seen lately is counted,
-    and a captured session (--session) or a certificate and address (--certificate, --ip, --from) are decided by it.
-    Nothing is changed but the note of the result, which lists show.
+    Outbound: every next hop is resolved, connected to and judged as for a message; with --recipient a test message goes
+    to the first host that passed. Inbound: the configuration is checked and recent mail is counted. A captured session
+    (--session), or a certificate and address (--certificate, --ip, --from), is decided by the connector. Nothing
+    changes except the stored result, which lists show.
 
-    Exit codes: 0 validated, 1 not validated, 2 wrong use or bad input, 3 could not tell.
+    Exit codes: 0 validated, 1 not validated, 2 usage error or bad input, 3 inconclusive.
     """
     run = client(config)
     document = None if draft is None else _draft(config, draft)
@@ -145,7 +147,7 @@ def _resources(run: Client, draft: Mapping[str, Any] | None) -> Resources:
     try:
         drafted = parse(draft, prefixes=PrefixLimits(0, 0)).organizations
     except ResourceErrors as errors:
-        raise Refusal(RefusalKind.INPUT, "It was not tried.", errors.errors) from errors
+        raise Refusal(RefusalKind.INPUT, "Not tested.", errors.errors) from errors
     names = {one.name for one in drafted}
     return Resources(
         (*drafted, *(organization for organization in stored.organizations if organization.name not in names))

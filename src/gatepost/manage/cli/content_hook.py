@@ -31,17 +31,17 @@ _MAX_MESSAGE = 1 << 30
 
 @click.group()
 def hook() -> None:
-    """Content hooks: rspamd and ClamAV, asked about a message before it is taken."""
+    """Manage content hooks: rspamd and ClamAV, which scan a message before it is accepted."""
 
 
 @hook.command("list")
-@click.option("--organization", default="", help="Only of this one.")
+@click.option("--organization", default="", help="Only for this one.")
 @config_option
 @json_option
 def list_(organization: str, config: str | None, as_json: bool) -> None:
-    """Content hooks by organization and name.
+    """List content hooks by organization and name.
 
-    Exit codes: 0 done (also if there are none), 2 no such organization, 3 not readable.
+    Exit codes: 0 done (also if there are none), 2 no such organization, 3 the data cannot be read.
     """
     owners = chosen_organizations(client(config).directory().resources, organization)
     rows: list[tuple[Any, ...]] = [
@@ -72,23 +72,23 @@ def _status(one: ContentHook) -> str:
 
 @hook.command("check")
 @click.argument("name")
-@click.option("--organization", default="", help="Needed where there are several it could be.")
+@click.option("--organization", default="", help="Needed if several organizations match.")
 @click.option(
     "--message",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Ask about this message instead, as it stands in the file.",
+    help="Scan this message instead, exactly as in the file.",
 )
 @config_option
 @json_option
 def check(name: str, organization: str, message: Path | None, config: str | None, as_json: bool) -> None:
-    """Ask the scanner of a hook about a harmless message, and about one that it must find.
+    """Have the scanner of a hook scan a harmless message, and a test message that it must detect.
 
-    That is the EICAR test file for ClamAV and GTUBE for rspamd; both are harmless too. What is said is what would
-    happen to such a message with the hook in force, whether it is or not. Nothing is delivered.
+    The test message is the EICAR test file for ClamAV and GTUBE for rspamd; both are harmless too. The command shows
+    what would happen to such a message with the hook enforced, even if it is not. Nothing is delivered.
 
-    Exit codes: 0 the scanner answers and finds what it must (with --message: the message passes), 1 it does not, 2
-    there is no such hook, 3 no usable answer.
+    Exit codes: 0 the scanner answers and detects the test message (with --message: the message passes), 1 it does not,
+    2 there is no such hook, 3 no usable answer.
     """
     run = client(config)
     part = choose_part(run.directory().resources, HOOK, name, organization)
@@ -129,7 +129,7 @@ def _print(result: HookTrials) -> None:
 
 def _said(trial: HookTrial) -> str:
     record = trial.answer
-    said = [record["does"] if trial.answered else record.get("failure", "too large for it")]
+    said = [record["does"] if trial.answered else record.get("failure", "too large for the scanner")]
     said.append(f"{record.get('ms', 0)} ms")
     if "score" in record:
         said.append(f"score {record['score']:g} of {record.get('required', 0):g}")

@@ -23,6 +23,7 @@ from gatepost.manage.cli.demo_partner import Gatepost, as_whom, choose_partner
 from gatepost.manage.cli.demo_ports import free_port
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.pki.certificates.authority import Authority
+from gatepost.quantity import quantity
 
 _DOMAINS = ["fabrikam.example", "oldtimer.example", "insurer.example", "northwind.example"]
 _PATIENCE = 20.0
@@ -135,7 +136,7 @@ def _end_of(gateway: Gatepost, case: _Case) -> dict[str, Any]:
 
 def _say(number: int, case: _Case, event: dict[str, Any]) -> None:
     outcome = {"SEND": "delivered", "DEFER": "held, not sent", "REFUSE": "refused"}[event["event"]]
-    tls = f"{event.get('tls_version', '')} {event.get('tls_group', '')}".strip() or "in clear"
+    tls = f"{event.get('tls_version', '')} {event.get('tls_group', '')}".strip() or "unencrypted"
     click.echo(f"  {number}  {case.title}")
     click.echo(f"      {case.sender} -> {case.recipient}: {outcome} ({tls})")
     click.echo(f"      requirement {event.get('requirement') or '-'}, achieved {event.get('achieved') or '-'}")
@@ -147,15 +148,16 @@ def _say(number: int, case: _Case, event: dict[str, Any]) -> None:
 def _say_queue(gateway: Gatepost) -> None:
     for entry in json.loads(gateway.command("queue", "list", "--json")):
         click.echo(
-            f"  {entry['message']['id']} {entry['state']}, to {entry['destination']}, {entry['attempts']} attempt(s), "
-            f"next {moment(entry['next_at'])}, given up {moment(entry['expires_at'])}"
+            f"  {entry['message']['id']} {entry['state']}, to {entry['destination']}, "
+            f"{quantity(entry['attempts'], 'attempt')}, next {moment(entry['next_at'])}, "
+            f"expires {moment(entry['expires_at'])}"
         )
 
 
 def _say_admin_centre(gateway: Gatepost, *, keep: bool) -> None:
     url = json.loads(gateway.command("user", "setup", "--json"))["url"]
-    lasting = "once, within 30 minutes" if keep else "while it runs: make demo KEEP=1"
-    click.echo(f"\nThe admin centre, where its owner is made ({lasting}):\n  {url}")
+    lasting = "once, within 30 minutes" if keep else "only while it runs: make demo KEEP=1"
+    click.echo(f"\nThe admin centre, to create the owner account ({lasting}):\n  {url}")
 
 
 def _run(stack: ExitStack, home: Path) -> Gatepost:
@@ -175,16 +177,18 @@ def _run(stack: ExitStack, home: Path) -> Gatepost:
     for number, case in enumerate(_CASES, 1):
         _send(case, port, root)
         _say(number, case, _end_of(gateway, case))
-    click.echo(f"\nThe partner has {partner.arrived()} messages: two over TLS, and the one it can only take in clear.")
-    click.echo("The fourth waits in the queue until the partner shows the expected name:")
+    click.echo(
+        f"\nThe partner has {partner.arrived()} messages: two over TLS, and the one it can only take unencrypted."
+    )
+    click.echo("The fourth waits in the queue until the partner presents the expected name:")
     _say_queue(gateway)
     return gateway
 
 
 @click.command()
-@click.option("--keep", is_flag=True, help="Stay up until Ctrl-C, to look around.")
+@click.option("--keep", is_flag=True, help="Keep running until Ctrl-C, so that you can try commands.")
 def demo(keep: bool) -> None:
-    """A gateway and a partner on loopback: five messages, and why each went as it did."""
+    """Run a gateway and a partner on loopback, and explain what happens to five messages."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: no server of ours is left behind
     with tempfile.TemporaryDirectory(prefix="gatepost-demo-") as folder, ExitStack() as stack:
         gateway = _run(stack, Path(folder))

@@ -22,6 +22,7 @@ from gatepost.manage.use_cases.destinations import (
 )
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import stamp as moment
+from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,9 +35,9 @@ _COLUMNS = ("organization", "destination", "best", "since", "last session", "bel
 
 @click.group()
 def destination() -> None:
-    """What destinations were seen to do: MX and TLS level, since when, and whether they do less now.
+    """Show how destinations protected mail: MX and TLS level, since when, and whether they do less now.
 
-    A DOMAIN is one that mail is routed to by MX. Smart hosts are remembered by their connector: `--connector NAME`.
+    A DOMAIN is one that mail is routed to by MX. Smart hosts are listed under their connector: `--connector NAME`.
     """
 
 
@@ -46,9 +47,9 @@ def destination() -> None:
 @config_option
 @json_option
 def list_(config: str | None, as_json: bool, request: DestinationsQuery, limit: int) -> None:
-    """Destinations in the order of their names.
+    """List destinations by name.
 
-    Exit codes: 0 done (also if there are none), 2 wrong use, 3 not readable.
+    Exit codes: 0 done (also if there are none), 2 usage error, 3 the data cannot be read.
     """
     found = list(all_items(client(config).call, list_destinations, request, limit))
     if as_json:
@@ -62,16 +63,17 @@ def list_(config: str | None, as_json: bool, request: DestinationsQuery, limit: 
 @config_option
 @json_option
 def show(config: str | None, as_json: bool, request: DestinationsQuery) -> None:
-    """Everything that is remembered, host by host.
+    """Show the recorded history of a destination, host by host.
 
-    Exit codes: 0 all do what they did before, 1 one does less or nothing is remembered, 2 wrong use, 3 not readable.
+    Exit codes: 0 all hosts do what they did before, 1 one does less or nothing is recorded, 2 usage error, 3 the data
+    cannot be read.
     """
     if not request.domain and not request.connector:
-        fail(BAD_INPUT, "say which destination to show: DOMAIN, or --connector NAME for smart hosts.")
+        fail(BAD_INPUT, "name the destination to show: DOMAIN, or --connector NAME for smart hosts.")
     found = list(all_items(client(config).call, list_destinations, request))
     if not found:
         meant = printable(request.domain or f"connector {request.connector}")
-        fail(NO, f"nothing is remembered of {meant}; `gatepost destination list` prints what is")
+        fail(NO, f"nothing is recorded for {meant}; `gatepost destination list` lists recorded destinations")
     if as_json:
         print_json(found)
     else:
@@ -86,11 +88,11 @@ def show(config: str | None, as_json: bool, request: DestinationsQuery) -> None:
 @config_option
 @json_option
 def accept(config: str | None, as_json: bool, request: DestinationActions) -> None:
-    """Take a destination as it is now: each of its hosts may do as little as it did last.
+    """Accept a destination as it is now: each of its hosts may do as little as in its last session.
 
-    What it does better from now on counts again. Mail that is held for it is tried again. One organization at a time,
-    but with --all. Exit codes: 0 done, 1 nothing is remembered of it or it does what it did before, 2 wrong use, 3 not
-    writable.
+    From then on, improvements count again. Held mail for the destination is retried. One organization at a time, unless
+    --all is given. Exit codes: 0 done, 1 nothing is recorded, or the destination does what it did before, 2 usage
+    error, 3 the data cannot be written.
     """
     done = _done(config, request)
     if as_json:
@@ -98,16 +100,17 @@ def accept(config: str | None, as_json: bool, request: DestinationActions) -> No
     else:
         for item in done.items:
             click.echo(f"accepted: {_title(item)} at {printable(item.best)}")
-    click.echo(f"held mail that is tried again: {done.retried} deliveries", err=True)
+    click.echo(f"held mail released for retry: {quantity(done.retried, 'delivery', 'deliveries')}", err=True)
 
 
 @destination.command()
 @request_options(DestinationActions, action="forget")
 @config_option
 def forget(config: str | None, request: DestinationActions) -> None:
-    """Begin anew: the next connection is remembered as the first. One organization at a time, but with --all.
+    """Forget the history of a destination: its next session is recorded as the first.
 
-    Exit codes: 0 done, 1 nothing is remembered of it, 2 wrong use, 3 not writable.
+    One organization at a time, unless --all is given. Exit codes: 0 done, 1 nothing is recorded, 2 usage error, 3 the
+    data cannot be written.
     """
     for one in _done(config, request).items:
         click.echo(f"forgotten: {_title(one)}")
@@ -149,8 +152,8 @@ def _host_lines(host: DestinationHost) -> Iterable[str]:
     for label, span in host.seen.items():
         yield f"  {printable(label):13} {moment(span.since)} to {moment(span.last)}"
     if classical := host.classical_only:
-        yield f"  key exchange  classical groups only until {moment(classical.until)}: post-quantum key exchange was"
-        yield f"                left unanswered at {moment(classical.since)} ({printable(classical.why)})"
+        yield f"  key exchange  only classical groups until {moment(classical.until)}: post-quantum key exchange was"
+        yield f"                not answered at {moment(classical.since)} ({printable(classical.why)})"
     if accepted := host.accepted:
         by = f"by {printable(accepted.by)} at {moment(accepted.at)}"
         yield f"  accepted      {printable(accepted.level)} {by}"

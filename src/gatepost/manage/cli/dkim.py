@@ -29,28 +29,28 @@ if TYPE_CHECKING:
 
 
 _COLUMNS = ("state", "name", "algorithm", "service_type", "organization", "private_key")
-_CHECK = "Look the records up in the DNS, by the configured resolver."
+_CHECK = "Look the records up in the DNS with the configured resolver."
 
 
 @click.group()
 def dkim() -> None:
-    """DKIM: the keys with which mail of our own domains is signed as it leaves (RFC 6376, RFC 8463).
+    """Manage DKIM keys, which sign outgoing mail of our own domains (RFC 6376, RFC 8463).
 
-    A key is made with `add`, its record put into the zone, and when that is seen, `rotate` lets it sign.
+    Create a key with `add`, publish its record in the zone, and let `rotate` activate it once the record is visible.
     """
 
 
 @dkim.command("list")
-@click.option("--organization", default="", help="Only of this one.")
-@click.option("--domain", default="", help="Only of this one.")
+@click.option("--organization", default="", help="Only for this one.")
+@click.option("--domain", default="", help="Only for this one.")
 @click.option("--check", is_flag=True, help=_CHECK)
 @config_option
 @json_option
 def list_(organization: str, domain: str, config: str | None, *, check: bool, as_json: bool) -> None:
-    """DKIM keys, where their private halves are, and with --check whether their records are published.
+    """List DKIM keys, where their private keys are, and with --check whether their records are published.
 
-    Exit codes: 0 done (also if there are none), with --check: every record of a key that is not retired is as it should
-    be; 1 with --check: one is not; 2 no such organization, 3 not readable, with --check: could not tell.
+    Exit codes: 0 done (also if there are none), with --check: the record of every key that is not retired is correct; 1
+    with --check: one is not; 2 no such organization, 3 the data cannot be read, or with --check: inconclusive.
     """
     request = ListSigningKeys(organization=organization, domain=domain, check=check)
     found = list(all_items(client(config).call, list_signing_keys, request))
@@ -66,23 +66,21 @@ def list_(organization: str, domain: str, config: str | None, *, check: bool, as
 
 @dkim.command("record")
 @click.argument("name")
-@click.option("--organization", default="", help="Needed where there are several it could be.")
+@click.option("--organization", default="", help="Needed if several organizations match.")
 @click.option("--check", is_flag=True, help=_CHECK)
 @config_option
 @json_option
 def record(name: str, organization: str, config: str | None, *, check: bool, as_json: bool) -> None:
-    """The TXT record that the DNS needs for the key NAME (SELECTOR._domainkey.DOMAIN), as a line of the zone.
+    """Print the TXT record that the DNS needs for the key NAME (SELECTOR._domainkey.DOMAIN), as a zone file line.
 
-    Exit codes: 0 printed, with --check: verifiers find it; 1 with --check: it is missing, or another one is there; 2
-    there is no such key, or its public half is not known; 3 not readable, with --check: could not tell.
+    Exit codes: 0 printed, with --check: verifiers find it; 1 with --check: it is missing or different; 2 there is no
+    such key, or its public key is not known; 3 the data cannot be read, or with --check: inconclusive.
     """
     through = client(config)
     part = choose_part(through.directory().resources, DKIM, name, organization)
     owner, key = part.organization.name, part.record
     if not key.public_key:
-        fail(
-            BAD_INPUT, f"{part.label} does not say its public_key; set it: gatepost dkim set {key.name} public_key=..."
-        )
+        fail(BAD_INPUT, f"{part.label} has no public_key; set it: gatepost dkim set {key.name} public_key=...")
     request = ListSigningKeys(organization=owner, domain=key.domain, selector=key.selector, check=check)
     (found,) = through.call(list_signing_keys, request).items
     if as_json:
@@ -98,14 +96,14 @@ def record(name: str, organization: str, config: str | None, *, check: bool, as_
 @dkim.command("import")
 @click.argument("name")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--organization", default="", help="Needed where there are several it could be.")
+@click.option("--organization", default="", help="Needed if several organizations match.")
 @config_option
 def import_(name: str, file: Path, organization: str, config: str | None) -> None:
-    """Seal the private key in FILE (PEM, mode 0600) as that of the key NAME, which the resources have already.
+    """Seal the private key in FILE (PEM, mode 0600) for the key NAME, which is already in the resources.
 
-    For resources that were exported elsewhere. A new key comes with `gatepost dkim add --key FILE`.
+    Use it for resources that were exported elsewhere. For a new key, use `gatepost dkim add --key FILE`.
 
-    Exit codes: 0 done, 2 there is no such key, or FILE has not its private half; 3 not writable.
+    Exit codes: 0 done, 2 there is no such key, or FILE has a different private key; 3 the data cannot be written.
     """
     through, pem = client(config), key_in(file).decode("ascii", "replace")
     part = choose_part(through.directory().resources, DKIM, name, organization)
@@ -119,8 +117,10 @@ dkim.add_command(rotate)
 add_commands(
     dkim,
     DKIM,
-    removed="A private key that is sealed in the store is destroyed. Retire the key first, and leave its record in the "
-    "DNS until the mail it signed has arrived everywhere, a week or so.",
+    removed=(
+        "A private key in the store is destroyed. Retire the key first, and keep its record in the DNS "
+        "until all mail that it signed has arrived, about a week."
+    ),
 )
 
 

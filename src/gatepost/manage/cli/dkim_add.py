@@ -28,35 +28,35 @@ from gatepost.protocols.dkim.record import split_key_name
 
 @click.command()
 @click.argument("domain")
-@click.option("--selector", default="", help="Default: made of the month, as gp202611r.")
+@click.option("--selector", default="", help="Default: derived from the month, such as gp202611r.")
 @click.option(
     "--algorithm",
     type=click.Choice([*map(str, DkimAlgorithm)]),
     default=str(DkimAlgorithm.RSA_SHA256),
     show_default=True,
-    help="Every verifier knows RSA; an Ed25519 key may sign beside one.",
+    help="Every verifier supports RSA; an Ed25519 key can sign in addition.",
 )
-@click.option("--key", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A key that is there "
-              "already, PEM, mode 0600; the algorithm is its own.")  # fmt: skip
-@click.option("--leave-key", is_flag=True, help="Use --key where it is, and store nothing of it.")
+@click.option("--key", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="Use an existing key, PEM, mode 0600; it determines the algorithm.")  # fmt: skip
+@click.option("--leave-key", is_flag=True, help="Use the --key file where it is, and store no copy.")
 @click.option("--service", type=click.Choice([*map(str, DkimService)]), default="*", show_default=True,
-              help="tlsrpt: it signs TLS reports only.")  # fmt: skip
-@click.option("--current", is_flag=True, help="Let it sign at once: its record is published already.")
-@click.option("--organization", default="", help="Needed where DOMAIN is not an accepted domain, but below one.")
+              help="tlsrpt: sign only TLS reports.")  # fmt: skip
+@click.option("--current", is_flag=True, help="Sign with it at once: its record is already published.")
+@click.option("--organization", default="", help="Needed if DOMAIN is a subdomain of an accepted domain.")
 @change_options
 @config_option
 @json_option
 def add(domain: str, organization: str, file: Path | None, **given: Any) -> None:
-    """Add a key with which mail of DOMAIN is signed, and print the record that the DNS needs for it.
+    """Add a key that signs mail of DOMAIN, and print its DNS record.
 
-    A key of 2048 bits (RSA), or Ed25519, is made and sealed with store.master_key; it is in no export, history or log.
-    It is `next` until its record is published and `gatepost dkim rotate` has let it sign.
+    The gateway creates a key (RSA with 2048 bits, or Ed25519) and seals it with store.master_key; no export, history or
+    log contains it. The key is `next` until its record is published and `gatepost dkim rotate` activates it.
 
-    Exit codes: 0 added, 2 wrong input, a key that cannot be used, or no master key; 3 not readable or writable.
+    Exit codes: 0 added, 2 invalid input, an unusable key, or no master key; 3 the data cannot be read or written.
     """
     asked = ChangeArguments(**{name: given.pop(name) for name in ChangeArguments.__slots__})
     if given["leave_key"] and file is None:
-        fail(BAD_INPUT, "--leave-key: name the file with --key")
+        fail(BAD_INPUT, "--leave-key needs --key FILE: name the file with the key")
     through = client(asked.config)
     domain = key_domain(domain)
     fields: dict[str, Any] = {
@@ -81,7 +81,7 @@ def add(domain: str, organization: str, file: Path | None, **given: Any) -> None
         click.echo(added.zone)
     if not given["current"]:
         of = split_key_name(added.name)[1]
-        click.echo(f"note: put this record into the zone, then: gatepost dkim rotate {of}", err=True)
+        click.echo(f"note: publish this record in the zone, then run: gatepost dkim rotate {of}", err=True)
 
 
 def key_in(file: Path) -> bytes:

@@ -15,20 +15,22 @@ from gatepost.manage.use_cases.dkim_changes import RotateDkimKeys, keys_owner, r
 @click.command()
 @click.argument("domain")
 @click.option("--selector", default="", help="Only the next key of this selector. Default: every next key of DOMAIN.")
-@click.option("--organization", default="", help="Needed where there are several it could be.")
-@force_option("Although the record is not seen in the DNS: mail may fail to verify meanwhile. REASON is kept.")
+@click.option("--organization", default="", help="Needed if several organizations match.")
+@force_option(
+    "Rotate even if the record is not visible in the DNS. Mail may fail to verify until it is. REASON is recorded."
+)
 @change_options
 @config_option
 @json_option
 def rotate(domain: str, selector: str, organization: str, force: str, **given: Any) -> None:
-    """Let the next keys of DOMAIN sign, and retire the current ones of the same algorithm, in one step.
+    """Activate the next keys of DOMAIN, and retire the current keys of the same algorithm, in one step.
 
-    Refused unless the record of each is seen in the DNS and is right, and its private key can be opened. A retired key
-    signs no more; leave its record in the DNS until the mail it signed has arrived everywhere, a week or so, then
-    `gatepost dkim remove` it.
+    Refused unless the record of each next key is visible in the DNS and correct, and its private key can be opened. A
+    retired key no longer signs; keep its record in the DNS until all mail that it signed has arrived, about a week,
+    then use `gatepost dkim remove`.
 
     Exit codes: 0 done, 1 a record is missing or wrong, or a key cannot be used; 2 there is no next key, or several of
-    one algorithm; 3 not readable or writable, or the DNS could not be asked.
+    one algorithm; 3 the data cannot be read or written, or the DNS could not be queried.
     """
     asked = ChangeArguments(**given)
     owner = keys_owner(client(asked.config).directory().resources, organization, domain).name

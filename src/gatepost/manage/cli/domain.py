@@ -24,15 +24,18 @@ if TYPE_CHECKING:
 
 @click.group()
 def domain() -> None:
-    """Accepted domains: those whose mail the gateway takes in."""
+    """Manage accepted domains: the domains that the gateway accepts mail for."""
 
 
 @domain.command("list")
-@click.option("--organization", default="", help="Only of this one.")
+@click.option("--organization", default="", help="Only for this one.")
 @config_option
 @json_option
 def list_(organization: str, config: str | None, as_json: bool) -> None:
-    """Accepted domains. Exit codes: 0 done (also if there are none), 2 no such organization, 3 not readable."""
+    """List accepted domains.
+
+    Exit codes: 0 done (also if there are none), 2 no such organization, 3 the data cannot be read.
+    """
     rows = domain_rows(client(config).directory().resources, ListSelection(organization)).rows
     if as_json:
         print_json([row._asdict() for row in rows])

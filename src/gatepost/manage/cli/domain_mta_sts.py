@@ -22,25 +22,24 @@ if TYPE_CHECKING:
 
 @click.command("mta-sts")
 @click.argument("name")
-@click.option("--organization", default="", help="Needed where there are several it could be.")
-@click.option("--check", is_flag=True, help="Look at it as a sender would: DNS, policy, certificate, MX records.")
+@click.option("--organization", default="", help="Needed if several organizations match.")
+@click.option("--check", is_flag=True, help="Check it as a sender would: DNS, policy, certificate, MX records.")
 @click.option(
     "--private",
     is_flag=True,
-    help="With --check: the policy host may be at an address that is not of the public internet. Default: as "
-    "outbound.private_policy_hosts says.",
+    help="With --check: allow a private address for the policy host. Default: outbound.private_policy_hosts.",
 )
 @config_option
 @json_option
 def mta_sts(name: str, organization: str, config: str | None, *, check: bool, private: bool, as_json: bool) -> None:
-    """The MTA-STS policy that the gateway serves for a domain, and the records that the DNS needs for it (RFC 8461).
+    """Show the MTA-STS policy that the gateway serves for a domain, and the DNS records that it needs (RFC 8461).
 
-    What the policy says is written with `gatepost domain set NAME mta_sts=testing`; [mta_sts] in the settings says
-    where policies are served. The id of the TXT record follows from the policy's text: whenever that changes, put the
-    new record into the zone, after the new policy is served.
+    `gatepost domain set NAME mta_sts=testing` sets the mode; [mta_sts] in the settings says where the gateway serves
+    policies. The id in the TXT record is derived from the policy text: whenever the text changes, publish the new
+    record in the zone after the gateway serves the new policy.
 
-    Exit codes: 0 there is a policy, with --check also: senders find it and may obey it; 1 there is none, or with
-    --check: something is wrong with it; 2 no such domain, 3 not readable, or with --check: could not tell.
+    Exit codes: 0 there is a policy, with --check also: senders find it and can use it; 1 there is none, or with
+    --check: something is wrong with it; 2 no such domain, 3 the data cannot be read, or with --check: inconclusive.
     """
     through = client(config)
     part = choose_part(through.directory().resources, DOMAIN, name, organization)
@@ -63,12 +62,12 @@ def _print(policy: MtaStsPolicy) -> None:
     domain = printable(policy.domain)
     if not policy.published:
         begin = f"gatepost domain set {domain} mta_sts=testing"
-        click.echo(f"{domain} has no policy; begin with one that demands nothing: {begin}", err=True)
+        click.echo(f"{domain} has no policy; begin with one that requires nothing: {begin}", err=True)
         return
-    click.echo(f"{printable(policy.url)} is to answer:\n")
+    click.echo(f"{printable(policy.url)} must answer:\n")
     for line in policy.policy.splitlines():
         click.echo(f"  {printable(line)}")
-    click.echo("\nThe zone needs (A and AAAA records do as well as the CNAME, and any address for reports):\n")
+    click.echo("\nThe zone needs (you can use A and AAAA records instead of the CNAME, and any address for reports):\n")
     for line in policy.zone:
         click.echo(f"  {printable(line)}")
     click.echo(f"\nserved at    {printable(policy.served_at) or '-'}")

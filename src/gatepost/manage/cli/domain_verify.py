@@ -25,22 +25,22 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("name")
-@click.option("--organization", default="", help="Needed where there are several it could be.")
+@click.option("--organization", default="", help="Needed if several organizations match.")
 @click.option(
-    "--record", "only_record", is_flag=True, help="Print the record that proves the domain, and look for nothing."
+    "--record", "only_record", is_flag=True, help="Print the record that proves the domain, and do not look it up."
 )
 @change_options
 @config_option
 @json_option
 def verify(name: str, organization: str, *, only_record: bool, **asked: Any) -> None:
-    """Look for the TXT record that proves that a domain is its organization's, and verify the domain if it is there.
+    """Look up the TXT record that proves that a domain belongs to its organization, and verify the domain if it exists.
 
-    A domain that an organization's own administrator adds is pending: it is shown, and has no effect on mail. Put the
-    record that --record prints into its zone, then verify it. Of *.contoso.example the record is the same as of
-    contoso.example.
+    A domain that an organization's own administrator adds is pending: it is listed, and has no effect on mail. Publish
+    the record that --record prints in the domain's zone, then verify the domain. The record for *.contoso.example is
+    the same as for contoso.example.
 
-    Exit codes: 0 verified, 1 the record is not there, 2 no such domain, or another organization has accepted the
-    domain, or one that overlaps it, 3 the DNS does not answer, or not readable or writable.
+    Exit codes: 0 verified, 1 the record does not exist, 2 no such domain, or another organization has accepted the
+    domain or one that overlaps it, 3 the DNS does not answer, or the data cannot be read or written.
     """
     asked_for = ChangeArguments(**asked)
     through = client(asked_for.config)
@@ -63,5 +63,7 @@ def tell_pending(verification: DomainVerification) -> None:
     """Say beside the output that a domain is not verified, if it is not."""
     if not verification.verified:
         domain = printable(verification.domain)
-        click.echo(f"{domain} is pending, and no mail is taken in for it. Put its TXT record into the zone:", err=True)
+        click.echo(
+            f"{domain} is pending, so the gateway accepts no mail for it. Publish its TXT record in the zone:", err=True
+        )
         click.echo(f"  {printable(verification.zone)}\nThen: gatepost domain verify {domain}", err=True)

@@ -25,6 +25,7 @@ from gatepost.manage.use_cases.part_record import table_of
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, VersionConflict
 from gatepost.manage.use_cases.resources import domain_of
 from gatepost.policy.connectors.errors import FieldError
+from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -62,15 +63,15 @@ class PreparedChange(NamedTuple):
 
 def change_options[F: Callable[..., Any]](command: F) -> F:
     """`--dry-run`, `--since`, `--note`."""
-    command = click.option("--note", default="", help="Why, for the history.")(command)
+    command = click.option("--note", default="", help="Reason, for the history.")(command)
     command = click.option(
         "--since",
         type=MOMENT_TEXT,
         default="7d",
         show_default=True,
-        help="With --dry-run: the mail since then is decided again, to see what would have been different.",
+        help="With --dry-run: decide mail since then again, and show what would have been different.",
     )(command)
-    return click.option("--dry-run", is_flag=True, help="Check it and print what would change; change nothing.")(
+    return click.option("--dry-run", is_flag=True, help="Preview: check the change and print what would change.")(
         command
     )
 
@@ -97,7 +98,7 @@ def changed(through: Client, make: Callable[[Resources], PreparedChange], *, dry
         except VersionConflict:
             if not left:
                 break
-    text = f"the resources change all the time ({TRIES} tries, each overtaken by another change; {NOTHING})"
+    text = f"gave up after repeated conflicts ({TRIES} tries, another change came first each time; {NOTHING})"
     raise Refusal(RefusalKind.CONFLICT, text)
 
 
@@ -111,7 +112,7 @@ def _all_wrong(through: Client, prepared: PreparedChange) -> Refusal:
             return refusal
         said = {error.path for error in errors}
         errors += [error for error in refusal.errors if error.path not in said]
-    return Refusal(RefusalKind.INPUT, f"{len(errors)} error(s); {NOTHING}", errors)
+    return Refusal(RefusalKind.INPUT, f"{quantity(len(errors), 'error')}; {NOTHING}", errors)
 
 
 # ------------------------------------------------------------------------------------------------ what words make
@@ -128,7 +129,7 @@ def part_added(
         table: dict[str, Any] = {kind.identity: part_name.name}
         errors = assign(kind.model, table, words)
         if table.get(kind.identity) != part_name.name:
-            errors.append(FieldError(kind.identity, f"is given twice; leave {kind.identity}= out"))
+            errors.append(FieldError(kind.identity, f"is given twice; remove {kind.identity}="))
             table[kind.identity] = part_name.name
         return PreparedChange(
             PARTS[kind.key].add, AddPart(organization=owner, document=table, **arguments.fields), errors

@@ -7,13 +7,13 @@ import click
 from gatepost.manage.cli.lazy import LazyGroup
 
 _COMMANDS = {
-    "verify": ("evidence_verify", "verify", "Find whatever was removed, changed or reordered; works offline."),
-    "export": ("evidence_export", "export", "Entries with their proof, for an auditor: JSON, CSV or PDF."),
-    "heads": ("evidence_heads", "heads", "The signed head of each day: to be kept elsewhere."),
-    "key": ("evidence_heads", "key", "The public key of the signatures: to be kept elsewhere."),
+    "verify": ("evidence_verify", "verify", "Verify that nothing was removed, changed or reordered. Works offline."),
+    "export": ("evidence_export", "export", "Export entries with their proof for an auditor: JSON, CSV or PDF."),
+    "heads": ("evidence_heads", "heads", "Print the signed head of each day, to store off this machine."),
+    "key": ("evidence_heads", "key", "Print the public key of the signatures, to store off this machine."),
 }
 
 
 @click.group(cls=LazyGroup, commands=_COMMANDS)
 def evidence() -> None:
-    """What was required, negotiated and proven for every message and hop, in a signed chain of hashes."""
+    """Verify and export the evidence log: the signed record of what each hop required and proved."""

@@ -28,6 +28,7 @@ from gatepost.manage.use_cases.evidence_export import (
 )
 from gatepost.manage.use_cases.times import time_text
 from gatepost.node.privileges import as_caller
+from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,11 +43,13 @@ _BEGIN = "1970-01-01T00:00:00+00:00"  # of a time that is open
 
 @click.command()
 @request_options(OpenExport, since="", until="")
-@click.option("--since", type=MOMENT, default=0.0, help="From then on: 7d or a date.")
-@click.option("--until", type=MOMENT, default=0.0, help="Up to then.")
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="File; default: standard output.")
+@click.option("--since", type=MOMENT, default=0.0, help="Since this time: 7d or a date.")
+@click.option("--until", type=MOMENT, default=0.0, help="Until this time.")
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Output file. Default: standard output."
+)
 @click.option("--proof", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
-              help="With csv and pdf: write the JSON there too; a PDF names it and its SHA-256.")  # fmt: skip
+              help="With csv and pdf: also write the JSON to FILE; a PDF names it and its SHA-256.")  # fmt: skip
 @config_option
 def export(
     request: OpenExport,
@@ -57,13 +60,13 @@ def export(
     proof: Path | None,
     config: str | None,
 ) -> None:
-    """Export entries of the evidence log: JSON, which proves itself, or CSV or PDF for reading.
+    """Export entries of the evidence log: JSON, which contains its own proof, or CSV or PDF for reading.
 
-    The JSON holds the entries that match every option, digests of those between them, and the signatures: `evidence
-    verify FILE.json --key PEM` needs nothing else. It proves that each entry was logged and is unchanged; that none was
-    left out of the choice only the whole log can. PDF needs the Python package reportlab (gatepost[pdf]).
+    The JSON contains the entries that match every option, digests of those between them, and the signatures: `evidence
+    verify FILE.json --key PEM` needs nothing else. It proves that each entry was logged and is unchanged. That no
+    matching entry is missing, only the whole log can prove. PDF needs the Python package reportlab (gatepost[pdf]).
 
-    Exit codes: 0 exported, 1 nothing matches, 2 wrong use, 3 the log cannot be read or the file not written.
+    Exit codes: 0 exported, 1 nothing matches, 2 usage error, 3 the log cannot be read or the file not written.
     """
     gateway = client(config)
     _check_use(request.form, output, proof)
@@ -74,10 +77,12 @@ def export(
         fail(UNKNOWN, f"{error.filename or output}: {error.strerror}")
     if not summary.entries:
         fail(NO, "no entry matches")
-    click.echo(f"{summary.entries} entries of {len(summary.messages)} messages", err=True)
+    click.echo(
+        f"{quantity(summary.entries, 'entry', 'entries')} of {quantity(len(summary.messages), 'message')}", err=True
+    )
     if summary.unsigned:
-        soon = "the gateway signs within five minutes, and at its stop"
-        click.echo(f"no signature covers {summary.unsigned} of them yet: {soon}", err=True)
+        soon = "the gateway signs within five minutes, and when it stops"
+        click.echo(f"{summary.unsigned} of them not signed yet: {soon}", err=True)
 
 
 def _check_use(form: str, output: Path | None, proof: Path | None) -> None:
@@ -89,7 +94,7 @@ def _check_use(form: str, output: Path | None, proof: Path | None) -> None:
             "--format pdf needs a Python package that is missing; install gatepost with its extra: gatepost[pdf]",
         )
     if proof is not None and form == "json":
-        fail(BAD_INPUT, "--proof goes with csv and pdf: the JSON is its own proof")
+        fail(BAD_INPUT, "--proof is only for --format csv and pdf: the JSON is its own proof")
 
 
 def _exported(gateway: Client, request: OpenExport, output: Path | None, proof: Path | None) -> Summary:

@@ -14,16 +14,17 @@ from gatepost.store.trace_files import day_of
 
 
 @click.command()
-@click.option("--since", type=MOMENT, default=0.0, help="From that day on: 7d or a date.")
+@click.option("--since", type=MOMENT, default=0.0, help="Since this day: 7d or a date.")
 @config_option
 @json_option
 def heads(since: float, config: str | None, as_json: bool) -> None:
-    """The head of each day: one hash for all that was logged up to its end. The log has the same lines at level info.
+    """Print the head of each day: one hash of everything that was logged up to the end of that day.
 
-    Send them where the gateway's administrators cannot write: `evidence verify --head HASH` then finds a log that was
-    rolled back or written anew, which no signature can. The head of a day is made a minute or so after its end (UTC).
+    The gateway also logs these lines at level info. Send them to a place where the gateway's administrators cannot
+    write: `evidence verify --head HASH` then detects a log that was rolled back or rewritten, which no signature can.
+    The head of a day exists about a minute after the day ends (UTC).
 
-    Exit codes: 0 there are some, 1 none, 3 unreadable.
+    Exit codes: 0 there are heads, 1 there are none, 3 the data cannot be read.
     """
     found = list(all_items(client(config).call, list_heads, ListHeads(since=day_of(since) if since else "")))
     if as_json:
@@ -33,18 +34,19 @@ def heads(since: float, config: str | None, as_json: bool) -> None:
         table = [(one.day, one.hash, end) for one, end in zip(found, ends, strict=True)]
         print_table(("day", "head", "last entry of each writer"), table)
     if not found:
-        fail(NO, "no day that is over has a head yet")
+        fail(NO, "no finished day has a head yet")
 
 
 @click.command()
 @config_option
 @json_option
 def key(config: str | None, as_json: bool) -> None:
-    """The public keys that the log is, or was, signed with, in PEM.
+    """Print the public keys that sign the log, and that signed it before, in PEM.
 
-    Give them to who is to verify, before it matters: `evidence verify --key FILE`.
+    Give them to whoever will verify the log, before it matters: `evidence verify --key FILE`.
 
-    Exit codes: 0 there is one, 1 none is made yet (the gateway makes it at its start), 3 unreadable.
+    Exit codes: 0 there is a key, 1 there is none yet (the gateway creates it when it starts), 3 the data cannot be
+    read.
     """
     found = client(config).call(list_keys, ListKeys()).items
     if as_json:
@@ -54,4 +56,4 @@ def key(config: str | None, as_json: bool) -> None:
             click.echo(f"key {one.id}", err=True)
             click.echo(one.pem, nl=False)
     if not found:
-        fail(NO, "there is no key yet: it is made when the gateway is started with evidence.enabled")
+        fail(NO, "there is no key yet: the gateway creates it when it starts with evidence.enabled")

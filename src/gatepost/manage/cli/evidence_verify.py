@@ -27,10 +27,16 @@ _STATUSES = {True: 0, False: NO, None: UNKNOWN}
 @click.command()
 @click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path), metavar="[DIR | FILE...]")
 @click.option("--key", "keys", multiple=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              metavar="PEM", help="Public key that you kept from before; several may be given.")  # fmt: skip
-@click.option("--head", "heads", multiple=True, metavar="HASH", help="Hash of a head that you noted: must be in it.")
-@click.option("--since", type=MOMENT, default=0.0, help="Only files from that day on: 7d or a date.")
-@click.option("--until", type=MOMENT, default=0.0, help="Only files up to that day.")
+              metavar="PEM", help="Public key that you stored earlier. May be repeated.")  # fmt: skip
+@click.option(
+    "--head",
+    "heads",
+    multiple=True,
+    metavar="HASH",
+    help="Hash of a head that you stored earlier; the log must contain it. May be repeated.",
+)
+@click.option("--since", type=MOMENT, default=0.0, help="Only files since this day: 7d or a date.")
+@click.option("--until", type=MOMENT, default=0.0, help="Only files up to this day.")
 @config_option
 @json_option
 def verify(
@@ -38,17 +44,18 @@ def verify(
 ) -> None:
     """Verify the gateway's evidence log, a copy of it (DIR), some of its files, or an export (FILE.json), offline.
 
-    Everything from the first file to the last signature is held against the chain of hashes, the signatures and the
-    daily heads. The first fault of each kind is printed with its place. What no signature covers yet is said.
+    Everything from the first file to the last signature is compared with the chain of hashes, the signatures and the
+    daily heads. The first fault of each kind is printed with its location. The output also says what no signature
+    covers yet.
 
-    A log elsewhere and an export bring a key along, which a forger could have brought as well: without --key the
-    signatures are checked by it, and the command ends with 3.
+    A log from elsewhere and an export contain a key, which a forger could also have added: without --key the signatures
+    are checked with that key, and the command ends with 3.
 
-    Exit codes: 0 all good, 1 something was removed, changed or reordered, 2 wrong use or bad input, 3 could not tell:
-    nothing is signed, by a key that is not known here, or something cannot be read.
+    Exit codes: 0 verified, 1 something was removed, changed or reordered, 2 usage error or bad input, 3 inconclusive:
+    nothing is signed, the signing key is not known here, or something cannot be read.
     """
     if wrong := next((head for head in heads if not _HASH.fullmatch(head)), ""):
-        fail(BAD_INPUT, f"--head {printable(wrong)!r}: a hash has 64 hexadecimal digits, in lower case")
+        fail(BAD_INPUT, f"--head {printable(wrong)!r}: not a hash; write 64 hexadecimal digits in lower case")
     own = not paths
     if own:
         paths = (evidence_directory(Path(settings_of(config).server.data_dir)),)
@@ -87,7 +94,7 @@ def _show(result: Verification) -> None:
         click.echo(printable(f"{one.kind}: {one.file}{line}{entry}: {one.text}") + (f" ({more} more)" if more else ""))
     for note in result.notes:
         click.echo(f"note: {printable(note)}", err=True)
-    verdicts = {True: "verified", False: "NOT verified: it is not what was written", None: "could not tell"}
+    verdicts = {True: "verified", False: "FAILED: the log was altered", None: "Inconclusive"}
     click.echo(verdicts[result.verified])
 
 

@@ -24,26 +24,26 @@ _CODES = {True: 0, False: NO, None: UNKNOWN}
 @click.option(
     "--certificate",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="What the client presents: PEM, leaf first, with its intermediates.",
+    help="Certificate that the client presents: PEM, leaf first, with its intermediates.",
 )
 @config_option
 @json_option
 def explain(config: str | None, as_json: bool, request: ExplainMessage, certificate: Path | None) -> None:
-    """What would happen to a message, and why: who it comes from, whether it is taken, where it goes, by which demands.
+    """Explain what would happen to a message: attribution, acceptance, route and requirements, with reasons.
 
-    Decided by the stored configuration with the code that decides for real sessions. Nothing is sent, and without
-    --live nothing is asked of the network, so that a certificate is not looked for among the revoked ones.
+    The stored configuration decides, with the code that decides for real sessions. Nothing is sent, and without --live
+    the command does not use the network, so it does not check whether a certificate is revoked.
 
-    Exit codes: 0 accepted, and there is a way for it (with --live: that meets the demands) and a
-    certificate, if it must be encrypted, 1 it is not, 2 wrong use or bad input, 3 the configuration cannot be read,
-    or another organization decides and who asks does not see it.
+    Exit codes: 0 accepted, and there is a route for it (with --live: one that meets the requirements) and a
+    certificate, if it must be encrypted, 1 it is not, 2 usage error or bad input, 3 the configuration cannot be read,
+    or another organization decides and you cannot see it.
     """
     gateway = client(config)
     if certificate is not None:
         request = msgspec.structs.replace(request, certificate=_pem(certificate))
     record = msgspec.to_builtins(gateway.call(explain_message, request))
     if record["empty"]:
-        click.echo("no organization is stored yet, so that nothing is accepted: gatepost apply -f FILE", err=True)
+        click.echo("no organization is stored yet, so nothing is accepted; add one: gatepost apply -f FILE", err=True)
     if as_json:
         print_json(record)
     else:
@@ -60,5 +60,5 @@ def _pem(file: Path) -> str:
     except OSError as error:
         fail(BAD_INPUT, f"--certificate: {file}: {error.strerror}")
     if b"-----BEGIN CERTIFICATE-----" not in pem:
-        fail(BAD_INPUT, f"--certificate: {file} has no certificate in PEM form (-----BEGIN CERTIFICATE-----)")
+        fail(BAD_INPUT, f"--certificate: {file} contains no PEM certificate (-----BEGIN CERTIFICATE-----)")
     return pem.decode("utf-8", "replace")

@@ -36,11 +36,11 @@ _TITLE = 14
 _LABEL = 16
 _NAME = 24
 
-_WITHHELD = "another organization decides, which you do not see"
+_WITHHELD = "another organization decides; you cannot see its decision"
 _SAY = {
-    "ip": "; say --ip ADDRESS to be somebody",
-    "tls": "; say --tls TLSv1.3 or --certificate FILE",
-    "revocation": "; --live looks it up",
+    "ip": "; use --ip ADDRESS to simulate a client",
+    "tls": "; use --tls TLSv1.3 or --certificate FILE to change it",
+    "revocation": "; --live checks it",
 }
 
 
@@ -82,11 +82,11 @@ class _Page:
 def print_explanation(record: _Record, certificate: str = "") -> None:
     """All of it on standard output. certificate: the file that it was in."""
     page = _Page()
-    channel = f"over {record['tls']}" if record["tls"] else "in clear"
+    channel = f"over {record['tls']}" if record["tls"] else "unencrypted"
     if record["tls"]:
         channel += f", certificate {certificate}" if record["certificate"] else ", without a certificate"
     ends = f"<{record['from']}> {page.arrow} <{record['to']}>"
-    page.line(f"{ends}, from {record['ip']} {channel}; by configuration {record['configuration']}", 2)
+    page.line(f"{ends}, from {record['ip']} {channel}; using configuration version {record['configuration']}", 2)
     for one in record["assumed"]:
         page.line(f"assumed: {_assumed(one)}", 9)
     _inbound(page, record)
@@ -132,7 +132,7 @@ def _inbound_fields(page: _Page, verdict: _Record) -> None:
     if verdict["connector"]:
         rehearsed = verdict.get("rehearsal")
         trial = f"; in rehearsal: {rehearsed['requirement']}" if rehearsed else ""
-        page.field("connector", f"{verdict['connector']}, which demands: {verdict['requirement']}{trial}")
+        page.field("connector", f"{verdict['connector']}, requires: {verdict['requirement']}{trial}")
     if verdict.get("would_refuse"):
         page.field("rehearsal", f"{verdict['would_refuse_connector']} would refuse with {verdict['would_refuse']}")
     for asked in verdict.get("content_hooks", ()):
@@ -143,9 +143,9 @@ def _outbound(page: _Page, record: _Record) -> None:
     outbound = record["outbound"]
     if outbound is None:
         withheld = "outbound" in record["withheld"]
-        page.section("OUTBOUND", _WITHHELD if withheld else "nowhere: it is no organization's mail")
+        page.section("OUTBOUND", _WITHHELD if withheld else "nowhere: the mail belongs to no organization")
         return
-    supposed = "if it were accepted: " if outbound["supposed"] else ""
+    supposed = "if accepted: " if outbound["supposed"] else ""
     page.section("OUTBOUND", f"{supposed}{route_text(outbound)}")
     if outbound["way"] == "nowhere":
         page.mark(page.no, outbound["detail"])
@@ -153,10 +153,13 @@ def _outbound(page: _Page, record: _Record) -> None:
     for reason in outbound["reasons"]:
         page.mark(page.yes, reason)
     if outbound["way"] in {"mailbox", "lmtp"}:
-        page.mark(page.note, "the recipient has a mailbox here, so no outbound connector and no rule is asked")
+        page.mark(page.note, "the recipient has a mailbox here, so no outbound connector and no mail flow rule applies")
         return
     if outbound["way"] == "internal":
-        page.mark(page.note, "always TLS, by the site's own certificates; connectors and rules are asked there")
+        page.mark(
+            page.note,
+            "always over TLS with the site's own certificates; connectors and mail flow rules apply on that node",
+        )
         return
     _others(page, [(one["connector"], one["why"]) for one in outbound["others"]])
     _others(page, [(one["rule"], one["why"]) for one in outbound["other_rules"]])
@@ -178,9 +181,9 @@ def _content(page: _Page, demand: _Record, certificates: _Record | None) -> None
     """Print the requirements for the message itself, and whether their certificates exist."""
     for name, asked in (("encryption", demand.get("encrypt", {})), ("signature", demand.get("sign", {}))):
         if required := asked.get("required_by"):
-            page.field(name, f"S/MIME  (asked by {', '.join(required)})")
+            page.field(name, f"S/MIME  (required by {', '.join(required)})")
         if rehearsed := asked.get("rehearsed_by"):
-            page.field(name, f"in rehearsal: S/MIME  (asked by {', '.join(rehearsed)})")
+            page.field(name, f"in rehearsal: S/MIME  (required by {', '.join(rehearsed)})")
     if certificates is not None:
         missing = certificates["missing"]
         page.mark(page.no if missing else page.yes, missing or certificates["found"])
@@ -194,25 +197,25 @@ def _others(page: _Page, others: Sequence[tuple[str, str]]) -> None:
         name = label.removesuffix(common).removeprefix("connector ").removeprefix("mail flow ")
         page.line(f"  {page.no} {name:{_NAME - 5}} {why}", _NAME)
     if len(others) > _SHOWN:
-        page.line(f"    and {len(others) - _SHOWN} more that do not apply; --json has them all", 4)
+        page.line(f"    and {len(others) - _SHOWN} more that do not apply; --json lists all of them", 4)
 
 
 def _failures(page: _Page, record: _Record) -> None:
     after = format_duration(int(record["expires_after"]))
-    page.section("IF TLS FAILS", f"what waits is returned after {after}, with the code behind the arrow")
+    page.section("IF TLS FAILS", f"waiting mail is returned after {after}, with the code after the arrow")
     for outcome in record["failures"]:
         kind = KINDS.get(outcome["kind"], outcome["kind"])
         page.line(f"  {kind:{_NAME - 2}}{_result(page, outcome)}", _NAME)
     if record["outbound"]["way"] in {"smart-hosts", "mx"}:
         page.line(
-            "  What the domain publishes (DANE, MTA-STS) is looked up when mail is sent, and may demand more; "
-            "--live asks now.",
+            "  DANE and MTA-STS policies of the domain are looked up when mail is sent, and may require more; "
+            "--live looks them up now.",
             2,
         )
     if record["held_below_memory"]:
         page.line(
-            '  Under protection_drop = "hold" mail waits for an administrator where the destination was seen to do '
-            "better, whatever is said here: gatepost destination show.",
+            '  With protection_drop = "hold", mail is held for an administrator if the destination protected mail '
+            "better before, whatever this page says: gatepost destination show.",
             2,
         )
 
@@ -229,13 +232,13 @@ def _result(page: _Page, outcome: _Record) -> str:
         return f"waits: {last} {message} {page.arrow} {final}"
     said = RESULTS.get(outcome["result"], str(outcome["result"]))
     if "rehearsed" in outcome:
-        said += f"; in force it would wait: {reply_code_text(outcome['rehearsed'])}"
+        said += f"; if enforced it would wait: {reply_code_text(outcome['rehearsed'])}"
     return said
 
 
 def _live(page: _Page, reports: Sequence[_Record]) -> None:
     if not reports:
-        page.section("LIVE", "there is no next hop to reach")
+        page.section("LIVE", "there is no next hop")
         return
     usable = sum(report["passed"] for report in reports)
     page.section("LIVE", f"{usable} of {len(reports)} addresses meet the requirement")

@@ -23,10 +23,10 @@ _EFFECTS = {"none": "none", "bounded": "public addresses and [network] tenants_m
 
 @click.group()
 def grant() -> None:
-    """Files, sockets and hosts that stand in resources without a grant of the gateway's owner.
+    """Grant files, sockets and hosts that are named in resources and need the gateway owner's approval.
 
-    What the owner writes is granted with it. What a tenant wrote stays as it is, also if the owner repeats it by
-    `gatepost apply`, until it is granted here.
+    What the owner writes is granted at once. What a tenant wrote is not granted, even if the owner repeats it with
+    `gatepost apply`, until the owner grants it here.
     """
 
 
@@ -34,10 +34,11 @@ def grant() -> None:
 @config_option
 @json_option
 def list_(config: str | None, as_json: bool) -> None:
-    """Values without a grant, and what effect they have.
+    """List values without a grant, and their effect.
 
-    A file or socket has none. A host that a tenant wrote is called at public addresses only, and at those of [network]
-    tenants_may_reach; most need no grant. Exit codes: 0 done (also if there is nothing), 2 wrong use, 3 not readable.
+    A file or socket without a grant has no effect. The gateway contacts a host that a tenant wrote only at public
+    addresses and at those of [network] tenants_may_reach; most hosts need no grant. Exit codes: 0 done (also if there
+    are none), 2 usage error, 3 the data cannot be read.
     """
     found = client(config).call(list_ungranted, ListUngranted()).values
     if as_json:
@@ -48,16 +49,16 @@ def list_(config: str | None, as_json: bool) -> None:
 
 @grant.command("add")
 @request_options(GrantValue)
-@click.option("--dry-run", is_flag=True, help="Check it; change nothing.")
+@click.option("--dry-run", is_flag=True, help="Check the grant; change nothing.")
 @config_option
 @json_option
 def add(request: GrantValue, config: str | None, *, dry_run: bool, as_json: bool) -> None:
-    """Grant one value as it stands, named as `gatepost grant list` has it.
+    """Grant one value as it is, with the names that `gatepost grant list` prints.
 
-    Such as: gatepost grant add contoso outbound_connector hq smart_hosts 10.0.0.5. Look at the whole resource first: a
-    host may then be anywhere in the gateway's network.
+    Example: gatepost grant add contoso outbound_connector hq smart_hosts 10.0.0.5. Review the whole resource first: a
+    granted host may be anywhere in the gateway's network.
 
-    Exit codes: 0 granted, 1 no such value without a grant, 2 wrong use, 3 not readable or writable.
+    Exit codes: 0 granted, 1 no such value without a grant, 2 usage error, 3 the data cannot be read or written.
     """
     try:
         done = client(config).call(grant_value, request, dry_run=dry_run).value

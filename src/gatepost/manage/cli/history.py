@@ -25,15 +25,17 @@ _COLUMNS = ("version", "at", "author", "organization", "change", "note")
 
 @click.group(invoke_without_command=True)
 @request_options(ListHistory)
-@click.option("--limit", default=20, type=click.IntRange(1, 10_000), show_default=True, help="At most so many.")
+@click.option(
+    "--limit", default=20, type=click.IntRange(1, 10_000), show_default=True, help="Maximum number of entries."
+)
 @config_option
 @json_option
 @click.pass_context
 def history(context: click.Context, request: ListHistory, limit: int, config: str | None, as_json: bool) -> None:
-    """Who changed the resources, when and why: the newest first.
+    """Show who changed the resources, when and why, the newest first.
 
-    `gatepost history show VERSION` prints what one version changed. Exit codes: 0 done (also if there is nothing),
-    2 wrong use, 3 not readable.
+    `gatepost history show VERSION` prints what one version changed. Exit codes: 0 done (also if there are no entries),
+    2 usage error, 3 the data cannot be read.
     """
     if context.invoked_subcommand:
         return
@@ -49,7 +51,10 @@ def history(context: click.Context, request: ListHistory, limit: int, config: st
 @config_option
 @json_option
 def show(version: int, config: str | None, as_json: bool) -> None:
-    """What VERSION changed, in the form of `gatepost apply`. Exit codes: 0 found, 1 no such version, 3 not readable."""
+    """Show what VERSION changed, in the format of `gatepost apply`.
+
+    Exit codes: 0 found, 1 no such version, 3 the data cannot be read.
+    """
     try:
         found = client(config).call(get_version, GetVersion(version=str(version)))
     except Refusal as refusal:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def hybrid() -> None:
-    """An on-premises Exchange beside this gateway, as in Exchange's hybrid deployments: docs/hybrid.md."""
+    """Plan a hybrid deployment: this gateway and an on-premises Exchange (docs/hybrid.md)."""
 
 
 @hybrid.command("plan")
@@ -42,52 +42,57 @@ def hybrid() -> None:
     "--exchange-host",
     default="",
     metavar="HOST",
-    help="By which Exchange is reached, and which its certificate bears. Default: the smart host of the connector to "
-    "it.",
+    help="Host name of Exchange, also in its certificate. Default: the smart host of the connector to it.",
 )
 @click.option(
     "--exchange-certificate",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="PEM",
-    help="The certificate that Exchange presents, leaf first, with its intermediates: it is judged.",
+    help="The certificate that Exchange presents, leaf first, with its intermediates. The plan checks it.",
 )
 @click.option(
     "--domain",
     "domains",
     multiple=True,
-    help="A domain that both serve; may be repeated. Default: every accepted domain.",
+    help="A domain that both serve. May be repeated. Default: every accepted domain.",
 )
 @click.option(
     "--routing-domain",
     default="",
     metavar="DOMAIN",
-    help="A domain that only the gateway serves, by which Exchange reaches the mailboxes there.",
+    help="A domain that only the gateway serves, with which Exchange reaches mailboxes at the gateway.",
 )
 @click.option(
     "--gateway-address",
     "addresses",
     multiple=True,
     metavar="ADDRESS",
-    help="From which the gateway reaches Exchange; may be repeated.",
+    help="IP address from which the gateway connects to Exchange. May be repeated.",
 )
-@click.option("--centralised", is_flag=True, help="Mail from here to strangers is to go by Exchange, too.")
+@click.option(
+    "--centralised",
+    is_flag=True,
+    help="Send outgoing mail to the internet through Exchange too (centralised transport).",
+)
 @click.option(
     "-o",
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Also write Exchange's side as a PowerShell script.",
+    help="Also write the steps for Exchange as a PowerShell script.",
 )
 @config_option
 @json_option
 def plan(config: str | None, organization: str, output: Path | None, as_json: bool, **asked: Any) -> None:
-    """What a pair of this gateway and an on-premises Exchange needs: here, there, and to try both.
+    """Print what a hybrid deployment of this gateway and an on-premises Exchange needs: here, there, and tests.
 
-    Of this side it says what is there and what is missing, with the commands that complete it; of Exchange's side, what
-    to type into the Exchange Management Shell. Nothing is changed, and nobody is asked: what is said of this side is
-    stored, and of Exchange nothing is known but the certificate that you show.
+    For the gateway, the plan lists what exists and what is missing, with the commands that complete it; for Exchange,
+    it lists the commands for the Exchange Management Shell. Nothing is changed and no server is contacted: the
+    gateway's part comes from its stored configuration, and of Exchange the plan knows only the certificate that you
+    pass.
 
-    Exit codes: 0 this side is complete, 1 something is missing, 2 wrong use or bad input, 3 not readable or writable.
+    Exit codes: 0 this gateway is complete, 1 something is missing, 2 usage error or bad input, 3 the data cannot be
+    read or written.
     """
     settings = settings_of(config)
     given = _given(settings, stored_directory(settings), organization, asked)
@@ -104,7 +109,7 @@ def plan(config: str | None, organization: str, output: Path | None, as_json: bo
     else:
         print_plan(made)
     if output is not None:
-        click.echo(f"Exchange's side is written to {printable(output)}", err=True)
+        click.echo(f"wrote the steps for Exchange to {printable(output)}", err=True)
     sys.exit(0 if made.complete else NO)
 
 
@@ -143,7 +148,12 @@ def _organization(directory: Directory, name: str) -> Organization:
         return choose_organization(resources, name)
     if len(resources.organizations) != 1:
         names = ", ".join(organization.name for organization in resources.organizations[:20])
-        fail(BAD_INPUT, f"say which organization: {names}" if names else "no organization is stored yet: apply -f FILE")
+        fail(
+            BAD_INPUT,
+            f"name the organization, one of: {names}"
+            if names
+            else ("no organization is stored yet; add one: gatepost apply -f FILE"),
+        )
     return resources.organizations[0]
 
 
@@ -158,7 +168,7 @@ def _address(text: str) -> str:
     try:
         return str(ipaddress.ip_address(text))
     except ValueError:
-        fail(BAD_INPUT, f"--gateway-address: {text!r} is no IP address: write it as 192.0.2.1 or 2001:db8::1")
+        fail(BAD_INPUT, f"--gateway-address: {text!r} is not an IP address; write it like 192.0.2.1 or 2001:db8::1")
 
 
 def _domains(organization: Organization, asked: tuple[str, ...], others: set[str]) -> list[str]:
@@ -178,5 +188,5 @@ def _known_host(organization: Organization) -> str:
     own.sort(key=lambda one: (not one.cloud_services_mail_enabled, not one.enabled, one.name))
     hosts = [smart.host for one in own for smart in one.smart_hosts if not smart.is_address]
     if not hosts:
-        fail(BAD_INPUT, "say which host Exchange is: --exchange-host ex1.contoso.example")
+        fail(BAD_INPUT, "the host name of Exchange is missing: --exchange-host ex1.contoso.example")
     return hosts[0]

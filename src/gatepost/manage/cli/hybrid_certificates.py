@@ -91,7 +91,7 @@ def exchange_chain(path: FilePath | None, settings: Settings, organization: Orga
         fail(BAD_INPUT, f"--exchange-certificate: {printable(path)}: {error.strerror}")
     chain = tuple(_certificates(pem)) if len(pem) <= _MAX_PEM else ()
     if not chain:
-        fail(BAD_INPUT, f"--exchange-certificate: {printable(path)}: it holds no certificate (PEM, leaf first)")
+        fail(BAD_INPUT, f"--exchange-certificate: {printable(path)}: it contains no certificate (PEM, leaf first)")
     connectors: list[InboundConnector | OutboundConnector] = [
         *organization.inbound_connectors,
         *organization.outbound_connectors,
@@ -133,7 +133,7 @@ def _file(name: str, what: str) -> list[bytes]:
         click.echo(f"{what}: {printable(name)}: {error.strerror}", err=True)
         return []
     if not chain:
-        click.echo(f"{what}: {printable(name)}: it holds no certificate", err=True)
+        click.echo(f"{what}: {printable(name)}: it contains no certificate", err=True)
     return chain
 
 

@@ -22,7 +22,8 @@ def print_plan(plan: HybridPlan) -> None:
     """The whole plan; commands stand in lines of their own, to be copied."""
     _paragraph(
         f"{plan.organization}: {plan.hostname} (this gateway) and {plan.exchange_host} (Exchange). Forced TLS for all "
-        "mail takes two connectors on each side, one for each direction; each server proves who it is by certificate."
+        "mail takes two connectors on each side, one for each direction; each server proves its identity with a "
+        "certificate."
     )
     _heading("This gateway")
     for finding in plan.here:
@@ -35,11 +36,11 @@ def print_plan(plan: HybridPlan) -> None:
     for number, step in enumerate(plan.exchange, 1):
         _item(f"{number}.", step.title)
         _commands(step.lines)
-    _heading("To try it")
+    _heading("Tests")
     for check in plan.checks:
         _commands((check.command,))
         _item(_SIDES[check.side], check.expect, _WIDE)
-    _heading("What usually goes wrong")
+    _heading("Common mistakes")
     for trap in plan.traps:
         _item("-", trap)
     click.echo("")
@@ -47,7 +48,7 @@ def print_plan(plan: HybridPlan) -> None:
     _paragraph(
         f"Missing on this gateway: {missing}."
         if missing
-        else 'This gateway is complete. What Exchange has is not known here: see "To try it".'
+        else 'This gateway is complete. The state of Exchange is not known here: see "Tests".'
     )
 
 

@@ -27,21 +27,23 @@ _MOST_BYTES = 64 << 20  # of one file
 
 @click.group(name="import")
 def imports() -> None:
-    """Make a resource file of what another product is configured with.
+    """Convert the configuration of another product into a resource file.
 
-    The resources go to standard output, as `gatepost apply -f -` takes them; what differs and what is lost goes to
-    standard error. Exit codes: 0 everything carried over, 1 something was not, 2 wrong use or unreadable input, 3 the
-    output could not be written.
+    The resources go to standard output, ready for `gatepost apply -f -`; differences and losses go to standard error.
+    Exit codes: 0 everything was converted, 1 something was not, 2 usage error or unreadable input, 3 the output could
+    not be written.
     """
 
 
 def _output_options[F: Callable[..., Any]](command: F) -> F:
-    command = click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write resources here.")(
-        command
-    )
-    return click.option("--organization", default="", help="Name of the organization; else taken from its domains.")(
-        command
-    )
+    command = click.option(
+        "--output",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="Write the resources to this file. Default: standard output.",
+    )(command)
+    return click.option(
+        "--organization", default="", help="Name of the organization. Default: derived from its domains."
+    )(command)
 
 
 @imports.command()
@@ -49,11 +51,13 @@ def _output_options[F: Callable[..., Any]](command: F) -> F:
 @_output_options
 @json_option
 def exchange(files: tuple[Path, ...], organization: str, output: Path | None, as_json: bool) -> None:
-    """Read what Get-InboundConnector, Get-OutboundConnector and Get-AcceptedDomain print through ConvertTo-Json.
+    """Convert connectors, accepted domains and rules of Exchange, as PowerShell's ConvertTo-Json prints them.
 
-    Get-TransportRule, Get-TransportConfig and Get-OrganizationConfig are read as well. docs/import.md has the lines for
-    PowerShell. Exit codes: 0 everything carried over, 1 something was not (the rest is printed), 2 wrong use or
-    unreadable input, 3 the output could not be written.
+    FILE: output of Get-InboundConnector, Get-OutboundConnector and Get-AcceptedDomain; Get-TransportRule,
+    Get-TransportConfig and Get-OrganizationConfig are read as well. docs/import.md has the lines for PowerShell.
+
+    Exit codes: 0 everything was converted, 1 something was not (the rest is printed), 2 usage error or unreadable
+    input, 3 the output could not be written.
     """
     try:
         objects = [one for file in files for one in read_objects(_bytes(file), str(file))]
@@ -68,11 +72,11 @@ def exchange(files: tuple[Path, ...], organization: str, output: Path | None, as
 @_output_options
 @json_option
 def postfix(directory: Path, organization: str, output: Path | None, as_json: bool) -> None:
-    """Read DIR/main.cf, DIR/master.cf if it is there, and the source files of the tables that main.cf names.
+    """Convert DIR/main.cf, DIR/master.cf if it exists, and the source files of the tables that main.cf names.
 
-    A table under Postfix's own configuration directory is looked for in DIR, so that a copy of it will do. Exit codes:
-    0 everything carried over, 1 something was not (the rest is printed), 2 wrong use or unreadable input, 3 the output
-    could not be written.
+    Tables in Postfix's own configuration directory are read from DIR, so a copy of that directory is enough. Exit
+    codes: 0 everything was converted, 1 something was not (the rest is printed), 2 usage error or unreadable input, 3
+    the output could not be written.
     """
     main = _text(directory / "main.cf", _refuse)
     master = _text(directory / "master.cf", _refuse) if (directory / "master.cf").exists() else ""
@@ -121,14 +125,14 @@ def _bytes(path: Path, refuse: Callable[[str], NoReturn] = _refuse) -> bytes:
         if str(path) == "-":
             data = sys.stdin.buffer.read(_MOST_BYTES + 1)
         elif path.exists() and not path.is_file():
-            refuse(f"{path}: not a file; name the file itself")
+            refuse(f"{path}: not a file; give the file itself")
         else:
             with path.open("rb") as file:
                 data = file.read(_MOST_BYTES + 1)
     except (OSError, ValueError) as error:
         refuse(f"{path}: {error.strerror if isinstance(error, OSError) else error}; nothing was read from it")
     if len(data) > _MOST_BYTES:
-        refuse(f"{path}: larger than {_MOST_BYTES >> 20} MiB; that is no configuration, or it must come in parts")
+        refuse(f"{path}: larger than {_MOST_BYTES >> 20} MiB, too large for a configuration; split it")
     return data
 
 
@@ -174,7 +178,7 @@ def _report(imported: Imported) -> None:
         last = item.resource
     carried, differs, lost = (imported.count(outcome) for outcome in ImportResult)
     click.echo(
-        f"organization {imported.organization}: {carried} carried over, {differs} differ(s), {lost} not carried over",
+        f"organization {imported.organization}: {carried} converted, {differs} with differences, {lost} not converted",
         err=True,
     )
 

@@ -23,17 +23,17 @@ _COLUMNS = ("status", "priority", "name", "organization", "if", "then")
 
 @click.group()
 def rule() -> None:
-    """Mail flow rules: another way for certain messages, or TLS whatever the way is."""
+    """Manage mail flow rules: choose a route for certain messages, or require TLS for them on every route."""
 
 
 @rule.command("list")
-@click.option("--organization", default="", help="Only of this one.")
+@click.option("--organization", default="", help="Only for this one.")
 @config_option
 @json_option
 def list_(organization: str, config: str | None, as_json: bool) -> None:
-    """Mail flow rules, in the order in which they are looked at.
+    """List mail flow rules, in the order in which they apply.
 
-    Exit codes: 0 done (also if there are none), 2 no such organization, 3 not readable.
+    Exit codes: 0 done (also if there are none), 2 no such organization, 3 the data cannot be read.
     """
     owners = chosen_organizations(client(config).directory().resources, organization)
     rows: list[tuple[Any, ...]] = [

@@ -15,16 +15,19 @@ from gatepost.manage.use_cases.parts import MAILBOX
 
 @click.group()
 def mailbox() -> None:
-    """Mailboxes: recipients that the gateway delivers itself, to a Maildir or over LMTP."""
+    """Manage mailboxes: recipients to whom the gateway delivers itself, to a Maildir or over LMTP."""
 
 
 @mailbox.command("list")
-@click.option("--organization", default="", help="Only of this one.")
-@click.option("--domain", default="", help="Only in this one.")
+@click.option("--organization", default="", help="Only for this one.")
+@click.option("--domain", default="", help="Only in this domain.")
 @config_option
 @json_option
 def list_(organization: str, domain: str, config: str | None, as_json: bool) -> None:
-    """Mailboxes. Exit codes: 0 done (also if there are none), 2 no such organization, 3 not readable."""
+    """List mailboxes.
+
+    Exit codes: 0 done (also if there are none), 2 no such organization, 3 the data cannot be read.
+    """
     rows = mailbox_rows(client(config).directory().resources, MailboxSelection(organization, domain=domain)).rows
     if as_json:
         print_json([row._asdict() for row in rows])
@@ -37,5 +40,5 @@ add_commands(
     mailbox,
     MAILBOX,
     example="ann@contoso.example delivery=lmtp:127.0.0.1:24",
-    removed="What was delivered stays in its Maildir.",
+    removed="Delivered mail stays in its Maildir.",
 )

@@ -21,23 +21,25 @@ from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 
 @click.command()
 @click.argument("address")
-@click.option("--stdin", "from_stdin", is_flag=True, help="Read it from standard input, up to the end of the line.")
-@click.option("--remove", is_flag=True, help="Remove it: nobody can log in to the mailbox then.")
-@click.option("--organization", default="", help="Needed where there are several it could be.")
+@click.option(
+    "--stdin", "from_stdin", is_flag=True, help="Read the password from standard input, up to the end of the line."
+)
+@click.option("--remove", is_flag=True, help="Remove the password, so that nobody can log in to the mailbox.")
+@click.option("--organization", default="", help="Needed if several organizations match.")
 @config_option
 def password(address: str, organization: str, config: str | None, *, from_stdin: bool, remove: bool) -> None:
-    """Set the password with which ADDRESS logs in to submit mail, on listeners of the roles submission and submissions.
+    """Set the password with which ADDRESS logs in to submit mail, on listeners with the role submission or submissions.
 
-    It is asked for twice, or read from standard input with --stdin. What is stored is a hash for PLAIN (Argon2id) and a
-    verifier for SCRAM-SHA-256, beside the resources: no export, history, log or trace has them. It counts at once, for
-    the next log-in; sessions that are logged in go on.
+    The command asks for it twice, or reads it from standard input with --stdin. The gateway stores a hash for PLAIN
+    (Argon2id) and a verifier for SCRAM-SHA-256, apart from the resources: no export, history, log or trace contains
+    them. The password is valid at once, for the next log-in; existing sessions continue.
 
-    Exit codes: 0 done, 2 there is no such mailbox, or the password is too short or too long, 3 not readable or
-    writable.
+    Exit codes: 0 done, 2 there is no such mailbox, or the password is too short or too long, 3 the data cannot be read
+    or written.
     """
     through = client(config)
     if from_stdin and remove:
-        fail(BAD_INPUT, "--stdin sets a password, --remove removes it: write one of them")
+        fail(BAD_INPUT, "--stdin sets a password, --remove removes it: use only one of them")
     # before somebody types a password in vain
     part = choose_part(through.directory().resources, MAILBOX, address, organization)
     named = {"organization": part.organization.name, "address": part.name}

@@ -27,17 +27,17 @@ _COLUMNS = ("kid", "key", "algorithm")
 
 @click.command()
 @click.argument("name")
-@click.option("--organization", default="", help="Needed where there are several it could be.")
-@click.option("--token-stdin", is_flag=True, help="Also judge an access token, read from standard input.")
+@click.option("--organization", default="", help="Needed if several organizations match.")
+@click.option("--token-stdin", is_flag=True, help="Also check an access token, read from standard input.")
 @config_option
 @json_option
 def check(name: str, organization: str, config: str | None, as_json: bool, *, token_stdin: bool) -> None:
-    """Fetch the keys of the OAuth issuer NAME as a worker would, and show them; and judge a token.
+    """Fetch the keys of the OAuth issuer NAME as a worker would, and show them; and check a token.
 
-    A token is judged as at a log-in, and the claims that decide are shown. It is kept nowhere.
+    A token is checked as at a log-in, and the claims that decide are shown. The token is not stored.
 
-    Exit codes: 0 there are keys, and the token logs a user in; 1 what the issuer says cannot be used, or the token is
-    refused; 2 there is no such issuer, or trust anchors cannot be read; 3 the issuer could not be asked.
+    Exit codes: 0 there are keys, and the token logs a user in; 1 the issuer's answer cannot be used, or the token is
+    refused; 2 there is no such issuer, or trust anchors cannot be read; 3 the issuer could not be reached.
     """
     run = client(config)
     part = choose_part(run.directory().resources, ISSUER, name, organization)

@@ -17,15 +17,18 @@ _COLUMNS = ("status", "name", "organization", "issuer", "audiences", "username_c
 
 @click.group()
 def issuer() -> None:
-    """OAuth issuers: authorization servers whose access tokens log an organization's users in (RFC 7628)."""
+    """Manage OAuth issuers: authorization servers whose access tokens log in an organization's users (RFC 7628)."""
 
 
 @issuer.command("list")
-@click.option("--organization", default="", help="Only of this one.")
+@click.option("--organization", default="", help="Only for this one.")
 @config_option
 @json_option
 def list_(organization: str, config: str | None, as_json: bool) -> None:
-    """OAuth issuers. Exit codes: 0 done (also if there are none), 2 no such organization, 3 not readable."""
+    """List OAuth issuers.
+
+    Exit codes: 0 done (also if there are none), 2 no such organization, 3 the data cannot be read.
+    """
     owners = chosen_organizations(client(config).directory().resources, organization)
     rows = [
         (
@@ -53,5 +56,5 @@ add_commands(
     example="entra --organization contoso \\\n"
     "  issuer=https://login.microsoftonline.com/TENANT-ID/v2.0 audiences=APPLICATION-ID \\\n"
     "  username_claim=upn required_scopes=SMTP.Send",
-    removed="Its tokens log nobody in any more; sessions that are logged in go on.",
+    removed="Its tokens are no longer accepted for log-ins; existing sessions continue.",
 )

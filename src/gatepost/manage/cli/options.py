@@ -45,7 +45,7 @@ def force_option[F: Callable[..., Any]](text: str) -> Callable[[F], F]:
 
     def given(_: click.Context, __: click.Parameter, value: str) -> str:
         if value and not value.strip():
-            raise click.BadParameter("say why, in words: the history keeps it")
+            raise click.BadParameter("the reason is empty; write why, the history records it")
         return value.strip()
 
     return click.option("--force", metavar="REASON", default="", callback=given, help=text)

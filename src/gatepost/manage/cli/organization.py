@@ -32,14 +32,17 @@ if TYPE_CHECKING:
 
 @click.group()
 def organization() -> None:
-    """Organizations: the tenants whose mail the gateway handles."""
+    """Manage organizations: the tenants whose mail the gateway handles."""
 
 
 @organization.command("list")
 @config_option
 @json_option
 def list_(config: str | None, as_json: bool) -> None:
-    """Organizations, and how much each has. Exit codes: 0 done (also if there are none), 3 not readable."""
+    """List organizations with the number of their resources.
+
+    Exit codes: 0 done (also if there are none), 3 the data cannot be read.
+    """
     rows = organization_rows(client(config).directory().resources).rows
     if as_json:
         print_json([row._asdict() for row in rows])
@@ -49,8 +52,8 @@ def list_(config: str | None, as_json: bool) -> None:
 
 @organization.command(
     "show",
-    help="Fields of an organization, and its parts by name.\n\n--toml prints all of it, ready for `gatepost apply`."
-    f"\n\n{SHOW_CODES}",
+    help="Show the fields of an organization, and the names of its parts.\n\n"
+    f"--toml prints all of it, ready for `gatepost apply`.\n\n{SHOW_CODES}",
 )
 @click.argument("name")
 @view_options
@@ -107,14 +110,16 @@ def _own(words: tuple[str, ...], before: dict[str, Any]) -> tuple[dict[str, Any]
     patch, errors = patch_of(Organization, before, words)
     if "name" in patch:
         del patch["name"]
-        errors.append(FieldError("name", "cannot be changed: file names and queued mail have it; add another one"))
+        errors.append(
+            FieldError("name", "cannot be changed, because files and queued mail use it; add a new organization")
+        )
     return patch, errors
 
 
 @organization.command(
     "remove",
-    help="Remove an organization with all its domains, mailboxes, connectors and rules.\n\nWhat was delivered stays in "
-    f"its Maildirs. `organization show NAME --toml` keeps what it was.\n\n{CODES}",
+    help="Remove an organization with all its domains, mailboxes, connectors and rules.\n\nDelivered mail stays "
+    f"in its Maildirs. To keep a copy of the resources, save `organization show NAME --toml` first.\n\n{CODES}",
 )
 @click.argument("name")
 @change_options

@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 
 
 CODES = (
-    "Exit codes: 0 done (or nothing to do), 1 changed by others meanwhile, again and again, 2 wrong input, with every "
-    "error by field, 3 not readable or writable."
+    "Exit codes: 0 done (or nothing to do), 1 gave up after repeated conflicts with other changes, 2 invalid input "
+    "(every error is named by field), 3 the data cannot be read or written."
 )
-SHOW_CODES = "Exit codes: 0 found, 2 there is none of that name, 3 not readable."
+SHOW_CODES = "Exit codes: 0 found, 2 no such name, 3 the data cannot be read."
 WORDS_HELP = (
-    "Keys are those of docs/resources.md (`show --fields` explains them). KEY= goes back to the default; lists are "
-    "written with commas or by repeating the key, KEY+=VALUE adds to one, KEY-=VALUE takes away. Nothing is changed "
-    "unless everything is right; a running gateway takes a change up within two seconds."
+    "docs/resources.md lists the keys (`show --fields` explains them). KEY= restores the default. Write lists with "
+    "commas or repeat the key; KEY+=VALUE adds to a list, KEY-=VALUE removes from it. Nothing changes if there is an "
+    "error. A running gateway applies a change within two seconds."
 )
 
 type _Command = Callable[..., Any]
 
-_ORGANIZATION = click.option("--organization", default="", help="Needed where there are several it could be.")
+_ORGANIZATION = click.option("--organization", default="", help="Needed if several organizations match.")
 
 
 def add_commands(
@@ -68,7 +68,7 @@ def _name_argument(kind: PartKind) -> Callable[[_Command], _Command]:
 
 
 def _add_show(group: click.Group, kind: PartKind, then: Callable[[Client, Part], None] | None) -> None:
-    @group.command("show", help=f"Every field of {_a(kind)}, written or default.\n\n{SHOW_CODES}")
+    @group.command("show", help=f"Show every field of {_a(kind)}, with its value or default.\n\n{SHOW_CODES}")
     @_name_argument(kind)
     @_ORGANIZATION
     @view_options

@@ -33,9 +33,9 @@ _NAMED = 20
 def view_options[F: Callable[..., Any]](command: F) -> F:
     """Options for the form in which a resource is shown."""
     options = (
-        click.option("--fields", "meaning", is_flag=True, help="Also what each field means."),
-        click.option("--toml", "form", flag_value="toml", help="As a resource file has it: what was written, no more."),
-        click.option("--command", "form", flag_value="command", help="As the command that would add it."),
+        click.option("--fields", "meaning", is_flag=True, help="Also explain each field."),
+        click.option("--toml", "form", flag_value="toml", help="Print it as in a resource file, without defaults."),
+        click.option("--command", "form", flag_value="command", help="Print the command that adds it."),
     )
     for option in reversed(options):
         command = option(command)
@@ -65,7 +65,7 @@ def show_organization(organization: Organization, *, form: str | None, meaning: 
         click.echo(organization_command(organization))
     else:
         rows = [
-            {"field": key, "value": _first(names), "written": True, "meaning": f"{len(names)} of them"}
+            {"field": key, "value": _first(names), "written": True, "meaning": f"{len(names)} in all"}
             for key, names in record["parts"].items()
         ]
         _print_fields([*record["fields"], *rows], meaning=meaning)

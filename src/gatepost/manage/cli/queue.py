@@ -16,6 +16,7 @@ from gatepost.manage.use_cases.queue import GetQueued, ListQueue, get_queued, li
 from gatepost.manage.use_cases.queue_actions import QueueAction, QueueActions, act_on_queue
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import stamp as moment
+from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.queue_deliveries import QueueDelivery
@@ -36,7 +37,7 @@ _COLUMNS = (
 
 @click.group()
 def queue() -> None:
-    """Deferred and held mail. Changes are made at once, or taken up by the running gateway within a second."""
+    """Show and manage mail that waits or is held. A running gateway applies changes within a second."""
 
 
 @queue.command("list")
@@ -45,7 +46,10 @@ def queue() -> None:
 @config_option
 @json_option
 def list_(config: str | None, as_json: bool, request: ListQueue, limit: int) -> None:
-    """Deliveries that wait, oldest first. Exit codes: 0 done (also if there are none), 3 unreadable."""
+    """List deliveries that wait, oldest first.
+
+    Exit codes: 0 done (also if there are none), 3 the data cannot be read.
+    """
     found = list(all_items(client(config).call, list_queue, request, limit))
     if as_json:
         print_json(found)
@@ -59,7 +63,7 @@ def list_(config: str | None, as_json: bool, request: ListQueue, limit: int) -> 
 @config_option
 @json_option
 def show(request: GetQueued, body: bool, config: str | None, as_json: bool) -> None:
-    """Everything the queue knows of one message. Exit codes: 0 found, 1 not in the queue, 2 no queue id."""
+    """Show all details of one message in the queue. Exit codes: 0 found, 1 not in the queue, 2 not a queue id."""
     gateway = client(config)
     try:
         found = gateway.call(get_queued, request).items
@@ -80,9 +84,12 @@ def show(request: GetQueued, body: bool, config: str | None, as_json: bool) -> N
 def _action(action: QueueAction, summary: str) -> None:
     fixed: dict[str, Any] = {"action": action} | ({} if action is QueueAction.RETURN else {"text": ""})
 
-    @queue.command(str(action), help=f"{summary} Exit codes: 0 done, 1 nothing matched, 2 wrong use, 3 not writable.")
+    @queue.command(
+        str(action),
+        help=f"{summary} Exit codes: 0 done, 1 nothing matched, 2 usage error, 3 the data cannot be written.",
+    )
     @request_options(QueueActions, **fixed)
-    @click.option("--dry-run", is_flag=True, help="Only say to how many deliveries it would be done.")
+    @click.option("--dry-run", is_flag=True, help="Preview: only print how many deliveries match.")
     @config_option
     @json_option
     def command(config: str | None, as_json: bool, request: QueueActions, dry_run: bool) -> None:
@@ -90,18 +97,22 @@ def _action(action: QueueAction, summary: str) -> None:
         if as_json:
             print_json(done.items)
             if len(done.items) < done.changed:
-                click.echo(f"{action}: {done.changed} deliveries; the first {len(done.items)} are printed", err=True)
+                click.echo(f"{action}: {_deliveries(done.changed)}; the first {len(done.items)} are printed", err=True)
         else:
-            click.echo(f"{action}: {done.changed} deliveries{' (dry run)' if dry_run else ''}")
+            click.echo(f"{action}: {_deliveries(done.changed)}{' (dry run)' if dry_run else ''}")
         if not done.changed:
             raise SystemExit(NO)
 
 
-_action(QueueAction.RETRY, "Try again now.")
-_action(QueueAction.HOLD, "Keep from being tried until released.")
-_action(QueueAction.RELEASE, "Let held mail go, even to a destination that protects less than before.")
-_action(QueueAction.RETURN, "End delivery with a notice to the sender.")
-_action(QueueAction.DROP, "Remove without telling the sender.")
+_action(QueueAction.RETRY, "Retry deliveries now.")
+_action(QueueAction.HOLD, "Hold deliveries: no attempt is made until they are released.")
+_action(QueueAction.RELEASE, "Release held deliveries, even to a destination that protects mail less than before.")
+_action(QueueAction.RETURN, "Return messages to their senders with a failure notice.")
+_action(QueueAction.DROP, "Delete messages without a notice to the sender.")
+
+
+def _deliveries(number: int) -> str:
+    return quantity(number, "delivery", "deliveries")
 
 
 def _row(delivery: QueueDelivery) -> tuple[object, ...]:

@@ -59,28 +59,31 @@ def remote_options[F: Callable[..., Any]](command: F) -> F:
             metavar="SECRET",
             default="",
             envvar="GATEPOST_TOKEN",
-            help="API token for --server. Others on this machine can see arguments: rather use GATEPOST_TOKEN.",
+            help="API token for --server. Other users of this machine can see arguments; better use GATEPOST_TOKEN.",
         ),
         click.option(
             "--token-file",
             metavar="FILE",
             default="",
             envvar="GATEPOST_TOKEN_FILE",
-            help="File that holds the token and that others cannot read (or GATEPOST_TOKEN_FILE).",
+            help="File with the token, which no other user may read (or GATEPOST_TOKEN_FILE).",
         ),
         click.option(
             "--ca",
             metavar="FILE",
             default="",
             envvar="GATEPOST_CA",
-            help="PEM file with who vouches for the certificate of --server (or GATEPOST_CA). Default: this machine's.",
+            help=(
+                "PEM file with the authorities to trust for the certificate of --server (or GATEPOST_CA). "
+                "Default: those of this machine."
+            ),
         ),
         click.option(
             "--fingerprint",
             metavar="SHA256",
             default="",
             envvar="GATEPOST_FINGERPRINT",
-            help="The certificate of --server must be the one with this fingerprint (or GATEPOST_FINGERPRINT).",
+            help="Require this SHA-256 fingerprint of the certificate of --server (or GATEPOST_FINGERPRINT).",
         ),
     )
     for option in reversed(options):
@@ -96,20 +99,20 @@ def parse_remote_options(
         return RemoteOptions(config, RemoteServer(server, **options))
     for name in _OPTIONS:
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"--{name.replace('_', '-')} goes with --server URL (or GATEPOST_SERVER)")
+            raise click.UsageError(f"--{name.replace('_', '-')} needs --server URL (or GATEPOST_SERVER)")
     return RemoteOptions(config)
 
 
 # ------------------------------------------------------------------------------------------------ what stays here
 
 _WHY = {
-    "serve": "it is the gateway",
-    "certificate add": "--leave-key and --directory name files of that machine, which no call does",
-    "user setup": "until there is an owner the admin centre is there for that machine alone",
+    "serve": "it runs the gateway itself",
+    "certificate add": "--leave-key and --directory name files of that machine",
+    "user setup": "until there is an owner, the admin centre is available only on that machine",
     "smime": "private keys do not leave the gateway",
     "site": "the authority's key does not leave the gateway",
-    "report send": "it is the gateway that sends its reports",
-    "evidence verify": "it reads the whole log (give it an export, or a copy; POST /api/v1/evidence/verification)",
+    "report send": "the gateway itself sends its reports",
+    "evidence verify": "it reads the whole log (give it an export or a copy; or POST /api/v1/evidence/verification)",
 }
 
 
@@ -120,10 +123,10 @@ def only_here(context: click.Context) -> Refusal:
     words = context.command_path.split()[1:]
     why = next(
         (text for end in range(len(words), 0, -1) if (text := _WHY.get(" ".join(words[:end])))),
-        "the command line does not ask this over REST (docs/rest.md has what can be asked)",
+        "this command is not available over REST (docs/rest.md lists what is)",
     )
     text = (
-        f"gatepost {' '.join(words)} works on the gateway's machine only: {why}. Give it there, without --server "
-        "(and GATEPOST_SERVER)"
+        f"gatepost {' '.join(words)} works only on the gateway's own machine: {why}. Run it there, without "
+        "--server (and GATEPOST_SERVER)"
     )
     return Refusal(RefusalKind.INPUT, text)

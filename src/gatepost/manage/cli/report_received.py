@@ -27,17 +27,19 @@ _FAILURES = (
 
 @click.command()
 @request_options(ListReceivedReports)
-@click.option("--failures", is_flag=True, help="A line for each failure, with what our own trace has of its client.")
+@click.option(
+    "--failures", is_flag=True, help="Print a line for each failure, with what our own trace knows about its client."
+)
 @config_option
 @json_option
 def received(request: ListReceivedReports, *, failures: bool, config: str | None, as_json: bool) -> None:
-    """What others report of their TLS sessions with us, by reporter, domain and policy (RFC 8460).
+    """Show what others report about their TLS sessions with us, by reporter, domain and policy (RFC 8460).
 
-    Reports come to a mailbox with tls_reports = true, or over HTTPS ([tls_reports] address); docs/tls-reporting.md has
-    the records to publish. --failures says of each failure how many messages of the same client our trace has of that
-    time: where there are some, the sender came through by another try.
+    Reports arrive in a mailbox with tls_reports = true, or over HTTPS ([tls_reports] address); docs/tls-reporting.md
+    has the records to publish. --failures shows for each failure how many messages from the same client our trace has
+    for that time: if there are some, a later attempt of the sender succeeded.
 
-    Exit codes: 0 there are reports, 1 none, 2 wrong use, 3 they cannot be read.
+    Exit codes: 0 there are reports, 1 none, 2 usage error, 3 they cannot be read.
     """
     gateway = client(config)
     case = list_received_failures if failures else list_received_reports
@@ -50,7 +52,7 @@ def received(request: ListReceivedReports, *, failures: bool, config: str | None
         print_table(_COLUMNS, [_sum_row(one) for one in found])
     if not found:
         span = f"from {request.since or '30 days before'} to {request.until or 'now'}"
-        fail(NO, f"no such reports about the time {span}")
+        fail(NO, f"no such reports for the time {span}")
 
 
 def _sum_row(sums: ReceivedSums) -> tuple[Any, ...]:

@@ -48,27 +48,27 @@ class _PlannedReport:
 
 
 @click.command()
-@click.option("--day", default="", metavar="YYYY-MM-DD", help="UTC day that is over; default: yesterday.")
+@click.option("--day", default="", metavar="YYYY-MM-DD", help="Finished UTC day. Default: yesterday.")
 @click.option("--domain", default="", help="Only the report to this domain.")
-@click.option("--dry-run", is_flag=True, help="Look the records up and show the reports; send nothing.")
+@click.option("--dry-run", is_flag=True, help="Look up the records and show the reports; send nothing.")
 @config_option
 @json_option
 def send(day: str, domain: str, *, dry_run: bool, config: str | None, as_json: bool) -> None:
-    """Send the TLS reports of a day now (RFC 8460), or show with --dry-run what they are and where they go.
+    """Send the TLS reports of a day now (RFC 8460), or show with --dry-run what they contain and where they go.
 
-    The gateway sends reports by itself where [tls_reports] send = true, each once. This makes those that wait, or were
-    given up, due at once: the running gateway takes them up within half a minute, a stopped one when it starts. What
-    was sent already is not sent again. `gatepost report sent` shows what became of them.
+    With [tls_reports] send = true the gateway sends each report once. This command makes reports due now that wait or
+    had failed for good: a running gateway sends them within half a minute, a stopped one when it starts. Reports that
+    were sent are not sent again. `gatepost report sent` shows the results.
 
-    Exit codes: 0 they are due, or shown; 1 there is nothing to send; 2 wrong use, or sending is off; 3 counts cannot be
-    read, or with --dry-run a record could not be looked up.
+    Exit codes: 0 they are due, or shown; 1 there is nothing to send; 2 usage error, or sending is off; 3 counts cannot
+    be read, or with --dry-run a record could not be looked up.
     """
     gateway = gateway_of(config)
     settings = gateway.settings
     now = time.time()
     chosen = day_option(day) if day else day_of(now - _DAY)
     if chosen >= day_of(now):
-        fail(BAD_INPUT, f"--day {chosen} is not over: reports are of whole days, UTC")
+        fail(BAD_INPUT, f"--day {chosen} has not ended: reports cover whole UTC days; choose an earlier day")
     found = counted(gateway, chosen, domain_option(domain))
     if dry_run:
         reports = [outgoing(report_object(one), reporter_of(settings.tls_reports), chosen, one.domain) for one in found]
@@ -79,7 +79,7 @@ def send(day: str, domain: str, *, dry_run: bool, config: str | None, as_json: b
 
 def _make_due(settings: Settings, day: str, domains: list[str], *, as_json: bool) -> None:
     if not settings.tls_reports.send:
-        fail(BAD_INPUT, "[tls_reports] send is false: no reports are sent; write true in the settings, and restart")
+        fail(BAD_INPUT, "[tls_reports] send is false, so the gateway sends no reports; set it to true and restart")
     data = Path(settings.server.data_dir)
     wanted = frozenset(domains)
     try:
@@ -121,7 +121,9 @@ def _plan(report: Outgoing, record: TlsRptRecord | RecordError | None) -> _Plann
     if isinstance(record, RecordError):
         return _PlannedReport(report, (), f"its record cannot be used: {record.detail}")
     if record is None:
-        return _PlannedReport(report, (), f"there is no record at {record_name(report.domain)}: it wants no report")
+        return _PlannedReport(
+            report, (), f"there is no record at {record_name(report.domain)}, so the domain asks for no report"
+        )
     return _PlannedReport(report, record.rua)
 
 
@@ -134,7 +136,7 @@ def _show(planned: list[_PlannedReport], *, as_json: bool) -> None:
     if any(one.unknown for one in planned):
         fail(UNKNOWN, "a record could not be looked up")
     if not any(one.rua for one in planned):
-        fail(NO, "nobody wants a report")
+        fail(NO, "no domain asks for a report")
 
 
 def _for_machines(planned: _PlannedReport) -> dict[str, Any]:

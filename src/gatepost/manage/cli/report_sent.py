@@ -28,18 +28,18 @@ _COLUMNS = ("day", "domain", "to", "state", "tries", "last try", "next try", "ma
 
 
 @click.command()
-@click.option("--since", type=MOMENT, default=0.0, help="Reports of that day or later: 7d or a date; default: 14d.")
+@click.option("--since", type=MOMENT, default=0.0, help="Reports since this day: 7d or a date. Default: 14d.")
 @request_options(ListSentReports, since="")
 @config_option
 @json_option
 def sent(since: float, request: ListSentReports, config: str | None, *, as_json: bool) -> None:
-    """Which TLS reports were sent (RFC 8460), when, to which address, and what failed.
+    """List TLS reports (RFC 8460): when they were sent, to which address, and what failed.
 
-    A report goes to each address that the domain's record names. A mail is sent as soon as it is queued: its own way is
-    in the trace (`gatepost trace show` with the id in the column mail). Before its record is looked up, a report has no
-    address; a domain that wants none is not listed.
+    A report goes to each address in the domain's record. A mail counts as sent when it is queued; the trace shows its
+    delivery (`gatepost trace show` with the id in the column mail). A report has no address until the record is looked
+    up. Domains that ask for no report are not listed.
 
-    Exit codes: 0 there are reports, 1 none, 2 wrong use, 3 they cannot be read.
+    Exit codes: 0 there are reports, 1 none, 2 usage error, 3 they cannot be read.
     """
     day = day_of(since or time.time() - _DAYS)
     found = list(all_items(client(config).call, list_sent_reports, msgspec.structs.replace(request, since=day)))
@@ -48,7 +48,7 @@ def sent(since: float, request: ListSentReports, config: str | None, *, as_json:
     elif found:
         print_table(_COLUMNS, [_row(one) for one in found])
     if not found:
-        fail(NO, f"no reports of {day} or later" + (f" to {printable(request.domain)}" if request.domain else ""))
+        fail(NO, f"no reports since {day}" + (f" to {printable(request.domain)}" if request.domain else ""))
 
 
 def _row(report: SentReportState) -> tuple[object, ...]:

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 _BEFORE = (DAYS - 1) * 86400.0  # the last day is one of them
 _since = click.option(
-    "--since", type=MOMENT, default=0.0, help="From that UTC day on: 7d or a date; default: 30 days with the last."
+    "--since", type=MOMENT, default=0.0, help="First UTC day: 7d or a date. Default: 30 days before the last day."
 )
-_until = click.option("--until", type=MOMENT, default=0.0, help="Up to that UTC day, with it; default: today.")
+_until = click.option("--until", type=MOMENT, default=0.0, help="Last UTC day. Default: today.")
 
 
 @click.command()
@@ -45,13 +45,13 @@ _until = click.option("--until", type=MOMENT, default=0.0, help="Up to that UTC 
 def tls(
     request: GetTlsReport, *, since: float, until: float, output: Path | None, config: str | None, as_json: bool
 ) -> None:
-    """How mail was protected: by DANE, MTA-STS, a verified name, TLS with any certificate, or not at all.
+    """Show how mail was protected: by DANE, MTA-STS, a verified name, TLS with any certificate, or not at all.
 
-    Counts a row of the trace for each recipient and hop, of whole days, today as far as it has gone: what was received,
-    what was sent on, and what failed for TLS, by result type (RFC 8460). Names the domains that never offered TLS, and
-    the partners of whose mail TLS could be demanded, as all of it would have passed. A picture is an .svg.
+    The report counts one row of the trace for each recipient and hop, over whole days and today so far: received mail,
+    sent mail, and TLS failures by result type (RFC 8460). It names domains that never offered TLS, and partners that
+    are ready for mandatory TLS because all their mail would have met the requirement. A picture is an .svg.
 
-    Exit codes: 0 there was mail, 1 none, 2 wrong use, 3 a file of the trace cannot be read.
+    Exit codes: 0 there was mail, 1 none, 2 usage error, 3 a file of the trace cannot be read.
     """
     writer = _writer(output) if output else None
     answer = _report(config, since, until, request)
@@ -71,9 +71,9 @@ def tls(
 @config_option
 @json_option
 def connectors(request: GetTlsReport, *, since: float, until: float, config: str | None, as_json: bool) -> None:
-    """What each connector carried and how it was protected; "-" is mail that no connector was for.
+    """Show what each connector carried and how it was protected. "-" is mail without a connector.
 
-    Exit codes: 0 there was mail, 1 none, 2 wrong use, 3 a file of the trace cannot be read.
+    Exit codes: 0 there was mail, 1 none, 2 usage error, 3 a file of the trace cannot be read.
     """
     answer = _report(config, since, until, request)
     if as_json:
@@ -99,7 +99,7 @@ def _values(answer: TlsReportSummary) -> TlsReport:
 
 def _end(answer: TlsReportSummary) -> None:
     if answer.unreadable:
-        fail(UNKNOWN, f"not counted, as they cannot be read: {', '.join(answer.unreadable)}")
+        fail(UNKNOWN, f"not counted, because they cannot be read: {', '.join(answer.unreadable)}")
     if not any(hops.carried or hops.refused or hops.failures for hops in answer.hops.values()):
         fail(NO, f"no such mail from {answer.first} to {answer.last}")
 
@@ -110,7 +110,7 @@ def _writer(path: Path) -> Callable[[TlsReportSummary, Path], None]:
     if path.suffix == ".png":
         fail(BAD_INPUT, f"{printable(path)}: pictures are drawn as SVG; write it to a file that ends in .svg")
     if path.suffix not in writers:
-        fail(BAD_INPUT, f"{printable(path)}: the name must end in {', '.join(writers)}, which says what is written")
+        fail(BAD_INPUT, f"{printable(path)}: unknown file type; the name must end in {', '.join(writers)}")
     return writers[path.suffix]
 
 

@@ -8,6 +8,7 @@ import click
 
 from gatepost.analysis.reports.tls import Direction, Protection
 from gatepost.manage.cli.tables import print_table, printable
+from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -25,13 +26,17 @@ _BAR = 40
 
 def print_report(report: TlsReport) -> None:
     """The whole of it, at most twenty lines of each part."""
-    click.echo(f"{report.first} to {report.last} (UTC), a count for each recipient and hop")
+    click.echo(f"{report.first} to {report.last} (UTC), counted by recipient and hop")
     for direction in Direction:
         _print_hops(direction, report.hops[direction])
     _print_part("by connector", CONNECTOR_COLUMNS, list(connector_rows(report.connectors)))
     _print_part("by partner", _PARTNER_COLUMNS, list(connector_rows(report.partners)))
     _print_part("domains that never offered TLS", ("partner", "messages"), report.never_tls)
-    _print_part("partners ready to be forced", ("partner", "messages", "what all passed"), list(_ready(report.ready)))
+    _print_part(
+        "partners ready for mandatory TLS",
+        ("partner", "messages", "requirement that all mail met"),
+        list(_ready(report.ready)),
+    )
 
 
 def connector_rows(named: Sequence[Named]) -> Iterator[tuple[object, ...]]:
@@ -46,20 +51,22 @@ def connector_rows(named: Sequence[Named]) -> Iterator[tuple[object, ...]]:
 
 def _print_hops(direction: Direction, hops: HopSummary) -> None:
     refused = f", {hops.refused} refused" if hops.refused else ""
-    click.echo(f"\n{direction}: {hops.carried} carried{refused}, {hops.failures.total()} attempts failed for TLS")
+    click.echo(f"\n{direction}: {hops.carried} carried{refused}, {quantity(hops.failures.total(), 'TLS failure')}")
     for protection in Protection:
         count = hops.protections[protection]
         bar = "#" * round(_BAR * count / hops.carried) if hops.carried else ""
         click.echo(f"    {protection:10} {_share(count, hops.carried):>6} {count:>10}  {bar}".rstrip())
     if hops.trusted:
         share = _share(hops.trusted, hops.protections[Protection.ENCRYPTED])
-        click.echo(f"    of what is only encrypted, {share} showed a trusted certificate with the right name unasked")
+        click.echo(
+            f"    of mail that was only encrypted, {share} went to a host with a trusted certificate for its name"
+        )
     for label, counts in (("version", hops.versions), ("group", hops.groups), ("suite", hops.suites)):
         if counts:
             told = ", ".join(f"{name} {_share(count, counts.total())}" for name, count in _most(counts)[:6])
             click.echo(f"    {label:10} {printable(told)}")
     if hops.carried:
-        click.echo(f"    key exchange that withstands a quantum computer: {_share(hops.post_quantum, hops.carried)}")
+        click.echo(f"    post-quantum key exchange: {_share(hops.post_quantum, hops.carried)}")
     for name, count in _most(hops.failures):
         click.echo(f"    failed     {printable(name)}: {count}")
 

@@ -29,14 +29,14 @@ _COLUMNS = ("domain", "policy", "policy domain", "passed", "failed", "result", "
 @config_option
 @json_option
 def tlsrpt(request: GetSessions, config: str | None, *, as_json: bool) -> None:
-    """TLS sessions of a day by policy domain, policy and result, as TLS reports have them (RFC 8460).
+    """Show TLS sessions of a day by policy domain, policy and result, as in TLS reports (RFC 8460).
 
-    A session is an attempt to begin TLS with one address; messages over a kept connection are not counted again. Each
-    policy that a domain publishes (TLSA records, MTA-STS) is judged by itself, also where mail went all the same: in
-    testing mode, in clear, under "TLS-Required: No". Counts are kept for 14 days, and are complete some seconds after
-    the event. --json prints the report objects, without the fields that say who sends them.
+    A session is an attempt to start TLS with one address; further messages on the same connection are not counted
+    again. Each policy that a domain publishes (TLSA records, MTA-STS) is judged separately, even if mail was sent
+    anyway: in testing mode, unencrypted, or with "TLS-Required: No". Counts are kept for 14 days, and are complete some
+    seconds after the event. --json prints the report objects, without the fields that identify the sender.
 
-    Exit codes: 0 there are sessions, 1 none were counted, 2 wrong use, 3 the counts cannot be read.
+    Exit codes: 0 there are sessions, 1 none were counted, 2 usage error, 3 the counts cannot be read.
     """
     told = client(config).call(get_sessions, request)
     if as_json:
@@ -60,14 +60,14 @@ def day_option(text: str) -> str:
     try:
         return date.fromisoformat(text).isoformat()
     except ValueError:
-        fail(BAD_INPUT, f"--day {text!r} is no day like 2026-11-24")
+        fail(BAD_INPUT, f"--day {text!r} is not a day; write it like 2026-11-24")
 
 
 def domain_option(text: str) -> str:
     """A domain that was given, as A-labels, "" for none; ends the command with exit code 2 if it is no name."""
     name = normalise(text) if text else ""
     if text and not name:
-        fail(BAD_INPUT, f"--domain {text!r} is no domain name")
+        fail(BAD_INPUT, f"--domain {text!r} is not a domain name")
     return name
 
 
@@ -78,7 +78,7 @@ def _none(day: str, days: list[str], domain: str) -> NoReturn:
 
 def _there(days: list[str]) -> str:
     if not days:
-        return "no day has any"
+        return "no day has counts"
     return f"there are counts of {days[0]}" + (f" to {days[-1]}" if len(days) > 1 else "")
 
 

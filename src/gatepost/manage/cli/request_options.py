@@ -22,7 +22,7 @@ _PAGING: Final = frozenset({"limit", "after"})
 _PREFIX: Final = "request_"
 
 limit_option = click.option(
-    "--limit", default=1000, type=click.IntRange(0), show_default=True, help="At most so many; 0 = all."
+    "--limit", default=1000, type=click.IntRange(0), show_default=True, help="Maximum number of entries; 0 = all."
 )
 """Of lists, which commands read page by page."""
 

@@ -39,26 +39,26 @@ if TYPE_CHECKING:
     type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
     help="Resource file, TOML or .json; - is standard input.",
 )
-@click.option("--dry-run", is_flag=True, help="Check everything and print what would change; change nothing.")
-@click.option("--note", default="", help="Why, for the history.")
+@click.option("--dry-run", is_flag=True, help="Preview: check the file and print what would change.")
+@click.option("--note", default="", help="Reason, for the history.")
 @click.option(
     "--since",
     type=MOMENT_TEXT,
     default="7d",
     show_default=True,
-    help="With --dry-run: the mail since then is decided again, to see what would have been different.",
+    help="With --dry-run: decide mail since then again, and show what would have been different.",
 )
 @config_option
 @json_option
 def apply(source: Path, config: str | None, *, dry_run: bool, note: str, since: str, as_json: bool) -> None:
-    """Make the organizations in FILE exactly what it says; other organizations stay as they are.
+    """Apply a resource file: make the organizations in FILE as it describes. Other organizations stay as they are.
 
-    A running gateway takes the change up within two seconds. With --dry-run nothing is changed, and besides the changes
-    it is said which domains they touch and what they would have done to recent mail.
+    A running gateway applies the change within two seconds. With --dry-run nothing changes; the command also shows
+    which domains the changes touch, and what the changes would have done to recent mail.
 
-    Exit codes: 0 done (or nothing to do), 1 changed by somebody else meanwhile, 2 errors in the file or settings, each
-    named by file and line or field, and nothing changed; 3 the configuration could not be written, or with --dry-run
-    not be compared.
+    Exit codes: 0 done (or nothing to do), 1 somebody else changed the resources at the same time, 2 errors in the file
+    or settings, each named by file and line or field, and nothing changed; 3 the configuration could not be written, or
+    with --dry-run not be compared.
     """
     request = ApplyResources(document=read_document(source), note=note, since=since)
     report(applied(source, client(config), request, dry_run=dry_run), as_json=as_json, standing=True)
@@ -68,7 +68,10 @@ def apply(source: Path, config: str | None, *, dry_run: bool, note: str, since: 
 @config_option
 @json_option
 def export(config: str | None, as_json: bool) -> None:
-    """Print all resources in force as `gatepost apply` takes them. Exit codes: 0 done, 2 settings, 3 unreadable."""
+    """Print all resources as a resource file for `gatepost apply`.
+
+    Exit codes: 0 done, 2 invalid settings, 3 the data cannot be read.
+    """
     found = client(config).call(export_resources, ExportResources()).value
     document = found if found["organization"] else {}
     if as_json:
@@ -107,5 +110,5 @@ def read_document(source: Path) -> dict[str, Any]:
 
 def _table(source: Path, document: Any) -> dict[str, Any]:
     if not isinstance(document, dict):
-        fail(BAD_INPUT, f"{source}: it must be a table of resources; nothing was changed")
+        fail(BAD_INPUT, f"{source}: not a table of resources (docs/resources.md shows one); nothing was changed")
     return document

@@ -53,9 +53,9 @@ _GRACE = 5.0  # beyond the workers' own drain, before they are killed
 @click.command()
 @config_option
 def serve(config: str | None) -> None:
-    """Run the gateway in the foreground until SIGTERM or SIGINT. SIGHUP reads certificates again.
+    """Run the gateway in the foreground until SIGTERM or SIGINT. SIGHUP reloads certificates.
 
-    Exit codes: 0 ended in order, 2 settings, certificates or ports cannot be used (every reason is named).
+    Exit codes: 0 stopped in order, 2 settings, certificates or ports cannot be used (every reason is named).
     """
     settings = loaded_settings(config)
     set_up(settings.log.level, settings.log.format)
@@ -152,15 +152,15 @@ def _grant(settings: Settings) -> None:
         with closing(ConfigStore(Path(settings.server.data_dir) / "config.db")) as store:
             names = grant_all(store, settings.limits.prefixes())
         if names:
-            text = "files, sockets and hosts that resources of %s name count as granted by the gateway's owner: %s"
-            _log.info(text, ", ".join(names), "they stood here before this version asked who wrote them")
+            text = "files, sockets and hosts in the resources of %s count as granted by the gateway's owner: %s"
+            _log.info(text, ", ".join(names), "they were written before this version required grants")
 
 
 def _check(settings: Settings, heading: str = "") -> None:
     """End the command with all that is wrong. heading: before each line, such as for whom it is."""
     errors = []
     if not settings.listeners:
-        errors.append('no [[listener]]: write one, such as role = "mx" and address = "0.0.0.0:25"')
+        errors.append('no [[listener]]: add one, such as role = "mx" and address = "0.0.0.0:25"')
     try:
         self_test()
     except PrivateCallError as error:
@@ -238,7 +238,9 @@ def _bind_admin(settings: Settings) -> list[socket.socket]:
     except OSError as error:
         if "address" in settings.admin.model_fields_set:
             raise
-        _log.warning("there is no admin centre: %s; write [admin] address in the settings", error.strerror or error)
+        _log.warning(
+            "the admin centre is not available: %s; set [admin] address in the settings", error.strerror or error
+        )
         return []
 
 
@@ -257,10 +259,10 @@ def _drop_privileges(settings: Settings, account: Account) -> None:
     """Become the account for good. What it cannot read is said now, not when a worker starts or reloads."""
     was, data_dir = os.geteuid(), Path(settings.server.data_dir)
     if account.uid == 0:
-        _log.warning("everything runs as root, as server.user says")
+        _log.warning("all processes run as root, because server.user is root")
     elif foreign := foreign_files(account, data_dir):
-        text = "%d file(s) in %s belong to others than %s, such as %s; give them to it: chown -R %s: %s"
-        _log.warning(text, len(foreign), data_dir, account.name, foreign[0], account.name, data_dir)
+        text = "files in %s that do not belong to %s: %d, such as %s; change their owner: chown -R %s: %s"
+        _log.warning(text, data_dir, account.name, len(foreign), foreign[0], account.name, data_dir)
     try:
         drop_privileges(account, data_dir)
     except PrivilegeError as error:

@@ -29,7 +29,9 @@ def show_setup(data_dir: Path, address: str, *, until: float) -> None:
     forget_setup(data_dir)
     terminal = next((stream for stream in (sys.stderr, sys.stdout) if stream is not None and stream.isatty()), None)
     if terminal is not None:
-        print(f"admin centre: make the owner at {address} (valid once, 30 minutes)", file=terminal, flush=True)
+        print(
+            f"admin centre: create the owner account at {address} (valid once, 30 minutes)", file=terminal, flush=True
+        )
         return
     file = data_dir / SETUP_FILE
     try:
@@ -37,9 +39,12 @@ def show_setup(data_dir: Path, address: str, *, until: float) -> None:
         with os.fdopen(number, "w", encoding="ascii") as opened:
             opened.write(f"{address}\n# valid once, until {moment(until)}; a new one: gatepost user setup\n")
     except OSError as error:
-        _log.warning("%s: %s; for the address that makes the owner: gatepost user setup", file, error.strerror)
+        _log.warning("%s: %s; to get the address for the owner account: gatepost user setup", file, error.strerror)
         return
-    _log.info("admin centre: make the owner at the address in %s, within 30 minutes, or gatepost user setup", file)
+    _log.info(
+        "admin centre: create the owner account at the address in %s within 30 minutes, or run gatepost user setup",
+        file,
+    )
 
 
 def forget_setup(data_dir: Path) -> None:

@@ -7,18 +7,18 @@ import click
 from gatepost.manage.cli.lazy import LazyGroup
 
 _COMMANDS = {
-    "init": ("site_init", "init", "Make the site's authority here; this gateway becomes its first node."),
-    "token": ("site_join", "token", "A token by which one node can join."),
-    "join": ("site_join", "join", "Make this gateway a node of a site."),
-    "leave": ("site_join", "leave", "Forget the site whose node this gateway is."),
-    "status": ("site_status", "status", "Authority, nodes with their certificates, open tokens."),
+    "init": ("site_init", "init", "Create the site's authority here; this gateway becomes its first node."),
+    "token": ("site_join", "token", "Create a token with which one node can join."),
+    "join": ("site_join", "join", "Join a site: make this gateway one of its nodes."),
+    "leave": ("site_join", "leave", "Leave the site of this node."),
+    "status": ("site_status", "status", "Show the authority, nodes with their certificates, and open tokens."),
     "nodes": ("site_nodes", "nodes", "Remove nodes and tokens."),
-    "root": ("site_nodes", "root", "Print the root that connectors and other servers are to trust."),
-    "issue": ("site_issue", "issue", "A certificate for an on-premises server, with its key."),
-    "history": ("site_nodes", "history", "Who changed the site, when and why."),
+    "root": ("site_nodes", "root", "Print the root that connectors and other servers must trust."),
+    "issue": ("site_issue", "issue", "Issue a certificate with its key for an on-premises server."),
+    "history": ("site_nodes", "history", "Show who changed the site, when and why."),
 }
 
 
 @click.group(cls=LazyGroup, commands=_COMMANDS)
 def site() -> None:
-    """The internal authority of a site: certificates for its nodes, and for on-premises servers."""
+    """Manage the internal authority of a site: certificates for its nodes, and for on-premises servers."""

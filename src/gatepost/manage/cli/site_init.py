@@ -20,39 +20,46 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--name", default="", help="What the site is called. Default: the domain of server.hostname.")
+@click.option("--name", default="", help="Name of the site. Default: the domain of server.hostname.")
 @click.option(
     "--domain",
     "domains",
     multiple=True,
     metavar="DOMAIN",
-    help="The authority can vouch only for names in this domain. May be repeated. Default: for any name.",
+    help="Limit the authority to names in this domain. May be repeated. Default: any name.",
 )
 @click.option(
-    "--replace", is_flag=True, help="Make the next authority; the one before is trusted until nobody needs it."
+    "--replace",
+    is_flag=True,
+    help="Create the next authority; the previous one stays trusted until no node needs it.",
 )
-@click.option("--now", "at_once", is_flag=True, help="With --replace: the new one signs at once.")
+@click.option("--now", "at_once", is_flag=True, help="With --replace: the new authority signs at once.")
 @config_option
 def init(name: str, domains: tuple[str, ...], config: str | None, *, replace: bool, at_once: bool) -> None:
-    """Make the internal authority of a site here, and certify this gateway as its first node.
+    """Create the internal authority of a site here, and certify this gateway as its first node.
 
-    Its key is sealed in the store. Prints the thumbprint (SHA-256) of its root. With --domain, who trusts the root
-    trusts it for no name elsewhere: say it where an on-premises server is to trust it. Nodes must be named in it, too.
+    The key is sealed in the store. The command prints the thumbprint (SHA-256) of the root. With --domain, servers that
+    trust the root trust it only for names in these domains: use it if an on-premises server will trust the root. The
+    names of nodes must be in these domains, too.
 
-    --replace makes another root, which signs once each node has renewed and so knows it. With --now, for a key that is
-    lost, it signs at once, and nodes do not believe each other until both have renewed.
+    --replace creates another root, which signs after each node has renewed and so knows it. With --now, for a lost key,
+    it signs at once, and nodes do not trust each other until both have renewed.
 
-    Exit codes: 0 made, 1 changed by somebody else meanwhile, 2 wrong use, or it is there already, 3 not readable.
+    Exit codes: 0 created, 1 changed by somebody else at the same time, 2 usage error, or it exists already, 3 the data
+    cannot be read.
     """
     settings = settings_of(config)
     limits = tuple(dict.fromkeys(checked_host("--domain", domain) for domain in domains))
     if at_once and not replace:
-        fail(BAD_INPUT, "--now is for --replace: a first authority signs at once")
+        fail(BAD_INPUT, "--now needs --replace: a first authority signs at once")
     if replace and name:
-        fail(BAD_INPUT, "--name: a site keeps its name, as the certificates of its nodes bear it; leave it out")
+        fail(
+            BAD_INPUT,
+            "--name cannot be changed, because the certificates of the nodes contain it; leave the option out",
+        )
     with opened(settings) as records:
         if not replace and records.membership() is not None and not records.state().authorities:
-            fail(BAD_INPUT, "this gateway is a node of a site elsewhere; to part with it first: gatepost site leave")
+            fail(BAD_INPUT, "this gateway is a node of another site; leave that first: gatepost site leave")
         made = _replaced(records, settings, limits, at_once) if replace else _made(records, settings, name, limits)
     click.echo(made.sha256)
 
@@ -60,23 +67,25 @@ def init(name: str, domains: tuple[str, ...], config: str | None, *, replace: bo
 def _made(records: SiteStore, settings: Settings, name: str, limits: tuple[str, ...]) -> SiteAuthority:
     node, now = settings.server.hostname, time.time()
     if limits and not any(f".{node}".endswith(f".{limit}") for limit in limits):
-        fail(BAD_INPUT, f"--domain: {node}, this gateway itself, is in none of them; nothing was made")
+        fail(BAD_INPUT, f"--domain: {node}, this gateway itself, is in none of them; nothing was created")
     site = (name or node.partition(".")[2] or node).lower()
     made = Site(records).init(site, limits, author=author(), now=now)
     own = own_certificate(records, node, lifetime=settings.site.node_lifetime, author=author(), now=now)
     click.echo(
         f"site {site}: its authority is here, until {moment(made.not_after)}; its key is sealed in the store", err=True
     )
-    click.echo(f"node {node}: certificate until {moment(own.not_after)}, renewed by itself", err=True)
+    click.echo(f"node {node}: certificate until {moment(own.not_after)}; the gateway renews it", err=True)
     if not limits:
         click.echo(
-            "warning: without --domain it can vouch for any name: before another server trusts its root, "
-            "gatepost site init --replace --now --domain DOMAIN",
+            (
+                "warning: without --domain the authority can certify any name; before another server trusts its "
+                "root, run: gatepost site init --replace --now --domain DOMAIN"
+            ),
             err=True,
         )
     if not settings.site.address:
         click.echo(
-            'other nodes can join once [site] address is set, such as "0.0.0.0:8444", and serve started anew', err=True
+            'other nodes can join after you set [site] address, such as "0.0.0.0:8444", and restart serve', err=True
         )
     click.echo("SHA-256 of the root:", err=True)
     return made

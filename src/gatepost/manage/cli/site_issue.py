@@ -43,36 +43,42 @@ _PASSWORD: Final = 28  # of them: 160 bits
 
 @click.command()
 @click.argument("name")
-@click.option("--name", "others", multiple=True, metavar="HOST", help="Another name or address in it. May be repeated.")
-@click.option("--days", default=90, type=click.IntRange(1, _DAYS), show_default=True, help="How long it is valid.")
+@click.option(
+    "--name",
+    "others",
+    multiple=True,
+    metavar="HOST",
+    help="Another name or address in the certificate. May be repeated.",
+)
+@click.option("--days", default=90, type=click.IntRange(1, _DAYS), show_default=True, help="Validity.")
 @click.option("--key-type", type=click.Choice(list(_KEYS)), default="rsa-2048", show_default=True)
 @click.option("--pfx", type=click.Path(dir_okay=False), help="Write a PFX file (PKCS#12), as Exchange imports it.")
 @click.option(
-    "--pem", type=click.Path(file_okay=False), help="Write certificate.pem, key.pem and root.pem into a folder."
+    "--pem", type=click.Path(file_okay=False), help="Write certificate.pem, key.pem and root.pem to a folder."
 )
 @click.option(
     "--encryption",
     type=click.Choice(["3des", "aes256"]),
     default="3des",
     show_default=True,
-    help="Of the PFX file: Windows Server 2016 reads only 3des, 2019 and later both.",
+    help="Encryption of the PFX file: Windows Server 2016 reads only 3des, 2019 and later read both.",
 )
 @config_option
 def issue(name: str, others: tuple[str, ...], config: str | None, **asked: str | int | None) -> None:
-    """Issue a certificate with a new key for a server that is no node, such as Exchange on premises.
+    """Issue a certificate with a new key for a server that is not a node, such as an on-premises Exchange.
 
-    It is for both ends of TLS. NAME is the subject's CN: of a hybrid server the domain or host name that the inbound
-    connector names. The key is written once and kept nowhere here. A PFX file is encrypted with a password that is made
-    now, printed on standard output, and kept nowhere: send it by another way than the file. The root goes beside it
-    (.cer). It is no node's certificate, and nothing renews it: `gatepost site status` shows when it ends.
+    The certificate is for both ends of TLS. NAME is the subject's CN: for a hybrid server, the domain or host name that
+    the inbound connector names. The key is written once and not stored here. A PFX file is encrypted with a new
+    password, which the command prints on standard output and does not store: send it by another way than the file. The
+    root is written beside it (.cer). Nothing renews this certificate: `gatepost site status` shows when it ends.
 
-    Exit codes: 0 issued, 1 the authority does not vouch for a name, or was changed by somebody else meanwhile, 2 wrong
-    use, or a file is there already, 3 not readable.
+    Exit codes: 0 issued, 1 the authority is not allowed to certify a name, or was changed by somebody else at the same
+    time, 2 usage error, or a file exists already, 3 the data cannot be read.
     """
     settings = settings_of(config)
     pfx, pem = asked["pfx"], asked["pem"]
     if (pfx is None) == (pem is None):
-        fail(BAD_INPUT, "say either --pfx FILE or --pem FOLDER")
+        fail(BAD_INPUT, "use either --pfx FILE or --pem FOLDER")
     names = tuple(dict.fromkeys(_name(one) for one in (name, *others)))
     key = _KEYS[str(asked["key_type"])]()
     files = _pfx_files(Path(str(pfx))) if pfx is not None else _pem_files(Path(str(pem)))
@@ -122,7 +128,7 @@ def _free(files: list[Path]) -> list[Path]:
     with as_caller():
         for file in files:
             if file.exists():
-                fail(BAD_INPUT, f"{file}: is there already; name another place, or move it away; nothing was issued")
+                fail(BAD_INPUT, f"{file}: exists already; name another place, or move it away; nothing was issued")
             if not file.parent.is_dir():
                 fail(BAD_INPUT, f"{file.parent}: no such folder; nothing was issued")
     return files

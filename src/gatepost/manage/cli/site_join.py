@@ -43,50 +43,53 @@ class _Duration(click.ParamType[float]):
 
 @click.command()
 @click.option(
-    "--for", "node", default="", metavar="HOST", help="Only this node may use it; needed for one that is known."
+    "--for", "node", default="", metavar="HOST", help="Only this node may use the token. Needed for a known node."
 )
-@click.option("--valid", type=_Duration(), default="1h", show_default=True, help="For how long, such as 15m or 2h.")
+@click.option("--valid", type=_Duration(), default="1h", show_default=True, help="Validity, such as 15m or 2h.")
 @config_option
 def token(node: str, valid: float, config: str | None) -> None:
-    """Make a token by which one node can join this site, once. It is shown now and never again.
+    """Create a token with which one node can join this site, once. It is shown only now.
 
-    With it the node knows the site by the root's thumbprint, and the site knows the node. Give it away where nobody
-    listens. Exit codes: 0 made, 1 the authority does not vouch for HOST, 2 wrong use, or there is no
-    authority here, 3 not readable.
+    With the token, the node recognizes the site by the root's thumbprint, and the site recognizes the node. Send it
+    over a channel that nobody can read. Exit codes: 0 created, 1 the authority is not allowed to certify HOST, 2 usage
+    error, or there is no authority here, 3 the data cannot be read.
     """
     settings = settings_of(config)
     name = checked_host("--for", node) if node else ""
     with opened(settings, keys=False) as records:
         made, text = Site(records).new_token(name, valid=valid, author=author(), now=time.time())
-    who = name or "a gateway that is no node yet"
+    who = name or "a gateway that is not a node yet"
     address = settings.site.address or "HOST:8444"
     port = address.rpartition(":")[2]
     click.echo(
-        f"token {made.id} for {who}, until {moment(made.expires)}; there: gatepost site join "
+        f"token {made.id} for {who}, until {moment(made.expires)}; on that node: gatepost site join "
         f"{settings.server.hostname}:{port} --token -",
         err=True,
     )
     if not settings.site.address:
-        click.echo("nobody can join yet: set [site] address, and start serve anew", err=True)
+        click.echo("no node can join yet: set [site] address, and restart serve", err=True)
     click.echo(text)
 
 
 @click.command()
 @click.argument("address", metavar="HOST[:PORT]")
 @click.option(
-    "--token", "text", default="-", metavar="TOKEN", help="From gatepost site token; - reads it from standard input."
+    "--token",
+    "text",
+    default="-",
+    metavar="TOKEN",
+    help="Token from gatepost site token; - reads it from standard input.",
 )
-@click.option("--replace", is_flag=True, help="Though this gateway is a node with a certificate that is good.")
+@click.option("--replace", is_flag=True, help="Join even if this gateway is a node with a valid certificate.")
 @config_option
 def join(address: str, text: str, config: str | None, *, replace: bool) -> None:
-    """Make this gateway a node of the site that is served at HOST (port 8444 unless written).
+    """Make this gateway a node of the site that is served at HOST. The default port is 8444.
 
-    The site must prove who it is by the root whose thumbprint is in the token, before anything is sent to it. The key
-    is made here, stays here, and is sealed with store.master_key. From then on the node renews its certificate by
-    itself while `gatepost serve` runs. A token on the command line can be seen by others on this machine; --token -
-    hides it.
+    The site must prove its identity with the root whose thumbprint is in the token, before the node sends anything. The
+    key is created here, stays here, and is sealed with store.master_key. From then on, `gatepost serve` renews the
+    node's certificate. Other users of this machine can see a token on the command line; --token - hides it.
 
-    Exit codes: 0 joined, 1 the site refuses, 2 wrong use, or the site is not the one of the token, 3 not reached.
+    Exit codes: 0 joined, 1 the site refuses, 2 usage error, or the site is not that of the token, 3 not reachable.
     """
     settings = settings_of(config)
     try:
@@ -102,11 +105,17 @@ def join(address: str, text: str, config: str | None, *, replace: bool) -> None:
 
 def _must_be_free(records: SiteStore, *, replace: bool) -> None:
     if records.state().authorities:
-        fail(BAD_INPUT, "the authority of a site is kept here: this gateway is its first node, and can join no other")
+        fail(
+            BAD_INPUT,
+            "this gateway keeps the authority of a site and is its first node, so it cannot join another site",
+        )
     known = records.membership()
     if known is not None and known.not_after > time.time() and not replace:
         until = moment(known.not_after)
-        fail(BAD_INPUT, f"this gateway is a node of {known.site}, with a certificate until {until}; anew: --replace")
+        fail(
+            BAD_INPUT,
+            f"this gateway is a node of {known.site}, with a certificate until {until}; to join again: --replace",
+        )
 
 
 def _join(records: SiteStore, settings: Settings, address: str, token_parts: tuple[str, str]) -> None:
@@ -121,7 +130,7 @@ def _join(records: SiteStore, settings: Settings, address: str, token_parts: tup
     except OSError as error:
         code = error.errno or 0
         why = os.strerror(code) if code > 0 else error.strerror or str(error)
-        fail(UNKNOWN, f"{address}: {why}; is [site] address set there, and the way open?")
+        fail(UNKNOWN, f"{address}: {why}; check that [site] address is set there, and that no firewall blocks it")
     made = Member(records).take(grant, key, node, address, author=author(), now=now)
     click.echo(f"{node} is a node of {made.site}, with a certificate until {moment(made.not_after)}", err=True)
 
@@ -129,17 +138,17 @@ def _join(records: SiteStore, settings: Settings, address: str, token_parts: tup
 @click.command()
 @config_option
 def leave(config: str | None) -> None:
-    """Forget the site whose node this gateway is, with key and certificate.
+    """Leave the site: forget it, with this node's key and certificate.
 
-    At the site: gatepost site nodes remove. Exit codes: 0 done, 2 it is in no site, or keeps its authority, 3 not
-    readable.
+    Then remove the node at the site: gatepost site nodes remove. Exit codes: 0 done, 2 this gateway belongs to no site,
+    or keeps its authority, 3 the data cannot be read.
     """
     settings = settings_of(config)
     with opened(settings, keys=False) as records:
         known = records.membership()
         if known is None:
-            fail(BAD_INPUT, "this gateway is in no site")
+            fail(BAD_INPUT, "this gateway belongs to no site")
         if not known.address:
-            fail(BAD_INPUT, f"the authority of {known.site} is kept here; its nodes would be left alone")
+            fail(BAD_INPUT, f"this gateway keeps the authority of {known.site}; its nodes still need it")
         Member(records).leave(author=author())
     click.echo(f"{known.node} has left {known.site}; there: gatepost site nodes remove {known.node}", err=True)

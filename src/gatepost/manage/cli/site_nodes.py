@@ -32,14 +32,15 @@ def nodes() -> None:
 
 @nodes.command()
 @click.argument("name")
-@click.option("--note", default="", help="Why, for the history.")
+@click.option("--note", default="", help="Reason, for the history.")
 @config_option
 def remove(name: str, note: str, config: str | None) -> None:
-    """Renew nothing for node NAME any more.
+    """Remove node NAME: it gets no further certificates.
 
-    Others believe its last certificate until that ends; there is no list of revoked ones, as it lives so short.
+    Other nodes trust its last certificate until that expires. There is no revocation list, because these certificates
+    are short-lived.
 
-    Exit codes: 0 done, 1 changed by somebody else meanwhile, 2 there is no such node, 3 not readable.
+    Exit codes: 0 done, 1 changed by somebody else at the same time, 2 there is no such node, 3 the data cannot be read.
     """
     settings = settings_of(config)
     with opened(settings, keys=False) as records:
@@ -47,29 +48,31 @@ def remove(name: str, note: str, config: str | None) -> None:
         if known is not None and known.node == name and not known.address:
             fail(BAD_INPUT, f"{name} is this gateway itself, which keeps the authority")
         gone = Site(records).remove_node(name, author=author(), note=note)
-    click.echo(f"{name} gets no certificate any more; its last one ends at {moment(gone.not_after)}", err=True)
+    click.echo(f"{name} gets no further certificates; its last one ends at {moment(gone.not_after)}", err=True)
 
 
 @nodes.command("remove-token")
 @click.argument("token")
 @config_option
 def remove_token(token: str, config: str | None) -> None:
-    """Take back TOKEN, by its id. Exit codes: 0 done, 2 there is no such token, 3 not readable."""
+    """Revoke TOKEN, by its id. Exit codes: 0 done, 2 there is no such token, 3 the data cannot be read."""
     with opened(settings_of(config), keys=False) as records:
         gone = Site(records).remove_token(token, author=author())
-    click.echo(f"token {gone.id} can not be used any more", err=True)
+    click.echo(f"token {gone.id} can no longer be used", err=True)
 
 
 @click.command()
-@click.option("-o", "--output", type=click.Path(dir_okay=False), default="-", help="Where. Default: standard output.")
-@click.option("--der", is_flag=True, help="The newest root alone, DER, as Windows reads it (.cer).")
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False), default="-", help="Output file. Default: standard output."
+)
+@click.option("--der", is_flag=True, help="Only the newest root, in DER, as Windows reads it (.cer).")
 @config_option
 def root(output: str, config: str | None, *, der: bool) -> None:
-    """Print the roots of this gateway's site, PEM, the newest first.
+    """Print the roots of this gateway's site in PEM, the newest first.
 
-    For trust_anchors of a connector with an on-premises server, and for that server's own store.
+    Use them as trust_anchors of a connector with an on-premises server, and in that server's own store.
 
-    Exit codes: 0 done, 2 it is in no site, 3 not readable.
+    Exit codes: 0 done, 2 this gateway belongs to no site, 3 the data cannot be read.
     """
     with opened(settings_of(config), keys=False) as records:
         found = Member(records).roots_pem()
@@ -82,13 +85,15 @@ def root(output: str, config: str | None, *, der: bool) -> None:
 
 
 @click.command()
-@click.option("--limit", default=20, type=click.IntRange(1, 10_000), show_default=True, help="At most so many.")
+@click.option(
+    "--limit", default=20, type=click.IntRange(1, 10_000), show_default=True, help="Maximum number of entries."
+)
 @config_option
 @json_option
 def history(limit: int, config: str | None, as_json: bool) -> None:
-    """Who changed the site, its nodes and tokens, when and why: the newest first. Keys and tokens are not in it.
+    """Show who changed the site, its nodes and tokens, when and why, the newest first. It contains no keys or tokens.
 
-    Exit codes: 0 done (also if there is nothing), 2 wrong use, 3 not readable.
+    Exit codes: 0 done (also if there are no entries), 2 usage error, 3 the data cannot be read.
     """
     with opened(settings_of(config), keys=False) as records:
         found = [one for kind in KINDS for one in records.store.history(kind, limit=limit)]

@@ -26,10 +26,10 @@ _DIGITS = 16
 @config_option
 @json_option
 def status(config: str | None, as_json: bool) -> None:
-    """What site this gateway is in; where the authority is kept: its roots, all nodes, open tokens, what was issued.
+    """Show the site of this gateway and, where the authority is kept, its roots, nodes, open tokens and certificates.
 
-    Exit codes: 0 its node certificate is good, 1 it is in no site, or its certificate has expired, 2 wrong use, 3 not
-    readable.
+    Exit codes: 0 its node certificate is valid, 1 it belongs to no site, or its certificate has expired, 2 usage error,
+    3 the data cannot be read.
     """
     settings, now = settings_of(config), time.time()
     with opened(settings, keys=False) as records:
@@ -39,10 +39,10 @@ def status(config: str | None, as_json: bool) -> None:
     else:
         _print(member, state, (settings.site.address, settings.server.hostname), now)
     if member is None:
-        fail(NO, "this gateway is in no site: gatepost site init makes one, gatepost site join enters one")
+        fail(NO, "this gateway belongs to no site: gatepost site init creates one, gatepost site join joins one")
     if member.not_after <= now:
-        here = "its authority is here: is gatepost serve running?"
-        there = "make a token for it at the site (--for) and run gatepost site join"
+        here = "its authority is here; check that gatepost serve is running"
+        there = "create a token for it at the site (--for) and run gatepost site join"
         fail(NO, f"the certificate of this node has expired; {there if member.address else here}")
 
 
@@ -70,13 +70,13 @@ def _print(member: Membership | None, state: SiteState, place: tuple[str, str], 
         click.echo(printable(f"node {member.node} of site {member.site}, whose authority is {where}"))
         click.echo(
             f"certificate {member.sha256[:_DIGITS]} until {moment(member.not_after)}, "
-            f"to be renewed at {moment(member.renew_at)}"
+            f"renewal at {moment(member.renew_at)}"
         )
     if member is not None and member.address and member.node != hostname:
-        click.echo(f"server.hostname is {hostname} by now: make a token for it at the site, and join with --replace")
+        click.echo(f"server.hostname is now {hostname}: create a token for it at the site, and join with --replace")
     if not state.authorities:
         return
-    click.echo(f"nodes join at {address}" if address else "nobody can join: [site] address is not set")
+    click.echo(f"nodes join at {address}" if address else "no node can join: [site] address is not set")
     issuer = state.issuer(now)
     roots = [
         (
@@ -113,7 +113,7 @@ def _table(title: str, columns: tuple[str, ...], rows: Sequence[Sequence[str]]) 
 
 
 def _role(signs_from: float, now: float) -> str:
-    return f"signs from {moment(signs_from)}" if signs_from > now else "trusted, signs no more"
+    return f"signs from {moment(signs_from)}" if signs_from > now else "trusted, no longer signs"
 
 
 def _limits(domains: tuple[str, ...]) -> str:

@@ -27,7 +27,10 @@ def opened(settings: Settings, *, keys: bool = True) -> Iterator[SiteStore]:
     keys: whether the master key is needed, which not everybody may read who may look.
     """
     if keys and not settings.store.master_key:
-        fail(BAD_INPUT, "store.master_key is not set, and keys of a site are stored only sealed (docs/certificates.md)")
+        fail(
+            BAD_INPUT,
+            "store.master_key is not set, and keys of a site are stored only sealed; set it (docs/certificates.md)",
+        )
     try:
         with store_and_vault(settings, keys=keys) as (store, vault):
             yield SiteStore(store, vault)
@@ -55,6 +58,6 @@ def write_new(path: Path, content: bytes, mode: int) -> None:
         with os.fdopen(number, "wb") as file:
             file.write(content)
     except FileExistsError:
-        fail(BAD_INPUT, f"{path}: is there already; name another file, or move it away")
+        fail(BAD_INPUT, f"{path}: exists already; name another file, or move it away")
     except OSError as error:
         fail(BAD_INPUT, f"{path}: {error.strerror}")

@@ -7,11 +7,11 @@ import click
 from gatepost.manage.cli.lazy import LazyGroup
 
 _COMMANDS = {
-    "recipient": ("smime_recipient", "recipient", "Certificates that mail is encrypted to."),
-    "identity": ("smime_identity", "identity", "Certificates of our own, which sign and decrypt."),
+    "recipient": ("smime_recipient", "recipient", "Manage certificates of recipients, which mail is encrypted to."),
+    "identity": ("smime_identity", "identity", "Manage our own certificates, which sign and decrypt."),
 }
 
 
 @click.group(cls=LazyGroup, commands=_COMMANDS)
 def smime() -> None:
-    """Message encryption by S/MIME: whose certificates there are. Who encrypts what is said by connectors and rules."""
+    """Manage certificates for S/MIME. Connectors and mail flow rules decide which mail is encrypted or signed."""

@@ -41,29 +41,38 @@ _MOST = 1 << 20
 
 @click.group()
 def identity() -> None:
-    """Certificates of the organization with their keys, by address or domain: they sign and decrypt."""
+    """Manage the organization's own certificates with their keys, by address or domain: they sign and decrypt."""
 
 
 @identity.command()
 @click.argument("owner", metavar="ADDRESS|DOMAIN")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--key", type=click.Path(dir_okay=False, path_type=Path), help="Its private key, unless it is in FILE.")
 @click.option(
-    "--password-file", type=click.Path(dir_okay=False, path_type=Path), help="Has the password in its first line."
+    "--key",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File with the private key, unless FILE contains it.",
 )
-@click.option("--organization", default="", help="Whose it is; needed where there are several.")
-@force_option("Though it does not name the owner, or can neither sign nor decrypt; the reason is kept in the history.")
-@click.option("--note", default="", help="Why, for the history.")
+@click.option(
+    "--password-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File with the password in its first line.",
+)
+@click.option("--organization", default="", help="Organization of the certificate. Needed if there are several.")
+@force_option(
+    "Add it even if it does not name the owner, or can neither sign nor decrypt. The history records the reason."
+)
+@click.option("--note", default="", help="Reason, for the history.")
 @config_option
 @json_option
 def add(config: str | None, as_json: bool, **given: Any) -> None:
     """Add the certificate in FILE with its key, which is sealed with store.master_key.
 
-    FILE: the certificate and its intermediates, as PEM, DER, PKCS#7 or PKCS#12 (.p12, .pfx). For an ADDRESS it signs
-    and decrypts what that one sends and gets, for a DOMAIN what everybody there does. Several may be kept for one
-    owner: the newest signs, all decrypt, also when they have expired.
+    FILE: the certificate and its intermediates, as PEM, DER, PKCS#7 or PKCS#12 (.p12, .pfx). With an ADDRESS it signs
+    and decrypts mail from and to that address, with a DOMAIN all mail from and to the domain. An owner can have
+    several: the newest signs, and all decrypt, even after they expire.
 
-    Exit codes: 0 added, 1 it cannot be used, or not for this owner, 2 wrong use or unusable files, 3 not readable.
+    Exit codes: 0 added, 1 it cannot be used, or not for this owner, 2 usage error or unusable files, 3 the data cannot
+    be read.
     """
     settings = settings_of(config)
     organization, owner = organization_of(settings, given["organization"]), owner_given(given["owner"])
@@ -71,7 +80,7 @@ def add(config: str | None, as_json: bool, **given: Any) -> None:
     leaf = parse(intake.certificates[0])
     why = _why_not(leaf, owner)
     if why and not given["force"]:
-        fail(NO, f"{subject_text(leaf)} {printable(why)}; to add it all the same: --force REASON")
+        fail(NO, f"{subject_text(leaf)} {printable(why)}; to add it anyway: --force REASON")
     note = f"forced: {given['force']}" if given["force"] else given["note"]
     with opened(settings, keys=True) as store:
         one = store.add_identity(
@@ -84,13 +93,13 @@ def add(config: str | None, as_json: bool, **given: Any) -> None:
 
 
 @identity.command("list")
-@click.option("--organization", default="", help="Only of this one.")
+@click.option("--organization", default="", help="Only for this one.")
 @config_option
 @json_option
 def list_(organization: str, config: str | None, as_json: bool) -> None:
-    """Our own certificates: who signs, who decrypts, until when.
+    """List our own certificates: who signs, who decrypts, until when.
 
-    Exit codes: 0 done (also if there are none), 3 not readable.
+    Exit codes: 0 done (also if there are none), 3 the data cannot be read.
     """
     now = time.time()
     with opened(settings_of(config)) as store:
@@ -103,18 +112,18 @@ def list_(organization: str, config: str | None, as_json: bool) -> None:
 
 @identity.command()
 @click.argument("number", metavar="ID")
-@click.option("--note", default="", help="Why, for the history.")
+@click.option("--note", default="", help="Reason, for the history.")
 @config_option
 def remove(number: str, note: str, config: str | None) -> None:
-    """Forget a certificate with its key. Mail that is encrypted to it can then no more be decrypted here.
+    """Remove a certificate with its key. Mail that is encrypted to it can then no longer be decrypted here.
 
-    Exit codes: 0 removed, 2 no single one goes by this ID, 3 not readable.
+    Exit codes: 0 removed, 2 ID does not name exactly one certificate, 3 the data cannot be read.
     """
     with opened(settings_of(config)) as store:
         found = [one for one in store.identities() if one.id.startswith(number.lower())]
         if len(found) != 1:
             many = ", ".join(one.name for one in found) or "none"
-            fail(BAD_INPUT, f"no single S/MIME identity goes by {number!r} (found: {many})")
+            fail(BAD_INPUT, f"{number!r} does not name exactly one S/MIME identity (found: {many})")
         store.remove_identity(found[0], author=author(), note=note)
     click.echo(f"{found[0].id}: removed, with its key")
 
@@ -144,7 +153,7 @@ def _taken_in(given: dict[str, Any]) -> PemImport:
     except ChainFileError as error:
         fail(BAD_INPUT, printable(error))
     if not intake.key_pem:
-        fail(BAD_INPUT, f"{file}: its private key is not in it; name the file with it: --key FILE")
+        fail(BAD_INPUT, f"{file}: it contains no private key; name the file with the key: --key FILE")
     return intake
 
 

@@ -41,25 +41,27 @@ _COLUMNS = ("owner", "organization", "certificate", "key", "until", "state")
 
 @click.group()
 def recipient() -> None:
-    """Certificates that mail is encrypted to, by address; or by domain, where a gateway there decrypts."""
+    """Manage certificates that mail is encrypted to, by address; or by domain, where a gateway decrypts."""
 
 
 @recipient.command()
 @click.argument("owner", metavar="ADDRESS|DOMAIN")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--organization", default="", help="Whose mail uses it; needed where there are several.")
-@click.option("--trust-anchors", default="", metavar="FILE|DIR|system", help="Check its chain, before it is added.")
-@force_option("Though it does not name the owner, or cannot be used; the reason is kept in the history.")
-@click.option("--note", default="", help="Why, for the history.")
+@click.option("--organization", default="", help="Organization whose mail uses it. Needed if there are several.")
+@click.option("--trust-anchors", default="", metavar="FILE|DIR|system", help="Check its chain before adding it.")
+@force_option("Add it even if it does not name the owner, or cannot be used. The history records the reason.")
+@click.option("--note", default="", help="Reason, for the history.")
 @config_option
 @json_option
 def add(config: str | None, as_json: bool, **given: Any) -> None:
-    """Add the certificate in FILE: PEM, DER or PKCS#7 (.p7b); intermediates with it only prove it.
+    """Add the certificate in FILE: PEM, DER or PKCS#7 (.p7b). Intermediates in it only prove the certificate.
 
-    What an administrator adds is trusted; --trust-anchors has its chain checked first. It must name ADDRESS, or for a
-    DOMAIN a name or an address of it. Mail goes to all usable certificates of ADDRESS, else to those of its domain.
+    The gateway trusts what an administrator adds; with --trust-anchors it checks the chain first. The certificate must
+    name ADDRESS, or for a DOMAIN the domain or an address in it. Mail is encrypted to all usable certificates of
+    ADDRESS, or if there are none, to those of its domain.
 
-    Exit codes: 0 added, 1 it cannot be used, or not for this owner, 2 wrong use or no certificate, 3 not readable.
+    Exit codes: 0 added, 1 it cannot be used, or not for this owner, 2 usage error or no certificate, 3 the data cannot
+    be read.
     """
     settings = settings_of(config)
     organization, owner = organization_of(settings, given["organization"]), owner_given(given["owner"])
@@ -72,7 +74,7 @@ def add(config: str | None, as_json: bool, **given: Any) -> None:
         names = ", ".join(addresses(leaf)) or "no address"
         why = f"does not name {owner}, but {names}" + (f"; and {why}" if why else "")
     if why and not given["force"]:
-        fail(NO, f"{subject_text(leaf)} {printable(why)}; to add it all the same: --force REASON")
+        fail(NO, f"{subject_text(leaf)} {printable(why)}; to add it anyway: --force REASON")
     note = f"forced: {given['force']}" if given["force"] else given["note"]
     with opened(settings) as store:
         version = store.add_recipient(organization, owner, [leaf], author=author(), note=note)
@@ -80,17 +82,17 @@ def add(config: str | None, as_json: bool, **given: Any) -> None:
         print_json({"organization": organization, "owner": owner, "version": version, **view(leaf, why)})
         return
     click.echo(f"{owner}: added {fingerprint(leaf)}\n  {printable(subject_text(leaf))}")
-    click.echo("  compare this fingerprint with its owner, by another way than mail", err=True)
+    click.echo("  compare this fingerprint with the owner over another channel than mail", err=True)
 
 
 @recipient.command("list")
-@click.option("--organization", default="", help="Only of this one.")
+@click.option("--organization", default="", help="Only for this one.")
 @config_option
 @json_option
 def list_(organization: str, config: str | None, as_json: bool) -> None:
-    """Everybody's certificates, and until when they can be used.
+    """List certificates of recipients, and until when they can be used.
 
-    Exit codes: 0 done (also if there are none), 3 not readable.
+    Exit codes: 0 done (also if there are none), 3 the data cannot be read.
     """
     now = time.time()
     with opened(settings_of(config)) as store:
@@ -115,13 +117,13 @@ def _row(owner: str, organization: str, certificate: x509.Certificate, why: str)
 
 @recipient.command()
 @click.argument("owner", metavar="ADDRESS|DOMAIN")
-@click.option("--organization", default="", help="Whose mail uses it; needed where there are several.")
+@click.option("--organization", default="", help="Organization whose mail uses it. Needed if there are several.")
 @config_option
 @json_option
 def show(owner: str, organization: str, config: str | None, as_json: bool) -> None:
-    """What mail for ADDRESS is encrypted to now: its own certificates, else those of its domain.
+    """Show what mail for ADDRESS is encrypted to now: its own certificates, or else those of its domain.
 
-    Exit codes: 0 it can be encrypted to, 1 it cannot, 2 wrong use, 3 not readable.
+    Exit codes: 0 mail can be encrypted, 1 it cannot, 2 usage error, 3 the data cannot be read.
     """
     settings, now = settings_of(config), time.time()
     mine, address = organization_of(settings, organization), owner_given(owner)
@@ -133,7 +135,9 @@ def show(owner: str, organization: str, config: str | None, as_json: bool) -> No
     else:
         _show(address, whose, views)
     if not any(one["usable"] for one in views):
-        fail(NO, f"nothing can be encrypted to {address}: gatepost smime recipient add {address} FILE")
+        fail(
+            NO, f"mail to {address} cannot be encrypted; add a certificate: gatepost smime recipient add {address} FILE"
+        )
 
 
 def _counting(store: SmimeStore, organization: str, owner: str) -> tuple[str, tuple[x509.Certificate, ...]]:
@@ -154,13 +158,15 @@ def _show(address: str, whose: str, views: list[dict[str, Any]]) -> None:
 @recipient.command()
 @click.argument("owner", metavar="ADDRESS|DOMAIN")
 @click.argument("certificate", nargs=-1, metavar="[SHA256]...")
-@click.option("--organization", default="", help="Whose mail uses it; needed where there are several.")
-@click.option("--note", default="", help="Why, for the history.")
+@click.option("--organization", default="", help="Organization whose mail uses it. Needed if there are several.")
+@click.option("--note", default="", help="Reason, for the history.")
 @config_option
 def remove(owner: str, certificate: tuple[str, ...], organization: str, note: str, config: str | None) -> None:
-    """Forget certificates: those that begin with SHA256, or all of the owner. Mail under a demand waits then.
+    """Remove certificates: those whose fingerprint begins with SHA256, or all of the owner.
 
-    Exit codes: 0 removed, 2 there is no such certificate, 3 not readable.
+    Mail that requires encryption then waits.
+
+    Exit codes: 0 removed, 2 there is no such certificate, 3 the data cannot be read.
     """
     settings = settings_of(config)
     mine, whose = organization_of(settings, organization), owner_given(owner)
@@ -188,7 +194,7 @@ def _leaf(chain: list[x509.Certificate], file: Path) -> x509.Certificate:
     leaves = [one for one in dict.fromkeys(chain) if one.subject not in issuers]
     if len(leaves) != 1:
         names = "; ".join(printable(subject_text(leaf)) for leaf in leaves) or "none"
-        fail(BAD_INPUT, f"{file}: one recipient's certificate is expected, but it could be each of: {names}")
+        fail(BAD_INPUT, f"{file}: it contains certificates of several recipients, but one is expected: {names}")
     return leaves[0]
 
 

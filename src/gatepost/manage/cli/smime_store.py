@@ -18,6 +18,7 @@ from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.net.certificate import certificate_facts
 from gatepost.pki.smime.certificate import addresses, owner_of
 from gatepost.pki.smime.store import NotAdded, SmimeStore, SmimeStoreError
+from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +53,10 @@ def organization_of(settings: Settings, name: str) -> str:
         return choose_organization(resources, name).name
     names = [organization.name for organization in resources.organizations]
     if len(names) != 1:
-        fail(BAD_INPUT, f"--organization is needed: there are {', '.join(names) or 'none; gatepost apply makes some'}")
+        fail(
+            BAD_INPUT,
+            f"--organization is needed: there are {', '.join(names) or ('none; add one with gatepost apply')}",
+        )
     return names[0]
 
 
@@ -69,7 +73,7 @@ def soon(certificate: x509.Certificate, unfit: str) -> str:
     if unfit:
         return unfit
     left = certificate.not_valid_after_utc.timestamp() - time.time()
-    return f"expires in {int(left // 86400)} days" if left < _SOON else "usable"
+    return f"expires in {quantity(int(left // 86400), 'day')}" if left < _SOON else "usable"
 
 
 def view(certificate: x509.Certificate, unfit: str) -> dict[str, Any]:

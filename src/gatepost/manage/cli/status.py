@@ -12,6 +12,7 @@ from gatepost.manage.cli.options import NO, config_option, json_option
 from gatepost.manage.cli.tables import print_json, printable
 from gatepost.manage.use_cases.status import COUNTED, GetStatus, get_status
 from gatepost.manage.use_cases.times import stamp as moment
+from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.status import Status, StatusConfiguration, StatusLogins, StatusQueue
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
 @config_option
 @json_option
 def status(config: str | None, as_json: bool) -> None:
-    """Whether the gateway runs: listeners, nameservers, workers, the configuration in force, the queue, certificates.
+    """Show whether the gateway runs: listeners, nameservers, workers, configuration version, queue, certificates.
 
-    Exit codes: 0 every listener greets, nameservers answer and every worker lives, 1 something does not, 2 settings,
-    3 not readable.
+    Exit codes: 0 running: every listener greets, nameservers answer and every worker lives, 1 unhealthy, 2 invalid
+    settings, 3 the data cannot be read.
     """
     current = client(config).call(get_status, GetStatus())
     if as_json:
@@ -44,14 +45,17 @@ def _print(current: Status) -> None:
     _line("configuration", _changed(current.configuration))
     _line("queue", _waiting(current.queue))
     if current.in_doubt:
-        _line("in doubt", f"{current.in_doubt} may arrive twice: the gateway stopped before the reply to the message")
+        _line("in doubt", f"{current.in_doubt} may arrive twice: the gateway stopped before it got the reply")
     _line("certificates", current.certificates.text)
     _line("mail", current.mail.text)
     if current.ungranted:
-        _line("grants", f"{current.ungranted} file(s) or socket(s) without one have no effect (gatepost grant list)")
+        _line(
+            "grants",
+            f"{quantity(current.ungranted, 'file or socket', 'files or sockets')} not granted (gatepost grant list)",
+        )
     if current.logins is not None:
         _line("log-ins", _ways(current.logins))
-    click.echo("it runs" if current.ok else "it does not run as it should", err=True)
+    click.echo("Running" if current.ok else "Unhealthy", err=True)
 
 
 def _line(name: str, text: str, *, ok: bool = True) -> None:
@@ -61,7 +65,7 @@ def _line(name: str, text: str, *, ok: bool = True) -> None:
 
 def _changed(configuration: StatusConfiguration) -> str:
     if not configuration.version:
-        return "version 0: nothing was applied yet, so all mail is refused"
+        return "version 0: no resources were applied yet, so all mail is refused"
     return f"version {configuration.version}, {moment(configuration.at)}, by {configuration.author}"
 
 

@@ -24,7 +24,7 @@ def printable(text: object) -> str:
 
 def print_dialogue(lines: Sequence[str]) -> None:
     """An SMTP dialogue below the host that it was with."""
-    click.echo("    what was said:")
+    click.echo("    SMTP dialogue:")
     for line in lines:
         click.echo(f"      {printable(line)}")
 

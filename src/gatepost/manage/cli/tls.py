@@ -21,17 +21,20 @@ _COLUMNS = (
 
 @click.group()
 def tls() -> None:
-    """TLS versions and cipher suites."""
+    """List TLS versions and cipher suites."""
 
 
 @tls.command()
 @click.argument("names", nargs=-1, metavar="[PROFILE]...")
 @json_option
 def profiles(names: tuple[str, ...], as_json: bool) -> None:
-    """The suites of each profile in our order, in the columns of Microsoft's list. Exit codes: 0 done, 2 bad name."""
+    """List the cipher suites of each profile in order of preference, in the columns of Microsoft's list.
+
+    Exit codes: 0 done, 2 unknown profile.
+    """
     unknown = [name for name in names if name not in PROFILES]
     if unknown:
-        fail(BAD_INPUT, f"unknown profile {', '.join(unknown)}; there are {', '.join(PROFILES)}")
+        fail(BAD_INPUT, f"unknown profile {', '.join(unknown)}; use one of {', '.join(PROFILES)}")
     chosen = [PROFILES[name] for name in names or PROFILES]
     if as_json:
         print_json([profile_record(profile) for profile in chosen])

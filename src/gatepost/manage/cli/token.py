@@ -25,14 +25,17 @@ _COLUMNS = ("name", "scopes", "organizations", "made by", "created", "expires", 
 
 @click.group()
 def token() -> None:
-    """API tokens, with which programs use REST. Scopes: read, connectors, certificates, queue, owner."""
+    """Manage API tokens, which programs use to call REST. Scopes: read, connectors, certificates, queue, owner."""
 
 
 @token.command("list")
 @config_option
 @json_option
 def list_(config: str | None, *, as_json: bool) -> None:
-    """All tokens, by name, without their secrets. Exit codes: 0 done (also if there is none), 3 not readable."""
+    """List all tokens by name, without their secrets.
+
+    Exit codes: 0 done (also if there are none), 3 the data cannot be read.
+    """
     tokens = list(all_items(client(config).call, list_tokens, ListTokens()))
     if as_json:
         print_json(tokens)
@@ -53,10 +56,10 @@ def list_(config: str | None, *, as_json: bool) -> None:
 
 
 @token.command(
-    help=f"""Make token NAME and print its secret, which is shown this once.
+    help=f"""Create token NAME and print its secret, which is shown only once.
 
-A program sends it as "Authorization: Bearer gp_...". What is kept of it is a hash. One made here ends when it is
-removed or runs out; one made in the admin centre ends with the user who made it, too.
+A program sends it as "Authorization: Bearer gp_...". The gateway stores only a hash of it. The token ends when it
+expires or is removed; a token created in the admin centre also ends with the user who created it.
 
 {CODES}"""
 )
@@ -74,7 +77,7 @@ def add(request: NewApiToken, config: str | None, *, as_json: bool) -> None:
 
 
 @token.command(
-    help=f"""Remove token NAME: it is refused from the next request on.
+    help=f"""Remove token NAME. The gateway refuses it from the next request on.
 
 {CODES}"""
 )

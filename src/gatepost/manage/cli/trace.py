@@ -26,7 +26,7 @@ _COLUMNS = ("time", "event", "message", "sender", "recipient", "connector", "req
 
 @click.group()
 def trace() -> None:
-    """The message trace: one row for every recipient and event."""
+    """Search the message trace: one row for every recipient and event."""
 
 
 @trace.command()
@@ -36,7 +36,10 @@ def trace() -> None:
 @config_option
 @json_option
 def search(request: SearchTrace, event: str, limit: int, config: str | None, *, as_json: bool) -> None:
-    """Rows that match every option, newest first. Exit codes: 0 found, 1 none, 2 wrong use, 3 unreadable."""
+    """Search rows that match every option, newest first.
+
+    Exit codes: 0 found, 1 none, 2 usage error, 3 the data cannot be read.
+    """
     request = msgspec.structs.replace(request, event=event)
     found = list(all_items(client(config).call, search_trace_events, request, limit))
     if as_json:
@@ -52,9 +55,9 @@ def search(request: SearchTrace, event: str, limit: int, config: str | None, *, 
 @config_option
 @json_option
 def show(request: ShowTrace, config: str | None, *, as_json: bool) -> None:
-    """Everything about one message (queue id, or Message-ID in <>) or one session id, oldest first.
+    """Show everything about one message (queue id, or Message-ID in <>) or one session id, oldest first.
 
-    Exit codes: 0 found, 1 nothing has this id, 3 unreadable.
+    Exit codes: 0 found, 1 nothing has this id, 3 the data cannot be read.
     """
     try:
         found = client(config).call(show_trace, request).items

@@ -33,6 +33,7 @@ from gatepost.manage.use_cases.users import (
     remove_user,
     set_user,
 )
+from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.users import UserAccount
@@ -47,10 +48,10 @@ _SESSION_COLUMNS = ("id", "since", "last seen", "address", "browser")
 
 @click.group()
 def user() -> None:
-    """Users of the admin centre.
+    """Manage users of the admin centre.
 
-    Roles: owner (everything), administrator (all but users and tokens), operator (reads, and acts on the queue),
-    auditor (reads). docs/admin-centre.md has them in a table.
+    Roles: owner (everything), administrator (everything except users and tokens), operator (reads, and manages the
+    queue), auditor (reads). docs/admin-centre.md has a table of them.
     """
 
 
@@ -58,7 +59,7 @@ def user() -> None:
 @config_option
 @json_option
 def list_(config: str | None, *, as_json: bool) -> None:
-    """All users, by name. Exit codes: 0 done (also if there is none), 2 wrong use, 3 not readable."""
+    """List all users by name. Exit codes: 0 done (also if there are none), 2 usage error, 3 the data cannot be read."""
     users = list(all_items(client(config).call, list_users, ListUsers()))
     if as_json:
         print_json(users)
@@ -80,8 +81,8 @@ def list_(config: str | None, *, as_json: bool) -> None:
 @user.command(
     help=f"""Add user NAME, who can log in at once.
 
-The password (12 to 1000 characters) is asked for twice, or read with --password-stdin; it is never an argument. What is
-kept of it is a hash (Argon2id).
+The command asks for the password (12 to 1000 characters) twice, or reads it with --password-stdin; it is never an
+argument. The gateway stores only a hash of it (Argon2id).
 
 {CODES}"""
 )
@@ -101,15 +102,20 @@ def add(request: NewAccount, config: str | None, *, password_stdin: bool) -> Non
 
 @user.command(
     "set",
-    help=f"""Change role, organizations, password or state of user NAME; what is not given stays.
+    help=f"""Change role, organizations, password or state of user NAME. Other values stay as they are.
 
-Any change ends all sessions of the user. The last owner who can log in stays one.
+Any change ends all sessions of the user. The last owner who can log in remains an owner.
 
 {CODES}""",
 )
 @request_options(AccountChange, enabled=UNSET, password=UNSET)
-@click.option("--all-organizations", is_flag=True, help="The whole gateway again.")
-@click.option("--enable/--disable", "enabled", default=None, help="Whether it can log in; tokens it made go with it.")
+@click.option("--all-organizations", is_flag=True, help="Give access to the whole gateway again.")
+@click.option(
+    "--enable/--disable",
+    "enabled",
+    default=None,
+    help="Whether the user can log in. It applies to the user's tokens too.",
+)
 @click.option("--password", is_flag=True, help="Ask for a new password, twice.")
 @_PASSWORD_STDIN
 @config_option
@@ -124,21 +130,24 @@ def set_(
 ) -> None:
     """See its help."""
     if all_organizations and request.organizations is not UNSET:
-        fail(BAD_INPUT, "--organization names some, --all-organizations means every one: write one of them")
+        fail(
+            BAD_INPUT,
+            "--organization names some organizations, --all-organizations means all of them: use only one of the two",
+        )
     changes: dict[str, Any] = {"organizations": None} if all_organizations else {}
     if enabled is not None:
         changes["enabled"] = enabled
     if password or password_stdin:
         changes["password"] = prompt_password("--password-stdin", from_stdin=password_stdin)
     if not changes and request.role is UNSET and request.organizations is UNSET:
-        fail(BAD_INPUT, "say what is to be different: --role, --organization, --enable, --disable, --password, ...")
+        fail(BAD_INPUT, "nothing to change: use --role, --organization, --enable, --disable, --password, ...")
     one = client(config).call(set_user, replace(request, **changes))
     state = f"{_access(one)}, {'enabled' if one.enabled else 'disabled'}"
     click.echo(f"{one.name}: {state}{', password set' if 'password' in changes else ''}", err=True)
 
 
 @user.command(
-    help=f"""Remove user NAME, its sessions and the API tokens it made. The last owner stays.
+    help=f"""Remove user NAME, with the user's sessions and API tokens. The last owner cannot be removed.
 
 {CODES}"""
 )
@@ -153,15 +162,18 @@ def remove(request: RemoveUser, config: str | None) -> None:
 
 @user.command()
 @request_options(ListSessions)
-@click.option("--end", is_flag=True, help="End them: the user has to log in anew.")
+@click.option("--end", is_flag=True, help="End them: the user must log in again.")
 @config_option
 @json_option
 def sessions(request: ListSessions, config: str | None, *, end: bool, as_json: bool) -> None:
-    """Where user NAME is logged in. Exit codes: 0 done (also if nowhere), 2 no such user, 3 not readable."""
+    """List the sessions of user NAME.
+
+    Exit codes: 0 done (also if there are none), 2 no such user, 3 the data cannot be read.
+    """
     gateway = client(config)
     if end:
         ended = gateway.call(end_sessions, EndSessions(name=request.name)).ended
-        click.echo(f"{request.name}: {ended} session(s) ended", err=True)
+        click.echo(f"{request.name}: {quantity(ended, 'session')} ended", err=True)
     left = list(all_items(gateway.call, list_sessions, request))
     if as_json:
         print_json(left)
@@ -174,9 +186,10 @@ def sessions(request: ListSessions, config: str | None, *, end: bool, as_json: b
 @config_option
 @json_option
 def setup(config: str | None, *, as_json: bool) -> None:
-    """Print a new one-time address of the admin centre, where the first owner is made within 30 minutes.
+    """Print a new one-time address of the admin centre, where the first owner is created within 30 minutes.
 
-    One that was printed before ends. Exit codes: 0 done, 1 there is an owner already, 2 wrong use, 3 not writable.
+    An address that was printed before becomes invalid. Exit codes: 0 done, 1 there is an owner already, 2 usage error,
+    3 the data cannot be written.
     """
     settings = settings_of(config)
     code = client(config).call(make_setup_code, MakeSetupCode()).code

@@ -35,6 +35,7 @@ from gatepost.manage.web.refusal_audit import address_of
 from gatepost.manage.web.refusal_response import instance_of
 from gatepost.manage.web.request_limits import BodyTooLarge
 from gatepost.policy.connectors.errors import FieldError
+from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -246,7 +247,7 @@ def _request_of(
 
 
 def _invalid(errors: Sequence[FieldError]) -> Problem:
-    return Problem(ProblemType.INVALID, f"{len(errors)} error(s); nothing was done.", errors)
+    return Problem(ProblemType.INVALID, f"{quantity(len(errors), 'error')}; nothing was done.", errors)
 
 
 def _dry_run(items: Sequence[tuple[str, str]], errors: list[FieldError]) -> bool:

@@ -70,9 +70,7 @@ class RenewCertificates(msgspec.Struct, kw_only=True):
     """
 
     name: Annotated[str, Meta(max_length=300), Cli(argument=True, metavar="[NAME]")] = ""
-    at_once: Annotated[bool, Cli(option="now", help="Also if nothing is due, or a failure is being waited out.")] = (
-        False
-    )
+    at_once: Annotated[bool, Cli(option="now", help="Renew even if nothing is due, or a failure is recent.")] = False
     staging: Annotated[str, Meta(max_length=1000)] = ""
     wait: Annotated[_Wait, InQuery()] = 20.0
 

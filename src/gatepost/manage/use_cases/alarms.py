@@ -139,16 +139,16 @@ def _all_alarms(gateway: Gateway, now: float) -> ActiveAlarms:
 
 def _unknown(memory: Memory, now: float) -> tuple[str, ...]:
     if not memory.looked:
-        return ("revocation, TLSA records and addresses were never looked at: the gateway does that when it runs",)
+        return ("revocation, TLSA records and addresses were never checked: the gateway checks them when it runs",)
     if now > memory.looked + _STALE:
-        return (f"the last look was at {stamp(memory.looked)}: the gateway does that when it runs",)
+        return (f"the last check was at {stamp(memory.looked)}: the gateway checks when it runs",)
     return memory.unknown
 
 
 def summary(alarms: ActiveAlarms, command: str = "gatepost alarms") -> str:
     """One line: how many alarms, the gravest one, and which command says more."""
     if not alarms.alarms:
-        return f"not all can be told: {alarms.unknown[0]}" if alarms.unknown else "no alarms"
+        return f"some checks could not run: {alarms.unknown[0]}" if alarms.unknown else "no alarms"
     counts = Counter(alarm.severity for alarm in alarms.alarms)
     many = ", ".join(f"{counts[one]} {one}" for one in reversed(tuple(Severity)) if counts[one])
     return f"{many}: {alarms.alarms[0].title} ({command})"

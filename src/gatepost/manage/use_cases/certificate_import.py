@@ -73,7 +73,7 @@ class AddCertificate(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     label: Annotated[
         str, Meta(max_length=100), Cli(help="A name for people; connectors name client certificates by it.")
     ] = ""
-    current: Annotated[bool, Cli(help="Present it at once, in the place of what is current for its names.")] = False
+    current: Annotated[bool, Cli(help="Present it at once, instead of the current certificate for its names.")] = False
     note: Note = ""
 
 

@@ -37,7 +37,7 @@ class GetCertificateTable(msgspec.Struct, kw_only=True):
     base_url: Annotated[
         str,
         Meta(max_length=1000),
-        Cli(help="Where DIR will be served, https://…, for the links in the feed."),
+        Cli(help="URL where DIR will be served, https://…, for the links in the feed."),
     ] = ""
 
 

@@ -34,6 +34,7 @@ from gatepost.policy.connectors.own_smart_hosts import Listeners, own_smart_host
 from gatepost.policy.connectors.publication import to_do
 from gatepost.policy.connectors.unreachable import unreachable
 from gatepost.policy.connectors.verification import pend, top_level
+from gatepost.quantity import quantity
 from gatepost.store.changes import ConfigConflict
 
 if TYPE_CHECKING:
@@ -250,7 +251,7 @@ def _refuse(edit: Edit, errors: Sequence[FieldError], found: Sequence[FieldError
     said = {error.path for error in found}
     own = (FieldError(error.path.removeprefix(f"{edit.path}."), error.message) for error in errors)
     if every := [*found, *(error for error in own if error.path not in said)]:
-        raise Refusal(RefusalKind.INPUT, f"{len(every)} error(s); {NOTHING}", every)
+        raise Refusal(RefusalKind.INPUT, f"{quantity(len(every), 'error')}; {NOTHING}", every)
 
 
 def _check_files(gateway: Gateway, prepared: _PreparedChange) -> None:

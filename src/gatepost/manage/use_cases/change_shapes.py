@@ -69,7 +69,7 @@ def _since(text: str) -> float | None:
     try:
         return moment(text) if text else None
     except ValueError as error:
-        raise Refusal(RefusalKind.INPUT, "1 error(s); nothing was done.", [FieldError("since", str(error))]) from error
+        raise Refusal(RefusalKind.INPUT, "1 error; nothing was done.", [FieldError("since", str(error))]) from error
 
 
 def fields_of(outcome: ChangeResult) -> dict[str, Any]:

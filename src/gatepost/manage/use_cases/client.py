@@ -9,9 +9,7 @@ import msgspec
 
 from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.use_cases.name_lookup import visible
 from gatepost.manage.use_cases.paging import MAX_ITEMS
-from gatepost.policy.connectors.directory import Directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.declaration import Items, UseCase
     from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.policy.connectors.directory import Directory
 
 
 class Client(Protocol):
@@ -61,6 +60,9 @@ class LocalClient:
         found = self._gateway.directory()
         if self._principal.is_of_gateway:
             return found
+        from gatepost.manage.use_cases.name_lookup import visible  # noqa: PLC0415 - most commands need no resources
+        from gatepost.policy.connectors.directory import Directory  # noqa: PLC0415 - as above
+
         return Directory(visible(found.resources, self._principal), found.version)
 
     def close(self) -> None:

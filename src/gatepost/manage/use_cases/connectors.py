@@ -62,7 +62,9 @@ class ListConnectors(Paging, kw_only=True):
 
     organization: Annotated[str, Meta(max_length=1000, description="Only of this one.")] = ""
     direction: Annotated[
-        Literal["", "inbound", "outbound"], Meta(description="Only these; empty for both."), Cli(help="Only these.")
+        Literal["", "inbound", "outbound"],
+        Meta(description="Only these; empty for both."),
+        Cli(help="Only this direction."),
     ] = ""
     status: Annotated[Literal["", "enabled", "rehearsal", "disabled"], Meta(description="Only those.")] = ""
     q: Annotated[str, Meta(max_length=1000, description="What the name or a domain holds, in any case.")] = ""

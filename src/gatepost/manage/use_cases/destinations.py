@@ -46,10 +46,10 @@ if TYPE_CHECKING:
 _CHUNK: Final = 1000
 _SHOWN: Final = 1000
 _NAMED: Final = 10  # organizations in a sentence
-_CONNECTOR: Final = "Sent by this one; alone: its smart hosts, and its domains."
+_CONNECTOR: Final = "Only mail of this connector. Without DOMAIN: its smart hosts and domains."
 
 type _Found = list[tuple[DestinationName, DestinationHistory]]
-type _Organization = Annotated[str, Meta(max_length=1000), Cli(help="Only of this one.")]
+type _Organization = Annotated[str, Meta(max_length=1000), Cli(help="Only for this one.")]
 
 
 class DestinationsQuery(Paging, kw_only=True):
@@ -76,7 +76,7 @@ class DestinationActions(msgspec.Struct, kw_only=True, forbid_unknown_fields=Tru
     domain: Annotated[str, Meta(max_length=1000), Cli(argument=True)] = ""
     organization: _Organization = ""
     connector: Annotated[str, Meta(max_length=1000), Cli(help=_CONNECTOR)] = ""
-    all: Annotated[bool, Cli(help="All there are, or all of the organization.")] = False
+    all: Annotated[bool, Cli(help="All destinations, or all of the organization.")] = False
 
 
 class DestinationSpan(msgspec.Struct):
@@ -258,12 +258,14 @@ def _each(
 def _meant(file: DestinationFile, principal: Principal, request: DestinationActions) -> _Found:
     """Raises Refusal if none is, or any could be."""
     if not request.domain and not request.connector and not request.all:
-        text = f"say which destination to {request.action}: a domain, a connector for its smart hosts, or all"
+        text = f"name the destination to {request.action}: a domain, a connector for its smart hosts, or all"
         raise Refusal(RefusalKind.INPUT, text)
     if found := list(_each(file, principal, request)):
         return found
     meant = request.domain or (f"connector {request.connector}" if request.connector else "any destination")
-    raise Refusal(RefusalKind.MISSING, f"nothing is remembered of {meant}; `gatepost destination list` prints what is")
+    raise Refusal(
+        RefusalKind.MISSING, f"nothing is recorded for {meant}; `gatepost destination list` lists recorded destinations"
+    )
 
 
 def _one_owner(found: _Found, request: DestinationActions) -> None:

@@ -61,7 +61,7 @@ class ExportEvidence(msgspec.Struct, kw_only=True):
     since: TimeText = ""
     until: TimeText = ""
     organization: Text = ""
-    partner: Annotated[Text, Cli(help="A connector, or a domain (and those below it) at the other end.")] = ""
+    partner: Annotated[Text, Cli(help="A connector, or a domain (with subdomains) of the remote side.")] = ""
     domain: Annotated[Text, Cli(help="Of sender or recipient.")] = ""
     message: Annotated[Text, Cli(help="Queue id, or Message-ID in <>.")] = ""
     address: Annotated[Text, Cli(help="Of sender or recipient, where entries keep it or its hash.")] = ""

@@ -32,6 +32,7 @@ from gatepost.policy.decisions.home import ALONE
 from gatepost.protocols.message.fields import decode_words
 from gatepost.protocols.smtp.grammar import GrammarError, parse_address, parse_path
 from gatepost.protocols.smtp.grammar import Path as MailPath
+from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -73,20 +74,20 @@ class ExplainMessage(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, r
     ip: Annotated[
         str,
         Meta(max_length=100),
-        Cli(metavar="ADDRESS", help="Where the client comes from. Default: a stranger's address."),
+        Cli(metavar="ADDRESS", help="IP address of the client. Default: an unknown address."),
     ] = ""
     certificate: Annotated[str, Meta(max_length=MAX_PEM)] = ""
     tls: Annotated[
         Literal["", "TLSv1.0", "TLSv1.1", "TLSv1.2", "TLSv1.3", "none"],
-        Cli(help="What the session is under. Default: TLSv1.3 with a certificate, none (in clear) without."),
+        Cli(help="TLS version of the session. Default: TLSv1.3 with a certificate, otherwise none (unencrypted)."),
     ] = ""
     header: Annotated[
         list[Annotated[str, Meta(max_length=2000)]],
         Meta(max_length=50),
-        Cli(metavar="'NAME: VALUE'", help="A field of the message, for mail flow rules; or TLS-Required."),
+        Cli(metavar="'NAME: VALUE'", help="A header field of the message, for mail flow rules; or TLS-Required."),
     ] = msgspec.field(default_factory=list)
-    requiretls: Annotated[bool, Cli(help="The message comes with REQUIRETLS (RFC 8689), so over TLS.")] = False
-    live: Annotated[bool, Cli(help="Also look up and connect to the next hops, and judge what they present.")] = False
+    requiretls: Annotated[bool, Cli(help="The message has REQUIRETLS (RFC 8689), and arrives over TLS.")] = False
+    live: Annotated[bool, Cli(help="Also look up the next hops, connect to them, and check what they present.")] = False
 
     @property
     def question(self) -> ExplainRequest:
@@ -268,7 +269,7 @@ def _explain(gateway: Gateway, principal: Principal, question: ExplainRequest) -
     content = _content(question.headers, errors)
     asked = _session_meant(directory, question, errors)
     if errors or reverse_path is None or recipient is None or asked is None:
-        raise Refusal(RefusalKind.INPUT, f"{len(errors)} error(s); nothing was decided.", errors)
+        raise Refusal(RefusalKind.INPUT, f"{quantity(len(errors), 'error')}; nothing was decided.", errors)
     if not is_concerned(directory, principal, reverse_path, recipient):
         text = "neither this nor the sender is an address of an organization that you see"
         raise Refusal(RefusalKind.INPUT, f"to: {text}", [FieldError("to", text)])

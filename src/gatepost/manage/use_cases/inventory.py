@@ -79,7 +79,7 @@ def choose_certificate(found: Listed, number: str) -> Entry:
     try:
         return find_among(found.entries.values(), number)
     except CertificateUnknown as error:
-        raise Refusal(RefusalKind.MISSING, f"{error}; `gatepost certificate list` shows all certificates") from error
+        raise Refusal(RefusalKind.MISSING, f"{error}; `gatepost certificate list` lists all certificates") from error
 
 
 def check_client(gateway: Gateway, purpose: Purpose, organization: str, label: str) -> None:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 RETURN_TEXT = "Delivery was ended by the administrator"
 """What the sender of returned mail is told, if nothing else is said."""
-_TOLD = f"What the sender is told.  [default: {RETURN_TEXT}]"
+_TOLD = f"Text of the notice to the sender.  [default: {RETURN_TEXT}]"
 _SHOWN = 1000
 
 

@@ -52,9 +52,9 @@ class RehearsalQuestion(msgspec.Struct, kw_only=True):
     organization: Annotated[str, Meta(max_length=1000, description="Where several have one of that name.")] = ""
     direction: Annotated[Literal["", "inbound", "outbound"], Meta(description="Where both have it.")] = ""
     rule: Annotated[
-        bool, Meta(description="The name is that of a mail flow rule."), Cli(help="NAME is that of a mail flow rule.")
+        bool, Meta(description="The name is that of a mail flow rule."), Cli(help="NAME is a mail flow rule.")
     ] = False
-    since: Annotated[TimeText, Cli(metavar="TIME", help="From then on: 2h, 7d or a date. Default: 30d.")] = "30d"
+    since: Annotated[TimeText, Cli(metavar="TIME", help="Since this time: 2h, 7d or a date. Default: 30d.")] = "30d"
     replay: Annotated[
         bool,
         Meta(description="Decide all mail of that time again, as if the connector had been enforced."),

@@ -100,7 +100,7 @@ class ReportPeriod(msgspec.Struct, kw_only=True):
 
     since: Day = ""
     until: Day = ""
-    organization: Annotated[Text, Cli(help="Only this organization's mail.")] = ""
+    organization: Annotated[Text, Cli(help="Only mail of this organization.")] = ""
 
 
 class GetTlsReport(ReportPeriod, kw_only=True):
@@ -111,7 +111,7 @@ class GetTlsReport(ReportPeriod, kw_only=True):
     at_least: Annotated[
         int,
         Meta(ge=1, le=1_000_000, description="Messages of a ready partner."),
-        Cli(help="Messages of a ready partner; default: 10."),
+        Cli(help="Minimum number of messages of a ready partner. Default: 10."),
     ] = 10
     top: Annotated[int, Meta(ge=1, le=MOST, description="Partners and domains in the lists, at most.")] = 100
 

@@ -215,8 +215,8 @@ def put_organization(context: Context, request: PutOrganization) -> UseCaseReply
     """Make an organization exactly this, with all its parts."""
     name, table = request.organization, dict(request.document)
     if table.pop("name", name) != name:
-        wrong = FieldError("name", "cannot be changed, because file names and queued mail contain it; leave it out")
-        raise Refusal(RefusalKind.INPUT, "1 error(s); nothing was done.", [wrong])
+        wrong = FieldError("name", "cannot be changed: file names and queued mail have it; leave it out")
+        raise Refusal(RefusalKind.INPUT, "1 error; nothing was done.", [wrong])
     is_new = context.directory().resources.organization(name) is None
     document, options = {"organization": {name: table}}, options_of(context, request)
     outcome = apply_document(context.gateway, context.principal, document, options)

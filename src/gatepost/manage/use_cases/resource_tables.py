@@ -31,4 +31,4 @@ def text_in(document: Mapping[str, Any], key: str) -> str:
     if isinstance(found, str) and found:
         return found
     wrong = FieldError(key, "must be a text in quotes, and not empty" if key in document else "is missing, so write it")
-    raise Refusal(RefusalKind.INPUT, "1 error(s); nothing was done.", [wrong])
+    raise Refusal(RefusalKind.INPUT, "1 error; nothing was done.", [wrong])

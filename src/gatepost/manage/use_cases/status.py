@@ -177,7 +177,7 @@ def _alarms(gateway: Gateway, principal: Principal) -> tuple[StatusAlarms, Statu
     try:
         found = current_alarms(gateway, principal, time.time())
     except Refusal as refusal:
-        untold = StatusAlarms(None, f"cannot be told: {refusal.text}")
+        untold = StatusAlarms(None, f"not available: {refusal.text}")
         return untold, untold
     own, mail = found.of_certificates(), found.of_mail()
     return StatusAlarms(len(own.alarms), summary(own, "gatepost certificate alarms")), StatusAlarms(

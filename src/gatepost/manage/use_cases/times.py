@@ -64,7 +64,7 @@ def read_time(field: str, text: str, read: Callable[[str], float] = moment) -> f
     try:
         return read(text)
     except ValueError as error:
-        raise Refusal(RefusalKind.INPUT, "1 error(s); nothing was done.", [FieldError(field, str(error))]) from error
+        raise Refusal(RefusalKind.INPUT, "1 error; nothing was done.", [FieldError(field, str(error))]) from error
 
 
 def stamp(seconds: float) -> str:

@@ -56,12 +56,10 @@ _LISTS: Final = 4
 class ListReceivedReports(Paging, kw_only=True):
     """Filters of received reports. reporter: a part of its name."""
 
-    since: Annotated[
-        TimeText, Cli(metavar="TIME", help="Reports about that time or later: 7d or a date; default: 30d.")
-    ] = ""
-    until: Annotated[TimeText, Cli(metavar="TIME", help="Reports about that time or earlier.")] = ""
+    since: Annotated[TimeText, Cli(metavar="TIME", help="Reports since this time: 7d or a date. Default: 30d.")] = ""
+    until: Annotated[TimeText, Cli(metavar="TIME", help="Reports until this time.")] = ""
     domain: Annotated[Text, Cli(help="Only policies of this domain.")] = ""
-    reporter: Annotated[Text, Cli(metavar="TEXT", help="Only of reporters whose name has this.")] = ""
+    reporter: Annotated[Text, Cli(metavar="TEXT", help="Only reporters whose name contains this text.")] = ""
     result: Annotated[
         str,
         Meta(max_length=100, description="Of a failure (RFC 8460 section 4.3)."),

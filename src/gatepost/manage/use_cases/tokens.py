@@ -77,9 +77,9 @@ class NewApiToken(msgspec.Struct, kw_only=True):
     """
 
     name: NewName
-    scopes: Annotated[list[Scope], Meta(max_length=20), Cli(option="scope", help="What it may do; several times.")]
+    scopes: Annotated[list[Scope], Meta(max_length=20), Cli(option="scope", help="What it may do. May be repeated.")]
     organizations: Annotated[Organizations | None, organizations_option("the whole gateway")] = None
-    expires: Annotated[ShortText | None, Cli(help="When it ends: 90d, or a date. Without it never.")] = None
+    expires: Annotated[ShortText | None, Cli(help="When the token expires: 90d, or a date. Default: never.")] = None
 
 
 class ApiTokenMade(msgspec.Struct):

@@ -61,14 +61,14 @@ type _Text = Annotated[str, Meta(max_length=1000)]
 class SearchTrace(Paging, kw_only=True):
     """Filters of the trace; empty fields match all. Times include both ends."""
 
-    since: Annotated[TimeText, Cli(metavar="TIME", help="From then on: 30m, 2h, 7d or a date.")] = ""
-    until: Annotated[TimeText, Cli(metavar="TIME", help="Up to then.")] = ""
+    since: Annotated[TimeText, Cli(metavar="TIME", help="Since this time: 30m, 2h, 7d or a date.")] = ""
+    until: Annotated[TimeText, Cli(metavar="TIME", help="Until this time.")] = ""
     message: Annotated[str, Meta(max_length=1000, description="Queue id, here or on another node of the site.")] = ""
     message_id: Annotated[str, Meta(max_length=1000, description="Message-ID field.")] = ""
     session: Annotated[
         str,
         Meta(max_length=1000, description="Session id, as replies end in it."),
-        Cli(help="Session id, as replies end in it; of another node, too."),
+        Cli(help="Session id, as at the end of replies; also of another node."),
     ] = ""
     organization: _Text = ""
     sender: Annotated[str, Meta(max_length=1000, description="Reverse-path, or @domain.")] = ""

@@ -71,20 +71,20 @@ class ValidateConnector(msgspec.Struct, kw_only=True, forbid_unknown_fields=True
     ] = []
     sender: Annotated[
         _Text,
-        Cli(metavar="ADDRESS", help="Of the test message. Default: postmaster of the first accepted domain."),
+        Cli(metavar="ADDRESS", help="Sender of the test message. Default: postmaster of the first accepted domain."),
     ] = ""
-    session: Annotated[_Text, Cli(metavar="ID", help="Inbound: a session or queue id of the trace, decided anew.")] = ""
+    session: Annotated[_Text, Cli(metavar="ID", help="Inbound: decide this session or queue id again.")] = ""
     certificate: Annotated[str, Meta(max_length=MOST_PEM)] = ""
-    ip: Annotated[_Text, Cli(metavar="ADDRESS", help="Inbound: where the client would come from.")] = ""
+    ip: Annotated[_Text, Cli(metavar="ADDRESS", help="Inbound: IP address of the simulated client.")] = ""
     reverse_path: Annotated[
         _Text | None,
         Cli(option="from", metavar="ADDRESS", help="Inbound: the sender; '' is the null reverse-path."),
     ] = None
     forward_path: Annotated[
-        _Text, Cli(option="to", metavar="ADDRESS", help="Inbound: the recipient. Default: anybody here.")
+        _Text, Cli(option="to", metavar="ADDRESS", help="Inbound: the recipient. Default: any recipient here.")
     ] = ""
     since: Annotated[
-        TimeText, Cli(option="within", metavar="TIME", help="Inbound: how far back mail counts as seen. Default: 30d.")
+        TimeText, Cli(option="within", metavar="TIME", help="Inbound: how far back to look for mail. Default: 30d.")
     ] = "30d"
     resources: dict[str, Any] | None = None
     wait: Annotated[Wait, InQuery()] = 20.0

@@ -212,7 +212,7 @@ def find_among(entries: Iterable[Entry], number: str) -> Entry:
     if len(found) != 1:
         many = ", ".join(one.id for one in found) or "none"
         least = f"; of an id at least {_LEAST_DIGITS} digits are needed" if len(wanted) < _LEAST_DIGITS else ""
-        raise CertificateUnknown(f"no single certificate has the id {number!r} (found: {many}){least}")
+        raise CertificateUnknown(f"{number!r} does not name exactly one certificate (found: {many}){least}")
     return found[0]
 
 

@@ -100,7 +100,10 @@ class Owned:
 class Record(BaseModel):
     """A table of a document: immutable, and refusing keys that it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
+    # defer_build: the validator of a class is made on its first use, since most commands use few of them.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True, defer_build=True
+    )
     _ungranted: frozenset[tuple[str, str]] = PrivateAttr(default=frozenset())
 
     @property
@@ -130,7 +133,8 @@ def _version(value: str) -> str:
     return f"TLSv{value}" if value in {"1.0", "1.1", "1.2", "1.3"} else value
 
 
-def _listen_address(value: str) -> str:
+def listen_address(value: str) -> str:
+    """The address in the form "host:port" or "[v6]:port". Raises ValueError."""
     host, port = host_port(value, None, lowest=0)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
@@ -173,7 +177,7 @@ AddressPattern = Annotated[str, _text(address_pattern), Form('address, domain, "
 HeaderName = Annotated[str, _text(_header_name), Field(max_length=200), Form("name of a header field")]
 NamePattern = Annotated[str, _text(partial(domain_pattern, every=False)), Form('domain or "*.domain"')]
 NetworkText = Annotated[str, _text(_network), Form("IP address or network")]
-ListenAddress = Annotated[str, _text(_listen_address), Form('"host:port" or "[v6]:port"')]
+ListenAddress = Annotated[str, _text(listen_address), Form('"host:port" or "[v6]:port"')]
 SmartHostField = Annotated[
     SmartHost,
     _text(SmartHost.parse),

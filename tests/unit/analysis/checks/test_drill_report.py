@@ -46,26 +46,26 @@ BROKEN = played("broken", attempt(clear=GONE, delivered=True))
 BETTER = played("better", promised=False)
 
 VERDICTS = [
-    ([HELD], {}, True, "drill passed: 1 attacks, 0 messages left"),
-    ([HELD, BETTER], {}, True, "drill passed: 1 attacks, 0 messages left"),
+    ([HELD], {}, True, "drill passed: 1 attack, 0 messages left"),
+    ([HELD, BETTER], {}, True, "drill passed: 1 attack, 0 messages left"),
     (
         [HELD, WEAK],
         {},
         True,
-        "drill passed: 1 attacks, 0 messages left; 1 out-of-scope attack succeeded",
+        "drill passed: 1 attack, 0 messages left; 1 out-of-scope attack succeeded",
     ),
     (
         [HELD],
         {"mode": "rehearse"},
         True,
-        "drill passed: 1 attacks, 0 messages left; but the connector is in rehearsal: real mail is not protected yet",
+        "drill passed: 1 attack, 0 messages left; but the connector is in rehearsal: real mail is not protected yet",
     ),
     ([HELD, BROKEN, WEAK], {}, False, "drill FAILED: 1 of 2 attacks took the message: Broken"),
     (
         [WEAK, BETTER, played("bare", attempt(clear=GONE), promised=False)],
         {},
         False,
-        "drill FAILED: the connector demands nothing of TLS: 2 of 3 attacks took the message, 1 of them unencrypted",
+        "drill FAILED: the connector requires no TLS: 2 of 3 attacks took the message, 1 of them unencrypted",
     ),
 ]
 

@@ -58,7 +58,7 @@ def test_what_needs_no_look_is_judged_though_nothing_ever_ran(home, present):
         ("next-missing", "warning"),
     ]
     assert found["looked"] is None
-    assert "never looked at" in found["unknown"][0]
+    assert "never checked" in found["unknown"][0]
     shown = home.call("certificate", "alarms", code=1)
     assert shown.stdout.startswith("ERROR    the certificate ")
     assert "fix Renew the files" in shown.stdout
@@ -81,10 +81,10 @@ def test_what_the_gateway_found_stands(home, present):
 @pytest.mark.parametrize(
     ("fields", "code", "said"),
     [
-        ({}, 0, "no alarms, looked at 20"),
+        ({}, 0, "no alarms, checked at 20"),
         ({"unknown": ("the DNS is silent",)}, 3, "unknown: the DNS is silent"),
-        ({"looked": time.time() - 27 * 3600}, 3, "unknown: the last look was at 20"),
-        ({"looked": 0.0}, 3, "unknown: revocation, TLSA records and addresses were never looked at"),
+        ({"looked": time.time() - 27 * 3600}, 3, "unknown: the last check was at 20"),
+        ({"looked": 0.0}, 3, "unknown: revocation, TLSA records and addresses were never checked"),
     ],
 )
 def test_what_could_not_be_told(home, present, fields, code, said):
@@ -118,6 +118,6 @@ def test_in_one_line(home, present):
     assert line["text"].startswith("1 critical, 1 warning: the certificate ")
     assert line["text"].endswith("expires in 12 hours (gatepost certificate alarms)")
     present(100)
-    assert home.json("status", code=1)["certificates"]["text"].startswith("not all can be told: revocation,")
+    assert home.json("status", code=1)["certificates"]["text"].startswith("some checks could not run: revocation,")
     keep(home)
     assert home.json("status", code=1)["certificates"] == {"alarms": 0, "text": "no alarms"}

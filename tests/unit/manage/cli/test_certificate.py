@@ -103,7 +103,7 @@ def test_everything_about_one(place):
     for wanted in ("sha1", "sha256", "spki_sha256", "tlsa            3 1 1", "private key     encrypted in the store"):
         assert wanted in text
     assert "crl           http://crl.example/x.crl" in text
-    assert "no single certificate has the id 'x'" in place.call("show", "x", code=2).stderr
+    assert "'x' does not name exactly one certificate" in place.call("show", "x", code=2).stderr
 
 
 def test_who_did_what(place):
@@ -148,10 +148,10 @@ def test_current_is_refused_where_names_would_be_lost(place):
     result = place.call("add", place.path / "b.pem", "--key", place.path / "b.key", "--current", code=1)
     assert "no certificate would cover more.example any more" in result.stderr
     assert "nothing was added" in result.stderr
-    assert "is not needed any more" not in result.stderr  # nobody shall throw away a key that was not stored
+    assert "is no longer needed" not in result.stderr  # nobody shall throw away a key that was not stored
     again = place.call("add", place.path / "a.pem", "--key", place.path / "a.key", code=1)
-    assert "exists already" in again.stderr
-    assert "is not needed any more" not in again.stderr
+    assert "is there already" in again.stderr
+    assert "is no longer needed" not in again.stderr
 
 
 def test_one_without_names_is_nothing_to_present(place):
@@ -174,7 +174,7 @@ def test_one_of_the_settings_is_recorded_before_it_is_deprecated(place):
     assert ": next" in place.added("b")
     place.call("remove", next(row["id"] for row in place.rows() if row["state"] == "next"))
     added = place.call("add", place.path / "b.pem", "--key", place.path / "b.key", "--current")
-    assert "no gate was asked" in added.stderr
+    assert "no gate was checked" in added.stderr
     assert sorted(place.states()) == [("current", "upload"), ("deprecated", "settings")]
     old = next(row["id"] for row in place.rows() if row["state"] == "deprecated")
     assert len(place.home.json("certificate", "show", old)["chain"]) == 1
@@ -213,7 +213,7 @@ def test_pkcs12_with_a_password(place):
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        ([], "name CHAIN, the file with the certificate, or --directory"),
+        ([], "give CHAIN, the file with the certificate, or --directory"),
         (["none.pem"], "none.pem: No such file or directory"),
         (["a.pem"], "no private key is in it, and none waits for this certificate"),
         (["a.pem", "--key", "b.key"], "the private key does not belong to its certificate CN=mx.gate.example"),
@@ -228,7 +228,7 @@ def test_pkcs12_with_a_password(place):
             "there is no organization 'nobody'",
         ),
         (["--directory", "none"], "none: "),
-        (["--directory", ".", "--current"], "--directory takes no other option"),
+        (["--directory", ".", "--current"], "--directory can be combined only with --note"),
     ],
 )
 def test_what_cannot_be_added(place, words, why):
@@ -302,7 +302,7 @@ def test_requests_that_cannot_be_made(place):
     assert "name: 'a b' is not a domain" in place.call("request", "--name", "a b", code=2).stderr
     there = place.path / "there.csr"
     there.touch()
-    assert "is there already; name another file" in place.call("request", "--name", NAME, "-o", there, code=2).stderr
+    assert "exists already; name another file" in place.call("request", "--name", NAME, "-o", there, code=2).stderr
     assert place.rows("requests") == []
     place.settings(master=False)
     assert "name a file with -o FILE" in place.call("request", "--name", NAME, code=2).stderr
@@ -327,7 +327,7 @@ def test_what_is_needed_is_not_removed(place):
     place.call("remove", mx, "--force", "stolen")
     place.call("remove", client, "--force", "the bank is no more")
     assert (place.states(), place.rows("client_identities")) == ([("current", "upload")], [])
-    assert "no single certificate has the id" in place.call("remove", mx, code=2).stderr
+    assert "does not name exactly one certificate" in place.call("remove", mx, code=2).stderr
 
 
 def test_a_request_is_removed_and_what_would_come_back_is_not(place):

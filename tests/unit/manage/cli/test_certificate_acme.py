@@ -56,7 +56,7 @@ def test_before_the_first_one_and_after_a_failure(home):
     assert f"authority    {NOWHERE}" in text
     assert "mx.gate.example: https://127.0.0.1:1/directory cannot be reached" in text
 
-    assert "nothing is due; --now asks all the same" in home.call("certificate", "acme", "renew").stderr
+    assert "no certificate is due for renewal" in home.call("certificate", "acme", "renew").stderr
     home.call("certificate", "acme", "renew", "--now", "mx.gate.example", code=1)
     assert home.json("certificate", "acme", "status", code=1)["certificates"][0]["failures"] == 2
     home.call("certificate", "acme", "forget")

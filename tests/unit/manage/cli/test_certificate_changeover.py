@@ -79,12 +79,15 @@ def test_the_whole_way(gate, inventory, pair):
     assert f"id\t{old.id}\t{new.id}" in shown
     assert f"next: gatepost certificate changeover switch {new.id}" in shown
     checked = gate.call(*GO, "check", new.id).stdout
-    assert "may it become current?  YES" in checked
+    assert "can it become current?  YES" in checked
     assert checked.splitlines()[-1] == "light=green fails=0 warnings=1 unknown=0 green_at=-"
-    assert gate.call(*GO, "told", new.id, "--all", "--note", "by phone").stdout == "told: bank.example; left: nobody\n"
+    assert (
+        gate.call(*GO, "told", new.id, "--all", "--note", "by phone").stdout
+        == "notified: bank.example; remaining: none\n"
+    )
     assert gate.json(*GO, "check", new.id)["warnings"] == 0
     done = gate.call(*GO, "switch", new.id).stdout
-    assert f"{new.id} is current, and took the place of {old.id}" in done
+    assert f"{new.id} is current; it replaced {old.id}" in done
     (row,) = gate.json(*GO, "status")
     assert (row["certificate"]["state"], row["replaces"][0]["state"]) == ("current", "deprecated")
     assert row["traffic"]["since"]["over_tls"] == 0
@@ -177,8 +180,8 @@ def test_a_time_that_is_past_switches_nothing(gate, inventory, pair):
 
 def test_blanks_are_no_reason(gate, pair):
     old, new = pair
-    assert "say why, in words" in gate.call(*GO, "switch", new.id, "--force", "  ", code=2).stderr
-    assert "say why, in words" in gate.call("certificate", "remove", old.id, "--force", " ", code=2).stderr
+    assert "the reason is empty" in gate.call(*GO, "switch", new.id, "--force", "  ", code=2).stderr
+    assert "the reason is empty" in gate.call("certificate", "remove", old.id, "--force", " ", code=2).stderr
 
 
 def test_a_time_is_planned_and_dropped(gate, pair):
@@ -186,10 +189,10 @@ def test_a_time_is_planned_and_dropped(gate, pair):
     assert gate.json(*GO, "switch", new.id, "--at", "1h")["switched"] is False
     planned = gate.call(*GO, "switch", new.id, "--at", "2h").stdout
     assert planned.startswith(f"{new.id} becomes current at 20")
-    assert planned.strip().endswith("if the gates are open then")
+    assert planned.strip().endswith("if the gates pass then")
     forced = gate.call(*GO, "switch", new.id, "--at", "2h", "--force", "agreed").stdout
-    assert "whatever the gates but the key's say then" in forced
-    assert "to cancel it" in gate.call(*GO, "status").stdout
+    assert "with only the key checked again" in forced
+    assert "to call it off" in gate.call(*GO, "status").stdout
     assert "changes on" in gate.call(*GO, "notice", new.id).stdout.replace("\n", " ")
     gate.call(*GO, "cancel")
     gate.call(*GO, "cancel", new.id, code=1)
@@ -210,7 +213,7 @@ def test_partners_are_named(gate, pair):
     _, new = pair
     said = gate.call(*GO, "notice", new.id)
     assert new.leaf.sha256.upper() in said.stdout
-    assert "TO TELL  bank.example" in said.stderr
+    assert "NOT YET NOTIFIED  bank.example" in said.stderr
     assert gate.json(*GO, "notice", new.id)["partners"][0]["told"] is False
     assert "known partners: bank.example" in gate.call(*GO, "told", new.id, "nobody.example", code=2).stderr
     gate.call(*GO, "told", new.id, code=2)
@@ -238,7 +241,7 @@ def test_a_certificate_of_the_settings_is_recorded_first(gate, inventory):
     gate.call(*GO, "roll-back")
     gate.call(*GO, "switch", new.id)
     left = gate.call(*GO, "withdraw", old, "--force", "x")
-    assert f"remove {key} yourself" in left.stderr
+    assert f"delete {key} yourself" in left.stderr
 
 
 def test_a_way_back_whose_tlsa_record_is_gone_is_told(gate, nameserver, pair):

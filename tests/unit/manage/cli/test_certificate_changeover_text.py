@@ -40,12 +40,12 @@ def gates(capsys, entry, *findings):
 
 
 ANSWERS = [
-    (State.NEXT, (), "may it become current?  YES"),
-    (State.NEXT, (finding(Mark.WARN),), "may it become current?  YES"),
-    (State.NEXT, (finding(Mark.FAIL, "lost"),), "may it become current?  NO: chain: lost"),
-    (State.NEXT, (finding(Mark.UNKNOWN, "dark"),), "may it become current?  CANNOT TELL: chain: dark"),
+    (State.NEXT, (), "can it become current?  YES"),
+    (State.NEXT, (finding(Mark.WARN),), "can it become current?  YES"),
+    (State.NEXT, (finding(Mark.FAIL, "lost"),), "can it become current?  NO: chain: lost"),
+    (State.NEXT, (finding(Mark.UNKNOWN, "dark"),), "can it become current?  INCONCLUSIVE: chain: dark"),
     (State.NEXT, (finding(Mark.UNKNOWN, "dark"), finding(Mark.FAIL, "lost")), "NO: chain: lost; chain: dark"),
-    (State.CURRENT, (finding(Mark.PASS),), "is it well as it is?  YES"),
+    (State.CURRENT, (finding(Mark.PASS),), "is it in order?  YES"),
 ]
 
 
@@ -136,8 +136,11 @@ def test_who_was_heard_of_before_and_not_since(capsys, entry):
     since = Traffic(10**9, 0, 0, {"a.example"})
     before = Traffic(2, 3, 4, {"a.example"} | {f"p{number:02}.example" for number in range(30)})
     lines = status(capsys, new, traffic=(since, before))
-    assert "  since the switch    1000000000 messages over TLS from 1 domains, 0 in clear" in lines
-    assert "  as long before      2 messages over TLS from 31 domains, 3 in clear, 4 refused for want of TLS" in lines
+    assert "  since the switch    1000000000 messages over TLS from 1 domain, 0 unencrypted" in lines
+    assert (
+        "  same period before  2 messages over TLS from 31 domains, 3 unencrypted, 4 refused because TLS was missing"
+        in lines
+    )
     silent = " ".join(lines).partition("silent since")[2]
     assert ("p00.example" in silent, "p19.example" in silent, "p20.example" in silent) == (True, True, False)
     assert "silent since" not in "\n".join(status(capsys, new, traffic=(since, Traffic())))
@@ -162,9 +165,12 @@ def test_partners_are_told_beside_the_text_for_them(capsys):
     print_partners([known, NoticePartner("b.example", ["x"], told=True)])
     out, err = capsys.readouterr()
     assert out == "", "standard output has the text alone"
-    assert err.splitlines() == ["TO TELL  bank.example  (connector 'a'; 3 messages)", "told     b.example  (x)"]
+    assert err.splitlines() == [
+        "NOT YET NOTIFIED  bank.example  (connector 'a'; 3 messages)",
+        "notified          b.example  (x)",
+    ]
     print_partners([])
-    assert "nobody is known" in capsys.readouterr().err
+    assert "no partner is known" in capsys.readouterr().err
 
 
 def test_names_of_strangers_do_nothing_to_a_terminal(capsys, entry):

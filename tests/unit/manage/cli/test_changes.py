@@ -13,8 +13,8 @@ from gatepost.manage.use_cases.differences import FieldChange
 
 CHANGE = FieldChange("~", "organization.contoso.comment", "a", "b\u202e")
 REPORTS = {
-    "changed": ([CHANGE], {"dry_run": False}, "1 change(s) applied as version 7"),
-    "dry run": ([CHANGE], {"dry_run": True}, "1 change(s), not applied (--dry-run)"),
+    "changed": ([CHANGE], {"dry_run": False}, "1 change applied as version 7"),
+    "dry run": ([CHANGE], {"dry_run": True}, "1 change, not applied (--dry-run)"),
     "nothing": ([], {"dry_run": False}, "nothing to change; version 7 is in force"),
 }
 

@@ -38,11 +38,14 @@ UNUSABLE = Finding(Stage.DANE, Mark.WARN, "none can be used", short="unusable")
 ANSWERS = [
     (check(row(10, "mx", *PASSED)), "YES, verified by DANE, TLSv1.3"),
     (check(row(10, "mx", *PASSED, policy=PolicyKind.MTA_STS)), "YES, verified by MTA-STS, TLSv1.3"),
-    (check(row(10, "mx", policy=PolicyKind.OPPORTUNISTIC)), "YES, encrypted, but an attacker on the way could change"),
-    (check(row(10, "mx", UNUSABLE)), "YES, encrypted, as the TLSA records ask, though none names a key, TLSv1.3"),
-    (check(row(10, "mx", tls=None)), "NO, it would leave in clear"),
+    (check(row(10, "mx", policy=PolicyKind.OPPORTUNISTIC)), "YES, encrypted, but an attacker on the way could prevent"),
+    (
+        check(row(10, "mx", UNUSABLE)),
+        "YES, encrypted, as the TLSA records require, though none of them names a key, TLSv1.3",
+    ),
+    (check(row(10, "mx", tls=None)), "NO, it would be sent unencrypted"),
     (check(row(10, "mx", STOPPED)), "NO, it would wait and then be returned: nothing listens"),
-    (check(row(10, "mx", DARK)), "CANNOT TELL: no answer"),
+    (check(row(10, "mx", DARK)), "INCONCLUSIVE: no answer"),
     (check(findings=(STOPPED,)), "NO, it would wait and then be returned: nothing listens"),
     (check(), "NO, it would wait and then be returned"),
 ]
@@ -97,7 +100,7 @@ def test_the_matrix_and_what_is_said_below_it(capsys):
     assert "no connection" not in text
     assert "  ! certificate it ends in 9 days\n                seen: not after 2026-12-03\n" in text
     assert "                -> They must start it.\n" in text
-    assert "12 findings: 1 failed, 1 warned of; 0.8 s\n" in text
+    assert "12 findings: 1 failed, 1 with a warning; 0.8 s\n" in text
     loud = "\n".join(printed(capsys, found, verbose=True))
     assert "  · TLS-RPT     none asked for\n                -> They can ask.\n" in loud
     assert "  ✓ EHLO        fine\n" in loud
@@ -152,5 +155,5 @@ def test_colour_is_for_terminals_only(monkeypatch, capsys):
 def test_what_was_said_is_printed_if_asked(capsys):
     found = check(replace(row(10, "mx", *PASSED), transcript=("< 220 mx\x1b[2J", "> EHLO")))
     lines = printed(capsys, found, verbose=True)
-    assert lines[lines.index("    what was said:") :][1:3] == ["      < 220 mx?[2J", "      > EHLO"]
-    assert "    what was said:" not in printed(capsys, found)
+    assert lines[lines.index("    SMTP dialogue:") :][1:3] == ["      < 220 mx?[2J", "      > EHLO"]
+    assert "    SMTP dialogue:" not in printed(capsys, found)

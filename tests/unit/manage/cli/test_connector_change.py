@@ -81,9 +81,12 @@ def test_a_change_is_said_and_made(base, command):
     words = ["connector", *command.split()]
     dry = base.call(*words, "--dry-run").stdout.splitlines()
     assert dry[: len(lines) + 1] == [*lines, ""]
-    assert dry[-1] == f"{len(lines)} change(s), not applied (--dry-run)"
+    assert dry[-1] == f"{len(lines)} change{'s' * (len(lines) != 1)}, not applied (--dry-run)"
     assert base.config() == (1, tomllib.loads(BASE))
-    assert base.call(*words).stdout.splitlines() == [*lines, f"{len(lines)} change(s) applied as version 2"]
+    assert base.call(*words).stdout.splitlines() == [
+        *lines,
+        f"{len(lines)} change{'s' * (len(lines) != 1)} applied as version 2",
+    ]
     assert base.config()[0] == 2
 
 
@@ -99,7 +102,7 @@ REFUSED = {
     "enabled: '1' must be true or false\nsender_domains: ",
     "add inbound x --organization contoso recipient_domains=x.example": "recipient_domains: unknown key",
     "set x mode=rehearse": "there is no connector 'x'; there are: 'bank', 'Bank', 'lab'\n",
-    "set lab mode=rehearse": "'lab' could be each of: ",
+    "set lab mode=rehearse": "'lab' several recipients: ",
     "set bank --direction outbound tls_domain=bank.example": "tls_domain: the name is compared only under tls_settings",
     "set bank --direction outbound recipient_domains=": "recipient_domains: the connector would take no mail; ",
     "set bank --direction outbound client_certificate.chain=/c": "client_certificate.key: is missing; a ",

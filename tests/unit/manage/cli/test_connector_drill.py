@@ -61,9 +61,9 @@ def test_a_drill_that_passes(gateway):
     result = gateway.call("connector", "drill", "partner")
     lines = result.stdout.splitlines()
     assert lines[0].startswith("outbound connector 'Partner' of contoso, configuration 1, ")
-    assert lines[1] == "demands: authenticated(b.example), profile default, revocation hard-fail"
+    assert lines[1] == "requires: authenticated(b.example), profile default, revocation hard-fail"
     columns, control, *attacks = [line.split("\t") for line in lines if "\t" in line]
-    assert columns == ["scenario", "expected", "what happened", "the far end saw", "the queue would show"]
+    assert columns == ["scenario", "expected", "what happened", "the remote server saw", "the queue would show"]
     assert control[:3] == ["control", "arrives", "arrived"]
     assert len(attacks) == 15
     for _, expected, happened, saw, reply in attacks:
@@ -83,10 +83,10 @@ def test_a_drill_that_passes(gateway):
 def test_a_drill_that_fails_names_what_is_not_stopped(gateway):
     result = gateway.call("connector", "drill", "open", code=1)
     lines = result.stdout.splitlines()
-    assert lines[-1].startswith("drill FAILED: the connector demands nothing of TLS: 10 of 15 attacks took the message")
+    assert lines[-1].startswith("drill FAILED: the connector requires no TLS: 10 of 15 attacks took the message")
     stripped = next(line for line in lines if line.startswith("this connector does not protect against 'STARTTLS str"))
     assert stripped.endswith("The message left in clear.")
-    assert "STARTTLS stripped\tnot promised\tLEFT in clear\tEHLO, MAIL, RCPT, BDAT; 1 MAIL, " in result.stdout
+    assert "STARTTLS stripped\tout of scope\tLEFT in clear\tEHLO, MAIL, RCPT, BDAT; 1 MAIL, " in result.stdout
     (file,) = files(gateway)
     assert json.loads(file.read_text())["record"]["passed"] is False
 
@@ -112,7 +112,7 @@ def test_the_last_one_is_printed_again_and_verified(gateway):
     first = gateway.call("connector", "drill", "Partner")
     again = gateway.call("connector", "drill", "Partner", "--last")
     assert again.stdout == first.stdout
-    assert again.stderr == "SHA-256 verified: it, the drills before it and the trace agree\n"
+    assert again.stderr == "SHA-256 verified: this drill, earlier drills and the trace agree\n"
     assert len(files(gateway)) == 1
     gateway.call("connector", "drill", "open", code=1)
     gateway.call("connector", "drill", "open", "--last", code=1)
@@ -125,7 +125,7 @@ def test_a_connector_that_was_changed_since_is_told(gateway, tmp_path):
         "apply", "-f", gateway.write(RESOURCES.replace("/nowhere", str(tmp_path)).replace('"hard-fail"', '"none"'))
     )
     result = gateway.call("connector", "drill", "Partner", "--last")
-    assert "the connector has been changed since this drill: hold another" in result.stderr
+    assert "the connector has changed since this drill: run another" in result.stderr
 
 
 def rewrite(file, **changes):
@@ -147,7 +147,7 @@ def test_what_was_changed_is_not_believed(gateway, change, fault):
     (file,) = files(gateway)
     change(file)
     result = gateway.call("connector", "drill", "Partner", "--last", code=1)
-    assert result.stdout == "evidence NOT verified\n"
+    assert result.stdout == "evidence FAILED verification\n"
     assert f"{file}: {fault}" in result.stderr
     printed = gateway.json("connector", "drill", "Partner", "--last", code=1)
     assert (printed["verified"], printed["evidence"]) == (False, str(file))
@@ -166,11 +166,11 @@ def test_without_the_trace_its_own_hash_must_do_and_a_form_that_is_none_is_told(
     for path in (gateway.data / "trace").iterdir():
         path.unlink()
     result = gateway.call("connector", "drill", "Partner", "--last")
-    assert "by its own alone: the trace has no row of it" in result.stderr
+    assert "by its own hash only: the trace has no row for it" in result.stderr
     (file,) = files(gateway)
     rewrite(file, scenarios=[{}])
     result = gateway.call("connector", "drill", "Partner", "--last", code=1)
-    assert "it has not the form of a drill" in result.stderr
+    assert "it does not have the format of a drill" in result.stderr
 
 
 BAD = [
@@ -199,7 +199,7 @@ def test_a_control_that_does_not_arrive_is_no_result(gateway):
 
 
 def test_none_was_held_yet(gateway):
-    assert "no drill is kept" in gateway.call("connector", "drill", "Partner", "--last", code=3).stderr
+    assert "no drill of connector" in gateway.call("connector", "drill", "Partner", "--last", code=3).stderr
 
 
 def test_what_cannot_be_kept_is_printed_all_the_same(gateway):

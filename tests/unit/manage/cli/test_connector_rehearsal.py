@@ -150,9 +150,9 @@ def test_an_enforced_connector_tells_what_it_did(base):
         sent("2", passed=True, **held | {"result_type": ""}) | {"detail": detail},
     )
     lines = rehearsal(base, "forced", code=0)
-    assert lines[1] == "messages 2: sent 2, held back 0, not judged 0"
-    assert lines[2] == "of those sent, 1 waited before, because the demand was not met at first"
-    assert lines[-1] == "none of 2 messages were held back"
+    assert lines[1] == "messages 2: sent 2, held 0, not judged 0"
+    assert lines[2] == "of those sent, 1 waited first, because the requirement was not met"
+    assert lines[-1] == "none of 2 messages were held"
     base.events(sent("3", passed=True, **held, event="EXPIRE", reply=reply) | {"detail": detail})
     assert rehearsal(base, "forced", code=1)[-1] == (
         "1 of 3 messages was held back; see one with: gatepost trace show 3"
@@ -169,18 +169,21 @@ def test_past_mail_is_decided_again_as_if_it_were_enforced(base):
     )
     lines = rehearsal(base, "shop", "--replay", code=1)
     assert lines[0].startswith("inbound connector 'shop' of contoso (replayed as if enforced, disabled), ")
-    assert lines[1] == "messages 2: would pass 1, would be refused 1, cannot tell 0"
+    assert lines[1] == "messages 2: would pass 1, would be refused 1, inconclusive 0"
     lines = rehearsal(base, "lab", "--replay", code=1)
-    assert lines[1] == "messages 2: would be sent 0, would be held back 1, cannot tell 1"
+    assert lines[1] == "messages 2: would be sent 0, would be held 1, inconclusive 1"
     assert "no connection of this attempt" in "".join(lines)
 
 
 WRONG = [
     (("nobody",), "there is no connector 'nobody'; there are: 'bank', 'shop', 'lab', 'forced'\n"),
     (("nobody", "--rule"), "there is no mail flow rule 'nobody'; there are: 'secret', 'both'\n"),
-    (("both", "--rule"), "'both' could be each of: mail flow rule 'both' of fabrikam; mail flow rule 'both' of northw"),
-    (("secret", "--rule", "--replay"), "reports of rules cover outbound mail that was sent"),
-    (("secret", "--rule", "--direction", "inbound"), "reports of rules cover outbound mail"),
+    (
+        ("both", "--rule"),
+        "'both' several recipients: mail flow rule 'both' of fabrikam; mail flow rule 'both' of northw",
+    ),
+    (("secret", "--rule", "--replay"), "what a rule did is told of outbound mail that went"),
+    (("secret", "--rule", "--direction", "inbound"), "what a rule did is told of outbound mail"),
     (("bank", "--since", "soon"), "neither an age like"),
     (("bank", "--organization", "x"), "there is no organization 'x'"),
 ]

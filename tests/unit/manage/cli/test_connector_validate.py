@@ -234,4 +234,4 @@ def test_what_was_said_is_shown_if_asked(stored):
         port = server.server_address[1]
         draft = stored.write(RESOURCES.format(port=port), "draft.toml")
         found = validate(stored, "Bank out", "-f", draft, "--verbose", code=1).stdout
-    assert "    what was said:\n      < 554 5.7.1 not you\n" in found
+    assert "    SMTP dialogue:\n      < 554 5.7.1 not you\n" in found

@@ -127,4 +127,4 @@ def test_a_message_beyond_max_size_is_told_as_that(home):
     home.call("apply", "-f", home.write(BASE))
     home.call("hook", "set", "av", "max_size=1024", "over_max_size=accept")
     file = home.write("x" * 2000, "message.eml")
-    assert "too large for it" in home.call("hook", "check", "av", "--message", file, code=3).stdout
+    assert "too large for the scanner" in home.call("hook", "check", "av", "--message", file, code=3).stdout

@@ -130,11 +130,11 @@ def test_what_one_organization_takes_is_not_the_others_to_take(seen, verb):
 
 @pytest.mark.parametrize("verb", ["show", "accept", "forget"])
 def test_what_is_not_known_and_what_is_not_said(seen, verb):
-    assert "nothing is remembered of nobody.example" in seen.call("destination", verb, "nobody.example", code=1).stderr
+    assert "nothing is recorded for nobody.example" in seen.call("destination", verb, "nobody.example", code=1).stderr
     assert "[10.0.0.9]" in seen.call("destination", verb, "[10.0.0.9]", code=1).stderr
     assert "is not a domain" in seen.call("destination", verb, "no\x1bbody.example", code=2).stderr
     assert "connector no" in seen.call("destination", verb, "--connector", "no", code=1).stderr
-    assert "say which destination" in seen.call("destination", verb, code=2).stderr
+    assert "name the destination" in seen.call("destination", verb, code=2).stderr
     if verb != "show":
         missing = seen.call("destination", verb, "--all", "--organization", "nobody", code=1)
         assert "any destination" in missing.stderr

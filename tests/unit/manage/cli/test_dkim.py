@@ -102,9 +102,9 @@ def test_a_key_that_is_there_already_is_taken_in_or_left(home):
 
 WRONG = [
     (["add", "con toso"], "is not a domain"),
-    (["add", "contoso.example", "--leave-key"], "name the file with --key"),
-    (["add", "contoso.example", "--selector", "a b"], "is not a name of a DKIM key"),
-    (["rotate", "contoso.example"], "has no next key yet; add one"),
+    (["add", "contoso.example", "--leave-key"], "name the file with the key"),
+    (["add", "contoso.example", "--selector", "a b"], "is no name of a DKIM key"),
+    (["rotate", "contoso.example"], "has no next key yet; make one"),
     (["rotate", "contoso.example", "--selector", "x"], "has no next key with the selector x"),
     (["record", "x._domainkey.contoso.example"], "there is no DKIM key"),
 ]
@@ -215,5 +215,5 @@ def test_what_cannot_be_imported(home):
 def test_a_key_that_does_not_say_its_public_half_has_no_record_to_print(home):
     text = RESOURCES + '[[organization.contoso.dkim_key]]\nname = "a._domainkey.contoso.example"\nkey_file = "/x"\n'
     home.call("apply", "-f", home.write(text))
-    assert "does not say its public_key" in home.call("dkim", "record", "a._domainkey.contoso.example", code=2).stderr
+    assert "has no public_key" in home.call("dkim", "record", "a._domainkey.contoso.example", code=2).stderr
     assert home.table("dkim", "list", "--check", code=3)[0]["record"].startswith("unknown: the resource does not say")

@@ -52,7 +52,7 @@ def test_the_policy_and_the_records(served):
     told = home.call("domain", "mta-sts", "Contoso.example")
     assert told.stderr == ""
     lines = told.stdout.splitlines()
-    assert lines[0] == "https://mta-sts.contoso.example/.well-known/mta-sts.txt is to answer:"
+    assert lines[0] == "https://mta-sts.contoso.example/.well-known/mta-sts.txt must answer:"
     assert lines[2:6] == ["  version: STSv1", "  mode: enforce", "  mx: mx.gate.example", "  max_age: 604800"]
     identifier = home.json("domain", "mta-sts", "contoso.example")["record"]["id"]
     assert f'  _mta-sts.contoso.example. IN TXT "v=STSv1; id={identifier};"' in lines
@@ -83,7 +83,7 @@ def test_a_domain_without_a_policy(served):
     told = home.call("domain", "mta-sts", "none.example", code=1)
     assert told.stdout == ""
     assert told.stderr == (
-        "none.example has no policy; begin with one that demands nothing: gatepost domain set none.example "
+        "none.example has no policy; begin with one that requires nothing: gatepost domain set none.example "
         "mta_sts=testing\n"
     )
     assert home.json("domain", "mta-sts", "none.example", code=1)["published"] is False

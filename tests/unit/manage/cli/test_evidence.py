@@ -59,7 +59,7 @@ def test_a_copy_is_verified_by_a_key_that_was_kept(home, evidence, key):
     for place in (evidence, home.data):
         assert "verified" in home.call("evidence", "verify", place, "--key", key).stdout
     result = home.call("evidence", "verify", evidence, code=3)
-    assert result.stdout.splitlines()[-1] == "could not tell"
+    assert result.stdout.splitlines()[-1] == "Inconclusive"
     assert "verify with the one that you kept" in result.stderr
     assert home.json("evidence", "verify", evidence, code=3)["verified"] is None
 
@@ -70,7 +70,7 @@ def test_what_was_done_is_printed_with_its_place(home, evidence):
     result = home.call("evidence", "verify", code=1)
     assert f"changed: {path.name} line 2, entry 7: its hash does not follow" in result.stdout
     assert f"removed: {path.name} line 3, entry 9: entry 8 is missing" in result.stdout
-    assert "NOT verified" in result.stdout
+    assert "FAILED: the log was altered" in result.stdout
     data = home.json("evidence", "verify", code=1)
     assert data["verified"] is False
     assert {(one["kind"], one["line"], one["count"]) for one in data["faults"]} >= {
@@ -183,13 +183,13 @@ def test_an_export_is_verified_by_itself(home, evidence, key):
     document = json.loads(file.read_bytes())
     document["segments"][0]["entries"][0]["requirement"] = "authenticated"
     file.write_text(json.dumps(document))
-    assert "NOT verified" in home.call("evidence", "verify", file, "--key", key, code=1).stdout
+    assert "FAILED: the log was altered" in home.call("evidence", "verify", file, "--key", key, code=1).stdout
 
 
 def test_an_export_of_what_is_not_signed_yet_cannot_be_told(home, evidence, logs, key):
     logs.chain(evidence).append(logs.events(), time.time())
     file = home.path / "export.json"
-    assert "no signature covers 1 of them" in home.call("evidence", "export", "-o", file).stderr
+    assert "1 of them not signed yet" in home.call("evidence", "export", "-o", file).stderr
     assert home.json("evidence", "verify", file, "--key", key, code=3)["verified"] is None
 
 
@@ -261,7 +261,7 @@ def test_heads_are_printed_to_be_noted(home, evidence):
 
 
 def test_without_heads_it_is_a_no(home):
-    assert "no day" in home.call("evidence", "heads", code=1).stderr
+    assert "no finished day has a head" in home.call("evidence", "heads", code=1).stderr
     assert home.json("evidence", "heads", code=1) == []
 
 

@@ -30,8 +30,8 @@ def test_what_is_assumed_is_a_stranger_whose_address_no_connector_holds(stored):
     assert (said["ip"], said["tls"]) == ("198.51.100.1", "")
     assert said["inbound"]["organization"] == "contoso"
     text = stored.call("explain", "--from", "x@any.test", "--to", ANN).stdout
-    assert "assumed: from 198.51.100.1, a stranger's address; say --ip ADDRESS to be somebody\n" in text
-    assert "assumed: in clear; say --tls TLSv1.3 or --certificate FILE\n" in text
+    assert "assumed: from 198.51.100.1, a stranger's address; use --ip ADDRESS to simulate a client\n" in text
+    assert "assumed: in clear; use --tls TLSv1.3 or --certificate FILE to change it\n" in text
 
 
 @pytest.mark.parametrize("null", ["", "<>"])
@@ -70,7 +70,7 @@ def test_tls_without_a_certificate(stored):
 
 def test_without_resources_it_says_what_to_do(home):
     result = home.call("explain", "--from", "", "--to", ANN, code=1)
-    assert result.stderr == "no organization is stored yet, so that nothing is accepted: gatepost apply -f FILE\n"
+    assert result.stderr == "no organization is stored yet, so nothing is accepted; add one: gatepost apply -f FILE\n"
 
 
 def test_a_message_with_requiretls_comes_over_tls(stored):

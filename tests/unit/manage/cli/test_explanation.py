@@ -67,7 +67,7 @@ def test_what_a_connector_in_rehearsal_demands_is_told_apart(capsys):
     ends = (parse_path(f"<{one}>", smtputf8=True) for one in ("x@any.test", "ann@contoso.example"))
     explanation = explain(Directory(parse({"organization": {"contoso": table}})), SessionFacts("", ASKED.ip), *ends)
     print_all(explanation)
-    assert "connector     trial, which demands: opportunistic; in rehearsal: encrypted\n" in capsys.readouterr().out
+    assert "connector     trial, requires: opportunistic; in rehearsal: encrypted\n" in capsys.readouterr().out
 
 
 def test_only_what_speaks_for_the_connector_is_marked_so(capsys):
@@ -84,8 +84,10 @@ def test_only_what_speaks_for_the_connector_is_marked_so(capsys):
 
 def test_the_heading_says_who_and_by_which_configuration(page):
     text = page("x@any.test", "ann@contoso.example")
-    assert text.startswith("<x@any.test> → <ann@contoso.example>, from 203.0.113.1 in clear; by configuration 17\n")
-    assert "assumed: nothing; say --ip ADDRESS to be somebody\n" in text
+    assert text.startswith(
+        "<x@any.test> → <ann@contoso.example>, from 203.0.113.1 unencrypted; using configuration version 17\n"
+    )
+    assert "assumed: nothing; use --ip ADDRESS to simulate a client\n" in text
 
 
 def test_what_a_connector_in_rehearsal_would_do_is_told(page):
@@ -96,7 +98,7 @@ def test_what_a_connector_in_rehearsal_would_do_is_told(page):
 def test_of_very_many_others_the_rest_is_counted(page):
     text = page("x@other.test", "ann@contoso.example")
     assert text.count("✗ 'n") == 15
-    assert "and 6 more that do not apply; --json has them all" in text
+    assert "and 6 more that do not apply; --json lists all of them" in text
 
 
 def test_a_mailbox_asks_no_connector(page):
@@ -106,15 +108,15 @@ def test_a_mailbox_asks_no_connector(page):
 
 
 def test_nobodys_mail_and_no_way(page):
-    assert "OUTBOUND      nowhere: it is no organization's mail" in page("x@other.test", "y@internet.test")
+    assert "OUTBOUND      nowhere: the mail belongs to no organization" in page("x@other.test", "y@internet.test")
     text = page("x@other.test", "nobody@contoso.example")
-    assert "OUTBOUND      if it were accepted: no route, returned with 550 5.1.1 Mailbox unknown" in text
+    assert "OUTBOUND      if accepted: nowhere, returned with 550 5.1.1 Mailbox unknown" in text
 
 
 def test_rehearsal_on_the_way_out_is_told_with_each_failure(page):
     text = page("x@contoso.example", "y@internet.test")
     assert "  rehearsal     would require encrypted  (required by connector:out)" in text
-    assert "  no STARTTLS offered   delivered unencrypted; in force it would wait: 450 4.4.317" in text
+    assert "  no STARTTLS offered   delivered in clear; if enforced it would wait: 450 4.4.317" in text
 
 
 def test_text_of_others_cannot_steer_the_terminal_and_lines_end(page):
@@ -146,7 +148,7 @@ def test_a_terminal_without_these_signs_gets_others(page, monkeypatch):
 
 
 def test_live_without_a_next_hop_says_so(page):
-    assert "LIVE          there is no next hop to reach" in page("x@any.test", "ann@contoso.example", reports=[])
+    assert "LIVE          there is no next hop" in page("x@any.test", "ann@contoso.example", reports=[])
 
 
 def test_mail_that_memory_may_hold_is_said_to_be(capsys):
@@ -155,7 +157,7 @@ def test_mail_that_memory_may_hold_is_said_to_be(capsys):
     explanation = explain(Directory(parse({"organization": {"contoso": table}})), SessionFacts("", ASKED.ip), *ends)
     print_all(explanation)
     told = " ".join(capsys.readouterr().out.split())
-    assert 'Under protection_drop = "hold" mail waits for an administrator where the destination was seen to' in told
+    assert 'With protection_drop = "hold", mail is held for an administrator if the destination protected mail' in told
     print_all(replace(explanation, held_below_memory=False))
     assert "protection_drop" not in capsys.readouterr().out
 
@@ -167,8 +169,8 @@ def test_what_others_decide_is_not_told_and_not_taken_for_nobodys(capsys):
     assert hidden.succeeds is None
     print_explanation(explain_record(hidden))
     text = capsys.readouterr().out
-    assert text.count("another organization decides, which you do not see") == 2
-    assert "nobody" not in text.replace("nothing; say --ip ADDRESS to be somebody", "")
+    assert text.count("another organization decides; you cannot see its decision") == 2
+    assert "nobody" not in text.replace("nothing; use --ip ADDRESS to simulate a client", "")
     assert "trial" not in text
 
 

@@ -87,7 +87,7 @@ def test_the_other_sides_script_is_written(stored, tmp_path):
     said = stored.call(
         "hybrid", "plan", *HOST, "--routing-domain", "gate.contoso.example", "--centralised", "-o", file, code=1
     )
-    assert f"written to {file}" in said.stderr
+    assert f"wrote the steps for Exchange to {file}" in said.stderr
     assert "route_all_messages_via_on_premises=true" in said.stdout
     content = file.read_bytes()
     assert content.startswith(b"\xef\xbb\xbf# Exchange's side")
@@ -102,8 +102,8 @@ WRONG = {
     "no host": (["--exchange-host", "*.a.example"], "--exchange-host: '*.a.example' has a wildcard"),
     "no domain": ([*HOST, "--domain", "[192.0.2.1]"], "--domain: "),
     "no routing domain": ([*HOST, "--routing-domain", "a b"], "--routing-domain: "),
-    "no address": ([*HOST, "--gateway-address", "mx"], "--gateway-address: 'mx' is no IP address"),
-    "no certificate": ([*HOST, "--exchange-certificate", "/dev/null"], "it holds no certificate"),
+    "no address": ([*HOST, "--gateway-address", "mx"], "--gateway-address: 'mx' is not an IP address"),
+    "no certificate": ([*HOST, "--exchange-certificate", "/dev/null"], "it contains no certificate"),
 }
 
 
@@ -118,7 +118,7 @@ def test_bad_input_is_refused_with_what_to_write(stored, name):
 def test_which_organization_is_said_where_there_are_several(stored, home):
     second = RESOURCES.replace("contoso", "fabrikam").replace("branch", "other")
     home.call("apply", "-f", home.write(second))
-    assert "say which organization: contoso, fabrikam" in home.call("hybrid", "plan", *HOST, code=2).stderr
+    assert "name the organization, one of: contoso, fabrikam" in home.call("hybrid", "plan", *HOST, code=2).stderr
     plan = home.json("hybrid", "plan", "fabrikam", *HOST, code=1)
     assert [one["subject"] for one in plan["here"]][2] == "accepted-domain fabrikam.example"
     named = home.json(

@@ -58,7 +58,7 @@ def test_files_that_a_connector_names_are_looked_at(home):
     assert "client_certificate of outbound connector 'to hq': " in said
     assert "No such file" in said
     (home.path / "client.pem").write_text("nothing")
-    assert "it holds no certificate" in home.call("hybrid", "plan", code=1).stderr
+    assert "it contains no certificate" in home.call("hybrid", "plan", code=1).stderr
     assert not finding(home, "client-identity")["complete"]
     (home.path / "client.pem").write_bytes(home.authority.issue(["mx.gate.example"])[0])
     assert finding(home, "client-identity")["complete"]
@@ -82,7 +82,7 @@ def test_a_file_that_is_too_large_is_not_read(home):
     apply(home, "")
     (home.path / "large.pem").write_bytes(b"x" * (1 << 21))
     said = home.call("hybrid", "plan", "--exchange-certificate", home.path / "large.pem", code=2).stderr
-    assert "it holds no certificate" in said
+    assert "it contains no certificate" in said
 
 
 def test_a_certificate_of_the_settings_that_cannot_be_used_is_told(home):

@@ -26,11 +26,11 @@ def found(*, complete, text="a text", commands=()):
 def test_it_says_who_is_meant_and_that_nothing_is_missing(capsys):
     text = printed(capsys)
     assert text.startswith("contoso: mx.gate.example (this gateway) and ex1.contoso.example (Exchange).")
-    headings = ["This gateway", "Between the two", "Exchange (Exchange", "To try it", "What usually goes wrong"]
+    headings = ["This gateway", "Between the two", "Exchange (Exchange", "Tests", "Common mistakes"]
     places = [text.index(f"\n{one}") for one in headings]
     assert places == sorted(places)
     assert " ".join(text.split()).endswith(
-        'This gateway is complete. What Exchange has is not known here: see "To try it".'
+        'This gateway is complete. The state of Exchange is not known here: see "Tests".'
     )
 
 

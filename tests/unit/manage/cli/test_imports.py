@@ -74,7 +74,7 @@ def test_everything_is_carried_over(dump):
         "accepted domain 'contoso.com': carried over",
         "inbound connector 'bank in': carried over",
         "outbound connector 'bank out': carried over",
-        "organization contoso: 3 carried over, 0 differ(s), 0 not carried over",
+        "organization contoso: 3 converted, 0 with differences, 0 not converted",
     ]
 
 
@@ -101,7 +101,7 @@ def test_what_differs_and_what_is_lost(dump):
     assert "inbound connector 'bank in': carried over" in report
     assert any(line.startswith("  not carried over: EFSkipIPs: ") for line in report)
     assert any(line.startswith("outbound connector 'no type': not carried over: ConnectorType") for line in report)
-    assert report[-1] == "organization own: 2 carried over, 2 differ(s), 2 not carried over"
+    assert report[-1] == "organization own: 2 converted, 2 with differences, 2 not converted"
 
 
 def test_json(dump):

@@ -46,19 +46,19 @@ def test_without_any_the_list_is_empty(home):
 def test_an_organization_is_made_changed_and_removed(home):
     assert home.call("organization", "add", "contoso").stdout.splitlines() == [
         '+ organization.contoso: ""',
-        "1 change(s) applied as version 1",
+        "1 change applied as version 1",
     ]
     assert home.call("organization", "set", "contoso", "display_name=Contoso Ltd", "message_expiration=2h").stdout == (
         '+ organization.contoso.display_name: "Contoso Ltd"\n'
         '+ organization.contoso.message_expiration: "2h"\n'
-        "2 change(s) applied as version 2\n"
+        "2 changes applied as version 2\n"
     )
     home.call("organization", "set", "contoso", "message_expiration=")
     assert home.config()[1] == {"organization": {"contoso": {"display_name": "Contoso Ltd"}}}
     assert home.call("organization", "remove", "contoso").stdout.splitlines() == [
         '- organization.contoso: "Contoso Ltd"',
         '- organization.contoso.display_name: "Contoso Ltd"',
-        "2 change(s) applied as version 4",
+        "2 changes applied as version 4",
     ]
     assert home.config() == (4, {})
 
@@ -72,9 +72,9 @@ REFUSED = {
     "add contoso": "an organization 'contoso' already exists; change it with `gatepost organization set`\n",
     "add Northwind": "name: 'Northwind' has the wrong form",
     "add northwind reject=true": "reject: unknown key, it would have no effect; ",
-    "add northwind name=other": ("name: cannot be changed: file names and queued mail have it; add another one\n"),
+    "add northwind name=other": "name: cannot be changed, because files and queued mail use it; ",
     "set northwind display_name=x": "there is no organization 'northwind'; there are: 'contoso', 'fabrikam'\n",
-    "set contoso name=x message_expiration=soon": "2 error(s); nothing was changed\n",
+    "set contoso name=x message_expiration=soon": "2 errors; nothing was changed\n",
     "set contoso accepted_domain+=x.example": "accepted_domain: is a list of resources, which have commands of their",
     "remove northwind": "there is no organization 'northwind'; there are: 'contoso', 'fabrikam'\n",
     "show northwind": "there is no organization 'northwind'; there are: 'contoso', 'fabrikam'\n",

@@ -75,10 +75,10 @@ def test_a_change_is_said_and_made(base, command):
     lines = DONE[command]
     dry = base.call(*command.split(), "--dry-run").stdout.splitlines()
     assert dry[: len(lines) + 1] == [*lines, ""]
-    assert dry[-1] == "1 change(s), not applied (--dry-run)"
+    assert dry[-1] == "1 change, not applied (--dry-run)"
     assert base.config() == (1, tomllib.loads(BASE))
     done = base.call(*command.split(), "--note", "as wished").stdout.splitlines()
-    assert done == [*lines, "1 change(s) applied as version 2"]
+    assert done == [*lines, "1 change applied as version 2"]
     assert base.history()[0].note == "as wished"
     assert base.call("history", "show", "2").stdout.splitlines() == lines
 
@@ -103,7 +103,7 @@ REFUSED = {
     "domain add new.example": "say whose it is; there are: contoso, fabrikam (--organization)\n",
     "domain add new.example --organization none": "there is no organization 'none'; there are: 'contoso', 'fabrikam'\n",
     "domain add new.example --organization contoso type=relay": "type: 'relay' is not possible here; choose ",
-    "domain add new.example --organization contoso name=x.example": "name: is given twice; leave name= out\n",
+    "domain add new.example --organization contoso name=x.example": "name: is given twice; remove name=\n",
     "domain add *.new.example --organization contoso": "name: recipients in every subdomain cannot all be known here; ",
     "domain add not/one --organization contoso": "name: 'not/one' is not a domain",
     "domain set new.example type=": "there is no accepted domain 'new.example'; there are: 'contoso.example', ",
@@ -121,7 +121,7 @@ REFUSED = {
     "mailbox set postmaster@contoso.example deliver=maildir": "deliver: unknown key, it would have no effect; did you",
     "mailbox remove joe@contoso.example": "there is no mailbox 'joe@contoso.example'; there are:",
     "rule set secrets require_tls": "require_tls: is no key=value; the keys are: name, ",
-    "rule set secrets enabled=no priority=1.5 foo=x": "3 error(s); nothing was changed\n",
+    "rule set secrets enabled=no priority=1.5 foo=x": "3 errors; nothing was changed\n",
     "rule set secrets": "Missing argument 'KEY=VALUE...'",
     "rule add": "Missing argument 'NAME'",
 }

@@ -72,7 +72,7 @@ def test_an_organization_shows_its_parts_by_name(base):
     rows = base.table("organization", "show", "big", "--fields")
     (row,) = [row for row in rows if row["field"] == "accepted_domain"]
     assert row["value"].endswith("d19.example and 3 more")
-    assert row["meaning"] == "23 of them"
+    assert row["meaning"] == "23 in all"
 
 
 @pytest.mark.parametrize("shown", SHOWN, ids=" ".join)

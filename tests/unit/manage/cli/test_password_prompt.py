@@ -29,7 +29,7 @@ def test_a_line_of_standard_input(given, password):
 def test_without_a_terminal_nobody_is_asked():
     result = ask("correct horse\n", from_stdin=False)
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "pass it with --stdin" in result.stderr
+    assert "pass it on standard input with --stdin" in result.stderr
 
 
 def test_on_a_terminal_it_is_asked_twice_and_not_shown(monkeypatch):

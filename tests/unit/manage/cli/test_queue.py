@@ -187,7 +187,9 @@ ACTIONS = [
 def test_actions(home, words, count, after):
     ids = home.fill()
     action, *rest = [ids.get(word.lower(), word) for word in words]
-    assert home.call("queue", action, *rest).stdout == f"{action}: {count} deliveries\n"
+    assert (
+        home.call("queue", action, *rest).stdout == f"{action}: {count} {'delivery' if count == 1 else 'deliveries'}\n"
+    )
     assert [state for _, state in states(home)] == after
 
 
@@ -284,7 +286,7 @@ def test_show_says_who_holds_a_message(home):
     connection.close()
     assert "its destination protects less than it did" in home.call("queue", "show", ids["liz"]).stdout
     assert len(home.table("queue", "list", "--held")) == 2
-    assert home.call("queue", "release", ids["liz"]).stdout == "release: 1 deliveries\n"
+    assert home.call("queue", "release", ids["liz"]).stdout == "release: 1 delivery\n"
     (row,) = home.json("queue", "show", ids["liz"])
     assert row["state"] == "deferred"
     assert row["recipients"][0]["released"] is True
@@ -293,9 +295,9 @@ def test_show_says_who_holds_a_message(home):
 def test_mail_is_returned_with_words_for_its_sender_and_a_reason_for_the_record(home):
     home.fill()
     words = ("queue", "return", "--sender", "@fabrikam.example")
-    assert home.call(*words, "--dry-run").stdout == "return: 1 deliveries (dry run)\n"
+    assert home.call(*words, "--dry-run").stdout == "return: 1 delivery (dry run)\n"
     assert home.json("trace", "search", "--event", "return", code=1) == []
-    assert home.call(*words, "--text", "Closed", "--reason", "ticket 7").stdout == "return: 1 deliveries\n"
+    assert home.call(*words, "--text", "Closed", "--reason", "ticket 7").stdout == "return: 1 delivery\n"
     assert home.call(*words, code=1).stdout == "return: 0 deliveries\n", "it is on its way"
     (row,) = home.json("trace", "search", "--event", "return")
     assert (row["detail"]["text"], row["detail"]["why"]) == ("Closed", "ticket 7")

@@ -16,7 +16,7 @@ def call(*words, **environment):
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (("serve",), "it is the gateway"),
+        (("serve",), "it runs the gateway itself"),
         (("certificate", "add", "--directory", "/x"), "name files of that machine"),
         (("certificate", "add", "x.pem", "--leave-key"), "name files of that machine"),
         (("user", "setup"), "until there is an owner"),
@@ -28,7 +28,7 @@ def call(*words, **environment):
 def test_what_works_on_the_machine_only(words, why):
     found = call(*words, GATEPOST_SERVER=NOWHERE, GATEPOST_TOKEN="gp_x")
     assert found.exit_code == 2
-    assert "works on the gateway's machine only" in found.stderr
+    assert "works only on the gateway's own machine" in found.stderr
     assert why in found.stderr
 
 
@@ -36,7 +36,7 @@ def test_what_works_on_the_machine_only(words, why):
 def test_options_that_go_with_a_server(option):
     found = call(option, "x", "queue", "list")
     assert found.exit_code == 2
-    assert f"{option} goes with --server" in found.stderr
+    assert f"{option} needs --server" in found.stderr
 
 
 def test_variables_without_a_server_are_no_error(tmp_path):

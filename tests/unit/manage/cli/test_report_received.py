@@ -65,9 +65,9 @@ def test_failures_beside_the_trace(received):
     ("words", "code", "says"),
     [
         (["--domain", "no domain"], 2, "is no domain name"),
-        (["--domain", "fabrikam.example"], 1, "no such reports about the time"),
-        (["--until", "2020-01-01"], 1, "no such reports about the time"),
-        (["--failures", "--result", "other"], 1, "no such reports about the time"),
+        (["--domain", "fabrikam.example"], 1, "no such reports for the time"),
+        (["--until", "2020-01-01"], 1, "no such reports for the time"),
+        (["--failures", "--result", "other"], 1, "no such reports for the time"),
     ],
 )
 def test_what_is_not_there(received, words, code, says):

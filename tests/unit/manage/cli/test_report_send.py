@@ -76,7 +76,7 @@ def test_what_was_sent_is_not_sent_again(counted):
 
 def test_a_dry_run_shows_and_changes_nothing(counted, records):
     shown = counted.call("report", "send", "--dry-run").stdout
-    assert "a.example: there is no record at _smtp._tls.a.example: it wants no report\n" in shown
+    assert "a.example: there is no record at _smtp._tls.a.example, so the domain asks for no report\n" in shown
     assert "b.example: mailto:tls@b.example, https://b.example/r\n" in shown
     assert "contoso.example!b.example!1795478400!1795564799!" in shown
     assert known(counted) == []
@@ -95,7 +95,7 @@ def test_nobody_wants_one(counted, records):
     records["b.example"] = parse_record([[b"v=TLSRPTv1; rua=ftp://x"]])
     result = counted.call("report", "send", "--dry-run", code=1)
     assert 'b.example: its record cannot be used: "ftp://x" has no address' in result.stdout
-    assert "nobody wants a report" in result.stderr
+    assert "no domain asks for a report" in result.stderr
 
 
 def test_a_record_that_cannot_be_looked_up(counted, records):
@@ -108,11 +108,11 @@ def test_a_record_that_cannot_be_looked_up(counted, records):
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
-        (["--day", "2026-11-25"], 2, "is not over"),
-        (["--day", "25.11."], 2, "no day like 2026-11-24"),
+        (["--day", "2026-11-25"], 2, "has not ended"),
+        (["--day", "25.11."], 2, "is not a day; write it like 2026-11-24"),
         (["--day", "2026-11-20"], 1, "no TLS sessions were counted on 2026-11-20; there are counts of 2026-11-24"),
         (["--domain", "c.example"], 1, "no TLS sessions with c.example were counted"),
-        (["--domain", "no domain"], 2, "is no domain name"),
+        (["--domain", "no domain"], 2, "is not a domain name"),
     ],
 )
 def test_what_cannot_be_sent(counted, words, code, says):

@@ -57,7 +57,7 @@ def test_for_machines(some, day):
 
 @pytest.mark.parametrize("words", [["--domain", "c.example"], ["--since", day_of(time.time() + 90_000)]])
 def test_nothing_of_that(some, words):
-    assert "no reports of" in some.call("report", "sent", *words, code=1).stderr
+    assert "no reports" in some.call("report", "sent", *words, code=1).stderr
 
 
 def test_before_anything_was_sent(home):

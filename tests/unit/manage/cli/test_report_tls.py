@@ -42,10 +42,10 @@ def reported(home):
 
 def test_for_people(reported):
     said = reported.call("report", "tls").stdout
-    assert "outbound: 14 carried, 1 attempts failed for TLS" in said
+    assert "outbound: 14 carried, 1 TLS failure" in said
     assert "encrypted   92.9%         13  #" in said
     assert "cleartext    7.1%          1  ###" in said
-    assert "of what is only encrypted, 100.0% showed a trusted certificate with the right name unasked" in said
+    assert "of mail that was only encrypted, 100.0% went to a host with a trusted certificate for its name" in said
     assert "failed     certificate-expired: 1" in said
     assert "domains that never offered TLS\npartner\tmessages\nold.example\t1\n" in said
     assert 'lab.example\t12\toutbound tls_settings = "domain-validation" (mx.lab.example)' in said
@@ -97,7 +97,7 @@ def test_files_for_others(reported, tmp_path):
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
-        (["--partner", "no domain"], 2, "is no domain name"),
+        (["--partner", "no domain"], 2, "is not a domain name"),
         (["--since", "2026-01-02", "--until", "2026-01-01"], 2, "is after"),
         (["-o", "r.xls"], 2, "must end in .svg, .csv, .json"),
         (["-o", "r.png"], 2, "drawn as SVG; write it to a file that ends in .svg"),
@@ -112,4 +112,4 @@ def test_what_does_not_go(reported, words, code, says):
 def test_a_file_that_cannot_be_read_is_named(reported):
     (reported.data / "trace" / "2026-11-01.0.db").write_bytes(b"no database " * 1000)
     said = reported.call("report", "tls", "--since", "2026-10-01", code=3).stderr
-    assert "not counted, as they cannot be read: 2026-11-01.0.db" in said
+    assert "not counted, because they cannot be read: 2026-11-01.0.db" in said

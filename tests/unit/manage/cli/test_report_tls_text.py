@@ -37,9 +37,9 @@ def outbound(capsys, **fields):
 
 def test_no_mail_at_all_is_said_of_both_directions(capsys):
     lines = printed(capsys, report()).splitlines()
-    assert lines[0] == "2026-11-24 to 2026-11-24 (UTC), a count for each recipient and hop"
+    assert lines[0] == "2026-11-24 to 2026-11-24 (UTC), counted by recipient and hop"
     for direction in Direction:
-        place = lines.index(f"{direction}: 0 carried, 0 attempts failed for TLS")
+        place = lines.index(f"{direction}: 0 carried, 0 TLS failures")
         assert [line.split() for line in lines[place + 1 : place + 6]] == [[str(one), "-", "0"] for one in Protection]
     assert "partner" not in "".join(lines), "an empty table is left out"
 
@@ -70,14 +70,14 @@ def test_bars_are_as_long_as_their_share(capsys):
 
 def test_refusals_and_failures_without_anything_carried(capsys):
     lines = outbound(capsys, refused=7, failures={"certificate-expired": 2, "starttls-not-supported": 5})
-    assert lines[0] == "0 carried, 7 refused, 7 attempts failed for TLS"
+    assert lines[0] == "0 carried, 7 refused, 7 TLS failures"
     assert lines[-2:] == ["    failed     starttls-not-supported: 5", "    failed     certificate-expired: 2"]
     assert not any("quantum" in line for line in lines)
 
 
 def test_what_is_only_encrypted_might_have_been_demanded(capsys):
     lines = outbound(capsys, protections={Protection.ENCRYPTED: 4}, trusted=3)
-    assert any("75.0% showed a trusted certificate with the right name unasked" in line for line in lines)
+    assert any("75.0% went to a host with a trusted certificate for its name" in line for line in lines)
     assert not any("unasked" in line for line in outbound(capsys, protections={Protection.ENCRYPTED: 4}))
 
 

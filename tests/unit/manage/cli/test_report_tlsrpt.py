@@ -90,7 +90,7 @@ def test_what_is_not_there(counted, words, code, says):
 
 
 def test_a_gateway_that_counted_nothing(home):
-    assert "no day has any" in home.call("report", "tlsrpt", code=1).stderr
+    assert "no day has counts" in home.call("report", "tlsrpt", code=1).stderr
     assert home.json("report", "tlsrpt", "--day", DAY, code=1)["reports"] == []
 
 

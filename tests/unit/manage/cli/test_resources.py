@@ -35,7 +35,7 @@ def apply(home, text, *words, name="resources.toml", code=0):
 def test_a_file_becomes_the_configuration(home):
     result = apply(home, CONTOSO, "--note", "first")
     assert result.stdout.splitlines()[0] == '+ organization.contoso: "Contoso Hospital"'
-    assert result.stdout.splitlines()[-1].endswith("change(s) applied as version 1")
+    assert result.stdout.splitlines()[-1].endswith("changes applied as version 1")
     version, document = home.config()
     assert version == 1
     assert document == tomllib.loads(CONTOSO)
@@ -54,12 +54,12 @@ def test_nothing_to_do_is_done(home):
 def test_an_organization_without_anything_is_applied_once(home):
     assert apply(home, "[organization.contoso]").stdout.splitlines() == [
         '+ organization.contoso: ""',
-        "1 change(s) applied as version 1",
+        "1 change applied as version 1",
     ]
     assert apply(home, "[organization.contoso]").stdout == "nothing to change; version 1 is in force\n"
     assert apply(home, '[organization.contoso]\ndisplay_name = "C"').stdout.splitlines() == [
         '+ organization.contoso.display_name: "C"',
-        "1 change(s) applied as version 2",
+        "1 change applied as version 2",
     ]
 
 
@@ -120,9 +120,12 @@ def test_what_changes_is_said_by_name(home, old, new, lines):
     changed = CONTOSO.replace(old, new)
     dry = apply(home, changed, "--dry-run").stdout.splitlines()
     assert dry[: len(lines) + 1] == [*lines, ""]
-    assert dry[-2:] == ["", f"{len(lines)} change(s), not applied (--dry-run)"]
+    assert dry[-2:] == ["", f"{len(lines)} change{'s' * (len(lines) != 1)}, not applied (--dry-run)"]
     assert home.config() == (1, tomllib.loads(CONTOSO))
-    assert apply(home, changed).stdout.splitlines() == [*lines, f"{len(lines)} change(s) applied as version 2"]
+    assert apply(home, changed).stdout.splitlines() == [
+        *lines,
+        f"{len(lines)} change{'s' * (len(lines) != 1)} applied as version 2",
+    ]
     assert home.config() == (2, tomllib.loads(changed))
 
 
@@ -179,7 +182,7 @@ def test_every_error_is_named_at_once_and_nothing_is_changed(home, words):
     result = apply(home, WRONG + CONTOSO.replace("contoso", "northwind"), *words, code=2)
     assert result.stdout == ""
     *lines, summary = result.stderr.splitlines()
-    assert summary == f"{len(lines)} error(s); nothing was changed"
+    assert summary == f"{len(lines)} error{'s' * (len(lines) != 1)}; nothing was changed"
     file = home.path / "resources.toml"
     fields = [line.removeprefix(f"{file}: organization.contoso.").partition(": ")[0] for line in lines]
     assert sorted(fields) == [
@@ -198,8 +201,8 @@ UNREADABLE = {
     "not JSON": ("a.json", b'{"organization": }', "{file}: not readable as JSON: "),
     "not UTF-8": ("a.toml", b"# \xff\n", "{file}: not readable as TOML: "),
     "no suffix": ("resources", b"[organization\n", "{file}: not readable as TOML: "),
-    "a list": ("a.json", b"[1, 2]", "{file}: it must be a table of resources; "),
-    "a number": ("a.json", b"5", "{file}: it must be a table of resources; "),
+    "a list": ("a.json", b"[1, 2]", "{file}: not a table of resources (docs/resources.md shows one); "),
+    "a number": ("a.json", b"5", "{file}: not a table of resources (docs/resources.md shows one); "),
     "no tables": ("a.toml", b"organization = 5", "{file}: organization must be tables like [organization.contoso]; "),
     "no list of tables": ("a.toml", b"[[organization]]\nname = 'x'", "{file}: organization must be tables like "),
 }

@@ -54,7 +54,7 @@ def test_what_is_in_order_passes(settings):
 
 # sections that are wrong -> the beginnings of the lines that are said; {} is the directory
 FAULTS = {
-    "no listener": ({"listener": []}, ["no [[listener]]: write one, such as role = "]),
+    "no listener": ({"listener": []}, ["no [[listener]]: add one, such as role = "]),
     "no certificate file": (
         {"certificate": [{"chain": "missing.pem", "key": "mx.key"}]},
         ["certificate chain {}/missing.pem: No such file or directory"],
@@ -147,7 +147,7 @@ def test_mail_does_not_wait_for_a_port_that_nobody_chose(settings, home, capsys,
     monkeypatch.setattr(command, "bind", taken)
     ports = bind(settings(admin={}))
     assert (len(ports.mail), ports.admin) == (1, [])
-    assert "there is no admin centre: cannot listen on 127.0.0.1:8443" in caplog.text
+    assert "the admin centre is not available: cannot listen on 127.0.0.1:8443" in caplog.text
     ports.keep([])
     said = fails(bind, settings(listener=[], admin={"address": "127.0.0.1:8443"}), capsys)
     assert said == "cannot listen on 127.0.0.1:8443: Address already in use\n"

@@ -23,7 +23,7 @@ def test_a_terminal_shows_it_and_nothing_keeps_it(tmp_path, monkeypatch, caplog,
     terminal = Terminal()
     monkeypatch.setattr(sys, stream, terminal)
     show_setup(tmp_path, ADDRESS, until=UNTIL)
-    assert terminal.getvalue() == f"admin centre: make the owner at {ADDRESS} (valid once, 30 minutes)\n"
+    assert terminal.getvalue() == f"admin centre: create the owner account at {ADDRESS} (valid once, 30 minutes)\n"
     assert (list(tmp_path.iterdir()), caplog.messages) == ([], [])
 
 

@@ -24,7 +24,7 @@ def test_an_authority_and_its_first_node(site):
     root = done.stdout.strip()
     assert "site contoso-site: its authority is here, until " in done.stderr
     assert f"node {NODE}: certificate until " in done.stderr
-    assert "other nodes can join once [site] address is set" in done.stderr
+    assert "other nodes can join after you set [site] address" in done.stderr
     status = site.json("site", "status")
     (authority,) = status["authorities"]
     assert (authority["sha256"], authority["signs"], authority["domains"]) == (root, True, ["gate.example"])
@@ -68,12 +68,12 @@ def test_the_next_authority_at_once(site):
 
 
 WRONG = [
-    (["--now"], "--now is for --replace"),
-    (["--replace", "--name", "x"], "a site keeps its name"),
+    (["--now"], "--now needs --replace"),
+    (["--replace", "--name", "x"], "--name cannot be changed"),
     (["--replace"], "there is no authority to replace"),
     (["--name", "a b"], "is not a name of a site"),
     (["--domain", "a b"], "--domain: 'a b' is not a domain"),
-    (["--domain", "other.example"], "mx.gate.example, this gateway itself, is in none of them; nothing was made"),
+    (["--domain", "other.example"], "mx.gate.example, this gateway itself, is in none of them; nothing was created"),
 ]
 
 

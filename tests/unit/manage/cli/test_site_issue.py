@@ -65,11 +65,11 @@ def test_pem_files_fit_together(site, kind):
 def test_nothing_is_issued_that_cannot_be_written(site):
     (site.path / "exch.pfx").touch()
     cases = [
-        (["--pfx", site.path / "exch.pfx"], "is there already"),
+        (["--pfx", site.path / "exch.pfx"], "exists already"),
         (["--pfx", site.path / "no" / "exch.pfx"], "no such folder"),
         (["--pem", site.path / "exch.pfx"], "exch.pfx"),
-        ([], "say either --pfx FILE or --pem FOLDER"),
-        (["--pfx", site.path / "x.pfx", "--pem", site.path / "x"], "say either"),
+        ([], "use either --pfx FILE or --pem FOLDER"),
+        (["--pfx", site.path / "x.pfx", "--pem", site.path / "x"], "use either"),
         (["--pfx", site.path / "x.pfx", "--name", "a b"], "NAME: "),
         (["--pfx", site.path / "x.pfx", "--days", "826"], "--days"),
     ]

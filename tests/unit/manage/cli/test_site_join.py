@@ -19,7 +19,7 @@ def test_a_token_is_shown_once(site):
     token = done.stdout.strip()
     assert token.startswith("gpj1.")
     assert "for mx2.gate.example, until " in done.stderr
-    assert "there: gatepost site join mx.gate.example:8444 --token -" in done.stderr
+    assert "on that node: gatepost site join mx.gate.example:8444 --token -" in done.stderr
     (open_one,) = site.json("site", "status")["tokens"]
     assert (open_one["node"], open_one["expires"] - open_one["added"]) == ("mx2.gate.example", 900)
     assert "sha256" not in open_one
@@ -50,14 +50,14 @@ def test_without_an_authority_there_is_no_token(home):
 
 def test_who_cannot_join(site):
     token = site.call("site", "token").stdout.strip()
-    assert "this gateway is its first node" in site.call("site", "join", "h", "--token", token, code=2).stderr
+    assert "keeps the authority of a site" in site.call("site", "join", "h", "--token", token, code=2).stderr
     assert "this is no join token" in site.call("site", "join", "h", "--token", "x", code=2).stderr
     assert "h:x" in site.call("site", "join", "h:x", "--token", token, code=2).stderr
-    assert "its nodes would be left alone" in site.call("site", "leave", code=2).stderr
+    assert "its nodes still need it" in site.call("site", "leave", code=2).stderr
 
 
 def test_who_is_not_in_a_site_does_not_leave_one(home):
-    assert "in no site" in home.call("site", "leave", code=2).stderr
+    assert "belongs to no site" in home.call("site", "leave", code=2).stderr
 
 
 def test_a_site_that_is_not_reached(site, tmp_path, home):
@@ -68,5 +68,5 @@ def test_a_site_that_is_not_reached(site, tmp_path, home):
     )
     said = home.call("site", "join", "127.0.0.1:1", "--token", token, code=3).stderr
     assert "127.0.0.1:1: " in said
-    assert "is [site] address set there" in said
+    assert "check that [site] address is set there" in said
     home.json("site", "status", code=1)

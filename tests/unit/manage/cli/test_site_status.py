@@ -28,7 +28,7 @@ def member(home, **fields):
 
 def test_who_is_in_no_site(home):
     done = home.call("site", "status", code=1)
-    assert (done.stdout, "this gateway is in no site" in done.stderr) == ("", True)
+    assert (done.stdout, "this gateway belongs to no site" in done.stderr) == ("", True)
     assert home.json("site", "status", code=1) == {
         "membership": None,
         "address": None,
@@ -68,12 +68,12 @@ def test_a_node_of_a_site_elsewhere(home):
 
 def test_a_node_that_was_renamed(home):
     member(home, node="old.gate.example")
-    assert "server.hostname is mx.gate.example by now" in home.call("site", "status").stdout
+    assert "server.hostname is now mx.gate.example" in home.call("site", "status").stdout
 
 
 def test_a_certificate_that_has_expired(home, site):
     member(home, not_after=1.0)
-    assert "has expired; make a token for it at the site" in home.call("site", "status", code=1).stderr
+    assert "has expired; create a token for it at the site" in home.call("site", "status", code=1).stderr
     member(home, not_after=1.0, address="")
     assert "has expired; its authority is here" in home.call("site", "status", code=1).stderr
 
@@ -89,11 +89,11 @@ def test_the_root_in_a_file(site):
     file = site.path / "root.cer"
     site.call("site", "root", "--der", "-o", file)
     assert file.read_bytes().startswith(b"\x30\x82")
-    assert "is there already" in site.call("site", "root", "-o", file, code=2).stderr
+    assert "exists already" in site.call("site", "root", "-o", file, code=2).stderr
 
 
 def test_the_root_of_no_site(home):
-    assert "this gateway is in no site" in home.call("site", "root", code=2).stderr
+    assert "this gateway belongs to no site" in home.call("site", "root", code=2).stderr
 
 
 def test_who_did_what(site):

@@ -156,7 +156,7 @@ def test_what_cannot_be_used_is_added_only_by_force(place, file, owner, certific
     assert place.history()[0].note == "forced: as agreed"
     expired = "expired" in why
     found = place.call("smime", "recipient", "show", owner, code=1 if expired else 0)
-    assert ("nothing can be encrypted to" in found.stderr) is expired
+    assert ("cannot be encrypted" in found.stderr) is expired
 
 
 def test_what_ends_soon_is_said(place, file):
@@ -184,7 +184,7 @@ def test_a_chain_is_checked_where_anchors_are_named(place, file):
     ("content", "owner", "words", "why"),
     [
         (b"nothing", BOB, (), "file.pem"),
-        (pem(person(BOB), person("eve@secret.example")), BOB, (), "could be each of"),
+        (pem(person(BOB), person("eve@secret.example")), BOB, (), "several recipients"),
         (pem(person(BOB)), "no owner", (), "write an address, or the domain"),
         (pem(person(BOB)), BOB, ("--organization", "other"), "there is no organization 'other'"),
     ],
@@ -230,7 +230,9 @@ def test_an_identity_is_added_listed_and_removed(place, file):
     assert (row["owner"], row["signs"], row["decrypts"]) == (OURS, "usable", "yes")
     (shown,) = place.json("smime", "identity", "list", "--organization", "contoso")
     assert (shown["signs"], shown["decrypts"], shown["owner"]) == (True, True, OURS)
-    assert "no single S/MIME identity" in place.call("smime", "identity", "remove", "xyz", code=2).stderr
+    assert (
+        "does not name exactly one S/MIME identity" in place.call("smime", "identity", "remove", "xyz", code=2).stderr
+    )
     assert "with its key" in place.call("smime", "identity", "remove", row["id"][:6]).stdout
     assert place.table("smime", "identity", "list") == []
 
@@ -260,7 +262,7 @@ def test_an_identity_that_is_of_no_use(place, file, certificate, why):
 
 def test_files_that_cannot_be_used(place, file, tmp_path):
     path = file(pem(person(OURS)))
-    assert "name the file with it: --key FILE" in place.call("smime", "identity", "add", OURS, path, code=2).stderr
+    assert "name the file with the key: --key FILE" in place.call("smime", "identity", "add", OURS, path, code=2).stderr
     assert "No such file" in place.call("smime", "identity", "add", OURS, tmp_path / "no.pem", code=2).stderr
     large = file(bytes((1 << 20) + 1), "large")
     assert "larger than" in place.call("smime", "identity", "add", OURS, large, code=2).stderr
@@ -281,8 +283,8 @@ def explain(place, *words, code=0):
 
 def test_explain_says_who_asks_and_whether_there_is_a_certificate(place, file):
     said = explain(place, BOB, code=1)
-    assert "  encryption    S/MIME  (asked by connector:secret)" in said
-    assert "  signature     S/MIME  (asked by connector:secret)" in said
+    assert "  encryption    S/MIME  (required by connector:secret)" in said
+    assert "  signature     S/MIME  (required by connector:secret)" in said
     assert f"there is no certificate for {BOB}; add one: gatepost smime recipient add" in " ".join(said.split())
     place.call("smime", "recipient", "add", BOB, file(pem(person(BOB))))
     assert f"encrypted to 1 certificate of {BOB}: " in explain(place, BOB)
@@ -293,9 +295,9 @@ def test_explain_says_who_asks_and_whether_there_is_a_certificate(place, file):
 
 def test_explain_tells_a_rule_and_a_rehearsal(place):
     labelled = explain(place, "x@any.example", "--header", "X-Label: y", code=1)
-    assert "(asked by rule:labelled)" in labelled
+    assert "(required by rule:labelled)" in labelled
     assert "encrypts it (S/MIME), signs it (S/MIME)" in " ".join(labelled.split())
-    assert "in rehearsal: S/MIME  (asked by connector:trial)" in explain(place, "x@trial.example")
+    assert "in rehearsal: S/MIME  (required by connector:trial)" in explain(place, "x@trial.example")
     assert "S/MIME" not in explain(place, "x@any.example")
 
 

@@ -55,7 +55,7 @@ def test_a_gateway_that_runs(home):
     with server(b"220 mx.gate.example ESMTP\r\n") as port:
         settle(home, f"0.0.0.0:{port}")
         shown = home.call("status")
-    assert shown.stderr == "it runs\n"
+    assert shown.stderr == "Running\n"
     listener, nameservers, worker, configuration, queue, certificates, mail = shown.stdout.splitlines()
     assert listener == f"{f'listener mx 0.0.0.0:{port}':28} 220 mx.gate.example ESMTP"
     assert nameservers == f"{'nameservers':28} 127.0.0.1:53: answers"
@@ -134,7 +134,7 @@ def test_a_worker_that_does_not_run(home, text):
         settle(home, f"127.0.0.1:{port}")
         shown = home.call("status", code=1)
     assert shown.stdout.splitlines()[2] == f"{'worker 0':28} does not run"
-    assert shown.stderr == "it does not run as it should\n"
+    assert shown.stderr == "Unhealthy\n"
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may signal every process")

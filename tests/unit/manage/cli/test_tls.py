@@ -48,7 +48,7 @@ def test_for_machines(home):
 def test_names_that_are_no_profiles(home, words):
     result = home.call("tls", "profiles", "modern", "future", "past", *words, code=2)
     assert result.stdout == ""
-    assert result.stderr == "unknown profile future, past; there are modern, default, compatible, legacy\n"
+    assert result.stderr == "unknown profile future, past; use one of modern, default, compatible, legacy\n"
 
 
 def test_no_settings_are_needed(home):

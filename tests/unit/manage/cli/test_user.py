@@ -57,8 +57,8 @@ def test_adding_and_listing(home, accounts):
         (("add", "b", "--role", "king", "--password-stdin"), WORD, 2, ("king",)),
         (("add", "b", "--role", "owner"), WORD, 2, ("no terminal", "--password-stdin")),
         (("add", "ann", "--role", "owner", "--password-stdin"), WORD, 1, ("name: is taken",)),
-        (("set", "ann"), WORD, 2, ("say what is to be different",)),
-        (("set", "ann", "--organization", "x", "--all-organizations"), WORD, 2, ("one of them",)),
+        (("set", "ann"), WORD, 2, ("nothing to change",)),
+        (("set", "ann", "--organization", "x", "--all-organizations"), WORD, 2, ("only one of the two",)),
         (("set", "eve", "--disable"), WORD, 2, ("there is no user 'eve'",)),
         (("set", "ann", "--disable"), WORD, 1, ("last owner",)),
         (("set", "ann", "--role", "auditor"), WORD, 1, ("last owner",)),
@@ -95,7 +95,7 @@ def test_sessions(home, accounts):
     secret = accounts.log_in("ann", WORD, "192.0.2.1", "Fire\x1b[31mfox")
     assert home.table("user", "sessions", "ann")[0]["browser"] == "Fire?[31mfox"
     assert home.json("user", "sessions", "Ann")[0]["address"] == "192.0.2.1"
-    assert call(home, "sessions", "ann", "--end").stderr == "ann: 1 session(s) ended\n"
+    assert call(home, "sessions", "ann", "--end").stderr == "ann: 1 session ended\n"
     assert accounts.session(secret) is None
     assert home.json("user", "sessions", "ann") == []
 

@@ -61,7 +61,7 @@ def test_words():
     )
     found = ActiveAlarms([failing, old], 5.0, ["dns"])
     assert summary(found) == "1 critical, 1 warning: about contoso/bank/bank.example (gatepost alarms)"
-    assert summary(ActiveAlarms([], 5.0, ["dns"])) == "not all can be told: dns"
+    assert summary(ActiveAlarms([], 5.0, ["dns"])) == "some checks could not run: dns"
     assert summary(ActiveAlarms([], 5.0, [])) == "no alarms"
     assert found.of_certificates() == ActiveAlarms([], 5.0, ["dns"])
     assert found.of_mail() == ActiveAlarms([failing, old], 5.0, [])

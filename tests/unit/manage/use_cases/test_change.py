@@ -88,7 +88,7 @@ def test_all_errors_come_at_once_and_nothing_is_changed(base):
 
     with pytest.raises(Refusal) as refused:
         change(base, OWNER, step, WISH)
-    assert (refused.value.kind, refused.value.text) == (RefusalKind.INPUT, "2 error(s); nothing was changed")
+    assert (refused.value.kind, refused.value.text) == (RefusalKind.INPUT, "2 errors; nothing was changed")
     assert sorted(error.path for error in refused.value.errors) == ["priority", "tls_settings"]
     assert base.directory().version == 1
 

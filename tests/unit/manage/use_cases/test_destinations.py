@@ -152,13 +152,13 @@ def test_what_is_forgotten(seen):
 @pytest.mark.parametrize(
     ("who", "which", "kind", "text"),
     [
-        (OWNER, Which(), RefusalKind.INPUT, "say which destination"),
-        (OWNER, Which(organization="contoso"), RefusalKind.INPUT, "say which destination"),
+        (OWNER, Which(), RefusalKind.INPUT, "name the destination"),
+        (OWNER, Which(organization="contoso"), RefusalKind.INPUT, "name the destination"),
         (OWNER, Which("no domain"), RefusalKind.INPUT, "no domain"),
         (OWNER, Which(FALLEN), RefusalKind.INPUT, "contoso, fabrikam; or that it is for all of them"),
-        (OWNER, Which("nobody.example"), RefusalKind.MISSING, "nothing is remembered of nobody.example"),
+        (OWNER, Which("nobody.example"), RefusalKind.MISSING, "nothing is recorded for nobody.example"),
         (OWNER, Which(connector="none"), RefusalKind.MISSING, "connector none"),
-        (TENANT, Which(FALLEN, "contoso"), RefusalKind.MISSING, "nothing is remembered"),
+        (TENANT, Which(FALLEN, "contoso"), RefusalKind.MISSING, "nothing is recorded"),
     ],
 )
 def test_what_is_not_done(seen, do, who, which, kind, text):

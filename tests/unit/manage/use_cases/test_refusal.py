@@ -13,8 +13,8 @@ from gatepost.policy.connectors.errors import FieldError
 
 def test_a_refusal_has_its_text_and_all_errors():
     errors = [FieldError("name", "is missing"), FieldError("priority", "is too small")]
-    refusal = Refusal(RefusalKind.INPUT, "2 error(s); nothing was changed", iter(errors))
-    assert str(refusal) == refusal.text == "2 error(s); nothing was changed"
+    refusal = Refusal(RefusalKind.INPUT, "2 errors; nothing was changed", iter(errors))
+    assert str(refusal) == refusal.text == "2 errors; nothing was changed"
     assert (refusal.kind, refusal.errors) == (RefusalKind.INPUT, tuple(errors))
 
 

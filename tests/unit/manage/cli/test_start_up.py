@@ -1,0 +1,64 @@
+"""Commands start fast because they import only what they need. A new import at the top of a module shows here."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+NEVER = {
+    "acme",
+    "jinja2",
+    "matplotlib",
+    "opentelemetry",
+    "prometheus_client",
+    "reportlab",
+    "starlette",
+    "tomlkit",
+    "uvicorn",
+    "uvloop",
+    "webauthn",
+}
+FILES_ONLY = NEVER | {
+    "OpenSSL",
+    "asyncio",
+    "cryptography",
+    "difflib",
+    "dns",
+    "gatepost.policy.connectors.records",
+    "h11",
+    "httpcore2",
+    "jwt",
+    "ssl",
+}
+SCRIPT = """
+import sys
+from gatepost.manage.cli import main
+try:
+    main(sys.argv[1:], prog_name="gatepost")
+finally:
+    print(*sys.modules, sep="\\n", file=sys.stderr)
+"""
+
+
+CASES = {
+    "--help": FILES_ONLY | {"apsw", "msgspec", "pydantic"},
+    "queue list": FILES_ONLY,
+    "trace search": FILES_ONLY,
+    "status": NEVER,
+}
+
+
+@pytest.mark.parametrize("words", CASES)
+def test_heavy_modules_are_not_imported(home, words):
+    home.fill()
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, "--config", str(home.file), *words.split()],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    imported = set(done.stderr.splitlines())
+    assert "gatepost.manage.cli" in imported, done.stderr
+    assert imported & CASES[words] == set()
