@@ -76,6 +76,8 @@ def dotted(path: str, location: Iterable[int | str]) -> str:
 
 def unknown_key(key: str, known: Iterable[str]) -> str:
     """Explain that a key is unknown, with the nearest known key."""
+    import difflib  # noqa: PLC0415 - for mistakes alone
+
     names = sorted(known)
     near = difflib.get_close_matches(key, names, n=1, cutoff=0.6)
     hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(names) or 'none'}"
