@@ -10,7 +10,7 @@ from gatepost.policy.connectors.fields import Range, Record, Whole
 
 
 class Trace(Record):
-    """How long the message trace is kept (docs/trace.md)."""
+    """Retention of the message trace (docs/trace.md)."""
 
     days: Annotated[Whole, Range(0, 3650)] = Field(
         default=90, description="Days to keep rows, besides today; 0: for ever (Exchange: 90)."

@@ -26,7 +26,7 @@ _BAR = 40
 
 def print_report(report: TlsReport) -> None:
     """The whole of it, at most twenty lines of each part."""
-    click.echo(f"{report.first} to {report.last} (UTC), counted by recipient and hop")
+    click.echo(f"{report.first} to {report.last} (UTC), one delivery for each recipient and hop")
     for direction in Direction:
         _print_hops(direction, report.hops[direction])
     _print_part("by connector", CONNECTOR_COLUMNS, list(connector_rows(report.connectors)))

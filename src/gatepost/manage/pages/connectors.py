@@ -80,7 +80,7 @@ def _list(request: Request) -> Response:
 
 
 def counted(request: Request, rows: Sequence[ConnectorEntry]) -> dict[ConnectorKey, Verdicts]:
-    """What the trace of the last seven days says of these connectors."""
+    """Counts of these connectors in the trace of the last seven days."""
     keys = [ConnectorKey(row.organization, row.direction, row.name) for row in rows]
     return execute(count_verdicts, context_of(request), CountVerdicts(connectors=keys))
 

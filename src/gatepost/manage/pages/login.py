@@ -61,7 +61,7 @@ def _log_in(request: Request) -> Response:
 
 
 def agent_of(request: Request) -> str:
-    """What the browser says it is."""
+    """The browser's User-Agent."""
     return request.headers.get("user-agent", "")
 
 

@@ -155,7 +155,7 @@ def _refusal_content(request: Request, denied: LogInDenied) -> tuple[dict[str, s
 
 
 def _answer(request: Request, party: str, challenge: bytes | None) -> dict[str, Any]:
-    """What the browser sends, and what it is held against: fields of `Answer`."""
+    """The browser's answer and the challenge: fields of `PasskeyAnswer`."""
     credential = request.state.form.get("credential", "")[:_LONGEST]
     return {"credential": credential, "challenge": challenge or b"", "party": party, "origin": origin(request)}
 

@@ -246,7 +246,7 @@ def _responses(endpoint: RestEndpoint, schemas: _Schemas) -> dict[str, Any]:
     if case.may_create:
         found["201"] = {"description": HTTPStatus.CREATED.phrase, "headers": headers, "content": content}
     if case.dry_run and case.status != HTTPStatus.OK:
-        found["200"] = {"description": "What would change (dry_run).", "headers": headers, "content": content}
+        found["200"] = {"description": "Preview of the change (dry_run).", "headers": headers, "content": content}
     if case.versioned and case.method == "GET":
         found["304"] = {"description": "Not changed since If-None-Match.", "headers": headers}
     problem = {_PROBLEM: {"schema": {"$ref": _REF + ProblemDocument.__name__}}}

@@ -93,7 +93,7 @@ class RenewalOrder(NamedTuple):
 
 
 class ViewCertificate(msgspec.Struct, kw_only=True):
-    """Which one."""
+    """Choose one certificate."""
 
     certificate: CertificateNumber
 
@@ -192,7 +192,7 @@ class PresentedNow(NamedTuple):
     scope=Scope.READ, visibility=Visibility.GATEWAY, tag="certificates", pages=("/certificates/{number}/presented",)
 )
 def view_presented(context: Context, request: ViewCertificate) -> PresentedNow:
-    """What the listeners present at this moment."""
+    """Show the certificates that the listeners present now."""
     entry = certificate(context.gateway, request.certificate).entry
     return PresentedNow(entry, check_presentation(context.gateway, entry) if entry.purpose is Purpose.SERVER else [])
 

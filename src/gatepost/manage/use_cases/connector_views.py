@@ -74,7 +74,7 @@ class CountVerdicts(msgspec.Struct, kw_only=True):
     ),
 )
 def count_verdicts(context: Context, request: CountVerdicts) -> dict[ConnectorKey, Verdicts]:
-    """How mail fared by connectors in the last seven days; of those that are not seen nothing."""
+    """Count the results of connectors in the last seven days; connectors that the caller may not see are left out."""
     seen_of = [one for one in request.connectors if context.principal.sees(one.organization)]
     return recent_verdicts(context.gateway, seen_of)
 
@@ -134,7 +134,7 @@ class DraftConnector(msgspec.Struct, kw_only=True):
     since: str = ""
 
 
-class ConnectorDraft(NamedTuple):
+class DraftedConnector(NamedTuple):
     """outcome: of adding it. chosen: what it would be."""
 
     outcome: ChangeResult
@@ -150,8 +150,8 @@ class ConnectorDraft(NamedTuple):
         "/connectors/new/validate",
     ),
 )
-def draft_connector(context: Context, request: DraftConnector) -> ConnectorDraft:
-    """What a new connector would change. Changes nothing."""
+def draft_connector(context: Context, request: DraftConnector) -> DraftedConnector:
+    """Preview what a new connector would change. Changes nothing."""
     return _drafted(context, request)
 
 
@@ -202,7 +202,7 @@ class DraftValidation(NamedTuple):
     ),
 )
 def view_draft_validation(context: Context, request: DraftConnector) -> DraftValidation:
-    """What came of trying a draft."""
+    """Show the validation of a draft."""
     return DraftValidation(context.kept(TriedDrafts).of(_key(context, request)))
 
 
@@ -219,7 +219,7 @@ def keep_draft_validation(context: Context, request: DraftConnector) -> DraftVal
 
 
 class TriedDrafts:
-    """What came of trying drafts, until they are saved: so that a list knows it then. Bounded; the oldest go."""
+    """Validations of drafts, kept until a draft is saved, so that lists then know them. Bounded; the oldest go."""
 
     def __init__(self, _: Settings | None = None) -> None:
         self._lock = Lock()
@@ -240,7 +240,7 @@ class TriedDrafts:
 
 
 def _key(context: Context, draft: DraftConnector) -> str:
-    """What was tried is known by all that decides on it."""
+    """The key of a validated draft: everything that decides its result."""
     told = [context.principal.name, draft.organization, draft.kind, draft.name.lower(), draft.table | {"comment": ""}]
     return json.dumps(told, sort_keys=True)
 
@@ -249,13 +249,13 @@ def _direction(draft: DraftConnector) -> str:
     return draft.kind.partition("_")[0]
 
 
-def _drafted(context: Context, draft: DraftConnector) -> ConnectorDraft:
+def _drafted(context: Context, draft: DraftConnector) -> DraftedConnector:
     since = moment(draft.since) if draft.since else None
     named = PartName(KINDS[draft.kind], draft.organization, draft.name)
     wish = ChangeOptions(context.principal.name, dry_run=True, since=since)
     outcome = add_part(context.gateway, context.principal, named, draft.table, wish)
     chosen = choose_connector(outcome.after, draft.name, draft.organization, _direction(draft))
-    return ConnectorDraft(outcome, chosen)
+    return DraftedConnector(outcome, chosen)
 
 
 USE_CASES = (

@@ -39,5 +39,5 @@ class Gateway:
         return self.resources.directory()
 
     def kept[T](self, kind: Callable[[Settings], T]) -> T:
-        """What this process keeps: see `KeptInstances`."""
+        """The one instance of a class in this process: see `KeptInstances`."""
         return self.instances.of(kind)

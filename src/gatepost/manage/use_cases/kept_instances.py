@@ -1,4 +1,4 @@
-"""What a process keeps for its use cases: caches, limits, jobs, one instance of each kind. For any thread."""
+"""One instance of each kind that use cases keep in a process: caches, limits, jobs. For any thread."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def _greeting(listener: Listener) -> ServiceStatus:
     except OSError as error:
         return _silent(name, error)
     if listener.role is ListenerRole.INTERNAL and line.startswith("554"):
-        return ServiceStatus(name, ok=True, detail="turns away who is no node of the site, as it must")
+        return ServiceStatus(name, ok=True, detail="OK: rejects non-members of the site")
     return ServiceStatus(name, ok=line.startswith("220"), detail=line or "closes the connection without a word")
 
 

@@ -171,7 +171,7 @@ def show_check(context: Context, request: ShowCheck) -> CheckState:
 
 
 class FollowCheck(msgspec.Struct, kw_only=True):
-    """Which one."""
+    """Choose one check."""
 
     id: str
 

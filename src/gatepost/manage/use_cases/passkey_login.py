@@ -32,8 +32,8 @@ _AT_ONCE: Final = 10_000  # log-ins within that time
 _MALFORMED: Final = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
-class Answer(msgspec.Struct, kw_only=True):
-    """What a browser sends, and what it is held against.
+class PasskeyAnswer(msgspec.Struct, kw_only=True):
+    """Signed answer of a browser, and the challenge that it answers.
 
     credential: JSON. challenge: that was given, b"" if none is known. party: the relying party's id, a host name.
     origin: of our pages.
@@ -62,7 +62,7 @@ class UsedChallenges:
             return True
 
 
-class AddOwnPasskey(Answer, kw_only=True):
+class AddOwnPasskey(PasskeyAnswer, kw_only=True):
     """name: what the person calls it."""
 
     name: str
@@ -109,7 +109,7 @@ def add_own_passkey(context: Context, request: AddOwnPasskey) -> PasskeyNamed:
         return PasskeyNamed(context.accounts.add_passkey(made, actor=context.actor).name)
 
 
-class LogInWithPasskey(Answer, kw_only=True):
+class LogInWithPasskey(PasskeyAnswer, kw_only=True):
     """agent: what the browser is."""
 
     agent: str = ""
@@ -131,7 +131,7 @@ def log_in_with_passkey(context: Context, request: LogInWithPasskey) -> SessionS
         return SessionStarted(context.accounts.log_in_by_passkey(passkey, count, context.address, request.agent))
 
 
-def _verified(context: Context, answer: Answer) -> tuple[Passkey, int]:
+def _verified(context: Context, answer: PasskeyAnswer) -> tuple[Passkey, int]:
     """The passkey that signed, and its counter. Raises LogInRefused."""
     import webauthn  # noqa: PLC0415 - an extra
     from webauthn.helpers.exceptions import WebAuthnException  # noqa: PLC0415 - an extra

@@ -165,7 +165,7 @@ class PublicationView(NamedTuple):
     ),
 )
 def view_publication(context: Context, request: ViewPublication) -> PublicationView:
-    """What an accepted domain is to publish, and what the DNS said of it last."""
+    """Show the records that an accepted domain should publish, and the last answer of the DNS."""
     found = publication_of(context.gateway, context.principal, request.domain, request.organization)
     return PublicationView(found, context.kept(DnsChecks).known(found))
 
@@ -176,7 +176,7 @@ class FindPublications(Rows, kw_only=True):
 
 @use_case(scope=Scope.READ, visibility=Visibility.SEEN, tag="checks", pages=("/domains/publish",))
 def find_publications(context: Context, request: FindPublications) -> ListPage[PublicationView]:
-    """What accepted domains are to publish, and what the DNS said of them last."""
+    """List the records that accepted domains should publish, and the last answers of the DNS."""
     gateway, principal, dns_checks = context.gateway, context.principal, context.kept(DnsChecks)
     page = domain_rows(visible(gateway.directory().resources, principal), request.selection)
     servers = shown_certificates(gateway) if principal.is_of_gateway else ()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Rows(msgspec.Struct, kw_only=True):
-    """Which rows of a list: as `ListSelection`."""
+    """Choose rows of a list, as `ListSelection` does."""
 
     organization: str = ""
     q: str = ""
@@ -48,7 +48,7 @@ def find_organizations(context: Context, request: FindOrganizations) -> ListPage
 
 
 class ViewOrganization(msgspec.Struct, kw_only=True):
-    """Which one."""
+    """Choose one organization."""
 
     organization: str
 
@@ -131,7 +131,7 @@ class ListOrganizationChanges(msgspec.Struct, kw_only=True):
 
 @use_case(scope=Scope.READ, visibility=Visibility.SEEN, tag="organizations", pages=("/organizations/edit/{name}",))
 def list_organization_changes(context: Context, request: ListOrganizationChanges) -> Items[PartChange]:
-    """Who changed an organization's own fields last, the newest first."""
+    """List the changes of an organization's own fields, newest first."""
     found = history(context.gateway, context.principal, organization=request.organization)
     return Items([PartChange(one, [part for part in differences_of(one) if "[" not in part.path]) for one in found])
 
@@ -160,7 +160,7 @@ def find_parts(context: Context, request: FindParts) -> ListPage[Part]:
 
 
 class ViewPart(msgspec.Struct, kw_only=True):
-    """Which one. kind: its key. organization: "" where the name alone must tell."""
+    """Choose one part. kind: its key. organization: "" where the name is enough."""
 
     kind: str
     name: str
@@ -232,7 +232,7 @@ class ListPartChanges(ViewPart, kw_only=True):
     ),
 )
 def list_part_changes(context: Context, request: ListPartChanges) -> Items[PartChange]:
-    """Who changed a part last, the newest first."""
+    """List the changes of a part, newest first."""
     found = part(context.gateway, context.principal, request.part)
     return Items(part_history(context.gateway, found, limit=request.limit))
 

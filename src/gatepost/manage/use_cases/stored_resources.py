@@ -9,10 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.policy.connectors.errors import ResourceErrors
-from gatepost.policy.connectors.grants import STORED_KINDS
 from gatepost.store.changes import ConfigStores
-from gatepost.store.directory import stored_directory
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
@@ -47,6 +44,8 @@ class StoredResources:
 
         Raises Refusal (UNREADABLE) if they cannot be read, or not be used by this version.
         """
+        from gatepost.policy.connectors.grants import STORED_KINDS  # noqa: PLC0415 - most commands need no resources
+
         with self.config() as store:
             known = self._directory
             if known is not None and known.version == store.version():
@@ -58,6 +57,9 @@ class StoredResources:
 
         Raises Refusal (UNREADABLE) if it cannot be used by this version.
         """
+        from gatepost.policy.connectors.errors import ResourceErrors  # noqa: PLC0415 - most commands need no resources
+        from gatepost.store.directory import stored_directory  # noqa: PLC0415 - as above
+
         known = self._directory
         if known is not None and known.version == version:
             return known

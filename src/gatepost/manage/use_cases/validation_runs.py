@@ -195,7 +195,7 @@ def show_validation(context: Context, request: ShowValidation) -> ValidationStat
 
 
 class FollowValidation(msgspec.Struct, kw_only=True):
-    """Which one."""
+    """Choose one validation."""
 
     id: str
 
