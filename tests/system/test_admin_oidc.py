@@ -120,7 +120,7 @@ def test_a_person_comes_in_with_the_role_of_their_group(scene: Scene, guest: Pag
     centre.gateway.cli("user", "set", "wendy", "--disable")
     guest.context.clear_cookies()
     come_in(guest, scene)
-    guest.get_by_text("did not work").wait_for()
+    guest.get_by_text("The log-in with your organization failed").wait_for()
     axe(guest)
     centre.log_in(guest)  # the local owner, whatever the issuer does
     scene.issuer.stop()
@@ -136,7 +136,7 @@ def test_whoever_is_in_no_group_or_has_the_name_of_another_stays_outside(scene: 
     ):
         scene.issuer.person = dict(person)
         come_in(guest, scene)
-        guest.get_by_text("did not work").wait_for()
+        guest.get_by_text("The log-in with your organization failed").wait_for()
     assert list(scene.users()) == [OWNER]
     assert len(scene.why()) == 3
 

@@ -74,7 +74,7 @@ def make(desk: Desk, centre: AdminCentre, name: str = "My laptop") -> None:
     centre.log_in(desk.page, "/account")
     desk.page.get_by_label("Passkey name").fill(name)
     desk.page.get_by_role("button", name="Add passkey").click()
-    desk.page.get_by_text(f"The passkey {name} was made.").wait_for()
+    desk.page.get_by_text(f"The passkey {name} was added.").wait_for()
 
 
 def come_in(desk: Desk, centre: AdminCentre) -> None:
