@@ -224,7 +224,7 @@ def test_the_key_of_a_withdrawn_one_is_gone(
     assert sealed is not None
     assert holding(mx.data_dir, sealed)
     refused = changeover(mx, "withdraw", second, expect=1)
-    assert "can be rolled back" in refused.stderr
+    assert "needed to roll back" in refused.stderr
     changeover(mx, "withdraw", second, "--force", "stolen")
     wait_until(lambda: not holding(mx.data_dir, sealed), "the sealed key is gone from all files")
     assert "its key was destroyed" in changeover(mx, "roll-back", expect=None).stderr

@@ -180,4 +180,4 @@ def test_explain_and_status_say_so(nodes: TwoNodes) -> None:
     assert (outbound["way"], outbound["requirement_sources"]) == ("internal", ["internal:site"])
     there = nodes.mx2.cli("explain", "--from", STRANGER, "--to", ANN, json=True).data["outbound"]
     assert there["way"] == "mailbox"
-    assert "turns away who is no node of the site, as it must" in nodes.mx2.cli("status", expect=None).stdout
+    assert "OK: rejects non-members of the site" in nodes.mx2.cli("status", expect=None).stdout
