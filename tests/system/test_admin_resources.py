@@ -128,7 +128,7 @@ def test_a_key_is_made_published_and_let_sign(centre: AdminCentre, zone: DnsServ
     page.get_by_text("was added. Publish its record").wait_for()
     page.get_by_text("there is no TXT record at s1._domainkey.contoso.example").wait_for()
     page.get_by_role("button", name="Start signing").click()
-    page.get_by_text("Nothing was changed; a reason overrides it").wait_for()
+    page.get_by_text("to override the check, give a reason").wait_for()
     axe(page)
     shot(page, "dkim-refused")
     zone.set("s1._domainkey.contoso.example TXT", f'"{page.locator("#record code").nth(1).inner_text()}"')
