@@ -37,8 +37,8 @@ PATCH = {
             '    hotline: Annotated[str, Meta(max_length=77, description="Only those with this hotline.")] = ""\n',
         ),
         # the result
-        ("    validated: ConnectorValidated | None\n", "    hotline: str\n"),
-        ("        demands=_demands(one),\n", '        hotline=getattr(one, "hotline", ""),\n'),
+        ("    validated: LastValidation | None\n", "    hotline: str\n"),
+        ("        demands=_demands(connector),\n", '        hotline=getattr(connector, "hotline", ""),\n'),
         # what is done with it
         (
             "    def identity(one: ConnectorEntry) -> str:\n",

@@ -38,7 +38,7 @@ def chosen_organizations(names: Iterable[str] | None, *, owner: bool) -> frozens
     if names is None:
         return None
     if owner:
-        raise ValueError("an owner is of the whole gateway; name no organizations, or choose another role or scope")
+        raise ValueError("an owner administers the whole gateway; name no organizations, or another role or scope")
     found = frozenset(names)
     if not found or "" in found:
         raise ValueError("name at least one organization, or none of them for the whole gateway")

@@ -29,7 +29,7 @@ class LogInDenied(Refusal):
     """Nobody is let in, nor told more. known: why, for the audit. wait: seconds until an attempt is heard, or 0."""
 
     def __init__(self, known: str = "", wait: float = 0.0) -> None:
-        text = f"after many failures, wait {wait:.0f} s" if wait else "the name or the password is wrong"
+        text = f"too many failed attempts; wait {wait:.0f} s" if wait else "incorrect user name or password"
         super().__init__(RefusalKind.FORBIDDEN if wait else RefusalKind.INPUT, text, known=known)
         self.wait = wait
 

@@ -163,7 +163,7 @@ def _end(settings: Settings, ticket: Ticket | None, answer: Mapping[str, str], n
     """Who came back. Raises _Failed, Busy."""
     oidc = settings.oidc
     if ticket is None:
-        raise _Failed("nobody began it in this browser, or too long ago")
+        raise _Failed("it was not started in this browser, or too long ago")
     if not hmac.compare_digest(answer.get("state", "").encode(), ticket.state.encode()):
         raise _Failed("the answer is of another log-in (state)")
     if not 0 <= now - ticket.at < _GOOD_FOR:

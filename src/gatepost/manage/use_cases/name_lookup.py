@@ -6,7 +6,6 @@ whatever looks at or changes something that has a name. Reads values alone.
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, NamedTuple
 
 from gatepost.manage.use_cases.parts import INBOUND, OUTBOUND, Part
@@ -134,6 +133,8 @@ def instead(name: str, names: Iterable[str]) -> str:
     """Suggestions for a name that does not exist: all names, or the nearest of many."""
     known = list(dict.fromkeys(names))
     if len(known) > _NAMED:
+        import difflib  # noqa: PLC0415 - for mistakes alone
+
         near = difflib.get_close_matches(name, known, n=5, cutoff=0.5)
         return f"the nearest of {len(known)}: {', '.join(map(repr, near)) or 'none'}"
     return f"there are: {', '.join(map(repr, known)) or 'none'}"

@@ -88,7 +88,7 @@ def domain_name(field: str, text: str) -> str:
     """A domain as A-labels, "" for none. Raises Refusal (INPUT), with the field."""
     name = normalise(text) if text else ""
     if text and not name:
-        raise _wrong(field, f"{text!r} is no domain name")
+        raise _wrong(field, f"{text!r} is not a domain name")
     return name
 
 

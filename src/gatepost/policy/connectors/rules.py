@@ -7,7 +7,6 @@ Each text says what contradicts what and how to resolve it. Rules across organiz
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -378,6 +377,8 @@ def _unknown_connectors(draft: OrganizationDraft) -> Iterator[FieldError]:
     for rule in draft.mail_flow:
         wanted = rule.value.route_via_connector
         if "route_via_connector" not in rule.bad and wanted and wanted.lower() not in names:
+            import difflib  # noqa: PLC0415 - for mistakes alone
+
             near = difflib.get_close_matches(wanted.lower(), names, n=1)
             hint = f"; did you mean {names[near[0]]!r}?" if near else _KNOWN_CONNECTORS[bool(names)]
             hint = hint.format(", ".join(sorted(map(repr, names.values()))))

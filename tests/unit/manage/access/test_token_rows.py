@@ -37,7 +37,7 @@ def test_everything_wrong_is_told_at_once():
     with pytest.raises(AccountError) as caught:
         token_rows.checked_token("no name", [], [], NOW, NOW)
     assert [one.path for one in caught.value.errors] == ["name", "scopes", "organizations", "expires"]
-    with pytest.raises(AccountError, match="owner is of the whole"):
+    with pytest.raises(AccountError, match="owner administers the whole"):
         token_rows.checked_token("t", [Scope.OWNER], ["contoso"], None, NOW)
     with pytest.raises(AccountError, match="in the past"):
         token_rows.checked_token("t", [Scope.READ], None, float("nan"), NOW)

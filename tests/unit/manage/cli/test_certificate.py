@@ -150,7 +150,7 @@ def test_current_is_refused_where_names_would_be_lost(place):
     assert "nothing was added" in result.stderr
     assert "is no longer needed" not in result.stderr  # nobody shall throw away a key that was not stored
     again = place.call("add", place.path / "a.pem", "--key", place.path / "a.key", code=1)
-    assert "is there already" in again.stderr
+    assert "exists already" in again.stderr
     assert "is no longer needed" not in again.stderr
 
 

@@ -192,7 +192,7 @@ def test_a_time_is_planned_and_dropped(gate, pair):
     assert planned.strip().endswith("if the gates pass then")
     forced = gate.call(*GO, "switch", new.id, "--at", "2h", "--force", "agreed").stdout
     assert "with only the key checked again" in forced
-    assert "to call it off" in gate.call(*GO, "status").stdout
+    assert "to cancel it" in gate.call(*GO, "status").stdout
     assert "changes on" in gate.call(*GO, "notice", new.id).stdout.replace("\n", " ")
     gate.call(*GO, "cancel")
     gate.call(*GO, "cancel", new.id, code=1)

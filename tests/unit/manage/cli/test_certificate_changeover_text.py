@@ -136,7 +136,7 @@ def test_who_was_heard_of_before_and_not_since(capsys, entry):
     since = Traffic(10**9, 0, 0, {"a.example"})
     before = Traffic(2, 3, 4, {"a.example"} | {f"p{number:02}.example" for number in range(30)})
     lines = status(capsys, new, traffic=(since, before))
-    assert "  since the switch    1000000000 messages over TLS from 1 domain, 0 unencrypted" in lines
+    assert "  since the switch    1,000,000,000 messages over TLS from 1 domain, 0 unencrypted" in lines
     assert (
         "  same period before  2 messages over TLS from 31 domains, 3 unencrypted, 4 refused because TLS was missing"
         in lines

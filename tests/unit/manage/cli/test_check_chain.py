@@ -72,7 +72,7 @@ def test_what_cannot_be_told_is_said_first(call):
     private = server(AUTHORITY, crl=["http://127.0.0.1:9/crl"])
     content = pem(private.certificate, AUTHORITY.certificate)
     result = call("chain", content, code=3)
-    assert "INCONCLUSIVE: CRL of mx1.contoso.example could not be had: http://127.0.0.1:9/crl" in result.stdout
+    assert "INCONCLUSIVE: CRL of mx1.contoso.example could not be fetched: http://127.0.0.1:9/crl" in result.stdout
     assert result.stdout.splitlines()[-1].endswith("fails=0 warnings=0 unknown=1")
 
 

@@ -102,7 +102,7 @@ REFUSED = {
     "enabled: '1' must be true or false\nsender_domains: ",
     "add inbound x --organization contoso recipient_domains=x.example": "recipient_domains: unknown key",
     "set x mode=rehearse": "there is no connector 'x'; there are: 'bank', 'Bank', 'lab'\n",
-    "set lab mode=rehearse": "'lab' several recipients: ",
+    "set lab mode=rehearse": "'lab' could be each of: ",
     "set bank --direction outbound tls_domain=bank.example": "tls_domain: the name is compared only under tls_settings",
     "set bank --direction outbound recipient_domains=": "recipient_domains: the connector would take no mail; ",
     "set bank --direction outbound client_certificate.chain=/c": "client_certificate.key: is missing; a ",

@@ -150,9 +150,9 @@ def test_an_enforced_connector_tells_what_it_did(base):
         sent("2", passed=True, **held | {"result_type": ""}) | {"detail": detail},
     )
     lines = rehearsal(base, "forced", code=0)
-    assert lines[1] == "messages 2: sent 2, held 0, not judged 0"
+    assert lines[1] == "messages 2: sent 2, held back 0, not judged 0"
     assert lines[2] == "of those sent, 1 waited first, because the requirement was not met"
-    assert lines[-1] == "none of 2 messages were held"
+    assert lines[-1] == "none of 2 messages were held back"
     base.events(sent("3", passed=True, **held, event="EXPIRE", reply=reply) | {"detail": detail})
     assert rehearsal(base, "forced", code=1)[-1] == (
         "1 of 3 messages was held back; see one with: gatepost trace show 3"
@@ -171,7 +171,7 @@ def test_past_mail_is_decided_again_as_if_it_were_enforced(base):
     assert lines[0].startswith("inbound connector 'shop' of contoso (replayed as if enforced, disabled), ")
     assert lines[1] == "messages 2: would pass 1, would be refused 1, inconclusive 0"
     lines = rehearsal(base, "lab", "--replay", code=1)
-    assert lines[1] == "messages 2: would be sent 0, would be held 1, inconclusive 1"
+    assert lines[1] == "messages 2: would be sent 0, would be held back 1, inconclusive 1"
     assert "no connection of this attempt" in "".join(lines)
 
 
@@ -180,10 +180,10 @@ WRONG = [
     (("nobody", "--rule"), "there is no mail flow rule 'nobody'; there are: 'secret', 'both'\n"),
     (
         ("both", "--rule"),
-        "'both' several recipients: mail flow rule 'both' of fabrikam; mail flow rule 'both' of northw",
+        "'both' could be each of: mail flow rule 'both' of fabrikam; mail flow rule 'both' of northw",
     ),
-    (("secret", "--rule", "--replay"), "what a rule did is told of outbound mail that went"),
-    (("secret", "--rule", "--direction", "inbound"), "what a rule did is told of outbound mail"),
+    (("secret", "--rule", "--replay"), "reports of rules cover outbound mail"),
+    (("secret", "--rule", "--direction", "inbound"), "reports of rules cover outbound mail"),
     (("bank", "--since", "soon"), "neither an age like"),
     (("bank", "--organization", "x"), "there is no organization 'x'"),
 ]

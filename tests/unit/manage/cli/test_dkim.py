@@ -103,8 +103,8 @@ def test_a_key_that_is_there_already_is_taken_in_or_left(home):
 WRONG = [
     (["add", "con toso"], "is not a domain"),
     (["add", "contoso.example", "--leave-key"], "name the file with the key"),
-    (["add", "contoso.example", "--selector", "a b"], "is no name of a DKIM key"),
-    (["rotate", "contoso.example"], "has no next key yet; make one"),
+    (["add", "contoso.example", "--selector", "a b"], "is not a name of a DKIM key"),
+    (["rotate", "contoso.example"], "has no next key yet; add one"),
     (["rotate", "contoso.example", "--selector", "x"], "has no next key with the selector x"),
     (["record", "x._domainkey.contoso.example"], "there is no DKIM key"),
 ]

@@ -110,13 +110,13 @@ def test_a_mailbox_asks_no_connector(page):
 def test_nobodys_mail_and_no_way(page):
     assert "OUTBOUND      nowhere: the mail belongs to no organization" in page("x@other.test", "y@internet.test")
     text = page("x@other.test", "nobody@contoso.example")
-    assert "OUTBOUND      if accepted: nowhere, returned with 550 5.1.1 Mailbox unknown" in text
+    assert "OUTBOUND      if accepted: no route, returned with 550 5.1.1 Mailbox unknown" in text
 
 
 def test_rehearsal_on_the_way_out_is_told_with_each_failure(page):
     text = page("x@contoso.example", "y@internet.test")
     assert "  rehearsal     would require encrypted  (required by connector:out)" in text
-    assert "  no STARTTLS offered   delivered in clear; if enforced it would wait: 450 4.4.317" in text
+    assert "  no STARTTLS offered   delivered unencrypted; if enforced it would wait: 450 4.4.317" in text
 
 
 def test_text_of_others_cannot_steer_the_terminal_and_lines_end(page):

@@ -64,7 +64,7 @@ def test_failures_beside_the_trace(received):
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
-        (["--domain", "no domain"], 2, "is no domain name"),
+        (["--domain", "no domain"], 2, "is not a domain name"),
         (["--domain", "fabrikam.example"], 1, "no such reports for the time"),
         (["--until", "2020-01-01"], 1, "no such reports for the time"),
         (["--failures", "--result", "other"], 1, "no such reports for the time"),

@@ -37,7 +37,7 @@ def outbound(capsys, **fields):
 
 def test_no_mail_at_all_is_said_of_both_directions(capsys):
     lines = printed(capsys, report()).splitlines()
-    assert lines[0] == "2026-11-24 to 2026-11-24 (UTC), counted by recipient and hop"
+    assert lines[0] == "2026-11-24 to 2026-11-24 (UTC), one delivery for each recipient and hop"
     for direction in Direction:
         place = lines.index(f"{direction}: 0 carried, 0 TLS failures")
         assert [line.split() for line in lines[place + 1 : place + 6]] == [[str(one), "-", "0"] for one in Protection]

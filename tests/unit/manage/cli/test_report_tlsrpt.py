@@ -81,7 +81,7 @@ def test_today_is_the_default(counted, monkeypatch):
         (["--day", DAY, "--domain", "c.example"], 1, "no TLS sessions with c.example were counted"),
         (["--day", "24.11.2026"], 2, "--day: must be a day (UTC), written like 2026-11-24"),
         (["--day", "2026-11-31"], 2, "no day like 2026-11-24"),
-        (["--domain", "no domain"], 2, "is no domain name"),
+        (["--domain", "no domain"], 2, "is not a domain name"),
     ],
 )
 def test_what_is_not_there(counted, words, code, says):

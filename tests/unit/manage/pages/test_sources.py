@@ -29,7 +29,7 @@ PLACES = {
     "editor.py": "the version in force, by which a form sees that it was overtaken: a number, no resource",
     "wizard.py": "the same",
     "guard.py": "makes the context for `execute`",
-    "pages.py": "the menu of organizations of the frame of every page, of what the principal sees",
+    "rendering.py": "the menu of organizations of the frame of every page, of what the principal sees",
 }
 
 

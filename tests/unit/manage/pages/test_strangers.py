@@ -162,7 +162,7 @@ def test_a_set_up_code_that_does_not_hold_is_on_record(centre):
         assert "is not valid" in answer.words
     assert accounts.users() == []
     kept = accounts.audit_events(ROOT, AuditFilter(action="setup"))
-    assert [(one.who, one.outcome, "does not hold" in one.detail["why"]) for one in kept] == [
+    assert [(one.who, one.outcome, "is not valid" in one.detail["why"]) for one in kept] == [
         ("", AuditOutcome.REFUSED, True)
     ] * 3
     code = accounts.setup_code(by=ROOT_HERE)

@@ -97,7 +97,7 @@ def test_who_comes_in_is_not_counted(run, accounts):
 def test_the_person_is_told_less_than_the_audit(run, accounts):
     with pytest.raises(LogInDenied) as denied:
         run(log_in, name="eve", password=WORD)
-    assert (denied.value.text, str(denied.value)) == ("the name or the password is wrong",) * 2
+    assert (denied.value.text, str(denied.value)) == ("incorrect user name or password",) * 2
     assert accounts.audit_events(ANN)[0].detail["why"] == "there is no such user"
 
 

@@ -83,7 +83,7 @@ def test_a_session_that_might_come_is_decided(base):
             "bank-out",
             ValidationOptions(("bob@elsewhere.example",)),
             "recipients",
-            "is no domain of connector 'bank-out'",
+            "is not a domain of connector 'bank-out'",
         ),
         ("bank-in", ValidationOptions(session="feed"), "session", "the message trace has no message or session feed"),
         ("bank-in", ValidationOptions(ip="nowhere", reverse_path=""), "ip", "is no IP address"),
