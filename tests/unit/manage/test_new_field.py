@@ -41,7 +41,7 @@ PATCH = {
         ("        demands=_demands(connector),\n", '        hotline=getattr(connector, "hotline", ""),\n'),
         # what is done with it
         (
-            "    def identity(one: ConnectorEntry) -> str:\n",
+            "    def identity(entry: ConnectorEntry) -> str:\n",
             (
                 "    if request.hotline:\n"
                 "        found = found.holding([one for one in found.rows if one.hotline == request.hotline])\n\n"

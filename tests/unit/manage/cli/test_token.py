@@ -39,7 +39,7 @@ def test_tokens(home):
         (("add", "t"), 2, ("--scope",)),
         (("add", "t", "--scope", "all"), 2, ("all",)),
         (("add", "t", "--scope", "read", "--organization", "x"), 2, ("no organization 'x'",)),
-        (("add", "there", "--scope", "read"), 1, ("name: is taken",)),
+        (("add", "there", "--scope", "read"), 1, ("name: is already in use",)),
         (("remove", "t"), 2, ("there is no token 't'",)),
     ],
 )
