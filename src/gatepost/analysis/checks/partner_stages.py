@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import math
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gatepost.analysis.checks import partner_advice as advice
@@ -78,7 +78,7 @@ class Reached:
     now: float
     seen: Seen | None = None
     why: str = ""
-    extensions: frozenset[str] | None = field(default=None)
+    extensions: frozenset[str] | None = None
     dane: DaneVerdict | None = None
     revocation: Revocation | None = None
 
@@ -100,13 +100,12 @@ class Reached:
 
 def policy_of(host: HostFacts) -> PolicyKind:
     """The policy that decides about TLS to this host: DANE before MTA-STS (RFC 8461 section 2), else opportunistic."""
-    if host.tlsa is not None and host.tlsa.status is TlsaStatus.USABLE:
+    tlsa = host.tlsa.status if host.tlsa is not None else None
+    if tlsa is TlsaStatus.USABLE:
         return PolicyKind.DANE
     if host.sts is not None and host.sts.enforced:
         return PolicyKind.MTA_STS
-    if host.tlsa is not None and host.tlsa.status is TlsaStatus.UNUSABLE:
-        return PolicyKind.DANE
-    return PolicyKind.OPPORTUNISTIC
+    return PolicyKind.DANE if tlsa is TlsaStatus.UNUSABLE else PolicyKind.OPPORTUNISTIC
 
 
 def needs_no_dns(name: str) -> bool:
@@ -120,8 +119,8 @@ def address_row(host: HostFacts, reached: Reached) -> Row:
     findings = tuple(one for stage in _STAGES.values() for one in stage(host, reached))
     if seen is None:
         return Row(host.name, host.preference, "", policy_of(host), findings)
-    lines = tuple(seen.transcript)
-    return Row(host.name, host.preference, seen.hop.endpoint, policy_of(host), findings, reached.facts, lines)
+    where, said = seen.hop.endpoint, tuple(seen.transcript)
+    return Row(host.name, host.preference, where, policy_of(host), findings, reached.facts, said)
 
 
 def waiting_row(host: HostFacts) -> Row:
@@ -361,9 +360,8 @@ def _valid(chain: ChainVerdict, evidence: str, now: float) -> Finding:
             advice.RENEW,
             short,
         )
-    return Finding(
-        Stage.CERTIFICATE, Mark.PASS, f"trusted, and for this host; {quantity(days, 'day')} left", evidence, short=short
-    )
+    text = f"trusted, and for this host; {quantity(days, 'day')} left"
+    return Finding(Stage.CERTIFICATE, Mark.PASS, text, evidence, short=short)
 
 
 def _described(chain: ChainVerdict, now: float) -> str:
