@@ -94,6 +94,18 @@ def test_another_process_sees_the_version_and_pays_little_for_looking(config, pa
     other.close()
 
 
+def test_tables_that_another_process_made_a_moment_ago_stay(path, monkeypatch):
+    first = ConfigStore(path)
+    first.apply({"organization": {"contoso": {}}}, author="ann")
+    seen = iter([False])  # as it was at the first look
+    really = ConfigStore._is_current
+    monkeypatch.setattr(ConfigStore, "_is_current", lambda self: next(seen, None) is not False and really(self))
+    second = ConfigStore(path)
+    assert (second.version(), list(seen)) == (1, [])
+    second.close()
+    first.close()
+
+
 def test_changes_at_once_each_get_a_version(path):
     failures = []
 

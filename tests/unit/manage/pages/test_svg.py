@@ -4,7 +4,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from gatepost.manage.pages.svg import Series, _ceiling, shares, stacked
+from gatepost.manage.pages.svg import Series, _ceiling, document, shares, stacked
 
 NAME = "<script>alert(1)</script>"
 
@@ -63,3 +63,20 @@ def test_shares_of_a_bar():
 @pytest.mark.parametrize(("value", "top"), [(0, 1), (1, 1), (3, 4), (5, 5), (7, 10), (11, 20), (300, 400), (999, 1000)])
 def test_scales_end_at_round_numbers(value, top):
     assert _ceiling(value) == top
+
+
+def test_a_file_has_its_pictures_below_each_other_and_a_legend():
+    series = [Series("over <TLS>", "pass", []), Series("unencrypted", "fail", [])]
+    pictures = [(name, stacked(name, ["1 Nov"], [Series("a", "pass", [1])])) for name in ("Received", "Sent")]
+    svg = parsed(document(NAME, pictures, series))
+    space = "{http://www.w3.org/2000/svg}"
+    assert svg.find(f"{space}title").text == svg.get("aria-label") == NAME
+    texts = [one.text for one in svg.findall(f"{space}text")]
+    assert texts == [NAME, "over <TLS>", "unencrypted", "Received", "Sent"]
+    first, second = svg.findall(f"{space}svg")
+    assert float(second.get("y")) >= float(first.get("y")) + float(first.get("height"))
+    assert float(svg.get("height")) >= float(second.get("y")) + float(second.get("height"))
+
+
+def test_a_file_without_a_legend():
+    assert "tone-" not in document("Mail", [], []).partition("</style>")[2]
