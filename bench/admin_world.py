@@ -289,7 +289,7 @@ def _signed(key: ec.EllipticCurvePrivateKey, name: str, number: int) -> bytes:
 
 def _accounts(gateway: Gateway, accounts: Accounts, sizes: Sizes) -> dict[str, str]:
     """An owner with a password, so many more users, as many tokens, and the audit."""
-    accounts.add_user("owner", Role.OWNER, "a long and unheard-of sentence", by=Actor("", ""))
+    accounts.add_user("owner", Role.OWNER, "a long and unheard-of sentence", actor=Actor("", ""))
     now = time.time()
     with contextlib.closing(apsw.Connection(str(gateway.data / ACCESS_FILE))) as connection, connection:
         connection.executemany(

@@ -119,10 +119,10 @@ def test_a_partner_is_checked_as_one_watches(lab: Lab, page: Page, tmp_path: Pat
     page.get_by_label("Domain", exact=True).fill("postmaster@good.test")
     page.get_by_role("button", name="Check").click()
     page.get_by_role("table", name="Result of each stage, by host and address").wait_for()
-    if page.get_by_text("Checking…").count():
+    if page.get_by_text("Checking…", exact=True).count():
         shot(page, "check-live")
         axe(page)
-    page.get_by_text("Checking…").wait_for(state="detached", timeout=90_000)
+    page.get_by_text("Checking…", exact=True).wait_for(state="detached", timeout=90_000)
     assert "The gateway would deliver mail, verified by DANE" in page.locator("#found").inner_text()
     matrix = page.locator("#matrix").inner_text()
     assert "good.good.test" in matrix

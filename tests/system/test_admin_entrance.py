@@ -64,7 +64,7 @@ def test_the_address_that_makes_the_owner_is_in_no_log(fresh: AdminCentre) -> No
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert "code=" not in server.log()
     assert f"create the owner account at the address in {file}" in server.log()
-    assert "make" in fresh.call(address.removeprefix(fresh.url))[2].lower()
+    assert "create" in fresh.call(address.removeprefix(fresh.url))[2].lower()
     fresh.make_owner()
     server.stop()
     server.start()

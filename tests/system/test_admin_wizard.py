@@ -218,7 +218,7 @@ def test_it_says_whether_a_connector_is_needed(centre: AdminCentre, page: Page) 
     scenarios = page.get_by_role("group", name="Select your mail flow scenario").locator("label")
     said = [one.inner_text() for one in scenarios.all()]
     assert ["Optional" in said[0], "Optional" in said[1], "Not needed" in said[2]] == [True, True, True]
-    assert "own servers already" in said[3]
+    assert "already identify your servers: own servers" in said[3]
     page.goto(f"{centre.url}/connectors/new?organization=fabrikam")
     said = [one.inner_text() for one in scenarios.all()]
     assert "Needed" in said[2]

@@ -319,7 +319,7 @@ def test_an_explanation_of_a_certificate_is_the_same_from_afar(remote: Remote) -
     assert (there.stdout, there.stderr, there.exit_code) == (here.stdout, here.stderr, here.exit_code)
 
 
-@pytest.mark.parametrize("suffix", ["csv", "json", "png", "svg"])
+@pytest.mark.parametrize("suffix", ["csv", "json", "svg"])
 def test_a_report_is_written_here(remote: Remote, suffix: str) -> None:
     files = [remote.folder / f"{name}.{suffix}" for name in ("here", "there")]
     server = remote.centre.gateway
@@ -327,7 +327,7 @@ def test_a_report_is_written_here(remote: Remote, suffix: str) -> None:
     remote.there("report", "tls", "-o", str(files[1]))
     own, fetched = (file.read_bytes() for file in files)
     if suffix == "svg":  # its ids are made at random
-        assert fetched.count(b"<path") == own.count(b"<path") > 10
+        assert fetched.count(b"<path") == own.count(b"<path") > 5
     else:
         assert fetched == own
     assert len(fetched) > 100

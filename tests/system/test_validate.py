@@ -187,7 +187,7 @@ DEFECTS = {
     "recipient refused": Defect(
         "Test message",
         "bob@bank.example: 550 5.1.1 no such user",
-        "its reply says why",
+        "Its reply says why",
         behaviour=Behaviour(replies={"RCPT": "550 5.1.1 no such user"}),
     ),
 }
@@ -323,7 +323,7 @@ def test_a_domain_that_takes_no_mail(scene: Scene) -> None:
 
 def test_a_wildcard_needs_a_recipient(scene: Scene) -> None:
     run = scene.draft(expect=2, recipient_domains=["*"])
-    assert "name a recipient in the one that is to be tried" in run.stderr
+    assert "give a recipient in the domain to test" in run.stderr
 
 
 # what is stored
@@ -337,7 +337,7 @@ def test_a_disabled_connector_is_tried_and_the_result_is_listed(
     off = connector("bank.example", partner.address, enabled=False, tls_settings="domain-validation", tls_domain=NAME)
     server = gateway(contoso(outbound=[off]), anchors=pki.root)
     run = server.cli("connector", "validate", "bank.example", "--recipient", "bob@bank.example", expect=1)
-    assert "note: the connector is disabled: it was tested as if it were enabled" in run.stdout
+    assert "note: the connector is disabled: the validation treated it as enabled" in run.stdout
     assert "not validated: Name failed on 127.0.0.1" in run.stdout
     assert "domain of the recipient" not in run.stdout + run.stderr
     right = off | {"tls_settings": "certificate-validation"}
