@@ -30,6 +30,7 @@ from gatepost.manage.access.accounts import ACCESS_FILE, Accounts
 from gatepost.manage.access.principal import ROLES, Principal, Role
 from gatepost.manage.access.records import Actor
 from gatepost.manage.use_cases.change import ChangeOptions
+from gatepost.manage.use_cases.cursors import cursor
 from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.manage.use_cases.resources import apply_document
 from gatepost.net.identity import ServerIdentity
@@ -332,7 +333,8 @@ def _history(gateway: Gateway, _: Accounts, sizes: Sizes) -> dict[str, str]:
                 (first + number, now - (sizes.versions - number) * 30, f"user{number % 997}", f"renamed{sizes.more}",
                  name, before, json.dumps(document)),
             )  # fmt: skip
-    return {"version": str(first + sizes.versions // 2), "before": str(first + sizes.versions // 2)}
+    middle = first + sizes.versions // 2
+    return {"version": str(middle), "before": cursor((middle, 0))}
 
 
 def _reports(gateway: Gateway, _: Accounts, sizes: Sizes) -> dict[str, str]:

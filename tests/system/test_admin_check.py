@@ -225,7 +225,7 @@ def test_what_a_domain_is_to_publish(lab: Lab, page: Page) -> None:
     assert "Mail to the domain comes here; DNSSEC proves them" in seen["mx"]
     assert "are those of our keys" in seen["tlsa"]
     assert "The DNS announces no policy" in seen["mta-sts"]
-    assert "no TLS-RPT record" in seen["tls-rpt"]
+    assert "No TLS-RPT record" in seen["tls-rpt"]
     assert "The SPF record names our hosts" in seen["spf"]
     looked_at(page, "publish-domain")
 
