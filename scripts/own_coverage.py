@@ -5,6 +5,7 @@ help from any other test: so a test stands where one looks for it, and what it s
 suite. Prints one line for each module that falls short; exit 0 if none does, 1 otherwise, 2 on a usage error.
 
     .venv/bin/python scripts/own_coverage.py [PACKAGE | PACKAGE/MODULE]...     policy, or policy/decisions/home
+    .venv/bin/python scripts/own_coverage.py --files        the test files that it runs, for who runs the others
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ PURE_MODULES = (
     *(f"manage/pages/{name}" for name in ("guard", "resource_kinds", "resource_paths", "svg")),
     "manage/web/reauthentication",
 )
-JOBS = os.cpu_count() or 2
+JOBS = 2 * (os.cpu_count() or 1)
 TIMEOUT = 300
 PYTEST = ["-q", "-x", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
 PLUGINS = ("_hypothesis_pytestplugin", "pytest_timeout")
@@ -98,13 +99,21 @@ def _meant(path: Path, word: str) -> bool:
     return name == word or name.startswith(f"{word}/")
 
 
-def shortfall(module: Path) -> str:
-    """What keeps a module from being covered by its own tests, "" if nothing does."""
+def own_tests(module: Path) -> list[Path]:
+    """The test files of a module, the main one first; [] if there is none."""
     own = TESTS / module.parent.relative_to(SOURCE) / f"test_{module.stem}.py"
     if not own.exists():
-        return f"no {own.relative_to(ROOT)}"
+        return []
     parts = sorted(own.parent.glob(f"{own.stem}_*.py"))  # test_manager_batches.py, unless there is a manager_batches.py
-    files = [own, *(one for one in parts if not module.with_name(one.name.removeprefix("test_")).exists())]
+    return [own, *(one for one in parts if not module.with_name(one.name.removeprefix("test_")).exists())]
+
+
+def shortfall(module: Path) -> str:
+    """What keeps a module from being covered by its own tests, "" if nothing does."""
+    files = own_tests(module)
+    if not files:
+        return f"no test_{module.stem}.py of its own"
+    own = files[0]
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder, "coverage")
         child = FORKS.Process(target=_measure, args=(module, files, data))
@@ -115,8 +124,7 @@ def shortfall(module: Path) -> str:
             child.join()
             return f"{own.relative_to(ROOT)} takes longer than {TIMEOUT} s"
         if child.exitcode:
-            last = data.with_suffix(".txt").read_text(errors="replace").strip().splitlines()[-3:]
-            return f"{own.relative_to(ROOT)} fails: {' / '.join(last)}"
+            return f"{own.relative_to(ROOT)} fails:\n{data.with_suffix('.txt').read_text(errors='replace').strip()}"
         return missing(module, data)
 
 
@@ -166,6 +174,9 @@ def _ranges(lines: list[int]) -> str:
 
 
 def main(words: list[str]) -> int:
+    if words == ["--files"]:
+        print("\n".join(str(file.relative_to(ROOT)) for module in chosen([]) for file in own_tests(module)))
+        return 0
     modules = chosen(words)
     if words and not modules:
         print(f"own_coverage: no module is called {' or '.join(words)}", file=sys.stderr)
