@@ -7,6 +7,7 @@ a folder is removed.
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -52,24 +53,30 @@ class FixtureError(Exception):
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nothing listens on, also free for UDP, and not given out before by this process."""
+    """A TCP port of 127.0.0.1 that nothing listens on, also free for UDP, and not given out before by this process.
+
+    It is below those that Linux gives to clients and to servers that ask for any: else one of them could take it while
+    the server for which it is meant starts again.
+    """
     while True:
-        with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-            tcp.bind(("127.0.0.1", 0))
-            port = int(tcp.getsockname()[1])
-            with suppress(OSError):
-                udp.bind(("127.0.0.1", port))
-                if port not in _taken and _ours(port):
-                    _taken.add(port)
-                    return port
+        port = 10_000 + secrets.randbelow(22_000)
+        with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, suppress(OSError):
+            tcp.bind(("127.0.0.1", port))
+            udp.bind(("127.0.0.1", port))
+            if port not in _taken and _ours(port):
+                _taken.add(port)
+                return port
 
 
 def _ours(port: int) -> bool:
     """Whether a port is for this process: those of pytest-xdist share them out, lest two give out the same at once."""
-    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    # Linux gives out odd ports alone here, and even ones to those who connect.
     count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    return port // 2 % count == number % count
+    return port % count == worker() % count
+
+
+def worker() -> int:
+    """The number of this process among those of pytest-xdist, from 0."""
+    return int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 
 
 def loopback(rest: str) -> str:
