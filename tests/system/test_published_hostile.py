@@ -142,7 +142,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
             stack.enter_context(Sink(host=NET.format(number), port=25, certificate=leaf, hostname=f"{kind}.example"))
         stack.enter_context(PolicyHost(serving, texts, address=POLICIES, port=443))
         server = stack.enter_context(DnsServer(records, failures=failures, authentic=True))
-        settings = {"outbound": {"private_policy_hosts": True}, "dns": {"timeout": "1s", "attempts": 1}}
+        settings = {"outbound": {"private_policy_hosts": True}, "dns": {"timeout": "2s", "attempts": 1}}
         gateway = Gateway(contoso(), nameservers=[server.address], anchors=pki.root, settings=settings)
         stack.enter_context(gateway)
         yield Lab(gateway, server.address, str(pki.root), gateway.resident())
