@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from support.dnssec import SignedDns, Zone
 from support.policy_host import PolicyHost
-from support.process import loopback, worker
+from support.process import loopback
 from support.sink import Sink
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ PRESENTED = (
     *("clear", "self", "self-old", "anchored", "anchored-other", "anchored-old"),
     *("trusted", "trusted-other", "trusted-old"),
 )
-_NET = loopback(f"{150 + worker() % 100}.{{}}")  # several files have partners, in several processes
+_NET = loopback("3.{}", of_process=True)  # several files have partners
 ADDRESS = {kind: _NET.format(number) for number, kind in enumerate(PRESENTED, 10)}
 POLICIES, NOBODY, RESOLVER = _NET.format(2), _NET.format(3), _NET.format(53)
 UNSIGNED = frozenset({"plain", "insecure"})

@@ -79,12 +79,13 @@ def worker() -> int:
     return int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 
 
-def loopback(rest: str) -> str:
+def loopback(rest: str, *, of_process: bool = False) -> str:
     """An address for servers on port 25, 53 or 443: loopback("3.10") is 127.X.3.10, where X belongs to this run alone.
 
     So two runs on one machine do not meet; nor do the files of one run, each of which has a third octet of its own.
+    of_process: X belongs to this process of the run, for what several files share.
     """
-    return f"127.{1 + zlib.crc32(_RUN.encode()) % 254}.{rest}"
+    return f"127.{1 + (zlib.crc32(_RUN.encode()) + (worker() if of_process else 0)) % 254}.{rest}"
 
 
 def wait_until[T](condition: Callable[[], T], what: str, *, timeout: float = 20.0) -> T:
