@@ -35,7 +35,7 @@ _FAILURES = 2  # that somebody is told of: the first may be the authority's bad 
 
 
 def scope_of(organizations: Sequence[Organization], settings: Settings) -> Scope:
-    """The certificates that the resources and settings need: names, and client identities."""
+    """The certificates that the resources and settings need: names, and client certificates."""
     hostname, served = settings.server.hostname, bool(settings.mta_sts.address)
     domains = [domain for one in organizations for domain in one.accepted_domains]
     policies = _publications(domains, hostname)

@@ -34,4 +34,4 @@ _COMMANDS = {
 
 @click.group(cls=CertificateGroup, commands=_COMMANDS)
 def certificate() -> None:
-    """Manage the gateway's certificates (next, current and deprecated) and its client identities."""
+    """Manage the gateway's certificates (next, current and deprecated) and its client certificates."""

@@ -37,7 +37,7 @@ _COLUMNS = ("version", "at", "author", "kind", "id", "names", "change", "note")
 def list_(config: str | None, as_json: bool) -> None:
     """List certificates: current beside next and deprecated, when each is valid and when it was presented.
 
-    Client identities, which outbound connectors present, are in a separate table, and so are requests that wait for
+    Client certificates, which outbound connectors present, are in a separate table, and so are requests that wait for
     their certificate. Certificates in the settings are listed even if the gateway has never run.
 
     Exit codes: 0 done (also if there are none), 3 the data cannot be read.

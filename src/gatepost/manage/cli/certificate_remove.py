@@ -33,7 +33,7 @@ def remove(number: str, force: str, note: str, config: str | None) -> None:
     """Remove a certificate with its key. ID: as in `gatepost certificate show`, or the id of a request.
 
     A directory is no longer watched; certificates found in it stay. A certificate that is presented can be removed only
-    if others have all its names, a client identity only if no connector names it, and one that can be rolled back to
+    if others have all its names, a client certificate only if no connector names it, and one that can be rolled back to
     only after its 24 hours; --force REASON overrides all three. A certificate that comes from the settings must be
     removed there. Files are not deleted, and the history stays.
 

@@ -29,14 +29,14 @@ _SIDES = {Purpose.SERVER: _COLUMNS, Purpose.CLIENT: _CLIENT_COLUMNS}
 
 
 def print_list(certificates: Sequence[CertificateSummary]) -> None:
-    """Current beside next and deprecated, the newest first; client identities in a table of their own."""
+    """Current beside next and deprecated, the newest first; client certificates in a table of their own."""
     for purpose, columns in _SIDES.items():
         chosen = [certificate for certificate in certificates if certificate.purpose == purpose]
         chosen.sort(key=lambda one: (STATES.index(State(one.state)), -(one.since or 0.0)))
         if purpose is Purpose.CLIENT and not chosen:
             continue
         if purpose is Purpose.CLIENT:
-            click.echo("\nclient identities")
+            click.echo("\nclient certificates")
         print_table(columns, [_row(one, columns) for one in chosen])
 
 

@@ -182,7 +182,7 @@ def find_certificate(context: Context, request: ViewCertificate) -> Entry:
 
 
 class PresentedNow(NamedTuple):
-    """presented: by each listener; none of a client identity."""
+    """presented: by each listener; none of a client certificate."""
 
     entry: Entry
     check_presentation: list[ListenerPresentation]

@@ -294,7 +294,7 @@ def test_a_request_for_a_client_identity_is_answered_as_one(place):
     place.call("add", answer(request, place.path / "issued.pem"))
     (row,) = place.rows("client_identities")
     assert (row["organization"], row["label"], row["state"]) == ("contoso", "to-bank", "current")
-    assert "client identities" in place.call("list").stdout
+    assert "client certificates" in place.call("list").stdout
 
 
 def test_requests_that_cannot_be_made(place):

@@ -10,7 +10,6 @@ import pytest
 NEVER = {
     "acme",
     "jinja2",
-    "matplotlib",
     "opentelemetry",
     "prometheus_client",
     "reportlab",
