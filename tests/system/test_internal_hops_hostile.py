@@ -93,14 +93,18 @@ def test_strangers_are_turned_away_before_they_can_say_a_word(
     assert run.version == "TLSv1.3"
     assert "554 5.7.1 This port is for nodes of one site: your certificate is not one of theirs" in run.transcript
     assert not run.found(r"^(250[ -].*)$")
-    rows = wait_until(lambda: nodes.mx2.trace(event="REFUSE")[: -before or None], "a row of the refusal")
-    assert rows[0]["connector"] == "internal"
     why = {
         STRANGERS[0]: "does not lead to the site's roots: no certificate",
         STRANGERS[1]: "does not lead to the site's roots",
         STRANGERS[2]: f"the site's authority issued its certificate, but not for a node of {SITE}",
     }[who]
-    assert why in " ".join(rows[0]["detail"]["reasons"])
+
+    def refusals() -> list[dict[str, Any]]:  # among them may be mail of another test that is tried again
+        rows = nodes.mx2.trace(event="REFUSE")[: -before or None]
+        return [row for row in rows if why in " ".join(row["detail"]["reasons"])]
+
+    (row,) = wait_until(refusals, "a row of the refusal")
+    assert row["connector"] == "internal"
 
 
 @pytest.mark.parametrize("options", [("-tls1_1",), ("-tls1_2", "-cipher", "AES256-GCM-SHA384")], ids=["1.1", "static"])
