@@ -14,6 +14,7 @@ from gatepost.manage.cli.tables import print_table, printable
 from gatepost.manage.use_cases.certificates import STATES, common_name
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.pki.certificates.entry import Purpose, State
+from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,8 +78,8 @@ def _state(certificate: CertificateSummary) -> str:
 
 def _left(days: int) -> str:
     if days < 0:
-        return f"expired {-days} days ago" if days < -1 else "expired"
-    return f"{days} day{'' if days == 1 else 's'} left"
+        return f"expired {quantity(-days, 'day')} ago" if days < -1 else "expired"
+    return f"{quantity(days, 'day')} left"
 
 
 def _presented(certificate: CertificateSummary) -> str:

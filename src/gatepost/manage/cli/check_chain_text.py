@@ -66,7 +66,7 @@ def _answer(check: ChainCheck) -> str:
     match check.outcome:
         case Readiness.READY:
             warnings = check.counts[Mark.WARN]
-            return "YES" if not warnings else f"YES, with {warnings} warning{'s' if warnings > 1 else ''}"
+            return "YES" if not warnings else f"YES, with {quantity(warnings, 'warning')}"
         case Readiness.NOT_READY:
             return f"NO: {_first(check, Mark.FAIL)}"
         case Readiness.UNKNOWN:
