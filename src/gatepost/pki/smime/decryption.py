@@ -78,10 +78,10 @@ def is_enveloped(cms: bytes) -> bool:
     """Whether it is encrypted content for at least one recipient, by AES. Never raises."""
     try:
         envelope = _envelope(read(cms))
+        known = _name(envelope.algorithm) in CBC.keys() | GCM.keys()
     except BerError:
         return False
-    known = CBC.keys() | GCM.keys()
-    return bool(envelope.recipients) and _name(envelope.algorithm) in known and len(envelope.content.raw) > _EMPTY
+    return bool(envelope.recipients) and known and len(envelope.content.raw) > _EMPTY
 
 
 def decrypted(cms: bytes, openers: Iterable[Opener]) -> tuple[bytes, Opener]:

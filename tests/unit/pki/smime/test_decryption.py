@@ -142,6 +142,13 @@ def test_with_originator_info() -> None:
     assert is_enveloped(named(write(SEQUENCE, parts[0], write(context(0)), *parts[1:])))
 
 
+def test_no_octet_makes_the_look_fail(make: Any) -> None:
+    cms = encrypted(b"figures" * 20, [make().certificate])
+    for place in range(len(cms)):
+        for octet in (0, OCTET_STRING, OID, SEQUENCE):
+            is_enveloped(cms[:place] + bytes([octet]) + cms[place + 1 :])
+
+
 @given(place=st.integers(0, 2000), octet=st.integers(0, 255), cut=st.integers(0, 2000))
 def test_nothing_that_comes_breaks_it(make: Any, place: int, octet: int, cut: int) -> None:
     person, other = make(), make(key="p256")
