@@ -70,7 +70,7 @@ system-all: export GATEPOST_REAL := half
 system-all: env ## the same, the long ones too; in every other file each command is a process of its own
 	@$(SYSTEM) -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-mutants: env ## change modules in small ways: do their own tests notice? (MODULES="store/writer mail/queue", SEED=1, EACH=15, SAMPLE=20)
+mutants: env ## change modules in small ways: do their own tests notice? (MODULES="store/sqlite/writer mail/queue", SEED=1, EACH=15, SAMPLE=20)
 	@$(BIN)/python scripts/mutants.py --seed $(or $(SEED),1) --each $(or $(EACH),15) --sample $(or $(SAMPLE),20) $(MODULES)
 
 fuzz-rest: env ## REST against its OpenAPI document for long: N examples for each call (N=200)

@@ -40,9 +40,9 @@ from gatepost.protocols.tlsrpt.received import ReceivedPolicy, ReceivedReport
 from gatepost.settings.loader import load
 from gatepost.store.changes import ConfigStore
 from gatepost.store.received_reports import RECEIVED_FILE, StoredReport, keep_report
-from gatepost.store.rows import delivery_row, message_row
-from gatepost.store.schema import QUEUE_FILE, StoreSettings, make_directory, make_queue_tables, open_database
-from gatepost.store.trace import write_events
+from gatepost.store.sqlite.rows import delivery_row, message_row
+from gatepost.store.sqlite.schema import QUEUE_FILE, StoreSettings, make_directory, make_queue_tables, open_database
+from gatepost.store.sqlite.trace import write_events
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -15,10 +15,10 @@ import time
 from pathlib import Path
 
 from gatepost.mail.model.message import Delivery, Message, Recipient
-from gatepost.store import writer
 from gatepost.store.interface import Settlement
-from gatepost.store.schema import StoreSettings, open_for_reading
-from gatepost.store.sqlite import SqliteStore
+from gatepost.store.sqlite import writer
+from gatepost.store.sqlite.queue import SqliteStore
+from gatepost.store.sqlite.schema import StoreSettings, open_for_reading
 
 SENDERS = 20
 SECONDS = 4.0

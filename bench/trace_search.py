@@ -25,10 +25,10 @@ import apsw
 from gatepost.analysis.reports.tls import Direction, Protection, TlsCounter, Wanted
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.store.interface import TraceFilter
-from gatepost.store.trace import TraceWriter, write_events
-from gatepost.store.trace_files import day_of, trace_files
-from gatepost.store.trace_search import search_trace
-from gatepost.store.trace_tally import tally_trace
+from gatepost.store.sqlite.trace import TraceWriter, write_events
+from gatepost.store.sqlite.trace_files import day_of, trace_files
+from gatepost.store.sqlite.trace_search import search_trace
+from gatepost.store.sqlite.trace_tally import tally_trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

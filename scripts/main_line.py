@@ -39,7 +39,7 @@ from gatepost.node.assembly import Assembly
 from gatepost.pki.certificates.authority import Authority
 from gatepost.settings.loader import load
 from gatepost.store.changes import ConfigStore
-from gatepost.store.depth import queue_depth
+from gatepost.store.sqlite.depth import queue_depth
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +58,8 @@ STATIONS = (
     *(f"net/{name}.py" for name in ("connection", "engine")),
     *(f"protocols/smtp/server/{name}.py" for name in ("server", "dialogue", "data")),
     *(f"protocols/smtp/client/{name}.py" for name in ("client", "sending")),
-    *(f"store/{name}.py" for name in ("sqlite", "work", "writer", "bodies")),
+    *(f"store/sqlite/{name}.py" for name in ("queue", "work", "writer")),
+    "store/bodies.py",
 )
 LOOKUPS = "net/lookups/"
 PATIENCE = 30.0

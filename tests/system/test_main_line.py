@@ -15,5 +15,5 @@ def test_the_main_line_is_what_architecture_lists_and_has_at_most_30_files() -> 
     line = ran.stdout.splitlines()[:-1]
     assert ran.returncode == 0, ran.stderr
     assert line[0] == "net/listener.py"
-    assert {"mail/inbound/session.py", "store/writer.py", "mail/queue/manager.py", "net/dial.py"} < set(line)
+    assert {"mail/inbound/session.py", "store/sqlite/writer.py", "mail/queue/manager.py", "net/dial.py"} < set(line)
     assert len(line) <= 30

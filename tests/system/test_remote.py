@@ -32,7 +32,7 @@ from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile
 from gatepost.store.received_reports import StoredReport, keep_report
 from gatepost.store.sent_reports import SentReports
 from gatepost.store.session_counts import SESSIONS_DIRECTORY, write_counts
-from gatepost.store.trace_files import day_of
+from gatepost.store.sqlite.trace_files import day_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -30,9 +30,9 @@ from gatepost.store.evidence_chain import EvidenceChain
 from gatepost.store.evidence_files import log_directory
 from gatepost.store.evidence_heads import EvidenceHeads
 from gatepost.store.interface import Settlement
-from gatepost.store.schema import StoreSettings
-from gatepost.store.sqlite import SqliteStore
-from gatepost.store.trace_tally import HopKind
+from gatepost.store.sqlite.queue import SqliteStore
+from gatepost.store.sqlite.schema import StoreSettings
+from gatepost.store.sqlite.trace_tally import HopKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable

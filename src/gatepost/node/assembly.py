@@ -81,7 +81,7 @@ if TYPE_CHECKING:
     from gatepost.net.stream import Stream
     from gatepost.policy.connectors.directory import Directory
     from gatepost.settings.model import Settings
-    from gatepost.store.sqlite import SqliteStore
+    from gatepost.store.sqlite.queue import SqliteStore
 
 _log = logging.getLogger(__name__)
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from gatepost.events.metrics.catalogue import Metric
     from gatepost.events.metrics.counts import Series
-    from gatepost.store.depth import Depth
     from gatepost.store.figures import WorkerFigures
+    from gatepost.store.sqlite.depth import Depth
 
 
 FRESH: Final = 10.0

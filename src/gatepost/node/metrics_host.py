@@ -33,9 +33,9 @@ from gatepost.pki.certificates.inventory import Inventory
 from gatepost.pki.certificates.lifecycle import names_of
 from gatepost.pki.certificates.listed import listed
 from gatepost.store.changes import ConfigStore
-from gatepost.store.depth import queue_depth
 from gatepost.store.figures import WORKERS_DIRECTORY, read_all
 from gatepost.store.interface import StoreFailure
+from gatepost.store.sqlite.depth import queue_depth
 
 if TYPE_CHECKING:
     import socket
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from gatepost.events.metrics.counts import Series
     from gatepost.net.stream import Stream
     from gatepost.settings.model import Settings
-    from gatepost.store.depth import Depth
+    from gatepost.store.sqlite.depth import Depth
 
 
 CONNECTIONS: Final = 100

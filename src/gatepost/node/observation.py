@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gatepost.events.metrics.counts import Series
     from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.settings.model import Settings
-    from gatepost.store.sqlite import SqliteStore
+    from gatepost.store.sqlite.queue import SqliteStore
 
 
 GAUGE_SECONDS = 1.0

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
-from gatepost.store.schema import make_directory, sync_directory
+from gatepost.store.sqlite.schema import make_directory, sync_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable

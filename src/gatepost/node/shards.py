@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gatepost.store.schema import StoreSettings
-from gatepost.store.sqlite import SqliteStore
+from gatepost.store.sqlite.queue import SqliteStore
+from gatepost.store.sqlite.schema import StoreSettings
 
 if TYPE_CHECKING:
     from pathlib import Path

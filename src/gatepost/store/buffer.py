@@ -1,6 +1,6 @@
 """A bounded buffer of events from the event loop to the writer thread; never blocks the loop.
 
-Used by `store.trace` and `store.evidence`, each with a thread of its own.
+Used by `store.sqlite.trace` and `store.evidence`, each with a thread of its own.
 """
 
 from __future__ import annotations

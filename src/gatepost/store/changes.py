@@ -19,7 +19,7 @@ import apsw
 import msgspec
 
 from gatepost.store.interface import StoreFailure
-from gatepost.store.schema import StoreSettings, exclusively, make_directory, open_database
+from gatepost.store.sqlite.schema import StoreSettings, exclusively, make_directory, open_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

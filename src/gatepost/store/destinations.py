@@ -19,7 +19,7 @@ import msgspec
 
 from gatepost.policy.decisions.destination_history import DestinationHistory, DestinationName, SeenSession, seen, warned
 from gatepost.store.interface import StoreFailure
-from gatepost.store.schema import StoreSettings, exclusively, make_directory, open_database
+from gatepost.store.sqlite.schema import StoreSettings, exclusively, make_directory, open_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,7 +1,7 @@
 """The evidence log of one worker: appends trace events to a hash chain, on a thread of its own.
 
 Off the commit path as the trace: an event is on disk, synced, about a second later at most. Every five minutes in which
-there was something, at the end of a day and at an orderly stop the chain is signed. Called by `store.sqlite`.
+there was something, at the end of a day and at an orderly stop the chain is signed. Called by `store.sqlite.queue`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from gatepost.store.buffer import EventBuffer
 from gatepost.store.interface import StoreFailure
-from gatepost.store.trace_files import day_of
+from gatepost.store.sqlite.trace_files import day_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -22,8 +22,8 @@ from gatepost.events.evidence.entry import Kind, Privacy, begin_body, checkpoint
 from gatepost.policy.decisions.withheld import without_others
 from gatepost.store.evidence_files import ADMIN_WRITER, compress, day_files, log_directory, read_lines
 from gatepost.store.interface import StoreFailure
-from gatepost.store.schema import make_directory, make_file
-from gatepost.store.trace_files import day_of
+from gatepost.store.sqlite.schema import make_directory, make_file
+from gatepost.store.sqlite.trace_files import day_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

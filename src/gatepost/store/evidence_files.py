@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from gatepost.events.evidence.chain import LONGEST_LINE
 from gatepost.store.interface import StoreFailure
-from gatepost.store.schema import sync_directory
+from gatepost.store.sqlite.schema import sync_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

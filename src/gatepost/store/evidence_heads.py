@@ -15,8 +15,8 @@ from gatepost.events.evidence.heads import DayHead, HeadBook, head_body, pruned_
 from gatepost.store.evidence_chain import EvidenceChain, end_of, writer_lock
 from gatepost.store.evidence_files import ADMIN_WRITER, HEADS_FILE, day_files, log_directory, read_lines
 from gatepost.store.interface import StoreFailure
-from gatepost.store.schema import make_directory, make_file
-from gatepost.store.trace_files import day_of
+from gatepost.store.sqlite.schema import make_directory, make_file
+from gatepost.store.sqlite.trace_files import day_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

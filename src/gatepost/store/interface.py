@@ -1,7 +1,7 @@
 """The store interface for queue and trace: records, and one protocol for any engine.
 
-`store.sqlite` implements it embedded; PostgreSQL comes later behind the same methods. 250 may be sent only from the
-`done` call-back of `Store.accept`: by then the message survives a power cut.
+`store.sqlite.queue` implements it embedded; PostgreSQL comes later behind the same methods. 250 may be sent only from
+the `done` call-back of `Store.accept`: by then the message survives a power cut.
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ class Store(Protocol):
     def room_for(self, size: int) -> bool:
         """Whether a message of `size` bytes fits above the free-space mark, as of a second ago: ask at MAIL.
 
-        Free pages of the store's own files count as free space; see `store.space.Room`.
+        Free pages of the store's own files count as free space; see `store.sqlite.space.Room`.
         """
 
     def new_id(self) -> int:

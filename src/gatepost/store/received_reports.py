@@ -18,7 +18,7 @@ import msgspec
 
 from gatepost.protocols.tlsrpt.received import ReceivedFailure, ReceivedPolicy, ReceivedReport
 from gatepost.store.interface import StoreFailure
-from gatepost.store.schema import StoreSettings, make_directory, open_database, open_for_reading
+from gatepost.store.sqlite.schema import StoreSettings, make_directory, open_database, open_for_reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import apsw
 
 from gatepost.store.interface import StoreFailure
-from gatepost.store.schema import StoreSettings, exclusively, make_directory, open_database, open_for_reading
+from gatepost.store.sqlite.schema import StoreSettings, exclusively, make_directory, open_database, open_for_reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

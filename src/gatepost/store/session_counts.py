@@ -17,7 +17,7 @@ import msgspec
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import AppliedPolicy, Count, FailureDetail, PolicyType
 from gatepost.store.interface import StoreFailure
-from gatepost.store.schema import StoreSettings, make_directory, open_database, open_for_reading
+from gatepost.store.sqlite.schema import StoreSettings, make_directory, open_database, open_for_reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -5,8 +5,8 @@ from prometheus_client.parser import text_string_to_metric_families as classic
 
 from gatepost.events.metrics.catalogue import ATTEMPT, CATALOGUE, RECIPIENTS
 from gatepost.node.exposition import FRESH, MetricSources, exposed
-from gatepost.store.depth import Depth
 from gatepost.store.figures import WorkerFigures
+from gatepost.store.sqlite.depth import Depth
 
 NOW = 1000.0
 SERIES = [RECIPIENTS.name, "send", "incoming"]

@@ -10,7 +10,7 @@ from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
 from gatepost.analysis.alarms.alarm_state import ALARMS_CONTENT, AlarmStatus, Memory, encoded
 from gatepost.store.changes import ConfigStore
 from gatepost.store.figures import WORKERS_DIRECTORY, WorkerFigures, write_figures
-from gatepost.store.schema import QUEUE_FILE
+from gatepost.store.sqlite.schema import QUEUE_FILE
 
 SCRIPT = """
 import sys

@@ -10,7 +10,7 @@ import pytest
 
 from gatepost.node.supervisor import CONFIGURATION_EXIT
 from gatepost.store.changes import ConfigStore
-from gatepost.store.sqlite import SqliteStore
+from gatepost.store.sqlite.queue import SqliteStore
 
 # A worker in a process of its own, without a supervisor; its lifeline ends with the script's standard input.
 SCRIPT = """

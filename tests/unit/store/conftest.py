@@ -11,8 +11,8 @@ import pytest
 
 from gatepost.mail.model.message import Delivery, Message, Recipient
 from gatepost.store.interface import Settlement
-from gatepost.store.schema import StoreSettings
-from gatepost.store.sqlite import SqliteStore
+from gatepost.store.sqlite.queue import SqliteStore
+from gatepost.store.sqlite.schema import StoreSettings
 
 
 class Owner:

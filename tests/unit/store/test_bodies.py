@@ -14,10 +14,10 @@ import pytest
 from gatepost.mail.model.queue_id import format_id
 from gatepost.net.tasks import spawn
 from gatepost.store import bodies as module
-from gatepost.store.administration import Administration
 from gatepost.store.bodies import Bodies
 from gatepost.store.interface import Settlement, StoreBusy, StoreFailure, StoreFull
-from gatepost.store.schema import QUEUE_FILE
+from gatepost.store.sqlite.administration import Administration
+from gatepost.store.sqlite.schema import QUEUE_FILE
 
 LIMIT = 256 * 1024
 

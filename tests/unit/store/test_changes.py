@@ -7,9 +7,10 @@ from contextlib import closing
 import apsw
 import pytest
 
-from gatepost.store import changes, schema
+from gatepost.store import changes
 from gatepost.store.changes import ConfigConflict, ConfigStore, ConfigStores, on_newest
 from gatepost.store.interface import StoreFailure
+from gatepost.store.sqlite import schema
 
 CONTOSO = {"display_name": "Contoso", "accepted_domain": [{"name": "contoso.example"}]}
 FABRIKAM = {"display_name": "Fabrikam"}

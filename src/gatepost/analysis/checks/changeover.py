@@ -41,7 +41,7 @@ from gatepost.protocols.dane.publication import TlsaLookup, TlsaStatus
 from gatepost.protocols.dane.tlsa import RecordsKind, classify
 from gatepost.store.changes import on_newest
 from gatepost.store.interface import StoreFailure, TraceFilter
-from gatepost.store.trace_search import scan_trace
+from gatepost.store.sqlite.trace_search import scan_trace
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from gatepost.store.interface import TraceFilter
-from gatepost.store.trace_search import scan_trace
+from gatepost.store.sqlite.trace_search import scan_trace
 
 if TYPE_CHECKING:
     from pathlib import Path

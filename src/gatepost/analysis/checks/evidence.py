@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from gatepost.store.schema import make_directory, sync_directory
+from gatepost.store.sqlite.schema import make_directory, sync_directory
 from gatepost.times import name_text
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import secrets
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
-from gatepost.store.schema import make_directory
+from gatepost.store.sqlite.schema import make_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,8 +1,8 @@
 """Report what a connector or a mail flow rule did to real mail, or would have done, from the message trace.
 
 Called by `gatepost connector rehearsal`. Messages are counted, not attempts: one that waited and was tried twenty times
-is one. No I/O: rows of `store.trace_search.scan_trace`, newest first, are taken one at a time, and what is kept of them
-is bounded but for the ids of the connector's own messages.
+is one. No I/O: rows of `store.sqlite.trace_search.scan_trace`, newest first, are taken one at a time, and what is kept
+of them is bounded but for the ids of the connector's own messages.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import msgspec
 
 from gatepost.analysis.rehearsal.decision import Effect
 from gatepost.policy.decisions.requirement import Source
-from gatepost.store.trace_files import day_of
+from gatepost.store.sqlite.trace_files import day_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from gatepost.analysis.rehearsal.decision import Decision
-    from gatepost.store.trace_search import TraceRow
+    from gatepost.store.sqlite.trace_search import TraceRow
 
 
 COLUMNS = (

@@ -13,7 +13,7 @@ from gatepost.events.evidence.audit import ChainAudit, FaultKind, Faults
 from gatepost.events.evidence.entry import Kind, seconds
 from gatepost.events.evidence.heads import HeadBook
 from gatepost.store.evidence_files import ADMIN_WRITER, HEADS_FILE, day_files, read_lines
-from gatepost.store.trace_files import day_of
+from gatepost.store.sqlite.trace_files import day_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable

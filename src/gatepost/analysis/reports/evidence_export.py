@@ -18,7 +18,7 @@ from gatepost.events.evidence.entry import address_hash, instant, message_id_has
 from gatepost.events.evidence.proof import FORMAT_NAME, segments
 from gatepost.pki.certificates.evidence_key import kept_keys, public_key_id
 from gatepost.store.evidence_files import HEADS_FILE, day_files, read_lines
-from gatepost.store.trace_files import day_of
+from gatepost.store.sqlite.trace_files import day_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -22,7 +22,7 @@ from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import KeepTogether, Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
 
 from gatepost.analysis.reports.evidence_export import Summary
-from gatepost.store.trace_files import day_of
+from gatepost.store.sqlite.trace_files import day_of
 from gatepost.times import minute_text, second_text
 
 if TYPE_CHECKING:

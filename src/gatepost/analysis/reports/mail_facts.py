@@ -11,11 +11,11 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Final
 
 from gatepost.analysis.alarms.mail_flow import MailFacts, Shares
-from gatepost.store.depth import queue_depth
 from gatepost.store.figures import WORKERS_DIRECTORY, read_all
 from gatepost.store.interface import StoreFailure
 from gatepost.store.session_counts import SESSIONS_DIRECTORY, counted_days, read_counts
-from gatepost.store.trace_files import day_of
+from gatepost.store.sqlite.depth import queue_depth
+from gatepost.store.sqlite.trace_files import day_of
 
 if TYPE_CHECKING:
     from pathlib import Path

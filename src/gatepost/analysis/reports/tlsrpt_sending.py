@@ -22,7 +22,7 @@ from gatepost.protocols.tlsrpt.outgoing import CONTENT_TYPE, GRACE, GivenUp, bac
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sent_reports import SentReports
 from gatepost.store.session_counts import SESSIONS_DIRECTORY, counted_days, counted_domains
-from gatepost.store.trace_files import day_of
+from gatepost.store.sqlite.trace_files import day_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -27,7 +27,7 @@ from gatepost.policy.decisions.tlsrpt import Seen, attempted, barred, not_fetche
 from gatepost.protocols.tlsrpt.tally import Tally, TlsSession
 from gatepost.store.interface import StoreFailure
 from gatepost.store.session_counts import prune_counts, write_counts
-from gatepost.store.trace_files import day_of
+from gatepost.store.sqlite.trace_files import day_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

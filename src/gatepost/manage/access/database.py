@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import apsw
 
 from gatepost.store.interface import StoreFailure
-from gatepost.store.schema import StoreSettings, exclusively, make_directory, open_database
+from gatepost.store.sqlite.schema import StoreSettings, exclusively, make_directory, open_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ from gatepost.manage.cli.tables import print_json, print_table
 from gatepost.manage.cli.times import MOMENT
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.evidence import ListHeads, ListKeys, list_heads, list_keys
-from gatepost.store.trace_files import day_of
+from gatepost.store.sqlite.trace_files import day_of
 
 
 @click.command()

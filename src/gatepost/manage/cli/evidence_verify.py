@@ -14,7 +14,7 @@ from gatepost.manage.cli.times import MOMENT
 from gatepost.manage.use_cases.evidence_audit import verify_export, verify_log
 from gatepost.store.evidence_files import HEADS_FILE, day_file, evidence_directory
 from gatepost.store.interface import StoreFailure
-from gatepost.store.trace_files import day_of
+from gatepost.store.sqlite.trace_files import day_of
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.evidence_audit import Verification

@@ -23,7 +23,7 @@ from gatepost.protocols.tlsrpt.outgoing import outgoing
 from gatepost.protocols.tlsrpt.record import record_name
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sent_reports import SentReports, SentState, read_sent
-from gatepost.store.trace_files import day_of
+from gatepost.store.sqlite.trace_files import day_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

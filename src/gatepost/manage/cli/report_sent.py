@@ -17,7 +17,7 @@ from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.manage.use_cases.tls_reports import ListSentReports, list_sent_reports
 from gatepost.store.sent_reports import SentState
-from gatepost.store.trace_files import day_of
+from gatepost.store.sqlite.trace_files import day_of
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.tls_reports import SentReportState

@@ -19,7 +19,7 @@ from gatepost.manage.cli.times import MOMENT
 from gatepost.manage.use_cases.reports import DAYS, MOST, GetTlsReport, get_tls_report
 from gatepost.manage.use_cases.spreadsheet import csv_lines
 from gatepost.node.privileges import as_caller
-from gatepost.store.trace_files import day_of
+from gatepost.store.sqlite.trace_files import day_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

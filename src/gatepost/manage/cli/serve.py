@@ -35,7 +35,7 @@ from gatepost.pki.certificates.vault import VaultError
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.store.changes import ConfigConflict, ConfigStore
 from gatepost.store.interface import StoreFailure
-from gatepost.store.wal_index import hold_indexes
+from gatepost.store.sqlite.wal_index import hold_indexes
 
 if TYPE_CHECKING:
     import socket

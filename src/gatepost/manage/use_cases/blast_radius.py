@@ -14,7 +14,7 @@ from gatepost.analysis.rehearsal.recorded import INBOUND, OUTBOUND
 from gatepost.analysis.rehearsal.touched import Touched, touched
 from gatepost.policy.connectors.directory import Directory
 from gatepost.store.interface import TraceFilter
-from gatepost.store.trace_search import scan_trace
+from gatepost.store.sqlite.trace_search import scan_trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

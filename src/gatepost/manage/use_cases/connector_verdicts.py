@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import apsw
 
 from gatepost.analysis.rehearsal.verdicts import Verdicts, count_verdicts
-from gatepost.store.trace_files import day_of, file_state, trace_files
-from gatepost.store.trace_tally import tally_file
+from gatepost.store.sqlite.trace_files import day_of, file_state, trace_files
+from gatepost.store.sqlite.trace_tally import tally_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gatepost.analysis.rehearsal.verdicts import ConnectorKey
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.settings.model import Settings
-    from gatepost.store.trace_files import TraceFile
+    from gatepost.store.sqlite.trace_files import TraceFile
 
 
 _log = logging.getLogger(__name__)

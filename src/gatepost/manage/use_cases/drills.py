@@ -30,8 +30,8 @@ from gatepost.manage.use_cases.name_lookup import choose_connector, chosen_organ
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.records import OutboundConnector
 from gatepost.store.interface import StoreFailure, TraceFilter
-from gatepost.store.trace import write_events
-from gatepost.store.trace_search import search_trace
+from gatepost.store.sqlite.trace import write_events
+from gatepost.store.sqlite.trace_search import search_trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

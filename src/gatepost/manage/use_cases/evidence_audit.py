@@ -17,7 +17,7 @@ from gatepost.events.evidence.proof import audit_export
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.pki.certificates.evidence_key import kept_keys, public_key_id, signature_check
 from gatepost.store.evidence_files import day_file, evidence_directory
-from gatepost.store.trace_files import day_of
+from gatepost.store.sqlite.trace_files import day_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

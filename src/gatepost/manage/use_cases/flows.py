@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Visibility, use_case
-from gatepost.store.trace_hours import HOUR, Flow, TraceHours
+from gatepost.store.sqlite.trace_hours import HOUR, Flow, TraceHours
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.context import Context

@@ -22,8 +22,8 @@ from gatepost.manage.use_cases.queue_deliveries import (
     without_others,
 )
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.store.administration import QueuePlace
 from gatepost.store.interface import QueueFilter, StoreFailure
+from gatepost.store.sqlite.administration import QueuePlace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.store.admin_rows import DestinationCount, QueueEntry
+    from gatepost.store.sqlite.admin_rows import DestinationCount, QueueEntry
 
 
 _HEADER = 64 * 1024

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.store.admin_rows import QueueEntry
     from gatepost.store.interface import QueueFilter
+    from gatepost.store.sqlite.admin_rows import QueueEntry
 
 
 RETURN_TEXT = "Delivery was ended by the administrator"

@@ -17,8 +17,8 @@ from gatepost.mail.model.queue_id import format_id
 from gatepost.manage.use_cases.evidence_log import evidence_log
 from gatepost.manage.use_cases.visibility import hidden_from
 from gatepost.policy.decisions.withheld import inbound_without_others
-from gatepost.store.administration import Administration
 from gatepost.store.interface import QueueFilter
+from gatepost.store.sqlite.administration import Administration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.store.admin_rows import QueueEntry
+    from gatepost.store.sqlite.admin_rows import QueueEntry
 
 
 class QueueSelection(msgspec.Struct, kw_only=True):

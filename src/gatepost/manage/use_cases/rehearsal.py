@@ -26,8 +26,8 @@ from gatepost.manage.use_cases.times import TimeText, read_time
 from gatepost.policy.connectors.values import Mode
 from gatepost.quantity import quantity
 from gatepost.store.interface import TraceFilter
-from gatepost.store.trace_conditions import Among
-from gatepost.store.trace_search import scan_trace
+from gatepost.store.sqlite.trace_conditions import Among
+from gatepost.store.sqlite.trace_search import scan_trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.parts import Part
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.connectors.model import Resources
-    from gatepost.store.trace_search import TraceRow
+    from gatepost.store.sqlite.trace_search import TraceRow
 
 
 _DOMAINS = 8  # of a connector, each looked up apart

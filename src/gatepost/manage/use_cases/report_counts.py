@@ -19,15 +19,15 @@ import apsw
 from gatepost.analysis.reports.pictures import PictureCounter
 from gatepost.manage.use_cases.background import FRESH, BackgroundResults
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.store.trace_files import file_state, trace_files
-from gatepost.store.trace_tally import tally_file
+from gatepost.store.sqlite.trace_files import file_state, trace_files
+from gatepost.store.sqlite.trace_tally import tally_file
 
 if TYPE_CHECKING:
     from gatepost.analysis.reports.pictures import TlsPictures
     from gatepost.analysis.reports.tls import Wanted
     from gatepost.manage.use_cases.background import BackgroundResult
     from gatepost.settings.model import Settings
-    from gatepost.store.trace_files import TraceFile
+    from gatepost.store.sqlite.trace_files import TraceFile
 
 
 _log = logging.getLogger(__name__)

@@ -24,8 +24,8 @@ from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.report_counts import CountRequest, ReportCounts
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.protocols.tls.names import normalise
-from gatepost.store.trace_files import day_of
-from gatepost.store.trace_tally import tally_trace
+from gatepost.store.sqlite.trace_files import day_of
+from gatepost.store.sqlite.trace_tally import tally_trace
 
 if TYPE_CHECKING:
     from gatepost.analysis.reports.tls import TlsReport

@@ -20,8 +20,8 @@ from gatepost.manage.use_cases.resource_tables import Defaults, shown, text_in
 from gatepost.manage.use_cases.resources import apply_document, organization_set, organizations_in
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.records import Organization
-from gatepost.store.administration import Administration
 from gatepost.store.interface import QueueFilter, StoreFailure
+from gatepost.store.sqlite.administration import Administration
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.context import Context

@@ -22,7 +22,7 @@ from gatepost.manage.use_cases.queue import entries
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.policy.connectors.grants import ungranted_paths
 from gatepost.store.interface import QueueFilter
-from gatepost.store.schema import LOCK_FILE
+from gatepost.store.sqlite.schema import LOCK_FILE
 
 if TYPE_CHECKING:
     from gatepost.manage.access.principal import Principal

@@ -28,8 +28,8 @@ from gatepost.store.interface import StoreFailure, TraceFilter
 from gatepost.store.received_reports import read_reports
 from gatepost.store.sent_reports import read_sent
 from gatepost.store.session_counts import SESSIONS_DIRECTORY, counted_days
-from gatepost.store.trace_files import day_of
-from gatepost.store.trace_search import scan_trace
+from gatepost.store.sqlite.trace_files import day_of
+from gatepost.store.sqlite.trace_search import scan_trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -25,8 +25,8 @@ from gatepost.manage.use_cases.times import TimeText, read_time
 from gatepost.manage.use_cases.visibility import hidden_from
 from gatepost.policy.decisions.withheld import named_in, own_chains, without_others
 from gatepost.store.interface import TraceFilter
-from gatepost.store.trace_meanings import first_answered
-from gatepost.store.trace_search import TracePlace, search_trace, trace_page
+from gatepost.store.sqlite.trace_meanings import first_answered
+from gatepost.store.sqlite.trace_search import TracePlace, search_trace, trace_page
 
 if TYPE_CHECKING:
     from gatepost.manage.access.principal import Principal

@@ -33,7 +33,7 @@ from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.records import InboundConnector
 from gatepost.store.interface import TraceFilter
-from gatepost.store.trace_search import scan_trace, trace_event
+from gatepost.store.sqlite.trace_search import scan_trace, trace_event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

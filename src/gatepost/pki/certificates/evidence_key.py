@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
 from gatepost.events.evidence.chain import Signer, key_id
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.pki.certificates.vault import VaultError
-from gatepost.store.schema import make_directory, make_file, sync_directory
+from gatepost.store.sqlite.schema import make_directory, make_file, sync_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

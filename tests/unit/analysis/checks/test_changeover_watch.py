@@ -5,7 +5,7 @@ from __future__ import annotations
 from gatepost.analysis.checks.changeover import seen_partners
 from gatepost.analysis.checks.changeover_watch import Traffic, watch
 from gatepost.mail.model.trace_event import TraceEvent
-from gatepost.store.trace import write_events
+from gatepost.store.sqlite.trace import write_events
 
 SWITCHED = 1_795_528_800.0  # 2026-11-24T14:00:00Z
 

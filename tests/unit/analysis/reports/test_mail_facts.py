@@ -6,9 +6,9 @@ from gatepost.events.delivery_problems import DowngradedDestination, FailingPart
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import Count, PolicyType, applied, detail
 from gatepost.store.figures import WORKERS_DIRECTORY, WorkerFigures, write_figures
-from gatepost.store.schema import QUEUE_FILE
 from gatepost.store.session_counts import SESSIONS_DIRECTORY, write_counts
-from gatepost.store.trace_files import day_of
+from gatepost.store.sqlite.schema import QUEUE_FILE
+from gatepost.store.sqlite.trace_files import day_of
 
 NOW = 1_800_000_000.0
 DAY = 86400.0

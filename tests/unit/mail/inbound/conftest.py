@@ -30,11 +30,11 @@ from gatepost.policy.connectors.model import parse
 from gatepost.protocols.smtp.extensions import Extensions
 from gatepost.protocols.smtp.limits import SmtpLimits
 from gatepost.protocols.tls.profile import PROFILES
-from gatepost.store.administration import Administration
 from gatepost.store.bodies import _THREADS
 from gatepost.store.interface import QueueFilter, TraceFilter
-from gatepost.store.schema import QUEUE_FILE, StoreSettings
-from gatepost.store.sqlite import SqliteStore
+from gatepost.store.sqlite.administration import Administration
+from gatepost.store.sqlite.queue import SqliteStore
+from gatepost.store.sqlite.schema import QUEUE_FILE, StoreSettings
 
 HQ = "192.0.2.7"
 RESOURCES = f"""

@@ -14,7 +14,7 @@ from gatepost.protocols.smtp.limits import SmtpLimits
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.protocols.smtp.server.server import Server
 from gatepost.store.interface import StoreFailure
-from gatepost.store.schema import StoreSettings
+from gatepost.store.sqlite.schema import StoreSettings
 
 ANN, JOE, BOB = "ann@contoso.example", "joe@contoso.example", "bob@partner.example"
 STRANGER = "eve@elsewhere.example"

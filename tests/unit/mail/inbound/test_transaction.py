@@ -17,7 +17,7 @@ from gatepost.protocols.smtp.parameters import MailParameters, RecipientParamete
 from gatepost.protocols.smtp.server.events import MailEvent, RecipientEvent
 from gatepost.protocols.tls.facts import TlsFacts
 from gatepost.store.interface import StoreFailure, StoreFull
-from gatepost.store.schema import StoreSettings
+from gatepost.store.sqlite.schema import StoreSettings
 
 FACTS = SessionFacts("0123456789abcdef", "203.0.113.9", "client.example")
 SENDER = parse_path("<eve@elsewhere.example>", smtputf8=True)

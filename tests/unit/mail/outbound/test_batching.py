@@ -25,7 +25,7 @@ from gatepost.policy.decisions.requirement import Achieved, TlsLevel
 from gatepost.protocols.mtasts.policy import StsMode, StsPolicy
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.store.session_counts import read_counts
-from gatepost.store.trace_files import day_of
+from gatepost.store.sqlite.trace_files import day_of
 
 if TYPE_CHECKING:
     from collections.abc import Hashable

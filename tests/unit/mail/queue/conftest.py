@@ -18,11 +18,11 @@ from gatepost.mail.queue.manager import QueueManager
 from gatepost.mail.queue.memory_budget import QueueLimits
 from gatepost.mail.queue.schedule import Schedule
 from gatepost.protocols.smtp.replies import Reply
-from gatepost.store import writer
-from gatepost.store.administration import Administration
 from gatepost.store.interface import QueueFilter
-from gatepost.store.schema import QUEUE_FILE, StoreSettings
-from gatepost.store.sqlite import SqliteStore
+from gatepost.store.sqlite import writer
+from gatepost.store.sqlite.administration import Administration
+from gatepost.store.sqlite.queue import SqliteStore
+from gatepost.store.sqlite.schema import QUEUE_FILE, StoreSettings
 
 OK = Reply(250, "2.0.0", ("OK",))
 LATER = Reply(451, "4.3.0", ("Try again later",))

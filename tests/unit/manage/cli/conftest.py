@@ -14,12 +14,12 @@ from gatepost.mail.model.message import Delivery, Message, Recipient
 from gatepost.mail.model.queue_id import format_id
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.manage.cli import main
-from gatepost.store.administration import Administration
 from gatepost.store.changes import ConfigStore
 from gatepost.store.interface import Settlement
-from gatepost.store.schema import StoreSettings
-from gatepost.store.sqlite import SqliteStore
-from gatepost.store.trace import write_events
+from gatepost.store.sqlite.administration import Administration
+from gatepost.store.sqlite.queue import SqliteStore
+from gatepost.store.sqlite.schema import StoreSettings
+from gatepost.store.sqlite.trace import write_events
 
 RECEIVED = 1_795_528_800.0  # 2026-11-24T14:00:00Z
 

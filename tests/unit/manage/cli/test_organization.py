@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.store.schema import QUEUE_FILE
+from gatepost.store.sqlite.schema import QUEUE_FILE
 
 BASE = """
 [organization.contoso]

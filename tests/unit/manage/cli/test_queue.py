@@ -7,7 +7,7 @@ import apsw
 import pytest
 
 from gatepost.store.interface import QueueFilter
-from gatepost.store.schema import QUEUE_FILE
+from gatepost.store.sqlite.schema import QUEUE_FILE
 
 NOBODY = "0000000000000001"
 

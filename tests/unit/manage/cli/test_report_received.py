@@ -7,7 +7,7 @@ import pytest
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.protocols.tlsrpt.received import ReceivedFailure, ReceivedPolicy, ReceivedReport
 from gatepost.store.received_reports import RECEIVED_FILE, StoredReport, keep_report
-from gatepost.store.trace import write_events
+from gatepost.store.sqlite.trace import write_events
 
 NOW = time.time()
 FAILED = ReceivedFailure("certificate-expired", 3, "192.0.2.1", "mx1.contoso.example", reason="X509")

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from gatepost.store.sent_reports import SentReports
-from gatepost.store.trace_files import day_of
+from gatepost.store.sqlite.trace_files import day_of
 
 NOW = 1_795_608_000.0
 

@@ -9,7 +9,7 @@ import pytest
 
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.manage.use_cases.reports import period
-from gatepost.store.trace import write_events
+from gatepost.store.sqlite.trace import write_events
 
 NOW = time.time()
 TLS = {

@@ -9,7 +9,7 @@ import pytest
 
 from gatepost import __version__
 from gatepost.manage.use_cases.listener_checks import ServiceStatus
-from gatepost.store.schema import LOCK_FILE
+from gatepost.store.sqlite.schema import LOCK_FILE
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.access.records import Actor
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.store.trace import write_events
+from gatepost.store.sqlite.trace import write_events
 
 from .conftest import MARKUP, ROOT, Centre
 

@@ -8,7 +8,7 @@ from gatepost.analysis.alarms.alarm import Alarm, Severity
 from gatepost.analysis.alarms.alarm import Kind as AlarmKind
 from gatepost.analysis.alarms.alarm_state import ALARMS_CONTENT, AlarmStatus, Memory, encoded
 from gatepost.mail.model.trace_event import TraceEvent
-from gatepost.store.trace import write_events
+from gatepost.store.sqlite.trace import write_events
 
 PARTIAL = {"hx_request": "true", "hx_request_type": "partial"}
 

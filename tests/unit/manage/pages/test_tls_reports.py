@@ -12,7 +12,7 @@ from gatepost.manage.use_cases.resources import apply_document
 from gatepost.protocols.tlsrpt.received import ReceivedFailure, ReceivedPolicy, ReceivedReport
 from gatepost.store.received_reports import RECEIVED_FILE, StoredReport, keep_report
 from gatepost.store.sent_reports import SentReports
-from gatepost.store.trace import write_events
+from gatepost.store.sqlite.trace import write_events
 
 from .conftest import MARKUP, OWNER
 

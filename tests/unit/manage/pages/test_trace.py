@@ -11,7 +11,7 @@ from gatepost.manage.access.records import Actor
 from gatepost.manage.pages import trace
 from gatepost.manage.pages.trace import _partner
 from gatepost.store.evidence_files import evidence_directory
-from gatepost.store.trace import write_events
+from gatepost.store.sqlite.trace import write_events
 
 from .conftest import OWNER
 

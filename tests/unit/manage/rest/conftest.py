@@ -27,7 +27,7 @@ from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.pki.certificates.authority import Authority
 from gatepost.settings.loader import load
 from gatepost.store.changes import ConfigStore
-from gatepost.store.trace import write_events
+from gatepost.store.sqlite.trace import write_events
 
 NOON = 1_795_521_600.0  # 2026-11-24T12:00:00Z
 OWNER = Principal("ann", frozenset({Scope.OWNER}))

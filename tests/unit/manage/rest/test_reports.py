@@ -9,7 +9,7 @@ from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.rest.routes import ENDPOINTS
 from gatepost.manage.use_cases import evidence_export
 from gatepost.store.evidence_files import evidence_directory
-from gatepost.store.trace import write_events
+from gatepost.store.sqlite.trace import write_events
 
 NOW = time.time()
 TENANT = Principal("tim", frozenset({Scope.READ}), frozenset({"fabrikam"}))

@@ -8,7 +8,7 @@ from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.blast_radius import find_radius, radius_record
 from gatepost.policy.connectors.model import parse
-from gatepost.store.trace import write_events
+from gatepost.store.sqlite.trace import write_events
 
 OWNER = Principal("ann", frozenset({Scope.OWNER}))
 TENANT = Principal("liz", frozenset({Scope.READ}), frozenset({"fabrikam"}))

@@ -23,7 +23,7 @@ from gatepost.manage.use_cases.jobs import follow
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resources import apply_document
 from gatepost.store.interface import TraceFilter
-from gatepost.store.trace_search import search_trace
+from gatepost.store.sqlite.trace_search import search_trace
 
 OWNER = Principal("ann", frozenset({Scope.OWNER}))
 TENANT = Principal("tim", frozenset({Scope.CONNECTORS}), frozenset({"contoso"}))

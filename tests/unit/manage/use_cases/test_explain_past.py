@@ -9,7 +9,7 @@ from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.explain import ExplainRequest, explain
 from gatepost.manage.use_cases.explain_past import DecisionDifference, differences, past_of
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.store.trace import write_events
+from gatepost.store.sqlite.trace import write_events
 
 OWNER = Principal("ann", frozenset(Scope))
 CONTOSO = Principal("con", frozenset({Scope.READ}), frozenset({"contoso"}))

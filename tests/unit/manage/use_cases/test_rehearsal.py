@@ -11,7 +11,7 @@ from gatepost.manage.use_cases.client import LocalClient
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.rehearsal import RehearsalQuestion, show_rehearsal
 from gatepost.manage.use_cases.resources import apply_document
-from gatepost.store.trace import write_events
+from gatepost.store.sqlite.trace import write_events
 
 OWNER = Principal("ann", frozenset({Scope.OWNER}))
 TENANT = Principal("liz", frozenset({Scope.READ}), frozenset({"fabrikam"}))

@@ -11,8 +11,8 @@ from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.manage.use_cases import report_counts as module
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.report_counts import CountRequest, ReportCounts
-from gatepost.store.trace import write_events
-from gatepost.store.trace_files import day_of
+from gatepost.store.sqlite.trace import write_events
+from gatepost.store.sqlite.trace_files import day_of
 
 NOW = time.time()
 DAY = 86_400.0

@@ -11,7 +11,7 @@ from gatepost.manage.use_cases import reports
 from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.store.trace import write_events
+from gatepost.store.sqlite.trace import write_events
 
 NOW = time.time()
 ALL = Principal("ann", frozenset({Scope.READ}))

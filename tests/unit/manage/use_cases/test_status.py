@@ -17,7 +17,7 @@ from gatepost.manage.use_cases.status import (
     get_status,
     workers,
 )
-from gatepost.store.schema import LOCK_FILE
+from gatepost.store.sqlite.schema import LOCK_FILE
 
 OWNER = Principal("ann", frozenset(Scope))
 FABRIKAM = Principal("fab", frozenset(Scope), frozenset({"fabrikam"}))

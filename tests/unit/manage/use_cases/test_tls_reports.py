@@ -16,7 +16,7 @@ from gatepost.protocols.tlsrpt.tally import Count, PolicyType, applied, detail
 from gatepost.store.received_reports import StoredReport, keep_report
 from gatepost.store.sent_reports import SentReports
 from gatepost.store.session_counts import SESSIONS_DIRECTORY, write_counts
-from gatepost.store.trace import write_events
+from gatepost.store.sqlite.trace import write_events
 
 NOW = time.time()
 DAY = "2026-11-24"

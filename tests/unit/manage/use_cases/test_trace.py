@@ -17,7 +17,7 @@ from gatepost.manage.use_cases.trace import (
     search_trace_events,
     show_trace,
 )
-from gatepost.store.trace import write_events
+from gatepost.store.sqlite.trace import write_events
 
 OWNER = Principal("ann", frozenset(Scope))
 CONTOSO = Principal("con", frozenset(Scope), frozenset({"contoso"}))

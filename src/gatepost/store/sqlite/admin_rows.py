@@ -1,0 +1,287 @@
+"""The SQL of queue administration: select deliveries by filter; hold, release, retry, return and drop them.
+
+Counterpart of `store.sqlite.rows`, which is the owner's. Works in transactions of `store.sqlite.administration`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gatepost.mail.model.message import Delivery, Message, Recipient, Return
+from gatepost.mail.model.queue_id import parse_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import apsw
+
+    from gatepost.store.interface import QueueFilter
+
+
+type Conditions = tuple[str, list[Any]]
+
+_encode = msgspec.json.Encoder().encode
+_decode_message = msgspec.json.Decoder(Message).decode
+_decode_return = msgspec.json.Decoder(Return).decode
+_decode_recipients: Callable[[str], list[Recipient]] = msgspec.json.Decoder(list[Recipient]).decode
+
+_SELECT = (
+    "SELECT d.id, m.facts, d.destination, d.recipients, d.attempts, d.next_at, d.expires_at, d.held, d.last_error,"
+    " d.returned"
+    " FROM {source} WHERE NOT d.dropped AND {where} ORDER BY {order}, d.id LIMIT ?"
+)
+_DELIVERIES = "delivery AS d"
+_WITH_MESSAGES = "delivery AS d JOIN message AS m ON m.id = d.message"
+# Conditions on messages are checked once for each of them, in their order, before their deliveries are looked up.
+_MESSAGES_FIRST = "message AS m CROSS JOIN delivery AS d ON d.message = m.id"
+_OF_MESSAGE = "m.facts"
+_COUNT = "SELECT count(*), count(DISTINCT d.message) FROM {source} WHERE NOT d.dropped AND {where}"
+_EVERY = "TRUE"
+_LONGEST_PATTERN = 1000  # characters: SQLite refuses those of more than 50,000 bytes
+_NOTICE = "INSERT INTO notice (action, destination, message, delivery, author) VALUES (?, ?, ?, ?, ?)"
+_LET_GO = "UPDATE delivery SET recipients = ? WHERE message = ? AND id = ?"
+_REMOVE_DELIVERY = "DELETE FROM delivery WHERE message = ? AND id = ?"
+_REMOVE_MESSAGE = (
+    "DELETE FROM message WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM delivery WHERE message = ?1) RETURNING big"
+)
+_REMOVE_BODY = "DELETE FROM body WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM message WHERE id = ?1)"
+# To which deliveries an action applies, and what it changes: one in the owner's memory (next_at 0) stays there, and
+# `apply` removes a dropped one that waits in the store.
+# Held is what an administrator marked, and what waits for one because its destination protects less than before.
+# What has no word of it in its text need not be understood for it.
+_HELD_BY_MEMORY = (
+    """d.next_at > 0 AND instr(d.recipients, '"held":true')"""
+    " AND EXISTS (SELECT 1 FROM json_each(d.recipients) WHERE value ->> '$.held')"
+)
+_HELD = f"(d.held OR ({_HELD_BY_MEMORY}))"
+_STATES = {
+    "active": "NOT d.held AND d.next_at = 0",
+    "deferred": f"NOT {_HELD} AND d.next_at > 0",
+    "held": _HELD,
+}
+_STAYS = "d.returned = ''"  # it is not on its way back to its sender
+APPLIES = {
+    "hold": f"NOT d.held AND {_STAYS}",
+    "release": _HELD,
+    "retry": "NOT d.held",
+    "return": _STAYS,
+    "drop": "TRUE",
+}
+_CHANGES = {
+    "hold": "UPDATE delivery SET held = 1",
+    "release": "UPDATE delivery SET held = 0, next_at = iif(next_at > 0, ?1, 0)",
+    "retry": "UPDATE delivery SET next_at = iif(next_at > 0, ?1, 0)",
+    "return": "UPDATE delivery SET returned = ?4, held = 0, next_at = iif(next_at > 0, ?1, 0)",
+    "drop": "UPDATE delivery SET dropped = 1",
+}
+
+
+# A bare column beside one min() is of the row that has it: what the oldest delivery met last.
+_BY_DESTINATION = (
+    "SELECT d.destination, count(*), sum({active}), sum({held}), min(d.message), d.last_error"
+    " FROM {source} WHERE NOT d.dropped AND {where}"
+    " GROUP BY d.destination ORDER BY count(*) DESC LIMIT ?"
+)
+# The same without a filter, in a third of the time: nearly all wait for their next attempt, and the index of those that
+# are due has them by destination. The rest is read: what is active or held, and what may be held for its destination's
+# sake, which is in the index too.
+_APART = """(d.held OR d.next_at = 0 OR instr(d.recipients, '"held":true'))"""
+_WAITING = (
+    "SELECT destination, count, oldest, (SELECT last_error FROM delivery AS d WHERE d.message = oldest AND"
+    " d.destination = w.destination ORDER BY d.id LIMIT 1)"
+    " FROM (SELECT destination, count(*) AS count, min(message) AS oldest FROM delivery INDEXED BY due"
+    " WHERE next_at > 0 AND NOT held GROUP BY destination) AS w"
+)
+_REST = (
+    f"SELECT d.destination, count(*), sum({_STATES['active']}), sum({_HELD}), min(d.message), d.last_error,"  # noqa: S608
+    f" sum(d.next_at > 0 AND NOT d.held) FROM delivery AS d WHERE {_APART} GROUP BY d.destination"
+)
+_SOME_DROPPED = "SELECT EXISTS (SELECT 1 FROM delivery INDEXED BY dropped WHERE dropped)"
+
+
+class DestinationCount(msgspec.Struct):
+    """Deliveries that wait for one destination.
+
+    destination: "organization/domain". oldest: the id of the message that has waited longest; last_error: what its
+    last attempt met.
+    """
+
+    destination: str
+    count: int
+    active: int
+    held: int
+    oldest: int
+    last_error: str
+
+    @property
+    def deferred(self) -> int:
+        """Those that are tried again later."""
+        return self.count - self.active - self.held
+
+
+class QueueEntry(msgspec.Struct):
+    """One delivery of the queue.
+
+    shard: name of the directory it lies in. state: "active" (in memory or in flight), "deferred" or "held".
+    """
+
+    delivery: Delivery
+    shard: str
+    state: str
+
+
+def conditions(wanted: QueueFilter) -> Conditions:
+    """A filter as SQL. Raises ValueError for what is no queue id."""
+    terms = [_EVERY]
+    values: list[Any] = []
+
+    def add(term: str, *parameters: Any) -> None:
+        terms.append(term)
+        values.extend(parameters)
+
+    if wanted.message:
+        add("d.message = ?", parse_id(wanted.message))
+    if wanted.organization:
+        add(*_within("m.facts", "m.facts ->> '$.organization' = ? COLLATE NOCASE", wanted.organization))
+    if wanted.organizations is not None:
+        among = msgspec.json.encode(sorted(wanted.organizations)).decode()
+        add("substr(d.destination, 1, instr(d.destination, '/') - 1) IN (SELECT value FROM json_each(?))", among)
+    if wanted.domain:
+        add("substr(d.destination, instr(d.destination, '/') + 1) = ? COLLATE NOCASE", wanted.domain)
+    if wanted.sender:
+        add(*_within("m.facts", _address("m.facts ->> '$.reverse_path'", wanted.sender), wanted.sender))
+    if wanted.recipient:
+        term = _address("value ->> '$.address'", wanted.recipient)
+        among = f"EXISTS (SELECT 1 FROM json_each(d.recipients) WHERE {term})"  # noqa: S608 - ours
+        add(*_within("d.recipients", among, wanted.recipient))
+    if wanted.state:
+        add(_STATES[wanted.state])
+    if wanted.held is not None:
+        add(_HELD if wanted.held else f"NOT {_HELD}")
+    return " AND ".join(terms), values
+
+
+def _address(column: str, text: str) -> str:
+    """A term with one parameter: the address, or the domain with its "@"."""
+    return f"{f'substr({column}, {-len(text)})' if text.startswith('@') else column} = ? COLLATE NOCASE"
+
+
+def _within(column: str, term: str, text: str) -> tuple[str, *tuple[str, ...]]:
+    """A term about a text within a column of JSON, applied only to rows that have the text anywhere: few are parsed.
+
+    term: with one parameter, the text.
+    """
+    inside = _encode(text).decode()[1:-1]
+    if len(inside) > _LONGEST_PATTERN:
+        return term, text
+    for special in "!%_":
+        inside = inside.replace(special, f"!{special}")
+    return f"{column} LIKE ? ESCAPE '!' AND {term}", f"%{inside}%", text
+
+
+def after_delivery(where: Conditions, message: int, delivery: int) -> Conditions:
+    """Of those the ones that come after a message's delivery, both by their ids, in the order of `select`."""
+    terms, values = where
+    return f"{terms} AND m.id >= ? AND (d.message, d.id) > (?, ?)", [*values, message, message, delivery]
+
+
+def select(connection: apsw.Connection, shard: str, where: Conditions, limit: int) -> list[QueueEntry]:
+    """The deliveries meant, oldest first. limit: below zero for all."""
+    terms, values = where
+    source, order = (_MESSAGES_FIRST, "m.id") if _OF_MESSAGE in terms else (_WITH_MESSAGES, "d.message")
+    statement = _SELECT.format(source=source, where=terms, order=order)
+    rows: list[tuple[Any, ...]] = connection.execute(statement, (*values, limit)).fetchall()
+    return [_entry(shard, row) for row in rows]
+
+
+def count(connection: apsw.Connection, where: Conditions) -> tuple[int, int]:
+    """Count the deliveries that meet conditions, and their messages."""
+    terms, values = where
+    source = _MESSAGES_FIRST if _OF_MESSAGE in terms else _DELIVERIES
+    ((deliveries, messages),) = connection.execute(_COUNT.format(source=source, where=terms), values)
+    return deliveries, messages
+
+
+def select_destinations(connection: apsw.Connection, where: Conditions, limit: int) -> list[DestinationCount]:
+    """The deliveries meant, counted by destination, the fullest first."""
+    terms, values = where
+    if terms == _EVERY and not connection.execute(_SOME_DROPPED).get:
+        counted = sorted(_all_destinations(connection), key=lambda one: -one.count)
+        return counted if limit < 0 else counted[:limit]
+    source = _MESSAGES_FIRST if _OF_MESSAGE in terms else _DELIVERIES
+    statement = _BY_DESTINATION.format(active=_STATES["active"], held=_HELD, source=source, where=terms)
+    return [DestinationCount(*row) for row in connection.execute(statement, (*values, limit))]
+
+
+def _all_destinations(connection: apsw.Connection) -> list[DestinationCount]:
+    found = {
+        destination: DestinationCount(destination, count, 0, 0, oldest, last_error)
+        for destination, count, oldest, last_error in connection.execute(_WAITING)
+    }
+    for destination, count, active, held, oldest, last_error, indexed in connection.execute(_REST):
+        one = found.setdefault(destination, DestinationCount(destination, 0, 0, 0, oldest, last_error))
+        one.count += count - indexed
+        one.active, one.held = active, held
+        if oldest <= one.oldest:
+            one.oldest, one.last_error = oldest, last_error
+    return list(found.values())
+
+
+def _entry(shard: str, row: tuple[Any, ...]) -> QueueEntry:
+    number, facts, destination, recipients, attempts, next_at, expires_at, held, last_error, returned = row
+    delivery = Delivery(
+        id=number,
+        message=_decode_message(facts),
+        destination=destination,
+        recipients=_decode_recipients(recipients),
+        attempts=attempts,
+        next_at=next_at,
+        expires_at=expires_at,
+        held=bool(held),
+        last_error=last_error,
+        returned=_decode_return(returned) if returned else None,
+    )
+    waits = next_at and not returned and any(recipient.held for recipient in delivery.recipients)
+    return QueueEntry(delivery, shard, "held" if held or waits else "deferred" if next_at else "active")
+
+
+def apply(
+    connection: apsw.Connection, action: str, deliveries: list[Delivery], author: str, now: float, text: str = ""
+) -> list[int]:
+    """Change deliveries and leave their owner notices; returns the big files that are no longer needed.
+
+    text: for the senders of returned mail.
+    """
+    statement = f"{_CHANGES[action]} WHERE message = ?2 AND id = ?3"
+    more = (_encode(Return(author, text)).decode(),) if action == "return" else ()
+    connection.executemany(statement, [(now, delivery.message.id, delivery.id, *more) for delivery in deliveries])
+    if action == "release":
+        connection.executemany(_LET_GO, [_released(delivery) for delivery in deliveries if delivery.next_at])
+    active = [delivery for delivery in deliveries if not delivery.next_at]
+    notices = [(action, delivery.destination, delivery.message.id, delivery.id, author) for delivery in active]
+    if action in {"release", "retry", "return"}:
+        waiting = {delivery.destination for delivery in deliveries if delivery.next_at}
+        notices += [(action, destination, 0, 0, author) for destination in sorted(waiting)]
+    connection.executemany(_NOTICE, notices)
+    if action != "drop":
+        return []
+    return _remove(connection, [delivery for delivery in deliveries if delivery.next_at])
+
+
+def _released(delivery: Delivery) -> tuple[str, int, int]:
+    """Recipients that were held for their destination's sake may go as it is."""
+    recipients = [
+        msgspec.structs.replace(recipient, held=False, released=recipient.released or recipient.held)
+        for recipient in delivery.recipients
+    ]
+    return _encode(recipients).decode(), delivery.message.id, delivery.id
+
+
+def _remove(connection: apsw.Connection, deliveries: list[Delivery]) -> list[int]:
+    connection.executemany(_REMOVE_DELIVERY, [(delivery.message.id, delivery.id) for delivery in deliveries])
+    messages = [(delivery.message.id,) for delivery in deliveries]
+    unlink: list[int] = [big for (big,) in connection.executemany(_REMOVE_MESSAGE, messages) if big is not None]
+    connection.executemany(_REMOVE_BODY, messages)
+    return unlink

@@ -1,0 +1,299 @@
+"""Queue administration from a process of its own: list, and change.
+
+Works on a running gateway as on a stopped one: rows are changed in the shard's database, and for its owner a notice row
+is left, which it takes up within a second. A delivery in the owner's memory (next_at 0) is only marked here; the owner
+honours the mark when it settles it. Used by `cli` and `admin`; blocks, so call it on a thread from an event loop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+import apsw
+
+from gatepost.mail.model.queue_id import format_id, parse_id
+from gatepost.mail.model.trace_event import TraceEvent
+from gatepost.store.interface import QueueFilter, StoreFailure, TraceFilter
+from gatepost.store.sqlite.admin_rows import (
+    APPLIES,
+    Conditions,
+    DestinationCount,
+    QueueEntry,
+    after_delivery,
+    apply,
+    conditions,
+    count,
+    select,
+    select_destinations,
+)
+from gatepost.store.sqlite.schema import (
+    BIG_DIRECTORY,
+    QUEUE_FILE,
+    check_queue_tables,
+    exclusively,
+    open_for_change,
+    open_for_reading,
+)
+from gatepost.store.sqlite.trace import write_events
+from gatepost.store.sqlite.trace_search import search_trace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from gatepost.mail.model.message import Delivery
+
+
+_WRITER = "admin"
+_PAGE = 200  # deliveries changed in one transaction: the owner waits for its lock meanwhile
+_CHUNK = 256 * 1024
+_EVENTS = {"hold": "HOLD", "release": "RELEASE", "return": "RETURN", "drop": "DROP"}
+_BODY = "SELECT m.big, b.data FROM message AS m LEFT JOIN body AS b ON b.id = m.id WHERE m.id = ?"
+
+
+class QueuePlace(NamedTuple):
+    """The position of a delivery in the queue: its shard and its ids."""
+
+    shard: str
+    message: int
+    delivery: int
+
+
+@dataclass(slots=True)
+class _Change:
+    """One command on its way through the shards. text: for senders. reason: why, for the trace."""
+
+    action: str
+    where: Conditions
+    limit: int
+    author: str
+    text: str
+    reason: str
+    done: list[QueueEntry] = field(default_factory=list)
+
+    @property
+    def page(self) -> int:
+        """The number of deliveries that the next transaction may change."""
+        return min(_PAGE, self.limit - len(self.done)) if self.limit else _PAGE
+
+
+class Administration:
+    """The queue and the trace of a data directory."""
+
+    def __init__(
+        self,
+        queue_directory: Path,
+        trace_directory: Path,
+        evidence: Callable[[Sequence[TraceEvent]], None] = lambda _: None,
+    ) -> None:
+        """`queue_directory` holds one directory a shard. evidence: keeps what is done; may raise StoreFailure."""
+        self._queue = queue_directory
+        self._trace = trace_directory
+        self._evidence = evidence
+
+    def entries(self, wanted: QueueFilter, after: QueuePlace | None = None) -> list[QueueEntry]:
+        """The deliveries that match, shard by shard, oldest first.
+
+        after: only those behind the one that stands, or stood, there. Raises ValueError for what is no queue id,
+        StoreFailure if a shard cannot be read.
+        """
+        return self._selected(conditions(wanted), wanted.limit, after)
+
+    def destinations(self, wanted: QueueFilter) -> list[DestinationCount]:
+        """The deliveries that match, counted by destination, the fullest first; `wanted.limit` is of destinations.
+
+        Raises as `entries`.
+        """
+        where = conditions(wanted)
+        found: dict[str, DestinationCount] = {}
+        for shard in self._shards():
+            with _opened(shard, open_for_reading) as connection:
+                for one in select_destinations(connection, where, wanted.limit or -1):
+                    found[one.destination] = _sum(found[one.destination], one) if one.destination in found else one
+        return sorted(found.values(), key=lambda one: (-one.count, one.destination))
+
+    def _selected(self, wanted: Conditions, limit: int, after: QueuePlace | None) -> list[QueueEntry]:
+        found: list[QueueEntry] = []
+        for shard in self._shards():
+            if after is not None and shard.name < after.shard:
+                continue
+            left = limit - len(found) if limit else -1
+            where = wanted
+            if after is not None and shard.name == after.shard:
+                where = after_delivery(wanted, after.message, after.delivery)
+            with _opened(shard, open_for_reading) as connection:
+                found += select(connection, shard.name, where, left)
+        return found
+
+    def applying(self, action: str, wanted: QueueFilter) -> list[QueueEntry]:
+        """The deliveries that "hold", "release", "retry", "return" or "drop" would change. Raises as `entries`."""
+        terms, values = conditions(wanted)
+        return self._selected((f"{terms} AND {APPLIES[action]}", values), wanted.limit, None)
+
+    def applying_to(self, action: str, wanted: QueueFilter) -> tuple[int, int]:
+        """Count the deliveries and their messages; `wanted.limit` is ignored. Raises as `entries`."""
+        terms, values = conditions(wanted)
+        deliveries, messages = 0, 0
+        for shard in self._shards():
+            with _opened(shard, open_for_reading) as connection:
+                found = count(connection, (f"{terms} AND {APPLIES[action]}", values))
+            deliveries, messages = deliveries + found[0], messages + found[1]
+        return deliveries, messages
+
+    def hold(self, wanted: QueueFilter, *, author: str, reason: str = "") -> list[QueueEntry]:
+        """Keep deliveries from being tried until they are released. Returns those that were not held, as they were.
+
+        reason: why, for the trace. Raises ValueError for what is no queue id, StoreFailure if the change, or its trace,
+        cannot be written.
+        """
+        return self._change("hold", wanted, author, reason)
+
+    def release(self, wanted: QueueFilter, *, author: str, reason: str = "") -> list[QueueEntry]:
+        """Let held deliveries go: they are due now. Returns them as they were. Raises as `hold`."""
+        return self._change("release", wanted, author, reason)
+
+    def retry(self, wanted: QueueFilter, *, author: str, reason: str = "") -> list[QueueEntry]:
+        """Try deliveries that are not held now, whatever their destination's back-off says.
+
+        Returns them as they were. Raises as `hold`.
+        """
+        return self._change("retry", wanted, author, reason)
+
+    def send_back(self, wanted: QueueFilter, *, author: str, text: str, reason: str = "") -> list[QueueEntry]:
+        """Have deliveries end with a notice to their senders, which their owner makes as it does for every failure.
+
+        text: for the senders. Returns them as they were. Raises as `hold`. One that is in flight is returned
+        when its attempt ends, unless that delivered it.
+        """
+        return self._change("return", wanted, author, reason, text)
+
+    def drop(self, wanted: QueueFilter, *, author: str, reason: str = "") -> list[QueueEntry]:
+        """Remove deliveries without telling their senders. Returns them as they were. Raises as `hold`.
+
+        One that is in flight is removed when its attempt ends, unless that delivered it.
+        """
+        return self._change("drop", wanted, author, reason)
+
+    def body(self, message: str) -> Iterator[bytes]:
+        """The stored body of a queued message, in chunks.
+
+        Raises ValueError for what is no queue id, LookupError if it is not in the queue.
+        """
+        number = parse_id(message)
+        for shard in self._shards():
+            with _opened(shard, open_for_reading) as connection:
+                row: tuple[int | None, bytes | None] | None = connection.execute(_BODY, (number,)).fetchone()
+            if row is not None:
+                return _chunks(shard, *row)
+        raise LookupError(f"{message} is not in the queue")
+
+    def trace(self, wanted: TraceFilter) -> list[TraceEvent]:
+        """The newest trace rows that match, newest first."""
+        return search_trace(self._trace, wanted)
+
+    def _shards(self) -> list[Path]:
+        return sorted(path.parent for path in self._queue.glob(f"*/{QUEUE_FILE}"))
+
+    def _change(self, action: str, wanted: QueueFilter, author: str, reason: str, text: str = "") -> list[QueueEntry]:
+        change = _Change(action, conditions(wanted), wanted.limit, author, text, reason)
+        for shard in self._shards():
+            with _opened(shard, open_for_change) as connection:
+                self._change_shard(connection, shard, change)
+        return change.done
+
+    def _change_shard(self, connection: apsw.Connection, shard: Path, change: _Change) -> None:
+        """Page by page, so that mail waits for the lock a few milliseconds at a time."""
+        terms, values = change.where
+        where = f"{terms} AND {APPLIES[change.action]}", values
+        last = (0, 0)
+        while page := change.page:
+            now = time.time()
+            entries, unlink = _change_page(connection, change, after_delivery(where, *last), shard.name)
+            for number in unlink:
+                (shard / BIG_DIRECTORY / format_id(number)).unlink(missing_ok=True)
+            self._record(change, entries, now)
+            change.done += entries
+            if len(entries) < page:
+                return
+            last = (entries[-1].delivery.message.id, entries[-1].delivery.id)
+
+    def _record(self, change: _Change, entries: list[QueueEntry], now: float) -> None:
+        event = _EVENTS.get(change.action)
+        if event is not None:
+            said = {"author": change.author, "why": change.reason, "text": change.text}
+            detail = {name: value for name, value in said.items() if value}
+            rows = [row for entry in entries for row in _trace_rows(event, entry.delivery, detail, now)]
+            try:
+                write_events(self._trace, _WRITER, rows)
+            finally:
+                self._evidence(rows)
+
+
+def _sum(one: DestinationCount, other: DestinationCount) -> DestinationCount:
+    older = min(one, other, key=lambda each: each.oldest)
+    return DestinationCount(
+        one.destination,
+        one.count + other.count,
+        one.active + other.active,
+        one.held + other.held,
+        older.oldest,
+        older.last_error,
+    )
+
+
+def _change_page(
+    connection: apsw.Connection, change: _Change, where: Conditions, shard: str
+) -> tuple[list[QueueEntry], list[int]]:
+    with exclusively(connection):
+        entries = select(connection, shard, where, change.page)
+        deliveries = [entry.delivery for entry in entries]
+        unlink = apply(connection, change.action, deliveries, change.author, time.time(), change.text)
+    return entries, unlink
+
+
+@contextlib.contextmanager
+def _opened(shard: Path, opener: Callable[[Path], apsw.Connection]) -> Iterator[apsw.Connection]:
+    """A shard's database, if it is of our version; errors of SQLite become StoreFailure."""
+    try:
+        with contextlib.closing(opener(shard / QUEUE_FILE)) as connection:
+            check_queue_tables(connection, shard / QUEUE_FILE)
+            yield connection
+    except apsw.Error as error:
+        raise StoreFailure(f"{shard}: {error}") from error
+
+
+def _chunks(shard: Path, big: int | None, data: bytes | None) -> Iterator[bytes]:
+    if data:
+        yield data
+    if big is None:
+        return
+    try:
+        with (shard / BIG_DIRECTORY / format_id(big)).open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                yield chunk
+    except FileNotFoundError as error:
+        raise LookupError("the message has just left the queue") from error
+
+
+def _trace_rows(event: str, delivery: Delivery, detail: dict[str, str], now: float) -> list[TraceEvent]:
+    message = delivery.message
+    return [
+        TraceEvent(
+            at=now,
+            event=event,
+            message=format_id(message.id),
+            organization=delivery.organization,
+            direction=message.direction,
+            session=message.session,
+            sender=message.reverse_path,
+            recipient=recipient.address,
+            message_id=message.message_id,
+            subject=message.subject,
+            size=message.size,
+            detail={**detail, "destination": delivery.destination},
+        )
+        for recipient in delivery.recipients
+    ]

@@ -1,0 +1,72 @@
+"""Measure the queue's size and age from another process, for metrics and alarms.
+
+Reads each shard as `store.sqlite.administration` does: no lock that a writer waits for, nothing is changed. Blocks.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import apsw
+
+from gatepost.mail.model.queue_id import made_at
+from gatepost.store.interface import StoreFailure
+from gatepost.store.sqlite.schema import QUEUE_FILE, check_queue_tables, open_for_reading
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+# Ids grow with time, and the table is sorted by them: the oldest is the first that is not held.
+_OLDEST = "SELECT message, destination FROM delivery WHERE NOT held AND NOT dropped ORDER BY message LIMIT 1"
+_COUNTS = "SELECT next_at > 0, held, count(*) FROM delivery WHERE NOT dropped GROUP BY 1, 2"
+
+
+class Depth(NamedTuple):
+    """Deliveries by state: active (in a worker's memory or under way), deferred, held.
+
+    oldest: when the message was accepted that waits longest and is not held, seconds since 1970, 0.0 if none does;
+    destination: its own.
+    """
+
+    active: int = 0
+    deferred: int = 0
+    held: int = 0
+    oldest: float = 0.0
+    destination: str = ""
+
+
+def queue_depth(queue_directory: Path) -> Depth:
+    """Over all shards. Raises StoreFailure if one cannot be read."""
+    found = [_depth(path) for path in _shards(queue_directory)]
+    waiting = [one for one in found if one.oldest]
+    first = min(waiting, key=lambda one: one.oldest, default=Depth())
+    return Depth(
+        sum(one.active for one in found),
+        sum(one.deferred for one in found),
+        sum(one.held for one in found),
+        first.oldest,
+        first.destination,
+    )
+
+
+def _shards(directory: Path) -> list[Path]:
+    if not directory.is_dir():
+        return []
+    return sorted(path / QUEUE_FILE for path in directory.iterdir() if (path / QUEUE_FILE).exists())
+
+
+def _depth(path: Path) -> Depth:
+    try:
+        with closing(open_for_reading(path)) as connection:
+            check_queue_tables(connection, path)
+            rows: list[Any] = connection.execute(_COUNTS).fetchall()
+            oldest: Any = connection.execute(_OLDEST).fetchone()
+    except (apsw.Error, OSError) as error:
+        raise StoreFailure(f"{path}: {error}") from error
+    counts = {"active": 0, "deferred": 0, "held": 0}
+    for waits, held, number in rows:
+        counts["held" if held else "deferred" if waits else "active"] += number
+    at, destination = (made_at(oldest[0]), oldest[1]) if oldest else (0.0, "")
+    return Depth(**counts, oldest=at, destination=destination)

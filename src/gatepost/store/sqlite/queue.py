@@ -1,0 +1,328 @@
+"""The embedded store: one shard, its writer thread, its reader thread and its arriving bodies behind `Store`.
+
+Opened by a worker process, one shard each; `mail.queue.manager` owns the deliveries, `inbound` accepts. Never decides
+when something is tried: it keeps what it is given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import apsw
+
+from gatepost.mail.model.queue_id import IdSource, last_id
+from gatepost.store.bodies import CHUNK, Bodies, Body, read_big
+from gatepost.store.interface import MessageUnstorable, StoreFailure, StoreFull
+from gatepost.store.sqlite import rows
+from gatepost.store.sqlite.recovery import last_written, lock_shard, recover
+from gatepost.store.sqlite.schema import (
+    BIG_DIRECTORY,
+    QUEUE_FILE,
+    StoreSettings,
+    make_directory,
+    make_queue_tables,
+    open_database,
+    open_for_reading,
+)
+from gatepost.store.sqlite.space import allow_shrinking
+from gatepost.store.sqlite.trace import TraceWriter
+from gatepost.store.sqlite.work import AcceptanceWork, Barrier, BringForward, LeaseWork, SettlementWork
+from gatepost.store.sqlite.writer import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from pathlib import Path
+
+    from gatepost.events.metrics.counts import Counts
+    from gatepost.mail.model.message import Delivery, Message
+    from gatepost.mail.model.trace_event import TraceEvent
+    from gatepost.store.evidence import EvidenceWriter
+    from gatepost.store.interface import AdminNotice, BodyWriter, DestinationWork, QueueOwner, Settlement
+
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shard:
+    """A shard in our possession, recovered: lock, the writing and the reading connection, the highest id in use."""
+
+    lock: int
+    writing: apsw.Connection
+    reading: apsw.Connection
+    highest: int
+
+
+class SqliteStore:
+    """A `Store`. Made by `open`, on the loop it will work for."""
+
+    @classmethod
+    async def open(
+        cls,
+        directory: Path,
+        *,
+        trace_directory: Path,
+        worker: int,
+        settings: StoreSettings | None = None,
+        evidence: Callable[[int], EvidenceWriter | None] = lambda _: None,
+    ) -> SqliteStore:
+        """Take the shard in `directory`, made if it is not there, and recover what a crash left.
+
+        worker: 0 to 1023, different for every process of the installation: it is part of ids and of trace file names.
+        evidence: makes the writer of the evidence log once the shard is ours; None if there is to be no such log.
+        Raises StoreFailure: in use by another process, of another version, damaged, no permission.
+        """
+        settings = settings or StoreSettings()
+        ids = IdSource(worker, clock=time.time)  # the number is checked before anything is touched
+        shard = await asyncio.to_thread(_take, directory, settings)
+        ids = IdSource(worker, after=shard.highest, clock=time.time)
+        trace = TraceWriter(trace_directory, str(worker), days=settings.trace_days)
+        store = cls(directory, shard, ids, trace, settings)
+        store._evidence = evidence(worker)
+        return store
+
+    def __init__(
+        self, directory: Path, shard: _Shard, ids: IdSource, trace: TraceWriter, settings: StoreSettings
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._shard = shard
+        self._settings = settings
+        self._trace = trace
+        self._evidence: EvidenceWriter | None = None
+        self._owner: QueueOwner | None = None
+        self._closed = False
+        self._finishing = 0  # big bodies on their way to the disk before their commit
+        self._finished: list[asyncio.Future[None]] = []
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="store-reader")
+        self._bodies = Bodies(directory / BIG_DIRECTORY, settings, ids)
+        self._bodies.failed = self._fail
+        self._writer = Writer(shard.writing, directory, settings, self._loop)
+        self._writer.unlink = self._bodies.unlink
+        self._writer.administered = self._administered
+        self._writer.failed = self._failed
+        self._writer.start()
+        self.new_id: Callable[[], int] = ids
+
+    @property
+    def failure(self) -> StoreFailure | None:
+        """See `Store.failure`."""
+        return self._writer.failure
+
+    @property
+    def counts(self) -> Counts:
+        """The counts of its commits, kept by the writer's thread."""
+        return self._writer.counts
+
+    @property
+    def trace_dropped(self) -> int:
+        """Rows of the trace that were dropped since the start."""
+        return self._trace.dropped
+
+    def count_senders(self, senders: Callable[[], int]) -> None:
+        """Name who knows how many connections may hand over mail: commits of one sender are never delayed for others.
+
+        Asked from the writer's thread.
+        """
+        self._writer.senders = senders
+
+    def attach(self, owner: QueueOwner) -> None:
+        """See `Store.attach`."""
+        self._owner = owner
+
+    def room_for(self, size: int) -> bool:
+        """See `Store.room_for`."""
+        return self._writer.room.holds(size, self._settings.free_space_mark, self._settings.inline_limit)
+
+    def body(self) -> BodyWriter:
+        """See `Store.body`."""
+        return Body(self._bodies)
+
+    def accept(
+        self,
+        message: Message,
+        deliveries: list[Delivery],
+        body: BodyWriter,
+        done: Callable[[StoreFailure | None], None],
+    ) -> None:
+        """See `Store.accept`."""
+        if not isinstance(body, Body):
+            raise TypeError("the body is not of this store")
+        failure = self._writer.failure or body.failure
+        if failure is None and not self.room_for(0):
+            failure = StoreFull(f"too little room for new mail: {self._writer.room}")
+        if failure is not None:
+            body.abort()
+            self._loop.call_soon(done, failure)
+            return
+        body.end()
+        if body.file is None:
+            self._queue_message(message, deliveries, body, done)
+        else:
+            self._finish_body(message, deliveries, body, done)
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """See `Store.settle`."""
+        self._refuse_if_failed()
+        for work in [SettlementWork(settlement, self._offer) for settlement in settlements]:
+            self._writer.put(work)
+
+    async def flushed(self) -> None:
+        """See `Store.flushed`."""
+        while self._finishing:
+            waiter = self._loop.create_future()
+            self._finished.append(waiter)
+            await waiter
+        self._refuse_if_failed()
+        done: asyncio.Future[None] = self._loop.create_future()
+        self._writer.put(Barrier(done))
+        await done
+
+    def bring_forward(self, latest: float) -> None:
+        """See `Store.bring_forward`."""
+        self._refuse_if_failed()
+        self._writer.put(BringForward(latest))
+
+    def held_up(self) -> Awaitable[None] | None:
+        """See `Store.held_up`."""
+        return self.flushed() if self._writer.holding else None
+
+    async def destinations(self) -> list[DestinationWork]:
+        """See `Store.destinations`."""
+        return await self._read(rows.destinations)
+
+    async def lease(self, destination: str, limit: int, now: float) -> list[Delivery]:
+        """See `Store.lease`."""
+        self._refuse_if_failed()
+        granted: asyncio.Future[list[Delivery]] = self._loop.create_future()
+        self._writer.put(LeaseWork(rows.LeaseRequest(destination, limit, now), granted))
+        return await granted
+
+    async def earliest(self, destination: str) -> float:
+        """See `Store.earliest`."""
+        return await self._read(lambda connection: rows.earliest(connection, destination))
+
+    async def read(self, message_id: int) -> AsyncIterator[bytes]:
+        """See `Store.read`."""
+        big, data = await self._read(lambda connection: rows.body(connection, message_id))
+        if data is not None:
+            for first in range(0, len(data), CHUNK):
+                yield data[first : first + CHUNK]
+        if big is not None:
+            async for chunk in read_big(
+                self._bodies, big, await self._read(lambda one: rows.big_size(one, message_id))
+            ):
+                yield chunk
+
+    def trace(self, events: Sequence[TraceEvent]) -> None:
+        """See `Store.trace`."""
+        self._trace.add(events)
+        if self._evidence is not None:
+            self._evidence.add(events)
+
+    async def close(self) -> None:
+        """See `Store.close`. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        while self._finishing:
+            waiter = self._loop.create_future()
+            self._finished.append(waiter)
+            await waiter
+        self._writer.hand_over()
+        await asyncio.to_thread(self._end)
+        await asyncio.sleep(0)  # what the last commit has to say was put on the loop before
+
+    def _end(self) -> None:
+        self._writer.stop()
+        self._writer.failure = self._writer.failure or StoreFailure("the store is closed")
+        self._trace.close()
+        if self._evidence is not None:
+            self._evidence.close()
+        self._bodies.close()
+        self._reader.shutdown()
+        self._shard.reading.close()
+        os.close(self._shard.lock)
+
+    def _queue_message(
+        self, message: Message, deliveries: list[Delivery], body: Body, done: Callable[[StoreFailure | None], None]
+    ) -> None:
+        try:
+            work = AcceptanceWork(message, deliveries, body, done)
+        except MessageUnstorable as failure:
+            body.release()
+            body.discard()
+            self._loop.call_soon(done, failure)
+            return
+        self._writer.put(work)
+
+    def _finish_body(
+        self, message: Message, deliveries: list[Delivery], body: Body, done: Callable[[StoreFailure | None], None]
+    ) -> None:
+        self._finishing += 1
+
+        def finished(failure: StoreFailure | None) -> None:
+            self._finishing -= 1
+            if failure is None:
+                self._queue_message(message, deliveries, body, done)
+            else:
+                done(failure)
+            if not self._finishing:
+                waiters, self._finished = self._finished, []
+                for waiter in waiters:
+                    waiter.set_result(None)
+
+        body.finish(finished)
+
+    async def _read[T](self, query: Callable[[apsw.Connection], T]) -> T:
+        self._refuse_if_failed()
+        return await self._loop.run_in_executor(self._reader, query, self._shard.reading)
+
+    def _refuse_if_failed(self) -> None:
+        if self._writer.failure is not None:
+            raise self._writer.failure
+
+    def _fail(self, failure: StoreFailure) -> None:
+        """A big file could not be synced: the disk is not to be trusted with anything."""
+        if self._writer.failure is None:
+            self._writer.failure = failure
+            _log.critical("the store failed, nothing more is accepted: %s", failure)
+            self._failed(failure)
+
+    def _failed(self, failure: StoreFailure) -> None:
+        if self._owner is not None:
+            self._owner.failed(failure)
+
+    def _offer(self, deliveries: list[Delivery]) -> None:
+        if self._owner is not None:
+            self._owner.offer(deliveries)
+
+    def _administered(self, notices: list[AdminNotice]) -> None:
+        if self._owner is not None:
+            self._owner.administered(notices)
+
+
+def _take(directory: Path, settings: StoreSettings) -> _Shard:
+    """Possess and recover a shard. Blocks; not on the loop."""
+    with contextlib.ExitStack() as undo:
+        try:
+            make_directory(directory / BIG_DIRECTORY)
+            lock = lock_shard(directory)
+            undo.callback(os.close, lock)
+            latest = last_written(directory, time.time())
+            writing = open_database(directory / QUEUE_FILE, settings, shrinking=True)
+            undo.callback(writing.close)
+            make_queue_tables(writing, directory / QUEUE_FILE)
+            allow_shrinking(writing, directory / QUEUE_FILE)
+            highest = max(recover(writing, directory / BIG_DIRECTORY, time.time()), last_id(latest))
+            reading = open_for_reading(directory / QUEUE_FILE)
+        except (apsw.Error, OSError) as error:
+            raise StoreFailure(f"{directory}: {error}") from error
+        undo.pop_all()
+    return _Shard(lock, writing, reading, highest)

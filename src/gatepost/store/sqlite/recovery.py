@@ -1,0 +1,99 @@
+"""Open a shard after a stop or a crash: take the lock and clean up.
+
+Rows are the truth. A big file without a row belongs to a message that was never acknowledged, or is gone: it goes. A
+row whose big file is missing or short was acknowledged (the file is synced before the commit), and something else took
+the file: the row stays, so that its sender hears of it. Called by `store.sqlite.queue` before anything else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+from typing import TYPE_CHECKING, Any
+
+from gatepost.mail.model.queue_id import format_id
+from gatepost.store.bodies import remove_strays
+from gatepost.store.interface import StoreFailure
+from gatepost.store.sqlite.schema import LOCK_FILE, QUEUE_FILE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import apsw
+
+
+_YEAR = 366 * 86400.0
+_FILE_CLOCK = 0.02  # seconds by which the kernel's time of a file may be behind the clock: a tick is 10 ms at most
+_HIGHEST = (
+    "SELECT max(ifnull((SELECT max(id) FROM message), 0), ifnull((SELECT max(big) FROM message), 0),"
+    " ifnull((SELECT max(id) FROM delivery), 0))"
+)
+
+_log = logging.getLogger(__name__)
+
+
+def lock_shard(directory: Path) -> int:
+    """Become the one owner of a shard until the descriptor is closed or the process ends. Raises StoreFailure."""
+    descriptor = os.open(directory / LOCK_FILE, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise StoreFailure(f"{directory} belongs to another process: {error}") from error
+    with contextlib.suppress(OSError):  # for an administrator; the lock is what counts, on a full disk too
+        os.ftruncate(descriptor, os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0))
+    return descriptor
+
+
+# A big file has what the row promises, but for the head of a message that was examined: that lies in the database.
+_PROMISED = (
+    "SELECT message.big, message.size - coalesce(length(body.data), 0) FROM message INDEXED BY big"
+    " LEFT JOIN body ON body.id = message.id WHERE message.big IS NOT NULL"
+)
+
+
+def recover(connection: apsw.Connection, big: Path, now: float) -> int:
+    """Make what a crash left whole and due; returns the highest id in use, 0 if there is none."""
+    for number in remove_strays(big, dict(connection.execute(_PROMISED))):
+        _log.error(
+            "the body %s of a queued message is missing or short; the message waits until it expires with a notice",
+            format_id(number),
+        )
+    connection.execute("BEGIN IMMEDIATE")
+    # Administrators' notices speak to a memory that is gone; the rows say it all.
+    connection.execute("DELETE FROM notice")
+    touched: list[tuple[Any, ...]] = connection.execute(
+        "DELETE FROM delivery INDEXED BY dropped WHERE dropped RETURNING message"
+    ).fetchall()
+    for (message,) in touched:
+        _remove_if_done(connection, message)
+    connection.execute("UPDATE delivery SET next_at = ? WHERE next_at = 0", (now,))
+    connection.execute("COMMIT")
+    remove_strays(big, dict(connection.execute(_PROMISED)))
+    highest: int | None = connection.execute(_HIGHEST).get
+    return highest or 0
+
+
+def last_written(directory: Path, now: float) -> float:
+    """The time of the shard's last write by the clock of then, seconds since 1970: no id of it was made later.
+
+    Ids of messages that are gone are in the trace, and are not given out again because the clock was put back. Ask
+    before the database is opened. 0.0 if it is new, or if the time is more than a year ahead and so not to be believed.
+    """
+    times = [0.0]
+    for name in (QUEUE_FILE, f"{QUEUE_FILE}-wal"):
+        with contextlib.suppress(FileNotFoundError):
+            times.append((directory / name).stat().st_mtime)
+    latest = max(time for time in times if time < now + _YEAR)
+    return latest + _FILE_CLOCK if latest else 0.0
+
+
+def _remove_if_done(connection: apsw.Connection, message: int) -> None:
+    connection.execute(
+        "DELETE FROM message WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM delivery WHERE message = ?1)", (message,)
+    )
+    connection.execute(
+        "DELETE FROM body WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM message WHERE id = ?1)", (message,)
+    )

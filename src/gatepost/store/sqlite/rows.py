@@ -1,0 +1,207 @@
+"""The SQL of the queue's owner: what one group commit writes, and how rows become records again.
+
+`store.sqlite.writer` collects the work of a commit into a `CommitPlan` and executes it inside its transaction. Encoding
+happens before, on the event loop, so that a message no column can hold is refused alone and early.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gatepost.mail.model.message import Delivery, Message, Recipient, Return
+from gatepost.store.interface import AdminNotice, DestinationWork
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    import apsw
+
+    from gatepost.store.interface import Settlement
+
+
+type Row = tuple[Any, ...]
+
+_encode = msgspec.json.Encoder().encode
+_decode_message = msgspec.json.Decoder(Message).decode
+_decode_return = msgspec.json.Decoder(Return).decode
+_decode_recipients: Callable[[str], list[Recipient]] = msgspec.json.Decoder(list[Recipient]).decode
+
+_INSERT_MESSAGE = "INSERT INTO message (id, size, big, facts) VALUES (?, ?, ?, ?)"
+_INSERT_BODY = "INSERT INTO body (id, data) VALUES (?, ?)"
+_INSERT_DELIVERY = (
+    "INSERT INTO delivery (message, id, destination, next_at, attempts, expires_at, last_error, recipients)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_FINISH = "DELETE FROM delivery WHERE message = ? AND id = ?"
+_DEFER = (
+    "UPDATE delivery SET next_at = iif(returned = '', ?, 1.0), attempts = ?, expires_at = ?, last_error = ?,"
+    " recipients = ? WHERE message = ? AND id = ?"
+)
+_SWEEP_DROPPED = "DELETE FROM delivery INDEXED BY dropped WHERE dropped AND next_at > 0 RETURNING message"
+_REMOVE_MESSAGE = (
+    "DELETE FROM message WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM delivery WHERE message = ?1) RETURNING id, big"
+)
+_REMOVE_BODY = "DELETE FROM body WHERE id = ?"
+_LEASE = (
+    "SELECT d.id, d.destination, d.recipients, d.attempts, d.next_at, d.expires_at, d.last_error, d.returned, m.facts"
+    " FROM delivery AS d INDEXED BY due JOIN message AS m ON m.id = d.message"
+    " WHERE d.destination = ? AND d.next_at > 0 AND d.next_at <= ? AND NOT d.held ORDER BY d.next_at LIMIT ?"
+)
+_BRING_FORWARD = "UPDATE delivery INDEXED BY due SET next_at = ?1 WHERE next_at > 0 AND NOT held AND next_at > ?1"
+_MARK_LEASED = "UPDATE delivery SET next_at = 0 WHERE message = ? AND id = ?"
+_EARLIEST = "SELECT min(next_at) FROM delivery INDEXED BY due WHERE destination = ? AND next_at > 0 AND NOT held"
+_BODY = "SELECT message.big, body.data FROM message LEFT JOIN body ON body.id = message.id WHERE message.id = ?"
+_BIG_SIZE = (
+    "SELECT message.size - coalesce(length(body.data), 0) FROM message LEFT JOIN body ON body.id = message.id"
+    " WHERE message.id = ?"
+)
+_DESTINATIONS = (
+    "SELECT destination, min(next_at), count(*) FROM delivery INDEXED BY due"
+    " WHERE next_at > 0 AND NOT held GROUP BY destination"
+)
+
+
+def message_row(message: Message, big: int | None) -> Row:
+    """The columns of a message; `big`: the id of its body's own file, None if the body lies in the database."""
+    return (message.id, message.size, big, _encode(message).decode())
+
+
+def delivery_row(delivery: Delivery) -> Row:
+    """The columns of a delivery, next_at as it stands in it."""
+    return (
+        delivery.message.id,
+        delivery.id,
+        delivery.destination,
+        delivery.next_at,
+        delivery.attempts,
+        delivery.expires_at,
+        delivery.last_error,
+        _encode(delivery.recipients).decode(),
+    )
+
+
+def deferred_row(settlement: Settlement) -> Row:
+    """The changed columns of a settlement with remaining recipients. A next_at that was not given means now."""
+    delivery = settlement.delivery
+    return (
+        max(settlement.next_at, 1.0),
+        delivery.attempts,
+        delivery.expires_at,
+        settlement.last_error,
+        _encode(settlement.remaining).decode(),
+        delivery.message.id,
+        delivery.id,
+    )
+
+
+class LeaseRequest:
+    """A request for due deliveries of a destination, and its result."""
+
+    __slots__ = ("destination", "granted", "limit", "now")
+
+    def __init__(self, destination: str, limit: int, now: float) -> None:
+        self.destination = destination
+        self.limit = limit
+        self.now = now
+        self.granted: list[Delivery] = []
+
+
+class CommitPlan:
+    """The writes of one transaction, gathered by kind so that each statement runs over all of its rows at once.
+
+    unlink: after `execute`, the big files whose messages are gone; remove them once it is committed.
+    """
+
+    __slots__ = ("bodies", "deferred", "deliveries", "finished", "latest", "leases", "messages", "unlink")
+
+    def __init__(self) -> None:
+        self.messages: list[Row] = []
+        self.bodies: list[Row] = []
+        self.deliveries: list[Row] = []
+        self.finished: list[tuple[int, int]] = []
+        self.deferred: list[Row] = []
+        self.leases: list[LeaseRequest] = []
+        self.unlink: list[int] = []
+        self.latest = 0.0
+
+    def execute(self, connection: apsw.Connection) -> None:
+        """Write it all, inside the caller's transaction."""
+        if self.messages:
+            connection.executemany(_INSERT_MESSAGE, self.messages)
+            connection.executemany(_INSERT_BODY, self.bodies)
+            connection.executemany(_INSERT_DELIVERY, self.deliveries)
+        left = [(message,) for message, _ in self.finished]
+        if self.finished:
+            connection.executemany(_FINISH, self.finished)
+        if self.deferred:
+            connection.executemany(_DEFER, self.deferred)
+            left += connection.execute(_SWEEP_DROPPED)
+        if left:
+            self._remove_messages(connection, left)
+        if self.latest:
+            connection.execute(_BRING_FORWARD, (self.latest,))
+        for lease in self.leases:
+            lease.granted = list(_lease(connection, lease))
+
+    def _remove_messages(self, connection: apsw.Connection, left: list[tuple[int]]) -> None:
+        gone = list(connection.executemany(_REMOVE_MESSAGE, left))
+        connection.executemany(_REMOVE_BODY, [(number,) for number, _ in gone])
+        self.unlink += [big for _, big in gone if big is not None]
+
+
+def _lease(connection: apsw.Connection, lease: LeaseRequest) -> Iterable[Delivery]:
+    rows: list[Row] = connection.execute(_LEASE, (lease.destination, lease.now, lease.limit)).fetchall()
+    for number, destination, recipients, attempts, next_at, expires_at, last_error, returned, facts in rows:
+        message = _decode_message(facts)
+        connection.execute(_MARK_LEASED, (message.id, number))
+        yield Delivery(
+            id=number,
+            message=message,
+            destination=destination,
+            recipients=_decode_recipients(recipients),
+            attempts=attempts,
+            next_at=next_at,
+            expires_at=expires_at,
+            last_error=last_error,
+            returned=_decode_return(returned) if returned else None,
+        )
+
+
+def destinations(connection: apsw.Connection) -> list[DestinationWork]:
+    """The destinations with deferred, unheld deliveries."""
+    return [DestinationWork(*row) for row in connection.execute(_DESTINATIONS)]
+
+
+def body(connection: apsw.Connection, message: int) -> tuple[int | None, bytes | None]:
+    """The body of a message: the id of its big file, or its bytes; both if its head lies apart from the file.
+
+    Raises LookupError if the message or its body is gone.
+    """
+    row: tuple[int | None, bytes | None] | None = connection.execute(_BODY, (message,)).fetchone()
+    if row is None or row == (None, None):
+        raise LookupError(f"no message {message}")
+    return row
+
+
+def big_size(connection: apsw.Connection, message: int) -> int:
+    """The size of a message's big file: that of the message less what lies in the database; 0 if it is gone."""
+    return int(connection.execute(_BIG_SIZE, (message,)).get or 0)
+
+
+def earliest(connection: apsw.Connection, destination: str) -> float:
+    """The time at which a destination's first deferred, unheld delivery is due; 0 without one."""
+    first: float | None = connection.execute(_EARLIEST, (destination,)).get
+    return first or 0.0
+
+
+def take_notices(connection: apsw.Connection) -> list[AdminNotice]:
+    """Read and remove what administrators left."""
+    rows: list[Row] = connection.execute(
+        "SELECT id, action, destination, message, delivery, author FROM notice ORDER BY id"
+    ).fetchall()
+    if rows:
+        with connection:
+            connection.execute("DELETE FROM notice WHERE id <= ?", (rows[-1][0],))
+    return [AdminNotice(*row[1:]) for row in rows]

@@ -1,0 +1,259 @@
+"""The files of the store: their places, how they are opened, and the tables of a shard.
+
+A data directory holds `queue/<shard>/q.db`, `queue/<shard>/big/<id>`, `trace/YYYY-MM-DD.<writer>.db`,
+`sessions/YYYY-MM-DD.db`, `destinations.db` and `config.db`.
+Everything of `store` opens its databases here; nothing above it names a file or writes SQL, but `access`, which keeps
+accounts in a file of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import apsw
+
+from gatepost.store.interface import StoreFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+QUEUE_FILE = "q.db"
+BIG_DIRECTORY = "big"
+LOCK_FILE = "lock"
+
+PATIENCE_MS = 5000
+"""Milliseconds for which others that have a file are waited for."""
+
+_PAUSE = 0.02  # seconds between two tries
+_INDEX_BYTES = 1 << 16  # index and log of a database, when they are made
+_OLDEST_SQLITE = (3, 51, 3)  # earlier ones can lose commits when a WAL is reset (store.md §9.1)
+_SCHEMA_VERSION = 2
+_APPLICATION_ID = 0x67706F71  # "gpoq", shown by file(1)
+
+# delivery: next_at 0 = in the owner's memory (fresh or leased), and in no index, so the happy path writes none.
+# WITHOUT ROWID puts a message's deliveries side by side: "was it the last?" is a look at the same page.
+# returned: the administrator who has it returned to its sender, and the text for that, as JSON; '' without one.
+# body apart from message: a list of the queue does not read through the bodies.
+# due ends in `held`, which is always 0 in it: otherwise SQLite reads each row to see that it is.
+_TABLES = """
+CREATE TABLE message (
+    id    INTEGER PRIMARY KEY,
+    size  INTEGER NOT NULL,
+    big   INTEGER,
+    facts TEXT NOT NULL
+);
+CREATE TABLE body (
+    id   INTEGER PRIMARY KEY,
+    data BLOB NOT NULL
+);
+CREATE TABLE delivery (
+    message     INTEGER NOT NULL,
+    id          INTEGER NOT NULL,
+    destination TEXT NOT NULL,
+    next_at     REAL NOT NULL,
+    held        INTEGER NOT NULL DEFAULT 0,
+    dropped     INTEGER NOT NULL DEFAULT 0,
+    returned    TEXT NOT NULL DEFAULT '',
+    attempts    INTEGER NOT NULL,
+    expires_at  REAL NOT NULL,
+    last_error  TEXT NOT NULL,
+    recipients  TEXT NOT NULL,
+    PRIMARY KEY (message, id)
+) WITHOUT ROWID;
+CREATE TABLE notice (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    action      TEXT NOT NULL,
+    destination TEXT NOT NULL,
+    message     INTEGER NOT NULL,
+    delivery    INTEGER NOT NULL,
+    author      TEXT NOT NULL
+);
+CREATE INDEX due ON delivery (destination, next_at, held) WHERE next_at > 0 AND NOT held;
+CREATE INDEX dropped ON delivery (message) WHERE dropped;
+CREATE INDEX big ON message (big) WHERE big IS NOT NULL;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """Settings of the embedded store.
+
+    page_size: bytes, of new files only; 16384 was best of 4096 to 65536 over bodies of 4 to 200 KB.
+    inline_limit: bodies up to so many bytes lie in the database, larger ones in a file of their own.
+    memory_budget: bytes of arriving bodies kept in memory in all; beyond it they go to files whatever their size.
+    free_space_mark: bytes left on the disk below which nothing is accepted; up to three eighths of it are a reserve in
+    the shard's own files (`store.sqlite.space`). With 0 there is none.
+    checkpoint_pages: pages in the WAL that start a checkpoint. batch_bytes: bodies of one commit.
+    trace_days: for how many days before today the message trace is kept, 0 for ever.
+    vfs: name of a registered SQLite VFS, "" for the usual one.
+    """
+
+    page_size: int = 16384
+    inline_limit: int = 256 * 1024
+    memory_budget: int = 32 * 1024 * 1024
+    free_space_mark: int = 128 * 1024 * 1024
+    checkpoint_pages: int = 4000
+    batch_bytes: int = 16 * 1024 * 1024
+    trace_days: int = 90
+    vfs: str = ""
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory, and those above it, that only its owner may enter, and make their names durable."""
+    if not path.parent.is_dir():
+        make_directory(path.parent)
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+        sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def open_database(
+    path: Path, settings: StoreSettings, *, synchronous: str = "FULL", shrinking: bool = False, lasting: bool = False
+) -> apsw.Connection:
+    """Open a database for writing, in WAL mode; make it, readable by its owner only, if it is not there.
+
+    shrinking: a new one can give free pages back to the file system (`store.sqlite.space`), which costs a little.
+    lasting: the gateway cannot start without it, so what lies beside it stays (`keep_wal`). The caller checkpoints.
+    Raises StoreFailure if SQLite is too old or the file cannot be opened.
+    """
+    if tuple(map(int, apsw.sqlite_lib_version().split("."))) < _OLDEST_SQLITE:
+        raise StoreFailure(f"SQLite {apsw.sqlite_lib_version()} can lose commits; 3.51.3 or newer is needed")
+    try:
+        make_file(path)
+        connection = apsw.Connection(str(path), vfs=settings.vfs or None)
+        connection.set_busy_timeout(PATIENCE_MS)
+        if lasting:
+            keep_wal(connection)
+        connection.execute(f"PRAGMA page_size = {settings.page_size}")
+        if shrinking:
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # has no effect on one with tables
+        _into_wal(connection)
+        connection.execute(f"PRAGMA synchronous = {synchronous}")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute(f"PRAGMA journal_size_limit = {settings.page_size * settings.checkpoint_pages}")
+        connection.execute("PRAGMA cache_size = -32768")
+        connection.execute("PRAGMA secure_delete = OFF")
+        connection.execute("PRAGMA temp_store = MEMORY")
+    except (apsw.Error, OSError) as error:
+        raise StoreFailure(f"{path}: {_reason(path, error)}") from error
+    return connection
+
+
+def _reason(path: Path, error: apsw.Error | OSError) -> str:
+    """The reason why a database was not opened. For want of room SQLite reports an error of the disk."""
+    said = getattr(error, "strerror", "") or str(error)
+    with contextlib.suppress(OSError):
+        space = os.statvfs(path.parent)
+        if isinstance(error, apsw.FullError | apsw.IOError) and space.f_bavail * space.f_frsize < _INDEX_BYTES:
+            return f"{said}: the disk is full, and a database needs {_INDEX_BYTES >> 10} KiB beside it; make room there"
+    return said
+
+
+def keep_wal(connection: apsw.Connection) -> None:
+    """The WAL and its index are not removed when the connection is closed: on a full disk they could not be made."""
+    one = ctypes.c_int(1)
+    connection.file_control("main", apsw.SQLITE_FCNTL_PERSIST_WAL, ctypes.addressof(one))
+
+
+def _into_wal(connection: apsw.Connection) -> None:
+    """Raises apsw.BusyError after PATIENCE_MS.
+
+    Several that open a new file at once are in each other's way, and SQLite does not wait then: who reads a file and
+    wants it for itself could wait for ever.
+    """
+    end = time.monotonic() + PATIENCE_MS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except apsw.BusyError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(_PAUSE)
+        else:
+            return
+
+
+def open_for_reading(path: Path) -> apsw.Connection:
+    """Open a database that another connection writes. Raises apsw.CantOpenError if it is not there."""
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    connection.set_busy_timeout(PATIENCE_MS)
+    return connection
+
+
+def open_for_change(path: Path) -> apsw.Connection:
+    """Open a database whose owner is another process, to change rows of it. Never checkpoints: that is the owner's.
+
+    Raises apsw.CantOpenError if it is not there.
+    """
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    connection.set_busy_timeout(10_000)
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+@contextlib.contextmanager
+def exclusively(connection: apsw.Connection) -> Iterator[None]:
+    """One transaction that no other process is in: kept if what is done in it ends well, taken back otherwise."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def check_queue_tables(connection: apsw.Connection, path: Path) -> None:
+    """Raise StoreFailure if the database is not a queue as this version keeps it."""
+    if connection.pragma("application_id") != _APPLICATION_ID or connection.pragma("user_version") != _SCHEMA_VERSION:
+        raise StoreFailure(f"{path} is not a queue of this version")
+
+
+def make_queue_tables(connection: apsw.Connection, path: Path) -> None:
+    """Make the tables of a new shard. Raises StoreFailure if the file is of another program or version."""
+    if connection.execute("SELECT count(*) FROM sqlite_schema").get:
+        _bring_up_to_date(connection)
+        check_queue_tables(connection, path)
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute(_TABLES)
+    connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+    connection.execute("COMMIT")
+
+
+def _bring_up_to_date(connection: apsw.Connection) -> None:
+    """Add what a queue of version 1 lacks."""
+    if connection.pragma("application_id") == _APPLICATION_ID and connection.pragma("user_version") == 1:
+        with exclusively(connection):
+            connection.execute("ALTER TABLE delivery ADD COLUMN returned TEXT NOT NULL DEFAULT ''")
+            connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+
+
+def make_file(path: Path) -> None:
+    """Make an empty file that only its owner may use, unless it is there, and make its name durable. Raises OSError."""
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return
+    os.close(descriptor)
+    sync_directory(path.parent)

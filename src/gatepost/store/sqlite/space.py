@@ -1,0 +1,235 @@
+"""The disk space of a shard: room for new mail, a reserve to settle old mail, and shrinking.
+
+Used by `store.sqlite.writer` on its thread, which owns the connection. A full disk must not stop delivery: what became
+of a delivery is written into the WAL, and a checkpoint writes into the database. So both files have blocks of their own
+ahead of need, which no other process on the disk can take; new mail is refused while that reserve is not whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import logging
+import os
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import apsw
+
+from gatepost.store.sqlite.schema import PATIENCE_MS, keep_wal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gatepost.store.sqlite.schema import StoreSettings
+
+
+_log = logging.getLogger(__name__)
+
+_INCREMENTAL: Final = 2  # as PRAGMA auto_vacuum says it
+_STEP: Final = 64  # pages that one step of shrinking moves: 1 MiB, a few milliseconds
+_SLACK: Final = 512  # free pages that are not worth the work
+_NEAR: Final = 4  # times the free-space mark: below it the disk may fill up before the next look
+_MOST_RESERVED: Final = 16 << 20  # bytes of the WAL, and twice that ahead in the database
+_MOST_REWRITTEN: Final = 256 << 20  # bytes of a database in use that are written anew at a start: some seconds
+_LEAST_LEFT: Final = 16 << 20
+_NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class Room(NamedTuple):
+    """Room for the files, in bytes.
+
+    free: on the file system. reusable: in free pages of the database. reserved: allocated ahead in WAL and database.
+    whole: whether that is all of the reserve.
+    """
+
+    free: int
+    reusable: int = 0
+    reserved: int = 0
+    whole: bool = True
+
+    def holds(self, size: int, mark: int, inline_limit: int) -> bool:
+        """Whether a message of `size` bytes may come. mark: see `StoreSettings.free_space_mark`, reserve included.
+
+        Free pages save growing the database, but what comes passes the WAL first, and a large body has its own file.
+        """
+        apart = size if size > inline_limit else 0
+        whole = self.free + self.reusable + self.reserved
+        return self.whole and whole - size >= mark and self.free - apart >= mark // 4
+
+
+NO_ROOM = Room(0, whole=False)
+"""As found out by a write that failed."""
+
+
+class Space:
+    """The space of one shard. Blocks; for one thread."""
+
+    def __init__(self, connection: apsw.Connection, directory: Path, file: str, settings: StoreSettings) -> None:
+        self._connection = connection
+        self._directory = directory
+        self._database = directory / file
+        self._wal = directory / f"{file}-wal"
+        self._mark = settings.free_space_mark
+        self._wal_reserve = min(settings.free_space_mark // 8, _MOST_RESERVED)
+        self._headroom = 2 * self._wal_reserve
+        self._page = connection.pragma("page_size")
+        self._can_shrink = connection.pragma("auto_vacuum") == _INCREMENTAL
+        self._free_pages = 0
+        self._pages = 0
+        if self._mark:
+            keep_wal(connection)
+            _set_chunk(connection, max(self._headroom // 8, 1 << 16))
+
+    def measure(self) -> Room:
+        """See how much room there is, and make the reserve whole where that is possible."""
+        whole = self._reserve()
+        self._free_pages, self._pages = _spare(self._connection)
+        ahead = max(0, _size(self._database) - self._pages * self._page)
+        reserved = min(_size(self._wal), self._wal_reserve) + min(ahead, self._headroom)
+        return Room(self._free_bytes(), self._free_pages * self._page, reserved if self._mark else 0, whole)
+
+    @property
+    def near_full(self) -> bool:
+        """Whether the disk may be full soon: then the WAL is copied into the database early, which so grows in time."""
+        return self._free_bytes() < _NEAR * self._mark
+
+    def release(self) -> None:
+        """The connection is about to be closed: the WAL stays as it is, or a full disk would keep us from starting."""
+        with contextlib.suppress(apsw.Error):
+            self._connection.execute("PRAGMA journal_size_limit = -1")
+
+    # ------------------------------------------------------------------------------------------- the reserve
+
+    def _reserve(self) -> bool:
+        if not self._mark:
+            return True
+        try:
+            if _size(self._wal) < self._wal_reserve:
+                self._extend_wal()
+            if self.near_full:
+                pages = self._connection.pragma("page_count")
+                _hint(self._connection, pages * self._page + self._headroom)
+        except (apsw.FullError, apsw.IOError, apsw.BusyError):
+            return False
+        except OSError as error:
+            if error.errno not in _NO_SPACE:
+                raise
+            return False
+        return True
+
+    def _extend_wal(self) -> None:
+        """Zeros behind what SQLite wrote: it takes them for the end of the log, and writes over them.
+
+        Nobody else may write meanwhile: where the file system cannot do it, the C library writes the zeros itself.
+        """
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            descriptor = os.open(self._wal, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                os.posix_fallocate(descriptor, 0, self._wal_reserve)
+            finally:
+                os.close(descriptor)
+        finally:
+            self._connection.execute("ROLLBACK")
+
+    # ------------------------------------------------------------------------------------------- shrinking
+
+    def shrink(self, *, idle: bool) -> bool:
+        """Give back a little of what is not needed; returns whether there is more to give back.
+
+        idle: nothing was written for a while, so that much free space in the database is not needed again at once. On a
+        disk that is nearly full that is not waited for.
+        """
+        if self._can_shrink and self._too_loose(idle=idle):
+            self._connection.execute(f"PRAGMA incremental_vacuum({_STEP})").fetchall()
+            self._free_pages, self._pages = _spare(self._connection)
+            if self._too_loose(idle=idle):
+                return True
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)  # only now the file is cut
+        if (idle or self.near_full) and _size(self._wal) > 2 * self._wal_reserve + _STEP * self._page:
+            self._cut_wal()
+        return False
+
+    def _too_loose(self, *, idle: bool) -> bool:
+        if self._free_pages <= _SLACK:
+            return False
+        return (idle and 2 * self._free_pages > self._pages) or self.near_full
+
+    def _cut_wal(self) -> None:
+        """Begin the WAL anew as a short file, unless a process reads it."""
+        self._connection.set_busy_timeout(0)
+        try:
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        finally:
+            self._connection.set_busy_timeout(PATIENCE_MS)
+        self._reserve()
+
+    def _free_bytes(self) -> int:
+        space = os.statvfs(self._directory)
+        return space.f_bavail * space.f_frsize
+
+
+def _spare(connection: apsw.Connection) -> tuple[int, int]:
+    """The free pages of a database, and all of them."""
+    return connection.pragma("freelist_count"), connection.pragma("page_count")
+
+
+def allow_shrinking(connection: apsw.Connection, path: Path) -> None:
+    """Bring a database that an earlier version made into the mode in which it can shrink, once, if it is not too much.
+
+    It is written anew for that, at the start of the gateway: what is in use is read and written twice.
+    """
+    if connection.pragma("auto_vacuum") == _INCREMENTAL:
+        return
+    free, pages = _spare(connection)
+    used = (pages - free) * connection.pragma("page_size")
+    space = os.statvfs(path.parent)
+    if used > _MOST_REWRITTEN or 3 * used + _LEAST_LEFT > space.f_bavail * space.f_frsize:
+        _log.warning(
+            "%s cannot shrink yet: %d MiB of it are in use, or the disk is too full to write it anew; it is tried again"
+            " at the next start, and its free pages are used for new mail",
+            path,
+            used >> 20,
+        )
+        return
+    try:
+        connection.execute("PRAGMA temp_store = FILE")
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute("VACUUM")
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    except apsw.Error as error:
+        _log.warning("%s cannot shrink yet, and it is tried again at the next start: %s", path, error)
+    else:
+        _log.info("%s was written anew, so that it can shrink: %d MiB were in use", path, used >> 20)
+    finally:
+        connection.execute("PRAGMA temp_store = MEMORY")
+
+
+def over_quota(connection: apsw.Connection, error: Exception) -> bool:
+    """Whether an error of SQLite was a quota that is used up (EDQUOT).
+
+    SQLite calls only a full file system "full", and this an error like a broken disk; but it has written nothing then
+    either, and it passes in the same way.
+    """
+    return isinstance(error, apsw.IOError) and connection.system_errno == errno.EDQUOT
+
+
+def _hint(connection: apsw.Connection, size: int) -> None:
+    """Have blocks for a database of so many bytes. Only where a chunk was set."""
+    wanted = ctypes.c_longlong(size)
+    connection.file_control("main", apsw.SQLITE_FCNTL_SIZE_HINT, ctypes.addressof(wanted))
+
+
+def _set_chunk(connection: apsw.Connection, size: int) -> None:
+    """By how much the database's file grows and shrinks."""
+    chunk = ctypes.c_int(size)
+    connection.file_control("main", apsw.SQLITE_FCNTL_CHUNK_SIZE, ctypes.addressof(chunk))
+
+
+def _size(path: Path) -> int:
+    """0 if there is no such file."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

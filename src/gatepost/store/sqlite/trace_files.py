@@ -1,0 +1,84 @@
+"""The files of the message trace: `YYYY-MM-DD.<writer>.db`, then `YYYY-MM-DD.<writer>.0002.db` and so on.
+
+A writer begins the next file of a day when the last one is full, so that no file is large while it has no index. Used
+by `store.sqlite.trace`, which writes them, and `store.sqlite.trace_search`, which reads them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gatepost.times import day_text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+_NAME = re.compile(r"(?P<day>\d{4}-\d\d-\d\d)\.(?P<writer>[^.]+)(\.(?P<number>\d{4,}))?\.db", re.ASCII)
+
+
+def day_of(at: float) -> str:
+    """The UTC day of a time as the file names have it."""
+    return day_text(at)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class TraceFile:
+    """One file. number: 1 for the first of a writer's day. In order: by day, then writer, then number."""
+
+    day: str
+    writer: str
+    number: int = 1
+
+    @property
+    def name(self) -> str:
+        """Its name in the trace's directory."""
+        return f"{self.day}.{self.writer}.db" if self.number == 1 else f"{self.day}.{self.writer}.{self.number:04}.db"
+
+    @property
+    def tally_name(self) -> str:
+        """The name of what `store.sqlite.trace_tally` keeps beside it."""
+        return self.name.removesuffix(".db") + ".tally"
+
+    @property
+    def next(self) -> TraceFile:
+        """The one that follows when it is full."""
+        return TraceFile(self.day, self.writer, self.number + 1)
+
+
+def trace_files(directory: Path) -> list[TraceFile]:
+    """All files of the trace, in order; other names are left out. [] if there is no directory yet."""
+    found = (_NAME.fullmatch(path.name) for path in directory.glob("*.db"))
+    return sorted(TraceFile(name["day"], name["writer"], int(name["number"] or 1)) for name in found if name)
+
+
+def files_of_time(directory: Path, since: float, until: float) -> list[TraceFile]:
+    """Those that may have rows of a time, in order. since, until: seconds since 1970, both included; 0 for no bound."""
+    first, last = day_of(since) if since else "", day_of(until) if until else "9999"
+    return [file for file in trace_files(directory) if first <= file.day <= last]
+
+
+def file_state(directory: Path, file: TraceFile) -> tuple[int, ...]:
+    """Changes whenever rows are added: in the file, or in its log before they are moved there."""
+    return *_stat(directory / file.name), *_stat(directory / f"{file.name}-wal")
+
+
+def _stat(path: Path) -> tuple[int, ...]:
+    """Nothing for an empty file: a process that opens a database leaves an empty log."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return (found.st_ino, found.st_size, found.st_mtime_ns) if found.st_size else ()
+
+
+def prune_trace(directory: Path, before: float) -> list[str]:
+    """Forget the days that ended before a time (seconds since 1970); returns the names of the files removed."""
+    first = day_of(before)
+    gone = [file for file in trace_files(directory) if file.day < first]
+    for file in gone:
+        for name in (file.name, f"{file.name}-wal", f"{file.name}-shm", file.tally_name):
+            (directory / name).unlink(missing_ok=True)
+    return [file.name for file in gone]

@@ -1,0 +1,232 @@
+"""Search the message trace: over the day files of all writers, newest first.
+
+`search_trace` finds a few rows, `scan_trace` goes over all rows of a time span, however many, a few at a time. For the
+command line and the admin centre, on a running gateway as on a stopped one. Blocks: call it on a thread from an event
+loop. A file that cannot be read is named in the log and does not hide the others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import logging
+from dataclasses import dataclass
+from itertools import groupby, islice
+from operator import attrgetter, itemgetter
+from typing import TYPE_CHECKING, Any
+
+import apsw
+import msgspec
+
+from gatepost.mail.model.trace_event import TraceEvent
+from gatepost.store.sqlite.schema import open_for_reading
+from gatepost.store.sqlite.trace import COLUMNS, is_sealed, table_columns
+from gatepost.store.sqlite.trace_conditions import Conditions
+from gatepost.store.sqlite.trace_files import files_of_time
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from gatepost.store.interface import TraceFilter
+    from gatepost.store.sqlite.trace_conditions import Among
+    from gatepost.store.sqlite.trace_files import TraceFile
+
+
+type TraceRow = tuple[Any, ...]
+"""Columns of a row as they are stored, in the requested order: `tls` and `detail` are JSON text."""
+
+_log = logging.getLogger(__name__)
+
+
+def search_trace(directory: Path, wanted: TraceFilter) -> list[TraceEvent]:
+    """The newest `wanted.limit` rows that match, newest first.
+
+    An id of a message or session that no row has as its own is looked for among those that another node of the site
+    gave: a row of a hop between nodes has them beside its own.
+    """
+    found = _matching(directory, wanted, Conditions(wanted))
+    if found or not (wanted.message or wanted.session):
+        return found
+    return _matching(directory, wanted, Conditions(wanted, elsewhere=True))
+
+
+class TracePlace(msgspec.Struct, frozen=True, array_like=True):
+    """The end of a page of the trace: later rows, and those before it, are not on the next page.
+
+    until: seconds since 1970, when the first page was read. day: of the last row. ends: of that day's writers, the
+    number of the file and the row in it at which the page ends. elsewhere: rows were found by another node's ids.
+    """
+
+    until: float
+    day: str = ""
+    ends: dict[str, tuple[int, int]] = {}
+    elsewhere: bool = False
+
+
+def trace_page(
+    directory: Path, wanted: TraceFilter, after: TracePlace | None, now: float
+) -> tuple[list[TraceEvent], TracePlace | None]:
+    """As `search_trace`, a page at a time: the rows, and the place behind which the next ones are, None on the last.
+
+    after: the place that the page before gave, None for the first. now: seconds since 1970.
+    """
+    begin = after or TracePlace(now)
+    narrowed = msgspec.structs.replace(wanted, until=min(wanted.until or begin.until, begin.until))
+    found, place = _page(directory, narrowed, begin)
+    if found or after is not None or not (wanted.message or wanted.session):
+        return found, place
+    return _page(directory, narrowed, msgspec.structs.replace(begin, elsewhere=True))
+
+
+def _page(directory: Path, wanted: TraceFilter, begin: TracePlace) -> tuple[list[TraceEvent], TracePlace | None]:
+    where = Conditions(wanted, elsewhere=begin.elsewhere)
+    found: list[TraceEvent] = []
+    place, full = begin, False
+    for group in _days(directory, wanted):
+        day = group[0].day
+        if begin.day and day > begin.day:
+            continue
+        ends = begin.ends if day == begin.day else {}
+        reached, events = dict(ends), list[TraceEvent]()
+        with contextlib.closing(_merged(group, _Reading(directory, where, COLUMNS, ends=ends))) as rows:
+            for *row, (writer, number, rowid) in rows:
+                if full := len(found) + len(events) == wanted.limit:
+                    break
+                events.append(trace_event(COLUMNS, tuple(row)))
+                reached[writer] = number, rowid
+        if events:
+            place = msgspec.structs.replace(begin, day=day, ends=reached)
+        found += sorted(events, key=lambda event: event.at, reverse=True)
+        if full:
+            return found, place
+    return found, None
+
+
+def _matching(directory: Path, wanted: TraceFilter, where: Conditions) -> list[TraceEvent]:
+    found: list[TraceEvent] = []
+    for group in _days(directory, wanted):
+        rows = _merged(group, _Reading(directory, where, COLUMNS))
+        events = [trace_event(COLUMNS, row) for row in islice(rows, wanted.limit - len(found))]
+        rows.close()
+        # Rows of one writer come as they were written, which is not quite the order in which things happened.
+        found += sorted(events, key=lambda event: event.at, reverse=True)
+        if len(found) >= wanted.limit:
+            break
+    return found
+
+
+def scan_trace(  # noqa: PLR0913 - what is read, which rows, and how
+    directory: Path,
+    wanted: TraceFilter,
+    columns: Sequence[str],
+    *,
+    events: Collection[str] = (),
+    oldest_first: bool = False,
+    unreadable: list[str] | None = None,
+    among: Among | None = None,
+) -> Iterator[TraceRow]:
+    """Every row that matches, whatever `wanted.limit` says, newest first, without having them all in memory.
+
+    columns: names of TraceEvent's fields, only those that are needed. events: any of these; () is all. unreadable:
+    takes the names of files that could not be read to their end. among: only these, which are looked up. Within a day
+    the files of all writers are merged by time; rows of one writer come in the order in which they were written, so
+    those of one message that were written together stay together.
+    """
+    where = Conditions(wanted, events, among=among)
+    if among is None or among.holding:
+        where.indexed = []
+    reading = _Reading(directory, where, columns, oldest_first=oldest_first, unreadable=unreadable)
+    for group in _days(directory, wanted, oldest_first=oldest_first):
+        yield from _merged(group, reading)
+
+
+def trace_event(columns: Sequence[str], row: TraceRow) -> TraceEvent:
+    """A row of `scan_trace` as an event; columns that were not requested are empty."""
+    return _event({**_NOTHING, **dict(zip(columns, row, strict=True))})
+
+
+_NOTHING: dict[str, Any] = dict.fromkeys(
+    ("event", "message", "organization", "direction", "session", "sender", "recipient"), ""
+) | {"at": 0.0}
+
+
+def _days(directory: Path, wanted: TraceFilter, *, oldest_first: bool = False) -> Iterator[list[TraceFile]]:
+    """The files that may have rows of the time wanted, day by day, the newest day first unless it is said otherwise."""
+    files = files_of_time(directory, wanted.since, wanted.until)
+    for _, group in groupby(files if oldest_first else files[::-1], key=attrgetter("day")):
+        yield list(group)
+
+
+def _merged(files: Sequence[TraceFile], reading: _Reading) -> Generator[TraceRow]:
+    """Rows of the files of one day, those of all writers merged by time. A file is opened when its turn comes."""
+    writers: dict[str, list[TraceFile]] = {}
+    for file in files:
+        writers.setdefault(file.writer, []).append(file)
+    chains = [reading.rows(chain) for chain in writers.values()]
+    with contextlib.ExitStack() as stack:
+        for chain in chains:
+            stack.callback(chain.close)
+        for row in heapq.merge(*chains, key=itemgetter(0), reverse=not reading.oldest_first):
+            yield row[1:]
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """The way in which files are read.
+
+    ends: rows behind these alone, newest first, as `TracePlace` has them; each row then ends with its own place.
+    """
+
+    directory: Path
+    where: Conditions
+    columns: Sequence[str]
+    oldest_first: bool = False
+    unreadable: list[str] | None = None
+    ends: Mapping[str, tuple[int, int]] | None = None
+
+    def rows(self, files: Sequence[TraceFile]) -> Generator[TraceRow]:
+        """The rows of one writer's files, in the order of the files."""
+        for file in files:
+            number, below = (self.ends or {}).get(file.writer, (file.number, 0))
+            if file.number > number:
+                continue
+            behind = f" AND rowid < {below:d}" if below and file.number == number else ""
+            path = self.directory / file.name
+            try:
+                with contextlib.closing(open_for_reading(path)) as connection:
+                    rows = self._rows(connection, behind)
+                    if self.ends is None:
+                        yield from (row[:-1] for row in rows)
+                    else:
+                        yield from ((*row[:-1], (file.writer, file.number, row[-1])) for row in rows)
+            except apsw.Error as error:
+                _log.warning("the message trace: %s cannot be read: %s", path, error)
+                if self.unreadable is not None:
+                    self.unreadable.append(path.name)
+
+    def _rows(self, connection: apsw.Connection, behind: str) -> Iterator[TraceRow]:
+        """Rows of one file, each with its number there at its end. behind: a further term."""
+        present = table_columns(connection)
+        if not present:
+            return
+        names = (name if name in present else _MISSING.get(name, "''") for name in ("at", *self.columns, "rowid"))
+        shown = ", ".join(names)
+        order = "ASC" if self.oldest_first else "DESC"
+        sealed = is_sealed(connection) and bool(self.where.indexed)
+        table, alternatives = ("trace", self.where.indexed) if sealed else ("trace NOT INDEXED", [self.where.unindexed])
+        found = [
+            connection.execute(f"SELECT {shown} FROM {table} WHERE ({term}){behind} ORDER BY rowid {order}", values)  # noqa: S608 - our names
+            for term, values in alternatives
+        ]
+        yield from heapq.merge(*found, key=itemgetter(-1), reverse=not self.oldest_first) if found[1:] else found[0]
+
+
+# What a column holds in a file of a version that did not know it.
+_MISSING = {"rowid": "rowid", "at": "0.0", "size": "0", "tls": "'{}'", "detail": "'{}'"}
+
+
+def _event(row: dict[str, Any]) -> TraceEvent:
+    for name in ("tls", "detail"):
+        row[name] = msgspec.json.decode(row.get(name, "{}"))
+    return TraceEvent(**row)

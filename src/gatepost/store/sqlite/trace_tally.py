@@ -1,0 +1,173 @@
+"""Count trace rows by kind and day, for reports over many days.
+
+Read by `analysis.reports.tls`. A row is counted by its hop's protection; sender and recipient are left out
+but for the partner's domain. Files that are written no more keep their count beside them, so that a month is counted
+once. Blocks: call it on a thread from an event loop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
+
+import apsw
+import msgspec
+
+from gatepost.store.sqlite.schema import open_for_reading
+from gatepost.store.sqlite.trace import COLUMNS, domain_of, is_sealed, table_columns
+from gatepost.store.sqlite.trace_files import trace_files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from gatepost.store.sqlite.trace_files import TraceFile
+
+
+_log = logging.getLogger(__name__)
+
+_VERSION = 3  # of what is counted: older counts are made anew
+
+
+class HopKind(NamedTuple):
+    """The properties that rows which are counted together have in common.
+
+    partner: the domain of the other side: the sender's of what is received or refused, the recipient's of the rest,
+    lower case. sources: of the requirement, as JSON. chain: the status of the peer's chain, "" if it was not judged.
+    host: the peer's name. names: the names of its certificate, as JSON. status: of a refusal, its enhanced status code.
+    trial_failed_by: the connector in rehearsal that would have refused or held it. The rest as in TraceEvent.
+    """
+
+    organization: str
+    direction: str
+    event: str
+    connector: str
+    partner: str
+    requirement: str
+    sources: str
+    achieved: str
+    tls_version: str
+    tls_group: str
+    suite: str
+    chain: str
+    host: str
+    names: str
+    result_type: str
+    status: str = ""
+    trial_failed_by: str = ""
+
+
+_PARTNER = (
+    f"lower(CASE WHEN event IN ('RECEIVE', 'REFUSE') THEN {domain_of('sender')} ELSE {domain_of('recipient')} END)"
+)
+_STATUS = "iif(event = 'REFUSE', substr(reply, 5, instr(substr(reply, 5) || ' ', ' ') - 1), '')"
+_TRIAL_FAILED_BY = (
+    "ifnull(detail ->> '$.would_refuse_connector', iif(detail ->> '$.rehearsal.passed' = 0"
+    " AND detail ->> '$.connector_organization' IS NULL"
+    " AND instr(detail ->> '$.rehearsal.sources', '\"connector:'), connector, ''))"
+)
+# Another organization's connector may be called as one of the organization whose mail it is.
+_CONNECTOR = (
+    "iif(detail ->> '$.connector_organization' IS NULL AND detail ->> '$.connector_of_recipient' IS NULL,"
+    " connector, '')"
+)
+# Nor are its hosts and requirements in that one's reports (`policy.decisions.withheld`).
+_OWN_WAY = "detail ->> '$.connector_organization' IS NULL AND detail ->> '$.domain_organization' IS NULL"
+_SOURCES = (
+    f"iif({_OWN_WAY}, detail ->> '$.requirement_sources',"  # noqa: S608 - our words
+    " (SELECT json_group_array(value) FROM json_each(detail, '$.requirement_sources')"
+    " WHERE value NOT LIKE 'connector:%' AND value NOT LIKE 'rule:%'))"
+)
+_REQUIREMENT = (
+    f"iif({_OWN_WAY} AND detail ->> '$.connector_of_recipient' IS NULL OR instr(requirement, '(') = 0, requirement,"
+    " substr(requirement, 1, instr(requirement, '(') - 1))"
+)
+_COUNTED = (
+    "organization", "direction", "event", _CONNECTOR, _PARTNER, _REQUIREMENT,
+    f"ifnull({_SOURCES}, '')", "achieved", "tls_version", "tls_group",
+    "ifnull(tls ->> '$.suite', '')", "ifnull(tls ->> '$.chain', '')", f"iif({_OWN_WAY}, lower(peer_host), '')",
+    f"iif({_OWN_WAY}, ifnull(tls ->> '$.certificate.names', ''), '')", "result_type", _STATUS, _TRIAL_FAILED_BY,
+)  # fmt: skip
+_SELECT = f"SELECT {', '.join(_COUNTED)} FROM trace NOT INDEXED WHERE rowid > ? AND rowid <= ?"  # noqa: S608 - our names
+_ROWS = "SELECT ifnull(max(rowid), 0) FROM trace"
+
+
+class _Kept(msgspec.Struct, array_like=True):
+    """The count of a file as it is kept. rows: how many it had then; one more makes it worthless."""
+
+    version: int
+    rows: int
+    kinds: list[tuple[HopKind, int]]
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Kept).decode
+
+
+def tally_trace(
+    directory: Path, first: str, last: str, unreadable: list[str] | None = None
+) -> Iterator[tuple[str, Counter[HopKind]]]:
+    """Days and what they have, oldest first: of every file that has rows of the UTC days first to last ("2026-11-24").
+
+    unreadable: takes the names of files that could not be counted.
+    """
+    for file in trace_files(directory):
+        if not first <= file.day <= last:
+            continue
+        try:
+            yield file.day, tally_file(directory, file)[1]
+        except apsw.Error as error:
+            _log.warning("the message trace: %s cannot be counted: %s", file.name, error)
+            if unreadable is not None:
+                unreadable.append(file.name)
+
+
+def tally_file(directory: Path, file: TraceFile, after: int = 0) -> tuple[int, Counter[HopKind]]:
+    """Count the rows of a file, and by kind those after the first `after`, to go on where a count stopped.
+
+    A file with fewer rows than that is another file, and is counted whole. Raises apsw.Error if it cannot be read.
+    """
+    with contextlib.closing(open_for_reading(directory / file.name)) as connection:
+        if not table_columns(connection).issuperset(COLUMNS):
+            return 0, Counter()  # of a version that kept too little to be counted by
+        sealed = is_sealed(connection)
+        rows: int = connection.execute(_ROWS).get
+        if rows == after:
+            return rows, Counter()
+        path = directory / file.tally_name
+        if 0 < after < rows:
+            return rows, _count(connection, rows, after)
+        if sealed and (kept := _read(path)) is not None and kept.rows == rows:
+            return rows, Counter(dict(kept.kinds))
+        counted = _count(connection, rows)
+    if sealed:
+        _write(path, _Kept(_VERSION, rows, list(counted.items())))
+    return rows, counted
+
+
+def _count(connection: apsw.Connection, rows: int, after: int = 0) -> Counter[HopKind]:
+    """Of as many rows as were seen: what is written meanwhile is counted the next time."""
+    return Counter(map(HopKind._make, connection.execute(_SELECT, (after, rows))))
+
+
+def _read(path: Path) -> _Kept | None:
+    try:
+        kept = _decode(path.read_bytes())
+    except (OSError, msgspec.DecodeError):
+        return None
+    return kept if kept.version == _VERSION else None
+
+
+def _write(path: Path, kept: _Kept) -> None:
+    """Kept for the next time, if it can be: who may only read the trace counts anew each time."""
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(_encode(kept))
+        new.replace(path)
+    except OSError as error:
+        _log.debug("%s cannot be kept: %s", path, error)

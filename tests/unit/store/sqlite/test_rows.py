@@ -1,0 +1,175 @@
+"""What one commit writes, on a real database."""
+
+from __future__ import annotations
+
+import apsw
+import pytest
+
+from gatepost.mail.model.message import Delivery, Message, Recipient, Return
+from gatepost.store.interface import AdminNotice, DestinationWork, Settlement
+from gatepost.store.sqlite.rows import (
+    CommitPlan,
+    LeaseRequest,
+    big_size,
+    body,
+    deferred_row,
+    delivery_row,
+    destinations,
+    earliest,
+    message_row,
+    take_notices,
+)
+from gatepost.store.sqlite.schema import StoreSettings, make_queue_tables, open_database
+
+PARTNER = "contoso/partner.example"
+
+
+@pytest.fixture
+def queue(tmp_path):
+    connection = open_database(tmp_path / "q.db", StoreSettings())
+    make_queue_tables(connection, tmp_path / "q.db")
+    yield connection
+    connection.close()
+
+
+def delivery(number=8, *, message=7, **fields):
+    fields = {"destination": PARTNER, "recipients": [Recipient("ann@partner.example", notify="NEVER")], **fields}
+    return Delivery(number, Message(message, "contoso", 1.0, "bob@contoso.example", size=5), **fields)
+
+
+def execute(queue, **fields):
+    """Carry out a plan of these rows; what is to be unlinked."""
+    plan = CommitPlan()
+    for name, value in fields.items():
+        setattr(plan, name, value)
+    with queue:
+        plan.execute(queue)
+    return plan.unlink
+
+
+def put(queue, *deliveries, big=None, data=b"hello"):
+    message = deliveries[0].message
+    bodies = [] if data is None else [(message.id, data)]
+    rows = [delivery_row(one) for one in deliveries]
+    execute(queue, messages=[message_row(message, big)], bodies=bodies, deliveries=rows)
+
+
+def lease(queue, *, limit=9, now=10.0, destination=PARTNER):
+    request = LeaseRequest(destination, limit, now)
+    execute(queue, leases=[request])
+    return request.granted
+
+
+def count(queue, table):
+    return queue.execute(f"SELECT count(*) FROM {table}").get  # noqa: S608 - a table's name
+
+
+def test_an_empty_plan_writes_nothing(queue):
+    assert execute(queue) == []
+    assert destinations(queue) == []
+
+
+def test_a_delivery_comes_back_as_it_was(queue):
+    one = delivery(next_at=5.0, attempts=3, expires_at=99.0, last_error="451 later")
+    put(queue, one)
+    (found,) = lease(queue)
+    assert found == one
+    assert lease(queue) == []  # it is leased
+
+
+def test_leases_take_what_is_due_the_oldest_first_and_no_more_than_was_asked(queue):
+    for number, due in ((1, 9.0), (2, 3.0), (3, 10.0), (4, 10.5), (5, 0.0)):
+        put(queue, delivery(number, message=number, next_at=due))
+    put(queue, delivery(6, message=6, next_at=1.0, destination="contoso/other.example"))
+    put(queue, delivery(7, message=7, next_at=1.0))
+    queue.execute("UPDATE delivery SET held = 1 WHERE id = 7")
+    assert [one.id for one in lease(queue, limit=1)] == [2]
+    assert [one.id for one in lease(queue)] == [1, 3]
+    assert [one.id for one in lease(queue, now=11.0)] == [4]
+
+
+def test_what_is_returned_says_what_its_sender_is_told(queue):
+    put(queue, delivery(next_at=5.0))
+    queue.execute("""UPDATE delivery SET returned = '{"author":"olga","text":"Closed"}'""")
+    assert lease(queue)[0].returned == Return("olga", "Closed")
+
+
+def test_a_message_goes_with_its_last_delivery(queue):
+    put(queue, delivery(8), delivery(9), big=77)
+    assert execute(queue, finished=[(7, 8)]) == []
+    assert (count(queue, "message"), count(queue, "body")) == (1, 1)
+    assert execute(queue, finished=[(7, 9)]) == [77]
+    assert (count(queue, "delivery"), count(queue, "message"), count(queue, "body")) == (0, 0, 0)
+    put(queue, delivery())
+    assert execute(queue, finished=[(7, 8)]) == []  # it had no file
+
+
+def test_a_delivery_that_is_deferred(queue):
+    put(queue, delivery(8), delivery(9))
+    one = delivery(8, attempts=2, expires_at=50.0)
+    execute(queue, deferred=[deferred_row(Settlement(one, one.recipients, 6.0, "451 later"))])
+    (found,) = lease(queue)
+    assert (found.attempts, found.expires_at, found.last_error, found.next_at) == (2, 50.0, "451 later", 6.0)
+
+
+def test_a_time_that_was_not_given_means_now(queue):
+    assert deferred_row(Settlement(delivery(), []))[0] == 1.0
+
+
+def test_what_was_dropped_in_flight_goes_when_it_is_deferred_and_what_was_returned_is_due(queue):
+    put(queue, delivery(8), delivery(9))
+    queue.execute("UPDATE delivery SET dropped = 1 WHERE id = 8")
+    queue.execute("""UPDATE delivery SET returned = '{"author":"olga","text":""}' WHERE id = 9""")
+    rows = [deferred_row(Settlement(delivery(number), [Recipient("x@y.example")], 900.0)) for number in (8, 9)]
+    assert execute(queue, deferred=rows) == []
+    assert [one.id for one in lease(queue)] == [9]
+    assert count(queue, "delivery") == 1
+
+
+def test_what_is_due_too_late_is_brought_forward(queue):
+    for number, due in ((1, 500.0), (2, 20.0), (3, 0.0)):
+        put(queue, delivery(number, message=number, next_at=due))
+    execute(queue, latest=50.0)
+    assert queue.execute("SELECT next_at FROM delivery ORDER BY id").fetchall() == [(50.0,), (20.0,), (0.0,)]
+
+
+def test_destinations_and_what_is_due_first(queue):
+    for number, due, destination in ((1, 9.0, PARTNER), (2, 3.0, PARTNER), (3, 4.0, "a/b"), (4, 0.0, "a/c")):
+        put(queue, delivery(number, message=number, next_at=due, destination=destination))
+    assert destinations(queue) == [DestinationWork("a/b", 4.0, 1), DestinationWork(PARTNER, 3.0, 2)]
+    assert (earliest(queue, PARTNER), earliest(queue, "a/c"), earliest(queue, "nobody/x")) == (3.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("big", "data", "found", "size"),
+    [(None, b"hello", (None, b"hello"), 0), (77, None, (77, None), 5), (77, b"he", (77, b"he"), 3)],
+)
+def test_where_a_body_is(queue, big, data, found, size):
+    put(queue, delivery(), big=big, data=data)
+    assert body(queue, 7) == found
+    assert big_size(queue, 7) == size
+
+
+def test_a_body_that_is_gone(queue):
+    put(queue, delivery(), data=None)
+    for number in (7, 9):
+        with pytest.raises(LookupError, match=f"no message {number}"):
+            body(queue, number)
+    assert big_size(queue, 9) == 0
+
+
+def test_notices_are_taken_once(queue):
+    assert take_notices(queue) == []
+    for action in ("hold", "drop"):
+        queue.execute(
+            "INSERT INTO notice (action, destination, message, delivery, author) VALUES (?, ?, 7, 8, 'me')",
+            (action, PARTNER),
+        )
+    assert take_notices(queue) == [AdminNotice(action, PARTNER, 7, 8, "me") for action in ("hold", "drop")]
+    assert take_notices(queue) == []
+
+
+def test_a_row_that_is_there_already_fails_the_commit(queue):
+    put(queue, delivery())
+    with pytest.raises(apsw.ConstraintError):
+        put(queue, delivery())
