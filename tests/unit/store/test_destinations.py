@@ -16,9 +16,10 @@ from gatepost.policy.decisions.destination_history import (
     warned,
 )
 from gatepost.policy.decisions.requirement import Achieved, MxLevel, TlsLevel
-from gatepost.store import destinations, schema
+from gatepost.store import destinations
 from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile, DestinationStore
 from gatepost.store.interface import StoreFailure
+from gatepost.store.sqlite import schema
 
 AUTH, TLS, CLEAR = Achieved(TlsLevel.AUTHENTICATED, MxLevel.DNSSEC), Achieved(TlsLevel.ENCRYPTED), Achieved(TlsLevel(0))
 PARTNER, OTHER = DestinationName("contoso", "partner.example"), DestinationName("contoso", "", "Bank")

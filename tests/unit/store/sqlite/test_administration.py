@@ -11,8 +11,8 @@ import pytest
 
 from gatepost.mail.model.message import Return
 from gatepost.mail.model.queue_id import format_id
-from gatepost.store import administration
 from gatepost.store.interface import AdminNotice, QueueFilter, Settlement, StoreFailure, TraceFilter
+from gatepost.store.sqlite import administration
 from gatepost.store.sqlite.administration import Administration, QueuePlace
 from gatepost.store.sqlite.schema import QUEUE_FILE
 
@@ -306,7 +306,7 @@ def test_a_return_in_flight_is_due_when_the_attempt_ends(shop, admin):
 OTHER_PROCESS = """
 import json, sys
 from pathlib import Path
-from gatepost.store import administration
+from gatepost.store.sqlite import administration
 from gatepost.store.sqlite.administration import Administration, QueuePlace
 from gatepost.store.interface import QueueFilter
 admin = Administration(Path(sys.argv[1]) / "queue", Path(sys.argv[1]) / "trace")

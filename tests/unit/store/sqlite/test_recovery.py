@@ -248,7 +248,7 @@ def test_ids_of_bodies_and_deliveries_count_after_a_restart(shop, monkeypatch):
         async with shop.open() as store:
             delivery = await shop.accept(store, body=BIG)
             (file,) = (shop.shard / "big").iterdir()
-        monkeypatch.setattr("gatepost.store.sqlite.last_written", lambda *_: 0.0)
+        monkeypatch.setattr("gatepost.store.sqlite.queue.last_written", lambda *_: 0.0)
         now = time.time()
         monkeypatch.setattr(time, "time", lambda: now - 3600)
         async with shop.open() as store:

@@ -11,8 +11,8 @@ import pytest
 
 from gatepost.analysis.reports.tls import Protection, protection_of
 from gatepost.mail.model.trace_event import TraceEvent
-from gatepost.store import trace as trace_module
 from gatepost.store.interface import TraceFilter
+from gatepost.store.sqlite import trace as trace_module
 from gatepost.store.sqlite.schema import open_for_reading
 from gatepost.store.sqlite.trace import COLUMNS, TraceWriter, is_sealed, write_events
 from gatepost.store.sqlite.trace_conditions import Among, Conditions
