@@ -4,7 +4,7 @@ SHELL := /bin/sh
 BIN := .venv/bin
 # Tests at once: twice as many as there are cores, since most of them wait for something.
 JOBS ?= $(shell expr 2 \* $$(nproc))
-LOCKS := $(patsubst %,requirements/%.txt,run acme otel pdf sso dev)
+LOCKS := $(patsubst %,requirements/%.txt,run acme otel pdf postgres sso dev)
 PYTEST := $(BIN)/pytest
 UNIT := $(PYTEST) -q tests/unit
 SYSTEM := $(PYTEST) -q -o timeout=120 tests/system

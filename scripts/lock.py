@@ -53,6 +53,7 @@ def sources() -> dict[str, tuple[list[str], str]]:
         "acme.txt": (["pyproject.toml", "--extra", "acme"], ""),
         "otel.txt": (["pyproject.toml", "--extra", "otel"], ""),
         "pdf.txt": (["pyproject.toml", "--extra", "pdf"], ""),
+        "postgres.txt": (["pyproject.toml", "--extra", "postgres"], ""),
         "sso.txt": (["pyproject.toml", "--extra", "sso"], ""),
         "dev.txt": (["pyproject.toml", "--all-extras", "--group", "dev"], ""),
         "uv.txt": (["-"], "uv\n"),

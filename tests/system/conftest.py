@@ -15,6 +15,7 @@ from support.gateway import Gateway
 from support.pebble import Pebble
 from support.peers import Exim, Postfix
 from support.pki import Pki
+from support.postgres import Postgres
 from support.process import choose_start
 from support.scanners import Clamd, Rspamd
 from support.sink import Sink
@@ -44,11 +45,24 @@ def strange_pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
     return Pki(tmp_path_factory.mktemp("strange-pki"), "Strangers")
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server for tests that only use it; each takes a `database()` of its own."""
+    with Postgres() as server:
+        yield server
+
+
 @pytest.fixture
 def running() -> Iterator[ExitStack]:
     """Whatever is entered here is ended with the test, in reverse order."""
     with ExitStack() as stack:
         yield stack
+
+
+@pytest.fixture
+def start_postgres(running: ExitStack) -> Callable[..., Postgres]:
+    """start_postgres(...) starts a PostgreSQL server of one's own; see `support.postgres.Postgres`."""
+    return lambda **options: running.enter_context(Postgres(**options))
 
 
 @pytest.fixture

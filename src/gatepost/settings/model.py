@@ -41,6 +41,7 @@ from gatepost.settings.reporting import TlsReports
 from gatepost.settings.roles import ListenerRole  # noqa: TC001 - pydantic reads the annotation
 from gatepost.settings.site import Site
 from gatepost.settings.smime import Smime
+from gatepost.settings.store_url import SQLITE, store_url
 from gatepost.settings.trace import Trace
 from gatepost.settings.traffic import Limits, Outbound, Queue, Seconds
 
@@ -78,11 +79,9 @@ class DnsValidation(StrEnum):
 
 
 def _store_url(value: str) -> str:
-    if value == "sqlite:":
-        return value
-    if value.startswith("postgresql:"):
+    if store_url(value) != SQLITE:
         raise ValueError('this version of gatepost has no PostgreSQL store; write "sqlite:"')
-    raise ValueError(f'{value!r} is not a store; write "sqlite:", which keeps mail in data_dir')
+    return value
 
 
 def _nameserver(value: str) -> str:
@@ -165,7 +164,7 @@ class Store(Record):
     """The store, which holds mail until it is delivered."""
 
     url: Annotated[str, AfterValidator(_store_url), Form('"sqlite:"')] = Field(
-        default="sqlite:", description="sqlite: embedded, files in data_dir."
+        default=SQLITE, description="sqlite: embedded, files in data_dir."
     )
     inline_limit: Size = Field(
         default=262144,

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from gatepost.net.lookups.unbound import UnboundError, load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MARK = "PEER MISSING"
 
@@ -31,6 +35,7 @@ _PACKAGES = {
     "rspamd": "rspamd",
     "clamd": "clamav-daemon",
     "ip": "iproute2",
+    "postgresql": "postgresql-17",
     "chromium": "chromium-headless-shell",
     "root": "",
 }
@@ -60,16 +65,8 @@ def chromium_program() -> str | None:
 
 
 def _present(peer: str) -> bool:
-    if peer == "root":
-        return os.geteuid() == 0
-    if peer in {"exim", "chromium"}:
-        return (exim_program() if peer == "exim" else chromium_program()) is not None
-    if peer == "dovecot-lmtp":
-        return Path("/usr/lib/dovecot/lmtp").exists()
-    if peer == "libunbound":
-        return libunbound()
-    if peer == "swaks-tls":
-        return any(Path(root, "Net/SSLeay.pm").exists() for root in _perl_folders())
+    if peer in _FOUND_BY:
+        return _FOUND_BY[peer]()
     # sbin is not on every user's PATH.
     return shutil.which(peer, path=f"{os.environ.get('PATH', '')}:/usr/sbin") is not None
 
@@ -87,10 +84,22 @@ def _perl_folders() -> list[Path]:
     return [*Path("/usr/lib").glob("*/perl5/*"), Path("/usr/share/perl5"), *Path("/usr/local").glob("lib/*/perl/*")]
 
 
+# What is no program on the PATH.
+_FOUND_BY: dict[str, Callable[[], bool]] = {
+    "root": lambda: os.geteuid() == 0,
+    "exim": lambda: exim_program() is not None,
+    "chromium": lambda: chromium_program() is not None,
+    "dovecot-lmtp": lambda: Path("/usr/lib/dovecot/lmtp").exists(),
+    "libunbound": libunbound,
+    "postgresql": lambda: any(Path("/usr/lib/postgresql").glob("*/bin/postgres")),
+    "swaks-tls": lambda: any(Path(root, "Net/SSLeay.pm").exists() for root in _perl_folders()),
+}
+
+
 def have(*peers: str) -> bool:
     """Whether all of them are here: "postfix", "exim", "swaks", "swaks-tls", "openssl", "nsd", "unbound",
     "libunbound", "pebble", "promtool", "dovecot", "dovecot-lmtp", "rspamd", "clamd", "ip", "chromium",
-    "root".
+    "postgresql", "root".
     """
     return all(_present(peer) for peer in peers)
 

@@ -1,0 +1,87 @@
+"""The address of the store: `sqlite:`, or a URL of PostgreSQL, checked before anything is opened.
+
+A password never stands in it, since settings are read by many; the server is verified unless it is on this machine.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import parse_qs, unquote, urlsplit
+
+SQLITE = "sqlite:"
+
+_SCHEMES = frozenset({"postgresql", "postgres"})
+# Parameters of libpq that asyncpg knows too, without those that name a password or a secret.
+_PARAMETERS = frozenset(
+    {
+        "host",
+        "port",
+        "user",
+        "dbname",
+        "passfile",
+        "service",
+        "servicefile",
+        "sslmode",
+        "sslrootcert",
+        "sslcert",
+        "sslkey",
+        "sslcrl",
+        "target_session_attrs",
+        "application_name",
+    }
+)
+
+
+def store_url(value: str) -> str:
+    """The address as it was written. Raises ValueError with what is wrong and what to write."""
+    if value == SQLITE:
+        return value
+    scheme = value.partition(":")[0]
+    if scheme not in _SCHEMES:
+        raise ValueError(
+            f'{scheme!r} is not a store; write "sqlite:", which keeps mail in data_dir, or "postgresql://USER@HOST/DATABASE"'
+        )
+    parts = urlsplit(value)
+    if parts.password is not None:
+        raise ValueError(
+            "has a password in it; put it into a file of mode 0600 (as libpq's .pgpass) and add ?passfile=/PATH"
+        )
+    query = {name: values[-1] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
+    if "password" in query or "sslpassword" in query:
+        raise ValueError("has a password in it; put it into a file of mode 0600 and add ?passfile=/PATH")
+    if unknown := sorted(set(query) - _PARAMETERS):
+        raise ValueError(f"has the unknown parameter {unknown[0]!r}; known are {', '.join(sorted(_PARAMETERS))}")
+    if "service" not in query:
+        _check_tls(query.get("sslmode", ""), _hosts(parts.netloc, query))
+    return value
+
+
+def _hosts(netloc: str, query: dict[str, str]) -> list[str]:
+    """Hosts and socket folders of an address. Several stand with commas."""
+    written = query.get("host") or netloc.rpartition("@")[2]
+    return [_without_port(unquote(part)) for part in written.split(",") if part]
+
+
+def _without_port(host: str) -> str:
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host if host.startswith("/") else host.partition(":")[0]
+
+
+def _check_tls(mode: str, hosts: list[str]) -> None:
+    """Raises ValueError if mail could go to a server that is not proven to be the right one."""
+    away = [host for host in hosts if not _is_here(host)]
+    if away and mode != "verify-full":
+        raise ValueError(
+            f"does not verify the server {away[0]}; add ?sslmode=verify-full&sslrootcert=/PATH (only a Unix socket or "
+            "a loopback address needs no TLS)"
+        )
+
+
+def _is_here(host: str) -> bool:
+    if host.startswith("/") or host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

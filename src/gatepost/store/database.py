@@ -1,0 +1,77 @@
+"""Tables beside the queue, in any engine: one schema and one implementation, in SQL that SQLite and PostgreSQL share.
+
+Values stand as `?`, or as `?1`, `?2` where one is used twice. Tables are written in SQLite's words (INTEGER, REAL,
+TEXT, BLOB); `store.postgres.database` writes them in those of PostgreSQL. Why not a library: docs/decisions/0058. What
+the two engines do not share, such as `INSERT OR REPLACE`, `INDEXED BY`, `ifnull` or `json_each`, is not used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The tables of one subject, which are changed together.
+
+    name: what it is called in PostgreSQL, and in errors. file: its file in the data directory, with SQLite. version: of
+    these tables; upgrades[n] is the SQL that makes tables of version n + 1 of those of version n. Versions go up by
+    one, and nodes of the version before go on working with the new tables: a column is added, never renamed or taken
+    away, until no node needs it. application_id: the mark of the file. secret: what is removed is overwritten.
+    """
+
+    name: str
+    file: str
+    application_id: int
+    version: int
+    tables: str
+    upgrades: Mapping[int, str] = field(default_factory=lambda: MappingProxyType({}))
+    secret: bool = False
+
+
+class Connection(Protocol):
+    """What may be done within `Database.reading` or `Database.changing`. Every method raises StoreFailure."""
+
+    def rows(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """All rows of a query, or of a change that has RETURNING."""
+
+    def value(self, sql: str, values: Sequence[object] = ()) -> Any:
+        """The first column of the first row; None if there is no row."""
+
+    def execute(self, sql: str, values: Sequence[object] = ()) -> int:
+        """Change rows; returns how many."""
+
+    def execute_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
+        """The same change with each of several lists of values."""
+
+
+class Database(Protocol):
+    """The tables of one `Schema`. For the threads of a process; blocks, so not on an event loop.
+
+    Methods raise StoreBusy where trying again may help (another process holds the lock too long, the server is away),
+    or another StoreFailure.
+    """
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        """For statements that change nothing; each sees what was committed last."""
+
+    def reading_at_once(self) -> AbstractContextManager[Connection]:
+        """For statements that change nothing and all see the same state."""
+
+    def changing(self) -> AbstractContextManager[Connection]:
+        """One transaction that no other one of this schema is beside, in any process or node.
+
+        Kept if what is done in it ends well, taken back if it raises.
+        """
+
+    def forget(self) -> None:
+        """Overwrite what was removed, as far as the engine can: it may have been a secret."""
+
+    def close(self) -> None:
+        """Close it; whoever is at it ends first."""

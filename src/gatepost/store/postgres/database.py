@@ -1,0 +1,137 @@
+"""The tables of a `Schema` in PostgreSQL."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, Final
+
+import asyncpg
+
+from gatepost.store.interface import StoreFailure
+from gatepost.store.postgres.server import Server, reported
+from gatepost.store.postgres.sql import positional, tables
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from gatepost.store.database import Schema
+
+# One row for each schema: its version, and the lock that keeps two changes of it apart.
+_VERSIONS: Final = "CREATE TABLE IF NOT EXISTS schema_version (name TEXT PRIMARY KEY, version BIGINT NOT NULL)"
+_TURN: Final = "SELECT version FROM schema_version WHERE name = $1 FOR UPDATE"
+
+
+class PostgresConnection:
+    """Implements `store.database.Connection`."""
+
+    def __init__(self, server: Server, connection: Any) -> None:
+        self._server = server
+        self._connection = connection
+
+    def rows(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """All rows."""
+        found = self._server.run(lambda: self._connection.fetch(positional(sql), *values), "read")
+        return [tuple(row) for row in found]
+
+    def value(self, sql: str, values: Sequence[object] = ()) -> Any:
+        """The first column of the first row; None if there is no row."""
+        return self._server.run(lambda: self._connection.fetchval(positional(sql), *values), "read")
+
+    def execute(self, sql: str, values: Sequence[object] = ()) -> int:
+        """Change rows; returns how many."""
+        done: str = self._server.run(lambda: self._connection.execute(positional(sql), *values), "change")
+        count = done.rpartition(" ")[2]  # "UPDATE 3"
+        return int(count) if count.isdigit() else 0
+
+    def execute_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
+        """The same change with each of several lists of values."""
+        lists = [tuple(values) for values in rows]
+        self._server.run(lambda: self._connection.executemany(positional(sql), lists), "change")
+
+
+class PostgresDatabase:
+    """Implements `store.database.Database`."""
+
+    def __init__(self, url: str, schema: Schema) -> None:
+        """Make the tables, or bring them up to date. Raises StoreFailure."""
+        self._server = Server.of(url)
+        self._schema = schema
+        with self._server.connection() as connection:
+            self._server.run(lambda: prepare_tables(connection, schema), "prepare tables")
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[PostgresConnection]:
+        """For statements that change nothing; each sees what was committed last."""
+        with self._server.connection() as connection:
+            yield PostgresConnection(self._server, connection)
+
+    @contextlib.contextmanager
+    def reading_at_once(self) -> Iterator[PostgresConnection]:
+        """For statements that change nothing and all see the same state."""
+        with self._transaction("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY") as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[PostgresConnection]:
+        """One transaction that no other one of this schema is beside, on any node."""
+        with self._transaction("BEGIN ISOLATION LEVEL READ COMMITTED") as connection:
+            connection.value(_TURN, (self._schema.name,))
+            yield connection
+
+    def forget(self) -> None:
+        """Nothing: when PostgreSQL overwrites removed rows is its own affair (docs/several-nodes.md)."""
+
+    def close(self) -> None:
+        """Nothing: the connections are the process's."""
+
+    @contextlib.contextmanager
+    def _transaction(self, begin: str) -> Iterator[PostgresConnection]:
+        with self._server.connection() as raw:
+            connection = PostgresConnection(self._server, raw)
+            connection.execute(begin)
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(StoreFailure):
+                    connection.execute("ROLLBACK")
+                raise
+
+
+async def prepare_tables(connection: Any, schema: Schema) -> None:
+    """Make the tables of a schema, or bring them up to date; several nodes may try at once. Raises StoreFailure."""
+    if await _version(connection, schema.name) == schema.version:
+        return
+    with reported(f"tables of {schema.name}"):
+        with contextlib.suppress(asyncpg.UniqueViolationError, asyncpg.DuplicateTableError):  # another node was quicker
+            await connection.execute(_VERSIONS)
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE schema_version IN ACCESS EXCLUSIVE MODE")
+            version = await _version(connection, schema.name)
+            for sql in _steps(schema, version):
+                await connection.execute(tables(sql))
+            await connection.execute(
+                "INSERT INTO schema_version (name, version) VALUES ($1, $2)"
+                " ON CONFLICT (name) DO UPDATE SET version = excluded.version",
+                schema.name,
+                schema.version,
+            )
+
+
+async def _version(connection: Any, name: str) -> int | None:
+    """The version of a schema's tables; None if there are none."""
+    if await connection.fetchval("SELECT to_regclass('schema_version')") is None:
+        return None
+    version: int | None = await connection.fetchval("SELECT version FROM schema_version WHERE name = $1", name)
+    return version
+
+
+def _steps(schema: Schema, version: int | None) -> list[str]:
+    if version is None:
+        return [schema.tables]
+    if version > schema.version or version not in {*schema.upgrades, schema.version}:
+        raise StoreFailure(
+            f"PostgreSQL has tables of {schema.name} of version {version}, and this version of gatepost knows "
+            f"{schema.version}: use the version of gatepost that made them, or a newer one"
+        )
+    return [schema.upgrades[older] for older in range(version, schema.version)]

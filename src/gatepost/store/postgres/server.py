@@ -1,0 +1,178 @@
+"""Connections to the PostgreSQL server, for code that blocks: an event loop on a thread of its own, and a bounded pool.
+
+One for each process and address, made at the first use and never on both sides of a fork. The queue of a worker does
+not come here: it has connections of its own on the worker's loop (`store.postgres.queue`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+import asyncpg
+
+from gatepost.store.interface import StoreBusy, StoreFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+
+OLDEST: Final = 15
+"""The oldest major version of PostgreSQL that is used."""
+
+STATEMENT_SECONDS: Final = 30.0
+"""How long one statement may take."""
+
+_CONNECT_SECONDS: Final = 10.0
+_LOCK_SECONDS: Final = 10.0
+_IDLE_SECONDS: Final = 60.0  # within a transaction
+_MOST: Final = 4  # connections of a process beside its queue
+_GRACE: Final = 5.0  # seconds beyond a statement's own limit, after which the server does not answer at all
+
+# What may be otherwise when it is tried again: the server is away, starting, stopping, full, read-only or slow.
+_PASSING: Final = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.QueryCanceledError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    OSError,
+    TimeoutError,
+)
+
+_servers: dict[str, Server] = {}
+_servers_lock = threading.Lock()
+
+
+def failure_of(error: BaseException, doing: str) -> StoreFailure:
+    """An error of the server or of the way to it as StoreBusy, if it may pass, or StoreFailure."""
+    text = str(error) or type(error).__name__
+    kind = StoreBusy if isinstance(error, _PASSING) else StoreFailure
+    return kind(f"PostgreSQL: {doing}: {text}")
+
+
+@contextlib.contextmanager
+def reported(doing: str) -> Iterator[None]:
+    """Errors of asyncpg as StoreBusy or StoreFailure."""
+    try:
+        yield
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        raise failure_of(error, doing) from error
+
+
+async def connect(url: str, *, role: str, statement: float = STATEMENT_SECONDS) -> Any:
+    """One connection with the time-outs that all have. role: shown in pg_stat_activity. statement: seconds.
+
+    Raises StoreBusy or StoreFailure, also for a server that is too old.
+    """
+    with reported("connect"):
+        connection = await asyncpg.connect(url, **connection_options(role, statement))
+    if connection.get_server_version().major < OLDEST:
+        version = ".".join(map(str, connection.get_server_version()[:2]))
+        await connection.close()
+        raise StoreFailure(f"PostgreSQL {version} is too old: gatepost needs {OLDEST} or newer")
+    return connection
+
+
+def connection_options(role: str, statement: float = STATEMENT_SECONDS) -> dict[str, Any]:
+    """The options of every connection. statement: seconds that one statement may take."""
+    return {
+        "timeout": _CONNECT_SECONDS,
+        "command_timeout": statement + _GRACE,
+        "server_settings": {
+            "application_name": f"gatepost {role}",
+            "statement_timeout": _milliseconds(statement),
+            "lock_timeout": _milliseconds(_LOCK_SECONDS),
+            "idle_in_transaction_session_timeout": _milliseconds(_IDLE_SECONDS),
+        },
+    }
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(round(seconds * 1000))
+
+
+class Server:
+    """The connections of this process to one server, lent to threads. Every method blocks, and raises StoreFailure."""
+
+    @classmethod
+    def of(cls, url: str) -> Server:
+        """The one of this process for an address."""
+        with _servers_lock:
+            if url not in _servers:
+                _servers[url] = cls(url)
+            return _servers[url]
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="postgres", daemon=True)
+        self._thread.start()
+        self._free: list[Any] = []
+        self._lent = threading.BoundedSemaphore(_MOST)
+
+    def run[T](self, work: Callable[[], Coroutine[Any, Any, T]], doing: str) -> T:
+        """Run `work` on the loop, and wait for its result."""
+        future = asyncio.run_coroutine_threadsafe(work(), self._loop)
+        with reported(doing):
+            try:
+                return future.result(STATEMENT_SECONDS + 2 * _GRACE)
+            except TimeoutError:
+                future.cancel()
+                raise
+
+    @contextlib.contextmanager
+    def connection(self) -> Iterator[Any]:
+        """A connection for exclusive use. One that is broken, or was left within a transaction, is not lent again."""
+        if not self._lent.acquire(timeout=STATEMENT_SECONDS):
+            raise StoreBusy(f"PostgreSQL: all {_MOST} connections of this process are busy")
+        try:
+            connection = self._taken()
+            try:
+                yield connection
+            finally:
+                self._put_back(connection)
+        finally:
+            self._lent.release()
+
+    def _taken(self) -> Any:
+        while self._free:
+            connection = self._free.pop()
+            if not connection.is_closed():
+                return connection
+        return self.run(lambda: connect(self.url, role="manage"), "connect")
+
+    def _put_back(self, connection: Any) -> None:
+        if connection.is_closed():
+            return
+        if connection.is_in_transaction():
+            self._loop.call_soon_threadsafe(connection.terminate)
+        else:
+            self._free.append(connection)
+
+    def close(self) -> None:
+        """Close all connections and end the thread. For who ends before its process does, such as a test."""
+        with _servers_lock:
+            _servers.pop(self.url, None)
+        for connection in self._free:
+            with contextlib.suppress(StoreFailure):
+                self.run(connection.close, "close")
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+def _forget_servers() -> None:
+    """In a child: the threads and sockets are the parent's."""
+    global _servers_lock  # noqa: PLW0603 - the parent may have held it
+    _servers.clear()
+    _servers_lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_servers)

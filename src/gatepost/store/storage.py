@@ -1,0 +1,47 @@
+"""The one door to everything stored: which engine it is, where its files and tables are.
+
+Nothing outside `store` names a file of the data directory, imports a library of a database, or asks which engine there
+is. What a node keeps for itself (caches, local mailboxes, work files) has its place in the data directory here too.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gatepost.settings.store_url import SQLITE
+from gatepost.store.interface import StoreFailure
+from gatepost.store.sqlite.database import SqliteDatabase
+
+if TYPE_CHECKING:
+    from gatepost.settings.model import Settings
+    from gatepost.store.database import Database, Schema
+
+
+class Storage:
+    """What is stored of one gateway. Opening it is cheap: files and connections come with their use."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Storage:
+        """That of a gateway."""
+        return cls(settings.store.url, Path(settings.server.data_dir))
+
+    def __init__(self, url: str, directory: Path) -> None:
+        """url: of `[store]`. directory: the data directory."""
+        self._url = url
+        self._directory = directory
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several nodes use it: then what is of the site is done by one of them, by lease."""
+        return self._url != SQLITE
+
+    def database(self, schema: Schema) -> Database:
+        """The tables of a schema, made or brought up to date if need be. Raises StoreFailure."""
+        if not self.is_shared:
+            return SqliteDatabase(self._directory, schema)
+        try:
+            from gatepost.store.postgres.database import PostgresDatabase  # noqa: PLC0415 - one engine is loaded
+        except ImportError as error:
+            raise StoreFailure("store.url: PostgreSQL needs the package asyncpg: install gatepost[postgres]") from error
+        return PostgresDatabase(self._url, schema)

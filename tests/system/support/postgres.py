@@ -1,0 +1,155 @@
+"""A PostgreSQL server on loopback, from Debian's package, in a folder of its own and as the account `postgres`.
+
+Several run side by side, and a standby follows a primary. Nothing of the machine's own clusters is read or changed.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from support.debian import need
+from support.process import Child, FixtureError, Folder, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Tests that are not about durability do not wait for the disk.
+_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+_COMMON = {
+    "max_connections": "100",
+    "shared_buffers": "32MB",
+    "logging_collector": "off",
+    "log_min_messages": "warning",
+    "max_wal_senders": "4",
+    "wal_level": "replica",
+    "hot_standby": "on",
+    "autovacuum_naptime": "5s",
+}
+
+
+def postgres_programs() -> Path:
+    """The folder of the newest PostgreSQL that is installed."""
+    folders = Path("/usr/lib/postgresql").glob("*/bin")
+    return max(folders, key=lambda folder: int(folder.parent.name))
+
+
+class Postgres:
+    """durable: commits are synced, as in production. options: settings of postgresql.conf.
+
+    standby_of: another one that it follows from the start.
+    """
+
+    def __init__(
+        self,
+        *,
+        durable: bool = False,
+        options: Mapping[str, str] | None = None,
+        standby_of: Postgres | None = None,
+        host: str = "127.0.0.1",
+    ) -> None:
+        need("postgresql")
+        self.programs = postgres_programs()
+        self.folder = Folder("postgres")
+        self.host, self.port = host, free_port()
+        self._account = (
+            ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
+        )
+        self._data = self.folder.owned("data", "postgres", 0o700) if os.geteuid() == 0 else self.folder / "data"
+        self._sockets = self.folder.owned("sockets", "postgres", 0o755) if os.geteuid() == 0 else self.folder.path
+        self._options = _COMMON | ({} if durable else _FAST) | dict(options or {})
+        self._databases = count(1)
+        self._child: Child | None = None
+        if standby_of is None:
+            self.run(
+                "initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C"
+            )
+        else:
+            self.run(
+                "pg_basebackup",
+                "-D",
+                self._data,
+                "-R",
+                "-c",
+                "fast",
+                "-X",
+                "stream",
+                "--no-sync",
+                *standby_of.address(),
+            )
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        self.folder.remove()
+
+    def start(self) -> None:
+        """Start, and wait until it takes connections."""
+        given = self._options | {
+            "port": str(self.port),
+            "listen_addresses": self.host,
+            "unix_socket_directories": str(self._sockets),
+        }
+        words = [word for name, value in given.items() for word in ("-c", f"{name}={value}")]
+        self._child = Child([*self._account, self.programs / "postgres", "-D", self._data, *words], self.folder / "log")
+        self._child.wait_ready(self.is_ready)
+
+    def is_ready(self) -> bool:
+        """Whether it takes connections."""
+        ready = [self.programs / "pg_isready", "-q", *self.address()]
+        return subprocess.run(ready, check=False, timeout=10).returncode == 0
+
+    def stop(self) -> None:
+        """End it as an administrator does ("fast"): clients are cut off, all is written."""
+        if self._child is not None:
+            if self._child.returncode is None:
+                self.run("pg_ctl", "stop", "-m", "fast", "-w", "-D", self._data)
+            self._child.stop()
+            self._child = None
+
+    def kill(self) -> None:
+        """End it at once, as a crash does."""
+        if self._child is not None:
+            self._child.kill()
+            self._child = None
+
+    def promote(self) -> None:
+        """Make a primary of a standby."""
+        self.run("pg_ctl", "promote", "-w", "-D", self._data)
+
+    def address(self) -> list[str]:
+        """The options of PostgreSQL's own programs that lead to it."""
+        return ["-h", str(self._sockets), "-p", str(self.port), "-U", "postgres"]
+
+    def url(self, database: str = "postgres", *, user: str = "postgres") -> str:
+        """The address of a database, over TCP on loopback."""
+        return f"postgresql://{user}@{self.host}:{self.port}/{database}"
+
+    def database(self) -> str:
+        """The URL of a new, empty database."""
+        name = f"gatepost{next(self._databases)}_{os.getpid()}"
+        self.sql(f"CREATE DATABASE {name}")
+        return self.url(name)
+
+    def sql(self, statement: str, database: str = "postgres") -> str:
+        """Run a statement as the superuser; returns unaligned rows."""
+        done = self.run("psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", statement, *self.address())
+        return done.strip()
+
+    def log(self) -> str:
+        """What it has logged."""
+        return (self.folder / "log").read_text(errors="replace")
+
+    def run(self, program: str, *arguments: str | Path) -> str:
+        """Run one of its programs as its account; returns what it printed. Raises FixtureError."""
+        command = [*self._account, self.programs / program, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd="/")
+        if done.returncode:
+            raise FixtureError(f"{program} ended with {done.returncode}: {done.stderr[-2000:]}")
+        return done.stdout

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import pytest
+
+from gatepost.settings.store_url import store_url
+
+VERIFIED = "sslmode=verify-full&sslrootcert=/etc/gatepost/database-ca.pem"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite:",
+        "postgresql://gatepost@127.0.0.1/gatepost",
+        "postgres://gatepost@localhost:5433/gatepost?passfile=/etc/gatepost/pgpass",
+        "postgresql://gatepost@[::1]:5432/gatepost",
+        "postgresql:///gatepost?host=/run/postgresql",
+        "postgresql://%2Frun%2Fpostgresql/gatepost",
+        f"postgresql://gatepost@db1.example,db2.example:5433/gatepost?{VERIFIED}&target_session_attrs=read-write",
+        "postgresql:///?service=gatepost",
+    ],
+)
+def test_what_is_safe_is_taken(url: str) -> None:
+    assert store_url(url) == url
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("mysql://a/b", "'mysql' is not a store; write"),
+        ("sqlite:/tmp/x", "is not a store"),
+        ("postgresql://a:secret@127.0.0.1/b", "has a password in it"),
+        ("postgresql://a@127.0.0.1/b?password=secret", "has a password in it"),
+        ("postgresql://a@127.0.0.1/b?colour=red", "unknown parameter 'colour'"),
+        ("postgresql://a@db.example/b", "does not verify the server db.example"),
+        ("postgresql://a@db.example/b?sslmode=require", "does not verify the server db.example"),
+        ("postgresql://a@127.0.0.1,192.0.2.1/b", "does not verify the server 192.0.2.1"),
+        ("postgresql://a@127.0.0.1/b?host=db.example", "does not verify the server db.example"),
+        ("postgresql://a@[2001:db8::1]:5432/b", "does not verify the server 2001:db8::1"),
+    ],
+)
+def test_what_is_not_says_what_to_do(url: str, text: str) -> None:
+    with pytest.raises(ValueError, match=text) as refused:
+        store_url(url)
+    assert "secret" not in str(refused.value)
