@@ -35,12 +35,8 @@ GUARDED = ("store", "mail/queue", "mail/model")
 PURE_MODULES = (
     "policy/logins/throttle",
     *(f"manage/access/{name}" for name in ("actions", "principal", "records", "fields")),
-    *(
-        f"manage/use_cases/{name}"
-        for name in ("cursors", "explain_visibility", "explain_text", "list_page", "private_addresses", "times")
-    ),
+    *(f"manage/use_cases/{name}" for name in ("cursors", "explain_visibility", "explain_text", "list_page", "times")),
     *(f"manage/pages/{name}" for name in ("guard", "resource_kinds", "resource_paths", "svg")),
-    "manage/web/reauthentication",
 )
 JOBS = 2 * (os.cpu_count() or 1)
 TIMEOUT = 300

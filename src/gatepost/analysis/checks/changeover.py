@@ -37,8 +37,7 @@ from gatepost.pki.certificates.entry import Purpose, State
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.pki.certificates.stapling import subject_of
 from gatepost.policy.connectors.publication import publication
-from gatepost.protocols.dane.publication import TlsaLookup, TlsaStatus
-from gatepost.protocols.dane.tlsa import RecordsKind, classify
+from gatepost.protocols.dane.tlsa import RecordsKind, TlsaLookup, TlsaStatus, classify
 from gatepost.store.changes import on_newest
 from gatepost.store.interface import StoreFailure, TraceFilter
 from gatepost.store.sqlite.trace_search import scan_trace

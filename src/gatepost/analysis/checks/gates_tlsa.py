@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from gatepost.analysis.checks.gates import GateCheck, GateFinding
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.pki.certificates.entry import State
-from gatepost.protocols.dane.publication import TlsaStatus
+from gatepost.protocols.dane.tlsa import TlsaStatus
 from gatepost.times import minute_text
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from gatepost.pki.certificates.entry import Entry
     from gatepost.protocols.dane.match import DaneVerdict
-    from gatepost.protocols.dane.publication import TlsaLookup
+    from gatepost.protocols.dane.tlsa import TlsaLookup
 
 
 @dataclass(frozen=True, slots=True)

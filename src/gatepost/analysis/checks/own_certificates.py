@@ -23,7 +23,7 @@ from gatepost.net.identity import read_identity
 from gatepost.net.lookups.http import HttpClient, https_context
 from gatepost.pki.certificates.bearing import bearing
 from gatepost.pki.certificates.entry import entry_id
-from gatepost.protocols.dane.publication import TlsaStatus
+from gatepost.protocols.dane.tlsa import TlsaStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gatepost.analysis.checks.chain_facts import ChainFacts, UrlResult
     from gatepost.net.identity import ServerIdentity
     from gatepost.net.lookups.dns import Resolver
-    from gatepost.protocols.dane.publication import TlsaLookup
+    from gatepost.protocols.dane.tlsa import TlsaLookup
 
 
 _WHOLE: Final = 120.0  # seconds for everything

@@ -15,7 +15,7 @@ from gatepost.analysis.checks.partner_report import Finding, Mark, Stage
 from gatepost.net.lookups.mx import MailRouter
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.lookups.tlsrpt import report_record
-from gatepost.protocols.dane.publication import TlsaStatus
+from gatepost.protocols.dane.tlsa import TlsaStatus
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

@@ -26,19 +26,18 @@ from gatepost.analysis.checks.partner_stages import (
     waiting_row,
 )
 from gatepost.analysis.checks.probe import prober, revocation_checker
-from gatepost.analysis.checks.public import BoundedRouter
 from gatepost.net.anchors import TrustAnchors
 from gatepost.net.dane import judge
 from gatepost.net.lookups.configured import configured_resolver
 from gatepost.net.lookups.http import HttpClient, https_context
 from gatepost.net.lookups.mtasts import PolicyHosts, StsPolicies
-from gatepost.net.lookups.mx import MailRouter, NotAllowed
+from gatepost.net.lookups.mx import MailRouter, NotAllowed, allowed
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.lookups.tlsa import TlsaFinder
 from gatepost.net.lookups.tlsrpt import report_record
 from gatepost.policy.decisions.requirement import Opportunistic, Source
 from gatepost.policy.decisions.routes import NextHop
-from gatepost.protocols.dane.publication import TlsaStatus
+from gatepost.protocols.dane.tlsa import TlsaStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +46,8 @@ if TYPE_CHECKING:
     from gatepost.analysis.checks.partner_report import Row
     from gatepost.analysis.checks.tasks import HostReport
     from gatepost.mail.outbound.hop import OpenHop
-    from gatepost.net.lookups.mx import MailHosts
+    from gatepost.net.lookups.mx import HostAddresses, MailHosts, Queries, Random
+    from gatepost.policy.connectors.addresses import AddressPolicy
     from gatepost.protocols.dns.text_record import RecordError
     from gatepost.protocols.tlsrpt.record import TlsRptRecord
     from gatepost.settings.model import Settings
@@ -281,3 +281,15 @@ class Checker:
         assert host.tlsa is not None  # noqa: S101 - usable
         verdict = judge(host.tlsa.records, facts.tls.peer_chain, names=host.tlsa.names, now=now)
         return replace(reached, dane=verdict)
+
+
+class BoundedRouter(MailRouter):
+    """Addresses that a policy does not allow (loopback, RFC 1918, link-local, …) are as if they were not there."""
+
+    def __init__(self, resolver: Queries, random: Random, policy: AddressPolicy) -> None:
+        super().__init__(resolver, random)
+        self._policy = policy
+
+    async def addresses(self, host: str) -> HostAddresses:
+        """Raises LookupFailed; NotAllowed where none is left."""
+        return allowed(await super().addresses(host), self._policy)

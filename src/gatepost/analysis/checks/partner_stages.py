@@ -18,7 +18,7 @@ from gatepost.mail.outbound.connection import Step
 from gatepost.mail.outbound.failure import ConnectionEnded
 from gatepost.net.stream import LossKind
 from gatepost.policy.connectors.names import SmartHost
-from gatepost.protocols.dane.publication import TlsaStatus
+from gatepost.protocols.dane.tlsa import TlsaStatus
 from gatepost.protocols.mtasts.lint import LintKind, lint
 from gatepost.protocols.mtasts.policy import StsMode
 from gatepost.protocols.tls.facts import ChainStatus
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from gatepost.net.lookups.mx import HostAddresses
     from gatepost.policy.decisions.facts import HopFacts
     from gatepost.protocols.dane.match import DaneVerdict
-    from gatepost.protocols.dane.publication import TlsaLookup
+    from gatepost.protocols.dane.tlsa import TlsaLookup
     from gatepost.protocols.tls.facts import ChainVerdict, Revocation
 
 

@@ -32,7 +32,7 @@ from gatepost.pki.certificates.clients import stored_client_identities
 from gatepost.policy.connectors.names import SmartHost
 from gatepost.policy.decisions.published import NOTHING, Published, Terms
 from gatepost.policy.decisions.requirement import MxLevel, Shortfall
-from gatepost.protocols.dane.publication import TlsaStatus
+from gatepost.protocols.dane.tlsa import TlsaStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

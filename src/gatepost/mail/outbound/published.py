@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gatepost.net.lookups.mx import HostAddresses, MailHosts
     from gatepost.net.lookups.tlsa import TlsaFinder
     from gatepost.policy.decisions.requirement import Requirement
-    from gatepost.protocols.dane.publication import TlsaLookup
+    from gatepost.protocols.dane.tlsa import TlsaLookup
 
 
 @dataclass(frozen=True, slots=True)

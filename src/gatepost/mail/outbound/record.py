@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from gatepost.policy.decisions.requirement import Requirement
     from gatepost.policy.decisions.routes import Route
     from gatepost.protocols.dane.match import DaneVerdict
-    from gatepost.protocols.dane.publication import TlsaLookup
+    from gatepost.protocols.dane.tlsa import TlsaLookup
     from gatepost.protocols.smtp.replies import Reply
 
 

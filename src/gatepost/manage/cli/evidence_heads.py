@@ -5,9 +5,8 @@ from __future__ import annotations
 import click
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.options import NO, config_option, fail, json_option
+from gatepost.manage.cli.options import MOMENT, NO, config_option, fail, json_option
 from gatepost.manage.cli.tables import print_json, print_table
-from gatepost.manage.cli.times import MOMENT
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.evidence import ListHeads, ListKeys, list_heads, list_keys
 from gatepost.store.sqlite.trace_files import day_of

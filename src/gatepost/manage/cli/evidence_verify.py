@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
+from gatepost.manage.cli.options import BAD_INPUT, MOMENT, NO, UNKNOWN, config_option, fail, json_option, settings_of
 from gatepost.manage.cli.tables import print_json, printable
-from gatepost.manage.cli.times import MOMENT
 from gatepost.manage.use_cases.evidence_audit import verify_export, verify_log
 from gatepost.store.evidence_files import HEADS_FILE, day_file, evidence_directory
 from gatepost.store.interface import StoreFailure

@@ -12,6 +12,7 @@ import click
 
 from gatepost.manage.cli.remote_options import RemoteOptions, only_here
 from gatepost.manage.use_cases.refusal import RefusalKind
+from gatepost.manage.use_cases.times import moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -157,3 +158,34 @@ def refused(refusal: Refusal) -> NoReturn:
 def option(argument: str) -> str:
     """The option for an argument that would help against a refusal."""
     return f"--{argument.replace('_', '-')}{_VALUES.get(argument, '')}"
+
+
+class _Moment(click.ParamType[float]):
+    """Seconds since 1970, as `manage.use_cases.times.moment` reads them."""
+
+    name = "time"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        try:
+            return moment(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class _MomentText(click.ParamType[str]):
+    """The same as it was written, for whoever reads it later."""
+
+    name = "time"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            moment(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return str(value)
+
+
+MOMENT = _Moment()
+MOMENT_TEXT = _MomentText()

@@ -9,10 +9,9 @@ import click
 import msgspec
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.options import NO, config_option, fail, json_option
+from gatepost.manage.cli.options import MOMENT, NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, print_table, printable
-from gatepost.manage.cli.times import MOMENT
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.manage.use_cases.tls_reports import ListSentReports, list_sent_reports

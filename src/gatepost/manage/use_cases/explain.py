@@ -482,8 +482,8 @@ def _certificates(gateway: Gateway, directory: Directory, explanation: Explanati
 
 def _live(gateway: Gateway, principal: Principal, explanation: Explanation) -> Sequence[HostReport]:
     """Reports on the next hops, each address; none for a mailbox or without a route."""
+    from gatepost.manage.access.principal import may_reach_private_addresses  # noqa: PLC0415
     from gatepost.manage.use_cases.explain_live import probe  # noqa: PLC0415 - only `live` needs what it imports
-    from gatepost.manage.use_cases.private_addresses import may_reach_private_addresses  # noqa: PLC0415
 
     bounded = not may_reach_private_addresses(principal)
     return asyncio.run(probe(gateway.settings, explanation.route, explanation.asks, bounded=bounded))

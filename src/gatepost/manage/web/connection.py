@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Final, cast
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from gatepost.manage.web.problem import ProblemType, problem_document
-from gatepost.manage.web.refusal_response import instance_of
+from gatepost.manage.web.problem import ProblemType, instance_of, problem_document
 from gatepost.net.listener import source_of
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from starlette.datastructures import Headers
 from starlette.responses import RedirectResponse
 
 from gatepost.manage.web.forms import UNSAFE
+from gatepost.manage.web.problem import is_call, refused
 from gatepost.manage.web.refusal_audit import note_refusal
-from gatepost.manage.web.refusal_response import is_call, refused
 
 if TYPE_CHECKING:
     from starlette.responses import Response

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.datastructures import Headers
 
-from gatepost.manage.web.refusal_response import refused
+from gatepost.manage.web.problem import refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

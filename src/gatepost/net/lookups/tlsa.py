@@ -14,8 +14,7 @@ from gatepost.net.dane import unreadable
 from gatepost.net.lookups.cache import Cache
 from gatepost.net.lookups.dns import DnsAnswer, DnsStatus
 from gatepost.net.lookups.question import LookupFailed
-from gatepost.protocols.dane.publication import TlsaLookup, TlsaStatus
-from gatepost.protocols.dane.tlsa import RecordsKind, classify
+from gatepost.protocols.dane.tlsa import RecordsKind, TlsaLookup, TlsaStatus, classify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

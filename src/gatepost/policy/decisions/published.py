@@ -24,7 +24,7 @@ from gatepost.policy.decisions.requirement import (
     StsProof,
 )
 from gatepost.policy.decisions.requiretls import Asks, demand, obeys_cleartext, relaxed, relaxed_by, unknown_host
-from gatepost.protocols.dane.publication import TlsaLookup, TlsaStatus
+from gatepost.protocols.dane.tlsa import TlsaLookup, TlsaStatus
 from gatepost.protocols.mtasts.policy import StsMode, StsPolicy
 from gatepost.protocols.tlsrpt.result import ResultType
 

@@ -15,7 +15,7 @@ from gatepost.policy.connectors.values import SmtpDaneMode
 from gatepost.policy.decisions.outbound import judge
 from gatepost.policy.decisions.published import NOTHING, by_dane, by_mta_sts
 from gatepost.policy.decisions.requirement import Authenticated, Encrypted, Shortfall, Source
-from gatepost.protocols.dane.publication import TlsaLookup, TlsaStatus
+from gatepost.protocols.dane.tlsa import TlsaLookup, TlsaStatus
 from gatepost.protocols.mtasts.policy import StsMode, StsPolicy
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import AppliedPolicy, FailureDetail, PolicyType, TlsSession, applied, detail
