@@ -11,6 +11,7 @@ from enum import StrEnum
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, Union, get_args, get_origin
 
+from gatepost.manage.pages.code_labels import choice_text, value_label
 from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.pages.value_text import in_words
 from gatepost.policy.connectors.describe import form_of
@@ -92,7 +93,7 @@ def _form_field(key: str, info: FieldInfo, default: str) -> FormField:
         control, choices = Control.CHOICE, (("true", "Yes"), ("false", "No"))
         default = {"true": "yes", "false": "no"}.get(default, "")
     elif isinstance(kind, type) and issubclass(kind, StrEnum):
-        control, choices = Control.CHOICE, tuple((str(one), str(one)) for one in kind)
+        control, choices = Control.CHOICE, tuple((str(value), choice_text(str(value))) for value in kind)
     elif get_origin(kind) is tuple:
         control = Control.LINES
     elif kind is int:
@@ -100,7 +101,7 @@ def _form_field(key: str, info: FieldInfo, default: str) -> FormField:
     elif any(isinstance(one, Form) and one.long for one in info.metadata):
         control = Control.LONG
     if control is Control.CHOICE and not info.is_required():
-        choices = (("", f"Default ({default})" if default else "Default"), *choices)
+        choices = (("", f"Default ({value_label(default)})" if default else "Default"), *choices)
     written = _format(control, form_of(info.annotation, info.metadata), info.description or "")
     return FormField(key, label_of(key), control, info.description or "", written, info.is_required(), default, choices)
 

@@ -187,7 +187,7 @@ def _facts(event: TraceEvent) -> Iterator[tuple[str, str]]:
     if isinstance(due := detail.get("next_attempt"), float) and due:
         yield "Next attempt", iso(due)
     if version := detail.get("configuration"):
-        yield "Configuration", f"version {version}"
+        yield "Configuration", f"revision {version}"
 
 
 def _origin(detail: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import msgspec
 from msgspec import Meta
 
+from gatepost.manage.access.actions import action_name
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.access.records import AuditFilter, AuditOutcome
 from gatepost.manage.use_cases.accounts import ShortText, refusing
@@ -59,7 +60,9 @@ class ListAudit(msgspec.Struct, kw_only=True):
     """Filters of the audit log; empty fields match all."""
 
     who: Annotated[ShortText, Meta(description='Only what this user, token ("token NAME") or account did.')] = ""
-    action: Annotated[ShortText, Meta(description="Only this action, such as log-in or user-set.")] = ""
+    action: Annotated[
+        ShortText, Meta(description='Only this action: its name or label, such as user-set or "Change user".')
+    ] = ""
     organization: Annotated[
         ShortText | None, Meta(description="Only in this organization; empty: the gateway itself.")
     ] = None
@@ -92,7 +95,7 @@ def list_audit(context: Context, request: ListAudit) -> Items[AuditEntry]:
     """List the audit log: actions and every change of resources, the newest first."""
     wanted = AuditFilter(
         who=request.who,
-        action=request.action,
+        action=action_name(request.action),
         subject=request.subject,
         organization=request.organization,
         outcome=request.outcome,
@@ -205,7 +208,7 @@ def _change(version: Version) -> AuditEntry:
         "",
         CHANGE,
         "" if len(version.names) > 1 else version.names[0],
-        f"version {version.version}",
+        f"revision {version.version}",
         AuditOutcome.DONE,
         None,
         version.version,
