@@ -88,9 +88,11 @@ class DeliveryProblems:
         untold: Iterable[UnsentNotice] = (),
     ) -> None:
         self.changed = False
-        self._failing = {(one.organization, one.name, one.domain): one for one in failing}
-        self._dropped = {(one.organization, one.name, one.domain): one for one in dropped}
-        self._untold = {(one.message, one.recipient): one for one in untold}
+        self._failing = {(partner.organization, partner.name, partner.domain): partner for partner in failing}
+        self._dropped = {
+            (destination.organization, destination.name, destination.domain): destination for destination in dropped
+        }
+        self._untold = {(notice.message, notice.recipient): notice for notice in untold}
 
     @property
     def failing(self) -> tuple[FailingPartner, ...]:

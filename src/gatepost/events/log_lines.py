@@ -95,7 +95,7 @@ class EventLines:
             if first.event == "RECEIVE":
                 lines.append(self._line(first, len(group)))
             elif first.event == "REFUSE":
-                lines += (self._line(one) for one in group if self._has_room(lines))
+                lines += (self._line(trace_event) for trace_event in group if self._has_room(lines))
             else:
                 lines += map(self._line, group)
         if lines:

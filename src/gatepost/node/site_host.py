@@ -126,4 +126,4 @@ class SiteHost:
 
 def _next_change(authorities: Sequence[SiteAuthority], now: float) -> float:
     """The time at which another authority begins to sign."""
-    return min((one.signs_from for one in authorities if one.signs_from > now), default=float("inf"))
+    return min((authority.signs_from for authority in authorities if authority.signs_from > now), default=float("inf"))

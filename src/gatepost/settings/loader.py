@@ -71,7 +71,7 @@ def _find(path: str | None, environment: Mapping[str, str]) -> Path | None:
     named = path or environment.get(CONFIG_VARIABLE)
     if named:
         return Path(named)
-    return next((one for one in DEFAULT_PATHS if one.exists()), None)
+    return next((default_path for default_path in DEFAULT_PATHS if default_path.exists()), None)
 
 
 def _text(source: Path) -> str:
@@ -127,7 +127,7 @@ def _relative_to(directory: Path, document: dict[str, Any]) -> dict[str, Any]:
         if section in whole:
             whole[section] = resolved(whole[section], names)
     if isinstance(certificates := whole.get("certificate"), list):
-        whole["certificate"] = [resolved(one, ("chain", "key")) for one in certificates]
+        whole["certificate"] = [resolved(certificate, ("chain", "key")) for certificate in certificates]
     return whole
 
 
@@ -179,7 +179,7 @@ def _across(draft: Draft[Settings]) -> Iterator[FieldError]:
 
 def _roles(draft: Draft[Settings]) -> Iterator[FieldError]:
     """Yield errors where the role of a connection is ambiguous: a port of several roles needs addresses, not names."""
-    listeners = [(host_port(one.address, None, lowest=0), one.role) for one in draft.value.listeners]
+    listeners = [(host_port(listener.address, None, lowest=0), listener.role) for listener in draft.value.listeners]
     for place, ((host, port), role) in enumerate(listeners):
         shared = any(other == port and another != role for (_, other), another in listeners)
         if port and shared and not SmartHost(host, port).is_address:
@@ -208,10 +208,10 @@ def _internal(draft: Draft[Settings]) -> Iterator[FieldError]:
         if listener.role is ListenerRole.INTERNAL and not settings.store.master_key:
             said = "internal needs a certificate of the site, whose key is stored only sealed; set store.master_key"
             yield draft.error(f"listener[{place}].role", said)
-    counts = Counter(one.name for one in settings.site.nodes)
-    for place, one in enumerate(settings.site.nodes):
-        if counts[one.name] > 1:
-            yield draft.error(f"site.node[{place}].name", f"{one.name} has more than one place; write it once")
+    counts = Counter(node.name for node in settings.site.nodes)
+    for place, node in enumerate(settings.site.nodes):
+        if counts[node.name] > 1:
+            yield draft.error(f"site.node[{place}].name", f"{node.name} has more than one place; write it once")
 
 
 def _site(draft: Draft[Settings]) -> Iterator[FieldError]:
@@ -260,7 +260,7 @@ def _trusted(draft: Draft[Settings]) -> Iterator[FieldError]:
         yield draft.error("dns.trusted", 'this has no effect with validate = "local"; remove one of the two')
     elif not dns.trust_ad:
         yield draft.error("dns.trusted", "this has no effect with trust_ad = false; remove one of the two")
-    asked = {host_port(one, 53)[0] for one in dns.nameservers}
+    asked = {host_port(nameserver, 53)[0] for nameserver in dns.nameservers}
     for place, address in enumerate(dns.trusted):
         if address not in asked:
             yield draft.error(

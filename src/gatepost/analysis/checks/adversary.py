@@ -116,14 +116,14 @@ class Seen:
         """As evidence keeps it: whole numbers, words and lines."""
         channels = {
             name: {
-                "octets": one.octets,
-                "mail": one.mail,
-                "rcpt": one.rcpt,
-                "data": one.data,
-                "content_octets": one.content,
-                "marker_found": one.marked,
+                "octets": channel.octets,
+                "mail": channel.mail,
+                "rcpt": channel.rcpt,
+                "data": channel.data,
+                "content_octets": channel.content,
+                "marker_found": channel.marked,
             }
-            for name, one in (("in_clear", self.clear), ("under_tls", self.tls))
+            for name, channel in (("in_clear", self.clear), ("under_tls", self.tls))
         }
         return {
             "connections": self.connections,
@@ -267,10 +267,10 @@ class _Session:
             self._channel.data += 1
             self._in_data = True
             self._answer("DATA", "354 give it to me")
-        elif found := _BDAT.fullmatch(line):
+        elif match := _BDAT.fullmatch(line):
             self._channel.data += 1
             self._seen.verbs.append("BDAT")
-            self._chunk, self._last = int(found[1]), found[2] is not None
+            self._chunk, self._last = int(match[1]), match[2] is not None
         elif verb == b"QUIT":
             self._answer("QUIT", "221 2.0.0 bye")
             self.stream.close()

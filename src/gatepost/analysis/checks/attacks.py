@@ -190,7 +190,7 @@ def _on_the_channel() -> list[Attack]:
 
 def _on_versions(demand: Demand) -> list[Attack]:
     """Old versions; the one just below what is asked for is tried too, where that is a case of its own."""
-    found = [
+    result = [
         Attack(
             "tls-1.0-only",
             "TLS 1.0 only",
@@ -202,7 +202,7 @@ def _on_versions(demand: Demand) -> list[Attack]:
     ]
     below = VERSIONS[max(VERSIONS.index(demand.oldest) - 1, 0)]
     if demand.tls and below not in {"TLSv1.1", demand.oldest}:
-        found.append(
+        result.append(
             Attack(
                 "below-min-tls-version",
                 "below min_tls_version",
@@ -212,7 +212,7 @@ def _on_versions(demand: Demand) -> list[Attack]:
                 newest=below,
             )
         )
-    return found
+    return result
 
 
 def _on_the_certificate() -> list[Attack]:

@@ -41,15 +41,15 @@ def watch(trace: Path, switched: float, now: float) -> tuple[Traffic, Traffic]:
 
 def traffic(trace: Path, since: float, until: float) -> Traffic:
     """The traffic in the trace between two times, of its newest 200,000 rows at most."""
-    found = Traffic()
+    result = Traffic()
     columns = ("event", "sender", "tls_version", "reply")
     rows = scan_trace(trace, TraceFilter(since=since, until=until), columns, events=("RECEIVE", "REFUSE"))
     for event, sender, version, reply in islice(rows, _ROWS):
         if event == "RECEIVE" and version:
-            found.over_tls += 1
-            found.domains.add(str(sender).rpartition("@")[2].lower())
+            result.over_tls += 1
+            result.domains.add(str(sender).rpartition("@")[2].lower())
         elif event == "RECEIVE":
-            found.in_clear += 1
+            result.in_clear += 1
         elif not version and any(code in str(reply) for code in _NO_TLS):
-            found.wanted_tls += 1
-    return found
+            result.wanted_tls += 1
+    return result

@@ -111,7 +111,7 @@ def _domains(given: Given) -> Step:
             comment(
                 "misspelt address goes round until 554 5.4.6. Better make a routing domain (--routing-domain NAME)."
             ),
-            *(f"Set-AcceptedDomain -Identity {quoted(one)} -DomainType InternalRelay" for one in given.domains),
+            *(f"Set-AcceptedDomain -Identity {quoted(domain)} -DomainType InternalRelay" for domain in given.domains),
         ]
         return Step("Domains that both sides serve", (*lines, shown))
     lines = [comment("Exchange stays authoritative; each mailbox on the gateway is a mail user here.")]

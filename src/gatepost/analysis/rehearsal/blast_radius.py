@@ -97,7 +97,7 @@ class BlastRadius:
 
     def differences(self) -> list[Difference]:
         """Each kind and direction there is, gravest first."""
-        return sorted(self.by_kind.values(), key=lambda one: (_GRAVITY[one.kind], one.direction))
+        return sorted(self.by_kind.values(), key=lambda difference: (_GRAVITY[difference.kind], difference.direction))
 
 
 class _Row(NamedTuple):
@@ -190,30 +190,30 @@ class _Tally:
         inbound = row.event in INBOUND
         kind = _gravest(kinds)
         where = kind, "inbound" if inbound else "outbound"
-        one = self.radius.by_kind.setdefault(where, Difference(where[1], kind))
+        difference = self.radius.by_kind.setdefault(where, Difference(where[1], kind))
         peer = f"{_domain(row.sender)} from {row.address}" if inbound else f"to {_domain(row.recipient)}"
-        if peer not in one.peers and len(one.peers) >= _PEERS:
+        if peer not in difference.peers and len(difference.peers) >= _PEERS:
             peer = _OTHERS
-        one.messages += 1
-        one.peers[peer] += 1
-        one.also.update(kinds - {kind})
-        if row.at >= one.at:
-            one.at, one.sample = row.at, row.message or row.session
-            one.before, one.after = (_summary(decision) for decision in decisions)
+        difference.messages += 1
+        difference.peers[peer] += 1
+        difference.also.update(kinds - {kind})
+        if row.at >= difference.at:
+            difference.at, difference.sample = row.at, row.message or row.session
+            difference.before, difference.after = (_summary(decision) for decision in decisions)
         return _Counted(kinds, where, peer)
 
     def _recount(self, row: _Row, known: _Counted, kinds: frozenset[Kind], decisions: tuple[Decision, ...]) -> _Counted:
         """Count a message that was counted before, now that this row shows more ways in which it differs."""
-        one = self.radius.by_kind[known.where]
-        if _gravest(kinds) is one.kind:
-            one.also.update(kinds - known.kinds)
+        difference = self.radius.by_kind[known.where]
+        if _gravest(kinds) is difference.kind:
+            difference.also.update(kinds - known.kinds)
             return known._replace(kinds=kinds)
-        one.messages -= 1
-        one.also.subtract(known.kinds - {one.kind})
-        one.peers[known.peer] -= 1
-        if one.sample == row.message:
-            one.at = 0.0  # the next message of this kind is its sample
-        if not one.messages:
+        difference.messages -= 1
+        difference.also.subtract(known.kinds - {difference.kind})
+        difference.peers[known.peer] -= 1
+        if difference.sample == row.message:
+            difference.at = 0.0  # the next message of this kind is its sample
+        if not difference.messages:
             del self.radius.by_kind[known.where]
         return self._count(row, kinds, decisions)
 
@@ -247,14 +247,14 @@ class Comparison:
         """None if a message fares the same, by the same connector and under the same requirement."""
         if was.outcome is now.outcome is Effect.REFUSED:
             return _SAME  # by whom and for what makes no difference to the mail
-        found: set[Kind] = set()
+        kinds: set[Kind] = set()
         if (was.owner, was.connector) != (now.owner, now.connector) and (was.connector or now.connector):
-            found.add(Kind.CONNECTOR)
+            kinds.add(Kind.CONNECTOR)
         if (kind := _outcomes(was, now)) is not None:
-            found.add(kind)
+            kinds.add(kind)
         if (change := self._demands(was, now)) != "":
-            found.add(_CHANGES[change])
-        return frozenset(found)
+            kinds.add(_CHANGES[change])
+        return frozenset(kinds)
 
     def _demands(self, was: Decision, now: Decision) -> demands.Change:
         if was.demand is not None or now.demand is not None:
@@ -264,7 +264,11 @@ class Comparison:
 
 
 def _connectors(directory: Directory) -> dict[tuple[str, str], InboundConnector]:
-    return {(owner.name, one.name): one for owner in directory.organizations for one in owner.inbound_connectors}
+    return {
+        (owner.name, connector.name): connector
+        for owner in directory.organizations
+        for connector in owner.inbound_connectors
+    }
 
 
 _CHANGES = {"weaker": Kind.WEAKER, "stronger": Kind.STRONGER, "other": Kind.REQUIREMENT}

@@ -164,8 +164,8 @@ class Report:
         return self._sorted(Judged.UNKNOWN)
 
     def _sorted(self, judged: Judged) -> list[Group]:
-        found = [group for group in self.groups.values() if group.judged is judged]
-        return sorted(found, key=lambda group: (-group.messages, group.peer, group.reason))
+        groups = [group for group in self.groups.values() if group.judged is judged]
+        return sorted(groups, key=lambda group: (-group.messages, group.peer, group.reason))
 
     def peers(self) -> list[tuple[str, dict[Judged, int], float]]:
         """Each peer with its counts and when it was seen last, those that fail first."""
@@ -230,10 +230,10 @@ def inbound_report(rows: Iterable[TraceRow], subject: Subject) -> Report:
     counts.
     """
     report = Report()
-    found = (
+    matches = (
         row for row in map(_Row._make, rows) if _met(row, subject) and subject.ours(row.organization, row.recipient)
     )
-    for _, group in groupby(found, key=_message_of):
+    for _, group in groupby(matches, key=_message_of):
         seen = [one for row in group if (one := _session(row, subject)) is not None]
         if seen:
             report.add(max(seen, key=_weight))
@@ -280,7 +280,7 @@ def _session(row: _Row, subject: Subject) -> Seen | None:
         kept = _decode(row.detail)
         if kept.would_refuse_connector == subject.name:
             reply = kept.would_refuse
-            reasons = [one for one in kept.reasons if one.startswith("would_refuse: ")][:1]
+            reasons = [reason for reason in kept.reasons if reason.startswith("would_refuse: ")][:1]
     judged = Judged.FAILED if reply else Judged.PASSED
     sample = row.message or row.session
     why = _why(reasons[0], reply) if reasons else reply
@@ -355,8 +355,8 @@ def _counted(attempts: Iterable[tuple[Seen, str]]) -> Report:
 
 
 def _attempts(rows: Iterable[TraceRow], subject: Subject) -> Iterator[tuple[Seen, str]]:
-    found = (row for row in map(_Row._make, rows) if _concerns(row, subject))
-    for (message, _), group in groupby(found, key=lambda row: (row.message, row.at)):
+    matches = (row for row in map(_Row._make, rows) if _concerns(row, subject))
+    for (message, _), group in groupby(matches, key=lambda row: (row.message, row.at)):
         yield max((_hop(row, subject) for row in group), key=_weight), message
 
 

@@ -104,8 +104,8 @@ def _owner(verdict: InboundVerdict, directory: Directory, recipient_domain: str)
     """The owner of the connector: of an on-premises one the organization, else the recipient's."""
     if verdict.attribution.connector is not None:
         return verdict.attribution.organization or ""
-    found = directory.organization_of(recipient_domain)
-    return found.name if found else ""
+    organization = directory.organization_of(recipient_domain)
+    return organization.name if organization else ""
 
 
 def _cut_off(facts: SessionFacts) -> bool:
@@ -120,7 +120,10 @@ def _unjudged(facts: SessionFacts, directory: Directory) -> list[str]:
     if leaf is None:
         return []
     missing = {name for name in directory.client_anchors if facts.chain(name) is None}
-    return sorted(missing and {one.trust_anchors for one in _named_by(directory, leaf) if one.trust_anchors in missing})
+    return sorted(
+        missing
+        and {connector.trust_anchors for connector in _named_by(directory, leaf) if connector.trust_anchors in missing}
+    )
 
 
 def _named_by(directory: Directory, leaf: CertificateFacts) -> Iterator[InboundConnector]:

@@ -84,7 +84,7 @@ class Selection:
         wanted = self.partner.lower().rstrip(".")
         if str(body.get("connector", "")).lower() == wanted:
             return True
-        return any(one == wanted or one.endswith(f".{wanted}") for one in _domains(body))
+        return any(domain == wanted or domain.endswith(f".{wanted}") for domain in _domains(body))
 
     def _is_message(self, body: Mapping[str, Any]) -> bool:
         known = (body.get("message"), body.get("message_id"))
@@ -144,8 +144,8 @@ def chosen_segments(evidence: Path, selection: Selection) -> Iterator[Segment]:
     """Yield the selected entries of every writer's chain, with their proof. Raises StoreFailure."""
     since = day_of(selection.since) if selection.since else ""
     files = day_files(evidence, since=since)
-    for writer in dict.fromkeys(one.writer for one in files):
-        lines = _lines(one for one in files if one.writer == writer)
+    for writer in dict.fromkeys(file.writer for file in files):
+        lines = _lines(file for file in files if file.writer == writer)
         yield from segments(writer, lines, selection.matches, selection.is_over)
 
 
@@ -169,7 +169,7 @@ def write_json(out: IO[bytes], evidence: Path, selection: Selection, node: str, 
         "software": f"gatepost {__version__}",
         "node": node,
         "selection": selection.record(),
-        "keys": [{"id": public_key_id(one), "pem": one.decode("ascii")} for one in kept_keys(evidence)],
+        "keys": [{"id": public_key_id(key), "pem": key.decode("ascii")} for key in kept_keys(evidence)],
         "heads": list(head_bodies(evidence, selection)),
     }
     return write_document(out, head, chosen)
@@ -250,6 +250,6 @@ def _cell(value: object) -> str:
 
 
 def _lines(files: Iterable[DayFile]) -> Iterator[Line]:
-    for one in files:
-        for raw in read_lines(one.path):
+    for file in files:
+        for raw in read_lines(file.path):
             yield parse_line(raw)

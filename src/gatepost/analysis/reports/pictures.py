@@ -160,12 +160,12 @@ class TlsPictures:
     @property
     def is_empty(self) -> bool:
         """Whether there was no mail between hosts at all."""
-        return not any(one.weight for one in self.hops.values())
+        return not any(hop.weight for hop in self.hops.values())
 
     def in_clear(self, direction: Direction) -> list[Sums]:
         """Partners with mail in clear, most of it first."""
-        found = [one for one in self.partners if one.direction is direction and one.cleartext]
-        return sorted(found, key=lambda one: (-one.cleartext, one.name))
+        partners = [partner for partner in self.partners if partner.direction is direction and partner.cleartext]
+        return sorted(partners, key=lambda partner: (-partner.cleartext, partner.name))
 
 
 @dataclass(slots=True)
@@ -257,10 +257,10 @@ class PictureCounter:
 
     def _heat(self, partners: Sequence[Sums], direction: Direction) -> tuple[HeatRow, ...]:
         rows = []
-        for one in partners:
-            worst = self._worst.get((one.name, direction))
-            if one.direction is direction and worst is not None and any(worst):
-                rows.append(HeatRow(one.name, one.carried, tuple(map(DayResult, worst))))
+        for partner in partners:
+            worst = self._worst.get((partner.name, direction))
+            if partner.direction is direction and worst is not None and any(worst):
+                rows.append(HeatRow(partner.name, partner.carried, tuple(map(DayResult, worst))))
                 if len(rows) == HEAT_ROWS:
                     break
         return tuple(rows)

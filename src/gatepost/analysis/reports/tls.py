@@ -240,18 +240,18 @@ class TlsCounter:
         """All that was added, as of days first to last."""
         partners = _by_weight(self._partners)
         never = (
-            (one.name, one.hops.carried)
-            for one in partners
-            if one.direction is Direction.OUTBOUND
-            and one.hops.carried
-            and not one.hops.versions
-            and not one.hops.failures
-            and (one.name, one.direction) not in self._late
+            (partner.name, partner.hops.carried)
+            for partner in partners
+            if partner.direction is Direction.OUTBOUND
+            and partner.hops.carried
+            and not partner.hops.versions
+            and not partner.hops.failures
+            and (partner.name, partner.direction) not in self._late
         )
         ready = (
-            one
-            for one in self._readiness.ready()
-            if (one.partner, Direction.INBOUND if one.inbound else Direction.OUTBOUND) not in self._late
+            candidate
+            for candidate in self._readiness.ready()
+            if (candidate.partner, Direction.INBOUND if candidate.inbound else Direction.OUTBOUND) not in self._late
         )
         connectors = _by_weight(self._connectors)
         days = dict(sorted(self._days.items()))

@@ -353,8 +353,10 @@ class HopOpener:
     def _judge_dane(self, requirement: Requirement, tls: TlsFacts) -> DaneVerdict | None:
         """The peer's chain against the TLSA records; of several sets the first that is not satisfied counts."""
         now = self._contexts.clock()
-        found = [dane.judge(one.records, tls.peer_chain, names=one.names, now=now) for one in _records(requirement)]
-        return next((verdict for verdict in found if not verdict.authenticated), found[0] if found else None)
+        verdicts = [
+            dane.judge(record.records, tls.peer_chain, names=record.names, now=now) for record in _records(requirement)
+        ]
+        return next((verdict for verdict in verdicts if not verdict.authenticated), verdicts[0] if verdicts else None)
 
     async def _judge_chain(
         self,
@@ -372,8 +374,8 @@ class HopOpener:
             return chain.checked(_NOT_CHECKED, hard_fail=True) if hard else chain
         if on_judged is not None:
             on_judged(chain)
-        found = await self._revocation.check(chain, staple=tls.ocsp_response, now=self._contexts.clock())
-        return chain.checked(found, hard_fail=hard)
+        revocation = await self._revocation.check(chain, staple=tls.ocsp_response, now=self._contexts.clock())
+        return chain.checked(revocation, hard_fail=hard)
 
     @staticmethod
     def _broken(

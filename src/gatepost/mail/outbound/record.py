@@ -248,8 +248,8 @@ def _dane(found: TlsaLookup, verdict: DaneVerdict | None) -> dict[str, Any]:
             record["matched"] = str(verdict.matched)
         if verdict.refusals:
             record["refusals"] = [
-                {"record": str(one.record), "result_type": str(one.failure), "why": one.why}
-                for one in verdict.refusals[:_REFUSALS]
+                {"record": str(refusal.record), "result_type": str(refusal.failure), "why": refusal.why}
+                for refusal in verdict.refusals[:_REFUSALS]
             ]
     return record
 

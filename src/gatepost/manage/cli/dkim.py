@@ -54,15 +54,24 @@ def list_(organization: str, domain: str, config: str | None, *, check: bool, as
     with --check: one is not; 2 no such organization, 3 the data cannot be read, or with --check: inconclusive.
     """
     request = ListSigningKeys(organization=organization, domain=domain, check=check)
-    found = list(all_items(client(config).call, list_signing_keys, request))
+    keys = list(all_items(client(config).call, list_signing_keys, request))
     columns = (*_COLUMNS, "record") if check else _COLUMNS
-    rows = [asdict(one) | ({"record": str(one.dns_check)} if one.dns_check else {}) for one in found]
+    rows = [
+        asdict(signing_key) | ({"record": str(signing_key.dns_check)} if signing_key.dns_check else {})
+        for signing_key in keys
+    ]
     shown = [{column: row[column] for column in columns} for row in rows]
     if as_json:
         print_json(shown)
     else:
         print_table(columns, [tuple(row.values()) for row in shown])
-    sys.exit(_status(one.dns_check for one in found if one.dns_check and one.state != DkimState.RETIRED))
+    sys.exit(
+        _status(
+            signing_key.dns_check
+            for signing_key in keys
+            if signing_key.dns_check and signing_key.state != DkimState.RETIRED
+        )
+    )
 
 
 @dkim.command("record")
@@ -83,15 +92,15 @@ def record(name: str, organization: str, config: str | None, *, check: bool, as_
     if not key.public_key:
         fail(BAD_INPUT, f"{part.label} has no public_key; set it: gatepost dkim set {key.name} public_key=...")
     request = ListSigningKeys(organization=owner, domain=key.domain, selector=key.selector, check=check)
-    (found,) = through.call(list_signing_keys, request).items
+    (signing_key,) = through.call(list_signing_keys, request).items
     if as_json:
-        row = asdict(found)
+        row = asdict(signing_key)
         print_json({one: row[one] for one in ("name", "text", "zone", *(("record", "why") if check else ()))})
     else:
-        click.echo(found.zone)
-        if found.dns_check:
-            click.echo(printable(found.dns_check), err=True)
-    sys.exit(_status([found.dns_check] if found.dns_check else []))
+        click.echo(signing_key.zone)
+        if signing_key.dns_check:
+            click.echo(printable(signing_key.dns_check), err=True)
+    sys.exit(_status([signing_key.dns_check] if signing_key.dns_check else []))
 
 
 @dkim.command("import")
@@ -133,10 +142,10 @@ def rotate(domain: str, selector: str, organization: str, force: str, **given: A
     Exit codes: 0 done, 1 a record is missing or wrong, or a key cannot be used; 2 there is no next key, or several of
     one algorithm; 3 the data cannot be read or written, or the DNS could not be queried.
     """
-    asked = ChangeArguments(**given)
-    owner = keys_owner(client(asked.config).directory().resources, organization, domain).name
-    request = RotateDkimKeys(organization=owner, domain=domain, selector=selector, force=force, **asked.fields)
-    change(asked, rotate_dkim_keys, request)
+    arguments = ChangeArguments(**given)
+    owner = keys_owner(client(arguments.config).directory().resources, organization, domain).name
+    request = RotateDkimKeys(organization=owner, domain=domain, selector=selector, force=force, **arguments.fields)
+    change(arguments, rotate_dkim_keys, request)
 
 
 dkim.add_command(add)

@@ -29,8 +29,8 @@ def heads(since: float, config: str | None, as_json: bool) -> None:
     if as_json:
         print_json(found)
     elif found:
-        ends = (", ".join(f"{name}: {end['number']}" for name, end in one.writers.items()) for one in found)
-        table = [(one.day, one.hash, end) for one, end in zip(found, ends, strict=True)]
+        ends = (", ".join(f"{name}: {end['number']}" for name, end in head.writers.items()) for head in found)
+        table = [(head.day, head.hash, end) for head, end in zip(found, ends, strict=True)]
         print_table(("day", "head", "last entry of each writer"), table)
     if not found:
         fail(NO, "no finished day has a head yet")
@@ -47,12 +47,12 @@ def key(config: str | None, as_json: bool) -> None:
     Exit codes: 0 there is a key, 1 there is none yet (the gateway creates it when it starts), 3 the data cannot be
     read.
     """
-    found = client(config).call(list_keys, ListKeys()).items
+    keys = client(config).call(list_keys, ListKeys()).items
     if as_json:
-        print_json(found)
+        print_json(keys)
     else:
-        for one in found:
-            click.echo(f"key {one.id}", err=True)
-            click.echo(one.pem, nl=False)
-    if not found:
+        for evidence_key in keys:
+            click.echo(f"key {evidence_key.id}", err=True)
+            click.echo(evidence_key.pem, nl=False)
+    if not keys:
         fail(NO, "there is no key yet: the gateway creates it when it starts with evidence.enabled")

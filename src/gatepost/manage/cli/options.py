@@ -54,8 +54,8 @@ def force_option[F: Callable[..., Any]](text: str) -> Callable[[F], F]:
 
 def current_remote_options() -> RemoteOptions:
     """The options of `gatepost` itself."""
-    found = click.get_current_context().find_root().obj
-    return found if isinstance(found, RemoteOptions) else RemoteOptions()
+    options = click.get_current_context().find_root().obj
+    return options if isinstance(options, RemoteOptions) else RemoteOptions()
 
 
 def current_server() -> RemoteServer | None:
@@ -96,10 +96,10 @@ def loaded_settings(config: str | None, *, anywhere: bool = False) -> Settings:
     """
     from gatepost.settings.loader import SettingsError, load  # noqa: PLC0415 - as above
 
-    given = current_remote_options()
-    if given.server is not None and not anywhere:
+    options = current_remote_options()
+    if options.server is not None and not anywhere:
         raise only_here(click.get_current_context())
-    chosen = config or given.config
+    chosen = config or options.config
     try:
         return load(chosen, os.environ)
     except SettingsError as error:

@@ -41,12 +41,12 @@ def sent(since: float, request: ListSentReports, config: str | None, *, as_json:
     Exit codes: 0 there are reports, 1 none, 2 usage error, 3 they cannot be read.
     """
     day = day_of(since or time.time() - _DAYS)
-    found = list(all_items(client(config).call, list_sent_reports, msgspec.structs.replace(request, since=day)))
+    states = list(all_items(client(config).call, list_sent_reports, msgspec.structs.replace(request, since=day)))
     if as_json:
-        print_json(found)
-    elif found:
-        print_table(_COLUMNS, [_row(one) for one in found])
-    if not found:
+        print_json(states)
+    elif states:
+        print_table(_COLUMNS, [_row(state) for state in states])
+    if not states:
         fail(NO, f"no reports since {day}" + (f" to {printable(request.domain)}" if request.domain else ""))
 
 

@@ -63,8 +63,8 @@ def _print_hops(direction: Direction, hops: HopSummary) -> None:
         )
     for label, counts in (("version", hops.versions), ("group", hops.groups), ("suite", hops.suites)):
         if counts:
-            told = ", ".join(f"{name} {_share(count, counts.total())}" for name, count in _most(counts)[:6])
-            click.echo(f"    {label:10} {printable(told)}")
+            text = ", ".join(f"{name} {_share(count, counts.total())}" for name, count in _most(counts)[:6])
+            click.echo(f"    {label:10} {printable(text)}")
     if hops.carried:
         click.echo(f"    post-quantum key exchange: {_share(hops.post_quantum, hops.carried)}")
     for name, count in _most(hops.failures):

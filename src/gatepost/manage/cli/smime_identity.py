@@ -83,13 +83,13 @@ def add(config: str | None, as_json: bool, **given: Any) -> None:
         fail(NO, f"{subject_text(leaf)} {printable(why)}; to add it anyway: --force REASON")
     note = f"forced: {given['force']}" if given["force"] else given["note"]
     with opened(settings, keys=True) as store:
-        one = store.add_identity(
+        smime_identity = store.add_identity(
             organization, owner, chain_pem_of(intake.certificates), intake.key_pem, author=author(), note=note
         )
     if as_json:
-        print_json(_view(one, time.time()))
+        print_json(_view(smime_identity, time.time()))
     else:
-        click.echo(f"{one.id}: added for {owner}; its key is sealed\n  {printable(subject_text(leaf))}")
+        click.echo(f"{smime_identity.id}: added for {owner}; its key is sealed\n  {printable(subject_text(leaf))}")
 
 
 @identity.command("list")
@@ -103,11 +103,13 @@ def list_(organization: str, config: str | None, as_json: bool) -> None:
     """
     now = time.time()
     with opened(settings_of(config)) as store:
-        found = [one for one in store.identities() if organization in {"", one.organization}]
+        identities = [
+            smime_identity for smime_identity in store.identities() if organization in {"", smime_identity.organization}
+        ]
     if as_json:
-        print_json([_view(one, now) for one in found])
+        print_json([_view(smime_identity, now) for smime_identity in identities])
     else:
-        print_table(_COLUMNS, [_row(one, now) for one in found])
+        print_table(_COLUMNS, [_row(smime_identity, now) for smime_identity in identities])
 
 
 @identity.command()
@@ -120,12 +122,14 @@ def remove(number: str, note: str, config: str | None) -> None:
     Exit codes: 0 removed, 2 ID does not name exactly one certificate, 3 the data cannot be read.
     """
     with opened(settings_of(config)) as store:
-        found = [one for one in store.identities() if one.id.startswith(number.lower())]
-        if len(found) != 1:
-            many = ", ".join(one.name for one in found) or "none"
+        identities = [
+            smime_identity for smime_identity in store.identities() if smime_identity.id.startswith(number.lower())
+        ]
+        if len(identities) != 1:
+            many = ", ".join(smime_identity.name for smime_identity in identities) or "none"
             fail(BAD_INPUT, f"{number!r} does not name exactly one S/MIME identity (found: {many})")
-        store.remove_identity(found[0], author=author(), note=note)
-    click.echo(f"{found[0].id}: removed, with its key")
+        store.remove_identity(identities[0], author=author(), note=note)
+    click.echo(f"{identities[0].id}: removed, with its key")
 
 
 def _why_not(leaf: x509.Certificate, owner: str) -> str:
@@ -142,14 +146,16 @@ def _taken_in(given: dict[str, Any]) -> PemImport:
     try:
         password = _password(given["password_file"])
         key_pem = key_of(_content(key), str(key), password) if key else b""
-        asked = PemSource(_content(file), str(file), key_pem, password, "mail")
+        pem_source = PemSource(_content(file), str(file), key_pem, password, "mail")
         try:
-            intake = taken_in(asked, now=time.time())
+            intake = taken_in(pem_source, now=time.time())
         except PasswordNeeded:
             if password is not None or not sys.stdin.isatty():
                 raise
             typed: str = click.prompt(f"password of {file}", hide_input=True, err=True)
-            intake = taken_in(PemSource(asked.content, asked.source, key_pem, typed.encode(), "mail"), now=time.time())
+            intake = taken_in(
+                PemSource(pem_source.content, pem_source.source, key_pem, typed.encode(), "mail"), now=time.time()
+            )
     except ChainFileError as error:
         fail(BAD_INPUT, printable(error))
     if not intake.key_pem:

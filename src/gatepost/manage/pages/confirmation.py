@@ -53,9 +53,9 @@ def _confirm(request: Request) -> Response:
         return RedirectResponse(target, HTTPStatus.SEE_OTHER)
     if request.method == "GET" or session.user.issuer:
         return _page(request, session, target)
-    given = ConfirmPassword(password=request.state.form.get("password", ""), session=session.id)
+    password = ConfirmPassword(password=request.state.form.get("password", ""), session=session.id)
     try:
-        execute(confirm_password, context_of(request), given)
+        execute(confirm_password, context_of(request), password)
     except LogInDenied as denied:
         if denied.wait:
             note_throttled(request.scope)

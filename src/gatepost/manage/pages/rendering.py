@@ -211,6 +211,6 @@ def _organizations(request: Request, principal: Principal) -> Sequence[str]:
     if gateway is None:
         return ()
     try:
-        return sorted(one.name for one in gateway.directory().resources.organizations)
+        return sorted(organization.name for organization in gateway.directory().resources.organizations)
     except Refusal:  # the page itself says so, where it needs them
         return ()

@@ -141,7 +141,7 @@ def _protection(pictures: TlsPictures, view: ReportView) -> dict[str, Any]:
         "chart": report_charts.by_protection(pictures, view, Direction.OUTBOUND),
         "out": out,
         "into": into,
-        "clear": [(one, pictures.in_clear(one)) for one in (Direction.OUTBOUND, Direction.INBOUND)],
+        "clear": [(direction, pictures.in_clear(direction)) for direction in (Direction.OUTBOUND, Direction.INBOUND)],
         "protections": PROTECTIONS,
     }
 
@@ -157,8 +157,8 @@ def _incoming(pictures: TlsPictures, view: ReportView) -> dict[str, Any]:
 def _key_exchange(pictures: TlsPictures, view: ReportView) -> dict[str, Any]:
     ways = (Direction.OUTBOUND, Direction.INBOUND)
     return {
-        "charts": [(one, report_charts.by_group(pictures, view, one)) for one in ways],
-        "hops": {one: pictures.hops[one] for one in ways},
+        "charts": [(direction, report_charts.by_group(pictures, view, direction)) for direction in ways],
+        "hops": {direction: pictures.hops[direction] for direction in ways},
     }
 
 
@@ -257,11 +257,11 @@ def _blocked(request: Request) -> Response:
 
 def _waiting(request: Request, view: ReportView) -> dict[str, int]:
     """How many deliveries wait now, by the destination's domain, of the first thousand."""
-    asked = ListQueue(organization=view.organization)
+    queue = ListQueue(organization=view.organization)
     waiting: dict[str, int] = {}
-    for one in all_items(executing(request), list_queue, asked, _WAITING):
-        if one.attempts:
-            domain = one.domain
+    for delivery in all_items(executing(request), list_queue, queue, _WAITING):
+        if delivery.attempts:
+            domain = delivery.domain
             waiting[domain] = waiting.get(domain, 0) + 1
     return waiting
 

@@ -87,11 +87,11 @@ class RecipientState:
 
 def story(events: Sequence[TraceEvent]) -> list[StoryStep | int]:
     """Steps, oldest first; where there are too many of them, a number says how many are left out there."""
-    told = [_step(list(group)) for _, group in groupby(events, key=_together)]
-    if len(told) <= STEPS:
-        return [*told]
+    story_steps = [_step(list(group)) for _, group in groupby(events, key=_together)]
+    if len(story_steps) <= STEPS:
+        return [*story_steps]
     half = STEPS // 2
-    return [*told[:half], len(told) - STEPS, *told[-half:]]
+    return [*story_steps[:half], len(story_steps) - STEPS, *story_steps[-half:]]
 
 
 def recipients_of(events: Iterable[TraceEvent]) -> list[RecipientState]:
@@ -138,11 +138,11 @@ def _step(rows: list[TraceEvent]) -> StoryStep:
         count=len(rows),
         facts=[(label, text) for label, text in _facts(event) if text],
         protection=protection(event),
-        reasons=[str(one) for one in detail.get("reasons", ())],
+        reasons=[str(reason) for reason in detail.get("reasons", ())],
         passed_over=[
-            (str(one.get("connector", "")), str(one.get("why", ""))) for one in _records(detail, "passed_over")
+            (str(record.get("connector", "")), str(record.get("why", ""))) for record in _records(detail, "passed_over")
         ],
-        tries=[{key: str(value) for key, value in one.items()} for one in _records(detail, "tries")],
+        tries=[{key: str(value) for key, value in record.items()} for record in _records(detail, "tries")],
         more=[*tls_lines(event.tls), *detail_lines({k: v for k, v in detail.items() if k not in _TOLD_ELSEWHERE})],
         transcript="\n".join(map(str, detail.get("transcript", ()))),
         raw=_raw(event),
@@ -161,7 +161,7 @@ def _title(event: TraceEvent) -> str:
 
 
 def _records(detail: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
-    return [one for one in detail.get(name, ()) if isinstance(one, dict)]
+    return [candidate for candidate in detail.get(name, ()) if isinstance(candidate, dict)]
 
 
 def _facts(event: TraceEvent) -> Iterator[tuple[str, str]]:

@@ -141,25 +141,28 @@ def _page(
 ) -> Response:
     scenario = draft.scenario
     steps = scenario.steps if scenario else ("scenario", "name")
-    asked = draft.fields_of(step)
+    fields = draft.fields_of(step)
     if scenario and step not in draft.done and not errors:
-        first = {name: text for name, text in _FIRST_ANSWERS[scenario.key].items() if name in asked}
+        first = {name: text for name, text in _FIRST_ANSWERS[scenario.key].items() if name in fields}
         draft = ConnectorDraft({**first, **draft.answers})
     errors, owners = errors or {}, _owners(request)
     given: dict[str, Any] = {
         "draft": draft,
         "owner": owner,
-        "owners": [one.name for one in owners],
-        "organization_choices": [("", "Choose one"), *((one.name, one.display_name or one.name) for one in owners)],
+        "owners": [organization.name for organization in owners],
+        "organization_choices": [
+            ("", "Choose one"),
+            *((organization.name, organization.display_name or organization.name) for organization in owners),
+        ],
         "scenario": scenario,
         "scenarios": SCENARIOS.values(),
         "needs": {one.key: need(one, owner) for one in SCENARIOS.values()} if owner else {},
         "step": step,
         "title": _TITLES[step],
-        "steps": [_TITLES[one] for one in steps],
+        "steps": [_TITLES[text] for text in steps],
         "current": steps.index(step) + 1,
-        "paths": [_address(draft, owner, one) for one in steps],
-        "kept": {name: text for name, text in draft.answers.items() if name not in asked and name != "organization"},
+        "paths": [_address(draft, owner, text) for text in steps],
+        "kept": {name: text for name, text in draft.answers.items() if name not in fields and name != "organization"},
         "errors": errors,
         "tasks": (),
         "trial": ValidateConnector(organization="", connector=""),
@@ -203,12 +206,12 @@ def _review(request: Request, draft: ConnectorDraft, owner: Organization) -> dic
         "note": request.state.form.get("note", ""),
     }
     if not left and request.query_params.get("part") == "effects":
-        context, asked = context_of(request), _drafted(draft, owner, since=_WEEK)
-        told = json.dumps(msgspec.to_builtins(asked), sort_keys=True)
-        question = "wizard effects", principal_of(request), told, context.directory().version
+        context, connector = context_of(request), _drafted(draft, owner, since=_WEEK)
+        text = json.dumps(msgspec.to_builtins(connector), sort_keys=True)
+        question = "wizard effects", principal_of(request), text, context.directory().version
         patience = PATIENCE if is_partial(request) else LONG_PATIENCE
-        found = context.kept(ReportCounts).answers.of(question, partial(_effects, context, asked), patience)
-        given["effects"] = PENDING if found is None else found.value
+        result = context.kept(ReportCounts).answers.of(question, partial(_effects, context, connector), patience)
+        given["effects"] = PENDING if result is None else result.value
     return given
 
 
@@ -276,9 +279,9 @@ def _save(request: Request) -> Response:
     if _left(request, draft, owner):
         return _page(request, draft, owner, "save", errors={"": "Nothing was saved: some steps are incomplete."})
     table = table_of(draft, mode) | {"name": draft["name"]}
-    asked = AddPart(organization=owner.name, document=table, note=request.state.form.get("note", "")[:500])
+    part = AddPart(organization=owner.name, document=table, note=request.state.form.get("note", "")[:500])
     try:
-        outcome = execute(PARTS[scenario.kind.key].add, context_of(request), asked).value
+        outcome = execute(PARTS[scenario.kind.key].add, context_of(request), part).value
     except Refusal as refusal:
         if refusal.kind is RefusalKind.UNREADABLE:
             raise

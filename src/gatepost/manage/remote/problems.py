@@ -79,7 +79,9 @@ def _errors(given: Any) -> list[FieldError]:
 
 def _options(given: Any) -> list[str]:
     """Names of the options that would help; others are dropped."""
-    return [one for one in given if isinstance(one, str) and _NAME.fullmatch(one)] if isinstance(given, list) else []
+    return (
+        [text for text in given if isinstance(text, str) and _NAME.fullmatch(text)] if isinstance(given, list) else []
+    )
 
 
 def _later(headers: Mapping[str, str]) -> str:

@@ -166,7 +166,7 @@ def _result(request: Request, endpoint: RestEndpoint, context: Context, asked: A
 def _located(case: UseCase[Any, Any], error: FieldError) -> FieldError:
     """Where a field of the request stands in a call."""
     name = re.split(r"[.\[]", error.path)[0]
-    names = (one.encode_name for one in msgspec.structs.fields(case.request) if one.name in case.query_names)
+    names = (field.encode_name for field in msgspec.structs.fields(case.request) if field.name in case.query_names)
     return FieldError(f"query.{error.path}", error.message) if name in names else error
 
 

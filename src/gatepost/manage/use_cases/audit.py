@@ -106,12 +106,12 @@ def list_audit(context: Context, request: ListAudit) -> Items[AuditEntry]:
     limit = min(request.limit, 999)
     events = _events(context, wanted, limit + 1, place.event)
     changes = _changes(context, wanted, limit + 1, place.version) if request.changes else []
-    entries = list(islice(merge(events, changes, key=lambda one: -one.at), limit + 1))
+    entries = list(islice(merge(events, changes, key=lambda event: -event.at), limit + 1))
     shown = entries[:limit]
     if len(entries) <= limit:
         return Items(shown)
-    last_event = next((one.event for one in reversed(shown) if one.event), place.event)
-    last_version = next((one.version for one in reversed(shown) if one.version), place.version)
+    last_event = next((audit_entry.event for audit_entry in reversed(shown) if audit_entry.event), place.event)
+    last_version = next((audit_entry.version for audit_entry in reversed(shown) if audit_entry.version), place.version)
     return Items(shown, cursor((last_event, last_version)))
 
 
@@ -125,13 +125,13 @@ class ShowAuditEvent(msgspec.Struct, kw_only=True):
 def get_audit_event(context: Context, request: ShowAuditEvent) -> AuditEntry:
     """One event, as far as its organization is seen."""
     number = request.event
-    found = []
+    events = []
     if 0 < number < 2**62:
         with refusing():
-            found = context.accounts.audit_events(context.principal, limit=1, before=number + 1)
-    if not found or found[0].id != number:
+            events = context.accounts.audit_events(context.principal, limit=1, before=number + 1)
+    if not events or events[0].id != number:
         raise Refusal(RefusalKind.MISSING, f"there is no audit event {number}; they are kept for 400 days")
-    return _entry(found[0])
+    return _entry(events[0])
 
 
 def differences(entry: AuditEntry) -> list[FieldChange]:
@@ -139,13 +139,13 @@ def differences(entry: AuditEntry) -> list[FieldChange]:
     if "before" not in entry.detail and "after" not in entry.detail:
         return []
     before, after = (_table(entry.detail.get(key)) for key in ("before", "after"))
-    found = []
+    changes = []
     for name in {**before, **after}:
         was, now = before.get(name), after.get(name)
         sign = "+" if name not in before else "-" if name not in after else "~"
         if sign != "~" or was != now:
-            found.append(FieldChange(sign, name, was, now))
-    return found
+            changes.append(FieldChange(sign, name, was, now))
+    return changes
 
 
 def _time(field: str, text: str) -> float:
@@ -155,8 +155,10 @@ def _time(field: str, text: str) -> float:
 def _events(context: Context, audit_filter: AuditFilter, limit: int, before: int) -> list[AuditEntry]:
     with refusing():
         return [
-            _entry(one)
-            for one in context.accounts.audit_events(context.principal, audit_filter, limit=limit, before=before)
+            _entry(audit_event)
+            for audit_event in context.accounts.audit_events(
+                context.principal, audit_filter, limit=limit, before=before
+            )
         ]
 
 

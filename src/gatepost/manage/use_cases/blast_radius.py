@@ -83,12 +83,12 @@ def radius_record(radius: Radius) -> dict[str, Any]:
 
 def radius_of(record: Mapping[str, Any]) -> Radius:
     """The inverse of `radius_record`."""
-    parts = [(one["sign"], one["part"], tuple(one["fields"])) for one in record["parts"]]
+    parts = [(part["sign"], part["part"], tuple(part["fields"])) for part in record["parts"]]
     change = Touched(parts, set(record["senders"]), set(record["recipients"]), **record["touches"])
     found = BlastRadius(Total(**record["inbound"]), Total(**record["outbound"]))
     for row in record["differences"]:
-        one = _difference(row)
-        found.by_kind[one.kind, one.direction] = one
+        difference = _difference(row)
+        found.by_kind[difference.kind, difference.direction] = difference
     return Radius(record["since"], record["until"], change, found, list(record["unreadable"]))
 
 

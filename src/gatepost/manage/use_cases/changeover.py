@@ -280,11 +280,13 @@ def list_changeovers(context: Context, request: ListChangeovers) -> Changeovers:
     user or token, four of all; beyond, 429.
     """
     context.audit.describe(subject=request.certificate)
-    found = check_changeovers(context, request.certificate)
-    context.audit.describe(looked_at=[one.entry.id for one in found])
-    entries = found[0].entries.values() if found else certificate_listing(context.gateway).entries
-    now = found[0].now if found else time.time()
-    return Changeovers(now, [changeover_of(one) for one in found], [certificate_of(entry, now) for entry in entries])
+    checks = check_changeovers(context, request.certificate)
+    context.audit.describe(looked_at=[check.entry.id for check in checks])
+    entries = checks[0].entries.values() if checks else certificate_listing(context.gateway).entries
+    now = checks[0].now if checks else time.time()
+    return Changeovers(
+        now, [changeover_of(check) for check in checks], [certificate_of(entry, now) for entry in entries]
+    )
 
 
 def check_changeovers(context: Context, number: str = "") -> list[ChangeoverCheck]:
@@ -296,7 +298,7 @@ def check_changeovers(context: Context, number: str = "") -> list[ChangeoverChec
         if not chosen:
             return []
         scene = make_check_context(gateway, found)
-        return [_check_changeover(gateway, inventory, one, scene) for one in chosen]
+        return [_check_changeover(gateway, inventory, entry, scene) for entry in chosen]
 
 
 def _check_changeover(
@@ -369,7 +371,7 @@ def get_notice(context: Context, request: GetNotice) -> Notice:
     checker = ChainChecker(None, RootStores.load(gateway.settings.tls.trust_anchors))
     question = ChainQuestion(parse_file(chain, f"certificate {entry.id}"))
     path = asyncio.run(checker.check(question, now=time.time())).facts.path
-    above = [certificate_facts(one.der) for one in path[1:]]
+    above = [certificate_facts(link.der) for link in path[1:]]
     olds = tuple(_olds(entry, found.entries))
     hosts = firewall_hosts(path)
     text = notice_text(entry, olds, hostname=gateway.settings.server.hostname, above=above, firewall=hosts)

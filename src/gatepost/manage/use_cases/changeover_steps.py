@@ -75,7 +75,7 @@ class GatesClosed(Refusal):
         super().__init__(
             RefusalKind.CONFLICT,
             f"not switched: {what}; fix the cause{instead}",
-            [FieldError(f"gates.{one.gate}", one.text) for one in report.stopping],
+            [FieldError(f"gates.{finding.gate}", finding.text) for finding in report.stopping],
             options=[] if report.unusable else ["force"],
             more={"gates": msgspec.to_builtins(certificate_gates(report))},
         )
@@ -212,7 +212,7 @@ def notify_partners(context: Context, request: NotifyPartners) -> PartnersNotifi
         entry = choose_certificate(found, request.certificate)
         describe_certificate(context, entry)
         scene = make_check_context(gateway, found)
-        known = {one.name for one in partners_of(entry, scene.organizations, scene.seen or {})}
+        known = {partner.name for partner in partners_of(entry, scene.organizations, scene.seen or {})}
         chosen = _chosen_partners(request, known)
         what = f"changeover: {'need not be told' if request.waive else 'told'}: {', '.join(sorted(chosen)) or 'nobody'}"
         reason = f" ({note})" if note else ""
@@ -335,7 +335,9 @@ def cancel_only_switch(context: Context, request: CancelOnlySwitch) -> Certifica
 def _cancelled(context: Context, number: str) -> CertificateSummary:
     with inventory_of(context.gateway, keys=False) as inventory:
         found = listed_certificates(inventory, context.gateway)
-        entry = _meant(found, number, [one for one in found.entries.values() if one.switch_at], "planned switch")
+        entry = _meant(
+            found, number, [candidate for candidate in found.entries.values() if candidate.switch_at], "planned switch"
+        )
         describe_certificate(context, entry)
 
         def step(one: Entry, _: Mapping[str, Entry]) -> tuple[Entry, ...]:
@@ -374,8 +376,8 @@ def _rolled_back(context: Context, number: str, note: str) -> RolledBack:
         new, *current = _stored(context, inventory, entry.id, step, f"changeover: rolled back{reason}")
         # Looked at afterwards: going back must not wait for the DNS.
         scene = make_check_context(gateway, listed_certificates(inventory, gateway))
-        missed = [one for old in current for one in check_tlsa(gateway, inventory, old, scene)]
-    warnings = [f"{one.text}; {one.fix}" for one in missed if one.verdict is Mark.FAIL]
+        missed = [finding for old in current for finding in check_tlsa(gateway, inventory, old, scene)]
+    warnings = [f"{finding.text}; {finding.fix}" for finding in missed if finding.verdict is Mark.FAIL]
     certificates = [certificate_of(one) for one in (new, *current)]
     return RolledBack(new.id, [one.id for one in current], warnings, certificates)
 
@@ -387,7 +389,7 @@ def _switched_to(listed: Listed, number: str) -> Entry:
         for entry in listed.entries.values()
         if entry.state is State.CURRENT and entry.replaces and entry.current_from
     ]
-    last = sorted(switched, key=lambda one: -one.current_from)[:1]
+    last = sorted(switched, key=lambda entry: -entry.current_from)[:1]
     if last and not number:
         _must_not_be_done(last[0], listed)
     return _meant(listed, number, last, "switch to roll back")

@@ -157,7 +157,7 @@ def list_destinations(context: Context, request: DestinationsQuery) -> Items[Des
         after = DestinationName(*position(request.after, tuple[str, str, str]))
     with _history(context) as file:
         each = _each(file, context.principal, request, after)
-        wanted = (one for one in each if not request.below or below(one[1], now))
+        wanted = (candidate for candidate in each if not request.below or below(candidate[1], now))
         found = list(islice(wanted, request.limit + 1))
     shown, rest = cut([_destination(*one, now) for one in found], request.limit, _place)
     return Items(shown, rest)
@@ -193,7 +193,7 @@ def _accept(context: Context, request: DestinationActions) -> DestinationsChange
     now, principal = time.time(), context.principal
     with _history(context) as file:
         found = _meant(file, principal, request)
-        fallen = [one for one in found if below(one[1], now)]
+        fallen = [candidate for candidate in found if below(candidate[1], now)]
         if not fallen:
             raise Refusal(RefusalKind.CONFLICT, "it does what it did before: there is nothing to accept")
         _one_owner(fallen, request)
@@ -203,7 +203,9 @@ def _accept(context: Context, request: DestinationActions) -> DestinationsChange
     routes = {(name.organization, name.domain) for name, _ in changed}
     # Of smart hosts nobody knows which held mail is theirs: all of their organization's is tried.
     held = [QueueFilter(organization=organization, domain=domain, held=True) for organization, domain in routes]
-    retried = sum(len(apply_action(context.gateway, principal, QueueAction.RETRY, one)) for one in held)
+    retried = sum(
+        len(apply_action(context.gateway, principal, QueueAction.RETRY, queue_filter)) for queue_filter in held
+    )
     return _changed(context, changed, now, retried)
 
 
@@ -251,7 +253,7 @@ def _each(
     """Those that are seen, some at a time."""
     names = {"domain": _domain(request.domain), "organization": request.organization, "connector": request.connector}
     while chunk := file.listed(**names, limit=_CHUNK, after=after):
-        yield from (one for one in chunk if principal.sees(one[0].organization))
+        yield from (candidate for candidate in chunk if principal.sees(candidate[0].organization))
         after = chunk[-1][0]
 
 
@@ -260,8 +262,8 @@ def _meant(file: DestinationFile, principal: Principal, request: DestinationActi
     if not request.domain and not request.connector and not request.all:
         text = f"name the destination to {request.action}: a domain, a connector for its smart hosts, or all"
         raise Refusal(RefusalKind.INPUT, text)
-    if found := list(_each(file, principal, request)):
-        return found
+    if result := list(_each(file, principal, request)):
+        return result
     meant = request.domain or (f"connector {request.connector}" if request.connector else "any destination")
     raise Refusal(
         RefusalKind.MISSING, f"nothing is recorded for {meant}; `gatepost destination list` lists recorded destinations"

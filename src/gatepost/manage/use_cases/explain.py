@@ -267,15 +267,15 @@ def _explain(gateway: Gateway, principal: Principal, question: ExplainRequest) -
     reverse_path = _sender(question.sender, errors)
     recipient = _recipient(question.recipient, settings.server.postmaster, errors)
     content = _content(question.headers, errors)
-    asked = _session_meant(directory, question, errors)
-    if errors or reverse_path is None or recipient is None or asked is None:
+    session = _session_meant(directory, question, errors)
+    if errors or reverse_path is None or recipient is None or session is None:
         raise Refusal(RefusalKind.INPUT, f"{quantity(len(errors), 'error')}; nothing was decided.", errors)
     if not is_concerned(directory, principal, reverse_path, recipient):
         text = "neither this nor the sender is an address of an organization that you see"
         raise Refusal(RefusalKind.INPUT, f"to: {text}", [FieldError("to", text)])
     explanation = decide(
         directory,
-        question.session or _session(gateway, directory, asked, question),
+        question.session or _session(gateway, directory, session, question),
         reverse_path,
         recipient,
         content=content,
@@ -289,7 +289,7 @@ def _explain(gateway: Gateway, principal: Principal, question: ExplainRequest) -
     own = explanation.expiration
     return ExplainResult(
         explanation,
-        asked,
+        session,
         _live(gateway, principal, explanation) if question.live else None,
         own if own is not None else settings.queue.message_expiration,
         _certificates(gateway, directory, explanation),
@@ -300,12 +300,12 @@ def _explain(gateway: Gateway, principal: Principal, question: ExplainRequest) -
 
 def explain_record(answer: ExplainResult) -> dict[str, Any]:
     """For machines, as `gatepost explain --json` prints it. What is another organization's affair is None."""
-    asked = answer.asked
+    session = answer.asked
     record = answer.explanation.record() | {
-        "ip": asked.ip,
-        "tls": asked.tls,
-        "certificate": asked.certificate,
-        "assumed": [msgspec.structs.asdict(one) for one in asked.assumed],
+        "ip": session.ip,
+        "tls": session.tls,
+        "certificate": session.certificate,
+        "assumed": [msgspec.structs.asdict(assumption) for assumption in session.assumed],
         "expires_after": answer.expiration,
         "succeeds": answer.succeeds,
         "empty": answer.empty,
@@ -476,8 +476,8 @@ def _certificates(gateway: Gateway, directory: Directory, explanation: Explanati
         raise Refusal(RefusalKind.UNREADABLE, f"the certificates for S/MIME: {error}") from error
     count = len(ready.certificates)
     numbers = ", ".join(fingerprint(certificate)[:ID_DIGITS] for certificate in ready.certificates)
-    found = f"encrypted to {count} certificate{'s' * (count > 1)} of {ready.owner}: {numbers}"
-    return ExplainCertificates(found, ready.missing)
+    text = f"encrypted to {count} certificate{'s' * (count > 1)} of {ready.owner}: {numbers}"
+    return ExplainCertificates(text, ready.missing)
 
 
 def _live(gateway: Gateway, principal: Principal, explanation: Explanation) -> Sequence[HostReport]:

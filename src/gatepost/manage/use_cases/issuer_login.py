@@ -117,12 +117,12 @@ def end_issuer_log_in(context: Context, request: EndIssuerLogIn) -> SessionStart
     accounts = context.accounts
     with attempt(context) as counted, _denying(context):
         try:
-            found = _end(context.settings, request.ticket, request.answer, time.time())
+            login = _end(context.settings, request.ticket, request.answer, time.time())
         except BusyRefusal:
             accounts.forgive(counted)
             raise
         return SessionStarted(
-            accounts.log_in_by_issuer(found.person, context.address, request.agent, proved=found.proved)
+            accounts.log_in_by_issuer(login.person, context.address, request.agent, proved=login.proved)
         )
 
 

@@ -243,11 +243,11 @@ def _formed(gateway: Gateway, part: Part) -> int:
         return 0  # what it did is told, in whatever form it did it
     with gateway.config() as store:
         for limit in _CHANGES:
-            found = store.history("organization", part.organization.name, limit)
-            for one in found:
-                if _form(one.before, part) != _form(one.after, part):
-                    return one.version
-            if len(found) < limit:
+            changes = store.history("organization", part.organization.name, limit)
+            for change in changes:
+                if _form(change.before, part) != _form(change.after, part):
+                    return change.version
+            if len(changes) < limit:
                 break
     return 0
 

@@ -80,7 +80,7 @@ class ProblemType(Enum):
         return f"/api/v1/problems/{self.value.name}"
 
 
-PROBLEMS: dict[int, ProblemType] = {one.value.status: one for one in ProblemType}
+PROBLEMS: dict[int, ProblemType] = {problem_type.value.status: problem_type for problem_type in ProblemType}
 
 
 class FieldProblem(msgspec.Struct, frozen=True):

@@ -116,7 +116,7 @@ def columns(der: bytes) -> Columns:
 
 def _attribute(certificate: x509.Certificate, kind: x509.ObjectIdentifier) -> str:
     try:
-        values = [str(one.value) for one in certificate.subject.get_attributes_for_oid(kind)]
+        values = [str(attribute.value) for attribute in certificate.subject.get_attributes_for_oid(kind)]
     except MALFORMED:
         return ""
     return ", ".join(map(_printable, values))

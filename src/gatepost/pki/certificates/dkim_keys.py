@@ -101,14 +101,14 @@ class DkimKeys:
         if self._clock() < until:
             raise DkimKeyError(why)
         try:
-            found = self._known[place] = self._opened(organization, key)
+            dkim_signer = self._known[place] = self._opened(organization, key)
         except DkimKeyError as error:
             if str(error) != why:
                 _log.error("%s", error)
             self._failed[place] = self._clock() + _AGAIN, str(error)
             raise
         self._failed.pop(place, None)
-        return found
+        return dkim_signer
 
     def forget(self) -> None:
         """Open keys and read files again when they are next needed: resources changed, or the files may have.

@@ -80,9 +80,9 @@ def site_of(der: bytes) -> tuple[str, str]:
 
 def node_of(der: bytes, site: str) -> str:
     """The host name of the node of `site` that a certificate names, "" if it names none."""
-    found, path = site_of(der)
+    text, path = site_of(der)
     kind, _, name = path.partition("/")
-    return name if (found, kind) == (site, "node") else ""
+    return name if (text, kind) == (site, "node") else ""
 
 
 def key_pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:

@@ -115,7 +115,7 @@ class InboundVerdict:
 
     def record(self) -> dict[str, Any]:
         """The whole decision, under the names of the trace's columns; hooks that would be asked among them."""
-        asked = {"content_hooks": [hook_record(one) for one in self.hooks]} if self.hooks else {}
+        asked = {"content_hooks": [hook_record(hook) for hook in self.hooks]} if self.hooks else {}
         return (
             asked
             | {

@@ -204,7 +204,11 @@ def seen(remembered: DestinationHistory, session: SeenSession) -> DestinationHis
     host = _with_session(known, session) if known is not None else _first(session)
     if host is known:
         return remembered
-    hosts = {name: one for name, one in remembered.hosts.items() if session.at - one.at <= FORGOTTEN_AFTER}
+    hosts = {
+        name: host_memory
+        for name, host_memory in remembered.hosts.items()
+        if session.at - host_memory.at <= FORGOTTEN_AFTER
+    }
     hosts[session.host] = host
     if len(hosts) > HOSTS:
         del hosts[min(hosts, key=lambda name: _worth(hosts[name], session.at))]
@@ -276,8 +280,8 @@ def _raised(
     ladder: tuple[SeenSpan | None, SeenSpan | None], level: int, at: float
 ) -> tuple[SeenSpan | None, SeenSpan | None]:
     """A ladder after a session that reached a level, and with it all below."""
-    one, two = ladder
-    return (_stretched(one, at) if level >= 1 else one, _stretched(two, at) if level >= 2 else two)
+    span, two = ladder
+    return (_stretched(span, at) if level >= 1 else span, _stretched(two, at) if level >= 2 else two)
 
 
 def _stretched(span: SeenSpan | None, at: float) -> SeenSpan:

@@ -75,14 +75,14 @@ class Transcript:
 
     def lines(self) -> list[str]:
         """Oldest first: "> " before what the client said, "< " before our replies; at most 512 octets of a line."""
-        found: list[str] = []
+        result: list[str] = []
         for noted in self._noted:
             if isinstance(noted, _Said):
-                found += (f"< {_text(line)}" for line in noted.output.splitlines())
-                found += [f"< ({noted.left_out} more lines)"] if noted.left_out else []
+                result += (f"< {_text(line)}" for line in noted.output.splitlines())
+                result += [f"< ({noted.left_out} more lines)"] if noted.left_out else []
             else:
-                found.append(f"> {_shown(noted)}")
-        return found
+                result.append(f"> {_shown(noted)}")
+        return result
 
     def clear(self) -> None:
         """Forget all that was said so far."""
