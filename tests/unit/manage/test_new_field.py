@@ -44,7 +44,8 @@ PATCH = {
             "    def identity(entry: ConnectorEntry) -> str:\n",
             (
                 "    if request.hotline:\n"
-                "        list_page = list_page.holding([row for row in list_page.rows if row.hotline == request.hotline])\n\n"
+                "        rows = [row for row in list_page.rows if row.hotline == request.hotline]\n"
+                "        list_page = list_page.holding(rows)\n\n"
             ),
         ),
     ],

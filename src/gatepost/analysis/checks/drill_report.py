@@ -172,13 +172,13 @@ class DrillReport:
         if not self.arrived:
             return "drill FAILED: the message did not arrive even without an attack, so the drill shows nothing"
         if not self.promised:
-            clear = sum(one.in_clear for one in lost)
+            clear = sum(scenario.in_clear for scenario in lost)
             return (
                 f"drill FAILED: the connector requires no TLS: {len(lost)} of {total} attacks took the message,"
                 f" {clear} of them unencrypted"
             )
         if self.broken:
-            titles = ", ".join(one.attack.title for one in self.broken)
+            titles = ", ".join(scenario.attack.title for scenario in self.broken)
             return f"drill FAILED: {len(self.broken)} of {len(self.promised)} attacks took the message: {titles}"
         text = f"drill passed: {quantity(len(self.promised), 'attack')}, 0 messages left"
         if self.open:
@@ -189,8 +189,9 @@ class DrillReport:
     def weaknesses(self) -> list[str]:
         """One sentence for each attack that the connector does not stop."""
         return [
-            f"this connector does not protect against {one.attack.title!r}: {one.attack.deed} {_sentence(one.happened)}"
-            for one in self.open
+            f"this connector does not protect against {scenario.attack.title!r}: {scenario.attack.deed} "
+            f"{_sentence(scenario.happened)}"
+            for scenario in self.open
         ]
 
     def record(self) -> dict[str, Any]:
@@ -216,7 +217,7 @@ class DrillReport:
             "messages_left": len([candidate for candidate in self.played if candidate.left]),
             "weaknesses": self.weaknesses,
             "control_arrived": self.arrived,
-            "scenarios": [one.record() for one in (self.control, *self.played)],
+            "scenarios": [scenario.record() for scenario in (self.control, *self.played)],
         }
 
 

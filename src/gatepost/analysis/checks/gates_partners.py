@@ -47,7 +47,7 @@ def partners_of(entry: Entry, organizations: Sequence[Organization], seen: Mappi
                 found.setdefault(name, []).append(why)
     if entry.purpose is Purpose.SERVER:
         ours = {domain.name for organization in organizations for domain in organization.accepted_domains}
-        often = sorted(seen.items(), key=lambda one: (-one[1], one[0]))
+        often = sorted(seen.items(), key=lambda item: (-item[1], item[0]))
         for name, count in [candidate for candidate in often if candidate[0] not in ours][:MOST_SEEN]:
             found.setdefault(name, []).append(f"{quantity(count, 'message')} over TLS in the last 30 days")
     return tuple(Partner(name, tuple(dict.fromkeys(why)), name in entry.told) for name, why in found.items())

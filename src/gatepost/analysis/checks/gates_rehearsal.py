@@ -95,17 +95,17 @@ def rehearsal_findings(entry: Entry, before: Sequence[Meeting], after: Sequence[
     """
     if entry.purpose is Purpose.CLIENT:
         return
-    known = {(one.client, one.name): one for one in before}
+    known = {(meeting.client, meeting.name): meeting for meeting in before}
     worse = [
         candidate
         for candidate in after
         if candidate.failure and (was := known.get((candidate.client, candidate.name))) and was.presented
     ]
     if worse:
-        clients = ", ".join(dict.fromkeys(one.client for one in worse))
+        clients = ", ".join(dict.fromkeys(meeting.client for meeting in worse))
         fix = "Keep a second certificate with a key of that kind (RSA besides ECDSA); the gateway then presents both."
         text = f"the handshake would fail for {clients}"
-        names = dict.fromkeys(one.name for one in worse)
+        names = dict.fromkeys(meeting.name for meeting in worse)
         if "" not in names:  # a name is what makes the difference
             text += f", asking for {', '.join(list(names)[:_SHOWN])}"
             fix = "Get a certificate with that name; the one that still covers it has another kind of key."
@@ -118,16 +118,16 @@ def rehearsal_findings(entry: Entry, before: Sequence[Meeting], after: Sequence[
         and (was := known.get((candidate.client, candidate.name)))
         and was.bears_name
     ]
-    for one in misled[:_SHOWN]:
-        text = f"{one.client} that asks for {one.name} would get a certificate without that name"
+    for meeting in misled[:_SHOWN]:
+        text = f"{meeting.client} that asks for {meeting.name} would get a certificate without that name"
         yield GateFinding(GateCheck.REHEARSAL, Mark.FAIL, text, fix="Get a certificate with that name.")
     got = [candidate for candidate in after if candidate.presented == entry.leaf.sha256]
     if not got:
         fix = "Another current certificate takes precedence: name it as replaced, too (`changeover stage`)."
         yield GateFinding(GateCheck.REHEARSAL, Mark.WARN, "no client would get this certificate", fix=fix)
     elif not worse and not misled:
-        shown = ", ".join(dict.fromkeys(one.client.removeprefix("a ") for one in got))
-        none = dict.fromkeys(one.client.removeprefix("a ") for one in after if one.failure)
+        shown = ", ".join(dict.fromkeys(meeting.client.removeprefix("a ") for meeting in got))
+        none = dict.fromkeys(meeting.client.removeprefix("a ") for meeting in after if meeting.failure)
         text = f"no test handshake got worse; these clients get this certificate: {shown}"
         evidence = f"no handshake before or after: {', '.join(none)}" if none else ""
         yield GateFinding(GateCheck.REHEARSAL, Mark.PASS, text, evidence)

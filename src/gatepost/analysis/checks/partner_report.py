@@ -214,7 +214,7 @@ def check_record(check: PartnerCheck) -> dict[str, Any]:
         "warnings": counts[Mark.WARN],
         "unknown": counts[Mark.UNKNOWN],
         "findings": [_finding_record(finding) for finding in check.findings],
-        "hosts": [_row_record(*one) for one in zip(check.rows, dialogues, strict=True)],
+        "hosts": [_row_record(*pair) for pair in zip(check.rows, dialogues, strict=True)],
     }
 
 

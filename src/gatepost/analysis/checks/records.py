@@ -84,7 +84,7 @@ def last(path: Path) -> dict[str, Any] | None:
     try:
         if path.stat().st_size > 2 * _MAX_BYTES:
             return None
-        found = json.loads(path.read_bytes())
+        document = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return document if isinstance(document, dict) else None

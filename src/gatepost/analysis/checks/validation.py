@@ -325,16 +325,16 @@ async def _targets(
     for domain in domains:
         place = progress.host()
         place.show(resolving(domain))
-        found = await prober.mail_hosts(domain)
-        if isinstance(found, HostReport):
-            unrouted.append(found)
-            place.show(found)
+        mail_hosts = await prober.mail_hosts(domain)
+        if isinstance(mail_hosts, HostReport):
+            unrouted.append(mail_hosts)
+            place.show(mail_hosts)
             continue
         place.clear()
         bounded = is_bounded(request.organization, connector, domain)
-        hops = tuple(hop(host.name, prober.port, domain, bounded=bounded) for host in found.hosts[:_HOSTS])
+        hops = tuple(hop(host.name, prober.port, domain, bounded=bounded) for host in mail_hosts.hosts[:_HOSTS])
         own = tuple(recipient for recipient in recipients if parse_address(recipient).domain == domain)
-        targets.append(_Target(hops, own, await prober.publication(modes(connector), found), domain))
+        targets.append(_Target(hops, own, await prober.publication(modes(connector), mail_hosts), domain))
     return targets, unrouted
 
 

@@ -448,7 +448,7 @@ def _is_hybrid(item: ExchangeObject) -> bool:
 
 def _plain(text: str) -> str:
     """A text on one line and without control characters, as comments here must be."""
-    return " ".join("".join(one if one.isprintable() else " " for one in text).split())
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
 
 
 _CONVERSIONS: dict[str, tuple[str, str, frozenset[str], _Convert]] = {

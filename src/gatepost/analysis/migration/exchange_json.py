@@ -185,7 +185,7 @@ def shown(value: object) -> str:
     """A value in a message: shortened, and harmless for a terminal."""
     text = json.dumps(value, ensure_ascii=False)
     text = text if len(text) <= 80 else text[:77] + "..."
-    return "".join(one if one.isprintable() else "?" for one in text)
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def is_empty(value: object) -> bool:

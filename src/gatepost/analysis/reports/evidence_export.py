@@ -245,7 +245,7 @@ def _flat(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _cell(value: object) -> str:
-    text = "".join(one if one.isprintable() else "?" for one in str(value))
+    text = "".join(character if character.isprintable() else "?" for character in str(value))
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 

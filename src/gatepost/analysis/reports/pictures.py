@@ -249,7 +249,9 @@ class PictureCounter:
             report.never_tls,
             report.ready,
             {direction: self._heat(partners, direction) for direction in Direction},
-            tuple(sorted((_blocked(*one) for one in self._held.items()), key=lambda one: (-one.attempts, one.domain))),
+            tuple(
+                sorted((_blocked(*item) for item in self._held.items()), key=lambda item: (-item.attempts, item.domain))
+            ),
             tuple(map(_sums, report.others)),
             report.unreadable,
             self._unblocked,
@@ -296,5 +298,5 @@ def _sums(one: Named) -> Sums:
 
 
 def _blocked(key: tuple[str, tuple[str, ...]], held: _Held) -> Blocked:
-    errors = tuple(sorted(held.errors.items(), key=lambda one: (-one[1], one[0])))
+    errors = tuple(sorted(held.errors.items(), key=lambda item: (-item[1], item[0])))
     return Blocked(*key, held.attempts, held.returned, errors, held.last)

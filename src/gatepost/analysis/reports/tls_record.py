@@ -32,7 +32,7 @@ def report_record(report: TlsReport) -> dict[str, Any]:
         "partners": [_named(partner) for partner in report.partners],
         "connectors": [_named(connector) for connector in report.connectors],
         "never_tls": [{"partner": name, "messages": messages} for name, messages in report.never_tls],
-        "ready": [_ready(one) for one in report.ready],
+        "ready": [_ready(partner) for partner in report.ready],
     }
 
 
@@ -87,7 +87,7 @@ def _counts(counts: Counter[Protection]) -> dict[str, int]:
 
 
 def _most(counts: Counter[str]) -> dict[str, int]:
-    return dict(sorted(counts.items(), key=lambda one: (-one[1], one[0])))
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _named(one: Named) -> dict[str, Any]:

@@ -197,8 +197,8 @@ def _called(there: Client, files: _Files, request: AddCertificate) -> Certificat
     """Files of this machine may stay where they are; another gateway is sent what is in them."""
     chain, key = str(files.chain), files.key or ""
     if current_server() is None:
-        given = msgspec.structs.asdict(request)
-        local = AddCertificateFiles(**given, chain_file=chain, key_file=key, leave=files.leave_key)
+        values = msgspec.structs.asdict(request)
+        local = AddCertificateFiles(**values, chain_file=chain, key_file=key, leave=files.leave_key)
         return there.call(add_certificate_files, local)
     try:
         return there.call(add_certificate, request).value

@@ -25,14 +25,14 @@ def heads(since: float, config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 there are heads, 1 there are none, 3 the data cannot be read.
     """
-    found = list(all_items(client(config).call, list_heads, ListHeads(since=day_of(since) if since else "")))
+    items = list(all_items(client(config).call, list_heads, ListHeads(since=day_of(since) if since else "")))
     if as_json:
-        print_json(found)
-    elif found:
-        ends = (", ".join(f"{name}: {end['number']}" for name, end in head.writers.items()) for head in found)
-        table = [(head.day, head.hash, end) for head, end in zip(found, ends, strict=True)]
+        print_json(items)
+    elif items:
+        ends = (", ".join(f"{name}: {end['number']}" for name, end in head.writers.items()) for head in items)
+        table = [(head.day, head.hash, end) for head, end in zip(items, ends, strict=True)]
         print_table(("day", "head", "last entry of each writer"), table)
-    if not found:
+    if not items:
         fail(NO, "no finished day has a head yet")
 
 

@@ -58,15 +58,15 @@ def own_certificates(settings: Settings, organization: Organization) -> PlanCert
     """Certificates that the gateway presents: current ones of the inventory, and files of outbound connectors."""
     gateway = Gateway(settings)
     with inventory_of(gateway, keys=False) as inventory:
-        found = listed_certificates(inventory, gateway)
-    for line in found.trouble:
+        listing = listed_certificates(inventory, gateway)
+    for line in listing.trouble:
         click.echo(f"[[certificate]]: {line}", err=True)
     current = sorted(
-        (entry for entry in found.entries.values() if entry.state is State.CURRENT),
+        (entry for entry in listing.entries.values() if entry.state is State.CURRENT),
         key=lambda entry: entry.current_from,
     )
     mine = [entry for entry in current if entry.purpose is Purpose.CLIENT and entry.organization == organization.name]
-    chains = [der for entry in current for der in _certificates(found.chains.get(entry.id, b""))]
+    chains = [der for entry in current for der in _certificates(listing.chains.get(entry.id, b""))]
     files: dict[str, CertificateFacts] = {}
     for connector in organization.outbound_connectors:
         certificate = connector.client_certificate

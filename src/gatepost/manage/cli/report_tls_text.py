@@ -80,14 +80,14 @@ def _print_part(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
 
 
 def _ready(ready: Sequence[Ready]) -> Iterator[tuple[object, ...]]:
-    for one in ready:
-        said = f'tls_settings = "{one.demand}"' if not one.inbound else one.demand
-        names = f" ({', '.join(one.names)})" if one.names else ""
-        yield one.partner, one.messages, f"{'inbound' if one.inbound else 'outbound'} {said}{names}"
+    for partner in ready:
+        said = f'tls_settings = "{partner.demand}"' if not partner.inbound else partner.demand
+        names = f" ({', '.join(partner.names)})" if partner.names else ""
+        yield partner.partner, partner.messages, f"{'inbound' if partner.inbound else 'outbound'} {said}{names}"
 
 
 def _most(counts: Counter[str]) -> list[tuple[str, int]]:
-    return sorted(counts.items(), key=lambda one: (-one[1], one[0]))
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
 def _share(part: int, whole: int) -> str:

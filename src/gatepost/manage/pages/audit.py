@@ -43,8 +43,8 @@ _FILTERS: Final = ("who", "action", "organization", "outcome", "since", "until")
 
 
 def _list(request: Request) -> Response:
-    given = {name: request.query_params.get(name, "").strip() for name in _FILTERS}
-    filters: dict[str, Any] = {name: text for name, text in given.items() if text}
+    values = {name: request.query_params.get(name, "").strip() for name in _FILTERS}
+    filters: dict[str, Any] = {name: text for name, text in values.items() if text}
     errors: dict[str, str] = {}
     try:
         file = exported(
@@ -65,7 +65,7 @@ def _list(request: Request) -> Response:
         422 if errors else 200,
         rows=page.items,
         after=page.after or "",
-        given=given | {"action": action_name(given["action"])},
+        given=values | {"action": action_name(values["action"])},
         actions=LABELS,
         action_label=action_label,
         outcomes=list(AuditOutcome),

@@ -249,23 +249,23 @@ def _entry(asked: Request) -> Entry:
 def _switch(asked: Request) -> Response:
     needs(asked, Scope.CERTIFICATES)
     form, entry = asked.state.form, _entry(asked)
-    given = {name: form.get(name, "").strip() for name in ("when", "at", "reason")}
-    at = (given["at"] or " ") if given["when"] == "at" else ""  # a time that is left out is none
-    request = SwitchCertificate(certificate=entry.id, at=at, force=given["reason"])
+    values = {name: form.get(name, "").strip() for name in ("when", "at", "reason")}
+    at = (values["at"] or " ") if values["when"] == "at" else ""  # a time that is left out is none
+    request = SwitchCertificate(certificate=entry.id, at=at, force=values["reason"])
     try:
         done = execute(switch_certificate, context_of(asked), request)
     except GatesClosed as closed:
         keep(context_of(asked), ChangeoverCheck(entry, {}, closed.report, None, (), closed.report.at))
-        return _page(asked, HTTPStatus.UNPROCESSABLE_ENTITY, errors={"reason": _closed(closed.report)}, **given)
+        return _page(asked, HTTPStatus.UNPROCESSABLE_ENTITY, errors={"reason": _closed(closed.report)}, **values)
     except Refusal as refusal:
         errors = {{"force": "reason"}.get(name, name): text for name, text in errors_of(refusal).items()}
-        return _page(asked, HTTPStatus.UNPROCESSABLE_ENTITY, errors=errors, **given)
+        return _page(asked, HTTPStatus.UNPROCESSABLE_ENTITY, errors=errors, **values)
     if done.planned and not done.switched:
-        then = "even if checks fail then" if given["reason"] else "if all checks pass then"
+        then = "even if checks fail then" if values["reason"] else "if all checks pass then"
         said = f"{label_of(entry)} becomes current at {minute_text(done.planned)}, {then}."
     else:
         said = f"{label_of(entry)} is now current. New sessions get it within two seconds."
-    return see_other(asked, _path(entry), said, "warn" if given["reason"] else "pass")
+    return see_other(asked, _path(entry), said, "warn" if values["reason"] else "pass")
 
 
 def _closed(report: GateReport) -> str:

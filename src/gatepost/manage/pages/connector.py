@@ -66,12 +66,12 @@ def chosen_of(request: Request) -> Chosen:
 
 
 def _viewed(request: Request) -> ConnectorView:
-    given = request.path_params
-    organization, direction = given["organization"], request.scope["route"].name
+    values = request.path_params
+    organization, direction = values["organization"], request.scope["route"].name
     if not principal_of(request).sees(organization):
         raise not_there()
-    connector = ViewConnector(organization=organization, direction=direction, name=given["name"])
-    with or_not_there(f"There is no {direction} connector {given['name']!r} in {organization}."):
+    connector = ViewConnector(organization=organization, direction=direction, name=values["name"])
+    with or_not_there(f"There is no {direction} connector {values['name']!r} in {organization}."):
         return execute(view_connector, context_of(request), connector)
 
 

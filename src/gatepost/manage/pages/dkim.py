@@ -291,8 +291,8 @@ def _new(request: Request) -> Response:
     needs_scope(request, Scope.CONNECTORS)
     if request.method == "GET":
         query = request.query_params
-        asked = {"domain": query.get("domain", ""), "organization": query.get("organization", "")}
-        return _form_page(request, asked)
+        values = {"domain": query.get("domain", ""), "organization": query.get("organization", "")}
+        return _form_page(request, values)
     form = request.state.form
     given: dict[str, Any] = {
         "selector": form.get("selector", "").strip(),

@@ -96,14 +96,14 @@ def edit(request: Request, edited: EditedResource) -> Response:
     fields = form_fields(edited.model, without=edited.fixed)
     stored = edited.stored()
     if request.method == "GET":
-        given = texts_of(fields, stored or {})
-        given |= {key: text for key, text in request.query_params.items() if key in given and stored is None}
-        return _form(request, edited, fields, given, stored)
-    given = {key: text for key, text in request.state.form.items() if key not in {"csrf", "was", "do"}}
+        values = texts_of(fields, stored or {})
+        values |= {key: text for key, text in request.query_params.items() if key in values and stored is None}
+        return _form(request, edited, fields, values, stored)
+    values = {key: text for key, text in request.state.form.items() if key not in {"csrf", "was", "do"}}
     seen = _was(request.state.form.get("was", ""), edited.identity, stored)
     for _ in range(_TRIES):
         try:
-            return _sent(request, edited, fields, given, (seen, stored))
+            return _sent(request, edited, fields, values, (seen, stored))
         except _Overtaken:
             stored = edited.stored()
     raise Refusal(

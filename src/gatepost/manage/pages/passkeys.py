@@ -135,9 +135,9 @@ def _log_in_options(request: Request) -> Response:
 
 def _log_in(request: Request) -> Response:
     """Answers the script: where to go, or what to say."""
-    given = _answer(request, _party(request), _challenge(request, _LOG_IN, ""))
+    values = _answer(request, _party(request), _challenge(request, _LOG_IN, ""))
     try:
-        begun = execute(log_in_with_passkey, context_of(request), LogInWithPasskey(agent=agent_of(request), **given))
+        begun = execute(log_in_with_passkey, context_of(request), LogInWithPasskey(agent=agent_of(request), **values))
     except LogInDenied as denied:
         answer: Response = JSONResponse(*_refusal_content(request, denied))
     else:

@@ -107,8 +107,14 @@ def _never(pictures: TlsPictures, _: ReportView) -> ReportTable:
 def _ready(pictures: TlsPictures, _: ReportView) -> ReportTable:
     columns = ("partner", "direction", "messages", "demand", "names")
     rows = (
-        (one.partner, "inbound" if one.inbound else "outbound", one.messages, one.demand, "; ".join(one.names))
-        for one in pictures.ready
+        (
+            partner.partner,
+            "inbound" if partner.inbound else "outbound",
+            partner.messages,
+            partner.demand,
+            "; ".join(partner.names),
+        )
+        for partner in pictures.ready
     )
     return ReportTable(columns, list(rows))
 

@@ -171,7 +171,7 @@ def _domains(pictures: TlsPictures, view: ReportView, way: Direction) -> dict[st
 
 
 def _partners(pictures: TlsPictures, view: ReportView) -> dict[str, Any]:
-    forced = [(one, _wizard(one, view)) for one in pictures.ready]
+    forced = [(partner, _wizard(partner, view)) for partner in pictures.ready]
     return {"forced": forced, "partners": pictures.partners, "few": _FEW, "shown": _LINES, **_BARS}
 
 
@@ -224,10 +224,10 @@ def _common(names: Sequence[str]) -> str:
 
 def _to_trace(request: Request) -> Response:
     """From a short address of a day and a domain to the filter of the trace."""
-    given = request.path_params
-    organization = "" if given["organization"] == "-" else given["organization"]
-    way = {"o": Direction.OUTBOUND, "i": Direction.INBOUND}.get(given["day"][:1])
-    begin, _, count = given["day"][1:].partition(".")
+    values = request.path_params
+    organization = "" if values["organization"] == "-" else values["organization"]
+    way = {"o": Direction.OUTBOUND, "i": Direction.INBOUND}.get(values["day"][:1])
+    begin, _, count = values["day"][1:].partition(".")
     try:
         first = date.fromisoformat(begin)
         last = first + timedelta(days=min(int(count or 1), LONGEST) - 1)
@@ -237,7 +237,7 @@ def _to_trace(request: Request) -> Response:
     if way is None:
         raise not_there()
     view = ReportView(days, organization, days.last)
-    return RedirectResponse(view.trace(**view.partner(way, given["domain"])), 303)
+    return RedirectResponse(view.trace(**view.partner(way, values["domain"])), 303)
 
 
 def _strip(request: Request) -> Response:

@@ -108,11 +108,11 @@ def _populations(rows: Sequence[Part]) -> dict[str, int]:
 
 def _part(request: Request, kind: PartKind) -> Part:
     """The one that the address names, if who asks sees it. Raises HTTPException."""
-    given = request.path_params
-    if not principal_of(request).sees(given["organization"]):
+    values = request.path_params
+    if not principal_of(request).sees(values["organization"]):
         raise not_there()
-    with or_not_there(f"There is no {kind.label} {given['name']!r} in {given['organization']}."):
-        return _found(request, kind, given["organization"], given["name"])
+    with or_not_there(f"There is no {kind.label} {values['name']!r} in {values['organization']}."):
+        return _found(request, kind, values["organization"], values["name"])
 
 
 def _found(request: Request, kind: PartKind, organization: str, name: str) -> Part:

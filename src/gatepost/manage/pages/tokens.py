@@ -80,9 +80,9 @@ def _new(request: Request) -> Response:
             token = _new_token(form)
         made = execute(add_token, context, token).value
     except Refusal as refusal:
-        given = {name: form.get(name, "") for name in ("name", "reach", "expires")}
-        given |= {"scopes": form.getlist("scopes"), "chosen": form.getlist("organizations")}
-        return _new_page(request, HTTPStatus.UNPROCESSABLE_ENTITY, errors=field_errors(refusal), **given)
+        values = {name: form.get(name, "") for name in ("name", "reach", "expires")}
+        values |= {"scopes": form.getlist("scopes"), "chosen": form.getlist("organizations")}
+        return _new_page(request, HTTPStatus.UNPROCESSABLE_ENTITY, errors=field_errors(refusal), **values)
     return render(request, "accounts/token_made.html", HTTPStatus.CREATED, name=made.name, secret=made.token)
 
 

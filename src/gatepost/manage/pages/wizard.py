@@ -146,7 +146,7 @@ def _page(
         first = {name: text for name, text in _FIRST_ANSWERS[scenario.key].items() if name in fields}
         draft = ConnectorDraft({**first, **draft.answers})
     errors, owners = errors or {}, _owners(request)
-    given: dict[str, Any] = {
+    values: dict[str, Any] = {
         "draft": draft,
         "owner": owner,
         "owners": [organization.name for organization in owners],
@@ -171,13 +171,13 @@ def _page(
         **context,
     }
     if step == "save" and scenario and owner:
-        given |= _review(request, draft, owner)
-    elif step == "check" and scenario and owner and not given["tasks"]:
+        values |= _review(request, draft, owner)
+    elif step == "check" and scenario and owner and not values["tasks"]:
         record = _record(request, draft, owner)
-        given["tasks"] = task_items(record) if record else ()
+        values["tasks"] = task_items(record) if record else ()
     wanted = "effects" if request.query_params.get("part") == "effects" else ""
     status = HTTPStatus.UNPROCESSABLE_ENTITY if errors else HTTPStatus.OK
-    return render(request, "wizard/wizard.html", status, block=wanted, **given)
+    return render(request, "wizard/wizard.html", status, block=wanted, **values)
 
 
 def _left(request: Request, draft: ConnectorDraft, owner: Organization) -> list[tuple[str, str, str]]:
@@ -197,7 +197,7 @@ def _left(request: Request, draft: ConnectorDraft, owner: Organization) -> list[
 def _review(request: Request, draft: ConnectorDraft, owner: Organization) -> dict[str, Any]:
     """Data of the last step: open problems, the validation, and on request the effects."""
     left = _left(request, draft, owner)
-    given: dict[str, Any] = {
+    values: dict[str, Any] = {
         "table": table_of(draft),
         "open": left,
         "record": _record(request, draft, owner),
@@ -211,8 +211,8 @@ def _review(request: Request, draft: ConnectorDraft, owner: Organization) -> dic
         question = "wizard effects", principal_of(request), text, context.directory().version
         patience = PATIENCE if is_partial(request) else LONG_PATIENCE
         result = context.kept(ReportCounts).answers.of(question, partial(_effects, context, connector), patience)
-        given["effects"] = PENDING if result is None else result.value
-    return given
+        values["effects"] = PENDING if result is None else result.value
+    return values
 
 
 def _effects(context: Context, asked: DraftConnector) -> dict[str, Any]:

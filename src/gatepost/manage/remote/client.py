@@ -56,14 +56,14 @@ class RemoteClient:
             text = "this is not served over REST; do it on the gateway's machine, without --server"
             raise Refusal(RefusalKind.INPUT, text)
         try:
-            given = _given(checked(request))  # a name with a slash would lead to another path
+            values = _given(checked(request))  # a name with a slash would lead to another path
         except WrongFields as wrong:
             raise Refusal(RefusalKind.INPUT, NOTHING, wrong.errors) from wrong
         answer = self._connection.call(
             case.method,
             _BRACES.sub(lambda match: _segment(getattr(request, match[1]), slashes=bool(match[2])), case.path),
-            query=dict(_in_query(given[name]) for name in case.query_names if name in given) | {"dry_run": dry_run},
-            body=_body(case, given) if case.body_names else None,
+            query=dict(_in_query(values[name]) for name in case.query_names if name in values) | {"dry_run": dry_run},
+            body=_body(case, values) if case.body_names else None,
             if_match=_if_match(case, expected, dry_run=dry_run),
             raw=case.result is FileResult,
         )

@@ -258,14 +258,14 @@ def _dry_run(items: Sequence[tuple[str, str]], errors: list[FieldError]) -> bool
 
 def _body_value(kind: type[msgspec.Struct] | Document, body: bytes) -> Any:
     try:
-        given = msgspec.json.decode(body)
+        values = msgspec.json.decode(body)
     except msgspec.MsgspecError as error:
         raise Problem(ProblemType.MALFORMED, f"The body is not JSON: {error}.") from None
     except RecursionError:
         raise Problem(ProblemType.MALFORMED, "The body is nested too deeply.") from None
-    if not isinstance(given, dict):
+    if not isinstance(values, dict):
         raise Problem(ProblemType.MALFORMED, "The body must be a JSON object: {…}.")
-    return given if isinstance(kind, Document) else body_value(kind, given)
+    return values if isinstance(kind, Document) else body_value(kind, values)
 
 
 def _expected(request: Request, endpoint: RestEndpoint, context: Context) -> int | None:

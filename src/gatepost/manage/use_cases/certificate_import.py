@@ -302,15 +302,15 @@ def _stored(context: Context, inventory: Inventory, prepared: PreparedCertificat
     gateway, new, entry, identity = context.gateway, prepared.new, prepared.entry, prepared.identity
     now = entry.added
     _must_be_presentable(gateway, entry, new.source, identity)
-    found = listed_certificates(inventory, gateway)
-    known = found.entries.get(entry.id)
+    listing = listed_certificates(inventory, gateway)
+    known = listing.entries.get(entry.id)
     if known is not None and (known.origin is Origin.SETTINGS or _usable(inventory, known)):
         text = f"{entry.id} exists already and is {known.state}: see gatepost certificate show {entry.id}"
         raise Refusal(RefusalKind.CONFLICT, text, [FieldError("chain", f"exists already and is {known.state}")])
     others: tuple[Entry, ...] = ()
-    if new.current or not replaced(entry, found.entries):
+    if new.current or not replaced(entry, listing.entries):
         try:
-            entry, *changed = switch(entry, found.entries, now=now)
+            entry, *changed = switch(entry, listing.entries, now=now)
             others = tuple(changed)
         except Refused as why:
             if new.current:
@@ -318,7 +318,7 @@ def _stored(context: Context, inventory: Inventory, prepared: PreparedCertificat
                 raise Refusal(RefusalKind.CONFLICT, text, [FieldError("current", f"cannot be: {why}")]) from why
     if context.dry_run:
         return AddedCertificate(entry, others)
-    version = _record_settings(inventory, found, others)
+    version = _record_settings(inventory, listing, others)
     inventory.add(entry, identity, author=context.principal.name, note=new.note, others=others, expected=version)
     if prepared.request is not None:
         came = f"its certificate {entry.id} came"
@@ -425,7 +425,7 @@ def _must_be_presentable(gateway: Gateway, entry: Entry, source: str, identity: 
         text = f"{source}: listeners cannot present it: {refused}; use RSA of 2048 bits or more, or EC"
         raise _wrong("chain", text)
     if not names_of(entry):
-        subject = "".join(one if one.isprintable() else "?" for one in entry.leaf.subject)
+        subject = "".join(character if character.isprintable() else "?" for character in entry.leaf.subject)
         text = (
             f"{source}: {subject} has no subjectAltName, and nothing else counts (RFC 9525); "
             "have it issued with the names of the MX hosts (the key of an authority does not belong here)"

@@ -72,18 +72,18 @@ def remove_certificate(context: Context, request: RemoveCertificate) -> Removed:
     with inventory_of(gateway, keys=False) as inventory:
 
         def once() -> str:
-            found = listed_certificates(inventory, gateway)
-            entry = choose_certificate(found, request.certificate)
+            listing = listed_certificates(inventory, gateway)
+            entry = choose_certificate(listing, request.certificate)
             describe_certificate(context, entry)
             if again := _found_again(entry, inventory, gateway):
                 raise Refusal(RefusalKind.INPUT, f"{entry.id} {again}")
-            missed = needed(entry, found.entries.values(), gateway)
+            missed = needed(entry, listing.entries.values(), gateway)
             if missed and not force:
                 text = f"{entry.id} is still needed: {missed}; to remove it anyway, give a reason"
                 raise Refusal(RefusalKind.CONFLICT, text, options=["force"])
             if not context.dry_run:
                 note = f"forced: {force}" if force else request.note
-                inventory.remove(entry, author=context.principal.name, note=note, expected=found.version)
+                inventory.remove(entry, author=context.principal.name, note=note, expected=listing.version)
             return f"{entry.id}: removed"
 
         with recorded_changes(context):

@@ -73,22 +73,22 @@ def certificate_listing(gateway: Gateway) -> CertificateListing:
     Raises Refusal (UNREADABLE).
     """
     with inventory_of(gateway, keys=False) as inventory:
-        found = listed_certificates(inventory, gateway, with_chains=False)
+        listing = listed_certificates(inventory, gateway, with_chains=False)
         return CertificateListing(
-            found.version,
-            tuple(found.entries.values()),
+            listing.version,
+            tuple(listing.entries.values()),
             tuple(inventory.requests.waiting().values()),
             tuple(str(path) for path in inventory.directories.paths()),
-            found.trouble,
+            listing.trouble,
         )
 
 
 def certificate(gateway: Gateway, number: str) -> StoredCertificate:
     """The one that goes by an id, the beginning of a thumbprint, or a label. Raises Refusal: MISSING, UNREADABLE."""
     with inventory_of(gateway, keys=False) as inventory:
-        found = listed_certificates(inventory, gateway)
-    entry = choose_certificate(found, number)
-    return StoredCertificate(entry, found.chains.get(entry.id, b""), found.version)
+        listing = listed_certificates(inventory, gateway)
+    entry = choose_certificate(listing, number)
+    return StoredCertificate(entry, listing.chains.get(entry.id, b""), listing.version)
 
 
 def waiting_with_csr(gateway: Gateway, number: str) -> tuple[PendingRequest, bytes]:

@@ -224,4 +224,4 @@ def _export_result(audit: ExportAudit, what: str, ids: list[str], *, trusted: bo
 
 
 def _printable(text: object) -> str:
-    return "".join(one if one.isprintable() else "?" for one in str(text))
+    return "".join(character if character.isprintable() else "?" for character in str(text))

@@ -101,7 +101,7 @@ def choose_connector(resources: Resources, name: str, organization: str = "", di
         label = f"{direction} connector" if direction else "connector"
         raise Refusal(RefusalKind.MISSING, f"there is no {label} {name!r}; {instead(name, names)}")
     if len(matches) > 1:
-        labels = [one.label for one in matches]
+        labels = [match.label for match in matches]
         text = f"{one_of(name, labels)}. Say which organization or direction is meant"
         raise Refusal(RefusalKind.INPUT, text, options=["organization", "direction"])
     return matches[0]

@@ -161,10 +161,10 @@ def _verified(context: Context, answer: PasskeyAnswer) -> tuple[Passkey, int]:
 
 def _credential_id(text: str) -> bytes:
     """Raises ValueError."""
-    found = msgspec.json.decode(text, type=dict[str, Any]).get("id")
-    if not isinstance(found, str) or len(found) > 2048:
+    credential = msgspec.json.decode(text, type=dict[str, Any]).get("id")
+    if not isinstance(credential, str) or len(credential) > 2048:
         raise ValueError("no id")
-    return urlsafe_b64decode(found + "=" * (-len(found) % 4))
+    return urlsafe_b64decode(credential + "=" * (-len(credential) % 4))
 
 
 USE_CASES = (add_own_passkey, log_in_with_passkey)

@@ -102,9 +102,9 @@ def act_on_queue(context: Context, request: QueueActions) -> QueueChanged:
     A running gateway takes it up within a second. Nothing matching is no error: changed is 0.
     """
     action = named("queue", request.action)
-    given = {"reason": request.reason, "text": request.text}
+    values = {"reason": request.reason, "text": request.text}
     subject = _several(request.messages)
-    context.audit.describe(action, organization=request.organization, subject=subject, **given)
+    context.audit.describe(action, organization=request.organization, subject=subject, **values)
     _check(request, dry_run=context.dry_run)
     if context.dry_run:
         return _planned(context, request)
@@ -118,7 +118,7 @@ def act_on_queue(context: Context, request: QueueActions) -> QueueChanged:
         text=request.text,
     )
     ids = list(dict.fromkeys(format_id(queue_entry.delivery.message.id) for queue_entry in entries))
-    record_each(context, action, entries, _several(ids), **given)
+    record_each(context, action, entries, _several(ids), **values)
     return QueueChanged(request.action, False, len(entries), len(ids), _first(entries, context.principal))
 
 

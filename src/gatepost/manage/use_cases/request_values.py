@@ -48,16 +48,16 @@ class WrongFields(Exception):  # noqa: N818 - it is several errors, and says so
 def query_value[T: msgspec.Struct](kind: type[T], items: Iterable[tuple[str, str]]) -> T:
     """Query parameters as a value. A parameter of a list may be repeated, another not. Raises WrongFields."""
     lists = {name for name, item in _fields(kind).items() if _is_list(item.type)}
-    given: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     errors = []
     for name, text in items:
         if name in lists:
-            given.setdefault(name, []).append(text)
-        elif name in given:
+            values.setdefault(name, []).append(text)
+        elif name in values:
             errors.append(FieldError(f"query.{name}", "is given twice; give it once"))
         else:
-            given[name] = text
-    return _converted(kind, given, "query.", errors, strict=False)
+            values[name] = text
+    return _converted(kind, values, "query.", errors, strict=False)
 
 
 def body_value[T: msgspec.Struct](kind: type[T], given: Mapping[str, Any]) -> T:

@@ -133,9 +133,9 @@ def problem_document(
         refusal=refusal.kind if refusal else None,
         options=list(refusal.options) if refusal else [],
     )
-    given: dict[str, Any] = {"Cache-Control": "no-store", **(headers or {})}
+    values: dict[str, Any] = {"Cache-Control": "no-store", **(headers or {})}
     content = {**(refusal.more if refusal else {}), **msgspec.structs.asdict(document)}
-    return Response(msgspec.json.encode(content), kind.value.status, given, media_type=_MEDIA_TYPE)
+    return Response(msgspec.json.encode(content), kind.value.status, values, media_type=_MEDIA_TYPE)
 
 
 def is_call(scope: Scope) -> bool:

@@ -124,7 +124,7 @@ def _attribute(certificate: x509.Certificate, kind: x509.ObjectIdentifier) -> st
 
 def _printable(text: str) -> str:
     """Without what moves or hides text on a page or a terminal; bounded."""
-    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text[:1000])
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text[:1000])
 
 
 def _bits(certificate: x509.Certificate) -> int:

@@ -56,16 +56,16 @@ def current_table(
     Raises ValueError if an entry is not of this version, StoreFailure.
     """
     files = [(Path(certificate.chain), Path(certificate.key)) for certificate in settings.certificates]
-    found = listed(inventory, files, now=now)
+    listing = listed(inventory, files, now=now)
     table = published(
-        found,
+        listing,
         roots.certificates,
         inventory.history(_CHANGES),
         hostname=settings.server.hostname,
         profile=PROFILES[settings.tls.profile],
         now=now,
     )
-    return table, found.trouble
+    return table, listing.trouble
 
 
 def write_files(files: Sequence[File], directory: Path) -> list[str]:

@@ -384,13 +384,13 @@ def _read_request(pem: bytes) -> tuple[str, PublicKey]:
         request = x509.load_pem_x509_csr(pem)
         key = request.public_key()
         names = request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        found = names.get_values_for_type(x509.DNSName)
+        values = names.get_values_for_type(x509.DNSName)
         good = request.is_signature_valid and isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey)
-        if not good or len(found) != 1:
+        if not good or len(values) != 1:
             raise ValueError("it needs one DNS name, and the signature of its own key")
         if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in {"secp256r1", "secp384r1"}:
             raise ValueError("its key must be of P-256 or P-384")
-        return domain_name(found[0]), key
+        return domain_name(values[0]), key
     except (x509.ExtensionNotFound, *MALFORMED) as error:
         raise JoinRefused(SiteRefusal.REQUEST, f"the request cannot be used: {error}") from error
 

@@ -94,13 +94,14 @@ def read[M: Record](
         # A default that depends on a field with an error is no error of its own.
         matches = [candidate for candidate in error.errors() if candidate["type"] != "default_factory_not_called"]
     # Nor is a list too short for entries that are wrong.
-    lists = {one["loc"][:-1] for one in matches}
+    lists = {match["loc"][:-1] for match in matches}
     matches = [candidate for candidate in matches if candidate["type"] != "too_short" or candidate["loc"] not in lists]
     errors.extend(
-        FieldError(dotted(path, one["loc"]), explain(one, known_keys(model, one["loc"][:-1]))) for one in matches
+        FieldError(dotted(path, match["loc"]), explain(match, known_keys(model, match["loc"][:-1])))
+        for match in matches
     )
     known = keys(model)
-    bad = frozenset(str(one["loc"][0]) for one in matches)
+    bad = frozenset(str(match["loc"][0]) for match in matches)
     good = {key: value for key, value in table.items() if key in known and key not in bad}
     good.update((key, value) for key, value in placeholders.items() if key in bad)
     if any(known[key].is_required() and key not in good for key in known):

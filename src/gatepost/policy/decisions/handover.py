@@ -102,7 +102,7 @@ def read_origin(text: str) -> Origin:
     )
     if origin.direction not in _DIRECTIONS or len(origin.facts) > _FACTS:
         raise ValueError("XGATEPOST: a direction, or facts, that no node writes")
-    if any(len(one) > _LONGEST or not one.isprintable() for one in texts):
+    if any(len(character) > _LONGEST or not character.isprintable() for character in texts):
         raise ValueError("XGATEPOST: a value that is too long or cannot be shown")
     return origin
 

@@ -247,4 +247,4 @@ def _count(number: int) -> int:
 
 def _cleaned(text: str, most: int = _TEXT) -> str:
     """Printable and not too long: it will be shown in terminals and pages."""
-    return "".join(one if one.isprintable() else "?" for one in text[:most])
+    return "".join(character if character.isprintable() else "?" for character in text[:most])

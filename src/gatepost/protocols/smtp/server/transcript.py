@@ -160,4 +160,6 @@ def _shown(line: bytes | _LongLine) -> str:
 
 def _text(line: bytes, *, cut: bool = False) -> str:
     text = line[:_LINE].decode("utf-8", "replace")
-    return "".join(one if one.isprintable() else "?" for one in text) + ("..." if cut or len(line) > _LINE else "")
+    return "".join(character if character.isprintable() else "?" for character in text) + (
+        "..." if cut or len(line) > _LINE else ""
+    )
