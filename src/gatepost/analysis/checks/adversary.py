@@ -47,7 +47,7 @@ class StartTls(StrEnum):
     STRIPPED = "stripped"  # not offered, and 502 to whoever asks all the same
     REFUSED = "refused"  # offered, then answered with 454
     BROKEN = "broken"  # answered with 220, then with what is no handshake
-    INJECTED = "injected"  # the 220 carries replies in clear behind it, then comes a sound handshake
+    INJECTED = "injected"  # the 220 carries unencrypted replies behind it, then comes a sound handshake
     INJECTED_PART = "injected-part"  # the same with the beginning of a reply, whose end comes under TLS
 
 
@@ -59,7 +59,7 @@ _INJECTED = {
 
 @dataclass(slots=True)
 class Channel:
-    """The traffic in clear, or under TLS: octets in all, then commands, then octets of the message itself."""
+    """The traffic without encryption, or under TLS: octets in all, then commands, then octets of the message itself."""
 
     octets: int = 0
     mail: int = 0
@@ -302,7 +302,7 @@ class _Session:
                 self.stream.write(_NO_HANDSHAKE)
             case (StartTls.INJECTED | StartTls.INJECTED_PART) as how if tls is not None:
                 self._say("220 2.0.0 go ahead")
-                self._seen.note(f"< (injected in clear) {_INJECTED[how].decode('ascii').replace('\r\n', ' / ')}")
+                self._seen.note(f"< (injected unencrypted) {_INJECTED[how].decode('ascii').replace('\r\n', ' / ')}")
                 self.stream.write(_INJECTED[how])
                 self.stream.start_tls(tls)
             case StartTls.GIVEN if tls is not None:

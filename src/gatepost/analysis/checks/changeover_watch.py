@@ -1,7 +1,7 @@
 """Compare inbound traffic since a switch with as long a time before it, from the message trace.
 
 Used by `gatepost certificate changeover status`. Handshakes that fail leave no row, only a line in the log
-(`mail.inbound.service`): a partner that refuses the new certificate shows as mail that comes in clear, that is
+(`mail.inbound.service`): a partner that refuses the new certificate shows as mail that comes unencrypted, that is
 refused for want of TLS, or that does not come any more.
 """
 
@@ -25,7 +25,10 @@ _ROWS: Final = 200_000
 
 @dataclass(slots=True)
 class Traffic:
-    """Messages received over TLS, in clear, and refused though TLS would have let them in. domains: who sent by TLS."""
+    """Messages received over TLS, unencrypted, and refused though TLS would have let them in.
+
+    domains: those that sent over TLS.
+    """
 
     over_tls: int = 0
     in_clear: int = 0

@@ -75,12 +75,12 @@ class Played:
 
     @property
     def happened(self) -> str:
-        """In a few words: "held", "LEFT in clear", "LEFT to an impostor, on attempt 2"."""
+        """In a few words: "held", "LEFT unencrypted", "LEFT to an impostor, on attempt 2"."""
         if self.attack.key == CONTROL:
             return "arrived" if self.left else "did NOT arrive"
         if not self.left:
             return "held"
-        where = "in clear" if self.in_clear else self.attack.exposure
+        where = "unencrypted" if self.in_clear else self.attack.exposure
         if not any(attempt.seen.leaked for attempt in self.attempts):
             where = "somewhere: the far end saw nothing"
         late = f", on attempt {self.decisive.number}" if self.decisive.number > 1 else ""

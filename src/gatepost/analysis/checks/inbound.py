@@ -231,7 +231,7 @@ def _why(verdict: InboundVerdict, request: InboundRequest) -> list[str]:
 
 def _channel(session: SessionFacts) -> str:
     if session.tls is None:
-        return "in clear"
+        return "unencrypted"
     chain = session.client_chain
     if chain is None or chain.leaf is None:
         return f"{session.tls.version} without a certificate"

@@ -486,7 +486,7 @@ def _requiretls(_: HostFacts, reached: Reached) -> Iterator[Finding]:
         yield Finding(Stage.REQUIRETLS, Mark.INFO, text, "not in the reply to EHLO", "", "no")
     elif not reached.encrypted:
         text = "REQUIRETLS is offered before STARTTLS, where it has no effect (RFC 8689 section 2)"
-        yield Finding(Stage.REQUIRETLS, Mark.WARN, text, "EHLO", advice.REQUIRETLS_IN_CLEAR, "in clear")
+        yield Finding(Stage.REQUIRETLS, Mark.WARN, text, "EHLO", advice.REQUIRETLS_IN_CLEAR, "unencrypted")
     else:
         yield Finding(Stage.REQUIRETLS, Mark.PASS, "accepts messages with REQUIRETLS (RFC 8689)", short="yes")
 

@@ -249,7 +249,7 @@ def _own_servers(item: ExchangeObject, part: Part) -> None:
     if part.table["require_tls"] and "sender_ip_addresses" in part.table:
         part.differs(
             "RequireTls",
-            "Exchange leaves it out of account on an OnPremises connector; here mail in clear from its addresses is "
+            "Exchange leaves it out of account on an OnPremises connector; here unencrypted mail from its addresses is "
             "refused. Write require_tls = false if they cannot do TLS",
         )
     for name in ("RestrictDomainsToCertificate", "RestrictDomainsToIPAddresses"):
@@ -394,7 +394,9 @@ def _smart_hosts(item: ExchangeObject, part: Part) -> None:
 
 def _tls(item: ExchangeObject, part: Part) -> None:
     if not item.has("TlsSettings"):
-        raise Unreadable("TlsSettings is not in the file, and without it mail may leave in clear; print all properties")
+        raise Unreadable(
+            "TlsSettings is not in the file, and without it mail may leave unencrypted; print all properties"
+        )
     level = item.choice("TlsSettings", *_TLS_SETTINGS) or "opportunistic"
     _say_number(item, part, "TlsSettings", level)
     part.table["tls_settings"] = level

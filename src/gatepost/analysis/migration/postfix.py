@@ -73,7 +73,7 @@ def _own(config: MainConfig) -> Part:
 
 
 def _cleartext(config: MainConfig, part: Part) -> None:
-    """For mail that goes by no connector: Postfix sends in clear where a handshake fails."""
+    """For mail that goes by no connector: Postfix sends unencrypted where a handshake fails."""
     policy = global_policy(config)
     part.table["cleartext"] = "after-failed-handshake"
     if policy is not None and policy.level == "none":

@@ -229,7 +229,7 @@ def _protocols(part: Part, policy: Policy, config: MainConfig, setting: str) -> 
         return
     if policy.level not in _STRICT:
         if lowest > "TLSv1.2":
-            part.differs(source, f"{lowest}: opportunistic TLS demands no version, as it lets mail go in clear")
+            part.differs(source, f"{lowest}: opportunistic TLS demands no version, as it lets mail go unencrypted")
     elif lowest < "TLSv1.2":
         part.differs(source, f'{lowest} is off here; for a partner that has nothing newer write profile = "legacy"')
     else:

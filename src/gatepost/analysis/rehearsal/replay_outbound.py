@@ -292,7 +292,8 @@ def _bearing(leaf: CertificateFacts, demand: Authenticated) -> CertificateFacts:
 def _verdict(event: TraceEvent, way: _RoutePlan, facts: HopFacts) -> Decision:
     demand = way.hop.requirement
     if isinstance(demand, Opportunistic) and facts.handshake_error and event.detail.get("attempt", 1) <= 1:
-        # What a later attempt may do in clear, a first one may not: see `mail.outbound.delivery_attempt.may_go_clear`.
+        # What a later attempt may do unencrypted, a first one may not: see
+        # `mail.outbound.delivery_attempt.may_go_clear`.
         demand = replace(demand, cleartext=Cleartext.ONLY_IF_NOT_OFFERED)
     shortfall = judge(demand, facts).shortfall
     if shortfall is None:

@@ -137,7 +137,7 @@ class Summary:
         self.hops[way, str(body.get("protection", ""))] += 1
         self.requirements[way, str(body.get("connector", "")), str(body.get("requirement", ""))] += 1
         tls = body.get("tls")
-        self.versions[str(tls.get("version", "")) if isinstance(tls, dict) else "in clear"] += 1
+        self.versions[str(tls.get("version", "")) if isinstance(tls, dict) else "unencrypted"] += 1
 
 
 def chosen_segments(evidence: Path, selection: Selection) -> Iterator[Segment]:

@@ -43,7 +43,7 @@ _INK: Final = colors.HexColor("#1f2a37")
 _PALE: Final = colors.HexColor("#eef2f6")
 _RULE: Final = colors.HexColor("#c3ccd6")
 _COLOURS: Final = {"authenticated": "#166534", "encrypted": "#92400e", "clear": "#b91c1c"}
-_WORDS: Final = {"authenticated": "encrypted, peer authenticated", "encrypted": "encrypted", "clear": "in clear"}
+_WORDS: Final = {"authenticated": "encrypted, peer authenticated", "encrypted": "encrypted", "clear": "unencrypted"}
 _LEVELS: Final = ("authenticated", "encrypted", "clear")
 _FONTS: Final = (
     ("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf", "/usr/share/fonts/truetype/dejavu/DejaVuSans-Bold.ttf"),
@@ -223,7 +223,7 @@ def _summary(print_: _Printer, summary: Summary) -> list[Any]:
     verdict = "No message was transferred."
     if hops:
         verdict = f"{hops - clear} of {hops} transfers were encrypted; " + (
-            f"{clear} went in clear." if clear else "none went in clear."
+            f"{clear} went unencrypted." if clear else "none went unencrypted."
         )
     others = ", ".join(
         f"{_EVENTS.get(name, name)}: {count}"

@@ -163,7 +163,7 @@ class TlsPictures:
         return not any(hop.weight for hop in self.hops.values())
 
     def in_clear(self, direction: Direction) -> list[Sums]:
-        """Partners with mail in clear, most of it first."""
+        """Partners with unencrypted mail, most of it first."""
         partners = [partner for partner in self.partners if partner.direction is direction and partner.cleartext]
         return sorted(partners, key=lambda partner: (-partner.cleartext, partner.name))
 

@@ -137,9 +137,9 @@ class Named:
 class TlsReport:
     """first, last: UTC days. days: what protected the mail of each. partners, connectors: most mail first.
 
-    never_tls: domains that were only ever reached in clear, and how much went there. ready: partners for whom TLS could
-    be demanded without losing mail. unreadable: files of the trace that are not counted. others: partners that were not
-    told apart any more, as there were too many, summed up; empty where there were not.
+    never_tls: domains that were only ever reached unencrypted, and how much went there. ready: partners for whom TLS
+    could be demanded without losing mail. unreadable: files of the trace that are not counted. others: partners that
+    were not told apart any more, as there were too many, summed up; empty where there were not.
     """
 
     first: str

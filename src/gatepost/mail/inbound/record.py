@@ -96,7 +96,7 @@ class SessionRecord:
 
     @property
     def tls(self) -> dict[str, Any]:
-        """The handshake as the trace keeps it, {} in clear."""
+        """The handshake as the trace keeps it, {} if unencrypted."""
         return self._tls
 
     def inbound(self, verdict: InboundVerdict) -> dict[str, Any]:

@@ -40,7 +40,7 @@ _DEFERRING_HOSTS = 5
 
 
 def may_go_clear(requirement: Requirement, attempts: int) -> bool:
-    """Whether mail may leave in clear, over a fresh connection, where a handshake failed.
+    """Whether mail may leave unencrypted, over a fresh connection, where a handshake failed.
 
     Only if that is configured, and only on a later attempt, so that a passing fault costs no protection.
     """

@@ -161,7 +161,7 @@ class HopOpener:
     ) -> OpenHop:
         """Connect and judge. Raises HopFailed.
 
-        handshake_error: why TLS failed on the connection that this one replaces. It then goes on in clear if the
+        handshake_error: why TLS failed on the connection that this one replaces. It then goes on unencrypted if the
         requirement lets it; the caller has decided that (see `may_go_clear`). watch: called as each step begins, for
         `checks`.
 
@@ -253,7 +253,7 @@ class HopOpener:
     async def _in_the_world(
         self, hop: Hop, connection: OutboundConnection, handshake_error: str, classical: ClassicalOnly | None
     ) -> HopFacts:
-        """Greeting and EHLO in clear, then STARTTLS if it is offered."""
+        """Greeting and EHLO unencrypted, then STARTTLS if it is offered."""
         await connection.greeting()
         await connection.hello()
         facts = HopFacts(
@@ -391,7 +391,7 @@ class HopOpener:
         facts = replace(facts, handshake_error=error, passing=passing)
         requirement = hop.requirement
         if isinstance(requirement, Opportunistic):
-            # What a later, fresh connection may do in clear, this one may not: judge it without that permission.
+            # What a later, fresh connection may do unencrypted, this one may not: judge it without that permission.
             requirement = replace(requirement, cleartext=Cleartext.ONLY_IF_NOT_OFFERED)
         verdict = judge(requirement, facts)
         failure = fell_short(verdict, facts, tuple(connection.transcript))

@@ -186,10 +186,10 @@ class Hosts:
     async def candidates(
         self, plan: RoutePlan, attempt: DeliveryAttempt, generation: int
     ) -> AsyncIterator[tuple[Hop, str]]:
-        """Hops in the order to try them, with why TLS failed where a hop is to be tried again in clear, else "".
+        """Hops in the order to try them, with why TLS failed where a hop is to be tried again unencrypted, else "".
 
         The addresses of a host are looked up when its turn comes; those with a kept connection come first. A host with
-        many addresses does not take all tries from the others; one that deferred is not tried again. Hosts in clear
+        many addresses does not take all tries from the others; one that deferred is not tried again. Unencrypted hosts
         come last, over fresh connections, and only where the configuration allows it. Ends once the attempt is over:
         record in it what came of a hop before the next one is taken. generation: of the configuration.
         """
@@ -205,7 +205,7 @@ class Hosts:
         for hop, error in attempt.broken:
             if not attempt.pending or not may_go_clear(hop.requirement, attempt.attempts):
                 return
-            _log.warning("message %d leaves in clear: TLS with %s failed: %s", attempt.message.id, hop.host, error)
+            _log.warning("message %d leaves unencrypted: TLS with %s failed: %s", attempt.message.id, hop.host, error)
             yield hop, error
 
     async def _hops(self, plan: RoutePlan, host: NextHop, attempt: DeliveryAttempt, generation: int) -> list[Hop]:

@@ -6,8 +6,8 @@
 no longer fit in memory.
 
 A session is an attempt to begin TLS with one address. Messages over a kept connection are none; nor is a connection
-that TCP refuses, that ends before the peer said whether it offers STARTTLS, or that goes on in clear after TLS failed
-on another one, which was counted.
+that TCP refuses, that ends before the peer said whether it offers STARTTLS, or that goes on unencrypted after TLS
+failed on another one, which was counted.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ def print_explanation(record: _Record, certificate: str = "") -> None:
 
 def _assumed(record: _Record) -> str:
     """With the option that says otherwise, where there is one."""
-    if record["field"] == "tls" and record["text"] != "in clear":
+    if record["field"] == "tls" and record["text"] != "unencrypted":
         return str(record["text"])
     return f"{record['text']}{_SAY.get(record['field'], '')}"
 

@@ -109,7 +109,7 @@ def recipients_of(events: Iterable[TraceEvent]) -> list[RecipientState]:
 def protection(event: TraceEvent) -> str:
     """Protection of a hop, as `ui.tls_badge` calls it; "" if there was none.
 
-    Nor is there one where no mail went: a message that waits since there was no TLS was not sent in clear.
+    Nor is there one where no mail went: a message that waits since there was no TLS was not sent unencrypted.
     """
     if not event.achieved or event.event in {"RETURN", "HOLD", "RELEASE", "DROP"}:
         return ""

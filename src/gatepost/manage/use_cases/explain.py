@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 
 CLEAR = "none"
-"""As a version of TLS: the session is in clear."""
+"""As a version of TLS: the session is unencrypted."""
 VERSIONS = (*map(str, TlsVersion), CLEAR)
 MAX_PEM = 1 << 17
 """Characters of a certificate with its intermediates."""
@@ -61,7 +61,7 @@ class ExplainMessage(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, r
     """A message, and the session that it comes by.
 
     from: reverse-path, empty for the null one. to: forward-path. ip: empty is a stranger's. certificate: PEM, leaf
-    first. tls: what the session is under; empty is TLSv1.3 with a certificate, and in clear without. header: "NAME:
+    first. tls: what the session is under; empty is TLSv1.3 with a certificate, and unencrypted without. header: "NAME:
     VALUE". live: also look up and connect to the next hops.
     """
 
@@ -128,9 +128,9 @@ class ExplainCertificates(msgspec.Struct, frozen=True):
 class ExplainReport(msgspec.Struct, rename={"sender": "from"}, omit_defaults=True):
     """Explanation of a message's way, under the names that the trace uses for real decisions.
 
-    ip, tls, certificate: the session that is meant; tls is empty in clear. inbound, outbound: null if it is another
-    organization's affair (withheld says so), outbound also if it is nobody's mail. failures: what each kind of TLS
-    failure would do. held_below_memory: mail is held where the destination does less than it did. dkim: null if it
+    ip, tls, certificate: the session that is meant; tls is empty if unencrypted. inbound, outbound: null if it is
+    another organization's affair (withheld says so), outbound also if it is nobody's mail. failures: what each kind of
+    TLS failure would do. held_below_memory: mail is held where the destination does less than it did. dkim: null if it
     does not leave or nobody has a key. expires_after: seconds. succeeds: it is accepted, and has a way that does what
     is demanded; null where others decide. empty: nothing is stored yet. live: what each next hop presents, if that was
     asked for. certificates: if it must be encrypted.
@@ -162,9 +162,9 @@ class ExplainRequest:
     """A message and the session that it comes by.
 
     sender: reverse-path, "" or "<>" is the null one. ip: "" is a stranger's. certificate: PEM, leaf first, b"" for
-    none. tls: of VERSIONS; "" is TLS 1.3 with a certificate, and in clear without. headers: "NAME: VALUE". require_tls:
-    it comes with REQUIRETLS (RFC 8689). live: also look up and connect to the next hops. session: that of real mail, in
-    place of ip, certificate and tls.
+    none. tls: of VERSIONS; "" is TLS 1.3 with a certificate, and unencrypted without. headers: "NAME: VALUE".
+    require_tls: it comes with REQUIRETLS (RFC 8689). live: also look up and connect to the next hops. session: that of
+    real mail, in place of ip, certificate and tls.
     """
 
     sender: str
@@ -179,7 +179,7 @@ class ExplainRequest:
 
 
 class ExplainSession(NamedTuple):
-    """The session that is meant. tls: version, "" in clear. certificate: whether one is presented."""
+    """The session that is meant. tls: version, "" if unencrypted. certificate: whether one is presented."""
 
     ip: str
     tls: str
@@ -377,7 +377,7 @@ def _session_meant(directory: Directory, question: ExplainRequest, errors: list[
     over_tls = bool(question.certificate) or question.require_tls
     tls = question.tls or (str(TlsVersion.TLS_1_3) if over_tls else CLEAR)
     if not question.tls:
-        assumed.append(ExplainAssumption("tls", f"over {tls}" if over_tls else "in clear"))
+        assumed.append(ExplainAssumption("tls", f"over {tls}" if over_tls else "unencrypted"))
     if question.certificate and not question.live:
         assumed.append(ExplainAssumption("revocation", "the certificate is not revoked"))
     if len(errors) > before:

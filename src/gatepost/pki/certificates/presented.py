@@ -41,7 +41,7 @@ def presented(inventory: Inventory, files: Sequence[ServerIdentity]) -> list[Ser
     if failures and not stored and not files:
         raise CertificateFileError(
             "\n".join(failures)
-            + "\nso nothing can be presented, and mail would come in clear: put the master key back "
+            + "\nso nothing can be presented, and mail would come unencrypted: put the master key back "
             "that was used, or name files in [[certificate]]"
         )
     for failure in failures:

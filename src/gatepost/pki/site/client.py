@@ -156,7 +156,7 @@ class _Exchange:
                     return
                 self._took(event)
         except h11.RemoteProtocolError as error:
-            self._fail(SiteError(f"the answer is no HTTP: {error}"))
+            self._fail(SiteError(f"the answer is not HTTP: {error}"))
 
     def lost(self, loss: Loss) -> None:
         """The end, before or after the answer."""

@@ -107,7 +107,7 @@ class NodeCredentials:
     def identity(self, now: float) -> ServerIdentity:
         """The identity that this node presents to others. Raises IdentityError if it cannot be used."""
         if self._membership is None or self._identity is None:
-            raise IdentityError("this gateway is in no site: gatepost site join")
+            raise IdentityError("this gateway belongs to no site: gatepost site join")
         if now >= self._membership.not_after:
             raise IdentityError(
                 f"the certificate of the node {self._membership.node} has expired: gatepost site status"
@@ -117,13 +117,13 @@ class NodeCredentials:
     def anchors(self) -> TrustAnchors:
         """The roots of the site. Raises AnchorsError."""
         if self._anchors is None:
-            raise AnchorsError("this gateway is in no site: gatepost site join")
+            raise AnchorsError("this gateway belongs to no site: gatepost site join")
         return self._anchors
 
     def admit(self, chain: Sequence[bytes], now: float) -> Admission:
         """Identify the node that presents a chain (DER, leaf first)."""
         if self._anchors is None or self._membership is None:
-            return Admission("", "this gateway is in no site", None)
+            return Admission("", "this gateway belongs to no site", None)
         verdict = judge(chain, self._anchors, now=now, purpose="client")
         if not verdict.trusted:
             return Admission("", f"its certificate does not lead to the site's roots: {verdict.detail}", verdict)

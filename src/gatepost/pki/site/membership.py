@@ -80,7 +80,7 @@ class Member:
         site = Site(self._records)
         result = site.roots_pem(site.state()) or self._records.content(_ROOTS)
         if not result:
-            raise SiteError("this gateway is in no site: gatepost site init, or site join")
+            raise SiteError("this gateway belongs to no site: gatepost site init, or site join")
         return result
 
     def take(self, grant: NodeGrant, key_pem: bytes, node: str, address: str, *, author: str, now: float) -> Membership:

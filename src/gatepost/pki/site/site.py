@@ -168,7 +168,9 @@ class Site:
                 content[place_of(authority.id, "certificate")] = None
         if not records and not content:
             return False
-        self._records.apply(records, author=_SERVICE, note="what has run out", expected=state.version, content=content)
+        self._records.apply(
+            records, author=_SERVICE, note="expired entries removed", expected=state.version, content=content
+        )
         return True
 
     # tokens
@@ -194,7 +196,7 @@ class Site:
         token = self.state().tokens.get(number)
         if token is None:
             raise SiteError(f"there is no open token {number!r}; see `gatepost site status`")
-        self._records.apply({(TOKEN, number): None}, author=author, note="token taken back")
+        self._records.apply({(TOKEN, number): None}, author=author, note="token removed")
         return token
 
     # nodes
@@ -280,11 +282,11 @@ class Site:
             x509.load_pem_x509_certificate(self._records.certificate_pem(authority)) for authority in state.authorities
         ]
         if not roots:
-            raise JoinRefused(SiteRefusal.BUSY, "there is no authority any more")
+            raise JoinRefused(SiteRefusal.BUSY, "the authority no longer exists")
         anchors = TrustAnchors([root.public_bytes(Encoding.DER) for root in roots], "site")
         verdict = judge(chain, anchors, now=now, purpose="client")
         if not verdict.trusted:
-            raise JoinRefused(SiteRefusal.NODE, f"the certificate that was presented is not good: {verdict.detail}")
+            raise JoinRefused(SiteRefusal.NODE, f"the presented certificate was rejected: {verdict.detail}")
         site, path = site_of(chain[0])
         kind, _, name = path.partition("/")
         node = state.nodes.get(name) if (site, kind) == (state.authorities[0].site, "node") else None
@@ -340,7 +342,9 @@ def read_token(text: str) -> tuple[str, str]:
     except ValueError:
         found = b"", b""
     if form != TOKEN_FORM or [len(one) for one in found] != [_SECRET_BYTES, 32]:
-        raise SiteError(f"this is no join token: it begins with {TOKEN_FORM}. and is one line of `gatepost site token`")
+        raise SiteError(
+            f"this is not a join token: one begins with {TOKEN_FORM}. and is one line of `gatepost site token`"
+        )
     return secret, found[1].hex()
 
 

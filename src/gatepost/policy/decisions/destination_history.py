@@ -75,8 +75,8 @@ class Acceptance:
 class HostMemory:
     """One host. first, at: its first and its last session, seconds since 1970 (the last to within ten minutes).
 
-    last: what that last session reached; version: its TLS version, "" in clear. tls, mx: when each level above NONE was
-    reached, lowest first, None if never. accepted: below what the others do, and an administrator knows.
+    last: what that last session reached; version: its TLS version, "" if unencrypted. tls, mx: when each level above
+    NONE was reached, lowest first, None if never. accepted: below what the others do, and an administrator knows.
     classical: it left a post-quantum key share unanswered, and agreed on TLS without one.
     """
 
@@ -269,7 +269,7 @@ def _with_session(known: HostMemory, session: SeenSession) -> HostMemory:
         session.achieved.mx if session.mx_known else max(session.achieved.mx, known.last.mx),
     )
     tls, mx = _raised(known.tls, achieved.tls, session.at), _raised(known.mx, achieved.mx, session.at)
-    classical = session.classical if session.version else known.classical  # in clear nothing was offered
+    classical = session.classical if session.version else known.classical  # unencrypted: nothing was offered
     after = replace(known, last=achieved, version=session.version, tls=tls, mx=mx, classical=classical)
     if after == known and session.at - known.at < _COARSE:
         return known

@@ -71,7 +71,7 @@ def relaxed_by(connector: OutboundConnector | None) -> str:
 
 
 def obeys_cleartext(connector: OutboundConnector | None) -> bool:
-    """Whether a connector in force says itself when mail may leave in clear."""
+    """Whether a connector in force says itself when mail may leave unencrypted."""
     return connector is not None and connector.mode is Mode.ENFORCE and connector.cleartext is not None
 
 

@@ -64,7 +64,7 @@ _UNKNOWN = Reply(550, "5.1.1", ("Mailbox unknown",))
 _BAD_DOMAIN = Reply(550, "5.1.3", ("The address has no domain",))
 _NO_ORGANIZATION = Reply(450, "4.3.5", ("The organization of the message is not configured",))
 _DISABLED = Reply(450, "4.3.5", ("The connector that a mail flow rule names is disabled",))
-_NO_SITE = Reply(450, "4.3.5", ("The mail belongs to another node, and this gateway is in no site",))
+_NO_SITE = Reply(450, "4.3.5", ("The mail belongs to another node, and this gateway belongs to no site",))
 _DISPUTED = Reply(450, "4.3.5", ("Two organizations here claim this domain: mail waits until one gives it up",))
 _NO_NAME = Reply(450, "4.3.5", ("The connector expects a name that is not known",))
 
@@ -275,10 +275,8 @@ class RoutePlanner:
         node = self._away[organization]
         reasons = (f"{organization} lives on the node {node}",)
         if not self._nodes.site:
-            detail = (
-                f"{reasons[0]}, and this gateway is in no site: make a token for it there, and run gatepost site join"
-            )
-            return Unroutable(_NO_SITE, detail, reasons)
+            detail = f"{reasons[0]}, and this gateway belongs to no site: create a token for it there"
+            return Unroutable(_NO_SITE, f"{detail}, and run gatepost site join", reasons)
         host, port = self._nodes.place(node)
         return InternalRoute(NextHop(node, port, self._nodes.requirement(node, self._profile), at=host), reasons)
 

@@ -110,7 +110,7 @@ def test_a_certificate_is_sent_by_a_form_and_stands_in_no_address(centre):
     assert "--certificate client.pem" in command
     assert chain.splitlines()[1] not in command
     linked = centre.get(f"{ASKED}&certificate={quote(chain)}&live=on")
-    assert "in clear" in linked.words, "neither by a link"
+    assert "unencrypted" in linked.words, "neither by a link"
     assert "--live" not in shared(linked)[1]
 
 
