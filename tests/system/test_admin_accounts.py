@@ -253,12 +253,12 @@ def test_the_audit_shows_deeds_and_changes_as_far_as_one_sees(centre: AdminCentr
         given=f"{WORD}\n",
     )
     centre.log_in(page, "/audit")
-    page.get_by_role("row", name="user-add").first.wait_for()
+    page.get_by_role("row", name="Add user").first.wait_for()
     page.get_by_role("row", name="fabrikam").first.wait_for()
     look(page, "audit")
     page.get_by_label("Action").select_option("change")
     follow(page, page.get_by_role("button", name="Show"))
-    assert page.get_by_role("row", name="user-add").count() == 0
+    assert page.get_by_role("row", name="Add user").count() == 0
     follow(page, page.get_by_role("row", name="contoso").first.get_by_role("link").first)
     page.get_by_role("region", name="Changes").get_by_text("<b>Contoso</b>").wait_for()
     look(page, "audit-version")
