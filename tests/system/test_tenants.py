@@ -250,6 +250,33 @@ def test_mail_of_a_fellow_organization_is_decrypted_and_its_word_is_not_believed
     assert "signature=not-verified" in said
 
 
+def test_nobody_signs_in_anothers_name(
+    gateway: Callable[..., Gateway], sink: Callable[..., Sink], master: Path, tmp_path: Path
+) -> None:
+    """An S/MIME identity counts where its domain is verified for its organization, whoever added it."""
+    need("openssl")
+    ann, partner = MailAuthority(tmp_path).person(ANN), sink()
+    signing = [connector("partner.example", partner.address, sign="smime")]
+    settings = QUICK | {"store": {"master_key": f"file:{master}"}}
+    running = gateway(two({"outbound": signing}, outbound_connector=signing), settings=settings)
+    files = (str(ann.certificate), "--key", str(ann.key))
+    add = ("smime", "identity", "add", "contoso.example", *files, "--organization")
+    refused = running.cli(*add, "fabrikam", expect=1)
+    assert "contoso.example is not a verified accepted domain of fabrikam" in refused.stderr
+    running.cli(*add, "fabrikam", "--force", "to see what comes of it")
+    running.cli(*add, "contoso")
+    content = f"From: <{ANN}>\r\nSubject: in her name\r\n\r\nPay him.\r\n".encode()
+    send(running.port, "bob@partner.example", sender=MALLORY, content=content)
+    (row,) = running.wait_trace(recipient="bob@partner.example", event="DEFER")[:1]
+    assert row["reply"].startswith("450 4.7.5"), row["reply"]
+    assert "contoso.example is not a verified accepted domain of fabrikam" in str(row["detail"]["smime"])
+    assert partner.messages == []
+    send(running.port, "amy@partner.example", sender=ANN, content=content)
+    running.wait_trace(recipient="amy@partner.example", event="SEND")
+    assert [one.recipients for one in partner.messages] == [("amy@partner.example",)]
+    assert b"multipart/signed" in partner.messages[0].data
+
+
 def test_a_drop_in_protection_on_anothers_way_is_the_senders_to_accept(
     gateway: Callable[..., Gateway], sink: Callable[..., Sink], pki: Pki
 ) -> None:
