@@ -104,6 +104,27 @@ def test_what_the_sender_demands_holds_on_the_way_of_the_domains_owner(
     assert (asked["organization"], asked["sender_demands"]["organization"]) == ("fabrikam", "contoso")
 
 
+@pytest.mark.parametrize("settings", ["opportunistic", "encryption-only"])
+def test_the_owner_of_the_way_is_not_told_who_demands_more(
+    gateway: Callable[..., Gateway], sink: Callable[..., Sink], settings: str
+) -> None:
+    """Its connector's report has mail of the other's that took it: whose demand it fell short of is the sender's."""
+    own = {"outbound": [connector("*", tls_settings="encryption-only")], "mail_flow_rule": [SECRET_RULE]}
+    theirs = sink()  # without TLS
+    centre = served(gateway, two(own, **claiming(theirs, tls_settings=settings)), settings=QUICK)
+    send(centre.gateway.port, BOB)
+    centre.gateway.wait_trace(recipient=BOB, event="DEFER")
+    token = centre.token("read", name="fabrikam", organizations=("fabrikam",))
+    for query in ("replay=false", "replay=true"):
+        path = f"/api/v1/rehearsal?name=bank.example&organization=fabrikam&since=1d&{query}"
+        status, _, told = centre.call(path, token)
+        assert (status, told["messages"]) == (200, 1), told
+        assert [one for one in ("contoso", "secret", "'*'", ALICE) if one in str(told)] == [], told
+
+
+SECRET_RULE = {"name": "secret", "require_tls": True}
+
+
 def test_requiretls_is_not_relaxed_by_another_organizations_connector(
     gateway: Callable[..., Gateway], sink: Callable[..., Sink], pki: Pki
 ) -> None:
@@ -359,11 +380,27 @@ def _both_ways(hubs: dict[str, Sink]) -> dict[str, Any]:
     return {"organization": {A: zeta, B: omega}}
 
 
+def _would_be(centre: AdminCentre, token: str, organization: str) -> dict[str, str]:
+    """What dry runs say that changes of its own would have done to its mail, the other's way before and after."""
+    rules = {
+        "stronger": {"require_tls": True},
+        "elsewhere": {"recipients": ["*"], "encrypt": "smime"},
+    }
+    found = {}
+    for name, fields in rules.items():
+        path = f"/api/v1/organizations/{organization}/mail_flow_rules?dry_run=true&since=1d"
+        status, _, told = centre.call(path, token, "POST", {"name": name, **fields}, {"If-Match": "*"})
+        assert status == 200, told
+        found[f"dry run {name}"] = str(told)
+    assert "'differences': [{" in found["dry run stronger"], found
+    return found
+
+
 def _as_told(centre: AdminCentre, folder: Path, organization: str, messages: list[str]) -> dict[str, str]:
     """What a token of an organization is told about mail, by REST and by commands, and its operator by pages."""
     token = folder / f"token-{organization}"
     token.touch(mode=0o600)
-    token.write_text(centre.token("read", "queue", name=organization, organizations=(organization,)))
+    token.write_text(centre.token("read", "queue", "connectors", name=organization, organizations=(organization,)))
     words = ("--role", "operator", "--organization", organization, "--password-stdin")
     centre.gateway.cli("user", "add", f"op-{organization}", *words, given=f"{PASSWORD}\n")
     person = Person(centre, f"op-{organization}")
@@ -373,6 +410,7 @@ def _as_told(centre: AdminCentre, folder: Path, organization: str, messages: lis
     said |= {
         f"page {path}": person.ask(path).text for path in ("/", *paths, *(f"/explain?message={m}" for m in messages))
     }
+    said |= _would_be(centre, token.read_text(), organization)
     ca = centre.gateway.data_dir / "admin" / "certificate.pem"
     where = ("--server", centre.url, "--token-file", str(token), "--ca", str(ca))
     for asked in (
