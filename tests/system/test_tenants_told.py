@@ -19,6 +19,7 @@ from support.sink import Behaviour, Sink
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.cli import main
+from gatepost.manage.pages.routes import ROUTES
 from gatepost.manage.rest.routes import ENDPOINTS
 
 if TYPE_CHECKING:
@@ -96,6 +97,22 @@ def _read(centre: AdminCentre, token: str, organization: str, messages: list[str
     return found
 
 
+def _shown(person: Person, organization: str, messages: list[str]) -> dict[str, str]:
+    """What each page shows of what is one's own."""
+    found = {}
+    for message in messages:
+        own = {"organization": organization, "message": message, "identity": message, "id": message}
+        own |= OWN_NAMES[organization] | {"direction": "outbound"}
+        for path in sorted({route.path for route in ROUTES if "GET" in (route.methods or ())}):
+            if path.startswith(("/login", "/logout", "/setup", "/static")) or path.endswith(("/live", "/events")):
+                continue
+            target = re.sub(r"\{(\w+)(?::\w+)?\}", lambda one, own=own: quote(own.get(one[1], "1"), safe=""), path)
+            for query in ("", f"?q={quote(own['recipient'])}", f"?message={message}", "?replay=true&since=1d"):
+                if f"page {target}{query}" not in found:
+                    found[f"page {target}{query}"] = person.ask(f"{target}{query}").text
+    return found
+
+
 def _would_be(centre: AdminCentre, token: str, organization: str) -> dict[str, str]:
     """What dry runs say that changes of its own would have done to its mail, the other's way before and after."""
     rules = {
@@ -127,6 +144,7 @@ def _as_told(centre: AdminCentre, folder: Path, organization: str, messages: lis
         f"page {path}": person.ask(path).text for path in ("/", *paths, *(f"/explain?message={m}" for m in messages))
     }
     said |= _would_be(centre, token.read_text(), organization)
+    said |= _shown(person, organization, messages)
     said |= _read(centre, token.read_text(), organization, messages)
     ca = centre.gateway.data_dir / "admin" / "certificate.pem"
     where = ("--server", centre.url, "--token-file", str(token), "--ca", str(ca))
