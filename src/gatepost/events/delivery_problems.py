@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from gatepost.events.counts import DELIVERED, level_of
+from gatepost.policy.decisions.withheld import concerns_others
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -142,7 +143,8 @@ class DeliveryProblems:
             if self._untold and self._untold.pop(key, None) is not None:
                 self.changed = True
         elif key in self._untold or len(self._untold) < _MOST:
-            self._untold[key] = UnsentNotice(event.organization, *key, failed[:_LONG], event.at)
+            told = _code(failed) if concerns_others(event.detail) else failed[:_LONG]
+            self._untold[key] = UnsentNotice(event.organization, *key, told, event.at)
             self.changed = True
 
     def _delivered(self, key: _Key, event: TraceEvent) -> None:
@@ -155,20 +157,19 @@ class DeliveryProblems:
         before = self._failing.get(key)
         if before is None and len(self._failing) >= _MOST:
             return
-        self._failing[key] = FailingPartner(
-            *key,
-            event.requirement[:_LONG],
-            event.at,
-            event.at,
-            1,
-            event.result_type,
-            event.peer_host[:_LONG],
-            event.reply[:_LONG],
-        )
+        wanted, host, reply = event.requirement[:_LONG], event.peer_host[:_LONG], event.reply[:_LONG]
+        if concerns_others(event.detail):  # who reads the alarm is told of another's way as the trace tells it
+            wanted, host, reply = level_of(event.requirement), "", _code(event.reply)
+        self._failing[key] = FailingPartner(*key, wanted, event.at, event.at, 1, event.result_type, host, reply)
         if before is not None:
             now = self._failing[key]
             self._failing[key] = replace(now, since=before.since, deferrals=before.deferrals + 1)
         self.changed = True
+
+
+def _code(reply: str) -> str:
+    """Code and status of a reply, without its words."""
+    return " ".join(reply.split(" ", 2)[:2])[:_LONG]
 
 
 def _key(event: TraceEvent) -> _Key:

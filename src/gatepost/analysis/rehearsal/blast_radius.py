@@ -17,9 +17,10 @@ from gatepost.analysis.rehearsal import demands, replay
 from gatepost.analysis.rehearsal.decision import Effect
 from gatepost.analysis.rehearsal.recorded import INBOUND
 from gatepost.analysis.rehearsal.replay import Replay, RowReplay
+from gatepost.policy.decisions.withheld import OTHERS_CONNECTOR
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from gatepost.analysis.rehearsal.decision import Decision
     from gatepost.policy.connectors.directory import Directory
@@ -113,15 +114,18 @@ class _Row(NamedTuple):
     again: bool
 
 
-def blast_radius(rows: Iterable[TraceRow], before: Directory, after: Directory, profile: str) -> BlastRadius:
+def blast_radius(
+    rows: Iterable[TraceRow], before: Directory, after: Directory, profile: str, hidden: Collection[str] = ()
+) -> BlastRadius:
     """Decide every row by both. rows: of RECEIVE, REFUSE and attempts, newest first. profile: the server's TLS profile.
 
-    A refused message has no id, so each refused recipient counts as one.
+    hidden: organizations of whose connectors and demands nothing may be told. A refused message has no id, so each
+    refused recipient counts as one.
     """
     replays = RowReplay([Replay(before, profile), Replay(after, profile, before)])
     known: dict[int, tuple[tuple[Decision, ...], frozenset[Kind]]] = {}
     compare = Comparison(before, after)
-    tally = _Tally()
+    tally = _Tally(hidden)
     for raw in rows:
         both = replays.decide(raw[3:])
         found = known.get(id(both))
@@ -149,8 +153,9 @@ class _Tally:
     One that differs more gravely for another recipient, or at an earlier attempt, is moved when that is found.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, hidden: Collection[str]) -> None:
         self.radius = BlastRadius()
+        self._hidden = hidden
         self._last = ("", "")
         self._waited: set[str] = set()
         self._counted: dict[str, _Counted] = {}
@@ -199,7 +204,7 @@ class _Tally:
         difference.also.update(kinds - {kind})
         if row.at >= difference.at:
             difference.at, difference.sample = row.at, row.message or row.session
-            difference.before, difference.after = (_summary(decision) for decision in decisions)
+            difference.before, difference.after = (_summary(decision, self._hidden) for decision in decisions)
         return _Counted(kinds, where, peer)
 
     def _recount(self, row: _Row, known: _Counted, kinds: frozenset[Kind], decisions: tuple[Decision, ...]) -> _Counted:
@@ -226,8 +231,14 @@ def _domain(address: str) -> str:
     return address.rpartition("@")[2].lower() if address else "<>"
 
 
-def _summary(decision: Decision) -> str:
-    """A decision in a few words: "refused (connector 'lock', encrypted): 550 5.7.51 …"."""
+def _summary(decision: Decision, hidden: Collection[str]) -> str:
+    """A decision in a few words: "refused (connector 'lock', encrypted): 550 5.7.51 …".
+
+    Of another organization's way no more than what becomes of the mail, and whether it is protected.
+    """
+    if any(owner in hidden for owner, _ in decision.ways):
+        requirement = decision.requirement.partition("(")[0]
+        return f"{decision.outcome} ({OTHERS_CONNECTOR}{f', {requirement}' if requirement else ''})"
     way = f"connector {decision.connector!r}" if decision.connector else "no connector"
     said = decision.reply or (decision.why if decision.outcome is Effect.UNKNOWN else "")
     text = f"{decision.outcome} ({way}{f', {decision.requirement}' if decision.requirement else ''})"

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from gatepost.analysis.rehearsal.decision import Decision, Effect, settled
 from gatepost.analysis.rehearsal.recorded import NAMES_KEPT, session_facts
-from gatepost.policy.connectors.trust_anchors import anchors_label
 from gatepost.policy.decisions.forwarding import Returned
 from gatepost.policy.decisions.handover import NODE
 from gatepost.policy.decisions.inbound import decide_mail, decide_recipient
@@ -50,9 +49,9 @@ def decide_session(event: TraceEvent, directory: Directory) -> Decision:
     if not names and not anchors:
         return _decide(event, facts, directory)
     if len(anchors) > _SETS_OF_ANCHORS:
-        return Decision(Effect.UNKNOWN, why=_missing(names=names, anchors=anchors))
+        return Decision(Effect.UNKNOWN, why=_missing(names=names, anchors=bool(anchors)))
     possible = _possible(facts, directory, names=names, anchors=anchors)
-    return settled((_decide(event, one, directory) for one in possible), _missing(names=names, anchors=anchors))
+    return settled((_decide(event, one, directory) for one in possible), _missing(names=names, anchors=bool(anchors)))
 
 
 def _decide(event: TraceEvent, facts: SessionFacts, directory: Directory) -> Decision:
@@ -165,10 +164,11 @@ def _bearing_more(facts: SessionFacts, directory: Directory) -> SessionFacts:
     return replace(facts, client_chain=facts.client_chain and more(facts.client_chain), chains=chains)
 
 
-def _missing(*, names: bool, anchors: list[str]) -> str:
+def _missing(*, names: bool, anchors: bool) -> str:
     said = []
     if anchors:
-        said.append(f"the client's certificate was not judged by {', '.join(map(anchors_label, anchors))}")
+        # Without their names: they may be another organization's.
+        said.append("the client's certificate was not judged by the trust anchors of every connector that names it")
     if names:
         said.append(f"only the first {NAMES_KEPT} names of its certificate were kept")
     return "; ".join(said)

@@ -144,10 +144,15 @@ class SmimeProtection:
             record["signed_by"] = ""
             return None
         owners = await _authors(body, message.reverse_path)
+        domain = owners[-1] if owners else ""
+        if domain and not outgoing.directory.owns(outgoing.organization, domain):
+            # Whoever added a certificate: an organization signs in the name of its own domains alone.
+            detail = f"{domain} is not a verified accepted domain of {outgoing.organization}, which cannot sign for it"
+            raise _not_ready(_NO_SIGNATURE, detail, record)
         found = self._store.signer(outgoing.organization, owners, self._clock())
         if found is None:
             who = " or ".join(owners) or "the author, as its From does not name a single one"
-            advice = _IDENTITY.format(owners[-1] if owners else "DOMAIN", outgoing.organization)
+            advice = _IDENTITY.format(domain or "DOMAIN", outgoing.organization)
             detail = f"there is no certificate that signs for {who}; {advice}"
             raise _not_ready(_NO_SIGNATURE, detail, record)
         record["signed_by"] = found[0].id

@@ -11,6 +11,7 @@ import click
 
 from gatepost.analysis.checks.chain_file import ChainFileError
 from gatepost.analysis.checks.pem_import import PasswordNeeded, PemSource, chain_pem_of, key_of, taken_in
+from gatepost.manage.cli.connector_options import stored_directory
 from gatepost.manage.cli.options import (
     BAD_INPUT,
     NO,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from gatepost.analysis.checks.pem_import import PemImport
     from gatepost.pki.smime.store import SmimeIdentity
+    from gatepost.settings.model import Settings
 
 
 _COLUMNS = ("id", "owner", "organization", "key", "until", "signs", "decrypts")
@@ -59,7 +61,8 @@ def identity() -> None:
 )
 @click.option("--organization", default="", help="Organization of the certificate. Needed if there are several.")
 @force_option(
-    "Add it even if it does not name the owner, or can neither sign nor decrypt. The history records the reason."
+    "Add it even if it does not name the owner, can neither sign nor decrypt, or if its domain is not verified for the "
+    "organization. The history records the reason."
 )
 @click.option("--note", default="", help="Reason, for the history.")
 @config_option
@@ -69,7 +72,8 @@ def add(config: str | None, as_json: bool, **given: Any) -> None:
 
     FILE: the certificate and its intermediates, as PEM, DER, PKCS#7 or PKCS#12 (.p12, .pfx). With an ADDRESS it signs
     and decrypts mail from and to that address, with a DOMAIN all mail from and to the domain. An owner can have
-    several: the newest signs, and all decrypt, even after they expire.
+    several: the newest signs, and all decrypt, even after they expire. A certificate is used while the domain, or one
+    above it, is a verified accepted domain of the organization.
 
     Exit codes: 0 added, 1 it cannot be used, or not for this owner, 2 usage error or unusable files, 3 the data cannot
     be read.
@@ -78,7 +82,7 @@ def add(config: str | None, as_json: bool, **given: Any) -> None:
     organization, owner = organization_of(settings, given["organization"]), owner_given(given["owner"])
     intake = _taken_in(given)
     leaf = parse(intake.certificates[0])
-    why = _why_not(leaf, owner)
+    why = _why_not(leaf, owner) or _not_owned(settings, organization, owner)
     if why and not given["force"]:
         fail(NO, f"{subject_text(leaf)} {printable(why)}; to add it anyway: --force REASON")
     note = f"forced: {given['force']}" if given["force"] else given["note"]
@@ -139,6 +143,13 @@ def _why_not(leaf: x509.Certificate, owner: str) -> str:
     if bears(leaf, owner):
         return why
     return f"does not name {owner}, but {', '.join(addresses(leaf)) or 'no address'}" + (f"; and {why}" if why else "")
+
+
+def _not_owned(settings: Settings, organization: str, owner: str) -> str:
+    domain = owner.rpartition("@")[2]
+    if stored_directory(settings).owns(organization, domain):
+        return ""
+    return f"would not be used: {domain} is not a verified accepted domain of {organization}"
 
 
 def _taken_in(given: dict[str, Any]) -> PemImport:

@@ -41,7 +41,8 @@ class Radius(NamedTuple):
 def find_radius(gateway: Gateway, principal: Principal, before: Resources, after: Resources, since: float) -> Radius:
     """Resources that a change touches, and its effect on mail of the trace, as far as the principal sees them.
 
-    since: seconds since 1970.
+    Of another organization's way nothing is named, as in the trace (`policy.decisions.withheld`). since: seconds since
+    1970.
     """
     change, until, unreadable = touched(before, after), time.time(), list[str]()
     events = (*(INBOUND if change.inbound else ()), *(OUTBOUND if change.outbound else ()))
@@ -50,7 +51,8 @@ def find_radius(gateway: Gateway, principal: Principal, before: Resources, after
         wanted = TraceFilter(since=since, until=until)
         rows = scan_trace(gateway.data / "trace", wanted, COLUMNS, events=events, unreadable=unreadable)
         seen = rows if principal.is_of_gateway else (row for row in rows if principal.sees(row[_ORGANIZATION]))
-        found = blast_radius(seen, Directory(before), Directory(after), gateway.settings.tls.profile)
+        hidden = {one.name for one in before.organizations if not principal.sees(one.name)}
+        found = blast_radius(seen, Directory(before), Directory(after), gateway.settings.tls.profile, hidden)
     return Radius(since, until, change, found, unreadable)
 
 

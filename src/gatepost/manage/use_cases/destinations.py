@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Final, Literal
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 _CHUNK: Final = 1000
 _SHOWN: Final = 1000
 _NAMED: Final = 10  # organizations in a sentence
+_OTHERS_HOST: Final = "another organization's host"
 _CONNECTOR: Final = "Only mail of this connector. Without DOMAIN: its smart hosts and domains."
 
 type _Found = list[tuple[DestinationName, DestinationHistory]]
@@ -159,7 +161,7 @@ def list_destinations(context: Context, request: DestinationsQuery) -> Items[Des
         each = _each(file, context.principal, request, after)
         wanted = (candidate for candidate in each if not request.below or below(candidate[1], now))
         found = list(islice(wanted, request.limit + 1))
-    shown, rest = cut([_destination(*one, now) for one in found], request.limit, _place)
+    shown, rest = cut(_destinations(context, found, now), request.limit, _place)
     return Items(shown, rest)
 
 
@@ -220,7 +222,7 @@ def _forget(context: Context, request: DestinationActions) -> DestinationsChange
 
 
 def _changed(context: Context, found: _Found, now: float, retried: int = 0) -> DestinationsChanged:
-    return DestinationsChanged(context.dry_run, len(found), retried, [_destination(*one, now) for one in found])
+    return DestinationsChanged(context.dry_run, len(found), retried, _destinations(context, found, now))
 
 
 @contextmanager
@@ -282,6 +284,25 @@ def _one_owner(found: _Found, request: DestinationActions) -> None:
 def _place(destination: Destination) -> tuple[str, str, str]:
     """Where it stands: what is behind it comes next."""
     return destination.organization, destination.domain, destination.connector
+
+
+def _destinations(context: Context, found: _Found, now: float) -> list[Destination]:
+    """As they are shown to the caller: hosts of another organization's way without their names.
+
+    Whose way it is says who accepts the domain; a connector of one's own has its own name in the history.
+    """
+    directory = context.directory()
+
+    def is_hidden(name: DestinationName) -> bool:
+        owner = directory.organization_of(name.domain) if not name.connector else None
+        return owner is not None and not context.principal.sees(owner.name)
+
+    return [_destination(name, _nameless(history) if is_hidden(name) else history, now) for name, history in found]
+
+
+def _nameless(history: DestinationHistory) -> DestinationHistory:
+    hosts = (one for _, one in sorted(history.hosts.items()))
+    return replace(history, hosts={f"{_OTHERS_HOST} {number}": one for number, one in enumerate(hosts, 1)})
 
 
 def _destination(name: DestinationName, history: DestinationHistory, now: float) -> Destination:

@@ -283,6 +283,12 @@ class Directory:
         owner = self.organization_of(domain)
         return owner is not None and owner.name == organization
 
+    def owns(self, organization: str, domain: str) -> bool:
+        """Whether a domain, or the nearest accepted one above it, is an organization's, as for DKIM keys."""
+        owners = (self.organization_of(parent) for parent in parents(domain))
+        nearest = next((owner for owner in owners if owner is not None), None)
+        return nearest is not None and nearest.name == organization
+
     def organization(self, name: str) -> Organization | None:
         """The organization of that name."""
         return self._organizations.get(name)
