@@ -143,8 +143,8 @@ class DeliveryProblems:
             if self._untold and self._untold.pop(key, None) is not None:
                 self.changed = True
         elif key in self._untold or len(self._untold) < _MOST:
-            told = _code(failed) if concerns_others(event.detail) else failed[:_LONG]
-            self._untold[key] = UnsentNotice(event.organization, *key, told, event.at)
+            shown = _code(failed) if concerns_others(event.detail) else failed[:_LONG]
+            self._untold[key] = UnsentNotice(event.organization, *key, shown, event.at)
             self.changed = True
 
     def _delivered(self, key: _Key, event: TraceEvent) -> None:

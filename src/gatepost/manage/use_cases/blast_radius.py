@@ -51,7 +51,7 @@ def find_radius(gateway: Gateway, principal: Principal, before: Resources, after
         wanted = TraceFilter(since=since, until=until)
         rows = scan_trace(gateway.data / "trace", wanted, COLUMNS, events=events, unreadable=unreadable)
         seen = rows if principal.is_of_gateway else (row for row in rows if principal.sees(row[_ORGANIZATION]))
-        hidden = {one.name for one in before.organizations if not principal.sees(one.name)}
+        hidden = {item.name for item in before.organizations if not principal.sees(item.name)}
         found = blast_radius(seen, Directory(before), Directory(after), gateway.settings.tls.profile, hidden)
     return Radius(since, until, change, found, unreadable)
 
