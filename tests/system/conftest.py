@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.browser import chromium, context
+from support.browser import choose_looks, chromium, context
 from support.debian import MARK, need
 from support.dns import DnsServer
 from support.dnssec import SignedDns
@@ -133,6 +133,11 @@ def page(browser: Browser) -> Iterator[Page]:
     """An empty page that shares nothing with others; the test fails if the browser complains: `support.browser`."""
     with context(browser) as (opened, _):
         yield opened.new_page()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Without long tests, axe looks at each page once."""
+    choose_looks(every="not long" not in config.getoption("markexpr"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
