@@ -154,7 +154,6 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         if MARK in reason:
             skipped[reason.partition(f"{MARK}: ")[2]].append(report.nodeid)
     for wanted, tests in skipped.items():
-        line = (
-            f"NOT TESTED for want of {wanted}: {len(tests)} test(s); to install it, as root: scripts/install_peers.sh"
-        )
+        how = "" if ";" in wanted else "; to install it, as root: scripts/install_peers.sh"
+        line = f"NOT TESTED for want of {wanted}: {len(tests)} test(s){how}"
         terminalreporter.write_line(line, red=True, bold=True)
