@@ -1,4 +1,4 @@
-"""How long `gatepost queue list` takes, and `gatepost serve` until it greets: seconds, and CPU seconds of all processes.
+"""How long `gatepost queue list` takes, and `gatepost serve` until it greets: seconds, and CPU seconds of all of it.
 
     .venv/bin/python bench/start_up.py [TIMES]
 
