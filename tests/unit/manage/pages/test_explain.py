@@ -3,6 +3,7 @@ from __future__ import annotations
 import html
 import re
 import shlex
+from contextlib import closing
 from urllib.parse import quote, urlsplit
 
 import pytest
@@ -23,7 +24,8 @@ ASKED = f"/explain?sender={BANK}&recipient={ANN}"
 @pytest.fixture(scope="module")
 def centre(tmp_path_factory):
     """One for all tests: they only ask."""
-    return Centre(tmp_path_factory.mktemp("explain"))
+    with closing(Centre(tmp_path_factory.mktemp("explain"))) as made:
+        yield made
 
 
 def shared(answer):
