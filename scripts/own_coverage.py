@@ -38,7 +38,7 @@ PURE_MODULES = (
     *(f"manage/use_cases/{name}" for name in ("cursors", "explain_visibility", "explain_text", "list_page", "times")),
     *(f"manage/pages/{name}" for name in ("guard", "resource_kinds", "resource_paths", "svg")),
 )
-JOBS = 2 * (os.cpu_count() or 1)
+JOBS = int(os.environ.get("JOBS") or 2 * (os.cpu_count() or 1))
 TIMEOUT = 300
 PYTEST = ["-q", "-x", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
 PLUGINS = ("_hypothesis_pytestplugin", "pytest_timeout")
