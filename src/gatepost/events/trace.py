@@ -75,7 +75,7 @@ def tls_record(
         if chain.leaf is not None:
             record["certificate"] = certificate_record(chain.leaf)
     if chains:
-        record["chains"] = {anchors_label(name): _chain_record(one) for name, one in chains.items()}
+        record["chains"] = {anchors_label(name): _chain_record(verdict) for name, verdict in chains.items()}
     return record
 
 

@@ -1,7 +1,7 @@
 """Compare inbound traffic since a switch with as long a time before it, from the message trace.
 
 Used by `gatepost certificate changeover status`. Handshakes that fail leave no row, only a line in the log
-(`mail.inbound.service`): a partner that refuses the new certificate shows as mail that comes in clear, that is
+(`mail.inbound.service`): a partner that refuses the new certificate shows as mail that comes unencrypted, that is
 refused for want of TLS, or that does not come any more.
 """
 
@@ -25,7 +25,10 @@ _ROWS: Final = 200_000
 
 @dataclass(slots=True)
 class Traffic:
-    """Messages received over TLS, in clear, and refused though TLS would have let them in. domains: who sent by TLS."""
+    """Messages received over TLS, unencrypted, and refused though TLS would have let them in.
+
+    domains: those that sent over TLS.
+    """
 
     over_tls: int = 0
     in_clear: int = 0
@@ -41,15 +44,15 @@ def watch(trace: Path, switched: float, now: float) -> tuple[Traffic, Traffic]:
 
 def traffic(trace: Path, since: float, until: float) -> Traffic:
     """The traffic in the trace between two times, of its newest 200,000 rows at most."""
-    found = Traffic()
+    result = Traffic()
     columns = ("event", "sender", "tls_version", "reply")
     rows = scan_trace(trace, TraceFilter(since=since, until=until), columns, events=("RECEIVE", "REFUSE"))
     for event, sender, version, reply in islice(rows, _ROWS):
         if event == "RECEIVE" and version:
-            found.over_tls += 1
-            found.domains.add(str(sender).rpartition("@")[2].lower())
+            result.over_tls += 1
+            result.domains.add(str(sender).rpartition("@")[2].lower())
         elif event == "RECEIVE":
-            found.in_clear += 1
+            result.in_clear += 1
         elif not version and any(code in str(reply) for code in _NO_TLS):
-            found.wanted_tls += 1
-    return found
+            result.wanted_tls += 1
+    return result

@@ -49,11 +49,11 @@ class Verdicts(NamedTuple):
 
 def count_verdicts(kinds: Mapping[HopKind, int]) -> dict[ConnectorKey, Verdicts]:
     """The verdicts in a count, by connector."""
-    found: dict[ConnectorKey, Verdicts] = {}
+    result: dict[ConnectorKey, Verdicts] = {}
     for kind, rows in kinds.items():
         for key, passed in _judged(kind):
-            found[key] = found.get(key, Verdicts()).plus(Verdicts(rows, 0) if passed else Verdicts(0, rows))
-    return found
+            result[key] = result.get(key, Verdicts()).plus(Verdicts(rows, 0) if passed else Verdicts(0, rows))
+    return result
 
 
 def _judged(kind: HopKind) -> Iterator[tuple[ConnectorKey, bool]]:

@@ -92,7 +92,7 @@ def audit_log(
 def audit_files(files: Iterable[DayFile], check: SignatureCheck, *, noted: Collection[str] = ()) -> LogAudit:
     """Some files alone, without heads. Raises StoreFailure or OSError."""
     auditor = _Auditor(check, noted)
-    auditor.chains(sorted(files, key=lambda one: (one.writer, one.day)))
+    auditor.chains(sorted(files, key=lambda file: (file.writer, file.day)))
     auditor.held_against_notes("it is in another file, or the log was written anew")
     return auditor.audit
 
@@ -138,10 +138,10 @@ class _Auditor:
     def chains(self, files: Iterable[DayFile]) -> None:
         """The files of all writers, ordered by writer and day."""
         audit = self.audit
-        for writer, own in groupby(files, key=lambda one: one.writer):
+        for writer, own in groupby(files, key=lambda file: file.writer):
             chain, these = ChainAudit(audit.faults, self._check, seen=self._note), list(own)
-            for one in these:
-                self._file(one, chain, last=one is these[-1])
+            for day_file in these:
+                self._file(day_file, chain, last=day_file is these[-1])
             chain.finish()
             if writer != ADMIN_WRITER:  # commands add to a log also where no gateway runs that could make heads
                 self.newest = max(self.newest, self._time)

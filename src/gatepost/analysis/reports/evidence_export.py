@@ -84,7 +84,7 @@ class Selection:
         wanted = self.partner.lower().rstrip(".")
         if str(body.get("connector", "")).lower() == wanted:
             return True
-        return any(one == wanted or one.endswith(f".{wanted}") for one in _domains(body))
+        return any(domain == wanted or domain.endswith(f".{wanted}") for domain in _domains(body))
 
     def _is_message(self, body: Mapping[str, Any]) -> bool:
         known = (body.get("message"), body.get("message_id"))
@@ -137,15 +137,15 @@ class Summary:
         self.hops[way, str(body.get("protection", ""))] += 1
         self.requirements[way, str(body.get("connector", "")), str(body.get("requirement", ""))] += 1
         tls = body.get("tls")
-        self.versions[str(tls.get("version", "")) if isinstance(tls, dict) else "in clear"] += 1
+        self.versions[str(tls.get("version", "")) if isinstance(tls, dict) else "unencrypted"] += 1
 
 
 def chosen_segments(evidence: Path, selection: Selection) -> Iterator[Segment]:
     """Yield the selected entries of every writer's chain, with their proof. Raises StoreFailure."""
     since = day_of(selection.since) if selection.since else ""
     files = day_files(evidence, since=since)
-    for writer in dict.fromkeys(one.writer for one in files):
-        lines = _lines(one for one in files if one.writer == writer)
+    for writer in dict.fromkeys(file.writer for file in files):
+        lines = _lines(file for file in files if file.writer == writer)
         yield from segments(writer, lines, selection.matches, selection.is_over)
 
 
@@ -169,7 +169,7 @@ def write_json(out: IO[bytes], evidence: Path, selection: Selection, node: str, 
         "software": f"gatepost {__version__}",
         "node": node,
         "selection": selection.record(),
-        "keys": [{"id": public_key_id(one), "pem": one.decode("ascii")} for one in kept_keys(evidence)],
+        "keys": [{"id": public_key_id(key), "pem": key.decode("ascii")} for key in kept_keys(evidence)],
         "heads": list(head_bodies(evidence, selection)),
     }
     return write_document(out, head, chosen)
@@ -245,11 +245,11 @@ def _flat(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _cell(value: object) -> str:
-    text = "".join(one if one.isprintable() else "?" for one in str(value))
+    text = "".join(character if character.isprintable() else "?" for character in str(value))
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def _lines(files: Iterable[DayFile]) -> Iterator[Line]:
-    for one in files:
-        for raw in read_lines(one.path):
+    for file in files:
+        for raw in read_lines(file.path):
             yield parse_line(raw)

@@ -41,11 +41,11 @@ class MailFactFinder:
         workers = read_all(self._data / WORKERS_DIRECTORY)
         oldest, destination = self._oldest(now)
         return MailFacts(
-            tuple(one for worker in workers for one in worker.failing),
-            tuple(one for worker in workers for one in worker.dropped),
+            tuple(partner for worker in workers for partner in worker.failing),
+            tuple(downgraded_destination for worker in workers for downgraded_destination in worker.dropped),
             oldest,
             destination,
-            tuple(one for worker in workers for one in worker.untold),
+            tuple(notice for worker in workers for notice in worker.untold),
             self._shares(now),
         )
 
@@ -76,10 +76,10 @@ class MailFactFinder:
 
 def _tally(directory: Path, day: str) -> _Tally:
     """Sessions of a day by policy domain and result, "" for those that met the policy."""
-    found: _Tally = defaultdict(Counter)
+    tally: _Tally = defaultdict(Counter)
     for count in read_counts(directory, day):
-        found[count.domain][str(count.failure.result) if count.failure else ""] += count.sessions
-    return found
+        tally[count.domain][str(count.failure.result) if count.failure else ""] += count.sessions
+    return tally
 
 
 def _share(today: Counter[str], before: Counter[str]) -> Shares:

@@ -80,8 +80,8 @@ class ReportTransports:
 
 def report_of(data: Path, reporter: Reporter, day: str, domain: str) -> Outgoing | None:
     """The report of a day to a policy domain; None if nothing was counted. Blocks. Raises StoreFailure."""
-    found = summaries(data / SESSIONS_DIRECTORY, day, domain)
-    return outgoing(report_object(found[0]), reporter, day, domain) if found else None
+    domain_summaries = summaries(data / SESSIONS_DIRECTORY, day, domain)
+    return outgoing(report_object(domain_summaries[0]), reporter, day, domain) if domain_summaries else None
 
 
 class ReportSender:
@@ -109,9 +109,9 @@ class ReportSender:
         """Write down what finished days ask for, and try what is due. Raises StoreFailure."""
         await asyncio.to_thread(self._plan)
         while due := await asyncio.to_thread(self._reports.claim, self._clock(), _AT_ONCE, _LEASE):
-            found = [one for one in await asyncio.gather(*map(self._try, due)) if one is not None]
-            if found:  # together, as most domains want no report, and the disk has mail to keep
-                await asyncio.to_thread(self._reports.address, found, self._clock())
+            matches = [candidate for candidate in await asyncio.gather(*map(self._try, due)) if candidate is not None]
+            if matches:  # together, as most domains want no report, and the disk has mail to keep
+                await asyncio.to_thread(self._reports.address, matches, self._clock())
 
     # ------------------------------------------------------------------------------------------- on a thread
 

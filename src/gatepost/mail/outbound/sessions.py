@@ -6,8 +6,8 @@
 no longer fit in memory.
 
 A session is an attempt to begin TLS with one address. Messages over a kept connection are none; nor is a connection
-that TCP refuses, that ends before the peer said whether it offers STARTTLS, or that goes on in clear after TLS failed
-on another one, which was counted.
+that TCP refuses, that ends before the peer said whether it offers STARTTLS, or that goes on unencrypted after TLS
+failed on another one, which was counted.
 """
 
 from __future__ import annotations
@@ -220,11 +220,11 @@ class RouteSessions:
         domains = self._policy_domains(hop.host)
         if self._log is None or not domains:
             return
-        found = hop.published.dane
-        if found is not None and found.records.usable and facts.tls is not None and facts.dane is None:
+        tlsa_lookup = hop.published.dane
+        if tlsa_lookup is not None and tlsa_lookup.records.usable and facts.tls is not None and facts.dane is None:
             # The message need not obey them, but how the host stands to them is to be reported all the same.
             chain, now = facts.tls.peer_chain, self._log.clock()
-            facts = replace(facts, dane=dane.judge(found.records, chain, names=found.names, now=now))
+            facts = replace(facts, dane=dane.judge(tlsa_lookup.records, chain, names=tlsa_lookup.names, now=now))
         seen = Seen(hop.address, _greeting_name(transcript), local)
         for domain in domains:
             self._count(attempted(domain, hop.requirement, facts, hop.published, seen), hop.published)

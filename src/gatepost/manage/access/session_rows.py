@@ -92,7 +92,7 @@ def confirm(connection: apsw.Connection, name: str, number: int, now: float) -> 
 def of_user(connection: apsw.Connection, name: str, now: float) -> list[UserSession]:
     """Those that go on, the newest first."""
     rows = connection.execute(f"{_SELECT} WHERE session.user = ? ORDER BY session.id DESC", (name,)).fetchall()
-    return [one for one in map(_session, rows) if not is_over(one, now)]
+    return [session for session in map(_session, rows) if not is_over(session, now)]
 
 
 def end(connection: apsw.Connection, given: str) -> str:

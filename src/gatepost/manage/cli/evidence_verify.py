@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
+from gatepost.manage.cli.options import BAD_INPUT, MOMENT, NO, UNKNOWN, config_option, fail, json_option, settings_of
 from gatepost.manage.cli.tables import print_json, printable
-from gatepost.manage.cli.times import MOMENT
 from gatepost.manage.use_cases.evidence_audit import verify_export, verify_log
 from gatepost.store.evidence_files import HEADS_FILE, day_file, evidence_directory
 from gatepost.store.interface import StoreFailure
@@ -87,11 +86,13 @@ def _show(result: Verification) -> None:
     """For a person: what was looked at and what was found on standard output, remarks on standard error."""
     for line in result.lines:
         click.echo(printable(line))
-    for one in result.faults.first.values():
-        line = f" line {one.line}" if one.line else ""
-        entry = f", entry {one.number}" if one.number else ""
-        more = result.faults.counts[one.kind] - 1
-        click.echo(printable(f"{one.kind}: {one.file}{line}{entry}: {one.text}") + (f" ({more} more)" if more else ""))
+    for fault in result.faults.first.values():
+        line = f" line {fault.line}" if fault.line else ""
+        entry = f", entry {fault.number}" if fault.number else ""
+        more = result.faults.counts[fault.kind] - 1
+        click.echo(
+            printable(f"{fault.kind}: {fault.file}{line}{entry}: {fault.text}") + (f" ({more} more)" if more else "")
+        )
     for note in result.notes:
         click.echo(f"note: {printable(note)}", err=True)
     verdicts = {True: "verified", False: "FAILED: the log was altered", None: "Inconclusive"}

@@ -11,11 +11,10 @@ import msgspec
 
 from gatepost.analysis.reports.tls_record import CSV_COLUMNS, csv_rows, report_of
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option
+from gatepost.manage.cli.options import BAD_INPUT, MOMENT, NO, UNKNOWN, config_option, fail, json_option
 from gatepost.manage.cli.report_tls_text import CONNECTOR_COLUMNS, connector_rows, print_report
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, print_table, printable
-from gatepost.manage.cli.times import MOMENT
 from gatepost.manage.use_cases.reports import DAYS, MOST, GetTlsReport, get_tls_report
 from gatepost.manage.use_cases.spreadsheet import csv_lines
 from gatepost.node.privileges import as_caller

@@ -72,12 +72,12 @@ class TraceVerdicts:
                 self._count(file)
             self._known = {file: self._known[file] for file in wanted if file in self._known}
             counted = [one.verdicts for one in self._known.values()]
-        found = dict.fromkeys(keys, _NONE)
+        result = dict.fromkeys(keys, _NONE)
         for verdicts in counted:
-            for key, before in found.items():
+            for key, before in result.items():
                 if more := verdicts.get(key):
-                    found[key] = before.plus(more)
-        return found
+                    result[key] = before.plus(more)
+        return result
 
     def _count(self, file: TraceFile) -> None:
         state, known = file_state(self._directory, file), self._known.get(file)

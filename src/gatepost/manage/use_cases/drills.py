@@ -287,8 +287,8 @@ def _unlogged() -> Iterator[None]:
     Filters of a logger do not see what its descendants log, so that they stand at the handlers.
     """
     mark = _DRILLING.set(True)
-    for one in _handlers():
-        one.addFilter(_is_news)  # once, however often it is added; it stays, and lets through all but drills
+    for handler in _handlers():
+        handler.addFilter(_is_news)  # once, however often it is added; it stays, and lets through all but drills
     try:
         yield
     finally:
@@ -296,8 +296,8 @@ def _unlogged() -> Iterator[None]:
 
 
 def _handlers() -> list[logging.Handler]:
-    found = [*logging.getLogger("gatepost").handlers, *logging.getLogger().handlers]
-    return [*found, *([logging.lastResort] if logging.lastResort else [])]
+    handlers = [*logging.getLogger("gatepost").handlers, *logging.getLogger().handlers]
+    return [*handlers, *([logging.lastResort] if logging.lastResort else [])]
 
 
 def _written(gateway: Gateway, report: DrillReport, evidence: Kept) -> Iterator[str]:

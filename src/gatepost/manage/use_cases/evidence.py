@@ -106,8 +106,8 @@ def list_heads(context: Context, request: ListHeads) -> Items[Head]:
         days = read_heads(evidence_directory(context.data)).days
     except StoreFailure as failure:
         raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
-    found = [item for day, item in sorted(days.items()) if day >= request.since]
-    return page_of(found, lambda one: one.day, request, _head)
+    day_heads = [item for day, item in sorted(days.items()) if day >= request.since]
+    return page_of(day_heads, lambda day_head: day_head.day, request, _head)
 
 
 def _head(head: DayHead) -> Head:
@@ -126,7 +126,7 @@ def list_keys(context: Context, request: ListKeys) -> EvidenceKeys:  # noqa: ARG
     """The public keys of the signatures."""
     evidence = evidence_directory(context.data)
     try:
-        return EvidenceKeys([EvidenceKey(public_key_id(one), one.decode("ascii")) for one in kept_keys(evidence)])
+        return EvidenceKeys([EvidenceKey(public_key_id(key), key.decode("ascii")) for key in kept_keys(evidence)])
     except (OSError, ValueError) as error:
         raise Refusal(RefusalKind.UNREADABLE, f"{evidence / 'keys'}: {error}") from error
 
@@ -191,15 +191,15 @@ def _verified(directory: Path) -> Verification:
 def _state(job: Job[OwnLog, Verification] | None) -> VerificationState:
     if job is None:
         return VerificationState(running=False, begun=0.0, ended=0.0, verified=None, error="", found={})
-    found = job.result
+    verification = job.result
     return VerificationState(
         running=not job.done,
         begun=job.begun,
         ended=job.ended,
-        verified=found.verified if found else None,
+        verified=verification.verified if verification else None,
         error=job.trouble,
-        found=found.data if found else {},
-        lines=found.lines if found else [],
+        found=verification.data if verification else {},
+        lines=verification.lines if verification else [],
     )
 
 
@@ -210,7 +210,7 @@ class GetKeptDays(msgspec.Struct, kw_only=True):
 @use_case(scope=Scope.READ, visibility=Visibility.SEEN, tag="evidence", pages=("/reports/evidence",))
 def get_kept_days(context: Context, request: GetKeptDays) -> tuple[str, str]:  # noqa: ARG001 - there is one log
     """The first and the last day that the log has, "" where there is none."""
-    days = sorted({one.day for one in day_files(evidence_directory(context.data))})
+    days = sorted({day_file.day for day_file in day_files(evidence_directory(context.data))})
     return (days[0], days[-1]) if days else ("", "")
 
 

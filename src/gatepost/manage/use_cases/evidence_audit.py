@@ -51,7 +51,7 @@ class Verification:
             self.verified = None
         self.data: dict[str, Any] = {
             "verified": self.verified,
-            "faults": [asdict(one) | {"count": faults.counts[one.kind]} for one in faults.first.values()],
+            "faults": [asdict(fault) | {"count": faults.counts[fault.kind]} for fault in faults.first.values()],
         }
         if not trusted:
             self.notes.append(
@@ -99,7 +99,7 @@ def verify_log(
         _must_be_something(audit, root, whole=days == _ALL_DAYS)
         return _log_result(audit, str(root), ids, trusted=bool(given) or own)
     files = [day_file(path) for path in paths]
-    strange = [str(path) for path, one in zip(paths, files, strict=True) if one is None]
+    strange = [str(path) for path, file in zip(paths, files, strict=True) if file is None]
     if strange:
         raise Refusal(
             RefusalKind.INPUT, f"{_printable(strange[0])}: neither a file of an evidence log nor a single export"
@@ -182,7 +182,7 @@ def verify_export(path: Path, given: list[bytes], heads: Sequence[str]) -> Verif
     """An export of `manage.use_cases.evidence_export`. given: as for `verify_log`. Raises Refusal, OSError."""
     try:
         document = msgspec.json.decode(path.read_bytes())
-        brought = [str(one["pem"]).encode() for one in document["keys"]]
+        brought = [str(key["pem"]).encode() for key in document["keys"]]
         check, ids = _check(given, brought)
         audit = audit_export(document, check)
         origin = _origin(document)
@@ -224,4 +224,4 @@ def _export_result(audit: ExportAudit, what: str, ids: list[str], *, trusted: bo
 
 
 def _printable(text: object) -> str:
-    return "".join(one if one.isprintable() else "?" for one in str(text))
+    return "".join(character if character.isprintable() else "?" for character in str(text))

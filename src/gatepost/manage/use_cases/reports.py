@@ -224,18 +224,23 @@ def _report(context: Context, request: GetTlsReport) -> TlsReport:
         for day, kinds in tally_trace(context.data / "trace", days.first, days.last, unreadable):
             counter.add(day, kinds)
             counter.shed(max(2 * top, _PARTNERS))
-    found = counter.report(days.first, days.last, unreadable)
-    return replace(found, partners=found.partners[:top], never_tls=found.never_tls[:top], ready=found.ready[:top])
+    tls_report = counter.report(days.first, days.last, unreadable)
+    return replace(
+        tls_report,
+        partners=tls_report.partners[:top],
+        never_tls=tls_report.never_tls[:top],
+        ready=tls_report.ready[:top],
+    )
 
 
 def _date(field: str, text: str) -> date:
     try:
-        found = date.fromisoformat(text)
+        result = date.fromisoformat(text)
     except ValueError:
         raise _wrong(field, f"{text!r} is no day like 2026-11-24") from None
-    if found > _LATEST:  # the day behind it must be one, too
+    if result > _LATEST:  # the day behind it must be one, too
         raise _wrong(field, f"no mail is of {text}: give a day up to {_LATEST}")
-    return found
+    return result
 
 
 def _wrong(field: str, text: str) -> Refusal:

@@ -134,8 +134,8 @@ class ChooseSearch(msgspec.Struct, kw_only=True):
 def search_trace_events(context: Context, request: SearchTrace) -> Items[TraceEvent]:
     """Rows that match every parameter, the newest first."""
     after = position(request.after, TracePlace) if request.after else None
-    found, place = trace_page(context.data / "trace", _filter(context, request), after, time.time())
-    events = _shown(context.gateway, context.principal, found)
+    trace_events, place = trace_page(context.data / "trace", _filter(context, request), after, time.time())
+    events = _shown(context.gateway, context.principal, trace_events)
     return Items(events, None if place is None else cursor(place))
 
 
@@ -165,8 +165,8 @@ def events_of(gateway: Gateway, principal: Principal, identity: str) -> list[Tra
     """
     for wanted in _meant(identity) if identity else ():  # a filter without anything would be all of the trace
         narrowed = msgspec.structs.replace(wanted, organizations=principal.organizations)
-        if found := search_trace(gateway.data / "trace", narrowed):
-            return _shown(gateway, principal, found)[::-1]
+        if events := search_trace(gateway.data / "trace", narrowed):
+            return _shown(gateway, principal, events)[::-1]
     raise Refusal(RefusalKind.MISSING, f"the message trace has no message or session {identity}")
 
 

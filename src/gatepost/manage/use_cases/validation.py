@@ -279,9 +279,9 @@ class _Trace:
 
 def _captured(trace: _Trace, identity: str) -> list[TraceEvent]:
     """The rows of a session, or of a message."""
-    found = trace.search(TraceFilter(session=identity, limit=_ROWS)) or trace.search(
+    events = trace.search(TraceFilter(session=identity, limit=_ROWS)) or trace.search(
         TraceFilter(message=identity, limit=_ROWS)
     )
-    if not found:
+    if not events:
         raise _refusal("session", f"the message trace has no message or session {identity}")
-    return found
+    return events

@@ -69,7 +69,7 @@ def public_key_id(pem: bytes) -> str:
 
 def signature_check(keys: Iterable[bytes]) -> SignatureCheck:
     """Checks signatures by these public keys, PEM. Raises ValueError if one of them is none."""
-    known = {key_id(_raw(one)): one for one in map(_public, keys)}
+    known = {key_id(_raw(key)): key for key in map(_public, keys)}
 
     def check(key: str, message: bytes, signature: bytes) -> bool | None:
         public = known.get(key)

@@ -135,7 +135,7 @@ def test_a_summary_counts_transfers_and_what_was_required(evidence):
         summary.take(segment)
     assert summary.hops == {("sent", "authenticated"): 3, ("sent", "clear"): 3, ("received", "clear"): 3}
     assert summary.requirements["sent", "Partner B", "authenticated(mx.b.example)"] == 3
-    assert summary.versions == {"TLSv1.3": 3, "in clear": 6}
+    assert summary.versions == {"TLSv1.3": 3, "unencrypted": 6}
     assert summary.unsigned == 0
 
 
