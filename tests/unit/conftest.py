@@ -30,9 +30,10 @@ from gatepost.store.evidence_chain import EvidenceChain
 from gatepost.store.evidence_files import log_directory
 from gatepost.store.evidence_heads import EvidenceHeads
 from gatepost.store.interface import Settlement
+from gatepost.store.sqlite.message_trace import SqliteTrace
 from gatepost.store.sqlite.queue import SqliteStore
 from gatepost.store.sqlite.schema import StoreSettings
-from gatepost.store.sqlite.trace_tally import HopKind
+from gatepost.store.trace import HopKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -242,7 +243,7 @@ def queued() -> Callable[..., list[str]]:
 async def _queue(data: FilePath, messages: tuple[dict[str, Any], ...], shard: int) -> list[str]:
     settings = StoreSettings(free_space_mark=0)
     directory = data / "queue" / str(shard)
-    store = await SqliteStore.open(directory, trace_directory=data / "trace", worker=shard, settings=settings)
+    store = await SqliteStore.open(directory, trace=SqliteTrace(data / "trace").sink, worker=shard, settings=settings)
     ids = []
     for given in messages:
         rest = dict(given)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gatepost.analysis.rehearsal.decision import Decision
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.connectors.records import InboundConnector
-    from gatepost.store.sqlite.trace_search import TraceRow
+    from gatepost.store.trace import TraceRow
 
 
 COLUMNS = ("at", "message", "session", *replay.COLUMNS)

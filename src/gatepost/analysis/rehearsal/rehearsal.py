@@ -16,13 +16,13 @@ import msgspec
 
 from gatepost.analysis.rehearsal.decision import Effect
 from gatepost.policy.decisions.requirement import Source
-from gatepost.store.sqlite.trace_files import day_of
+from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from gatepost.analysis.rehearsal.decision import Decision
-    from gatepost.store.sqlite.trace_search import TraceRow
+    from gatepost.store.trace import TraceRow
 
 
 COLUMNS = (
@@ -145,7 +145,7 @@ class Report:
     def add(self, seen: Seen) -> None:
         """Count one message."""
         self.counts[seen.judged] += 1
-        day = self.days.setdefault(day_of(seen.at), dict.fromkeys(Judged, 0))
+        day = self.days.setdefault(day_text(seen.at), dict.fromkeys(Judged, 0))
         day[seen.judged] += 1
         key = seen.peer, seen.judged, seen.reason, seen.result_type
         if key not in self.groups and len(self.groups) >= _GROUPS:

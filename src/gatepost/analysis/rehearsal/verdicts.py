@@ -15,7 +15,7 @@ from gatepost.analysis.reports.tls import Direction
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from gatepost.store.sqlite.trace_tally import HopKind
+    from gatepost.store.trace import HopKind
 
 
 _INBOUND = frozenset({"RECEIVE", "REFUSE"})

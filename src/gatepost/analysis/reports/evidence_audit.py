@@ -13,7 +13,7 @@ from gatepost.events.evidence.audit import ChainAudit, FaultKind, Faults
 from gatepost.events.evidence.entry import Kind, seconds
 from gatepost.events.evidence.heads import HeadBook
 from gatepost.store.evidence_files import ADMIN_WRITER, HEADS_FILE, day_files, read_lines
-from gatepost.store.sqlite.trace_files import day_of
+from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -100,7 +100,7 @@ def audit_files(files: Iterable[DayFile], check: SignatureCheck, *, noted: Colle
 def _headed(newest: str) -> str:
     """The last day that must have a head if the gateway wrote at a time: heads are made within minutes. "" for none."""
     try:
-        return day_of(seconds(newest) - _DAY - _GRACE)
+        return day_text(seconds(newest) - _DAY - _GRACE)
     except (ValueError, OverflowError, OSError):
         return ""
 

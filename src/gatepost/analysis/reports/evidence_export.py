@@ -18,7 +18,7 @@ from gatepost.events.evidence.entry import address_hash, instant, message_id_has
 from gatepost.events.evidence.proof import FORMAT_NAME, segments
 from gatepost.pki.certificates.evidence_key import kept_keys, public_key_id
 from gatepost.store.evidence_files import HEADS_FILE, day_files, read_lines
-from gatepost.store.sqlite.trace_files import day_of
+from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -142,7 +142,7 @@ class Summary:
 
 def chosen_segments(evidence: Path, selection: Selection) -> Iterator[Segment]:
     """Yield the selected entries of every writer's chain, with their proof. Raises StoreFailure."""
-    since = day_of(selection.since) if selection.since else ""
+    since = day_text(selection.since) if selection.since else ""
     files = day_files(evidence, since=since)
     for writer in dict.fromkeys(one.writer for one in files):
         lines = _lines(one for one in files if one.writer == writer)
@@ -152,8 +152,8 @@ def chosen_segments(evidence: Path, selection: Selection) -> Iterator[Segment]:
 def head_bodies(evidence: Path, selection: Selection) -> Iterator[dict[str, Any]]:
     """The daily heads of the time that is wanted. Raises StoreFailure."""
     path = evidence / HEADS_FILE
-    first = day_of(selection.since) if selection.since else ""
-    last = day_of(selection.until + _DAY) if selection.until else "9999"
+    first = day_text(selection.since) if selection.since else ""
+    last = day_text(selection.until + _DAY) if selection.until else "9999"
     for raw in read_lines(path) if path.exists() else ():
         body = parse_line(raw).body
         if body.get("kind") == "head" and first <= str(body.get("day", "")) <= last:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from gatepost.analysis.reports.tls import Named, PartnerKey, Wanted
     from gatepost.analysis.reports.tls_ready import Ready
-    from gatepost.store.sqlite.trace_tally import HopKind
+    from gatepost.store.trace import HopKind
 
 
 HEAT_ROWS: Final = 30

@@ -20,7 +20,7 @@ from gatepost.protocols.tls.names import normalise
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from gatepost.store.sqlite.trace_tally import HopKind
+    from gatepost.store.trace import HopKind
 
 
 class Protection(StrEnum):

@@ -14,7 +14,7 @@ from gatepost.manage.cli.times import MOMENT
 from gatepost.manage.use_cases.evidence_audit import verify_export, verify_log
 from gatepost.store.evidence_files import HEADS_FILE, day_file, evidence_directory
 from gatepost.store.interface import StoreFailure
-from gatepost.store.sqlite.trace_files import day_of
+from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.evidence_audit import Verification
@@ -99,4 +99,4 @@ def _show(result: Verification) -> None:
 
 
 def _day(at: float, otherwise: str) -> str:
-    return day_of(at) if at else otherwise
+    return day_text(at) if at else otherwise

@@ -17,7 +17,7 @@ from gatepost.events.evidence.proof import audit_export
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.pki.certificates.evidence_key import kept_keys, public_key_id, signature_check
 from gatepost.store.evidence_files import day_file, evidence_directory
-from gatepost.store.sqlite.trace_files import day_of
+from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,7 +94,7 @@ def verify_log(
     if directories:
         root = _root(directories[0])
         check, ids = _check(given, kept_keys(root))
-        today = day_of(time.time()) if own else "9999"
+        today = day_text(time.time()) if own else "9999"
         audit = audit_log(root, check, noted=heads, days=days, today=today, live=own)
         _must_be_something(audit, root, whole=days == _ALL_DAYS)
         return _log_result(audit, str(root), ids, trusted=bool(given) or own)
