@@ -498,7 +498,7 @@ def test_a_server_that_is_away_blocks_nothing_and_what_was_kept_arrives_in_order
 
 def test_common_searches_use_an_index(postgres: Postgres, shared: str, tmp_path: Path) -> None:
     from gatepost.store.postgres.trace import _select  # noqa: PLC0415 - the statement itself is what is tested
-    from gatepost.store.postgres.trace_conditions import Conditions  # noqa: PLC0415 - as above
+    from gatepost.store.postgres.trace_conditions import PostgresConditions  # noqa: PLC0415 - as above
 
     trace = node(shared, tmp_path)
     rows = [
@@ -529,7 +529,7 @@ def test_common_searches_use_an_index(postgres: Postgres, shared: str, tmp_path:
         "organization": {"organization": "o7"}, "handover": {}, "at": {"limit": 100},
     }  # fmt: skip
     for index, wanted in searches.items():
-        conditions = Conditions(TraceFilter(**wanted or {"message": "0009"}), elsewhere=not wanted)
+        conditions = PostgresConditions(TraceFilter(**wanted or {"message": "0009"}), elsewhere=not wanted)
         sql = f"{_select(('at',), '2025-11-24', conditions)} LIMIT 101"
         for place in range(len(conditions.values), 0, -1):
             value = conditions.values[place - 1]
@@ -537,7 +537,7 @@ def test_common_searches_use_an_index(postgres: Postgres, shared: str, tmp_path:
         plan = postgres.sql(f"EXPLAIN {sql}", database)
         assert f"trace_20251124_{index}" in plan or "Index" in plan, (index, plan)
         assert "Seq Scan" not in plan, (index, plan)
-    either = Conditions(TraceFilter(domain="p3.example"))
+    either = PostgresConditions(TraceFilter(domain="p3.example"))
     assert either.telling
 
 

@@ -27,7 +27,7 @@ from gatepost.policy.connectors.model import Resources, parse
 from gatepost.protocols.smtp.grammar import Path, parse_path
 from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, TlsFacts
 from gatepost.store.evidence_chain import EvidenceChain
-from gatepost.store.evidence_files import log_directory
+from gatepost.store.evidence_files import EvidenceDirectory, log_directory
 from gatepost.store.evidence_heads import EvidenceHeads
 from gatepost.store.interface import Settlement
 from gatepost.store.sqlite.message_trace import SqliteTrace
@@ -175,7 +175,7 @@ class EvidenceLogs:
         (evidence / "keys" / f"{self.signer.key[:16]}.pem").write_bytes(self.pem)
 
     def audit(self, evidence: FilePath, **options: Any) -> LogAudit:
-        return audit_log(evidence, signature_check([self.pem]), **options)
+        return audit_log(EvidenceDirectory(evidence), signature_check([self.pem]), **options)
 
     def good(self, evidence: FilePath) -> LogAudit:
         """The log, which must be without a fault."""

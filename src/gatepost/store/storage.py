@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatepost.settings.store_url import SQLITE
+from gatepost.store.evidence_files import evidence_directory
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite.database import SqliteDatabase
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from gatepost.settings.model import Settings
     from gatepost.store.database import Database, Schema
+    from gatepost.store.evidence_log import Evidence
     from gatepost.store.trace import Trace
 
 
@@ -60,6 +62,18 @@ class Storage:
             from gatepost.store.postgres.trace import PostgresTrace  # noqa: PLC0415 - one engine is loaded
 
         return PostgresTrace(self._url, self._node)
+
+    def evidence(self) -> Evidence:
+        """The evidence log of this gateway. Opens nothing before it is asked."""
+        directory = evidence_directory(self._directory)
+        if not self.is_shared:
+            from gatepost.store.evidence_in_files import EvidenceInFiles  # noqa: PLC0415 - few commands ask for it
+
+            return EvidenceInFiles(directory, self._node)
+        with _loading_postgres():
+            from gatepost.store.postgres.evidence import PostgresEvidence  # noqa: PLC0415 - one engine is loaded
+
+        return PostgresEvidence(self._url, directory, self._node)
 
 
 @contextlib.contextmanager

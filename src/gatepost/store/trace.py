@@ -144,7 +144,7 @@ class Trace(Protocol):
     """The trace of all writers. Methods raise StoreFailure, but go on where only some parts cannot be read."""
 
     def sink(self, worker: int, *, days: int = 0) -> TraceSink:
-        """What takes a worker's rows. worker: its number on this node. days: how many are kept, 0 for ever."""
+        """A sink for a worker's rows. worker: its number on this node. days: how many are kept, 0 for ever."""
 
     def write(self, writer: str, events: Sequence[TraceEvent]) -> None:
         """Write rows now, from a process that has no sink."""
@@ -197,7 +197,7 @@ class Trace(Protocol):
         """Counts by the hour; what was counted is kept as long as the object is."""
 
     def unreadable(self) -> list[str]:
-        """What of the trace this process may not read at all, for messages."""
+        """Parts of the trace that this process may not read at all, for messages."""
 
     def forget(self, before: float) -> list[str]:
         """Forget the days that ended before a time (seconds since 1970); returns the names of what was removed."""

@@ -5,7 +5,7 @@ import pytest
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.store.interface import StoreFailure, TraceFilter
 from gatepost.store.sqlite.message_trace import SqliteTrace
-from gatepost.store.trace import COLUMNS, tally_days, tally_part, trace_event
+from gatepost.store.trace import COLUMNS, stored_row, tally_days, tally_part, trace_event
 
 NOON = 1_764_000_000.0 - 1_764_000_000.0 % 86_400 + 43_200
 
@@ -39,3 +39,9 @@ def test_days_are_counted_and_parts_that_cannot_be_are_named(tmp_path, caplog):
     assert tally_part(trace, broken, 0) is None
     with pytest.raises(StoreFailure):
         trace.tally(broken)
+
+
+def test_an_event_that_no_engine_can_store_is_left_out_with_a_line_in_the_log(caplog):
+    assert stored_row(row(subject="half \ud83d")) is None
+    assert "an event of 1a is left out" in caplog.text
+    assert stored_row(row(subject="Grüße"))[COLUMNS.index("subject")] == "Grüße"

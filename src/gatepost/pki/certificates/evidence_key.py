@@ -57,11 +57,6 @@ def evidence_signer(evidence: Path, vault: Vault | None) -> Signer:
     return Signer(name, key.sign)
 
 
-def kept_keys(evidence: Path) -> list[bytes]:
-    """The public keys that lie beside the log, PEM, by their names. Raises OSError."""
-    return [path.read_bytes()[:_LIMIT] for path in sorted((evidence / "keys").glob("*.pem"))]
-
-
 def public_key_id(pem: bytes) -> str:
     """The id of a public key in PEM. Raises ValueError if it is no Ed25519 public key."""
     return key_id(_raw(_public(pem)))

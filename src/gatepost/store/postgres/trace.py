@@ -17,7 +17,7 @@ import msgspec
 from gatepost.store.interface import StoreFailure
 from gatepost.store.postgres.database import prepare_tables
 from gatepost.store.postgres.server import Server
-from gatepost.store.postgres.trace_conditions import Conditions
+from gatepost.store.postgres.trace_conditions import PostgresConditions
 from gatepost.store.postgres.trace_counts import PostgresHours, tally_part
 from gatepost.store.postgres.trace_tables import SCHEMA, partition
 from gatepost.store.postgres.trace_writer import PostgresTraceWriter, write_rows
@@ -102,8 +102,8 @@ class PostgresTrace:
             for day in reversed(_days(server, connection, wanted)):
                 if begin.day and day > begin.day:
                     continue
-                conditions = Conditions(wanted, elsewhere=begin.elsewhere)
-                behind = _behind(conditions, begin) if day == begin.day else ""
+                conditions = PostgresConditions(wanted, elsewhere=begin.elsewhere)
+                behind = _following(conditions, begin) if day == begin.day else ""
                 limit = wanted.limit + 1 - len(found)
                 sql = f"{_select(('writer', 'number', *COLUMNS), day, conditions, behind)} LIMIT {limit:d}"
                 for writer, number, *row in _rows(server, connection, sql, conditions):
@@ -125,7 +125,7 @@ class PostgresTrace:
         among: Among | None = None,
     ) -> Iterator[TraceRow]:
         """See `Trace.scan`."""
-        conditions = Conditions(wanted, events, among=among)
+        conditions = PostgresConditions(wanted, events, among=among)
         with self._connection() as (server, connection):
             days = _days(server, connection, wanted)
             for day in days if oldest_first else reversed(days):
@@ -138,7 +138,7 @@ class PostgresTrace:
             days = _days(server, connection, questions[0])
             for place, question in enumerate(questions):
                 for elsewhere in (False, True) if question.message or question.session else (False,):
-                    conditions = Conditions(question, elsewhere=elsewhere)
+                    conditions = PostgresConditions(question, elsewhere=elsewhere)
                     for day in reversed(days):
                         if _rows(server, connection, f"{_select(('at',), day, conditions)} LIMIT 1", conditions):
                             return place
@@ -189,7 +189,7 @@ def _days(server: Server, connection: Any, wanted: TraceFilter) -> list[str]:
     return [str(day) for (day,) in server.run(lambda: connection.fetch(_DAYS, first, last), "message trace")]
 
 
-def _behind(conditions: Conditions, begin: TracePlace) -> str:
+def _following(conditions: PostgresConditions, begin: TracePlace) -> str:
     """The rows behind the place, in the order of `_select`."""
     for writer, (_, number) in begin.ends.items():
         values = (conditions.value(one) for one in (begin.at, writer, number))
@@ -198,7 +198,7 @@ def _behind(conditions: Conditions, begin: TracePlace) -> str:
 
 
 def _select(
-    columns: Sequence[str], day: str, conditions: Conditions, behind: str = "", *, oldest_first: bool = False
+    columns: Sequence[str], day: str, conditions: PostgresConditions, behind: str = "", *, oldest_first: bool = False
 ) -> str:
     """The rows of a day, in order of time. Where few are meant they are looked up and sorted, not sought in order."""
     way = "ASC" if oldest_first else "DESC"
@@ -209,7 +209,7 @@ def _select(
     )
 
 
-def _rows(server: Server, connection: Any, sql: str, conditions: Conditions) -> list[Any]:
+def _rows(server: Server, connection: Any, sql: str, conditions: PostgresConditions) -> list[Any]:
     """The rows of a query; none of a day that was forgotten meanwhile."""
     with contextlib.suppress(_Forgotten):
         found: list[Any] = server.run(lambda: _noticing(connection.fetch(sql, *conditions.values)), "search the trace")
@@ -217,7 +217,7 @@ def _rows(server: Server, connection: Any, sql: str, conditions: Conditions) -> 
     return []
 
 
-def _streamed(server: Server, connection: Any, sql: str, conditions: Conditions) -> Iterator[TraceRow]:
+def _streamed(server: Server, connection: Any, sql: str, conditions: PostgresConditions) -> Iterator[TraceRow]:
     """The same, some at a time."""
     server.run(lambda: connection.execute("BEGIN READ ONLY"), "scan the trace")
     try:

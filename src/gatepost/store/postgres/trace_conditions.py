@@ -69,8 +69,8 @@ _PROTECTIONS: Final = {
 }
 
 
-class Conditions:
-    """Conditions on rows: text of WHERE with `$1` and so on, and their values.
+class PostgresConditions:
+    """PostgresConditions on rows: text of WHERE with `$1` and so on, and their values.
 
     telling: an index finds few rows by them, so that it is not worth looking through the newest ones in order.
     elsewhere: ids of messages and sessions are those of another node.

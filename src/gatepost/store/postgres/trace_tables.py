@@ -42,7 +42,7 @@ RARE_EVENT: Final = "event NOT IN ('RECEIVE', 'SEND', 'DELIVER')"
 
 
 def key(column: str) -> str:
-    """What the index of a column has of it."""
+    """A column as its index has it."""
     return f"left(lower({column}), {KEY})"
 
 

@@ -6,9 +6,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from gatepost.pki.certificates.evidence_key import evidence_signer, kept_keys, public_key_id, signature_check
+from gatepost.pki.certificates.evidence_key import evidence_signer, public_key_id, signature_check
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.pki.certificates.vault import Vault
+from gatepost.store.evidence_files import kept_keys
 
 VAULT = Vault(b"m" * 32)
 
