@@ -229,6 +229,10 @@ def test_nodes_have_chains_and_keys_of_their_own_and_heads_over_all(shared: str,
     assert len(nodes[0].log.public_keys()) == 3
     assert nodes[0].good().heads == 1
     assert verify_own_log(nodes[1].log).verified is True
+    copy_log(nodes[0].log, tmp_path / "copy")
+    (tmp_path / "keys.pem").write_bytes(b"".join(nodes[0].log.public_keys()))  # as `evidence key` prints them
+    done = subprocess.run([sys.executable, SCRIPT, tmp_path / "keys.pem", tmp_path / "copy"], check=False, timeout=60)
+    assert done.returncode == 0
 
 
 def test_no_entry_is_added_to_a_day_that_has_its_head_whatever_a_clock_says(shared: str, tmp_path: Path) -> None:

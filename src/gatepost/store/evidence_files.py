@@ -11,15 +11,17 @@ import gzip
 import os
 import re
 import zlib
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gatepost.events.evidence.chain import LONGEST_LINE
 from gatepost.store.interface import StoreFailure
-from gatepost.store.sqlite.schema import make_directory, sync_directory
+from gatepost.store.sqlite.schema import sync_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from gatepost.store.evidence_log import EvidenceSource
@@ -162,24 +164,29 @@ class EvidenceDirectory:
         return kept_keys(self.directory)
 
 
-def copy_log(log: EvidenceSource, directory: Path) -> int:
+def copy_log(
+    log: EvidenceSource, directory: Path, creating: Callable[[], AbstractContextManager[None]] = nullcontext
+) -> int:
     """Write a log as files into a new directory, as auditors and other machines read it; returns how many days' files.
 
-    Raises StoreFailure if it cannot be read, OSError if it cannot be written.
+    creating: within it files are made, for another account perhaps. Raises StoreFailure if the log cannot be read,
+    OSError if the directory is there or cannot be written.
     """
-    make_directory(log_directory(directory))
-    make_directory(directory / "keys")
-    _write_new(directory / HEADS_FILE, log.head_lines())
+    with creating():
+        for path in (directory, log_directory(directory), directory / "keys"):
+            path.mkdir(mode=0o700)
+    _write_new(directory / HEADS_FILE, log.head_lines(), creating)
     days = log.days()  # after the heads: what they know of is among them
     for one in days:
-        _write_new(log_directory(directory) / f"{one.day}.{one.writer}.log", one.lines())
+        _write_new(log_directory(directory) / f"{one.day}.{one.writer}.log", one.lines(), creating)
     for number, pem in enumerate(log.public_keys(), 1):
-        _write_new(directory / "keys" / f"{number:04}.pem", [pem])
+        _write_new(directory / "keys" / f"{number:04}.pem", [pem], creating)
     return len(days)
 
 
-def _write_new(path: Path, lines: Iterable[bytes]) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+def _write_new(path: Path, lines: Iterable[bytes], creating: Callable[[], AbstractContextManager[None]]) -> None:
+    with creating():
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.writelines(lines)
         file.flush()

@@ -8,7 +8,7 @@ from gatepost.settings.model import Settings
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.database import Schema
 from gatepost.store.evidence_in_files import EvidenceInFiles
-from gatepost.store.interface import StoreFailure
+from gatepost.store.interface import StoreBusy, StoreFailure
 from gatepost.store.sqlite.message_trace import SqliteTrace
 from gatepost.store.storage import Storage
 
@@ -42,4 +42,6 @@ def test_nothing_is_asked_of_a_server_before_it_must_be(tmp_path):
     storage = Storage("postgresql://gatepost@127.0.0.1:1/gatepost", tmp_path)
     assert storage.trace().unreadable() == []
     assert storage.evidence().name == "the evidence log"
+    with pytest.raises(StoreBusy, match="connect"):
+        storage.database(SCHEMA)
     assert Storage(SQLITE, tmp_path).is_shared is False

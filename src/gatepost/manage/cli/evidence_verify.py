@@ -12,6 +12,7 @@ from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, f
 from gatepost.manage.cli.tables import print_json, printable
 from gatepost.manage.cli.times import MOMENT
 from gatepost.manage.use_cases.evidence_audit import verify_export, verify_log, verify_own_log
+from gatepost.pki.certificates.evidence_key import public_keys_in
 from gatepost.store.evidence_files import HEADS_FILE, day_file
 from gatepost.store.interface import StoreFailure
 from gatepost.store.storage import Storage
@@ -57,7 +58,7 @@ def verify(
     """
     if wrong := next((head for head in heads if not _HASH.fullmatch(head)), ""):
         fail(BAD_INPUT, f"--head {printable(wrong)!r}: not a hash; write 64 hexadecimal digits in lower case")
-    given = [key.read_bytes() for key in keys]
+    given = [one for key in keys for one in public_keys_in(key.read_bytes())]
     days = _day(options["since"], ""), _day(options["until"], "9999")
     try:
         if not paths:

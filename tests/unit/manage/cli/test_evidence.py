@@ -303,3 +303,11 @@ def test_where_no_log_is_kept_commands_add_nothing(home):
     shutil.rmtree(evidence_directory(home.data), ignore_errors=True)
     home.call("queue", "hold", "--all")
     assert not evidence_directory(home.data).exists()
+
+
+def test_a_copy_is_verified_elsewhere(home, evidence, key):
+    target = home.path / "copied"
+    assert "3 files of days copied" in home.call("evidence", "copy", target).stderr
+    assert "verified" in home.call("evidence", "verify", target, "--key", key).stdout
+    assert sorted(path.name for path in target.iterdir()) == ["heads.log", "keys", "log"]
+    assert "File exists" in home.call("evidence", "copy", target, code=3).stderr
