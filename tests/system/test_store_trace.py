@@ -530,7 +530,7 @@ def test_common_searches_use_an_index(postgres: Postgres, shared: str, tmp_path:
     }  # fmt: skip
     for index, wanted in searches.items():
         conditions = PostgresConditions(TraceFilter(**wanted or {"message": "0009"}), elsewhere=not wanted)
-        sql = f"{_select(('at',), '2025-11-24', conditions)} LIMIT 101"
+        sql = f"{_select(('at',), 'trace_20251124', conditions)} LIMIT 101"
         for place in range(len(conditions.values), 0, -1):
             value = conditions.values[place - 1]
             sql = sql.replace(f"${place}", "'" + str(value).replace("'", "''") + "'")

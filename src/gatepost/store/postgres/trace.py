@@ -1,8 +1,9 @@
 """The message trace in PostgreSQL: `store.trace.Trace` over the rows of all nodes, from any of them.
 
-Days are read one after the other, each from its own table, so that a search ends with the day that fills its page and
-no statement plans for months. A scan reads by a cursor of the server, a day in a transaction: neither the whole of it
-is in memory, nor does a long report keep the server from cleaning up for longer than a day takes to read.
+The newest day is searched first, then the one before, then two, four and so on, until the page is full: most searches
+end soon, and one for what is rare asks seldom. A scan reads by a cursor of the server, a day in a transaction:
+neither the whole of it is in memory, nor does a long report keep the server from cleaning up for longer than a day
+takes to read.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from gatepost.store.postgres.database import prepare_tables
 from gatepost.store.postgres.server import Server
 from gatepost.store.postgres.trace_conditions import PostgresConditions
 from gatepost.store.postgres.trace_counts import PostgresHours, tally_part
-from gatepost.store.postgres.trace_tables import SCHEMA, partition
+from gatepost.store.postgres.trace_tables import DAY, SCHEMA, midnight, partition
 from gatepost.store.postgres.trace_writer import PostgresTraceWriter, write_rows
 from gatepost.store.postgres.writers import writer_name
 from gatepost.store.trace import COLUMNS, TracePlace, trace_event
@@ -98,20 +99,21 @@ class PostgresTrace:
     def _page(self, wanted: TraceFilter, begin: TracePlace) -> tuple[list[TraceEvent], TracePlace | None]:
         found: list[TraceEvent] = []
         place = begin
-        with self._connection() as (server, connection):
-            for day in reversed(_days(server, connection, wanted)):
-                if begin.day and day > begin.day:
-                    continue
+        with self._connection() as (server, connection), _by_index(server, connection):
+            days = [day for day in _days(server, connection, wanted) if not begin.day or day <= begin.day]
+            for span in _spans(days):
                 conditions = PostgresConditions(wanted, elsewhere=begin.elsewhere)
-                behind = _following(conditions, begin) if day == begin.day else ""
+                table = _table(conditions, span)
+                behind = _following(conditions, begin)
                 limit = wanted.limit + 1 - len(found)
-                sql = f"{_select(('writer', 'number', *COLUMNS), day, conditions, behind)} LIMIT {limit:d}"
+                sql = f"{_select(('writer', 'number', *COLUMNS), table, conditions, behind)} LIMIT {limit:d}"
                 for writer, number, *row in _rows(server, connection, sql, conditions):
                     if len(found) == wanted.limit:
                         return found, place
                     event = trace_event(COLUMNS, tuple(row))
                     found.append(event)
-                    place = msgspec.structs.replace(begin, day=day, ends={writer: (0, number)}, at=event.at)
+                    ends = {writer: (0, number)}
+                    place = msgspec.structs.replace(begin, day=day_text(event.at), ends=ends, at=event.at)
         return found, None
 
     def scan(
@@ -129,19 +131,19 @@ class PostgresTrace:
         with self._connection() as (server, connection):
             days = _days(server, connection, wanted)
             for day in days if oldest_first else reversed(days):
-                sql = _select(columns, day, conditions, oldest_first=oldest_first)
+                sql = _select(columns, partition(day), conditions, oldest_first=oldest_first)
                 yield from _streamed(server, connection, sql, conditions)
 
     def first_answered(self, questions: Sequence[TraceFilter]) -> int | None:
         """See `Trace.first_answered`."""
-        with self._connection() as (server, connection):
+        with self._connection() as (server, connection), _by_index(server, connection):
             days = _days(server, connection, questions[0])
             for place, question in enumerate(questions):
                 for elsewhere in (False, True) if question.message or question.session else (False,):
                     conditions = PostgresConditions(question, elsewhere=elsewhere)
-                    for day in reversed(days):
-                        if _rows(server, connection, f"{_select(('at',), day, conditions)} LIMIT 1", conditions):
-                            return place
+                    sql = f"{_select(('at',), _table(conditions, days), conditions)} LIMIT 1"
+                    if days and _rows(server, connection, sql, conditions):
+                        return place
         return None
 
     def parts(self, first: str, last: str) -> Mapping[TracePart, object]:
@@ -155,7 +157,7 @@ class PostgresTrace:
         if not isinstance(part, PostgresPart):
             raise TypeError("the part is not of this trace")
         with self._connection() as (server, connection):
-            return server.run(lambda: tally_part(connection, part.day, part.writer, after), "count the trace")
+            return tally_part(server, connection, (part.day, part.writer), after)
 
     def hours(self) -> PostgresHours:
         """See `Trace.hours`."""
@@ -189,6 +191,24 @@ def _days(server: Server, connection: Any, wanted: TraceFilter) -> list[str]:
     return [str(day) for (day,) in server.run(lambda: connection.fetch(_DAYS, first, last), "message trace")]
 
 
+def _spans(days: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Days in groups, the newest first: one, one, two, four and so on."""
+    end, size = len(days), 1
+    while end > 0:
+        begin = max(0, end - size)
+        yield days[begin:end]
+        size = max(1, len(days) - begin)
+        end = begin
+
+
+def _table(conditions: PostgresConditions, days: Sequence[str]) -> str:
+    """The table that has some days: that of a single one, or that of all, with their bounds as a condition."""
+    if len(days) < 2:
+        return partition(days[0]) if days else "trace"
+    conditions.between(midnight(days[0]), midnight(days[-1]) + DAY)
+    return "trace"
+
+
 def _following(conditions: PostgresConditions, begin: TracePlace) -> str:
     """The rows behind the place, in the order of `_select`."""
     for writer, (_, number) in begin.ends.items():
@@ -198,15 +218,30 @@ def _following(conditions: PostgresConditions, begin: TracePlace) -> str:
 
 
 def _select(
-    columns: Sequence[str], day: str, conditions: PostgresConditions, behind: str = "", *, oldest_first: bool = False
+    columns: Sequence[str], table: str, conditions: PostgresConditions, behind: str = "", *, oldest_first: bool = False
 ) -> str:
-    """The rows of a day, in order of time. Where few are meant they are looked up and sorted, not sought in order."""
+    """The rows of a table, in order of time. Where few are meant they are looked up and sorted, not sought in order."""
     way = "ASC" if oldest_first else "DESC"
     at = "at + 0" if conditions.telling else "at"
     return (
-        f"SELECT {', '.join(columns)} FROM {partition(day)} WHERE {conditions.where}{behind}"  # noqa: S608 - our names
+        f"SELECT {', '.join(columns)} FROM {table} WHERE {conditions.where}{behind}"  # noqa: S608 - our names
         f" ORDER BY {at} {way}, writer {way}, number {way}"
     )
+
+
+@contextlib.contextmanager
+def _by_index(server: Server, connection: Any) -> Iterator[None]:
+    """Have tables read by an index, in order of time if by no other.
+
+    The server cannot know how many rows meet conditions on JSON; it takes them for few, and would read and sort a day
+    to find the hundred newest of very many.
+    """
+    server.run(lambda: connection.execute("SET enable_seqscan = off"), "search the trace")
+    try:
+        yield
+    finally:
+        with contextlib.suppress(StoreFailure):
+            server.run(lambda: connection.execute("RESET enable_seqscan"), "search the trace")
 
 
 def _rows(server: Server, connection: Any, sql: str, conditions: PostgresConditions) -> list[Any]:

@@ -103,6 +103,10 @@ class PostgresConditions:
         """All of them."""
         return " AND ".join(self._terms) or "TRUE"
 
+    def between(self, begin: float, end: float) -> None:
+        """Rows from a time on, and before another one."""
+        self._add(f"at >= {self.value(float(begin))} AND at < {self.value(float(end))}")
+
     def value(self, value: object) -> str:
         """The place of one more value."""
         self.values.append(value)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _VERSION: Final = 1  # of what is counted: older counts are made anew
 _KEPT: Final = 1000  # counts of parts by the hour: at most 144 numbers each
+_ROWS_AT_ONCE: Final = 100_000  # a few seconds' work, if all are different
+_DOING: Final = "count the trace"
 _LATE: Final = 3600.0  # seconds after its end in which a day may still grow
 
 _OTHER: Final = "CASE WHEN event IN ('RECEIVE', 'REFUSE') THEN sender ELSE recipient END"
@@ -82,24 +84,24 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Kept).decode
 
 
-async def tally_part(connection: Any, day: str, writer: str, after: int) -> tuple[int, Counter[HopKind]]:
-    """See `Trace.tally`."""
-    rows: int = await connection.fetchval(_ROWS, day, writer) or 0
+def tally_part(server: Server, connection: Any, part: tuple[str, str], after: int) -> tuple[int, Counter[HopKind]]:
+    """See `Trace.tally`. part: day and writer."""
+    rows: int = server.run(lambda: connection.fetchval(_ROWS, *part), _DOING) or 0
     if rows == after:
         return rows, Counter()
     if 0 < after < rows:
-        return rows, await _count(connection, day, writer, after, rows)
-    if (kept := await _read(connection, day, writer, rows)) is not None:
+        return rows, _count(server, connection, part, (after, rows))
+    if (kept := _kept(server.run(lambda: connection.fetchval(_KNOWN, *part, rows), _DOING))) is not None:
         return rows, kept
-    counted = await _count(connection, day, writer, 0, rows)
-    if day < day_text(time.time() - _LATE):
+    counted = _count(server, connection, part, (0, rows))
+    if part[0] < day_text(time.time() - _LATE):
         data = _encode(_Kept(_VERSION, list(counted.items())))
-        await connection.execute(_KEEP, day, writer, rows, data)
+        server.run(lambda: connection.execute(_KEEP, *part, rows, data), _DOING)
     return rows, counted
 
 
-async def _read(connection: Any, day: str, writer: str, rows: int) -> Counter[HopKind] | None:
-    data = await connection.fetchval(_KNOWN, day, writer, rows)
+def _kept(data: bytes | None) -> Counter[HopKind] | None:
+    """A count that was kept, if it is of this version."""
     try:
         kept = _decode(data) if data is not None else None
     except msgspec.DecodeError:
@@ -107,23 +109,29 @@ async def _read(connection: Any, day: str, writer: str, rows: int) -> Counter[Ho
     return Counter(dict(kept.kinds)) if kept is not None and kept.version == _VERSION else None
 
 
-async def _count(connection: Any, day: str, writer: str, after: int, rows: int) -> Counter[HopKind]:
-    """Of rows behind `after`, up to so many. OFFSET 0 keeps what is understood of a row from being read again."""
+def _count(server: Server, connection: Any, part: tuple[str, str], span: tuple[int, int]) -> Counter[HopKind]:
+    """The rows behind the first number up to the second, so many in a statement."""
+    counted: Counter[HopKind] = Counter()
+    for first in range(*span, _ROWS_AT_ONCE):
+        some = first, min(first + _ROWS_AT_ONCE, span[1])
+        for *values, count in server.run(lambda: _kinds(connection, part, some), _DOING):  # noqa: B023 - run at once
+            for place in _JSON:
+                values[place] = _compact(values[place])
+            counted[HopKind(*values)] += count
+    return counted
+
+
+async def _kinds(connection: Any, part: tuple[str, str], span: tuple[int, int]) -> list[Any]:
+    """Kinds and how many. OFFSET 0 keeps what is understood of a row from being read again for each column."""
     sql = (
         f"SELECT {', '.join(_COUNTED)}, count(*) FROM (SELECT *, detail::jsonb AS d, tls::jsonb AS t"  # noqa: S608 - our names
-        f" FROM {partition(day)} WHERE writer = $1 AND number > $2 AND number <= $3 OFFSET 0) AS one"
+        f" FROM {partition(part[0])} WHERE writer = $1 AND number > $2 AND number <= $3 OFFSET 0) AS one"
         f" GROUP BY {', '.join(str(place + 1) for place in range(len(_COUNTED)))}"
     )
-    counted: Counter[HopKind] = Counter()
     try:
-        found = await connection.fetch(sql, writer, after, rows)
+        return list(await connection.fetch(sql, part[1], *span))
     except asyncpg.UndefinedTableError:  # it was forgotten meanwhile
-        return counted
-    for *values, count in found:
-        for place in _JSON:
-            values[place] = _compact(values[place])
-        counted[HopKind(*values)] += count
-    return counted
+        return []
 
 
 def _compact(text: str) -> str:

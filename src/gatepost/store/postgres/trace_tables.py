@@ -6,12 +6,14 @@ in the collation "C". Keys of indexes are cut, as PostgreSQL takes no long ones;
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Final
 
 from gatepost.store.database import Schema
 from gatepost.store.trace import COLUMNS
 
 DAY: Final = 86_400
+_EPOCH: Final = date(1970, 1, 1)
 KEY: Final = 300
 """Characters of a key in an index."""
 
@@ -107,3 +109,8 @@ trace_tally: counts of parts whose day is over (`store.postgres.trace_counts`)."
 def partition(day: str) -> str:
     """The name of a day's table. day: "2026-11-24"."""
     return f"trace_{day.replace('-', '')}"
+
+
+def midnight(day: str) -> int:
+    """The beginning of a day, seconds since 1970."""
+    return (date.fromisoformat(day) - _EPOCH).days * DAY

@@ -14,7 +14,6 @@ import logging
 import threading
 import time
 from collections import deque
-from datetime import date
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import asyncpg
@@ -25,7 +24,7 @@ from gatepost.store.interface import StoreFailure
 from gatepost.store.postgres.database import MADE_MEANWHILE, prepare_tables
 from gatepost.store.postgres.server import connect, reported
 from gatepost.store.postgres.trace_conditions import storable
-from gatepost.store.postgres.trace_tables import DAY, SCHEMA, partition
+from gatepost.store.postgres.trace_tables import DAY, SCHEMA, midnight, partition
 from gatepost.store.trace import COLUMNS, stored_row
 from gatepost.times import day_text
 
@@ -40,7 +39,6 @@ _log = logging.getLogger(__name__)
 _INTERVAL: Final = 1.0
 _BATCH: Final = 2000  # rows of one transaction: some megabytes
 _PAUSE: Final = 60.0  # between two complaints of the same
-_EPOCH: Final = date(1970, 1, 1)
 _JSON: Final = tuple(COLUMNS.index(name) for name in ("tls", "detail"))
 _STORED: Final = ("writer", "number", *COLUMNS)
 
@@ -211,17 +209,13 @@ async def make_partition(connection: Any, day: str) -> None:
     name = partition(day)
     if await connection.fetchval(_IS_MADE, name):
         return
-    begin = _midnight(day)
+    begin = midnight(day)
     with contextlib.suppress(*MADE_MEANWHILE):
         async with connection.transaction():
             await connection.execute(f"CREATE TABLE {name} (LIKE trace INCLUDING DEFAULTS)")
             await connection.execute(
                 f"ALTER TABLE trace ATTACH PARTITION {name} FOR VALUES FROM ({begin}) TO ({begin + DAY})"
             )
-
-
-def _midnight(day: str) -> int:
-    return (date.fromisoformat(day) - _EPOCH).days * DAY
 
 
 def _day_number(at: float) -> int:
