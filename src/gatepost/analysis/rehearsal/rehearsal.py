@@ -1,7 +1,7 @@
 """Report what a connector or a mail flow rule did to real mail, or would have done, from the message trace.
 
 Called by `gatepost connector rehearsal`. Messages are counted, not attempts: one that waited and was tried twenty times
-is one. No I/O: rows of `store.sqlite.trace_search.scan_trace`, newest first, are taken one at a time, and what is kept
+is one. No I/O: rows of `store.trace.Trace.scan`, newest first, are taken one at a time, and what is kept
 of them is bounded but for the ids of the connector's own messages.
 """
 
