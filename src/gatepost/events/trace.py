@@ -1,6 +1,6 @@
 """Rows of the message trace, made where something is decided: one row per recipient and event (exchange.md §12).
 
-`mail.inbound.session` and `mail.outbound.deliverer` call this with what they know; `store.sqlite.trace` keeps the rows.
+`mail.inbound.session` and `mail.outbound.deliverer` call this with what they know; `store.trace` keeps the rows.
 """
 
 from __future__ import annotations

@@ -6,16 +6,22 @@ is. What a node keeps for itself (caches, local mailboxes, work files) has its p
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatepost.settings.store_url import SQLITE
+from gatepost.store.evidence_files import evidence_directory
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite.database import SqliteDatabase
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from gatepost.settings.model import Settings
     from gatepost.store.database import Database, Schema
+    from gatepost.store.evidence_log import Evidence
+    from gatepost.store.trace import Trace
 
 
 class Storage:
@@ -24,12 +30,13 @@ class Storage:
     @classmethod
     def of(cls, settings: Settings) -> Storage:
         """That of a gateway."""
-        return cls(settings.store.url, Path(settings.server.data_dir))
+        return cls(settings.store.url, Path(settings.server.data_dir), node=settings.server.hostname)
 
-    def __init__(self, url: str, directory: Path) -> None:
-        """url: of `[store]`. directory: the data directory."""
+    def __init__(self, url: str, directory: Path, *, node: str = "localhost") -> None:
+        """url: of `[store]`. directory: the data directory. node: the name of this host."""
         self._url = url
         self._directory = directory
+        self._node = node
 
     @property
     def is_shared(self) -> bool:
@@ -40,8 +47,38 @@ class Storage:
         """The tables of a schema, made or brought up to date if need be. Raises StoreFailure."""
         if not self.is_shared:
             return SqliteDatabase(self._directory, schema)
-        try:
+        with _loading_postgres():
             from gatepost.store.postgres.database import PostgresDatabase  # noqa: PLC0415 - one engine is loaded
-        except ImportError as error:
-            raise StoreFailure("store.url: PostgreSQL needs the package asyncpg: install gatepost[postgres]") from error
+
         return PostgresDatabase(self._url, schema)
+
+    def trace(self) -> Trace:
+        """The message trace. Opens nothing before it is asked."""
+        if not self.is_shared:
+            from gatepost.store.sqlite.message_trace import SqliteTrace  # noqa: PLC0415 - few commands ask for it
+
+            return SqliteTrace(self._directory / "trace")
+        with _loading_postgres():
+            from gatepost.store.postgres.trace import PostgresTrace  # noqa: PLC0415 - one engine is loaded
+
+        return PostgresTrace(self._url, self._node)
+
+    def evidence(self) -> Evidence:
+        """The evidence log of this gateway. Opens nothing before it is asked."""
+        directory = evidence_directory(self._directory)
+        if not self.is_shared:
+            from gatepost.store.evidence_in_files import EvidenceInFiles  # noqa: PLC0415 - few commands ask for it
+
+            return EvidenceInFiles(directory, self._node)
+        with _loading_postgres():
+            from gatepost.store.postgres.evidence import PostgresEvidence  # noqa: PLC0415 - one engine is loaded
+
+        return PostgresEvidence(self._url, directory, self._node)
+
+
+@contextlib.contextmanager
+def _loading_postgres() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise StoreFailure("store.url: PostgreSQL needs the package asyncpg: install gatepost[postgres]") from error

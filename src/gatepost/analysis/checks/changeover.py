@@ -40,11 +40,9 @@ from gatepost.policy.connectors.publication import publication
 from gatepost.protocols.dane.tlsa import RecordsKind, TlsaLookup, TlsaStatus, classify
 from gatepost.store.changes import on_newest
 from gatepost.store.interface import StoreFailure, TraceFilter
-from gatepost.store.sqlite.trace_search import scan_trace
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-    from pathlib import Path
 
     from gatepost.analysis.checks.chain_report import ChainCheck
     from gatepost.net.identity import ServerIdentity
@@ -57,6 +55,7 @@ if TYPE_CHECKING:
     from gatepost.protocols.dane.match import DaneVerdict
     from gatepost.protocols.mtasts.publish import StsPublication
     from gatepost.settings.model import Settings
+    from gatepost.store.trace import Trace
 
 
 type Told = Callable[[GateCheck, Sequence[GateFinding]], None]
@@ -358,11 +357,11 @@ def _is_special(name: str) -> bool:
     return name.startswith("*.") or ":" in name or name.rpartition(".")[2].isdigit()
 
 
-def seen_partners(trace: Path, *, now: float) -> dict[str, int]:
+def seen_partners(trace: Trace, *, now: float) -> dict[str, int]:
     """Messages that came over TLS in the last 30 days, the newest 200,000 at most, by the sender's domain. Blocks."""
     counts: dict[str, int] = {}
     wanted = TraceFilter(since=now - SEEN_SECONDS)
-    rows = scan_trace(trace, wanted, ("sender", "tls_version"), events=("RECEIVE",))
+    rows = trace.scan(wanted, ("sender", "tls_version"), events=("RECEIVE",))
     for sender, version in islice(rows, _ROWS):
         domain = str(sender).rpartition("@")[2].lower()
         if version and domain:

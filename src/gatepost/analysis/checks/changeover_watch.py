@@ -12,10 +12,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from gatepost.store.interface import TraceFilter
-from gatepost.store.sqlite.trace_search import scan_trace
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from gatepost.store.trace import Trace
 
 
 _NO_TLS: Final = ("5.7.0", "5.7.3", "5.7.10", "5.7.51")
@@ -36,17 +35,17 @@ class Traffic:
     domains: set[str] = field(default_factory=set)
 
 
-def watch(trace: Path, switched: float, now: float) -> tuple[Traffic, Traffic]:
+def watch(trace: Trace, switched: float, now: float) -> tuple[Traffic, Traffic]:
     """Since the switch, and in the same time before it, an hour at least. Times in seconds since 1970. Blocks."""
     span = max(now - switched, _LEAST)
     return traffic(trace, switched, now), traffic(trace, switched - span, switched)
 
 
-def traffic(trace: Path, since: float, until: float) -> Traffic:
+def traffic(trace: Trace, since: float, until: float) -> Traffic:
     """The traffic in the trace between two times, of its newest 200,000 rows at most."""
     result = Traffic()
     columns = ("event", "sender", "tls_version", "reply")
-    rows = scan_trace(trace, TraceFilter(since=since, until=until), columns, events=("RECEIVE", "REFUSE"))
+    rows = trace.scan(TraceFilter(since=since, until=until), columns, events=("RECEIVE", "REFUSE"))
     for event, sender, version, reply in islice(rows, _ROWS):
         if event == "RECEIVE" and version:
             result.over_tls += 1

@@ -1,6 +1,6 @@
 """The blast radius of a change of resources: which recorded messages it would decide differently, and how.
 
-Called by `gatepost apply --dry-run`. No I/O: rows of `store.sqlite.trace_search.scan_trace` are decided by the
+Called by `gatepost apply --dry-run`. No I/O: rows of `store.trace.Trace.scan` are decided by the
 resources as they are and as they would be, on the same facts, so that only the change makes a difference. Each message
 is counted once, under the gravest way in which it differs, however many recipients it has and however often it was
 tried.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gatepost.analysis.rehearsal.decision import Decision
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.connectors.records import InboundConnector
-    from gatepost.store.sqlite.trace_search import TraceRow
+    from gatepost.store.trace import TraceRow
 
 
 COLUMNS = ("at", "message", "session", *replay.COLUMNS)

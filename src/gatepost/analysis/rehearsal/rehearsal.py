@@ -1,7 +1,7 @@
 """Report what a connector or a mail flow rule did to real mail, or would have done, from the message trace.
 
 Called by `gatepost connector rehearsal`. Messages are counted, not attempts: one that waited and was tried twenty times
-is one. No I/O: rows of `store.sqlite.trace_search.scan_trace`, newest first, are taken one at a time, and what is kept
+is one. No I/O: rows of `store.trace.Trace.scan`, newest first, are taken one at a time, and what is kept
 of them is bounded but for the ids of the connector's own messages.
 """
 
@@ -16,13 +16,13 @@ import msgspec
 
 from gatepost.analysis.rehearsal.decision import Effect
 from gatepost.policy.decisions.requirement import Source
-from gatepost.store.sqlite.trace_files import day_of
+from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
 
     from gatepost.analysis.rehearsal.decision import Decision
-    from gatepost.store.sqlite.trace_search import TraceRow
+    from gatepost.store.trace import TraceRow
 
 
 COLUMNS = (
@@ -147,7 +147,7 @@ class Report:
     def add(self, seen: Seen) -> None:
         """Count one message."""
         self.counts[seen.judged] += 1
-        day = self.days.setdefault(day_of(seen.at), dict.fromkeys(Judged, 0))
+        day = self.days.setdefault(day_text(seen.at), dict.fromkeys(Judged, 0))
         day[seen.judged] += 1
         key = seen.peer, seen.judged, seen.reason, seen.result_type
         if key not in self.groups and len(self.groups) >= _GROUPS:

@@ -17,7 +17,7 @@ from gatepost.analysis.rehearsal.replay_outbound import HopReplay
 from gatepost.policy.connectors.model import Resources
 from gatepost.policy.connectors.values import Mode
 from gatepost.policy.decisions.submission import LOGIN
-from gatepost.store.sqlite.trace_search import trace_event
+from gatepost.store.trace import trace_event
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.connectors.records import InboundConnector, Organization, OutboundConnector
-    from gatepost.store.sqlite.trace_search import TraceRow
+    from gatepost.store.trace import TraceRow
 
 
 COLUMNS = (

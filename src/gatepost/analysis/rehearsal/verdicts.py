@@ -1,6 +1,6 @@
 """Count the trace rows that met each connector's requirement, and those that did not.
 
-Called by `manage.use_cases.connector_verdicts` with counts of `store.sqlite.trace_tally`. No I/O.
+Called by `manage.use_cases.connector_verdicts` with counts of `store.trace`. No I/O.
 `analysis.rehearsal.rehearsal` judges whole messages, with reasons, and reads every row for it; here attempts and
 recipients count, and nothing is read but counts.
 """
@@ -15,7 +15,7 @@ from gatepost.analysis.reports.tls import Direction
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from gatepost.store.sqlite.trace_tally import HopKind
+    from gatepost.store.trace import HopKind
 
 
 _INBOUND = frozenset({"RECEIVE", "REFUSE"})

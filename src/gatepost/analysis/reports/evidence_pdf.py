@@ -22,8 +22,7 @@ from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import KeepTogether, Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
 
 from gatepost.analysis.reports.evidence_export import Summary
-from gatepost.store.sqlite.trace_files import day_of
-from gatepost.times import minute_text, second_text
+from gatepost.times import day_text, minute_text, second_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -373,8 +372,8 @@ def _verification(print_: _Printer, log: Log, selection: Selection, proof: tuple
 
 
 def _heads(log: Log, selection: Selection) -> list[tuple[str, str, str]]:
-    first = day_of(selection.since) if selection.since else ""
-    last = day_of(selection.until) if selection.until else "9999"
+    first = day_text(selection.since) if selection.since else ""
+    last = day_text(selection.until) if selection.until else "9999"
     days = [head for head in log.heads if first <= head.day <= last]
     return [
         (day.day, day.hash, ", ".join(f"writer {name} up to {end.number}" for name, end in sorted(day.writers.items())))

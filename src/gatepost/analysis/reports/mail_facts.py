@@ -15,7 +15,7 @@ from gatepost.store.figures import WORKERS_DIRECTORY, read_all
 from gatepost.store.interface import StoreFailure
 from gatepost.store.session_counts import SESSIONS_DIRECTORY, counted_days, read_counts
 from gatepost.store.sqlite.depth import queue_depth
-from gatepost.store.sqlite.trace_files import day_of
+from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,8 +58,8 @@ class MailFactFinder:
         return (max(0.0, now - depth.oldest) if depth.oldest else 0.0), depth.destination
 
     def _shares(self, now: float) -> dict[str, Shares] | None:
-        directory, today = self._data / SESSIONS_DIRECTORY, day_of(now)
-        earliest = day_of(now - _DAYS * _DAY)
+        directory, today = self._data / SESSIONS_DIRECTORY, day_text(now)
+        earliest = day_text(now - _DAYS * _DAY)
         try:
             days = [day for day in counted_days(directory) if earliest <= day < today]
             self._days = {day: self._days.get(day) or _tally(directory, day) for day in days}

@@ -1,6 +1,6 @@
 """The data of report charts: mail day by day, worst results, what was blocked.
 
-No I/O. `manage.use_cases.report_counts` feeds days of `store.sqlite.trace_tally` and takes a `TlsPictures`: a value
+No I/O. `manage.use_cases.report_counts` feeds days of `store.trace` and takes a `TlsPictures`: a value
 that holds nothing of the counter, so that the counting goes on while pages are made of it. Every sum is that of
 `analysis.reports.tls`.
 """
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from gatepost.analysis.reports.tls import Named, PartnerKey, Wanted
     from gatepost.analysis.reports.tls_ready import Ready
-    from gatepost.store.sqlite.trace_tally import HopKind
+    from gatepost.store.trace import HopKind
 
 
 HEAT_ROWS: Final = 30

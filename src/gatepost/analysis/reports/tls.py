@@ -1,6 +1,6 @@
 """Report how mail was protected: the data of `gatepost report tls` and `report connectors`.
 
-No I/O: days of `store.sqlite.trace_tally.tally_trace` go in one after the other, a `TlsReport` comes out. What is
+No I/O: days of `store.trace.tally_days` go in one after the other, a `TlsReport` comes out. What is
 counted are rows, one for each recipient of a message and hop: what was received, what was sent on, what failed for TLS.
 Deliveries to mailboxes of ours take no hop.
 """
@@ -20,7 +20,7 @@ from gatepost.protocols.tls.names import normalise
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from gatepost.store.sqlite.trace_tally import HopKind
+    from gatepost.store.trace import HopKind
 
 
 class Protection(StrEnum):

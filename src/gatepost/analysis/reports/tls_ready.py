@@ -17,7 +17,7 @@ from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus
 from gatepost.protocols.tls.names import matches
 
 if TYPE_CHECKING:
-    from gatepost.store.sqlite.trace_tally import HopKind
+    from gatepost.store.trace import HopKind
 
 
 _HOSTS = 5  # named of one partner

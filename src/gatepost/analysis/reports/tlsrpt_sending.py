@@ -22,7 +22,7 @@ from gatepost.protocols.tlsrpt.outgoing import CONTENT_TYPE, GRACE, GivenUp, bac
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sent_reports import SentReports
 from gatepost.store.session_counts import SESSIONS_DIRECTORY, counted_days, counted_domains
-from gatepost.store.sqlite.trace_files import day_of
+from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,14 +118,14 @@ class ReportSender:
     def _plan(self) -> None:
         """A day is planned once, when it is over. Days before sending was ever switched on are let be."""
         now = self._clock()
-        finished = [day for day in counted_days(self._data / SESSIONS_DIRECTORY) if day < day_of(now - GRACE)]
-        today = day_of(now)
+        finished = [day for day in counted_days(self._data / SESSIONS_DIRECTORY) if day < day_text(now - GRACE)]
+        today = day_text(now)
         if today != self._today:
             self._today = today
             self._troubles.clear()
-            self._reports.forget(day_of(now - _KEPT))
+            self._reports.forget(day_text(now - _KEPT))
         planned = self._reports.planned_days()
-        first = planned[0] if planned else day_of(now - GRACE - _DAY)
+        first = planned[0] if planned else day_text(now - GRACE - _DAY)
         for day in finished:
             if day >= first and day not in planned:
                 domains = counted_domains(self._data / SESSIONS_DIRECTORY, day)

@@ -9,7 +9,7 @@ from gatepost.manage.cli.options import MOMENT, NO, config_option, fail, json_op
 from gatepost.manage.cli.tables import print_json, print_table
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.evidence import ListHeads, ListKeys, list_heads, list_keys
-from gatepost.store.sqlite.trace_files import day_of
+from gatepost.times import day_text
 
 
 @click.command()
@@ -25,7 +25,7 @@ def heads(since: float, config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 there are heads, 1 there are none, 3 the data cannot be read.
     """
-    items = list(all_items(client(config).call, list_heads, ListHeads(since=day_of(since) if since else "")))
+    items = list(all_items(client(config).call, list_heads, ListHeads(since=day_text(since) if since else "")))
     if as_json:
         print_json(items)
     elif items:

@@ -23,7 +23,7 @@ from gatepost.protocols.tlsrpt.outgoing import outgoing
 from gatepost.protocols.tlsrpt.record import record_name
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sent_reports import SentReports, SentState, read_sent
-from gatepost.store.sqlite.trace_files import day_of
+from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,8 +66,8 @@ def send(day: str, domain: str, *, dry_run: bool, config: str | None, as_json: b
     gateway = gateway_of(config)
     settings = gateway.settings
     now = time.time()
-    chosen = day_option(day) if day else day_of(now - _DAY)
-    if chosen >= day_of(now):
+    chosen = day_option(day) if day else day_text(now - _DAY)
+    if chosen >= day_text(now):
         fail(BAD_INPUT, f"--day {chosen} has not ended: reports cover whole UTC days; choose an earlier day")
     summaries = counted(gateway, chosen, domain_option(domain))
     if dry_run:

@@ -16,7 +16,7 @@ from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.manage.use_cases.tls_reports import ListSentReports, list_sent_reports
 from gatepost.store.sent_reports import SentState
-from gatepost.store.sqlite.trace_files import day_of
+from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.tls_reports import SentReportState
@@ -40,7 +40,7 @@ def sent(since: float, request: ListSentReports, config: str | None, *, as_json:
 
     Exit codes: 0 there are reports, 1 none, 2 usage error, 3 they cannot be read.
     """
-    day = day_of(since or time.time() - _DAYS)
+    day = day_text(since or time.time() - _DAYS)
     states = list(all_items(client(config).call, list_sent_reports, msgspec.structs.replace(request, since=day)))
     if as_json:
         print_json(states)

@@ -14,7 +14,6 @@ from gatepost.analysis.rehearsal.recorded import INBOUND, OUTBOUND
 from gatepost.analysis.rehearsal.touched import Touched, touched
 from gatepost.policy.connectors.directory import Directory
 from gatepost.store.interface import TraceFilter
-from gatepost.store.sqlite.trace_search import scan_trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -49,7 +48,7 @@ def find_radius(gateway: Gateway, principal: Principal, before: Resources, after
     found = BlastRadius()
     if events:
         wanted = TraceFilter(since=since, until=until)
-        rows = scan_trace(gateway.data / "trace", wanted, COLUMNS, events=events, unreadable=unreadable)
+        rows = gateway.storage.trace().scan(wanted, COLUMNS, events=events, unreadable=unreadable)
         seen = rows if principal.is_of_gateway else (row for row in rows if principal.sees(row[_ORGANIZATION]))
         hidden = {item.name for item in before.organizations if not principal.sees(item.name)}
         found = blast_radius(seen, Directory(before), Directory(after), gateway.settings.tls.profile, hidden)

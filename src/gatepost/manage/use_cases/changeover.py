@@ -309,7 +309,7 @@ def _check_changeover(
         report = run_gate_checks(gateway, inventory, entry, check_context, on_progress)
     traffic: tuple[Traffic, Traffic] | None = None
     if entry.state is State.CURRENT and entry.replaces and entry.current_from:
-        traffic = watch(gateway.data / "trace", entry.current_from, check_context.now)
+        traffic = watch(gateway.storage.trace(), entry.current_from, check_context.now)
     partners = partners_of(entry, check_context.organizations, check_context.seen or {})
     return ChangeoverCheck(entry, check_context.entries, report, traffic, partners, check_context.now)
 
@@ -317,7 +317,7 @@ def _check_changeover(
 def make_check_context(gateway: Gateway, listed: Listed) -> CheckContext:
     """Everything that gates are about, partners included. Raises Refusal (UNREADABLE)."""
     now = time.time()
-    seen = seen_partners(gateway.data / "trace", now=now)
+    seen = seen_partners(gateway.storage.trace(), now=now)
     return CheckContext(listed.entries, gateway.directory().organizations, now, seen)
 
 
@@ -375,7 +375,7 @@ def get_notice(context: Context, request: GetNotice) -> Notice:
     olds = tuple(_olds(entry, listing.entries))
     hosts = firewall_hosts(path)
     text = notice_text(entry, olds, hostname=gateway.settings.server.hostname, above=above, firewall=hosts)
-    seen = {} if request.quick else seen_partners(gateway.data / "trace", now=time.time())
+    seen = {} if request.quick else seen_partners(gateway.storage.trace(), now=time.time())
     partners = partners_of(entry, gateway.directory().organizations, seen)
     rows = [NoticePartner(partner.name, list(partner.why), partner.told) for partner in partners]
     return Notice(entry.id, text, rows, certificate_of(entry))

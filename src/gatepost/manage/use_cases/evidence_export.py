@@ -30,9 +30,8 @@ from gatepost.manage.use_cases.declaration import Cli, Visibility, use_case
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.reports import Text, period
 from gatepost.manage.use_cases.times import TimeText, read_time
-from gatepost.pki.certificates.evidence_key import kept_keys, public_key_id
-from gatepost.store.evidence_files import evidence_directory
-from gatepost.store.evidence_heads import read_heads
+from gatepost.pki.certificates.evidence_key import public_key_id
+from gatepost.store.evidence_log import read_heads
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
@@ -100,20 +99,20 @@ class LogExport:
 
     def write_unrecorded(self, out: IO[bytes], proof: tuple[str, str] = ("", "")) -> Summary:
         """The same, for who records it."""
-        evidence, node = evidence_directory(self._context.data), self._context.settings.server.hostname
+        log, node = self._context.storage.evidence(), self._context.settings.server.hostname
         try:
-            segments = chosen_segments(evidence, self._chosen)
+            segments = chosen_segments(log, self._chosen)
             if self._form == "json":
-                return write_json(out, evidence, self._chosen, node, segments)
+                return write_json(out, log, self._chosen, node, segments)
             if self._form == "csv":
                 return _write_csv(out, segments)
-            keys = [public_key_id(key) for key in kept_keys(evidence)]
-            heads = [item for _, item in sorted(read_heads(evidence).days.items())]
+            keys = [public_key_id(key) for key in log.public_keys()]
+            heads = [item for _, item in sorted(read_heads(log).days.items())]
             return _write_pdf(out, (node, keys, heads), self._chosen, segments, proof)
         except StoreFailure as failure:
             raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
         except ValueError as error:
-            raise Refusal(RefusalKind.UNREADABLE, f"{self._context.data}/evidence/keys: {error}") from error
+            raise Refusal(RefusalKind.UNREADABLE, f"keys of {log.name}: {error}") from error
 
 
 @use_case(

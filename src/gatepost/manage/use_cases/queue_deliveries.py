@@ -166,4 +166,4 @@ def seen_by(principal: Principal, queue_filter: QueueFilter) -> QueueFilter:
 
 def administration_of(gateway: Gateway) -> Administration:
     """The queue's files, for looking and acting."""
-    return Administration(gateway.data / "queue", gateway.data / "trace", evidence_log(gateway.settings))
+    return Administration(gateway.data / "queue", gateway.storage.trace(), evidence_log(gateway.settings))

@@ -27,8 +27,7 @@ from gatepost.manage.use_cases.visibility import hidden_from
 from gatepost.policy.connectors.values import Mode
 from gatepost.quantity import quantity
 from gatepost.store.interface import TraceFilter
-from gatepost.store.sqlite.trace_conditions import Among
-from gatepost.store.sqlite.trace_search import scan_trace
+from gatepost.store.trace import Among
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.parts import Part
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.connectors.model import Resources
-    from gatepost.store.sqlite.trace_search import TraceRow
+    from gatepost.store.trace import TraceRow
 
 
 _DOMAINS = 8  # of a connector, each looked up apart
@@ -265,7 +264,7 @@ class _Run:
     """One reading of the trace. hidden: organizations. unreadable: files of it that could not be read."""
 
     def __init__(self, gateway: Gateway, directory: Directory, since: float, hidden: Collection[str]) -> None:
-        self._trace = gateway.data / "trace"
+        self._trace = gateway.storage.trace()
         self._profile = gateway.settings.tls.profile
         self._directory = directory
         self._hidden = hidden
@@ -303,7 +302,7 @@ class _Run:
         return reports.replayed_report(decided(), owner, part.name, self._hidden)
 
     def _scan(self, columns: tuple[str, ...], events: tuple[str, ...], among: Among | None) -> Iterator[TraceRow]:
-        return scan_trace(self._trace, self._wanted, columns, events=events, unreadable=self.unreadable, among=among)
+        return self._trace.scan(self._wanted, columns, events=events, unreadable=self.unreadable, among=among)
 
 
 def _concerned(part: Part) -> Among | None:

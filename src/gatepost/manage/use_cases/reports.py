@@ -24,8 +24,8 @@ from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.report_counts import CountRequest, ReportCounts
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.protocols.tls.names import normalise
-from gatepost.store.sqlite.trace_files import day_of
-from gatepost.store.sqlite.trace_tally import tally_trace
+from gatepost.store.trace import tally_days
+from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from gatepost.analysis.reports.tls import TlsReport
@@ -70,7 +70,7 @@ def period(since: str = "", until: str = "", now: float | None = None) -> Period
 
     now: seconds since 1970, for tests. Raises Refusal (INPUT), with the fields `since` and `until`.
     """
-    last = _date("until", until or day_of(time.time() if now is None else now))
+    last = _date("until", until or day_text(time.time() if now is None else now))
     first = _date("since", since) if since else date.fromordinal(max(1, last.toordinal() - DAYS + 1))
     if first > last:
         raise _wrong("since", f"{first} is after {last}, the last day")
@@ -221,7 +221,7 @@ def _report(context: Context, request: GetTlsReport) -> TlsReport:
     counter, top = TlsCounter(wanted), request.top
     unreadable: list[str] = []
     with context.kept(ReportCounts).counting:
-        for day, kinds in tally_trace(context.data / "trace", days.first, days.last, unreadable):
+        for day, kinds in tally_days(context.storage.trace(), days.first, days.last, unreadable):
             counter.add(day, kinds)
             counter.shed(max(2 * top, _PARTNERS))
     tls_report = counter.report(days.first, days.last, unreadable)

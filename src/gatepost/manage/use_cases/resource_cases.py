@@ -274,7 +274,7 @@ def _location(name: str) -> str:
 def _queued(gateway: Gateway, name: str) -> list[str]:
     """Warn about queued mail of an organization that is removed: sentences, [] if there is none."""
     try:
-        queue = Administration(gateway.data / "queue", gateway.data / "trace")
+        queue = Administration(gateway.data / "queue", gateway.storage.trace())
         queued = queue.entries(QueueFilter(organization=name, limit=_COUNTED))
     except StoreFailure as failure:
         return [f"whether {name} has mail in the queue is not known: {failure}"]

@@ -28,8 +28,7 @@ from gatepost.store.interface import StoreFailure, TraceFilter
 from gatepost.store.received_reports import read_reports
 from gatepost.store.sent_reports import read_sent
 from gatepost.store.session_counts import SESSIONS_DIRECTORY, counted_days
-from gatepost.store.sqlite.trace_files import day_of
-from gatepost.store.sqlite.trace_search import scan_trace
+from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -201,7 +200,7 @@ def _traced_clients(context: Context, kept: list[StoredReport], wished: ReportFi
         reports = [report.report for report in kept]
         span = min(report.begin for report in reports), max(report.end for report in reports)
         wanted = TraceFilter(since=span[0], until=span[1], organizations=context.principal.organizations)
-        rows = scan_trace(context.data / "trace", wanted, ("event", "peer_address"), events=("RECEIVE", "REFUSE"))
+        rows = context.storage.trace().scan(wanted, ("event", "peer_address"), events=("RECEIVE", "REFUSE"))
         here.update((event, address) for event, address in rows if address in addresses)
     return here
 
@@ -289,7 +288,7 @@ def list_sent_reports(context: Context, request: ListSentReports) -> Items[SentR
 )
 def get_sessions(context: Context, request: GetSessions) -> DaySessions:
     """TLS sessions of a day by policy domain, as reports have them."""
-    day = utc_day("day", request.day) if request.day else day_of(time.time())
+    day = utc_day("day", request.day) if request.day else day_text(time.time())
     domain = domain_name("domain", request.domain)
     domain_summaries, days = counted_sessions(context.data, day, domain)
     reports = [{"domain": summary.domain, "report": report_object(summary)} for summary in domain_summaries]
