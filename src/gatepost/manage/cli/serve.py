@@ -35,6 +35,7 @@ from gatepost.pki.certificates.vault import VaultError
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.store.changes import ConfigConflict, ConfigStore
 from gatepost.store.interface import StoreFailure
+from gatepost.store.sqlite.restore import check_whole
 from gatepost.store.sqlite.wal_index import hold_indexes
 
 if TYPE_CHECKING:
@@ -63,8 +64,11 @@ def serve(config: str | None) -> None:
     _check(settings)
     ports = _bind(settings)
     _drop_privileges(settings, account)
-    hold_indexes(Path(settings.server.data_dir))
+    data_dir = Path(settings.server.data_dir)
+    _check_restored(data_dir)
+    hold_indexes(data_dir)
     _grant(settings)
+    _check_restored(data_dir)  # of two that begin at once, at least one sees the other
     workers = settings.server.workers or len(os.sched_getaffinity(0))
 
     def work(index: int, lifeline: int) -> int:
@@ -141,6 +145,14 @@ def _auxiliary_processes(settings: Settings, ports: _Ports, workers: int) -> dic
     found |= {"metrics host": serve_metrics} if ports.metrics else {}
     found |= {"admin centre": serve_admin} if ports.admin else {}
     return found
+
+
+def _check_restored(data_dir: Path) -> None:
+    """What a restore has not completed must not be served, and not be written to."""
+    try:
+        check_whole(data_dir)
+    except StoreFailure as failure:
+        fail(BAD_INPUT, f"server.data_dir: {failure}")
 
 
 def _grant(settings: Settings) -> None:

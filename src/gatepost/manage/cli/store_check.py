@@ -1,0 +1,101 @@
+"""`gatepost store check`: whether what is stored is whole."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from gatepost.manage.cli.options import NO, UNKNOWN, config_option, fail, json_option, settings_of
+from gatepost.manage.cli.tables import print_json, printable
+from gatepost.quantity import quantity
+from gatepost.store.evidence_files import day_files, evidence_directory
+from gatepost.store.interface import StoreFailure
+from gatepost.store.sqlite.check import Problem, StoreCheck, Unreadable
+from gatepost.store.sqlite.trace_files import day_of
+
+if TYPE_CHECKING:
+    from gatepost.settings.model import Settings
+
+_EVIDENCE_DAYS: Final = 2
+
+
+@click.command()
+@config_option
+@json_option
+def check(config: str | None, as_json: bool) -> None:
+    """Check what is stored, on a running gateway as on a stopped one; nothing is changed.
+
+    Every database is whole (SQLite's quick_check) and of a version that this gatepost knows; every queued message has
+    its body and its deliveries; the evidence log of the last two days is the one that was signed (`evidence verify`
+    checks all of it).
+
+    Exit codes: 0 all is well, 1 something is wrong, 2 usage error, 3 something cannot be read.
+    """
+    settings = settings_of(config)
+    data_dir = Path(settings.server.data_dir)
+    if not data_dir.is_dir():
+        fail(UNKNOWN, f"server.data_dir: {data_dir} does not exist; the gateway creates it when it starts")
+    found = StoreCheck(data_dir)
+    found.run()
+    evidence = _check_evidence(settings, found)
+    if as_json:
+        print_json(_data(found, evidence))
+    else:
+        _show(found, evidence)
+    if found.problems or found.unreadable:
+        raise SystemExit(NO if found.problems else UNKNOWN)
+
+
+def _check_evidence(settings: Settings, found: StoreCheck) -> str:
+    """Compare the last days of the evidence log; returns the result in a word."""
+    from gatepost.manage.use_cases.evidence_audit import verify_log  # noqa: PLC0415 - it imports what signs
+    from gatepost.manage.use_cases.refusal import Refusal  # noqa: PLC0415 - as above
+
+    directory = evidence_directory(Path(settings.server.data_dir))
+    try:
+        since = day_of(time.time() - (_EVIDENCE_DAYS - 1) * 86400)
+        if not day_files(directory, since=since):
+            return "nothing was logged"
+        result = verify_log((directory,), [], [], (since, "9999"), own=True)
+    except (StoreFailure, Refusal, OSError) as failure:
+        found.unreadable.append(Unreadable("evidence", str(failure)))
+        return "not readable"
+    if result.verified is False:
+        first = next(iter(result.faults.first.values()))
+        found.problems.append(Problem("evidence", f"{first.kind}: {first.file}: {first.text}; run: evidence verify"))
+        return "altered"
+    return "verified" if result.verified else "not signed yet"
+
+
+def _data(found: StoreCheck, evidence: str) -> dict[str, Any]:
+    return {
+        "whole": None if found.unreadable and not found.problems else not found.problems,
+        "databases": found.databases,
+        "messages": found.messages,
+        "deliveries": found.deliveries,
+        "arriving": found.arriving,
+        "shards": [{"name": name, "in_use": in_use} for name, in_use in sorted(found.shards.items())],
+        "evidence": evidence,
+        "problems": [problem._asdict() for problem in found.problems],
+        "unreadable": [one._asdict() for one in found.unreadable],
+    }
+
+
+def _show(found: StoreCheck, evidence: str) -> None:
+    in_use = sum(found.shards.values())
+    click.echo(f"databases: {found.databases}")
+    click.echo(
+        f"queue: {quantity(found.messages, 'message')}, {quantity(found.deliveries, 'delivery', 'deliveries')} in "
+        f"{quantity(len(found.shards), 'shard')}, {in_use} in use by a running gateway"
+    )
+    if found.arriving:
+        click.echo(f"bodies that arrive now, or that a crash left: {found.arriving}")
+    click.echo(f"evidence log, last {_EVIDENCE_DAYS} days: {evidence}")
+    for problem in found.problems:
+        click.echo(printable(f"✗ {problem.path}: {problem.text}"))
+    for one in found.unreadable:
+        click.echo(printable(f"? {one.path}: {one.text}"))
+    click.echo("all is well" if not found.problems and not found.unreadable else "not all is well")
