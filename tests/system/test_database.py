@@ -194,5 +194,5 @@ def test_a_server_that_goes_away_is_busy_and_comes_back(
 
 
 def test_a_server_that_is_not_there_says_what_and_where(tmp_path: Path) -> None:
-    with pytest.raises(StoreBusy, match="PostgreSQL: connect: "):
+    with pytest.raises(StoreBusy, match=r"PostgreSQL at 127\.0\.0\.1:1 cannot be reached: .*nothing was changed"):
         Storage("postgresql://nobody@127.0.0.1:1/none", tmp_path).database(SCHEMA)

@@ -10,6 +10,7 @@ _COMMANDS = {
     "backup": ("store_backup", "backup", "Back up everything stored into a new directory or .tar file, while serving."),
     "restore": ("store_restore", "restore", "Restore a backup into an empty data directory."),
     "check": ("store_check", "check", "Check that databases are whole and every queued message has its body."),
+    "prepare": ("store_prepare", "prepare", "Make the tables in PostgreSQL, as a role that may."),
 }
 
 

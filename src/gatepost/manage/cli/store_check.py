@@ -10,11 +10,13 @@ import click
 
 from gatepost.manage.cli.options import NO, UNKNOWN, config_option, fail, json_option, settings_of
 from gatepost.manage.cli.tables import print_json, printable
+from gatepost.manage.use_cases.stored_schemas import SCHEMAS
 from gatepost.quantity import quantity
 from gatepost.store.evidence_files import day_files, evidence_directory
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite.check import Problem, StoreCheck, Unreadable
 from gatepost.store.sqlite.trace_files import day_of
+from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     from gatepost.settings.model import Settings
@@ -30,11 +32,15 @@ def check(config: str | None, as_json: bool) -> None:
 
     Every database is whole (SQLite's quick_check) and of a version that this gatepost knows; every queued message has
     its body and its deliveries; the evidence log of the last two days is the one that was signed (`evidence verify`
-    checks all of it).
+    checks all of it). With PostgreSQL: the server can be used by this role, and its tables are those of this version.
 
     Exit codes: 0 all is well, 1 something is wrong, 2 usage error, 3 something cannot be read.
     """
     settings = settings_of(config)
+    storage = Storage.of(settings)
+    if storage.is_shared:
+        _check_server(storage, as_json=as_json)
+        return
     data_dir = Path(settings.server.data_dir)
     if not data_dir.is_dir():
         fail(UNKNOWN, f"server.data_dir: {data_dir} does not exist; the gateway creates it when it starts")
@@ -47,6 +53,25 @@ def check(config: str | None, as_json: bool) -> None:
         _show(found, evidence)
     if found.problems or found.unreadable:
         raise SystemExit(NO if found.problems else UNKNOWN)
+
+
+def _check_server(storage: Storage, *, as_json: bool) -> None:
+    """The server can be used, and its tables are those of this version; ends the command if not."""
+    try:
+        state = storage.server_state(SCHEMAS)
+    except StoreFailure as failure:
+        fail(NO if failure.final else UNKNOWN, printable(str(failure)))
+    if as_json:
+        print_json(state)
+        return
+    tls = state["tls"] or "no TLS"
+    click.echo(f"PostgreSQL {state['version']}, database {state['database']}, role {state['role']}, {tls}")
+    if state["is_superuser"]:
+        click.echo("the role is a superuser; give the gateway one without privileges: deploy/postgresql/roles.sql")
+    if state["read_only"]:
+        click.echo("it is a standby or read-only now: the gateway takes no mail until it is not")
+    for name, version in state["tables"].items():
+        click.echo(f"tables of {name}: {f'version {version}' if version else 'not made yet'}")
 
 
 def _check_evidence(settings: Settings, found: StoreCheck) -> str:
