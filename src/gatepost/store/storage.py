@@ -62,8 +62,7 @@ class Storage:
 
     def server_state(self, schemas: Sequence[Schema]) -> dict[str, Any]:
         """Version, role, TLS and tables of the PostgreSQL server, for people and programs. Raises as `check`."""
-        state: dict[str, Any] = self._postgres().check_server(self._url, schemas)._asdict()
-        return state
+        return dict(self._postgres().check_server(self._url, schemas)._asdict())
 
     @staticmethod
     def _postgres() -> ModuleType:

@@ -44,7 +44,7 @@ def check(config: str | None, as_json: bool) -> None:
     data_dir = Path(settings.server.data_dir)
     if not data_dir.is_dir():
         fail(UNKNOWN, f"server.data_dir: {data_dir} does not exist; the gateway creates it when it starts")
-    found = StoreCheck(data_dir)
+    found = StoreCheck(data_dir, SCHEMAS)
     found.run()
     evidence = _check_evidence(settings, found)
     if as_json:

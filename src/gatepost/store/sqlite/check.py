@@ -20,12 +20,15 @@ from gatepost.store.sqlite.backup_files import RESTORE_DIRECTORY, backup_paths, 
 from gatepost.store.sqlite.schema import BIG_DIRECTORY, LOCK_FILE, QUEUE_FILE, open_for_reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from gatepost.store.database import Schema
 
 _NAMED: Final = 5  # ids that a problem names
 _LOCKS: Final = Path("/proc/locks")
 
-# What this version reads: by the name of the file, or its directory with "/". Mark and newest version of its tables.
+# What this version reads beside the schemas: mark and newest version of the tables, by the name of the file, or of its
+# directory with "/".
 _KNOWN: Final = {
     "access.db": (0x67706163, 3),
     "config.db": (0x67706366, 3),
@@ -70,8 +73,10 @@ class StoreCheck:
     databases, messages, deliveries: how many there are. shards: by name, whether in use.
     """
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, schemas: Sequence[Schema]) -> None:
+        """schemas: those that have a file."""
         self._data = data_dir
+        self._known = _KNOWN | {schema.file: (schema.application_id, schema.version) for schema in schemas}
         self.problems: list[Problem] = []
         self.unreadable: list[Unreadable] = []
         self.databases = self.messages = self.deliveries = 0
@@ -106,10 +111,25 @@ class StoreCheck:
                     return
             if not connection.execute("SELECT count(*) FROM sqlite_schema").get:
                 return  # it is being made
-            if wrong := _version_problem(path, connection):
+            if wrong := self._version_problem(path, connection):
                 self.problems.append(Problem(path, wrong))
             elif path.startswith("queue/") and path.endswith(f"/{QUEUE_FILE}"):
                 self._check_shard(Path(path).parent, connection)
+
+    def _version_problem(self, path: str, connection: apsw.Connection) -> str:
+        """What is wrong with the version of a database; "" if nothing is, or if its readers check it themselves."""
+        known = next((known for start, known in self._known.items() if path == start or path.startswith(start)), None)
+        if known is None:
+            return ""
+        mark, version = connection.pragma("application_id"), connection.pragma("user_version")
+        if mark != known[0]:
+            return "another program made it; move it away, or restore it from a backup"
+        if version > known[1]:
+            return (
+                f"its tables have version {version}, and this version of gatepost knows {known[1]}: use the version of "
+                "gatepost that wrote it, or a newer one"
+            )
+        return ""
 
     def _check_shard(self, shard: Path, connection: apsw.Connection) -> None:
         self.shards[shard.name] = _is_locked(self._data / shard / LOCK_FILE)
@@ -137,22 +157,6 @@ class StoreCheck:
             ids = ", ".join(map(format_id, numbers[:_NAMED]))
             more = f" and {len(numbers) - _NAMED} more" if len(numbers) > _NAMED else ""
             self.problems.append(Problem(path, f"{quantity(len(numbers), 'message')} {what} ({ids}{more})"))
-
-
-def _version_problem(path: str, connection: apsw.Connection) -> str:
-    """What is wrong with the version of a database; "" if nothing is, or if its readers check it themselves."""
-    known = next((known for start, known in _KNOWN.items() if path == start or path.startswith(start)), None)
-    if known is None:
-        return ""
-    mark, version = connection.pragma("application_id"), connection.pragma("user_version")
-    if mark != known[0]:
-        return "another program made it; move it away, or restore it from a backup"
-    if version > known[1]:
-        return (
-            f"its tables have version {version}, and this version of gatepost knows {known[1]}: use the version of "
-            "gatepost that wrote it, or a newer one"
-        )
-    return ""
 
 
 def _is_locked(lock: Path) -> bool:

@@ -6,6 +6,7 @@ from contextlib import closing
 import apsw
 import pytest
 
+from gatepost.store.database import Schema
 from gatepost.store.sqlite import check as module
 from gatepost.store.sqlite.check import StoreCheck
 from gatepost.store.sqlite.schema import make_file
@@ -13,8 +14,8 @@ from gatepost.store.sqlite.schema import make_file
 LARGE = b"x" * (300 << 10)
 
 
-def checked(path):
-    found = StoreCheck(path)
+def checked(path, *schemas):
+    found = StoreCheck(path, schemas)
     found.run()
     return found
 
@@ -115,6 +116,15 @@ def test_versions_and_marks(shop, waiting):
     assert "tables have version 3, and this version of gatepost knows 2" in texts(checked(shop.path))[0]
     queue(shop, "PRAGMA application_id = 1")
     assert texts(checked(shop.path)) == ["another program made it; move it away, or restore it from a backup"]
+
+
+def test_versions_of_schemas(tmp_path):
+    schema = Schema(name="fruit", file="fruit.db", application_id=7, version=2, tables="")
+    with closing(apsw.Connection(str(tmp_path / "fruit.db"))) as fruit:
+        fruit.execute("CREATE TABLE t (x); PRAGMA application_id = 7; PRAGMA user_version = 2")
+        assert checked(tmp_path, schema).problems == []
+        fruit.execute("PRAGMA user_version = 3")
+        assert "tables have version 3, and this version of gatepost knows 2" in texts(checked(tmp_path, schema))[0]
 
 
 def test_damage(tmp_path):
