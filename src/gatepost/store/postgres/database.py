@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
 # One row for each schema: its version, and the lock that keeps two changes of it apart.
 _VERSIONS: Final = "CREATE TABLE IF NOT EXISTS schema_version (name TEXT PRIMARY KEY, version BIGINT NOT NULL)"
+# What CREATE TABLE IF NOT EXISTS says where another node makes the same table at the same moment.
+_MADE_BY_ANOTHER: Final = (
+    asyncpg.UniqueViolationError,
+    asyncpg.DuplicateTableError,
+    asyncpg.DuplicateObjectError,
+)
 _TURN: Final = "SELECT version FROM schema_version WHERE name = $1 FOR UPDATE"
 
 
@@ -122,7 +128,7 @@ def unprepared(versions: Mapping[str, int | None]) -> str:
 
 async def _make_tables(connection: Any, schema: Schema) -> None:
     with reported(f"tables of {schema.name}"):
-        with contextlib.suppress(asyncpg.UniqueViolationError, asyncpg.DuplicateTableError):  # another node was quicker
+        with contextlib.suppress(*_MADE_BY_ANOTHER):
             await connection.execute(_VERSIONS)
         async with connection.transaction():
             await connection.execute("LOCK TABLE schema_version IN ACCESS EXCLUSIVE MODE")
