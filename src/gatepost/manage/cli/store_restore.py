@@ -38,8 +38,8 @@ _DAY: Final = 86400
 @click.option(
     "--hold",
     is_flag=True,
-    help="Hold all restored mail, so that the gateway sends none of it until: gatepost queue release. For drills, and "
-    "to look before mail is sent a second time.",
+    help="Hold all restored mail, so that the gateway sends none of it until: gatepost queue release --all. For "
+    "drills, and to look before mail is sent a second time.",
 )
 @config_option
 @json_option
@@ -148,7 +148,9 @@ def _explain(manifest: Manifest, now: float, *, hold: bool) -> None:
     age = _span(max(0.0, now - manifest.began))
     deliveries = quantity(manifest.deliveries, "delivery", "deliveries")
     waits = (
-        "all of it will be held, until: gatepost queue release" if hold else "the gateway delivers it when it starts"
+        "all of it will be held, until: gatepost queue release --all"
+        if hold
+        else "the gateway delivers it when it starts"
     )
     made = f"backup of {manifest.hostname}, gatepost {manifest.version}, as of {since} ({age} ago)"
     lines = [
