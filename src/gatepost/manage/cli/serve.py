@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from gatepost.manage.cli.options import BAD_INPUT, config_option, fail, loaded_settings
+from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, config_option, fail, loaded_settings
 from gatepost.manage.use_cases.granting import grant_all
+from gatepost.manage.use_cases.stored_schemas import SCHEMAS
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.listener import bind
 from gatepost.net.lookups.configured import check_validation
@@ -36,6 +37,7 @@ from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.store.changes import ConfigConflict, ConfigStore
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite.wal_index import hold_indexes
+from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     import socket
@@ -55,7 +57,8 @@ _GRACE = 5.0  # beyond the workers' own drain, before they are killed
 def serve(config: str | None) -> None:
     """Run the gateway in the foreground until SIGTERM or SIGINT. SIGHUP reloads certificates.
 
-    Exit codes: 0 stopped in order, 2 settings, certificates or ports cannot be used (every reason is named).
+    Exit codes: 0 stopped in order, 2 settings, certificates, ports or the store cannot be used (every reason is named),
+    3 the store cannot be reached now.
     """
     settings = loaded_settings(config)
     set_up(settings.log.level, settings.log.format)
@@ -63,8 +66,10 @@ def serve(config: str | None) -> None:
     _check(settings)
     ports = _bind(settings)
     _drop_privileges(settings, account)
+    _check_store(settings)
     hold_indexes(Path(settings.server.data_dir))
     _grant(settings)
+    _check_store(settings)  # of a start and a restore that begin at once, at least one sees the other
     workers = settings.server.workers or len(os.sched_getaffinity(0))
 
     def work(index: int, lifeline: int) -> int:
@@ -141,6 +146,14 @@ def _auxiliary_processes(settings: Settings, ports: _Ports, workers: int) -> dic
     result |= {"metrics host": serve_metrics} if ports.metrics else {}
     result |= {"admin centre": serve_admin} if ports.admin else {}
     return result
+
+
+def _check_store(settings: Settings) -> None:
+    """End the command if the store cannot be used: a restore is not complete, or PostgreSQL says no or is away."""
+    try:
+        Storage.of(settings).check(SCHEMAS)
+    except StoreFailure as failure:
+        fail(BAD_INPUT if failure.final else UNKNOWN, str(failure))
 
 
 def _grant(settings: Settings) -> None:
