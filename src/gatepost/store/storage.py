@@ -12,10 +12,19 @@ from typing import TYPE_CHECKING
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite.database import SqliteDatabase
+from gatepost.store.sqlite.schema import QUEUE_DIRECTORY, TRACE_DIRECTORY
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.settings.model import Settings
     from gatepost.store.database import Database, Schema
+    from gatepost.store.interface import EventSink, Store
+    from gatepost.store.queue_admin import QueueAdmin
+
+
+_NO_POSTGRES = "store.url: PostgreSQL needs the package asyncpg: install gatepost[postgres]"
 
 
 class Storage:
@@ -43,5 +52,38 @@ class Storage:
         try:
             from gatepost.store.postgres.database import PostgresDatabase  # noqa: PLC0415 - one engine is loaded
         except ImportError as error:
-            raise StoreFailure("store.url: PostgreSQL needs the package asyncpg: install gatepost[postgres]") from error
+            raise StoreFailure(_NO_POSTGRES) from error
         return PostgresDatabase(self._url, schema)
+
+    async def queues(
+        self, settings: Settings, place: tuple[int, int], evidence: Callable[[int], EventSink | None]
+    ) -> list[Store]:
+        """Open the queue of one worker, on its event loop; the first is for its own mail. Raises StoreFailure.
+
+        place: its number, from 0, and how many workers the node has. evidence: makes the writer of the evidence log of
+        a worker, None if there is to be no such log.
+        """
+        if not self.is_shared:
+            from gatepost.store.sqlite.shards import open_shards  # noqa: PLC0415 - one engine is loaded
+
+            return [*await open_shards(self._directory, settings, place, evidence)]
+        try:
+            from gatepost.store.postgres.opening import open_queue  # noqa: PLC0415 - as above
+        except ImportError as error:
+            raise StoreFailure(_NO_POSTGRES) from error
+        return [await open_queue(self._url, self._directory, settings, place[0], evidence)]
+
+    def queue_admin(self, evidence: Callable[[Sequence[TraceEvent]], None] = lambda _: None) -> QueueAdmin:
+        """The queue for who looks at it or changes it. evidence: keeps what is done; may raise StoreFailure.
+
+        Raises StoreFailure.
+        """
+        from gatepost.store.sqlite.administration import Administration, trace_writer  # noqa: PLC0415 - not all need it
+
+        if not self.is_shared:
+            return Administration(self._directory / QUEUE_DIRECTORY, self._directory / TRACE_DIRECTORY, evidence)
+        try:
+            from gatepost.store.postgres.queue_admin import PostgresQueueAdmin  # noqa: PLC0415 - one engine is loaded
+        except ImportError as error:
+            raise StoreFailure(_NO_POSTGRES) from error
+        return PostgresQueueAdmin(self._url, trace_writer(self._directory / TRACE_DIRECTORY, evidence))

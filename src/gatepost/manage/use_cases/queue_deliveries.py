@@ -18,7 +18,7 @@ from gatepost.manage.use_cases.evidence_log import evidence_log
 from gatepost.manage.use_cases.visibility import hidden_from
 from gatepost.policy.decisions.withheld import inbound_without_others
 from gatepost.store.interface import QueueFilter
-from gatepost.store.sqlite.administration import Administration
+from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.store.sqlite.admin_rows import QueueEntry
+    from gatepost.store.queue_admin import QueueAdmin, QueueEntry
 
 
 class QueueSelection(msgspec.Struct, kw_only=True):
@@ -164,6 +164,6 @@ def seen_by(principal: Principal, queue_filter: QueueFilter) -> QueueFilter:
     return msgspec.structs.replace(queue_filter, organization="", organizations=among)
 
 
-def administration_of(gateway: Gateway) -> Administration:
-    """The queue's files, for looking and acting."""
-    return Administration(gateway.data / "queue", gateway.data / "trace", evidence_log(gateway.settings))
+def administration_of(gateway: Gateway) -> QueueAdmin:
+    """The queue, for looking and acting. Raises StoreFailure."""
+    return Storage.of(gateway.settings).queue_admin(evidence_log(gateway.settings))
