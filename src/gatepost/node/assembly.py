@@ -56,7 +56,6 @@ from gatepost.node.report_intake import INTAKE_SECONDS, ReportIntake
 from gatepost.node.report_mail import ReportMailer
 from gatepost.node.report_sending import SENDING_SECONDS, ReportSending
 from gatepost.node.roles import extensions_of, login_secret, role_of, services_by_role
-from gatepost.node.shards import open_shard, shards_of
 from gatepost.node.snapshot import POLL_SECONDS, SnapshotSource
 from gatepost.pki.certificates.dkim_keys import DkimKeys
 from gatepost.pki.site.credentials import NodeCredentials
@@ -70,6 +69,7 @@ from gatepost.store.changes import ConfigStore
 from gatepost.store.destinations import DESTINATIONS_FILE, DestinationStore
 from gatepost.store.session_counts import SESSIONS_DIRECTORY
 from gatepost.store.srs_keys import load_srs_keys
+from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     import socket
@@ -81,7 +81,10 @@ if TYPE_CHECKING:
     from gatepost.net.stream import Stream
     from gatepost.policy.connectors.directory import Directory
     from gatepost.settings.model import Settings
-    from gatepost.store.sqlite.queue import SqliteStore
+    from gatepost.store.interface import Store
+
+SHARE_SECONDS = 3.0
+"""Between two looks at how many workers share a queue."""
 
 _log = logging.getLogger(__name__)
 
@@ -98,21 +101,20 @@ class Assembly:
 
         Raises StoreFailure, CertificateFileError, ValidatorError or OSError if the settings cannot be used.
         """
-        data = Path(settings.server.data_dir)
-        own, *orphans = shards_of(data / "queue", index, workers)
         evidence = EvidenceLog(settings)
-        stores = [await open_shard(settings, data, number, evidence) for number in (own, *orphans)]
+        stores = await Storage.of(settings).queues(settings, (index, workers), evidence.writer)
         return cls(settings, stores, sockets, evidence, (index, workers))
 
     def __init__(
         self,
         settings: Settings,
-        stores: list[SqliteStore],
+        stores: list[Store],
         sockets: Sequence[socket.socket],
         evidence: EvidenceLog,
         place: tuple[int, int] = (0, 1),
     ) -> None:
         self._settings = settings
+        self._storage = Storage.of(settings)
         self._data = Path(settings.server.data_dir)
         self._stores = stores
         self._first = place[0] == 0
@@ -193,9 +195,10 @@ class Assembly:
         self._managers = [self._manager(*both) for both in zip(self._stores, self._deliverers, strict=True)]
         for manager, deliverer in zip(self._managers, self._deliverers, strict=True):
             self.parts.add(Lifecycle("a deliverer", start=manager.start, refresh=deliverer.use))
-        self.parts.add(Lifecycle("attempts", drain=self._drain_attempts))
+        sharing = [Duty(SHARE_SECONDS, self._share_lanes)] if self._stores[0].position is not None else []
+        self.parts.add(Lifecycle("attempts", duties=sharing, drain=self._drain_attempts))
 
-    def _prepare_duties(self, store: SqliteStore, manager: QueueManager) -> None:
+    def _prepare_duties(self, store: Store, manager: QueueManager) -> None:
         """Prepare the work that worker 0 does for all."""
         alarms = self._alarms(store, manager)
         duty = Duty(ALARM_SECONDS, alarms.tick, at_once=True)
@@ -208,7 +211,7 @@ class Assembly:
             duty = Duty(SENDING_SECONDS, sending.tick)
             self.parts.add(Lifecycle("TLS reports of ours", duties=[duty], close=sending.close))
 
-    def _prepare_sessions(self, store: SqliteStore, manager: QueueManager) -> None:
+    def _prepare_sessions(self, store: Store, manager: QueueManager) -> None:
         """Prepare the parts that all sessions of the worker share."""
         settings = self._settings
         self.registry = SessionRegistry()
@@ -279,6 +282,11 @@ class Assembly:
         }
         self._observation.note(self._snapshots.current.version, gauges)
 
+    def _share_lanes(self) -> None:
+        """The limit of connections to a destination is the site's, where its nodes share the queue."""
+        if (position := self._stores[0].position) is not None:
+            self._budget.resize(share(self._settings.queue.connections_per_destination, *position))
+
     async def _close_resources(self) -> None:
         if self._taking is not None:
             await asyncio.wait([self._taking])
@@ -312,7 +320,7 @@ class Assembly:
 
     # how the parts are made
 
-    def _deliverer(self, store: SqliteStore) -> Deliverer:
+    def _deliverer(self, store: Store) -> Deliverer:
         settings = self._settings
         timeouts = SmtpTimeouts(
             connect=settings.outbound.connect_timeout,
@@ -351,7 +359,7 @@ class Assembly:
         )
         return Deliverer(self._directory(), services)
 
-    def _manager(self, store: SqliteStore, deliverer: Deliverer) -> QueueManager:
+    def _manager(self, store: Store, deliverer: Deliverer) -> QueueManager:
         queue, trace = self._settings.queue, self._observation.along(store)
 
         def settled(delivery: Delivery, outcome: DeliveryResult, next_at: float) -> None:
@@ -383,7 +391,7 @@ class Assembly:
             paused=queue.paused,
         )
 
-    def _alarms(self, store: SqliteStore, manager: QueueManager) -> AlarmMonitor:
+    def _alarms(self, store: Store, manager: QueueManager) -> AlarmMonitor:
         server = self._settings.server
 
         world = OwnCertificates(
@@ -397,16 +405,16 @@ class Assembly:
             world,
             self._directory,
             mail=mail,
-            find=MailFactFinder(self._data).find,
+            find=MailFactFinder(self._data, lambda: self._storage.queue_admin().depth()).find,
             trouble=lambda: self._lookups.resolver.trouble(server.hostname),
             post=AlarmPost(self._settings, self._lookups.policy_hosts),
         )
 
-    def _report_sending(self, store: SqliteStore, manager: QueueManager) -> ReportSending:
+    def _report_sending(self, store: Store, manager: QueueManager) -> ReportSending:
         mail = ReportMailer(store, manager.offer, self._settings, self._directory, self._expiration)
         return ReportSending(self._settings, self._lookups.resolver, self._lookups.policy_hosts, mail)
 
-    def _inbound(self, store: SqliteStore, manager: QueueManager) -> InboundService:
+    def _inbound(self, store: Store, manager: QueueManager) -> InboundService:
         settings, limits = self._settings, self._settings.limits
         smtp_limits = limits.smtp()
         return InboundService(

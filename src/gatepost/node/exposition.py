@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gatepost.events.metrics.catalogue import Metric
     from gatepost.events.metrics.counts import Series
     from gatepost.store.figures import WorkerFigures
-    from gatepost.store.sqlite.depth import Depth
+    from gatepost.store.queue_admin import Depth
 
 
 FRESH: Final = 10.0

@@ -35,7 +35,7 @@ from gatepost.pki.certificates.listed import listed
 from gatepost.store.changes import ConfigStore
 from gatepost.store.figures import WORKERS_DIRECTORY, read_all
 from gatepost.store.interface import StoreFailure
-from gatepost.store.sqlite.depth import queue_depth
+from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     import socket
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from gatepost.events.metrics.counts import Series
     from gatepost.net.stream import Stream
     from gatepost.settings.model import Settings
-    from gatepost.store.sqlite.depth import Depth
+    from gatepost.store.queue_admin import Depth
 
 
 CONNECTIONS: Final = 100
@@ -72,6 +72,7 @@ class MetricsHost:
     def __init__(self, settings: Settings, sockets: Sequence[socket.socket], workers: int) -> None:
         self._settings = settings
         self._data = Path(settings.server.data_dir)
+        self._storage = Storage.of(settings)
         self._workers = workers
         self._store = ConfigStore(self._data / "config.db")
         self._inventory = Inventory(self._store, None)
@@ -130,7 +131,7 @@ class MetricsHost:
 
     def _depth(self) -> Depth | None:
         try:
-            return queue_depth(self._data / "queue")
+            return self._storage.queue_admin().depth()
         except StoreFailure as failure:
             _log.warning("the queue cannot be counted for metrics: %s", failure)
             return None

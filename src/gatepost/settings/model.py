@@ -43,6 +43,13 @@ from gatepost.settings.store_url import SQLITE, store_url
 from gatepost.settings.traffic import Limits, Outbound, Queue, Seconds
 
 
+class Durability(StrEnum):
+    """When mail in PostgreSQL counts as kept: when the server has it, or only when a standby has it too."""
+
+    LOCAL = "local"
+    REPLICATED = "replicated"
+
+
 class LogLevel(StrEnum):
     """The least severe level that is logged."""
 
@@ -172,6 +179,16 @@ class Store(Record):
     )
     free_space: Size = Field(
         default=134217728, description="Free disk space below which the gateway accepts no more mail (452 4.3.1)."
+    )
+    durability: Durability = Field(
+        default=Durability.LOCAL,
+        description="With PostgreSQL: mail is acknowledged when the server has committed it where its "
+        "synchronous_commit says (local), or only when a synchronous standby has it too (replicated): then the gateway "
+        "does not start without one.",
+    )
+    takeover_after: Annotated[Duration, Range(5, 600, format_duration)] = Field(
+        default=15,
+        description="With PostgreSQL: the silence of a worker after which the other nodes take over its mail.",
     )
     master_key: Annotated[
         str, AfterValidator(secret_reference), Form('"file:/PATH", "env:NAME" or "credential:NAME"')

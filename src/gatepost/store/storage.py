@@ -7,6 +7,7 @@ is. What a node keeps for itself (caches, local mailboxes, work files) has its p
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +16,18 @@ from gatepost.store.evidence_files import evidence_directory
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite.database import SqliteDatabase
 from gatepost.store.sqlite.restore import check_whole
+from gatepost.store.sqlite.schema import QUEUE_DIRECTORY, TRACE_DIRECTORY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import ModuleType
 
+    from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.settings.model import Settings
     from gatepost.store.database import Database, Schema
     from gatepost.store.evidence_log import Evidence
+    from gatepost.store.interface import EventSink, Store
+    from gatepost.store.queue_admin import QueueAdmin
     from gatepost.store.trace import Trace
 
 _NO_LIBRARY = "store.url: PostgreSQL needs the package asyncpg: install gatepost[postgres]"
@@ -90,7 +95,7 @@ class Storage:
         if not self.is_shared:
             from gatepost.store.sqlite.message_trace import SqliteTrace  # noqa: PLC0415 - few commands ask for it
 
-            return SqliteTrace(self._directory / "trace")
+            return SqliteTrace(self._directory / TRACE_DIRECTORY)
         with _loading_postgres():
             from gatepost.store.postgres.trace import PostgresTrace  # noqa: PLC0415 - one engine is loaded
 
@@ -107,6 +112,36 @@ class Storage:
             from gatepost.store.postgres.evidence import PostgresEvidence  # noqa: PLC0415 - one engine is loaded
 
         return PostgresEvidence(self._url, directory, self._node)
+
+    async def queues(
+        self, settings: Settings, place: tuple[int, int], evidence: Callable[[int], EventSink | None]
+    ) -> list[Store]:
+        """Open the queue of one worker, on its event loop; the first is for its own mail. Raises StoreFailure.
+
+        place: its number, from 0, and how many workers the node has. evidence: makes the writer of the evidence log of
+        a worker, None if there is to be no such log.
+        """
+        sink = partial(self.trace().sink, days=settings.trace.days)
+        if not self.is_shared:
+            from gatepost.store.sqlite.shards import open_shards  # noqa: PLC0415 - one engine is loaded
+
+            return [*await open_shards(self._directory, settings, place, sink, evidence)]
+        with _loading_postgres():
+            from gatepost.store.postgres.opening import open_queue  # noqa: PLC0415 - as above
+        return [await open_queue(self._url, self._directory, settings, place[0], (sink, evidence))]
+
+    def queue_admin(self, evidence: Callable[[Sequence[TraceEvent]], None] = lambda _: None) -> QueueAdmin:
+        """The queue for who looks at it or changes it. evidence: keeps what is done; may raise StoreFailure.
+
+        Raises StoreFailure.
+        """
+        from gatepost.store.sqlite.administration import Administration, trace_writer  # noqa: PLC0415 - not all need it
+
+        if not self.is_shared:
+            return Administration(self._directory / QUEUE_DIRECTORY, self.trace(), evidence)
+        with _loading_postgres():
+            from gatepost.store.postgres.queue_admin import PostgresQueueAdmin  # noqa: PLC0415 - one engine is loaded
+        return PostgresQueueAdmin(self._url, trace_writer(self.trace(), evidence))
 
 
 @contextlib.contextmanager

@@ -14,11 +14,13 @@ from gatepost.analysis.alarms.mail_flow import MailFacts, Shares
 from gatepost.store.figures import WORKERS_DIRECTORY, read_all
 from gatepost.store.interface import StoreFailure
 from gatepost.store.session_counts import SESSIONS_DIRECTORY, counted_days, read_counts
-from gatepost.store.sqlite.depth import queue_depth
 from gatepost.times import day_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from gatepost.store.queue_admin import Depth
 
 
 _DAYS: Final = 7  # before today, that say what is usual
@@ -30,10 +32,11 @@ type _Tally = dict[str, Counter[str]]
 
 
 class MailFactFinder:
-    """data: the data directory. Counts of days that are over are read once."""
+    """data: the data directory. depth: measures the queue. Counts of days that are over are read once."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, depth: Callable[[], Depth]) -> None:
         self._data = data
+        self._depth = depth
         self._days: dict[str, _Tally] = {}
 
     def find(self, now: float) -> MailFacts:
@@ -51,7 +54,7 @@ class MailFactFinder:
 
     def _oldest(self, now: float) -> tuple[float | None, str]:
         try:
-            depth = queue_depth(self._data / "queue")
+            depth = self._depth()
         except StoreFailure as failure:
             _log.warning("the age of the queue is not known: %s", failure)
             return None, ""

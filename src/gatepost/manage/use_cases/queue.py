@@ -23,7 +23,7 @@ from gatepost.manage.use_cases.queue_deliveries import (
 )
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.store.interface import QueueFilter, StoreFailure
-from gatepost.store.sqlite.administration import QueuePlace
+from gatepost.store.queue_admin import QueuePlace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.store.sqlite.admin_rows import DestinationCount, QueueEntry
+    from gatepost.store.queue_admin import DestinationCount, QueueEntry
 
 
 _HEADER = 64 * 1024

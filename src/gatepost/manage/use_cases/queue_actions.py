@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.store.interface import QueueFilter
-    from gatepost.store.sqlite.admin_rows import QueueEntry
+    from gatepost.store.queue_admin import QueueEntry
 
 
 RETURN_TEXT = "Delivery was ended by the administrator"

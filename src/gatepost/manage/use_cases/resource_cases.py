@@ -21,7 +21,6 @@ from gatepost.manage.use_cases.resources import apply_document, organization_set
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.records import Organization
 from gatepost.store.interface import QueueFilter, StoreFailure
-from gatepost.store.sqlite.administration import Administration
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.context import Context
@@ -274,7 +273,7 @@ def _location(name: str) -> str:
 def _queued(gateway: Gateway, name: str) -> list[str]:
     """Warn about queued mail of an organization that is removed: sentences, [] if there is none."""
     try:
-        queue = Administration(gateway.data / "queue", gateway.storage.trace())
+        queue = gateway.storage.queue_admin()
         queued = queue.entries(QueueFilter(organization=name, limit=_COUNTED))
     except StoreFailure as failure:
         return [f"whether {name} has mail in the queue is not known: {failure}"]

@@ -6,12 +6,13 @@ Reads each shard as `store.sqlite.administration` does: no lock that a writer wa
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import apsw
 
 from gatepost.mail.model.queue_id import made_at
 from gatepost.store.interface import StoreFailure
+from gatepost.store.queue_admin import Depth
 from gatepost.store.sqlite.schema import QUEUE_FILE, check_queue_tables, open_for_reading
 
 if TYPE_CHECKING:
@@ -21,20 +22,6 @@ if TYPE_CHECKING:
 # Ids grow with time, and the table is sorted by them: the oldest is the first that is not held.
 _OLDEST = "SELECT message, destination FROM delivery WHERE NOT held AND NOT dropped ORDER BY message LIMIT 1"
 _COUNTS = "SELECT next_at > 0, held, count(*) FROM delivery WHERE NOT dropped GROUP BY 1, 2"
-
-
-class Depth(NamedTuple):
-    """Deliveries by state: active (in a worker's memory or under way), deferred, held.
-
-    oldest: when the message was accepted that waits longest and is not held, seconds since 1970, 0.0 if none does;
-    destination: its own.
-    """
-
-    active: int = 0
-    deferred: int = 0
-    held: int = 0
-    oldest: float = 0.0
-    destination: str = ""
 
 
 def queue_depth(queue_directory: Path) -> Depth:

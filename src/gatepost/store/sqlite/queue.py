@@ -42,8 +42,7 @@ if TYPE_CHECKING:
     from gatepost.events.metrics.counts import Counts
     from gatepost.mail.model.message import Delivery, Message
     from gatepost.mail.model.trace_event import TraceEvent
-    from gatepost.store.evidence import EvidenceWriter
-    from gatepost.store.interface import AdminNotice, BodyWriter, DestinationWork, QueueOwner, Settlement
+    from gatepost.store.interface import AdminNotice, BodyWriter, DestinationWork, EventSink, QueueOwner, Settlement
     from gatepost.store.trace import TraceSink
 
 
@@ -71,7 +70,7 @@ class SqliteStore:
         trace: Callable[[int], TraceSink],
         worker: int,
         settings: StoreSettings | None = None,
-        evidence: Callable[[int], EvidenceWriter | None] = lambda _: None,
+        evidence: Callable[[int], EventSink | None] = lambda _: None,
     ) -> SqliteStore:
         """Take the shard in `directory`, made if it is not there, and recover what a crash left.
 
@@ -95,7 +94,7 @@ class SqliteStore:
         self._shard = shard
         self._settings = settings
         self._trace = trace
-        self._evidence: EvidenceWriter | None = None
+        self._evidence: EventSink | None = None
         self._owner: QueueOwner | None = None
         self._closed = False
         self._finishing = 0  # big bodies on their way to the disk before their commit
@@ -125,11 +124,13 @@ class SqliteStore:
         """Rows of the trace that were dropped since the start."""
         return self._trace.dropped
 
-    def count_senders(self, senders: Callable[[], int]) -> None:
-        """Name who knows how many connections may hand over mail: commits of one sender are never delayed for others.
+    @property
+    def position(self) -> None:
+        """See `Store.position`."""
+        return
 
-        Asked from the writer's thread.
-        """
+    def count_senders(self, senders: Callable[[], int]) -> None:
+        """See `Store.count_senders`. Asked from the writer's thread."""
         self._writer.senders = senders
 
     def attach(self, owner: QueueOwner) -> None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+QUEUE_DIRECTORY = "queue"
+TRACE_DIRECTORY = "trace"
 QUEUE_FILE = "q.db"
 BIG_DIRECTORY = "big"
 LOCK_FILE = "lock"

@@ -12,8 +12,9 @@ import pytest
 from gatepost.mail.model.message import Return
 from gatepost.mail.model.queue_id import format_id
 from gatepost.store.interface import AdminNotice, QueueFilter, Settlement, StoreFailure, TraceFilter
+from gatepost.store.queue_admin import QueuePlace
 from gatepost.store.sqlite import administration
-from gatepost.store.sqlite.administration import Administration, QueuePlace
+from gatepost.store.sqlite.administration import Administration
 from gatepost.store.sqlite.message_trace import SqliteTrace
 from gatepost.store.sqlite.schema import QUEUE_FILE
 
@@ -406,6 +407,12 @@ def test_destinations_of_all_shards_are_counted_together(shop, admin):
     assert [one.destination for one in admin.destinations(QueueFilter(domain="other.example"))] == [
         "contoso/other.example"
     ]
+
+
+def test_the_size_of_the_whole_queue(shop, admin):
+    deferred, _, _ = asyncio.run(fill(shop))
+    assert admin.depth()[:3] == (1, 2, 0)
+    assert admin.depth().destination == deferred.destination
 
 
 def test_a_page_begins_behind_a_place(shop, admin):

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from gatepost.node.shards import shards_of
+from gatepost.settings.model import Settings
+from gatepost.store.sqlite.shards import open_shards, shards_of
 
 SHARDS = [
     ([], 1, [[0]]),
@@ -25,3 +28,19 @@ def test_every_shard_has_one_worker(tmp_path, present, workers, shards):
 
 def test_before_the_first_start_there_is_only_the_own_shard(tmp_path):
     assert shards_of(tmp_path / "queue", 2, 4) == [2]
+
+
+def test_a_worker_opens_its_own_shard_and_what_nobody_has(tmp_path):
+    settings = Settings.model_validate({"server": {"hostname": "mx.example"}, "store": {"free_space": 0}})
+    (tmp_path / "queue" / "3").mkdir(parents=True)
+    evidence = []
+
+    async def main():
+        stores = await open_shards(tmp_path, settings, (1, 2), evidence.append)
+        for store in stores:
+            await store.close()
+        return len(stores)
+
+    assert asyncio.run(main()) == 2
+    assert evidence == [1, 3]
+    assert sorted(path.name for path in (tmp_path / "queue").iterdir()) == ["1", "3"]
