@@ -66,10 +66,10 @@ from gatepost.policy.decisions.home import SITE_ANCHORS
 from gatepost.protocols.smtp.grammar import parse_address
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.settings.roles import ListenerRole
-from gatepost.store.changes import ConfigStore
 from gatepost.store.destinations import DESTINATIONS_FILE, DestinationStore
 from gatepost.store.session_counts import SESSIONS_DIRECTORY
 from gatepost.store.srs_keys import load_srs_keys
+from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     import socket
@@ -126,9 +126,9 @@ class Assembly:
         gauges = [Duty(GAUGE_SECONDS, self._note_gauges, at_once=True)] if self._observation.served else []
         closing = partial(asyncio.to_thread, self._observation.close)
         self.parts.add(Lifecycle("observation", duties=gauges, close=closing))
-        self._resources = ConfigStore(self._data / "config.db")
-        changes = ConfigStore(self._resources.path)
-        self._snapshots = SnapshotSource(changes, settings.limits.prefixes(), tells=self._first)
+        storage = Storage.of(settings)
+        self._resources = storage.configuration()
+        self._snapshots = SnapshotSource(storage.configuration(), settings.limits.prefixes(), tells=self._first)
         self._taking: asyncio.Task[object] | None = None
         self.parts.add(Lifecycle("resources", duties=[Duty(POLL_SECONDS, self.poll)], close=self._close_resources))
         self._prepare_certificates()

@@ -32,10 +32,10 @@ from gatepost.pki.certificates.entry import State
 from gatepost.pki.certificates.inventory import Inventory
 from gatepost.pki.certificates.lifecycle import names_of
 from gatepost.pki.certificates.listed import listed
-from gatepost.store.changes import ConfigStore
 from gatepost.store.figures import WORKERS_DIRECTORY, read_all
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite.depth import queue_depth
+from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     import socket
@@ -73,7 +73,7 @@ class MetricsHost:
         self._settings = settings
         self._data = Path(settings.server.data_dir)
         self._workers = workers
-        self._store = ConfigStore(self._data / "config.db")
+        self._store = Storage.of(settings).configuration()
         self._inventory = Inventory(self._store, None)
         self._pairs = [(Path(one.chain), Path(one.key)) for one in settings.certificates]
         self._known: MetricSources | None = None

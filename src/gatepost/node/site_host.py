@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gatepost.net.engine import server_context
@@ -25,7 +24,7 @@ from gatepost.pki.site.records import SiteError
 from gatepost.pki.site.site import Site
 from gatepost.pki.site.store import SiteStore
 from gatepost.protocols.tls.profile import PROFILES
-from gatepost.store.changes import ConfigStore
+from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     import socket
@@ -57,7 +56,7 @@ class SiteHost:
 
     def __init__(self, settings: Settings, sockets: Sequence[socket.socket]) -> None:
         self._settings = settings
-        self._store = ConfigStore(Path(settings.server.data_dir) / "config.db")
+        self._store = Storage.of(settings).configuration()
         try:
             records = SiteStore(self._store, Vault.of(settings.store.master_key))
         except VaultError as error:

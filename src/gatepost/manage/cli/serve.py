@@ -33,9 +33,10 @@ from gatepost.node.worker import run_worker
 from gatepost.pki.certificates.files import CertificateFileError, load_identities
 from gatepost.pki.certificates.vault import VaultError
 from gatepost.policy.connectors.errors import ResourceErrors
-from gatepost.store.changes import ConfigConflict, ConfigStore
+from gatepost.store.changes import ConfigConflict
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite.wal_index import hold_indexes
+from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     import socket
@@ -149,7 +150,7 @@ def _grant(settings: Settings) -> None:
     What cannot be read is for the workers to say.
     """
     with suppress(StoreFailure, ResourceErrors, ConfigConflict):
-        with closing(ConfigStore(Path(settings.server.data_dir) / "config.db")) as store:
+        with closing(Storage.of(settings).configuration()) as store:
             names = grant_all(store, settings.limits.prefixes())
         if names:
             text = "files, sockets and hosts in the resources of %s count as granted by the gateway's owner: %s"

@@ -1,4 +1,4 @@
-"""One gateway on this machine: its settings, its data directory, its resources, and what this process keeps for it.
+"""One gateway on this machine: its settings, what is stored, its resources, and what this process keeps for it.
 
 Made once by a process that answers many (the admin centre), or for one command. For any thread. Everything blocks; call
 it on a thread from an event loop.
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from gatepost.manage.use_cases.kept_instances import KeptInstances
 from gatepost.manage.use_cases.stored_resources import StoredResources
+from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,12 +23,16 @@ if TYPE_CHECKING:
 
 
 class Gateway:
-    """Names the parts, and holds nothing itself. settings: of the server. data: the data directory."""
+    """Names the parts, and holds nothing itself.
+
+    settings: of the server. storage: what is stored. data: the data directory.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.data = Path(settings.server.data_dir)
-        self.resources = StoredResources(self.data, settings.limits.prefixes())
+        self.storage = Storage.of(settings)
+        self.resources = StoredResources(self.storage, self.data, settings.limits.prefixes())
         self.instances = KeptInstances(settings)
 
     def config(self) -> AbstractContextManager[ConfigStore]:
