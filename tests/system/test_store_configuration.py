@@ -179,8 +179,8 @@ def test_a_node_looks_without_being_told(nodes: Nodes, postgres: Postgres) -> No
     """As behind a pooler, which passes no notifications on."""
     with closing(nodes.first.configuration()) as first:
         database = nodes.url.rpartition("/")[2]
-        values = "1, 1, 2.5, 'ann', '', 'organization', 'contoso', NULL, '{}'"
-        postgres.sql(f"INSERT INTO change VALUES ({values})", database)
+        row = "INSERT INTO change VALUES (1, 1, 2.5, 'ann', '', 'organization', 'contoso', NULL, '{}')"
+        postgres.sql(row, database)
         assert seconds_until(lambda: first.version() == 1) < 3.5
         assert first.load() == (1, {"organization": {"contoso": {}}})
 

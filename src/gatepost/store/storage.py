@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING
 
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.changes import CONFIGURATION, ConfigStore, ConfigStores
+from gatepost.store.failures import FailuresInMemory
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite.database import SqliteDatabase
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from gatepost.settings.model import Settings
     from gatepost.store.database import Database, Schema
+    from gatepost.store.failures import FailureCounts
 
 
 class Storage:
@@ -63,6 +65,14 @@ class Storage:
         with _needing_asyncpg():
             from gatepost.store.postgres.configuration import COPY_FILE  # noqa: PLC0415 - as above
         return ConfigStores(self._directory / COPY_FILE, self.configuration)
+
+    def login_failures(self, ticks: Callable[[], float]) -> FailureCounts:
+        """Where failed log-ins of users are counted. ticks: seconds that never go back. Raises StoreFailure."""
+        if not self.is_shared:
+            return FailuresInMemory(ticks)
+        with _needing_asyncpg():
+            from gatepost.store.postgres.failures import SharedFailures  # noqa: PLC0415 - as above
+        return SharedFailures(self._url)
 
     def disconnect(self) -> None:
         """End the threads and connections of this process, as before it forks; what comes after makes new ones."""

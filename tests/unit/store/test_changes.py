@@ -279,6 +279,16 @@ def test_content_that_is_made_once(tmp_path):
         assert one.version() == 0
 
 
+def test_content_that_another_process_made_a_moment_ago(config, monkeypatch):
+    config.content_once("secret", lambda: b"first")
+    monkeypatch.setattr(config, "content", lambda name: None)
+    assert config.content_once("secret", lambda: b"second") == b"first"
+
+
+def test_a_file_is_of_one_node(config):
+    assert not config.is_shared
+
+
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "data").write_text("a file")
     with pytest.raises(StoreFailure, match="Not a directory"):
