@@ -57,6 +57,7 @@ from gatepost.node.report_mail import ReportMailer
 from gatepost.node.report_sending import SENDING_SECONDS, ReportSending
 from gatepost.node.roles import extensions_of, login_secret, role_of, services_by_role
 from gatepost.node.shards import open_shard, shards_of
+from gatepost.node.site_secrets import srs_keys_of
 from gatepost.node.snapshot import POLL_SECONDS, SnapshotSource
 from gatepost.pki.certificates.dkim_keys import DkimKeys
 from gatepost.pki.site.credentials import NodeCredentials
@@ -68,7 +69,6 @@ from gatepost.protocols.smtp.replies import Reply
 from gatepost.settings.roles import ListenerRole
 from gatepost.store.destinations import DESTINATIONS_FILE, DestinationStore
 from gatepost.store.session_counts import SESSIONS_DIRECTORY
-from gatepost.store.srs_keys import load_srs_keys
 from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class Assembly:
         self._lookups = LookupServices(settings, anchors=self._load_anchors, identity=self._client_identity)
         self.parts.add(*self._lookups.parts(first=self._first))
         self.certificates = CertificateManager(settings, self._resources, self._lookups.http, self._lookups.resolver)
-        self._credentials = NodeCredentials(SiteStore(self._resources, vault_of(settings)), settings)
+        self._credentials = NodeCredentials(SiteStore(self._resources, vault_of(settings, self._resources)), settings)
         duties = [Duty(STAPLE_SECONDS, self.certificates.staple)]
         self.parts.add(
             Lifecycle(
@@ -169,7 +169,7 @@ class Assembly:
         )
         self._sessions = SessionLog(data / SESSIONS_DIRECTORY)
         self._destinations = DestinationStore(data / DESTINATIONS_FILE)
-        self._dkim = DkimKeys(self._resources, vault_of(settings))
+        self._dkim = DkimKeys(self._resources, vault_of(settings, self._resources))
         self._content = content_steps(settings, self._resources, self._dkim)
         self._observation.follow(self._stores, self._lookups.resolver.counts, self._sessions.counts)
         self.parts.add(
@@ -433,7 +433,7 @@ class Assembly:
             stamp=Stamp(settings.server.hostname, time.time),
             postmaster=parse_address(settings.server.postmaster) if settings.server.postmaster else None,
             check_revocation=self._lookups.check_revocation,
-            srs=load_srs_keys(self._data),
+            srs=srs_keys_of(settings, self._resources),
             transcripts=settings.trace.transcripts,
             hooks=self._hooks,
             counts=self._observation.counts,

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Final
 
 from gatepost import __version__
 from gatepost.net.tasks import spawn
-from gatepost.node.certificate_manager import vault_of
 from gatepost.pki.certificates.evidence_key import evidence_signer
+from gatepost.pki.certificates.files import CertificateFileError
+from gatepost.pki.certificates.vault import Vault, VaultError
 from gatepost.store.evidence import EvidenceWriter
 from gatepost.store.evidence_chain import EvidenceChain
 from gatepost.store.evidence_files import evidence_directory
@@ -46,7 +47,11 @@ class EvidenceLog:
         self._pruned = -_PRUNING
         self._working: asyncio.Task[object] | None = None
         if settings.evidence.enabled:
-            self._signer = evidence_signer(self._evidence, vault_of(settings))
+            try:
+                vault = Vault.of(settings.store.master_key)
+            except VaultError as error:
+                raise CertificateFileError(str(error)) from error
+            self._signer = evidence_signer(self._evidence, vault)
             self._heads = EvidenceHeads(
                 self._evidence, node=settings.server.hostname, software=_SOFTWARE, signer=self._signer
             )

@@ -82,7 +82,7 @@ class PolicyHost:
         self._settings = settings
         self._resources = Storage.of(settings).configuration()
         self._snapshots = SnapshotSource(self._resources, settings.limits.prefixes())
-        self._inventory = Inventory(self._resources, vault_of(settings))
+        self._inventory = Inventory(self._resources, vault_of(settings, self._resources))
         self._identities, self._tls = self._certificates()
         self._version = self._snapshots.current.version
         self._policies: dict[str, StsPublication] = {}

@@ -18,7 +18,8 @@ from gatepost.node.lifecycle import Duty, Lifecycle, Parts, listening
 from gatepost.node.site_session import SiteSession
 from gatepost.node.snapshot import POLL_SECONDS
 from gatepost.pki.certificates.files import CertificateFileError
-from gatepost.pki.certificates.vault import Vault, VaultError
+from gatepost.pki.certificates.site_key import site_vault
+from gatepost.pki.certificates.vault import VaultError
 from gatepost.pki.site.enrollment import EnrollmentService
 from gatepost.pki.site.records import SiteError
 from gatepost.pki.site.site import Site
@@ -58,7 +59,7 @@ class SiteHost:
         self._settings = settings
         self._store = Storage.of(settings).configuration()
         try:
-            records = SiteStore(self._store, Vault.of(settings.store.master_key))
+            records = SiteStore(self._store, site_vault(settings.store.master_key, self._store))
         except VaultError as error:
             raise CertificateFileError(str(error)) from error
         self._site = Site(records)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from gatepost.manage.cli.options import BAD_INPUT, config_option, fail, loaded_settings
+from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, config_option, fail, loaded_settings
 from gatepost.manage.use_cases.granting import grant_all
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.listener import bind
@@ -28,13 +28,14 @@ from gatepost.node.privileges import (
     gateway_account,
     prepare_data_dir,
 )
+from gatepost.node.site_secrets import prepare_site
 from gatepost.node.supervisor import Supervisor
 from gatepost.node.worker import run_worker
 from gatepost.pki.certificates.files import CertificateFileError, load_identities
 from gatepost.pki.certificates.vault import VaultError
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.store.changes import ConfigConflict
-from gatepost.store.interface import StoreFailure
+from gatepost.store.interface import StoreBusy, StoreFailure
 from gatepost.store.sqlite.wal_index import hold_indexes
 from gatepost.store.storage import Storage
 
@@ -56,7 +57,8 @@ _GRACE = 5.0  # beyond the workers' own drain, before they are killed
 def serve(config: str | None) -> None:
     """Run the gateway in the foreground until SIGTERM or SIGINT. SIGHUP reloads certificates.
 
-    Exit codes: 0 stopped in order, 2 settings, certificates or ports cannot be used (every reason is named).
+    Exit codes: 0 stopped in order, 2 settings, certificates or ports cannot be used (every reason is named), 3 the
+    database server was away for a minute.
     """
     settings = loaded_settings(config)
     set_up(settings.log.level, settings.log.format)
@@ -65,7 +67,9 @@ def serve(config: str | None) -> None:
     ports = _bind(settings)
     _drop_privileges(settings, account)
     hold_indexes(Path(settings.server.data_dir))
+    _prepare_site(settings)
     _grant(settings)
+    Storage.of(settings).disconnect()  # nothing of it survives a fork
     workers = settings.server.workers or len(os.sched_getaffinity(0))
 
     def work(index: int, lifeline: int) -> int:
@@ -142,6 +146,15 @@ def _auxiliary_processes(settings: Settings, ports: _Ports, workers: int) -> dic
     found |= {"metrics host": serve_metrics} if ports.metrics else {}
     found |= {"admin centre": serve_admin} if ports.admin else {}
     return found
+
+
+def _prepare_site(settings: Settings) -> None:
+    try:
+        prepare_site(settings)
+    except StoreFailure as failure:
+        fail(UNKNOWN if isinstance(failure, StoreBusy) else BAD_INPUT, str(failure))
+    except (CertificateFileError, OSError) as error:
+        fail(BAD_INPUT, str(error))
 
 
 def _grant(settings: Settings) -> None:
