@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 import time
@@ -239,6 +240,25 @@ def test_a_server_that_is_away(start_postgres: Callable[..., Postgres], tmp_path
     with closing(new.configuration()) as config:
         assert config.version() == 2
     one.disconnect()
+
+
+def test_an_event_loop_does_not_wait_for_a_server_that_is_away(
+    start_postgres: Callable[..., Postgres], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = start_postgres()
+    storage = Storage(server.database(), tmp_path)
+    with closing(storage.configuration()) as config:
+
+        async def change(name: str) -> int:
+            return config.apply({"organization": {name: CONTOSO}}, author="ann")
+
+        assert asyncio.run(change("contoso")) == 1
+        server.stop()
+        monkeypatch.setattr("gatepost.store.postgres.configuration._LATELY", 0.0)
+        with pytest.raises(StoreBusy, match="nothing was heard of the server lately"):
+            asyncio.run(change("fabrikam"))
+        assert config.version() == 1
+    storage.disconnect()
 
 
 def test_a_node_follows_again_when_the_server_is_back(start_postgres: Callable[..., Postgres], tmp_path: Path) -> None:

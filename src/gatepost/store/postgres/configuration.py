@@ -7,6 +7,7 @@ While the server is away, the copy is what is in force. Why so: docs/decisions/0
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import logging
@@ -37,7 +38,8 @@ COPY_FILE: Final = f"configuration-copy-{_COPY_VERSION}.db"
 _LOCK_FILE: Final = "configuration-copy.lock"
 _CHANNEL: Final = "gatepost_configuration"
 _LOOK: Final = 2.0  # seconds between two looks of the process that renews the copy
-_RARELY: Final = 10.0  # and of the others, in case that one hangs
+_RARELY: Final = 4.0  # and of the others, in case that one hangs, and to know whether the server answers
+_LATELY: Final = 10.0
 _TURN: Final = 1.0  # seconds between two tries to be the one that renews; a command has ended before the first
 _LONGEST: Final = 5.0  # seconds that the end of the thread is waited for
 _ROWS: Final = 200  # that are copied at a time
@@ -123,7 +125,12 @@ class SharedConfig:
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[Connection]:
-        """On the server. The copy is renewed after it, also after a conflict: whoever looks again sees the reason."""
+        """On the server. The copy is renewed after it, also after a conflict: whoever looks again sees the reason.
+
+        Raises StoreBusy at once on an event loop, which must not wait, if nothing was heard of the server lately.
+        """
+        if _is_on_loop() and not self._replica.is_reachable():
+            raise StoreBusy("PostgreSQL: nothing was heard of the server lately")
         try:
             with self._replica.configuration().changing() as change:
                 yield change
@@ -159,6 +166,14 @@ class SharedConfig:
             self._replica.release()
 
 
+def _is_on_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
 class _Replica:
     """The copy of a node as one process sees to it: one for all its uses, with a thread while there are any."""
 
@@ -179,6 +194,7 @@ class _Replica:
         self.url = url
         self.directory = directory
         self._uses = 0
+        self._answered = -_LATELY
         self._server = Server.of(url)
         self._databases: tuple[PostgresDatabase, PostgresDatabase] | None = None
         self._copy = SqliteDatabase(directory, _COPY, synchronous="NORMAL")  # an older copy is as good to begin with
@@ -214,6 +230,10 @@ class _Replica:
         """In a child: let the parent alone have the lock."""
         self._follower.release()
 
+    def is_reachable(self) -> bool:
+        """Whether the server answered lately."""
+        return time.monotonic() - self._answered < _LATELY
+
     def configuration(self) -> PostgresDatabase:
         """What lies on the server. Raises StoreFailure."""
         if self._databases is None:
@@ -230,6 +250,7 @@ class _Replica:
         server = self.configuration()
         with server.reading() as source:
             newest = source.rows(_NEWEST)[0]
+        self._answered = time.monotonic()
         if newest == self._copied():
             return
         # The copy first: what is read of the server then is not older than what others copied meanwhile.
