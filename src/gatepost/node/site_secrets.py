@@ -1,4 +1,4 @@
-"""What all nodes of a site have in common before one of them serves: the master key, and secrets that are made once.
+"""Prepare what all nodes of a site have in common: the master key is checked, and secrets are made once.
 
 Called by `manage.cli.serve` before it forks, and by `node.assembly`. With one node, keys are where they always were.
 """

@@ -1,4 +1,4 @@
-"""Where failed log-ins of users are counted: in the memory of one process, or in a table for all nodes of a site.
+"""Counts of failed log-ins of users: in the memory of one process, or in a table for all nodes of a site.
 
 Given out by `Storage.login_failures`, used by `manage.access.login_rate_limiter`, which says what they cost.
 """

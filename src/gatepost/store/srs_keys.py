@@ -30,13 +30,13 @@ _PLAIN = frozenset(b"0123456789abcdef\n")
 
 
 class Sealing(Protocol):
-    """What `pki.certificates.vault` does."""
+    """A vault (`pki.certificates.vault`), which this package does not know."""
 
     def seal(self, secret: bytes, place: str) -> bytes:
         """A secret as it may be stored at a place."""
 
     def open(self, sealed: bytes, place: str) -> bytes:
-        """What was sealed for a place."""
+        """The secret that was sealed for a place."""
 
 
 def load_srs_keys(data_dir: Path) -> SrsKeys:

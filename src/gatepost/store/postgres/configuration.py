@@ -235,7 +235,7 @@ class _Replica:
         return time.monotonic() - self._answered < _LATELY
 
     def configuration(self) -> PostgresDatabase:
-        """What lies on the server. Raises StoreFailure."""
+        """The tables on the server. Raises StoreFailure."""
         if self._databases is None:
             self._databases = PostgresDatabase(self.url, CONFIGURATION), PostgresDatabase(self.url, _LOG)
         return self._databases[0]
