@@ -59,7 +59,7 @@ class CertificateManager:
     def __init__(self, settings: Settings, resources: ConfigStore, client: HttpClient, resolver: Resolver) -> None:
         self._settings = settings
         self.inventory = Inventory(resources, vault_of(settings, resources))
-        self._pairs = [(Path(one.chain), Path(one.key)) for one in settings.certificates]
+        self._pairs = [(Path(certificate.chain), Path(certificate.key)) for certificate in settings.certificates]
         self._watch = FileWatch(self.inventory, self._pairs, settings.tls.profile)
         self.clients = ClientIdentities(self.inventory)
         self._stapler = Stapler(resources, client)
@@ -105,7 +105,7 @@ class CertificateManager:
 
     def stapled(self) -> frozenset[str]:
         """The ids of those for which there is a response to staple that holds."""
-        return frozenset(one[:16] for one in self._stapler.kept(self._identities, time.time()))
+        return frozenset(text[:16] for text in self._stapler.kept(self._identities, time.time()))
 
     def staple(self) -> None:
         """Staple the responses that are kept and hold: in every worker, every minute."""
@@ -143,9 +143,9 @@ class CertificateManager:
         self._watch.look(time.time())
 
     def _found(self) -> list[ServerIdentity]:
-        found = presented(self.inventory, settings_identities(self.inventory, self._pairs))
+        identities = presented(self.inventory, settings_identities(self.inventory, self._pairs))
         try:
-            return foremost(found, self._settings.server.hostname)
+            return foremost(identities, self._settings.server.hostname)
         except IdentityError as error:
             raise CertificateFileError(str(error)) from error
 
@@ -156,7 +156,7 @@ class CertificateManager:
         try:
             made = server_context(identities, PROFILES[profile], ask_client_certificate=True)
         except IdentityError as error:
-            good = [one for one in identities if not refused_by_tls(one, profile)]
+            good = [identity for identity in identities if not refused_by_tls(identity, profile)]
             if len(good) in {0, len(identities)}:
                 raise CertificateFileError(str(error)) from error
             _log.error("a current certificate is not presented: %s", error)  # the others are, all the same

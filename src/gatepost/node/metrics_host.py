@@ -75,7 +75,7 @@ class MetricsHost:
         self._workers = workers
         self._store = Storage.of(settings).configuration()
         self._inventory = Inventory(self._store, None)
-        self._pairs = [(Path(one.chain), Path(one.key)) for one in settings.certificates]
+        self._pairs = [(Path(certificate.chain), Path(certificate.key)) for certificate in settings.certificates]
         self._known: MetricSources | None = None
         self._slow: dict[Series, float] = {}
         self._slow_at = -_SLOWLY
@@ -117,7 +117,7 @@ class MetricsHost:
         if len(known.alive) < self._workers:
             return b"not every worker runs\n"
         down = (metrics.ALARMS.name, str(Kind.NAMESERVERS_DOWN))
-        return b"no nameserver answers\n" if any(one[:2] == down for one in known.gauges or ()) else b""
+        return b"no nameserver answers\n" if any(gauge[:2] == down for gauge in known.gauges or ()) else b""
 
     def known(self) -> MetricSources:
         """The figures to serve, a second old at most."""
@@ -147,19 +147,19 @@ class MetricsHost:
     def _certificates(self) -> dict[Series, float]:
         with suppress(StoreFailure, ValueError, OSError):  # the log of the workers has it
             entries = listed(self._inventory, self._pairs, now=time.time()).entries.values()
-            live = [one for one in entries if one.state in {State.CURRENT, State.NEXT}][:_CERTIFICATES]
+            live = [entry for entry in entries if entry.state in {State.CURRENT, State.NEXT}][:_CERTIFICATES]
             return {
-                (metrics.CERTIFICATES.name, one.id, next(iter(names_of(one)), one.label), str(one.state)): (
-                    one.leaf.not_after
+                (metrics.CERTIFICATES.name, entry.id, next(iter(names_of(entry)), entry.label), str(entry.state)): (
+                    entry.leaf.not_after
                 )
-                for one in live
+                for entry in live
             }
         return {}
 
     def _alarms(self) -> dict[Series, float]:
         with suppress(StoreFailure):
-            standing = decoded(self._store.content(ALARMS_CONTENT)).alarms
-            counts = Counter((metrics.ALARMS.name, str(one.kind), str(one.severity)) for one in standing)
+            alarms = decoded(self._store.content(ALARMS_CONTENT)).alarms
+            counts = Counter((metrics.ALARMS.name, str(alarm.kind), str(alarm.severity)) for alarm in alarms)
             return {series: float(count) for series, count in counts.items()}
         return {}
 

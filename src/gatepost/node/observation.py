@@ -62,9 +62,9 @@ class Observation:
 
     def follow(self, stores: Sequence[SqliteStore], *others: Counts) -> None:
         """Add up what stores and others count."""
-        self._figures.follow(*(one.counts for one in stores), *others)
+        self._figures.follow(*(store.counts for store in stores), *others)
         dropped = (metrics.TRACE_DROPPED.name,)
-        self._figures.follow(lost={dropped: lambda: sum(one.trace_dropped for one in stores)})
+        self._figures.follow(lost={dropped: lambda: sum(store.trace_dropped for store in stores)})
 
     def along(self, store: SqliteStore) -> Callable[[Sequence[TraceEvent]], None]:
         """Takes events for a store's trace, and for all that is told of them."""

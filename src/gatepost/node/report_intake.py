@@ -41,7 +41,10 @@ class ReportIntake:
     async def _take(self) -> None:
         organizations = self._directory().organizations
         boxes = [
-            self._maildir(mailbox.address) for one in organizations for mailbox in one.mailboxes if mailbox.tls_reports
+            self._maildir(mailbox.address)
+            for organization in organizations
+            for mailbox in organization.mailboxes
+            if mailbox.tls_reports
         ]
-        domains = {domain.name for one in organizations for domain in one.accepted_domains}
+        domains = {domain.name for organization in organizations for domain in organization.accepted_domains}
         await asyncio.to_thread(self._intake.take, boxes, domains)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gatepost.store.sqlite.queue import SqliteStore
 from gatepost.store.sqlite.schema import StoreSettings
+from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,13 +27,12 @@ async def open_shard(settings: Settings, data: Path, number: int, evidence: Evid
     store = settings.store
     return await SqliteStore.open(
         data / "queue" / str(number),
-        trace_directory=data / "trace",
+        trace=partial(Storage.of(settings).trace().sink, days=settings.trace.days),
         worker=number,
         settings=StoreSettings(
             inline_limit=store.inline_limit,
             memory_budget=store.memory_budget,
             free_space_mark=store.free_space,
-            trace_days=settings.trace.days,
         ),
         evidence=evidence.writer,
     )

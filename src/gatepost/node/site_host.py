@@ -94,7 +94,7 @@ class SiteHost:
             state = self._site.state()
         except SiteError as error:
             self._tls, self._again_at = None, now + _PAUSE_SECONDS
-            _log.error("nobody can join or renew: %s", error)
+            _log.error("nodes cannot join or renew: %s", error)
             return
         issuer = state.issuer(now)
         root = issuer.id if issuer is not None else ""
@@ -107,12 +107,12 @@ class SiteHost:
         where = self._settings.site.address
         self._root, self._tls = root, None
         if not root:
-            _log.warning("nobody can join at %s: there is no authority; run gatepost site init", where)
+            _log.warning("nodes cannot join at %s: there is no authority; run gatepost site init", where)
             return
         try:
             identity = self._site.endpoint(self._settings.server.hostname, _ENDPOINT_SECONDS, now)
         except SiteError as error:
-            _log.error("nobody can join at %s: %s", where, error)
+            _log.error("nodes cannot join at %s: %s", where, error)
             return
         self._tls = server_context([identity], PROFILES["modern"], ask_client_certificate=True)
         _log.info("nodes join and renew at %s (authority %s)", where, root)
@@ -126,4 +126,4 @@ class SiteHost:
 
 def _next_change(authorities: Sequence[SiteAuthority], now: float) -> float:
     """The time at which another authority begins to sign."""
-    return min((one.signs_from for one in authorities if one.signs_from > now), default=float("inf"))
+    return min((authority.signs_from for authority in authorities if authority.signs_from > now), default=float("inf"))

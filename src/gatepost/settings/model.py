@@ -12,12 +12,14 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from gatepost.policy.connectors.addresses import AddressPolicy
 from gatepost.policy.connectors.fields import (
     Domain,
     Duration,
     FilePath,
     Form,
     ListenAddress,
+    NetworkText,
     Range,
     Record,
     Size,
@@ -25,24 +27,19 @@ from gatepost.policy.connectors.fields import (
     Text,
     Whole,
 )
-from gatepost.policy.connectors.names import SmartHost, host_port
-from gatepost.policy.connectors.units import format_duration
+from gatepost.policy.connectors.names import SmartHost, host_port, network
+from gatepost.policy.connectors.units import format_duration, format_size
 from gatepost.policy.connectors.values import ProfileName
 from gatepost.settings.acme import Acme
-from gatepost.settings.addresses import address_or_none
 from gatepost.settings.alarms import Alarms
-from gatepost.settings.evidence import Evidence
-from gatepost.settings.network import Network
-from gatepost.settings.oauth import Oauth
+from gatepost.settings.evidence import Evidence, Trace
 from gatepost.settings.oidc import Oidc
 from gatepost.settings.otel import Otel
-from gatepost.settings.references import mail_address, secret_reference
+from gatepost.settings.references import address_or_none, mail_address, secret_reference
 from gatepost.settings.reporting import TlsReports
 from gatepost.settings.roles import ListenerRole  # noqa: TC001 - pydantic reads the annotation
 from gatepost.settings.site import Site
-from gatepost.settings.smime import Smime
 from gatepost.settings.store_url import SQLITE, store_url
-from gatepost.settings.trace import Trace
 from gatepost.settings.traffic import Limits, Outbound, Queue, Seconds
 
 
@@ -322,6 +319,51 @@ class Log(Record):
         description="Sender and recipient addresses, which are personal data, in log lines about messages. full: the "
         "whole address. domain: only the domain. none: nothing. Unless it is full, the texts of replies "
         "are left out, too. The trace always has the addresses.",
+    )
+
+
+class Smime(Record):
+    """S/MIME signing, encryption and decryption (docs/smime.md). The gateway's keys need store.master_key."""
+
+    max_size: Annotated[Size, Range(1 << 10, 1 << 30, format_size)] = Field(
+        default=50 << 20,
+        description="The gateway does not process larger content: mail that must be encrypted or signed is returned "
+        "(552 5.3.4), and mail that could be decrypted is delivered encrypted. Each worker processes one "
+        "message at a time in memory, with up to seven times its size.",
+    )
+
+
+class Network(Record):
+    """The gateway's network, and which of its hosts tenants may make the gateway connect to."""
+
+    tenants_may_reach: tuple[NetworkText, ...] = Field(
+        default=(),
+        description="Networks besides the public internet to which the gateway may connect when a tenant chose the "
+        "host: smart hosts, LMTP servers, content hooks and OAuth issuers of a user of one organization, "
+        'and the MX hosts of its mail. For example ["10.20.0.0/16"]. The gateway checks each address when '
+        "it connects. Hosts that the gateway's owner sets need no entry.",
+    )
+
+    def policy(self) -> AddressPolicy:
+        """The policy on addresses that may be called where a tenant chose the host."""
+        return AddressPolicy(tuple(map(network, self.tenants_may_reach)))
+
+
+class Oauth(Record):
+    """Fetching the keys of OAuth issuers (docs/submission.md). The issuers themselves are resources."""
+
+    private_issuers: Switch = Field(
+        default=False,
+        description="Also fetch keys from issuers at private addresses, such as your own Keycloak. Anyone who can "
+        "change resources can then make the gateway connect to hosts of your network.",
+    )
+    timeout: Annotated[Duration, Range(0.1, 60, format_duration)] = Field(
+        default=10, description="Time limit for an issuer to return its keys. Log-ins with its tokens wait meanwhile."
+    )
+    keys_kept: Annotated[Duration, Range(3600, 2592000, format_duration)] = Field(
+        default=86400,
+        description="How long to use keys that cannot be fetched again. The gateway fetches keys every hour, and when "
+        "a token names an unknown key.",
     )
 
 

@@ -1,6 +1,6 @@
 """The settings of OpenID Connect login to the admin centre: the table `[oidc]`.
 
-A part of `settings.model`, read with it; used by `net.lookups.openid` and `manage.access.claims_mapping`. Whom the
+A part of `settings.model`, read with it; used by `net.lookups.openid` and `manage.use_cases.issuer_login`. Whom the
 gateway itself knows is with its accounts.
 """
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.changes import CONFIGURATION, ConfigStore, ConfigStores
+from gatepost.store.evidence_files import evidence_directory
 from gatepost.store.failures import FailuresInMemory
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite.database import SqliteDatabase
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
     from gatepost.settings.model import Settings
     from gatepost.store.database import Database, Schema
+    from gatepost.store.evidence_log import Evidence
     from gatepost.store.failures import FailureCounts
+    from gatepost.store.trace import Trace
 
 
 class Storage:
@@ -30,12 +33,13 @@ class Storage:
     @classmethod
     def of(cls, settings: Settings) -> Storage:
         """That of a gateway."""
-        return cls(settings.store.url, Path(settings.server.data_dir))
+        return cls(settings.store.url, Path(settings.server.data_dir), node=settings.server.hostname)
 
-    def __init__(self, url: str, directory: Path) -> None:
-        """url: of `[store]`. directory: the data directory."""
+    def __init__(self, url: str, directory: Path, *, node: str = "localhost") -> None:
+        """url: of `[store]`. directory: the data directory. node: the name of this host."""
         self._url = url
         self._directory = directory
+        self._node = node
 
     @property
     def is_shared(self) -> bool:
@@ -46,15 +50,39 @@ class Storage:
         """The tables of a schema, made or brought up to date if need be. Raises StoreFailure."""
         if not self.is_shared:
             return SqliteDatabase(self._directory, schema)
-        with _needing_asyncpg():
+        with _loading_postgres():
             from gatepost.store.postgres.database import PostgresDatabase  # noqa: PLC0415 - one engine is loaded
+
         return PostgresDatabase(self._url, schema)
+
+    def trace(self) -> Trace:
+        """The message trace. Opens nothing before it is asked."""
+        if not self.is_shared:
+            from gatepost.store.sqlite.message_trace import SqliteTrace  # noqa: PLC0415 - few commands ask for it
+
+            return SqliteTrace(self._directory / "trace")
+        with _loading_postgres():
+            from gatepost.store.postgres.trace import PostgresTrace  # noqa: PLC0415 - one engine is loaded
+
+        return PostgresTrace(self._url, self._node)
+
+    def evidence(self) -> Evidence:
+        """The evidence log of this gateway. Opens nothing before it is asked."""
+        directory = evidence_directory(self._directory)
+        if not self.is_shared:
+            from gatepost.store.evidence_in_files import EvidenceInFiles  # noqa: PLC0415 - few commands ask for it
+
+            return EvidenceInFiles(directory, self._node)
+        with _loading_postgres():
+            from gatepost.store.postgres.evidence import PostgresEvidence  # noqa: PLC0415 - one engine is loaded
+
+        return PostgresEvidence(self._url, directory, self._node)
 
     def configuration(self) -> ConfigStore:
         """The configuration with its history and contents, to be closed. Raises StoreFailure."""
         if not self.is_shared:
             return ConfigStore(self._directory / CONFIGURATION.file)
-        with _needing_asyncpg():
+        with _loading_postgres():
             from gatepost.store.postgres.configuration import COPY_FILE, SharedConfig  # noqa: PLC0415 - as above
         return ConfigStore(self._directory / COPY_FILE, SharedConfig(self._url, self._directory))
 
@@ -62,7 +90,7 @@ class Storage:
         """The same for many uses at a time, by the threads of a process."""
         if not self.is_shared:
             return ConfigStores(self._directory / CONFIGURATION.file, self.configuration)
-        with _needing_asyncpg():
+        with _loading_postgres():
             from gatepost.store.postgres.configuration import COPY_FILE  # noqa: PLC0415 - as above
         return ConfigStores(self._directory / COPY_FILE, self.configuration)
 
@@ -70,20 +98,20 @@ class Storage:
         """Where failed log-ins of users are counted. ticks: seconds that never go back. Raises StoreFailure."""
         if not self.is_shared:
             return FailuresInMemory(ticks)
-        with _needing_asyncpg():
+        with _loading_postgres():
             from gatepost.store.postgres.failures import SharedFailures  # noqa: PLC0415 - as above
         return SharedFailures(self._url)
 
     def disconnect(self) -> None:
         """End the threads and connections of this process, as before it forks; what comes after makes new ones."""
         if self.is_shared:
-            with _needing_asyncpg():
+            with _loading_postgres():
                 from gatepost.store.postgres.server import Server  # noqa: PLC0415 - as above
             Server.of(self._url).close()
 
 
 @contextlib.contextmanager
-def _needing_asyncpg() -> Iterator[None]:
+def _loading_postgres() -> Iterator[None]:
     try:
         yield
     except ImportError as error:

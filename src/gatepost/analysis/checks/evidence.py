@@ -108,8 +108,8 @@ def _files(directory: Path, organization: str, connector: str) -> list[Path]:
     except FileNotFoundError:
         return []
     end = f"-{_mark(organization, connector)}.json"
-    found = [name for name in names if name.endswith(end) and _number(name)]
-    return [directory / name for name in sorted(found, key=lambda name: (_number(name), name))]
+    matches = [name for name in names if name.endswith(end) and _number(name)]
+    return [directory / name for name in sorted(matches, key=lambda name: (_number(name), name))]
 
 
 def _number(name: str) -> int:

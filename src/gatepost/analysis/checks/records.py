@@ -41,8 +41,8 @@ def kept_when(data_dir: Path, kind: str, organization: str) -> Callable[[str, st
     """
     times: dict[str, float] = {}
     with contextlib.suppress(OSError), os.scandir(data_dir / kind / quote(organization, safe="")) as found:
-        times = {one.name: one.stat().st_mtime for one in found if not one.name.startswith(".")}
-    is_cut = any(len(one) > _MAX_NAME for one in times)
+        times = {entry.name: entry.stat().st_mtime for entry in found if not entry.name.startswith(".")}
+    is_cut = any(len(time) > _MAX_NAME for time in times)
     plain = {unquote(name): at for name, at in times.items()}
 
     def when(direction: str, name: str) -> float:
@@ -84,7 +84,7 @@ def last(path: Path) -> dict[str, Any] | None:
     try:
         if path.stat().st_size > 2 * _MAX_BYTES:
             return None
-        found = json.loads(path.read_bytes())
+        document = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return document if isinstance(document, dict) else None

@@ -15,7 +15,7 @@ from gatepost.store.figures import WORKERS_DIRECTORY, read_all
 from gatepost.store.interface import StoreFailure
 from gatepost.store.session_counts import SESSIONS_DIRECTORY, counted_days, read_counts
 from gatepost.store.sqlite.depth import queue_depth
-from gatepost.store.sqlite.trace_files import day_of
+from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,11 +41,11 @@ class MailFactFinder:
         workers = read_all(self._data / WORKERS_DIRECTORY)
         oldest, destination = self._oldest(now)
         return MailFacts(
-            tuple(one for worker in workers for one in worker.failing),
-            tuple(one for worker in workers for one in worker.dropped),
+            tuple(partner for worker in workers for partner in worker.failing),
+            tuple(downgraded_destination for worker in workers for downgraded_destination in worker.dropped),
             oldest,
             destination,
-            tuple(one for worker in workers for one in worker.untold),
+            tuple(notice for worker in workers for notice in worker.untold),
             self._shares(now),
         )
 
@@ -58,8 +58,8 @@ class MailFactFinder:
         return (max(0.0, now - depth.oldest) if depth.oldest else 0.0), depth.destination
 
     def _shares(self, now: float) -> dict[str, Shares] | None:
-        directory, today = self._data / SESSIONS_DIRECTORY, day_of(now)
-        earliest = day_of(now - _DAYS * _DAY)
+        directory, today = self._data / SESSIONS_DIRECTORY, day_text(now)
+        earliest = day_text(now - _DAYS * _DAY)
         try:
             days = [day for day in counted_days(directory) if earliest <= day < today]
             self._days = {day: self._days.get(day) or _tally(directory, day) for day in days}
@@ -76,10 +76,10 @@ class MailFactFinder:
 
 def _tally(directory: Path, day: str) -> _Tally:
     """Sessions of a day by policy domain and result, "" for those that met the policy."""
-    found: _Tally = defaultdict(Counter)
+    tally: _Tally = defaultdict(Counter)
     for count in read_counts(directory, day):
-        found[count.domain][str(count.failure.result) if count.failure else ""] += count.sessions
-    return found
+        tally[count.domain][str(count.failure.result) if count.failure else ""] += count.sessions
+    return tally
 
 
 def _share(today: Counter[str], before: Counter[str]) -> Shares:

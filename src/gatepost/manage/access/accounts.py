@@ -178,10 +178,10 @@ class Accounts:
 
         Failures are counted by address and by name.
         """
-        asked = normalize_username(name)
+        text = normalize_username(name)
         with self._database.reading() as connection:
-            known = user_rows.credential(connection, asked)
-        attempt = self._rate_limiter.admit(asked or name, address, usual=known.last_address if known else "")
+            known = user_rows.credential(connection, text)
+        attempt = self._rate_limiter.admit(text or name, address, usual=known.last_address if known else "")
         fits = self._rate_limiter.fits(password, known.argon2 if known else None)
         if fits and known and known.argon2 and known.user.enabled:
             self._rate_limiter.forgive(attempt)
@@ -242,16 +242,16 @@ class Accounts:
         """The session of a secret, None if there is none, or it is over: after 12 hours, after 30 minutes unused."""
         now = self._clock()
         with self._database.reading() as connection:
-            found = session_rows.find(connection, secret)
-        if found is None:
+            session = session_rows.find(connection, secret)
+        if session is None:
             return None
-        if session_rows.is_over(found, now):
+        if session_rows.is_over(session, now):
             self._end_quietly(secret)  # at once, for a clock that is put back must not revive it
             return None
-        if session_rows.is_due(found, now):
+        if session_rows.is_due(session, now):
             with contextlib.suppress(StoreFailure), self._database.changing() as connection:
-                session_rows.touch(connection, found, now)  # with a full disk one can still look
-        return found
+                session_rows.touch(connection, session, now)  # with a full disk one can still look
+        return session
 
     def end_session(self, secret: str, *, address: str = "") -> None:
         """Log out; nothing if there is no such session."""
@@ -370,13 +370,13 @@ class Accounts:
         """As whom the bearer of a token asks, None if it is none, ran out, or its maker is gone or disabled."""
         now = self._clock()
         with self._database.reading() as connection:
-            found = token_rows.find(connection, secret, now)
-        if found is None:
+            bearer = token_rows.find(connection, secret, now)
+        if bearer is None:
             return None
-        if token_rows.is_due(found.token, now):
+        if token_rows.is_due(bearer.token, now):
             with contextlib.suppress(StoreFailure), self._database.changing() as connection:
-                token_rows.touch(connection, found.token, now)
-        return found.principal
+                token_rows.touch(connection, bearer.token, now)
+        return bearer.principal
 
     def remove_token(self, name: str, *, actor: Actor) -> None:
         """It is refused from now on. Raises AccountError (MISSING)."""

@@ -81,7 +81,7 @@ def find(
     if before:
         narrow("id < ?", min(before, _LAST))
     if audit_filter.action:
-        names = [cleaned(one, _ACTION) for one in spellings(audit_filter.action)]
+        names = [cleaned(spelling, _ACTION) for spelling in spellings(audit_filter.action)]
         among("action", names)
     for column in ("who", "organization", "subject", "outcome"):
         if (value := getattr(audit_filter, column)) not in {"", None} or (column == "organization" and value == ""):

@@ -69,11 +69,11 @@ def used(connection: Connection, credential: bytes, sign_count: int, now: float)
 
 def delete(connection: Connection, name: str, credential: bytes) -> Passkey:
     """Remove a passkey and return it. Raises AccountError (MISSING) if that user has no such passkey."""
-    found = find(connection, credential)
-    if found is None or found.user != name:
+    passkey = find(connection, credential)
+    if passkey is None or passkey.user != name:
         raise AccountError(AccountErrorKind.MISSING, "there is no such passkey")
     connection.execute("DELETE FROM passkey WHERE id = ?", (credential,))
-    return found
+    return passkey
 
 
 def end_all(connection: Connection, name: str) -> None:

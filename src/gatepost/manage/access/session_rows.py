@@ -93,7 +93,7 @@ def confirm(connection: Connection, name: str, number: int, now: float) -> None:
 def of_user(connection: Connection, name: str, now: float) -> list[UserSession]:
     """Those that go on, the newest first."""
     rows = connection.rows(f'{_SELECT} WHERE session."user" = ? ORDER BY session.id DESC', (name,))
-    return [one for one in map(_session, rows) if not is_over(one, now)]
+    return [session for session in map(_session, rows) if not is_over(session, now)]
 
 
 def end(connection: Connection, given: str) -> str:

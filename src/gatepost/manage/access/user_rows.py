@@ -107,10 +107,10 @@ def of_issuer(connection: Connection, issuer: str, subject: str) -> User | None:
 
 def get(connection: Connection, name: str) -> User:
     """The user of a name as people write it. Raises AccountError (MISSING)."""
-    found = find(connection, normalize_username(name))
-    if found is None:
+    user = find(connection, normalize_username(name))
+    if user is None:
         raise AccountError(AccountErrorKind.MISSING, f"there is no user {cleaned(name, 100)!r}")
-    return found
+    return user
 
 
 def credential(connection: Connection, name: str) -> LoginCredential | None:

@@ -139,13 +139,13 @@ def _auxiliary_processes(settings: Settings, ports: _Ports, workers: int) -> dic
         ports.keep(ports.admin)
         return run_admin_centre(settings, ports.admin, lifeline)
 
-    found: dict[str, Callable[[int], int]] = {}
-    found |= {"policy host": serve_public} if ports.public else {}
-    found |= {"challenge host": serve_tokens} if ports.tokens else {}
-    found |= {"site host": serve_nodes} if ports.nodes else {}
-    found |= {"metrics host": serve_metrics} if ports.metrics else {}
-    found |= {"admin centre": serve_admin} if ports.admin else {}
-    return found
+    result: dict[str, Callable[[int], int]] = {}
+    result |= {"policy host": serve_public} if ports.public else {}
+    result |= {"challenge host": serve_tokens} if ports.tokens else {}
+    result |= {"site host": serve_nodes} if ports.nodes else {}
+    result |= {"metrics host": serve_metrics} if ports.metrics else {}
+    result |= {"admin centre": serve_admin} if ports.admin else {}
+    return result
 
 
 def _prepare_site(settings: Settings) -> None:

@@ -72,11 +72,11 @@ def demand_organizations(context: Context, names: Collection[str] | None) -> Non
     """Raise Refusal (INPUT) for each that there is not."""
     if not names:
         return
-    known = {one.name for one in context.directory().resources.organizations}
+    known = {organization.name for organization in context.directory().resources.organizations}
     unknown = sorted(set(names) - known)
     if unknown:
         there = ", ".join(sorted(known)) or "none yet; gatepost organization add NAME makes one"
         errors = [
-            FieldError("organizations", f"there is no organization {one!r}; there are: {there}") for one in unknown
+            FieldError("organizations", f"there is no organization {name!r}; there are: {there}") for name in unknown
         ]
         raise Refusal(RefusalKind.INPUT, "nothing was changed", errors)

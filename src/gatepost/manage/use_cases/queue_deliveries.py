@@ -113,7 +113,7 @@ class QueueDelivery(msgspec.Struct):
 
 def record_each(context: Context, action: Action, entries: Iterable[QueueEntry], subject: str, **given: str) -> None:
     """One audit event for each organization whose mail it was."""
-    for organization, count in Counter(one.delivery.organization for one in entries).items():
+    for organization, count in Counter(entry.delivery.organization for entry in entries).items():
         context.audit.add(action, organization=organization, subject=subject, **given, deliveries=count)
 
 
@@ -166,4 +166,4 @@ def seen_by(principal: Principal, queue_filter: QueueFilter) -> QueueFilter:
 
 def administration_of(gateway: Gateway) -> Administration:
     """The queue's files, for looking and acting."""
-    return Administration(gateway.data / "queue", gateway.data / "trace", evidence_log(gateway.settings))
+    return Administration(gateway.data / "queue", gateway.storage.trace(), evidence_log(gateway.settings))

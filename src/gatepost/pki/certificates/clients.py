@@ -33,9 +33,11 @@ class ClientIdentities:
     def refresh(self) -> None:
         """Take up what is current by now. Raises StoreFailure."""
         _, entries = self._inventory.entries()
-        current = [one for one in entries.values() if one.purpose is Purpose.CLIENT and one.state is State.CURRENT]
-        current.sort(key=lambda one: one.current_from)  # the one that became current last counts
-        self._found = {(one.organization, one.label): (one, self._read(one)) for one in current}
+        current = [
+            entry for entry in entries.values() if entry.purpose is Purpose.CLIENT and entry.state is State.CURRENT
+        ]
+        current.sort(key=lambda entry: entry.current_from)  # the one that became current last counts
+        self._found = {(entry.organization, entry.label): (entry, self._read(entry)) for entry in current}
 
     def _read(self, entry: Entry) -> ServerIdentity | str:
         try:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # One row for each schema: its version, and the lock that keeps two changes of it apart.
 _VERSIONS: Final = "CREATE TABLE IF NOT EXISTS schema_version (name TEXT PRIMARY KEY, version BIGINT NOT NULL)"
+# The errors of making what another node makes at the same moment: the table, or the type of its rows.
+MADE_MEANWHILE: Final = (asyncpg.UniqueViolationError, asyncpg.DuplicateTableError, asyncpg.DuplicateObjectError)
 _TURN: Final = "SELECT version FROM schema_version WHERE name = $1 FOR UPDATE"
 
 
@@ -103,7 +105,7 @@ async def prepare_tables(connection: Any, schema: Schema) -> None:
     if await _version(connection, schema.name) == schema.version:
         return
     with reported(f"tables of {schema.name}"):
-        with contextlib.suppress(asyncpg.UniqueViolationError, asyncpg.DuplicateTableError):  # another node was quicker
+        with contextlib.suppress(*MADE_MEANWHILE):
             await connection.execute(_VERSIONS)
         async with connection.transaction():
             await connection.execute("LOCK TABLE schema_version IN ACCESS EXCLUSIVE MODE")

@@ -37,17 +37,16 @@ from gatepost.store.sqlite.schema import (
     open_for_change,
     open_for_reading,
 )
-from gatepost.store.sqlite.trace import write_events
-from gatepost.store.sqlite.trace_search import search_trace
+from gatepost.store.trace import ADMIN_WRITER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from gatepost.mail.model.message import Delivery
+    from gatepost.store.trace import Trace
 
 
-_WRITER = "admin"
 _PAGE = 200  # deliveries changed in one transaction: the owner waits for its lock meanwhile
 _CHUNK = 256 * 1024
 _EVENTS = {"hold": "HOLD", "release": "RELEASE", "return": "RETURN", "drop": "DROP"}
@@ -86,12 +85,15 @@ class Administration:
     def __init__(
         self,
         queue_directory: Path,
-        trace_directory: Path,
+        trace: Trace,
         evidence: Callable[[Sequence[TraceEvent]], None] = lambda _: None,
     ) -> None:
-        """`queue_directory` holds one directory a shard. evidence: keeps what is done; may raise StoreFailure."""
+        """`queue_directory` holds one directory a shard. trace: has what happened.
+
+        evidence: keeps what is done; may raise StoreFailure.
+        """
         self._queue = queue_directory
-        self._trace = trace_directory
+        self._trace = trace
         self._evidence = evidence
 
     def entries(self, wanted: QueueFilter, after: QueuePlace | None = None) -> list[QueueEntry]:
@@ -192,7 +194,7 @@ class Administration:
 
     def trace(self, wanted: TraceFilter) -> list[TraceEvent]:
         """The newest trace rows that match, newest first."""
-        return search_trace(self._trace, wanted)
+        return self._trace.search(wanted)
 
     def _shards(self) -> list[Path]:
         return sorted(path.parent for path in self._queue.glob(f"*/{QUEUE_FILE}"))
@@ -227,7 +229,7 @@ class Administration:
             detail = {name: value for name, value in said.items() if value}
             rows = [row for entry in entries for row in _trace_rows(event, entry.delivery, detail, now)]
             try:
-                write_events(self._trace, _WRITER, rows)
+                self._trace.write(ADMIN_WRITER, rows)
             finally:
                 self._evidence(rows)
 

@@ -91,7 +91,6 @@ class StoreSettings:
     free_space_mark: bytes left on the disk below which nothing is accepted; up to three eighths of it are a reserve in
     the shard's own files (`store.sqlite.space`). With 0 there is none.
     checkpoint_pages: pages in the WAL that start a checkpoint. batch_bytes: bodies of one commit.
-    trace_days: for how many days before today the message trace is kept, 0 for ever.
     vfs: name of a registered SQLite VFS, "" for the usual one.
     """
 
@@ -101,7 +100,6 @@ class StoreSettings:
     free_space_mark: int = 128 * 1024 * 1024
     checkpoint_pages: int = 4000
     batch_bytes: int = 16 * 1024 * 1024
-    trace_days: int = 90
     vfs: str = ""
 
 

@@ -41,7 +41,7 @@ def test_events_and_changes_are_one_list_by_time(gateway, accounts):
         (number, is_change) for number in range(10, 0, -1) for is_change in (True, False)
     ]
     newest = found[0]
-    assert (newest.organization, newest.organizations, newest.subject) == ("", 2, "version 10")
+    assert (newest.organization, newest.organizations, newest.subject) == ("", 2, "revision 10")
     assert (newest.event, newest.detail) == (None, {"note": "note 9"})
     assert (found[2].organization, found[2].who, found[2].outcome) == ("fabrikam", "ann", AuditOutcome.DONE)
 

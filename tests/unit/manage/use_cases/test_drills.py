@@ -148,7 +148,7 @@ def test_what_was_changed_is_not_believed(base):
 
 
 def test_nothing_is_logged_of_mail_that_was_never_there(base, caplog):
-    """A connector that falls back to cleartext warns of each message that leaves in clear."""
+    """A connector that falls back to cleartext warns of each message that leaves unencrypted."""
     heard = []
 
     class Handler(logging.Handler):
@@ -160,8 +160,8 @@ def test_nothing_is_logged_of_mail_that_was_never_there(base, caplog):
     try:
         drilled(base, name="open")
         assert heard == []
-        logging.getLogger("gatepost.mail.outbound.hosts").warning("message 7 leaves in clear")
-        assert heard == ["message 7 leaves in clear"], "other mail goes on"
+        logging.getLogger("gatepost.mail.outbound.hosts").warning("message 7 leaves unencrypted")
+        assert heard == ["message 7 leaves unencrypted"], "other mail goes on"
     finally:
         logger.removeHandler(handler)
 

@@ -38,6 +38,8 @@ def poke(context: Context, request: Poke) -> Poked:
     if request.problem == "crash":
         raise RuntimeError("secret")
     context.audit.describe(problem=request.problem)
+    if request.problem == "away":
+        raise StoreFailure("PostgreSQL: connect: refused by 10.1.2.3")
     if request.problem:
         raise Refusal(RefusalKind(request.problem), "No.")
     if request.name == "many":
@@ -86,6 +88,14 @@ def test_a_refusal_is_recorded_in_the_same_form(run, accounts, kind, outcome):
     with pytest.raises(Refusal):
         run(declared(), problem=kind)
     assert events(accounts) == [("queue-hold", "contoso", "x", outcome, {"problem": kind, "why": "No."})]
+
+
+def test_a_store_that_cannot_be_read_is_a_refusal_and_only_the_owner_learns_of_the_server(run, accounts):
+    for principal, told in ((OWNER, True), (TENANT, False)):
+        with pytest.raises(Refusal, match="try again later") as caught:
+            run(declared(), principal, problem="away")
+        assert (caught.value.kind, "10.1.2.3" in caught.value.text) == (RefusalKind.UNREADABLE, told)
+    assert [event[3] for event in events(accounts)] == [AuditOutcome.FAILED] * 2
 
 
 def test_what_nobody_foresaw_is_recorded_without_a_word_of_it(run, accounts):

@@ -14,6 +14,7 @@ from gatepost.mail.model.queue_id import format_id
 from gatepost.store.interface import AdminNotice, QueueFilter, Settlement, StoreFailure, TraceFilter
 from gatepost.store.sqlite import administration
 from gatepost.store.sqlite.administration import Administration, QueuePlace
+from gatepost.store.sqlite.message_trace import SqliteTrace
 from gatepost.store.sqlite.schema import QUEUE_FILE
 
 LIMIT = 256 * 1024
@@ -21,7 +22,7 @@ LIMIT = 256 * 1024
 
 @pytest.fixture
 def admin(shop):
-    return Administration(shop.queue, shop.trace)
+    return Administration(shop.queue, SqliteTrace(shop.trace))
 
 
 def ids(entries):
@@ -308,8 +309,9 @@ import json, sys
 from pathlib import Path
 from gatepost.store.sqlite import administration
 from gatepost.store.sqlite.administration import Administration, QueuePlace
+from gatepost.store.sqlite.message_trace import SqliteTrace
 from gatepost.store.interface import QueueFilter
-admin = Administration(Path(sys.argv[1]) / "queue", Path(sys.argv[1]) / "trace")
+admin = Administration(Path(sys.argv[1]) / "queue", SqliteTrace(Path(sys.argv[1]) / "trace"))
 counts = []
 for step in range(6):
     for action in ("hold", "release", "retry", "drop"):
