@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from contextlib import closing
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatepost.node import site_secrets
 from gatepost.node.roles import login_secret
 from gatepost.node.site_secrets import prepare_site, srs_keys_of
 from gatepost.pki.acme.challenges import PATH, Proof, Proofs, token_answer
@@ -160,22 +158,14 @@ def test_the_first_node_brings_its_file_of_srs_keys(site: SharedSite, tmp_path: 
     assert not (tmp_path / "b" / SRS_KEYS_FILE).exists()
 
 
-def test_a_node_waits_for_the_server_and_says_so(
-    start_postgres: Callable[..., Postgres],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+def test_a_node_that_was_never_there_does_not_start_without_the_server(
+    start_postgres: Callable[..., Postgres], tmp_path: Path
 ) -> None:
     server = start_postgres()
     settings = SharedSite(server.database(), tmp_path).settings("a")
     server.stop()
-    monkeypatch.setattr(site_secrets, "PATIENCE", 1.0)
-    with caplog.at_level(logging.WARNING), pytest.raises(StoreBusy, match="PostgreSQL: connect"):
+    with pytest.raises(StoreBusy, match="PostgreSQL"):
         prepare_site(settings)
-    assert [one for one in caplog.messages if "waiting up to 1 s for the store: PostgreSQL: connect" in one]
-    monkeypatch.setattr(site_secrets, "PATIENCE", 30.0)
-    starting = threading.Thread(target=server.start)
-    starting.start()
+    server.start()
     prepare_site(settings)
-    starting.join()
     Storage.of(settings).disconnect()

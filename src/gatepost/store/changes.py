@@ -69,6 +69,21 @@ CREATE INDEX change_of ON change (kind, name);
     secret=True,  # what is removed may have been a key
 )
 
+CONFIGURATION_LOG = Schema(
+    name="configuration_log",
+    file="",
+    application_id=0,
+    version=1,
+    tables="""
+    CREATE TABLE content_change (
+        number INTEGER PRIMARY KEY,
+        mark   INTEGER NOT NULL,
+        name   TEXT NOT NULL
+    );
+    """,
+)
+"""Which content was changed, in their order; on a server alone, for the copies of nodes."""
+
 _MOST = "organization"
 _NEWEST = "change INDEXED BY change_version"
 _TRIES = 5

@@ -8,11 +8,32 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import defaultdict
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from gatepost.store.database import Schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, MutableMapping
     from contextlib import AbstractContextManager
+
+# key: octets, for strangers choose it, and may send what is no text for PostgreSQL. last: seconds since 1970.
+LOGIN_FAILURES: Final = Schema(
+    name="login_failures",
+    file="",
+    application_id=0,
+    version=1,
+    tables="""
+    CREATE TABLE login_failure (
+        list   TEXT NOT NULL,
+        key    BLOB NOT NULL,
+        count  INTEGER NOT NULL,
+        last   REAL NOT NULL,
+        PRIMARY KEY (list, key)
+    );
+    CREATE INDEX login_failure_last ON login_failure (list, last);
+    """,
+)
+"""On a server alone."""
 
 type Failures = MutableMapping[str, tuple[int, float]]
 """By key: how many, and when the last one was. Those that failed longest ago come first."""

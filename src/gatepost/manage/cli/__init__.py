@@ -52,6 +52,7 @@ _COMMANDS = {
         "check",
         "Check how well a domain protects mail, or how good a certificate is. Needs no gateway.",
     ),
+    "store": ("store", "store", "Back up, restore and check what is stored: queue, configuration, accounts, evidence."),
     "queue": ("queue", "queue", "Show and manage mail that waits or is held."),
     "destination": (
         "destination",

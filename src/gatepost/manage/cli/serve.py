@@ -14,6 +14,7 @@ import click
 
 from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, config_option, fail, loaded_settings
 from gatepost.manage.use_cases.granting import grant_all
+from gatepost.manage.use_cases.stored_schemas import SCHEMAS
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.listener import bind
 from gatepost.net.lookups.configured import check_validation
@@ -35,7 +36,7 @@ from gatepost.pki.certificates.files import CertificateFileError, load_identitie
 from gatepost.pki.certificates.vault import VaultError
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.store.changes import ConfigConflict
-from gatepost.store.interface import StoreBusy, StoreFailure
+from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite.wal_index import hold_indexes
 from gatepost.store.storage import Storage
 
@@ -57,8 +58,8 @@ _GRACE = 5.0  # beyond the workers' own drain, before they are killed
 def serve(config: str | None) -> None:
     """Run the gateway in the foreground until SIGTERM or SIGINT. SIGHUP reloads certificates.
 
-    Exit codes: 0 stopped in order, 2 settings, certificates or ports cannot be used (every reason is named), 3 the
-    database server was away for a minute.
+    Exit codes: 0 stopped in order, 2 settings, certificates, ports or the store cannot be used (every reason is named),
+    3 the store cannot be reached now.
     """
     settings = loaded_settings(config)
     set_up(settings.log.level, settings.log.format)
@@ -66,9 +67,11 @@ def serve(config: str | None) -> None:
     _check(settings)
     ports = _bind(settings)
     _drop_privileges(settings, account)
+    _check_store(settings)
     hold_indexes(Path(settings.server.data_dir))
     _prepare_site(settings)
     _grant(settings)
+    _check_store(settings)  # of a start and a restore that begin at once, at least one sees the other
     Storage.of(settings).disconnect()  # nothing of it survives a fork
     workers = settings.server.workers or len(os.sched_getaffinity(0))
 
@@ -152,9 +155,17 @@ def _prepare_site(settings: Settings) -> None:
     try:
         prepare_site(settings)
     except StoreFailure as failure:
-        fail(UNKNOWN if isinstance(failure, StoreBusy) else BAD_INPUT, str(failure))
+        fail(BAD_INPUT if failure.final else UNKNOWN, str(failure))
     except (CertificateFileError, OSError) as error:
         fail(BAD_INPUT, str(error))
+
+
+def _check_store(settings: Settings) -> None:
+    """End the command if the store cannot be used: a restore is not complete, or PostgreSQL says no or is away."""
+    try:
+        Storage.of(settings).check(SCHEMAS)
+    except StoreFailure as failure:
+        fail(BAD_INPUT if failure.final else UNKNOWN, str(failure))
 
 
 def _grant(settings: Settings) -> None:

@@ -17,7 +17,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from gatepost.store.changes import CONFIGURATION
+from gatepost.store.changes import CONFIGURATION, CONFIGURATION_LOG
 from gatepost.store.database import Schema
 from gatepost.store.interface import StoreBusy, StoreFailure
 from gatepost.store.postgres.database import PostgresDatabase
@@ -45,20 +45,6 @@ _LONGEST: Final = 5.0  # seconds that the end of the thread is waited for
 _ROWS: Final = 200  # that are copied at a time
 _NOTED: Final = 10_000  # changes of content; a copy that is behind by more is made anew
 
-# Which content was changed, in their order. Beside the tables of the configuration, which SQLite has too.
-_LOG: Final = Schema(
-    name="configuration_log",
-    file="",
-    application_id=0,
-    version=1,
-    tables="""
-    CREATE TABLE content_change (
-        number INTEGER PRIMARY KEY,
-        mark   INTEGER NOT NULL,
-        name   TEXT NOT NULL
-    );
-    """,
-)
 # copied: up to which change and which change of content. at and mark tell whether they are of the same history: the
 # server's may be another one, restored from a backup.
 _COPY: Final = Schema(
@@ -237,7 +223,7 @@ class _Replica:
     def configuration(self) -> PostgresDatabase:
         """The tables on the server. Raises StoreFailure."""
         if self._databases is None:
-            self._databases = PostgresDatabase(self.url, CONFIGURATION), PostgresDatabase(self.url, _LOG)
+            self._databases = PostgresDatabase(self.url, CONFIGURATION), PostgresDatabase(self.url, CONFIGURATION_LOG)
         return self._databases[0]
 
     def renew_quietly(self) -> None:

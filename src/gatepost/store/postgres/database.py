@@ -12,7 +12,7 @@ from gatepost.store.postgres.server import Server, reported
 from gatepost.store.postgres.sql import positional, tables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from gatepost.store.database import Schema
 
@@ -102,8 +102,27 @@ class PostgresDatabase:
 
 async def prepare_tables(connection: Any, schema: Schema) -> None:
     """Make the tables of a schema, or bring them up to date; several nodes may try at once. Raises StoreFailure."""
-    if await _version(connection, schema.name) == schema.version:
+    version = await _version(connection, schema.name)
+    if version == schema.version:
         return
+    try:
+        await _make_tables(connection, schema)
+    except StoreFailure as failure:
+        if isinstance(failure.__cause__, asyncpg.InsufficientPrivilegeError):
+            raise StoreFailure(unprepared({schema.name: version})) from failure
+        raise
+
+
+def unprepared(versions: Mapping[str, int | None]) -> str:
+    """The text for tables that this role may not make. versions: of what is there, by name of the schema."""
+    names = ", ".join(f"{name} (version {version})" if version else name for name, version in versions.items())
+    return (
+        f"the tables in PostgreSQL are missing or older than this version of gatepost: {names}; this role may not make "
+        "them. Run as a role that may: gatepost store prepare --url postgresql://gatepost_admin@HOST/DATABASE"
+    )
+
+
+async def _make_tables(connection: Any, schema: Schema) -> None:
     with reported(f"tables of {schema.name}"):
         with contextlib.suppress(*MADE_MEANWHILE):
             await connection.execute(_VERSIONS)
@@ -128,12 +147,22 @@ async def _version(connection: Any, name: str) -> int | None:
     return version
 
 
-def _steps(schema: Schema, version: int | None) -> list[str]:
-    if version is None:
-        return [schema.tables]
+async def table_versions(connection: Any, schemas: Iterable[Schema]) -> dict[str, int | None]:
+    """The versions of the tables that are there, by name of the schema; None where there are none."""
+    return {schema.name: await _version(connection, schema.name) for schema in schemas}
+
+
+def check_known(schema: Schema, version: int) -> None:
+    """Raise StoreFailure if this version of gatepost cannot read tables of a version, or bring them up to date."""
     if version > schema.version or version not in {*schema.upgrades, schema.version}:
         raise StoreFailure(
             f"PostgreSQL has tables of {schema.name} of version {version}, and this version of gatepost knows "
             f"{schema.version}: use the version of gatepost that made them, or a newer one"
         )
+
+
+def _steps(schema: Schema, version: int | None) -> list[str]:
+    if version is None:
+        return [schema.tables]
+    check_known(schema, version)
     return [schema.upgrades[older] for older in range(version, schema.version)]

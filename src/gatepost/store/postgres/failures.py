@@ -6,30 +6,12 @@ import contextlib
 from collections.abc import Iterator, MutableMapping
 from typing import TYPE_CHECKING, Final
 
-from gatepost.store.database import Schema
-from gatepost.store.failures import FailureLists
+from gatepost.store.failures import LOGIN_FAILURES, FailureLists
 from gatepost.store.postgres.database import PostgresDatabase
 
 if TYPE_CHECKING:
     from gatepost.store.database import Connection
 
-# key: octets, for strangers choose it, and may send what is no text for PostgreSQL. last: seconds since 1970.
-_FAILURES: Final = Schema(
-    name="login_failures",
-    file="",
-    application_id=0,
-    version=1,
-    tables="""
-    CREATE TABLE login_failure (
-        list   TEXT NOT NULL,
-        key    BLOB NOT NULL,
-        count  INTEGER NOT NULL,
-        last   REAL NOT NULL,
-        PRIMARY KEY (list, key)
-    );
-    CREATE INDEX login_failure_last ON login_failure (list, last);
-    """,
-)
 _NOW: Final = "SELECT CAST(extract(epoch FROM clock_timestamp()) AS DOUBLE PRECISION)"
 _PUT: Final = (
     "INSERT INTO login_failure (list, key, count, last) VALUES (?, ?, ?, ?)"
@@ -42,7 +24,7 @@ class SharedFailures:
 
     def __init__(self, url: str) -> None:
         """Raises StoreFailure."""
-        self._database = PostgresDatabase(url, _FAILURES)
+        self._database = PostgresDatabase(url, LOGIN_FAILURES)
 
     @contextlib.contextmanager
     def counting(self) -> Iterator[FailureLists]:
