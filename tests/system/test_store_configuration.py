@@ -220,9 +220,9 @@ def test_a_server_that_is_away(start_postgres: Callable[..., Postgres], tmp_path
         server.stop()
         assert config.load() == (1, {"organization": {"contoso": CONTOSO}})
         assert config.content("key/x/k") == b"x"
-        with pytest.raises(StoreBusy, match="the configuration was not changed: .*PostgreSQL"):
+        with pytest.raises(StoreBusy, match=r"the configuration was not changed: .*PostgreSQL"):
             config.apply({"organization": {"contoso": None}}, author="ann")
-        with pytest.raises(StoreBusy, match="once cannot be stored: .*PostgreSQL"):
+        with pytest.raises(StoreBusy, match=r"once cannot be stored: .*PostgreSQL"):
             config.content_once("once", lambda: b"1")
         assert config.version() == 1
     with closing(one.configuration()) as again:  # as a node that starts

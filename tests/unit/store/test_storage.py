@@ -42,6 +42,6 @@ def test_nothing_is_asked_of_a_server_before_it_must_be(tmp_path):
     storage = Storage("postgresql://gatepost@127.0.0.1:1/gatepost", tmp_path)
     assert storage.trace().unreadable() == []
     assert storage.evidence().name == "the evidence log"
-    with pytest.raises(StoreBusy, match="connect"):
+    with pytest.raises(StoreBusy, match="cannot be reached"):
         storage.database(SCHEMA)
     assert Storage(SQLITE, tmp_path).is_shared is False
