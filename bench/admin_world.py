@@ -26,9 +26,10 @@ from gatepost.analysis.checks.records import VALIDATIONS, keep, record_path
 from gatepost.mail.model.message import Delivery, Message, Recipient
 from gatepost.mail.model.queue_id import IdSource, format_id
 from gatepost.mail.model.trace_event import TraceEvent
-from gatepost.manage.access.accounts import ACCESS_FILE, Accounts
+from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.principal import ROLES, Principal, Role
 from gatepost.manage.access.records import Actor
+from gatepost.manage.access.schema import ACCESS
 from gatepost.manage.use_cases.change import ChangeOptions
 from gatepost.manage.use_cases.cursors import cursor
 from gatepost.manage.use_cases.gateway import Gateway
@@ -38,11 +39,13 @@ from gatepost.pki.certificates.entry import Origin, Purpose, State, document_of
 from gatepost.pki.certificates.inventory import entry_from
 from gatepost.protocols.tlsrpt.received import ReceivedPolicy, ReceivedReport
 from gatepost.settings.loader import load
+from gatepost.settings.store_url import SQLITE
 from gatepost.store.changes import ConfigStore
 from gatepost.store.received_reports import RECEIVED_FILE, StoredReport, keep_report
 from gatepost.store.sqlite.rows import delivery_row, message_row
 from gatepost.store.sqlite.schema import QUEUE_FILE, StoreSettings, make_directory, make_queue_tables, open_database
 from gatepost.store.sqlite.trace import write_events
+from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -93,7 +96,7 @@ def world(folder: Path, sizes: Sizes, say: Callable[[str], None] = print) -> Wor
     if not known.exists():
         file.write_text(_settings(folder), encoding="utf-8")
     gateway = Gateway(load(str(file), {}))
-    accounts = Accounts(gateway.data / ACCESS_FILE)
+    accounts = Accounts(Storage(SQLITE, gateway.data))
     if not known.exists():
         names = {"sizes": json.dumps(asdict(sizes))}
         for part in (_resources, _trace, _queue, _certificates, _accounts, _history, _reports, _validations):
@@ -292,7 +295,7 @@ def _accounts(gateway: Gateway, accounts: Accounts, sizes: Sizes) -> dict[str, s
     """An owner with a password, so many more users, as many tokens, and the audit."""
     accounts.add_user("owner", Role.OWNER, "a long and unheard-of sentence", actor=Actor("", ""))
     now = time.time()
-    with contextlib.closing(apsw.Connection(str(gateway.data / ACCESS_FILE))) as connection, connection:
+    with contextlib.closing(apsw.Connection(str(gateway.data / ACCESS.file))) as connection, connection:
         connection.executemany(
             "INSERT INTO user VALUES"
             " (?, 'auditor', '[\"tenant7\"]', 1, ?, ?, '192.0.2.1', ?, '', 'https://idp.example', ?)",

@@ -15,7 +15,7 @@ from support.gateway import Gateway
 from support.pebble import Pebble
 from support.peers import Exim, Postfix
 from support.pki import Pki
-from support.postgres import Postgres
+from support.postgres import Postgres, common_server, end_common_server
 from support.process import choose_start
 from support.scanners import Clamd, Rspamd
 from support.sink import Sink
@@ -45,11 +45,17 @@ def strange_pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
     return Pki(tmp_path_factory.mktemp("strange-pki"), "Strangers")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def common_postgres() -> Iterator[None]:
+    """Ends the server that `postgres` and gateways with GATEPOST_STORE=postgresql have in common, if there was one."""
+    yield
+    end_common_server()
+
+
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
+def postgres() -> Postgres:
     """A PostgreSQL server for tests that only use it; each takes a `database()` of its own."""
-    with Postgres() as server:
-        yield server
+    return common_server()
 
 
 @pytest.fixture

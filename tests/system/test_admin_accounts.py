@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.admin import OWNER, PASSWORD, AdminCentre, served
 from support.browser import axe, look
 from support.scenes import contoso
+
+from gatepost.manage.access.schema import ACCESS
+from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,9 +50,9 @@ def add_user(page: Page, centre: AdminCentre, name: str, role: str, *organizatio
 
 def wait_quarter_of_an_hour(centre: AdminCentre) -> None:
     """Since the last proof of all sessions."""
-    with sqlite3.connect(centre.gateway.data_dir / "access.db", timeout=30) as database:
-        database.execute("UPDATE session SET confirmed = confirmed - 901")
-    database.close()
+    storage = Storage(centre.gateway.store_url, centre.gateway.data_dir)
+    with closing(storage.database(ACCESS)) as database, database.changing() as change:
+        change.execute("UPDATE session SET confirmed = confirmed - 901")
 
 
 def audit_events(centre: AdminCentre, *words: str) -> list[dict[str, Any]]:

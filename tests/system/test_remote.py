@@ -27,12 +27,12 @@ from gatepost.policy.decisions.requirement import Achieved, MxLevel, TlsLevel
 from gatepost.protocols.tlsrpt.received import ReceivedFailure, ReceivedPolicy, ReceivedReport
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import Count, PolicyType, applied, detail
-from gatepost.store.changes import ConfigStore
 from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile
 from gatepost.store.received_reports import StoredReport, keep_report
 from gatepost.store.sent_reports import SentReports
 from gatepost.store.session_counts import SESSIONS_DIRECTORY, write_counts
 from gatepost.store.sqlite.trace_files import day_of
+from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -405,7 +405,7 @@ def test_a_password_is_set_from_afar(remote: Remote) -> None:
     assert (run.exit_code, run.stderr) == (0, f"{ANN}: password set\n")
     short = CliRunner(env=dict.fromkeys(_VARIABLES)).invoke(main, words, input="short\n")
     assert (short.exit_code, "at least 8 are needed; nothing was changed" in short.stderr) == (2, True)
-    with closing(ConfigStore(server.data_dir / "config.db")) as store:
+    with closing(Storage(server.store_url, server.data_dir).configuration()) as store:
         assert store.content(f"password/{ANN}")
     assert remote.there("mailbox", "password", ANN, "--remove").stderr == f"{ANN}: password removed\n"
     events = remote.there("audit", "--action", "mailbox-password", json=True).data

@@ -56,6 +56,7 @@ from gatepost.node.report_intake import INTAKE_SECONDS, ReportIntake
 from gatepost.node.report_mail import ReportMailer
 from gatepost.node.report_sending import SENDING_SECONDS, ReportSending
 from gatepost.node.roles import extensions_of, login_secret, role_of, services_by_role
+from gatepost.node.site_secrets import srs_keys_of
 from gatepost.node.snapshot import POLL_SECONDS, SnapshotSource
 from gatepost.pki.certificates.dkim_keys import DkimKeys
 from gatepost.pki.site.credentials import NodeCredentials
@@ -65,10 +66,8 @@ from gatepost.policy.decisions.home import SITE_ANCHORS
 from gatepost.protocols.smtp.grammar import parse_address
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.settings.roles import ListenerRole
-from gatepost.store.changes import ConfigStore
 from gatepost.store.destinations import DESTINATIONS_FILE, DestinationStore
 from gatepost.store.session_counts import SESSIONS_DIRECTORY
-from gatepost.store.srs_keys import load_srs_keys
 from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
@@ -128,9 +127,9 @@ class Assembly:
         gauges = [Duty(GAUGE_SECONDS, self._note_gauges, at_once=True)] if self._observation.served else []
         closing = partial(asyncio.to_thread, self._observation.close)
         self.parts.add(Lifecycle("observation", duties=gauges, close=closing))
-        self._resources = ConfigStore(self._data / "config.db")
-        changes = ConfigStore(self._resources.path)
-        self._snapshots = SnapshotSource(changes, settings.limits.prefixes(), tells=self._first)
+        storage = Storage.of(settings)
+        self._resources = storage.configuration()
+        self._snapshots = SnapshotSource(storage.configuration(), settings.limits.prefixes(), tells=self._first)
         self._taking: asyncio.Task[object] | None = None
         self.parts.add(Lifecycle("resources", duties=[Duty(POLL_SECONDS, self.poll)], close=self._close_resources))
         self._prepare_certificates()
@@ -149,7 +148,7 @@ class Assembly:
         self._lookups = LookupServices(settings, anchors=self._load_anchors, identity=self._client_identity)
         self.parts.add(*self._lookups.parts(first=self._first))
         self.certificates = CertificateManager(settings, self._resources, self._lookups.http, self._lookups.resolver)
-        self._credentials = NodeCredentials(SiteStore(self._resources, vault_of(settings)), settings)
+        self._credentials = NodeCredentials(SiteStore(self._resources, vault_of(settings, self._resources)), settings)
         duties = [Duty(STAPLE_SECONDS, self.certificates.staple)]
         self.parts.add(
             Lifecycle(
@@ -171,7 +170,7 @@ class Assembly:
         )
         self._sessions = SessionLog(data / SESSIONS_DIRECTORY)
         self._destinations = DestinationStore(data / DESTINATIONS_FILE)
-        self._dkim = DkimKeys(self._resources, vault_of(settings))
+        self._dkim = DkimKeys(self._resources, vault_of(settings, self._resources))
         self._content = content_steps(settings, self._resources, self._dkim)
         self._observation.follow(self._stores, self._lookups.resolver.counts, self._sessions.counts)
         self.parts.add(
@@ -441,7 +440,7 @@ class Assembly:
             stamp=Stamp(settings.server.hostname, time.time),
             postmaster=parse_address(settings.server.postmaster) if settings.server.postmaster else None,
             check_revocation=self._lookups.check_revocation,
-            srs=load_srs_keys(self._data),
+            srs=srs_keys_of(settings, self._resources),
             transcripts=settings.trace.transcripts,
             hooks=self._hooks,
             counts=self._observation.counts,

@@ -24,6 +24,7 @@ from gatepost.pki.certificates.clients import ClientIdentities
 from gatepost.pki.certificates.files import CertificateFileError, IdentityFiles
 from gatepost.pki.certificates.inventory import Inventory
 from gatepost.pki.certificates.presented import presented, refused_by_tls, settings_identities
+from gatepost.pki.certificates.site_key import site_vault
 from gatepost.pki.certificates.stapling import Stapler
 from gatepost.pki.certificates.vault import Vault, VaultError
 from gatepost.pki.certificates.watch import WATCH_SECONDS, FileWatch
@@ -57,14 +58,14 @@ class CertificateManager:
 
     def __init__(self, settings: Settings, resources: ConfigStore, client: HttpClient, resolver: Resolver) -> None:
         self._settings = settings
-        self.inventory = Inventory(resources, vault_of(settings))
+        self.inventory = Inventory(resources, vault_of(settings, resources))
         self._pairs = [(Path(certificate.chain), Path(certificate.key)) for certificate in settings.certificates]
         self._watch = FileWatch(self.inventory, self._pairs, settings.tls.profile)
         self.clients = ClientIdentities(self.inventory)
         self._stapler = Stapler(resources, client)
         self._acme = AcmeDuty(settings, resources)
         self._site = Renewal(
-            SiteStore(resources, vault_of(settings)), settings.server.hostname, settings.site.node_lifetime
+            SiteStore(resources, vault_of(settings, resources)), settings.server.hostname, settings.site.node_lifetime
         )
         gatekeeper = GateChecker(settings, self.inventory, resolver, client, self._stapler)
         self._switches = ScheduledSwitches(resources, self.inventory, gatekeeper, settings.limits.prefixes())
@@ -164,9 +165,9 @@ class CertificateManager:
         return made
 
 
-def vault_of(settings: Settings) -> Vault | None:
+def vault_of(settings: Settings, store: ConfigStore) -> Vault | None:
     """The vault that opens keys in the store, None without a master key. Raises CertificateFileError."""
     try:
-        return Vault.of(settings.store.master_key)
+        return site_vault(settings.store.master_key, store)
     except VaultError as error:
         raise CertificateFileError(str(error)) from error

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 from gatepost import __version__
 from gatepost.net.tasks import spawn
-from gatepost.node.certificate_manager import vault_of
 from gatepost.pki.certificates.evidence_key import evidence_signer
+from gatepost.pki.certificates.files import CertificateFileError
+from gatepost.pki.certificates.vault import Vault, VaultError
 from gatepost.store.evidence import EvidenceWriter
 from gatepost.store.interface import StoreFailure
 from gatepost.store.storage import Storage
@@ -44,7 +45,11 @@ class EvidenceLog:
         self._pruned = -_PRUNING
         self._working: asyncio.Task[object] | None = None
         if settings.evidence.enabled:
-            self._signer = evidence_signer(self._log.directory, vault_of(settings))
+            try:
+                vault = Vault.of(settings.store.master_key)
+            except VaultError as error:
+                raise CertificateFileError(str(error)) from error
+            self._signer = evidence_signer(self._log.directory, vault)
             self._heads = self._log.heads(software=_SOFTWARE, signer=self._signer)
 
     def writer(self, worker: int) -> EvidenceWriter | None:

@@ -32,7 +32,6 @@ from gatepost.pki.certificates.entry import State
 from gatepost.pki.certificates.inventory import Inventory
 from gatepost.pki.certificates.lifecycle import names_of
 from gatepost.pki.certificates.listed import listed
-from gatepost.store.changes import ConfigStore
 from gatepost.store.figures import WORKERS_DIRECTORY, read_all
 from gatepost.store.interface import StoreFailure
 from gatepost.store.storage import Storage
@@ -74,7 +73,7 @@ class MetricsHost:
         self._data = Path(settings.server.data_dir)
         self._storage = Storage.of(settings)
         self._workers = workers
-        self._store = ConfigStore(self._data / "config.db")
+        self._store = Storage.of(settings).configuration()
         self._inventory = Inventory(self._store, None)
         self._pairs = [(Path(certificate.chain), Path(certificate.key)) for certificate in settings.certificates]
         self._known: MetricSources | None = None

@@ -34,7 +34,7 @@ from gatepost.protocols.mtasts.policy import StsMode
 from gatepost.protocols.mtasts.publish import CONTENT_TYPE, PATH
 from gatepost.protocols.tls.names import normalise
 from gatepost.protocols.tls.profile import PROFILES
-from gatepost.store.changes import ConfigStore
+from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     import socket
@@ -80,9 +80,9 @@ class PolicyHost:
 
     def __init__(self, settings: Settings, sockets: Mapping[str, Sequence[socket.socket]]) -> None:
         self._settings = settings
-        self._resources = ConfigStore(Path(settings.server.data_dir) / "config.db")
+        self._resources = Storage.of(settings).configuration()
         self._snapshots = SnapshotSource(self._resources, settings.limits.prefixes())
-        self._inventory = Inventory(self._resources, vault_of(settings))
+        self._inventory = Inventory(self._resources, vault_of(settings, self._resources))
         self._identities, self._tls = self._certificates()
         self._version = self._snapshots.current.version
         self._policies: dict[str, StsPublication] = {}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gatepost.net.engine import server_context
@@ -19,13 +18,14 @@ from gatepost.node.lifecycle import Duty, Lifecycle, Parts, listening
 from gatepost.node.site_session import SiteSession
 from gatepost.node.snapshot import POLL_SECONDS
 from gatepost.pki.certificates.files import CertificateFileError
-from gatepost.pki.certificates.vault import Vault, VaultError
+from gatepost.pki.certificates.site_key import site_vault
+from gatepost.pki.certificates.vault import VaultError
 from gatepost.pki.site.enrollment import EnrollmentService
 from gatepost.pki.site.records import SiteError
 from gatepost.pki.site.site import Site
 from gatepost.pki.site.store import SiteStore
 from gatepost.protocols.tls.profile import PROFILES
-from gatepost.store.changes import ConfigStore
+from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     import socket
@@ -57,9 +57,9 @@ class SiteHost:
 
     def __init__(self, settings: Settings, sockets: Sequence[socket.socket]) -> None:
         self._settings = settings
-        self._store = ConfigStore(Path(settings.server.data_dir) / "config.db")
+        self._store = Storage.of(settings).configuration()
         try:
-            records = SiteStore(self._store, Vault.of(settings.store.master_key))
+            records = SiteStore(self._store, site_vault(settings.store.master_key, self._store))
         except VaultError as error:
             raise CertificateFileError(str(error)) from error
         self._site = Site(records)

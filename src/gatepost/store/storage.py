@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatepost.settings.store_url import SQLITE
+from gatepost.store.changes import CONFIGURATION, ConfigStore, ConfigStores
 from gatepost.store.evidence_files import evidence_directory
+from gatepost.store.failures import FailuresInMemory
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite.database import SqliteDatabase
 from gatepost.store.sqlite.restore import check_whole
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from gatepost.settings.model import Settings
     from gatepost.store.database import Database, Schema
     from gatepost.store.evidence_log import Evidence
+    from gatepost.store.failures import FailureCounts
     from gatepost.store.interface import EventSink, Store
     from gatepost.store.queue_admin import QueueAdmin
     from gatepost.store.trace import Trace
@@ -142,6 +145,37 @@ class Storage:
         with _loading_postgres():
             from gatepost.store.postgres.queue_admin import PostgresQueueAdmin  # noqa: PLC0415 - one engine is loaded
         return PostgresQueueAdmin(self._url, trace_writer(self.trace(), evidence))
+
+    def configuration(self) -> ConfigStore:
+        """The configuration with its history and contents, to be closed. Raises StoreFailure."""
+        if not self.is_shared:
+            return ConfigStore(self._directory / CONFIGURATION.file)
+        with _loading_postgres():
+            from gatepost.store.postgres.configuration import COPY_FILE, SharedConfig  # noqa: PLC0415 - as above
+        return ConfigStore(self._directory / COPY_FILE, SharedConfig(self._url, self._directory))
+
+    def configurations(self) -> ConfigStores:
+        """The same for many uses at a time, by the threads of a process."""
+        if not self.is_shared:
+            return ConfigStores(self._directory / CONFIGURATION.file, self.configuration)
+        with _loading_postgres():
+            from gatepost.store.postgres.configuration import COPY_FILE  # noqa: PLC0415 - as above
+        return ConfigStores(self._directory / COPY_FILE, self.configuration)
+
+    def login_failures(self, ticks: Callable[[], float]) -> FailureCounts:
+        """Where failed log-ins of users are counted. ticks: seconds that never go back. Raises StoreFailure."""
+        if not self.is_shared:
+            return FailuresInMemory(ticks)
+        with _loading_postgres():
+            from gatepost.store.postgres.failures import SharedFailures  # noqa: PLC0415 - as above
+        return SharedFailures(self._url)
+
+    def disconnect(self) -> None:
+        """End the threads and connections of this process, as before it forks; what comes after makes new ones."""
+        if self.is_shared:
+            with _loading_postgres():
+                from gatepost.store.postgres.server import Server  # noqa: PLC0415 - as above
+            Server.of(self._url).close()
 
 
 @contextlib.contextmanager

@@ -165,10 +165,12 @@ class Postgres:
         """The address of a database, over TCP on loopback."""
         return f"postgresql://{user}@{self.host}:{self.port}/{database}"
 
-    def database(self) -> str:
-        """The URL of a new, empty database."""
+    def database(self, *, by_socket: bool = False) -> str:
+        """The URL of a new, empty database. by_socket: over a Unix socket, for who has another network."""
         name = f"gatepost{next(self._databases)}_{os.getpid()}"
         self.sql(f"CREATE DATABASE {name}")
+        if by_socket:
+            return f"postgresql:///{name}?user=postgres&host={self._sockets}&port={self.port}"
         return self.url(name)
 
     def sql(self, statement: str, database: str = "postgres") -> str:
@@ -187,3 +189,28 @@ class Postgres:
         if done.returncode:
             raise FixtureError(f"{program} ended with {done.returncode}: {done.stderr[-2000:]}")
         return done.stdout
+
+
+_common: list[Postgres] = []
+
+
+def common_server() -> Postgres:
+    """The one of this process for tests that only use it, started with its first use."""
+    if not _common:
+        server = Postgres()
+        server.start()
+        _common.append(server)
+    return _common[0]
+
+
+def end_common_server() -> None:
+    """Stop it, and leave nothing behind."""
+    while _common:
+        _common.pop().__exit__()
+
+
+def store_settings(*, by_socket: bool = False) -> dict[str, str]:
+    """[store] of a gateway: a fresh database where GATEPOST_STORE=postgresql asks for it, else its data directory."""
+    if os.environ.get("GATEPOST_STORE") != "postgresql":
+        return {}
+    return {"url": common_server().database(by_socket=by_socket)}

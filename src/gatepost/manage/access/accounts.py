@@ -1,4 +1,4 @@
-"""Users, sessions, API tokens and the audit: `access.db` in the data directory, shared by its processes.
+"""Users, sessions, API tokens and the audit, shared by the processes of a gateway and the nodes of a site.
 
 Opened by whoever serves the admin centre and REST, and by `gatepost user` and `gatepost token`. Every change of an
 account and its audit event are one transaction. Passwords lie in it as Argon2id, all other secrets as SHA-256 of 32
@@ -6,7 +6,7 @@ random octets; none is ever given out again. May be used by several threads at a
 take a password for some 30 ms and more. It decides nothing about what a principal may: that is
 `manage.access.principal`.
 
-Methods raise StoreFailure if the file cannot be read or written.
+Methods raise StoreFailure if the tables cannot be read or written.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from gatepost.manage.access import (
     token_rows,
     user_rows,
 )
-from gatepost.manage.access.database import AccessDatabase
 from gatepost.manage.access.fields import normalize_username
 from gatepost.manage.access.login_rate_limiter import LoginRateLimiter
 from gatepost.manage.access.principal import Role
@@ -39,37 +38,39 @@ from gatepost.manage.access.records import (
     AuditOutcome,
     LogInRefused,
 )
+from gatepost.manage.access.schema import ACCESS
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from pathlib import Path
 
     from gatepost.manage.access.actions import Action
     from gatepost.manage.access.issuer_rows import IssuerIdentity
     from gatepost.manage.access.login_rate_limiter import LoginAttempt
     from gatepost.manage.access.principal import Principal, Scope
     from gatepost.manage.access.records import Keep, Passkey, Token, User, UserSession
+    from gatepost.store.storage import Storage
 
-
-ACCESS_FILE = "access.db"
 
 _ALL: Final = AuditFilter()
 
 
 class Accounts:
-    """The accounts of one data directory. clock: seconds since 1970. ticks: seconds that never go back."""
+    """The accounts of one gateway, or of all nodes of a site.
+
+    clock: seconds since 1970. ticks: seconds that never go back.
+    """
 
     def __init__(
-        self, path: Path, *, clock: Callable[[], float] = time.time, ticks: Callable[[], float] = time.monotonic
+        self, storage: Storage, *, clock: Callable[[], float] = time.time, ticks: Callable[[], float] = time.monotonic
     ) -> None:
-        """Open `path`, made if it is not there; in the process that uses it, for a fork shares no database."""
-        self._database = AccessDatabase(path)
+        """Open the tables, made if they are not there; in the process that uses them, for a fork shares no database."""
+        self._database = storage.database(ACCESS)
         self._clock = clock
-        self._rate_limiter = LoginRateLimiter(ticks)
+        self._rate_limiter = LoginRateLimiter(storage.login_failures(ticks))
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the tables."""
         self._database.close()
 
     # users

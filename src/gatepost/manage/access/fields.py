@@ -54,5 +54,5 @@ def refuse(errors: list[FieldError]) -> None:
 
 
 def cleaned(text: str, most: int) -> str:
-    """At most so many characters of a text, without what is no character (half of a surrogate pair)."""
-    return text[:most].encode("utf-8", "replace").decode("utf-8")
+    """At most so many characters of a text, without what a table cannot hold: half of a surrogate pair, and NUL."""
+    return text[:most].encode("utf-8", "replace").decode("utf-8").replace("\0", "\ufffd")

@@ -29,12 +29,13 @@ from gatepost.node.privileges import (
     gateway_account,
     prepare_data_dir,
 )
+from gatepost.node.site_secrets import prepare_site
 from gatepost.node.supervisor import Supervisor
 from gatepost.node.worker import run_worker
 from gatepost.pki.certificates.files import CertificateFileError, load_identities
 from gatepost.pki.certificates.vault import VaultError
 from gatepost.policy.connectors.errors import ResourceErrors
-from gatepost.store.changes import ConfigConflict, ConfigStore
+from gatepost.store.changes import ConfigConflict
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite.wal_index import hold_indexes
 from gatepost.store.storage import Storage
@@ -68,8 +69,10 @@ def serve(config: str | None) -> None:
     _drop_privileges(settings, account)
     _check_store(settings)
     hold_indexes(Path(settings.server.data_dir))
+    _prepare_site(settings)
     _grant(settings)
     _check_store(settings)  # of a start and a restore that begin at once, at least one sees the other
+    Storage.of(settings).disconnect()  # nothing of it survives a fork
     workers = settings.server.workers or len(os.sched_getaffinity(0))
 
     def work(index: int, lifeline: int) -> int:
@@ -148,6 +151,15 @@ def _auxiliary_processes(settings: Settings, ports: _Ports, workers: int) -> dic
     return result
 
 
+def _prepare_site(settings: Settings) -> None:
+    try:
+        prepare_site(settings)
+    except StoreFailure as failure:
+        fail(BAD_INPUT if failure.final else UNKNOWN, str(failure))
+    except (CertificateFileError, OSError) as error:
+        fail(BAD_INPUT, str(error))
+
+
 def _check_store(settings: Settings) -> None:
     """End the command if the store cannot be used: a restore is not complete, or PostgreSQL says no or is away."""
     try:
@@ -162,7 +174,7 @@ def _grant(settings: Settings) -> None:
     What cannot be read is for the workers to say.
     """
     with suppress(StoreFailure, ResourceErrors, ConfigConflict):
-        with closing(ConfigStore(Path(settings.server.data_dir) / "config.db")) as store:
+        with closing(Storage.of(settings).configuration()) as store:
             names = grant_all(store, settings.limits.prefixes())
         if names:
             text = "files, sockets and hosts in the resources of %s count as granted by the gateway's owner: %s"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta
 
-from gatepost.manage.access.accounts import ACCESS_FILE, Accounts
+from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.records import AccountError, AccountErrorKind
 from gatepost.manage.use_cases.declaration import Cli
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -47,7 +47,7 @@ def organizations_option(otherwise: str) -> Cli:
 @contextlib.contextmanager
 def open_accounts(gateway: Gateway) -> Iterator[Accounts]:
     """The accounts of a gateway, closed afterwards; within, and on opening, their errors are refusals."""
-    with refusing(), contextlib.closing(Accounts(gateway.data / ACCESS_FILE)) as accounts:
+    with refusing(), contextlib.closing(Accounts(gateway.storage)) as accounts:
         yield accounts
 
 

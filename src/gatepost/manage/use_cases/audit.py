@@ -1,6 +1,6 @@
 """The audit log: audit events and the changes of resources as one list, the newest first.
 
-Events are in `access.db`, changes in the history of the configuration; each entry says of which of the two it is, and
+Events are with the accounts, changes in the history of the configuration; each entry says which of the two it is, and
 leads to what was before and after. What belongs to organizations is there for who sees them.
 """
 

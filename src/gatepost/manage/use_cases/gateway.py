@@ -1,4 +1,4 @@
-"""One gateway on this machine: its settings, its data directory, its resources, and what this process keeps for it.
+"""One gateway on this machine: its settings, what is stored, its resources, and what this process keeps for it.
 
 Made once by a process that answers many (the admin centre), or for one command. For any thread. Everything blocks; call
 it on a thread from an event loop.
@@ -29,7 +29,7 @@ class Gateway:
         self.settings = settings
         self.data = Path(settings.server.data_dir)
         self.storage = Storage.of(settings)
-        self.resources = StoredResources(self.data, settings.limits.prefixes())
+        self.resources = StoredResources(self.storage, self.data, settings.limits.prefixes())
         self.instances = KeptInstances(settings)
 
     def config(self) -> AbstractContextManager[ConfigStore]:

@@ -31,8 +31,8 @@ from gatepost.policy.connectors.publication import publication
 from gatepost.protocols.mtasts.policy import StsMode
 from gatepost.protocols.mtasts.publish import policy_host, record_name
 from gatepost.protocols.tlsrpt import record as tlsrpt
-from gatepost.store.changes import ConfigStore
 from gatepost.store.interface import StoreFailure
+from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -259,7 +259,7 @@ def _names(settings: Settings, found: StsPublication) -> tuple[str, tuple[str, .
 def _presented(settings: Settings) -> list[ServerIdentity]:
     """Certificates that the HTTPS server chooses from. Raises CertificateFileError, VaultError, StoreFailure."""
     pairs = [(Path(certificate.chain), Path(certificate.key)) for certificate in settings.certificates]
-    with closing(ConfigStore(Path(settings.server.data_dir) / "config.db")) as store:
+    with closing(Storage.of(settings).configuration()) as store:
         inventory = Inventory(store, Vault.of(settings.store.master_key))
         return presented(inventory, settings_identities(inventory, pairs))
 

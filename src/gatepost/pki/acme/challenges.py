@@ -32,6 +32,7 @@ _PENDING: Final = "acme/pending"
 _TRIES: Final = 10
 _PAUSE: Final = 0.5
 _PATIENCE: Final = 5.0
+_COPIED: Final = 3.0  # seconds until every node of a site serves a token, whichever the authority asks
 _EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where nobody listens, but everywhere
 
 
@@ -76,6 +77,8 @@ class Proofs:
         self.store.apply({}, author="gatepost", content={_PENDING: msgspec.json.encode(list(proofs))})
         tokens = [proof for proof in proofs if proof.kind == Challenge.HTTP_01]
         self.store.apply({}, author="gatepost", content={_place(token.place): token.value.encode() for token in tokens})
+        if tokens and self.store.is_shared:
+            time.sleep(_COPIED)
         for token in tokens:
             self._see(token)
         records = [proof for proof in proofs if proof.kind == Challenge.DNS_01]

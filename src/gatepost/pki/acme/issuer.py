@@ -42,6 +42,7 @@ from gatepost.pki.certificates.entry import Entry, Origin, State
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.pki.certificates.inventory import Inventory, entry_from
 from gatepost.pki.certificates.request import KEY_TYPES
+from gatepost.pki.certificates.site_key import site_vault
 from gatepost.pki.certificates.vault import Vault, VaultError
 from gatepost.store.changes import ConfigConflict
 from gatepost.store.interface import StoreFailure
@@ -130,7 +131,7 @@ class Issuer:
         self._store = store
         self._author = author
         self.url = url or settings.acme.directory_url
-        self._vault = _vault(settings)
+        self._vault = _vault(settings, store)
         self.inventory = Inventory(store, self._vault)
         self.proofs = Proofs(settings.acme, store)
 
@@ -406,9 +407,9 @@ def _pem(key: Any) -> bytes:
     return made
 
 
-def _vault(settings: Settings) -> Vault:
+def _vault(settings: Settings, store: ConfigStore) -> Vault:
     try:
-        vault = Vault.of(settings.store.master_key)
+        vault = site_vault(settings.store.master_key, store)
     except VaultError as error:
         raise AcmeFailed(f"store.master_key: {error}") from error
     if vault is None:

@@ -5,11 +5,13 @@ import pytest
 from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.actions import LABELS
 from gatepost.manage.access.records import Actor, AuditOutcome
+from gatepost.settings.store_url import SQLITE
+from gatepost.store.storage import Storage
 
 
 @pytest.fixture
 def audited(home):
-    accounts = Accounts(home.data / "access.db")
+    accounts = Accounts(Storage(SQLITE, home.data))
     ann = Actor("ann", "192.0.2.1")
     accounts.record(ann, "log-in")
     accounts.record(ann, "queue-drop", organization="contoso", subject="7Q\x1b[31m", outcome=AuditOutcome.REFUSED)

@@ -27,6 +27,8 @@ from gatepost.manage.web.application import application
 from gatepost.pki.certificates.authority import Authority
 from gatepost.pki.certificates.inventory import Inventory
 from gatepost.settings.loader import load
+from gatepost.settings.store_url import SQLITE
+from gatepost.store.storage import Storage
 
 OWNER = Principal("ann", ROLES[Role.OWNER])
 HOST = "mx.gate.example"
@@ -87,7 +89,7 @@ class Centre:
         )
         self.gateway = Gateway(load(str(file), {}))
         apply_document(self.gateway, OWNER, {"organization": BASE}, ChangeOptions("root"))
-        self.accounts = Accounts(self.gateway.data / "access.db")
+        self.accounts = Accounts(Storage(SQLITE, self.gateway.data))
         here = Actor("", "")
         changes = [Scope.READ, Scope.CONNECTORS]
         self.tokens = {

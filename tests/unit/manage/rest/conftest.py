@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
 from gatepost.mail.model.trace_event import TraceEvent
-from gatepost.manage.access.accounts import ACCESS_FILE, Accounts
+from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.rest.endpoint import RestEndpoint
 from gatepost.manage.rest.openapi import statuses
@@ -26,8 +26,10 @@ from gatepost.manage.use_cases.declaration import UseCase, Visibility
 from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.pki.certificates.authority import Authority
 from gatepost.settings.loader import load
+from gatepost.settings.store_url import SQLITE
 from gatepost.store.changes import ConfigStore
 from gatepost.store.sqlite.trace import write_events
+from gatepost.store.storage import Storage
 
 NOON = 1_795_521_600.0  # 2026-11-24T12:00:00Z
 OWNER = Principal("ann", frozenset({Scope.OWNER}))
@@ -96,7 +98,7 @@ class Api:
         self._runner = asyncio.Runner()  # a loop for each call would take as long as the call
         self._app = Starlette(routes=routes(endpoints), middleware=[Middleware(_Who, api=self)])
         self._app.state.gateway = gateway
-        self.accounts = self._app.state.accounts = Accounts(gateway.data.with_name("access") / ACCESS_FILE)
+        self.accounts = self._app.state.accounts = Accounts(Storage(SQLITE, gateway.data.with_name("access")))
 
     def close(self):
         self._runner.close()
@@ -251,7 +253,7 @@ def world(tmp_path_factory, queued):
 def empty_accounts(tmp_path_factory):
     """The directory of a database of accounts in which nobody is."""
     folder = tmp_path_factory.mktemp("accounts") / "access"
-    Accounts(folder / ACCESS_FILE).close()
+    Accounts(Storage(SQLITE, folder)).close()
     return folder
 
 

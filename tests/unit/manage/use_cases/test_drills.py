@@ -22,8 +22,10 @@ from gatepost.manage.use_cases.drills import (
 from gatepost.manage.use_cases.jobs import follow
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resources import apply_document
+from gatepost.settings.store_url import SQLITE
 from gatepost.store.interface import TraceFilter
 from gatepost.store.sqlite.trace_search import search_trace
+from gatepost.store.storage import Storage
 
 OWNER = Principal("ann", frozenset({Scope.OWNER}))
 TENANT = Principal("tim", frozenset({Scope.CONNECTORS}), frozenset({"contoso"}))
@@ -52,7 +54,7 @@ def base(gateway):
 
 @pytest.fixture
 def accounts(base):
-    with_file = Accounts(base.data / "access.db")
+    with_file = Accounts(Storage(SQLITE, base.data))
     yield with_file
     with_file.close()
 

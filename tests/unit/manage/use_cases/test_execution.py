@@ -8,14 +8,16 @@ import msgspec
 import pytest
 from msgspec import Meta
 
-from gatepost.manage.access.accounts import ACCESS_FILE, Accounts
+from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.access.records import AuditOutcome
 from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.declaration import Visibility, use_case
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.settings.store_url import SQLITE
 from gatepost.store.interface import StoreFailure
+from gatepost.store.storage import Storage
 
 OWNER = Principal("ann", frozenset({Scope.OWNER}))
 TENANT = Principal("tim", frozenset({Scope.QUEUE}), frozenset({"contoso"}))
@@ -53,7 +55,7 @@ def declared(route="POST /organizations/{organization}/pokes/{name}", **options)
 
 @pytest.fixture
 def accounts(gateway):
-    made = Accounts(gateway.data / ACCESS_FILE)
+    made = Accounts(Storage(SQLITE, gateway.data))
     yield made
     made.close()
 
