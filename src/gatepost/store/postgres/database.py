@@ -118,7 +118,7 @@ def unprepared(versions: Mapping[str, int | None]) -> str:
     names = ", ".join(f"{name} (version {version})" if version else name for name, version in versions.items())
     return (
         f"the tables in PostgreSQL are missing or older than this version of gatepost: {names}; this role may not make "
-        "them. Run as a role that may: gatepost store prepare --url postgresql://gatepost_admin@HOST/DATABASE"
+        "them. Make them as a role that may, such as gatepost_admin: gatepost store prepare"
     )
 
 

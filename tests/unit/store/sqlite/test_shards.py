@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from gatepost.settings.model import Settings
+from gatepost.store.sqlite.message_trace import SqliteTrace
 from gatepost.store.sqlite.shards import open_shards, shards_of
 
 SHARDS = [
@@ -36,7 +37,7 @@ def test_a_worker_opens_its_own_shard_and_what_nobody_has(tmp_path):
     evidence = []
 
     async def main():
-        stores = await open_shards(tmp_path, settings, (1, 2), evidence.append)
+        stores = await open_shards(tmp_path, settings, (1, 2), SqliteTrace(tmp_path / "trace").sink, evidence.append)
         for store in stores:
             await store.close()
         return len(stores)
