@@ -15,11 +15,13 @@ from support.gateway import Gateway
 from support.pebble import Pebble
 from support.peers import Exim, Postfix
 from support.pki import Pki
-from support.postgres import Postgres, common_server, end_common_server
+from support.postgres import Postgres, end_common_server
 from support.process import choose_start
 from support.scanners import Clamd, Rspamd
 from support.sink import Sink
 from support.status_server import StatusServer
+
+from gatepost.store.postgres import server as connections
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,9 +55,18 @@ def common_postgres() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Postgres:
-    """A PostgreSQL server for tests that only use it; each takes a `database()` of its own."""
-    return common_server()
+def postgres_server() -> Iterator[Postgres]:
+    """The server of `postgres`, for as long as the tests of this process run."""
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres(postgres_server: Postgres) -> Iterator[Postgres]:
+    """A PostgreSQL server for tests that only use it; each takes a `database()` of its own, and is then cut off."""
+    yield postgres_server
+    for server in list(connections._servers.values()):
+        server.close()
 
 
 @pytest.fixture
