@@ -1,6 +1,6 @@
 """Verify an evidence log, files of one, or an export: the verdict, and what is said with it.
 
-Used by `gatepost evidence verify`, and by `manage.use_cases.evidence.verify_own_log` for the gateway's own log.
+Used by `gatepost evidence verify`, and by `manage.use_cases.evidence.verify_own_log`, for the gateway's own log.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _check(given: list[bytes], brought: list[bytes]) -> tuple[SignatureCheck, li
         ) from error
 
 
-def verify_own_log(
+def verify_kept_log(
     log: EvidenceSource, given: Sequence[bytes] = (), heads: Sequence[str] = (), days: tuple[str, str] = _ALL_DAYS
 ) -> Verification:
     """The gateway's own log, which may grow meanwhile, and whose keys are trusted. Otherwise as `verify_log`."""
