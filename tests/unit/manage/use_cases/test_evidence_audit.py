@@ -18,8 +18,8 @@ from gatepost.manage.use_cases.evidence_audit import (
     Verification,
     _log_result,
     verify_export,
-    verify_log,
     verify_kept_log,
+    verify_log,
 )
 from gatepost.manage.use_cases.evidence_export import LogExport
 from gatepost.manage.use_cases.execution import execute
