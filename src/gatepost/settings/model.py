@@ -6,6 +6,8 @@ Settings say how this machine works; who may send what to whom is in the resourc
 
 from __future__ import annotations
 
+import re
+import socket
 from enum import StrEnum
 from ipaddress import ip_address
 from typing import Annotated
@@ -44,6 +46,9 @@ from gatepost.settings.smime import Smime
 from gatepost.settings.store_url import SQLITE, store_url
 from gatepost.settings.trace import Trace
 from gatepost.settings.traffic import Limits, Outbound, Queue, Seconds
+
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]|^[^A-Za-z0-9]+", re.ASCII)
+_NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 
 
 class LogLevel(StrEnum):
@@ -98,6 +103,12 @@ def _address(value: str) -> str:
         raise ValueError(f"{value!r} is not an IP address; write it without port and without brackets") from None
 
 
+def _node_name(value: str) -> str:
+    if value and not _NODE_NAME.fullmatch(value):
+        raise ValueError(f"{value!r}: a node's name has 1 to 63 letters, digits, dots, hyphens or underscores")
+    return value
+
+
 PathText = Annotated[FilePath, Field(min_length=1)]
 
 
@@ -113,6 +124,11 @@ class Server(Record):
         description="IP addresses at which others reach this gateway although no interface has them, for example "
         "behind NAT. The gateway never sends mail to them by MX, nor to the addresses of its interfaces "
         "and listeners: the mail would come back.",
+    )
+    node: Annotated[str, AfterValidator(_node_name), Form("name")] = Field(
+        default="",
+        description="Name of this node among those that share a store, as in `gatepost node list`. No two have the "
+        "same one. Empty: the machine's host name.",
     )
     data_dir: PathText = Field(
         default="/var/lib/gatepost",
@@ -145,6 +161,11 @@ class Server(Record):
         "completely: without a reply they are sent again. A service manager must allow more than both "
         "times together.",
     )
+
+    @property
+    def node_name(self) -> str:
+        """The name of this node."""
+        return self.node or _NOT_IN_NAMES.sub("-", socket.gethostname())[:63] or "node"
 
 
 class Listener(Record):

@@ -36,7 +36,12 @@ class Schema:
 
 
 class Connection(Protocol):
-    """What may be done within `Database.reading` or `Database.changing`. Every method raises StoreFailure."""
+    """What may be done within a `Database`'s contexts. Every method raises StoreFailure.
+
+    clock: the SQL of the engine's own time, seconds since 1970: in PostgreSQL the server's, not the node's.
+    """
+
+    clock: str
 
     def rows(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """All rows of a query, or of a change that has RETURNING."""
@@ -63,6 +68,12 @@ class Database(Protocol):
 
     def reading_at_once(self) -> AbstractContextManager[Connection]:
         """For statements that change nothing and all see the same state."""
+
+    def single(self) -> AbstractContextManager[Connection]:
+        """For changes that are right as one statement each, and committed with it.
+
+        No lock outlives a statement: a node that is cut off keeps nobody from theirs, as it may within `changing`.
+        """
 
     def changing(self) -> AbstractContextManager[Connection]:
         """One transaction that no other one of this schema is beside, in any process or node.

@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING
 
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.interface import StoreFailure
+from gatepost.store.leases import FixedLeases, SharedLeases
+from gatepost.store.nodes import NodeRegistry
+from gatepost.store.site_tables import SITE, STATEMENT_SECONDS
 from gatepost.store.sqlite.database import SqliteDatabase
 
 if TYPE_CHECKING:
     from gatepost.settings.model import Settings
     from gatepost.store.database import Database, Schema
+    from gatepost.store.leases import Leases
 
 
 class Storage:
@@ -36,12 +40,37 @@ class Storage:
         """Whether several nodes use it: then what is of the site is done by one of them, by lease."""
         return self._url != SQLITE
 
-    def database(self, schema: Schema) -> Database:
-        """The tables of a schema, made or brought up to date if need be. Raises StoreFailure."""
+    def leases(self, node: str, worker: int) -> Leases:
+        """What runs once for the site, as a worker of a node sees it."""
         if not self.is_shared:
-            return SqliteDatabase(self._directory, schema)
+            return FixedLeases(held=worker == 0)
+        return SharedLeases(self._site, node, worker)
+
+    def nodes(self) -> NodeRegistry:
+        """The nodes of the site."""
+        return NodeRegistry(self._site)
+
+    def disconnect(self) -> None:
+        """End this process's connections, as before a fork."""
+        if self.is_shared:
+            from gatepost.store.postgres.server import close_all  # noqa: PLC0415 - one engine is loaded
+
+            close_all()
+
+    def database(self, schema: Schema, *, synchronous: str = "FULL", statement: float = 30.0) -> Database:
+        """The tables of a schema, made or brought up to date if need be. Raises StoreFailure.
+
+        synchronous: of SQLite; "NORMAL" where a power cut may cost the last second. statement: seconds that one may
+        take in PostgreSQL.
+        """
+        if not self.is_shared:
+            return SqliteDatabase(self._directory, schema, synchronous=synchronous)
         try:
             from gatepost.store.postgres.database import PostgresDatabase  # noqa: PLC0415 - one engine is loaded
         except ImportError as error:
             raise StoreFailure("store.url: PostgreSQL needs the package asyncpg: install gatepost[postgres]") from error
-        return PostgresDatabase(self._url, schema)
+        return PostgresDatabase(self._url, schema, statement=statement)
+
+    def _site(self) -> Database:
+        """Nodes and leases."""
+        return self.database(SITE, synchronous="NORMAL", statement=STATEMENT_SECONDS)

@@ -18,7 +18,11 @@ from gatepost.store.sqlite.depth import queue_depth
 from gatepost.store.sqlite.trace_files import day_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
     from pathlib import Path
+
+    from gatepost.store.figures import WorkerFigures
+    from gatepost.store.nodes import NodeProblems
 
 
 _DAYS: Final = 7  # before today, that say what is usual
@@ -30,15 +34,16 @@ type _Tally = dict[str, Counter[str]]
 
 
 class MailFactFinder:
-    """data: the data directory. Counts of days that are over are read once."""
+    """data: the data directory. others: what other nodes know. Counts of days that are over are read once."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, others: Callable[[], Iterable[NodeProblems]] = tuple) -> None:
         self._data = data
+        self._others = others
         self._days: dict[str, _Tally] = {}
 
     def find(self, now: float) -> MailFacts:
         """Gather the facts at `now`, seconds since 1970."""
-        workers = read_all(self._data / WORKERS_DIRECTORY)
+        workers: list[WorkerFigures | NodeProblems] = [*read_all(self._data / WORKERS_DIRECTORY), *self._others()]
         oldest, destination = self._oldest(now)
         return MailFacts(
             tuple(one for worker in workers for one in worker.failing),

@@ -85,7 +85,10 @@ def report_of(data: Path, reporter: Reporter, day: str, domain: str) -> Outgoing
 
 
 class ReportSender:
-    """data: the data directory. spread: seconds over which a day's reports go out. clock: seconds since 1970."""
+    """data: the data directory. spread: seconds over which a day's reports go out. clock: seconds since 1970.
+
+    may_begin: whether more may be sent; no, once another process does it.
+    """
 
     def __init__(
         self,
@@ -95,12 +98,14 @@ class ReportSender:
         *,
         spread: float,
         clock: Callable[[], float] = time.time,
+        may_begin: Callable[[], bool] = lambda: True,
     ) -> None:
         self._data = data
         self._reporter = reporter
         self._ways = ways
         self._spread = spread
         self._clock = clock
+        self._may_begin = may_begin
         self._reports = SentReports(data)
         self._today = ""
         self._troubles: set[str] = set()
@@ -108,7 +113,9 @@ class ReportSender:
     async def round(self) -> None:
         """Write down what finished days ask for, and try what is due. Raises StoreFailure."""
         await asyncio.to_thread(self._plan)
-        while due := await asyncio.to_thread(self._reports.claim, self._clock(), _AT_ONCE, _LEASE):
+        while self._may_begin() and (
+            due := await asyncio.to_thread(self._reports.claim, self._clock(), _AT_ONCE, _LEASE)
+        ):
             found = [one for one in await asyncio.gather(*map(self._try, due)) if one is not None]
             if found:  # together, as most domains want no report, and the disk has mail to keep
                 await asyncio.to_thread(self._reports.address, found, self._clock())

@@ -28,6 +28,7 @@ from gatepost.node.privileges import (
     gateway_account,
     prepare_data_dir,
 )
+from gatepost.node.registration import Registration
 from gatepost.node.supervisor import Supervisor
 from gatepost.node.worker import run_worker
 from gatepost.pki.certificates.files import CertificateFileError, load_identities
@@ -55,7 +56,7 @@ _GRACE = 5.0  # beyond the workers' own drain, before they are killed
 def serve(config: str | None) -> None:
     """Run the gateway in the foreground until SIGTERM or SIGINT. SIGHUP reloads certificates.
 
-    Exit codes: 0 stopped in order, 2 settings, certificates or ports cannot be used (every reason is named).
+    Exit codes: 0 stopped in order, 2 settings, certificates, ports or the store cannot be used (every reason is named).
     """
     settings = loaded_settings(config)
     set_up(settings.log.level, settings.log.format)
@@ -65,18 +66,26 @@ def serve(config: str | None) -> None:
     _drop_privileges(settings, account)
     hold_indexes(Path(settings.server.data_dir))
     _grant(settings)
+    registration = _registered(settings)
     workers = settings.server.workers or len(os.sched_getaffinity(0))
 
     def work(index: int, lifeline: int) -> int:
         ports.keep(ports.mail)
-        return run_worker(settings, index, workers, ports.mail, lifeline)
+        return run_worker(settings, index, workers, ports.mail, lifeline, registration.node)
 
     beside = _auxiliary_processes(settings, ports, workers)
-    sys.exit(
-        Supervisor(
-            workers, work, drain=settings.server.drain + settings.server.drain_replies + _GRACE, beside=beside
-        ).run()
-    )
+    drain = settings.server.drain + settings.server.drain_replies + _GRACE
+    status = Supervisor(workers, work, drain=drain, beside=beside).run()
+    registration.end()
+    sys.exit(status)
+
+
+def _registered(settings: Settings) -> Registration:
+    """The entry among the nodes of the site; ends the command if another one has its name."""
+    try:
+        return Registration(settings)
+    except StoreFailure as failure:
+        fail(BAD_INPUT, str(failure))
 
 
 class _Ports(NamedTuple):

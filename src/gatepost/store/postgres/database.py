@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 
 from gatepost.store.interface import StoreFailure
-from gatepost.store.postgres.server import Server, reported
+from gatepost.store.postgres.server import STATEMENT_SECONDS, Server, reported
 from gatepost.store.postgres.sql import positional, tables
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ _TURN: Final = "SELECT version FROM schema_version WHERE name = $1 FOR UPDATE"
 
 class PostgresConnection:
     """Implements `store.database.Connection`."""
+
+    clock = "CAST(extract(epoch FROM clock_timestamp()) AS DOUBLE PRECISION)"
 
     def __init__(self, server: Server, connection: Any) -> None:
         self._server = server
@@ -52,9 +54,9 @@ class PostgresConnection:
 class PostgresDatabase:
     """Implements `store.database.Database`."""
 
-    def __init__(self, url: str, schema: Schema) -> None:
-        """Make the tables, or bring them up to date. Raises StoreFailure."""
-        self._server = Server.of(url)
+    def __init__(self, url: str, schema: Schema, *, statement: float = STATEMENT_SECONDS) -> None:
+        """Make the tables, or bring them up to date. statement: seconds that one may take. Raises StoreFailure."""
+        self._server = Server.of(url, statement)
         self._schema = schema
         with self._server.connection() as connection:
             self._server.run(lambda: prepare_tables(connection, schema), "prepare tables")
@@ -62,6 +64,12 @@ class PostgresDatabase:
     @contextlib.contextmanager
     def reading(self) -> Iterator[PostgresConnection]:
         """For statements that change nothing; each sees what was committed last."""
+        with self._server.connection() as connection:
+            yield PostgresConnection(self._server, connection)
+
+    @contextlib.contextmanager
+    def single(self) -> Iterator[PostgresConnection]:
+        """For changes that are right as one statement each, and committed with it."""
         with self._server.connection() as connection:
             yield PostgresConnection(self._server, connection)
 

@@ -25,6 +25,8 @@ _WAIT = 30.0  # seconds for one's turn among the threads of this process; SQLite
 class SqliteConnection:
     """Implements `store.database.Connection` on a file."""
 
+    clock = "unixepoch('subsec')"
+
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
 
@@ -81,6 +83,12 @@ class SqliteDatabase:
     @contextlib.contextmanager
     def reading(self) -> Iterator[SqliteConnection]:
         """For statements that change nothing; each sees what was committed last."""
+        with self._in_turn():
+            yield self._session
+
+    @contextlib.contextmanager
+    def single(self) -> Iterator[SqliteConnection]:
+        """For changes that are right as one statement each, and committed with it."""
         with self._in_turn():
             yield self._session
 

@@ -15,6 +15,7 @@ from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite.schema import QUEUE_FILE, check_queue_tables, open_for_reading
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -37,9 +38,10 @@ class Depth(NamedTuple):
     destination: str = ""
 
 
-def queue_depth(queue_directory: Path) -> Depth:
-    """Over all shards. Raises StoreFailure if one cannot be read."""
-    found = [_depth(path) for path in _shards(queue_directory)]
+def queue_depth(queue_directory: Path, shards: Sequence[int] | None = None) -> Depth:
+    """Over all shards, or some of them. Raises StoreFailure if one cannot be read."""
+    paths = _shards(queue_directory) if shards is None else [_shard(queue_directory, number) for number in shards]
+    found = [_depth(path) for path in paths]
     waiting = [one for one in found if one.oldest]
     first = min(waiting, key=lambda one: one.oldest, default=Depth())
     return Depth(
@@ -55,6 +57,10 @@ def _shards(directory: Path) -> list[Path]:
     if not directory.is_dir():
         return []
     return sorted(path / QUEUE_FILE for path in directory.iterdir() if (path / QUEUE_FILE).exists())
+
+
+def _shard(directory: Path, number: int) -> Path:
+    return directory / str(number) / QUEUE_FILE
 
 
 def _depth(path: Path) -> Depth:
