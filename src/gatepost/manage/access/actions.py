@@ -64,6 +64,9 @@ type Action = Literal[
     # the evidence log
     "evidence-verify",
     "evidence-export",
+    # nodes
+    "node-drain",
+    "node-remove",
     # accounts
     "mailbox-password",
     "user-add",
