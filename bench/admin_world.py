@@ -38,11 +38,13 @@ from gatepost.pki.certificates.entry import Origin, Purpose, State, document_of
 from gatepost.pki.certificates.inventory import entry_from
 from gatepost.protocols.tlsrpt.received import ReceivedPolicy, ReceivedReport
 from gatepost.settings.loader import load
+from gatepost.settings.store_url import SQLITE
 from gatepost.store.changes import ConfigStore
-from gatepost.store.received_reports import RECEIVED_FILE, StoredReport, keep_report
+from gatepost.store.received_reports import RECEIVED, StoredReport
 from gatepost.store.sqlite.rows import delivery_row, message_row
 from gatepost.store.sqlite.schema import QUEUE_FILE, StoreSettings, make_directory, make_queue_tables, open_database
 from gatepost.store.sqlite.trace import write_events
+from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -343,8 +345,8 @@ def _reports(gateway: Gateway, _: Accounts, sizes: Sizes) -> dict[str, str]:
     policy = ReceivedPolicy("sts", "own0.example", 1000, 0, (), (), ())
     begin = now // _DAY * _DAY
     report = ReceivedReport("Reporter", "tls@reporter.example", "r", begin, begin + _DAY - 1, (policy,), 0)
-    keep_report(gateway.data, StoredReport(now, "https 192.0.2.1", report))
-    with contextlib.closing(apsw.Connection(str(gateway.data / RECEIVED_FILE))) as connection, connection:
+    Storage(SQLITE, gateway.data).received_reports().keep(StoredReport(now, "https 192.0.2.1", report))
+    with contextlib.closing(apsw.Connection(str(gateway.data / RECEIVED.file))) as connection, connection:
         for number in range(2, sizes.reports + 2):
             day = begin - number // 100 * _DAY
             connection.execute(

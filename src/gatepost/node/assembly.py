@@ -70,7 +70,6 @@ from gatepost.store.changes import ConfigStore
 from gatepost.store.destinations import DESTINATIONS_FILE, DestinationStore
 from gatepost.store.leases import SiteDuty
 from gatepost.store.nodes import NodeFigures, NodeProblems, NodeState
-from gatepost.store.session_counts import SESSIONS_DIRECTORY
 from gatepost.store.sqlite.depth import queue_depth
 from gatepost.store.srs_keys import load_srs_keys
 
@@ -178,7 +177,7 @@ class Assembly:
             messages=settings.queue.messages_per_connection,
             total=settings.queue.idle_connections,
         )
-        self._sessions = SessionLog(data / SESSIONS_DIRECTORY)
+        self._sessions = SessionLog(self._site.storage.session_counts())
         self._destinations = DestinationStore(data / DESTINATIONS_FILE)
         self._dkim = DkimKeys(self._resources, vault_of(settings))
         self._content = content_steps(settings, self._resources, self._dkim)
@@ -212,7 +211,7 @@ class Assembly:
         alarms = self._alarms(store, manager)
         duty = Duty(ALARM_SECONDS, alarms.tick, at_once=True)
         self.parts.add(Lifecycle("alarms", duties=[duty], close=alarms.close, lease=lease, lost=alarms.close))
-        taken = ReportImport(self._data, self._settings.tls_reports.days)
+        taken = ReportImport(self._data, self._site.storage.received_reports(), self._settings.tls_reports.days)
         intake = ReportIntake(
             taken, self._directory, self._maildirs.path, self._site.leases.lease(SiteDuty.REPORT_IMPORT)
         )
@@ -428,7 +427,7 @@ class Assembly:
             world,
             self._directory,
             mail=mail,
-            find=MailFactFinder(self._data, self._site.problems_elsewhere).find,
+            find=MailFactFinder(self._data, self._site.storage.session_counts(), self._site.problems_elsewhere).find,
             trouble=lambda: self._lookups.resolver.trouble(server.hostname),
             post=AlarmPost(self._settings, self._lookups.policy_hosts),
         )

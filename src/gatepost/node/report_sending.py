@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gatepost.analysis.reports.tlsrpt_sending import ReportSender, ReportTransports
@@ -16,6 +15,7 @@ from gatepost.net.tasks import spawn
 from gatepost.protocols.smtp.grammar import parse_address
 from gatepost.protocols.tlsrpt.outgoing import Reporter
 from gatepost.store.interface import StoreFailure
+from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     from gatepost.net.lookups.dns import Resolver
@@ -39,9 +39,8 @@ class ReportSending:
     ) -> None:
         reports = settings.tls_reports
         ways = ReportTransports(resolver, client, mail, reports.post_timeout, settings.outbound.private_policy_hosts)
-        data = Path(settings.server.data_dir)
         self._sender = ReportSender(
-            data, reporter_of(reports), ways, spread=reports.spread, may_begin=lambda: lease.held
+            Storage.of(settings), reporter_of(reports), ways, spread=reports.spread, may_begin=lambda: lease.held
         )
         self._running: asyncio.Task[None] | None = None
         self._failing = False

@@ -29,14 +29,14 @@ _log = logging.getLogger(__name__)
 
 
 class SiteMember:
-    """leases: of what one worker does for others. own: the lease for what one worker does for its node."""
+    """storage: of the gateway. leases: of what one worker does for others."""
 
     def __init__(self, settings: Settings, worker: int) -> None:
-        self._storage = Storage.of(settings)
+        self.storage = Storage.of(settings)
         self._name = settings.server.node_name
         self._worker = worker
         self._heartbeat: Heartbeat | None = None
-        self.leases = self._storage.leases(self._name, worker)
+        self.leases = self.storage.leases(self._name, worker)
 
     @property
     def own(self) -> Lease:
@@ -63,7 +63,7 @@ class SiteMember:
         """The life of the heartbeat. become: called on the loop when an administrator has the node drained, or not."""
         loop = asyncio.get_running_loop()
         self._heartbeat = Heartbeat(
-            self._storage.nodes(),
+            self.storage.nodes(),
             node,
             self._worker,
             figures=figures,
@@ -80,7 +80,7 @@ class SiteMember:
 
     def problems_elsewhere(self) -> list[NodeProblems]:
         """What the workers of other nodes know for alarms. Blocks."""
-        registry = self._storage.nodes()
+        registry = self.storage.nodes()
         try:
             nodes = registry.nodes()
         except StoreFailure as failure:

@@ -24,6 +24,7 @@ class Schema:
     these tables; upgrades[n] is the SQL that makes tables of version n + 1 of those of version n. Versions go up by
     one, and nodes of the version before go on working with the new tables: a column is added, never renamed or taken
     away, until no node needs it. application_id: the mark of the file. secret: what is removed is overwritten.
+    unmarked: the SQL that makes tables of version 1 of those in a file without a mark, as gatepost once made it.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Schema:
     tables: str
     upgrades: Mapping[int, str] = field(default_factory=lambda: MappingProxyType({}))
     secret: bool = False
+    unmarked: str = ""
 
 
 class Connection(Protocol):
@@ -51,6 +53,9 @@ class Connection(Protocol):
 
     def execute(self, sql: str, values: Sequence[object] = ()) -> int:
         """Change rows; returns how many."""
+
+    def octets(self) -> int:
+        """How much room the tables of the schema take."""
 
     def execute_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
         """The same change with each of several lists of values."""

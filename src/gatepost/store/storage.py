@@ -13,6 +13,10 @@ from gatepost.settings.store_url import SQLITE
 from gatepost.store.interface import StoreFailure
 from gatepost.store.leases import FixedLeases, SharedLeases
 from gatepost.store.nodes import NodeRegistry
+from gatepost.store.received_reports import RECEIVED, ReceivedReports
+from gatepost.store.sent_reports import SENT, SentReports
+from gatepost.store.session_counts import SESSIONS_DIRECTORY, SessionFiles
+from gatepost.store.session_tables import SESSIONS, SessionTables
 from gatepost.store.site_tables import SITE, STATEMENT_SECONDS
 from gatepost.store.sqlite.database import SqliteDatabase
 
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     from gatepost.settings.model import Settings
     from gatepost.store.database import Database, Schema
     from gatepost.store.leases import Leases
+    from gatepost.store.session_counts import SessionCounts
 
 
 class Storage:
@@ -49,6 +54,20 @@ class Storage:
     def nodes(self) -> NodeRegistry:
         """The nodes of the site."""
         return NodeRegistry(self._site)
+
+    def session_counts(self) -> SessionCounts:
+        """Counts of TLS sessions, for reports to others."""
+        if not self.is_shared:
+            return SessionFiles(self._directory / SESSIONS_DIRECTORY)
+        return SessionTables(lambda: self.database(SESSIONS))
+
+    def sent_reports(self) -> SentReports:
+        """TLS reports of ours."""
+        return SentReports(lambda: self.database(SENT))
+
+    def received_reports(self) -> ReceivedReports:
+        """TLS reports of others."""
+        return ReceivedReports(lambda: self.database(RECEIVED))
 
     def disconnect(self) -> None:
         """End this process's connections, as before a fork."""

@@ -24,7 +24,7 @@ def registry(tmp_path):
     made.close()
 
 
-def beating(registry, depth=lambda: Depth(), state=lambda _: None, figures=lambda: (3, NodeFigures(drained=True))):
+def beating(registry, depth=Depth, state=lambda _: None, figures=lambda: (3, NodeFigures(drained=True))):
     return Heartbeat(registry, NODE, 0, figures=figures, depth=depth, state=state)
 
 

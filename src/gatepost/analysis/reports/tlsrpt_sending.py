@@ -20,18 +20,17 @@ from gatepost.net.lookups.tlsrpt import report_record
 from gatepost.protocols.dns.text_record import RecordError
 from gatepost.protocols.tlsrpt.outgoing import CONTENT_TYPE, GRACE, GivenUp, back_off, due_at, mail_address, outgoing
 from gatepost.store.interface import StoreFailure
-from gatepost.store.sent_reports import SentReports
-from gatepost.store.session_counts import SESSIONS_DIRECTORY, counted_days, counted_domains
 from gatepost.store.sqlite.trace_files import day_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from gatepost.net.lookups.http import HttpResponse
     from gatepost.net.lookups.mx import Queries
     from gatepost.protocols.tlsrpt.outgoing import Outgoing, Reporter
     from gatepost.store.sent_reports import SentReport
+    from gatepost.store.session_counts import SessionCounts
+    from gatepost.store.storage import Storage
 
 
 _AT_ONCE: Final = 10
@@ -78,21 +77,21 @@ class ReportTransports:
     private: bool = False
 
 
-def report_of(data: Path, reporter: Reporter, day: str, domain: str) -> Outgoing | None:
+def report_of(counts: SessionCounts, reporter: Reporter, day: str, domain: str) -> Outgoing | None:
     """The report of a day to a policy domain; None if nothing was counted. Blocks. Raises StoreFailure."""
-    found = summaries(data / SESSIONS_DIRECTORY, day, domain)
+    found = summaries(counts, day, domain)
     return outgoing(report_object(found[0]), reporter, day, domain) if found else None
 
 
 class ReportSender:
-    """data: the data directory. spread: seconds over which a day's reports go out. clock: seconds since 1970.
+    """storage: has counts and reports. spread: seconds over which a day's reports go out. clock: seconds since 1970.
 
     may_begin: whether more may be sent; no, once another process does it.
     """
 
     def __init__(
         self,
-        data: Path,
+        storage: Storage,
         reporter: Reporter,
         ways: ReportTransports,
         *,
@@ -100,13 +99,13 @@ class ReportSender:
         clock: Callable[[], float] = time.time,
         may_begin: Callable[[], bool] = lambda: True,
     ) -> None:
-        self._data = data
+        self._counts = storage.session_counts()
         self._reporter = reporter
         self._ways = ways
         self._spread = spread
         self._clock = clock
         self._may_begin = may_begin
-        self._reports = SentReports(data)
+        self._reports = storage.sent_reports()
         self._today = ""
         self._troubles: set[str] = set()
 
@@ -125,7 +124,7 @@ class ReportSender:
     def _plan(self) -> None:
         """A day is planned once, when it is over. Days before sending was ever switched on are let be."""
         now = self._clock()
-        finished = [day for day in counted_days(self._data / SESSIONS_DIRECTORY) if day < day_of(now - GRACE)]
+        finished = [day for day in self._counts.days() if day < day_of(now - GRACE)]
         today = day_of(now)
         if today != self._today:
             self._today = today
@@ -135,7 +134,7 @@ class ReportSender:
         first = planned[0] if planned else day_of(now - GRACE - _DAY)
         for day in finished:
             if day >= first and day not in planned:
-                domains = counted_domains(self._data / SESSIONS_DIRECTORY, day)
+                domains = self._counts.domains(day)
                 self._reports.plan(day, ((domain, due_at(day, domain, self._spread)) for domain in domains))
         if not planned:
             self._reports.plan(first, ())  # from now on every day counts, also those of a longer pause
@@ -173,7 +172,7 @@ class ReportSender:
 
     async def _sent(self, report: SentReport) -> str:
         """The queue id if it went as mail. Raises NotSent, StoreFailure."""
-        made = await asyncio.to_thread(report_of, self._data, self._reporter, report.day, report.domain)
+        made = await asyncio.to_thread(report_of, self._counts, self._reporter, report.day, report.domain)
         if made is None:
             raise NotSent("its counts are not kept any more", lasting=True)
         if report.rua[:7].lower() == "mailto:":

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from gatepost.manage.use_cases.kept_instances import KeptInstances
 from gatepost.manage.use_cases.stored_resources import StoredResources
+from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,11 +23,12 @@ if TYPE_CHECKING:
 
 
 class Gateway:
-    """Names the parts, and holds nothing itself. settings: of the server. data: the data directory."""
+    """Names the parts, and holds nothing itself. settings: of the server. data: the data directory. storage: of it."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.data = Path(settings.server.data_dir)
+        self.storage = Storage.of(settings)
         self.resources = StoredResources(self.data, settings.limits.prefixes())
         self.instances = KeptInstances(settings)
 

@@ -9,7 +9,7 @@ import asyncpg
 
 from gatepost.store.interface import StoreFailure
 from gatepost.store.postgres.server import STATEMENT_SECONDS, Server, reported
-from gatepost.store.postgres.sql import positional, tables
+from gatepost.store.postgres.sql import positional, table_names, tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -26,9 +26,10 @@ class PostgresConnection:
 
     clock = "CAST(extract(epoch FROM clock_timestamp()) AS DOUBLE PRECISION)"
 
-    def __init__(self, server: Server, connection: Any) -> None:
+    def __init__(self, server: Server, connection: Any, schema: Schema) -> None:
         self._server = server
         self._connection = connection
+        self._schema = schema
 
     def rows(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """All rows."""
@@ -44,6 +45,15 @@ class PostgresConnection:
         done: str = self._server.run(lambda: self._connection.execute(positional(sql), *values), "change")
         count = done.rpartition(" ")[2]  # "UPDATE 3"
         return int(count) if count.isdigit() else 0
+
+    def octets(self) -> int:
+        """How much room the tables of the schema take, with their indexes."""
+        names = table_names(self._schema.tables)
+        return int(
+            self.value(
+                "SELECT sum(pg_total_relation_size(to_regclass(name))) FROM unnest(CAST(? AS text[])) AS name", (names,)
+            )
+        )
 
     def execute_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
         """The same change with each of several lists of values."""
@@ -65,13 +75,13 @@ class PostgresDatabase:
     def reading(self) -> Iterator[PostgresConnection]:
         """For statements that change nothing; each sees what was committed last."""
         with self._server.connection() as connection:
-            yield PostgresConnection(self._server, connection)
+            yield PostgresConnection(self._server, connection, self._schema)
 
     @contextlib.contextmanager
     def single(self) -> Iterator[PostgresConnection]:
         """For changes that are right as one statement each, and committed with it."""
         with self._server.connection() as connection:
-            yield PostgresConnection(self._server, connection)
+            yield PostgresConnection(self._server, connection, self._schema)
 
     @contextlib.contextmanager
     def reading_at_once(self) -> Iterator[PostgresConnection]:
@@ -95,7 +105,7 @@ class PostgresDatabase:
     @contextlib.contextmanager
     def _transaction(self, begin: str) -> Iterator[PostgresConnection]:
         with self._server.connection() as raw:
-            connection = PostgresConnection(self._server, raw)
+            connection = PostgresConnection(self._server, raw, self._schema)
             connection.execute(begin)
             try:
                 yield connection

@@ -46,6 +46,10 @@ class SqliteConnection:
         self._connection.execute(sql, tuple(values))  # type: ignore[arg-type]
         return self._connection.total_changes() - before
 
+    def octets(self) -> int:
+        """How much room the file takes."""
+        return int(self._connection.pragma("page_count") * self._connection.pragma("page_size"))
+
     def execute_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
         """The same change with each of several lists of values."""
         self._connection.executemany(sql, (tuple(values) for values in rows))  # type: ignore[arg-type]
@@ -143,6 +147,11 @@ class SqliteDatabase:
         if is_ours and version in schema.upgrades:
             for older in range(version, schema.version):
                 self._connection.execute(schema.upgrades[older])
+        elif self._is_unmarked(version):
+            self._connection.execute(schema.unmarked)
+            for older in range(1, schema.version):
+                self._connection.execute(schema.upgrades[older])
+            self._connection.execute(f"PRAGMA application_id = {schema.application_id}")
         elif version or self._connection.execute("SELECT count(*) FROM sqlite_schema").get:
             raise StoreFailure(
                 f"{self.path} has tables of version {version}, and this version of gatepost knows {schema.version}: "
@@ -152,6 +161,12 @@ class SqliteDatabase:
             self._connection.execute(schema.tables)
             self._connection.execute(f"PRAGMA application_id = {schema.application_id}")
         self._connection.execute(f"PRAGMA user_version = {schema.version}")
+
+    def _is_unmarked(self, version: object) -> bool:
+        """Whether an earlier version of gatepost made the file, which did not mark it."""
+        if version or not self._schema.unmarked or self._connection.pragma("application_id"):
+            return False
+        return bool(self._connection.execute("SELECT count(*) FROM sqlite_schema").get)
 
 
 def _failure(path: Path, error: apsw.Error) -> StoreFailure:
