@@ -67,7 +67,6 @@ from gatepost.protocols.smtp.grammar import parse_address
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.settings.roles import ListenerRole
 from gatepost.store.changes import ConfigStore
-from gatepost.store.destinations import DESTINATIONS_FILE, DestinationStore
 from gatepost.store.leases import SiteDuty
 from gatepost.store.nodes import NodeFigures, NodeProblems, NodeState
 from gatepost.store.sqlite.depth import queue_depth
@@ -178,7 +177,7 @@ class Assembly:
             total=settings.queue.idle_connections,
         )
         self._sessions = SessionLog(self._site.storage.session_counts())
-        self._destinations = DestinationStore(data / DESTINATIONS_FILE)
+        self._destinations = self._site.storage.worker_destinations()
         self._dkim = DkimKeys(self._resources, vault_of(settings))
         self._content = content_steps(settings, self._resources, self._dkim)
         self._observation.follow(self._stores, self._lookups.resolver.counts, self._sessions.counts)

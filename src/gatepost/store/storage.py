@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatepost.settings.store_url import SQLITE
+from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile, DestinationStore
 from gatepost.store.interface import StoreFailure
 from gatepost.store.leases import FixedLeases, SharedLeases
 from gatepost.store.nodes import NodeRegistry
@@ -17,12 +18,14 @@ from gatepost.store.received_reports import RECEIVED, ReceivedReports
 from gatepost.store.sent_reports import SENT, SentReports
 from gatepost.store.session_counts import SESSIONS_DIRECTORY, SessionFiles
 from gatepost.store.session_tables import SESSIONS, SessionTables
+from gatepost.store.shared_destinations import HISTORY, DestinationTable, SharedDestinations
 from gatepost.store.site_tables import SITE, STATEMENT_SECONDS
 from gatepost.store.sqlite.database import SqliteDatabase
 
 if TYPE_CHECKING:
     from gatepost.settings.model import Settings
     from gatepost.store.database import Database, Schema
+    from gatepost.store.destinations import Destinations, WorkerDestinations
     from gatepost.store.leases import Leases
     from gatepost.store.session_counts import SessionCounts
 
@@ -68,6 +71,18 @@ class Storage:
     def received_reports(self) -> ReceivedReports:
         """TLS reports of others."""
         return ReceivedReports(lambda: self.database(RECEIVED))
+
+    def destinations(self) -> Destinations:
+        """What destinations were seen to do, for who lists and changes it. Raises StoreFailure."""
+        if not self.is_shared:
+            return DestinationFile(self._directory / DESTINATIONS_FILE)
+        return DestinationTable(lambda: self.database(HISTORY))
+
+    def worker_destinations(self) -> WorkerDestinations:
+        """The same for a worker's event loop."""
+        if not self.is_shared:
+            return DestinationStore(self._directory / DESTINATIONS_FILE)
+        return SharedDestinations(DestinationTable(lambda: self.database(HISTORY)))
 
     def disconnect(self) -> None:
         """End this process's connections, as before a fork."""

@@ -161,3 +161,8 @@ def test_figures_of_another_version_are_none(storage, registry):
     with storage.database(SITE).single() as connection:
         connection.execute("UPDATE node_worker SET figures = '[]'")
     assert registry.nodes()[0].workers[0].figures == NodeFigures()
+
+
+def test_what_was_never_used_is_closed_at_once(storage):
+    storage.nodes().close()
+    assert not (storage._directory / "nodes.db").exists()
