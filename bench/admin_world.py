@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from trace_search import fill as fill_trace
 
-from gatepost.analysis.checks.records import VALIDATIONS, keep, record_path
+from gatepost.analysis.checks.records import VALIDATIONS, CheckRecords
 from gatepost.mail.model.message import Delivery, Message, Recipient
 from gatepost.mail.model.queue_id import IdSource, format_id
 from gatepost.mail.model.trace_event import TraceEvent
@@ -366,5 +366,5 @@ def _validations(gateway: Gateway, _: Accounts, sizes: Sizes) -> dict[str, str]:
     for number in range(sizes.connectors // 2, sizes.connectors):
         record = {"at": time.time(), "configuration": 1, "outcome": "passed", "verdict": "", "organization": "contoso",
                   "connector": f"out-{number}", "direction": "outbound", "tasks": []}  # fmt: skip
-        keep(record_path(gateway.data, VALIDATIONS, "contoso", "outbound", f"out-{number}"), record)
+        CheckRecords(gateway.storage, VALIDATIONS, "contoso").keep("outbound", f"out-{number}", record)
     return {}

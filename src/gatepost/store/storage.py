@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile, DestinationStore
+from gatepost.store.documents import DOCUMENTS, DocumentFiles, DocumentTable
 from gatepost.store.interface import StoreFailure
 from gatepost.store.leases import FixedLeases, SharedLeases
 from gatepost.store.nodes import NodeRegistry
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from gatepost.settings.model import Settings
     from gatepost.store.database import Database, Schema
     from gatepost.store.destinations import Destinations, WorkerDestinations
+    from gatepost.store.documents import Documents
     from gatepost.store.leases import Leases
     from gatepost.store.session_counts import SessionCounts
 
@@ -83,6 +85,12 @@ class Storage:
         if not self.is_shared:
             return DestinationStore(self._directory / DESTINATIONS_FILE)
         return SharedDestinations(DestinationTable(lambda: self.database(HISTORY)))
+
+    def documents(self, *folder: str) -> Documents:
+        """Small documents by name, of results that lists show. folder: its path, each a plain name."""
+        if not self.is_shared:
+            return DocumentFiles(self._directory.joinpath(*folder))
+        return DocumentTable(lambda: self.database(DOCUMENTS), "/".join(folder))
 
     def disconnect(self) -> None:
         """End this process's connections, as before a fork."""
