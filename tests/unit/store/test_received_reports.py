@@ -112,3 +112,13 @@ def test_many_are_read_in_parts(tmp_path, monkeypatch):
     for name in "abcde":
         reports.keep(kept(name, policies=() if name == "c" else None))
     assert "".join(one.report.report_id for one in reports.read(0, 9 * DAY)) == "abcde"
+
+
+def test_what_is_no_list_is_a_failure(tmp_path):
+    reports = Storage(SQLITE, tmp_path).received_reports()
+    reports.close()
+    reports.keep(kept())
+    with reports._open().changing() as change:
+        change.execute("UPDATE received_policy SET strings = '{'")
+    with pytest.raises(StoreFailure, match=RECEIVED.file):
+        list(reports.read(0, 9 * DAY))

@@ -166,3 +166,8 @@ def test_a_file_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
     assert [one.domain for one in reports.claim(10.0, 1, 60.0)] == ["b.example"]
     reports.close()
     assert [one.tries for one in reports.read(DAY)] == [1]
+
+
+def test_what_was_never_used_is_closed_at_once(tmp_path: Path) -> None:
+    Storage(SQLITE, tmp_path).sent_reports().close()
+    assert list(tmp_path.iterdir()) == []
