@@ -244,9 +244,11 @@ class Assembly:
     def _become(self, state: NodeState) -> None:
         """Take no mail any more and leave the site's work to others, or the reverse."""
         is_draining = state is NodeState.DRAINING
+        for manager in self._managers:  # what waits in a store of its own, nobody else delivers
+            manager.rest(resting=is_draining and self._site.storage.is_shared)
         self.listener.refusal = "this node is being drained" if is_draining else ""
         if is_draining:
-            _log.warning("this node is drained: it takes no mail until `gatepost node drain --undo`, or its next start")
+            _log.warning("this node is drained: it takes no mail until an administrator undoes that, or its next start")
             self.registry.drain()
             spawn(asyncio.to_thread(self._site.leases.pause), "leases")
         else:

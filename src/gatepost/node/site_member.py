@@ -79,7 +79,7 @@ class SiteMember:
             self._heartbeat.soon()
 
     def problems_elsewhere(self) -> list[NodeProblems]:
-        """What the workers of other nodes know for alarms. Blocks."""
+        """Problems that the workers of other nodes know, for alarms. Blocks."""
         registry = self.storage.nodes()
         try:
             nodes = registry.nodes()

@@ -38,7 +38,7 @@ class Schema:
 
 
 class Connection(Protocol):
-    """What may be done within a `Database`'s contexts. Every method raises StoreFailure.
+    """Statements, within a `Database`'s contexts. Every method raises StoreFailure.
 
     clock: the SQL of the engine's own time, seconds since 1970: in PostgreSQL the server's, not the node's.
     """
@@ -55,7 +55,7 @@ class Connection(Protocol):
         """Change rows; returns how many."""
 
     def octets(self) -> int:
-        """How much room the tables of the schema take."""
+        """Bytes that the tables of the schema take."""
 
     def execute_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
         """The same change with each of several lists of values."""

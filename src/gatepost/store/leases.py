@@ -1,10 +1,10 @@
-"""Leases: what runs once for the whole site is done by the process that holds its lease.
+"""DutyLeases: what runs once for the whole site is done by the process that holds its lease.
 
-Made by `store.storage`, one `Leases` for each worker. With SQLite there is one node, and the duties are its worker 0's
-(`FixedLeases`). In PostgreSQL a lease is a row with a holder, an epoch that grows with each new holder, and the time at
-which it expires, by the server's clock. A thread renews what this process holds and takes what has expired. The holder
-counts from before it asked, and stops MARGIN_SECONDS before anybody else may begin: a node that is cut off, or whose
-clock is wrong, does nothing twice.
+Made by `store.storage`, one `DutyLeases` for each worker. With SQLite there is one node, and the duties are its worker
+0's (`FixedLeases`). In PostgreSQL a lease is a row with a holder, an epoch that grows with each new holder, and the
+time at which it expires, by the server's clock. A thread renews what this process holds and takes what has expired. The
+holder counts from before it asked, and stops MARGIN_SECONDS before anybody else may begin: a node that is cut off, or
+whose clock is wrong, does nothing twice.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _log = logging.getLogger(__name__)
 
 
 class SiteDuty(StrEnum):
-    """What one process of the site does for all."""
+    """Duties that one process of the site has for all."""
 
     ACME = "acme"
     ALARMS = "alarms"
@@ -86,7 +86,7 @@ class Lease(Protocol):
         """Within a transaction: raise LeaseLost if another process holds it by now."""
 
 
-class Leases(Protocol):
+class DutyLeases(Protocol):
     """All duties, as seen by one process."""
 
     @property
@@ -94,7 +94,7 @@ class Leases(Protocol):
         """Whether this process can ever hold one."""
 
     def lease(self, duty: str) -> Lease:
-        """That of a duty. Asked for before `start`."""
+        """The lease of a duty. Asked for before `start`."""
 
     def start(self) -> None:
         """Begin to take and to renew them."""
@@ -128,7 +128,7 @@ class FixedLeases:
         self.may_hold = held
 
     def lease(self, duty: str) -> FixedLease:  # noqa: ARG002 - all are alike
-        """That of a duty."""
+        """The lease of a duty."""
         return FixedLease(held=self.may_hold)
 
     def start(self) -> None:
@@ -187,7 +187,7 @@ def boot_time() -> float:
 
 
 class SharedLeases:
-    """Leases in a database that several nodes use. node, worker: who asks."""
+    """DutyLeases in a database that several nodes use. node, worker: who asks."""
 
     may_hold = True
 
@@ -215,7 +215,7 @@ class SharedLeases:
         self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
 
     def lease(self, duty: str) -> HeldLease:
-        """That of a duty."""
+        """The lease of a duty."""
         return self._leases.setdefault(duty, HeldLease(duty, self._holder, self._clock))
 
     def start(self) -> None:

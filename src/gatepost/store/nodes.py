@@ -75,7 +75,7 @@ class NodeState(StrEnum):
 
 
 class NodeProblems(msgspec.Struct, frozen=True):
-    """What alarms must know of a worker, as in `store.figures.WorkerFigures`."""
+    """Facts about a worker for alarms, as in `store.figures.WorkerFigures`."""
 
     failing: tuple[FailingPartner, ...] = ()
     dropped: tuple[DowngradedDestination, ...] = ()
@@ -83,7 +83,7 @@ class NodeProblems(msgspec.Struct, frozen=True):
 
 
 class NodeFigures(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a worker says of itself at a heartbeat.
+    """Figures of a worker, as it gives them at a heartbeat.
 
     queue: deliveries in its part of the queue by state; None if they could not be counted. certificates: SHA-256 of
     those that it presents, the foremost first. offset: seconds by which its clock is ahead of the database's. drained:

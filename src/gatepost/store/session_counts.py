@@ -238,7 +238,7 @@ def _failures(connection: apsw.Connection, domain: str) -> int:
 
 
 def failure_columns(failure: FailureDetail) -> tuple[str, str, str, str, str, str]:
-    """What distinguishes a failure."""
+    """The columns that distinguish a failure."""
     return (
         failure.result,
         failure.mx_host,

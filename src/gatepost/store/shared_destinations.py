@@ -169,7 +169,7 @@ class DestinationTable:
             change.execute(_TOO_MANY, (count - self._most + self._most // 100,))
 
     def since(self, revision: int) -> list[tuple[DestinationName, int, str]]:
-        """What was written after a revision: name, revision, document; that is "" for what is forgotten."""
+        """Rows written after a revision: name, revision, document; that is "" for a destination that is forgotten."""
         with self._open().reading() as connection:
             rows = connection.rows(_SINCE, (revision, _AT_ONCE))
             if len(rows) == _AT_ONCE:  # the last revision may be there in part

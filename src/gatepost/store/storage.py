@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from gatepost.store.database import Database, Schema
     from gatepost.store.destinations import Destinations, WorkerDestinations
     from gatepost.store.documents import Documents
-    from gatepost.store.leases import Leases
+    from gatepost.store.leases import DutyLeases
     from gatepost.store.session_counts import SessionCounts
 
 
 class Storage:
-    """What is stored of one gateway. Opening it is cheap: files and connections come with their use."""
+    """The store of one gateway. Opening it is cheap: files and connections come with their use."""
 
     @classmethod
     def of(cls, settings: Settings) -> Storage:
-        """That of a gateway."""
+        """The store of a gateway."""
         return cls(settings.store.url, Path(settings.server.data_dir))
 
     def __init__(self, url: str, directory: Path) -> None:
@@ -50,8 +50,8 @@ class Storage:
         """Whether several nodes use it: then what is of the site is done by one of them, by lease."""
         return self._url != SQLITE
 
-    def leases(self, node: str, worker: int) -> Leases:
-        """What runs once for the site, as a worker of a node sees it."""
+    def leases(self, node: str, worker: int) -> DutyLeases:
+        """DutyLeases of what runs once for the site, as a worker of a node sees them."""
         if not self.is_shared:
             return FixedLeases(held=worker == 0)
         return SharedLeases(self._site, node, worker)
@@ -75,7 +75,7 @@ class Storage:
         return ReceivedReports(lambda: self.database(RECEIVED))
 
     def destinations(self) -> Destinations:
-        """What destinations were seen to do, for who lists and changes it. Raises StoreFailure."""
+        """The history of destinations, for who lists and changes it. Raises StoreFailure."""
         if not self.is_shared:
             return DestinationFile(self._directory / DESTINATIONS_FILE)
         return DestinationTable(lambda: self.database(HISTORY))

@@ -191,6 +191,10 @@ class QueueManager:
             _log.critical("the store failed, delivery stops until a new start: %s", failure)
         self._stop()
 
+    def rest(self, *, resting: bool) -> None:
+        """Take no deferred mail from a store that other nodes lease from, too; or take some again."""
+        self._leases.rest(resting=resting)
+
     async def drain(self, seconds: float, replies: float = 0.0) -> None:
         """Begin nothing new, let attempts end for at most `seconds`, keep the rest in the store.
 

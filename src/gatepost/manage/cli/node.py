@@ -14,12 +14,12 @@ from gatepost.manage.cli.tables import print_json, print_table, printable
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.nodes import (
     DrainNode,
+    ForgetNode,
     ListNodes,
-    RemoveNode,
     drain_node,
+    forget_node,
     in_force,
     list_nodes,
-    remove_node,
 )
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 
@@ -90,15 +90,15 @@ def drain(request: DrainNode, config: str | None, as_json: bool, *, wait: bool) 
 
 
 @node.command()
-@request_options(RemoveNode)
+@request_options(ForgetNode)
 @config_option
-def remove(request: RemoveNode, config: str | None) -> None:
+def remove(request: ForgetNode, config: str | None) -> None:
     """Forget node NAME, which is dead or was stopped. Other nodes have taken over its mail.
 
     Exit codes: 0 done, 1 there is no such node, or it runs, 2 usage error, 3 the data cannot be written.
     """
     through = client(config)
-    _found(lambda: through.call(remove_node, request))
+    _found(lambda: through.call(forget_node, request))
     click.echo(f"removed: {printable(request.name)}")
 
 

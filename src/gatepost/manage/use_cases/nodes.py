@@ -35,14 +35,14 @@ class ListNodes(Paging, kw_only=True):
 
 
 class DrainNode(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Which node. undo: let it take mail again."""
+    """A node, by its name. undo: let it take mail again."""
 
     name: _Name
     undo: Annotated[bool, Meta(description="Let the node take mail again.")] = False
 
 
-class RemoveNode(msgspec.Struct, kw_only=True):
-    """Which node."""
+class ForgetNode(msgspec.Struct, kw_only=True):
+    """A node, by its name."""
 
     name: _Name
 
@@ -107,8 +107,8 @@ class Nodes:
     scope=Scope.READ,
     visibility=Visibility.GATEWAY,
     tag="status",
-    commands=("node list",),
-    pages=("/", "/history/{version}"),
+    commands=("node list", "node drain"),
+    pages=("/history/{version}",),
 )
 def list_nodes(context: Context, request: ListNodes) -> Items[NodeStatus]:
     """List the nodes of the site with their versions, heartbeat, queue and state.
@@ -153,7 +153,7 @@ def drain_node(context: Context, request: DrainNode) -> NodeStatus:
     action="node-remove",
     commands=("node remove",),
 )
-def remove_node(context: Context, request: RemoveNode) -> None:
+def forget_node(context: Context, request: ForgetNode) -> None:
     """Forget a node that is dead or was stopped.
 
     Its mail was taken over already. A node that comes back is listed again.
@@ -211,4 +211,4 @@ def in_force(nodes: Sequence[NodeStatus], version: int) -> tuple[list[str], list
     )
 
 
-USE_CASES = (list_nodes, drain_node, remove_node)
+USE_CASES = (list_nodes, drain_node, forget_node)

@@ -47,7 +47,7 @@ class PostgresConnection:
         return int(count) if count.isdigit() else 0
 
     def octets(self) -> int:
-        """How much room the tables of the schema take, with their indexes."""
+        """Bytes that the tables of the schema take, with their indexes."""
         names = table_names(self._schema.tables)
         return int(
             self.value(

@@ -47,7 +47,7 @@ class SqliteConnection:
         return self._connection.total_changes() - before
 
     def octets(self) -> int:
-        """How much room the file takes."""
+        """Bytes that the file takes."""
         return int(self._connection.pragma("page_count") * self._connection.pragma("page_size"))
 
     def execute_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:

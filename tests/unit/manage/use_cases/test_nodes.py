@@ -6,13 +6,13 @@ from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.client import LocalClient, all_items
 from gatepost.manage.use_cases.nodes import (
     DrainNode,
+    ForgetNode,
     ListNodes,
     NodeQueue,
-    RemoveNode,
     drain_node,
+    forget_node,
     in_force,
     list_nodes,
-    remove_node,
 )
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.status import GetStatus, get_running
@@ -85,20 +85,20 @@ def test_a_node_is_drained_and_takes_mail_again(site):
 
 
 def test_a_node_that_runs_is_not_removed_and_one_that_does_not_is_not_drained(site):
-    assert "mx1 runs: its last" in refused(RefusalKind.CONFLICT, site, remove_node, RemoveNode(name="mx1"))
+    assert "mx1 runs: its last" in refused(RefusalKind.CONFLICT, site, forget_node, ForgetNode(name="mx1"))
     registry = site.storage.nodes()
     registry.stop(NodeIdentity("mx1", "start of mx1", "", "", ""))
     registry.close()
     assert "does not run (stopped)" in refused(RefusalKind.CONFLICT, site, drain_node, DrainNode(name="mx1"))
-    call(site, remove_node, RemoveNode(name="mx1"))
+    call(site, forget_node, ForgetNode(name="mx1"))
     assert [one.name for one in listed(site)] == ["mx2"]
-    refused(RefusalKind.MISSING, site, remove_node, RemoveNode(name="mx1"))
+    refused(RefusalKind.MISSING, site, forget_node, ForgetNode(name="mx1"))
 
 
 @pytest.mark.parametrize("principal", [READER, TENANT])
 def test_only_the_gateways_owner_drains_and_removes(site, principal):
     refused(RefusalKind.FORBIDDEN, site, drain_node, DrainNode(name="mx1"), principal)
-    refused(RefusalKind.FORBIDDEN, site, remove_node, RemoveNode(name="mx1"), principal)
+    refused(RefusalKind.FORBIDDEN, site, forget_node, ForgetNode(name="mx1"), principal)
     assert [one.state for one in listed(site)] == ["active", "active"]
 
 
@@ -111,7 +111,7 @@ def test_nodes_are_nothing_for_tenants(site):
     [
         ("nodes", list_nodes, ListNodes()),
         ("drain", drain_node, DrainNode(name="mx1")),
-        ("remove", remove_node, RemoveNode(name="mx1")),
+        ("remove", forget_node, ForgetNode(name="mx1")),
     ],
 )
 def test_a_database_that_is_away_is_said(site, monkeypatch, method, case, request_):
