@@ -1,4 +1,4 @@
-"""DutyLeases: what runs once for the whole site is done by the process that holds its lease.
+"""Leases: what runs once for the whole site is done by the process that holds its lease.
 
 Made by `store.storage`, one `DutyLeases` for each worker. With SQLite there is one node, and the duties are its worker
 0's (`FixedLeases`). In PostgreSQL a lease is a row with a holder, an epoch that grows with each new holder, and the
