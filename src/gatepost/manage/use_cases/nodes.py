@@ -123,6 +123,7 @@ def list_nodes(context: Context, request: ListNodes) -> Items[NodeStatus]:
     scope=Scope.OWNER,
     visibility=Visibility.GATEWAY,
     tag="status",
+    requires_reauth=True,
     action="node-drain",
     commands=("node drain",),
 )
@@ -150,6 +151,7 @@ def drain_node(context: Context, request: DrainNode) -> NodeStatus:
     visibility=Visibility.GATEWAY,
     tag="status",
     status=204,
+    requires_reauth=True,
     action="node-remove",
     commands=("node remove",),
 )
