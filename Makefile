@@ -4,8 +4,12 @@ SHELL := /bin/sh
 BIN := .venv/bin
 # Tests at once: twice as many as there are cores, since most of them wait for something.
 JOBS ?= $(shell expr 2 \* $$(nproc))
+# What runs beside another part gets half of them.
+HALF = $(shell expr \( $(JOBS) + 1 \) / 2)
+TOGETHER = $(MAKE) --no-print-directory --jobs=2 --output-sync=target JOBS=$(HALF)
 LOCKS := $(patsubst %,requirements/%.txt,run acme otel pdf postgres sso dev)
-PYTEST := $(BIN)/pytest
+# Plugins of packages that happen to be installed, and that no test uses.
+PYTEST := $(BIN)/pytest -p no:anyio -p no:schemathesis
 UNIT := $(PYTEST) -q tests/unit
 SYSTEM := $(PYTEST) -q -o timeout=120 tests/system
 # Tests start thousands of commands: compiling every module each time is half of what a command costs.
@@ -31,9 +35,14 @@ env: .venv/.stamp ## the environment only: .venv/bin/gatepost exists after it
 demo: env ## a gateway and a partner on loopback, five messages, what happened to each and why (KEEP=1 stays up)
 	@$(BIN)/gatepost demo $(if $(KEEP),--keep)
 
-test: check unit-rest coverage system ## everything that must hold before a commit
+test: check ## everything that must hold before a commit
+	+@$(TOGETHER) unit-rest coverage
+	@$(MAKE) --no-print-directory system
 
-test-all: check unit coverage system-all pythons ## the same with all that takes long: every other system test with real processes, other Pythons
+test-all: check ## the same with all that takes long: every other system test with real processes, other Pythons
+	+@$(TOGETHER) unit coverage
+	@$(MAKE) --no-print-directory system-all
+	@$(MAKE) --no-print-directory pythons
 
 check: format lint types imports ## the checks that run no code of ours
 
@@ -57,13 +66,13 @@ unit-rest: env
 	@$(UNIT) -n $(JOBS) --dist worksteal $$($(BIN)/python scripts/own_coverage.py --files | sed 's/^/--ignore=/')
 
 coverage: env ## every module of the pure packages, store and queue is covered, branch by branch, by its own test file alone
-	@$(BIN)/python scripts/own_coverage.py
+	@JOBS=$(JOBS) $(BIN)/python scripts/own_coverage.py
 
 pythons: env ## tests of single modules and the demonstration on the oldest and the newest Python that can be had
 	@BIN=$(BIN) JOBS=$(JOBS) scripts/pythons.sh
 
 SHORT := -m "not long"
-system: env ## tests over real sockets with real peers (Postfix, swaks, openssl: skipped loudly where missing)
+system: env ## tests over real sockets with real peers (Postfix, swaks, openssl: skipped loudly where missing), the short ones
 	@$(SYSTEM) $(SHORT) -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 system-all: export GATEPOST_REAL := half

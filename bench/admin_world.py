@@ -26,9 +26,10 @@ from gatepost.analysis.checks.records import VALIDATIONS, CheckRecords
 from gatepost.mail.model.message import Delivery, Message, Recipient
 from gatepost.mail.model.queue_id import IdSource, format_id
 from gatepost.mail.model.trace_event import TraceEvent
-from gatepost.manage.access.accounts import ACCESS_FILE, Accounts
+from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.principal import ROLES, Principal, Role
 from gatepost.manage.access.records import Actor
+from gatepost.manage.access.schema import ACCESS
 from gatepost.manage.use_cases.change import ChangeOptions
 from gatepost.manage.use_cases.cursors import cursor
 from gatepost.manage.use_cases.gateway import Gateway
@@ -95,7 +96,7 @@ def world(folder: Path, sizes: Sizes, say: Callable[[str], None] = print) -> Wor
     if not known.exists():
         file.write_text(_settings(folder), encoding="utf-8")
     gateway = Gateway(load(str(file), {}))
-    accounts = Accounts(gateway.data / ACCESS_FILE)
+    accounts = Accounts(Storage(SQLITE, gateway.data))
     if not known.exists():
         names = {"sizes": json.dumps(asdict(sizes))}
         for part in (_resources, _trace, _queue, _certificates, _accounts, _history, _reports, _validations):
@@ -294,7 +295,7 @@ def _accounts(gateway: Gateway, accounts: Accounts, sizes: Sizes) -> dict[str, s
     """An owner with a password, so many more users, as many tokens, and the audit."""
     accounts.add_user("owner", Role.OWNER, "a long and unheard-of sentence", actor=Actor("", ""))
     now = time.time()
-    with contextlib.closing(apsw.Connection(str(gateway.data / ACCESS_FILE))) as connection, connection:
+    with contextlib.closing(apsw.Connection(str(gateway.data / ACCESS.file))) as connection, connection:
         connection.executemany(
             "INSERT INTO user VALUES"
             " (?, 'auditor', '[\"tenant7\"]', 1, ?, ?, '192.0.2.1', ?, '', 'https://idp.example', ?)",

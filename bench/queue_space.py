@@ -17,6 +17,7 @@ from pathlib import Path
 from gatepost.mail.model.message import Delivery, Message, Recipient
 from gatepost.store.interface import Settlement
 from gatepost.store.sqlite import writer
+from gatepost.store.sqlite.message_trace import SqliteTrace
 from gatepost.store.sqlite.queue import SqliteStore
 from gatepost.store.sqlite.schema import StoreSettings, open_for_reading
 
@@ -76,7 +77,9 @@ def _pages(folder: Path) -> int:
 
 async def main(folder: Path) -> None:
     """All of it."""
-    store = await SqliteStore.open(folder / "0", trace_directory=folder / "trace", worker=0, settings=StoreSettings())
+    store = await SqliteStore.open(
+        folder / "0", trace=SqliteTrace(folder / "trace").sink, worker=0, settings=StoreSettings()
+    )
     store.count_senders(lambda: SENDERS)
     await measured(store, "full speed", 0.0, SECONDS)
     await measured(store, "200 a second", SENDERS / 200, SECONDS)

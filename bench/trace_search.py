@@ -25,10 +25,11 @@ import apsw
 from gatepost.analysis.reports.tls import Direction, Protection, TlsCounter, Wanted
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.store.interface import TraceFilter
+from gatepost.store.sqlite.message_trace import SqliteTrace
 from gatepost.store.sqlite.trace import TraceWriter, write_events
 from gatepost.store.sqlite.trace_files import day_of, trace_files
 from gatepost.store.sqlite.trace_search import search_trace
-from gatepost.store.sqlite.trace_tally import tally_trace
+from gatepost.store.trace import tally_days
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -161,7 +162,7 @@ def check(folder: Path) -> None:
     for round_ in ("counted", "kept"):
         begun = time.process_time()
         counter = TlsCounter(Wanted())
-        for day, kinds in tally_trace(folder, days[0], days[-1]):
+        for day, kinds in tally_days(SqliteTrace(folder), days[0], days[-1]):
             counter.add(day, kinds)
         report = counter.report(days[0], days[-1])
         print(f"report, {round_}: {time.process_time() - begun:.2f} s CPU")

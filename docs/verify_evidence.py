@@ -23,6 +23,7 @@ ORIGIN = "0" * 64
 LONGEST = 1 << 20  # octets of a line
 NAME = re.compile(r"(\d{4}-\d\d-\d\d)\.([A-Za-z0-9_-]{1,32})\.log(\.gz)?", re.ASCII)
 LINE = re.compile(rb"([0-9a-f]{64}) (\{.*\})\n", re.DOTALL)
+PUBLIC_KEY = re.compile(rb"-----BEGIN PUBLIC KEY-----\n.+?\n-----END PUBLIC KEY-----\n?", re.DOTALL)
 ED25519 = bytes.fromhex("302a300506032b6570032100")  # how DER of a public key begins, RFC 8410
 
 
@@ -48,28 +49,33 @@ def link(head, digest):
 
 
 class Key:
-    """The public key, and whether something was signed by another one."""
+    """The public keys of a file (several nodes, or older ones), and whether something was signed by another one."""
 
     def __init__(self, file):
-        command = ["openssl", "pkey", "-pubin", "-in", file, "-pubout", "-outform", "DER"]
-        der = subprocess.run(command, capture_output=True, check=False).stdout
-        if len(der) != 44 or not der.startswith(ED25519) or b"BEGIN PUBLIC KEY" not in file.read_bytes():
+        self.pems, self.unknown = {}, ""
+        for pem in PUBLIC_KEY.findall(file.read_bytes()):
+            command = ["openssl", "pkey", "-pubin", "-pubout", "-outform", "DER"]
+            der = subprocess.run(command, input=pem, capture_output=True, check=False).stdout
+            if len(der) == 44 and der.startswith(ED25519):
+                self.pems[hashlib.sha256(der[12:]).hexdigest()] = pem
+        if not self.pems:
             raise ValueError(f"{file}: no public key of Ed25519 in PEM")
-        self.file, self.name, self.unknown = file, hashlib.sha256(der[12:]).hexdigest(), ""
 
     def signed(self, body, where):
         """Whether this key signed it; False, to be told at the end, if that was another key."""
         signature = body.get("signature")
         must(isinstance(signature, str) and re.fullmatch("[0-9a-f]{128}", signature), where, "it has no signature")
-        if body.get("key") != self.name:
+        pem = self.pems.get(body.get("key"))
+        if pem is None:
             self.unknown = self.unknown or f"{where}: it is signed with another key"
             return False
         message = canonical({name: value for name, value in body.items() if name != "signature"})
         with tempfile.TemporaryDirectory() as folder:
-            message_file, signature_file = pathlib.Path(folder, "m"), pathlib.Path(folder, "s")
+            message_file, signature_file, key_file = (pathlib.Path(folder, name) for name in "msk")
+            key_file.write_bytes(pem)
             message_file.write_bytes(message)
             signature_file.write_bytes(bytes.fromhex(signature))
-            command = ["openssl", "pkeyutl", "-verify", "-pubin", "-rawin", "-inkey", self.file]
+            command = ["openssl", "pkeyutl", "-verify", "-pubin", "-rawin", "-inkey", key_file]
             command += ["-in", message_file, "-sigfile", signature_file]
             good = subprocess.run(command, capture_output=True, check=False).returncode == 0
         must(good, where, "the signature is wrong")

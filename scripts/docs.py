@@ -118,7 +118,7 @@ _USE_CASES = """\
 
 What an administrator can do, and where: by REST (docs/rest.md), by a command (docs/commands.md; each that names a call
 of REST works with `--server`, too), or on a page of the admin centre. The last column is the action that the audit
-records. Generated from the declarations (decision 0055).
+log shows, with its code. Generated from the declarations (decision 0055).
 
 """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gatepost.manage.access.actions import action_label
 from gatepost.manage.use_cases.catalogue import USE_CASES
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def rows() -> Iterator[tuple[str, ...]]:
             _listed(f"gatepost {words}" for words in one.commands),
             _listed(one.pages),
             f"`{one.scope}`" if one.scope else "any",
-            f"`{action}`" if one.is_recorded else "",
+            f"{action_label(action)} (`{action}`)" if one.is_recorded else "",
         )
 
 

@@ -38,8 +38,8 @@ from gatepost.node import lifecycle
 from gatepost.node.assembly import Assembly
 from gatepost.pki.certificates.authority import Authority
 from gatepost.settings.loader import load
-from gatepost.store.changes import ConfigStore
 from gatepost.store.sqlite.depth import queue_depth
+from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -193,7 +193,7 @@ def _prepare(home: Path) -> tuple[Settings, Partner]:
         "tls_domain": "sink.example",
     }
     domain = {"name": "contoso.example", "type": "internal-relay"}
-    store = ConfigStore(Path(settings.server.data_dir) / "config.db")
+    store = Storage.of(settings).configuration()
     document = {"organization": {"contoso": {"accepted_domain": [domain], "outbound_connector": [connector]}}}
     store.apply(document, author="main line")
     store.close()

@@ -38,14 +38,10 @@ PURE_MODULES = (
     f"{WITH_SERVER}/sql",
     "policy/logins/throttle",
     *(f"manage/access/{name}" for name in ("actions", "principal", "records", "fields")),
-    *(
-        f"manage/use_cases/{name}"
-        for name in ("cursors", "explain_visibility", "explain_text", "list_page", "private_addresses", "times")
-    ),
+    *(f"manage/use_cases/{name}" for name in ("cursors", "explain_visibility", "explain_text", "list_page", "times")),
     *(f"manage/pages/{name}" for name in ("guard", "resource_kinds", "resource_paths", "svg")),
-    "manage/web/reauthentication",
 )
-JOBS = 2 * (os.cpu_count() or 1)
+JOBS = int(os.environ.get("JOBS") or 2 * (os.cpu_count() or 1))
 TIMEOUT = 300
 PYTEST = ["-q", "-x", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
 PLUGINS = ("_hypothesis_pytestplugin", "pytest_timeout")

@@ -28,7 +28,8 @@ environment() {
     locks=$(cat requirements/dev.txt requirements/build.txt pyproject.toml | sha256sum)
     [ "$(cat "$folder/.locks" 2>/dev/null)" = "$locks" ] && return 0
     rm -rf "$folder"
-    "$uv" venv --quiet --no-project --python "$1" "$folder" || return 1
+    # Where nothing can be downloaded, that is to be known soon, and to be no failure.
+    UV_HTTP_RETRIES=1 timeout 180 "$uv" venv --quiet --no-project --python "$1" "$folder" || return 1
     for what in dev build; do
         VIRTUAL_ENV=$folder "$uv" pip install --quiet --require-hashes --requirement "requirements/$what.txt" || return 1
     done

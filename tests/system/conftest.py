@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.browser import chromium, context
+from support.browser import choose_looks, chromium, context
 from support.debian import MARK, need
 from support.dns import DnsServer
 from support.dnssec import SignedDns
@@ -15,7 +15,7 @@ from support.gateway import Gateway
 from support.pebble import Pebble
 from support.peers import Exim, Postfix
 from support.pki import Pki
-from support.postgres import Postgres
+from support.postgres import Postgres, common_server, end_common_server
 from support.process import choose_start
 from support.scanners import Clamd, Rspamd
 from support.sink import Sink
@@ -45,11 +45,17 @@ def strange_pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
     return Pki(tmp_path_factory.mktemp("strange-pki"), "Strangers")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def common_postgres() -> Iterator[None]:
+    """Ends the server that `postgres` and gateways with GATEPOST_STORE=postgresql have in common, if there was one."""
+    yield
+    end_common_server()
+
+
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
+def postgres() -> Postgres:
     """A PostgreSQL server for tests that only use it; each takes a `database()` of its own."""
-    with Postgres() as server:
-        yield server
+    return common_server()
 
 
 @pytest.fixture
@@ -149,6 +155,11 @@ def page(browser: Browser) -> Iterator[Page]:
         yield opened.new_page()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Without long tests, axe looks at each page once."""
+    choose_looks(every="not long" not in config.getoption("markexpr"))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with a test that may take more than the usual minute come first, lest all processes wait for the last."""
     longest = {item.path for item in items if item.get_closest_marker("timeout")}
@@ -163,7 +174,6 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         if MARK in reason:
             skipped[reason.partition(f"{MARK}: ")[2]].append(report.nodeid)
     for wanted, tests in skipped.items():
-        line = (
-            f"NOT TESTED for want of {wanted}: {len(tests)} test(s); to install it, as root: scripts/install_peers.sh"
-        )
+        how = "" if ";" in wanted else "; to install it, as root: scripts/install_peers.sh"
+        line = f"NOT TESTED for want of {wanted}: {len(tests)} test(s){how}"
         terminalreporter.write_line(line, red=True, bold=True)

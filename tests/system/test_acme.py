@@ -23,7 +23,7 @@ from support.scenes import contoso
 from gatepost.manage.cli import main
 from gatepost.pki.acme.client import Authority
 from gatepost.pki.certificates.vault import Vault
-from gatepost.store.changes import ConfigStore
+from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -218,7 +218,7 @@ def test_the_authority_says_when_to_renew(world: Callable[..., World]) -> None:
 def _revoke(it: World, leaf: x509.Certificate) -> None:
     """As the account's owner may: with its key."""
     place = f"acme/{hashlib.sha256(it.authority.url.encode()).hexdigest()[:16]}/key"
-    store = ConfigStore(it.mx.data_dir / "config.db")
+    store = Storage(it.mx.store_url, it.mx.data_dir).configuration()
     sealed = store.content(place)
     store.close()
     assert sealed is not None

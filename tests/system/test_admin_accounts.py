@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.admin import OWNER, PASSWORD, AdminCentre, served
-from support.browser import PHONE, axe, overflow, shot
+from support.browser import axe, look
 from support.scenes import contoso
+
+from gatepost.manage.access.schema import ACCESS
+from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,22 +27,6 @@ WORD = "another horse battery"
 @pytest.fixture
 def centre(gateway: Callable[..., Gateway]) -> AdminCentre:
     return served(gateway, contoso())
-
-
-def look(page: Page, name: str) -> None:
-    """As everybody can read it: light, dark, and on a telephone."""
-    desktop = page.viewport_size
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
-        axe(page)
-        shot(page, f"{name}-{scheme}")
-    page.set_viewport_size(PHONE)
-    assert overflow(page) == 0, f"{page.url} must be scrolled sideways"
-    axe(page)
-    shot(page, f"{name}-360")
-    page.emulate_media(color_scheme="light")
-    assert desktop
-    page.set_viewport_size(desktop)
 
 
 def follow(page: Page, what: Locator) -> None:
@@ -63,9 +50,9 @@ def add_user(page: Page, centre: AdminCentre, name: str, role: str, *organizatio
 
 def wait_quarter_of_an_hour(centre: AdminCentre) -> None:
     """Since the last proof of all sessions."""
-    with sqlite3.connect(centre.gateway.data_dir / "access.db", timeout=30) as database:
-        database.execute("UPDATE session SET confirmed = confirmed - 901")
-    database.close()
+    storage = Storage(centre.gateway.store_url, centre.gateway.data_dir)
+    with closing(storage.database(ACCESS)) as database, database.changing() as change:
+        change.execute("UPDATE session SET confirmed = confirmed - 901")
 
 
 def audit_events(centre: AdminCentre, *words: str) -> list[dict[str, Any]]:
@@ -253,12 +240,12 @@ def test_the_audit_shows_deeds_and_changes_as_far_as_one_sees(centre: AdminCentr
         given=f"{WORD}\n",
     )
     centre.log_in(page, "/audit")
-    page.get_by_role("row", name="user-add").first.wait_for()
+    page.get_by_role("row", name="Add user").first.wait_for()
     page.get_by_role("row", name="fabrikam").first.wait_for()
     look(page, "audit")
     page.get_by_label("Action").select_option("change")
     follow(page, page.get_by_role("button", name="Show"))
-    assert page.get_by_role("row", name="user-add").count() == 0
+    assert page.get_by_role("row", name="Add user").count() == 0
     follow(page, page.get_by_role("row", name="contoso").first.get_by_role("link").first)
     page.get_by_role("region", name="Changes").get_by_text("<b>Contoso</b>").wait_for()
     look(page, "audit-version")

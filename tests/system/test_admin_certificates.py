@@ -14,7 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.hashes import SHA256, Hash
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from support.admin import OWNER, AdminCentre, served
-from support.browser import DESKTOP, PHONE, axe, context, overflow, shot
+from support.browser import EACH_LOOK, LOOKS, axe, context, overflow, shot
 from support.clients import openssl_s_client
 from support.debian import need
 from support.dnssec import Zone
@@ -35,11 +35,6 @@ pytestmark = pytest.mark.timeout(300)
 DOMAIN = "old.signed.test"
 HOST = f"mx.{DOMAIN}"
 PARTNER = {"name": "bank", "connector_type": "partner", "sender_domains": ["bank.example"], "require_tls": False}
-LOOKS = {
-    "light": {"viewport": DESKTOP, "color_scheme": "light"},
-    "dark": {"viewport": DESKTOP, "color_scheme": "dark"},
-    "phone": {"viewport": PHONE, "color_scheme": "light"},
-}
 MOST_OCTETS = 100_000
 
 
@@ -264,7 +259,7 @@ def pin_shown(leaf: Leaf) -> str:
     return leaf.sha256.upper()[:16]
 
 
-@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("look", EACH_LOOK)
 def test_nobody_is_kept_out_of_the_pages(
     centre: AdminCentre, pair: tuple[Leaf, Leaf], browser: Browser, look: str
 ) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography.hazmat.primitives import serialization
 from support.admin import PASSWORD, AdminCentre, served
-from support.browser import PHONE, axe, context, overflow, shot
+from support.browser import PHONE, axe, context, look, overflow, shot
 from support.debian import need
 from support.dnssec import SignedDns, Zone
 from support.gateway import Gateway
@@ -98,24 +98,9 @@ def lab(signed_dns: Callable[..., SignedDns], tmp_path_factory: pytest.TempPathF
         yield Lab(served(make, resources, settings=settings), ours)
 
 
-def looked_at(page: Page, name: str) -> None:
-    """Accessible, light and dark, and readable on a telephone."""
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
-        axe(page)
-        shot(page, f"{name}-{scheme}")
-    page.emulate_media(color_scheme="light")
-    before = page.viewport_size
-    page.set_viewport_size(PHONE)
-    assert overflow(page) == 0
-    axe(page)
-    shot(page, f"{name}-phone")
-    page.set_viewport_size(before)
-
-
 def test_a_partner_is_checked_as_one_watches(lab: Lab, page: Page, tmp_path: Path) -> None:
     lab.centre.log_in(page, "/check")
-    looked_at(page, "check-form")
+    look(page, "check-form")
     page.get_by_label("Domain", exact=True).fill("postmaster@good.test")
     page.get_by_role("button", name="Check").click()
     page.get_by_role("table", name="Result of each stage, by host and address").wait_for()
@@ -132,7 +117,7 @@ def test_a_partner_is_checked_as_one_watches(lab: Lab, page: Page, tmp_path: Pat
     worst = page.locator("#findings .task").first.inner_text()
     assert "The certificate ends in 9 days" in worst
     assert "effort: medium (theirs)" in worst
-    looked_at(page, "check-result")
+    look(page, "check-result")
     last = page.locator("#pass-on code").inner_text()
     assert last.startswith("verdict=deliver policy=dane tls=TLSv1.3 ")
 
@@ -209,7 +194,7 @@ def test_what_a_domain_is_to_publish(lab: Lab, page: Page) -> None:
     lab.centre.log_in(page, "/domains/publish")
     row = page.get_by_role("row").filter(has=page.get_by_role("link", name="ours.test", exact=True))
     row.locator(".light .badge:not(.waiting)").wait_for(timeout=90_000)
-    looked_at(page, "publish-index")
+    look(page, "publish-index")
     row.get_by_role("link", name="ours.test").click()
     page.locator("#answer").wait_for(timeout=90_000)
     zone = page.locator("#zone code").inner_text()
@@ -227,7 +212,7 @@ def test_what_a_domain_is_to_publish(lab: Lab, page: Page) -> None:
     assert "The DNS announces no policy" in seen["mta-sts"]
     assert "No TLS-RPT record" in seen["tls-rpt"]
     assert "The SPF record names our hosts" in seen["spf"]
-    looked_at(page, "publish-domain")
+    look(page, "publish-domain")
 
 
 def test_a_tenant_sees_its_own_domains_and_no_certificates(lab: Lab, browser: Browser) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.admin import PASSWORD, AdminCentre, served
-from support.browser import PHONE, axe, context, overflow, shot
+from support.browser import axe, context, look
 from support.debian import need
 from support.gateway import Gateway
 from support.scenes import OWN_SERVERS, connector, contoso, outcomes, send
@@ -109,14 +109,7 @@ def test_the_list_says_what_connectors_are_and_did(centre: AdminCentre, page: Pa
     for words in ("In rehearsal", "This gateway", "Partner organization", "clinic.example", "Rehearse", "Never"):
         assert words in rehearsed
     assert table.get_by_text(HOSTILE).is_visible(), "a name is text, whatever it holds"
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
-        axe(page)
-        shot(page, f"connectors-{scheme}")
-    page.set_viewport_size(PHONE)
-    axe(page)
-    assert overflow(page) == 0
-    shot(page, "connectors-phone")
+    look(page, "connectors")
 
 
 def test_the_list_is_filtered_by_its_address(centre: AdminCentre, page: Page) -> None:
@@ -160,13 +153,7 @@ def test_a_connector_is_shown_whole(centre: AdminCentre, page: Page) -> None:
     assert page.locator("#fields").get_by_text("mx.clinic.example", exact=True).is_visible()
     page.get_by_text("Show as CLI / TOML").click()
     assert page.get_by_text("gatepost connector add outbound clinic-out --organization contoso").is_visible()
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
-        axe(page)
-        shot(page, f"connector-{scheme}")
-    page.set_viewport_size(PHONE)
-    axe(page)
-    assert overflow(page) == 0
+    look(page, "connector")
 
 
 def test_a_connector_is_validated_live_and_the_list_knows(centre: AdminCentre, page: Page) -> None:

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 from support.admin import PASSWORD, AdminCentre, served
-from support.browser import PHONE, axe, context, overflow, shot
+from support.browser import context, look
 from support.process import wait_until
 from support.scenes import OWN_SERVERS, connector, contoso, send
 
@@ -50,24 +50,9 @@ def centre(gateway: Callable[..., Gateway]) -> AdminCentre:
     return served(gateway, resources())
 
 
-def looked_at(page: Page, name: str) -> None:
-    """Accessible, light and dark, and readable on a telephone."""
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
-        axe(page)
-        shot(page, f"{name}-{scheme}")
-    page.emulate_media(color_scheme="light")
-    before = page.viewport_size
-    page.set_viewport_size(PHONE)
-    assert overflow(page) == 0
-    axe(page)
-    shot(page, f"{name}-phone")
-    page.set_viewport_size(before)
-
-
 def test_a_person_asks_and_passes_the_answer_on(centre: AdminCentre, page: Page) -> None:
     centre.log_in(page, "/explain")
-    looked_at(page, "explain-question")
+    look(page, "explain-question")
     page.get_by_label("From").fill(ANN)
     page.get_by_label("To", exact=True).fill(BOB)
     page.get_by_label("Client address").fill("127.0.0.1")
@@ -82,7 +67,7 @@ def test_a_person_asks_and_passes_the_answer_on(centre: AdminCentre, page: Page)
     assert others.get_attribute("open") is None, "many that do not apply are folded"
     others.locator("summary").click()
     assert page.get_by_text("'partner-19' of contoso").is_visible()
-    looked_at(page, "explain-answer")
+    look(page, "explain-answer")
     address = page.locator("#share code").first.inner_text()
     page.goto(address)
     assert "over TLS with a verified certificate" in page.locator("#answer").inner_text()
@@ -118,7 +103,7 @@ def test_what_is_wrong_stands_beside_its_field(centre: AdminCentre, page: Page) 
     page.get_by_role("alert").wait_for()
     for label in ("From", "To", "Client address", "Client certificate"):
         assert page.get_by_label(label).first.get_attribute("aria-invalid") == "true", label
-    looked_at(page, "explain-wrong")
+    look(page, "explain-wrong")
 
 
 def test_real_mail_is_asked_about_again(
@@ -140,7 +125,7 @@ def test_real_mail_is_asked_about_again(
     text = page.locator("#then").inner_text()
     assert "outbound requirement" in text
     assert "encrypted" in text
-    looked_at(page, "explain-then")
+    look(page, "explain-then")
     status, _, text = centre.call("/explain?message=nothing", centre.token("read"))
     assert (status, "The message trace has no message or session nothing" in text) == (404, True)
 

@@ -201,6 +201,25 @@ def test_a_tenant_sees_and_changes_nothing_of_another(world: World, case: tuple[
             assert unheard or status in ({403, 404} if "items" not in text else {200}), text
 
 
+@pytest.mark.parametrize("case", [one for one in _page_routes() if one[0] == "GET" and one[1] not in OWN], ids=_ids)
+def test_no_page_of_a_tenants_own_shows_what_is_anothers(world: World, case: tuple[str, str]) -> None:
+    """Below its own organization with names of the other's, and with each in the query, on its own pages too."""
+    names = {
+        "organization": THEIRS, "organizations": THEIRS, "message": world.message, "session": world.message,
+        "id": world.message, "q": world.message, "connector": "plain", "name": "plain", "domain": "contoso.example",
+        "address": "kanarie-box@contoso.example", "sender": "kanarie-box@contoso.example", "to": "bob@partner.example",
+        "recipient": "bob@partner.example", "partner": "partner.example", "selector": "s", "kind": "outbound_connector",
+        "query": f"organization={THEIRS}", "from": THEIRS, "draft": "plain",
+    }  # fmt: skip
+    for organization in (MINE, THEIRS):
+        path = world.filled(case[1], organization=organization)
+        for query in ({}, *({one: value} for one, value in names.items()), names):
+            target = f"{path}?{urlencode(query)}"
+            answer = world.tenant.ask(target)
+            assert answer.status < 500, (target, answer.text)
+            assert _canaries_in(answer.text, unquote(target)) == [], (target, answer.text)
+
+
 def test_what_a_tenant_tried_is_on_record(world: World) -> None:
     tried: dict[str, list[str]] = {TENANT: [], "token tenant": []}
     for method, path in EVERY:

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import pytest
 from support.admin import AdminCentre, served
-from support.browser import PHONE, axe, overflow, shot
+from support.browser import axe, looks, overflow, shot
 from support.process import wait_until
 from support.scenes import ALICE, connector, contoso, message, send
 from support.sink import Behaviour
@@ -73,15 +73,11 @@ def audit_events(centre: AdminCentre) -> list[dict[str, Any]]:
 def test_what_waits_is_listed_filtered_and_taken_away(centre: AdminCentre, page: Page) -> None:
     centre.log_in(page, "/queue")
     rows = page.locator("#queue tbody tr")
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
+    for name in looks(page):
         for path in ("/queue", "/queue/destinations", f"/queue/{queue_id(centre, 'cat@two.example')}", "/", "/alarms"):
-            for size in ({"width": 1280, "height": 900}, PHONE):
-                page.set_viewport_size(size)
-                page.goto(f"{centre.url}{path}")
-                wait_until(lambda: overflow(page) == 0, f"{path} fits {size}")
-                axe(page)
-    page.set_viewport_size({"width": 1280, "height": 900})
+            page.goto(f"{centre.url}{path}")
+            wait_until(lambda: overflow(page) == 0, f"{path} fits {name}")
+            axe(page)
     for query, count in {"": 3, "?domain=one.example": 2, "?state=held": 0, "?recipient=cat%40two.example": 1}.items():
         page.goto(f"{centre.url}/queue{query}")
         assert rows.count() == count, query

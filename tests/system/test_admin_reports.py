@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from support import partners
 from support.admin import AdminCentre, served
-from support.browser import DESKTOP, PHONE, axe, context, overflow, shot
+from support.browser import EACH_LOOK, LOOKS, axe, context, overflow, shot
 from support.debian import need
 from support.gateway import Gateway
 from support.partners import Partner, World
@@ -46,11 +46,6 @@ PAGES = (
     "/reports/key-exchange", "/reports/blocked", "/reports/connectors", "/reports/tls-rpt", "/reports/evidence",
     "/reports/print",
 )  # fmt: skip
-LOOKS: dict[str, dict[str, Any]] = {
-    "light": {"viewport": DESKTOP, "color_scheme": "light"},
-    "dark": {"viewport": DESKTOP, "color_scheme": "dark"},
-    "phone": {"viewport": PHONE, "color_scheme": "light"},
-}
 MOST = 100_000
 COLUMNS = {"dane": "DANE", "mta-sts": "MTA-STS", "verified": "Verified name", "encrypted": "Encrypted only",
            "cleartext": "Unencrypted"}  # fmt: skip
@@ -175,7 +170,7 @@ def test_files_say_the_same(centre: AdminCentre, token: str) -> None:
     assert centre.call("/reports?table=nothing&format=csv", token)[0] == 404
 
 
-@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("look", EACH_LOOK)
 def test_everybody_can_read_them(centre: AdminCentre, browser: Browser, look: str) -> None:
     with context(browser, **LOOKS[look]) as (opened, _):
         page = opened.new_page()

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 import pytest
 import tomlkit
 from support.admin import AdminCentre, served
-from support.browser import PHONE, axe, context, overflow, shot
+from support.browser import PHONE, axe, context, look, overflow, shot
 from support.debian import need
 from support.gateway import Gateway
 from support.process import wait_until
@@ -224,12 +224,7 @@ def test_it_says_whether_a_connector_is_needed(centre: AdminCentre, page: Page) 
     assert "Needed" in said[2]
     assert "fabrikam.example" in said[2]
     assert "Needed" in said[3]
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
-        axe(page)
-    page.set_viewport_size(PHONE)
-    axe(page)
-    assert overflow(page) == 0
+    look(page, "wizard-plan")
 
 
 def test_a_partner_that_fails_can_be_saved_and_is_shown_so(
@@ -348,22 +343,7 @@ def test_tasks_run_and_end_one_after_the_other(
     said = page.get_by_role("region", name="SMTP transcript with 127.0.0.1").inner_text()
     assert "> STARTTLS" in said
     assert "> (TLSv1.3" in said
-    axe(page)
-    pictures(page, "validation-dialogue")
-
-
-def pictures(page: Page, name: str) -> None:
-    """Light, dark and on a telephone, where nothing may stick out."""
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
-        shot(page, f"{name}-{scheme}")
-    page.emulate_media(color_scheme="light")
-    before = page.viewport_size
-    page.set_viewport_size(PHONE)
-    assert overflow(page) == 0
-    shot(page, f"{name}-phone")
-    assert before is not None
-    page.set_viewport_size(before)
+    look(page, "validation-dialogue")
 
 
 def test_a_client_that_would_come_is_tried_before_an_inbound_connector_is_saved(
@@ -392,7 +372,6 @@ def test_a_client_that_would_come_is_tried_before_an_inbound_connector_is_saved(
     page.get_by_role("button", name="Validate").click()
     page.locator("#task-presented.pass").wait_for(timeout=60_000)
     assert "with CN=mail.clinic.example" in page.locator("#task-presented").inner_text()
-    axe(page)
-    pictures(page, "validation-inbound")
+    look(page, "validation-inbound")
     way.go("Review")
     assert "BEGIN" not in page.url

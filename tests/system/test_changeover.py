@@ -23,7 +23,7 @@ from support.process import wait_until
 from support.raw import RawClient
 from support.scenes import contoso, send
 
-from gatepost.store.changes import ConfigStore
+from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -219,7 +219,7 @@ def test_the_key_of_a_withdrawn_one_is_gone(
     second, third = staged(mx, pair.next), pki.leaf(pair.host, key="ecdsa")
     changeover(mx, "switch", second)
     changeover(mx, "switch", staged(mx, third))
-    with closing(ConfigStore(mx.data_dir / "config.db")) as store:
+    with closing(Storage(mx.store_url, mx.data_dir).configuration()) as store:
         sealed = store.content(f"certificate/{second}/key")
     assert sealed is not None
     assert holding(mx.data_dir, sealed)
@@ -267,7 +267,7 @@ def test_a_published_record_opens_the_gate_when_its_time_has_passed(
     (waiting,) = [one for one in red["findings"] if one["verdict"] == "fail"]
     assert (waiting["gate"], "wait until" in waiting["text"]) == ("tlsa", True)
     assert red["green_at"] == waiting["until"]
-    with closing(ConfigStore(mx.data_dir / "config.db")) as store:
+    with closing(Storage(mx.store_url, mx.data_dir).configuration()) as store:
         remembered = msgspec.json.decode(store.content(f"certificate/{new}/seen") or b"")
         assert remembered[pair.host]["ttl"] == 60
         remembered[pair.host]["since"] -= 61

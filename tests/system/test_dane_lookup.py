@@ -18,7 +18,7 @@ from gatepost.net.lookups.mx import MailRouter
 from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.lookups.tlsa import TlsaFinder
-from gatepost.protocols.dane.publication import TlsaLookup, TlsaStatus
+from gatepost.protocols.dane.tlsa import TlsaLookup, TlsaStatus
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

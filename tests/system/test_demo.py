@@ -40,6 +40,7 @@ def test_the_demonstration_tells_five_outcomes_and_ends() -> None:
     assert "mail.fabrikam.example" in parts[3], "what was presented"
 
 
+@pytest.mark.long
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
 def test_kept_it_ends_by_a_signal_and_leaves_nothing(sent: signal.Signals) -> None:

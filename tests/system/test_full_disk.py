@@ -161,7 +161,7 @@ def test_mail_is_taken_again_after_the_queue_has_filled_the_disk(
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("killed", [False, True], ids=["running", "killed"])
+@pytest.mark.parametrize("killed", [False, pytest.param(True, marks=pytest.mark.long)], ids=["running", "killed"])
 def test_a_disk_that_others_filled_delivers_what_it_has(
     on_disk: Callable[[Sink], Gateway], sink: Callable[..., Sink], disk: Path, running: ExitStack, *, killed: bool
 ) -> None:
@@ -197,6 +197,7 @@ def test_a_disk_that_others_filled_delivers_what_it_has(
     assert "Traceback" not in server.log()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_the_whole_gateway_starts_on_a_full_disk_after_a_clean_stop(
     on_disk: Callable[[Sink], Gateway], sink: Callable[..., Sink], disk: Path, running: ExitStack

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.browser import DESKTOP, PHONE, axe, context, overflow, shot
+from support.browser import DESKTOP, EACH_LOOK, LOOKS, PHONE, axe, context, overflow, shot
 from support.debian import need
 from support.gallery import ENDED, Gallery
 from support.process import wait_until
@@ -14,14 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from playwright.sync_api import Browser, Page
-
-LOOKS = {
-    "light": {"viewport": DESKTOP, "color_scheme": "light"},
-    "dark": {"viewport": DESKTOP, "color_scheme": "dark"},
-    "phone": {"viewport": PHONE, "color_scheme": "light"},
-    "phone-dark": {"viewport": PHONE, "color_scheme": "dark"},
-    "without-script": {"viewport": DESKTOP, "java_script_enabled": False},
-}
 
 
 # What a keyboard must reach, numbered as `data-walk`; of radio buttons, only their group is a stop.
@@ -67,7 +59,7 @@ def drawn(page: Page) -> None:
     page.locator(".chart-canvas canvas").nth(1).wait_for()
 
 
-@pytest.mark.parametrize("look", sorted(set(LOOKS) - {"without-script"}))
+@pytest.mark.parametrize("look", EACH_LOOK)
 def test_nobody_is_kept_out(browser: Browser, url: str, look: str) -> None:
     with context(browser, **LOOKS[look]) as (opened, _):
         page = opened.new_page()
@@ -264,7 +256,7 @@ def test_a_chart_is_drawn_of_its_table(page: Page, url: str) -> None:
 
 
 def test_a_page_works_without_a_script(browser: Browser, url: str) -> None:
-    with context(browser, **LOOKS["without-script"]) as (opened, _):
+    with context(browser, java_script_enabled=False) as (opened, _):
         page = opened.new_page()
         page.goto(url)
         assert page.get_by_role("region", name="Messages by protection").is_visible()

@@ -28,7 +28,6 @@ from gatepost.protocols.tlsrpt.received import ReceivedFailure, ReceivedPolicy, 
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import Count, PolicyType, applied, detail
 from gatepost.settings.store_url import SQLITE
-from gatepost.store.changes import ConfigStore
 from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile
 from gatepost.store.received_reports import StoredReport
 from gatepost.store.session_counts import SESSIONS_DIRECTORY, write_counts
@@ -406,7 +405,7 @@ def test_a_password_is_set_from_afar(remote: Remote) -> None:
     assert (run.exit_code, run.stderr) == (0, f"{ANN}: password set\n")
     short = CliRunner(env=dict.fromkeys(_VARIABLES)).invoke(main, words, input="short\n")
     assert (short.exit_code, "at least 8 are needed; nothing was changed" in short.stderr) == (2, True)
-    with closing(ConfigStore(server.data_dir / "config.db")) as store:
+    with closing(Storage(server.store_url, server.data_dir).configuration()) as store:
         assert store.content(f"password/{ANN}")
     assert remote.there("mailbox", "password", ANN, "--remove").stderr == f"{ANN}: password removed\n"
     events = remote.there("audit", "--action", "mailbox-password", json=True).data

@@ -1,8 +1,8 @@
 """Proves that no call is answered with what the OpenAPI document does not say, and none by a failure of ours.
 
 schemathesis makes requests of the document that a gateway serves, right ones and wrong ones, and holds every answer
-against it: status, media type, body, header fields. In `make test` with the same few requests each time; in `make
-test-all` with more, of another seed each time; `make fuzz-rest` does it for as long as one likes (GATEPOST_FUZZ=N
+against it: status, media type, body, header fields. In `make test` with the same few requests of an owner each time; in
+`make test-all` with more, of another seed each time; `make fuzz-rest` does it for as long as one likes (GATEPOST_FUZZ=N
 examples for each call).
 """
 
@@ -43,16 +43,17 @@ def _any(examples: int) -> list[str]:
 
 
 LIMITS = () if EXAMPLES else ("status", "resources", "organizations", "outbound connectors", "queue", "trace")
+LONG = pytest.mark.long
 RUNS = [
     pytest.param("owner", SAME, _any(2), id="some-owner"),
-    pytest.param("tenant", SAME, _any(2), id="some-tenant"),
-    pytest.param("owner", SAME, _limits("outbound connectors", "queue"), id="some-limits-owner"),
-    pytest.param("owner", OTHERS, _any(EXAMPLES or 8), id="any-owner", marks=pytest.mark.long),
-    pytest.param("tenant", OTHERS, _any(EXAMPLES or 8), id="any-tenant", marks=pytest.mark.long),
-    pytest.param("owner", OTHERS, _limits(*LIMITS), id="limits-owner", marks=pytest.mark.long),
+    pytest.param("tenant", SAME, _any(2), id="some-tenant", marks=LONG),
+    pytest.param("owner", SAME, _limits("outbound connectors", "queue"), id="some-limits-owner", marks=LONG),
+    pytest.param("owner", OTHERS, _any(EXAMPLES or 8), id="any-owner", marks=LONG),
+    pytest.param("tenant", OTHERS, _any(EXAMPLES or 8), id="any-tenant", marks=LONG),
+    pytest.param("owner", OTHERS, _limits(*LIMITS), id="limits-owner", marks=LONG),
 ]
 if EXAMPLES:  # of an organization that is not there for it, refusals are among any
-    RUNS.append(pytest.param("tenant", OTHERS, _limits(), id="limits-tenant", marks=pytest.mark.long))
+    RUNS.append(pytest.param("tenant", OTHERS, _limits(), id="limits-tenant", marks=LONG))
 
 
 @pytest.mark.timeout(36_000 if EXAMPLES else 1200)

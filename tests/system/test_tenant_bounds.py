@@ -21,7 +21,7 @@ from support.scenes import OWN_SERVERS, connector, send
 from support.sink import Sink
 
 from gatepost.manage.cli import main
-from gatepost.store.changes import ConfigStore
+from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -471,7 +471,7 @@ def test_what_stood_in_a_data_directory_before_goes_on(
         "inbound_connector": [OWN_SERVERS],
         "outbound_connector": [connector("bank.example", target.address)],
     }
-    store = ConfigStore(server.data_dir / "config.db")
+    store = Storage(server.store_url, server.data_dir).configuration()
     store.apply({"organization": {"contoso": old}}, author="an older version")
     store.close()
     server.start()
@@ -498,7 +498,7 @@ def test_what_is_stored_without_a_grant_has_no_effect(
             connector("bank.example", target.address, client_certificate={"chain": "/etc/hosts", "key": "/etc/hosts"})
         ],
     }
-    store = ConfigStore(server.data_dir / "config.db")
+    store = Storage(server.store_url, server.data_dir).configuration()
     store.apply({"organization": {"contoso": hidden}}, author="nobody")
     store.close()
     wait_until(lambda: "no owner of this gateway has granted" in server.log(), "the log says it")

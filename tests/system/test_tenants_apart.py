@@ -2,26 +2,31 @@
 
 The calls are those of the program, and their bodies and parameters are made of what each declares, so that a new one is
 tried from its first day. Every name in them is the other organization's: in the path, in the query, in the body. What
-the other has is compared octet by octet, as it lies in the databases and mailboxes. Pages, with forms of this kind, are
-tried in `test_admin_hostile.py`.
+REST does not have, and commands from afar, are tried in `test_tenants_beside_rest.py`, and pages, with forms of this
+kind, in `test_admin_hostile.py`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-import sqlite3
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 import msgspec
 import pytest
-from support.admin import AdminCentre, served
-from support.gateway import Gateway
-from support.scenes import connector, send
-from support.sink import Behaviour, Sink
+from support.two_tenants import (
+    BOB,
+    CANARIES,
+    CONNECTOR,
+    MINE,
+    NOBODY,
+    PART_NAMES,
+    THEIRS,
+    TwoTenants,
+    filled,
+    two_tenants,
+)
 
 from gatepost.manage.rest.routes import ENDPOINTS
 from gatepost.manage.use_cases.declaration import Document, Visibility
@@ -31,133 +36,40 @@ if TYPE_CHECKING:
 
     from gatepost.manage.rest.endpoint import RestEndpoint
 
-MINE, THEIRS, NOBODY = "fabrikam", "contoso", "nosuchorg"
-BOX, BOB = "kanarie-box@contoso.example", "bob@kanarie-partner.example"
-# Words of the other's that no answer may have, unless they were sent.
-CANARIES = ("kanarie-org", "kanarie-connector", "kanarie-comment", "kanarie-box", "kanarie-rule", "kanarie-partner")
-_NOT_THEIRS = {
-    "audit_event",
-    "session",
-    "token",
-    "setup",
-    "sqlite_sequence",
-    "sqlite_stat1",
-}  # what asking itself changes
+KINDS_BY_PATH = {
+    "accepted_domains": "accepted_domain", "mailboxes": "mailbox", "mail_flow_rules": "mail_flow_rule",
+    "inbound_connectors": "inbound_connector", "outbound_connectors": "outbound_connector",
+}  # fmt: skip
 
 
-class Scene:
-    """centre: with both organizations. message: of the other's that waits. token: with all that a tenant may have."""
-
-    def __init__(self, centre: AdminCentre) -> None:
-        self.centre = centre
-        self.data = centre.gateway.data_dir
-        for recipient in (BOB, BOX):
-            send(centre.gateway.port, recipient, sender=BOX)
-        centre.gateway.wait_trace(recipient=BOX, event="DELIVER")
-        (row,) = centre.gateway.wait_trace(recipient=BOB, event="DEFER")
-        self.message = str(row["message"])
-        scopes = ("read", "connectors", "certificates", "queue")
-        self.token = centre.token(*scopes, name="tenant", organizations=(MINE,))
-        self.owner = centre.token(name="owner")
-
-    def names(self, organization: str) -> dict[str, Any]:
-        """What a parameter or field of this name is filled with."""
-        return {
-            "organization": organization, "organizations": [organization], "message": self.message,
-            "messages": [self.message], "id": self.message, "identity": self.message, "session": self.message,
-            "connector": "kanarie-connector", "domain": "contoso.example", "address": BOX, "sender": BOX,
-            "recipient": BOB, "direction": "outbound", "selector": "kanarie", "host": "kanarie-partner.example",
-            "partner": "kanarie-partner.example", "destination": "kanarie-partner.example", "since": "", "until": "",
-            "after": "", "before": 0, "limit": 5, "wait": 0, "version": "1", "number": "1", "kind": "missing",
-        }  # fmt: skip
-
-    def path(self, endpoint: RestEndpoint, organization: str) -> str:
-        """Filled with what is there of the other's."""
-        plural = re.search(r"\}/([a-z_]+)/", endpoint.case.path)
-        of_kind = {
-            "mailboxes": BOX, "accepted_domains": "contoso.example", "mail_flow_rules": "kanarie-rule",
-            "inbound_connectors": "own", "outbound_connectors": "kanarie-connector",
-        }  # fmt: skip
-        known = self.names(organization) | {"name": of_kind.get(plural[1] if plural else "", "kanarie-connector")}
-        filled = re.sub(
-            r"\{(\w+)(?::\w+)?\}", lambda one: quote(str(known.get(one[1], "1")), safe=""), endpoint.case.path
-        )
-        return f"/api/v1{filled}"
-
-    def body(self, endpoint: RestEndpoint, organization: str, *, whole: bool) -> Any:
-        """One that the endpoint takes, with the other's names in it; None where it takes none."""
-        if endpoint.body is None:
-            return None
-        if isinstance(endpoint.body, Document):
-            return self._document(endpoint, endpoint.body)
-        schema = msgspec.json.schema(endpoint.body)
-        return _filled(schema, schema.get("$defs", {}), self.names(organization), "", whole=whole)
-
-    def _document(self, endpoint: RestEndpoint, document: Document) -> dict[str, Any]:
-        """What the other has of this kind, changed: so it would be taken, could it be reached."""
-        if document.named:
-            return {"organization": {THEIRS: {"display_name": "taken"}}}
-        status, _, there = self.centre.call(self.path(endpoint, THEIRS), self.owner)
-        table = there if status == 200 and "items" not in there else {"name": "kanarie-taken"}
-        if document.nameless:
-            table = {key: value for key, value in table.items() if key != "name"}
-        return table | {"comment": "taken"} if "comment" in document.model.model_fields else table
-
-    def theirs(self) -> list[str]:
-        """All that is the other's, as it is stored."""
-        found = [
-            f"{file.relative_to(self.data)} {hashlib.sha256(file.read_bytes()).hexdigest()}"
-            for file in sorted((self.data / "maildir").rglob("*"))
-            if file.is_file()
-        ]
-        for file in sorted(self.data.rglob("*.db")):
-            if "trace" not in file.parts and "sessions" not in file.parts:
-                found += _rows(file)
-        return found
+def _path(scene: TwoTenants, endpoint: RestEndpoint, organization: str) -> str:
+    """Filled with what is there of the other's."""
+    plural = re.search(r"\}/([a-z_]+)/", endpoint.case.path)
+    of_kind = PART_NAMES.get(KINDS_BY_PATH.get(plural[1], ""), CONNECTOR) if plural else CONNECTOR
+    known = scene.names(organization) | {"name": of_kind}
+    path = re.sub(r"\{(\w+)(?::\w+)?\}", lambda one: quote(str(known.get(one[1], "1")), safe=""), endpoint.case.path)
+    return f"/api/v1{path}"
 
 
-def _rows(file: Any) -> list[str]:
-    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as database:
-        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        rows = [
-            f"{file.name} {table} {row!r}"
-            for table in sorted(set(tables) - _NOT_THEIRS)
-            for row in database.execute(f"SELECT * FROM {table}")  # noqa: S608 - names of our own tables
-            if table != "content" or THEIRS in str(row[0])
-        ]
-    return sorted(row for row in rows if (THEIRS in row or "kanarie" in row) and f"'{MINE}'" not in row)
+def _body(scene: TwoTenants, endpoint: RestEndpoint, organization: str, *, whole: bool) -> Any:
+    """One that the endpoint takes, with the other's names in it; None where it takes none."""
+    if endpoint.body is None:
+        return None
+    if isinstance(endpoint.body, Document):
+        return _document(scene, endpoint, endpoint.body)
+    schema = msgspec.json.schema(endpoint.body)
+    return filled(schema, schema.get("$defs", {}), scene.names(organization), "", whole=whole)
 
 
-def _filled(  # noqa: PLR0911 - a value for each kind of schema
-    schema: dict[str, Any], known: dict[str, Any], names: dict[str, Any], name: str, *, whole: bool
-) -> Any:
-    """A value that fits a JSON Schema. whole: with fields that may be left out, too."""
-    if "$ref" in schema:
-        return _filled(known[schema["$ref"].rpartition("/")[2]], known, names, name, whole=whole)
-    if "anyOf" in schema:
-        some = next(one for one in schema["anyOf"] if one.get("type") != "null")
-        return _filled(some, known, names, name, whole=whole)
-    if "enum" in schema:
-        return next((one for one in schema["enum"] if one), schema["enum"][0])
-    match schema.get("type"):
-        case "object":
-            fields = schema.get("properties", {})
-            wanted = fields if whole else schema.get("required", ())
-            return {one: _filled(fields[one], known, names, one, whole=whole) for one in wanted}
-        case "array":
-            given = names.get(name)
-            return (
-                given
-                if isinstance(given, list)
-                else [_filled(schema.get("items", {}), known, names, name.rstrip("s"), whole=whole)]
-            )
-        case "boolean":
-            return name != "dry_run"
-        case "integer" | "number":
-            return schema.get("minimum", 1)
-        case _:
-            given = names.get(name, "kanarie-connector")
-            return given if isinstance(given, str) else str(given)
+def _document(scene: TwoTenants, endpoint: RestEndpoint, document: Document) -> dict[str, Any]:
+    """What the other has of this kind, changed: so it would be taken, could it be reached."""
+    if document.named:
+        return {"organization": {THEIRS: {"display_name": "taken"}}}
+    status, _, there = scene.centre.call(_path(scene, endpoint, THEIRS), scene.owner)
+    table = there if status == 200 and "items" not in there else {"name": "kanarie-taken"}
+    if document.nameless:
+        table = {key: value for key, value in table.items() if key != "name"}
+    return table | {"comment": "taken"} if "comment" in document.model.model_fields else table
 
 
 def _of_others(told: Any) -> Any:
@@ -197,36 +109,9 @@ def _organizations(endpoint: RestEndpoint) -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="module")
-def scene() -> Iterator[Scene]:
-    servers = {"connector_type": "on-premises", "sender_ip_addresses": ["127.0.0.1/32"]}
-    started: list[Gateway] = []
-
-    def make(resources: Any, **options: Any) -> Gateway:
-        started.append(Gateway(resources, **options))
-        return started[-1].__enter__()
-
-    with Sink(behaviour=Behaviour(replies={"RCPT": "450 4.2.1 later"})) as partner:
-        theirs = {
-            "display_name": "kanarie-org",
-            "accepted_domain": [{"name": "contoso.example"}],
-            "mailbox": [{"address": BOX}],
-            "inbound_connector": [{"name": "own", **servers}],
-            "outbound_connector": [
-                connector("kanarie-partner.example", partner.address)
-                | {"name": "kanarie-connector", "comment": "kanarie-comment"}
-            ],
-            "mail_flow_rule": [
-                {"name": "kanarie-rule", "recipients": [BOB], "route_via_connector": "kanarie-connector"}
-            ],
-        }
-        mine = {"accepted_domain": [{"name": "fabrikam.example"}], "mailbox": [{"address": "fay@fabrikam.example"}]}
-        try:
-            yield Scene(
-                served(make, {"organization": {THEIRS: theirs, MINE: mine}}, settings={"queue": {"retry": ["1h"]}})
-            )
-        finally:
-            for one in started:
-                one.__exit__(None)
+def scene() -> Iterator[TwoTenants]:
+    with two_tenants() as found:
+        yield found
 
 
 def _ids(endpoint: RestEndpoint) -> str:
@@ -234,13 +119,13 @@ def _ids(endpoint: RestEndpoint) -> str:
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=_ids)
-def test_no_call_reaches_what_another_has(scene: Scene, endpoint: RestEndpoint) -> None:
+def test_no_call_reaches_what_another_has(scene: TwoTenants, endpoint: RestEndpoint) -> None:
     before = scene.theirs()
     for organization in _organizations(endpoint):
         for whole in (True, False) if endpoint.body is not None else (True,):
             for query in _queries(endpoint, scene.names(THEIRS)):
-                target = f"{scene.path(endpoint, organization)}{'?' if query else ''}{urlencode(query)}"
-                body = scene.body(endpoint, THEIRS, whole=whole)
+                target = f"{_path(scene, endpoint, organization)}{'?' if query else ''}{urlencode(query)}"
+                body = _body(scene, endpoint, THEIRS, whole=whole)
                 status, headers, told = scene.centre.call(
                     target, scene.token, endpoint.case.method, body, {"If-Match": "*"}
                 )
@@ -258,11 +143,11 @@ def test_no_call_reaches_what_another_has(scene: Scene, endpoint: RestEndpoint) 
 @pytest.mark.parametrize(
     "endpoint", [one for one in ENDPOINTS if one.case.visibility is Visibility.ORGANIZATION], ids=_ids
 )
-def test_what_another_has_is_answered_as_what_is_not_there(scene: Scene, endpoint: RestEndpoint) -> None:
+def test_what_another_has_is_answered_as_what_is_not_there(scene: TwoTenants, endpoint: RestEndpoint) -> None:
     answers = []
     for organization in (THEIRS, NOBODY):
-        body = scene.body(endpoint, THEIRS, whole=True)
-        path = scene.path(endpoint, organization)
+        body = _body(scene, endpoint, THEIRS, whole=True)
+        path = _path(scene, endpoint, organization)
         status, _, told = scene.centre.call(path, scene.token, endpoint.case.method, body, {"If-Match": "*"})
         text = json.dumps(told).replace(organization, "@")
         answers.append((status, re.sub(r"urn:uuid:[-0-9a-f]+", "", text)))
@@ -270,19 +155,19 @@ def test_what_another_has_is_answered_as_what_is_not_there(scene: Scene, endpoin
     assert answers[0][0] == 404
 
 
-def test_the_owner_reaches_it(scene: Scene) -> None:
+def test_the_owner_reaches_it(scene: TwoTenants) -> None:
     """Otherwise the tests before could not fail: the same calls, by who may."""
     seen = ""
     for endpoint in ENDPOINTS:
         if endpoint.case.method == "GET" and endpoint.case.visibility is Visibility.ORGANIZATION:
-            seen += json.dumps(scene.centre.call(scene.path(endpoint, THEIRS), scene.owner)[2])
+            seen += json.dumps(scene.centre.call(_path(scene, endpoint, THEIRS), scene.owner)[2])
     assert [one for one in CANARIES if one not in seen] == []
     before = scene.theirs()
     assert any(scene.message in row or BOB in row for row in before)
     changing = [
         one for one in ENDPOINTS if one.case.method == "PATCH" and one.case.visibility is Visibility.ORGANIZATION
     ]
-    path = scene.path(next(one for one in changing if "/outbound_connectors/" in one.case.path), THEIRS)
+    path = _path(scene, next(one for one in changing if "/outbound_connectors/" in one.case.path), THEIRS)
     status, _, told = scene.centre.call(path, scene.owner, "PATCH", {"comment": "by its owner"}, {"If-Match": "*"})
     assert status == 200, told
     assert scene.theirs() != before

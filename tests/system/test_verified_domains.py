@@ -23,7 +23,7 @@ from support.process import wait_until
 from support.scenes import STRANGER, message
 
 from gatepost.manage.cli import main
-from gatepost.store.changes import ConfigStore
+from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -203,7 +203,7 @@ def test_mail_of_another_organization_stays_with_it(world: World) -> None:
     gateway.cli("mailbox", "password", "ann@later.example", "--stdin", "--organization", "b", given="correct horse\n")
     assert world.call("/mailbox_passwords/ann@later.example", "PUT", {"password": "wrong battery"})[0] == 409
     assert world.call("/mailboxes/ann@later.example", "DELETE")[0] == 200
-    with closing(ConfigStore(gateway.data_dir / "config.db")) as store:
+    with closing(Storage(gateway.store_url, gateway.data_dir).configuration()) as store:
         assert b'"b"' in (store.content("password/ann@later.example") or b"")
     status, _, told = world.centre.call("/api/v1/trace?recipient=ann@later.example", world.token)
     assert (status, told["items"]) == (200, [])
@@ -353,7 +353,7 @@ def test_what_an_earlier_version_stored_goes_to_who_had_it_first(
         "mailbox": [{"address": "postmaster@b.example"}],
     }
     server.apply(resources(inner=inner.address))
-    with closing(ConfigStore(server.data_dir / "config.db")) as store:
+    with closing(Storage(server.store_url, server.data_dir).configuration()) as store:
         store.apply({"organization": {"a": thief}}, author="an earlier version")
     with server:
         found = received(server.port, ANN, "postmaster@b.example", "x@sub.b.example", "x@a.example")
@@ -381,7 +381,7 @@ def test_where_history_cannot_tell_neither_has_it_and_nothing_is_returned(gatewa
     both = resources()
     both["organization"]["a"]["accepted_domain"].append({"name": "*.b.example", "type": RELAY})
     server = Gateway()
-    with closing(ConfigStore(server.data_dir / "config.db")) as store:
+    with closing(Storage(server.store_url, server.data_dir).configuration()) as store:
         store.apply(both, author="an earlier version")
     with server:
         assert received(server.port, ANN, "x@sub.b.example", "x@a.example") == {

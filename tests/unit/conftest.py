@@ -27,12 +27,13 @@ from gatepost.policy.connectors.model import Resources, parse
 from gatepost.protocols.smtp.grammar import Path, parse_path
 from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, TlsFacts
 from gatepost.store.evidence_chain import EvidenceChain
-from gatepost.store.evidence_files import log_directory
+from gatepost.store.evidence_files import EvidenceDirectory, log_directory
 from gatepost.store.evidence_heads import EvidenceHeads
 from gatepost.store.interface import Settlement
+from gatepost.store.sqlite.message_trace import SqliteTrace
 from gatepost.store.sqlite.queue import SqliteStore
 from gatepost.store.sqlite.schema import StoreSettings
-from gatepost.store.sqlite.trace_tally import HopKind
+from gatepost.store.trace import HopKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -174,7 +175,7 @@ class EvidenceLogs:
         (evidence / "keys" / f"{self.signer.key[:16]}.pem").write_bytes(self.pem)
 
     def audit(self, evidence: FilePath, **options: Any) -> LogAudit:
-        return audit_log(evidence, signature_check([self.pem]), **options)
+        return audit_log(EvidenceDirectory(evidence), signature_check([self.pem]), **options)
 
     def good(self, evidence: FilePath) -> LogAudit:
         """The log, which must be without a fault."""
@@ -242,7 +243,7 @@ def queued() -> Callable[..., list[str]]:
 async def _queue(data: FilePath, messages: tuple[dict[str, Any], ...], shard: int) -> list[str]:
     settings = StoreSettings(free_space_mark=0)
     directory = data / "queue" / str(shard)
-    store = await SqliteStore.open(directory, trace_directory=data / "trace", worker=shard, settings=settings)
+    store = await SqliteStore.open(directory, trace=SqliteTrace(data / "trace").sink, worker=shard, settings=settings)
     ids = []
     for given in messages:
         rest = dict(given)

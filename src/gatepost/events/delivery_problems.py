@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from gatepost.events.counts import DELIVERED, level_of
+from gatepost.policy.decisions.withheld import concerns_others
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -88,9 +89,11 @@ class DeliveryProblems:
         untold: Iterable[UnsentNotice] = (),
     ) -> None:
         self.changed = False
-        self._failing = {(one.organization, one.name, one.domain): one for one in failing}
-        self._dropped = {(one.organization, one.name, one.domain): one for one in dropped}
-        self._untold = {(one.message, one.recipient): one for one in untold}
+        self._failing = {(partner.organization, partner.name, partner.domain): partner for partner in failing}
+        self._dropped = {
+            (destination.organization, destination.name, destination.domain): destination for destination in dropped
+        }
+        self._untold = {(notice.message, notice.recipient): notice for notice in untold}
 
     @property
     def failing(self) -> tuple[FailingPartner, ...]:
@@ -140,7 +143,8 @@ class DeliveryProblems:
             if self._untold and self._untold.pop(key, None) is not None:
                 self.changed = True
         elif key in self._untold or len(self._untold) < _MOST:
-            self._untold[key] = UnsentNotice(event.organization, *key, failed[:_LONG], event.at)
+            shown = _code(failed) if concerns_others(event.detail) else failed[:_LONG]
+            self._untold[key] = UnsentNotice(event.organization, *key, shown, event.at)
             self.changed = True
 
     def _delivered(self, key: _Key, event: TraceEvent) -> None:
@@ -153,20 +157,19 @@ class DeliveryProblems:
         before = self._failing.get(key)
         if before is None and len(self._failing) >= _MOST:
             return
-        self._failing[key] = FailingPartner(
-            *key,
-            event.requirement[:_LONG],
-            event.at,
-            event.at,
-            1,
-            event.result_type,
-            event.peer_host[:_LONG],
-            event.reply[:_LONG],
-        )
+        wanted, host, reply = event.requirement[:_LONG], event.peer_host[:_LONG], event.reply[:_LONG]
+        if concerns_others(event.detail):  # who reads the alarm is told of another's way as the trace tells it
+            wanted, host, reply = level_of(event.requirement), "", _code(event.reply)
+        self._failing[key] = FailingPartner(*key, wanted, event.at, event.at, 1, event.result_type, host, reply)
         if before is not None:
             now = self._failing[key]
             self._failing[key] = replace(now, since=before.since, deferrals=before.deferrals + 1)
         self.changed = True
+
+
+def _code(reply: str) -> str:
+    """Code and status of a reply, without its words."""
+    return " ".join(reply.split(" ", 2)[:2])[:_LONG]
 
 
 def _key(event: TraceEvent) -> _Key:

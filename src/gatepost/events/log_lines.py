@@ -95,7 +95,7 @@ class EventLines:
             if first.event == "RECEIVE":
                 lines.append(self._line(first, len(group)))
             elif first.event == "REFUSE":
-                lines += (self._line(one) for one in group if self._has_room(lines))
+                lines += (self._line(trace_event) for trace_event in group if self._has_room(lines))
             else:
                 lines += map(self._line, group)
         if lines:
@@ -217,7 +217,7 @@ _PLAIN: Final = re.compile(r"[!#-<>-\[\]-~]+")  # printable ASCII without space,
 def clean(text: str, most: int) -> str:
     """Clean a text of a peer: cut to `most` characters, with "?" for each that is not printable."""
     cut = text if len(text) <= most else f"{text[:most]}..."
-    return cut if cut.isprintable() else "".join(one if one.isprintable() else "?" for one in cut)
+    return cut if cut.isprintable() else "".join(character if character.isprintable() else "?" for character in cut)
 
 
 def _verdict(event: TraceEvent) -> str:

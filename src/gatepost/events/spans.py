@@ -134,12 +134,14 @@ def spans_of(group: Sequence[TraceEvent], addresses: AddressDetail) -> Iterator[
     if group[0].event == "RECEIVE":
         yield _received(group, addresses)
     elif group[0].event == "REFUSE":
-        for one in group:
-            yield _refused(one, addresses)
+        for trace_event in group:
+            yield _refused(trace_event, addresses)
     else:
-        for name in dict.fromkeys(one.event for one in group if one.event in DELIVERED | _FAILED):
-            yield _attempted([one for one in group if one.event == name], addresses)
-        done = [one for one in group if one.event in _LAST]
+        for name in dict.fromkeys(
+            trace_event.event for trace_event in group if trace_event.event in DELIVERED | _FAILED
+        ):
+            yield _attempted([trace_event for trace_event in group if trace_event.event == name], addresses)
+        done = [trace_event for trace_event in group if trace_event.event in _LAST]
         if done and "delay" in done[0].detail:
             yield _queued(done, addresses)
 
@@ -201,7 +203,7 @@ def _about(group: Sequence[TraceEvent], addresses: AddressDetail) -> dict[str, V
         "gatepost.reply": _reply(first, addresses),
         "gatepost.sender": address_shown(first.sender, addresses),
         "gatepost.recipients": tuple(
-            shown for one in group[:_RECIPIENTS] if (shown := address_shown(one.recipient, addresses))
+            shown for trace_event in group[:_RECIPIENTS] if (shown := address_shown(trace_event.recipient, addresses))
         ),
     }
     numbers: dict[str, Value] = {"gatepost.recipient_count": len(group)}

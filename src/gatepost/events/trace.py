@@ -1,6 +1,6 @@
 """Rows of the message trace, made where something is decided: one row per recipient and event (exchange.md §12).
 
-`mail.inbound.session` and `mail.outbound.deliverer` call this with what they know; `store.sqlite.trace` keeps the rows.
+`mail.inbound.session` and `mail.outbound.deliverer` call this with what they know; `store.trace` keeps the rows.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def tls_record(
         if chain.leaf is not None:
             record["certificate"] = certificate_record(chain.leaf)
     if chains:
-        record["chains"] = {anchors_label(name): _chain_record(one) for name, one in chains.items()}
+        record["chains"] = {anchors_label(name): _chain_record(verdict) for name, verdict in chains.items()}
     return record
 
 

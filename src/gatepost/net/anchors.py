@@ -76,7 +76,7 @@ class TrustAnchors:
     @property
     def certificates(self) -> tuple[bytes, ...]:
         """All of them, DER."""
-        return tuple(crypto.dump_certificate(crypto.FILETYPE_ASN1, one) for one in self._certificates)
+        return tuple(crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate) for certificate in self._certificates)
 
     @property
     def der(self) -> bytes:
@@ -171,9 +171,9 @@ def _split(path: Path) -> Sequence[bytes]:
     if content.startswith(b"0"):  # DER: a SEQUENCE
         return (content,)
     try:
-        found = [base64.b64decode(block, validate=False) for block in _PEM.findall(content)]
+        result = [base64.b64decode(block, validate=False) for block in _PEM.findall(content)]
     except binascii.Error as failure:
         raise AnchorsError(f"{path}: not base64: {failure}") from failure
-    if not found:
+    if not result:
         raise AnchorsError(f"{path}: no certificate in it (PEM or DER is expected)")
-    return found
+    return result

@@ -205,12 +205,12 @@ def _content(element: bytes) -> bytes:
 
 def _elements(content: bytes, count: int) -> list[bytes]:
     """The first `count` elements, each with its header. Raises ValueError."""
-    found, position = [], 0
+    result, position = [], 0
     for _ in range(count):
         _, end = _extent(content, position)
-        found.append(content[position:end])
+        result.append(content[position:end])
         position = end
-    return found
+    return result
 
 
 def _extent(octets: bytes, position: int) -> tuple[int, int]:

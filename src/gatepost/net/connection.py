@@ -121,7 +121,7 @@ class Connection(asyncio.BufferedProtocol):
         return self._facts
 
     def channel_bindings(self) -> dict[str, bytes]:
-        """The channel bindings of this TLS session, by type; {} in clear and after the loss."""
+        """The channel bindings of this TLS session, by type; {} if unencrypted and after the loss."""
         return self._engine.channel_bindings() if self._engine is not None else {}
 
     def attach(self, receiver: Receiver) -> None:

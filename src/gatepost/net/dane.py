@@ -37,7 +37,7 @@ _FAR = datetime(9999, 12, 31, tzinfo=UTC)
 def judge(records: Records, chain_der: Sequence[bytes], *, names: Sequence[str], now: float) -> DaneVerdict:
     """Whether what a server presented, DER and leaf first, satisfies one of its TLSA records. Never raises.
 
-    names: the reference identifiers, as `protocols.dane.publication.TlsaLookup.names` has them; they count for DANE-TA
+    names: the reference identifiers, as `protocols.dane.tlsa.TlsaLookup.names` has them; they count for DANE-TA
     records only. now: seconds since 1970 UTC.
     """
     presented = [Presented(der, spki_der(der)) for der in chain_der]

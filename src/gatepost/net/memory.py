@@ -31,10 +31,10 @@ def pair(
     """
     loop = asyncio.get_running_loop()
     near, far = Connection(loop), Connection(loop, answering=True)
-    one = MemoryTransport(loop, near, chunk, {"sockname": _address(client), "peername": _address(server)})
+    transport = MemoryTransport(loop, near, chunk, {"sockname": _address(client), "peername": _address(server)})
     other = MemoryTransport(loop, far, chunk, {"sockname": _address(server), "peername": _address(client)})
-    one.other, other.other = other, one
-    near.connection_made(one)
+    transport.other, other.other = other, transport
+    near.connection_made(transport)
     far.connection_made(other)
     return near, far
 

@@ -137,12 +137,12 @@ def _try_all() -> str:
     ask_for_staple(ours)
     set_session_context(server, b"self-test")
     theirs.set_accept_state()
-    for one, other in ((ours, theirs), (theirs, ours), (ours, theirs)):
+    for connection, other in ((ours, theirs), (theirs, ours), (ours, theirs)):
         with suppress(SSL.WantReadError):
-            one.do_handshake()
-        if not output_waits(one):
+            connection.do_handshake()
+        if not output_waits(connection):
             return "BIO_get_mem_data sees no output"
-        other.bio_write(one.bio_read(65536))
+        other.bio_write(connection.bio_read(65536))
         if not input_waits(other):
             return "BIO_get_mem_data sees no input"
     theirs.do_handshake()

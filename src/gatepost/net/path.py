@@ -35,7 +35,7 @@ def climb(start: bytes, pool: Iterable[bytes], now: float) -> list[bytes]:
         known = [(der, parse(der)) for der in dict.fromkeys(pool)]
         path, top = [start], parse(start)
         while len(path) < MAX_PATH and not self_issued(top):
-            above = [(der, one) for der, one in known if der not in path and issued(top, one)]
+            above = [(der, certificate) for der, certificate in known if der not in path and issued(top, certificate)]
             if not above:
                 break
             der, top = max(above, key=lambda found: _preference(found[1], now))
@@ -99,5 +99,5 @@ def issuer_places(certificate: x509.Certificate) -> tuple[str, ...]:
             if place.access_method == AuthorityInformationAccessOID.CA_ISSUERS
             and isinstance(place.access_location, x509.UniformResourceIdentifier)
         ]
-        return tuple(one for one in found if one.lower().startswith(("http://", "https://")))[:_MAX_PLACES]
+        return tuple(text for text in found if text.lower().startswith(("http://", "https://")))[:_MAX_PLACES]
     return ()

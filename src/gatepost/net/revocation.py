@@ -184,11 +184,11 @@ def read_list(der: bytes, issuer: x509.Certificate) -> RevocationList:
         raise RevocationError(f"the list is larger than {MAX_LIST_BYTES} bytes")
     with quietly():
         try:
-            found = x509.load_der_x509_crl(der)
-            _check_list(found, der, issuer)
-            scope = _scope(found)
-            entries = sorted(_entry(entry) for entry in found)
-            begin, end = found.last_update_utc.timestamp(), _next_update(found)
+            revocation_list = x509.load_der_x509_crl(der)
+            _check_list(revocation_list, der, issuer)
+            scope = _scope(revocation_list)
+            entries = sorted(_entry(entry) for entry in revocation_list)
+            begin, end = revocation_list.last_update_utc.timestamp(), _next_update(revocation_list)
             return RevocationList(entries, scope, this_update=begin, next_update=end)
         except MALFORMED as failure:
             raise RevocationError(f"the list cannot be read: {failure}"[:300]) from failure
@@ -332,7 +332,9 @@ def _signer(response: ocsp.OCSPResponse, issuer: x509.Certificate, now: float) -
     """The certificate whose key must have signed: the issuer's, or that of a responder it has delegated."""
     if _is_responder(response, issuer):
         return issuer
-    delegate = next((one for one in response.certificates if _is_responder(response, one)), None)
+    delegate = next(
+        (certificate for certificate in response.certificates if _is_responder(response, certificate)), None
+    )
     if delegate is None:
         raise RevocationError("the OCSP response is signed by neither the issuer nor a certificate sent with it")
     name = subject_text(delegate)

@@ -86,7 +86,10 @@ class Stream(Protocol):
         """Facts of the running TLS session, None in plaintext."""
 
     def channel_bindings(self) -> dict[str, bytes]:
-        """The channel bindings of this TLS session, by type (RFC 5056): {} in clear; see `Engine.channel_bindings`."""
+        """The channel bindings of this TLS session, by type (RFC 5056); {} if unencrypted.
+
+        See `Engine.channel_bindings`.
+        """
 
     def attach(self, receiver: Receiver) -> None:
         """Set the receiver, instead of the one before."""

@@ -78,7 +78,7 @@ class _CheckContext:
     @property
     def digest(self) -> str:
         """Another one whenever the world has to be looked at anew."""
-        live = sorted((one.id, str(one.state), one.since) for one in watched(self.entries, self.scope))
+        live = sorted((entry.id, str(entry.state), entry.since) for entry in watched(self.entries, self.scope))
         said = repr((live, self.scope.names, sorted(self.scope.used), self.domains))
         return hashlib.sha256(said.encode()).hexdigest()[:16]
 
@@ -165,11 +165,11 @@ class AlarmMonitor:
         facts = await asyncio.to_thread(self._find, now)
         if self._trouble is not None:
             facts = replace(facts, resolver=await self._trouble())
-        found = judge_mail(facts, self._limits, now=now)
+        alarms = judge_mail(facts, self._limits, now=now)
         memory = course.decoded(self._resources.content(course.ALARMS_CONTENT))
         unknown = {Kind.QUEUE_AGE} if facts.oldest is None else set()
         unknown |= {Kind.TLS_FAILURES_RISING} if facts.tls is None else set()
-        await self._tell_of(memory, found, lambda one: not one.kind.of_traffic or one.kind in unknown, now)
+        await self._tell_of(memory, alarms, lambda alarm: not alarm.kind.of_traffic or alarm.kind in unknown, now)
 
     async def _deliver(self, post: AlarmPost, now: float) -> None:
         """Post what is due, in order; the first failure ends it for now."""
@@ -208,7 +208,7 @@ class AlarmMonitor:
             _log.error("certificates are not looked after: %s", error)
             return None
         scope = scope_of(organizations, self._settings)
-        domains = tuple(domain.name for one in organizations for domain in one.accepted_domains)
+        domains = tuple(domain.name for organization in organizations for domain in organization.accepted_domains)
         return _CheckContext(version, connector_files(organizations, now) | entries, scope, domains)
 
     @staticmethod
@@ -228,11 +228,11 @@ class AlarmMonitor:
         return replace(remember(memory, found, context.entries, now=now), seen=context.digest)
 
     def _chains(self, context: _CheckContext) -> dict[str, bytes]:
-        found = {}
+        result = {}
         for entry in sorted(watched(context.entries, context.scope), key=lambda one: one.state is not State.CURRENT):
             with suppress(CertificateFileError):
-                found[entry.id] = self._chain(entry)
-        return found
+                result[entry.id] = self._chain(entry)
+        return result
 
     def _chain(self, entry: Entry) -> bytes:
         """Raises CertificateFileError."""
@@ -245,21 +245,21 @@ class AlarmMonitor:
         entries, scope = context.entries, context.scope
         renewals = failing_renewals(self._settings, self._resources, scope)
         observed = replace(self._observed, stapled=self._certificates.stapled(), renewals=renewals)
-        found = judge(entries, scope, observed, troubles=memory.troubles, roots=memory.roots, now=now)
+        alarms = judge(entries, scope, observed, troubles=memory.troubles, roots=memory.roots, now=now)
         directory = self._directory()
-        found = (*domain_conflicts(directory.disputes), *found, *judge_grants(directory.resources))
-        found += await asyncio.to_thread(self._files, now)
+        alarms = (*domain_conflicts(directory.disputes), *alarms, *judge_grants(directory.resources))
+        alarms += await asyncio.to_thread(self._files, now)
 
         def is_open(alarm: Alarm) -> bool:
             return alarm.kind.of_traffic or undecided(alarm, entries, scope, observed)
 
-        await self._tell_of(memory, found, is_open, now)
+        await self._tell_of(memory, alarms, is_open, now)
 
     def _files(self, now: float) -> tuple[Alarm, ...]:
         """Of the resources in force those that name a file or a label that cannot be used. For a thread."""
         named = named_files(self._directory().resources.organizations)
-        told = ((one, unusable(one, self._certificates.clients.find, now)) for one in named)
-        return tuple(file_alarm(one, why) for one, why in told if why)
+        told = ((named_file, unusable(named_file, self._certificates.clients.find, now)) for named_file in named)
+        return tuple(file_alarm(named_file, why) for named_file, why in told if why)
 
     async def _tell_of(
         self, memory: Memory, found: tuple[Alarm, ...], is_open: Callable[[Alarm], bool], now: float
@@ -285,7 +285,7 @@ class AlarmMonitor:
             _log.warning("alarms are not kept, and may be told again: %s", failure)
 
     async def _write(self, memory: Memory, now: float) -> None:
-        fresh = frozenset(one.alarm.key for one in memory.standing if not one.mailed)
+        fresh = frozenset(status.alarm.key for status in memory.standing if not status.mailed)
         letter = Letter(self._settings.server.hostname, self._to, "", now, memory.alarms, fresh, memory.cleared)
 
         def build(message_id: str) -> bytes:

@@ -55,8 +55,8 @@ from gatepost.node.report_intake import INTAKE_SECONDS, ReportIntake
 from gatepost.node.report_mail import ReportMailer
 from gatepost.node.report_sending import SENDING_SECONDS, ReportSending
 from gatepost.node.roles import extensions_of, login_secret, role_of, services_by_role
-from gatepost.node.shards import open_shard, shards_of
 from gatepost.node.site_member import SiteMember
+from gatepost.node.site_secrets import srs_keys_of
 from gatepost.node.snapshot import POLL_SECONDS, SnapshotSource
 from gatepost.pki.certificates.dkim_keys import DkimKeys
 from gatepost.pki.site.credentials import NodeCredentials
@@ -66,11 +66,9 @@ from gatepost.policy.decisions.home import SITE_ANCHORS
 from gatepost.protocols.smtp.grammar import parse_address
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.settings.roles import ListenerRole
-from gatepost.store.changes import ConfigStore
 from gatepost.store.leases import SiteDuty
 from gatepost.store.nodes import NodeFigures, NodeProblems, NodeState
-from gatepost.store.sqlite.depth import queue_depth
-from gatepost.store.srs_keys import load_srs_keys
+from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     import socket
@@ -82,9 +80,12 @@ if TYPE_CHECKING:
     from gatepost.net.stream import Stream
     from gatepost.policy.connectors.directory import Directory
     from gatepost.settings.model import Settings
+    from gatepost.store.interface import Store
     from gatepost.store.leases import Lease
     from gatepost.store.nodes import NodeIdentity
-    from gatepost.store.sqlite.queue import SqliteStore
+
+SHARE_SECONDS = 3.0
+"""Between two looks at how many workers share a queue."""
 
 _log = logging.getLogger(__name__)
 
@@ -110,19 +111,17 @@ class Assembly:
 
         Raises StoreFailure, CertificateFileError, ValidatorError or OSError if the settings cannot be used.
         """
-        data = Path(settings.server.data_dir)
-        own, *orphans = shards_of(data / "queue", index, workers)
         evidence = EvidenceLog(settings)
-        stores = [await open_shard(settings, data, number, evidence) for number in (own, *orphans)]
+        stores = await Storage.of(settings).queues(settings, (index, workers), evidence.writer)
         assembly = cls(settings, stores, sockets, evidence, (index, workers))
         if node is not None:
-            assembly.list_node(node, (own, *orphans))
+            assembly.list_node(node, (index, workers))
         return assembly
 
     def __init__(
         self,
         settings: Settings,
-        stores: list[SqliteStore],
+        stores: list[Store],
         sockets: Sequence[socket.socket],
         evidence: EvidenceLog,
         place: tuple[int, int] = (0, 1),
@@ -142,9 +141,9 @@ class Assembly:
         gauges = [Duty(GAUGE_SECONDS, self._note_gauges, at_once=True)] if self._observation.served else []
         closing = partial(asyncio.to_thread, self._observation.close)
         self.parts.add(Lifecycle("observation", duties=gauges, close=closing))
-        self._resources = ConfigStore(self._data / "config.db")
-        changes = ConfigStore(self._resources.path)
-        self._snapshots = SnapshotSource(changes, settings.limits.prefixes(), tells=self._index == 0)
+        storage = self._site.storage
+        self._resources = storage.configuration()
+        self._snapshots = SnapshotSource(storage.configuration(), settings.limits.prefixes(), tells=self._index == 0)
         self._taking: asyncio.Task[object] | None = None
         self.parts.add(Lifecycle("resources", duties=[Duty(POLL_SECONDS, self.poll)], close=self._close_resources))
         self._prepare_certificates()
@@ -164,7 +163,7 @@ class Assembly:
         self._lookups = LookupServices(settings, anchors=self._load_anchors, identity=self._client_identity)
         self.parts.add(*self._lookups.parts(self._site.own, tells=self._index == 0))
         self.certificates = CertificateManager(settings, self._resources, self._lookups.http, self._lookups.resolver)
-        self._credentials = NodeCredentials(SiteStore(self._resources, vault_of(settings)), settings)
+        self._credentials = NodeCredentials(SiteStore(self._resources, vault_of(settings, self._resources)), settings)
         self.parts.add(*self.certificates.parts(self._site))
 
     def _prepare_delivery(self) -> None:
@@ -178,7 +177,7 @@ class Assembly:
         )
         self._sessions = SessionLog(self._site.storage.session_counts())
         self._destinations = self._site.storage.worker_destinations()
-        self._dkim = DkimKeys(self._resources, vault_of(settings))
+        self._dkim = DkimKeys(self._resources, vault_of(settings, self._resources))
         self._content = content_steps(settings, self._resources, self._dkim)
         self._observation.follow(self._stores, self._lookups.resolver.counts, self._sessions.counts)
         self.parts.add(
@@ -202,9 +201,10 @@ class Assembly:
         self._managers = [self._manager(*both) for both in zip(self._stores, self._deliverers, strict=True)]
         for manager, deliverer in zip(self._managers, self._deliverers, strict=True):
             self.parts.add(Lifecycle("a deliverer", start=manager.start, refresh=deliverer.use))
-        self.parts.add(Lifecycle("attempts", drain=self._drain_attempts))
+        sharing = [Duty(SHARE_SECONDS, self._share_lanes)] if self._stores[0].position is not None else []
+        self.parts.add(Lifecycle("attempts", duties=sharing, drain=self._drain_attempts))
 
-    def _prepare_duties(self, store: SqliteStore, manager: QueueManager) -> None:
+    def _prepare_duties(self, store: Store, manager: QueueManager) -> None:
         """Prepare the work that one worker does for its node, or for the site."""
         lease = self._site.leases.lease(SiteDuty.ALARMS)
         alarms = self._alarms(store, manager)
@@ -222,12 +222,12 @@ class Assembly:
             duty = Duty(SENDING_SECONDS, sending.tick)
             self.parts.add(Lifecycle("TLS reports of ours", duties=[duty], close=sending.close, lease=lease))
 
-    def list_node(self, node: NodeIdentity, shards: Sequence[int]) -> None:
+    def list_node(self, node: NodeIdentity, place: tuple[int, int]) -> None:
         """Beat for the node, and have it drained when an administrator wants that."""
         beating = self._site.beating(
             node,
             figures=self._node_figures,
-            depth=lambda: queue_depth(self._data / "queue", shards),
+            depth=lambda: self._site.storage.worker_depth(*place),
             become=self._become,
         )
         self.parts.add(beating)
@@ -256,7 +256,7 @@ class Assembly:
             _log.warning("this node takes mail again")
             self._site.leases.resume()
 
-    def _prepare_sessions(self, store: SqliteStore, manager: QueueManager) -> None:
+    def _prepare_sessions(self, store: Store, manager: QueueManager) -> None:
         """Prepare the parts that all sessions of the worker share."""
         settings = self._settings
         self.registry = SessionRegistry()
@@ -328,6 +328,11 @@ class Assembly:
         }
         self._observation.note(self._snapshots.current.version, gauges)
 
+    def _share_lanes(self) -> None:
+        """The limit of connections to a destination is the site's, where its nodes share the queue."""
+        if (position := self._stores[0].position) is not None:
+            self._budget.resize(share(self._settings.queue.connections_per_destination, *position))
+
     async def _close_resources(self) -> None:
         if self._taking is not None:
             await asyncio.wait([self._taking])
@@ -361,7 +366,7 @@ class Assembly:
 
     # how the parts are made
 
-    def _deliverer(self, store: SqliteStore) -> Deliverer:
+    def _deliverer(self, store: Store) -> Deliverer:
         settings = self._settings
         services = DeliveryServices(
             store,
@@ -389,7 +394,7 @@ class Assembly:
         )
         return Deliverer(self._directory(), services)
 
-    def _manager(self, store: SqliteStore, deliverer: Deliverer) -> QueueManager:
+    def _manager(self, store: Store, deliverer: Deliverer) -> QueueManager:
         queue, trace = self._settings.queue, self._observation.along(store)
 
         def settled(delivery: Delivery, outcome: DeliveryResult, next_at: float) -> None:
@@ -414,7 +419,7 @@ class Assembly:
             paused=queue.paused,
         )
 
-    def _alarms(self, store: SqliteStore, manager: QueueManager) -> AlarmMonitor:
+    def _alarms(self, store: Store, manager: QueueManager) -> AlarmMonitor:
         server = self._settings.server
 
         world = OwnCertificates(
@@ -428,16 +433,21 @@ class Assembly:
             world,
             self._directory,
             mail=mail,
-            find=MailFactFinder(self._data, self._site.storage.session_counts(), self._site.problems_elsewhere).find,
+            find=MailFactFinder(
+                self._data,
+                self._site.storage.session_counts(),
+                lambda: self._site.storage.queue_admin().depth(),
+                self._site.problems_elsewhere,
+            ).find,
             trouble=lambda: self._lookups.resolver.trouble(server.hostname),
             post=AlarmPost(self._settings, self._lookups.policy_hosts),
         )
 
-    def _report_sending(self, store: SqliteStore, manager: QueueManager, lease: Lease) -> ReportSending:
+    def _report_sending(self, store: Store, manager: QueueManager, lease: Lease) -> ReportSending:
         mail = ReportMailer(store, manager.offer, self._settings, self._directory, self._expiration)
         return ReportSending(self._settings, self._lookups.resolver, self._lookups.policy_hosts, mail, lease)
 
-    def _inbound(self, store: SqliteStore, manager: QueueManager) -> InboundService:
+    def _inbound(self, store: Store, manager: QueueManager) -> InboundService:
         settings, limits = self._settings, self._settings.limits
         smtp_limits = limits.smtp()
         return InboundService(
@@ -457,7 +467,7 @@ class Assembly:
             stamp=Stamp(settings.server.hostname, time.time),
             postmaster=parse_address(settings.server.postmaster) if settings.server.postmaster else None,
             check_revocation=self._lookups.check_revocation,
-            srs=load_srs_keys(self._data),
+            srs=srs_keys_of(settings, self._resources),
             transcripts=settings.trace.transcripts,
             hooks=self._hooks,
             counts=self._observation.counts,

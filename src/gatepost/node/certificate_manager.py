@@ -27,6 +27,7 @@ from gatepost.pki.certificates.clients import ClientIdentities
 from gatepost.pki.certificates.files import CertificateFileError, IdentityFiles
 from gatepost.pki.certificates.inventory import Inventory
 from gatepost.pki.certificates.presented import presented, refused_by_tls, settings_identities
+from gatepost.pki.certificates.site_key import site_vault
 from gatepost.pki.certificates.stapling import Stapler
 from gatepost.pki.certificates.vault import Vault, VaultError
 from gatepost.pki.certificates.watch import WATCH_SECONDS, FileWatch
@@ -62,14 +63,14 @@ class CertificateManager:
 
     def __init__(self, settings: Settings, resources: ConfigStore, client: HttpClient, resolver: Resolver) -> None:
         self._settings = settings
-        self.inventory = Inventory(resources, vault_of(settings))
-        self._pairs = [(Path(one.chain), Path(one.key)) for one in settings.certificates]
+        self.inventory = Inventory(resources, vault_of(settings, resources))
+        self._pairs = [(Path(certificate.chain), Path(certificate.key)) for certificate in settings.certificates]
         self._watch = FileWatch(self.inventory, self._pairs, settings.tls.profile)
         self.clients = ClientIdentities(self.inventory)
         self._stapler = Stapler(resources, client)
         self._acme = AcmeDuty(settings, resources)
         self._site = Renewal(
-            SiteStore(resources, vault_of(settings)), settings.server.hostname, settings.site.node_lifetime
+            SiteStore(resources, vault_of(settings, resources)), settings.server.hostname, settings.site.node_lifetime
         )
         gatekeeper = GateChecker(settings, self.inventory, resolver, client, self._stapler)
         self._switches = ScheduledSwitches(resources, self.inventory, gatekeeper, settings.limits.prefixes())
@@ -110,12 +111,12 @@ class CertificateManager:
     @property
     def fingerprints(self) -> tuple[str, ...]:
         """SHA-256 of the certificates that listeners present, in hexadecimal, in the same order."""
-        leaves = (x509.load_pem_x509_certificate(one.chain_pem) for one in self._identities)
+        leaves = (x509.load_pem_x509_certificate(identity.chain_pem) for identity in self._identities)
         return tuple(leaf.fingerprint(hashes.SHA256()).hex() for leaf in leaves)
 
     def stapled(self) -> frozenset[str]:
         """The ids of those for which there is a response to staple that holds."""
-        return frozenset(one[:16] for one in self._stapler.kept(self._identities, time.time()))
+        return frozenset(text[:16] for text in self._stapler.kept(self._identities, time.time()))
 
     def staple(self) -> None:
         """Staple the responses that are kept and hold: in every worker, every minute."""
@@ -167,9 +168,9 @@ class CertificateManager:
         self._watch.look(time.time())
 
     def _found(self) -> list[ServerIdentity]:
-        found = presented(self.inventory, settings_identities(self.inventory, self._pairs))
+        identities = presented(self.inventory, settings_identities(self.inventory, self._pairs))
         try:
-            return foremost(found, self._settings.server.hostname)
+            return foremost(identities, self._settings.server.hostname)
         except IdentityError as error:
             raise CertificateFileError(str(error)) from error
 
@@ -180,7 +181,7 @@ class CertificateManager:
         try:
             made = server_context(identities, PROFILES[profile], ask_client_certificate=True)
         except IdentityError as error:
-            good = [one for one in identities if not refused_by_tls(one, profile)]
+            good = [identity for identity in identities if not refused_by_tls(identity, profile)]
             if len(good) in {0, len(identities)}:
                 raise CertificateFileError(str(error)) from error
             _log.error("a current certificate is not presented: %s", error)  # the others are, all the same
@@ -189,9 +190,9 @@ class CertificateManager:
         return made
 
 
-def vault_of(settings: Settings) -> Vault | None:
+def vault_of(settings: Settings, store: ConfigStore) -> Vault | None:
     """The vault that opens keys in the store, None without a master key. Raises CertificateFileError."""
     try:
-        return Vault.of(settings.store.master_key)
+        return site_vault(settings.store.master_key, store)
     except VaultError as error:
         raise CertificateFileError(str(error)) from error

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from http import HTTPStatus
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gatepost.net.listener import Listener
@@ -17,7 +16,7 @@ from gatepost.node.auxiliary import run_auxiliary
 from gatepost.node.http_session import HttpSession, Response
 from gatepost.node.lifecycle import Lifecycle, Parts, listening
 from gatepost.pki.acme.challenges import token_answer
-from gatepost.store.changes import ConfigStore
+from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     import socket
@@ -46,7 +45,7 @@ class ChallengeHost:
     """Serves the tokens that are in the store. Raises StoreFailure if it cannot be opened."""
 
     def __init__(self, settings: Settings, sockets: Sequence[socket.socket]) -> None:
-        self._store = ConfigStore(Path(settings.server.data_dir) / "config.db")
+        self._store = Storage.of(settings).configuration()
         listener = Listener(
             sockets,
             self._accept,

@@ -9,22 +9,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gatepost import __version__
 from gatepost.net.tasks import spawn
-from gatepost.node.certificate_manager import vault_of
 from gatepost.pki.certificates.evidence_key import evidence_signer
+from gatepost.pki.certificates.files import CertificateFileError
+from gatepost.pki.certificates.vault import Vault, VaultError
 from gatepost.store.evidence import EvidenceWriter
-from gatepost.store.evidence_chain import EvidenceChain
-from gatepost.store.evidence_files import evidence_directory
-from gatepost.store.evidence_heads import EvidenceHeads
 from gatepost.store.interface import StoreFailure
+from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     from gatepost.events.evidence.chain import Signer
     from gatepost.settings.model import Settings
+    from gatepost.store.evidence_log import HeadWriter
 
 
 HEADS_SECONDS: Final = 60.0
@@ -40,29 +39,25 @@ class EvidenceLog:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._evidence = evidence_directory(Path(settings.server.data_dir))
+        self._log = Storage.of(settings).evidence()
         self._signer: Signer | None = None
-        self._heads: EvidenceHeads | None = None
+        self._heads: HeadWriter | None = None
         self._pruned = -_PRUNING
         self._working: asyncio.Task[object] | None = None
         if settings.evidence.enabled:
-            self._signer = evidence_signer(self._evidence, vault_of(settings))
-            self._heads = EvidenceHeads(
-                self._evidence, node=settings.server.hostname, software=_SOFTWARE, signer=self._signer
-            )
+            try:
+                vault = Vault.of(settings.store.master_key)
+            except VaultError as error:
+                raise CertificateFileError(str(error)) from error
+            self._signer = evidence_signer(self._log.directory, vault)
+            self._heads = self._log.heads(software=_SOFTWARE, signer=self._signer)
 
     def writer(self, worker: int) -> EvidenceWriter | None:
         """The writer of one shard; None if there is to be no log."""
         if self._signer is None:
             return None
-        chain = EvidenceChain(
-            self._evidence,
-            str(worker),
-            node=self._settings.server.hostname,
-            software=_SOFTWARE,
-            privacy=self._settings.evidence.privacy(),
-            signer=self._signer,
-        )
+        privacy = self._settings.evidence.privacy()
+        chain = self._log.worker_chain(worker, software=_SOFTWARE, privacy=privacy, signer=self._signer)
         return EvidenceWriter(chain)
 
     def tick(self) -> None:
@@ -78,13 +73,13 @@ class EvidenceLog:
             await asyncio.wait([self._working])
         await asyncio.to_thread(self._sign, self._heads)
 
-    def _sign(self, heads: EvidenceHeads) -> None:
+    def _sign(self, heads: HeadWriter) -> None:
         try:
             heads.sign_commands(time.time())
         except StoreFailure as failure:
             _log.error("%s", failure)
 
-    def _work(self, heads: EvidenceHeads) -> None:
+    def _work(self, heads: HeadWriter) -> None:
         try:
             heads.sign_commands(time.time())
             for head in heads.make(time.time()):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gatepost.events.metrics.catalogue import Metric
     from gatepost.events.metrics.counts import Series
     from gatepost.store.figures import WorkerFigures
-    from gatepost.store.sqlite.depth import Depth
+    from gatepost.store.queue_admin import Depth
 
 
 FRESH: Final = 10.0
@@ -50,7 +50,7 @@ class MetricSources:
     @property
     def alive(self) -> list[WorkerFigures]:
         """Workers that wrote their numbers lately."""
-        return [one for one in self.workers if self.now < one.at + FRESH]
+        return [worker for worker in self.workers if self.now < worker.at + FRESH]
 
 
 def exposed(known: MetricSources, accept: str) -> tuple[bytes, str]:
@@ -84,42 +84,42 @@ class _Families(Collector):
 
 def _numbers(workers: Iterable[WorkerFigures]) -> dict[str, dict[Series, float]]:
     """Sums over all workers, those that are no more as well."""
-    found: dict[str, dict[Series, float]] = defaultdict(lambda: defaultdict(float))
+    result: dict[str, dict[Series, float]] = defaultdict(lambda: defaultdict(float))
     for worker in workers:
         for (name, *labels), count in worker.numbers:
-            found[name][tuple(labels)] += count
-    return found
+            result[name][tuple(labels)] += count
+    return result
 
 
 def _histograms(workers: Iterable[WorkerFigures]) -> dict[str, dict[Series, Histogram]]:
-    buckets = {one.name: one.buckets for one in CATALOGUE if one.buckets}
-    found: dict[str, dict[Series, Histogram]] = defaultdict(dict)
+    buckets = {metric.name: metric.buckets for metric in CATALOGUE if metric.buckets}
+    result: dict[str, dict[Series, Histogram]] = defaultdict(dict)
     for worker in workers:
         for (name, *labels), counts, total in worker.histograms:
             bounds, key = buckets.get(name, ()), tuple(labels)
             if len(counts) != len(bounds) + 1:
                 continue  # of another version
-            one, before = Histogram(bounds, counts, total), found[name].get(key)
-            found[name][key] = one if before is None else before.merged(one)
-    return found
+            histogram, before = Histogram(bounds, counts, total), result[name].get(key)
+            result[name][key] = histogram if before is None else before.merged(histogram)
+    return result
 
 
 def _gauges(known: MetricSources) -> dict[str, dict[Series, float]]:
-    found: dict[str, dict[Series, float]] = defaultdict(lambda: defaultdict(float))
+    result: dict[str, dict[Series, float]] = defaultdict(lambda: defaultdict(float))
     for worker in known.alive:
         for (name, *labels), value in worker.gauges:
-            found[name][tuple(labels)] += value
-        found[metrics.VERSION.name][(str(worker.worker),)] = worker.version
+            result[name][tuple(labels)] += value
+        result[metrics.VERSION.name][(str(worker.worker),)] = worker.version
     for worker in known.workers:
-        found[metrics.SEEN.name][(str(worker.worker),)] = worker.at
-        found[metrics.STARTED.name][(str(worker.worker),)] = worker.started
+        result[metrics.SEEN.name][(str(worker.worker),)] = worker.at
+        result[metrics.STARTED.name][(str(worker.worker),)] = worker.started
     if (depth := known.depth) is not None:
         states = {"active": depth.active, "deferred": depth.deferred, "held": depth.held}
-        found[metrics.QUEUE.name] = {(state,): float(count) for state, count in states.items()}
-        found[metrics.QUEUE_AGE.name] = {(): max(0.0, known.now - depth.oldest) if depth.oldest else 0.0}
+        result[metrics.QUEUE.name] = {(state,): float(count) for state, count in states.items()}
+        result[metrics.QUEUE_AGE.name] = {(): max(0.0, known.now - depth.oldest) if depth.oldest else 0.0}
     for (name, *labels), value in (known.gauges or {}).items():
-        found[name][tuple(labels)] = value
-    return found
+        result[name][tuple(labels)] = value
+    return result
 
 
 def _fitting(metric: Metric, values: Mapping[Series, float]) -> Iterator[tuple[Series, float]]:
@@ -145,14 +145,14 @@ def _gauge(metric: Metric, values: Mapping[Series, float]) -> Family:
 def _histogram(metric: Metric, values: Mapping[Series, Histogram]) -> Family:
     family = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
     known = values if values or metric.labels else {(): Histogram(metric.buckets)}
-    for labels, one in sorted(known.items()):
+    for labels, histogram in sorted(known.items()):
         if len(labels) != len(metric.labels):
             continue
         so_far, buckets = 0, []
-        for bound, count in zip([*map(repr, map(float, one.bounds)), "+Inf"], one.counts, strict=True):
+        for bound, count in zip([*map(repr, map(float, histogram.bounds)), "+Inf"], histogram.counts, strict=True):
             so_far += count
             buckets.append((bound, so_far))
-        family.add_metric(labels, buckets, one.sum)
+        family.add_metric(labels, buckets, histogram.sum)
     return family
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _INTERVAL: Final = 1.0  # seconds between two writes while metrics are served
 _UNWATCHED: Final = 5.0  # and while they are not: only what alarms look at, if it changed
 _COMPLAIN: Final = 300.0
-_BUCKETS: Final = {one.name: one.buckets for one in metrics.CATALOGUE if one.buckets}
+_BUCKETS: Final = {metric.name: metric.buckets for metric in metrics.CATALOGUE if metric.buckets}
 
 _log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ class Figures:
             self._started,
             self.version,
             [(list(series), count) for series, count in numbers.items()],
-            [(list(series), one.counts, one.sum) for series, one in histograms.items()],
+            [(list(series), histogram.counts, histogram.sum) for series, histogram in histograms.items()],
             [(list(series), value) for series, value in self.gauges.items()],
             known.failing if known else (),
             known.dropped if known else (),
@@ -114,9 +114,9 @@ class Figures:
         for source in self._sources:
             for series, count in source.numbers.copy().items():
                 numbers[series] = numbers.get(series, 0) + count
-            for series, one in source.histograms.copy().items():
+            for series, histogram in source.histograms.copy().items():
                 known = histograms.get(series)
-                histograms[series] = one if known is None else known.merged(one)
+                histograms[series] = histogram if known is None else known.merged(histogram)
         for series, count in self._others():
             numbers[series] = numbers.get(series, 0) + count
         return numbers, histograms
@@ -128,9 +128,9 @@ class Figures:
 
 def _usable(kept: Sequence[tuple[list[str], list[int], float]]) -> dict[Series, Histogram]:
     """Histograms of an earlier process, but for those whose buckets are others by now."""
-    found = {}
+    result = {}
     for series, counts, total in kept:
         bounds = _BUCKETS.get(series[0] if series else "", ())
         if bounds and len(counts) == len(bounds) + 1:
-            found[tuple(series)] = Histogram(bounds, counts, total)
-    return found
+            result[tuple(series)] = Histogram(bounds, counts, total)
+    return result

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gatepost.store.nodes import NodeIdentity, NodeRegistry
-    from gatepost.store.sqlite.depth import Depth
+    from gatepost.store.queue_admin import Depth
 
 
 _COUNTING: Final = 30.0  # seconds between two counts of the queue, which takes long where much is deferred

@@ -150,7 +150,7 @@ async def _while_held(part: Lifecycle, lease: Lease) -> None:
             if lease.held:
                 now = time.monotonic()
                 due = due or {duty: now + (0.0 if duty.at_once else duty.seconds) for duty in part.duties}
-                for duty in [one for one, at in due.items() if at <= now]:
+                for duty in [timed for timed, at in due.items() if at <= now]:
                     due[duty] = now + duty.seconds
                     with _logged(part.name):
                         duty.work()

@@ -66,7 +66,7 @@ class _Terminal(_Text):
 
 def _harmless(text: str) -> list[str]:
     """Its lines, with "?" for control characters and marks of direction."""
-    return ["".join(one if one.isprintable() else "?" for one in line) for line in text.split("\n")]
+    return ["".join(character if character.isprintable() else "?" for character in line) for line in text.split("\n")]
 
 
 def set_up(level: str, style: str) -> None:

@@ -32,10 +32,9 @@ from gatepost.pki.certificates.entry import State
 from gatepost.pki.certificates.inventory import Inventory
 from gatepost.pki.certificates.lifecycle import names_of
 from gatepost.pki.certificates.listed import listed
-from gatepost.store.changes import ConfigStore
 from gatepost.store.figures import WORKERS_DIRECTORY, read_all
 from gatepost.store.interface import StoreFailure
-from gatepost.store.sqlite.depth import queue_depth
+from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     import socket
@@ -46,7 +45,7 @@ if TYPE_CHECKING:
     from gatepost.events.metrics.counts import Series
     from gatepost.net.stream import Stream
     from gatepost.settings.model import Settings
-    from gatepost.store.sqlite.depth import Depth
+    from gatepost.store.queue_admin import Depth
 
 
 CONNECTIONS: Final = 100
@@ -72,10 +71,11 @@ class MetricsHost:
     def __init__(self, settings: Settings, sockets: Sequence[socket.socket], workers: int) -> None:
         self._settings = settings
         self._data = Path(settings.server.data_dir)
+        self._storage = Storage.of(settings)
         self._workers = workers
-        self._store = ConfigStore(self._data / "config.db")
+        self._store = Storage.of(settings).configuration()
         self._inventory = Inventory(self._store, None)
-        self._pairs = [(Path(one.chain), Path(one.key)) for one in settings.certificates]
+        self._pairs = [(Path(certificate.chain), Path(certificate.key)) for certificate in settings.certificates]
         self._known: MetricSources | None = None
         self._slow: dict[Series, float] = {}
         self._slow_at = -_SLOWLY
@@ -117,7 +117,7 @@ class MetricsHost:
         if len(known.alive) < self._workers:
             return b"not every worker runs\n"
         down = (metrics.ALARMS.name, str(Kind.NAMESERVERS_DOWN))
-        return b"no nameserver answers\n" if any(one[:2] == down for one in known.gauges or ()) else b""
+        return b"no nameserver answers\n" if any(gauge[:2] == down for gauge in known.gauges or ()) else b""
 
     def known(self) -> MetricSources:
         """The figures to serve, a second old at most."""
@@ -130,7 +130,7 @@ class MetricsHost:
 
     def _depth(self) -> Depth | None:
         try:
-            return queue_depth(self._data / "queue")
+            return self._storage.queue_admin().depth()
         except StoreFailure as failure:
             _log.warning("the queue cannot be counted for metrics: %s", failure)
             return None
@@ -147,19 +147,19 @@ class MetricsHost:
     def _certificates(self) -> dict[Series, float]:
         with suppress(StoreFailure, ValueError, OSError):  # the log of the workers has it
             entries = listed(self._inventory, self._pairs, now=time.time()).entries.values()
-            live = [one for one in entries if one.state in {State.CURRENT, State.NEXT}][:_CERTIFICATES]
+            live = [entry for entry in entries if entry.state in {State.CURRENT, State.NEXT}][:_CERTIFICATES]
             return {
-                (metrics.CERTIFICATES.name, one.id, next(iter(names_of(one)), one.label), str(one.state)): (
-                    one.leaf.not_after
+                (metrics.CERTIFICATES.name, entry.id, next(iter(names_of(entry)), entry.label), str(entry.state)): (
+                    entry.leaf.not_after
                 )
-                for one in live
+                for entry in live
             }
         return {}
 
     def _alarms(self) -> dict[Series, float]:
         with suppress(StoreFailure):
-            standing = decoded(self._store.content(ALARMS_CONTENT)).alarms
-            counts = Counter((metrics.ALARMS.name, str(one.kind), str(one.severity)) for one in standing)
+            alarms = decoded(self._store.content(ALARMS_CONTENT)).alarms
+            counts = Counter((metrics.ALARMS.name, str(alarm.kind), str(alarm.severity)) for alarm in alarms)
             return {series: float(count) for series, count in counts.items()}
         return {}
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gatepost.events.metrics.counts import Series
     from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.settings.model import Settings
-    from gatepost.store.sqlite.queue import SqliteStore
+    from gatepost.store.interface import Store
 
 
 GAUGE_SECONDS = 1.0
@@ -60,13 +60,13 @@ class Observation:
             readers.append(self._spans(settings, worker))
         self._feed = EventFeed(readers, self._figures.look)
 
-    def follow(self, stores: Sequence[SqliteStore], *others: Counts) -> None:
+    def follow(self, stores: Sequence[Store], *others: Counts) -> None:
         """Add up what stores and others count."""
-        self._figures.follow(*(one.counts for one in stores), *others)
+        self._figures.follow(*(store.counts for store in stores), *others)
         dropped = (metrics.TRACE_DROPPED.name,)
-        self._figures.follow(lost={dropped: lambda: sum(one.trace_dropped for one in stores)})
+        self._figures.follow(lost={dropped: lambda: sum(store.trace_dropped for store in stores)})
 
-    def along(self, store: SqliteStore) -> Callable[[Sequence[TraceEvent]], None]:
+    def along(self, store: Store) -> Callable[[Sequence[TraceEvent]], None]:
         """Takes events for a store's trace, and for all that is told of them."""
         return self._feed.along(store.trace)
 

@@ -85,7 +85,7 @@ class OwnerMail:
                 self._store.new_id(),
                 message,
                 f"{organization}/{domain}",
-                [Recipient(one.path.text, notify="NEVER", forwarded_by=by) for one in targets],
+                [Recipient(target.path.text, notify="NEVER", forwarded_by=by) for target in targets],
                 expires_at=now + self._expiration(organization),
             )
             for (organization, domain, by), targets in groups.items()
@@ -122,8 +122,15 @@ def carrier(directory: Directory, domain: str, hostname: str) -> str:
     Whoever accepts the domain; else whoever has our own host name in a domain of theirs; else the first by name.
     """
     candidates = (domain, *parents(hostname))
-    owner = next((found for one in candidates if (found := directory.organization_of(one)) is not None), None)
-    names = sorted(one.name for one in directory.resources.organizations)
+    owner = next(
+        (
+            organization
+            for candidate in candidates
+            if (organization := directory.organization_of(candidate)) is not None
+        ),
+        None,
+    )
+    names = sorted(organization.name for organization in directory.resources.organizations)
     return owner.name if owner is not None else next(iter(names), "")
 
 

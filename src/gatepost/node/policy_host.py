@@ -34,7 +34,7 @@ from gatepost.protocols.mtasts.policy import StsMode
 from gatepost.protocols.mtasts.publish import CONTENT_TYPE, PATH
 from gatepost.protocols.tls.names import normalise
 from gatepost.protocols.tls.profile import PROFILES
-from gatepost.store.changes import ConfigStore
+from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     import socket
@@ -80,9 +80,9 @@ class PolicyHost:
 
     def __init__(self, settings: Settings, sockets: Mapping[str, Sequence[socket.socket]]) -> None:
         self._settings = settings
-        self._resources = ConfigStore(Path(settings.server.data_dir) / "config.db")
+        self._resources = Storage.of(settings).configuration()
         self._snapshots = SnapshotSource(self._resources, settings.limits.prefixes())
-        self._inventory = Inventory(self._resources, vault_of(settings))
+        self._inventory = Inventory(self._resources, vault_of(settings, self._resources))
         self._identities, self._tls = self._certificates()
         self._version = self._snapshots.current.version
         self._policies: dict[str, StsPublication] = {}
@@ -154,14 +154,14 @@ class PolicyHost:
 
         Always under the profile "default": clients are unknown.
         """
-        pairs = [(Path(one.chain), Path(one.key)) for one in self._settings.certificates]
+        pairs = [(Path(certificate.chain), Path(certificate.key)) for certificate in self._settings.certificates]
         identities = presented(self._inventory, settings_identities(self._inventory, pairs))
         if not identities:
             return [], None
         try:
             return identities, server_context(identities, PROFILES[_PROFILE], ask_client_certificate=False)
         except IdentityError as error:
-            good = [one for one in identities if not refused_by_tls(one, _PROFILE)]
+            good = [identity for identity in identities if not refused_by_tls(identity, _PROFILE)]
             if len(good) in {0, len(identities)}:
                 raise CertificateFileError(str(error)) from error
             _log.error("a current certificate is not presented: %s", error)  # the others are, all the same
@@ -169,7 +169,7 @@ class PolicyHost:
 
     def _serve(self) -> None:
         """Put together what each address serves, by host and path."""
-        policies = {host: {PATH: Page(CONTENT_TYPE, one.body)} for host, one in self._policies.items()}
+        policies = {host: {PATH: Page(CONTENT_TYPE, policy.body)} for host, policy in self._policies.items()}
         self._sites = {self._settings.mta_sts.address: policies}
         if self._table is not None:
             address, host = self._settings.certificate_table.address, normalise(self._settings.server.hostname)
@@ -183,7 +183,10 @@ class PolicyHost:
         self._serve()
         if not self._settings.mta_sts.address or (found == known and found):
             return False
-        served = [f"{one.domain} ({one.policy.mode}, id {one.record.id})" for one in found.values()]
+        served = [
+            f"{publication.domain} ({publication.policy.mode}, id {publication.record.id})"
+            for publication in found.values()
+        ]
         more = f" and {len(served) - _NAMED} more" if len(served) > _NAMED else ""
         what = ", ".join(served[:_NAMED]) + more if served else "none: no accepted domain has mta_sts"
         _log.info("MTA-STS policies served at %s: %s", self._settings.mta_sts.address, what)
@@ -216,7 +219,9 @@ def _trouble(policies: dict[str, StsPublication], identities: Sequence[ServerIde
             "without it; add a [[certificate]] with that name"
         )
     named = [
-        one.domain for one in policies.values() if one.policy.mode is StsMode.ENFORCE and one.policy.matches(hostname)
+        policy.domain
+        for policy in policies.values()
+        if policy.policy.mode is StsMode.ENFORCE and policy.policy.matches(hostname)
     ]
     if named and not bearing(identities, hostname):
         yield (

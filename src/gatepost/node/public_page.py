@@ -41,13 +41,13 @@ class Page:
         """
         if not self.etag:
             return False
-        given: dict[bytes, list[str]] = {}
+        values: dict[bytes, list[str]] = {}
         for name, value in headers:
-            given.setdefault(name, []).append(value.decode("latin-1"))
-        if tags := given.get(b"if-none-match"):
+            values.setdefault(name, []).append(value.decode("latin-1"))
+        if tags := values.get(b"if-none-match"):
             known = {tag.strip().removeprefix("W/") for value in tags for tag in value.split(",")}
             return bool(known & {"*", self.etag})
-        dates = given.get(b"if-modified-since", [])
+        dates = values.get(b"if-modified-since", [])
         return len(dates) == 1 and self.modified <= _moment(dates[0])
 
 

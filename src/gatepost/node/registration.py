@@ -39,7 +39,7 @@ class Registration:
         """Raises NodeNameTaken or, where several nodes share the store, another StoreFailure."""
         self._storage = Storage.of(settings)
         self._lock, origin = _origin(Path(settings.server.data_dir), locked=self._storage.is_shared)
-        listeners = tuple(f"{one.role.value} {one.address}" for one in settings.listeners)
+        listeners = tuple(f"{listener.role.value} {listener.address}" for listener in settings.listeners)
         host = socket.gethostname()
         self.node = NodeIdentity(settings.server.node_name, secrets.token_hex(16), origin, host, __version__, listeners)
         registry = self._storage.nodes()

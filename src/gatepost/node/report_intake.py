@@ -44,9 +44,9 @@ class ReportIntake:
         organizations = self._directory().organizations
         boxes = [
             self._maildir(mailbox.address)
-            for one in organizations
-            for mailbox in one.mailboxes
+            for organization in organizations
+            for mailbox in organization.mailboxes
             if mailbox.tls_reports and self._lease.held
         ]
-        domains = {domain.name for one in organizations for domain in one.accepted_domains}
+        domains = {domain.name for organization in organizations for domain in organization.accepted_domains}
         await asyncio.to_thread(self._intake.take, boxes, domains)

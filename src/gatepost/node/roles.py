@@ -35,9 +35,9 @@ _ADDED_BYTES: Final = 65_536  # more than the fields that nodes put before a mes
 def role_of(listeners: Sequence[Listener], local: Endpoint) -> ListenerRole:
     """The role of the listener that a connection to `local` came to. Unless settings tell, mail from servers."""
     here = [
-        (host, one.role)
-        for one in listeners
-        for host, port in (host_port(one.address, None, lowest=0),)
+        (host, listener.role)
+        for listener in listeners
+        for host, port in (host_port(listener.address, None, lowest=0),)
         if port == local.port
     ]
     exact = [role for host, role in here if host == local.host]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gatepost.net.engine import server_context
@@ -19,13 +18,14 @@ from gatepost.node.lifecycle import Duty, Lifecycle, Parts, listening
 from gatepost.node.site_session import SiteSession
 from gatepost.node.snapshot import POLL_SECONDS
 from gatepost.pki.certificates.files import CertificateFileError
-from gatepost.pki.certificates.vault import Vault, VaultError
+from gatepost.pki.certificates.site_key import site_vault
+from gatepost.pki.certificates.vault import VaultError
 from gatepost.pki.site.enrollment import EnrollmentService
 from gatepost.pki.site.records import SiteError
 from gatepost.pki.site.site import Site
 from gatepost.pki.site.store import SiteStore
 from gatepost.protocols.tls.profile import PROFILES
-from gatepost.store.changes import ConfigStore
+from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     import socket
@@ -57,9 +57,9 @@ class SiteHost:
 
     def __init__(self, settings: Settings, sockets: Sequence[socket.socket]) -> None:
         self._settings = settings
-        self._store = ConfigStore(Path(settings.server.data_dir) / "config.db")
+        self._store = Storage.of(settings).configuration()
         try:
-            records = SiteStore(self._store, Vault.of(settings.store.master_key))
+            records = SiteStore(self._store, site_vault(settings.store.master_key, self._store))
         except VaultError as error:
             raise CertificateFileError(str(error)) from error
         self._site = Site(records)
@@ -94,7 +94,7 @@ class SiteHost:
             state = self._site.state()
         except SiteError as error:
             self._tls, self._again_at = None, now + _PAUSE_SECONDS
-            _log.error("nobody can join or renew: %s", error)
+            _log.error("nodes cannot join or renew: %s", error)
             return
         issuer = state.issuer(now)
         root = issuer.id if issuer is not None else ""
@@ -107,12 +107,12 @@ class SiteHost:
         where = self._settings.site.address
         self._root, self._tls = root, None
         if not root:
-            _log.warning("nobody can join at %s: there is no authority; run gatepost site init", where)
+            _log.warning("nodes cannot join at %s: there is no authority; run gatepost site init", where)
             return
         try:
             identity = self._site.endpoint(self._settings.server.hostname, _ENDPOINT_SECONDS, now)
         except SiteError as error:
-            _log.error("nobody can join at %s: %s", where, error)
+            _log.error("nodes cannot join at %s: %s", where, error)
             return
         self._tls = server_context([identity], PROFILES["modern"], ask_client_certificate=True)
         _log.info("nodes join and renew at %s (authority %s)", where, root)
@@ -126,4 +126,4 @@ class SiteHost:
 
 def _next_change(authorities: Sequence[SiteAuthority], now: float) -> float:
     """The time at which another authority begins to sign."""
-    return min((one.signs_from for one in authorities if one.signs_from > now), default=float("inf"))
+    return min((authority.signs_from for authority in authorities if authority.signs_from > now), default=float("inf"))

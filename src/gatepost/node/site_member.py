@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gatepost.settings.model import Settings
     from gatepost.store.leases import Lease
     from gatepost.store.nodes import NodeFigures, NodeIdentity, NodeProblems, NodeState
-    from gatepost.store.sqlite.depth import Depth
+    from gatepost.store.queue_admin import Depth
 
 
 _log = logging.getLogger(__name__)

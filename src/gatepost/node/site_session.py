@@ -75,7 +75,9 @@ class SiteSession(HttpSession):
         facts = self._stream.tls
         chain = facts.peer_chain if facts is not None else ()
         try:
-            given = self._enrollment.answer(self._what, bytes(self._body), self._stream.peer.host, chain, self._clock())
+            node_grant = self._enrollment.answer(
+                self._what, bytes(self._body), self._stream.peer.host, chain, self._clock()
+            )
         except JoinRefused as refused:
             return Response(_STATUS[refused.reason], fields=((REFUSAL_FIELD, str(refused.reason)),))
-        return Response(HTTPStatus.OK, encoded(given), "application/json")
+        return Response(HTTPStatus.OK, encoded(node_grant), "application/json")

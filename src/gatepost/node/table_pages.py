@@ -67,7 +67,7 @@ class TablePages:
 
     def _made(self, table: Table, now: float) -> dict[str, Page]:
         files = forms(table, f"https://{self._settings.server.hostname}/", PATH.removeprefix("/"))
-        return {self._path(one): self._page(one, now) for one in files}
+        return {self._path(file): self._page(file, now) for file in files}
 
     def _page(self, file: File, now: float) -> Page:
         """A file that says the same as before keeps its date."""

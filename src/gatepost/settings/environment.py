@@ -54,11 +54,11 @@ class Overrides:
 
 def overrides(environment: Mapping[str, str]) -> Overrides:
     """Read the settings in the environment."""
-    found = Overrides()
+    result = Overrides()
     for name in sorted(environment):
         if name.startswith(_PREFIX) and name != CONFIG_VARIABLE:
-            _take(name, environment[name], found)
-    return found
+            _take(name, environment[name], result)
+    return result
 
 
 def _take(name: str, text: str, result: Overrides) -> None:

@@ -1,6 +1,6 @@
-"""The settings of the evidence log: the table `[evidence]`.
+"""The settings of what is recorded of messages: `[evidence]` and `[trace]`.
 
-A part of `settings.model`, read with it; used by `node.assembly` and the commands that add to the log.
+A part of `settings.model`, read with it; used by `node.assembly` and the commands that add to the evidence log.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from gatepost.events.evidence.entry import AddressPrivacy, MessageIds, Privacy
-from gatepost.policy.connectors.fields import Duration, Range, Record, Switch
+from gatepost.policy.connectors.fields import Duration, Range, Record, Switch, Whole
 from gatepost.policy.connectors.units import format_duration
 
 
@@ -38,3 +38,16 @@ class Evidence(Record):
     def privacy(self) -> Privacy:
         """The part that entries are made by."""
         return Privacy(self.addresses, self.message_ids)
+
+
+class Trace(Record):
+    """Retention of the message trace (docs/trace.md)."""
+
+    days: Annotated[Whole, Range(0, 3650)] = Field(
+        default=90, description="Days to keep rows, besides today; 0: for ever (Exchange: 90)."
+    )
+    transcripts: Annotated[Whole, Range(0, 1000)] = Field(
+        default=1,
+        description="For how many of 1000 sessions to keep commands and replies, never content or secrets. Sessions "
+        "with a failure are always kept.",
+    )

@@ -14,8 +14,11 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
+from gatepost.policy.connectors.fields import record_in
 from gatepost.policy.connectors.names import SmartHost, host_port
-from gatepost.policy.connectors.reader import read
+from gatepost.policy.connectors.reader import Draft, read
 from gatepost.settings.acme import Acme, Challenge
 from gatepost.settings.environment import CONFIG_VARIABLE, Overrides, overrides
 from gatepost.settings.locate import line_of, lines
@@ -26,8 +29,9 @@ from gatepost.settings.roles import ListenerRole
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from pydantic import BaseModel
+
     from gatepost.policy.connectors.errors import FieldError
-    from gatepost.policy.connectors.reader import Draft
 
 
 DEFAULT_PATHS = (Path("/etc/gatepost/gatepost.toml"), Path("gatepost.toml"))
@@ -55,8 +59,7 @@ def load(path: str | None, environment: Mapping[str, str]) -> Settings:
     document = _relative_to(source.parent, _document(source, text)) if source else {}
     over = overrides(environment)
     errors: list[FieldError] = []
-    draft = read(Settings, over.over(document), "", errors, {"server": {"hostname": "unnamed"}})
-    assert draft is not None  # noqa: S101 - the server, the only obligatory section, has a placeholder
+    draft = _read(over.over(document), errors)
     errors.extend(_across(draft))
     problems = over.problems + _problems(errors, source, text, over)
     if problems and source is None:
@@ -67,11 +70,49 @@ def load(path: str | None, environment: Mapping[str, str]) -> Settings:
     return draft.value
 
 
+def _read(document: Mapping[str, Any], errors: list[FieldError]) -> Draft[Settings]:
+    """The settings as they are written; `errors` gets what is wrong in them.
+
+    Right sections are read each by its own class. The validator of the whole, which would have to be made first, takes
+    longer than most commands do; it is for finding what is wrong.
+    """
+    try:
+        sections = dict(_sections(document))
+    except (KeyError, TypeError, ValidationError):
+        draft = read(Settings, document, "", errors, {"server": {"hostname": "unnamed"}})
+        assert draft is not None  # noqa: S101 - the server, the only obligatory section, has a placeholder
+        return draft
+    return Draft("", Settings.model_construct(set(sections), **sections))
+
+
+def _sections(document: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield fields of the settings with their values. Raises KeyError, TypeError or ValidationError if one is wrong."""
+    names = {field.alias or name: name for name, field in Settings.model_fields.items()}
+    for key in {"server": None, **document}:
+        annotation = Settings.model_fields[names[key]].annotation
+        section = record_in(annotation)
+        if section is annotation:
+            yield names[key], _section(section, document[key])
+        else:
+            yield names[key], tuple(_section(section, table) for table in _checked(list, document[key]))
+
+
+def _section(section: type[BaseModel] | None, table: object) -> BaseModel:
+    assert section is not None  # noqa: S101 - settings are sections
+    return section.model_validate(_checked(dict, table), by_alias=True, by_name=False)
+
+
+def _checked[T](kind: type[T], value: object) -> T:
+    if isinstance(value, kind):
+        return value
+    raise TypeError(value)
+
+
 def _find(path: str | None, environment: Mapping[str, str]) -> Path | None:
     named = path or environment.get(CONFIG_VARIABLE)
     if named:
         return Path(named)
-    return next((one for one in DEFAULT_PATHS if one.exists()), None)
+    return next((default_path for default_path in DEFAULT_PATHS if default_path.exists()), None)
 
 
 def _text(source: Path) -> str:
@@ -127,7 +168,7 @@ def _relative_to(directory: Path, document: dict[str, Any]) -> dict[str, Any]:
         if section in whole:
             whole[section] = resolved(whole[section], names)
     if isinstance(certificates := whole.get("certificate"), list):
-        whole["certificate"] = [resolved(one, ("chain", "key")) for one in certificates]
+        whole["certificate"] = [resolved(certificate, ("chain", "key")) for certificate in certificates]
     return whole
 
 
@@ -179,7 +220,7 @@ def _across(draft: Draft[Settings]) -> Iterator[FieldError]:
 
 def _roles(draft: Draft[Settings]) -> Iterator[FieldError]:
     """Yield errors where the role of a connection is ambiguous: a port of several roles needs addresses, not names."""
-    listeners = [(host_port(one.address, None, lowest=0), one.role) for one in draft.value.listeners]
+    listeners = [(host_port(listener.address, None, lowest=0), listener.role) for listener in draft.value.listeners]
     for place, ((host, port), role) in enumerate(listeners):
         shared = any(other == port and another != role for (_, other), another in listeners)
         if port and shared and not SmartHost(host, port).is_address:
@@ -208,10 +249,10 @@ def _internal(draft: Draft[Settings]) -> Iterator[FieldError]:
         if listener.role is ListenerRole.INTERNAL and not settings.store.master_key:
             said = "internal needs a certificate of the site, whose key is stored only sealed; set store.master_key"
             yield draft.error(f"listener[{place}].role", said)
-    counts = Counter(one.name for one in settings.site.nodes)
-    for place, one in enumerate(settings.site.nodes):
-        if counts[one.name] > 1:
-            yield draft.error(f"site.node[{place}].name", f"{one.name} has more than one place; write it once")
+    counts = Counter(node.name for node in settings.site.nodes)
+    for place, node in enumerate(settings.site.nodes):
+        if counts[node.name] > 1:
+            yield draft.error(f"site.node[{place}].name", f"{node.name} has more than one place; write it once")
 
 
 def _site(draft: Draft[Settings]) -> Iterator[FieldError]:
@@ -231,7 +272,7 @@ def _reports(draft: Draft[Settings]) -> Iterator[FieldError]:
 def _acme(draft: Draft[Settings]) -> Iterator[FieldError]:
     """Yield errors of other sections that certificates from an ACME authority need."""
     acme = draft.value.acme
-    if not acme.agree_tos and acme != Acme() and acme.directory_url:
+    if not acme.agree_tos and acme != Acme.model_construct() and acme.directory_url:
         said = f"without it no certificate is requested; write true if you agree to the terms of {acme.directory_url}"
         yield draft.error("acme.agree_tos", said)
     if not acme.is_on:
@@ -260,7 +301,7 @@ def _trusted(draft: Draft[Settings]) -> Iterator[FieldError]:
         yield draft.error("dns.trusted", 'this has no effect with validate = "local"; remove one of the two')
     elif not dns.trust_ad:
         yield draft.error("dns.trusted", "this has no effect with trust_ad = false; remove one of the two")
-    asked = {host_port(one, 53)[0] for one in dns.nameservers}
+    asked = {host_port(nameserver, 53)[0] for nameserver in dns.nameservers}
     for place, address in enumerate(dns.trusted):
         if address not in asked:
             yield draft.error(

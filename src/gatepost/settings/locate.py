@@ -16,7 +16,7 @@ _LAST_STEP = re.compile(r"(?:\.[^.\[]+|\[\d+\])$")
 
 def lines(text: str) -> dict[str, int]:
     """The line, from 1, of each path that is written: "limits", "limits.recipients", "listener[0].role"."""
-    found: dict[str, int] = {}
+    result: dict[str, int] = {}
     heading = ""
     counts: dict[str, int] = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -24,13 +24,13 @@ def lines(text: str) -> dict[str, int]:
             name = tables[1]
             heading = f"{name}[{counts.get(name, 0)}]"
             counts[name] = counts.get(name, 0) + 1
-            found[heading] = number
+            result[heading] = number
         elif table := _TABLE.match(line):
             heading = table[1]
-            found.setdefault(heading, number)
+            result.setdefault(heading, number)
         elif key := _KEY.match(line):
-            found.setdefault(f"{heading}.{key[1]}" if heading else key[1], number)
-    return found
+            result.setdefault(f"{heading}.{key[1]}" if heading else key[1], number)
+    return result
 
 
 def line_of(path: str, lines: dict[str, int]) -> int | None:

@@ -14,12 +14,14 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from gatepost.policy.connectors.addresses import AddressPolicy
 from gatepost.policy.connectors.fields import (
     Domain,
     Duration,
     FilePath,
     Form,
     ListenAddress,
+    NetworkText,
     Range,
     Record,
     Size,
@@ -27,28 +29,30 @@ from gatepost.policy.connectors.fields import (
     Text,
     Whole,
 )
-from gatepost.policy.connectors.names import SmartHost, host_port
-from gatepost.policy.connectors.units import format_duration
+from gatepost.policy.connectors.names import SmartHost, host_port, network
+from gatepost.policy.connectors.units import format_duration, format_size
 from gatepost.policy.connectors.values import ProfileName
 from gatepost.settings.acme import Acme
-from gatepost.settings.addresses import address_or_none
 from gatepost.settings.alarms import Alarms
-from gatepost.settings.evidence import Evidence
-from gatepost.settings.network import Network
-from gatepost.settings.oauth import Oauth
+from gatepost.settings.evidence import Evidence, Trace
 from gatepost.settings.oidc import Oidc
 from gatepost.settings.otel import Otel
-from gatepost.settings.references import mail_address, secret_reference
+from gatepost.settings.references import address_or_none, mail_address, secret_reference
 from gatepost.settings.reporting import TlsReports
 from gatepost.settings.roles import ListenerRole  # noqa: TC001 - pydantic reads the annotation
 from gatepost.settings.site import Site
-from gatepost.settings.smime import Smime
 from gatepost.settings.store_url import SQLITE, store_url
-from gatepost.settings.trace import Trace
 from gatepost.settings.traffic import Limits, Outbound, Queue, Seconds
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]|^[^A-Za-z0-9]+", re.ASCII)
 _NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
+
+
+class Durability(StrEnum):
+    """When mail in PostgreSQL counts as kept: when the server has it, or only when a standby has it too."""
+
+    LOCAL = "local"
+    REPLICATED = "replicated"
 
 
 class LogLevel(StrEnum):
@@ -81,12 +85,6 @@ class DnsValidation(StrEnum):
 
     NAMESERVER = "nameserver"
     LOCAL = "local"
-
-
-def _store_url(value: str) -> str:
-    if store_url(value) != SQLITE:
-        raise ValueError('this version of gatepost has no PostgreSQL store; write "sqlite:"')
-    return value
 
 
 def _nameserver(value: str) -> str:
@@ -184,8 +182,11 @@ class Listener(Record):
 class Store(Record):
     """The store, which holds mail until it is delivered."""
 
-    url: Annotated[str, AfterValidator(_store_url), Form('"sqlite:"')] = Field(
-        default=SQLITE, description="sqlite: embedded, files in data_dir."
+    url: Annotated[str, AfterValidator(store_url), Form('"sqlite:" or "postgresql://…"')] = Field(
+        default=SQLITE,
+        description="sqlite: embedded, files in data_dir, for one node. postgresql://USER@HOST/DATABASE: PostgreSQL 15 "
+        "or newer, which several nodes need to share a store; never with a password, which has its place in a file "
+        "(passfile=…) or the environment. Other hosts than this one need sslmode=verify-full.",
     )
     inline_limit: Size = Field(
         default=262144,
@@ -196,6 +197,16 @@ class Store(Record):
     )
     free_space: Size = Field(
         default=134217728, description="Free disk space below which the gateway accepts no more mail (452 4.3.1)."
+    )
+    durability: Durability = Field(
+        default=Durability.LOCAL,
+        description="With PostgreSQL: mail is acknowledged when the server has committed it where its "
+        "synchronous_commit says (local), or only when a synchronous standby has it too (replicated): then the gateway "
+        "does not start without one.",
+    )
+    takeover_after: Annotated[Duration, Range(5, 600, format_duration)] = Field(
+        default=15,
+        description="With PostgreSQL: the silence of a worker after which the other nodes take over its mail.",
     )
     master_key: Annotated[
         str, AfterValidator(secret_reference), Form('"file:/PATH", "env:NAME" or "credential:NAME"')
@@ -343,6 +354,51 @@ class Log(Record):
         description="Sender and recipient addresses, which are personal data, in log lines about messages. full: the "
         "whole address. domain: only the domain. none: nothing. Unless it is full, the texts of replies "
         "are left out, too. The trace always has the addresses.",
+    )
+
+
+class Smime(Record):
+    """S/MIME signing, encryption and decryption (docs/smime.md). The gateway's keys need store.master_key."""
+
+    max_size: Annotated[Size, Range(1 << 10, 1 << 30, format_size)] = Field(
+        default=50 << 20,
+        description="The gateway does not process larger content: mail that must be encrypted or signed is returned "
+        "(552 5.3.4), and mail that could be decrypted is delivered encrypted. Each worker processes one "
+        "message at a time in memory, with up to seven times its size.",
+    )
+
+
+class Network(Record):
+    """The gateway's network, and which of its hosts tenants may make the gateway connect to."""
+
+    tenants_may_reach: tuple[NetworkText, ...] = Field(
+        default=(),
+        description="Networks besides the public internet to which the gateway may connect when a tenant chose the "
+        "host: smart hosts, LMTP servers, content hooks and OAuth issuers of a user of one organization, "
+        'and the MX hosts of its mail. For example ["10.20.0.0/16"]. The gateway checks each address when '
+        "it connects. Hosts that the gateway's owner sets need no entry.",
+    )
+
+    def policy(self) -> AddressPolicy:
+        """The policy on addresses that may be called where a tenant chose the host."""
+        return AddressPolicy(tuple(map(network, self.tenants_may_reach)))
+
+
+class Oauth(Record):
+    """Fetching the keys of OAuth issuers (docs/submission.md). The issuers themselves are resources."""
+
+    private_issuers: Switch = Field(
+        default=False,
+        description="Also fetch keys from issuers at private addresses, such as your own Keycloak. Anyone who can "
+        "change resources can then make the gateway connect to hosts of your network.",
+    )
+    timeout: Annotated[Duration, Range(0.1, 60, format_duration)] = Field(
+        default=10, description="Time limit for an issuer to return its keys. Log-ins with its tokens wait meanwhile."
+    )
+    keys_kept: Annotated[Duration, Range(3600, 2592000, format_duration)] = Field(
+        default=86400,
+        description="How long to use keys that cannot be fetched again. The gateway fetches keys every hour, and when "
+        "a token names an unknown key.",
     )
 
 

@@ -1,7 +1,7 @@
 """The settings of OpenID Connect login to the admin centre: the table `[oidc]`.
 
-A part of `settings.model`, read with it; used by `net.lookups.openid` and `manage.access.claims_mapping`. Whom the
-gateway itself knows is in `access.db`.
+A part of `settings.model`, read with it; used by `net.lookups.openid` and `manage.use_cases.issuer_login`. Whom the
+gateway itself knows is with its accounts.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""References in settings: a mailbox, a secret. A part of `settings.model`."""
+"""Check a mail address, a reference to a secret, and an optional listening address. A part of `settings.model`."""
 
 from __future__ import annotations
 
+from gatepost.policy.connectors.fields import listen_address
 from gatepost.protocols.smtp.grammar import GrammarError, parse_address
 
 
@@ -19,3 +20,8 @@ def secret_reference(value: str) -> str:
         # Not repeated: it may be the secret itself, and this goes to the log.
         raise ValueError("this is not a reference to a secret; write file:/PATH, env:NAME or credential:NAME")
     return value
+
+
+def address_or_none(value: str) -> str:
+    """The address as `ListenAddress` has it, or "". Raises ValueError."""
+    return listen_address(value) if value else ""

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 from gatepost.policy.connectors.fields import Duration, Form, Range, Record, Switch, Text, Whole
 from gatepost.policy.connectors.units import format_duration
 from gatepost.protocols.smtp.grammar import GrammarError, parse_address
-from gatepost.settings.addresses import address_or_none
+from gatepost.settings.references import address_or_none
 
 
 def _reporter(value: str) -> str:

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field
 from gatepost.policy.connectors.fields import Domain, Duration, Form, Range, Record
 from gatepost.policy.connectors.names import SmartHost, host_port
 from gatepost.policy.connectors.units import format_duration
-from gatepost.settings.addresses import address_or_none
+from gatepost.settings.references import address_or_none
 
 
 def _place(value: str) -> str:

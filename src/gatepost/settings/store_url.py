@@ -51,9 +51,20 @@ def store_url(value: str) -> str:
         raise ValueError("has a password in it; put it into a file of mode 0600 and add ?passfile=/PATH")
     if unknown := sorted(set(query) - _PARAMETERS):
         raise ValueError(f"has the unknown parameter {unknown[0]!r}; known are {', '.join(sorted(_PARAMETERS))}")
+    _check_ports(parts.netloc.rpartition("@")[2], query)
     if "service" not in query:
         _check_tls(query.get("sslmode", ""), _hosts(parts.netloc, query))
     return value
+
+
+def _check_ports(hosts: str, query: dict[str, str]) -> None:
+    """Raises ValueError for a port that is none."""
+    written = [
+        host.rpartition("]")[2].rpartition(":")[2] for host in hosts.split(",") if ":" in host.rpartition("]")[2]
+    ]
+    for port in (*written, *query.get("port", "").split(",")):
+        if port and not (port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16):
+            raise ValueError(f"has the port {port[:20]!r}; write a number from 1 to 65535, as in HOST:5432")
 
 
 def _hosts(netloc: str, query: dict[str, str]) -> list[str]:

@@ -141,8 +141,8 @@ class Queue(Record):
         default=20,
         description="Connections to one next hop at the same time, including idle ones, for all domains that lead "
         "there: to the smart hosts of a connector together, or to the MX hosts that domains share "
-        "(Exchange's Send connector: 20). The limit is for the node: workers share it, and each has at "
-        "least one.",
+        "(Exchange's Send connector: 20). The limit is for the node, or for the site where nodes share a queue in "
+        "PostgreSQL: workers share it, and each has at least one.",
     )
     connections: Count = Field(
         default=1000,

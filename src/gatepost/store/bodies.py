@@ -44,12 +44,14 @@ def _failure_of(error: BaseException) -> StoreFailure:
 class BigFile:
     """One body's own file, `big/<id>`. Methods block; never two at a time."""
 
-    __slots__ = ("_descriptor", "_directory", "_unsynced", "number", "path")
+    __slots__ = ("_descriptor", "_directory", "_synced", "_unsynced", "number", "path")
 
-    def __init__(self, directory: Path, number: int) -> None:
+    def __init__(self, directory: Path, number: int, *, synced: bool = True) -> None:
+        """synced: it is to outlast a power cut."""
         self.number = number
         self.path = directory / format_id(number)
         self._directory = directory
+        self._synced = synced
         self._descriptor = -1
         self._unsynced = 0
 
@@ -69,15 +71,17 @@ class BigFile:
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
         self._unsynced += total
-        if self._unsynced >= _SYNC_EVERY:
+        if self._synced and self._unsynced >= _SYNC_EVERY:
             os.fdatasync(self._descriptor)
             self._unsynced = 0
 
     def finish(self) -> None:
         """Make the content and the name durable."""
-        os.fdatasync(self._descriptor)
+        if self._synced:
+            os.fdatasync(self._descriptor)
         self._close()
-        sync_directory(self._directory)
+        if self._synced:
+            sync_directory(self._directory)
 
     def discard(self) -> None:
         """Remove it."""
@@ -94,9 +98,15 @@ class BigFile:
 class Bodies:
     """The arriving bodies of one shard: their memory budget, the directory `big` and the threads that write there."""
 
-    def __init__(self, directory: Path, settings: StoreSettings, new_id: Callable[[], int]) -> None:
-        """`directory` exists. `failed` may be set: it is called with final failures, on the loop."""
+    def __init__(
+        self, directory: Path, settings: StoreSettings, new_id: Callable[[], int], *, synced: bool = True
+    ) -> None:
+        """`directory` exists. `failed` may be set: it is called with final failures, on the loop.
+
+        synced: files are to outlast a power cut; not where they are only on their way to another place.
+        """
         self.directory = directory
+        self.synced = synced
         self.inline_limit = settings.inline_limit
         self.new_id = new_id
         self.failed: Callable[[StoreFailure], None] = _ignore
@@ -199,7 +209,7 @@ class Body:
             if self.size <= self._bodies.inline_limit and self._bodies.claim(size):
                 self._claimed += size
                 return None
-            self.file = BigFile(self._bodies.directory, self._bodies.new_id())
+            self.file = BigFile(self._bodies.directory, self._bodies.new_id(), synced=self._bodies.synced)
             self._release_chunks()
             size = self.size - len(self.head)
         self._waiting += size

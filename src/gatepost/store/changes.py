@@ -1,9 +1,12 @@
-"""The configuration and its history: `config.db`, shared by all processes of a data directory.
+"""The configuration and its history, shared by all processes of a gateway and all nodes of a site.
 
 One transaction writes the resource, who changed it, when, from what to what, and version n+1. Documents are stored as
 `policy.connectors.model` accepted them, certificates' as `pki.certificates.inventory` made them; nothing here knows
 what they mean. What history must not repeat, such as keys, is content beside a document. Readers poll `version`, which
 costs microseconds.
+
+Whatever the engine, it is read from a SQLite file of the node: `config.db`, or with PostgreSQL a copy of what is there
+(docs/decisions/0060). Only what is written, in `apply` and `content_once`, is SQL that both engines understand.
 """
 
 from __future__ import annotations
@@ -13,23 +16,35 @@ import time
 from collections import deque
 from itertools import groupby
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
-import apsw
 import msgspec
 
+from gatepost.store.database import Database, Schema
 from gatepost.store.interface import StoreFailure
-from gatepost.store.sqlite.schema import StoreSettings, exclusively, make_directory, open_database
+from gatepost.store.sqlite.database import SqliteDatabase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from gatepost.store.database import DatabaseConnection
 
-_SETTINGS = StoreSettings(page_size=4096, checkpoint_pages=1000)
-_SCHEMA_VERSION = 3
-_APPLICATION_ID = 0x67706366  # "gpcf"
-_TABLES = """
+
+_CONTENT = """
+CREATE TABLE content (
+    name TEXT PRIMARY KEY,
+    data BLOB NOT NULL
+) WITHOUT ROWID;
+"""
+_BY_VERSION = "CREATE INDEX change_version ON change (version);"
+
+CONFIGURATION = Schema(
+    name="configuration",
+    file="config.db",
+    application_id=0x67706366,  # "gpcf"
+    version=3,
+    tables=f"""
 CREATE TABLE resource (
     kind     TEXT NOT NULL,
     name     TEXT NOT NULL,
@@ -49,14 +64,25 @@ CREATE TABLE change (
     after   TEXT
 );
 CREATE INDEX change_of ON change (kind, name);
-"""
-_BY_VERSION = "CREATE INDEX change_version ON change (version);"
-_CONTENT = """
-CREATE TABLE content (
-    name TEXT PRIMARY KEY,
-    data BLOB NOT NULL
-) WITHOUT ROWID;
-"""
+{_CONTENT}{_BY_VERSION}""",
+    upgrades=MappingProxyType({1: _CONTENT, 2: _BY_VERSION}),
+    secret=True,  # what is removed may have been a key
+)
+
+CONFIGURATION_LOG = Schema(
+    name="configuration_log",
+    file="",
+    application_id=0,
+    version=1,
+    tables="""
+    CREATE TABLE content_change (
+        number INTEGER PRIMARY KEY,
+        mark   INTEGER NOT NULL,
+        name   TEXT NOT NULL
+    );
+    """,
+)
+"""Which content was changed, in their order; on a server alone, for the copies of nodes."""
 
 _MOST = "organization"
 _NEWEST = "change INDEXED BY change_version"
@@ -64,7 +90,18 @@ _TRIES = 5
 _KEPT = 8  # connections that wait for their next use; threads at work have one each
 _LAST = 2**63 - 1  # the largest number that SQLite has
 # The newest change is of the newest version: to look for the greatest one would read all of them.
-_IN_FORCE = "SELECT ifnull((SELECT version FROM change ORDER BY id DESC LIMIT 1), 0)"
+_IN_FORCE = "SELECT coalesce((SELECT version FROM change ORDER BY id DESC LIMIT 1), 0)"
+_NAMED = "SELECT data FROM content WHERE name = ?"
+_KEEP = "INSERT INTO content (name, data) VALUES (?, ?) ON CONFLICT (name) DO"
+_PUT = (
+    "INSERT INTO resource (kind, name, version, document) VALUES (?, ?, ?, ?)"
+    " ON CONFLICT (kind, name) DO UPDATE SET version = excluded.version, document = excluded.document"
+)
+# Only one at a time changes the configuration: the next number is free.
+_NOTE = (
+    "INSERT INTO change (id, version, at, author, note, kind, name, before, after)"
+    " VALUES ((SELECT coalesce(max(id), 0) + 1 FROM change), ?, ?, ?, ?, ?, ?, ?, ?)"
+)
 
 type _FileId = tuple[int, int] | None
 
@@ -109,39 +146,67 @@ class Version(msgspec.Struct):
     names: tuple[str, ...]
 
 
-class ConfigStore:
-    """The configuration of a data directory, in the file `path`. For one thread at a time.
+class ConfigDatabase(Database, Protocol):
+    """Where the configuration lies. What `reading` sees is on this node, and costs no look at a server."""
 
-    Methods that change something may wait for another process's lock; reading never waits.
+    is_shared: bool
+    """Whether several nodes have it in common."""
+
+    def serial(self) -> int:
+        """A number that is another one after a change by others; in microseconds."""
+
+    def announce(self, change: DatabaseConnection, content: Iterable[str]) -> None:
+        """Note in a change that it is one, and which contents it stores or removes, so that other nodes learn of it."""
+
+    def another(self) -> Self:
+        """The same once more, for another thread."""
+
+
+class ConfigFile(SqliteDatabase):
+    """The configuration of a gateway of one node, in a file."""
+
+    is_shared = False
+
+    def serial(self) -> int:
+        """Implements `ConfigDatabase`."""
+        return self.data_version()
+
+    def announce(self, change: DatabaseConnection, content: Iterable[str]) -> None:
+        """Nothing: the other processes of the node see that the file has changed."""
+
+    def another(self) -> ConfigFile:
+        """The same file once more."""
+        return ConfigFile(self.path.parent, CONFIGURATION, file=self.path.name)
+
+
+class ConfigStore:
+    """The configuration of a gateway, from `Storage.configuration`. For one thread at a time.
+
+    Methods that change something may wait for others, and for a server; reading never waits.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Open `path`, made if it is not there. Raises StoreFailure."""
-        try:
-            make_directory(path.parent)
-        except OSError as error:
-            raise StoreFailure(f"{path.parent}: {error.strerror}") from error
+    def __init__(self, path: Path, database: ConfigDatabase | None = None) -> None:
+        """path: the file that is read. database: the engine; without one it is that file, made if it is not there.
+
+        Raises StoreFailure.
+        """
         self.path = path
-        self._connection = open_database(path, _SETTINGS, lasting=True)
-        self._connection.execute("PRAGMA wal_autocheckpoint = 1000")
-        self._connection.execute("PRAGMA secure_delete = ON")  # what is removed may have been a key
-        try:
-            self._make_tables(path)
-        except apsw.Error as error:
-            self._connection.close()
-            raise StoreFailure(f"{path}: {error}") from error
-        except StoreFailure:
-            self._connection.close()
-            raise
-        self._data_version = -1
+        self._database = database or ConfigFile(path.parent, CONFIGURATION, file=path.name)
+        self._serial = -1
         self._version = 0
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several nodes have this configuration in common."""
+        return self._database.is_shared
 
     def version(self) -> int:
         """The number of the version in force; 0 before the first change."""
-        data_version: int = self._connection.pragma("data_version")
-        if data_version != self._data_version:
-            self._version = self._connection.execute(_IN_FORCE).get
-            self._data_version = data_version
+        serial = self._database.serial()
+        if serial != self._serial:
+            with self._database.reading() as connection:
+                self._version = connection.value(_IN_FORCE)
+            self._serial = serial
         return self._version
 
     def load(self, *kinds: str) -> tuple[int, dict[str, Any]]:
@@ -151,13 +216,13 @@ class ConfigStore:
         """
         wanted = _encode(kinds or (_MOST,)).decode()
         document: dict[str, Any] = {}
-        with self._connection:
-            version: int = self._connection.execute(_IN_FORCE).get
-            rows = self._connection.execute(
+        with self._database.reading_at_once() as connection:
+            version: int = connection.value(_IN_FORCE)
+            rows = connection.rows(
                 "SELECT kind, name, document FROM resource WHERE kind IN (SELECT value FROM json_each(?))", (wanted,)
             )
-            for kind, name, text in rows:
-                document.setdefault(kind, {})[name] = msgspec.json.decode(text)
+        for kind, name, text in rows:
+            document.setdefault(kind, {})[name] = msgspec.json.decode(text)
         return version, document
 
     def texts(self, kind: str) -> tuple[int, list[tuple[str, str]]]:
@@ -165,21 +230,21 @@ class ConfigStore:
 
         In the order of their names.
         """
-        with self._connection:
-            version: int = self._connection.execute(_IN_FORCE).get
-            rows = self._connection.execute("SELECT name, document FROM resource WHERE kind = ?", (kind,))
-            found = [(str(name), str(text)) for name, text in rows]
-        return version, found
+        with self._database.reading_at_once() as connection:
+            version: int = connection.value(_IN_FORCE)
+            rows = connection.rows("SELECT name, document FROM resource WHERE kind = ?", (kind,))
+        return version, [(str(name), str(text)) for name, text in rows]
 
     def contents(self, beginning: str, end: str) -> dict[str, bytes]:
         """All that was stored beside the documents under names of this beginning and end."""
         wanted = "SELECT name, data FROM content WHERE name >= ?1 AND substr(name, 1, length(?1)) = ?1"
-        rows = self._connection.execute(f"{wanted} AND substr(name, -length(?2)) = ?2", (beginning, end))
-        return dict(rows)
+        with self._database.reading() as connection:
+            return dict(connection.rows(f"{wanted} AND substr(name, -length(?2)) = ?2", (beginning, end)))
 
     def content(self, name: str) -> bytes | None:
         """The content stored beside the documents under a name, None if there is none."""
-        data: bytes | None = self._connection.execute("SELECT data FROM content WHERE name = ?", (name,)).get
+        with self._database.reading() as connection:
+            data: bytes | None = connection.value(_NAMED, (name,))
         return data
 
     def content_once(self, name: str, make: Callable[[], bytes]) -> bytes:
@@ -187,13 +252,11 @@ class ConfigStore:
         known = self.content(name)
         if known is not None:
             return known
-        try:
-            with exclusively(self._connection):
-                self._connection.execute("INSERT OR IGNORE INTO content (name, data) VALUES (?, ?)", (name, make()))
-                data: bytes = self._connection.execute("SELECT data FROM content WHERE name = ?", (name,)).get
-                return data
-        except apsw.Error as error:
-            raise StoreFailure(f"{name} cannot be stored: {error}") from error
+        with _saying(f"{name} cannot be stored"), self._database.changing() as change:
+            if change.execute(f"{_KEEP} NOTHING", (name, make())):
+                self._database.announce(change, [name])
+            data: bytes = change.value(_NAMED, (name,))
+        return data
 
     def apply(
         self,
@@ -212,22 +275,23 @@ class ConfigStore:
         """
         wanted = [(kind, name, value) for kind, group in document.items() for name, value in group.items()]
         try:
-            with exclusively(self._connection):
-                self._keep(content)
-                return self._apply(wanted, (author, note), expected)
-        except apsw.Error as error:
-            raise StoreFailure(f"the configuration was not changed: {error}") from error
+            with _saying("the configuration was not changed"), self._database.changing() as change:
+                _keep(change, content)
+                version, has_changed = _apply(change, wanted, (author, note), expected)
+                if has_changed or content:
+                    self._database.announce(change, content)
+            return version
         finally:
-            self._data_version = -1
+            self._serial = -1
             if None in content.values():
-                self._forget()
+                self._database.forget()
 
     def keep_apart(self, content: Mapping[str, bytes]) -> None:
         """Store content over a connection of its own: for a thread, while this one reads. Raises StoreFailure.
 
-        It waits for the disk, and up to five seconds for who else changes the file: an event loop must not.
+        It waits for the disk or a server, and for who else changes the configuration: an event loop must not.
         """
-        with contextlib.closing(ConfigStore(self.path)) as other:
+        with contextlib.closing(ConfigStore(self.path, self._database.another())) as other:
             other.apply({}, author="gatepost", content=content)
 
     def history(
@@ -248,11 +312,12 @@ class ConfigStore:
             "version < ?": before,
         }
         terms = [term for term, value in filters.items() if value] or ["TRUE"]
-        rows: list[tuple[Any, ...]] = self._connection.execute(
-            f"SELECT version, at, author, note, kind, name, before, after FROM {table}"  # noqa: S608 - our names
-            f" WHERE {' AND '.join(terms)} ORDER BY {order} LIMIT ?",
-            [*(value for value in filters.values() if value), limit],
-        ).fetchall()
+        with self._database.reading() as connection:
+            rows = connection.rows(
+                f"SELECT version, at, author, note, kind, name, before, after FROM {table}"  # noqa: S608 - our names
+                f" WHERE {' AND '.join(terms)} ORDER BY {order} LIMIT ?",
+                [*(value for value in filters.values() if value), limit],
+            )
         return [Change(*row[:6], *map(_document, row[6:])) for row in rows]
 
     def versions(
@@ -271,106 +336,87 @@ class ConfigStore:
         before: only versions before this one; 0 is any.
         """
         among = None if names is None else _encode(sorted(names)).decode()
-        rows = self._connection.execute(
-            f"SELECT version, at, author, note, name FROM {_NEWEST} WHERE kind = 'organization'"  # noqa: S608 - ours
+        chosen = (
+            f"FROM {_NEWEST} WHERE kind = 'organization'"  # noqa: S608 - our names
             " AND (?1 IS NULL OR name IN (SELECT value FROM json_each(?1))) AND (?2 = '' OR author = ?2)"
-            " AND at >= ?3 AND (?4 = 0 OR at < ?4) AND version < ?5 ORDER BY version DESC, id DESC",
-            (among, author, since, until, before or _LAST),
+            " AND at >= ?3 AND (?4 = 0 OR at < ?4) AND version < ?5"
         )
+        oldest = f"SELECT DISTINCT version {chosen} ORDER BY version DESC LIMIT ?6"
+        with self._database.reading() as connection:
+            rows = connection.rows(
+                f"SELECT version, at, author, note, name {chosen}"  # noqa: S608 - ours
+                f" AND version >= (SELECT min(version) FROM ({oldest})) ORDER BY version DESC, id DESC",
+                (among, author, since, until, before or _LAST, limit),
+            )
         found = []
-        for _, group in groupby(rows, key=lambda row: row[0]):
+        for version, group in groupby(rows, key=lambda row: row[0]):
             parts = list(group)
-            version, at, who, note, _ = parts[0]
+            _, at, who, note, _ = parts[0]
             found.append(Version(version, at, who, note, tuple(sorted(row[4] for row in parts))))
-            if len(found) >= limit:
-                break
-        rows.close()
         return found
 
     def close(self) -> None:
         """Close the file."""
-        self._connection.close()
+        self._database.close()
 
-    def _make_tables(self, path: Path) -> None:
-        if self._is_current():  # checked without the lock that a writer may hold
-            return
-        with exclusively(self._connection):
-            self._make_tables_once(path)
 
-    def _is_current(self) -> bool:
-        version, application = self._connection.pragma("user_version"), self._connection.pragma("application_id")
-        return bool(version == _SCHEMA_VERSION and application == _APPLICATION_ID)
+@contextlib.contextmanager
+def _saying(what: str) -> Iterator[None]:
+    """Begin the text of a StoreFailure with what was not done."""
+    try:
+        yield
+    except StoreFailure as failure:
+        raise type(failure)(f"{what}: {failure}") from failure
 
-    def _make_tables_once(self, path: Path) -> None:
-        if self._is_current():  # by another process a moment ago
-            return
-        version = self._connection.pragma("user_version")
-        ours = self._connection.pragma("application_id") == _APPLICATION_ID
-        if version in {1, 2} and ours:
-            lacking = (_CONTENT if version == 1 else "") + _BY_VERSION
-            self._connection.execute(f"{lacking} PRAGMA user_version = {_SCHEMA_VERSION}")
-            return
-        if version or self._connection.execute("SELECT count(*) FROM sqlite_schema").get:
-            raise StoreFailure(f"{path} is not a configuration of this version (schema {version})")
-        self._connection.execute(_TABLES + _CONTENT + _BY_VERSION)
-        self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-        self._connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
 
-    def _forget(self) -> None:
-        """Truncate the write-ahead log, which still has what was removed; later, while another process reads."""
-        with contextlib.suppress(apsw.Error):
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+def _keep(change: DatabaseConnection, content: Mapping[str, bytes | None]) -> None:
+    for name, data in content.items():
+        if data is None:
+            change.execute("DELETE FROM content WHERE name = ?", (name,))
+        else:
+            change.execute(f"{_KEEP} UPDATE SET data = excluded.data", (name, data))
 
-    def _keep(self, content: Mapping[str, bytes | None]) -> None:
-        for name, data in content.items():
-            if data is None:
-                self._connection.execute("DELETE FROM content WHERE name = ?", (name,))
-            else:
-                self._connection.execute("INSERT OR REPLACE INTO content (name, data) VALUES (?, ?)", (name, data))
 
-    def _apply(self, wanted: list[tuple[str, str, Any]], who: tuple[str, str], expected: int | None) -> int:
-        version: int = self._connection.execute(_IN_FORCE).get
-        if expected is not None and expected != version:
-            raise ConfigConflict(
-                f"the configuration is at version {version}, not {expected}: look again, then change it"
-            )
-        changes = list(self._differences(wanted))
-        if not changes:
-            return version
-        version += 1
-        for kind, name, before, after in changes:
-            if after is None:
-                self._connection.execute("DELETE FROM resource WHERE kind = ? AND name = ?", (kind, name))
-            else:
-                self._connection.execute(
-                    "INSERT OR REPLACE INTO resource (kind, name, version, document) VALUES (?, ?, ?, ?)",
-                    (kind, name, version, after),
-                )
-            self._connection.execute(
-                "INSERT INTO change (version, at, author, note, kind, name, before, after)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (version, time.time(), *who, kind, name, before, after),
-            )
-        return version
+def _apply(
+    change: DatabaseConnection, wanted: list[tuple[str, str, Any]], who: tuple[str, str], expected: int | None
+) -> tuple[int, bool]:
+    """The version then in force, and whether it is a new one."""
+    version: int = change.value(_IN_FORCE)
+    if expected is not None and expected != version:
+        raise ConfigConflict(f"the configuration is at version {version}, not {expected}: look again, then change it")
+    changes = list(_differences(change, wanted))
+    if not changes:
+        return version, False
+    version += 1
+    for kind, name, before, after in changes:
+        if after is None:
+            change.execute("DELETE FROM resource WHERE kind = ? AND name = ?", (kind, name))
+        else:
+            change.execute(_PUT, (kind, name, version, after))
+        change.execute(_NOTE, (version, time.time(), *who, kind, name, before, after))
+    return version, True
 
-    def _differences(self, wanted: list[tuple[str, str, Any]]) -> Iterator[tuple[str, str, str | None, str | None]]:
-        for kind, name, value in wanted:
-            before: str | None = self._connection.execute(
-                "SELECT document FROM resource WHERE kind = ? AND name = ?", (kind, name)
-            ).get
-            after = None if value is None else _encode(value).decode()
-            if before != after:
-                yield kind, name, before, after
+
+def _differences(
+    change: DatabaseConnection, wanted: list[tuple[str, str, Any]]
+) -> Iterator[tuple[str, str, str | None, str | None]]:
+    for kind, name, value in wanted:
+        before: str | None = change.value("SELECT document FROM resource WHERE kind = ? AND name = ?", (kind, name))
+        after = None if value is None else _encode(value).decode()
+        if before != after:
+            yield kind, name, before, after
 
 
 class ConfigStores:
-    """Stores of one file for the threads of a process: each use has one to itself, which is kept for the next use.
+    """Stores of one gateway for the threads of a process: each use has one to itself, which is kept for the next use.
 
     A file that was replaced is opened anew. Not to be used on both sides of a fork, as nothing of SQLite.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, make: Callable[[], ConfigStore]) -> None:
+        """path: the file that is read. make: opens a store."""
         self._path = path
+        self._make = make
         self._kept: deque[tuple[_FileId, ConfigStore]] = deque()
 
     @contextlib.contextmanager
@@ -404,7 +450,7 @@ class ConfigStores:
 
     def _open(self) -> tuple[_FileId, ConfigStore]:
         before = _file(self._path)  # so that one that is replaced meanwhile is known as the old one
-        store = ConfigStore(self._path)
+        store = self._make()
         return before or _file(self._path), store
 
 

@@ -37,7 +37,7 @@ class Schema:
     unmarked: str = ""
 
 
-class Connection(Protocol):
+class DatabaseConnection(Protocol):
     """Statements, within a `Database`'s contexts. Every method raises StoreFailure.
 
     clock: the SQL of the engine's own time, seconds since 1970: in PostgreSQL the server's, not the node's.
@@ -68,19 +68,19 @@ class Database(Protocol):
     or another StoreFailure.
     """
 
-    def reading(self) -> AbstractContextManager[Connection]:
+    def reading(self) -> AbstractContextManager[DatabaseConnection]:
         """For statements that change nothing; each sees what was committed last."""
 
-    def reading_at_once(self) -> AbstractContextManager[Connection]:
+    def reading_at_once(self) -> AbstractContextManager[DatabaseConnection]:
         """For statements that change nothing and all see the same state."""
 
-    def single(self) -> AbstractContextManager[Connection]:
+    def single(self) -> AbstractContextManager[DatabaseConnection]:
         """For changes that are right as one statement each, and committed with it.
 
         No lock outlives a statement: a node that is cut off keeps nobody from theirs, as it may within `changing`.
         """
 
-    def changing(self) -> AbstractContextManager[Connection]:
+    def changing(self) -> AbstractContextManager[DatabaseConnection]:
         """One transaction that no other one of this schema is beside, in any process or node.
 
         Kept if what is done in it ends well, taken back if it raises.

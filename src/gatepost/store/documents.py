@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from gatepost.store.database import Connection, Database
+    from gatepost.store.database import Database, DatabaseConnection
     from gatepost.store.interface import StoreFailure
 
 
@@ -77,7 +77,7 @@ class DocumentFiles:
         """All names, and when each was written."""
         try:
             with os.scandir(self._directory) as entries:
-                return {one.name: one.stat().st_mtime for one in entries if not one.name.startswith(".")}
+                return {entry.name: entry.stat().st_mtime for entry in entries if not entry.name.startswith(".")}
         except FileNotFoundError:
             return {}
 
@@ -132,7 +132,7 @@ class DocumentTable:
         self.place = folder
         self._opened = opened
         self._database: Database | None = None
-        self._change: Connection | None = None  # the transaction in which one is added
+        self._change: DatabaseConnection | None = None  # the transaction in which one is added
 
     def names(self) -> dict[str, float]:
         """All names, and when each was written."""
@@ -170,13 +170,13 @@ class DocumentTable:
             finally:
                 self._change = None
 
-    def _add(self, change: Connection, name: str, content: bytes) -> None:
+    def _add(self, change: DatabaseConnection, name: str, content: bytes) -> None:
         sql = f"INSERT INTO document VALUES (?, ?, {change.clock}, ?) ON CONFLICT DO NOTHING"  # noqa: S608 - ours
         if not change.execute(sql, (self.place, name, content)):
             raise FileExistsError(name)
 
     @contextmanager
-    def _reading(self) -> Iterator[Connection]:
+    def _reading(self) -> Iterator[DatabaseConnection]:
         if self._change is not None:
             yield self._change
         else:

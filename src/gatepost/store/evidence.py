@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Final
 
 from gatepost.store.buffer import EventBuffer
 from gatepost.store.interface import StoreFailure
-from gatepost.store.sqlite.trace_files import day_of
+from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatepost.store.evidence_chain import EvidenceChain
+    from gatepost.store.evidence_log import ChainWriter
 
 
 _log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class EvidenceWriter:
 
     def __init__(
         self,
-        chain: EvidenceChain,
+        chain: ChainWriter,
         *,
         interval: float = _INTERVAL,
         checkpoint: float = _CHECKPOINT,
@@ -103,7 +103,7 @@ class EvidenceWriter:
 
     def _end_days(self) -> None:
         """Sign and compress the files of days that are over: at the start, and when a day ends."""
-        today = day_of(self._clock())
+        today = day_text(self._clock())
         if today != self._day:
             self._chain.end_day(self._clock())
             self._day = today

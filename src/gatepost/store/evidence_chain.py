@@ -10,26 +10,23 @@ import fcntl
 import hashlib
 import logging
 import os
-import secrets
 from contextlib import contextmanager
-from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from msgspec import structs
-
-from gatepost.events.evidence.chain import ORIGIN, Line, Place, join, link, parse_line, sign_body
-from gatepost.events.evidence.entry import Kind, Privacy, begin_body, checkpoint_body, event_body, gap_body
-from gatepost.policy.decisions.withheld import without_others
+from gatepost.events.evidence.chain import ORIGIN, Line, Place, link, parse_line
+from gatepost.events.evidence.entry import Kind
+from gatepost.store.evidence_end import ChainEnd, day_after
 from gatepost.store.evidence_files import ADMIN_WRITER, compress, day_files, log_directory, read_lines
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite.schema import make_directory, make_file
-from gatepost.store.sqlite.trace_files import day_of
+from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from gatepost.events.evidence.chain import Signer
+    from gatepost.events.evidence.entry import Privacy
     from gatepost.mail.model.trace_event import TraceEvent
 
 
@@ -57,33 +54,26 @@ class EvidenceChain:
     ) -> None:
         self._evidence = evidence
         self._writer = writer
-        self._identity = {"node": node, "writer": writer}
-        self._software = software
-        self._privacy = privacy or Privacy()
+        self._end = ChainEnd(node=node, writer=writer, software=software, privacy=privacy)
         self._signer = signer
         self._day = ""
         self._path: Path | None = None
         self._size = -1
-        self._place = Place()
         self._signed = 0  # number of the last checkpoint
         self._torn: tuple[int, str] | None = None  # octets that a crash left, and their hash: an entry is due
-        self._pending: list[bytes] = []
 
     @property
     def unsigned(self) -> bool:
         """Whether there are entries that no checkpoint covers, as far as we know."""
-        return self._place.number > self._signed
+        return self._end.place.number > self._signed
 
     def append(self, events: Sequence[TraceEvent], now: float, *, dropped: int = 0) -> None:
         """Add an entry for each event, durably. dropped: events of which there is none. Raises StoreFailure."""
         with self._alone():
             self._begin_day(now)
             if dropped:
-                self._put(gap_body(self._place, now, what="dropped", count=dropped))
-            for event in events:
-                # An entry goes to its organization's auditors as it is written: what is another's is left out for good.
-                shown = structs.replace(event, **without_others(event))
-                self._put(event_body(shown, self._place.number + 1, secrets.token_urlsafe(12), self._privacy))
+                self._end.gap(now, "dropped", dropped)
+            self._end.events(events)
 
     def checkpoint(self, now: float) -> None:
         """Sign where the chain stands, if that is not signed yet. Raises StoreFailure."""
@@ -92,15 +82,15 @@ class EvidenceChain:
         with self._alone():
             if self.unsigned:
                 self._begin_day(now)
-                self._put(sign_body(checkpoint_body(self._place, now, **self._identity), self._signer))
-                self._signed = self._place.number
+                self._end.checkpoint(now, self._signer)
+                self._signed = self._end.place.number
 
     def end_day(self, now: float) -> None:
         """Compress the files of days that are over, of this writer. Raises StoreFailure.
 
         Nothing is added to them: the head of such a day may be made already.
         """
-        today = day_of(now)
+        today = day_text(now)
         with self._alone():
             if self._day < today:
                 self._path, self._size = None, 0
@@ -125,33 +115,28 @@ class EvidenceChain:
             self._forget()
             raise
         finally:
-            self._pending.clear()
+            self._end.lines.clear()
 
     def _forget(self) -> None:
         """Forget the position on disk: read it again the next time."""
         self._size = -1
 
-    def _put(self, body: dict[str, Any]) -> None:
-        head, line = join(self._place.head, body)
-        self._place = Place(self._place.number + 1, head)
-        self._pending.append(line)
-
     def _begin_day(self, now: float) -> None:
         """All entries go into the file of the day on which they are written."""
-        day = max(day_of(now), self._day)  # a clock that was put back does not reopen a day
+        day = max(day_text(now), self._day)  # a clock that was put back does not reopen a day
         if day != self._day or self._path is None:
-            day = _after(day) if day == self._day else day
+            day = day_after(day) if day == self._day else day
             self._day, self._path, self._size = day, log_directory(self._evidence) / f"{day}.{self._writer}.log", 0
             make_file(self._path)
-            self._put(begin_body(self._place, now, day=day, software=self._software, **self._identity))
+            self._end.begin(day, now)
         if self._torn:
-            self._put(gap_body(self._place, now, what="torn", count=self._torn[0], sha256=self._torn[1]))
+            self._end.gap(now, "torn", *self._torn)
 
     def _flush(self) -> None:
         """Everything or nothing: what cannot be made durable is taken back."""
-        if not self._pending or self._path is None:
+        if not self._end.lines or self._path is None:
             return
-        data = b"".join(self._pending)
+        data = b"".join(self._end.lines)
         descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         try:
             _write(descriptor, data)
@@ -162,7 +147,7 @@ class EvidenceChain:
         finally:
             os.close(descriptor)
         self._size += len(data)
-        self._pending.clear()
+        self._end.lines.clear()
         self._torn = None  # what was put after a cut begins with the entry on it
 
     def _recover(self) -> None:
@@ -171,12 +156,12 @@ class EvidenceChain:
         if self._size >= 0 and (self._undisturbed() or self._writer != ADMIN_WRITER):
             self._disturbed()
             return
-        self._day, self._path, self._size, self._place, self._signed = "", None, 0, Place(), 0
+        self._day, self._path, self._size, self._end.place, self._signed = "", None, 0, Place(), 0
         for one in reversed(files):
-            self._place, self._signed, good = _scan(one.path)
+            self._end.place, self._signed, good = _scan(one.path)
             if not one.closed and one.path.stat().st_size > good:
                 self._cut(one.path, good)
-            if self._place.number:
+            if self._end.place.number:
                 self._day = one.day
                 self._path, self._size = (None, 0) if one.closed else (one.path, good)
                 return
@@ -194,7 +179,7 @@ class EvidenceChain:
         """Log that another process cut, lengthened or removed our file: the chain goes on from our own position."""
         if self._path is None or self._undisturbed():
             return
-        _log.error("evidence: another process changed %s after entry %d", self._path, self._place.number)
+        _log.error("evidence: another process changed %s after entry %d", self._path, self._end.place.number)
         if self._path.exists():
             self._size = self._path.stat().st_size
         else:
@@ -263,10 +248,6 @@ def _scan_closed(path: Path) -> tuple[Place, int, int]:
             place = Place(line.number, line.hash)
             signed = line.number if line.body.get("kind") == Kind.CHECKPOINT else signed
     return place, signed, octets
-
-
-def _after(day: str) -> str:
-    return (date.fromisoformat(day) + timedelta(days=1)).isoformat()
 
 
 def _follows(line: Line, previous: str) -> bool:

@@ -11,6 +11,7 @@ import gzip
 import os
 import re
 import zlib
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -19,8 +20,11 @@ from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite.schema import sync_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
+
+    from gatepost.store.evidence_log import EvidenceSource
 
 
 ADMIN_WRITER: Final = "admin"
@@ -28,6 +32,7 @@ ADMIN_WRITER: Final = "admin"
 
 HEADS_FILE: Final = "heads.log"
 
+_LONGEST_KEY: Final = 65536
 _NAME: Final = re.compile(r"(\d{4}-\d\d-\d\d)\.([A-Za-z0-9_-]{1,32})\.log(\.gz)?", re.ASCII)
 
 
@@ -38,6 +43,20 @@ class DayFile:
     path: Path
     day: str
     writer: str
+
+    @property
+    def name(self) -> str:
+        """The name of the file."""
+        return self.path.name
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether a crash came before its first entry."""
+        return not self.closed and not self.path.stat().st_size
+
+    def lines(self) -> Iterator[bytes]:
+        """See `read_lines`."""
+        return read_lines(self.path)
 
     @property
     def closed(self) -> bool:
@@ -116,3 +135,59 @@ def compress(path: Path) -> Path:
     sync_directory(path.parent)
     path.unlink()
     return target
+
+
+def kept_keys(evidence: Path) -> list[bytes]:
+    """The public keys that lie beside the log, PEM, by their names. Raises OSError."""
+    return [path.read_bytes()[:_LONGEST_KEY] for path in sorted((evidence / "keys").glob("*.pem"))]
+
+
+class EvidenceDirectory:
+    """A log in files, a gateway's own or a copy: implements `store.evidence_log.EvidenceSource`."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.name = str(directory)
+
+    def days(self, writer: str = "", *, since: str = "", until: str = "9999") -> list[DayFile]:
+        """See `day_files`."""
+        return day_files(self.directory, writer, since=since, until=until)
+
+    def head_lines(self) -> Iterator[bytes]:
+        """See `EvidenceSource.head_lines`."""
+        path = self.directory / HEADS_FILE
+        if path.exists():
+            yield from read_lines(path)
+
+    def public_keys(self) -> list[bytes]:
+        """See `kept_keys`."""
+        return kept_keys(self.directory)
+
+
+def copy_log(
+    log: EvidenceSource, directory: Path, creating: Callable[[], AbstractContextManager[None]] = nullcontext
+) -> int:
+    """Write a log as files into a new directory, as auditors and other machines read it; returns how many days' files.
+
+    creating: within it files are made, for another account perhaps. Raises StoreFailure if the log cannot be read,
+    OSError if the directory is there or cannot be written.
+    """
+    with creating():
+        for path in (directory, log_directory(directory), directory / "keys"):
+            path.mkdir(mode=0o700)
+    _write_new(directory / HEADS_FILE, log.head_lines(), creating)
+    days = log.days()  # after the heads: what they know of is among them
+    for one in days:
+        _write_new(log_directory(directory) / f"{one.day}.{one.writer}.log", one.lines(), creating)
+    for number, pem in enumerate(log.public_keys(), 1):
+        _write_new(directory / "keys" / f"{number:04}.pem", [pem], creating)
+    return len(days)
+
+
+def _write_new(path: Path, lines: Iterable[bytes], creating: Callable[[], AbstractContextManager[None]]) -> None:
+    with creating():
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.writelines(lines)
+        file.flush()
+        os.fsync(file.fileno())

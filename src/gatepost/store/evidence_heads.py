@@ -16,7 +16,7 @@ from gatepost.store.evidence_chain import EvidenceChain, end_of, writer_lock
 from gatepost.store.evidence_files import ADMIN_WRITER, HEADS_FILE, day_files, log_directory, read_lines
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite.schema import make_directory, make_file
-from gatepost.store.sqlite.trace_files import day_of
+from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,15 +24,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from gatepost.events.evidence.chain import Signer
-
-
-def read_heads(evidence: Path) -> HeadBook:
-    """Read the heads, unchecked; empty if there are none. Raises StoreFailure."""
-    book = HeadBook()
-    if (evidence / HEADS_FILE).exists():
-        for raw in read_lines(evidence / HEADS_FILE):
-            book.take(parse_line(raw))
-    return book
 
 
 class EvidenceHeads:
@@ -53,7 +44,7 @@ class EvidenceHeads:
 
     def make(self, now: float) -> list[DayHead]:
         """Sign the head of each day that is over and has none yet, oldest first; returns them. Raises StoreFailure."""
-        over = sorted({one.day for one in day_files(self._evidence) if self._last < one.day < day_of(now)})
+        over = sorted({one.day for one in day_files(self._evidence) if self._last < one.day < day_text(now)})
         if not over:
             return []
         with self._alone() as path:
@@ -73,7 +64,7 @@ class EvidenceHeads:
 
         Returns the names of the files removed. Raises StoreFailure.
         """
-        first = day_of(before)
+        first = day_text(before)
         with self._alone() as path:
             book, place = self._read(path)
             gone = [one for one in day_files(self._evidence) if one.day < first and one.day in book.days]

@@ -1,7 +1,7 @@
 """The store interface for queue and trace: records, and one protocol for any engine.
 
-`store.sqlite.queue` implements it embedded; PostgreSQL comes later behind the same methods. 250 may be sent only from
-the `done` call-back of `Store.accept`: by then the message survives a power cut.
+`store.sqlite.queue` implements it embedded, `store.postgres.queue` for several nodes that share one queue. 250 may be
+sent only from the `done` call-back of `Store.accept`: by then the message survives a power cut.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from gatepost.protocols.smtp.replies import Reply
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
+    from gatepost.events.metrics.counts import Counts
     from gatepost.mail.model.message import Delivery, Message, Recipient
     from gatepost.mail.model.trace_event import TraceEvent
 
@@ -182,13 +183,48 @@ class QueueOwner(Protocol):
     def failed(self, failure: StoreFailure) -> None:
         """The store failed for good: nothing can be settled any more."""
 
+    def due(self, work: list[DestinationWork]) -> None:
+        """These destinations have deferred deliveries that others left or deferred. Only of a store that is shared."""
+
+    def disowned(self) -> None:
+        """Everything that waits in memory belongs to others by now: forget it. Only of a store that is shared."""
+
+
+class EventSink(Protocol):
+    """Keeps events off the loop: the evidence log."""
+
+    @property
+    def add(self) -> Callable[[Sequence[TraceEvent]], None]:
+        """Keeps events; never blocks."""
+
+    def close(self) -> None:
+        """Write what waits. Blocks."""
+
 
 class Store(Protocol):
-    """One shard. Call-backs and coroutines run on the event loop that opened it."""
+    """One shard, or one process's part of a shared queue.
+
+    Call-backs and coroutines run on the event loop that opened it.
+    """
 
     @property
     def failure(self) -> StoreFailure | None:
-        """The reason for which the store refuses everything, None while it works."""
+        """The reason for which the store refuses everything, None while it works. It may pass unless it is final."""
+
+    @property
+    def counts(self) -> Counts:
+        """The counts of its commits."""
+
+    @property
+    def trace_dropped(self) -> int:
+        """Rows of the trace that were dropped since the start."""
+
+    @property
+    def position(self) -> tuple[int, int] | None:
+        """Its place among the processes that share the queue, from 0, and their number; None if it is not shared."""
+
+    def count_senders(self, senders: Callable[[], int]) -> None:
+        """Name who knows how many connections may hand over mail: commits of one sender are not delayed for others."""
 
     def attach(self, owner: QueueOwner) -> None:
         """Name who schedules the deliveries; replaces the one before."""
@@ -235,7 +271,7 @@ class Store(Protocol):
     def held_up(self) -> Awaitable[None] | None:
         """None while outcomes are written. Else await it before another delivery is tried: the disk is full.
 
-        Outcomes wait in memory then, and a crash would have all of those delivered once more.
+        Or the database is away. Outcomes wait in memory then, and a crash would have all of those delivered once more.
         """
 
     async def destinations(self) -> list[DestinationWork]:

@@ -21,7 +21,7 @@ from gatepost.store.interface import StoreFailure
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatepost.store.database import Connection, Database
+    from gatepost.store.database import Database, DatabaseConnection
 
 
 LEASE_SECONDS: Final = 15.0
@@ -82,7 +82,7 @@ class Lease(Protocol):
     def held(self) -> bool:
         """Whether this process may do it now. Cheap, and for any thread; asked before each step that others see."""
 
-    def check(self, connection: Connection) -> None:
+    def check(self, connection: DatabaseConnection) -> None:
         """Within a transaction: raise LeaseLost if another process holds it by now."""
 
 
@@ -117,7 +117,7 @@ class FixedLease:
     def __init__(self, *, held: bool) -> None:
         self.held = held
 
-    def check(self, connection: Connection) -> None:
+    def check(self, connection: DatabaseConnection) -> None:
         """It cannot be lost."""
 
 
@@ -161,7 +161,7 @@ class HeldLease:
         """Whether this process may do it now."""
         return self._clock() < self._until
 
-    def check(self, connection: Connection) -> None:
+    def check(self, connection: DatabaseConnection) -> None:
         """Raise LeaseLost if another process holds it by now."""
         values = (self.name, self._holder, self.epoch)
         if connection.value(_IN_FORCE.format(clock=connection.clock), values) is None:
@@ -299,6 +299,6 @@ class SharedLeases:
             wait = self.round()
 
 
-def lease_holders(connection: Connection) -> list[tuple[str, str]]:
+def lease_holders(connection: DatabaseConnection) -> list[tuple[str, str]]:
     """The leases that are held, by name, each with its node. Raises StoreFailure."""
     return [(str(name), str(node)) for name, node in connection.rows(_HOLDERS.format(clock=connection.clock))]

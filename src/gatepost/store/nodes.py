@@ -139,7 +139,7 @@ class Node:
     @property
     def configuration(self) -> int:
         """The version in force in all its workers: the oldest of theirs; 0 if none is known."""
-        return min((one.configuration for one in self.workers), default=0)
+        return min((worker.configuration for worker in self.workers), default=0)
 
 
 class NodeNameTaken(StoreFailure):
@@ -203,12 +203,12 @@ class NodeRegistry:
             rows = connection.rows(_LIST.format(clock=connection.clock))
             beats = connection.rows(_WORKERS.format(clock=connection.clock))
             holders = lease_holders(connection)
-        found = []
+        nodes = []
         for name, instance, _, host, software, listeners, started, seen, state, now in rows:
             workers = tuple(_beat(row) for row in beats if row[0] == name and row[2] == instance)
             age = max(0.0, now - seen)
             leases = tuple(lease for lease, node in holders if node == name)
-            found.append(
+            nodes.append(
                 Node(
                     name,
                     host,
@@ -221,7 +221,7 @@ class NodeRegistry:
                     leases,
                 )
             )
-        return found
+        return nodes
 
     def drain(self, name: str, *, undo: bool = False) -> bool:
         """Let a node take no mail any more, or, with undo, take some again; False if there is none that lives."""
@@ -287,5 +287,5 @@ def _state(state: str, age: float, workers: Sequence[WorkerBeat]) -> NodeState:
         return NodeState.DEAD
     if state != NodeState.DRAINING:
         return NodeState.ACTIVE
-    is_done = bool(workers) and all(one.figures.drained for one in workers)
+    is_done = bool(workers) and all(worker.figures.drained for worker in workers)
     return NodeState.DRAINED if is_done else NodeState.DRAINING

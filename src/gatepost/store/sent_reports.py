@@ -129,12 +129,17 @@ class SentReports:
         with self._open().changing() as change:
             due = [_report(row) for row in change.rows(_DUE, (now, most))]
             if due:
-                change.execute_many(_CLAIM, [(now, now + lease, *one.key) for one in due])
+                change.execute_many(_CLAIM, [(now, now + lease, *report.key) for report in due])
         return [
             replace(
-                one, state=SentState.TRYING, tries=one.tries + 1, first=one.first or now, next=now + lease, tried=now
+                report,
+                state=SentState.TRYING,
+                tries=report.tries + 1,
+                first=report.first or now,
+                next=now + lease,
+                tried=now,
             )
-            for one in due
+            for report in due
         ]
 
     def address(self, found: Sequence[tuple[SentReport, Sequence[str]]], now: float) -> None:
@@ -142,7 +147,7 @@ class SentReports:
         with self._open().changing() as change:
             for report, rua in found:
                 change.execute(f"DELETE FROM sent_report WHERE {_ONE}", report.key)  # noqa: S608 - ours
-                change.execute_many(_NEW, [(report.day, report.domain, one, now) for one in rua])
+                change.execute_many(_NEW, [(report.day, report.domain, address, now) for address in rua])
 
     def sent(self, report: SentReport, message: str = "") -> None:
         """It was taken, or queued as mail under that queue id."""
@@ -177,7 +182,7 @@ class SentReports:
         """Reports of a day ("2026-11-20") and later days, by day and domain."""
         select = f"SELECT {_COLUMNS} FROM sent_report WHERE day >= ? ORDER BY day, domain, rua"  # noqa: S608 - ours
         with self._open().reading() as connection:
-            return [one for row in connection.rows(select, (since,)) if wanted(one := _report(row))]
+            return [report for row in connection.rows(select, (since,)) if wanted(report := _report(row))]
 
     def close(self) -> None:
         """Close the database; the next use opens it anew."""

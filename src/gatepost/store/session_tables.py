@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from gatepost.protocols.tlsrpt.tally import AppliedPolicy, Count, FailureDetail
-    from gatepost.store.database import Connection, Database
+    from gatepost.store.database import Database, DatabaseConnection
 
 
 MOST_OCTETS: Final = 2 << 30
@@ -142,7 +142,7 @@ class _Batch:
         self._failed: Counter[tuple[str, AppliedPolicy, FailureDetail]] = Counter()
         self._full = False
 
-    def read(self, connection: Connection) -> None:
+    def read(self, connection: DatabaseConnection) -> None:
         self._full = connection.octets() >= MOST_OCTETS
         for some in batched(sorted({count.domain for count in self._counts}), _AT_ONCE):
             of_them = f"day = ? AND domain IN ({', '.join('?' * len(some))})"
@@ -157,7 +157,7 @@ class _Batch:
             ):
                 self._failures[domain].add((policy, digest))
 
-    def write(self, change: Connection) -> int:
+    def write(self, change: DatabaseConnection) -> int:
         left_out = sum(self._add(count) for count in self._counts)
         policies = [
             (

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from gatepost.policy.decisions.destination_history import SeenSession
-    from gatepost.store.database import Connection, Database
+    from gatepost.store.database import Database, DatabaseConnection
 
 
 HISTORY: Final = Schema(
@@ -161,7 +161,7 @@ class DestinationTable:
                 self._unchecked = 0
                 self._trim(change)
 
-    def _trim(self, change: Connection) -> None:
+    def _trim(self, change: DatabaseConnection) -> None:
         change.execute(_FORGOTTEN, (time.time() - _KEPT_FORGOTTEN,))
         count = int(change.value("SELECT count(*) FROM destination_history"))
         if count > self._most:
@@ -305,7 +305,9 @@ def with_sessions(before: DestinationHistory, noted: Sequence[_Noted]) -> Destin
     return after
 
 
-def _known(connection: Connection, names: Sequence[DestinationName]) -> dict[DestinationName, DestinationHistory]:
+def _known(
+    connection: DatabaseConnection, names: Sequence[DestinationName]
+) -> dict[DestinationName, DestinationHistory]:
     among = ", ".join(["(?, ?, ?)"] * len(names))
     sql = f"SELECT {_NAME}, document FROM destination_history WHERE ({_NAME}) IN (VALUES {among})"  # noqa: S608 - ours
     rows: list[tuple[Any, ...]] = connection.rows(sql, [part for name in names for part in name])

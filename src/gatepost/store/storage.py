@@ -6,12 +6,17 @@ is. What a node keeps for itself (caches, local mailboxes, work files) has its p
 
 from __future__ import annotations
 
+import contextlib
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gatepost.settings.store_url import SQLITE
+from gatepost.store.changes import CONFIGURATION, ConfigStore, ConfigStores
 from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile, DestinationStore
 from gatepost.store.documents import DOCUMENTS, DocumentFiles, DocumentTable
+from gatepost.store.evidence_files import evidence_directory
+from gatepost.store.failures import FailuresInMemory
 from gatepost.store.interface import StoreFailure
 from gatepost.store.leases import FixedLeases, SharedLeases
 from gatepost.store.nodes import NodeRegistry
@@ -22,14 +27,27 @@ from gatepost.store.session_tables import SESSIONS, SessionTables
 from gatepost.store.shared_destinations import HISTORY, DestinationTable, SharedDestinations
 from gatepost.store.site_tables import SITE, STATEMENT_SECONDS
 from gatepost.store.sqlite.database import SqliteDatabase
+from gatepost.store.sqlite.restore import check_whole
+from gatepost.store.sqlite.schema import QUEUE_DIRECTORY, TRACE_DIRECTORY
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from types import ModuleType
+
+    from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.settings.model import Settings
     from gatepost.store.database import Database, Schema
     from gatepost.store.destinations import Destinations, WorkerDestinations
     from gatepost.store.documents import Documents
+    from gatepost.store.evidence_log import Evidence
+    from gatepost.store.failures import FailureCounts
+    from gatepost.store.interface import EventSink, Store
     from gatepost.store.leases import DutyLeases
+    from gatepost.store.queue_admin import Depth, QueueAdmin
     from gatepost.store.session_counts import SessionCounts
+    from gatepost.store.trace import Trace
+
+_NO_LIBRARY = "store.url: PostgreSQL needs the package asyncpg: install gatepost[postgres]"
 
 
 class Storage:
@@ -38,20 +56,64 @@ class Storage:
     @classmethod
     def of(cls, settings: Settings) -> Storage:
         """The store of a gateway."""
-        return cls(settings.store.url, Path(settings.server.data_dir))
+        url, server = settings.store.url, settings.server
+        return cls(url, Path(server.data_dir), node=server.hostname if url == SQLITE else server.node_name)
 
-    def __init__(self, url: str, directory: Path) -> None:
-        """url: of `[store]`. directory: the data directory."""
+    def __init__(self, url: str, directory: Path, *, node: str = "localhost") -> None:
+        """url: of `[store]`. directory: the data directory. node: the name of this node."""
         self._url = url
         self._directory = directory
+        self._node = node
 
     @property
     def is_shared(self) -> bool:
         """Whether several nodes use it: then what is of the site is done by one of them, by lease."""
         return self._url != SQLITE
 
+    def check(self, schemas: Sequence[Schema]) -> None:
+        """Check before anything is opened that it can be used, for whoever is to start; changes nothing.
+
+        schemas: all tables that the gateway uses. Raises StoreFailure with what is wrong, where, and what to do;
+        StoreBusy where trying again may help.
+        """
+        if self.is_shared:
+            self._postgres().check_server(self._url, schemas)
+        else:
+            check_whole(self._directory)
+
+    def prepare(self, schemas: Sequence[Schema]) -> dict[str, int | None]:
+        """Make tables of PostgreSQL, or bring them up to date; returns their versions of before, None for no tables.
+
+        Files of SQLite are made by who opens them: {}. Raises as `check`.
+        """
+        return self._postgres().prepare_server(self._url, schemas).tables if self.is_shared else {}
+
+    def server_state(self, schemas: Sequence[Schema]) -> dict[str, Any]:
+        """Version, role, TLS and tables of the PostgreSQL server, for people and programs. Raises as `check`."""
+        return dict(self._postgres().check_server(self._url, schemas)._asdict())
+
+    @staticmethod
+    def _postgres() -> ModuleType:
+        try:
+            from gatepost.store.postgres import check  # noqa: PLC0415 - one engine is loaded
+        except ImportError as error:
+            raise StoreFailure(_NO_LIBRARY) from error
+        return check
+
+    def database(self, schema: Schema, *, synchronous: str = "FULL", statement: float = 30.0) -> Database:
+        """The tables of a schema, made or brought up to date if need be. Raises StoreFailure.
+
+        synchronous: of SQLite; "NORMAL" where a power cut may cost the last second. statement: seconds that one may
+        take in PostgreSQL.
+        """
+        if not self.is_shared:
+            return SqliteDatabase(self._directory, schema, synchronous=synchronous)
+        with _loading_postgres():
+            from gatepost.store.postgres.database import PostgresDatabase  # noqa: PLC0415 - one engine is loaded
+        return PostgresDatabase(self._url, schema, statement=statement)
+
     def leases(self, node: str, worker: int) -> DutyLeases:
-        """DutyLeases of what runs once for the site, as a worker of a node sees them."""
+        """Leases of what runs once for the site, as a worker of a node sees them."""
         if not self.is_shared:
             return FixedLeases(held=worker == 0)
         return SharedLeases(self._site, node, worker)
@@ -75,7 +137,7 @@ class Storage:
         return ReceivedReports(lambda: self.database(RECEIVED))
 
     def destinations(self) -> Destinations:
-        """The history of destinations, for who lists and changes it. Raises StoreFailure."""
+        """The history of destinations, for listing and changing it. Raises StoreFailure."""
         if not self.is_shared:
             return DestinationFile(self._directory / DESTINATIONS_FILE)
         return DestinationTable(lambda: self.database(HISTORY))
@@ -92,27 +154,113 @@ class Storage:
             return DocumentFiles(self._directory.joinpath(*folder))
         return DocumentTable(lambda: self.database(DOCUMENTS), "/".join(folder))
 
-    def disconnect(self) -> None:
-        """End this process's connections, as before a fork."""
-        if self.is_shared:
-            from gatepost.store.postgres.server import close_all  # noqa: PLC0415 - one engine is loaded
+    def trace(self) -> Trace:
+        """The message trace. Opens nothing before it is asked."""
+        if not self.is_shared:
+            from gatepost.store.sqlite.message_trace import SqliteTrace  # noqa: PLC0415 - few commands ask for it
 
-            close_all()
+            return SqliteTrace(self._directory / TRACE_DIRECTORY)
+        with _loading_postgres():
+            from gatepost.store.postgres.trace import PostgresTrace  # noqa: PLC0415 - one engine is loaded
 
-    def database(self, schema: Schema, *, synchronous: str = "FULL", statement: float = 30.0) -> Database:
-        """The tables of a schema, made or brought up to date if need be. Raises StoreFailure.
+        return PostgresTrace(self._url, self._node)
 
-        synchronous: of SQLite; "NORMAL" where a power cut may cost the last second. statement: seconds that one may
-        take in PostgreSQL.
+    def evidence(self) -> Evidence:
+        """The evidence log of this gateway. Opens nothing before it is asked."""
+        directory = evidence_directory(self._directory)
+        if not self.is_shared:
+            from gatepost.store.evidence_in_files import EvidenceInFiles  # noqa: PLC0415 - few commands ask for it
+
+            return EvidenceInFiles(directory, self._node)
+        with _loading_postgres():
+            from gatepost.store.postgres.evidence import PostgresEvidence  # noqa: PLC0415 - one engine is loaded
+
+        return PostgresEvidence(self._url, directory, self._node)
+
+    async def queues(
+        self, settings: Settings, place: tuple[int, int], evidence: Callable[[int], EventSink | None]
+    ) -> list[Store]:
+        """Open the queue of one worker, on its event loop; the first is for its own mail. Raises StoreFailure.
+
+        place: its number, from 0, and how many workers the node has. evidence: makes the writer of the evidence log of
+        a worker, None if there is to be no such log.
+        """
+        sink = partial(self.trace().sink, days=settings.trace.days)
+        if not self.is_shared:
+            from gatepost.store.sqlite.shards import open_shards  # noqa: PLC0415 - one engine is loaded
+
+            return [*await open_shards(self._directory, settings, place, sink, evidence)]
+        with _loading_postgres():
+            from gatepost.store.postgres.opening import open_queue  # noqa: PLC0415 - as above
+        return [await open_queue(self._url, self._directory, settings, place[0], (sink, evidence))]
+
+    def queue_admin(self, evidence: Callable[[Sequence[TraceEvent]], None] = lambda _: None) -> QueueAdmin:
+        """The queue for who looks at it or changes it. evidence: keeps what is done; may raise StoreFailure.
+
+        Raises StoreFailure.
+        """
+        from gatepost.store.sqlite.administration import Administration, trace_writer  # noqa: PLC0415 - not all need it
+
+        if not self.is_shared:
+            return Administration(self._directory / QUEUE_DIRECTORY, self.trace(), evidence)
+        with _loading_postgres():
+            from gatepost.store.postgres.queue_admin import PostgresQueueAdmin  # noqa: PLC0415 - one engine is loaded
+        return PostgresQueueAdmin(self._url, trace_writer(self.trace(), evidence))
+
+    def worker_depth(self, worker: int, workers: int) -> Depth:
+        """The part of the queue that a worker of this node has: of a shared one, what it has in memory.
+
+        workers: how many the node has. Raises StoreFailure.
         """
         if not self.is_shared:
-            return SqliteDatabase(self._directory, schema, synchronous=synchronous)
-        try:
-            from gatepost.store.postgres.database import PostgresDatabase  # noqa: PLC0415 - one engine is loaded
-        except ImportError as error:
-            raise StoreFailure("store.url: PostgreSQL needs the package asyncpg: install gatepost[postgres]") from error
-        return PostgresDatabase(self._url, schema, statement=statement)
+            from gatepost.store.sqlite.depth import queue_depth  # noqa: PLC0415 - few processes ask for it
+            from gatepost.store.sqlite.shards import shards_of  # noqa: PLC0415 - as above
+
+            directory = self._directory / QUEUE_DIRECTORY
+            return queue_depth(directory, shards_of(directory, worker, workers))
+        with _loading_postgres():
+            from gatepost.store.postgres.queue_admin import worker_depth  # noqa: PLC0415 - one engine is loaded
+        return worker_depth(self._url, self._node, worker)
+
+    def configuration(self) -> ConfigStore:
+        """The configuration with its history and contents, to be closed. Raises StoreFailure."""
+        if not self.is_shared:
+            return ConfigStore(self._directory / CONFIGURATION.file)
+        with _loading_postgres():
+            from gatepost.store.postgres.configuration import COPY_FILE, SharedConfig  # noqa: PLC0415 - as above
+        return ConfigStore(self._directory / COPY_FILE, SharedConfig(self._url, self._directory))
+
+    def configurations(self) -> ConfigStores:
+        """The same for many uses at a time, by the threads of a process."""
+        if not self.is_shared:
+            return ConfigStores(self._directory / CONFIGURATION.file, self.configuration)
+        with _loading_postgres():
+            from gatepost.store.postgres.configuration import COPY_FILE  # noqa: PLC0415 - as above
+        return ConfigStores(self._directory / COPY_FILE, self.configuration)
+
+    def login_failures(self, ticks: Callable[[], float]) -> FailureCounts:
+        """Where failed log-ins of users are counted. ticks: seconds that never go back. Raises StoreFailure."""
+        if not self.is_shared:
+            return FailuresInMemory(ticks)
+        with _loading_postgres():
+            from gatepost.store.postgres.failures import SharedFailures  # noqa: PLC0415 - as above
+        return SharedFailures(self._url)
+
+    def disconnect(self) -> None:
+        """End the threads and connections of this process, as before it forks; what comes after makes new ones."""
+        if self.is_shared:
+            with _loading_postgres():
+                from gatepost.store.postgres.server import close_all  # noqa: PLC0415 - as above
+            close_all()
 
     def _site(self) -> Database:
         """Nodes and leases."""
         return self.database(SITE, synchronous="NORMAL", statement=STATEMENT_SECONDS)
+
+
+@contextlib.contextmanager
+def _loading_postgres() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise StoreFailure(_NO_LIBRARY) from error

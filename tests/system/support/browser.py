@@ -7,27 +7,45 @@ it looked like is kept where GATEPOST_SCREENSHOTS names a folder.
 
 from __future__ import annotations
 
+import json
 import os
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from axe_playwright_python.sync_playwright import Axe
+import pytest
+from axe_playwright_python.base import AXE_SCRIPT, AxeResults
 from playwright.sync_api import sync_playwright
 from support.debian import chromium_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser, BrowserContext, Page, Request
+    from playwright.sync_api import Browser, BrowserContext, Page, Request, ViewportSize
 
-DESKTOP = {"width": 1280, "height": 900}
-PHONE = {"width": 360, "height": 740}
+DESKTOP: ViewportSize = {"width": 1280, "height": 900}
+PHONE: ViewportSize = {"width": 360, "height": 740}
+LOOKS: dict[str, dict[str, Any]] = {
+    "light": {"viewport": DESKTOP, "color_scheme": "light"},
+    "dark": {"viewport": DESKTOP, "color_scheme": "dark"},
+    "phone": {"viewport": PHONE, "color_scheme": "light"},
+    "phone-dark": {"viewport": PHONE, "color_scheme": "dark"},
+}
+# For tests that load many pages: one look in `make test`, all of them in `make test-all`.
+EACH_LOOK = ["light", *(pytest.param(look, marks=pytest.mark.long) for look in LOOKS if look != "light")]
 # A form that was refused is shown again with one of these statuses, which the browser thinks worth a line.
 _REFUSED_FORM = tuple(f"the server responded with a status of {status}" for status in (409, 422, 429))
 _PATIENCE = 90_000  # milliseconds, on a machine that has other things to do
 _RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+_COLOUR_RULES = ["color-contrast", "link-in-text-block"]  # the only ones that a theme can break
+_every_look = True
+
+
+def choose_looks(*, every: bool) -> None:
+    """Whether axe is asked of each page in each theme and size, as `make test-all` does, or in one."""
+    global _every_look  # noqa: PLW0603 - of the run
+    _every_look = every
 
 
 @contextmanager
@@ -93,8 +111,49 @@ def context(browser: Browser, **options: Any) -> Iterator[tuple[BrowserContext, 
 
 def axe(page: Page, *, within: str | None = None) -> None:
     """Fail on any violation of WCAG 2.2 A or AA that axe-core finds in the page as it is now."""
-    result = Axe().run(page, context=within, options={"runOnly": {"type": "tag", "values": _RULES}})
-    assert not result.violations_count, f"{page.url}\n{result.generate_report()}"
+    _axe(page, {"type": "tag", "values": _RULES}, within)
+
+
+def _axe(page: Page, rules: dict[str, Any], within: str | None = None) -> None:
+    """The script is given to a page once, and what went well is not told: both took longer than the rules."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE_SCRIPT)
+    options = json.dumps({"runOnly": rules, "resultTypes": ["violations"]})
+    command = f"axe.run({json.dumps(within) if within else 'document'}, {options})"
+    violations = page.evaluate(f"{command}.then((result) => result.violations)")
+    assert not violations, f"{page.url}\n{AxeResults({'violations': violations}).generate_report()}"
+
+
+def look(page: Page, name: str) -> None:
+    """Everybody can read the page: light, dark, and on a telephone, where nothing sticks out. Keeps what it looks like.
+
+    See `choose_looks`.
+    """
+    axe(page)
+    shot(page, f"{name}-light")
+    page.emulate_media(color_scheme="dark")
+    if _every_look:
+        _axe(page, {"type": "rule", "values": _COLOUR_RULES})
+    shot(page, f"{name}-dark")
+    page.emulate_media(color_scheme="light")
+    desktop = page.viewport_size
+    assert desktop
+    page.set_viewport_size(PHONE)
+    assert overflow(page) == 0, f"{page.url} must be scrolled sideways"
+    if _every_look:
+        axe(page)
+    shot(page, f"{name}-phone")
+    page.set_viewport_size(desktop)
+
+
+def looks(page: Page) -> Iterator[str]:
+    """Give a page each theme and size in turn, to load pages in it; see `choose_looks`."""
+    for name, given in LOOKS.items() if _every_look else [("light", LOOKS["light"])]:
+        page.emulate_media(color_scheme=given["color_scheme"])
+        page.set_viewport_size(given["viewport"])
+        yield name
+    page.emulate_media(color_scheme="light")
+    page.set_viewport_size(DESKTOP)
 
 
 def shot(page: Page, name: str) -> None:

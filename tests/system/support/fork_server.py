@@ -144,6 +144,16 @@ def _import_everything() -> None:
                 import_module(module.name)
 
 
+def _build_validators() -> None:
+    """Those of settings and resources, which a process otherwise makes when it needs them (`Record`, defer_build)."""
+    from gatepost.policy.connectors.fields import Record  # noqa: PLC0415 - the client does without
+
+    records = [Record]
+    for record in records:
+        records += record.__subclasses__()
+        record.model_rebuild()
+
+
 class _Server:
     def __init__(self, address: str) -> None:
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -231,6 +241,7 @@ def _run(request: Mapping[str, Any]) -> NoReturn:
 
 if __name__ == "__main__":
     _import_everything()
+    _build_validators()
     gc.collect()
     gc.freeze()
     server = _Server(sys.argv[1])

@@ -13,6 +13,7 @@ import tomlkit
 from support.dns import knows_nothing
 from support.mail import Mail, read_maildir
 from support.namespaces import inside
+from support.postgres import store_settings
 from support.process import GATEPOST, Child, FixtureError, Folder, free_port, greets, run_gatepost, wait_until
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ class Gateway:
     resources: TOML text or the same as a mapping, applied before the first start ("" for none). certificates: of the
     listeners. listeners: their roles, each on a port of its own (`ports`). nameservers: "HOST:PORT"; without any, one
     that knows nothing. anchors: what it trusts (default: the system's). settings: merged over all this, section by
-    section, as in gatepost.toml. namespace: of the network in which it runs, with its commands ("" is ours); its first
+    section, as in gatepost.toml; GATEPOST_STORE=postgresql in the environment of the tests gives each a database of its
+    own (`store_url`). namespace: of the network in which it runs, with its commands ("" is ours); its first
     listener is then at 127.0.0.1:2525.
     """
 
@@ -77,6 +79,10 @@ class Gateway:
             "listener": [{"role": role, "address": f"127.0.0.1:{port}"} for role, port in self.ports.items()],
             "admin": {"address": ""},  # a process that most tests have no use for
         }
+        store = store_settings(by_socket=bool(namespace))
+        self.store_url = store.get("url", "sqlite:")
+        if store:
+            values["store"] = store
         if nameservers or not (namespace or "dns" in (settings or {})):
             values["dns"] = {"nameservers": list(nameservers) or [knows_nothing()]}
         if anchors:

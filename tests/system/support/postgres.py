@@ -6,6 +6,7 @@ Several run side by side, and a standby follows a primary. Nothing of the machin
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from itertools import count
 from pathlib import Path
@@ -16,6 +17,8 @@ from support.process import Child, FixtureError, Folder, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from support.pki import Leaf
 
 # Tests that are not about durability do not wait for the disk.
 _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
@@ -31,8 +34,10 @@ _COMMON = {
 }
 
 
-def postgres_programs() -> Path:
-    """The folder of the newest PostgreSQL that is installed."""
+def postgres_programs(version: str = "") -> Path:
+    """The folder of a version of PostgreSQL, of the newest that is installed without one."""
+    if version:
+        return Path(f"/usr/lib/postgresql/{version}/bin")
     folders = Path("/usr/lib/postgresql").glob("*/bin")
     return max(folders, key=lambda folder: int(folder.parent.name))
 
@@ -40,7 +45,8 @@ def postgres_programs() -> Path:
 class Postgres:
     """durable: commits are synced, as in production. options: settings of postgresql.conf.
 
-    standby_of: another one that it follows from the start.
+    standby_of: another one that it follows from the start. tls: it takes TLS alone over TCP, with this certificate.
+    password: of the superuser over TCP (SCRAM), and roles need one. version: "" is the newest that is installed.
     """
 
     def __init__(
@@ -50,9 +56,12 @@ class Postgres:
         options: Mapping[str, str] | None = None,
         standby_of: Postgres | None = None,
         host: str = "127.0.0.1",
+        tls: Leaf | None = None,
+        password: str = "",
+        version: str = "",
     ) -> None:
         need("postgresql")
-        self.programs = postgres_programs()
+        self.programs = postgres_programs(version)
         self.folder = Folder("postgres")
         self.host, self.port = host, free_port()
         self._account = (
@@ -64,9 +73,11 @@ class Postgres:
         self._databases = count(1)
         self._child: Child | None = None
         if standby_of is None:
-            self.run(
-                "initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C"
-            )
+            self._make(password)
+            if tls or password:
+                self._allow("hostssl" if tls else "host", "scram-sha-256" if password else "trust")
+            if tls:
+                self._options |= self._certified(tls)
         else:
             self.run(
                 "pg_basebackup",
@@ -80,6 +91,29 @@ class Postgres:
                 "--no-sync",
                 *standby_of.address(),
             )
+
+    def _make(self, password: str) -> None:
+        words = ["-D", str(self._data), "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C"]
+        if password:
+            file = self.folder.write("password", password, 0o644)
+            words += [f"--pwfile={file}"]
+        self.run("initdb", *words)
+
+    def _allow(self, kind: str, method: str) -> None:
+        """Who may come over TCP, and how; over the socket the tests do as they like."""
+        self._data_file("pg_hba.conf", f"local all all trust\n{kind} all all all {method}\n")
+
+    def _certified(self, tls: Leaf) -> dict[str, str]:
+        self._data_file("server.crt", tls.chain.read_text())
+        self._data_file("server.key", tls.key.read_text())
+        return {"ssl": "on", "ssl_cert_file": "server.crt", "ssl_key_file": "server.key"}
+
+    def _data_file(self, name: str, text: str) -> None:
+        path = self._data / name
+        path.touch(0o600)
+        path.write_text(text)
+        if os.geteuid() == 0:
+            shutil.chown(path, "postgres", "postgres")
 
     def __enter__(self) -> Self:
         self.start()
@@ -131,10 +165,12 @@ class Postgres:
         """The address of a database, over TCP on loopback."""
         return f"postgresql://{user}@{self.host}:{self.port}/{database}"
 
-    def database(self) -> str:
-        """The URL of a new, empty database."""
+    def database(self, *, by_socket: bool = False) -> str:
+        """The URL of a new, empty database. by_socket: over a Unix socket, for who has another network."""
         name = f"gatepost{next(self._databases)}_{os.getpid()}"
         self.sql(f"CREATE DATABASE {name}")
+        if by_socket:
+            return f"postgresql:///{name}?user=postgres&host={self._sockets}&port={self.port}"
         return self.url(name)
 
     def sql(self, statement: str, database: str = "postgres") -> str:
@@ -153,3 +189,28 @@ class Postgres:
         if done.returncode:
             raise FixtureError(f"{program} ended with {done.returncode}: {done.stderr[-2000:]}")
         return done.stdout
+
+
+_common: list[Postgres] = []
+
+
+def common_server() -> Postgres:
+    """The one of this process for tests that only use it, started with its first use."""
+    if not _common:
+        server = Postgres()
+        server.start()
+        _common.append(server)
+    return _common[0]
+
+
+def end_common_server() -> None:
+    """Stop it, and leave nothing behind."""
+    while _common:
+        _common.pop().__exit__()
+
+
+def store_settings(*, by_socket: bool = False) -> dict[str, str]:
+    """[store] of a gateway: a fresh database where GATEPOST_STORE=postgresql asks for it, else its data directory."""
+    if os.environ.get("GATEPOST_STORE") != "postgresql":
+        return {}
+    return {"url": common_server().database(by_socket=by_socket)}

@@ -48,6 +48,16 @@ def test_a_run_of_attempts_until_one_is_delivered():
     assert (again.failing, again.changed) == ((), True)
 
 
+def test_of_another_organizations_way_there_is_what_the_trace_tells():
+    found, others = DeliveryProblems(), {"connector_organization": "fabrikam", "domain_organization": "fabrikam"}
+    words = "450 4.7.320 Certificate of hub.inside.example is not trusted"
+    found([[deferred(connector="hub", requirement="authenticated(hub.inside.example)", reply=words, detail=others)]])
+    (one,) = found.failing
+    assert (one.name, one.wanted, one.host, one.reply) == ("bank.example", "authenticated", "", "450 4.7.320")
+    found([[event("DEFER", 2.0, detail=others | {"failed": "550 5.1.1 unknown at hub.inside.example"})]])
+    assert [one.failed for one in found.untold] == ["550 5.1.1"]
+
+
 @pytest.mark.parametrize("fields", [{"result_type": ""}, {"requirement": "opportunistic"}, {"requirement": ""}])
 def test_what_is_no_forced_partner_or_no_fault_of_tls(fields):
     found = DeliveryProblems()

@@ -44,7 +44,8 @@ PATCH = {
             "    def identity(entry: ConnectorEntry) -> str:\n",
             (
                 "    if request.hotline:\n"
-                "        found = found.holding([one for one in found.rows if one.hotline == request.hotline])\n\n"
+                "        rows = [row for row in list_page.rows if row.hotline == request.hotline]\n"
+                "        list_page = list_page.holding(rows)\n\n"
             ),
         ),
     ],

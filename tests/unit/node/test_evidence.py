@@ -9,8 +9,8 @@ import pytest
 from gatepost.node.evidence import EvidenceLog
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.settings.model import Settings
-from gatepost.store.evidence_files import evidence_directory
-from gatepost.store.evidence_heads import read_heads
+from gatepost.store.evidence_files import EvidenceDirectory, evidence_directory
+from gatepost.store.evidence_log import read_heads
 
 DAY = 86400.0
 
@@ -46,7 +46,7 @@ def test_one_worker_makes_the_heads_signs_commands_and_forgets_old_days(tmp_path
         logs.chain(evidence, signer=None).append(logs.events(), time.time() - day * DAY)
     logs.chain(evidence, "admin", signer=None).append(logs.events(), time.time())
     asyncio.run(ticked(log))
-    book = read_heads(evidence)
+    book = read_heads(EvidenceDirectory(evidence))
     assert len(book.days) == 2
     assert all(f"head of {day} is {one.hash}" in caplog.text for day, one in book.days.items())
     assert "older than evidence.keep" in caplog.text

@@ -64,7 +64,7 @@ def join(site, port):
 
 def test_it_waits_for_an_authority_and_follows_the_next(serve, site):
     script, port = serve()
-    script.expect("nobody can join at 127.0.0.1:0: there is no authority; run gatepost site init")
+    script.expect("nodes cannot join at 127.0.0.1:0: there is no authority; run gatepost site init")
     first = site.init("a-site", (), author="ann", now=time.time())
     script.expect(f"nodes join and renew at 127.0.0.1:0 (authority {first.id})")
     assert join(site, port).site == "a-site"
@@ -80,7 +80,7 @@ def test_it_waits_for_an_authority_and_follows_the_next(serve, site):
 def test_a_master_key_that_is_not_the_right_one(serve, site):
     site.init("a-site", (), author="ann", now=time.time())
     script, port = serve(bytes(32))
-    script.expect("ERROR nobody can join at 127.0.0.1:0: ")
+    script.expect("ERROR nodes cannot join at 127.0.0.1:0: ")
     with pytest.raises((SiteError, OSError)):
         join(site, port)
     script.process.stdin.close()
@@ -98,7 +98,7 @@ def test_records_of_another_version(serve, home):
     store.apply({"site_authority": {"x": {}}}, author="x")
     script, _ = serve()
     script.expect(
-        "ERROR nobody can join or renew: a record of kind site_authority is stored in a form that this version"
+        "ERROR nodes cannot join or renew: a record of kind site_authority is stored in a form that this version"
     )
     store.apply({"site_authority": {"x": None}}, author="x")
     script.expect("there is no authority")

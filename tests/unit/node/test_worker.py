@@ -10,6 +10,7 @@ import pytest
 
 from gatepost.node.supervisor import CONFIGURATION_EXIT
 from gatepost.store.changes import ConfigStore
+from gatepost.store.sqlite.message_trace import SqliteTrace
 from gatepost.store.sqlite.queue import SqliteStore
 
 # A worker in a process of its own, without a supervisor; its lifeline ends with the script's standard input.
@@ -116,7 +117,7 @@ def test_neither_is_a_shard_that_another_process_has(run, home):
     home.settings()
 
     async def scene():
-        store = await SqliteStore.open(home.data / "queue" / "0", trace_directory=home.data / "trace", worker=0)
+        store = await SqliteStore.open(home.data / "queue" / "0", trace=SqliteTrace(home.data / "trace").sink, worker=0)
         try:
             script, _ = start(run, home)
             assert "worker 0 cannot start" in await asyncio.to_thread(script.expect, "CRITICAL")

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from gatepost.policy.connectors.rules import PrefixLimits
 from gatepost.protocols.smtp.limits import SmtpLimits
-from gatepost.settings.model import Settings
+from gatepost.settings.model import Oauth, Settings
 from gatepost.settings.traffic import Limits
 
 
@@ -68,7 +68,7 @@ def test_what_people_write(section: str, key: str, written: object, value: objec
         ("server", {"hostname": "mx_é!"}, "is not a domain"),
         ("server", {"hostname": "mx.example", "postmaster": "nobody"}, "is not a mail address"),
         ("server", {"hostname": "mx.example", "data_dir": ""}, "at least 1"),
-        ("store", {"url": "postgresql://127.0.0.1/db"}, "no PostgreSQL store"),
+        ("store", {"url": "postgresql://gatepost:secret@127.0.0.1/db"}, "has a password in it"),
         ("store", {"url": "sqlite"}, "is not a store"),
         ("dns", {"nameservers": []}, "at least 1"),
         ("dns", {"nameservers": ["dns.example"]}, "write the IP address of the nameserver"),
@@ -95,3 +95,14 @@ def test_every_key_says_what_it_means() -> None:
         *(type(getattr(settings(), name)) for name in ("server", "store", "dns", "queue", "outbound")),
     ):
         assert all(field.description for field in model.model_fields.values()), model
+
+
+def test_defaults() -> None:
+    own = Oauth()
+    assert (own.private_issuers, own.timeout, own.keys_kept) == (False, 10, 86400)
+
+
+@pytest.mark.parametrize("fields", [{"timeout": 0}, {"timeout": "2m"}, {"keys_kept": "1m"}, {"private_issuers": "yes"}])
+def test_what_is_out_of_range(fields: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Oauth.model_validate(fields)

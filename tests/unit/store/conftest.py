@@ -11,6 +11,7 @@ import pytest
 
 from gatepost.mail.model.message import Delivery, Message, Recipient
 from gatepost.store.interface import Settlement
+from gatepost.store.sqlite.message_trace import SqliteTrace
 from gatepost.store.sqlite.queue import SqliteStore
 from gatepost.store.sqlite.schema import StoreSettings
 
@@ -45,7 +46,7 @@ class Shop:
     async def open(self, *, worker=0, **settings):
         store = await SqliteStore.open(
             self.queue / str(worker),
-            trace_directory=self.trace,
+            trace=SqliteTrace(self.trace).sink,
             worker=worker,
             settings=dataclasses.replace(self.settings, **settings),
         )

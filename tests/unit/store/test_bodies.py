@@ -17,7 +17,8 @@ from gatepost.store import bodies as module
 from gatepost.store.bodies import Bodies
 from gatepost.store.interface import Settlement, StoreBusy, StoreFailure, StoreFull
 from gatepost.store.sqlite.administration import Administration
-from gatepost.store.sqlite.schema import QUEUE_FILE
+from gatepost.store.sqlite.message_trace import SqliteTrace
+from gatepost.store.sqlite.schema import QUEUE_FILE, StoreSettings
 
 LIMIT = 256 * 1024
 
@@ -73,6 +74,28 @@ def test_a_big_body_is_synced_as_it_grows_and_before_the_commit(shop, monkeypatc
             assert len(steps) >= 4
 
     asyncio.run(main())
+
+
+def test_a_body_that_only_passes_through_is_not_synced(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fdatasync", synced.append)
+    monkeypatch.setattr(os, "fsync", synced.append)
+
+    async def main():
+        arriving = Bodies(tmp_path, StoreSettings(), iter(range(1, 9)).__next__, synced=False)
+        body = module.Body(arriving)
+        for _ in range(100):
+            if (wait := body.write(b"x" * 65536)) is not None:
+                await wait
+        body.end()
+        done = asyncio.get_running_loop().create_future()
+        body.finish(done.set_result)
+        assert await done is None
+        assert b"".join([chunk async for chunk in body.chunks()]) == b"x" * 6553600
+        arriving.close()
+
+    asyncio.run(main())
+    assert synced == []
 
 
 def test_the_sender_is_held_back_while_the_disk_is_behind(shop, monkeypatch):
@@ -311,7 +334,7 @@ def test_a_head_is_kept_apart_until_it_is_replaced(shop, size):
             assert store._bodies.in_memory == 0
         async with shop.open() as store:  # after a restart, too
             assert await shop.read(store, message.id) == b"another and longer " + rest
-            administration = Administration(shop.queue, shop.trace)
+            administration = Administration(shop.queue, SqliteTrace(shop.trace))
             assert b"".join(administration.body(format_id(message.id))) == b"another and longer " + rest
             (again,) = await store.lease(delivery.destination, 1, time.time() + 1)
             store.settle([Settlement(again, [])])

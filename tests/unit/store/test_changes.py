@@ -95,18 +95,6 @@ def test_another_process_sees_the_version_and_pays_little_for_looking(config, pa
     other.close()
 
 
-def test_tables_that_another_process_made_a_moment_ago_stay(path, monkeypatch):
-    first = ConfigStore(path)
-    first.apply({"organization": {"contoso": {}}}, author="ann")
-    seen = iter([False])  # as it was at the first look
-    really = ConfigStore._is_current
-    monkeypatch.setattr(ConfigStore, "_is_current", lambda self: next(seen, None) is not False and really(self))
-    second = ConfigStore(path)
-    assert (second.version(), list(seen)) == (1, [])
-    second.close()
-    first.close()
-
-
 def test_changes_at_once_each_get_a_version(path):
     failures = []
 
@@ -132,7 +120,7 @@ def test_changes_at_once_each_get_a_version(path):
 
 
 def test_a_lock_that_stays(config, path):
-    config._connection.set_busy_timeout(20)
+    config._database._connection.set_busy_timeout(20)
     other = apsw.Connection(str(path))
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreFailure, match="was not changed"):
@@ -220,17 +208,17 @@ def test_of_a_long_history_little_is_read(config):
     """By the index of versions, or that of names where one is named; neither sorts what it finds."""
     config.apply({"organization": {"contoso": CONTOSO}}, author="ann")
     asked = []
-    config._connection.trace_v2(apsw.SQLITE_TRACE_STMT, lambda event: asked.append(event["sql"]))
+    config._database._connection.trace_v2(apsw.SQLITE_TRACE_STMT, lambda event: asked.append(event["sql"]))
     config.history("organization")
     config.history("organization", before=5)
     config.history(version=1)
     config.history("organization", "contoso", before=5)
     config.versions(author="ann")
-    config._connection.trace_v2(0, None)
+    config._database._connection.trace_v2(0, None)
     assert len(asked) == 5
     for statement in asked:
-        values = (1,) * (5 if "?5" in statement else statement.count("?"))
-        plan = config._connection.execute(f"EXPLAIN QUERY PLAN {statement}", values).fetchall()
+        values = (1,) * (6 if "?6" in statement else statement.count("?"))
+        plan = config._database._connection.execute(f"EXPLAIN QUERY PLAN {statement}", values).fetchall()
         assert any("change USING INDEX change_" in step[-1] for step in plan), statement
         assert not any("TEMP B-TREE FOR ORDER" in step[-1] for step in plan), statement
 
@@ -291,6 +279,16 @@ def test_content_that_is_made_once(tmp_path):
         assert one.version() == 0
 
 
+def test_content_that_another_process_made_a_moment_ago(config, monkeypatch):
+    config.content_once("secret", lambda: b"first")
+    monkeypatch.setattr(config, "content", lambda name: None)
+    assert config.content_once("secret", lambda: b"second") == b"first"
+
+
+def test_a_file_is_of_one_node(config):
+    assert not config.is_shared
+
+
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "data").write_text("a file")
     with pytest.raises(StoreFailure, match="Not a directory"):
@@ -325,7 +323,7 @@ def test_a_store_that_is_there_is_opened_and_read_while_somebody_writes(path, co
 
 @pytest.fixture
 def stores(path):
-    with closing(ConfigStores(path)) as stores:
+    with closing(ConfigStores(path, lambda: ConfigStore(path))) as stores:
         yield stores
 
 
@@ -373,7 +371,7 @@ def test_only_some_stores_are_kept(stores, monkeypatch):
 
 def test_content_that_cannot_be_stored_now(path, busy):
     with closing(ConfigStore(path)) as config:
-        config._connection.set_busy_timeout(50)
+        config._database._connection.set_busy_timeout(50)
         busy.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreFailure, match=r"key cannot be stored: .*locked"):
             config.content_once("key", lambda: b"1")

@@ -5,7 +5,16 @@ import gzip
 import pytest
 
 from gatepost.events.evidence.chain import LONGEST_LINE
-from gatepost.store.evidence_files import compress, day_file, day_files, evidence_directory, log_directory, read_lines
+from gatepost.store.evidence_files import (
+    EvidenceDirectory,
+    compress,
+    copy_log,
+    day_file,
+    day_files,
+    evidence_directory,
+    log_directory,
+    read_lines,
+)
 from gatepost.store.interface import StoreFailure
 
 
@@ -82,3 +91,27 @@ def test_a_damaged_archive_is_said(tmp_path, content):
 def test_a_file_that_is_not_there_is_said(tmp_path):
     with pytest.raises(StoreFailure, match="No such file"):
         list(read_lines(tmp_path / "x.log"))
+
+
+def test_a_copy_is_verified_as_the_log_is(tmp_path, logs):
+    evidence, copy = tmp_path / "evidence", tmp_path / "copy"
+    logs.keep_key(evidence)
+    chain = logs.chain(evidence)
+    chain.append(logs.events(3), logs.NOON)
+    chain.append(logs.events(3), logs.NOON + logs.DAY)
+    chain.end_day(logs.NOON + logs.DAY)
+    logs.heads(evidence).make(logs.NOON + logs.DAY)
+    log = EvidenceDirectory(evidence)
+    assert copy_log(log, copy) == 2
+    assert sorted(path.name for path in log_directory(copy).iterdir()) == ["2026-11-18.0.log", "2026-11-19.0.log"]
+    found = logs.good(copy)
+    assert (found.entries, found.heads) == (8, 1)
+    assert EvidenceDirectory(copy).public_keys() == log.public_keys() == [logs.pem]
+    assert [one.is_empty for one in EvidenceDirectory(copy).days()] == [False, False]
+    with pytest.raises(FileExistsError):
+        copy_log(log, copy)
+
+
+def test_there_may_be_no_heads_and_no_keys_yet(tmp_path):
+    log = EvidenceDirectory(tmp_path)
+    assert (list(log.head_lines()), log.public_keys(), log.days()) == ([], [], [])

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from gatepost.events.evidence.audit import FaultKind
-from gatepost.store.evidence_files import HEADS_FILE
-from gatepost.store.evidence_heads import read_heads
+from gatepost.store.evidence_files import HEADS_FILE, EvidenceDirectory
+from gatepost.store.evidence_log import read_heads
 from gatepost.store.interface import StoreFailure
 
 
@@ -31,8 +31,8 @@ def test_each_day_that_is_over_gets_a_head_once(logs, evidence):
     assert [one.day for one in logs.heads(evidence).make(logs.NOON + 4 * logs.DAY)] == ["2026-11-21"]
     found = logs.good(evidence)
     assert (found.heads, found.unheaded, found.unsigned) == (3, [], {})
-    assert set(read_heads(evidence).days) == {"2026-11-18", "2026-11-19", "2026-11-21"}
-    assert read_heads(evidence).days["2026-11-18"].hash == made[0].hash
+    assert set(read_heads(EvidenceDirectory(evidence)).days) == {"2026-11-18", "2026-11-19", "2026-11-21"}
+    assert read_heads(EvidenceDirectory(evidence)).days["2026-11-18"].hash == made[0].hash
     assert (evidence / HEADS_FILE).stat().st_mode & 0o777 == 0o600
 
 
@@ -55,7 +55,7 @@ def test_files_without_an_entry_are_not_in_it(logs, evidence):
 
 def test_no_log_has_no_heads(logs, evidence):
     assert logs.heads(evidence).make(logs.NOON) == []
-    assert read_heads(evidence / "elsewhere").days == {}
+    assert read_heads(EvidenceDirectory(evidence / "elsewhere")).days == {}
 
 
 def test_old_days_are_forgotten_and_the_chain_says_so(logs, evidence):

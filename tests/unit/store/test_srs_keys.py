@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
-from gatepost.store.srs_keys import SRS_KEYS_FILE, load_srs_keys
+from gatepost.store.changes import ConfigStore
+from gatepost.store.srs_keys import SRS_KEYS_FILE, load_srs_keys, shared_srs_keys
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,3 +52,30 @@ def test_what_is_refused(tmp_path: Path, content: str, mode: int, why: str) -> N
     path.chmod(mode)
     with pytest.raises(OSError, match=why):
         load_srs_keys(tmp_path)
+
+
+class Backwards:
+    """Seals by turning round."""
+
+    def seal(self, secret: bytes, place: str) -> bytes:
+        return place.encode() + secret[::-1]
+
+    def open(self, sealed: bytes, place: str) -> bytes:
+        return sealed.removeprefix(place.encode())[::-1]
+
+
+@pytest.mark.parametrize("vault", [None, Backwards()])
+def test_nodes_of_a_site_have_the_same(tmp_path: Path, vault: Backwards | None) -> None:
+    with closing(ConfigStore(tmp_path / "config.db")) as store:
+        first = shared_srs_keys(store, tmp_path / "a", vault)
+        assert [len(key) for key in first.keys] == [32]
+        assert shared_srs_keys(store, tmp_path / "b", vault) == first
+        assert shared_srs_keys(store, tmp_path / "b", Backwards()) == first, "a master key may come later"
+
+
+def test_the_file_of_the_node_that_is_first_counts(tmp_path: Path) -> None:
+    own = load_srs_keys(tmp_path)
+    with closing(ConfigStore(tmp_path / "config.db")) as store:
+        assert shared_srs_keys(store, tmp_path, Backwards()) == own
+        with pytest.raises(OSError, match="is sealed, and store"):
+            shared_srs_keys(store, tmp_path, None)

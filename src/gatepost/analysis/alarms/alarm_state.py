@@ -93,7 +93,7 @@ class Memory:
     @property
     def alarms(self) -> tuple[Alarm, ...]:
         """Those that stand."""
-        return tuple(one.alarm for one in self.standing)
+        return tuple(status.alarm for status in self.standing)
 
 
 def encoded(memory: Memory) -> bytes:
@@ -116,22 +116,26 @@ def advance(
 
     undecided: of a standing alarm that was not found, whether nothing is known of it; then it stays.
     """
-    before = {one.alarm.key: one for one in memory.standing}
+    before = {status.alarm.key: status for status in memory.standing}
     news: list[News] = []
     standing: dict[str, AlarmStatus] = {}
     for alarm in list(alarms)[:_KEPT]:
         standing[alarm.key], event = _continued(before.get(alarm.key), alarm, now)
         if event is not None:
             news.append(News(event, standing[alarm.key].alarm))
-    gone = [one for key, one in before.items() if key not in standing]
-    standing |= {one.alarm.key: one for one in gone if undecided(one.alarm)}
-    over = [one for one in gone if one.alarm.key not in standing]
-    news += [News(AlarmEvent.CLEARED, one.alarm) for one in over]
+    gone = [status for key, status in before.items() if key not in standing]
+    standing |= {status.alarm.key: status for status in gone if undecided(status.alarm)}
+    over = [status for status in gone if status.alarm.key not in standing]
+    news += [News(AlarmEvent.CLEARED, status.alarm) for status in over]
     lately = {key: at for key, at in memory.lately.items() if now < at + _DAY}
-    lately |= {one.alarm.key: one.mailed for one in over if one.mailed and one.alarm.severity is Severity.CRITICAL}
-    cleared = (*memory.cleared, *(one.alarm for one in over if one.mailed))[-_KEPT:]
+    lately |= {
+        status.alarm.key: status.mailed
+        for status in over
+        if status.mailed and status.alarm.severity is Severity.CRITICAL
+    }
+    cleared = (*memory.cleared, *(status.alarm for status in over if status.mailed))[-_KEPT:]
     back = {key for key in standing if key not in before}
-    cleared = tuple(one for one in cleared if one.key not in back)
+    cleared = tuple(candidate for candidate in cleared if candidate.key not in back)
     return replace(memory, standing=tuple(standing.values()), cleared=cleared, lately=lately), tuple(news)
 
 
@@ -156,18 +160,20 @@ def _pause(alarm: Alarm) -> float:
 
 def mail_is_due(memory: Memory, *, now: float) -> bool:
     """Whether the owner is to get a mail: at once for what is critical and new, else once a day if there is news."""
-    new = [one for one in memory.standing if not one.mailed]
-    urgent = [one for one in new if one.alarm.severity is Severity.CRITICAL and one.alarm.key not in memory.lately]
+    new = [status for status in memory.standing if not status.mailed]
+    urgent = [
+        status for status in new if status.alarm.severity is Severity.CRITICAL and status.alarm.key not in memory.lately
+    ]
     if urgent and now >= memory.mail + _URGENT_PAUSE:
         return True
-    repeated = any(one.told > one.mailed for one in memory.standing)
+    repeated = any(status.told > status.mailed for status in memory.standing)
     return now >= memory.mail + _DAY and bool(new or repeated or memory.cleared)
 
 
 def mailed(memory: Memory, *, now: float) -> Memory:
     """The memory once a mail that tells of everything is queued."""
-    standing = tuple(replace(one, mailed=now) for one in memory.standing)
-    return replace(memory, standing=standing, cleared=(), mail=now)
+    statuses = tuple(replace(status, mailed=now) for status in memory.standing)
+    return replace(memory, standing=statuses, cleared=(), mail=now)
 
 
 def to_be_posted(memory: Memory, news: tuple[News, ...], *, now: float) -> Memory:
@@ -191,7 +197,7 @@ def next_post(memory: Memory) -> float:
 
 def posted(memory: Memory, post: Post) -> Memory:
     """The webhook took it, or will never."""
-    return replace(memory, posts=tuple(one for one in memory.posts if one.id != post.id))
+    return replace(memory, posts=tuple(candidate for candidate in memory.posts if candidate.id != post.id))
 
 
 def failed_post(memory: Memory, post: Post, *, now: float) -> Memory:

@@ -22,17 +22,17 @@ _LONG: Final = 900
 
 def judge_grants(resources: Resources) -> tuple[Alarm, ...]:
     """One for all of them, which the gateway's owner must see to; none if there is none."""
-    found = list(ungranted_paths(resources))
-    if not found:
+    paths = list(ungranted_paths(resources))
+    if not paths:
         return ()
-    more = f" And {len(found) - 1} more." if len(found) > 1 else ""
+    more = f" And {len(paths) - 1} more." if len(paths) > 1 else ""
     return (
         Alarm(
             Kind.NOT_GRANTED,
             Severity.ERROR,
             "",
-            f"{quantity(len(found), 'resource uses', 'resources use')} local files or sockets without a grant",
-            shown_text(f"{found[0][:1].upper()}{found[0][1:]}.{more}", _LONG),
+            f"{quantity(len(paths), 'resource uses', 'resources use')} local files or sockets without a grant",
+            shown_text(f"{paths[0][:1].upper()}{paths[0][1:]}.{more}", _LONG),
             "Find out who wrote them, then grant them one by one (gatepost grant add), or remove them:",
             "resources",
             ("gatepost history", "gatepost grant list"),

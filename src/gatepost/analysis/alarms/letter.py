@@ -47,9 +47,11 @@ def subject_of(letter: Letter) -> str:
     """The subject of the mail: how many alarms, how severe, and the title of the most severe."""
     if not letter.standing:
         return f"[gatepost {letter.hostname}] all clear again"
-    counts = [(word, sum(one.severity is severity for one in letter.standing)) for severity, word in _PLURALS.items()]
+    counts = [
+        (word, sum(alarm.severity is severity for alarm in letter.standing)) for severity, word in _PLURALS.items()
+    ]
     shown = ", ".join(f"{count} {word if count != 1 else word.removesuffix('s')}" for word, count in counts if count)
-    first = next((one for one in letter.standing if one.key in letter.fresh), letter.standing[0])
+    first = next((alarm for alarm in letter.standing if alarm.key in letter.fresh), letter.standing[0])
     return f"[gatepost {letter.hostname}] {shown}: {first.title}"
 
 
@@ -77,28 +79,28 @@ def _lines(letter: Letter) -> Iterator[str]:
     yield from _wrapped(
         f"This is the mail gateway {letter.hostname}. It looks after its mail and its TLS certificates, and tells you:"
     )
-    new = [one for one in letter.standing if one.key in letter.fresh]
-    old = [one for one in letter.standing if one.key not in letter.fresh]
+    new = [alarm for alarm in letter.standing if alarm.key in letter.fresh]
+    old = [alarm for alarm in letter.standing if alarm.key not in letter.fresh]
     for title, some in (("NEW", new), ("STILL SO", old)):
         if some:
             yield from ("", title)
             yield from _account(some)
     if letter.cleared:
         yield from ("", "OVER")
-        for one in letter.cleared[:_SHOWN]:
-            yield from _wrapped(one.title, "  ")
+        for alarm in letter.cleared[:_SHOWN]:
+            yield from _wrapped(alarm.title, "  ")
     yield from ("", *_wrapped("`gatepost alarms` shows the active alarms."))
     yield from _wrapped("There is one such mail a day at most, beside those at once when something critical happens.")
 
 
 def _account(alarms: Sequence[Alarm]) -> Iterator[str]:
-    for one in alarms[:_SHOWN]:
+    for alarm in alarms[:_SHOWN]:
         yield ""
-        yield from _wrapped(f"{str(one.severity).upper()}: {one.title}", "  ")
-        yield from _wrapped(one.detail, "  ")
-        yield from _wrapped(f"What to do: {one.fix}", "  ")
-        yield from (f"    {piece}" for line in one.lines for piece in _cut(shown_text(line, 2000)))
-        yield f"  Since {minute_text(one.since)}"
+        yield from _wrapped(f"{str(alarm.severity).upper()}: {alarm.title}", "  ")
+        yield from _wrapped(alarm.detail, "  ")
+        yield from _wrapped(f"What to do: {alarm.fix}", "  ")
+        yield from (f"    {piece}" for line in alarm.lines for piece in _cut(shown_text(line, 2000)))
+        yield f"  Since {minute_text(alarm.since)}"
     if len(alarms) > _SHOWN:
         yield from ("", f"  and {len(alarms) - _SHOWN} more")
 

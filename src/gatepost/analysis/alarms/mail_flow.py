@@ -71,51 +71,51 @@ class MailLimits:
 
 def judge_mail(facts: MailFacts, limits: MailLimits, *, now: float) -> tuple[Alarm, ...]:
     """All that is wrong at `now`, the gravest first. At most one alarm for each partner and kind."""
-    found = [*_failing(facts, limits, now), *_dropped(facts, now), *_unsent_notices(facts, now)]
-    found += [*_age(facts, limits), *_rising(facts, limits)]
-    found += _resolver(facts)
+    alarms = [*_failing(facts, limits, now), *_dropped(facts, now), *_unsent_notices(facts, now)]
+    alarms += [*_age(facts, limits), *_rising(facts, limits)]
+    alarms += _resolver(facts)
     order = tuple(Severity)
-    return tuple(sorted(found, key=lambda one: (-order.index(one.severity), one.key)))
+    return tuple(sorted(alarms, key=lambda alarm: (-order.index(alarm.severity), alarm.key)))
 
 
 def _failing(facts: MailFacts, limits: MailLimits, now: float) -> Iterator[Alarm]:
-    for one in _latest(facts.failing):
-        recent = now < one.last + _FORGOTTEN
-        if not recent or one.deferrals < limits.partner_failures or now < one.since + limits.partner_failing:
+    for partner in _latest(facts.failing):
+        recent = now < partner.last + _FORGOTTEN
+        if not recent or partner.deferrals < limits.partner_failures or now < partner.since + limits.partner_failing:
             continue
-        where = f" at {one.host}" if one.host else ""
+        where = f" at {partner.host}" if partner.host else ""
         yield _alarm(
             Kind.PARTNER_FAILING,
             Severity.CRITICAL,
-            _about(one),
-            f"mail to {one.domain} waits, as TLS does not meet the requirement of {_named(one)}",
-            f"{one.deferrals} attempts in a row were deferred{where}: {one.wanted} is required, and the result is "
-            f"{one.result_type}. The last reply: {one.reply or 'none'}. Nothing is sent below the requirement; what "
-            "waits expires and is returned.",
-            f"See what the partner presents, and tell its postmaster; only if the requirement is wrong, change it for "
-            f"{one.organization}:",
-            f"gatepost check partner {one.domain}",
-            f"gatepost queue list --domain {one.domain}",
+            _about(partner),
+            f"mail to {partner.domain} waits, as TLS does not meet the requirement of {_named(partner)}",
+            f"{partner.deferrals} attempts in a row were deferred{where}: {partner.wanted} is required, and the result "
+            f"is {partner.result_type}. The last reply: {partner.reply or 'none'}. Nothing is sent below the "
+            "requirement; what waits expires and is returned.",
+            "See what the partner presents, and tell its postmaster; only if the requirement is wrong, change it for "
+            f"{partner.organization}:",
+            f"gatepost check partner {partner.domain}",
+            f"gatepost queue list --domain {partner.domain}",
         )
 
 
 def _dropped(facts: MailFacts, now: float) -> Iterator[Alarm]:
-    for one in _latest(facts.dropped):
-        if now >= one.last + _DROP_SHOWN:
+    for destination in _latest(facts.dropped):
+        if now >= destination.last + _DROP_SHOWN:
             continue
-        clear = one.now.endswith("none")
+        clear = destination.now.endswith("none")
         what = "is no longer protected by TLS" if clear else "is less protected than before"
-        result = "Mail for it is held" if one.held else "Mail is still sent"
+        result = "Mail for it is held" if destination.held else "Mail is still sent"
         yield _alarm(
             Kind.PROTECTION_DROP,
-            Severity.CRITICAL if clear or one.held else Severity.ERROR,
-            _about(one),
-            f"mail to {one.domain or one.name} {what}",
-            f"Connections of {one.organization} were seen to reach {one.was}, and now reach {one.now}. {result}. This "
-            "is what an attacker on the way does, or a fault of the partner's.",
+            Severity.CRITICAL if clear or destination.held else Severity.ERROR,
+            _about(destination),
+            f"mail to {destination.domain or destination.name} {what}",
+            f"Connections of {destination.organization} were seen to reach {destination.was}, and now reach "
+            f"{destination.now}. {result}. This is what an attacker on the way does, or a fault of the partner's.",
             "Ask the partner's postmaster over another channel; accept it only if it is meant:",
-            f"gatepost destination show {one.domain or one.name}",
-            f"gatepost check partner {one.domain or one.name}",
+            f"gatepost destination show {destination.domain or destination.name}",
+            f"gatepost check partner {destination.domain or destination.name}",
         )
 
 
@@ -135,9 +135,9 @@ def _resolver(facts: MailFacts) -> Iterator[Alarm]:
 
 def _unsent_notices(facts: MailFacts, now: float) -> Iterator[Alarm]:
     by_organization: dict[str, dict[str, UnsentNotice]] = {}
-    for one in sorted(facts.untold, key=lambda one: one.last):
-        if now < one.last + _FORGOTTEN:
-            by_organization.setdefault(one.organization, {})[one.message] = one
+    for notice in sorted(facts.untold, key=lambda notice: notice.last):
+        if now < notice.last + _FORGOTTEN:
+            by_organization.setdefault(notice.organization, {})[notice.message] = notice
     for organization, messages in by_organization.items():
         latest = list(messages.values())[-1]
         count = quantity(len(messages), "message")
@@ -170,10 +170,10 @@ def _age(facts: MailFacts, limits: MailLimits) -> Iterator[Alarm]:
 
 
 def _rising(facts: MailFacts, limits: MailLimits) -> Iterator[Alarm]:
-    for domain, one in (facts.tls or {}).items() if limits.tls_failures else ():
-        if one.failed < limits.tls_failures or one.sessions_before < _HISTORY:
+    for domain, shares in (facts.tls or {}).items() if limits.tls_failures else ():
+        if shares.failed < limits.tls_failures or shares.sessions_before < _HISTORY:
             continue
-        share, before = one.failed / one.sessions, one.failed_before / one.sessions_before
+        share, before = shares.failed / shares.sessions, shares.failed_before / shares.sessions_before
         if share < _SHARE or share < _RISEN * before:
             continue
         yield _alarm(
@@ -181,8 +181,8 @@ def _rising(facts: MailFacts, limits: MailLimits) -> Iterator[Alarm]:
             Severity.ERROR if share > 0.5 else Severity.WARNING,
             domain,
             f"TLS with {domain} fails more often than before",
-            f"Today {one.failed} of {one.sessions} sessions failed ({share:.0%}), in the days before "
-            f"{one.failed_before} of {one.sessions_before} ({before:.0%}). Most often: {one.result}.",
+            f"Today {shares.failed} of {shares.sessions} sessions failed ({share:.0%}), in the days before "
+            f"{shares.failed_before} of {shares.sessions_before} ({before:.0%}). Most often: {shares.result}.",
             "Find out whether the fault is theirs, and tell them:",
             f"gatepost report tlsrpt --domain {domain}",
             f"gatepost check partner {domain}",

@@ -25,7 +25,7 @@ _encode = msgspec.json.Encoder().encode
 
 def post_body(hostname: str, post: Post) -> bytes:
     """The body of a post, the same bytes each time it is tried. hostname: ours."""
-    return _encode({"gateway": hostname, "id": post.id, "at": post.at, "alarms": [_record(one) for one in post.news]})
+    return _encode({"gateway": hostname, "id": post.id, "at": post.at, "alarms": [_record(news) for news in post.news]})
 
 
 def signed_headers(secret: bytes, post: Post, body: bytes, *, now: float) -> tuple[tuple[str, str], ...]:

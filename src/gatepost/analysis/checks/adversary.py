@@ -47,7 +47,7 @@ class StartTls(StrEnum):
     STRIPPED = "stripped"  # not offered, and 502 to whoever asks all the same
     REFUSED = "refused"  # offered, then answered with 454
     BROKEN = "broken"  # answered with 220, then with what is no handshake
-    INJECTED = "injected"  # the 220 carries replies in clear behind it, then comes a sound handshake
+    INJECTED = "injected"  # the 220 carries unencrypted replies behind it, then comes a sound handshake
     INJECTED_PART = "injected-part"  # the same with the beginning of a reply, whose end comes under TLS
 
 
@@ -59,7 +59,7 @@ _INJECTED = {
 
 @dataclass(slots=True)
 class Channel:
-    """The traffic in clear, or under TLS: octets in all, then commands, then octets of the message itself."""
+    """The traffic without encryption, or under TLS: octets in all, then commands, then octets of the message itself."""
 
     octets: int = 0
     mail: int = 0
@@ -116,14 +116,14 @@ class Seen:
         """As evidence keeps it: whole numbers, words and lines."""
         channels = {
             name: {
-                "octets": one.octets,
-                "mail": one.mail,
-                "rcpt": one.rcpt,
-                "data": one.data,
-                "content_octets": one.content,
-                "marker_found": one.marked,
+                "octets": channel.octets,
+                "mail": channel.mail,
+                "rcpt": channel.rcpt,
+                "data": channel.data,
+                "content_octets": channel.content,
+                "marker_found": channel.marked,
             }
-            for name, one in (("in_clear", self.clear), ("under_tls", self.tls))
+            for name, channel in (("in_clear", self.clear), ("under_tls", self.tls))
         }
         return {
             "connections": self.connections,
@@ -267,10 +267,10 @@ class _Session:
             self._channel.data += 1
             self._in_data = True
             self._answer("DATA", "354 give it to me")
-        elif found := _BDAT.fullmatch(line):
+        elif match := _BDAT.fullmatch(line):
             self._channel.data += 1
             self._seen.verbs.append("BDAT")
-            self._chunk, self._last = int(found[1]), found[2] is not None
+            self._chunk, self._last = int(match[1]), match[2] is not None
         elif verb == b"QUIT":
             self._answer("QUIT", "221 2.0.0 bye")
             self.stream.close()
@@ -302,7 +302,7 @@ class _Session:
                 self.stream.write(_NO_HANDSHAKE)
             case (StartTls.INJECTED | StartTls.INJECTED_PART) as how if tls is not None:
                 self._say("220 2.0.0 go ahead")
-                self._seen.note(f"< (injected in clear) {_INJECTED[how].decode('ascii').replace('\r\n', ' / ')}")
+                self._seen.note(f"< (injected unencrypted) {_INJECTED[how].decode('ascii').replace('\r\n', ' / ')}")
                 self.stream.write(_INJECTED[how])
                 self.stream.start_tls(tls)
             case StartTls.GIVEN if tls is not None:

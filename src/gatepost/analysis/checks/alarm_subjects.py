@@ -37,21 +37,23 @@ _FAILURES = 2  # that somebody is told of: the first may be the authority's bad 
 def scope_of(organizations: Sequence[Organization], settings: Settings) -> Scope:
     """The certificates that the resources and settings need: names, and client certificates."""
     hostname, served = settings.server.hostname, bool(settings.mta_sts.address)
-    domains = [domain for one in organizations for domain in one.accepted_domains]
+    domains = [domain for organization in organizations for domain in organization.accepted_domains]
     policies = _publications(domains, hostname)
     names = {hostname: _own_name(hostname, policies)}
     for policy in policies if served else ():
         host, why = policy_host(policy.domain), f"Senders fetch the MTA-STS policy of {policy.domain} from it."
         names.setdefault(host, WantedName(host, why, Severity.ERROR))
-    used = frozenset((name, one.label or label) for name, label, one in _client_certificates(organizations))
+    used = frozenset(
+        (name, certificate.label or label) for name, label, certificate in _client_certificates(organizations)
+    )
     return Scope(tuple(names.values()), used, settings.acme.is_on)
 
 
 def _own_name(hostname: str, policies: Sequence[StsPublication]) -> WantedName:
     promised = [
-        one.domain
-        for one in policies
-        if one.policy.mode is StsMode.ENFORCE and any(covers(pattern, hostname) for pattern in one.policy.mx)
+        policy.domain
+        for policy in policies
+        if policy.policy.mode is StsMode.ENFORCE and any(covers(pattern, hostname) for pattern in policy.policy.mx)
     ]
     if promised:
         why = f"Senders that obey the MTA-STS policy of {promised[0]} do not deliver here."
@@ -60,11 +62,11 @@ def _own_name(hostname: str, policies: Sequence[StsPublication]) -> WantedName:
 
 
 def _publications(domains: Sequence[AcceptedDomain], hostname: str) -> list[StsPublication]:
-    found = []
+    publications = []
     for domain in domains:
         with suppress(ValueError):  # of resources that an older version stored; it is not served
-            found.append(publication(domain, hostname))
-    return [one for one in found if one is not None]
+            publications.append(publication(domain, hostname))
+    return [sts_publication for sts_publication in publications if sts_publication is not None]
 
 
 def failing_renewals(settings: Settings, store: ConfigStore, scope: Scope) -> dict[str, str] | None:
@@ -74,15 +76,15 @@ def failing_renewals(settings: Settings, store: ConfigStore, scope: Scope) -> di
     """
     if not settings.acme.is_on:
         return {}
-    hosts = [one.name for one in scope.names if one.name != settings.server.hostname]
+    hosts = [name.name for name in scope.names if name.name != settings.server.hostname]
     try:
         statuses = Issuer(settings, store).statuses(hosts)
     except (AcmeFailed, ValueError):  # the log has it
         return None
     return {
-        one.entry.id: one.progress.error
-        for one in statuses
-        if one.entry is not None and one.progress.error and one.progress.failures >= _FAILURES
+        status.entry.id: status.progress.error
+        for status in statuses
+        if status.entry is not None and status.progress.error and status.progress.failures >= _FAILURES
     }
 
 
@@ -91,23 +93,23 @@ def connector_files(organizations: Sequence[Organization], now: float) -> dict[s
 
     One that cannot be read is left out: mail waits at its connector, and the trace says why.
     """
-    found = {}
-    for name, label, one in _client_certificates(organizations):
-        if one.label:
+    result = {}
+    for name, label, certificate in _client_certificates(organizations):
+        if certificate.label:
             continue
         with suppress(CertificateFileError):
-            entry = entry_from(load_identity(Path(one.chain), Path(one.key)), now=now)
-            found[entry.id] = replace(
+            entry = entry_from(load_identity(Path(certificate.chain), Path(certificate.key)), now=now)
+            result[entry.id] = replace(
                 entry,
                 purpose=Purpose.CLIENT,
                 organization=name,
                 label=label,
                 state=State.CURRENT,
                 origin=Origin.FILES,
-                chain_file=one.chain,
-                key_file=one.key,
+                chain_file=certificate.chain,
+                key_file=certificate.key,
             )
-    return found
+    return result
 
 
 def _client_certificates(organizations: Sequence[Organization]) -> Iterator[tuple[str, str, ClientCertificate]]:

@@ -149,7 +149,7 @@ def _on_the_channel() -> list[Attack]:
             "starttls-stripped",
             "STARTTLS stripped",
             "The offer of STARTTLS is removed from the reply to EHLO.",
-            "in clear",
+            "unencrypted",
             _ENCRYPTED,
             StartTls.STRIPPED,
         ),
@@ -157,7 +157,7 @@ def _on_the_channel() -> list[Attack]:
             "starttls-refused",
             "STARTTLS refused",
             "STARTTLS is offered, and answered with 454.",
-            "in clear",
+            "unencrypted",
             _ENCRYPTED,
             StartTls.REFUSED,
         ),
@@ -165,14 +165,14 @@ def _on_the_channel() -> list[Attack]:
             "handshake-broken",
             "handshake broken",
             "STARTTLS is answered with 220, then with bytes that are not a handshake.",
-            "in clear",
+            "unencrypted",
             _ENCRYPTED,
             StartTls.BROKEN,
         ),
         Attack(
             "response-injection",
             "response injection",
-            "Replies in clear stand behind the 220 to STARTTLS, a sound handshake follows (RFC 3207 section 6).",
+            "Unencrypted replies follow the 220 to STARTTLS, a sound handshake follows (RFC 3207 section 6).",
             "past injected replies",
             _ENCRYPTED,
             StartTls.INJECTED,
@@ -190,7 +190,7 @@ def _on_the_channel() -> list[Attack]:
 
 def _on_versions(demand: Demand) -> list[Attack]:
     """Old versions; the one just below what is asked for is tried too, where that is a case of its own."""
-    found = [
+    result = [
         Attack(
             "tls-1.0-only",
             "TLS 1.0 only",
@@ -202,7 +202,7 @@ def _on_versions(demand: Demand) -> list[Attack]:
     ]
     below = VERSIONS[max(VERSIONS.index(demand.oldest) - 1, 0)]
     if demand.tls and below not in {"TLSv1.1", demand.oldest}:
-        found.append(
+        result.append(
             Attack(
                 "below-min-tls-version",
                 "below min_tls_version",
@@ -212,7 +212,7 @@ def _on_versions(demand: Demand) -> list[Attack]:
                 newest=below,
             )
         )
-    return found
+    return result
 
 
 def _on_the_certificate() -> list[Attack]:

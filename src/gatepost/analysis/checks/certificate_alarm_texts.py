@@ -194,8 +194,8 @@ def renewal(entry: Entry, why: str, now: float) -> Said:
 
 def _publish(host: str, unmatched: Sequence[Entry]) -> tuple[str, ...]:
     """The record to add, and a faster remedy: a sentence, then lines."""
-    records = [f"_25._tcp.{host}. IN TLSA 3 1 1 {one.leaf.spki_sha256}" for one in unmatched[:_NAMES]]
-    way_back = next((one for one in unmatched if roll_back_until(one) and one.origin not in _IN_FILES), None)
+    records = [f"_25._tcp.{host}. IN TLSA 3 1 1 {entry.leaf.spki_sha256}" for entry in unmatched[:_NAMES]]
+    way_back = next((entry for entry in unmatched if roll_back_until(entry) and entry.origin not in _IN_FILES), None)
     if way_back is None:
         return "Add to the zone, in addition to its records", *records
     fix = "Add to the zone, in addition to its records, or roll back within 24 hours of the switch"
@@ -211,7 +211,7 @@ def no_tlsa(host: str, detail: str, unmatched: Sequence[Entry], *, proven: bool 
 
 def some_tlsa(host: str, detail: str, unmatched: Sequence[Entry]) -> Said:
     """Senders that use DANE cannot deliver if they happen to take one of our certificates."""
-    ids = ", ".join(one.id for one in unmatched)
+    ids = ", ".join(entry.id for entry in unmatched)
     text = f"Senders that use DANE and are shown {ids or 'it'} do not deliver: {detail}"
     title = f"no TLSA record of {host} matches one of the certificates presented"
     return _said(title, text, *_publish(host, unmatched))

@@ -131,9 +131,9 @@ def remember(memory: Memory, observed: Observed, entries: Mapping[str, Entry], *
     """
     answers: dict[str, tuple[str, str, str]] = {}
     for number, chain in observed.chains.items():
-        for one in chain.endpoints:
-            answers.setdefault(one.url, (one.word, one.failure, number))
-    troubles = {url: one for url, one in memory.troubles.items() if one.certificate not in observed.chains}
+        for endpoint in chain.endpoints:
+            answers.setdefault(endpoint.url, (endpoint.word, endpoint.failure, number))
+    troubles = {url: trouble for url, trouble in memory.troubles.items() if trouble.certificate not in observed.chains}
     for url, (word, failure, number) in answers.items():
         before = memory.troubles.get(url)
         if not failure:
@@ -142,7 +142,7 @@ def remember(memory: Memory, observed: Observed, entries: Mapping[str, Entry], *
             troubles[url] = Trouble(now, 1, word, failure, number)
         else:
             troubles[url] = replace(before, failures=before.failures + 1, detail=failure, certificate=number)
-    live = {url: one for url, one in troubles.items() if one.certificate in entries}
+    live = {url: trouble for url, trouble in troubles.items() if trouble.certificate in entries}
     seen = {number: chain.root for number, chain in observed.chains.items() if chain.root}
     roots = {number: root for number, root in (memory.roots | seen).items() if number in entries}
     kept = dict(list(live.items())[:_TROUBLES])
@@ -163,30 +163,32 @@ def judge(
     troubles: endpoints that fail, by URL. roots: subjects of the roots that certificates led to, by id, also of those
     that were replaced. See `undecided` for what is not known.
     """
-    found = [
+    alarms = [
         *(
-            one
+            alarm
             for entry in watched(entries, scope)
-            for one in _of_certificate(entry, entries, scope, observed, roots, now)
+            for alarm in _of_certificate(entry, entries, scope, observed, roots, now)
         ),
-        *(one for host, seen in observed.tlsa.items() for one in _of_host(host, seen, entries)),
+        *(alarm for host, seen in observed.tlsa.items() for alarm in _of_host(host, seen, entries)),
         *_of_names(entries, scope),
         *_of_endpoints(troubles, now),
     ]
     order = tuple(Severity)
-    return tuple(sorted(found, key=lambda one: (-order.index(one.severity), one.kind, one.key)))
+    return tuple(sorted(alarms, key=lambda alarm: (-order.index(alarm.severity), alarm.kind, alarm.key)))
 
 
 def watched(entries: Mapping[str, Entry], scope: Scope) -> list[Entry]:
     """The certificates that alarms are about: current and next ones, of client certificates those in use."""
-    live = (one for one in entries.values() if one.state in {State.CURRENT, State.NEXT})
-    return [one for one in live if one.purpose is Purpose.SERVER or (one.organization, one.label) in scope.used]
+    live = (entry for entry in entries.values() if entry.state in {State.CURRENT, State.NEXT})
+    return [
+        entry for entry in live if entry.purpose is Purpose.SERVER or (entry.organization, entry.label) in scope.used
+    ]
 
 
 def undecided(alarm: Alarm, entries: Mapping[str, Entry], scope: Scope, observed: Observed) -> bool:
     """Whether nothing was learnt of what a standing alarm is about, so that it is neither confirmed nor over."""
     seen = observed.chains.get(alarm.certificate)
-    live = alarm.certificate in {one.id for one in watched(entries, scope)}
+    live = alarm.certificate in {entry.id for entry in watched(entries, scope)}
     match alarm.kind:
         case Kind.REVOKED:
             return live and (seen is None or seen.revoked is None)
@@ -243,7 +245,7 @@ def _step(entry: Entry, now: float) -> int | None:
     if left <= 0:
         return 0
     life = leaf.not_after - leaf.not_before
-    return min((one for one in _STEPS if left <= one * DAY and one * DAY * _SHARE < life), default=None)
+    return min((step for step in _STEPS if left <= step * DAY and step * DAY * _SHARE < life), default=None)
 
 
 _SEVERITIES: Final = {30: Severity.WARNING, 14: Severity.WARNING, 7: Severity.ERROR}
@@ -261,8 +263,12 @@ def _expiry(entry: Entry, entries: Mapping[str, Entry], now: float) -> Iterator[
 
 def _successors(entry: Entry, entries: Mapping[str, Entry]) -> list[Entry]:
     """Staged ones that could take its place: named for it, or with all its names."""
-    staged = (one for one in entries.values() if one.state is State.NEXT and one.purpose is entry.purpose)
-    return [one for one in staged if entry.id in one.replaces or _covers(one, entry)]
+    staged = (
+        candidate
+        for candidate in entries.values()
+        if candidate.state is State.NEXT and candidate.purpose is entry.purpose
+    )
+    return [candidate for candidate in staged if entry.id in candidate.replaces or _covers(candidate, entry)]
 
 
 def _covers(one: Entry, entry: Entry) -> bool:
@@ -273,12 +279,12 @@ def _covers(one: Entry, entry: Entry) -> bool:
 
 
 def _has_next(entry: Entry, entries: Mapping[str, Entry]) -> bool:
-    return any(one.leaf.not_after > entry.leaf.not_after for one in _successors(entry, entries))
+    return any(successor.leaf.not_after > entry.leaf.not_after for successor in _successors(entry, entries))
 
 
 def _is_planned(entry: Entry, entries: Mapping[str, Entry]) -> bool:
     """Whether the time is set at which another one takes its place, before it ends."""
-    return any(0.0 < one.switch_at < entry.leaf.not_after for one in _successors(entry, entries))
+    return any(0.0 < successor.switch_at < entry.leaf.not_after for successor in _successors(entry, entries))
 
 
 def _next_is_missing(entry: Entry, scope: Scope, now: float) -> bool:
@@ -296,7 +302,11 @@ def _next_ends(entry: Entry, entries: Mapping[str, Entry], now: float) -> Iterat
     if ends <= max(now, entry.switch_at):
         yield _alarm(Kind.NEXT_ENDS, Severity.ERROR, entry, texts.next_ended(entry, now))
         return
-    olds = [one for one in entries.values() if one.state is State.CURRENT and entry in _successors(one, entries)]
+    olds = [
+        candidate
+        for candidate in entries.values()
+        if candidate.state is State.CURRENT and entry in _successors(candidate, entries)
+    ]
     old = max(olds, key=lambda one: one.leaf.not_after, default=None)
     if old is not None and ends < old.leaf.not_after + _HARDLY_LATER:
         yield _alarm(Kind.NEXT_ENDS, Severity.WARNING, entry, texts.next_hardly_later(entry, old))
@@ -323,7 +333,7 @@ def _renewal_severity(entry: Entry, now: float) -> Severity:
 
 
 def _of_host(host: str, seen: TlsaSeen, entries: Mapping[str, Entry]) -> Iterator[Alarm]:
-    unmatched = [entries[one] for one in seen.unmatched if one in entries]
+    unmatched = [entries[text] for text in seen.unmatched if text in entries]
     match seen.state:
         case TlsaState.NOTHING:
             severity = Severity.CRITICAL if seen.proven else Severity.ERROR
@@ -343,17 +353,17 @@ def _of_host(host: str, seen: TlsaSeen, entries: Mapping[str, Entry]) -> Iterato
 
 
 def _presented(entries: Mapping[str, Entry]) -> list[Entry]:
-    return [one for one in entries.values() if one.state is State.CURRENT and one.purpose is Purpose.SERVER]
+    return [entry for entry in entries.values() if entry.state is State.CURRENT and entry.purpose is Purpose.SERVER]
 
 
 def _of_names(entries: Mapping[str, Entry], scope: Scope) -> Iterator[Alarm]:
     """Names that nothing bears. A gateway without any certificate offers no TLS, and its owner knows that."""
     current = _presented(entries)
-    for one in scope.names if current else ():
-        if not is_covered(one.name, current):
-            said = texts.not_covered(one.name, one.why, _borne(current))
+    for name in scope.names if current else ():
+        if not is_covered(name.name, current):
+            said = texts.not_covered(name.name, name.why, _borne(current))
             yield Alarm(
-                Kind.NAME_NOT_COVERED, one.severity, "", said.title, said.detail, said.fix, one.name, said.lines
+                Kind.NAME_NOT_COVERED, name.severity, "", said.title, said.detail, said.fix, name.name, said.lines
             )
 
 
@@ -362,13 +372,13 @@ def _borne(current: Iterable[Entry]) -> list[str]:
 
 
 def _of_endpoints(troubles: Mapping[str, Trouble], now: float) -> Iterator[Alarm]:
-    for url, one in troubles.items():
-        if one.failures >= _FAILURES and now >= one.since + _FAILING:
-            said = texts.unreachable(url, one.word, one.detail, one.since)
+    for url, trouble in troubles.items():
+        if trouble.failures >= _FAILURES and now >= trouble.since + _FAILING:
+            said = texts.unreachable(url, trouble.word, trouble.detail, trouble.since)
             yield Alarm(
                 Kind.ENDPOINT_UNREACHABLE,
                 Severity.WARNING,
-                one.certificate,
+                trouble.certificate,
                 said.title,
                 said.detail,
                 said.fix,

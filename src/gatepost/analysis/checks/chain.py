@@ -154,7 +154,7 @@ class ChainChecker:
             questions.append(Question(links[-1], None, private, now))  # its issuer is not known
         end = self._end(_WHOLE)
         answers = await asyncio.gather(*(self._answers(question, end) for question in questions))
-        answered = [replace(one.link, answers=found) for one, found in zip(questions, answers, strict=True)]
+        answered = [replace(question.link, answers=answer) for question, answer in zip(questions, answers, strict=True)]
         return (*answered, *links[len(answered) :])
 
     async def _answers(self, question: Question, end: float) -> tuple[UrlResult, ...]:

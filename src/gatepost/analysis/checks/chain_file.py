@@ -69,18 +69,18 @@ def parse_file(content: bytes, source: str) -> CertificateFile:
     if len(content) > _MAX_BYTES:
         raise ChainFileError(f"{source}: larger than {_MAX_BYTES} bytes; a file of certificates is expected")
     text = _plain(content)
-    found = _from_pem(text, source) if _BEGIN.search(text) else _from_der(content, source)
-    if len(found.certificates) > _MAX_CERTIFICATES:
+    file = _from_pem(text, source) if _BEGIN.search(text) else _from_der(content, source)
+    if len(file.certificates) > _MAX_CERTIFICATES:
         raise ChainFileError(f"{source}: more than {_MAX_CERTIFICATES} certificates; divide the file")
-    for number, der in enumerate(found.certificates, 1):
+    for number, der in enumerate(file.certificates, 1):
         try:
             parse(der)
         except CertificateError as failure:
-            many = len(found.certificates)
+            many = len(file.certificates)
             raise ChainFileError(
                 f"{source}: certificate {number} of {many}: {failure}; get this one again from its authority"
             ) from failure
-    return found
+    return file
 
 
 def _plain(content: bytes) -> bytes:
@@ -180,7 +180,7 @@ def _from_pkcs7(der: bytes, source: str) -> Sequence[bytes]:
     with quietly():
         try:
             found: list[x509.Certificate] = pkcs7.load_der_pkcs7_certificates(der)
-            certificates = [one.public_bytes(Encoding.DER) for one in found]
+            certificates = [certificate.public_bytes(Encoding.DER) for certificate in found]
         except MALFORMED as failure:
             raise ChainFileError(
                 f"{source}: neither a certificate (DER) nor a PKCS#7 bundle that can be read: {str(failure)[:200]}"

@@ -42,10 +42,10 @@ def read_key(path: Path) -> KeyFile:
         raise ChainFileError(f"{path}: {failure.strerror}") from failure
     if b"-----BEGIN" not in content:
         raise ChainFileError(f"{path}: no private key in PEM; make one of it: openssl pkey -in {path} -out key.pem")
-    if (found := _KEY.search(content)) is None:
+    if (match := _KEY.search(content)) is None:
         raise ChainFileError(f"{path}: no private key in it; name the file with -----BEGIN PRIVATE KEY-----")
     try:
-        key = load_pem_private_key(content[found.start() :], password=None)
+        key = load_pem_private_key(content[match.start() :], password=None)
         public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     except TypeError as failure:
         raise ChainFileError(

@@ -93,7 +93,11 @@ def _weak(certificate: x509.Certificate) -> str:
 
 def _usages(certificate: x509.Certificate) -> frozenset[str] | None:
     try:
-        found = extended_usages(certificate)
+        identifiers = extended_usages(certificate)
     except MALFORMED:
         return frozenset()
-    return None if found is None else frozenset(_USAGES.get(one, one.dotted_string) for one in found)
+    return (
+        None
+        if identifiers is None
+        else frozenset(_USAGES.get(identifier, identifier.dotted_string) for identifier in identifiers)
+    )

@@ -91,7 +91,7 @@ class ChainCheck:
     @property
     def counts(self) -> Counter[Mark]:
         """The number of findings by verdict."""
-        return Counter(one.verdict for one in self.findings)
+        return Counter(finding.verdict for finding in self.findings)
 
     @property
     def leaf(self) -> CertificateFacts:
@@ -121,12 +121,12 @@ def days_left(certificate: CertificateFacts, now: float) -> int:
 
 def send_order(path: tuple[Link, ...]) -> tuple[Link, ...]:
     """The certificates that a server must send: the leaf, and each issuer below the root (RFC 8446 section 4.4.2)."""
-    return (path[0], *(one for one in path[1:] if not one.self_issued))
+    return (path[0], *(link for link in path[1:] if not link.self_issued))
 
 
 def firewall_hosts(path: Iterable[Link]) -> tuple[str, ...]:
     """HOST:PORT of all addresses of the path, sorted."""
-    urls = (url for one in path for url in (*one.published.crl, *one.published.ocsp, *one.issuers))
+    urls = (url for link in path for url in (*link.published.crl, *link.published.ocsp, *link.issuers))
     return tuple(sorted(filter(None, {endpoint(url) for url in urls})))
 
 
@@ -190,10 +190,10 @@ def chain_record(check: ChainCheck) -> dict[str, Any]:
         "fails": counts[Mark.FAIL],
         "warnings": counts[Mark.WARN],
         "unknown": counts[Mark.UNKNOWN],
-        "findings": [_finding_record(one) for one in check.findings],
-        "certificates": [_link_record(one) for one in facts.path],
-        "send": [one.facts.sha256 for one in send_order(facts.path)],
-        "stores": [_store_record(one) for one in facts.stores],
+        "findings": [_finding_record(finding) for finding in check.findings],
+        "certificates": [_link_record(link) for link in facts.path],
+        "send": [link.facts.sha256 for link in send_order(facts.path)],
+        "stores": [_store_record(store) for store in facts.stores],
         "firewall": list(firewall_hosts(facts.path)),
         "tlsa": list(tlsa_record(facts)),
     }

@@ -35,7 +35,7 @@ _GROUP: Final = 0o040
 
 def chain_findings(facts: ChainFacts) -> tuple[ChainFinding, ...]:
     """Everything there is to say, in the order of `Part`."""
-    found = [
+    findings = [
         *_file(facts),
         *_key(facts),
         *_chain(facts),
@@ -48,10 +48,10 @@ def chain_findings(facts: ChainFacts) -> tuple[ChainFinding, ...]:
         *staple_findings(facts),
         *issuer_findings(facts),
     ]
-    if not facts.judged.trusted and all(one.verdict is not Mark.FAIL for one in found):
+    if not facts.judged.trusted and all(finding.verdict is not Mark.FAIL for finding in findings):
         # A reason that no part knows: what no server would trust must not look ready.
-        found.append(ChainFinding(Part.CHAIN, Mark.FAIL, f"{facts.judged.status}: {facts.judged.detail}"))
-    return tuple(sorted(found, key=lambda one: list(Part).index(one.part)))
+        findings.append(ChainFinding(Part.CHAIN, Mark.FAIL, f"{facts.judged.status}: {facts.judged.detail}"))
+    return tuple(sorted(findings, key=lambda finding: list(Part).index(finding.part)))
 
 
 # The file.
@@ -59,7 +59,7 @@ def chain_findings(facts: ChainFacts) -> tuple[ChainFinding, ...]:
 
 def _file(facts: ChainFacts) -> Iterator[ChainFinding]:
     file, distinct = facts.file, list(dict.fromkeys(facts.file.certificates))
-    needed = [one.der for one in send_order(facts.path) if one.place is From.FILE]
+    needed = [link.der for link in send_order(facts.path) if link.place is From.FILE]
     count = quantity(len(distinct), "certificate")
     if file.form == "PKCS#7":  # which is a set: it has no order
         yield ChainFinding(Part.FILE, Mark.PASS, f"{file.form}, {count}")
@@ -88,12 +88,12 @@ def _file(facts: ChainFacts) -> Iterator[ChainFinding]:
 
 
 def _order(facts: ChainFacts) -> str:
-    return "to be sent, in this order: " + "; then ".join(title(one.facts) for one in send_order(facts.path))
+    return "to be sent, in this order: " + "; then ".join(title(link.facts) for link in send_order(facts.path))
 
 
 def _superfluous(facts: ChainFacts, others: list[bytes]) -> Iterator[ChainFinding]:
-    path = {one.der for one in facts.path}
-    names = {(one.facts.subject, one.facts.spki_sha256) for one in facts.path}
+    path = {link.der for link in facts.path}
+    names = {(link.facts.subject, link.facts.spki_sha256) for link in facts.path}
     for der in others:
         extra = certificate_facts(der)
         expired = f", which expired on {day_text(extra.not_after)}" if extra.not_after < facts.now else ""
@@ -140,17 +140,17 @@ def _key(facts: ChainFacts) -> Iterator[ChainFinding]:
 
 def _chain(facts: ChainFacts) -> Iterator[ChainFinding]:
     path, top = facts.path, facts.path[-1]
-    missing = [one for one in send_order(path) if one.place is not From.FILE]
+    missing = [link for link in send_order(path) if link.place is not From.FILE]
     ends = top.self_issued or any(store.holds_root for store in facts.stores)
-    for one in missing:
-        if one is top and any(store.holds_root for store in facts.stores):
-            yield _own_anchor(one)
+    for link in missing:
+        if link is top and any(store.holds_root for store in facts.stores):
+            yield _own_anchor(link)
             continue
-        below = path[path.index(one) - 1]
-        where = _where(below) if one.place is From.FETCHED else "it was found among the roots of this machine"
-        text = f"the intermediate {title(one.facts)} is missing in the file: {title(below.facts)} was issued by it"
+        below = path[path.index(link) - 1]
+        where = _where(below) if link.place is From.FETCHED else "it was found among the roots of this machine"
+        text = f"the intermediate {title(link.facts)} is missing in the file: {title(below.facts)} was issued by it"
         fix = f"Append it to the file. {where[0].upper()}{where[1:]}."
-        yield ChainFinding(Part.CHAIN, Mark.FAIL, text, f"SHA-256 {one.facts.sha256.upper()}", fix)
+        yield ChainFinding(Part.CHAIN, Mark.FAIL, text, f"SHA-256 {link.facts.sha256.upper()}", fix)
     if not ends:
         yield _unknown_issuer(top)
     elif not missing:
@@ -166,18 +166,18 @@ def _own_anchor(link: Link) -> ChainFinding:
 
 
 def _where(below: Link) -> str:
-    good = (one.url for one in below.answers if one.kind is Kind.ISSUER and one.result is UrlStatus.GOOD)
+    good = (answer.url for answer in below.answers if answer.kind is Kind.ISSUER and answer.result is UrlStatus.GOOD)
     return f"it is to be had at {shown(next(good, next(iter(below.issuers), '')))}"
 
 
 def _unknown_issuer(top: Link) -> ChainFinding:
-    tried = [one for one in top.answers if one.kind is Kind.ISSUER]
+    tried = [answer for answer in top.answers if answer.kind is Kind.ISSUER]
     text = f"the issuer of {title(top.facts)} is not in the file and in no store: {top.facts.issuer}"
     options: tuple[str, ...] = ()
     if tried:
-        evidence = "; ".join(f"{shown(one.url)}: {one.detail}" for one in tried)
+        evidence = "; ".join(f"{shown(answer.url)}: {answer.detail}" for answer in tried)
         fix = f"Append it to the file; the certificate says that it is to be had at {shown(tried[0].url)}."
-        if any(one.result is UrlStatus.FORBIDDEN for one in tried):
+        if any(answer.result is UrlStatus.FORBIDDEN for answer in tried):
             fix += " It was not fetched, as that is in a private network, which only an authority of your own may name."
             options = ("private",)
     else:
@@ -229,8 +229,8 @@ def _untrusted(facts: ChainFacts, name: str, shown: str, others: list[str]) -> C
 
 def _dates(facts: ChainFacts) -> Iterator[ChainFinding]:
     wrong = False
-    for one in facts.path:
-        for finding in _date(one, facts, leaf=one is facts.path[0]):
+    for link in facts.path:
+        for finding in _date(link, facts, leaf=link is facts.path[0]):
             wrong = True
             yield finding
     if not wrong:
@@ -266,16 +266,16 @@ def _date(link: Link, facts: ChainFacts, *, leaf: bool) -> Iterator[ChainFinding
 
 def _strength(facts: ChainFacts) -> Iterator[ChainFinding]:
     weak = False
-    for number, one in enumerate(facts.path):
-        name = title(one.facts)
-        if not strong_key(one.facts.key):
+    for number, link in enumerate(facts.path):
+        name = title(link.facts)
+        if not strong_key(link.facts.key):
             weak = True
-            text = f"{name} has the key {one.facts.key}; RSA-2048 or P-256 is the least"
+            text = f"{name} has the key {link.facts.key}; RSA-2048 or P-256 is the least"
             fix = "Make a new key and request a certificate for it." if not number else "Choose another authority."
             yield ChainFinding(Part.STRENGTH, Mark.FAIL, text, fix=fix)
-        if one.weak and not one.self_issued:
+        if link.weak and not link.self_issued:
             weak = True
-            text = f"{name} is signed with {one.weak}, which no longer proves anything"
+            text = f"{name} is signed with {link.weak}, which no longer proves anything"
             yield ChainFinding(Part.STRENGTH, Mark.FAIL, text, fix="Have it issued anew, signed with SHA-256.")
     if not weak:
         leaf = facts.path[0]

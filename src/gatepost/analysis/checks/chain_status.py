@@ -30,15 +30,15 @@ def revocation_findings(facts: ChainFacts) -> Iterator[ChainFinding]:
         text = "not looked at, as nothing was to be fetched"
         yield ChainFinding(Part.REVOCATION, Mark.INFO, text)
         return
-    for number, one in enumerate(facts.path):
-        asked = [answer for answer in one.answers if answer.kind is not Kind.ISSUER]
-        if not asked and (number == 0 or not one.self_issued) and not _is_anchor(facts, number):
-            yield _nowhere(one)
-        told = any(answer.result in {UrlStatus.GOOD, UrlStatus.REVOKED} for answer in asked)
-        for answer in asked:
-            yield _status(one, answer, answered=told)
-        if asked and one.published.unusable:
-            text = f"{title(one.facts)} also names what is not asked here: {one.published.unusable}"
+    for number, link in enumerate(facts.path):
+        answers = [answer for answer in link.answers if answer.kind is not Kind.ISSUER]
+        if not answers and (number == 0 or not link.self_issued) and not _is_anchor(facts, number):
+            yield _nowhere(link)
+        told = any(answer.result in {UrlStatus.GOOD, UrlStatus.REVOKED} for answer in answers)
+        for answer in answers:
+            yield _status(link, answer, answered=told)
+        if answers and link.published.unusable:
+            text = f"{title(link.facts)} also names what is not asked here: {link.published.unusable}"
             yield ChainFinding(Part.REVOCATION, Mark.INFO, text)
 
 
@@ -105,8 +105,8 @@ def _what_to_do(link: Link, answer: UrlResult) -> str:
 def staple_findings(facts: ChainFacts) -> Iterator[ChainFinding]:
     """Whether a server could staple an OCSP response, and whether it has to."""
     leaf = facts.path[0]
-    answers = [one for one in leaf.answers if one.kind is Kind.OCSP]
-    good = next((one for one in answers if one.result is UrlStatus.GOOD), None)
+    answers = [answer for answer in leaf.answers if answer.kind is Kind.OCSP]
+    good = next((answer for answer in answers if answer.result is UrlStatus.GOOD), None)
     if leaf.must_staple:
         yield _must_staple(has_responder=bool(answers))
     if not answers:
@@ -118,10 +118,12 @@ def staple_findings(facts: ChainFacts) -> Iterator[ChainFinding]:
     elif not facts.offline and (facts.staple or leaf.must_staple):
         text = "no OCSP response could be fetched for a server to staple"
         verdict = (
-            Mark.FAIL if any(one.result in {UrlStatus.WRONG, UrlStatus.REVOKED} for one in answers) else Mark.UNKNOWN
+            Mark.FAIL
+            if any(answer.result in {UrlStatus.WRONG, UrlStatus.REVOKED} for answer in answers)
+            else Mark.UNKNOWN
         )
         yield ChainFinding(
-            Part.STAPLING, verdict, text, "; ".join(f"{shown(one.url)}: {one.detail}" for one in answers)
+            Part.STAPLING, verdict, text, "; ".join(f"{shown(answer.url)}: {answer.detail}" for answer in answers)
         )
 
 
@@ -141,14 +143,14 @@ def _must_staple(*, has_responder: bool) -> ChainFinding:
 
 def issuer_findings(facts: ChainFacts) -> Iterator[ChainFinding]:
     """Whether the issuers' certificates are to be had where the certificates say."""
-    for one in facts.path:
-        for answer in one.answers:
+    for link in facts.path:
+        for answer in link.answers:
             if answer.kind is not Kind.ISSUER or answer.result is UrlStatus.SKIPPED:
                 continue
-            about = f"the issuer of {title(one.facts)}: {shown(answer.url)}"
+            about = f"the issuer of {title(link.facts)}: {shown(answer.url)}"
             if answer.result is UrlStatus.GOOD:
                 text = f"{about}: HTTP 200, {answer.seconds * 1000:.0f} ms, {answer.size} bytes"
                 yield ChainFinding(Part.ISSUERS, Mark.PASS, text)
             else:
-                fix = "Windows servers look there for what a partner forgot to send. " + _what_to_do(one, answer)
+                fix = "Windows servers look there for what a partner forgot to send. " + _what_to_do(link, answer)
                 yield ChainFinding(Part.ISSUERS, Mark.WARN, about, answer.detail, fix)

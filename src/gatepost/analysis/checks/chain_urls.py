@@ -115,17 +115,17 @@ class UrlChecker:
         try:
             if answer.kind is Kind.CRL:
                 async with self._readings:
-                    found = await asyncio.to_thread(read_list, fetched.body, issuer)
-                since, until = found.this_update, found.next_update
+                    revocation_list = await asyncio.to_thread(read_list, fetched.body, issuer)
+                since, until = revocation_list.this_update, revocation_list.next_update
                 with quietly():
-                    standing = found.status_of(certificate, question.now)
+                    status = revocation_list.status_of(certificate, question.now)
             else:
-                standing = read_response(fetched.body, certificate, issuer, question.now)
-                since, until = standing.since, standing.until
+                status = read_response(fetched.body, certificate, issuer, question.now)
+                since, until = status.since, status.until
         except RevocationError as failed:
             result, detail = UrlStatus.WRONG, _page(fetched) or str(failed)
         else:
-            result, detail = _said(standing)
+            result, detail = _said(status)
         return replace(answer, result=result, detail=detail, since=since, until=until)
 
 

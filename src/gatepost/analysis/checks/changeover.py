@@ -37,15 +37,12 @@ from gatepost.pki.certificates.entry import Purpose, State
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.pki.certificates.stapling import subject_of
 from gatepost.policy.connectors.publication import publication
-from gatepost.protocols.dane.publication import TlsaLookup, TlsaStatus
-from gatepost.protocols.dane.tlsa import RecordsKind, classify
+from gatepost.protocols.dane.tlsa import RecordsKind, TlsaLookup, TlsaStatus, classify
 from gatepost.store.changes import on_newest
 from gatepost.store.interface import StoreFailure, TraceFilter
-from gatepost.store.sqlite.trace_search import scan_trace
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-    from pathlib import Path
 
     from gatepost.analysis.checks.chain_report import ChainCheck
     from gatepost.net.identity import ServerIdentity
@@ -58,6 +55,7 @@ if TYPE_CHECKING:
     from gatepost.protocols.dane.match import DaneVerdict
     from gatepost.protocols.mtasts.publish import StsPublication
     from gatepost.settings.model import Settings
+    from gatepost.store.trace import Trace
 
 
 type Told = Callable[[GateCheck, Sequence[GateFinding]], None]
@@ -108,14 +106,14 @@ class GateChecker:
         try:
             async with asyncio.timeout(_WHOLE):
                 await self._look(entry, context, parts, tell)
-            found = [one for part in parts for one in part]
+            findings = [finding for part in parts for finding in part]
         except TimeoutError:
-            found = [one for part in parts for one in part]
+            findings = [finding for part in parts for finding in part]
             text = f"the checks did not end within {_WHOLE:.0f} seconds"
-            found.append(
+            findings.append(
                 GateFinding(GateCheck.CHAIN, Mark.UNKNOWN, text, fix="Check [dns], and which addresses do not answer.")
             )
-        return GateReport(entry, context.now, gates.in_order(found), time.monotonic() - begun)
+        return GateReport(entry, context.now, gates.in_order(findings), time.monotonic() - begun)
 
     async def sight(self, entry: Entry, context: CheckContext) -> list[GateFinding]:
         """Look at the TLSA records alone; since when they are there is remembered. Raises TimeoutError."""
@@ -149,7 +147,7 @@ class GateChecker:
             open_.subtract(gates_of)
             for gate in gates_of:
                 if tell is not None and not open_[gate]:
-                    tell(gate, [one for part in parts for one in part if one.gate is gate])
+                    tell(gate, [finding for part in parts for finding in part if finding.gate is gate])
 
         await asyncio.gather(*(run(at, *one) for at, one in enumerate(looks)))
 
@@ -209,14 +207,16 @@ class GateChecker:
         policies = _policies(context.organizations, self._settings.server.hostname)
         served = bool(self._settings.mta_sts.address)
         expected = gates_names.expected_names(self._settings.server.hostname, hosts, policies, served=served)
-        found = list(gates_names.names_findings(entry, context.entries, expected, hosts, policies))
+        findings = list(gates_names.names_findings(entry, context.entries, expected, hosts, policies))
         ours = gates_names.our_hosts(entry, self._settings.server.hostname, hosts)
-        return [*found, *await self._tlsa(entry, context, ours), *self._demands(entry, context, ours)]
+        return [*findings, *await self._tlsa(entry, context, ours), *self._demands(entry, context, ours)]
 
     async def _mail_hosts(self, context: CheckContext) -> dict[str, tuple[str, ...] | str]:
         """The MX hosts of each accepted domain, or why they cannot be had."""
         router = MailRouter(self._resolver, random.Random())  # noqa: S311 - shuffles equals
-        domains = [domain.name for one in context.organizations for domain in one.accepted_domains][:_DOMAINS]
+        domains = [domain.name for organization in context.organizations for domain in organization.accepted_domains][
+            :_DOMAINS
+        ]
         found = await asyncio.gather(*(_hosts_of(router, domain) for domain in domains))
         return dict(zip(domains, found, strict=True))
 
@@ -233,7 +233,10 @@ class GateChecker:
         seen = await asyncio.gather(*(self._host_tlsa(entry, context, *host) for host in [*hosts.items()][:_HOSTS]))
         before = _observations(self._inventory.seen(entry))
         after = {
-            one.host: gates_tlsa.observe(before.get(one.host, TlsaObservation()), one, now=context.now) for one in seen
+            host_tlsa.host: gates_tlsa.observe(
+                before.get(host_tlsa.host, TlsaObservation()), host_tlsa, now=context.now
+            )
+            for host_tlsa in seen
         }
         if entry.state is State.NEXT and after != before:
             self._remember(entry, {**before, **after})
@@ -274,7 +277,7 @@ class GateChecker:
             return TlsaLookup(TlsaStatus.FAILED, failure.detail, bogus=failure.bogus), 0
         if lookup.status is TlsaStatus.INSECURE and self._resolver.dane_off and answer.records:
             # Nobody here can tell whether the zone is signed. Others can: records that are there are taken for good.
-            records = classify([one.to_generic().data for one in answer.records], unreadable=unreadable)
+            records = classify([record.to_generic().data for record in answer.records], unreadable=unreadable)
             if records.kind is RecordsKind.USABLE:
                 detail = f"{records.detail}; not proven from here: {self._resolver.dane_off}"
                 lookup = TlsaLookup(TlsaStatus.USABLE, detail, records, host, (host,))
@@ -292,10 +295,12 @@ class GateChecker:
 
     async def _rehearse(self, entry: Entry, identity: ServerIdentity, context: CheckContext) -> list[GateFinding]:
         currents = [
-            one for one in context.entries.values() if one.state is State.CURRENT and one.purpose is Purpose.SERVER
+            candidate
+            for candidate in context.entries.values()
+            if candidate.state is State.CURRENT and candidate.purpose is Purpose.SERVER
         ]
         before = self._identities(sorted(currents, key=lambda one: -one.current_from))
-        stay = [one for one in course.after_switch(entry, context.entries) if one.id != entry.id]
+        stay = [candidate for candidate in course.after_switch(entry, context.entries) if candidate.id != entry.id]
         after = [identity, *self._identities(stay)]
         olds = course.replaced(entry, context.entries) if entry.state is State.NEXT else ()
         # Those first that the old ones bear: partners ask for them now, and another kind of key must not be all that
@@ -311,8 +316,8 @@ class GateChecker:
         return list(gates_rehearsal.rehearsal_findings(entry, met_before, met_after))
 
     def _identities(self, entries: Iterable[Entry]) -> list[ServerIdentity]:
-        found = (self._identity(one)[0] for one in entries)
-        return [one for one in found if one is not None]
+        identities = (self._identity(entry)[0] for entry in entries)
+        return [identity for identity in identities if identity is not None]
 
 
 async def _at_once(found: Iterable[GateFinding]) -> Iterable[GateFinding]:
@@ -322,22 +327,22 @@ async def _at_once(found: Iterable[GateFinding]) -> Iterable[GateFinding]:
 
 async def _hosts_of(router: MailRouter, domain: str) -> tuple[str, ...] | str:
     try:
-        found = await router.mail_hosts(domain)
+        mail_hosts = await router.mail_hosts(domain)
     except LookupFailed as failure:
         return failure.detail
-    return tuple(dict.fromkeys(host.name for host in found.hosts))
+    return tuple(dict.fromkeys(host.name for host in mail_hosts.hosts))
 
 
 def _policies(organizations: Sequence[Organization], hostname: str) -> list[StsPublication]:
-    found = []
-    for domain in joined.from_iterable(one.accepted_domains for one in organizations):
+    publications = []
+    for domain in joined.from_iterable(organization.accepted_domains for organization in organizations):
         try:
             made = publication(domain, hostname)
         except ValueError:  # of resources that an older version stored; it is not served
             continue
         if made is not None:
-            found.append(made)
-    return found
+            publications.append(made)
+    return publications
 
 
 def _observations(kept: bytes) -> dict[str, TlsaObservation]:
@@ -352,11 +357,11 @@ def _is_special(name: str) -> bool:
     return name.startswith("*.") or ":" in name or name.rpartition(".")[2].isdigit()
 
 
-def seen_partners(trace: Path, *, now: float) -> dict[str, int]:
+def seen_partners(trace: Trace, *, now: float) -> dict[str, int]:
     """Messages that came over TLS in the last 30 days, the newest 200,000 at most, by the sender's domain. Blocks."""
     counts: dict[str, int] = {}
     wanted = TraceFilter(since=now - SEEN_SECONDS)
-    rows = scan_trace(trace, wanted, ("sender", "tls_version"), events=("RECEIVE",))
+    rows = trace.scan(wanted, ("sender", "tls_version"), events=("RECEIVE",))
     for sender, version in islice(rows, _ROWS):
         domain = str(sender).rpartition("@")[2].lower()
         if version and domain:

@@ -120,11 +120,20 @@ def _where(route: Route) -> str:
 
 def _rules(organization: Organization, connector: OutboundConnector) -> tuple[tuple[MailFlowRule, ...], list[str]]:
     """The rule by which a rule-scoped connector is reached, without its conditions; a note for what is left out."""
-    enabled = sorted((one for one in organization.mail_flow_rules if one.enabled), key=lambda one: one.priority)
-    mine = [one for one in enabled if one.route_via_connector.lower() == connector.name.lower()]
+    enabled = sorted(
+        (flow_rule for flow_rule in organization.mail_flow_rules if flow_rule.enabled),
+        key=lambda flow_rule: flow_rule.priority,
+    )
+    mine = [
+        mail_flow_rule
+        for mail_flow_rule in enabled
+        if mail_flow_rule.route_via_connector.lower() == connector.name.lower()
+    ]
     if connector.is_transport_rule_scoped and mine:
         # Of several the one that protects least: the connector is no better than what it does for that one's mail.
-        weakest = min(mine, key=lambda one: (one.mode is Mode.REHEARSE, one.require_tls))
+        weakest = min(
+            mine, key=lambda mail_flow_rule: (mail_flow_rule.mode is Mode.REHEARSE, mail_flow_rule.require_tls)
+        )
         rule = weakest.model_copy(
             update={
                 "mode": Mode.ENFORCE,
@@ -143,7 +152,7 @@ def _rules(organization: Organization, connector: OutboundConnector) -> tuple[tu
         return (rule,), notes
     if connector.is_transport_rule_scoped:
         return (), ["no mail flow rule in force routes mail to this connector: no real mail takes it"]
-    asking_too = [one.name for one in enabled if one.require_tls]
+    asking_too = [mail_flow_rule.name for mail_flow_rule in enabled if mail_flow_rule.require_tls]
     if asking_too:
         names = ", ".join(map(repr, asking_too))
         return (), [f"mail flow rules that require TLS ({names}) are left out: the drill shows the connector alone"]

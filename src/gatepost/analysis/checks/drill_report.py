@@ -56,17 +56,17 @@ class Played:
     @property
     def left(self) -> bool:
         """Whether anything of the message left, or was believed to have."""
-        return any(one.delivered or one.seen.leaked for one in self.attempts)
+        return any(attempt.delivered or attempt.seen.leaked for attempt in self.attempts)
 
     @property
     def carried_out(self) -> bool:
         """Whether the connection came as far as the attack in every attempt, so that to have held means something."""
-        return all(self.attack.crux in one.seen.verbs for one in self.attempts)
+        return all(self.attack.crux in attempt.seen.verbs for attempt in self.attempts)
 
     @property
     def in_clear(self) -> bool:
         """Whether anything of the message left without TLS."""
-        return any(one.seen.clear.leaked for one in self.attempts)
+        return any(attempt.seen.clear.leaked for attempt in self.attempts)
 
     @property
     def decisive(self) -> Attempt:
@@ -75,13 +75,13 @@ class Played:
 
     @property
     def happened(self) -> str:
-        """In a few words: "held", "LEFT in clear", "LEFT to an impostor, on attempt 2"."""
+        """In a few words: "held", "LEFT unencrypted", "LEFT to an impostor, on attempt 2"."""
         if self.attack.key == CONTROL:
             return "arrived" if self.left else "did NOT arrive"
         if not self.left:
             return "held"
-        where = "in clear" if self.in_clear else self.attack.exposure
-        if not any(one.seen.leaked for one in self.attempts):
+        where = "unencrypted" if self.in_clear else self.attack.exposure
+        if not any(attempt.seen.leaked for attempt in self.attempts):
             where = "somewhere: the far end saw nothing"
         late = f", on attempt {self.decisive.number}" if self.decisive.number > 1 else ""
         return f"LEFT {where}{late}"
@@ -90,8 +90,8 @@ class Played:
     def seen(self) -> str:
         """The traffic at the far end: "EHLO, STARTTLS, handshake, EHLO; 2 attempts, 0 MAIL, 0 octets of content"."""
         tries = f"{len(self.attempts)} attempts, " if len(self.attempts) > 1 else ""
-        mail = sum(one.seen.mail for one in self.attempts)
-        octets = sum(one.seen.octets for one in self.attempts)
+        mail = sum(attempt.seen.mail for attempt in self.attempts)
+        octets = sum(attempt.seen.octets for attempt in self.attempts)
         return f"{_run_together(self.decisive.seen.verbs)}; {tries}{mail} MAIL, {octets} octets of content"
 
     def record(self) -> dict[str, Any]:
@@ -107,14 +107,14 @@ class Played:
             "certificate": _certificate(self.certificate),
             "attempts": [
                 {
-                    "attempt": one.number,
-                    "delivered": one.delivered,
-                    "reply": one.reply,
-                    "message": one.message,
-                    "result_type": one.result_type,
-                    "far_end": one.seen.record(),
+                    "attempt": attempt.number,
+                    "delivered": attempt.delivered,
+                    "reply": attempt.reply,
+                    "message": attempt.message,
+                    "result_type": attempt.result_type,
+                    "far_end": attempt.seen.record(),
                 }
-                for one in self.attempts
+                for attempt in self.attempts
             ],
         }
 
@@ -138,22 +138,22 @@ class DrillReport:
     @property
     def promised(self) -> list[Played]:
         """The attacks that the connector promises to stop."""
-        return [one for one in self.played if one.promised]
+        return [candidate for candidate in self.played if candidate.promised]
 
     @property
     def broken(self) -> list[Played]:
         """Of those, the ones that it did not stop."""
-        return [one for one in self.promised if one.left]
+        return [candidate for candidate in self.promised if candidate.left]
 
     @property
     def void(self) -> list[Played]:
         """Of those promised, the ones that held only because they were not carried out."""
-        return [one for one in self.promised if not one.left and not one.carried_out]
+        return [candidate for candidate in self.promised if not candidate.left and not candidate.carried_out]
 
     @property
     def open(self) -> list[Played]:
         """The attacks that it does not promise to stop, and that took the message."""
-        return [one for one in self.played if not one.promised and one.left]
+        return [candidate for candidate in self.played if not candidate.promised and candidate.left]
 
     @property
     def passed(self) -> bool:
@@ -168,17 +168,17 @@ class DrillReport:
     @property
     def verdict(self) -> str:
         """The last line: "drill passed: N attacks, 0 messages left…" or "drill FAILED: …"."""
-        total, lost = len(self.played), [one for one in self.played if one.left]
+        total, lost = len(self.played), [candidate for candidate in self.played if candidate.left]
         if not self.arrived:
             return "drill FAILED: the message did not arrive even without an attack, so the drill shows nothing"
         if not self.promised:
-            clear = sum(one.in_clear for one in lost)
+            clear = sum(scenario.in_clear for scenario in lost)
             return (
                 f"drill FAILED: the connector requires no TLS: {len(lost)} of {total} attacks took the message,"
                 f" {clear} of them unencrypted"
             )
         if self.broken:
-            titles = ", ".join(one.attack.title for one in self.broken)
+            titles = ", ".join(scenario.attack.title for scenario in self.broken)
             return f"drill FAILED: {len(self.broken)} of {len(self.promised)} attacks took the message: {titles}"
         text = f"drill passed: {quantity(len(self.promised), 'attack')}, 0 messages left"
         if self.open:
@@ -189,8 +189,9 @@ class DrillReport:
     def weaknesses(self) -> list[str]:
         """One sentence for each attack that the connector does not stop."""
         return [
-            f"this connector does not protect against {one.attack.title!r}: {one.attack.deed} {_sentence(one.happened)}"
-            for one in self.open
+            f"this connector does not protect against {scenario.attack.title!r}: {scenario.attack.deed} "
+            f"{_sentence(scenario.happened)}"
+            for scenario in self.open
         ]
 
     def record(self) -> dict[str, Any]:
@@ -213,10 +214,10 @@ class DrillReport:
             "verdict": self.verdict,
             "attacks": len(self.played),
             "promised": len(self.promised),
-            "messages_left": len([one for one in self.played if one.left]),
+            "messages_left": len([candidate for candidate in self.played if candidate.left]),
             "weaknesses": self.weaknesses,
             "control_arrived": self.arrived,
-            "scenarios": [one.record() for one in (self.control, *self.played)],
+            "scenarios": [scenario.record() for scenario in (self.control, *self.played)],
         }
 
 

@@ -97,19 +97,19 @@ def previous(documents: Documents, kept: Kept) -> str:
     older = [name for name in _names(documents, organization, connector) if _number(name) < number]
     later = kept
     for name in reversed(older):
-        one = _read(documents, name, organization, connector)
-        if one.fault:
-            return f"{name}: {one.fault}"
-        if later.record.get("previous") != one.sha256:
+        drill = _read(documents, name, organization, connector)
+        if drill.fault:
+            return f"{name}: {drill.fault}"
+        if later.record.get("previous") != drill.sha256:
             return f"a drill between {name} and {later.path.name} is missing, or one of the two was replaced"
-        later = one
+        later = drill
     return ""
 
 
 def _names(documents: Documents, organization: str, connector: str) -> list[str]:
     end = f"-{_mark(organization, connector)}.json"
-    found = [name for name in documents.names() if name.endswith(end) and _number(name)]
-    return sorted(found, key=lambda name: (_number(name), name))
+    matches = [name for name in documents.names() if name.endswith(end) and _number(name)]
+    return sorted(matches, key=lambda name: (_number(name), name))
 
 
 def _number(name: str) -> int:

@@ -141,32 +141,32 @@ class Seen(Watch):
 
 def findings(seen: Seen, resolve: Task) -> tuple[Task, ...]:
     """All tasks of PROBE_TASKS, and "REQUIRETLS" where it is asked for. resolve: the first, done before."""
-    found = [resolve]
+    tasks = [resolve]
     for name in PROBE_TASKS[1:]:
         task, stop = _MAKERS[name](seen)
-        found.append(task)
+        tasks.append(task)
         if task.status is TaskStatus.FAILED:
             stop = f"{name} failed"
         if stop:
-            found += skipped(PROBE_TASKS[len(found) :], stop)
+            tasks += skipped(PROBE_TASKS[len(tasks) :], stop)
             break
-    found += _requiretls(seen)
+    tasks += _requiretls(seen)
     failure = seen.failure
     if (
         failure is not None
         and failure.verdict is not None
-        and all(task.status is not TaskStatus.FAILED for task in found)
+        and all(task.status is not TaskStatus.FAILED for task in tasks)
     ):
         # A demand that no task knows yet: what would make mail wait must not look like a success.
-        found[len(PROBE_TASKS) - 1] = Task(PROBE_TASKS[-1], TaskStatus.FAILED, failure.text)
-    return tuple(found)
+        tasks[len(PROBE_TASKS) - 1] = Task(PROBE_TASKS[-1], TaskStatus.FAILED, failure.text)
+    return tuple(tasks)
 
 
 def so_far(seen: Seen, resolve: Task) -> tuple[Task, ...]:
     """The same while the attempt goes on: what has ended, what runs, what comes later. resolve: as above."""
     name = "Certificate" if seen.over_tls and seen.last is Step.HELLO else _RUNNING[seen.last]
     place = PROBE_TASKS.index(name)
-    ended = [_MAKERS[one](seen)[0] for one in PROBE_TASKS[1:place]]
+    ended = [_MAKERS[probe_task](seen)[0] for probe_task in PROBE_TASKS[1:place]]
     return (resolve, *ended, Task(name, TaskStatus.RUNNING, ""), *waiting(PROBE_TASKS[place + 1 :]))
 
 
@@ -347,18 +347,18 @@ def _name(seen: Seen) -> _Made:
 
 def _revocation(seen: Seen) -> _Made:
     chain, requirement, seconds = seen.chain, seen.hop.requirement, seen.seconds(Step.REVOCATION)
-    found = chain.revocation if chain else None
+    revocation = chain.revocation if chain else None
     if chain is not None and chain.status in {ChainStatus.REVOKED, ChainStatus.REVOCATION_UNKNOWN}:
         return Task("Revocation", TaskStatus.FAILED, chain.detail, advice.certificate_advice(chain), seconds), ""
     if not isinstance(requirement, Authenticated) or not requirement.anchors:
         return Task("Revocation", TaskStatus.SKIPPED, f"not asked for under {describe(requirement)}"), ""
     if requirement.revocation is RevocationCheck.NONE:
         return Task("Revocation", TaskStatus.SKIPPED, 'the connector has revocation_check = "none"'), ""
-    if found is None:
+    if revocation is None:
         return Task("Revocation", TaskStatus.SKIPPED, "not checked: this check cannot look up the status of chains"), ""
-    if found.status == "unknown":
-        return Task("Revocation", TaskStatus.WARNING, found.text, advice.revocation_advice(), seconds), ""
-    return Task("Revocation", TaskStatus.SUCCEEDED, found.text, seconds=seconds), ""
+    if revocation.status == "unknown":
+        return Task("Revocation", TaskStatus.WARNING, revocation.text, advice.revocation_advice(), seconds), ""
+    return Task("Revocation", TaskStatus.SUCCEEDED, revocation.text, seconds=seconds), ""
 
 
 def _requiretls(seen: Seen) -> list[Task]:

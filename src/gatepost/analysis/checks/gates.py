@@ -81,29 +81,31 @@ class GateReport:
     @property
     def counts(self) -> Counter[Mark]:
         """The number of findings by verdict."""
-        return Counter(one.verdict for one in self.findings)
+        return Counter(finding.verdict for finding in self.findings)
 
     @property
     def stopping(self) -> tuple[GateFinding, ...]:
         """The findings that stop the switch: failed ones before inconclusive ones."""
-        failed = [one for one in self.findings if one.verdict is Mark.FAIL]
-        return (*failed, *(one for one in self.findings if one.verdict is Mark.UNKNOWN))
+        failed = [finding for finding in self.findings if finding.verdict is Mark.FAIL]
+        return (*failed, *(finding for finding in self.findings if finding.verdict is Mark.UNKNOWN))
 
     @property
     def reasons(self) -> str:
         """The same in one line, for a note and for the log."""
-        return "; ".join(f"{one.gate}: {one.text}" for one in self.stopping)[:MAX_TEXT]
+        return "; ".join(f"{finding.gate}: {finding.text}" for finding in self.stopping)[:MAX_TEXT]
 
     @property
     def unusable(self) -> str:
         """Explain why no reason can override the gates, "" if one can: without its key there is no handshake."""
-        found = (one for one in self.findings if one.gate is GateCheck.KEY and one.verdict is Mark.FAIL)
-        return next((f"{one.text}: {one.evidence}" for one in found), "")
+        findings = (
+            finding for finding in self.findings if finding.gate is GateCheck.KEY and finding.verdict is Mark.FAIL
+        )
+        return next((f"{finding.text}: {finding.evidence}" for finding in findings), "")
 
     @property
     def only_waiting(self) -> float:
         """The time at which all closed gates open by themselves, seconds since 1970; 0.0 if they do not."""
-        times = [one.until for one in self.stopping]
+        times = [finding.until for finding in self.stopping]
         return max(times) if times and all(times) else 0.0
 
 
@@ -160,14 +162,14 @@ def chain_findings(entry: Entry, check: ChainCheck | None, current: ChainCheck |
     if check is None:
         yield GateFinding(GateCheck.CHAIN, Mark.FAIL, "its chain cannot be read", fix="Add the certificate again.")
         return
-    known = {one.part for one in current.findings if one.verdict is Mark.FAIL} if current else set()
-    for one in check.findings:
-        if one.part is Part.NAMES and one.verdict is not Mark.INFO:
-            yield _as_gate(one)
-        if one.part in _ELSEWHERE or (entry.purpose is Purpose.CLIENT and one.part in _SERVERS):
+    known = {finding.part for finding in current.findings if finding.verdict is Mark.FAIL} if current else set()
+    for finding in check.findings:
+        if finding.part is Part.NAMES and finding.verdict is not Mark.INFO:
+            yield _as_gate(finding)
+        if finding.part in _ELSEWHERE or (entry.purpose is Purpose.CLIENT and finding.part in _SERVERS):
             continue
-        made = _as_gate(one)
-        if one.verdict is Mark.FAIL and one.part in _AUTHORITY & known:
+        made = _as_gate(finding)
+        if finding.verdict is Mark.FAIL and finding.part in _AUTHORITY & known:
             made = replace(made, verdict=Mark.WARN, text=f"{made.text} (the current certificate has the same problem)")
         yield made
 
@@ -190,7 +192,7 @@ def gates_record(report: GateReport) -> dict[str, Any]:
         "warnings": counts[Mark.WARN],
         "unknown": counts[Mark.UNKNOWN],
         "green_at": report.only_waiting or None,
-        "findings": [_finding_record(one) for one in report.findings],
+        "findings": [_finding_record(finding) for finding in report.findings],
     }
 
 
@@ -207,4 +209,4 @@ def _finding_record(finding: GateFinding) -> dict[str, Any]:
 
 def in_order(findings: Iterable[GateFinding]) -> tuple[GateFinding, ...]:
     """By gate, as they were found within one."""
-    return tuple(sorted(findings, key=lambda one: list(GateCheck).index(one.gate)))
+    return tuple(sorted(findings, key=lambda finding: list(GateCheck).index(finding.gate)))

@@ -59,11 +59,11 @@ def our_hosts(entry: Entry, hostname: str, hosts: Mapping[str, Sequence[str] | s
     It may come to every other name that stands in it, too: of some domain the MX records may not be known.
     """
     listed = (name for names in hosts.values() if not isinstance(names, str) for name in names)
-    found = {name: True for name in (hostname, *listed) if is_covered(name, [entry])}
+    result = {name: True for name in (hostname, *listed) if is_covered(name, [entry])}
     for name in entry.leaf.dns_names:
         if not name.startswith("*."):
-            found.setdefault(name, False)
-    return found
+            result.setdefault(name, False)
+    return result
 
 
 def names_findings(
@@ -77,10 +77,14 @@ def names_findings(
     if entry.purpose is Purpose.CLIENT:
         yield GateFinding(GateCheck.NAMES, Mark.INFO, f"a client certificate, for {entry.label or entry.organization}")
         return
-    before = [one for one in entries.values() if one.state is State.CURRENT and one.purpose is entry.purpose]
+    before = [
+        candidate
+        for candidate in entries.values()
+        if candidate.state is State.CURRENT and candidate.purpose is entry.purpose
+    ]
     after = after_switch(entry, entries)
     lost = lost_names(entry, entries)
-    covered = [one for one in expected if is_covered(one.name, after)]
+    covered = [candidate for candidate in expected if is_covered(candidate.name, after)]
     if lost:
         shown = ", ".join(lost[:_SHOWN])
         fix = "Get a certificate with all names, or add another certificate for the missing names."
@@ -124,13 +128,15 @@ def _promised(
     after: Sequence[Entry], hosts: Mapping[str, Sequence[str] | str], policies: Sequence[StsPublication]
 ) -> Iterator[GateFinding]:
     """Senders that obey a policy deliver to the MX hosts that it allows, if their certificates bear those names."""
-    for one in policies:
-        names = hosts.get(one.domain, ())
-        if isinstance(names, str) or one.policy.mode is StsMode.NONE:
+    for policy in policies:
+        names = hosts.get(policy.domain, ())
+        if isinstance(names, str) or policy.policy.mode is StsMode.NONE:
             continue
-        allowed = [name for name in names if any(covers(pattern, name) for pattern in one.policy.mx)]
+        allowed = [name for name in names if any(covers(pattern, name) for pattern in policy.policy.mx)]
         if allowed and not any(is_covered(name, after) for name in allowed):
-            text = f"it covers no MX host that the MTA-STS policy of {one.domain} allows: {', '.join(allowed[:_SHOWN])}"
-            mark = Mark.FAIL if one.policy.mode is StsMode.ENFORCE else Mark.WARN
+            text = (
+                f"it covers no MX host that the MTA-STS policy of {policy.domain} allows: {', '.join(allowed[:_SHOWN])}"
+            )
+            mark = Mark.FAIL if policy.policy.mode is StsMode.ENFORCE else Mark.WARN
             fix = "Get a certificate with one of these names; otherwise senders that obey the policy stop delivering."
-            yield GateFinding(GateCheck.NAMES, mark, text, f"mode {one.policy.mode}", fix)
+            yield GateFinding(GateCheck.NAMES, mark, text, f"mode {policy.policy.mode}", fix)

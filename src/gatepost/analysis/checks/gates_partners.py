@@ -47,8 +47,8 @@ def partners_of(entry: Entry, organizations: Sequence[Organization], seen: Mappi
                 found.setdefault(name, []).append(why)
     if entry.purpose is Purpose.SERVER:
         ours = {domain.name for organization in organizations for domain in organization.accepted_domains}
-        often = sorted(seen.items(), key=lambda one: (-one[1], one[0]))
-        for name, count in [one for one in often if one[0] not in ours][:MOST_SEEN]:
+        often = sorted(seen.items(), key=lambda item: (-item[1], item[0]))
+        for name, count in [candidate for candidate in often if candidate[0] not in ours][:MOST_SEEN]:
             found.setdefault(name, []).append(f"{quantity(count, 'message')} over TLS in the last 30 days")
     return tuple(Partner(name, tuple(dict.fromkeys(why)), name in entry.told) for name, why in found.items())
 
@@ -56,8 +56,10 @@ def partners_of(entry: Entry, organizations: Sequence[Organization], seen: Mappi
 def _of_connectors(entry: Entry, organization: Organization) -> Iterator[tuple[str, str]]:
     """Names and reasons. Who delivers to us sees our server's certificate; who is delivered to, a client's."""
     if entry.purpose is Purpose.SERVER:
-        for one in organization.inbound_connectors:
-            yield from ((name, f"inbound connector {one.name!r} of {organization.name}") for name in _senders(one))
+        for connector in organization.inbound_connectors:
+            yield from (
+                (name, f"inbound connector {connector.name!r} of {organization.name}") for name in _senders(connector)
+            )
         return
     if entry.organization not in {"", organization.name}:
         return
@@ -84,13 +86,13 @@ def partner_findings(partners: Sequence[Partner]) -> Iterator[GateFinding]:
     if not partners:
         yield GateFinding(GateCheck.PARTNERS, Mark.PASS, "no partner is known to expect the current certificate")
         return
-    silent = [one for one in partners if not one.told]
+    silent = [partner for partner in partners if not partner.told]
     if not silent:
         yield GateFinding(GateCheck.PARTNERS, Mark.PASS, "all partners were notified")
         return
     more = f" and {len(silent) - _SHOWN} more" if len(silent) > _SHOWN else ""
-    names = ", ".join(one.name for one in silent[:_SHOWN])
+    names = ", ".join(partner.name for partner in silent[:_SHOWN])
     text = f"partners not yet notified ({len(silent)} of {len(partners)}): {names}{more}"
-    evidence = "; ".join(f"{one.name}: {one.why[0]}" for one in silent[:_SHOWN])
+    evidence = "; ".join(f"{partner.name}: {partner.why[0]}" for partner in silent[:_SHOWN])
     fix = "Send them the notification text (`changeover notice`), then mark them as notified (`changeover told`)"
     yield GateFinding(GateCheck.PARTNERS, Mark.WARN, text, evidence, fix)

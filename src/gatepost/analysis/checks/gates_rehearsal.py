@@ -68,7 +68,7 @@ def meet(identities: Sequence[ServerIdentity], names: Iterable[str], profile: st
 
 def _profile(version: str, prefix: str) -> Profile:
     usual = PROFILES["default"]
-    schemes = ":".join(one for one in usual.signature_algorithms.split(":") if one.startswith(prefix))
+    schemes = ":".join(part for part in usual.signature_algorithms.split(":") if part.startswith(prefix))
     return replace(usual, min_version=version, max_version=version, signature_algorithms=schemes)
 
 
@@ -95,32 +95,39 @@ def rehearsal_findings(entry: Entry, before: Sequence[Meeting], after: Sequence[
     """
     if entry.purpose is Purpose.CLIENT:
         return
-    known = {(one.client, one.name): one for one in before}
-    worse = [one for one in after if one.failure and (was := known.get((one.client, one.name))) and was.presented]
+    known = {(meeting.client, meeting.name): meeting for meeting in before}
+    worse = [
+        candidate
+        for candidate in after
+        if candidate.failure and (was := known.get((candidate.client, candidate.name))) and was.presented
+    ]
     if worse:
-        clients = ", ".join(dict.fromkeys(one.client for one in worse))
+        clients = ", ".join(dict.fromkeys(meeting.client for meeting in worse))
         fix = "Keep a second certificate with a key of that kind (RSA besides ECDSA); the gateway then presents both."
         text = f"the handshake would fail for {clients}"
-        names = dict.fromkeys(one.name for one in worse)
+        names = dict.fromkeys(meeting.name for meeting in worse)
         if "" not in names:  # a name is what makes the difference
             text += f", asking for {', '.join(list(names)[:_SHOWN])}"
             fix = "Get a certificate with that name; the one that still covers it has another kind of key."
         yield GateFinding(GateCheck.REHEARSAL, Mark.FAIL, text, worse[0].failure, fix)
     misled = [
-        one
-        for one in after
-        if one.presented and not one.bears_name and (was := known.get((one.client, one.name))) and was.bears_name
+        candidate
+        for candidate in after
+        if candidate.presented
+        and not candidate.bears_name
+        and (was := known.get((candidate.client, candidate.name)))
+        and was.bears_name
     ]
-    for one in misled[:_SHOWN]:
-        text = f"{one.client} that asks for {one.name} would get a certificate without that name"
+    for meeting in misled[:_SHOWN]:
+        text = f"{meeting.client} that asks for {meeting.name} would get a certificate without that name"
         yield GateFinding(GateCheck.REHEARSAL, Mark.FAIL, text, fix="Get a certificate with that name.")
-    got = [one for one in after if one.presented == entry.leaf.sha256]
+    got = [candidate for candidate in after if candidate.presented == entry.leaf.sha256]
     if not got:
         fix = "Another current certificate takes precedence: name it as replaced, too (`changeover stage`)."
         yield GateFinding(GateCheck.REHEARSAL, Mark.WARN, "no client would get this certificate", fix=fix)
     elif not worse and not misled:
-        shown = ", ".join(dict.fromkeys(one.client.removeprefix("a ") for one in got))
-        none = dict.fromkeys(one.client.removeprefix("a ") for one in after if one.failure)
+        shown = ", ".join(dict.fromkeys(meeting.client.removeprefix("a ") for meeting in got))
+        none = dict.fromkeys(meeting.client.removeprefix("a ") for meeting in after if meeting.failure)
         text = f"no test handshake got worse; these clients get this certificate: {shown}"
         evidence = f"no handshake before or after: {', '.join(none)}" if none else ""
         yield GateFinding(GateCheck.REHEARSAL, Mark.PASS, text, evidence)
@@ -143,40 +150,39 @@ class Demand:
 def demands_on(organizations: Sequence[Organization], hosts: Iterable[str]) -> tuple[Demand, ...]:
     """The connectors that send to one of our own names and judge our certificate there."""
     own = {host.lower() for host in hosts}
-    found = []
+    demands = []
     for organization in organizations:
-        for one in organization.outbound_connectors:
-            aimed = tuple(hop.host for hop in one.smart_hosts if hop.host.lower() in own)
-            if one.enabled and aimed and one.tls_settings in _STRICT:
-                strict = one.tls_settings is TlsSettings.DOMAIN_VALIDATION
-                names = (one.tls_domain,) if one.tls_domain else aimed
-                found.append(Demand(organization.name, one, names if strict else ()))
-    return tuple(found)
+        for connector in organization.outbound_connectors:
+            aimed = tuple(hop.host for hop in connector.smart_hosts if hop.host.lower() in own)
+            if connector.enabled and aimed and connector.tls_settings in _STRICT:
+                strict = connector.tls_settings is TlsSettings.DOMAIN_VALIDATION
+                names = (connector.tls_domain,) if connector.tls_domain else aimed
+                demands.append(Demand(organization.name, connector, names if strict else ()))
+    return tuple(demands)
 
 
 def demand_findings(
     entry: Entry, chain: Sequence[bytes], demands: Sequence[Demand], anchors: str, *, now: float
 ) -> Iterator[GateFinding]:
     """Whether the next chain, DER, satisfies them. anchors: the gateway's own, for connectors that name none."""
-    for one in demands:
-        if one.names and not any(matches(str(name), entry.leaf) for name in one.names):
-            text = (
-                f"{one.label} sends here and would reject it: it requires the name {' or '.join(map(str, one.names))}"
-            )
+    for demand in demands:
+        if demand.names and not any(matches(str(name), entry.leaf) for name in demand.names):
+            names = " or ".join(map(str, demand.names))
+            text = f"{demand.label} sends here and would reject it: it requires the name {names}"
             fix = (
                 "Change tls_domain there, or get a certificate with that name (this one is for "
                 f"{describe_names(entry.leaf)})."
             )
             yield GateFinding(GateCheck.REHEARSAL, Mark.FAIL, text, fix=fix)
             continue
-        trusted = _trusted(chain, one.connector.trust_anchors or anchors, now)
+        trusted = _trusted(chain, demand.connector.trust_anchors or anchors, now)
         if trusted:
-            text = f"{one.label} sends here and would not trust it"
+            text = f"{demand.label} sends here and would not trust it"
             yield GateFinding(
                 GateCheck.REHEARSAL, Mark.FAIL, text, trusted, "Add its root to the connector's trust_anchors."
             )
         else:
-            yield GateFinding(GateCheck.REHEARSAL, Mark.PASS, f"{one.label} sends here and accepts it")
+            yield GateFinding(GateCheck.REHEARSAL, Mark.PASS, f"{demand.label} sends here and accepts it")
 
 
 def _trusted(chain: Sequence[bytes], anchors: str, now: float) -> str:

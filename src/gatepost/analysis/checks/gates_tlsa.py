@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from gatepost.analysis.checks.gates import GateCheck, GateFinding
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.pki.certificates.entry import State
-from gatepost.protocols.dane.publication import TlsaStatus
+from gatepost.protocols.dane.tlsa import TlsaStatus
 from gatepost.times import minute_text
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from gatepost.pki.certificates.entry import Entry
     from gatepost.protocols.dane.match import DaneVerdict
-    from gatepost.protocols.dane.publication import TlsaLookup
+    from gatepost.protocols.dane.tlsa import TlsaLookup
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,21 +87,23 @@ def tlsa_findings(
     entry: Entry, seen: Sequence[HostTlsa], sightings: Mapping[str, TlsaObservation], *, now: float
 ) -> Iterator[GateFinding]:
     """Everything there is to say. sightings: by host, this look included."""
-    if not any(one.takes_mail for one in seen):
+    if not any(host_tlsa.takes_mail for host_tlsa in seen):
         text = "DANE does not apply: it covers neither the gateway's own name nor an MX host"
         yield GateFinding(GateCheck.TLSA, Mark.INFO, text)
-    for one in seen:
-        sighting = sightings.get(one.host, TlsaObservation())
-        found = next_tlsa(entry, one, sighting, now) if entry.state is State.NEXT else own_tlsa(entry, one)
-        if one.takes_mail or one.lookup.status is TlsaStatus.USABLE:
-            yield found
+    for host_tlsa in seen:
+        sighting = sightings.get(host_tlsa.host, TlsaObservation())
+        finding = (
+            next_tlsa(entry, host_tlsa, sighting, now) if entry.state is State.NEXT else own_tlsa(entry, host_tlsa)
+        )
+        if host_tlsa.takes_mail or host_tlsa.lookup.status is TlsaStatus.USABLE:
+            yield finding
 
 
 def next_tlsa(entry: Entry, seen: HostTlsa, sighting: TlsaObservation, now: float) -> GateFinding:
     """A certificate that is to become current."""
-    found = _no_dane(entry, seen)
-    if found is not None:
-        return found
+    finding = _no_dane(entry, seen)
+    if finding is not None:
+        return finding
     add = tlsa_line(seen.host, entry)
     if not seen.is_there:
         fix = f"Add this record to the zone and keep the existing ones: {add}"
@@ -131,9 +133,9 @@ def next_tlsa(entry: Entry, seen: HostTlsa, sighting: TlsaObservation, now: floa
 
 def own_tlsa(entry: Entry, seen: HostTlsa) -> GateFinding:
     """A certificate that is current: whether its record is there, and that of the old one may go."""
-    found = _no_dane(entry, seen)
-    if found is not None:
-        return found
+    finding = _no_dane(entry, seen)
+    if finding is not None:
+        return finding
     if not seen.is_there:
         text = (
             f"{seen.host} has TLSA records, but none for the current certificate: senders that use "

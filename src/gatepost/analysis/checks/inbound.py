@@ -100,7 +100,10 @@ def with_enabled(directory: Directory, organization: Organization, connector: In
     if connector.enabled:
         return directory
     on = connector.model_copy(update={"enabled": True})
-    connectors = tuple(on if one.name == on.name else one for one in organization.inbound_connectors)
+    connectors = tuple(
+        on if inbound_connector.name == on.name else inbound_connector
+        for inbound_connector in organization.inbound_connectors
+    )
     changed = organization.model_copy(update={"inbound_connectors": connectors})
     others = directory.resources.organizations
     return directory.with_resources(
@@ -113,10 +116,10 @@ def with_enabled(directory: Directory, organization: Organization, connector: In
 
 def _configuration(directory: Directory, request: InboundRequest) -> Iterator[Task]:
     connector = request.connector
-    found = [warning for warning in warnings(directory.resources) if _is_about(warning, request)]
-    for warning in found:
+    matches = [warning for warning in warnings(directory.resources) if _is_about(warning, request)]
+    for warning in matches:
         yield Task("Configuration", TaskStatus.WARNING, warning, "Here: change the setting if this is not intended.")
-    if not found:
+    if not matches:
         yield Task("Configuration", TaskStatus.SUCCEEDED, "no known problems in its settings")
     needs_tls = connector.require_tls or connector.tls_sender_certificate_name is not None
     if needs_tls and not request.offers_tls:
@@ -136,11 +139,13 @@ def _is_about(warning: str, request: InboundRequest) -> bool:
 
 def _anchors(spec: str) -> Task:
     try:
-        found = TrustAnchors.load(spec)
+        anchors = TrustAnchors.load(spec)
     except AnchorsError as error:
         what = "Here: fix the file or its path; until then this connector trusts no client certificate."
         return Task("Trust anchors", TaskStatus.FAILED, str(error), what)
-    return Task("Trust anchors", TaskStatus.SUCCEEDED, f"{anchors_label(spec)}: {quantity(len(found), 'certificate')}")
+    return Task(
+        "Trust anchors", TaskStatus.SUCCEEDED, f"{anchors_label(spec)}: {quantity(len(anchors), 'certificate')}"
+    )
 
 
 # decisions
@@ -203,7 +208,7 @@ def _is_by(verdict: InboundVerdict, request: InboundRequest) -> bool:
 def _some_recipient(request: InboundRequest) -> str:
     """A recipient for a check that names none: any address of the organization finds the connector."""
     own = request.connector.associated_accepted_domains or tuple(
-        one.name.removeprefix("*.") for one in request.organization.accepted_domains
+        domain.name.removeprefix("*.") for domain in request.organization.accepted_domains
     )
     if request.organization.mailboxes:
         return request.organization.mailboxes[0].address
@@ -226,7 +231,7 @@ def _why(verdict: InboundVerdict, request: InboundRequest) -> list[str]:
 
 def _channel(session: SessionFacts) -> str:
     if session.tls is None:
-        return "in clear"
+        return "unencrypted"
     chain = session.client_chain
     if chain is None or chain.leaf is None:
         return f"{session.tls.version} without a certificate"

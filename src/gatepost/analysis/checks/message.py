@@ -90,7 +90,7 @@ async def send(message: TestMessage, opened: OpenHop) -> Task:
 
 
 def _task(message: TestMessage, outcome: TransactionResult, seconds: float) -> Task:
-    first, *others = (f"{one.address}: {one.reply.text}" for one in outcome.recipients)
+    first, *others = (f"{recipient.address}: {recipient.reply.text}" for recipient in outcome.recipients)
     refused = outcome.refused
     detail = detail_of(f"from {message.sender} to {first}", *others)
     if not refused:

@@ -1,4 +1,4 @@
-"""Check the files and labels that resources name: trust anchors, certificates and their keys.
+"""Check the files and labels that resources name: trust anchors, certificates and their keys, DKIM keys.
 
 `manage.use_cases.change` asks before a change is written, `node.alarms` while it is in force: a file that was there may
 go. What cannot be used holds mail or lets nobody prove anything, so it is an error, never something to be ignored.
@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING
 from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
 from gatepost.net.anchors import SYSTEM, AnchorsError, TrustAnchors
 from gatepost.net.identity import IdentityError, ServerIdentity, read_identity
+from gatepost.pki.certificates.dkim_keys import unusable_key_file
+from gatepost.policy.connectors.dkim_key import DkimKey
 from gatepost.policy.connectors.records import Organization
+from gatepost.policy.connectors.values import DkimState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -26,7 +29,8 @@ class NamedFile:
     """Something outside the resources that one of them needs.
 
     table: "outbound_connector", with the place of the resource in it and its name. field: the key, such as
-    "trust_anchors" or "client_certificate.label". anchors: a FILE or DIR, certificate: what is presented; one of both.
+    "trust_anchors" or "client_certificate.label". anchors: a FILE or DIR, certificate: what is presented, key: what
+    signs with a private key in a file; one of the three.
     """
 
     organization: str
@@ -36,6 +40,7 @@ class NamedFile:
     field: str
     anchors: str = ""
     certificate: ClientCertificate | None = None
+    key: DkimKey | None = None
 
     @property
     def path(self) -> str:
@@ -50,11 +55,12 @@ class NamedFile:
     @property
     def need(self) -> tuple[object, ...]:
         """Equal for what needs the same for the same resource, wherever that stands in its table."""
-        return self.organization, self.table, self.name, self.field, self.anchors, self.certificate
+        key = self.key and (self.key.key_file, self.key.public_key, self.key.algorithm, self.key.state)
+        return self.organization, self.table, self.name, self.field, self.anchors, self.certificate, key
 
 
 def named_files(organizations: Iterable[Organization]) -> Iterator[NamedFile]:
-    """All that enabled resources need."""
+    """All that enabled resources need, and DKIM keys until they are retired."""
     tables = [(field, info.alias) for field, info in Organization.model_fields.items() if info.alias]
     for organization in organizations:
         for field, table in tables:
@@ -67,10 +73,14 @@ def named_files(organizations: Iterable[Organization]) -> Iterator[NamedFile]:
                 if (named := getattr(one, "client_certificate", None)) is not None:
                     key = "client_certificate.label" if named.label else "client_certificate"
                     yield NamedFile(*where, key, certificate=named)
+                if isinstance(one, DkimKey) and one.key_file and one.state is not DkimState.RETIRED:
+                    yield NamedFile(*where, "key_file", key=one)
 
 
 def unusable(one: NamedFile, identity: Callable[[str, str, float], ServerIdentity], now: float) -> str:
     """Why it cannot be used, "" if it can. identity: finds a client certificate by organization and label."""
+    if one.key is not None:
+        return unusable_key_file(one.key)
     try:
         if one.certificate is None:
             TrustAnchors.load(one.anchors)

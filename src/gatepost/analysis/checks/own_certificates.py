@@ -23,7 +23,7 @@ from gatepost.net.identity import read_identity
 from gatepost.net.lookups.http import HttpClient, https_context
 from gatepost.pki.certificates.bearing import bearing
 from gatepost.pki.certificates.entry import entry_id
-from gatepost.protocols.dane.publication import TlsaStatus
+from gatepost.protocols.dane.tlsa import TlsaStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gatepost.analysis.checks.chain_facts import ChainFacts, UrlResult
     from gatepost.net.identity import ServerIdentity
     from gatepost.net.lookups.dns import Resolver
-    from gatepost.protocols.dane.publication import TlsaLookup
+    from gatepost.protocols.dane.tlsa import TlsaLookup
 
 
 _WHOLE: Final = 120.0  # seconds for everything
@@ -115,27 +115,27 @@ class OwnCertificates:
 
 
 def _chain_seen(facts: ChainFacts) -> ChainSeen:
-    answers = [answer for one in facts.path for answer in one.answers if answer.kind in _WORDS]
+    answers = [answer for link in facts.path for answer in link.answers if answer.kind in _WORDS]
     top = facts.path[-1]
     ends = top.self_issued or any(store.holds_root for store in facts.stores)
-    fetched = [one.facts.subject for one in send_order(facts.path) if one.place is From.FETCHED]
+    fetched = [link.facts.subject for link in send_order(facts.path) if link.place is From.FETCHED]
     trusted = facts.completed is not None and facts.completed.trusted
     return ChainSeen(
         root=top.facts.subject if ends else "",
         revoked=_revoked(facts),
         missing=", ".join(fetched) if trusted else "",
-        endpoints=tuple(_endpoint(one) for one in answers if one.result in _TOLD),
+        endpoints=tuple(_endpoint(answer) for answer in answers if answer.result in _TOLD),
     )
 
 
 def _revoked(facts: ChainFacts) -> str | None:
     """Describe a revocation, "" if each certificate is good or names no address, None if an answer is missing."""
     missing = False
-    for one in facts.path:
-        answers = [answer for answer in one.answers if answer.kind in _WORDS]
+    for link in facts.path:
+        answers = [answer for answer in link.answers if answer.kind in _WORDS]
         revoked = next((answer for answer in answers if answer.result is UrlStatus.REVOKED), None)
         if revoked is not None:
-            return f"{one.facts.subject}, serial {one.facts.serial}: {revoked.detail} ({revoked.url})"
+            return f"{link.facts.subject}, serial {link.facts.serial}: {revoked.detail} ({revoked.url})"
         missing = missing or (bool(answers) and not any(answer.result is UrlStatus.GOOD for answer in answers))
     return None if missing else ""
 
@@ -164,8 +164,8 @@ def _compared(
 ) -> TlsaSeen:
     """Each certificate that a sender may be shown under this name, held against the records."""
     shown = {leaf.sha256 for leaf in bearing(presented, host)}
-    leaves = [(one, read_identity(one).leaf) for one in presented]
-    chosen = [(one, leaf) for one, leaf in leaves if leaf.sha256 in shown] or leaves[:1]
+    leaves = [(server_identity, read_identity(server_identity).leaf) for server_identity in presented]
+    chosen = [(server_identity, leaf) for server_identity, leaf in leaves if leaf.sha256 in shown] or leaves[:1]
     unmatched: dict[str, str] = {}
     for identity, leaf in chosen:
         chain = parse_file(identity.chain_pem, host).certificates

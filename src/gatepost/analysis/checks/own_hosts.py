@@ -13,8 +13,7 @@ from gatepost.net.dane import unreadable
 from gatepost.net.lookups.mx import MailRouter
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.lookups.tlsa import TlsaFinder
-from gatepost.protocols.dane.publication import TlsaLookup, TlsaStatus
-from gatepost.protocols.dane.tlsa import RecordsKind, classify
+from gatepost.protocols.dane.tlsa import RecordsKind, TlsaLookup, TlsaStatus, classify
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +38,7 @@ class OwnHosts:
 
         These are our own name, and MX hosts that have an address of ours.
         """
-        plain = [one for one in domains if not one.startswith("*.")][:_DOMAINS]
+        plain = [text for text in domains if not text.startswith("*.")][:_DOMAINS]
         listed = await asyncio.gather(*(self._mail_hosts(domain) for domain in plain))
         found: dict[str, list[str]] = {self._hostname: []}
         for domain, hosts in zip(plain, listed, strict=True):
@@ -61,25 +60,25 @@ class OwnHosts:
         """
         try:
             addresses = await self._router.addresses(host)
-            found = await TlsaFinder(self._resolver).find(addresses, next_hops=domains)
-            if found.status is not TlsaStatus.INSECURE or not self._resolver.dane_off:
-                return found, True
+            tlsa_lookup = await TlsaFinder(self._resolver).find(addresses, next_hops=domains)
+            if tlsa_lookup.status is not TlsaStatus.INSECURE or not self._resolver.dane_off:
+                return tlsa_lookup, True
             answer = await self._resolver.query(f"_25._tcp.{host}", "TLSA")
         except LookupFailed as failure:
             if not failure.temporary:
                 return TlsaLookup(TlsaStatus.NONE, failure.detail), True
             return TlsaLookup(TlsaStatus.FAILED, failure.detail, bogus=failure.bogus), True
-        records = classify([one.to_generic().data for one in answer.records], unreadable=unreadable)
+        records = classify([record.to_generic().data for record in answer.records], unreadable=unreadable)
         if records.kind is not RecordsKind.USABLE:
-            return found, False
+            return tlsa_lookup, False
         return TlsaLookup(TlsaStatus.USABLE, records.detail, records, host, (host, *domains)), False
 
     async def _mail_hosts(self, domain: str) -> tuple[str, ...]:
         try:
-            found = await self._router.mail_hosts(domain)
+            mail_hosts = await self._router.mail_hosts(domain)
         except LookupFailed:
             return ()
-        return tuple(dict.fromkeys(host.name for host in found.hosts))
+        return tuple(dict.fromkeys(host.name for host in mail_hosts.hosts))
 
     async def _addresses(self, host: str) -> frozenset[str]:
         try:

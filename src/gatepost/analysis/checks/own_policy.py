@@ -92,10 +92,10 @@ async def _texts(resolver: Resolver, name: str) -> list[tuple[bytes, ...]] | str
 
 async def _mail_hosts(resolver: Resolver, domain: str) -> tuple[str, ...] | str:
     try:
-        found = await MailRouter(resolver, random.Random()).mail_hosts(domain)  # noqa: S311 - shuffles equals
+        mail_hosts = await MailRouter(resolver, random.Random()).mail_hosts(domain)  # noqa: S311 - shuffles equals
     except LookupFailed as failed:
         return failed.detail
-    return tuple(dict.fromkeys(host.name for host in found.hosts))
+    return tuple(dict.fromkeys(host.name for host in mail_hosts.hosts))
 
 
 def judge(publication: StsPublication | None, seen: Seen) -> Iterator[Finding]:
@@ -190,13 +190,13 @@ def _hosts(policy: StsPolicy, hosts: Sequence[str] | str) -> Iterator[Finding]:
         yield Finding(Stage.DNS, Mark.UNKNOWN, "the MX records cannot be looked up", hosts[:_SHOWN])
         return
     remarks = lint(policy, hosts)
-    if hosts and not any(one.kind is LintKind.HOST_NOT_COVERED for one in remarks) and policy.mx:
+    if hosts and not any(remark.kind is LintKind.HOST_NOT_COVERED for remark in remarks) and policy.mx:
         yield Finding(Stage.MTA_STS, Mark.PASS, "the policy names every MX host", ", ".join(hosts)[:_SHOWN])
     if not hosts:
         yield Finding(Stage.DNS, Mark.WARN, "the DNS names no mail host for the domain")
-    for one in remarks:
-        fix = "Here: change mta_sts_mx, or the MX records." if one.kind is LintKind.HOST_NOT_COVERED else ""
-        yield Finding(Stage.MTA_STS, _LEVELS[one.level], one.text[:_SHOWN], "", fix)
+    for remark in remarks:
+        fix = "Here: change mta_sts_mx, or the MX records." if remark.kind is LintKind.HOST_NOT_COVERED else ""
+        yield Finding(Stage.MTA_STS, _LEVELS[remark.level], remark.text[:_SHOWN], "", fix)
 
 
 def reports_finding(record: tlsrpt.TlsRptRecord | RecordError | str | None) -> Finding:

@@ -15,7 +15,7 @@ from gatepost.analysis.checks.partner_report import Finding, Mark, Stage
 from gatepost.net.lookups.mx import MailRouter
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.lookups.tlsrpt import report_record
-from gatepost.protocols.dane.publication import TlsaStatus
+from gatepost.protocols.dane.tlsa import TlsaStatus
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -33,20 +33,22 @@ _SHOWN = 300
 async def check_mx(domain: str, hosts: Sequence[str], resolver: Resolver) -> list[Finding]:
     """Whether mail to the domain comes to our hosts."""
     try:
-        found = await MailRouter(resolver, random.Random()).mail_hosts(domain)  # noqa: S311 - shuffles equals
+        mail_hosts = await MailRouter(resolver, random.Random()).mail_hosts(domain)  # noqa: S311 - shuffles equals
     except LookupFailed as failed:
         mark = Mark.UNKNOWN if failed.temporary else Mark.FAIL
         return [Finding(Stage.DNS, mark, "the MX records cannot be looked up", failed.detail[:_SHOWN])]
-    named = sorted(found.hosts, key=lambda one: (one.preference, one.name))
-    shown = ", ".join(f"{one.preference} {one.name}" for one in named)[:_SHOWN]
-    own = [one for one in named if one.name in hosts]
+    named = sorted(mail_hosts.hosts, key=lambda host: (host.preference, host.name))
+    shown = ", ".join(f"{host.preference} {host.name}" for host in named)[:_SHOWN]
+    own = [host for host in named if host.name in hosts]
     if not named:
-        return [Finding(Stage.DNS, Mark.FAIL, "the DNS names no mail host for the domain", str(found.kind), _PUBLISH)]
+        return [
+            Finding(Stage.DNS, Mark.FAIL, "the DNS names no mail host for the domain", str(mail_hosts.kind), _PUBLISH)
+        ]
     if not own:
         text = "mail to the domain does not come here: its MX records name other hosts"
         fix = "Here: if something stands before the gateway, all is well. Else put the records above into the zone."
         return [Finding(Stage.DNS, Mark.WARN, text, shown, fix)]
-    proven = "; DNSSEC proves them" if found.authentic else "; DNSSEC does not prove them"
+    proven = "; DNSSEC proves them" if mail_hosts.authentic else "; DNSSEC does not prove them"
     text = f"mail to the domain comes here{proven}"
     first = Finding(Stage.DNS, Mark.PASS, text, shown)
     if len(own) == len(named):
@@ -63,10 +65,10 @@ _PUBLISH = "Here: put the records above into the zone."
 
 async def check_tlsa(host: str, keys: Collection[str], own: OwnHosts) -> Finding:
     """Whether the TLSA records of a host of ours match. keys: SHA-256 digests that have to be there, in hexadecimal."""
-    found, proven = await own.tlsa(host, (host,))
-    detail = found.detail[:_SHOWN]
-    match found.status:
-        case TlsaStatus.FAILED if found.bogus:
+    tlsa_lookup, proven = await own.tlsa(host, (host,))
+    detail = tlsa_lookup.detail[:_SHOWN]
+    match tlsa_lookup.status:
+        case TlsaStatus.FAILED if tlsa_lookup.bogus:
             text = f"DNSSEC of {host} is broken: senders that validate do not deliver"
             return Finding(Stage.DANE, Mark.FAIL, text, detail, "Here: fix the signatures of the zone at once.")
         case TlsaStatus.FAILED:
@@ -81,7 +83,11 @@ async def check_tlsa(host: str, keys: Collection[str], own: OwnHosts) -> Finding
             text = f"the TLSA records of {host} are not usable"
             return Finding(Stage.DANE, Mark.WARN, text, detail, _PUBLISH)
         case TlsaStatus.USABLE:
-            there = {one.data.hex() for one in found.records.usable if (one.usage, one.selector, one.matching) == _KEY}
+            there = {
+                tlsa.data.hex()
+                for tlsa in tlsa_lookup.records.usable
+                if (tlsa.usage, tlsa.selector, tlsa.matching) == _KEY
+            }
             return _compared(host, frozenset(keys), there, detail, proven=proven)
 
 
@@ -132,17 +138,17 @@ async def check_spf(domain: str, hosts: Sequence[str], resolver: Resolver) -> Fi
         return Finding(
             Stage.DNS, Mark.UNKNOWN, "it is not known whether there is an SPF record", failed.detail[:_SHOWN]
         )
-    texts = [b"".join(cast("TXTBase", one).strings).decode("ascii", "replace") for one in answer.records]
-    found = [one for one in texts if one.lower().split(" ", 1)[0] == "v=spf1"]
-    if not found:
+    texts = [b"".join(cast("TXTBase", record).strings).decode("ascii", "replace") for record in answer.records]
+    matches = [candidate for candidate in texts if candidate.lower().split(" ", 1)[0] == "v=spf1"]
+    if not matches:
         text = "there is no SPF record: receivers do not know which hosts may send mail of the domain"
         return Finding(Stage.DNS, Mark.INFO, text, fix=_PUBLISH)
-    if len(found) > 1:
+    if len(matches) > 1:
         text = "there are several SPF records, so that none counts (RFC 7208 section 4.5)"
-        return Finding(Stage.DNS, Mark.FAIL, text, "; ".join(found)[:_SHOWN], "Here: leave one of them.")
-    mechanisms = {one.lstrip("+").lower().rstrip(".") for one in found[0].split()[1:]}
+        return Finding(Stage.DNS, Mark.FAIL, text, "; ".join(matches)[:_SHOWN], "Here: leave one of them.")
+    mechanisms = {part.lstrip("+").lower().rstrip(".") for part in matches[0].split()[1:]}
     if any(f"a:{host}" in mechanisms for host in hosts):
-        return Finding(Stage.DNS, Mark.PASS, "the SPF record names our hosts", found[0][:_SHOWN])
+        return Finding(Stage.DNS, Mark.PASS, "the SPF record names our hosts", matches[0][:_SHOWN])
     text = "the SPF record does not name our hosts; its other mechanisms were not checked"
     fix = "Here: if mail of the domain leaves by this gateway, add the mechanism a: of each host."
-    return Finding(Stage.DNS, Mark.INFO, text, found[0][:_SHOWN], fix)
+    return Finding(Stage.DNS, Mark.INFO, text, matches[0][:_SHOWN], fix)

@@ -26,19 +26,18 @@ from gatepost.analysis.checks.partner_stages import (
     waiting_row,
 )
 from gatepost.analysis.checks.probe import prober, revocation_checker
-from gatepost.analysis.checks.public import BoundedRouter
 from gatepost.net.anchors import TrustAnchors
 from gatepost.net.dane import judge
 from gatepost.net.lookups.configured import configured_resolver
 from gatepost.net.lookups.http import HttpClient, https_context
 from gatepost.net.lookups.mtasts import PolicyHosts, StsPolicies
-from gatepost.net.lookups.mx import MailRouter, NotAllowed
+from gatepost.net.lookups.mx import MailRouter, NotAllowed, allowed
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.lookups.tlsa import TlsaFinder
 from gatepost.net.lookups.tlsrpt import report_record
 from gatepost.policy.decisions.requirement import Opportunistic, Source
 from gatepost.policy.decisions.routes import NextHop
-from gatepost.protocols.dane.publication import TlsaStatus
+from gatepost.protocols.dane.tlsa import TlsaStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +46,8 @@ if TYPE_CHECKING:
     from gatepost.analysis.checks.partner_report import Row
     from gatepost.analysis.checks.tasks import HostReport
     from gatepost.mail.outbound.hop import OpenHop
-    from gatepost.net.lookups.mx import MailHosts
+    from gatepost.net.lookups.mx import HostAddresses, MailHosts, Queries, Random
+    from gatepost.policy.connectors.addresses import AddressPolicy
     from gatepost.protocols.dns.text_record import RecordError
     from gatepost.protocols.tlsrpt.record import TlsRptRecord
     from gatepost.settings.model import Settings
@@ -115,14 +115,17 @@ class Checker:
             facts = hosts if isinstance(hosts, DomainFacts) else DomainFacts(domain, hosts)
             return PartnerCheck(domain, "partner", at, time.monotonic() - begun, domain_findings(facts), ())
         no_dnssec = await self._no_dnssec(domain, authentic=hosts.authentic)
-        in_order = sorted(hosts.hosts, key=lambda one: (one.preference, one.name))[:MAX_HOSTS]
-        asked = [HostFacts(one.name, one.preference, hosts.authentic, no_dnssec=no_dnssec) for one in in_order]
+        in_order = sorted(hosts.hosts, key=lambda host: (host.preference, host.name))[:MAX_HOSTS]
+        host_facts = [
+            HostFacts(mail_host.name, mail_host.preference, hosts.authentic, no_dnssec=no_dnssec)
+            for mail_host in in_order
+        ]
         facts = DomainFacts(domain, hosts, no_dnssec=no_dnssec)
-        self._begin(PartnerCheck(domain, "partner", at, 0.0, domain_findings(facts), ()), asked)
+        self._begin(PartnerCheck(domain, "partner", at, 0.0, domain_findings(facts), ()), host_facts)
         sts, reports, found = await asyncio.gather(
             self._policies.find(domain, now=at),
             self._reports(domain),
-            self._check_hosts(asked, self._bounds.port, (hosts.domain, hosts.canonical)),
+            self._check_hosts(host_facts, self._bounds.port, (hosts.domain, hosts.canonical)),
         )
         left_out = max(0, len(hosts.hosts) - MAX_HOSTS)
         facts = DomainFacts(domain, hosts, left_out=left_out, no_dnssec=no_dnssec, sts=sts, reports=reports)
@@ -135,9 +138,9 @@ class Checker:
         no_dnssec = "" if needs_no_dns(name) else await self._host_dnssec(name)
         findings = (dnssec_finding(no_dnssec),) if no_dnssec else ()
         target = f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
-        asked = [HostFacts(name, no_dnssec=no_dnssec)]
-        self._begin(PartnerCheck(target, "host", at, 0.0, findings, ()), asked)
-        found = await self._check_hosts(asked, port, ())
+        host_facts = [HostFacts(name, no_dnssec=no_dnssec)]
+        self._begin(PartnerCheck(target, "host", at, 0.0, findings, ()), host_facts)
+        found = await self._check_hosts(host_facts, port, ())
         rows = tuple(address_row(host, reached) for host, reached in found)
         return PartnerCheck(target, "host", at, time.monotonic() - begun, findings, rows)
 
@@ -168,10 +171,10 @@ class Checker:
 
     async def _host_dnssec(self, name: str) -> str:
         try:
-            found = await self._router.addresses(name)
+            addresses = await self._router.addresses(name)
         except LookupFailed:  # the host's own row says so
             return ""
-        return await self._no_dnssec(name, authentic=found.authentic)
+        return await self._no_dnssec(name, authentic=addresses.authentic)
 
     async def _no_dnssec(self, name: str, *, authentic: bool) -> str:
         """Explain why it is not known what DNSSEC proves, "" if it is: some answer must be called authentic.
@@ -202,9 +205,9 @@ class Checker:
         return [one for several in found for one in several]
 
     async def _check_and_show(self, host: HostFacts, port: int, next_hops: tuple[str, ...]) -> list[_Found]:
-        found = await self._check_host(host, port, next_hops)
-        self._came(host.name, *(address_row(host, reached) for host, reached in found))
-        return found
+        result = await self._check_host(host, port, next_hops)
+        self._came(host.name, *(address_row(host, reached) for host, reached in result))
+        return result
 
     async def _check_host(self, host: HostFacts, port: int, next_hops: tuple[str, ...]) -> list[_Found]:
         """Check one host: a result for each address, or one without if there is none."""
@@ -224,10 +227,12 @@ class Checker:
             async with asyncio.timeout_at(end):
                 await self._probe(host, port, attempts, offered)
         attempts.sort(key=lambda seen: (":" in seen.hop.address, seen.hop.address))
-        found = [(host, one) for one in await asyncio.gather(*(self._judged(host, one, offered) for one in attempts))]
+        result = [
+            (host, one) for one in await asyncio.gather(*(self._judged(host, attempt, offered) for attempt in attempts))
+        ]
         if len(attempts) < len(host.addresses.addresses):
-            found.append((host, Reached(time.time(), why=late)))
-        return found
+            result.append((host, Reached(time.time(), why=late)))
+        return result
 
     async def _looked_up(self, host: HostFacts, port: int, next_hops: tuple[str, ...]) -> HostFacts:
         try:
@@ -259,15 +264,15 @@ class Checker:
             self._came(host.name, *rows.values())
 
         # Under DANE the server is asked for the certificate of the TLSA base domain (RFC 7672 section 8.1).
-        asked = (host.tlsa.base if host.tlsa is not None else "") or host.name
-        hop = NextHop(asked, port, Opportunistic((Source("default"),)))
+        text = (host.tlsa.base if host.tlsa is not None else "") or host.name
+        hop = NextHop(text, port, Opportunistic((Source("default"),)))
         await self._prober.probe(hop, keep=keep, look=look)
 
     async def _judged(self, host: HostFacts, seen: Seen, offered: dict[str, frozenset[str]]) -> Reached:
         reached, facts = self._proven(host, seen, offered), seen.facts
         if facts is not None and facts.tls is not None and facts.chain is not None and facts.chain.trusted:
-            found = await self._revocation.check(facts.chain, staple=facts.tls.ocsp_response, now=reached.now)
-            reached = replace(reached, revocation=found)
+            revocation = await self._revocation.check(facts.chain, staple=facts.tls.ocsp_response, now=reached.now)
+            reached = replace(reached, revocation=revocation)
         return reached
 
     @staticmethod
@@ -281,3 +286,15 @@ class Checker:
         assert host.tlsa is not None  # noqa: S101 - usable
         verdict = judge(host.tlsa.records, facts.tls.peer_chain, names=host.tlsa.names, now=now)
         return replace(reached, dane=verdict)
+
+
+class BoundedRouter(MailRouter):
+    """Addresses that a policy does not allow (loopback, RFC 1918, link-local, …) are as if they were not there."""
+
+    def __init__(self, resolver: Queries, random: Random, policy: AddressPolicy) -> None:
+        super().__init__(resolver, random)
+        self._policy = policy
+
+    async def addresses(self, host: str) -> HostAddresses:
+        """Raises LookupFailed; NotAllowed where none is left."""
+        return allowed(await super().addresses(host), self._policy)

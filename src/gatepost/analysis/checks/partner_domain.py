@@ -83,7 +83,7 @@ def _mx(facts: DomainFacts) -> Iterator[Finding]:
         text, fix = _NO_HOSTS[hosts.kind]
         yield Finding(Stage.DNS, Mark.FAIL, text.format(domain), fix=fix.format(domain), stops=True)
         return
-    listed = ", ".join(f"{one.preference} {one.name}" for one in hosts.hosts)[:_SHOWN]
+    listed = ", ".join(f"{host.preference} {host.name}" for host in hosts.hosts)[:_SHOWN]
     if facts.no_dnssec:
         yield dnssec_finding(facts.no_dnssec)
     elif hosts.authentic:
@@ -124,9 +124,9 @@ def _sts(facts: DomainFacts) -> Iterator[Finding]:
     yield Finding(
         Stage.MTA_STS, mark, f"policy in mode {policy.mode}", f"mx {listed}"[:_SHOWN] if listed else "", "", short
     )
-    hosts = [one.name for one in facts.hosts.hosts] if facts.hosts is not None else []
+    hosts = [host.name for host in facts.hosts.hosts] if facts.hosts is not None else []
     # What a host has to do with it is in the host's own row.
-    remarks = [one for one in lint(policy, hosts) if one.kind is not LintKind.HOST_NOT_COVERED]
+    remarks = [candidate for candidate in lint(policy, hosts) if candidate.kind is not LintKind.HOST_NOT_COVERED]
     for remark in remarks[:_REMARKS]:
         yield Finding(Stage.MTA_STS, _LEVELS[remark.level], remark.text[:_SHOWN])
     if len(remarks) > _REMARKS:

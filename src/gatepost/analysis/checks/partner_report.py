@@ -112,9 +112,9 @@ class Row:
     @property
     def outcome(self) -> DeliveryForecast:
         """The predicted result of a delivery to this address."""
-        if any(one.stops and one.verdict is Mark.FAIL for one in self.findings):
+        if any(finding.stops and finding.verdict is Mark.FAIL for finding in self.findings):
             return DeliveryForecast.HOLD
-        if self.looking is not None or any(one.stops for one in self.findings):
+        if self.looking is not None or any(finding.stops for finding in self.findings):
             return DeliveryForecast.UNKNOWN
         return (
             DeliveryForecast.DELIVER
@@ -124,7 +124,7 @@ class Row:
 
     def cell(self, stage: Stage) -> Finding | None:
         """The gravest finding of a stage, None if there is none."""
-        return worst([one for one in self.findings if one.stage is stage])
+        return worst([finding for finding in self.findings if finding.stage is stage])
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +156,9 @@ class PartnerCheck:
     @property
     def outcome(self) -> DeliveryForecast:
         """The predicted result of a delivery."""
-        if any(one.stops and one.verdict is Mark.FAIL for one in self.findings):
+        if any(finding.stops and finding.verdict is Mark.FAIL for finding in self.findings):
             return DeliveryForecast.HOLD
-        if any(one.stops for one in self.findings):
+        if any(finding.stops for finding in self.findings):
             return DeliveryForecast.UNKNOWN
         row = self.deciding
         return row.outcome if row is not None else DeliveryForecast.HOLD
@@ -166,7 +166,7 @@ class PartnerCheck:
     @property
     def counts(self) -> Counter[Mark]:
         """The number of findings by verdict; those that another one kept from being reached do not count."""
-        return Counter(one.verdict for one in self._all() if one.because is None)
+        return Counter(finding.verdict for finding in self._all() if finding.because is None)
 
     @property
     def last_line(self) -> str:
@@ -188,7 +188,7 @@ class PartnerCheck:
 
 def worst(findings: list[Finding]) -> Finding | None:
     """The gravest of some findings, the first among equals; None if there are none."""
-    return max(findings, key=lambda one: _WEIGHT[one.verdict], default=None)
+    return max(findings, key=lambda finding: _WEIGHT[finding.verdict], default=None)
 
 
 def missed(stage: Stage, because: Stage, why: str) -> Finding:
@@ -213,8 +213,8 @@ def check_record(check: PartnerCheck) -> dict[str, Any]:
         "fails": counts[Mark.FAIL],
         "warnings": counts[Mark.WARN],
         "unknown": counts[Mark.UNKNOWN],
-        "findings": [_finding_record(one) for one in check.findings],
-        "hosts": [_row_record(*one) for one in zip(check.rows, dialogues, strict=True)],
+        "findings": [_finding_record(finding) for finding in check.findings],
+        "hosts": [_row_record(*pair) for pair in zip(check.rows, dialogues, strict=True)],
     }
 
 
@@ -227,7 +227,7 @@ def _row_record(row: Row, transcript: list[str]) -> dict[str, Any]:
         "outcome": str(row.outcome),
         "policy": str(row.policy),
         "stages": {str(stage): str(cell.verdict) for stage, cell in cells.items() if cell is not None},
-        "findings": [_finding_record(one) for one in row.findings],
+        "findings": [_finding_record(finding) for finding in row.findings],
         "tls": tls_record(row.facts.tls, row.facts.chain) if row.facts is not None else {},
         "transcript": transcript,
         "looking": str(row.looking) if row.looking is not None else "",

@@ -18,7 +18,7 @@ from gatepost.mail.outbound.connection import Step
 from gatepost.mail.outbound.failure import ConnectionEnded
 from gatepost.net.stream import LossKind
 from gatepost.policy.connectors.names import SmartHost
-from gatepost.protocols.dane.publication import TlsaStatus
+from gatepost.protocols.dane.tlsa import TlsaStatus
 from gatepost.protocols.mtasts.lint import LintKind, lint
 from gatepost.protocols.mtasts.policy import StsMode
 from gatepost.protocols.tls.facts import ChainStatus
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from gatepost.net.lookups.mx import HostAddresses
     from gatepost.policy.decisions.facts import HopFacts
     from gatepost.protocols.dane.match import DaneVerdict
-    from gatepost.protocols.dane.publication import TlsaLookup
+    from gatepost.protocols.dane.tlsa import TlsaLookup
     from gatepost.protocols.tls.facts import ChainVerdict, Revocation
 
 
@@ -116,7 +116,7 @@ def needs_no_dns(name: str) -> bool:
 def address_row(host: HostFacts, reached: Reached) -> Row:
     """All findings of one address."""
     seen = reached.seen
-    findings = tuple(one for stage in _STAGES.values() for one in stage(host, reached))
+    findings = tuple(finding for stage in _STAGES.values() for finding in stage(host, reached))
     if seen is None:
         return Row(host.name, host.preference, "", policy_of(host), findings)
     where, said = seen.hop.endpoint, tuple(seen.transcript)
@@ -140,7 +140,7 @@ def row_so_far(host: HostFacts, reached: Reached) -> Row:
     assert seen is not None  # noqa: S101 - see waiting_row for who was not reached yet
     looking = _lookup(seen)
     ended = [stage for stage in _STAGES if stage is not looking and (seen.ended or _is_before(stage, looking))]
-    findings = tuple(one for stage in ended for one in _STAGES[stage](host, reached))
+    findings = tuple(finding for stage in ended for finding in _STAGES[stage](host, reached))
     return Row(host.name, host.preference, seen.hop.endpoint, policy_of(host), findings, reached.facts, looking=looking)
 
 
@@ -168,7 +168,7 @@ def _is_before(stage: Stage, other: Stage) -> bool:
 
 
 def _dns(host: HostFacts, _: Reached) -> Iterator[Finding]:
-    found = host.addresses
+    addresses = host.addresses
     if host.trouble:
         fix = advice.BOGUS if host.bogus else advice.NO_ANSWER if host.temporary else advice.spelling(host.name)
         fix = advice.INSIDE if host.inside else fix
@@ -177,23 +177,23 @@ def _dns(host: HostFacts, _: Reached) -> Iterator[Finding]:
         text = f"{host.name} cannot be looked up"
         yield Finding(Stage.DNS, mark, text, host.trouble, fix, short, stops=True)
         return
-    if found is None or not found.addresses:
+    if addresses is None or not addresses.addresses:
         text = f"{host.name} has no address"
         yield Finding(Stage.DNS, Mark.FAIL, text, "no A or AAAA record", advice.no_address(host.name), "-", stops=True)
         return
-    evidence = f"{host.name} has {', '.join(found.addresses)}"
+    evidence = f"{host.name} has {', '.join(addresses.addresses)}"
     if needs_no_dns(host.name):
         yield Finding(Stage.DNS, Mark.INFO, "nothing to look up", evidence, short="address")
     elif host.no_dnssec:
         yield missed(Stage.DNS, Stage.DNS, "it is not known here whether DNSSEC proves the addresses")
-    elif found.authentic and host.mx_authentic:
+    elif addresses.authentic and host.mx_authentic:
         yield Finding(Stage.DNS, Mark.PASS, "DNSSEC proves name and addresses", evidence, short="sec")
     else:
         what = "the addresses" if host.mx_authentic else "the MX records"
         yield Finding(Stage.DNS, Mark.INFO, f"DNSSEC does not prove {what} of {host.name}", evidence, short="unsigned")
-    if found.canonical != host.name and host.preference is not None:
-        text = f"the MX record names {host.name}, which is an alias of {found.canonical}"
-        yield Finding(Stage.DNS, Mark.WARN, text, evidence, advice.alias(host.name, found.canonical), "alias")
+    if addresses.canonical != host.name and host.preference is not None:
+        text = f"the MX record names {host.name}, which is an alias of {addresses.canonical}"
+        yield Finding(Stage.DNS, Mark.WARN, text, evidence, advice.alias(host.name, addresses.canonical), "alias")
 
 
 def _connect(host: HostFacts, reached: Reached) -> Iterator[Finding]:
@@ -373,28 +373,30 @@ def _described(chain: ChainVerdict, now: float) -> str:
 
 
 def _dane(host: HostFacts, reached: Reached) -> Iterator[Finding]:
-    found = host.tlsa
+    tlsa_lookup = host.tlsa
     if host.no_dnssec:
         yield missed(Stage.DANE, Stage.DNS, "without DNSSEC, it is not known whether there are TLSA records")
         return
-    if found is None:
+    if tlsa_lookup is None:
         yield missed(Stage.DANE, Stage.DNS, "the host could not be looked up")
         return
-    match found.status:
+    match tlsa_lookup.status:
         case TlsaStatus.FAILED:
-            mark = Mark.FAIL if found.bogus else Mark.UNKNOWN
+            mark = Mark.FAIL if tlsa_lookup.bogus else Mark.UNKNOWN
             text = "the TLSA records cannot be looked up, so mail waits: it must not be sent as if there were none"
-            fix = advice.BOGUS if found.bogus else advice.NO_ANSWER
-            yield Finding(Stage.DANE, mark, text, found.detail, fix, "bogus" if found.bogus else "?", stops=True)
+            fix = advice.BOGUS if tlsa_lookup.bogus else advice.NO_ANSWER
+            yield Finding(
+                Stage.DANE, mark, text, tlsa_lookup.detail, fix, "bogus" if tlsa_lookup.bogus else "?", stops=True
+            )
         case TlsaStatus.NONE:
-            yield Finding(Stage.DANE, Mark.INFO, "no TLSA records", found.detail, advice.PUBLISH_TLSA, "none")
+            yield Finding(Stage.DANE, Mark.INFO, "no TLSA records", tlsa_lookup.detail, advice.PUBLISH_TLSA, "none")
         case TlsaStatus.INSECURE:
-            yield Finding(Stage.DANE, Mark.INFO, "no DANE without DNSSEC", found.detail, "", "none")
+            yield Finding(Stage.DANE, Mark.INFO, "no DANE without DNSSEC", tlsa_lookup.detail, "", "none")
         case TlsaStatus.UNUSABLE:
             text = "TLSA records none of which can be used: TLS is demanded, but not the certificate"
-            yield Finding(Stage.DANE, Mark.WARN, text, found.detail, advice.UNUSABLE_TLSA, "unusable")
+            yield Finding(Stage.DANE, Mark.WARN, text, tlsa_lookup.detail, advice.UNUSABLE_TLSA, "unusable")
         case TlsaStatus.USABLE:
-            yield from _dane_judged(found, reached)
+            yield from _dane_judged(tlsa_lookup, reached)
 
 
 def _dane_judged(lookup: TlsaLookup, reached: Reached) -> Iterator[Finding]:
@@ -456,22 +458,24 @@ def _revocation(_: HostFacts, reached: Reached) -> Iterator[Finding]:
     if not reached.encrypted:
         yield missed(Stage.REVOCATION, Stage.TLS, "no certificate was seen")
         return
-    found = reached.revocation
-    if found is None:
+    revocation = reached.revocation
+    if revocation is None:
         yield missed(Stage.REVOCATION, Stage.CERTIFICATE, "revocation is not checked for a chain that is not trusted")
         return
-    match found.status:
+    match revocation.status:
         case "good":
-            yield Finding(Stage.REVOCATION, Mark.PASS, "not revoked", found.detail, short=found.source.upper())
+            yield Finding(
+                Stage.REVOCATION, Mark.PASS, "not revoked", revocation.detail, short=revocation.source.upper()
+            )
         case "revoked":
             text, fix = "the certificate was revoked", advice.REVOKED
-            yield Finding(Stage.REVOCATION, Mark.FAIL, text, found.detail, fix, "revoked")
+            yield Finding(Stage.REVOCATION, Mark.FAIL, text, revocation.detail, fix, "revoked")
         case "not-published":
             text = "its authority publishes nothing about revoked certificates"
-            yield Finding(Stage.REVOCATION, Mark.INFO, text, found.detail, "", "none")
+            yield Finding(Stage.REVOCATION, Mark.INFO, text, revocation.detail, "", "none")
         case _:
             text = "the revocation status is not known; the gateway accepts this (soft-fail)"
-            yield Finding(Stage.REVOCATION, Mark.UNKNOWN, text, found.detail, advice.NO_STATUS, "no answer")
+            yield Finding(Stage.REVOCATION, Mark.UNKNOWN, text, revocation.detail, advice.NO_STATUS, "no answer")
 
 
 def _requiretls(_: HostFacts, reached: Reached) -> Iterator[Finding]:
@@ -482,7 +486,7 @@ def _requiretls(_: HostFacts, reached: Reached) -> Iterator[Finding]:
         yield Finding(Stage.REQUIRETLS, Mark.INFO, text, "not in the reply to EHLO", "", "no")
     elif not reached.encrypted:
         text = "REQUIRETLS is offered before STARTTLS, where it has no effect (RFC 8689 section 2)"
-        yield Finding(Stage.REQUIRETLS, Mark.WARN, text, "EHLO", advice.REQUIRETLS_IN_CLEAR, "in clear")
+        yield Finding(Stage.REQUIRETLS, Mark.WARN, text, "EHLO", advice.REQUIRETLS_IN_CLEAR, "unencrypted")
     else:
         yield Finding(Stage.REQUIRETLS, Mark.PASS, "accepts messages with REQUIRETLS (RFC 8689)", short="yes")
 

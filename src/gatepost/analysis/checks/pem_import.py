@@ -131,9 +131,9 @@ def _read(given: PemSource) -> tuple[list[bytes], bytes]:
     """The certificates, DER, and the key, PEM, b"" if there is none."""
     if is_pkcs12(given.content):
         return _from_pkcs12(given)
-    found = parse_file(given.content, given.source)
-    key = key_of(given.content, given.source, given.password) if found.has_key and not given.key_pem else b""
-    return list(found.certificates), key
+    file = parse_file(given.content, given.source)
+    key = key_of(given.content, given.source, given.password) if file.has_key and not given.key_pem else b""
+    return list(file.certificates), key
 
 
 def _from_pkcs12(given: PemSource) -> tuple[list[bytes], bytes]:
@@ -153,7 +153,7 @@ def _from_pkcs12(given: PemSource) -> tuple[list[bytes], bytes]:
     if not bags:
         raise ChainFileError(f"{source}: PKCS#12 without a certificate; export it again, with the certificate")
     key = bundle.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) if bundle.key else b""
-    return [one.certificate.public_bytes(Encoding.DER) for one in bags], key
+    return [bag.certificate.public_bytes(Encoding.DER) for bag in bags], key
 
 
 def _public(key_pem: bytes) -> bytes:
@@ -197,28 +197,28 @@ def _notes(leaf: bytes, given: Sequence[bytes], path: Sequence[bytes]) -> list[s
     for der in unique:
         if der in path or der == leaf:
             continue
-        one = parse(der)
-        root = self_issued(one)
+        certificate = parse(der)
+        root = self_issued(certificate)
         why = "a root, which partners must have themselves" if root else "it is not part of the chain"
-        notes.append(f"left out: {subject_text(one)} ({why})")
+        notes.append(f"left out: {subject_text(certificate)} ({why})")
     return notes
 
 
 def _warnings(path: Sequence[bytes], anchors: TrustAnchors | None, purpose: Purpose, now: float) -> list[str]:
     facts, top = certificate_facts(path[0]), parse(path[-1])
-    found = []
+    result = []
     if facts.not_after <= now:
-        found.append("it has expired: nobody who checks it will accept it")
+        result.append("it has expired: nobody who checks it will accept it")
     elif facts.not_before > now:
-        found.append("it is not valid yet: nobody who checks it will accept it before it is")
+        result.append("it is not valid yet: nobody who checks it will accept it before it is")
     elif anchors is not None:
         verdict = judge(path, anchors, now=now, purpose=purpose)
         if verdict.status is ChainStatus.INCOMPLETE:
             places = " or ".join(issuer_places(top)) or "its authority"
-            found.append(
+            result.append(
                 f"the chain is incomplete: the certificate of {issuer_text(top)} is missing; get it from {places} "
                 "and add both together"
             )
         elif not verdict.trusted:
-            found.append(f"by {anchors.source} it is {verdict.status}: {verdict.detail}")
-    return found
+            result.append(f"by {anchors.source} it is {verdict.status}: {verdict.detail}")
+    return result

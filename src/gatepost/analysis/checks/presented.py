@@ -57,9 +57,10 @@ async def checked_session(
     leaf = session.client_chain.leaf if session.client_chain else None
     names = directory.revocation_anchors(leaf) if leaf else frozenset()
     chains = {name: chain for name in names if (chain := session.chain(name)) is not None and chain.trusted}
-    found = await asyncio.gather(*(check(chain) for chain in chains.values()))
+    revocations = await asyncio.gather(*(check(chain) for chain in chains.values()))
     checked = {
-        name: chain.checked(one, hard_fail=False) for (name, chain), one in zip(chains.items(), found, strict=True)
+        name: chain.checked(revocation, hard_fail=False)
+        for (name, chain), revocation in zip(chains.items(), revocations, strict=True)
     }
     own = checked.pop("", session.client_chain)
     return replace(session, client_chain=own, chains={**session.chains, **checked})
@@ -68,8 +69,8 @@ async def checked_session(
 def _certificates(pem: bytes) -> tuple[bytes, ...]:
     try:
         with quietly():
-            found = x509.load_pem_x509_certificates(pem)
-            return tuple(one.public_bytes(Encoding.DER) for one in found)
+            certificates = x509.load_pem_x509_certificates(pem)
+            return tuple(certificate.public_bytes(Encoding.DER) for certificate in certificates)
     except MALFORMED:
         text = "it contains no readable PEM certificate; give the client certificate, then its intermediates"
         raise CannotValidate(text, "certificate") from None

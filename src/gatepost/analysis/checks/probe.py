@@ -32,7 +32,7 @@ from gatepost.pki.certificates.clients import stored_client_identities
 from gatepost.policy.connectors.names import SmartHost
 from gatepost.policy.decisions.published import NOTHING, Published, Terms
 from gatepost.policy.decisions.requirement import MxLevel, Shortfall
-from gatepost.protocols.dane.publication import TlsaStatus
+from gatepost.protocols.dane.tlsa import TlsaStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -106,12 +106,12 @@ class Prober:
         """The MX hosts of a domain; a report that says why there are none."""
         begun = time.monotonic()
         try:
-            found = await self._router.mail_hosts(domain)
+            mail_hosts = await self._router.mail_hosts(domain)
         except LookupFailed as failed:
             return _unresolved(domain, _lookup_failed(domain, failed, time.monotonic() - begun))
-        if found.hosts:
-            return found
-        detail, what = _NO_HOSTS[found.kind]
+        if mail_hosts.hosts:
+            return mail_hosts
+        detail, what = _NO_HOSTS[mail_hosts.kind]
         seconds = time.monotonic() - begun
         task = Task("Resolve", TaskStatus.FAILED, f"{domain}: {detail}", what.format(domain=domain), seconds)
         return _unresolved(domain, task)
@@ -136,30 +136,30 @@ class Prober:
         if look is not None:
             look(resolving(next_hop.host), None)
         bounded = self.bounded or next_hop.bounded
-        task, found = await self._resolve(next_hop, listed_by, bounded=bounded)
-        if found is None:
+        task, addresses = await self._resolve(next_hop, listed_by, bounded=bounded)
+        if addresses is None:
             return [_unresolved(next_hop.host, task, look)]
         terms = Terms(next_hop.requirement, NOTHING, MxLevel.NONE)
         if publication is not None:
-            terms = await publication.terms(next_hop.requirement, next_hop.port, found)
+            terms = await publication.terms(next_hop.requirement, next_hop.port, addresses)
             task = replace(task, detail=detail_of(task.detail, *_published(terms.published)))
-        asked = terms.outcome
-        if isinstance(asked, Shortfall):
-            detail = detail_of(task.detail, f"{asked.message}: {asked.detail}")
-            failed = replace(task, status=TaskStatus.FAILED, detail=detail, advice=advice.published_advice(asked))
+        shortfall = terms.outcome
+        if isinstance(shortfall, Shortfall):
+            detail = detail_of(task.detail, f"{shortfall.message}: {shortfall.detail}")
+            failed = replace(task, status=TaskStatus.FAILED, detail=detail, advice=advice.published_advice(shortfall))
             return [_unresolved(next_hop.host, failed, look)]
         hops = [
             Hop(
                 next_hop.host,
                 address,
                 next_hop.port,
-                asked,
+                shortfall,
                 certificate=certificate,
                 mx=terms.mx,
                 published=terms.published,
                 bounded=bounded,
             )
-            for address in found.addresses
+            for address in addresses.addresses
         ]
         return list(await asyncio.gather(*(self._attempt(hop, task, keep, look) for hop in hops)))
 
@@ -168,27 +168,27 @@ class Prober:
 
         mail_hosts: None for smart hosts.
         """
-        found = Publication(self._lookups, modes, mail_hosts)
-        await found.begin()
-        return found
+        publication = Publication(self._lookups, modes, mail_hosts)
+        await publication.begin()
+        return publication
 
     async def _resolve(self, next_hop: NextHop, listed_by: str, *, bounded: bool) -> tuple[Task, HostAddresses | None]:
         host, begun = next_hop.host, time.monotonic()
         try:
-            found = await self._router.addresses(host)
+            addresses = await self._router.addresses(host)
             if bounded:
-                found = allowed(found, self._opener.tenants)
+                addresses = allowed(addresses, self._opener.tenants)
         except NotAllowed as failed:
             what = advice.NOT_ALLOWED
             return Task("Resolve", TaskStatus.FAILED, failed.detail, what, time.monotonic() - begun), None
         except LookupFailed as failed:
             return _lookup_failed(host, failed, time.monotonic() - begun), None
         seconds = time.monotonic() - begun
-        if not found.addresses:
+        if not addresses.addresses:
             what = advice.resolve_advice(host, listed_by)
             return Task("Resolve", TaskStatus.FAILED, f"{host} has no address", what, seconds), None
         listed = f", an MX of {listed_by}" if listed_by else ""
-        return Task("Resolve", TaskStatus.SUCCEEDED, _addresses(found) + listed, seconds=seconds), found
+        return Task("Resolve", TaskStatus.SUCCEEDED, _addresses(addresses) + listed, seconds=seconds), addresses
 
     async def _attempt(
         self,

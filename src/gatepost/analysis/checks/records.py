@@ -43,7 +43,7 @@ class CheckRecords:
         times: dict[str, float] = {}
         with suppress(OSError, StoreFailure):
             times = self.documents.names()
-        is_cut = any(len(one) > _MAX_NAME for one in times)
+        is_cut = any(len(name) > _MAX_NAME for name in times)
         plain = {unquote(name): at for name, at in times.items()}
 
         def when(direction: str, name: str) -> float:
@@ -69,10 +69,10 @@ class CheckRecords:
             content = self.documents.read(_file_name(direction, name), 2 * _MAX_BYTES)
             if content is None or len(content) > 2 * _MAX_BYTES:
                 return None
-            found = json.loads(content)
+            document = json.loads(content)
         except (OSError, StoreFailure, ValueError):
             return None
-        return found if isinstance(found, dict) else None
+        return document if isinstance(document, dict) else None
 
 
 def _file_name(direction: str, name: str) -> str:

@@ -191,12 +191,12 @@ def _below(
 
 def _above(der: bytes, bundle: _Bundle) -> list[bytes]:
     """A certificate and those of the bundle that may be above it, by their names."""
-    found = [der]
-    for one in found:  # grows while it is walked through
-        if len(found) > _MOST_ABOVE:
+    result = [der]
+    for one in result:  # grows while it is walked through
+        if len(result) > _MOST_ABOVE:
             break
-        found += [each for each in bundle.get(parse(one).issuer.public_bytes(), ()) if each not in found]
-    return found
+        result += [each for each in bundle.get(parse(one).issuer.public_bytes(), ()) if each not in result]
+    return result
 
 
 def roots_record(check: RootsCheck) -> dict[str, Any]:

@@ -73,7 +73,7 @@ class ScheduledSwitches:
             return
         self._refresh()
         now = self._clock()
-        due = [one for one in self._staged if 0 < one.switch_at <= now]
+        due = [entry for entry in self._staged if 0 < entry.switch_at <= now]
         if due:
             self._switching = spawn(self._switch(due), "changeover")
 
@@ -101,7 +101,7 @@ class ScheduledSwitches:
         except ValueError as error:
             _log.error("no certificate is switched: %s", error)
             entries = {}
-        self._staged = [one for one in entries.values() if one.state is State.NEXT]
+        self._staged = [entry for entry in entries.values() if entry.state is State.NEXT]
 
     async def _sight(self) -> None:
         context = self._context()

@@ -163,7 +163,7 @@ def _bounded(lines: Sequence[str], most: int) -> list[str]:
 def host_records(reports: Sequence[HostReport]) -> list[dict[str, Any]]:
     """Reports as JSON shows and keeps them. tls: as in the trace, {} without TLS."""
     dialogues = bounded_transcripts(report.transcript for report in reports)
-    return [_host_record(*one) for one in zip(reports, dialogues, strict=True)]
+    return [_host_record(*pair) for pair in zip(reports, dialogues, strict=True)]
 
 
 def _host_record(report: HostReport, transcript: list[str]) -> dict[str, Any]:

@@ -126,7 +126,7 @@ def _inbound(events: Iterable[TraceEvent]) -> Iterator[TraceEvent]:
 
 def _sender_domains(organization: Organization, connector: InboundConnector) -> list[str]:
     if connector.connector_type is ConnectorType.ON_PREMISES:
-        own = connector.associated_accepted_domains or tuple(one.name for one in organization.accepted_domains)
+        own = connector.associated_accepted_domains or tuple(domain.name for domain in organization.accepted_domains)
     else:
         own = tuple(pattern for pattern in connector.sender_domains if pattern != "*")
     return [pattern.removeprefix("*.") for pattern in own]

@@ -230,7 +230,7 @@ async def validate_outbound(
     if not recipients:
         tasks += skipped([TEST_MESSAGE], "no recipient was given")
     domains = _domains(request, recipients)
-    asked = [f"the test message needs TLS regardless of the connector, as {one} says" for one in map(str, asking)]
+    asked = [f"the test message needs TLS regardless of the connector, as {text} says" for text in map(str, asking)]
     notes = (*_notes(directory, request, domains, targets), *asked)
     return replace(begun, hosts=tuple(hosts), tasks=tuple(tasks), notes=notes)
 
@@ -242,8 +242,10 @@ def _asking(directory: Directory, request: OutboundRequest, message: TestMessage
     names = planner.header_names(request.organization.name, recipients)
     content = Content(field_values(message.content(), names))
     found = (
-        planner.asking_for_tls(request.organization.name, one.address, reverse_path=message.sender, content=content)
-        for one in recipients
+        planner.asking_for_tls(
+            request.organization.name, recipient.address, reverse_path=message.sender, content=content
+        )
+        for recipient in recipients
     )
     return tuple(dict.fromkeys(source for sources in found for source in sources))
 
@@ -256,7 +258,7 @@ def _message(request: OutboundRequest, recipients: tuple[str, ...]) -> TestMessa
         except GrammarError as error:
             raise CannotValidate(f"{sender!r} is not a mail address: {error.why}", "sender") from None
     else:
-        domains = [one.name.removeprefix("*.") for one in request.organization.accepted_domains]
+        domains = [domain.name.removeprefix("*.") for domain in request.organization.accepted_domains]
         sender = f"postmaster@{domains[0] if domains else request.hostname}"
     return TestMessage(sender, recipients, request.label, request.hostname, request.now)
 
@@ -268,7 +270,7 @@ def _recipient(request: OutboundRequest, text: str) -> str:
     except GrammarError as error:
         raise CannotValidate(f"{text!r} is not a mail address: {error.why}", "recipients") from None
     connector, domain = request.connector, path.domain
-    accepted = any(covers(one.name, domain) for one in request.organization.accepted_domains)
+    accepted = any(covers(accepted_domain.name, domain) for accepted_domain in request.organization.accepted_domains)
     taken = (
         any(covers(pattern, domain) for pattern in connector.recipient_domains)
         or (connector.all_accepted_domains and accepted)
@@ -323,16 +325,16 @@ async def _targets(
     for domain in domains:
         place = progress.host()
         place.show(resolving(domain))
-        found = await prober.mail_hosts(domain)
-        if isinstance(found, HostReport):
-            unrouted.append(found)
-            place.show(found)
+        mail_hosts = await prober.mail_hosts(domain)
+        if isinstance(mail_hosts, HostReport):
+            unrouted.append(mail_hosts)
+            place.show(mail_hosts)
             continue
         place.clear()
         bounded = is_bounded(request.organization, connector, domain)
-        hops = tuple(hop(host.name, prober.port, domain, bounded=bounded) for host in found.hosts[:_HOSTS])
-        own = tuple(one for one in recipients if parse_address(one).domain == domain)
-        targets.append(_Target(hops, own, await prober.publication(modes(connector), found), domain))
+        hops = tuple(hop(host.name, prober.port, domain, bounded=bounded) for host in mail_hosts.hosts[:_HOSTS])
+        own = tuple(recipient for recipient in recipients if parse_address(recipient).domain == domain)
+        targets.append(_Target(hops, own, await prober.publication(modes(connector), mail_hosts), domain))
     return targets, unrouted
 
 

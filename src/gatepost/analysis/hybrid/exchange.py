@@ -1,7 +1,8 @@
 """The Exchange side of a hybrid pair: commands for the Exchange Management Shell, step by step.
 
 Called by `analysis.hybrid.plan`. The parameters are those of exchange.md section 9.4 (what the hybrid wizard makes),
-with the gateway in the place of the service. Every value goes through `analysis.hybrid.powershell`. Pure.
+with the gateway in the place of the service. Every value that resources, settings or the command line say goes
+through `quoted`, whatever it contains. Pure.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gatepost.analysis.hybrid.here import outbound_of
-from gatepost.analysis.hybrid.powershell import comment, listed, quoted
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from gatepost.analysis.hybrid.given import Given
     from gatepost.protocols.tls.facts import CertificateFacts
 
@@ -109,7 +111,7 @@ def _domains(given: Given) -> Step:
             comment(
                 "misspelt address goes round until 554 5.4.6. Better make a routing domain (--routing-domain NAME)."
             ),
-            *(f"Set-AcceptedDomain -Identity {quoted(one)} -DomainType InternalRelay" for one in given.domains),
+            *(f"Set-AcceptedDomain -Identity {quoted(domain)} -DomainType InternalRelay" for domain in given.domains),
         ]
         return Step("Domains that both sides serve", (*lines, shown))
     lines = [comment("Exchange stays authoritative; each mailbox on the gateway is a mail user here.")]
@@ -136,3 +138,29 @@ def _remote_domain(given: Given) -> Step:
             comment(f"Set-RemoteDomain {name} -TrustedMailInboundEnabled $true -TrustedMailOutboundEnabled $true"),
         ]
     return Step("Header fields that cross", tuple(lines))
+
+
+_QUOTES = "'\u2018\u2019\u201a\u201b"
+"""PowerShell takes each of these for a single quote."""
+
+
+def quoted(text: str) -> str:
+    """A verbatim string: nothing in it is expanded, and every quote is doubled. What cannot be printed becomes "?"."""
+    plain = _printable(text)
+    for quote in _QUOTES:
+        plain = plain.replace(quote, quote * 2)
+    return f"'{plain}'"
+
+
+def listed(texts: Iterable[str]) -> str:
+    """Several of them, as a parameter takes a list."""
+    return ", ".join(quoted(text) for text in texts)
+
+
+def comment(text: str) -> str:
+    """A line that does nothing."""
+    return f"# {_printable(text)}"
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in text)

@@ -56,8 +56,8 @@ class Given:
     def shared_mailboxes(self) -> tuple[Mailbox, ...]:
         """Mailboxes here in domains that both serve."""
         domains = set(self.domains)
-        found = (box for box in self.organization.mailboxes if box.address.rpartition("@")[2].lower() in domains)
-        return tuple(found)
+        mailboxes = (box for box in self.organization.mailboxes if box.address.rpartition("@")[2].lower() in domains)
+        return tuple(mailboxes)
 
     @property
     def name_for_connector(self) -> str:

@@ -61,25 +61,33 @@ def command(*words: str) -> str:
 
 def inbound_of(given: Given) -> InboundConnector | None:
     """The connector by which Exchange is known, or that is meant for one; the enabled before others."""
-    found = [
-        one
-        for one in given.organization.inbound_connectors
-        if one.connector_type is ConnectorType.ON_PREMISES
-        and (one.cloud_services_mail_enabled or _names_exchange(given, one))
+    connectors = [
+        connector
+        for connector in given.organization.inbound_connectors
+        if connector.connector_type is ConnectorType.ON_PREMISES
+        and (connector.cloud_services_mail_enabled or _names_exchange(given, connector))
     ]
-    return min(found, key=lambda one: (not _names_exchange(given, one), not one.enabled, one.name), default=None)
+    return min(
+        connectors,
+        key=lambda connector: (not _names_exchange(given, connector), not connector.enabled, connector.name),
+        default=None,
+    )
 
 
 def outbound_of(given: Given) -> OutboundConnector | None:
     """The connector that leads to Exchange, or is meant for one; the enabled before others."""
-    found = [
-        one
-        for one in given.organization.outbound_connectors
-        if one.connector_type is ConnectorType.ON_PREMISES
-        and not one.is_transport_rule_scoped
-        and (one.cloud_services_mail_enabled or _leads_to(given, one))
+    connectors = [
+        connector
+        for connector in given.organization.outbound_connectors
+        if connector.connector_type is ConnectorType.ON_PREMISES
+        and not connector.is_transport_rule_scoped
+        and (connector.cloud_services_mail_enabled or _leads_to(given, connector))
     ]
-    return min(found, key=lambda one: (not _leads_to(given, one), not one.enabled, one.name), default=None)
+    return min(
+        connectors,
+        key=lambda connector: (not _leads_to(given, connector), not connector.enabled, connector.name),
+        default=None,
+    )
 
 
 def _names_exchange(given: Given, connector: InboundConnector) -> bool:

@@ -78,11 +78,11 @@ def _from_there(given: Given) -> tuple[Check, ...]:
 
 def _both_ways(given: Given) -> Check:
     """A real message each way."""
-    found = (
+    text = (
         "after a message each way: RECEIVE with basis certificate and SEND with authenticated; `gatepost trace show` "
         "has what was done to header fields (headers), and the message in Exchange X-CrossPremisesHeadersPromoted"
     )
-    return Check("gateway", command("trace", "search", "--sender", f"@{_own(given)}"), found)
+    return Check("gateway", command("trace", "search", "--sender", f"@{_own(given)}"), text)
 
 
 def _own(given: Given) -> str:

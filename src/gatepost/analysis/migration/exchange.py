@@ -72,18 +72,25 @@ def convert(objects: Sequence[ExchangeObject], organization: str = "") -> Import
 
     Raises ImportRefused if there is nothing in the objects that can be read, or if the name is no name.
     """
-    if not any(one.kind not in _UNREAD for one in objects):
+    if not any(exchange_object.kind not in _UNREAD for exchange_object in objects):
         raise ImportRefused(
             "no connector, accepted domain or rule was found; give the output of Get-InboundConnector, "
             "Get-OutboundConnector and Get-AcceptedDomain, each through ConvertTo-Json -Depth 5"
         )
     # A connector that only rules use may be printed by two calls of its cmdlet.
-    objects = list({(one.kind, json.dumps(one.properties, sort_keys=True)): one for one in objects}.values())
+    objects = list(
+        {
+            (exchange_object.kind, json.dumps(exchange_object.properties, sort_keys=True)): exchange_object
+            for exchange_object in objects
+        }.values()
+    )
     known = _known(objects)
     taken: dict[str, dict[str, int]] = {}
     parts: list[Part] = []
     for kind in ("organization", "transport", "domain", "inbound", "outbound", "rule", *_UNREAD):
-        parts.extend(_part(one, taken, known) for one in objects if one.kind == kind)
+        parts.extend(
+            _part(exchange_object, taken, known) for exchange_object in objects if exchange_object.kind == kind
+        )
     if any(part.table.get("type") == "authoritative" for part in parts):
         parts.append(_recipients())
     return assemble(organization or _organization_name(objects), parts)
@@ -104,15 +111,15 @@ def _known(objects: Sequence[ExchangeObject]) -> Known:
     """Collect the names that objects use for each other: accepted domains, and outbound connectors."""
     known = Known()
     taken: dict[str, int] = {}
-    for one in objects:
-        if one.kind == "outbound":
-            known.connectors.setdefault(_called(one).lower(), unique_name(_called(one), taken))
-        if one.kind == "domain":
+    for exchange_object in objects:
+        if exchange_object.kind == "outbound":
+            known.connectors.setdefault(_called(exchange_object).lower(), unique_name(_called(exchange_object), taken))
+        if exchange_object.kind == "domain":
             try:
-                domain = one.text("DomainName").removeprefix("*.")
-                known.domains.update({one.text("Name").lower(): domain, domain.lower(): domain})
-                if one.choice("DomainType", *_DOMAIN_TYPES) != "external-relay":
-                    known.internal.append(f"*.{domain}" if _with_subdomains(one) else domain)
+                domain = exchange_object.text("DomainName").removeprefix("*.")
+                known.domains.update({exchange_object.text("Name").lower(): domain, domain.lower(): domain})
+                if exchange_object.choice("DomainType", *_DOMAIN_TYPES) != "external-relay":
+                    known.internal.append(f"*.{domain}" if _with_subdomains(exchange_object) else domain)
             except Unreadable:
                 continue  # `_domain` says so
     known.domains.pop("", None)
@@ -121,11 +128,11 @@ def _known(objects: Sequence[ExchangeObject]) -> Known:
 
 def _organization_name(objects: Sequence[ExchangeObject]) -> str:
     """A name for the organization: of the initial domain (contoso.onmicrosoft.com), the default one, or any."""
-    domains = [one for one in objects if one.kind == "domain"]
+    domains = [exchange_object for exchange_object in objects if exchange_object.kind == "domain"]
     for wanted in ("InitialDomain", "Default"):
-        for one in domains:
-            if str(one.properties.get(wanted.lower())).lower() == "true":
-                return slug(_called(one).partition(".")[0])
+        for domain in domains:
+            if str(domain.properties.get(wanted.lower())).lower() == "true":
+                return slug(_called(domain).partition(".")[0])
     return slug(_called(domains[0]).partition(".")[0]) if domains else "imported"
 
 
@@ -242,7 +249,7 @@ def _own_servers(item: ExchangeObject, part: Part) -> None:
     if part.table["require_tls"] and "sender_ip_addresses" in part.table:
         part.differs(
             "RequireTls",
-            "Exchange leaves it out of account on an OnPremises connector; here mail in clear from its addresses is "
+            "Exchange leaves it out of account on an OnPremises connector; here unencrypted mail from its addresses is "
             "refused. Write require_tls = false if they cannot do TLS",
         )
     for name in ("RestrictDomainsToCertificate", "RestrictDomainsToIPAddresses"):
@@ -387,7 +394,9 @@ def _smart_hosts(item: ExchangeObject, part: Part) -> None:
 
 def _tls(item: ExchangeObject, part: Part) -> None:
     if not item.has("TlsSettings"):
-        raise Unreadable("TlsSettings is not in the file, and without it mail may leave in clear; print all properties")
+        raise Unreadable(
+            "TlsSettings is not in the file, and without it mail may leave unencrypted; print all properties"
+        )
     level = item.choice("TlsSettings", *_TLS_SETTINGS) or "opportunistic"
     _say_number(item, part, "TlsSettings", level)
     part.table["tls_settings"] = level
@@ -424,10 +433,10 @@ def _address_spaces(item: ExchangeObject, part: Part, name: str) -> list[str]:
     """Domains out of address spaces such as "smtp:*.b.example;1"."""
     domains: list[str] = []
     for text in item.texts(name):
-        found = _ADDRESS_SPACE.fullmatch(text)
-        if found is None:
+        match = _ADDRESS_SPACE.fullmatch(text)
+        if match is None:
             raise Unreadable(f"{name} has {shown(text)}, and a form such as smtp:*.b.example;1 is needed")
-        domain, cost = found.groups()
+        domain, cost = match.groups()
         if cost not in {None, "1"}:
             part.differs(name, f"{shown(text)}: the cost has no effect; order connectors by their priority")
         if domain not in domains:
@@ -441,7 +450,7 @@ def _is_hybrid(item: ExchangeObject) -> bool:
 
 def _plain(text: str) -> str:
     """A text on one line and without control characters, as comments here must be."""
-    return " ".join("".join(one if one.isprintable() else " " for one in text).split())
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
 
 
 _CONVERSIONS: dict[str, tuple[str, str, frozenset[str], _Convert]] = {

@@ -163,10 +163,10 @@ class ExchangeObject:
         value = _unwrapped(self.properties.get(name.lower()))
         if isinstance(value, Mapping) and isinstance(ticks := value.get("Ticks"), int):
             return ticks / 10_000_000 if 0 <= ticks < 10**18 else -1.0
-        found = _TIME_SPAN.fullmatch(self.text(name))
-        if found is None:
+        match = _TIME_SPAN.fullmatch(self.text(name))
+        if match is None:
             raise Unreadable(f"{name} is {shown(value)}, and a time span such as 1.00:00:00 is needed")
-        days, hours, minutes, rest = (int(part or 0) for part in found.groups())
+        days, hours, minutes, rest = (int(part or 0) for part in match.groups())
         return ((days * 24 + hours) * 60 + minutes) * 60.0 + rest
 
     @property
@@ -174,8 +174,8 @@ class ExchangeObject:
         """The name of the object for messages, as far as it can be read."""
         for key in ("Name", "Identity", "DomainName"):
             try:
-                if found := self.text(key):
-                    return found
+                if text := self.text(key):
+                    return text
             except Unreadable:
                 continue
         return self.where
@@ -185,7 +185,7 @@ def shown(value: object) -> str:
     """A value in a message: shortened, and harmless for a terminal."""
     text = json.dumps(value, ensure_ascii=False)
     text = text if len(text) <= 80 else text[:77] + "..."
-    return "".join(one if one.isprintable() else "?" for one in text)
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def is_empty(value: object) -> bool:
@@ -230,13 +230,13 @@ def _decoded(data: bytes, source: str) -> str:
 def _documents(text: str, source: str) -> list[Any]:
     """Every JSON value of a text."""
     decoder = json.JSONDecoder(object_pairs_hook=_table, parse_int=_whole, parse_constant=_constant)
-    found: list[Any] = []
+    result: list[Any] = []
     place = _skip(text, 0)
     try:
         while place < len(text):
             document, end = decoder.raw_decode(text, place)
             _limit_depth(document)
-            found.append(document)
+            result.append(document)
             place = _skip(text, end)
     except json.JSONDecodeError as error:
         raise ImportRefused(
@@ -247,9 +247,9 @@ def _documents(text: str, source: str) -> list[Any]:
         raise ImportRefused(f"{source}: {_TOO_DEEP}, nothing was read") from None
     except Unreadable as error:
         raise ImportRefused(f"{source}: {error}, nothing was read") from None
-    if not found:
+    if not result:
         raise ImportRefused(f"{source}: the file is empty; write it with: ... | ConvertTo-Json -Depth 5")
-    return found
+    return result
 
 
 def _limit_depth(document: Any) -> None:

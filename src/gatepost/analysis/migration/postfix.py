@@ -73,7 +73,7 @@ def _own(config: MainConfig) -> Part:
 
 
 def _cleartext(config: MainConfig, part: Part) -> None:
-    """For mail that goes by no connector: Postfix sends in clear where a handshake fails."""
+    """For mail that goes by no connector: Postfix sends unencrypted where a handshake fails."""
     policy = global_policy(config)
     part.table["cleartext"] = "after-failed-handshake"
     if policy is not None and policy.level == "none":
@@ -125,13 +125,13 @@ def _domains(config: MainConfig, files: Files) -> Iterator[Part]:
 
 def _listed_domains(config: MainConfig, files: Files, parameter: str, log: Part) -> list[str]:
     """The domains of a parameter, those in tables included."""
-    found: list[str] = []
+    result: list[str] = []
     if parameter == "virtual_alias_domains" and parameter not in config.written:
         for reference in config.listed("virtual_alias_maps"):
             entries = table(reference, files, "virtual_alias_maps")
             if not isinstance(entries, str):  # `_others` reports the aliases themselves
-                found.extend(entry.key for entry in entries if "@" not in entry.key and "." in entry.key)
-        return found
+                result.extend(entry.key for entry in entries if "@" not in entry.key and "." in entry.key)
+        return result
     for reference in config.listed(parameter):
         if reference.startswith("!"):
             log.lost(parameter, f"{reference}: exceptions are not written; see that no wider domain takes it in")
@@ -140,13 +140,13 @@ def _listed_domains(config: MainConfig, files: Files, parameter: str, log: Part)
             if isinstance(entries, str):
                 log.lost(parameter, f"{entries}; name its domains by hand")
             else:
-                found.extend(entry.key for entry in entries)
+                result.extend(entry.key for entry in entries)
         else:
-            found.append(reference.lower())
+            result.append(reference.lower())
     return [
-        f"*{one}" if one.startswith(".") else one
-        for one in found
-        if "@" not in one and one.partition(".")[0] != "localhost" and not one.startswith(("[", "localhost"))
+        f"*{text}" if text.startswith(".") else text
+        for text in result
+        if "@" not in text and text.partition(".")[0] != "localhost" and not text.startswith(("[", "localhost"))
     ]
 
 
@@ -264,7 +264,7 @@ def _tells(config: MainConfig, name: str, part: Part) -> bool:
     value = config[name].strip()
     if IGNORED.fullmatch(name) or not value:
         return False
-    known = next((one for one in LOST if one.names.fullmatch(name)), None)
+    known = next((candidate for candidate in LOST if candidate.names.fullmatch(name)), None)
     if known is not None and value.lower() in known.harmless:
         return False
     why = "is not known to this import; look up what it does, and whether it is still needed"

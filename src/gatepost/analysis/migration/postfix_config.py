@@ -140,7 +140,7 @@ def named_files(text: str, directory: str) -> list[str]:
     found = (
         source_file(one) for name in TABLE_PARAMETERS if config.raw(name) is not None for one in config.listed(name)
     )
-    return list(dict.fromkeys(one for one in found if one))
+    return list(dict.fromkeys(candidate for candidate in found if candidate))
 
 
 def with_directory(config: MainConfig, directory: str) -> MainConfig:
@@ -150,8 +150,8 @@ def with_directory(config: MainConfig, directory: str) -> MainConfig:
 
 def seconds(text: str) -> float | None:
     """A time of Postfix's in seconds: "5d", "300"; None if it is none."""
-    found = re.fullmatch(r"(\d{1,9})([smhdw]?)", text.strip(), re.ASCII)
-    return float(int(found[1]) * _UNITS[found[2]]) if found else None
+    match = re.fullmatch(r"(\d{1,9})([smhdw]?)", text.strip(), re.ASCII)
+    return float(int(match[1]) * _UNITS[match[2]]) if match else None
 
 
 def _expanded(config: MainConfig, text: str, owner: str, depth: int) -> str:
@@ -184,10 +184,10 @@ def _piece(config: MainConfig, text: str, place: int, owner: str, depth: int) ->
     if opening in {"{", "("}:
         end = _closing(text, place + 1, owner, config)
         return _braced(config, text[place + 2 : end], owner, depth), end + 1
-    found = _NAME.match(text, place + 1)
-    if found is None:
+    match = _NAME.match(text, place + 1)
+    if match is None:
         return "$", place + 1
-    return _value(config, found[0], owner, depth), found.end()
+    return _value(config, match[0], owner, depth), match.end()
 
 
 def _closing(text: str, opening: int, owner: str, config: MainConfig) -> int:
@@ -220,12 +220,12 @@ def _braced(config: MainConfig, inner: str, owner: str, depth: int) -> str:
         left, operator, right, rest = compared.groups()
         sides = (_expanded(config, left, owner, depth - 1).strip(), _expanded(config, right, owner, depth - 1).strip())
         return _chosen(config, rest, owner, depth, holds=_compare(sides, operator))
-    found = _NAME.match(inner)
-    if found is None:
+    match = _NAME.match(inner)
+    if match is None:
         return ""
-    holds = bool(_value(config, found[0], owner, depth))
-    rest = inner[found.end() :].strip()
-    return _chosen(config, rest, owner, depth, holds=holds) if rest else _value(config, found[0], owner, depth)
+    holds = bool(_value(config, match[0], owner, depth))
+    rest = inner[match.end() :].strip()
+    return _chosen(config, rest, owner, depth, holds=holds) if rest else _value(config, match[0], owner, depth)
 
 
 def _compare(sides: tuple[str, str], operator: str) -> bool:

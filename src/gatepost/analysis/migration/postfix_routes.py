@@ -182,13 +182,15 @@ def _connectors(routing: _Routing) -> list[Part]:
         part = _connector(routing, way)
         address = "@" in way.pattern
         scope: dict[str, Any] = {"is_transport_rule_scoped": True} if address else {"recipient_domains": []}
-        key = repr((address, part.table, [(one.setting, one.detail) for one in part.findings], part.refused))
+        key = repr(
+            (address, part.table, [(finding.setting, finding.detail) for finding in part.findings], part.refused)
+        )
         if key not in made:
             made[key] = part
             name = unique_name(_called(part, way), taken)
             part.label = f"outbound connector {name!r}"
             part.table = {"name": name, "connector_type": "partner", **scope, **part.table}
-            part.findings = [_relabelled(part.label, one) for one in part.findings]
+            part.findings = [_relabelled(part.label, finding) for finding in part.findings]
         if address:
             rules.append(_rule(way.pattern, str(made[key].table["name"]), taken))
         else:
@@ -219,7 +221,7 @@ def _rule(address: str, connector: str, taken: dict[str, int]) -> Part:
 
 def _subdomains(part: Part, patterns: Collection[str]) -> None:
     """Postfix's ".domain" leaves the domain itself out, "*.domain" here does not."""
-    alone = [one for one in patterns if one.startswith("*.") and one[2:] not in patterns]
+    alone = [pattern for pattern in patterns if pattern.startswith("*.") and pattern[2:] not in patterns]
     if alone:
         part.differs(
             "recipient_domains",
@@ -265,12 +267,12 @@ def _demand(routing: _Routing, part: Part, policy: Policy | None, way: _RoutePla
 
 def _hop(text: str) -> _Hop | None:
     """Read "[host]:port", "host:port", "[address]" or "host"; None if it is none of them."""
-    found = re.fullmatch(r"\[(?:ipv6:)?([^\]]+)\](?::(\w+))?|([^\[\]:]+)(?::(\w+))?", text)
-    if found is None:
+    match = re.fullmatch(r"\[(?:ipv6:)?([^\]]+)\](?::(\w+))?|([^\[\]:]+)(?::(\w+))?", text)
+    if match is None:
         return None
-    host, port = found[1] or found[3], found[2] or found[4] or "25"
+    host, port = match[1] or match[3], match[2] or match[4] or "25"
     number = _SERVICES.get(port, int(port) if port.isascii() and port.isdigit() and len(port) < 6 else 0)
-    return _Hop(text, host, number, by_mx=found[1] is None) if number else None
+    return _Hop(text, host, number, by_mx=match[1] is None) if number else None
 
 
 def _smart_host(hop: _Hop) -> str:
@@ -282,10 +284,10 @@ def _policy(routing: _Routing, way: _RoutePlan, hop: _Hop | None) -> Policy | No
     """The policy on a way, as Postfix finds it: by the next hop as it is written, then by the domains above it."""
     key = hop.text if hop else way.pattern.rpartition("@")[2].removeprefix("*")
     while key:
-        found = routing.policies.get(key)
-        if found is not None:
+        policy = routing.policies.get(key)
+        if policy is not None:
             routing.used.add(key)
-            return found
+            return policy
         if hop is not None and (not hop.by_mx or ":" in hop.text):
             break
         above = key.removeprefix(".").partition(".")[2]

@@ -47,17 +47,17 @@ def logical_lines(text: str) -> Iterator[tuple[int, str]]:
 
 def references(text: str) -> list[str]:
     """The entries of a list in main.cf; commas and blanks part them, but not within braces."""
-    found: list[str] = []
+    result: list[str] = []
     level, start = 0, 0
     for place, char in enumerate(f"{text} "):
         level += (char == "{") - (char == "}")
         if level <= 0 and char in ", \t":
             if place > start:
-                found.append(text[start:place])
+                result.append(text[start:place])
             start = place + 1
     if text[start:].strip():  # a brace that nothing closes
-        found.append(text[start:].strip())
-    return found
+        result.append(text[start:].strip())
+    return result
 
 
 def source_file(reference: str) -> str:
@@ -102,6 +102,6 @@ def _lines(text: str, path: str, *, is_list: bool) -> Iterator[Entry]:
 
 def _inline(text: str, where: str) -> Iterator[Entry]:
     """The entries of "{ key=value, {key = a long value} }"."""
-    for one in references(text.strip().removeprefix("{").removesuffix("}")):
-        key, _, value = one.removeprefix("{").removesuffix("}").partition("=")
+    for reference in references(text.strip().removeprefix("{").removesuffix("}")):
+        key, _, value = reference.removeprefix("{").removesuffix("}").partition("=")
         yield Entry(key.strip().lower(), value.strip(), where)

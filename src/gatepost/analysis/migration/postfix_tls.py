@@ -72,17 +72,21 @@ def lowest_version(text: str) -> str | None:
 
     Both forms are read: ">=TLSv1.2" and the older "!SSLv2, !SSLv3, !TLSv1" or "TLSv1.2 TLSv1.3".
     """
-    words = [one for one in re.split(r"[\s,:]+", text.strip()) if one]
+    words = [part for part in re.split(r"[\s,:]+", text.strip()) if part]
     lowest: str | None = None
     for word in words:
         if word.startswith(">="):
             number = re.sub(r"^(0x)?0?", "", word[2:].lower())
-            lowest = next((one for one in _VERSIONS if one.lower() == word[2:].lower()), _NUMBERS.get(number))
-    if lowest is None and words and not any(one.startswith((">=", "<=")) for one in words):
-        excluded = {one[1:].lower() for one in words if one.startswith("!")}
-        included = {one.lower() for one in words if not one.startswith("!")}
+            lowest = next(
+                (version for version in _VERSIONS if version.lower() == word[2:].lower()), _NUMBERS.get(number)
+            )
+    if lowest is None and words and not any(part.startswith((">=", "<=")) for part in words):
+        excluded = {part[1:].lower() for part in words if part.startswith("!")}
+        included = {part.lower() for part in words if not part.startswith("!")}
         allowed = [
-            one for one in _VERSIONS if one.lower() not in excluded and (not included or one.lower() in included)
+            version
+            for version in _VERSIONS
+            if version.lower() not in excluded and (not included or version.lower() in included)
         ]
         lowest = allowed[0] if allowed else None
     return _OURS.get(lowest, lowest) if lowest else None
@@ -147,7 +151,7 @@ def _names(part: Part, policy: Policy, config: MainConfig, nexthop: str, *, by_m
     first = names[0]
     bare = first.removeprefix(".")
     if {bare, f".{bare}"} <= set(names):
-        first, others = f"*.{bare}", [one for one in names if one not in {bare, f".{bare}"}]
+        first, others = f"*.{bare}", [name for name in names if name not in {bare, f".{bare}"}]
     elif first.startswith("."):
         first, others = f"*.{bare}", names[1:]
         part.differs(setting, f"{names[0]} is written as {first}, which takes in {bare} as well")
@@ -164,25 +168,25 @@ def _names(part: Part, policy: Policy, config: MainConfig, nexthop: str, *, by_m
 def _patterns(part: Part, wanted: list[str], setting: str, nexthop: str, *, by_mx: bool) -> list[str]:
     """Names and ".suffixes" for strategies and patterns; [] where the connector's own default says the same."""
     names: list[str] = []
-    for one in wanted:
-        if one == "hostname" and by_mx:
+    for text in wanted:
+        if text == "hostname" and by_mx:
             part.differs(
                 setting,
                 "hostname is the MX host's name, which the DNS may forge; here the certificate must bear the name "
                 "of the recipient domain. If it does not, write tls_domain",
             )
             names.append(nexthop)
-        elif one in {"nexthop", "hostname"}:
+        elif text in {"nexthop", "hostname"}:
             names.append(nexthop)
-        elif one == "dot-nexthop":
+        elif text == "dot-nexthop":
             names.append(f".{nexthop}" if nexthop else "")
         else:
-            names.append(one)
+            names.append(text)
     if re.fullmatch(r"[0-9.]+|.*:.*", nexthop):
         part.lost(
             setting, f"no certificate bears the address {nexthop}; mail waits until tls_domain names what it bears"
         )
-        return [one for one in names if one.removeprefix(".") != nexthop]
+        return [name for name in names if name.removeprefix(".") != nexthop]
     if "" in names:  # the recipient domain, whichever it is: what a connector expects without tls_domain
         if "dot-nexthop" in wanted:
             part.differs(
@@ -194,12 +198,12 @@ def _patterns(part: Part, wanted: list[str], setting: str, nexthop: str, *, by_m
 
 def _anchors(part: Part, policy: Policy, config: MainConfig) -> None:
     """The roots that certificates must lead to."""
-    files = [one for one in policy.attributes.get("tafile", ()) if one]
+    files = [text for text in policy.attributes.get("tafile", ()) if text]
     setting = f"{policy.where}: tafile"
     if not files:
         setting = "smtp_tls_CAfile"
         files = config.listed("smtp_tls_trust_anchor_file") or [
-            one for one in (config["smtp_tls_CAfile"], config["smtp_tls_CApath"]) if one
+            text for text in (config["smtp_tls_CAfile"], config["smtp_tls_CApath"]) if text
         ]
     if files:
         part.table["trust_anchors"] = files[0]
@@ -225,7 +229,7 @@ def _protocols(part: Part, policy: Policy, config: MainConfig, setting: str) -> 
         return
     if policy.level not in _STRICT:
         if lowest > "TLSv1.2":
-            part.differs(source, f"{lowest}: opportunistic TLS demands no version, as it lets mail go in clear")
+            part.differs(source, f"{lowest}: opportunistic TLS demands no version, as it lets mail go unencrypted")
     elif lowest < "TLSv1.2":
         part.differs(source, f'{lowest} is off here; for a partner that has nothing newer write profile = "legacy"')
     else:

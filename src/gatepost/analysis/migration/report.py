@@ -128,7 +128,7 @@ def unique_name(wanted: str, taken: dict[str, int]) -> str:
 
     taken: names in lower case, each with the last number that was put behind it; the new one is added.
     """
-    clean = " ".join("".join(one if one.isprintable() else " " for one in wanted).split()) or "unnamed"
+    clean = " ".join("".join(text if text.isprintable() else " " for text in wanted).split()) or "unnamed"
     name = clean[:_NAME_LENGTH].rstrip()
     first = name.lower()
     while name.lower() in taken:
@@ -182,8 +182,8 @@ def _settle(organization: str, parts: Sequence[Part], errors: Sequence[FieldErro
     blamed: list[tuple[Part, str, FieldError]] = []
     settled = False
     for error in errors:
-        found = re.match(r"(\w+)(?:\[(\d+)\])?", error.path.removeprefix(root))
-        kind, place = found.groups() if found else ("", None)
+        match = re.match(r"(\w+)(?:\[(\d+)\])?", error.path.removeprefix(root))
+        kind, place = match.groups() if match else ("", None)
         if place is None:
             settled = _drop_own(parts, kind, error) or settled
         else:
@@ -235,7 +235,7 @@ def _imported(organization: str, parts: Sequence[Part]) -> Imported:
         if part.kind in places or part.table:
             findings.append(Finding(part.label, ImportResult.CARRIED))
         findings.extend(part.findings)
-        lines = tuple(f"{one.outcome}: {one.setting}: {one.detail}" for one in part.findings)
+        lines = tuple(f"{finding.outcome}: {finding.setting}: {finding.detail}" for finding in part.findings)
         if part.kind in places:
             if lines:
                 notes[part.kind, places[part.kind]] = lines

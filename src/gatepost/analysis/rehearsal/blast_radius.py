@@ -1,6 +1,6 @@
 """The blast radius of a change of resources: which recorded messages it would decide differently, and how.
 
-Called by `gatepost apply --dry-run`. No I/O: rows of `store.sqlite.trace_search.scan_trace` are decided by the
+Called by `gatepost apply --dry-run`. No I/O: rows of `store.trace.Trace.scan` are decided by the
 resources as they are and as they would be, on the same facts, so that only the change makes a difference. Each message
 is counted once, under the gravest way in which it differs, however many recipients it has and however often it was
 tried.
@@ -17,14 +17,15 @@ from gatepost.analysis.rehearsal import demands, replay
 from gatepost.analysis.rehearsal.decision import Effect
 from gatepost.analysis.rehearsal.recorded import INBOUND
 from gatepost.analysis.rehearsal.replay import Replay, RowReplay
+from gatepost.policy.decisions.withheld import OTHERS_CONNECTOR
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from gatepost.analysis.rehearsal.decision import Decision
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.connectors.records import InboundConnector
-    from gatepost.store.sqlite.trace_search import TraceRow
+    from gatepost.store.trace import TraceRow
 
 
 COLUMNS = ("at", "message", "session", *replay.COLUMNS)
@@ -97,7 +98,7 @@ class BlastRadius:
 
     def differences(self) -> list[Difference]:
         """Each kind and direction there is, gravest first."""
-        return sorted(self.by_kind.values(), key=lambda one: (_GRAVITY[one.kind], one.direction))
+        return sorted(self.by_kind.values(), key=lambda difference: (_GRAVITY[difference.kind], difference.direction))
 
 
 class _Row(NamedTuple):
@@ -113,15 +114,18 @@ class _Row(NamedTuple):
     again: bool
 
 
-def blast_radius(rows: Iterable[TraceRow], before: Directory, after: Directory, profile: str) -> BlastRadius:
+def blast_radius(
+    rows: Iterable[TraceRow], before: Directory, after: Directory, profile: str, hidden: Collection[str] = ()
+) -> BlastRadius:
     """Decide every row by both. rows: of RECEIVE, REFUSE and attempts, newest first. profile: the server's TLS profile.
 
-    A refused message has no id, so each refused recipient counts as one.
+    hidden: organizations of whose connectors and demands nothing may be told. A refused message has no id, so each
+    refused recipient counts as one.
     """
     replays = RowReplay([Replay(before, profile), Replay(after, profile, before)])
     known: dict[int, tuple[tuple[Decision, ...], frozenset[Kind]]] = {}
     compare = Comparison(before, after)
-    tally = _Tally()
+    tally = _Tally(hidden)
     for raw in rows:
         both = replays.decide(raw[3:])
         found = known.get(id(both))
@@ -149,8 +153,9 @@ class _Tally:
     One that differs more gravely for another recipient, or at an earlier attempt, is moved when that is found.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, hidden: Collection[str]) -> None:
         self.radius = BlastRadius()
+        self._hidden = hidden
         self._last = ("", "")
         self._waited: set[str] = set()
         self._counted: dict[str, _Counted] = {}
@@ -190,30 +195,30 @@ class _Tally:
         inbound = row.event in INBOUND
         kind = _gravest(kinds)
         where = kind, "inbound" if inbound else "outbound"
-        one = self.radius.by_kind.setdefault(where, Difference(where[1], kind))
+        difference = self.radius.by_kind.setdefault(where, Difference(where[1], kind))
         peer = f"{_domain(row.sender)} from {row.address}" if inbound else f"to {_domain(row.recipient)}"
-        if peer not in one.peers and len(one.peers) >= _PEERS:
+        if peer not in difference.peers and len(difference.peers) >= _PEERS:
             peer = _OTHERS
-        one.messages += 1
-        one.peers[peer] += 1
-        one.also.update(kinds - {kind})
-        if row.at >= one.at:
-            one.at, one.sample = row.at, row.message or row.session
-            one.before, one.after = (_summary(decision) for decision in decisions)
+        difference.messages += 1
+        difference.peers[peer] += 1
+        difference.also.update(kinds - {kind})
+        if row.at >= difference.at:
+            difference.at, difference.sample = row.at, row.message or row.session
+            difference.before, difference.after = (_summary(decision, self._hidden) for decision in decisions)
         return _Counted(kinds, where, peer)
 
     def _recount(self, row: _Row, known: _Counted, kinds: frozenset[Kind], decisions: tuple[Decision, ...]) -> _Counted:
         """Count a message that was counted before, now that this row shows more ways in which it differs."""
-        one = self.radius.by_kind[known.where]
-        if _gravest(kinds) is one.kind:
-            one.also.update(kinds - known.kinds)
+        difference = self.radius.by_kind[known.where]
+        if _gravest(kinds) is difference.kind:
+            difference.also.update(kinds - known.kinds)
             return known._replace(kinds=kinds)
-        one.messages -= 1
-        one.also.subtract(known.kinds - {one.kind})
-        one.peers[known.peer] -= 1
-        if one.sample == row.message:
-            one.at = 0.0  # the next message of this kind is its sample
-        if not one.messages:
+        difference.messages -= 1
+        difference.also.subtract(known.kinds - {difference.kind})
+        difference.peers[known.peer] -= 1
+        if difference.sample == row.message:
+            difference.at = 0.0  # the next message of this kind is its sample
+        if not difference.messages:
             del self.radius.by_kind[known.where]
         return self._count(row, kinds, decisions)
 
@@ -226,8 +231,14 @@ def _domain(address: str) -> str:
     return address.rpartition("@")[2].lower() if address else "<>"
 
 
-def _summary(decision: Decision) -> str:
-    """A decision in a few words: "refused (connector 'lock', encrypted): 550 5.7.51 …"."""
+def _summary(decision: Decision, hidden: Collection[str]) -> str:
+    """A decision in a few words: "refused (connector 'lock', encrypted): 550 5.7.51 …".
+
+    Of another organization's way no more than what becomes of the mail, and whether it is protected.
+    """
+    if any(owner in hidden for owner, _ in decision.ways):
+        requirement = decision.requirement.partition("(")[0]
+        return f"{decision.outcome} ({OTHERS_CONNECTOR}{f', {requirement}' if requirement else ''})"
     way = f"connector {decision.connector!r}" if decision.connector else "no connector"
     said = decision.reply or (decision.why if decision.outcome is Effect.UNKNOWN else "")
     text = f"{decision.outcome} ({way}{f', {decision.requirement}' if decision.requirement else ''})"
@@ -247,14 +258,14 @@ class Comparison:
         """None if a message fares the same, by the same connector and under the same requirement."""
         if was.outcome is now.outcome is Effect.REFUSED:
             return _SAME  # by whom and for what makes no difference to the mail
-        found: set[Kind] = set()
+        kinds: set[Kind] = set()
         if (was.owner, was.connector) != (now.owner, now.connector) and (was.connector or now.connector):
-            found.add(Kind.CONNECTOR)
+            kinds.add(Kind.CONNECTOR)
         if (kind := _outcomes(was, now)) is not None:
-            found.add(kind)
+            kinds.add(kind)
         if (change := self._demands(was, now)) != "":
-            found.add(_CHANGES[change])
-        return frozenset(found)
+            kinds.add(_CHANGES[change])
+        return frozenset(kinds)
 
     def _demands(self, was: Decision, now: Decision) -> demands.Change:
         if was.demand is not None or now.demand is not None:
@@ -264,7 +275,11 @@ class Comparison:
 
 
 def _connectors(directory: Directory) -> dict[tuple[str, str], InboundConnector]:
-    return {(owner.name, one.name): one for owner in directory.organizations for one in owner.inbound_connectors}
+    return {
+        (owner.name, connector.name): connector
+        for owner in directory.organizations
+        for connector in owner.inbound_connectors
+    }
 
 
 _CHANGES = {"weaker": Kind.WEAKER, "stronger": Kind.STRONGER, "other": Kind.REQUIREMENT}

@@ -68,13 +68,13 @@ def settled(decisions: Iterable[Decision], missing: str) -> Decision:
     """
     found = list(decisions)
     first = found[0]
-    if all(one.identity == first.identity for one in found):
+    if all(decision.identity == first.identity for decision in found):
         return first
-    ways = {(one.owner, one.connector, one.requirement) for one in found}
-    if len(ways) == 1 and all(one.outcome is first.outcome for one in found):
-        replies = dict.fromkeys(one.reply for one in found if one.reply)
+    ways = {(decision.owner, decision.connector, decision.requirement) for decision in found}
+    if len(ways) == 1 and all(decision.outcome is first.outcome for decision in found):
+        replies = dict.fromkeys(decision.reply for decision in found if decision.reply)
         return replace(first, reply=" or ".join(replies), why=missing)
-    others = tuple((one.owner, one.connector) for one in found)
+    others = tuple((decision.owner, decision.connector) for decision in found)
     owner, connector, requirement = ways.pop() if len(ways) == 1 else ("", "", "")
-    demand = first.demand if all(one.demand == first.demand for one in found) else None
+    demand = first.demand if all(decision.demand == first.demand for decision in found) else None
     return Decision(Effect.UNKNOWN, owner, connector, requirement, why=missing, demand=demand, others=others)

@@ -113,5 +113,5 @@ _ESCAPED = re.compile(r"\\(.)")
 
 def _common_name(subject: str) -> str:
     """The subject's last CN, as `net.certificate` reads it, "" if there is none."""
-    found = _COMMON_NAME.search(subject)
-    return _ESCAPED.sub(r"\1", found[1]) if found else ""
+    match = _COMMON_NAME.search(subject)
+    return _ESCAPED.sub(r"\1", match[1]) if match else ""

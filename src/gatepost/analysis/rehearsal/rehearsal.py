@@ -1,13 +1,13 @@
 """Report what a connector or a mail flow rule did to real mail, or would have done, from the message trace.
 
 Called by `gatepost connector rehearsal`. Messages are counted, not attempts: one that waited and was tried twenty times
-is one. No I/O: rows of `store.sqlite.trace_search.scan_trace`, newest first, are taken one at a time, and what is kept
+is one. No I/O: rows of `store.trace.Trace.scan`, newest first, are taken one at a time, and what is kept
 of them is bounded but for the ids of the connector's own messages.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,13 +16,13 @@ import msgspec
 
 from gatepost.analysis.rehearsal.decision import Effect
 from gatepost.policy.decisions.requirement import Source
-from gatepost.store.sqlite.trace_files import day_of
+from gatepost.times import day_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from gatepost.analysis.rehearsal.decision import Decision
-    from gatepost.store.sqlite.trace_search import TraceRow
+    from gatepost.store.trace import TraceRow
 
 
 COLUMNS = (
@@ -54,7 +54,8 @@ class Subject(NamedTuple):
 
     owner: its organization. rule: a mail flow rule, else a connector. ours: whether the owner is a row's organization,
     or the one that accepts its recipient. formed: the configuration since which it has its present form; decisions by
-    an earlier one tell nothing about it. 0 if that makes no difference.
+    an earlier one tell nothing about it. 0 if that makes no difference. hidden: organizations that the reader must not
+    see: what their mail demands is not told.
     """
 
     owner: str
@@ -62,6 +63,7 @@ class Subject(NamedTuple):
     rule: bool
     ours: Callable[[str, str], bool]
     formed: int = 0
+    hidden: Collection[str] = ()
 
     def source(self, organization: str) -> str:
         """As `policy.decisions.requirement.Source` prints it in rows of an organization."""
@@ -145,7 +147,7 @@ class Report:
     def add(self, seen: Seen) -> None:
         """Count one message."""
         self.counts[seen.judged] += 1
-        day = self.days.setdefault(day_of(seen.at), dict.fromkeys(Judged, 0))
+        day = self.days.setdefault(day_text(seen.at), dict.fromkeys(Judged, 0))
         day[seen.judged] += 1
         key = seen.peer, seen.judged, seen.reason, seen.result_type
         if key not in self.groups and len(self.groups) >= _GROUPS:
@@ -164,8 +166,8 @@ class Report:
         return self._sorted(Judged.UNKNOWN)
 
     def _sorted(self, judged: Judged) -> list[Group]:
-        found = [group for group in self.groups.values() if group.judged is judged]
-        return sorted(found, key=lambda group: (-group.messages, group.peer, group.reason))
+        groups = [group for group in self.groups.values() if group.judged is judged]
+        return sorted(groups, key=lambda group: (-group.messages, group.peer, group.reason))
 
     def peers(self) -> list[tuple[str, dict[Judged, int], float]]:
         """Each peer with its counts and when it was seen last, those that fail first."""
@@ -230,10 +232,10 @@ def inbound_report(rows: Iterable[TraceRow], subject: Subject) -> Report:
     counts.
     """
     report = Report()
-    found = (
+    matches = (
         row for row in map(_Row._make, rows) if _met(row, subject) and subject.ours(row.organization, row.recipient)
     )
-    for _, group in groupby(found, key=_message_of):
+    for _, group in groupby(matches, key=_message_of):
         seen = [one for row in group if (one := _session(row, subject)) is not None]
         if seen:
             report.add(max(seen, key=_weight))
@@ -280,7 +282,7 @@ def _session(row: _Row, subject: Subject) -> Seen | None:
         kept = _decode(row.detail)
         if kept.would_refuse_connector == subject.name:
             reply = kept.would_refuse
-            reasons = [one for one in kept.reasons if one.startswith("would_refuse: ")][:1]
+            reasons = [reason for reason in kept.reasons if reason.startswith("would_refuse: ")][:1]
     judged = Judged.FAILED if reply else Judged.PASSED
     sample = row.message or row.session
     why = _why(reasons[0], reply) if reasons else reply
@@ -355,9 +357,9 @@ def _counted(attempts: Iterable[tuple[Seen, str]]) -> Report:
 
 
 def _attempts(rows: Iterable[TraceRow], subject: Subject) -> Iterator[tuple[Seen, str]]:
-    found = (row for row in map(_Row._make, rows) if _concerns(row, subject))
-    for (message, _), group in groupby(found, key=lambda row: (row.message, row.at)):
-        yield max((_hop(row, subject) for row in group), key=_weight), message
+    matches = (row for row in map(_Row._make, rows) if _concerns(row, subject))
+    for (message, _), group in groupby(matches, key=lambda row: (row.message, row.at)):
+        yield max((_withheld(_hop(row, subject), row, subject.hidden) for row in group), key=_weight), message
 
 
 def _concerns(row: _Row, subject: Subject) -> bool:
@@ -397,6 +399,14 @@ def _hop(row: _Row, subject: Subject) -> Seen:
     return seen(Judged.UNKNOWN, _code(row.reply), row.result_type, kept.detail)
 
 
+def _withheld(seen: Seen, row: _Row, hidden: Collection[str]) -> Seen:
+    """The same without the sentence that says by whose demand, if that is another organization's mail."""
+    return replace(seen, why=_OTHERS_MAIL) if row.organization in hidden and seen.why else seen
+
+
+_OTHERS_MAIL = "mail of another organization of this gateway, whose demands apply, too, and are not shown"
+
+
 def _word(reply: str, detail: str) -> str:
     """Exchange's word out of a deferral: "UntrustedRoot" of "… [Message=UntrustedRoot Expected …] …"."""
     text = reply.partition("[Message=")[2]
@@ -406,17 +416,22 @@ def _word(reply: str, detail: str) -> str:
 # ------------------------------------------------------------------------------------------------ replay
 
 
-def replayed_report(decided: Iterable[tuple[TraceRow, Decision]], owner: str, name: str) -> Report:
+def replayed_report(
+    decided: Iterable[tuple[TraceRow, Decision]], owner: str, name: str, hidden: Collection[str] = ()
+) -> Report:
     """From rows of any connector, each with the decision of a configuration in which this connector is enforced.
 
-    Rows come newest first. They count as in the other reports.
+    Rows come newest first. They count as in the other reports. hidden: as in `Subject`.
     """
-    return _counted(_attempts_again(decided, owner, name))
+    return _counted(_attempts_again(decided, owner, name, hidden))
 
 
-def _attempts_again(decided: Iterable[tuple[TraceRow, Decision]], owner: str, name: str) -> Iterator[tuple[Seen, str]]:
+def _attempts_again(
+    decided: Iterable[tuple[TraceRow, Decision]], owner: str, name: str, hidden: Collection[str]
+) -> Iterator[tuple[Seen, str]]:
     rows = ((_Row._make(row), decision) for row, decision in decided)
-    found = ((row, seen) for row, decision in rows if (seen := _again(row, decision, owner, name)) is not None)
+    judged = ((row, seen) for row, decision in rows if (seen := _again(row, decision, owner, name)) is not None)
+    found = ((row, _withheld(seen, row, hidden)) for row, seen in judged)
     for _, group in groupby(found, key=lambda one: (_message_of(one[0]), one[0].at)):
         together = list(group)
         yield max((seen for _, seen in together), key=_weight), together[0][0].message

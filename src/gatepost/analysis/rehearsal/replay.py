@@ -17,7 +17,7 @@ from gatepost.analysis.rehearsal.replay_outbound import HopReplay
 from gatepost.policy.connectors.model import Resources
 from gatepost.policy.connectors.values import Mode
 from gatepost.policy.decisions.submission import LOGIN
-from gatepost.store.sqlite.trace_search import trace_event
+from gatepost.store.trace import trace_event
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.connectors.records import InboundConnector, Organization, OutboundConnector
-    from gatepost.store.sqlite.trace_search import TraceRow
+    from gatepost.store.trace import TraceRow
 
 
 COLUMNS = (
@@ -66,8 +66,14 @@ def enforced(directory: Directory, organization: str, connector: InboundConnecto
         if owner.name != organization:
             return owner
         both = {
-            "inbound_connectors": tuple(changed if one is connector else one for one in owner.inbound_connectors),
-            "outbound_connectors": tuple(changed if one is connector else one for one in owner.outbound_connectors),
+            "inbound_connectors": tuple(
+                changed if inbound_connector is connector else inbound_connector
+                for inbound_connector in owner.inbound_connectors
+            ),
+            "outbound_connectors": tuple(
+                changed if outbound_connector is connector else outbound_connector
+                for outbound_connector in owner.outbound_connectors
+            ),
         }
         return owner.model_copy(update=both)
 
@@ -130,7 +136,10 @@ class RowReplay:
         self._replays = replays
         self._known: dict[Hashable, tuple[Decision, ...]] = {}
         rules = [
-            rule for each in replays for one in each.directory.resources.organizations for rule in one.mail_flow_rules
+            rule
+            for each in replays
+            for organization in each.directory.resources.organizations
+            for rule in organization.mail_flow_rules
         ]
         self._by_sender = any(rule.senders or rule.except_senders for rule in rules)
         self._by_recipient = any(rule.recipients or rule.except_recipients for rule in rules)
@@ -176,7 +185,7 @@ class RowReplay:
 
     def _recipient(self, address: str) -> str:
         domain = _domain(address)
-        if any(one.directory.has_mailboxes(domain) for one in self._replays):
+        if any(replay.directory.has_mailboxes(domain) for replay in self._replays):
             return address
         return f"@{domain}" if domain else address
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from gatepost.analysis.rehearsal.decision import Decision, Effect, settled
 from gatepost.analysis.rehearsal.recorded import NAMES_KEPT, session_facts
-from gatepost.policy.connectors.trust_anchors import anchors_label
 from gatepost.policy.decisions.forwarding import Returned
 from gatepost.policy.decisions.handover import NODE
 from gatepost.policy.decisions.inbound import decide_mail, decide_recipient
@@ -50,9 +49,9 @@ def decide_session(event: TraceEvent, directory: Directory) -> Decision:
     if not names and not anchors:
         return _decide(event, facts, directory)
     if len(anchors) > _SETS_OF_ANCHORS:
-        return Decision(Effect.UNKNOWN, why=_missing(names=names, anchors=anchors))
+        return Decision(Effect.UNKNOWN, why=_missing(names=names, anchors=bool(anchors)))
     possible = _possible(facts, directory, names=names, anchors=anchors)
-    return settled((_decide(event, one, directory) for one in possible), _missing(names=names, anchors=anchors))
+    return settled((_decide(event, one, directory) for one in possible), _missing(names=names, anchors=bool(anchors)))
 
 
 def _decide(event: TraceEvent, facts: SessionFacts, directory: Directory) -> Decision:
@@ -104,8 +103,8 @@ def _owner(verdict: InboundVerdict, directory: Directory, recipient_domain: str)
     """The owner of the connector: of an on-premises one the organization, else the recipient's."""
     if verdict.attribution.connector is not None:
         return verdict.attribution.organization or ""
-    found = directory.organization_of(recipient_domain)
-    return found.name if found else ""
+    organization = directory.organization_of(recipient_domain)
+    return organization.name if organization else ""
 
 
 def _cut_off(facts: SessionFacts) -> bool:
@@ -120,7 +119,10 @@ def _unjudged(facts: SessionFacts, directory: Directory) -> list[str]:
     if leaf is None:
         return []
     missing = {name for name in directory.client_anchors if facts.chain(name) is None}
-    return sorted(missing and {one.trust_anchors for one in _named_by(directory, leaf) if one.trust_anchors in missing})
+    return sorted(
+        missing
+        and {connector.trust_anchors for connector in _named_by(directory, leaf) if connector.trust_anchors in missing}
+    )
 
 
 def _named_by(directory: Directory, leaf: CertificateFacts) -> Iterator[InboundConnector]:
@@ -162,10 +164,11 @@ def _bearing_more(facts: SessionFacts, directory: Directory) -> SessionFacts:
     return replace(facts, client_chain=facts.client_chain and more(facts.client_chain), chains=chains)
 
 
-def _missing(*, names: bool, anchors: list[str]) -> str:
+def _missing(*, names: bool, anchors: bool) -> str:
     said = []
     if anchors:
-        said.append(f"the client's certificate was not judged by {', '.join(map(anchors_label, anchors))}")
+        # Without their names: they may be another organization's.
+        said.append("the client's certificate was not judged by the trust anchors of every connector that names it")
     if names:
         said.append(f"only the first {NAMES_KEPT} names of its certificate were kept")
     return "; ".join(said)

@@ -99,8 +99,8 @@ class HopReplay:
         ]
 
     def _owner(self, event: TraceEvent) -> str:
-        found = self._directory.organization_of(event.recipient.rpartition("@")[2].lower())
-        return found.name if found else event.organization
+        organization = self._directory.organization_of(event.recipient.rpartition("@")[2].lower())
+        return organization.name if organization else event.organization
 
     def _decide(self, event: TraceEvent, content: Content) -> Decision:
         if str(INTERNAL_HOP) in event.detail.get("requirement_sources", ()):
@@ -151,8 +151,8 @@ def _published(event: TraceEvent, route: LmtpRoute | SmartHosts | MxRoute) -> st
         return "DANE or MTA-STS held it then, and what the domain publishes may have changed"
     if event.event != "SEND" and "requiretls" in sources:
         return "the message asked for REQUIRETLS, and whether the next hop will do for that is found out anew"
-    asked = Modes() if isinstance(route, LmtpRoute) else joined_modes(route.connector, route.sender)
-    if asked.dane is SmtpDaneMode.MANDATORY and "matched" not in event.detail.get("dane", {}):
+    modes = Modes() if isinstance(route, LmtpRoute) else joined_modes(route.connector, route.sender)
+    if modes.dane is SmtpDaneMode.MANDATORY and "matched" not in event.detail.get("dane", {}):
         return "whether the next hop has DANE was not found out then"
     return ""
 
@@ -160,10 +160,10 @@ def _published(event: TraceEvent, route: LmtpRoute | SmartHosts | MxRoute) -> st
 def _route(planner: RoutePlanner, event: TraceEvent, content: Content) -> Route:
     recipients = [Recipient(event.recipient)]
     on_premises = event.direction == "originating"
-    found = planner.routes(
+    routes = planner.routes(
         event.organization, recipients, reverse_path=event.sender, content=content, from_on_premises=on_premises
     )
-    return found[0][0]
+    return routes[0][0]
 
 
 def _knows(event: TraceEvent, rule: MailFlowRule) -> bool:
@@ -210,7 +210,7 @@ def _hop(event: TraceEvent, route: Route) -> NextHop | None:
             return None
         case _:
             assert_never(route)
-    return next((one for one in hops if (one.host, one.port) == (event.peer_host, port)), None)
+    return next((hop for hop in hops if (hop.host, hop.port) == (event.peer_host, port)), None)
 
 
 def _mail_host(route: MxRoute, host: str, port: int) -> NextHop:
@@ -292,7 +292,8 @@ def _bearing(leaf: CertificateFacts, demand: Authenticated) -> CertificateFacts:
 def _verdict(event: TraceEvent, way: _RoutePlan, facts: HopFacts) -> Decision:
     demand = way.hop.requirement
     if isinstance(demand, Opportunistic) and facts.handshake_error and event.detail.get("attempt", 1) <= 1:
-        # What a later attempt may do in clear, a first one may not: see `mail.outbound.delivery_attempt.may_go_clear`.
+        # What a later attempt may do unencrypted, a first one may not: see
+        # `mail.outbound.delivery_attempt.may_go_clear`.
         demand = replace(demand, cleartext=Cleartext.ONLY_IF_NOT_OFFERED)
     shortfall = judge(demand, facts).shortfall
     if shortfall is None:

@@ -50,18 +50,18 @@ class Touched:
 
 def touched(before: Resources, after: Resources) -> Touched:
     """Compare two sets of resources, as far as they affect decisions on mail."""
-    found = Touched()
-    old = {one.name: one for one in before.organizations}
-    new = {one.name: one for one in after.organizations}
+    result = Touched()
+    old = {organization.name: organization for organization in before.organizations}
+    new = {organization.name: organization for organization in after.organizations}
     for name in {**old, **new}:
-        _organization(found, old.get(name), new.get(name))
-    return found
+        _organization(result, old.get(name), new.get(name))
+    return result
 
 
 def _organization(scope: Touched, old: Organization | None, new: Organization | None) -> None:
     if old == new:
         return
-    owners = [one for one in (old, new) if one]
+    owners = [organization for organization in (old, new) if organization]
     owner = owners[0].name
     _own_fields(scope, old, new)
     _domains(scope, old, new)
@@ -94,9 +94,9 @@ def _differing[P: (InboundConnector, OutboundConnector, MailFlowRule, ContentHoo
 
 def _changed(was: _Part | None, now: _Part | None) -> tuple[str, ...]:
     """Names of the fields that differ, but for those without effect; of a part that comes or goes, all."""
-    one = was or now
-    assert one is not None  # noqa: S101 - a part is in one of the two
-    names = (name for name in type(one).model_fields if name not in _WITHOUT_EFFECT)
+    part = was or now
+    assert part is not None  # noqa: S101 - a part is in one of the two
+    names = (name for name in type(part).model_fields if name not in _WITHOUT_EFFECT)
     return tuple(name for name in names if not was or not now or getattr(was, name) != getattr(now, name))
 
 
@@ -113,15 +113,17 @@ def _own_fields(scope: Touched, old: Organization | None, new: Organization | No
         scope.recipients.add("*")
         scope.outbound = True
     if old is None or new is None or old.reject_direct_send != new.reject_direct_send:
-        scope.senders.update(_accepted(one for one in (old, new) if one))
+        scope.senders.update(_accepted(organization for organization in (old, new) if organization))
         scope.inbound = True
 
 
 def _domains(scope: Touched, old: Organization | None, new: Organization | None) -> None:
     """Accepted domains and mailboxes: who may send as one, and where mail to one goes."""
-    before, after = ({one.name: one for one in each.accepted_domains} if each else {} for each in (old, new))
+    before, after = ({domain.name: domain for domain in each.accepted_domains} if each else {} for each in (old, new))
     domains = {name for name in {**before, **after} if before.get(name) != after.get(name)}
-    boxes_before, boxes_after = ({one.address: one for one in each.mailboxes} if each else {} for each in (old, new))
+    boxes_before, boxes_after = (
+        {mailbox.address: mailbox for mailbox in each.mailboxes} if each else {} for each in (old, new)
+    )
     boxes = {name for name in {**boxes_before, **boxes_after} if boxes_before.get(name) != boxes_after.get(name)}
     # A domain's first mailbox, and its last, make a difference to every other address in it.
     first_or_last = _populated(boxes_before) ^ _populated(boxes_after)
@@ -130,7 +132,11 @@ def _domains(scope: Touched, old: Organization | None, new: Organization | None)
     if domains and (old or new):
         # Whose certificate name is an accepted domain is known by it whoever the sender is.
         owned = [
-            one for each in (old, new) if each for one in each.inbound_connectors if one.tls_sender_certificate_name
+            connector
+            for each in (old, new)
+            if each
+            for connector in each.inbound_connectors
+            if connector.tls_sender_certificate_name
         ]
         scope.senders.update({"*"} if owned else domains)
     scope.recipients.update(domains | boxes | first_or_last)
@@ -159,9 +165,9 @@ def outbound_domains(part: OutboundConnector, owners: Sequence[Organization]) ->
     yield from part.recipient_domains
     if part.all_accepted_domains:
         yield from _accepted(owners)
-    if any(rule.route_via_connector.lower() == part.name.lower() for one in owners for rule in one.mail_flow_rules):
+    if any(rule.route_via_connector.lower() == part.name.lower() for owner in owners for rule in owner.mail_flow_rules):
         yield "*"
 
 
 def _accepted(owners: Iterable[Organization]) -> set[str]:
-    return {domain.name for one in owners for domain in one.accepted_domains}
+    return {domain.name for owner in owners for domain in owner.accepted_domains}

@@ -1,6 +1,6 @@
 """Count the trace rows that met each connector's requirement, and those that did not.
 
-Called by `manage.use_cases.connector_verdicts` with counts of `store.sqlite.trace_tally`. No I/O.
+Called by `manage.use_cases.connector_verdicts` with counts of `store.trace`. No I/O.
 `analysis.rehearsal.rehearsal` judges whole messages, with reasons, and reads every row for it; here attempts and
 recipients count, and nothing is read but counts.
 """
@@ -15,7 +15,7 @@ from gatepost.analysis.reports.tls import Direction
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from gatepost.store.sqlite.trace_tally import HopKind
+    from gatepost.store.trace import HopKind
 
 
 _INBOUND = frozenset({"RECEIVE", "REFUSE"})
@@ -49,11 +49,11 @@ class Verdicts(NamedTuple):
 
 def count_verdicts(kinds: Mapping[HopKind, int]) -> dict[ConnectorKey, Verdicts]:
     """The verdicts in a count, by connector."""
-    found: dict[ConnectorKey, Verdicts] = {}
+    result: dict[ConnectorKey, Verdicts] = {}
     for kind, rows in kinds.items():
         for key, passed in _judged(kind):
-            found[key] = found.get(key, Verdicts()).plus(Verdicts(rows, 0) if passed else Verdicts(0, rows))
-    return found
+            result[key] = result.get(key, Verdicts()).plus(Verdicts(rows, 0) if passed else Verdicts(0, rows))
+    return result
 
 
 def _judged(kind: HopKind) -> Iterator[tuple[ConnectorKey, bool]]:

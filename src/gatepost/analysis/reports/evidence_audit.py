@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, Any, Final
 from gatepost.events.evidence.audit import ChainAudit, FaultKind, Faults
 from gatepost.events.evidence.entry import Kind, seconds
 from gatepost.events.evidence.heads import HeadBook
-from gatepost.store.evidence_files import ADMIN_WRITER, HEADS_FILE, day_files, read_lines
-from gatepost.store.sqlite.trace_files import day_of
+from gatepost.store.evidence_files import ADMIN_WRITER, HEADS_FILE
+from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
-    from pathlib import Path
 
     from gatepost.events.evidence.audit import SignatureCheck
     from gatepost.events.evidence.chain import Line, Place
-    from gatepost.store.evidence_files import DayFile
+    from gatepost.store.evidence_log import EvidenceDay, EvidenceSource
 
 
 _DAY: Final = 86400.0
@@ -61,7 +60,7 @@ class LogAudit:
 
 
 def audit_log(
-    evidence: Path,
+    log: EvidenceSource,
     check: SignatureCheck,
     *,
     noted: Collection[str] = (),
@@ -69,15 +68,15 @@ def audit_log(
     today: str = "9999",
     live: bool = False,
 ) -> LogAudit:
-    """A whole directory of evidence. noted: hashes of heads or entries that somebody kept: all must be in it.
+    """A whole log. noted: hashes of heads or entries that somebody kept: all must be in it.
 
     days: only files from the first to the last of them. today: its file needs no head yet. live: a gateway may write to
     it. Raises StoreFailure or OSError if something cannot be read.
     """
     since, until = days
     auditor = _Auditor(check, noted, live=live, whole=not since)
-    auditor.heads(evidence / HEADS_FILE)
-    files = day_files(evidence, since=since, until=until)
+    auditor.heads(log)
+    files = log.days(since=since, until=until)
     auditor.chains(files)
     audit, book = auditor.audit, auditor.book
     book.missing(audit.faults, auditor.present, since=since, until=until)
@@ -89,10 +88,10 @@ def audit_log(
     return audit
 
 
-def audit_files(files: Iterable[DayFile], check: SignatureCheck, *, noted: Collection[str] = ()) -> LogAudit:
+def audit_files(files: Iterable[EvidenceDay], check: SignatureCheck, *, noted: Collection[str] = ()) -> LogAudit:
     """Some files alone, without heads. Raises StoreFailure or OSError."""
     auditor = _Auditor(check, noted)
-    auditor.chains(sorted(files, key=lambda one: (one.writer, one.day)))
+    auditor.chains(sorted(files, key=lambda file: (file.writer, file.day)))
     auditor.held_against_notes("it is in another file, or the log was written anew")
     return auditor.audit
 
@@ -100,7 +99,7 @@ def audit_files(files: Iterable[DayFile], check: SignatureCheck, *, noted: Colle
 def _headed(newest: str) -> str:
     """The last day that must have a head if the gateway wrote at a time: heads are made within minutes. "" for none."""
     try:
-        return day_of(seconds(newest) - _DAY - _GRACE)
+        return day_text(seconds(newest) - _DAY - _GRACE)
     except (ValueError, OverflowError, OSError):
         return ""
 
@@ -120,28 +119,26 @@ class _Auditor:
         self._live = live
         self._whole = whole
 
-    def heads(self, path: Path) -> None:
+    def heads(self, log: EvidenceSource) -> None:
         """The chain of heads, if there is one."""
-        if not path.exists():
-            return
 
         def seen(line: Line) -> None:
             if line.body.get("kind") not in {Kind.HEAD, Kind.PRUNED} and not line.fault:
-                self.audit.faults.add(FaultKind.INSERTED, (path.name, 0, line.number), "it is no head of a day")
+                self.audit.faults.add(FaultKind.INSERTED, (HEADS_FILE, 0, line.number), "it is no head of a day")
             self.book.take(line)
             self._note(line)
 
         chain = ChainAudit(self.audit.faults, self._check, seen=seen)
-        chain.lines(path.name, read_lines(path), live=self._live)
+        chain.lines(HEADS_FILE, log.head_lines(), live=self._live)
         chain.finish()
 
-    def chains(self, files: Iterable[DayFile]) -> None:
+    def chains(self, files: Iterable[EvidenceDay]) -> None:
         """The files of all writers, ordered by writer and day."""
         audit = self.audit
-        for writer, own in groupby(files, key=lambda one: one.writer):
+        for writer, own in groupby(files, key=lambda file: file.writer):
             chain, these = ChainAudit(audit.faults, self._check, seen=self._note), list(own)
-            for one in these:
-                self._file(one, chain, last=one is these[-1])
+            for day_file in these:
+                self._file(day_file, chain, last=day_file is these[-1])
             chain.finish()
             if writer != ADMIN_WRITER:  # commands add to a log also where no gateway runs that could make heads
                 self.newest = max(self.newest, self._time)
@@ -165,25 +162,25 @@ class _Auditor:
         if line.hash in self._noted:
             self._noted[line.hash] = True
 
-    def _file(self, file: DayFile, chain: ChainAudit, *, last: bool) -> None:
-        if not file.closed and not file.path.stat().st_size:
-            return  # a crash came before its first entry
+    def _file(self, file: EvidenceDay, chain: ChainAudit, *, last: bool) -> None:
+        if file.is_empty:
+            return
         audit, first = self.audit, not chain.entries
         audit.files += 1
         self.present.add((file.day, file.writer))
         audit.first = min(audit.first or file.day, file.day)
         audit.last = max(audit.last, file.day)
-        chain.lines(file.path.name, read_lines(file.path), live=self._live and last)
+        chain.lines(file.name, file.lines(), live=self._live and last)
         begin = chain.begin
         if begin.get("kind") != Kind.BEGIN or begin.get("day") != file.day or begin.get("writer") != file.writer:
             said = f"of {begin.get('day', 'no day')}, writer {begin.get('writer', 'none')}"
-            audit.faults.add(FaultKind.FILE, (file.path.name, 1, 0), f"by its first entry it is the file {said}")
+            audit.faults.add(FaultKind.FILE, (file.name, 1, 0), f"by its first entry it is the file {said}")
         if first:
             self._start(file, chain.start)
-        if self.book.compare(audit.faults, file.path.name, file.day, file.writer, chain.place):
+        if self.book.compare(audit.faults, file.name, file.day, file.writer, chain.place):
             chain.signed = chain.place.number
 
-    def _start(self, file: DayFile, start: Place) -> None:
+    def _start(self, file: EvidenceDay, start: Place) -> None:
         """The first file of a writer: of what was before it only the heads know, and that it was removed in order."""
         before = self.book.before_day(file.writer, file.day)
         text = ""
@@ -192,4 +189,4 @@ class _Auditor:
         elif before is not None and before != start:
             text = f"it does not begin behind entry {before.number}, with which the days before ended by their heads"
         if text:
-            self.audit.faults.add(FaultKind.REMOVED, (file.path.name, 1, start.number + 1), text)
+            self.audit.faults.add(FaultKind.REMOVED, (file.name, 1, start.number + 1), text)

@@ -16,17 +16,15 @@ from gatepost import __version__
 from gatepost.events.evidence.chain import canonical, parse_line
 from gatepost.events.evidence.entry import address_hash, instant, message_id_hash, seconds
 from gatepost.events.evidence.proof import FORMAT_NAME, segments
-from gatepost.pki.certificates.evidence_key import kept_keys, public_key_id
-from gatepost.store.evidence_files import HEADS_FILE, day_files, read_lines
-from gatepost.store.sqlite.trace_files import day_of
+from gatepost.pki.certificates.evidence_key import public_key_id
+from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from pathlib import Path
 
     from gatepost.events.evidence.chain import Line
     from gatepost.events.evidence.proof import Segment
-    from gatepost.store.evidence_files import DayFile
+    from gatepost.store.evidence_log import EvidenceDay, EvidenceSource
 
 
 _DAY: Final = 86400.0
@@ -84,7 +82,7 @@ class Selection:
         wanted = self.partner.lower().rstrip(".")
         if str(body.get("connector", "")).lower() == wanted:
             return True
-        return any(one == wanted or one.endswith(f".{wanted}") for one in _domains(body))
+        return any(domain == wanted or domain.endswith(f".{wanted}") for domain in _domains(body))
 
     def _is_message(self, body: Mapping[str, Any]) -> bool:
         known = (body.get("message"), body.get("message_id"))
@@ -137,30 +135,31 @@ class Summary:
         self.hops[way, str(body.get("protection", ""))] += 1
         self.requirements[way, str(body.get("connector", "")), str(body.get("requirement", ""))] += 1
         tls = body.get("tls")
-        self.versions[str(tls.get("version", "")) if isinstance(tls, dict) else "in clear"] += 1
+        self.versions[str(tls.get("version", "")) if isinstance(tls, dict) else "unencrypted"] += 1
 
 
-def chosen_segments(evidence: Path, selection: Selection) -> Iterator[Segment]:
+def chosen_segments(log: EvidenceSource, selection: Selection) -> Iterator[Segment]:
     """Yield the selected entries of every writer's chain, with their proof. Raises StoreFailure."""
-    since = day_of(selection.since) if selection.since else ""
-    files = day_files(evidence, since=since)
-    for writer in dict.fromkeys(one.writer for one in files):
-        lines = _lines(one for one in files if one.writer == writer)
+    since = day_text(selection.since) if selection.since else ""
+    files = log.days(since=since)
+    for writer in dict.fromkeys(day.writer for day in files):
+        lines = _lines(day for day in files if day.writer == writer)
         yield from segments(writer, lines, selection.matches, selection.is_over)
 
 
-def head_bodies(evidence: Path, selection: Selection) -> Iterator[dict[str, Any]]:
+def head_bodies(log: EvidenceSource, selection: Selection) -> Iterator[dict[str, Any]]:
     """The daily heads of the time that is wanted. Raises StoreFailure."""
-    path = evidence / HEADS_FILE
-    first = day_of(selection.since) if selection.since else ""
-    last = day_of(selection.until + _DAY) if selection.until else "9999"
-    for raw in read_lines(path) if path.exists() else ():
+    first = day_text(selection.since) if selection.since else ""
+    last = day_text(selection.until + _DAY) if selection.until else "9999"
+    for raw in log.head_lines():
         body = parse_line(raw).body
         if body.get("kind") == "head" and first <= str(body.get("day", "")) <= last:
             yield body
 
 
-def write_json(out: IO[bytes], evidence: Path, selection: Selection, node: str, chosen: Iterable[Segment]) -> Summary:
+def write_json(
+    out: IO[bytes], log: EvidenceSource, selection: Selection, node: str, chosen: Iterable[Segment]
+) -> Summary:
     """The export that proves itself; a segment a line. Raises StoreFailure, OSError, ValueError for a key of others."""
     head = {
         "format": FORMAT_NAME,
@@ -169,8 +168,8 @@ def write_json(out: IO[bytes], evidence: Path, selection: Selection, node: str, 
         "software": f"gatepost {__version__}",
         "node": node,
         "selection": selection.record(),
-        "keys": [{"id": public_key_id(one), "pem": one.decode("ascii")} for one in kept_keys(evidence)],
-        "heads": list(head_bodies(evidence, selection)),
+        "keys": [{"id": public_key_id(key), "pem": key.decode("ascii")} for key in log.public_keys()],
+        "heads": list(head_bodies(log, selection)),
     }
     return write_document(out, head, chosen)
 
@@ -245,11 +244,11 @@ def _flat(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _cell(value: object) -> str:
-    text = "".join(one if one.isprintable() else "?" for one in str(value))
+    text = "".join(character if character.isprintable() else "?" for character in str(value))
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
-def _lines(files: Iterable[DayFile]) -> Iterator[Line]:
-    for one in files:
-        for raw in read_lines(one.path):
+def _lines(files: Iterable[EvidenceDay]) -> Iterator[Line]:
+    for day in files:
+        for raw in day.lines():
             yield parse_line(raw)

@@ -22,8 +22,7 @@ from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import KeepTogether, Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
 
 from gatepost.analysis.reports.evidence_export import Summary
-from gatepost.store.sqlite.trace_files import day_of
-from gatepost.times import minute_text, second_text
+from gatepost.times import day_text, minute_text, second_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -43,7 +42,7 @@ _INK: Final = colors.HexColor("#1f2a37")
 _PALE: Final = colors.HexColor("#eef2f6")
 _RULE: Final = colors.HexColor("#c3ccd6")
 _COLOURS: Final = {"authenticated": "#166534", "encrypted": "#92400e", "clear": "#b91c1c"}
-_WORDS: Final = {"authenticated": "encrypted, peer authenticated", "encrypted": "encrypted", "clear": "in clear"}
+_WORDS: Final = {"authenticated": "encrypted, peer authenticated", "encrypted": "encrypted", "clear": "unencrypted"}
 _LEVELS: Final = ("authenticated", "encrypted", "clear")
 _FONTS: Final = (
     ("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf", "/usr/share/fonts/truetype/dejavu/DejaVuSans-Bold.ttf"),
@@ -223,7 +222,7 @@ def _summary(print_: _Printer, summary: Summary) -> list[Any]:
     verdict = "No message was transferred."
     if hops:
         verdict = f"{hops - clear} of {hops} transfers were encrypted; " + (
-            f"{clear} went in clear." if clear else "none went in clear."
+            f"{clear} went unencrypted." if clear else "none went unencrypted."
         )
     others = ", ".join(
         f"{_EVENTS.get(name, name)}: {count}"
@@ -272,7 +271,7 @@ _EVENTS: Final = {
 def _protection(print_: _Printer, summary: Summary) -> Table:
     rows = []
     for way in ("received", "sent"):
-        total = sum(count for (one, _), count in summary.hops.items() if one == way)
+        total = sum(count for (text, _), count in summary.hops.items() if text == way)
         counts = [summary.hops[way, level] for level in _LEVELS]
         if total:
             rows.append((way, *(f"{count} ({100 * count / total:.1f} %)" for count in counts), total))
@@ -373,10 +372,10 @@ def _verification(print_: _Printer, log: Log, selection: Selection, proof: tuple
 
 
 def _heads(log: Log, selection: Selection) -> list[tuple[str, str, str]]:
-    first = day_of(selection.since) if selection.since else ""
-    last = day_of(selection.until) if selection.until else "9999"
-    days = [one for one in log.heads if first <= one.day <= last]
+    first = day_text(selection.since) if selection.since else ""
+    last = day_text(selection.until) if selection.until else "9999"
+    days = [head for head in log.heads if first <= head.day <= last]
     return [
-        (one.day, one.hash, ", ".join(f"writer {name} up to {end.number}" for name, end in sorted(one.writers.items())))
-        for one in days[-_MOST_HEADS:]
+        (day.day, day.hash, ", ".join(f"writer {name} up to {end.number}" for name, end in sorted(day.writers.items())))
+        for day in days[-_MOST_HEADS:]
     ]

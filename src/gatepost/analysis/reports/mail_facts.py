@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Final
 from gatepost.analysis.alarms.mail_flow import MailFacts, Shares
 from gatepost.store.figures import WORKERS_DIRECTORY, read_all
 from gatepost.store.interface import StoreFailure
-from gatepost.store.sqlite.depth import queue_depth
-from gatepost.store.sqlite.trace_files import day_of
+from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
     from gatepost.store.figures import WorkerFigures
     from gatepost.store.nodes import NodeProblems
+    from gatepost.store.queue_admin import Depth
     from gatepost.store.session_counts import SessionCounts
 
 
@@ -34,14 +34,21 @@ type _Tally = dict[str, Counter[str]]
 
 
 class MailFactFinder:
-    """data: the data directory. counts: of TLS sessions. others: what other nodes know.
+    """data: the data directory. counts: of TLS sessions. depth: measures the queue. others: what other nodes know.
 
     Counts of days that are over are read once.
     """
 
-    def __init__(self, data: Path, counts: SessionCounts, others: Callable[[], Iterable[NodeProblems]] = tuple) -> None:
+    def __init__(
+        self,
+        data: Path,
+        counts: SessionCounts,
+        depth: Callable[[], Depth],
+        others: Callable[[], Iterable[NodeProblems]] = tuple,
+    ) -> None:
         self._data = data
         self._counts = counts
+        self._depth = depth
         self._others = others
         self._days: dict[str, _Tally] = {}
 
@@ -50,25 +57,25 @@ class MailFactFinder:
         workers: list[WorkerFigures | NodeProblems] = [*read_all(self._data / WORKERS_DIRECTORY), *self._others()]
         oldest, destination = self._oldest(now)
         return MailFacts(
-            tuple(one for worker in workers for one in worker.failing),
-            tuple(one for worker in workers for one in worker.dropped),
+            tuple(partner for worker in workers for partner in worker.failing),
+            tuple(downgraded_destination for worker in workers for downgraded_destination in worker.dropped),
             oldest,
             destination,
-            tuple(one for worker in workers for one in worker.untold),
+            tuple(notice for worker in workers for notice in worker.untold),
             self._shares(now),
         )
 
     def _oldest(self, now: float) -> tuple[float | None, str]:
         try:
-            depth = queue_depth(self._data / "queue")
+            depth = self._depth()
         except StoreFailure as failure:
             _log.warning("the age of the queue is not known: %s", failure)
             return None, ""
         return (max(0.0, now - depth.oldest) if depth.oldest else 0.0), depth.destination
 
     def _shares(self, now: float) -> dict[str, Shares] | None:
-        counts, today = self._counts, day_of(now)
-        earliest = day_of(now - _DAYS * _DAY)
+        counts, today = self._counts, day_text(now)
+        earliest = day_text(now - _DAYS * _DAY)
         try:
             days = [day for day in counts.days() if earliest <= day < today]
             self._days = {day: self._days.get(day) or _tally(counts, day) for day in days}
@@ -85,10 +92,10 @@ class MailFactFinder:
 
 def _tally(counts: SessionCounts, day: str) -> _Tally:
     """Sessions of a day by policy domain and result, "" for those that met the policy."""
-    found: _Tally = defaultdict(Counter)
+    tally: _Tally = defaultdict(Counter)
     for count in counts.read(day):
-        found[count.domain][str(count.failure.result) if count.failure else ""] += count.sessions
-    return found
+        tally[count.domain][str(count.failure.result) if count.failure else ""] += count.sessions
+    return tally
 
 
 def _share(today: Counter[str], before: Counter[str]) -> Shares:

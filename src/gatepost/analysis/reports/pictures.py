@@ -1,6 +1,6 @@
 """The data of report charts: mail day by day, worst results, what was blocked.
 
-No I/O. `manage.use_cases.report_counts` feeds days of `store.sqlite.trace_tally` and takes a `TlsPictures`: a value
+No I/O. `manage.use_cases.report_counts` feeds days of `store.trace` and takes a `TlsPictures`: a value
 that holds nothing of the counter, so that the counting goes on while pages are made of it. Every sum is that of
 `analysis.reports.tls`.
 """
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from gatepost.analysis.reports.tls import Named, PartnerKey, Wanted
     from gatepost.analysis.reports.tls_ready import Ready
-    from gatepost.store.sqlite.trace_tally import HopKind
+    from gatepost.store.trace import HopKind
 
 
 HEAT_ROWS: Final = 30
@@ -160,12 +160,12 @@ class TlsPictures:
     @property
     def is_empty(self) -> bool:
         """Whether there was no mail between hosts at all."""
-        return not any(one.weight for one in self.hops.values())
+        return not any(hop.weight for hop in self.hops.values())
 
     def in_clear(self, direction: Direction) -> list[Sums]:
-        """Partners with mail in clear, most of it first."""
-        found = [one for one in self.partners if one.direction is direction and one.cleartext]
-        return sorted(found, key=lambda one: (-one.cleartext, one.name))
+        """Partners with unencrypted mail, most of it first."""
+        partners = [partner for partner in self.partners if partner.direction is direction and partner.cleartext]
+        return sorted(partners, key=lambda partner: (-partner.cleartext, partner.name))
 
 
 @dataclass(slots=True)
@@ -249,7 +249,9 @@ class PictureCounter:
             report.never_tls,
             report.ready,
             {direction: self._heat(partners, direction) for direction in Direction},
-            tuple(sorted((_blocked(*one) for one in self._held.items()), key=lambda one: (-one.attempts, one.domain))),
+            tuple(
+                sorted((_blocked(*item) for item in self._held.items()), key=lambda item: (-item.attempts, item.domain))
+            ),
             tuple(map(_sums, report.others)),
             report.unreadable,
             self._unblocked,
@@ -257,10 +259,10 @@ class PictureCounter:
 
     def _heat(self, partners: Sequence[Sums], direction: Direction) -> tuple[HeatRow, ...]:
         rows = []
-        for one in partners:
-            worst = self._worst.get((one.name, direction))
-            if one.direction is direction and worst is not None and any(worst):
-                rows.append(HeatRow(one.name, one.carried, tuple(map(DayResult, worst))))
+        for partner in partners:
+            worst = self._worst.get((partner.name, direction))
+            if partner.direction is direction and worst is not None and any(worst):
+                rows.append(HeatRow(partner.name, partner.carried, tuple(map(DayResult, worst))))
                 if len(rows) == HEAT_ROWS:
                     break
         return tuple(rows)
@@ -296,5 +298,5 @@ def _sums(one: Named) -> Sums:
 
 
 def _blocked(key: tuple[str, tuple[str, ...]], held: _Held) -> Blocked:
-    errors = tuple(sorted(held.errors.items(), key=lambda one: (-one[1], one[0])))
+    errors = tuple(sorted(held.errors.items(), key=lambda item: (-item[1], item[0])))
     return Blocked(*key, held.attempts, held.returned, errors, held.last)

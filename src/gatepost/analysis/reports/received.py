@@ -31,7 +31,7 @@ class ReportFilter:
     def policies(self, kept: StoredReport) -> Iterator[ReceivedPolicy]:
         """Those of a report that are asked for."""
         if self.reporter.lower() in kept.report.organization.lower():
-            yield from (one for one in kept.report.policies if self._takes(one.domain))
+            yield from (policy for policy in kept.report.policies if self._takes(policy.domain))
 
     def _takes(self, domain: str) -> bool:
         return (not self.domain or domain == self.domain) and (self.domains is None or domain in self.domains)
@@ -83,7 +83,7 @@ def reported(reports: Iterable[StoredReport], wished: ReportFilter) -> list[Repo
             one.failed += policy.failed
             for failure in policy.failures:
                 one.results[failure.result] += failure.sessions
-    chosen = (one for one in sums.values() if not wished.result or one.results[wished.result])
+    chosen = (candidate for candidate in sums.values() if not wished.result or candidate.results[wished.result])
     return sorted(chosen, key=lambda one: (-one.failed, -one.passed, one.reporter, one.domain))
 
 

@@ -1,6 +1,6 @@
 """Report how mail was protected: the data of `gatepost report tls` and `report connectors`.
 
-No I/O: days of `store.sqlite.trace_tally.tally_trace` go in one after the other, a `TlsReport` comes out. What is
+No I/O: days of `store.trace.tally_days` go in one after the other, a `TlsReport` comes out. What is
 counted are rows, one for each recipient of a message and hop: what was received, what was sent on, what failed for TLS.
 Deliveries to mailboxes of ours take no hop.
 """
@@ -20,7 +20,7 @@ from gatepost.protocols.tls.names import normalise
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from gatepost.store.sqlite.trace_tally import HopKind
+    from gatepost.store.trace import HopKind
 
 
 class Protection(StrEnum):
@@ -137,9 +137,9 @@ class Named:
 class TlsReport:
     """first, last: UTC days. days: what protected the mail of each. partners, connectors: most mail first.
 
-    never_tls: domains that were only ever reached in clear, and how much went there. ready: partners for whom TLS could
-    be demanded without losing mail. unreadable: files of the trace that are not counted. others: partners that were not
-    told apart any more, as there were too many, summed up; empty where there were not.
+    never_tls: domains that were only ever reached unencrypted, and how much went there. ready: partners for whom TLS
+    could be demanded without losing mail. unreadable: files of the trace that are not counted. others: partners that
+    were not told apart any more, as there were too many, summed up; empty where there were not.
     """
 
     first: str
@@ -240,18 +240,18 @@ class TlsCounter:
         """All that was added, as of days first to last."""
         partners = _by_weight(self._partners)
         never = (
-            (one.name, one.hops.carried)
-            for one in partners
-            if one.direction is Direction.OUTBOUND
-            and one.hops.carried
-            and not one.hops.versions
-            and not one.hops.failures
-            and (one.name, one.direction) not in self._late
+            (partner.name, partner.hops.carried)
+            for partner in partners
+            if partner.direction is Direction.OUTBOUND
+            and partner.hops.carried
+            and not partner.hops.versions
+            and not partner.hops.failures
+            and (partner.name, partner.direction) not in self._late
         )
         ready = (
-            one
-            for one in self._readiness.ready()
-            if (one.partner, Direction.INBOUND if one.inbound else Direction.OUTBOUND) not in self._late
+            candidate
+            for candidate in self._readiness.ready()
+            if (candidate.partner, Direction.INBOUND if candidate.inbound else Direction.OUTBOUND) not in self._late
         )
         connectors = _by_weight(self._connectors)
         days = dict(sorted(self._days.items()))

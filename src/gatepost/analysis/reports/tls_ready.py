@@ -17,7 +17,7 @@ from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus
 from gatepost.protocols.tls.names import matches
 
 if TYPE_CHECKING:
-    from gatepost.store.sqlite.trace_tally import HopKind
+    from gatepost.store.trace import HopKind
 
 
 _HOSTS = 5  # named of one partner
@@ -89,12 +89,12 @@ class Readiness:
 
     def ready(self) -> tuple[Ready, ...]:
         """The partners that are ready for something, most mail first."""
-        found = (
+        partners = (
             _outbound(partner, seen) if not inbound else _inbound(partner, seen)
             for (partner, inbound), seen in self._seen.items()
             if seen.rows >= self._at_least and not seen.lacking.keys() & {"nothing", "encryption"}
         )
-        return tuple(sorted(found, key=lambda one: (-one.messages, one.partner, one.inbound)))
+        return tuple(sorted(partners, key=lambda partner: (-partner.messages, partner.partner, partner.inbound)))
 
 
 def _outbound(partner: str, seen: _Seen) -> Ready:

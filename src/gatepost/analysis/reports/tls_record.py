@@ -29,10 +29,10 @@ def report_record(report: TlsReport) -> dict[str, Any]:
             day: {direction.value: _counts(counts) for direction, counts in ways.items()}
             for day, ways in report.days.items()
         },
-        "partners": [_named(one) for one in report.partners],
-        "connectors": [_named(one) for one in report.connectors],
+        "partners": [_named(partner) for partner in report.partners],
+        "connectors": [_named(connector) for connector in report.connectors],
         "never_tls": [{"partner": name, "messages": messages} for name, messages in report.never_tls],
-        "ready": [_ready(one) for one in report.ready],
+        "ready": [_ready(partner) for partner in report.ready],
     }
 
 
@@ -46,8 +46,8 @@ def report_of(record: Mapping[str, Any]) -> TlsReport:
             for day, ways in record["days"].items()
         },
         {direction: _hops_of(record["hops"][direction.value]) for direction in Direction},
-        tuple(_named_of(one) for one in record["partners"]),
-        tuple(_named_of(one) for one in record["connectors"]),
+        tuple(_named_of(partner) for partner in record["partners"]),
+        tuple(_named_of(connector) for connector in record["connectors"]),
         tuple((one["partner"], one["messages"]) for one in record["never_tls"]),
         tuple(_ready_of(one) for one in record["ready"]),
         tuple(record["unreadable"]),
@@ -61,11 +61,11 @@ def csv_rows(report: TlsReport) -> Iterator[tuple[object, ...]]:
             shares = (counts[protection] for protection in Protection)
             yield ("day", day, direction.value, *shares, counts.total(), "", "", "")
     for kind, rows in (("partner", report.partners), ("connector", report.connectors)):
-        for one in rows:
-            hops = one.hops
+        for row in rows:
+            hops = row.hops
             shares = (hops.protections[protection] for protection in Protection)
             rest = hops.carried, hops.post_quantum, hops.failures.total(), hops.refused
-            yield (kind, one.name, one.direction.value, *shares, *rest)
+            yield (kind, row.name, row.direction.value, *shares, *rest)
 
 
 def _hops(hops: HopSummary) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def _counts(counts: Counter[Protection]) -> dict[str, int]:
 
 
 def _most(counts: Counter[str]) -> dict[str, int]:
-    return dict(sorted(counts.items(), key=lambda one: (-one[1], one[0])))
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _named(one: Named) -> dict[str, Any]:

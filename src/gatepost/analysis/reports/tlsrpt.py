@@ -74,7 +74,7 @@ def report_object(summary: DomainSummary) -> dict[str, Any]:
     begin, end = (f"{summary.day}T{moment}Z" for moment in ("00:00:00", "23:59:59"))
     return {
         "date-range": {"start-datetime": begin, "end-datetime": end},
-        "policies": [_policy(one) for one in summary.policies],
+        "policies": [_policy(policy) for policy in summary.policies],
     }
 
 
@@ -114,7 +114,7 @@ def summary_of(day: str, domain: str, report: Mapping[str, Any]) -> DomainSummar
 
     Raises ValueError or LookupError for other data.
     """
-    return DomainSummary(day, domain, tuple(_policy_of(one) for one in report["policies"]))
+    return DomainSummary(day, domain, tuple(_policy_of(policy) for policy in report["policies"]))
 
 
 def _policy_of(made: Mapping[str, Any]) -> PolicySummary:

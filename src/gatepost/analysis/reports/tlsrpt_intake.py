@@ -89,7 +89,7 @@ class ReportImport:
             _log.info("TLS reports: %s is there already: %s of %s", source, report.report_id, report.organization)
             return True, False
         passed, failed = (
-            sum(counts) for counts in zip(*((one.passed, one.failed) for one in report.policies), strict=True)
+            sum(counts) for counts in zip(*((policy.passed, policy.failed) for policy in report.policies), strict=True)
         )
         _log.info("TLS reports: %s of %s: %d sessions passed, %d failed", source, report.organization, passed, failed)
         return True, True
@@ -108,7 +108,7 @@ class ReportImport:
 
 def _check(report: ReceivedReport, domains: Collection[str]) -> None:
     """Raise ReportError unless it is about a domain of ours, or about hosts in one (policies of TLSA records are)."""
-    named = (one.domain for one in report.policies)
+    named = (policy.domain for policy in report.policies)
     if not any(domains.__contains__(domain) for name in named for domain in (name, *parents(name))):
         raise ReportError("it is about no domain of ours")
 

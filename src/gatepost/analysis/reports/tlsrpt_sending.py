@@ -20,7 +20,7 @@ from gatepost.net.lookups.tlsrpt import report_record
 from gatepost.protocols.dns.text_record import RecordError
 from gatepost.protocols.tlsrpt.outgoing import CONTENT_TYPE, GRACE, GivenUp, back_off, due_at, mail_address, outgoing
 from gatepost.store.interface import StoreFailure
-from gatepost.store.sqlite.trace_files import day_of
+from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,8 +79,8 @@ class ReportTransports:
 
 def report_of(counts: SessionCounts, reporter: Reporter, day: str, domain: str) -> Outgoing | None:
     """The report of a day to a policy domain; None if nothing was counted. Blocks. Raises StoreFailure."""
-    found = summaries(counts, day, domain)
-    return outgoing(report_object(found[0]), reporter, day, domain) if found else None
+    domain_summaries = summaries(counts, day, domain)
+    return outgoing(report_object(domain_summaries[0]), reporter, day, domain) if domain_summaries else None
 
 
 class ReportSender:
@@ -115,23 +115,23 @@ class ReportSender:
         while self._may_begin() and (
             due := await asyncio.to_thread(self._reports.claim, self._clock(), _AT_ONCE, _LEASE)
         ):
-            found = [one for one in await asyncio.gather(*map(self._try, due)) if one is not None]
-            if found:  # together, as most domains want no report, and the disk has mail to keep
-                await asyncio.to_thread(self._reports.address, found, self._clock())
+            matches = [candidate for candidate in await asyncio.gather(*map(self._try, due)) if candidate is not None]
+            if matches:  # together, as most domains want no report, and the disk has mail to keep
+                await asyncio.to_thread(self._reports.address, matches, self._clock())
 
     # ------------------------------------------------------------------------------------------- on a thread
 
     def _plan(self) -> None:
         """A day is planned once, when it is over. Days before sending was ever switched on are let be."""
         now = self._clock()
-        finished = [day for day in self._counts.days() if day < day_of(now - GRACE)]
-        today = day_of(now)
+        finished = [day for day in self._counts.days() if day < day_text(now - GRACE)]
+        today = day_text(now)
         if today != self._today:
             self._today = today
             self._troubles.clear()
-            self._reports.forget(day_of(now - _KEPT))
+            self._reports.forget(day_text(now - _KEPT))
         planned = self._reports.planned_days()
-        first = planned[0] if planned else day_of(now - GRACE - _DAY)
+        first = planned[0] if planned else day_text(now - GRACE - _DAY)
         for day in finished:
             if day >= first and day not in planned:
                 domains = self._counts.domains(day)

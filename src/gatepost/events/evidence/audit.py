@@ -256,4 +256,4 @@ def _leads(head: str, following: Line) -> bool:
 
 
 def _hexadecimal(text: str) -> bool:
-    return all(one in "0123456789abcdef" for one in text)
+    return all(character in "0123456789abcdef" for character in text)

@@ -105,10 +105,10 @@ def join(previous: str, body: Mapping[str, Any]) -> tuple[str, bytes]:
 
 def parse_line(line: bytes) -> Line:
     """Parse any line."""
-    found = _LINE.fullmatch(line)
-    if found is None:
+    match = _LINE.fullmatch(line)
+    if match is None:
         return Line("", "", {}, fault="it is no line of an evidence log")
-    head, data = found[1].decode(), found[2]
+    head, data = match[1].decode(), match[2]
     try:
         body = parse_body(data)
     except NotCanonical as error:

@@ -235,7 +235,7 @@ def _required_by(row: TraceRow) -> list[str]:
     sources = row.detail.get("requirement_sources", ())
     if not sources and row.connector and row.requirement:
         sources = (f"connector {row.connector}",)
-    return [_text(str(one)) for one in sources[:_NAMES]]
+    return [_text(str(source)) for source in sources[:_NAMES]]
 
 
 def _protection(row: TraceRow) -> str:
@@ -251,7 +251,7 @@ def _reply(reply: str, privacy: Privacy) -> str:
     if privacy.addresses is AddressPrivacy.FULL:
         return _text(reply)
     codes = reply.split(" ", 2)[:2]
-    return " ".join(one[:9] for one in codes if one[:1].isdigit())
+    return " ".join(code[:9] for code in codes if code[:1].isdigit())
 
 
 def _address(name: str, address: str, salt: str, privacy: Privacy) -> dict[str, str]:
@@ -304,12 +304,12 @@ _recent: dict[str, dict[str, Any]] = {}  # by SHA-256, which decides everything 
 
 def _known(record: Mapping[str, Any]) -> dict[str, Any]:
     """The certificates of a few hundred peers come again and again."""
-    found = _recent.get(record["sha256"])
-    if found is None:
+    result = _recent.get(record["sha256"])
+    if result is None:
         if len(_recent) >= _RECENT:
             _recent.clear()
-        found = _recent[record["sha256"]] = _certificate(record)
-    return found
+        result = _recent[record["sha256"]] = _certificate(record)
+    return result
 
 
 def _certificate(record: Mapping[str, Any]) -> dict[str, Any]:

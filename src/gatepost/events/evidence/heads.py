@@ -62,7 +62,9 @@ class HeadBook:
         if body.get("kind") != Kind.HEAD:
             return
         try:
-            ends = {str(one["writer"]): Place(int(one["number"]), str(one["head"])) for one in body["writers"]}
+            ends = {
+                str(writer["writer"]): Place(int(writer["number"]), str(writer["head"])) for writer in body["writers"]
+            }
             day = str(body["day"])
         except (KeyError, TypeError, ValueError):
             return
@@ -70,8 +72,8 @@ class HeadBook:
 
     def before_day(self, writer: str, day: str) -> Place | None:
         """The position of a writer's chain before a day; None if no head has it."""
-        known = [one for one in self.days.values() if one.day < day and writer in one.writers]
-        return max(known, key=lambda one: one.day).writers[writer] if known else None
+        known = [day_head for day_head in self.days.values() if day_head.day < day and writer in day_head.writers]
+        return max(known, key=lambda day_head: day_head.day).writers[writer] if known else None
 
     def compare(self, faults: Faults, file: str, day: str, writer: str, end: Place) -> bool:
         """Hold the end of a file against the head of its day; whether there is one, and they agree."""

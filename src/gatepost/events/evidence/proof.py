@@ -84,13 +84,13 @@ def segments(
 
 def segment_of(record: Mapping[str, Any]) -> Segment:
     """The reverse of `Segment.record`. Raises ValueError, TypeError or LookupError for any other value."""
-    found = Segment(record["writer"], Place(record["number"], record["head"]), list(record["entries"]))
-    head = found.start.head
-    for item in found.items:
+    segment = Segment(record["writer"], Place(record["number"], record["head"]), list(record["entries"]))
+    head = segment.start.head
+    for item in segment.items:
         head = link(head, item if isinstance(item, str) else digest(canonical(item)))
         if isinstance(item, dict) and item.get("kind") == Kind.EVENT:  # of events those that were chosen are shown
-            found.chosen.append((head, item))
-    return found
+            segment.chosen.append((head, item))
+    return segment
 
 
 @dataclass(slots=True)
@@ -137,7 +137,9 @@ def _heads(heads: Sequence[dict[str, Any]], audit: ExportAudit, check: Signature
         if wrong is not None:
             audit.faults.add(wrong[0], ("heads", at, int(body.get("number", 0))), wrong[1])
             continue
-        ends |= {(str(one["writer"]), Place(int(one["number"]), str(one["head"]))) for one in body["writers"]}
+        ends |= {
+            (str(writer["writer"]), Place(int(writer["number"]), str(writer["head"]))) for writer in body["writers"]
+        }
     return ends
 
 

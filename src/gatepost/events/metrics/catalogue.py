@@ -175,5 +175,5 @@ FREE: Final = Metric("gatepost_store_free_bytes", Kind.GAUGE, "Room left on the 
 POLICIES: Final = Metric("gatepost_mta_sts_policies_cached", Kind.GAUGE, "MTA-STS policies of other domains kept.")
 BUILD: Final = Metric("gatepost_build_info", Kind.INFO, "What runs.", ("version", "python", "openssl"))
 
-CATALOGUE: Final = tuple(one for one in list(globals().values()) if isinstance(one, Metric))
+CATALOGUE: Final = tuple(metric for metric in list(globals().values()) if isinstance(metric, Metric))
 """All of them, in the order of this file."""

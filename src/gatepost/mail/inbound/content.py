@@ -86,10 +86,10 @@ class ContentHooks:
             return [await self._ask(hooks[0], message)]
         try:
             async with asyncio.TaskGroup() as group:
-                asked = [group.create_task(self._ask(one, message)) for one in hooks]
+                tasks = [group.create_task(self._ask(hook, message)) for hook in hooks]
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from failed
-        return [one.result() for one in asked]
+        return [task.result() for task in tasks]
 
     async def _ask(self, asked: ApplicableHook, message: Examined) -> ScanResult:
         hook = asked.hook

@@ -82,9 +82,10 @@ class SessionRecord:
         """Find out whether they are. What cannot be learnt is noted: each connector says itself what that means."""
         check = self._service.check_revocation
         assert check is not None  # noqa: S101 - without it there is nothing to check
-        found = await asyncio.gather(*(check(chain) for chain in chains.values()))
+        revocations = await asyncio.gather(*(check(chain) for chain in chains.values()))
         checked = {
-            name: chain.checked(one, hard_fail=False) for (name, chain), one in zip(chains.items(), found, strict=True)
+            name: chain.checked(revocation, hard_fail=False)
+            for (name, chain), revocation in zip(chains.items(), revocations, strict=True)
         }
         own = checked.pop("", self.facts.client_chain)
         self.facts = replace(self.facts, client_chain=own, chains={**self.facts.chains, **checked})
@@ -95,7 +96,7 @@ class SessionRecord:
 
     @property
     def tls(self) -> dict[str, Any]:
-        """The handshake as the trace keeps it, {} in clear."""
+        """The handshake as the trace keeps it, {} if unencrypted."""
         return self._tls
 
     def inbound(self, verdict: InboundVerdict) -> dict[str, Any]:

@@ -212,4 +212,4 @@ class HandshakeLog:
 
 def _printable(text: str) -> str:
     """Peers choose addresses and certificates: none of their text ends a line of the log or begins one."""
-    return text if text.isprintable() else "".join(one if one.isprintable() else "?" for one in text)
+    return text if text.isprintable() else "".join(character if character.isprintable() else "?" for character in text)

@@ -457,7 +457,10 @@ class Session:
     def _trace_message_refusal(self, reply: Reply, transaction: Transaction) -> None:
         sender = transaction.mail.path.text
         self._service.trace(
-            [self._refused(reply, sender, one.event.path.text, one.verdict) for one in transaction.recipients]
+            [
+                self._refused(reply, sender, recipient.event.path.text, recipient.verdict)
+                for recipient in transaction.recipients
+            ]
         )
 
     def _refused(self, reply: Reply, sender: str, recipient: str, verdict: InboundVerdict) -> TraceEvent:

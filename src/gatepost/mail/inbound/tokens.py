@@ -68,7 +68,7 @@ async def _verified(
         return TokenVerdict("", f"there is no key to check the token with: {found.detail}", temporary=True)
     if not found:
         return TokenVerdict("", "the token is signed with a key that the issuer does not have")
-    for key in [one for one in found if one.suits(header["alg"])][:_TRIED]:
+    for key in [issuer_key for issuer_key in found if issuer_key.suits(header["alg"])][:_TRIED]:
         try:
             return _decoded(voucher.issuer, token, key)
         except (jwt.InvalidSignatureError, jwt.InvalidKeyError):
@@ -82,7 +82,7 @@ def _decoded(issuer: OauthIssuer, token: str, key: IssuerKey) -> dict[str, Any]:
     return jwt.decode(
         token,
         key.key,
-        algorithms=[one for one in issuer.algorithms if key.suits(one)],
+        algorithms=[algorithm for algorithm in issuer.algorithms if key.suits(algorithm)],
         audience=issuer.audiences,
         issuer=issuer.issuer,
         leeway=issuer.leeway,

@@ -118,7 +118,7 @@ class Transaction:
         self.message_id = self._service.store.new_id()
         self._body = self._service.store.body()
         session = self._session
-        trust = header_trust(directory, session, self.mail.path, [one.verdict for one in self.recipients])
+        trust = header_trust(directory, session, self.mail.path, [recipient.verdict for recipient in self.recipients])
         self._header = HeaderSection(
             self._service.smtp_limits.header_bytes, lambda section: self._changed(section, trust)
         )
@@ -190,7 +190,8 @@ class Transaction:
         except StoreFailure as failure:
             return failure.reply
         self.recipients = [
-            replace(one, verdict=replace(one.verdict, examined=examination.records)) for one in self.recipients
+            replace(recipient, verdict=replace(recipient.verdict, examined=examination.records))
+            for recipient in self.recipients
         ]
         if examination.reply is None and examination.edits:
             body.replace_head(reduce(edit_header, examination.edits, body.head))
@@ -203,7 +204,7 @@ class Transaction:
             ip=session.peer_ip,
             hello=session.hello,
             reverse_path=self.mail.path.text,
-            recipients=tuple(one.event.path.text for one in self.recipients),
+            recipients=tuple(recipient.event.path.text for recipient in self.recipients),
             queue_id=self.queue_id,
             hostname=self._service.hostname,
             user=session.user,
@@ -232,7 +233,7 @@ class Transaction:
     def _forwarded_before(self) -> Reply | None:
         """The refusal of a message that comes back to a mailbox which sent it on (RFC 9228 section 3)."""
         seen = {address.lower() for address in self._scanner.facts.delivered_to}
-        forwarders = (target.forwarded_by for one in self.recipients for target in one.targets)
+        forwarders = (target.forwarded_by for recipient in self.recipients for target in recipient.targets)
         return _FORWARDED if any(by and by.lower() in seen for by in forwarders) else None
 
     def queued(self, inbound: dict[str, Any]) -> tuple[Message, list[Delivery], BodyWriter]:
@@ -290,7 +291,7 @@ class Transaction:
 
 def _has(delivery: Delivery, target: Target) -> bool:
     """Whether a mailbox that was addressed by two names has the message sent on already."""
-    return bool(target.forwarded_by) and any(one.address == target.path.text for one in delivery.recipients)
+    return bool(target.forwarded_by) and any(recipient.address == target.path.text for recipient in delivery.recipients)
 
 
 def _recipient(event: RecipientEvent, target: Target) -> Recipient:

@@ -96,7 +96,8 @@ class Delivery(msgspec.Struct, omit_defaults=True):
 
     destination: "organization/domain", the unit of concurrency and back-off. next_at: seconds since 1970, when a
     deferred delivery is due (for a leased one: was due); 0 while it is fresh. expires_at: seconds since 1970, 0 if the
-    queue is to say. body: the stored bytes if they are still in memory, else None.
+    queue is to say. body: the stored bytes if they are still in memory, else None. owner: as whose a shared store gave
+    it out, for itself.
     """
 
     id: int
@@ -110,6 +111,7 @@ class Delivery(msgspec.Struct, omit_defaults=True):
     last_error: str = ""
     returned: Return | None = None
     body: bytes | None = None
+    owner: int = 0
 
     @property
     def organization(self) -> str:

@@ -117,7 +117,10 @@ async def plans(
     services: DeliveryServices, directory: Directory, planner: RoutePlanner, deliveries: Sequence[Delivery]
 ) -> list[DeliveryPlan]:
     """Plan each delivery of a message. One that takes too long to look up is sent by itself: none waits for another."""
-    tasks = [spawn(_planned(services, directory, planner, one), f"plan of {one.destination}") for one in deliveries]
+    tasks = [
+        spawn(_planned(services, directory, planner, delivery), f"plan of {delivery.destination}")
+        for delivery in deliveries
+    ]
     try:
         await asyncio.wait(tasks, timeout=_PLANNING)
     finally:
@@ -171,8 +174,8 @@ async def _common_hosts(services: DeliveryServices, route: Route, delivery: Deli
         return by_smart_hosts(services, route, message, uncounted)
     if not isinstance(route, MxRoute):
         return None
-    found = await services.router.mail_hosts(route.domain)
-    plan = await by_mail_hosts(services, route, message, found, uncounted)
+    mail_hosts = await services.router.mail_hosts(route.domain)
+    plan = await by_mail_hosts(services, route, message, mail_hosts, uncounted)
     return plan if plan.hosts and plan.published.is_common else None
 
 

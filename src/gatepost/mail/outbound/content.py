@@ -114,7 +114,7 @@ def _narrowed(route: Route, recipients: Sequence[Recipient], group: Sequence[Rec
     if len(group) == len(recipients) or not isinstance(route, MailboxRoute | LmtpRoute):
         return route
     wanted = set(map(id, group))
-    places = [place for place, one in enumerate(recipients) if id(one) in wanted]
+    places = [place for place, recipient in enumerate(recipients) if id(recipient) in wanted]
     if isinstance(route, MailboxRoute):
         return replace(route, mailboxes=tuple(route.mailboxes[place] for place in places))
     return replace(route, forward_paths=tuple(route.forward_paths[place] for place in places))

@@ -239,8 +239,8 @@ class Deliverer:
     async def _connection(self, hop: Hop, plan: RoutePlan, attempt: DeliveryAttempt, tls_error: str) -> OpenHop:
         """A kept connection, else a new one that meets the requirement. Raises HopFailed.
 
-        tls_error: why TLS failed, where the hop is tried again in clear: then the connection is always a new one, and
-        no TLS session to count.
+        tls_error: why TLS failed, where the hop is tried again unencrypted: then the connection is always a new one,
+        and no TLS session to count.
         """
         services, memory = self._services, self._services.memory
         if tls_error:

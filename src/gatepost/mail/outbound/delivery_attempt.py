@@ -40,7 +40,7 @@ _DEFERRING_HOSTS = 5
 
 
 def may_go_clear(requirement: Requirement, attempts: int) -> bool:
-    """Whether mail may leave in clear, over a fresh connection, where a handshake failed.
+    """Whether mail may leave unencrypted, over a fresh connection, where a handshake failed.
 
     Only if that is configured, and only on a later attempt, so that a passing fault costs no protection.
     """
@@ -148,10 +148,10 @@ class DeliveryAttempt:
         REQUIRETLS is left out only where policy said that it may be.
         """
         message, first = self.message, batch[0]
-        paths = {self._path(one): one for one in reversed(batch)}
+        paths = {self._path(recipient): recipient for recipient in reversed(batch)}
         return MailTransaction(
             reverse_path=message.reverse_path if self.keeps_sender else first.return_path or message.reverse_path,
-            recipients=[(path, one.notify, one.orcpt) for path, one in reversed(paths.items())],
+            recipients=[(path, recipient.notify, recipient.orcpt) for path, recipient in reversed(paths.items())],
             size=self.size,
             body_type=self.body_type,
             smtputf8=message.smtputf8,
@@ -222,7 +222,7 @@ class DeliveryAttempt:
         groups = self.apart(batch)
         if len(groups) < 2:
             return []
-        found = [[(one, results[self._path(one)]) for one in group] for group in groups]
+        found = [[(recipient, results[self._path(recipient)]) for recipient in group] for group in groups]
         at_data = outcome.data_reply
         taken = {
             number
@@ -234,9 +234,9 @@ class DeliveryAttempt:
             # A part that is refused with the message itself has company if the message was for others, too.
             if not taken - {number}:
                 continue
-            no = [(one, answer) for one, answer in members if _is_refusal(answer)]
-            alone += [[one for one, _ in no]] if no else []
-            self._refused |= {id(one) for one, answer in no if answer.reply is not at_data}
+            no = [(recipient, answer) for recipient, answer in members if _is_refusal(answer)]
+            alone += [[recipient for recipient, _ in no]] if no else []
+            self._refused |= {id(recipient) for recipient, answer in no if answer.reply is not at_data}
         return alone
 
     def failed(self, failed: HopFailed, hop: Hop) -> None:

@@ -55,7 +55,7 @@ class DkimSigning:
         if may_sign(directory, origin):
             return body, {}  # the usual case of mail that is not ours, and nothing to tell
         fields = split_fields(await body.header())
-        found = signing(directory, origin, [_text(one) for one in fields if one.name == "from"])
+        found = signing(directory, origin, [_text(field) for field in fields if field.name == "from"])
         if not found.keys:
             return body, {"dkim_unsigned": found.why}
         usable, unusable = self._signers(found)

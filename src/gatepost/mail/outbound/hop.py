@@ -161,7 +161,7 @@ class HopOpener:
     ) -> OpenHop:
         """Connect and judge. Raises HopFailed.
 
-        handshake_error: why TLS failed on the connection that this one replaces. It then goes on in clear if the
+        handshake_error: why TLS failed on the connection that this one replaces. It then goes on unencrypted if the
         requirement lets it; the caller has decided that (see `may_go_clear`). watch: called as each step begins, for
         `checks`.
 
@@ -253,7 +253,7 @@ class HopOpener:
     async def _in_the_world(
         self, hop: Hop, connection: OutboundConnection, handshake_error: str, classical: ClassicalOnly | None
     ) -> HopFacts:
-        """Greeting and EHLO in clear, then STARTTLS if it is offered."""
+        """Greeting and EHLO unencrypted, then STARTTLS if it is offered."""
         await connection.greeting()
         await connection.hello()
         facts = HopFacts(
@@ -353,8 +353,10 @@ class HopOpener:
     def _judge_dane(self, requirement: Requirement, tls: TlsFacts) -> DaneVerdict | None:
         """The peer's chain against the TLSA records; of several sets the first that is not satisfied counts."""
         now = self._contexts.clock()
-        found = [dane.judge(one.records, tls.peer_chain, names=one.names, now=now) for one in _records(requirement)]
-        return next((verdict for verdict in found if not verdict.authenticated), found[0] if found else None)
+        verdicts = [
+            dane.judge(record.records, tls.peer_chain, names=record.names, now=now) for record in _records(requirement)
+        ]
+        return next((verdict for verdict in verdicts if not verdict.authenticated), verdicts[0] if verdicts else None)
 
     async def _judge_chain(
         self,
@@ -372,8 +374,8 @@ class HopOpener:
             return chain.checked(_NOT_CHECKED, hard_fail=True) if hard else chain
         if on_judged is not None:
             on_judged(chain)
-        found = await self._revocation.check(chain, staple=tls.ocsp_response, now=self._contexts.clock())
-        return chain.checked(found, hard_fail=hard)
+        revocation = await self._revocation.check(chain, staple=tls.ocsp_response, now=self._contexts.clock())
+        return chain.checked(revocation, hard_fail=hard)
 
     @staticmethod
     def _broken(
@@ -389,7 +391,7 @@ class HopOpener:
         facts = replace(facts, handshake_error=error, passing=passing)
         requirement = hop.requirement
         if isinstance(requirement, Opportunistic):
-            # What a later, fresh connection may do in clear, this one may not: judge it without that permission.
+            # What a later, fresh connection may do unencrypted, this one may not: judge it without that permission.
             requirement = replace(requirement, cleartext=Cleartext.ONLY_IF_NOT_OFFERED)
         verdict = judge(requirement, facts)
         failure = fell_short(verdict, facts, tuple(connection.transcript))

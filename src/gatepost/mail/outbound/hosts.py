@@ -118,7 +118,7 @@ async def _by_domain(services: DeliveryServices, route: MxRoute, attempt: Delive
     """The MX hosts of a domain; None if there are none, and so the attempt is decided."""
     sessions = RouteSessions(counted(services.sessions, attempt.message), route.domain)
     try:
-        found = await services.router.mail_hosts(route.domain)
+        mail_hosts = await services.router.mail_hosts(route.domain)
     except LookupFailed as failed:
         sessions.unresolved(failed)
         if failed.temporary:
@@ -127,10 +127,10 @@ async def _by_domain(services: DeliveryServices, route: MxRoute, attempt: Delive
         else:
             attempt.decide_all(_BAD_DOMAIN, {"detail": failed.detail})
         return None
-    if not found.hosts:
-        attempt.decide_all(_NO_HOSTS[found.kind], {"detail": f"{route.domain}: {found.kind}"})
+    if not mail_hosts.hosts:
+        attempt.decide_all(_NO_HOSTS[mail_hosts.kind], {"detail": f"{route.domain}: {mail_hosts.kind}"})
         return None
-    return await by_mail_hosts(services, route, attempt.message, found, sessions)
+    return await by_mail_hosts(services, route, attempt.message, mail_hosts, sessions)
 
 
 def by_smart_hosts(
@@ -186,10 +186,10 @@ class Hosts:
     async def candidates(
         self, plan: RoutePlan, attempt: DeliveryAttempt, generation: int
     ) -> AsyncIterator[tuple[Hop, str]]:
-        """Hops in the order to try them, with why TLS failed where a hop is to be tried again in clear, else "".
+        """Hops in the order to try them, with why TLS failed where a hop is to be tried again unencrypted, else "".
 
         The addresses of a host are looked up when its turn comes; those with a kept connection come first. A host with
-        many addresses does not take all tries from the others; one that deferred is not tried again. Hosts in clear
+        many addresses does not take all tries from the others; one that deferred is not tried again. Unencrypted hosts
         come last, over fresh connections, and only where the configuration allows it. Ends once the attempt is over:
         record in it what came of a hop before the next one is taken. generation: of the configuration.
         """
@@ -205,15 +205,15 @@ class Hosts:
         for hop, error in attempt.broken:
             if not attempt.pending or not may_go_clear(hop.requirement, attempt.attempts):
                 return
-            _log.warning("message %d leaves in clear: TLS with %s failed: %s", attempt.message.id, hop.host, error)
+            _log.warning("message %d leaves unencrypted: TLS with %s failed: %s", attempt.message.id, hop.host, error)
             yield hop, error
 
     async def _hops(self, plan: RoutePlan, host: NextHop, attempt: DeliveryAttempt, generation: int) -> list[Hop]:
         """The hops of one host that may be used now; where there are none, the attempt has the reason."""
         try:
-            found = await self._addresses(host.at or host.host)
+            addresses = await self._addresses(host.at or host.host)
             if host.bounded:
-                found = allowed(found, self._services.opener.tenants)
+                addresses = allowed(addresses, self._services.opener.tenants)
         except NotAllowed as failed:
             attempt.failures.append(not_reached(failed.detail).at(host.host, ""))
             return []
@@ -222,11 +222,11 @@ class Hosts:
             attempt.failures.append(replace(failure, silent=not failed.bogus))
             plan.sessions.unresolved(failed, host.host)
             return []
-        if not found.addresses:
+        if not addresses.addresses:
             failure = no_address(f"{host.host} has no usable address", lasting=plan.complete).at(host.host, "")
             attempt.failures.append(replace(failure, silent=True))
             return []
-        hops = await _on_terms(plan, host, found, attempt, generation)
+        hops = await _on_terms(plan, host, addresses, attempt, generation)
         most = max(_ADDRESSES, self._services.tries // len(plan.hosts))
         return sorted(hops, key=self._services.pool.holds, reverse=True)[:most]
 

@@ -97,7 +97,7 @@ class NextHops:
 
 def _route(planner: RoutePlanner, delivery: Delivery, content: Content = NO_CONTENT) -> Route:
     message = delivery.message
-    found = planner.routes(
+    routes = planner.routes(
         delivery.organization,
         delivery.recipients[:1],
         reverse_path=message.reverse_path,
@@ -105,7 +105,7 @@ def _route(planner: RoutePlanner, delivery: Delivery, content: Content = NO_CONT
         from_on_premises=message.from_on_premises,
         notice=message.is_notice,
     )
-    return found[0][0]
+    return routes[0][0]
 
 
 def _terms(route: SmartHosts | MxRoute, message: Message | None) -> str:

@@ -73,4 +73,11 @@ def _domain(outgoing: OutgoingMessage, home: Organization) -> str:
     owner = outgoing.directory.organization_of(domain) if domain else None
     if owner is not None and owner.name == home.name:
         return domain
-    return next((one.name for one in home.accepted_domains if not one.name.startswith("*.")), "")
+    return next(
+        (
+            accepted_domain.name
+            for accepted_domain in home.accepted_domains
+            if not accepted_domain.name.startswith("*.")
+        ),
+        "",
+    )

@@ -60,7 +60,8 @@ class ConnectionPool:
         """Keep a connection for the next message, or end it if it has served long enough or is of no use."""
         limit = min(self._messages, opened.connection.transactions_max or self._messages)
         old = opened.hop.generation != self._generation or time.monotonic() - opened.since >= self._age
-        # A connection that went on in clear after a failed handshake serves one message: the next one tries TLS first.
+        # A connection that went on unencrypted after a failed handshake serves one message: the next one tries TLS
+        # first.
         if not opened.connection.usable or opened.connection.sent >= limit or old or opened.facts.handshake_error:
             opened.connection.quit()
             return

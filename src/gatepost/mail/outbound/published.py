@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gatepost.net.lookups.mx import HostAddresses, MailHosts
     from gatepost.net.lookups.tlsa import TlsaFinder
     from gatepost.policy.decisions.requirement import Requirement
-    from gatepost.protocols.dane.publication import TlsaLookup
+    from gatepost.protocols.dane.tlsa import TlsaLookup
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +74,10 @@ class Publication:
     async def terms(self, requirement: Requirement, port: int, addresses: HostAddresses) -> Terms:
         """The terms of one host, `addresses.host`, on a port."""
         dane = await self._records(port, addresses)
-        found = self._terms(requirement, addresses, dane)
-        if await self._changed(found):
+        result = self._terms(requirement, addresses, dane)
+        if await self._changed(result):
             return self._terms(requirement, addresses, dane)
-        return found
+        return result
 
     def _terms(self, requirement: Requirement, addresses: HostAddresses, dane: TlsaLookup | None) -> Terms:
         published = Published(dane, self._sts)
@@ -99,8 +99,12 @@ class Publication:
             return None
         authentic = hosts is None or hosts.authentic
         next_hops = (hosts.domain, hosts.canonical) if hosts is not None else ()
-        found = await lookups.tlsa.find(addresses, port=port, mx_authentic=authentic, next_hops=next_hops)
-        return replace(found, detail=f"{found.detail}: {lookups.dane_off}") if lookups.dane_off else found
+        tlsa_lookup = await lookups.tlsa.find(addresses, port=port, mx_authentic=authentic, next_hops=next_hops)
+        return (
+            replace(tlsa_lookup, detail=f"{tlsa_lookup.detail}: {lookups.dane_off}")
+            if lookups.dane_off
+            else tlsa_lookup
+        )
 
     async def _changed(self, found: Terms) -> bool:
         """Whether the domain has another policy by now, where the one at hand does not allow the host.

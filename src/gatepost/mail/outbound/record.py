@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from gatepost.policy.decisions.requirement import Requirement
     from gatepost.policy.decisions.routes import Route
     from gatepost.protocols.dane.match import DaneVerdict
-    from gatepost.protocols.dane.publication import TlsaLookup
+    from gatepost.protocols.dane.tlsa import TlsaLookup
     from gatepost.protocols.smtp.replies import Reply
 
 
@@ -248,8 +248,8 @@ def _dane(found: TlsaLookup, verdict: DaneVerdict | None) -> dict[str, Any]:
             record["matched"] = str(verdict.matched)
         if verdict.refusals:
             record["refusals"] = [
-                {"record": str(one.record), "result_type": str(one.failure), "why": one.why}
-                for one in verdict.refusals[:_REFUSALS]
+                {"record": str(refusal.record), "result_type": str(refusal.failure), "why": refusal.why}
+                for refusal in verdict.refusals[:_REFUSALS]
             ]
     return record
 

@@ -6,8 +6,8 @@
 no longer fit in memory.
 
 A session is an attempt to begin TLS with one address. Messages over a kept connection are none; nor is a connection
-that TCP refuses, that ends before the peer said whether it offers STARTTLS, or that goes on in clear after TLS failed
-on another one, which was counted.
+that TCP refuses, that ends before the peer said whether it offers STARTTLS, or that goes on unencrypted after TLS
+failed on another one, which was counted.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from gatepost.policy.decisions.published import dnssec_failed
 from gatepost.policy.decisions.tlsrpt import Seen, attempted, barred, not_fetched
 from gatepost.protocols.tlsrpt.tally import Tally, TlsSession
 from gatepost.store.interface import StoreFailure
-from gatepost.store.sqlite.trace_files import day_of
+from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -84,7 +84,7 @@ class SessionLog:
         """Count a session of this moment."""
         number = int(self.clock() // _DAY)
         if number != self._day[0]:
-            self._day = (number, day_of(number * _DAY))
+            self._day = (number, day_text(number * _DAY))
         with self._lock:
             self._tally.add(self._day[1], session)
 
@@ -115,7 +115,7 @@ class SessionLog:
                 self._failed(failure, [count for count in counts if count.day in days])
                 break
             days.pop(0)
-        today = day_of(self.clock())
+        today = day_text(self.clock())
         if today != self._today:
             self._today = today
             self._say_left_out()
@@ -153,7 +153,7 @@ class SessionLog:
     def _prune(self) -> None:
         """Forget old days."""
         try:
-            self._stored.prune(day_of(self.clock() - _KEPT_DAYS * _DAY))
+            self._stored.prune(day_text(self.clock() - _KEPT_DAYS * _DAY))
         except (StoreFailure, OSError) as error:
             _log.error("session counts: old days cannot be removed: %s", error)
 
@@ -219,11 +219,11 @@ class RouteSessions:
         domains = self._policy_domains(hop.host)
         if self._log is None or not domains:
             return
-        found = hop.published.dane
-        if found is not None and found.records.usable and facts.tls is not None and facts.dane is None:
+        tlsa_lookup = hop.published.dane
+        if tlsa_lookup is not None and tlsa_lookup.records.usable and facts.tls is not None and facts.dane is None:
             # The message need not obey them, but how the host stands to them is to be reported all the same.
             chain, now = facts.tls.peer_chain, self._log.clock()
-            facts = replace(facts, dane=dane.judge(found.records, chain, names=found.names, now=now))
+            facts = replace(facts, dane=dane.judge(tlsa_lookup.records, chain, names=tlsa_lookup.names, now=now))
         seen = Seen(hop.address, _greeting_name(transcript), local)
         for domain in domains:
             self._count(attempted(domain, hop.requirement, facts, hop.published, seen), hop.published)

@@ -75,11 +75,11 @@ class SmimeProtection:
         groups: dict[str, list[Recipient]] = {}
         for recipient in outgoing.recipients:
             try:
-                found = self._found(outgoing, recipient.address)
+                readiness = self._found(outgoing, recipient.address)
             except Exception:  # noqa: BLE001 - whatever it is, `apply` meets it again and says so
-                found = Readiness(recipient.address, "", (), "unknown")
-            hidden = found.owner if "@" not in found.owner or found.address not in named else "named"
-            groups.setdefault(hidden if not found.missing else "", []).append(recipient)
+                readiness = Readiness(recipient.address, "", (), "unknown")
+            hidden = readiness.owner if "@" not in readiness.owner or readiness.address not in named else "named"
+            groups.setdefault(hidden if not readiness.missing else "", []).append(recipient)
         return list(groups.values())
 
     async def apply(self, outgoing: OutgoingMessage, body: MessageBody) -> tuple[MessageBody, dict[str, Any]]:
@@ -121,12 +121,16 @@ class SmimeProtection:
         self, outgoing: OutgoingMessage, record: dict[str, Any]
     ) -> tuple[list[x509.Certificate], dict[str, list[str]]]:
         """The certificates to encrypt to, and those of each recipient. Raises ContentNotReady if one has none."""
-        found = [self._found(outgoing, one.address) for one in outgoing.recipients]
-        missing = [one.missing for one in found if one.missing]
+        found = [self._found(outgoing, recipient.address) for recipient in outgoing.recipients]
+        missing = [readiness.missing for readiness in found if readiness.missing]
         if missing:
             raise _not_ready(_NO_CERTIFICATE, "; ".join(missing[:_SHOWN]), record)
-        unique = {fingerprint(certificate): certificate for one in found for certificate in one.certificates}
-        by = {one.address: [fingerprint(each)[:ID_DIGITS] for each in one.certificates] for one in found}
+        unique = {
+            fingerprint(certificate): certificate for readiness in found for certificate in readiness.certificates
+        }
+        by = {
+            readiness.address: [fingerprint(each)[:ID_DIGITS] for each in readiness.certificates] for readiness in found
+        }
         return list(unique.values()), by
 
     def _found(self, outgoing: OutgoingMessage, recipient: str) -> Readiness:
@@ -140,10 +144,15 @@ class SmimeProtection:
             record["signed_by"] = ""
             return None
         owners = await _authors(body, message.reverse_path)
+        domain = owners[-1] if owners else ""
+        if domain and not outgoing.directory.owns(outgoing.organization, domain):
+            # Whoever added a certificate: an organization signs in the name of its own domains alone.
+            detail = f"{domain} is not a verified accepted domain of {outgoing.organization}, which cannot sign for it"
+            raise _not_ready(_NO_SIGNATURE, detail, record)
         found = self._store.signer(outgoing.organization, owners, self._clock())
         if found is None:
             who = " or ".join(owners) or "the author, as its From does not name a single one"
-            advice = _IDENTITY.format(owners[-1] if owners else "DOMAIN", outgoing.organization)
+            advice = _IDENTITY.format(domain or "DOMAIN", outgoing.organization)
             detail = f"there is no certificate that signs for {who}; {advice}"
             raise _not_ready(_NO_SIGNATURE, detail, record)
         record["signed_by"] = found[0].id
@@ -153,8 +162,8 @@ class SmimeProtection:
         """The reasons for which it would hold the message; the author's certificate is not looked for."""
         if not demand.encrypt.rehearsed:
             return {}
-        found = [self._found(outgoing, one.address) for one in outgoing.recipients]
-        missing = [one.missing for one in found if one.missing]
+        found = [self._found(outgoing, recipient.address) for recipient in outgoing.recipients]
+        missing = [readiness.missing for readiness in found if readiness.missing]
         return {"encrypt": {"passed": not missing, "missing": missing[:_SHOWN]}}
 
 
@@ -177,22 +186,22 @@ async def _named(body: MessageBody) -> frozenset[str]:
 
 
 def _owners(values: Iterable[str]) -> list[str]:
-    found = []
+    result = []
     for _, address in getaddresses(list(values)):
         try:
-            found.append(owner_of(address) if "@" in address else "")
+            result.append(owner_of(address) if "@" in address else "")
         except ValueError:
-            found.append("")
-    return found
+            result.append("")
+    return result
 
 
 async def _authors(body: MessageBody, reverse_path: str) -> tuple[str, ...]:
     """The names a certificate may be for: the author if it is the sender, then its domain; () without one author."""
     values = (await body.header_fields(("from",))).header.get("from", ())
-    found = _owners(values)
-    if len(values) != 1 or len(found) != 1 or not found[0]:
+    owners = _owners(values)
+    if len(values) != 1 or len(owners) != 1 or not owners[0]:
         return ()
-    author = found[0]
+    author = owners[0]
     domain = author.rpartition("@")[2]
     return (author, domain) if _owners((reverse_path,)) == [author] else (domain,)
 

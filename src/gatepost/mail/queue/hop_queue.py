@@ -121,10 +121,10 @@ class HopQueue:
 
     def backlog(self, destination: str, terms: str) -> Backlog:
         """The backlog of a destination, made if there is none."""
-        found = self.backlogs.get((destination, terms))
-        if found is None:
-            found = self.backlogs[destination, terms] = Backlog(destination, terms)
-        return found
+        backlog = self.backlogs.get((destination, terms))
+        if backlog is None:
+            backlog = self.backlogs[destination, terms] = Backlog(destination, terms)
+        return backlog
 
     def add(self, backlog: Backlog, delivery: Delivery, batch: Hashable = None) -> None:
         """Add a delivery that is ready. batch: as in LaneKey."""

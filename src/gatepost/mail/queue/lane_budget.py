@@ -48,6 +48,10 @@ class LaneBudget:
         """Call `freed` with the name of a next hop whenever a lane to it has ended."""
         self._told.append(freed)
 
+    def resize(self, per_next_hop: int) -> None:
+        """Change the number of lanes to one next hop; lanes beyond it end with their attempts."""
+        self._per_next_hop = per_next_hop
+
     def lanes(self, next_hop: str) -> int:
         """The number of running lanes to a next hop."""
         return self._lanes.get(next_hop, 0)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from gatepost.mail.queue.bounce import Bouncer
     from gatepost.mail.queue.hop_queue import HopFinder, HopQueue, Turn
     from gatepost.mail.queue.schedule import Schedule
-    from gatepost.store.interface import AdminNotice, Store
+    from gatepost.store.interface import AdminNotice, DestinationWork, Store
 
     type DeliverBatch = Callable[
         [Sequence[Delivery], Callable[[Delivery, Hashable], None]], Awaitable[Sequence[DeliveryResult]]
@@ -194,6 +194,21 @@ class QueueManager:
     def rest(self, *, resting: bool) -> None:
         """Take no deferred mail from a store that other nodes lease from, too; or take some again."""
         self._leases.rest(resting=resting)
+
+    def due(self, work: list[DestinationWork]) -> None:
+        """Look after mail that others left or deferred; a store that is shared says so."""
+        for destination in work:
+            self._note(destination.destination, destination.earliest)
+
+    def disowned(self) -> None:
+        """Forget all that waits here: others try it. Attempts that run end, and what they say is not heard."""
+        forgotten = self._lookups.take_all()
+        self._window.waiting -= len(forgotten)
+        for hop in self._waiting.hops.values():
+            forgotten += self._waiting.take_ready(hop.backlogs.values())
+        for delivery in forgotten:
+            self._window.forget_body(delivery)
+        _log.warning("%d deliveries that waited here are tried by other processes", len(forgotten))
 
     async def drain(self, seconds: float, replies: float = 0.0) -> None:
         """Begin nothing new, let attempts end for at most `seconds`, keep the rest in the store.

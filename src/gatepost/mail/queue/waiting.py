@@ -34,10 +34,10 @@ class Waiting:
 
     def hop(self, name: str) -> HopQueue:
         """The queue of a next hop, made if there is none."""
-        found = self.hops.get(name)
-        if found is None:
-            found = self.hops[name] = HopQueue(name)
-        return found
+        hop_queue = self.hops.get(name)
+        if hop_queue is None:
+            hop_queue = self.hops[name] = HopQueue(name)
+        return hop_queue
 
     def add(
         self, hop: HopQueue, backlog: Backlog, delivery: Delivery, batch: Hashable = None, *, first: bool = False
@@ -84,7 +84,7 @@ class Waiting:
     def forget_the_idle(self) -> None:
         """Forget all next hops and failures that no longer count."""
         now = self.clock()
-        for backlog in [one for one in self.failing if not one.gate.matters(now)]:
+        for backlog in [candidate for candidate in self.failing if not candidate.gate.matters(now)]:
             self.failing.pop(backlog).tidy(backlog, now)
         for hop in list(self.hops.values()):
             self.forget_if_idle(hop)

@@ -1,4 +1,4 @@
-"""Users, sessions, API tokens and the audit: `access.db` in the data directory, shared by its processes.
+"""Users, sessions, API tokens and the audit, shared by the processes of a gateway and the nodes of a site.
 
 Opened by whoever serves the admin centre and REST, and by `gatepost user` and `gatepost token`. Every change of an
 account and its audit event are one transaction. Passwords lie in it as Argon2id, all other secrets as SHA-256 of 32
@@ -6,7 +6,7 @@ random octets; none is ever given out again. May be used by several threads at a
 take a password for some 30 ms and more. It decides nothing about what a principal may: that is
 `manage.access.principal`.
 
-Methods raise StoreFailure if the file cannot be read or written.
+Methods raise StoreFailure if the tables cannot be read or written.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from gatepost.manage.access import (
     token_rows,
     user_rows,
 )
-from gatepost.manage.access.database import AccessDatabase
 from gatepost.manage.access.fields import normalize_username
 from gatepost.manage.access.login_rate_limiter import LoginRateLimiter
 from gatepost.manage.access.principal import Role
@@ -39,37 +38,39 @@ from gatepost.manage.access.records import (
     AuditOutcome,
     LogInRefused,
 )
+from gatepost.manage.access.schema import ACCESS
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from pathlib import Path
 
     from gatepost.manage.access.actions import Action
     from gatepost.manage.access.issuer_rows import IssuerIdentity
     from gatepost.manage.access.login_rate_limiter import LoginAttempt
     from gatepost.manage.access.principal import Principal, Scope
     from gatepost.manage.access.records import Keep, Passkey, Token, User, UserSession
+    from gatepost.store.storage import Storage
 
-
-ACCESS_FILE = "access.db"
 
 _ALL: Final = AuditFilter()
 
 
 class Accounts:
-    """The accounts of one data directory. clock: seconds since 1970. ticks: seconds that never go back."""
+    """The accounts of one gateway, or of all nodes of a site.
+
+    clock: seconds since 1970. ticks: seconds that never go back.
+    """
 
     def __init__(
-        self, path: Path, *, clock: Callable[[], float] = time.time, ticks: Callable[[], float] = time.monotonic
+        self, storage: Storage, *, clock: Callable[[], float] = time.time, ticks: Callable[[], float] = time.monotonic
     ) -> None:
-        """Open `path`, made if it is not there; in the process that uses it, for a fork shares no database."""
-        self._database = AccessDatabase(path)
+        """Open the tables, made if they are not there; in the process that uses them, for a fork shares no database."""
+        self._database = storage.database(ACCESS)
         self._clock = clock
-        self._rate_limiter = LoginRateLimiter(ticks)
+        self._rate_limiter = LoginRateLimiter(storage.login_failures(ticks))
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the tables."""
         self._database.close()
 
     # users
@@ -177,10 +178,10 @@ class Accounts:
 
         Failures are counted by address and by name.
         """
-        asked = normalize_username(name)
+        text = normalize_username(name)
         with self._database.reading() as connection:
-            known = user_rows.credential(connection, asked)
-        attempt = self._rate_limiter.admit(asked or name, address, usual=known.last_address if known else "")
+            known = user_rows.credential(connection, text)
+        attempt = self._rate_limiter.admit(text or name, address, usual=known.last_address if known else "")
         fits = self._rate_limiter.fits(password, known.argon2 if known else None)
         if fits and known and known.argon2 and known.user.enabled:
             self._rate_limiter.forgive(attempt)
@@ -241,16 +242,16 @@ class Accounts:
         """The session of a secret, None if there is none, or it is over: after 12 hours, after 30 minutes unused."""
         now = self._clock()
         with self._database.reading() as connection:
-            found = session_rows.find(connection, secret)
-        if found is None:
+            session = session_rows.find(connection, secret)
+        if session is None:
             return None
-        if session_rows.is_over(found, now):
+        if session_rows.is_over(session, now):
             self._end_quietly(secret)  # at once, for a clock that is put back must not revive it
             return None
-        if session_rows.is_due(found, now):
+        if session_rows.is_due(session, now):
             with contextlib.suppress(StoreFailure), self._database.changing() as connection:
-                session_rows.touch(connection, found, now)  # with a full disk one can still look
-        return found
+                session_rows.touch(connection, session, now)  # with a full disk one can still look
+        return session
 
     def end_session(self, secret: str, *, address: str = "") -> None:
         """Log out; nothing if there is no such session."""
@@ -369,13 +370,13 @@ class Accounts:
         """As whom the bearer of a token asks, None if it is none, ran out, or its maker is gone or disabled."""
         now = self._clock()
         with self._database.reading() as connection:
-            found = token_rows.find(connection, secret, now)
-        if found is None:
+            bearer = token_rows.find(connection, secret, now)
+        if bearer is None:
             return None
-        if token_rows.is_due(found.token, now):
+        if token_rows.is_due(bearer.token, now):
             with contextlib.suppress(StoreFailure), self._database.changing() as connection:
-                token_rows.touch(connection, found.token, now)
-        return found.principal
+                token_rows.touch(connection, bearer.token, now)
+        return bearer.principal
 
     def remove_token(self, name: str, *, actor: Actor) -> None:
         """It is refused from now on. Raises AccountError (MISSING)."""

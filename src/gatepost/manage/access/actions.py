@@ -8,7 +8,7 @@ name that was once given is never given up: `RENAMED` has what others were calle
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 
 type Action = Literal[
     # who somebody is. request: what was refused before anything was done
@@ -80,8 +80,70 @@ type Action = Literal[
 ]
 """What an audit event may be called."""
 
-ACTIONS: Final[tuple[Action, ...]] = get_args(Action.__value__)
-"""All of them, in the order in which a page offers them."""
+LABELS: Final = MappingProxyType[Action, str](
+    {
+        "log-in": "Log in",
+        "log-out": "Log out",
+        "confirm": "Confirm password",
+        "setup-code": "Create setup code",
+        "setup": "Create owner account",
+        "request": "Other request",
+        "change": "Change resources",
+        "connector-validate": "Validate connector",
+        "connector-drill": "Drill connector",
+        "hook-check": "Test content hook",
+        "issuer-check": "Test OAuth issuer",
+        "explain": "Explain message",
+        "check-partner": "Check domain",
+        "check-host": "Check host",
+        "queue": "Act on queue",
+        "queue-retry": "Retry mail",
+        "queue-hold": "Hold mail",
+        "queue-release": "Release mail",
+        "queue-return": "Return mail to sender",
+        "queue-drop": "Drop mail",
+        "queue-header": "View message header",
+        "queue-content": "Download message",
+        "destination": "Act on destination",
+        "destination-accept": "Accept destination as it is",
+        "destination-forget": "Forget destination history",
+        "certificate-add": "Add certificate",
+        "certificate-request": "Request certificate",
+        "certificate-remove": "Remove certificate",
+        "certificate-request-remove": "Remove certificate request",
+        "certificate-directory-add": "Watch certificate directory",
+        "certificate-directory-remove": "Stop watching certificate directory",
+        "certificate-renew": "Renew certificates",
+        "certificate-acme-forget": "Forget ACME account",
+        "certificate-look": "Check changeover",
+        "certificate-stage": "Choose certificates to replace",
+        "certificate-switch": "Switch certificate",
+        "certificate-cancel": "Cancel planned switch",
+        "certificate-roll-back": "Roll back switch",
+        "certificate-withdraw": "Destroy key of deprecated certificate",
+        "certificate-tell": "Record notification of partners",
+        "domain-verify": "Verify domain",
+        "grant-add": "Add grant",
+        "dkim-add": "Add DKIM key",
+        "dkim-import": "Import DKIM key",
+        "dkim-rotate": "Rotate DKIM keys",
+        "evidence-verify": "Verify evidence log",
+        "evidence-export": "Export evidence",
+        "mailbox-password": "Change mailbox password",
+        "user-add": "Add user",
+        "user-set": "Change user",
+        "user-remove": "Remove user",
+        "session-end": "End sessions",
+        "passkey-add": "Add passkey",
+        "passkey-remove": "Remove passkey",
+        "token-add": "Add API token",
+        "token-remove": "Remove API token",
+    }
+)
+"""What people read in place of each name, in the order in which a page offers them."""
+
+ACTIONS: Final[tuple[Action, ...]] = tuple(LABELS)
+"""All of them, in that order."""
 
 RENAMED: Final = MappingProxyType[str, Action](
     {
@@ -113,6 +175,16 @@ def named(*words: str) -> Action:
 def present(name: str) -> str:
     """The current name of an action; an unknown name stays as it is."""
     return RENAMED.get(name, name)
+
+
+def action_label(name: str) -> str:
+    """The label of an action. name: of now or of before; an unknown name is its own label."""
+    return next((label for action, label in LABELS.items() if action == present(name)), name)
+
+
+def action_name(text: str) -> str:
+    """The current name of an action. text: its name of now or of before, or its label; other text stays as it is."""
+    return next((action for action, label in LABELS.items() if label.lower() == text.lower()), present(text))
 
 
 def spellings(name: str) -> list[str]:

@@ -16,17 +16,16 @@ from gatepost.manage.access.fields import cleaned
 from gatepost.manage.access.records import AuditEvent, AuditFilter, AuditOutcome
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import apsw
+    from collections.abc import Collection, Mapping
 
     from gatepost.manage.access.principal import Principal
+    from gatepost.store.database import DatabaseConnection
 
 
 _DAY: Final = 86_400.0
 _KEPT: Final = 400 * _DAY
 _AT_ONCE: Final = 10 * _DAY  # of the oldest events that go at a time: a clock that is wrong for a day costs no more
-_LAST: Final = 2**63 - 1  # the largest number that SQLite has
+_LAST: Final = 2**63 - 1  # the largest number that a column has
 _REFUSED: Final = 10_000  # of each action, so that nobody pushes refused log-ins out by other requests
 _MOST: Final = 1000  # rows of a page
 _WHO, _ADDRESS, _ACTION, _ORGANIZATION, _SUBJECT = 128, 64, 64, 256, 512
@@ -38,7 +37,7 @@ _SELECT: Final = "SELECT id, at, who, address, action, organization, subject, ou
 _SECRETS: Final = ("password", "secret", "code", "csrf", "cookie", "authorization", "private")
 
 
-def write(connection: apsw.Connection, event: AuditEvent) -> None:
+def write(connection: DatabaseConnection, event: AuditEvent) -> None:
     """One event more; what is too long of it is cut, and what is named like a secret is left out."""
     who, action = cleaned(event.who, _WHO), cleaned(event.action, _ACTION)
     connection.execute(
@@ -58,29 +57,32 @@ def write(connection: apsw.Connection, event: AuditEvent) -> None:
     if event.outcome is not AuditOutcome.DONE:
         connection.execute(
             "DELETE FROM audit_event WHERE id IN (SELECT id FROM audit_event"
-            " WHERE who = ? AND action = ? AND outcome <> 'done' ORDER BY id DESC LIMIT -1 OFFSET ?)",
-            (who, action, _REFUSED),
+            " WHERE who = ? AND action = ? AND outcome <> 'done' ORDER BY id DESC LIMIT ? OFFSET ?)",
+            (who, action, _LAST, _REFUSED),
         )
 
 
 def find(
-    connection: apsw.Connection, principal: Principal, audit_filter: AuditFilter, limit: int, before: int
+    connection: DatabaseConnection, principal: Principal, audit_filter: AuditFilter, limit: int, before: int
 ) -> list[AuditEvent]:
     """The newest first, of the organizations that `principal` sees."""
     conditions: list[str] = []
     values: list[str | float] = []
 
-    def narrow(condition: str, value: str | float) -> None:
+    def narrow(condition: str, *chosen: str | float) -> None:
         conditions.append(condition)
-        values.append(value)
+        values.extend(chosen)
+
+    def among(column: str, chosen: Collection[str]) -> None:
+        narrow(f"{column} IN ({', '.join('?' * len(chosen))})" if chosen else "1 = 0", *chosen)
 
     if principal.organizations is not None:
-        narrow("organization IN (SELECT value FROM json_each(?))", _json(sorted(principal.organizations)))
+        among("organization", sorted(principal.organizations))
     if before:
         narrow("id < ?", min(before, _LAST))
     if audit_filter.action:
-        names = [cleaned(one, _ACTION) for one in spellings(audit_filter.action)]
-        narrow("action IN (SELECT value FROM json_each(?))", _json(names))
+        names = [cleaned(spelling, _ACTION) for spelling in spellings(audit_filter.action)]
+        among("action", names)
     for column in ("who", "organization", "subject", "outcome"):
         if (value := getattr(audit_filter, column)) not in {"", None} or (column == "organization" and value == ""):
             narrow(f"{column} = ?", cleaned(str(value), _SUBJECT))
@@ -90,17 +92,15 @@ def find(
         narrow("at < ?", audit_filter.until)
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     query = f"{_SELECT}{where} ORDER BY id DESC LIMIT ?"
-    rows: list[tuple[Any, ...]] = connection.execute(query, (*values, max(1, min(limit, _MOST)))).fetchall()
-    return [_event(row) for row in rows]
+    return [_event(row) for row in connection.rows(query, (*values, max(1, min(limit, _MOST))))]
 
 
-def prune(connection: apsw.Connection, now: float) -> int:
+def prune(connection: DatabaseConnection, now: float) -> int:
     """Remove what is too old, some days of it at a time; how many."""
-    oldest: float | None = connection.execute("SELECT min(at) FROM audit_event").get
+    oldest: float | None = connection.value("SELECT min(at) FROM audit_event")
     if oldest is None:
         return 0
-    connection.execute("DELETE FROM audit_event WHERE at < ?", (min(now - _KEPT, oldest + _AT_ONCE),))
-    return connection.changes()
+    return connection.execute("DELETE FROM audit_event WHERE at < ?", (min(now - _KEPT, oldest + _AT_ONCE),))
 
 
 def _event(row: tuple[Any, ...]) -> AuditEvent:

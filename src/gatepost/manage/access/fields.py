@@ -28,8 +28,8 @@ def normalize_username(name: str) -> str:
 
 def account_name(name: str) -> str:
     """The same for a new account. Raises ValueError."""
-    if found := normalize_username(name):
-        return found
+    if text := normalize_username(name):
+        return text
     raise ValueError("a name has 1 to 64 letters a to z, digits and . _ @ + -, and begins with a letter or digit")
 
 
@@ -39,12 +39,12 @@ def chosen_organizations(names: Iterable[str] | None, *, owner: bool) -> frozens
         return None
     if owner:
         raise ValueError("an owner administers the whole gateway; name no organizations, or another role or scope")
-    found = frozenset(names)
-    if not found or "" in found:
+    result = frozenset(names)
+    if not result or "" in result:
         raise ValueError("name at least one organization, or none of them for the whole gateway")
-    if len(found) > _ORGANIZATIONS:
+    if len(result) > _ORGANIZATIONS:
         raise ValueError(f"more than {_ORGANIZATIONS} organizations; give the whole gateway instead")
-    return found
+    return result
 
 
 def refuse(errors: list[FieldError]) -> None:
@@ -54,5 +54,5 @@ def refuse(errors: list[FieldError]) -> None:
 
 
 def cleaned(text: str, most: int) -> str:
-    """At most so many characters of a text, without what is no character (half of a surrogate pair)."""
-    return text[:most].encode("utf-8", "replace").decode("utf-8")
+    """At most so many characters of a text, without what a table cannot hold: half of a surrogate pair, and NUL."""
+    return text[:most].encode("utf-8", "replace").decode("utf-8").replace("\0", "\ufffd")

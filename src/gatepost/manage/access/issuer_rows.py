@@ -15,9 +15,8 @@ from gatepost.manage.access.records import AccountError, AccountErrorKind, User
 from gatepost.manage.access.user_rows import encoded, find, get, of_issuer
 
 if TYPE_CHECKING:
-    import apsw
-
     from gatepost.manage.access.principal import Role
+    from gatepost.store.database import DatabaseConnection
 
 
 class IssuerIdentity(NamedTuple):
@@ -30,7 +29,7 @@ class IssuerIdentity(NamedTuple):
     organizations: frozenset[str] | None
 
 
-def keep(connection: apsw.Connection, identity: IssuerIdentity, now: float) -> tuple[User | None, User]:
+def keep(connection: DatabaseConnection, identity: IssuerIdentity, now: float) -> tuple[User | None, User]:
     """The user before, None if there was none, and as it is now. Raises AccountError (CONFLICT, INPUT).
 
     A name that somebody else has is refused: whoever may choose names at an issuer must not become a user of ours.
@@ -41,13 +40,13 @@ def keep(connection: apsw.Connection, identity: IssuerIdentity, now: float) -> t
     after = replace(before, role=identity.role, organizations=identity.organizations)
     if after != before:
         connection.execute(
-            "UPDATE user SET role = ?, organizations = ?, generation = generation + 1 WHERE name = ?",
+            'UPDATE "user" SET role = ?, organizations = ?, generation = generation + 1 WHERE name = ?',
             (after.role.value, encoded(after.organizations), before.name),
         )
     return before, get(connection, before.name)
 
 
-def _insert(connection: apsw.Connection, identity: IssuerIdentity, now: float) -> User:
+def _insert(connection: DatabaseConnection, identity: IssuerIdentity, now: float) -> User:
     name = normalize_username(identity.name)
     if not name:
         raise AccountError(AccountErrorKind.INPUT, "the issuer names the user by what can be no name here")
@@ -55,7 +54,7 @@ def _insert(connection: apsw.Connection, identity: IssuerIdentity, now: float) -
         raise AccountError(AccountErrorKind.CONFLICT, f"there is another user {name!r} here")
     user = User(name, identity.role, identity.organizations, True, now, 0.0, secrets.randbits(48), identity.issuer)
     connection.execute(
-        "INSERT INTO user (name, role, organizations, enabled, created, last_login, last_address, generation, argon2,"
+        'INSERT INTO "user" (name, role, organizations, enabled, created, last_login, last_address, generation, argon2,'
         " issuer, subject) VALUES (?, ?, ?, 1, ?, 0, '', ?, '', ?, ?)",
         (
             user.name,

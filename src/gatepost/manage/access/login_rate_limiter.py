@@ -1,12 +1,12 @@
 """Rate-limit log-ins and concurrent Argon2 checks.
 
-Used by `manage.access.accounts`. What it counts is in the memory of one process, and bounded.
+Used by `manage.access.accounts`. Failures are counted where `store.failures` has them: for a process, or a whole site.
 """
 
 from __future__ import annotations
 
 import os
-import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from gatepost.manage.access.records import LogInRefused
@@ -18,7 +18,9 @@ from gatepost.protocols.smtp.sasl import SaslError, saslprep
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
+
+    from gatepost.store.failures import FailureCounts
 
 
 _AT_A_TIME = 2  # passwords: 19 MiB and one core each
@@ -35,37 +37,35 @@ class LoginAttempt(NamedTuple):
 
 
 class LoginRateLimiter:
-    """Rate limits of log-ins, for all threads of a process. ticks: seconds that never go back."""
+    """Rate limits of log-ins, for all threads of a process. failures: those that were counted."""
 
-    def __init__(self, ticks: Callable[[], float]) -> None:
-        self._counting = threading.Lock()
+    def __init__(self, failures: FailureCounts) -> None:
+        self._failures = failures
         self._hashing = Slots(_AT_A_TIME)
-        self._sources = Throttle(ticks, free=5, longest=900.0)
-        # The longer wait is for the address: who knows a name must not be able to lock its owner out for long.
-        self._names = Throttle(ticks, free=20, longest=60.0)
 
     def admit(self, name: str, address: str, *, usual: str) -> LoginAttempt:
-        """An attempt begins, and counts as a failure until it is forgiven. Raises LogInRefused with the wait.
+        """An attempt begins, and counts as a failure until it is forgiven. Raises LogInRefused, StoreFailure.
 
         usual: the address from which the name logged in last. From there the name is not counted, so that a stranger's
         failures do not keep its owner out.
         """
         source = source_of(address)
         attempt = LoginAttempt("" if usual and source_of(usual) == source else name.lower()[:_NAME], source)
-        with self._counting:
-            wait = max(self._sources.wait(source), self._names.wait(attempt.name) if attempt.name else 0.0)
-            if wait:
-                raise LogInRefused(wait)
-            self._sources.charge(source)
-            if attempt.name:
-                self._names.charge(attempt.name)
+        with self._throttles() as (sources, names):
+            wait = max(sources.wait(source), names.wait(attempt.name) if attempt.name else 0.0)
+            if not wait:
+                sources.charge(source)
+                if attempt.name:
+                    names.charge(attempt.name)
+        if wait:
+            raise LogInRefused(wait)
         return attempt
 
     def forgive(self, attempt: LoginAttempt) -> None:
         """It was right."""
-        with self._counting:
-            self._sources.forgive(attempt.source, everything=False)
-            self._names.forgive(attempt.name, everything=True)
+        with self._throttles() as (sources, names):
+            sources.forgive(attempt.source, everything=False)
+            names.forgive(attempt.name, everything=True)
 
     def fits(self, password: str, argon2: str | None) -> bool:
         """Whether a password fits a hash; None is of a name that nobody has, and takes as long.
@@ -91,3 +91,15 @@ class LoginRateLimiter:
             return argon2_hash(prepared, os.urandom(16))
         finally:
             self._hashing.release("")
+
+    @contextmanager
+    def _throttles(self) -> Iterator[tuple[Throttle, Throttle]]:
+        """Those of addresses and of names, for one use.
+
+        The longer wait is for the address: who knows a name must not be able to lock its owner out for long.
+        """
+        with self._failures.counting() as lists:
+            yield (
+                Throttle(lists.clock, free=5, longest=900.0, failures=lists.of("address")),
+                Throttle(lists.clock, free=20, longest=60.0, failures=lists.of("name")),
+            )

@@ -6,33 +6,33 @@ Whether a signature is right is for `manage.pages.passkeys`; here is what of it 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from gatepost.manage.access.fields import cleaned
 from gatepost.manage.access.records import AccountError, AccountErrorKind, Passkey
 from gatepost.policy.connectors.errors import FieldError
 
 if TYPE_CHECKING:
-    import apsw
+    from gatepost.store.database import DatabaseConnection
 
 
 _OF_ONE_USER: Final = 20
 _NAME: Final = 64
-_SELECT: Final = "SELECT id, user, name, public_key, sign_count, created, last_used FROM passkey"
+_SELECT: Final = 'SELECT id, "user", name, public_key, sign_count, created, last_used FROM passkey'
 
 
-def of_user(connection: apsw.Connection, name: str) -> list[Passkey]:
+def of_user(connection: DatabaseConnection, name: str) -> list[Passkey]:
     """Those of a user, the oldest first."""
-    return [Passkey(*row) for row in connection.execute(f"{_SELECT} WHERE user = ? ORDER BY created, id", (name,))]
+    return [Passkey(*row) for row in connection.rows(f'{_SELECT} WHERE "user" = ? ORDER BY created, id', (name,))]
 
 
-def find(connection: apsw.Connection, credential: bytes) -> Passkey | None:
+def find(connection: DatabaseConnection, credential: bytes) -> Passkey | None:
     """The one of that id."""
-    rows: list[tuple[Any, ...]] = connection.execute(f"{_SELECT} WHERE id = ?", (credential,)).fetchall()
+    rows = connection.rows(f"{_SELECT} WHERE id = ?", (credential,))
     return Passkey(*rows[0]) if rows else None
 
 
-def insert(connection: apsw.Connection, passkey: Passkey) -> Passkey:
+def insert(connection: DatabaseConnection, passkey: Passkey) -> Passkey:
     """One more of a user. Raises AccountError: INPUT for its name, CONFLICT if there are too many or it is known."""
     name = cleaned(passkey.name.strip(), _NAME)
     if not name:
@@ -47,34 +47,35 @@ def insert(connection: apsw.Connection, passkey: Passkey) -> Passkey:
         raise AccountError(AccountErrorKind.CONFLICT, "this passkey is known already")
     new = replace(passkey, name=name)
     connection.execute(
-        "INSERT INTO passkey (id, user, name, public_key, sign_count, created, last_used) VALUES (?, ?, ?, ?, ?, ?, 0)",
+        'INSERT INTO passkey (id, "user", name, public_key, sign_count, created, last_used)'
+        " VALUES (?, ?, ?, ?, ?, ?, 0)",
         (new.id, new.user, new.name, new.public_key, new.sign_count, new.created),
     )
     return new
 
 
-def used(connection: apsw.Connection, credential: bytes, sign_count: int, now: float) -> Passkey | None:
+def used(connection: DatabaseConnection, credential: bytes, sign_count: int, now: float) -> Passkey | None:
     """The passkey, which signed just now; None if it is gone, or its counter stands where it stood before.
 
     A counter that does not grow is a copy of the authenticator (WebAuthn section 6.1.1); 0 is one that does not count.
     """
-    connection.execute(
+    signed = connection.execute(
         "UPDATE passkey SET sign_count = ?1, last_used = ?2"
         " WHERE id = ?3 AND (sign_count < ?1 OR (sign_count = 0 AND ?1 = 0))",
         (sign_count, now, credential),
     )
-    return find(connection, credential) if connection.changes() else None
+    return find(connection, credential) if signed else None
 
 
-def delete(connection: apsw.Connection, name: str, credential: bytes) -> Passkey:
+def delete(connection: DatabaseConnection, name: str, credential: bytes) -> Passkey:
     """Remove a passkey and return it. Raises AccountError (MISSING) if that user has no such passkey."""
-    found = find(connection, credential)
-    if found is None or found.user != name:
+    passkey = find(connection, credential)
+    if passkey is None or passkey.user != name:
         raise AccountError(AccountErrorKind.MISSING, "there is no such passkey")
     connection.execute("DELETE FROM passkey WHERE id = ?", (credential,))
-    return found
+    return passkey
 
 
-def end_all(connection: apsw.Connection, name: str) -> None:
+def end_all(connection: DatabaseConnection, name: str) -> None:
     """Remove those of a user."""
-    connection.execute("DELETE FROM passkey WHERE user = ?", (name,))
+    connection.execute('DELETE FROM passkey WHERE "user" = ?', (name,))

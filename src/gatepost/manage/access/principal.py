@@ -73,3 +73,13 @@ class Principal:
 
 NOBODY = Principal("", frozenset(), frozenset())
 """Whoever is not known yet: at the log-in."""
+
+
+def may_reach_private_addresses(principal: Principal) -> bool:
+    """Whether checks that this principal starts may connect to private addresses (not of the public internet).
+
+    A check of a partner connects to wherever the partner's DNS says, so the owner of a domain chooses where: open to
+    everyone, checks would scan the ports of the gateway's own network. Those who may make connectors for the whole
+    gateway could do so anyway; [network] tenants_may_reach says what others may reach.
+    """
+    return principal.may(Scope.CONNECTORS)

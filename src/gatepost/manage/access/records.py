@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gatepost.manage.access.principal import ROLES, Principal
 
@@ -188,3 +188,16 @@ class AuditFilter:
     outcome: AuditOutcome | None = None
     since: float = 0.0
     until: float = 0.0
+
+
+FRESH: Final = 15 * 60.0
+"""Seconds for which a log-in, or a password that was asked for again, is enough."""
+_SLACK: Final = 60.0  # seconds that a clock may be put back
+
+
+def is_confirmed(session: UserSession | None, now: float) -> bool:
+    """Whether the session was confirmed recently enough for something sensitive.
+
+    session: None is a program with an API token, which proves itself with every request. now: seconds since 1970.
+    """
+    return session is None or -_SLACK <= now - session.confirmed < FRESH

@@ -15,7 +15,7 @@ from gatepost.manage.access.records import User, UserSession
 from gatepost.manage.access.user_rows import decoded
 
 if TYPE_CHECKING:
-    import apsw
+    from gatepost.store.database import DatabaseConnection
 
 
 LIFETIME: Final = 12 * 3600.0
@@ -23,23 +23,24 @@ LIFETIME: Final = 12 * 3600.0
 _IDLE: Final = 30 * 60.0
 _TOUCHED: Final = 60.0  # seconds between two writes of "last seen"
 _SLACK: Final = 60.0  # seconds that a clock may be put back
-_LAST: Final = 2**63 - 1  # the largest number that SQLite has
+_LAST: Final = 2**63 - 1  # the largest number that a column has
 _OF_ONE_USER: Final = 20
 _ADDRESS: Final = 64
 _AGENT: Final = 256
 
 _SELECT = (
-    "SELECT session.id, session.created, session.last_seen, session.address, session.agent, user.name, user.role,"
-    " user.organizations, user.enabled, user.created, user.last_login, user.generation, user.issuer, session.confirmed"
-    " FROM session JOIN user ON user.name = session.user AND user.generation = session.generation AND user.enabled"
+    "SELECT session.id, session.created, session.last_seen, session.address, session.agent, owner.name, owner.role,"
+    " owner.organizations, owner.enabled, owner.created, owner.last_login, owner.generation, owner.issuer,"
+    ' session.confirmed FROM session JOIN "user" AS owner ON owner.name = session."user"'
+    " AND owner.generation = session.generation AND owner.enabled = 1"
 )
 
 
-def start(connection: apsw.Connection, user: User, now: float, address: str, agent: str, confirmed: float) -> str:
+def start(connection: DatabaseConnection, user: User, now: float, address: str, agent: str, confirmed: float) -> str:
     """A new session; its secret. Of too many of one user the oldest ends."""
     fresh = secret.fresh()
     connection.execute(
-        "INSERT INTO session (hash, user, generation, created, last_seen, confirmed, address, agent)"
+        'INSERT INTO session (hash, "user", generation, created, last_seen, confirmed, address, agent)'
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
             secret.hash_of(fresh),
@@ -53,17 +54,17 @@ def start(connection: apsw.Connection, user: User, now: float, address: str, age
         ),
     )
     connection.execute(
-        "DELETE FROM session WHERE id IN (SELECT id FROM session WHERE user = ? ORDER BY id DESC LIMIT -1 OFFSET ?)",
-        (user.name, _OF_ONE_USER),
+        'DELETE FROM session WHERE id IN (SELECT id FROM session WHERE "user" = ? ORDER BY id DESC LIMIT ? OFFSET ?)',
+        (user.name, _LAST, _OF_ONE_USER),
     )
     return fresh
 
 
-def find(connection: apsw.Connection, given: str) -> UserSession | None:
+def find(connection: DatabaseConnection, given: str) -> UserSession | None:
     """The session of a secret, be it over or not."""
     if (hashed := secret.hash_of(given)) is None:
         return None
-    rows = connection.execute(f"{_SELECT} WHERE session.hash = ?", (hashed,)).fetchall()
+    rows = connection.rows(f"{_SELECT} WHERE session.hash = ?", (hashed,))
     return _session(rows[0], secret.csrf_of(given)) if rows else None
 
 
@@ -79,51 +80,47 @@ def is_due(session: UserSession, now: float) -> bool:
     return now - session.last_seen >= _TOUCHED
 
 
-def touch(connection: apsw.Connection, session: UserSession, now: float) -> None:
+def touch(connection: DatabaseConnection, session: UserSession, now: float) -> None:
     """It was seen."""
     connection.execute("UPDATE session SET last_seen = ? WHERE id = ?", (now, session.id))
 
 
-def confirm(connection: apsw.Connection, name: str, number: int, now: float) -> None:
+def confirm(connection: DatabaseConnection, name: str, number: int, now: float) -> None:
     """The person of a session of that user proved again who they are."""
-    connection.execute("UPDATE session SET confirmed = ? WHERE id = ? AND user = ?", (now, number, name))
+    connection.execute('UPDATE session SET confirmed = ? WHERE id = ? AND "user" = ?', (now, number, name))
 
 
-def of_user(connection: apsw.Connection, name: str, now: float) -> list[UserSession]:
+def of_user(connection: DatabaseConnection, name: str, now: float) -> list[UserSession]:
     """Those that go on, the newest first."""
-    rows = connection.execute(f"{_SELECT} WHERE session.user = ? ORDER BY session.id DESC", (name,)).fetchall()
-    return [one for one in map(_session, rows) if not is_over(one, now)]
+    rows = connection.rows(f'{_SELECT} WHERE session."user" = ? ORDER BY session.id DESC', (name,))
+    return [session for session in map(_session, rows) if not is_over(session, now)]
 
 
-def end(connection: apsw.Connection, given: str) -> str:
+def end(connection: DatabaseConnection, given: str) -> str:
     """End the session of a secret; whose it was, "" if there was none."""
-    name: str | None = connection.execute(
-        "DELETE FROM session WHERE hash = ? RETURNING user", (secret.hash_of(given),)
-    ).get
-    return name or ""
+    rows = connection.rows('DELETE FROM session WHERE hash = ? RETURNING "user"', (secret.hash_of(given),))
+    return str(rows[0][0]) if rows else ""
 
 
-def end_one(connection: apsw.Connection, name: str, number: int) -> bool:
+def end_one(connection: DatabaseConnection, name: str, number: int) -> bool:
     """End a session of a user by its id; whether there was one."""
     if abs(number) > _LAST:
         return False
-    connection.execute("DELETE FROM session WHERE user = ? AND id = ?", (name, number))
-    return bool(connection.changes())
+    return bool(connection.execute('DELETE FROM session WHERE "user" = ? AND id = ?', (name, number)))
 
 
-def end_all(connection: apsw.Connection, name: str, keep: str = "") -> int:
+def end_all(connection: DatabaseConnection, name: str, keep: str = "") -> int:
     """End a user's sessions but that of the secret `keep`; how many."""
-    connection.execute("DELETE FROM session WHERE user = ? AND hash IS NOT ?", (name, secret.hash_of(keep)))
-    return connection.changes()
+    others = 'DELETE FROM session WHERE "user" = ? AND hash IS DISTINCT FROM ?'
+    return connection.execute(others, (name, secret.hash_of(keep)))
 
 
-def prune(connection: apsw.Connection, now: float) -> int:
+def prune(connection: DatabaseConnection, now: float) -> int:
     """Remove those that are over; how many."""
-    connection.execute(
+    return connection.execute(
         "DELETE FROM session WHERE created <= ? OR last_seen <= ? OR last_seen > ?",
         (now - LIFETIME, now - _IDLE, now + _SLACK),
     )
-    return connection.changes()
 
 
 def _session(row: tuple[Any, ...], csrf: str = "") -> UserSession:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hmac
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from gatepost.manage.access import secret
 from gatepost.manage.access.records import AccountError, AccountErrorKind
 from gatepost.manage.access.user_rows import has_owner
 
 if TYPE_CHECKING:
-    import apsw
+    from gatepost.store.database import DatabaseConnection
 
 
 LIFETIME: Final = 30 * 60.0
@@ -18,21 +18,25 @@ LIFETIME: Final = 30 * 60.0
 _SLACK: Final = 60.0  # seconds that a clock may be put back
 
 
-def renew(connection: apsw.Connection, now: float) -> str:
+def renew(connection: DatabaseConnection, now: float) -> str:
     """A fresh code in place of any before it. Raises AccountError (CONFLICT) if there is an owner."""
     if has_owner(connection):
         raise AccountError(
             AccountErrorKind.CONFLICT, "there is an owner already, who adds other users (or `gatepost user add`)"
         )
     code = secret.fresh()
-    connection.execute("INSERT OR REPLACE INTO setup (id, hash, made) VALUES (1, ?, ?)", (secret.hash_of(code), now))
+    connection.execute(
+        "INSERT INTO setup (id, hash, made) VALUES (1, ?, ?)"
+        " ON CONFLICT (id) DO UPDATE SET hash = excluded.hash, made = excluded.made",
+        (secret.hash_of(code), now),
+    )
     return code
 
 
-def fits(connection: apsw.Connection, code: str, now: float) -> bool:
+def fits(connection: DatabaseConnection, code: str, now: float) -> bool:
     """Whether a code makes an owner now."""
     given = secret.hash_of(code)
-    rows: list[tuple[Any, ...]] = connection.execute("SELECT hash, made FROM setup").fetchall()
+    rows = connection.rows("SELECT hash, made FROM setup")
     if given is None or not rows or has_owner(connection):
         return False
     hashed, made = rows[0]
@@ -40,7 +44,7 @@ def fits(connection: apsw.Connection, code: str, now: float) -> bool:
     return hmac.compare_digest(hashed, given) and in_time
 
 
-def demand(connection: apsw.Connection, code: str, now: float) -> None:
+def demand(connection: DatabaseConnection, code: str, now: float) -> None:
     """Raise AccountError (CONFLICT) unless it fits."""
     if not fits(connection, code, now):
         raise AccountError(
@@ -50,6 +54,6 @@ def demand(connection: apsw.Connection, code: str, now: float) -> None:
         )
 
 
-def forget(connection: apsw.Connection) -> None:
+def forget(connection: DatabaseConnection) -> None:
     """There is an owner."""
     connection.execute("DELETE FROM setup")

@@ -21,11 +21,12 @@ from gatepost.policy.logins.passwords import PasswordError, user_password
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    import apsw
+    from gatepost.store.database import DatabaseConnection
 
 
 _SELECT = (
-    "SELECT name, role, organizations, enabled, created, last_login, generation, issuer, argon2, last_address FROM user"
+    "SELECT name, role, organizations, enabled, created, last_login, generation, issuer, argon2, last_address"
+    ' FROM "user"'
 )
 _ADDRESS = 64
 
@@ -86,44 +87,44 @@ def checked_password(password: str, name: str) -> str:
         raise AccountError(AccountErrorKind.INPUT, str(error), [FieldError("password", str(error))]) from None
 
 
-def all_users(connection: apsw.Connection) -> list[User]:
+def all_users(connection: DatabaseConnection) -> list[User]:
     """All, by name."""
-    return [_user(row) for row in connection.execute(f"{_SELECT} ORDER BY name").fetchall()]
+    return [_user(row) for row in connection.rows(f"{_SELECT} ORDER BY name")]
 
 
-def find(connection: apsw.Connection, name: str) -> User | None:
+def find(connection: DatabaseConnection, name: str) -> User | None:
     """The user of a name as it is kept."""
-    rows: list[tuple[Any, ...]] = connection.execute(f"{_SELECT} WHERE name = ?", (name,)).fetchall()
+    rows = connection.rows(f"{_SELECT} WHERE name = ?", (name,))
     return _user(rows[0]) if rows else None
 
 
-def of_issuer(connection: apsw.Connection, issuer: str, subject: str) -> User | None:
+def of_issuer(connection: DatabaseConnection, issuer: str, subject: str) -> User | None:
     """The user of an issuer."""
     condition = "WHERE issuer = ? AND issuer <> '' AND subject = ?"
-    rows: list[tuple[Any, ...]] = connection.execute(f"{_SELECT} {condition}", (issuer, subject)).fetchall()
+    rows = connection.rows(f"{_SELECT} {condition}", (issuer, subject))
     return _user(rows[0]) if rows else None
 
 
-def get(connection: apsw.Connection, name: str) -> User:
+def get(connection: DatabaseConnection, name: str) -> User:
     """The user of a name as people write it. Raises AccountError (MISSING)."""
-    found = find(connection, normalize_username(name))
-    if found is None:
+    user = find(connection, normalize_username(name))
+    if user is None:
         raise AccountError(AccountErrorKind.MISSING, f"there is no user {cleaned(name, 100)!r}")
-    return found
+    return user
 
 
-def credential(connection: apsw.Connection, name: str) -> LoginCredential | None:
+def credential(connection: DatabaseConnection, name: str) -> LoginCredential | None:
     """The stored credential of a user."""
-    rows: list[tuple[Any, ...]] = connection.execute(f"{_SELECT} WHERE name = ?", (name,)).fetchall()
+    rows = connection.rows(f"{_SELECT} WHERE name = ?", (name,))
     return LoginCredential(_user(rows[0]), *rows[0][-2:]) if rows else None
 
 
-def has_owner(connection: apsw.Connection) -> bool:
+def has_owner(connection: DatabaseConnection) -> bool:
     """Whether there is one who can log in."""
     return bool(_owners(connection))
 
 
-def insert(connection: apsw.Connection, draft: NewUser, argon2: str, now: float) -> User:
+def insert(connection: DatabaseConnection, draft: NewUser, argon2: str, now: float) -> User:
     """A new user. Raises AccountError (CONFLICT) if the name is taken."""
     if find(connection, draft.name) is not None:
         raise AccountError(
@@ -134,14 +135,14 @@ def insert(connection: apsw.Connection, draft: NewUser, argon2: str, now: float)
     # A random start: what was found out about a removed user never fits a later one of the same name.
     user = User(draft.name, draft.role, draft.organizations, True, now, 0.0, secrets.randbits(48))
     connection.execute(
-        "INSERT INTO user (name, role, organizations, enabled, created, last_login, last_address, generation, argon2,"
+        'INSERT INTO "user" (name, role, organizations, enabled, created, last_login, last_address, generation, argon2,'
         " issuer, subject) VALUES (?, ?, ?, 1, ?, 0, '', ?, ?, '', '')",
         (user.name, user.role.value, encoded(user.organizations), now, user.generation, argon2),
     )
     return user
 
 
-def update(connection: apsw.Connection, before: User, change: UserChange) -> User:
+def update(connection: DatabaseConnection, before: User, change: UserChange) -> User:
     """The user as it is then, the same if nothing is different. Raises AccountError."""
     if before.issuer and not (change.role is None and isinstance(change.organizations, Keep) and change.argon2 is None):
         text = f"role and organizations of {before.name!r} come from {before.issuer}; change the user's groups there"
@@ -159,26 +160,26 @@ def update(connection: apsw.Connection, before: User, change: UserChange) -> Use
     if not (role is Role.OWNER and enabled):
         _demand_another_owner(connection, before)
     connection.execute(
-        "UPDATE user SET role = ?, organizations = ?, enabled = ?, generation = generation + 1,"
-        " argon2 = ifnull(?, argon2) WHERE name = ?",
+        'UPDATE "user" SET role = ?, organizations = ?, enabled = ?, generation = generation + 1,'
+        " argon2 = coalesce(?, argon2) WHERE name = ?",
         (role.value, encoded(organizations), int(enabled), change.argon2, before.name),
     )
     return get(connection, before.name)
 
 
-def delete(connection: apsw.Connection, user: User) -> None:
+def delete(connection: DatabaseConnection, user: User) -> None:
     """Raises AccountError (CONFLICT) if it is the last owner."""
     _demand_another_owner(connection, user)
-    connection.execute("DELETE FROM user WHERE name = ?", (user.name,))
+    connection.execute('DELETE FROM "user" WHERE name = ?', (user.name,))
 
 
-def logged_in(connection: apsw.Connection, user: User, now: float, address: str) -> None:
+def logged_in(connection: DatabaseConnection, user: User, now: float, address: str) -> None:
     """It logs in. Raises AccountError (CONFLICT) if it is not the same any more, or disabled."""
-    connection.execute(
-        "UPDATE user SET last_login = ?, last_address = ? WHERE name = ? AND generation = ? AND enabled",
+    is_same = connection.execute(
+        'UPDATE "user" SET last_login = ?, last_address = ? WHERE name = ? AND generation = ? AND enabled = 1',
         (now, cleaned(address, _ADDRESS), user.name, user.generation),
     )
-    if not connection.changes():
+    if not is_same:
         raise AccountError(
             AccountErrorKind.CONFLICT, f"the user {user.name!r} was changed, disabled or removed meanwhile"
         )
@@ -200,14 +201,12 @@ def decoded(text: str | None) -> frozenset[str] | None:
     return None if text is None else frozenset(msgspec.json.decode(text, type=list[str]))
 
 
-def _owners(connection: apsw.Connection) -> list[str]:
-    return [
-        str(name)
-        for (name,) in connection.execute("SELECT name FROM user WHERE role = 'owner' AND enabled AND issuer = ''")
-    ]
+def _owners(connection: DatabaseConnection) -> list[str]:
+    owners = "SELECT name FROM \"user\" WHERE role = 'owner' AND enabled = 1 AND issuer = ''"
+    return [str(name) for (name,) in connection.rows(owners)]
 
 
-def _demand_another_owner(connection: apsw.Connection, user: User) -> None:
+def _demand_another_owner(connection: DatabaseConnection, user: User) -> None:
     if _owners(connection) == [user.name]:
         raise AccountError(
             AccountErrorKind.CONFLICT,

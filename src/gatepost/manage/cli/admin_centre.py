@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from gatepost.manage.access.accounts import ACCESS_FILE, Accounts
+from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.records import AccountError, Actor
 from gatepost.manage.access.setup_rows import LIFETIME
 from gatepost.manage.cli.admin_address import admin_url, setup_url
@@ -48,7 +48,7 @@ def run_admin_centre(settings: Settings, sockets: Sequence[socket.socket], lifel
 
 def _parts(settings: Settings, sockets: Sequence[socket.socket]) -> Parts:
     gateway = Gateway(settings)
-    accounts = Accounts(gateway.data / ACCESS_FILE)
+    accounts = Accounts(gateway.storage)
     app = application(gateway, accounts, [*ROUTES, *API_ROUTES], HANDLERS)
     server = WebServer(app, settings, sockets)
     _announce(settings, accounts, server)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gatepost.manage.access.actions import action_label
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.request_options import request_options
@@ -48,7 +49,7 @@ def _row(entry: AuditEntry) -> tuple[object, ...]:
         moment(entry.at),
         entry.who,
         entry.address or "command line",
-        entry.action,
+        action_label(entry.action),
         entry.organization,
         entry.subject,
         entry.outcome.value,

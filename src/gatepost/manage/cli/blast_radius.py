@@ -54,8 +54,8 @@ def _some(items: list[str]) -> str:
 
 def _print_difference(difference: Difference) -> None:
     also = ", ".join(f"{kind}: {count}" for kind, count in kinds_also(difference))
-    found = f"  {difference.direction}, {difference.kind}: {difference.messages}"
-    click.echo(f"{found} (also {also})" if also else found)
+    text = f"  {difference.direction}, {difference.kind}: {difference.messages}"
+    click.echo(f"{text} (also {also})" if also else text)
     peers = peers_of(difference)
     shown = "; ".join(f"{printable(peer)} ({count})" for peer, count in peers[:_PEERS])
     rest = len(peers) - _PEERS + difference.unnamed

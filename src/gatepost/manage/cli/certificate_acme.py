@@ -49,17 +49,17 @@ def status(config: str | None, as_json: bool) -> None:
     Exit codes: 0 every certificate exists and its last attempt succeeded, 1 one is missing or failed, 2 ACME is off, 3
     the data cannot be read.
     """
-    found = client(config).call(get_acme_status, GetAcmeStatus())
+    acme_status = client(config).call(get_acme_status, GetAcmeStatus())
     if as_json:
-        print_json(found)
+        print_json(acme_status)
     else:
-        click.echo(f"authority    {printable(found.directory)}")
-        click.echo(f"account      {printable(found.account) or 'none yet'}\n")
-        print_table(_COLUMNS, [_cells(certificate) for certificate in found.certificates])
-        for certificate in found.certificates:
+        click.echo(f"authority    {printable(acme_status.directory)}")
+        click.echo(f"account      {printable(acme_status.account) or 'none yet'}\n")
+        print_table(_COLUMNS, [_cells(certificate) for certificate in acme_status.certificates])
+        for certificate in acme_status.certificates:
             if certificate.error:
                 click.echo(f"\n{', '.join(certificate.names)}: {printable(certificate.error)}")
-    if not found.ok:
+    if not acme_status.ok:
         raise SystemExit(NO)
 
 

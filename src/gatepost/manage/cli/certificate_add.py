@@ -110,18 +110,18 @@ def add(request: AddCertificate, config: str | None, as_json: bool, **options: A
 def _add_directory(there: Client, path: Path, files: _Files, request: AddCertificate, *, as_json: bool) -> None:
     if files.key or request.label or request.client or request.current:
         fail(BAD_INPUT, "--directory can be combined only with --note: the certificates in it say the rest")
-    found = there.call(watch_directory, WatchDirectory(directory=str(path), note=request.note))
-    for chain in found.usable:
+    directory = there.call(watch_directory, WatchDirectory(directory=str(path), note=request.note))
+    for chain in directory.usable:
         click.echo(f"found: {chain}", err=True)
-    for trouble in found.troubles:
+    for trouble in directory.troubles:
         click.echo(f"cannot be used: {trouble}", err=True)
-    if not found.pairs:
+    if not directory.pairs:
         click.echo((
 "no certificate is in it yet; expected are fullchain.pem with privkey.pem, there or in a "
 "directory below, or NAME.pem or NAME.crt with NAME.key"
 ), err=True)  # fmt: skip
     if as_json:
-        print_json({"directory": str(path), "version": found.version, "pairs": found.pairs})
+        print_json({"directory": str(path), "version": directory.version, "pairs": directory.pairs})
     else:
         click.echo(f"{path}: watched; a running gateway loads what is in it within seconds")
 
@@ -144,18 +144,18 @@ def _add_certificate(there: Client, files: _Files, request: AddCertificate, *, a
 
 
 def _report(added: CertificateAdded, files: _Files, *, as_json: bool) -> None:
-    one = added.certificate
+    summary = added.certificate
     if added.deprecated:
         way = "gatepost certificate changeover"
         click.echo(f"warning: no gate was checked; check now with {way} status, or undo with {way} roll-back", err=True)
     if as_json:
-        print_json(msgspec.to_builtins(one) | {"deprecated": added.deprecated})
+        print_json(msgspec.to_builtins(summary) | {"deprecated": added.deprecated})
     else:
         for number in added.deprecated:
             click.echo(f"{number}: deprecated")
-        way = f"; to present it: gatepost certificate changeover check {one.id}"
-        click.echo(f"{one.id}: {one.state}{'' if one.state == State.CURRENT else way}")
-    if files.key and not one.key_file:
+        way = f"; to present it: gatepost certificate changeover check {summary.id}"
+        click.echo(f"{summary.id}: {summary.state}{'' if summary.state == State.CURRENT else way}")
+    if files.key and not summary.key_file:
         click.echo(f"note: the key is sealed in the store; {files.key} is no longer needed", err=True)
 
 
@@ -178,17 +178,17 @@ def _added(there: Client, files: _Files, request: AddCertificate) -> Certificate
     if files.password_file is not None:
         first = next(iter(_read(Path(files.password_file)).splitlines()), b"")
         request = replace(request, password=first.decode(errors="replace"))
-    asked = 0
+    number = 0
     while True:
         try:
             return _called(there, files, request)
         except Refusal as why:
             if not any(error.path == "password" for error in why.errors):
                 raise
-            if files.password_file is not None or not sys.stdin.isatty() or asked >= _PASSWORDS:
+            if files.password_file is not None or not sys.stdin.isatty() or number >= _PASSWORDS:
                 hint = "" if files.password_file is not None else ": --password-file FILE"
                 raise Refusal(RefusalKind.INPUT, printable(f"{why}{hint}")) from why
-            asked += 1
+            number += 1
             click.echo(printable(str(why)), err=True)
             request = replace(request, password=click.prompt("Password", hide_input=True, err=True))
 
@@ -197,8 +197,8 @@ def _called(there: Client, files: _Files, request: AddCertificate) -> Certificat
     """Files of this machine may stay where they are; another gateway is sent what is in them."""
     chain, key = str(files.chain), files.key or ""
     if current_server() is None:
-        given = msgspec.structs.asdict(request)
-        local = AddCertificateFiles(**given, chain_file=chain, key_file=key, leave=files.leave_key)
+        values = msgspec.structs.asdict(request)
+        local = AddCertificateFiles(**values, chain_file=chain, key_file=key, leave=files.leave_key)
         return there.call(add_certificate_files, local)
     try:
         return there.call(add_certificate, request).value

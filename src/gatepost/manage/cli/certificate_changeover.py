@@ -59,15 +59,15 @@ def status(request: ListChangeovers, config: str | None, as_json: bool) -> None:
     """
     progress("checking the gates …")
     try:
-        found = client(config).call(list_changeovers, request).items
+        changeovers = client(config).call(list_changeovers, request).items
     finally:
         progress("")
-    if not found:
+    if not changeovers:
         fail(NO, "no certificate is staged, and none can be rolled back; to begin: gatepost certificate add")
     if as_json:
-        print_json(found)
+        print_json(changeovers)
         return
-    for one in found:
+    for one in changeovers:
         print_status(one)
 
 

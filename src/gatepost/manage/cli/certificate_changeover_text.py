@@ -46,8 +46,8 @@ def print_gates(gates: GateSummary, certificate: CertificateSummary) -> None:
 
 def print_status(changeover: Changeover) -> None:
     """One changeover."""
-    one, olds = changeover.certificate, changeover.replaces
-    columns = [*olds, one] if one.state == State.NEXT else [one, *olds]
+    summary, olds = changeover.certificate, changeover.replaces
+    columns = [*olds, summary] if summary.state == State.NEXT else [summary, *olds]
     rows = [_row(each) for each in columns]
     names = [name for name in rows[0] if any(row[name] for row in rows)]
     print_table(["", *(each.state for each in columns)], [(name, *(row[name] for row in rows)) for name in names])
@@ -75,14 +75,14 @@ def _print_finding(finding: GateCheckFinding) -> None:
 
 def _print_gate(gates: GateSummary, gate: GateCheck) -> None:
     """Print the findings of a gate, or that it passed."""
-    found = [finding for finding in gates.findings if finding.gate == gate]
-    loud = [one for one in found if one.verdict in _LOUD]
-    for one in loud:
-        _print_finding(one)
-    if found and not loud:
-        passed = [one for one in found if one.verdict == Mark.PASS]
+    findings = [finding for finding in gates.findings if finding.gate == gate]
+    loud = [finding for finding in findings if finding.verdict in _LOUD]
+    for gate_check_finding in loud:
+        _print_finding(gate_check_finding)
+    if findings and not loud:
+        passed = [finding for finding in findings if finding.verdict == Mark.PASS]
         more = f" (and {len(passed) - 1} more)" if len(passed) > 1 else ""
-        best = (passed or found)[0]
+        best = (passed or findings)[0]
         print_line(Mark(best.verdict), gate, f"{best.text}{more}")
 
 

@@ -33,11 +33,11 @@ def addressable(client: Client, number: str) -> str:
     from gatepost.manage.use_cases.refusal import Refusal, RefusalKind  # noqa: PLC0415 - as above
 
     known = client.call(get_inventory, GetInventory()).certificates
-    labelled = [one for one in known if number and one.label == number]
+    labelled = [summary for summary in known if number and summary.label == number]
     if len(labelled) > 1:
-        labelled = [one for one in labelled if one.state == "current"] or labelled
+        labelled = [summary for summary in labelled if summary.state == "current"] or labelled
     if len(labelled) != 1:
-        numbers = ", ".join(one.id for one in labelled) or "none"
+        numbers = ", ".join(summary.id for summary in labelled) or "none"
         text = f"{number!r} does not name exactly one certificate (found: {numbers})"
         raise Refusal(RefusalKind.MISSING, f"{text}; `gatepost certificate list` lists all certificates")
     return labelled[0].id

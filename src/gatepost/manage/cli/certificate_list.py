@@ -42,19 +42,19 @@ def list_(config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 done (also if there are none), 3 the data cannot be read.
     """
-    found = client(config).call(get_inventory, GetInventory())
-    for line in found.trouble:
+    inventory = client(config).call(get_inventory, GetInventory())
+    for line in inventory.trouble:
         click.echo(f"[[certificate]]: {line}", err=True)
     if as_json:
         servers, clients = (
-            [certificate for certificate in found.certificates if certificate.purpose == purpose]
+            [certificate for certificate in inventory.certificates if certificate.purpose == purpose]
             for purpose in ("server", "client")
         )
-        print_json(msgspec.to_builtins(found) | {"certificates": servers, "client_identities": clients})
+        print_json(msgspec.to_builtins(inventory) | {"certificates": servers, "client_identities": clients})
         return
-    print_list(found.certificates)
-    print_requests(found.requests)
-    for path in found.directories:
+    print_list(inventory.certificates)
+    print_requests(inventory.requests)
+    for path in inventory.directories:
         click.echo(f"watched: {printable(path)}", err=True)
 
 
@@ -69,11 +69,11 @@ def show(request: GetCertificate, config: str | None, as_json: bool) -> None:
     """
     there = client(config)
     request.certificate = addressable(there, request.certificate)
-    found = there.call(get_certificate, request)
+    detail = there.call(get_certificate, request)
     if as_json:
-        print_json(found)
+        print_json(detail)
     else:
-        print_certificate(found)
+        print_certificate(detail)
 
 
 @click.command()

@@ -45,7 +45,7 @@ def publish(directory: Path, request: GetCertificateTable, config: str | None, *
     if as_json:
         print_json(done)
     else:
-        print_table(("file", "size", "state"), [tuple(one.values()) for one in done["files"]])
+        print_table(("file", "size", "state"), [tuple(file.values()) for file in done["files"]])
         click.echo(
             f"version {done['version']} with {quantity(done['certificates'], 'certificate')} in {directory}", err=True
         )

@@ -46,7 +46,7 @@ def _removed(there: Client, number: str, force: str, note: str) -> Removed:
     """Remove what the number names: a request, else a directory, else a certificate."""
     known = there.call(get_inventory, GetInventory())
     why = f"forced: {force}" if force else note
-    if number.lower() in {one.id for one in known.requests}:
+    if number.lower() in {certificate_request.id for certificate_request in known.requests}:
         return there.call(remove_certificate_request, RemoveCertificateRequest(request=number.lower(), note=why))
     for path in (number, str(Path(number).absolute())):
         if path in known.directories:

@@ -128,10 +128,10 @@ def cancel(number: str, config: str | None, as_json: bool) -> None:
     """
     there = client(config)
     if number:
-        one = there.call(cancel_switch, CancelSwitch(certificate=addressable(there, number)))
+        summary = there.call(cancel_switch, CancelSwitch(certificate=addressable(there, number)))
     else:
-        one = there.call(cancel_only_switch, CancelOnlySwitch())
-    _say(as_json, {"id": one.id, "planned": None}, f"{one.id} stays staged; no switch is planned")
+        summary = there.call(cancel_only_switch, CancelOnlySwitch())
+    _say(as_json, {"id": summary.id, "planned": None}, f"{summary.id} stays staged; no switch is planned")
 
 
 @click.command("roll-back")
@@ -168,10 +168,10 @@ def withdraw(request: WithdrawCertificate, force: str, config: str | None, as_js
     """
     there = client(config)
     request.certificate, request.force = addressable(there, request.certificate), force
-    one = there.call(withdraw_certificate, request)
-    if one.key_file:
-        click.echo(f"the store never had its key: delete {one.key_file} yourself", err=True)
-    _say(as_json, {"id": one.id, "state": "retired", "key_left": one.key_file}, f"{one.id} is retired")
+    summary = there.call(withdraw_certificate, request)
+    if summary.key_file:
+        click.echo(f"the store never had its key: delete {summary.key_file} yourself", err=True)
+    _say(as_json, {"id": summary.id, "state": "retired", "key_left": summary.key_file}, f"{summary.id} is retired")
 
 
 def _replacing(olds: Sequence[str], verb: str, none: str = "") -> str:

@@ -33,12 +33,12 @@ def print_list(certificates: Sequence[CertificateSummary]) -> None:
     """Current beside next and deprecated, the newest first; client certificates in a table of their own."""
     for purpose, columns in _SIDES.items():
         chosen = [certificate for certificate in certificates if certificate.purpose == purpose]
-        chosen.sort(key=lambda one: (STATES.index(State(one.state)), -(one.since or 0.0)))
+        chosen.sort(key=lambda certificate: (STATES.index(State(certificate.state)), -(certificate.since or 0.0)))
         if purpose is Purpose.CLIENT and not chosen:
             continue
         if purpose is Purpose.CLIENT:
             click.echo("\nclient certificates")
-        print_table(columns, [_row(one, columns) for one in chosen])
+        print_table(columns, [_row(certificate, columns) for certificate in chosen])
 
 
 def print_requests(requests: Sequence[CertificateRequest]) -> None:

@@ -20,8 +20,11 @@ def chart_of(report: TlsReport) -> str:
     days = span(report.first, report.last)
     title = f"Mail by protection, {report.first} to {report.last} (UTC)"
     pictures = [
-        (f"{one}: messages by recipient", stacked(str(one), days, _series(report, days, one), str(one)))
-        for one in Direction
+        (
+            f"{direction}: messages by recipient",
+            stacked(str(direction), days, _series(report, days, direction), str(direction)),
+        )
+        for direction in Direction
     ]
     return document(title, pictures, _series(report, days, Direction.OUTBOUND))
 

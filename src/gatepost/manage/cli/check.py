@@ -93,7 +93,7 @@ def _options[F: Callable[..., Any]](command: F) -> F:
         ),
         click.option(
             "--validate",
-            type=click.Choice([str(one) for one in DnsValidation]),
+            type=click.Choice([str(validation) for validation in DnsValidation]),
             help=(
                 "Where DNSSEC is validated: by the nameserver; or local, by this command with libunbound, "
                 "through --nameserver if given, else from the root servers. Default: dns.validate."
@@ -181,17 +181,17 @@ def _run(target: CheckTarget, asked: dict[str, Any], *, as_json: bool, verbose: 
     bounds = bounds_of(timeout, private=private or settings.outbound.private_policy_hosts)
     progress("checking; this can take a minute if hosts do not answer …")
     try:
-        found = run_check(PartnerCheckPlan(target, settings, bounds))
+        partner_check = run_check(PartnerCheckPlan(target, settings, bounds))
     except Refusal as refusal:
         progress("")
         fail(BAD_INPUT, "\n".join(f"{_OPTIONS[error.path]}: {error.message}" for error in refusal.errors))
     finally:
         progress("")
     if as_json:
-        print_json(check_record(found))
+        print_json(check_record(partner_check))
     else:
-        print_check(found, verbose=verbose)
-    sys.exit(_STATUS[found.outcome])
+        print_check(partner_check, verbose=verbose)
+    sys.exit(_STATUS[partner_check.outcome])
 
 
 _OPTIONS = {

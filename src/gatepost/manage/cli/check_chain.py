@@ -111,7 +111,7 @@ def chain(pem: str, as_json: bool, verbose: bool, **asked: Any) -> None:
     stores = _stores(asked["anchors"])
     progress("checking; this can take a while if addresses do not answer …")
     try:
-        found = asyncio.run(_check(question, stores, asked))
+        chain_check = asyncio.run(_check(question, stores, asked))
     except ChainFileError as error:
         progress("")
         fail(BAD_INPUT, str(error))
@@ -120,10 +120,10 @@ def chain(pem: str, as_json: bool, verbose: bool, **asked: Any) -> None:
         fail(BAD_INPUT, f"--nameserver: {error}")
     progress("")
     if as_json:
-        print_json(chain_record(found))
+        print_json(chain_record(chain_check))
     else:
-        print_chain(found, verbose=verbose)
-    sys.exit(_STATUS[found.outcome])
+        print_chain(chain_check, verbose=verbose)
+    sys.exit(_STATUS[chain_check.outcome])
 
 
 def _question(pem: str, asked: dict[str, Any]) -> ChainQuestion:
@@ -174,14 +174,14 @@ def roots(pem: str, anchors: str, as_json: bool, verbose: bool) -> None:
     """
     file, stores = _read(pem), _stores(anchors)
     try:
-        found = check_roots(file, stores, now=time.time())
+        roots_check = check_roots(file, stores, now=time.time())
     except ChainFileError as error:
         fail(BAD_INPUT, str(error))
     if as_json:
-        print_json(roots_record(found))
+        print_json(roots_record(roots_check))
     else:
-        print_roots(found, verbose=verbose)
-    sys.exit(0 if found.outcome else NO)
+        print_roots(roots_check, verbose=verbose)
+    sys.exit(0 if roots_check.outcome else NO)
 
 
 def _read(pem: str) -> CertificateFile:

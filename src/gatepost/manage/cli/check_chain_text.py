@@ -45,16 +45,16 @@ def print_chain(check: ChainCheck, *, verbose: bool) -> None:
         if finding.part is Part.REVOCATION:
             break
         _print_finding(finding)
-    asked = [finding for finding in check.findings if finding.part in _ASKED]
-    if asked:
+    findings = [finding for finding in check.findings if finding.part in _ASKED]
+    if findings:
         click.echo("\nAddresses in the certificates, as they answer from here")
-        for finding in asked:
+        for finding in findings:
             _print_finding(finding)
     _print_firewall(check)
     _print_published(check)
     if verbose:
-        for one in check.facts.path[1:]:
-            _print_thumbprints(one.facts)
+        for link in check.facts.path[1:]:
+            _print_thumbprints(link.facts)
     click.echo(f"\n{_total(check)}\n{check.last_line}")
 
 
@@ -81,12 +81,12 @@ def _print_path(check: ChainCheck) -> None:
     """The chain as a table, leaf first."""
     rows = [
         (
-            f"{number} {_cut(printable(title(one.facts)))}",
-            one.facts.key,
-            _until(one.facts, check.facts.now),
-            _place(check, one),
+            f"{number} {_cut(printable(title(link.facts)))}",
+            link.facts.key,
+            _until(link.facts, check.facts.now),
+            _place(check, link),
         )
-        for number, one in enumerate(check.facts.path, 1)
+        for number, link in enumerate(check.facts.path, 1)
     ]
     widths = [max(len(row[at]) for row in rows) for at in range(3)]
     for *cells, last in rows:

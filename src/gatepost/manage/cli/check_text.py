@@ -120,7 +120,7 @@ def _is_verified(row: Row) -> bool:
 
 def _reason(check: PartnerCheck, mark: Mark) -> str:
     several = [*check.findings, *(finding for row in check.rows for finding in row.findings)]
-    text = next((one.text for one in several if one.stops and one.verdict is mark), "")
+    text = next((finding.text for finding in several if finding.stops and finding.verdict is mark), "")
     return f": {text}" if text else ""
 
 
@@ -158,16 +158,16 @@ def _widths(heads: list[str], lines: list[list[tuple[Mark | None, str]]]) -> lis
 def _labels(rows: Sequence[Row]) -> list[str]:
     """Labels before each line: preference and name, and below it further addresses of the same host."""
     names = [row.host for row in rows]
-    found, before = [], None
+    result, before = [], None
     for row in rows:
         preference = "" if row.preference is None else f"{row.preference} "
         name = _cut(printable(row.host), _HOST)
         address = f" {row.address}" if names.count(row.host) > 1 else ""
         if row.host == before:
             preference, name = " " * len(preference), " "
-        found.append(f"{preference}{name}{address}")
+        result.append(f"{preference}{name}{address}")
         before = row.host
-    return found
+    return result
 
 
 def _cell(finding: Finding | None) -> tuple[Mark | None, str]:

@@ -35,8 +35,8 @@ _KINDS = {"inbound": INBOUND, "outbound": OUTBOUND}
 @json_option
 def add(direction: str, name: str, words: tuple[str, ...], organization: str, **given: Any) -> None:
     """A new connector."""
-    asked = ChangeArguments(**given)
-    edit(asked, part_added(asked, PartName(_KINDS[direction], organization, name), words))
+    arguments = ChangeArguments(**given)
+    edit(arguments, part_added(arguments, PartName(_KINDS[direction], organization, name), words))
 
 
 @click.command(
@@ -51,8 +51,8 @@ def add(direction: str, name: str, words: tuple[str, ...], organization: str, **
 @json_option
 def set_(name: str, words: tuple[str, ...], organization: str, direction: str | None, **given: Any) -> None:
     """Other fields."""
-    asked = ChangeArguments(**given)
-    edit(asked, part_set(asked, _chosen(asked, name, organization, direction), words))
+    arguments = ChangeArguments(**given)
+    edit(arguments, part_set(arguments, _chosen(arguments, name, organization, direction), words))
 
 
 @click.command(
@@ -66,8 +66,8 @@ def set_(name: str, words: tuple[str, ...], organization: str, direction: str | 
 @json_option
 def remove(name: str, organization: str, direction: str | None, **given: Any) -> None:
     """No more connector."""
-    asked = ChangeArguments(**given)
-    edit(asked, part_removed(asked, _chosen(asked, name, organization, direction)))
+    arguments = ChangeArguments(**given)
+    edit(arguments, part_removed(arguments, _chosen(arguments, name, organization, direction)))
 
 
 def _chosen(arguments: ChangeArguments, name: str, organization: str, direction: str | None) -> PartName:

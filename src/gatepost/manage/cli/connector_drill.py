@@ -120,7 +120,7 @@ def _print(found: HeldDrill, *, as_json: bool) -> None:
         print_json(record | {"evidence": found.evidence, "sha256": found.sha256, "verified": bool(found.evidence)})
         return
     demand = record["requirement"]
-    texts = dict.fromkeys(one["requirement"] for one in record["next_hops"])
+    texts = dict.fromkeys(next_hop["requirement"] for next_hop in record["next_hops"])
     more = [f"profile {demand['profile']}"]
     more += [f"{demand['min_tls_version']} or newer"] if demand["min_tls_version"] else []
     more += [f"revocation {demand['revocation_check']}"] if "revocation_check" in demand else []
@@ -130,7 +130,7 @@ def _print(found: HeldDrill, *, as_json: bool) -> None:
     for note in record["notes"]:
         click.echo(_wrapped(f"note: {note}"))
     click.echo()
-    _print_scenarios([_row(one) for one in record["scenarios"]])
+    _print_scenarios([_row(scenario) for scenario in record["scenarios"]])
     click.echo()
     for weakness in record["weaknesses"]:
         click.echo(_wrapped(weakness))

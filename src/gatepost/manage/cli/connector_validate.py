@@ -148,7 +148,7 @@ def _resources(run: Client, draft: Mapping[str, Any] | None) -> Resources:
         drafted = parse(draft, prefixes=PrefixLimits(0, 0)).organizations
     except ResourceErrors as errors:
         raise Refusal(RefusalKind.INPUT, "Not tested.", errors.errors) from errors
-    names = {one.name for one in drafted}
+    names = {organization.name for organization in drafted}
     return Resources(
         (*drafted, *(organization for organization in stored.organizations if organization.name not in names))
     )

@@ -94,14 +94,14 @@ def check(name: str, organization: str, message: Path | None, config: str | None
     part = choose_part(run.directory().resources, HOOK, name, organization)
     content = None if message is None else _content(message)
     request = TryHook(organization=part.organization.name, hook=part.name, message=content)
-    found = run.call(try_hook, request)
-    trials = found.trials
+    hook_trials = run.call(try_hook, request)
+    trials = hook_trials.trials
     if message is not None:
         trials[0] = replace(trials[0], message=str(message))
     if as_json:
-        print_json(found)
+        print_json(hook_trials)
     else:
-        _print(found)
+        _print(hook_trials)
     if not all(trial.answered for trial in trials):
         sys.exit(UNKNOWN)
     passes = not any(trial.reply for trial in trials) if message else all(trial.right for trial in trials)

@@ -124,8 +124,8 @@ def _send(case: _Case, port: int, root: Path) -> None:
 def _end_of(gateway: Gatepost, case: _Case) -> dict[str, Any]:
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
-        found = gateway.command("trace", "search", "--event", case.ends_with, "--sender", case.sender, "--json")
-        events: list[dict[str, Any]] = json.loads(found)
+        text = gateway.command("trace", "search", "--event", case.ends_with, "--sender", case.sender, "--json")
+        events: list[dict[str, Any]] = json.loads(text)
         for event in events:
             # What is refused at MAIL has no recipient.
             if event["recipient"] in {"", case.recipient}:

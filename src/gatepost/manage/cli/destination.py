@@ -51,11 +51,11 @@ def list_(config: str | None, as_json: bool, request: DestinationsQuery, limit: 
 
     Exit codes: 0 done (also if there are none), 2 usage error, 3 the data cannot be read.
     """
-    found = list(all_items(client(config).call, list_destinations, request, limit))
+    destinations = list(all_items(client(config).call, list_destinations, request, limit))
     if as_json:
-        print_json(found)
+        print_json(destinations)
     else:
-        print_table(_COLUMNS, [_row(one) for one in found])
+        print_table(_COLUMNS, [_row(one) for one in destinations])
 
 
 @destination.command()
@@ -70,16 +70,16 @@ def show(config: str | None, as_json: bool, request: DestinationsQuery) -> None:
     """
     if not request.domain and not request.connector:
         fail(BAD_INPUT, "name the destination to show: DOMAIN, or --connector NAME for smart hosts.")
-    found = list(all_items(client(config).call, list_destinations, request))
-    if not found:
+    destinations = list(all_items(client(config).call, list_destinations, request))
+    if not destinations:
         meant = printable(request.domain or f"connector {request.connector}")
         fail(NO, f"nothing is recorded for {meant}; `gatepost destination list` lists recorded destinations")
     if as_json:
-        print_json(found)
+        print_json(destinations)
     else:
-        for one in found:
+        for one in destinations:
             _print(one)
-    if any(one.below for one in found):
+    if any(one.below for one in destinations):
         raise SystemExit(NO)
 
 

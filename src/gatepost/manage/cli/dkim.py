@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from msgspec.structs import asdict
@@ -12,12 +12,13 @@ from msgspec.structs import asdict
 from gatepost.analysis.checks.dkim_record import DkimObservation
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.dkim_add import add, key_in
-from gatepost.manage.cli.dkim_rotate import rotate
-from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option
+from gatepost.manage.cli.edit import ChangeArguments, change, change_options
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, force_option, json_option
 from gatepost.manage.cli.part_commands import add_commands
 from gatepost.manage.cli.tables import print_json, print_table, printable
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.dkim import ImportDkimKey, ListSigningKeys, import_dkim_key, list_signing_keys
+from gatepost.manage.use_cases.dkim_changes import RotateDkimKeys, keys_owner, rotate_dkim_keys
 from gatepost.manage.use_cases.name_lookup import choose_part
 from gatepost.manage.use_cases.parts import DKIM
 from gatepost.policy.connectors.values import DkimState
@@ -53,15 +54,24 @@ def list_(organization: str, domain: str, config: str | None, *, check: bool, as
     with --check: one is not; 2 no such organization, 3 the data cannot be read, or with --check: inconclusive.
     """
     request = ListSigningKeys(organization=organization, domain=domain, check=check)
-    found = list(all_items(client(config).call, list_signing_keys, request))
+    keys = list(all_items(client(config).call, list_signing_keys, request))
     columns = (*_COLUMNS, "record") if check else _COLUMNS
-    rows = [asdict(one) | ({"record": str(one.dns_check)} if one.dns_check else {}) for one in found]
+    rows = [
+        asdict(signing_key) | ({"record": str(signing_key.dns_check)} if signing_key.dns_check else {})
+        for signing_key in keys
+    ]
     shown = [{column: row[column] for column in columns} for row in rows]
     if as_json:
         print_json(shown)
     else:
         print_table(columns, [tuple(row.values()) for row in shown])
-    sys.exit(_status(one.dns_check for one in found if one.dns_check and one.state != DkimState.RETIRED))
+    sys.exit(
+        _status(
+            signing_key.dns_check
+            for signing_key in keys
+            if signing_key.dns_check and signing_key.state != DkimState.RETIRED
+        )
+    )
 
 
 @dkim.command("record")
@@ -82,15 +92,15 @@ def record(name: str, organization: str, config: str | None, *, check: bool, as_
     if not key.public_key:
         fail(BAD_INPUT, f"{part.label} has no public_key; set it: gatepost dkim set {key.name} public_key=...")
     request = ListSigningKeys(organization=owner, domain=key.domain, selector=key.selector, check=check)
-    (found,) = through.call(list_signing_keys, request).items
+    (signing_key,) = through.call(list_signing_keys, request).items
     if as_json:
-        row = asdict(found)
+        row = asdict(signing_key)
         print_json({one: row[one] for one in ("name", "text", "zone", *(("record", "why") if check else ()))})
     else:
-        click.echo(found.zone)
-        if found.dns_check:
-            click.echo(printable(found.dns_check), err=True)
-    sys.exit(_status([found.dns_check] if found.dns_check else []))
+        click.echo(signing_key.zone)
+        if signing_key.dns_check:
+            click.echo(printable(signing_key.dns_check), err=True)
+    sys.exit(_status([signing_key.dns_check] if signing_key.dns_check else []))
 
 
 @dkim.command("import")
@@ -110,6 +120,32 @@ def import_(name: str, file: Path, organization: str, config: str | None) -> Non
     named = {"organization": part.organization.name, "domain": part.record.domain, "selector": part.record.selector}
     stored = through.call(import_dkim_key, ImportDkimKey(key=pem, **named))
     click.echo(f"{stored.name}: private key sealed; a running gateway uses it within ten seconds", err=True)
+
+
+@click.command()
+@click.argument("domain")
+@click.option("--selector", default="", help="Only the next key of this selector. Default: every next key of DOMAIN.")
+@click.option("--organization", default="", help="Needed if several organizations match.")
+@force_option(
+    "Rotate even if the record is not visible in the DNS. Mail may fail to verify until it is. REASON is recorded."
+)
+@change_options
+@config_option
+@json_option
+def rotate(domain: str, selector: str, organization: str, force: str, **given: Any) -> None:
+    """Activate the next keys of DOMAIN, and retire the current keys of the same algorithm, in one step.
+
+    Refused unless the record of each next key is visible in the DNS and correct, and its private key can be opened. A
+    retired key no longer signs; keep its record in the DNS until all mail that it signed has arrived, about a week,
+    then use `gatepost dkim remove`.
+
+    Exit codes: 0 done, 1 a record is missing or wrong, or a key cannot be used; 2 there is no next key, or several of
+    one algorithm; 3 the data cannot be read or written, or the DNS could not be queried.
+    """
+    arguments = ChangeArguments(**given)
+    owner = keys_owner(client(arguments.config).directory().resources, organization, domain).name
+    request = RotateDkimKeys(organization=owner, domain=domain, selector=selector, force=force, **arguments.fields)
+    change(arguments, rotate_dkim_keys, request)
 
 
 dkim.add_command(add)

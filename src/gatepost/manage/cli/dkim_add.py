@@ -54,10 +54,10 @@ def add(domain: str, organization: str, file: Path | None, **given: Any) -> None
 
     Exit codes: 0 added, 2 invalid input, an unusable key, or no master key; 3 the data cannot be read or written.
     """
-    asked = ChangeArguments(**{name: given.pop(name) for name in ChangeArguments.__slots__})
+    arguments = ChangeArguments(**{name: given.pop(name) for name in ChangeArguments.__slots__})
     if given["leave_key"] and file is None:
         fail(BAD_INPUT, "--leave-key needs --key FILE: name the file with the key")
-    through = client(asked.config)
+    through = client(arguments.config)
     domain = key_domain(domain)
     fields: dict[str, Any] = {
         "organization": key_owner(through.directory().resources, organization, domain).name,
@@ -67,17 +67,17 @@ def add(domain: str, organization: str, file: Path | None, **given: Any) -> None
         "service_type": given["service"],
         "key": "" if file is None else key_in(file).decode("ascii", "replace"),
         "current": given["current"],
-        **asked.fields,
+        **arguments.fields,
     }
     if file is not None and given["leave_key"]:
         request = LeaveDkimKey(key_file=str(file.absolute()), **fields)
-        added = through.call(leave_dkim_key, request, dry_run=asked.dry_run).value
+        added = through.call(leave_dkim_key, request, dry_run=arguments.dry_run).value
     else:
-        added = through.call(make_dkim_key, MakeDkimKey(**fields), dry_run=asked.dry_run).value
-    report(added, as_json=asked.as_json)
-    if asked.dry_run:
+        added = through.call(make_dkim_key, MakeDkimKey(**fields), dry_run=arguments.dry_run).value
+    report(added, as_json=arguments.as_json)
+    if arguments.dry_run:
         return  # the key is gone with the command
-    if not asked.as_json:
+    if not arguments.as_json:
         click.echo(added.zone)
     if not given["current"]:
         of = split_key_name(added.name)[1]

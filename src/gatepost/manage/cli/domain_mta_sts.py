@@ -46,16 +46,16 @@ def mta_sts(name: str, organization: str, config: str | None, *, check: bool, pr
     request = GetMtaStsPolicy(
         organization=part.organization.name, domain=part.name, check=check, private=check and private
     )
-    found = through.call(get_mta_sts_policy, request)
-    findings = found.findings
+    policy = through.call(get_mta_sts_policy, request)
+    findings = policy.findings
     if as_json:
-        print_json(found)
+        print_json(policy)
     else:
-        _print(found)
+        _print(policy)
         _print_findings(findings)
-        for note in found.notes:
+        for note in policy.notes:
             click.echo(f"note: {printable(note)}", err=True)
-    sys.exit(_status(findings) if check else 0 if found.published else NO)
+    sys.exit(_status(findings) if check else 0 if policy.published else NO)
 
 
 def _print(policy: MtaStsPolicy) -> None:

@@ -51,12 +51,12 @@ def verify(name: str, organization: str, *, only_record: bool, **asked: Any) -> 
         if not asked_for.dry_run:
             click.echo(f"{printable(name)} is verified", err=True)
         return
-    found = through.call(get_domain_verification, GetDomainVerification(organization=owner, domain=name))
+    verification = through.call(get_domain_verification, GetDomainVerification(organization=owner, domain=name))
     if asked_for.as_json:
-        print_json(found)
+        print_json(verification)
     else:
-        click.echo(printable(found.zone))
-        tell_pending(found)
+        click.echo(printable(verification.zone))
+        tell_pending(verification)
 
 
 def tell_pending(verification: DomainVerification) -> None:

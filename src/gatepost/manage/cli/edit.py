@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from gatepost.manage.cli.changes import report
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.times import MOMENT_TEXT
+from gatepost.manage.cli.options import MOMENT_TEXT
 from gatepost.manage.use_cases.assignments import assign
 from gatepost.manage.use_cases.change import NOTHING, TRIES
 from gatepost.manage.use_cases.name_lookup import choose_part, owner_of

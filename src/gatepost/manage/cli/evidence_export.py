@@ -13,9 +13,8 @@ import click
 import msgspec
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, current_server, fail
+from gatepost.manage.cli.options import BAD_INPUT, MOMENT, NO, UNKNOWN, config_option, current_server, fail
 from gatepost.manage.cli.request_options import request_options
-from gatepost.manage.cli.times import MOMENT
 from gatepost.manage.use_cases import evidence_export
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.evidence import ListHeads, list_heads

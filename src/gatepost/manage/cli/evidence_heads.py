@@ -5,12 +5,11 @@ from __future__ import annotations
 import click
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.options import NO, config_option, fail, json_option
+from gatepost.manage.cli.options import MOMENT, NO, config_option, fail, json_option
 from gatepost.manage.cli.tables import print_json, print_table
-from gatepost.manage.cli.times import MOMENT
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.evidence import ListHeads, ListKeys, list_heads, list_keys
-from gatepost.store.sqlite.trace_files import day_of
+from gatepost.times import day_text
 
 
 @click.command()
@@ -26,14 +25,14 @@ def heads(since: float, config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 there are heads, 1 there are none, 3 the data cannot be read.
     """
-    found = list(all_items(client(config).call, list_heads, ListHeads(since=day_of(since) if since else "")))
+    items = list(all_items(client(config).call, list_heads, ListHeads(since=day_text(since) if since else "")))
     if as_json:
-        print_json(found)
-    elif found:
-        ends = (", ".join(f"{name}: {end['number']}" for name, end in one.writers.items()) for one in found)
-        table = [(one.day, one.hash, end) for one, end in zip(found, ends, strict=True)]
+        print_json(items)
+    elif items:
+        ends = (", ".join(f"{name}: {end['number']}" for name, end in head.writers.items()) for head in items)
+        table = [(head.day, head.hash, end) for head, end in zip(items, ends, strict=True)]
         print_table(("day", "head", "last entry of each writer"), table)
-    if not found:
+    if not items:
         fail(NO, "no finished day has a head yet")
 
 
@@ -48,12 +47,12 @@ def key(config: str | None, as_json: bool) -> None:
     Exit codes: 0 there is a key, 1 there is none yet (the gateway creates it when it starts), 3 the data cannot be
     read.
     """
-    found = client(config).call(list_keys, ListKeys()).items
+    keys = client(config).call(list_keys, ListKeys()).items
     if as_json:
-        print_json(found)
+        print_json(keys)
     else:
-        for one in found:
-            click.echo(f"key {one.id}", err=True)
-            click.echo(one.pem, nl=False)
-    if not found:
+        for evidence_key in keys:
+            click.echo(f"key {evidence_key.id}", err=True)
+            click.echo(evidence_key.pem, nl=False)
+    if not keys:
         fail(NO, "there is no key yet: the gateway creates it when it starts with evidence.enabled")

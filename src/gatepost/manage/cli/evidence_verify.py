@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
+from gatepost.manage.cli.options import BAD_INPUT, MOMENT, NO, UNKNOWN, config_option, fail, json_option, settings_of
 from gatepost.manage.cli.tables import print_json, printable
-from gatepost.manage.cli.times import MOMENT
-from gatepost.manage.use_cases.evidence_audit import verify_export, verify_log
-from gatepost.store.evidence_files import HEADS_FILE, day_file, evidence_directory
+from gatepost.manage.use_cases.evidence_audit import verify_export, verify_log, verify_own_log
+from gatepost.pki.certificates.evidence_key import public_keys_in
+from gatepost.store.evidence_files import HEADS_FILE, day_file
 from gatepost.store.interface import StoreFailure
-from gatepost.store.sqlite.trace_files import day_of
+from gatepost.store.storage import Storage
+from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.evidence_audit import Verification
@@ -56,26 +57,19 @@ def verify(
     """
     if wrong := next((head for head in heads if not _HASH.fullmatch(head)), ""):
         fail(BAD_INPUT, f"--head {printable(wrong)!r}: not a hash; write 64 hexadecimal digits in lower case")
-    own = not paths
-    if own:
-        paths = (evidence_directory(Path(settings_of(config).server.data_dir)),)
-    given = [key.read_bytes() for key in keys]
+    given = [one for key in keys for one in public_keys_in(key.read_bytes())]
     days = _day(options["since"], ""), _day(options["until"], "9999")
     try:
-        if (
-            not own
-            and len(paths) == 1
-            and paths[0].is_file()
-            and day_file(paths[0]) is None
-            and paths[0].name != HEADS_FILE
-        ):
+        if not paths:
+            result = verify_own_log(Storage.of(settings_of(config)).evidence(), given, heads, days)
+        elif len(paths) == 1 and paths[0].is_file() and day_file(paths[0]) is None and paths[0].name != HEADS_FILE:
             result = verify_export(paths[0], given, heads)
         else:
-            result = verify_log(paths, given, heads, days, own=own)
+            result = verify_log(paths, given, heads, days)
     except StoreFailure as failure:
         fail(UNKNOWN, str(failure))
     except OSError as error:
-        fail(UNKNOWN, f"{error.filename or paths[0]}: {error.strerror}")
+        fail(UNKNOWN, f"{error.filename}: {error.strerror}")
     if options["as_json"]:
         print_json(result.data)
     else:
@@ -87,11 +81,13 @@ def _show(result: Verification) -> None:
     """For a person: what was looked at and what was found on standard output, remarks on standard error."""
     for line in result.lines:
         click.echo(printable(line))
-    for one in result.faults.first.values():
-        line = f" line {one.line}" if one.line else ""
-        entry = f", entry {one.number}" if one.number else ""
-        more = result.faults.counts[one.kind] - 1
-        click.echo(printable(f"{one.kind}: {one.file}{line}{entry}: {one.text}") + (f" ({more} more)" if more else ""))
+    for fault in result.faults.first.values():
+        line = f" line {fault.line}" if fault.line else ""
+        entry = f", entry {fault.number}" if fault.number else ""
+        more = result.faults.counts[fault.kind] - 1
+        click.echo(
+            printable(f"{fault.kind}: {fault.file}{line}{entry}: {fault.text}") + (f" ({more} more)" if more else "")
+        )
     for note in result.notes:
         click.echo(f"note: {printable(note)}", err=True)
     verdicts = {True: "verified", False: "FAILED: the log was altered", None: "Inconclusive"}
@@ -99,4 +95,4 @@ def _show(result: Verification) -> None:
 
 
 def _day(at: float, otherwise: str) -> str:
-    return day_of(at) if at else otherwise
+    return day_text(at) if at else otherwise

@@ -99,7 +99,7 @@ def print_explanation(record: _Record, certificate: str = "") -> None:
 
 def _assumed(record: _Record) -> str:
     """With the option that says otherwise, where there is one."""
-    if record["field"] == "tls" and record["text"] != "in clear":
+    if record["field"] == "tls" and record["text"] != "unencrypted":
         return str(record["text"])
     return f"{record['text']}{_SAY.get(record['field'], '')}"
 
@@ -123,7 +123,7 @@ def _inbound(page: _Page, record: _Record) -> None:
             page.mark(page.yes if connector and speaks_for else page.note, reason)
     told = set(verdict["reasons"])
     others = [(one["connector"], one["why"]) for one in verdict["others"]]
-    _others(page, [one for one in others if " ".join(one) not in told])
+    _others(page, [candidate for candidate in others if " ".join(candidate) not in told])
 
 
 def _inbound_fields(page: _Page, verdict: _Record) -> None:
@@ -135,8 +135,8 @@ def _inbound_fields(page: _Page, verdict: _Record) -> None:
         page.field("connector", f"{verdict['connector']}, requires: {verdict['requirement']}{trial}")
     if verdict.get("would_refuse"):
         page.field("rehearsal", f"{verdict['would_refuse_connector']} would refuse with {verdict['would_refuse']}")
-    for asked in verdict.get("content_hooks", ()):
-        page.field("content hook", hook_text(asked))
+    for hook in verdict.get("content_hooks", ()):
+        page.field("content hook", hook_text(hook))
 
 
 def _outbound(page: _Page, record: _Record) -> None:
@@ -162,7 +162,7 @@ def _outbound(page: _Page, record: _Record) -> None:
         )
         return
     _others(page, [(one["connector"], one["why"]) for one in outbound["others"]])
-    _others(page, [(one["rule"], one["why"]) for one in outbound["other_rules"]])
+    _others(page, [(rule["rule"], rule["why"]) for rule in outbound["other_rules"]])
 
 
 def _outbound_fields(page: _Page, record: _Record, outbound: _Record) -> None:

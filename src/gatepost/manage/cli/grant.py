@@ -40,11 +40,11 @@ def list_(config: str | None, as_json: bool) -> None:
     addresses and at those of [network] tenants_may_reach; most hosts need no grant. Exit codes: 0 done (also if there
     are none), 2 usage error, 3 the data cannot be read.
     """
-    found = client(config).call(list_ungranted, ListUngranted()).values
+    ungranted_values = client(config).call(list_ungranted, ListUngranted()).values
     if as_json:
-        print_json(found)
+        print_json(ungranted_values)
     else:
-        print_table(_COLUMNS, [_row(one) for one in found])
+        print_table(_COLUMNS, [_row(value) for value in ungranted_values])
 
 
 @grant.command("add")

@@ -39,11 +39,11 @@ def history(context: click.Context, request: ListHistory, limit: int, config: st
     """
     if context.invoked_subcommand:
         return
-    found = list(all_items(client(config).call, list_history, request, limit))
+    entries = list(all_items(client(config).call, list_history, request, limit))
     if as_json:
-        print_json(found)
+        print_json(entries)
     else:
-        print_table(_COLUMNS, [_row(one) for one in found])
+        print_table(_COLUMNS, [_row(entry) for entry in entries])
 
 
 @history.command()
@@ -56,17 +56,19 @@ def show(version: int, config: str | None, as_json: bool) -> None:
     Exit codes: 0 found, 1 no such version, 3 the data cannot be read.
     """
     try:
-        found = client(config).call(get_version, GetVersion(version=str(version)))
+        history_version = client(config).call(get_version, GetVersion(version=str(version)))
     except Refusal as refusal:
         if refusal.kind is not RefusalKind.MISSING:
             raise
         fail(NO, refusal.text)
     if as_json:
-        print_json(found)
+        print_json(history_version)
         return
-    note = f": {found.note}" if found.note else ""
-    click.echo(printable(f"version {version}, {moment(found.at)}, by {found.author}{note}"), err=True)
-    print_changes(found.changes)
+    note = f": {history_version.note}" if history_version.note else ""
+    click.echo(
+        printable(f"version {version}, {moment(history_version.at)}, by {history_version.author}{note}"), err=True
+    )
+    print_changes(history_version.changes)
 
 
 def _row(entry: HistoryEntry) -> tuple[object, ...]:

@@ -131,10 +131,10 @@ def _given(settings: Settings, directory: Directory, name: str, asked: dict[str,
         clients=own.clients,
         files=own.files,
         exchange=exchange.verdict,
-        addresses=[_address(one) for one in asked["addresses"]],
+        addresses=[_address(address) for address in asked["addresses"]],
         revocation_hosts=revocation_hosts((*own.chains, *exchange.chain)),
         centralised=asked["centralised"],
-        warnings=[one for one in told if f" of {organization.name}" in one],
+        warnings=[text for text in told if f" of {organization.name}" in text],
         now=now,
     )
 
@@ -173,7 +173,7 @@ def _address(text: str) -> str:
 
 def _domains(organization: Organization, asked: tuple[str, ...], others: set[str]) -> list[str]:
     if asked:
-        return list(dict.fromkeys(_domain("--domain", one) for one in asked))
+        return list(dict.fromkeys(_domain("--domain", text) for text in asked))
     names = (domain.name for domain in organization.accepted_domains)
     return [name for name in names if not name.startswith("*.") and name not in others]
 
@@ -185,8 +185,8 @@ def _known_host(organization: Organization) -> str:
         for connector in organization.outbound_connectors
         if connector.connector_type is ConnectorType.ON_PREMISES
     ]
-    own.sort(key=lambda one: (not one.cloud_services_mail_enabled, not one.enabled, one.name))
-    hosts = [smart.host for one in own for smart in one.smart_hosts if not smart.is_address]
+    own.sort(key=lambda connector: (not connector.cloud_services_mail_enabled, not connector.enabled, connector.name))
+    hosts = [smart.host for connector in own for smart in connector.smart_hosts if not smart.is_address]
     if not hosts:
         fail(BAD_INPUT, "the host name of Exchange is missing: --exchange-host ex1.contoso.example")
     return hosts[0]

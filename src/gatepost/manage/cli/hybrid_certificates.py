@@ -58,14 +58,15 @@ def own_certificates(settings: Settings, organization: Organization) -> PlanCert
     """Certificates that the gateway presents: current ones of the inventory, and files of outbound connectors."""
     gateway = Gateway(settings)
     with inventory_of(gateway, keys=False) as inventory:
-        found = listed_certificates(inventory, gateway)
-    for line in found.trouble:
+        listing = listed_certificates(inventory, gateway)
+    for line in listing.trouble:
         click.echo(f"[[certificate]]: {line}", err=True)
     current = sorted(
-        (entry for entry in found.entries.values() if entry.state is State.CURRENT), key=lambda one: one.current_from
+        (entry for entry in listing.entries.values() if entry.state is State.CURRENT),
+        key=lambda entry: entry.current_from,
     )
-    mine = [one for one in current if one.purpose is Purpose.CLIENT and one.organization == organization.name]
-    chains = [der for one in current for der in _certificates(found.chains.get(one.id, b""))]
+    mine = [entry for entry in current if entry.purpose is Purpose.CLIENT and entry.organization == organization.name]
+    chains = [der for entry in current for der in _certificates(listing.chains.get(entry.id, b""))]
     files: dict[str, CertificateFacts] = {}
     for connector in organization.outbound_connectors:
         certificate = connector.client_certificate
@@ -73,8 +74,8 @@ def own_certificates(settings: Settings, organization: Organization) -> PlanCert
             chain = _file(certificate.chain, f"client_certificate of outbound connector {connector.name!r}")
             chains += chain
             files |= {connector.name: certificate_facts(chain[0])} if chain else {}
-    server = [one.leaf for one in current if one.purpose is Purpose.SERVER]
-    return PlanCertificates(server, {one.label: one.leaf for one in mine}, files, tuple(chains))
+    server = [entry.leaf for entry in current if entry.purpose is Purpose.SERVER]
+    return PlanCertificates(server, {entry.label: entry.leaf for entry in mine}, files, tuple(chains))
 
 
 def exchange_chain(path: FilePath | None, settings: Settings, organization: Organization, now: float) -> ExchangeChain:
@@ -141,6 +142,10 @@ def _certificates(pem: bytes) -> list[bytes]:
     """The certificates in PEM, DER each; none if there is none."""
     try:
         with quietly():
-            return [one.public_bytes(Encoding.DER) for one in x509.load_pem_x509_certificates(pem)] if pem else []
+            return (
+                [certificate.public_bytes(Encoding.DER) for certificate in x509.load_pem_x509_certificates(pem)]
+                if pem
+                else []
+            )
     except MALFORMED:
         return []

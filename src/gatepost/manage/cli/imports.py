@@ -60,7 +60,7 @@ def exchange(files: tuple[Path, ...], organization: str, output: Path | None, as
     input, 3 the output could not be written.
     """
     try:
-        objects = [one for file in files for one in read_objects(_bytes(file), str(file))]
+        objects = [exchange_object for file in files for exchange_object in read_objects(_bytes(file), str(file))]
         imported = from_exchange.convert(objects, organization)
     except ImportRefused as refused:
         fail(BAD_INPUT, printable(refused))

@@ -37,9 +37,16 @@ def list_(organization: str, config: str | None, as_json: bool) -> None:
     """
     owners = chosen_organizations(client(config).directory().resources, organization)
     rows: list[tuple[Any, ...]] = [
-        (_status(one), one.priority, one.name, owner.name, _conditions(one), _actions(one))
+        (
+            _status(flow_rule),
+            flow_rule.priority,
+            flow_rule.name,
+            owner.name,
+            _conditions(flow_rule),
+            _actions(flow_rule),
+        )
         for owner in owners
-        for one in sorted(owner.mail_flow_rules, key=lambda each: (each.priority, each.name))
+        for flow_rule in sorted(owner.mail_flow_rules, key=lambda each: (each.priority, each.name))
     ]
     if as_json:
         print_json([dict(zip(_COLUMNS, row, strict=True)) for row in rows])

@@ -47,8 +47,8 @@ def password(address: str, organization: str, config: str | None, *, from_stdin:
         if remove:
             changed = through.call(remove_mailbox_password, RemoveMailboxPassword(**named))
         else:
-            given = prompt_password("--stdin", from_stdin=from_stdin)
-            changed = through.call(set_mailbox_password, MailboxPassword(password=given, **named))
+            text = prompt_password("--stdin", from_stdin=from_stdin)
+            changed = through.call(set_mailbox_password, MailboxPassword(password=text, **named))
     except Refusal as refusal:
         if refusal.kind is not RefusalKind.INPUT:
             raise

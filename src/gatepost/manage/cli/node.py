@@ -58,11 +58,11 @@ def list_(config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 done, 2 invalid settings, 3 the data cannot be read.
     """
-    found = list(all_items(client(config).call, list_nodes, ListNodes()))
+    nodes = list(all_items(client(config).call, list_nodes, ListNodes()))
     if as_json:
-        print_json(found)
+        print_json(nodes)
     else:
-        print_table(_COLUMNS, [_row(one) for one in found])
+        print_table(_COLUMNS, [_row(node) for node in nodes])
 
 
 @node.command()
@@ -78,15 +78,15 @@ def drain(request: DrainNode, config: str | None, as_json: bool, *, wait: bool) 
     Exit codes: 0 done, 1 there is no such node, or it does not run, 2 usage error, 3 the data cannot be written.
     """
     through = client(config)
-    found = _found(lambda: through.call(drain_node, request))
-    while wait and not request.undo and found.state.is_alive and found.state != "drained":
+    status = _found(lambda: through.call(drain_node, request))
+    while wait and not request.undo and status.state.is_alive and status.state != "drained":
         time.sleep(1.0)
-        nodes = {one.name: one for one in all_items(through.call, list_nodes, ListNodes())}
-        found = nodes.get(request.name, found)
+        nodes = {node.name: node for node in all_items(through.call, list_nodes, ListNodes())}
+        status = nodes.get(request.name, status)
     if as_json:
-        print_json(found)
+        print_json(status)
     else:
-        click.echo(f"{printable(found.name)}: {found.state}, queue: {_queue(found)}")
+        click.echo(f"{printable(status.name)}: {status.state}, queue: {_queue(status)}")
 
 
 @node.command()

@@ -43,14 +43,14 @@ def check(name: str, organization: str, config: str | None, as_json: bool, *, to
     part = choose_part(run.directory().resources, ISSUER, name, organization)
     token = sys.stdin.read(TOKEN_OCTETS + 2).strip() if token_stdin else ""
     request = TryIssuer(organization=part.organization.name, issuer=part.name, token=token)
-    found = run.call(try_issuer, request)
-    if found.failure:
-        fail(NO, printable(found.failure))
+    trial = run.call(try_issuer, request)
+    if trial.failure:
+        fail(NO, printable(trial.failure))
     if as_json:
-        print_json({"keys": found.keys, "token": found.token})
+        print_json({"keys": trial.keys, "token": trial.token})
     else:
-        _print(found)
-    judged = found.token
+        _print(trial)
+    judged = trial.token
     if judged is not None and not judged.user:
         sys.exit(UNKNOWN if judged.temporary else NO)
 

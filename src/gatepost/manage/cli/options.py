@@ -12,6 +12,7 @@ import click
 
 from gatepost.manage.cli.remote_options import RemoteOptions, only_here
 from gatepost.manage.use_cases.refusal import RefusalKind
+from gatepost.manage.use_cases.times import moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,8 +54,8 @@ def force_option[F: Callable[..., Any]](text: str) -> Callable[[F], F]:
 
 def current_remote_options() -> RemoteOptions:
     """The options of `gatepost` itself."""
-    found = click.get_current_context().find_root().obj
-    return found if isinstance(found, RemoteOptions) else RemoteOptions()
+    options = click.get_current_context().find_root().obj
+    return options if isinstance(options, RemoteOptions) else RemoteOptions()
 
 
 def current_server() -> RemoteServer | None:
@@ -95,10 +96,10 @@ def loaded_settings(config: str | None, *, anywhere: bool = False) -> Settings:
     """
     from gatepost.settings.loader import SettingsError, load  # noqa: PLC0415 - as above
 
-    given = current_remote_options()
-    if given.server is not None and not anywhere:
+    options = current_remote_options()
+    if options.server is not None and not anywhere:
         raise only_here(click.get_current_context())
-    chosen = config or given.config
+    chosen = config or options.config
     try:
         return load(chosen, os.environ)
     except SettingsError as error:
@@ -157,3 +158,34 @@ def refused(refusal: Refusal) -> NoReturn:
 def option(argument: str) -> str:
     """The option for an argument that would help against a refusal."""
     return f"--{argument.replace('_', '-')}{_VALUES.get(argument, '')}"
+
+
+class _Moment(click.ParamType[float]):
+    """Seconds since 1970, as `manage.use_cases.times.moment` reads them."""
+
+    name = "time"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        try:
+            return moment(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class _MomentText(click.ParamType[str]):
+    """The same as it was written, for whoever reads it later."""
+
+    name = "time"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            moment(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return str(value)
+
+
+MOMENT = _Moment()
+MOMENT_TEXT = _MomentText()

@@ -76,14 +76,14 @@ def show(name: str, config: str | None, **form: Any) -> None:
 @json_option
 def add(name: str, words: tuple[str, ...], **given: Any) -> None:
     """A new organization."""
-    asked = ChangeArguments(**given)
+    arguments = ChangeArguments(**given)
 
     def make(_: Resources) -> PreparedChange:
         table, errors = _own(words, {})
-        request = AddOrganization(document={"name": name} | table, **asked.fields)
+        request = AddOrganization(document={"name": name} | table, **arguments.fields)
         return PreparedChange(add_organization, request, errors)
 
-    edit(asked, make)
+    edit(arguments, make)
 
 
 @organization.command("set", help=f"Change an organization's own fields.\n\n{WORDS_HELP}\n\n{CODES}")
@@ -94,15 +94,15 @@ def add(name: str, words: tuple[str, ...], **given: Any) -> None:
 @json_option
 def set_(name: str, words: tuple[str, ...], **given: Any) -> None:
     """Other fields."""
-    asked = ChangeArguments(**given)
+    arguments = ChangeArguments(**given)
 
     def make(resources: Resources) -> PreparedChange:
         patch, errors = _own(words, own_table(choose_organization(resources, name)))
         return PreparedChange(
-            set_organization, SetOrganization(organization=name, document=patch, **asked.fields), errors
+            set_organization, SetOrganization(organization=name, document=patch, **arguments.fields), errors
         )
 
-    edit(asked, make)
+    edit(arguments, make)
 
 
 def _own(words: tuple[str, ...], before: dict[str, Any]) -> tuple[dict[str, Any], list[FieldError]]:
@@ -127,10 +127,10 @@ def _own(words: tuple[str, ...], before: dict[str, Any]) -> tuple[dict[str, Any]
 @json_option
 def remove(name: str, **given: Any) -> None:
     """No more organization."""
-    asked = ChangeArguments(**given)
+    arguments = ChangeArguments(**given)
 
     def make(resources: Resources) -> PreparedChange:
         choose_organization(resources, name)
-        return PreparedChange(remove_organization, RemoveOrganization(organization=name, **asked.fields))
+        return PreparedChange(remove_organization, RemoveOrganization(organization=name, **arguments.fields))
 
-    edit(asked, make)
+    edit(arguments, make)

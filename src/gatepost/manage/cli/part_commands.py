@@ -76,10 +76,10 @@ def _add_show(group: click.Group, kind: PartKind, then: Callable[[Client, Part],
     @json_option
     def show(name: str, organization: str, config: str | None, **form: Any) -> None:
         through = client(config)
-        found = choose_part(through.directory().resources, kind, name, organization)
-        show_part(found, **form)
+        part = choose_part(through.directory().resources, kind, name, organization)
+        show_part(part, **form)
         if then is not None:
-            then(through, found)
+            then(through, part)
 
 
 def _add_add(group: click.Group, kind: PartKind, example: str) -> None:
@@ -93,8 +93,8 @@ def _add_add(group: click.Group, kind: PartKind, example: str) -> None:
     @config_option
     @json_option
     def add(name: str, words: tuple[str, ...], organization: str, **given: Any) -> None:
-        asked = ChangeArguments(**given)
-        edit(asked, part_added(asked, PartName(kind, organization, name), words))
+        arguments = ChangeArguments(**given)
+        edit(arguments, part_added(arguments, PartName(kind, organization, name), words))
 
 
 def _add_set(group: click.Group, kind: PartKind) -> None:
@@ -106,8 +106,8 @@ def _add_set(group: click.Group, kind: PartKind) -> None:
     @config_option
     @json_option
     def set_(name: str, words: tuple[str, ...], organization: str, **given: Any) -> None:
-        asked = ChangeArguments(**given)
-        edit(asked, part_set(asked, PartName(kind, organization, name), words))
+        arguments = ChangeArguments(**given)
+        edit(arguments, part_set(arguments, PartName(kind, organization, name), words))
 
 
 def _add_remove(group: click.Group, kind: PartKind, removed: str) -> None:
@@ -118,5 +118,5 @@ def _add_remove(group: click.Group, kind: PartKind, removed: str) -> None:
     @config_option
     @json_option
     def remove(name: str, organization: str, **given: Any) -> None:
-        asked = ChangeArguments(**given)
-        edit(asked, part_removed(asked, PartName(kind, organization, name)))
+        arguments = ChangeArguments(**given)
+        edit(arguments, part_removed(arguments, PartName(kind, organization, name)))

@@ -17,5 +17,5 @@ def prompt_password(option: str, *, from_stdin: bool) -> str:
         return sys.stdin.readline(_MOST).rstrip("\r\n")
     if not sys.stdin.isatty():
         fail(BAD_INPUT, f"there is no terminal to ask for the password; pass it on standard input with {option}")
-    given: str = click.prompt("New password", hide_input=True, confirmation_prompt=True, err=True)
-    return given
+    text: str = click.prompt("New password", hide_input=True, confirmation_prompt=True, err=True)
+    return text

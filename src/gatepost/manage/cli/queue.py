@@ -50,11 +50,11 @@ def list_(config: str | None, as_json: bool, request: ListQueue, limit: int) -> 
 
     Exit codes: 0 done (also if there are none), 3 the data cannot be read.
     """
-    found = list(all_items(client(config).call, list_queue, request, limit))
+    deliveries = list(all_items(client(config).call, list_queue, request, limit))
     if as_json:
-        print_json(found)
+        print_json(deliveries)
     else:
-        print_table(_COLUMNS, [_row(one) for one in found])
+        print_table(_COLUMNS, [_row(delivery) for delivery in deliveries])
 
 
 @queue.command()
@@ -66,17 +66,17 @@ def show(request: GetQueued, body: bool, config: str | None, as_json: bool) -> N
     """Show all details of one message in the queue. Exit codes: 0 found, 1 not in the queue, 2 not a queue id."""
     gateway = client(config)
     try:
-        found = gateway.call(get_queued, request).items
+        deliveries = gateway.call(get_queued, request).items
         chunks = gateway.call(read_queued, request).chunks if body else ()
     except Refusal as refusal:
         if refusal.kind is RefusalKind.MISSING:
             fail(NO, printable(refusal.text))
         raise
     if as_json:
-        print_json(found)
+        print_json(deliveries)
     else:
-        for one in found:
-            _print_delivery(one)
+        for delivery in deliveries:
+            _print_delivery(delivery)
     for chunk in chunks:
         sys.stdout.buffer.write(chunk)
 

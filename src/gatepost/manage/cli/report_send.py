@@ -23,8 +23,8 @@ from gatepost.protocols.tlsrpt.outgoing import outgoing
 from gatepost.protocols.tlsrpt.record import record_name
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sent_reports import SentState
-from gatepost.store.sqlite.trace_files import day_of
 from gatepost.store.storage import Storage
+from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,15 +67,18 @@ def send(day: str, domain: str, *, dry_run: bool, config: str | None, as_json: b
     gateway = gateway_of(config)
     settings = gateway.settings
     now = time.time()
-    chosen = day_option(day) if day else day_of(now - _DAY)
-    if chosen >= day_of(now):
+    chosen = day_option(day) if day else day_text(now - _DAY)
+    if chosen >= day_text(now):
         fail(BAD_INPUT, f"--day {chosen} has not ended: reports cover whole UTC days; choose an earlier day")
-    found = counted(gateway, chosen, domain_option(domain))
+    summaries = counted(gateway, chosen, domain_option(domain))
     if dry_run:
-        reports = [outgoing(report_object(one), reporter_of(settings.tls_reports), chosen, one.domain) for one in found]
+        reports = [
+            outgoing(report_object(summary), reporter_of(settings.tls_reports), chosen, summary.domain)
+            for summary in summaries
+        ]
         _show(asyncio.run(_looked_up(settings, reports)), as_json=as_json)
     else:
-        _make_due(settings, chosen, [one.domain for one in found], as_json=as_json)
+        _make_due(settings, chosen, [summary.domain for summary in summaries], as_json=as_json)
 
 
 def _make_due(settings: Settings, day: str, domains: list[str], *, as_json: bool) -> None:
@@ -85,7 +88,7 @@ def _make_due(settings: Settings, day: str, domains: list[str], *, as_json: bool
     try:
         with closing(Storage.of(settings).sent_reports()) as reports:
             reports.make_due(day, domains, time.time())
-            rows = reports.read(day, lambda one: one.day == day and one.domain in wanted)
+            rows = reports.read(day, lambda sent_report: sent_report.day == day and sent_report.domain in wanted)
     except StoreFailure as failure:
         fail(UNKNOWN, str(failure))
     due = sorted({row.domain for row in rows if row.state in {SentState.WAITING, SentState.TRYING}})
@@ -130,13 +133,13 @@ def _plan(report: Outgoing, record: TlsRptRecord | RecordError | None) -> _Plann
 
 def _show(planned: list[_PlannedReport], *, as_json: bool) -> None:
     if as_json:
-        print_json([_for_machines(one) for one in planned])
+        print_json([_for_machines(report) for report in planned])
     else:
-        for one in planned:
-            _print(one)
-    if any(one.unknown for one in planned):
+        for report in planned:
+            _print(report)
+    if any(report.unknown for report in planned):
         fail(UNKNOWN, "a record could not be looked up")
-    if not any(one.rua for one in planned):
+    if not any(report.rua for report in planned):
         fail(NO, "no domain asks for a report")
 
 

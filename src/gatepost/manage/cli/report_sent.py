@@ -9,15 +9,14 @@ import click
 import msgspec
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.options import NO, config_option, fail, json_option
+from gatepost.manage.cli.options import MOMENT, NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, print_table, printable
-from gatepost.manage.cli.times import MOMENT
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.manage.use_cases.tls_reports import ListSentReports, list_sent_reports
 from gatepost.store.sent_reports import SentState
-from gatepost.store.sqlite.trace_files import day_of
+from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.tls_reports import SentReportState
@@ -41,13 +40,13 @@ def sent(since: float, request: ListSentReports, config: str | None, *, as_json:
 
     Exit codes: 0 there are reports, 1 none, 2 usage error, 3 they cannot be read.
     """
-    day = day_of(since or time.time() - _DAYS)
-    found = list(all_items(client(config).call, list_sent_reports, msgspec.structs.replace(request, since=day)))
+    day = day_text(since or time.time() - _DAYS)
+    states = list(all_items(client(config).call, list_sent_reports, msgspec.structs.replace(request, since=day)))
     if as_json:
-        print_json(found)
-    elif found:
-        print_table(_COLUMNS, [_row(one) for one in found])
-    if not found:
+        print_json(states)
+    elif states:
+        print_table(_COLUMNS, [_row(state) for state in states])
+    if not states:
         fail(NO, f"no reports since {day}" + (f" to {printable(request.domain)}" if request.domain else ""))
 
 

@@ -11,15 +11,14 @@ import msgspec
 
 from gatepost.analysis.reports.tls_record import CSV_COLUMNS, csv_rows, report_of
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option
+from gatepost.manage.cli.options import BAD_INPUT, MOMENT, NO, UNKNOWN, config_option, fail, json_option
 from gatepost.manage.cli.report_tls_text import CONNECTOR_COLUMNS, connector_rows, print_report
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, print_table, printable
-from gatepost.manage.cli.times import MOMENT
 from gatepost.manage.use_cases.reports import DAYS, MOST, GetTlsReport, get_tls_report
 from gatepost.manage.use_cases.spreadsheet import csv_lines
 from gatepost.node.privileges import as_caller
-from gatepost.store.sqlite.trace_files import day_of
+from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,7 +85,7 @@ def connectors(request: GetTlsReport, *, since: float, until: float, config: str
 def _report(config: str | None, since: float, until: float, request: GetTlsReport) -> TlsReportSummary:
     gateway = client(config)
     now = time.time()
-    first, last = day_of(since or (until or now) - _BEFORE), day_of(until or now)
+    first, last = day_text(since or (until or now) - _BEFORE), day_text(until or now)
     if first > last:
         fail(BAD_INPUT, f"--since {first} is after --until {last}")
     return gateway.call(get_tls_report, msgspec.structs.replace(request, since=first, until=last))

@@ -63,8 +63,8 @@ def _print_hops(direction: Direction, hops: HopSummary) -> None:
         )
     for label, counts in (("version", hops.versions), ("group", hops.groups), ("suite", hops.suites)):
         if counts:
-            told = ", ".join(f"{name} {_share(count, counts.total())}" for name, count in _most(counts)[:6])
-            click.echo(f"    {label:10} {printable(told)}")
+            text = ", ".join(f"{name} {_share(count, counts.total())}" for name, count in _most(counts)[:6])
+            click.echo(f"    {label:10} {printable(text)}")
     if hops.carried:
         click.echo(f"    post-quantum key exchange: {_share(hops.post_quantum, hops.carried)}")
     for name, count in _most(hops.failures):
@@ -80,14 +80,14 @@ def _print_part(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
 
 
 def _ready(ready: Sequence[Ready]) -> Iterator[tuple[object, ...]]:
-    for one in ready:
-        said = f'tls_settings = "{one.demand}"' if not one.inbound else one.demand
-        names = f" ({', '.join(one.names)})" if one.names else ""
-        yield one.partner, one.messages, f"{'inbound' if one.inbound else 'outbound'} {said}{names}"
+    for partner in ready:
+        said = f'tls_settings = "{partner.demand}"' if not partner.inbound else partner.demand
+        names = f" ({', '.join(partner.names)})" if partner.names else ""
+        yield partner.partner, partner.messages, f"{'inbound' if partner.inbound else 'outbound'} {said}{names}"
 
 
 def _most(counts: Counter[str]) -> list[tuple[str, int]]:
-    return sorted(counts.items(), key=lambda one: (-one[1], one[0]))
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
 def _share(part: int, whole: int) -> str:

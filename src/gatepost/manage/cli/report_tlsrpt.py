@@ -38,21 +38,21 @@ def tlsrpt(request: GetSessions, config: str | None, *, as_json: bool) -> None:
 
     Exit codes: 0 there are sessions, 1 none were counted, 2 usage error, 3 the counts cannot be read.
     """
-    told = client(config).call(get_sessions, request)
+    sessions = client(config).call(get_sessions, request)
     if as_json:
-        print_json(told)
-    elif told.reports:
-        print_table(_COLUMNS, [row for summary in told.summaries() for row in _rows(summary)])
-    if not told.reports:
-        _none(told.day, told.days, request.domain)
+        print_json(sessions)
+    elif sessions.reports:
+        print_table(_COLUMNS, [row for summary in sessions.summaries() for row in _rows(summary)])
+    if not sessions.reports:
+        _none(sessions.day, sessions.days, request.domain)
 
 
 def counted(gateway: Gateway, day: str, domain: str) -> list[DomainSummary]:
     """Counts of a day, of one policy domain or ("") of all; ends the command if there are none."""
-    found, days = counted_sessions(gateway.storage.session_counts(), day, domain)
-    if not found:
+    summaries, days = counted_sessions(gateway.storage.session_counts(), day, domain)
+    if not summaries:
         _none(day, days, domain)
-    return found
+    return summaries
 
 
 def day_option(text: str) -> str:

@@ -34,7 +34,7 @@ def request_options[F: Callable[..., Any]](kind: type[msgspec.Struct], /, **fixe
     out: see `limit_option`.
     """
     hints = get_type_hints(kind, include_extras=True)
-    fields = [one for one in msgspec.structs.fields(kind) if one.name not in {*fixed, *_PAGING}]
+    fields = [field for field in msgspec.structs.fields(kind) if field.name not in {*fixed, *_PAGING}]
 
     names = {field.encode_name: _option(field, _marker(hints, field)) for field in fields}
 
@@ -128,7 +128,7 @@ def _described(kind: inspect.Type) -> tuple[inspect.Type, str]:
             text = (kind.extra_json_schema or {}).get("description", text)
             kind = kind.type
         else:
-            (kind,) = (one for one in kind.types if not isinstance(one, inspect.NoneType))
+            (kind,) = (candidate for candidate in kind.types if not isinstance(candidate, inspect.NoneType))
     return kind, text
 
 

@@ -13,9 +13,8 @@ import tomlkit
 
 from gatepost.manage.cli.changes import report
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.options import BAD_INPUT, config_option, fail, json_option
+from gatepost.manage.cli.options import BAD_INPUT, MOMENT_TEXT, config_option, fail, json_option
 from gatepost.manage.cli.tables import print_json
-from gatepost.manage.cli.times import MOMENT_TEXT
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resource_cases import (
     ApplyResources,

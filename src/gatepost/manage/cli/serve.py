@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from gatepost.manage.cli.options import BAD_INPUT, config_option, fail, loaded_settings
+from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, config_option, fail, loaded_settings
 from gatepost.manage.use_cases.granting import grant_all
+from gatepost.manage.use_cases.stored_schemas import SCHEMAS
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.listener import bind
 from gatepost.net.lookups.configured import check_validation
@@ -29,14 +30,16 @@ from gatepost.node.privileges import (
     prepare_data_dir,
 )
 from gatepost.node.registration import Registration
+from gatepost.node.site_secrets import prepare_site
 from gatepost.node.supervisor import Supervisor
 from gatepost.node.worker import run_worker
 from gatepost.pki.certificates.files import CertificateFileError, load_identities
 from gatepost.pki.certificates.vault import VaultError
 from gatepost.policy.connectors.errors import ResourceErrors
-from gatepost.store.changes import ConfigConflict, ConfigStore
+from gatepost.store.changes import ConfigConflict
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite.wal_index import hold_indexes
+from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     import socket
@@ -56,7 +59,8 @@ _GRACE = 5.0  # beyond the workers' own drain, before they are killed
 def serve(config: str | None) -> None:
     """Run the gateway in the foreground until SIGTERM or SIGINT. SIGHUP reloads certificates.
 
-    Exit codes: 0 stopped in order, 2 settings, certificates, ports or the store cannot be used (every reason is named).
+    Exit codes: 0 stopped in order, 2 settings, certificates, ports or the store cannot be used (every reason is named),
+    3 the store cannot be reached now.
     """
     settings = loaded_settings(config)
     set_up(settings.log.level, settings.log.format)
@@ -64,9 +68,13 @@ def serve(config: str | None) -> None:
     _check(settings)
     ports = _bind(settings)
     _drop_privileges(settings, account)
+    _check_store(settings)
     hold_indexes(Path(settings.server.data_dir))
+    _prepare_site(settings)
     _grant(settings)
+    _check_store(settings)  # of a start and a restore that begin at once, at least one sees the other
     registration = _registered(settings)
+    Storage.of(settings).disconnect()  # nothing of it survives a fork
     workers = settings.server.workers or len(os.sched_getaffinity(0))
 
     def work(index: int, lifeline: int) -> int:
@@ -100,14 +108,14 @@ class _Ports(NamedTuple):
 
     def keep(self, own: list[socket.socket]) -> None:
         """Close those of other processes, of which this one was given copies."""
-        for one in (*self.mail, *self.shared, *self.tokens, *self.nodes, *self.metrics, *self.admin):
-            if one not in own:
-                one.close()
+        for port in (*self.mail, *self.shared, *self.tokens, *self.nodes, *self.metrics, *self.admin):
+            if port not in own:
+                port.close()
 
     @property
     def shared(self) -> list[socket.socket]:
         """Those for policies and the table."""
-        return [one for sockets in self.public.values() for one in sockets]
+        return [port for sockets in self.public.values() for port in sockets]
 
 
 def _auxiliary_processes(settings: Settings, ports: _Ports, workers: int) -> dict[str, Callable[[int], int]]:
@@ -143,13 +151,30 @@ def _auxiliary_processes(settings: Settings, ports: _Ports, workers: int) -> dic
         ports.keep(ports.admin)
         return run_admin_centre(settings, ports.admin, lifeline)
 
-    found: dict[str, Callable[[int], int]] = {}
-    found |= {"policy host": serve_public} if ports.public else {}
-    found |= {"challenge host": serve_tokens} if ports.tokens else {}
-    found |= {"site host": serve_nodes} if ports.nodes else {}
-    found |= {"metrics host": serve_metrics} if ports.metrics else {}
-    found |= {"admin centre": serve_admin} if ports.admin else {}
-    return found
+    result: dict[str, Callable[[int], int]] = {}
+    result |= {"policy host": serve_public} if ports.public else {}
+    result |= {"challenge host": serve_tokens} if ports.tokens else {}
+    result |= {"site host": serve_nodes} if ports.nodes else {}
+    result |= {"metrics host": serve_metrics} if ports.metrics else {}
+    result |= {"admin centre": serve_admin} if ports.admin else {}
+    return result
+
+
+def _prepare_site(settings: Settings) -> None:
+    try:
+        prepare_site(settings)
+    except StoreFailure as failure:
+        fail(BAD_INPUT if failure.final else UNKNOWN, str(failure))
+    except (CertificateFileError, OSError) as error:
+        fail(BAD_INPUT, str(error))
+
+
+def _check_store(settings: Settings) -> None:
+    """End the command if the store cannot be used: a restore is not complete, or PostgreSQL says no or is away."""
+    try:
+        Storage.of(settings).check(SCHEMAS)
+    except StoreFailure as failure:
+        fail(BAD_INPUT if failure.final else UNKNOWN, str(failure))
 
 
 def _grant(settings: Settings) -> None:
@@ -158,7 +183,7 @@ def _grant(settings: Settings) -> None:
     What cannot be read is for the workers to say.
     """
     with suppress(StoreFailure, ResourceErrors, ConfigConflict):
-        with closing(ConfigStore(Path(settings.server.data_dir) / "config.db")) as store:
+        with closing(Storage.of(settings).configuration()) as store:
             names = grant_all(store, settings.limits.prefixes())
         if names:
             text = "files, sockets and hosts in the resources of %s count as granted by the gateway's owner: %s"
@@ -227,7 +252,7 @@ def _otel_errors(settings: Settings) -> Iterator[str]:
 
 def _bind(settings: Settings) -> _Ports:
     try:
-        mail = [one for listener in settings.listeners for one in bind(listener.address)]
+        mail = [port for listener in settings.listeners for port in bind(listener.address)]
         public = {address: bind(address) for address in settings.public_addresses.values()}
         tokens = bind(settings.acme.served_at) if settings.acme.served_at else []
         nodes = bind(settings.site.address) if settings.site.address else []

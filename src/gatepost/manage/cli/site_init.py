@@ -99,8 +99,8 @@ def _replaced(records: SiteStore, settings: Settings, limits: tuple[str, ...], a
     if at_once and member is not None:
         own_certificate(records, member.node, lifetime=settings.site.node_lifetime, author=author(), now=now)
     click.echo(
-        f"site {made.site}: the new authority signs from {moment(signs_from)} on; nodes trust both while the one "
-        "before is needed. Give its root to who trusts the old one: gatepost site root. SHA-256 of the new root:",
+        f"site {made.site}: the new authority signs from {moment(signs_from)} on; nodes trust both while the previous "
+        "one is needed. Give its root to everyone who trusts the old one: gatepost site root. SHA-256 of the new root:",
         err=True,
     )
     return made

@@ -79,7 +79,7 @@ def issue(name: str, others: tuple[str, ...], config: str | None, **asked: str |
     pfx, pem = asked["pfx"], asked["pem"]
     if (pfx is None) == (pem is None):
         fail(BAD_INPUT, "use either --pfx FILE or --pem FOLDER")
-    names = tuple(dict.fromkeys(_name(one) for one in (name, *others)))
+    names = tuple(dict.fromkeys(_name(text) for text in (name, *others)))
     key = _KEYS[str(asked["key_type"])]()
     files = _pfx_files(Path(str(pfx))) if pfx is not None else _pem_files(Path(str(pem)))
     with opened(settings) as records:

@@ -33,12 +33,12 @@ class _Duration(click.ParamType[float]):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         try:
-            found = parse_duration(value)
+            duration = parse_duration(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
-        if not 0 < found <= _LONGEST:
+        if not 0 < duration <= _LONGEST:
             self.fail(f"{value!r}: a token is valid for 7 days at most", param, ctx)
-        return found
+        return duration
 
 
 @click.command()

@@ -96,12 +96,15 @@ def history(limit: int, config: str | None, as_json: bool) -> None:
     Exit codes: 0 done (also if there are no entries), 2 usage error, 3 the data cannot be read.
     """
     with opened(settings_of(config), keys=False) as records:
-        found = [one for kind in KINDS for one in records.store.history(kind, limit=limit)]
-    found.sort(key=lambda one: -one.version)
-    rows = [_row(one) for one in found[:limit]]
+        changes = [change for kind in KINDS for change in records.store.history(kind, limit=limit)]
+    changes.sort(key=lambda change: -change.version)
+    rows = [_row(change) for change in changes[:limit]]
     if as_json:
         print_json(
-            [dict(zip(_COLUMNS, (one.at, *row[1:]), strict=True)) for one, row in zip(found, rows, strict=False)]
+            [
+                dict(zip(_COLUMNS, (change.at, *row[1:]), strict=True))
+                for change, row in zip(changes, rows, strict=False)
+            ]
         )
     else:
         print_table(_COLUMNS, rows)

@@ -55,7 +55,7 @@ def _record(member: Membership | None, state: SiteState, address: str, now: floa
         "authorities": [asdict(authority) | {"signs": authority is issuer} for authority in state.authorities],
         "nodes": [asdict(node) for node in state.nodes.values()],
         "tokens": [_without(asdict(token), "sha256") for token in state.tokens.values() if token.expires > now],
-        "issued": [asdict(one) for one in state.issued.values()],
+        "issued": [asdict(server) for server in state.issued.values()],
     }
 
 
@@ -90,7 +90,7 @@ def _print(member: Membership | None, state: SiteState, place: tuple[str, str], 
     _table("authorities", ("sha256", "state", "valid_until", "domains"), roots)
     nodes = [
         (node.name, node.thumbprints[0][:_DIGITS], _end(node.not_after, now), moment(node.renewed), moment(node.joined))
-        for node in sorted(state.nodes.values(), key=lambda one: one.name)
+        for node in sorted(state.nodes.values(), key=lambda node: node.name)
     ]
     _table("nodes", ("node", "certificate", "valid_until", "renewed", "joined"), nodes)
     tokens = [
@@ -100,8 +100,8 @@ def _print(member: Membership | None, state: SiteState, place: tuple[str, str], 
     ]
     _table("open tokens", ("token", "for", "valid_until", "by"), tokens)
     issued = [
-        (", ".join(one.names), one.serial, one.sha256[:_DIGITS], _end(one.not_after, now))
-        for one in sorted(state.issued.values(), key=lambda one: one.not_after)
+        (", ".join(server.names), server.serial, server.sha256[:_DIGITS], _end(server.not_after, now))
+        for server in sorted(state.issued.values(), key=lambda server: server.not_after)
     ]
     _table("issued for other servers", ("names", "serial", "certificate", "valid_until"), issued)
 

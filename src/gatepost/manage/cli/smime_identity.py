@@ -11,6 +11,7 @@ import click
 
 from gatepost.analysis.checks.chain_file import ChainFileError
 from gatepost.analysis.checks.pem_import import PasswordNeeded, PemSource, chain_pem_of, key_of, taken_in
+from gatepost.manage.cli.connector_options import stored_directory
 from gatepost.manage.cli.options import (
     BAD_INPUT,
     NO,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from gatepost.analysis.checks.pem_import import PemImport
     from gatepost.pki.smime.store import SmimeIdentity
+    from gatepost.settings.model import Settings
 
 
 _COLUMNS = ("id", "owner", "organization", "key", "until", "signs", "decrypts")
@@ -59,7 +61,8 @@ def identity() -> None:
 )
 @click.option("--organization", default="", help="Organization of the certificate. Needed if there are several.")
 @force_option(
-    "Add it even if it does not name the owner, or can neither sign nor decrypt. The history records the reason."
+    "Add it even if it does not name the owner, can neither sign nor decrypt, or if its domain is not verified for the "
+    "organization. The history records the reason."
 )
 @click.option("--note", default="", help="Reason, for the history.")
 @config_option
@@ -69,7 +72,8 @@ def add(config: str | None, as_json: bool, **given: Any) -> None:
 
     FILE: the certificate and its intermediates, as PEM, DER, PKCS#7 or PKCS#12 (.p12, .pfx). With an ADDRESS it signs
     and decrypts mail from and to that address, with a DOMAIN all mail from and to the domain. An owner can have
-    several: the newest signs, and all decrypt, even after they expire.
+    several: the newest signs, and all decrypt, even after they expire. A certificate is used while the domain, or one
+    above it, is a verified accepted domain of the organization.
 
     Exit codes: 0 added, 1 it cannot be used, or not for this owner, 2 usage error or unusable files, 3 the data cannot
     be read.
@@ -78,18 +82,18 @@ def add(config: str | None, as_json: bool, **given: Any) -> None:
     organization, owner = organization_of(settings, given["organization"]), owner_given(given["owner"])
     intake = _taken_in(given)
     leaf = parse(intake.certificates[0])
-    why = _why_not(leaf, owner)
+    why = _why_not(leaf, owner) or _not_owned(settings, organization, owner)
     if why and not given["force"]:
         fail(NO, f"{subject_text(leaf)} {printable(why)}; to add it anyway: --force REASON")
     note = f"forced: {given['force']}" if given["force"] else given["note"]
     with opened(settings, keys=True) as store:
-        one = store.add_identity(
+        smime_identity = store.add_identity(
             organization, owner, chain_pem_of(intake.certificates), intake.key_pem, author=author(), note=note
         )
     if as_json:
-        print_json(_view(one, time.time()))
+        print_json(_view(smime_identity, time.time()))
     else:
-        click.echo(f"{one.id}: added for {owner}; its key is sealed\n  {printable(subject_text(leaf))}")
+        click.echo(f"{smime_identity.id}: added for {owner}; its key is sealed\n  {printable(subject_text(leaf))}")
 
 
 @identity.command("list")
@@ -103,11 +107,13 @@ def list_(organization: str, config: str | None, as_json: bool) -> None:
     """
     now = time.time()
     with opened(settings_of(config)) as store:
-        found = [one for one in store.identities() if organization in {"", one.organization}]
+        identities = [
+            smime_identity for smime_identity in store.identities() if organization in {"", smime_identity.organization}
+        ]
     if as_json:
-        print_json([_view(one, now) for one in found])
+        print_json([_view(smime_identity, now) for smime_identity in identities])
     else:
-        print_table(_COLUMNS, [_row(one, now) for one in found])
+        print_table(_COLUMNS, [_row(smime_identity, now) for smime_identity in identities])
 
 
 @identity.command()
@@ -120,12 +126,14 @@ def remove(number: str, note: str, config: str | None) -> None:
     Exit codes: 0 removed, 2 ID does not name exactly one certificate, 3 the data cannot be read.
     """
     with opened(settings_of(config)) as store:
-        found = [one for one in store.identities() if one.id.startswith(number.lower())]
-        if len(found) != 1:
-            many = ", ".join(one.name for one in found) or "none"
+        identities = [
+            smime_identity for smime_identity in store.identities() if smime_identity.id.startswith(number.lower())
+        ]
+        if len(identities) != 1:
+            many = ", ".join(smime_identity.name for smime_identity in identities) or "none"
             fail(BAD_INPUT, f"{number!r} does not name exactly one S/MIME identity (found: {many})")
-        store.remove_identity(found[0], author=author(), note=note)
-    click.echo(f"{found[0].id}: removed, with its key")
+        store.remove_identity(identities[0], author=author(), note=note)
+    click.echo(f"{identities[0].id}: removed, with its key")
 
 
 def _why_not(leaf: x509.Certificate, owner: str) -> str:
@@ -137,19 +145,28 @@ def _why_not(leaf: x509.Certificate, owner: str) -> str:
     return f"does not name {owner}, but {', '.join(addresses(leaf)) or 'no address'}" + (f"; and {why}" if why else "")
 
 
+def _not_owned(settings: Settings, organization: str, owner: str) -> str:
+    domain = owner.rpartition("@")[2]
+    if stored_directory(settings).owns(organization, domain):
+        return ""
+    return f"would not be used: {domain} is not a verified accepted domain of {organization}"
+
+
 def _taken_in(given: dict[str, Any]) -> PemImport:
     file, key = given["file"], given["key"]
     try:
         password = _password(given["password_file"])
         key_pem = key_of(_content(key), str(key), password) if key else b""
-        asked = PemSource(_content(file), str(file), key_pem, password, "mail")
+        pem_source = PemSource(_content(file), str(file), key_pem, password, "mail")
         try:
-            intake = taken_in(asked, now=time.time())
+            intake = taken_in(pem_source, now=time.time())
         except PasswordNeeded:
             if password is not None or not sys.stdin.isatty():
                 raise
             typed: str = click.prompt(f"password of {file}", hide_input=True, err=True)
-            intake = taken_in(PemSource(asked.content, asked.source, key_pem, typed.encode(), "mail"), now=time.time())
+            intake = taken_in(
+                PemSource(pem_source.content, pem_source.source, key_pem, typed.encode(), "mail"), now=time.time()
+            )
     except ChainFileError as error:
         fail(BAD_INPUT, printable(error))
     if not intake.key_pem:

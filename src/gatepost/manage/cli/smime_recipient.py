@@ -172,7 +172,7 @@ def remove(owner: str, certificate: tuple[str, ...], organization: str, note: st
     mine, whose = organization_of(settings, organization), owner_given(owner)
     with opened(settings) as store:
         kept = [fingerprint(one) for one in store.certificates(mine, whose)]
-        chosen = [one for given in certificate for one in kept if one.startswith(given.lower().replace(":", ""))]
+        chosen = [one for text in certificate for one in kept if one.startswith(text.lower().replace(":", ""))]
         if not kept or (certificate and not chosen):
             fail(BAD_INPUT, f"{whose} has no such certificate; there are: {', '.join(kept) or 'none'}")
         store.remove_recipient(mine, whose, chosen, author=author(), note=note)
@@ -190,8 +190,8 @@ def _read(file: Path) -> list[x509.Certificate]:
 
 def _leaf(chain: list[x509.Certificate], file: Path) -> x509.Certificate:
     """The one that no other of them was issued by."""
-    issuers = {one.issuer for one in chain if one.issuer != one.subject}
-    leaves = [one for one in dict.fromkeys(chain) if one.subject not in issuers]
+    issuers = {certificate.issuer for certificate in chain if certificate.issuer != certificate.subject}
+    leaves = [certificate for certificate in dict.fromkeys(chain) if certificate.subject not in issuers]
     if len(leaves) != 1:
         names = "; ".join(printable(subject_text(leaf)) for leaf in leaves) or "none"
         fail(BAD_INPUT, f"{file}: it contains certificates of several recipients, but one is expected: {names}")
@@ -199,7 +199,10 @@ def _leaf(chain: list[x509.Certificate], file: Path) -> x509.Certificate:
 
 
 def _check_chain(leaf: x509.Certificate, chain: list[x509.Certificate], anchors: str) -> None:
-    ders = [one.public_bytes(Encoding.DER) for one in (leaf, *(one for one in chain if one is not leaf))]
+    ders = [
+        certificate.public_bytes(Encoding.DER)
+        for certificate in (leaf, *(certificate for certificate in chain if certificate is not leaf))
+    ]
     try:
         with as_caller():
             trusted = TrustAnchors.load(anchors)

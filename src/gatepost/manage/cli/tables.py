@@ -42,7 +42,7 @@ def print_json(value: Any) -> None:
 
 
 def _escaped(line: str) -> str:
-    return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in line)
+    return "".join(text if text.isprintable() else json.dumps(text)[1:-1] for text in line)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -42,15 +42,15 @@ def list_(config: str | None, *, as_json: bool) -> None:
         return
     rows = [
         (
-            one.name,
-            ", ".join(one.scopes),
-            organizations_text(one.organizations),
-            one.made_by,
-            moment(one.created),
-            moment(one.expires or 0.0) or "never",
-            moment(one.last_used or 0.0) or "never",
+            api_token.name,
+            ", ".join(api_token.scopes),
+            organizations_text(api_token.organizations),
+            api_token.made_by,
+            moment(api_token.created),
+            moment(api_token.expires or 0.0) or "never",
+            moment(api_token.last_used or 0.0) or "never",
         )
-        for one in tokens
+        for api_token in tokens
     ]
     print_table(_COLUMNS, rows)
 

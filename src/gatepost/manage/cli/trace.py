@@ -41,12 +41,12 @@ def search(request: SearchTrace, event: str, limit: int, config: str | None, *, 
     Exit codes: 0 found, 1 none, 2 usage error, 3 the data cannot be read.
     """
     request = msgspec.structs.replace(request, event=event)
-    found = list(all_items(client(config).call, search_trace_events, request, limit))
+    events = list(all_items(client(config).call, search_trace_events, request, limit))
     if as_json:
-        print_json(found)
+        print_json(events)
     else:
-        print_table(_COLUMNS, [_row(one) for one in found])
-    if not found:
+        print_table(_COLUMNS, [_row(trace_event) for trace_event in events])
+    if not events:
         raise SystemExit(NO)
 
 
@@ -60,15 +60,15 @@ def show(request: ShowTrace, config: str | None, *, as_json: bool) -> None:
     Exit codes: 0 found, 1 nothing has this id, 3 the data cannot be read.
     """
     try:
-        found = client(config).call(show_trace, request).items
+        events = client(config).call(show_trace, request).items
     except Refusal as refusal:
         if refusal.kind is RefusalKind.MISSING:
             fail(NO, printable(refusal.text))
         raise
     if as_json:
-        print_json(found)
+        print_json(events)
         return
-    for event in found:
+    for event in events:
         _print_event(event)
 
 

@@ -66,14 +66,14 @@ def list_(config: str | None, *, as_json: bool) -> None:
         return
     rows = [
         (
-            one.name,
-            one.role.value,
-            organizations_text(one.organizations),
-            "yes" if one.enabled else "no",
-            moment(one.created),
-            moment(one.last_login or 0.0) or "never",
+            account.name,
+            account.role.value,
+            organizations_text(account.organizations),
+            "yes" if account.enabled else "no",
+            moment(account.created),
+            moment(account.last_login or 0.0) or "never",
         )
-        for one in users
+        for account in users
     ]
     print_table(_COLUMNS, rows)
 
@@ -141,9 +141,9 @@ def set_(
         changes["password"] = prompt_password("--password-stdin", from_stdin=password_stdin)
     if not changes and request.role is UNSET and request.organizations is UNSET:
         fail(BAD_INPUT, "nothing to change: use --role, --organization, --enable, --disable, --password, ...")
-    one = client(config).call(set_user, replace(request, **changes))
-    state = f"{_access(one)}, {'enabled' if one.enabled else 'disabled'}"
-    click.echo(f"{one.name}: {state}{', password set' if 'password' in changes else ''}", err=True)
+    account = client(config).call(set_user, replace(request, **changes))
+    state = f"{_access(account)}, {'enabled' if account.enabled else 'disabled'}"
+    click.echo(f"{account.name}: {state}{', password set' if 'password' in changes else ''}", err=True)
 
 
 @user.command(
@@ -178,7 +178,10 @@ def sessions(request: ListSessions, config: str | None, *, end: bool, as_json: b
     if as_json:
         print_json(left)
     elif not end:
-        rows = [(one.id, moment(one.created), moment(one.last_seen), one.address, one.agent) for one in left]
+        rows = [
+            (session.id, moment(session.created), moment(session.last_seen), session.address, session.agent)
+            for session in left
+        ]
         print_table(_SESSION_COLUMNS, rows)
 
 

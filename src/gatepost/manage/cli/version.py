@@ -7,10 +7,10 @@ import sys
 import sysconfig
 from pathlib import Path
 
-import apsw
 from OpenSSL import SSL
 
 from gatepost import __version__
+from gatepost.store.engines import sqlite_version
 
 
 def interpreter() -> str:
@@ -27,4 +27,4 @@ def interpreter() -> str:
 def version_text() -> str:
     """Two lines: gatepost's own version, then what it runs on."""
     openssl = SSL.SSLeay_version(SSL.SSLEAY_VERSION).decode()
-    return f"gatepost {__version__}\n{interpreter()}, {openssl}, SQLite {apsw.sqlite_lib_version()}"
+    return f"gatepost {__version__}\n{interpreter()}, {openssl}, SQLite {sqlite_version()}"

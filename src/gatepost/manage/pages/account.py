@@ -96,7 +96,9 @@ def _sessions(request: Request) -> Response:
         ended = 0 if number is None else _ended(request, [number])
         said = "The session was ended." if ended else "The session has already ended."
         return see_other(request, "/account", said)
-    ended = _ended(request, [one.id for one in _open_sessions(request) if one.id != session.id])
+    ended = _ended(
+        request, [account_session.id for account_session in _open_sessions(request) if account_session.id != session.id]
+    )
     return see_other(request, "/account", f"{quantity(ended, 'other session')} ended.")
 
 

@@ -11,7 +11,7 @@ import msgspec
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from gatepost.manage.access.actions import ACTIONS, present
+from gatepost.manage.access.actions import LABELS, action_label, action_name
 from gatepost.manage.access.records import AuditOutcome
 from gatepost.manage.pages import resource_paths
 from gatepost.manage.pages.account_forms import field_errors
@@ -43,8 +43,8 @@ _FILTERS: Final = ("who", "action", "organization", "outcome", "since", "until")
 
 
 def _list(request: Request) -> Response:
-    given = {name: request.query_params.get(name, "").strip() for name in _FILTERS}
-    filters: dict[str, Any] = {name: text for name, text in given.items() if text}
+    values = {name: request.query_params.get(name, "").strip() for name in _FILTERS}
+    filters: dict[str, Any] = {name: text for name, text in values.items() if text}
     errors: dict[str, str] = {}
     try:
         file = exported(
@@ -65,8 +65,9 @@ def _list(request: Request) -> Response:
         422 if errors else 200,
         rows=page.items,
         after=page.after or "",
-        given=given | {"action": present(given["action"])},
-        actions=ACTIONS,
+        given=values | {"action": action_name(values["action"])},
+        actions=LABELS,
+        action_label=action_label,
         outcomes=list(AuditOutcome),
         errors=errors,
     )
@@ -77,7 +78,14 @@ def _event(request: Request) -> Response:
     if request.query_params.get("format") == "json":
         return JSONResponse(msgspec.to_builtins(entry))
     shown = [(name, _text(value)) for name, value in entry.detail.items() if name not in {"before", "after"}]
-    return render(request, "accounts/audit_event.html", event=entry, changes=_shown(differences(entry)), detail=shown)
+    return render(
+        request,
+        "accounts/audit_event.html",
+        event=entry,
+        action=action_label(entry.action),
+        changes=_shown(differences(entry)),
+        detail=shown,
+    )
 
 
 def _version(request: Request) -> Response:

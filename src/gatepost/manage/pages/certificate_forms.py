@@ -61,7 +61,7 @@ _LABELS = {
 
 def public_part(text: str) -> str:
     """The certificates of what was pasted, without any key or anything else in it."""
-    return "\n".join(one[0] for one in _PUBLIC.finditer(text))
+    return "\n".join(match[0] for match in _PUBLIC.finditer(text))
 
 
 def errors_of(refusal: Refusal) -> dict[str, str]:
@@ -98,10 +98,10 @@ def _add(asked: Request) -> Response:
     except Refusal as refusal:
         known = {name: getattr(request, name) for name in ("client", "organization", "label", "current", "note")}
         return _add_page(asked, known | {"chain": public_part(request.chain)}, errors_of(refusal))
-    one = added.certificate
-    said = f"{label_of(one)} was added as {one.state}."
+    summary = added.certificate
+    said = f"{label_of(summary)} was added as {summary.state}."
     remarks = [sentence(text) for text in (*added.notes, *added.warnings)]
-    path = f"/certificates/{one.id}" + ("/changeover" if one.state == State.NEXT else "")
+    path = f"/certificates/{summary.id}" + ("/changeover" if summary.state == State.NEXT else "")
     return see_other(asked, path, " ".join([said, *(f"{text}." for text in remarks)]), "warn" if remarks else "pass")
 
 
@@ -135,7 +135,10 @@ def _form_page(
 
 
 def _organizations(asked: Request) -> list[tuple[str, str]]:
-    names = sorted(one.name for one in execute(list_own_organizations, context_of(asked), ListOwnOrganizations()).items)
+    names = sorted(
+        organization.name
+        for organization in execute(list_own_organizations, context_of(asked), ListOwnOrganizations()).items
+    )
     return [("", "–"), *((name, name) for name in names)]  # noqa: RUF001 - a dash is what is meant
 
 
@@ -150,7 +153,7 @@ def _ask(asked: Request) -> Response:
     form = asked.state.form
     names = form.get("names", "")
     request = RequestCertificate(
-        names=[one for one in re.split(r"[\s,;]+", names) if one],
+        names=[part for part in re.split(r"[\s,;]+", names) if part],
         key=form.get("key", ""),
         client=form.get("purpose") == "client",
         organization=form.get("organization", ""),

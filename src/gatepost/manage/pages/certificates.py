@@ -78,28 +78,28 @@ def _clients(request: Request) -> Response:
 
 def _list(request: Request, purpose: Purpose) -> Response:
     principal, now = needs(request, Scope.READ), time.time()
-    found, query = execute(view_certificates, context_of(request), ViewCertificates()), request.query_params
+    listing, query = execute(view_certificates, context_of(request), ViewCertificates()), request.query_params
     q, state = query.get("q", "").strip(), query.get("state", "")
-    wanted = [one for one in in_order(found.entries, purpose) if _matches(one, q.lower(), state, query)]
+    wanted = [entry for entry in in_order(listing.entries, purpose) if _matches(entry, q.lower(), state, query)]
     name = "certificates" if purpose is Purpose.SERVER else "client-identities"
-    if file := exported(request, name, _COLUMNS, lambda: [_record(certificate_of(one, now)) for one in wanted]):
+    if file := exported(request, name, _COLUMNS, lambda: [_record(certificate_of(entry, now)) for entry in wanted]):
         return file
-    page = paged(request, wanted, found.version)
-    named = LocateCertificates(certificates=[one.id for one in page.rows])
+    page = paged(request, wanted, listing.version)
+    named = LocateCertificates(certificates=[entry.id for entry in page.rows])
     where = execute(locate_certificates, context_of(request), named)
     return render(
         request,
         "certificates/list.html",
         purpose=str(purpose),
-        rows=[row(one, where.get(one.id, ()), now) for one in page.rows],
+        rows=[row(entry, where.get(entry.id, ()), now) for entry in page.rows],
         foot=foot(page, "certificates"),
         filters={"q": q, "state": state},
         filtered=bool(q or state or (query.get("organization") and purpose is Purpose.CLIENT)),
         states=[("", "All"), *((str(one), str(one).capitalize()) for one in STATES)],
-        trouble=found.trouble,
-        directories=found.directories,
-        waiting=len(found.requests),
-        attention=_attention(found, purpose, now),
+        trouble=listing.trouble,
+        directories=listing.directories,
+        waiting=len(listing.requests),
+        attention=_attention(listing, purpose, now),
         may_change=principal.may(Scope.CERTIFICATES),
     )
 
@@ -118,20 +118,20 @@ def _matches(entry: Entry, q: str, state: str, query: Any) -> bool:
 def _attention(listing: CertificateListing, purpose: Purpose, now: float) -> dict[str, Any]:
     """Figures above the list: changeovers under way, and certificates that expire first."""
     ours = [entry for entry in listing.entries if entry.purpose is purpose]
-    current = [one for one in ours if one.state is State.CURRENT]
-    first = min(current, key=lambda one: one.leaf.not_after, default=None)
+    current = [entry for entry in ours if entry.state is State.CURRENT]
+    first = min(current, key=lambda entry: entry.leaf.not_after, default=None)
     return {
         "current": len(current),
-        "next": [one for one in ours if one.state is State.NEXT],
+        "next": [entry for entry in ours if entry.state is State.NEXT],
         "first": (first, life(first, now)) if first else None,
-        "back": [(one, back) for one in current if one.replaces and (back := way_back(one, now))],
+        "back": [(entry, back) for entry in current if entry.replaces and (back := way_back(entry, now))],
     }
 
 
 def _requests(request: Request) -> Response:
     principal = needs(request, Scope.READ)
-    found = execute(view_certificates, context_of(request), ViewCertificates())
-    waiting = [waiting_request(one) for one in found.requests]
+    listing = execute(view_certificates, context_of(request), ViewCertificates())
+    waiting = [waiting_request(pending_request) for pending_request in listing.requests]
     if file := exported(request, "requests", _REQUEST_COLUMNS, lambda: map(_record, waiting)):
         return file
     may_change = principal.may(Scope.CERTIFICATES)
@@ -159,8 +159,8 @@ def _history(request: Request) -> Response:
 
 def _one(request: Request) -> Response:
     principal, now = needs(request, Scope.READ), time.time()
-    found = execute(view_certificate, context_of(request), ViewCertificate(certificate=request.path_params["number"]))
-    entry, chain, record = found.entry, found.chain, found.detail
+    view = execute(view_certificate, context_of(request), ViewCertificate(certificate=request.path_params["number"]))
+    entry, chain, record = view.entry, view.chain, view.detail
     if entry.id != request.path_params["number"]:  # a label, or the beginning of a thumbprint
         return RedirectResponse(link(f"/certificates/{entry.id}", **dict(request.query_params)))
     wanted = request.query_params.get("format", "")
@@ -182,11 +182,11 @@ def _one(request: Request) -> Response:
         level=LEVELS[entry.state],
         life=life(entry, now),
         pin=pin_of(entry),
-        where=found.where,
-        changes=found.changes[:_OF_ONE],
-        order=found.order,
-        missed=found.missed,
-        version=found.version,
+        where=view.where,
+        changes=view.changes[:_OF_ONE],
+        order=view.order,
+        missed=view.missed,
+        version=view.version,
         limits=limits(RemoveCertificate),
         may_change=principal.may(Scope.CERTIFICATES),
     )
@@ -207,7 +207,7 @@ def _acme(request: Request) -> Response:
         if wants_file(request):
             raise  # an empty file would say that there are none
         trouble = refusal.text
-    records = [_record(one) for one in state.certificates] if state else []
+    records = [_record(certificate) for certificate in state.certificates] if state else []
     columns = tuple(records[0]) if records else ("names",)
     if file := exported(request, "acme", columns, lambda: records):
         return file
@@ -230,7 +230,7 @@ def _table(request: Request) -> Response:
     table, notes = execute(view_certificate_table, context, ViewTable())
     record = table_record(table)
     if request.query_params.get("format"):
-        rows = [one | {"tlsa": one["tlsa"]} for one in record["certificates"]]
+        rows = [certificate | {"tlsa": certificate["tlsa"]} for certificate in record["certificates"]]
         columns = tuple(rows[0]) if rows else ("name",)
         file = exported(request, "published-certificates", columns, lambda: rows)
         assert file is not None  # noqa: S101 - a format was named

@@ -81,9 +81,9 @@ type _Said = tuple[str, str]
 def _all(request: Request) -> Response:
     """What is under way; the one that is, if it is the only one."""
     principal, now = needs(request, Scope.READ), time.time()
-    found = execute(view_certificates, context_of(request), ViewCertificates()).entries
-    known = {one.id: one for one in found}
-    chosen = [one for one in found if one.state is State.NEXT or can_roll_back(one, known, now=now)]
+    entries = execute(view_certificates, context_of(request), ViewCertificates()).entries
+    known = {entry.id: entry for entry in entries}
+    chosen = [entry for entry in entries if entry.state is State.NEXT or can_roll_back(entry, known, now=now)]
     if len(chosen) == 1:
         return RedirectResponse(f"/certificates/{chosen[0].id}/changeover", HTTPStatus.SEE_OTHER)
     page = paged(request, chosen)
@@ -104,7 +104,7 @@ def _page(
 ) -> Response:
     principal, now, context = needs(request, Scope.READ), time.time(), context_of(request)
     view = execute(view_changeover, context, ViewCertificate(certificate=request.path_params["number"]))
-    found, entry = view.changeover_status, view.changeover_status.entry
+    changeover_status, entry = view.changeover_status, view.changeover_status.entry
     seen = kept(context, entry.id)
     if seen is not None and seen.entry.state is not entry.state:
         seen = None
@@ -117,19 +117,22 @@ def _page(
         block="changeover",
         entry=entry,
         name=label_of(entry),
-        cards=[_card(one, view.where.get(one.id, ()), now) for one in _side_by_side(found)],
+        cards=[_card(one, view.where.get(one.id, ()), now) for one in _side_by_side(changeover_status)],
         gates=gate_items(entry, by_gate(report.findings) if report else {}),
         report=report,
         light=str(report.light) if report else "",
         looked=seen.now if seen else None,
         traffic=_traffic(seen),
-        partners=_partners([(one.name, one.why) for one in (seen.partners if seen else ()) or found.partners], entry),
+        partners=_partners(
+            [(partner.name, partner.why) for partner in (seen.partners if seen else ()) or changeover_status.partners],
+            entry,
+        ),
         whole=seen is not None,
-        back=way_back(entry, now) if found.can_roll_back else None,
+        back=way_back(entry, now) if changeover_status.can_roll_back else None,
         back_until=roll_back_until(entry) or None,
-        olds=found.olds,
-        old_pins=[old for old in found.olds if old.leaf.spki_sha256 != entry.leaf.spki_sha256],
-        lost=found.lost,
+        olds=changeover_status.olds,
+        old_pins=[old for old in changeover_status.olds if old.leaf.spki_sha256 != entry.leaf.spki_sha256],
+        lost=changeover_status.lost,
         order=view.order.at if view.order else None,
         changes=view.changes[:10],
         form=form,
@@ -172,16 +175,16 @@ def _traffic(check: ChangeoverCheck | None) -> dict[str, Any] | None:
 def _partners(partners: Sequence[tuple[str, Sequence[str]]], entry: Entry) -> list[dict[str, Any]]:
     """Those that are to be told first. partners: name and why."""
     rows = [{"name": name, "why": why, "told": name in entry.told} for name, why in partners]
-    return sorted(rows, key=lambda one: bool(one["told"]))
+    return sorted(rows, key=lambda row: bool(row["told"]))
 
 
 def _notice(request: Request) -> Response:
     """The text for partners, to be copied into a mail."""
     principal, entry = needs(request, Scope.READ), _entry(request)
-    found = execute(get_notice, context_of(request), GetNotice(certificate=entry.id, quick=True))
+    notice = execute(get_notice, context_of(request), GetNotice(certificate=entry.id, quick=True))
     seen = kept(context_of(request), entry.id)
     partners = [(partner.name, partner.why) for partner in seen.partners] if seen else []
-    subject, _, body = found.text.partition("\n\n")
+    subject, _, body = notice.text.partition("\n\n")
     return render(
         request,
         "certificates/notice.html",
@@ -189,7 +192,7 @@ def _notice(request: Request) -> Response:
         name=label_of(entry),
         subject=subject.removeprefix("Subject: "),
         body=body,
-        partners=_partners(partners or [(partner.partner, partner.why) for partner in found.partners], entry),
+        partners=_partners(partners or [(partner.partner, partner.why) for partner in notice.partners], entry),
         may_change=principal.may(Scope.CERTIFICATES),
     )
 
@@ -246,23 +249,23 @@ def _entry(asked: Request) -> Entry:
 def _switch(asked: Request) -> Response:
     needs(asked, Scope.CERTIFICATES)
     form, entry = asked.state.form, _entry(asked)
-    given = {name: form.get(name, "").strip() for name in ("when", "at", "reason")}
-    at = (given["at"] or " ") if given["when"] == "at" else ""  # a time that is left out is none
-    request = SwitchCertificate(certificate=entry.id, at=at, force=given["reason"])
+    values = {name: form.get(name, "").strip() for name in ("when", "at", "reason")}
+    at = (values["at"] or " ") if values["when"] == "at" else ""  # a time that is left out is none
+    request = SwitchCertificate(certificate=entry.id, at=at, force=values["reason"])
     try:
         done = execute(switch_certificate, context_of(asked), request)
     except GatesClosed as closed:
         keep(context_of(asked), ChangeoverCheck(entry, {}, closed.report, None, (), closed.report.at))
-        return _page(asked, HTTPStatus.UNPROCESSABLE_ENTITY, errors={"reason": _closed(closed.report)}, **given)
+        return _page(asked, HTTPStatus.UNPROCESSABLE_ENTITY, errors={"reason": _closed(closed.report)}, **values)
     except Refusal as refusal:
         errors = {{"force": "reason"}.get(name, name): text for name, text in errors_of(refusal).items()}
-        return _page(asked, HTTPStatus.UNPROCESSABLE_ENTITY, errors=errors, **given)
+        return _page(asked, HTTPStatus.UNPROCESSABLE_ENTITY, errors=errors, **values)
     if done.planned and not done.switched:
-        then = "even if checks fail then" if given["reason"] else "if all checks pass then"
+        then = "even if checks fail then" if values["reason"] else "if all checks pass then"
         said = f"{label_of(entry)} becomes current at {minute_text(done.planned)}, {then}."
     else:
         said = f"{label_of(entry)} is now current. New sessions get it within two seconds."
-    return see_other(asked, _path(entry), said, "warn" if given["reason"] else "pass")
+    return see_other(asked, _path(entry), said, "warn" if values["reason"] else "pass")
 
 
 def _closed(report: GateReport) -> str:

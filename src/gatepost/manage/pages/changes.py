@@ -46,18 +46,18 @@ def _list(request: Request) -> Response:
         raise not_there()
 
     def records() -> Iterator[dict[str, Any]]:
-        asked = ListHistory(organization=organization)
-        return map(asdict, all_items(executing(request), list_history, asked, _EXPORTED))
+        history = ListHistory(organization=organization)
+        return map(asdict, all_items(executing(request), list_history, history, _EXPORTED))
 
     if file := exported(request, "history", _COLUMNS, records):
         return file
-    asked = ListHistory(organization=organization, limit=_SIZE, after=before)
-    found = execute(list_history, context_of(request), asked)
+    history = ListHistory(organization=organization, limit=_SIZE, after=before)
+    items = execute(list_history, context_of(request), history)
     return render(
         request,
         "history/list.html",
-        rows=found.items,
-        after=found.after or "",
+        rows=items.items,
+        after=items.after or "",
         before=before,
         path=version_path,
         organization_path=organization_path,
@@ -77,10 +77,10 @@ def _version(request: Request) -> Response:
     changes = change.changes
     if file := exported(request, f"version-{version}", _FIELDS, lambda: map(msgspec.to_builtins, changes)):
         return file
-    told = fitting(map(_change_row, changes), _SHOWN)
-    more = len(changes) - len(told)
+    rows = fitting(map(_change_row, changes), _SHOWN)
+    more = len(changes) - len(rows)
     return render(
-        request, "history/version.html", change=change, changes=told, more=more, places=_in_force(request, version)
+        request, "history/version.html", change=change, changes=rows, more=more, places=_in_force(request, version)
     )
 
 

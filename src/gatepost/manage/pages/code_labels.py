@@ -1,4 +1,4 @@
-"""Labels of codes: events of the trace, TLS failures (RFC 8460 section 4.3), TLS settings of connectors. Pure.
+"""Labels of codes: events of the trace, TLS failures (RFC 8460 section 4.3), values of resource fields. Pure.
 
 Where a page shows a code of a TLS failure or setting, the code stands beside its label, since logs, reports of others
 and resource files have the code alone.
@@ -6,6 +6,7 @@ and resource files have the code alone.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from markupsafe import Markup
@@ -48,6 +49,23 @@ _SETTINGS: Final[dict[str, str]] = {
     TlsSettings.CERTIFICATE_VALIDATION: "Certificate validation",
     TlsSettings.DOMAIN_VALIDATION: "Domain validation",
 }
+
+
+_NAMES: Final = {"smime": "S/MIME", "rspamd": "rspamd", "clamav": "ClamAV", "on-premises": "On-premises"}
+_PLAIN: Final = re.compile(r"[a-z]+(?:-[a-z]+)*", re.ASCII)
+
+
+def value_label(code: str) -> str:
+    """A value of a resource field in words: "Internal relay"; what is no such code stays as it is: "TLSv1.2"."""
+    if code in _NAMES or not _PLAIN.fullmatch(code):
+        return _NAMES.get(code, code)
+    return code.replace("-", " ").capitalize()
+
+
+def choice_text(code: str) -> str:
+    """The same with its code, which resource files have, where they differ in more than the first letter."""
+    label = value_label(code)
+    return label if label.lower() == code.lower() else f"{label} ({code})"
 
 
 def event_level(event: str) -> str:

@@ -14,13 +14,13 @@ from starlette.responses import RedirectResponse
 from starlette.routing import Route
 
 from gatepost.manage.access.principal import Scope
+from gatepost.manage.access.records import is_confirmed
 from gatepost.manage.pages.guard import context_of, needs
 from gatepost.manage.pages.login import local_target
 from gatepost.manage.pages.rendering import link, render, see_other
 from gatepost.manage.use_cases.entrance import ConfirmPassword, LogInDenied, confirm_password
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.web.forms import UNSAFE
-from gatepost.manage.web.reauthentication import is_confirmed
 from gatepost.manage.web.refusal_audit import note_throttled
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ def _confirm(request: Request) -> Response:
         return RedirectResponse(target, HTTPStatus.SEE_OTHER)
     if request.method == "GET" or session.user.issuer:
         return _page(request, session, target)
-    given = ConfirmPassword(password=request.state.form.get("password", ""), session=session.id)
+    password = ConfirmPassword(password=request.state.form.get("password", ""), session=session.id)
     try:
-        execute(confirm_password, context_of(request), given)
+        execute(confirm_password, context_of(request), password)
     except LogInDenied as denied:
         if denied.wait:
             note_throttled(request.scope)

@@ -66,13 +66,13 @@ def chosen_of(request: Request) -> Chosen:
 
 
 def _viewed(request: Request) -> ConnectorView:
-    given = request.path_params
-    organization, direction = given["organization"], request.scope["route"].name
+    values = request.path_params
+    organization, direction = values["organization"], request.scope["route"].name
     if not principal_of(request).sees(organization):
         raise not_there()
-    asked = ViewConnector(organization=organization, direction=direction, name=given["name"])
-    with or_not_there(f"There is no {direction} connector {given['name']!r} in {organization}."):
-        return execute(view_connector, context_of(request), asked)
+    connector = ViewConnector(organization=organization, direction=direction, name=values["name"])
+    with or_not_there(f"There is no {direction} connector {values['name']!r} in {organization}."):
+        return execute(view_connector, context_of(request), connector)
 
 
 def _page(request: Request) -> Response:
@@ -152,12 +152,12 @@ def _report(request: Request, chosen: Chosen) -> dict[str, Any] | str:
     since = "7d" if replay else "30d"
 
     def work() -> dict[str, Any]:
-        asked = RehearsalQuestion(name=name, organization=owner, since=since, replay=replay)
-        asked.direction = "inbound" if chosen.direction == "inbound" else "outbound"
-        return _shown_report(execute(show_rehearsal, context, asked))
+        rehearsal_question = RehearsalQuestion(name=name, organization=owner, since=since, replay=replay)
+        rehearsal_question.direction = "inbound" if chosen.direction == "inbound" else "outbound"
+        return _shown_report(execute(show_rehearsal, context, rehearsal_question))
 
-    found = context.kept(ReportCounts).answers.of(question, work, PATIENCE if is_partial(request) else LONG_PATIENCE)
-    return PENDING if found is None else found.value | {"at": found.at}
+    result = context.kept(ReportCounts).answers.of(question, work, PATIENCE if is_partial(request) else LONG_PATIENCE)
+    return PENDING if result is None else result.value | {"at": result.at}
 
 
 def _shown_report(report: RehearsalReport) -> dict[str, Any]:
@@ -178,8 +178,8 @@ def _shown_report(report: RehearsalReport) -> dict[str, Any]:
 def _changes(request: Request, chosen: Chosen) -> list[Any]:
     """Who changed it last."""
     part = chosen.part
-    asked = ListPartChanges(kind=part.kind.key, organization=chosen.organization.name, name=part.name)
-    return list(execute(list_part_changes, context_of(request), asked).items)
+    changes = ListPartChanges(kind=part.kind.key, organization=chosen.organization.name, name=part.name)
+    return list(execute(list_part_changes, context_of(request), changes).items)
 
 
 _LATER: Final[dict[str, Callable[[Request, Chosen], Any]]] = {"mail": _mail, "report": _report, "changes": _changes}

@@ -74,7 +74,7 @@ class ConnectorDraft:
 
     def with_done(self, step: str) -> ConnectorDraft:
         """The same, with that step answered."""
-        done = [one for one in self.done if one and one != step]
+        done = [text for text in self.done if text and text != step]
         return ConnectorDraft({**self.answers, "done": ",".join([*done, step])})
 
     def is_on(self, key: str) -> bool:
@@ -104,7 +104,7 @@ def draft_of(given: Mapping[str, str]) -> ConnectorDraft:
 
 def entries(text: str) -> list[str]:
     """The entries of a list: one a line, or with commas or blanks between."""
-    return list(dict.fromkeys(one for one in re.split(r"[\s,;]+", text) if one))
+    return list(dict.fromkeys(part for part in re.split(r"[\s,;]+", text) if part))
 
 
 def table_of(draft: ConnectorDraft, mode: str = "enforce") -> dict[str, Any]:
@@ -160,14 +160,16 @@ def _inbound(draft: ConnectorDraft, scenario: Scenario) -> dict[str, Any]:
 
 def problems(draft: ConnectorDraft, step: str, owner: Organization, prefixes: PrefixLimits) -> dict[str, str]:
     """Errors among the answers of a step, by field: what parsing the connector alone says."""
-    found = _missing(draft, step)
+    result = _missing(draft, step)
     scenario = draft.scenario
     assert scenario is not None  # noqa: S101 - asked of drafts with one
     names = {scenario.kind.name(one).lower() for one in scenario.kind.of(owner)}
     if step == "name" and draft["name"].lower() in names:
-        found["name"] = f"{scenario.direction.title()} connector {draft['name']!r} already exists. Choose another name."
-    if found:
-        return found  # what the model says of a question that was left open would say it again, in other words
+        result["name"] = (
+            f"{scenario.direction.title()} connector {draft['name']!r} already exists. Choose another name."
+        )
+    if result:
+        return result  # what the model says of a question that was left open would say it again, in other words
     alone: dict[str, Any] = {
         "accepted_domain": [{"name": domain.name, "type": str(domain.type)} for domain in owner.accepted_domains],
         scenario.kind.key: [{"name": draft["name"] or "draft"} | table_of(draft)],
@@ -175,13 +177,13 @@ def problems(draft: ConnectorDraft, step: str, owner: Organization, prefixes: Pr
     try:
         parse({"organization": {owner.name: alone}}, prefixes=prefixes)
     except ResourceErrors as errors:
-        asked = draft.fields_of(step)
+        fields = draft.fields_of(step)
         for error in errors.errors:
             place = re.search(r"\.(\w+)(?:\[\d+\])*$", error.path)
             key = {"use_mx_record": "smart_hosts"}.get(place[1], place[1]) if place else ""
-            if key in asked:
-                found.setdefault(key, sentence(error.message))
-    return found
+            if key in fields:
+                result.setdefault(key, sentence(error.message))
+    return result
 
 
 def _missing(draft: ConnectorDraft, step: str) -> dict[str, str]:

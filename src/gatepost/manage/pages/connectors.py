@@ -87,13 +87,13 @@ def counted(request: Request, rows: Sequence[ConnectorEntry]) -> dict[ConnectorK
 
 def _records(rows: Sequence[ConnectorEntry], verdicts: dict[ConnectorKey, Verdicts]) -> Iterator[dict[str, Any]]:
     for row in rows:
-        found = verdicts[ConnectorKey(row.organization, row.direction, row.name)]
+        verdict = verdicts[ConnectorKey(row.organization, row.direction, row.name)]
         record = connector_record(row) | {"mode": row.mode}
         yield record | {
             "validated": row.validated.outcome if row.validated else None,
             "validated_at": row.validated.at if row.validated else None,
-            "passed_7d": found.passed,
-            "failed_7d": found.failed,
+            "passed_7d": verdict.passed,
+            "failed_7d": verdict.failed,
         }
 
 

@@ -217,8 +217,8 @@ def _shown(
 
 def _others(request: Request, row: SigningKeyRow) -> list[SigningKeyRow]:
     """The other keys of the domain."""
-    found = _keys(request, FindSigningKeys(organization=row.organization, domain=row.key.domain)).rows
-    return [one for one in found if one.key.name != row.key.name]
+    rows = _keys(request, FindSigningKeys(organization=row.organization, domain=row.key.domain)).rows
+    return [signing_key_row for signing_key_row in rows if signing_key_row.key.name != row.key.name]
 
 
 def _acted(request: Request, row: SigningKeyRow) -> Response:
@@ -252,15 +252,15 @@ def _rotate(request: Request, row: SigningKeyRow) -> Response:
 
 def _retire(request: Request, row: SigningKeyRow) -> Response:
     state = {"state": str(DkimState.RETIRED)}
-    asked = SetPart(organization=row.organization, name=row.key.name, document=state, note=_note(request))
-    outcome = execute(PARTS[DKIM.key].set, context_of(request), asked).value
+    part = SetPart(organization=row.organization, name=row.key.name, document=state, note=_note(request))
+    outcome = execute(PARTS[DKIM.key].set, context_of(request), part).value
     said = f"{row.key.name} is retired. Keep its record in the DNS for a week, then remove the key."
     return _said(request, _path(row), said, outcome.warnings)
 
 
 def _remove(request: Request, row: SigningKeyRow) -> Response:
-    asked = RemovePart(organization=row.organization, name=row.key.name, note=_note(request))
-    outcome = execute(PARTS[DKIM.key].remove, context_of(request), asked).value
+    part = RemovePart(organization=row.organization, name=row.key.name, note=_note(request))
+    outcome = execute(PARTS[DKIM.key].remove, context_of(request), part).value
     said = f"{row.key.name} was removed and its private key destroyed. Remove its record from the zone."
     return _said(request, "/dkim", said, outcome.warnings)
 
@@ -291,8 +291,8 @@ def _new(request: Request) -> Response:
     needs_scope(request, Scope.CONNECTORS)
     if request.method == "GET":
         query = request.query_params
-        asked = {"domain": query.get("domain", ""), "organization": query.get("organization", "")}
-        return _form_page(request, asked)
+        values = {"domain": query.get("domain", ""), "organization": query.get("organization", "")}
+        return _form_page(request, values)
     form = request.state.form
     given: dict[str, Any] = {
         "selector": form.get("selector", "").strip(),
@@ -333,7 +333,9 @@ def _form_page(request: Request, known: dict[str, Any], errors: dict[str, str] |
     blank = {"domain": "", "organization": "", "selector": "", "note": "", "current": False}
     blank |= {"algorithm": str(DkimAlgorithm.RSA_SHA256), "service_type": str(DkimService.ALL)}
     context = context_of(request)
-    owners = [one.name for one in execute(list_own_organizations, context, ListOwnOrganizations()).items]
+    owners = [
+        organization.name for organization in execute(list_own_organizations, context, ListOwnOrganizations()).items
+    ]
     return render(
         request,
         "dkim/new.html",

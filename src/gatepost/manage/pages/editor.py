@@ -93,17 +93,17 @@ class EditedResource:
 
 def edit(request: Request, edited: EditedResource) -> Response:
     """The form, and what it is sent back with."""
-    asked = form_fields(edited.model, without=edited.fixed)
+    fields = form_fields(edited.model, without=edited.fixed)
     stored = edited.stored()
     if request.method == "GET":
-        given = texts_of(asked, stored or {})
-        given |= {key: text for key, text in request.query_params.items() if key in given and stored is None}
-        return _form(request, edited, asked, given, stored)
-    given = {key: text for key, text in request.state.form.items() if key not in {"csrf", "was", "do"}}
+        values = texts_of(fields, stored or {})
+        values |= {key: text for key, text in request.query_params.items() if key in values and stored is None}
+        return _form(request, edited, fields, values, stored)
+    values = {key: text for key, text in request.state.form.items() if key not in {"csrf", "was", "do"}}
     seen = _was(request.state.form.get("was", ""), edited.identity, stored)
     for _ in range(_TRIES):
         try:
-            return _sent(request, edited, asked, given, (seen, stored))
+            return _sent(request, edited, fields, values, (seen, stored))
         except _Overtaken:
             stored = edited.stored()
     raise Refusal(
@@ -124,7 +124,7 @@ def _sent(
     kept: tuple[str, ...] = ()
     if stored is not None and seen != stored:
         before, theirs = texts_of(fields, seen) if seen is not None else None, texts_of(fields, stored)
-        given, conflicts, kept = merge((one.key for one in fields), before, theirs, given)
+        given, conflicts, kept = merge((field.key for field in fields), before, theirs, given)
         if conflicts or seen is None:
             rows = _conflict_rows(edited, conflicts, before or {}, theirs, given)
             return _form(request, edited, fields, given, stored, conflict=rows, kept=kept, status=HTTPStatus.CONFLICT)
@@ -151,14 +151,14 @@ def _decided(
 ) -> Radius | str | None:
     """What it would have done to the mail of a week; PENDING while that is worked out, None if it touches none."""
     context = context_of(request)
-    told = json.dumps([name, values], sort_keys=True, default=str)
-    question = "effects", principal_of(request), request.url.path, told, context.directory().version
+    text = json.dumps([name, values], sort_keys=True, default=str)
+    question = "effects", principal_of(request), request.url.path, text, context.directory().version
 
     def work() -> Radius | None:
         return edited.change(name, values, replace(options, since=_WEEK)).radius
 
-    found = context.kept(ReportCounts).answers.of(question, work, PATIENCE if is_partial(request) else LONG_PATIENCE)
-    return PENDING if found is None else found.value
+    result = context.kept(ReportCounts).answers.of(question, work, PATIENCE if is_partial(request) else LONG_PATIENCE)
+    return PENDING if result is None else result.value
 
 
 class _Overtaken(Exception):  # noqa: N818 - it names what happened
@@ -205,12 +205,12 @@ def _saved(
 def _was(text: str, identity: str, stored: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """The table as the author of the form saw it; None if the form lacks it, or is about another resource."""
     try:
-        found = json.loads(text)
+        result = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(found, dict) or (stored is not None and found.get(identity) != stored.get(identity)):
+    if not isinstance(result, dict) or (stored is not None and result.get(identity) != stored.get(identity)):
         return None
-    return found
+    return result
 
 
 def _conflict_rows(
@@ -231,7 +231,14 @@ def _conflict_rows(
 
 def _last_change(history: Sequence[PartChange], key: str) -> PartChange | None:
     fields = {key, key.partition(".")[0]}
-    return next((one for one in history if any(_field(part.path) in fields for part in one.differences)), None)
+    return next(
+        (
+            part_change
+            for part_change in history
+            if any(_field(part.path) in fields for part in part_change.differences)
+        ),
+        None,
+    )
 
 
 def _form(
@@ -246,16 +253,16 @@ def _form(
     clashing = {row[0] for row in context.get("conflict") or ()}
     shown: list[FormField] = []
     folded: list[FormField] = []
-    for one in fields:
-        first = one.required or one.key in edited.first or given.get(one.key) or one.key in errors
-        first = first or one.label in clashing
-        (shown if first else folded).append(one)
+    for field in fields:
+        first = field.required or field.key in edited.first or given.get(field.key) or field.key in errors
+        first = first or field.label in clashing
+        (shown if first else folded).append(field)
     known: dict[str, Any] = {
         "edited": edited,
         "shown": shown,
         "folded": folded,
         "given": given,
-        "labels": {one.key: one.label for one in fields} | {"organization": "Organization"},
+        "labels": {field.key: field.label for field in fields} | {"organization": "Organization"},
         "was": json.dumps(stored, ensure_ascii=False) if stored is not None else "",
         "errors": {},
         "effects": None,

@@ -68,7 +68,7 @@ def _page(request: Request) -> Response:
     if wants_file(request) and (request.query_params.get("table") != "heads" or not principal.is_of_gateway):
         raise not_there()
     columns = ("day", "head")
-    if file := exported(request, "heads", columns, lambda: heads, cells=lambda one: (one.day, one.hash)):
+    if file := exported(request, "heads", columns, lambda: heads, cells=lambda head: (head.day, head.hash)):
         return file
     frame |= {
         "heading": "Evidence",
@@ -87,8 +87,8 @@ def _page(request: Request) -> Response:
 
 def _heads(request: Request, view: ReportView) -> list[Head]:
     """Of the days of the page, the newest first."""
-    found = all_items(executing(request), list_heads, ListHeads(since=view.days.first))
-    return [one for one in found if one.day <= view.days.last][::-1]
+    heads = all_items(executing(request), list_heads, ListHeads(since=view.days.first))
+    return [head for head in heads if head.day <= view.days.last][::-1]
 
 
 def _verify(request: Request) -> Response:
@@ -99,13 +99,13 @@ def _verify(request: Request) -> Response:
 
 
 def _export(request: Request) -> Response:
-    view, given = read_view(request.query_params, time.time()), request.query_params
+    view, params = read_view(request.query_params, time.time()), request.query_params
     if view.organization and not principal_of(request).sees(view.organization):
         raise not_there()
-    form = given.get("form", "json")
+    form = params.get("form", "json")
     if form not in evidence_export.export_forms():
         raise not_there("There is no such export format.")
-    texts = {name: given.get(name, "").strip()[: _LIMITS[name]] for name in ("partner", "message")}
+    texts = {name: params.get(name, "").strip()[: _LIMITS[name]] for name in ("partner", "message")}
     days = {"since": view.days.first, "until": view.days.last}
     wanted = OpenExport(form=form, organization=view.organization, **texts, **days)  # type: ignore[arg-type] # checked
     if not _exporting.acquire(blocking=False):

@@ -96,15 +96,15 @@ class Story(NamedTuple):
 
 def story(answer: ExplainResult) -> Story:
     """The explanation, told."""
-    explanation, asked = answer.explanation, answer.asked
+    explanation, session = answer.explanation, answer.asked
     inbound, outbound = _inbound(answer), _outbound(answer)
-    channel = f"over {asked.tls}" if asked.tls else "unencrypted"
-    if asked.tls:
-        channel += ", with a certificate" if asked.certificate else ", without a certificate"
+    channel = f"over {session.tls}" if session.tls else "unencrypted"
+    if session.tls:
+        channel += ", with a certificate" if session.certificate else ", without a certificate"
     return Story(
         *_headline(answer),
-        f"from {asked.ip} {channel}",
-        tuple(one.text for one in asked.assumed),
+        f"from {session.ip} {channel}",
+        tuple(assumption.text for assumption in session.assumed),
         inbound,
         outbound,
         tuple(map(_failure, explanation.failures)),
@@ -165,7 +165,7 @@ def _inbound(answer: ExplainResult) -> Chapter:
     said = "Accepted" if verdict.accepted else f"Refused at {explanation.stage}"
     if not verdict.accepted and verdict.reply.transient:
         said = f"Deferred at {explanation.stage}"
-    others = [one for one in explanation.others_inbound if " ".join(one) not in set(verdict.reasons)]
+    others = [candidate for candidate in explanation.others_inbound if " ".join(candidate) not in set(verdict.reasons)]
     return Chapter(
         "pass" if verdict.accepted else "warn" if verdict.reply.transient else "fail",
         said,
@@ -187,8 +187,8 @@ def _inbound_facts(verdict: InboundVerdict) -> Iterable[tuple[str, str]]:
         yield "Connector", "none"
     if verdict.would_refuse is not None:
         yield "In rehearsal", f"{verdict.would_refuse_connector} would refuse with {verdict.would_refuse.text}"
-    for asked in verdict.hooks:
-        yield "Content hook", hook_text(hook_record(asked))
+    for hook in verdict.hooks:
+        yield "Content hook", hook_text(hook_record(hook))
 
 
 def _inbound_reasons(verdict: InboundVerdict) -> Iterable[StoryReason]:
@@ -240,11 +240,11 @@ def _outbound_facts(answer: ExplainResult, outbound: OutboundDecision) -> Iterab
     if explanation.signing is not None:
         names = ", ".join(explanation.signing.names)
         yield "DKIM", f"{f'signed by {names}' if names else 'not signed'}: {explanation.signing.why}"
-    for name, one in (("Encryption", outbound.content.encrypt), ("Signature", outbound.content.sign)):
-        if one.required:
-            yield name, f"S/MIME (required by {', '.join(map(str, one.required))})"
-        if one.rehearsed:
-            yield name, f"in rehearsal: S/MIME (required by {', '.join(map(str, one.rehearsed))})"
+    for name, demand in (("Encryption", outbound.content.encrypt), ("Signature", outbound.content.sign)):
+        if demand.required:
+            yield name, f"S/MIME (required by {', '.join(map(str, demand.required))})"
+        if demand.rehearsed:
+            yield name, f"in rehearsal: S/MIME (required by {', '.join(map(str, demand.rehearsed))})"
     if answer.certificates is not None:
         yield "S/MIME certificates", answer.certificates.missing or answer.certificates.found
 

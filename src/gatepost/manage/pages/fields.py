@@ -11,6 +11,7 @@ from enum import StrEnum
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, Union, get_args, get_origin
 
+from gatepost.manage.pages.code_labels import choice_text, value_label
 from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.pages.value_text import in_words
 from gatepost.policy.connectors.describe import form_of
@@ -70,7 +71,7 @@ def label_of(key: str) -> str:
 
 def form_fields(model: type[BaseModel], *, without: Sequence[str] = ()) -> tuple[FormField, ...]:
     """Every field of a resource that is no list of resources, in the order of the declaration."""
-    return tuple(one for one in _form_fields(model, "") if one.key not in without)
+    return tuple(form_field for form_field in _form_fields(model, "") if form_field.key not in without)
 
 
 def _form_fields(model: type[BaseModel], prefix: str) -> Iterator[FormField]:
@@ -92,15 +93,15 @@ def _form_field(key: str, info: FieldInfo, default: str) -> FormField:
         control, choices = Control.CHOICE, (("true", "Yes"), ("false", "No"))
         default = {"true": "yes", "false": "no"}.get(default, "")
     elif isinstance(kind, type) and issubclass(kind, StrEnum):
-        control, choices = Control.CHOICE, tuple((str(one), str(one)) for one in kind)
+        control, choices = Control.CHOICE, tuple((str(value), choice_text(str(value))) for value in kind)
     elif get_origin(kind) is tuple:
         control = Control.LINES
     elif kind is int:
         control = Control.NUMBER
-    elif any(isinstance(one, Form) and one.long for one in info.metadata):
+    elif any(isinstance(form, Form) and form.long for form in info.metadata):
         control = Control.LONG
     if control is Control.CHOICE and not info.is_required():
-        choices = (("", f"Default ({default})" if default else "Default"), *choices)
+        choices = (("", f"Default ({value_label(default)})" if default else "Default"), *choices)
     written = _format(control, form_of(info.annotation, info.metadata), info.description or "")
     return FormField(key, label_of(key), control, info.description or "", written, info.is_required(), default, choices)
 
@@ -132,14 +133,14 @@ def _plain(annotation: Any) -> Any:
 
 def texts_of(fields: Sequence[FormField], table: Mapping[str, Any]) -> dict[str, str]:
     """Texts of a form's fields: the configured values of a resource."""
-    found = {}
-    for one in fields:
-        outer, dot, inner = one.key.partition(".")
+    result = {}
+    for field in fields:
+        outer, dot, inner = field.key.partition(".")
         value = table.get(outer)
         if dot:
             value = (value or {}).get(inner)
-        found[one.key] = _written(value)
-    return found
+        result[field.key] = _written(value)
+    return result
 
 
 def _written(value: Any) -> str:
@@ -151,14 +152,14 @@ def _written(value: Any) -> str:
 def values_of(fields: Sequence[FormField], given: Mapping[str, str]) -> dict[str, Any]:
     """Values from a form, as `manage.use_cases.resources` takes them: None is not configured."""
     found: dict[str, Any] = {}
-    for one in fields:
-        outer, dot, inner = one.key.partition(".")
-        value = _value(one, given.get(one.key, "").replace("\r\n", "\n").strip())
+    for field in fields:
+        outer, dot, inner = field.key.partition(".")
+        value = _value(field, given.get(field.key, "").replace("\r\n", "\n").strip())
         if dot:
             table = found.setdefault(outer, {})
             table[inner] = value
         else:
-            found[one.key] = value
+            found[field.key] = value
     return {key: _or_none(value) for key, value in found.items()}
 
 
@@ -181,7 +182,7 @@ def _value(form_field: FormField, text: str) -> Any:
 
 def errors_by_field(fields: Sequence[FormField], errors: Sequence[FieldError], text: str) -> dict[str, str]:
     """For a form: what is wrong by field, "" for what is of none. text: where there are no errors by field."""
-    known = {one.key for one in fields} | {"organization"}
+    known = {field.key for field in fields} | {"organization"}
     found: dict[str, str] = {}
     for error in errors:
         key = _INDEX.sub("", error.path)

@@ -78,8 +78,8 @@ _checks: Final[OrderedDict[tuple[str, str], ChangeoverCheck]] = OrderedDict()
 def kept(context: Context, number: str) -> ChangeoverCheck | None:
     """The last look at a certificate, None if there was none within the hour, or the certificate went on since."""
     with _lock:
-        found = _checks.get((str(context.data), number))
-    return found if found is not None and time.time() - found.now < _KEPT_SECONDS else None
+        check = _checks.get((str(context.data), number))
+    return check if check is not None and time.time() - check.now < _KEPT_SECONDS else None
 
 
 def keep(context: Context, check: ChangeoverCheck) -> ChangeoverCheck:
@@ -99,7 +99,7 @@ def gate_items(
     entry: Entry, findings: Mapping[GateCheck, Sequence[GateFinding]], *, running: bool = False
 ) -> list[dict[str, Any]]:
     """Each gate in its order. findings: what is known so far; running: others are being looked at."""
-    gates = [one for one in GateCheck if entry.purpose is Purpose.SERVER or one not in _SERVERS]
+    gates = [gate_check for gate_check in GateCheck if entry.purpose is Purpose.SERVER or gate_check not in _SERVERS]
     return [_item(gate, findings.get(gate), running=running) for gate in gates]
 
 
@@ -114,16 +114,16 @@ def _item(gate: GateCheck, findings: Sequence[GateFinding] | None, *, running: b
         return base | {"level": "running" if running else "waiting"}
     if not findings:
         return base | {"level": "info", "text": "Nothing to check."}
-    ordered = sorted(findings, key=lambda one: _WORST.index(one.verdict))
+    ordered = sorted(findings, key=lambda finding: _WORST.index(finding.verdict))
     worst = ordered[0]
-    more = sum(1 for one in ordered if one.verdict is worst.verdict) - 1
+    more = sum(1 for finding in ordered if finding.verdict is worst.verdict) - 1
     text = sentence(worst.text) + (f" (and {more} more)" if more else "")
     if more and worst.verdict is Mark.PASS:
         text = f"{len(ordered)} checks passed."
     return base | {
         "level": _LEVELS[worst.verdict],
         "text": text,
-        "findings": [_finding(one) for one in ordered],
+        "findings": [_finding(finding) for finding in ordered],
     }
 
 
@@ -200,8 +200,8 @@ class _Followed:
     def _run(self) -> None:
         """On the thread."""
         try:
-            found = checked_changeover(replace(context_of(self._request), on_progress=self._gate), self._entry.id)
-            self._found = by_gate(found.report.findings if found.report else ())
+            check = checked_changeover(replace(context_of(self._request), on_progress=self._gate), self._entry.id)
+            self._found = by_gate(check.report.findings if check.report else ())
             self._tell(self._shown(running=False))
         except Refusal as refusal:
             self._tell(self._shown(running=False, trouble=sentence(refusal.text)))

@@ -115,9 +115,9 @@ def _set_up(request: Request) -> Response:
     name, password = form.get("name", ""), form.get("password", "")
     if password != form.get("again", ""):
         return _set_up_page(request, code, name=name, errors={"again": "the passwords do not match"})
-    given = SetUpOwner(code=code, name=name, password=password, agent=agent_of(request))
+    owner = SetUpOwner(code=code, name=name, password=password, agent=agent_of(request))
     try:
-        secret = execute(set_up_owner, context_of(request), given).secret
+        secret = execute(set_up_owner, context_of(request), owner).secret
     except LogInDenied as denied:
         note_throttled(request.scope)
         return _set_up_page(request, code, HTTPStatus.TOO_MANY_REQUESTS, name=name, error=denied.text, usable=False)

@@ -68,8 +68,8 @@ def _list(request: Request) -> Response:
 
     if file := exported(request, "organizations", OrganizationRow._fields, records):
         return file
-    asked = FindOrganizations(q=wanted, limit=SIZE, offset=offset_of(request))
-    page = execute(find_organizations, context_of(request), asked)
+    organizations = FindOrganizations(q=wanted, limit=SIZE, offset=offset_of(request))
+    page = execute(find_organizations, context_of(request), organizations)
     return render(
         request,
         "organizations/list.html",
@@ -98,8 +98,8 @@ def _view(request: Request) -> Response:
 def _shown(request: Request, one: Organization, status: HTTPStatus = HTTPStatus.OK, error: str = "") -> Response:
     counts = {kind.key: len(kind.of(one)) for kind in KINDS.values()}
     small = sum(counts.values()) <= _SHOWN
-    asked = ListHistory(organization=one.name, limit=1)
-    newest = execute(list_history, context_of(request), asked).items if small else ()
+    history = ListHistory(organization=one.name, limit=1)
+    newest = execute(list_history, context_of(request), history).items if small else ()
     return render(
         request,
         "organizations/organization.html",
@@ -128,8 +128,8 @@ def _remove(request: Request) -> Response:
         text = f"The name does not match, so nothing was removed. Enter {one.name} to confirm."
         return _shown(request, one, HTTPStatus.UNPROCESSABLE_ENTITY, text)
     try:
-        asked = RemoveOrganization(organization=one.name, note=form.get("note", "").strip()[:500])
-        outcome = execute(remove_organization, context_of(request), asked).value
+        organization = RemoveOrganization(organization=one.name, note=form.get("note", "").strip()[:500])
+        outcome = execute(remove_organization, context_of(request), organization).value
     except Refusal as refusal:
         if refusal.kind is RefusalKind.UNREADABLE:
             raise
@@ -149,8 +149,8 @@ def _edit(request: Request) -> Response:
         return send_change(request, set_organization, SetOrganization(organization=one.name, document=values), options)
 
     def changes() -> Sequence[PartChange]:
-        asked = ListOrganizationChanges(organization=one.name)
-        return execute(list_organization_changes, context_of(request), asked).items
+        organization_changes = ListOrganizationChanges(organization=one.name)
+        return execute(list_organization_changes, context_of(request), organization_changes).items
 
     here = organization_path(one.name)
     edited = EditedResource(

@@ -56,22 +56,22 @@ def _overview(request: Request) -> Response:
     waiting = execute(
         list_waiting_destinations, context_of(request), ListWaitingDestinations(organization=organization)
     ).items
-    found = execute(list_alarms, context_of(request), ListAlarms())
+    alarms = execute(list_alarms, context_of(request), ListAlarms())
     running = execute(get_running, context_of(request), GetStatus()) if principal.is_of_gateway else None
     return render(
         request,
         "overview/overview.html",
         first_steps=_first_steps(request),
-        alarms=found.alarms[:_ALARMS],
-        alarm_count=len(found.alarms),
+        alarms=alarms.alarms[:_ALARMS],
+        alarm_count=len(alarms.alarms),
         alarm_level=min(
-            (LEVELS[alarm.severity] for alarm in found.alarms), key=("fail", "warn", "info").index, default=""
+            (LEVELS[alarm.severity] for alarm in alarms.alarms), key=("fail", "warn", "info").index, default=""
         ),
-        unknown=found.unknown[:_ALARMS],
+        unknown=alarms.unknown[:_ALARMS],
         levels=LEVELS,
         counts=_counts(waiting),
         fullest=waiting[:_DESTINATIONS],
-        certificates=[(one, life(one, now)) for one in _ending(request)],
+        certificates=[(entry, life(entry, now)) for entry in _ending(request)],
         configuration=running.configuration if running else None,
         nodes=running.nodes if running else (),
         node_levels=_NODE_LEVELS,
@@ -80,7 +80,7 @@ def _overview(request: Request) -> Response:
 
 
 def _counts(waiting: Sequence[WaitingDestination]) -> Mapping[str, int]:
-    return {name: sum(getattr(one, name) for one in waiting) for name in ("active", "deferred", "held")}
+    return {name: sum(getattr(destination, name) for destination in waiting) for name in ("active", "deferred", "held")}
 
 
 def _first_steps(request: Request) -> Sequence[FirstStep]:
@@ -96,9 +96,9 @@ def _ending(request: Request) -> Sequence[Entry]:
     """The certificates in use that end first."""
     if not principal_of(request).is_of_gateway:
         return ()
-    found = execute(view_certificates, context_of(request), ViewCertificates()).entries
-    used = (one for one in found if one.state in {State.CURRENT, State.NEXT})
-    return sorted(used, key=lambda one: one.leaf.not_after)[:_CERTIFICATES]
+    entries = execute(view_certificates, context_of(request), ViewCertificates()).entries
+    used = (entry for entry in entries if entry.state in {State.CURRENT, State.NEXT})
+    return sorted(used, key=lambda entry: entry.leaf.not_after)[:_CERTIFICATES]
 
 
 def _flows(request: Request) -> Response:

@@ -64,11 +64,11 @@ def foot[T](page: ListPage[T], noun: str, one: str = "") -> Foot:
 
 def fitting[Row: tuple[str | None, ...]](rows: Iterable[Row], most: int) -> list[Row]:
     """The first rows, as many as a page has room for. rows: what of each is shown. most: of them, however short."""
-    found: list[Row] = []
+    result: list[Row] = []
     room = _ROOM
     for row in rows:
         room -= _ROW + sum(len(escape(text).encode("utf-8", "replace")) for text in row if text)
-        if len(found) == most or (found and room < 0):
+        if len(result) == most or (result and room < 0):
             break
-        found.append(row)
-    return found
+        result.append(row)
+    return result

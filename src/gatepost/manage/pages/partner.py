@@ -93,7 +93,7 @@ def _form_page(request: Request, status: HTTPStatus = HTTPStatus.OK, *, is_host:
         status,
         is_host=is_host,
         ports=MAIL_PORTS,
-        recent=[(one, _view(one)) for one in recent],
+        recent=[(job, _view(job)) for job in recent],
         **context,
     )
 
@@ -155,11 +155,11 @@ def _report(request: Request) -> Response:
 
 def _letter(view: CheckView) -> str:
     """An address that begins a message to the partner's postmaster."""
-    theirs = [one for one in view.loud if one.actor == "theirs"][:10]
+    theirs = [item for item in view.loud if item.actor == "theirs"][:10]
     begin = (
         f"Dear postmaster of {view.target},\n\nwe checked the protection of mail to your domain:\n{view.headline}\n\n"
     )
-    items = "\n".join(f"* {one.text}{f' ({one.where})' if one.where else ''}\n  {one.fix}" for one in theirs)
+    items = "\n".join(f"* {item.text}{f' ({item.where})' if item.where else ''}\n  {item.fix}" for item in theirs)
     body = f"{begin[:_MOST]}{items[: max(0, _MOST - len(begin))]}\n\nThe full report is attached."
     return f"mailto:postmaster@{view.target}?subject={quote(f'TLS of {view.target}')}&body={quote(body)}"
 

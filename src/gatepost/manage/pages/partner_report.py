@@ -90,7 +90,7 @@ class CheckView(NamedTuple):
 
 def check_view(check: PartnerCheck, *, done: bool) -> CheckView:
     """done: otherwise what is missing is still looked at."""
-    items = sorted(_items(check), key=lambda one: _ORDER.index(Mark(one.level)))
+    items = sorted(_items(check), key=lambda item: _ORDER.index(Mark(item.level)))
     loud = [item for item in items if item.level in {Mark.FAIL, Mark.WARN, Mark.UNKNOWN}]
     used = [stage for stage in _STAGES if not done or any(row.cell(stage) for row in check.rows)]
     counts = check.counts
@@ -131,7 +131,7 @@ def _answer(check: PartnerCheck) -> tuple[str, str]:
 
 def _reason(check: PartnerCheck, mark: Mark) -> str:
     several = [*check.findings, *(finding for row in check.rows for finding in row.findings)]
-    text = next((one.text for one in several if one.stops and one.verdict is mark), "")
+    text = next((finding.text for finding in several if finding.stops and finding.verdict is mark), "")
     return f": {text}" if text else ""
 
 

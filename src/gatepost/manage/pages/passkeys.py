@@ -65,8 +65,8 @@ class _Challenge(msgspec.Struct, frozen=True):
 
 def _make_options(request: Request) -> Response:
     session, party = _own(request), _party(request)
-    if asked := ask_again(request, "/account"):
-        return asked
+    if response := ask_again(request, "/account"):
+        return response
     import webauthn  # noqa: PLC0415 - an extra
     from webauthn.helpers.structs import (  # noqa: PLC0415 - an extra
         AuthenticatorSelectionCriteria,
@@ -86,8 +86,8 @@ def _make_options(request: Request) -> Response:
             resident_key=ResidentKeyRequirement.REQUIRED, user_verification=UserVerificationRequirement.REQUIRED
         ),
         exclude_credentials=[
-            PublicKeyCredentialDescriptor(id=one.id)
-            for one in execute(list_own_passkeys, context_of(request), ListOwnPasskeys()).items
+            PublicKeyCredentialDescriptor(id=passkey.id)
+            for passkey in execute(list_own_passkeys, context_of(request), ListOwnPasskeys()).items
         ],
     )
     return _challenged(webauthn.options_to_json(options), _MAKE, _Challenge(challenge, session.user.name, time.time()))
@@ -95,8 +95,8 @@ def _make_options(request: Request) -> Response:
 
 def _make(request: Request) -> Response:
     session, party = _own(request), _party(request)
-    if asked := ask_again(request, "/account"):
-        return asked
+    if response := ask_again(request, "/account"):
+        return response
     passkey = AddOwnPasskey(
         name=request.state.form.get("passkey_name", ""),
         **_answer(request, party, _challenge(request, _MAKE, session.user.name)),
@@ -104,7 +104,7 @@ def _make(request: Request) -> Response:
     try:
         made = execute(add_own_passkey, context_of(request), passkey)
     except Refusal as refusal:
-        text = "; ".join(one.message for one in refusal.errors) or refusal.text
+        text = "; ".join(error.message for error in refusal.errors) or refusal.text
         answer = see_other(request, "/account", f"The passkey was not added: {text}.", "fail")
     else:
         answer = see_other(request, "/account", f"The passkey {made.name} was added.")
@@ -114,8 +114,8 @@ def _make(request: Request) -> Response:
 
 def _remove(request: Request) -> Response:
     _own(request)
-    if asked := ask_again(request, "/account"):
-        return asked
+    if response := ask_again(request, "/account"):
+        return response
     passkey = octets(request.state.form.get("passkey", ""))
     removed = execute(remove_own_passkey, context_of(request), RemoveOwnPasskey(passkey=passkey))
     return see_other(request, "/account", f"The passkey {removed.name} was removed.")
@@ -135,9 +135,9 @@ def _log_in_options(request: Request) -> Response:
 
 def _log_in(request: Request) -> Response:
     """Answers the script: where to go, or what to say."""
-    given = _answer(request, _party(request), _challenge(request, _LOG_IN, ""))
+    values = _answer(request, _party(request), _challenge(request, _LOG_IN, ""))
     try:
-        begun = execute(log_in_with_passkey, context_of(request), LogInWithPasskey(agent=agent_of(request), **given))
+        begun = execute(log_in_with_passkey, context_of(request), LogInWithPasskey(agent=agent_of(request), **values))
     except LogInDenied as denied:
         answer: Response = JSONResponse(*_refusal_content(request, denied))
     else:
@@ -167,10 +167,10 @@ def _challenged(options: str, name: str, challenge: _Challenge) -> Response:
 
 
 def _challenge(request: Request, name: str, user: str) -> bytes | None:
-    found = signed_cookies.shown(request, name, _Challenge)
-    if found is None or found.user != user or not 0 <= time.time() - found.at < GOOD_FOR:
+    challenge = signed_cookies.shown(request, name, _Challenge)
+    if challenge is None or challenge.user != user or not 0 <= time.time() - challenge.at < GOOD_FOR:
         return None
-    return found.challenge
+    return challenge.challenge
 
 
 def _party(request: Request) -> str:

@@ -63,11 +63,11 @@ def _index(request: Request) -> Response:
     page = execute(find_publications, context_of(request), selection)
     behind = selection.offset > page.offset  # who takes page after page as files reads on until one is empty
     wanted = () if behind and wants_file(request) else page.rows
-    found = [one.publication for one in wanted]
-    rows = [(*one, _path(one.publication)) for one in wanted]
+    publications = [view.publication for view in wanted]
+    rows = [(*view, _path(view.publication)) for view in wanted]
     if query.get("format") == "json":
         return _json([_record(row, dns_check) for row, dns_check, _ in rows])
-    if file := exported(request, "publication", _COLUMNS, lambda: _lines(found)):
+    if file := exported(request, "publication", _COLUMNS, lambda: _lines(publications)):
         return file
     return render(
         request,
@@ -82,23 +82,23 @@ def _index(request: Request) -> Response:
 
 def _domain(request: Request) -> Response:
     view = _found(request)
-    found, looks = view.publication, request.query_params.get("look") == "now"
+    publication, looks = view.publication, request.query_params.get("look") == "now"
     dns_check = _run_check(request, view) if looks else view.dns_check
     if request.query_params.get("format") == "json":
-        return _json(_record(found, dns_check))
-    if file := exported(request, f"publication-{found.domain}", _COLUMNS, lambda: _lines([found])):
+        return _json(_record(publication, dns_check))
+    if file := exported(request, f"publication-{publication.domain}", _COLUMNS, lambda: _lines([publication])):
         return file
-    return _page(request, found, dns_check)
+    return _page(request, publication, dns_check)
 
 
 def _check(request: Request) -> Response:
     """The part of a page that takes long."""
     view = _found(request)
-    found, dns_check = view.publication, _run_check(request, view)
+    publication, dns_check = view.publication, _run_check(request, view)
     if not is_partial(request):
-        return _page(request, found, dns_check)
+        return _page(request, publication, dns_check)
     name = "domains/light.html" if request.query_params.get("part") == "light" else "domains/sections.html"
-    return render(request, name, block="part", **_context(found, dns_check))
+    return render(request, name, block="part", **_context(publication, dns_check))
 
 
 def _page(request: Request, publication: DnsPublication, dns_check: DnsCheck | str | None) -> Response:
@@ -113,10 +113,10 @@ def _context(publication: DnsPublication, dns_check: DnsCheck | str | None) -> d
 
 def _found(request: Request) -> PublicationView:
     needs_scope(request, Scope.READ)
-    asked = ViewPublication(
+    publication = ViewPublication(
         domain=request.path_params["name"], organization=request.query_params.get("organization", "")
     )
-    return execute(view_publication, context_of(request), asked)
+    return execute(view_publication, context_of(request), publication)
 
 
 def _run_check(request: Request, view: PublicationView) -> DnsCheck | str | None:
@@ -144,12 +144,12 @@ def _record(publication: DnsPublication, dns_check: DnsCheck | str | None) -> di
 
 def _lines(publications: Sequence[DnsPublication]) -> Iterator[dict[str, str]]:
     """Each line of the zones."""
-    for one in publications:
-        for section in one.sections:
+    for publication in publications:
+        for section in publication.sections:
             for record in section.records:
                 yield {
-                    "organization": one.organization,
-                    "domain": one.domain,
+                    "organization": publication.organization,
+                    "domain": publication.domain,
                     "section": str(section.key),
                     "line": record.line,
                     "note": record.note,

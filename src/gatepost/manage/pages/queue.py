@@ -79,26 +79,26 @@ def _filter(given: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _list(request: Request) -> Response:
-    given = request.query_params
-    asked = ListQueue(**_filter(given), limit=PAGE, after=given.get("after", ""))
+    values = request.query_params
+    queue = ListQueue(**_filter(values), limit=PAGE, after=values.get("after", ""))
     file = exported(
         request,
         "queue",
         COLUMNS,
-        lambda: all_items(executing(request), list_queue, asked, _MOST),
+        lambda: all_items(executing(request), list_queue, queue, _MOST),
         record=msgspec.to_builtins,
         cells=_cells,
     )
     if file is not None:
         return file
-    found = execute(list_queue, context_of(request), asked)
+    items = execute(list_queue, context_of(request), queue)
     return render(
         request,
         "queue/list.html",
         block="rows",
-        found=found.items,
-        after=found.after or "",
-        chosen={name: given.get(name, "") for name in FILTERS},
+        found=items.items,
+        after=items.after or "",
+        chosen={name: values.get(name, "") for name in FILTERS},
         labels=FILTERS,
         states=STATES,
         actions=_choices(),
@@ -107,8 +107,8 @@ def _list(request: Request) -> Response:
 
 
 def _by_destination(request: Request) -> Response:
-    asked = ListWaitingDestinations(**_filter(request.query_params))
-    found = execute(list_waiting_destinations, context_of(request), asked).items
+    destinations = ListWaitingDestinations(**_filter(request.query_params))
+    found = execute(list_waiting_destinations, context_of(request), destinations).items
     if file := exported(request, "destinations", _COUNTED, lambda: map(msgspec.to_builtins, found)):
         return file
     page = paged(request, found)
@@ -117,7 +117,10 @@ def _by_destination(request: Request) -> Response:
         "queue/destinations.html",
         found=page.rows,
         foot=foot(page, "destinations"),
-        counts={name: sum(getattr(one, name) for one in found) for name in ("count", "active", "deferred", "held")},
+        counts={
+            name: sum(getattr(destination, name) for destination in found)
+            for name in ("count", "active", "deferred", "held")
+        },
     )
 
 
@@ -147,10 +150,12 @@ def _show(request: Request) -> Response:
     principal, message = principal_of(request), request.path_params["message"]
     with _or_gone(message):
         queued = execute(get_queued, context_of(request), GetQueued(message=message))
-    found = queued.items
-    if file := exported(request, f"queue-{message}", COLUMNS, lambda: found, record=msgspec.to_builtins, cells=_cells):
+    deliveries = queued.items
+    if file := exported(
+        request, f"queue-{message}", COLUMNS, lambda: deliveries, record=msgspec.to_builtins, cells=_cells
+    ):
         return file
-    envelope = found[0].message
+    envelope = deliveries[0].message
     header = ""
     if "header" in request.query_params and queued.readable:
         header = execute(read_queued_header, context_of(request), GetQueued(message=message)).text
@@ -158,8 +163,8 @@ def _show(request: Request) -> Response:
         request,
         "queue/message.html",
         message=message,
-        found=found[:PAGE],
-        total=len(found),
+        found=deliveries[:PAGE],
+        total=len(deliveries),
         envelope=envelope,
         may_act=_may_act(principal),
         may_read=queued.readable,
@@ -189,23 +194,23 @@ def _confirm(request: Request, errors: Mapping[str, str] | None = None) -> Respo
 
     errors: of an answer that was not one.
     """
-    form, asked = request.state.form, _action_request(request.state.form)
+    form, actions = request.state.form, _action_request(request.state.form)
     texts = {"reason": "", "text": ""} if errors else {}  # what is wrong with them is in errors
-    planned = execute(act_on_queue, context_of(request, dry_run=True), msgspec.structs.replace(asked, **texts))
+    planned = execute(act_on_queue, context_of(request, dry_run=True), msgspec.structs.replace(actions, **texts))
     return render(
         request,
         "queue/confirm.html",
         HTTPStatus.UNPROCESSABLE_ENTITY if errors else HTTPStatus.OK,
         errors=errors or {},
-        reason=asked.reason,
-        action=asked.action,
-        done=DONE[asked.action],
+        reason=actions.reason,
+        action=actions.action,
+        done=DONE[actions.action],
         names=dict(_choices()),
         found=planned.items[:_NAMED],
         total=planned.changed,
         senders=planned.messages,
         fields=[(name, value) for name, value in form.multi_items() if name in _FORWARDED],
-        return_text=asked.text or RETURN_TEXT,
+        return_text=actions.text or RETURN_TEXT,
         back=_back(form),
         limits=limits(QueueActions),
     )
@@ -245,14 +250,14 @@ def _back(form: Mapping[str, str]) -> str:
 
 
 def _do(request: Request) -> Response:
-    form, asked = request.state.form, _action_request(request.state.form)
+    form, actions = request.state.form, _action_request(request.state.form)
     try:
-        done = execute(act_on_queue, context_of(request), asked)
+        done = execute(act_on_queue, context_of(request), actions)
     except Refusal as refusal:
         if refusal.kind is not RefusalKind.INPUT:
             raise
         return _confirm(request, {error.path: error.message for error in refusal.errors} or {"": refusal.text})
-    back, action = _back(form), asked.action
+    back, action = _back(form), actions.action
     if not done.changed:
         return see_other(request, back, "Nothing was done: the messages are no longer in the queue.", "warn")
     gone = action in {QueueAction.DROP, QueueAction.RETURN} and back.startswith("/queue/")

@@ -153,10 +153,10 @@ def event(html: str, name: str = "") -> bytes:
 
 
 def _text(frame: Frame, template: str, block: str, context: dict[str, Any]) -> str:
-    given = {"frame": frame, "now": time.time(), **context}
-    given["ui"] = environment().get_template("macros.html").make_module(given)
+    values = {"frame": frame, "now": time.time(), **context}
+    values["ui"] = environment().get_template("macros.html").make_module(values)
     wanted = environment().get_template(template)
-    return "".join(wanted.blocks[block](wanted.new_context(given))) if block else wanted.render(given)
+    return "".join(wanted.blocks[block](wanted.new_context(values))) if block else wanted.render(values)
 
 
 def is_partial(request: Request) -> bool:
@@ -211,6 +211,6 @@ def _organizations(request: Request, principal: Principal) -> Sequence[str]:
     if gateway is None:
         return ()
     try:
-        return sorted(one.name for one in gateway.directory().resources.organizations)
+        return sorted(organization.name for organization in gateway.directory().resources.organizations)
     except Refusal:  # the page itself says so, where it needs them
         return ()

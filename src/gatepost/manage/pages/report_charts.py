@@ -106,9 +106,9 @@ def by_protection(pictures: TlsPictures, view: ReportView, direction: Direction)
     drawn = _Drawn(pictures, view, direction)
     published = {Protection.DANE, Protection.MTA_STS} if direction is Direction.INBOUND else set()
     columns = [
-        drawn.column(*PROTECTIONS[one], partial(_protected, one), protection=str(one))
-        for one in Protection
-        if one not in published
+        drawn.column(*PROTECTIONS[protection], partial(_protected, protection), protection=str(protection))
+        for protection in Protection
+        if protection not in published
     ]
     title = "Outgoing mail by protection" if direction is Direction.OUTBOUND else "Incoming mail by protection"
     return drawn.chart("protection", title, "", columns)
@@ -127,7 +127,8 @@ def by_certificate(pictures: TlsPictures, view: ReportView) -> Chart:
     """Incoming mail by what the client's certificate was."""
     drawn = _Drawn(pictures, view, Direction.INBOUND)
     columns = [
-        drawn.column(*CERTIFICATES[one], partial(_shown, one), achieved=_SHOWN_AS[one]) for one in ClientCertificate
+        drawn.column(*CERTIFICATES[certificate], partial(_shown, certificate), achieved=_SHOWN_AS[certificate])
+        for certificate in ClientCertificate
     ]
     note = "Certificates that partners' servers presented. They matter only where a connector requires a name."
     return drawn.chart("certificate", "Incoming mail by the partner's certificate", note, columns)
@@ -136,8 +137,8 @@ def by_certificate(pictures: TlsPictures, view: ReportView) -> Chart:
 def by_group(pictures: TlsPictures, view: ReportView, direction: Direction) -> Chart:
     """By key exchange, those that withstand a quantum computer first: the most used ones, the others, and none."""
     drawn = _Drawn(pictures, view, direction)
-    found = drawn.names("groups")
-    names = sorted(found, key=lambda name: ("MLKEM" not in name, -found[name], name))
+    counts = drawn.names("groups")
+    names = sorted(counts, key=lambda name: ("MLKEM" not in name, -counts[name], name))
     columns = [drawn.named("groups", name, tone, "tls_group") for name, tone in _toned(names[:_MOST_GROUPS])]
     if others := names[_MOST_GROUPS:]:
         columns.append(drawn.column(f"Others ({len(others)})", _TONES[-1], partial(_sum_of, others)))
@@ -151,8 +152,8 @@ def share_bar(sums: Sums) -> Markup:
     """Bar of the protection of a partner's or connector's mail."""
     parts = zip(PROTECTIONS.values(), sums.protections, strict=True)
     series = [svg.Series(name, tone, (count,)) for (name, tone), count in parts]
-    told = ", ".join(f"{part.name} {part.values[0]:,}" for part in series if part.values[0])
-    return svg.shares(told, series)
+    text = ", ".join(f"{part.name} {part.values[0]:,}" for part in series if part.values[0])
+    return svg.shares(text, series)
 
 
 class _Drawn(NamedTuple):
@@ -164,11 +165,11 @@ class _Drawn(NamedTuple):
 
     def names(self, counted: str) -> Counter[str]:
         """Totals of a counter by name over all days, without unencrypted mail."""
-        found: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         for ways in self.pictures.days.values():
-            found.update(getattr(ways[self.direction], counted))
-        del found[_NO_TLS]
-        return found
+            counts.update(getattr(ways[self.direction], counted))
+        del counts[_NO_TLS]
+        return counts
 
     def column(self, name: str, tone: str, value: Callable[[DaySums], int], **filters: str) -> Column:
         """A series. value: of a day. filters: of the trace."""
@@ -207,8 +208,8 @@ def _shown(certificate: ClientCertificate, sums: DaySums) -> int:
 
 
 def _counted(counted: str, name: str, sums: DaySums) -> int:
-    found: Counter[str] = getattr(sums, counted)
-    return found[name]
+    counts: Counter[str] = getattr(sums, counted)
+    return counts[name]
 
 
 def _sum_of(names: Sequence[str], sums: DaySums) -> int:

@@ -75,12 +75,12 @@ class ReportView(NamedTuple):
         count = self.days.days
         length = 1 if count <= _MOST_PARTS else 7 if count <= 7 * _MOST_PARTS else 28
         first = date.fromisoformat(self.days.first)
-        found = []
+        parts = []
         for begin in range(0, count, length):
             end = min(begin + length, count)
             ends = (first + timedelta(days=begin)).isoformat(), (first + timedelta(days=end - 1)).isoformat()
-            found.append(PeriodPart(*ends, (begin, end)))
-        return found
+            parts.append(PeriodPart(*ends, (begin, end)))
+        return parts
 
     def trace(self, first: str = "", last: str = "", **filters: str) -> str:
         """The rows of the trace of some days, "" for all of the period."""

@@ -25,7 +25,7 @@ _KEYS: Final = {
     "Required name verified": "proved_a_demanded_name",
     "Trusted, not required": "trusted,_not_demanded",
 }
-_PROTECTIONS: Final = tuple(one.value.replace("-", "_") for one in Protection)
+_PROTECTIONS: Final = tuple(protection.value.replace("-", "_") for protection in Protection)
 
 
 class ReportTable(NamedTuple):
@@ -58,16 +58,19 @@ def _named(what: str, sums: Iterable[Sums]) -> ReportTable:
     return ReportTable(
         columns,
         [
-            (one.name, one.direction.value, *one.protections, one.carried, one.post_quantum, one.refused, one.failed,
-             "; ".join(f"{name} {count}" for name, count in one.failures))
-            for one in sums
+            (
+                *(totals.name, totals.direction.value, *totals.protections),
+                *(totals.carried, totals.post_quantum, totals.refused, totals.failed),
+                "; ".join(f"{name} {count}" for name, count in totals.failures),
+            )
+            for totals in sums
         ],
     )  # fmt: skip
 
 
 def _cleartext(pictures: TlsPictures, _: ReportView) -> ReportTable:
-    found = [one for direction in Direction for one in pictures.in_clear(direction)]
-    rows = [(one.name, one.direction.value, one.cleartext, one.carried) for one in found]
+    totals = [totals for direction in Direction for totals in pictures.in_clear(direction)]
+    rows = [(totals.name, totals.direction.value, totals.cleartext, totals.carried) for totals in totals]
     return ReportTable(("partner", "direction", "cleartext", "carried"), rows)
 
 
@@ -104,8 +107,14 @@ def _never(pictures: TlsPictures, _: ReportView) -> ReportTable:
 def _ready(pictures: TlsPictures, _: ReportView) -> ReportTable:
     columns = ("partner", "direction", "messages", "demand", "names")
     rows = (
-        (one.partner, "inbound" if one.inbound else "outbound", one.messages, one.demand, "; ".join(one.names))
-        for one in pictures.ready
+        (
+            partner.partner,
+            "inbound" if partner.inbound else "outbound",
+            partner.messages,
+            partner.demand,
+            "; ".join(partner.names),
+        )
+        for partner in pictures.ready
     )
     return ReportTable(columns, list(rows))
 

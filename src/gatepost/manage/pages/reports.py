@@ -141,7 +141,7 @@ def _protection(pictures: TlsPictures, view: ReportView) -> dict[str, Any]:
         "chart": report_charts.by_protection(pictures, view, Direction.OUTBOUND),
         "out": out,
         "into": into,
-        "clear": [(one, pictures.in_clear(one)) for one in (Direction.OUTBOUND, Direction.INBOUND)],
+        "clear": [(direction, pictures.in_clear(direction)) for direction in (Direction.OUTBOUND, Direction.INBOUND)],
         "protections": PROTECTIONS,
     }
 
@@ -157,8 +157,8 @@ def _incoming(pictures: TlsPictures, view: ReportView) -> dict[str, Any]:
 def _key_exchange(pictures: TlsPictures, view: ReportView) -> dict[str, Any]:
     ways = (Direction.OUTBOUND, Direction.INBOUND)
     return {
-        "charts": [(one, report_charts.by_group(pictures, view, one)) for one in ways],
-        "hops": {one: pictures.hops[one] for one in ways},
+        "charts": [(direction, report_charts.by_group(pictures, view, direction)) for direction in ways],
+        "hops": {direction: pictures.hops[direction] for direction in ways},
     }
 
 
@@ -171,7 +171,7 @@ def _domains(pictures: TlsPictures, view: ReportView, way: Direction) -> dict[st
 
 
 def _partners(pictures: TlsPictures, view: ReportView) -> dict[str, Any]:
-    forced = [(one, _wizard(one, view)) for one in pictures.ready]
+    forced = [(partner, _wizard(partner, view)) for partner in pictures.ready]
     return {"forced": forced, "partners": pictures.partners, "few": _FEW, "shown": _LINES, **_BARS}
 
 
@@ -224,10 +224,10 @@ def _common(names: Sequence[str]) -> str:
 
 def _to_trace(request: Request) -> Response:
     """From a short address of a day and a domain to the filter of the trace."""
-    given = request.path_params
-    organization = "" if given["organization"] == "-" else given["organization"]
-    way = {"o": Direction.OUTBOUND, "i": Direction.INBOUND}.get(given["day"][:1])
-    begin, _, count = given["day"][1:].partition(".")
+    values = request.path_params
+    organization = "" if values["organization"] == "-" else values["organization"]
+    way = {"o": Direction.OUTBOUND, "i": Direction.INBOUND}.get(values["day"][:1])
+    begin, _, count = values["day"][1:].partition(".")
     try:
         first = date.fromisoformat(begin)
         last = first + timedelta(days=min(int(count or 1), LONGEST) - 1)
@@ -237,7 +237,7 @@ def _to_trace(request: Request) -> Response:
     if way is None:
         raise not_there()
     view = ReportView(days, organization, days.last)
-    return RedirectResponse(view.trace(**view.partner(way, given["domain"])), 303)
+    return RedirectResponse(view.trace(**view.partner(way, values["domain"])), 303)
 
 
 def _strip(request: Request) -> Response:
@@ -257,11 +257,11 @@ def _blocked(request: Request) -> Response:
 
 def _waiting(request: Request, view: ReportView) -> dict[str, int]:
     """How many deliveries wait now, by the destination's domain, of the first thousand."""
-    asked = ListQueue(organization=view.organization)
+    queue = ListQueue(organization=view.organization)
     waiting: dict[str, int] = {}
-    for one in all_items(executing(request), list_queue, asked, _WAITING):
-        if one.attempts:
-            domain = one.domain
+    for delivery in all_items(executing(request), list_queue, queue, _WAITING):
+        if delivery.attempts:
+            domain = delivery.domain
             waiting[domain] = waiting.get(domain, 0) + 1
     return waiting
 

@@ -66,25 +66,25 @@ _CHANGES: Final = 20  # looked at for who changed a field last
 
 def _list(request: Request, page: KindPage) -> Response:
     principal, query, wanted = principal_of(request), request.query_params, request.query_params.get("q", "").strip()
-    asked = FindParts(
+    parts = FindParts(
         kind=page.kind.key, organization=query.get("organization", ""), q=wanted, limit=SIZE, offset=offset_of(request)
     )
 
     def records() -> Iterator[dict[str, Any]]:
-        for one in execute(find_parts, context_of(request), replace(asked, limit=MOST, offset=0)).rows:
-            yield {"organization": one.organization.name, **table_of(one.record)}
+        for row in execute(find_parts, context_of(request), replace(parts, limit=MOST, offset=0)).rows:
+            yield {"organization": row.organization.name, **table_of(row.record)}
 
     if file := exported(request, page.folder, page.columns, records):
         return file
-    found = execute(find_parts, context_of(request), asked)
+    list_page = execute(find_parts, context_of(request), parts)
     return render(
         request,
         "resources/list.html",
         page=page,
-        rows=found.rows,
-        cells=[[cell(row) for _, cell in page.cells] for row in found.rows],
-        mailboxes=_populations(found.rows) if page.kind is DOMAIN else {},
-        foot=foot(found, page.plural.lower(), page.kind.label),
+        rows=list_page.rows,
+        cells=[[cell(row) for _, cell in page.cells] for row in list_page.rows],
+        mailboxes=_populations(list_page.rows) if page.kind is DOMAIN else {},
+        foot=foot(list_page, page.plural.lower(), page.kind.label),
         q=wanted,
         may_change=Scope.CONNECTORS in principal.scopes or Scope.OWNER in principal.scopes,
         path=part_path,
@@ -108,11 +108,11 @@ def _populations(rows: Sequence[Part]) -> dict[str, int]:
 
 def _part(request: Request, kind: PartKind) -> Part:
     """The one that the address names, if who asks sees it. Raises HTTPException."""
-    given = request.path_params
-    if not principal_of(request).sees(given["organization"]):
+    values = request.path_params
+    if not principal_of(request).sees(values["organization"]):
         raise not_there()
-    with or_not_there(f"There is no {kind.label} {given['name']!r} in {given['organization']}."):
-        return _found(request, kind, given["organization"], given["name"])
+    with or_not_there(f"There is no {kind.label} {values['name']!r} in {values['organization']}."):
+        return _found(request, kind, values["organization"], values["name"])
 
 
 def _found(request: Request, kind: PartKind, organization: str, name: str) -> Part:
@@ -120,15 +120,15 @@ def _found(request: Request, kind: PartKind, organization: str, name: str) -> Pa
 
 
 def _changes(request: Request, one: Part, limit: int = 5) -> Sequence[PartChange]:
-    asked = ListPartChanges(kind=one.kind.key, organization=one.organization.name, name=one.name, limit=limit)
-    return execute(list_part_changes, context_of(request), asked).items
+    changes = ListPartChanges(kind=one.kind.key, organization=one.organization.name, name=one.name, limit=limit)
+    return execute(list_part_changes, context_of(request), changes).items
 
 
 def _view(request: Request, page: KindPage, more: _More | None = None) -> Response:
-    one = _part(request, page.kind)
+    part = _part(request, page.kind)
     if request.method == "POST":
-        return _acted(request, page, one, more)
-    return _shown(request, page, one, more)
+        return _acted(request, page, part, more)
+    return _shown(request, page, part, more)
 
 
 def _shown(
@@ -165,14 +165,14 @@ def _proof(request: Request, one: Part) -> DomainVerification | None:
     """The record to publish for a domain that is pending."""
     if one.record.verified:
         return None
-    asked = GetDomainVerification(organization=one.organization.name, domain=one.name)
-    return execute(get_domain_verification, context_of(request), asked)
+    verification = GetDomainVerification(organization=one.organization.name, domain=one.name)
+    return execute(get_domain_verification, context_of(request), verification)
 
 
 def _verified(request: Request, page: KindPage, one: Part) -> Response:
-    asked = VerifyDomain(organization=one.organization.name, domain=one.name)
+    domain = VerifyDomain(organization=one.organization.name, domain=one.name)
     try:
-        outcome = execute(verify_domain, context_of(request), asked).value
+        outcome = execute(verify_domain, context_of(request), domain).value
     except Refusal as refusal:
         text = "\n".join([refusal.text, *map(str, refusal.errors)])
         return _shown(request, page, one, _DOMAIN, HTTPStatus.CONFLICT, text)
@@ -197,9 +197,9 @@ def _acted(request: Request, page: KindPage, one: Part, more: _More | None) -> R
     if request.state.form.get("do") != "remove":
         raise not_there("There is no such action.")
     note = request.state.form.get("note", "").strip()[:500]
-    asked = RemovePart(organization=one.organization.name, name=one.name, note=note)
+    part = RemovePart(organization=one.organization.name, name=one.name, note=note)
     try:
-        outcome = execute(PARTS[one.kind.key].remove, context_of(request), asked).value
+        outcome = execute(PARTS[one.kind.key].remove, context_of(request), part).value
     except Refusal as refusal:
         if refusal.kind is RefusalKind.UNREADABLE:
             raise
@@ -222,8 +222,8 @@ def edit_part(request: Request, one: Part, plural: str, first: tuple[str, ...]) 
         return table_of(_found(request, one.kind, owner, name).record)
 
     def change(_: str, values: dict[str, Any], options: FormChangeOptions) -> ChangeReport:
-        asked = SetPart(organization=owner, name=name, document=values)
-        return send_change(request, PARTS[one.kind.key].set, asked, options)
+        part = SetPart(organization=owner, name=name, document=values)
+        return send_change(request, PARTS[one.kind.key].set, part, options)
 
     def done(given: str) -> str:
         return named_path(one.kind, owner, given)
@@ -257,7 +257,10 @@ def _fixed(principal: Principal, kind: PartKind) -> tuple[str, ...]:
 
 def _new(request: Request, page: KindPage) -> Response:
     principal, kind = principal_of(request), page.kind
-    owners = [one.name for one in execute(list_own_organizations, context_of(request), ListOwnOrganizations()).items]
+    owners = [
+        organization.name
+        for organization in execute(list_own_organizations, context_of(request), ListOwnOrganizations()).items
+    ]
     chosen = request.state.form.get("organization", "") if request.method == "POST" else ""
     if not principal.is_of_gateway and not chosen:
         chosen = owners[0] if owners else ""
@@ -273,8 +276,8 @@ def _new(request: Request, page: KindPage) -> Response:
             raise refused_fields({"organization": "choose an organization"})
         named = ChooseOwner(kind=kind.key, name=name, organization=owner)
         owner = execute(choose_owner, context_of(request), named).name
-        asked = AddPart(organization=owner, document={kind.identity: name, **fields})
-        return send_change(request, PARTS[kind.key].add, asked, options)
+        part = AddPart(organization=owner, document={kind.identity: name, **fields})
+        return send_change(request, PARTS[kind.key].add, part, options)
 
     def done(name: str) -> str:
         owner = request.state.form.get("organization", "")

@@ -45,7 +45,7 @@ from gatepost.manage.pages.rendering import render
 from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
 from gatepost.manage.web.identity import came_from
-from gatepost.manage.web.refusal_response import is_call, refused
+from gatepost.manage.web.problem import is_call, refused
 
 if TYPE_CHECKING:
     from starlette.requests import Request

@@ -57,8 +57,8 @@ _IN: Final = ("scenario", "name", "use", "security", "check", "save")
 _OUT: Final = ("scenario", "name", "use", "routing", "security", "check", "save")
 
 SCENARIOS: Final = {
-    one.key: one
-    for one in (
+    scenario.key: scenario
+    for scenario in (
         Scenario("to-partner", _HERE, _PARTNER, OUTBOUND, ConnectorType.PARTNER, _OUT),
         Scenario("from-partner", _PARTNER, _HERE, INBOUND, ConnectorType.PARTNER, _IN),
         Scenario("to-own", _HERE, _OWN, OUTBOUND, ConnectorType.ON_PREMISES, _OUT),

@@ -38,7 +38,7 @@ class Searches(msgspec.Struct, frozen=True, array_like=True):
 
     def used(self, query: str) -> Searches:
         """With one more."""
-        others = tuple(one for one in self.recent if one != query)
+        others = tuple(text for text in self.recent if text != query)
         return msgspec.structs.replace(self, recent=(query, *others)[:_RECENT])
 
     def keeping(self, name: str, query: str) -> Searches:
@@ -59,13 +59,13 @@ def kept_query(given: Mapping[str, str]) -> str:
 def read(cookies: Mapping[str, str], who: str) -> Searches:
     """Those of this person; none if the cookie is another's, or not ours."""
     try:
-        found = msgspec.json.decode(base64.urlsafe_b64decode(cookies.get(COOKIE, "")), type=Searches)
+        searches = msgspec.json.decode(base64.urlsafe_b64decode(cookies.get(COOKIE, "")), type=Searches)
     except (ValueError, RecursionError):  # those of base64 and msgspec, too
         return Searches(who)
-    if found.who != who:
+    if searches.who != who:
         return Searches(who)
-    recent = tuple(kept_query(dict(parse_qsl(one))) for one in found.recent[:_RECENT])
-    saved = {name[:_NAME]: kept_query(dict(parse_qsl(one))) for name, one in list(found.saved.items())[:_SAVED]}
+    recent = tuple(kept_query(dict(parse_qsl(text))) for text in searches.recent[:_RECENT])
+    saved = {name[:_NAME]: kept_query(dict(parse_qsl(text))) for name, text in list(searches.saved.items())[:_SAVED]}
     return Searches(who, tuple(filter(None, recent)), saved)
 
 

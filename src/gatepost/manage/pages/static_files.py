@@ -42,11 +42,11 @@ def _all() -> dict[str, _File]:
 
 
 def _walk(folder: Traversable, prefix: str) -> Iterator[tuple[str, Traversable]]:
-    for one in folder.iterdir():
-        if one.is_dir():
-            yield from _walk(one, f"{prefix}{one.name}/")
+    for path in folder.iterdir():
+        if path.is_dir():
+            yield from _walk(path, f"{prefix}{path.name}/")
         else:
-            yield f"{prefix}{one.name}", one
+            yield f"{prefix}{path.name}", path
 
 
 def _read(name: str, file: Traversable) -> _File:

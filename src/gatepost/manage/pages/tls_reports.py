@@ -42,14 +42,14 @@ class _ReportLists(NamedTuple):
 
 def _page(request: Request) -> Response:
     view, frame = frame_of(request, _PATH)
-    found = _found(request, view)
+    report_lists = _found(request, view)
     if wants_file(request):
         name = request.query_params.get("table", "")
         if name not in _TABLES:
             raise not_there(f"There is no table of this name. Tables: {', '.join(_TABLES)}.")
-        return table_file(request, name, _TABLES[name](found))
+        return table_file(request, name, _TABLES[name](report_lists))
     frame |= {"heading": "TLS reports", "part": "reports/tls_rpt.html", "counted": None, "shown": SHOWN}
-    return render(request, "reports/page.html", block="report", **frame, **found._asdict())
+    return render(request, "reports/page.html", block="report", **frame, **report_lists._asdict())
 
 
 def _found(request: Request, view: ReportView) -> _ReportLists:
@@ -60,15 +60,23 @@ def _found(request: Request, view: ReportView) -> _ReportLists:
     return _ReportLists(
         list(all_items(call, list_received_reports, received)),
         list(all_items(call, list_received_failures, received)),
-        [one for one in sent if one.day <= view.days.last],
+        [state for state in sent if state.day <= view.days.last],
     )
 
 
 def _sums(lists: _ReportLists) -> ReportTable:
     columns = ("reporter", "domain", "policy", "reports", "passed", "failed", "results")
     rows = [
-        (one.reporter, one.domain, one.policy, one.reports, one.passed, one.failed, _words(one.results))
-        for one in lists.sums
+        (
+            received_sums.reporter,
+            received_sums.domain,
+            received_sums.policy,
+            received_sums.reports,
+            received_sums.passed,
+            received_sums.failed,
+            _words(received_sums.results),
+        )
+        for received_sums in lists.sums
     ]
     return ReportTable(columns, rows)
 
@@ -87,7 +95,10 @@ def _failure(one: ReportedFailure) -> tuple[Any, ...]:
 
 def _sent(lists: _ReportLists) -> ReportTable:
     columns = ("day", "domain", "to", "state", "tries", "mail", "detail")
-    rows = [(one.day, one.domain, one.rua, one.state, one.tries, one.message, one.detail) for one in lists.sent]
+    rows = [
+        (state.day, state.domain, state.rua, state.state, state.tries, state.message, state.detail)
+        for state in lists.sent
+    ]
     return ReportTable(columns, rows)
 
 

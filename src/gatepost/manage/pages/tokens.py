@@ -57,7 +57,11 @@ _EXPIRIES = (("30d", "30 days"), ("90d", "90 days"), ("365d", "One year"), ("", 
 def _list(request: Request) -> Response:
     demand_owner(request)
     q = request.query_params.get("q", "")
-    tokens = [one for one in all_items(executing(request), list_tokens, ListTokens()) if q.lower() in one.name]
+    tokens = [
+        api_token
+        for api_token in all_items(executing(request), list_tokens, ListTokens())
+        if q.lower() in api_token.name
+    ]
     if file := exported(request, "tokens", _COLUMNS, lambda: map(msgspec.to_builtins, tokens)):
         return file
     page = ListSelection(q=q, limit=SIZE, offset=offset_of(request)).page(0, tokens)
@@ -66,8 +70,8 @@ def _list(request: Request) -> Response:
 
 def _new(request: Request) -> Response:
     demand_owner(request)
-    if asked := ask_again(request, "/tokens/-/add"):
-        return asked
+    if response := ask_again(request, "/tokens/-/add"):
+        return response
     if request.method == "GET":
         return _new_page(request, expires="90d")
     form, context = request.state.form, context_of(request)
@@ -76,9 +80,9 @@ def _new(request: Request) -> Response:
             token = _new_token(form)
         made = execute(add_token, context, token).value
     except Refusal as refusal:
-        given = {name: form.get(name, "") for name in ("name", "reach", "expires")}
-        given |= {"scopes": form.getlist("scopes"), "chosen": form.getlist("organizations")}
-        return _new_page(request, HTTPStatus.UNPROCESSABLE_ENTITY, errors=field_errors(refusal), **given)
+        values = {name: form.get(name, "") for name in ("name", "reach", "expires")}
+        values |= {"scopes": form.getlist("scopes"), "chosen": form.getlist("organizations")}
+        return _new_page(request, HTTPStatus.UNPROCESSABLE_ENTITY, errors=field_errors(refusal), **values)
     return render(request, "accounts/token_made.html", HTTPStatus.CREATED, name=made.name, secret=made.token)
 
 
@@ -87,7 +91,7 @@ def _new_token(form: Form) -> NewApiToken:
     errors: dict[str, str] = {}
     token = NewApiToken(name=form.get("name", "").strip(), scopes=[], expires=form.get("expires", "").strip() or None)
     try:
-        token.scopes = [Scope(one) for one in form.getlist("scopes")]
+        token.scopes = [Scope(text) for text in form.getlist("scopes")]
     except ValueError:
         errors["scopes"] = f"choose one or more of {', '.join(Scope)}"
     try:
@@ -99,7 +103,9 @@ def _new_token(form: Form) -> NewApiToken:
     except ValueError as error:
         errors["expires"] = str(error)
     if errors:
-        raise refused_fields({one.path: one.message for one in new_token_errors(token)} | errors)
+        raise refused_fields(
+            {token_error.path: token_error.message for token_error in new_token_errors(token)} | errors
+        )
     return token
 
 
@@ -120,8 +126,8 @@ def _new_page(request: Request, status: HTTPStatus = HTTPStatus.OK, **context: A
 def _remove(request: Request) -> Response:
     demand_owner(request)
     token = _token(request)
-    if asked := ask_again(request, f"/tokens/{token.name}/remove"):
-        return asked
+    if response := ask_again(request, f"/tokens/{token.name}/remove"):
+        return response
     if request.method == "GET":
         return render(request, "accounts/token_remove.html", token=token)
     execute(remove_token, context_of(request), RemoveToken(name=token.name))
@@ -130,9 +136,9 @@ def _remove(request: Request) -> Response:
 
 def _token(request: Request) -> ApiToken:
     name = request.path_params["name"].lower()
-    for one in all_items(executing(request), list_tokens, ListTokens()):
-        if one.name == name:
-            return one
+    for api_token in all_items(executing(request), list_tokens, ListTokens()):
+        if api_token.name == name:
+            return api_token
     raise not_there("There is no such token.")
 
 

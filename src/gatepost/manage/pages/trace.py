@@ -71,19 +71,19 @@ COLUMNS: Final = (
 
 
 def _search(request: Request) -> Response:
-    principal, given = principal_of(request), request.query_params
-    organization = given.get("organization", "")
-    question = read_query(given, organization, PAGE)
+    principal, params = principal_of(request), request.query_params
+    organization = params.get("organization", "")
+    question = read_query(params, organization, PAGE)
     items = partial(_all, request, question)
     if file := exported(request, f"trace-{_stamp()}", COLUMNS, items, cells=_cells):
         return file
-    found, after, meaning = _found(request, question, given.get("after", ""))
-    is_first = not given.get("after") and given.get("live") is None
-    if is_first and question.names_one(meaning) and (identity := _only_one(found)) is not None:
+    events, after, meaning = _found(request, question, params.get("after", ""))
+    is_first = not params.get("after") and params.get("live") is None
+    if is_first and question.names_one(meaning) and (identity := _only_one(events)) is not None:
         return see_other(request, link(f"/trace/{quote(identity)}", organization=organization))
     known = searches.read(request.cookies, principal.name)
-    used = known.used(searches.kept_query(given)) if is_first and not question.is_plain else known
-    answer = _page(request, question, found, after, meaning, used)
+    used = known.used(searches.kept_query(params)) if is_first and not question.is_plain else known
+    answer = _page(request, question, events, after, meaning, used)
     if used != known:
         searches.remember(answer, used)
     return answer
@@ -97,7 +97,7 @@ def _page(
     meaning: Mapping[str, str],
     known: searches.Searches,
 ) -> Response:
-    given = request.query_params
+    params = request.query_params
     return render(
         request,
         "trace/search.html",
@@ -110,11 +110,11 @@ def _page(
         found=events,
         after=after,
         meaning={FIELDS[name]: text for name, text in meaning.items()} if question.q else {},
-        live=given.get("live") is not None,
-        recent=[(in_words(dict(parse_qsl(one))), f"/trace?{one}") for one in known.recent],
+        live=params.get("live") is not None,
+        recent=[(in_words(dict(parse_qsl(text))), f"/trace?{text}") for text in known.recent],
         saved=[(name, f"/trace?{item}") for name, item in known.saved.items()],
-        this_search=searches.kept_query(given),
-        name_of_search=in_words(given),
+        this_search=searches.kept_query(params),
+        name_of_search=in_words(params),
     )
 
 
@@ -185,8 +185,8 @@ def _keep_search(request: Request) -> Response:
 def _evidence(request: Request) -> Response:
     """The entries of the evidence log about a message, with their proof, as a file."""
     message = request.path_params["message"]
-    found = _events(request, message)
-    since, until = time_text(found[0].at - _AROUND), time_text(found[-1].at + _AROUND)
+    events = _events(request, message)
+    since, until = time_text(events[0].at - _AROUND), time_text(events[-1].at + _AROUND)
     export = execute(open_export, context_of(request), OpenExport(message=message, since=since, until=until))
     file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - closed once it is sent
     if not export.write(file).entries:
@@ -195,7 +195,7 @@ def _evidence(request: Request) -> Response:
         raise not_there(text)
     file.seek(0)
     answer = StreamingResponse(_chunks(file), media_type="application/json")
-    answer.headers["content-disposition"] = f'attachment; filename="evidence-{found[0].message}.json"'
+    answer.headers["content-disposition"] = f'attachment; filename="evidence-{events[0].message}.json"'
     return answer
 
 
@@ -216,36 +216,36 @@ def _show(request: Request) -> Response:
     principal = principal_of(request)
     identity = request.path_params["identity"]
     try:
-        found = _events(request, identity)
+        events = _events(request, identity)
     except HTTPException:
         if _waiting(request, identity):
             return see_other(request, link(f"/queue/{quote(identity)}"), _SOON, "info")
         raise
-    name = f"trace-{_only_one(found) or 'rows'}"
-    if file := exported(request, name, COLUMNS, lambda: found, cells=_cells):
+    name = f"trace-{_only_one(events) or 'rows'}"
+    if file := exported(request, name, COLUMNS, lambda: events, cells=_cells):
         return file
-    message = next((event.message for event in found if event.message), "")
+    message = next((event.message for event in events if event.message), "")
     return render(
         request,
         "trace/message.html",
         identity=identity,
         message=message,
-        first=found[0],
-        last=found[-1],
-        items=story(found),
-        rows=len(found),
-        partner=_partner(found),
-        recipients=recipients_of(found),
+        first=events[0],
+        last=events[-1],
+        items=story(events),
+        rows=len(events),
+        partner=_partner(events),
+        recipients=recipients_of(events),
         waiting=_waiting(request, message),
-        others=sorted({event.message for event in found if event.message} - {message}),
+        others=sorted({event.message for event in events if event.message} - {message}),
         limits=limits(QueueActions),
-        may_act=principal.may(Scope.QUEUE, found[0].organization),
+        may_act=principal.may(Scope.QUEUE, events[0].organization),
     )
 
 
 def _partner(events: Sequence[TraceEvent]) -> str:
     """The domain at the other side of the gateway, "" where all stays here."""
-    outgoing = next((one.recipient for one in reversed(events) if one.event in _ATTEMPTS), "")
+    outgoing = next((event.recipient for event in reversed(events) if event.event in _ATTEMPTS), "")
     incoming = events[0].sender if events[0].direction == "incoming" else ""
     return (incoming or outgoing).rpartition("@")[2]
 

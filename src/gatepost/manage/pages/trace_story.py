@@ -87,11 +87,11 @@ class RecipientState:
 
 def story(events: Sequence[TraceEvent]) -> list[StoryStep | int]:
     """Steps, oldest first; where there are too many of them, a number says how many are left out there."""
-    told = [_step(list(group)) for _, group in groupby(events, key=_together)]
-    if len(told) <= STEPS:
-        return [*told]
+    story_steps = [_step(list(group)) for _, group in groupby(events, key=_together)]
+    if len(story_steps) <= STEPS:
+        return [*story_steps]
     half = STEPS // 2
-    return [*told[:half], len(told) - STEPS, *told[-half:]]
+    return [*story_steps[:half], len(story_steps) - STEPS, *story_steps[-half:]]
 
 
 def recipients_of(events: Iterable[TraceEvent]) -> list[RecipientState]:
@@ -109,7 +109,7 @@ def recipients_of(events: Iterable[TraceEvent]) -> list[RecipientState]:
 def protection(event: TraceEvent) -> str:
     """Protection of a hop, as `ui.tls_badge` calls it; "" if there was none.
 
-    Nor is there one where no mail went: a message that waits since there was no TLS was not sent in clear.
+    Nor is there one where no mail went: a message that waits since there was no TLS was not sent unencrypted.
     """
     if not event.achieved or event.event in {"RETURN", "HOLD", "RELEASE", "DROP"}:
         return ""
@@ -138,11 +138,11 @@ def _step(rows: list[TraceEvent]) -> StoryStep:
         count=len(rows),
         facts=[(label, text) for label, text in _facts(event) if text],
         protection=protection(event),
-        reasons=[str(one) for one in detail.get("reasons", ())],
+        reasons=[str(reason) for reason in detail.get("reasons", ())],
         passed_over=[
-            (str(one.get("connector", "")), str(one.get("why", ""))) for one in _records(detail, "passed_over")
+            (str(record.get("connector", "")), str(record.get("why", ""))) for record in _records(detail, "passed_over")
         ],
-        tries=[{key: str(value) for key, value in one.items()} for one in _records(detail, "tries")],
+        tries=[{key: str(value) for key, value in record.items()} for record in _records(detail, "tries")],
         more=[*tls_lines(event.tls), *detail_lines({k: v for k, v in detail.items() if k not in _TOLD_ELSEWHERE})],
         transcript="\n".join(map(str, detail.get("transcript", ()))),
         raw=_raw(event),
@@ -161,7 +161,7 @@ def _title(event: TraceEvent) -> str:
 
 
 def _records(detail: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
-    return [one for one in detail.get(name, ()) if isinstance(one, dict)]
+    return [candidate for candidate in detail.get(name, ()) if isinstance(candidate, dict)]
 
 
 def _facts(event: TraceEvent) -> Iterator[tuple[str, str]]:
@@ -187,7 +187,7 @@ def _facts(event: TraceEvent) -> Iterator[tuple[str, str]]:
     if isinstance(due := detail.get("next_attempt"), float) and due:
         yield "Next attempt", iso(due)
     if version := detail.get("configuration"):
-        yield "Configuration", f"version {version}"
+        yield "Configuration", f"revision {version}"
 
 
 def _origin(detail: Mapping[str, Any]) -> str:

@@ -82,7 +82,7 @@ ROLES = (
 def _list(request: Request) -> Response:
     demand_owner(request)
     q = request.query_params.get("q", "")
-    users = [one for one in all_items(executing(request), list_users, ListUsers()) if q.lower() in one.name]
+    users = [account for account in all_items(executing(request), list_users, ListUsers()) if q.lower() in account.name]
     if file := exported(request, "users", _COLUMNS, lambda: map(msgspec.to_builtins, users)):
         return file
     page = ListSelection(q=q, limit=SIZE, offset=offset_of(request)).page(0, users)
@@ -91,8 +91,8 @@ def _list(request: Request) -> Response:
 
 def _new(request: Request) -> Response:
     demand_owner(request)
-    if asked := ask_again(request, "/users/-/add"):
-        return asked
+    if response := ask_again(request, "/users/-/add"):
+        return response
     if request.method == "GET":
         return _new_page(request)
     form, context = request.state.form, context_of(request)
@@ -115,7 +115,7 @@ def _new_account(form: Form, name: str) -> NewAccount:
         errors["again"] = "the passwords do not match"
     made = NewAccount(name=name, password=password, **{"role": Role.AUDITOR} | access)
     if errors:
-        raise refused_fields({one.path: one.message for one in new_user_errors(made)} | errors)
+        raise refused_fields({user_error.path: user_error.message for user_error in new_user_errors(made)} | errors)
     return made
 
 
@@ -127,8 +127,8 @@ def _new_page(request: Request, status: HTTPStatus = HTTPStatus.OK, **context: A
 def _one(request: Request) -> Response:
     demand_owner(request)
     user = _user(request)
-    if asked := ask_again(request, f"/users/{user.name}"):
-        return asked
+    if response := ask_again(request, f"/users/{user.name}"):
+        return response
     if request.method == "GET":
         return _page(request, user)
     form, context = request.state.form, context_of(request)
@@ -190,8 +190,8 @@ def _sessions(request: Request) -> Response:
     def change(user: UserAccount) -> str:
         if text := request.state.form.get("session", ""):
             number = number_of(text)
-            one = None if number is None else EndUserSession(name=user.name, session=number)
-            is_ended = one and execute(end_user_session, context_of(request), one).ended
+            session = None if number is None else EndUserSession(name=user.name, session=number)
+            is_ended = session and execute(end_user_session, context_of(request), session).ended
             return "The session was ended." if is_ended else "The session has already ended."
         execute(end_sessions, context_of(request), EndSessions(name=user.name))
         return f"All sessions of {user.name} ended."
@@ -212,8 +212,8 @@ def _changed(request: Request, change: Callable[[UserAccount], str]) -> Response
     """Do what a form beside the main one asks for. change: returns what to say, may raise Refusal."""
     demand_owner(request)
     user = _user(request)
-    if asked := ask_again(request, f"/users/{user.name}"):
-        return asked
+    if response := ask_again(request, f"/users/{user.name}"):
+        return response
     try:
         said = change(user)
     except Refusal as refusal:
@@ -229,8 +229,8 @@ def _done(request: Request, user: UserAccount, said: str) -> Response:
 def _remove(request: Request) -> Response:
     demand_owner(request)
     user = _user(request)
-    if asked := ask_again(request, f"/users/{user.name}/remove"):
-        return asked
+    if response := ask_again(request, f"/users/{user.name}/remove"):
+        return response
     error = ""
     if request.method == "POST":
         try:

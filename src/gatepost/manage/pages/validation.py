@@ -61,7 +61,7 @@ def request_of(organization: str, direction: str, connector: str, given: Mapping
     def text(name: str) -> str:
         return given.get(name, "").strip()[: _LIMITS[name]]
 
-    recipients = [one[: _LIMITS["sender"]] for one in re.split(r"[\s,;]+", given.get("recipients", "")) if one]
+    recipients = [part[: _LIMITS["sender"]] for part in re.split(r"[\s,;]+", given.get("recipients", "")) if part]
     return ValidateConnector(
         organization=organization,
         connector=connector,

@@ -73,14 +73,14 @@ def verdict_item(record: Mapping[str, Any]) -> dict[str, Any]:
 def _items(tasks: Iterable[Mapping[str, Any]], host: str) -> list[dict[str, Any]]:
     """Tasks that were skipped for the same reason are one; of several hosts also those that come later."""
     together = {"skipped", "waiting"} if host else {"skipped"}
-    found: list[dict[str, Any]] = []
+    result: list[dict[str, Any]] = []
     for (status, _), group in groupby(tasks, lambda one: (one["status"], one["detail"])):
         same = list(group)
         if status in together:
-            found.append(_item({**same[0], "name": ", ".join(one["name"] for one in same), "seconds": None}, host))
+            result.append(_item({**same[0], "name": ", ".join(one["name"] for one in same), "seconds": None}, host))
         else:
-            found += [_item(one, host) for one in same]
-    return found
+            result += [_item(one, host) for one in same]
+    return result
 
 
 def _item(task: Mapping[str, Any], host: str) -> dict[str, Any]:

@@ -141,25 +141,28 @@ def _page(
 ) -> Response:
     scenario = draft.scenario
     steps = scenario.steps if scenario else ("scenario", "name")
-    asked = draft.fields_of(step)
+    fields = draft.fields_of(step)
     if scenario and step not in draft.done and not errors:
-        first = {name: text for name, text in _FIRST_ANSWERS[scenario.key].items() if name in asked}
+        first = {name: text for name, text in _FIRST_ANSWERS[scenario.key].items() if name in fields}
         draft = ConnectorDraft({**first, **draft.answers})
     errors, owners = errors or {}, _owners(request)
-    given: dict[str, Any] = {
+    values: dict[str, Any] = {
         "draft": draft,
         "owner": owner,
-        "owners": [one.name for one in owners],
-        "organization_choices": [("", "Choose one"), *((one.name, one.display_name or one.name) for one in owners)],
+        "owners": [organization.name for organization in owners],
+        "organization_choices": [
+            ("", "Choose one"),
+            *((organization.name, organization.display_name or organization.name) for organization in owners),
+        ],
         "scenario": scenario,
         "scenarios": SCENARIOS.values(),
         "needs": {one.key: need(one, owner) for one in SCENARIOS.values()} if owner else {},
         "step": step,
         "title": _TITLES[step],
-        "steps": [_TITLES[one] for one in steps],
+        "steps": [_TITLES[text] for text in steps],
         "current": steps.index(step) + 1,
-        "paths": [_address(draft, owner, one) for one in steps],
-        "kept": {name: text for name, text in draft.answers.items() if name not in asked and name != "organization"},
+        "paths": [_address(draft, owner, text) for text in steps],
+        "kept": {name: text for name, text in draft.answers.items() if name not in fields and name != "organization"},
         "errors": errors,
         "tasks": (),
         "trial": ValidateConnector(organization="", connector=""),
@@ -168,13 +171,13 @@ def _page(
         **context,
     }
     if step == "save" and scenario and owner:
-        given |= _review(request, draft, owner)
-    elif step == "check" and scenario and owner and not given["tasks"]:
+        values |= _review(request, draft, owner)
+    elif step == "check" and scenario and owner and not values["tasks"]:
         record = _record(request, draft, owner)
-        given["tasks"] = task_items(record) if record else ()
+        values["tasks"] = task_items(record) if record else ()
     wanted = "effects" if request.query_params.get("part") == "effects" else ""
     status = HTTPStatus.UNPROCESSABLE_ENTITY if errors else HTTPStatus.OK
-    return render(request, "wizard/wizard.html", status, block=wanted, **given)
+    return render(request, "wizard/wizard.html", status, block=wanted, **values)
 
 
 def _left(request: Request, draft: ConnectorDraft, owner: Organization) -> list[tuple[str, str, str]]:
@@ -194,7 +197,7 @@ def _left(request: Request, draft: ConnectorDraft, owner: Organization) -> list[
 def _review(request: Request, draft: ConnectorDraft, owner: Organization) -> dict[str, Any]:
     """Data of the last step: open problems, the validation, and on request the effects."""
     left = _left(request, draft, owner)
-    given: dict[str, Any] = {
+    values: dict[str, Any] = {
         "table": table_of(draft),
         "open": left,
         "record": _record(request, draft, owner),
@@ -203,13 +206,13 @@ def _review(request: Request, draft: ConnectorDraft, owner: Organization) -> dic
         "note": request.state.form.get("note", ""),
     }
     if not left and request.query_params.get("part") == "effects":
-        context, asked = context_of(request), _drafted(draft, owner, since=_WEEK)
-        told = json.dumps(msgspec.to_builtins(asked), sort_keys=True)
-        question = "wizard effects", principal_of(request), told, context.directory().version
+        context, connector = context_of(request), _drafted(draft, owner, since=_WEEK)
+        text = json.dumps(msgspec.to_builtins(connector), sort_keys=True)
+        question = "wizard effects", principal_of(request), text, context.directory().version
         patience = PATIENCE if is_partial(request) else LONG_PATIENCE
-        found = context.kept(ReportCounts).answers.of(question, partial(_effects, context, asked), patience)
-        given["effects"] = PENDING if found is None else found.value
-    return given
+        result = context.kept(ReportCounts).answers.of(question, partial(_effects, context, connector), patience)
+        values["effects"] = PENDING if result is None else result.value
+    return values
 
 
 def _effects(context: Context, asked: DraftConnector) -> dict[str, Any]:
@@ -276,9 +279,9 @@ def _save(request: Request) -> Response:
     if _left(request, draft, owner):
         return _page(request, draft, owner, "save", errors={"": "Nothing was saved: some steps are incomplete."})
     table = table_of(draft, mode) | {"name": draft["name"]}
-    asked = AddPart(organization=owner.name, document=table, note=request.state.form.get("note", "")[:500])
+    part = AddPart(organization=owner.name, document=table, note=request.state.form.get("note", "")[:500])
     try:
-        outcome = execute(PARTS[scenario.kind.key].add, context_of(request), asked).value
+        outcome = execute(PARTS[scenario.kind.key].add, context_of(request), part).value
     except Refusal as refusal:
         if refusal.kind is RefusalKind.UNREADABLE:
             raise

@@ -56,14 +56,14 @@ class RemoteClient:
             text = "this is not served over REST; do it on the gateway's machine, without --server"
             raise Refusal(RefusalKind.INPUT, text)
         try:
-            given = _given(checked(request))  # a name with a slash would lead to another path
+            values = _given(checked(request))  # a name with a slash would lead to another path
         except WrongFields as wrong:
             raise Refusal(RefusalKind.INPUT, NOTHING, wrong.errors) from wrong
         answer = self._connection.call(
             case.method,
-            _BRACES.sub(lambda found: _segment(getattr(request, found[1]), slashes=bool(found[2])), case.path),
-            query=dict(_in_query(given[name]) for name in case.query_names if name in given) | {"dry_run": dry_run},
-            body=_body(case, given) if case.body_names else None,
+            _BRACES.sub(lambda match: _segment(getattr(request, match[1]), slashes=bool(match[2])), case.path),
+            query=dict(_in_query(values[name]) for name in case.query_names if name in values) | {"dry_run": dry_run},
+            body=_body(case, values) if case.body_names else None,
             if_match=_if_match(case, expected, dry_run=dry_run),
             raw=case.result is FileResult,
         )
@@ -79,13 +79,13 @@ def _given(request: msgspec.Struct) -> dict[str, tuple[str, Any]]:
     """(name in JSON, value) of each field that has not its default, by name."""
     values = plain(request)
     given = {}
-    for one in msgspec.structs.fields(request):
-        if one.encode_name not in values:  # UNSET
+    for field in msgspec.structs.fields(request):
+        if field.encode_name not in values:  # UNSET
             continue
-        value = values[one.encode_name]
-        default = one.default_factory() if one.default_factory is not msgspec.NODEFAULT else one.default
-        if one.required or default is msgspec.UNSET or value != msgspec.to_builtins(default):
-            given[one.name] = (one.encode_name, value)
+        value = values[field.encode_name]
+        default = field.default_factory() if field.default_factory is not msgspec.NODEFAULT else field.default
+        if field.required or default is msgspec.UNSET or value != msgspec.to_builtins(default):
+            given[field.name] = (field.encode_name, value)
     return given
 
 

@@ -85,8 +85,8 @@ class RestConnection:
 
         Raises Refusal: as the gateway refused it, or UNREADABLE if it cannot be asked.
         """
-        given = {name: _text(value) for name, value in (query or {}).items() if value not in ("", None, False, [], ())}
-        target = f"{PREFIX}{path}" + (f"?{urlencode(given, doseq=True)}" if given else "")
+        values = {name: _text(value) for name, value in (query or {}).items() if value not in ("", None, False, [], ())}
+        target = f"{PREFIX}{path}" + (f"?{urlencode(values, doseq=True)}" if values else "")
         if raw:
             return self._exchange(method, target, _encoded(body), if_match, bytes)
         return self._exchange(method, target, _encoded(body), if_match)

@@ -57,10 +57,10 @@ def _document(headers: Mapping[str, str], content: bytes) -> dict[str, Any] | No
     if headers.get("content-type", "").partition(";")[0].strip().lower() != _TYPES:
         return None
     try:
-        found = json.loads(content)
+        document = json.loads(content)
     except ValueError:
         return None
-    return found if isinstance(found, dict) else None
+    return document if isinstance(document, dict) else None
 
 
 def _kind(given: Any) -> RefusalKind | None:
@@ -79,7 +79,9 @@ def _errors(given: Any) -> list[FieldError]:
 
 def _options(given: Any) -> list[str]:
     """Names of the options that would help; others are dropped."""
-    return [one for one in given if isinstance(one, str) and _NAME.fullmatch(one)] if isinstance(given, list) else []
+    return (
+        [text for text in given if isinstance(text, str) and _NAME.fullmatch(text)] if isinstance(given, list) else []
+    )
 
 
 def _later(headers: Mapping[str, str]) -> str:
@@ -88,4 +90,4 @@ def _later(headers: Mapping[str, str]) -> str:
 
 
 def _harmless(text: str) -> str:
-    return "".join(one if one.isprintable() or one == "\n" else "?" for one in text)
+    return "".join(character if character.isprintable() or character == "\n" else "?" for character in text)

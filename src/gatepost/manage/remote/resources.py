@@ -19,8 +19,8 @@ def fetched_directory(connection: RestConnection) -> Directory:
     answer = connection.get("/resources")
     try:
         # How wide a network may be was checked there, against the settings there.
-        found = parse({"organization": answer.value["organization"]}, prefixes=PrefixLimits(0, 0))
+        resources = parse({"organization": answer.value["organization"]}, prefixes=PrefixLimits(0, 0))
     except ResourceErrors as errors:
         text = f"{connection.url}: its resources cannot be used by this version of the command: {errors}"
         raise Refusal(RefusalKind.UNREADABLE, text) from errors
-    return Directory(found, int(answer.etag.strip('"').removeprefix("v")))
+    return Directory(resources, int(answer.etag.strip('"').removeprefix("v")))

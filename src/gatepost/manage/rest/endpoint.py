@@ -96,7 +96,7 @@ class RestEndpoint:
         kind = self.case.request
         return msgspec.defstruct(
             kind.__name__ + suffix,
-            [_field(one) for one in msgspec.structs.fields(kind) if one.name in names],
+            [_field(field) for field in msgspec.structs.fields(kind) if field.name in names],
             kw_only=True,
             forbid_unknown_fields=True,
             namespace={"__doc__": kind.__doc__},

@@ -93,8 +93,13 @@ class _Schemas:
     def __init__(self, endpoints: Iterable[RestEndpoint]) -> None:
         self.components: dict[str, _Schema] = {}
         known = list(endpoints)
-        inner = [shape for one in known for shape in (one.shape, one.body) if not one.is_file or shape is one.body]
-        structs = [one for one in inner if _is_struct(one)]
+        inner = [
+            shape
+            for endpoint in known
+            for shape in (endpoint.shape, endpoint.body)
+            if not endpoint.is_file or shape is endpoint.body
+        ]
+        structs = [candidate for candidate in inner if _is_struct(candidate)]
         self._add(_of_structs([ProblemDocument, *structs]))
         models = {one.model: None for one in inner if isinstance(one, Document)}
         _, described = models_json_schema(
@@ -104,17 +109,17 @@ class _Schemas:
         for one in inner:
             if isinstance(one, Document):
                 self._add({_name(one): _variant(one, self.components[one.model.__name__])})
-        self.queries = {one.query: self._query(one.query) for one in known}
+        self.queries = {endpoint.query: self._query(endpoint.query) for endpoint in known}
 
     def of_success(self, endpoint: RestEndpoint) -> _Schema:
         """The schema of what a success returns."""
         if endpoint.is_file:
             return {}  # bytes of a media type need none (OpenAPI 3.1 section 4.8.14.4)
-        found = self.of(endpoint.shape)
+        schema = self.of(endpoint.shape)
         if not endpoint.is_list:
-            return found
+            return schema
         behind = {"type": ["string", "null"], "description": "Path and query of the next page; null on the last."}
-        properties = {"items": {"type": "array", "items": found}, "next": behind}
+        properties = {"items": {"type": "array", "items": schema}, "next": behind}
         return {"type": "object", "properties": properties, "required": ["items", "next"]}
 
     def of(self, shape: Any) -> _Schema:
@@ -169,8 +174,8 @@ def _is_struct(shape: Any) -> TypeGuard[type[msgspec.Struct]]:
 
 
 def _of_structs(kinds: Iterable[type[msgspec.Struct]]) -> dict[str, _Schema]:
-    _, found = msgspec.json.schema_components(list(kinds), ref_template=_REF + "{name}")
-    return found
+    _, result = msgspec.json.schema_components(list(kinds), ref_template=_REF + "{name}")
+    return result
 
 
 def _patch(whole: _Schema) -> _Schema:
@@ -189,7 +194,7 @@ def _nullable(schema: _Schema) -> _Schema:
 
 
 def _operation(endpoint: RestEndpoint, schemas: _Schemas) -> dict[str, Any]:
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         "operationId": endpoint.name,
         "summary": endpoint.case.summary,
         "tags": [endpoint.case.tag],
@@ -198,12 +203,12 @@ def _operation(endpoint: RestEndpoint, schemas: _Schemas) -> dict[str, Any]:
     }
     about = " ".join(filter(None, (endpoint.case.description, _needs(endpoint.case))))
     if about:
-        found["description"] = about
+        result["description"] = about
     if endpoint.body is not None:
         content = {"schema": schemas.of(endpoint.body)}
         types = [_JSON, _MERGE_PATCH] if endpoint.takes_merge_patch else [_JSON]
-        found["requestBody"] = {"required": True, "content": dict.fromkeys(types, content)}
-    return found
+        result["requestBody"] = {"required": True, "content": dict.fromkeys(types, content)}
+    return result
 
 
 def _needs(case: UseCase[Any, Any]) -> str:
@@ -240,27 +245,27 @@ def _parameter(name: str, where: str, schema: _Schema, about: str, *, required: 
 def _responses(endpoint: RestEndpoint, schemas: _Schemas) -> dict[str, Any]:
     case, headers = endpoint.case, _headers(endpoint)
     content = {case.media_type or _JSON: {"schema": schemas.of_success(endpoint)}}
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         str(case.status): {"description": HTTPStatus(case.status).phrase, "headers": headers, "content": content}
     }
     if case.may_create:
-        found["201"] = {"description": HTTPStatus.CREATED.phrase, "headers": headers, "content": content}
+        result["201"] = {"description": HTTPStatus.CREATED.phrase, "headers": headers, "content": content}
     if case.dry_run and case.status != HTTPStatus.OK:
-        found["200"] = {"description": "Preview of the change (dry_run).", "headers": headers, "content": content}
+        result["200"] = {"description": "Preview of the change (dry_run).", "headers": headers, "content": content}
     if case.versioned and case.method == "GET":
-        found["304"] = {"description": "Not changed since If-None-Match.", "headers": headers}
+        result["304"] = {"description": "Not changed since If-None-Match.", "headers": headers}
     problem = {_PROBLEM: {"schema": {"$ref": _REF + ProblemDocument.__name__}}}
     for status in statuses(endpoint):
-        found[str(status)] = {"description": PROBLEMS[status].value.title, "content": problem}
-    return found
+        result[str(status)] = {"description": PROBLEMS[status].value.title, "content": problem}
+    return result
 
 
 def _headers(endpoint: RestEndpoint) -> dict[str, Any]:
-    found = {}
+    result = {}
     if endpoint.case.versioned:
-        found["ETag"] = {"schema": {"type": "string"}, "description": 'Version of the configuration, as "v17".'}
+        result["ETag"] = {"schema": {"type": "string"}, "description": 'Version of the configuration, as "v17".'}
     if endpoint.is_list:
-        found["Link"] = {"schema": {"type": "string"}, "description": 'The next page, rel="next", if there is one.'}
+        result["Link"] = {"schema": {"type": "string"}, "description": 'The next page, rel="next", if there is one.'}
     if endpoint.case.status == HTTPStatus.CREATED or endpoint.case.may_create:
-        found["Location"] = {"schema": {"type": "string"}, "description": "Where it is now; not with dry_run."}
-    return found
+        result["Location"] = {"schema": {"type": "string"}, "description": "Where it is now; not with dry_run."}
+    return result

@@ -56,14 +56,16 @@ def _document() -> dict[str, Any]:
 @use_case("GET /problems/{kind}", scope=None, visibility=Visibility.SEEN, tag="about")
 def get_problem_kind(context: Context, request: GetProblemKind) -> ProblemKind:  # noqa: ARG001 - it is the same for all
     """Explain a type of problem document."""
-    for one in ProblemType:
-        if one.value.name == request.kind:
-            return ProblemKind(one.uri, one.value.title, one.value.status, one.value.meaning)
+    for problem_type in ProblemType:
+        if problem_type.value.name == request.kind:
+            return ProblemKind(
+                problem_type.uri, problem_type.value.title, problem_type.value.status, problem_type.value.meaning
+            )
     raise Refusal(RefusalKind.MISSING, "There is no problem of this kind.")
 
 
 ABOUT: Final[Sequence[UseCase[Any, Any]]] = (get_openapi, get_problem_kind)
 """What REST alone has: it tells of itself."""
-ENDPOINTS = tuple(RestEndpoint(one) for one in (*ABOUT, *USE_CASES) if one.path)
+ENDPOINTS = tuple(RestEndpoint(case) for case in (*ABOUT, *USE_CASES) if case.path)
 
 ROUTES = routes(ENDPOINTS)

@@ -22,17 +22,15 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from gatepost.manage.access.principal import Principal
+from gatepost.manage.access.records import is_confirmed
 from gatepost.manage.rest.problem import Problem, problem_response, refused
-from gatepost.manage.rest.versions import etag, is_known, may_change
 from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.declaration import Document, FileResult, Items, UseCaseReply
 from gatepost.manage.use_cases.execution import begin, execute, record_refusal
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import WrongFields, body_value, query_value
-from gatepost.manage.web.problem import ProblemType
-from gatepost.manage.web.reauthentication import is_confirmed
+from gatepost.manage.web.problem import ProblemType, instance_of
 from gatepost.manage.web.refusal_audit import address_of
-from gatepost.manage.web.refusal_response import instance_of
 from gatepost.manage.web.request_limits import BodyTooLarge
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.quantity import quantity
@@ -168,7 +166,7 @@ def _result(request: Request, endpoint: RestEndpoint, context: Context, asked: A
 def _located(case: UseCase[Any, Any], error: FieldError) -> FieldError:
     """Where a field of the request stands in a call."""
     name = re.split(r"[.\[]", error.path)[0]
-    names = (one.encode_name for one in msgspec.structs.fields(case.request) if one.name in case.query_names)
+    names = (field.encode_name for field in msgspec.structs.fields(case.request) if field.name in case.query_names)
     return FieldError(f"query.{error.path}", error.message) if name in names else error
 
 
@@ -260,14 +258,14 @@ def _dry_run(items: Sequence[tuple[str, str]], errors: list[FieldError]) -> bool
 
 def _body_value(kind: type[msgspec.Struct] | Document, body: bytes) -> Any:
     try:
-        given = msgspec.json.decode(body)
+        values = msgspec.json.decode(body)
     except msgspec.MsgspecError as error:
         raise Problem(ProblemType.MALFORMED, f"The body is not JSON: {error}.") from None
     except RecursionError:
         raise Problem(ProblemType.MALFORMED, "The body is nested too deeply.") from None
-    if not isinstance(given, dict):
+    if not isinstance(values, dict):
         raise Problem(ProblemType.MALFORMED, "The body must be a JSON object: {…}.")
-    return given if isinstance(kind, Document) else body_value(kind, given)
+    return values if isinstance(kind, Document) else body_value(kind, values)
 
 
 def _expected(request: Request, endpoint: RestEndpoint, context: Context) -> int | None:
@@ -338,3 +336,21 @@ def _page(request: Request, page: Items[Any], headers: dict[str, str]) -> dict[s
         behind = f"{url.path}?{url.query}"
         headers["Link"] = f'<{behind}>; rel="next"'
     return {"items": page.items, "next": behind}
+
+
+_TAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
+
+
+def etag(version: int) -> str:
+    """The entity tag of a version."""
+    return f'"v{version}"'
+
+
+def may_change(if_match: str, version: int) -> bool:
+    """Whether If-Match lets what is of that version be changed: by "*", or by its tag. A weak tag never does."""
+    return if_match.strip() == "*" or ("", f"v{version}") in _TAG.findall(if_match)
+
+
+def is_known(if_none_match: str, version: int) -> bool:
+    """Whether If-None-Match says that the client has this version already."""
+    return if_none_match.strip() == "*" or f"v{version}" in (tag for _, tag in _TAG.findall(if_none_match))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta
 
-from gatepost.manage.access.accounts import ACCESS_FILE, Accounts
+from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.records import AccountError, AccountErrorKind
 from gatepost.manage.use_cases.declaration import Cli
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -47,7 +47,7 @@ def organizations_option(otherwise: str) -> Cli:
 @contextlib.contextmanager
 def open_accounts(gateway: Gateway) -> Iterator[Accounts]:
     """The accounts of a gateway, closed afterwards; within, and on opening, their errors are refusals."""
-    with refusing(), contextlib.closing(Accounts(gateway.data / ACCESS_FILE)) as accounts:
+    with refusing(), contextlib.closing(Accounts(gateway.storage)) as accounts:
         yield accounts
 
 
@@ -72,11 +72,11 @@ def demand_organizations(context: Context, names: Collection[str] | None) -> Non
     """Raise Refusal (INPUT) for each that there is not."""
     if not names:
         return
-    known = {one.name for one in context.directory().resources.organizations}
+    known = {organization.name for organization in context.directory().resources.organizations}
     unknown = sorted(set(names) - known)
     if unknown:
         there = ", ".join(sorted(known)) or "none yet; gatepost organization add NAME makes one"
         errors = [
-            FieldError("organizations", f"there is no organization {one!r}; there are: {there}") for one in unknown
+            FieldError("organizations", f"there is no organization {name!r}; there are: {there}") for name in unknown
         ]
         raise Refusal(RefusalKind.INPUT, "nothing was changed", errors)

@@ -147,8 +147,8 @@ def renew_certificates(context: Context, request: RenewCertificates) -> UseCaseR
         except Exception:
             record(AuditOutcome.FAILED, "it could not be asked for; the gateway's log says why")
             raise
-        went_well = all(one.ok for one in results)
-        result = "; ".join(one.text for one in results) or "nothing is due"
+        went_well = all(renewal.ok for renewal in results)
+        result = "; ".join(renewal.text for renewal in results) or "nothing is due"
         record(AuditOutcome.DONE if went_well else AuditOutcome.FAILED, result)
         return results
 
@@ -248,7 +248,7 @@ def _asking_alone(gateway: Gateway) -> Iterator[None]:
 def _chosen(issuer: Issuer, hosts: Sequence[str], request: RenewCertificates) -> list[tuple[str, ...]]:
     """The lists of names to ask for."""
     name = request.name
-    lists = [one.names for one in issuer.statuses(hosts)]
+    lists = [status.names for status in issuer.statuses(hosts)]
     if name:
         known = lists
         lists = [names for names in lists if name in names]

@@ -102,7 +102,7 @@ def current_alarms(gateway: Gateway, principal: Principal, now: float) -> Active
 
 def _visible(alarms: ActiveAlarms, principal: Principal) -> ActiveAlarms:
     """An alarm of mail is about "organization/…", as `analysis.alarms.mail_flow` names its subjects."""
-    own = [one for one in alarms.of_mail().alarms if _is_visible(one, principal)]
+    own = [alarm for alarm in alarms.of_mail().alarms if _is_visible(alarm, principal)]
     return ActiveAlarms(own, alarms.looked, [])
 
 
@@ -132,9 +132,9 @@ def _all_alarms(gateway: Gateway, now: float) -> ActiveAlarms:
 
     memory, _ = advance(memory, judged, is_open, now=now)
     order = tuple(Severity)
-    standing = sorted(memory.alarms, key=lambda one: (-order.index(one.severity), one.since))
+    alarms = sorted(memory.alarms, key=lambda alarm: (-order.index(alarm.severity), alarm.since))
     unknown = (*certificates.trouble, *_unknown(memory, now)) if watched(entries, scope) else certificates.trouble
-    return ActiveAlarms([_alarm(one) for one in standing], memory.looked or None, list(unknown))
+    return ActiveAlarms([_alarm(alarm) for alarm in alarms], memory.looked or None, list(unknown))
 
 
 def _unknown(memory: Memory, now: float) -> tuple[str, ...]:
@@ -150,7 +150,7 @@ def summary(alarms: ActiveAlarms, command: str = "gatepost alarms") -> str:
     if not alarms.alarms:
         return f"some checks could not run: {alarms.unknown[0]}" if alarms.unknown else "no alarms"
     counts = Counter(alarm.severity for alarm in alarms.alarms)
-    many = ", ".join(f"{counts[one]} {one}" for one in reversed(tuple(Severity)) if counts[one])
+    many = ", ".join(f"{counts[severity]} {severity}" for severity in reversed(tuple(Severity)) if counts[severity])
     return f"{many}: {alarms.alarms[0].title} ({command})"
 
 

@@ -49,10 +49,10 @@ def assign(model: type[BaseModel], table: dict[str, Any], given: Sequence[str]) 
     errors: list[FieldError] = []
     seen: set[str] = set()
     for text in given:
-        if (found := _WORD.fullmatch(text)) is None:
+        if (match := _WORD.fullmatch(text)) is None:
             errors.append(FieldError(text, f"is no key=value; the keys are: {', '.join(_assignable(model))}"))
             continue
-        word = _Word(*found.groups())
+        word = _Word(*match.groups())
         if error := _assign(model, table, word, again=word.key in seen):
             errors.append(FieldError(word.key, error))
         seen.add(word.key)
@@ -93,17 +93,17 @@ def _merge(table: dict[str, Any], key: str, value: Any) -> None:
 
 def words(model: type[BaseModel], table: Mapping[str, Any]) -> list[str]:
     """The words that make this table of an empty one, in the order of the model's keys."""
-    found: list[str] = []
+    result: list[str] = []
     for key, info in keys(model).items():
         value = table.get(key)
         if isinstance(value, dict):
             inner = record_in(info.annotation)
-            found += [f"{key}.{word}" for word in words(inner, value)] if inner else []
+            result += [f"{key}.{word}" for word in words(inner, value)] if inner else []
         elif isinstance(value, list) and info.alias is None:
-            found += [f"{key}={_list_text(value)}"] if value else []
+            result += [f"{key}={_list_text(value)}"] if value else []
         elif value is not None and not isinstance(value, list):
-            found.append(f"{key}={json.dumps(value) if isinstance(value, bool | int) else value}")
-    return found
+            result.append(f"{key}={json.dumps(value) if isinstance(value, bool | int) else value}")
+    return result
 
 
 def _list_text(values: list[str]) -> str:
@@ -186,12 +186,12 @@ def _set_list(info: FieldInfo, table: dict[str, Any], word: _Word, *, again: boo
     given = _one_form(TypeAdapter(info.rebuild_annotation()), _entries(word.text))
     held = list(table.get(word.key, ()))
     if word.sign == "-=":
-        missing = [one for one in given if one not in held]
+        missing = [text for text in given if text not in held]
         if missing:
             return f"{', '.join(map(repr, missing))} is not in it; it holds: {', '.join(held) or 'nothing'}"
-        held = [one for one in held if one not in given]
+        held = [candidate for candidate in held if candidate not in given]
     elif word.sign == "+=" or (again and given):
-        held += [one for one in given if one not in held]
+        held += [text for text in given if text not in held]
     else:
         held = given
     if held:
@@ -205,23 +205,23 @@ def _entries(text: str) -> list[str]:
     """Entries between commas, or those of a JSON list."""
     if text.startswith("["):
         try:
-            found = json.loads(text)
+            result = json.loads(text)
         except ValueError:  # an IPv6 address in brackets, or a word that people put in them
-            found = None
-        if isinstance(found, list) and all(isinstance(one, str) for one in found):
-            return found
-    return [one.strip() for one in text.split(",") if one.strip()]
+            result = None
+        if isinstance(result, list) and all(isinstance(one, str) for one in result):
+            return result
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _one_form(adapter: TypeAdapter[Any], entries: Iterable[str]) -> list[str]:
     """Entries as they are stored, so that B.example can be taken from a list that holds b.example."""
-    found: list[str] = []
+    result: list[str] = []
     for entry in entries:
         try:
-            found += adapter.dump_python(adapter.validate_python((entry,)), mode="json")
+            result += adapter.dump_python(adapter.validate_python((entry,)), mode="json")
         except ValidationError:  # `parse` says what is wrong with it
-            found.append(entry)
-    return found
+            result.append(entry)
+    return result
 
 
 def _assignable(model: type[BaseModel]) -> list[str]:

@@ -1,6 +1,6 @@
 """The audit log: audit events and the changes of resources as one list, the newest first.
 
-Events are in `access.db`, changes in the history of the configuration; each entry says of which of the two it is, and
+Events are with the accounts, changes in the history of the configuration; each entry says which of the two it is, and
 leads to what was before and after. What belongs to organizations is there for who sees them.
 """
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import msgspec
 from msgspec import Meta
 
+from gatepost.manage.access.actions import action_name
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.access.records import AuditFilter, AuditOutcome
 from gatepost.manage.use_cases.accounts import ShortText, refusing
@@ -59,7 +60,9 @@ class ListAudit(msgspec.Struct, kw_only=True):
     """Filters of the audit log; empty fields match all."""
 
     who: Annotated[ShortText, Meta(description='Only what this user, token ("token NAME") or account did.')] = ""
-    action: Annotated[ShortText, Meta(description="Only this action, such as log-in or user-set.")] = ""
+    action: Annotated[
+        ShortText, Meta(description='Only this action: its name or label, such as user-set or "Change user".')
+    ] = ""
     organization: Annotated[
         ShortText | None, Meta(description="Only in this organization; empty: the gateway itself.")
     ] = None
@@ -92,7 +95,7 @@ def list_audit(context: Context, request: ListAudit) -> Items[AuditEntry]:
     """List the audit log: actions and every change of resources, the newest first."""
     wanted = AuditFilter(
         who=request.who,
-        action=request.action,
+        action=action_name(request.action),
         subject=request.subject,
         organization=request.organization,
         outcome=request.outcome,
@@ -103,12 +106,12 @@ def list_audit(context: Context, request: ListAudit) -> Items[AuditEntry]:
     limit = min(request.limit, 999)
     events = _events(context, wanted, limit + 1, place.event)
     changes = _changes(context, wanted, limit + 1, place.version) if request.changes else []
-    entries = list(islice(merge(events, changes, key=lambda one: -one.at), limit + 1))
+    entries = list(islice(merge(events, changes, key=lambda event: -event.at), limit + 1))
     shown = entries[:limit]
     if len(entries) <= limit:
         return Items(shown)
-    last_event = next((one.event for one in reversed(shown) if one.event), place.event)
-    last_version = next((one.version for one in reversed(shown) if one.version), place.version)
+    last_event = next((audit_entry.event for audit_entry in reversed(shown) if audit_entry.event), place.event)
+    last_version = next((audit_entry.version for audit_entry in reversed(shown) if audit_entry.version), place.version)
     return Items(shown, cursor((last_event, last_version)))
 
 
@@ -122,13 +125,13 @@ class ShowAuditEvent(msgspec.Struct, kw_only=True):
 def get_audit_event(context: Context, request: ShowAuditEvent) -> AuditEntry:
     """One event, as far as its organization is seen."""
     number = request.event
-    found = []
+    events = []
     if 0 < number < 2**62:
         with refusing():
-            found = context.accounts.audit_events(context.principal, limit=1, before=number + 1)
-    if not found or found[0].id != number:
+            events = context.accounts.audit_events(context.principal, limit=1, before=number + 1)
+    if not events or events[0].id != number:
         raise Refusal(RefusalKind.MISSING, f"there is no audit event {number}; they are kept for 400 days")
-    return _entry(found[0])
+    return _entry(events[0])
 
 
 def differences(entry: AuditEntry) -> list[FieldChange]:
@@ -136,13 +139,13 @@ def differences(entry: AuditEntry) -> list[FieldChange]:
     if "before" not in entry.detail and "after" not in entry.detail:
         return []
     before, after = (_table(entry.detail.get(key)) for key in ("before", "after"))
-    found = []
+    changes = []
     for name in {**before, **after}:
         was, now = before.get(name), after.get(name)
         sign = "+" if name not in before else "-" if name not in after else "~"
         if sign != "~" or was != now:
-            found.append(FieldChange(sign, name, was, now))
-    return found
+            changes.append(FieldChange(sign, name, was, now))
+    return changes
 
 
 def _time(field: str, text: str) -> float:
@@ -152,8 +155,10 @@ def _time(field: str, text: str) -> float:
 def _events(context: Context, audit_filter: AuditFilter, limit: int, before: int) -> list[AuditEntry]:
     with refusing():
         return [
-            _entry(one)
-            for one in context.accounts.audit_events(context.principal, audit_filter, limit=limit, before=before)
+            _entry(audit_event)
+            for audit_event in context.accounts.audit_events(
+                context.principal, audit_filter, limit=limit, before=before
+            )
         ]
 
 
@@ -205,7 +210,7 @@ def _change(version: Version) -> AuditEntry:
         "",
         CHANGE,
         "" if len(version.names) > 1 else version.names[0],
-        f"version {version.version}",
+        f"revision {version.version}",
         AuditOutcome.DONE,
         None,
         version.version,

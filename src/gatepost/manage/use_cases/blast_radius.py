@@ -14,7 +14,6 @@ from gatepost.analysis.rehearsal.recorded import INBOUND, OUTBOUND
 from gatepost.analysis.rehearsal.touched import Touched, touched
 from gatepost.policy.connectors.directory import Directory
 from gatepost.store.interface import TraceFilter
-from gatepost.store.sqlite.trace_search import scan_trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -41,16 +40,18 @@ class Radius(NamedTuple):
 def find_radius(gateway: Gateway, principal: Principal, before: Resources, after: Resources, since: float) -> Radius:
     """Resources that a change touches, and its effect on mail of the trace, as far as the principal sees them.
 
-    since: seconds since 1970.
+    Of another organization's way nothing is named, as in the trace (`policy.decisions.withheld`). since: seconds since
+    1970.
     """
     change, until, unreadable = touched(before, after), time.time(), list[str]()
     events = (*(INBOUND if change.inbound else ()), *(OUTBOUND if change.outbound else ()))
     found = BlastRadius()
     if events:
         wanted = TraceFilter(since=since, until=until)
-        rows = scan_trace(gateway.data / "trace", wanted, COLUMNS, events=events, unreadable=unreadable)
+        rows = gateway.storage.trace().scan(wanted, COLUMNS, events=events, unreadable=unreadable)
         seen = rows if principal.is_of_gateway else (row for row in rows if principal.sees(row[_ORGANIZATION]))
-        found = blast_radius(seen, Directory(before), Directory(after), gateway.settings.tls.profile)
+        hidden = {item.name for item in before.organizations if not principal.sees(item.name)}
+        found = blast_radius(seen, Directory(before), Directory(after), gateway.settings.tls.profile, hidden)
     return Radius(since, until, change, found, unreadable)
 
 
@@ -83,12 +84,12 @@ def radius_record(radius: Radius) -> dict[str, Any]:
 
 def radius_of(record: Mapping[str, Any]) -> Radius:
     """The inverse of `radius_record`."""
-    parts = [(one["sign"], one["part"], tuple(one["fields"])) for one in record["parts"]]
+    parts = [(part["sign"], part["part"], tuple(part["fields"])) for part in record["parts"]]
     change = Touched(parts, set(record["senders"]), set(record["recipients"]), **record["touches"])
     found = BlastRadius(Total(**record["inbound"]), Total(**record["outbound"]))
     for row in record["differences"]:
-        one = _difference(row)
-        found.by_kind[one.kind, one.direction] = one
+        difference = _difference(row)
+        found.by_kind[difference.kind, difference.direction] = difference
     return Radius(record["since"], record["until"], change, found, list(record["unreadable"]))
 
 

@@ -42,7 +42,9 @@ def recorded_changes(context: Context) -> Iterator[None]:
         begun = store.version()
     yield
     newest = history(context.gateway, _MOST)
-    changes = [one for one in newest if one.version > begun and one.author == context.principal.name]
+    changes = [
+        candidate for candidate in newest if candidate.version > begun and candidate.author == context.principal.name
+    ]
     if not changes:
         return
     before: dict[str, Any] = {}

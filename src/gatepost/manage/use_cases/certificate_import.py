@@ -258,14 +258,14 @@ def prepare(gateway: Gateway, inventory: Inventory, new: NewCertificate) -> Prep
     """Read it and hold it against its key. Raises Refusal (INPUT), and PasswordNeeded as it is, so that one may ask."""
     now = time.time()
     try:
-        found, request, anchors_trouble = _read(gateway, inventory, new, now)
+        pem_import, request, anchors_trouble = _read(gateway, inventory, new, now)
     except PasswordNeeded:
         raise
     except ChainFileError as error:
         about_key = bool(new.key_source) and str(error).startswith(f"{new.key_source}:")
         path = "key" if about_key or "private key does not belong" in str(error) else "chain"
         raise _wrong(path, str(error)) from error
-    if not found.key_pem:
+    if not pem_import.key_pem:
         text = (
             f"{new.source}: no private key is in it, and none waits for this certificate since a request: "
             "give the key, too"
@@ -273,16 +273,18 @@ def prepare(gateway: Gateway, inventory: Inventory, new: NewCertificate) -> Prep
         wrong = FieldError("key", "is required: it is not part of the certificate text, and no pending request matches")
         raise Refusal(RefusalKind.INPUT, text, [wrong], options=["key"])
     files = new.files or _waiting_file(new, request)
-    identity = load_identity(*files) if files else ServerIdentity(chain_pem_of(found.certificates), found.key_pem)
+    identity = (
+        load_identity(*files) if files else ServerIdentity(chain_pem_of(pem_import.certificates), pem_import.key_pem)
+    )
     entry = _described(entry_from(identity, now=now), new, request)
     if files:
         entry = replace(entry, origin=Origin.FILES, chain_file=str(files[0]), key_file=str(files[1]))
     check_client(gateway, entry.purpose, entry.organization, entry.label)
-    warnings = [*anchors_trouble, *found.warnings]
+    warnings = [*anchors_trouble, *pem_import.warnings]
     hostname = gateway.settings.server.hostname
     if entry.purpose is Purpose.SERVER and not matches(hostname, entry.leaf):
         warnings.append(f"it does not bear the gateway's own name {hostname}")
-    return PreparedCertificate(new, entry, identity, request, tuple(found.notes), tuple(warnings))
+    return PreparedCertificate(new, entry, identity, request, tuple(pem_import.notes), tuple(warnings))
 
 
 def store(context: Context, inventory: Inventory, prepared: PreparedCertificate) -> AddedCertificate:
@@ -300,15 +302,15 @@ def _stored(context: Context, inventory: Inventory, prepared: PreparedCertificat
     gateway, new, entry, identity = context.gateway, prepared.new, prepared.entry, prepared.identity
     now = entry.added
     _must_be_presentable(gateway, entry, new.source, identity)
-    found = listed_certificates(inventory, gateway)
-    known = found.entries.get(entry.id)
+    listing = listed_certificates(inventory, gateway)
+    known = listing.entries.get(entry.id)
     if known is not None and (known.origin is Origin.SETTINGS or _usable(inventory, known)):
         text = f"{entry.id} exists already and is {known.state}: see gatepost certificate show {entry.id}"
         raise Refusal(RefusalKind.CONFLICT, text, [FieldError("chain", f"exists already and is {known.state}")])
     others: tuple[Entry, ...] = ()
-    if new.current or not replaced(entry, found.entries):
+    if new.current or not replaced(entry, listing.entries):
         try:
-            entry, *changed = switch(entry, found.entries, now=now)
+            entry, *changed = switch(entry, listing.entries, now=now)
             others = tuple(changed)
         except Refused as why:
             if new.current:
@@ -316,7 +318,7 @@ def _stored(context: Context, inventory: Inventory, prepared: PreparedCertificat
                 raise Refusal(RefusalKind.CONFLICT, text, [FieldError("current", f"cannot be: {why}")]) from why
     if context.dry_run:
         return AddedCertificate(entry, others)
-    version = _record_settings(inventory, found, others)
+    version = _record_settings(inventory, listing, others)
     inventory.add(entry, identity, author=context.principal.name, note=new.note, others=others, expected=version)
     if prepared.request is not None:
         came = f"its certificate {entry.id} came"
@@ -363,15 +365,15 @@ def _read(
     known = _known(inventory, inventory.entries()[1].values())
 
     def read(key: bytes, purpose: Literal["server", "client"]) -> PemImport:
-        given = PemSource(new.content, new.source, key, new.password, purpose)
-        return taken_in(given, known=known, anchors=anchors, now=now)
+        pem_source = PemSource(new.content, new.source, key, new.password, purpose)
+        return taken_in(pem_source, known=known, anchors=anchors, now=now)
 
-    found = read(key_pem, "client" if new.client else "server")
-    if found.key_pem:
-        return found, None, trouble
-    request = inventory.requests.of(x509.load_der_x509_certificate(found.certificates[0]))
+    pem_import = read(key_pem, "client" if new.client else "server")
+    if pem_import.key_pem:
+        return pem_import, None, trouble
+    request = inventory.requests.of(x509.load_der_x509_certificate(pem_import.certificates[0]))
     if request is None:
-        return found, None, trouble
+        return pem_import, None, trouble
     return read(inventory.requests.key_pem(request), request.wish.purpose.value), request, trouble
 
 
@@ -399,7 +401,7 @@ def _known(inventory: Inventory, entries: Iterable[Entry]) -> list[bytes]:
             _, *above = x509.load_pem_x509_certificates(inventory.chain_pem(entry))
         except CertificateFileError:
             continue
-        found |= dict.fromkeys(one.public_bytes(Encoding.DER) for one in above)
+        found |= dict.fromkeys(certificate.public_bytes(Encoding.DER) for certificate in above)
     return list(found)
 
 
@@ -423,7 +425,7 @@ def _must_be_presentable(gateway: Gateway, entry: Entry, source: str, identity: 
         text = f"{source}: listeners cannot present it: {refused}; use RSA of 2048 bits or more, or EC"
         raise _wrong("chain", text)
     if not names_of(entry):
-        subject = "".join(one if one.isprintable() else "?" for one in entry.leaf.subject)
+        subject = "".join(character if character.isprintable() else "?" for character in entry.leaf.subject)
         text = (
             f"{source}: {subject} has no subjectAltName, and nothing else counts (RFC 9525); "
             "have it issued with the names of the MX hosts (the key of an authority does not belong here)"
@@ -450,10 +452,10 @@ def _record_settings(inventory: Inventory, listed: Listed, others: Sequence[Entr
     The version then, if nobody else changed what `listed` says.
     """
     (_, stored), version = inventory.entries(), listed.version
-    for one in others:
-        if one.id not in stored:
-            note = f"found in {one.chain_file}"
-            version = inventory.record(listed.entries[one.id], listed.chains[one.id], note=note, expected=version)
+    for entry in others:
+        if entry.id not in stored:
+            note = f"found in {entry.chain_file}"
+            version = inventory.record(listed.entries[entry.id], listed.chains[entry.id], note=note, expected=version)
     return version
 
 

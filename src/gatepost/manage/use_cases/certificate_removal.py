@@ -72,18 +72,18 @@ def remove_certificate(context: Context, request: RemoveCertificate) -> Removed:
     with inventory_of(gateway, keys=False) as inventory:
 
         def once() -> str:
-            found = listed_certificates(inventory, gateway)
-            entry = choose_certificate(found, request.certificate)
+            listing = listed_certificates(inventory, gateway)
+            entry = choose_certificate(listing, request.certificate)
             describe_certificate(context, entry)
             if again := _found_again(entry, inventory, gateway):
                 raise Refusal(RefusalKind.INPUT, f"{entry.id} {again}")
-            missed = needed(entry, found.entries.values(), gateway)
+            missed = needed(entry, listing.entries.values(), gateway)
             if missed and not force:
                 text = f"{entry.id} is still needed: {missed}; to remove it anyway, give a reason"
                 raise Refusal(RefusalKind.CONFLICT, text, options=["force"])
             if not context.dry_run:
                 note = f"forced: {force}" if force else request.note
-                inventory.remove(entry, author=context.principal.name, note=note, expected=found.version)
+                inventory.remove(entry, author=context.principal.name, note=note, expected=listing.version)
             return f"{entry.id}: removed"
 
         with recorded_changes(context):
@@ -138,18 +138,20 @@ def needed(entry: Entry, entries: Iterable[Entry], gateway: Gateway) -> str:
         return f"its key is needed to roll back the switch to {newer.id}, until {stamp(roll_back_until(newer))}"
     if entry.state is not State.CURRENT:
         return ""
-    others = [one for one in known.values() if one.state is State.CURRENT and one.id != entry.id]
+    others = [
+        candidate for candidate in known.values() if candidate.state is State.CURRENT and candidate.id != entry.id
+    ]
     if entry.purpose is Purpose.SERVER:
-        servers = [one for one in others if one.purpose is Purpose.SERVER]
+        servers = [candidate for candidate in others if candidate.purpose is Purpose.SERVER]
         lost = [name for name in names_of(entry) if not is_covered(name, servers)]
         return f"no other current certificate covers {', '.join(lost)}" if lost else ""
     if any((one.organization, one.label) == (entry.organization, entry.label) for one in others):
         return ""
     owner = gateway.directory().resources.organization(entry.organization)
     users = [
-        one.name
-        for one in (owner.outbound_connectors if owner else ())
-        if one.client_certificate is not None and one.client_certificate.label == entry.label
+        connector.name
+        for connector in (owner.outbound_connectors if owner else ())
+        if connector.client_certificate is not None and connector.client_certificate.label == entry.label
     ]
     return f"outbound connectors use it: {', '.join(users)}" if users else ""
 

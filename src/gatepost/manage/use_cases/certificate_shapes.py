@@ -137,7 +137,7 @@ class GateSummary(msgspec.Struct):
         stopping = [
             finding for verdict in ("fail", "unknown") for finding in self.findings if finding.verdict == verdict
         ]
-        return "; ".join(f"{one.gate}: {one.text}" for one in stopping)[:MAX_TEXT]
+        return "; ".join(f"{finding.gate}: {finding.text}" for finding in stopping)[:MAX_TEXT]
 
 
 class CertificateGates(GateSummary):

@@ -139,7 +139,7 @@ def base_url(url: str) -> str:
     if not url:
         return ""
     if not _is_address(url):
-        shown = "".join(one if one.isprintable() else "?" for one in url)
+        shown = "".join(character if character.isprintable() else "?" for character in url)
         text = f"{shown!r} is no address of a directory; write https://HOST/PATH/"
         raise Refusal(RefusalKind.INPUT, text, [FieldError("base_url", "is no address of a directory")])
     return url if url.endswith("/") else f"{url}/"

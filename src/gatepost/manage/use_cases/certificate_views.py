@@ -81,8 +81,8 @@ class LocateCertificates(msgspec.Struct, kw_only=True):
 def locate_certificates(context: Context, request: LocateCertificates) -> dict[str, tuple[str, ...]]:
     """Where certificates are presented, by id: addresses of listeners, or the connectors that name them."""
     named = frozenset(request.certificates)
-    entries = (one for one in certificate_listing(context.gateway).entries if one.id in named)
-    return {one.id: presented_where(context.gateway, one) for one in entries}
+    entries = (entry for entry in certificate_listing(context.gateway).entries if entry.id in named)
+    return {entry.id: presented_where(context.gateway, entry) for entry in entries}
 
 
 class RenewalOrder(NamedTuple):
@@ -151,13 +151,13 @@ class ChangeoverView(NamedTuple):
 )
 def view_changeover(context: Context, request: ViewCertificate) -> ChangeoverView:
     """Where the changeover of a certificate stands, without asking anybody."""
-    found = changeover_status(context.gateway, request.certificate)
-    where = {one.id: presented_where(context.gateway, one) for one in (*found.olds, found.entry)}
+    status = changeover_status(context.gateway, request.certificate)
+    where = {entry.id: presented_where(context.gateway, entry) for entry in (*status.olds, status.entry)}
     try:
-        order = _order(context, found.entry)
+        order = _order(context, status.entry)
     except Refusal:  # the page about ACME says so
         order = None
-    return ChangeoverView(found, where, _changes(context, found.entry), order)
+    return ChangeoverView(status, where, _changes(context, status.entry), order)
 
 
 @use_case(
@@ -236,14 +236,14 @@ class KeptRoots:
 
 
 def _changes(context: Context, entry: Entry) -> list[CertificateChange]:
-    return [change_of(one) for one in history(context.gateway, _CHANGES, entry.id)]
+    return [change_of(change) for change in history(context.gateway, _CHANGES, entry.id)]
 
 
 def _order(context: Context, entry: Entry) -> RenewalOrder | None:
     if not context.settings.acme.is_on:
         return None
     orders = acme_state(context.gateway, context.principal).orders
-    mine = next((one for one in orders if one.entry is not None and one.entry.id == entry.id), None)
+    mine = next((order for order in orders if order.entry is not None and order.entry.id == entry.id), None)
     return RenewalOrder(mine.renew_at, renewal_source(mine)) if mine else None
 
 

@@ -73,31 +73,31 @@ def certificate_listing(gateway: Gateway) -> CertificateListing:
     Raises Refusal (UNREADABLE).
     """
     with inventory_of(gateway, keys=False) as inventory:
-        found = listed_certificates(inventory, gateway, with_chains=False)
+        listing = listed_certificates(inventory, gateway, with_chains=False)
         return CertificateListing(
-            found.version,
-            tuple(found.entries.values()),
+            listing.version,
+            tuple(listing.entries.values()),
             tuple(inventory.requests.waiting().values()),
             tuple(str(path) for path in inventory.directories.paths()),
-            found.trouble,
+            listing.trouble,
         )
 
 
 def certificate(gateway: Gateway, number: str) -> StoredCertificate:
     """The one that goes by an id, the beginning of a thumbprint, or a label. Raises Refusal: MISSING, UNREADABLE."""
     with inventory_of(gateway, keys=False) as inventory:
-        found = listed_certificates(inventory, gateway)
-    entry = choose_certificate(found, number)
-    return StoredCertificate(entry, found.chains.get(entry.id, b""), found.version)
+        listing = listed_certificates(inventory, gateway)
+    entry = choose_certificate(listing, number)
+    return StoredCertificate(entry, listing.chains.get(entry.id, b""), listing.version)
 
 
 def waiting_with_csr(gateway: Gateway, number: str) -> tuple[PendingRequest, bytes]:
     """A request that waits, and what is sent to the authority (PEM), b"" if it is lost. Raises Refusal (MISSING)."""
     with inventory_of(gateway, keys=False) as inventory:
-        found = inventory.requests.waiting().get(number.lower())
-        if found is None:
+        request = inventory.requests.waiting().get(number.lower())
+        if request is None:
             raise Refusal(RefusalKind.MISSING, f"no request {number!r} waits; its certificate may have come meanwhile")
-        return found, inventory.requests.request_pem(found)
+        return request, inventory.requests.request_pem(request)
 
 
 def history(gateway: Gateway, limit: int, number: str = "") -> list[Change]:
@@ -108,13 +108,13 @@ def history(gateway: Gateway, limit: int, number: str = "") -> list[Change]:
     with inventory_of(gateway, keys=False) as inventory:
         if not number:
             return inventory.history(limit)
-        return [one for one in inventory.history(_CHANGES) if one.name == number][:limit]
+        return [change for change in inventory.history(_CHANGES) if change.name == number][:limit]
 
 
 def in_order(entries: Sequence[Entry], purpose: Purpose) -> list[Entry]:
     """Those of a purpose: current beside next and deprecated, the newest first in each state."""
     chosen = [entry for entry in entries if entry.purpose is purpose]
-    return sorted(chosen, key=lambda one: (STATES.index(one.state), -one.since))
+    return sorted(chosen, key=lambda entry: (STATES.index(entry.state), -entry.since))
 
 
 # ------------------------------------------------------------------------------------------------ use cases
@@ -204,7 +204,7 @@ class CertificateChange(msgspec.Struct):
 @use_case("GET /certificates", scope=Scope.READ, visibility=Visibility.GATEWAY, tag=_TAG)
 def list_certificates(context: Context, request: ListCertificates) -> Items[CertificateSummary]:
     """All certificates, client certificates among them."""
-    return page_of(certificate_listing(context.gateway).entries, lambda one: one.id, request, certificate_of)
+    return page_of(certificate_listing(context.gateway).entries, lambda entry: entry.id, request, certificate_of)
 
 
 @use_case(
@@ -229,13 +229,13 @@ def get_certificate(context: Context, request: GetCertificate) -> CertificateDet
 )
 def get_inventory(context: Context, request: GetInventory) -> CertificateInventory:  # noqa: ARG001 - it is all of it
     """Certificates, requests and watched directories at once, as `gatepost certificate list` has them."""
-    found = certificate_listing(context.gateway)
+    listing = certificate_listing(context.gateway)
     return CertificateInventory(
-        found.version,
-        [certificate_of(entry) for entry in found.entries],
-        [waiting_request(one) for one in found.requests],
-        list(found.directories),
-        list(found.trouble),
+        listing.version,
+        [certificate_of(entry) for entry in listing.entries],
+        [waiting_request(pending_request) for pending_request in listing.requests],
+        list(listing.directories),
+        list(listing.trouble),
     )
 
 
@@ -250,7 +250,7 @@ def get_inventory(context: Context, request: GetInventory) -> CertificateInvento
 def list_certificate_history(context: Context, request: ListCertificateHistory) -> Items[CertificateChange]:
     """List changes of certificates, requests and directories, with author and note, the newest first."""
     changes = history(context.gateway, _NEWEST if request.after else request.limit + 1)
-    return page_of(changes, lambda one: f"{one.version} {one.kind} {one.name}", request, change_of)
+    return page_of(changes, lambda change: f"{change.version} {change.kind} {change.name}", request, change_of)
 
 
 def certificate_detail(entry: Entry, chain: bytes, now: float) -> CertificateDetail:
@@ -347,8 +347,8 @@ def common_name(name: str) -> str:
         read = x509.Name.from_rfc4514_string(name)
     except ValueError:
         return name
-    found = read.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return str(found[-1].value) if found else name
+    attributes = read.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(attributes[-1].value) if attributes else name
 
 
 def _gone(entry: Entry) -> str:
@@ -371,12 +371,12 @@ def presented_where(gateway: Gateway, entry: Entry) -> tuple[str, ...]:
         return (f"nowhere: {gone} is missing",)
     if entry.purpose is Purpose.SERVER:
         own = (listener for listener in gateway.settings.listeners if listener.role is not ListenerRole.INTERNAL)
-        return tuple(f"{one.role} {one.address}" for one in own)
+        return tuple(f"{listener.role} {listener.address}" for listener in own)
     owner = gateway.directory().resources.organization(entry.organization)
     return tuple(
-        f"connector {one.name}"
-        for one in (owner.outbound_connectors if owner else ())
-        if one.client_certificate is not None and one.client_certificate.label == entry.label
+        f"connector {connector.name}"
+        for connector in (owner.outbound_connectors if owner else ())
+        if connector.client_certificate is not None and connector.client_certificate.label == entry.label
     )
 
 

@@ -229,20 +229,22 @@ def _checked(
 ) -> Resources:
     """The resources as the step leaves them. known: as they are stored, and those organizations that are not seen."""
     before, others = known
-    found = list(edit.errors)
+    field_errors = list(edit.errors)
     more: tuple[FieldError, ...] = ()
     try:
         resources = parse(document, prefixes=prefixes)
         ours = claims(resources.organizations)
     except ResourceErrors as errors:
         resources, more, ours = Resources(), errors.errors, list(errors.claims)
-    together = check_together([*ours, *claims(others)], claims(before.organizations), {one.name for one in others})
+    together = check_together(
+        [*ours, *claims(others)], claims(before.organizations), {organization.name for organization in others}
+    )
     more += tuple(together)
     if more and edit.needed:
         needing = "\n".join(f"  {error.path}" for error in more)
         text = f"{edit.needed}\n{needing}\nChange or remove these first; {NOTHING}"
         raise Refusal(RefusalKind.BLOCKED, text)
-    _refuse(edit, more, found)
+    _refuse(edit, more, field_errors)
     return resources
 
 
@@ -259,11 +261,14 @@ def _check_files(gateway: Gateway, prepared: _PreparedChange) -> None:
 
     Whether its author may name them was asked before, lest a tenant learns which files there are.
     """
-    known = {one.need for one in named_files(prepared.stored.resources.organizations)}
+    known = {named_file.need for named_file in named_files(prepared.stored.resources.organizations)}
     identity, now = partial(stored_client_identities, gateway.settings), time.time()
     changed = filter(None, map(prepared.after.organization, prepared.edit.organizations))
-    needed = (one for one in named_files(changed) if one.need not in known)
-    _refuse(prepared.edit, [FieldError(one.path, why) for one in needed if (why := unusable(one, identity, now))])
+    needed = (named_file for named_file in named_files(changed) if named_file.need not in known)
+    _refuse(
+        prepared.edit,
+        [FieldError(named_file.path, why) for named_file in needed if (why := unusable(named_file, identity, now))],
+    )
 
 
 def _missing_keys(store: ConfigStore, prepared: _PreparedChange) -> list[str]:

@@ -204,16 +204,16 @@ def concerned(listed: Listed, number: str, *, now: float) -> list[Entry]:
 def changeover_status(gateway: Gateway, number: str) -> ChangeoverStatus:
     """Without asking anybody. Raises Refusal: MISSING, UNREADABLE."""
     with inventory_of(gateway, keys=False) as inventory:
-        found = listed_certificates(inventory, gateway)
-    entry = choose_certificate(found, number)
+        listing = listed_certificates(inventory, gateway)
+    entry = choose_certificate(listing, number)
     return ChangeoverStatus(
         entry,
-        found.entries,
-        tuple(_olds(entry, found.entries)),
+        listing.entries,
+        tuple(_olds(entry, listing.entries)),
         partners_of(entry, gateway.directory().organizations, {}),
-        lifecycle.lost_names(entry, found.entries),
-        lifecycle.can_roll_back(entry, found.entries, now=time.time()),
-        found.version,
+        lifecycle.lost_names(entry, listing.entries),
+        lifecycle.can_roll_back(entry, listing.entries, now=time.time()),
+        listing.version,
     )
 
 
@@ -233,10 +233,10 @@ def check_gates(context: Context, request: CheckGates) -> CertificateGates:
     """
     gateway = context.gateway
     with context.kept(GatesLimit).slot(context.principal.name), inventory_for_look(gateway) as inventory:
-        found = listed_certificates(inventory, gateway)
-        entry = choose_certificate(found, request.certificate)
+        listing = listed_certificates(inventory, gateway)
+        entry = choose_certificate(listing, request.certificate)
         describe_certificate(context, entry)
-        report = run_gate_checks(gateway, inventory, entry, make_check_context(gateway, found), context.on_progress)
+        report = run_gate_checks(gateway, inventory, entry, make_check_context(gateway, listing), context.on_progress)
     context.audit.describe(light=str(report.light))
     return certificate_gates(report)
 
@@ -256,10 +256,10 @@ def get_changeover(context: Context, request: GetChangeover) -> ChangeoverCheck:
     gateway = context.gateway
     context.audit.describe(subject=request.certificate)
     with context.kept(GatesLimit).slot(context.principal.name), inventory_for_look(gateway) as inventory:
-        found = listed_certificates(inventory, gateway)
-        entry = choose_certificate(found, request.certificate)
+        listing = listed_certificates(inventory, gateway)
+        entry = choose_certificate(listing, request.certificate)
         describe_certificate(context, entry)
-        look = _check_changeover(gateway, inventory, entry, make_check_context(gateway, found), context.on_progress)
+        look = _check_changeover(gateway, inventory, entry, make_check_context(gateway, listing), context.on_progress)
     context.audit.describe(light=str(look.report.light) if look.report else "")
     return look
 
@@ -280,23 +280,25 @@ def list_changeovers(context: Context, request: ListChangeovers) -> Changeovers:
     user or token, four of all; beyond, 429.
     """
     context.audit.describe(subject=request.certificate)
-    found = check_changeovers(context, request.certificate)
-    context.audit.describe(looked_at=[one.entry.id for one in found])
-    entries = found[0].entries.values() if found else certificate_listing(context.gateway).entries
-    now = found[0].now if found else time.time()
-    return Changeovers(now, [changeover_of(one) for one in found], [certificate_of(entry, now) for entry in entries])
+    checks = check_changeovers(context, request.certificate)
+    context.audit.describe(looked_at=[check.entry.id for check in checks])
+    entries = checks[0].entries.values() if checks else certificate_listing(context.gateway).entries
+    now = checks[0].now if checks else time.time()
+    return Changeovers(
+        now, [changeover_of(check) for check in checks], [certificate_of(entry, now) for entry in entries]
+    )
 
 
 def check_changeovers(context: Context, number: str = "") -> list[ChangeoverCheck]:
     """Of all that are under way, as `concerned`, one after the other. Raises Busy, Refusal."""
     gateway = context.gateway
     with context.kept(GatesLimit).slot(context.principal.name), inventory_for_look(gateway) as inventory:
-        found = listed_certificates(inventory, gateway)
-        chosen = concerned(found, number, now=time.time())
+        listing = listed_certificates(inventory, gateway)
+        chosen = concerned(listing, number, now=time.time())
         if not chosen:
             return []
-        scene = make_check_context(gateway, found)
-        return [_check_changeover(gateway, inventory, one, scene) for one in chosen]
+        scene = make_check_context(gateway, listing)
+        return [_check_changeover(gateway, inventory, entry, scene) for entry in chosen]
 
 
 def _check_changeover(
@@ -307,7 +309,7 @@ def _check_changeover(
         report = run_gate_checks(gateway, inventory, entry, check_context, on_progress)
     traffic: tuple[Traffic, Traffic] | None = None
     if entry.state is State.CURRENT and entry.replaces and entry.current_from:
-        traffic = watch(gateway.data / "trace", entry.current_from, check_context.now)
+        traffic = watch(gateway.storage.trace(), entry.current_from, check_context.now)
     partners = partners_of(entry, check_context.organizations, check_context.seen or {})
     return ChangeoverCheck(entry, check_context.entries, report, traffic, partners, check_context.now)
 
@@ -315,7 +317,7 @@ def _check_changeover(
 def make_check_context(gateway: Gateway, listed: Listed) -> CheckContext:
     """Everything that gates are about, partners included. Raises Refusal (UNREADABLE)."""
     now = time.time()
-    seen = seen_partners(gateway.data / "trace", now=now)
+    seen = seen_partners(gateway.storage.trace(), now=now)
     return CheckContext(listed.entries, gateway.directory().organizations, now, seen)
 
 
@@ -363,17 +365,17 @@ def get_notice(context: Context, request: GetNotice) -> Notice:
     """
     gateway, number = context.gateway, request.certificate
     with inventory_of(gateway, keys=False) as inventory:
-        found = listed_certificates(inventory, gateway)
-        entry = choose_certificate(found, number)
-        chain = found.chains.get(entry.id) or inventory.identity(entry).chain_pem
+        listing = listed_certificates(inventory, gateway)
+        entry = choose_certificate(listing, number)
+        chain = listing.chains.get(entry.id) or inventory.identity(entry).chain_pem
     checker = ChainChecker(None, RootStores.load(gateway.settings.tls.trust_anchors))
     question = ChainQuestion(parse_file(chain, f"certificate {entry.id}"))
     path = asyncio.run(checker.check(question, now=time.time())).facts.path
-    above = [certificate_facts(one.der) for one in path[1:]]
-    olds = tuple(_olds(entry, found.entries))
+    above = [certificate_facts(link.der) for link in path[1:]]
+    olds = tuple(_olds(entry, listing.entries))
     hosts = firewall_hosts(path)
     text = notice_text(entry, olds, hostname=gateway.settings.server.hostname, above=above, firewall=hosts)
-    seen = {} if request.quick else seen_partners(gateway.data / "trace", now=time.time())
+    seen = {} if request.quick else seen_partners(gateway.storage.trace(), now=time.time())
     partners = partners_of(entry, gateway.directory().organizations, seen)
     rows = [NoticePartner(partner.name, list(partner.why), partner.told) for partner in partners]
     return Notice(entry.id, text, rows, certificate_of(entry))

@@ -75,7 +75,7 @@ class GatesClosed(Refusal):
         super().__init__(
             RefusalKind.CONFLICT,
             f"not switched: {what}; fix the cause{instead}",
-            [FieldError(f"gates.{one.gate}", one.text) for one in report.stopping],
+            [FieldError(f"gates.{finding.gate}", finding.text) for finding in report.stopping],
             options=[] if report.unusable else ["force"],
             more={"gates": msgspec.to_builtins(certificate_gates(report))},
         )
@@ -208,11 +208,11 @@ def notify_partners(context: Context, request: NotifyPartners) -> PartnersNotifi
     """Mark partners as notified, or as needing no notice."""
     gateway, note = context.gateway, request.note.strip()
     with inventory_of(gateway, keys=False) as inventory:
-        found = listed_certificates(inventory, gateway)
-        entry = choose_certificate(found, request.certificate)
+        listing = listed_certificates(inventory, gateway)
+        entry = choose_certificate(listing, request.certificate)
         describe_certificate(context, entry)
-        scene = make_check_context(gateway, found)
-        known = {one.name for one in partners_of(entry, scene.organizations, scene.seen or {})}
+        scene = make_check_context(gateway, listing)
+        known = {partner.name for partner in partners_of(entry, scene.organizations, scene.seen or {})}
         chosen = _chosen_partners(request, known)
         what = f"changeover: {'need not be told' if request.waive else 'told'}: {', '.join(sorted(chosen)) or 'nobody'}"
         reason = f" ({note})" if note else ""
@@ -244,10 +244,10 @@ def _chosen_partners(request: NotifyPartners, known: set[str]) -> set[str]:
 def stage_certificate(context: Context, request: StageCertificate) -> CertificateSummary:
     """Choose the certificates that a next certificate replaces."""
     with inventory_of(context.gateway, keys=False) as inventory:
-        found = listed_certificates(inventory, context.gateway)
-        entry = choose_certificate(found, request.certificate)
+        listing = listed_certificates(inventory, context.gateway)
+        entry = choose_certificate(listing, request.certificate)
         describe_certificate(context, entry)
-        others = [choose_certificate(found, old) for old in request.replaces]
+        others = [choose_certificate(listing, old) for old in request.replaces]
 
         def step(one: Entry, entries: Mapping[str, Entry]) -> tuple[Entry, ...]:
             # a deprecated one is staged once more
@@ -270,13 +270,13 @@ def switch_certificate(context: Context, request: SwitchCertificate) -> Switched
     at = _time(request.at) if request.at else None
     limit = context.kept(GatesLimit)
     with limit.slot(context.principal.name, _PATIENCE), inventory_for_look(gateway) as inventory:
-        found = listed_certificates(inventory, gateway)
-        entry = choose_certificate(found, request.certificate)
+        listing = listed_certificates(inventory, gateway)
+        entry = choose_certificate(listing, request.certificate)
         describe_certificate(context, entry)
         if entry.state is not State.NEXT:
             text = f"{entry.id} is {entry.state}: only a next certificate can be switched to"
             raise Refusal(RefusalKind.CONFLICT, text)
-        report = run_gate_checks(gateway, inventory, entry, make_check_context(gateway, found), context.on_progress)
+        report = run_gate_checks(gateway, inventory, entry, make_check_context(gateway, listing), context.on_progress)
         if at is None and (report.unusable or (report.light is not Light.GREEN and not force)):
             raise GatesClosed(report)
         step, note = _planned(at, force) if at is not None else _now(force)
@@ -334,8 +334,13 @@ def cancel_only_switch(context: Context, request: CancelOnlySwitch) -> Certifica
 
 def _cancelled(context: Context, number: str) -> CertificateSummary:
     with inventory_of(context.gateway, keys=False) as inventory:
-        found = listed_certificates(inventory, context.gateway)
-        entry = _meant(found, number, [one for one in found.entries.values() if one.switch_at], "planned switch")
+        listing = listed_certificates(inventory, context.gateway)
+        entry = _meant(
+            listing,
+            number,
+            [candidate for candidate in listing.entries.values() if candidate.switch_at],
+            "planned switch",
+        )
         describe_certificate(context, entry)
 
         def step(one: Entry, _: Mapping[str, Entry]) -> tuple[Entry, ...]:
@@ -362,10 +367,10 @@ def _rolled_back(context: Context, number: str, note: str) -> RolledBack:
     gateway = context.gateway
     context.audit.describe(note=note)
     with inventory_for_look(gateway) as inventory:
-        found = listed_certificates(inventory, gateway)
-        entry = _switched_to(found, number)
+        listing = listed_certificates(inventory, gateway)
+        entry = _switched_to(listing, number)
         describe_certificate(context, entry)
-        _demand_restorable(inventory, found, entry)
+        _demand_restorable(inventory, listing, entry)
 
         def step(one: Entry, entries: Mapping[str, Entry]) -> tuple[Entry, ...]:
             return lifecycle.roll_back(one, entries, now=time.time())
@@ -374,8 +379,8 @@ def _rolled_back(context: Context, number: str, note: str) -> RolledBack:
         new, *current = _stored(context, inventory, entry.id, step, f"changeover: rolled back{reason}")
         # Looked at afterwards: going back must not wait for the DNS.
         scene = make_check_context(gateway, listed_certificates(inventory, gateway))
-        missed = [one for old in current for one in check_tlsa(gateway, inventory, old, scene)]
-    warnings = [f"{one.text}; {one.fix}" for one in missed if one.verdict is Mark.FAIL]
+        missed = [finding for old in current for finding in check_tlsa(gateway, inventory, old, scene)]
+    warnings = [f"{finding.text}; {finding.fix}" for finding in missed if finding.verdict is Mark.FAIL]
     certificates = [certificate_of(one) for one in (new, *current)]
     return RolledBack(new.id, [one.id for one in current], warnings, certificates)
 
@@ -387,7 +392,7 @@ def _switched_to(listed: Listed, number: str) -> Entry:
         for entry in listed.entries.values()
         if entry.state is State.CURRENT and entry.replaces and entry.current_from
     ]
-    last = sorted(switched, key=lambda one: -one.current_from)[:1]
+    last = sorted(switched, key=lambda entry: -entry.current_from)[:1]
     if last and not number:
         _must_not_be_done(last[0], listed)
     return _meant(listed, number, last, "switch to roll back")
@@ -419,8 +424,8 @@ def withdraw_certificate(context: Context, request: WithdrawCertificate) -> Cert
     force = request.force.strip()
     context.audit.describe(reason=force)
     with inventory_of(context.gateway, keys=False) as inventory:
-        found = listed_certificates(inventory, context.gateway)
-        entry = choose_certificate(found, request.certificate)
+        listing = listed_certificates(inventory, context.gateway)
+        entry = choose_certificate(listing, request.certificate)
         describe_certificate(context, entry)
 
         def step(one: Entry, entries: Mapping[str, Entry]) -> tuple[Entry, ...]:
@@ -435,13 +440,13 @@ def _stored(context: Context, inventory: Inventory, number: str, step: _Step, no
     """Do a step on one certificate and store it, or try it in a dry run; its refusal is a Refusal."""
 
     def entries() -> tuple[int, Mapping[str, Entry]]:
-        found = listed_certificates(inventory, context.gateway)
+        listing = listed_certificates(inventory, context.gateway)
         _, known = inventory.entries()
         if context.dry_run:
-            return found.version, found.entries
-        for entry in found.entries.values():
+            return listing.version, listing.entries
+        for entry in listing.entries.values():
             if entry.id not in known:  # the gateway never ran with these settings
-                inventory.record(entry, found.chains[entry.id], note="found in the settings")
+                inventory.record(entry, listing.chains[entry.id], note="found in the settings")
         return inventory.entries()
 
     def wanted(known: Mapping[str, Entry]) -> tuple[Entry, ...]:

@@ -57,13 +57,13 @@ class LocalClient:
 
     def directory(self) -> Directory:
         """See `Client`."""
-        found = self._gateway.directory()
+        directory = self._gateway.directory()
         if self._principal.is_of_gateway:
-            return found
+            return directory
         from gatepost.manage.use_cases.name_lookup import visible  # noqa: PLC0415 - most commands need no resources
         from gatepost.policy.connectors.directory import Directory  # noqa: PLC0415 - as above
 
-        return Directory(visible(found.resources, self._principal), found.version)
+        return Directory(visible(directory.resources, self._principal), directory.version)
 
     def close(self) -> None:
         """See `Client`."""

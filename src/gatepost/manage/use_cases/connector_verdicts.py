@@ -1,22 +1,19 @@
 """Counts of what each connector did in the last days: counted once, and kept as long as the process runs.
 
-Used by lists of connectors. A file of the trace is counted when it is first asked for, and what is added to it later;
-one that nothing was added to since is not opened.
+Used by lists of connectors. A part of the trace (a day and writer) is counted when it is first asked for, and what is
+added to it later; one that nothing was added to since is not read.
 """
 
 from __future__ import annotations
 
-import logging
 import time
-from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
-import apsw
-
 from gatepost.analysis.rehearsal.verdicts import Verdicts, count_verdicts
-from gatepost.store.sqlite.trace_files import day_of, file_state, trace_files
-from gatepost.store.sqlite.trace_tally import tally_file
+from gatepost.store.storage import Storage
+from gatepost.store.trace import tally_part
+from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,10 +21,8 @@ if TYPE_CHECKING:
     from gatepost.analysis.rehearsal.verdicts import ConnectorKey
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.settings.model import Settings
-    from gatepost.store.sqlite.trace_files import TraceFile
+    from gatepost.store.trace import TracePart
 
-
-_log = logging.getLogger(__name__)
 
 RECENT_DAYS = 7
 _DAY = 86_400.0
@@ -42,54 +37,56 @@ def recent_verdicts(
     Who asks must see the connectors. Waits for the counting: some seconds for a million rows, the first time.
     """
     until = time.time() if now is None else now
-    return gateway.kept(TraceVerdicts).of(keys, day_of(until - (days - 1) * _DAY), day_of(until))
+    return gateway.kept(TraceVerdicts).of(keys, day_text(until - (days - 1) * _DAY), day_text(until))
 
 
 class _Known(NamedTuple):
-    """A file as it was counted. state: of the files on the disk then. rows: how many it had."""
+    """A part as it was counted. state: by `Trace.parts`, then. rows: how many it had."""
 
-    state: tuple[int, ...]
+    state: object
     rows: int
     verdicts: dict[ConnectorKey, Verdicts]
 
 
 class TraceVerdicts:
-    """The verdicts in a trace, by file. For any thread; who comes while another counts waits for it.
+    """The verdicts in a trace, by part. For any thread; who comes while another counts waits for it.
 
     Got by `Context.kept`.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._directory = Path(settings.server.data_dir) / "trace"
-        self._known: dict[TraceFile, _Known] = {}
+        self._trace = Storage.of(settings).trace()
+        self._known: dict[TracePart, _Known] = {}
         self._counting = Lock()
 
     def of(self, keys: Iterable[ConnectorKey], first: str, last: str) -> dict[ConnectorKey, Verdicts]:
-        """The verdicts of connectors, of UTC days first to last ("2026-11-24"). A file that cannot be read has none."""
-        with self._counting:
-            wanted = [file for file in trace_files(self._directory) if first <= file.day <= last]
-            for file in wanted:
-                self._count(file)
-            self._known = {file: self._known[file] for file in wanted if file in self._known}
-            counted = [one.verdicts for one in self._known.values()]
-        found = dict.fromkeys(keys, _NONE)
-        for verdicts in counted:
-            for key, before in found.items():
-                if more := verdicts.get(key):
-                    found[key] = before.plus(more)
-        return found
+        """The verdicts of connectors, of UTC days first to last ("2026-11-24"). A part that cannot be read has none.
 
-    def _count(self, file: TraceFile) -> None:
-        state, known = file_state(self._directory, file), self._known.get(file)
+        Raises StoreFailure where there is no telling parts.
+        """
+        with self._counting:
+            wanted = self._trace.parts(first, last)
+            for part, state in wanted.items():
+                self._count(part, state)
+            self._known = {part: self._known[part] for part in wanted if part in self._known}
+            counted = [one.verdicts for one in self._known.values()]
+        result = dict.fromkeys(keys, _NONE)
+        for verdicts in counted:
+            for key, before in result.items():
+                if more := verdicts.get(key):
+                    result[key] = before.plus(more)
+        return result
+
+    def _count(self, part: TracePart, state: object) -> None:
+        known = self._known.get(part)
         if known is not None and known.state == state:
             return
         before = known.rows if known is not None else 0
-        try:
-            rows, kinds = tally_file(self._directory, file, before)
-        except apsw.Error as error:
-            _log.warning("the message trace: %s cannot be counted: %s", file.name, error)
+        counted = tally_part(self._trace, part, before)
+        if counted is None:
             return
+        rows, kinds = counted
         verdicts = count_verdicts(kinds)
         for key, old in (known.verdicts if known is not None and rows >= before else {}).items():
             verdicts[key] = old.plus(verdicts.get(key, _NONE))
-        self._known[file] = _Known(state, rows, verdicts)
+        self._known[part] = _Known(state, rows, verdicts)

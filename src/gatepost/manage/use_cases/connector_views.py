@@ -75,7 +75,7 @@ class CountVerdicts(msgspec.Struct, kw_only=True):
 )
 def count_verdicts(context: Context, request: CountVerdicts) -> dict[ConnectorKey, Verdicts]:
     """Count the results of connectors in the last seven days; connectors that the caller may not see are left out."""
-    seen_of = [one for one in request.connectors if context.principal.sees(one.organization)]
+    seen_of = [connector for connector in request.connectors if context.principal.sees(connector.organization)]
     return recent_verdicts(context.gateway, seen_of)
 
 

@@ -108,12 +108,12 @@ class ConnectorEntry(msgspec.Struct):
 def list_connectors(context: Context, request: ListConnectors) -> Items[ConnectorEntry]:
     """Connectors of all organizations: what they demand, how they were validated."""
     selection = ConnectorSelection(request.organization, request.q, direction=request.direction, status=request.status)
-    found = connectors(context.gateway, context.principal, selection)
+    list_page = connectors(context.gateway, context.principal, selection)
 
     def identity(entry: ConnectorEntry) -> str:
         return f"{entry.direction} {entry.organization} {entry.name}"
 
-    return page_of(found.rows, identity, request, lambda one: one, found.version)
+    return page_of(list_page.rows, identity, request, lambda entry: entry, list_page.version)
 
 
 def connectors(
@@ -127,7 +127,7 @@ def connectors(
     directory = gateway.directory()
     owners = chosen_organizations(visible(directory.resources, principal), selection.organization)
     page = selection.page(directory.version, _sorted(gateway, list(_selected(owners, selection)), selection.sort))
-    rows = [_row(gateway.storage, *found) for found in page.rows]
+    rows = [_row(gateway.storage, *row) for row in page.rows]
     return page.holding(rows)
 
 

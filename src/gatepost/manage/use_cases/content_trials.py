@@ -81,12 +81,14 @@ def try_hook(context: Context, request: TryHook) -> HookTrials:
     part = choose_part(
         visible(context.directory().resources, context.principal), HOOK, request.hook, request.organization
     )
-    asked = ApplicableHook(part.organization.name, part.record)
+    applicable_hook = ApplicableHook(part.organization.name, part.record)
 
     def work() -> HookTrials:
-        trials = asyncio.run(_tried(asked, context.settings, request.message))
-        hook = asked.hook
-        return HookTrials(hook.name, asked.organization, str(hook.type), hook.address, list(map(_shape, trials)))
+        trials = asyncio.run(_tried(applicable_hook, context.settings, request.message))
+        hook = applicable_hook.hook
+        return HookTrials(
+            hook.name, applicable_hook.organization, str(hook.type), hook.address, list(map(_shape, trials))
+        )
 
     return run_to_end(context, TrialSubject(request.organization, request.hook), work)
 

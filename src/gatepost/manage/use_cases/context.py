@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.directory import Directory
     from gatepost.settings.model import Settings
     from gatepost.store.changes import ConfigStore
+    from gatepost.store.storage import Storage
 
 
 _log = logging.getLogger(__name__)
@@ -59,6 +60,11 @@ class Context:
     def data(self) -> Path:
         """The data directory."""
         return self.gateway.data
+
+    @property
+    def storage(self) -> Storage:
+        """Everything stored."""
+        return self.gateway.storage
 
     @property
     def accounts(self) -> Accounts:

@@ -248,7 +248,7 @@ class UseCase[R: msgspec.Struct, A]:
 
     def filled_path(self, values: Mapping[str, Any]) -> str:
         """The path with its braces filled, for people: not quoted."""
-        return _PARAMETER.sub(lambda found: str(values[found[1]]), self.path)
+        return _PARAMETER.sub(lambda match: str(values[match[1]]), self.path)
 
 
 def any_marker(annotation: Any, kind: type) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Final, Literal
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 _CHUNK: Final = 1000
 _SHOWN: Final = 1000
 _NAMED: Final = 10  # organizations in a sentence
+_OTHERS_HOST: Final = "another organization's host"
 _CONNECTOR: Final = "Only mail of this connector. Without DOMAIN: its smart hosts and domains."
 
 type _Found = list[tuple[DestinationName, DestinationHistory]]
@@ -157,9 +159,9 @@ def list_destinations(context: Context, request: DestinationsQuery) -> Items[Des
         after = DestinationName(*position(request.after, tuple[str, str, str]))
     with _history(context) as file:
         each = _each(file, context.principal, request, after)
-        wanted = (one for one in each if not request.below or below(one[1], now))
+        wanted = (candidate for candidate in each if not request.below or below(candidate[1], now))
         found = list(islice(wanted, request.limit + 1))
-    shown, rest = cut([_destination(*one, now) for one in found], request.limit, _place)
+    shown, rest = cut(_destinations(context, found, now), request.limit, _place)
     return Items(shown, rest)
 
 
@@ -193,7 +195,7 @@ def _accept(context: Context, request: DestinationActions) -> DestinationsChange
     now, principal = time.time(), context.principal
     with _history(context) as file:
         found = _meant(file, principal, request)
-        fallen = [one for one in found if below(one[1], now)]
+        fallen = [candidate for candidate in found if below(candidate[1], now)]
         if not fallen:
             raise Refusal(RefusalKind.CONFLICT, "it does what it did before: there is nothing to accept")
         _one_owner(fallen, request)
@@ -203,7 +205,9 @@ def _accept(context: Context, request: DestinationActions) -> DestinationsChange
     routes = {(name.organization, name.domain) for name, _ in changed}
     # Of smart hosts nobody knows which held mail is theirs: all of their organization's is tried.
     held = [QueueFilter(organization=organization, domain=domain, held=True) for organization, domain in routes]
-    retried = sum(len(apply_action(context.gateway, principal, QueueAction.RETRY, one)) for one in held)
+    retried = sum(
+        len(apply_action(context.gateway, principal, QueueAction.RETRY, queue_filter)) for queue_filter in held
+    )
     return _changed(context, changed, now, retried)
 
 
@@ -218,7 +222,7 @@ def _forget(context: Context, request: DestinationActions) -> DestinationsChange
 
 
 def _changed(context: Context, found: _Found, now: float, retried: int = 0) -> DestinationsChanged:
-    return DestinationsChanged(context.dry_run, len(found), retried, [_destination(*one, now) for one in found])
+    return DestinationsChanged(context.dry_run, len(found), retried, _destinations(context, found, now))
 
 
 @contextmanager
@@ -251,7 +255,7 @@ def _each(
     """Those that are seen, some at a time."""
     names = {"domain": _domain(request.domain), "organization": request.organization, "connector": request.connector}
     while chunk := file.listed(**names, limit=_CHUNK, after=after):
-        yield from (one for one in chunk if principal.sees(one[0].organization))
+        yield from (candidate for candidate in chunk if principal.sees(candidate[0].organization))
         after = chunk[-1][0]
 
 
@@ -260,8 +264,8 @@ def _meant(file: Destinations, principal: Principal, request: DestinationActions
     if not request.domain and not request.connector and not request.all:
         text = f"name the destination to {request.action}: a domain, a connector for its smart hosts, or all"
         raise Refusal(RefusalKind.INPUT, text)
-    if found := list(_each(file, principal, request)):
-        return found
+    if result := list(_each(file, principal, request)):
+        return result
     meant = request.domain or (f"connector {request.connector}" if request.connector else "any destination")
     raise Refusal(
         RefusalKind.MISSING, f"nothing is recorded for {meant}; `gatepost destination list` lists recorded destinations"
@@ -280,6 +284,25 @@ def _one_owner(found: _Found, request: DestinationActions) -> None:
 def _place(destination: Destination) -> tuple[str, str, str]:
     """Where it stands: what is behind it comes next."""
     return destination.organization, destination.domain, destination.connector
+
+
+def _destinations(context: Context, found: _Found, now: float) -> list[Destination]:
+    """As they are shown to the caller: hosts of another organization's way without their names.
+
+    Whose way it is says who accepts the domain; a connector of one's own has its own name in the history.
+    """
+    directory = context.directory()
+
+    def is_hidden(name: DestinationName) -> bool:
+        owner = directory.organization_of(name.domain) if not name.connector else None
+        return owner is not None and not context.principal.sees(owner.name)
+
+    return [_destination(name, _nameless(history) if is_hidden(name) else history, now) for name, history in found]
+
+
+def _nameless(history: DestinationHistory) -> DestinationHistory:
+    hosts = (one for _, one in sorted(history.hosts.items()))
+    return replace(history, hosts={f"{_OTHERS_HOST} {number}": one for number, one in enumerate(hosts, 1)})
 
 
 def _destination(name: DestinationName, history: DestinationHistory, now: float) -> Destination:

@@ -121,7 +121,7 @@ class KeySelection(ListSelection):
     def wants(self, key: DkimKey) -> bool:
         """Whether a key is one of them."""
         asked = (self.domain.lower(), key.domain), (self.selector.lower(), key.selector), (self.state, str(key.state))
-        return self.names(key.name) and all(wanted in {"", found} for wanted, found in asked)
+        return self.names(key.name) and all(wanted in {"", text} for wanted, text in asked)
 
 
 class SigningKeyRow(NamedTuple):
@@ -154,8 +154,8 @@ def list_signing_keys(context: Context, request: ListSigningKeys) -> Items[Signi
     rows = dkim_keys(context.gateway, context.principal, selection)
     paging = Paging(limit=min(request.limit, _CHECKED), after=request.after) if request.check else request
     page = page_of(rows, lambda row: f"{row.organization}/{row.key.name}", paging, lambda row: row)
-    found = with_dns_checks(context.gateway, context.principal, page.items) if request.check else page.items
-    return Items([signing_key(row) for row in found], page.after)
+    signing_key_rows = with_dns_checks(context.gateway, context.principal, page.items) if request.check else page.items
+    return Items([signing_key(row) for row in signing_key_rows], page.after)
 
 
 @use_case(
@@ -251,13 +251,13 @@ def dkim_keys(
     """
     selection = selection or KeySelection()
     owners = chosen_organizations(visible(gateway.directory().resources, principal), selection.organization)
-    found = [
+    parts = [
         Part(DKIM, owner, key)
         for owner in owners
         for key in sorted(owner.dkim_keys, key=lambda one: (one.domain, _ORDER.index(one.state), one.name))
         if selection.wants(key)
     ]
-    rows = _rows(gateway, found)
+    rows = _rows(gateway, parts)
     return with_dns_checks(gateway, principal, rows) if check else rows
 
 
@@ -338,11 +338,11 @@ def _rows(gateway: Gateway, parts: Sequence[Part]) -> list[SigningKeyRow]:
         keys = DkimKeys(store, None)
         return [
             SigningKeyRow(
-                one.organization.name,
-                one.record,
-                one.record.key_file or (SEALED if keys.has_key(one.organization.name, one.name) else MISSING),
+                part.organization.name,
+                part.record,
+                part.record.key_file or (SEALED if keys.has_key(part.organization.name, part.name) else MISSING),
             )
-            for one in parts
+            for part in parts
         ]
 
 
@@ -355,19 +355,19 @@ async def _check_record(resolver: Resolver, slots: asyncio.Semaphore, name: str,
 
 def _since(gateway: Gateway, principal: Principal, owner: str, names: set[str]) -> dict[str, float]:
     """When each key of an organization came to be in its state, as far back as is looked."""
-    found: dict[str, float] = {}
+    result: dict[str, float] = {}
     left, before, within = set(names), 0, _WITHIN
     while left and within > 0:
         changes = history(gateway, principal, organization=owner, limit=_STEP, before=before)
         for change in changes:
             old, new = _states(change.before), _states(change.after)
             moved = {name for name in left if old.get(name) != new.get(name)}
-            found |= dict.fromkeys(moved, change.at)
+            result |= dict.fromkeys(moved, change.at)
             left -= moved
         if len(changes) < _STEP:
             break
         before, within = changes[-1].version, within - len(changes)
-    return found
+    return result
 
 
 def _states(table: dict[str, Any] | None) -> dict[str, str]:

@@ -253,9 +253,9 @@ def key_owner(resources: Resources, organization: str, domain: str) -> Organizat
     if not organization:
         domains = [(each, one) for one in resources.organizations for each in one.accepted_domains]
         known = {each.name: one for each, one in sorted(domains, key=lambda pair: pair[0].verified)}
-        found = next((known[parent] for parent in parents(domain) if parent in known), None)
-        if found is not None:
-            return found
+        match = next((known[parent] for parent in parents(domain) if parent in known), None)
+        if match is not None:
+            return match
     return owner_of(resources, organization, domain)
 
 
@@ -264,7 +264,7 @@ def _selector(owner: Organization, domain: str, algorithm: DkimAlgorithm) -> str
     taken = {key.selector for key in owner.dkim_keys if key.domain == domain}
     month = name_text(time.time())[:6]
     first = f"gp{month}{_LETTER[algorithm]}"
-    return next(one for one in (first, *(f"{first}{number}" for number in range(2, 1000))) if one not in taken)
+    return next(text for text in (first, *(f"{first}{number}" for number in range(2, 1000))) if text not in taken)
 
 
 def _sealed(
@@ -290,28 +290,28 @@ def keys_owner(resources: Resources, organization: str, domain: str) -> Organiza
     Raises Refusal.
     """
     owners = chosen_organizations(resources, organization)
-    found = next((owner for owner in owners if any(key.domain == domain.lower() for key in owner.dkim_keys)), None)
-    return found or key_owner(resources, organization, domain)
+    match = next((owner for owner in owners if any(key.domain == domain.lower() for key in owner.dkim_keys)), None)
+    return match or key_owner(resources, organization, domain)
 
 
 def _next(resources: Resources, rotation: RotateDkimKeys) -> list[Part]:
     """The keys that are to sign. Raises Refusal if there are none, or several of which only one can."""
     domain, selector = rotation.domain.lower(), rotation.selector.lower()
-    found = [
+    parts = [
         Part(DKIM, owner, key)
         for owner in chosen_organizations(resources, rotation.organization)
         for key in owner.dkim_keys
         if key.domain == domain and key.state is DkimState.NEXT and selector in {"", key.selector}
     ]
-    if not found:
+    if not parts:
         which = f"with the selector {selector}" if selector else "yet"
         raise Refusal(RefusalKind.INPUT, f"{domain} has no next key {which}; add one first")
-    kinds = [(part.record.algorithm, part.record.service_type) for part in found]
+    kinds = [(part.record.algorithm, part.record.service_type) for part in parts]
     if len(set(kinds)) < len(kinds):
-        names = ", ".join(part.record.selector for part in found)
+        names = ", ".join(part.record.selector for part in parts)
         text = f"{domain} has several next keys of one algorithm ({names}); name one"
         raise Refusal(RefusalKind.INPUT, text, options=["selector"])
-    return found
+    return parts
 
 
 def _current_like(part: Part) -> list[Part]:

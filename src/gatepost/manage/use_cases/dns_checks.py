@@ -63,8 +63,8 @@ class DnsCheck:
 
     def level(self, key: SectionKey | None = None) -> str:
         """The gravest verdict of a section, or of all; "unknown" where nothing was found."""
-        found = [one for name, some in self.findings.items() if key in {None, name} for one in some]
-        return max((str(one.verdict) for one in found), key=_WEIGHT.index, default="unknown")
+        matches = [finding for name, some in self.findings.items() if key in {None, name} for finding in some]
+        return max((str(finding.verdict) for finding in matches), key=_WEIGHT.index, default="unknown")
 
 
 class SectionCheck(msgspec.Struct):
@@ -118,7 +118,7 @@ class DnsChecks:
 def check_record(dns_check: DnsCheck) -> PublicationCheck:
     """The same as calls have it."""
     sections = [
-        SectionCheck(key, dns_check.level(key), [PublicationFinding(**finding_record(one)) for one in some])
+        SectionCheck(key, dns_check.level(key), [PublicationFinding(**finding_record(finding)) for finding in some])
         for key, some in dns_check.findings.items()
     ]
     return PublicationCheck(dns_check.at, dns_check.level(), sections)
@@ -132,7 +132,7 @@ def _findings(settings: Settings, publication: DnsPublication) -> Findings:
     findings = asyncio.run(ask())
     if publication.policy is not None:
         told = check_policy(settings, publication.policy)
-        findings[SectionKey.MTA_STS] = tuple(one for one in told if one.stage != "tls-rpt")
+        findings[SectionKey.MTA_STS] = tuple(finding for finding in told if finding.stage != "tls-rpt")
     return {key: findings[key] for key in SectionKey if key in findings}
 
 

@@ -31,8 +31,7 @@ from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.records import OutboundConnector
 from gatepost.store.documents import failure_text
 from gatepost.store.interface import StoreFailure, TraceFilter
-from gatepost.store.sqlite.trace import write_events
-from gatepost.store.sqlite.trace_search import search_trace
+from gatepost.store.trace import ADMIN_WRITER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -288,8 +287,8 @@ def _unlogged() -> Iterator[None]:
     Filters of a logger do not see what its descendants log, so that they stand at the handlers.
     """
     mark = _DRILLING.set(True)
-    for one in _handlers():
-        one.addFilter(_is_news)  # once, however often it is added; it stays, and lets through all but drills
+    for handler in _handlers():
+        handler.addFilter(_is_news)  # once, however often it is added; it stays, and lets through all but drills
     try:
         yield
     finally:
@@ -297,15 +296,15 @@ def _unlogged() -> Iterator[None]:
 
 
 def _handlers() -> list[logging.Handler]:
-    found = [*logging.getLogger("gatepost").handlers, *logging.getLogger().handlers]
-    return [*found, *([logging.lastResort] if logging.lastResort else [])]
+    handlers = [*logging.getLogger("gatepost").handlers, *logging.getLogger().handlers]
+    return [*handlers, *([logging.lastResort] if logging.lastResort else [])]
 
 
 def _written(gateway: Gateway, report: DrillReport, evidence: Kept) -> Iterator[str]:
     """Add it to the trace and to the evidence log; what could not be."""
     event = _event(report, evidence)
     try:
-        write_events(gateway.data / "trace", "admin", [event])
+        gateway.storage.trace().write(ADMIN_WRITER, [event])
     except StoreFailure as failure:
         yield f"the trace has no row of this drill: {failure}"
     try:
@@ -345,7 +344,7 @@ def _recorded(gateway: Gateway, chosen: Chosen, evidence: Kept) -> str:
     wanted = TraceFilter(
         organization=chosen.organization.name, connector=chosen.connector.name, event="DRILL", limit=_ROWS
     )
-    rows = search_trace(gateway.data / "trace", wanted)
+    rows = gateway.storage.trace().search(wanted)
     found = (str(row.detail.get("sha256", "")) for row in rows if row.detail.get("file") == evidence.path.name)
     return next(found, "")
 

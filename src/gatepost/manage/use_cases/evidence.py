@@ -18,19 +18,17 @@ from gatepost.manage.use_cases.jobs import Jobs
 from gatepost.manage.use_cases.paging import Paging, page_of
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.reports import Day  # noqa: TC001 - msgspec reads it
-from gatepost.pki.certificates.evidence_key import kept_keys, public_key_id
-from gatepost.store.evidence_files import day_files, evidence_directory
-from gatepost.store.evidence_heads import read_heads
+from gatepost.pki.certificates.evidence_key import public_key_id
+from gatepost.store.evidence_log import read_heads
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from gatepost.events.evidence.heads import DayHead
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.evidence_audit import Verification
     from gatepost.manage.use_cases.jobs import Job
     from gatepost.settings.model import Settings
+    from gatepost.store.evidence_log import EvidenceSource
 
 
 _TAG: Final = "evidence"
@@ -103,11 +101,11 @@ class VerificationState(msgspec.Struct, kw_only=True):
 def list_heads(context: Context, request: ListHeads) -> Items[Head]:
     """The signed head of each day."""
     try:
-        days = read_heads(evidence_directory(context.data)).days
+        days = read_heads(context.storage.evidence()).days
     except StoreFailure as failure:
         raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
-    found = [item for day, item in sorted(days.items()) if day >= request.since]
-    return page_of(found, lambda one: one.day, request, _head)
+    day_heads = [item for day, item in sorted(days.items()) if day >= request.since]
+    return page_of(day_heads, lambda day_head: day_head.day, request, _head)
 
 
 def _head(head: DayHead) -> Head:
@@ -124,11 +122,11 @@ def _head(head: DayHead) -> Head:
 )
 def list_keys(context: Context, request: ListKeys) -> EvidenceKeys:  # noqa: ARG001 - there is nothing to ask for
     """The public keys of the signatures."""
-    evidence = evidence_directory(context.data)
+    log = context.storage.evidence()
     try:
-        return EvidenceKeys([EvidenceKey(public_key_id(one), one.decode("ascii")) for one in kept_keys(evidence)])
-    except (OSError, ValueError) as error:
-        raise Refusal(RefusalKind.UNREADABLE, f"{evidence / 'keys'}: {error}") from error
+        return EvidenceKeys([EvidenceKey(public_key_id(key), key.decode("ascii")) for key in log.public_keys()])
+    except (StoreFailure, OSError, ValueError) as error:
+        raise Refusal(RefusalKind.UNREADABLE, f"keys of {log.name}: {error}") from error
 
 
 @use_case("GET /evidence/verification", scope=Scope.READ, visibility=Visibility.GATEWAY, tag=_TAG, pages=(_PAGE,))
@@ -170,20 +168,20 @@ class LogVerification:
 
     def start(self, context: Context) -> Job[OwnLog, Verification]:
         """Begin, unless one runs."""
-        directory = evidence_directory(context.data)
+        log = context.storage.evidence()
         with self._lock:
             if self.last is None or self.last.done:
                 self.last = context.kept(Jobs).start(
-                    OwnLog(), context.principal, lambda _: _verified(directory), limit=self._limit
+                    OwnLog(), context.principal, lambda _: _verified(log), limit=self._limit
                 )
             return self.last
 
 
-def _verified(directory: Path) -> Verification:
-    from gatepost.manage.use_cases.evidence_audit import verify_log  # noqa: PLC0415 - few processes ever verify
+def _verified(log: EvidenceSource) -> Verification:
+    from gatepost.manage.use_cases.evidence_audit import verify_own_log as verified  # noqa: PLC0415 - few processes ever verify
 
     try:
-        return verify_log([directory], [], (), ("", "9999"), own=True)
+        return verified(log)
     except (StoreFailure, OSError) as failure:
         raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
 
@@ -191,15 +189,15 @@ def _verified(directory: Path) -> Verification:
 def _state(job: Job[OwnLog, Verification] | None) -> VerificationState:
     if job is None:
         return VerificationState(running=False, begun=0.0, ended=0.0, verified=None, error="", found={})
-    found = job.result
+    verification = job.result
     return VerificationState(
         running=not job.done,
         begun=job.begun,
         ended=job.ended,
-        verified=found.verified if found else None,
+        verified=verification.verified if verification else None,
         error=job.trouble,
-        found=found.data if found else {},
-        lines=found.lines if found else [],
+        found=verification.data if verification else {},
+        lines=verification.lines if verification else [],
     )
 
 
@@ -210,7 +208,7 @@ class GetKeptDays(msgspec.Struct, kw_only=True):
 @use_case(scope=Scope.READ, visibility=Visibility.SEEN, tag="evidence", pages=("/reports/evidence",))
 def get_kept_days(context: Context, request: GetKeptDays) -> tuple[str, str]:  # noqa: ARG001 - there is one log
     """The first and the last day that the log has, "" where there is none."""
-    days = sorted({one.day for one in day_files(evidence_directory(context.data))})
+    days = sorted({day.day for day in context.storage.evidence().days()})
     return (days[0], days[-1]) if days else ("", "")
 
 

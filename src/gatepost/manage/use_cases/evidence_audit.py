@@ -15,9 +15,9 @@ from gatepost.analysis.reports.evidence_audit import audit_files, audit_log
 from gatepost.events.evidence.audit import FaultKind
 from gatepost.events.evidence.proof import audit_export
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.pki.certificates.evidence_key import kept_keys, public_key_id, signature_check
-from gatepost.store.evidence_files import day_file, evidence_directory
-from gatepost.store.sqlite.trace_files import day_of
+from gatepost.pki.certificates.evidence_key import public_key_id, signature_check
+from gatepost.store.evidence_files import EvidenceDirectory, day_file, evidence_directory
+from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gatepost.analysis.reports.evidence_audit import LogAudit
     from gatepost.events.evidence.audit import Faults, SignatureCheck
     from gatepost.events.evidence.proof import ExportAudit
+    from gatepost.store.evidence_log import EvidenceSource
 
 
 _TORN: Final = "torn"
@@ -51,7 +52,7 @@ class Verification:
             self.verified = None
         self.data: dict[str, Any] = {
             "verified": self.verified,
-            "faults": [asdict(one) | {"count": faults.counts[one.kind]} for one in faults.first.values()],
+            "faults": [asdict(fault) | {"count": faults.counts[fault.kind]} for fault in faults.first.values()],
         }
         if not trusted:
             self.notes.append(
@@ -79,27 +80,29 @@ def _check(given: list[bytes], brought: list[bytes]) -> tuple[SignatureCheck, li
         ) from error
 
 
+def verify_own_log(
+    log: EvidenceSource, given: Sequence[bytes] = (), heads: Sequence[str] = (), days: tuple[str, str] = _ALL_DAYS
+) -> Verification:
+    """The gateway's own log, which may grow meanwhile, and whose keys are trusted. Otherwise as `verify_log`."""
+    return _verified(log, list(given), heads, days, own=True)
+
+
 def verify_log(
-    paths: Sequence[Path], given: list[bytes], heads: Sequence[str], days: tuple[str, str], *, own: bool
+    paths: Sequence[Path], given: list[bytes], heads: Sequence[str], days: tuple[str, str] = _ALL_DAYS
 ) -> Verification:
     """A directory of evidence, or some of its files.
 
     given: public keys that are trusted, PEM; [] takes those that lie there. heads: hashes that must be in it. days:
-    only files from the first to the last of them, ("", "9999") for all. own: of this gateway, which may be running, and
-    whose keys are trusted. Raises Refusal; StoreFailure or OSError if something cannot be read.
+    only files from the first to the last of them, ("", "9999") for all. Raises Refusal; StoreFailure or OSError if
+    something cannot be read.
     """
-    directories = [path for path in paths if own or path.is_dir()]
+    directories = [path for path in paths if path.is_dir()]
     if directories and len(paths) > 1:
         raise Refusal(RefusalKind.INPUT, "name one directory, or files of one directory, not both")
     if directories:
-        root = _root(directories[0])
-        check, ids = _check(given, kept_keys(root))
-        today = day_of(time.time()) if own else "9999"
-        audit = audit_log(root, check, noted=heads, days=days, today=today, live=own)
-        _must_be_something(audit, root, whole=days == _ALL_DAYS)
-        return _log_result(audit, str(root), ids, trusted=bool(given) or own)
+        return _verified(EvidenceDirectory(_root(directories[0])), given, heads, days, own=False)
     files = [day_file(path) for path in paths]
-    strange = [str(path) for path, one in zip(paths, files, strict=True) if one is None]
+    strange = [str(path) for path, file in zip(paths, files, strict=True) if file is None]
     if strange:
         raise Refusal(
             RefusalKind.INPUT, f"{_printable(strange[0])}: neither a file of an evidence log nor a single export"
@@ -111,6 +114,16 @@ def verify_log(
     return result
 
 
+def _verified(
+    log: EvidenceSource, given: list[bytes], heads: Sequence[str], days: tuple[str, str], *, own: bool
+) -> Verification:
+    check, ids = _check(given, log.public_keys())
+    today = day_text(time.time()) if own else "9999"
+    audit = audit_log(log, check, noted=heads, days=days, today=today, live=own)
+    _must_be_something(audit, log.name, whole=days == _ALL_DAYS)
+    return _log_result(audit, log.name, ids, trusted=bool(given) or own)
+
+
 def _root(path: Path) -> Path:
     """The directory of evidence itself, of which a data directory was perhaps meant."""
     inner = evidence_directory(path)
@@ -118,14 +131,14 @@ def _root(path: Path) -> Path:
 
 
 def _keys_near(file: Path) -> list[bytes]:
-    return kept_keys(file.resolve().parent.parent)
+    return EvidenceDirectory(file.resolve().parent.parent).public_keys()
 
 
-def _must_be_something(audit: LogAudit, root: Path, *, whole: bool) -> None:
+def _must_be_something(audit: LogAudit, name: str, *, whole: bool) -> None:
     """Heads are of all days: of some days they prove nothing where no file is, unless they say why it is gone."""
     headed = audit.heads and (whole or audit.pruned)
     if not audit.files and not headed and not audit.faults.first:
-        raise Refusal(RefusalKind.UNREADABLE, f"{root}: there is no evidence log here, or none for these days")
+        raise Refusal(RefusalKind.UNREADABLE, f"{name}: there is no evidence log here, or none for these days")
 
 
 def _log_result(audit: LogAudit, what: str, ids: list[str], *, trusted: bool) -> Verification:
@@ -182,7 +195,7 @@ def verify_export(path: Path, given: list[bytes], heads: Sequence[str]) -> Verif
     """An export of `manage.use_cases.evidence_export`. given: as for `verify_log`. Raises Refusal, OSError."""
     try:
         document = msgspec.json.decode(path.read_bytes())
-        brought = [str(one["pem"]).encode() for one in document["keys"]]
+        brought = [str(key["pem"]).encode() for key in document["keys"]]
         check, ids = _check(given, brought)
         audit = audit_export(document, check)
         origin = _origin(document)
@@ -224,4 +237,4 @@ def _export_result(audit: ExportAudit, what: str, ids: list[str], *, trusted: bo
 
 
 def _printable(text: object) -> str:
-    return "".join(one if one.isprintable() else "?" for one in str(text))
+    return "".join(character if character.isprintable() else "?" for character in str(text))

@@ -30,9 +30,8 @@ from gatepost.manage.use_cases.declaration import Cli, Visibility, use_case
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.reports import Text, period
 from gatepost.manage.use_cases.times import TimeText, read_time
-from gatepost.pki.certificates.evidence_key import kept_keys, public_key_id
-from gatepost.store.evidence_files import evidence_directory
-from gatepost.store.evidence_heads import read_heads
+from gatepost.pki.certificates.evidence_key import public_key_id
+from gatepost.store.evidence_log import read_heads
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
@@ -100,20 +99,20 @@ class LogExport:
 
     def write_unrecorded(self, out: IO[bytes], proof: tuple[str, str] = ("", "")) -> Summary:
         """The same, for who records it."""
-        evidence, node = evidence_directory(self._context.data), self._context.settings.server.hostname
+        log, node = self._context.storage.evidence(), self._context.settings.server.hostname
         try:
-            found = chosen_segments(evidence, self._chosen)
+            segments = chosen_segments(log, self._chosen)
             if self._form == "json":
-                return write_json(out, evidence, self._chosen, node, found)
+                return write_json(out, log, self._chosen, node, segments)
             if self._form == "csv":
-                return _write_csv(out, found)
-            keys = [public_key_id(one) for one in kept_keys(evidence)]
-            heads = [item for _, item in sorted(read_heads(evidence).days.items())]
-            return _write_pdf(out, (node, keys, heads), self._chosen, found, proof)
+                return _write_csv(out, segments)
+            keys = [public_key_id(key) for key in log.public_keys()]
+            heads = [item for _, item in sorted(read_heads(log).days.items())]
+            return _write_pdf(out, (node, keys, heads), self._chosen, segments, proof)
         except StoreFailure as failure:
             raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
         except ValueError as error:
-            raise Refusal(RefusalKind.UNREADABLE, f"{self._context.data}/evidence/keys: {error}") from error
+            raise Refusal(RefusalKind.UNREADABLE, f"keys of {log.name}: {error}") from error
 
 
 @use_case(
@@ -160,7 +159,7 @@ class FetchedExport:
 
     def __init__(self, document: Mapping[str, Any], heads: Sequence[Head], request: OpenExport) -> None:
         self._head = {name: value for name, value in document.items() if name != "segments"}
-        self._segments: list[Segment] = [segment_of(one) for one in document["segments"]]
+        self._segments: list[Segment] = [segment_of(segment) for segment in document["segments"]]
         self._heads = [_day_head(head) for head in heads]
         self._selection, self._form = _selection(request), request.form
 
@@ -170,7 +169,7 @@ class FetchedExport:
             return write_document(out, self._head, self._segments)
         if self._form == "csv":
             return _write_csv(out, self._segments)
-        keys = [one["id"] for one in self._head["keys"]]
+        keys = [key["id"] for key in self._head["keys"]]
         return _write_pdf(out, (self._head["node"], keys, self._heads), self._selection, self._segments, proof)
 
 
@@ -203,7 +202,7 @@ def _seen(context: Context, selection: Selection) -> Selection:
 
 def _times(request: ExportEvidence) -> tuple[float, float]:
     """From when to when, both included; 0.0 for open. Raises Refusal (INPUT)."""
-    if all(not one or _DAY.fullmatch(one) for one in (request.since, request.until)):
+    if all(not text or _DAY.fullmatch(text) for text in (request.since, request.until)):
         since, until = period(request.since, request.until).times
         return since, until - 0.001 if until < _FOREVER else 0.0
     since = max(0.0, read_time("since", request.since)) if request.since else 0.0

@@ -38,11 +38,16 @@ _log = logging.getLogger(__name__)
 def execute[R: msgspec.Struct, A](case: UseCase[R, A], context: Context, request: R) -> A:
     """Do it. Raises Refusal: FORBIDDEN or MISSING if the principal may not, INPUT for wrong fields, or its own.
 
-    A success and a refusal are recorded in the same form; a dry run is not. What nobody foresaw is raised as it came.
+    A success and a refusal are recorded in the same form; a dry run is not. What is stored and cannot be had is a
+    refusal, too (UNREADABLE). What nobody foresaw is raised as it came.
     """
     begin(case, context, {name: getattr(request, name) for name in case.path_names})
     try:
         result = case.function(context, _checked(request))
+    except StoreFailure as failure:
+        refusal = _unreadable(context, failure)
+        record_refusal(case, context, refusal)
+        raise refusal from failure
     except Exception as error:
         record_refusal(case, context, error)
         raise
@@ -52,6 +57,14 @@ def execute[R: msgspec.Struct, A](case: UseCase[R, A], context: Context, request
         except (StoreFailure, Refusal):  # it was done, and to say that it was not would be worse
             _log.exception("the audit does not have that %s did %s", context.principal.name, case.name)
     return result
+
+
+def _unreadable(context: Context, failure: StoreFailure) -> Refusal:
+    """The refusal where what is stored cannot be had, such as a server that is away. Only the owner learns of what."""
+    _log.error("%s", failure)
+    text = "What is stored cannot be read or changed now; try again later."
+    why = f" {failure}" if context.principal.is_of_gateway else ""
+    return Refusal(RefusalKind.UNREADABLE, text + why, known=str(failure))
 
 
 def begin(case: UseCase[Any, Any], context: Context, path: Mapping[str, str]) -> None:

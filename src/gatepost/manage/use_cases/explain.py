@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 
 CLEAR = "none"
-"""As a version of TLS: the session is in clear."""
+"""As a version of TLS: the session is unencrypted."""
 VERSIONS = (*map(str, TlsVersion), CLEAR)
 MAX_PEM = 1 << 17
 """Characters of a certificate with its intermediates."""
@@ -61,7 +61,7 @@ class ExplainMessage(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, r
     """A message, and the session that it comes by.
 
     from: reverse-path, empty for the null one. to: forward-path. ip: empty is a stranger's. certificate: PEM, leaf
-    first. tls: what the session is under; empty is TLSv1.3 with a certificate, and in clear without. header: "NAME:
+    first. tls: what the session is under; empty is TLSv1.3 with a certificate, and unencrypted without. header: "NAME:
     VALUE". live: also look up and connect to the next hops.
     """
 
@@ -128,9 +128,9 @@ class ExplainCertificates(msgspec.Struct, frozen=True):
 class ExplainReport(msgspec.Struct, rename={"sender": "from"}, omit_defaults=True):
     """Explanation of a message's way, under the names that the trace uses for real decisions.
 
-    ip, tls, certificate: the session that is meant; tls is empty in clear. inbound, outbound: null if it is another
-    organization's affair (withheld says so), outbound also if it is nobody's mail. failures: what each kind of TLS
-    failure would do. held_below_memory: mail is held where the destination does less than it did. dkim: null if it
+    ip, tls, certificate: the session that is meant; tls is empty if unencrypted. inbound, outbound: null if it is
+    another organization's affair (withheld says so), outbound also if it is nobody's mail. failures: what each kind of
+    TLS failure would do. held_below_memory: mail is held where the destination does less than it did. dkim: null if it
     does not leave or nobody has a key. expires_after: seconds. succeeds: it is accepted, and has a way that does what
     is demanded; null where others decide. empty: nothing is stored yet. live: what each next hop presents, if that was
     asked for. certificates: if it must be encrypted.
@@ -162,9 +162,9 @@ class ExplainRequest:
     """A message and the session that it comes by.
 
     sender: reverse-path, "" or "<>" is the null one. ip: "" is a stranger's. certificate: PEM, leaf first, b"" for
-    none. tls: of VERSIONS; "" is TLS 1.3 with a certificate, and in clear without. headers: "NAME: VALUE". require_tls:
-    it comes with REQUIRETLS (RFC 8689). live: also look up and connect to the next hops. session: that of real mail, in
-    place of ip, certificate and tls.
+    none. tls: of VERSIONS; "" is TLS 1.3 with a certificate, and unencrypted without. headers: "NAME: VALUE".
+    require_tls: it comes with REQUIRETLS (RFC 8689). live: also look up and connect to the next hops. session: that of
+    real mail, in place of ip, certificate and tls.
     """
 
     sender: str
@@ -179,7 +179,7 @@ class ExplainRequest:
 
 
 class ExplainSession(NamedTuple):
-    """The session that is meant. tls: version, "" in clear. certificate: whether one is presented."""
+    """The session that is meant. tls: version, "" if unencrypted. certificate: whether one is presented."""
 
     ip: str
     tls: str
@@ -267,15 +267,15 @@ def _explain(gateway: Gateway, principal: Principal, question: ExplainRequest) -
     reverse_path = _sender(question.sender, errors)
     recipient = _recipient(question.recipient, settings.server.postmaster, errors)
     content = _content(question.headers, errors)
-    asked = _session_meant(directory, question, errors)
-    if errors or reverse_path is None or recipient is None or asked is None:
+    session = _session_meant(directory, question, errors)
+    if errors or reverse_path is None or recipient is None or session is None:
         raise Refusal(RefusalKind.INPUT, f"{quantity(len(errors), 'error')}; nothing was decided.", errors)
     if not is_concerned(directory, principal, reverse_path, recipient):
         text = "neither this nor the sender is an address of an organization that you see"
         raise Refusal(RefusalKind.INPUT, f"to: {text}", [FieldError("to", text)])
     explanation = decide(
         directory,
-        question.session or _session(gateway, directory, asked, question),
+        question.session or _session(gateway, directory, session, question),
         reverse_path,
         recipient,
         content=content,
@@ -289,7 +289,7 @@ def _explain(gateway: Gateway, principal: Principal, question: ExplainRequest) -
     own = explanation.expiration
     return ExplainResult(
         explanation,
-        asked,
+        session,
         _live(gateway, principal, explanation) if question.live else None,
         own if own is not None else settings.queue.message_expiration,
         _certificates(gateway, directory, explanation),
@@ -300,12 +300,12 @@ def _explain(gateway: Gateway, principal: Principal, question: ExplainRequest) -
 
 def explain_record(answer: ExplainResult) -> dict[str, Any]:
     """For machines, as `gatepost explain --json` prints it. What is another organization's affair is None."""
-    asked = answer.asked
+    session = answer.asked
     record = answer.explanation.record() | {
-        "ip": asked.ip,
-        "tls": asked.tls,
-        "certificate": asked.certificate,
-        "assumed": [msgspec.structs.asdict(one) for one in asked.assumed],
+        "ip": session.ip,
+        "tls": session.tls,
+        "certificate": session.certificate,
+        "assumed": [msgspec.structs.asdict(assumption) for assumption in session.assumed],
         "expires_after": answer.expiration,
         "succeeds": answer.succeeds,
         "empty": answer.empty,
@@ -377,7 +377,7 @@ def _session_meant(directory: Directory, question: ExplainRequest, errors: list[
     over_tls = bool(question.certificate) or question.require_tls
     tls = question.tls or (str(TlsVersion.TLS_1_3) if over_tls else CLEAR)
     if not question.tls:
-        assumed.append(ExplainAssumption("tls", f"over {tls}" if over_tls else "in clear"))
+        assumed.append(ExplainAssumption("tls", f"over {tls}" if over_tls else "unencrypted"))
     if question.certificate and not question.live:
         assumed.append(ExplainAssumption("revocation", "the certificate is not revoked"))
     if len(errors) > before:
@@ -476,14 +476,14 @@ def _certificates(gateway: Gateway, directory: Directory, explanation: Explanati
         raise Refusal(RefusalKind.UNREADABLE, f"the certificates for S/MIME: {error}") from error
     count = len(ready.certificates)
     numbers = ", ".join(fingerprint(certificate)[:ID_DIGITS] for certificate in ready.certificates)
-    found = f"encrypted to {count} certificate{'s' * (count > 1)} of {ready.owner}: {numbers}"
-    return ExplainCertificates(found, ready.missing)
+    text = f"encrypted to {count} certificate{'s' * (count > 1)} of {ready.owner}: {numbers}"
+    return ExplainCertificates(text, ready.missing)
 
 
 def _live(gateway: Gateway, principal: Principal, explanation: Explanation) -> Sequence[HostReport]:
     """Reports on the next hops, each address; none for a mailbox or without a route."""
+    from gatepost.manage.access.principal import may_reach_private_addresses  # noqa: PLC0415
     from gatepost.manage.use_cases.explain_live import probe  # noqa: PLC0415 - only `live` needs what it imports
-    from gatepost.manage.use_cases.private_addresses import may_reach_private_addresses  # noqa: PLC0415
 
     bounded = not may_reach_private_addresses(principal)
     return asyncio.run(probe(gateway.settings, explanation.route, explanation.asks, bounded=bounded))

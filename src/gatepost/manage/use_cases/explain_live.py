@@ -69,10 +69,10 @@ async def _reach(
 
 
 async def _reach_mail_hosts(probing: Prober, route: MxRoute, asks: Asks) -> list[HostReport]:
-    found = await probing.mail_hosts(route.domain)
-    if isinstance(found, HostReport):
-        return [found]
-    hops = [NextHop(host.name, probing.port, route.requirement, bounded=route.bounded) for host in found.hosts]
+    mail_hosts = await probing.mail_hosts(route.domain)
+    if isinstance(mail_hosts, HostReport):
+        return [mail_hosts]
+    hops = [NextHop(host.name, probing.port, route.requirement, bounded=route.bounded) for host in mail_hosts.hosts]
     certificate = our_certificate(route.connector, route.connector_owner)
-    publication = await probing.publication(joined_modes(route.connector, route.sender, asks), found)
+    publication = await probing.publication(joined_modes(route.connector, route.sender, asks), mail_hosts)
     return await _reach(probing, hops, certificate, publication, route.domain)

@@ -104,7 +104,7 @@ def past_of(gateway: Gateway, principal: Principal, identity: str, recipient: st
 
     identity: queue id, Message-ID in <>, or a session's id. recipient: "" is the first.
     """
-    events = [one for one in events_of(gateway, principal, identity) if one.event in {*INBOUND, *OUTBOUND}]
+    events = [event for event in events_of(gateway, principal, identity) if event.event in {*INBOUND, *OUTBOUND}]
     recipients = tuple(dict.fromkeys(event.recipient for event in events if event.recipient))
     if not recipients or (recipient and recipient not in recipients):
         raise Refusal(RefusalKind.MISSING, f"the trace has no decision on {recipient or 'anybody'} in {identity}")

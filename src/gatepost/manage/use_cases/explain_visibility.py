@@ -28,7 +28,7 @@ def is_concerned(directory: Directory, principal: Principal, reverse_path: Path,
     """Whether sender or recipient is of an organization that they see."""
     if principal.is_of_gateway:
         return True
-    owners = (directory.organization_of(one.domain) for one in (reverse_path, recipient) if one.domain)
+    owners = (directory.organization_of(path.domain) for path in (reverse_path, recipient) if path.domain)
     return any(owner is not None and principal.sees(owner.name) for owner in owners)
 
 
@@ -96,7 +96,7 @@ def seen_reasons(reasons: tuple[str, ...], hidden: frozenset[str]) -> tuple[str,
 
 
 def _others(others: Others, hidden: frozenset[str]) -> Others:
-    return tuple(one for one in others if seen_reasons(one, hidden) == one)
+    return tuple(candidate for candidate in others if seen_reasons(candidate, hidden) == candidate)
 
 
 def _inbound(verdict: InboundVerdict, hidden: frozenset[str], told: frozenset[str]) -> InboundVerdict:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import msgspec
@@ -11,11 +10,13 @@ from msgspec import Meta
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Visibility, use_case
-from gatepost.store.sqlite.trace_hours import HOUR, Flow, TraceHours
+from gatepost.store.storage import Storage
+from gatepost.store.trace import HOUR, Flow
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.context import Context
     from gatepost.settings.model import Settings
+    from gatepost.store.trace import HourCounts
 
 
 _HOURS: Final = 24
@@ -45,9 +46,9 @@ class Flows(msgspec.Struct):
     hours: list[FlowHour]
 
 
-def trace_hours(settings: Settings) -> TraceHours:
+def trace_hours(settings: Settings) -> HourCounts:
     """Hourly counts of the trace, kept between calls by `Context.kept`."""
-    return TraceHours(Path(settings.server.data_dir) / "trace")
+    return Storage.of(settings).trace().hours()
 
 
 @use_case(scope=Scope.READ, visibility=Visibility.SEEN, tag="reports", pages=("/overview/flows",))

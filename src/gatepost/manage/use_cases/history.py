@@ -42,13 +42,13 @@ def history(
     """The newest changes first, each of one organization. before: only those of versions before this one, 0 for all."""
     names = [organization] if organization or principal.organizations is None else sorted(principal.organizations)
     with gateway.config() as store:
-        found = [
+        matches = [
             change
             for name in names
             if principal.is_of_gateway or principal.sees(name)
             for change in store.history("organization", name, limit, before=before)
         ]
-    return sorted(found, key=lambda one: -one.version)[:limit]
+    return sorted(matches, key=lambda change: -change.version)[:limit]
 
 
 class ListHistory(Paging, kw_only=True):
@@ -112,16 +112,18 @@ def list_history(context: Context, request: ListHistory) -> Items[HistoryEntry]:
     after = position(request.after, _Place) if request.after else None
     seen = after.seen if after else 0
     end = seen + request.limit
-    found = history(
+    changes = history(
         context.gateway,
         context.principal,
         organization=request.organization,
         limit=end + 1,
         before=after.version + 1 if after else 0,
     )
-    last = found[:end][-1].version if found else 0
-    behind = cursor(_Place(last, sum(one.version == last for one in found[:end]))) if len(found) > end else None
-    return Items([history_entry(one) for one in found[seen:end]], behind)
+    last = changes[:end][-1].version if changes else 0
+    behind = (
+        cursor(_Place(last, sum(change.version == last for change in changes[:end]))) if len(changes) > end else None
+    )
+    return Items([history_entry(change) for change in changes[seen:end]], behind)
 
 
 @use_case(
@@ -154,24 +156,24 @@ def part_history(gateway: Gateway, part: Part, *, limit: int = 5, within: int = 
     Who asks must see the organization.
     """
     key, name, owner = part.kind.key, part.name, part.organization.name
-    found: list[PartChange] = []
+    part_changes: list[PartChange] = []
     before = 0
-    while within > 0 and len(found) < limit:
+    while within > 0 and len(part_changes) < limit:
         with gateway.config() as store:
             changes = store.history("organization", owner, min(_STEP, within), before=before)
         for change in changes:
             old, new = (_part_of(table, key, part.kind.identity, name) for table in (change.before, change.after))
             if old != new:
                 stored, wanted = ({owner: {key: [table]} if table else {}} for table in (old, new))
-                found.append(PartChange(change, differences({"organization": stored}, {"organization": wanted})))
+                part_changes.append(PartChange(change, differences({"organization": stored}, {"organization": wanted})))
         if len(changes) < _STEP:
             break
         before, within = changes[-1].version, within - len(changes)
-    return found[:limit]
+    return part_changes[:limit]
 
 
 def _part_of(table: dict[str, Any] | None, key: str, identity: str, name: str) -> dict[str, Any] | None:
-    return next((one for one in (table or {}).get(key, ()) if one.get(identity) == name), None)
+    return next((candidate for candidate in (table or {}).get(key, ()) if candidate.get(identity) == name), None)
 
 
 def version_changes(gateway: Gateway, principal: Principal, version: int) -> tuple[Change, list[FieldChange]]:
@@ -179,22 +181,24 @@ def version_changes(gateway: Gateway, principal: Principal, version: int) -> tup
 
     Raises Refusal (MISSING) if there is no such version, or nothing of it to see.
     """
-    found: list[Change] = []
+    changes: list[Change] = []
     if version > 0:  # the store takes 0 for all of them
         with gateway.config() as store:
-            found = [
-                one for one in store.history("organization", limit=-1, version=version) if principal.sees(one.name)
+            changes = [
+                change
+                for change in store.history("organization", limit=-1, version=version)
+                if principal.sees(change.name)
             ]
-    if not found:
+    if not changes:
         raise Refusal(RefusalKind.MISSING, _no_version(gateway, principal, version))
-    return found[0], [one for change in reversed(found) for one in differences_of(change)]
+    return changes[0], [difference for change in reversed(changes) for difference in differences_of(change)]
 
 
 def _no_version(gateway: Gateway, principal: Principal, version: int) -> str:
     """Why a version is not there. Certificates are counted by the same numbers, and the trace and the log name them."""
     if version > 0 and principal.is_of_gateway:
         with gateway.config() as store:
-            others = {one.kind for one in store.history(limit=-1, version=version)}
+            others = {change.kind for change in store.history(limit=-1, version=version)}
         if others == {GRANT}:
             return f"version {version} granted existing files and sockets, and changed no resources"
         if others:
@@ -236,19 +240,19 @@ def history_entry(change: Change) -> HistoryEntry:
 def _counted(changes: Sequence[FieldChange]) -> list[str]:
     """Each resource that changed, and how."""
     signs = {"+": "added", "-": "removed", "~": "changed"}
-    found = []
-    for place, group in groupby(changes, key=lambda one: _place(one.path)):
+    result = []
+    for place, group in groupby(changes, key=lambda change: _place(change.path)):
         members = list(group)
         whole = len(members) == 1 and members[0].path.endswith("]")
-        found.append(f"{place} {signs[members[0].sign] if whole else 'changed'}")
-    return found
+        result.append(f"{place} {signs[members[0].sign] if whole else 'changed'}")
+    return result
 
 
 def _place(path: str) -> str:
     """The resource that a path is in, less the organization: "outbound_connector['bank-out']", "message_expiration"."""
     rest = path.split(".", 2)[2]
-    found = _NAMED.match(rest)
-    return found[0] if found else rest
+    match = _NAMED.match(rest)
+    return match[0] if match else rest
 
 
 USE_CASES = (list_history, get_version)

@@ -94,12 +94,12 @@ def check_client(gateway: Gateway, purpose: Purpose, organization: str, label: s
         return
     if not organization or not label:
         text = "a client certificate needs an organization and a label, by which connectors choose it"
-        given = {"organization": organization, "label": label}
+        values = {"organization": organization, "label": label}
         raise Refusal(
             RefusalKind.INPUT,
             text,
-            [FieldError(name, "is required here") for name, value in given.items() if not value],
-            options=[name for name, value in given.items() if not value],
+            [FieldError(name, "is required here") for name, value in values.items() if not value],
+            options=[name for name, value in values.items() if not value],
         )
     if len(label) > _LABEL or not label.isprintable():
         wrong = f"must have 1 to {_LABEL} characters"

@@ -19,7 +19,8 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from gatepost.manage.access.claims_mapping import map_claims
+from gatepost.manage.access.issuer_rows import IssuerIdentity
+from gatepost.manage.access.principal import Role
 from gatepost.manage.access.slots import Slots
 from gatepost.manage.use_cases.declaration import Visibility, use_case
 from gatepost.manage.use_cases.entrance import LogInDenied, SessionStarted, attempt
@@ -32,9 +33,9 @@ from gatepost.pki.certificates.vault import VaultError, read_secret
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
 
-    from gatepost.manage.access.issuer_rows import IssuerIdentity
     from gatepost.manage.use_cases.context import Context
     from gatepost.settings.model import Settings
+    from gatepost.settings.oidc import Oidc
 
 
 _SLOTS: Final = Slots(4)
@@ -116,12 +117,12 @@ def end_issuer_log_in(context: Context, request: EndIssuerLogIn) -> SessionStart
     accounts = context.accounts
     with attempt(context) as counted, _denying(context):
         try:
-            found = _end(context.settings, request.ticket, request.answer, time.time())
+            login = _end(context.settings, request.ticket, request.answer, time.time())
         except BusyRefusal:
             accounts.forgive(counted)
             raise
         return SessionStarted(
-            accounts.log_in_by_issuer(found.person, context.address, request.agent, proved=found.proved)
+            accounts.log_in_by_issuer(login.person, context.address, request.agent, proved=login.proved)
         )
 
 
@@ -212,3 +213,20 @@ def _with_client[T](settings: Settings, ask: Callable[[OpenId], Coroutine[Any, A
 
 
 USE_CASES = (begin_issuer_log_in, end_issuer_log_in)
+
+
+def map_claims(oidc: Oidc, claims: Mapping[str, Any]) -> IssuerIdentity | str:
+    """The person; or why nobody comes in, for the record: nothing of the claims is in it but names of claims."""
+    subject, name, groups = claims.get("sub"), claims.get(oidc.name_claim), claims.get(oidc.groups_claim)
+    if not isinstance(subject, str) or not 0 < len(subject) <= 255:
+        return "the token has no claim sub with a text"
+    if not isinstance(name, str) or not name:
+        return f"the token has no claim {oidc.name_claim} with a text"
+    if not isinstance(groups, list):
+        return f"the token has no claim {oidc.groups_claim} with a list"
+    for group in oidc.groups:
+        if group.name in groups:
+            return IssuerIdentity(
+                oidc.issuer, subject, name, Role(group.role.value), frozenset(group.organizations) or None
+            )
+    return f"none of the person's groups ({oidc.groups_claim}) is in the settings"

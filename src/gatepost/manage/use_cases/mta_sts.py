@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from msgspec import Meta
 
-from gatepost.manage.access.principal import Scope
+from gatepost.manage.access.principal import Scope, may_reach_private_addresses
 from gatepost.manage.use_cases.declaration import Visibility, use_case
 from gatepost.manage.use_cases.name_lookup import choose_part
 from gatepost.manage.use_cases.parts import DOMAIN
-from gatepost.manage.use_cases.private_addresses import may_reach_private_addresses
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resources import seen
 from gatepost.manage.use_cases.times import stamp
@@ -32,8 +31,8 @@ from gatepost.policy.connectors.publication import publication
 from gatepost.protocols.mtasts.policy import StsMode
 from gatepost.protocols.mtasts.publish import policy_host, record_name
 from gatepost.protocols.tlsrpt import record as tlsrpt
-from gatepost.store.changes import ConfigStore
 from gatepost.store.interface import StoreFailure
+from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -154,15 +153,15 @@ def get_mta_sts_policy(context: Context, request: GetMtaStsPolicy) -> MtaStsPoli
 def policy_of(settings: Settings, part: Part) -> PublishedPolicy:
     """The policy of an accepted domain. Raises Refusal (UNREADABLE) if an older version stored one that cannot be."""
     try:
-        found = publication(part.record, settings.server.hostname)
+        sts_publication = publication(part.record, settings.server.hostname)
     except ValueError as error:
         text = f"{part.label}: no sender could use its policy: {error}"
         raise Refusal(RefusalKind.UNREADABLE, text) from error
-    certificate, problems = _names(settings, found) if found is not None else ("", ())
+    certificate, problems = _names(settings, sts_publication) if sts_publication is not None else ("", ())
     return PublishedPolicy(
         part.organization.name,
         part.name,
-        found,
+        sts_publication,
         certificate,
         problems,
         settings.server.hostname,
@@ -200,15 +199,21 @@ def check_policy(settings: Settings, policy: PublishedPolicy, *, private: bool =
 
 def policy_record(policy: PublishedPolicy, findings: Sequence[Finding]) -> MtaStsPolicy:
     """The same as calls have it."""
-    found = policy.found
+    sts_publication = policy.found
     return MtaStsPolicy(
         organization=policy.organization,
         domain=policy.domain,
-        published=found is not None,
-        mode=str(found.policy.mode) if found else "",
-        policy=found.policy.text if found else "",
-        url=found.url if found else "",
-        record={"name": record_name(policy.domain), "text": found.record.text, "id": found.record.id} if found else {},
+        published=sts_publication is not None,
+        mode=str(sts_publication.policy.mode) if sts_publication else "",
+        policy=sts_publication.policy.text if sts_publication else "",
+        url=sts_publication.url if sts_publication else "",
+        record={
+            "name": record_name(policy.domain),
+            "text": sts_publication.record.text,
+            "id": sts_publication.record.id,
+        }
+        if sts_publication
+        else {},
         zone=policy.zone,
         served_at=policy.served_at,
         certificate=policy.certificate,
@@ -254,7 +259,7 @@ def _names(settings: Settings, found: StsPublication) -> tuple[str, tuple[str, .
 def _presented(settings: Settings) -> list[ServerIdentity]:
     """Certificates that the HTTPS server chooses from. Raises CertificateFileError, VaultError, StoreFailure."""
     pairs = [(Path(certificate.chain), Path(certificate.key)) for certificate in settings.certificates]
-    with closing(ConfigStore(Path(settings.server.data_dir) / "config.db")) as store:
+    with closing(Storage.of(settings).configuration()) as store:
         inventory = Inventory(store, Vault.of(settings.store.master_key))
         return presented(inventory, settings_identities(inventory, pairs))
 

@@ -58,11 +58,11 @@ def visible(resources: Resources, principal: Principal) -> Resources:
 
 def choose_organization(resources: Resources, name: str) -> Organization:
     """The organization of that name. Raises Refusal (MISSING)."""
-    found = resources.organization(name)
-    if found is None:
+    result = resources.organization(name)
+    if result is None:
         names = [organization.name for organization in resources.organizations]
         raise Refusal(RefusalKind.MISSING, f"there is no organization {name!r}; {instead(name, names)}")
-    return found
+    return result
 
 
 def chosen_organizations(resources: Resources, name: str) -> Sequence[Organization]:
@@ -75,14 +75,14 @@ def choose_part(resources: Resources, kind: PartKind, name: str, organization: s
     owners = chosen_organizations(resources, organization)
     wanted = kind.one_form(name)
     parts = [Part(kind, owner, record) for owner in owners for record in kind.of(owner)]
-    found = [part for part in parts if part.name.lower() == wanted]
-    if not found:
+    matches = [part for part in parts if part.name.lower() == wanted]
+    if not matches:
         there = instead(name, [part.name for part in parts])
         raise Refusal(RefusalKind.MISSING, f"there is no {kind.label} {name!r}; {there}")
-    if len(found) > 1:
-        text = f"{one_of(name, [one.label for one in found])}. Say which organization is meant"
+    if len(matches) > 1:
+        text = f"{one_of(name, [part.label for part in matches])}. Say which organization is meant"
         raise Refusal(RefusalKind.INPUT, text, options=["organization"])
-    return found[0]
+    return matches[0]
 
 
 def choose_connector(resources: Resources, name: str, organization: str = "", direction: str | None = None) -> Chosen:
@@ -95,16 +95,16 @@ def choose_connector(resources: Resources, name: str, organization: str = "", di
         for connector in connectors
         if direction in {None, (chosen := Chosen(owner, connector)).direction}
     ]
-    found = [one for one in known if one.connector.name.lower() == name.lower()]
-    if not found:
+    matches = [candidate for candidate in known if candidate.connector.name.lower() == name.lower()]
+    if not matches:
         names = [one.connector.name for one in known]
         label = f"{direction} connector" if direction else "connector"
         raise Refusal(RefusalKind.MISSING, f"there is no {label} {name!r}; {instead(name, names)}")
-    if len(found) > 1:
-        labels = [one.label for one in found]
+    if len(matches) > 1:
+        labels = [match.label for match in matches]
         text = f"{one_of(name, labels)}. Say which organization or direction is meant"
         raise Refusal(RefusalKind.INPUT, text, options=["organization", "direction"])
-    return found[0]
+    return matches[0]
 
 
 def owner_of(resources: Resources, organization: str, domain: str = "") -> Organization:

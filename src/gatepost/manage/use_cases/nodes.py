@@ -115,7 +115,7 @@ def list_nodes(context: Context, request: ListNodes) -> Items[NodeStatus]:
 
     A node without a heartbeat for 15 seconds is dead; other nodes take over its mail.
     """
-    return page_of(context.kept(Nodes).all(), lambda one: one.name, request, node_status)
+    return page_of(context.kept(Nodes).all(), lambda node: node.name, request, node_status)
 
 
 @use_case(
@@ -175,7 +175,7 @@ def forget_node(context: Context, request: ForgetNode) -> None:
 def node_status(node: Node) -> NodeStatus:
     """A node as interfaces show it."""
     figures = [worker.figures for worker in node.workers]
-    certificates = [one.certificates for one in figures if one.certificates]
+    certificates = [worker.certificates for worker in figures if worker.certificates]
     return NodeStatus(
         name=node.name,
         state=node.state,
@@ -187,7 +187,7 @@ def node_status(node: Node) -> NodeStatus:
         heartbeat=round(node.age, 1),
         certificate=certificates[0][0] if certificates else "",
         queue=_queue(node),
-        clock_offset=max((one.offset for one in figures), key=abs, default=0.0),
+        clock_offset=max((worker.offset for worker in figures), key=abs, default=0.0),
         leases=list(node.leases),
         workers=len(node.workers),
     )
@@ -198,9 +198,9 @@ def _queue(node: Node) -> NodeQueue | None:
     if not counted or len(counted) < len(node.workers):
         return None
     return NodeQueue(
-        sum(one.active or 0 for one in counted),
-        sum(one.deferred or 0 for one in counted),
-        sum(one.held or 0 for one in counted),
+        sum(worker.active or 0 for worker in counted),
+        sum(worker.deferred or 0 for worker in counted),
+        sum(worker.held or 0 for worker in counted),
     )
 
 

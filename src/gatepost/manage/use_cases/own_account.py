@@ -64,7 +64,7 @@ class ListOwnSessions(msgspec.Struct, kw_only=True):
 def list_own_sessions(context: Context, request: ListOwnSessions) -> Items[AccountSession]:  # noqa: ARG001 - all
     """Where one is logged in."""
     with refusing():
-        return Items([session_shown(one) for one in context.accounts.sessions_of(context.principal.name)])
+        return Items([session_shown(session) for session in context.accounts.sessions_of(context.principal.name)])
 
 
 class EndOwnSessions(msgspec.Struct, kw_only=True):

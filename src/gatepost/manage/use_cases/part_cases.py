@@ -118,9 +118,9 @@ class _Functions(NamedTuple):
 def _functions(kind: PartKind, plural: str) -> _Functions:
     def list_parts(context: Context, request: ListParts) -> Items[dict[str, Any]]:
         selection = ListSelection(organization=request.organization)
-        found = resources.parts(context.gateway, context.principal, kind, selection)
-        rows, table = found.rows, lambda part: shown(part.record, defaults=request.defaults)
-        return page_of(rows, lambda part: part.name, request, table, found.version)
+        parts = resources.parts(context.gateway, context.principal, kind, selection)
+        rows, table = parts.rows, lambda part: shown(part.record, defaults=request.defaults)
+        return page_of(rows, lambda part: part.name, request, table, parts.version)
 
     def add_part(context: Context, request: AddPart) -> UseCaseReply[ChangeReport]:
         owner, name = request.organization, text_in(request.document, kind.identity)
@@ -212,15 +212,15 @@ def _location(plural: str, part: PartName) -> str:
 
 def _in_folder(plural: str, kind: PartKind, folder: str) -> _Offered:
     """A kind whose pages are those of `manage.pages.resources`."""
-    one = "{organization}/{name:path}"
-    pages = {"add": (f"/{folder}/new",), "set": (f"/{folder}/edit/{one}",), "remove": (f"/{folder}/view/{one}",)}
+    text = "{organization}/{name:path}"
+    pages = {"add": (f"/{folder}/new",), "set": (f"/{folder}/edit/{text}",), "remove": (f"/{folder}/view/{text}",)}
     return _Offered(plural, kind, pages)
 
 
 def _connector(direction: str, kind: PartKind) -> _Offered:
-    one = f"{{organization}}/{direction}/{{name:path}}"
-    page = f"/connectors/{one}"
-    pages = {"add": ("/connectors/new",), "set": (f"/connectors/edit/{one}", page), "remove": (page,)}
+    text = f"{{organization}}/{direction}/{{name:path}}"
+    page = f"/connectors/{text}"
+    pages = {"add": ("/connectors/new",), "set": (f"/connectors/edit/{text}", page), "remove": (page,)}
     return _Offered(f"{direction}_connectors", kind, pages)
 
 

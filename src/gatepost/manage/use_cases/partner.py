@@ -16,11 +16,10 @@ from msgspec import Meta
 
 from gatepost.analysis.checks.partner import Bounds, Checker
 from gatepost.analysis.checks.partner_report import PartnerCheck, check_record
-from gatepost.manage.access.principal import Scope
+from gatepost.manage.access.principal import Scope, may_reach_private_addresses
 from gatepost.manage.use_cases.declaration import InQuery, Items, UseCaseReply, Visibility, use_case
 from gatepost.manage.use_cases.jobs import Job, Jobs, Wait
 from gatepost.manage.use_cases.name_lookup import visible
-from gatepost.manage.use_cases.private_addresses import may_reach_private_addresses
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.net.anchors import AnchorsError
 from gatepost.net.lookups.mtasts import PolicyHosts

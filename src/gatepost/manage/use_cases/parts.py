@@ -45,8 +45,8 @@ class PartKind:
     def of(self, organization: Organization) -> tuple[Any, ...]:
         """The organization's parts of this kind."""
         attribute = next(name for name, field in Organization.model_fields.items() if field.alias == self.key)
-        found: tuple[Any, ...] = getattr(organization, attribute)
-        return found
+        result: tuple[Any, ...] = getattr(organization, attribute)
+        return result
 
     def name(self, record: Record) -> str:
         """Its identity: the name or address that tells it from others."""

@@ -87,7 +87,7 @@ def add_own_passkey(context: Context, request: AddOwnPasskey) -> PasskeyNamed:
     try:
         if not request.challenge:
             raise ValueError
-        found = webauthn.verify_registration_response(
+        registration = webauthn.verify_registration_response(
             credential=request.credential,
             expected_challenge=request.challenge,
             expected_rp_id=request.party,
@@ -97,11 +97,11 @@ def add_own_passkey(context: Context, request: AddOwnPasskey) -> PasskeyNamed:
     except (WebAuthnException, *_MALFORMED):
         raise Refusal(RefusalKind.INPUT, "the passkey was not accepted; try again") from None
     made = Passkey(
-        found.credential_id,
+        registration.credential_id,
         name,
         request.name,
-        found.credential_public_key,
-        found.sign_count,
+        registration.credential_public_key,
+        registration.sign_count,
         created=0.0,
         last_used=0.0,
     )
@@ -142,7 +142,7 @@ def _verified(context: Context, answer: PasskeyAnswer) -> tuple[Passkey, int]:
         if not answer.challenge or passkey is None:
             raise ValueError
         # Its counter is compared where it is written, in one transaction: `manage.access.passkey_rows.used`.
-        found = webauthn.verify_authentication_response(
+        authentication = webauthn.verify_authentication_response(
             credential=answer.credential,
             expected_challenge=answer.challenge,
             expected_rp_id=answer.party,
@@ -156,15 +156,15 @@ def _verified(context: Context, answer: PasskeyAnswer) -> tuple[Passkey, int]:
     except (WebAuthnException, *_MALFORMED):
         why = "a passkey that is not known, or a signature that is not right"
         raise LogInRefused(name=passkey.user if passkey else "", why=why) from None
-    return passkey, found.new_sign_count
+    return passkey, authentication.new_sign_count
 
 
 def _credential_id(text: str) -> bytes:
     """Raises ValueError."""
-    found = msgspec.json.decode(text, type=dict[str, Any]).get("id")
-    if not isinstance(found, str) or len(found) > 2048:
+    credential = msgspec.json.decode(text, type=dict[str, Any]).get("id")
+    if not isinstance(credential, str) or len(credential) > 2048:
         raise ValueError("no id")
-    return urlsafe_b64decode(found + "=" * (-len(found) % 4))
+    return urlsafe_b64decode(credential + "=" * (-len(credential) % 4))
 
 
 USE_CASES = (add_own_passkey, log_in_with_passkey)

@@ -65,7 +65,7 @@ def _ask_listener(gateway: Gateway, role: ListenerRole, address: str, entry: Ent
     node, listener = gateway.settings.server.hostname, f"{role} {address}"
     host, _, port = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    name = next((one for one in names_of(entry) if not one.startswith("*.") and not _is_address(one)), node)
+    name = next((text for text in names_of(entry) if not text.startswith("*.") and not _is_address(text)), node)
     seen = 0
     for _ in range(_TRIES):
         try:

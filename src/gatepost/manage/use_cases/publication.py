@@ -166,8 +166,8 @@ class PublicationView(NamedTuple):
 )
 def view_publication(context: Context, request: ViewPublication) -> PublicationView:
     """Show the records that an accepted domain should publish, and the last answer of the DNS."""
-    found = publication_of(context.gateway, context.principal, request.domain, request.organization)
-    return PublicationView(found, context.kept(DnsChecks).known(found))
+    publication = publication_of(context.gateway, context.principal, request.domain, request.organization)
+    return PublicationView(publication, context.kept(DnsChecks).known(publication))
 
 
 class FindPublications(Rows, kw_only=True):
@@ -180,8 +180,8 @@ def find_publications(context: Context, request: FindPublications) -> ListPage[P
     gateway, principal, dns_checks = context.gateway, context.principal, context.kept(DnsChecks)
     page = domain_rows(visible(gateway.directory().resources, principal), request.selection)
     servers = shown_certificates(gateway) if principal.is_of_gateway else ()
-    found = [publication_of(gateway, principal, row.name, row.organization, servers) for row in page.rows]
-    return page.holding([PublicationView(one, dns_checks.known(one)) for one in found])
+    publications = [publication_of(gateway, principal, row.name, row.organization, servers) for row in page.rows]
+    return page.holding([PublicationView(publication, dns_checks.known(publication)) for publication in publications])
 
 
 def _publication(context: Context, request: GetPublication) -> DnsPublication:
@@ -227,7 +227,7 @@ def publication_record(publication: DnsPublication) -> DomainPublication:
 
 def _hosts(gateway: Gateway, part: Part) -> tuple[str, ...]:
     """Our hosts, by the settings and by the hosts that the domain's policy names."""
-    named = [one for one in part.record.mta_sts_mx if not one.startswith("*.")]
+    named = [pattern for pattern in part.record.mta_sts_mx if not pattern.startswith("*.")]
     return tuple(dict.fromkeys((*named, gateway.settings.server.hostname)))
 
 
@@ -264,7 +264,7 @@ def shown_certificates(gateway: Gateway) -> list[Entry]:
     except (StoreFailure, CertificateFileError, ValueError) as error:
         raise Refusal(RefusalKind.UNREADABLE, f"the certificates cannot be read: {error}") from error
     servers = [entry for entry in entries if entry.purpose is Purpose.SERVER and entry.state in _SHOWN]
-    return sorted(servers, key=lambda one: _SHOWN.index(one.state))
+    return sorted(servers, key=lambda server: _SHOWN.index(server.state))
 
 
 def _tlsa_records(servers: Sequence[Entry], hosts: tuple[str, ...]) -> list[ZoneRecord]:

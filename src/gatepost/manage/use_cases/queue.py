@@ -23,7 +23,7 @@ from gatepost.manage.use_cases.queue_deliveries import (
 )
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.store.interface import QueueFilter, StoreFailure
-from gatepost.store.sqlite.administration import QueuePlace
+from gatepost.store.queue_admin import QueuePlace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.store.sqlite.admin_rows import DestinationCount, QueueEntry
+    from gatepost.store.queue_admin import DestinationCount, QueueEntry
 
 
 _HEADER = 64 * 1024
@@ -110,8 +110,8 @@ def list_queue(context: Context, request: ListQueue) -> Items[QueueDelivery]:
     """Deliveries that wait, the oldest first."""
     after = QueuePlace(*msgspec.structs.astuple(position(request.after, _Place))) if request.after else None
     wanted = request.narrowed(held=request.held, limit=request.limit + 1)
-    found, rest = cut(entries(context.gateway, context.principal, wanted, after), request.limit, _place)
-    return Items([delivery_shown(one, context.principal) for one in found], rest)
+    queue_entries, rest = cut(entries(context.gateway, context.principal, wanted, after), request.limit, _place)
+    return Items([delivery_shown(queue_entry, context.principal) for queue_entry in queue_entries], rest)
 
 
 @use_case(
@@ -127,9 +127,9 @@ def list_queue(context: Context, request: ListQueue) -> Items[QueueDelivery]:
 )
 def get_queued(context: Context, request: GetQueued) -> QueueDeliveries:
     """The deliveries of one message."""
-    found, principal = _of_message(context, request.message), context.principal
-    readable = bool({Scope.QUEUE, Scope.OWNER} & principal.scopes) and _is_whole(found, principal)
-    return QueueDeliveries([delivery_shown(one, principal) for one in found], readable)
+    queue_entries, principal = _of_message(context, request.message), context.principal
+    readable = bool({Scope.QUEUE, Scope.OWNER} & principal.scopes) and _is_whole(queue_entries, principal)
+    return QueueDeliveries([delivery_shown(queue_entry, principal) for queue_entry in queue_entries], readable)
 
 
 @use_case(
@@ -147,9 +147,9 @@ def read_queued(context: Context, request: GetQueued) -> FileResult:
 
     Who read it is on record. A token of an organization to which it came beside others finds none.
     """
-    found, chunks = _content(context, request.message)
-    record_each(context, "queue-content", found, request.message)
-    return FileResult(f"{format_id(found[0].delivery.message.id)}.eml", chunks)
+    queue_entries, chunks = _content(context, request.message)
+    record_each(context, "queue-content", queue_entries, request.message)
+    return FileResult(f"{format_id(queue_entries[0].delivery.message.id)}.eml", chunks)
 
 
 @use_case(
@@ -161,13 +161,13 @@ def read_queued(context: Context, request: GetQueued) -> FileResult:
 )
 def read_queued_header(context: Context, request: GetQueued) -> QueueHeader:
     """The header section of a message that waits. Who read it is on record."""
-    found, chunks = _content(context, request.message)
+    queue_entries, chunks = _content(context, request.message)
     content = b""
     for chunk in chunks:
         content += chunk
         if b"\r\n\r\n" in content or len(content) > _HEADER:
             break
-    record_each(context, "queue-header", found, request.message)
+    record_each(context, "queue-header", queue_entries, request.message)
     header = content.partition(b"\r\n\r\n")[0][:_HEADER]
     return QueueHeader(header.decode("utf-8", "replace").replace("\r\n", "\n"))
 
@@ -181,10 +181,12 @@ def read_queued_header(context: Context, request: GetQueued) -> QueueHeader:
 def list_waiting_destinations(context: Context, request: ListWaitingDestinations) -> Items[WaitingDestination]:
     """Count waiting deliveries by destination, the largest queue first."""
     try:
-        found = administration_of(context.gateway).destinations(seen_by(context.principal, request.narrowed(limit=0)))
+        destinations = administration_of(context.gateway).destinations(
+            seen_by(context.principal, request.narrowed(limit=0))
+        )
     except StoreFailure as failure:
         raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
-    return Items([_waiting_destination(one) for one in found])
+    return Items([_waiting_destination(count) for count in destinations])
 
 
 def _waiting_destination(count: DestinationCount) -> WaitingDestination:
@@ -211,11 +213,11 @@ def entries(
 def _of_message(context: Context, message: str) -> list[QueueEntry]:
     """Every delivery of the one message. Raises Refusal: MISSING if it is not in the queue; as `entries`."""
     context.audit.describe(subject=message)
-    found = entries(context.gateway, context.principal, QueueFilter(message=message, limit=0))
-    if not found:
+    queue_entries = entries(context.gateway, context.principal, QueueFilter(message=message, limit=0))
+    if not queue_entries:
         text = f"{message} is not in the queue; `gatepost trace show {message}` says what became of it"
         raise Refusal(RefusalKind.MISSING, text)
-    return found
+    return queue_entries
 
 
 def _content(context: Context, message: str) -> tuple[list[QueueEntry], Iterator[bytes]]:
@@ -225,12 +227,12 @@ def _content(context: Context, message: str) -> tuple[list[QueueEntry], Iterator
     Raises Refusal before the first chunk, as `_of_message`, and MISSING if it is gone or not theirs to read; later
     UNREADABLE.
     """
-    found = _of_message(context, message)
-    if not _is_whole(found, context.principal):
+    queue_entries = _of_message(context, message)
+    if not _is_whole(queue_entries, context.principal):
         text = "The message came to another organization, too, so that its content is not yours to read."
         raise Refusal(RefusalKind.MISSING, text)
     chunks = _chunks(context.gateway, message)
-    return found, chain([next(chunks, b"")], chunks)
+    return queue_entries, chain([next(chunks, b"")], chunks)
 
 
 def _is_whole(found: Sequence[QueueEntry], principal: Principal) -> bool:

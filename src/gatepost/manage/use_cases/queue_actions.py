@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.store.interface import QueueFilter
-    from gatepost.store.sqlite.admin_rows import QueueEntry
+    from gatepost.store.queue_admin import QueueEntry
 
 
 RETURN_TEXT = "Delivery was ended by the administrator"
@@ -102,13 +102,13 @@ def act_on_queue(context: Context, request: QueueActions) -> QueueChanged:
     A running gateway takes it up within a second. Nothing matching is no error: changed is 0.
     """
     action = named("queue", request.action)
-    given = {"reason": request.reason, "text": request.text}
+    values = {"reason": request.reason, "text": request.text}
     subject = _several(request.messages)
-    context.audit.describe(action, organization=request.organization, subject=subject, **given)
+    context.audit.describe(action, organization=request.organization, subject=subject, **values)
     _check(request, dry_run=context.dry_run)
     if context.dry_run:
         return _planned(context, request)
-    found = apply_action(
+    entries = apply_action(
         context.gateway,
         context.principal,
         request.action,
@@ -117,9 +117,9 @@ def act_on_queue(context: Context, request: QueueActions) -> QueueChanged:
         reason=request.reason,
         text=request.text,
     )
-    ids = list(dict.fromkeys(format_id(one.delivery.message.id) for one in found))
-    record_each(context, action, found, _several(ids), **given)
-    return QueueChanged(request.action, False, len(found), len(ids), _first(found, context.principal))
+    ids = list(dict.fromkeys(format_id(queue_entry.delivery.message.id) for queue_entry in entries))
+    record_each(context, action, entries, _several(ids), **values)
+    return QueueChanged(request.action, False, len(entries), len(ids), _first(entries, context.principal))
 
 
 def apply_action(  # noqa: PLR0913 - what is done to which mail, by whom and why
@@ -137,16 +137,16 @@ def apply_action(  # noqa: PLR0913 - what is done to which mail, by whom and why
     Raises Refusal (UNREADABLE), and then a part may have been done.
     """
     administration = administration_of(gateway)
-    found: list[QueueEntry] = []
+    entries: list[QueueEntry] = []
     try:
         for one in _filters(principal, queue_filter, messages):
             if action is QueueAction.RETURN:
-                found += administration.send_back(one, author=principal.name, text=text or RETURN_TEXT, reason=reason)
+                entries += administration.send_back(one, author=principal.name, text=text or RETURN_TEXT, reason=reason)
             else:
-                found += getattr(administration, action)(one, author=principal.name, reason=reason)
+                entries += getattr(administration, action)(one, author=principal.name, reason=reason)
     except StoreFailure as failure:
         raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
-    return without_others(gateway, principal, found)
+    return without_others(gateway, principal, entries)
 
 
 def _planned(context: Context, request: QueueActions) -> QueueChanged:
@@ -155,11 +155,11 @@ def _planned(context: Context, request: QueueActions) -> QueueChanged:
     deliveries, messages = 0, 0
     first: list[QueueEntry] = []
     try:
-        for one in _filters(context.principal, request.narrowed(), request.messages):
-            some, of = administration.applying_to(request.action, one)
+        for queue_filter in _filters(context.principal, request.narrowed(), request.messages):
+            some, of = administration.applying_to(request.action, queue_filter)
             deliveries, messages = deliveries + some, messages + of
             if (left := _SHOWN - len(first)) > 0:
-                first += administration.applying(request.action, msgspec.structs.replace(one, limit=left))
+                first += administration.applying(request.action, msgspec.structs.replace(queue_filter, limit=left))
     except StoreFailure as failure:
         raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
     shown = _first(without_others(context.gateway, context.principal, first), context.principal)
@@ -191,7 +191,7 @@ def _check(request: QueueActions, *, dry_run: bool) -> None:
 
 def _filters(principal: Principal, queue_filter: QueueFilter, messages: Sequence[str]) -> list[QueueFilter]:
     seen = seen_by(principal, queue_filter)
-    return [msgspec.structs.replace(seen, message=one, limit=0) for one in dict.fromkeys(messages or ("",))]
+    return [msgspec.structs.replace(seen, message=text, limit=0) for text in dict.fromkeys(messages or ("",))]
 
 
 def _several(ids: Sequence[str]) -> str:
@@ -200,7 +200,7 @@ def _several(ids: Sequence[str]) -> str:
 
 
 def _first(entries: Sequence[QueueEntry], principal: Principal) -> list[QueueDelivery]:
-    return [delivery_shown(one, principal) for one in entries[:_SHOWN]]
+    return [delivery_shown(entry, principal) for entry in entries[:_SHOWN]]
 
 
 USE_CASES = (act_on_queue,)

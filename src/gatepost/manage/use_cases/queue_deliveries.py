@@ -18,7 +18,6 @@ from gatepost.manage.use_cases.evidence_log import evidence_log
 from gatepost.manage.use_cases.visibility import hidden_from
 from gatepost.policy.decisions.withheld import inbound_without_others
 from gatepost.store.interface import QueueFilter
-from gatepost.store.sqlite.administration import Administration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.gateway import Gateway
-    from gatepost.store.sqlite.admin_rows import QueueEntry
+    from gatepost.store.queue_admin import QueueAdmin, QueueEntry
 
 
 class QueueSelection(msgspec.Struct, kw_only=True):
@@ -113,7 +112,7 @@ class QueueDelivery(msgspec.Struct):
 
 def record_each(context: Context, action: Action, entries: Iterable[QueueEntry], subject: str, **given: str) -> None:
     """One audit event for each organization whose mail it was."""
-    for organization, count in Counter(one.delivery.organization for one in entries).items():
+    for organization, count in Counter(entry.delivery.organization for entry in entries).items():
         context.audit.add(action, organization=organization, subject=subject, **given, deliveries=count)
 
 
@@ -164,6 +163,6 @@ def seen_by(principal: Principal, queue_filter: QueueFilter) -> QueueFilter:
     return msgspec.structs.replace(queue_filter, organization="", organizations=among)
 
 
-def administration_of(gateway: Gateway) -> Administration:
-    """The queue's files, for looking and acting."""
-    return Administration(gateway.data / "queue", gateway.data / "trace", evidence_log(gateway.settings))
+def administration_of(gateway: Gateway) -> QueueAdmin:
+    """The queue, for looking and acting. Raises StoreFailure."""
+    return gateway.storage.queue_admin(evidence_log(gateway.settings))

@@ -23,14 +23,14 @@ from gatepost.manage.use_cases.name_lookup import choose_connector, choose_part,
 from gatepost.manage.use_cases.parts import RULE
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import TimeText, read_time
+from gatepost.manage.use_cases.visibility import hidden_from
 from gatepost.policy.connectors.values import Mode
 from gatepost.quantity import quantity
 from gatepost.store.interface import TraceFilter
-from gatepost.store.sqlite.trace_conditions import Among
-from gatepost.store.sqlite.trace_search import scan_trace
+from gatepost.store.trace import Among
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from gatepost.analysis.rehearsal.decision import Decision
     from gatepost.manage.use_cases.context import Context
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.parts import Part
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.connectors.model import Resources
-    from gatepost.store.sqlite.trace_search import TraceRow
+    from gatepost.store.trace import TraceRow
 
 
 _DOMAINS = 8  # of a connector, each looked up apart
@@ -198,7 +198,7 @@ def show_rehearsal(context: Context, request: RehearsalQuestion) -> RehearsalRep
     part = _subject(visible(directory.resources, context.principal), request)
     inbound = part.kind.key == "inbound_connector"
     formed = _formed(gateway, part)
-    run = _Run(gateway, directory, since)
+    run = _Run(gateway, directory, since, hidden_from(gateway, context.principal).names)
     report = run.replayed(part, inbound=inbound) if request.replay else run.counted(part, formed, inbound=inbound)
     return RehearsalReport(
         name=part.name,
@@ -243,11 +243,11 @@ def _formed(gateway: Gateway, part: Part) -> int:
         return 0  # what it did is told, in whatever form it did it
     with gateway.config() as store:
         for limit in _CHANGES:
-            found = store.history("organization", part.organization.name, limit)
-            for one in found:
-                if _form(one.before, part) != _form(one.after, part):
-                    return one.version
-            if len(found) < limit:
+            changes = store.history("organization", part.organization.name, limit)
+            for change in changes:
+                if _form(change.before, part) != _form(change.after, part):
+                    return change.version
+            if len(changes) < limit:
                 break
     return 0
 
@@ -261,12 +261,13 @@ def _form(table: dict[str, Any] | None, part: Part) -> dict[str, Any] | None:
 
 
 class _Run:
-    """One reading of the trace. unreadable: files of it that could not be read."""
+    """One reading of the trace. hidden: organizations. unreadable: files of it that could not be read."""
 
-    def __init__(self, gateway: Gateway, directory: Directory, since: float) -> None:
-        self._trace = gateway.data / "trace"
+    def __init__(self, gateway: Gateway, directory: Directory, since: float, hidden: Collection[str]) -> None:
+        self._trace = gateway.storage.trace()
         self._profile = gateway.settings.tls.profile
         self._directory = directory
+        self._hidden = hidden
         self.until = time.time()
         self._wanted = TraceFilter(since=since, until=self.until)
         self.unreadable: list[str] = []
@@ -281,7 +282,7 @@ class _Run:
             found = self._directory.organization_of(recipient.rpartition("@")[2].lower())
             return found is not None and found.name == owner
 
-        subject = Subject(owner, part.name, part.kind is RULE, ours, formed)
+        subject = Subject(owner, part.name, part.kind is RULE, ours, formed, self._hidden)
         among = Among(holding=subject.mark) if subject.rule else Among(part.name, tried=inbound)
         rows = self._scan(reports.COLUMNS, INBOUND if inbound else OUTBOUND, among)
         return reports.inbound_report(rows, subject) if inbound else reports.outbound_report(rows, subject)
@@ -298,10 +299,10 @@ class _Run:
             for row in self._scan((*reports.COLUMNS, *COLUMNS), events, None if inbound else _concerned(part)):
                 yield row[:width], rows.decide(row[width:])[0]
 
-        return reports.replayed_report(decided(), owner, part.name)
+        return reports.replayed_report(decided(), owner, part.name, self._hidden)
 
     def _scan(self, columns: tuple[str, ...], events: tuple[str, ...], among: Among | None) -> Iterator[TraceRow]:
-        return scan_trace(self._trace, self._wanted, columns, events=events, unreadable=self.unreadable, among=among)
+        return self._trace.scan(self._wanted, columns, events=events, unreadable=self.unreadable, among=among)
 
 
 def _concerned(part: Part) -> Among | None:

@@ -10,24 +10,21 @@ import logging
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Final, NamedTuple
-
-import apsw
 
 from gatepost.analysis.reports.pictures import PictureCounter
 from gatepost.manage.use_cases.background import FRESH, BackgroundResults
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.store.sqlite.trace_files import file_state, trace_files
-from gatepost.store.sqlite.trace_tally import tally_file
+from gatepost.store.storage import Storage
+from gatepost.store.trace import tally_part
 
 if TYPE_CHECKING:
     from gatepost.analysis.reports.pictures import TlsPictures
     from gatepost.analysis.reports.tls import Wanted
     from gatepost.manage.use_cases.background import BackgroundResult
     from gatepost.settings.model import Settings
-    from gatepost.store.sqlite.trace_files import TraceFile
+    from gatepost.store.trace import TracePart
 
 
 _log = logging.getLogger(__name__)
@@ -45,9 +42,9 @@ class CountRequest(NamedTuple):
 
 
 class _Start(NamedTuple):
-    """Progress of counting one file."""
+    """Progress of counting one part of the trace. state: by `Trace.parts`."""
 
-    state: tuple[int, ...]
+    state: object
     rows: int
 
 
@@ -56,7 +53,7 @@ class _Sums:
     """Sums kept for one request."""
 
     counter: PictureCounter
-    files: dict[TraceFile, _Start] = field(default_factory=dict)
+    parts: dict[TracePart, _Start] = field(default_factory=dict)
     pictures: TlsPictures | None = None
 
 
@@ -70,7 +67,7 @@ class ReportCounts:
     def __init__(self, settings: Settings, fresh: float = FRESH) -> None:
         self.counting = Lock()
         self.answers = BackgroundResults(self.counting, worth=_WORTH)
-        self._directory = Path(settings.server.data_dir) / "trace"
+        self._trace = Storage.of(settings).trace()
         self._behind = BackgroundResults(self.counting, kept=_KEPT, fresh=fresh)
         self._sums: OrderedDict[CountRequest, _Sums] = OrderedDict()
 
@@ -97,26 +94,24 @@ class ReportCounts:
 
     def _counted(self, question: CountRequest, known: _Sums) -> tuple[_Sums, TlsPictures]:
         """Count what was added since the last time; everything, if something was removed."""
-        files = [file for file in trace_files(self._directory) if question.first <= file.day <= question.last]
-        if not known.files.keys() <= set(files):
+        parts = self._trace.parts(question.first, question.last)
+        if not known.parts.keys() <= parts.keys():
             known = _none(question)
-        before, unreadable = dict(known.files), list[str]()
-        for file in files:
-            state, start = file_state(self._directory, file), known.files.get(file)
+        before, unreadable = dict(known.parts), list[str]()
+        for part, state in parts.items():
+            start = known.parts.get(part)
             if start is not None and start.state == state:
                 continue
             after = start.rows if start is not None else 0
-            try:
-                rows, kinds = tally_file(self._directory, file, after)
-            except apsw.Error as error:
-                _log.warning("the message trace: %s cannot be counted: %s", file.name, error)
-                unreadable.append(file.name)
+            counted = tally_part(self._trace, part, after, unreadable)
+            if counted is None:
                 continue
-            if rows < after:  # another file of that name
+            rows, kinds = counted
+            if rows < after:  # another part of that name
                 return self._counted(question, _none(question))
-            known.counter.add(file.day, kinds)
-            known.files[file] = _Start(state, rows)
-        if known.pictures is None or known.files != before or known.pictures.unreadable != tuple(unreadable):
+            known.counter.add(part.day, kinds)
+            known.parts[part] = _Start(state, rows)
+        if known.pictures is None or known.parts != before or known.pictures.unreadable != tuple(unreadable):
             known.pictures = known.counter.pictures(unreadable)
         return known, known.pictures
 

@@ -24,8 +24,8 @@ from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.report_counts import CountRequest, ReportCounts
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.protocols.tls.names import normalise
-from gatepost.store.sqlite.trace_files import day_of
-from gatepost.store.sqlite.trace_tally import tally_trace
+from gatepost.store.trace import tally_days
+from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from gatepost.analysis.reports.tls import TlsReport
@@ -70,7 +70,7 @@ def period(since: str = "", until: str = "", now: float | None = None) -> Period
 
     now: seconds since 1970, for tests. Raises Refusal (INPUT), with the fields `since` and `until`.
     """
-    last = _date("until", until or day_of(time.time() if now is None else now))
+    last = _date("until", until or day_text(time.time() if now is None else now))
     first = _date("since", since) if since else date.fromordinal(max(1, last.toordinal() - DAYS + 1))
     if first > last:
         raise _wrong("since", f"{first} is after {last}, the last day")
@@ -221,21 +221,26 @@ def _report(context: Context, request: GetTlsReport) -> TlsReport:
     counter, top = TlsCounter(wanted), request.top
     unreadable: list[str] = []
     with context.kept(ReportCounts).counting:
-        for day, kinds in tally_trace(context.data / "trace", days.first, days.last, unreadable):
+        for day, kinds in tally_days(context.storage.trace(), days.first, days.last, unreadable):
             counter.add(day, kinds)
             counter.shed(max(2 * top, _PARTNERS))
-    found = counter.report(days.first, days.last, unreadable)
-    return replace(found, partners=found.partners[:top], never_tls=found.never_tls[:top], ready=found.ready[:top])
+    tls_report = counter.report(days.first, days.last, unreadable)
+    return replace(
+        tls_report,
+        partners=tls_report.partners[:top],
+        never_tls=tls_report.never_tls[:top],
+        ready=tls_report.ready[:top],
+    )
 
 
 def _date(field: str, text: str) -> date:
     try:
-        found = date.fromisoformat(text)
+        result = date.fromisoformat(text)
     except ValueError:
         raise _wrong(field, f"{text!r} is no day like 2026-11-24") from None
-    if found > _LATEST:  # the day behind it must be one, too
+    if result > _LATEST:  # the day behind it must be one, too
         raise _wrong(field, f"no mail is of {text}: give a day up to {_LATEST}")
-    return found
+    return result
 
 
 def _wrong(field: str, text: str) -> Refusal:

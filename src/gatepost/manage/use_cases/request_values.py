@@ -48,16 +48,16 @@ class WrongFields(Exception):  # noqa: N818 - it is several errors, and says so
 def query_value[T: msgspec.Struct](kind: type[T], items: Iterable[tuple[str, str]]) -> T:
     """Query parameters as a value. A parameter of a list may be repeated, another not. Raises WrongFields."""
     lists = {name for name, item in _fields(kind).items() if _is_list(item.type)}
-    given: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     errors = []
     for name, text in items:
         if name in lists:
-            given.setdefault(name, []).append(text)
-        elif name in given:
+            values.setdefault(name, []).append(text)
+        elif name in values:
             errors.append(FieldError(f"query.{name}", "is given twice; give it once"))
         else:
-            given[name] = text
-    return _converted(kind, given, "query.", errors, strict=False)
+            values[name] = text
+    return _converted(kind, values, "query.", errors, strict=False)
 
 
 def body_value[T: msgspec.Struct](kind: type[T], given: Mapping[str, Any]) -> T:
@@ -83,7 +83,9 @@ def plain(request: msgspec.Struct) -> dict[str, Any]:
 
 def limits(kind: type[msgspec.Struct]) -> dict[str, int]:
     """The longest text of each field that has a limit, in characters, by its name in JSON: `maxlength` of forms."""
-    found = {one.encode_name: _longest(msgspec.inspect.type_info(one.type)) for one in msgspec.structs.fields(kind)}
+    found = {
+        field.encode_name: _longest(msgspec.inspect.type_info(field.type)) for field in msgspec.structs.fields(kind)
+    }
     return {name: longest for name, longest in found.items() if longest is not None}
 
 
@@ -123,16 +125,16 @@ def _explained(path: str, text: str, kind: msgspec.inspect.Type) -> FieldError:
 
 def _in_words(text: str, kind: msgspec.inspect.Type) -> str:
     """Say what a field takes, from an error of the library; unknown errors stay as they are."""
-    if found := _NO_CHOICE.fullmatch(text):
-        return f"{found['given']} is not possible here; {_one_of(_choices(kind))}"
-    if found := _PATTERN.fullmatch(text):
-        return _named_form(kind) or _form(found["pattern"].replace("\\\\", "\\"))
-    if found := _BOUND.fullmatch(text):
-        side, bound = _SIDES[found["side"]], found["bound"].removesuffix(".0")
-        noun = ("entry", "entries") if found["type"] == "array" else ("character", "characters")
-        return f"must have {side} {bound} {noun[bound != '1']}" if found["length"] else f"must be {side} {bound}"
-    if found := _TYPE.fullmatch(text):
-        wanted = [_TYPES[one] for one in found["type"].split(" | ") if one in _TYPES]
+    if match := _NO_CHOICE.fullmatch(text):
+        return f"{match['given']} is not possible here; {_one_of(_choices(kind))}"
+    if match := _PATTERN.fullmatch(text):
+        return _named_form(kind) or _form(match["pattern"].replace("\\\\", "\\"))
+    if match := _BOUND.fullmatch(text):
+        side, bound = _SIDES[match["side"]], match["bound"].removesuffix(".0")
+        noun = ("entry", "entries") if match["type"] == "array" else ("character", "characters")
+        return f"must have {side} {bound} {noun[bound != '1']}" if match["length"] else f"must be {side} {bound}"
+    if match := _TYPE.fullmatch(text):
+        wanted = [_TYPES[part] for part in match["type"].split(" | ") if part in _TYPES]
         return f"must be {' or '.join(wanted)}" if wanted else text
     return text
 
@@ -173,7 +175,7 @@ def _choices(kind: msgspec.inspect.Type) -> list[str]:
 
 
 def _fields(kind: type[msgspec.Struct]) -> dict[str, msgspec.structs.FieldInfo]:
-    return {one.encode_name: one for one in msgspec.structs.fields(kind)}
+    return {field.encode_name: field for field in msgspec.structs.fields(kind)}
 
 
 def _is_list(annotation: Any) -> bool:

@@ -21,7 +21,6 @@ from gatepost.manage.use_cases.resources import apply_document, organization_set
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.records import Organization
 from gatepost.store.interface import QueueFilter, StoreFailure
-from gatepost.store.sqlite.administration import Administration
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.context import Context
@@ -160,12 +159,12 @@ class RemoveOrganization(ChangeRequest, kw_only=True):
 def list_organizations(context: Context, request: ListOrganizations) -> Items[dict[str, Any]]:
     """The organizations, without their parts."""
     directory = context.directory()
-    found = visible(directory.resources, context.principal).organizations
+    organizations = visible(directory.resources, context.principal).organizations
 
     def table(organization: Organization) -> dict[str, Any]:
         return shown(organization, defaults=request.defaults, without=_PARTS)
 
-    return page_of(found, lambda one: one.name, request, table, directory.version)
+    return page_of(organizations, lambda organization: organization.name, request, table, directory.version)
 
 
 @use_case("POST /organizations", visibility=Visibility.GATEWAY, tag=_TAG, body=_ONE, status=201,
@@ -197,10 +196,10 @@ def add_organization(context: Context, request: AddOrganization) -> UseCaseReply
 def get_organization(context: Context, request: GetOrganization) -> UseCaseReply[dict[str, Any]]:
     """An organization with all its parts."""
     directory = context.directory()
-    found = visible(directory.resources, context.principal).organization(request.organization)
-    if found is None:
+    organization = visible(directory.resources, context.principal).organization(request.organization)
+    if organization is None:
         raise Refusal(RefusalKind.MISSING, f"There is no organization {request.organization!r}.")
-    return UseCaseReply(shown(found, defaults=request.defaults), directory.version)
+    return UseCaseReply(shown(organization, defaults=request.defaults), directory.version)
 
 
 @use_case(
@@ -274,7 +273,7 @@ def _location(name: str) -> str:
 def _queued(gateway: Gateway, name: str) -> list[str]:
     """Warn about queued mail of an organization that is removed: sentences, [] if there is none."""
     try:
-        queue = Administration(gateway.data / "queue", gateway.data / "trace")
+        queue = gateway.storage.queue_admin()
         queued = queue.entries(QueueFilter(organization=name, limit=_COUNTED))
     except StoreFailure as failure:
         return [f"whether {name} has mail in the queue is not known: {failure}"]

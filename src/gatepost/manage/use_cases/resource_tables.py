@@ -27,8 +27,8 @@ def shown(record: Record, *, defaults: bool, without: frozenset[str] = frozenset
 
 def text_in(document: Mapping[str, Any], key: str) -> str:
     """A text that must be in a document. Raises Refusal (INPUT)."""
-    found = document.get(key)
-    if isinstance(found, str) and found:
-        return found
+    text = document.get(key)
+    if isinstance(text, str) and text:
+        return text
     wrong = FieldError(key, "must be a text in quotes, and not empty" if key in document else "is missing, so write it")
     raise Refusal(RefusalKind.INPUT, "1 error; nothing was done.", [wrong])

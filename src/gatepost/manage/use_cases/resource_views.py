@@ -132,8 +132,10 @@ class ListOrganizationChanges(msgspec.Struct, kw_only=True):
 @use_case(scope=Scope.READ, visibility=Visibility.SEEN, tag="organizations", pages=("/organizations/edit/{name}",))
 def list_organization_changes(context: Context, request: ListOrganizationChanges) -> Items[PartChange]:
     """List the changes of an organization's own fields, newest first."""
-    found = history(context.gateway, context.principal, organization=request.organization)
-    return Items([PartChange(one, [part for part in differences_of(one) if "[" not in part.path]) for one in found])
+    changes = history(context.gateway, context.principal, organization=request.organization)
+    return Items(
+        [PartChange(change, [part for part in differences_of(change) if "[" not in part.path]) for change in changes]
+    )
 
 
 class FindParts(Rows, kw_only=True):

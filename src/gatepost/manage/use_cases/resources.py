@@ -147,10 +147,10 @@ def put_part(
         kind = part_name.kind
         owner = choose_organization(resources, part_name.organization)
         wanted = kind.one_form(part_name.name)
-        found = next((one for one in kind.of(owner) if kind.name(one).lower() == wanted), None)
-        if found is None:
+        match = next((candidate for candidate in kind.of(owner) if kind.name(candidate).lower() == wanted), None)
+        if match is None:
             return part_added(kind, owner.name, part_name.name, table, draft)
-        known = Part(kind, owner, found)
+        known = Part(kind, owner, match)
         draft[owner.name][kind.key][known.place] = {kind.identity: known.name}
         return part_set(known, table, draft)
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.pki.certificates.site_key import check_site_key
 from gatepost.pki.certificates.vault import Vault, VaultError
 from gatepost.store.changes import ConfigConflict
 
@@ -21,8 +22,8 @@ def store_and_vault(gateway: Gateway, *, keys: bool) -> Iterator[tuple[ConfigSto
     """The store of a gateway, closed afterwards; without a vault if no master key is set.
 
     keys: whether the master key is wanted, which not everybody may read who may look; without it there is no vault.
-    Raises Refusal: INPUT if the master key cannot be read, UNREADABLE if the store cannot, CONFLICT if somebody else
-    changed something meanwhile.
+    Raises Refusal: INPUT if the master key cannot be read or is not that of the site, UNREADABLE if the store cannot,
+    CONFLICT if somebody else changed something meanwhile.
     """
     try:
         vault = Vault.of(gateway.settings.store.master_key) if keys else None
@@ -30,7 +31,16 @@ def store_and_vault(gateway: Gateway, *, keys: bool) -> Iterator[tuple[ConfigSto
         raise Refusal(RefusalKind.INPUT, f"store.master_key: {error}") from error
     try:
         with gateway.config() as store:
+            if keys:
+                _check(store, vault)
             yield store, vault
     except ConfigConflict as conflict:
         text = f"somebody else changed something meanwhile, and nothing was done: {conflict}"
         raise Refusal(RefusalKind.CONFLICT, text) from conflict
+
+
+def _check(store: ConfigStore, vault: Vault | None) -> None:
+    try:
+        check_site_key(store, vault)
+    except VaultError as error:
+        raise Refusal(RefusalKind.INPUT, f"store.master_key: {error}") from error

@@ -108,7 +108,7 @@ def get_status(context: Context, request: GetStatus) -> Status:  # noqa: ARG001 
     listeners, nameservers = context.kept(ListenerChecks).run(), context.kept(ResolverCheck).run()
     processes = workers(gateway)
     return Status(
-        ok=bool(listeners) and all(one.ok for one in [*listeners, nameservers, *processes]),
+        ok=bool(listeners) and all(status.ok for status in [*listeners, nameservers, *processes]),
         software=__version__,
         hostname=settings.server.hostname,
         configuration=in_force,
@@ -163,9 +163,9 @@ def _queue(gateway: Gateway, principal: Principal) -> tuple[StatusQueue, int]:
 
     Raises Refusal (UNREADABLE).
     """
-    found = entries(gateway, principal, QueueFilter(limit=COUNTED))
-    in_doubt = sum(any(recipient.in_doubt for recipient in entry.delivery.recipients) for entry in found)
-    return StatusQueue(**{state: sum(entry.state == state for entry in found) for state in _STATES}), in_doubt
+    queue_entries = entries(gateway, principal, QueueFilter(limit=COUNTED))
+    in_doubt = sum(any(recipient.in_doubt for recipient in entry.delivery.recipients) for entry in queue_entries)
+    return StatusQueue(**{state: sum(entry.state == state for entry in queue_entries) for state in _STATES}), in_doubt
 
 
 def workers(gateway: Gateway) -> list[ServiceStatus]:
@@ -188,11 +188,11 @@ def _worker(gateway: Gateway, index: int) -> ServiceStatus:
 def _alarms(gateway: Gateway, principal: Principal) -> tuple[StatusAlarms, StatusAlarms]:
     """Alarms of the gateway's own certificates, and of mail."""
     try:
-        found = current_alarms(gateway, principal, time.time())
+        alarms = current_alarms(gateway, principal, time.time())
     except Refusal as refusal:
         untold = StatusAlarms(None, f"not available: {refusal.text}")
         return untold, untold
-    own, mail = found.of_certificates(), found.of_mail()
+    own, mail = alarms.of_certificates(), alarms.of_mail()
     return StatusAlarms(len(own.alarms), summary(own, "gatepost certificate alarms")), StatusAlarms(
         len(mail.alarms), summary(mail)
     )

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.store.changes import ConfigStores
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
@@ -19,15 +18,16 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.connectors.rules import PrefixLimits
     from gatepost.store.changes import ConfigStore
+    from gatepost.store.storage import Storage
 
 
 class StoredResources:
-    """data: the data directory. prefixes: of the settings."""
+    """data: the data directory, for errors. prefixes: of the settings."""
 
-    def __init__(self, data: Path, prefixes: PrefixLimits) -> None:
+    def __init__(self, storage: Storage, data: Path, prefixes: PrefixLimits) -> None:
         self._data = data
         self._prefixes = prefixes
-        self._stores = ConfigStores(data / "config.db")
+        self._stores = storage.configurations()
         self._directory: Directory | None = None
 
     @contextmanager

@@ -26,8 +26,7 @@ from gatepost.manage.use_cases.reports import DAYS, Day, Text, domain_name, peri
 from gatepost.manage.use_cases.times import TimeText, read_time
 from gatepost.protocols.tls.names import normalise
 from gatepost.store.interface import StoreFailure, TraceFilter
-from gatepost.store.sqlite.trace_files import day_of
-from gatepost.store.sqlite.trace_search import scan_trace
+from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -187,20 +186,20 @@ def _domains(context: Context) -> frozenset[str] | None:
     principal = context.principal
     if principal.organizations is None:
         return None
-    seen = (one for one in context.directory().organizations if principal.sees(one.name))
-    return frozenset(normalise(domain.name) for one in seen for domain in one.accepted_domains)
+    seen = (organization for organization in context.directory().organizations if principal.sees(organization.name))
+    return frozenset(normalise(domain.name) for organization in seen for domain in organization.accepted_domains)
 
 
 def _traced_clients(context: Context, kept: list[StoredReport], wished: ReportFilter) -> Counter[tuple[str, str]]:
     """Rows of our own trace about the clients that failed, by event and address."""
-    policies = [policy for one in kept for policy in wished.policies(one)]
+    policies = [policy for report in kept for policy in wished.policies(report)]
     addresses = {failure.sending_address for policy in policies for failure in policy.failures} - {""}
     here: Counter[tuple[str, str]] = Counter()
     if addresses:
-        reports = [one.report for one in kept]
+        reports = [report.report for report in kept]
         span = min(report.begin for report in reports), max(report.end for report in reports)
         wanted = TraceFilter(since=span[0], until=span[1], organizations=context.principal.organizations)
-        rows = scan_trace(context.data / "trace", wanted, ("event", "peer_address"), events=("RECEIVE", "REFUSE"))
+        rows = context.storage.trace().scan(wanted, ("event", "peer_address"), events=("RECEIVE", "REFUSE"))
         here.update((event, address) for event, address in rows if address in addresses)
     return here
 
@@ -271,11 +270,13 @@ def list_sent_reports(context: Context, request: ListSentReports) -> Items[SentR
     since = utc_day("since", request.since or period().first)
     domain = domain_name("domain", request.domain)
     try:
-        with closing(context.gateway.storage.sent_reports()) as reports:
-            found = reports.read(since, lambda one: domain in {"", one.domain})
+        with closing(context.gateway.storage.sent_reports()) as stored:
+            reports = stored.read(since, lambda sent_report: domain in {"", sent_report.domain})
     except StoreFailure as failure:
         raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
-    return page_of(found, lambda one: f"{one.day} {one.domain} {one.rua}", request, _sent)
+    return page_of(
+        reports, lambda sent_report: f"{sent_report.day} {sent_report.domain} {sent_report.rua}", request, _sent
+    )
 
 
 @use_case(
@@ -287,10 +288,10 @@ def list_sent_reports(context: Context, request: ListSentReports) -> Items[SentR
 )
 def get_sessions(context: Context, request: GetSessions) -> DaySessions:
     """TLS sessions of a day by policy domain, as reports have them."""
-    day = utc_day("day", request.day) if request.day else day_of(time.time())
+    day = utc_day("day", request.day) if request.day else day_text(time.time())
     domain = domain_name("domain", request.domain)
-    found, days = counted_sessions(context.gateway.storage.session_counts(), day, domain)
-    reports = [{"domain": one.domain, "report": report_object(one)} for one in found]
+    domain_summaries, days = counted_sessions(context.gateway.storage.session_counts(), day, domain)
+    reports = [{"domain": summary.domain, "report": report_object(summary)} for summary in domain_summaries]
     return DaySessions(day, list(LEFT_TO_THE_SENDER), reports, days)
 
 

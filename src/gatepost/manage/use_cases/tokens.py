@@ -67,7 +67,7 @@ def list_tokens(context: Context, request: ListTokens) -> Items[ApiToken]:
     """The API tokens."""
     with refusing():
         tokens = context.accounts.tokens()
-    return page_of(tokens, lambda one: one.name, request, _shown)
+    return page_of(tokens, lambda token: token.name, request, _shown)
 
 
 class NewApiToken(msgspec.Struct, kw_only=True):

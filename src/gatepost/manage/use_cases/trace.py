@@ -25,8 +25,7 @@ from gatepost.manage.use_cases.times import TimeText, read_time
 from gatepost.manage.use_cases.visibility import hidden_from
 from gatepost.policy.decisions.withheld import named_in, own_chains, without_others
 from gatepost.store.interface import TraceFilter
-from gatepost.store.sqlite.trace_meanings import first_answered
-from gatepost.store.sqlite.trace_search import TracePlace, search_trace, trace_page
+from gatepost.store.trace import TracePlace
 
 if TYPE_CHECKING:
     from gatepost.manage.access.principal import Principal
@@ -134,8 +133,8 @@ class ChooseSearch(msgspec.Struct, kw_only=True):
 def search_trace_events(context: Context, request: SearchTrace) -> Items[TraceEvent]:
     """Rows that match every parameter, the newest first."""
     after = position(request.after, TracePlace) if request.after else None
-    found, place = trace_page(context.data / "trace", _filter(context, request), after, time.time())
-    events = _shown(context.gateway, context.principal, found)
+    trace_events, place = context.storage.trace().page(_filter(context, request), after, time.time())
+    events = _shown(context.gateway, context.principal, trace_events)
     return Items(events, None if place is None else cursor(place))
 
 
@@ -155,7 +154,7 @@ def show_trace(context: Context, request: ShowTrace) -> TraceEvents:
 @use_case(scope=Scope.READ, visibility=Visibility.SEEN, tag="trace", pages=("/trace",))
 def choose_search(context: Context, request: ChooseSearch) -> int | None:
     """The place of the first of several searches that finds anything; None if none does."""
-    return first_answered(context.data / "trace", [_filter(context, search) for search in request.searches])
+    return context.storage.trace().first_answered([_filter(context, search) for search in request.searches])
 
 
 def events_of(gateway: Gateway, principal: Principal, identity: str) -> list[TraceEvent]:
@@ -165,8 +164,8 @@ def events_of(gateway: Gateway, principal: Principal, identity: str) -> list[Tra
     """
     for wanted in _meant(identity) if identity else ():  # a filter without anything would be all of the trace
         narrowed = msgspec.structs.replace(wanted, organizations=principal.organizations)
-        if found := search_trace(gateway.data / "trace", narrowed):
-            return _shown(gateway, principal, found)[::-1]
+        if events := gateway.storage.trace().search(narrowed):
+            return _shown(gateway, principal, events)[::-1]
     raise Refusal(RefusalKind.MISSING, f"the message trace has no message or session {identity}")
 
 

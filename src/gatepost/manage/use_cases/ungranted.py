@@ -87,7 +87,7 @@ class GrantResult(msgspec.Struct):
 )
 def list_ungranted(context: Context, request: ListUngranted) -> UngrantedValues:  # noqa: ARG001 - all
     """Files, sockets and hosts in resources that no owner of the gateway granted."""
-    return UngrantedValues([_value(one) for one in grants.ungranted(context.directory().resources)])
+    return UngrantedValues([_value(ungranted) for ungranted in grants.ungranted(context.directory().resources)])
 
 
 @use_case(
@@ -115,7 +115,9 @@ def grant_value(context: Context, request: GrantValue) -> UseCaseReply[GrantResu
         if context.expected is not None and context.expected != version:
             raise VersionConflict(f"the configuration is at version {version}, not {context.expected}: look again")
         resources = context.gateway.resources.understood(store, version, stored).resources
-        if (owner, grant) not in [(one.organization, one.grant) for one in grants.ungranted(resources)]:
+        if (owner, grant) not in [
+            (ungranted.organization, ungranted.grant) for ungranted in grants.ungranted(resources)
+        ]:
             text = (
                 f"{request.field} of the {request.resource} {request.name!r} of {owner!r} does not name "
                 f"{request.value!r} without a grant; `gatepost grant list` has all that do; {NOTHING}"

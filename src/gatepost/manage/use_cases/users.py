@@ -77,7 +77,7 @@ def list_users(context: Context, request: ListUsers) -> Items[UserAccount]:
     """The users."""
     with refusing():
         users = context.accounts.users()
-    return page_of(users, lambda one: one.name, request, _account)
+    return page_of(users, lambda user: user.name, request, _account)
 
 
 class NewAccount(msgspec.Struct, kw_only=True):
@@ -236,7 +236,7 @@ def list_sessions(context: Context, request: ListSessions) -> Items[AccountSessi
     user = _known(context, request.name)
     with refusing():
         sessions = context.accounts.sessions_of(user.name)
-    return page_of(sessions, lambda one: str(one.id), request, session_shown)
+    return page_of(sessions, lambda session: str(session.id), request, session_shown)
 
 
 class EndSessions(msgspec.Struct, kw_only=True):

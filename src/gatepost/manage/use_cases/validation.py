@@ -7,7 +7,6 @@ on a thread and may stop it. What is tried is always a connector of one organiza
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -34,17 +33,17 @@ from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.records import InboundConnector
 from gatepost.store.documents import failure_text
 from gatepost.store.interface import StoreFailure, TraceFilter
-from gatepost.store.sqlite.trace_search import scan_trace, trace_event
+from gatepost.store.trace import trace_event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
 
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.manage.use_cases.name_lookup import Chosen
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.connectors.facts import SessionFacts
     from gatepost.settings.model import Settings
+    from gatepost.store.trace import Trace
 
 
 MOST_PEM: Final = 64 * 1024
@@ -218,7 +217,7 @@ def _inbound(
     connector, settings = chosen.connector, gateway.settings
     assert isinstance(connector, InboundConnector)  # noqa: S101 - asked by the only caller
     directory = with_enabled(directory, chosen.organization, connector)
-    trace = _Trace(gateway.data / "trace")
+    trace = _Rows(gateway.storage.trace())
     now = time.time()
     begun = Validation(chosen.organization.name, connector.name, "inbound", now, directory.version, done=False)
 
@@ -259,18 +258,16 @@ async def _checked(
             await checker.close()
 
 
-class _Trace:
+class _Rows:
     """Rows of how mail came in. notes: what of the trace could not be read."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._unreadable: list[str] = []
-        if directory.exists() and not os.access(directory, os.R_OK | os.X_OK):
-            self._unreadable.append(str(directory))
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+        self._unreadable = trace.unreadable()
 
     def search(self, trace_filter: TraceFilter) -> list[TraceEvent]:
         """The newest that match, newest first."""
-        rows = scan_trace(self._directory, trace_filter, _COLUMNS, events=_EVENTS, unreadable=self._unreadable)
+        rows = self._trace.scan(trace_filter, _COLUMNS, events=_EVENTS, unreadable=self._unreadable)
         return [trace_event(_COLUMNS, row) for row in islice(rows, trace_filter.limit)]
 
     @property
@@ -278,11 +275,11 @@ class _Trace:
         return [f"the trace could not be read: {name}" for name in dict.fromkeys(self._unreadable)]
 
 
-def _captured(trace: _Trace, identity: str) -> list[TraceEvent]:
+def _captured(trace: _Rows, identity: str) -> list[TraceEvent]:
     """The rows of a session, or of a message."""
-    found = trace.search(TraceFilter(session=identity, limit=_ROWS)) or trace.search(
+    events = trace.search(TraceFilter(session=identity, limit=_ROWS)) or trace.search(
         TraceFilter(message=identity, limit=_ROWS)
     )
-    if not found:
+    if not events:
         raise _refusal("session", f"the message trace has no message or session {identity}")
-    return found
+    return events

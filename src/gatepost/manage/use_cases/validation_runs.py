@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 SECONDS: Final = 180.0
 """How long a validation may take."""
 _MAX_BODY: Final = 32 * 1024 * 1024  # as all resources
-_PAGES: Final = tuple(f"/connectors/validate/{{organization}}/{one}/{{name:path}}" for one in ("inbound", "outbound"))
+_PAGES: Final = tuple(f"/connectors/validate/{{organization}}/{text}/{{name:path}}" for text in ("inbound", "outbound"))
 
 type Record = dict[str, Any]
 type _Text = Annotated[str, Meta(max_length=1000)]
@@ -209,7 +209,7 @@ def follow_validation(context: Context, request: FollowValidation) -> Job[Valida
 def state_of(job: Job[Validated, Record]) -> ValidationState:
     """As it is now."""
     done = job.done  # before the rest: with it comes all that there is to see
-    errors = [WrongField(one.path, one.message) for one in (job.refusal.errors if job.refusal else ())]
+    errors = [WrongField(error.path, error.message) for error in (job.refusal.errors if job.refusal else ())]
     return ValidationState(job.id, job.subject.text, done, job.trouble, job.result, errors)
 
 

@@ -18,8 +18,8 @@ from starlette.middleware import Middleware
 from gatepost.manage.web.forms import FormBody
 from gatepost.manage.web.headers import SecurityHeaders
 from gatepost.manage.web.identity import IdentityMiddleware
+from gatepost.manage.web.problem import refused
 from gatepost.manage.web.refusal_audit import RefusalAuditMiddleware
-from gatepost.manage.web.refusal_response import refused
 from gatepost.manage.web.request_concurrency import ConcurrencyMiddleware
 from gatepost.manage.web.request_limits import BodyLimit, KnownHosts, LoopbackUntilOwned
 

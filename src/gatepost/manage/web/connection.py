@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Final, cast
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from gatepost.manage.web.problem import ProblemType, problem_document
-from gatepost.manage.web.refusal_response import instance_of
+from gatepost.manage.web.problem import ProblemType, instance_of, problem_document
 from gatepost.net.listener import source_of
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ class BoundedConnection(H11Protocol):
         self.conn = _MeasuredRequests(cast("int", self.config.h11_max_incomplete_event_size))
         self.place = source_of(self.client[0] if self.client else "")
         others = [cast("BoundedConnection", connection) for connection in self.connections if connection is not self]
-        if len(others) >= _MOST or sum(one.place == self.place for one in others) >= _MOST_OF_ONE:
+        if len(others) >= _MOST or sum(connection.place == self.place for connection in others) >= _MOST_OF_ONE:
             self._turn_away()
         else:
             self._watch()

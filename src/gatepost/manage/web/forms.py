@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 
 from starlette.datastructures import Headers, ImmutableMultiDict
 
-from gatepost.manage.web.refusal_response import is_call, refused
+from gatepost.manage.web.problem import is_call, refused
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send

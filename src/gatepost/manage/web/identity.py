@@ -20,8 +20,8 @@ from starlette.datastructures import Headers
 from starlette.responses import RedirectResponse
 
 from gatepost.manage.web.forms import UNSAFE
+from gatepost.manage.web.problem import is_call, refused
 from gatepost.manage.web.refusal_audit import note_refusal
-from gatepost.manage.web.refusal_response import is_call, refused
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -43,7 +43,7 @@ _PAGE: Final = 2000  # of an address to go back to
 
 def is_open(path: str) -> bool:
     """Whether a page is there for whoever is not known."""
-    return any(path == one or (one.endswith("/") and path.startswith(one)) for one in _OPEN)
+    return any(path == text or (text.endswith("/") and path.startswith(text)) for text in _OPEN)
 
 
 class IdentityMiddleware:

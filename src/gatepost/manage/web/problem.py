@@ -1,21 +1,25 @@
-"""Problem documents (RFC 9457) of a closed list of kinds: what a program is told that asked for what was not done.
+"""Problem documents (RFC 9457), of a closed list of kinds: why a request was refused, for a program.
 
-Made of what `web` refuses before a call is heard (`manage.web.refusal_response`), and of what a call refuses
-(`manage.rest.problem`), so that a client meets one form. Pure.
+Made here for requests that are refused before any page or endpoint sees them (a person gets plain text), and in
+`manage.rest.problem` for what an endpoint refuses, so that a client meets one form. Pure.
 """
 
 from __future__ import annotations
 
+import uuid
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from gatepost.manage.use_cases.refusal import RefusalKind  # noqa: TC001 - msgspec reads the types of fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from http import HTTPStatus
+
+    from starlette.types import Scope
 
     from gatepost.manage.use_cases.refusal import Refusal
     from gatepost.policy.connectors.errors import FieldError
@@ -76,7 +80,7 @@ class ProblemType(Enum):
         return f"/api/v1/problems/{self.value.name}"
 
 
-PROBLEMS: dict[int, ProblemType] = {one.value.status: one for one in ProblemType}
+PROBLEMS: dict[int, ProblemType] = {problem_type.value.status: problem_type for problem_type in ProblemType}
 
 
 class FieldProblem(msgspec.Struct, frozen=True):
@@ -129,6 +133,25 @@ def problem_document(
         refusal=refusal.kind if refusal else None,
         options=list(refusal.options) if refusal else [],
     )
-    given: dict[str, Any] = {"Cache-Control": "no-store", **(headers or {})}
+    values: dict[str, Any] = {"Cache-Control": "no-store", **(headers or {})}
     content = {**(refusal.more if refusal else {}), **msgspec.structs.asdict(document)}
-    return Response(msgspec.json.encode(content), kind.value.status, given, media_type=_MEDIA_TYPE)
+    return Response(msgspec.json.encode(content), kind.value.status, values, media_type=_MEDIA_TYPE)
+
+
+def is_call(scope: Scope) -> bool:
+    """Whether the request is one of REST; otherwise a person's."""
+    path: str = scope["path"]
+    return path.startswith("/api/")
+
+
+def refused(scope: Scope, status: HTTPStatus, text: str, **headers: str) -> Response:
+    """Problem details (RFC 9457) for REST, plain text for a person. text: what is wrong and what to do."""
+    if not is_call(scope):
+        return PlainTextResponse(f"{status.value} {status.phrase}\n\n{text}\n", status, headers)
+    kind = PROBLEMS.get(status, ProblemType.MALFORMED)
+    return problem_document(kind, text, instance_of(scope), headers=headers)
+
+
+def instance_of(scope: Scope) -> str:
+    """The request as problem documents name it, by the number that the log has."""
+    return f"urn:uuid:{scope.get('state', {}).get('id') or uuid.uuid4()}"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.datastructures import Headers
 
 from gatepost.manage.access.slots import Slots
-from gatepost.manage.web.refusal_response import refused
+from gatepost.manage.web.problem import refused
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send

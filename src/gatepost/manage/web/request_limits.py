@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.datastructures import Headers
 
-from gatepost.manage.web.refusal_response import refused
+from gatepost.manage.web.problem import refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -130,10 +130,10 @@ def host_of(header: str) -> str:
 
     "" for what is none, so that nothing behind this has to read such a field once more.
     """
-    found = _AUTHORITY.fullmatch(header)
-    if found is None or (found["six"] is not None and not _is_address(found["six"])):
+    match = _AUTHORITY.fullmatch(header)
+    if match is None or (match["six"] is not None and not _is_address(match["six"])):
         return ""
-    return (found["six"] or found["name"]).lower().removesuffix(".")
+    return (match["six"] or match["name"]).lower().removesuffix(".")
 
 
 def _is_address(text: str) -> bool:

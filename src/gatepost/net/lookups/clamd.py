@@ -105,12 +105,12 @@ async def _connected(
     except LookupFailed as failed:
         raise UnusableAnswer(f"{host}: {failed.detail}") from failed
     problem = OSError(0, f"{host} has no address")
-    for one in found:
-        if tenants is not None and not tenants.allows(one):
+    for text in found:
+        if tenants is not None and not tenants.allows(text):
             problem = OSError(0, not_allowed(host))
             continue
         try:
-            return await asyncio.open_connection(one, port, limit=ANSWER_OCTETS)
+            return await asyncio.open_connection(text, port, limit=ANSWER_OCTETS)
         except OSError as failure:
             problem = failure
     raise problem

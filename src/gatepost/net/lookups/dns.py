@@ -119,18 +119,18 @@ class Resolver:
         counts as one; its validation is the task of `validation_missing`.
         """
         questions = (_question(name, "A"), _question(".", "SOA"))
-        asked = [spawn(self._failure(one), "dns trouble") for one in questions]
+        tasks = [spawn(self._failure(question), "dns trouble") for question in questions]
         why = ""
         try:
-            for failure in asyncio.as_completed(asked):
+            for failure in asyncio.as_completed(tasks):
                 detail = await failure
                 if not detail:
                     return ""
                 why = why or detail
         finally:
-            for one in asked:
-                one.cancel()
-            await asyncio.gather(*asked, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         return why
 
     async def _failure(self, question: Question) -> str:
@@ -158,11 +158,11 @@ class Resolver:
             task = spawn(self._find(question, rdtype), f"dns {name} {rdtype}")
             self._running[question] = task
             task.add_done_callback(lambda _: self._running.pop(question, None))
-        found = await asyncio.shield(task)
-        if isinstance(found, LookupFailed):
+        dns_answer = await asyncio.shield(task)
+        if isinstance(dns_answer, LookupFailed):
             # A copy for each that waits: a raised exception collects the traceback of its raiser.
-            raise LookupFailed(found.detail, temporary=found.temporary, bogus=found.bogus)
-        return found
+            raise LookupFailed(dns_answer.detail, temporary=dns_answer.temporary, bogus=dns_answer.bogus)
+        return dns_answer
 
     def _count(self, rdtype: str, outcome: str) -> None:
         self.counts.add((DNS_LOOKUPS.name, rdtype, outcome))

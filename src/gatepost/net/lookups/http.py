@@ -340,16 +340,16 @@ async def host_addresses(resolver: Resolver, host: str) -> Sequence[str]:
         return (str(ipaddress.ip_address(host)),)
     except ValueError:
         pass
-    found: list[str] = []
+    result: list[str] = []
     failed: LookupFailed | None = None
     for answer in await asyncio.gather(_family(resolver, host, "A"), _family(resolver, host, "AAAA")):
         if isinstance(answer, LookupFailed):
             failed = answer
         else:
-            found += [record.to_text() for record in answer.records]
-    if failed is not None and not found:
+            result += [record.to_text() for record in answer.records]
+    if failed is not None and not result:
         raise failed
-    return found
+    return result
 
 
 async def _family(resolver: Resolver, host: str, rdtype: str) -> DnsAnswer | LookupFailed:

@@ -49,8 +49,8 @@ def verified_claims(token: str, keys: Sequence[IssuerKey], *, issuer: str, clien
         raise IdTokenError("it is a JWT of another kind than an ID token (typ)")
     fitting = [key for key in keys if key.suits(algorithm) and (not kid or key.id in {kid, ""})]
     claims = _signed(token, fitting, issuer, client)
-    given = claims.get("nonce")
-    if not isinstance(given, str) or not hmac.compare_digest(given.encode(), nonce.encode()):
+    claim = claims.get("nonce")
+    if not isinstance(claim, str) or not hmac.compare_digest(claim.encode(), nonce.encode()):
         raise IdTokenError("the ID token is of another log-in (nonce)")
     if claims.get("azp", client) != client or (isinstance(claims["aud"], list) and len(claims["aud"]) > 1):
         raise IdTokenError("the ID token is for other clients, too (azp, aud)")
@@ -63,7 +63,7 @@ def _signed(token: str, keys: Sequence[IssuerKey], issuer: str, client: str) -> 
             return jwt.decode(
                 token,
                 key.key,
-                algorithms=[one for one in TokenAlgorithm if key.suits(one)],
+                algorithms=[algorithm for algorithm in TokenAlgorithm if key.suits(algorithm)],
                 audience=client,
                 issuer=issuer,
                 leeway=_LEEWAY,

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gatepost.net.lookups.jwks import IssuerKey
     from gatepost.policy.connectors.addresses import AddressPolicy
     from gatepost.policy.connectors.oauth import OauthIssuer
-    from gatepost.settings.oauth import Oauth
+    from gatepost.settings.model import Oauth
 
 
 _FRESH_SECONDS: Final = 3600.0

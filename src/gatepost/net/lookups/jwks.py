@@ -54,10 +54,10 @@ def parse_jwks(body: bytes) -> tuple[IssuerKey, ...]:
     keys = parse_document(body).get("keys")
     if not isinstance(keys, list):
         raise JwksError('no JWK Set: "keys" is no list')
-    found = tuple(key for one in keys[:_MAX_KEYS] if (key := _key(one)) is not None)
-    if not found:
+    issuer_keys = tuple(key for one in keys[:_MAX_KEYS] if (key := _key(one)) is not None)
+    if not issuer_keys:
         raise JwksError("a JWK Set without a public key for signatures (RSA of 2048 bits or more, EC, or OKP)")
-    return found
+    return issuer_keys
 
 
 def parse_metadata(body: bytes, issuer: str) -> str:

@@ -251,14 +251,14 @@ class StsPolicies:
         failed = self._failed.get((name, record_id))
         if failed is not None:
             return failed
-        found = await self._ask(name)
-        if isinstance(found, StsFailure):
-            self._failed.put((name, record_id), found, _RETRY_SECONDS, 1)
-            return found
-        entry = CachedPolicy(name, record_id, found, now, used)
+        result = await self._ask(name)
+        if isinstance(result, StsFailure):
+            self._failed.put((name, record_id), result, _RETRY_SECONDS, 1)
+            return result
+        entry = CachedPolicy(name, record_id, result, now, used)
         before = self._memory.get(name)
-        if before is not None and before.policy.mode is not found.mode:
-            _log.info("mta-sts: the policy of %s changed from %s to %s", name, before.policy.mode, found.mode)
+        if before is not None and before.policy.mode is not result.mode:
+            _log.info("mta-sts: the policy of %s changed from %s to %s", name, before.policy.mode, result.mode)
         self._keep(entry, now)
         await asyncio.to_thread(self._folder.write, entry)
         return entry

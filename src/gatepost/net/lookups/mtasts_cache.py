@@ -79,8 +79,8 @@ class PolicyFolder:
     def read(self, domain: str) -> CachedPolicy | None:
         """The cached policy of `domain`, expired or not."""
         path = self._file(domain)
-        found = None if path is None else _read(path)
-        return found if found is not None and found.domain == domain else None
+        policy = None if path is None else _read(path)
+        return policy if policy is not None and policy.domain == domain else None
 
     def write(self, entry: CachedPolicy) -> None:
         """Keep a policy instead of the one there is for its domain. After a crash one of the two is there, whole."""
@@ -107,9 +107,9 @@ class PolicyFolder:
         """All that is kept and can be read, expired or not."""
         paths = [] if self._path is None else sorted(self._path.glob(f"*{_SUFFIX}"))
         for path in paths[: 2 * _FILES]:
-            found = _read(path)
-            if found is not None and self._file(found.domain) == path:
-                yield found
+            policy = _read(path)
+            if policy is not None and self._file(policy.domain) == path:
+                yield policy
 
     @staticmethod
     def _make_room(folder: Path) -> None:

@@ -222,17 +222,17 @@ class MailRouter:
 
     async def addresses(self, host: str) -> HostAddresses:
         """The addresses of `host` (A-label, address or address literal). Raises LookupFailed."""
-        found = self._families.get(host)
-        if found is None:
+        families = self._families.get(host)
+        if families is None:
             if own := _without_dns(host):
-                found = _Families(host, (self._usable(own), ()), authentic=False)
-                self._families.put(host, found, _KEPT_SECONDS, 1)
+                families = _Families(host, (self._usable(own), ()), authentic=False)
+                self._families.put(host, families, _KEPT_SECONDS, 1)
             else:
-                found = await self._look_up(host)
-        first, second = found.addresses
+                families = await self._look_up(host)
+        first, second = families.addresses
         alternating = chain.from_iterable(zip_longest(self._shuffled(first), self._shuffled(second)))
         addresses = [address for address in alternating if address]
-        return HostAddresses(host, found.canonical, tuple(addresses[:_MAX_ADDRESSES]), found.authentic)
+        return HostAddresses(host, families.canonical, tuple(addresses[:_MAX_ADDRESSES]), families.authentic)
 
     async def _look_up(self, host: str) -> _Families:
         six, four = await asyncio.gather(self._family(host, "AAAA"), self._family(host, "A"))
@@ -245,10 +245,10 @@ class MailRouter:
         complete = len(known) == 2
         authentic = all(answer.authentic for answer in known)
         families = self._addresses(six), self._addresses(four)
-        found = _Families(canonical, families if self._prefer is Family.IPV6 else families[::-1], authentic)
+        result = _Families(canonical, families if self._prefer is Family.IPV6 else families[::-1], authentic)
         if complete:
-            self._families.put(host, found, min(_KEPT_SECONDS, *(answer.ttl for answer in known)), 1)
-        return found
+            self._families.put(host, result, min(_KEPT_SECONDS, *(answer.ttl for answer in known)), 1)
+        return result
 
     async def _family(self, host: str, rdtype: str) -> DnsAnswer | LookupFailed:
         try:

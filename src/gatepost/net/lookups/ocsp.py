@@ -63,12 +63,12 @@ class Responders:
                 self._failed.put(key, f"{url}: {failed}", _RETRY_SECONDS, 1)
                 return RevocationError(f"{url}: {failed}")
 
-        found = await self._shared.result(key, work, f"ocsp {url[:80]}")
-        if isinstance(found, RevocationError):
-            raise RevocationError(str(found))  # a copy for each that waits: it collects its raiser's traceback
-        left = found.until - now if found.until else _KEPT_WITHOUT_END
-        self._known.put(key, found, min(left, _KEPT_SECONDS), 1)
-        return found
+        status = await self._shared.result(key, work, f"ocsp {url[:80]}")
+        if isinstance(status, RevocationError):
+            raise RevocationError(str(status))  # a copy for each that waits: it collects its raiser's traceback
+        left = status.until - now if status.until else _KEPT_WITHOUT_END
+        self._known.put(key, status, min(left, _KEPT_SECONDS), 1)
+        return status
 
     def retry(self) -> None:
         """Forget which places gave nothing usable."""

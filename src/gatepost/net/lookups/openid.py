@@ -65,8 +65,8 @@ class OpenId:
     async def _within[T](self, work: Any) -> T:
         try:
             async with asyncio.timeout(self._oidc.timeout):
-                found: T = await work
-                return found
+                result: T = await work
+                return result
         except TimeoutError:
             raise OpenIdFailed(f"{self._oidc.issuer}: no answer within {self._oidc.timeout:g} s") from None
         except (HttpFailed, JwksError, AnchorsError, IdTokenError) as failed:
@@ -75,16 +75,16 @@ class OpenId:
     async def _discovered(self) -> Provider:
         client = await self._client()
         url = configuration_urls(self._oidc.issuer)[0]
-        found = parse_document(await self._ask(client, HttpRequest(url, _MAX_BYTES, self._oidc.timeout)))
-        if found.get("issuer") != self._oidc.issuer:
+        document = parse_document(await self._ask(client, HttpRequest(url, _MAX_BYTES, self._oidc.timeout)))
+        if document.get("issuer") != self._oidc.issuer:
             raise OpenIdFailed(f"the metadata at {url} are of another issuer (RFC 8414 section 3.3)")
-        methods = found.get("token_endpoint_auth_methods_supported")
+        methods = document.get("token_endpoint_auth_methods_supported")
         by_body = isinstance(methods, list) and "client_secret_basic" not in methods
         return Provider(
-            _address(found, "authorization_endpoint"),
-            _address(found, "token_endpoint"),
-            _address(found, "jwks_uri"),
-            found.get("authorization_response_iss_parameter_supported") is True,
+            _address(document, "authorization_endpoint"),
+            _address(document, "token_endpoint"),
+            _address(document, "jwks_uri"),
+            document.get("authorization_response_iss_parameter_supported") is True,
             by_body,
         )
 

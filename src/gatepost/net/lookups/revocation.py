@@ -149,9 +149,9 @@ class RevocationChecker:
 
     async def _list(self, url: str, question: _Question) -> RevocationStatus:
         link = question.link
-        found = await self._lists.find(url, link.issuer, now=question.now, private=question.private)
+        revocation_list = await self._lists.find(url, link.issuer, now=question.now, private=question.private)
         try:
-            return found.status_of(link.certificate, question.now)
+            return revocation_list.status_of(link.certificate, question.now)
         except RevocationError as failure:
             raise RevocationError(f"{url}: {failure}") from failure
 
@@ -207,4 +207,4 @@ _RANK: Final = {"revoked": 0, "unknown": 1, "good": 2, "not-published": 3}
 
 def _worst(found: list[Revocation]) -> Revocation:
     """One revoked certificate spoils the path, one unknown leaves it unknown; else what is published counts."""
-    return min(found, key=lambda one: _RANK[one.status])
+    return min(found, key=lambda revocation: _RANK[revocation.status])

@@ -92,10 +92,14 @@ class RevocationLists:
                 return held.list
             raise RevocationError(failure)
         request = HttpRequest(url, MAX_LIST_BYTES, self._timeout, accept="application/pkix-crl, */*", private=private)
-        found = await self._shared.result(key, lambda: self._renew(key, issuer, request, now), f"crl {url[:80]}")
-        if isinstance(found, RevocationError):
-            raise RevocationError(str(found))  # a copy for each that waits: it collects its raiser's traceback
-        return found
+        revocation_list = await self._shared.result(
+            key, lambda: self._renew(key, issuer, request, now), f"crl {url[:80]}"
+        )
+        if isinstance(revocation_list, RevocationError):
+            raise RevocationError(
+                str(revocation_list)
+            )  # a copy for each that waits: it collects its raiser's traceback
+        return revocation_list
 
     def retry(self) -> None:
         """Forget which places gave nothing usable."""
@@ -131,12 +135,12 @@ class RevocationLists:
         async with self._slots:
             fetched = await self._client.fetch(request)
             async with self._readings:
-                found = await asyncio.to_thread(read_list, fetched.body, issuer)
-        found.check_times(now)
-        if held is not None and held.list.this_update > found.this_update:
+                revocation_list = await asyncio.to_thread(read_list, fetched.body, issuer)
+        revocation_list.check_times(now)
+        if held is not None and held.list.this_update > revocation_list.this_update:
             return _Held(held.list, now)  # an older one, perhaps replayed by an attacker on the way
         await asyncio.to_thread(self._write, key, fetched.body)
-        return _Held(found, now)
+        return _Held(revocation_list, now)
 
     def _note(self, key: _Key, request: HttpRequest, failed: HttpFailed | RevocationError) -> RevocationError:
         if isinstance(failed, HttpFailed):

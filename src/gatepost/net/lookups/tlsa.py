@@ -14,8 +14,7 @@ from gatepost.net.dane import unreadable
 from gatepost.net.lookups.cache import Cache
 from gatepost.net.lookups.dns import DnsAnswer, DnsStatus
 from gatepost.net.lookups.question import LookupFailed
-from gatepost.protocols.dane.publication import TlsaLookup, TlsaStatus
-from gatepost.protocols.dane.tlsa import RecordsKind, classify
+from gatepost.protocols.dane.tlsa import RecordsKind, TlsaLookup, TlsaStatus, classify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,15 +50,15 @@ class TlsaFinder:
             return TlsaLookup(TlsaStatus.INSECURE, f"DNSSEC does not prove that {host.host} takes this mail")
         try:
             bases = await self._bases(host)
-            found = await self._first(bases, port)
+            tlsa_lookup = await self._first(bases, port)
         except LookupFailed as failure:
             return TlsaLookup(TlsaStatus.FAILED, failure.detail, bogus=failure.bogus)
         if not bases:
             return TlsaLookup(TlsaStatus.INSECURE, f"DNSSEC does not prove the addresses of {host.host}")
-        if not found.base:
-            return found
-        names = (found.base, host.host, *next_hops)
-        return replace(found, names=tuple(dict.fromkeys(name.lower().rstrip(".") for name in names if name)))
+        if not tlsa_lookup.base:
+            return tlsa_lookup
+        names = (tlsa_lookup.base, host.host, *next_hops)
+        return replace(tlsa_lookup, names=tuple(dict.fromkeys(name.lower().rstrip(".") for name in names if name)))
 
     async def _bases(self, host: HostAddresses) -> tuple[str, ...]:
         """The names to look below, in order; () if there is no DANE. Raises LookupFailed.
@@ -76,14 +75,14 @@ class TlsaFinder:
 
     async def _first(self, bases: Sequence[str], port: int) -> TlsaLookup:
         """The first base with proven records (RFC 7672 section 2.2.3). Raises LookupFailed, whatever is left to try."""
-        found = TlsaLookup(TlsaStatus.INSECURE, "")
+        tlsa_lookup = TlsaLookup(TlsaStatus.INSECURE, "")
         for base in bases:
             one = await self._below(base, port)
             if one.status in {TlsaStatus.USABLE, TlsaStatus.UNUSABLE}:
                 return one
-            if found.status is TlsaStatus.INSECURE:
-                found = one
-        return found
+            if tlsa_lookup.status is TlsaStatus.INSECURE:
+                tlsa_lookup = one
+        return tlsa_lookup
 
     async def _below(self, base: str, port: int) -> TlsaLookup:
         known = self._cache.get((base, port))
@@ -96,10 +95,12 @@ class TlsaFinder:
             if failure.temporary:
                 raise
             return TlsaLookup(TlsaStatus.NONE, f"there can be no TLSA records: {failure.detail}")
-        found = _read(answer, name, base)
-        octets = _ENTRY_OCTETS * (1 + len(answer.records)) + sum(len(record.data) for record in found.records.usable)
-        self._cache.put((base, port), found, min(answer.ttl, _KEPT_SECONDS), octets)
-        return found
+        tlsa_lookup = _read(answer, name, base)
+        octets = _ENTRY_OCTETS * (1 + len(answer.records)) + sum(
+            len(record.data) for record in tlsa_lookup.records.usable
+        )
+        self._cache.put((base, port), tlsa_lookup, min(answer.ttl, _KEPT_SECONDS), octets)
+        return tlsa_lookup
 
 
 def _read(answer: DnsAnswer, name: str, base: str) -> TlsaLookup:

@@ -65,7 +65,7 @@ class Validator:
         anchors = read_anchors(anchor_file)
         options = _OPTIONS + _FORWARDING if servers else _OPTIONS
         try:
-            self._context = UnboundContext(options, [f"{one.host}@{one.port}" for one in servers], anchors)
+            self._context = UnboundContext(options, [f"{server.host}@{server.port}" for server in servers], anchors)
         except UnboundError as error:
             raise ValidatorError(str(error)) from error
         self._way = f"by way of {', '.join(map(str, servers))}" if servers else "from the root's servers on"
@@ -136,12 +136,12 @@ def read_anchors(file: str) -> tuple[str, ...]:
         raise ValidatorError(f"{file}: larger than {_MAX_ANCHOR_FILE} bytes; {advice}")
     usable = "\n".join(line for line in text.splitlines() if not _NOT_VALID.search(line))
     try:
-        found = dns.zonefile.read_rrsets(usable, rdclass=None, default_ttl=0)
+        rrsets = dns.zonefile.read_rrsets(usable, rdclass=None, default_ttl=0)
     except (dns.exception.DNSException, ValueError) as error:
         why = str(error).removeprefix("<input>:")  # what is left begins with the line
         raise ValidatorError(f"{file}:{why}; {advice}") from None
     keys = tuple(
-        f"{rrset.name} IN {rrset.rdtype.name} {key}" for rrset in found if rrset.rdtype in _KEYS for key in rrset
+        f"{rrset.name} IN {rrset.rdtype.name} {key}" for rrset in rrsets if rrset.rdtype in _KEYS for key in rrset
     )
     if not keys:
         raise ValidatorError(f"{file}: no DS or DNSKEY record in it; {advice}")

@@ -32,6 +32,7 @@ _PENDING: Final = "acme/pending"
 _TRIES: Final = 10
 _PAUSE: Final = 0.5
 _PATIENCE: Final = 5.0
+_COPIED: Final = 3.0  # seconds until every node of a site serves a token, whichever the authority asks
 _EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where nobody listens, but everywhere
 
 
@@ -71,16 +72,18 @@ class Proofs:
         """Have all of them found. Raises AcmeFailed, StoreFailure."""
         if not proofs:
             return
-        if any(one.kind == Challenge.HTTP_01 and not _TOKEN.fullmatch(one.place) for one in proofs):
+        if any(proof.kind == Challenge.HTTP_01 and not _TOKEN.fullmatch(proof.place) for proof in proofs):
             raise AcmeFailed("the authority's token has a form that RFC 8555 section 8.3 does not allow")
         self.store.apply({}, author="gatepost", content={_PENDING: msgspec.json.encode(list(proofs))})
-        tokens = [one for one in proofs if one.kind == Challenge.HTTP_01]
-        self.store.apply({}, author="gatepost", content={_place(one.place): one.value.encode() for one in tokens})
-        for one in tokens:
-            self._see(one)
-        records = [one for one in proofs if one.kind == Challenge.DNS_01]
-        for one in records:
-            self._hook("present", one)
+        tokens = [proof for proof in proofs if proof.kind == Challenge.HTTP_01]
+        self.store.apply({}, author="gatepost", content={_place(token.place): token.value.encode() for token in tokens})
+        if tokens and self.store.is_shared:
+            time.sleep(_COPIED)
+        for token in tokens:
+            self._see(token)
+        records = [proof for proof in proofs if proof.kind == Challenge.DNS_01]
+        for record in records:
+            self._hook("present", record)
         if records and self.settings.dns_wait:
             time.sleep(self.settings.dns_wait)
 
@@ -94,14 +97,14 @@ class Proofs:
             return []
         errors: list[str] = []
         content: dict[str, bytes | None] = {_PENDING: None}
-        for one in self._pending():
-            if one.kind == Challenge.HTTP_01:
-                content[_place(one.place)] = None
+        for proof in self._pending():
+            if proof.kind == Challenge.HTTP_01:
+                content[_place(proof.place)] = None
                 continue
             try:
-                self._hook("remove", one)
+                self._hook("remove", proof)
             except AcmeFailed as failure:
-                errors.append(f"the TXT record of {one.place} is not removed: {failure}")
+                errors.append(f"the TXT record of {proof.place} is not removed: {failure}")
         self.store.apply({}, author="gatepost", content=content)
         return errors
 

@@ -161,7 +161,9 @@ class Authority:
                 f"{self._url} gives accounts only to those whom it knows already (external account binding), which "
                 "this version cannot show; choose another authority"
             )
-        new = messages.NewRegistration(contact=tuple(f"mailto:{one}" for one in contact), terms_of_service_agreed=True)
+        new = messages.NewRegistration(
+            contact=tuple(f"mailto:{text}" for text in contact), terms_of_service_agreed=True
+        )
         try:
             return str(self._called(lambda: self._client.new_account(new)).uri)
         except _Known as known:
@@ -172,7 +174,9 @@ class Authority:
         """The chain, PEM, leaf first. publish: has proofs found. Raises AcmeFailed, and what `publish` raises."""
         made = self._called(lambda: self._ordered(order))
         todo = [
-            self._answerable(one, kind) for one in made.authorizations if one.body.status == messages.STATUS_PENDING
+            self._answerable(authorization, kind)
+            for authorization in made.authorizations
+            if authorization.body.status == messages.STATUS_PENDING
         ]
         publish([proof for proof, _ in todo])
         for _, challenge in todo:
@@ -220,7 +224,7 @@ class Authority:
         """
         body = messages.Authorization.from_json(self._post(url, None).json())
         name = str(body.identifier.value)
-        if name.lower() not in {one.removeprefix("*.") for one in names}:
+        if name.lower() not in {text.removeprefix("*.") for text in names}:
             raise AcmeFailed(f"{self._url} wants a proof for {_shown(name)}, which was not ordered: it gets none")
         return messages.AuthorizationResource(body=body, uri=url)
 
@@ -232,16 +236,21 @@ class Authority:
 
     def _answerable(self, authorization: Any, kind: Challenge) -> tuple[Proof, Any]:
         name = str(authorization.body.identifier.value)
-        found = next((one for one in authorization.body.challenges if one.chall.typ == kind), None)
-        if found is None:
-            offered = ", ".join(sorted(str(one.chall.typ)[:20] for one in authorization.body.challenges)) or "nothing"
+        challenge = next(
+            (challenge for challenge in authorization.body.challenges if challenge.chall.typ == kind), None
+        )
+        if challenge is None:
+            offered = (
+                ", ".join(sorted(str(challenge.chall.typ)[:20] for challenge in authorization.body.challenges))
+                or "nothing"
+            )
             raise AcmeFailed(f"the authority does not take {kind} for {name}, only {offered}; see acme.challenge")
-        match found.chall:
+        match challenge.chall:
             case challenges.HTTP01() as http:
                 proof = Proof(kind, name, http.path.rpartition("/")[2], http.key_authorization(self._key))
             case dns:
                 proof = Proof(kind, name, dns.validation_domain_name(name), dns.validation(self._key))
-        return proof, found
+        return proof, challenge
 
     def _called[T](self, work: Callable[[], T]) -> T:
         """Call `work` and return its result.
@@ -273,9 +282,9 @@ class Authority:
     def _problem(self, problem: messages.Error) -> str:
         code, said = str(problem.code or "error")[:50], _shown(problem.detail or problem.title or "")
         parts = [
-            f"{_shown(one.identifier.value)}: {_shown(one.detail or '')}"
-            for one in (problem.subproblems or ())[:5]
-            if one.identifier
+            f"{_shown(error.identifier.value)}: {_shown(error.detail or '')}"
+            for error in (problem.subproblems or ())[:5]
+            if error.identifier
         ]
         advice = _ADVICE.get(code, "")
         return f"{self._url} refuses ({code}): {'; '.join([said, *parts])}{advice}"
@@ -321,13 +330,14 @@ def certificate_id(certificate_pem: bytes) -> str:
 def _refused(authorization: Any) -> str:
     """Explain why the authority refused one name, and what to check."""
     name = _shown(authorization.body.identifier.value)
-    for one in authorization.body.challenges:
-        if one.error is not None:
+    for challenge in authorization.body.challenges:
+        if challenge.error is not None:
             where = {
                 Challenge.HTTP_01: f"does http://{name}/ lead to acme.http_address of this gateway, from everywhere?",
                 Challenge.DNS_01: "does dns_hook publish in the zone that the world sees, and is acme.dns_wait enough?",
-            }.get(one.chall.typ, "")
-            return f"{name} was not accepted ({str(one.error.code)[:50]}): {_shown(one.error.detail or '')}; {where}"
+            }.get(challenge.chall.typ, "")
+            error = challenge.error
+            return f"{name} was not accepted ({str(error.code)[:50]}): {_shown(error.detail or '')}; {where}"
     return f"{name} was not accepted, and the authority does not say why"
 
 

@@ -20,14 +20,15 @@ from gatepost.pki.acme.schedule import Step
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.policy.connectors.grants import STORED_KINDS
 from gatepost.policy.connectors.publication import publications
-from gatepost.store.changes import ConfigStore
 from gatepost.store.directory import stored_directory
 from gatepost.store.interface import StoreFailure
+from gatepost.store.storage import Storage
 from gatepost.times import second_text
 
 if TYPE_CHECKING:
     from gatepost.pki.acme.issuer import IssuedCertificate
     from gatepost.settings.model import Settings
+    from gatepost.store.changes import ConfigStore
 
 
 ACME_SECONDS: Final = 60.0
@@ -106,7 +107,7 @@ class AcmeDuty:
         """The thread."""
         data = Path(self._settings.server.data_dir)
         try:
-            with alone(data), closing(ConfigStore(data / "config.db")) as store:
+            with alone(data), closing(Storage.of(self._settings).configuration()) as store:
                 self._all_due(Issuer(self._settings, store))
         except Busy:
             _log.debug("a command is requesting certificates")

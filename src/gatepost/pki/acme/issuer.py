@@ -42,6 +42,7 @@ from gatepost.pki.certificates.entry import Entry, Origin, State
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.pki.certificates.inventory import Inventory, entry_from
 from gatepost.pki.certificates.request import KEY_TYPES
+from gatepost.pki.certificates.site_key import site_vault
 from gatepost.pki.certificates.vault import Vault, VaultError
 from gatepost.store.changes import ConfigConflict
 from gatepost.store.interface import StoreFailure
@@ -130,7 +131,7 @@ class Issuer:
         self._store = store
         self._author = author
         self.url = url or settings.acme.directory_url
-        self._vault = _vault(settings)
+        self._vault = _vault(settings, store)
         self.inventory = Inventory(store, self._vault)
         self.proofs = Proofs(settings.acme, store)
 
@@ -148,12 +149,12 @@ class Issuer:
         """The status of every list of names that should have a certificate."""
         _, entries = self.inventory.entries()
         progress = self.kept().progress
-        found = []
+        statuses = []
         for names in wanted(self._acme, self._settings.server.hostname, policy_hosts):
             entry, one = latest(names, entries.values()), progress.get(" ".join(names), Progress())
             at = schedule.renewal_at(entry, one, self._acme.renew_before) if entry else 0.0
-            found.append(RenewalStatus(names, entry, one, at))
-        return found
+            statuses.append(RenewalStatus(names, entry, one, at))
+        return statuses
 
     def due(self, policy_hosts: Sequence[str], now: float) -> list[schedule.Due]:
         """The orders that are due now."""
@@ -201,18 +202,18 @@ class Issuer:
     def waiting_alone(self, now: float) -> list[Entry]:
         """Those that came and wait for a changeover, though nothing that is current bears one of their names."""
         _, entries = self.inventory.entries()
-        return [one for one in entries.values() if _waits_alone(one, entries, now)]
+        return [entry for entry in entries.values() if _waits_alone(entry, entries, now)]
 
     def present_waiting(self, now: float) -> list[Entry]:
         """Make those current, since there is nothing that they could harm. Raises StoreFailure."""
         presented = []
         for waiting in self.waiting_alone(now):
             version, entries = self.inventory.entries()
-            one = entries.get(waiting.id)
-            if one is None or not _waits_alone(one, entries, now):
+            entry = entries.get(waiting.id)
+            if entry is None or not _waits_alone(entry, entries, now):
                 continue  # one before it has the name by now
             with suppress(ConfigConflict, course.Refused):
-                changed = course.switch(one, entries, now=now)
+                changed = course.switch(entry, entries, now=now)
                 note = "no other was presented for its names"
                 self.inventory.change(changed, author=self._author, note=note, expected=version)
                 presented.append(changed[0])
@@ -282,18 +283,24 @@ class Issuer:
     def _taken(self, fresh: Entry, identity: ServerIdentity, published: Sequence[PublishedTlsa]) -> IssuedCertificate:
         version, entries = self.inventory.entries()
         now, names = time.time(), set(fresh.leaf.dns_names)
-        ours = [one for one in entries.values() if one.origin is Origin.ACME and set(one.leaf.dns_names) == names]
-        staged = course.stage(fresh, entries, [one for one in ours if one.state is State.CURRENT])
-        key_kept = any(entries[one].leaf.spki_sha256 == fresh.leaf.spki_sha256 for one in staged.replaces)
+        ours = [
+            candidate
+            for candidate in entries.values()
+            if candidate.origin is Origin.ACME and set(candidate.leaf.dns_names) == names
+        ]
+        staged = course.stage(fresh, entries, [candidate for candidate in ours if candidate.state is State.CURRENT])
+        key_kept = any(entries[text].leaf.spki_sha256 == fresh.leaf.spki_sha256 for text in staged.replaces)
         held = objection(published, identity.chain_pem, key_kept=key_kept, now=now)
         alone = "" if course.bearers(fresh, entries) else held
         if alone:
             _log.warning("%s is presented all the same, as nothing else is for its names: %s", fresh.id, alone)
             held = ""
         entry, others, held = (staged, [], held) if held else _switched(staged, entries, now)
-        ended = [one for one in ours if one.state is State.DEPRECATED and one.leaf.not_after < now]
+        ended = [
+            candidate for candidate in ours if candidate.state is State.DEPRECATED and candidate.leaf.not_after < now
+        ]
         others += [course.withdraw(one, entries, now=now, early=True) for one in ended]
-        gone = [one for one in ours if one.state is State.NEXT and one.id != entry.id]
+        gone = [candidate for candidate in ours if candidate.state is State.NEXT and candidate.id != entry.id]
         note = f"from {self.url}" + (f"; it waits: {held}" if held else "")
         note += f"; presented though {alone}: nothing else was for its names" if alone and not held else ""
         note += f"; in the place of {', '.join(one.id for one in gone)}" if gone else ""
@@ -400,9 +407,9 @@ def _pem(key: Any) -> bytes:
     return made
 
 
-def _vault(settings: Settings) -> Vault:
+def _vault(settings: Settings, store: ConfigStore) -> Vault:
     try:
-        vault = Vault.of(settings.store.master_key)
+        vault = site_vault(settings.store.master_key, store)
     except VaultError as error:
         raise AcmeFailed(f"store.master_key: {error}") from error
     if vault is None:

@@ -79,12 +79,14 @@ def _bears(host: str, names: Sequence[str]) -> bool:
 def latest(names: Sequence[str], entries: Iterable[Entry]) -> Entry | None:
     """Our newest certificate from ACME for exactly these names, current or next; None if there is none."""
     ours = [
-        one
-        for one in entries
-        if one.origin is Origin.ACME and one.purpose is Purpose.SERVER and one.state in {State.CURRENT, State.NEXT}
+        entry
+        for entry in entries
+        if entry.origin is Origin.ACME
+        and entry.purpose is Purpose.SERVER
+        and entry.state in {State.CURRENT, State.NEXT}
     ]
-    found = [one for one in ours if set(one.leaf.dns_names) == set(names)]
-    return max(found, key=lambda one: (one.leaf.not_after, one.added, one.id), default=None)
+    matches = [entry for entry in ours if set(entry.leaf.dns_names) == set(names)]
+    return max(matches, key=lambda entry: (entry.leaf.not_after, entry.added, entry.id), default=None)
 
 
 def renewal_at(entry: Entry, progress: Progress, renew_before: float) -> float:
@@ -123,7 +125,7 @@ def plan(
     """All that is due, what has no certificate first."""
     known = list(entries)
     found = [step(names, latest(names, known), progress.get(names, Progress()), renew_before, now) for names in lists]
-    return sorted((one for one in found if one is not None), key=lambda one: one.step is Step.ASK)
+    return sorted((candidate for candidate in found if candidate is not None), key=lambda one: one.step is Step.ASK)
 
 
 def begun(progress: Progress, now: float) -> Progress:

@@ -54,13 +54,13 @@ def objection(published: Sequence[PublishedTlsa], chain_pem: bytes, *, key_kept:
 
     key_kept: it has the key of the one before. now: seconds since 1970.
     """
-    chain = [one.public_bytes(Encoding.DER) for one in x509.load_pem_x509_certificates(chain_pem)]
-    for one in published:
-        if one.failed and not key_kept:
-            return f"its key is new, and the TLSA records of {one.name} are not known: {one.failed}"
-        if one.records.kind is not RecordsKind.USABLE:
+    chain = [certificate.public_bytes(Encoding.DER) for certificate in x509.load_pem_x509_certificates(chain_pem)]
+    for tlsa in published:
+        if tlsa.failed and not key_kept:
+            return f"its key is new, and the TLSA records of {tlsa.name} are not known: {tlsa.failed}"
+        if tlsa.records.kind is not RecordsKind.USABLE:
             continue
-        verdict = dane.judge(one.records, chain, names=(one.name,), now=now)
+        verdict = dane.judge(tlsa.records, chain, names=(tlsa.name,), now=now)
         if not verdict.authenticated:
-            return f"the TLSA records of {one.name} do not allow it: {verdict.detail}"
+            return f"the TLSA records of {tlsa.name} do not allow it: {verdict.detail}"
     return ""

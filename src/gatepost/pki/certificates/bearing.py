@@ -33,4 +33,4 @@ def foremost(identities: Sequence[ServerIdentity], host: str) -> list[ServerIden
 
     Raises IdentityError for an identity that cannot be read.
     """
-    return sorted(identities, key=lambda one: not bearing([one], host))
+    return sorted(identities, key=lambda identity: not bearing([identity], host))

@@ -34,12 +34,12 @@ def p7b(certificates: Sequence[bytes], *, armoured: bool = False) -> bytes:
 
 def pem(certificates: Sequence[bytes]) -> bytes:
     """The same one after the other, each with its subject above it."""
-    return b"".join(_titled(one) for one in _read(certificates))
+    return b"".join(_titled(certificate) for certificate in _read(certificates))
 
 
 def _titled(certificate: x509.Certificate) -> bytes:
     name = certificate.subject.rfc4514_string()
-    title = "".join(one if one.isprintable() else "?" for one in name)
+    title = "".join(text if text.isprintable() else "?" for text in name)
     return f"# {title}\n".encode() + certificate.public_bytes(Encoding.PEM)
 
 

@@ -7,7 +7,6 @@ asks. An identity belongs to one organization: the connectors of another cannot 
 from __future__ import annotations
 
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatepost.net.identity import IdentityError, ServerIdentity
@@ -15,8 +14,8 @@ from gatepost.pki.certificates.entry import Purpose, State
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.pki.certificates.inventory import Inventory
 from gatepost.pki.certificates.vault import Vault, VaultError
-from gatepost.store.changes import ConfigStore
 from gatepost.store.interface import StoreFailure
+from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     from gatepost.pki.certificates.entry import Entry
@@ -34,9 +33,11 @@ class ClientIdentities:
     def refresh(self) -> None:
         """Take up what is current by now. Raises StoreFailure."""
         _, entries = self._inventory.entries()
-        current = [one for one in entries.values() if one.purpose is Purpose.CLIENT and one.state is State.CURRENT]
-        current.sort(key=lambda one: one.current_from)  # the one that became current last counts
-        self._found = {(one.organization, one.label): (one, self._read(one)) for one in current}
+        current = [
+            entry for entry in entries.values() if entry.purpose is Purpose.CLIENT and entry.state is State.CURRENT
+        ]
+        current.sort(key=lambda entry: entry.current_from)  # the one that became current last counts
+        self._found = {(entry.organization, entry.label): (entry, self._read(entry)) for entry in current}
 
     def _read(self, entry: Entry) -> ServerIdentity | str:
         try:
@@ -63,7 +64,7 @@ class ClientIdentities:
 def stored_client_identities(settings: Settings, organization: str, label: str, now: float) -> ServerIdentity:
     """The same from the store of a gateway that may run or not, looked at this once. Raises IdentityError."""
     try:
-        with closing(ConfigStore(Path(settings.server.data_dir) / "config.db")) as store:
+        with closing(Storage.of(settings).configuration()) as store:
             inventory = Inventory(store, Vault.of(settings.store.master_key))
             return ClientIdentities(inventory).find(organization, label, now)
     except (StoreFailure, VaultError) as error:

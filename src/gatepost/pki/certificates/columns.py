@@ -116,7 +116,7 @@ def columns(der: bytes) -> Columns:
 
 def _attribute(certificate: x509.Certificate, kind: x509.ObjectIdentifier) -> str:
     try:
-        values = [str(one.value) for one in certificate.subject.get_attributes_for_oid(kind)]
+        values = [str(attribute.value) for attribute in certificate.subject.get_attributes_for_oid(kind)]
     except MALFORMED:
         return ""
     return ", ".join(map(_printable, values))
@@ -124,7 +124,7 @@ def _attribute(certificate: x509.Certificate, kind: x509.ObjectIdentifier) -> st
 
 def _printable(text: str) -> str:
     """Without what moves or hides text on a page or a terminal; bounded."""
-    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text[:1000])
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text[:1000])
 
 
 def _bits(certificate: x509.Certificate) -> int:

@@ -47,10 +47,10 @@ def pairs_in(directory: Path) -> list[tuple[Path, Path]]:
     files of one name: NAME.pem, NAME.crt or NAME.cer beside NAME.key.
     """
     names = sorted(directory.iterdir())
-    found = [*_certbot(directory), *(pair for one in names if one.is_dir() for pair in _certbot(one))]
+    found = [*_certbot(directory), *(pair for name in names if name.is_dir() for pair in _certbot(name))]
     for key in names:
         if key.suffix == ".key":
-            chains = [one for one in names if one.stem == key.stem and one.suffix in _CHAINS]
+            chains = [name for name in names if name.stem == key.stem and name.suffix in _CHAINS]
             found += [(chain, key) for chain in chains[:1]]
     return found[:_MOST]
 

@@ -101,14 +101,14 @@ class DkimKeys:
         if self._clock() < until:
             raise DkimKeyError(why)
         try:
-            found = self._known[place] = self._opened(organization, key)
+            dkim_signer = self._known[place] = self._opened(organization, key)
         except DkimKeyError as error:
             if str(error) != why:
                 _log.error("%s", error)
             self._failed[place] = self._clock() + _AGAIN, str(error)
             raise
         self._failed.pop(place, None)
-        return found
+        return dkim_signer
 
     def forget(self) -> None:
         """Open keys and read files again when they are next needed: resources changed, or the files may have.
@@ -162,13 +162,8 @@ class DkimKeys:
             signer = self._signer_of(self._pem(organization, key))
         except (DkimKeyError, CertificateFileError, VaultError) as error:
             raise DkimKeyError(f"DKIM key {key.name}: {error}") from error
-        if signer.algorithm is not key.algorithm:
-            raise DkimKeyError(f"DKIM key {key.name}: its private key is one for {signer.algorithm}")
-        if key.public_key not in {"", signer.public_key}:
-            raise DkimKeyError(
-                f"DKIM key {key.name}: its private key is not the counterpart of public_key, by which mail is "
-                "verified; put the right one in its place, or make a new key with a new selector: gatepost dkim add"
-            )
+        if why := _mismatch(signer, key):
+            raise DkimKeyError(f"DKIM key {key.name}: {why}")
         return signer
 
     def _signer_of(self, pem: bytes) -> DkimSigner:
@@ -214,6 +209,26 @@ def read_key(pem: bytes) -> DkimSigner:
             f"the RSA key has {private.key_size} bits; verifiers take {_LEAST_BITS} to {_MOST_BITS} (RFC 8301)"
         )
     return DkimSigner(private)
+
+
+def unusable_key_file(key: DkimKey) -> str:
+    """Why the private key in the `key_file` of a key cannot be used, "" if it can."""
+    try:
+        return _mismatch(read_key(load_key(Path(key.key_file))), key)
+    except (DkimKeyError, CertificateFileError) as error:
+        return str(error)
+
+
+def _mismatch(signer: DkimSigner, key: DkimKey) -> str:
+    """Why a private key is not that of a DKIM key, "" if it is."""
+    if signer.algorithm is not key.algorithm:
+        return f"its private key is one for {signer.algorithm}"
+    if key.public_key in {"", signer.public_key}:
+        return ""
+    return (
+        "its private key is not the counterpart of public_key, by which mail is verified; put the right one in its "
+        "place, or make a new key with a new selector: gatepost dkim add"
+    )
 
 
 def content_name(organization: str, name: str) -> str:

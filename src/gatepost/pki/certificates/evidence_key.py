@@ -8,6 +8,7 @@ Sealed by `pki.certificates.vault` in `evidence/signing.key.sealed` where `store
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
@@ -40,6 +41,7 @@ _PLAIN: Final = "signing.key"
 _SEALED: Final = "signing.key.sealed"
 _PLACE: Final = "evidence signing key"
 _LIMIT: Final = 65536
+_PUBLIC_KEY: Final = re.compile(rb"-----BEGIN PUBLIC KEY-----\r?\n.+?\n-----END PUBLIC KEY-----\r?\n?", re.DOTALL)
 
 
 def evidence_signer(evidence: Path, vault: Vault | None) -> Signer:
@@ -57,9 +59,9 @@ def evidence_signer(evidence: Path, vault: Vault | None) -> Signer:
     return Signer(name, key.sign)
 
 
-def kept_keys(evidence: Path) -> list[bytes]:
-    """The public keys that lie beside the log, PEM, by their names. Raises OSError."""
-    return [path.read_bytes()[:_LIMIT] for path in sorted((evidence / "keys").glob("*.pem"))]
+def public_keys_in(data: bytes) -> list[bytes]:
+    """The public keys of a file, as `evidence key` prints those of several nodes; all of it if it has none in PEM."""
+    return _PUBLIC_KEY.findall(data) or [data]
 
 
 def public_key_id(pem: bytes) -> str:
@@ -69,7 +71,7 @@ def public_key_id(pem: bytes) -> str:
 
 def signature_check(keys: Iterable[bytes]) -> SignatureCheck:
     """Checks signatures by these public keys, PEM. Raises ValueError if one of them is none."""
-    known = {key_id(_raw(one)): one for one in map(_public, keys)}
+    known = {key_id(_raw(key)): key for key in map(_public, keys)}
 
     def check(key: str, message: bytes, signature: bytes) -> bool | None:
         public = known.get(key)

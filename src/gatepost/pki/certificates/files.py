@@ -48,18 +48,18 @@ class IdentityFiles:
         """
         before = self._good.get((chain, key))
         try:
-            found = load_identity(chain, key)
+            identity = load_identity(chain, key)
         except CertificateFileError:
             if before is None:
                 raise
-            found = before
-        if before is not None and not _is(found, wanted) and _is(before, wanted):
+            identity = before
+        if before is not None and not _is(identity, wanted) and _is(before, wanted):
             return before
-        self._good[chain, key] = found
-        if not _is(found, wanted):
+        self._good[chain, key] = identity
+        if not _is(identity, wanted):
             text = f"{chain}: another certificate is in it than {wanted}, whose key is gone with the file"
-            raise OtherCertificate(text, found)
-        return found
+            raise OtherCertificate(text, identity)
+        return identity
 
 
 def _is(identity: ServerIdentity, wanted: str) -> bool:

@@ -43,15 +43,15 @@ def forms(table: Table, base: str = "", name: str = PAGE) -> tuple[File, ...]:
     """
     bundles = _bundles(table)
     own, html = f"{base}certificates.atom", f"{base}{name}"
-    record = table_record(table) | {"bundles": [one.name for one, _ in bundles]}
+    record = table_record(table) | {"bundles": [file.name for file, _ in bundles]}
     document = json.dumps(record, indent=2, ensure_ascii=True).encode("ascii") + b"\n"
-    links = [Link(one.name, text) for one, text in bundles if text]
+    links = [Link(file.name, text) for file, text in bundles if text]
     links += [
         Link("certificates.json", "This table for programs (JSON)"),
         Link("certificates.atom", "Changes, for feed readers (Atom)"),
     ]
     return (
-        *(one for one, _ in bundles),
+        *(file for file, _ in bundles),
         File("certificates.json", "application/json", document),
         File("certificates.atom", "application/atom+xml; charset=utf-8", atom(table, own, html)),
         File(PAGE, "text/html; charset=utf-8", page(table, links)),
@@ -61,19 +61,23 @@ def forms(table: Table, base: str = "", name: str = PAGE) -> tuple[File, ...]:
 def _bundles(table: Table) -> list[tuple[File, str]]:
     """Each with the text of its link, "" for none. Where there are no such authorities there is no file."""
     sets = (
-        ("certificates", "Roots and intermediates", [one.columns.der for one in table.authorities]),
-        ("certificates-roots", "Roots", [one.columns.der for one in table.roots]),
-        ("certificates-intermediates", "Intermediates", [one.columns.der for one in table.intermediates]),
+        ("certificates", "Roots and intermediates", [authority.columns.der for authority in table.authorities]),
+        ("certificates-roots", "Roots", [root.columns.der for root in table.roots]),
+        (
+            "certificates-intermediates",
+            "Intermediates",
+            [intermediate.columns.der for intermediate in table.intermediates],
+        ),
     )
-    found: list[tuple[File, str]] = []
+    result: list[tuple[File, str]] = []
     for name, text, ders in sets:
         if not ders:
             continue
         binary, version = p7b(ders), bundle_version(ders)
-        found += [
+        result += [
             (File(f"{name}-{version}.p7b", _P7B, binary, lasting=True), f"{text}, version {version} (P7B)"),
             (File(f"{name}.p7b", _P7B, binary), ""),
             (File(f"{name}-pem.p7b", _P7B, p7b(ders, armoured=True)), f"{text} (P7B as PEM)"),
             (File(f"{name}.pem", _PEM, pem(ders)), f"{text} (PEM)"),
         ]
-    return found
+    return result

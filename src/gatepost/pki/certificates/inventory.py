@@ -64,8 +64,8 @@ class Inventory:
     def entries(self) -> tuple[int, dict[str, Entry]]:
         """The version in force and every certificate by its id, newest first. ValueError for an unreadable one."""
         version, texts = self._store.texts(_KIND)
-        found = [_understood(number, text) for number, text in texts]
-        return version, {one.id: one for one in sorted(found, key=lambda one: (-one.added, one.id))}
+        entries = [_understood(number, text) for number, text in texts]
+        return version, {entry.id: entry for entry in sorted(entries, key=lambda entry: (-entry.added, entry.id))}
 
     def find(self, number: str) -> Entry:
         """The certificate that a person means, as `find_among`."""
@@ -74,10 +74,10 @@ class Inventory:
 
     def chain_pem(self, entry: Entry) -> bytes:
         """The certificate and its intermediates, leaf first. Raises CertificateFileError if it is not there."""
-        found = self._store.content(_place(entry, "chain"))
-        if found is None:
+        result = self._store.content(_place(entry, "chain"))
+        if result is None:
             raise CertificateFileError(f"certificate {entry.id}: its chain is not in the store")
-        return found
+        return result
 
     def chains(self) -> dict[str, bytes]:
         """The same of all certificates, by their ids; what is lost is left out."""
@@ -167,7 +167,7 @@ class Inventory:
         expected: as `ConfigStore.apply`. Raises ConfigConflict, StoreFailure.
         """
         changed = list(entries)
-        document = {_KIND: {one.id: document_of(one) for one in changed}}
+        document = {_KIND: {entry.id: document_of(entry) for entry in changed}}
         content = _without_keys(changed)
         return self._store.apply(document, author=author, note=note, expected=expected, content=content)
 
@@ -187,8 +187,8 @@ class Inventory:
 
     def history(self, limit: int) -> list[Change]:
         """The newest changes of certificates, requests and directories first, at most so many; no key is in them."""
-        found = [one for kind in _KINDS for one in self._store.history(kind, limit=limit)]
-        return sorted(found, key=lambda one: -one.version)[:limit]
+        changes = [change for kind in _KINDS for change in self._store.history(kind, limit=limit)]
+        return sorted(changes, key=lambda change: -change.version)[:limit]
 
 
 @lru_cache(maxsize=_UNDERSTOOD)
@@ -203,14 +203,14 @@ def find_among(entries: Iterable[Entry], number: str) -> Entry:
     At least four digits of a thumbprint are needed. Raises CertificateUnknown.
     """
     known = list(entries)
-    found = [one for one in known if one.label == number and number]
+    found = [entry for entry in known if entry.label == number and number]
     if len(found) > 1:
-        found = [one for one in found if one.state is State.CURRENT] or found
+        found = [entry for entry in found if entry.state is State.CURRENT] or found
     wanted = number.lower().replace(":", "")
     if not found and len(wanted) >= _LEAST_DIGITS:
-        found = [one for one in known if one.leaf.sha256.startswith(wanted)]
+        found = [entry for entry in known if entry.leaf.sha256.startswith(wanted)]
     if len(found) != 1:
-        many = ", ".join(one.id for one in found) or "none"
+        many = ", ".join(entry.id for entry in found) or "none"
         least = f"; of an id at least {_LEAST_DIGITS} digits are needed" if len(wanted) < _LEAST_DIGITS else ""
         raise CertificateUnknown(f"{number!r} does not name exactly one certificate (found: {many}){least}")
     return found[0]
@@ -229,8 +229,8 @@ def entry_from(identity: ServerIdentity, like: Entry | None = None, *, now: floa
 
 def _without_keys(entries: Iterable[Entry]) -> dict[str, bytes | None]:
     """The contents to delete with retired certificates, whatever retired them: keys, and observations."""
-    retired = [one for one in entries if one.state is State.RETIRED]
-    return {_place(one, what): None for one in retired for what in ("key", _SEEN)}
+    retired = [entry for entry in entries if entry.state is State.RETIRED]
+    return {_place(entry, what): None for entry in retired for what in ("key", _SEEN)}
 
 
 def _place(entry: Entry, what: str) -> str:

@@ -49,8 +49,8 @@ def names_of(entry: Entry) -> tuple[str, ...]:
 def is_covered(name: str, entries: Iterable[Entry]) -> bool:
     """Whether one of them bears a name; a wildcard covers names one label below it, and is covered by itself alone."""
     if name.startswith("*."):
-        return any(name in one.leaf.dns_names for one in entries)
-    return any(matches(name, one.leaf) for one in entries)
+        return any(name in entry.leaf.dns_names for entry in entries)
+    return any(matches(name, entry.leaf) for entry in entries)
 
 
 def bearers(entry: Entry, entries: Mapping[str, Entry]) -> tuple[Entry, ...]:
@@ -59,9 +59,13 @@ def bearers(entry: Entry, entries: Mapping[str, Entry]) -> tuple[Entry, ...]:
     Where there is none, nothing is presented for its names: no gate can protect what is there, and each day without it
     is one without STARTTLS.
     """
-    kin = (one for one in entries.values() if one.state is State.CURRENT and one.purpose is entry.purpose)
-    others = [one for one in kin if one.id != entry.id]
-    return tuple(one for one in others if any(is_covered(name, [one]) for name in names_of(entry)))
+    kin = (
+        candidate
+        for candidate in entries.values()
+        if candidate.state is State.CURRENT and candidate.purpose is entry.purpose
+    )
+    others = [candidate for candidate in kin if candidate.id != entry.id]
+    return tuple(candidate for candidate in others if any(is_covered(name, [candidate]) for name in names_of(entry)))
 
 
 def replaced(entry: Entry, entries: Mapping[str, Entry]) -> tuple[Entry, ...]:
@@ -71,11 +75,11 @@ def replaced(entry: Entry, entries: Mapping[str, Entry]) -> tuple[Entry, ...]:
     `entry` covers; of a client those of the same organization and label, by which connectors name them.
     """
     kin = [
-        one
-        for one in entries.values()
-        if one.state is State.CURRENT and one.id != entry.id and one.purpose is entry.purpose
+        candidate
+        for candidate in entries.values()
+        if candidate.state is State.CURRENT and candidate.id != entry.id and candidate.purpose is entry.purpose
     ]
-    return tuple(one for one in kin if one.id in entry.replaces or _same_place(entry, one))
+    return tuple(candidate for candidate in kin if candidate.id in entry.replaces or _same_place(entry, candidate))
 
 
 def _same_place(entry: Entry, other: Entry) -> bool:
@@ -90,8 +94,12 @@ def _same_place(entry: Entry, other: Entry) -> bool:
 def after_switch(entry: Entry, entries: Mapping[str, Entry]) -> tuple[Entry, ...]:
     """The certificates of its purpose that would be current, `entry` first; if it is current, those that are."""
     gone = {one.id for one in _to_go(entry, entries)}
-    stay = (one for one in entries.values() if one.state is State.CURRENT and one.purpose is entry.purpose)
-    return (entry, *(one for one in stay if one.id not in gone and one.id != entry.id))
+    stay = (
+        candidate
+        for candidate in entries.values()
+        if candidate.state is State.CURRENT and candidate.purpose is entry.purpose
+    )
+    return (entry, *(candidate for candidate in stay if candidate.id not in gone and candidate.id != entry.id))
 
 
 def lost_names(entry: Entry, entries: Mapping[str, Entry]) -> tuple[str, ...]:
@@ -109,7 +117,11 @@ def _to_go(entry: Entry, entries: Mapping[str, Entry]) -> tuple[Entry, ...]:
 
 def successor(entry: Entry, entries: Mapping[str, Entry]) -> Entry | None:
     """The current one that took the place of a deprecated one and could still be rolled back to it, None if none is."""
-    took = (one for one in entries.values() if one.state is State.CURRENT and entry.id in one.replaces)
+    took = (
+        candidate
+        for candidate in entries.values()
+        if candidate.state is State.CURRENT and entry.id in candidate.replaces
+    )
     return next(took, None)
 
 

@@ -42,7 +42,7 @@ def listed(inventory: Inventory, files: Sequence[tuple[Path, Path]], *, now: flo
     """
     version, entries = inventory.entries()
     chains = inventory.chains() if with_chains else {}
-    holders = {(one.chain_file, one.key_file): one.id for one in entries.values() if one.chain_file}
+    holders = {(entry.chain_file, entry.key_file): entry.id for entry in entries.values() if entry.chain_file}
     trouble = []
     for chain, key in files:
         try:
@@ -50,17 +50,17 @@ def listed(inventory: Inventory, files: Sequence[tuple[Path, Path]], *, now: flo
         except CertificateFileError as error:
             trouble.append(str(error))
             continue
-        found = replace(
+        entry = replace(
             entry_from(identity, now=now), origin=Origin.SETTINGS, state=State.CURRENT, added=0.0, since=0.0
         )
-        if found.id in entries:
+        if entry.id in entries:
             continue
         if holder := holders.get((str(chain), str(key))):
             trouble.append(
-                f"{chain} holds {found.id}, which did not take the place of {holder} yet: a gateway that runs looks "
+                f"{chain} holds {entry.id}, which did not take the place of {holder} yet: a gateway that runs looks "
                 "within seconds, and its log says why it takes one not"
             )
             continue
-        entries[found.id] = replace(found, chain_file=str(chain), key_file=str(key))
-        chains[found.id] = identity.chain_pem
+        entries[entry.id] = replace(entry, chain_file=str(chain), key_file=str(key))
+        chains[entry.id] = identity.chain_pem
     return Listed(version, entries, chains, tuple(trouble))

@@ -37,11 +37,11 @@ def presented(inventory: Inventory, files: Sequence[ServerIdentity]) -> list[Ser
     """
     _, entries = inventory.entries()
     stored, failures = _stored(inventory, entries.values())
-    wanted = [one for one in files if _wanted(one, entries)]
+    wanted = [file for file in files if _wanted(file, entries)]
     if failures and not stored and not files:
         raise CertificateFileError(
             "\n".join(failures)
-            + "\nso nothing can be presented, and mail would come in clear: put the master key back "
+            + "\nso nothing can be presented, and mail would come unencrypted: put the master key back "
             "that was used, or name files in [[certificate]]"
         )
     for failure in failures:
@@ -58,20 +58,20 @@ def settings_identities(inventory: Inventory, pairs: Sequence[tuple[Path, Path]]
     Raises CertificateFileError, which names all files that are wrong.
     """
     _, entries = inventory.entries()
-    holders = {(one.chain_file, one.key_file): one for one in entries.values() if one.chain_file}
-    found, errors = [], []
+    holders = {(entry.chain_file, entry.key_file): entry for entry in entries.values() if entry.chain_file}
+    identities, errors = [], []
     for chain, key in pairs:
         holder = holders.get((str(chain), str(key)))
         try:
-            found.append(inventory.files.read(chain, key, holder.id if holder else ""))
+            identities.append(inventory.files.read(chain, key, holder.id if holder else ""))
         except OtherCertificate as other:
             if holder is not None and holder.state is State.CURRENT:
-                found.append(other.identity)
+                identities.append(other.identity)
         except CertificateFileError as error:
             errors.append(str(error))
     if errors:
         raise CertificateFileError("\n".join(errors))
-    return found
+    return identities
 
 
 def refused_by_tls(identity: ServerIdentity, profile: str) -> str:
@@ -85,18 +85,20 @@ def refused_by_tls(identity: ServerIdentity, profile: str) -> str:
 
 def _stored(inventory: Inventory, entries: Iterable[Entry]) -> tuple[list[ServerIdentity], list[str]]:
     """The current ones that can be had, and why the others cannot."""
-    current = [one for one in entries if one.state is State.CURRENT and one.purpose is Purpose.SERVER]
-    found, failures = [], []
+    current = [
+        candidate for candidate in entries if candidate.state is State.CURRENT and candidate.purpose is Purpose.SERVER
+    ]
+    identities, failures = [], []
     for entry in sorted(current, key=lambda one: -one.current_from):
         if entry.origin is Origin.SETTINGS:
             continue
         try:
-            found.append(inventory.identity(entry))
+            identities.append(inventory.identity(entry))
         except OtherCertificate as other:  # renewed while nothing ran; it is looked at more closely in a moment
-            found.append(other.identity)
+            identities.append(other.identity)
         except CertificateFileError as failure:
             failures.append(str(failure))
-    return found, failures
+    return identities, failures
 
 
 def _wanted(identity: ServerIdentity, entries: Mapping[str, Entry]) -> bool:

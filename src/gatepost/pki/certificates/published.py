@@ -111,12 +111,12 @@ class Table:
     @property
     def roots(self) -> tuple[Authority, ...]:
         """Those that partners must trust."""
-        return tuple(one for one in self.authorities if one.is_root)
+        return tuple(authority for authority in self.authorities if authority.is_root)
 
     @property
     def intermediates(self) -> tuple[Authority, ...]:
         """Those between them and our certificates."""
-        return tuple(one for one in self.authorities if not one.is_root)
+        return tuple(authority for authority in self.authorities if not authority.is_root)
 
     def endpoints(self, purpose: str) -> tuple[str, ...]:
         """Every address for a purpose ("crl", "ocsp", "aia") that some certificate names."""
@@ -168,10 +168,12 @@ def published(
 
 def _chosen(entries: Iterable[Entry]) -> tuple[list[Entry], int]:
     """Those that are shown, current ones first, the newest first in each state; and how many more there are."""
-    servers = [one for one in entries if one.purpose is Purpose.SERVER]
+    servers = [entry for entry in entries if entry.purpose is Purpose.SERVER]
     chosen, left_out = [], 0
     for state in _SHOWN:
-        found = sorted((one for one in servers if one.state is state), key=lambda one: (-_since(one), one.id))
+        found = sorted(
+            (server for server in servers if server.state is state), key=lambda server: (-_since(server), server.id)
+        )
         chosen += found[:MAX_ROWS]
         left_out += len(found[MAX_ROWS:])
     return chosen, left_out
@@ -185,27 +187,32 @@ def _read(pem: bytes) -> list[bytes]:
     """The certificates of a chain, DER; [] if it cannot be read."""
     try:
         with quietly():
-            found = [one.public_bytes(Encoding.DER) for one in x509.load_pem_x509_certificates(pem)]
-        for one in map(parse, found):
-            _ = one.subject, one.issuer  # are only read when they are asked for, and everything below does
+            result = [certificate.public_bytes(Encoding.DER) for certificate in x509.load_pem_x509_certificates(pem)]
+        for certificate in map(parse, result):
+            _ = (
+                certificate.subject,
+                certificate.issuer,
+            )  # are only read when they are asked for, and everything below does
     except MALFORMED:  # CertificateError is one of them
         return []
-    return found
+    return result
 
 
 def _by_subject(certificates: Iterable[bytes]) -> dict[bytes, list[bytes]]:
-    found: dict[bytes, list[bytes]] = {}
+    result: dict[bytes, list[bytes]] = {}
     for der in certificates:
-        found.setdefault(parse(der).subject.public_bytes(), []).append(der)
-    return found
+        result.setdefault(parse(der).subject.public_bytes(), []).append(der)
+    return result
 
 
 def _near(chain: Sequence[bytes], known: Mapping[bytes, Sequence[bytes]]) -> list[bytes]:
     """A chain, and what of the known ones may be above it by their names: each signature that is tried takes time."""
-    found = list(dict.fromkeys(chain))
-    for der in found:  # grows while it is walked through
-        found += [one for one in known.get(parse(der).issuer.public_bytes(), ()) if one not in found]
-    return found
+    result = list(dict.fromkeys(chain))
+    for der in result:  # grows while it is walked through
+        result += [
+            candidate for candidate in known.get(parse(der).issuer.public_bytes(), ()) if candidate not in result
+        ]
+    return result
 
 
 def _row(entry: Entry, path: Sequence[Columns], hostname: str) -> Row:
@@ -258,12 +265,12 @@ class _Above:
 
     def authorities(self) -> tuple[Authority, ...]:
         """Roots first, those of current certificates before others, then by name."""
-        found = [
+        authorities = [
             Authority(one, one.self_issued, der in self._sent, tuple(state for state in _SHOWN if state in states))
             for der, states in self._seen.items()
             for one in [columns(der)]
         ]
-        return tuple(sorted(found, key=_rank))
+        return tuple(sorted(authorities, key=_rank))
 
 
 def _rank(one: Authority) -> tuple[object, ...]:

@@ -75,7 +75,9 @@ def _changed(table: Table) -> str:
 
 
 def _foot(table: Table) -> str:
-    lost = "".join(f'<p class="bad">The chain of certificate {escape(one)} is not available.</p>' for one in table.lost)
+    lost = "".join(
+        f'<p class="bad">The chain of certificate {escape(text)} is not available.</p>' for text in table.lost
+    )
     more = f"<p>{table.left_out} older certificates are not shown.</p>" if table.left_out else ""
     return f"<footer>{lost}{more}<p>All times are UTC. Thumbprints are digests of the DER form.</p></footer>"
 
@@ -161,35 +163,35 @@ _LINES: Final[tuple[tuple[str, Callable[[Row], str]], ...]] = (
 def _authorities(table: Table) -> Iterable[str]:
     yield '<h2 id="authorities">Roots and intermediates</h2>'
     yield "<p>The roots must be in your trust store. The intermediates are sent with the certificate, unless noted.</p>"
-    for one in table.authorities:
-        yield _authority(one)
+    for authority in table.authorities:
+        yield _authority(authority)
 
 
 def _authority(authority: Authority) -> str:
-    one = authority.columns
-    facts = one.facts
+    columns = authority.columns
+    facts = columns.facts
     kind = "Root" if authority.is_root else "Intermediate"
     unsent = "" if authority.is_root or authority.sent else '<span class="bad">not sent in handshakes</span>'
     lines = (
         ("Type", f"{kind} of {', '.join(map(str, authority.states))} certificates {unsent}"),
         ("Subject", _plain(facts.subject)),
         ("Issuer", _plain(facts.issuer)),
-        ("Serial number", _code(one.serial)),
-        ("Public key length", _plain(one.key_text)),
-        ("Signature algorithm", _plain(one.signature)),
+        ("Serial number", _code(columns.serial)),
+        ("Public key length", _plain(columns.key_text)),
+        ("Signature algorithm", _plain(columns.signature)),
         ("Not before", _time(facts.not_before)),
         ("Not after", _time(facts.not_after)),
-        ("Subject key identifier", _code(one.ski)),
-        ("Authority key identifier", _code(one.aki)),
+        ("Subject key identifier", _code(columns.ski)),
+        ("Authority key identifier", _code(columns.aki)),
         ("Thumbprint (SHA-1)", _code(facts.sha1.upper())),
         ("Thumbprint (SHA-256)", _code(facts.sha256.upper())),
-        ("Pin (SHA-256)", _code(one.pin)),
-        ("AIA URLs", _several(one.issuers)),
-        ("CRL URLs", _several(one.crl)),
-        ("OCSP URLs", _several(one.ocsp)),
+        ("Pin (SHA-256)", _code(columns.pin)),
+        ("AIA URLs", _several(columns.issuers)),
+        ("CRL URLs", _several(columns.crl)),
+        ("OCSP URLs", _several(columns.ocsp)),
     )
     body = "".join(f"<dt>{label}</dt><dd>{text}</dd>\n" for label, text in lines)
-    return f"<article>\n<h3>{escape(one.name)}</h3>\n<dl>{body}</dl>\n</article>"
+    return f"<article>\n<h3>{escape(columns.name)}</h3>\n<dl>{body}</dl>\n</article>"
 
 
 # the rest
@@ -212,7 +214,7 @@ def _firewall(table: Table) -> str:
 
 
 def _downloads(links: Sequence[Link]) -> str:
-    items = "".join(f'<li><a href="{escape(one.name)}">{escape(one.text)}</a></li>\n' for one in links)
+    items = "".join(f'<li><a href="{escape(link.name)}">{escape(link.text)}</a></li>\n' for link in links)
     return f'<h2 id="downloads">Downloads</h2>\n<ul>\n{items}</ul>'
 
 

@@ -46,7 +46,7 @@ def _content(table: Table) -> dict[str, Any]:
         "hostname": table.hostname,
         "certificates": [_row(row) for row in table.rows],
         "left_out": table.left_out,
-        "authorities": [_authority(one) for one in table.authorities],
+        "authorities": [_authority(authority) for authority in table.authorities],
         "crl_endpoints": list(table.endpoints("crl")),
         "ocsp_endpoints": list(table.endpoints("ocsp")),
         "aia_endpoints": list(table.endpoints("aia")),

@@ -55,17 +55,17 @@ def current_table(
 
     Raises ValueError if an entry is not of this version, StoreFailure.
     """
-    files = [(Path(one.chain), Path(one.key)) for one in settings.certificates]
-    found = listed(inventory, files, now=now)
+    files = [(Path(certificate.chain), Path(certificate.key)) for certificate in settings.certificates]
+    listing = listed(inventory, files, now=now)
     table = published(
-        found,
+        listing,
         roots.certificates,
         inventory.history(_CHANGES),
         hostname=settings.server.hostname,
         profile=PROFILES[settings.tls.profile],
         now=now,
     )
-    return table, found.trouble
+    return table, listing.trouble
 
 
 def write_files(files: Sequence[File], directory: Path) -> list[str]:
@@ -75,19 +75,19 @@ def write_files(files: Sequence[File], directory: Path) -> list[str]:
     nothing is removed. Readable by everybody.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    changed = [one for one in files if not _says(directory / one.name, one.body)]
+    changed = [file for file in files if not _says(directory / file.name, file.body)]
     if not changed:
         return []
     workshop = Path(tempfile.mkdtemp(prefix=".publish-", dir=directory))
     try:
-        for one in changed:
-            _write(workshop / one.name, one.body)
-        for one in changed:
-            (workshop / one.name).replace(directory / one.name)
+        for file in changed:
+            _write(workshop / file.name, file.body)
+        for file in changed:
+            (workshop / file.name).replace(directory / file.name)
         _sync(directory)
     finally:
         shutil.rmtree(workshop, ignore_errors=True)
-    return [one.name for one in changed]
+    return [file.name for file in changed]
 
 
 def _says(path: Path, body: bytes) -> bool:

@@ -110,8 +110,8 @@ class CertificateRequests:
     def waiting(self) -> dict[str, PendingRequest]:
         """Those that wait, by id, the oldest first. Raises ValueError for one that is not of this version."""
         _, document = self._store.load(_KIND)
-        found = [_request(number, one) for number, one in document.get(_KIND, {}).items()]
-        return {one.id: one for one in sorted(found, key=lambda one: (one.added, one.id))}
+        requests = [_request(number, one) for number, one in document.get(_KIND, {}).items()]
+        return {request.id: request for request in sorted(requests, key=lambda request: (request.added, request.id))}
 
     def add(
         self, wish: CertificateRequestSpec, request_pem: bytes, key_pem: bytes, *, author: str, now: float

@@ -74,7 +74,7 @@ def subject_of(identity: ServerIdentity) -> Subject:
         leaf, *above = x509.load_pem_x509_certificates(identity.chain_pem)
         facts = certificate_facts(leaf.public_bytes(Encoding.DER))
         try:
-            issuer = next((one for one in above if one.subject == leaf.issuer), None)
+            issuer = next((certificate for certificate in above if certificate.subject == leaf.issuer), None)
         except MALFORMED:  # the handshake does not mind, and so a listener must not
             issuer = None
         return Subject(facts.sha256, facts.subject, leaf, issuer, published(leaf).ocsp, must_staple(leaf))
@@ -90,14 +90,14 @@ class Stapler:
 
     def kept(self, identities: Sequence[ServerIdentity], now: float) -> dict[str, bytes]:
         """The responses that hold at `now`, by the thumbprint of their certificate."""
-        found = {}
+        result = {}
         for subject in map(subject_of, identities):
             staple = self._kept(subject)
             if staple is not None and _ends(subject, staple, now) > now:
-                found[subject.thumbprint] = staple.response
+                result[subject.thumbprint] = staple.response
             elif subject.must:
                 _log.error("%s must be presented with an OCSP response, and there is none", subject.name)
-        return found
+        return result
 
     async def renew(self, identities: Sequence[ServerIdentity], now: float) -> bool:
         """Fetch what is due; whether something new is kept. Never raises for what responders do."""
@@ -132,9 +132,9 @@ class Stapler:
         kind, accept = "application/ocsp-request", "application/ocsp-response"
         request = HttpRequest(url, MAX_RESPONSE_BYTES, _TIMEOUT, body, kind, accept, private=True)
         response = (await self._client.fetch(request)).body
-        standing = read_response(response, subject.leaf, subject.issuer, now)
-        if standing.status != "good":
-            raise RevocationError(f"it says that the certificate is {standing.status}")
+        status = read_response(response, subject.leaf, subject.issuer, now)
+        if status.status != "good":
+            raise RevocationError(f"it says that the certificate is {status.status}")
         return response
 
     async def _keep(self, subject: Subject, staple: Staple) -> bool:
@@ -177,11 +177,11 @@ def _ends(subject: Subject, staple: Staple, now: float) -> float:
     if subject.issuer is None:
         return 0.0
     try:
-        standing = read_response(staple.response, subject.leaf, subject.issuer, now)
+        response = read_response(staple.response, subject.leaf, subject.issuer, now)
     except RevocationError:
         return 0.0
-    until = standing.until or staple.fetched + 2 * _WITHOUT_END
-    return min(until, staple.fetched + _MOST) if standing.status == "good" else 0.0
+    until = response.until or staple.fetched + 2 * _WITHOUT_END
+    return min(until, staple.fetched + _MOST) if response.status == "good" else 0.0
 
 
 def _place(subject: Subject) -> str:

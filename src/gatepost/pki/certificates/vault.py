@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-_FORM: Final = b"gp1\0"
+SEALED: Final = b"gp1\0"
+"""How everything that is sealed begins."""
+
 _NONCE: Final = 12
 _SALT: Final = 16
 _LEAST: Final = 32
@@ -57,13 +59,13 @@ class Vault:
     def seal(self, secret: bytes, place: str) -> bytes:
         """`secret` as it may lie on disk. place: what it belongs to; elsewhere it does not open."""
         salt, nonce = secrets.token_bytes(_SALT), secrets.token_bytes(_NONCE)
-        return _FORM + salt + nonce + self._cipher(salt).encrypt(nonce, secret, place.encode())
+        return SEALED + salt + nonce + self._cipher(salt).encrypt(nonce, secret, place.encode())
 
     def open(self, sealed: bytes, place: str) -> bytes:
         """Open content that was sealed for `place`. Raises VaultError."""
-        if not sealed.startswith(_FORM):
+        if not sealed.startswith(SEALED):
             raise VaultError(f"{place}: sealed in a form that this version does not know")
-        rest = sealed[len(_FORM) :]
+        rest = sealed[len(SEALED) :]
         salt, nonce, content = rest[:_SALT], rest[_SALT : _SALT + _NONCE], rest[_SALT + _NONCE :]
         try:
             return self._cipher(salt).decrypt(nonce, content, place.encode())

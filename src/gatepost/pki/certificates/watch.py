@@ -90,12 +90,14 @@ class FileWatch:
         self._accept = False
 
     def _pairs(self, entries: Mapping[str, Entry]) -> dict[Pair, Origin]:
-        found = dict.fromkeys(self._settings, Origin.SETTINGS)
-        live = [one for one in entries.values() if one.origin is Origin.FILES and one.state is not State.RETIRED]
-        added = [(Path(one.chain_file), Path(one.key_file)) for one in live if one.key_file]
+        result = dict.fromkeys(self._settings, Origin.SETTINGS)
+        live = [
+            entry for entry in entries.values() if entry.origin is Origin.FILES and entry.state is not State.RETIRED
+        ]
+        added = [(Path(entry.chain_file), Path(entry.key_file)) for entry in live if entry.key_file]
         for pair in (*added, *self._in_directories()):
-            found.setdefault(pair, Origin.FILES)
-        return found
+            result.setdefault(pair, Origin.FILES)
+        return result
 
     def _in_directories(self) -> Iterator[Pair]:
         for path in self._inventory.directories.paths():
@@ -111,11 +113,11 @@ class FileWatch:
         """Deprecate certificates of files that the settings no longer name."""
         named = {(str(chain), str(key)) for chain, key in self._settings}
         gone = [
-            _without_files(_deprecated(one, now))
-            for one in entries.values()
-            if one.origin is Origin.SETTINGS
-            and one.state is State.CURRENT
-            and (one.chain_file, one.key_file) not in named
+            _without_files(_deprecated(entry, now))
+            for entry in entries.values()
+            if entry.origin is Origin.SETTINGS
+            and entry.state is State.CURRENT
+            and (entry.chain_file, entry.key_file) not in named
         ]
         if gone:
             self._inventory.change(gone, author="gatepost", note="removed from the settings")
@@ -149,10 +151,10 @@ class FileWatch:
     def _consider(self, pair: Pair, origin: Origin, identity: ServerIdentity, seen: _Seen, now: float) -> None:
         version, entries = self._inventory.entries()
         holder = _holder(pair, entries)
-        found = entry_id(read_identity(identity).leaf)
-        if holder is not None and holder.id == found:
+        text = entry_id(read_identity(identity).leaf)
+        if holder is not None and holder.id == text:
             return
-        known = entries.get(found)
+        known = entries.get(text)
         if holder is None and known is not None and (known.key_file or known.origin not in _OWN):
             return  # it is in the inventory in its own right, and a changeover may have its reasons
         entry = _entry(pair, origin, identity, holder or known, now)
@@ -203,9 +205,9 @@ def _stamp(pair: Pair) -> object:
 def _holder(pair: Pair, entries: Mapping[str, Entry]) -> Entry | None:
     """The certificate that was last known to be in these files."""
     place = tuple(map(str, pair))
-    found = [one for one in entries.values() if (one.chain_file, one.key_file) == place]
-    found = [one for one in found if one.state is not State.RETIRED]
-    return max(found, key=lambda one: (one.state is State.CURRENT, one.since), default=None)
+    matches = [entry for entry in entries.values() if (entry.chain_file, entry.key_file) == place]
+    matches = [entry for entry in matches if entry.state is not State.RETIRED]
+    return max(matches, key=lambda entry: (entry.state is State.CURRENT, entry.since), default=None)
 
 
 def _entry(pair: Pair, origin: Origin, identity: ServerIdentity, like: Entry | None, now: float) -> Entry:

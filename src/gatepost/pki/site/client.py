@@ -112,7 +112,7 @@ class SiteConnection:
     def _trusted(self, chain: Sequence[bytes]) -> TrustAnchors:
         if self._anchors is not None:
             return self._anchors
-        roots = [one for one in chain if hashlib.sha256(one).hexdigest() == self._thumbprint]
+        roots = [candidate for candidate in chain if hashlib.sha256(candidate).hexdigest() == self._thumbprint]
         try:
             return TrustAnchors(roots, "token")
         except AnchorsError as error:
@@ -156,7 +156,7 @@ class _Exchange:
                     return
                 self._took(event)
         except h11.RemoteProtocolError as error:
-            self._fail(SiteError(f"the answer is no HTTP: {error}"))
+            self._fail(SiteError(f"the answer is not HTTP: {error}"))
 
     def lost(self, loss: Loss) -> None:
         """The end, before or after the answer."""

@@ -49,7 +49,7 @@ class Admission:
 
 def nodes_of(settings: Settings, member: Membership | None) -> Nodes:
     """The nodes of the site as this one sees them."""
-    places = {one.name: host_port(one.address, INTERNAL_PORT) for one in settings.site.nodes}
+    places = {node.name: host_port(node.address, INTERNAL_PORT) for node in settings.site.nodes}
     return Nodes(settings.server.hostname, member.site if member is not None else "", places)
 
 
@@ -80,19 +80,19 @@ class NodeCredentials:
             return False
         self._version = version
         try:
-            found = self._member.membership()
-            roots = self._member.roots_pem() if found is not None else b""
-            if (found, roots) == self._taken:
+            membership = self._member.membership()
+            roots = self._member.roots_pem() if membership is not None else b""
+            if (membership, roots) == self._taken:
                 return False
-            self._take(found)
-            self._taken = found, roots
+            self._take(membership)
+            self._taken = membership, roots
         except (SiteError, IdentityError, AnchorsError) as error:
             _log.error("internal hops: this node's own certificate cannot be used: %s", error)
             return False
         return True
 
     def _tell_if_closed(self) -> None:
-        listens = any(one.role is ListenerRole.INTERNAL for one in self._settings.listeners)
+        listens = any(listener.role is ListenerRole.INTERNAL for listener in self._settings.listeners)
         if listens and self.tls is None:
             _log.warning("internal hops: no node is admitted until this gateway joins a site; see gatepost site join")
 
@@ -107,7 +107,7 @@ class NodeCredentials:
     def identity(self, now: float) -> ServerIdentity:
         """The identity that this node presents to others. Raises IdentityError if it cannot be used."""
         if self._membership is None or self._identity is None:
-            raise IdentityError("this gateway is in no site: gatepost site join")
+            raise IdentityError("this gateway belongs to no site: gatepost site join")
         if now >= self._membership.not_after:
             raise IdentityError(
                 f"the certificate of the node {self._membership.node} has expired: gatepost site status"
@@ -117,13 +117,13 @@ class NodeCredentials:
     def anchors(self) -> TrustAnchors:
         """The roots of the site. Raises AnchorsError."""
         if self._anchors is None:
-            raise AnchorsError("this gateway is in no site: gatepost site join")
+            raise AnchorsError("this gateway belongs to no site: gatepost site join")
         return self._anchors
 
     def admit(self, chain: Sequence[bytes], now: float) -> Admission:
         """Identify the node that presents a chain (DER, leaf first)."""
         if self._anchors is None or self._membership is None:
-            return Admission("", "this gateway is in no site", None)
+            return Admission("", "this gateway belongs to no site", None)
         verdict = judge(chain, self._anchors, now=now, purpose="client")
         if not verdict.trusted:
             return Admission("", f"its certificate does not lead to the site's roots: {verdict.detail}", verdict)

@@ -56,7 +56,7 @@ class EnrollmentService:
         counted = source_of(source)
         try:
             self._limit(counted, now)
-            given = self._given(what, body, chain, now)
+            node_grant = self._given(what, body, chain, now)
         except JoinRefused as refused:
             if self._count(counted, now) <= FAILURES + 1:  # who goes on does not fill the log
                 why = shown_text(str(refused), _SHOWN)
@@ -65,17 +65,17 @@ class EnrollmentService:
         except (SiteError, StoreFailure) as failure:
             _log.error("site: %s from %s could not be answered: %s", what, source, failure)
             raise JoinRefused(SiteRefusal.BUSY, str(failure)) from failure
-        _log.info("site: %s from %s: %s has a new certificate", what, source, given.node)
-        return given
+        _log.info("site: %s from %s: %s has a new certificate", what, source, node_grant.node)
+        return node_grant
 
     def _given(self, what: str, body: bytes, chain: Sequence[bytes], now: float) -> NodeGrant:
         try:
-            asked = msgspec.json.decode(body, type=EnrollmentRequest)
-            request = asked.request.encode("ascii")
+            enrollment_request = msgspec.json.decode(body, type=EnrollmentRequest)
+            request = enrollment_request.request.encode("ascii")
         except (msgspec.DecodeError, UnicodeError) as error:
             raise JoinRefused(SiteRefusal.REQUEST, f"the request cannot be read: {error}") from error
         if what == "join":
-            return self._site.join(read_secret(asked.token), request, lifetime=self._lifetime, now=now)
+            return self._site.join(read_secret(enrollment_request.token), request, lifetime=self._lifetime, now=now)
         return self._site.renew(chain, request, lifetime=self._lifetime, now=now)
 
     def _limit(self, source: str, now: float) -> None:

@@ -70,16 +70,18 @@ class Member:
 
     def anchors(self) -> TrustAnchors:
         """The roots of the site, which the certificates of its nodes lead to. Raises SiteError."""
-        found = x509.load_pem_x509_certificates(self.roots_pem())
-        return TrustAnchors([one.public_bytes(Encoding.DER) for one in found], "the site's roots")
+        certificates = x509.load_pem_x509_certificates(self.roots_pem())
+        return TrustAnchors(
+            [certificate.public_bytes(Encoding.DER) for certificate in certificates], "the site's roots"
+        )
 
     def roots_pem(self) -> bytes:
         """The same, PEM; where the authority is kept they are its own. Raises SiteError."""
         site = Site(self._records)
-        found = site.roots_pem(site.state()) or self._records.content(_ROOTS)
-        if not found:
-            raise SiteError("this gateway is in no site: gatepost site init, or site join")
-        return found
+        result = site.roots_pem(site.state()) or self._records.content(_ROOTS)
+        if not result:
+            raise SiteError("this gateway belongs to no site: gatepost site init, or site join")
+        return result
 
     def take(self, grant: NodeGrant, key_pem: bytes, node: str, address: str, *, author: str, now: float) -> Membership:
         """Keep what the site gave instead of what was before. Raises SiteError if it is not good, StoreFailure."""
@@ -218,7 +220,9 @@ def _checked(grant: NodeGrant, key_pem: bytes, node: str, now: float) -> x509.Ce
     try:
         read_identity(ServerIdentity(grant.certificate_pem, key_pem))
         (leaf,) = x509.load_pem_x509_certificates(grant.certificate_pem)
-        roots = [one.public_bytes(Encoding.DER) for one in x509.load_pem_x509_certificates(grant.roots_pem)]
+        roots = [
+            certificate.public_bytes(Encoding.DER) for certificate in x509.load_pem_x509_certificates(grant.roots_pem)
+        ]
         anchors = TrustAnchors(roots, "the site's roots")
     except (IdentityError, ValueError) as error:
         raise SiteError(f"the site's response cannot be used: {error}") from error

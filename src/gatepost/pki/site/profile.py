@@ -69,20 +69,20 @@ def site_of(der: bytes) -> tuple[str, str]:
     with quietly():
         try:
             names = x509.load_der_x509_certificate(der).extensions.get_extension_for_class(x509.SubjectAlternativeName)
-            found = names.value.get_values_for_type(x509.UniformResourceIdentifier)
+            values = names.value.get_values_for_type(x509.UniformResourceIdentifier)
         except (x509.ExtensionNotFound, *MALFORMED):
             return "", ""
-    if len(found) != 1 or not found[0].startswith(_SCHEME):
+    if len(values) != 1 or not values[0].startswith(_SCHEME):
         return "", ""
-    site, _, path = found[0].removeprefix(_SCHEME).partition("/")
+    site, _, path = values[0].removeprefix(_SCHEME).partition("/")
     return (site, path) if is_site_name(site) and path else ("", "")
 
 
 def node_of(der: bytes, site: str) -> str:
     """The host name of the node of `site` that a certificate names, "" if it names none."""
-    found, path = site_of(der)
+    text, path = site_of(der)
     kind, _, name = path.partition("/")
-    return name if (found, kind) == (site, "node") else ""
+    return name if (text, kind) == (site, "node") else ""
 
 
 def key_pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:

@@ -104,7 +104,9 @@ class SiteState:
 
     def issuer(self, now: float) -> SiteAuthority | None:
         """The authority that signs at `now`, None if there is none."""
-        return next((one for one in self.authorities if one.signs_from <= now < one.not_after), None)
+        return next(
+            (authority for authority in self.authorities if authority.signs_from <= now < authority.not_after), None
+        )
 
 
 @dataclass(frozen=True, slots=True)

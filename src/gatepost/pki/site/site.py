@@ -83,8 +83,10 @@ class Site:
             )
         state = self.state()
         if state.authorities:
-            one = state.authorities[0]
-            raise SiteError(f"the site {one.site} has its authority already ({one.sha256}); a new one: --replace")
+            authority = state.authorities[0]
+            raise SiteError(
+                f"the site {authority.site} has its authority already ({authority.sha256}); a new one: --replace"
+            )
         return self._make(state, site, domains, author, (now, now))
 
     def replace(self, domains: Sequence[str] | None, signs_from: float, *, author: str, now: float) -> SiteAuthority:
@@ -125,7 +127,7 @@ class Site:
 
     def roots_pem(self, state: SiteState) -> bytes:
         """All roots that are trusted now, the newest first."""
-        return b"".join(self._records.certificate_pem(one) for one in state.authorities)
+        return b"".join(self._records.certificate_pem(authority) for authority in state.authorities)
 
     def endpoint(self, hostname: str, lifetime: float, now: float) -> ServerIdentity:
         """The identity that proves to nodes that they talk to the site: a new one each call, with the root.
@@ -146,23 +148,29 @@ class Site:
         """
         state = self.state()
         records: dict[tuple[str, str], Record | None] = {
-            (TOKEN, one.id): None for one in state.tokens.values() if one.expires <= now
+            (TOKEN, token.id): None for token in state.tokens.values() if token.expires <= now
         }
-        issued = (one for one in state.issued.values() if one.not_after + _KEPT_SECONDS <= now)
-        records |= {(ISSUED, one.serial): None for one in issued}
+        issued = (server for server in state.issued.values() if server.not_after + _KEPT_SECONDS <= now)
+        records |= {(ISSUED, server.serial): None for server in issued}
         content: dict[str, bytes | None] = {}
         issuer = state.issuer(now)
-        older = [one for one in state.authorities if issuer is not None and one.signs_from < issuer.signs_from]
-        for one in older:
-            place = place_of(one.id, "key")
+        older = [
+            authority
+            for authority in state.authorities
+            if issuer is not None and authority.signs_from < issuer.signs_from
+        ]
+        for authority in older:
+            place = place_of(authority.id, "key")
             if self._records.content(place):
                 content[place] = None
-            if not _in_use(one, state, now):
-                records[AUTHORITY, one.id] = None
-                content[place_of(one.id, "certificate")] = None
+            if not _in_use(authority, state, now):
+                records[AUTHORITY, authority.id] = None
+                content[place_of(authority.id, "certificate")] = None
         if not records and not content:
             return False
-        self._records.apply(records, author=_SERVICE, note="what has run out", expected=state.version, content=content)
+        self._records.apply(
+            records, author=_SERVICE, note="expired entries removed", expected=state.version, content=content
+        )
         return True
 
     # tokens
@@ -185,11 +193,11 @@ class Site:
 
     def remove_token(self, number: str, *, author: str) -> Token:
         """Take back a token that was not used. Raises SiteError if there is none."""
-        found = self.state().tokens.get(number)
-        if found is None:
+        token = self.state().tokens.get(number)
+        if token is None:
             raise SiteError(f"there is no open token {number!r}; see `gatepost site status`")
-        self._records.apply({(TOKEN, number): None}, author=author, note="token taken back")
-        return found
+        self._records.apply({(TOKEN, number): None}, author=author, note="token removed")
+        return token
 
     # nodes
 
@@ -226,9 +234,9 @@ class Site:
 
     def certify_own(self, name: str, request_pem: bytes, *, lifetime: float, now: float, author: str) -> NodeGrant:
         """A certificate for the node where the authority is kept. Raises SiteError, StoreFailure."""
-        asked, key = _read_request(request_pem)
-        if asked != name:
-            raise SiteError(f"the request is for {asked}, not for {name}")
+        text, key = _read_request(request_pem)
+        if text != name:
+            raise SiteError(f"the request is for {text}, not for {name}")
 
         def attempt() -> NodeGrant:
             state = self.state()
@@ -241,11 +249,11 @@ class Site:
     def remove_node(self, name: str, *, author: str, note: str = "") -> Node:
         """Renew nothing for a node any more. Raises SiteError if there is none."""
         state = self.state()
-        found = state.nodes.get(name)
-        if found is None:
+        node = state.nodes.get(name)
+        if node is None:
             raise SiteError(f"there is no node {name!r}; there are: {', '.join(sorted(state.nodes)) or 'none'}")
         self._records.apply({(NODE, name): None}, author=author, note=note or f"{name} removed")
-        return found
+        return node
 
     def _certify(
         self,
@@ -270,13 +278,15 @@ class Site:
         return NodeGrant(issuer.site, pem, self.roots_pem(state), node.name)
 
     def _proven(self, state: SiteState, chain: Sequence[bytes], now: float) -> Node:
-        roots = [x509.load_pem_x509_certificate(self._records.certificate_pem(one)) for one in state.authorities]
+        roots = [
+            x509.load_pem_x509_certificate(self._records.certificate_pem(authority)) for authority in state.authorities
+        ]
         if not roots:
-            raise JoinRefused(SiteRefusal.BUSY, "there is no authority any more")
-        anchors = TrustAnchors([one.public_bytes(Encoding.DER) for one in roots], "site")
+            raise JoinRefused(SiteRefusal.BUSY, "the authority no longer exists")
+        anchors = TrustAnchors([root.public_bytes(Encoding.DER) for root in roots], "site")
         verdict = judge(chain, anchors, now=now, purpose="client")
         if not verdict.trusted:
-            raise JoinRefused(SiteRefusal.NODE, f"the certificate that was presented is not good: {verdict.detail}")
+            raise JoinRefused(SiteRefusal.NODE, f"the presented certificate was rejected: {verdict.detail}")
         site, path = site_of(chain[0])
         kind, _, name = path.partition("/")
         node = state.nodes.get(name) if (site, kind) == (state.authorities[0].site, "node") else None
@@ -311,16 +321,16 @@ class Site:
         return self._records.certificate_pem(self._signing(self.state(), now))
 
     def _issuer(self, state: SiteState, now: float) -> tuple[SiteAuthority, Signer]:
-        found = self._signing(state, now)
-        return found, self._records.signer(found, now)
+        authority = self._signing(state, now)
+        return authority, self._records.signer(authority, now)
 
     def _signing(self, state: SiteState, now: float) -> SiteAuthority:
-        found = state.issuer(now)
-        if found is None:
+        authority = state.issuer(now)
+        if authority is None:
             if state.authorities:
                 raise SiteError("the authority of the site has expired: gatepost site init --replace")
             raise SiteError("no site has its authority here; run the command where it is, or gatepost site init first")
-        return found
+        return authority
 
 
 def read_token(text: str) -> tuple[str, str]:
@@ -332,7 +342,9 @@ def read_token(text: str) -> tuple[str, str]:
     except ValueError:
         found = b"", b""
     if form != TOKEN_FORM or [len(one) for one in found] != [_SECRET_BYTES, 32]:
-        raise SiteError(f"this is no join token: it begins with {TOKEN_FORM}. and is one line of `gatepost site token`")
+        raise SiteError(
+            f"this is not a join token: one begins with {TOKEN_FORM}. and is one line of `gatepost site token`"
+        )
     return secret, found[1].hex()
 
 
@@ -357,10 +369,10 @@ def _thumbprint(pem: bytes) -> str:
 
 
 def _token(state: SiteState, digest: str, name: str, now: float) -> Token:
-    found = [one for one in state.tokens.values() if hmac.compare_digest(one.sha256, digest)]
-    if not found:
+    tokens = [candidate for candidate in state.tokens.values() if hmac.compare_digest(candidate.sha256, digest)]
+    if not tokens:
         raise JoinRefused(SiteRefusal.TOKEN, f"{name} has no open token: it was used, taken back, or never existed")
-    token = found[0]
+    token = tokens[0]
     if token.expires <= now:
         raise JoinRefused(SiteRefusal.TOKEN, f"{name} came with token {token.id}, which has expired")
     if token.node not in {"", name}:
@@ -376,13 +388,13 @@ def _read_request(pem: bytes) -> tuple[str, PublicKey]:
         request = x509.load_pem_x509_csr(pem)
         key = request.public_key()
         names = request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        found = names.get_values_for_type(x509.DNSName)
+        values = names.get_values_for_type(x509.DNSName)
         good = request.is_signature_valid and isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey)
-        if not good or len(found) != 1:
+        if not good or len(values) != 1:
             raise ValueError("it needs one DNS name, and the signature of its own key")
         if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in {"secp256r1", "secp384r1"}:
             raise ValueError("its key must be of P-256 or P-384")
-        return domain_name(found[0]), key
+        return domain_name(values[0]), key
     except (x509.ExtensionNotFound, *MALFORMED) as error:
         raise JoinRefused(SiteRefusal.REQUEST, f"the request cannot be used: {error}") from error
 

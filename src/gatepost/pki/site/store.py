@@ -51,7 +51,9 @@ class SiteStore:
         Raises SiteError.
         """
         version, _ = self.store.load(AUTHORITY)
-        authorities = sorted(self._all(AUTHORITY, SiteAuthority).values(), key=lambda one: (-one.signs_from, one.id))
+        authorities = sorted(
+            self._all(AUTHORITY, SiteAuthority).values(), key=lambda authority: (-authority.signs_from, authority.id)
+        )
         return SiteState(
             version,
             tuple(authorities),
@@ -103,10 +105,10 @@ class SiteStore:
 
     def certificate_pem(self, authority: SiteAuthority) -> bytes:
         """The root itself. Raises SiteError."""
-        found = self.content(place_of(authority.id, "certificate"))
-        if not found:
+        result = self.content(place_of(authority.id, "certificate"))
+        if not result:
             raise SiteError(f"the certificate of the authority {authority.id} is not in the store")
-        return found
+        return result
 
     def signer(self, authority: SiteAuthority, now: float) -> Signer:
         """The signer of an authority. Raises SiteError."""

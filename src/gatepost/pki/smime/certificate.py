@@ -63,10 +63,10 @@ def addresses(certificate: x509.Certificate) -> tuple[str, ...]:
             pass
         try:
             subject = certificate.subject.get_attributes_for_oid(NameOID.EMAIL_ADDRESS)[:_NAMES]
-            found += [one.value for one in subject if isinstance(one.value, str)]
+            found += [attribute.value for attribute in subject if isinstance(attribute.value, str)]
         except MALFORMED:
             pass
-    return tuple(dict.fromkeys(owner for one in found if (owner := _owner(one))))
+    return tuple(dict.fromkeys(owner for text in found if (owner := _owner(text))))
 
 
 def _owner(text: str) -> str:
@@ -85,7 +85,7 @@ def bears(certificate: x509.Certificate, owner: str) -> bool:
     if "@" in owner:
         return owner in own
     names = certificate_facts(certificate.public_bytes(_DER)).dns_names
-    return owner in names or any(one.rpartition("@")[2] == owner for one in own)
+    return owner in names or any(text.rpartition("@")[2] == owner for text in own)
 
 
 def unfit_to_encrypt(certificate: x509.Certificate, now: float) -> str:
@@ -97,12 +97,12 @@ def fit(certificates: Iterable[x509.Certificate], now: float) -> tuple[list[x509
     """Those to which something may be encrypted, and why not to the others, a clause each."""
     good: list[x509.Certificate] = []
     bad: list[str] = []
-    for one in certificates:
-        why = unfit_to_encrypt(one, now)
+    for certificate in certificates:
+        why = unfit_to_encrypt(certificate, now)
         if why:
-            bad.append(f"certificate {fingerprint(one)[:ID_DIGITS]} {why}")
+            bad.append(f"certificate {fingerprint(certificate)[:ID_DIGITS]} {why}")
         else:
-            good.append(one)
+            good.append(certificate)
     return good, bad
 
 

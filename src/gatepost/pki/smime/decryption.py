@@ -131,9 +131,9 @@ def _content_keys(recipients: tuple[Element, ...], opener: Opener) -> Iterator[b
             if _is_for(recipient.parts[1], opener.certificate):
                 yield _transported(recipient, opener.key)
         elif recipient.tag == context(1) and isinstance(opener.key, ec.EllipticCurvePrivateKey):
-            for one in recipient.parts[-1].parts:
-                if _is_for(one.parts[0], opener.certificate):
-                    yield _agreed(recipient, one.part(1, OCTET_STRING).octets, opener.key)
+            for part in recipient.parts[-1].parts:
+                if _is_for(part.parts[0], opener.certificate):
+                    yield _agreed(recipient, part.part(1, OCTET_STRING).octets, opener.key)
 
 
 def _is_for(identifier: Element, certificate: x509.Certificate) -> bool:
@@ -164,11 +164,11 @@ def _oaep(algorithm: Element) -> padding.OAEP:
     """RFC 4055 section 4.1: SHA-1 where nothing else is said."""
     digest: type[HashAlgorithm] = SHA1
     mask: type[HashAlgorithm] = SHA1
-    for one in algorithm.parts[1].parts if len(algorithm.parts) > 1 else ():
-        if one.tag == context(0):
-            digest = _hash(_name(one.part(0, SEQUENCE)))
-        elif one.tag == context(1):
-            mask = _hash(_name(_parameters(one.part(0, SEQUENCE), MGF1)))
+    for part in algorithm.parts[1].parts if len(algorithm.parts) > 1 else ():
+        if part.tag == context(0):
+            digest = _hash(_name(part.part(0, SEQUENCE)))
+        elif part.tag == context(1):
+            mask = _hash(_name(_parameters(part.part(0, SEQUENCE), MGF1)))
         else:
             raise CannotDecrypt("its key is encrypted with a label")
     return padding.OAEP(padding.MGF1(mask()), digest(), None)
@@ -237,9 +237,9 @@ def _opened_cbc(cipher: algorithms.AES, vector: bytes, content: bytes) -> bytes:
 
 def _opened_gcm(envelope: _Envelope, key: bytes, nonce: bytes, content: bytes) -> bytes:
     """RFC 5084 section 3.2. Authenticated attributes count as a SET OF (RFC 5083 section 2.2)."""
-    rest = [one for one in envelope.rest if one.tag in {OCTET_STRING, context(1)}]
-    attributes = next((bytes(one.raw) for one in rest if one.tag == context(1)), b"")
-    tags = [one.octets for one in rest if one.tag == OCTET_STRING]
+    rest = [element for element in envelope.rest if element.tag in {OCTET_STRING, context(1)}]
+    attributes = next((bytes(element.raw) for element in rest if element.tag == context(1)), b"")
+    tags = [element.octets for element in rest if element.tag == OCTET_STRING]
     if len(tags) != 1:
         raise CannotDecrypt("its authentication tag is missing")
     decryptor = Cipher(algorithms.AES(key), modes.GCM(nonce, tags[0], min_tag_length=_LEAST_TAG)).decryptor()

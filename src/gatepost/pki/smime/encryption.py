@@ -39,8 +39,8 @@ def encrypted(content: bytes, certificates: Sequence[x509.Certificate]) -> bytes
     if not certificates:
         raise ValueError("content is encrypted to at least one certificate")
     key, vector = secrets.token_bytes(_KEY), secrets.token_bytes(BLOCK)
-    recipients = [_recipient(one, key) for one in certificates]
-    agreed = any(one[0] == context(1) for one in recipients)
+    recipients = [_recipient(certificate, key) for certificate in certificates]
+    agreed = any(recipient[0] == context(1) for recipient in recipients)
     cipher = Cipher(algorithms.AES(key), modes.CBC(vector)).encryptor()
     padder = PKCS7(BLOCK * 8).padder()
     whole = len(content) - len(content) % BLOCK
@@ -73,7 +73,7 @@ def _agreement(public: ec.EllipticCurvePublicKey, identifier: bytes, key: bytes)
     derive = X963KDF(SHA256(), _KEY, shared_info(_AES_256_WRAP, _KEY))
     wrapped = aes_key_wrap(derive.derive(own.exchange(ec.ECDH(), public)), key)
     spki = read(own.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
-    originator = write(context(0), write(context(1), *(bytes(one.raw) for one in spki.parts)))
+    originator = write(context(0), write(context(1), *(bytes(part.raw) for part in spki.parts)))
     method = write(SEQUENCE, write(OID, _ECDH_SHA256), _AES_256_WRAP)
     keys = write(SEQUENCE, write(SEQUENCE, identifier, write(OCTET_STRING, wrapped)))
     return write(context(1), write(INTEGER, b"\x03"), originator, method, keys)

@@ -53,8 +53,8 @@ def readiness_of_all(store: SmimeStore, organizations: Sequence[str], recipient:
     It is missing if one of them has none: another's certificate is not its own. organizations: at least one. Otherwise
     as in `readiness`.
     """
-    found = [readiness(store, one, recipient, now) for one in organizations]
-    lacking = next((one for one in found if one.missing), None)
+    found = [readiness(store, organization, recipient, now) for organization in organizations]
+    lacking = next((candidate for candidate in found if candidate.missing), None)
     if lacking is not None or len(found) == 1:
         return lacking or found[0]
     certificates = dict.fromkeys(certificate for one in found for certificate in one.certificates)

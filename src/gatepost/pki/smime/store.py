@@ -99,8 +99,8 @@ class SmimeStore:
         address: as `certificate.owner_of` has it. ("", ()) if there are none. Raises SmimeStoreError.
         """
         for owner in (address, address.rpartition("@")[2]):
-            if found := self.certificates(organization, owner):
-                return owner, found
+            if certificates := self.certificates(organization, owner):
+                return owner, certificates
         return "", ()
 
     def add_recipient(
@@ -111,7 +111,9 @@ class SmimeStore:
 
         def once() -> int:
             version, _ = self._store.load(_RECIPIENT)
-            kept = {fingerprint(one): one for one in (*self.certificates(organization, owner), *new)}
+            kept = {
+                fingerprint(certificate): certificate for certificate in (*self.certificates(organization, owner), *new)
+            }
             if len(kept) > CERTIFICATES_MOST:
                 raise NotAdded(
                     f"{owner} would have {len(kept)} certificates, {CERTIFICATES_MOST} are the most; first remove "
@@ -130,7 +132,11 @@ class SmimeStore:
             version, _ = self._store.load(_RECIPIENT)
             left: list[x509.Certificate] = []
             if which:
-                left = [one for one in self.certificates(organization, owner) if fingerprint(one) not in which]
+                left = [
+                    certificate
+                    for certificate in self.certificates(organization, owner)
+                    if fingerprint(certificate) not in which
+                ]
             return self._keep(organization, owner, left, author=author, note=note, expected=version)
 
         return on_newest(once)
@@ -145,8 +151,8 @@ class SmimeStore:
         note: str,
         expected: int,
     ) -> int:
-        document = {"certificates": [_facts(one) for one in certificates]} if certificates else None
-        content = b"".join(one.public_bytes(Encoding.PEM) for one in certificates) or None
+        document = {"certificates": [_facts(certificate) for certificate in certificates]} if certificates else None
+        content = b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates) or None
         return self._store.apply(
             {_RECIPIENT: {f"{organization}/{owner}": document}},  # None removes it
             author=author,
@@ -162,8 +168,8 @@ class SmimeStore:
         version = self._store.version()
         if version != self._version:
             _, document = self._store.load(_IDENTITY)
-            found = [_identity(name, one) for name, one in document.get(_IDENTITY, {}).items()]
-            self._identities = tuple(sorted(found, key=lambda one: (-_begins(one), one.id)))
+            identities = [_identity(name, one) for name, one in document.get(_IDENTITY, {}).items()]
+            self._identities = tuple(sorted(identities, key=lambda identity: (-_begins(identity), identity.id)))
             self._keys.clear()
             self._version = version
         return self._identities
@@ -171,14 +177,18 @@ class SmimeStore:
     def signer(self, organization: str, owners: Sequence[str], now: float) -> tuple[SmimeIdentity, SmimeSigner] | None:
         """The signer of the first owner that has a certificate fit for it. Raises SmimeStoreError."""
         for owner in owners:
-            for one in self._of(organization, owner):
-                if not unfit_to_sign(one.chain[0], now):
-                    return one, SmimeSigner(one.chain[0], self._key(one), one.chain[1:])
+            for identity in self._of(organization, owner):
+                if not unfit_to_sign(identity.chain[0], now):
+                    return identity, SmimeSigner(identity.chain[0], self._key(identity), identity.chain[1:])
         return None
 
     def openers(self, organization: str, owners: Sequence[str]) -> list[Opener]:
         """All that open what is encrypted to some owners; certificates may have expired. Raises SmimeStoreError."""
-        return [Opener(one.chain[0], self._key(one)) for owner in owners for one in self._of(organization, owner)]
+        return [
+            Opener(identity.chain[0], self._key(identity))
+            for owner in owners
+            for identity in self._of(organization, owner)
+        ]
 
     def has_own(self, organization: str, owner: str) -> bool:
         """Whether there is a certificate of ours for just this owner. Raises SmimeStoreError."""
@@ -193,11 +203,11 @@ class SmimeStore:
         self._check_master_key()
         with quietly():
             chain = tuple(x509.load_pem_x509_certificates(chain_pem))
-        one = SmimeIdentity(fingerprint(chain[0])[:ID_DIGITS], organization, owner, chain, time.time())
-        document = {"owner": owner, "chain": chain_pem.decode(), "added": one.added} | _facts(chain[0])
-        content = {_key_place(one): self._vault.seal(key_pem, _key_place(one))}
-        self._store.apply({_IDENTITY: {one.name: document}}, author=author, note=note, content=content)
-        return one
+        identity = SmimeIdentity(fingerprint(chain[0])[:ID_DIGITS], organization, owner, chain, time.time())
+        document = {"owner": owner, "chain": chain_pem.decode(), "added": identity.added} | _facts(chain[0])
+        content = {_key_place(identity): self._vault.seal(key_pem, _key_place(identity))}
+        self._store.apply({_IDENTITY: {identity.name: document}}, author=author, note=note, content=content)
+        return identity
 
     def remove_identity(self, identity: SmimeIdentity, *, author: str, note: str = "") -> None:
         """Forget it with its key. Raises StoreFailure."""
@@ -205,7 +215,11 @@ class SmimeStore:
         self._store.apply(document, author=author, note=note, content={_key_place(identity): None})
 
     def _of(self, organization: str, owner: str) -> list[SmimeIdentity]:
-        return [one for one in self.identities() if one.organization == organization and one.owner == owner]
+        return [
+            identity
+            for identity in self.identities()
+            if identity.organization == organization and identity.owner == owner
+        ]
 
     def _key(self, identity: SmimeIdentity) -> rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey:
         if identity.name not in self._keys:
@@ -230,9 +244,9 @@ class SmimeStore:
 
     def _check_master_key(self) -> None:
         """Whoever has another master key than the gateway would make what it cannot open. Raises NotAdded."""
-        for one in self.identities():
+        for identity in self.identities():
             try:
-                self._unsealed(one)
+                self._unsealed(identity)
             except SmimeStoreError as error:
                 raise NotAdded(f"{error}; put the right one in its place, or first remove this identity") from error
 

@@ -118,15 +118,25 @@ class OutboundIndex:
     __slots__ = ("_by_name", "_by_pattern", "accepted", "central")
 
     def __init__(self, connectors: Iterable[OutboundConnector]) -> None:
-        ordered = sorted(connectors, key=lambda one: (one.priority, one.name))
-        self._by_name = {one.name.lower(): one for one in ordered}
-        placed = [one for one in ordered if one.enabled and not one.is_transport_rule_scoped]
+        ordered = sorted(
+            connectors, key=lambda outbound_connector: (outbound_connector.priority, outbound_connector.name)
+        )
+        self._by_name = {outbound_connector.name.lower(): outbound_connector for outbound_connector in ordered}
+        placed = [
+            outbound_connector
+            for outbound_connector in ordered
+            if outbound_connector.enabled and not outbound_connector.is_transport_rule_scoped
+        ]
         self._by_pattern: dict[str, list[OutboundConnector]] = {}
         for connector in placed:
             for pattern in connector.recipient_domains:
                 self._by_pattern.setdefault(pattern, []).append(connector)
-        self.accepted = tuple(one for one in placed if one.all_accepted_domains)
-        self.central = tuple(one for one in placed if one.route_all_messages_via_on_premises)
+        self.accepted = tuple(
+            outbound_connector for outbound_connector in placed if outbound_connector.all_accepted_domains
+        )
+        self.central = tuple(
+            outbound_connector for outbound_connector in placed if outbound_connector.route_all_messages_via_on_premises
+        )
 
     @property
     def everything(self) -> OutboundConnector | None:
@@ -184,10 +194,10 @@ class Directory:
         self.resources = resources
         self.version = version
         self.first = first
-        standing = in_force(resources.organizations, first)
-        self.organizations = standing.organizations
-        self.disputes = standing.disputes
-        self._disputed = frozenset(one.claim.name for one in standing.disputes)
+        status = in_force(resources.organizations, first)
+        self.organizations = status.organizations
+        self.disputes = status.disputes
+        self._disputed = frozenset(dispute.claim.name for dispute in status.disputes)
         self._organizations = {one.name: one for one in self.organizations}
         self._domains: dict[str, tuple[Organization, AcceptedDomain]] = {
             domain.name: (one, domain) for one in self.organizations for domain in one.accepted_domains
@@ -221,8 +231,14 @@ class Directory:
         return Directory(resources, self.version, self.first)
 
     def _index_inbound(self, organization: Organization) -> None:
-        entries = [self.entry(organization, one) for one in organization.inbound_connectors if one.enabled]
-        partners = [one for one in entries if one.connector.connector_type is ConnectorType.PARTNER]
+        entries = [
+            self.entry(organization, connector) for connector in organization.inbound_connectors if connector.enabled
+        ]
+        partners = [
+            inbound_entry
+            for inbound_entry in entries
+            if inbound_entry.connector.connector_type is ConnectorType.PARTNER
+        ]
         if partners:
             self._partners[organization.name] = PartnerIndex(partners)
         for entry in entries:
@@ -267,6 +283,12 @@ class Directory:
         owner = self.organization_of(domain)
         return owner is not None and owner.name == organization
 
+    def owns(self, organization: str, domain: str) -> bool:
+        """Whether a domain, or the nearest accepted one above it, is an organization's, as for DKIM keys."""
+        owners = (self.organization_of(parent) for parent in parents(domain))
+        nearest = next((owner for owner in owners if owner is not None), None)
+        return nearest is not None and nearest.name == organization
+
     def organization(self, name: str) -> Organization | None:
         """The organization of that name."""
         return self._organizations.get(name)
@@ -282,15 +304,15 @@ class Directory:
         return found[1] if found else None
 
     def _accepting(self, domain: str) -> tuple[Organization, AcceptedDomain] | None:
-        if (found := self._domains.get(domain)) is not None:
-            return found
+        if (result := self._domains.get(domain)) is not None:
+            return result
         above = (self._domains.get(f"*.{parent}") for parent in parents(domain))
-        return next((found for found in above if found), None)
+        return next((candidate for candidate in above if candidate), None)
 
     def mailbox(self, address: str) -> Mailbox | None:
         """The mailbox that an address means; see `recipient`."""
-        found = self._mailboxes.find(address)
-        return found.mailbox if found is not None else None
+        match = self._mailboxes.find(address)
+        return match.mailbox if match is not None else None
 
     def recipient(self, address: str) -> MailboxMatch | None:
         """The mailbox that an address means, and by which of its addresses: see `policy.connectors.recipients`."""
@@ -308,7 +330,7 @@ class Directory:
     @property
     def takes_passwords(self) -> bool:
         """Whether any organization lets its users log in with passwords."""
-        return any(one.allow_basic_auth_smtp for one in self.organizations)
+        return any(organization.allow_basic_auth_smtp for organization in self.organizations)
 
     def oauth_issuers(self, issuer: str) -> Sequence[tuple[Organization, OauthIssuer]]:
         """The organizations that take tokens whose "iss" is this, each with what it asks of them."""
@@ -328,21 +350,21 @@ class Directory:
         Their ownership is that of the name which the certificate bears.
         Kept, since a session asks again with each MAIL, and a certificate of very many names takes milliseconds.
         """
-        found = self._certificates.get(leaf)
-        if found is None:
+        entries = self._certificates.get(leaf)
+        if entries is None:
             if len(self._certificates) >= _KEPT:
                 self._certificates.clear()
-            found = [_as_borne(entry, leaf) for entry in _found_by_certificate(self._by_certificate, leaf)]
-            self._certificates[leaf] = found
-        return found
+            entries = [_as_borne(entry, leaf) for entry in _found_by_certificate(self._by_certificate, leaf)]
+            self._certificates[leaf] = entries
+        return entries
 
     def revocation_anchors(self, leaf: CertificateFacts) -> frozenset[str]:
         """Trust anchors ("" is the server's) by which an inbound connector that checks revocation may know the leaf."""
-        found = (entry.connector for entry in _found_by_certificate(self._revocable, leaf))
+        connectors = (entry.connector for entry in _found_by_certificate(self._revocable, leaf))
         return frozenset(
-            one.trust_anchors
-            for one in found
-            if matches(one.tls_sender_certificate_name or "", leaf, common_name=one.match_common_name)
+            connector.trust_anchors
+            for connector in connectors
+            if matches(connector.tls_sender_certificate_name or "", leaf, common_name=connector.match_common_name)
         )
 
     def on_premises_by_address(self, address: AddressKey | None) -> list[tuple[int, InboundEntry]]:

@@ -213,9 +213,9 @@ def owned_marker(info: FieldInfo) -> Owned | None:
 def _marker_in(parts: Sequence[object]) -> Owned | None:
     """The last one: who uses a type may say more of it than the type itself."""
     for part in reversed(parts):
-        found = part if isinstance(part, Owned) else _marker_in(get_args(part))
-        if found is not None:
-            return found
+        marker = part if isinstance(part, Owned) else _marker_in(get_args(part))
+        if marker is not None:
+            return marker
     return None
 
 

@@ -75,7 +75,9 @@ def resources_in_force(document: Mapping[str, Any], *, prefixes: PrefixLimits | 
 
 def mark(resources: Resources, stored: Mapping[str, Any]) -> Resources:
     """The same resources, with what is not granted marked. stored: the documents of grants by organization."""
-    return Resources(tuple(_marked(one, stored.get(one.name)) for one in resources.organizations))
+    return Resources(
+        tuple(_marked(organization, stored.get(organization.name)) for organization in resources.organizations)
+    )
 
 
 def decide(
@@ -106,20 +108,20 @@ def decide(
 def first_grants(resources: Resources, stored: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """For organizations that have no document of grants: one that grants all that stands there, by name."""
     return {
-        one.name: _document((use.grant for use in _uses(one)), tenants=False)
-        for one in resources.organizations
-        if one.name not in stored
+        organization.name: _document((use.grant for use in _uses(organization)), tenants=False)
+        for organization in resources.organizations
+        if organization.name not in stored
     }
 
 
 def ungranted(resources: Resources) -> Iterator[Ungranted]:
     """Values that no owner of the gateway granted, of those that need it, in the order in which they stand."""
-    for one in resources.organizations:
-        for use in _uses(one):
-            record = _part(one, use.grant.part, use.grant.name)
+    for organization in resources.organizations:
+        for use in _uses(organization):
+            record = _part(organization, use.grant.part, use.grant.name)
             by_hosts = use.grant.field == "recipient_domains" and not getattr(record, "use_mx_record", True)
             if (use.grant.field, use.grant.value) in record.ungranted and not by_hosts:
-                yield Ungranted(one.name, use.grant, use.access)
+                yield Ungranted(organization.name, use.grant, use.access)
 
 
 def ungranted_paths(resources: Resources) -> Iterator[str]:
@@ -157,7 +159,7 @@ def _leads_by_mx_now(before: Organization, after: Organization, grant: Grant) ->
     """A domain that the owner wrote for smart hosts says nothing of the hosts that its MX records name."""
     if grant.field != "recipient_domains":
         return False
-    return turned_to_mx(*(_part(one, grant.part, grant.name) for one in (before, after)))
+    return turned_to_mx(*(_part(organization, grant.part, grant.name) for organization in (before, after)))
 
 
 def _not_yours(use: _Use) -> str:
@@ -166,7 +168,7 @@ def _not_yours(use: _Use) -> str:
 
 
 def _document(granted: Iterable[Grant], *, tenants: bool) -> dict[str, Any]:
-    found: dict[str, Any] = {"granted": [list(one) for one in sorted(granted)]}
+    found: dict[str, Any] = {"granted": [list(grant) for grant in sorted(granted)]}
     return found | {"tenants": True} if tenants else found
 
 
@@ -234,7 +236,7 @@ def _written(part: Record, names: Sequence[str]) -> Iterator[str]:
 def _part(organization: Organization, key: str, name: str) -> Record:
     attribute = next(own for own, info in Organization.model_fields.items() if info.alias == key)
     parts: Sequence[Record] = getattr(organization, attribute)
-    return next(one for one in parts if _identity(one).lower() == name)
+    return next(part for part in parts if _identity(part).lower() == name)
 
 
 # ------------------------------------------------------------------------------------------------ what is not granted

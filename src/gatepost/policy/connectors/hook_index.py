@@ -34,12 +34,12 @@ class HookIndex:
     def __init__(self, organizations: tuple[Organization, ...]) -> None:
         self._hooks: dict[tuple[str, HookDirection], tuple[ApplicableHook, ...]] = {}
         for organization in organizations:
-            enabled = sorted((one for one in organization.content_hooks if one.enabled), key=lambda one: one.name)
+            enabled = sorted((hook for hook in organization.content_hooks if hook.enabled), key=lambda hook: hook.name)
             for direction in (HookDirection.INBOUND, HookDirection.OUTBOUND):
-                applicable = [one for one in enabled if one.direction in {direction, HookDirection.BOTH}]
+                applicable = [hook for hook in enabled if hook.direction in {direction, HookDirection.BOTH}]
                 if applicable:
                     self._hooks[organization.name, direction] = tuple(
-                        ApplicableHook(organization.name, one) for one in applicable
+                        ApplicableHook(organization.name, hook) for hook in applicable
                     )
 
     def __bool__(self) -> bool:

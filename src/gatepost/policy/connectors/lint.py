@@ -40,35 +40,41 @@ def warnings(resources: Resources, hostname: str = "") -> list[str]:
 
     hostname: the gateway's own, "" if it is not known.
     """
-    found: list[str] = []
+    result: list[str] = []
     for organization in resources.organizations:
-        found.extend(_domains(organization))
-        for domain in (one for one in organization.accepted_domains if one.verified):
-            found.extend(_policy(domain, f"accepted domain {domain.name} of {organization.name}", hostname))
+        result.extend(_domains(organization))
+        for domain in (
+            accepted_domain for accepted_domain in organization.accepted_domains if accepted_domain.verified
+        ):
+            result.extend(_policy(domain, f"accepted domain {domain.name} of {organization.name}", hostname))
         for inbound in organization.inbound_connectors:
             if inbound.enabled:
                 label = f"inbound connector {inbound.name!r} of {organization.name}"
                 on_premises = inbound.connector_type is ConnectorType.ON_PREMISES
-                found.extend(_on_premises(inbound, organization, label) if on_premises else _partner(inbound, label))
+                result.extend(_on_premises(inbound, organization, label) if on_premises else _partner(inbound, label))
         for outbound in organization.outbound_connectors:
             if outbound.enabled:
-                found.extend(_outbound(outbound, f"outbound connector {outbound.name!r} of {organization.name}"))
+                result.extend(_outbound(outbound, f"outbound connector {outbound.name!r} of {organization.name}"))
         placed = sorted(_placed(organization), key=lambda each: (each.priority, each.name))
-        for one, other in _related(placed):
-            found.extend(_pair(one, other, organization))
-        found.extend(_rules(organization))
+        for connector, other in _related(placed):
+            result.extend(_pair(connector, other, organization))
+        result.extend(_rules(organization))
         for issuer in organization.oauth_issuers:
             if issuer.enabled:
-                found.extend(oauth.lint(issuer, f"OAuth issuer {issuer.name!r} of {organization.name}"))
-        found.extend(_hooks(organization))
-        found.extend(_dkim(organization))
-    found.extend(_shared_addresses(resources))
-    return found
+                result.extend(oauth.lint(issuer, f"OAuth issuer {issuer.name!r} of {organization.name}"))
+        result.extend(_hooks(organization))
+        result.extend(_dkim(organization))
+    result.extend(_shared_addresses(resources))
+    return result
 
 
 def _placed(organization: Organization) -> list[OutboundConnector]:
     """The connectors that take mail by its domain, as `policy.connectors.directory` has them."""
-    return [one for one in organization.outbound_connectors if one.enabled and not one.is_transport_rule_scoped]
+    return [
+        connector
+        for connector in organization.outbound_connectors
+        if connector.enabled and not connector.is_transport_rule_scoped
+    ]
 
 
 def _domains(organization: Organization) -> Iterator[str]:
@@ -115,23 +121,23 @@ def _policy(domain: AcceptedDomain, label: str, hostname: str) -> Iterator[str]:
 
 def _authoritative(domain: str, organization: Organization, label: str) -> Iterator[str]:
     """Hybrid: recipients elsewhere bounce here and never reach the connector that leads to them."""
-    for one in _placed(organization):
-        if one.connector_type is ConnectorType.ON_PREMISES and (
-            one.all_accepted_domains or any(covers(pattern, domain) for pattern in one.recipient_domains)
+    for connector in _placed(organization):
+        if connector.connector_type is ConnectorType.ON_PREMISES and (
+            connector.all_accepted_domains or any(covers(pattern, domain) for pattern in connector.recipient_domains)
         ):
             yield (
                 f"{label}: recipients without a mailbox here are refused and never reach outbound connector "
-                f'{one.name!r}; write type = "internal-relay" if they have one on-premises'
+                f'{connector.name!r}; write type = "internal-relay" if they have one on-premises'
             )
 
 
 def _is_routed(domain: str, organization: Organization) -> bool:
     bare = domain.removeprefix("*.")
     return any(
-        one.all_accepted_domains
-        or one.route_all_messages_via_on_premises
-        or any(covers(pattern, bare) for pattern in one.recipient_domains)
-        for one in _placed(organization)
+        connector.all_accepted_domains
+        or connector.route_all_messages_via_on_premises
+        or any(covers(pattern, bare) for pattern in connector.recipient_domains)
+        for connector in _placed(organization)
     )
 
 
@@ -238,7 +244,7 @@ def _related(placed: Sequence[OutboundConnector]) -> Iterator[tuple[OutboundConn
 
     They name one domain both, or one of them takes more than the domains that it names, or is in rehearsal.
     """
-    far = {place for place, one in enumerate(placed) if _reaches_far(one)}
+    far = {place for place, connector in enumerate(placed) if _reaches_far(connector)}
     naming: dict[str, list[int]] = {}
     for place, one in enumerate(placed):
         for domain in one.recipient_domains:
@@ -268,16 +274,16 @@ def _pair(first: OutboundConnector, second: OutboundConnector, organization: Org
             f"{first.priority}, so the latter never gets mail to {', '.join(covered)}; make the priorities equal, and "
             "the more specific domain decides"
         )
-    for one, other in ((first, second), (second, first)):
-        if one.mode is Mode.REHEARSE and _forces(other) and _may_take_over(one, other):
+    for connector, other in ((first, second), (second, first)):
+        if connector.mode is Mode.REHEARSE and _forces(other) and _may_take_over(connector, other):
             yield (
-                f"outbound connector {one.name!r} of {organization.name} is in rehearsal and may take mail from "
+                f"outbound connector {connector.name!r} of {organization.name} is in rehearsal and may take mail from "
                 f"{other.name!r}, whose {other.tls_settings} is then not enforced for it"
             )
-        if one.route_all_messages_via_on_premises and _forces(other) and not other.all_accepted_domains:
+        if connector.route_all_messages_via_on_premises and _forces(other) and not other.all_accepted_domains:
             yield (
-                f"outbound connector {one.name!r} of {organization.name} takes all mail first, so {other.name!r} and "
-                f"its {other.tls_settings} apply only to mail that comes back from there"
+                f"outbound connector {connector.name!r} of {organization.name} takes all mail first, so {other.name!r} "
+                f"and its {other.tls_settings} apply only to mail that comes back from there"
             )
 
 
@@ -298,20 +304,20 @@ def _wider(one: str, other: str) -> bool:
 
 
 def _rules(organization: Organization) -> Iterator[str]:
-    connectors = {one.name.lower(): one for one in organization.outbound_connectors}
+    connectors = {connector.name.lower(): connector for connector in organization.outbound_connectors}
     named = set()
     for rule in organization.mail_flow_rules:
         if rule.enabled:
             label = f"mail flow rule {rule.name!r} of {organization.name}"
             yield from _rule(rule, label)
-            if (connector := connectors.get(rule.route_via_connector.lower())) is not None:
-                named.add(connector.name)
-                yield from _route(rule, connector, label)
-    for one in organization.outbound_connectors:
-        if one.enabled and one.is_transport_rule_scoped and one.name not in named:
+            if (route := connectors.get(rule.route_via_connector.lower())) is not None:
+                named.add(route.name)
+                yield from _route(rule, route, label)
+    for connector in organization.outbound_connectors:
+        if connector.enabled and connector.is_transport_rule_scoped and connector.name not in named:
             yield (
-                f"outbound connector {one.name!r} of {organization.name}: no enabled mail flow rule names it, so it "
-                "takes no mail; write route_via_connector in a rule"
+                f"outbound connector {connector.name!r} of {organization.name}: no enabled mail flow rule names it, "
+                "so it takes no mail; write route_via_connector in a rule"
             )
 
 

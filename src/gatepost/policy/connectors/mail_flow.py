@@ -140,11 +140,11 @@ class RuleSet:
     def __init__(self, organization: Organization) -> None:
         self._organization = organization.name
         enabled = (rule for rule in organization.mail_flow_rules if rule.enabled)
-        connectors = {one.name.lower(): one for one in organization.outbound_connectors}
+        connectors = {connector.name.lower(): connector for connector in organization.outbound_connectors}
         self._ordered = [
             _conditions(rule, connectors) for rule in sorted(enabled, key=lambda rule: (rule.priority, rule.name))
         ]
-        self.header_names = frozenset(one.header_name for one in self._ordered if one.header_name)
+        self.header_names = frozenset(conditions.header_name for conditions in self._ordered if conditions.header_name)
 
     def __bool__(self) -> bool:
         """Whether there is any rule."""
@@ -167,17 +167,21 @@ class RuleSet:
         return self._together(holding) if holding else _NO_RULE
 
     def _together(self, holding: list[_Conditions]) -> MailFlow:
-        enforcing = [one for one in holding if one.rule.mode is Mode.ENFORCE]
-        chosen = next((one for one in enforcing if one.connector is not None), None)
+        enforcing = [conditions for conditions in holding if conditions.rule.mode is Mode.ENFORCE]
+        chosen = next((conditions for conditions in enforcing if conditions.connector is not None), None)
         place = len(holding) if chosen is None else holding.index(chosen)
         return MailFlow(
             chosen.connector if chosen else None,
             chosen.rule.name if chosen else "",
-            tuple(one.rule.name for one in enforcing if one.rule.require_tls),
-            tuple(one.rule.name for one in holding if one.rule.require_tls and one.rule.mode is Mode.REHEARSE),
+            tuple(conditions.rule.name for conditions in enforcing if conditions.rule.require_tls),
+            tuple(
+                conditions.rule.name
+                for conditions in holding
+                if conditions.rule.require_tls and conditions.rule.mode is Mode.REHEARSE
+            ),
             _asking(holding, lambda rule: rule.encrypt is ContentProtection.SMIME),
             _asking(holding, lambda rule: rule.sign is ContentProtection.SMIME),
-            tuple(self._reason(one, chosen if at > place else None) for at, one in enumerate(holding)),
+            tuple(self._reason(conditions, chosen if at > place else None) for at, conditions in enumerate(holding)),
         )
 
     def _reason(self, conditions: _Conditions, chosen: _Conditions | None) -> str:
@@ -202,7 +206,7 @@ class RuleSet:
 
 
 def _asking(holding: Sequence[_Conditions], asks: Callable[[MailFlowRule], bool]) -> RuleNames:
-    asking = [one.rule for one in holding if asks(one.rule)]
+    asking = [conditions.rule for conditions in holding if asks(conditions.rule)]
     return RuleNames(
         tuple(rule.name for rule in asking if rule.mode is Mode.ENFORCE),
         tuple(rule.name for rule in asking if rule.mode is Mode.REHEARSE),

@@ -111,7 +111,7 @@ def attribute(directory: Directory, session: SessionFacts, reverse_path: Path) -
         return _unknown(session, sender, certified, held, lacks)
     entry, basis, rehearsing = found
     passed_over = {rehearsing.label: _STOOD_BACK} if rehearsing else {}
-    passed_over |= {one.label: lack.why for one, lack in lacks}
+    passed_over |= {inbound_entry.label: lack.why for inbound_entry, lack in lacks}
     for one in certified:
         won = basis != "address" or (one.organization is entry.organization and not _in_force(one))
         passed_over[one.label] = certificate_loss(one, entry, sender) if won else certificate_claim(one, sender)
@@ -162,7 +162,7 @@ def _identifying(
     if not found:
         return None
     first = found[0][0]
-    entry, basis = next((one for one in found if _in_force(one[0])), found[0])
+    entry, basis = next((candidate for candidate in found if _in_force(candidate[0])), found[0])
     return entry, basis, None if entry is first else first
 
 
@@ -170,11 +170,11 @@ def _by_certificate(certified: list[InboundEntry], owner: Organization | None) -
     """Connectors of one organization, each with its basis: those whose name is its own, then by the sender's owner."""
     owned = sorted((entry for entry in certified if entry.ownership), key=_certificate_order)
     chosen = _most_specific(owned, owner)
-    found = [(entry, "certificate") for entry in owned if entry.organization is chosen]
+    result = [(entry, "certificate") for entry in owned if entry.organization is chosen]
     if owned and chosen is not owner:
-        return found
+        return result
     rest = (entry for entry in certified if entry.organization is owner and not entry.ownership)
-    return found + [(entry, "certificate-and-sender") for entry in sorted(rest, key=_certificate_order)]
+    return result + [(entry, "certificate-and-sender") for entry in sorted(rest, key=_certificate_order)]
 
 
 def _most_specific(owned: list[InboundEntry], owner: Organization | None) -> Organization | None:
@@ -183,7 +183,7 @@ def _most_specific(owned: list[InboundEntry], owner: Organization | None) -> Org
     # it as specifically are told apart by the sender (exchange.md section 5.1, step 2: one tenant left).
     narrowest = max((entry.specificity for entry in owned), default=None)
     leaders = [entry.organization for entry in owned if entry.specificity == narrowest]
-    if leaders and all(one is leaders[0] for one in leaders):
+    if leaders and all(organization is leaders[0] for organization in leaders):
         return leaders[0]
     return owner if owner in leaders else None
 
@@ -194,13 +194,13 @@ def _in_force(entry: InboundEntry) -> bool:
 
 def _by_address(held: list[tuple[int, InboundEntry]], sender: str, owner: Organization | None) -> list[InboundEntry]:
     """Connectors that hold the address, of the organization that the sender belongs to; none if it is nobody's."""
-    mine = [one for one in held if one[1].organization is owner and one[1].associated(sender)]
+    mine = [candidate for candidate in held if candidate[1].organization is owner and candidate[1].associated(sender)]
     return [entry for _, entry in sorted(mine, key=_address_order)]
 
 
 def _certificate_order(entry: InboundEntry) -> tuple[int, tuple[int, ...], str]:
     """The lowest priority number, then the most specific name, then the first by name."""
-    return entry.connector.priority, tuple(-int(one) for one in entry.specificity), entry.connector.name
+    return entry.connector.priority, tuple(-int(number) for number in entry.specificity), entry.connector.name
 
 
 def _address_order(one: tuple[int, InboundEntry]) -> tuple[int, int, str]:
@@ -240,7 +240,9 @@ def _unknown(
     reasons += [f"{entry.label} {certificate_claim(entry, sender)}" for entry in certified[:PASSED_OVER_LIMIT]]
     reasons += [f"{entry.label} {address_claim(session, sender)}" for _, entry in held[:PASSED_OVER_LIMIT]]
     # It is put off by one that is in force, if there is one: of one in rehearsal it would only be said.
-    unsure = tuple(one for one in sorted(lacks, key=lambda one: not _in_force(one[0])) if one[1].is_ours)
+    unsure = tuple(
+        candidate for candidate in sorted(lacks, key=lambda one: not _in_force(one[0])) if candidate[1].is_ours
+    )
     return Attribution(
         "none",
         None,
@@ -272,7 +274,7 @@ def attribute_by_recipient(
     if not claims:
         return attribution
     first = claims[0][1]
-    basis, entry = next((one for one in claims if _in_force(one[1])), claims[0])
+    basis, entry = next((claim for claim in claims if _in_force(claim[1])), claims[0])
     basis = f"{basis}-and-recipient"
     return Attribution(
         "originating",
@@ -346,28 +348,31 @@ def match_partner(
         found[id(entry)] = _candidate(entry, rank, pattern, session, address)
     if not found:
         return None
-    return _met(sorted(found.values(), key=lambda one: one.key), narrowed, reverse_path)
+    return _met(sorted(found.values(), key=lambda candidate: candidate.key), narrowed, reverse_path)
 
 
 def _met(candidates: list[_Candidate], narrowed: dict[str, str], reverse_path: Path) -> PartnerMatch:
     """The match among candidates, the first of them first."""
     sender = reverse_path.domain
     first = candidates[0]
-    winner = next((one for one in candidates if one.entry.connector.mode is Mode.ENFORCE), first)
+    winner = next((candidate for candidate in candidates if candidate.entry.connector.mode is Mode.ENFORCE), first)
     rehearsing = None if winner is first else _match_reasons(first, sender)
     passed_over = narrowed
-    for one in candidates[: PASSED_OVER_LIMIT + 1]:
-        if one is first and one is not winner:
-            passed_over[one.entry.label] = _STOOD_BACK
-        elif one is not winner:
-            patterns = one.pattern, winner.pattern
-            in_trial = one.key < winner.key
-            why = "is in rehearsal" if in_trial else partner_loss(one.key, winner.key, patterns, sender)
-            passed_over[one.entry.label] = why
+    for candidate in candidates[: PASSED_OVER_LIMIT + 1]:
+        if candidate is first and candidate is not winner:
+            passed_over[candidate.entry.label] = _STOOD_BACK
+        elif candidate is not winner:
+            patterns = candidate.pattern, winner.pattern
+            in_trial = candidate.key < winner.key
+            why = "is in rehearsal" if in_trial else partner_loss(candidate.key, winner.key, patterns, sender)
+            passed_over[candidate.entry.label] = why
     return _match_reasons(
         winner,
         sender,
-        is_known=any((one.by_address or one.by_certificate) and _in_force(one.entry) for one in candidates),
+        is_known=any(
+            (candidate.by_address or candidate.by_certificate) and _in_force(candidate.entry)
+            for candidate in candidates
+        ),
         passed_over=tuple(passed_over.items())[:PASSED_OVER_LIMIT],
         rehearsing=rehearsing,
     )

@@ -38,7 +38,7 @@ class Resources:
 
     def organization(self, name: str) -> Organization | None:
         """The organization of that name."""
-        return next((one for one in self.organizations if one.name == name), None)
+        return next((organization for organization in self.organizations if organization.name == name), None)
 
 
 def parse(document: Mapping[str, Any], *, prefixes: PrefixLimits | None = None) -> Resources:
@@ -61,9 +61,9 @@ def parse(document: Mapping[str, Any], *, prefixes: PrefixLimits | None = None) 
     if errors:
         # A domain whose name cannot be read claims nothing.
         claims = [
-            Claim(draft.own.value.name, one.value.name, one.value.verified and "name" not in one.bad)
+            Claim(draft.own.value.name, domain.value.name, domain.value.verified and "name" not in domain.bad)
             for draft in drafts
-            for one in draft.domains
+            for domain in draft.domains
         ]
         raise ResourceErrors(errors, claims)
     return Resources(tuple(draft.assembled() for draft in drafts))
@@ -76,10 +76,10 @@ def dump(resources: Resources) -> dict[str, Any]:
     """
     return {
         "organization": {
-            one.name: one.model_dump(
+            organization.name: organization.model_dump(
                 mode="json", by_alias=True, exclude_unset=True, exclude_none=True, exclude={"name"}
             )
-            for one in resources.organizations
+            for organization in resources.organizations
         }
     }
 

@@ -83,14 +83,14 @@ def covers(pattern: str, domain: str) -> bool:
 def network(text: str) -> Network:
     """An IPv4 or IPv6 address or network; bits behind the prefix may be set, as Exchange allows."""
     try:
-        found = ipaddress.ip_network(text, strict=False)
+        result = ipaddress.ip_network(text, strict=False)
     except ValueError:
         raise ValueError(
             f"{text!r} is not an address or a network: write '192.0.2.1', '192.0.2.0/24' or '2001:db8::/48'"
         ) from None
-    if isinstance(found, ipaddress.IPv6Network) and found.network_address.scope_id is not None:
+    if isinstance(result, ipaddress.IPv6Network) and result.network_address.scope_id is not None:
         raise ValueError(f"{text!r} has a zone, as only addresses of this machine have; leave it out")
-    return found
+    return result
 
 
 def host_port(text: str, default_port: int | None, *, lowest: int = 1) -> tuple[str, int]:

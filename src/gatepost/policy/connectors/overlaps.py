@@ -44,7 +44,11 @@ class Conflict(NamedTuple):
 
 def claims(organizations: Iterable[Organization]) -> list[Claim]:
     """All accepted domains."""
-    return [Claim(one.name, each.name, each.verified) for one in organizations for each in one.accepted_domains]
+    return [
+        Claim(organization.name, each.name, each.verified)
+        for organization in organizations
+        for each in organization.accepted_domains
+    ]
 
 
 def relation(name: str, other: str) -> Relation | None:
@@ -102,7 +106,7 @@ def check_together(
         places[one.organization, one.name] = counts[one.organization]
         counts[one.organization] += 1
     for conflict in conflicts(after):
-        new = [one for one in conflict if one not in old and one.organization not in hidden]
+        new = [candidate for candidate in conflict if candidate not in old and candidate.organization not in hidden]
         if conflict in known or not new:
             continue
         claim = new[-1]

@@ -35,8 +35,10 @@ def publication(domain: AcceptedDomain, hostname: str, *, hosts: Sequence[str] =
 
 def publications(organizations: Sequence[Organization], hostname: str) -> dict[str, StsPublication]:
     """All that is published, by the name of the host that serves it: "mta-sts.contoso.example"."""
-    made = (publication(domain, hostname) for one in organizations for domain in one.accepted_domains)
-    return {policy_host(one.domain): one for one in made if one is not None}
+    made = (publication(domain, hostname) for organization in organizations for domain in organization.accepted_domains)
+    return {
+        policy_host(sts_publication.domain): sts_publication for sts_publication in made if sts_publication is not None
+    }
 
 
 def to_do(before: Sequence[Organization], after: Sequence[Organization], hostname: str) -> Iterator[str]:

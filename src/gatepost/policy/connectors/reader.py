@@ -92,15 +92,16 @@ def read[M: Record](
         return Draft(path, model.model_validate(table, by_alias=True, by_name=False))
     except ValidationError as error:
         # A default that depends on a field with an error is no error of its own.
-        found = [one for one in error.errors() if one["type"] != "default_factory_not_called"]
+        matches = [candidate for candidate in error.errors() if candidate["type"] != "default_factory_not_called"]
     # Nor is a list too short for entries that are wrong.
-    lists = {one["loc"][:-1] for one in found}
-    found = [one for one in found if one["type"] != "too_short" or one["loc"] not in lists]
+    lists = {match["loc"][:-1] for match in matches}
+    matches = [candidate for candidate in matches if candidate["type"] != "too_short" or candidate["loc"] not in lists]
     errors.extend(
-        FieldError(dotted(path, one["loc"]), explain(one, known_keys(model, one["loc"][:-1]))) for one in found
+        FieldError(dotted(path, match["loc"]), explain(match, known_keys(model, match["loc"][:-1])))
+        for match in matches
     )
     known = keys(model)
-    bad = frozenset(str(one["loc"][0]) for one in found)
+    bad = frozenset(str(match["loc"][0]) for match in matches)
     good = {key: value for key, value in table.items() if key in known and key not in bad}
     good.update((key, value) for key, value in placeholders.items() if key in bad)
     if any(known[key].is_required() and key not in good for key in known):
@@ -116,12 +117,12 @@ def tables(value: object, path: str, errors: list[FieldError]) -> list[tuple[str
     if not isinstance(value, Sequence) or isinstance(value, str):
         errors.append(FieldError(path, f"must be a list of tables: write each under its own [[{path}]] heading"))
         return []
-    found: list[tuple[str, Mapping[str, Any]]] = []
+    result: list[tuple[str, Mapping[str, Any]]] = []
     for place, table in enumerate(value):
         here = f"{path}[{place}]"
         if isinstance(table, Mapping):
             name = table.get("name", table.get("address"))
-            found.append((f"{here} {name!r}" if isinstance(name, str) else here, table))
+            result.append((f"{here} {name!r}" if isinstance(name, str) else here, table))
         else:
             errors.append(FieldError(here, "must be a table of keys and values"))
-    return found
+    return result

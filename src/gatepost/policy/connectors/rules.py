@@ -90,60 +90,70 @@ _ANY_CERTIFICATE = {TlsSettings.OPPORTUNISTIC, TlsSettings.ENCRYPTION_ONLY}
 _INBOUND: tuple[_Rule[InboundConnector], ...] = (
     _rule(
         "sender_domains connector_type",
-        lambda one: not _on_premises(one) and not one.sender_domains,
+        lambda connector: not _on_premises(connector) and not connector.sender_domains,
         'a partner connector applies to mail of certain domains; name them, or "*" for all mail',
     ),
     _rule(
         "sender_ip_addresses connector_type tls_sender_certificate_name",
-        lambda one: _on_premises(one) and not one.sender_ip_addresses and not one.tls_sender_certificate_name,
+        lambda connector: (
+            _on_premises(connector) and not connector.sender_ip_addresses and not connector.tls_sender_certificate_name
+        ),
         "an on-premises connector knows the organization's servers by tls_sender_certificate_name or by "
         "sender_ip_addresses; write one of them",
     ),
     _rule(
         "restrict_domains_to_certificate tls_sender_certificate_name",
-        lambda one: one.restrict_domains_to_certificate and not one.tls_sender_certificate_name,
+        lambda connector: connector.restrict_domains_to_certificate and not connector.tls_sender_certificate_name,
         "there is no certificate name to restrict to; write tls_sender_certificate_name",
     ),
     _rule(
         "restrict_domains_to_ip_addresses sender_ip_addresses",
-        lambda one: one.restrict_domains_to_ip_addresses and not one.sender_ip_addresses,
+        lambda connector: connector.restrict_domains_to_ip_addresses and not connector.sender_ip_addresses,
         "there is no address to restrict to; write sender_ip_addresses",
     ),
     _rule(
         "tls_sender_certificate_name require_tls connector_type",
-        lambda one: not _on_premises(one) and bool(one.tls_sender_certificate_name) and not one.require_tls,
+        lambda connector: (
+            not _on_premises(connector) and bool(connector.tls_sender_certificate_name) and not connector.require_tls
+        ),
         "a partner can show its certificate only over TLS; write require_tls = true, or leave the name out",
     ),
     _rule(
         "match_common_name tls_sender_certificate_name",
-        lambda one: one.match_common_name and not one.tls_sender_certificate_name,
+        lambda connector: connector.match_common_name and not connector.tls_sender_certificate_name,
         "there is no name to look for in the CN; write tls_sender_certificate_name",
     ),
     _rule(
         "tls_sender_certificate_name connector_type trust_anchors",
-        lambda one: _on_premises(one) and _top_level(one.tls_sender_certificate_name or "") and not one.trust_anchors,
+        lambda connector: (
+            _on_premises(connector)
+            and _top_level(connector.tls_sender_certificate_name or "")
+            and not connector.trust_anchors
+        ),
         "anyone with a certificate for any name in that top-level domain could relay; write *.domain, or trust_anchors "
         "with a CA of your own",
     ),
     _rule(
         "treat_messages_as_internal connector_type",
-        lambda one: one.treat_messages_as_internal and not _on_premises(one),
+        lambda connector: connector.treat_messages_as_internal and not _on_premises(connector),
         'a partner\'s mail is never internal; write connector_type = "on-premises", or leave this out',
     ),
     _rule(
         "treat_messages_as_internal cloud_services_mail_enabled",
-        lambda one: one.treat_messages_as_internal and one.cloud_services_mail_enabled,
+        lambda connector: connector.treat_messages_as_internal and connector.cloud_services_mail_enabled,
         "cloud_services_mail_enabled says already which mail is internal; leave one of the two out",
     ),
     _rule("min_tls_version profile", _old_version, _OLD_VERSION),
     _rule(
         "min_tls_version require_tls",
-        lambda one: one.min_tls_version is not None and not one.require_tls,
+        lambda connector: connector.min_tls_version is not None and not connector.require_tls,
         "unencrypted mail would pass while mail over an older TLS is refused; write require_tls = true as well",
     ),
     _rule(
         "revocation_check tls_sender_certificate_name",
-        lambda one: one.revocation_check is RevocationCheck.HARD_FAIL and not one.tls_sender_certificate_name,
+        lambda connector: (
+            connector.revocation_check is RevocationCheck.HARD_FAIL and not connector.tls_sender_certificate_name
+        ),
         "the connector checks no certificate; write tls_sender_certificate_name, or leave this out",
     ),
 )
@@ -151,78 +161,87 @@ _INBOUND: tuple[_Rule[InboundConnector], ...] = (
 _OUTBOUND: tuple[_Rule[OutboundConnector], ...] = (
     _rule(
         "recipient_domains all_accepted_domains route_all_messages_via_on_premises is_transport_rule_scoped",
-        lambda one: (
-            not (one.recipient_domains or one.all_accepted_domains or one.route_all_messages_via_on_premises)
-            and not one.is_transport_rule_scoped
+        lambda connector: (
+            not (
+                connector.recipient_domains
+                or connector.all_accepted_domains
+                or connector.route_all_messages_via_on_premises
+            )
+            and not connector.is_transport_rule_scoped
         ),
         "the connector would take no mail; name domains, or write is_transport_rule_scoped = true and name it in a "
         "mail flow rule",
     ),
     _rule(
         "is_transport_rule_scoped all_accepted_domains",
-        lambda one: one.is_transport_rule_scoped and one.all_accepted_domains,
+        lambda connector: connector.is_transport_rule_scoped and connector.all_accepted_domains,
         "only mail flow rules use the connector then, so it cannot take all accepted domains; leave one of the two out",
     ),
     _rule(
         "is_transport_rule_scoped route_all_messages_via_on_premises",
-        lambda one: one.is_transport_rule_scoped and one.route_all_messages_via_on_premises,
+        lambda connector: connector.is_transport_rule_scoped and connector.route_all_messages_via_on_premises,
         "only mail flow rules use the connector then, so it cannot take all messages; leave one of the two out",
     ),
     _rule(
         "all_accepted_domains connector_type",
-        lambda one: one.all_accepted_domains and not _on_premises(one),
+        lambda connector: connector.all_accepted_domains and not _on_premises(connector),
         'only an on-premises connector takes them; write connector_type = "on-premises", or name recipient_domains',
     ),
     _rule(
         "route_all_messages_via_on_premises connector_type",
-        lambda one: one.route_all_messages_via_on_premises and not _on_premises(one),
+        lambda connector: connector.route_all_messages_via_on_premises and not _on_premises(connector),
         'only an on-premises connector can do this; write connector_type = "on-premises"',
     ),
     _rule(
         "cloud_services_mail_enabled connector_type",
-        lambda one: one.cloud_services_mail_enabled and not _on_premises(one),
+        lambda connector: connector.cloud_services_mail_enabled and not _on_premises(connector),
         'header fields of Exchange go to the organization itself alone; write connector_type = "on-premises"',
     ),
     _rule(
         "sender_rewriting_enabled connector_type",
-        lambda one: one.sender_rewriting_enabled and not _on_premises(one),
+        lambda connector: connector.sender_rewriting_enabled and not _on_premises(connector),
         'mail that leaves by a partner connector is rewritten anyway; write connector_type = "on-premises", or leave '
         "this out",
     ),
     _rule(
         "use_mx_record smart_hosts",
-        lambda one: not one.use_mx_record and not one.smart_hosts,
+        lambda connector: not connector.use_mx_record and not connector.smart_hosts,
         "without MX records the connector needs smart_hosts; write at least one",
     ),
     _rule(
         "use_mx_record smart_hosts",
-        lambda one: one.use_mx_record and bool(one.smart_hosts),
+        lambda connector: connector.use_mx_record and bool(connector.smart_hosts),
         "the smart_hosts would never be used; leave this out or write false, or leave smart_hosts out",
     ),
     _rule(
         "tls_domain tls_settings",
-        lambda one: one.tls_domain is not None and one.tls_settings is not TlsSettings.DOMAIN_VALIDATION,
+        lambda connector: (
+            connector.tls_domain is not None and connector.tls_settings is not TlsSettings.DOMAIN_VALIDATION
+        ),
         'the name is compared only under tls_settings = "domain-validation"; write that, or leave tls_domain out',
     ),
     _rule(
         "cleartext tls_settings",
-        lambda one: one.tls_settings is not TlsSettings.OPPORTUNISTIC and one.cleartext not in {None, Cleartext.NEVER},
+        lambda connector: (
+            connector.tls_settings is not TlsSettings.OPPORTUNISTIC
+            and connector.cleartext not in {None, Cleartext.NEVER}
+        ),
         "under this tls_settings nothing ever leaves unencrypted; leave cleartext out",
     ),
     _rule(
         "smtp_dane_mode smart_hosts",
-        lambda one: (
-            one.smtp_dane_mode is SmtpDaneMode.MANDATORY
-            and any(smart_host.is_address for smart_host in one.smart_hosts)
+        lambda connector: (
+            connector.smtp_dane_mode is SmtpDaneMode.MANDATORY
+            and any(smart_host.is_address for smart_host in connector.smart_hosts)
         ),
         "an IP address has no TLSA records, so mail to it would always wait; name the hosts, or do not demand DANE",
     ),
     _rule(
         "min_tls_version tls_settings cleartext",
-        lambda one: (
-            one.min_tls_version is not None
-            and one.tls_settings is TlsSettings.OPPORTUNISTIC
-            and one.cleartext is not Cleartext.NEVER
+        lambda connector: (
+            connector.min_tls_version is not None
+            and connector.tls_settings is TlsSettings.OPPORTUNISTIC
+            and connector.cleartext is not Cleartext.NEVER
         ),
         "opportunistic TLS cannot demand a version, as it lets mail go unencrypted; write tls_settings = "
         '"encryption-only", or leave this out',
@@ -230,7 +249,9 @@ _OUTBOUND: tuple[_Rule[OutboundConnector], ...] = (
     _rule("min_tls_version profile", _old_version, _OLD_VERSION),
     _rule(
         "revocation_check tls_settings",
-        lambda one: one.revocation_check is RevocationCheck.HARD_FAIL and one.tls_settings in _ANY_CERTIFICATE,
+        lambda connector: (
+            connector.revocation_check is RevocationCheck.HARD_FAIL and connector.tls_settings in _ANY_CERTIFICATE
+        ),
         'under this tls_settings any certificate will do, a revoked one too; write "certificate-validation" or '
         '"domain-validation" there, or leave this out',
     ),
@@ -240,17 +261,19 @@ _OUTBOUND: tuple[_Rule[OutboundConnector], ...] = (
 _MAILBOX: tuple[_Rule[Mailbox], ...] = (
     _rule(
         "deliver_to_mailbox_and_forward forwarding_smtp_address",
-        lambda one: one.deliver_to_mailbox_and_forward and not one.forwarding_smtp_address,
+        lambda mailbox: mailbox.deliver_to_mailbox_and_forward and not mailbox.forwarding_smtp_address,
         "nothing is forwarded; write forwarding_smtp_address, or leave this out",
     ),
     _rule(
         "tls_reports delivery",
-        lambda one: one.tls_reports and one.delivery != "maildir",
+        lambda mailbox: mailbox.tls_reports and mailbox.delivery != "maildir",
         'reports are read from a Maildir of the gateway; write delivery = "maildir", or leave this out',
     ),
     _rule(
         "tls_reports forwarding_smtp_address",
-        lambda one: one.tls_reports and bool(one.forwarding_smtp_address) and not one.deliver_to_mailbox_and_forward,
+        lambda mailbox: (
+            mailbox.tls_reports and bool(mailbox.forwarding_smtp_address) and not mailbox.deliver_to_mailbox_and_forward
+        ),
         "all mail for the mailbox is sent on, and nothing is left to read; write deliver_to_mailbox_and_forward = true",
     ),
 )
@@ -258,12 +281,12 @@ _MAILBOX: tuple[_Rule[Mailbox], ...] = (
 _MAIL_FLOW: tuple[_Rule[MailFlowRule], ...] = (
     _rule(
         "require_tls route_via_connector encrypt sign",
-        lambda one: not (one.require_tls or one.route_via_connector or _protects_content(one)),
+        lambda rule: not (rule.require_tls or rule.route_via_connector or _protects_content(rule)),
         'the rule would do nothing; write require_tls = true, route_via_connector, or encrypt = "smime"',
     ),
     _rule(
         "header_contains header_name",
-        lambda one: bool(one.header_contains) and not one.header_name,
+        lambda rule: bool(rule.header_contains) and not rule.header_name,
         "header_contains needs the name of a field; write header_name",
     ),
 )
@@ -271,22 +294,22 @@ _MAIL_FLOW: tuple[_Rule[MailFlowRule], ...] = (
 _HOOKS: tuple[_Rule[ContentHook], ...] = (
     _rule(
         "address type",
-        lambda one: (one.type is HookType.RSPAMD) is not ("://" in one.address),
+        lambda hook: (hook.type is HookType.RSPAMD) is not ("://" in hook.address),
         'does not fit the type; rspamd has a URL, "http://127.0.0.1:11333", clamav "HOST:PORT" or "unix:/path"',
     ),
     _rule(
         "settings_id type",
-        lambda one: one.type is HookType.CLAMAV and bool(one.settings_id),
+        lambda hook: hook.type is HookType.CLAMAV and bool(hook.settings_id),
         "only rspamd has settings; leave this out",
     ),
     _rule(
         "obey type",
-        lambda one: one.type is HookType.CLAMAV and "obey" in one.model_fields_set,
+        lambda hook: hook.type is HookType.CLAMAV and "obey" in hook.model_fields_set,
         "ClamAV recommends nothing: it finds something or it does not; leave this out",
     ),
     _rule(
         "trust_anchors address",
-        lambda one: bool(one.trust_anchors) and not one.address.startswith("https://"),
+        lambda hook: bool(hook.trust_anchors) and not hook.address.startswith("https://"),
         "the gateway checks no certificate there; write an https address, or leave this out",
     ),
 )
@@ -428,7 +451,7 @@ def _repeated(key: str, named: Iterable[tuple[Draft[Any], str]]) -> Iterator[Fie
 
 def _repeated_domains(draft: OrganizationDraft) -> Iterator[FieldError]:
     first: dict[str, str] = {}
-    for domain in (one for one in draft.domains if "name" not in one.bad):
+    for domain in (candidate for candidate in draft.domains if "name" not in candidate.bad):
         known = first.setdefault(domain.value.name, domain.path)
         if known != domain.path:
             text = f"{domain.value.name} is accepted already, by {known}; a domain belongs to one organization, once"

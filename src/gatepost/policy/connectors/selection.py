@@ -50,14 +50,16 @@ def select_outbound(
     if index.everything is not None:
         if not from_on_premises:
             return _central(index.everything, found, organization)
-        aside = [(_label(one, organization), _SENT_BACK) for one in index.central]
+        aside = [(_label(connector, organization), _SENT_BACK) for connector in index.central]
         found = [
-            (pattern, one) for pattern, one in found if pattern != "*" or not one.route_all_messages_via_on_premises
+            (pattern, connector)
+            for pattern, connector in found
+            if pattern != "*" or not connector.route_all_messages_via_on_premises
         ]
     if not found:
         nobody = f"no outbound connector of {organization.name} matches recipient domain {recipient_domain}"
         return Selection(None, (nobody,), tuple(aside))
-    place = min(range(len(found)), key=lambda one: found[one][1].priority)
+    place = min(range(len(found)), key=lambda number: found[number][1].priority)
     pattern, chosen = found.pop(place)
     label = _label(chosen, organization)
     reasons = [f"{label} {_how(pattern, recipient_domain)}"]
@@ -65,11 +67,13 @@ def select_outbound(
         specific = _label(found[0][1], organization)
         reasons.append(f"its priority {chosen.priority} goes before the more specific {specific}")
     lost = {
-        _label(one, organization): f"{_how(its, recipient_domain)}, but {_goes_before(pattern, chosen, its, one)}"
-        for its, one in reversed(found)
-        if one is not chosen
+        _label(
+            connector, organization
+        ): f"{_how(its, recipient_domain)}, but {_goes_before(pattern, chosen, its, connector)}"
+        for its, connector in reversed(found)
+        if connector is not chosen
     }
-    kept = [one for one in aside if one[0] != label]
+    kept = [candidate for candidate in aside if candidate[0] != label]
     return Selection(chosen, tuple(reasons), (*kept, *reversed(lost.items()))[:PASSED_OVER_LIMIT])
 
 
@@ -87,8 +91,8 @@ def _central(
 ) -> Selection:
     label = _label(central, organization)
     first = f"{label} takes all messages first"
-    labels = dict.fromkeys(_label(one, organization) for _, one in candidates if one is not central)
-    passed_over = tuple((one, f"takes the domain, but {first}") for one in labels)
+    labels = dict.fromkeys(_label(connector, organization) for _, connector in candidates if connector is not central)
+    passed_over = tuple((text, f"takes the domain, but {first}") for text in labels)
     return Selection(central, (f"{first} (route_all_messages_via_on_premises)",), passed_over[:PASSED_OVER_LIMIT])
 
 
@@ -96,11 +100,11 @@ def _outbound_candidates(
     directory: Directory, index: OutboundIndex, organization: Organization, domain: str
 ) -> list[tuple[str, OutboundConnector]]:
     """Connectors that take the domain, the most specific first, each with its pattern; "" is all accepted domains."""
-    found = list(index.candidates(domain))
+    result = list(index.candidates(domain))
     if index.accepted and directory.accepts(organization.name, domain):
-        place = next((place for place, (pattern, _) in enumerate(found) if pattern == "*"), len(found))
-        found[place:place] = [("", one) for one in index.accepted]
-    return found
+        place = next((place for place, (pattern, _) in enumerate(result) if pattern == "*"), len(result))
+        result[place:place] = [("", connector) for connector in index.accepted]
+    return result
 
 
 def _how(pattern: str, domain: str) -> str:

@@ -36,11 +36,11 @@ class SigningKeys:
     def __init__(self, organizations: Iterable[Organization]) -> None:
         self._by_domain: dict[tuple[str, DkimService], dict[str, DomainKeys]] = {}
         self._organizations: set[str] = set()
-        for one in organizations:
-            for key in one.dkim_keys:
+        for organization in organizations:
+            for key in organization.dkim_keys:
                 if key.state is DkimState.CURRENT:
-                    self._organizations.add(one.name)
-                    self._add(one.name, key)
+                    self._organizations.add(organization.name)
+                    self._add(organization.name, key)
 
     def __bool__(self) -> bool:
         return bool(self._by_domain)
@@ -58,9 +58,9 @@ class SigningKeys:
         for parent in parents(domain):
             for wanted in dict.fromkeys((service, DkimService.ALL)):
                 known = self._by_domain.get((parent, wanted), {})
-                found = known.get(owner) if owner else next(iter(known.values()), None)
-                if found is not None:
-                    return found
+                domain_keys = known.get(owner) if owner else next(iter(known.values()), None)
+                if domain_keys is not None:
+                    return domain_keys
         return None
 
     def _add(self, organization: str, key: DkimKey) -> None:

@@ -39,10 +39,10 @@ def trust_anchors(text: str) -> str:
         raise ValueError(
             f"the certificates have {len(text)} characters, and {_CHARS} are allowed; leave out what is not a root"
         )
-    found = pem_certificates(text)
-    if len(found) > _CERTIFICATES:
-        raise ValueError(f"there are {len(found)} certificates, and at most {_CERTIFICATES} are allowed")
-    return "".join(map(_block, found))
+    certificates = pem_certificates(text)
+    if len(certificates) > _CERTIFICATES:
+        raise ValueError(f"there are {len(certificates)} certificates, and at most {_CERTIFICATES} are allowed")
+    return "".join(map(_block, certificates))
 
 
 def pem_certificates(text: str) -> list[bytes]:
@@ -65,10 +65,10 @@ def anchors_label(text: str) -> str:
     if not is_pem(text):
         return text
     try:
-        found = pem_certificates(text)
+        certificates = pem_certificates(text)
     except ValueError:
         return text
-    return "SHA-256 " + ", ".join(hashlib.sha256(der).hexdigest() for der in found)
+    return "SHA-256 " + ", ".join(hashlib.sha256(der).hexdigest() for der in certificates)
 
 
 def _block(der: bytes) -> str:

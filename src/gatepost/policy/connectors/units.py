@@ -49,8 +49,8 @@ def parse_size(value: object) -> int:
     """
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
-    if isinstance(value, str) and (found := _SIZE.fullmatch(value.upper())) and found[2] in _BYTES:
-        return int(found[1]) * _BYTES[found[2]]
+    if isinstance(value, str) and (match := _SIZE.fullmatch(value.upper())) and match[2] in _BYTES:
+        return int(match[1]) * _BYTES[match[2]]
     raise ValueError(f'{value!r} is not a size: write bytes, or a text such as "256KB" or "50MB"')
 
 

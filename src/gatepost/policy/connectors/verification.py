@@ -59,13 +59,13 @@ def in_force(organizations: Sequence[Organization], first: Mapping[tuple[str, st
     first: the version since which an organization has a domain, by both names; those that it lacks are unknown.
     """
     found = disputes(organizations, first)
-    lost = {(one.claim.organization, one.claim.name) for one in found}
+    lost = {(dispute.claim.organization, dispute.claim.name) for dispute in found}
     owners = {
         claim.name: claim.organization
         for claim in claims(organizations)
         if claim.verified and (claim.organization, claim.name) not in lost
     }
-    return VerificationStatus(tuple(_counting(one, owners) for one in organizations), found)
+    return VerificationStatus(tuple(_counting(organization, owners) for organization in organizations), found)
 
 
 def disputes(organizations: Iterable[Organization], first: Mapping[tuple[str, str], int]) -> tuple[Dispute, ...]:
@@ -91,7 +91,7 @@ def had_since(history: Iterable[tuple[int, Mapping[str, Any] | None]], name: str
     since = 0
     for version, table in history:
         domains = (table or {}).get("accepted_domain", ())
-        if not any(one.get("name") == name and one.get("verified", True) for one in domains):
+        if not any(domain.get("name") == name and domain.get("verified", True) for domain in domains):
             break
         since = version
     return since
@@ -104,16 +104,16 @@ def _counting(organization: Organization, owners: Mapping[str, str]) -> Organiza
     def accepts(address: str) -> bool:
         return _owner(owners, address.rpartition("@")[2]) == mine
 
-    domains = tuple(one for one in organization.accepted_domains if owners.get(one.name) == mine)
-    mailboxes = tuple(_box(one, accepts) for one in organization.mailboxes if accepts(one.address))
-    keys = tuple(one for one in organization.dkim_keys if _owner_above(owners, one.domain) == mine)
+    domains = tuple(domain for domain in organization.accepted_domains if owners.get(domain.name) == mine)
+    mailboxes = tuple(_box(mailbox, accepts) for mailbox in organization.mailboxes if accepts(mailbox.address))
+    keys = tuple(dkim_key for dkim_key in organization.dkim_keys if _owner_above(owners, dkim_key.domain) == mine)
     parts = {"accepted_domains": domains, "mailboxes": mailboxes, "dkim_keys": keys}
     changed = {key: value for key, value in parts.items() if value != getattr(organization, key)}
     return organization.model_copy(update=changed) if changed else organization
 
 
 def _box(mailbox: Mailbox, accepts: Callable[[str], bool]) -> Mailbox:
-    aliases = tuple(one for one in mailbox.aliases if accepts(one))
+    aliases = tuple(alias for alias in mailbox.aliases if accepts(alias))
     return mailbox if len(aliases) == len(mailbox.aliases) else mailbox.model_copy(update={"aliases": aliases})
 
 
@@ -144,14 +144,18 @@ def pend(table: Mapping[str, Any], before: Organization | None, proven: Collecti
     domain that it had verified stays so, and so is one that such a pattern covers. proven: domains whose TXT record was
     just seen. Returns the names of domains that become pending. What is wrong with the table is left for parsing.
     """
-    had = [one.name for one in before.accepted_domains if one.verified] if before is not None else []
-    known = {one.name for one in before.accepted_domains} if before is not None else set()
+    had = (
+        [accepted_domain.name for accepted_domain in before.accepted_domains if accepted_domain.verified]
+        if before is not None
+        else []
+    )
+    known = {accepted_domain.name for accepted_domain in before.accepted_domains} if before is not None else set()
     pending = []
     for domain in _domain_tables(table):
         name = _one_form(domain.get("name"))
         if name is None or not isinstance(domain.get("verified", True), bool):
             continue
-        if name in proven or name in had or any(relation(one, name) is Relation.COVERS for one in had):
+        if name in proven or name in had or any(relation(text, name) is Relation.COVERS for text in had):
             if not domain.get("verified", True):
                 del domain["verified"]
         else:
@@ -169,7 +173,7 @@ def top_level(name: str) -> bool:
 def _domain_tables(table: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     found = table.get("accepted_domain")
     if isinstance(found, (list, tuple)):
-        yield from (one for one in found if isinstance(one, dict))
+        yield from (candidate for candidate in found if isinstance(candidate, dict))
 
 
 def _one_form(name: object) -> str | None:

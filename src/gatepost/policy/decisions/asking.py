@@ -59,8 +59,8 @@ def with_message_request(route: Route, asks: Asks) -> Route:
 
 def _modes(route: MxRoute | SmartHosts, asks: Asks) -> Modes:
     """Without what is looked up only when mail is sent."""
-    found = joined_modes(route.connector, route.sender, asks)
-    return Modes(asks=asks, relaxed_by=found.relaxed_by, own_cleartext=found.own_cleartext)
+    modes = joined_modes(route.connector, route.sender, asks)
+    return Modes(asks=asks, relaxed_by=modes.relaxed_by, own_cleartext=modes.own_cleartext)
 
 
 def _smart_hosts(route: SmartHosts, modes: Modes) -> Route:

@@ -115,9 +115,9 @@ class InboundVerdict:
 
     def record(self) -> dict[str, Any]:
         """The whole decision, under the names of the trace's columns; hooks that would be asked among them."""
-        asked = {"content_hooks": [hook_record(one) for one in self.hooks]} if self.hooks else {}
+        values = {"content_hooks": [hook_record(hook) for hook in self.hooks]} if self.hooks else {}
         return (
-            asked
+            values
             | {
                 "accepted": self.accepted,
                 "reply": self.reply.text,
@@ -177,8 +177,8 @@ class OutboundDecision:
             record["rehearsal"] = {"requirement": describe(self.rehearsed), "sources": sources}
         if self.sender is not None:
             record["sender_demands"] = self.sender.record()
-        if asked := self.content.record():
-            record["smime"] = asked
+        if values := self.content.record():
+            record["smime"] = values
         if self.reply is not None:
             record |= {"reply": self.reply.text, "detail": self.detail}
         return record

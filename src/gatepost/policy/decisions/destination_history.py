@@ -75,8 +75,8 @@ class Acceptance:
 class HostMemory:
     """One host. first, at: its first and its last session, seconds since 1970 (the last to within ten minutes).
 
-    last: what that last session reached; version: its TLS version, "" in clear. tls, mx: when each level above NONE was
-    reached, lowest first, None if never. accepted: below what the others do, and an administrator knows.
+    last: what that last session reached; version: its TLS version, "" if unencrypted. tls, mx: when each level above
+    NONE was reached, lowest first, None if never. accepted: below what the others do, and an administrator knows.
     classical: it left a post-quantum key share unanswered, and agreed on TLS without one.
     """
 
@@ -204,7 +204,11 @@ def seen(remembered: DestinationHistory, session: SeenSession) -> DestinationHis
     host = _with_session(known, session) if known is not None else _first(session)
     if host is known:
         return remembered
-    hosts = {name: one for name, one in remembered.hosts.items() if session.at - one.at <= FORGOTTEN_AFTER}
+    hosts = {
+        name: host_memory
+        for name, host_memory in remembered.hosts.items()
+        if session.at - host_memory.at <= FORGOTTEN_AFTER
+    }
     hosts[session.host] = host
     if len(hosts) > HOSTS:
         del hosts[min(hosts, key=lambda name: _worth(hosts[name], session.at))]
@@ -265,7 +269,7 @@ def _with_session(known: HostMemory, session: SeenSession) -> HostMemory:
         session.achieved.mx if session.mx_known else max(session.achieved.mx, known.last.mx),
     )
     tls, mx = _raised(known.tls, achieved.tls, session.at), _raised(known.mx, achieved.mx, session.at)
-    classical = session.classical if session.version else known.classical  # in clear nothing was offered
+    classical = session.classical if session.version else known.classical  # unencrypted: nothing was offered
     after = replace(known, last=achieved, version=session.version, tls=tls, mx=mx, classical=classical)
     if after == known and session.at - known.at < _COARSE:
         return known
@@ -276,8 +280,8 @@ def _raised(
     ladder: tuple[SeenSpan | None, SeenSpan | None], level: int, at: float
 ) -> tuple[SeenSpan | None, SeenSpan | None]:
     """A ladder after a session that reached a level, and with it all below."""
-    one, two = ladder
-    return (_stretched(one, at) if level >= 1 else one, _stretched(two, at) if level >= 2 else two)
+    span, two = ladder
+    return (_stretched(span, at) if level >= 1 else span, _stretched(two, at) if level >= 2 else two)
 
 
 def _stretched(span: SeenSpan | None, at: float) -> SeenSpan:

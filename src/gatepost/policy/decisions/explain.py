@@ -91,7 +91,7 @@ class Explanation:
             "stage": self.stage,
             "inbound": self.inbound.record() | {"others": passed_over_record(self.others_inbound, limit=None)},
             "outbound": self._outbound_record(),
-            "failures": [one.record() for one in self.failures],
+            "failures": [failure.record() for failure in self.failures],
             "held_below_memory": self.held_below_memory,
             "dkim": None if self.signing is None else {"keys": self.signing.names, "why": self.signing.why},
         }
@@ -157,7 +157,10 @@ def explain(  # noqa: PLR0913 - a message, and what it meets
 
 
 def _held(*organizations: Organization | None) -> bool:
-    return any(one is not None and one.protection_drop is ProtectionDrop.HOLD for one in organizations)
+    return any(
+        organization is not None and organization.protection_drop is ProtectionDrop.HOLD
+        for organization in organizations
+    )
 
 
 def _asks(reverse_path: Path, content: Content, *, require_tls: bool) -> Asks:
@@ -191,9 +194,9 @@ def _whose(directory: Directory, verdict: InboundVerdict, reverse_path: Path, re
     """The organization whose mail it is; if the mail is refused, the one whose it would be."""
     if verdict.organization:
         return directory.organization(verdict.organization)
-    found = directory.organization_of(recipient.domain) or directory.organization_of(reverse_path.domain)
+    organization = directory.organization_of(recipient.domain) or directory.organization_of(reverse_path.domain)
     claims = verdict.attribution.claims
-    return found or (claims[0][1].organization if claims else None)
+    return organization or (claims[0][1].organization if claims else None)
 
 
 # inbound
@@ -209,7 +212,7 @@ def _other_inbound(
     for organization in concerned:
         for connector in organization.inbound_connectors:
             label = f"connector {connector.name!r} of {organization.name}"
-            said = [one.removeprefix(f"{label} ") for one in verdict.reasons if one.startswith(f"{label} ")]
+            said = [reason.removeprefix(f"{label} ") for reason in verdict.reasons if reason.startswith(f"{label} ")]
             if said and label not in decided:
                 decided[label] = said[-1]
             if label == applied:
@@ -224,13 +227,15 @@ def _other_inbound(
 
 def _concerned(directory: Directory, verdict: InboundVerdict, envelope: tuple[Path, Path]) -> list[Organization]:
     reverse_path, recipient = envelope
-    found = [
+    organizations = [
         directory.organization(verdict.organization),
         directory.organization_of(recipient.domain),
         directory.organization_of(reverse_path.domain),
         *(entry.organization for _, entry in verdict.attribution.claims),
     ]
-    return list({one.name: one for one in found if one is not None}.values())
+    return list(
+        {organization.name: organization for organization in organizations if organization is not None}.values()
+    )
 
 
 def _applied(verdict: InboundVerdict) -> str:
@@ -314,8 +319,8 @@ def _on_its_way(version: int, own: str, route: SmartHosts | MxRoute) -> Outbound
     else:
         way, places, asked, trial = "mx", (route.domain,), route.requirement, route.rehearsed
     name = route.connector.name if route.connector else ""
-    found = OutboundDecision(version, own, way, places, name, asked, trial, route.reasons, route.passed_over)
-    return replace(found, content=route.content, sender=route.sender)
+    decision = OutboundDecision(version, own, way, places, name, asked, trial, route.reasons, route.passed_over)
+    return replace(decision, content=route.content, sender=route.sender)
 
 
 def _places(hops: tuple[NextHop, ...]) -> tuple[str, ...]:
@@ -341,7 +346,14 @@ def _other_outbound(
             why = "is disabled" if not connector.enabled else f"is not {_WITHOUT[outbound.way]}"
             yield f"connector {connector.name!r} of {owner.name}", why
         return
-    chosen = next((one for one in owner.outbound_connectors if one.name == outbound.connector), None)
+    chosen = next(
+        (
+            outbound_connector
+            for outbound_connector in owner.outbound_connectors
+            if outbound_connector.name == outbound.connector
+        ),
+        None,
+    )
     yield from other_outbound(owner, recipient.domain, chosen, dict(outbound.passed_over))
     if outbound.sender is not None and mine is not None:
         part = outbound.sender.connector
@@ -358,8 +370,10 @@ def _other_rules(
 ) -> Iterable[tuple[str, str]]:
     """Mail flow rules that do not hold, each with why."""
     for organization in dict.fromkeys(one.name for one in organizations if one is not None):
-        owner = next(one for one in organizations if one is not None and one.name == organization)
-        for rule in sorted(owner.mail_flow_rules, key=lambda one: (one.priority, one.name)):
+        owner = next(
+            candidate for candidate in organizations if candidate is not None and candidate.name == organization
+        )
+        for rule in sorted(owner.mail_flow_rules, key=lambda flow_rule: (flow_rule.priority, flow_rule.name)):
             label = f"mail flow rule {rule.name!r} of {owner.name}"
             if not any(reason.startswith(label) for reason in outbound.reasons):
                 yield label, _rule_why(rule, outbound, envelope, content)

@@ -29,13 +29,14 @@ class HopFacts:
     """One connection to a next hop, as it stands when the message could be sent.
 
     host: the name it was looked up by (MX or smart host), or an IP address. address: "192.0.2.1:25" or the bare
-    address. starttls_offered: EHLO listed STARTTLS. tls: None in clear. handshake_error: why the handshake failed, on
-    this connection or on the one that this one replaces; "" if none failed. chain: the next hop's certificates judged
-    against the requirement's trust anchors, the first of them if it names several, None if they were not judged.
-    chains: against those that it names besides, by name. dane: held against the TLSA records that the requirement asks
-    to be satisfied, None if it asks for none. mx: how the host's name is known to be right. passing: TLS failed for a
-    reason that may pass: the peer said so (4xx), or the connection broke. requiretls_offered: EHLO listed REQUIRETLS
-    (RFC 8689), under TLS. classical: why the handshake offered classical groups only, None if it offered all.
+    address. starttls_offered: EHLO listed STARTTLS. tls: None if unencrypted. handshake_error: why the handshake
+    failed, on this connection or on the one that this one replaces; "" if none failed. chain: the next hop's
+    certificates judged against the requirement's trust anchors, the first of them if it names several, None if they
+    were not judged. chains: against those that it names besides, by name. dane: held against the TLSA records that the
+    requirement asks to be satisfied, None if it asks for none. mx: how the host's name is known to be right. passing:
+    TLS failed for a reason that may pass: the peer said so (4xx), or the connection broke. requiretls_offered: EHLO
+    listed REQUIRETLS (RFC 8689), under TLS. classical: why the handshake offered classical groups only, None if it
+    offered all.
     """
 
     host: str

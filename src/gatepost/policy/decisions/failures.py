@@ -67,18 +67,18 @@ def outcomes(requirement: Requirement, rehearsed: Requirement | None, host: str)
     host: the next hop's name.
     """
     trials = dict(_failures(rehearsed, host)) if rehearsed is not None else {}
-    found = []
+    failure_outcomes = []
     for kind, facts in _failures(requirement, host):
         verdict = judge(requirement, facts)
         trial = judge(rehearsed, trials[kind]).shortfall if rehearsed is not None and kind in trials else None
         would = deferral(trial, trials[kind]) if trial is not None else None
         if verdict.shortfall is None:
-            found.append(FailureOutcome(kind, _delivered(facts), rehearsed=would))
+            failure_outcomes.append(FailureOutcome(kind, _delivered(facts), rehearsed=would))
             continue
         last = deferral(verdict.shortfall, facts)
         result, returned = ("fails", last) if last.permanent else ("waits", expired(last))
-        found.append(FailureOutcome(kind, result, last, returned, verdict.shortfall.message, would))
-    return tuple(found)
+        failure_outcomes.append(FailureOutcome(kind, result, last, returned, verdict.shortfall.message, would))
+    return tuple(failure_outcomes)
 
 
 def _delivered(facts: HopFacts) -> str:

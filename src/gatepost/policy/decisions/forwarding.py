@@ -130,10 +130,10 @@ def targets_of(
     if origin.brought_by is not None and origin.brought_by.organization is not None:
         relayed_by = relay_domain(directory, origin.brought_by.organization, origin.brought_by.basis)
     return tuple(
-        one
-        if _rewritten_elsewhere(directory, origin.nodes, one, relayed_by)
-        else rewritten(directory, keys, reverse_path, one, now, relayed_by)
-        for one in expand(directory, recipient).targets
+        target
+        if _rewritten_elsewhere(directory, origin.nodes, target, relayed_by)
+        else rewritten(directory, keys, reverse_path, target, now, relayed_by)
+        for target in expand(directory, recipient).targets
     )
 
 

@@ -89,15 +89,22 @@ def read_origin(text: str) -> Origin:
         raise ValueError(f"XGATEPOST of {len(text)} octets")
     try:
         content = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), b"-_", validate=True)
-        found = msgspec.json.decode(content, type=Origin)
+        origin = msgspec.json.decode(content, type=Origin)
     except msgspec.MsgspecError as error:
         raise ValueError(f"XGATEPOST: {error}") from error
-    texts = (found.session, found.message, found.forwarded_by, found.return_path, *found.facts, *found.facts.values())
-    if found.direction not in _DIRECTIONS or len(found.facts) > _FACTS:
+    texts = (
+        origin.session,
+        origin.message,
+        origin.forwarded_by,
+        origin.return_path,
+        *origin.facts,
+        *origin.facts.values(),
+    )
+    if origin.direction not in _DIRECTIONS or len(origin.facts) > _FACTS:
         raise ValueError("XGATEPOST: a direction, or facts, that no node writes")
-    if any(len(one) > _LONGEST or not one.isprintable() for one in texts):
+    if any(len(character) > _LONGEST or not character.isprintable() for character in texts):
         raise ValueError("XGATEPOST: a value that is too long or cannot be shown")
-    return found
+    return origin
 
 
 def refused_stranger(directory: Directory, why: str) -> InboundVerdict:
@@ -140,8 +147,10 @@ def decide_handed_recipient(
         parties(directory, origin.organization, recipient.domain).owner,
         deciding(directory, origin.organization, recipient.domain, recipient.text),
     )
-    owners = [one for one in map(directory.organization, names) if one is not None]
-    owner = next((one for one in owners if not nodes.elsewhere(one)), owners[0] if owners else None)
+    owners = [organization for organization in map(directory.organization, names) if organization is not None]
+    owner = next(
+        (organization for organization in owners if not nodes.elsewhere(organization)), owners[0] if owners else None
+    )
     elsewhere = nodes.elsewhere(owner) if owner is not None else ""
     reasons = [_handed(session, origin)]
     reply = RECIPIENT_OK

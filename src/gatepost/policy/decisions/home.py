@@ -53,7 +53,11 @@ class Nodes:
 
     def away(self, directory: Directory) -> dict[str, str]:
         """The organizations that live on another node, with its name."""
-        return {one.name: one.home for one in directory.organizations if self.elsewhere(one)}
+        return {
+            organization.name: organization.home
+            for organization in directory.organizations
+            if self.elsewhere(organization)
+        }
 
     def requirement(self, node: str, profile: str) -> Authenticated:
         """The requirement on a hop to a node: TLS with the site's roots and the node's own URI. profile: the server's.

@@ -202,7 +202,7 @@ def decide_recipient(
     findings.recipient_organization = organization.name if organization is not None else ""
     own = attribution.organization
     owners = (directory.organization_of(reverse_path.domain), organization)
-    concerned = {one.name for one in owners if one is not None}
+    concerned = {owner.name for owner in owners if owner is not None}
     reply = _own_servers(findings, session) or _awaited(findings, concerned)
     if reply is not None:
         return findings.verdict(reply, own, attribution.direction)

@@ -109,12 +109,12 @@ def _mailbox(directory: Directory, voucher: TrustedIssuer, claims: Mapping[str, 
         return f"the token has no claim {claim} with a text"
     if claim == "email" and claims.get("email_verified", True) not in (True, "true"):
         return "the issuer has not verified that the address is the user's (email_verified)"
-    found = directory.recipient(named)
-    if found is None or found.by.lower() != named.lower():  # what stands behind a separator, anybody may choose
+    match = directory.recipient(named)
+    if match is None or match.by.lower() != named.lower():  # what stands behind a separator, anybody may choose
         return f"its {claim} is no address of a mailbox"
-    if directory.organization_of(_domain(found.mailbox.address)) is not voucher.organization:
-        return f"{found.mailbox.address} is not of the organization that trusts the issuer"
-    return found.mailbox
+    if directory.organization_of(_domain(match.mailbox.address)) is not voucher.organization:
+        return f"{match.mailbox.address} is not of the organization that trusts the issuer"
+    return match.mailbox
 
 
 def hint_for(directory: Directory, name: str) -> Hint:
@@ -123,7 +123,9 @@ def hint_for(directory: Directory, name: str) -> Hint:
     It depends on the domain alone, not on mailboxes.
     """
     owner = directory.organization_of(_domain(name))
-    issuer = next((one for one in owner.oauth_issuers if one.enabled), None) if owner else None
+    issuer = (
+        next((oauth_issuer for oauth_issuer in owner.oauth_issuers if oauth_issuer.enabled), None) if owner else None
+    )
     if issuer is None:
         return Hint()
     configuration = "" if issuer.jwks_url else configuration_urls(issuer.issuer)[0]
@@ -140,7 +142,7 @@ def _scopes(claims: Mapping[str, Any]) -> frozenset[str]:
 
 
 def _texts(value: object) -> list[str]:
-    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
+    return [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
 
 
 def _domain(address: object) -> str:

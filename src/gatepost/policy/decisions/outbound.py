@@ -145,10 +145,16 @@ def by_organization(requirement: Requirement, organization: str) -> Requirement:
 
     def owned(sources: tuple[Source, ...]) -> tuple[Source, ...]:
         kinds = {"connector", "rule"}
-        return tuple(replace(one, organization=organization) if one.kind in kinds else one for one in sources)
+        return tuple(
+            replace(source, organization=organization) if source.kind in kinds else source for source in sources
+        )
 
-    told = replace(requirement, sources=owned(requirement.sources))
-    return replace(told, cleartext_by=owned(told.cleartext_by)) if isinstance(told, Opportunistic) else told
+    opportunistic = replace(requirement, sources=owned(requirement.sources))
+    return (
+        replace(opportunistic, cleartext_by=owned(opportunistic.cleartext_by))
+        if isinstance(opportunistic, Opportunistic)
+        else opportunistic
+    )
 
 
 def both(one: Requirement, other: Requirement) -> Requirement:
@@ -216,7 +222,7 @@ def _order(proof: Proof) -> tuple[Any, ...]:
     match proof:
         case DaneProof():
             records = proof.records
-            usable = [(one.usage, one.selector, one.matching, one.data) for one in records.usable]
+            usable = [(tlsa.usage, tlsa.selector, tlsa.matching, tlsa.data) for tlsa in records.usable]
             return 0, proof.names, usable, [(one.record, one.reason) for one in records.unusable], records.left_out
         case StsProof():
             return 1, proof.domain, proof.host
@@ -282,7 +288,7 @@ def _unencrypted(requirement: Requirement, facts: HopFacts) -> Shortfall | None:
         return None
     ruling = requirement.cleartext_by if isinstance(requirement, Opportunistic) else ()
     peer, ruled_out = _peer(facts), f"Cleartext is ruled out by {_named(ruling or requirement.sources)}"
-    status = _NO_TLS_FOR_DANE if any(one.kind == "dane" for one in requirement.sources) else _CONNECT
+    status = _NO_TLS_FOR_DANE if any(source.kind == "dane" for source in requirement.sources) else _CONNECT
     if facts.handshake_error:
         detail = f"The TLS handshake with {peer} failed: {facts.handshake_error}. {_offered(requirement)}{ruled_out}."
         return Shortfall(ResultType.VALIDATION_FAILURE, status, "TlsHandshakeFailed", detail)
@@ -311,8 +317,8 @@ def _too_old(requirement: Encrypted | Authenticated, facts: HopFacts) -> Shortfa
     version = facts.tls.version if facts.tls else ""
     if version >= requirement.min_version:
         return None
-    asked = _required_text(requirement, beyond_encryption=True)
-    detail = f"Expected: {requirement.min_version} or newer. Presented: {version}. Set by {asked}."
+    text = _required_text(requirement, beyond_encryption=True)
+    detail = f"Expected: {requirement.min_version} or newer. Presented: {version}. Set by {text}."
     return Shortfall(ResultType.VALIDATION_FAILURE, _CONNECT, "TlsVersionTooOld", detail)
 
 
@@ -391,8 +397,8 @@ def _unjudged(proof: Identity | StsProof, requirement: Authenticated, facts: Hop
         if facts.chain is None
         else f" by {anchors_label(_anchors(proof) or '') or 'the trust anchors of the server'}"
     )
-    asked = _required_text(requirement, beyond_encryption=True)
-    detail = f"The certificate of {_peer(facts)} was not checked{by}. A trusted one is required by {asked}."
+    text = _required_text(requirement, beyond_encryption=True)
+    detail = f"The certificate of {_peer(facts)} was not checked{by}. A trusted one is required by {text}."
     return _not_valid(proof, ResultType.VALIDATION_FAILURE, "CertificateInvalid", detail)
 
 
@@ -426,7 +432,7 @@ def _required_text(requirement: Requirement, *, beyond_encryption: bool = False)
 
     beyond_encryption: leave out the sources that can require TLS and nothing more: rules and organizations.
     """
-    asking = [one for one in requirement.sources if not beyond_encryption or one.kind not in _ENCRYPTION_ONLY]
+    asking = [source for source in requirement.sources if not beyond_encryption or source.kind not in _ENCRYPTION_ONLY]
     return _named(asking or requirement.sources)
 
 

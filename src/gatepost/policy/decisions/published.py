@@ -24,7 +24,7 @@ from gatepost.policy.decisions.requirement import (
     StsProof,
 )
 from gatepost.policy.decisions.requiretls import Asks, demand, obeys_cleartext, relaxed, relaxed_by, unknown_host
-from gatepost.protocols.dane.publication import TlsaLookup, TlsaStatus
+from gatepost.protocols.dane.tlsa import TlsaLookup, TlsaStatus
 from gatepost.protocols.mtasts.policy import StsMode, StsPolicy
 from gatepost.protocols.tlsrpt.result import ResultType
 
@@ -174,11 +174,11 @@ def terms(requirement: Requirement, host: str, modes: Modes, published: Publishe
 
 
 def _joined(requirement: Requirement, *asked: Requirement | Shortfall | None) -> Requirement | Shortfall:
-    for one in asked:
-        if isinstance(one, Shortfall):
-            return one
-        if one is not None:
-            requirement = both(requirement, one)
+    for shortfall in asked:
+        if isinstance(shortfall, Shortfall):
+            return shortfall
+        if shortfall is not None:
+            requirement = both(requirement, shortfall)
     return requirement
 
 
@@ -190,9 +190,9 @@ def _waived(
     kept = dane if modes.dane is SmtpDaneMode.MANDATORY else None
     eased = relaxed(requirement, obey=modes.own_cleartext)
     aside = [
-        f"TLS-Required: No overrides {name}: {describe(one) if not isinstance(one, Shortfall) else one.message}"
-        for name, one in (("DANE", dane if kept is None else None), ("MTA-STS", sts))
-        if one is not None
+        f"TLS-Required: No overrides {name}: {demand.message if isinstance(demand, Shortfall) else describe(demand)}"
+        for name, demand in (("DANE", dane if kept is None else None), ("MTA-STS", sts))
+        if demand is not None
     ]
     if eased != requirement:
         aside.append("TLS-Required: No lets the message leave unencrypted after a failed TLS handshake")

@@ -1,6 +1,6 @@
 """Requirements of a hop and what was achieved: the values that `policy.decisions.outbound` compares.
 
-Two ordered ladders record what was achieved; a requirement is a sum type in which "forced but in clear" cannot be
+Two ordered ladders record what was achieved; a requirement is a sum type in which "forced but unencrypted" cannot be
 written.
 """
 

@@ -71,7 +71,7 @@ def relaxed_by(connector: OutboundConnector | None) -> str:
 
 
 def obeys_cleartext(connector: OutboundConnector | None) -> bool:
-    """Whether a connector in force says itself when mail may leave in clear."""
+    """Whether a connector in force says itself when mail may leave unencrypted."""
     return connector is not None and connector.mode is Mode.ENFORCE and connector.cleartext is not None
 
 
@@ -114,7 +114,7 @@ def _proofs(requirement: Requirement, host: str, *, by_mx: bool) -> tuple[Proof,
     if isinstance(requirement, Authenticated):
         if requirement.dane:
             return requirement.dane
-        named = tuple(one for one in requirement.proofs if isinstance(one, Identity) and one.names)
+        named = tuple(proof for proof in requirement.proofs if isinstance(proof, Identity) and proof.names)
         if named and not by_mx:
             return named
     return () if _is_address(host) else (Identity((host,)),)

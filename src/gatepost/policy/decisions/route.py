@@ -64,7 +64,7 @@ _UNKNOWN = Reply(550, "5.1.1", ("Mailbox unknown",))
 _BAD_DOMAIN = Reply(550, "5.1.3", ("The address has no domain",))
 _NO_ORGANIZATION = Reply(450, "4.3.5", ("The organization of the message is not configured",))
 _DISABLED = Reply(450, "4.3.5", ("The connector that a mail flow rule names is disabled",))
-_NO_SITE = Reply(450, "4.3.5", ("The mail belongs to another node, and this gateway is in no site",))
+_NO_SITE = Reply(450, "4.3.5", ("The mail belongs to another node, and this gateway belongs to no site",))
 _DISPUTED = Reply(450, "4.3.5", ("Two organizations here claim this domain: mail waits until one gives it up",))
 _NO_NAME = Reply(450, "4.3.5", ("The connector expects a name that is not known",))
 
@@ -201,10 +201,10 @@ class RoutePlanner:
 
         Ask a planner that knows of no other nodes: what is demanded at home is asked of what does not get there, too.
         """
-        found = self.routes(
+        routes = self.routes(
             organization, recipients, reverse_path=reverse_path, content=content, from_on_premises=from_on_premises
         )
-        return any(route.content.encrypt.required for route, _ in found if not isinstance(route, InternalRoute))
+        return any(route.content.encrypt.required for route, _ in routes if not isinstance(route, InternalRoute))
 
     def asking_for_tls(
         self, organization: str, recipient: str, *, reverse_path: str, content: Content
@@ -258,8 +258,8 @@ class RoutePlanner:
                 known = tuple(mailbox for mailbox in boxes if mailbox is not None)
                 return MailboxRoute(known, group.domain_owner, group.content)
             case _Kind.LMTP:
-                found = (self._directory.recipient(recipient.address) for recipient in members)
-                paths = tuple(match.forward_path for match in found if match is not None)
+                matches = (self._directory.recipient(recipient.address) for recipient in members)
+                paths = tuple(match.forward_path for match in matches if match is not None)
                 server = replace(self._lmtp_server(group.name), bounded=group.bounded)
                 return LmtpRoute(server, paths, group.domain_owner, group.content)
             case _Kind.UNKNOWN:
@@ -275,10 +275,8 @@ class RoutePlanner:
         node = self._away[organization]
         reasons = (f"{organization} lives on the node {node}",)
         if not self._nodes.site:
-            detail = (
-                f"{reasons[0]}, and this gateway is in no site: make a token for it there, and run gatepost site join"
-            )
-            return Unroutable(_NO_SITE, detail, reasons)
+            detail = f"{reasons[0]}, and this gateway belongs to no site: create a token for it there"
+            return Unroutable(_NO_SITE, f"{detail}, and run gatepost site join", reasons)
         host, port = self._nodes.place(node)
         return InternalRoute(NextHop(node, port, self._nodes.requirement(node, self._profile), at=host), reasons)
 
@@ -352,7 +350,7 @@ class RoutePlanner:
         if connector is None:
             return selection
         label = f"connector {connector.name!r} of {owner.name}"
-        others = [one for one in selection.passed_over if one[0] != label]
+        others = [candidate for candidate in selection.passed_over if candidate[0] != label]
         if came_back and connector.route_all_messages_via_on_premises:
             why = f"is named by mail flow rule {rule!r}, but this message came from there"
             return replace(selection, passed_over=((label, why), *others))
@@ -365,10 +363,10 @@ class RoutePlanner:
         connector, reasons, passed_over = selection.connector, selection.reasons, selection.passed_over
         content = by_connector(connector, terms.named_owner).joined(by_connector(terms.sender_connector))
         content = content.joined(terms.content)
-        for one, whose in ((connector, terms.owner), (terms.sender_connector, terms.sender)):
-            if one is not None and whose is not None and not one.enabled:
+        for outbound_connector, whose in ((connector, terms.owner), (terms.sender_connector, terms.sender)):
+            if outbound_connector is not None and whose is not None and not outbound_connector.enabled:
                 # Only a rule can name it: mail waits rather than take a way that the rule's author ruled out.
-                label = f"connector {one.name!r} of {whose.name}"
+                label = f"connector {outbound_connector.name!r} of {whose.name}"
                 detail = f"{label} is disabled; enable it, or change the mail flow rule"
                 return Unroutable(_DISABLED, detail, reasons, passed_over, content)
         part = SenderPart(terms.sender.name, terms.sender_connector) if terms.sender is not None else None
@@ -442,7 +440,9 @@ def is_bounded(owner: Organization, connector: OutboundConnector | None, domain:
         return False
     named = connector.recipient_domains if connector is not None else ()
     lacking = connector.ungranted if connector is not None else ()
-    return not any(covers(one, domain) and one != "*" and ("recipient_domains", one) not in lacking for one in named)
+    return not any(
+        covers(text, domain) and text != "*" and ("recipient_domains", text) not in lacking for text in named
+    )
 
 
 def domain_of(address: str) -> str:

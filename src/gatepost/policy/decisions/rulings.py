@@ -47,7 +47,7 @@ class Rulings:
     """The rules of all organizations."""
 
     def __init__(self, organizations: Iterable[Organization]) -> None:
-        sets = ((one.name, RuleSet(one)) for one in organizations)
+        sets = ((organization.name, RuleSet(organization)) for organization in organizations)
         self._rules = {name: rules for name, rules in sets if rules}
         self.asks_header = any(rules.header_names for rules in self._rules.values())
 
@@ -62,13 +62,13 @@ class Rulings:
 
     def ruling(self, parties: Parties, reverse_path: str, recipient: str, content: Content) -> Ruling | None:
         """Combine the rules of all organizations that take part; None if none matches."""
-        found = Ruling("", "", (), (), ())
+        ruling = Ruling("", "", (), (), ())
         for name in parties.rule_owners:
             if (rules := self._rules.get(name)) is not None:
                 flow = rules.flow(reverse_path, recipient, content)
                 # The organization whose mail it is need not be named: the record is its own.
-                found = _joined(found, flow, name, parties)
-        return found if found.reasons else None
+                ruling = _joined(ruling, flow, name, parties)
+        return ruling if ruling.reasons else None
 
     def content(self, organization: str, reverse_path: str, recipient: str, content: Content) -> ContentDemand:
         """The demands of the rules of the organization whose mail it is on the message itself."""

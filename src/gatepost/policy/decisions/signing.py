@@ -91,7 +91,7 @@ def signing(directory: Directory, provenance: Provenance, values: Sequence[str])
             return Signing((), why)
         found[keys.domain] = keys
     names = ", ".join(domains)
-    keys_of = tuple(key for one in found.values() for key in one.keys)
+    keys_of = tuple(key for domain_keys in found.values() for key in domain_keys.keys)
     return Signing(keys_of, f"its From field names {names}", next(iter(found.values())).organization)
 
 
@@ -101,7 +101,7 @@ def _keys(directory: Directory, provenance: Provenance, domain: str) -> tuple[Do
     whose = owner.name if owner is not None else "" if provenance.own else provenance.organization
     if whose != provenance.organization and not provenance.own:
         return None, f"its From field names {domain}, which belongs to {whose}"
-    found = directory.signing_keys.find(domain, provenance.service, owner=whose)
-    if found is None:
+    domain_keys = directory.signing_keys.find(domain, provenance.service, owner=whose)
+    if domain_keys is None:
         return None, f"there is no current DKIM key for {domain}, which its From field names"
-    return found, ""
+    return domain_keys, ""

@@ -15,7 +15,7 @@ from gatepost.policy.connectors.values import SmtpDaneMode
 from gatepost.policy.decisions.outbound import judge
 from gatepost.policy.decisions.published import NOTHING, by_dane, by_mta_sts
 from gatepost.policy.decisions.requirement import Authenticated, Encrypted, Shortfall, Source
-from gatepost.protocols.dane.publication import TlsaLookup, TlsaStatus
+from gatepost.protocols.dane.tlsa import TlsaLookup, TlsaStatus
 from gatepost.protocols.mtasts.policy import StsMode, StsPolicy
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import AppliedPolicy, FailureDetail, PolicyType, TlsSession, applied, detail
@@ -97,31 +97,31 @@ def _has_policy(published: Published) -> bool:
 
 
 def _by_dane(lookup: TlsaLookup | None, facts: HopFacts, seen: Seen) -> list[Result]:
-    asked = by_dane(SmtpDaneMode.OPPORTUNISTIC, lookup, facts.host)
-    if lookup is None or asked is None:
+    shortfall = by_dane(SmtpDaneMode.OPPORTUNISTIC, lookup, facts.host)
+    if lookup is None or shortfall is None:
         return []
-    if isinstance(asked, Shortfall):  # the message goes all the same, by "TLS-Required: No"
-        if asked.result_type is not ResultType.DNSSEC_INVALID:
+    if isinstance(shortfall, Shortfall):  # the message goes all the same, by "TLS-Required: No"
+        if shortfall.result_type is not ResultType.DNSSEC_INVALID:
             return []
-        return [(applied(PolicyType.TLSA, lookup.base or facts.host), _failure(asked, facts.host, seen))]
-    if isinstance(asked, Authenticated) and facts.tls is not None and facts.dane is None:
+        return [(applied(PolicyType.TLSA, lookup.base or facts.host), _failure(shortfall, facts.host, seen))]
+    if isinstance(shortfall, Authenticated) and facts.tls is not None and facts.dane is None:
         return []  # nobody held the certificate against the records
-    failure = _failure(judge(asked, facts).shortfall, facts.host, seen)
-    if failure is None and isinstance(asked, Encrypted):
+    failure = _failure(judge(shortfall, facts).shortfall, facts.host, seen)
+    if failure is None and isinstance(shortfall, Encrypted):
         # Mail may go by RFC 7672 section 2.2, but the records are of no use, and their owner should know.
         failure = replace(_located(ResultType.TLSA_INVALID, facts.host, seen), reason="TlsaUnusable")
     return [(applied(PolicyType.TLSA, lookup.base or facts.host, _texts(lookup.records)), failure)]
 
 
 def _by_mta_sts(known: StsFound | None, facts: HopFacts, seen: Seen) -> list[Result]:
-    asked = by_mta_sts(known, facts.host)
-    if known is None or known.policy is None or asked is None:
+    shortfall = by_mta_sts(known, facts.host)
+    if known is None or known.policy is None or shortfall is None:
         return []
-    if isinstance(asked, Shortfall):
-        return [(_sts(known.domain, known.policy), _failure(asked, facts.host, seen))]
+    if isinstance(shortfall, Shortfall):
+        return [(_sts(known.domain, known.policy), _failure(shortfall, facts.host, seen))]
     if facts.tls is not None and facts.chain is None:
         return []  # nobody judged the certificate by the server's own anchors
-    return [(_sts(known.domain, known.policy), _failure(judge(asked, facts).shortfall, facts.host, seen))]
+    return [(_sts(known.domain, known.policy), _failure(judge(shortfall, facts).shortfall, facts.host, seen))]
 
 
 def _by_own_anchors(requirement: Requirement, facts: HopFacts) -> HopFacts:
@@ -154,5 +154,5 @@ def _sts(domain: str, policy: StsPolicy) -> AppliedPolicy:
 @lru_cache(maxsize=256)
 def _texts(records: Records) -> tuple[str, ...]:
     """Records as RFC 6698 section 2.2 writes them, whole; those that cannot be used as far as they are kept."""
-    usable = (f"{one.usage:d} {one.selector:d} {one.matching:d} {one.data.hex()}" for one in records.usable)
+    usable = (f"{tlsa.usage:d} {tlsa.selector:d} {tlsa.matching:d} {tlsa.data.hex()}" for tlsa in records.usable)
     return (*usable, *(one.record for one in records.unusable))

@@ -117,12 +117,12 @@ def own_chains(tls: dict[str, Any], hidden: Hidden) -> dict[str, Any]:
     """A handshake without the chain as judged by the trust anchors of others' connectors: they are named there."""
     if "chains" not in tls:
         return tls
-    return tls | {"chains": {name: one for name, one in tls["chains"].items() if name in hidden.anchors}}
+    return tls | {"chains": {name: chain for name, chain in tls["chains"].items() if name in hidden.anchors}}
 
 
 def _names(detail: Mapping[str, Any], organization: str, hidden: Collection[str]) -> frozenset[str]:
     """Of organizations, in lower case: those that are hidden anyway, and whose part a row tells of."""
-    return frozenset(one.lower() for one in (*hidden, *named_in(detail))) - {organization.lower()}
+    return frozenset(text.lower() for text in (*hidden, *named_in(detail))) - {organization.lower()}
 
 
 def _outbound(row: Row, names: Collection[str]) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def _outbound(row: Row, names: Collection[str]) -> dict[str, Any]:
     shown = {name: detail[name] for name in _SHOWN_OUTBOUND if name in detail}
     shown["reasons"] = [_HANDED_OVER]
     if sources := detail.get("requirement_sources"):
-        shown["requirement_sources"] = list(dict.fromkeys(_source(str(one), names) for one in sources))
+        shown["requirement_sources"] = list(dict.fromkeys(_source(str(source), names) for source in sources))
     return {
         "connector": "",
         "peer_host": "",
@@ -170,13 +170,13 @@ def _said(detail: Mapping[str, Any], names: Collection[str], own: str) -> dict[s
     for name in ("reasons", "why"):
         said = shown.get(name)
         if isinstance(said, list):
-            shown[name] = [one for one in said if _is_free(str(one), names)]
+            shown[name] = [candidate for candidate in said if _is_free(str(candidate), names)]
         elif said is not None and not _is_free(str(said), names):
             del shown[name]
     if "passed_over" in shown:
-        shown["passed_over"] = [one for one in shown["passed_over"] if _is_own(one, names, own)]
+        shown["passed_over"] = [candidate for candidate in shown["passed_over"] if _is_own(candidate, names, own)]
     if "content_hooks" in shown:
-        shown["content_hooks"] = [one for one in shown["content_hooks"] if one.get("organization", own) == own]
+        shown["content_hooks"] = [hook for hook in shown["content_hooks"] if hook.get("organization", own) == own]
     return shown
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, MutableMapping
 
 
 _FIRST_WAIT = 10.0
@@ -22,16 +22,25 @@ class Throttle:
     """Failures by key. Memory is bounded: beyond `size` keys the one that failed longest ago is forgotten.
 
     free: failures that cost nothing. longest: seconds that one can have to wait at most. clock: seconds, never back.
+    failures: their number and the time of the last, the oldest first; kept in memory if none are given.
     """
 
     __slots__ = ("_clock", "_failures", "_free", "_longest", "_size")
 
-    def __init__(self, clock: Callable[[], float], *, free: int, longest: float, size: int = 10_000) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        *,
+        free: int,
+        longest: float,
+        size: int = 10_000,
+        failures: MutableMapping[str, tuple[int, float]] | None = None,
+    ) -> None:
         self._clock = clock
         self._free = free
         self._longest = longest
         self._size = size
-        self._failures: dict[str, tuple[int, float]] = {}  # number and time of the last, oldest first
+        self._failures: MutableMapping[str, tuple[int, float]] = {} if failures is None else failures
 
     def wait(self, key: str) -> float:
         """Seconds until an attempt is heard; 0 if it is now."""

@@ -1,12 +1,13 @@
 """Parse TLSA records: RDATA in, a usable record or the reason why not (RFC 6698, RFC 7671, RFC 7672).
 
+Also the records of a host as known before a connection; `policy.decisions.published` says what it must then achieve.
 Called by `net.lookups.tlsa`. Whoever signs a zone may publish anything: a record that makes no sense is a value with
 its reason, never an error, since a domain all of whose records are unusable still asks for TLS (RFC 7672 section 2.2).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from itertools import islice
 from typing import TYPE_CHECKING, Final
@@ -192,3 +193,30 @@ def _text(rdata: bytes) -> str:
     more = f"… ({len(data)} octets)" if len(data) > 2 * _SHOWN else ""
     shown = data[:_SHOWN] if more else data
     return f"{rdata[0]} {rdata[1]} {rdata[2]} {shown.hex()}{more}".rstrip()
+
+
+class TlsaStatus(StrEnum):
+    """The state of DANE for one host in the DNS."""
+
+    USABLE = "usable"  # TLS, and a certificate that satisfies one of the records
+    UNUSABLE = "unusable"  # proven records, none of which can be used: TLS, whatever the certificate
+    NONE = "none"  # proven: no records. No DANE
+    INSECURE = "insecure"  # nothing is proven. No DANE
+    FAILED = "failed"  # not known, perhaps attacked: this host must not be used now (RFC 7672 section 2.1.3)
+
+
+@dataclass(frozen=True, slots=True)
+class TlsaLookup:
+    """The TLSA records of one host and port.
+
+    base: the TLSA base domain, whose records they are, "" if there are none. names: the reference identifiers for
+    DANE-TA records, base first. detail: one sentence for an administrator. bogus: FAILED since DNSSEC proves a fault
+    (RFC 8460 calls it dnssec-invalid), not since nobody answers.
+    """
+
+    status: TlsaStatus
+    detail: str
+    records: Records = field(default_factory=Records)
+    base: str = ""
+    names: tuple[str, ...] = ()
+    bogus: bool = False

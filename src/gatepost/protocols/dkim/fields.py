@@ -69,12 +69,12 @@ class Field(NamedTuple):
 
 def split_fields(section: bytes) -> tuple[Field, ...]:
     """The fields of a header section, from top to bottom. Lines that are none are left out."""
-    found = []
+    fields = []
     for octets in _FIELD_END.split(section):
         name, colon, _ = octets.partition(b":")
         if colon:
-            found.append(Field(name.strip(b" \t").lower().decode("latin-1"), octets))
-    return tuple(found)
+            fields.append(Field(name.strip(b" \t").lower().decode("latin-1"), octets))
+    return tuple(fields)
 
 
 def chosen_fields(fields: Sequence[Field]) -> tuple[str, ...]:

@@ -131,17 +131,17 @@ def split_key_name(text: str) -> tuple[str, str]:
 
 def _tags(text: str) -> dict[str, str] | RecordError:
     """A tag list (RFC 6376 section 3.2), at least one tag of it."""
-    found: dict[str, str] = {}
+    result: dict[str, str] = {}
     for part in text.strip(" \t\r\n").removesuffix(";").split(";"):
         name, equals, value = part.partition("=")
         name = name.strip(" \t\r\n")
         if not equals or not _TAG.fullmatch(name):
             return RecordError(f'"{shown(part.encode())}" in the TXT record is not of the form tag=value')
-        if name in found:
+        if name in result:
             return RecordError(f"the tag {name}= is twice in the TXT record")
-        found[name] = value.strip(" \t\r\n")
-    return found
+        result[name] = value.strip(" \t\r\n")
+    return result
 
 
 def _list(text: str) -> tuple[str, ...]:
-    return tuple(one.strip(" \t\r\n") for one in text.split(":") if one.strip(" \t\r\n"))
+    return tuple(part.strip(" \t\r\n") for part in text.split(":") if part.strip(" \t\r\n"))

@@ -76,7 +76,7 @@ def _mailboxes(text: str) -> list[str] | None:
             return None
         else:
             found[-1] += piece
-    return None if in_group else [one for one in found if one.strip()]
+    return None if in_group else [candidate for candidate in found if candidate.strip()]
 
 
 def _domain(mailbox: str) -> str | None:

@@ -24,11 +24,11 @@ _ENCODING: Final = re.compile(rb"(Content-Transfer-Encoding: )8bit\r\n")
 def seven_bit_dsn(notice: bytes) -> bytes:
     """The notification in US-ASCII. What is no notification of `protocols.message.dsn` comes back as it is."""
     section, blank, body = notice.partition(b"\r\n\r\n")
-    found = _BOUNDARY.search(b"\r\n" + section)
-    if found is None or not blank:
+    match = _BOUNDARY.search(b"\r\n" + section)
+    if match is None or not blank:
         return notice
     header = _ENCODING.sub(rb"\g<1>7bit\r\n", b"".join(map(_field, _BETWEEN.split(section + b"\r\n"))))
-    delimiter = b"\r\n--" + found[1]
+    delimiter = b"\r\n--" + match[1]
     return header + b"\r\n" + delimiter.join(map(_part, body.split(delimiter)))
 
 

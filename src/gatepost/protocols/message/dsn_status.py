@@ -43,8 +43,8 @@ def status_of(recipient: DsnRecipient) -> str:
     wanted = _CLASSES[recipient.action]
     if not _STATUS.fullmatch(recipient.status):
         return f"{wanted}.0.0"
-    given = recipient.status[0]
-    if given == wanted or (recipient.action is DsnAction.FAILED and given == "4"):
+    text = recipient.status[0]
+    if text == wanted or (recipient.action is DsnAction.FAILED and text == "4"):
         return recipient.status
     return f"{wanted}.0.0"
 

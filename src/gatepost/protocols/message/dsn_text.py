@@ -134,17 +134,19 @@ def _what_to_do(recipient: DsnRecipient) -> list[str]:
 
 def _for_administrators(report: DsnReport, same: list[DsnRecipient]) -> list[str]:
     """Codes and diagnostics. What a mail system said is US-ASCII and in its own words."""
-    one = same[0]
-    who = {DsnAction.FAILED: "Rejected recipient", DsnAction.DELAYED: "Delayed recipient"}.get(one.action, "Recipient")
+    recipient = same[0]
+    who = {DsnAction.FAILED: "Rejected recipient", DsnAction.DELAYED: "Delayed recipient"}.get(
+        recipient.action, "Recipient"
+    )
     others = f" and {len(same) - 1} more" if len(same) > 1 else ""
     rows = [
         ("Generating server", host_text(report.reporting_mta)),
-        (who, shown_text(one.address, MAX_ADDRESS) + others),
-        ("Remote server", host_text(one.remote_mta) if one.remote_mta else ""),
-        ("Enhanced status code", status_of(one)),
-        ("SMTP response" if one.remote_mta else "Reason", ascii_text(one.diagnostic, MAX_TEXT)),
-        ("Details", shown_text(one.detail, MAX_TEXT)),
-        ("Last attempt", format_date(one.last_attempt) if one.last_attempt else ""),
+        (who, shown_text(recipient.address, MAX_ADDRESS) + others),
+        ("Remote server", host_text(recipient.remote_mta) if recipient.remote_mta else ""),
+        ("Enhanced status code", status_of(recipient)),
+        ("SMTP response" if recipient.remote_mta else "Reason", ascii_text(recipient.diagnostic, MAX_TEXT)),
+        ("Details", shown_text(recipient.detail, MAX_TEXT)),
+        ("Last attempt", format_date(recipient.last_attempt) if recipient.last_attempt else ""),
         ("Queue id", token_text(report.queue_id)),
     ]
     lines = ["FOR E-MAIL ADMINISTRATORS: DIAGNOSTIC INFORMATION"]

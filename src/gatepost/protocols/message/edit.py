@@ -88,7 +88,7 @@ def _gone(fields: list[bytes], remove: tuple[tuple[str, int], ...]) -> set[int]:
     gone: set[int] = set()
     for name, which in remove:
         wanted = name.lower()
-        places = [place for place, one in enumerate(names) if one == wanted and wanted not in KEPT_FIELDS]
+        places = [place for place, text in enumerate(names) if text == wanted and wanted not in KEPT_FIELDS]
         if which == 0:
             gone.update(places)
         elif 0 < abs(which) <= len(places):
@@ -98,11 +98,11 @@ def _gone(fields: list[bytes], remove: tuple[tuple[str, int], ...]) -> set[int]:
 
 def _with_subject(fields: list[bytes], subject: bytes) -> list[bytes]:
     """The first Subject is another, at its place, and there is no second; where there is none it comes last."""
-    found = [place for place, field in enumerate(fields) if _name(field) == "subject"]
-    if not found:
+    numbers = [place for place, field in enumerate(fields) if _name(field) == "subject"]
+    if not numbers:
         return [*fields, subject]
-    rest = set(found[1:])
-    return [subject if place == found[0] else field for place, field in enumerate(fields) if place not in rest]
+    rest = set(numbers[1:])
+    return [subject if place == numbers[0] else field for place, field in enumerate(fields) if place not in rest]
 
 
 def _field(name: str, value: str) -> bytes:

@@ -120,12 +120,12 @@ def field_values(section: bytes, names: Iterable[str]) -> dict[str, tuple[str, .
     """
     text = b"\r\n" + section
     lower = text.lower()
-    found = {}
+    result = {}
     for name in names:
         values = _values(text, lower, name.encode("ascii"))
         if decoded := tuple(decode_words(value.decode("utf-8", "replace")) for value in values):
-            found[name] = decoded
-    return found
+            result[name] = decoded
+    return result
 
 
 def decode_words(text: str) -> str:

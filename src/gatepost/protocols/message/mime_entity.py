@@ -49,8 +49,8 @@ class MimeMessage:
         What it says may be untrue.
         """
         kind = _value(self.mime, b"content-type")
-        found = _SMIME_TYPE.search(kind)
-        if not _PKCS7.match(kind) or (found and found[1].lower() not in _ENVELOPED_TYPES):
+        match = _SMIME_TYPE.search(kind)
+        if not _PKCS7.match(kind) or (match and match[1].lower() not in _ENVELOPED_TYPES):
             return b""
         encoding = _value(self.mime, b"content-transfer-encoding").lower()
         if encoding == b"binary":

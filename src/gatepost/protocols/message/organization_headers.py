@@ -35,7 +35,7 @@ _LOWER = bytes(range(256)).lower()
 _CONTROLS = bytes([*range(9), *range(10, 32), 127])
 _UNSEEN = rb"[\x00-\x08\x0e-\x1b\x1f\x7f]*"  # controls that end no line: a reader may leave them out
 _ENDS = rb"\r\n\x0b\x0c\x1c-\x1e"
-_BARE = tuple(bytes([one]) for one in (10, 11, 12, 13, 28, 29, 30))
+_BARE = tuple(bytes([number]) for number in (10, 11, 12, 13, 28, 29, 30))
 _END = rb"(?:\r\n|[" + _ENDS + rb"]|\Z)"
 _RESERVED = re.compile(
     rb"(?:\A|(?<=[" + _ENDS + rb"]))" + _UNSEEN + rb"(?:"
@@ -134,9 +134,9 @@ def _field(name: bytes, value: str) -> bytes:
 
 def _fields(section: bytes, beginning: re.Pattern[bytes]) -> Iterator[tuple[int, int]]:
     """Yield where each field begins and ends, its continuation lines included."""
-    for found in beginning.finditer(section):
-        whole = _WHOLE.match(section, found.start())
-        yield found.start(), whole.end() if whole else found.end()
+    for match in beginning.finditer(section):
+        whole = _WHOLE.match(section, match.start())
+        yield match.start(), whole.end() if whole else match.end()
 
 
 def _parted(text: bytes) -> tuple[bytes, bytes]:

@@ -59,12 +59,12 @@ class SrsKeys:
             raise SrsRefused("it is no SRS address")
         if kind == "SRS1":
             return self._back_to_forwarder(rest)
-        given, _, signed = rest.partition("=")
+        text, _, signed = rest.partition("=")
         written_on, _, address = signed.partition("=")
         domain, _, original = address.partition("=")
         if not (domain and original and len(written_on) == 2):
             raise SrsRefused("it does not have the form of an SRS0 address")
-        self._verify(given, "0", signed)
+        self._verify(text, "0", signed)
         self._check_day(written_on, day)
         return _path(original, domain)
 
@@ -81,11 +81,11 @@ class SrsKeys:
         return f"SRS0={self._hash(self.keys[0], '0', signed)}={signed}"
 
     def _back_to_forwarder(self, rest: str) -> Path:
-        given, _, signed = rest.partition("=")
+        text, _, signed = rest.partition("=")
         domain, _, tail = signed.partition("=")
         if not domain or len(tail) < 2 or tail[0] not in "=-+":
             raise SrsRefused("it does not have the form of an SRS1 address")
-        self._verify(given, "1", signed)
+        self._verify(text, "1", signed)
         return _path(f"SRS0{tail}", domain)
 
     def _verify(self, given: str, kind: str, signed: str) -> None:

@@ -56,4 +56,4 @@ class ScanFinding:
 def printable(text: str, limit: int = TEXT) -> str:
     """Text of a scanner, for the trace and the log: one line, bounded."""
     cut = text[:limit]
-    return cut if cut.isprintable() else "".join(one if one.isprintable() else "?" for one in cut)
+    return cut if cut.isprintable() else "".join(character if character.isprintable() else "?" for character in cut)

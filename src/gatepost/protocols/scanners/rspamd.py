@@ -63,7 +63,7 @@ def request_fields(message: Described) -> list[tuple[str, str]]:
         ("IP", message.ip),
         ("Helo", message.hello),
         ("From", f"<{message.reverse_path}>"),
-        *(("Rcpt", f"<{one}>") for one in message.recipients[:_RECIPIENTS]),
+        *(("Rcpt", f"<{recipient}>") for recipient in message.recipients[:_RECIPIENTS]),
         ("User", message.user),
         ("Queue-Id", message.queue_id),
         ("MTA-Name", message.hostname),
@@ -140,7 +140,7 @@ def _symbols(symbols: dict[str, Any]) -> tuple[str, ...]:
 def _marks(milter: dict[str, Any], edits: HeaderEdits) -> HeaderEdits:
     """The field that tells spam by, unless the answer itself brings it. Raises EditError."""
     name = str(milter.get("spam_header", _SPAM_FIELD))
-    if any(one.lower() == name.lower() for one, _ in edits.add):
+    if any(text.lower() == name.lower() for text, _ in edits.add):
         return HeaderEdits()
     return HeaderEdits(((name, "Yes"),), ((name, 0),)).checked()
 
@@ -149,7 +149,9 @@ def _edits(answer: dict[str, Any], milter: dict[str, Any], action: str) -> Heade
     """The header changes that the answer requests. action: in rspamd's word. Raises EditError and UnusableAnswer."""
     add = _added(milter.get("add_headers", {}))
     signatures = answer.get("dkim-signature", [])
-    add += [("DKIM-Signature", one) for one in (signatures if isinstance(signatures, list) else [signatures])]
+    add += [
+        ("DKIM-Signature", signature) for signature in (signatures if isinstance(signatures, list) else [signatures])
+    ]
     remove = _removed(milter.get("remove_headers", {}))
     if milter.get("no_action") is True:
         add.append(("X-Rspamd-Action", action))
@@ -164,11 +166,11 @@ def _added(fields: object) -> list[tuple[str, Any]]:
     """Names and values; one name may have several, and a value may be a text or an object that also has an order."""
     if not isinstance(fields, dict):
         raise UnusableAnswer("add_headers is no object")
-    found: list[tuple[str, Any]] = []
+    result: list[tuple[str, Any]] = []
     for name, values in fields.items():
         several = values if isinstance(values, list) else [values]
-        found += [(name, value.get("value") if isinstance(value, dict) else value) for value in several]
-    return found
+        result += [(name, value.get("value") if isinstance(value, dict) else value) for value in several]
+    return result
 
 
 def _removed(fields: object) -> list[tuple[str, int]]:
@@ -176,8 +178,8 @@ def _removed(fields: object) -> list[tuple[str, int]]:
         raise UnusableAnswer(f"remove_headers is no object of at most {_REMOVED} names")
     found: list[tuple[str, int]] = []
     for name, which in fields.items():
-        for one in which if isinstance(which, list) else [which]:
-            if not isinstance(one, int) or isinstance(one, bool):
+        for number in which if isinstance(which, list) else [which]:
+            if not isinstance(number, int) or isinstance(number, bool):
                 raise UnusableAnswer("remove_headers does not say which field")
-            found.append((name, one))
+            found.append((name, number))
     return found[:_REMOVED]

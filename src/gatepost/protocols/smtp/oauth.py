@@ -80,10 +80,10 @@ def parse_oauthbearer(message: bytes) -> BearerMessage:
 
 def parse_xoauth2(message: bytes) -> BearerMessage:
     """The initial response of XOAUTH2: user=NAME^Aauth=Bearer TOKEN^A^A. Raises SaslError."""
-    found = _XOAUTH2.fullmatch(_text(message, "XOAUTH2"))
-    if found is None:
+    match = _XOAUTH2.fullmatch(_text(message, "XOAUTH2"))
+    if match is None:
         raise SaslError("XOAUTH2 needs user=NAME^Aauth=Bearer TOKEN^A^A")
-    return BearerMessage(_name(found["user"]), _token(found["auth"]))
+    return BearerMessage(_name(match["user"]), _token(match["auth"]))
 
 
 def token_error(mechanism: str, status: TokenStatus, *, scope: str = "", configuration: str = "") -> bytes:
@@ -117,9 +117,9 @@ def _name(text: str) -> str:
 def _token(auth: str) -> str:
     if not auth.strip():
         return ""
-    found = _BEARER.fullmatch(auth)
-    if found is None:
+    match = _BEARER.fullmatch(auth)
+    if match is None:
         raise SaslError("the auth value is not Bearer and a token")
-    if len(found["token"]) > TOKEN_OCTETS:
+    if len(match["token"]) > TOKEN_OCTETS:
         raise SaslError(f"the token has more than {TOKEN_OCTETS} octets")
-    return found["token"]
+    return match["token"]

@@ -169,12 +169,12 @@ def _auth(value: str | None) -> str:
 
 def _notify(value: str | None) -> str:
     """RFC 3461 section 4.1."""
-    given = (value or "").upper().split(",")
-    if given == ["NEVER"]:
+    message = (value or "").upper().split(",")
+    if message == ["NEVER"]:
         return "NEVER"
-    if not set(given) <= {"SUCCESS", "FAILURE", "DELAY"}:
+    if not set(message) <= {"SUCCESS", "FAILURE", "DELAY"}:
         raise ValueError("NEVER stands alone, else SUCCESS, FAILURE and DELAY")
-    return ",".join(word for word in ("SUCCESS", "FAILURE", "DELAY") if word in given)
+    return ",".join(word for word in ("SUCCESS", "FAILURE", "DELAY") if word in message)
 
 
 _ORCPT_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")

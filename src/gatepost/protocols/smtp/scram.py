@@ -142,7 +142,7 @@ class ScramServer:
         proof = _octets(match["proof"])
         if len(proof) != len(signature):
             raise SaslError("SCRAM proof has a wrong length")
-        client_key = bytes(one ^ other for one, other in zip(proof, signature, strict=True))
+        client_key = bytes(number ^ other for number, other in zip(proof, signature, strict=True))
         if not hmac.compare_digest(_digest(client_key), self._verifier.stored_key):
             return None
         return b"v=" + base64.b64encode(_mac(self._verifier.server_key, said))

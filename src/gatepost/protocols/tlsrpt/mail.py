@@ -32,9 +32,9 @@ def report_part(mail: bytes) -> bytes:
         raise ReportError(f"the mail has more than {MAX_MAIL} octets")
     try:
         parts = [part for part in email.message_from_bytes(mail).walk() if not part.is_multipart()]
-        found = next((part for part in parts if part.get_content_type() in _KINDS), None)
-        found = found or next((part for part in parts if _is_file(part)), None)
-        payload = found.get_payload(decode=True) if found is not None else None
+        message = next((part for part in parts if part.get_content_type() in _KINDS), None)
+        message = message or next((part for part in parts if _is_file(part)), None)
+        payload = message.get_payload(decode=True) if message is not None else None
     except (RecursionError, ValueError, LookupError, TypeError, email.errors.MessageError):
         raise ReportError("the mail's MIME structure cannot be read") from None
     if not isinstance(payload, bytes) or not payload:

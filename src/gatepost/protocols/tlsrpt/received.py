@@ -82,32 +82,32 @@ def unpack(data: bytes) -> bytes:
     if len(data) > MAX_PACKED:
         raise ReportError(f"it has more than {MAX_PACKED} octets as it comes")
     if data.startswith(_GZIP):
-        found = _gunzipped(data)
+        result = _gunzipped(data)
     elif data.startswith(_ZIP):
-        found = _unzipped(data)
+        result = _unzipped(data)
     else:
-        found = data
-    if len(found) > MAX_REPORT:
+        result = data
+    if len(result) > MAX_REPORT:
         raise ReportError(f"unpacked it has more than {MAX_REPORT} octets")
-    return found
+    return result
 
 
 def _gunzipped(data: bytes) -> bytes:
     made = zlib.decompressobj(wbits=31)
     try:
-        found = made.decompress(data, MAX_REPORT + 1)
+        result = made.decompress(data, MAX_REPORT + 1)
     except zlib.error:
         raise ReportError("its gzip data is damaged") from None
-    if len(found) <= MAX_REPORT and not made.eof:
+    if len(result) <= MAX_REPORT and not made.eof:
         raise ReportError("its gzip data is cut off")
-    return found
+    return result
 
 
 def _unzipped(data: bytes) -> bytes:
     """The first file in it; what its directory claims about sizes is not believed."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            members = [one for one in archive.infolist() if not one.is_dir()]
+            members = [zip_info for zip_info in archive.infolist() if not zip_info.is_dir()]
             if not members or members[0].flag_bits & 1:
                 raise ReportError("its zip archive has no file that can be read")
             with archive.open(members[0]) as file:
@@ -166,17 +166,17 @@ _decode = msgspec.json.Decoder(_Report).decode
 def parse_report(text: bytes) -> ReceivedReport:
     """Parse the JSON of a report. Raises ReportError."""
     try:
-        found = _decode(text)
+        report = _decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
         raise ReportError(f"its JSON is no TLS report: {_cleaned(str(error), _TEXT)}") from None
-    begin, end = _moment(found.date_range.start_datetime), _moment(found.date_range.end_datetime)
+    begin, end = _moment(report.date_range.start_datetime), _moment(report.date_range.end_datetime)
     if not 0 <= end - begin <= _DAYS:
         raise ReportError("its date-range ends before it begins, or is longer than forty days")
-    policies, left_out = _policies(found.policies)
+    policies, left_out = _policies(report.policies)
     return ReceivedReport(
-        _cleaned(found.organization_name or ""),
-        _cleaned(found.contact_info or ""),
-        _cleaned(found.report_id),
+        _cleaned(report.organization_name or ""),
+        _cleaned(report.contact_info or ""),
+        _cleaned(report.report_id),
         begin,
         end,
         policies,
@@ -247,4 +247,4 @@ def _count(number: int) -> int:
 
 def _cleaned(text: str, most: int = _TEXT) -> str:
     """Printable and not too long: it will be shown in terminals and pages."""
-    return "".join(one if one.isprintable() else "?" for one in text[:most])
+    return "".join(character if character.isprintable() else "?" for character in text[:most])

@@ -48,9 +48,9 @@ def parse_record(records: Sequence[Sequence[bytes]]) -> TlsRptRecord | RecordErr
 
 
 def _addresses(rua: str) -> TlsRptRecord | RecordError:
-    found = _COMMA.split(rua)
-    usable = [one for one in found if _MAILTO.fullmatch(one) or _HTTPS.fullmatch(one)]
+    message = _COMMA.split(rua)
+    usable = [candidate for candidate in message if _MAILTO.fullmatch(candidate) or _HTTPS.fullmatch(candidate)]
     if not usable:
         return RecordError(f'"{shown(rua.encode())}" has no address of the kinds mailto: and https:')
     kept = tuple(usable[:MAX_ADDRESSES])
-    return TlsRptRecord(kept, tuple(shown(one.encode()) for one in found if one not in kept)[:MAX_ADDRESSES])
+    return TlsRptRecord(kept, tuple(shown(one.encode()) for one in message if one not in kept)[:MAX_ADDRESSES])

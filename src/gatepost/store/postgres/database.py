@@ -8,33 +8,35 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 
 from gatepost.store.interface import StoreFailure
-from gatepost.store.postgres.server import STATEMENT_SECONDS, Server, reported
+from gatepost.store.postgres.server import STATEMENT_SECONDS, DatabaseServer, reported
 from gatepost.store.postgres.sql import positional, table_names, tables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from gatepost.store.database import Schema
 
 # One row for each schema: its version, and the lock that keeps two changes of it apart.
 _VERSIONS: Final = "CREATE TABLE IF NOT EXISTS schema_version (name TEXT PRIMARY KEY, version BIGINT NOT NULL)"
+# The errors of making what another node makes at the same moment: the table, or the type of its rows.
+MADE_MEANWHILE: Final = (asyncpg.UniqueViolationError, asyncpg.DuplicateTableError, asyncpg.DuplicateObjectError)
 _TURN: Final = "SELECT version FROM schema_version WHERE name = $1 FOR UPDATE"
 
 
 class PostgresConnection:
-    """Implements `store.database.Connection`."""
+    """Implements `store.database.DatabaseConnection`."""
 
     clock = "CAST(extract(epoch FROM clock_timestamp()) AS DOUBLE PRECISION)"
 
-    def __init__(self, server: Server, connection: Any, schema: Schema) -> None:
+    def __init__(self, server: DatabaseServer, connection: Any, schema: Schema) -> None:
         self._server = server
         self._connection = connection
         self._schema = schema
 
     def rows(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """All rows."""
-        found = self._server.run(lambda: self._connection.fetch(positional(sql), *values), "read")
-        return [tuple(row) for row in found]
+        rows = self._server.run(lambda: self._connection.fetch(positional(sql), *values), "read")
+        return [tuple(row) for row in rows]
 
     def value(self, sql: str, values: Sequence[object] = ()) -> Any:
         """The first column of the first row; None if there is no row."""
@@ -66,7 +68,7 @@ class PostgresDatabase:
 
     def __init__(self, url: str, schema: Schema, *, statement: float = STATEMENT_SECONDS) -> None:
         """Make the tables, or bring them up to date. statement: seconds that one may take. Raises StoreFailure."""
-        self._server = Server.of(url, statement)
+        self._server = DatabaseServer.of(url, statement)
         self._schema = schema
         with self._server.connection() as connection:
             self._server.run(lambda: prepare_tables(connection, schema), "prepare tables")
@@ -118,10 +120,29 @@ class PostgresDatabase:
 
 async def prepare_tables(connection: Any, schema: Schema) -> None:
     """Make the tables of a schema, or bring them up to date; several nodes may try at once. Raises StoreFailure."""
-    if await _version(connection, schema.name) == schema.version:
+    version = await _version(connection, schema.name)
+    if version == schema.version:
         return
+    try:
+        await _make_tables(connection, schema)
+    except StoreFailure as failure:
+        if isinstance(failure.__cause__, asyncpg.InsufficientPrivilegeError):
+            raise StoreFailure(unprepared({schema.name: version})) from failure
+        raise
+
+
+def unprepared(versions: Mapping[str, int | None]) -> str:
+    """The text for tables that this role may not make. versions: of what is there, by name of the schema."""
+    names = ", ".join(f"{name} (version {version})" if version else name for name, version in versions.items())
+    return (
+        f"the tables in PostgreSQL are missing or older than this version of gatepost: {names}; this role may not make "
+        "them. Run as a role that may: gatepost store prepare --url postgresql://gatepost_admin@HOST/DATABASE"
+    )
+
+
+async def _make_tables(connection: Any, schema: Schema) -> None:
     with reported(f"tables of {schema.name}"):
-        with contextlib.suppress(asyncpg.UniqueViolationError, asyncpg.DuplicateTableError):  # another node was quicker
+        with contextlib.suppress(*MADE_MEANWHILE):
             await connection.execute(_VERSIONS)
         async with connection.transaction():
             await connection.execute("LOCK TABLE schema_version IN ACCESS EXCLUSIVE MODE")
@@ -144,12 +165,22 @@ async def _version(connection: Any, name: str) -> int | None:
     return version
 
 
-def _steps(schema: Schema, version: int | None) -> list[str]:
-    if version is None:
-        return [schema.tables]
+async def table_versions(connection: Any, schemas: Iterable[Schema]) -> dict[str, int | None]:
+    """The versions of the tables that are there, by name of the schema; None where there are none."""
+    return {schema.name: await _version(connection, schema.name) for schema in schemas}
+
+
+def check_known(schema: Schema, version: int) -> None:
+    """Raise StoreFailure if this version of gatepost cannot read tables of a version, or bring them up to date."""
     if version > schema.version or version not in {*schema.upgrades, schema.version}:
         raise StoreFailure(
             f"PostgreSQL has tables of {schema.name} of version {version}, and this version of gatepost knows "
             f"{schema.version}: use the version of gatepost that made them, or a newer one"
         )
+
+
+def _steps(schema: Schema, version: int | None) -> list[str]:
+    if version is None:
+        return [schema.tables]
+    check_known(schema, version)
     return [schema.upgrades[older] for older in range(version, schema.version)]

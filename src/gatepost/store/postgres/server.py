@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 
 from gatepost.store.interface import StoreBusy, StoreFailure
+from gatepost.store.postgres.connecting import check_passfile, check_verified, connect_failure, given_to_library
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -36,6 +37,7 @@ _SHORT_GRACE: Final = 1.0  # the same for statements that must be quick
 _PASSING: Final = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.ReadOnlySQLTransactionError,
@@ -47,7 +49,11 @@ _PASSING: Final = (
     TimeoutError,
 )
 
-_servers: dict[tuple[str, float], Server] = {}
+# Errors of the library or of the way to the server. An InternalClientError is no fault of the library alone: it says
+# so, too, that none of several hosts is the primary.
+_CLIENT_ERRORS: Final = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+
+_servers: dict[tuple[str, float], DatabaseServer] = {}
 _servers_lock = threading.Lock()
 
 
@@ -63,22 +69,37 @@ def reported(doing: str) -> Iterator[None]:
     """Errors of asyncpg as StoreBusy or StoreFailure."""
     try:
         yield
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+    except (asyncpg.PostgresError, *_CLIENT_ERRORS) as error:
         raise failure_of(error, doing) from error
 
 
 async def connect(url: str, *, role: str, statement: float = STATEMENT_SECONDS) -> Any:
     """One connection with the time-outs that all have. role: shown in pg_stat_activity. statement: seconds.
 
-    Raises StoreBusy or StoreFailure, also for a server that is too old.
+    Raises StoreBusy or StoreFailure with what to do, also for a server that is too old or not verified.
     """
-    with reported("connect"):
-        connection = await asyncpg.connect(url, **connection_options(role, statement))
-    if connection.get_server_version().major < OLDEST:
-        version = ".".join(map(str, connection.get_server_version()[:2]))
+    try:
+        check_passfile(url)
+        dsn, options = given_to_library(url)
+        connection = await asyncpg.connect(dsn, **options, **connection_options(role, statement))
+    except (asyncpg.PostgresError, *_CLIENT_ERRORS, ValueError) as error:
+        raise connect_failure(error, url) from error
+    try:
+        check_version(*connection.get_server_version()[:2])
+        check_verified(connection, url)
+    except StoreFailure:
         await connection.close()
-        raise StoreFailure(f"PostgreSQL {version} is too old: gatepost needs {OLDEST} or newer")
+        raise
     return connection
+
+
+def check_version(major: int, minor: int) -> None:
+    """Raise StoreFailure if a server is too old."""
+    if major < OLDEST:
+        raise StoreFailure(
+            f"store.url: PostgreSQL {major}.{minor} is too old: gatepost needs {OLDEST} or newer. Upgrade the server "
+            "(pg_upgrade); nothing was changed"
+        )
 
 
 def connection_options(role: str, statement: float = STATEMENT_SECONDS) -> dict[str, Any]:
@@ -103,11 +124,11 @@ def _milliseconds(seconds: float) -> str:
     return str(round(seconds * 1000))
 
 
-class Server:
+class DatabaseServer:
     """The connections of this process to one server, lent to threads. Every method blocks, and raises StoreFailure."""
 
     @classmethod
-    def of(cls, url: str, statement: float = STATEMENT_SECONDS) -> Server:
+    def of(cls, url: str, statement: float = STATEMENT_SECONDS) -> DatabaseServer:
         """The one of this process for an address. statement: seconds that one statement may take."""
         with _servers_lock:
             if (url, statement) not in _servers:

@@ -11,6 +11,7 @@ import msgspec
 
 from gatepost.mail.model.message import Delivery, Message, Recipient, Return
 from gatepost.mail.model.queue_id import parse_id
+from gatepost.store.queue_admin import DestinationCount, QueueEntry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,37 +100,6 @@ _REST = (
     f" sum(d.next_at > 0 AND NOT d.held) FROM delivery AS d WHERE {_APART} GROUP BY d.destination"
 )
 _SOME_DROPPED = "SELECT EXISTS (SELECT 1 FROM delivery INDEXED BY dropped WHERE dropped)"
-
-
-class DestinationCount(msgspec.Struct):
-    """Deliveries that wait for one destination.
-
-    destination: "organization/domain". oldest: the id of the message that has waited longest; last_error: what its
-    last attempt met.
-    """
-
-    destination: str
-    count: int
-    active: int
-    held: int
-    oldest: int
-    last_error: str
-
-    @property
-    def deferred(self) -> int:
-        """Those that are tried again later."""
-        return self.count - self.active - self.held
-
-
-class QueueEntry(msgspec.Struct):
-    """One delivery of the queue.
-
-    shard: name of the directory it lies in. state: "active" (in memory or in flight), "deferred" or "held".
-    """
-
-    delivery: Delivery
-    shard: str
-    state: str
 
 
 def conditions(wanted: QueueFilter) -> Conditions:

@@ -10,18 +10,16 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import apsw
 
 from gatepost.mail.model.queue_id import format_id, parse_id
-from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.store.interface import QueueFilter, StoreFailure, TraceFilter
+from gatepost.store.queue_admin import EVENTS, Depth, DestinationCount, QueueEntry, QueuePlace, trace_rows
 from gatepost.store.sqlite.admin_rows import (
     APPLIES,
     Conditions,
-    DestinationCount,
-    QueueEntry,
     after_delivery,
     apply,
     conditions,
@@ -29,6 +27,7 @@ from gatepost.store.sqlite.admin_rows import (
     select,
     select_destinations,
 )
+from gatepost.store.sqlite.depth import queue_depth
 from gatepost.store.sqlite.schema import (
     BIG_DIRECTORY,
     QUEUE_FILE,
@@ -37,29 +36,19 @@ from gatepost.store.sqlite.schema import (
     open_for_change,
     open_for_reading,
 )
-from gatepost.store.sqlite.trace import write_events
-from gatepost.store.sqlite.trace_search import search_trace
+from gatepost.store.trace import ADMIN_WRITER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from gatepost.mail.model.message import Delivery
+    from gatepost.mail.model.trace_event import TraceEvent
+    from gatepost.store.trace import Trace
 
 
-_WRITER = "admin"
 _PAGE = 200  # deliveries changed in one transaction: the owner waits for its lock meanwhile
 _CHUNK = 256 * 1024
-_EVENTS = {"hold": "HOLD", "release": "RELEASE", "return": "RETURN", "drop": "DROP"}
 _BODY = "SELECT m.big, b.data FROM message AS m LEFT JOIN body AS b ON b.id = m.id WHERE m.id = ?"
-
-
-class QueuePlace(NamedTuple):
-    """The position of a delivery in the queue: its shard and its ids."""
-
-    shard: str
-    message: int
-    delivery: int
 
 
 @dataclass(slots=True)
@@ -81,18 +70,21 @@ class _Change:
 
 
 class Administration:
-    """The queue and the trace of a data directory."""
+    """Implements `store.queue_admin.QueueAdmin` for the queue of a data directory; shows its trace too."""
 
     def __init__(
         self,
         queue_directory: Path,
-        trace_directory: Path,
+        trace: Trace,
         evidence: Callable[[Sequence[TraceEvent]], None] = lambda _: None,
     ) -> None:
-        """`queue_directory` holds one directory a shard. evidence: keeps what is done; may raise StoreFailure."""
+        """`queue_directory` holds one directory a shard. trace: has what happened.
+
+        evidence: keeps what is done; may raise StoreFailure.
+        """
         self._queue = queue_directory
-        self._trace = trace_directory
-        self._evidence = evidence
+        self._trace = trace
+        self._keep = trace_writer(trace, evidence)
 
     def entries(self, wanted: QueueFilter, after: QueuePlace | None = None) -> list[QueueEntry]:
         """The deliveries that match, shard by shard, oldest first.
@@ -190,9 +182,13 @@ class Administration:
                 return _chunks(shard, *row)
         raise LookupError(f"{message} is not in the queue")
 
+    def depth(self) -> Depth:
+        """The size and the age of the whole queue. Raises StoreFailure."""
+        return queue_depth(self._queue)
+
     def trace(self, wanted: TraceFilter) -> list[TraceEvent]:
         """The newest trace rows that match, newest first."""
-        return search_trace(self._trace, wanted)
+        return self._trace.search(wanted)
 
     def _shards(self) -> list[Path]:
         return sorted(path.parent for path in self._queue.glob(f"*/{QUEUE_FILE}"))
@@ -221,15 +217,26 @@ class Administration:
             last = (entries[-1].delivery.message.id, entries[-1].delivery.id)
 
     def _record(self, change: _Change, entries: list[QueueEntry], now: float) -> None:
-        event = _EVENTS.get(change.action)
+        event = EVENTS.get(change.action)
         if event is not None:
             said = {"author": change.author, "why": change.reason, "text": change.text}
             detail = {name: value for name, value in said.items() if value}
-            rows = [row for entry in entries for row in _trace_rows(event, entry.delivery, detail, now)]
-            try:
-                write_events(self._trace, _WRITER, rows)
-            finally:
-                self._evidence(rows)
+            rows = [row for entry in entries for row in trace_rows(event, entry.delivery, detail, now)]
+            self._keep(rows)
+
+
+def trace_writer(
+    trace: Trace, evidence: Callable[[Sequence[TraceEvent]], None]
+) -> Callable[[Sequence[TraceEvent]], None]:
+    """Keeps what administrators do in the trace, and in the evidence log whatever became of that."""
+
+    def keep(rows: Sequence[TraceEvent]) -> None:
+        try:
+            trace.write(ADMIN_WRITER, rows)
+        finally:
+            evidence(rows)
+
+    return keep
 
 
 def _sum(one: DestinationCount, other: DestinationCount) -> DestinationCount:
@@ -276,24 +283,3 @@ def _chunks(shard: Path, big: int | None, data: bytes | None) -> Iterator[bytes]
                 yield chunk
     except FileNotFoundError as error:
         raise LookupError("the message has just left the queue") from error
-
-
-def _trace_rows(event: str, delivery: Delivery, detail: dict[str, str], now: float) -> list[TraceEvent]:
-    message = delivery.message
-    return [
-        TraceEvent(
-            at=now,
-            event=event,
-            message=format_id(message.id),
-            organization=delivery.organization,
-            direction=message.direction,
-            session=message.session,
-            sender=message.reverse_path,
-            recipient=recipient.address,
-            message_id=message.message_id,
-            subject=message.subject,
-            size=message.size,
-            detail={**detail, "destination": delivery.destination},
-        )
-        for recipient in delivery.recipients
-    ]

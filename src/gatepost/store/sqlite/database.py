@@ -23,7 +23,7 @@ _WAIT = 30.0  # seconds for one's turn among the threads of this process; SQLite
 
 
 class SqliteConnection:
-    """Implements `store.database.Connection` on a file."""
+    """Implements `store.database.DatabaseConnection` on a file."""
 
     clock = "unixepoch('subsec')"
 
@@ -58,12 +58,14 @@ class SqliteConnection:
 class SqliteDatabase:
     """Implements `store.database.Database`: one connection, which the threads of a process take in turn."""
 
-    def __init__(self, directory: Path, schema: Schema, *, synchronous: str = "FULL") -> None:
+    def __init__(self, directory: Path, schema: Schema, *, synchronous: str = "FULL", file: str = "") -> None:
         """Open the file of `schema` in `directory`, made if it is not there, readable by its owner only.
+
+        file: its name, if it is another one than that of the schema.
 
         Raises StoreFailure, also if the tables are of another program or a newer version.
         """
-        self.path = directory / schema.file
+        self.path = directory / (file or schema.file)
         self._schema = schema
         self._turn = threading.Lock()
         try:
@@ -107,6 +109,11 @@ class SqliteDatabase:
         """One transaction that no other thread or process is in; it is taken back if what is done in it raises."""
         with self._in_turn(), exclusively(self._connection):
             yield self._session
+
+    def data_version(self) -> int:
+        """A number that is another one after a change over another connection; takes microseconds."""
+        version: int = self._connection.pragma("data_version")
+        return version
 
     def forget(self) -> None:
         """Truncate the write-ahead log, which still holds removed rows; while somebody reads, a bit later."""

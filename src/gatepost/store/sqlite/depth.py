@@ -6,12 +6,13 @@ Reads each shard as `store.sqlite.administration` does: no lock that a writer wa
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import apsw
 
 from gatepost.mail.model.queue_id import made_at
 from gatepost.store.interface import StoreFailure
+from gatepost.store.queue_admin import Depth
 from gatepost.store.sqlite.schema import QUEUE_FILE, check_queue_tables, open_for_reading
 
 if TYPE_CHECKING:
@@ -24,30 +25,16 @@ _OLDEST = "SELECT message, destination FROM delivery WHERE NOT held AND NOT drop
 _COUNTS = "SELECT next_at > 0, held, count(*) FROM delivery WHERE NOT dropped GROUP BY 1, 2"
 
 
-class Depth(NamedTuple):
-    """Deliveries by state: active (in a worker's memory or under way), deferred, held.
-
-    oldest: when the message was accepted that waits longest and is not held, seconds since 1970, 0.0 if none does;
-    destination: its own.
-    """
-
-    active: int = 0
-    deferred: int = 0
-    held: int = 0
-    oldest: float = 0.0
-    destination: str = ""
-
-
 def queue_depth(queue_directory: Path, shards: Sequence[int] | None = None) -> Depth:
     """Over all shards, or some of them. Raises StoreFailure if one cannot be read."""
     paths = _shards(queue_directory) if shards is None else [_shard(queue_directory, number) for number in shards]
-    found = [_depth(path) for path in paths]
-    waiting = [one for one in found if one.oldest]
-    first = min(waiting, key=lambda one: one.oldest, default=Depth())
+    depths = [_depth(path) for path in paths]
+    waiting = [depth for depth in depths if depth.oldest]
+    first = min(waiting, key=lambda depth: depth.oldest, default=Depth())
     return Depth(
-        sum(one.active for one in found),
-        sum(one.deferred for one in found),
-        sum(one.held for one in found),
+        sum(depth.active for depth in depths),
+        sum(depth.deferred for depth in depths),
+        sum(depth.held for depth in depths),
         first.oldest,
         first.destination,
     )

@@ -32,7 +32,6 @@ from gatepost.store.sqlite.schema import (
     open_for_reading,
 )
 from gatepost.store.sqlite.space import allow_shrinking
-from gatepost.store.sqlite.trace import TraceWriter
 from gatepost.store.sqlite.work import AcceptanceWork, Barrier, BringForward, LeaseWork, SettlementWork
 from gatepost.store.sqlite.writer import Writer
 
@@ -43,8 +42,8 @@ if TYPE_CHECKING:
     from gatepost.events.metrics.counts import Counts
     from gatepost.mail.model.message import Delivery, Message
     from gatepost.mail.model.trace_event import TraceEvent
-    from gatepost.store.evidence import EvidenceWriter
-    from gatepost.store.interface import AdminNotice, BodyWriter, DestinationWork, QueueOwner, Settlement
+    from gatepost.store.interface import AdminNotice, BodyWriter, DestinationWork, EventSink, QueueOwner, Settlement
+    from gatepost.store.trace import TraceSink
 
 
 _log = logging.getLogger(__name__)
@@ -68,34 +67,34 @@ class SqliteStore:
         cls,
         directory: Path,
         *,
-        trace_directory: Path,
+        trace: Callable[[int], TraceSink],
         worker: int,
         settings: StoreSettings | None = None,
-        evidence: Callable[[int], EvidenceWriter | None] = lambda _: None,
+        evidence: Callable[[int], EventSink | None] = lambda _: None,
     ) -> SqliteStore:
         """Take the shard in `directory`, made if it is not there, and recover what a crash left.
 
         worker: 0 to 1023, different for every process of the installation: it is part of ids and of trace file names.
-        evidence: makes the writer of the evidence log once the shard is ours; None if there is to be no such log.
+        trace, evidence: make what takes the rows of the message trace, and those of the evidence log (None for no such
+        log), once the shard is ours.
         Raises StoreFailure: in use by another process, of another version, damaged, no permission.
         """
         settings = settings or StoreSettings()
         ids = IdSource(worker, clock=time.time)  # the number is checked before anything is touched
         shard = await asyncio.to_thread(_take, directory, settings)
         ids = IdSource(worker, after=shard.highest, clock=time.time)
-        trace = TraceWriter(trace_directory, str(worker), days=settings.trace_days)
-        store = cls(directory, shard, ids, trace, settings)
+        store = cls(directory, shard, ids, trace(worker), settings)
         store._evidence = evidence(worker)
         return store
 
     def __init__(
-        self, directory: Path, shard: _Shard, ids: IdSource, trace: TraceWriter, settings: StoreSettings
+        self, directory: Path, shard: _Shard, ids: IdSource, trace: TraceSink, settings: StoreSettings
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._shard = shard
         self._settings = settings
         self._trace = trace
-        self._evidence: EvidenceWriter | None = None
+        self._evidence: EventSink | None = None
         self._owner: QueueOwner | None = None
         self._closed = False
         self._finishing = 0  # big bodies on their way to the disk before their commit
@@ -125,11 +124,13 @@ class SqliteStore:
         """Rows of the trace that were dropped since the start."""
         return self._trace.dropped
 
-    def count_senders(self, senders: Callable[[], int]) -> None:
-        """Name who knows how many connections may hand over mail: commits of one sender are never delayed for others.
+    @property
+    def position(self) -> None:
+        """See `Store.position`."""
+        return
 
-        Asked from the writer's thread.
-        """
+    def count_senders(self, senders: Callable[[], int]) -> None:
+        """See `Store.count_senders`. Asked from the writer's thread."""
         self._writer.senders = senders
 
     def attach(self, owner: QueueOwner) -> None:

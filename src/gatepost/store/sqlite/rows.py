@@ -153,20 +153,26 @@ class CommitPlan:
 
 def _lease(connection: apsw.Connection, lease: LeaseRequest) -> Iterable[Delivery]:
     rows: list[Row] = connection.execute(_LEASE, (lease.destination, lease.now, lease.limit)).fetchall()
-    for number, destination, recipients, attempts, next_at, expires_at, last_error, returned, facts in rows:
-        message = _decode_message(facts)
-        connection.execute(_MARK_LEASED, (message.id, number))
-        yield Delivery(
-            id=number,
-            message=message,
-            destination=destination,
-            recipients=_decode_recipients(recipients),
-            attempts=attempts,
-            next_at=next_at,
-            expires_at=expires_at,
-            last_error=last_error,
-            returned=_decode_return(returned) if returned else None,
-        )
+    for row in rows:
+        delivery = decode_delivery(row)
+        connection.execute(_MARK_LEASED, (delivery.message.id, delivery.id))
+        yield delivery
+
+
+def decode_delivery(row: Row) -> Delivery:
+    """A leased delivery: id, destination, recipients, attempts, next_at, expires_at, last error, return, message."""
+    number, destination, recipients, attempts, next_at, expires_at, last_error, returned, facts = row
+    return Delivery(
+        id=number,
+        message=_decode_message(facts),
+        destination=destination,
+        recipients=_decode_recipients(recipients),
+        attempts=attempts,
+        next_at=next_at,
+        expires_at=expires_at,
+        last_error=last_error,
+        returned=_decode_return(returned) if returned else None,
+    )
 
 
 def destinations(connection: apsw.Connection) -> list[DestinationWork]:

@@ -2,8 +2,8 @@
 
 A data directory holds `queue/<shard>/q.db`, `queue/<shard>/big/<id>`, `trace/YYYY-MM-DD.<writer>.db`,
 `sessions/YYYY-MM-DD.db`, `destinations.db` and `config.db`.
-Everything of `store` opens its databases here; nothing above it names a file or writes SQL, but `access`, which keeps
-accounts in a file of its own.
+Everything of `store` opens its databases here; nothing above it names a file or writes SQL, but `manage.access`, whose
+tables of accounts are in the SQL of `store.database`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+QUEUE_DIRECTORY = "queue"
+TRACE_DIRECTORY = "trace"
 QUEUE_FILE = "q.db"
 BIG_DIRECTORY = "big"
 LOCK_FILE = "lock"
@@ -91,7 +93,6 @@ class StoreSettings:
     free_space_mark: bytes left on the disk below which nothing is accepted; up to three eighths of it are a reserve in
     the shard's own files (`store.sqlite.space`). With 0 there is none.
     checkpoint_pages: pages in the WAL that start a checkpoint. batch_bytes: bodies of one commit.
-    trace_days: for how many days before today the message trace is kept, 0 for ever.
     vfs: name of a registered SQLite VFS, "" for the usual one.
     """
 
@@ -101,7 +102,6 @@ class StoreSettings:
     free_space_mark: int = 128 * 1024 * 1024
     checkpoint_pages: int = 4000
     batch_bytes: int = 16 * 1024 * 1024
-    trace_days: int = 90
     vfs: str = ""
 
 

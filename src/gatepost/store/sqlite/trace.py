@@ -13,27 +13,25 @@ import logging
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import apsw
-import msgspec
 
-from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.store.buffer import EventBuffer
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite.schema import StoreSettings, make_directory, open_database, open_for_reading
 from gatepost.store.sqlite.trace_files import TraceFile, day_of, prune_trace, trace_files
+from gatepost.store.trace import COLUMNS, stored_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from gatepost.mail.model.trace_event import TraceEvent
+
 
 _log = logging.getLogger(__name__)
 
-COLUMNS = tuple(field.name for field in msgspec.structs.fields(TraceEvent))
-_TLS = COLUMNS.index("tls")
-_DETAIL = COLUMNS.index("detail")
 _SETTINGS = StoreSettings(page_size=8192, checkpoint_pages=1000)
 # user_version of a file that is written no more: since 3 with the indexes of what is looked for; 4 has those of peers,
 # HANDED_OVER and TRIED as well. Its writer makes an older one anew at its next start.
@@ -97,8 +95,6 @@ _SEALING = (
 )
 _INSERT = f"INSERT INTO trace ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608 - our names
 
-_encode = msgspec.json.Encoder(enc_hook=str).encode
-
 
 def write_events(directory: Path, writer: str, events: Sequence[TraceEvent]) -> None:
     """Write rows now, from a process that has no `TraceWriter` ("admin" is such a writer's name).
@@ -124,7 +120,7 @@ class _Part:
     rows: int
 
     def insert(self, events: list[TraceEvent]) -> None:
-        rows = [row for row in map(_row, events) if row is not None]
+        rows = [row for row in map(stored_row, events) if row is not None]
         with self.connection:
             self.connection.executemany(_INSERT, rows)
         self.rows += len(rows)
@@ -287,21 +283,6 @@ def _fit_table(connection: apsw.Connection) -> None:
 def table_columns(connection: apsw.Connection) -> set[str]:
     """The columns that a day file has; none if it was made this moment."""
     return {str(row[1]) for row in connection.execute("PRAGMA table_info(trace)")}
-
-
-def _row(event: TraceEvent) -> list[Any] | None:
-    """The columns of an event, None if it cannot be written."""
-    row = list(msgspec.structs.astuple(event))
-    try:
-        row[_TLS] = _encode(event.tls).decode()
-        row[_DETAIL] = _encode(event.detail).decode()
-        for value in row:
-            if type(value) is str and not value.isascii():
-                value.encode()
-    except (UnicodeError, TypeError, ValueError) as error:
-        _log.error("the message trace: an event of %s is left out: %s", event.message, error)
-        return None
-    return row
 
 
 def is_sealed(connection: apsw.Connection) -> bool:

@@ -17,38 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from gatepost.store.interface import TraceFilter
+    from gatepost.store.trace import Among
 
 
 _IDS = ("message", "session")
 _WITH_PORT = re.compile(r"\[(.+)\]:\d+|([^:]+):\d+", re.ASCII)
 _NO_ADDRESS = re.compile(r"(?=.*[G-Z_-])[\w.-]+", re.ASCII | re.IGNORECASE)
 _RECIPIENT_DOMAIN = domain_of("recipient")
-
-
-class Among(NamedTuple):
-    """Few rows of many. What is empty asks nothing.
-
-    connector: of this one, whatever the case. tried: those of none but that tell of one in rehearsal, too. recipients:
-    to any of these domains. holding: whose `detail` has this text; it has no index.
-    """
-
-    connector: str = ""
-    tried: bool = False
-    recipients: tuple[str, ...] = ()
-    holding: str = ""
-
-    def alternatives(self) -> list[list[_Condition]]:
-        """Each way to be one of them; a row is so in one way at most."""
-        ways: list[list[_Condition]] = [[]]
-        if self.connector:
-            ways = [[_equal("connector", self.connector)]]
-            if self.tried:
-                ways.append([_Condition("connector <> ?", (self.connector,)), _Condition("{0} = 1", (), TRIED)])
-        if self.recipients:
-            ways = [[*way, _in_domain("recipient", domain)] for way in ways for domain in self.recipients]
-        if self.holding:
-            ways = [[*way, _Condition("instr(detail, ?) > 0", (self.holding,))] for way in ways]
-        return ways
 
 
 class _Condition(NamedTuple):
@@ -85,7 +60,7 @@ class Conditions:
         among: Among | None = None,
     ) -> None:
         ids = list(_elsewhere(wanted) if elsewhere else _whole(wanted, _IDS))
-        ways = among.alternatives() if among else [[]]
+        ways = _ways(among) if among else [[]]
         alternatives = [
             [*_times(wanted), *ids, *way, *_texts(wanted, either, protected)]
             for either in _on_either_side(wanted)
@@ -98,6 +73,20 @@ class Conditions:
         plain = [_joined(conditions) for conditions in alternatives]
         self.unindexed = " OR ".join(term for term, _ in plain), [value for _, values in plain for value in values]
         self.indexed = [_joined(conditions, _most_telling(conditions)) for conditions in alternatives]
+
+
+def _ways(among: Among) -> list[list[_Condition]]:
+    """Each way to be one of few; a row is so in one way at most."""
+    ways: list[list[_Condition]] = [[]]
+    if among.connector:
+        ways = [[_equal("connector", among.connector)]]
+        if among.tried:
+            ways.append([_Condition("connector <> ?", (among.connector,)), _Condition("{0} = 1", (), TRIED)])
+    if among.recipients:
+        ways = [[*way, _in_domain("recipient", domain)] for way in ways for domain in among.recipients]
+    if among.holding:
+        ways = [[*way, _Condition("instr(detail, ?) > 0", (among.holding,))] for way in ways]
+    return ways
 
 
 def _most_telling(conditions: Sequence[_Condition]) -> str:

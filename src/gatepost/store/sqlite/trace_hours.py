@@ -18,6 +18,7 @@ import msgspec
 from gatepost.store.sqlite.schema import open_for_reading
 from gatepost.store.sqlite.trace import TLS_LEVEL, table_columns
 from gatepost.store.sqlite.trace_files import file_state, files_of_time
+from gatepost.store.trace import HOUR, Flow
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-HOUR: Final = 3600
 _KEPT: Final = 200  # counts of files: at most 144 numbers each
 _ROWS: Final = "SELECT ifnull(max(rowid), 0) FROM trace"
 _SELECT: Final = (
@@ -37,14 +37,6 @@ _SELECT: Final = (
     " AND (?3 IS NULL OR organization COLLATE BINARY IN (SELECT value FROM json_each(?3))) GROUP BY 1, 2, 3"
 )
 _NEEDED: Final = {"at", "event", "achieved", "organization"}
-
-
-class Flow(NamedTuple):
-    """hour: its beginning, seconds since 1970. event: RECEIVE or SEND. level: none, encrypted or authenticated."""
-
-    hour: int
-    event: str
-    level: str
 
 
 class _Count(NamedTuple):

@@ -13,28 +13,26 @@ import logging
 from dataclasses import dataclass
 from itertools import groupby, islice
 from operator import attrgetter, itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import apsw
 import msgspec
 
-from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.store.sqlite.schema import open_for_reading
-from gatepost.store.sqlite.trace import COLUMNS, is_sealed, table_columns
+from gatepost.store.sqlite.trace import is_sealed, table_columns
 from gatepost.store.sqlite.trace_conditions import Conditions
 from gatepost.store.sqlite.trace_files import files_of_time
+from gatepost.store.trace import COLUMNS, TracePlace, trace_event
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.store.interface import TraceFilter
-    from gatepost.store.sqlite.trace_conditions import Among
     from gatepost.store.sqlite.trace_files import TraceFile
+    from gatepost.store.trace import Among, TraceRow
 
-
-type TraceRow = tuple[Any, ...]
-"""Columns of a row as they are stored, in the requested order: `tls` and `detail` are JSON text."""
 
 _log = logging.getLogger(__name__)
 
@@ -49,19 +47,6 @@ def search_trace(directory: Path, wanted: TraceFilter) -> list[TraceEvent]:
     if found or not (wanted.message or wanted.session):
         return found
     return _matching(directory, wanted, Conditions(wanted, elsewhere=True))
-
-
-class TracePlace(msgspec.Struct, frozen=True, array_like=True):
-    """The end of a page of the trace: later rows, and those before it, are not on the next page.
-
-    until: seconds since 1970, when the first page was read. day: of the last row. ends: of that day's writers, the
-    number of the file and the row in it at which the page ends. elsewhere: rows were found by another node's ids.
-    """
-
-    until: float
-    day: str = ""
-    ends: dict[str, tuple[int, int]] = {}
-    elsewhere: bool = False
 
 
 def trace_page(
@@ -88,7 +73,8 @@ def _page(directory: Path, wanted: TraceFilter, begin: TracePlace) -> tuple[list
         if begin.day and day > begin.day:
             continue
         ends = begin.ends if day == begin.day else {}
-        reached, events = dict(ends), list[TraceEvent]()
+        reached = dict(ends)
+        events: list[TraceEvent] = []
         with contextlib.closing(_merged(group, _Reading(directory, where, COLUMNS, ends=ends))) as rows:
             for *row, (writer, number, rowid) in rows:
                 if full := len(found) + len(events) == wanted.limit:
@@ -139,16 +125,6 @@ def scan_trace(  # noqa: PLR0913 - what is read, which rows, and how
     reading = _Reading(directory, where, columns, oldest_first=oldest_first, unreadable=unreadable)
     for group in _days(directory, wanted, oldest_first=oldest_first):
         yield from _merged(group, reading)
-
-
-def trace_event(columns: Sequence[str], row: TraceRow) -> TraceEvent:
-    """A row of `scan_trace` as an event; columns that were not requested are empty."""
-    return _event({**_NOTHING, **dict(zip(columns, row, strict=True))})
-
-
-_NOTHING: dict[str, Any] = dict.fromkeys(
-    ("event", "message", "organization", "direction", "session", "sender", "recipient"), ""
-) | {"at": 0.0}
 
 
 def _days(directory: Path, wanted: TraceFilter, *, oldest_first: bool = False) -> Iterator[list[TraceFile]]:
@@ -224,9 +200,3 @@ class _Reading:
 
 # What a column holds in a file of a version that did not know it.
 _MISSING = {"rowid": "rowid", "at": "0.0", "size": "0", "tls": "'{}'", "detail": "'{}'"}
-
-
-def _event(row: dict[str, Any]) -> TraceEvent:
-    for name in ("tls", "detail"):
-        row[name] = msgspec.json.decode(row.get(name, "{}"))
-    return TraceEvent(**row)

@@ -11,18 +11,18 @@ import contextlib
 import logging
 import os
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-import apsw
 import msgspec
 
 from gatepost.store.sqlite.schema import open_for_reading
-from gatepost.store.sqlite.trace import COLUMNS, domain_of, is_sealed, table_columns
-from gatepost.store.sqlite.trace_files import trace_files
+from gatepost.store.sqlite.trace import domain_of, is_sealed, table_columns
+from gatepost.store.trace import COLUMNS, HopKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+
+    import apsw
 
     from gatepost.store.sqlite.trace_files import TraceFile
 
@@ -30,34 +30,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _VERSION = 3  # of what is counted: older counts are made anew
-
-
-class HopKind(NamedTuple):
-    """The properties that rows which are counted together have in common.
-
-    partner: the domain of the other side: the sender's of what is received or refused, the recipient's of the rest,
-    lower case. sources: of the requirement, as JSON. chain: the status of the peer's chain, "" if it was not judged.
-    host: the peer's name. names: the names of its certificate, as JSON. status: of a refusal, its enhanced status code.
-    trial_failed_by: the connector in rehearsal that would have refused or held it. The rest as in TraceEvent.
-    """
-
-    organization: str
-    direction: str
-    event: str
-    connector: str
-    partner: str
-    requirement: str
-    sources: str
-    achieved: str
-    tls_version: str
-    tls_group: str
-    suite: str
-    chain: str
-    host: str
-    names: str
-    result_type: str
-    status: str = ""
-    trial_failed_by: str = ""
 
 
 _PARTNER = (
@@ -105,24 +77,6 @@ class _Kept(msgspec.Struct, array_like=True):
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Kept).decode
-
-
-def tally_trace(
-    directory: Path, first: str, last: str, unreadable: list[str] | None = None
-) -> Iterator[tuple[str, Counter[HopKind]]]:
-    """Days and what they have, oldest first: of every file that has rows of the UTC days first to last ("2026-11-24").
-
-    unreadable: takes the names of files that could not be counted.
-    """
-    for file in trace_files(directory):
-        if not first <= file.day <= last:
-            continue
-        try:
-            yield file.day, tally_file(directory, file)[1]
-        except apsw.Error as error:
-            _log.warning("the message trace: %s cannot be counted: %s", file.name, error)
-            if unreadable is not None:
-                unreadable.append(file.name)
 
 
 def tally_file(directory: Path, file: TraceFile, after: int = 0) -> tuple[int, Counter[HopKind]]:

@@ -155,18 +155,18 @@ class SettlementWork(Work):
 class LeaseWork(Work):
     """A request for due deliveries. Granted only once their rows say so durably."""
 
-    __slots__ = ("_future", "_request")
+    __slots__ = ("_future", "request")
 
     patient = False
 
     def __init__(self, request: LeaseRequest, future: asyncio.Future[list[Delivery]]) -> None:
         super().__init__()
-        self._request = request
+        self.request = request
         self._future = future
 
     def collect(self, plan: CommitPlan) -> None:
         """Ask."""
-        plan.leases.append(self._request)
+        plan.leases.append(self.request)
 
     def finish(self) -> None:
         """Give what was granted. Nothing, if the store was full or busy just now."""
@@ -175,21 +175,21 @@ class LeaseWork(Work):
         if self.failure is not None and self.failure.final:
             self._future.set_exception(self.failure)
         else:
-            self._future.set_result([] if self.failure else self._request.granted)
+            self._future.set_result([] if self.failure else self.request.granted)
 
 
 class BringForward(Work):
     """Deliveries that are due too late, as the clock was put back since, are due in time."""
 
-    __slots__ = ("_latest",)
+    __slots__ = ("latest",)
 
     def __init__(self, latest: float) -> None:
         super().__init__()
-        self._latest = latest
+        self.latest = latest
 
     def collect(self, plan: CommitPlan) -> None:
         """All of them."""
-        plan.latest = self._latest
+        plan.latest = self.latest
 
     def finish(self) -> None:
         """Nobody waits for it."""

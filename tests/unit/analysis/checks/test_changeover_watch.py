@@ -5,6 +5,7 @@ from __future__ import annotations
 from gatepost.analysis.checks.changeover import seen_partners
 from gatepost.analysis.checks.changeover_watch import Traffic, watch
 from gatepost.mail.model.trace_event import TraceEvent
+from gatepost.store.sqlite.message_trace import SqliteTrace
 from gatepost.store.sqlite.trace import write_events
 
 SWITCHED = 1_795_528_800.0  # 2026-11-24T14:00:00Z
@@ -42,14 +43,19 @@ EVENTS = [
 
 def test_what_came_in(tmp_path):
     write_events(tmp_path, "w", EVENTS)
-    since, before = watch(tmp_path, SWITCHED, SWITCHED + 60)
+    since, before = watch(SqliteTrace(tmp_path), SWITCHED, SWITCHED + 60)
     assert since == Traffic(2, 1, 1, {"tax.example", ""})
     assert before == Traffic(2, 1, 0, {"bank.example", "tax.example"})  # an hour: as long as it says at least
-    longer = watch(tmp_path, SWITCHED, SWITCHED + 5000)[1]
+    longer = watch(SqliteTrace(tmp_path), SWITCHED, SWITCHED + 5000)[1]
     assert longer.domains == {"bank.example", "tax.example", "early.example"}
 
 
 def test_who_was_seen_over_tls(tmp_path):
     write_events(tmp_path, "w", EVENTS)
-    assert seen_partners(tmp_path, now=SWITCHED + 60) == {"bank.example": 1, "tax.example": 2, "early.example": 1}
-    assert seen_partners(tmp_path, now=SWITCHED + 31 * 86400) == {}
+    trace = SqliteTrace(tmp_path)
+    assert seen_partners(trace, now=SWITCHED + 60) == {
+        "bank.example": 1,
+        "tax.example": 2,
+        "early.example": 1,
+    }
+    assert seen_partners(trace, now=SWITCHED + 31 * 86400) == {}

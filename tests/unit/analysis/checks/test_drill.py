@@ -145,7 +145,7 @@ def test_an_opportunistic_connector_fails_and_says_what_left_in_clear(held):
 def test_an_attacker_who_waits_gets_cleartext_on_the_second_attempt(held, caplog):
     caplog.set_level(logging.CRITICAL)
     report = held(cleartext="after-failed-handshake")
-    late = [one for one in report.played if one.happened == "LEFT in clear, on attempt 2"]
+    late = [one for one in report.played if one.happened == "LEFT unencrypted, on attempt 2"]
     assert keys(late) == CHANNEL - {"starttls-stripped"}
     assert not any(one.attempts[0].seen.leaked for one in late)
     assert report.verdict.endswith("15 of 15 attacks took the message, 6 of them unencrypted")
@@ -293,7 +293,7 @@ def test_cleartext_after_a_broken_handshake_is_found_out(held, monkeypatch, capl
     monkeypatch.setattr("gatepost.mail.outbound.hosts.may_go_clear", lambda *_: True)
     report = held(tls_settings="encryption-only")
     assert keys(report.broken) == CHANNEL - {"starttls-stripped"}
-    assert {one.happened for one in report.broken} == {"LEFT in clear"}
+    assert {one.happened for one in report.broken} == {"LEFT unencrypted"}
 
 
 def test_what_the_deliverer_believes_counts_too(held, monkeypatch):

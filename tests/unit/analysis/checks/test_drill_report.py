@@ -84,11 +84,11 @@ def test_without_the_control_nothing_is_shown():
 
 LEAKS = [
     (attempt(), False, "held"),
-    (attempt(clear=Channel(mail=1)), True, "LEFT in clear"),
-    (attempt(clear=Channel(rcpt=1)), True, "LEFT in clear"),
-    (attempt(clear=Channel(data=1)), True, "LEFT in clear"),
-    (attempt(clear=Channel(content=1)), True, "LEFT in clear"),
-    (attempt(clear=Channel(marked=True)), True, "LEFT in clear"),
+    (attempt(clear=Channel(mail=1)), True, "LEFT unencrypted"),
+    (attempt(clear=Channel(rcpt=1)), True, "LEFT unencrypted"),
+    (attempt(clear=Channel(data=1)), True, "LEFT unencrypted"),
+    (attempt(clear=Channel(content=1)), True, "LEFT unencrypted"),
+    (attempt(clear=Channel(marked=True)), True, "LEFT unencrypted"),
     (attempt(clear=Channel(octets=999)), False, "held"),
     (attempt(tls=Channel(mail=1)), True, "LEFT to an impostor"),
     (attempt(2, tls=Channel(mail=1)), True, "LEFT to an impostor, on attempt 2"),

@@ -8,8 +8,7 @@ from gatepost.analysis.checks.gates_tlsa import HostTlsa, TlsaObservation, obser
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.pki.certificates.entry import State
 from gatepost.protocols.dane.match import DaneVerdict
-from gatepost.protocols.dane.publication import TlsaLookup, TlsaStatus
-from gatepost.protocols.dane.tlsa import MatchingType, Selector, Tlsa, Usage
+from gatepost.protocols.dane.tlsa import MatchingType, Selector, Tlsa, TlsaLookup, TlsaStatus, Usage
 
 HOST = "mx.a.example"
 NOW = 1_795_528_790.0  # 2026-11-24T13:59:50Z

@@ -68,15 +68,27 @@ def test_what_enabled_resources_name_is_found(directory):
         recipient_domains = ["shop.example"]
         trust_anchors = "system"
         client_certificate = { chain = "/chain.pem", key = "/key.pem" }
+        [[organization.contoso.accepted_domain]]
+        name = "contoso.example"
+        [[organization.contoso.dkim_key]]
+        name = "a._domainkey.contoso.example"
+        key_file = "/dkim.pem"
+        [[organization.contoso.dkim_key]]
+        name = "b._domainkey.contoso.example"
+        [[organization.contoso.dkim_key]]
+        name = "c._domainkey.contoso.example"
+        state = "retired"
+        key_file = "/old.pem"
         """,
     )
     assert [(one.owner, one.field) for one in found] == [
         ("inbound connector 'from bank' of contoso", "trust_anchors"),
         ("outbound connector 'bank' of contoso", "client_certificate.label"),
         ("outbound connector 'shop' of contoso", "client_certificate"),
+        ("dkim key 'a._domainkey.contoso.example' of contoso", "key_file"),
     ]
     assert found[0].path == "organization.contoso.inbound_connector[0] 'from bank'.trust_anchors"
-    assert len({one.need for one in found}) == 3
+    assert len({one.need for one in found}) == 4
 
 
 OUT = """
@@ -107,6 +119,28 @@ def test_why_something_cannot_be_used(directory, files, line, why):
     said = unusable(one, nobody, NOW)
     assert why in said
     assert bool(said) is bool(why)
+
+
+DKIM = """
+[organization.contoso]
+[[organization.contoso.accepted_domain]]
+name = "contoso.example"
+[[organization.contoso.dkim_key]]
+name = "a._domainkey.contoso.example"
+"""
+
+
+def test_a_private_key_of_dkim_that_is_gone(directory, files):
+    line = f'key_file = "{files}/dkim.pem"\n'
+    (one,) = needs(directory, DKIM + line)
+    assert "dkim.pem: No such file or directory" in unusable(one, nobody, NOW)
+    assert needs(directory, DKIM + line + 'comment = "x"')[0].need == one.need
+    assert needs(directory, DKIM + line + 'state = "current"')[0].need != one.need
+    alarm = file_alarm(one, "gone")
+    assert (alarm.key, "mail that needs it waits" in alarm.fix) == (
+        "file-unusable - contoso/a._domainkey.contoso.example/key_file",
+        True,
+    )
 
 
 def test_a_label_that_is_there_will_do(directory):

@@ -9,7 +9,7 @@ from support.dns import DnsServer
 from gatepost.analysis.checks.own_hosts import OwnHosts
 from gatepost.net.lookups.dns import Resolver
 from gatepost.net.lookups.nameservers import Nameservers
-from gatepost.protocols.dane.publication import TlsaStatus
+from gatepost.protocols.dane.tlsa import TlsaStatus
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

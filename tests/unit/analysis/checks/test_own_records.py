@@ -9,8 +9,7 @@ import pytest
 from gatepost.analysis.checks.own_records import check_dkim, check_mx, check_reports, check_spf, check_tlsa
 from gatepost.net.lookups.dns import DnsAnswer, DnsStatus
 from gatepost.net.lookups.question import LookupFailed
-from gatepost.protocols.dane.publication import TlsaLookup, TlsaStatus
-from gatepost.protocols.dane.tlsa import classify
+from gatepost.protocols.dane.tlsa import TlsaLookup, TlsaStatus, classify
 from gatepost.protocols.dkim.record import KeyRecord
 
 A, B = "a" * 64, "b" * 64

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gatepost.analysis.checks.partner import Bounds, Checker
+from gatepost.analysis.checks.partner import BoundedRouter, Bounds, Checker
 from gatepost.net.anchors import AnchorsError
+from gatepost.net.lookups.mx import NotAllowed
+from gatepost.policy.connectors.addresses import AddressPolicy
 from gatepost.settings.model import Settings
 
 if TYPE_CHECKING:
@@ -90,3 +93,27 @@ def test_what_cannot_be_read_is_said_at_once(dead: str, anchors: str, tmp_path: 
     empty.touch()
     with pytest.raises(AnchorsError, match=r"empty\.pem"):
         run(settings(dead, str(empty)), lambda checker: checker.host("127.0.0.1"))
+
+
+class Nothing:
+    """Nobody is asked about an address."""
+
+    async def query(self, name, rdtype):
+        raise AssertionError(name, rdtype)
+
+
+def addresses(address, *networks):
+    router = BoundedRouter(Nothing(), random, AddressPolicy.of(networks))
+    return asyncio.run(router.addresses(address)).addresses
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "10.1.2.3", "169.254.169.254", "::1", "fd00::1", "::ffff:10.0.0.1"])
+def test_what_is_inside_is_not_looked_at(address):
+    with pytest.raises(NotAllowed) as refused:
+        addresses(address, "192.168.0.0/16")
+    assert refused.value.temporary  # the owner may give leave
+
+
+@pytest.mark.parametrize("address", ["192.88.98.1", "8.8.8.8", "2a00::1", "10.1.2.3"])
+def test_what_is_allowed_is(address):
+    assert addresses(address, "10.0.0.0/8") == (address,)

@@ -37,8 +37,7 @@ from gatepost.policy.decisions.outbound import judge
 from gatepost.policy.decisions.published import Modes, Naming, Published, StsFound, terms
 from gatepost.policy.decisions.requirement import Opportunistic, Shortfall, Source
 from gatepost.protocols.dane.match import DaneFailure, DaneVerdict
-from gatepost.protocols.dane.publication import TlsaLookup, TlsaStatus
-from gatepost.protocols.dane.tlsa import MatchingType, Records, Selector, Tlsa, Unusable, Usage
+from gatepost.protocols.dane.tlsa import MatchingType, Records, Selector, Tlsa, TlsaLookup, TlsaStatus, Unusable, Usage
 from gatepost.protocols.mtasts.policy import StsMode, StsPolicy
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, Revocation, TlsFacts

@@ -406,7 +406,7 @@ def test_what_cannot_be_carried_over_is_left_out_whole(base, changes, words):
 
 def test_tlssettings_that_were_not_printed_are_not_taken_for_none():
     table = {key: value for key, value in PARTNER_OUT.items() if key != "TlsSettings"}
-    assert "clear" in told(imported(table, HYBRID[1]), ImportResult.LOST)[""]
+    assert "unencrypted" in told(imported(table, HYBRID[1]), ImportResult.LOST)[""]
 
 
 def test_requiretls_that_was_not_printed_is_taken_for_true():

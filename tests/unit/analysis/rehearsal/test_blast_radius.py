@@ -123,6 +123,34 @@ def test_worse_comes_first_and_says_what_was_and_would_be(directory: MakeDirecto
     assert (second.kind, second.messages, dict(second.peers)) == (Kind.HELD, 1, {"to lab.example": 1})
 
 
+def test_nothing_of_a_hidden_organizations_way_is_told(directory: MakeDirectory) -> None:
+    """Its own demand changes: before and after, its mail takes a connector of the organization that has the domain."""
+    theirs = (
+        '[organization.lab]\naccepted_domain = [{ name = "lab.example", type = "internal-relay" }]\n'
+        '[[organization.lab.outbound_connector]]\nname = "hub"\nrecipient_domains = ["lab.example"]\n'
+        'smart_hosts = ["hub.inside.example"]\ntls_settings = "domain-validation"\ntls_domain = "hub.inside.example"\n'
+    )
+    rule = '[[organization.contoso.mail_flow_rule]]\nname = "secret"\nrequire_tls = true\n'
+    rule += 'recipients = ["lab.example"]\n'
+    before, after = (
+        directory(
+            BASE
+            + theirs.replace('"domain-validation"', '"encryption-only"').replace(
+                'tls_domain = "hub.inside.example"\n', ""
+            )
+        ),
+        directory(BASE + rule + theirs),
+    )
+    event = hop_row(peer_host="hub.inside.example", **CLEAR)
+    for hidden, named in (((), True), ({"lab"}, False)):
+        (found,) = blast_radius([stored(COLUMNS, event)], before, after, "default", hidden).differences()
+        text = f"{found.before} {found.after}"
+        assert ("'hub'" in text, "hub.inside.example" in text) == (named, named), text
+        assert ("another organization's connector" in text) is not named
+    assert found.before.startswith("held (another organization's connector, encrypted")
+    assert found.after == "held (another organization's connector, authenticated)"
+
+
 def test_messages_are_counted_not_recipients_nor_attempts(directory: MakeDirectory) -> None:
     later = {"event": "DEFER", "tls": {}, "achieved": "none/none"}
     events = [

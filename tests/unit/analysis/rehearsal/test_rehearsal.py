@@ -262,6 +262,27 @@ def test_what_a_connector_would_have_done(
     assert tuple(found.counts[one] for one in Judged) == counts
 
 
+def test_what_mail_of_a_hidden_organization_demands_is_not_told() -> None:
+    """The reader is the connector's owner, whose way another organization's mail took."""
+    held = {"detail": "Cleartext is ruled out by rule 'secret'", "requirement_sources": ["connector:lab of contoso"]}
+    fields = {"event": "DEFER", "result_type": "starttls-not-supported", "reply": "450 4.4.317 x", "connector": "lab"}
+    theirs = hop_row(
+        organization="x", recipient="a@contoso.example", detail={"connector_organization": "contoso"} | held, **fields
+    )
+    own = hop_row(
+        message="3c", peer_host="mx2.lab.example", detail=held | {"requirement_sources": ["connector:lab"]}, **fields
+    )
+    events, hidden = [theirs, own], LAB._replace(hidden={"x"})
+    assert {one.why for one in outbound_report(rows(events), LAB).failed()} == {held["detail"]}
+    assert {one.why.partition(" of ")[0] for one in outbound_report(rows(events), hidden).failed()} == {
+        "mail", "Cleartext is ruled out by rule 'secret'",
+    }  # fmt: skip
+    again = Decision(Effect.HELD, "contoso", "lab", reply="no STARTTLS", why=str(held["detail"]))
+    decided = [(stored(COLUMNS, theirs), again)]
+    (group,) = replayed_report(decided, "contoso", "lab", {"x"}).failed()
+    assert (group.reason, "secret" in group.why, "of another organization" in group.why) == ("no STARTTLS", False, True)
+
+
 seen = st.builds(
     Seen,
     st.floats(NOON, NOON + 3 * 86400),

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gatepost.analysis.rehearsal.verdicts import ConnectorKey, Verdicts, count_verdicts
-from gatepost.store.sqlite.trace_tally import HopKind
+from gatepost.store.trace import HopKind
 
 IN = ConnectorKey("contoso", "inbound", "bank")
 OUT = ConnectorKey("contoso", "outbound", "bank")

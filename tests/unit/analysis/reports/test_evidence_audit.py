@@ -8,8 +8,8 @@ import pytest
 from gatepost.analysis.reports.evidence_audit import audit_files
 from gatepost.events.evidence.audit import FaultKind
 from gatepost.pki.certificates.evidence_key import signature_check
-from gatepost.store.evidence_files import day_files, read_lines
-from gatepost.store.evidence_heads import read_heads
+from gatepost.store.evidence_files import EvidenceDirectory, day_files, read_lines
+from gatepost.store.evidence_log import read_heads
 from gatepost.store.interface import StoreFailure
 
 K = FaultKind
@@ -111,7 +111,7 @@ def test_what_was_done_to_files_is_found(logs, evidence, harm, expected):
 )
 def test_what_only_a_hash_that_was_noted_can_find(logs, evidence, harm):
     """The end can be cut off: nothing in the log says that there was more."""
-    noted = [read_heads(evidence).days["2026-11-19"].hash]
+    noted = [read_heads(EvidenceDirectory(evidence)).days["2026-11-19"].hash]
     noted += [list(read_lines(path(evidence, 20)))[-1][:64].decode()]
     assert faults(logs, evidence, noted=noted) == {}
     harm(evidence)

@@ -18,6 +18,7 @@ from gatepost.events.evidence.entry import AddressPrivacy, MessageIds, Privacy
 from gatepost.events.evidence.proof import audit_export
 from gatepost.pki.certificates.evidence_key import signature_check
 from gatepost.protocols.tls.facts import ChainStatus
+from gatepost.store.evidence_files import EvidenceDirectory
 
 TLS = {
     "version": "TLSv1.3",
@@ -76,7 +77,8 @@ def evidence(logs, tmp_path):
 
 def exported(evidence, selection):
     out = io.BytesIO()
-    summary = write_json(out, evidence, selection, "mx1", chosen_segments(evidence, selection))
+    log = EvidenceDirectory(evidence)
+    summary = write_json(out, log, selection, "mx1", chosen_segments(log, selection))
     return json.loads(out.getvalue()), summary
 
 
@@ -131,11 +133,11 @@ def test_nothing_of_others_is_in_it(evidence):
 
 def test_a_summary_counts_transfers_and_what_was_required(evidence):
     summary = Summary()
-    for segment in chosen_segments(evidence, Selection()):
+    for segment in chosen_segments(EvidenceDirectory(evidence), Selection()):
         summary.take(segment)
     assert summary.hops == {("sent", "authenticated"): 3, ("sent", "clear"): 3, ("received", "clear"): 3}
     assert summary.requirements["sent", "Partner B", "authenticated(mx.b.example)"] == 3
-    assert summary.versions == {"TLSv1.3": 3, "in clear": 6}
+    assert summary.versions == {"TLSv1.3": 3, "unencrypted": 6}
     assert summary.unsigned == 0
 
 
@@ -148,7 +150,7 @@ def test_what_is_not_signed_yet_is_said(logs, evidence):
 
 def test_a_table_for_spreadsheets_has_no_formulas(evidence):
     out = io.StringIO()
-    summary = write_csv(out, chosen_segments(evidence, Selection(partner="partner b")))
+    summary = write_csv(out, chosen_segments(EvidenceDirectory(evidence), Selection(partner="partner b")))
     names, *rows = csv.reader(io.StringIO(out.getvalue()))
     assert tuple(names) == CSV_COLUMNS
     assert len(rows) == summary.entries == 6

@@ -7,8 +7,9 @@ import pytest
 from gatepost.analysis.reports import evidence_pdf as module
 from gatepost.analysis.reports.evidence_export import Selection, chosen_segments
 from gatepost.analysis.reports.evidence_pdf import Log, write_pdf
-from gatepost.pki.certificates.evidence_key import kept_keys, public_key_id
-from gatepost.store.evidence_heads import read_heads
+from gatepost.pki.certificates.evidence_key import public_key_id
+from gatepost.store.evidence_files import EvidenceDirectory, kept_keys
+from gatepost.store.evidence_log import read_heads
 
 CERTIFICATE = {
     "subject": "CN=мх.пример",
@@ -45,8 +46,8 @@ def written(evidence, selection=None, **options):
     selection = selection or Selection()
     out = io.BytesIO()
     keys = [public_key_id(one) for one in kept_keys(evidence)]
-    log = Log("mx1.contoso.example", keys, list(read_heads(evidence).days.values()))
-    summary = write_pdf(out, log, selection, chosen_segments(evidence, selection), **options)
+    log = Log("mx1.contoso.example", keys, list(read_heads(EvidenceDirectory(evidence)).days.values()))
+    summary = write_pdf(out, log, selection, chosen_segments(EvidenceDirectory(evidence), selection), **options)
     return out.getvalue(), summary
 
 

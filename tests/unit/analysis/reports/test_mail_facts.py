@@ -6,7 +6,8 @@ from gatepost.events.delivery_problems import DowngradedDestination, FailingPart
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import Count, PolicyType, applied, detail
 from gatepost.store.figures import WORKERS_DIRECTORY, WorkerFigures, write_figures
-from gatepost.store.session_counts import SESSIONS_DIRECTORY, SessionFiles, write_counts
+from gatepost.store.session_counts import SESSIONS_DIRECTORY, write_counts
+from gatepost.store.sqlite.depth import queue_depth
 from gatepost.store.sqlite.schema import QUEUE_FILE
 from gatepost.store.sqlite.trace_files import day_of
 
@@ -25,8 +26,12 @@ def write(data, at, passed, **failed):
     write_counts(data / SESSIONS_DIRECTORY, day, counts)
 
 
+def finder_of(data):
+    return MailFactFinder(data, lambda: queue_depth(data / "queue"))
+
+
 def test_nothing_is_known_of_a_new_gateway(tmp_path):
-    assert MailFactFinder(tmp_path, SessionFiles(tmp_path / SESSIONS_DIRECTORY)).find(NOW) == MailFacts()
+    assert finder_of(tmp_path).find(NOW) == MailFacts()
 
 
 def test_what_workers_saw_and_how_sessions_went(tmp_path):
@@ -36,7 +41,7 @@ def test_what_workers_saw_and_how_sessions_went(tmp_path):
     write(tmp_path, NOW - 7 * DAY, 40, certificate_expired=1)
     write(tmp_path, NOW - DAY, 60)
     write(tmp_path, NOW, 10, certificate_expired=3, starttls_not_supported=7)
-    finder = MailFactFinder(tmp_path, SessionFiles(tmp_path / SESSIONS_DIRECTORY))
+    finder = finder_of(tmp_path)
     found = finder.find(NOW)
     assert (found.failing, found.dropped) == ((FAILING,), (DROPPED,))
     assert found.tls == {"b.example": Shares(10, 20, 1, 101, "starttls-not-supported")}
@@ -49,7 +54,7 @@ def test_what_cannot_be_read_is_not_known(tmp_path, caplog):
     (tmp_path / "queue" / "0" / QUEUE_FILE).write_bytes(b"x" * 4096)
     (tmp_path / SESSIONS_DIRECTORY).mkdir()
     (tmp_path / SESSIONS_DIRECTORY / f"{day_of(NOW)}.db").write_bytes(b"x" * 4096)
-    found = MailFactFinder(tmp_path, SessionFiles(tmp_path / SESSIONS_DIRECTORY)).find(NOW)
+    found = finder_of(tmp_path).find(NOW)
     assert (found.oldest, found.tls) == (None, None)
     assert "the age of the queue is not known" in caplog.text
     assert "how TLS sessions went is not known" in caplog.text

@@ -17,7 +17,7 @@ from gatepost.analysis.reports.pictures import (
     span,
 )
 from gatepost.analysis.reports.tls import Direction, Protection, Wanted
-from gatepost.store.sqlite.trace_tally import HopKind
+from gatepost.store.trace import HopKind
 
 FIRST, DAY, LAST = "2026-11-23", "2026-11-24", "2026-11-25"
 OUT, IN = Direction.OUTBOUND, Direction.INBOUND

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gatepost.analysis.reports.tls import Direction, HopSummary, Protection, TlsCounter, Wanted, protection_of
-from gatepost.store.sqlite.trace_tally import HopKind
+from gatepost.store.trace import HopKind
 
 DAY = "2026-11-24"
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gatepost.analysis.reports.tls_ready import Readiness, Ready
-from gatepost.store.sqlite.trace_tally import HopKind
+from gatepost.store.trace import HopKind
 
 
 def kind(**fields: Any) -> HopKind:

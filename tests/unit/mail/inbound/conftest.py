@@ -33,6 +33,7 @@ from gatepost.protocols.tls.profile import PROFILES
 from gatepost.store.bodies import _THREADS
 from gatepost.store.interface import QueueFilter, TraceFilter
 from gatepost.store.sqlite.administration import Administration
+from gatepost.store.sqlite.message_trace import SqliteTrace
 from gatepost.store.sqlite.queue import SqliteStore
 from gatepost.store.sqlite.schema import QUEUE_FILE, StoreSettings
 
@@ -170,7 +171,7 @@ class Gate:
         self.smtp = SmtpLimits()
         self.store_settings = StoreSettings(free_space_mark=0)
         self.offered, self.traced = [], []
-        self.admin = Administration(path / "queue", path / "trace")
+        self.admin = Administration(path / "queue", SqliteTrace(path / "trace"))
         self.store = self.service = self.registry = None
         (path / "ours.pem").write_bytes(authority.certificate_pem)
         (path / "other.pem").write_bytes(self.other.certificate_pem)
@@ -181,7 +182,10 @@ class Gate:
     @contextlib.asynccontextmanager
     async def open(self):
         self.store = await SqliteStore.open(
-            self.path / "queue" / "0", trace_directory=self.path / "trace", worker=0, settings=self.store_settings
+            self.path / "queue" / "0",
+            trace=SqliteTrace(self.path / "trace").sink,
+            worker=0,
+            settings=self.store_settings,
         )
         self.registry = SessionRegistry(clock=lambda: self.now)
         identity = self.identity("mx.gate.example")

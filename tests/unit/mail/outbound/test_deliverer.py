@@ -361,7 +361,7 @@ def test_a_later_attempt_may_go_in_clear_over_a_fresh_connection(
     assert result.detail["starttls_offered"]
     assert result.detail["handshake_error"]
     assert len(peer.connections) == 2
-    assert "leaves in clear" in caplog.text
+    assert "leaves unencrypted" in caplog.text
     assert len(world.pool) == 0
 
 

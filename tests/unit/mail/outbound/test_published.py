@@ -21,7 +21,7 @@ from gatepost.policy.decisions.outbound import describe
 from gatepost.policy.decisions.published import Modes, Terms
 from gatepost.policy.decisions.requirement import Authenticated, MxLevel, Opportunistic, Shortfall
 from gatepost.policy.decisions.requiretls import Asks
-from gatepost.protocols.dane.publication import TlsaStatus
+from gatepost.protocols.dane.tlsa import TlsaStatus
 from gatepost.protocols.mtasts.policy import StsMode, StsPolicy
 from gatepost.protocols.tls.profile import PROFILES
 from gatepost.protocols.tlsrpt.result import ResultType

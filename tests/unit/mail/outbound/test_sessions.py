@@ -16,8 +16,7 @@ from gatepost.net.lookups.question import LookupFailed
 from gatepost.policy.decisions.facts import HopFacts
 from gatepost.policy.decisions.published import Published, StsFound, dnssec_failed
 from gatepost.policy.decisions.requirement import Opportunistic, Source
-from gatepost.protocols.dane.publication import TlsaLookup, TlsaStatus
-from gatepost.protocols.dane.tlsa import MatchingType, Records, Selector, Tlsa, Usage
+from gatepost.protocols.dane.tlsa import MatchingType, Records, Selector, Tlsa, TlsaLookup, TlsaStatus, Usage
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.protocols.tls.facts import TlsFacts
 from gatepost.protocols.tlsrpt.result import ResultType

@@ -65,6 +65,8 @@ class Scene:
         self.store = SmimeStore(config, Vault(b"k" * 32))
         self.most = 1 << 20
         self.peer = kit.Peer()
+        domains = [{"name": "contoso.example"}, {"name": "pending.example", "verified": False}]
+        world.resources["accepted_domain"] = domains
         self.fields: dict[str, Any] = {"encrypt": "smime"}
         self.message: dict[str, Any] = {}
 
@@ -244,7 +246,9 @@ def test_where_nobody_asks_nothing_is_done(scene: Scene) -> None:
         ("contoso.example", "ann@contoso.example", "ann@contoso.example", True),
         ("contoso.example", "bounce+7@contoso.example", "news@contoso.example", True),
         ("ann@contoso.example", "bob@contoso.example", "ann@contoso.example", False),  # not Ann herself
-        ("contoso.example", "ann@contoso.example", "ann@elsewhere.example", False),
+        ("contoso.example", "ann@contoso.example", "ann@pending.example", False),
+        ("pending.example", "ann@contoso.example", "ann@pending.example", False),  # it is not known to be contoso's
+        ("sub.contoso.example", "ann@contoso.example", "ann@sub.contoso.example", True),
         ("contoso.example", "ann@contoso.example", "ann@contoso.example, bob@contoso.example", False),
         ("contoso.example", "ann@contoso.example", "nobody", False),
     ],
@@ -257,7 +261,9 @@ def test_who_signs(scene: Scene, owner: str, sender: str, author: str, signs: bo
     result = scene.deliver("bob@b.example", body=body)["bob@b.example"]
     if not signs:
         assert result.reply.text.startswith("450 4.7.5 Signature needed")
-        assert "gatepost smime identity add" in result.detail["detail"]
+        foreign = author.endswith("pending.example")
+        why = "is not a verified accepted domain of contoso" if foreign else "gatepost smime identity add"
+        assert why in result.detail["detail"]
         assert scene.peer.said("EHLO") == 0
         return
     read = message_from_bytes(scene.received()["bob@b.example"])

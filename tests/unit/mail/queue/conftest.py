@@ -21,6 +21,7 @@ from gatepost.protocols.smtp.replies import Reply
 from gatepost.store.interface import QueueFilter
 from gatepost.store.sqlite import writer
 from gatepost.store.sqlite.administration import Administration
+from gatepost.store.sqlite.message_trace import SqliteTrace
 from gatepost.store.sqlite.queue import SqliteStore
 from gatepost.store.sqlite.schema import QUEUE_FILE, StoreSettings
 
@@ -99,7 +100,7 @@ class Rig:
         self.now = time.time()
         self.peer = Peer()
         self.told = []  # (event, address, next_at - now)
-        self.admin = Administration(path / "queue", path / "trace")
+        self.admin = Administration(path / "queue", SqliteTrace(path / "trace"))
         self.store = self.manager = None
         self.schedule = Schedule()
         self.schedule_hours = 24
@@ -118,7 +119,7 @@ class Rig:
     async def open(self, *, paused=False, drain=2.0, deliver=None, deliver_batch=None, **limits):
         self.store = await SqliteStore.open(
             self.path / "queue" / "0",
-            trace_directory=self.path / "trace",
+            trace=SqliteTrace(self.path / "trace").sink,
             worker=0,
             settings=StoreSettings(free_space_mark=0),
         )

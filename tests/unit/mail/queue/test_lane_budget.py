@@ -85,3 +85,15 @@ def test_what_is_remembered_is_bounded():
         lanes.turned_away(str(number))
     assert len(lanes._reduced) == 1000
     assert (lanes.limit("0"), lanes.limit("1499")) == (20, 1)
+
+
+def test_the_limit_of_a_next_hop_changes_while_lanes_run():
+    budget = LaneBudget(10, 2, lambda: 0.0)
+    budget.take("a")
+    budget.take("a")
+    assert not budget.allows("a")
+    budget.resize(3)
+    assert budget.allows("a")
+    budget.resize(1)
+    assert not budget.allows("a")
+    assert budget.limit("b") == 1

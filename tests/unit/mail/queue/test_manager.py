@@ -10,12 +10,12 @@ import pytest
 
 from gatepost.mail.model.delivery_result import DeliveryResult, Disposition, RecipientResult
 from gatepost.mail.queue import manager as module
-from gatepost.mail.queue.hop_queue import LaneKey
+from gatepost.mail.queue.hop_queue import EACH_ITS_OWN, LaneKey
 from gatepost.mail.queue.lane_budget import LaneBudget
 from gatepost.mail.queue.schedule import Schedule
 from gatepost.net.tasks import spawn
 from gatepost.protocols.smtp.replies import Reply
-from gatepost.store.interface import AdminNotice, QueueFilter, StoreFailure
+from gatepost.store.interface import AdminNotice, DestinationWork, QueueFilter, Settlement, StoreFailure
 
 UNKNOWN = Reply(550, "5.1.1", ("User unknown",))
 OK = Reply(250, "2.0.0", ("OK",))
@@ -983,6 +983,54 @@ def test_one_notice_that_needs_nothing_does_not_end_the_others(rig):
                 [notice("hold"), notice("retry", "contoso/a.example"), notice("drop"), notice("return")]
             )
             assert noted == ["contoso/a.example", PARTNER]
+
+    run(main)
+
+
+def test_mail_that_others_left_is_taken_up(rig):
+    async def main():
+        async with rig.open() as manager:
+            (delivery,) = await rig.accept(ANN, offer=False)
+            rig.store.settle([Settlement(delivery, delivery.recipients, rig.now)])
+            await rig.store.flushed()
+            manager.due([DestinationWork(PARTNER, rig.now, 1)])
+            await rig.calm()
+            assert rig.tried() == [ANN]
+
+    run(main)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["ready", "next hop looked up"])
+def test_what_belongs_to_others_by_now_is_forgotten(rig, known):
+    """What is under way ends, and what waits is left to the processes that have it."""
+    rig.peer.gate = asyncio.Event()
+
+    class Slow:
+        usual = staticmethod(EACH_ITS_OWN.usual)
+        known = staticmethod(
+            lambda delivery: None if delivery.recipients[0].address == "new@b.example" else LaneKey("x")
+        )
+
+        async def find(self, delivery):
+            await rig.peer.gate.wait()
+            return LaneKey("x")
+
+    rig.finder = Slow()
+
+    async def main():
+        async with rig.open(connections=1, connections_per_destination=1) as manager:
+            await rig.accept("first@a.example")
+            await asyncio.sleep(0.05)
+            await rig.accept("second@a.example" if known else "new@b.example")
+            await asyncio.sleep(0.05)
+            assert manager.waiting == 1
+            manager.disowned()
+            assert manager.waiting == 0
+            rig.peer.gate.set()
+            await rig.calm()
+            assert rig.tried() == ["first@a.example"]
+            assert manager._window.bytes == manager._window.waiting == 0
+            assert len(rig.entries()) == 1
 
     run(main)
 

@@ -7,6 +7,8 @@ import pytest
 from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.principal import Role
 from gatepost.manage.access.records import Actor
+from gatepost.settings.store_url import SQLITE
+from gatepost.store.storage import Storage
 
 WORD = "correct horse battery"
 HERE = "192.0.2.1"
@@ -35,7 +37,7 @@ class Place:
         self.accounts = self.another()
 
     def another(self):
-        self._open.append(Accounts(self.path, clock=self.clock, ticks=self.ticks))
+        self._open.append(Accounts(Storage(SQLITE, self.path.parent), clock=self.clock, ticks=self.ticks))
         return self._open[-1]
 
     def close(self):
@@ -50,7 +52,7 @@ class Place:
 
     def ask(self, question, *values):
         with self.accounts._database.reading() as connection:
-            return connection.execute(question, values).fetchall()
+            return connection.rows(question, values)
 
 
 @pytest.fixture

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import pytest
+
 from gatepost.manage.access.principal import ROLES, Principal, Role
 from gatepost.manage.access.records import (
+    FRESH,
     AccountError,
     AccountErrorKind,
     Actor,
@@ -11,6 +14,7 @@ from gatepost.manage.access.records import (
     LogInRefused,
     User,
     UserSession,
+    is_confirmed,
 )
 from gatepost.policy.connectors.errors import FieldError
 
@@ -35,3 +39,13 @@ def test_what_is_usual():
     assert Actor("root") == ("root", "")
     assert AuditEvent(0, 1.0, "ann", "", "log-in").outcome is AuditOutcome.DONE
     assert AuditFilter().organization is None
+
+
+@pytest.mark.parametrize(("age", "fresh"), [(0, True), (FRESH - 1, True), (FRESH, False), (-30, True), (-90, False)])
+def test_a_session_is_fresh_for_a_quarter_of_an_hour(age, fresh):
+    session = UserSession(1, ANN, 0.0, 0.0, "", "", confirmed=10_000.0)
+    assert is_confirmed(session, 10_000.0 + age) is fresh
+
+
+def test_a_token_proves_itself():
+    assert is_confirmed(None, 0.0)

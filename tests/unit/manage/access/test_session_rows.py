@@ -34,7 +34,7 @@ def test_a_session(rows):
 
 def test_the_secret_is_not_kept(rows):
     given = start(rows)
-    kept = rows.execute("SELECT * FROM session").fetchall()
+    kept = rows.rows("SELECT * FROM session")
     assert given not in repr(kept)
     assert secret.hash_of(given) in kept[0]
 

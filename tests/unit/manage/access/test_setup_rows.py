@@ -28,7 +28,7 @@ def test_only_the_newest(rows):
     assert [setup_rows.fits(rows, one, NOW) for one in (first, second, "", "x", secret.fresh())] == [
         *(False, True, False, False, False)
     ]
-    assert second not in repr(rows.execute("SELECT * FROM setup").fetchall())
+    assert second not in repr(rows.rows("SELECT * FROM setup"))
     setup_rows.demand(rows, second, NOW)
     setup_rows.forget(rows)
     with pytest.raises(AccountError, match="is not valid") as caught:

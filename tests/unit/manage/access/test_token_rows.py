@@ -57,7 +57,7 @@ def test_a_token(rows):
         None,
         0.0,
     )
-    assert given not in repr(rows.execute("SELECT * FROM token").fetchall())
+    assert given not in repr(rows.rows("SELECT * FROM token"))
     for wrong in ("", "gp_", given[:-1], given[3:], secret.fresh("gp_"), "gp_" + "é" * 43):
         assert bearer(rows, wrong) is None
     with pytest.raises(AccountError, match="already") as caught:

@@ -17,6 +17,7 @@ from gatepost.manage.cli import main
 from gatepost.store.changes import ConfigStore
 from gatepost.store.interface import Settlement
 from gatepost.store.sqlite.administration import Administration
+from gatepost.store.sqlite.message_trace import SqliteTrace
 from gatepost.store.sqlite.queue import SqliteStore
 from gatepost.store.sqlite.schema import StoreSettings
 from gatepost.store.sqlite.trace import write_events
@@ -129,7 +130,7 @@ class Home:
 
     @property
     def administration(self):
-        return Administration(self.data / "queue", self.data / "trace")
+        return Administration(self.data / "queue", SqliteTrace(self.data / "trace"))
 
 
 class _Shard:
@@ -139,7 +140,7 @@ class _Shard:
     async def __aenter__(self):
         self.store = await SqliteStore.open(
             self._data / "queue" / str(self._number),
-            trace_directory=self._data / "trace",
+            trace=SqliteTrace(self._data / "trace").sink,
             worker=self._number,
             settings=StoreSettings(free_space_mark=0),
         )

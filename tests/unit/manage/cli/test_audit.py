@@ -3,12 +3,15 @@ from __future__ import annotations
 import pytest
 
 from gatepost.manage.access.accounts import Accounts
+from gatepost.manage.access.actions import LABELS
 from gatepost.manage.access.records import Actor, AuditOutcome
+from gatepost.settings.store_url import SQLITE
+from gatepost.store.storage import Storage
 
 
 @pytest.fixture
 def audited(home):
-    accounts = Accounts(home.data / "access.db")
+    accounts = Accounts(Storage(SQLITE, home.data))
     ann = Actor("ann", "192.0.2.1")
     accounts.record(ann, "log-in")
     accounts.record(ann, "queue-drop", organization="contoso", subject="7Q\x1b[31m", outcome=AuditOutcome.REFUSED)
@@ -25,6 +28,7 @@ def audited(home):
         (("--who", "ann"), ["queue-drop", "log-in"]),
         (("--who", "token backup"), ["queue-retry"]),
         (("--action", "log-in"), ["log-in"]),
+        (("--action", "drop mail"), ["queue-drop"]),
         (("--organization", ""), ["token-add", "log-in"]),
         (("--organization", "contoso", "--outcome", "done"), ["queue-retry"]),
         (("--subject", "t"), ["token-add"]),
@@ -35,15 +39,15 @@ def audited(home):
 )
 def test_events(audited, words, actions):
     assert [one["action"] for one in audited.json("audit", *words)] == actions
-    assert [one["action"] for one in audited.table("audit", *words)] == actions
+    assert [one["action"] for one in audited.table("audit", *words)] == [LABELS[action] for action in actions]
 
 
 def test_a_table_is_harmless_for_a_terminal(audited):
     rows = {one["action"]: one for one in audited.table("audit")}
-    assert rows["queue-drop"]["subject"] == "7Q?[31m"
-    assert rows["queue-drop"]["outcome"] == "refused"
-    assert rows["queue-retry"]["detail"] == '{"count": 3}'
-    assert rows["token-add"]["from"] == "command line"
+    assert rows["Drop mail"]["subject"] == "7Q?[31m"
+    assert rows["Drop mail"]["outcome"] == "refused"
+    assert rows["Retry mail"]["detail"] == '{"count": 3}'
+    assert rows["Add API token"]["from"] == "command line"
 
 
 @pytest.mark.parametrize("words", [("--limit", "0"), ("--limit", "1001"), ("--outcome", "x"), ("--since", "x")])

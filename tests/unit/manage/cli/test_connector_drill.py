@@ -85,8 +85,8 @@ def test_a_drill_that_fails_names_what_is_not_stopped(gateway):
     lines = result.stdout.splitlines()
     assert lines[-1].startswith("drill FAILED: the connector requires no TLS: 10 of 15 attacks took the message")
     stripped = next(line for line in lines if line.startswith("this connector does not protect against 'STARTTLS str"))
-    assert stripped.endswith("The message left in clear.")
-    assert "STARTTLS stripped\tout of scope\tLEFT in clear\tEHLO, MAIL, RCPT, BDAT; 1 MAIL, " in result.stdout
+    assert stripped.endswith("The message left unencrypted.")
+    assert "STARTTLS stripped\tout of scope\tLEFT unencrypted\tEHLO, MAIL, RCPT, BDAT; 1 MAIL, " in result.stdout
     (file,) = files(gateway)
     assert json.loads(file.read_text())["record"]["passed"] is False
 

@@ -213,7 +213,13 @@ def test_what_cannot_be_imported(home):
 
 
 def test_a_key_that_does_not_say_its_public_half_has_no_record_to_print(home):
-    text = RESOURCES + '[[organization.contoso.dkim_key]]\nname = "a._domainkey.contoso.example"\nkey_file = "/x"\n'
-    home.call("apply", "-f", home.write(text))
+    key = f'[[organization.contoso.dkim_key]]\nname = "a._domainkey.contoso.example"\nkey_file = "{key_file(home)}"\n'
+    home.call("apply", "-f", home.write(RESOURCES + key))
     assert "has no public_key" in home.call("dkim", "record", "a._domainkey.contoso.example", code=2).stderr
     assert home.table("dkim", "list", "--check", code=3)[0]["record"].startswith("unknown: the resource does not say")
+
+
+def test_a_key_whose_file_is_not_there_is_refused(home):
+    key = '[[organization.contoso.dkim_key]]\nname = "a._domainkey.contoso.example"\nkey_file = "/x"\n'
+    told = home.call("apply", "-f", home.write(RESOURCES + key), code=2).stderr
+    assert "dkim_key[0] 'a._domainkey.contoso.example'.key_file: private key /x: No such file or directory" in told

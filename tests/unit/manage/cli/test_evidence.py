@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from gatepost.store.evidence_files import evidence_directory, log_directory, read_lines
-from gatepost.store.evidence_heads import read_heads
+from gatepost.store.evidence_files import EvidenceDirectory, evidence_directory, log_directory, read_lines
+from gatepost.store.evidence_log import read_heads
 
 DAY = 86400.0
 
@@ -85,7 +85,7 @@ def test_many_faults_of_a_kind_are_one_line(home, evidence):
 
 
 def test_a_hash_that_was_noted_finds_what_was_rolled_back(home, evidence):
-    noted = read_heads(evidence).days[max(read_heads(evidence).days)].hash
+    noted = read_heads(EvidenceDirectory(evidence)).days[max(read_heads(EvidenceDirectory(evidence)).days)].hash
     home.call("evidence", "verify", "--head", noted)
     edit(evidence / "heads.log", lambda lines: lines[:-1])
     assert "rewritten: heads.log" in home.call("evidence", "verify", "--head", noted, code=1).stdout
@@ -303,3 +303,11 @@ def test_where_no_log_is_kept_commands_add_nothing(home):
     shutil.rmtree(evidence_directory(home.data), ignore_errors=True)
     home.call("queue", "hold", "--all")
     assert not evidence_directory(home.data).exists()
+
+
+def test_a_copy_is_verified_elsewhere(home, evidence, key):
+    target = home.path / "copied"
+    assert "3 files of days copied" in home.call("evidence", "copy", target).stderr
+    assert "verified" in home.call("evidence", "verify", target, "--key", key).stdout
+    assert sorted(path.name for path in target.iterdir()) == ["heads.log", "keys", "log"]
+    assert "File exists" in home.call("evidence", "copy", target, code=3).stderr

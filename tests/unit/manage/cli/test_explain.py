@@ -31,7 +31,7 @@ def test_what_is_assumed_is_a_stranger_whose_address_no_connector_holds(stored):
     assert said["inbound"]["organization"] == "contoso"
     text = stored.call("explain", "--from", "x@any.test", "--to", ANN).stdout
     assert "assumed: from 198.51.100.1, a stranger's address; use --ip ADDRESS to simulate a client\n" in text
-    assert "assumed: in clear; use --tls TLSv1.3 or --certificate FILE to change it\n" in text
+    assert "assumed: unencrypted; use --tls TLSv1.3 or --certificate FILE to change it\n" in text
 
 
 @pytest.mark.parametrize("null", ["", "<>"])

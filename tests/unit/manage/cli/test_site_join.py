@@ -51,7 +51,7 @@ def test_without_an_authority_there_is_no_token(home):
 def test_who_cannot_join(site):
     token = site.call("site", "token").stdout.strip()
     assert "keeps the authority of a site" in site.call("site", "join", "h", "--token", token, code=2).stderr
-    assert "this is no join token" in site.call("site", "join", "h", "--token", "x", code=2).stderr
+    assert "this is not a join token" in site.call("site", "join", "h", "--token", "x", code=2).stderr
     assert "h:x" in site.call("site", "join", "h:x", "--token", token, code=2).stderr
     assert "its nodes still need it" in site.call("site", "leave", code=2).stderr
 

@@ -93,7 +93,7 @@ def test_the_root_in_a_file(site):
 
 
 def test_the_root_of_no_site(home):
-    assert "this gateway is in no site" in home.call("site", "root", code=2).stderr
+    assert "this gateway belongs to no site" in home.call("site", "root", code=2).stderr
 
 
 def test_who_did_what(site):

@@ -4,6 +4,8 @@ import pytest
 
 from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.principal import Principal, Scope
+from gatepost.settings.store_url import SQLITE
+from gatepost.store.storage import Storage
 
 
 def test_tokens(home):
@@ -12,7 +14,7 @@ def test_tokens(home):
     secret = result.stdout.strip()
     assert secret.startswith("gp_")
     assert secret not in result.stderr
-    accounts = Accounts(home.data / "access.db")
+    accounts = Accounts(Storage(SQLITE, home.data))
     found = Principal("token backup", frozenset({Scope.READ, Scope.QUEUE}), frozenset({"contoso"}))
     assert accounts.token(secret) == found
     other = home.json("token", "add", "short", "--scope", "owner", "--expires", "90d")["token"]

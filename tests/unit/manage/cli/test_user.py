@@ -9,6 +9,8 @@ from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.access.records import Actor, AuditFilter, AuditOutcome
 from gatepost.manage.cli import main
+from gatepost.settings.store_url import SQLITE
+from gatepost.store.storage import Storage
 
 WORD = "correct horse battery"
 
@@ -26,7 +28,7 @@ def add(home, name, role="owner", *words, **rest):
 
 @pytest.fixture
 def accounts(home):
-    found = Accounts(home.data / "access.db")
+    found = Accounts(Storage(SQLITE, home.data))
     yield found
     found.close()
 

@@ -7,6 +7,7 @@ import html
 import json
 import re
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 from urllib.parse import unquote, urlencode
@@ -26,6 +27,8 @@ from gatepost.manage.web.application import application
 from gatepost.pki.certificates.authority import Authority
 from gatepost.pki.certificates.inventory import Inventory
 from gatepost.settings.loader import load
+from gatepost.settings.store_url import SQLITE
+from gatepost.store.storage import Storage
 
 OWNER = Principal("ann", ROLES[Role.OWNER])
 HOST = "mx.gate.example"
@@ -86,7 +89,7 @@ class Centre:
         )
         self.gateway = Gateway(load(str(file), {}))
         apply_document(self.gateway, OWNER, {"organization": BASE}, ChangeOptions("root"))
-        self.accounts = Accounts(self.gateway.data / "access.db")
+        self.accounts = Accounts(Storage(SQLITE, self.gateway.data))
         here = Actor("", "")
         changes = [Scope.READ, Scope.CONNECTORS]
         self.tokens = {
@@ -95,6 +98,11 @@ class Centre:
             "tenant": self.accounts.add_token("tenant", changes, actor=here, organizations=["fabrikam"]),
         }
         self.app = application(self.gateway, self.accounts, ROUTES, HANDLERS)
+        self._runner = asyncio.Runner()  # a loop for each request would take as long as the request
+
+    def close(self):
+        self._runner.close()
+        self.accounts.close()
 
     def stored(self, key, name, organization="contoso"):
         """The table of a part, None if there is none."""
@@ -130,7 +138,7 @@ class Centre:
             "client": ("127.0.0.1", 1),
             "server": ("localhost", 443),
         }
-        return asyncio.run(self._asked(scope, body))
+        return self._runner.run(self._asked(scope, body))
 
     async def _asked(self, scope, body):
         got = []
@@ -193,7 +201,8 @@ def person(centre, monkeypatch):
 
 @pytest.fixture
 def centre(tmp_path):
-    return Centre(tmp_path)
+    with closing(Centre(tmp_path)) as made:
+        yield made
 
 
 @pytest.fixture
@@ -203,7 +212,9 @@ def sealing(tmp_path):
     key.touch(0o600)
     key.write_bytes(bytes(range(32)))
     anchors.write_bytes(ROOT.certificate_pem)
-    return Centre(tmp_path, f'[store]\nmaster_key = "file:{key}"\n[tls]\ntrust_anchors = "{anchors}"\n')
+    settings = f'[store]\nmaster_key = "file:{key}"\n[tls]\ntrust_anchors = "{anchors}"\n'
+    with closing(Centre(tmp_path, settings)) as made:
+        yield made
 
 
 def certificate(centre, *names, **more):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 
 from gatepost.manage.pages.certificate_forms import errors_of, public_part
@@ -20,7 +22,8 @@ def asking(tmp_path):
     key.touch(0o600)
     key.write_bytes(bytes(range(32)))
     acme = '[acme]\nagree_tos = true\ndirectory_url = "https://127.0.0.1:1/directory"\n'
-    return Centre(tmp_path, f'[store]\nmaster_key = "file:{key}"\n{acme}')
+    with closing(Centre(tmp_path, f'[store]\nmaster_key = "file:{key}"\n{acme}')) as made:
+        yield made
 
 
 def test_errors_are_told_by_field():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import time
+from contextlib import closing
 from dataclasses import replace
 from types import SimpleNamespace
 from urllib.parse import quote
@@ -253,15 +254,15 @@ def test_orders_that_cannot_be_told_are_no_empty_file(tmp_path):
     (tmp_path / "master").touch(0o600)
     (tmp_path / "master").write_bytes(bytes(range(32)))
     acme = '[acme]\nagree_tos = true\ndirectory_url = "https://127.0.0.1:1/directory"\n'
-    centre = Centre(tmp_path, f'[store]\nmaster_key = "file:{tmp_path}/master"\n{acme}')
-    assert centre.get("/certificates/acme?format=json").json[0]["names"] == [HOST]
-    with centre.gateway.config() as store:
-        store.apply({"certificate": {"0" * 16: {"leaf": "of a later version"}}}, author="test")
-    page = centre.get("/certificates/acme")
-    assert page.status == 200
-    assert "The status of the orders is not available" in page.words
-    for form in ("json", "csv"):
-        assert centre.get(f"/certificates/acme?format={form}").status == 503
+    with closing(Centre(tmp_path, f'[store]\nmaster_key = "file:{tmp_path}/master"\n{acme}')) as centre:
+        assert centre.get("/certificates/acme?format=json").json[0]["names"] == [HOST]
+        with centre.gateway.config() as store:
+            store.apply({"certificate": {"0" * 16: {"leaf": "of a later version"}}}, author="test")
+        page = centre.get("/certificates/acme")
+        assert page.status == 200
+        assert "The status of the orders is not available" in page.words
+        for form in ("json", "csv"):
+            assert centre.get(f"/certificates/acme?format={form}").status == 503
 
 
 def test_a_store_of_another_version_is_said_to_be_one(sealing):

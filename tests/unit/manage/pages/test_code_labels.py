@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.manage.pages.code_labels import EVENTS, event_label, event_level, failure_label, setting_label
+from gatepost.manage.pages.code_labels import (
+    EVENTS,
+    choice_text,
+    event_label,
+    event_level,
+    failure_label,
+    setting_label,
+    value_label,
+)
 from gatepost.manage.use_cases import trace
 from gatepost.policy.connectors.values import TlsSettings
 from gatepost.protocols.tlsrpt.result import ResultType
@@ -47,3 +55,21 @@ def test_a_requirement_of_a_connector(text, html):
 def test_no_code_is_without_a_label():
     assert all(not failure_label(code).startswith("<") for code in ResultType)
     assert all("<code>" in setting_label(code) for code in TlsSettings)
+
+
+@pytest.mark.parametrize(
+    ("code", "label", "choice"),
+    [
+        ("only-if-not-offered", "Only if not offered", "Only if not offered (only-if-not-offered)"),
+        ("defer", "Defer", "Defer"),
+        ("on-premises", "On-premises", "On-premises"),
+        ("smime", "S/MIME", "S/MIME (smime)"),
+        ("rspamd", "rspamd", "rspamd"),
+        ("rsa-sha256", "rsa-sha256", "rsa-sha256"),
+        ("TLSv1.2", "TLSv1.2", "TLSv1.2"),
+        ("*", "*", "*"),
+        ("", "", ""),
+    ],
+)
+def test_a_value_of_a_field(code, label, choice):
+    assert (value_label(code), choice_text(code)) == (label, choice)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import html
 import re
 import shlex
+from contextlib import closing
 from urllib.parse import quote, urlsplit
 
 import pytest
@@ -23,7 +24,8 @@ ASKED = f"/explain?sender={BANK}&recipient={ANN}"
 @pytest.fixture(scope="module")
 def centre(tmp_path_factory):
     """One for all tests: they only ask."""
-    return Centre(tmp_path_factory.mktemp("explain"))
+    with closing(Centre(tmp_path_factory.mktemp("explain"))) as made:
+        yield made
 
 
 def shared(answer):
@@ -110,7 +112,7 @@ def test_a_certificate_is_sent_by_a_form_and_stands_in_no_address(centre):
     assert "--certificate client.pem" in command
     assert chain.splitlines()[1] not in command
     linked = centre.get(f"{ASKED}&certificate={quote(chain)}&live=on")
-    assert "in clear" in linked.words, "neither by a link"
+    assert "unencrypted" in linked.words, "neither by a link"
     assert "--live" not in shared(linked)[1]
 
 

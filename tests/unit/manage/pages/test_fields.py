@@ -55,8 +55,8 @@ def test_a_field_is_asked_as_it_is_declared(key, control, required, default):
 
 def test_a_choice_that_must_be_made_has_no_default():
     hook = {one.key: one for one in form_fields(KINDS["content_hook"].model)}
-    assert hook["type"].choices == (("rspamd", "rspamd"), ("clamav", "clamav"))
-    assert hook["on_failure"].choices[0] == ("", "Default (defer)")
+    assert hook["type"].choices == (("rspamd", "rspamd"), ("clamav", "ClamAV"))
+    assert hook["on_failure"].choices[0] == ("", "Default (Defer)")
     assert hook["timeout"].default == "30s"
 
 

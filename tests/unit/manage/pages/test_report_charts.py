@@ -13,7 +13,7 @@ from gatepost.manage.use_cases.reports import Period
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatepost.store.sqlite.trace_tally import HopKind
+    from gatepost.store.trace import HopKind
 
 DAYS = Period("2025-11-23", "2025-11-24")
 VIEW = ReportView(DAYS, "", DAYS.last)

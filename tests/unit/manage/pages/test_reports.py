@@ -7,6 +7,7 @@ import html
 import io
 import re
 import time
+from contextlib import closing
 from dataclasses import replace
 from urllib.parse import parse_qsl, urlsplit
 
@@ -54,7 +55,8 @@ class Counts:
 @pytest.fixture(scope="module")
 def centre(tmp_path_factory):
     """One for all tests: they only look."""
-    return Centre(tmp_path_factory.mktemp("reports"))
+    with closing(Centre(tmp_path_factory.mktemp("reports"))) as made:
+        yield made
 
 
 @pytest.fixture
@@ -316,13 +318,14 @@ def waiting(tmp_path, queued, hop_kind):
         {"contoso": ["a@lab.example", "b@lab.example"]},
         {"contoso": ["a@lab.example"], "fabrikam": ["c@other.example"]},
     )
-    centre = Centre(tmp_path)
     blocked = tuple(
         Blocked(name, ("dane",), 9, 0, (("a", 9),), day()) for name in ("lab.example", "other.example", "gone.example")
     )
     kinds = {hop_kind(organization=name): 1 for name in ("contoso", "fabrikam")}
-    centre.gateway.instances._made[ReportCounts] = Counts(kinds, lambda pictures: replace(pictures, blocked=blocked))
-    return centre
+    counts = Counts(kinds, lambda pictures: replace(pictures, blocked=blocked))
+    with closing(Centre(tmp_path)) as made:
+        made.gateway.instances._made[ReportCounts] = counts
+        yield made
 
 
 def waits(centre, who="owner", query=""):

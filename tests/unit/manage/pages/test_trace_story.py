@@ -77,7 +77,7 @@ def test_a_deferral_says_who_asked_what_was_achieved_and_why_not_otherwise():
         "Detail": "Expected Subject",
         "Duration": "1.500 s",
         "Next attempt": "2026-11-24T14:01:00Z",
-        "Configuration": "version 7",
+        "Configuration": "revision 7",
     }
     assert (step.reasons, step.passed_over) == (["first", "second"], [("b", "is disabled")])
     assert step.tries[0]["host"] == "mx1"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import closing
 
 import pytest
 import tomlkit
-from tests.unit.manage.rest.conftest import OWNER, Api, api, gateway, world
+from tests.unit.manage.rest.conftest import OWNER, Api, api, empty_accounts, gateway, world
 
 from gatepost.manage.remote.address import Address
 from gatepost.manage.remote.client import RemoteClient
@@ -19,7 +20,7 @@ from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.pki.certificates.authority import Authority
 from gatepost.settings.loader import load
 
-__all__ = ["OWNER", "api", "gateway", "there", "world"]
+__all__ = ["OWNER", "api", "empty_accounts", "gateway", "there", "world"]
 
 
 class There(RestConnection):
@@ -81,9 +82,8 @@ def sealed(tmp_path, world):
 @pytest.fixture
 def safe(sealed):
     """The same, reached from afar."""
-    api = Api(sealed, ENDPOINTS)
-    yield There(api)
-    api.accounts.close()
+    with closing(Api(sealed, ENDPOINTS)) as api:
+        yield There(api)
 
 
 @pytest.fixture

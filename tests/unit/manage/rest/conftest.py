@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
 from gatepost.mail.model.trace_event import TraceEvent
-from gatepost.manage.access.accounts import ACCESS_FILE, Accounts
+from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.rest.endpoint import RestEndpoint
 from gatepost.manage.rest.openapi import statuses
@@ -26,8 +26,10 @@ from gatepost.manage.use_cases.declaration import UseCase, Visibility
 from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.pki.certificates.authority import Authority
 from gatepost.settings.loader import load
+from gatepost.settings.store_url import SQLITE
 from gatepost.store.changes import ConfigStore
 from gatepost.store.sqlite.trace import write_events
+from gatepost.store.storage import Storage
 
 NOON = 1_795_521_600.0  # 2026-11-24T12:00:00Z
 OWNER = Principal("ann", frozenset({Scope.OWNER}))
@@ -93,9 +95,14 @@ class Api:
         self.who = OWNER
         self.gateway = gateway
         self._endpoints = endpoints
+        self._runner = asyncio.Runner()  # a loop for each call would take as long as the call
         self._app = Starlette(routes=routes(endpoints), middleware=[Middleware(_Who, api=self)])
         self._app.state.gateway = gateway
-        self.accounts = self._app.state.accounts = Accounts(gateway.data.with_name("access") / ACCESS_FILE)
+        self.accounts = self._app.state.accounts = Accounts(Storage(SQLITE, gateway.data.with_name("access")))
+
+    def close(self):
+        self._runner.close()
+        self.accounts.close()
 
     def call(self, method, url, body=None, *, headers=(), chunks=None):
         """body: bytes, or a value that is sent as JSON. chunks: the body in pieces, without its length."""
@@ -119,7 +126,7 @@ class Api:
             "query_string": query.encode(),
             "headers": [(name.encode(), value.encode()) for name, value in fields.items() if value is not None],
         }
-        answer = asyncio.run(self._exchange(scope, chunks or [data]))
+        answer = self._runner.run(self._exchange(scope, chunks or [data]))
         if answer.status >= HTTPStatus.BAD_REQUEST:
             for one in self._endpoints:
                 if one.case.method == method and re.fullmatch(_PARAMETER.sub("[^/]+", one.case.path), path):
@@ -187,7 +194,7 @@ def api_of(gateway):
 
     yield make
     for one in made:
-        one.accounts.close()
+        one.close()
 
 
 RESOURCES = {
@@ -242,13 +249,22 @@ def world(tmp_path_factory, queued):
     return data, ids
 
 
+@pytest.fixture(scope="session")
+def empty_accounts(tmp_path_factory):
+    """The directory of a database of accounts in which nobody is."""
+    folder = tmp_path_factory.mktemp("accounts") / "access"
+    Accounts(Storage(SQLITE, folder)).close()
+    return folder
+
+
 @pytest.fixture
-def api(gateway, world):
+def api(gateway, world, empty_accounts):
     """The whole API of a copy of the world. ids: of messages, the last is fabrikam's."""
     from gatepost.manage.rest.routes import ENDPOINTS  # noqa: PLC0415 - other tests of this directory need none of it
 
     data, ids = world
     shutil.copytree(data, gateway.data)
-    found = Api(gateway, ENDPOINTS)
-    found.ids = ids
-    return found
+    shutil.copytree(empty_accounts, gateway.data.with_name("access"))
+    with closing(Api(gateway, ENDPOINTS)) as found:
+        found.ids = ids
+        yield found

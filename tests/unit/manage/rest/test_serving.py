@@ -8,7 +8,7 @@ import pytest
 from msgspec import Meta
 
 from gatepost.manage.access.principal import Principal, Scope
-from gatepost.manage.rest.serving import routes
+from gatepost.manage.rest.serving import etag, is_known, may_change, routes
 from gatepost.manage.use_cases.declaration import Document, Items, UseCaseReply, Visibility
 from gatepost.manage.use_cases.paging import After, Limit, page_of
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
@@ -334,3 +334,29 @@ def test_a_path_of_its_own_comes_before_one_with_names_whatever_the_order():
     given = ("GET /things/{name:path}", "GET /things/{name}/of/it", "GET /things/{name}", "POST /things/actions")
     found = [route.path.removeprefix("/api/v1") for route in routes(example(one) for one in given)]
     assert found[:4] == ["/things/actions", "/things/{name}", "/things/{name}/of/it", "/things/{name:path}"]
+
+
+# header field -> whether it lets version 17 be changed (strong), whether it knows version 17 (weak)
+ENTITY_TAGS = [
+    ('"v17"', True, True),
+    (" * ", True, True),
+    ('"v16", "v17"', True, True),
+    ('W/"v17"', False, True),
+    ('"v16", W/"v17"', False, True),
+    ('"v170"', False, False),
+    ("v17", False, False),
+    ('""', False, False),
+    ("", False, False),
+    ('"v17', False, False),
+]
+
+
+@pytest.mark.parametrize(("value", "changes", "known"), ENTITY_TAGS)
+def test_entity_tags(value, changes, known):
+    assert (may_change(value, 17), is_known(value, 17)) == (changes, known)
+
+
+def test_the_tag_of_a_version_matches_itself():
+    assert etag(17) == '"v17"'
+    assert may_change(etag(3), 3)
+    assert not may_change(etag(3), 4)

@@ -25,6 +25,8 @@ from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
 from gatepost.pki.acme.issuer import alone
 from gatepost.settings.loader import load
+from gatepost.settings.store_url import SQLITE
+from gatepost.store.storage import Storage
 
 CERT = Principal("cert", frozenset({Scope.CERTIFICATES}))
 HOST = "mx.gate.example"
@@ -123,7 +125,7 @@ def test_a_renewal_always_ends(centre, monkeypatch, caplog):
 
 @pytest.fixture
 def accounts(centre):
-    made = Accounts(centre.data / "access.db")
+    made = Accounts(Storage(SQLITE, centre.data))
     yield made
     made.close()
 

@@ -10,6 +10,8 @@ from gatepost.manage.access.records import Actor, AuditOutcome
 from gatepost.manage.use_cases.audit import ListAudit, ShowAuditEvent, differences, get_audit_event, list_audit
 from gatepost.manage.use_cases.client import LocalClient, all_items
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.settings.store_url import SQLITE
+from gatepost.store.storage import Storage
 
 EVERYBODY = Principal("ann", frozenset(Scope))
 TINA = Principal("tina", frozenset({Scope.READ}), frozenset({"contoso"}))
@@ -19,7 +21,7 @@ ROOT = Actor("root")
 @pytest.fixture
 def accounts(gateway):
     """Ten audit events and ten versions, one by one."""
-    with closing(Accounts(gateway.data / "access.db")) as found:
+    with closing(Accounts(Storage(SQLITE, gateway.data))) as found:
         for number in range(10):
             found.record(ROOT, "queue-drop", organization="contoso" if number % 2 else "", subject=str(number))
             with gateway.config() as store:
@@ -39,7 +41,7 @@ def test_events_and_changes_are_one_list_by_time(gateway, accounts):
         (number, is_change) for number in range(10, 0, -1) for is_change in (True, False)
     ]
     newest = found[0]
-    assert (newest.organization, newest.organizations, newest.subject) == ("", 2, "version 10")
+    assert (newest.organization, newest.organizations, newest.subject) == ("", 2, "revision 10")
     assert (newest.event, newest.detail) == (None, {"note": "note 9"})
     assert (found[2].organization, found[2].who, found[2].outcome) == ("fabrikam", "ann", AuditOutcome.DONE)
 

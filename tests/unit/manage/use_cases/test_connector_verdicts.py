@@ -6,8 +6,8 @@ import pytest
 
 from gatepost.analysis.rehearsal.verdicts import ConnectorKey, Verdicts
 from gatepost.mail.model.trace_event import TraceEvent
-from gatepost.manage.use_cases import connector_verdicts as module
 from gatepost.manage.use_cases.connector_verdicts import recent_verdicts
+from gatepost.store.sqlite import message_trace as module
 from gatepost.store.sqlite.trace import TraceWriter, write_events
 
 NOON = datetime(2025, 11, 24, 12, tzinfo=UTC).timestamp()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gatepost.manage.use_cases.cursors import cursor, position
-from gatepost.store.sqlite.trace_search import TracePlace
+from gatepost.store.trace import TracePlace
 
 PLACE = TracePlace(5.0, "2026-11-24", {"0": (1, 7)})
 

@@ -55,12 +55,32 @@ def test_a_dry_run_keeps_nothing(sealed):
     assert states(sealed) == {}
 
 
-def test_one_that_is_there_is_taken_in_and_may_sign_at_once(sealed):
-    pem = made_key(ED).decode()
+@pytest.fixture
+def file(tmp_path):
+    """Of a private key."""
+    found = tmp_path / "k.pem"
+    found.touch(0o600)
+    found.write_bytes(made_key(ED))
+    return found
+
+
+def test_one_that_is_there_is_taken_in_and_may_sign_at_once(sealed, file):
+    pem = file.read_text()
     add(sealed, "a", key=pem, current=True)
-    add(sealed, "b", key=pem, key_file="/etc/k.pem")
+    add(sealed, "b", key=pem, key_file=str(file))
     assert states(sealed) == {"a": "current", "b": "next"}
-    assert [row.private for row in dkim_keys(sealed, ANN)] == ["/etc/k.pem", "sealed"]
+    assert [row.private for row in dkim_keys(sealed, ANN)] == [str(file), "sealed"]
+
+
+def test_a_file_that_is_not_there_or_anothers_is_refused(sealed, file):
+    pem = file.read_text()
+    file.write_bytes(made_key(ED))
+    for path, why in (("/nowhere/key.pem", "No such file"), (str(file), "not the counterpart of public_key")):
+        with pytest.raises(Refusal) as refused:
+            add(sealed, "a", key=pem, key_file=path)
+        ((where, said),) = [(error.path, error.message) for error in refused.value.errors]
+        assert (where, why in said) == ("key_file", True)
+    assert states(sealed) == {}
 
 
 @pytest.mark.parametrize(
@@ -135,8 +155,9 @@ def test_which_key_must_be_clear(sealed, seen):
         rotate(sealed, ANN, DOMAIN, WISH, selector="c")
 
 
-def test_a_key_that_cannot_be_opened_does_not_sign(sealed, seen):
-    add(sealed, "a", key=made_key(ED).decode(), key_file="/nowhere/key.pem")
+def test_a_key_that_cannot_be_opened_does_not_sign(sealed, seen, file):
+    add(sealed, "a", key=file.read_text(), key_file=str(file))
+    file.unlink()
     with pytest.raises(Refusal, match="nothing was changed") as refused:
         rotate(sealed, ANN, DOMAIN, WISH, force="x")
     assert refused.value.kind is RefusalKind.CONFLICT

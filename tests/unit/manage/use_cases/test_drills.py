@@ -22,8 +22,10 @@ from gatepost.manage.use_cases.drills import (
 from gatepost.manage.use_cases.jobs import follow
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resources import apply_document
+from gatepost.settings.store_url import SQLITE
 from gatepost.store.interface import TraceFilter
 from gatepost.store.sqlite.trace_search import search_trace
+from gatepost.store.storage import Storage
 
 OWNER = Principal("ann", frozenset({Scope.OWNER}))
 TENANT = Principal("tim", frozenset({Scope.CONNECTORS}), frozenset({"contoso"}))
@@ -52,7 +54,7 @@ def base(gateway):
 
 @pytest.fixture
 def accounts(base):
-    with_file = Accounts(base.data / "access.db")
+    with_file = Accounts(Storage(SQLITE, base.data))
     yield with_file
     with_file.close()
 
@@ -146,7 +148,7 @@ def test_what_was_changed_is_not_believed(base):
 
 
 def test_nothing_is_logged_of_mail_that_was_never_there(base, caplog):
-    """A connector that falls back to cleartext warns of each message that leaves in clear."""
+    """A connector that falls back to cleartext warns of each message that leaves unencrypted."""
     heard = []
 
     class Handler(logging.Handler):
@@ -158,8 +160,8 @@ def test_nothing_is_logged_of_mail_that_was_never_there(base, caplog):
     try:
         drilled(base, name="open")
         assert heard == []
-        logging.getLogger("gatepost.mail.outbound.hosts").warning("message 7 leaves in clear")
-        assert heard == ["message 7 leaves in clear"], "other mail goes on"
+        logging.getLogger("gatepost.mail.outbound.hosts").warning("message 7 leaves unencrypted")
+        assert heard == ["message 7 leaves unencrypted"], "other mail goes on"
     finally:
         logger.removeHandler(handler)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.manage.access.accounts import ACCESS_FILE, Accounts
+from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.principal import NOBODY, ROLES, Principal, Role
 from gatepost.manage.access.records import Actor, AuditOutcome
 from gatepost.manage.use_cases.context import Context
@@ -20,6 +20,8 @@ from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.own_account import set_own_password
 from gatepost.manage.use_cases.passkey_login import log_in_with_passkey
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.settings.store_url import SQLITE
+from gatepost.store.storage import Storage
 
 WORD = "correct horse battery"
 ANN = Principal("ann", ROLES[Role.OWNER])
@@ -28,7 +30,7 @@ HERE = Actor("root")
 
 @pytest.fixture
 def accounts(gateway):
-    found = Accounts(gateway.data / ACCESS_FILE)
+    found = Accounts(Storage(SQLITE, gateway.data))
     yield found
     found.close()
 

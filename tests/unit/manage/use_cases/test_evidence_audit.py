@@ -14,11 +14,17 @@ from gatepost.events.evidence.audit import FaultKind, Faults
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases import evidence
 from gatepost.manage.use_cases.context import Context
-from gatepost.manage.use_cases.evidence_audit import Verification, _log_result, verify_export, verify_log
+from gatepost.manage.use_cases.evidence_audit import (
+    Verification,
+    _log_result,
+    verify_export,
+    verify_log,
+    verify_own_log,
+)
 from gatepost.manage.use_cases.evidence_export import LogExport
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
-from gatepost.store.evidence_files import evidence_directory, log_directory
+from gatepost.store.evidence_files import EvidenceDirectory, evidence_directory, log_directory
 
 DAY = 86_400.0
 ALL = Principal("ann", frozenset({Scope.READ}))
@@ -54,7 +60,9 @@ def export(gateway, log, tmp_path):
 
 
 def verified(paths, given=(), heads=(), days=ANY, own=False):
-    return verify_log(list(paths), list(given), heads, days, own=own)
+    if own:
+        return verify_own_log(EvidenceDirectory(*paths), given, heads, days)
+    return verify_log(list(paths), list(given), heads, days)
 
 
 def days(log):

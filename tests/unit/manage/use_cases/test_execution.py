@@ -8,14 +8,16 @@ import msgspec
 import pytest
 from msgspec import Meta
 
-from gatepost.manage.access.accounts import ACCESS_FILE, Accounts
+from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.access.records import AuditOutcome
 from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.declaration import Visibility, use_case
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.settings.store_url import SQLITE
 from gatepost.store.interface import StoreFailure
+from gatepost.store.storage import Storage
 
 OWNER = Principal("ann", frozenset({Scope.OWNER}))
 TENANT = Principal("tim", frozenset({Scope.QUEUE}), frozenset({"contoso"}))
@@ -36,6 +38,8 @@ def poke(context: Context, request: Poke) -> Poked:
     if request.problem == "crash":
         raise RuntimeError("secret")
     context.audit.describe(problem=request.problem)
+    if request.problem == "away":
+        raise StoreFailure("PostgreSQL: connect: refused by 10.1.2.3")
     if request.problem:
         raise Refusal(RefusalKind(request.problem), "No.")
     if request.name == "many":
@@ -51,7 +55,7 @@ def declared(route="POST /organizations/{organization}/pokes/{name}", **options)
 
 @pytest.fixture
 def accounts(gateway):
-    made = Accounts(gateway.data / ACCESS_FILE)
+    made = Accounts(Storage(SQLITE, gateway.data))
     yield made
     made.close()
 
@@ -84,6 +88,14 @@ def test_a_refusal_is_recorded_in_the_same_form(run, accounts, kind, outcome):
     with pytest.raises(Refusal):
         run(declared(), problem=kind)
     assert events(accounts) == [("queue-hold", "contoso", "x", outcome, {"problem": kind, "why": "No."})]
+
+
+def test_a_store_that_cannot_be_read_is_a_refusal_and_only_the_owner_learns_of_the_server(run, accounts):
+    for principal, told in ((OWNER, True), (TENANT, False)):
+        with pytest.raises(Refusal, match="try again later") as caught:
+            run(declared(), principal, problem="away")
+        assert (caught.value.kind, "10.1.2.3" in caught.value.text) == (RefusalKind.UNREADABLE, told)
+    assert [event[3] for event in events(accounts)] == [AuditOutcome.FAILED] * 2
 
 
 def test_what_nobody_foresaw_is_recorded_without_a_word_of_it(run, accounts):

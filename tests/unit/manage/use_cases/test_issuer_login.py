@@ -14,16 +14,18 @@ import tomlkit
 from support.issuer import CONFIGURATION, Issuer
 from support.pki import Pki
 
+from gatepost.manage.access.issuer_rows import IssuerIdentity
 from gatepost.manage.access.principal import Role
 from gatepost.manage.access.slots import Slots
 from gatepost.manage.use_cases import issuer_login
 from gatepost.manage.use_cases.gateway import Gateway
-from gatepost.manage.use_cases.issuer_login import BeginIssuerLogIn
+from gatepost.manage.use_cases.issuer_login import BeginIssuerLogIn, map_claims
 from gatepost.manage.use_cases.issuer_login import _Failed as IssuerLogInFailed
 from gatepost.manage.use_cases.refusal import BusyRefusal, RefusalKind
 from gatepost.net.anchors import TrustAnchors
 from gatepost.net.lookups.http import https_context
 from gatepost.settings.loader import load
+from gatepost.settings.oidc import GroupRole, Oidc
 
 SECRET = "a client secret + with / signs"
 BACK = "https://mx.gate.example/login/issuer/answer"
@@ -223,3 +225,46 @@ def test_more_than_are_served_at_once_are_told_to_wait(gateway, monkeypatch):
     slots.release("")
     assert busy.value.kind is RefusalKind.FORBIDDEN, "which `execute` does not record each time"
     assert begin(gateway, BACK, "/", time.time(), again=False), "a place that was taken is given back"
+
+
+OIDC = Oidc.model_validate(
+    {
+        "issuer": "https://login.example",
+        "client_id": "gatepost",
+        "group": [
+            {"name": "owners", "role": "owner"},
+            {"name": "help", "role": "operator", "organizations": ["contoso"]},
+        ],
+    }
+)
+CLAIMS = {"sub": "4711", "preferred_username": "wendy", "groups": ["help"]}
+
+
+def test_the_roles_are_the_same():
+    assert {one.value for one in GroupRole} == {one.value for one in Role}
+
+
+@pytest.mark.parametrize(
+    ("groups", "role", "organizations"),
+    [(["staff", "help"], Role.OPERATOR, {"contoso"}), (["help", "owners"], Role.OWNER, None)],
+)
+def test_the_first_group_of_the_settings_counts(groups, role, organizations):
+    assert map_claims(OIDC, CLAIMS | {"groups": groups}) == IssuerIdentity(
+        OIDC.issuer, "4711", "wendy", role, organizations
+    )
+
+
+@pytest.mark.parametrize(
+    ("claims", "why"),
+    [
+        ({"sub": None}, "claim sub"),
+        ({"sub": ""}, "claim sub"),
+        ({"sub": "x" * 256}, "claim sub"),
+        ({"preferred_username": 5}, "claim preferred_username"),
+        ({"groups": "owners"}, "claim groups"),
+        ({"groups": []}, "none of the person's groups"),
+        ({"groups": ["Owners", None, {}]}, "none of the person's groups"),
+    ],
+)
+def test_who_does_not_come_in(claims, why):
+    assert why in map_claims(OIDC, CLAIMS | claims)

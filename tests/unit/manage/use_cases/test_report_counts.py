@@ -11,6 +11,7 @@ from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.manage.use_cases import report_counts as module
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.report_counts import CountRequest, ReportCounts
+from gatepost.store.sqlite import message_trace
 from gatepost.store.sqlite.trace import write_events
 from gatepost.store.sqlite.trace_files import day_of
 
@@ -29,7 +30,9 @@ def asked(first=NOW - DAY, last=NOW, wanted=None):
 
 def settings_of(trace):
     """As far as they are read."""
-    return SimpleNamespace(server=SimpleNamespace(data_dir=str(trace.parent)))
+    return SimpleNamespace(
+        server=SimpleNamespace(data_dir=str(trace.parent), hostname="here"), store=SimpleNamespace(url="sqlite:")
+    )
 
 
 def carried(counted):
@@ -50,13 +53,13 @@ def counts(trace):
 def tallied(monkeypatch):
     """Names of files that were opened to be counted, and after how many rows."""
     found = []
-    real = module.tally_file
+    real = message_trace.tally_file
 
     def tally(directory, file, after):
         found.append((file.name, after))
         return real(directory, file, after)
 
-    monkeypatch.setattr(module, "tally_file", tally)
+    monkeypatch.setattr(message_trace, "tally_file", tally)
     return found
 
 
@@ -116,7 +119,7 @@ def test_a_file_that_cannot_be_read_is_named(trace, counts):
 def test_what_fails_is_said_and_tried_again(trace, counts, monkeypatch):
     write_events(trace, "0", [sent()])
     with monkeypatch.context() as patch:
-        patch.setattr(module, "trace_files", lambda _: 1 / 0)
+        patch.setattr(message_trace, "trace_files", lambda _: 1 / 0)
         with pytest.raises(Refusal) as refused:
             counts.of(asked(), WAIT)
     assert refused.value.kind is RefusalKind.UNREADABLE

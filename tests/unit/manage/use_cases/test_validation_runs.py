@@ -22,6 +22,8 @@ from gatepost.manage.use_cases.validation_runs import (
     show_validation,
     start_validation,
 )
+from gatepost.settings.store_url import SQLITE
+from gatepost.store.storage import Storage
 
 OWNER = Principal("ann", frozenset({Scope.OWNER}))
 TENANT = Principal("tim", frozenset({Scope.CONNECTORS}), frozenset({"contoso"}))
@@ -44,7 +46,7 @@ def base(gateway):
 
 @pytest.fixture
 def accounts(base):
-    return Accounts(base.data / "access.db")
+    return Accounts(Storage(SQLITE, base.data))
 
 
 BANK = ValidateConnector(organization="contoso", connector="bank-out", wait=0.0)

@@ -12,6 +12,8 @@ from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.principal import Role
 from gatepost.manage.access.records import Actor
 from gatepost.manage.web.application import application
+from gatepost.settings.store_url import SQLITE
+from gatepost.store.storage import Storage
 
 
 def _page(request):
@@ -56,7 +58,7 @@ def app(tmp_path):
     admin = SimpleNamespace(chain="", names=("admin.contoso.example",))
     server = SimpleNamespace(hostname="MX1.contoso.example")
     gateway = SimpleNamespace(settings=SimpleNamespace(admin=admin, server=server))
-    accounts = Accounts(tmp_path / "access.db")
+    accounts = Accounts(Storage(SQLITE, tmp_path))
     accounts.add_user("ann", Role.OWNER, "a long enough passphrase", actor=Actor("root"))
     yield application(gateway, accounts, ROUTES, {LookupError: lambda *_: PlainTextResponse("odd", 404)})
     accounts.close()

@@ -10,6 +10,8 @@ from gatepost.manage.access.records import Actor, AuditFilter, AuditOutcome
 from gatepost.manage.web.forms import FormBody
 from gatepost.manage.web.identity import COOKIE, IdentityMiddleware, is_open
 from gatepost.manage.web.refusal_audit import RefusalAuditMiddleware
+from gatepost.settings.store_url import SQLITE
+from gatepost.store.storage import Storage
 
 PASSWORD = "a long enough passphrase"
 HERE = {"sec-fetch-site": "same-origin"}
@@ -18,7 +20,7 @@ FORM = HERE | {"content-type": "application/x-www-form-urlencoded"}
 
 @pytest.fixture
 def accounts(tmp_path):
-    accounts = Accounts(tmp_path / "access.db")
+    accounts = Accounts(Storage(SQLITE, tmp_path))
     accounts.add_user("ann", Role.OWNER, PASSWORD, actor=Actor("root"))
     yield accounts
     accounts.close()

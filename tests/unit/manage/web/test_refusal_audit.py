@@ -7,11 +7,13 @@ from gatepost.manage.access.principal import Principal, Role, Scope
 from gatepost.manage.access.records import Actor, AuditOutcome
 from gatepost.manage.web import refusal_audit
 from gatepost.manage.web.refusal_audit import RefusalAuditMiddleware, address_of, note_refusal
+from gatepost.settings.store_url import SQLITE
+from gatepost.store.storage import Storage
 
 
 @pytest.fixture
 def accounts(tmp_path):
-    accounts = Accounts(tmp_path / "access.db")
+    accounts = Accounts(Storage(SQLITE, tmp_path))
     accounts.add_user("ann", Role.OWNER, "a long enough passphrase", actor=Actor("root"))
     yield accounts
     accounts.close()

@@ -51,6 +51,8 @@ def ask(serve: Serve, chunks: Sequence[bytes], *, path: Path | None = None, host
                 return (await ask_clamd(resolver, address, pieces(chunks))).action
         finally:
             server.close()
+            with contextlib.suppress(TimeoutError):  # what a server left open may stay so
+                await asyncio.wait_for(server.wait_closed(), 1)
             await resolver.close()
 
     return asyncio.run(run())

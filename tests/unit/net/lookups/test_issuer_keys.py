@@ -23,7 +23,7 @@ from gatepost.net.lookups.issuer_keys import IssuerKeys, KeysUnavailable
 from gatepost.net.lookups.jwks import JwksError
 from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.policy.connectors.oauth import OauthIssuer
-from gatepost.settings.oauth import Oauth
+from gatepost.settings.model import Oauth
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine

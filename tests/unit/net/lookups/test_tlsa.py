@@ -12,7 +12,7 @@ from gatepost.net.lookups.dns import DnsAnswer, DnsStatus
 from gatepost.net.lookups.mx import HostAddresses
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.lookups.tlsa import TlsaFinder
-from gatepost.protocols.dane.publication import TlsaLookup, TlsaStatus
+from gatepost.protocols.dane.tlsa import TlsaLookup, TlsaStatus
 
 GOOD = "030101" + "ab" * 32
 OTHER = "020101" + "cd" * 32

@@ -6,9 +6,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from gatepost.pki.certificates.evidence_key import evidence_signer, kept_keys, public_key_id, signature_check
+from gatepost.pki.certificates.evidence_key import evidence_signer, public_key_id, public_keys_in, signature_check
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.pki.certificates.vault import Vault
+from gatepost.store.evidence_files import kept_keys
 
 VAULT = Vault(b"m" * 32)
 
@@ -108,3 +109,12 @@ def test_what_is_no_public_key_is_said(pem):
         signature_check([pem])
     with pytest.raises(ValueError, match="public key"):
         public_key_id(pem)
+
+
+def test_a_file_may_have_the_keys_of_several_nodes(tmp_path):
+    signers = [evidence_signer(tmp_path / name, None) for name in ("one", "other")]
+    pems = [pem for name in ("one", "other") for pem in kept_keys(tmp_path / name)]
+    found = public_keys_in(b"key 1\n" + b"".join(pems).replace(b"\n", b"\r\n"))
+    assert [public_key_id(pem) for pem in found] == [one.key for one in signers]
+    assert public_keys_in(pems[0]) == pems[:1]
+    assert public_keys_in(b"nothing") == [b"nothing"]

@@ -207,7 +207,7 @@ def test_a_node_asks_only_its_own_site(world):
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
 ANSWERS = [
     (b"", "the connection ended before the answer"),
-    (b"nonsense\r\n\r\n", "the answer is no HTTP"),
+    (b"nonsense\r\n\r\n", "the answer is not HTTP"),
     (HEAD % 2 + b"{}", "the answer is not that of a site"),
     (HEAD % 3 + b'"\xff"', "the answer is not that of a site"),
     (HEAD % 100 + b"{", "ended before the answer|no HTTP"),

@@ -58,7 +58,7 @@ def test_who_is_in_no_site_shows_nothing_and_believes_nobody(records, caplog):
         found.identity(NOW)
     with pytest.raises(AnchorsError, match="gatepost site join"):
         found.anchors()
-    assert found.admit((), NOW).why == "this gateway is in no site"
+    assert found.admit((), NOW).why == "this gateway belongs to no site"
 
 
 def test_what_is_stored_is_taken_up_and_nothing_else(records, site):

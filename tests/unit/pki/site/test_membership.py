@@ -56,7 +56,7 @@ def join(site, away, name=MX2, now=NOW):
 
 def test_who_is_in_no_site(away):
     assert Member(away).membership() is None
-    with pytest.raises(SiteError, match="this gateway is in no site"):
+    with pytest.raises(SiteError, match="this gateway belongs to no site"):
         Member(away).roots_pem()
     with pytest.raises(SiteError, match="the key is not kept"):
         Member(away).identity()
@@ -78,7 +78,7 @@ def test_a_node_keeps_its_certificate_with_a_sealed_key(site, away, tmp_path):
         assert b"PRIVATE KEY" not in file.read_bytes()
     member.leave(author="bob")
     assert member.membership() is None
-    with pytest.raises(SiteError, match="this gateway is in no site"):
+    with pytest.raises(SiteError, match="this gateway belongs to no site"):
         member.roots_pem()
 
 

@@ -181,7 +181,7 @@ def test_a_token_is_not_stored(made, store):
     "text", ["", "gpj1", "gpj1.x.y", "gpj2." + "A" * 43 + "." + "A" * 43, "gpj1." + "A" * 43, "gpj1.ä.ö", "gpj1.*.*"]
 )
 def test_what_is_no_token(text):
-    with pytest.raises(SiteError, match="this is no join token") as found:
+    with pytest.raises(SiteError, match="this is not a join token") as found:
         read_token(text)
     assert len(text) < 10 or text not in str(found.value)
 

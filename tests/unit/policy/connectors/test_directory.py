@@ -99,6 +99,24 @@ def test_who_accepts_a_domain(directory: Build, domain: str, owner: str) -> None
     assert (found.name if found else "") == owner
 
 
+@pytest.mark.parametrize(
+    ("domain", "organization", "owned"),
+    [
+        ("a.example", "a", True),
+        ("a.example", "b", False),
+        ("x.a.example", "a", True),
+        ("x.relay.example", "a", True),
+        ("x.b.elsewhere.example", "b", True),
+        ("elsewhere.example", "b", False),
+        ("", "a", False),
+    ],
+)
+def test_whose_a_domain_is_or_the_nearest_above(
+    directory: Build, domain: str, organization: str, *, owned: bool
+) -> None:
+    assert directory(DOMAINS).owns(organization, domain) is owned
+
+
 def test_the_accepted_domain_itself_and_the_organizations_by_name(directory: Build) -> None:
     index = directory(DOMAINS)
     domain = index.accepted_domain("x.relay.example")

@@ -41,8 +41,7 @@ from gatepost.policy.decisions.requirement import (
 )
 from gatepost.policy.decisions.requiretls import Asks
 from gatepost.protocols.dane.match import DaneVerdict
-from gatepost.protocols.dane.publication import TlsaLookup, TlsaStatus
-from gatepost.protocols.dane.tlsa import MatchingType, Records, Selector, Tlsa, Unusable, Usage
+from gatepost.protocols.dane.tlsa import MatchingType, Records, Selector, Tlsa, TlsaLookup, TlsaStatus, Unusable, Usage
 from gatepost.protocols.mtasts.policy import StsMode, StsPolicy
 from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, TlsFacts
 from gatepost.protocols.tlsrpt.result import ResultType

@@ -8,8 +8,7 @@ from gatepost.policy.decisions.published import NOTHING, Published, StsFound, by
 from gatepost.policy.decisions.requirement import Authenticated, Identity, Opportunistic, Shortfall, Source
 from gatepost.policy.decisions.tlsrpt import Seen, attempted, barred, not_fetched
 from gatepost.protocols.dane.match import DaneFailure, DaneVerdict
-from gatepost.protocols.dane.publication import TlsaLookup, TlsaStatus
-from gatepost.protocols.dane.tlsa import MatchingType, Records, Selector, Tlsa, Unusable, Usage
+from gatepost.protocols.dane.tlsa import MatchingType, Records, Selector, Tlsa, TlsaLookup, TlsaStatus, Unusable, Usage
 from gatepost.protocols.mtasts.policy import StsMode, StsPolicy
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import PolicyType, TlsSession

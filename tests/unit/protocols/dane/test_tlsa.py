@@ -11,6 +11,8 @@ from gatepost.protocols.dane.tlsa import (
     RecordsKind,
     Selector,
     Tlsa,
+    TlsaLookup,
+    TlsaStatus,
     Unusable,
     Usage,
     classify,
@@ -165,3 +167,9 @@ def test_no_record_is_lost(datas):
     assert len(records.usable) + len(records.unusable) + records.left_out <= len(datas)
     assert (records.kind is RecordsKind.NONE) is (not datas)
     assert records.detail
+
+
+def test_what_asks_for_nothing_has_no_records() -> None:
+    found = TlsaLookup(TlsaStatus.INSECURE, "nothing is proven")
+    assert found.records.kind is RecordsKind.NONE
+    assert (found.base, found.names, found.bogus) == ("", (), False)

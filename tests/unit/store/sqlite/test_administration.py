@@ -12,8 +12,10 @@ import pytest
 from gatepost.mail.model.message import Return
 from gatepost.mail.model.queue_id import format_id
 from gatepost.store.interface import AdminNotice, QueueFilter, Settlement, StoreFailure, TraceFilter
+from gatepost.store.queue_admin import QueuePlace
 from gatepost.store.sqlite import administration
-from gatepost.store.sqlite.administration import Administration, QueuePlace
+from gatepost.store.sqlite.administration import Administration
+from gatepost.store.sqlite.message_trace import SqliteTrace
 from gatepost.store.sqlite.schema import QUEUE_FILE
 
 LIMIT = 256 * 1024
@@ -21,7 +23,7 @@ LIMIT = 256 * 1024
 
 @pytest.fixture
 def admin(shop):
-    return Administration(shop.queue, shop.trace)
+    return Administration(shop.queue, SqliteTrace(shop.trace))
 
 
 def ids(entries):
@@ -308,8 +310,9 @@ import json, sys
 from pathlib import Path
 from gatepost.store.sqlite import administration
 from gatepost.store.sqlite.administration import Administration, QueuePlace
+from gatepost.store.sqlite.message_trace import SqliteTrace
 from gatepost.store.interface import QueueFilter
-admin = Administration(Path(sys.argv[1]) / "queue", Path(sys.argv[1]) / "trace")
+admin = Administration(Path(sys.argv[1]) / "queue", SqliteTrace(Path(sys.argv[1]) / "trace"))
 counts = []
 for step in range(6):
     for action in ("hold", "release", "retry", "drop"):
@@ -404,6 +407,12 @@ def test_destinations_of_all_shards_are_counted_together(shop, admin):
     assert [one.destination for one in admin.destinations(QueueFilter(domain="other.example"))] == [
         "contoso/other.example"
     ]
+
+
+def test_the_size_of_the_whole_queue(shop, admin):
+    deferred, _, _ = asyncio.run(fill(shop))
+    assert admin.depth()[:3] == (1, 2, 0)
+    assert admin.depth().destination == deferred.destination
 
 
 def test_a_page_begins_behind_a_place(shop, admin):

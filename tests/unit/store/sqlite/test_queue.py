@@ -485,6 +485,7 @@ def test_its_numbers(shop, eventually):
             store.count_senders(lambda: 7)
             assert store._writer.senders() == 7
             assert store.held_up() is None
+            assert store.position is None
             await shop.accept(store)
             await eventually(lambda: store.counts.histograms)
 

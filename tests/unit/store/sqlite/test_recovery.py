@@ -140,12 +140,13 @@ GATEWAY = textwrap.dedent("""
     from pathlib import Path
     from gatepost.mail.model.message import Delivery, Message, Recipient
     from gatepost.store.interface import Settlement
+    from gatepost.store.sqlite.message_trace import SqliteTrace
     from gatepost.store.sqlite.schema import StoreSettings
     from gatepost.store.sqlite.queue import SqliteStore
 
     async def main(directory, seed):
         store = await SqliteStore.open(
-            directory / "queue" / "0", trace_directory=directory / "trace", worker=0,
+            directory / "queue" / "0", trace=SqliteTrace(directory / "trace").sink, worker=0,
             settings=StoreSettings(free_space_mark=0, checkpoint_pages=200),
         )
         loop = asyncio.get_running_loop()

@@ -11,8 +11,9 @@ from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.store.interface import TraceFilter
 from gatepost.store.sqlite.schema import open_for_reading
 from gatepost.store.sqlite.trace import write_events
-from gatepost.store.sqlite.trace_conditions import Among, Conditions
+from gatepost.store.sqlite.trace_conditions import Conditions
 from gatepost.store.sqlite.trace_files import trace_files
+from gatepost.store.trace import Among
 
 if TYPE_CHECKING:
     import apsw

@@ -7,7 +7,8 @@ import apsw
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.store.sqlite import trace_hours as module
 from gatepost.store.sqlite.trace import write_events
-from gatepost.store.sqlite.trace_hours import HOUR, Flow, TraceHours
+from gatepost.store.sqlite.trace_hours import TraceHours
+from gatepost.store.trace import HOUR, Flow
 
 BEGIN = 1_795_528_800  # 2026-11-24 14:00 UTC
 

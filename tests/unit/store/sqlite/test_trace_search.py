@@ -14,16 +14,10 @@ from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.store.interface import TraceFilter
 from gatepost.store.sqlite import trace as trace_module
 from gatepost.store.sqlite.schema import open_for_reading
-from gatepost.store.sqlite.trace import COLUMNS, TraceWriter, is_sealed, write_events
-from gatepost.store.sqlite.trace_conditions import Among, Conditions
-from gatepost.store.sqlite.trace_search import (
-    TracePlace,
-    scan_trace,
-    search_trace,
-    trace_event,
-    trace_page,
-)
-from gatepost.store.sqlite.trace_tally import HopKind
+from gatepost.store.sqlite.trace import TraceWriter, is_sealed, write_events
+from gatepost.store.sqlite.trace_conditions import Conditions
+from gatepost.store.sqlite.trace_search import scan_trace, search_trace, trace_page
+from gatepost.store.trace import COLUMNS, Among, HopKind, TracePlace, trace_event
 
 NOON = datetime(2025, 11, 24, 12, tzinfo=UTC).timestamp()
 DAY = 86_400.0

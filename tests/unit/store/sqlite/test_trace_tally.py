@@ -8,9 +8,11 @@ import pytest
 
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.store.sqlite import trace_tally as module
+from gatepost.store.sqlite.message_trace import SqliteTrace
 from gatepost.store.sqlite.trace import TraceWriter, write_events
 from gatepost.store.sqlite.trace_files import TraceFile
-from gatepost.store.sqlite.trace_tally import HopKind, tally_file, tally_trace
+from gatepost.store.sqlite.trace_tally import tally_file
+from gatepost.store.trace import HopKind, tally_days
 
 NOON = datetime(2025, 11, 24, 12, tzinfo=UTC).timestamp()
 DAY = 86_400.0
@@ -60,7 +62,7 @@ full_kind = HopKind(
 
 def whole(directory, first="2025-11-01", last="2025-11-30", unreadable=None):
     found: dict[str, Counter[HopKind]] = {}
-    for day, kinds in tally_trace(directory, first, last, unreadable):
+    for day, kinds in tally_days(SqliteTrace(directory), first, last, unreadable):
         found[day] = found.get(day, Counter()) + kinds
     return found
 

@@ -91,9 +91,10 @@ class Client:
         self._wire.send(b"STARTTLS\r\n", "STARTTLS", self._on_starttls)
 
     def tls_started(self) -> None:
-        """The handshake is complete: forget what was learnt in clear (RFC 3207 section 4.2). Call `hello` again.
+        """The handshake is complete: forget what was learnt without encryption (RFC 3207 section 4.2).
 
-        Raises ProtocolError if the peer sent anything behind its reply to STARTTLS: an attacker may have put it there.
+        Call `hello` again. Raises ProtocolError if the peer sent anything behind its reply to STARTTLS: an attacker may
+        have put it there.
         """
         if not self._starting_tls:
             raise RuntimeError("called without a positive reply to STARTTLS")

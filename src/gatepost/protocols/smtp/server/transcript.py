@@ -75,14 +75,14 @@ class Transcript:
 
     def lines(self) -> list[str]:
         """Oldest first: "> " before what the client said, "< " before our replies; at most 512 octets of a line."""
-        found: list[str] = []
+        result: list[str] = []
         for noted in self._noted:
             if isinstance(noted, _Said):
-                found += (f"< {_text(line)}" for line in noted.output.splitlines())
-                found += [f"< ({noted.left_out} more lines)"] if noted.left_out else []
+                result += (f"< {_text(line)}" for line in noted.output.splitlines())
+                result += [f"< ({noted.left_out} more lines)"] if noted.left_out else []
             else:
-                found.append(f"> {_shown(noted)}")
-        return found
+                result.append(f"> {_shown(noted)}")
+        return result
 
     def clear(self) -> None:
         """Forget all that was said so far."""
@@ -160,4 +160,6 @@ def _shown(line: bytes | _LongLine) -> str:
 
 def _text(line: bytes, *, cut: bool = False) -> str:
     text = line[:_LINE].decode("utf-8", "replace")
-    return "".join(one if one.isprintable() else "?" for one in text) + ("..." if cut or len(line) > _LINE else "")
+    return "".join(character if character.isprintable() else "?" for character in text) + (
+        "..." if cut or len(line) > _LINE else ""
+    )

@@ -1,0 +1,35 @@
+"""`gatepost evidence copy`: the whole evidence log as files, for an auditor or another machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from gatepost.manage.cli.options import UNKNOWN, config_option, fail, settings_of
+from gatepost.node.privileges import as_caller
+from gatepost.quantity import quantity
+from gatepost.store.evidence_files import copy_log
+from gatepost.store.interface import StoreFailure
+from gatepost.store.storage import Storage
+
+
+@click.command()
+@click.argument("directory", type=click.Path(path_type=Path), metavar="DIR")
+@config_option
+def copy(directory: Path, config: str | None) -> None:
+    """Copy the evidence log into a new directory, with its heads and public keys.
+
+    `evidence verify DIR --key PEM` and docs/verify_evidence.py verify it anywhere. With PostgreSQL, this is how the log
+    of all nodes becomes files. No private key is copied.
+
+    Exit codes: 0 copied, 2 usage error, 3 the log cannot be read or DIR not written.
+    """
+    log = Storage.of(settings_of(config)).evidence()
+    try:
+        days = copy_log(log, directory, as_caller)
+    except StoreFailure as failure:
+        fail(UNKNOWN, str(failure))
+    except OSError as error:
+        fail(UNKNOWN, f"{error.filename or directory}: {error.strerror}")
+    click.echo(f"{quantity(days, 'file')} of days copied to {directory}", err=True)

@@ -1,0 +1,213 @@
+"""`gatepost store backup`: everything stored, into a new directory or .tar file.
+
+What the caller names is made with the caller's rights, given to the gateway's account, and written by that: data_dir is
+never read as root (docs/decisions/0044).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import click
+
+from gatepost import __version__
+from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, config_option, fail, json_option, settings_of
+from gatepost.manage.cli.tables import print_json
+from gatepost.manage.use_cases.times import stamp, time_text
+from gatepost.node.privileges import as_caller
+from gatepost.quantity import quantity
+from gatepost.store.interface import StoreFailure
+from gatepost.store.sqlite.backup import Backup, needed_space
+from gatepost.store.sqlite.backup_archive import DirectoryTarget, TarTarget
+from gatepost.store.sqlite.restore import check_whole
+from gatepost.store.storage import Storage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gatepost.settings.model import Settings
+    from gatepost.store.sqlite.backup_archive import BackupTarget
+    from gatepost.store.sqlite.backup_manifest import Manifest
+
+
+@click.command()
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option(
+    "--mailboxes/--no-mailboxes",
+    default=True,
+    help="Whether mail that was delivered into this gateway's own mailboxes (Maildir) is in it. Default: it is.",
+)
+@config_option
+@json_option
+def backup(target: Path, config: str | None, *, mailboxes: bool, as_json: bool) -> None:
+    """Back up everything that the gateway stores into TARGET: a new directory, or one file if the name ends in .tar.
+
+    The gateway goes on serving. TARGET contains the queue with all bodies, configuration, certificates and their sealed
+    keys, accounts, the message trace, reports, evidence and mailboxes, each of the same moment as far as mail needs it,
+    and a manifest with the SHA-256 of each file. Caches are not in it, and neither is the key of store.master_key: keep
+    that apart, because the sealed keys are of no use without it.
+
+    TARGET must not exist; it belongs to the account that owns data_dir, and only that may read it. It is as secret as
+    data_dir: it contains mail and keys.
+
+    Exit codes: 0 done, 2 usage error, TARGET exists or its disk has too little room (nothing is written), 3 the data
+    cannot be read, or TARGET cannot be written (what was written is removed).
+    """
+    settings = settings_of(config)
+    require_files(settings, "backup")
+    data_dir = Path(settings.server.data_dir)
+    try:
+        check_whole(data_dir)
+        _check(data_dir, target, mailboxes=mailboxes)
+        with _new_target(target) as opened:
+            made = Backup(data_dir, opened, mailboxes=mailboxes, clock=time.time).run(
+                version=__version__, hostname=settings.server.hostname
+            )
+    except StoreFailure as failure:
+        fail(UNKNOWN, f"{failure}; no backup was made")
+    if as_json:
+        print_json({"path": str(target), **manifest_data(made)})
+    _show(settings, target, made)
+
+
+def require_files(settings: Settings, command: str) -> None:
+    """End the command if nothing is in files: then PostgreSQL's own tools are for it."""
+    if Storage.of(settings).is_shared:
+        fail(
+            BAD_INPUT,
+            f'store {command} is for store.url = "sqlite:"; this gateway stores in PostgreSQL: use its own tools, '
+            "pg_basebackup with WAL archiving (docs/several-nodes.md)",
+        )
+
+
+def manifest_data(manifest: Manifest) -> dict[str, Any]:
+    """For machines: the manifest without the list of files."""
+    return {
+        "gatepost_version": manifest.version,
+        "hostname": manifest.hostname,
+        "began": time_text(manifest.began),
+        "ended": time_text(manifest.ended),
+        "messages": manifest.messages,
+        "deliveries": manifest.deliveries,
+        "held": manifest.held,
+        "mailboxes": manifest.mailboxes,
+        "files": len(manifest.files),
+        "size": manifest.size,
+    }
+
+
+def _check(data_dir: Path, target: Path, *, mailboxes: bool) -> None:
+    """End the command if the target cannot be used."""
+    if not data_dir.is_dir():
+        fail(BAD_INPUT, f"server.data_dir: {data_dir} does not exist; there is nothing to back up")
+    with as_caller():
+        if os.path.lexists(target):
+            fail(BAD_INPUT, f"{target} exists; a backup never overwrites anything: name a new one")
+        parent = target.resolve().parent
+        if not parent.is_dir():
+            fail(BAD_INPUT, f"{parent} is no directory; make it first")
+        space = os.statvfs(parent)
+    if parent.is_relative_to(data_dir.resolve()):
+        fail(BAD_INPUT, f"{target} is in data_dir; choose a place outside, best on another disk")
+    free, needed = (
+        space.f_bavail * space.f_frsize,
+        needed_space(data_dir, mailboxes=mailboxes, is_tar=_is_tar(target)),
+    )
+    if free < needed:
+        fail(
+            BAD_INPUT,
+            f"{parent} has {_mebibytes(free)} free, and the backup needs up to {_mebibytes(needed)}; make room, or "
+            "choose another place. Nothing was written",
+        )
+
+
+def _is_tar(target: Path) -> bool:
+    return target.suffix == ".tar"
+
+
+@contextmanager
+def _new_target(target: Path) -> Iterator[BackupTarget]:
+    """The target, empty, private and the account's; removed if the backup is not made."""
+    work = target.with_name(f"{target.name}.work")  # of a .tar: the copy of one database at a time
+    is_tar, file = _is_tar(target), None
+    try:
+        file = _make(target, is_tar=is_tar)
+        if is_tar:
+            _make(work, is_tar=False)
+        _check_reach(work if is_tar else target)
+        yield TarTarget(file, work) if file else DirectoryTarget(target)
+    except BaseException:
+        _remove(target)
+        raise
+    finally:
+        if file:
+            file.close()
+        if is_tar:
+            _remove(work)
+
+
+def _make(path: Path, *, is_tar: bool) -> BinaryIO | None:
+    """Raises StoreFailure if it is there, or cannot be made."""
+    account = os.geteuid(), os.getegid()
+    try:
+        with as_caller():
+            if is_tar:
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+                os.fchown(descriptor, *account)
+                return os.fdopen(descriptor, "r+b")
+            path.mkdir(mode=0o700)
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                os.fchown(descriptor, *account)
+            finally:
+                os.close(descriptor)
+    except OSError as error:
+        fail(BAD_INPUT, f"{path}: {error.strerror}")
+    return None
+
+
+def _check_reach(path: Path) -> None:
+    """The account writes there itself, so it must be let through each directory above."""
+    if not os.access(path, os.W_OK | os.X_OK, effective_ids=True):
+        fail(
+            BAD_INPUT,
+            f"{path}: the gateway's account cannot reach it; choose a place below directories that it may pass, such "
+            "as /var/backups. Nothing was written",
+        )
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError), as_caller():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _show(settings: Settings, target: Path, made: Manifest) -> None:
+    files = f"{quantity(len(made.files), 'file')}, {_mebibytes(made.size)}"
+    deliveries = quantity(made.deliveries, "delivery", "deliveries")
+    lines = [
+        f"backed up to {target}: {files}, as of {stamp(made.began)}",
+        f"queue: {quantity(made.messages, 'message')}, {deliveries}, {made.held} held",
+    ]
+    if not made.mailboxes:
+        lines.append("mailboxes are not in it (--no-mailboxes)")
+    lines.append(
+        f"the key of store.master_key ({settings.store.master_key.partition(':')[0]}) is not in it: keep it apart, "
+        "because the sealed keys are of no use without it"
+        if settings.store.master_key
+        else "files that the settings name (certificates, keys) are not in it: keep them with the settings"
+    )
+    lines.append("it is as secret as data_dir: it contains mail and keys")
+    for line in lines:
+        click.echo(line, err=True)
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / (1 << 20):.1f} MiB"

@@ -1,0 +1,125 @@
+"""`gatepost store check`: whether what is stored is whole."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from gatepost.manage.cli.options import NO, UNKNOWN, config_option, fail, json_option, settings_of
+from gatepost.manage.cli.tables import print_json, printable
+from gatepost.manage.use_cases.stored_schemas import SCHEMAS
+from gatepost.quantity import quantity
+from gatepost.store.interface import StoreFailure
+from gatepost.store.sqlite.check import Problem, StoreCheck, Unreadable
+from gatepost.store.storage import Storage
+from gatepost.times import day_text
+
+if TYPE_CHECKING:
+    from gatepost.settings.model import Settings
+
+_EVIDENCE_DAYS: Final = 2
+
+
+@click.command()
+@config_option
+@json_option
+def check(config: str | None, as_json: bool) -> None:
+    """Check what is stored, on a running gateway as on a stopped one; nothing is changed.
+
+    Every database is whole (SQLite's quick_check) and of a version that this gatepost knows; every queued message has
+    its body and its deliveries; the evidence log of the last two days is the one that was signed (`evidence verify`
+    checks all of it). With PostgreSQL: the server can be used by this role, and its tables are those of this version.
+
+    Exit codes: 0 all is well, 1 something is wrong, 2 usage error, 3 something cannot be read.
+    """
+    settings = settings_of(config)
+    storage = Storage.of(settings)
+    if storage.is_shared:
+        _check_server(storage, as_json=as_json)
+        return
+    data_dir = Path(settings.server.data_dir)
+    if not data_dir.is_dir():
+        fail(UNKNOWN, f"server.data_dir: {data_dir} does not exist; the gateway creates it when it starts")
+    findings = StoreCheck(data_dir, SCHEMAS)
+    findings.run()
+    evidence = _check_evidence(settings, findings)
+    if as_json:
+        print_json(_data(findings, evidence))
+    else:
+        _show(findings, evidence)
+    if findings.problems or findings.unreadable:
+        raise SystemExit(NO if findings.problems else UNKNOWN)
+
+
+def _check_server(storage: Storage, *, as_json: bool) -> None:
+    """The server can be used, and its tables are those of this version; ends the command if not."""
+    try:
+        state = storage.server_state(SCHEMAS)
+    except StoreFailure as failure:
+        fail(NO if failure.final else UNKNOWN, printable(str(failure)))
+    if as_json:
+        print_json(state)
+        return
+    tls = state["tls"] or "no TLS"
+    click.echo(f"PostgreSQL {state['version']}, database {state['database']}, role {state['role']}, {tls}")
+    if state["is_superuser"]:
+        click.echo("the role is a superuser; give the gateway one without privileges: deploy/postgresql/roles.sql")
+    if state["read_only"]:
+        click.echo("it is a standby or read-only now: the gateway takes no mail until it is not")
+    for name, version in state["tables"].items():
+        click.echo(f"tables of {name}: {f'version {version}' if version else 'not made yet'}")
+
+
+def _check_evidence(settings: Settings, found: StoreCheck) -> str:
+    """Compare the last days of the evidence log; returns the result in a word."""
+    from gatepost.manage.use_cases.evidence_audit import verify_own_log  # noqa: PLC0415 - it imports what signs
+    from gatepost.manage.use_cases.refusal import Refusal  # noqa: PLC0415 - as above
+
+    log = Storage.of(settings).evidence()
+    try:
+        since = day_text(time.time() - (_EVIDENCE_DAYS - 1) * 86400)
+        if not log.days(since=since):
+            return "nothing was logged"
+        result = verify_own_log(log, days=(since, "9999"))
+    except (StoreFailure, Refusal, OSError) as failure:
+        found.unreadable.append(Unreadable("evidence", str(failure)))
+        return "not readable"
+    if result.verified is False:
+        first = next(iter(result.faults.first.values()))
+        found.problems.append(Problem("evidence", f"{first.kind}: {first.file}: {first.text}; run: evidence verify"))
+        return "altered"
+    return "verified" if result.verified else "not signed yet"
+
+
+def _data(found: StoreCheck, evidence: str) -> dict[str, Any]:
+    return {
+        "whole": None if found.unreadable and not found.problems else not found.problems,
+        "databases": found.databases,
+        "messages": found.messages,
+        "deliveries": found.deliveries,
+        "arriving": found.arriving,
+        "shards": [{"name": name, "in_use": in_use} for name, in_use in sorted(found.shards.items())],
+        "evidence": evidence,
+        "problems": [problem._asdict() for problem in found.problems],
+        "unreadable": [entry._asdict() for entry in found.unreadable],
+    }
+
+
+def _show(found: StoreCheck, evidence: str) -> None:
+    in_use = sum(found.shards.values())
+    click.echo(f"databases: {found.databases}")
+    click.echo(
+        f"queue: {quantity(found.messages, 'message')}, {quantity(found.deliveries, 'delivery', 'deliveries')} in "
+        f"{quantity(len(found.shards), 'shard')}, {in_use} in use by a running gateway"
+    )
+    if found.arriving:
+        click.echo(f"bodies that arrive now, or that a crash left: {found.arriving}")
+    click.echo(f"evidence log, last {_EVIDENCE_DAYS} days: {evidence}")
+    for problem in found.problems:
+        click.echo(printable(f"✗ {problem.path}: {problem.text}"))
+    for entry in found.unreadable:
+        click.echo(printable(f"? {entry.path}: {entry.text}"))
+    click.echo("all is well" if not found.problems and not found.unreadable else "not all is well")

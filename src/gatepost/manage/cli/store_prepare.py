@@ -1,0 +1,72 @@
+"""`gatepost store prepare`: make the tables in PostgreSQL, as a role that may."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, config_option, fail, json_option, loaded_settings
+from gatepost.manage.cli.tables import print_json
+from gatepost.manage.use_cases.stored_schemas import SCHEMAS
+from gatepost.settings.store_url import SQLITE, store_url
+from gatepost.store.interface import StoreFailure
+from gatepost.store.storage import Storage
+
+if TYPE_CHECKING:
+    from gatepost.store.database import Schema
+
+
+def _parsed_url(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    try:
+        return store_url(value) if value else ""
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+@click.command()
+@click.option(
+    "--url",
+    default="",
+    callback=_parsed_url,
+    help="As store.url, with a role that may make tables, such as "
+    '"postgresql://gatepost_admin@HOST/gatepost?passfile=/PATH". Default: store.url.',
+)
+@config_option
+@json_option
+def prepare(url: str, config: str | None, *, as_json: bool) -> None:
+    """Make the tables in PostgreSQL, or bring them up to date, so that the gateway's own role need not be able to.
+
+    Run it once before the first start, and before the nodes of each new version start; nodes of the version before go
+    on working. deploy/postgresql/roles.sql makes both roles. With SQLite there is nothing to prepare.
+
+    Exit codes: 0 all tables are as this version needs them, 2 usage error, or the server says no (the reason is named,
+    nothing is changed), 3 the server cannot be reached.
+    """
+    settings = loaded_settings(config)
+    chosen = url or settings.store.url
+    if chosen == SQLITE:
+        fail(BAD_INPUT, "store.url is sqlite: the gateway makes its files itself; for PostgreSQL give --url")
+    try:
+        before = Storage(chosen, Path(settings.server.data_dir)).prepare(SCHEMAS)
+    except StoreFailure as failure:
+        fail(BAD_INPUT if failure.final else UNKNOWN, str(failure))
+    if as_json:
+        print_json([_row(schema, before[schema.name]) for schema in SCHEMAS])
+        return
+    for schema in SCHEMAS:
+        click.echo(_text(schema, before[schema.name]))
+    click.echo("the tables are as this version of gatepost needs them", err=True)
+
+
+def _row(schema: Schema, before: int | None) -> dict[str, object]:
+    return {"name": schema.name, "version": schema.version, "version_before": before}
+
+
+def _text(schema: Schema, before: int | None) -> str:
+    if before is None:
+        return f"{schema.name}: made, version {schema.version}"
+    if before == schema.version:
+        return f"{schema.name}: is version {schema.version} already"
+    return f"{schema.name}: from version {before} to {schema.version}"

@@ -1,0 +1,176 @@
+"""`gatepost store restore`: a backup into an empty data directory."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
+from gatepost.manage.cli.store_backup import manifest_data, require_files
+from gatepost.manage.cli.tables import print_json, printable
+from gatepost.manage.use_cases.times import stamp
+from gatepost.node.privileges import as_caller
+from gatepost.quantity import quantity
+from gatepost.store.interface import StoreFailure
+from gatepost.store.sqlite.backup_archive import DirectorySource, TarSource
+from gatepost.store.sqlite.backup_manifest import UnusableBackup
+from gatepost.store.sqlite.restore import NotEmpty, Restore, check_empty, stored_contents, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gatepost.pki.certificates.vault import Vault
+    from gatepost.store.sqlite.backup_archive import BackupSource
+    from gatepost.store.sqlite.backup_manifest import Manifest
+
+_MINUTE: Final = 60
+_HOUR: Final = 3600
+_DAY: Final = 86400
+
+
+@click.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("--yes", is_flag=True, help="Restore. Without it the command only says what it would do.")
+@click.option(
+    "--hold",
+    is_flag=True,
+    help="Hold all restored mail, so that the gateway sends none of it until: gatepost queue release --all. For "
+    "drills, and to look before mail is sent a second time.",
+)
+@config_option
+@json_option
+def restore(source: Path, config: str | None, *, yes: bool, hold: bool, as_json: bool) -> None:
+    """Restore SOURCE, a directory or .tar file that `store backup` made, into the empty data directory.
+
+    First everything is compared with the manifest; a backup that was cut off or damaged is refused. Then the command
+    says what restoring means for mail: what the backup has in its queue is delivered, again if it was delivered since;
+    what the gateway accepted since is lost. Without --yes it ends there and nothing is changed.
+
+    If store.master_key is set, it must be the key that sealed the keys in the backup.
+
+    Exit codes: 0 restored (or, without --yes, it could be), 1 the backup is not whole, or has another master key,
+    2 usage error, or data_dir is not empty, 3 something cannot be read or written. Except for 0, nothing is changed.
+    """
+    settings = settings_of(config)
+    require_files(settings, "restore")
+    data_dir = Path(settings.server.data_dir)
+    vault = _vault(settings.store.master_key)
+    try:
+        check_empty(data_dir)
+        with _opened(source) as opened:
+            manifest = verify(opened)
+            _explain(manifest, time.time(), hold=hold)
+            if yes:
+                keys = _KeyCheck(vault)
+                Restore(opened, manifest, data_dir, hold=hold, check=keys).run()
+                click.echo(f"restored {quantity(len(manifest.files), 'file')} to {data_dir}", err=True)
+                keys.explain()
+    except UnusableBackup as refused:
+        fail(NO, printable(f"{source}: {refused}; nothing was restored"))
+    except NotEmpty as refused:
+        fail(BAD_INPUT, str(refused))
+    except StoreFailure as failure:
+        fail(UNKNOWN, printable(f"{failure}; nothing was restored"))
+    if as_json:
+        print_json({"restored": yes, "held_all": hold, **manifest_data(manifest)})
+    if not yes:
+        click.echo("nothing was changed; to restore, add --yes", err=True)
+
+
+def _vault(master_key: str) -> Vault | None:
+    from gatepost.pki.certificates.vault import Vault, VaultError  # noqa: PLC0415 - the other commands do without
+
+    try:
+        return Vault.of(master_key)
+    except VaultError as error:
+        fail(BAD_INPUT, f"store.master_key: {error}; nothing was changed")
+
+
+@contextmanager
+def _opened(source: Path) -> Iterator[BackupSource]:
+    """Ends the command if there is nothing to open."""
+    try:
+        with as_caller():
+            is_directory = source.is_dir()
+            file = None if is_directory else source.open("rb")
+    except OSError as error:
+        fail(BAD_INPUT, f"{source}: {error.strerror}")
+    if file is None:
+        yield DirectorySource(source, as_caller)
+        return
+    with file:
+        yield TarSource(file)
+
+
+class _KeyCheck:
+    """Whether the master key opens what is sealed in the restored files."""
+
+    def __init__(self, vault: Vault | None) -> None:
+        self._vault = vault
+        self._sealed = 0
+
+    def __call__(self, restored: Path) -> None:
+        """Raises UnusableBackup if it opens nothing of it."""
+        from gatepost.pki.certificates.vault import SEALED, VaultError  # noqa: PLC0415 - as above
+
+        secrets = stored_contents(restored, SEALED)
+        self._sealed = len(secrets)
+        if self._vault is None or not secrets:
+            return
+        for place, sealed in secrets.items():
+            try:
+                self._vault.open(sealed, place)
+            except VaultError:
+                continue
+            return
+        raise UnusableBackup(
+            f"store.master_key is not the key that sealed the {quantity(len(secrets), 'key')} in it: put that one in "
+            "its place. If it is lost, remove store.master_key from the settings, restore, and replace the certificates"
+        )
+
+    def explain(self) -> None:
+        """Print what is left to do about the key."""
+        if self._sealed and self._vault is None:
+            click.echo(
+                f"{quantity(self._sealed, 'key')} in it {'is' if self._sealed == 1 else 'are'} sealed: set "
+                "store.master_key to the key of then before the gateway starts",
+                err=True,
+            )
+
+
+def _explain(manifest: Manifest, now: float, *, hold: bool) -> None:
+    """What restoring means for mail."""
+    since = stamp(manifest.began)
+    age = _span(max(0.0, now - manifest.began))
+    deliveries = quantity(manifest.deliveries, "delivery", "deliveries")
+    waits = (
+        "all of it will be held, until: gatepost queue release --all"
+        if hold
+        else "the gateway delivers it when it starts"
+    )
+    made = f"backup of {manifest.hostname}, gatepost {manifest.version}, as of {since} ({age} ago)"
+    lines = [
+        f"{made}: {quantity(len(manifest.files), 'file')}, whole",
+        f"queue: {quantity(manifest.messages, 'message')}, {deliveries}, {manifest.held} held; {waits}",
+        f"delivered twice: what was delivered since {since}, at most {deliveries}",
+        f"lost: mail that was accepted since {since} ({age}) and not delivered yet; its senders got 250",
+        "back to then: configuration, accounts, reports, trace, evidence (it does not have heads that you kept since)",
+    ]
+    if not manifest.mailboxes:
+        lines.append("mailboxes are not in it: mail that was delivered into them is not restored")
+    for line in lines:
+        click.echo(printable(line), err=True)
+
+
+def _span(seconds: float) -> str:
+    """A time span in its two largest units."""
+    days, rest = divmod(int(seconds), _DAY)
+    hours, rest = divmod(rest, _HOUR)
+    minutes, left = divmod(rest, _MINUTE)
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {left} s"

@@ -1,0 +1,46 @@
+"""Prepare what all nodes of a site have in common: the master key is checked, and secrets are made once.
+
+Called by `manage.cli.serve` before it forks, and by `node.assembly`. With one node, keys are where they always were.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gatepost.node.certificate_manager import vault_of
+from gatepost.node.roles import login_secret
+from gatepost.pki.certificates.files import CertificateFileError
+from gatepost.pki.certificates.vault import VaultError
+from gatepost.store.srs_keys import load_srs_keys, shared_srs_keys
+from gatepost.store.storage import Storage
+
+if TYPE_CHECKING:
+    from gatepost.protocols.message.srs import SrsKeys
+    from gatepost.settings.model import Settings
+    from gatepost.store.changes import ConfigStore
+
+
+def prepare_site(settings: Settings) -> None:
+    """Check the master key, and have ready on the server what sessions need, so that none of them waits for it.
+
+    Nothing with one node. Raises StoreFailure, CertificateFileError (another master key than the site's) or OSError.
+    """
+    storage = Storage.of(settings)
+    if not storage.is_shared:
+        return
+    with closing(storage.configuration()) as store:
+        login_secret(store)
+        srs_keys_of(settings, store)
+
+
+def srs_keys_of(settings: Settings, store: ConfigStore) -> SrsKeys:
+    """The keys for rewritten reverse-paths. Raises StoreFailure, CertificateFileError or OSError."""
+    data = Path(settings.server.data_dir)
+    if not store.is_shared:
+        return load_srs_keys(data)
+    try:
+        return shared_srs_keys(store, data, vault_of(settings, store))
+    except VaultError as error:
+        raise CertificateFileError(str(error)) from error

@@ -1,0 +1,64 @@
+"""The end of a chain of evidence: entries are joined to it in memory before they are stored, together.
+
+Used by the chains of both engines: `store.evidence_chain`, `store.postgres.evidence_chain`. No I/O.
+"""
+
+from __future__ import annotations
+
+import secrets
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+from msgspec import structs
+
+from gatepost.events.evidence.chain import Place, join, sign_body
+from gatepost.events.evidence.entry import Privacy, begin_body, checkpoint_body, event_body, gap_body
+from gatepost.policy.decisions.withheld import without_others
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gatepost.events.evidence.chain import Signer
+    from gatepost.mail.model.trace_event import TraceEvent
+
+
+class ChainEnd:
+    """Where a chain stands. node, writer, software: who writes, for the entries. lines: what is not stored yet."""
+
+    def __init__(self, *, node: str, writer: str, software: str, privacy: Privacy | None = None) -> None:
+        self._identity = {"node": node, "writer": writer}
+        self._software = software
+        self._privacy = privacy or Privacy()
+        self.place = Place()
+        self.lines: list[bytes] = []
+
+    def begin(self, day: str, now: float) -> None:
+        """The first entry of a day."""
+        self._join(begin_body(self.place, now, day=day, software=self._software, **self._identity))
+
+    def gap(self, now: float, what: str, count: int, sha256: str = "") -> None:
+        """Say that something is missing: see `gap_body`."""
+        self._join(gap_body(self.place, now, what=what, count=count, sha256=sha256))
+
+    def events(self, events: Iterable[TraceEvent]) -> None:
+        """An entry for each.
+
+        It goes to its organization's auditors as it is written: what is another's is left out for good.
+        """
+        for event in events:
+            shown = structs.replace(event, **without_others(event))
+            self._join(event_body(shown, self.place.number + 1, secrets.token_urlsafe(12), self._privacy))
+
+    def checkpoint(self, now: float, signer: Signer) -> None:
+        """The place, signed."""
+        self._join(sign_body(checkpoint_body(self.place, now, **self._identity), signer))
+
+    def _join(self, body: dict[str, Any]) -> None:
+        head, line = join(self.place.head, body)
+        self.place = Place(self.place.number + 1, head)
+        self.lines.append(line)
+
+
+def day_after(day: str) -> str:
+    """The next day."""
+    return (date.fromisoformat(day) + timedelta(days=1)).isoformat()

@@ -1,0 +1,124 @@
+"""Check a PostgreSQL server and its tables before they are used; and prepare the tables, as a role that may.
+
+Called by `Storage` when a gateway starts, and for `gatepost store check` and `store prepare`. It has a connection of
+its own, which it closes, so that nothing of it is on both sides of a fork. Not for an event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import asyncpg
+
+from gatepost.store.interface import StoreFailure
+from gatepost.store.postgres.connecting import SQL, Address
+from gatepost.store.postgres.database import check_known, prepare_tables, table_versions, unprepared
+from gatepost.store.postgres.server import connect, reported
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatepost.store.database import Schema
+
+_CLOSE_SECONDS: Final = 5.0
+
+_STATE: Final = """
+SELECT current_setting('server_version') AS version, current_user::text AS role, current_database()::text AS database,
+       coalesce(current_schema()::text, '') AS schema,
+       coalesce((SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid()), '') AS tls,
+       (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS is_superuser,
+       coalesce(has_schema_privilege(current_schema(), 'CREATE'), false) AS may_create,
+       pg_is_in_recovery() AS is_standby, current_setting('transaction_read_only') = 'on' AS read_only,
+       current_setting('server_encoding') AS encoding
+"""
+
+
+class ServerState(NamedTuple):
+    """The state of a server as a role sees it.
+
+    schema: of PostgreSQL, where the tables are. tls: "TLSv1.3"; "" for none. may_create: tables. read_only: it is a
+    standby, or was made read-only. tables: versions by schema of gatepost; None where there are none.
+    """
+
+    version: str
+    role: str
+    database: str
+    schema: str
+    tls: str
+    is_superuser: bool
+    may_create: bool
+    is_standby: bool
+    read_only: bool
+    encoding: str
+    tables: dict[str, int | None]
+
+
+def check_server(url: str, schemas: Sequence[Schema] = ()) -> ServerState:
+    """The state of a server that can be used, with all tables there or this role able to make them.
+
+    Raises StoreBusy if it cannot be reached now, or StoreFailure, with what is wrong, where, and what to do. Changes
+    nothing.
+    """
+    return asyncio.run(_check(url, schemas))
+
+
+async def _check(url: str, schemas: Sequence[Schema]) -> ServerState:
+    connection = await connect(url, role="check")
+    try:
+        with reported("check"):
+            state = await _state(connection, schemas)
+    finally:
+        await _close(connection)
+    _judge(state, Address(url), schemas)
+    return state
+
+
+async def _state(connection: Any, schemas: Sequence[Schema]) -> ServerState:
+    row = await connection.fetchrow(_STATE)
+    return ServerState(**row, tables=await table_versions(connection, schemas))
+
+
+def _judge(state: ServerState, where: Address, schemas: Sequence[Schema]) -> None:
+    if state.encoding != "UTF8":
+        raise StoreFailure(
+            f"store.url: database {state.database} of {where} has the encoding {state.encoding}, and UTF8 is needed: "
+            f"CREATE DATABASE {state.database} ENCODING 'UTF8' TEMPLATE template0; nothing was changed"
+        )
+    if not state.schema:
+        raise StoreFailure(
+            f"store.url: role {state.role} has no schema in database {state.database} of {where}: GRANT USAGE ON "
+            f"SCHEMA … TO {state.role}, and set its search_path ({SQL}); nothing was changed"
+        )
+    for schema in schemas:
+        if (version := state.tables[schema.name]) is not None:
+            check_known(schema, version)
+    lacking = {
+        schema.name: state.tables[schema.name] for schema in schemas if state.tables[schema.name] != schema.version
+    }
+    if lacking and not state.may_create:
+        raise StoreFailure(f"store.url: {unprepared(lacking)}; nothing was changed")
+
+
+async def _close(connection: Any) -> None:
+    """The loop ends with it, so it must be gone."""
+    try:
+        await connection.close(timeout=_CLOSE_SECONDS)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+        connection.terminate()
+
+
+def prepare_server(url: str, schemas: Sequence[Schema]) -> ServerState:
+    """Make all tables, or bring them up to date; returns the state of before. Raises as `check_server`."""
+    before = check_server(url, schemas)
+    asyncio.run(_prepare(url, schemas))
+    return before
+
+
+async def _prepare(url: str, schemas: Sequence[Schema]) -> None:
+    connection = await connect(url, role="prepare")
+    try:
+        for schema in schemas:
+            await prepare_tables(connection, schema)
+    finally:
+        await _close(connection)

@@ -1,0 +1,199 @@
+"""Errors of connecting to PostgreSQL, in words of what to do next. No I/O, but for a look at files that the URL names.
+
+Used by `store.postgres.server`, so that every command and process says the same. No text has a password: a URL with one
+is refused before (`settings.store_url`), and what a server or a library says of one is not repeated.
+"""
+
+from __future__ import annotations
+
+import configparser
+import ipaddress
+import os
+import ssl
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qs, parse_qsl, unquote, urlencode, urlsplit
+
+import asyncpg
+
+from gatepost.store.interface import StoreBusy, StoreFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SQL: Final = "deploy/postgresql/roles.sql has the SQL"
+
+_AWAY: Final = "cannot be reached: {}. Check that it runs, and host and port in store.url; nothing was changed"
+
+
+class Address:
+    """The parts of store.url that errors name."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+        self._hosts = self._query.get("host") or unquote(parts.netloc.rpartition("@")[2])
+        self.role = self._query.get("user") or unquote(parts.username or "") or "of the system account"
+        self.database = self._query.get("dbname") or unquote(parts.path.lstrip("/")) or self.role
+        self.passfile = self._query.get("passfile", "")
+        self.root = self._query.get("sslrootcert", "")
+
+    def __str__(self) -> str:
+        if service := self._query.get("service"):
+            return f"PostgreSQL (service {service})"
+        return f"PostgreSQL at {self._hosts or 'the local socket'}"
+
+
+def connect_failure(error: BaseException, url: str) -> StoreFailure:
+    """The failure for an error of connecting: StoreBusy if trying again may help, else StoreFailure."""
+    where, error = Address(url), _specific(error)
+    for kind, text in _TEXTS:
+        if isinstance(error, kind):
+            return StoreFailure(f"store.url: {text(where, error)}; nothing was changed")
+    if isinstance(error, ValueError | asyncpg.InterfaceError):
+        return StoreFailure(f"store.url: {where}: {_first_line(error)}; nothing was changed")
+    if isinstance(error, OSError | asyncpg.PostgresConnectionError | asyncpg.InternalClientError):
+        return StoreBusy(f"store.url: {where} {_AWAY.format(_first_line(error))}")
+    kind_of_failure = StoreBusy if isinstance(error, _PASSING) else StoreFailure
+    return kind_of_failure(f"store.url: {where}: {_first_line(error)}; nothing was changed")
+
+
+# The server starts, stops, recovers, or has no connection to spare.
+_PASSING: Final = (asyncpg.OperatorInterventionError, asyncpg.InsufficientResourcesError)
+
+
+def _first_line(error: BaseException) -> str:
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(reason).splitlines()[0]
+
+
+def _password(where: Address, _error: BaseException) -> str:
+    return (
+        f"{where} does not take the password of role {where.role}{_passfile_fault(where.passfile)}. The line of the "
+        "file is HOST:PORT:DATABASE:ROLE:PASSWORD; a role of the server has a password by: ALTER ROLE … PASSWORD"
+    )
+
+
+def _passfile_fault(passfile: str) -> str:
+    if not passfile:
+        return ", and store.url names no file with one: add ?passfile=/PATH, mode 0600"
+    return f" in {passfile}" if Path(passfile).exists() else f": passfile {passfile} is not there"
+
+
+def given_to_library(url: str) -> tuple[str, dict[str, str]]:
+    """The URL and the options by which asyncpg finds what the URL says: it takes no `servicefile` from a URL.
+
+    Raises StoreFailure if a service is named that no file has: asyncpg would go to this machine's own server instead.
+    """
+    parts = urlsplit(url)
+    pairs = parse_qsl(parts.query)
+    query = dict(pairs)
+    if "service" not in query:
+        return url, {}
+    file = query.get("servicefile") or os.environ.get("PGSERVICEFILE") or str(Path.home() / ".pg_service.conf")
+    services = configparser.ConfigParser(interpolation=None)
+    try:
+        services.read_string(Path(file).read_text(encoding="utf-8"))
+    except (OSError, ValueError, configparser.Error) as error:
+        raise StoreFailure(f"store.url: servicefile {file}: {_first_line(error)}; nothing was changed") from error
+    if query["service"] not in services.sections():
+        raise StoreFailure(f"store.url: servicefile {file} has no service [{query['service']}]; nothing was changed")
+    rest = urlencode([(name, value) for name, value in pairs if name != "servicefile"])
+    # Put together by hand: without a host, urlunsplit leaves the slashes out.
+    return f"{parts.scheme}://{parts.netloc}{parts.path}?{rest}", {"servicefile": file}
+
+
+def check_passfile(url: str) -> None:
+    """Raise StoreFailure if others may read the file with the password; the library would pass over it."""
+    passfile = Address(url).passfile
+    try:
+        mode = stat.S_IMODE(Path(passfile).stat().st_mode) if passfile else 0
+    except OSError:
+        return  # whether it is needed shows when the server asks
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise StoreFailure(
+            f"store.url: passfile {passfile} has mode {mode:04o}, and others may read it; run: chmod 0600 {passfile}"
+        )
+
+
+def _not_let_in(where: Address, error: BaseException) -> str:
+    text = _first_line(error)
+    if "no encryption" in text:
+        return f"{where} wants TLS: add ?sslmode=verify-full&sslrootcert=/PATH"
+    if "pg_hba.conf" in text:
+        return (
+            f"{where} does not let role {where.role} into database {where.database} from here: add a line to its "
+            f"pg_hba.conf, such as: hostssl {where.database} {where.role} NETWORK scram-sha-256"
+        )
+    return f"{where} does not let role {where.role} in: {text}. Create the role ({SQL})"
+
+
+def _no_database(where: Address, _error: BaseException) -> str:
+    return f"{where} has no database {where.database}: create it ({SQL}), or correct the name"
+
+
+def _no_privilege(where: Address, error: BaseException) -> str:
+    return (
+        f"role {where.role} may not use database {where.database} of {where}: {_first_line(error)}. Grant it: "
+        f"GRANT CONNECT ON DATABASE {where.database} TO {where.role}"
+    )
+
+
+def _certificate(where: Address, error: BaseException) -> str:
+    reason = getattr(error, "verify_message", "") or _first_line(error)
+    return (
+        f"the certificate of {where} is not the right one: {reason} Give the authority of the server with "
+        f"sslrootcert (now: {where.root or 'none'}), and a host that its certificate names"
+    )
+
+
+def _no_tls(where: Address, _error: BaseException) -> str:
+    return f"{where} has no TLS, and store.url demands it: set ssl = on and a certificate on the server"
+
+
+def _missing_file(where: Address, error: BaseException) -> str:
+    if where.root and not Path(where.root).exists():
+        return f"sslrootcert {where.root}: {_first_line(error)}; name the file with the authority of the server"
+    return f"{where}: {_first_line(error)}; the socket, or a file that store.url names, is not there"
+
+
+class _NoTlsError(ConnectionError):
+    """Stands for what asyncpg raises as a plain ConnectionError."""
+
+
+# In this order: a certificate's error is an OSError and a ValueError, too.
+_TEXTS: Final[tuple[tuple[type[BaseException], Callable[[Address, BaseException], str]], ...]] = (
+    (asyncpg.InvalidPasswordError, _password),
+    (asyncpg.InvalidAuthorizationSpecificationError, _not_let_in),
+    (asyncpg.InvalidCatalogNameError, _no_database),
+    (asyncpg.InsufficientPrivilegeError, _no_privilege),
+    (ssl.SSLError, _certificate),
+    (_NoTlsError, _no_tls),
+    (FileNotFoundError, _missing_file),
+)
+
+
+def _specific(error: BaseException) -> BaseException:
+    """The error that asyncpg means: it says with a plain ConnectionError that the server has no TLS, which stays so."""
+    return _NoTlsError() if type(error) is ConnectionError and "SSL upgrade" in str(error) else error
+
+
+def check_verified(connection: Any, url: str) -> None:
+    """Raise StoreFailure if mail could go to a server that is not proven to be the right one.
+
+    `settings.store_url` demands it of what is in the URL; a service file may say otherwise.
+    """
+    transport = connection._transport  # noqa: SLF001 - asyncpg has no name for it
+    peer = transport.get_extra_info("peername")
+    secured = transport.get_extra_info("ssl_object")
+    if not is_here(peer) and (secured is None or not secured.context.check_hostname):
+        raise StoreFailure(
+            f"store.url: {Address(url)} was reached without being verified: add sslmode=verify-full and sslrootcert to "
+            "the service file; nothing was changed"
+        )
+
+
+def is_here(peer: object) -> bool:
+    """Whether the other side, as a socket names it, is this machine: a Unix socket or loopback."""
+    return not isinstance(peer, tuple) or ipaddress.ip_address(peer[0].partition("%")[0]).is_loopback

@@ -1,0 +1,497 @@
+"""Group commits of a worker's queue in PostgreSQL, on its event loop.
+
+Counterpart of `store.sqlite.writer`: whatever was handed over while the last commit ran goes into the next one, in one
+statement. Between commits it says that the process lives. While the server is away, read-only or does not answer,
+nothing is accepted, no delivery is begun, and what became of deliveries waits in memory; it is tried every half second.
+A commit of which nothing was heard was not acknowledged: what it may have left is removed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from gatepost.events.metrics.catalogue import COMMIT_BATCH, COMMIT_SECONDS
+from gatepost.events.metrics.counts import Counts
+from gatepost.store.interface import MessageUnstorable, StoreBusy, StoreFailure
+from gatepost.store.postgres import owners, queue_rows
+from gatepost.store.postgres.queue_connection import OutcomeUnknown
+from gatepost.store.postgres.queue_rows import PostgresPlan
+from gatepost.store.postgres.queue_work import OwnedAcceptance, OwnedSettlement
+from gatepost.store.sqlite.work import BringForward, LeaseWork
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from gatepost.store.postgres.owners import Owner, OwnerIdentity
+    from gatepost.store.postgres.queue_connection import QueueConnection
+    from gatepost.store.sqlite.work import Work
+
+
+_log = logging.getLogger(__name__)
+
+BATCH_BYTES: Final = 8 << 20
+"""Bodies of one commit: a larger statement costs more memory on both sides than it saves."""
+
+_BATCH: Final = 2000  # pieces of work in one commit
+_PACE: Final = 0.008  # seconds from the end of a commit to the next one's beginning while several senders are connected
+_LINGER: Final = 0.02  # seconds that a settlement may wait for another commit to ride along with
+_RETRY: Final = 0.5  # seconds between two tries while the server is away
+_SLOW: Final = 5.0  # seconds without an answer after which mail is not accepted any more
+_DOUBTFUL_SECONDS: Final = 120.0  # for which the rest of a commit without an answer is looked for
+_CLOSING: Final = 5.0  # seconds that a stop waits for a server that is away
+_COMPLAINT: Final = 60.0  # between two log lines of the same
+
+
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """expiry: seconds of silence after which a process has ended for the others."""
+
+    expiry: float = 15.0
+
+    @property
+    def beat(self) -> float:
+        """Seconds between two signs of life."""
+        return self.expiry / 5
+
+    @property
+    def patience(self) -> float:
+        """Seconds that a commit may take."""
+        return self.expiry * 2 / 3
+
+
+class Flusher:
+    """Commits for one process. The call-backs are called on the loop.
+
+    registered: with each new epoch. fenced: the epoch ended, and what was in memory belongs to others.
+    """
+
+    def __init__(self, wire: QueueConnection, identity: OwnerIdentity, owner: Owner, rhythm: Rhythm) -> None:
+        self.owner = owner
+        self.counts = Counts()
+        self.away: StoreBusy | None = None
+        self.final: StoreFailure | None = None
+        self.pulse = owners.Pulse(time.time(), 0, 1)
+        self.shift = 0.0  # seconds by which the server's clock is ahead of ours
+        self.steady_since = time.monotonic()  # since when this process was heard without a gap
+        self.senders: Callable[[], int] = _no_senders
+        self.registered: Callable[[Owner], None] = _nobody
+        self.fenced: Callable[[], None] = _nothing
+        self._wire = wire
+        self._identity = identity
+        self._rhythm = rhythm
+        self._loop = asyncio.get_running_loop()
+        self._work: deque[Work] = deque()
+        self._kept: list[Work] = []  # patient work of a commit that failed, in its order
+        self._retry_at = 0.0
+        self._left: set[int] = set()  # messages that may have no delivery any more
+        self._dropped: set[int] = set()  # messages of which a delivery may be dropped
+        self._leases = 0
+        # What may have been done though nothing was heard of it: until when it is looked for, and what it is.
+        self._doubtful: list[tuple[float, list[int]]] = []
+        self._lost_leases: list[tuple[float, int, float]] = []
+        self._wake = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._begun = 0.0  # the commit that runs
+        self._ended = 0.0
+        self._beaten = -rhythm.expiry  # so that its ids are noted at once
+        self._complained = -_COMPLAINT
+        self._closing = False
+        self._waiters: list[asyncio.Future[None]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin. Set the call-backs before."""
+        self._task = self._loop.create_task(self._run(), name="queue commits")
+
+    @property
+    def failure(self) -> StoreFailure | None:
+        """The reason for which nothing is accepted now."""
+        if self.final is not None or self.away is not None:
+            return self.final or self.away
+        if self._begun and time.monotonic() - self._begun > _SLOW:
+            return StoreBusy("PostgreSQL does not answer")
+        return None
+
+    @property
+    def holding(self) -> bool:
+        """Whether results of deliveries wait in memory as they cannot be written."""
+        return bool(self._kept) or not self.works
+
+    @property
+    def works(self) -> bool:
+        """Whether commits are made."""
+        return self.failure is None
+
+    async def back(self) -> None:
+        """Return when commits are made again, or never will be. Raises StoreFailure then."""
+        while self.final is None and self.failure is not None:
+            waiter = self._loop.create_future()
+            self._waiters.append(waiter)
+            await waiter
+        if self.final is not None:
+            raise self.final
+
+    def put(self, work: Work) -> None:
+        """Hand over a piece of work for the next commit, or one soon after it."""
+        self._work.append(work)
+        if work.urgent:
+            self.hand_over()
+        elif self._timer is None:
+            self._timer = self._loop.call_later(_LINGER, self.hand_over)
+
+    def hand_over(self) -> None:
+        """Let what waits go with the next commit, now."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._wake.set()
+
+    def note_left(self, messages: Iterable[int]) -> None:
+        """Messages that may have no delivery any more."""
+        self._left.update(messages)
+
+    async def close(self) -> None:
+        """Write what was handed over, end the epoch, and end. Nothing is put any more."""
+        self._closing = True
+        self._wake.set()
+        if self._task is not None:
+            _, late = await asyncio.wait([self._task], timeout=self._rhythm.patience + _CLOSING)
+            for task in late:
+                task.cancel()
+            await asyncio.wait([self._task])
+        self.final = self.final or StoreFailure("the store is closed")
+        self._refuse([*self._kept, *self._work], self.final)
+        self._kept, self._work = [], deque()
+        self._free_waiters()
+        with contextlib.suppress(StoreFailure):
+            if self.away is None:
+                await self._wire.run(lambda connection: owners.end(connection, self.owner.epoch), "end an epoch")
+
+    # ------------------------------------------------------------------------------------------- the task
+
+    async def _run(self) -> None:
+        until = float("inf")
+        while not self._closing or self._kept or self._work:
+            if self._closing:
+                until = min(until, time.monotonic() + _CLOSING)
+            if time.monotonic() > until:
+                break
+            try:
+                await self._turn()
+            except Exception as error:  # noqa: BLE001 - mail waits for it, so it goes on
+                _log.exception("the queue's commits failed")
+                self._note_away(StoreBusy(f"PostgreSQL: {error!r}"))
+
+    async def _turn(self) -> None:
+        if self.away is not None and not await self._recovered():
+            await asyncio.sleep(_RETRY)
+            return
+        batch = await self._gather()
+        if batch:
+            await self._commit(batch)
+        if self.away is None:
+            await self._attempt(self._tidy)
+        if self.away is None and time.monotonic() >= self._beaten + self._rhythm.beat:
+            await self._attempt(self._beat_once)
+            await self._attempt(self._remove_doubtful)
+        if self._waiters and self.works:
+            self._free_waiters()
+
+    async def _attempt(self, step: Callable[[], Awaitable[None]]) -> None:
+        """A step besides commits, which is tried again later if it fails."""
+        try:
+            await step()
+        except StoreBusy as failure:
+            self._note_away(failure)
+        except StoreFailure as failure:
+            self._beaten = time.monotonic()
+            _log.warning("%s", failure)
+
+    async def _gather(self) -> list[Work]:
+        if self._kept:
+            if (rest := self._retry_at - time.monotonic()) > 0 and not self._closing:
+                await asyncio.sleep(rest)
+            batch, self._kept = self._kept[:_BATCH], self._kept[_BATCH:]
+            return batch
+        if not self._work or self._timer is not None:
+            await self._sleep()
+        rest = self._ended + _PACE - time.monotonic()
+        if rest > 0 and self._work and not self._closing and self.senders() > 1:
+            await asyncio.sleep(rest)
+        batch, weight = [], 0
+        while self._work and len(batch) < _BATCH and weight < BATCH_BYTES:
+            work = self._work.popleft()
+            batch.append(work)
+            weight += work.weight
+        if not self._work:
+            self._wake.clear()
+        return batch
+
+    async def _sleep(self) -> None:
+        """Until there is work, or the next sign of life is due."""
+        rest = self._beaten + self._rhythm.beat - time.monotonic()
+        if rest <= 0:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(rest):
+                await self._wake.wait()
+
+    # ------------------------------------------------------------------------------------------- commits
+
+    async def _commit(self, batch: list[Work]) -> None:
+        begun, size = time.monotonic(), len(batch)
+        try:
+            await self._write(batch)
+        except MessageUnstorable:
+            await self._write_one_by_one(batch)
+        except StoreFailure as failure:
+            self._postpone(batch, failure)
+            return
+        except Exception as error:  # noqa: BLE001 - whatever it is, callers that wait must get it
+            _log.exception("a commit of the queue failed")
+            self._postpone(batch, OutcomeUnknown(f"PostgreSQL: {error!r}"))
+            return
+        self._ended = time.monotonic()
+        self.counts.observe((COMMIT_SECONDS.name,), COMMIT_SECONDS.buckets, self._ended - begun)
+        self.counts.observe((COMMIT_BATCH.name,), COMMIT_BATCH.buckets, size)
+
+    async def _write(self, batch: list[Work]) -> None:
+        """Do the work, and tell those that wait. What raises leaves in `batch` what is not done."""
+        plan = PostgresPlan()
+        together: list[Work] = []
+        others: list[Work] = []
+        for work in batch:
+            if isinstance(work, OwnedAcceptance) and work.epoch not in {0, self.owner.epoch}:
+                others.append(work)  # its body may be removed already
+            elif isinstance(work, OwnedAcceptance) or (isinstance(work, OwnedSettlement) and not work.has_notices):
+                work.collect(plan)
+                together.append(work)
+            else:
+                others.append(work)
+        if together:
+            await self._write_plan(plan, together)
+            batch[:] = others
+            self._tell(together)
+            await self._tidy()
+        for work in others:
+            if isinstance(work, OwnedAcceptance):
+                work.failure = StoreBusy("this process was silent for too long, and began anew")
+            elif isinstance(work, OwnedSettlement):
+                await self._settle_with_notices(work)
+            elif isinstance(work, LeaseWork):
+                await self._lease(work)
+            elif isinstance(work, BringForward):
+                await self._bring_forward(work)
+            batch.pop(0)
+            self._tell([work])
+
+    async def _write_plan(self, plan: PostgresPlan, batch: list[Work]) -> None:
+        epoch, parameters = self.owner.epoch, plan.parameters(self.owner.epoch)
+        self._move(parameters)
+        row = await self._run_timed(lambda connection: connection.fetchrow(queue_rows.COMMIT, *parameters), "commit")
+        self._note_untidy(row)
+        if plan.messages and not row[0]:
+            await self._beat_once()
+            raise StoreBusy("PostgreSQL: this process was silent for too long, or a body is gone")
+        for work in batch:
+            if isinstance(work, OwnedAcceptance):
+                work.committed(epoch)
+
+    async def _settle_with_notices(self, settlement: OwnedSettlement) -> None:
+        plan, epoch = PostgresPlan(), self.owner.epoch
+        settlement.collect(plan)
+        parameters = plan.parameters(epoch)
+        self._move(parameters)
+        row = await self._run_timed(
+            lambda connection: connection.fetchrow(queue_rows.WITH_NOTICES, *parameters), "settle"
+        )
+        self._note_untidy(row)
+        # If it was not ours any more: it may be that a commit of which nothing was heard wrote it, and its notices.
+        first = settlement.notice_messages[0]
+        settlement.added = bool(row[0]) or await self._run_timed(
+            lambda connection: connection.fetchval(queue_rows.IS_OURS, first, epoch), "look for notices"
+        )
+        if settlement.added:
+            settlement.committed(epoch)
+
+    async def _lease(self, work: LeaseWork) -> None:
+        request, epoch = work.request, self.owner.epoch
+        self._leases += 1
+        mark = -float(self._leases)
+        values = (request.destination, request.now + self.shift, request.limit, epoch, mark)
+        try:
+            rows = await self._run_timed(lambda connection: connection.fetch(queue_rows.LEASE, *values), "lease")
+            request.granted = [queue_rows.leased_delivery(row, epoch, self.shift) for row in rows]
+        except OutcomeUnknown:
+            self._lost_leases.append((time.monotonic() + _DOUBTFUL_SECONDS, epoch, mark))
+            raise
+
+    async def _bring_forward(self, work: BringForward) -> None:
+        latest = work.latest + self.shift
+        await self._run_timed(lambda connection: connection.execute(queue_rows.BRING_FORWARD, latest), "bring forward")
+
+    def _move(self, parameters: list[Any]) -> None:
+        """The times of the next attempts by the server's clock. `WITH_NOTICES` and `COMMIT` have them as $18."""
+        if self.shift:
+            parameters[17] = [at + self.shift if at > 1 else at for at in parameters[17]]
+
+    def _note_untidy(self, row: Any) -> None:
+        """Messages that go with the last of several deliveries, and those an administrator dropped meanwhile."""
+        self.note_left([*(row[2] or ()), *(row[3] or ())])
+        self._dropped.update(row[3] or ())
+
+    async def _tidy(self) -> None:
+        if self._dropped:
+            dropped, self._dropped = list(self._dropped), set()
+            await self._run_timed(
+                lambda connection: connection.execute(queue_rows.REMOVE_DROPPED, dropped), "remove dropped mail"
+            )
+        if self._left:
+            left = list(self._left)
+            await self._run_timed(
+                lambda connection: connection.execute(queue_rows.REMOVE_DONE, left), "remove messages"
+            )
+            self._left.clear()
+
+    async def _write_one_by_one(self, batch: list[Work]) -> None:
+        """The piece with the bad value fails, the others do not."""
+        waiting, batch[:] = deque(batch), []
+        while waiting:
+            piece = [waiting.popleft()]
+            try:
+                await self._write(piece)
+            except MessageUnstorable as failure:
+                self._refuse(piece, failure)
+            except StoreFailure as failure:
+                self._postpone([*piece, *waiting], failure)
+                return
+
+    async def _run_timed(self, work: Callable[[Any], Awaitable[Any]], doing: str) -> Any:
+        self._begun = time.monotonic()
+        try:
+            result = await self._wire.run(work, doing)
+        finally:
+            self._begun = 0.0
+        return result
+
+    def _postpone(self, batch: list[Work], failure: StoreFailure) -> None:
+        """Settlements are kept for a later commit, messages are not: their senders have them."""
+        if isinstance(failure, OutcomeUnknown):
+            refused = [work.message_id for work in batch if isinstance(work, OwnedAcceptance)]
+            if refused:
+                self._doubtful.append((time.monotonic() + _DOUBTFUL_SECONDS, refused))
+        self._kept[:0] = [work for work in batch if work.patient]
+        self._retry_at = time.monotonic() + _RETRY
+        self._refuse([work for work in batch if not work.patient], failure)
+        if isinstance(failure, StoreBusy):
+            self._note_away(failure)
+
+    def _refuse(self, batch: list[Work], failure: StoreFailure) -> None:
+        for work in batch:
+            work.failure = failure
+        self._tell(batch)
+
+    @staticmethod
+    def _tell(batch: list[Work]) -> None:
+        for work in batch:
+            try:
+                work.finish()
+            except Exception:  # noqa: BLE001 - one caller's mistake must not keep the others waiting
+                _log.exception("a call-back of the store failed")
+
+    # ------------------------------------------------------------------------------------------- away and back
+
+    def _note_away(self, failure: StoreBusy) -> None:
+        if self.away is None and time.monotonic() >= self._complained + _COMPLAINT:
+            self._complained = time.monotonic()
+            _log.error("the queue cannot be written; no mail is accepted and none is tried until it can: %s", failure)
+        self.away = failure
+
+    async def _recovered(self) -> bool:
+        """Whether the server takes commits again."""
+        try:
+            await self._beat_once()
+            await self._remove_doubtful()
+        except StoreFailure as failure:
+            self.away = failure if isinstance(failure, StoreBusy) else StoreBusy(str(failure))
+            if self._work:  # what was put before it was known
+                waiting = list(self._work)
+                self._work.clear()
+                self._kept += [work for work in waiting if work.patient]
+                self._refuse([work for work in waiting if not work.patient], self.away)
+            return False
+        self.away = None
+        _log.info("the queue can be written again")
+        self._free_waiters()
+        return True
+
+    def _free_waiters(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def _beat_once(self) -> None:
+        sent = time.time()
+        pulse: owners.Pulse | None = await self._run_timed(
+            lambda connection: owners.beat(connection, self.owner.epoch, sent), "say that it lives"
+        )
+        if time.monotonic() > self._beaten + 2 * self._rhythm.beat:  # others may have been as silent
+            self.steady_since = time.monotonic()
+        self._beaten = time.monotonic()
+        if pulse is None:
+            await self._renew()
+            return
+        self.pulse = pulse
+        apart = pulse.now - (sent + time.time()) / 2
+        self.shift = apart if abs(apart) > 1 else 0.0
+
+    async def _renew(self) -> None:
+        """The epoch has ended: others have what it owned. Begin another."""
+        _log.warning("this process was silent for too long for the other nodes: what it had in memory is theirs now")
+        self.owner = await self._run_timed(
+            lambda connection: owners.register(connection, self._identity), "begin an epoch"
+        )
+        self.steady_since = time.monotonic()
+        self._beaten = self.steady_since - self._rhythm.beat  # so that its ids are noted at once
+        self.registered(self.owner)
+        self.fenced()
+
+    async def _remove_doubtful(self) -> None:
+        now = time.monotonic()
+        numbers = [number for _, refused in self._doubtful for number in refused]
+        if numbers:
+            found: int = await self._run_timed(
+                lambda connection: connection.fetchval(queue_rows.REFUSED, numbers), "remove"
+            )
+            if found:
+                _log.info("%d messages that were not acknowledged had been written, and were removed", found)
+        self._doubtful = [(until, refused) for until, refused in self._doubtful if until > now]
+        for _, epoch, mark in self._lost_leases:
+            await self._give_back(epoch, mark)
+        self._lost_leases = [lost for lost in self._lost_leases if lost[0] > now]
+
+    async def _give_back(self, epoch: int, mark: float) -> None:
+        due = time.time() + self.shift
+        await self._run_timed(
+            lambda connection: connection.execute(queue_rows.GIVE_BACK, epoch, mark, due), "give back"
+        )
+
+
+def _no_senders() -> int:
+    """Nobody said how many there are."""
+    return 0
+
+
+def _nobody(_argument: object) -> None:
+    """Stands for a call-back that was not set."""
+
+
+def _nothing() -> None:
+    """Stands for a call-back that was not set."""

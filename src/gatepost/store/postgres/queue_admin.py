@@ -1,0 +1,292 @@
+"""Queue administration in PostgreSQL: list and change what all nodes of a site have queued.
+
+A delivery in the memory of a worker is only marked; its owner is notified, and honours the mark when it settles it. Of
+what waits, all workers are notified, since any may lease it. They hear by NOTIFY, and look every few seconds besides.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import asyncpg
+import msgspec
+
+from gatepost.mail.model.message import Return
+from gatepost.mail.model.queue_id import made_at, parse_id
+from gatepost.store.interface import StoreBusy
+from gatepost.store.postgres.database import PostgresConnection, PostgresDatabase
+from gatepost.store.postgres.queue_filter import (
+    APPLIES,
+    Conditions,
+    after_delivery,
+    by_destination,
+    change,
+    conditions,
+    count,
+    select,
+)
+from gatepost.store.postgres.queue_rows import BODY, READ_CHUNK, REMOVE_DONE
+from gatepost.store.postgres.queue_schema import CHANNEL, QUEUE_SCHEMA
+from gatepost.store.queue_admin import EVENTS, Depth, DestinationCount, QueueEntry, QueuePlace, trace_rows
+from gatepost.store.sqlite.rows import decode_delivery
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from gatepost.mail.model.message import Delivery
+    from gatepost.mail.model.trace_event import TraceEvent
+    from gatepost.store.interface import QueueFilter
+
+
+SHARD: Final = "site"
+"""The name that stands for the one queue of all nodes, where shards are named."""
+
+_PAGE: Final = 200  # deliveries changed in one transaction: their owners wait for it meanwhile
+_REPEATS: Final = 3
+_PAUSE: Final = 0.1
+_INLINE_PIECE: Final = 256 * 1024
+
+_encode = msgspec.json.Encoder().encode
+
+_LET_GO: Final = "UPDATE queue_delivery SET recipients = ? WHERE message = ? AND id = ?"
+_REMOVE: Final = (
+    "DELETE FROM queue_delivery AS d USING unnest(?::bigint[], ?::bigint[]) AS u(message, id)"
+    " WHERE d.message = u.message AND d.id = u.id"
+)
+_NOTICE: Final = (
+    "INSERT INTO queue_notice (owner, action, destination, message, delivery, author) VALUES (?, ?, ?, ?, ?, ?)"
+)
+_NOTICE_TO_ALL: Final = (
+    "INSERT INTO queue_notice (owner, action, destination, message, delivery, author)"
+    " SELECT epoch, CAST(? AS text), CAST(? AS text), 0, 0, CAST(? AS text) FROM queue_owner WHERE ended IS NULL"
+)
+_COUNTS: Final = "SELECT owner IS NULL, held, count(*) FROM queue_delivery WHERE NOT dropped GROUP BY 1, 2"
+_COUNTS_OF_WORKER: Final = (
+    "SELECT held, count(*) FROM queue_owner JOIN queue_delivery ON owner = epoch"
+    " WHERE node = ? AND worker = ? AND ended IS NULL AND owner IS NOT NULL AND NOT dropped GROUP BY held"
+)
+_OLDEST: Final = (
+    "SELECT message, destination FROM queue_delivery WHERE NOT held AND NOT dropped ORDER BY message LIMIT 1"
+)
+
+
+@dataclass(slots=True)
+class _Change:
+    """One command on its way. text: for senders. reason: why, for the trace."""
+
+    action: str
+    where: Conditions
+    limit: int
+    author: str
+    text: str
+    reason: str
+    done: list[QueueEntry] = field(default_factory=list)
+
+    @property
+    def page(self) -> int:
+        """The number of deliveries that the next transaction may change."""
+        return min(_PAGE, self.limit - len(self.done)) if self.limit else _PAGE
+
+
+class _Row(msgspec.Struct):
+    """A delivery and whose it is, None while it waits."""
+
+    entry: QueueEntry
+    owner: int | None
+
+
+def worker_depth(url: str, node: str, worker: int) -> Depth:
+    """Count what a worker of a node has in memory; what is deferred belongs to no node. Raises StoreFailure."""
+    with PostgresDatabase(url, QUEUE_SCHEMA).reading() as connection:
+        rows = connection.rows(_COUNTS_OF_WORKER, (node, worker))
+    counts: dict[bool, int] = dict(rows)
+    return Depth(active=counts.get(False, 0), held=counts.get(True, 0))
+
+
+class PostgresQueueAdmin:
+    """Implements `store.queue_admin.QueueAdmin`."""
+
+    def __init__(self, url: str, record: Callable[[Sequence[TraceEvent]], None]) -> None:
+        """record: keeps what is done in the trace and in the evidence log. Raises StoreFailure."""
+        self._database = PostgresDatabase(url, QUEUE_SCHEMA)
+        self._keep = record
+
+    def entries(self, wanted: QueueFilter, after: QueuePlace | None = None) -> list[QueueEntry]:
+        """See `QueueAdmin.entries`."""
+        where = conditions(wanted)
+        if after is not None:
+            where = after_delivery(where, after.message, after.delivery)
+        return self._selected(where, wanted.limit)
+
+    def applying(self, action: str, wanted: QueueFilter) -> list[QueueEntry]:
+        """See `QueueAdmin.applying`."""
+        return self._selected(_applicable(action, conditions(wanted)), wanted.limit)
+
+    def applying_to(self, action: str, wanted: QueueFilter) -> tuple[int, int]:
+        """See `QueueAdmin.applying_to`."""
+        terms, values = _applicable(action, conditions(wanted))
+        with self._database.reading() as connection:
+            ((deliveries, messages),) = connection.rows(count(terms), values)
+        return deliveries, messages
+
+    def destinations(self, wanted: QueueFilter) -> list[DestinationCount]:
+        """See `QueueAdmin.destinations`."""
+        terms, values = conditions(wanted)
+        with self._database.reading() as connection:
+            rows = connection.rows(by_destination(terms), (*values, wanted.limit or None))
+        return [DestinationCount(*row) for row in rows]
+
+    def hold(self, wanted: QueueFilter, *, author: str, reason: str = "") -> list[QueueEntry]:
+        """See `QueueAdmin.hold`."""
+        return self._change("hold", wanted, author, reason)
+
+    def release(self, wanted: QueueFilter, *, author: str, reason: str = "") -> list[QueueEntry]:
+        """See `QueueAdmin.release`."""
+        return self._change("release", wanted, author, reason)
+
+    def retry(self, wanted: QueueFilter, *, author: str, reason: str = "") -> list[QueueEntry]:
+        """See `QueueAdmin.retry`."""
+        return self._change("retry", wanted, author, reason)
+
+    def send_back(self, wanted: QueueFilter, *, author: str, text: str, reason: str = "") -> list[QueueEntry]:
+        """See `QueueAdmin.send_back`."""
+        return self._change("return", wanted, author, reason, text)
+
+    def drop(self, wanted: QueueFilter, *, author: str, reason: str = "") -> list[QueueEntry]:
+        """See `QueueAdmin.drop`."""
+        return self._change("drop", wanted, author, reason)
+
+    def body(self, message: str) -> Iterator[bytes]:
+        """See `QueueAdmin.body`."""
+        number = parse_id(message)
+        with self._database.reading() as connection:
+            rows = connection.rows(BODY, (number,))
+        if not rows or rows[0][1:] == (None, None):
+            raise LookupError(f"{message} is not in the queue")
+        return self._chunks(*rows[0])
+
+    def depth(self) -> Depth:
+        """See `QueueAdmin.depth`."""
+        with self._database.reading() as connection:
+            rows = connection.rows(_COUNTS)
+            oldest = connection.rows(_OLDEST)
+        counts = {"active": 0, "deferred": 0, "held": 0}
+        for waits, held, number in rows:
+            counts["held" if held else "deferred" if waits else "active"] += number
+        at, destination = (made_at(oldest[0][0]), oldest[0][1]) if oldest else (0.0, "")
+        return Depth(**counts, oldest=at, destination=destination)
+
+    # ------------------------------------------------------------------------------------------- parts
+
+    def _selected(self, where: Conditions, limit: int) -> list[QueueEntry]:
+        terms, values = where
+        with self._database.reading() as connection:
+            rows = connection.rows(select(terms), (*values, limit or None))
+        return [_row(row).entry for row in rows]
+
+    def _chunks(self, size: int, big: int | None, head: bytes | None) -> Iterator[bytes]:
+        head = head or b""
+        for first in range(0, len(head), _INLINE_PIECE):
+            yield head[first : first + _INLINE_PIECE]
+        left = size - len(head) if big is not None else 0
+        number = 0
+        while left > 0:
+            with self._database.reading() as connection:
+                chunk: bytes | None = connection.value(READ_CHUNK, (big, number))
+            if chunk is None:
+                raise LookupError("the message has just left the queue")
+            yield chunk
+            left -= len(chunk)
+            number += 1
+
+    def _change(self, action: str, wanted: QueueFilter, author: str, reason: str, text: str = "") -> list[QueueEntry]:
+        work = _Change(action, conditions(wanted), wanted.limit, author, text, reason)
+        where = _applicable(action, work.where)
+        last = (0, 0)
+        while page := work.page:
+            now = time.time()
+            entries = self._change_page(work, after_delivery(where, *last), page)
+            self._record(work, entries, now)
+            work.done += entries
+            if len(entries) < page:
+                break
+            last = (entries[-1].delivery.message.id, entries[-1].delivery.id)
+        return work.done
+
+    def _change_page(self, work: _Change, where: Conditions, page: int) -> list[QueueEntry]:
+        """In one transaction; again if it got in the way of an owner's."""
+        for _ in range(_REPEATS):
+            try:
+                return self._change_once(work, where, page)
+            except StoreBusy as failure:
+                if not isinstance(failure.__cause__, asyncpg.TransactionRollbackError):
+                    raise
+                time.sleep(_PAUSE)
+        return self._change_once(work, where, page)
+
+    def _change_once(self, work: _Change, where: Conditions, page: int) -> list[QueueEntry]:
+        terms, values = where
+        with self._database.changing() as connection:
+            rows = [_row(row) for row in connection.rows(select(terms, locked=True), (*values, page))]
+            waiting = [row.entry.delivery for row in rows if row.owner is None]
+            if rows:
+                _apply(connection, work, rows, waiting)
+        if work.action == "drop" and waiting:
+            with self._database.reading() as connection:
+                connection.execute(REMOVE_DONE, ([delivery.message.id for delivery in waiting],))
+        return [row.entry for row in rows]
+
+    def _record(self, work: _Change, entries: list[QueueEntry], now: float) -> None:
+        event = EVENTS.get(work.action)
+        if event is not None and entries:
+            said = {"author": work.author, "why": work.reason, "text": work.text}
+            detail = {name: value for name, value in said.items() if value}
+            self._keep([row for entry in entries for row in trace_rows(event, entry.delivery, detail, now)])
+
+
+def _applicable(action: str, where: Conditions) -> Conditions:
+    terms, values = where
+    return f"{terms} AND {APPLIES[action]}", values
+
+
+def _row(row: tuple[Any, ...]) -> _Row:
+    *columns, held, owner = row
+    delivery = decode_delivery(tuple(columns))
+    delivery.held = held
+    waits = owner is None and not delivery.returned and any(recipient.held for recipient in delivery.recipients)
+    state = "held" if held or waits else "deferred" if owner is None else "active"
+    return _Row(QueueEntry(delivery, SHARD, state), owner)
+
+
+def _apply(connection: PostgresConnection, work: _Change, rows: list[_Row], waiting: list[Delivery]) -> None:
+    """Change deliveries, and leave notices for who has them in memory, or may have their destinations in mind."""
+    more = (_encode(Return(work.author, work.text)).decode(),) if work.action == "return" else ()
+    connection.execute(change(work.action), (*_ids([row.entry.delivery for row in rows]), *more))
+    if work.action == "drop":
+        connection.execute(_REMOVE, _ids(waiting))
+    if work.action == "release":
+        connection.execute_many(_LET_GO, [_released(delivery) for delivery in waiting])
+    for row in rows:
+        delivery = row.entry.delivery
+        if row.owner is not None:
+            values = (row.owner, work.action, delivery.destination, delivery.message.id, delivery.id, work.author)
+            connection.execute(_NOTICE, values)
+    if work.action in {"release", "retry", "return"}:
+        for destination in sorted({delivery.destination for delivery in waiting}):
+            connection.execute(_NOTICE_TO_ALL, (work.action, destination, work.author))
+    connection.execute("SELECT pg_notify(?, '')", (CHANNEL,))
+
+
+def _ids(deliveries: list[Delivery]) -> tuple[list[int], list[int]]:
+    return [delivery.message.id for delivery in deliveries], [delivery.id for delivery in deliveries]
+
+
+def _released(delivery: Delivery) -> tuple[str, int, int]:
+    """Recipients that were held for their destination's sake may go as it is."""
+    recipients = [
+        msgspec.structs.replace(recipient, held=False, released=recipient.released or recipient.held)
+        for recipient in delivery.recipients
+    ]
+    return _encode(recipients).decode(), delivery.message.id, delivery.id

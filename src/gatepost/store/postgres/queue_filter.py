@@ -1,0 +1,151 @@
+"""Filters of the queue, and what actions do, in PostgreSQL's SQL. Counterpart of `store.sqlite.admin_rows`. No I/O."""
+
+from __future__ import annotations
+
+import string
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from gatepost.mail.model.queue_id import parse_id
+
+if TYPE_CHECKING:
+    from gatepost.store.interface import QueueFilter
+
+
+type Conditions = tuple[str, list[Any]]
+
+_LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+_EVERY: Final = "TRUE"
+_LONGEST_PATTERN: Final = 1000  # characters
+# Held is what an administrator marked, and what waits for one because its destination protects less than before.
+# What has no word of it in its text need not be understood for it.
+_HELD: Final = (
+    "(d.held OR (d.owner IS NULL AND strpos(d.recipients, '\"held\":true') > 0 AND EXISTS"
+    " (SELECT FROM json_array_elements(d.recipients::json) AS r WHERE r ->> 'held' = 'true')))"
+)
+_STATES: Final = {
+    "active": "NOT d.held AND d.owner IS NOT NULL",
+    "deferred": f"NOT {_HELD} AND d.owner IS NULL",
+    "held": _HELD,
+}
+_STAYS: Final = "d.returned = ''"  # it is not on its way back to its sender
+
+APPLIES: Final = {
+    "hold": f"NOT d.held AND {_STAYS}",
+    "release": _HELD,
+    "retry": "NOT d.held",
+    "return": _STAYS,
+    "drop": _EVERY,
+}
+"""To which deliveries an action applies."""
+
+_DUE: Final = "next_at = CASE WHEN d.owner IS NULL THEN extract(epoch FROM clock_timestamp()) ELSE d.next_at END"
+_CHANGES: Final = {
+    "hold": "held = TRUE",
+    "release": f"held = FALSE, {_DUE}",
+    "retry": _DUE,
+    "return": f"returned = ?3, held = FALSE, {_DUE}",
+    "drop": "dropped = TRUE",
+}
+_WITH_MESSAGES: Final = "queue_delivery AS d JOIN queue_message AS m ON m.id = d.message"
+
+
+def change(action: str) -> str:
+    """The statement of an action. Parameters: the messages, the deliveries, and for "return" the order."""
+    return (
+        f"UPDATE queue_delivery AS d SET {_CHANGES[action]}"  # noqa: S608 - ours
+        " FROM unnest(?1::bigint[], ?2::bigint[]) AS u(message, id) WHERE d.message = u.message AND d.id = u.id"
+    )
+
+
+def conditions(wanted: QueueFilter) -> Conditions:
+    """A filter as SQL. Raises ValueError for what is no queue id."""
+    terms = [_EVERY]
+    values: list[Any] = []
+
+    def add(term: str, *parameters: Any) -> None:
+        terms.append(term)
+        values.extend(parameters)
+
+    if wanted.message:
+        add("d.message = ?", parse_id(wanted.message))
+    if wanted.organization:
+        add(f"{_folded('m.organization')} = ?", wanted.organization.translate(_LOWER))
+    if wanted.organizations is not None:
+        add("split_part(d.destination, '/', 1) = ANY(?::text[])", sorted(wanted.organizations))
+    if wanted.domain:
+        domain = "substr(d.destination, strpos(d.destination, '/') + 1)"
+        add(f"{_folded(domain)} = ?", wanted.domain.translate(_LOWER))
+    if wanted.sender:
+        add(_address("m.sender", wanted.sender), wanted.sender.translate(_LOWER))
+    if wanted.recipient:
+        term = _address("r ->> 'address'", wanted.recipient)
+        among = f"EXISTS (SELECT FROM json_array_elements(d.recipients::json) AS r WHERE {term})"
+        add(*_within("d.recipients", among, wanted.recipient))
+    if wanted.state:
+        add(_STATES[wanted.state])
+    if wanted.held is not None:
+        add(_HELD if wanted.held else f"NOT {_HELD}")
+    return " AND ".join(terms), values
+
+
+def _folded(text: str) -> str:
+    """The term with its ASCII letters as small ones."""
+    return f'lower(({text}) COLLATE "C")'
+
+
+def _address(column: str, text: str) -> str:
+    """A term with one parameter: the address, or the domain with its "@"."""
+    return f"{_folded(f'right({column}, {len(text)})' if text.startswith('@') else column)} = ?"
+
+
+def _within(column: str, term: str, text: str) -> tuple[str, *tuple[str, ...]]:
+    """A term about a text within a column of JSON, applied only to rows that have the text anywhere: few are parsed.
+
+    term: with one parameter, the text in small letters.
+    """
+    inside = msgspec.json.encode(text).decode()[1:-1]
+    if len(inside) > _LONGEST_PATTERN:
+        return term, text.translate(_LOWER)
+    for special in "!%_":
+        inside = inside.replace(special, f"!{special}")
+    return f"{column} ILIKE ? ESCAPE '!' AND {term}", f"%{inside}%", text.translate(_LOWER)
+
+
+def after_delivery(where: Conditions, message: int, delivery: int) -> Conditions:
+    """Of those the ones that come after a message's delivery, both by their ids, in the order of `select`."""
+    terms, values = where
+    return f"{terms} AND (d.message, d.id) > (?, ?)", [*values, message, delivery]
+
+
+def select(terms: str, *, locked: bool = False) -> str:
+    """The deliveries meant, oldest first; the last parameter is how many, None for all. locked: until the commit."""
+    return (
+        "SELECT d.id, d.destination, d.recipients, d.attempts,"  # noqa: S608 - ours
+        " CASE WHEN d.owner IS NULL THEN d.next_at ELSE 0 END, d.expires_at, d.last_error, d.returned, m.facts,"
+        f" d.held, d.owner FROM {_WITH_MESSAGES} WHERE NOT d.dropped AND {terms} ORDER BY d.message, d.id"
+        f" LIMIT CAST(? AS bigint){' FOR UPDATE OF d' if locked else ''}"
+    )
+
+
+def count(terms: str) -> str:
+    """The number of deliveries that meet conditions, and of their messages."""
+    return f"SELECT count(*), count(DISTINCT d.message) FROM {_source(terms)} WHERE NOT d.dropped AND {terms}"  # noqa: S608 - ours
+
+
+def by_destination(terms: str) -> str:
+    """The deliveries meant, counted by destination, the fullest first; the last parameter is how many, None for all."""
+    return (
+        "SELECT c.destination, c.count, c.active, c.held, c.oldest,"  # noqa: S608 - ours
+        " coalesce((SELECT o.last_error FROM queue_delivery AS o WHERE o.message = c.oldest"
+        " AND o.destination = c.destination ORDER BY o.id LIMIT 1), '')"
+        f" FROM (SELECT d.destination, count(*) AS count, count(*) FILTER (WHERE {_STATES['active']}) AS active,"
+        f" count(*) FILTER (WHERE {_HELD}) AS held, min(d.message) AS oldest FROM {_source(terms)}"
+        f" WHERE NOT d.dropped AND {terms} GROUP BY d.destination) AS c"
+        " ORDER BY c.count DESC, c.destination LIMIT CAST(? AS bigint)"
+    )
+
+
+def _source(terms: str) -> str:
+    return _WITH_MESSAGES if "m." in terms else "queue_delivery AS d"

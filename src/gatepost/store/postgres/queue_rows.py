@@ -1,0 +1,199 @@
+"""The SQL of the queue's owners in PostgreSQL: what one group commit writes, and how rows become records again.
+
+Counterpart of `store.sqlite.rows`. A commit is one statement with arrays as parameters, so one round trip. Whatever
+changes a delivery names its owner: nothing happens to one that another process took over.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from gatepost.store.bodies import CHUNK
+from gatepost.store.sqlite.rows import decode_delivery
+
+if TYPE_CHECKING:
+    from gatepost.mail.model.message import Delivery
+    from gatepost.store.sqlite.rows import Row
+
+CHUNK_BYTES: Final = CHUNK
+"""Octets of one row of a large body."""
+
+# Every statement is short and by index, whatever the statistics say of a table that was empty when they were made.
+SESSION: Final = """
+SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off;
+SET plan_cache_mode = force_generic_plan
+"""
+
+_COMMIT: Final = """
+WITH
+gone AS (
+    DELETE FROM queue_delivery AS d USING unnest($15::bigint[], $16::bigint[], $17::bigint[]) AS u(message, id, owner)
+    WHERE d.message = u.message AND d.id = u.id AND d.owner = u.owner RETURNING d.message),
+waits AS (
+    UPDATE queue_delivery AS d SET owner = NULL, next_at = CASE WHEN d.returned = '' THEN u.next_at ELSE 1 END,
+        attempts = u.attempts, expires_at = u.expires_at, last_error = u.last_error, recipients = u.recipients
+    FROM unnest($18::float8[], $19::bigint[], $20::float8[], $21::text[], $22::text[], $23::bigint[], $24::bigint[],
+        $25::bigint[]) AS u(next_at, attempts, expires_at, last_error, recipients, message, id, owner)
+    WHERE d.message = u.message AND d.id = u.id AND d.owner = u.owner RETURNING d.message, d.dropped),
+allowed AS MATERIALIZED ({allowed}),
+added AS (
+    INSERT INTO queue_message (id, size, big, facts, alone, body, organization, sender)
+    SELECT * FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::boolean[], $7::bytea[],
+        $27::text[], $28::text[])
+    WHERE EXISTS (SELECT FROM allowed) RETURNING 1),
+deliveries AS (
+    INSERT INTO queue_delivery (message, id, destination, next_at, attempts, expires_at, last_error, recipients, owner)
+    SELECT message, id, destination, 0, attempts, expires_at, last_error, recipients, $1
+    FROM unnest($8::bigint[], $9::bigint[], $10::text[], $11::bigint[], $12::float8[], $13::text[], $14::text[])
+        AS u(message, id, destination, attempts, expires_at, last_error, recipients)
+    WHERE EXISTS (SELECT FROM allowed)),
+arrived AS (DELETE FROM queue_loose_body WHERE body = ANY($4::bigint[]) AND EXISTS (SELECT FROM allowed)),
+done AS (DELETE FROM queue_message AS m USING gone AS g WHERE m.id = g.message AND m.alone RETURNING m.id, m.big),
+loose AS (INSERT INTO queue_loose_body (body) SELECT big FROM done WHERE big IS NOT NULL)
+SELECT (SELECT count(*) FROM added), (SELECT count(*) FROM gone) + (SELECT count(*) FROM waits),
+    (SELECT array_agg(DISTINCT message) FROM gone WHERE message NOT IN (SELECT id FROM done)),
+    (SELECT array_agg(DISTINCT message) FROM waits WHERE dropped)
+"""
+COMMIT: Final = _COMMIT.format(
+    allowed="""SELECT FROM queue_owner WHERE epoch = $1 AND ended IS NULL AND NOT EXISTS (
+        SELECT FROM unnest($4::bigint[], $26::bigint[]) AS b(body, last) WHERE b.body IS NOT NULL AND NOT EXISTS (
+            SELECT FROM queue_chunk AS c WHERE c.body = b.body AND c.number = b.last))"""
+)
+"""What was accepted and settled. Nothing is accepted for an epoch that has ended, or without the end of a body: behind
+the same address there may be another server than the one that took it.
+
+Returns how many messages were added, how many deliveries were settled, the messages of several deliveries of which one
+is gone, and those of which a delivery waits that an administrator dropped.
+"""
+
+WITH_NOTICES: Final = _COMMIT.format(
+    allowed="SELECT FROM gone WHERE cardinality($26::bigint[]) >= 0 UNION ALL SELECT FROM waits"
+)
+"""A settlement with its notices: they come only if it was ours to settle."""
+
+REMOVE_DROPPED: Final = "DELETE FROM queue_delivery WHERE dropped AND owner IS NULL AND message = ANY($1::bigint[])"
+REMOVE_DONE: Final = """
+WITH done AS (
+    DELETE FROM queue_message AS m WHERE m.id = ANY($1::bigint[])
+        AND NOT EXISTS (SELECT FROM queue_delivery AS d WHERE d.message = m.id) RETURNING m.big)
+INSERT INTO queue_loose_body (body) SELECT big FROM done WHERE big IS NOT NULL
+"""
+"""Messages without deliveries. In a transaction of its own, after theirs: whoever is last sees that all are gone."""
+
+REFUSED: Final = """
+WITH gone AS (DELETE FROM queue_delivery WHERE message = ANY($1::bigint[])),
+done AS (DELETE FROM queue_message WHERE id = ANY($1::bigint[]) RETURNING big),
+loose AS (INSERT INTO queue_loose_body (body) SELECT big FROM done WHERE big IS NOT NULL)
+SELECT count(*) FROM done
+"""
+"""Messages of commits whose outcome is not known, and which their senders were told to send again."""
+
+BRING_FORWARD: Final = "UPDATE queue_delivery SET next_at = $1 WHERE owner IS NULL AND NOT held AND next_at > $1"
+LEASE: Final = """
+WITH due AS (
+    SELECT message, id, next_at FROM queue_delivery
+    WHERE destination = $1 AND owner IS NULL AND NOT held AND next_at <= $2 AND NOT dropped
+    ORDER BY next_at LIMIT $3 FOR UPDATE SKIP LOCKED),
+leased AS (
+    UPDATE queue_delivery AS d SET owner = $4, next_at = $5 FROM due WHERE d.message = due.message AND d.id = due.id
+        AND EXISTS (SELECT FROM queue_owner WHERE epoch = $4 AND ended IS NULL)
+    RETURNING d.id, d.destination, d.recipients, d.attempts, due.next_at, d.expires_at, d.last_error, d.returned,
+        d.message)
+SELECT l.id, l.destination, l.recipients, l.attempts, l.next_at, l.expires_at, l.last_error, l.returned, m.facts
+FROM leased AS l JOIN queue_message AS m ON m.id = l.message ORDER BY l.next_at, l.id
+"""
+"""next_at gets $5, at most 0 and another for each lease: a lease of which nothing was heard is given back by it."""
+
+GIVE_BACK: Final = "UPDATE queue_delivery SET owner = NULL, next_at = $3 WHERE owner = $1 AND next_at = $2"
+EARLIEST: Final = "SELECT min(next_at) FROM queue_delivery WHERE destination = $1 AND owner IS NULL AND NOT held"
+DESTINATIONS: Final = (
+    "SELECT destination, min(next_at), count(*) FROM queue_delivery WHERE owner IS NULL AND NOT held"
+    " GROUP BY destination"
+)
+# Goes from one destination to the next in the index of what is due, without a look at its rows.
+OVERDUE_BY_DESTINATION: Final = """
+WITH RECURSIVE first AS (
+    (SELECT destination, next_at FROM queue_delivery WHERE owner IS NULL AND NOT held
+        ORDER BY destination, next_at LIMIT 1)
+    UNION ALL
+    SELECT n.destination, n.next_at FROM first CROSS JOIN LATERAL (
+        SELECT destination, next_at FROM queue_delivery
+        WHERE owner IS NULL AND NOT held AND destination > first.destination
+        ORDER BY destination, next_at LIMIT 1) AS n)
+SELECT destination, next_at, 1 FROM first WHERE next_at <= $1
+"""
+OVERDUE: Final = """
+SELECT destination, min(next_at), count(*) FROM (
+    SELECT destination, next_at FROM queue_delivery WHERE owner IS NULL AND NOT held AND next_at <= $1
+    ORDER BY next_at LIMIT $2) AS due
+GROUP BY destination
+"""
+BODY: Final = "SELECT size, big, body FROM queue_message WHERE id = $1"
+READ_CHUNK: Final = "SELECT data FROM queue_chunk WHERE body = $1 AND number = $2"
+WRITE_CHUNKS: Final = """
+WITH loose AS (INSERT INTO queue_loose_body (body, owner) VALUES ($1, $2) ON CONFLICT (body) DO NOTHING)
+INSERT INTO queue_chunk (body, number, data) SELECT $1, * FROM unnest($3::bigint[], $4::bytea[])
+"""
+GIVE_UP_BODY: Final = "UPDATE queue_loose_body SET owner = NULL WHERE body = ANY($1::bigint[])"
+REMOVE_LOOSE: Final = """
+WITH loose AS (
+    DELETE FROM queue_loose_body WHERE body = (
+        SELECT body FROM queue_loose_body WHERE owner IS NULL LIMIT 1 FOR UPDATE SKIP LOCKED)
+    RETURNING body),
+chunks AS (DELETE FROM queue_chunk AS c USING loose WHERE c.body = loose.body)
+SELECT count(*) FROM loose
+"""
+"""One body that no message names and nobody writes."""
+TAKE_NOTICES: Final = (
+    "DELETE FROM queue_notice WHERE owner = $1 RETURNING id, action, destination, message, delivery, author"
+)
+IS_OURS: Final = "SELECT EXISTS (SELECT FROM queue_delivery WHERE message = $1 AND owner = $2)"
+
+
+class PostgresPlan:
+    """The writes of one commit, gathered by kind as in `store.sqlite.rows.CommitPlan`; settlements have their owner."""
+
+    __slots__ = ("bodies", "deferred", "deliveries", "finished", "messages", "senders")
+
+    def __init__(self) -> None:
+        self.messages: list[Row] = []
+        self.senders: list[tuple[str, str]] = []  # of the messages, with their organizations before
+        self.bodies: list[tuple[int, bytes]] = []
+        self.deliveries: list[Row] = []
+        self.finished: list[tuple[int, int, int]] = []
+        self.deferred: list[Row] = []
+
+    def parameters(self, epoch: int) -> list[Any]:
+        """The parameters of `COMMIT` and `WITH_NOTICES`."""
+        counts: dict[int, int] = {}
+        for row in self.deliveries:
+            counts[row[0]] = counts.get(row[0], 0) + 1
+        bodies: dict[int, bytes] = dict(self.bodies)
+        messages = [(*row, counts.get(row[0]) == 1, bodies.get(row[0])) for row in self.messages]
+        deliveries = [(*row[:3], *row[4:]) for row in self.deliveries]
+        columns = (
+            *_columns(messages, 6),
+            *_columns(deliveries, 7),
+            *_columns(self.finished, 3),
+            *_columns(self.deferred, 8),
+        )
+        last = [None if big is None else _last_chunk(size - len(body or b"")) for _, size, big, _, _, body in messages]
+        return [epoch, *columns, last, *_columns(self.senders, 2)]
+
+
+def _last_chunk(size: int) -> int:
+    """The number of the last chunk of a body of so many octets."""
+    return (size - 1) // CHUNK_BYTES
+
+
+def _columns(rows: list[Any], width: int) -> list[list[Any]]:
+    """Rows as one list for each column."""
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[]] * width
+
+
+def leased_delivery(row: Any, owner: int, shift: float) -> Delivery:
+    """A delivery of `LEASE`. shift: seconds by which the server's clock is ahead of ours."""
+    delivery = decode_delivery(tuple(row))
+    delivery.owner = owner
+    delivery.next_at -= shift
+    return delivery

@@ -1,0 +1,295 @@
+"""The message trace in PostgreSQL: `store.trace.Trace` over the rows of all nodes, from any of them.
+
+The newest day is searched first, then the one before, then two, four and so on, until the page is full: most searches
+end soon, and one for what is rare asks seldom. A scan reads by a cursor of the server, a day in a transaction:
+neither the whole of it is in memory, nor does a long report keep the server from cleaning up for longer than a day
+takes to read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import asyncpg
+import msgspec
+
+from gatepost.store.interface import StoreFailure
+from gatepost.store.postgres.database import prepare_tables
+from gatepost.store.postgres.server import DatabaseServer
+from gatepost.store.postgres.trace_conditions import PostgresConditions
+from gatepost.store.postgres.trace_counts import PostgresHours, tally_part
+from gatepost.store.postgres.trace_tables import DAY, SCHEMA, midnight, partition
+from gatepost.store.postgres.trace_writer import PostgresTraceWriter, write_rows
+from gatepost.store.postgres.writers import writer_name
+from gatepost.store.trace import COLUMNS, TracePlace, trace_event
+from gatepost.times import day_text
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+    from gatepost.mail.model.trace_event import TraceEvent
+    from gatepost.store.interface import TraceFilter
+    from gatepost.store.trace import Among, HopKind, TracePart, TraceRow
+
+
+_log = logging.getLogger(__name__)
+
+_FETCHED: Final = 1000  # rows of a scan that are in memory at a time
+_DAYS: Final = "SELECT DISTINCT day FROM trace_part WHERE day >= $1 AND day <= $2 ORDER BY day"
+_PARTS: Final = "SELECT day, writer, rows FROM trace_part WHERE day >= $1 AND day <= $2 ORDER BY day, writer"
+_TABLES: Final = (
+    "SELECT c.relname, i.inhdetachpending FROM pg_class c LEFT JOIN pg_inherits i ON i.inhrelid = c.oid"
+    " WHERE c.relkind = 'r' AND c.relname ~ '^trace_[0-9]{8}$' AND c.relname < $1"
+    " AND c.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass('trace')) ORDER BY c.relname"
+)
+
+
+class PostgresPart(NamedTuple):
+    """The rows of one day and writer."""
+
+    day: str
+    writer: str
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return f"{self.day}.{self.writer}"
+
+
+class PostgresTrace:
+    """Implements `store.trace.Trace`. node: the name of this host. Connects when it is first asked."""
+
+    def __init__(self, url: str, node: str) -> None:
+        self._url = url
+        self._node = node
+        self._prepared = False
+
+    def sink(self, worker: int, *, days: int = 0) -> PostgresTraceWriter:  # noqa: ARG002 - the site's lease forgets
+        """See `Trace.sink`. Who holds the site's lease calls `forget`, not each worker."""
+        return PostgresTraceWriter(self._url, writer_name(self._node, worker))
+
+    def write(self, writer: str, events: Sequence[TraceEvent]) -> None:
+        """See `Trace.write`."""
+        with self._connection() as (server, connection):
+            server.run(lambda: write_rows(connection, writer, events), "message trace")
+
+    def search(self, wanted: TraceFilter) -> list[TraceEvent]:
+        """See `Trace.search`."""
+        return self._own_or_elsewhere(wanted, TracePlace(wanted.until))[0]
+
+    def page(
+        self, wanted: TraceFilter, after: TracePlace | None, now: float
+    ) -> tuple[list[TraceEvent], TracePlace | None]:
+        """See `Trace.page`."""
+        begin = after or TracePlace(now)
+        narrowed = msgspec.structs.replace(wanted, until=min(wanted.until or begin.until, begin.until))
+        if after is not None:
+            return self._page(narrowed, begin)
+        return self._own_or_elsewhere(narrowed, begin)
+
+    def _own_or_elsewhere(self, wanted: TraceFilter, begin: TracePlace) -> tuple[list[TraceEvent], TracePlace | None]:
+        rows, place = self._page(wanted, begin)
+        if rows or not (wanted.message or wanted.session):
+            return rows, place
+        return self._page(wanted, msgspec.structs.replace(begin, elsewhere=True))
+
+    def _page(self, wanted: TraceFilter, begin: TracePlace) -> tuple[list[TraceEvent], TracePlace | None]:
+        found: list[TraceEvent] = []
+        place = begin
+        with self._connection() as (server, connection), _by_index(server, connection):
+            days = [day for day in _days(server, connection, wanted) if not begin.day or day <= begin.day]
+            for span in _spans(days):
+                conditions = PostgresConditions(wanted, elsewhere=begin.elsewhere)
+                table = _table(conditions, span)
+                behind = _following(conditions, begin)
+                limit = wanted.limit + 1 - len(found)
+                sql = f"{_select(('writer', 'number', *COLUMNS), table, conditions, behind)} LIMIT {limit:d}"
+                for writer, number, *row in _rows(server, connection, sql, conditions):
+                    if len(found) == wanted.limit:
+                        return found, place
+                    event = trace_event(COLUMNS, tuple(row))
+                    found.append(event)
+                    ends = {writer: (0, number)}
+                    place = msgspec.structs.replace(begin, day=day_text(event.at), ends=ends, at=event.at)
+        return found, None
+
+    def scan(
+        self,
+        wanted: TraceFilter,
+        columns: Sequence[str],
+        *,
+        events: Collection[str] = (),
+        oldest_first: bool = False,
+        unreadable: list[str] | None = None,  # noqa: ARG002 - the server is there, or the whole scan fails
+        among: Among | None = None,
+    ) -> Iterator[TraceRow]:
+        """See `Trace.scan`."""
+        conditions = PostgresConditions(wanted, events, among=among)
+        with self._connection() as (server, connection):
+            days = _days(server, connection, wanted)
+            for day in days if oldest_first else reversed(days):
+                sql = _select(columns, partition(day), conditions, oldest_first=oldest_first)
+                yield from _streamed(server, connection, sql, conditions)
+
+    def first_answered(self, questions: Sequence[TraceFilter]) -> int | None:
+        """See `Trace.first_answered`."""
+        with self._connection() as (server, connection), _by_index(server, connection):
+            days = _days(server, connection, questions[0])
+            for place, question in enumerate(questions):
+                for elsewhere in (False, True) if question.message or question.session else (False,):
+                    conditions = PostgresConditions(question, elsewhere=elsewhere)
+                    sql = f"{_select(('at',), _table(conditions, days), conditions)} LIMIT 1"
+                    if days and _rows(server, connection, sql, conditions):
+                        return place
+        return None
+
+    def parts(self, first: str, last: str) -> Mapping[TracePart, object]:
+        """See `Trace.parts`: each with its number of rows."""
+        with self._connection() as (server, connection):
+            parts = server.run(lambda: connection.fetch(_PARTS, first, last), "message trace")
+        return {PostgresPart(day, writer): rows for day, writer, rows in parts}
+
+    def tally(self, part: TracePart, after: int = 0) -> tuple[int, Counter[HopKind]]:
+        """See `Trace.tally`."""
+        if not isinstance(part, PostgresPart):
+            raise TypeError("the part is not of this trace")
+        with self._connection() as (server, connection):
+            return tally_part(server, connection, (part.day, part.writer), after)
+
+    def hours(self) -> PostgresHours:
+        """See `Trace.hours`."""
+        return PostgresHours(self._connection)
+
+    def unreadable(self) -> list[str]:
+        """See `Trace.unreadable`."""
+        return []
+
+    def forget(self, before: float) -> list[str]:
+        """See `Trace.forget`. Once for the site; several at once do no harm."""
+        with self._connection() as (server, connection):
+            tables = server.run(lambda: connection.fetch(_TABLES, partition(day_text(before))), "message trace")
+            return [name for name, pending in tables if _dropped(server, connection, name, pending=pending)]
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[tuple[DatabaseServer, Any]]:
+        """A connection, with the tables made."""
+        server = DatabaseServer.of(self._url)
+        with server.connection() as connection:
+            if not self._prepared:
+                server.run(lambda: prepare_tables(connection, SCHEMA), "prepare tables")
+                self._prepared = True
+            yield server, connection
+
+
+def _days(server: DatabaseServer, connection: Any, wanted: TraceFilter) -> list[str]:
+    """The days that may have rows of the time wanted, in order."""
+    first = day_text(wanted.since) if wanted.since else ""
+    last = day_text(wanted.until) if wanted.until else "9999"
+    return [str(day) for (day,) in server.run(lambda: connection.fetch(_DAYS, first, last), "message trace")]
+
+
+def _spans(days: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Days in groups, the newest first: one, one, two, four and so on."""
+    end, size = len(days), 1
+    while end > 0:
+        begin = max(0, end - size)
+        yield days[begin:end]
+        size = max(1, len(days) - begin)
+        end = begin
+
+
+def _table(conditions: PostgresConditions, days: Sequence[str]) -> str:
+    """The table that has some days: that of a single one, or that of all, with their bounds as a condition."""
+    if len(days) < 2:
+        return partition(days[0]) if days else "trace"
+    conditions.between(midnight(days[0]), midnight(days[-1]) + DAY)
+    return "trace"
+
+
+def _following(conditions: PostgresConditions, begin: TracePlace) -> str:
+    """The rows behind the place, in the order of `_select`."""
+    for writer, (_, number) in begin.ends.items():
+        values = (conditions.value(part) for part in (begin.at, writer, number))
+        return f" AND (at, writer, number) < ({', '.join(values)})"
+    return ""
+
+
+def _select(
+    columns: Sequence[str], table: str, conditions: PostgresConditions, behind: str = "", *, oldest_first: bool = False
+) -> str:
+    """The rows of a table, in order of time. Where few are meant they are looked up and sorted, not sought in order."""
+    way = "ASC" if oldest_first else "DESC"
+    at = "at + 0" if conditions.telling else "at"
+    return (
+        f"SELECT {', '.join(columns)} FROM {table} WHERE {conditions.where}{behind}"  # noqa: S608 - our names
+        f" ORDER BY {at} {way}, writer {way}, number {way}"
+    )
+
+
+@contextlib.contextmanager
+def _by_index(server: DatabaseServer, connection: Any) -> Iterator[None]:
+    """Have tables read by an index, in order of time if by no other.
+
+    The server cannot know how many rows meet conditions on JSON; it takes them for few, and would read and sort a day
+    to find the hundred newest of very many.
+    """
+    server.run(lambda: connection.execute("SET enable_seqscan = off"), "search the trace")
+    try:
+        yield
+    finally:
+        with contextlib.suppress(StoreFailure):
+            server.run(lambda: connection.execute("RESET enable_seqscan"), "search the trace")
+
+
+def _rows(server: DatabaseServer, connection: Any, sql: str, conditions: PostgresConditions) -> list[Any]:
+    """The rows of a query; none of a day that was forgotten meanwhile."""
+    with contextlib.suppress(_Forgotten):
+        found: list[Any] = server.run(lambda: _noticing(connection.fetch(sql, *conditions.values)), "search the trace")
+        return found
+    return []
+
+
+def _streamed(server: DatabaseServer, connection: Any, sql: str, conditions: PostgresConditions) -> Iterator[TraceRow]:
+    """The same, some at a time."""
+    server.run(lambda: connection.execute("BEGIN READ ONLY"), "scan the trace")
+    try:
+        with contextlib.suppress(_Forgotten):
+            opening = connection.cursor(sql, *conditions.values)
+            cursor = server.run(lambda: _noticing(opening), "scan the trace")
+            while rows := server.run(lambda: cursor.fetch(_FETCHED), "scan the trace"):
+                yield from map(tuple, rows)
+    finally:
+        with contextlib.suppress(StoreFailure):
+            server.run(lambda: connection.execute("ROLLBACK"), "scan the trace")
+
+
+class _Forgotten(Exception):  # noqa: N818 - it names what happened
+    """The table of a day is gone."""
+
+
+async def _noticing(asked: Any) -> Any:
+    try:
+        return await asked
+    except asyncpg.UndefinedTableError:
+        raise _Forgotten from None
+
+
+def _dropped(server: DatabaseServer, connection: Any, name: str, *, pending: bool | None) -> bool:
+    """Forget a day; whether it was not another node that did. pending: None if the table is not attached."""
+    day = f"{name[6:10]}-{name[10:12]}-{name[12:]}"
+
+    async def work() -> bool:
+        await connection.execute("DELETE FROM trace_part WHERE day = $1", day)
+        await connection.execute("DELETE FROM trace_tally WHERE day = $1", day)
+        with contextlib.suppress(asyncpg.UndefinedTableError, asyncpg.ObjectNotInPrerequisiteStateError):
+            if pending is not None:  # neither way waits behind others while those wait behind it
+                how = "FINALIZE" if pending else "CONCURRENTLY"
+                await connection.execute(f"ALTER TABLE trace DETACH PARTITION {name} {how}")
+            await connection.execute(f"DROP TABLE {name}")
+            return True
+        return False
+
+    return server.run(work, f"forget {day}")

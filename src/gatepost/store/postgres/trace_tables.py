@@ -1,0 +1,116 @@
+"""The tables of the message trace in PostgreSQL: a partition for each day, and what each writer has in it. No I/O.
+
+Text is compared as people compare addresses and names: ASCII letters without regard to case, which is what `lower` does
+in the collation "C". Keys of indexes are cut, as PostgreSQL takes no long ones; the whole text is compared besides.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Final
+
+from gatepost.store.database import Schema
+from gatepost.store.trace import COLUMNS
+
+DAY: Final = 86_400
+_EPOCH: Final = date(1970, 1, 1)
+KEY: Final = 300
+"""Characters of a key in an index."""
+
+_TYPES: Final = {
+    "at": "DOUBLE PRECISION NOT NULL",
+    "size": "BIGINT NOT NULL DEFAULT 0",
+    "tls": "TEXT NOT NULL DEFAULT '{}'",
+    "detail": "TEXT NOT NULL DEFAULT '{}'",
+}
+_TEXT: Final = "TEXT COLLATE \"C\" NOT NULL DEFAULT ''"
+
+TLS_LEVEL: Final = "lower(substr(achieved, strpos(achieved, '/') + 1))"
+"""The level achieved on the TLS ladder: all of `achieved` inbound, the part after the MX ladder outbound."""
+
+PEER_IP: Final = (
+    "lower(CASE WHEN strpos(peer_address, ']:') > 1 THEN substr(peer_address, 2, strpos(peer_address, ']') - 2)"
+    " WHEN strpos(peer_address, '.') BETWEEN 1 AND strpos(peer_address, ':')"
+    " THEN split_part(peer_address, ':', 1) ELSE peer_address END)"
+)
+"""The IP address of the other side: outbound it is kept with its port, of IPv6 in brackets then."""
+
+HANDED_OVER: Final = "strpos(detail, '\"handover\"') > 0"
+"""Of rows that may have another node's ids: few do, and a text without the word need not be understood for it."""
+TRIED: Final = "(strpos(detail, 'would_refuse_connector') > 0 OR strpos(detail, 'would go first') > 0)"
+"""Of rows that tell of a connector in rehearsal which is not its own (`analysis.rehearsal.rehearsal`)."""
+RARE_EVENT: Final = "event NOT IN ('RECEIVE', 'SEND', 'DELIVER')"
+"""Of rows whose event is worth an index."""
+
+
+def key(column: str) -> str:
+    """A column as its index has it."""
+    return f"left(lower({column}), {KEY})"
+
+
+def backwards(column: str) -> str:
+    """The same from its end on: an address and its domain are found by one index."""
+    return f"left(reverse(lower({column})), {KEY})"
+
+
+def cut(text: str) -> str:
+    """A text as long as a key."""
+    return text[:KEY]
+
+
+# One index on each thing that is looked for. Those of ids and times grow at their end, which is cheap; those of what
+# many rows share have the time behind it, so that the newest rows are found without the others.
+_INDEXES: Final = (
+    "trace_at ON trace (at, writer, number)",
+    "trace_number ON trace (writer, number)",
+    *(f"trace_{name} ON trace (({key(name)})) WHERE {name} <> ''" for name in ("message", "session", "message_id")),
+    *(f"trace_{name} ON trace (({backwards(name)})) WHERE {name} <> ''" for name in ("sender", "recipient")),
+    f"trace_organization ON trace (({key('organization')}), at)",
+    f"trace_connector ON trace (({key('connector')}), at) WHERE connector <> ''",
+    f"trace_event ON trace (({key('event')}), at) WHERE {RARE_EVENT}",
+    f"trace_result_type ON trace (({key('result_type')}), at) WHERE result_type <> ''",
+    f"trace_peer_host ON trace (({key('peer_host')}), at) WHERE peer_host <> ''",
+    f"trace_peer_ip ON trace ((left({PEER_IP}, {KEY})), at)",
+    f"trace_handover ON trace (at) WHERE {HANDED_OVER}",
+    f"trace_trial ON trace (at) WHERE {TRIED}",
+)
+
+SCHEMA: Final = Schema(
+    name="trace",
+    file="",
+    application_id=0,
+    version=1,
+    tables=f"""
+    CREATE TABLE trace (
+        writer TEXT COLLATE "C" NOT NULL,
+        number BIGINT NOT NULL,
+        {", ".join(f"{name} {_TYPES.get(name, _TEXT)}" for name in COLUMNS)}
+    ) PARTITION BY RANGE (at);
+    CREATE TABLE trace_part (
+        day    TEXT COLLATE "C" NOT NULL,
+        writer TEXT COLLATE "C" NOT NULL,
+        rows   BIGINT NOT NULL,
+        PRIMARY KEY (day, writer)
+    );
+    CREATE TABLE trace_tally (
+        day    TEXT COLLATE "C" NOT NULL,
+        writer TEXT COLLATE "C" NOT NULL,
+        rows   BIGINT NOT NULL,
+        kinds  BYTEA NOT NULL,
+        PRIMARY KEY (day, writer)
+    );
+    {"".join(f"CREATE INDEX {index};" for index in _INDEXES)}
+    """,
+)
+"""trace_part: how many rows each writer has of each day, and the lock that keeps two processes of one writer apart.
+trace_tally: counts of parts whose day is over (`store.postgres.trace_counts`)."""
+
+
+def partition(day: str) -> str:
+    """The name of a day's table. day: "2026-11-24"."""
+    return f"trace_{day.replace('-', '')}"
+
+
+def midnight(day: str) -> int:
+    """The beginning of a day, seconds since 1970."""
+    return (date.fromisoformat(day) - _EPOCH).days * DAY

@@ -1,0 +1,140 @@
+"""Queue administration for any engine: what it finds, and one protocol.
+
+`store.sqlite.administration` works on the shards of a data directory, `store.postgres.queue_admin` on the queue that
+all nodes share. Made by `Storage.queue_admin`; used by `manage`, by metrics and by alarms.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+import msgspec
+
+from gatepost.mail.model.message import Delivery  # noqa: TC001 - msgspec reads annotations
+from gatepost.mail.model.queue_id import format_id
+from gatepost.mail.model.trace_event import TraceEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gatepost.store.interface import QueueFilter
+
+
+EVENTS: Final = {"hold": "HOLD", "release": "RELEASE", "return": "RETURN", "drop": "DROP"}
+"""The trace events of actions; "retry" has none."""
+
+
+class QueuePlace(NamedTuple):
+    """The position of a delivery in the queue: its shard and its ids."""
+
+    shard: str
+    message: int
+    delivery: int
+
+
+class DestinationCount(msgspec.Struct):
+    """Deliveries that wait for one destination.
+
+    destination: "organization/domain". oldest: the id of the message that has waited longest; last_error: what its
+    last attempt met.
+    """
+
+    destination: str
+    count: int
+    active: int
+    held: int
+    oldest: int
+    last_error: str
+
+    @property
+    def deferred(self) -> int:
+        """Those that are tried again later."""
+        return self.count - self.active - self.held
+
+
+class QueueEntry(msgspec.Struct):
+    """One delivery of the queue.
+
+    shard: name of the directory it lies in. state: "active" (in memory or in flight), "deferred" or "held".
+    """
+
+    delivery: Delivery
+    shard: str
+    state: str
+
+
+class Depth(NamedTuple):
+    """Deliveries by state: active (in a worker's memory or under way), deferred, held.
+
+    oldest: when the message was accepted that waits longest and is not held, seconds since 1970, 0.0 if none does;
+    destination: its own.
+    """
+
+    active: int = 0
+    deferred: int = 0
+    held: int = 0
+    oldest: float = 0.0
+    destination: str = ""
+
+
+class QueueAdmin(Protocol):
+    """The queue, from outside of the processes that own its deliveries. Everything blocks.
+
+    Methods raise ValueError for what is no queue id, and StoreFailure if the queue, the trace or the evidence log
+    cannot be read or written. Changes return the deliveries as they were; reason: why, for the trace.
+    """
+
+    def entries(self, wanted: QueueFilter, after: QueuePlace | None = None) -> list[QueueEntry]:
+        """The deliveries that match, oldest first. after: only those behind the one that stands, or stood, there."""
+
+    def destinations(self, wanted: QueueFilter) -> list[DestinationCount]:
+        """The deliveries that match, counted by destination, the fullest first; `wanted.limit` is of destinations."""
+
+    def applying(self, action: str, wanted: QueueFilter) -> list[QueueEntry]:
+        """The deliveries that "hold", "release", "retry", "return" or "drop" would change."""
+
+    def applying_to(self, action: str, wanted: QueueFilter) -> tuple[int, int]:
+        """Count the deliveries and their messages; `wanted.limit` is ignored."""
+
+    def hold(self, wanted: QueueFilter, *, author: str, reason: str = "") -> list[QueueEntry]:
+        """Keep deliveries from being tried until they are released. Returns those that were not held."""
+
+    def release(self, wanted: QueueFilter, *, author: str, reason: str = "") -> list[QueueEntry]:
+        """Let held deliveries go: they are due now."""
+
+    def retry(self, wanted: QueueFilter, *, author: str, reason: str = "") -> list[QueueEntry]:
+        """Try deliveries that are not held now, whatever their destination's back-off says."""
+
+    def send_back(self, wanted: QueueFilter, *, author: str, text: str, reason: str = "") -> list[QueueEntry]:
+        """Have deliveries end with a notice to their senders, which their owner makes. text: for the senders."""
+
+    def drop(self, wanted: QueueFilter, *, author: str, reason: str = "") -> list[QueueEntry]:
+        """Remove deliveries without telling their senders."""
+
+    def body(self, message: str) -> Iterator[bytes]:
+        """The stored body of a queued message, in chunks. Raises LookupError if it is not in the queue."""
+
+    def depth(self) -> Depth:
+        """The size and the age of the whole queue."""
+
+
+def trace_rows(event: str, delivery: Delivery, detail: dict[str, str], now: float) -> list[TraceEvent]:
+    """The trace events of an administrator's change of a delivery, one for each recipient."""
+    message = delivery.message
+    return [
+        TraceEvent(
+            at=now,
+            event=event,
+            message=format_id(message.id),
+            organization=delivery.organization,
+            direction=message.direction,
+            session=message.session,
+            sender=message.reverse_path,
+            recipient=recipient.address,
+            message_id=message.message_id,
+            subject=message.subject,
+            size=message.size,
+            detail={**detail, "destination": delivery.destination},
+        )
+        for recipient in delivery.recipients
+    ]

@@ -1,0 +1,184 @@
+"""Make a backup of a data directory while the gateway serves: each database as it stands at one moment, then its files.
+
+Databases are copied by `VACUUM INTO`, which is one read transaction; SQLite's backup API would begin again with each
+commit of the gateway and never end (docs/decisions/0068). Of a queue the rows come first, then the big files that they
+name: one that is gone by then was of a message that was settled meanwhile. Blocks; nothing of the data directory is
+changed, and nothing that the gateway waits for is locked.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+
+import apsw
+
+from gatepost.mail.model.queue_id import format_id
+from gatepost.store.interface import StoreFailure, StoreFull
+from gatepost.store.sqlite.backup_files import MAILBOXES, backup_paths, is_database, is_log
+from gatepost.store.sqlite.backup_manifest import FORMAT, BackupFile, Manifest
+from gatepost.store.sqlite.schema import BIG_DIRECTORY, QUEUE_FILE, open_for_reading
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatepost.store.sqlite.backup_archive import BackupTarget
+
+_TAIL: Final = 1 << 20  # octets at the end of a log in which its last line ends
+_MARGIN: Final = 16 << 20  # octets beyond what is copied
+_COUNTS: Final = "SELECT count(*), coalesce(sum(held), 0) FROM delivery WHERE NOT dropped"
+
+
+def needed_space(data_dir: Path, *, mailboxes: bool, is_tar: bool) -> int:
+    """Octets that a backup may take, at most. A .tar needs its largest database twice. Raises StoreFailure."""
+    largest = total = 0
+    try:
+        for path in backup_paths(data_dir, mailboxes=mailboxes):
+            size = _size(data_dir / path) + (_size(data_dir / f"{path}-wal") if is_database(path) else 0)
+            total += size
+            largest = max(largest, size if is_database(path) else 0)
+        for big in data_dir.glob(f"queue/*/{BIG_DIRECTORY}/*"):
+            total += _size(big)
+    except OSError as error:
+        raise StoreFailure(f"{error.filename or data_dir}: {error.strerror}") from error
+    return total + _MARGIN + (largest if is_tar else 0)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+class Backup:
+    """One backup that is made. `run` once."""
+
+    def __init__(self, data_dir: Path, target: BackupTarget, *, mailboxes: bool, clock: Callable[[], float]) -> None:
+        """clock: seconds since 1970."""
+        self._data = data_dir
+        self._target = target
+        self._mailboxes = mailboxes
+        self._clock = clock
+        self._files: list[BackupFile] = []
+        self._messages = self._deliveries = self._held = 0
+
+    def run(self, *, version: str, hostname: str) -> Manifest:
+        """Copy everything, then write the manifest. version: of gatepost. Raises StoreFailure; StoreFull if it is room.
+
+        What was written so far is then the caller's to remove.
+        """
+        began = self._clock()
+        path = ""
+        try:
+            for path in backup_paths(self._data, mailboxes=self._mailboxes):
+                self._copy(path)
+            if self._mailboxes:
+                self._copy_moved_mail()
+            manifest = Manifest(
+                FORMAT,
+                version,
+                hostname,
+                began,
+                self._clock(),
+                self._messages,
+                self._deliveries,
+                self._held,
+                self._mailboxes,
+                self._files,
+            )
+            self._target.finish(manifest.encoded())
+        except (apsw.Error, OSError) as error:
+            raise _failure(path, error) from error
+        return manifest
+
+    def _copy(self, path: str) -> None:
+        if not is_database(path):
+            self._copy_file(path)
+        elif (self._data / path).exists():
+            self._copy_database(path)
+
+    # ------------------------------------------------------------------------------------------------ databases
+
+    def _copy_database(self, path: str) -> None:
+        copy = self._target.database(path)
+        with closing(open_for_reading(self._data / path)) as source:
+            source.execute("VACUUM INTO ?", (str(copy),))
+        if path.startswith("queue/") and path.endswith(f"/{QUEUE_FILE}"):
+            self._complete_shard(Path(path).parent, copy)
+        self._files.append(self._target.keep_database(path))
+
+    def _complete_shard(self, shard: Path, copy: Path) -> None:
+        """Copy the big files that the rows name, and take out rows of messages that were settled meanwhile."""
+        with closing(apsw.Connection(str(copy))) as connection:
+            if not connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'message'").get:
+                return  # a shard that is being made
+            rows: list[Any] = connection.execute("SELECT id, big FROM message WHERE big IS NOT NULL").fetchall()
+            gone = [message for message, big in rows if not self._copy_big(shard, big)]
+            self._remove(connection, shard, gone)
+            self._messages += connection.execute("SELECT count(*) FROM message").get
+            deliveries, held = connection.execute(_COUNTS).get
+            self._deliveries += deliveries
+            self._held += held
+
+    def _copy_big(self, shard: Path, number: int) -> bool:
+        return self._copy_file(f"{shard}/{BIG_DIRECTORY}/{format_id(number)}")
+
+    def _remove(self, copy: apsw.Connection, shard: Path, messages: list[int]) -> None:
+        """Those that the queue has not any more. One that it still has stays: then the loss of its body is older."""
+        if not messages:
+            return
+        with closing(open_for_reading(self._data / shard / QUEUE_FILE)) as source:
+            settled = [
+                (number,)
+                for number in messages
+                if source.execute("SELECT 1 FROM message WHERE id = ?", (number,)).get is None
+            ]
+        with copy:
+            for table, column in (("delivery", "message"), ("body", "id"), ("message", "id")):
+                copy.executemany(f"DELETE FROM {table} WHERE {column} = ?", settled)  # noqa: S608 - names of ours
+
+    # ------------------------------------------------------------------------------------------------ files
+
+    def _copy_file(self, path: str) -> bool:
+        """Whether it was there. A log of evidence that was compressed meanwhile is taken so."""
+        for name in (path, f"{path}.gz") if is_log(path) else (path,):
+            try:
+                descriptor = os.open(self._data / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            except FileNotFoundError:
+                continue
+            with os.fdopen(descriptor, "rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                self._files.append(self._target.add(name, file, _whole_lines(file, size) if is_log(name) else size))
+            return True
+        return False
+
+    def _copy_moved_mail(self) -> None:
+        """Mail that its reader moved within a mailbox while it was copied: its name begins as before."""
+        known = {_mail_name(file.path) for file in self._files if file.path.startswith(f"{MAILBOXES}/")}
+        for path in backup_paths(self._data, mailboxes=True):
+            if path.startswith(f"{MAILBOXES}/") and _mail_name(path) not in known:
+                self._copy_file(path)
+
+
+def _mail_name(path: str) -> str:
+    return path.rpartition("/")[2].partition(":")[0]
+
+
+def _whole_lines(file: BinaryIO, size: int) -> int:
+    """The size without a last line that is being written. The file is at its beginning afterwards."""
+    start = max(0, size - _TAIL)
+    file.seek(start)
+    end = file.read(size - start).rfind(b"\n") + 1
+    file.seek(0)
+    return start + end if end else 0 if not start else size
+
+
+def _failure(path: str, error: apsw.Error | OSError) -> StoreFailure:
+    text = getattr(error, "strerror", None) or str(error)
+    if isinstance(error, apsw.FullError) or getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT}:
+        return StoreFull(f"{path}: no room is left where the backup is written: {text}")
+    return StoreFailure(f"{path}: {text}")

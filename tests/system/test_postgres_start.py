@@ -1,0 +1,242 @@
+"""A PostgreSQL server that cannot be used: each reason has a clear error at the start, and nothing is changed.
+
+Against a real server with TLS and passwords. That a server is too old is tested by the comparison alone, since Debian
+has no server before PostgreSQL 15.
+"""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from support.postgres import Postgres
+from support.process import Folder, run_gatepost
+
+from gatepost.store.database import Schema
+from gatepost.store.interface import StoreBusy, StoreFailure
+from gatepost.store.postgres.check import check_server, prepare_server
+from gatepost.store.postgres.server import check_version
+from gatepost.store.storage import Storage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from support.pki import Pki
+
+# asyncpg leaves the socket of a refused connection to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+PASSWORD, WRONG = "correct-horse", "battery-staple"
+ROLES = Path(__file__).parents[2] / "deploy/postgresql/roles.sql"
+SCHEMA = Schema(
+    name="fruit",
+    file="fruit.db",
+    application_id=0x66727574,
+    version=2,
+    tables="CREATE TABLE fruit (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL)",
+    upgrades={1: "ALTER TABLE fruit ADD COLUMN colour TEXT NOT NULL DEFAULT ''"},
+)
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """Before the filter above ends."""
+    yield
+    gc.collect()
+
+
+class Site:
+    """A server that takes TLS with passwords alone, with the roles of `deploy/postgresql/roles.sql`."""
+
+    def __init__(self, server: Postgres, folder: Folder, pki: Pki) -> None:
+        self.server, self.folder, self.pki = server, folder, pki
+        server.run("psql", "-Xq", "-v", "ON_ERROR_STOP=1", "-d", "postgres", "-f", self._readable(), *server.address())
+        for role in ("gatepost", "gatepost_admin"):
+            server.sql(f"ALTER ROLE {role} PASSWORD '{PASSWORD}'")
+        self.right = self.passfile("right", PASSWORD)
+        self.wrong = self.passfile("wrong", WRONG)
+        self.wide = self.passfile("wide", PASSWORD, 0o644)
+
+    def _readable(self) -> Path:
+        """The account postgres may not read the repository."""
+        return self.folder.write("roles.sql", ROLES.read_text())
+
+    def passfile(self, name: str, password: str, mode: int = 0o600) -> Path:
+        return self.folder.write(name, f"*:*:*:*:{password}\n", mode)
+
+    def url(
+        self,
+        *,
+        role: str = "gatepost",
+        host: str = "localhost",
+        port: int = 0,
+        database: str = "gatepost",
+        passfile: Path | None = None,
+        tls: str = "",
+    ) -> str:
+        tls = tls or f"sslmode=verify-full&sslrootcert={self.pki.root}"
+        where = f"{role}@{host}:{port or self.server.port}/{database}"
+        return f"postgresql://{where}?{tls}&passfile={passfile or self.right}"
+
+    def tables(self) -> list[str]:
+        sql = "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'gatepost'::regnamespace ORDER BY 1"
+        return self.server.sql(sql, "gatepost").split()
+
+
+@pytest.fixture(scope="module")
+def site(pki: Pki) -> Iterator[Site]:
+    folder = Folder("site")
+    leaf = pki.leaf("db.example", names=("localhost",))
+    try:
+        with Postgres(tls=leaf, password=PASSWORD) as server:
+            yield Site(server, folder, pki)
+    finally:
+        folder.remove()
+
+
+def refused(url: str, kind: type[StoreFailure] = StoreFailure) -> str:
+    """The text of the error, which no door says with a password."""
+    with pytest.raises(StoreFailure) as raised:
+        check_server(url, [SCHEMA])
+    assert type(raised.value) is kind, raised.value
+    text = str(raised.value)
+    assert "store.url" in text
+    assert PASSWORD not in text
+    assert WRONG not in text
+    return text
+
+
+def test_what_store_url_says_wrongly(site: Site, strange_pki: Pki) -> None:
+    prepare_server(site.url(role="gatepost_admin"), [SCHEMA])
+    assert check_server(site.url(), [SCHEMA]).tls.startswith("TLSv1")
+    verify = "sslmode=verify-full&sslrootcert="
+    cases = [
+        (site.url(passfile=site.wrong), "does not take the password of role gatepost in "),
+        (site.url(passfile=Path("/nowhere/pass")), "passfile /nowhere/pass is not there"),
+        (site.url(passfile=site.wide), "has mode 0644, and others may read it; run: chmod 0600"),
+        (site.url(role="nobody"), "does not take the password of role nobody"),
+        (site.url(database="none"), "has no database none: create it"),
+        (site.url(tls="sslmode=disable"), "wants TLS: add ?sslmode=verify-full&sslrootcert=/PATH"),
+        (site.url(tls=f"{verify}{strange_pki.root}"), "is not the right one: unable to get local issuer certificate"),
+        (site.url(host="127.0.0.1"), "certificate is not valid for '127.0.0.1'"),
+        (site.url(tls=f"{verify}/nowhere/ca.pem"), "sslrootcert /nowhere/ca.pem: No such file"),
+        (site.url(tls="sslmode=verify-full"), "root certificate file"),
+        (site.url(tls="sslmode=best"), "`sslmode` parameter must be one of"),
+    ]
+    for url, text in cases:
+        assert text in refused(url), url
+    site.server.sql("CREATE DATABASE closed")
+    site.server.sql("REVOKE CONNECT ON DATABASE closed FROM PUBLIC")
+    assert "GRANT CONNECT ON DATABASE closed TO gatepost" in refused(site.url(database="closed"))
+
+
+def test_what_may_pass_is_temporary(site: Site) -> None:
+    for url in (site.url(port=1), site.url(host="db.invalid"), site.url(host="localhost,localhost", port=1)):
+        assert "cannot be reached" in refused(url, StoreBusy), url
+    primary_only = f"{site.url()}&target_session_attrs=read-write"
+    site.server.sql("ALTER ROLE gatepost SET default_transaction_read_only = on")  # as a standby says it
+    try:
+        assert "cannot be reached" in refused(primary_only, StoreBusy)
+        with pytest.raises(StoreBusy):
+            Storage(primary_only, Path("/nowhere")).database(SCHEMA)
+    finally:
+        site.server.sql("ALTER ROLE gatepost RESET default_transaction_read_only")
+
+
+def test_a_server_without_tls(postgres: Postgres, pki: Pki) -> None:
+    url = f"postgresql://postgres@localhost:{postgres.port}/postgres?sslmode=verify-full&sslrootcert={pki.root}"
+    assert "has no TLS, and store.url demands it: set ssl = on" in refused(url)
+
+
+def test_a_service_file_may_not_leave_the_server_unverified(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loopback counts as verified, so the address is made to look like another's."""
+    service = tmp_path / "service.conf"
+    service.write_text(
+        f"[site]\nhost=localhost\nport={site.server.port}\ndbname=gatepost\nuser=gatepost\npassfile={site.right}\n"
+    )
+    url = f"postgresql:///?service=site&servicefile={service}"
+    assert check_server(url).tls
+    assert "has no service [other]" in refused(url.replace("=site", "=other"))
+    assert "servicefile /nowhere: No such file" in refused("postgresql:///?service=site&servicefile=/nowhere")
+    monkeypatch.setattr("gatepost.store.postgres.connecting.is_here", lambda _peer: False)
+    assert "PostgreSQL (service site) was reached without being verified" in refused(url)
+    assert check_server(site.url()).tls
+
+
+def test_the_role_of_the_gateway_makes_no_tables_and_works_with_prepared_ones(site: Site, tmp_path: Path) -> None:
+    for table in site.tables():
+        site.server.sql(f"DROP TABLE gatepost.{table}", "gatepost")
+    text = refused(site.url())
+    assert "missing or older than this version of gatepost: fruit; this role may not make them" in text
+    assert "gatepost store prepare --url" in text
+    with pytest.raises(StoreFailure, match="gatepost store prepare"):
+        Storage(site.url(), tmp_path).database(SCHEMA)
+    assert site.tables() == []
+
+    admin = site.url(role="gatepost_admin")
+    older = replace(SCHEMA, version=1, upgrades={})
+    assert prepare_server(admin, [older]).tables == {"fruit": None}
+    assert "fruit (version 1)" in refused(site.url())
+    assert Storage(admin, tmp_path).prepare([SCHEMA]) == {"fruit": 1}
+    assert Storage(admin, tmp_path).prepare([SCHEMA]) == {"fruit": 2}
+    database = Storage(site.url(), tmp_path).database(SCHEMA)
+    with database.changing() as change:
+        change.execute("INSERT INTO fruit (name) VALUES (?)", ("apple",))
+        change.execute("UPDATE fruit SET colour = 'red'")
+        assert change.execute("DELETE FROM fruit") == 1
+    for statement in ("CREATE TABLE other (x BIGINT)", "DROP TABLE fruit", "ALTER TABLE fruit ADD COLUMN x BIGINT"):
+        with pytest.raises(StoreFailure, match=r"permission denied|must be owner"), database.changing() as change:
+            change.execute(statement)
+    state = check_server(site.url(), [SCHEMA])
+    assert (state.role, state.schema, state.is_superuser, state.may_create) == ("gatepost", "gatepost", False, False)
+
+
+def test_newer_tables_are_refused_before_the_start(site: Site) -> None:
+    admin = site.url(role="gatepost_admin")
+    prepare_server(admin, [SCHEMA])
+    site.server.sql("UPDATE gatepost.schema_version SET version = 7 WHERE name = 'fruit'", "gatepost")
+    try:
+        with pytest.raises(StoreFailure, match="version 7, and this version of gatepost knows 2: use the version"):
+            check_server(site.url(), [SCHEMA])
+        with pytest.raises(StoreFailure, match="version 7"):
+            prepare_server(admin, [SCHEMA])
+    finally:
+        site.server.sql("UPDATE gatepost.schema_version SET version = 2 WHERE name = 'fruit'", "gatepost")
+
+
+def test_a_database_that_is_not_utf8_or_has_no_schema(postgres: Postgres) -> None:
+    postgres.sql("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    assert "has the encoding LATIN1, and UTF8 is needed: CREATE DATABASE latin" in refused(postgres.url("latin"))
+    postgres.sql("CREATE DATABASE bare")
+    postgres.sql("ALTER DATABASE bare SET search_path = nothing")
+    assert "has no schema in database bare" in refused(postgres.url("bare"))
+
+
+def test_a_server_that_is_too_old() -> None:
+    with pytest.raises(StoreFailure, match=r"PostgreSQL 14\.19 is too old: gatepost needs 15 or newer"):
+        check_version(14, 19)
+    check_version(15, 0)
+    check_version(17, 6)
+
+
+def test_the_command_prepares_and_says_what_is_wrong(site: Site) -> None:
+    settings = site.folder.write("gatepost.toml", '[server]\nhostname = "mx1.contoso.example"\ndata_dir = "/nowhere"\n')
+
+    def prepare(*words: str) -> tuple[int, str]:
+        done = run_gatepost("--config", str(settings), "store", "prepare", *words)
+        return done.returncode, (done.stdout + done.stderr).decode()
+
+    status, text = prepare("--url", site.url(role="gatepost_admin"))
+    assert (status, "as this version of gatepost needs them" in text) == (0, True)
+    status, text = prepare("--url", site.url(passfile=site.wrong))
+    assert (status, "does not take the password" in text) == (2, True)
+    assert prepare("--url", site.url(port=1))[0] == 3
+    status, text = prepare("--url", f"postgresql://gatepost:{WRONG}@localhost/gatepost")
+    assert (status, "has a password in it" in text, WRONG in text) == (2, True, False)
+    status, text = prepare()
+    assert (status, "for PostgreSQL give --url" in text) == (2, True)

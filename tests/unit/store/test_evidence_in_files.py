@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+from gatepost.events.evidence.entry import Privacy
+from gatepost.store.evidence_files import log_directory
+from gatepost.store.evidence_in_files import EvidenceInFiles
+
+
+def test_chains_and_heads_are_of_the_directory(tmp_path, logs):
+    evidence = tmp_path / "evidence"
+    log = EvidenceInFiles(evidence, "mx1")
+    chain = log.worker_chain(3, software="gatepost", privacy=Privacy(), signer=logs.signer)
+    chain.append(logs.events(), logs.NOON)
+    log.admin_chain(software="gatepost", privacy=Privacy()).append(logs.events(), logs.NOON)
+    heads = log.heads(software="gatepost", signer=logs.signer)
+    heads.sign_commands(logs.NOON)
+    assert [head.day for head in heads.make(logs.NOON + logs.DAY)] == ["2026-11-18"]
+    assert {path.name for path in log_directory(evidence).glob("*.log")} == {"2026-11-18.3.log", "2026-11-18.admin.log"}
+    assert logs.good(evidence).heads == 1
+    assert (log.name, log.directory) == (str(evidence), evidence)

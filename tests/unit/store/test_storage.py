@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import pytest
+
+from gatepost.settings.model import Settings
+from gatepost.store.database import Schema
+from gatepost.store.evidence_in_files import EvidenceInFiles
+from gatepost.store.interface import QueueFilter, StoreBusy, StoreFailure
+from gatepost.store.queue_admin import Depth
+from gatepost.store.sqlite.message_trace import SqliteTrace
+from gatepost.store.storage import Storage
+
+NOBODY = "postgresql://nobody@127.0.0.1:1/none"
+FRUIT = Schema("fruit", "fruit.db", 1, 1, "CREATE TABLE fruit (id INTEGER PRIMARY KEY)")
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return Settings.model_validate({"server": {"hostname": "mx.example", "data_dir": str(tmp_path)}})
+
+
+async def opened(storage, settings):
+    stores = await storage.queues(settings, (0, 1), lambda _worker: None)
+    for store in stores:
+        await store.close()
+    return len(stores)
+
+
+def test_the_files_of_a_gateway_are_in_its_data_directory(settings, tmp_path):
+    storage = Storage.of(settings)
+    assert not storage.is_shared
+    assert asyncio.run(opened(storage, settings)) == 1
+    assert storage.queue_admin().entries(QueueFilter()) == []
+    assert storage.worker_depth(0, 1) == Depth()
+    assert (tmp_path / "queue" / "0").is_dir()
+    with storage.database(FRUIT).reading() as connection:
+        assert connection.value("SELECT count(*) FROM fruit") == 0
+    assert (tmp_path / "fruit.db").exists()
+    assert isinstance(storage.trace(), SqliteTrace)
+    log = storage.evidence()
+    assert isinstance(log, EvidenceInFiles)
+    assert log.directory == tmp_path / "evidence"
+
+
+CALLS = [
+    lambda storage, _: storage.database(FRUIT),
+    lambda storage, _: storage.queue_admin(),
+    lambda storage, _: storage.worker_depth(0, 1),
+    lambda storage, settings: asyncio.run(opened(storage, settings)),
+]
+
+
+@pytest.mark.parametrize("call", CALLS, ids=["database", "queue_admin", "queues"])
+def test_a_server_that_is_not_there(settings, tmp_path, call):
+    storage = Storage(NOBODY, tmp_path)
+    assert storage.is_shared
+    with pytest.raises(StoreBusy, match="PostgreSQL"):
+        call(storage, settings)
+    assert not (tmp_path / "queue").exists()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [*CALLS, lambda storage, _: storage.trace(), lambda storage, _: storage.evidence()],
+    ids=["database", "queue_admin", "queues", "trace", "evidence"],
+)
+def test_without_the_driver_it_says_what_to_install(settings, tmp_path, monkeypatch, call):
+    for name in [name for name in sys.modules if name.startswith("gatepost.store.postgres")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "asyncpg", None)
+    with pytest.raises(StoreFailure, match=r"install gatepost\[postgres\]"):
+        call(Storage(NOBODY, tmp_path), settings)
+
+
+def test_nothing_is_asked_of_a_server_before_it_must_be(tmp_path):
+    storage = Storage(NOBODY, tmp_path)
+    assert storage.trace().unreadable() == []
+    assert storage.evidence().name == "the evidence log"

@@ -1,0 +1,38 @@
+"""The checks of a store before it is used. The server itself: tests/system/test_postgres_start.py."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from gatepost.settings.store_url import SQLITE
+from gatepost.store.interface import StoreBusy, StoreFailure
+from gatepost.store.storage import Storage
+
+NOBODY = "postgresql://gatepost@127.0.0.1:1/gatepost"
+
+
+def test_files_can_be_used_unless_a_restore_is_under_way(tmp_path):
+    storage = Storage(SQLITE, tmp_path)
+    storage.check([])
+    assert storage.prepare([]) == {}
+    (tmp_path / ".restore").mkdir()
+    with pytest.raises(StoreFailure, match="a restore is under way here"):
+        storage.check([])
+
+
+@pytest.mark.parametrize("ask", [Storage.check, Storage.prepare, Storage.server_state])
+def test_a_server_that_is_away(tmp_path, ask):
+    with pytest.raises(StoreBusy, match=r"PostgreSQL at 127\.0\.0\.1:1 cannot be reached: .*; nothing was changed"):
+        ask(Storage(NOBODY, tmp_path), [])
+
+
+def test_without_the_library(tmp_path, monkeypatch):
+    for name in list(sys.modules):
+        if name.startswith("gatepost.store.postgres"):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr("gatepost.store.postgres", raising=False)
+    monkeypatch.setitem(sys.modules, "asyncpg", None)
+    with pytest.raises(StoreFailure, match=r"install gatepost\[postgres\]"):
+        Storage(NOBODY, tmp_path).check([])
