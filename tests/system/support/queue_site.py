@@ -23,6 +23,7 @@ from gatepost.store.interface import (
 from gatepost.store.postgres.queue import PostgresSettings, PostgresStore
 from gatepost.store.postgres.queue_admin import PostgresQueueAdmin
 from gatepost.store.sqlite.administration import Administration
+from gatepost.store.sqlite.message_trace import SqliteTrace
 from gatepost.store.sqlite.queue import SqliteStore
 from gatepost.store.sqlite.schema import StoreSettings
 
@@ -120,14 +121,14 @@ class SqliteSite(Site):
     async def _start(self, node: str, worker: int, settings: dict[str, Any]) -> Store:
         return await SqliteStore.open(
             self.path / node / "queue" / str(worker),
-            trace_directory=self.path / node / "trace",
+            trace=SqliteTrace(self.path / node / "trace").sink,
             worker=worker,
             settings=StoreSettings(free_space_mark=0, **settings),
         )
 
     def admin(self, events: Events | None = None) -> QueueAdmin:
         keep = events.add if events is not None else lambda _: None
-        return Administration(self.path / "a" / "queue", self.path / "a" / "trace", keep)
+        return Administration(self.path / "a" / "queue", SqliteTrace(self.path / "a" / "trace"), keep)
 
 
 class PostgresSite(Site):

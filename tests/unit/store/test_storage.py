@@ -53,7 +53,7 @@ CALLS = [
 ]
 
 
-@pytest.mark.parametrize("call", CALLS, ids=["database", "queue_admin", "queues"])
+@pytest.mark.parametrize("call", CALLS, ids=["database", "queue_admin", "worker_depth", "queues"])
 def test_a_server_that_is_not_there(settings, tmp_path, call):
     storage = Storage(NOBODY, tmp_path)
     assert storage.is_shared
@@ -65,7 +65,7 @@ def test_a_server_that_is_not_there(settings, tmp_path, call):
 @pytest.mark.parametrize(
     "call",
     [*CALLS, lambda storage, _: storage.trace(), lambda storage, _: storage.evidence()],
-    ids=["database", "queue_admin", "queues", "trace", "evidence"],
+    ids=["database", "queue_admin", "worker_depth", "queues", "trace", "evidence"],
 )
 def test_without_the_driver_it_says_what_to_install(settings, tmp_path, monkeypatch, call):
     for name in [name for name in sys.modules if name.startswith("gatepost.store.postgres")]:

@@ -129,6 +129,8 @@ LABELS: Final = MappingProxyType[Action, str](
         "dkim-rotate": "Rotate DKIM keys",
         "evidence-verify": "Verify evidence log",
         "evidence-export": "Export evidence",
+        "node-drain": "Drain node",
+        "node-remove": "Remove node",
         "mailbox-password": "Change mailbox password",
         "user-add": "Add user",
         "user-set": "Change user",
