@@ -126,7 +126,7 @@ class Server(Record):
     node: Annotated[str, AfterValidator(_node_name), Form("name")] = Field(
         default="",
         description="Name of this node among those that share a store, as in `gatepost node list`. No two have the "
-        "same one. Empty: the machine's host name.",
+        "same one, whatever the case. Empty: the machine's host name.",
     )
     data_dir: PathText = Field(
         default="/var/lib/gatepost",
@@ -162,8 +162,8 @@ class Server(Record):
 
     @property
     def node_name(self) -> str:
-        """The name of this node."""
-        return self.node or _NOT_IN_NAMES.sub("-", socket.gethostname())[:63] or "node"
+        """The name of this node, in lower case: names that differ in it alone are one."""
+        return (self.node or _NOT_IN_NAMES.sub("-", socket.gethostname())[:63] or "node").lower()
 
 
 class Listener(Record):
