@@ -96,6 +96,9 @@ class DutyLeases(Protocol):
     def lease(self, duty: str) -> Lease:
         """The lease of a duty. Asked for before `start`."""
 
+    def round(self) -> float:
+        """Take and renew them now, before `start`; returns the seconds until that is to be done again. Blocks."""
+
     def start(self) -> None:
         """Begin to take and to renew them."""
 
@@ -130,6 +133,10 @@ class FixedLeases:
     def lease(self, duty: str) -> FixedLease:  # noqa: ARG002 - all are alike
         """The lease of a duty."""
         return FixedLease(held=self.may_hold)
+
+    def round(self) -> float:
+        """There is nothing to renew."""
+        return RENEWAL_SECONDS
 
     def start(self) -> None:
         """There is nothing to renew."""

@@ -105,9 +105,11 @@ class AcmeDuty:
 
     def _work(self) -> None:
         """The thread."""
-        data = Path(self._settings.server.data_dir)
+        settings = self._settings
+        storage, data = Storage.of(settings), Path(settings.server.data_dir)
         try:
-            with alone(data), closing(Storage.of(self._settings).configuration()) as store:
+            leases = storage.leases(settings.server.node_name, 0)
+            with alone(data, leases), closing(storage.configuration()) as store:
                 self._all_due(Issuer(self._settings, store))
         except Busy:
             _log.debug("a command is requesting certificates")
