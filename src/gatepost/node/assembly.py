@@ -54,6 +54,7 @@ from gatepost.node.owner_mail import OwnerMail
 from gatepost.node.report_intake import INTAKE_SECONDS, ReportIntake
 from gatepost.node.report_mail import ReportMailer
 from gatepost.node.report_sending import SENDING_SECONDS, ReportSending
+from gatepost.node.retention import RETENTION_SECONDS, TraceRetention
 from gatepost.node.roles import extensions_of, login_secret, role_of, services_by_role
 from gatepost.node.site_member import SiteMember
 from gatepost.node.site_secrets import srs_keys_of
@@ -216,6 +217,13 @@ class Assembly:
         )
         duty = Duty(INTAKE_SECONDS, intake.tick)
         self.parts.add(Lifecycle("TLS reports of others", duties=[duty], lease=self._site.own))
+        if self._site.storage.is_shared and self._settings.trace.days:
+            retention = TraceRetention(self._site.storage.trace(), self._settings.trace.days)
+            duty, lease = (
+                Duty(RETENTION_SECONDS, retention.tick, at_once=True),
+                self._site.leases.lease(SiteDuty.RETENTION),
+            )
+            self.parts.add(Lifecycle("retention of the trace", duties=[duty], lease=lease))
         if self._settings.tls_reports.send:
             lease = self._site.leases.lease(SiteDuty.REPORT_SENDING)
             sending = self._report_sending(store, manager, lease)
