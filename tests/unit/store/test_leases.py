@@ -168,6 +168,7 @@ def test_with_one_node_duties_are_one_workers(database):
     for held in (True, False):
         leases = FixedLeases(held=held)
         lease = leases.lease(SiteDuty.ACME)
+        assert leases.round() == RENEWAL_SECONDS
         leases.start()
         leases.pause()
         leases.resume()
