@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from trace_search import fill as fill_trace
 
-from gatepost.analysis.checks.records import VALIDATIONS, keep, record_path
+from gatepost.analysis.checks.records import VALIDATIONS, CheckRecords
 from gatepost.mail.model.message import Delivery, Message, Recipient
 from gatepost.mail.model.queue_id import IdSource, format_id
 from gatepost.mail.model.trace_event import TraceEvent
@@ -41,7 +41,7 @@ from gatepost.protocols.tlsrpt.received import ReceivedPolicy, ReceivedReport
 from gatepost.settings.loader import load
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.changes import ConfigStore
-from gatepost.store.received_reports import RECEIVED_FILE, StoredReport, keep_report
+from gatepost.store.received_reports import RECEIVED, StoredReport
 from gatepost.store.sqlite.rows import delivery_row, message_row
 from gatepost.store.sqlite.schema import QUEUE_FILE, StoreSettings, make_directory, make_queue_tables, open_database
 from gatepost.store.sqlite.trace import write_events
@@ -346,8 +346,8 @@ def _reports(gateway: Gateway, _: Accounts, sizes: Sizes) -> dict[str, str]:
     policy = ReceivedPolicy("sts", "own0.example", 1000, 0, (), (), ())
     begin = now // _DAY * _DAY
     report = ReceivedReport("Reporter", "tls@reporter.example", "r", begin, begin + _DAY - 1, (policy,), 0)
-    keep_report(gateway.data, StoredReport(now, "https 192.0.2.1", report))
-    with contextlib.closing(apsw.Connection(str(gateway.data / RECEIVED_FILE))) as connection, connection:
+    Storage(SQLITE, gateway.data).received_reports().keep(StoredReport(now, "https 192.0.2.1", report))
+    with contextlib.closing(apsw.Connection(str(gateway.data / RECEIVED.file))) as connection, connection:
         for number in range(2, sizes.reports + 2):
             day = begin - number // 100 * _DAY
             connection.execute(
@@ -367,5 +367,5 @@ def _validations(gateway: Gateway, _: Accounts, sizes: Sizes) -> dict[str, str]:
     for number in range(sizes.connectors // 2, sizes.connectors):
         record = {"at": time.time(), "configuration": 1, "outcome": "passed", "verdict": "", "organization": "contoso",
                   "connector": f"out-{number}", "direction": "outbound", "tasks": []}  # fmt: skip
-        keep(record_path(gateway.data, VALIDATIONS, "contoso", "outbound", f"out-{number}"), record)
+        CheckRecords(gateway.storage, VALIDATIONS, "contoso").keep("outbound", f"out-{number}", record)
     return {}

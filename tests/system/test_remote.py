@@ -27,9 +27,9 @@ from gatepost.policy.decisions.requirement import Achieved, MxLevel, TlsLevel
 from gatepost.protocols.tlsrpt.received import ReceivedFailure, ReceivedPolicy, ReceivedReport
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import Count, PolicyType, applied, detail
+from gatepost.settings.store_url import SQLITE
 from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile
-from gatepost.store.received_reports import StoredReport, keep_report
-from gatepost.store.sent_reports import SentReports
+from gatepost.store.received_reports import StoredReport
 from gatepost.store.session_counts import SESSIONS_DIRECTORY, write_counts
 from gatepost.store.sqlite.trace_files import day_of
 from gatepost.store.storage import Storage
@@ -202,8 +202,8 @@ def _seed(data: Path) -> None:
     failures = (ReceivedFailure("certificate-expired", 3, "127.0.0.2", "mx.contoso.example"),)
     reported = ReceivedPolicy("sts", "contoso.example", 7, 3, failures=failures)
     report = ReceivedReport("Big Mail", "tls@big.example", "1", now - 5e3, now, (reported,))
-    keep_report(data, StoredReport(now, "https 192.0.2.1", report))
-    SentReports(data).plan(day, [("bank.example", now + 3600), ("good.example", now + 3600)])
+    Storage(SQLITE, data).received_reports().keep(StoredReport(now, "https 192.0.2.1", report))
+    Storage(SQLITE, data).sent_reports().plan(day, [("bank.example", now + 3600), ("good.example", now + 3600)])
 
 
 def _deferred(server: Gateway) -> bool:

@@ -20,7 +20,7 @@ from gatepost.events.evidence.audit import FaultKind
 from gatepost.events.evidence.entry import Privacy
 from gatepost.events.evidence.proof import audit_export
 from gatepost.mail.model.trace_event import TraceEvent
-from gatepost.manage.use_cases.evidence_audit import verify_log, verify_own_log
+from gatepost.manage.use_cases.evidence_audit import verify_log, verify_stored_log
 from gatepost.pki.certificates.evidence_key import evidence_signer, signature_check
 from gatepost.settings.store_url import SQLITE
 from gatepost.store import buffer
@@ -166,7 +166,7 @@ def test_the_own_log_is_verified_through_the_storage(node: Node) -> None:
     one = node.chain()
     one.append(events(3), NOON)
     one.checkpoint(NOON)
-    found = verify_own_log(node.log)
+    found = verify_stored_log(node.log)
     assert (found.verified, found.data["entries"], found.data["checkpoints"]) == (True, 5, 1)
 
 
@@ -228,7 +228,7 @@ def test_nodes_have_chains_and_keys_of_their_own_and_heads_over_all(shared: str,
     assert sorted(head.writers) == ["admin", *(f"mx{number}_a_example-0" for number in range(3))]
     assert len(nodes[0].log.public_keys()) == 3
     assert nodes[0].good().heads == 1
-    assert verify_own_log(nodes[1].log).verified is True
+    assert verify_stored_log(nodes[1].log).verified is True
     copy_log(nodes[0].log, tmp_path / "copy")
     (tmp_path / "keys.pem").write_bytes(b"".join(nodes[0].log.public_keys()))  # as `evidence key` prints them
     done = subprocess.run([sys.executable, SCRIPT, tmp_path / "keys.pem", tmp_path / "copy"], check=False, timeout=60)

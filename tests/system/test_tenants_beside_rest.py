@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 from support.two_tenants import BOX, CANARIES, CONNECTOR, MINE, PART_NAMES, THEIRS, TwoTenants, filled, two_tenants
 
-from gatepost.manage.access.accounts import ACCESS_FILE, Accounts
+from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.cli import main
 from gatepost.manage.use_cases.audit_trail import AuditTrail
@@ -31,6 +31,8 @@ from gatepost.manage.use_cases.parts import KINDS
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.policy.connectors.model import Resources
 from gatepost.settings.loader import load
+from gatepost.settings.store_url import SQLITE
+from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -83,7 +85,7 @@ def _spelled(value: Any) -> str:
 
 @pytest.fixture(scope="module")
 def desk(scene: TwoTenants) -> Iterator[Desk]:
-    with closing(Accounts(scene.data / ACCESS_FILE)) as accounts:
+    with closing(Accounts(Storage(SQLITE, scene.data))) as accounts:
         yield Desk(scene, accounts)
 
 

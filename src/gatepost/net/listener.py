@@ -79,7 +79,8 @@ class Listener:
     """Accepts on `sockets` and hands each stream to `accept`, or to `refuse` with the reason in plain words.
 
     total, per_source: connections at a time, refused ones not counted; 0 is no limit. `accept` and `refuse` are
-    called in a turn of the loop, must attach a receiver (or close) and must not block.
+    called in a turn of the loop, must attach a receiver (or close) and must not block. refusal: while it is set, why
+    every new connection is refused.
     """
 
     __slots__ = (
@@ -92,6 +93,7 @@ class Listener:
         "_servers",
         "_sockets",
         "_total",
+        "refusal",
     )
 
     def __init__(
@@ -112,6 +114,7 @@ class Listener:
         self._refused: set[Stream] = set()
         self._by_source: dict[str, int] = {}
         self._servers: list[asyncio.Server] = []
+        self.refusal = ""
 
     @property
     def connections(self) -> int:
@@ -153,6 +156,8 @@ class Listener:
             self._refuse(stream, reason)
 
     def _reason(self, source: str) -> str:
+        if self.refusal:
+            return self.refusal
         if self._total and self._open >= self._total:
             return "too many connections"
         if self._per_source and self._by_source.get(source, 0) >= self._per_source:

@@ -1,4 +1,4 @@
-"""Monitor our certificates and mail flow, and raise alarms. In worker 0 alone.
+"""Monitor our certificates and mail flow, and raise alarms, in one process of the site.
 
 Made by `node.assembly`; `node.worker` calls `tick` every two seconds, and that costs one look at the store's version.
 The world is asked once a day and after each change (`analysis.checks.own_certificates`), as a task of its own; what
@@ -144,9 +144,11 @@ class AlarmMonitor:
             self._working = spawn(self._work(now, certificates=certificates, changed=changed, flow=flow), "alarms")
 
     def close(self) -> None:
-        """Stop what is under way."""
+        """Stop what is under way. A next tick, if there is one, begins anew: another process went on meanwhile."""
         if self._working is not None:
             self._working.cancel()
+        self._version, self._judged, self._found_at = -1, 0.0, -math.inf
+        self._post_at = 0.0 if self._post is not None else math.inf
 
     async def _work(self, now: float, *, certificates: bool, changed: bool, flow: bool) -> None:
         if certificates:

@@ -20,9 +20,8 @@ from gatepost.events.metrics import catalogue as metrics
 from gatepost.events.trace import outcome_events
 from gatepost.mail.inbound.content import ContentHooks
 from gatepost.mail.inbound.login import Logins
-from gatepost.mail.inbound.service import SWEEP_SECONDS, InboundService, SessionLimits, SessionRegistry, Stamp
+from gatepost.mail.inbound.service import SWEEP_SECONDS, InboundService, SessionRegistry, Stamp
 from gatepost.mail.inbound.session import Session
-from gatepost.mail.outbound.connection import SmtpTimeouts
 from gatepost.mail.outbound.deliverer import MX_PORT, Deliverer, DeliveryServices
 from gatepost.mail.outbound.destination_history import DestinationMemory
 from gatepost.mail.outbound.hop import HopOpener
@@ -34,7 +33,6 @@ from gatepost.mail.outbound.sessions import SessionLog
 from gatepost.mail.queue.bounce import Bouncer
 from gatepost.mail.queue.lane_budget import LaneBudget, share
 from gatepost.mail.queue.manager import QueueManager
-from gatepost.mail.queue.memory_budget import QueueLimits
 from gatepost.mail.queue.schedule import Schedule
 from gatepost.net.anchors import TrustAnchors
 from gatepost.net.listener import Listener
@@ -45,17 +43,20 @@ from gatepost.net.own_addresses import OwnAddresses
 from gatepost.net.tasks import spawn
 from gatepost.node.alarm_post import AlarmPost
 from gatepost.node.alarms import ALARM_SECONDS, AlarmMonitor
-from gatepost.node.certificate_manager import STAPLE_SECONDS, CertificateManager, vault_of
+from gatepost.node.certificate_manager import CertificateManager, vault_of
 from gatepost.node.content import SecretContent, content_steps
 from gatepost.node.evidence import HEADS_SECONDS, EvidenceLog
-from gatepost.node.lifecycle import Duty, Lifecycle, Parts, every
+from gatepost.node.lifecycle import Duty, Lifecycle, Parts, every, nothing
+from gatepost.node.limits import queue_limits, session_limits, smtp_timeouts
 from gatepost.node.lookups import LookupServices
 from gatepost.node.observation import GAUGE_SECONDS, Observation
 from gatepost.node.owner_mail import OwnerMail
 from gatepost.node.report_intake import INTAKE_SECONDS, ReportIntake
 from gatepost.node.report_mail import ReportMailer
 from gatepost.node.report_sending import SENDING_SECONDS, ReportSending
+from gatepost.node.retention import RETENTION_SECONDS, TraceRetention
 from gatepost.node.roles import extensions_of, login_secret, role_of, services_by_role
+from gatepost.node.site_member import SiteMember
 from gatepost.node.site_secrets import srs_keys_of
 from gatepost.node.snapshot import POLL_SECONDS, SnapshotSource
 from gatepost.pki.certificates.dkim_keys import DkimKeys
@@ -66,8 +67,8 @@ from gatepost.policy.decisions.home import SITE_ANCHORS
 from gatepost.protocols.smtp.grammar import parse_address
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.settings.roles import ListenerRole
-from gatepost.store.destinations import DESTINATIONS_FILE, DestinationStore
-from gatepost.store.session_counts import SESSIONS_DIRECTORY
+from gatepost.store.leases import SiteDuty
+from gatepost.store.nodes import NodeFigures, NodeProblems, NodeState
 from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
@@ -81,6 +82,8 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.directory import Directory
     from gatepost.settings.model import Settings
     from gatepost.store.interface import Store
+    from gatepost.store.leases import Lease
+    from gatepost.store.nodes import NodeIdentity
 
 SHARE_SECONDS = 3.0
 """Between two looks at how many workers share a queue."""
@@ -91,18 +94,30 @@ _log = logging.getLogger(__name__)
 class Assembly:
     """All parts of a worker. parts: their lives. listener, registry: of its sessions.
 
-    What one worker does for all is a part of worker 0 alone.
+    What one worker does for its node, or for the site, is done by the one that holds the lease (`store.leases`).
     """
 
     @classmethod
-    async def build(cls, settings: Settings, index: int, workers: int, sockets: Sequence[socket.socket]) -> Assembly:
+    async def build(
+        cls,
+        settings: Settings,
+        index: int,
+        workers: int,
+        sockets: Sequence[socket.socket],
+        node: NodeIdentity | None = None,
+    ) -> Assembly:
         """Open the worker's own shard and those that no worker has any more, and make everything around them.
+
+        node: as it was entered among those of the site; None: it is in no list.
 
         Raises StoreFailure, CertificateFileError, ValidatorError or OSError if the settings cannot be used.
         """
         evidence = EvidenceLog(settings)
         stores = await Storage.of(settings).queues(settings, (index, workers), evidence.writer)
-        return cls(settings, stores, sockets, evidence, (index, workers))
+        assembly = cls(settings, stores, sockets, evidence, (index, workers))
+        if node is not None:
+            assembly.list_node(node, (index, workers))
+        return assembly
 
     def __init__(
         self,
@@ -113,51 +128,44 @@ class Assembly:
         place: tuple[int, int] = (0, 1),
     ) -> None:
         self._settings = settings
-        self._storage = Storage.of(settings)
         self._data = Path(settings.server.data_dir)
         self._stores = stores
-        self._first = place[0] == 0
+        self._index = place[0]
+        self._site = SiteMember(settings, self._index)
         self.parts = Parts()
-        if self._first:
-            signing = Duty(HEADS_SECONDS, evidence.tick, at_once=True)
-            self.parts.add(Lifecycle("evidence", duties=[signing], close=evidence.close))
+        signing, lease = Duty(HEADS_SECONDS, evidence.tick, at_once=True), self._site.leases.lease(SiteDuty.EVIDENCE)
+        close = evidence.close if self._site.leases.may_hold else nothing
+        self.parts.add(Lifecycle("evidence", duties=[signing], close=close, lease=lease))
         for store in stores:
             self.parts.add(Lifecycle("a queue store", close=store.close))
         self._observation = Observation(settings, place[0])
         gauges = [Duty(GAUGE_SECONDS, self._note_gauges, at_once=True)] if self._observation.served else []
         closing = partial(asyncio.to_thread, self._observation.close)
         self.parts.add(Lifecycle("observation", duties=gauges, close=closing))
-        storage = Storage.of(settings)
+        storage = self._site.storage
         self._resources = storage.configuration()
-        self._snapshots = SnapshotSource(storage.configuration(), settings.limits.prefixes(), tells=self._first)
+        self._snapshots = SnapshotSource(storage.configuration(), settings.limits.prefixes(), tells=self._index == 0)
         self._taking: asyncio.Task[object] | None = None
         self.parts.add(Lifecycle("resources", duties=[Duty(POLL_SECONDS, self.poll)], close=self._close_resources))
         self._prepare_certificates()
         self._prepare_delivery()
         self._prepare_queue(sockets, place)
-        if self._first:
+        if self._site.leases.may_hold:
             self._prepare_duties(stores[0], self._managers[0])
         self._prepare_sessions(stores[0], self._managers[0])
         total, per_source = settings.limits.connections, settings.limits.connections_per_source
         self.listener = Listener(sockets, self._accept, refuse=self._refuse, total=total, per_source=per_source)
         self.parts.add(Lifecycle("the listener", start=self.listener.start, drain=lambda _: self.listener.stop()))
+        self.parts.add(self._site.leasing())
 
     def _prepare_certificates(self) -> None:
         """Prepare lookups, and the certificates that are presented."""
         settings = self._settings
         self._lookups = LookupServices(settings, anchors=self._load_anchors, identity=self._client_identity)
-        self.parts.add(*self._lookups.parts(first=self._first))
+        self.parts.add(*self._lookups.parts(self._site.own, tells=self._index == 0))
         self.certificates = CertificateManager(settings, self._resources, self._lookups.http, self._lookups.resolver)
         self._credentials = NodeCredentials(SiteStore(self._resources, vault_of(settings, self._resources)), settings)
-        duties = [Duty(STAPLE_SECONDS, self.certificates.staple)]
-        self.parts.add(
-            Lifecycle(
-                "certificates",
-                duties=[*duties, *self.certificates.duties()] if self._first else duties,
-                refresh=lambda _: self.certificates.present(),
-                close=self.certificates.close,
-            )
-        )
+        self.parts.add(*self.certificates.parts(self._site))
 
     def _prepare_delivery(self) -> None:
         """Prepare the parts that all deliverers of the worker share."""
@@ -168,8 +176,8 @@ class Assembly:
             messages=settings.queue.messages_per_connection,
             total=settings.queue.idle_connections,
         )
-        self._sessions = SessionLog(data / SESSIONS_DIRECTORY)
-        self._destinations = DestinationStore(data / DESTINATIONS_FILE)
+        self._sessions = SessionLog(self._site.storage.session_counts())
+        self._destinations = self._site.storage.worker_destinations()
         self._dkim = DkimKeys(self._resources, vault_of(settings, self._resources))
         self._content = content_steps(settings, self._resources, self._dkim)
         self._observation.follow(self._stores, self._lookups.resolver.counts, self._sessions.counts)
@@ -198,17 +206,63 @@ class Assembly:
         self.parts.add(Lifecycle("attempts", duties=sharing, drain=self._drain_attempts))
 
     def _prepare_duties(self, store: Store, manager: QueueManager) -> None:
-        """Prepare the work that worker 0 does for all."""
+        """Prepare the work that one worker does for its node, or for the site."""
+        lease = self._site.leases.lease(SiteDuty.ALARMS)
         alarms = self._alarms(store, manager)
         duty = Duty(ALARM_SECONDS, alarms.tick, at_once=True)
-        self.parts.add(Lifecycle("alarms", duties=[duty], close=alarms.close))
-        taken = ReportImport(self._data, self._settings.tls_reports.days)
-        intake = ReportIntake(taken, self._directory, self._maildirs.path)
-        self.parts.add(Lifecycle("TLS reports of others", duties=[Duty(INTAKE_SECONDS, intake.tick)]))
+        self.parts.add(Lifecycle("alarms", duties=[duty], close=alarms.close, lease=lease, lost=alarms.close))
+        taken = ReportImport(self._data, self._site.storage.received_reports(), self._settings.tls_reports.days)
+        intake = ReportIntake(
+            taken, self._directory, self._maildirs.path, self._site.leases.lease(SiteDuty.REPORT_IMPORT)
+        )
+        duty = Duty(INTAKE_SECONDS, intake.tick)
+        self.parts.add(Lifecycle("TLS reports of others", duties=[duty], lease=self._site.own))
+        if self._site.storage.is_shared and self._settings.trace.days:
+            retention = TraceRetention(self._site.storage.trace(), self._settings.trace.days)
+            duty, lease = (
+                Duty(RETENTION_SECONDS, retention.tick, at_once=True),
+                self._site.leases.lease(SiteDuty.RETENTION),
+            )
+            self.parts.add(Lifecycle("retention of the trace", duties=[duty], lease=lease))
         if self._settings.tls_reports.send:
-            sending = self._report_sending(store, manager)
+            lease = self._site.leases.lease(SiteDuty.REPORT_SENDING)
+            sending = self._report_sending(store, manager, lease)
             duty = Duty(SENDING_SECONDS, sending.tick)
-            self.parts.add(Lifecycle("TLS reports of ours", duties=[duty], close=sending.close))
+            self.parts.add(Lifecycle("TLS reports of ours", duties=[duty], close=sending.close, lease=lease))
+
+    def list_node(self, node: NodeIdentity, place: tuple[int, int]) -> None:
+        """Beat for the node, and have it drained when an administrator wants that."""
+        beating = self._site.beating(
+            node,
+            figures=self._node_figures,
+            depth=lambda: self._site.storage.worker_depth(*place),
+            become=self._become,
+        )
+        self.parts.add(beating)
+
+    def _node_figures(self) -> tuple[int, NodeFigures]:
+        """What others may know of this worker. On another thread."""
+        problems = self._observation.problems
+        return self._snapshots.current.version, NodeFigures(
+            certificates=self.certificates.fingerprints,
+            drained=bool(self.listener.refusal) and not len(self.registry),
+            problems=NodeProblems(problems.failing, problems.dropped, problems.untold),
+        )
+
+    def _become(self, state: NodeState) -> None:
+        """Take no mail any more and leave the site's work to others, or the reverse."""
+        is_draining = state is NodeState.DRAINING
+        for manager in self._managers:  # what waits in a store of its own, nobody else delivers
+            manager.rest(resting=is_draining and self._site.storage.is_shared)
+        self.listener.refusal = "this node is being drained" if is_draining else ""
+        if is_draining:
+            _log.warning("this node is drained: it takes no mail until an administrator undoes that, or its next start")
+            self.registry.drain()
+            spawn(asyncio.to_thread(self._site.leases.pause), "leases")
+        else:
+            self.registry.draining = False
+            _log.warning("this node takes mail again")
+            self._site.leases.resume()
 
     def _prepare_sessions(self, store: Store, manager: QueueManager) -> None:
         """Prepare the parts that all sessions of the worker share."""
@@ -250,6 +304,7 @@ class Assembly:
         renewed = self._credentials.refresh()  # before the rest, which asks for it
         if newer is not None:
             self._snapshots.take(newer)
+            self._site.tell()
         elif not renewed:
             return
         self.parts.refresh(self._snapshots.current.directory)
@@ -321,17 +376,6 @@ class Assembly:
 
     def _deliverer(self, store: Store) -> Deliverer:
         settings = self._settings
-        timeouts = SmtpTimeouts(
-            connect=settings.outbound.connect_timeout,
-            greeting=settings.outbound.greeting_timeout,
-            hello=settings.outbound.hello_timeout,
-            handshake=settings.outbound.handshake_timeout,
-            envelope=settings.outbound.envelope_timeout,
-            recipient=settings.outbound.recipient_timeout,
-            data=settings.outbound.data_timeout,
-            block=settings.outbound.block_timeout,
-            end=settings.outbound.end_timeout,
-        )
         services = DeliveryServices(
             store,
             self._router,
@@ -340,7 +384,7 @@ class Assembly:
             HopOpener(
                 settings.server.hostname,
                 self._lookups.contexts,
-                timeouts,
+                smtp_timeouts(settings),
                 revocation=self._lookups.revocation,
                 tenants=settings.network.policy(),
             ),
@@ -379,14 +423,7 @@ class Assembly:
             deliver_batch=deliverer.deliver_batch,
             finder=NextHops(lambda: deliverer.planner, store, self._router, MX_PORT, deliverer.batch_limits),
             budget=self._budget,
-            limits=QueueLimits(
-                queue.connections_per_destination,
-                queue.lane_wait,
-                queue.window_messages,
-                queue.window_per_destination,
-                queue.window_bytes,
-                queue.connections,
-            ),
+            limits=queue_limits(self._settings),
             paused=queue.paused,
         )
 
@@ -404,14 +441,19 @@ class Assembly:
             world,
             self._directory,
             mail=mail,
-            find=MailFactFinder(self._data, lambda: self._storage.queue_admin().depth()).find,
+            find=MailFactFinder(
+                self._data,
+                self._site.storage.session_counts(),
+                lambda: self._site.storage.queue_admin().depth(),
+                self._site.problems_elsewhere,
+            ).find,
             trouble=lambda: self._lookups.resolver.trouble(server.hostname),
             post=AlarmPost(self._settings, self._lookups.policy_hosts),
         )
 
-    def _report_sending(self, store: Store, manager: QueueManager) -> ReportSending:
+    def _report_sending(self, store: Store, manager: QueueManager, lease: Lease) -> ReportSending:
         mail = ReportMailer(store, manager.offer, self._settings, self._directory, self._expiration)
-        return ReportSending(self._settings, self._lookups.resolver, self._lookups.policy_hosts, mail)
+        return ReportSending(self._settings, self._lookups.resolver, self._lookups.policy_hosts, mail, lease)
 
     def _inbound(self, store: Store, manager: QueueManager) -> InboundService:
         settings, limits = self._settings, self._settings.limits
@@ -429,14 +471,7 @@ class Assembly:
                 ListenerRole.MX, smtp_limits, self._directory(), has_certificate=self.certificates.tls is not None
             ),
             smtp_limits=smtp_limits,
-            session_limits=SessionLimits(
-                limits.idle_timeout,
-                limits.command_timeout,
-                limits.session_time,
-                limits.data_rate_min,
-                limits.data_rate_period,
-                limits.hops,
-            ),
+            session_limits=session_limits(settings),
             stamp=Stamp(settings.server.hostname, time.time),
             postmaster=parse_address(settings.server.postmaster) if settings.server.postmaster else None,
             check_revocation=self._lookups.check_revocation,

@@ -1,8 +1,8 @@
-"""The certificates that one worker presents, and the certificate duties of worker 0 for all.
+"""The certificates that one worker presents, and the certificate duties that one worker does for others.
 
 Made by `node.assembly`. Each worker builds its own TLS context from the inventory and the settings' files. The duties
-(watching files, switching at a time, renewing) write to the inventory and are for worker 0 alone; the others see the
-new version.
+write to the inventory, and other workers see the new version. Watching files and renewing what this node presents is
+done by one worker of the node, requesting certificates and switching at a time by one of the site (`store.leases`).
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
 from gatepost.analysis.checks.changeover import GateChecker
 from gatepost.analysis.checks.scheduled import SIGHT_SECONDS, SWITCH_SECONDS, ScheduledSwitches
 from gatepost.net.engine import ServerContext, server_context
 from gatepost.net.identity import IdentityError
 from gatepost.net.tasks import spawn
-from gatepost.node.lifecycle import Duty
+from gatepost.node.lifecycle import Duty, Lifecycle
 from gatepost.pki.acme.duty import ACME_SECONDS, AcmeDuty
 from gatepost.pki.certificates.bearing import foremost
 from gatepost.pki.certificates.clients import ClientIdentities
@@ -31,6 +34,7 @@ from gatepost.pki.certificates.watch import WATCH_SECONDS, FileWatch
 from gatepost.pki.site.membership import RENEWAL_SECONDS, Renewal
 from gatepost.pki.site.store import SiteStore
 from gatepost.protocols.tls.profile import PROFILES
+from gatepost.store.leases import SiteDuty
 
 if TYPE_CHECKING:
     import asyncio
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
     from gatepost.net.identity import ServerIdentity
     from gatepost.net.lookups.dns import Resolver
     from gatepost.net.lookups.http import HttpClient
+    from gatepost.node.site_member import SiteMember
     from gatepost.settings.model import Settings
     from gatepost.store.changes import ConfigStore
 
@@ -103,6 +108,12 @@ class CertificateManager:
         """The certificates that listeners present: those for our hostname first, then the latest first."""
         return tuple(self._identities)
 
+    @property
+    def fingerprints(self) -> tuple[str, ...]:
+        """SHA-256 of the certificates that listeners present, in hexadecimal, in the same order."""
+        leaves = (x509.load_pem_x509_certificate(identity.chain_pem) for identity in self._identities)
+        return tuple(leaf.fingerprint(hashes.SHA256()).hex() for leaf in leaves)
+
     def stapled(self) -> frozenset[str]:
         """The ids of those for which there is a response to staple that holds."""
         return frozenset(text[:16] for text in self._stapler.kept(self._identities, time.time()))
@@ -112,15 +123,29 @@ class CertificateManager:
         if self.tls is not None:
             self.tls.stapled.replace(self._stapler.kept(self._identities, time.time()))
 
-    def duties(self) -> list[Duty]:
-        """Return the repeated work of worker 0. Work that was missed while nothing ran is due at once."""
-        return [
+    def parts(self, site: SiteMember) -> list[Lifecycle]:
+        """Their lives. Work that was missed while nothing ran is due at once."""
+        ours = [
             Duty(WATCH_SECONDS, self._look, at_once=True),
             Duty(STAPLE_SECONDS, self._renew_stapled, at_once=True),
-            Duty(ACME_SECONDS, self._acme.look, at_once=True),
             Duty(RENEWAL_SECONDS, self._site.look, at_once=True),
+        ]
+        requests = [Duty(ACME_SECONDS, self._acme.look, at_once=True)]
+        switches = [
             Duty(SWITCH_SECONDS, self._switches.switch_due, at_once=True),
             Duty(SIGHT_SECONDS, self._switches.sight, at_once=True),
+        ]
+        changeover, acme = site.leases.lease(SiteDuty.CHANGEOVER), site.leases.lease(SiteDuty.ACME)
+        return [
+            Lifecycle(
+                "certificates",
+                duties=[Duty(STAPLE_SECONDS, self.staple)],
+                refresh=lambda _: self.present(),
+                close=self.close,
+            ),
+            Lifecycle("certificates of this node", duties=ours, lease=site.own),
+            Lifecycle("ACME", duties=requests, lease=acme, lost=self._acme.pause),
+            Lifecycle("changeovers", duties=switches, lease=changeover, lost=self._switches.close),
         ]
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The evidence log in one worker, and the duties of worker 0: daily heads, and pruning.
+"""The evidence log in one worker, and what one process does for all: daily heads, and pruning.
 
 Made by `node.assembly`. The key is opened once; where it cannot be, the gateway does not start, as evidence that nobody
 signs is none.

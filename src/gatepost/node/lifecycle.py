@@ -22,9 +22,12 @@ if TYPE_CHECKING:
 
     from gatepost.net.listener import Listener
     from gatepost.policy.connectors.directory import Directory
+    from gatepost.store.leases import Lease
 
 
 _LEAST_SECONDS = 0.5  # that a part gets to let things end, however long those before it took
+
+_LEASE_LOOK = 0.5  # seconds between two looks whether a lease is held; far less than the margin before it expires
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +51,8 @@ class Lifecycle:
 
     name: for the log. start: begin. duties: from the start until the end begins. refresh: these resources are in force.
     reload: read files again (SIGHUP). drain: begin nothing new, and let what is under way end for so many seconds.
-    close: end; whatever needs this part was closed before. start, drain and close may be awaitable.
+    close: end; whatever needs this part was closed before. start, drain and close may be awaitable. lease: the duties
+    are done only while this process holds it; lost: stop what they began, as another process may begin it now.
     """
 
     name: str
@@ -58,6 +62,8 @@ class Lifecycle:
     reload: Callable[[], object] = nothing
     drain: Callable[[float], object] = nothing
     close: Callable[[], object] = nothing
+    lease: Lease | None = None
+    lost: Callable[[], object] = nothing
 
 
 class Parts:
@@ -75,11 +81,17 @@ class Parts:
         """Start all, the first one first. What a start raises is raised: a process that lacks a part serves nobody."""
         for part in self._parts:
             await _awaited(part.start())
-            for duty in part.duties:
-                if duty.at_once:
-                    with _logged(f"the first round of {part.name}"):
-                        duty.work()
-                self._duties.append(spawn(every(duty.seconds, duty.work), part.name))
+            if part.lease is not None and not part.lease.is_lasting:
+                self._duties.append(spawn(_while_held(part, part.lease), part.name))
+            elif part.lease is None or part.lease.held:
+                self._begin_duties(part)
+
+    def _begin_duties(self, part: Lifecycle) -> None:
+        for duty in part.duties:
+            if duty.at_once:
+                with _logged(f"the first round of {part.name}"):
+                    duty.work()
+            self._duties.append(spawn(every(duty.seconds, duty.work), part.name))
 
     def refresh(self, directory: Directory) -> None:
         """Other resources are in force. What fails in one part keeps no other from them."""
@@ -98,6 +110,9 @@ class Parts:
         for task in self._duties:
             task.cancel()
         deadline = time.monotonic() + seconds
+        for part in self._parts:
+            with _logged(f"stopping {part.name}"):
+                part.lost()
         for part in reversed(self._parts):
             with _logged(f"draining {part.name}"):
                 await _awaited(part.drain(max(_LEAST_SECONDS, deadline - time.monotonic())))
@@ -125,6 +140,25 @@ async def every(seconds: float, work: Callable[[], object]) -> None:
                 work()
             except Exception:  # noqa: BLE001 - the next period must come, whatever it was
                 _log.exception("periodic work failed; it is tried again")
+
+
+async def _while_held(part: Lifecycle, lease: Lease) -> None:
+    """The duties of a part whose lease comes and goes: at once, where they are to be, each time it comes."""
+    due: dict[Duty, float] = {}
+    with contextlib.suppress(asyncio.CancelledError):
+        while True:
+            if lease.held:
+                now = time.monotonic()
+                due = due or {duty: now + (0.0 if duty.at_once else duty.seconds) for duty in part.duties}
+                for duty in [timed for timed, at in due.items() if at <= now]:
+                    due[duty] = now + duty.seconds
+                    with _logged(part.name):
+                        duty.work()
+            elif due:
+                due = {}
+                with _logged(f"stopping {part.name}"):
+                    part.lost()
+            await asyncio.sleep(_LEASE_LOOK)
 
 
 async def _awaited(result: object) -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from gatepost.net.lookups.dns import Resolver
     from gatepost.protocols.tls.facts import ChainVerdict, Revocation
     from gatepost.settings.model import Settings
+    from gatepost.store.leases import Lease
 
 
 REFRESH_SECONDS: Final = 3600.0
@@ -73,14 +74,19 @@ class LookupServices:
         self._refreshing: asyncio.Task[object] | None = None
         self._telling: asyncio.Task[None] | None = None
 
-    def parts(self, *, first: bool) -> Iterator[Lifecycle]:
-        """Their lives. first: in the worker that does for all what one can do for all."""
-        tell = self._tell if first else nothing
+    def parts(self, lease: Lease, *, tells: bool) -> Iterator[Lifecycle]:
+        """Their lives. lease: for what one worker does for the node. tells: log what is found at the start."""
+        tell = self._tell if tells else nothing
         yield Lifecycle("the resolver", start=tell, close=self._close_resolver)
         yield Lifecycle("trust anchors", reload=self._forget_anchors)
         yield Lifecycle("revocation", reload=self.revocation.retry, close=self.revocation.close)
-        refreshing = [Duty(REFRESH_SECONDS, self._refresh_policies)] if first else []
-        yield Lifecycle("MTA-STS policies", duties=refreshing, reload=self._reload_policies, close=self._close_policies)
+        yield Lifecycle(
+            "MTA-STS policies",
+            duties=[Duty(REFRESH_SECONDS, self._refresh_policies)],
+            reload=self._reload_policies,
+            close=self._close_policies,
+            lease=lease,
+        )
 
     def judge_client(self, chain: Sequence[bytes], anchors: str) -> ChainVerdict | None:
         """A client's chain by the trust anchors of that name ("" is the server's); None if those cannot be read."""
@@ -109,7 +115,7 @@ class LookupServices:
         self._anchors.cache_clear()
 
     def _refresh_policies(self) -> None:
-        """Fetch again the MTA-STS policies that would expire: for one worker, every hour. They share what is kept."""
+        """Fetch again the MTA-STS policies that would expire. One worker of the node does; all share what is kept."""
         if self._refreshing is None or self._refreshing.done():
             self._refreshing = spawn(self.policies.refresh_due(now=time.time()), "mta-sts refresh")
 

@@ -35,14 +35,14 @@ GAUGE_SECONDS = 1.0
 
 
 class Observation:
-    """counts: for who counts on the event loop. served: whether anybody reads metrics."""
+    """counts: for who counts on the event loop. served: whether anybody reads metrics. problems: for alarms."""
 
     def __init__(self, settings: Settings, worker: int) -> None:
         self.counts = Counts()
         self.served = bool(settings.metrics_address)
         self._figures = Figures(Path(settings.server.data_dir) / WORKERS_DIRECTORY, worker, served=self.served)
         before = self._figures.before
-        problems = DeliveryProblems(before.failing, before.dropped, before.untold)
+        self.problems = problems = DeliveryProblems(before.failing, before.dropped, before.untold)
         self._figures.watch(problems)
         self._figures.follow(self.counts)
         readers: list[Callable[[Sequence[Sequence[TraceEvent]]], None]] = [problems]

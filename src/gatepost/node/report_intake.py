@@ -1,4 +1,4 @@
-"""Import received TLS reports, twice a minute: a duty of worker 0.
+"""Import received TLS reports, twice a minute, in one process of the node.
 
 Made by `node.assembly`. What is to be done is `analysis.reports.tlsrpt_intake`'s to know; it is done on a thread, and
 never twice at the same time.
@@ -17,20 +17,22 @@ if TYPE_CHECKING:
 
     from gatepost.analysis.reports.tlsrpt_intake import ReportImport
     from gatepost.policy.connectors.directory import Directory
+    from gatepost.store.leases import Lease
 
 
 INTAKE_SECONDS: Final = 30.0
 
 
 class ReportIntake:
-    """directory: in force. maildir: the folder of a mailbox."""
+    """directory: in force. maildir: the folder of a mailbox. lease: for mailboxes, which nodes may share."""
 
     def __init__(
-        self, intake: ReportImport, directory: Callable[[], Directory], maildir: Callable[[str], Path]
+        self, intake: ReportImport, directory: Callable[[], Directory], maildir: Callable[[str], Path], lease: Lease
     ) -> None:
         self._intake = intake
         self._directory = directory
         self._maildir = maildir
+        self._lease = lease
         self._running: asyncio.Task[None] | None = None
 
     def tick(self) -> None:
@@ -44,7 +46,7 @@ class ReportIntake:
             self._maildir(mailbox.address)
             for organization in organizations
             for mailbox in organization.mailboxes
-            if mailbox.tls_reports
+            if mailbox.tls_reports and self._lease.held
         ]
         domains = {domain.name for organization in organizations for domain in organization.accepted_domains}
         await asyncio.to_thread(self._intake.take, boxes, domains)

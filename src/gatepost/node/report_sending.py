@@ -1,4 +1,4 @@
-"""Send our TLS reports, checked every ten seconds: a duty of worker 0.
+"""Send our TLS reports, checked every ten seconds, in one process of the site.
 
 Made by `node.assembly`. What is due, and where it goes, is `analysis.reports.tlsrpt_sending`'s to know.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gatepost.analysis.reports.tlsrpt_sending import ReportSender, ReportTransports
@@ -16,6 +15,7 @@ from gatepost.net.tasks import spawn
 from gatepost.protocols.smtp.grammar import parse_address
 from gatepost.protocols.tlsrpt.outgoing import Reporter
 from gatepost.store.interface import StoreFailure
+from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     from gatepost.net.lookups.dns import Resolver
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gatepost.node.report_mail import ReportMailer
     from gatepost.settings.model import Settings
     from gatepost.settings.reporting import TlsReports
+    from gatepost.store.leases import Lease
 
 
 SENDING_SECONDS: Final = 10.0
@@ -31,13 +32,16 @@ _log = logging.getLogger(__name__)
 
 
 class ReportSending:
-    """client: its context checks the certificates of HTTPS servers. mail: queues reports."""
+    """client: its context checks the certificates of HTTPS servers. mail: queues reports. lease: that it is ours."""
 
-    def __init__(self, settings: Settings, resolver: Resolver, client: HttpClient, mail: ReportMailer) -> None:
+    def __init__(
+        self, settings: Settings, resolver: Resolver, client: HttpClient, mail: ReportMailer, lease: Lease
+    ) -> None:
         reports = settings.tls_reports
         ways = ReportTransports(resolver, client, mail, reports.post_timeout, settings.outbound.private_policy_hosts)
-        data = Path(settings.server.data_dir)
-        self._sender = ReportSender(data, reporter_of(reports), ways, spread=reports.spread)
+        self._sender = ReportSender(
+            Storage.of(settings), reporter_of(reports), ways, spread=reports.spread, may_begin=lambda: lease.held
+        )
         self._running: asyncio.Task[None] | None = None
         self._failing = False
 

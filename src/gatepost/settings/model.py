@@ -6,6 +6,8 @@ Settings say how this machine works; who may send what to whom is in the resourc
 
 from __future__ import annotations
 
+import re
+import socket
 from enum import StrEnum
 from ipaddress import ip_address
 from typing import Annotated
@@ -41,6 +43,9 @@ from gatepost.settings.roles import ListenerRole  # noqa: TC001 - pydantic reads
 from gatepost.settings.site import Site
 from gatepost.settings.store_url import SQLITE, store_url
 from gatepost.settings.traffic import Limits, Outbound, Queue, Seconds
+
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]|^[^A-Za-z0-9]+", re.ASCII)
+_NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 
 
 class Durability(StrEnum):
@@ -82,12 +87,6 @@ class DnsValidation(StrEnum):
     LOCAL = "local"
 
 
-def _store_url(value: str) -> str:
-    if store_url(value) != SQLITE:
-        raise ValueError('this version of gatepost has no PostgreSQL store; write "sqlite:"')
-    return value
-
-
 def _nameserver(value: str) -> str:
     server = SmartHost(*host_port(value, 53))
     if not server.is_address:
@@ -100,6 +99,12 @@ def _address(value: str) -> str:
         return str(ip_address(value))
     except ValueError:
         raise ValueError(f"{value!r} is not an IP address; write it without port and without brackets") from None
+
+
+def _node_name(value: str) -> str:
+    if value and not _NODE_NAME.fullmatch(value):
+        raise ValueError(f"{value!r}: a node's name has 1 to 63 letters, digits, dots, hyphens or underscores")
+    return value
 
 
 PathText = Annotated[FilePath, Field(min_length=1)]
@@ -117,6 +122,11 @@ class Server(Record):
         description="IP addresses at which others reach this gateway although no interface has them, for example "
         "behind NAT. The gateway never sends mail to them by MX, nor to the addresses of its interfaces "
         "and listeners: the mail would come back.",
+    )
+    node: Annotated[str, AfterValidator(_node_name), Form("name")] = Field(
+        default="",
+        description="Name of this node among those that share a store, as in `gatepost node list`. No two have the "
+        "same one, whatever the case. Empty: the machine's host name.",
     )
     data_dir: PathText = Field(
         default="/var/lib/gatepost",
@@ -150,6 +160,11 @@ class Server(Record):
         "times together.",
     )
 
+    @property
+    def node_name(self) -> str:
+        """The name of this node, in lower case: names that differ in it alone are one."""
+        return (self.node or _NOT_IN_NAMES.sub("-", socket.gethostname())[:63] or "node").lower()
+
 
 class Listener(Record):
     """An address to listen on."""
@@ -167,8 +182,11 @@ class Listener(Record):
 class Store(Record):
     """The store, which holds mail until it is delivered."""
 
-    url: Annotated[str, AfterValidator(_store_url), Form('"sqlite:"')] = Field(
-        default=SQLITE, description="sqlite: embedded, files in data_dir."
+    url: Annotated[str, AfterValidator(store_url), Form('"sqlite:" or "postgresql://…"')] = Field(
+        default=SQLITE,
+        description="sqlite: embedded, files in data_dir, for one node. postgresql://USER@HOST/DATABASE: PostgreSQL 15 "
+        "or newer, which several nodes need to share a store; never with a password, which has its place in a file "
+        "(passfile=…) or the environment. Other hosts than this one need sslmode=verify-full.",
     )
     inline_limit: Size = Field(
         default=262144,

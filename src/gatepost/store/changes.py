@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from gatepost.store.database import Connection
+    from gatepost.store.database import DatabaseConnection
 
 
 _CONTENT = """
@@ -155,7 +155,7 @@ class ConfigDatabase(Database, Protocol):
     def serial(self) -> int:
         """A number that is another one after a change by others; in microseconds."""
 
-    def announce(self, change: Connection, content: Iterable[str]) -> None:
+    def announce(self, change: DatabaseConnection, content: Iterable[str]) -> None:
         """Note in a change that it is one, and which contents it stores or removes, so that other nodes learn of it."""
 
     def another(self) -> Self:
@@ -171,7 +171,7 @@ class ConfigFile(SqliteDatabase):
         """Implements `ConfigDatabase`."""
         return self.data_version()
 
-    def announce(self, change: Connection, content: Iterable[str]) -> None:
+    def announce(self, change: DatabaseConnection, content: Iterable[str]) -> None:
         """Nothing: the other processes of the node see that the file has changed."""
 
     def another(self) -> ConfigFile:
@@ -369,7 +369,7 @@ def _saying(what: str) -> Iterator[None]:
         raise type(failure)(f"{what}: {failure}") from failure
 
 
-def _keep(change: Connection, content: Mapping[str, bytes | None]) -> None:
+def _keep(change: DatabaseConnection, content: Mapping[str, bytes | None]) -> None:
     for name, data in content.items():
         if data is None:
             change.execute("DELETE FROM content WHERE name = ?", (name,))
@@ -378,7 +378,7 @@ def _keep(change: Connection, content: Mapping[str, bytes | None]) -> None:
 
 
 def _apply(
-    change: Connection, wanted: list[tuple[str, str, Any]], who: tuple[str, str], expected: int | None
+    change: DatabaseConnection, wanted: list[tuple[str, str, Any]], who: tuple[str, str], expected: int | None
 ) -> tuple[int, bool]:
     """The version then in force, and whether it is a new one."""
     version: int = change.value(_IN_FORCE)
@@ -398,7 +398,7 @@ def _apply(
 
 
 def _differences(
-    change: Connection, wanted: list[tuple[str, str, Any]]
+    change: DatabaseConnection, wanted: list[tuple[str, str, Any]]
 ) -> Iterator[tuple[str, str, str | None, str | None]]:
     for kind, name, value in wanted:
         before: str | None = change.value("SELECT document FROM resource WHERE kind = ? AND name = ?", (kind, name))

@@ -24,6 +24,7 @@ class Schema:
     these tables; upgrades[n] is the SQL that makes tables of version n + 1 of those of version n. Versions go up by
     one, and nodes of the version before go on working with the new tables: a column is added, never renamed or taken
     away, until no node needs it. application_id: the mark of the file. secret: what is removed is overwritten.
+    unmarked: the SQL that makes tables of version 1 of those in a file without a mark, as gatepost once made it.
     """
 
     name: str
@@ -33,10 +34,16 @@ class Schema:
     tables: str
     upgrades: Mapping[int, str] = field(default_factory=lambda: MappingProxyType({}))
     secret: bool = False
+    unmarked: str = ""
 
 
-class Connection(Protocol):
-    """What may be done within `Database.reading` or `Database.changing`. Every method raises StoreFailure."""
+class DatabaseConnection(Protocol):
+    """Statements, within a `Database`'s contexts. Every method raises StoreFailure.
+
+    clock: the SQL of the engine's own time, seconds since 1970: in PostgreSQL the server's, not the node's.
+    """
+
+    clock: str
 
     def rows(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """All rows of a query, or of a change that has RETURNING."""
@@ -46,6 +53,9 @@ class Connection(Protocol):
 
     def execute(self, sql: str, values: Sequence[object] = ()) -> int:
         """Change rows; returns how many."""
+
+    def octets(self) -> int:
+        """Bytes that the tables of the schema take."""
 
     def execute_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
         """The same change with each of several lists of values."""
@@ -58,13 +68,19 @@ class Database(Protocol):
     or another StoreFailure.
     """
 
-    def reading(self) -> AbstractContextManager[Connection]:
+    def reading(self) -> AbstractContextManager[DatabaseConnection]:
         """For statements that change nothing; each sees what was committed last."""
 
-    def reading_at_once(self) -> AbstractContextManager[Connection]:
+    def reading_at_once(self) -> AbstractContextManager[DatabaseConnection]:
         """For statements that change nothing and all see the same state."""
 
-    def changing(self) -> AbstractContextManager[Connection]:
+    def single(self) -> AbstractContextManager[DatabaseConnection]:
+        """For changes that are right as one statement each, and committed with it.
+
+        No lock outlives a statement: a node that is cut off keeps nobody from theirs, as it may within `changing`.
+        """
+
+    def changing(self) -> AbstractContextManager[DatabaseConnection]:
         """One transaction that no other one of this schema is beside, in any process or node.
 
         Kept if what is done in it ends well, taken back if it raises.

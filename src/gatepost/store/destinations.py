@@ -12,7 +12,7 @@ import contextlib
 import logging
 import threading
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import apsw
 import msgspec
@@ -72,6 +72,48 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 _decode = msgspec.json.Decoder(DestinationHistory).decode
 
 type _Noted = tuple[SeenSession, bool]
+
+
+class Destinations(Protocol):
+    """The history of all destinations, for who lists and changes it. Every method raises StoreFailure."""
+
+    def find(self, name: DestinationName) -> DestinationHistory:
+        """The history of a destination; an empty one if it was never seen."""
+
+    def listed(
+        self,
+        *,
+        organization: str = "",
+        domain: str = "",
+        connector: str = "",
+        limit: int = -1,
+        after: DestinationName | None = None,
+    ) -> list[tuple[DestinationName, DestinationHistory]]:
+        """The destinations that match, in order of their names; empty fields match all. limit: -1 for all."""
+
+    def change(
+        self, name: DestinationName, step: Callable[[DestinationHistory], DestinationHistory]
+    ) -> DestinationHistory:
+        """Change a history in one transaction. Returns the new one."""
+
+    def forget(self, name: DestinationName) -> None:
+        """Begin anew with a destination."""
+
+    def close(self) -> None:
+        """Close the file or the database."""
+
+
+class WorkerDestinations(Protocol):
+    """A worker's view of it. `find` and `note` are for the event loop and wait for nothing."""
+
+    def find(self, name: DestinationName) -> DestinationHistory:
+        """The history of a destination. Raises StoreFailure if it is not known."""
+
+    def note(self, name: DestinationName, session: SeenSession, *, logged: bool = False) -> None:
+        """Write a session soon. logged: the log has a line that it does less than was seen."""
+
+    def close(self) -> None:
+        """Write what waits. Blocks."""
 
 
 class DestinationFile:

@@ -201,12 +201,6 @@ class EventSink(Protocol):
         """Write what waits. Blocks."""
 
 
-class TraceSink(EventSink, Protocol):
-    """The message trace. dropped: events that were lost since the start."""
-
-    dropped: int
-
-
 class Store(Protocol):
     """One shard, or one process's part of a shared queue.
 

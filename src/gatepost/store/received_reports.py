@@ -1,4 +1,4 @@
-"""TLS reports that we received: `received-reports.db` in the data directory (RFC 8460 section 4.4).
+"""TLS reports that we received (RFC 8460 section 4.4): `received-reports.db` in the data directory with SQLite.
 
 Written by `analysis.reports.tlsrpt_intake`, one report in one transaction, so that it counts once or not at all; read
 by `gatepost report received` on a running gateway as on a stopped one. Blocks: call it on a thread from an event loop.
@@ -6,62 +6,81 @@ by `gatepost report received` on a running gateway as on a stopped one. Blocks: 
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import astuple, dataclass
 from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
-import apsw
 import msgspec
 
 from gatepost.protocols.tlsrpt.received import ReceivedFailure, ReceivedPolicy, ReceivedReport
-from gatepost.store.interface import StoreFailure
-from gatepost.store.sqlite.schema import StoreSettings, make_directory, open_database, open_for_reading
+from gatepost.store.database import Schema
+from gatepost.store.interface import StoreFailure, StoreFull
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
+
+    from gatepost.store.database import Database
 
 
-RECEIVED_FILE: Final = "received-reports.db"
+MOST_OCTETS: Final = 512 << 20
+"""Room that reports may take, beyond which nothing more is kept."""
 
-_MOST_PAGES: Final = 131_072  # of 4 KiB: 512 MiB, beyond which nothing more is kept
-_SETTINGS = StoreSettings(page_size=4096, checkpoint_pages=1000)
-_TABLES = """
-CREATE TABLE IF NOT EXISTS report (
-    id           INTEGER PRIMARY KEY,
-    received     REAL NOT NULL,
-    source       TEXT NOT NULL,
-    organization TEXT NOT NULL COLLATE NOCASE,
-    contact      TEXT NOT NULL,
-    report_id    TEXT NOT NULL,
-    begin        REAL NOT NULL,
-    finish       REAL NOT NULL,
-    left_out     INTEGER NOT NULL,
-    UNIQUE (organization, report_id)
-);
-CREATE INDEX IF NOT EXISTS by_begin ON report (begin);
-CREATE TABLE IF NOT EXISTS policy (
-    report   INTEGER NOT NULL REFERENCES report ON DELETE CASCADE,
-    place    INTEGER NOT NULL,
-    type     TEXT NOT NULL,
-    domain   TEXT NOT NULL,
-    passed   INTEGER NOT NULL,
-    failed   INTEGER NOT NULL,
-    strings  TEXT NOT NULL,
-    mx_hosts TEXT NOT NULL,
-    failures TEXT NOT NULL,
-    PRIMARY KEY (report, place)
-) WITHOUT ROWID;
-"""
+_CHUNK: Final = 500  # reports that are read at a time
+
+RECEIVED: Final = Schema(
+    name="received_reports",
+    file="received-reports.db",
+    application_id=0x67707272,  # "gprr"
+    version=1,
+    tables="""
+    CREATE TABLE received_report (
+        id           INTEGER PRIMARY KEY AUTOINCREMENT,
+        received     REAL NOT NULL,
+        source       TEXT NOT NULL,
+        organization TEXT NOT NULL,
+        contact      TEXT NOT NULL,
+        report_id    TEXT NOT NULL,
+        begin        REAL NOT NULL,
+        finish       REAL NOT NULL,
+        left_out     INTEGER NOT NULL
+    );
+    CREATE UNIQUE INDEX received_report_once ON received_report (lower(organization), report_id);
+    CREATE INDEX received_report_by_begin ON received_report (begin);
+    CREATE TABLE received_policy (
+        report   INTEGER NOT NULL,
+        place    INTEGER NOT NULL,
+        type     TEXT NOT NULL,
+        domain   TEXT NOT NULL,
+        passed   INTEGER NOT NULL,
+        failed   INTEGER NOT NULL,
+        strings  TEXT NOT NULL,
+        mx_hosts TEXT NOT NULL,
+        failures TEXT NOT NULL,
+        PRIMARY KEY (report, place)
+    ) WITHOUT ROWID;
+    """,
+    unmarked="""
+    ALTER TABLE report RENAME TO received_report;
+    ALTER TABLE policy RENAME TO received_policy;
+    DROP INDEX IF EXISTS by_begin;
+    CREATE UNIQUE INDEX received_report_once ON received_report (lower(organization), report_id);
+    CREATE INDEX received_report_by_begin ON received_report (begin);
+    """,
+)
 _SELECT = (
     "SELECT id, received, source, organization, contact, report_id, begin, finish, left_out,"
-    " type, domain, passed, failed, strings, mx_hosts, failures"
-    " FROM report LEFT JOIN policy ON policy.report = report.id"
-    " WHERE finish >= ? AND begin <= ? ORDER BY begin, id, place"
+    " type, domain, passed, failed, strings, mx_hosts, failures FROM"
+    " (SELECT * FROM received_report WHERE finish >= ? AND begin <= ? AND (begin, id) > (?, ?)"
+    " ORDER BY begin, id LIMIT ?) AS report LEFT JOIN received_policy ON received_policy.report = report.id"
+    " ORDER BY begin, id, place"
 )
+_INSERT = (
+    "INSERT INTO received_report (received, source, organization, contact, report_id, begin, finish, left_out)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id"
+)
+_POLICY = "INSERT INTO received_policy VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _encode = msgspec.json.Encoder().encode
 _decode_texts: Callable[[str], tuple[str, ...]] = msgspec.json.Decoder(tuple[str, ...]).decode
 _lists = msgspec.json.Decoder(list[list[Any]]).decode
@@ -76,65 +95,61 @@ class StoredReport:
     report: ReceivedReport
 
 
-def keep_report(directory: Path, kept: StoredReport) -> bool:
-    """Keep a report; False if the same reporter's report of this id is there already. Raises StoreFailure."""
-    make_directory(directory)
-    report = kept.report
-    head = (kept.received, kept.source, report.organization, report.contact, report.report_id)
-    with _opened(directory) as connection, connection:
-        known = "SELECT 1 FROM report WHERE organization = ? AND report_id = ?"
-        if connection.execute(known, (report.organization, report.report_id)).fetchone():
-            return False
-        connection.execute(
-            "INSERT INTO report (received, source, organization, contact, report_id, begin, finish, left_out) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (*head, report.begin, report.end, report.left_out),
-        )
-        number = connection.last_insert_rowid()
-        rows = [(number, place, *_policy_row(one)) for place, one in enumerate(report.policies)]
-        connection.executemany("INSERT INTO policy VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
-    return True
+class ReceivedReports:
+    """Every method raises StoreFailure."""
 
+    def __init__(self, opened: Callable[[], Database]) -> None:
+        """opened: opens the database, at the first use."""
+        self._opened = opened
+        self._database: Database | None = None
 
-def read_reports(directory: Path, since: float, until: float) -> Iterator[StoredReport]:
-    """The reports about a time that lies between two times (seconds since 1970), oldest first. Raises StoreFailure."""
-    path = directory / RECEIVED_FILE
-    if not path.exists():
-        return
-    try:
-        with contextlib.closing(open_for_reading(path)) as connection:
-            rows = connection.execute(_SELECT, (since, until))
-            for _, of_one in groupby(rows, key=itemgetter(0)):
-                yield _kept(list(of_one))
-    except (apsw.Error, msgspec.DecodeError) as error:
-        raise StoreFailure(f"{path}: {error}") from error
+    def keep(self, kept: StoredReport) -> bool:
+        """Keep a report; False if the same reporter's report of this id is there already. Raises StoreFull, too."""
+        report = kept.report
+        head = (kept.received, kept.source, report.organization, report.contact, report.report_id)
+        with self._open().changing() as change:
+            known = "SELECT 1 FROM received_report WHERE lower(organization) = lower(?) AND report_id = ?"
+            if change.value(known, (report.organization, report.report_id)) is not None:
+                return False
+            if change.octets() >= MOST_OCTETS:
+                raise StoreFull(f"{RECEIVED.file}: received reports take {MOST_OCTETS >> 20} MiB, and no more are kept")
+            number = change.value(_INSERT, (*head, report.begin, report.end, report.left_out))
+            rows = [(number, place, *_policy_row(one)) for place, one in enumerate(report.policies)]
+            change.execute_many(_POLICY, rows)
+        return True
 
+    def read(self, since: float, until: float) -> Iterator[StoredReport]:
+        """The reports about a time that lies between two times (seconds since 1970), oldest first."""
+        place: tuple[float, int] = (float("-inf"), 0)
+        while True:
+            with self._open().reading() as connection:
+                rows = connection.rows(_SELECT, (since, until, *place, _CHUNK))
+            if not rows:
+                return
+            try:
+                for _, of_one in groupby(rows, key=itemgetter(0)):
+                    yield _kept(list(of_one))
+            except msgspec.DecodeError as error:
+                raise StoreFailure(f"{RECEIVED.file}: {error}") from error
+            place = (rows[-1][6], rows[-1][0])
 
-def forget_reports(directory: Path, before: float) -> int:
-    """Forget reports about a time that ended before (seconds since 1970); how many. Raises StoreFailure."""
-    gone = 0
-    if (directory / RECEIVED_FILE).exists():
-        with _opened(directory) as connection, connection:
-            connection.execute("DELETE FROM report WHERE finish < ?", (before,))
-            gone = connection.changes()
-    return gone
+    def forget(self, before: float) -> int:
+        """Forget reports about a time that ended before (seconds since 1970); how many."""
+        old = "SELECT id FROM received_report WHERE finish < ?"
+        with self._open().changing() as change:
+            change.execute(f"DELETE FROM received_policy WHERE report IN ({old})", (before,))  # noqa: S608 - ours
+            return change.execute("DELETE FROM received_report WHERE finish < ?", (before,))
 
+    def close(self) -> None:
+        """Close the database; the next use opens it anew."""
+        if self._database is not None:
+            self._database.close()
+            self._database = None
 
-@contextlib.contextmanager
-def _opened(directory: Path) -> Iterator[apsw.Connection]:
-    path = directory / RECEIVED_FILE
-    connection = open_database(path, _SETTINGS)
-    try:
-        connection.execute(f"PRAGMA max_page_count = {_MOST_PAGES}")
-        connection.execute("PRAGMA wal_autocheckpoint = 1000")
-        connection.execute("PRAGMA foreign_keys = ON")
-        with connection:
-            connection.execute(_TABLES)
-        yield connection
-    except apsw.Error as error:
-        raise StoreFailure(f"{path}: {error}") from error
-    finally:
-        connection.close()
+    def _open(self) -> Database:
+        if self._database is None:
+            self._database = self._opened()
+        return self._database
 
 
 def _kept(rows: list[tuple[Any, ...]]) -> StoredReport:

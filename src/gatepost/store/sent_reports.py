@@ -1,62 +1,70 @@
-"""Our own TLS reports, sent and still to send: `sent-reports.db` in the data directory (RFC 8460).
+"""Our own TLS reports, sent and still to send (RFC 8460): `sent-reports.db` in the data directory with SQLite.
 
-Written by `analysis.reports.tlsrpt_sending`, in one worker; `gatepost report` reads it and makes reports due, on a
-running gateway as on a stopped one. A report is claimed in a transaction before it is tried: one process has it for
-the time of the lease, so that nothing goes out twice at once, and what a crash interrupts is tried again when the
-lease is over. Blocks: call it on a thread from an event loop.
+Written by `analysis.reports.tlsrpt_sending`, in one process of the site; `gatepost report` reads it and makes reports
+due, on a running gateway as on a stopped one. A report is claimed in a transaction before it is tried: one process has
+it for the time of the lease, so that nothing goes out twice at once, and what a crash interrupts is tried again when
+the lease is over. Blocks: call it on a thread from an event loop.
 """
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-import apsw
-
-from gatepost.store.interface import StoreFailure
-from gatepost.store.sqlite.schema import StoreSettings, exclusively, make_directory, open_database, open_for_reading
+from gatepost.store.database import Schema
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Sequence
+
+    from gatepost.store.database import Database
 
 
-SENT_FILE: Final = "sent-reports.db"
-
-_SETTINGS = StoreSettings(page_size=4096, checkpoint_pages=1000)
-_TABLES = """
-CREATE TABLE IF NOT EXISTS day (day TEXT PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS report (
-    day     TEXT NOT NULL,
-    domain  TEXT NOT NULL,
-    rua     TEXT NOT NULL,
-    state   TEXT NOT NULL,
-    tries   INTEGER NOT NULL DEFAULT 0,
-    first   REAL NOT NULL DEFAULT 0,
-    next    REAL NOT NULL,
-    tried   REAL NOT NULL DEFAULT 0,
-    detail  TEXT NOT NULL DEFAULT '',
-    message TEXT NOT NULL DEFAULT '',
-    PRIMARY KEY (day, domain, rua)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS by_next ON report (state, next);
-"""
+SENT: Final = Schema(
+    name="sent_reports",
+    file="sent-reports.db",
+    application_id=0x67707372,  # "gpsr"
+    version=1,
+    tables="""
+    CREATE TABLE sent_day (day TEXT PRIMARY KEY) WITHOUT ROWID;
+    CREATE TABLE sent_report (
+        day     TEXT NOT NULL,
+        domain  TEXT NOT NULL,
+        rua     TEXT NOT NULL,
+        state   TEXT NOT NULL,
+        tries   INTEGER NOT NULL DEFAULT 0,
+        first   REAL NOT NULL DEFAULT 0,
+        next    REAL NOT NULL,
+        tried   REAL NOT NULL DEFAULT 0,
+        detail  TEXT NOT NULL DEFAULT '',
+        message TEXT NOT NULL DEFAULT '',
+        PRIMARY KEY (day, domain, rua)
+    ) WITHOUT ROWID;
+    CREATE INDEX sent_report_by_next ON sent_report (state, next);
+    """,
+    unmarked="""
+    ALTER TABLE day RENAME TO sent_day;
+    ALTER TABLE report RENAME TO sent_report;
+    DROP INDEX IF EXISTS by_next;
+    CREATE INDEX sent_report_by_next ON sent_report (state, next);
+    """,
+)
 _COLUMNS = "day, domain, rua, state, tries, first, next, tried, detail, message"
 _ONE = "day = ? AND domain = ? AND rua = ?"
 _DUE = f"""
-SELECT {_COLUMNS} FROM report WHERE state IN ('waiting', 'trying') AND next <= ? ORDER BY next LIMIT ?
+SELECT {_COLUMNS} FROM sent_report WHERE state IN ('waiting', 'trying') AND next <= ? ORDER BY next LIMIT ?
 """  # noqa: S608 - ours
 _CLAIM = """
-UPDATE report SET state = 'trying', tries = tries + 1, first = iif(first = 0, ?1, first), tried = ?1, next = ?2
-WHERE day = ?3 AND domain = ?4 AND rua = ?5
+UPDATE sent_report SET state = 'trying', tries = tries + 1, first = CASE WHEN first = 0 THEN ?1 ELSE first END,
+tried = ?1, next = ?2 WHERE day = ?3 AND domain = ?4 AND rua = ?5
 """
 _AGAIN = """
-UPDATE report SET state = 'waiting', next = ?1, first = 0, tries = 0
+UPDATE sent_report SET state = 'waiting', next = ?1, first = 0, tries = 0
 WHERE day = ?2 AND domain = ?3 AND state IN ('waiting', 'given-up')
 """
-_NEW = "INSERT OR IGNORE INTO report (day, domain, rua, state, next) VALUES (?, ?, ?, 'waiting', ?)"
+_NEW = """
+INSERT INTO sent_report (day, domain, rua, state, next) VALUES (?, ?, ?, 'waiting', ?) ON CONFLICT DO NOTHING
+"""
 
 
 class SentState(StrEnum):
@@ -98,41 +106,48 @@ class SentReport:
 
 
 class SentReports:
-    """directory: the data directory. Every method raises StoreFailure; each is one transaction, or none."""
+    """Every method raises StoreFailure; each is one transaction, or none."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, opened: Callable[[], Database]) -> None:
+        """opened: opens the database, at the first use."""
+        self._opened = opened
+        self._database: Database | None = None
 
     def planned_days(self) -> list[str]:
         """Days whose recipients of reports are stored, oldest first."""
-        with self._opened() as connection:
-            return [str(day) for (day,) in connection.execute("SELECT day FROM day ORDER BY day")]
+        with self._open().reading() as connection:
+            return [str(day) for (day,) in connection.rows("SELECT day FROM sent_day ORDER BY day")]
 
     def plan(self, day: str, due: Iterable[tuple[str, float]]) -> None:
         """Write down the policy domains of a day and when the report to each is due; a day that is there stays."""
-        with self._opened() as connection, exclusively(connection):
-            connection.execute("INSERT OR IGNORE INTO day VALUES (?)", (day,))
-            if connection.changes():
-                connection.executemany(_NEW, ((day, domain, "", at) for domain, at in due))
+        with self._open().changing() as change:
+            if change.execute("INSERT INTO sent_day (day) VALUES (?) ON CONFLICT DO NOTHING", (day,)):
+                change.execute_many(_NEW, ((day, domain, "", at) for domain, at in due))
 
     def claim(self, now: float, most: int, lease: float) -> list[SentReport]:
         """Reports that are due, longest first; they are due again only in `lease` seconds."""
-        with self._opened() as connection, exclusively(connection):
-            found = [_report(row) for row in connection.execute(_DUE, (now, most))]
-            connection.executemany(_CLAIM, [(now, now + lease, *one.key) for one in found])
+        with self._open().changing() as change:
+            due = [_report(row) for row in change.rows(_DUE, (now, most))]
+            if due:
+                change.execute_many(_CLAIM, [(now, now + lease, *report.key) for report in due])
         return [
             replace(
-                one, state=SentState.TRYING, tries=one.tries + 1, first=one.first or now, next=now + lease, tried=now
+                report,
+                state=SentState.TRYING,
+                tries=report.tries + 1,
+                first=report.first or now,
+                next=now + lease,
+                tried=now,
             )
-            for one in found
+            for report in due
         ]
 
     def address(self, found: Sequence[tuple[SentReport, Sequence[str]]], now: float) -> None:
         """Store the result of a lookup of records: a report to each address; () where no report is wanted."""
-        with self._opened() as connection, exclusively(connection):
+        with self._open().changing() as change:
             for report, rua in found:
-                connection.execute(f"DELETE FROM report WHERE {_ONE}", report.key)  # noqa: S608 - ours
-                connection.executemany(_NEW, [(report.day, report.domain, one, now) for one in rua])
+                change.execute(f"DELETE FROM sent_report WHERE {_ONE}", report.key)  # noqa: S608 - ours
+                change.execute_many(_NEW, [(report.day, report.domain, address, now) for address in rua])
 
     def sent(self, report: SentReport, message: str = "") -> None:
         """It was taken, or queued as mail under that queue id."""
@@ -149,55 +164,43 @@ class SentReports:
         Domains that wanted none are looked up again. What was sent stays as it is: no address gets it twice. The day is
         not planned by it: that is still to come, or was never to be.
         """
-        with self._opened() as connection, exclusively(connection):
+        with self._open().changing() as change:
             for domain in domains:
-                known = "SELECT 1 FROM report WHERE day = ? AND domain = ? LIMIT 1"
-                if connection.execute(known, (day, domain)).get is None:
-                    connection.execute(_NEW, (day, domain, "", now))
+                known = "SELECT 1 FROM sent_report WHERE day = ? AND domain = ? LIMIT 1"
+                if change.value(known, (day, domain)) is None:
+                    change.execute(_NEW, (day, domain, "", now))
                 else:
-                    connection.execute(_AGAIN, (now, day, domain))
+                    change.execute(_AGAIN, (now, day, domain))
 
     def forget(self, before: str) -> None:
         """Forget the reports of days before a day."""
-        with self._opened() as connection, exclusively(connection):
-            connection.execute("DELETE FROM report WHERE day < ?", (before,))
-            connection.execute("DELETE FROM day WHERE day < ?", (before,))
+        with self._open().changing() as change:
+            change.execute("DELETE FROM sent_report WHERE day < ?", (before,))
+            change.execute("DELETE FROM sent_day WHERE day < ?", (before,))
+
+    def read(self, since: str, wanted: Callable[[SentReport], bool] = lambda _: True) -> list[SentReport]:
+        """Reports of a day ("2026-11-20") and later days, by day and domain."""
+        select = f"SELECT {_COLUMNS} FROM sent_report WHERE day >= ? ORDER BY day, domain, rua"  # noqa: S608 - ours
+        with self._open().reading() as connection:
+            return [report for row in connection.rows(select, (since,)) if wanted(report := _report(row))]
+
+    def close(self) -> None:
+        """Close the database; the next use opens it anew."""
+        if self._database is not None:
+            self._database.close()
+            self._database = None
 
     def _settle(self, report: SentReport, state: SentState, again: float, detail: str, message: str) -> None:
-        with self._opened() as connection, exclusively(connection):
-            connection.execute(
-                f"UPDATE report SET state = ?, next = ?, detail = ?, message = ? WHERE {_ONE}",  # noqa: S608 - ours
+        with self._open().changing() as change:
+            change.execute(
+                f"UPDATE sent_report SET state = ?, next = ?, detail = ?, message = ? WHERE {_ONE}",  # noqa: S608 - ours
                 (str(state), again, detail, message, *report.key),
             )
 
-    @contextlib.contextmanager
-    def _opened(self) -> Iterator[apsw.Connection]:
-        path = self._directory / SENT_FILE
-        make_directory(self._directory)
-        connection = open_database(path, _SETTINGS)
-        try:
-            connection.execute("PRAGMA wal_autocheckpoint = 1000")
-            connection.execute(_TABLES)
-            yield connection
-        except apsw.Error as error:
-            raise StoreFailure(f"{path}: {error}") from error
-        finally:
-            connection.close()
-
-
-def read_sent(directory: Path, since: str, wanted: Callable[[SentReport], bool]) -> list[SentReport]:
-    """Reports of a day ("2026-11-20") and later days, by day and domain. Raises StoreFailure."""
-    path = directory / SENT_FILE
-    if not path.exists():
-        return []
-    select = f"SELECT {_COLUMNS} FROM report WHERE day >= ? ORDER BY day, domain, rua"  # noqa: S608 - ours
-    try:
-        with contextlib.closing(open_for_reading(path)) as connection:
-            return [one for row in connection.execute(select, (since,)) if wanted(one := _report(row))]
-    except apsw.Error as error:
-        if "no such table" in str(error):
-            return []  # made this moment
-        raise StoreFailure(f"{path}: {error}") from error
+    def _open(self) -> Database:
+        if self._database is None:
+            self._database = self._opened()
+        return self._database
 
 
 def _report(row: Sequence[object]) -> SentReport:

@@ -1,15 +1,15 @@
-"""Counts of TLS sessions by result, a file a day: `sessions/YYYY-MM-DD.db` in the data directory, UTC.
+"""Counts of TLS sessions by result and UTC day; with SQLite a file a day, `sessions/YYYY-MM-DD.db` in data_dir.
 
 Written by `mail.outbound.sessions` of every worker: each adds its counts to the rows that are there, in one
-transaction; SQLite's locks keep them apart. Read by `analysis.reports.tlsrpt`, on a running gateway as on a stopped
-one. Blocks: call it on a thread from an event loop.
+transaction; SQLite's locks keep them apart. Where nodes share the store they are in `store.session_tables`. Read by
+`analysis.reports.tlsrpt`, on a running gateway as on a stopped one. Blocks: call it on a thread from an event loop.
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import apsw
 import msgspec
@@ -72,6 +72,52 @@ ORDER BY domain, type DESC, id, result, mx_host, address
 """
 
 
+class SessionCounts(Protocol):
+    """The counts of a site. Every method raises StoreFailure, `prune` OSError, too."""
+
+    def write(self, day: str, counts: Iterable[Count]) -> int:
+        """Add the counts of one day, all or none; returns how many results found no room."""
+
+    def read(self, day: str, domain: str = "") -> list[Count]:
+        """The counts of a day, those of one policy domain together; of one domain (A-labels) if it is given."""
+
+    def days(self) -> list[str]:
+        """The days of which there are counts, oldest first."""
+
+    def domains(self, day: str) -> Iterator[str]:
+        """The policy domains of a day by name, A-labels."""
+
+    def prune(self, before: str) -> list[str]:
+        """Forget the days before a day ("2026-11-10"); returns those removed."""
+
+
+class SessionFiles:
+    """Implements `SessionCounts` with a file a day in a directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def write(self, day: str, counts: Iterable[Count]) -> int:
+        """Add the counts of one day, all or none; returns how many results found no room."""
+        return write_counts(self._directory, day, counts)
+
+    def read(self, day: str, domain: str = "") -> list[Count]:
+        """The counts of a day, those of one policy domain together."""
+        return read_counts(self._directory, day, domain)
+
+    def days(self) -> list[str]:
+        """The days that have a file, oldest first."""
+        return counted_days(self._directory)
+
+    def domains(self, day: str) -> Iterator[str]:
+        """The policy domains of a day by name."""
+        return counted_domains(self._directory, day)
+
+    def prune(self, before: str) -> list[str]:
+        """Forget the days before a day; returns those removed."""
+        return prune_counts(self._directory, before)
+
+
 def write_counts(directory: Path, day: str, counts: Iterable[Count]) -> int:
     """Add the counts of one day to its file, all or none. Raises StoreFailure.
 
@@ -106,7 +152,7 @@ def read_counts(directory: Path, day: str, domain: str = "") -> list[Count]:
         if _NOT_THERE in str(error):
             return []  # made this moment
         raise StoreFailure(f"{path}: {error}") from error
-    return _counts(day, rows)
+    return counts_of(day, rows)
 
 
 def counted_days(directory: Path) -> list[str]:
@@ -150,7 +196,7 @@ def _add(connection: apsw.Connection, count: Count) -> int:
 def _policy(connection: apsw.Connection, domain: str, policy: AppliedPolicy) -> int | None:
     """The row of a policy, made if there is room; else that of its bare form; None if the file is full."""
     bare = policy == policy.bare
-    values = (domain, policy.type, policy.domain, _encoded(policy.strings), _encoded(policy.mx_hosts))
+    values = (domain, policy.type, policy.domain, encoded(policy.strings), encoded(policy.mx_hosts))
     found = connection.execute(f"SELECT id FROM policy WHERE {_SAME_POLICY}", values).get  # noqa: S608 - ours
     if found is not None:
         return int(found)
@@ -171,7 +217,7 @@ def _full(connection: apsw.Connection) -> bool:
 
 
 def _add_failure(connection: apsw.Connection, policy: int, failure: FailureDetail, count: Count) -> int:
-    values = (policy, *_columns(failure))
+    values = (policy, *failure_columns(failure))
     connection.execute(
         f"UPDATE failure SET sessions = sessions + ? WHERE {_SAME_FAILURE}",  # noqa: S608 - ours
         (count.sessions, *values),
@@ -191,7 +237,8 @@ def _failures(connection: apsw.Connection, domain: str) -> int:
     return int(connection.execute(counted, (domain,)).get)
 
 
-def _columns(failure: FailureDetail) -> tuple[str, str, str, str, str, str]:
+def failure_columns(failure: FailureDetail) -> tuple[str, str, str, str, str, str]:
+    """The columns that distinguish a failure."""
     return (
         failure.result,
         failure.mx_host,
@@ -202,11 +249,13 @@ def _columns(failure: FailureDetail) -> tuple[str, str, str, str, str, str]:
     )
 
 
-def _encoded(texts: Sequence[str]) -> str:
+def encoded(texts: Sequence[str]) -> str:
+    """Texts as a column has them."""
     return msgspec.json.encode(texts).decode()
 
 
-def _counts(day: str, rows: Sequence[tuple[object, ...]]) -> list[Count]:
+def counts_of(day: str, rows: Sequence[tuple[object, ...]]) -> list[Count]:
+    """The counts in rows of policies, each with one of its failures or none."""
     counts: dict[Count, None] = {}  # a policy with several failures comes in several rows
     for domain, type_, owner, strings, mx_hosts, passed, *failure in rows:
         policy = AppliedPolicy(PolicyType(str(type_)), str(owner), _decoded(strings), _decoded(mx_hosts))

@@ -13,9 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.changes import CONFIGURATION, ConfigStore, ConfigStores
+from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile, DestinationStore
+from gatepost.store.documents import DOCUMENTS, DocumentFiles, DocumentTable
 from gatepost.store.evidence_files import evidence_directory
 from gatepost.store.failures import FailuresInMemory
 from gatepost.store.interface import StoreFailure
+from gatepost.store.leases import FixedLeases, SharedLeases
+from gatepost.store.nodes import NodeRegistry
+from gatepost.store.received_reports import RECEIVED, ReceivedReports
+from gatepost.store.sent_reports import SENT, SentReports
+from gatepost.store.session_counts import SESSIONS_DIRECTORY, SessionFiles
+from gatepost.store.session_tables import SESSIONS, SessionTables
+from gatepost.store.shared_destinations import HISTORY, DestinationTable, SharedDestinations
+from gatepost.store.site_tables import SITE, STATEMENT_SECONDS
 from gatepost.store.sqlite.database import SqliteDatabase
 from gatepost.store.sqlite.restore import check_whole
 from gatepost.store.sqlite.schema import QUEUE_DIRECTORY, TRACE_DIRECTORY
@@ -27,25 +37,30 @@ if TYPE_CHECKING:
     from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.settings.model import Settings
     from gatepost.store.database import Database, Schema
+    from gatepost.store.destinations import Destinations, WorkerDestinations
+    from gatepost.store.documents import Documents
     from gatepost.store.evidence_log import Evidence
     from gatepost.store.failures import FailureCounts
     from gatepost.store.interface import EventSink, Store
-    from gatepost.store.queue_admin import QueueAdmin
+    from gatepost.store.leases import DutyLeases
+    from gatepost.store.queue_admin import Depth, QueueAdmin
+    from gatepost.store.session_counts import SessionCounts
     from gatepost.store.trace import Trace
 
 _NO_LIBRARY = "store.url: PostgreSQL needs the package asyncpg: install gatepost[postgres]"
 
 
 class Storage:
-    """What is stored of one gateway. Opening it is cheap: files and connections come with their use."""
+    """The store of one gateway. Opening it is cheap: files and connections come with their use."""
 
     @classmethod
     def of(cls, settings: Settings) -> Storage:
-        """That of a gateway."""
-        return cls(settings.store.url, Path(settings.server.data_dir), node=settings.server.hostname)
+        """The store of a gateway."""
+        url, server = settings.store.url, settings.server
+        return cls(url, Path(server.data_dir), node=server.hostname if url == SQLITE else server.node_name)
 
     def __init__(self, url: str, directory: Path, *, node: str = "localhost") -> None:
-        """url: of `[store]`. directory: the data directory. node: the name of this host."""
+        """url: of `[store]`. directory: the data directory. node: the name of this node."""
         self._url = url
         self._directory = directory
         self._node = node
@@ -85,13 +100,59 @@ class Storage:
             raise StoreFailure(_NO_LIBRARY) from error
         return check
 
-    def database(self, schema: Schema) -> Database:
-        """The tables of a schema, made or brought up to date if need be. Raises StoreFailure."""
+    def database(self, schema: Schema, *, synchronous: str = "FULL", statement: float = 30.0) -> Database:
+        """The tables of a schema, made or brought up to date if need be. Raises StoreFailure.
+
+        synchronous: of SQLite; "NORMAL" where a power cut may cost the last second. statement: seconds that one may
+        take in PostgreSQL.
+        """
         if not self.is_shared:
-            return SqliteDatabase(self._directory, schema)
+            return SqliteDatabase(self._directory, schema, synchronous=synchronous)
         with _loading_postgres():
             from gatepost.store.postgres.database import PostgresDatabase  # noqa: PLC0415 - one engine is loaded
-        return PostgresDatabase(self._url, schema)
+        return PostgresDatabase(self._url, schema, statement=statement)
+
+    def leases(self, node: str, worker: int) -> DutyLeases:
+        """Leases of what runs once for the site, as a worker of a node sees them."""
+        if not self.is_shared:
+            return FixedLeases(held=worker == 0)
+        return SharedLeases(self._site, node, worker)
+
+    def nodes(self) -> NodeRegistry:
+        """The nodes of the site."""
+        return NodeRegistry(self._site)
+
+    def session_counts(self) -> SessionCounts:
+        """Counts of TLS sessions, for reports to others."""
+        if not self.is_shared:
+            return SessionFiles(self._directory / SESSIONS_DIRECTORY)
+        return SessionTables(lambda: self.database(SESSIONS))
+
+    def sent_reports(self) -> SentReports:
+        """TLS reports of ours."""
+        return SentReports(lambda: self.database(SENT))
+
+    def received_reports(self) -> ReceivedReports:
+        """TLS reports of others."""
+        return ReceivedReports(lambda: self.database(RECEIVED))
+
+    def destinations(self) -> Destinations:
+        """The history of destinations, for listing and changing it. Raises StoreFailure."""
+        if not self.is_shared:
+            return DestinationFile(self._directory / DESTINATIONS_FILE)
+        return DestinationTable(lambda: self.database(HISTORY))
+
+    def worker_destinations(self) -> WorkerDestinations:
+        """The same for a worker's event loop."""
+        if not self.is_shared:
+            return DestinationStore(self._directory / DESTINATIONS_FILE)
+        return SharedDestinations(DestinationTable(lambda: self.database(HISTORY)))
+
+    def documents(self, *folder: str) -> Documents:
+        """Small documents by name, of results that lists show. folder: its path, each a plain name."""
+        if not self.is_shared:
+            return DocumentFiles(self._directory.joinpath(*folder))
+        return DocumentTable(lambda: self.database(DOCUMENTS), "/".join(folder))
 
     def trace(self) -> Trace:
         """The message trace. Opens nothing before it is asked."""
@@ -146,6 +207,21 @@ class Storage:
             from gatepost.store.postgres.queue_admin import PostgresQueueAdmin  # noqa: PLC0415 - one engine is loaded
         return PostgresQueueAdmin(self._url, trace_writer(self.trace(), evidence))
 
+    def worker_depth(self, worker: int, workers: int) -> Depth:
+        """The part of the queue that a worker of this node has: of a shared one, what it has in memory.
+
+        workers: how many the node has. Raises StoreFailure.
+        """
+        if not self.is_shared:
+            from gatepost.store.sqlite.depth import queue_depth  # noqa: PLC0415 - few processes ask for it
+            from gatepost.store.sqlite.shards import shards_of  # noqa: PLC0415 - as above
+
+            directory = self._directory / QUEUE_DIRECTORY
+            return queue_depth(directory, shards_of(directory, worker, workers))
+        with _loading_postgres():
+            from gatepost.store.postgres.queue_admin import worker_depth  # noqa: PLC0415 - one engine is loaded
+        return worker_depth(self._url, self._node, worker)
+
     def configuration(self) -> ConfigStore:
         """The configuration with its history and contents, to be closed. Raises StoreFailure."""
         if not self.is_shared:
@@ -174,8 +250,12 @@ class Storage:
         """End the threads and connections of this process, as before it forks; what comes after makes new ones."""
         if self.is_shared:
             with _loading_postgres():
-                from gatepost.store.postgres.server import Server  # noqa: PLC0415 - as above
-            Server.of(self._url).close()
+                from gatepost.store.postgres.server import close_all  # noqa: PLC0415 - as above
+            close_all()
+
+    def _site(self) -> Database:
+        """Nodes and leases."""
+        return self.database(SITE, synchronous="NORMAL", statement=STATEMENT_SECONDS)
 
 
 @contextlib.contextmanager

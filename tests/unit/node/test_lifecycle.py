@@ -6,6 +6,7 @@ import pytest
 
 from gatepost.net.listener import Listener, bind
 from gatepost.node.lifecycle import Duty, Lifecycle, Parts, every, listening
+from gatepost.store.leases import FixedLease
 
 
 def run(scene):
@@ -147,3 +148,81 @@ def test_listeners_accept_from_the_start_until_the_end_begins():
             await asyncio.open_connection("127.0.0.1", port)
 
     run(scene())
+
+
+class Lent:
+    """A lease that comes and goes as the test says."""
+
+    is_lasting = False
+
+    def __init__(self):
+        self.held = False
+
+    def check(self, connection):
+        """Never asked here."""
+
+
+def test_duties_under_a_lease_begin_each_time_it_comes_and_stop_when_it_goes(monkeypatch):
+    monkeypatch.setattr("gatepost.node.lifecycle._LEASE_LOOK", 0.01)
+    said, lease = [], Lent()
+    duties = [Duty(3600, lambda: said.append("at once"), at_once=True), Duty(0.05, lambda: said.append("later"))]
+
+    async def scene():
+        parts = Parts(Lifecycle("alarms", duties=duties, lease=lease, lost=lambda: said.append("lost")))
+        await parts.start()
+        await asyncio.sleep(0.1)
+        assert said == []
+        for _ in range(2):
+            lease.held = True
+            await asyncio.sleep(0.1)
+            lease.held = False
+            await asyncio.sleep(0.05)
+            assert said[0] == "at once"
+            assert said[-1] == "lost"
+            assert said.count("at once") == 1
+            assert "later" in said
+            said.clear()
+        lease.held = True
+        await asyncio.sleep(0.05)
+        said.clear()
+        await parts.close(0.5)
+        assert said == ["lost"]
+
+    run(scene())
+
+
+def test_a_duty_that_fails_is_tried_again_while_its_lease_is_held(monkeypatch, caplog):
+    monkeypatch.setattr("gatepost.node.lifecycle._LEASE_LOOK", 0.01)
+    lease, tried = Lent(), []
+    lease.held = True
+
+    def work():
+        tried.append(1)
+        raise RuntimeError("on purpose")
+
+    async def scene():
+        parts = Parts(Lifecycle("alarms", duties=[Duty(0.02, work)], lease=lease))
+        await parts.start()
+        await asyncio.sleep(0.2)
+        await parts.close(0.5)
+
+    run(scene())
+    assert len(tried) > 1
+    assert "alarms failed" in caplog.text
+
+
+def test_under_a_lease_that_lasts_duties_are_done_or_never():
+    said = []
+
+    async def scene():
+        parts = Parts(
+            Lifecycle("ours", duties=[Duty(9, lambda: said.append("ours"), at_once=True)], lease=FixedLease(held=True)),
+            Lifecycle(
+                "theirs", duties=[Duty(9, lambda: said.append("theirs"), at_once=True)], lease=FixedLease(held=False)
+            ),
+        )
+        await parts.start()
+        await parts.close(0.5)
+
+    run(scene())
+    assert said == ["ours"]

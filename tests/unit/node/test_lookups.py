@@ -7,6 +7,7 @@ import pytest
 from gatepost.net.anchors import TrustAnchors
 from gatepost.node.lifecycle import Parts
 from gatepost.node.lookups import LookupServices
+from gatepost.store.leases import FixedLease
 
 
 def asked(settings, scene, *, first=True):
@@ -14,7 +15,7 @@ def asked(settings, scene, *, first=True):
 
     async def run():
         lookups = LookupServices(settings, anchors=TrustAnchors.load, identity=lambda *_: None)
-        parts = Parts(*lookups.parts(first=first))
+        parts = Parts(*lookups.parts(FixedLease(held=first), tells=first))
         try:
             await scene(lookups, parts)
         finally:
@@ -42,8 +43,7 @@ def test_the_other_workers_say_nothing_and_fetch_no_policies_in_time(home):
     async def scene(lookups, parts):
         await parts.start()
         assert lookups._telling is None
-        assert not any(part.duties for part in lookups.parts(first=False))
-        assert any(part.duties for part in lookups.parts(first=True))
+        assert not parts._duties
 
     asked(home.settings(), scene, first=False)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from gatepost.node.report_intake import ReportIntake
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.model import parse
+from gatepost.store.leases import FixedLease
 
 RESOURCES = {
     "organization": {
@@ -37,7 +38,7 @@ def test_mailboxes_that_are_marked_are_looked_into_one_at_a_time():
 
     async def run():
         certificates = ReportIntake(
-            intake, lambda: Directory(parse(RESOURCES)), lambda address: Path("/mail") / address
+            intake, lambda: Directory(parse(RESOURCES)), lambda address: Path("/mail") / address, FixedLease(held=True)
         )
         certificates.tick()
         while not intake.calls:  # noqa: ASYNC110 - a thread, which knows no event of the loop

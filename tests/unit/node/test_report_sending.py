@@ -9,6 +9,7 @@ from gatepost.node.report_sending import ReportSending, reporter_of
 from gatepost.protocols.tlsrpt.outgoing import Reporter
 from gatepost.settings.loader import load
 from gatepost.store.interface import StoreFailure
+from gatepost.store.leases import FixedLease
 
 ENVIRONMENT = {
     "GATEPOST_SERVER__HOSTNAME": "mx1.contoso.example",
@@ -37,7 +38,7 @@ class Slow:
 def sending(monkeypatch, tmp_path):
     monkeypatch.setattr(module, "ReportSender", Slow)
     settings = load(None, ENVIRONMENT | {"GATEPOST_SERVER__DATA_DIR": str(tmp_path)})
-    return lambda: ReportSending(settings, None, None, None)
+    return lambda: ReportSending(settings, None, None, None, FixedLease(held=True))
 
 
 def test_one_round_at_a_time(sending):

@@ -68,7 +68,7 @@ def test_what_people_write(section: str, key: str, written: object, value: objec
         ("server", {"hostname": "mx_é!"}, "is not a domain"),
         ("server", {"hostname": "mx.example", "postmaster": "nobody"}, "is not a mail address"),
         ("server", {"hostname": "mx.example", "data_dir": ""}, "at least 1"),
-        ("store", {"url": "postgresql://127.0.0.1/db"}, "no PostgreSQL store"),
+        ("store", {"url": "postgresql://gatepost:secret@127.0.0.1/db"}, "has a password in it"),
         ("store", {"url": "sqlite"}, "is not a store"),
         ("dns", {"nameservers": []}, "at least 1"),
         ("dns", {"nameservers": ["dns.example"]}, "write the IP address of the nameserver"),

@@ -6,8 +6,10 @@ import apsw
 import pytest
 
 from gatepost.protocols.tlsrpt.received import ReceivedFailure, ReceivedPolicy, ReceivedReport
-from gatepost.store.interface import StoreFailure
-from gatepost.store.received_reports import RECEIVED_FILE, StoredReport, forget_reports, keep_report, read_reports
+from gatepost.settings.store_url import SQLITE
+from gatepost.store.interface import StoreFailure, StoreFull
+from gatepost.store.received_reports import RECEIVED, StoredReport
+from gatepost.store.storage import Storage
 
 DAY = 86_400.0
 FAILED = ReceivedFailure("certificate-expired", 3, "192.0.2.1", "mx1.contoso.example", "", "192.0.2.9", "x", "y")
@@ -22,13 +24,16 @@ def kept(name="1", organization="Google Inc.", begin=DAY, policies=None):
 
 
 def test_what_is_kept_comes_back_once(tmp_path):
-    assert list(read_reports(tmp_path, 0, 9 * DAY)) == []
-    assert keep_report(tmp_path, kept())
-    assert not keep_report(tmp_path, kept(begin=5 * DAY))
-    assert not keep_report(tmp_path, kept(organization="GOOGLE INC."))
-    assert keep_report(tmp_path, kept(organization="Microsoft Corporation", policies=()))
-    assert list(read_reports(tmp_path, 0, 9 * DAY)) == [kept(), kept(organization="Microsoft Corporation", policies=())]
-    assert (tmp_path / RECEIVED_FILE).stat().st_mode & 0o077 == 0
+    assert list(Storage(SQLITE, tmp_path).received_reports().read(0, 9 * DAY)) == []
+    assert Storage(SQLITE, tmp_path).received_reports().keep(kept())
+    assert not Storage(SQLITE, tmp_path).received_reports().keep(kept(begin=5 * DAY))
+    assert not Storage(SQLITE, tmp_path).received_reports().keep(kept(organization="GOOGLE INC."))
+    assert Storage(SQLITE, tmp_path).received_reports().keep(kept(organization="Microsoft Corporation", policies=()))
+    assert list(Storage(SQLITE, tmp_path).received_reports().read(0, 9 * DAY)) == [
+        kept(),
+        kept(organization="Microsoft Corporation", policies=()),
+    ]
+    assert (tmp_path / RECEIVED.file).stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.parametrize(
@@ -37,29 +42,83 @@ def test_what_is_kept_comes_back_once(tmp_path):
 )  # fmt: skip
 def test_by_the_time_they_are_about(tmp_path, since, until, names):
     for day in (3, 1, 2):
-        keep_report(tmp_path, kept(str(day), begin=day * DAY))
-    assert "".join(one.report.report_id for one in read_reports(tmp_path, since * DAY, until * DAY)) == names
+        Storage(SQLITE, tmp_path).received_reports().keep(kept(str(day), begin=day * DAY))
+    assert (
+        "".join(
+            one.report.report_id for one in Storage(SQLITE, tmp_path).received_reports().read(since * DAY, until * DAY)
+        )
+        == names
+    )
 
 
 def test_old_ones_are_forgotten_with_all_that_they_said(tmp_path):
-    assert forget_reports(tmp_path, 9 * DAY) == 0
+    assert Storage(SQLITE, tmp_path).received_reports().forget(9 * DAY) == 0
     for day in (1, 2, 3):
-        keep_report(tmp_path, kept(str(day), begin=day * DAY))
-    assert forget_reports(tmp_path, 3 * DAY) == 2
-    assert [one.report.report_id for one in read_reports(tmp_path, 0, 9 * DAY)] == ["3"]
-    assert keep_report(tmp_path, kept("1"))
+        Storage(SQLITE, tmp_path).received_reports().keep(kept(str(day), begin=day * DAY))
+    assert Storage(SQLITE, tmp_path).received_reports().forget(3 * DAY) == 2
+    assert [one.report.report_id for one in Storage(SQLITE, tmp_path).received_reports().read(0, 9 * DAY)] == ["3"]
+    assert Storage(SQLITE, tmp_path).received_reports().keep(kept("1"))
 
 
 def test_a_file_that_cannot_be_read(tmp_path):
-    (tmp_path / RECEIVED_FILE).write_bytes(b"this is no database" * 1000)
-    with pytest.raises(StoreFailure, match=RECEIVED_FILE):
-        list(read_reports(tmp_path, 0, DAY))
-    with pytest.raises(StoreFailure, match=RECEIVED_FILE):
-        keep_report(tmp_path, kept())
+    (tmp_path / RECEIVED.file).write_bytes(b"this is no database" * 1000)
+    with pytest.raises(StoreFailure, match=RECEIVED.file):
+        list(Storage(SQLITE, tmp_path).received_reports().read(0, DAY))
+    with pytest.raises(StoreFailure, match=RECEIVED.file):
+        Storage(SQLITE, tmp_path).received_reports().keep(kept())
 
 
 def test_a_file_of_other_tables(tmp_path):
-    with contextlib.closing(apsw.Connection(str(tmp_path / RECEIVED_FILE))) as connection:
+    with contextlib.closing(apsw.Connection(str(tmp_path / RECEIVED.file))) as connection:
         connection.execute("CREATE TABLE report (something)")
-    with pytest.raises(StoreFailure, match=RECEIVED_FILE):
-        keep_report(tmp_path, kept())
+    with pytest.raises(StoreFailure, match=RECEIVED.file):
+        Storage(SQLITE, tmp_path).received_reports().keep(kept())
+
+
+def test_a_file_of_an_earlier_version_goes_on(tmp_path):
+    with contextlib.closing(apsw.Connection(str(tmp_path / RECEIVED.file))) as connection:
+        connection.execute("""
+            CREATE TABLE report (
+                id INTEGER PRIMARY KEY, received REAL NOT NULL, source TEXT NOT NULL,
+                organization TEXT NOT NULL COLLATE NOCASE, contact TEXT NOT NULL, report_id TEXT NOT NULL,
+                begin REAL NOT NULL, finish REAL NOT NULL, left_out INTEGER NOT NULL, UNIQUE (organization, report_id)
+            );
+            CREATE INDEX by_begin ON report (begin);
+            CREATE TABLE policy (
+                report INTEGER NOT NULL REFERENCES report ON DELETE CASCADE, place INTEGER NOT NULL, type TEXT NOT NULL,
+                domain TEXT NOT NULL, passed INTEGER NOT NULL, failed INTEGER NOT NULL, strings TEXT NOT NULL,
+                mx_hosts TEXT NOT NULL, failures TEXT NOT NULL, PRIMARY KEY (report, place)
+            ) WITHOUT ROWID;
+            INSERT INTO report VALUES (7, 1, 'mail x', 'Google Inc.', 'c', 'a', 86400, 172800, 0);
+            INSERT INTO policy VALUES (7, 0, 'sts', 'b.example', 1, 0, '[]', '[]', '[]');
+        """)
+    reports = Storage(SQLITE, tmp_path).received_reports()
+    (one,) = reports.read(0, 9 * DAY)
+    assert (one.report.organization, one.report.policies[0].domain) == ("Google Inc.", "b.example")
+    assert reports.forget(9 * DAY) == 1
+    assert list(reports.read(0, 9 * DAY)) == []
+    reports.close()
+
+
+def test_no_more_is_kept_than_there_is_room_for(tmp_path, monkeypatch):
+    monkeypatch.setattr("gatepost.store.received_reports.MOST_OCTETS", 1)
+    with pytest.raises(StoreFull, match="received reports take"):
+        Storage(SQLITE, tmp_path).received_reports().keep(kept())
+
+
+def test_many_are_read_in_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr("gatepost.store.received_reports._CHUNK", 2)
+    reports = Storage(SQLITE, tmp_path).received_reports()
+    for name in "abcde":
+        reports.keep(kept(name, policies=() if name == "c" else None))
+    assert "".join(one.report.report_id for one in reports.read(0, 9 * DAY)) == "abcde"
+
+
+def test_what_is_no_list_is_a_failure(tmp_path):
+    reports = Storage(SQLITE, tmp_path).received_reports()
+    reports.close()
+    reports.keep(kept())
+    with reports._open().changing() as change:
+        change.execute("UPDATE received_policy SET strings = '{'")
+    with pytest.raises(StoreFailure, match=RECEIVED.file):
+        list(reports.read(0, 9 * DAY))

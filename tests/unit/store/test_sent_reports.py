@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 import apsw
 import pytest
 
+from gatepost.settings.store_url import SQLITE
 from gatepost.store.interface import StoreFailure
-from gatepost.store.sent_reports import SENT_FILE, SentReport, SentReports, SentState, read_sent
+from gatepost.store.sent_reports import SENT, SentReport, SentReports, SentState
+from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,12 +24,15 @@ def every(_: SentReport) -> bool:
 
 
 def states(directory: Path, since: str = DAY) -> list[tuple[str, str, str, str]]:
-    return [(one.day, one.domain, one.rua, str(one.state)) for one in read_sent(directory, since, every)]
+    return [
+        (one.day, one.domain, one.rua, str(one.state))
+        for one in Storage(SQLITE, directory).sent_reports().read(since, every)
+    ]
 
 
 @pytest.fixture
 def reports(tmp_path: Path) -> SentReports:
-    made = SentReports(tmp_path)
+    made = Storage(SQLITE, tmp_path).sent_reports()
     made.plan(DAY, [("b.example", 100.0), ("a.example", 200.0)])
     return made
 
@@ -54,7 +59,7 @@ def test_what_is_claimed_is_nobody_elses_until_the_lease_is_over(reports: SentRe
     assert reports.claim(99.0, 10, 60.0) == []
     (one,) = reports.claim(150.0, 10, 60.0)
     assert (one.domain, one.tries, one.first, one.next, one.tried) == ("b.example", 1, 150.0, 210.0, 150.0)
-    assert SentReports(tmp_path).claim(150.0, 10, 60.0) == []
+    assert Storage(SQLITE, tmp_path).sent_reports().claim(150.0, 10, 60.0) == []
     assert [two.domain for two in reports.claim(209.0, 10, 60.0)] == ["a.example"]
     (again,) = reports.claim(210.0, 10, 60.0)  # nobody said what became of it: a crash
     assert (again.domain, again.tries, again.first) == ("b.example", 2, 150.0)
@@ -73,13 +78,16 @@ def test_a_report_goes_to_each_address(reports: SentReports, tmp_path: Path) -> 
     web, mail = sorted(reports.claim(500.0, 10, 60.0), key=lambda one: one.rua)
     reports.failed(web, "status 500", 900.0)
     reports.sent(mail, "1a")
-    waits, sent = read_sent(tmp_path, DAY, every)
+    waits, sent = Storage(SQLITE, tmp_path).sent_reports().read(DAY, every)
     assert (waits.state, waits.next, waits.detail, waits.tries) == (SentState.WAITING, 900.0, "status 500", 1)
     assert (sent.state, sent.message, sent.detail) == (SentState.SENT, "1a", "")
     assert reports.claim(899.0, 10, 60.0) == []
     (web,) = reports.claim(900.0, 10, 60.0)
     reports.failed(web, "status 404", None)
-    assert [one.state for one in read_sent(tmp_path, DAY, every)] == [SentState.GIVEN_UP, SentState.SENT]
+    assert [one.state for one in Storage(SQLITE, tmp_path).sent_reports().read(DAY, every)] == [
+        SentState.GIVEN_UP,
+        SentState.SENT,
+    ]
     assert reports.claim(1e9, 10, 60.0) == []
 
 
@@ -115,25 +123,51 @@ def test_old_days_are_forgotten(reports: SentReports, tmp_path: Path) -> None:
     reports.forget(NEXT)
     assert reports.planned_days() == [NEXT]
     assert states(tmp_path) == [(NEXT, "b.example", "", "waiting")]
-    assert read_sent(tmp_path, DAY, lambda one: one.domain == "c.example") == []
+    assert Storage(SQLITE, tmp_path).sent_reports().read(DAY, lambda one: one.domain == "c.example") == []
 
 
 def test_before_anything_was_sent(tmp_path: Path) -> None:
-    assert read_sent(tmp_path, DAY, every) == []
-    (tmp_path / SENT_FILE).touch()
-    assert read_sent(tmp_path, DAY, every) == []
+    assert Storage(SQLITE, tmp_path).sent_reports().read(DAY, every) == []
+    (tmp_path / SENT.file).touch()
+    assert Storage(SQLITE, tmp_path).sent_reports().read(DAY, every) == []
 
 
 def test_a_file_that_is_none(tmp_path: Path) -> None:
-    (tmp_path / SENT_FILE).write_bytes(b"no database" * 1000)
-    with pytest.raises(StoreFailure, match=SENT_FILE):
-        SentReports(tmp_path).claim(1.0, 1, 1.0)
-    with pytest.raises(StoreFailure, match=SENT_FILE):
-        read_sent(tmp_path, DAY, every)
+    (tmp_path / SENT.file).write_bytes(b"no database" * 1000)
+    with pytest.raises(StoreFailure, match=SENT.file):
+        Storage(SQLITE, tmp_path).sent_reports().claim(1.0, 1, 1.0)
+    with pytest.raises(StoreFailure, match=SENT.file):
+        Storage(SQLITE, tmp_path).sent_reports().read(DAY, every)
 
 
 def test_a_file_of_other_tables(tmp_path: Path) -> None:
-    with contextlib.closing(apsw.Connection(str(tmp_path / SENT_FILE))) as connection:
+    with contextlib.closing(apsw.Connection(str(tmp_path / SENT.file))) as connection:
         connection.execute("CREATE TABLE report (something)")
-    with pytest.raises(StoreFailure, match=SENT_FILE):
-        SentReports(tmp_path).claim(1.0, 1, 1.0)
+    with pytest.raises(StoreFailure, match=SENT.file):
+        Storage(SQLITE, tmp_path).sent_reports().claim(1.0, 1, 1.0)
+
+
+def test_a_file_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
+    with contextlib.closing(apsw.Connection(str(tmp_path / SENT.file))) as connection:
+        connection.execute("""
+            CREATE TABLE day (day TEXT PRIMARY KEY) WITHOUT ROWID;
+            CREATE TABLE report (
+                day TEXT NOT NULL, domain TEXT NOT NULL, rua TEXT NOT NULL, state TEXT NOT NULL,
+                tries INTEGER NOT NULL DEFAULT 0, first REAL NOT NULL DEFAULT 0, next REAL NOT NULL,
+                tried REAL NOT NULL DEFAULT 0, detail TEXT NOT NULL DEFAULT '', message TEXT NOT NULL DEFAULT '',
+                PRIMARY KEY (day, domain, rua)
+            ) WITHOUT ROWID;
+            CREATE INDEX by_next ON report (state, next);
+            INSERT INTO day VALUES ('2026-11-24');
+            INSERT INTO report (day, domain, rua, state, next) VALUES ('2026-11-24', 'b.example', '', 'waiting', 5);
+        """)
+    reports = Storage(SQLITE, tmp_path).sent_reports()
+    assert reports.planned_days() == [DAY]
+    assert [one.domain for one in reports.claim(10.0, 1, 60.0)] == ["b.example"]
+    reports.close()
+    assert [one.tries for one in reports.read(DAY)] == [1]
+
+
+def test_what_was_never_used_is_closed_at_once(tmp_path: Path) -> None:
+    Storage(SQLITE, tmp_path).sent_reports().close()
+    assert list(tmp_path.iterdir()) == []

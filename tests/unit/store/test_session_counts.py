@@ -14,6 +14,7 @@ from gatepost.store.interface import StoreFailure
 from gatepost.store.session_counts import (
     MOST_FAILURES,
     MOST_POLICIES,
+    SessionFiles,
     counted_days,
     counted_domains,
     prune_counts,
@@ -186,3 +187,12 @@ def test_the_policy_domains_of_a_day(tmp_path: Path) -> None:
     for day in ("2026-11-26", "2026-11-27"):
         with pytest.raises(StoreFailure, match=day):
             list(counted_domains(tmp_path, day))
+
+
+def test_all_of_it_goes_by_one_object(tmp_path: Path) -> None:
+    counts = SessionFiles(tmp_path)
+    assert counts.write(DAY, [count(TLSA, None, 3)]) == 0
+    assert counts.read(DAY, DOMAIN) == [count(TLSA, None, 3)]
+    assert counts.days() == [DAY]
+    assert list(counts.domains(DAY)) == [DOMAIN]
+    assert counts.prune("2026-11-25") == [DAY]

@@ -9,6 +9,7 @@ from gatepost.settings.model import Settings
 from gatepost.store.database import Schema
 from gatepost.store.evidence_in_files import EvidenceInFiles
 from gatepost.store.interface import QueueFilter, StoreBusy, StoreFailure
+from gatepost.store.queue_admin import Depth
 from gatepost.store.sqlite.message_trace import SqliteTrace
 from gatepost.store.storage import Storage
 
@@ -33,6 +34,7 @@ def test_the_files_of_a_gateway_are_in_its_data_directory(settings, tmp_path):
     assert not storage.is_shared
     assert asyncio.run(opened(storage, settings)) == 1
     assert storage.queue_admin().entries(QueueFilter()) == []
+    assert storage.worker_depth(0, 1) == Depth()
     assert (tmp_path / "queue" / "0").is_dir()
     with storage.database(FRUIT).reading() as connection:
         assert connection.value("SELECT count(*) FROM fruit") == 0
@@ -46,11 +48,12 @@ def test_the_files_of_a_gateway_are_in_its_data_directory(settings, tmp_path):
 CALLS = [
     lambda storage, _: storage.database(FRUIT),
     lambda storage, _: storage.queue_admin(),
+    lambda storage, _: storage.worker_depth(0, 1),
     lambda storage, settings: asyncio.run(opened(storage, settings)),
 ]
 
 
-@pytest.mark.parametrize("call", CALLS, ids=["database", "queue_admin", "queues"])
+@pytest.mark.parametrize("call", CALLS, ids=["database", "queue_admin", "worker_depth", "queues"])
 def test_a_server_that_is_not_there(settings, tmp_path, call):
     storage = Storage(NOBODY, tmp_path)
     assert storage.is_shared
@@ -62,7 +65,7 @@ def test_a_server_that_is_not_there(settings, tmp_path, call):
 @pytest.mark.parametrize(
     "call",
     [*CALLS, lambda storage, _: storage.trace(), lambda storage, _: storage.evidence()],
-    ids=["database", "queue_admin", "queues", "trace", "evidence"],
+    ids=["database", "queue_admin", "worker_depth", "queues", "trace", "evidence"],
 )
 def test_without_the_driver_it_says_what_to_install(settings, tmp_path, monkeypatch, call):
     for name in [name for name in sys.modules if name.startswith("gatepost.store.postgres")]:

@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Final
 from gatepost.analysis.alarms.mail_flow import MailFacts, Shares
 from gatepost.store.figures import WORKERS_DIRECTORY, read_all
 from gatepost.store.interface import StoreFailure
-from gatepost.store.session_counts import SESSIONS_DIRECTORY, counted_days, read_counts
 from gatepost.times import day_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from gatepost.store.figures import WorkerFigures
+    from gatepost.store.nodes import NodeProblems
     from gatepost.store.queue_admin import Depth
+    from gatepost.store.session_counts import SessionCounts
 
 
 _DAYS: Final = 7  # before today, that say what is usual
@@ -32,16 +34,27 @@ type _Tally = dict[str, Counter[str]]
 
 
 class MailFactFinder:
-    """data: the data directory. depth: measures the queue. Counts of days that are over are read once."""
+    """data: the data directory. counts: of TLS sessions. depth: measures the queue. others: what other nodes know.
 
-    def __init__(self, data: Path, depth: Callable[[], Depth]) -> None:
+    Counts of days that are over are read once.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        counts: SessionCounts,
+        depth: Callable[[], Depth],
+        others: Callable[[], Iterable[NodeProblems]] = tuple,
+    ) -> None:
         self._data = data
+        self._counts = counts
         self._depth = depth
+        self._others = others
         self._days: dict[str, _Tally] = {}
 
     def find(self, now: float) -> MailFacts:
         """Gather the facts at `now`, seconds since 1970."""
-        workers = read_all(self._data / WORKERS_DIRECTORY)
+        workers: list[WorkerFigures | NodeProblems] = [*read_all(self._data / WORKERS_DIRECTORY), *self._others()]
         oldest, destination = self._oldest(now)
         return MailFacts(
             tuple(partner for worker in workers for partner in worker.failing),
@@ -61,12 +74,12 @@ class MailFactFinder:
         return (max(0.0, now - depth.oldest) if depth.oldest else 0.0), depth.destination
 
     def _shares(self, now: float) -> dict[str, Shares] | None:
-        directory, today = self._data / SESSIONS_DIRECTORY, day_text(now)
+        counts, today = self._counts, day_text(now)
         earliest = day_text(now - _DAYS * _DAY)
         try:
-            days = [day for day in counted_days(directory) if earliest <= day < today]
-            self._days = {day: self._days.get(day) or _tally(directory, day) for day in days}
-            current = _tally(directory, today)
+            days = [day for day in counts.days() if earliest <= day < today]
+            self._days = {day: self._days.get(day) or _tally(counts, day) for day in days}
+            current = _tally(counts, today)
         except (StoreFailure, OSError) as failure:
             _log.warning("how TLS sessions went is not known: %s", failure)
             return None
@@ -77,10 +90,10 @@ class MailFactFinder:
         return {domain: _share(results, before.get(domain, Counter())) for domain, results in current.items()}
 
 
-def _tally(directory: Path, day: str) -> _Tally:
+def _tally(counts: SessionCounts, day: str) -> _Tally:
     """Sessions of a day by policy domain and result, "" for those that met the policy."""
     tally: _Tally = defaultdict(Counter)
-    for count in read_counts(directory, day):
+    for count in counts.read(day):
         tally[count.domain][str(count.failure.result) if count.failure else ""] += count.sessions
     return tally
 

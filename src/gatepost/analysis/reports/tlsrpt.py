@@ -1,7 +1,7 @@
 """Build the TLS reports of a day from counted sessions, one for each policy domain (RFC 8460 section 4.4).
 
 Read by `gatepost report tlsrpt`, and by `analysis.reports.tlsrpt_sending`, where `protocols.tlsrpt.outgoing` adds the
-organization's name, the contact and an id (`LEFT_TO_THE_SENDER`). Reads the files of `store.session_counts`; blocks.
+organization's name, the contact and an id (`LEFT_TO_THE_SENDER`). Reads `store.session_counts`; blocks.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import AppliedPolicy, FailureDetail, PolicyType
-from gatepost.store.session_counts import read_counts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
     from gatepost.protocols.tlsrpt.tally import Count
+    from gatepost.store.session_counts import SessionCounts
 
 
 LEFT_TO_THE_SENDER = ("organization-name", "contact-info", "report-id")
@@ -49,9 +48,9 @@ class DomainSummary:
     policies: tuple[PolicySummary, ...]
 
 
-def summaries(directory: Path, day: str, domain: str = "") -> list[DomainSummary]:
+def summaries(counted: SessionCounts, day: str, domain: str = "") -> list[DomainSummary]:
     """All policy domains of a day by name, or the one that is asked for. Raises StoreFailure."""
-    counts = read_counts(directory, day, domain)
+    counts = counted.read(day, domain)
     return [DomainSummary(day, name, _policies(group)) for name, group in groupby(counts, key=attrgetter("domain"))]
 
 

@@ -14,13 +14,14 @@ from gatepost.policy.connectors.names import parents
 from gatepost.protocols.tlsrpt.mail import MAX_MAIL, report_part
 from gatepost.protocols.tlsrpt.received import MAX_PACKED, ReportError, parse_report, unpack
 from gatepost.store.interface import StoreFailure
-from gatepost.store.received_reports import StoredReport, forget_reports, keep_report
+from gatepost.store.received_reports import StoredReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
     from pathlib import Path
 
     from gatepost.protocols.tlsrpt.received import ReceivedReport
+    from gatepost.store.received_reports import ReceivedReports
 
 
 INBOX: Final = "tls-reports-inbox"
@@ -33,10 +34,14 @@ _log = logging.getLogger(__name__)
 
 
 class ReportImport:
-    """data: the data directory. days: for how many days reports are kept, 0 for ever. clock: seconds since 1970."""
+    """data: the data directory, for the inbox. reports: where they are kept. clock: seconds since 1970.
 
-    def __init__(self, data: Path, days: int, clock: Callable[[], float] = time.time) -> None:
+    days: for how many days reports are kept, 0 for ever.
+    """
+
+    def __init__(self, data: Path, reports: ReceivedReports, days: int, clock: Callable[[], float] = time.time) -> None:
         self._data = data
+        self._reports = reports
         self._days = days
         self._clock = clock
         self._forgotten = 0.0
@@ -80,7 +85,7 @@ class ReportImport:
         except ReportError as error:
             _log.warning("TLS reports: %s: %s", source, error)
             return False, False
-        if not keep_report(self._data, StoredReport(self._clock(), source, report)):
+        if not self._reports.keep(StoredReport(self._clock(), source, report)):
             _log.info("TLS reports: %s is there already: %s of %s", source, report.report_id, report.organization)
             return True, False
         passed, failed = (
@@ -96,7 +101,7 @@ class ReportImport:
             return
         self._forgotten = now
         try:
-            forget_reports(self._data, now - self._days * _DAY)
+            self._reports.forget(now - self._days * _DAY)
         except StoreFailure as failure:
             _log.error("TLS reports: old ones cannot be forgotten: %s", failure)
 

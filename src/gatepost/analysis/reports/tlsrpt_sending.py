@@ -20,18 +20,17 @@ from gatepost.net.lookups.tlsrpt import report_record
 from gatepost.protocols.dns.text_record import RecordError
 from gatepost.protocols.tlsrpt.outgoing import CONTENT_TYPE, GRACE, GivenUp, back_off, due_at, mail_address, outgoing
 from gatepost.store.interface import StoreFailure
-from gatepost.store.sent_reports import SentReports
-from gatepost.store.session_counts import SESSIONS_DIRECTORY, counted_days, counted_domains
 from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from gatepost.net.lookups.http import HttpResponse
     from gatepost.net.lookups.mx import Queries
     from gatepost.protocols.tlsrpt.outgoing import Outgoing, Reporter
     from gatepost.store.sent_reports import SentReport
+    from gatepost.store.session_counts import SessionCounts
+    from gatepost.store.storage import Storage
 
 
 _AT_ONCE: Final = 10
@@ -78,37 +77,44 @@ class ReportTransports:
     private: bool = False
 
 
-def report_of(data: Path, reporter: Reporter, day: str, domain: str) -> Outgoing | None:
+def report_of(counts: SessionCounts, reporter: Reporter, day: str, domain: str) -> Outgoing | None:
     """The report of a day to a policy domain; None if nothing was counted. Blocks. Raises StoreFailure."""
-    domain_summaries = summaries(data / SESSIONS_DIRECTORY, day, domain)
+    domain_summaries = summaries(counts, day, domain)
     return outgoing(report_object(domain_summaries[0]), reporter, day, domain) if domain_summaries else None
 
 
 class ReportSender:
-    """data: the data directory. spread: seconds over which a day's reports go out. clock: seconds since 1970."""
+    """storage: has counts and reports. spread: seconds over which a day's reports go out. clock: seconds since 1970.
+
+    may_begin: whether more may be sent; no, once another process does it.
+    """
 
     def __init__(
         self,
-        data: Path,
+        storage: Storage,
         reporter: Reporter,
         ways: ReportTransports,
         *,
         spread: float,
         clock: Callable[[], float] = time.time,
+        may_begin: Callable[[], bool] = lambda: True,
     ) -> None:
-        self._data = data
+        self._counts = storage.session_counts()
         self._reporter = reporter
         self._ways = ways
         self._spread = spread
         self._clock = clock
-        self._reports = SentReports(data)
+        self._may_begin = may_begin
+        self._reports = storage.sent_reports()
         self._today = ""
         self._troubles: set[str] = set()
 
     async def round(self) -> None:
         """Write down what finished days ask for, and try what is due. Raises StoreFailure."""
         await asyncio.to_thread(self._plan)
-        while due := await asyncio.to_thread(self._reports.claim, self._clock(), _AT_ONCE, _LEASE):
+        while self._may_begin() and (
+            due := await asyncio.to_thread(self._reports.claim, self._clock(), _AT_ONCE, _LEASE)
+        ):
             matches = [candidate for candidate in await asyncio.gather(*map(self._try, due)) if candidate is not None]
             if matches:  # together, as most domains want no report, and the disk has mail to keep
                 await asyncio.to_thread(self._reports.address, matches, self._clock())
@@ -118,7 +124,7 @@ class ReportSender:
     def _plan(self) -> None:
         """A day is planned once, when it is over. Days before sending was ever switched on are let be."""
         now = self._clock()
-        finished = [day for day in counted_days(self._data / SESSIONS_DIRECTORY) if day < day_text(now - GRACE)]
+        finished = [day for day in self._counts.days() if day < day_text(now - GRACE)]
         today = day_text(now)
         if today != self._today:
             self._today = today
@@ -128,7 +134,7 @@ class ReportSender:
         first = planned[0] if planned else day_text(now - GRACE - _DAY)
         for day in finished:
             if day >= first and day not in planned:
-                domains = counted_domains(self._data / SESSIONS_DIRECTORY, day)
+                domains = self._counts.domains(day)
                 self._reports.plan(day, ((domain, due_at(day, domain, self._spread)) for domain in domains))
         if not planned:
             self._reports.plan(first, ())  # from now on every day counts, also those of a longer pause
@@ -166,7 +172,7 @@ class ReportSender:
 
     async def _sent(self, report: SentReport) -> str:
         """The queue id if it went as mail. Raises NotSent, StoreFailure."""
-        made = await asyncio.to_thread(report_of, self._data, self._reporter, report.day, report.domain)
+        made = await asyncio.to_thread(report_of, self._counts, self._reporter, report.day, report.domain)
         if made is None:
             raise NotSent("its counts are not kept any more", lasting=True)
         if report.rua[:7].lower() == "mailto:":

@@ -26,12 +26,10 @@ from gatepost.policy.decisions.published import dnssec_failed
 from gatepost.policy.decisions.tlsrpt import Seen, attempted, barred, not_fetched
 from gatepost.protocols.tlsrpt.tally import Tally, TlsSession
 from gatepost.store.interface import StoreFailure
-from gatepost.store.session_counts import prune_counts, write_counts
 from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from gatepost.mail.model.message import Message
     from gatepost.mail.outbound.failure import HopFailure
@@ -41,6 +39,7 @@ if TYPE_CHECKING:
     from gatepost.policy.decisions.published import Published
     from gatepost.policy.decisions.requirement import Shortfall
     from gatepost.protocols.tlsrpt.tally import Count
+    from gatepost.store.session_counts import SessionCounts
 
 
 _log = logging.getLogger(__name__)
@@ -54,20 +53,20 @@ _DAY = 86400
 class SessionLog:
     """The counts of one worker. `count` is for the event loop; a thread of its own writes.
 
-    directory: of the day files. interval: seconds between two writes. clock: seconds since 1970 UTC. most: results that
-    are counted apart between two writes; see `protocols.tlsrpt.tally.Tally`. counts: handshakes and failures are
+    stored: where they are written. interval: seconds between two writes. clock: seconds since 1970 UTC. most: results
+    that are counted apart between two writes; see `protocols.tlsrpt.tally.Tally`. counts: handshakes and failures are
     counted there too, for metrics.
     """
 
     def __init__(
         self,
-        directory: Path,
+        stored: SessionCounts,
         *,
         interval: float = _INTERVAL,
         clock: Callable[[], float] = time.time,
         most: int = 5_000,
     ) -> None:
-        self._directory = directory
+        self._stored = stored
         self._interval = interval
         self.clock = clock
         self.counts = Counts()
@@ -131,7 +130,7 @@ class SessionLog:
         return self._written(day, counts)
 
     def _written(self, day: str, counts: Sequence[Count]) -> int:
-        left_out = write_counts(self._directory, day, counts)
+        left_out = self._stored.write(day, counts)
         if self._failing:
             self._failing = False
             _log.info("session counts are written again")
@@ -154,8 +153,8 @@ class SessionLog:
     def _prune(self) -> None:
         """Forget old days."""
         try:
-            prune_counts(self._directory, day_text(self.clock() - _KEPT_DAYS * _DAY))
-        except OSError as error:
+            self._stored.prune(day_text(self.clock() - _KEPT_DAYS * _DAY))
+        except (StoreFailure, OSError) as error:
             _log.error("session counts: old days cannot be removed: %s", error)
 
 

@@ -67,6 +67,13 @@ class Leases:
         self._refreshed = 0.0
         self._looked = 0.0
         self._stopped = False
+        self._resting = False
+
+    def rest(self, *, resting: bool) -> None:
+        """Lease nothing for now, as other nodes do; or go on, with all that is deferred by then."""
+        self._resting = resting
+        if not resting:
+            self._refreshed = 0.0
 
     def stop(self) -> None:
         """Lease nothing any more."""
@@ -145,14 +152,15 @@ class Leases:
 
     def _feed(self, hop: HopQueue) -> None:
         """Lease for the destinations that have something due, if there is room."""
-        if hop.hungry and not hop.leasing and not self._stopped and self._waiting.window.room_at_next_hop(hop.size) > 0:
+        may_lease = not hop.leasing and not self._stopped and not self._resting
+        if hop.hungry and may_lease and self._waiting.window.room_at_next_hop(hop.size) > 0:
             hop.leasing = True
             self._spawn(self._lease_by_turns(hop), f"leases for {hop.name}")
 
     async def _lease_by_turns(self, hop: HopQueue) -> None:
         try:
             while hop.hungry and not self._stopped and not hop.gate.closed(self._clock()):
-                if self._waiting.window.room_at_next_hop(hop.size) <= 0:
+                if self._resting or self._waiting.window.room_at_next_hop(hop.size) <= 0:
                     break
                 destination = next(iter(hop.hungry))
                 await self._lease(hop, destination, hop.hungry.pop(destination))

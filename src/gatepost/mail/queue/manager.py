@@ -191,10 +191,14 @@ class QueueManager:
             _log.critical("the store failed, delivery stops until a new start: %s", failure)
         self._stop()
 
+    def rest(self, *, resting: bool) -> None:
+        """Take no deferred mail from a store that other nodes lease from, too; or take some again."""
+        self._leases.rest(resting=resting)
+
     def due(self, work: list[DestinationWork]) -> None:
         """Look after mail that others left or deferred; a store that is shared says so."""
-        for one in work:
-            self._note(one.destination, one.earliest)
+        for destination in work:
+            self._note(destination.destination, destination.earliest)
 
     def disowned(self) -> None:
         """Forget all that waits here: others try it. Attempts that run end, and what they say is not heard."""

@@ -64,6 +64,9 @@ type Action = Literal[
     # the evidence log
     "evidence-verify",
     "evidence-export",
+    # nodes
+    "node-drain",
+    "node-remove",
     # accounts
     "mailbox-password",
     "user-add",
@@ -126,6 +129,8 @@ LABELS: Final = MappingProxyType[Action, str](
         "dkim-rotate": "Rotate DKIM keys",
         "evidence-verify": "Verify evidence log",
         "evidence-export": "Export evidence",
+        "node-drain": "Drain node",
+        "node-remove": "Remove node",
         "mailbox-password": "Change mailbox password",
         "user-add": "Add user",
         "user-set": "Change user",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from gatepost.manage.access.principal import Principal
-    from gatepost.store.database import Connection
+    from gatepost.store.database import DatabaseConnection
 
 
 _DAY: Final = 86_400.0
@@ -37,7 +37,7 @@ _SELECT: Final = "SELECT id, at, who, address, action, organization, subject, ou
 _SECRETS: Final = ("password", "secret", "code", "csrf", "cookie", "authorization", "private")
 
 
-def write(connection: Connection, event: AuditEvent) -> None:
+def write(connection: DatabaseConnection, event: AuditEvent) -> None:
     """One event more; what is too long of it is cut, and what is named like a secret is left out."""
     who, action = cleaned(event.who, _WHO), cleaned(event.action, _ACTION)
     connection.execute(
@@ -63,7 +63,7 @@ def write(connection: Connection, event: AuditEvent) -> None:
 
 
 def find(
-    connection: Connection, principal: Principal, audit_filter: AuditFilter, limit: int, before: int
+    connection: DatabaseConnection, principal: Principal, audit_filter: AuditFilter, limit: int, before: int
 ) -> list[AuditEvent]:
     """The newest first, of the organizations that `principal` sees."""
     conditions: list[str] = []
@@ -95,7 +95,7 @@ def find(
     return [_event(row) for row in connection.rows(query, (*values, max(1, min(limit, _MOST))))]
 
 
-def prune(connection: Connection, now: float) -> int:
+def prune(connection: DatabaseConnection, now: float) -> int:
     """Remove what is too old, some days of it at a time; how many."""
     oldest: float | None = connection.value("SELECT min(at) FROM audit_event")
     if oldest is None:

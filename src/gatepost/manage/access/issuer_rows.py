@@ -16,7 +16,7 @@ from gatepost.manage.access.user_rows import encoded, find, get, of_issuer
 
 if TYPE_CHECKING:
     from gatepost.manage.access.principal import Role
-    from gatepost.store.database import Connection
+    from gatepost.store.database import DatabaseConnection
 
 
 class IssuerIdentity(NamedTuple):
@@ -29,7 +29,7 @@ class IssuerIdentity(NamedTuple):
     organizations: frozenset[str] | None
 
 
-def keep(connection: Connection, identity: IssuerIdentity, now: float) -> tuple[User | None, User]:
+def keep(connection: DatabaseConnection, identity: IssuerIdentity, now: float) -> tuple[User | None, User]:
     """The user before, None if there was none, and as it is now. Raises AccountError (CONFLICT, INPUT).
 
     A name that somebody else has is refused: whoever may choose names at an issuer must not become a user of ours.
@@ -46,7 +46,7 @@ def keep(connection: Connection, identity: IssuerIdentity, now: float) -> tuple[
     return before, get(connection, before.name)
 
 
-def _insert(connection: Connection, identity: IssuerIdentity, now: float) -> User:
+def _insert(connection: DatabaseConnection, identity: IssuerIdentity, now: float) -> User:
     name = normalize_username(identity.name)
     if not name:
         raise AccountError(AccountErrorKind.INPUT, "the issuer names the user by what can be no name here")

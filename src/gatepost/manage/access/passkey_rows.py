@@ -13,7 +13,7 @@ from gatepost.manage.access.records import AccountError, AccountErrorKind, Passk
 from gatepost.policy.connectors.errors import FieldError
 
 if TYPE_CHECKING:
-    from gatepost.store.database import Connection
+    from gatepost.store.database import DatabaseConnection
 
 
 _OF_ONE_USER: Final = 20
@@ -21,18 +21,18 @@ _NAME: Final = 64
 _SELECT: Final = 'SELECT id, "user", name, public_key, sign_count, created, last_used FROM passkey'
 
 
-def of_user(connection: Connection, name: str) -> list[Passkey]:
+def of_user(connection: DatabaseConnection, name: str) -> list[Passkey]:
     """Those of a user, the oldest first."""
     return [Passkey(*row) for row in connection.rows(f'{_SELECT} WHERE "user" = ? ORDER BY created, id', (name,))]
 
 
-def find(connection: Connection, credential: bytes) -> Passkey | None:
+def find(connection: DatabaseConnection, credential: bytes) -> Passkey | None:
     """The one of that id."""
     rows = connection.rows(f"{_SELECT} WHERE id = ?", (credential,))
     return Passkey(*rows[0]) if rows else None
 
 
-def insert(connection: Connection, passkey: Passkey) -> Passkey:
+def insert(connection: DatabaseConnection, passkey: Passkey) -> Passkey:
     """One more of a user. Raises AccountError: INPUT for its name, CONFLICT if there are too many or it is known."""
     name = cleaned(passkey.name.strip(), _NAME)
     if not name:
@@ -54,7 +54,7 @@ def insert(connection: Connection, passkey: Passkey) -> Passkey:
     return new
 
 
-def used(connection: Connection, credential: bytes, sign_count: int, now: float) -> Passkey | None:
+def used(connection: DatabaseConnection, credential: bytes, sign_count: int, now: float) -> Passkey | None:
     """The passkey, which signed just now; None if it is gone, or its counter stands where it stood before.
 
     A counter that does not grow is a copy of the authenticator (WebAuthn section 6.1.1); 0 is one that does not count.
@@ -67,7 +67,7 @@ def used(connection: Connection, credential: bytes, sign_count: int, now: float)
     return find(connection, credential) if signed else None
 
 
-def delete(connection: Connection, name: str, credential: bytes) -> Passkey:
+def delete(connection: DatabaseConnection, name: str, credential: bytes) -> Passkey:
     """Remove a passkey and return it. Raises AccountError (MISSING) if that user has no such passkey."""
     passkey = find(connection, credential)
     if passkey is None or passkey.user != name:
@@ -76,6 +76,6 @@ def delete(connection: Connection, name: str, credential: bytes) -> Passkey:
     return passkey
 
 
-def end_all(connection: Connection, name: str) -> None:
+def end_all(connection: DatabaseConnection, name: str) -> None:
     """Remove those of a user."""
     connection.execute('DELETE FROM passkey WHERE "user" = ?', (name,))

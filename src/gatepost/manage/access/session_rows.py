@@ -15,7 +15,7 @@ from gatepost.manage.access.records import User, UserSession
 from gatepost.manage.access.user_rows import decoded
 
 if TYPE_CHECKING:
-    from gatepost.store.database import Connection
+    from gatepost.store.database import DatabaseConnection
 
 
 LIFETIME: Final = 12 * 3600.0
@@ -36,7 +36,7 @@ _SELECT = (
 )
 
 
-def start(connection: Connection, user: User, now: float, address: str, agent: str, confirmed: float) -> str:
+def start(connection: DatabaseConnection, user: User, now: float, address: str, agent: str, confirmed: float) -> str:
     """A new session; its secret. Of too many of one user the oldest ends."""
     fresh = secret.fresh()
     connection.execute(
@@ -60,7 +60,7 @@ def start(connection: Connection, user: User, now: float, address: str, agent: s
     return fresh
 
 
-def find(connection: Connection, given: str) -> UserSession | None:
+def find(connection: DatabaseConnection, given: str) -> UserSession | None:
     """The session of a secret, be it over or not."""
     if (hashed := secret.hash_of(given)) is None:
         return None
@@ -80,42 +80,42 @@ def is_due(session: UserSession, now: float) -> bool:
     return now - session.last_seen >= _TOUCHED
 
 
-def touch(connection: Connection, session: UserSession, now: float) -> None:
+def touch(connection: DatabaseConnection, session: UserSession, now: float) -> None:
     """It was seen."""
     connection.execute("UPDATE session SET last_seen = ? WHERE id = ?", (now, session.id))
 
 
-def confirm(connection: Connection, name: str, number: int, now: float) -> None:
+def confirm(connection: DatabaseConnection, name: str, number: int, now: float) -> None:
     """The person of a session of that user proved again who they are."""
     connection.execute('UPDATE session SET confirmed = ? WHERE id = ? AND "user" = ?', (now, number, name))
 
 
-def of_user(connection: Connection, name: str, now: float) -> list[UserSession]:
+def of_user(connection: DatabaseConnection, name: str, now: float) -> list[UserSession]:
     """Those that go on, the newest first."""
     rows = connection.rows(f'{_SELECT} WHERE session."user" = ? ORDER BY session.id DESC', (name,))
     return [session for session in map(_session, rows) if not is_over(session, now)]
 
 
-def end(connection: Connection, given: str) -> str:
+def end(connection: DatabaseConnection, given: str) -> str:
     """End the session of a secret; whose it was, "" if there was none."""
     rows = connection.rows('DELETE FROM session WHERE hash = ? RETURNING "user"', (secret.hash_of(given),))
     return str(rows[0][0]) if rows else ""
 
 
-def end_one(connection: Connection, name: str, number: int) -> bool:
+def end_one(connection: DatabaseConnection, name: str, number: int) -> bool:
     """End a session of a user by its id; whether there was one."""
     if abs(number) > _LAST:
         return False
     return bool(connection.execute('DELETE FROM session WHERE "user" = ? AND id = ?', (name, number)))
 
 
-def end_all(connection: Connection, name: str, keep: str = "") -> int:
+def end_all(connection: DatabaseConnection, name: str, keep: str = "") -> int:
     """End a user's sessions but that of the secret `keep`; how many."""
     others = 'DELETE FROM session WHERE "user" = ? AND hash IS DISTINCT FROM ?'
     return connection.execute(others, (name, secret.hash_of(keep)))
 
 
-def prune(connection: Connection, now: float) -> int:
+def prune(connection: DatabaseConnection, now: float) -> int:
     """Remove those that are over; how many."""
     return connection.execute(
         "DELETE FROM session WHERE created <= ? OR last_seen <= ? OR last_seen > ?",

@@ -10,7 +10,7 @@ from gatepost.manage.access.records import AccountError, AccountErrorKind
 from gatepost.manage.access.user_rows import has_owner
 
 if TYPE_CHECKING:
-    from gatepost.store.database import Connection
+    from gatepost.store.database import DatabaseConnection
 
 
 LIFETIME: Final = 30 * 60.0
@@ -18,7 +18,7 @@ LIFETIME: Final = 30 * 60.0
 _SLACK: Final = 60.0  # seconds that a clock may be put back
 
 
-def renew(connection: Connection, now: float) -> str:
+def renew(connection: DatabaseConnection, now: float) -> str:
     """A fresh code in place of any before it. Raises AccountError (CONFLICT) if there is an owner."""
     if has_owner(connection):
         raise AccountError(
@@ -33,7 +33,7 @@ def renew(connection: Connection, now: float) -> str:
     return code
 
 
-def fits(connection: Connection, code: str, now: float) -> bool:
+def fits(connection: DatabaseConnection, code: str, now: float) -> bool:
     """Whether a code makes an owner now."""
     given = secret.hash_of(code)
     rows = connection.rows("SELECT hash, made FROM setup")
@@ -44,7 +44,7 @@ def fits(connection: Connection, code: str, now: float) -> bool:
     return hmac.compare_digest(hashed, given) and in_time
 
 
-def demand(connection: Connection, code: str, now: float) -> None:
+def demand(connection: DatabaseConnection, code: str, now: float) -> None:
     """Raise AccountError (CONFLICT) unless it fits."""
     if not fits(connection, code, now):
         raise AccountError(
@@ -54,6 +54,6 @@ def demand(connection: Connection, code: str, now: float) -> None:
         )
 
 
-def forget(connection: Connection) -> None:
+def forget(connection: DatabaseConnection) -> None:
     """There is an owner."""
     connection.execute("DELETE FROM setup")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gatepost.manage.access.records import Actor
-    from gatepost.store.database import Connection
+    from gatepost.store.database import DatabaseConnection
 
 
 _PREFIX: Final = "gp_"
@@ -70,7 +70,7 @@ def checked_token(
     return NewToken(name, chosen, found, expires)
 
 
-def insert(connection: Connection, draft: NewToken, actor: Actor, now: float) -> tuple[str, Token]:
+def insert(connection: DatabaseConnection, draft: NewToken, actor: Actor, now: float) -> tuple[str, Token]:
     """A new token and its secret. Raises AccountError (CONFLICT) if the name is taken or the maker gone."""
     if _rows(connection, "WHERE name = ?", draft.name):
         raise AccountError(
@@ -100,12 +100,12 @@ def insert(connection: Connection, draft: NewToken, actor: Actor, now: float) ->
     return fresh, token
 
 
-def all_tokens(connection: Connection) -> list[Token]:
+def all_tokens(connection: DatabaseConnection) -> list[Token]:
     """All, by name."""
     return [_token(row) for row in _rows(connection, "ORDER BY name")]
 
 
-def find(connection: Connection, given: str, now: float) -> Bearer | None:
+def find(connection: DatabaseConnection, given: str, now: float) -> Bearer | None:
     """Find the token of a secret; None if there is none, it expired, or its maker has none of its permissions."""
     if (hashed := secret.hash_of(given, _PREFIX)) is None:
         return None
@@ -124,12 +124,12 @@ def is_due(token: Token, now: float) -> bool:
     return abs(now - token.last_used) >= _TOUCHED
 
 
-def touch(connection: Connection, token: Token, now: float) -> None:
+def touch(connection: DatabaseConnection, token: Token, now: float) -> None:
     """It was used."""
     connection.execute("UPDATE token SET last_used = ? WHERE name = ?", (now, token.name))
 
 
-def delete(connection: Connection, name: str) -> Token:
+def delete(connection: DatabaseConnection, name: str) -> Token:
     """Remove a token and return it. Raises AccountError (MISSING)."""
     rows = _rows(connection, "WHERE name = ?", normalize_username(name))
     if not rows:
@@ -139,7 +139,7 @@ def delete(connection: Connection, name: str) -> Token:
     return token
 
 
-def end_all(connection: Connection, maker: str) -> list[str]:
+def end_all(connection: DatabaseConnection, maker: str) -> list[str]:
     """Remove the tokens that a user made; their names."""
     return sorted(name for (name,) in connection.rows("DELETE FROM token WHERE maker = ? RETURNING name", (maker,)))
 
@@ -155,7 +155,7 @@ def facts(token: Token) -> dict[str, Any]:
     }
 
 
-def _maker(connection: Connection, actor: Actor) -> str:
+def _maker(connection: DatabaseConnection, actor: Actor) -> str:
     """The user with whom a token ends: who makes it, or made the token with which it is made."""
     if not actor.address:
         return ""
@@ -170,7 +170,7 @@ def _maker(connection: Connection, actor: Actor) -> str:
     )
 
 
-def _demand_no_more(connection: Connection, draft: NewToken, actor: Actor) -> None:
+def _demand_no_more(connection: DatabaseConnection, draft: NewToken, actor: Actor) -> None:
     """A token that is made with a token has nothing that this one has not, and does not live longer."""
     if not (actor.address and actor.name.startswith(_NAMED)):
         return
@@ -187,7 +187,7 @@ def _demand_no_more(connection: Connection, draft: NewToken, actor: Actor) -> No
     refuse(errors)
 
 
-def _principal(connection: Connection, token: Token) -> Principal | None:
+def _principal(connection: DatabaseConnection, token: Token) -> Principal | None:
     """As whom a token asks: with its scopes and organizations, as far as its maker has them today."""
     scopes = frozenset(Scope) if Scope.OWNER in token.scopes else token.scopes
     organizations = token.organizations
@@ -203,7 +203,7 @@ def _principal(connection: Connection, token: Token) -> Principal | None:
     return Principal(_NAMED + token.name, scopes, organizations)
 
 
-def _rows(connection: Connection, condition: str, *values: str | bytes) -> list[tuple[Any, ...]]:
+def _rows(connection: DatabaseConnection, condition: str, *values: str | bytes) -> list[tuple[Any, ...]]:
     return connection.rows(f"{_SELECT} {condition}", values)
 
 

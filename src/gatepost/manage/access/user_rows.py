@@ -21,7 +21,7 @@ from gatepost.policy.logins.passwords import PasswordError, user_password
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gatepost.store.database import Connection
+    from gatepost.store.database import DatabaseConnection
 
 
 _SELECT = (
@@ -87,25 +87,25 @@ def checked_password(password: str, name: str) -> str:
         raise AccountError(AccountErrorKind.INPUT, str(error), [FieldError("password", str(error))]) from None
 
 
-def all_users(connection: Connection) -> list[User]:
+def all_users(connection: DatabaseConnection) -> list[User]:
     """All, by name."""
     return [_user(row) for row in connection.rows(f"{_SELECT} ORDER BY name")]
 
 
-def find(connection: Connection, name: str) -> User | None:
+def find(connection: DatabaseConnection, name: str) -> User | None:
     """The user of a name as it is kept."""
     rows = connection.rows(f"{_SELECT} WHERE name = ?", (name,))
     return _user(rows[0]) if rows else None
 
 
-def of_issuer(connection: Connection, issuer: str, subject: str) -> User | None:
+def of_issuer(connection: DatabaseConnection, issuer: str, subject: str) -> User | None:
     """The user of an issuer."""
     condition = "WHERE issuer = ? AND issuer <> '' AND subject = ?"
     rows = connection.rows(f"{_SELECT} {condition}", (issuer, subject))
     return _user(rows[0]) if rows else None
 
 
-def get(connection: Connection, name: str) -> User:
+def get(connection: DatabaseConnection, name: str) -> User:
     """The user of a name as people write it. Raises AccountError (MISSING)."""
     user = find(connection, normalize_username(name))
     if user is None:
@@ -113,18 +113,18 @@ def get(connection: Connection, name: str) -> User:
     return user
 
 
-def credential(connection: Connection, name: str) -> LoginCredential | None:
+def credential(connection: DatabaseConnection, name: str) -> LoginCredential | None:
     """The stored credential of a user."""
     rows = connection.rows(f"{_SELECT} WHERE name = ?", (name,))
     return LoginCredential(_user(rows[0]), *rows[0][-2:]) if rows else None
 
 
-def has_owner(connection: Connection) -> bool:
+def has_owner(connection: DatabaseConnection) -> bool:
     """Whether there is one who can log in."""
     return bool(_owners(connection))
 
 
-def insert(connection: Connection, draft: NewUser, argon2: str, now: float) -> User:
+def insert(connection: DatabaseConnection, draft: NewUser, argon2: str, now: float) -> User:
     """A new user. Raises AccountError (CONFLICT) if the name is taken."""
     if find(connection, draft.name) is not None:
         raise AccountError(
@@ -142,7 +142,7 @@ def insert(connection: Connection, draft: NewUser, argon2: str, now: float) -> U
     return user
 
 
-def update(connection: Connection, before: User, change: UserChange) -> User:
+def update(connection: DatabaseConnection, before: User, change: UserChange) -> User:
     """The user as it is then, the same if nothing is different. Raises AccountError."""
     if before.issuer and not (change.role is None and isinstance(change.organizations, Keep) and change.argon2 is None):
         text = f"role and organizations of {before.name!r} come from {before.issuer}; change the user's groups there"
@@ -167,13 +167,13 @@ def update(connection: Connection, before: User, change: UserChange) -> User:
     return get(connection, before.name)
 
 
-def delete(connection: Connection, user: User) -> None:
+def delete(connection: DatabaseConnection, user: User) -> None:
     """Raises AccountError (CONFLICT) if it is the last owner."""
     _demand_another_owner(connection, user)
     connection.execute('DELETE FROM "user" WHERE name = ?', (user.name,))
 
 
-def logged_in(connection: Connection, user: User, now: float, address: str) -> None:
+def logged_in(connection: DatabaseConnection, user: User, now: float, address: str) -> None:
     """It logs in. Raises AccountError (CONFLICT) if it is not the same any more, or disabled."""
     is_same = connection.execute(
         'UPDATE "user" SET last_login = ?, last_address = ? WHERE name = ? AND generation = ? AND enabled = 1',
@@ -201,12 +201,12 @@ def decoded(text: str | None) -> frozenset[str] | None:
     return None if text is None else frozenset(msgspec.json.decode(text, type=list[str]))
 
 
-def _owners(connection: Connection) -> list[str]:
+def _owners(connection: DatabaseConnection) -> list[str]:
     owners = "SELECT name FROM \"user\" WHERE role = 'owner' AND enabled = 1 AND issuer = ''"
     return [str(name) for (name,) in connection.rows(owners)]
 
 
-def _demand_another_owner(connection: Connection, user: User) -> None:
+def _demand_another_owner(connection: DatabaseConnection, user: User) -> None:
     if _owners(connection) == [user.name]:
         raise AccountError(
             AccountErrorKind.CONFLICT,

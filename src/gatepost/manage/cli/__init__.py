@@ -20,7 +20,7 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 _COMMANDS = {
     "serve": ("serve", "serve", "Run the gateway until SIGTERM."),
     "demo": ("demo", "demo", "Run a gateway and a partner on loopback, and explain what happens to five messages."),
-    "status": ("status", "status", "Show whether the gateway runs: listeners, workers, configuration, queue."),
+    "status": ("status", "status", "Show whether the gateway runs: nodes, listeners, workers, configuration, queue."),
     "alarms": ("alarms", "alarms", "List active alarms: what is or soon will be wrong, and how to fix it."),
     "apply": ("resources", "apply", "Apply a resource file: make the organizations in it as described."),
     "export": ("resources", "export", "Print the resources in force as a resource file."),
@@ -35,6 +35,7 @@ _COMMANDS = {
     "dkim": ("dkim", "dkim", "Manage DKIM keys, which sign outgoing mail."),
     "certificate": ("groups", "certificate", "Manage the gateway's certificates and their lifecycle."),
     "smime": ("groups", "smime", "Manage S/MIME: certificates of recipients, and our own certificates and keys."),
+    "node": ("node", "node", "Show the nodes that share a store, drain one, or forget a dead one."),
     "site": ("groups", "site", "Manage the internal authority: certificates for nodes and on-premises servers."),
     "hybrid": ("hybrid", "hybrid", "Plan a hybrid deployment with an on-premises Exchange."),
     "user": ("user", "user", "Manage users of the admin centre: roles, passwords and sessions."),

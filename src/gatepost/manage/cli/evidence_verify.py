@@ -10,7 +10,7 @@ import click
 
 from gatepost.manage.cli.options import BAD_INPUT, MOMENT, NO, UNKNOWN, config_option, fail, json_option, settings_of
 from gatepost.manage.cli.tables import print_json, printable
-from gatepost.manage.use_cases.evidence_audit import verify_export, verify_kept_log, verify_log
+from gatepost.manage.use_cases.evidence_audit import verify_export, verify_log, verify_stored_log
 from gatepost.pki.certificates.evidence_key import public_keys_in
 from gatepost.store.evidence_files import HEADS_FILE, day_file
 from gatepost.store.interface import StoreFailure
@@ -61,7 +61,7 @@ def verify(
     days = _day(options["since"], ""), _day(options["until"], "9999")
     try:
         if not paths:
-            result = verify_kept_log(Storage.of(settings_of(config)).evidence(), given, heads, days)
+            result = verify_stored_log(Storage.of(settings_of(config)).evidence(), given, heads, days)
         elif len(paths) == 1 and paths[0].is_file() and day_file(paths[0]) is None and paths[0].name != HEADS_FILE:
             result = verify_export(paths[0], given, heads)
         else:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -22,7 +22,8 @@ from gatepost.protocols.dns.text_record import RecordError
 from gatepost.protocols.tlsrpt.outgoing import outgoing
 from gatepost.protocols.tlsrpt.record import record_name
 from gatepost.store.interface import StoreFailure
-from gatepost.store.sent_reports import SentReports, SentState, read_sent
+from gatepost.store.sent_reports import SentState
+from gatepost.store.storage import Storage
 from gatepost.times import day_text
 
 if TYPE_CHECKING:
@@ -83,11 +84,11 @@ def send(day: str, domain: str, *, dry_run: bool, config: str | None, as_json: b
 def _make_due(settings: Settings, day: str, domains: list[str], *, as_json: bool) -> None:
     if not settings.tls_reports.send:
         fail(BAD_INPUT, "[tls_reports] send is false, so the gateway sends no reports; set it to true and restart")
-    data = Path(settings.server.data_dir)
     wanted = frozenset(domains)
     try:
-        SentReports(data).make_due(day, domains, time.time())
-        rows = read_sent(data, day, lambda sent_report: sent_report.day == day and sent_report.domain in wanted)
+        with closing(Storage.of(settings).sent_reports()) as reports:
+            reports.make_due(day, domains, time.time())
+            rows = reports.read(day, lambda sent_report: sent_report.day == day and sent_report.domain in wanted)
     except StoreFailure as failure:
         fail(UNKNOWN, str(failure))
     due = sorted({row.domain for row in rows if row.state in {SentState.WAITING, SentState.TRYING}})

@@ -49,7 +49,7 @@ def tlsrpt(request: GetSessions, config: str | None, *, as_json: bool) -> None:
 
 def counted(gateway: Gateway, day: str, domain: str) -> list[DomainSummary]:
     """Counts of a day, of one policy domain or ("") of all; ends the command if there are none."""
-    summaries, days = counted_sessions(gateway.data, day, domain)
+    summaries, days = counted_sessions(gateway.storage.session_counts(), day, domain)
     if not summaries:
         _none(day, days, domain)
     return summaries

@@ -60,7 +60,13 @@ def apply(source: Path, config: str | None, *, dry_run: bool, note: str, since: 
     with --dry-run not be compared.
     """
     request = ApplyResources(document=read_document(source), note=note, since=since)
-    report(applied(source, client(config), request, dry_run=dry_run), as_json=as_json, standing=True)
+    through = client(config)
+    done = applied(source, through, request, dry_run=dry_run)
+    report(done, as_json=as_json, standing=True)
+    if not dry_run:
+        from gatepost.manage.cli.node import say_in_force  # noqa: PLC0415 - `export` needs it not
+
+        say_in_force(through, done.version)
 
 
 @click.command()

@@ -29,6 +29,7 @@ from gatepost.node.privileges import (
     gateway_account,
     prepare_data_dir,
 )
+from gatepost.node.registration import Registration
 from gatepost.node.site_secrets import prepare_site
 from gatepost.node.supervisor import Supervisor
 from gatepost.node.worker import run_worker
@@ -72,19 +73,27 @@ def serve(config: str | None) -> None:
     _prepare_site(settings)
     _grant(settings)
     _check_store(settings)  # of a start and a restore that begin at once, at least one sees the other
+    registration = _registered(settings)
     Storage.of(settings).disconnect()  # nothing of it survives a fork
     workers = settings.server.workers or len(os.sched_getaffinity(0))
 
     def work(index: int, lifeline: int) -> int:
         ports.keep(ports.mail)
-        return run_worker(settings, index, workers, ports.mail, lifeline)
+        return run_worker(settings, index, workers, ports.mail, lifeline, registration.node)
 
     beside = _auxiliary_processes(settings, ports, workers)
-    sys.exit(
-        Supervisor(
-            workers, work, drain=settings.server.drain + settings.server.drain_replies + _GRACE, beside=beside
-        ).run()
-    )
+    drain = settings.server.drain + settings.server.drain_replies + _GRACE
+    status = Supervisor(workers, work, drain=drain, beside=beside).run()
+    registration.end()
+    sys.exit(status)
+
+
+def _registered(settings: Settings) -> Registration:
+    """The entry among the nodes of the site; ends the command if another one has its name."""
+    try:
+        return Registration(settings)
+    except StoreFailure as failure:
+        fail(BAD_INPUT, str(failure))
 
 
 class _Ports(NamedTuple):
@@ -99,14 +108,14 @@ class _Ports(NamedTuple):
 
     def keep(self, own: list[socket.socket]) -> None:
         """Close those of other processes, of which this one was given copies."""
-        for one in (*self.mail, *self.shared, *self.tokens, *self.nodes, *self.metrics, *self.admin):
-            if one not in own:
-                one.close()
+        for port in (*self.mail, *self.shared, *self.tokens, *self.nodes, *self.metrics, *self.admin):
+            if port not in own:
+                port.close()
 
     @property
     def shared(self) -> list[socket.socket]:
         """Those for policies and the table."""
-        return [one for sockets in self.public.values() for one in sockets]
+        return [port for sockets in self.public.values() for port in sockets]
 
 
 def _auxiliary_processes(settings: Settings, ports: _Ports, workers: int) -> dict[str, Callable[[int], int]]:
@@ -243,7 +252,7 @@ def _otel_errors(settings: Settings) -> Iterator[str]:
 
 def _bind(settings: Settings) -> _Ports:
     try:
-        mail = [one for listener in settings.listeners for one in bind(listener.address)]
+        mail = [port for listener in settings.listeners for port in bind(listener.address)]
         public = {address: bind(address) for address in settings.public_addresses.values()}
         tokens = bind(settings.acme.served_at) if settings.acme.served_at else []
         nodes = bind(settings.site.address) if settings.site.address else []

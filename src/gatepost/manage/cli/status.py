@@ -15,6 +15,7 @@ from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
+    from gatepost.manage.use_cases.nodes import NodeStatus
     from gatepost.manage.use_cases.status import Status, StatusConfiguration, StatusLogins, StatusQueue
 
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 @config_option
 @json_option
 def status(config: str | None, as_json: bool) -> None:
-    """Show whether the gateway runs: listeners, nameservers, workers, configuration version, queue, certificates.
+    """Show whether the gateway runs: listeners, nameservers, nodes, workers, configuration, queue, certificates.
 
     Exit codes: 0 running: every listener greets, nameservers answer and every worker lives, 1 unhealthy, 2 invalid
     settings, 3 the data cannot be read.
@@ -40,6 +41,8 @@ def _print(current: Status) -> None:
     for listener in current.listeners:
         _line(f"listener {listener.name}", listener.detail, ok=listener.ok)
     _line("nameservers", f"{current.nameservers.name}: {current.nameservers.detail}", ok=current.nameservers.ok)
+    for node in current.nodes:
+        _line(f"node {node.name}", _node(node), ok=node.state.is_alive or node.state == "stopped")
     for worker in current.workers:
         _line(f"worker {worker.name}", worker.detail, ok=worker.ok)
     _line("configuration", _changed(current.configuration))
@@ -61,6 +64,13 @@ def _print(current: Status) -> None:
 def _line(name: str, text: str, *, ok: bool = True) -> None:
     """One line, red on a terminal if it is about what does not run."""
     click.secho(f"{printable(name):28} {printable(text)}", fg=None if ok else "red")
+
+
+def _node(node: NodeStatus) -> str:
+    """Its state, and what may be otherwise on another node."""
+    text = f"{node.state}, gatepost {node.software}, configuration {node.configuration}"
+    text += f", heartbeat {node.heartbeat:.0f} s ago, clock {node.clock_offset:+.1f} s"
+    return f"{text}; does for the site: {', '.join(node.leases)}" if node.leases else text
 
 
 def _changed(configuration: StatusConfiguration) -> str:

@@ -43,15 +43,15 @@ def check(config: str | None, as_json: bool) -> None:
     data_dir = Path(settings.server.data_dir)
     if not data_dir.is_dir():
         fail(UNKNOWN, f"server.data_dir: {data_dir} does not exist; the gateway creates it when it starts")
-    found = StoreCheck(data_dir, SCHEMAS)
-    found.run()
-    evidence = _check_evidence(settings, found)
+    findings = StoreCheck(data_dir, SCHEMAS)
+    findings.run()
+    evidence = _check_evidence(settings, findings)
     if as_json:
-        print_json(_data(found, evidence))
+        print_json(_data(findings, evidence))
     else:
-        _show(found, evidence)
-    if found.problems or found.unreadable:
-        raise SystemExit(NO if found.problems else UNKNOWN)
+        _show(findings, evidence)
+    if findings.problems or findings.unreadable:
+        raise SystemExit(NO if findings.problems else UNKNOWN)
 
 
 def _check_server(storage: Storage, *, as_json: bool) -> None:
@@ -75,7 +75,7 @@ def _check_server(storage: Storage, *, as_json: bool) -> None:
 
 def _check_evidence(settings: Settings, found: StoreCheck) -> str:
     """Compare the last days of the evidence log; returns the result in a word."""
-    from gatepost.manage.use_cases.evidence_audit import verify_kept_log  # noqa: PLC0415 - it imports what signs
+    from gatepost.manage.use_cases.evidence_audit import verify_stored_log  # noqa: PLC0415 - it imports what signs
     from gatepost.manage.use_cases.refusal import Refusal  # noqa: PLC0415 - as above
 
     log = Storage.of(settings).evidence()
@@ -83,7 +83,7 @@ def _check_evidence(settings: Settings, found: StoreCheck) -> str:
         since = day_text(time.time() - (_EVIDENCE_DAYS - 1) * 86400)
         if not log.days(since=since):
             return "nothing was logged"
-        result = verify_kept_log(log, days=(since, "9999"))
+        result = verify_stored_log(log, days=(since, "9999"))
     except (StoreFailure, Refusal, OSError) as failure:
         found.unreadable.append(Unreadable("evidence", str(failure)))
         return "not readable"
@@ -104,7 +104,7 @@ def _data(found: StoreCheck, evidence: str) -> dict[str, Any]:
         "shards": [{"name": name, "in_use": in_use} for name, in_use in sorted(found.shards.items())],
         "evidence": evidence,
         "problems": [problem._asdict() for problem in found.problems],
-        "unreadable": [one._asdict() for one in found.unreadable],
+        "unreadable": [entry._asdict() for entry in found.unreadable],
     }
 
 
@@ -120,6 +120,6 @@ def _show(found: StoreCheck, evidence: str) -> None:
     click.echo(f"evidence log, last {_EVIDENCE_DAYS} days: {evidence}")
     for problem in found.problems:
         click.echo(printable(f"✗ {problem.path}: {problem.text}"))
-    for one in found.unreadable:
-        click.echo(printable(f"? {one.path}: {one.text}"))
+    for entry in found.unreadable:
+        click.echo(printable(f"? {entry.path}: {entry.text}"))
     click.echo("all is well" if not found.problems and not found.unreadable else "not all is well")

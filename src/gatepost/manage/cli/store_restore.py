@@ -117,19 +117,19 @@ class _KeyCheck:
         """Raises UnusableBackup if it opens nothing of it."""
         from gatepost.pki.certificates.vault import SEALED, VaultError  # noqa: PLC0415 - as above
 
-        found = stored_contents(restored, SEALED)
-        self._sealed = len(found)
-        if self._vault is None or not found:
+        secrets = stored_contents(restored, SEALED)
+        self._sealed = len(secrets)
+        if self._vault is None or not secrets:
             return
-        for place, sealed in found.items():
+        for place, sealed in secrets.items():
             try:
                 self._vault.open(sealed, place)
             except VaultError:
                 continue
             return
         raise UnusableBackup(
-            f"store.master_key is not the key that sealed the {quantity(len(found), 'key')} in it: put that one in its "
-            "place. If it is lost, remove store.master_key from the settings, restore, and replace the certificates"
+            f"store.master_key is not the key that sealed the {quantity(len(secrets), 'key')} in it: put that one in "
+            "its place. If it is lost, remove store.master_key from the settings, restore, and replace the certificates"
         )
 
     def explain(self) -> None:

@@ -20,6 +20,7 @@ from gatepost.manage.pages.value_text import cut
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.history import GetVersion, ListHistory, get_version, list_history
+from gatepost.manage.use_cases.nodes import ListNodes, in_force, list_nodes
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 
 if TYPE_CHECKING:
@@ -77,7 +78,23 @@ def _version(request: Request) -> Response:
     if file := exported(request, f"version-{version}", _FIELDS, lambda: map(msgspec.to_builtins, changes)):
         return file
     rows = fitting(map(_change_row, changes), _SHOWN)
-    return render(request, "history/version.html", change=change, changes=rows, more=len(changes) - len(rows))
+    more = len(changes) - len(rows)
+    return render(
+        request, "history/version.html", change=change, changes=rows, more=more, places=_in_force(request, version)
+    )
+
+
+def _in_force(request: Request, version: int) -> str:
+    """On which nodes a revision is in force, and on which it is not yet; "" where that is not to be seen."""
+    if not principal_of(request).is_of_gateway:
+        return ""
+    try:
+        nodes = list(all_items(executing(request), list_nodes, ListNodes()))
+    except Refusal:
+        return "not available"
+    done, open_ = in_force(nodes, version)
+    text = ", ".join(done) or "no running node"
+    return f"{text}; not yet on {', '.join(open_)}" if open_ else text
 
 
 def _change_row(change: FieldChange) -> tuple[str, str | None, str | None]:

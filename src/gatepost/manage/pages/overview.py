@@ -1,6 +1,6 @@
-"""The overview: alarms, the queue, the protection of mail in the last day, certificates, configuration and workers.
+"""The overview: alarms, the queue, the protection of mail in the last day, certificates, configuration, nodes, workers.
 
-Administrators of some organizations see no certificates and no workers. The chart is loaded after the page.
+Administrators of some organizations see no certificates, nodes and workers. The chart is loaded after the page.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.resource_views import ListOwnOrganizations, list_own_organizations
 from gatepost.manage.use_cases.status import GetStatus, get_running
 from gatepost.pki.certificates.entry import State
+from gatepost.store.nodes import NodeState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,6 +38,13 @@ if TYPE_CHECKING:
     from gatepost.pki.certificates.entry import Entry
 
 
+_NODE_LEVELS: Final = {
+    NodeState.ACTIVE: ("pass", "Active"),
+    NodeState.DRAINING: ("running", "Draining"),
+    NodeState.DRAINED: ("hold", "Drained"),
+    NodeState.STOPPED: ("waiting", "Stopped"),
+    NodeState.DEAD: ("fail", "Dead"),
+}
 _ALARMS: Final = 5
 _DESTINATIONS: Final = 5
 _CERTIFICATES: Final = 5
@@ -65,6 +73,8 @@ def _overview(request: Request) -> Response:
         fullest=waiting[:_DESTINATIONS],
         certificates=[(entry, life(entry, now)) for entry in _ending(request)],
         configuration=running.configuration if running else None,
+        nodes=running.nodes if running else (),
+        node_levels=_NODE_LEVELS,
         workers=running.workers if running else (),
     )
 

@@ -239,7 +239,7 @@ def _state(job: Job[RenewalSubject, list[CertificateRenewal]]) -> RenewalState:
 def _asking_alone(gateway: Gateway) -> Iterator[None]:
     """While no other process asks. Raises Refusal (UNREADABLE)."""
     try:
-        with issuers.alone(gateway.data):
+        with issuers.alone(gateway.data, gateway.storage.leases(gateway.settings.server.node_name, 0)):
             yield
     except (issuers.Busy, OSError) as failure:
         raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure

@@ -36,6 +36,7 @@ from gatepost.manage.use_cases import (
     issuer_trials,
     mailbox_passwords,
     mta_sts,
+    nodes,
     own_account,
     part_cases,
     partner,
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
 
 USE_CASES: Final[Sequence[UseCase[Any, Any]]] = (
     *status.USE_CASES,
+    *nodes.USE_CASES,
     *alarms.USE_CASES,
     *queue.USE_CASES,
     *queue_actions.USE_CASES,

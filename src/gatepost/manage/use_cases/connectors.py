@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from gatepost.analysis.checks.records import VALIDATIONS, kept_when, last, record_path
+from gatepost.analysis.checks.records import VALIDATIONS, CheckRecords
 from gatepost.analysis.rehearsal.verdicts import ConnectorKey
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.connector_verdicts import recent_verdicts
@@ -25,7 +25,6 @@ from gatepost.policy.connectors.values import ConnectorType, ContentProtection, 
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.context import Context
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.list_page import ListPage
     from gatepost.manage.use_cases.name_lookup import Chosen
     from gatepost.policy.connectors.records import Organization
+    from gatepost.store.storage import Storage
 
 
 type Connector = InboundConnector | OutboundConnector
@@ -127,13 +127,13 @@ def connectors(
     directory = gateway.directory()
     owners = chosen_organizations(visible(directory.resources, principal), selection.organization)
     page = selection.page(directory.version, _sorted(gateway, list(_selected(owners, selection)), selection.sort))
-    rows = [_row(gateway.data, *row) for row in page.rows]
+    rows = [_row(gateway.storage, *row) for row in page.rows]
     return page.holding(rows)
 
 
 def connector_row(gateway: Gateway, chosen: Chosen) -> ConnectorEntry:
     """The row of one connector, as lists have it."""
-    return _row(gateway.data, chosen.organization, chosen.direction, chosen.connector)
+    return _row(gateway.storage, chosen.organization, chosen.direction, chosen.connector)
 
 
 def connector_record(row: ConnectorEntry) -> dict[str, Any]:
@@ -166,7 +166,7 @@ def _order(gateway: Gateway, found: Sequence[_Found], sort: str) -> Callable[[_F
     """By what connectors are put in order. What many files say is read once for all."""
     if sort == "validated":
         owners = dict.fromkeys(owner.name for owner, _, _ in found)
-        kept = {name: kept_when(gateway.data, VALIDATIONS, name) for name in owners}
+        kept = {name: CheckRecords(gateway.storage, VALIDATIONS, name).times() for name in owners}
         return lambda one: kept[one[0].name](one[1], one[2].name)
     if sort == "verdicts":
         counted = recent_verdicts(gateway, (ConnectorKey(one[0].name, one[1], one[2].name) for one in found))
@@ -200,9 +200,9 @@ SORTS: Final = (*_BY, "validated", "verdicts")
 """By what connectors can be put in order: columns of a row, the time of the last validation, failed and passed mail."""
 
 
-def _row(data: Path, owner: Organization, direction: str, connector: Connector) -> ConnectorEntry:
+def _row(storage: Storage, owner: Organization, direction: str, connector: Connector) -> ConnectorEntry:
     sender, receiver = _ends((owner, direction, connector))
-    validated = last(record_path(data, VALIDATIONS, owner.name, direction, connector.name))
+    validated = CheckRecords(storage, VALIDATIONS, owner.name).last(direction, connector.name)
     return ConnectorEntry(
         status=_status(connector),
         direction=direction,

@@ -33,7 +33,6 @@ from gatepost.policy.decisions.destination_history import (
     classical_still,
 )
 from gatepost.policy.decisions.outbound import describe_achieved
-from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile
 from gatepost.store.interface import QueueFilter, StoreFailure
 
 if TYPE_CHECKING:
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.context import Context
     from gatepost.policy.decisions.destination_history import DestinationHistory, Drop, HostMemory, SeenSpan
+    from gatepost.store.destinations import Destinations
 
 
 _CHUNK: Final = 1000
@@ -226,10 +226,10 @@ def _changed(context: Context, found: _Found, now: float, retried: int = 0) -> D
 
 
 @contextmanager
-def _history(context: Context) -> Iterator[DestinationFile]:
-    """The file. Raises Refusal (UNREADABLE)."""
+def _history(context: Context) -> Iterator[Destinations]:
+    """The history of all. Raises Refusal (UNREADABLE)."""
     try:
-        with closing(DestinationFile(context.data / DESTINATIONS_FILE)) as file:
+        with closing(context.gateway.storage.destinations()) as file:
             yield file
     except StoreFailure as failure:
         raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
@@ -247,7 +247,7 @@ def _domain(text: str) -> str:
 
 
 def _each(
-    file: DestinationFile,
+    file: Destinations,
     principal: Principal,
     request: DestinationsQuery | DestinationActions,
     after: DestinationName | None = None,
@@ -259,7 +259,7 @@ def _each(
         after = chunk[-1][0]
 
 
-def _meant(file: DestinationFile, principal: Principal, request: DestinationActions) -> _Found:
+def _meant(file: Destinations, principal: Principal, request: DestinationActions) -> _Found:
     """Raises Refusal if none is, or any could be."""
     if not request.domain and not request.connector and not request.all:
         text = f"name the destination to {request.action}: a domain, a connector for its smart hosts, or all"

@@ -29,6 +29,7 @@ from gatepost.manage.use_cases.jobs import Jobs, Wait
 from gatepost.manage.use_cases.name_lookup import choose_connector, chosen_organizations, visible
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.records import OutboundConnector
+from gatepost.store.documents import failure_text
 from gatepost.store.interface import StoreFailure, TraceFilter
 from gatepost.store.trace import ADMIN_WRITER
 
@@ -210,12 +211,12 @@ def show_last_drill(context: Context, request: ShowLastDrill) -> LastDrill:
     gateway, who = context.gateway, context.principal
     chosen = _chosen(context, request.connector, request.organization)
     assert isinstance(chosen.connector, OutboundConnector)  # noqa: S101 - so it was chosen
-    directory = evidence.drills_directory(gateway.data)
+    documents = evidence.drill_documents(gateway.storage)
     try:
-        kept = evidence.last(directory, chosen.organization.name, chosen.connector.name)
-        fault = (kept.fault or evidence.previous(directory, kept)) if kept else ""
-    except OSError as error:
-        raise Refusal(RefusalKind.UNREADABLE, f"{directory}: {error.strerror}") from error
+        kept = evidence.last(documents, chosen.organization.name, chosen.connector.name)
+        fault = (kept.fault or evidence.previous(documents, kept)) if kept else ""
+    except (OSError, StoreFailure) as error:
+        raise Refusal(RefusalKind.UNREADABLE, failure_text(documents, error)) from error
     if kept is None:
         return LastDrill(None)
     recorded = _recorded(gateway, chosen, kept)
@@ -247,7 +248,7 @@ def _shape(
 def _held(gateway: Gateway, principal: Principal, chosen: Chosen) -> HeldDrill:
     from gatepost.analysis.checks.drill import run_drill  # noqa: PLC0415 - most calls hold none
     from gatepost.analysis.checks.drill_context import DrillImpossible  # noqa: PLC0415 - most calls hold none
-    from gatepost.analysis.checks.evidence import drills_directory, keep  # noqa: PLC0415
+    from gatepost.analysis.checks.evidence import drill_documents, keep  # noqa: PLC0415
 
     assert isinstance(chosen.connector, OutboundConnector)  # noqa: S101 - so it was chosen
     try:
@@ -261,7 +262,7 @@ def _held(gateway: Gateway, principal: Principal, chosen: Chosen) -> HeldDrill:
     if not report.arrived:
         return _shape(record, passed=False)
     try:
-        kept = keep(drills_directory(gateway.data), record)
+        kept = keep(drill_documents(gateway.storage), record)
     except (OSError, StoreFailure) as error:
         return _shape(record, passed=False, unkept=f"the result cannot be kept as evidence: {error}")
     held = _shape(kept.record, passed=report.passed, principal=principal, kept=kept)

@@ -178,7 +178,7 @@ class LogVerification:
 
 
 def _verified(log: EvidenceSource) -> Verification:
-    from gatepost.manage.use_cases.evidence_audit import verify_kept_log as verified  # noqa: PLC0415 - few processes ever verify
+    from gatepost.manage.use_cases.evidence_audit import verify_stored_log as verified  # noqa: PLC0415 - few processes ever verify
 
     try:
         return verified(log)

@@ -80,7 +80,7 @@ def _check(given: list[bytes], brought: list[bytes]) -> tuple[SignatureCheck, li
         ) from error
 
 
-def verify_kept_log(
+def verify_stored_log(
     log: EvidenceSource, given: Sequence[bytes] = (), heads: Sequence[str] = (), days: tuple[str, str] = _ALL_DAYS
 ) -> Verification:
     """The gateway's own log, which may grow meanwhile, and whose keys are trusted. Otherwise as `verify_log`."""

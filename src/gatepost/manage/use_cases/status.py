@@ -18,6 +18,7 @@ from gatepost.manage.use_cases.admin_resolver import ResolverCheck
 from gatepost.manage.use_cases.alarms import current_alarms, summary
 from gatepost.manage.use_cases.declaration import Visibility, use_case
 from gatepost.manage.use_cases.listener_checks import ListenerChecks, ServiceStatus
+from gatepost.manage.use_cases.nodes import Nodes, NodeStatus, node_status
 from gatepost.manage.use_cases.queue import entries
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.policy.connectors.grants import ungranted_paths
@@ -73,9 +74,10 @@ class StatusAlarms(msgspec.Struct, frozen=True):
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """ok: every listener answers, nameservers too, and every worker lives. software: the version of gatepost.
 
-    in_doubt: deliveries of the queue that were sent before a stop that came before the reply: they may arrive twice.
-    logins: null where no listener is for users. certificates, mail: what is wrong with either (GET /alarms). ungranted:
-    files and sockets in resources that have no effect, as no owner of the gateway granted them (GET /grants/missing).
+    nodes: of the site; workers: of this machine. in_doubt: deliveries of the queue that were sent before a stop that
+    came before the reply: they may arrive twice. logins: null where no listener is for users. certificates, mail: what
+    is wrong with either (GET /alarms). ungranted: files and sockets in resources that have no effect, as no owner of
+    the gateway granted them (GET /grants/missing).
     """
 
     ok: bool
@@ -84,6 +86,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     configuration: StatusConfiguration
     listeners: list[ServiceStatus]
     nameservers: ServiceStatus
+    nodes: list[NodeStatus]
     workers: list[ServiceStatus]
     queue: StatusQueue
     in_doubt: int
@@ -111,6 +114,7 @@ def get_status(context: Context, request: GetStatus) -> Status:  # noqa: ARG001 
         configuration=in_force,
         listeners=listeners,
         nameservers=nameservers,
+        nodes=_nodes(context),
         workers=processes,
         queue=queue,
         in_doubt=in_doubt,
@@ -121,17 +125,26 @@ def get_status(context: Context, request: GetStatus) -> Status:  # noqa: ARG001 
     )
 
 
+def _nodes(context: Context) -> list[NodeStatus]:
+    """The nodes; none where the list cannot be read, as the rest can be told all the same."""
+    try:
+        return [node_status(node) for node in context.kept(Nodes).all()]
+    except Refusal:
+        return []
+
+
 class RunningConfiguration(msgspec.Struct, frozen=True):
-    """The configuration in force and the workers: what needs no look at the network."""
+    """The configuration in force, the nodes and the workers: what needs no look at the network."""
 
     configuration: StatusConfiguration
+    nodes: list[NodeStatus]
     workers: list[ServiceStatus]
 
 
 @use_case(scope=Scope.READ, visibility=Visibility.GATEWAY, tag="status", pages=("/",))
 def get_running(context: Context, request: GetStatus) -> RunningConfiguration:  # noqa: ARG001 - as above
-    """The configuration in force, and whether the workers live."""
-    return RunningConfiguration(configuration(context.gateway), workers(context.gateway))
+    """The configuration in force, the nodes, and whether the workers live."""
+    return RunningConfiguration(configuration(context.gateway), _nodes(context), workers(context.gateway))
 
 
 def configuration(gateway: Gateway) -> StatusConfiguration:

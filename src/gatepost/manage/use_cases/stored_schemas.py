@@ -8,11 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gatepost.manage.access.schema import ACCESS
-from gatepost.store.changes import CONFIGURATION, CONFIGURATION_LOG
-from gatepost.store.failures import LOGIN_FAILURES
+from gatepost.store.schemas import STORED
 
 if TYPE_CHECKING:
     from gatepost.store.database import Schema
 
-SCHEMAS: Final[tuple[Schema, ...]] = (CONFIGURATION, CONFIGURATION_LOG, ACCESS, LOGIN_FAILURES)
+SCHEMAS: Final[tuple[Schema, ...]] = (*STORED, ACCESS)
 """Every `Schema` is in it: a role without the right to make tables finds them made by `gatepost store prepare`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, OrderedDict
+from contextlib import closing
 from dataclasses import asdict
 from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -25,14 +26,10 @@ from gatepost.manage.use_cases.reports import DAYS, Day, Text, domain_name, peri
 from gatepost.manage.use_cases.times import TimeText, read_time
 from gatepost.protocols.tls.names import normalise
 from gatepost.store.interface import StoreFailure, TraceFilter
-from gatepost.store.received_reports import read_reports
-from gatepost.store.sent_reports import read_sent
-from gatepost.store.session_counts import SESSIONS_DIRECTORY, counted_days
 from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from gatepost.analysis.reports.received import FailedThere, Reported
     from gatepost.analysis.reports.tlsrpt import DomainSummary
@@ -40,6 +37,7 @@ if TYPE_CHECKING:
     from gatepost.settings.model import Settings
     from gatepost.store.received_reports import StoredReport
     from gatepost.store.sent_reports import SentReport
+    from gatepost.store.session_counts import SessionCounts
 
 
 _TAG: Final = "reports"
@@ -176,7 +174,8 @@ def _received(context: Context, request: ListReceivedReports) -> tuple[list[Stor
     until = read_time("until", request.until) if request.until else time.time()
     since = read_time("since", request.since) if request.since else until - DAYS * _DAY
     try:
-        kept = list(read_reports(context.data, since, until))
+        with closing(context.gateway.storage.received_reports()) as reports:
+            kept = list(reports.read(since, until))
     except StoreFailure as failure:
         raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
     return kept, ReportFilter(domain, request.reporter, request.result, _domains(context))
@@ -271,7 +270,8 @@ def list_sent_reports(context: Context, request: ListSentReports) -> Items[SentR
     since = utc_day("since", request.since or period().first)
     domain = domain_name("domain", request.domain)
     try:
-        reports = read_sent(context.data, since, lambda sent_report: domain in {"", sent_report.domain})
+        with closing(context.gateway.storage.sent_reports()) as stored:
+            reports = stored.read(since, lambda sent_report: domain in {"", sent_report.domain})
     except StoreFailure as failure:
         raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
     return page_of(
@@ -290,19 +290,18 @@ def get_sessions(context: Context, request: GetSessions) -> DaySessions:
     """TLS sessions of a day by policy domain, as reports have them."""
     day = utc_day("day", request.day) if request.day else day_text(time.time())
     domain = domain_name("domain", request.domain)
-    domain_summaries, days = counted_sessions(context.data, day, domain)
+    domain_summaries, days = counted_sessions(context.gateway.storage.session_counts(), day, domain)
     reports = [{"domain": summary.domain, "report": report_object(summary)} for summary in domain_summaries]
     return DaySessions(day, list(LEFT_TO_THE_SENDER), reports, days)
 
 
-def counted_sessions(data: Path, day: str, domain: str = "") -> tuple[list[DomainSummary], list[str]]:
+def counted_sessions(counts: SessionCounts, day: str, domain: str = "") -> tuple[list[DomainSummary], list[str]]:
     """TLS sessions of a UTC day by policy domain; and the days of which there are counts, oldest first.
 
-    data: the data directory. Raises Refusal (UNREADABLE).
+    Raises Refusal (UNREADABLE).
     """
-    directory = data / SESSIONS_DIRECTORY
     try:
-        return summaries(directory, day, domain), counted_days(directory)
+        return summaries(counts, day, domain), counts.days()
     except StoreFailure as failure:
         raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gatepost.analysis.checks.inbound import InboundRequest, Presented, validate_inbound, with_enabled
 from gatepost.analysis.checks.presented import checked_session, presented_session
 from gatepost.analysis.checks.probe import prober, revocation_checker
-from gatepost.analysis.checks.records import VALIDATIONS, keep, last, record_path
+from gatepost.analysis.checks.records import VALIDATIONS, CheckRecords
 from gatepost.analysis.checks.tasks import Task, TaskStatus, waiting
 from gatepost.analysis.checks.validation import (
     CannotValidate,
@@ -31,12 +31,12 @@ from gatepost.manage.use_cases.admin_resolver import resolver_of
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.records import InboundConnector
-from gatepost.store.interface import TraceFilter
+from gatepost.store.documents import failure_text
+from gatepost.store.interface import StoreFailure, TraceFilter
 from gatepost.store.trace import trace_event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
 
     from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.manage.use_cases.name_lookup import Chosen
@@ -173,21 +173,21 @@ def _refusal(fields: str | list[str], text: str) -> Refusal:
 
 def keep_validation(gateway: Gateway, chosen: Chosen, record: dict[str, Any]) -> str:
     """Keep the result for lists and pages; why it could not be kept, "" if it was."""
-    path = _path(gateway, chosen)
+    records = _records(gateway, chosen)
     try:
-        keep(path, record)
-    except OSError as error:
-        return f"the result cannot be kept for lists: {path}: {error.strerror}"
+        records.keep(chosen.direction, chosen.connector.name, record)
+    except (OSError, StoreFailure) as error:
+        return f"the result cannot be kept for lists: {failure_text(records.documents, error)}"
     return ""
 
 
 def last_validation(gateway: Gateway, chosen: Chosen) -> dict[str, Any] | None:
     """The result that was kept last, as `validation_record` made it; None if there is none."""
-    return last(_path(gateway, chosen))
+    return _records(gateway, chosen).last(chosen.direction, chosen.connector.name)
 
 
-def _path(gateway: Gateway, chosen: Chosen) -> Path:
-    return record_path(gateway.data, VALIDATIONS, chosen.organization.name, chosen.direction, chosen.connector.name)
+def _records(gateway: Gateway, chosen: Chosen) -> CheckRecords:
+    return CheckRecords(gateway.storage, VALIDATIONS, chosen.organization.name)
 
 
 async def _outbound(

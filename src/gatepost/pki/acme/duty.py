@@ -1,4 +1,4 @@
-"""The ACME duty of worker 0: request certificates when due, in a thread, never in the event loop.
+"""The ACME duty, done by one process of the site: request certificates when due, in a thread, never in the event loop.
 
 Made by `node.certificate_manager`. The thread has a store of its own; what it stores is noticed by all workers as any
 change is. It is a daemon thread: nobody waits for it at the end, and what it left half done is tidied up at the next
@@ -66,11 +66,15 @@ class AcmeDuty:
         self._hosts: tuple[int, list[str]] = (-1, [])
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
+        self._closed = False
 
     def look(self) -> None:
         """Begin what is due, unless something is under way. Does not block."""
         if not self._settings.acme.is_on or (self._thread is not None and self._thread.is_alive()):
             return
+        if self._closed:
+            return
+        self._stop.clear()
         try:
             issuer = Issuer(self._settings, self._store)
         except AcmeFailed as failure:
@@ -81,8 +85,13 @@ class AcmeDuty:
             self._thread = threading.Thread(target=self._work, name="acme", daemon=True)
             self._thread.start()
 
+    def pause(self) -> None:
+        """Begin nothing more until the next look, as another process does it meanwhile."""
+        self._stop.set()
+
     def close(self) -> None:
         """Begin nothing more; what is under way ends by itself, or with the process."""
+        self._closed = True
         self._stop.set()
 
     def _policy_hosts(self) -> list[str]:
@@ -96,9 +105,11 @@ class AcmeDuty:
 
     def _work(self) -> None:
         """The thread."""
-        data = Path(self._settings.server.data_dir)
+        settings = self._settings
+        storage, data = Storage.of(settings), Path(settings.server.data_dir)
         try:
-            with alone(data), closing(Storage.of(self._settings).configuration()) as store:
+            leases = storage.leases(settings.server.node_name, 0)
+            with alone(data, leases), closing(storage.configuration()) as store:
                 self._all_due(Issuer(self._settings, store))
         except Busy:
             _log.debug("a command is requesting certificates")

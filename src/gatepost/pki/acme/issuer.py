@@ -14,7 +14,7 @@ import hashlib
 import logging
 import os
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
@@ -56,10 +56,12 @@ if TYPE_CHECKING:
     from gatepost.protocols.tls.facts import CertificateFacts
     from gatepost.settings.model import Settings
     from gatepost.store.changes import ConfigStore
+    from gatepost.store.leases import DutyLeases
 
 
 _SECONDS: Final = 300.0  # for an order, beside what hooks and waits may take
 _OURS: Final = "gatepost"
+_REQUESTS: Final = "acme requests"  # the lease of whoever asks: the gateway, or a command
 _TRIES: Final = 5
 
 _log = logging.getLogger(__name__)
@@ -106,17 +108,34 @@ def acme_client() -> Any:
 
 
 @contextmanager
-def alone(data_dir: Path) -> Iterator[None]:
-    """One process at a time asks, whatever was killed meanwhile. Raises Busy, OSError."""
+def alone(data_dir: Path, leases: DutyLeases | None = None) -> Iterator[None]:
+    """One process at a time asks, whatever was killed meanwhile. Raises Busy, OSError.
+
+    leases: of the site, on whose other nodes none asks either; they are closed at the end.
+    """
     folder = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY)  # no file of its own that could belong to somebody else
     try:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Busy("the gateway or another command is requesting certificates now; wait a minute") from None
-        yield
+        with _alone_at_site(leases) if leases is not None else nullcontext():
+            yield
     finally:
         os.close(folder)
+
+
+@contextmanager
+def _alone_at_site(leases: DutyLeases) -> Iterator[None]:
+    lease = leases.lease(_REQUESTS)
+    try:
+        leases.round()
+        if not lease.held:
+            raise Busy("another node is requesting certificates now, or the store is away; wait a minute")
+        leases.start()
+        yield
+    finally:
+        leases.close()
 
 
 class Issuer:

@@ -1,7 +1,8 @@
 """OCSP responses for the certificates that we present: fetched ahead of time, verified, and kept for all workers.
 
-`node.certificate_manager` staples what is kept and lets worker 0 renew it. A response is renewed at half of its life,
-so that a responder may be down for the other half. What is not valid, or not about the certificate, is never stapled.
+`node.certificate_manager` staples what is kept and lets one worker of each node renew it. A response is renewed at half
+of its life, so that a responder may be down for the other half. What is not valid, or not about the certificate, is
+never stapled.
 """
 
 from __future__ import annotations

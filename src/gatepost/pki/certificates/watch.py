@@ -1,9 +1,9 @@
 """Watch certificate files that other programs renew (certbot, for one): check, record and present new ones.
 
-Called by `node.certificate_manager` in worker 0, every two seconds: a look costs a few calls of stat, content is read
-only when it changed. What is recorded makes a new version of the store, by which every worker presents it within a
-second; what was presented before stays in memory until then. A renewal that cannot be used changes nothing and is told
-once.
+Called by `node.certificate_manager` in one worker of each node, every two seconds: a look costs a few calls of stat,
+content is read only when it changed. What is recorded makes a new version of the store, by which every worker presents
+it within a second; what was presented before stays in memory until then. A renewal that cannot be used changes nothing
+and is told once.
 """
 
 from __future__ import annotations

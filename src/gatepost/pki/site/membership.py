@@ -1,6 +1,6 @@
 """The membership of a node: its certificate with the sealed key, the roots of its site, and automatic renewal.
 
-Used by `node.certificate_manager` (a duty of worker 0) and the `site` commands. The certificate is not in the
+Used by `node.certificate_manager` (in one worker of each node) and the `site` commands. The certificate is not in the
 inventory: it is shown to other nodes and not to the world, lives for days, and knows no changeover.
 """
 

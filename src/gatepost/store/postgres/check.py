@@ -93,7 +93,9 @@ def _judge(state: ServerState, where: Address, schemas: Sequence[Schema]) -> Non
     for schema in schemas:
         if (version := state.tables[schema.name]) is not None:
             check_known(schema, version)
-    lacking = {one.name: state.tables[one.name] for one in schemas if state.tables[one.name] != one.version}
+    lacking = {
+        schema.name: state.tables[schema.name] for schema in schemas if state.tables[schema.name] != schema.version
+    }
     if lacking and not state.may_create:
         raise StoreFailure(f"store.url: {unprepared(lacking)}; nothing was changed")
 

@@ -21,7 +21,7 @@ from gatepost.store.changes import CONFIGURATION, CONFIGURATION_LOG
 from gatepost.store.database import Schema
 from gatepost.store.interface import StoreBusy, StoreFailure
 from gatepost.store.postgres.database import PostgresDatabase
-from gatepost.store.postgres.server import Server, connect
+from gatepost.store.postgres.server import DatabaseServer, connect
 from gatepost.store.sqlite.database import SqliteDatabase
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from gatepost.store.database import Connection
+    from gatepost.store.database import DatabaseConnection
 
 _COPY_VERSION: Final = 1
 COPY_FILE: Final = f"configuration-copy-{_COPY_VERSION}.db"
@@ -101,16 +101,16 @@ class SharedConfig:
         """A number that is another one after a change of the copy."""
         return self._copy.data_version()
 
-    def reading(self) -> AbstractContextManager[Connection]:
+    def reading(self) -> AbstractContextManager[DatabaseConnection]:
         """The copy."""
         return self._copy.reading()
 
-    def reading_at_once(self) -> AbstractContextManager[Connection]:
+    def reading_at_once(self) -> AbstractContextManager[DatabaseConnection]:
         """The copy."""
         return self._copy.reading_at_once()
 
     @contextlib.contextmanager
-    def changing(self) -> Iterator[Connection]:
+    def changing(self) -> Iterator[DatabaseConnection]:
         """On the server. The copy is renewed after it, also after a conflict: whoever looks again sees the reason.
 
         Raises StoreBusy at once on an event loop, which must not wait, if nothing was heard of the server lately.
@@ -127,7 +127,11 @@ class SharedConfig:
             raise
         self._replica.renew_quietly()
 
-    def announce(self, change: Connection, content: Iterable[str]) -> None:
+    def single(self) -> AbstractContextManager[DatabaseConnection]:
+        """As `changing`: what is written is copied after it."""
+        return self.changing()
+
+    def announce(self, change: DatabaseConnection, content: Iterable[str]) -> None:
         """Note in a change that it is one, and which contents it stores or removes."""
         number = change.value("SELECT coalesce(max(number), 0) FROM content_change")
         rows = [(number + count, secrets.randbits(62), name) for count, name in enumerate(content, 1)]
@@ -181,7 +185,7 @@ class _Replica:
         self.directory = directory
         self._uses = 0
         self._answered = -_LATELY
-        self._server = Server.of(url)
+        self._server = DatabaseServer.of(url)
         self._databases: tuple[PostgresDatabase, PostgresDatabase] | None = None
         self._copy = SqliteDatabase(directory, _COPY, synchronous="NORMAL")  # an older copy is as good to begin with
         self._stop = threading.Event()
@@ -249,7 +253,7 @@ class _Replica:
         return rows[0] if rows else None
 
 
-def _copy(source: Connection, copy: Connection) -> None:
+def _copy(source: DatabaseConnection, copy: DatabaseConnection) -> None:
     """Copy what is newer than the copy, or all of it. Both see one state."""
     newest = source.rows(_NEWEST)[0]
     rows = copy.rows(_COPIED)
@@ -266,7 +270,7 @@ def _copy(source: Connection, copy: Connection) -> None:
     copy.execute("INSERT INTO copied (id, change, at, content_change, mark) VALUES (1, ?, ?, ?, ?)", newest)
 
 
-def _continues(source: Connection, copied: tuple[Any, ...]) -> bool:
+def _continues(source: DatabaseConnection, copied: tuple[Any, ...]) -> bool:
     """Whether the server's history goes on from what was copied."""
     change, at, content_change, mark = copied
     if change and source.value("SELECT at FROM change WHERE id = ?", (change,)) != at:
@@ -276,7 +280,7 @@ def _continues(source: Connection, copied: tuple[Any, ...]) -> bool:
     return bool(source.value("SELECT coalesce(min(number), 1) FROM content_change") == 1)
 
 
-def _copy_changes(source: Connection, copy: Connection, last: int) -> None:
+def _copy_changes(source: DatabaseConnection, copy: DatabaseConnection, last: int) -> None:
     """The history after a change; the resources are what it leads to."""
     while rows := source.rows(
         "SELECT id, version, at, author, note, kind, name, before, after FROM change WHERE id > ? ORDER BY id LIMIT ?",
@@ -291,7 +295,7 @@ def _copy_changes(source: Connection, copy: Connection, last: int) -> None:
         last = rows[-1][0]
 
 
-def _copy_contents(source: Connection, copy: Connection, last: int) -> None:
+def _copy_contents(source: DatabaseConnection, copy: DatabaseConnection, last: int) -> None:
     changed = "SELECT DISTINCT name FROM content_change WHERE number > ?"
     names = [name for (name,) in source.rows(changed, (last,))]
     for start in range(0, len(names), _ROWS):
@@ -302,7 +306,7 @@ def _copy_contents(source: Connection, copy: Connection, last: int) -> None:
         copy.execute_many("INSERT INTO content (name, data) VALUES (?, ?)", rows)
 
 
-def _copy_all_contents(source: Connection, copy: Connection) -> None:
+def _copy_all_contents(source: DatabaseConnection, copy: DatabaseConnection) -> None:
     last = ""
     while rows := source.rows("SELECT name, data FROM content WHERE name > ? ORDER BY name LIMIT ?", (last, _ROWS)):
         copy.execute_many("INSERT INTO content (name, data) VALUES (?, ?)", rows)
@@ -312,7 +316,9 @@ def _copy_all_contents(source: Connection, copy: Connection) -> None:
 class _Follower:
     """The thread that renews the copy of a node, in the one process of it that holds the lock of the file."""
 
-    def __init__(self, replica: _Replica, server: Server, stop: threading.Event, woken: threading.Event) -> None:
+    def __init__(
+        self, replica: _Replica, server: DatabaseServer, stop: threading.Event, woken: threading.Event
+    ) -> None:
         self._replica = replica
         self._server = server
         self._stop = stop

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 
 from gatepost.store.interface import StoreFailure
-from gatepost.store.postgres.server import Server, reported
-from gatepost.store.postgres.sql import positional, tables
+from gatepost.store.postgres.server import STATEMENT_SECONDS, DatabaseServer, reported
+from gatepost.store.postgres.sql import positional, table_names, tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,16 +24,19 @@ _TURN: Final = "SELECT version FROM schema_version WHERE name = $1 FOR UPDATE"
 
 
 class PostgresConnection:
-    """Implements `store.database.Connection`."""
+    """Implements `store.database.DatabaseConnection`."""
 
-    def __init__(self, server: Server, connection: Any) -> None:
+    clock = "CAST(extract(epoch FROM clock_timestamp()) AS DOUBLE PRECISION)"
+
+    def __init__(self, server: DatabaseServer, connection: Any, schema: Schema) -> None:
         self._server = server
         self._connection = connection
+        self._schema = schema
 
     def rows(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """All rows."""
-        found = self._server.run(lambda: self._connection.fetch(positional(sql), *values), "read")
-        return [tuple(row) for row in found]
+        rows = self._server.run(lambda: self._connection.fetch(positional(sql), *values), "read")
+        return [tuple(row) for row in rows]
 
     def value(self, sql: str, values: Sequence[object] = ()) -> Any:
         """The first column of the first row; None if there is no row."""
@@ -45,6 +48,15 @@ class PostgresConnection:
         count = done.rpartition(" ")[2]  # "UPDATE 3"
         return int(count) if count.isdigit() else 0
 
+    def octets(self) -> int:
+        """Bytes that the tables of the schema take, with their indexes."""
+        names = table_names(self._schema.tables)
+        return int(
+            self.value(
+                "SELECT sum(pg_total_relation_size(to_regclass(name))) FROM unnest(CAST(? AS text[])) AS name", (names,)
+            )
+        )
+
     def execute_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
         """The same change with each of several lists of values."""
         lists = [tuple(values) for values in rows]
@@ -54,9 +66,9 @@ class PostgresConnection:
 class PostgresDatabase:
     """Implements `store.database.Database`."""
 
-    def __init__(self, url: str, schema: Schema) -> None:
-        """Make the tables, or bring them up to date. Raises StoreFailure."""
-        self._server = Server.of(url)
+    def __init__(self, url: str, schema: Schema, *, statement: float = STATEMENT_SECONDS) -> None:
+        """Make the tables, or bring them up to date. statement: seconds that one may take. Raises StoreFailure."""
+        self._server = DatabaseServer.of(url, statement)
         self._schema = schema
         with self._server.connection() as connection:
             self._server.run(lambda: prepare_tables(connection, schema), "prepare tables")
@@ -65,7 +77,13 @@ class PostgresDatabase:
     def reading(self) -> Iterator[PostgresConnection]:
         """For statements that change nothing; each sees what was committed last."""
         with self._server.connection() as connection:
-            yield PostgresConnection(self._server, connection)
+            yield PostgresConnection(self._server, connection, self._schema)
+
+    @contextlib.contextmanager
+    def single(self) -> Iterator[PostgresConnection]:
+        """For changes that are right as one statement each, and committed with it."""
+        with self._server.connection() as connection:
+            yield PostgresConnection(self._server, connection, self._schema)
 
     @contextlib.contextmanager
     def reading_at_once(self) -> Iterator[PostgresConnection]:
@@ -89,7 +107,7 @@ class PostgresDatabase:
     @contextlib.contextmanager
     def _transaction(self, begin: str) -> Iterator[PostgresConnection]:
         with self._server.connection() as raw:
-            connection = PostgresConnection(self._server, raw)
+            connection = PostgresConnection(self._server, raw, self._schema)
             connection.execute(begin)
             try:
                 yield connection

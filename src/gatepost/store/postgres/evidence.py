@@ -13,7 +13,7 @@ from gatepost.store.postgres.database import prepare_tables
 from gatepost.store.postgres.evidence_chain import PostgresChain
 from gatepost.store.postgres.evidence_heads import PostgresHeads
 from gatepost.store.postgres.evidence_tables import SCHEMA
-from gatepost.store.postgres.server import Server
+from gatepost.store.postgres.server import DatabaseServer
 from gatepost.store.postgres.writers import writer_name
 
 if TYPE_CHECKING:
@@ -74,8 +74,8 @@ class PostgresEvidence:
 
     def days(self, writer: str = "", *, since: str = "", until: str = "9999") -> list[PostgresDay]:
         """See `EvidenceSource.days`."""
-        found = self._fetch(_DAYS, writer, since, until)
-        return [PostgresDay(day, name, first, last, self) for day, name, first, last in found]
+        rows = self._fetch(_DAYS, writer, since, until)
+        return [PostgresDay(day, name, first, last, self) for day, name, first, last in rows]
 
     def read(self, writer: str, first: int, last: int) -> Iterator[bytes]:
         """The lines of a chain between two places, both included."""
@@ -122,9 +122,9 @@ class PostgresEvidence:
             return found
 
     @contextlib.contextmanager
-    def _connection(self) -> Iterator[tuple[Server, Any]]:
+    def _connection(self) -> Iterator[tuple[DatabaseServer, Any]]:
         """A connection, with the tables made and this node's keys told."""
-        server = Server.of(self._url)
+        server = DatabaseServer.of(self._url)
         with server.connection() as connection:
             if not self._prepared:
                 server.run(lambda: prepare_tables(connection, SCHEMA), "prepare tables")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gatepost.events.evidence.chain import Signer
     from gatepost.events.evidence.entry import Privacy
     from gatepost.mail.model.trace_event import TraceEvent
-    from gatepost.store.postgres.server import Server
+    from gatepost.store.postgres.server import DatabaseServer
 
 
 _log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class PostgresChain:
 
     def __init__(  # noqa: PLR0913 - who writes, and what for
         self,
-        connection: Callable[[], AbstractContextManager[tuple[Server, Any]]],
+        connection: Callable[[], AbstractContextManager[tuple[DatabaseServer, Any]]],
         writer: str,
         *,
         node: str,
@@ -147,8 +147,8 @@ class PostgresChain:
         if attempt is None:
             return
         async with connection.transaction():
-            found = await connection.fetchrow(_ROW, self._writer)
-        if found is not None and _Row(*found).end == attempt.end:
+            values = await connection.fetchrow(_ROW, self._writer)
+        if values is not None and _Row(*values).end == attempt.end:
             self._end.place, self._signed = attempt.end, attempt.signed
             events, dropped = self._stored
             self._stored = events + attempt.events, dropped + attempt.dropped
@@ -181,15 +181,15 @@ class PostgresChain:
 
     async def _locked(self, connection: Any) -> _Row:
         """The row of the chain, which is ours to the end of the transaction. Raises StoreFailure."""
-        found = await connection.fetchrow(_ROW, self._writer)
-        if found is None:
+        values = await connection.fetchrow(_ROW, self._writer)
+        if values is None:
             await connection.execute(_MAKE, self._writer, Place().head)
-            found = await connection.fetchrow(_ROW, self._writer)
-        row = _Row(*found)
+            values = await connection.fetchrow(_ROW, self._writer)
+        row = _Row(*values)
         if row.epoch > self._epoch and not self._shared:
             raise StoreFailure(
                 f"evidence of writer {self._writer}: another process writes this chain, and this one may not any more: "
-                "two nodes have one server.hostname, or this one was replaced"
+                "two nodes have one name ([server] node), or this one was replaced"
             )
         if self._shared or not self._known:
             self._end.place, self._signed, self._known = row.end, row.signed, True

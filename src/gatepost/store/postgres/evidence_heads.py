@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from gatepost.events.evidence.chain import Signer
     from gatepost.store.postgres.evidence_chain import PostgresChain
-    from gatepost.store.postgres.server import Server
+    from gatepost.store.postgres.server import DatabaseServer
 
 
 _REMOVED: Final = 20_000  # lines that are removed at once
@@ -50,7 +50,7 @@ class PostgresHeads:
 
     def __init__(
         self,
-        connection: Callable[[], AbstractContextManager[tuple[Server, Any]]],
+        connection: Callable[[], AbstractContextManager[tuple[DatabaseServer, Any]]],
         commands: PostgresChain,
         *,
         node: str,

@@ -10,7 +10,7 @@ from gatepost.store.failures import LOGIN_FAILURES, FailureLists
 from gatepost.store.postgres.database import PostgresDatabase
 
 if TYPE_CHECKING:
-    from gatepost.store.database import Connection
+    from gatepost.store.database import DatabaseConnection
 
 _NOW: Final = "SELECT CAST(extract(epoch FROM clock_timestamp()) AS DOUBLE PRECISION)"
 _PUT: Final = (
@@ -35,7 +35,7 @@ class SharedFailures:
 
 
 class _FailureTable(MutableMapping[str, tuple[int, float]]):
-    def __init__(self, change: Connection, name: str) -> None:
+    def __init__(self, change: DatabaseConnection, name: str) -> None:
         self._change = change
         self._name = name
 

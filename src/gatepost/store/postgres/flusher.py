@@ -171,7 +171,7 @@ class Flusher:
         self._free_waiters()
         with contextlib.suppress(StoreFailure):
             if self.away is None:
-                await self._wire.run(lambda one: owners.end(one, self.owner.epoch), "end an epoch")
+                await self._wire.run(lambda connection: owners.end(connection, self.owner.epoch), "end an epoch")
 
     # ------------------------------------------------------------------------------------------- the task
 
@@ -294,7 +294,7 @@ class Flusher:
     async def _write_plan(self, plan: PostgresPlan, batch: list[Work]) -> None:
         epoch, parameters = self.owner.epoch, plan.parameters(self.owner.epoch)
         self._move(parameters)
-        row = await self._run_timed(lambda one: one.fetchrow(queue_rows.COMMIT, *parameters), "commit")
+        row = await self._run_timed(lambda connection: connection.fetchrow(queue_rows.COMMIT, *parameters), "commit")
         self._note_untidy(row)
         if plan.messages and not row[0]:
             await self._beat_once()
@@ -308,12 +308,14 @@ class Flusher:
         settlement.collect(plan)
         parameters = plan.parameters(epoch)
         self._move(parameters)
-        row = await self._run_timed(lambda one: one.fetchrow(queue_rows.WITH_NOTICES, *parameters), "settle")
+        row = await self._run_timed(
+            lambda connection: connection.fetchrow(queue_rows.WITH_NOTICES, *parameters), "settle"
+        )
         self._note_untidy(row)
         # If it was not ours any more: it may be that a commit of which nothing was heard wrote it, and its notices.
         first = settlement.notice_messages[0]
         settlement.added = bool(row[0]) or await self._run_timed(
-            lambda one: one.fetchval(queue_rows.IS_OURS, first, epoch), "look for notices"
+            lambda connection: connection.fetchval(queue_rows.IS_OURS, first, epoch), "look for notices"
         )
         if settlement.added:
             settlement.committed(epoch)
@@ -324,7 +326,7 @@ class Flusher:
         mark = -float(self._leases)
         values = (request.destination, request.now + self.shift, request.limit, epoch, mark)
         try:
-            rows = await self._run_timed(lambda one: one.fetch(queue_rows.LEASE, *values), "lease")
+            rows = await self._run_timed(lambda connection: connection.fetch(queue_rows.LEASE, *values), "lease")
             request.granted = [queue_rows.leased_delivery(row, epoch, self.shift) for row in rows]
         except OutcomeUnknown:
             self._lost_leases.append((time.monotonic() + _DOUBTFUL_SECONDS, epoch, mark))
@@ -332,7 +334,7 @@ class Flusher:
 
     async def _bring_forward(self, work: BringForward) -> None:
         latest = work.latest + self.shift
-        await self._run_timed(lambda one: one.execute(queue_rows.BRING_FORWARD, latest), "bring forward")
+        await self._run_timed(lambda connection: connection.execute(queue_rows.BRING_FORWARD, latest), "bring forward")
 
     def _move(self, parameters: list[Any]) -> None:
         """The times of the next attempts by the server's clock. `WITH_NOTICES` and `COMMIT` have them as $18."""
@@ -347,23 +349,27 @@ class Flusher:
     async def _tidy(self) -> None:
         if self._dropped:
             dropped, self._dropped = list(self._dropped), set()
-            await self._run_timed(lambda one: one.execute(queue_rows.REMOVE_DROPPED, dropped), "remove dropped mail")
+            await self._run_timed(
+                lambda connection: connection.execute(queue_rows.REMOVE_DROPPED, dropped), "remove dropped mail"
+            )
         if self._left:
             left = list(self._left)
-            await self._run_timed(lambda one: one.execute(queue_rows.REMOVE_DONE, left), "remove messages")
+            await self._run_timed(
+                lambda connection: connection.execute(queue_rows.REMOVE_DONE, left), "remove messages"
+            )
             self._left.clear()
 
     async def _write_one_by_one(self, batch: list[Work]) -> None:
         """The piece with the bad value fails, the others do not."""
         waiting, batch[:] = deque(batch), []
         while waiting:
-            one = [waiting.popleft()]
+            piece = [waiting.popleft()]
             try:
-                await self._write(one)
+                await self._write(piece)
             except MessageUnstorable as failure:
-                self._refuse(one, failure)
+                self._refuse(piece, failure)
             except StoreFailure as failure:
-                self._postpone([*one, *waiting], failure)
+                self._postpone([*piece, *waiting], failure)
                 return
 
     async def _run_timed(self, work: Callable[[Any], Awaitable[Any]], doing: str) -> Any:
@@ -434,7 +440,7 @@ class Flusher:
     async def _beat_once(self) -> None:
         sent = time.time()
         pulse: owners.Pulse | None = await self._run_timed(
-            lambda one: owners.beat(one, self.owner.epoch, sent), "say that it lives"
+            lambda connection: owners.beat(connection, self.owner.epoch, sent), "say that it lives"
         )
         if time.monotonic() > self._beaten + 2 * self._rhythm.beat:  # others may have been as silent
             self.steady_since = time.monotonic()
@@ -449,7 +455,9 @@ class Flusher:
     async def _renew(self) -> None:
         """The epoch has ended: others have what it owned. Begin another."""
         _log.warning("this process was silent for too long for the other nodes: what it had in memory is theirs now")
-        self.owner = await self._run_timed(lambda one: owners.register(one, self._identity), "begin an epoch")
+        self.owner = await self._run_timed(
+            lambda connection: owners.register(connection, self._identity), "begin an epoch"
+        )
         self.steady_since = time.monotonic()
         self._beaten = self.steady_since - self._rhythm.beat  # so that its ids are noted at once
         self.registered(self.owner)
@@ -459,7 +467,9 @@ class Flusher:
         now = time.monotonic()
         numbers = [number for _, refused in self._doubtful for number in refused]
         if numbers:
-            found: int = await self._run_timed(lambda one: one.fetchval(queue_rows.REFUSED, numbers), "remove")
+            found: int = await self._run_timed(
+                lambda connection: connection.fetchval(queue_rows.REFUSED, numbers), "remove"
+            )
             if found:
                 _log.info("%d messages that were not acknowledged had been written, and were removed", found)
         self._doubtful = [(until, refused) for until, refused in self._doubtful if until > now]
@@ -469,7 +479,9 @@ class Flusher:
 
     async def _give_back(self, epoch: int, mark: float) -> None:
         due = time.time() + self.shift
-        await self._run_timed(lambda one: one.execute(queue_rows.GIVE_BACK, epoch, mark, due), "give back")
+        await self._run_timed(
+            lambda connection: connection.execute(queue_rows.GIVE_BACK, epoch, mark, due), "give back"
+        )
 
 
 def _no_senders() -> int:

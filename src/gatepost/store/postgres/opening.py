@@ -31,7 +31,7 @@ async def open_queue(
         return await PostgresStore.open(
             url,
             data / SPOOL_DIRECTORY,
-            node=settings.server.hostname,
+            node=settings.server.node_name,
             worker=worker,
             trace=trace,
             settings=PostgresSettings(

@@ -48,8 +48,9 @@ if TYPE_CHECKING:
     from gatepost.events.metrics.counts import Counts
     from gatepost.mail.model.message import Delivery, Message
     from gatepost.mail.model.trace_event import TraceEvent
-    from gatepost.store.interface import BodyWriter, EventSink, QueueOwner, Settlement, TraceSink
+    from gatepost.store.interface import BodyWriter, EventSink, QueueOwner, Settlement
     from gatepost.store.postgres.owners import Owner
+    from gatepost.store.trace import TraceSink
 
 
 _log = logging.getLogger(__name__)
@@ -312,7 +313,7 @@ class PostgresStore:
                 numbers = list(range(first, first + len(chunks)))
                 values = (number, epoch, numbers, chunks)
                 await self._side.run(
-                    lambda one, values=values: one.execute(queue_rows.WRITE_CHUNKS, *values),  # type: ignore[misc]
+                    lambda connection, values=values: connection.execute(queue_rows.WRITE_CHUNKS, *values),  # type: ignore[misc]
                     "write a body",
                 )
                 first += len(chunks)
@@ -351,7 +352,7 @@ class PostgresStore:
 
     async def destinations(self) -> list[DestinationWork]:
         """See `Store.destinations`. While the server is away it waits."""
-        rows = await self._answer_of(lambda one: one.fetch(queue_rows.DESTINATIONS), "list destinations")
+        rows = await self._answer_of(lambda connection: connection.fetch(queue_rows.DESTINATIONS), "list destinations")
         return [DestinationWork(name, self._local(earliest), count) for name, earliest, count in rows]
 
     async def lease(self, destination: str, limit: int, now: float) -> list[Delivery]:
@@ -364,13 +365,13 @@ class PostgresStore:
     async def earliest(self, destination: str) -> float:
         """See `Store.earliest`. While the server is away it waits."""
         first: float | None = await self._answer_of(
-            lambda one: one.fetchval(queue_rows.EARLIEST, destination), "look for deferred mail"
+            lambda connection: connection.fetchval(queue_rows.EARLIEST, destination), "look for deferred mail"
         )
         return self._local(first) if first else 0.0
 
     async def read(self, message_id: int) -> AsyncIterator[bytes]:
         """See `Store.read`. Raises StoreBusy while the server is away."""
-        row = await self._side.run(lambda one: one.fetchrow(queue_rows.BODY, message_id), "read a body")
+        row = await self._side.run(lambda connection: connection.fetchrow(queue_rows.BODY, message_id), "read a body")
         if row is None or (row["big"] is None and row["body"] is None):
             raise LookupError(f"no message {message_id}")
         size, big, head = row
@@ -381,7 +382,7 @@ class PostgresStore:
         number = 0
         while left > 0:
             chunk: bytes | None = await self._side.run(
-                lambda one, number=number: one.fetchval(queue_rows.READ_CHUNK, big, number),  # type: ignore[misc]
+                lambda connection, number=number: connection.fetchval(queue_rows.READ_CHUNK, big, number),  # type: ignore[misc]
                 "read a body",
             )
             if chunk is None:
@@ -450,7 +451,7 @@ class PostgresStore:
 
     def _due(self, work: list[DestinationWork]) -> None:
         if self._owner is not None:
-            self._owner.due([DestinationWork(one.destination, self._local(one.earliest), one.count) for one in work])
+            self._owner.due([DestinationWork(due.destination, self._local(due.earliest), due.count) for due in work])
 
     def _administered(self, notices: list[AdminNotice]) -> None:
         if self._owner is not None:

@@ -63,6 +63,10 @@ _NOTICE_TO_ALL: Final = (
     " SELECT epoch, CAST(? AS text), CAST(? AS text), 0, 0, CAST(? AS text) FROM queue_owner WHERE ended IS NULL"
 )
 _COUNTS: Final = "SELECT owner IS NULL, held, count(*) FROM queue_delivery WHERE NOT dropped GROUP BY 1, 2"
+_COUNTS_OF_WORKER: Final = (
+    "SELECT held, count(*) FROM queue_owner JOIN queue_delivery ON owner = epoch"
+    " WHERE node = ? AND worker = ? AND ended IS NULL AND owner IS NOT NULL AND NOT dropped GROUP BY held"
+)
 _OLDEST: Final = (
     "SELECT message, destination FROM queue_delivery WHERE NOT held AND NOT dropped ORDER BY message LIMIT 1"
 )
@@ -91,6 +95,14 @@ class _Row(msgspec.Struct):
 
     entry: QueueEntry
     owner: int | None
+
+
+def worker_depth(url: str, node: str, worker: int) -> Depth:
+    """Count what a worker of a node has in memory; what is deferred belongs to no node. Raises StoreFailure."""
+    with PostgresDatabase(url, QUEUE_SCHEMA).reading() as connection:
+        rows = connection.rows(_COUNTS_OF_WORKER, (node, worker))
+    counts: dict[bool, int] = dict(rows)
+    return Depth(active=counts.get(False, 0), held=counts.get(True, 0))
 
 
 class PostgresQueueAdmin:

@@ -31,6 +31,7 @@ _LOCK_SECONDS: Final = 10.0
 _IDLE_SECONDS: Final = 60.0  # within a transaction
 _MOST: Final = 4  # connections of a process beside its queue
 _GRACE: Final = 5.0  # seconds beyond a statement's own limit, after which the server does not answer at all
+_SHORT_GRACE: Final = 1.0  # the same for statements that must be quick
 
 # What may be otherwise when it is tried again: the server is away, starting, stopping, full, read-only or slow.
 _PASSING: Final = (
@@ -52,7 +53,7 @@ _PASSING: Final = (
 # so, too, that none of several hosts is the primary.
 _CLIENT_ERRORS: Final = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 
-_servers: dict[str, Server] = {}
+_servers: dict[tuple[str, float], DatabaseServer] = {}
 _servers_lock = threading.Lock()
 
 
@@ -104,34 +105,39 @@ def check_version(major: int, minor: int) -> None:
 def connection_options(role: str, statement: float = STATEMENT_SECONDS) -> dict[str, Any]:
     """The options of every connection. statement: seconds that one statement may take."""
     return {
-        "timeout": _CONNECT_SECONDS,
-        "command_timeout": statement + _GRACE,
+        "timeout": min(_CONNECT_SECONDS, statement),
+        "command_timeout": statement + _grace(statement),
         "server_settings": {
             "application_name": f"gatepost {role}",
             "statement_timeout": _milliseconds(statement),
-            "lock_timeout": _milliseconds(_LOCK_SECONDS),
+            "lock_timeout": _milliseconds(min(_LOCK_SECONDS, statement)),
             "idle_in_transaction_session_timeout": _milliseconds(_IDLE_SECONDS),
         },
     }
+
+
+def _grace(statement: float) -> float:
+    return _GRACE if statement >= STATEMENT_SECONDS else _SHORT_GRACE
 
 
 def _milliseconds(seconds: float) -> str:
     return str(round(seconds * 1000))
 
 
-class Server:
+class DatabaseServer:
     """The connections of this process to one server, lent to threads. Every method blocks, and raises StoreFailure."""
 
     @classmethod
-    def of(cls, url: str) -> Server:
-        """The one of this process for an address."""
+    def of(cls, url: str, statement: float = STATEMENT_SECONDS) -> DatabaseServer:
+        """The one of this process for an address. statement: seconds that one statement may take."""
         with _servers_lock:
-            if url not in _servers:
-                _servers[url] = cls(url)
-            return _servers[url]
+            if (url, statement) not in _servers:
+                _servers[url, statement] = cls(url, statement)
+            return _servers[url, statement]
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, statement: float = STATEMENT_SECONDS) -> None:
         self.url = url
+        self._statement = statement
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="postgres", daemon=True)
         self._thread.start()
@@ -143,7 +149,7 @@ class Server:
         future = asyncio.run_coroutine_threadsafe(work(), self._loop)
         with reported(doing):
             try:
-                return future.result(STATEMENT_SECONDS + 2 * _GRACE)
+                return future.result(self._statement + 2 * _grace(self._statement))
             except TimeoutError:
                 future.cancel()
                 raise
@@ -151,14 +157,18 @@ class Server:
     @contextlib.contextmanager
     def connection(self) -> Iterator[Any]:
         """A connection for exclusive use. One that is broken, or was left within a transaction, is not lent again."""
-        if not self._lent.acquire(timeout=STATEMENT_SECONDS):
+        if not self._lent.acquire(timeout=self._statement):
             raise StoreBusy(f"PostgreSQL: all {_MOST} connections of this process are busy")
         try:
             connection = self._taken()
+            usable = True
             try:
                 yield connection
+            except StoreBusy:
+                usable = False  # it may wait for an answer still
+                raise
             finally:
-                self._put_back(connection)
+                self._put_back(connection, usable=usable)
         finally:
             self._lent.release()
 
@@ -167,12 +177,12 @@ class Server:
             connection = self._free.pop()
             if not connection.is_closed():
                 return connection
-        return self.run(lambda: connect(self.url, role="manage"), "connect")
+        return self.run(lambda: connect(self.url, role="manage", statement=self._statement), "connect")
 
-    def _put_back(self, connection: Any) -> None:
+    def _put_back(self, connection: Any, *, usable: bool) -> None:
         if connection.is_closed():
             return
-        if connection.is_in_transaction():
+        if not usable or connection.is_in_transaction():
             self._loop.call_soon_threadsafe(connection.terminate)
         else:
             self._free.append(connection)
@@ -180,13 +190,19 @@ class Server:
     def close(self) -> None:
         """Close all connections and end the thread. For who ends before its process does, such as a test."""
         with _servers_lock:
-            _servers.pop(self.url, None)
+            _servers.pop((self.url, self._statement), None)
         for connection in self._free:
             with contextlib.suppress(StoreFailure):
                 self.run(connection.close, "close")
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+def close_all() -> None:
+    """Close all connections of this process, and end the threads."""
+    for server in list(_servers.values()):
+        server.close()
 
 
 def _forget_servers() -> None:

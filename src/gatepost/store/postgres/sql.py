@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+_TABLE = re.compile(r"\bCREATE TABLE (?:IF NOT EXISTS )?(\w+)")
 _PLACEHOLDER = re.compile(r"'(?:[^']|'')*'|\?(\d*)")
 # In this order: the longer term holds the shorter one.
 _TYPES = (
@@ -36,3 +37,8 @@ def tables(sql: str) -> str:
     for pattern, replacement in _TYPES:
         sql = pattern.sub(replacement, sql)
     return sql
+
+
+def table_names(sql: str) -> list[str]:
+    """The tables that a schema makes."""
+    return _TABLE.findall(sql)

@@ -17,7 +17,7 @@ import msgspec
 
 from gatepost.store.interface import StoreFailure
 from gatepost.store.postgres.database import prepare_tables
-from gatepost.store.postgres.server import Server
+from gatepost.store.postgres.server import DatabaseServer
 from gatepost.store.postgres.trace_conditions import PostgresConditions
 from gatepost.store.postgres.trace_counts import PostgresHours, tally_part
 from gatepost.store.postgres.trace_tables import DAY, SCHEMA, midnight, partition
@@ -91,9 +91,9 @@ class PostgresTrace:
         return self._own_or_elsewhere(narrowed, begin)
 
     def _own_or_elsewhere(self, wanted: TraceFilter, begin: TracePlace) -> tuple[list[TraceEvent], TracePlace | None]:
-        found, place = self._page(wanted, begin)
-        if found or not (wanted.message or wanted.session):
-            return found, place
+        rows, place = self._page(wanted, begin)
+        if rows or not (wanted.message or wanted.session):
+            return rows, place
         return self._page(wanted, msgspec.structs.replace(begin, elsewhere=True))
 
     def _page(self, wanted: TraceFilter, begin: TracePlace) -> tuple[list[TraceEvent], TracePlace | None]:
@@ -149,8 +149,8 @@ class PostgresTrace:
     def parts(self, first: str, last: str) -> Mapping[TracePart, object]:
         """See `Trace.parts`: each with its number of rows."""
         with self._connection() as (server, connection):
-            found = server.run(lambda: connection.fetch(_PARTS, first, last), "message trace")
-        return {PostgresPart(day, writer): rows for day, writer, rows in found}
+            parts = server.run(lambda: connection.fetch(_PARTS, first, last), "message trace")
+        return {PostgresPart(day, writer): rows for day, writer, rows in parts}
 
     def tally(self, part: TracePart, after: int = 0) -> tuple[int, Counter[HopKind]]:
         """See `Trace.tally`."""
@@ -174,9 +174,9 @@ class PostgresTrace:
             return [name for name, pending in tables if _dropped(server, connection, name, pending=pending)]
 
     @contextlib.contextmanager
-    def _connection(self) -> Iterator[tuple[Server, Any]]:
+    def _connection(self) -> Iterator[tuple[DatabaseServer, Any]]:
         """A connection, with the tables made."""
-        server = Server.of(self._url)
+        server = DatabaseServer.of(self._url)
         with server.connection() as connection:
             if not self._prepared:
                 server.run(lambda: prepare_tables(connection, SCHEMA), "prepare tables")
@@ -184,7 +184,7 @@ class PostgresTrace:
             yield server, connection
 
 
-def _days(server: Server, connection: Any, wanted: TraceFilter) -> list[str]:
+def _days(server: DatabaseServer, connection: Any, wanted: TraceFilter) -> list[str]:
     """The days that may have rows of the time wanted, in order."""
     first = day_text(wanted.since) if wanted.since else ""
     last = day_text(wanted.until) if wanted.until else "9999"
@@ -212,7 +212,7 @@ def _table(conditions: PostgresConditions, days: Sequence[str]) -> str:
 def _following(conditions: PostgresConditions, begin: TracePlace) -> str:
     """The rows behind the place, in the order of `_select`."""
     for writer, (_, number) in begin.ends.items():
-        values = (conditions.value(one) for one in (begin.at, writer, number))
+        values = (conditions.value(part) for part in (begin.at, writer, number))
         return f" AND (at, writer, number) < ({', '.join(values)})"
     return ""
 
@@ -230,7 +230,7 @@ def _select(
 
 
 @contextlib.contextmanager
-def _by_index(server: Server, connection: Any) -> Iterator[None]:
+def _by_index(server: DatabaseServer, connection: Any) -> Iterator[None]:
     """Have tables read by an index, in order of time if by no other.
 
     The server cannot know how many rows meet conditions on JSON; it takes them for few, and would read and sort a day
@@ -244,7 +244,7 @@ def _by_index(server: Server, connection: Any) -> Iterator[None]:
             server.run(lambda: connection.execute("RESET enable_seqscan"), "search the trace")
 
 
-def _rows(server: Server, connection: Any, sql: str, conditions: PostgresConditions) -> list[Any]:
+def _rows(server: DatabaseServer, connection: Any, sql: str, conditions: PostgresConditions) -> list[Any]:
     """The rows of a query; none of a day that was forgotten meanwhile."""
     with contextlib.suppress(_Forgotten):
         found: list[Any] = server.run(lambda: _noticing(connection.fetch(sql, *conditions.values)), "search the trace")
@@ -252,7 +252,7 @@ def _rows(server: Server, connection: Any, sql: str, conditions: PostgresConditi
     return []
 
 
-def _streamed(server: Server, connection: Any, sql: str, conditions: PostgresConditions) -> Iterator[TraceRow]:
+def _streamed(server: DatabaseServer, connection: Any, sql: str, conditions: PostgresConditions) -> Iterator[TraceRow]:
     """The same, some at a time."""
     server.run(lambda: connection.execute("BEGIN READ ONLY"), "scan the trace")
     try:
@@ -277,7 +277,7 @@ async def _noticing(asked: Any) -> Any:
         raise _Forgotten from None
 
 
-def _dropped(server: Server, connection: Any, name: str, *, pending: bool | None) -> bool:
+def _dropped(server: DatabaseServer, connection: Any, name: str, *, pending: bool | None) -> bool:
     """Forget a day; whether it was not another node that did. pending: None if the table is not attached."""
     day = f"{name[6:10]}-{name[10:12]}-{name[12:]}"
 

@@ -126,8 +126,8 @@ class PostgresConditions:
         for name in ("message", "session"):
             text: str = getattr(wanted, name)
             if text and elsewhere:
-                given = self.value(storable(text))
-                self._add(f"{HANDED_OVER} AND detail::json -> 'handover' ->> '{name}' = {given}", telling=True)
+                identifier = self.value(storable(text))
+                self._add(f"{HANDED_OVER} AND detail::json -> 'handover' ->> '{name}' = {identifier}", telling=True)
             elif text:
                 self._add(self._equal(name, text), telling=True)
         if wanted.message_id:
@@ -181,7 +181,9 @@ class PostgresConditions:
             term = self._equal("connector", among.connector)
             self._add(f"({term} OR {TRIED})" if among.tried else term, telling=True)
         if among.recipients:
-            self._add(f"({' OR '.join(self._in_domain('recipient', one) for one in among.recipients)})", telling=True)
+            self._add(
+                f"({' OR '.join(self._in_domain('recipient', domain) for domain in among.recipients)})", telling=True
+            )
         if among.holding:
             self._add(f"strpos(detail, {self.value(storable(among.holding))}) > 0")
 
@@ -212,9 +214,9 @@ class PostgresConditions:
         named = self._equal("peer_host", peer)
         if _NO_ADDRESS.fullmatch(peer):
             return named
-        found = _WITH_PORT.fullmatch(peer)
-        address = lower((found[1] or found[2]) if found else peer)
+        parts = _WITH_PORT.fullmatch(peer)
+        address = lower((parts[1] or parts[2]) if parts else peer)
         by_ip = f"left({PEER_IP}, {KEY}) = {self.value(cut(address))}"
-        if found:
+        if parts:
             by_ip = f"({by_ip} AND lower(peer_address) = {self.value(lower(peer))})"
         return f"({named} OR {by_ip})"

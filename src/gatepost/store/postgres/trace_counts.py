@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from contextlib import AbstractContextManager
 
-    from gatepost.store.postgres.server import Server
+    from gatepost.store.postgres.server import DatabaseServer
 
 
 _VERSION: Final = 1  # of what is counted: older counts are made anew
@@ -84,7 +84,9 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Kept).decode
 
 
-def tally_part(server: Server, connection: Any, part: tuple[str, str], after: int) -> tuple[int, Counter[HopKind]]:
+def tally_part(
+    server: DatabaseServer, connection: Any, part: tuple[str, str], after: int
+) -> tuple[int, Counter[HopKind]]:
     """See `Trace.tally`. part: day and writer."""
     rows: int = server.run(lambda: connection.fetchval(_ROWS, *part), _DOING) or 0
     if rows == after:
@@ -109,7 +111,7 @@ def _kept(data: bytes | None) -> Counter[HopKind] | None:
     return Counter(dict(kept.kinds)) if kept is not None and kept.version == _VERSION else None
 
 
-def _count(server: Server, connection: Any, part: tuple[str, str], span: tuple[int, int]) -> Counter[HopKind]:
+def _count(server: DatabaseServer, connection: Any, part: tuple[str, str], span: tuple[int, int]) -> Counter[HopKind]:
     """The rows behind the first number up to the second, so many in a statement."""
     counted: Counter[HopKind] = Counter()
     for first in range(*span, _ROWS_AT_ONCE):
@@ -157,7 +159,7 @@ class _Count(NamedTuple):
 class PostgresHours:
     """Implements `store.trace.HourCounts`: a part is read whole the first time, and then only what was added to it."""
 
-    def __init__(self, connection: Callable[[], AbstractContextManager[tuple[Server, Any]]]) -> None:
+    def __init__(self, connection: Callable[[], AbstractContextManager[tuple[DatabaseServer, Any]]]) -> None:
         self._connection = connection
         self._known: OrderedDict[tuple[str, str, frozenset[str] | None], _Count] = OrderedDict()
         self._lock = Lock()
@@ -198,10 +200,10 @@ async def _flows(
     sql = _HOURS.format(hour=HOUR, level=TLS_LEVEL, table=partition(part[0]))
     names = None if among is None else sorted(among)
     try:
-        found = await connection.fetch(sql, part[1], *span, names)
+        rows = await connection.fetch(sql, part[1], *span, names)
     except asyncpg.UndefinedTableError:  # it was forgotten meanwhile
         return Counter()
     flows: Counter[Flow] = Counter()
-    for hour, event, level, count in found:
+    for hour, event, level, count in rows:
         flows[Flow(hour, event, level)] += count
     return flows

@@ -251,8 +251,8 @@ def _without_nul(value: Any) -> Any:
         case str():
             return storable(value)
         case dict():
-            return {storable(name): _without_nul(one) for name, one in value.items()}
+            return {storable(name): _without_nul(item) for name, item in value.items()}
         case list():
-            return [_without_nul(one) for one in value]
+            return [_without_nul(item) for item in value]
         case _:
             return value

@@ -79,7 +79,9 @@ class Upkeep:
 
     async def _take_notices(self) -> None:
         epoch = self._flusher.owner.epoch
-        rows = await self._wire.run(lambda one: one.fetch(queue_rows.TAKE_NOTICES, epoch), "hear administrators")
+        rows = await self._wire.run(
+            lambda connection: connection.fetch(queue_rows.TAKE_NOTICES, epoch), "hear administrators"
+        )
         if rows:
             self.administered([AdminNotice(*row[1:]) for row in sorted(map(tuple, rows))])
 
@@ -98,7 +100,7 @@ class Upkeep:
         if time.monotonic() < self._flusher.steady_since + expiry:
             return
         for epoch, node, worker in await self._wire.run(
-            lambda one: owners.end_silent(one, expiry), "look for silent processes"
+            lambda connection: owners.end_silent(connection, expiry), "look for silent processes"
         ):
             _log.warning("worker %d of node %s (epoch %d) is silent: others take over its mail", worker, node, epoch)
 
@@ -106,7 +108,7 @@ class Upkeep:
         ended: list[int] = await self._wire.run(owners.ended_owners, "look for what was left")
         more = bool(ended)
         while more:
-            work, more = await self._wire.run(lambda one: owners.take_over(one, ended), "take over")
+            work, more = await self._wire.run(lambda connection: owners.take_over(connection, ended), "take over")
             if work:
                 self.due(work)
         if not ended:
@@ -118,9 +120,11 @@ class Upkeep:
     async def _remove_loose(self) -> None:
         if self.abandoned:
             abandoned = list(self.abandoned)
-            await self._wire.run(lambda one: one.execute(queue_rows.GIVE_UP_BODY, abandoned), "give up bodies")
+            await self._wire.run(
+                lambda connection: connection.execute(queue_rows.GIVE_UP_BODY, abandoned), "give up bodies"
+            )
             self.abandoned.difference_update(abandoned)
-        while await self._wire.run(lambda one: one.fetchval(queue_rows.REMOVE_LOOSE), "remove bodies"):
+        while await self._wire.run(lambda connection: connection.fetchval(queue_rows.REMOVE_LOOSE), "remove bodies"):
             pass
 
     async def _look_for_overdue(self) -> None:
@@ -130,12 +134,12 @@ class Upkeep:
         self._overdue_at = now
         before = time.time() + self._flusher.shift - _OVERDUE
         rows = await self._wire.run(
-            lambda one: one.fetch(queue_rows.OVERDUE, before, _OVERDUE_ROWS), "look for overdue mail"
+            lambda connection: connection.fetch(queue_rows.OVERDUE, before, _OVERDUE_ROWS), "look for overdue mail"
         )
         if sum(row[2] for row in rows) == _OVERDUE_ROWS and now >= self._many_at + _MANY_SECONDS:
             self._many_at = now
             rows = await self._wire.run(
-                lambda one: one.fetch(queue_rows.OVERDUE_BY_DESTINATION, before), "look for overdue mail"
+                lambda connection: connection.fetch(queue_rows.OVERDUE_BY_DESTINATION, before), "look for overdue mail"
             )
         if rows:
             self.due([DestinationWork(*row) for row in rows])

@@ -11,13 +11,15 @@ _DIGITS: Final = 8  # of its hash, in hexadecimal
 
 
 def writer_name(node: str, worker: int) -> str:
-    """The name of a worker of a node: "mx1_example_com-0". node: its host name. Long ones end in a hash.
+    """The name of a worker of a node: "mx1_example_com-0". node: its name; that of its host has no "_".
 
-    A host name has no "_", so no two have one name.
+    Names with one, and long ones, end in a hash, so that no two nodes have one name.
     """
-    label = "".join(one if one.isascii() and (one.isalnum() or one == "-") else "_" for one in node.lower())
+    label = "".join(
+        letter if letter.isascii() and (letter.isalnum() or letter == "-") else "_" for letter in node.lower()
+    )
     name = f"{label}-{worker}"
-    if len(name) <= _LONGEST:
+    if len(name) <= _LONGEST and "_" not in node:
         return name
     digits = hashlib.sha256(node.lower().encode("utf-8", "replace")).hexdigest()[:_DIGITS]
     return f"{label[:_KEPT]}_{digits}-{worker}"

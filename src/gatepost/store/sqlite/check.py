@@ -74,9 +74,11 @@ class StoreCheck:
     """
 
     def __init__(self, data_dir: Path, schemas: Sequence[Schema]) -> None:
-        """schemas: those that have a file."""
+        """schemas: of which those that have a file are checked."""
         self._data = data_dir
-        self._known = _KNOWN | {schema.file: (schema.application_id, schema.version) for schema in schemas}
+        filed = [schema for schema in schemas if schema.file]
+        self._known = _KNOWN | {schema.file: (schema.application_id, schema.version) for schema in filed}
+        self._unmarked = {schema.file for schema in filed if schema.unmarked}
         self.problems: list[Problem] = []
         self.unreadable: list[Unreadable] = []
         self.databases = self.messages = self.deliveries = 0
@@ -122,6 +124,8 @@ class StoreCheck:
         if known is None:
             return ""
         mark, version = connection.pragma("application_id"), connection.pragma("user_version")
+        if path in self._unmarked and not mark and not version:
+            return ""  # an earlier gatepost made it; who opens it marks it
         if mark != known[0]:
             return "another program made it; move it away, or restore it from a backup"
         if version > known[1]:

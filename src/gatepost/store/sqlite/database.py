@@ -23,7 +23,9 @@ _WAIT = 30.0  # seconds for one's turn among the threads of this process; SQLite
 
 
 class SqliteConnection:
-    """Implements `store.database.Connection` on a file."""
+    """Implements `store.database.DatabaseConnection` on a file."""
+
+    clock = "unixepoch('subsec')"
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
@@ -43,6 +45,10 @@ class SqliteConnection:
         before = self._connection.total_changes()
         self._connection.execute(sql, tuple(values))  # type: ignore[arg-type]
         return self._connection.total_changes() - before
+
+    def octets(self) -> int:
+        """Bytes that the file takes."""
+        return int(self._connection.pragma("page_count") * self._connection.pragma("page_size"))
 
     def execute_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
         """The same change with each of several lists of values."""
@@ -83,6 +89,12 @@ class SqliteDatabase:
     @contextlib.contextmanager
     def reading(self) -> Iterator[SqliteConnection]:
         """For statements that change nothing; each sees what was committed last."""
+        with self._in_turn():
+            yield self._session
+
+    @contextlib.contextmanager
+    def single(self) -> Iterator[SqliteConnection]:
+        """For changes that are right as one statement each, and committed with it."""
         with self._in_turn():
             yield self._session
 
@@ -142,6 +154,11 @@ class SqliteDatabase:
         if is_ours and version in schema.upgrades:
             for older in range(version, schema.version):
                 self._connection.execute(schema.upgrades[older])
+        elif self._is_unmarked(version):
+            self._connection.execute(schema.unmarked)
+            for older in range(1, schema.version):
+                self._connection.execute(schema.upgrades[older])
+            self._connection.execute(f"PRAGMA application_id = {schema.application_id}")
         elif version or self._connection.execute("SELECT count(*) FROM sqlite_schema").get:
             raise StoreFailure(
                 f"{self.path} has tables of version {version}, and this version of gatepost knows {schema.version}: "
@@ -151,6 +168,12 @@ class SqliteDatabase:
             self._connection.execute(schema.tables)
             self._connection.execute(f"PRAGMA application_id = {schema.application_id}")
         self._connection.execute(f"PRAGMA user_version = {schema.version}")
+
+    def _is_unmarked(self, version: object) -> bool:
+        """Whether an earlier version of gatepost made the file, which did not mark it."""
+        if version or not self._schema.unmarked or self._connection.pragma("application_id"):
+            return False
+        return bool(self._connection.execute("SELECT count(*) FROM sqlite_schema").get)
 
 
 def _failure(path: Path, error: apsw.Error) -> StoreFailure:

@@ -16,6 +16,7 @@ from gatepost.store.queue_admin import Depth
 from gatepost.store.sqlite.schema import QUEUE_FILE, check_queue_tables, open_for_reading
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -24,15 +25,16 @@ _OLDEST = "SELECT message, destination FROM delivery WHERE NOT held AND NOT drop
 _COUNTS = "SELECT next_at > 0, held, count(*) FROM delivery WHERE NOT dropped GROUP BY 1, 2"
 
 
-def queue_depth(queue_directory: Path) -> Depth:
-    """Over all shards. Raises StoreFailure if one cannot be read."""
-    found = [_depth(path) for path in _shards(queue_directory)]
-    waiting = [one for one in found if one.oldest]
-    first = min(waiting, key=lambda one: one.oldest, default=Depth())
+def queue_depth(queue_directory: Path, shards: Sequence[int] | None = None) -> Depth:
+    """Over all shards, or some of them. Raises StoreFailure if one cannot be read."""
+    paths = _shards(queue_directory) if shards is None else [_shard(queue_directory, number) for number in shards]
+    depths = [_depth(path) for path in paths]
+    waiting = [depth for depth in depths if depth.oldest]
+    first = min(waiting, key=lambda depth: depth.oldest, default=Depth())
     return Depth(
-        sum(one.active for one in found),
-        sum(one.deferred for one in found),
-        sum(one.held for one in found),
+        sum(depth.active for depth in depths),
+        sum(depth.deferred for depth in depths),
+        sum(depth.held for depth in depths),
         first.oldest,
         first.destination,
     )
@@ -42,6 +44,10 @@ def _shards(directory: Path) -> list[Path]:
     if not directory.is_dir():
         return []
     return sorted(path / QUEUE_FILE for path in directory.iterdir() if (path / QUEUE_FILE).exists())
+
+
+def _shard(directory: Path, number: int) -> Path:
+    return directory / str(number) / QUEUE_FILE
 
 
 def _depth(path: Path) -> Depth:

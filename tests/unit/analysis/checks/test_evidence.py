@@ -8,7 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from gatepost.analysis.checks.evidence import canonical, drills_directory, keep, last, previous, sha256
+from gatepost.analysis.checks.evidence import canonical, drill_documents, keep, last, previous, sha256
+from gatepost.settings.store_url import SQLITE
+from gatepost.store.documents import DocumentFiles
+from gatepost.store.storage import Storage
 
 RECORD = {"organization": "contoso", "connector": "Partner B/ü", "verdict": "drill passed", "attacks": 14}
 AT = 1_795_528_800.0  # 2026-11-24T14:00:00Z
@@ -19,55 +22,56 @@ def mode(path):
 
 
 def test_what_is_kept_is_found_again(tmp_path):
-    directory = drills_directory(tmp_path / "data")
-    kept = keep(directory, RECORD, clock=lambda: AT)
+    directory = tmp_path / "data" / "evidence" / "drills"
+    documents = drill_documents(Storage(SQLITE, tmp_path / "data"))
+    kept = keep(documents, RECORD, clock=lambda: AT)
     assert kept.path.parent == tmp_path / "data" / "evidence" / "drills"
     assert kept.path.name.startswith("000001-20261124T140000Z-contoso-partner-b-")
     assert (mode(kept.path), mode(directory), mode(directory.parent)) == (0o600, 0o700, 0o700)
-    found = last(directory, "contoso", "PARTNER B/Ü")
+    found = last(documents, "contoso", "PARTNER B/Ü")
     assert found == kept
     assert (found.fault, found.record, found.sha256) == (
         "",
         RECORD | {"number": 1, "previous": ""},
         sha256(found.record),
     )
-    assert previous(directory, found) == ""
+    assert previous(documents, found) == ""
     assert list(directory.iterdir()) == [kept.path]
 
 
 def test_nothing_is_overwritten(tmp_path, monkeypatch):
-    keep(tmp_path, RECORD, clock=lambda: AT)
+    keep(DocumentFiles(tmp_path), RECORD, clock=lambda: AT)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     monkeypatch.setattr("gatepost.analysis.checks.evidence.last", lambda *_: None)  # as if it had not been seen
     with pytest.raises(FileExistsError):
-        keep(tmp_path, RECORD | {"attacks": 0}, clock=lambda: AT)
+        keep(DocumentFiles(tmp_path), RECORD | {"attacks": 0}, clock=lambda: AT)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_what_a_writer_left_that_died_does_not_matter(tmp_path):
-    kept = keep(tmp_path, RECORD, clock=lambda: AT)
+    kept = keep(DocumentFiles(tmp_path), RECORD, clock=lambda: AT)
     (tmp_path / f".{kept.path.name.replace('000001', '000002')}.new").write_text("half")
-    second = keep(tmp_path, RECORD, clock=lambda: AT)
+    second = keep(DocumentFiles(tmp_path), RECORD, clock=lambda: AT)
     assert [path.name for path in sorted(tmp_path.iterdir())] == [kept.path.name, second.path.name]
 
 
 def test_a_clock_that_goes_back_leaves_the_order(tmp_path):
-    first = keep(tmp_path, RECORD, clock=lambda: AT)
-    second = keep(tmp_path, RECORD, clock=lambda: AT - 86400)
-    assert last(tmp_path, "contoso", "Partner B/ü") == second
+    first = keep(DocumentFiles(tmp_path), RECORD, clock=lambda: AT)
+    second = keep(DocumentFiles(tmp_path), RECORD, clock=lambda: AT - 86400)
+    assert last(DocumentFiles(tmp_path), "contoso", "Partner B/ü") == second
     assert second.record["previous"] == first.sha256
-    assert previous(tmp_path, second) == ""
+    assert previous(DocumentFiles(tmp_path), second) == ""
 
 
 def test_each_connector_has_its_own(tmp_path):
-    keep(tmp_path, RECORD)
-    other = keep(tmp_path, RECORD | {"connector": "partner b u"})
-    keep(tmp_path, RECORD | {"organization": "fabrikam"})
-    assert last(tmp_path, "contoso", "Partner B/ü").record["connector"] == "Partner B/ü"
-    assert last(tmp_path, "contoso", "partner b u") == other
+    keep(DocumentFiles(tmp_path), RECORD)
+    other = keep(DocumentFiles(tmp_path), RECORD | {"connector": "partner b u"})
+    keep(DocumentFiles(tmp_path), RECORD | {"organization": "fabrikam"})
+    assert last(DocumentFiles(tmp_path), "contoso", "Partner B/ü").record["connector"] == "Partner B/ü"
+    assert last(DocumentFiles(tmp_path), "contoso", "partner b u") == other
     assert other.record["previous"] == ""
-    assert last(tmp_path, "contoso", "nobody") is None
-    assert last(tmp_path / "nowhere", "contoso", "nobody") is None
+    assert last(DocumentFiles(tmp_path), "contoso", "nobody") is None
+    assert last(DocumentFiles(tmp_path / "nowhere"), "contoso", "nobody") is None
 
 
 def edit(path, old, new):
@@ -90,60 +94,63 @@ TAMPERED = [
 
 @pytest.mark.parametrize(("change", "fault"), TAMPERED)
 def test_a_change_is_found_out(tmp_path, change, fault):
-    kept = keep(tmp_path, RECORD)
+    kept = keep(DocumentFiles(tmp_path), RECORD)
     change(kept.path)
-    assert last(tmp_path, "contoso", "Partner B/ü").fault.startswith(fault)
+    assert last(DocumentFiles(tmp_path), "contoso", "Partner B/ü").fault.startswith(fault)
 
 
 def test_another_connectors_evidence_under_this_name_is_found_out(tmp_path):
-    kept = keep(tmp_path, RECORD)
-    other = keep(tmp_path, RECORD | {"connector": "other"})
+    kept = keep(DocumentFiles(tmp_path), RECORD)
+    other = keep(DocumentFiles(tmp_path), RECORD | {"connector": "other"})
     kept.path.write_bytes(other.path.read_bytes())
-    assert last(tmp_path, "contoso", "Partner B/ü").fault == "it is about another connector, 'other' of contoso"
+    assert (
+        last(DocumentFiles(tmp_path), "contoso", "Partner B/ü").fault
+        == "it is about another connector, 'other' of contoso"
+    )
 
 
 def four(directory):
-    return [keep(directory, RECORD | {"attacks": number}) for number in range(4)]
+    return [keep(DocumentFiles(directory), RECORD | {"attacks": number}) for number in range(4)]
 
 
 def test_each_names_the_one_before_it(tmp_path):
     kept = four(tmp_path)
     assert [one.record["previous"] for one in kept] == ["", *(one.sha256 for one in kept[:3])]
-    assert previous(tmp_path, kept[3]) == ""
+    assert previous(DocumentFiles(tmp_path), kept[3]) == ""
 
 
 def test_one_that_was_changed_with_its_hash_is_found_out_by_the_next(tmp_path):
     kept = four(tmp_path)
     record = kept[1].record | {"attacks": 99}
     kept[1].path.write_text(json.dumps({"sha256": sha256(record), "record": record}))
-    assert kept[1].path.name in previous(tmp_path, kept[3])
+    assert kept[1].path.name in previous(DocumentFiles(tmp_path), kept[3])
 
 
 def test_one_that_is_missing_in_between_is_found_out_and_the_oldest_may_go(tmp_path):
     kept = four(tmp_path)
     kept[0].path.unlink()
-    assert previous(tmp_path, kept[3]) == ""
+    assert previous(DocumentFiles(tmp_path), kept[3]) == ""
     kept[2].path.unlink()
-    assert previous(tmp_path, kept[3]).endswith("is missing, or one of the two was replaced")
+    assert previous(DocumentFiles(tmp_path), kept[3]).endswith("is missing, or one of the two was replaced")
 
 
 def test_one_that_was_damaged_before_is_told(tmp_path):
     kept = four(tmp_path)
     kept[1].path.write_text("")
-    assert previous(tmp_path, kept[3]).startswith(f"{kept[1].path.name}: it is no longer evidence")
+    assert previous(DocumentFiles(tmp_path), kept[3]).startswith(f"{kept[1].path.name}: it is no longer evidence")
 
 
 def test_drills_at_the_same_time_keep_one_chain(tmp_path):
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda number: keep(tmp_path, RECORD | {"attacks": number}), range(20)))
-    newest = last(tmp_path, "contoso", "Partner B/ü")
-    assert (newest.record["number"], newest.fault, previous(tmp_path, newest)) == (20, "", "")
+        list(pool.map(lambda number: keep(DocumentFiles(tmp_path), RECORD | {"attacks": number}), range(20)))
+    newest = last(DocumentFiles(tmp_path), "contoso", "Partner B/ü")
+    assert (newest.record["number"], newest.fault, previous(DocumentFiles(tmp_path), newest)) == (20, "", "")
 
 
 def test_a_folder_that_may_not_be_read_is_no_empty_one(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(NotADirectoryError):
-        last(tmp_path / "file", "contoso", "x")
+        last(DocumentFiles(tmp_path / "file"), "contoso", "x")
 
 
 def test_the_form_that_is_hashed_does_not_depend_on_order_or_space():

@@ -1,12 +1,27 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gatepost.analysis.checks.records import VALIDATIONS, keep, kept_when, last, record_path
+from gatepost.analysis.checks.records import VALIDATIONS, CheckRecords
+from gatepost.settings.store_url import SQLITE
+from gatepost.store.documents import DocumentFiles
+from gatepost.store.storage import Storage
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> CheckRecords:
+    return CheckRecords(Storage(SQLITE, tmp_path), VALIDATIONS, "contoso")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / VALIDATIONS / "contoso"
 
 
 @pytest.mark.parametrize(
@@ -19,79 +34,69 @@ from gatepost.analysis.checks.records import VALIDATIONS, keep, kept_when, last,
         ("Zürich", "outbound-z%C3%BCrich.json"),
     ],
 )
-def test_a_name_is_one_plain_file_name(name: str, file: str) -> None:
-    path = record_path(Path("/data"), VALIDATIONS, "contoso", "outbound", name)
-    assert path == Path("/data/validations/contoso") / file
+def test_a_name_is_one_plain_file_name(records: CheckRecords, folder: Path, name: str, file: str) -> None:
+    records.keep("outbound", name, {"at": 1})
+    assert [path.name for path in folder.iterdir()] == [file]
+    assert records.last("outbound", name.upper()) == {"at": 1}
 
 
-def test_long_names_stay_apart_and_short_enough(tmp_path: Path) -> None:
-    paths = {
-        record_path(tmp_path, VALIDATIONS, "contoso", "inbound", "\N{HIRAGANA LETTER A}" * 63 + end) for end in "xy"
-    }
-    assert len(paths) == 2
-    for path in paths:
-        keep(path, {"outcome": "validated"})
-        assert last(path) == {"outcome": "validated"}
+def test_an_organization_is_one_plain_folder(tmp_path: Path) -> None:
+    CheckRecords(Storage(SQLITE, tmp_path), VALIDATIONS, "../x").keep("outbound", "bank", {})
+    assert (tmp_path / VALIDATIONS / "..%2Fx" / "outbound-bank.json").exists()
 
 
-def test_a_record_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
-    path = record_path(tmp_path, VALIDATIONS, "contoso", "outbound", "bank")
-    keep(path, {"at": 1})
-    keep(path, {"at": 2, "verdict": "naïve \udc80"})
-    found = last(path)
-    assert found is not None
-    assert found["at"] == 2
-    assert list(path.parent.iterdir()) == [path]
+def test_long_names_stay_apart_and_short_enough(records: CheckRecords, folder: Path) -> None:
+    long = "\N{HIRAGANA LETTER A}" * 63
+    records.keep("inbound", f"{long}x", {"outcome": "x"})
+    records.keep("inbound", f"{long}y", {"outcome": "y"})
+    assert len(list(folder.iterdir())) == 2
+    assert records.last("inbound", f"{long}x") == {"outcome": "x"}
 
 
-def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
-    path = record_path(tmp_path, VALIDATIONS, "contoso", "outbound", "bank")
+def test_a_record_is_replaced_and_only_its_owner_may_read_it(records: CheckRecords, folder: Path) -> None:
     before = os.umask(0)
     try:
-        keep(path, {"at": 1})
-        keep(path, {"at": 2})
+        records.keep("outbound", "bank", {"at": 1})
+        records.keep("outbound", "bank", {"at": 2, "verdict": "naïve \udc80"})
     finally:
         os.umask(before)
+    found = records.last("outbound", "bank")
+    assert found is not None
+    assert found["at"] == 2
+    (path,) = folder.iterdir()
     assert path.stat().st_mode & 0o777 == 0o600
-    assert [folder.stat().st_mode & 0o777 for folder in (path.parent, path.parent.parent)] == [0o700, 0o700]
+    assert [one.stat().st_mode & 0o777 for one in (folder, folder.parent)] == [0o700, 0o700]
 
 
-def test_a_record_that_is_too_long_loses_its_details(tmp_path: Path) -> None:
-    path = tmp_path / "x.json"
-    keep(path, {"at": 2, "outcome": "validated", "verdict": "v" * 5000, "hosts": ["x" * (1 << 20)]})
-    assert last(path) == {"at": 2, "outcome": "validated", "verdict": "v" * 1000}
+def test_a_record_that_is_too_long_loses_its_details(records: CheckRecords) -> None:
+    long = {"at": 2, "outcome": "validated", "verdict": "v" * 5000, "hosts": ["x" * (1 << 20)]}
+    records.keep("outbound", "bank", long)
+    assert records.last("outbound", "bank") == {"at": 2, "outcome": "validated", "verdict": "v" * 1000}
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'{"a": "' + b"x" * (3 << 20) + b'"}'])
-def test_what_cannot_be_used_is_no_record(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "x.json"
-    path.write_bytes(content)
-    assert last(path) is None
-    assert last(tmp_path / "none.json") is None
+def test_what_cannot_be_used_is_no_record(records: CheckRecords, content: bytes) -> None:
+    records.documents.replace("outbound-bank.json", content)
+    assert records.last("outbound", "bank") is None
+    assert records.last("outbound", "none") is None
 
 
-def test_a_record_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "x.json"
-    keep(path, {"at": 1})
+def test_what_cannot_be_read_is_no_record(records: CheckRecords, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "outbound-bank.json").mkdir(parents=True)
+    assert records.last("outbound", "bank") is None
 
     def no(*_: Any) -> None:
         raise OSError("no")
 
-    monkeypatch.setattr(os, "replace", no)
-    with pytest.raises(OSError, match="no"):
-        keep(path, {"at": 2})
-    monkeypatch.undo()
-    assert last(path) == {"at": 1}
-    assert list(tmp_path.iterdir()) == [path]
+    monkeypatch.setattr(DocumentFiles, "names", no)
+    assert records.times()("outbound", "bank") == 0.0
 
 
-def test_when_each_was_kept_is_read_of_the_directory_alone(tmp_path):
-    path = record_path(tmp_path, VALIDATIONS, "contoso", "inbound", "Bank/In")
-    long = record_path(tmp_path, VALIDATIONS, "contoso", "inbound", "ü" * 80)
-    assert kept_when(tmp_path, VALIDATIONS, "contoso")("inbound", "bank/in") == 0.0
-    keep(path, {"at": 1.0})
-    os.utime(path, (17.0, 17.0))
-    when = kept_when(tmp_path, VALIDATIONS, "contoso")
+def test_when_each_was_kept_is_read_of_the_names_alone(records: CheckRecords, folder: Path) -> None:
+    assert records.times()("inbound", "bank/in") == 0.0
+    records.keep("inbound", "Bank/In", {"at": 1.0})
+    os.utime(next(folder.iterdir()), (17.0, 17.0))
+    when = records.times()
     assert (when("inbound", "BANK/in"), when("outbound", "bank/in"), when("inbound", "ü" * 80)) == (17.0, 0.0, 0.0)
-    keep(long, {"at": 1.0})
-    assert kept_when(tmp_path, VALIDATIONS, "contoso")("inbound", "Ü" * 80) > 17.0
+    records.keep("inbound", "ü" * 80, {"at": 1.0})
+    assert records.times()("inbound", "Ü" * 80) > 17.0

@@ -6,7 +6,7 @@ from gatepost.events.delivery_problems import DowngradedDestination, FailingPart
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import Count, PolicyType, applied, detail
 from gatepost.store.figures import WORKERS_DIRECTORY, WorkerFigures, write_figures
-from gatepost.store.session_counts import SESSIONS_DIRECTORY, write_counts
+from gatepost.store.session_counts import SESSIONS_DIRECTORY, SessionFiles, write_counts
 from gatepost.store.sqlite.depth import queue_depth
 from gatepost.store.sqlite.schema import QUEUE_FILE
 from gatepost.store.sqlite.trace_files import day_of
@@ -27,7 +27,7 @@ def write(data, at, passed, **failed):
 
 
 def finder_of(data):
-    return MailFactFinder(data, lambda: queue_depth(data / "queue"))
+    return MailFactFinder(data, SessionFiles(data / SESSIONS_DIRECTORY), lambda: queue_depth(data / "queue"))
 
 
 def test_nothing_is_known_of_a_new_gateway(tmp_path):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from gatepost.analysis.reports.tlsrpt import PolicySummary, report_object, summaries
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import Count, PolicyType, applied, detail
-from gatepost.store.session_counts import write_counts
+from gatepost.store.session_counts import SessionFiles, write_counts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +41,7 @@ def write(directory: Path) -> None:
 
 def test_a_day_by_domain_and_policy(tmp_path: Path) -> None:
     write(tmp_path)
-    first, second = summaries(tmp_path, DAY)
+    first, second = summaries(SessionFiles(tmp_path), DAY)
     assert (first.domain, first.policies) == ("a.example", (PolicySummary(NONE, 0, ((NOT_FETCHED, 1),)),))
     assert (second.domain, second.day) == ("b.example", DAY)
     assert second.policies == (
@@ -49,13 +49,13 @@ def test_a_day_by_domain_and_policy(tmp_path: Path) -> None:
         PolicySummary(STS, 90, ((MISMATCH, 7), (NOT_FETCHED, 2))),
     )
     assert [one.failed for one in second.policies] == [0, 9]
-    assert summaries(tmp_path, DAY, "b.example") == [second]
-    assert summaries(tmp_path, DAY, "c.example") == summaries(tmp_path, "2026-11-23") == []
+    assert summaries(SessionFiles(tmp_path), DAY, "b.example") == [second]
+    assert summaries(SessionFiles(tmp_path), DAY, "c.example") == summaries(SessionFiles(tmp_path), "2026-11-23") == []
 
 
 def test_the_report_has_the_names_of_the_rfc(tmp_path: Path) -> None:
     write(tmp_path)
-    assert report_object(summaries(tmp_path, DAY, "b.example")[0]) == {
+    assert report_object(summaries(SessionFiles(tmp_path), DAY, "b.example")[0]) == {
         "date-range": {"start-datetime": "2026-11-24T00:00:00Z", "end-datetime": "2026-11-24T23:59:59Z"},
         "policies": [
             {

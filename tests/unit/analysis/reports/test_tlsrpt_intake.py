@@ -6,10 +6,11 @@ from email.message import EmailMessage
 
 import pytest
 
-from gatepost.analysis.reports import tlsrpt_intake as module
 from gatepost.analysis.reports.tlsrpt_intake import INBOX, ReportImport
+from gatepost.settings.store_url import SQLITE
 from gatepost.store.interface import StoreFailure
-from gatepost.store.received_reports import read_reports
+from gatepost.store.received_reports import ReceivedReports
+from gatepost.store.storage import Storage
 
 DAY = 86_400.0
 NOW = 1_795_521_600.0  # 2026-11-24T12:00:00Z
@@ -47,7 +48,7 @@ class World:
             (self.maildir / part).mkdir(parents=True)
         (data / INBOX).mkdir()
         self.now = NOW
-        self.intake = ReportImport(data, 30, lambda: self.now)
+        self.intake = ReportImport(data, Storage(SQLITE, data).received_reports(), 30, lambda: self.now)
 
     def take(self):
         return self.intake.take([self.maildir, self.data / "nowhere"], {"contoso.example"})
@@ -56,7 +57,9 @@ class World:
         return sorted(path.name for path in (self.maildir / part).glob("*"))
 
     def reports(self):
-        return [(one.source, one.report.report_id) for one in read_reports(self.data, 0, NOW * 2)]
+        return [
+            (one.source, one.report.report_id) for one in Storage(SQLITE, self.data).received_reports().read(0, NOW * 2)
+        ]
 
 
 @pytest.fixture
@@ -127,7 +130,7 @@ def test_nothing_is_lost_while_the_store_fails(world, caplog, monkeypatch):
         def fails(*_):
             raise StoreFailure("the disk is full")
 
-        patch.setattr(module, "keep_report", fails)
+        patch.setattr(ReceivedReports, "keep", fails)
         assert world.take() == 0
     assert "1 waits in its mailbox: the disk is full" in caplog.text
     assert "2 waits in tls-reports-inbox: the disk is full" in caplog.text
@@ -140,14 +143,16 @@ def test_old_reports_are_forgotten_once_a_day(world, caplog, monkeypatch):
     world.now += 40 * DAY
     world.take()
     assert world.reports() == []
-    monkeypatch.setattr(module, "forget_reports", lambda *_: pytest.fail("that was today already"))
+    monkeypatch.setattr(ReceivedReports, "forget", lambda *_: pytest.fail("that was today already"))
     world.take()
 
     def fails(*_):
         raise StoreFailure("broken")
 
-    monkeypatch.setattr(module, "forget_reports", fails)
+    monkeypatch.setattr(ReceivedReports, "forget", fails)
     world.now += DAY
     world.take()
     assert "old ones cannot be forgotten: broken" in caplog.text
-    ReportImport(world.data, 0, lambda: world.now).take([], set())  # for ever
+    ReportImport(world.data, Storage(SQLITE, world.data).received_reports(), 0, lambda: world.now).take(
+        [], set()
+    )  # for ever

@@ -20,9 +20,11 @@ from gatepost.protocols.tlsrpt.outgoing import Reporter
 from gatepost.protocols.tlsrpt.received import MAX_PACKED, MAX_REPORT, parse_report, unpack
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import Count, PolicyType, applied, detail
+from gatepost.settings.store_url import SQLITE
 from gatepost.store.interface import StoreFailure
-from gatepost.store.sent_reports import SENT_FILE, SentReport, read_sent
+from gatepost.store.sent_reports import SENT, SentReport
 from gatepost.store.session_counts import MOST_FAILURES, MOST_POLICIES, write_counts
+from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,7 +107,9 @@ class World:
                     self.now = moment
                     client = _Plain(HttpClient(resolver), web.port)
                     ways = ReportTransports(self.dns, client, self.mail, 2.0, self.private)
-                    sender = ReportSender(self.directory, REPORTER, ways, spread=HOUR, clock=lambda: self.now)
+                    sender = ReportSender(
+                        Storage(SQLITE, self.directory), REPORTER, ways, spread=HOUR, clock=lambda: self.now
+                    )
                     await sender.round()
                 self.heads += web.heads
 
@@ -113,7 +117,7 @@ class World:
         return self.known()
 
     def known(self) -> list[SentReport]:
-        return read_sent(self.directory, "2026-01-01", lambda _: True)
+        return Storage(SQLITE, self.directory).sent_reports().read("2026-01-01", lambda _: True)
 
 
 class _Plain:
@@ -331,7 +335,7 @@ def test_the_largest_day_of_a_domain_is_one_that_every_reader_takes(tmp_path: Pa
     counts = [Count(DAY, "b.example", policy, None, 1 << 40) for policy in policies]
     counts += [Count(DAY, "b.example", policies[0], failure, 1 << 40) for failure in failures]
     write_counts(tmp_path / "sessions", DAY, counts)
-    made = report_of(tmp_path, REPORTER, DAY, "b.example")
+    made = report_of(Storage(SQLITE, tmp_path).session_counts(), REPORTER, DAY, "b.example")
     assert made is not None
     text = unpack(made.content)
     assert len(text) < MAX_REPORT / 4
@@ -343,7 +347,7 @@ def test_the_largest_day_of_a_domain_is_one_that_every_reader_takes(tmp_path: Pa
 
 def test_what_is_known_cannot_be_read(world: Callable[..., World], tmp_path: Path) -> None:
     one = world(b_example="https://b.example/r")
-    (tmp_path / SENT_FILE).write_bytes(b"no database" * 1000)
-    with pytest.raises(StoreFailure, match=SENT_FILE):
+    (tmp_path / SENT.file).write_bytes(b"no database" * 1000)
+    with pytest.raises(StoreFailure, match=SENT.file):
         one.rounds()
     assert one.posted == []

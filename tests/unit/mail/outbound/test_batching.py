@@ -24,7 +24,7 @@ from gatepost.policy.decisions.destination_history import DestinationHistory, De
 from gatepost.policy.decisions.requirement import Achieved, TlsLevel
 from gatepost.protocols.mtasts.policy import StsMode, StsPolicy
 from gatepost.protocols.tlsrpt.result import ResultType
-from gatepost.store.session_counts import read_counts
+from gatepost.store.session_counts import SessionFiles, read_counts
 from gatepost.store.sqlite.trace_files import day_of
 
 if TYPE_CHECKING:
@@ -622,7 +622,7 @@ def test_a_shared_session_is_counted_for_each_domain(
 ) -> None:
     """Of what the reports of each domain say; the gateway's own numbers have one handshake."""
     shared_mx(world)
-    log = SessionLog(tmp_path / "sessions", interval=3600, clock=lambda: NOW)
+    log = SessionLog(SessionFiles(tmp_path / "sessions"), interval=3600, clock=lambda: NOW)
     world.settings["sessions"] = log
     peer = kit.Peer(tls=world.identity(certificate, "mx2.host.example") if certificate else None)
     attempt(world, peer, deliveries())

@@ -21,7 +21,7 @@ from gatepost.protocols.smtp.replies import Reply
 from gatepost.protocols.tls.facts import TlsFacts
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import Count, PolicyType, TlsSession, applied
-from gatepost.store.session_counts import counted_days, read_counts, write_counts
+from gatepost.store.session_counts import SessionFiles, counted_days, read_counts, write_counts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,7 +42,7 @@ def wait_for(condition: Callable[[], object], seconds: float = 20.0) -> None:
 
 @pytest.fixture
 def log(tmp_path: Path) -> Iterator[SessionLog]:
-    made = SessionLog(tmp_path / "sessions", interval=3600, clock=lambda: NOON)
+    made = SessionLog(SessionFiles(tmp_path / "sessions"), interval=3600, clock=lambda: NOON)
     yield made
     made.close()
 
@@ -58,7 +58,7 @@ def counts(log: SessionLog, tmp_path: Path) -> list[Count]:
 
 def test_counts_are_written_every_while_and_at_the_end(tmp_path: Path) -> None:
     now = NOON
-    log = SessionLog(tmp_path, interval=0.05, clock=lambda: now)
+    log = SessionLog(SessionFiles(tmp_path), interval=0.05, clock=lambda: now)
     log.count(SESSION)
     wait_for(lambda: read_counts(tmp_path, DAY))
     log.count(SESSION)
@@ -70,7 +70,7 @@ def test_counts_are_written_every_while_and_at_the_end(tmp_path: Path) -> None:
 
 
 def test_two_logs_write_one_day(tmp_path: Path) -> None:
-    logs = [SessionLog(tmp_path, interval=0.01, clock=lambda: NOON) for _ in range(2)]
+    logs = [SessionLog(SessionFiles(tmp_path), interval=0.01, clock=lambda: NOON) for _ in range(2)]
     for _ in range(50):
         for log in logs:
             log.count(SESSION)
@@ -83,7 +83,7 @@ def test_two_logs_write_one_day(tmp_path: Path) -> None:
 def test_old_days_are_forgotten(tmp_path: Path) -> None:
     for day in ("2025-11-09", "2025-11-10"):
         write_counts(tmp_path, day, [Count(day, "b.example", POLICY, None, 1)])
-    SessionLog(tmp_path, interval=3600, clock=lambda: NOON).close()
+    SessionLog(SessionFiles(tmp_path), interval=3600, clock=lambda: NOON).close()
     assert counted_days(tmp_path) == ["2025-11-10"]
 
 
@@ -91,7 +91,7 @@ def test_a_disk_that_fails_costs_one_line_and_later_nothing(tmp_path: Path, capl
     directory = tmp_path / "sessions"
     directory.write_text("in the way")
     caplog.set_level(logging.INFO)
-    log = SessionLog(directory, interval=0.01, clock=lambda: NOON)
+    log = SessionLog(SessionFiles(directory), interval=0.01, clock=lambda: NOON)
     log.count(SESSION)
     wait_for(lambda: "kept in memory" in caplog.text)
     log.count(SESSION)
@@ -104,14 +104,14 @@ def test_a_disk_that_fails_costs_one_line_and_later_nothing(tmp_path: Path, capl
 
 def test_what_is_lost_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").write_text("in the way")
-    log = SessionLog(tmp_path / "file" / "sessions", interval=3600, clock=lambda: NOON)
+    log = SessionLog(SessionFiles(tmp_path / "file" / "sessions"), interval=3600, clock=lambda: NOON)
     log.count(SESSION)
     log.close()
     assert "1 of them could not be written, and are lost" in caplog.text
 
 
 def test_what_finds_no_room_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    log = SessionLog(tmp_path, interval=3600, clock=lambda: NOON, most=1)
+    log = SessionLog(SessionFiles(tmp_path), interval=3600, clock=lambda: NOON, most=1)
     for number in range(5):
         log.count(TlsSession(f"d{number}.example", ((POLICY, None),)))
     log.close()

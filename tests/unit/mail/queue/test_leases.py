@@ -374,3 +374,35 @@ def test_a_lease_that_fails_gives_its_place_back(make):
         assert not it.hop.leasing
 
     play(work)
+
+
+def test_while_it_rests_nothing_is_leased_and_then_all_that_is_deferred(make):
+    async def work(it):
+        it.store.due = {A: due(make, 3), B: due(make, 1, B, first=10)}
+        it.leases.note(A, 999.0)
+        it.leases.rest(resting=True)
+        it.leases.look()
+        await it.settle()
+        assert it.store.leases == []
+        it.store.known = [DestinationWork(A, 999.0, 3), DestinationWork(B, 999.0, 1)]
+        it.leases.rest(resting=False)
+        it.leases.look()
+        await it.settle()
+        it.leases.look()
+        await it.settle()
+        assert sorted(it.offered) == [1, 2, 3, 10]
+
+    play(work)
+
+
+def test_who_begins_to_rest_while_it_leases_ends_soon(make):
+    async def work(it):
+        it.store.due = {A: due(make, 1), B: due(make, 1, B, first=10)}
+        it.leases.note(A, 999.0)
+        it.leases.note(B, 999.0)
+        it.leases.look()
+        it.leases.rest(resting=True)
+        await it.settle()
+        assert len(it.store.leases) < 2
+
+    play(work)

@@ -1307,3 +1307,23 @@ def test_a_store_that_fails_in_the_background_stops_delivery_too(rig, caplog):
             assert "delivery stops until a new start: the disk is gone" in caplog.text
 
     run(main)
+
+
+def test_who_rests_takes_no_deferred_mail(rig):
+    rig.peer.replies["partner.example"] = LATER
+
+    async def main():
+        async with rig.open():
+            await rig.accept(ANN)
+            await rig.calm()
+            rig.tried()
+            rig.peer.replies.clear()
+            rig.manager.rest(resting=True)
+            await rig.pass_time(2 * HOUR)
+            assert rig.tried() == []
+            rig.manager.rest(resting=False)
+            await rig.pass_time(5)
+            assert len(rig.tried()) == 1
+            assert rig.entries() == []
+
+    run(main)

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.analysis.checks.records import VALIDATIONS, keep, record_path
+from gatepost.analysis.checks.records import VALIDATIONS, CheckRecords
+from gatepost.settings.store_url import SQLITE
+from gatepost.store.storage import Storage
 
 BASE = """
 [organization.contoso]
@@ -111,7 +113,7 @@ def test_less_of_it(base):
 
 def test_how_the_last_validation_ended(base):
     record = {"at": 1_795_528_800.0, "outcome": "failed", "configuration": 1, "hosts": []}
-    keep(record_path(base.data, VALIDATIONS, "contoso", "outbound", "bank out"), record)
+    CheckRecords(Storage(SQLITE, base.data), VALIDATIONS, "contoso").keep("outbound", "bank out", record)
     found = {row["name"]: row["validated"] for row in base.table("connector", "list", "--direction", "outbound")}
     assert found == {"hq": "never", "Bank out": "failed 2026-11-24 14:00:00Z", "special": "never"}
     (row,) = [row for row in base.json("connector", "list") if row["name"] == "Bank out"]

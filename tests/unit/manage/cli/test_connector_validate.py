@@ -8,9 +8,11 @@ import time
 
 import pytest
 
-from gatepost.analysis.checks.records import VALIDATIONS, last, record_path
+from gatepost.analysis.checks.records import VALIDATIONS, CheckRecords
 from gatepost.manage.cli.connector_validate import progress_line
 from gatepost.pki.certificates.authority import Authority
+from gatepost.settings.store_url import SQLITE
+from gatepost.store.storage import Storage
 
 RESOURCES = """
 [organization.contoso]
@@ -88,7 +90,7 @@ def test_a_dns_that_does_not_answer_leaves_it_open(stored):
 
 def test_the_result_is_kept_for_lists(stored):
     record = stored.json("connector", "validate", "Bank out", code=1)
-    kept = last(record_path(stored.data, VALIDATIONS, "contoso", "outbound", "bank out"))
+    kept = CheckRecords(Storage(SQLITE, stored.data), VALIDATIONS, "contoso").last("outbound", "bank out")
     assert kept == {key: value for key, value in record.items() if key != "draft"}
     assert (kept["outcome"], kept["configuration"]) == ("not-validated", 1)
     assert kept["at"] == pytest.approx(time.time(), abs=60)
@@ -163,7 +165,10 @@ def test_an_inbound_connector_that_took_mail(stored):
     assert found.stdout.splitlines()[-1].startswith("validated: all ")
     assert stored.json("connector", "validate", "Bank in", "--within", "30m", code=3)["outcome"] == "unknown"
     assert "  ? Seen            no mail came" in validate(stored, "Bank in", "--within", "30m", code=3).stdout
-    assert last(record_path(stored.data, VALIDATIONS, "contoso", "inbound", "Bank in"))["outcome"] == "unknown"
+    assert (
+        CheckRecords(Storage(SQLITE, stored.data), VALIDATIONS, "contoso").last("inbound", "Bank in")["outcome"]
+        == "unknown"
+    )
 
 
 def test_a_captured_session_and_an_uploaded_certificate(stored):

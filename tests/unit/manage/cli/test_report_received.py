@@ -6,8 +6,10 @@ import pytest
 
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.protocols.tlsrpt.received import ReceivedFailure, ReceivedPolicy, ReceivedReport
-from gatepost.store.received_reports import RECEIVED_FILE, StoredReport, keep_report
+from gatepost.settings.store_url import SQLITE
+from gatepost.store.received_reports import RECEIVED, StoredReport
 from gatepost.store.sqlite.trace import write_events
+from gatepost.store.storage import Storage
 
 NOW = time.time()
 FAILED = ReceivedFailure("certificate-expired", 3, "192.0.2.1", "mx1.contoso.example", reason="X509")
@@ -17,8 +19,8 @@ FAILED = ReceivedFailure("certificate-expired", 3, "192.0.2.1", "mx1.contoso.exa
 def received(home):
     begin = NOW - 86_400
     policy = ReceivedPolicy("sts", "contoso.example", 90, 3, failures=(FAILED,))
-    keep_report(
-        home.data, StoredReport(NOW, "mail x", ReceivedReport("Google\x1b Inc.", "", "1", begin, NOW - 1, (policy,)))
+    Storage(SQLITE, home.data).received_reports().keep(
+        StoredReport(NOW, "mail x", ReceivedReport("Google\x1b Inc.", "", "1", begin, NOW - 1, (policy,)))
     )
     row = {"peer_address": "192.0.2.1"}
     events = [
@@ -75,6 +77,6 @@ def test_what_is_not_there(received, words, code, says):
 
 
 def test_what_cannot_be_read(home):
-    (home.data / RECEIVED_FILE).parent.mkdir(exist_ok=True)
-    (home.data / RECEIVED_FILE).write_bytes(b"no database " * 1000)
-    assert RECEIVED_FILE in home.call("report", "received", code=3).stderr
+    (home.data / RECEIVED.file).parent.mkdir(exist_ok=True)
+    (home.data / RECEIVED.file).write_bytes(b"no database " * 1000)
+    assert RECEIVED.file in home.call("report", "received", code=3).stderr

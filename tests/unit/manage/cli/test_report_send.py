@@ -9,8 +9,9 @@ from gatepost.net.lookups.question import LookupFailed
 from gatepost.protocols.tlsrpt.received import parse_report
 from gatepost.protocols.tlsrpt.record import TlsRptRecord, parse_record
 from gatepost.protocols.tlsrpt.tally import Count, PolicyType, applied
-from gatepost.store.sent_reports import SentReports, read_sent
+from gatepost.settings.store_url import SQLITE
 from gatepost.store.session_counts import write_counts
+from gatepost.store.storage import Storage
 
 DAY = "2026-11-24"
 NOON = 1_795_608_000.0  # of the day after
@@ -48,7 +49,10 @@ def records(monkeypatch):
 
 
 def known(home):
-    return [(one.domain, one.rua, str(one.state)) for one in read_sent(home.data, DAY, lambda _: True)]
+    return [
+        (one.domain, one.rua, str(one.state))
+        for one in Storage(SQLITE, home.data).sent_reports().read(DAY, lambda _: True)
+    ]
 
 
 def test_reports_of_yesterday_become_due(counted):
@@ -62,7 +66,7 @@ def test_reports_of_yesterday_become_due(counted):
 
 
 def test_what_was_sent_is_not_sent_again(counted):
-    reports = SentReports(counted.data)
+    reports = Storage(SQLITE, counted.data).sent_reports()
     counted.call("report", "send", "--domain", "b.example")
     (one,) = reports.claim(NOON, 10, 60.0)
     reports.address([(one, ("mailto:tls@b.example",))], NOON)

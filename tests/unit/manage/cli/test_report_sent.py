@@ -4,8 +4,9 @@ import time
 
 import pytest
 
-from gatepost.store.sent_reports import SentReports
+from gatepost.settings.store_url import SQLITE
 from gatepost.store.sqlite.trace_files import day_of
+from gatepost.store.storage import Storage
 
 NOW = 1_795_608_000.0
 
@@ -17,7 +18,7 @@ def day():
 
 @pytest.fixture
 def some(home, day):
-    reports = SentReports(home.data)
+    reports = Storage(SQLITE, home.data).sent_reports()
     reports.plan(day, [("a.example", NOW), ("b.example", NOW)])
     first, second = reports.claim(NOW, 10, 60.0)
     reports.failed(first, "no answer", NOW + 300)

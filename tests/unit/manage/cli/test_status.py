@@ -73,6 +73,7 @@ def test_for_machines(home):
         assert home.json("status") == {
             "ok": True,
             "software": __version__,
+            "nodes": [],
             "hostname": "mx.gate.example",
             "configuration": {"version": 0, "at": 0.0, "author": ""},
             "listeners": [{"name": f"mx 127.0.0.1:{port}", "ok": True, "detail": "220 mx"}],

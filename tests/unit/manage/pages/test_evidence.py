@@ -14,7 +14,7 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.access.records import Actor
 from gatepost.manage.pages import evidence
 from gatepost.manage.use_cases.evidence import LogVerification, OwnLog
-from gatepost.manage.use_cases.evidence_audit import verify_export, verify_kept_log
+from gatepost.manage.use_cases.evidence_audit import verify_export, verify_stored_log
 from gatepost.manage.use_cases.jobs import Job
 from gatepost.store.evidence_files import EvidenceDirectory, evidence_directory
 
@@ -265,7 +265,7 @@ def test_it_is_asked_again_while_it_runs(centre, log):
 
 
 def test_what_was_found_is_shown(centre, log):
-    found = verify_kept_log(EvidenceDirectory(log))
+    found = verify_stored_log(EvidenceDirectory(log))
     verified(centre, job(found, begun=time.time() - 5, ended=time.time() - 4))
     page = centre.get(PAGE)
     assert "Verified: the log is unaltered." in page.words

@@ -8,6 +8,7 @@ from gatepost.analysis.alarms.alarm import Alarm, Severity
 from gatepost.analysis.alarms.alarm import Kind as AlarmKind
 from gatepost.analysis.alarms.alarm_state import ALARMS_CONTENT, AlarmStatus, Memory, encoded
 from gatepost.mail.model.trace_event import TraceEvent
+from gatepost.store.nodes import NodeFigures, NodeIdentity
 from gatepost.store.sqlite.trace import write_events
 
 PARTIAL = {"hx_request": "true", "hx_request_type": "partial"}
@@ -107,3 +108,18 @@ def test_the_picture_of_the_last_day(centre, who, organization):
 
 def test_without_a_script_the_picture_is_a_page(centre):
     assert "<html" in centre.get("/overview/flows").text
+
+
+def test_nodes_are_shown_to_who_sees_the_gateway(centre):
+    registry = centre.gateway.storage.nodes()
+    node = NodeIdentity("mx1 <b>", "start", "data", "host", "1.0")
+    registry.enter(node)
+    registry.beat(node, 0, 71, 1, NodeFigures(1, 2, 3))
+    page = centre.get("/")
+    assert "mx1 &lt;b&gt;" in page.text
+    assert "Active" in page.words
+    assert "seconds ago" in page.words
+    registry.drain("mx1 <b>")
+    assert "Draining" in centre.get("/").words
+    registry.close()
+    assert "In force on" in centre.get("/history/1").words

@@ -10,9 +10,10 @@ from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.manage.use_cases.change import ChangeOptions
 from gatepost.manage.use_cases.resources import apply_document
 from gatepost.protocols.tlsrpt.received import ReceivedFailure, ReceivedPolicy, ReceivedReport
-from gatepost.store.received_reports import RECEIVED_FILE, StoredReport, keep_report
-from gatepost.store.sent_reports import SentReports
+from gatepost.settings.store_url import SQLITE
+from gatepost.store.received_reports import RECEIVED, StoredReport
 from gatepost.store.sqlite.trace import write_events
+from gatepost.store.storage import Storage
 
 from .conftest import MARKUP, OWNER
 
@@ -33,7 +34,7 @@ def failure(result="certificate-expired", sessions=3, address=CLIENT, **more):
 def keep(centre, *policies, reporter="Big Mail", number="1", back=0.0):
     begin = time.time() - 3600 - back * DAY
     report = ReceivedReport(reporter, "x@big.example", number, begin, begin + 3000, policies, 0)
-    keep_report(centre.gateway.data, StoredReport(time.time(), "mail x", report))
+    Storage(SQLITE, centre.gateway.data).received_reports().keep(StoredReport(time.time(), "mail x", report))
 
 
 def records(centre, table, who="owner", query=""):
@@ -123,7 +124,7 @@ def test_a_tenant_without_a_domain_sees_none(reported):
 
 
 def plan(centre, back, *domains):
-    SentReports(centre.gateway.data).plan(day(back), [(one, 0.0) for one in domains])
+    Storage(SQLITE, centre.gateway.data).sent_reports().plan(day(back), [(one, 0.0) for one in domains])
 
 
 def test_what_we_reported_is_for_who_sees_the_gateway(centre):
@@ -180,7 +181,7 @@ def test_very_many_reports_make_no_very_large_page(centre):
 
 
 def test_reports_that_cannot_be_read_are_not_none(centre):
-    (centre.gateway.data / RECEIVED_FILE).write_bytes(b"no database at all, though it may look like one" * 50)
+    (centre.gateway.data / RECEIVED.file).write_bytes(b"no database at all, though it may look like one" * 50)
     for who in ("owner", "tenant"):
         assert centre.get(PATH, who).status == 503
         assert centre.get(f"{PATH}?table=received&format=json", who).status == 503

@@ -22,6 +22,7 @@ from gatepost.policy.decisions.destination_history import DestinationName, SeenS
 from gatepost.policy.decisions.requirement import Achieved, MxLevel, TlsLevel
 from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile
 from gatepost.store.interface import StoreFailure
+from gatepost.store.nodes import NodeIdentity
 
 from .conftest import NAME, OWNER, ROOT, example, sealed_in
 
@@ -79,6 +80,19 @@ class Scene:
     def token(self):
         self.api.accounts.add_token("old", [Scope.READ], actor=Actor("root"))
         return "old"
+
+    def node(self):
+        registry = self.api.gateway.storage.nodes()
+        registry.enter(NodeIdentity("mx1", "start", "data", "host", "1.0"))
+        registry.close()
+        return "mx1"
+
+    def stopped_node(self):
+        registry = self.api.gateway.storage.nodes()
+        registry.enter(NodeIdentity("mx1", "start", "data", "host", "1.0"))
+        registry.stop(NodeIdentity("mx1", "start", "data", "host", "1.0"))
+        registry.close()
+        return "mx1"
 
     def tried(self):
         """A certificate whose failure is being waited out, so that nothing is due."""
@@ -184,6 +198,8 @@ DONE = {
     "PATCH /users/{name}": ({"name": Scene.user}, {"enabled": False}),
     "DELETE /users/{name}": ({"name": Scene.user}, None),
     "DELETE /users/{name}/sessions": ({"name": Scene.user}, None),
+    "POST /nodes/{name}/drain": ({"name": Scene.node}, {"undo": False}),
+    "DELETE /nodes/{name}": ({"name": Scene.stopped_node}, None),
     "POST /tokens": ({"": Scene.user}, {"name": "new", "scopes": ["read"]}),
     "DELETE /tokens/{name}": ({"name": Scene.token}, None),
 }

@@ -4,12 +4,14 @@ import os
 
 import pytest
 
-from gatepost.analysis.checks.records import VALIDATIONS, keep, record_path
+from gatepost.analysis.checks.records import VALIDATIONS, CheckRecords
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.change import ChangeOptions
 from gatepost.manage.use_cases.connectors import ConnectorSelection, LastValidation, connector_record, connectors
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.resources import apply_document
+from gatepost.settings.store_url import SQLITE
+from gatepost.store.storage import Storage
 
 OWNER = Principal("ann", frozenset({Scope.OWNER}))
 TENANT = Principal("liz", frozenset({Scope.READ}), frozenset({"fabrikam"}))
@@ -74,7 +76,7 @@ def test_a_row_says_whom_it_stands_between_and_what_it_demands(base):
 
 def test_a_row_says_how_the_last_validation_ended(base):
     record = {"at": 5.0, "outcome": "failed", "configuration": 1, "hosts": []}
-    keep(record_path(base.data, VALIDATIONS, "contoso", "outbound", "bank-out"), record)
+    CheckRecords(Storage(SQLITE, base.data), VALIDATIONS, "contoso").keep("outbound", "bank-out", record)
     rows = {row.name: row for row in connectors(base, OWNER).rows}
     assert rows["bank-out"].validated == LastValidation(5.0, "failed", 1)
     assert connector_record(rows["bank-out"]) == {
@@ -109,9 +111,9 @@ SORTED = [
 @pytest.mark.parametrize(("sort", "names"), SORTED)
 def test_the_order_is_that_of_a_column(base, sort, names):
     for when, (direction, name) in enumerate([("inbound", "bank-in"), ("outbound", "hq")]):
-        path = record_path(base.data, VALIDATIONS, "contoso", direction, name)
-        keep(path, {"at": 100.0 * when, "outcome": "validated"})
-        os.utime(path, (1000.0 + when, 1000.0 + when))
+        records = CheckRecords(Storage(SQLITE, base.data), VALIDATIONS, "contoso")
+        records.keep(direction, name, {"at": 100.0 * when, "outcome": "validated"})
+        os.utime(base.data / VALIDATIONS / "contoso" / f"{direction}-{name}.json", (1000.0 + when, 1000.0 + when))
     assert [row.name for row in connectors(base, OWNER, ConnectorSelection(sort=sort)).rows] == names
     page = connectors(base, OWNER, ConnectorSelection(sort=sort, limit=2, offset=1))
     assert [row.name for row in page.rows] == names[1:3]

@@ -98,7 +98,7 @@ def test_one_at_a_time(gateway, monkeypatch):
         go_on.wait(30)
         raise OSError("the disk")
 
-    monkeypatch.setattr(evidence_audit, "verify_kept_log", slow)
+    monkeypatch.setattr(evidence_audit, "verify_stored_log", slow)
     assert run(evidence.verify_own_log, gateway).running
     assert run(evidence.verify_own_log, gateway).running
     go_on.set()
@@ -114,7 +114,7 @@ def test_one_at_a_time(gateway, monkeypatch):
 )
 def test_why_it_could_not_be(gateway, monkeypatch, error, said):
     if error is not None:
-        monkeypatch.setattr(evidence_audit, "verify_kept_log", lambda *_, **__: (_ for _ in ()).throw(error))
+        monkeypatch.setattr(evidence_audit, "verify_stored_log", lambda *_, **__: (_ for _ in ()).throw(error))
     run(evidence.verify_own_log, gateway)
     found = ended(gateway).error
     assert said in found

@@ -18,8 +18,8 @@ from gatepost.manage.use_cases.evidence_audit import (
     Verification,
     _log_result,
     verify_export,
-    verify_kept_log,
     verify_log,
+    verify_stored_log,
 )
 from gatepost.manage.use_cases.evidence_export import LogExport
 from gatepost.manage.use_cases.execution import execute
@@ -61,7 +61,7 @@ def export(gateway, log, tmp_path):
 
 def verified(paths, given=(), heads=(), days=ANY, own=False):
     if own:
-        return verify_kept_log(EvidenceDirectory(*paths), given, heads, days)
+        return verify_stored_log(EvidenceDirectory(*paths), given, heads, days)
     return verify_log(list(paths), list(given), heads, days)
 
 

@@ -53,6 +53,7 @@ COMMANDS = {
     "pki/certificates/published_style",
     "pki/certificates/vault",
     "pki/smime/readiness",
+    "store/postgres/database",
 }
 SHARED = {
     name: one

@@ -13,10 +13,11 @@ from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.protocols.tlsrpt.received import ReceivedFailure, ReceivedPolicy, ReceivedReport
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import Count, PolicyType, applied, detail
-from gatepost.store.received_reports import StoredReport, keep_report
-from gatepost.store.sent_reports import SentReports
+from gatepost.settings.store_url import SQLITE
+from gatepost.store.received_reports import ReceivedReports, StoredReport
 from gatepost.store.session_counts import SESSIONS_DIRECTORY, write_counts
 from gatepost.store.sqlite.trace import write_events
+from gatepost.store.storage import Storage
 
 NOW = time.time()
 DAY = "2026-11-24"
@@ -37,7 +38,7 @@ def failing(domain):
 def received(gateway):
     policies = (failing("contoso.example"), failing("fabrikam.example"))
     report = ReceivedReport("Big Mail", "x@big.example", "1", NOW - 3600, NOW - 60, policies, 0)
-    keep_report(gateway.data, StoredReport(NOW, "mail x", report))
+    Storage(SQLITE, gateway.data).received_reports().keep(StoredReport(NOW, "mail x", report))
     with gateway.config() as store:
         store.apply({"organization": {"contoso": {"accepted_domain": [{"name": "contoso.example"}]}}}, author="t")
     return gateway
@@ -74,7 +75,7 @@ def test_pages_that_follow_read_nothing_again(received, monkeypatch):
         whole = run(case, received).items
         first = run(case, received, limit=1)
         with monkeypatch.context() as patched:
-            patched.setattr(tls_reports, "read_reports", lambda *_: 1 / 0)
+            patched.setattr(ReceivedReports, "read", lambda *_: 1 / 0)
             rest = run(case, received, limit=1, after=first.after)
         assert ([*first.items, *rest.items], rest.after) == (whole, None)
         assert len(run(case, received, ONE, limit=1, after=first.after).items) <= 1, "another's is made anew"
@@ -134,12 +135,12 @@ def test_report_objects_tell_all_that_was_counted(gateway):
     write_counts(gateway.data / SESSIONS_DIRECTORY, DAY, counts)
     for domain, count in (("", 2), ("b.example", 1), ("c.example", 0)):
         found = run(tls_reports.get_sessions, gateway, day=DAY, domain=domain)
-        assert found.summaries() == tls_reports.counted_sessions(gateway.data, DAY, domain)[0]
+        assert found.summaries() == tls_reports.counted_sessions(gateway.storage.session_counts(), DAY, domain)[0]
         assert (len(found.reports), found.days) == (count, [DAY])
 
 
 def test_what_we_sent(gateway):
-    SentReports(gateway.data).plan(DAY, [("b.example", NOW), ("c.example", NOW)])
+    Storage(SQLITE, gateway.data).sent_reports().plan(DAY, [("b.example", NOW), ("c.example", NOW)])
     for wanted, count in (
         ({"since": DAY}, 2),
         ({"since": DAY, "domain": "c.example"}, 1),

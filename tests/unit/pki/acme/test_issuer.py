@@ -13,7 +13,7 @@ import pytest
 import gatepost.pki.acme.issuer as module
 from gatepost.net.identity import ServerIdentity, read_identity
 from gatepost.pki.acme.challenges import AcmeFailed
-from gatepost.pki.acme.issuer import Issuer, alone
+from gatepost.pki.acme.issuer import Busy, Issuer, alone
 from gatepost.pki.acme.schedule import Progress, Step
 from gatepost.pki.acme.tlsa import PublishedTlsa
 from gatepost.pki.certificates.authority import Authority
@@ -22,6 +22,9 @@ from gatepost.pki.certificates.inventory import entry_from
 from gatepost.protocols.dane.tlsa import Records, classify
 from gatepost.settings.model import Settings
 from gatepost.store.changes import ConfigStore
+from gatepost.store.leases import SharedLeases
+from gatepost.store.site_tables import SITE
+from gatepost.store.sqlite.database import SqliteDatabase
 
 NAMES = ("mx.a.example",)
 AUTHORITY = Authority("ACME Root")
@@ -311,3 +314,16 @@ def test_one_process_asks_at_a_time(tmp_path):
     with alone(tmp_path):
         assert other().startswith("the gateway or another command is requesting")
     assert other() == "alone\n"
+
+
+def test_one_node_asks_at_a_time(tmp_path):
+    def leases(node):
+        return SharedLeases(lambda: SqliteDatabase(tmp_path, SITE), node, 0)
+
+    for node in ("a", "b"):
+        (tmp_path / node).mkdir()
+    first, second = alone(tmp_path / "a", leases("a")), alone(tmp_path / "b", leases("b"))
+    with first, pytest.raises(Busy, match="another node"), second:
+        pass
+    with alone(tmp_path / "b", leases("b")):
+        pass

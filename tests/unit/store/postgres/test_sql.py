@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.store.postgres.sql import positional, tables
+from gatepost.store.postgres.sql import positional, table_names, tables
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,10 @@ def test_placeholders_are_numbered(shared: str, theirs: str) -> None:
 def test_tables_have_their_types(shared: str, theirs: str | None) -> None:
     expected = "CREATE TABLE t (a DOUBLE PRECISION, b BYTEA, PRIMARY KEY (a)\n);" if theirs is None else theirs
     assert tables(shared) == expected
+
+
+def test_tables_of_a_schema_are_known_by_name() -> None:
+    assert table_names("CREATE TABLE a (x TEXT);\nCREATE INDEX i ON a (x);\nCREATE TABLE IF NOT EXISTS b_c (") == [
+        "a",
+        "b_c",
+    ]

@@ -127,6 +127,16 @@ def test_versions_of_schemas(tmp_path):
         assert "tables have version 3, and this version of gatepost knows 2" in texts(checked(tmp_path, schema))[0]
 
 
+def test_a_file_that_an_earlier_version_did_not_mark(tmp_path):
+    schema = Schema(name="fruit", file="fruit.db", application_id=7, version=2, tables="", unmarked="SELECT 1")
+    only_in_postgres = Schema(name="nut", file="", application_id=0, version=1, tables="")
+    with closing(apsw.Connection(str(tmp_path / "fruit.db"))) as fruit:
+        fruit.execute("CREATE TABLE t (x)")
+        assert checked(tmp_path, schema, only_in_postgres).problems == []
+        fruit.execute("PRAGMA user_version = 1")
+        assert "another program made it" in texts(checked(tmp_path, schema))[0]
+
+
 def test_damage(tmp_path):
     (tmp_path / "config.db").write_bytes(b"x" * 8192)
     with closing(apsw.Connection(str(tmp_path / "other.db"))) as other:

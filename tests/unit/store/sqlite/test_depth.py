@@ -22,6 +22,9 @@ async def wait_and_count(shop):
         await store.flushed()
         await other.flushed()
         found = queue_depth(shop.queue)
+        one, both = queue_depth(shop.queue, [0]), queue_depth(shop.queue, [0, 1])
+    assert both == found
+    assert one.active + one.deferred < found.active + found.deferred
     assert (found.active, found.deferred, found.held) == (1, 1, 0)
     assert abs(found.oldest - before) < 60
     assert found.destination

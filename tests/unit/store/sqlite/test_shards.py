@@ -34,10 +34,10 @@ def test_before_the_first_start_there_is_only_the_own_shard(tmp_path):
 def test_a_worker_opens_its_own_shard_and_what_nobody_has(tmp_path):
     settings = Settings.model_validate({"server": {"hostname": "mx.example"}, "store": {"free_space": 0}})
     (tmp_path / "queue" / "3").mkdir(parents=True)
-    evidence = []
+    evidence, trace = [], SqliteTrace(tmp_path / "trace")
 
     async def main():
-        stores = await open_shards(tmp_path, settings, (1, 2), SqliteTrace(tmp_path / "trace").sink, evidence.append)
+        stores = await open_shards(tmp_path, settings, (1, 2), trace.sink, evidence.append)
         for store in stores:
             await store.close()
         return len(stores)

@@ -1,0 +1,150 @@
+"""`gatepost node …`: the nodes of a site that share a store. Certificates between nodes are `gatepost site`."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from gatepost.manage.cli.client import client
+from gatepost.manage.cli.options import NO, config_option, fail, json_option
+from gatepost.manage.cli.request_options import request_options
+from gatepost.manage.cli.tables import print_json, print_table, printable
+from gatepost.manage.use_cases.client import all_items
+from gatepost.manage.use_cases.nodes import (
+    DrainNode,
+    ForgetNode,
+    ListNodes,
+    drain_node,
+    forget_node,
+    in_force,
+    list_nodes,
+)
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatepost.manage.use_cases.client import Client
+    from gatepost.manage.use_cases.nodes import NodeStatus
+
+
+_COLUMNS: Final = (
+    "name",
+    "state",
+    "version",
+    "configuration",
+    "heartbeat",
+    "queue",
+    "clock",
+    "certificate",
+    "listeners",
+    "leases",
+)
+_WAIT: Final = 4.0  # seconds in which a change comes into force everywhere, unless a node is in trouble
+
+
+@click.group()
+def node() -> None:
+    """Show the nodes of a site, drain one, or forget a dead one."""
+
+
+@node.command("list")
+@config_option
+@json_option
+def list_(config: str | None, as_json: bool) -> None:
+    """List the nodes: state, version, configuration in force, heartbeat, queue, clock, certificate, leases.
+
+    Exit codes: 0 done, 2 invalid settings, 3 the data cannot be read.
+    """
+    nodes = list(all_items(client(config).call, list_nodes, ListNodes()))
+    if as_json:
+        print_json(nodes)
+    else:
+        print_table(_COLUMNS, [_row(node) for node in nodes])
+
+
+@node.command()
+@request_options(DrainNode)
+@click.option("--wait", is_flag=True, help="Wait until the node is drained.")
+@config_option
+@json_option
+def drain(request: DrainNode, config: str | None, as_json: bool, *, wait: bool) -> None:
+    """Stop node NAME from taking mail, and have its queue delivered or handed over to other nodes.
+
+    New connections are refused with 421. The node takes mail again with --undo, and after its next start.
+
+    Exit codes: 0 done, 1 there is no such node, or it does not run, 2 usage error, 3 the data cannot be written.
+    """
+    through = client(config)
+    status = _found(lambda: through.call(drain_node, request))
+    while wait and not request.undo and status.state.is_alive and status.state != "drained":
+        time.sleep(1.0)
+        nodes = {node.name: node for node in all_items(through.call, list_nodes, ListNodes())}
+        status = nodes.get(request.name, status)
+    if as_json:
+        print_json(status)
+    else:
+        click.echo(f"{printable(status.name)}: {status.state}, queue: {_queue(status)}")
+
+
+@node.command()
+@request_options(ForgetNode)
+@config_option
+def remove(request: ForgetNode, config: str | None) -> None:
+    """Forget node NAME, which is dead or was stopped. Other nodes have taken over its mail.
+
+    Exit codes: 0 done, 1 there is no such node, or it runs, 2 usage error, 3 the data cannot be written.
+    """
+    through = client(config)
+    _found(lambda: through.call(forget_node, request))
+    click.echo(f"removed: {printable(request.name)}")
+
+
+def _found[T](call: Callable[[], T]) -> T:
+    try:
+        return call()
+    except Refusal as refusal:
+        if refusal.kind is RefusalKind.MISSING:
+            fail(NO, f"{printable(refusal.text)} `gatepost node list` lists the nodes.")
+        raise
+
+
+def say_in_force(through: Client, version: int) -> None:
+    """Say on which nodes a version is in force, if there are several; waits a little for all of them."""
+    deadline = time.monotonic() + _WAIT
+    while True:
+        try:
+            nodes = list(all_items(through.call, list_nodes, ListNodes()))
+        except Refusal:
+            return  # the gateway's nodes are not this token's, or not known
+        done, open_ = in_force(nodes, version)
+        if len(done) + len(open_) < 2:
+            return
+        if not open_ or time.monotonic() > deadline:
+            break
+        time.sleep(0.3)
+    later = f"; not yet on {', '.join(map(printable, open_))}" if open_ else ""
+    click.echo(f"version {version} is in force on {', '.join(map(printable, done)) or 'no node'}{later}", err=True)
+
+
+def _row(one: NodeStatus) -> tuple[object, ...]:
+    return (
+        one.name,
+        one.state,
+        one.software,
+        one.configuration,
+        f"{one.heartbeat:.0f} s ago",
+        _queue(one),
+        f"{one.clock_offset:+.1f} s",
+        one.certificate[:16],
+        ", ".join(one.listeners),
+        ", ".join(one.leases),
+    )
+
+
+def _queue(one: NodeStatus) -> str:
+    if one.queue is None:
+        return "not known"
+    return f"{one.queue.active} active, {one.queue.deferred} deferred, {one.queue.held} held"

@@ -1,0 +1,216 @@
+"""The nodes of a site, as administrators see them, have them drained and forget them.
+
+On a running gateway as on a stopped one. A gateway with SQLite is one node.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+from msgspec import Meta
+
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_case
+from gatepost.manage.use_cases.paging import Paging, page_of
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.quantity import quantity
+from gatepost.store.interface import StoreFailure
+from gatepost.store.nodes import EXPIRY_SECONDS, NodeState
+from gatepost.store.storage import Storage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatepost.manage.use_cases.context import Context
+    from gatepost.settings.model import Settings
+    from gatepost.store.nodes import Node
+
+type _Name = Annotated[str, Meta(min_length=1, max_length=253, description="Name of the node."), Cli(argument=True)]
+
+
+class ListNodes(Paging, kw_only=True):
+    """Of the nodes."""
+
+
+class DrainNode(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A node, by its name. undo: let it take mail again."""
+
+    name: _Name
+    undo: Annotated[bool, Meta(description="Let the node take mail again.")] = False
+
+
+class ForgetNode(msgspec.Struct, kw_only=True):
+    """A node, by its name."""
+
+    name: _Name
+
+
+class NodeQueue(msgspec.Struct, frozen=True):
+    """Deliveries in the part of the queue that a node has, by state."""
+
+    active: int
+    deferred: int
+    held: int
+
+
+class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One node.
+
+    host: name of its machine. software: version of gatepost. configuration: the version in force in all its workers.
+    started: seconds since 1970. heartbeat: seconds since the last one. certificate: SHA-256 of the one that its
+    listeners present first, in hexadecimal, "" if there is none. queue: null while it is not known. clock_offset:
+    seconds by which its clock is ahead of the database's. leases: what it does for the whole site.
+    """
+
+    name: str
+    state: NodeState
+    host: str
+    software: str
+    configuration: int
+    listeners: list[str]
+    started: float
+    heartbeat: float
+    certificate: str
+    queue: NodeQueue | None
+    clock_offset: float
+    leases: list[str]
+    workers: int
+
+
+class Nodes:
+    """The list of nodes, opened once in a process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.registry = Storage.of(settings).nodes()
+        self._turn = threading.Lock()
+
+    def all(self) -> list[Node]:
+        """All of them by name. Raises Refusal (UNREADABLE)."""
+        try:
+            with self._turn:
+                return self.registry.nodes()
+        except StoreFailure as failure:
+            raise Refusal(RefusalKind.UNREADABLE, f"the nodes cannot be read: {failure}") from failure
+
+    def named(self, name: str) -> Node:
+        """The one of a name. Raises Refusal (MISSING, UNREADABLE)."""
+        for node in self.all():
+            if node.name == name:
+                return node
+        raise Refusal(RefusalKind.MISSING, f"There is no node {name!r}.")
+
+
+@use_case(
+    "GET /nodes",
+    scope=Scope.READ,
+    visibility=Visibility.GATEWAY,
+    tag="status",
+    commands=("node list", "node drain"),
+    pages=("/history/{version}",),
+)
+def list_nodes(context: Context, request: ListNodes) -> Items[NodeStatus]:
+    """List the nodes of the site with their versions, heartbeat, queue and state.
+
+    A node without a heartbeat for 15 seconds is dead; other nodes take over its mail.
+    """
+    return page_of(context.kept(Nodes).all(), lambda node: node.name, request, node_status)
+
+
+@use_case(
+    "POST /nodes/{name}/drain",
+    scope=Scope.OWNER,
+    visibility=Visibility.GATEWAY,
+    tag="status",
+    requires_reauth=True,
+    action="node-drain",
+    commands=("node drain",),
+)
+def drain_node(context: Context, request: DrainNode) -> NodeStatus:
+    """Stop a node from taking mail, and have its queue delivered or handed over.
+
+    New connections are refused with 421. The node does nothing for the whole site meanwhile. Its state is `drained`
+    when its part of the queue is empty, and `active` again after its next start.
+    """
+    context.audit.describe(undo=request.undo)
+    nodes = context.kept(Nodes)
+    node = nodes.named(request.name)
+    try:
+        done = nodes.registry.drain(request.name, undo=request.undo)
+    except StoreFailure as failure:
+        raise Refusal(RefusalKind.UNREADABLE, f"the node's state cannot be written: {failure}") from failure
+    if not done:
+        raise Refusal(RefusalKind.CONFLICT, f"The node {node.name} does not run ({node.state}).")
+    return node_status(nodes.named(request.name))
+
+
+@use_case(
+    "DELETE /nodes/{name}",
+    scope=Scope.OWNER,
+    visibility=Visibility.GATEWAY,
+    tag="status",
+    status=204,
+    requires_reauth=True,
+    action="node-remove",
+    commands=("node remove",),
+)
+def forget_node(context: Context, request: ForgetNode) -> None:
+    """Forget a node that is dead or was stopped.
+
+    Its mail was taken over already. A node that comes back is listed again.
+    """
+    nodes = context.kept(Nodes)
+    node = nodes.named(request.name)
+    try:
+        done = nodes.registry.remove(request.name)
+    except StoreFailure as failure:
+        raise Refusal(RefusalKind.UNREADABLE, f"the node cannot be removed: {failure}") from failure
+    if not done:
+        last = quantity(round(node.age), "second")
+        text = f"The node {node.name} runs: its last heartbeat was {last} ago."
+        raise Refusal(RefusalKind.CONFLICT, f"{text} Stop it first, or wait {EXPIRY_SECONDS:.0f} s after its death.")
+
+
+def node_status(node: Node) -> NodeStatus:
+    """A node as interfaces show it."""
+    figures = [worker.figures for worker in node.workers]
+    certificates = [worker.certificates for worker in figures if worker.certificates]
+    return NodeStatus(
+        name=node.name,
+        state=node.state,
+        host=node.host,
+        software=node.software,
+        configuration=node.configuration,
+        listeners=list(node.listeners),
+        started=node.started,
+        heartbeat=round(node.age, 1),
+        certificate=certificates[0][0] if certificates else "",
+        queue=_queue(node),
+        clock_offset=max((worker.offset for worker in figures), key=abs, default=0.0),
+        leases=list(node.leases),
+        workers=len(node.workers),
+    )
+
+
+def _queue(node: Node) -> NodeQueue | None:
+    counted = [worker.figures for worker in node.workers if worker.figures.active is not None]
+    if not counted or len(counted) < len(node.workers):
+        return None
+    return NodeQueue(
+        sum(worker.active or 0 for worker in counted),
+        sum(worker.deferred or 0 for worker in counted),
+        sum(worker.held or 0 for worker in counted),
+    )
+
+
+def in_force(nodes: Sequence[NodeStatus], version: int) -> tuple[list[str], list[str]]:
+    """The names of the nodes that run by a version, or a newer one, and of those that run and do not yet."""
+    running = [node for node in nodes if node.state.is_alive]
+    return (
+        [node.name for node in running if node.configuration >= version],
+        [node.name for node in running if node.configuration < version],
+    )
+
+
+USE_CASES = (list_nodes, drain_node, forget_node)

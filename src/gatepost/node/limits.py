@@ -1,0 +1,54 @@
+"""The limits of a worker's parts, as the settings say. Used by `node.assembly`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gatepost.mail.inbound.service import SessionLimits
+from gatepost.mail.outbound.connection import SmtpTimeouts
+from gatepost.mail.queue.memory_budget import QueueLimits
+
+if TYPE_CHECKING:
+    from gatepost.settings.model import Settings
+
+
+def smtp_timeouts(settings: Settings) -> SmtpTimeouts:
+    """Of connections to others."""
+    outbound = settings.outbound
+    return SmtpTimeouts(
+        connect=outbound.connect_timeout,
+        greeting=outbound.greeting_timeout,
+        hello=outbound.hello_timeout,
+        handshake=outbound.handshake_timeout,
+        envelope=outbound.envelope_timeout,
+        recipient=outbound.recipient_timeout,
+        data=outbound.data_timeout,
+        block=outbound.block_timeout,
+        end=outbound.end_timeout,
+    )
+
+
+def session_limits(settings: Settings) -> SessionLimits:
+    """Of sessions with clients."""
+    limits = settings.limits
+    return SessionLimits(
+        limits.idle_timeout,
+        limits.command_timeout,
+        limits.session_time,
+        limits.data_rate_min,
+        limits.data_rate_period,
+        limits.hops,
+    )
+
+
+def queue_limits(settings: Settings) -> QueueLimits:
+    """Of what the queue tries at a time and has in memory."""
+    queue = settings.queue
+    return QueueLimits(
+        queue.connections_per_destination,
+        queue.lane_wait,
+        queue.window_messages,
+        queue.window_per_destination,
+        queue.window_bytes,
+        queue.connections,
+    )

@@ -1,0 +1,47 @@
+"""Forget old days of a trace that several nodes share, every hour, in one process of the site.
+
+Made by `node.assembly`. With SQLite each writer forgets its own (`store.sqlite.trace`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Final
+
+from gatepost.net.tasks import spawn
+from gatepost.store.interface import StoreFailure
+
+if TYPE_CHECKING:
+    from gatepost.store.trace import Trace
+
+
+RETENTION_SECONDS: Final = 3600.0
+
+_DAY: Final = 86400.0
+
+_log = logging.getLogger(__name__)
+
+
+class TraceRetention:
+    """days: for which rows are kept."""
+
+    def __init__(self, trace: Trace, days: int) -> None:
+        self._trace = trace
+        self._days = days
+        self._running: asyncio.Task[None] | None = None
+
+    def tick(self) -> None:
+        """Forget what is older, unless that is being done already."""
+        if self._running is None or self._running.done():
+            self._running = spawn(asyncio.to_thread(self._forget), "retention of the trace")
+
+    def _forget(self) -> None:
+        try:
+            names = self._trace.forget(time.time() - self._days * _DAY)
+        except StoreFailure as failure:
+            _log.warning("the message trace: old days are not removed yet: %s", failure)
+            return
+        if names:
+            _log.info("the message trace: removed what is older than %d days: %s", self._days, ", ".join(names))

@@ -1,0 +1,164 @@
+"""Leases in PostgreSQL, held by real processes: one is killed, one is cut off, one has a wrong clock."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Self
+
+import pytest
+from support.cut import CutWay
+
+from gatepost.settings.store_url import SQLITE
+from gatepost.store.leases import LEASE_SECONDS, RENEWAL_SECONDS, LeaseLost
+from gatepost.store.site_tables import SITE
+from gatepost.store.storage import Storage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from support.postgres import Postgres
+
+SLACK = 2.0  # of a busy machine
+HOLDER = """
+import signal, sys, time
+from pathlib import Path
+url, directory, node, ahead = sys.argv[1:]
+real = time.time
+time.time = lambda: real() + float(ahead)
+from gatepost.store.storage import Storage
+leases = Storage(url, Path(directory)).leases(node, 0)
+lease = leases.lease("acme")
+leases.start()
+held = None
+signal.signal(signal.SIGTERM, lambda *_: (leases.close(), sys.exit()))
+while True:
+    now = lease.held
+    if now is not held:
+        print("held" if now else "free", time.monotonic(), lease.epoch, flush=True)
+        held = now
+    time.sleep(0.02)
+"""
+
+
+class Holder:
+    """A process that wants the lease "acme", and tells each time that it gets or loses it."""
+
+    def __init__(self, url: str, folder: Path, node: str, *, ahead: float = 0.0) -> None:
+        self._child = subprocess.Popen(
+            [sys.executable, "-c", HOLDER, url, str(folder), node, str(ahead)], stdout=subprocess.PIPE, text=True
+        )
+
+    def __enter__(self) -> Self:
+        assert self.told() == ("free", 0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._child.kill()
+        self._child.wait()
+        assert self._child.stdout is not None
+        self._child.stdout.close()
+
+    def told(self) -> tuple[str, int]:
+        """The next thing that it tells, with the epoch; `at` is when, by the machine's monotonic clock."""
+        assert self._child.stdout is not None
+        word, at, epoch = self._child.stdout.readline().split()
+        self.at = float(at)
+        return word, int(epoch)
+
+    def kill(self) -> None:
+        """At once, as a crash does."""
+        os.kill(self._child.pid, signal.SIGKILL)
+
+    def end(self) -> None:
+        """In order."""
+        os.kill(self._child.pid, signal.SIGTERM)
+
+
+@pytest.fixture
+def holder(postgres: Postgres, tmp_path: Path) -> Callable[..., Holder]:
+    database = postgres.database()
+    return lambda node, *, port=0, ahead=0.0: Holder(
+        database.replace(f":{postgres.port}/", f":{port}/") if port else database, tmp_path, node, ahead=ahead
+    )
+
+
+def test_when_a_holder_is_killed_another_takes_over_when_the_lease_expires(holder: Callable[..., Holder]) -> None:
+    with holder("a") as first:
+        assert first.told() == ("held", 1)
+        with holder("b") as second:
+            killed = time.monotonic()
+            first.kill()
+            assert second.told() == ("held", 2)
+            assert second.at - killed <= LEASE_SECONDS + SLACK
+            assert second.at - killed >= LEASE_SECONDS - RENEWAL_SECONDS - SLACK
+
+
+def test_a_holder_that_is_cut_off_stops_before_another_begins(
+    holder: Callable[..., Holder], postgres: Postgres
+) -> None:
+    with CutWay(postgres.port) as way, holder("a", port=way.port) as first:
+        assert first.told() == ("held", 1)
+        with holder("b") as second:
+            way.cut()
+            cut = time.monotonic()
+            assert first.told()[0] == "free"
+            assert second.told() == ("held", 2)
+            assert first.at < second.at - 2
+            assert second.at - cut <= LEASE_SECONDS + SLACK
+            way.mend()
+            second.kill()
+            mended = time.monotonic()
+            assert first.told() == ("held", 3)  # it goes on by itself
+            assert first.at - mended <= LEASE_SECONDS + 2 * SLACK
+
+
+def test_a_wrong_clock_neither_takes_nor_loses_a_lease(holder: Callable[..., Holder]) -> None:
+    with holder("a") as first:
+        assert first.told() == ("held", 1)
+        with holder("b", ahead=600.0) as second:
+            time.sleep(LEASE_SECONDS / 2)
+            killed = time.monotonic()
+            first.kill()
+            assert second.told() == ("held", 2)
+            assert second.at - killed >= LEASE_SECONDS - RENEWAL_SECONDS - SLACK
+            with holder("c") as third:
+                time.sleep(RENEWAL_SECONDS * 2)
+                second.kill()
+                assert third.told() == ("held", 3)
+
+
+def test_a_transaction_is_fenced_by_the_epoch(postgres: Postgres, tmp_path: Path) -> None:
+    storage = Storage(postgres.database(), tmp_path)
+    first, second = storage.leases("a", 0), storage.leases("b", 0)
+    ours, theirs = first.lease("acme"), second.lease("acme")
+    first.round()  # type: ignore[attr-defined] # of the shared engine
+    database = storage.database(SITE)
+    with database.changing() as change:
+        ours.check(change)
+    with database.single() as connection:
+        connection.execute("UPDATE lease SET expires = 0")
+    second.round()  # type: ignore[attr-defined] # as above
+    assert theirs.held
+    with pytest.raises(LeaseLost), database.changing() as change:
+        ours.check(change)
+
+
+def test_what_is_given_back_is_taken_by_the_next_round(holder: Callable[..., Holder]) -> None:
+    with holder("a") as first:
+        assert first.told() == ("held", 1)
+        with holder("b") as second:
+            begun = time.monotonic()
+            first.end()
+            assert second.told() == ("held", 2)
+            assert second.at - begun <= RENEWAL_SECONDS + SLACK
+
+
+def test_with_sqlite_worker_0_holds_all(tmp_path: Path) -> None:
+    storage = Storage(SQLITE, tmp_path)
+    assert storage.leases("a", 0).lease("acme").held
+    assert not storage.leases("a", 1).lease("acme").held

@@ -1,0 +1,160 @@
+"""Nodes: the list of them on both engines, and a real gateway that is listed and drained."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from support.process import wait_until
+from support.raw import RawClient
+from support.scenes import contoso
+
+from gatepost.settings.store_url import SQLITE
+from gatepost.store.nodes import (
+    BEAT_SECONDS,
+    EXPIRY_SECONDS,
+    NodeFigures,
+    NodeIdentity,
+    NodeNameTaken,
+    NodeState,
+)
+from gatepost.store.site_tables import SITE
+from gatepost.store.storage import Storage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from support.gateway import Gateway
+    from support.postgres import Postgres
+
+    from gatepost.store.nodes import NodeRegistry
+
+NODE = NodeIdentity("mx1", "start 1", "data 1", "host1", "1.0", ("mx 0.0.0.0:25",))
+BEATS = """
+import sys, time
+from pathlib import Path
+url, directory, ahead = sys.argv[1:]
+real = time.time
+time.time = lambda: real() + float(ahead)
+from gatepost.store.nodes import NodeFigures, NodeIdentity
+from gatepost.store.storage import Storage
+registry = Storage(url, Path(directory)).nodes()
+node = NodeIdentity("wrong", "start 1", "data 1", "host1", "1.0")
+registry.enter(node)
+registry.beat(node, 0, 1, 7, NodeFigures())
+"""
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    if request.param == "sqlite":
+        return Storage(SQLITE, tmp_path)
+    server: Postgres = request.getfixturevalue("postgres")
+    return Storage(server.database(), tmp_path)
+
+
+@pytest.fixture
+def registry(storage: Storage) -> NodeRegistry:
+    return storage.nodes()
+
+
+def age(storage: Storage, seconds: float) -> None:
+    """Let no node have been heard of for so long."""
+    with storage.database(SITE).single() as connection:
+        connection.execute("UPDATE node SET seen = seen - ?", (seconds,))
+
+
+def test_a_node_is_listed_drained_and_removed(storage: Storage, registry: NodeRegistry) -> None:
+    registry.enter(NODE)
+    registry.beat(NODE, 0, 71, 5, NodeFigures(1, 2, 3, certificates=("aa",)))
+    registry.beat(NODE, 1, 72, 4, NodeFigures(drained=True))
+    (node,) = registry.nodes()
+    assert (node.name, node.state, node.configuration, node.listeners) == ("mx1", NodeState.ACTIVE, 4, NODE.listeners)
+    assert node.workers[0].figures.certificates == ("aa",)
+    assert registry.drain("mx1")
+    assert registry.beat(NODE, 0, 71, 5, NodeFigures(drained=True)) is NodeState.DRAINING
+    assert registry.nodes()[0].state is NodeState.DRAINED
+    assert not registry.remove("mx1")
+    age(storage, EXPIRY_SECONDS)
+    assert registry.nodes()[0].state is NodeState.DEAD
+    assert registry.remove("mx1")
+    assert registry.nodes() == []
+
+
+def test_of_two_live_nodes_of_one_name_the_second_is_refused(registry: NodeRegistry) -> None:
+    registry.enter(NODE)
+    other = NodeIdentity("mx1", "start 2", "data 2", "host2", "1.0")
+    with pytest.raises(NodeNameTaken, match="another node named 'mx1' is running, on host1"):
+        registry.enter(other, sleep=lambda _: registry.beat(NODE, 0, 1, 1, NodeFigures()))
+
+
+def test_the_name_of_a_node_that_died_is_free_when_it_expires(storage: Storage, registry: NodeRegistry) -> None:
+    registry.enter(NODE)
+    age(storage, EXPIRY_SECONDS - 1)
+    registry.enter(NodeIdentity("mx1", "start 2", "data 2", "host2", "1.0"))
+    assert registry.nodes()[0].host == "host2"
+    registry.enter(replace(NODE, origin="data 2"), sleep=pytest.fail)  # of the same data directory: at once
+
+
+def test_a_clock_that_is_wrong_is_shown_and_matters_not(
+    storage: Storage, registry: NodeRegistry, tmp_path: Path
+) -> None:
+    if not storage.is_shared:
+        pytest.skip("the clock of SQLite is the machine's")
+    registry.enter(NODE)
+    registry.beat(NODE, 0, 71, 5, NodeFigures())
+    url = storage._url
+    subprocess.run([sys.executable, "-c", BEATS, url, str(tmp_path), "600"], check=True, timeout=60)
+    right, wrong = registry.nodes()
+    assert abs(right.workers[0].figures.offset) < 1
+    assert wrong.workers[0].figures.offset == pytest.approx(600, abs=2)
+    assert wrong.state is right.state is NodeState.ACTIVE
+    assert wrong.age < 10
+
+
+def test_a_running_gateway_is_listed_drained_and_takes_mail_again(gateway: Callable[..., Gateway]) -> None:
+    server = gateway(contoso(), settings={"server": {"node": "mx-a", "workers": 2}})
+    wait_until(lambda: listed(server)["queue"], "the first heartbeats")
+    node = listed(server)
+    assert (node["name"], node["state"], node["workers"], node["configuration"]) == ("mx-a", "active", 2, 1)
+    assert node["listeners"] == [f"mx {server.address}"]
+    assert node["queue"] == {"active": 0, "deferred": 0, "held": 0}
+    assert server.cli("status", json=True, expect=None).data["nodes"][0]["name"] == "mx-a"
+
+    assert server.cli("node", "drain", "mx-a", "--wait", timeout=30).stdout.startswith("mx-a: drained")
+    with RawClient(server.port) as client:
+        refused = client.reply()
+        assert (refused.code, refused.enhanced) == (421, "4.7.0")
+        assert "this node is being drained, try again later" in refused.text
+    assert listed(server)["state"] == "drained"
+    server.cli("node", "remove", "mx-a", expect=1)
+    server.cli("node", "drain", "mx-b", expect=1)
+
+    server.cli("node", "drain", "mx-a", "--undo")
+    wait_until(lambda: greeting(server) == 220, "mail to be taken again", timeout=2 * BEAT_SECONDS + 5)
+    server.stop()
+    assert listed(server)["state"] == "stopped"
+    server.cli("node", "remove", "mx-a")
+    assert server.cli("node", "list", json=True).data == []
+
+
+def test_a_change_shows_where_it_is_in_force(gateway: Callable[..., Gateway]) -> None:
+    server = gateway(contoso())
+    before = listed(server)["configuration"]
+    done = server.apply(contoso(display_name="Contoso again"))
+    assert "in force on" not in done.stderr  # there is one node
+    wait_until(lambda: listed(server)["configuration"] > before, "the new version in the list")
+
+
+def listed(server: Gateway) -> dict[str, object]:
+    (node,) = server.cli("node", "list", json=True).data
+    return dict(node)
+
+
+def greeting(server: Gateway) -> int:
+    with RawClient(server.port) as client:
+        return client.reply().code

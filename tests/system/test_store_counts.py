@@ -1,0 +1,151 @@
+"""Counts and reports behave alike on both engines, and several nodes add to one count and send one report."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gatepost.protocols.tlsrpt.received import ReceivedFailure, ReceivedPolicy, ReceivedReport
+from gatepost.protocols.tlsrpt.result import ResultType
+from gatepost.protocols.tlsrpt.tally import AppliedPolicy, Count, FailureDetail, PolicyType, applied, detail
+from gatepost.settings.store_url import SQLITE
+from gatepost.store.interface import StoreFailure
+from gatepost.store.received_reports import StoredReport
+from gatepost.store.sent_reports import SentState
+from gatepost.store.session_counts import MOST_FAILURES, MOST_POLICIES
+from gatepost.store.storage import Storage
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.postgres import Postgres
+
+    from gatepost.store.session_counts import SessionCounts
+
+DAY, DOMAIN = "2026-11-24", "b.example"
+STS = applied(PolicyType.STS, DOMAIN, ["version: STSv1", "mode: enforce"], ["*.b.example"])
+LONG = applied(PolicyType.STS, DOMAIN, ["mx: " + "x" * 60_000])
+EXPIRED = detail(ResultType.CERTIFICATE_EXPIRED, mx_host="mx.b.example", address="192.0.2.1", reason="it's ?")
+WRITER = """
+import sys
+from pathlib import Path
+from gatepost.protocols.tlsrpt.result import ResultType
+from gatepost.protocols.tlsrpt.tally import Count, PolicyType, applied, detail
+from gatepost.store.storage import Storage
+url, directory, day, name = sys.argv[1:]
+counts = Storage(url, Path(directory)).session_counts()
+policy = applied(PolicyType.STS, "b.example", ["mode: enforce"])
+for number in range(10):
+    failure = detail(ResultType.VALIDATION_FAILURE, address=f"{name}{number}")
+    counts.write(day, [Count(day, "b.example", policy, None, 3), Count(day, "b.example", policy, failure, 1)])
+"""
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    if request.param == "sqlite":
+        return Storage(SQLITE, tmp_path)
+    server: Postgres = request.getfixturevalue("postgres")
+    return Storage(server.database(), tmp_path)
+
+
+@pytest.fixture
+def counts(storage: Storage) -> SessionCounts:
+    return storage.session_counts()
+
+
+def count(
+    policy: AppliedPolicy = STS, failure: FailureDetail | None = None, sessions: int = 1, domain: str = DOMAIN
+) -> Count:
+    return Count(DAY, domain, policy, failure, sessions)
+
+
+def test_sessions_are_added_up_by_day(counts: SessionCounts) -> None:
+    assert counts.write(DAY, [count(STS, None, 3), count(STS, EXPIRED, 2), count(LONG), count(domain="a.example")]) == 0
+    counts.write(DAY, [count(STS, EXPIRED, 1), count(STS, None, 1)])
+    counts.write("2026-11-25", [count()._replace(day="2026-11-25")])
+    found = counts.read(DAY)
+    assert set(found) == {count(STS, None, 4), count(STS, EXPIRED, 3), count(LONG), count(domain="a.example")}
+    assert [one.domain for one in found] == sorted(one.domain for one in found)
+    assert set(counts.read(DAY, DOMAIN)) == set(found) - {count(domain="a.example")}
+    assert list(counts.domains(DAY)) == ["a.example", DOMAIN]
+    assert counts.days() == [DAY, "2026-11-25"]
+    assert counts.prune("2026-11-25") == [DAY]
+    assert counts.days() == ["2026-11-25"]
+
+
+def test_bounds_hold_for_each_domain_and_day(counts: SessionCounts) -> None:
+    many = [count(STS, detail(ResultType.VALIDATION_FAILURE, address=f"a{n}")) for n in range(MOST_FAILURES + 9)]
+    policies = [count(applied(PolicyType.STS, "c.example", [f"id: {n}"]), domain="c.example") for n in range(25)]
+    counts.write(DAY, [*many, *policies])
+    counts.write(DAY, [many[-1]])
+    found = counts.read(DAY)
+    assert count(STS, FailureDetail(ResultType.VALIDATION_FAILURE), 10) in found
+    assert sum(one.domain == DOMAIN for one in found) == MOST_FAILURES + 1
+    assert sum(one.domain == "c.example" for one in found) == MOST_POLICIES + 1
+    assert sum(one.sessions for one in found) == MOST_FAILURES + 10 + 25
+
+
+def test_several_nodes_add_to_one_count(storage: Storage, tmp_path: Path) -> None:
+    url = SQLITE if not storage.is_shared else storage._url
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, url, str(tmp_path), DAY, name]) for name in "abc"]
+    assert [one.wait(60) for one in writers] == [0, 0, 0]
+    found = storage.session_counts().read(DAY)
+    assert max(one.sessions for one in found) == 3 * 10 * 3
+    assert len(found) == 1 + 30
+
+
+def test_a_report_is_claimed_by_one_node_at_a_time(storage: Storage) -> None:
+    first, second = storage.sent_reports(), storage.sent_reports()
+    first.plan(DAY, [("b.example", 100.0), ("a.example", 200.0)])
+    second.plan(DAY, [("c.example", 1.0)])  # the day is planned
+    assert second.planned_days() == [DAY]
+    (one,) = first.claim(150.0, 10, 60.0)
+    assert (one.domain, one.tries, one.first, one.next) == ("b.example", 1, 150.0, 210.0)
+    assert second.claim(150.0, 10, 60.0) == []
+    first.address([(one, ["mailto:x@b.example", "https://b.example/r"])], 160.0)
+    mail, web = sorted(second.claim(160.0, 10, 60.0), key=lambda report: report.rua, reverse=True)
+    second.sent(mail, "id1")
+    second.failed(web, "404", None)
+    assert [(report.rua, report.state, report.message) for report in first.read(DAY) if report.domain == DOMAIN] == [
+        ("https://b.example/r", SentState.GIVEN_UP, ""),
+        ("mailto:x@b.example", SentState.SENT, "id1"),
+    ]
+    first.make_due(DAY, ["b.example", "d.example"], 170.0)
+    assert [report.rua for report in second.claim(170.0, 10, 60.0)] == ["https://b.example/r", ""]
+    second.forget("2026-11-25")
+    assert first.read(DAY) == first.planned_days() == []
+
+
+def test_a_plan_that_breaks_off_is_made_anew(storage: Storage) -> None:
+    def broken():  # type: ignore[no-untyped-def] # what a store that cannot be read does
+        yield "c.example", 1.0
+        raise StoreFailure("broken")
+
+    reports = storage.sent_reports()
+    with pytest.raises(StoreFailure, match="broken"):
+        reports.plan(DAY, broken())
+    assert reports.planned_days() == []
+
+
+def test_a_report_that_is_received_counts_once(storage: Storage) -> None:
+    def kept(name: str, organization: str = "Google Inc.", begin: float = 86400.0) -> StoredReport:
+        failure = ReceivedFailure(
+            "certificate-expired", 3, "192.0.2.1", "mx1.contoso.example", "", "192.0.2.9", "x", ""
+        )
+        policy = ReceivedPolicy("sts", "contoso.example", 10, 3, ("mode: enforce",), ("*.contoso.example",), (failure,))
+        report = ReceivedReport(organization, "a@b.example", name, begin, begin + 86399, (policy,), 2)
+        return StoredReport(2.5, "mail x", report)
+
+    first, second = storage.received_reports(), storage.received_reports()
+    assert list(first.read(0, 9e9)) == []
+    assert first.keep(kept("1"))
+    assert not second.keep(kept("1", "GOOGLE INC."))
+    assert second.keep(kept("2", begin=86400.0 * 3))
+    assert list(first.read(0, 9e9)) == [kept("1"), kept("2", begin=86400.0 * 3)]
+    assert list(first.read(86400.0 * 3, 9e9)) == [kept("2", begin=86400.0 * 3)]
+    assert second.forget(86400.0 * 2) == 1
+    assert [one.report.report_id for one in first.read(0, 9e9)] == ["2"]

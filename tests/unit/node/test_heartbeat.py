@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import pytest
+
+from gatepost.node.heartbeat import Heartbeat
+from gatepost.settings.store_url import SQLITE
+from gatepost.store.interface import StoreBusy, StoreFailure
+from gatepost.store.nodes import NodeFigures, NodeIdentity, NodeState
+from gatepost.store.sqlite.depth import Depth
+from gatepost.store.storage import Storage
+
+NODE = NodeIdentity("mx1", "start 1", "data 1", "host1", "1.0")
+
+
+@pytest.fixture
+def registry(tmp_path):
+    made = Storage(SQLITE, tmp_path).nodes()
+    made.enter(NODE)
+    yield made
+    made.close()
+
+
+def beating(registry, depth=Depth, state=lambda _: None, figures=lambda: (3, NodeFigures(drained=True))):
+    return Heartbeat(registry, NODE, 0, figures=figures, depth=depth, state=state)
+
+
+def said(registry):
+    return registry.nodes()[0].workers[0]
+
+
+def test_a_beat_says_version_process_and_queue(registry):
+    beating(registry, lambda: Depth(1, 2, 3)).beat()
+    worker = said(registry)
+    assert (worker.configuration, worker.pid) == (3, os.getpid())
+    assert (worker.figures.active, worker.figures.deferred, worker.figures.held) == (1, 2, 3)
+    assert not worker.figures.drained
+
+
+def test_the_queue_is_counted_now_and_then_and_at_each_beat_while_it_is_drained(registry):
+    counted, states = [], []
+
+    def depth():
+        counted.append(1)
+        return Depth()
+
+    heart = beating(registry, depth, states.append)
+    heart.beat()
+    heart.beat()
+    assert len(counted) == 1
+    registry.drain("mx1")
+    heart.beat()
+    assert states == [NodeState.DRAINING]
+    heart.beat()
+    heart.beat()
+    assert len(counted) == 3
+    assert states == [NodeState.DRAINING]
+    assert registry.nodes()[0].state is NodeState.DRAINED
+    registry.drain("mx1", undo=True)
+    heart.beat()
+    assert states == [NodeState.DRAINING, NodeState.ACTIVE]
+
+
+def test_a_queue_that_cannot_be_counted_is_not_drained(registry):
+    def depth():
+        raise StoreFailure("on purpose")
+
+    beating(registry, depth).beat()
+    assert said(registry).figures == NodeFigures(offset=said(registry).figures.offset)
+
+
+def test_what_fails_is_told_once_in_a_while_and_tried_again(registry, caplog, monkeypatch):
+    monkeypatch.setattr(registry, "beat", lambda *_: (_ for _ in ()).throw(StoreBusy("away")))
+    heart = beating(registry)
+    heart.beat()
+    heart.beat()
+    assert caplog.text.count("no heartbeat of this node: away") == 1
+    wrong = beating(registry, figures=lambda: 1 / 0)
+    wrong.beat()
+    assert "a heartbeat failed" in caplog.text
+
+
+def test_the_thread_beats_at_once_and_when_it_is_told(registry):
+    beats, done = [], threading.Semaphore(0)
+
+    def figures():
+        beats.append(1)
+        done.release()
+        return 3, NodeFigures()
+
+    heart = beating(registry, figures=figures)
+    heart.start()
+    assert done.acquire(timeout=5)
+    begun = time.monotonic()
+    heart.soon()
+    assert done.acquire(timeout=5)
+    assert time.monotonic() - begun < 2
+    heart.close()
+    count = len(beats)
+    time.sleep(0.05)
+    assert len(beats) == count

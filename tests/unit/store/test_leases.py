@@ -1,0 +1,185 @@
+"""Leases, on SQLite; the same in PostgreSQL, with real processes, is in tests/system/test_leases.py."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from gatepost.settings.store_url import SQLITE
+from gatepost.store.interface import StoreBusy
+from gatepost.store.leases import (
+    LEASE_SECONDS,
+    RENEWAL_SECONDS,
+    FixedLeases,
+    LeaseLost,
+    SharedLeases,
+    SiteDuty,
+    boot_time,
+    lease_holders,
+    node_duty,
+)
+from gatepost.store.site_tables import SITE
+from gatepost.store.storage import Storage
+
+
+class Clock:
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def database(tmp_path):
+    made = Storage(SQLITE, tmp_path).database(SITE)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def leases(database, clock):
+    return lambda node, **more: SharedLeases(lambda: database, node, 0, clock=clock, **more)
+
+
+def expire(database):
+    with database.single() as connection:
+        connection.execute("UPDATE lease SET expires = 1")
+
+
+def test_one_holds_it_until_it_expires_and_then_another(leases, database, clock):
+    first, second = leases("a"), leases("b")
+    ours, theirs = first.lease(SiteDuty.ACME), second.lease(SiteDuty.ACME)
+    assert not ours.held
+    assert 0 < first.round() <= RENEWAL_SECONDS
+    second.round()
+    assert (ours.held, theirs.held, ours.epoch) == (True, False, 1)
+    first.round()
+    assert ours.epoch == 1
+    expire(database)
+    second.round()
+    assert (theirs.held, theirs.epoch) == (True, 2)
+    first.round()
+    assert not ours.held
+
+
+def test_a_holder_that_cannot_renew_stops_before_another_may_begin(leases, clock):
+    first = leases("a")
+    lease = first.lease("acme")
+    first.round()
+    clock.now += LEASE_SECONDS - 5
+    assert lease.held
+    clock.now += 2
+    assert not lease.held
+
+
+def test_who_waits_asks_again_when_it_expires(leases, database):
+    first, second = leases("a"), leases("b")
+    first.lease("acme")
+    second.lease("acme")
+    first.round()
+    with database.single() as connection:
+        connection.execute(f"UPDATE lease SET expires = {connection.clock} + 1")  # noqa: S608 - ours
+    assert 0.5 < second.round() <= 1.0
+
+
+def test_a_write_is_fenced_by_the_epoch(leases, database):
+    first, second = leases("a"), leases("b")
+    ours, theirs = first.lease("acme"), second.lease("acme")
+    first.round()
+    with database.changing() as change:
+        ours.check(change)
+    expire(database)
+    second.round()
+    assert ours.held  # it has not noticed
+    with pytest.raises(LeaseLost, match="acme"), database.changing() as change:
+        ours.check(change)
+    assert not ours.held
+    with database.changing() as change:
+        theirs.check(change)
+
+
+def test_what_is_given_back_is_taken_at_once(leases, database):
+    first, second = leases("a"), leases("b")
+    ours, theirs = first.lease("acme"), second.lease("acme")
+    first.round()
+    first.pause()
+    assert not ours.held
+    assert first.round() == RENEWAL_SECONDS
+    second.round()
+    assert theirs.held
+    with database.reading() as connection:
+        assert lease_holders(connection) == [("acme", "b")]
+    second.close()
+    first.resume()
+    first.round()
+    assert ours.held
+
+
+def test_the_thread_renews(database):
+    leases = SharedLeases(lambda: database, "a", 0)
+    lease = leases.lease("acme")
+    leases.start()
+    deadline = time.monotonic() + 10
+    while not lease.held:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    leases.close()
+    assert not lease.held
+
+
+def test_while_the_database_is_away_nothing_is_taken_and_it_is_told_once(caplog):
+    def away():
+        raise StoreBusy("the server is away")
+
+    leases = SharedLeases(away, "a", 0)
+    lease = leases.lease("acme")
+    assert leases.round() == leases.round() == 1.0
+    leases.close()
+    assert not lease.held
+    assert caplog.text.count("the server is away") == 1
+
+
+def test_what_cannot_be_given_back_expires(leases, database, caplog):
+    caplog.set_level("INFO")
+    first = leases("a")
+    lease = first.lease("acme")
+    first.round()
+    with database.single() as connection:
+        connection.execute("DROP TABLE lease")
+    first.pause()
+    assert not lease.held
+    assert "expire in 15 s" in caplog.text
+
+
+def test_without_duties_nobody_asks(leases, database):
+    assert leases("a").round() == RENEWAL_SECONDS
+    with database.reading() as connection:
+        assert lease_holders(connection) == []
+
+
+def test_with_one_node_duties_are_one_workers(database):
+    for held in (True, False):
+        leases = FixedLeases(held=held)
+        lease = leases.lease(SiteDuty.ACME)
+        assert leases.round() == RENEWAL_SECONDS
+        leases.start()
+        leases.pause()
+        leases.resume()
+        assert lease.held is leases.may_hold is held
+        assert lease.is_lasting
+        with database.changing() as change:
+            lease.check(change)
+        leases.close()
+
+
+def test_the_clock_goes_on_and_a_node_has_a_lease_of_its_own():
+    before = boot_time()
+    assert boot_time() >= before > 0
+    assert node_duty("a") == "node a"
