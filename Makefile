@@ -16,7 +16,7 @@ SYSTEM := $(PYTEST) -q -o timeout=120 tests/system
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help env demo test test-all check format lint types imports unit unit-rest pythons system system-all coverage mutants fuzz-rest \
-	next-hops peers lock docs figures bench clean
+	next-hops faults peers lock docs figures bench clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -88,6 +88,10 @@ fuzz-rest: env ## REST against its OpenAPI document for long: N examples for eac
 next-hops: env ## 10,000 messages to 500 domains through relays that fail at random (MESSAGES=, DOMAINS=)
 	@GATEPOST_MESSAGES=$(or $(MESSAGES),10000) GATEPOST_DOMAINS=$(or $(DOMAINS),500) $(PYTEST) -q -n 0 -s -o timeout=900 \
 		tests/system/test_next_hops.py -k at_random
+
+faults: env ## N random faults on three nodes over one PostgreSQL under load (N=200, SEED=17)
+	@GATEPOST_FAULTS=$(or $(N),200) GATEPOST_SEED=$(or $(SEED),17) $(PYTEST) -q -n 0 -s -m long -o timeout=14400 \
+		tests/system/test_faults.py -k random
 
 peers: ## (root, Debian 13) install what the system tests run against
 	@scripts/install_peers.sh

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from gatepost.store.interface import Store
 
-QUICK = 3.0  # seconds of silence after which a process of these tests has ended
+QUICK = 5.0  # seconds of silence after which a process of these tests has ended
 
 
 @pytest.fixture

@@ -1,0 +1,151 @@
+"""Several nodes over one PostgreSQL, as an operator runs them: settings of each in a file, each a `gatepost serve`.
+
+Every node reaches the database over a `Detour` of its own. Clients send to whichever node listens, as senders do with
+several MX hosts; what arrived is found at one partner, so that loss and doubling are counted over the whole site.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import smtplib
+import threading
+import time
+from collections import Counter
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING, Any, Self
+
+from support.detour import Detour
+from support.gateway import Gateway
+from support.process import Folder, wait_until
+from support.scenes import ALICE, connector, contoso, message
+from support.sink import Sink
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from support.postgres import Postgres
+
+SUBJECT = re.compile(rb"^Subject: node-(\d+-\d+)\r?$", re.MULTILINE)
+
+
+class Nodes:
+    """count: how many nodes. settings: merged into those of each node."""
+
+    def __init__(
+        self, server: Postgres, count: int = 3, *, settings: Mapping[str, Any] | None = None, database: str = ""
+    ) -> None:
+        self.server = server
+        self._stack = ExitStack()
+        self.partner = Sink()
+        self._folder = Folder("site")
+        key = self._folder.write("master.key", "k" * 64, 0o600)
+        url = database or server.database()
+        self.url = url
+        self.detours = [Detour(server.host, server.port) for _ in range(count)]
+        self.nodes = [self._node(number, url, key, settings or {}) for number in range(count)]
+
+    def _node(self, number: int, url: str, key: Path, settings: Mapping[str, Any]) -> Gateway:
+        way = url.replace(f":{self.server.port}/", f":{self.detours[number].port}/")
+        base: dict[str, Any] = {
+            "server": {"node": f"node{number + 1}"},
+            "store": {"url": way, "master_key": f"file:{key}"},
+            "queue": {"retry": ["1s"]},
+        }
+        resources = contoso(mailboxes=[ALICE], outbound=[connector("partner.example", self.partner.address)])
+        for section, values in settings.items():
+            base[section] = base.get(section, {}) | values
+        return Gateway(resources if number == 0 else "", hostname=f"mx{number + 1}.contoso.example", settings=base)
+
+    def __enter__(self) -> Self:
+        try:
+            self._stack.callback(self._folder.remove)
+            self._stack.callback(self.partner.stop)
+            self.partner.start()
+            for detour in self.detours:
+                self._stack.enter_context(detour)
+            for node in self.nodes:
+                self._stack.callback(node.remove)
+                node.start()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def queued(self) -> list[dict[str, Any]]:
+        """The queue of the site, asked of the first node that answers."""
+        for node in self.nodes:
+            run = node.cli("queue", "list", json=True, expect=None)
+            if run.status == 0:
+                entries: list[dict[str, Any]] = run.data
+                return entries
+        return [{"nobody": "answers"}]
+
+    def arrived(self) -> Counter[str]:
+        """How often each message of `SiteLoad` reached the partner."""
+        heads = (one.data[:2000] for one in self.partner.messages)
+        return Counter(found[1].decode() for head in heads if (found := SUBJECT.search(head)))
+
+
+class SiteLoad:
+    """Clients that keep sending to nodes that listen, each message with an identity of its own.
+
+    acknowledged: those that got their 250, and when (time.monotonic).
+    """
+
+    def __init__(self, nodes: Nodes, clients: int = 4) -> None:
+        self._ports = [node.port for node in nodes.nodes]
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(clients)]
+        self.acknowledged: dict[str, float] = {}
+        self.unanswered = 0
+        self.refused = Counter[int]()
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join(60)
+
+    def wait_for_more(self, count: int = 5, *, timeout: float = 30.0) -> None:
+        """Return when `count` more messages are acknowledged."""
+        before = len(self.acknowledged)
+        wait_until(lambda: len(self.acknowledged) >= before + count, "mail to be taken again", timeout=timeout)
+
+    def _run(self, client: int) -> None:
+        chance = random.Random(client)  # noqa: S311 - the same choice in every run
+        sent = 0
+        while not self._over.is_set():
+            with suppress(OSError, smtplib.SMTPException):
+                connection = smtplib.SMTP("127.0.0.1", chance.choice(self._ports), timeout=15)
+                try:
+                    for _ in range(20):
+                        if self._over.is_set():
+                            break
+                        sent += 1
+                        self._send(connection, client, sent)
+                finally:
+                    connection.close()
+            time.sleep(0.02)
+
+    def _send(self, connection: smtplib.SMTP, client: int, number: int) -> None:
+        identity = f"{client}-{number}"
+        body = "x" * 70 + "\r\n"
+        content = message(f"node-{identity}", body * (4500 if number % 25 == 0 else 20))
+        self.unanswered += 1
+        try:
+            connection.sendmail(ALICE, ["bob@partner.example"], content)
+        except smtplib.SMTPResponseException as error:
+            self.unanswered -= 1
+            self.refused[error.smtp_code] += 1
+            raise
+        self.unanswered -= 1
+        self.acknowledged[identity] = time.monotonic()
