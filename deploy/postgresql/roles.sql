@@ -2,7 +2,8 @@
 --
 --     psql --set=ON_ERROR_STOP=1 --file=roles.sql postgres
 --
--- gatepost        reads and changes rows; it can make, change or drop no table. For [store] url of every node.
+-- gatepost        reads and changes rows; it can make, change or drop no table. Two functions of gatepost_admin make and drop
+--                 the days of the message trace for it. For [store] url of every node.
 -- gatepost_admin  owns the tables. For `gatepost store prepare`, before the first start and before each upgrade.
 --
 -- Give each a password (\password gatepost), or client certificates or peer in pg_hba.conf. No node needs a superuser.
@@ -26,3 +27,5 @@ ALTER DEFAULT PRIVILEGES FOR ROLE gatepost_admin IN SCHEMA gatepost
     GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO gatepost;
 ALTER DEFAULT PRIVILEGES FOR ROLE gatepost_admin IN SCHEMA gatepost
     GRANT USAGE, SELECT ON SEQUENCES TO gatepost;
+ALTER DEFAULT PRIVILEGES FOR ROLE gatepost_admin IN SCHEMA gatepost
+    GRANT EXECUTE ON FUNCTIONS TO gatepost;

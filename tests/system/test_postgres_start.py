@@ -7,19 +7,24 @@ has no server before PostgreSQL 15.
 from __future__ import annotations
 
 import gc
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from support.postgres import Postgres
-from support.process import Folder, run_gatepost
+from support.process import FixtureError, Folder, run_gatepost
 
+from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.store.database import Schema
-from gatepost.store.interface import StoreBusy, StoreFailure
+from gatepost.store.interface import StoreBusy, StoreFailure, TraceFilter
 from gatepost.store.postgres.check import check_server, prepare_server
 from gatepost.store.postgres.server import check_version
+from gatepost.store.postgres.trace_tables import DAY, partition
+from gatepost.store.postgres.trace_tables import SCHEMA as TRACE
 from gatepost.store.storage import Storage
+from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,6 +86,16 @@ class Site:
         where = f"{role}@{host}:{port or self.server.port}/{database}"
         return f"postgresql://{where}?{tls}&passfile={passfile or self.right}"
 
+    def as_gateway(self, statements: str, role: str = "gatepost") -> None:
+        """Run statements with the rights of a role. Raises FixtureError."""
+        self.server.sql(f"SET SESSION AUTHORIZATION {role}; SET search_path = gatepost; {statements}", "gatepost")
+
+    def refused(self, statement: str, role: str = "gatepost") -> str:
+        """What the server says to a statement that it refuses."""
+        with pytest.raises(FixtureError) as raised:
+            self.as_gateway(statement, role)
+        return str(raised.value)
+
     def tables(self) -> list[str]:
         sql = "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'gatepost'::regnamespace ORDER BY 1"
         return self.server.sql(sql, "gatepost").split()
@@ -95,6 +110,22 @@ def site(pki: Pki) -> Iterator[Site]:
             yield Site(server, folder, pki)
     finally:
         folder.remove()
+
+
+@pytest.fixture
+def traced(site: Site) -> Iterator[Site]:
+    """With the tables of the trace."""
+    prepare_server(site.url(role="gatepost_admin"), [TRACE])
+    yield site
+    site.server.sql(
+        "SET search_path = gatepost; DROP TABLE trace, trace_part, trace_tally;"
+        "DROP FUNCTION trace_make_day, trace_drop_day; DELETE FROM schema_version WHERE name = 'trace'",
+        "gatepost",
+    )
+
+
+def event(at: float) -> TraceEvent:
+    return TraceEvent(at, "SEND", "01", "contoso", "originating", "s1", "bob@contoso.example", "ann@partner.example")
 
 
 def refused(url: str, kind: type[StoreFailure] = StoreFailure) -> str:
@@ -194,6 +225,68 @@ def test_the_role_of_the_gateway_makes_no_tables_and_works_with_prepared_ones(si
             change.execute(statement)
     state = check_server(site.url(), [SCHEMA])
     assert (state.role, state.schema, state.is_superuser, state.may_create) == ("gatepost", "gatepost", False, False)
+
+
+def test_the_role_of_the_gateway_writes_and_forgets_days_of_the_trace(traced: Site, tmp_path: Path) -> None:
+    trace = Storage(traced.url(), tmp_path, node="mx1.a.example").trace()
+    now = time.time()
+    sink = trace.sink(0)
+    sink.add([event(at) for at in (now - 9 * DAY, now, now + DAY)])
+    sink.close()
+    trace.write("admin", [event(now - 9 * DAY), event(now - 8 * DAY)])
+    days = [partition(day_text(now + more * DAY)) for more in (-9, -8, 0, 1)]
+    assert [name for name in traced.tables() if name[6:].isdigit()] == days
+    assert len(trace.search(TraceFilter())) == 5
+    (part,) = [one for one in trace.parts("", "9999") if one.name == f"{day_text(now - 9 * DAY)}.admin"]
+    assert sum(trace.tally(part)[1].values()) == 1
+
+    lost = "ALTER TABLE gatepost.trace DETACH PARTITION gatepost." + days[1]  # as who looks at it by hand may leave it
+    traced.server.sql(lost, "gatepost")
+    with Storage(traced.url(), tmp_path).database(TRACE).reading_at_once() as reading:
+        reading.rows(f"SELECT FROM {days[0]}")
+        began = time.monotonic()
+        assert trace.forget(now - 7 * DAY) == []
+        assert time.monotonic() < began + 5
+        assert len(trace.search(TraceFilter())) == 4
+        assert len(trace.parts("", "9999")) == 5  # nothing of what is in use is half gone
+    assert trace.forget(now - 7 * DAY) == days[:2]
+    assert [name for name in traced.tables() if name[6:].isdigit()] == days[2:]
+    assert len(trace.search(TraceFilter())) == 2
+    assert len(trace.parts("", "9999")) == 2
+    owners = "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'gatepost' AND tablename LIKE 'trace%'"
+    assert traced.server.sql(owners, "gatepost") == "gatepost_admin"
+
+
+def test_functions_of_the_owner_touch_days_of_the_trace_alone(traced: Site) -> None:
+    before = traced.tables()
+    for name in ("trace", "trace_part", "schema_version", "trace_20260101; DROP TABLE trace", "gatepost.trace_20260101",
+                 "trace_2026010", "trace_202601011", "trace_20260101\n", "TRACE_20260101", "trace_20260231",
+                 ""):  # fmt: skip
+        for function in ("make", "drop"):
+            text = traced.refused(f"SELECT gatepost.trace_{function}_day($${name}$$)")
+            assert "not the table of a day" in text or "out of range" in text, name
+    for statement in ("DROP TABLE trace", "CREATE TABLE trace_20260102 (x BIGINT)", "DROP FUNCTION trace_drop_day",
+                      "CREATE TABLE other PARTITION OF trace DEFAULT"):  # fmt: skip
+        text = traced.refused(statement)
+        assert "must be owner" in text or "permission denied" in text, statement
+
+    # A caller who has what the server gives by default: temporary tables, and a schema to begin with.
+    traced.server.sql("GRANT TEMPORARY ON DATABASE gatepost TO gatepost", "gatepost")
+    traced.server.sql("CREATE SCHEMA IF NOT EXISTS mine AUTHORIZATION gatepost", "gatepost")
+    traced.as_gateway(
+        "CREATE TEMPORARY TABLE trace (x BIGINT); CREATE TABLE mine.trace (x BIGINT); SET search_path = pg_temp, mine;"
+        "SELECT gatepost.trace_make_day('trace_20260101')"
+    )
+    assert traced.tables() == sorted([*before, "trace_20260101"])
+    traced.as_gateway(
+        "CREATE TEMPORARY TABLE trace_20260101 (x BIGINT); CREATE TEMPORARY TABLE trace_part (day TEXT);"
+        "SET search_path = pg_temp, mine; SELECT gatepost.trace_drop_day('trace_20260101')"
+    )
+    assert traced.tables() == before
+
+    traced.server.sql("CREATE ROLE stranger; GRANT USAGE ON SCHEMA gatepost TO stranger", "gatepost")
+    text = traced.refused("SELECT gatepost.trace_drop_day('trace_20260101')", role="stranger")
+    assert "permission denied for function" in text
 
 
 def test_newer_tables_are_refused_before_the_start(site: Site) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import asyncpg
@@ -41,9 +42,8 @@ _FETCHED: Final = 1000  # rows of a scan that are in memory at a time
 _DAYS: Final = "SELECT DISTINCT day FROM trace_part WHERE day >= $1 AND day <= $2 ORDER BY day"
 _PARTS: Final = "SELECT day, writer, rows FROM trace_part WHERE day >= $1 AND day <= $2 ORDER BY day, writer"
 _TABLES: Final = (
-    "SELECT c.relname, i.inhdetachpending FROM pg_class c LEFT JOIN pg_inherits i ON i.inhrelid = c.oid"
-    " WHERE c.relkind = 'r' AND c.relname ~ '^trace_[0-9]{8}$' AND c.relname < $1"
-    " AND c.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass('trace')) ORDER BY c.relname"
+    "SELECT relname FROM pg_class WHERE relkind = 'r' AND relname ~ '^trace_[0-9]{8}$' AND relname < $1"
+    " AND relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass('trace')) ORDER BY relname"
 )
 
 
@@ -168,10 +168,11 @@ class PostgresTrace:
         return []
 
     def forget(self, before: float) -> list[str]:
-        """See `Trace.forget`. Once for the site; several at once do no harm."""
+        """See `Trace.forget`. Once for the site; several at once do no harm. What is in use stays until the next."""
         with self._connection() as (server, connection):
             tables = server.run(lambda: connection.fetch(_TABLES, partition(day_text(before))), "message trace")
-            return [name for name, pending in tables if _dropped(server, connection, name, pending=pending)]
+            names = [str(name) for (name,) in tables]
+            return [name for name in names if server.run(partial(_dropped, connection, name), f"forget {name}")]
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator[tuple[DatabaseServer, Any]]:
@@ -277,19 +278,13 @@ async def _noticing(asked: Any) -> Any:
         raise _Forgotten from None
 
 
-def _dropped(server: DatabaseServer, connection: Any, name: str, *, pending: bool | None) -> bool:
-    """Forget a day; whether it was not another node that did. pending: None if the table is not attached."""
-    day = f"{name[6:10]}-{name[10:12]}-{name[12:]}"
-
-    async def work() -> bool:
-        await connection.execute("DELETE FROM trace_part WHERE day = $1", day)
-        await connection.execute("DELETE FROM trace_tally WHERE day = $1", day)
-        with contextlib.suppress(asyncpg.UndefinedTableError, asyncpg.ObjectNotInPrerequisiteStateError):
-            if pending is not None:  # neither way waits behind others while those wait behind it
-                how = "FINALIZE" if pending else "CONCURRENTLY"
-                await connection.execute(f"ALTER TABLE trace DETACH PARTITION {name} {how}")
-            await connection.execute(f"DROP TABLE {name}")
-            return True
+async def _dropped(connection: Any, name: str) -> bool:
+    """Forget the day that has a table; whether it is gone, and not by another node."""
+    try:
+        await connection.execute("SELECT trace_drop_day($1)", name)
+    except asyncpg.UndefinedTableError:
         return False
-
-    return server.run(work, f"forget {day}")
+    except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
+        _log.warning("the message trace is in use: %s stays, and is dropped at the next attempt", name)
+        return False
+    return True

@@ -1,5 +1,8 @@
 """The tables of the message trace in PostgreSQL: a partition for each day, and what each writer has in it. No I/O.
 
+Who writes the trace owns no table. Two functions act for the owner, on tables of days alone: one makes the table of a
+day, one drops it.
+
 Text is compared as people compare addresses and names: ASCII letters without regard to case, which is what `lower` does
 in the collation "C". Keys of indexes are cut, as PostgreSQL takes no long ones; the whole text is compared besides.
 """
@@ -75,6 +78,41 @@ _INDEXES: Final = (
     f"trace_trial ON trace (at) WHERE {TRIED}",
 )
 
+# A function with the owner's rights. Names in it have their schema, by the search_path with which the tables were made:
+# a caller's own search_path and temporary tables change nothing. The argument can name nothing but the table of a day.
+_OF_OWNER: Final = "LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT"
+_DAY_ALONE: Final = """
+        IF name !~ '^trace_[0-9]{8}$' THEN
+            RAISE EXCEPTION 'not the table of a day: %', name USING ERRCODE = 'invalid_parameter_value';
+        END IF;"""
+_LOCK_MILLISECONDS: Final = 300  # what others may have to wait for a day that is dropped: below deadlock_timeout
+
+_FUNCTIONS: Final = f"""
+    CREATE FUNCTION trace_make_day(name TEXT) RETURNS VOID {_OF_OWNER} AS $function$
+    DECLARE
+        place TEXT := quote_ident(current_schema());
+        start BIGINT;
+    BEGIN{_DAY_ALONE}
+        start := extract(epoch FROM to_date(substr(name, 7), 'YYYYMMDD'));
+        EXECUTE format('CREATE TABLE %s.%I (LIKE %1$s.trace INCLUDING DEFAULTS)', place, name);
+        EXECUTE format('ALTER TABLE %s.trace ATTACH PARTITION %1$s.%I FOR VALUES FROM (%s) TO (%s)',
+                       place, name, start, start + {DAY});
+    END $function$;
+    CREATE FUNCTION trace_drop_day(name TEXT) RETURNS VOID {_OF_OWNER}
+        SET lock_timeout = {_LOCK_MILLISECONDS} AS $function$
+    DECLARE
+        place TEXT := quote_ident(current_schema());
+        gone TEXT;
+    BEGIN{_DAY_ALONE}
+        gone := to_char(to_date(substr(name, 7), 'YYYYMMDD'), 'YYYY-MM-DD');
+        EXECUTE format('DELETE FROM %s.trace_part WHERE day = $1', place) USING gone;
+        EXECUTE format('DELETE FROM %s.trace_tally WHERE day = $1', place) USING gone;
+        EXECUTE format('LOCK TABLE %s.trace IN ACCESS EXCLUSIVE MODE', place);  -- two drops would disturb each other
+        EXECUTE format('DROP TABLE %s.%I', place, name);
+    END $function$;
+    REVOKE ALL ON FUNCTION trace_make_day(TEXT), trace_drop_day(TEXT) FROM PUBLIC;
+"""  # noqa: S608 - our numbers
+
 SCHEMA: Final = Schema(
     name="trace",
     file="",
@@ -100,10 +138,13 @@ SCHEMA: Final = Schema(
         PRIMARY KEY (day, writer)
     );
     {"".join(f"CREATE INDEX {index};" for index in _INDEXES)}
+    {_FUNCTIONS}
     """,
 )
 """trace_part: how many rows each writer has of each day, and the lock that keeps two processes of one writer apart.
-trace_tally: counts of parts whose day is over (`store.postgres.trace_counts`)."""
+trace_tally: counts of parts whose day is over (`store.postgres.trace_counts`).
+trace_make_day, trace_drop_day: take the name of a day's table. Each is one transaction. A drop locks the whole
+trace, so it waits so short a time for who reads or writes that nobody waits long behind it; later it is tried again."""
 
 
 def partition(day: str) -> str:

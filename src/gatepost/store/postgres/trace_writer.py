@@ -24,7 +24,7 @@ from gatepost.store.interface import StoreFailure
 from gatepost.store.postgres.database import MADE_MEANWHILE, prepare_tables
 from gatepost.store.postgres.server import connect, reported
 from gatepost.store.postgres.trace_conditions import storable
-from gatepost.store.postgres.trace_tables import DAY, SCHEMA, midnight, partition
+from gatepost.store.postgres.trace_tables import DAY, SCHEMA, partition
 from gatepost.store.trace import COLUMNS, stored_row
 from gatepost.times import day_text
 
@@ -45,7 +45,7 @@ _STORED: Final = ("writer", "number", *COLUMNS)
 # Errors of a row itself, which no later attempt mends: text or numbers that the server does not take.
 _UNSTORABLE: Final = (asyncpg.DataError, asyncpg.ProgramLimitExceededError, ValueError, OverflowError)
 
-_IS_MADE: Final = "SELECT 1 FROM pg_inherits WHERE inhrelid = to_regclass($1) AND NOT inhdetachpending"
+_IS_MADE: Final = "SELECT to_regclass($1) IS NOT NULL"
 _COUNT: Final = (
     "INSERT INTO trace_part (day, writer, rows) VALUES ($1, $2, $3)"
     " ON CONFLICT (day, writer) DO UPDATE SET rows = trace_part.rows + excluded.rows RETURNING rows"
@@ -209,13 +209,8 @@ async def make_partition(connection: Any, day: str) -> None:
     name = partition(day)
     if await connection.fetchval(_IS_MADE, name):
         return
-    begin = midnight(day)
     with contextlib.suppress(*MADE_MEANWHILE):
-        async with connection.transaction():
-            await connection.execute(f"CREATE TABLE {name} (LIKE trace INCLUDING DEFAULTS)")
-            await connection.execute(
-                f"ALTER TABLE trace ATTACH PARTITION {name} FOR VALUES FROM ({begin}) TO ({begin + DAY})"
-            )
+        await connection.execute("SELECT trace_make_day($1)", name)
 
 
 def _day_number(at: float) -> int:

@@ -28,6 +28,7 @@ def test_placeholders_are_numbered(shared: str, theirs: str) -> None:
         ),
         ("CREATE TABLE t (a REAL, b BLOB, PRIMARY KEY (a)\n) WITHOUT ROWID;", None),
         ("REALM BLOBS", "REALM BLOBS"),
+        ("AS $f$ BEGIN EXECUTE 'DELETE FROM t WHERE a = $1' USING a; END $f$;",) * 2,
     ],
 )
 def test_tables_have_their_types(shared: str, theirs: str | None) -> None:
