@@ -373,30 +373,28 @@ def _described(chain: ChainVerdict, now: float) -> str:
 
 
 def _dane(host: HostFacts, reached: Reached) -> Iterator[Finding]:
-    tlsa_lookup = host.tlsa
+    tlsa = host.tlsa
     if host.no_dnssec:
         yield missed(Stage.DANE, Stage.DNS, "without DNSSEC, it is not known whether there are TLSA records")
         return
-    if tlsa_lookup is None:
+    if tlsa is None:
         yield missed(Stage.DANE, Stage.DNS, "the host could not be looked up")
         return
-    match tlsa_lookup.status:
+    match tlsa.status:
         case TlsaStatus.FAILED:
-            mark = Mark.FAIL if tlsa_lookup.bogus else Mark.UNKNOWN
+            mark = Mark.FAIL if tlsa.bogus else Mark.UNKNOWN
             text = "the TLSA records cannot be looked up, so mail waits: it must not be sent as if there were none"
-            fix = advice.BOGUS if tlsa_lookup.bogus else advice.NO_ANSWER
-            yield Finding(
-                Stage.DANE, mark, text, tlsa_lookup.detail, fix, "bogus" if tlsa_lookup.bogus else "?", stops=True
-            )
+            fix = advice.BOGUS if tlsa.bogus else advice.NO_ANSWER
+            yield Finding(Stage.DANE, mark, text, tlsa.detail, fix, "bogus" if tlsa.bogus else "?", stops=True)
         case TlsaStatus.NONE:
-            yield Finding(Stage.DANE, Mark.INFO, "no TLSA records", tlsa_lookup.detail, advice.PUBLISH_TLSA, "none")
+            yield Finding(Stage.DANE, Mark.INFO, "no TLSA records", tlsa.detail, advice.PUBLISH_TLSA, "none")
         case TlsaStatus.INSECURE:
-            yield Finding(Stage.DANE, Mark.INFO, "no DANE without DNSSEC", tlsa_lookup.detail, "", "none")
+            yield Finding(Stage.DANE, Mark.INFO, "no DANE without DNSSEC", tlsa.detail, "", "none")
         case TlsaStatus.UNUSABLE:
             text = "TLSA records none of which can be used: TLS is demanded, but not the certificate"
-            yield Finding(Stage.DANE, Mark.WARN, text, tlsa_lookup.detail, advice.UNUSABLE_TLSA, "unusable")
+            yield Finding(Stage.DANE, Mark.WARN, text, tlsa.detail, advice.UNUSABLE_TLSA, "unusable")
         case TlsaStatus.USABLE:
-            yield from _dane_judged(tlsa_lookup, reached)
+            yield from _dane_judged(tlsa, reached)
 
 
 def _dane_judged(lookup: TlsaLookup, reached: Reached) -> Iterator[Finding]:
@@ -458,24 +456,22 @@ def _revocation(_: HostFacts, reached: Reached) -> Iterator[Finding]:
     if not reached.encrypted:
         yield missed(Stage.REVOCATION, Stage.TLS, "no certificate was seen")
         return
-    revocation = reached.revocation
-    if revocation is None:
+    status = reached.revocation
+    if status is None:
         yield missed(Stage.REVOCATION, Stage.CERTIFICATE, "revocation is not checked for a chain that is not trusted")
         return
-    match revocation.status:
+    match status.status:
         case "good":
-            yield Finding(
-                Stage.REVOCATION, Mark.PASS, "not revoked", revocation.detail, short=revocation.source.upper()
-            )
+            yield Finding(Stage.REVOCATION, Mark.PASS, "not revoked", status.detail, short=status.source.upper())
         case "revoked":
             text, fix = "the certificate was revoked", advice.REVOKED
-            yield Finding(Stage.REVOCATION, Mark.FAIL, text, revocation.detail, fix, "revoked")
+            yield Finding(Stage.REVOCATION, Mark.FAIL, text, status.detail, fix, "revoked")
         case "not-published":
             text = "its authority publishes nothing about revoked certificates"
-            yield Finding(Stage.REVOCATION, Mark.INFO, text, revocation.detail, "", "none")
+            yield Finding(Stage.REVOCATION, Mark.INFO, text, status.detail, "", "none")
         case _:
             text = "the revocation status is not known; the gateway accepts this (soft-fail)"
-            yield Finding(Stage.REVOCATION, Mark.UNKNOWN, text, revocation.detail, advice.NO_STATUS, "no answer")
+            yield Finding(Stage.REVOCATION, Mark.UNKNOWN, text, status.detail, advice.NO_STATUS, "no answer")
 
 
 def _requiretls(_: HostFacts, reached: Reached) -> Iterator[Finding]:

@@ -95,9 +95,7 @@ _INBOUND: tuple[_Rule[InboundConnector], ...] = (
     ),
     _rule(
         "sender_ip_addresses connector_type tls_sender_certificate_name",
-        lambda connector: (
-            _on_premises(connector) and not connector.sender_ip_addresses and not connector.tls_sender_certificate_name
-        ),
+        lambda part: _on_premises(part) and not part.sender_ip_addresses and not part.tls_sender_certificate_name,
         "an on-premises connector knows the organization's servers by tls_sender_certificate_name or by "
         "sender_ip_addresses; write one of them",
     ),
@@ -113,9 +111,7 @@ _INBOUND: tuple[_Rule[InboundConnector], ...] = (
     ),
     _rule(
         "tls_sender_certificate_name require_tls connector_type",
-        lambda connector: (
-            not _on_premises(connector) and bool(connector.tls_sender_certificate_name) and not connector.require_tls
-        ),
+        lambda part: not _on_premises(part) and bool(part.tls_sender_certificate_name) and not part.require_tls,
         "a partner can show its certificate only over TLS; write require_tls = true, or leave the name out",
     ),
     _rule(
@@ -151,9 +147,7 @@ _INBOUND: tuple[_Rule[InboundConnector], ...] = (
     ),
     _rule(
         "revocation_check tls_sender_certificate_name",
-        lambda connector: (
-            connector.revocation_check is RevocationCheck.HARD_FAIL and not connector.tls_sender_certificate_name
-        ),
+        lambda part: part.revocation_check is RevocationCheck.HARD_FAIL and not part.tls_sender_certificate_name,
         "the connector checks no certificate; write tls_sender_certificate_name, or leave this out",
     ),
 )
@@ -215,9 +209,7 @@ _OUTBOUND: tuple[_Rule[OutboundConnector], ...] = (
     ),
     _rule(
         "tls_domain tls_settings",
-        lambda connector: (
-            connector.tls_domain is not None and connector.tls_settings is not TlsSettings.DOMAIN_VALIDATION
-        ),
+        lambda part: part.tls_domain is not None and part.tls_settings is not TlsSettings.DOMAIN_VALIDATION,
         'the name is compared only under tls_settings = "domain-validation"; write that, or leave tls_domain out',
     ),
     _rule(
@@ -249,9 +241,7 @@ _OUTBOUND: tuple[_Rule[OutboundConnector], ...] = (
     _rule("min_tls_version profile", _old_version, _OLD_VERSION),
     _rule(
         "revocation_check tls_settings",
-        lambda connector: (
-            connector.revocation_check is RevocationCheck.HARD_FAIL and connector.tls_settings in _ANY_CERTIFICATE
-        ),
+        lambda part: part.revocation_check is RevocationCheck.HARD_FAIL and part.tls_settings in _ANY_CERTIFICATE,
         'under this tls_settings any certificate will do, a revoked one too; write "certificate-validation" or '
         '"domain-validation" there, or leave this out',
     ),

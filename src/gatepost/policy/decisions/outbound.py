@@ -145,16 +145,10 @@ def by_organization(requirement: Requirement, organization: str) -> Requirement:
 
     def owned(sources: tuple[Source, ...]) -> tuple[Source, ...]:
         kinds = {"connector", "rule"}
-        return tuple(
-            replace(source, organization=organization) if source.kind in kinds else source for source in sources
-        )
+        return tuple(replace(item, organization=organization) if item.kind in kinds else item for item in sources)
 
-    opportunistic = replace(requirement, sources=owned(requirement.sources))
-    return (
-        replace(opportunistic, cleartext_by=owned(opportunistic.cleartext_by))
-        if isinstance(opportunistic, Opportunistic)
-        else opportunistic
-    )
+    ours = replace(requirement, sources=owned(requirement.sources))
+    return replace(ours, cleartext_by=owned(ours.cleartext_by)) if isinstance(ours, Opportunistic) else ours
 
 
 def both(one: Requirement, other: Requirement) -> Requirement:
