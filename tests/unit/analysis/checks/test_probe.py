@@ -106,7 +106,7 @@ DEFECTS: dict[str, tuple[Make, Any, str, str, str]] = {
         lambda kit, world: kit.Peer(tls=world.identity("mx.b.example"), says={"STARTTLS": "220 2.0.0 go"}),
         STRICT,
         "TLS handshake",
-        "no answer within 0.3 s",
+        "no answer within 0.8 s",
         "They must look at their server's log",
     ),
     "turned away": (
@@ -134,7 +134,7 @@ DEFECTS: dict[str, tuple[Make, Any, str, str, str]] = {
         lambda kit, _: kit.Peer(says={"GREETING": "!silent"}),
         STRICT,
         "EHLO",
-        "no answer within 0.3 s",
+        "no answer within 0.8 s",
         "does not speak SMTP first",
     ),
     "hangs up": (

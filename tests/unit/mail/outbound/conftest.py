@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from gatepost.protocols.tls.facts import TlsFacts
 
 FAST = SmtpTimeouts(
-    connect=1, greeting=0.3, hello=0.3, handshake=0.3, envelope=0.3, recipient=0.01, data=0.1, block=3.0, end=3.0
+    connect=1, greeting=0.8, hello=0.8, handshake=0.8, envelope=0.8, recipient=0.01, data=0.1, block=3.0, end=3.0
 )
 EXTENSIONS = ("PIPELINING", "SIZE 100000000", "8BITMIME", "ENHANCEDSTATUSCODES", "DSN", "SMTPUTF8", "CHUNKING")
 
