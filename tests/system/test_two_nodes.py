@@ -22,6 +22,8 @@ def test_two_gateways_with_one_database(gateway: Callable[..., Gateway], postgre
     nodes = (first, second)
 
     for number, node in enumerate(nodes):
+        workers = node.cli("status", json=True, expect=None).data["workers"]
+        assert [worker["ok"] for worker in workers] == [True]
         send(node.port, f"bob{number}@away.example", content=message("waits"))
 
     def lists() -> list[list[str]]:

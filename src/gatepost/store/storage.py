@@ -28,7 +28,7 @@ from gatepost.store.shared_destinations import HISTORY, DestinationTable, Shared
 from gatepost.store.site_tables import SITE, STATEMENT_SECONDS
 from gatepost.store.sqlite.database import SqliteDatabase
 from gatepost.store.sqlite.restore import check_whole
-from gatepost.store.sqlite.schema import QUEUE_DIRECTORY, TRACE_DIRECTORY
+from gatepost.store.sqlite.schema import LOCK_FILE, QUEUE_DIRECTORY, TRACE_DIRECTORY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -193,6 +193,14 @@ class Storage:
         with _loading_postgres():
             from gatepost.store.postgres.opening import open_queue  # noqa: PLC0415 - as above
         return [await open_queue(self._url, self._directory, settings, place[0], (sink, evidence))]
+
+    def worker_lock(self, worker: int) -> Path:
+        """The file that a worker of this node has locked while it runs, with the number of its process in it."""
+        if not self.is_shared:
+            return self._directory / QUEUE_DIRECTORY / str(worker) / LOCK_FILE
+        from gatepost.store.postgres.spool import SPOOL_DIRECTORY  # noqa: PLC0415 - one engine is loaded
+
+        return self._directory / SPOOL_DIRECTORY / str(worker) / LOCK_FILE
 
     def queue_admin(self, evidence: Callable[[Sequence[TraceEvent]], None] = lambda _: None) -> QueueAdmin:
         """The queue for who looks at it or changes it. evidence: keeps what is done; may raise StoreFailure.

@@ -36,6 +36,8 @@ def test_the_files_of_a_gateway_are_in_its_data_directory(settings, tmp_path):
     assert storage.queue_admin().entries(QueueFilter()) == []
     assert storage.worker_depth(0, 1) == Depth()
     assert (tmp_path / "queue" / "0").is_dir()
+    assert storage.worker_lock(0).is_file()
+    assert Storage(NOBODY, tmp_path).worker_lock(0) == tmp_path / "spool" / "0" / "lock"
     with storage.database(FRUIT).reading() as connection:
         assert connection.value("SELECT count(*) FROM fruit") == 0
     assert (tmp_path / "fruit.db").exists()

@@ -23,7 +23,6 @@ from gatepost.manage.use_cases.queue import entries
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.policy.connectors.grants import ungranted_paths
 from gatepost.store.interface import QueueFilter
-from gatepost.store.sqlite.schema import LOCK_FILE
 
 if TYPE_CHECKING:
     from gatepost.manage.access.principal import Principal
@@ -169,14 +168,14 @@ def _queue(gateway: Gateway, principal: Principal) -> tuple[StatusQueue, int]:
 
 
 def workers(gateway: Gateway) -> list[ServiceStatus]:
-    """Whether the processes live that took the workers' shards of the queue."""
+    """Whether the processes live that took the workers' places in the data directory."""
     count = gateway.settings.server.workers or len(os.sched_getaffinity(0))
     return [_worker(gateway, index) for index in range(count)]
 
 
 def _worker(gateway: Gateway, index: int) -> ServiceStatus:
     try:
-        pid = int((gateway.data / "queue" / str(index) / LOCK_FILE).read_text(encoding="ascii"))
+        pid = int(gateway.storage.worker_lock(index).read_text(encoding="ascii"))
         os.kill(pid, 0)
     except PermissionError:
         return ServiceStatus(str(index), ok=True, detail="runs, under another account")
