@@ -707,6 +707,8 @@ def test_the_queue_is_changed_while_mail_goes_in_and_out(site: Site) -> None:
                         done = getattr(admin, action)(QueueFilter(domain=domain, limit=50), author="other")
                         changed[number] += len(done)
 
+            await deferred(store, "ann@dropped.example")  # so that the first change finds something
+            kept.append((await deferred(store, "joe@kept.example", next_at=9e9)).id)
             work = asyncio.get_running_loop().run_in_executor(None, change)
 
             async def send() -> None:
