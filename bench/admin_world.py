@@ -351,11 +351,13 @@ def _reports(gateway: Gateway, _: Accounts, sizes: Sizes) -> dict[str, str]:
         for number in range(2, sizes.reports + 2):
             day = begin - number // 100 * _DAY
             connection.execute(
-                "INSERT INTO report SELECT ?, received, source, ?, contact, ?, ?, ?, 0 FROM report WHERE id = 1",
+                "INSERT INTO received_report SELECT ?, received, source, ?, contact, ?, ?, ?, 0 FROM received_report"
+                " WHERE id = 1",
                 (number, f"Reporter {number % 100}{sizes.more}", f"r{number}", day, day + _DAY - 1),
             )
             connection.execute(
-                "INSERT INTO policy SELECT ?, place, type, ?, passed, failed, strings, mx_hosts, failures FROM policy"
+                "INSERT INTO received_policy SELECT ?, place, type, ?, passed, failed, strings, mx_hosts, failures"
+                " FROM received_policy"
                 " WHERE report = 1",
                 (number, f"own{number % 50}.example"),
             )

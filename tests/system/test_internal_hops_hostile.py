@@ -103,7 +103,7 @@ def test_strangers_are_turned_away_before_they_can_say_a_word(
         rows = nodes.mx2.trace(event="REFUSE")[: -before or None]
         return [row for row in rows if why in " ".join(row["detail"]["reasons"])]
 
-    (row,) = wait_until(refusals, "a row of the refusal")
+    row, *_ = wait_until(refusals, "a row of the refusal")
     assert row["connector"] == "internal"
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.gateway import Gateway
+from support.process import wait_until
 from support.raw import RawClient
 from support.scenes import ALICE, connector, contoso, message, outcomes, send
 from support.sink import Behaviour, Sink
@@ -140,7 +141,7 @@ def test_a_failure_notice_is_rfc_3464(gateway: Callable[..., Gateway], sink: Cal
     assert returned.get_content_type() == "text/rfc822-headers"
     assert "the subject" in returned.as_string()
     assert "secret body" not in mail.raw.decode()
-    assert server.cli("queue", "list", json=True).data == []
+    wait_until(lambda: server.cli("queue", "list", json=True).data == [], "the queue to run empty")
 
 
 @pytest.mark.parametrize(

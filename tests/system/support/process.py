@@ -250,6 +250,11 @@ class Child:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         status = self._process.wait()
+        _, sessions = _process_table()
+        for pid in [pid for pid, session in sessions.items() if session == self.pid]:  # it began one just then
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                family.append(pid)
         _end_rest(family)
         return status
 
@@ -288,7 +293,8 @@ def _process_table() -> tuple[dict[int, int], dict[int, int]]:
             with suppress(OSError):
                 # The name in parentheses may hold spaces; state, parent, group and session follow it.
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
-                if fields[0] != "Z":
+                # Of one that was killed, a thread that waits for the disk keeps files and ports for that long.
+                if fields[0] != "Z" or len(list((entry / "task").iterdir())) > 1:
                     parents[int(entry.name)] = int(fields[1])
                     sessions[int(entry.name)] = int(fields[3])
     return parents, sessions
