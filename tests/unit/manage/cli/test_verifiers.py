@@ -8,6 +8,7 @@ import json
 import shutil
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -447,7 +448,8 @@ def test_both_verifiers_say_the_same_whatever_is_done(template, key, tmp_path_fa
                 name = data.draw(st.sampled_from(["signature", "key", "kind", "head", "writers", "number"]))
                 file.write_bytes(b"".join(lines))
                 if all(parse_line(one).body for one in lines):
-                    rewrite(file, without(name))
+                    with suppress(ValueError):  # hashes cannot follow a head that is none any more
+                        rewrite(file, without(name))
                 continue
         file.write_bytes(b"".join(lines))
     ours, theirs = both(key, evidence)
