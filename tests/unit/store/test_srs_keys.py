@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gatepost.store import srs_keys as module
 from gatepost.store.changes import ConfigStore
 from gatepost.store.srs_keys import SRS_KEYS_FILE, load_srs_keys, shared_srs_keys
 
@@ -27,6 +28,13 @@ def test_several_at_once_have_the_same(tmp_path: Path) -> None:
         found = list(threads.map(lambda _: load_srs_keys(tmp_path), range(8)))
     assert len({keys.keys for keys in found}) == 1
     assert os.listdir(tmp_path) == [SRS_KEYS_FILE]  # noqa: PTH208 - as above
+
+
+def test_who_comes_second_keeps_the_key_of_the_first(tmp_path: Path) -> None:
+    first = load_srs_keys(tmp_path)
+    module._make(tmp_path / module.SRS_KEYS_FILE)
+    assert load_srs_keys(tmp_path) == first
+    assert [path.name for path in tmp_path.iterdir()] == [module.SRS_KEYS_FILE]
 
 
 def test_the_first_of_several_signs(tmp_path: Path) -> None:
