@@ -6,6 +6,7 @@ all nodes share. Made by `Storage.queue_admin`; used by `manage`, by metrics and
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import msgspec
@@ -61,6 +62,31 @@ class QueueEntry(msgspec.Struct):
     delivery: Delivery
     shard: str
     state: str
+
+
+CHANGE_PAGE: Final = 200
+"""The deliveries that one transaction changes at most: their owners wait for its lock meanwhile."""
+
+
+@dataclass(slots=True)
+class QueueChange[Where]:
+    """One command on its way through the queue. where: its filter, as SQL. limit: of deliveries, 0 for none.
+
+    text: for senders. reason: why, for the trace. done: what was changed so far.
+    """
+
+    action: str
+    where: Where
+    limit: int
+    author: str
+    text: str
+    reason: str
+    done: list[QueueEntry] = field(default_factory=list)
+
+    @property
+    def page(self) -> int:
+        """The number of deliveries that the next transaction may change."""
+        return min(CHANGE_PAGE, self.limit - len(self.done)) if self.limit else CHANGE_PAGE
 
 
 class Depth(NamedTuple):

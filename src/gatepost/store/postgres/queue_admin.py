@@ -7,7 +7,6 @@ what waits, all workers are notified, since any may lease it. They hear by NOTIF
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
@@ -29,7 +28,7 @@ from gatepost.store.postgres.queue_filter import (
 )
 from gatepost.store.postgres.queue_rows import BODY, READ_CHUNK, REMOVE_DONE
 from gatepost.store.postgres.queue_schema import CHANNEL, QUEUE_SCHEMA
-from gatepost.store.queue_admin import EVENTS, Depth, DestinationCount, QueueEntry, QueuePlace, trace_rows
+from gatepost.store.queue_admin import EVENTS, Depth, DestinationCount, QueueChange, QueueEntry, QueuePlace, trace_rows
 from gatepost.store.sqlite.rows import decode_delivery
 
 if TYPE_CHECKING:
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
 SHARD: Final = "site"
 """The name that stands for the one queue of all nodes, where shards are named."""
 
-_PAGE: Final = 200  # deliveries changed in one transaction: their owners wait for it meanwhile
 _REPEATS: Final = 3
 _PAUSE: Final = 0.1
 _INLINE_PIECE: Final = 256 * 1024
@@ -70,24 +68,6 @@ _COUNTS_OF_WORKER: Final = (
 _OLDEST: Final = (
     "SELECT message, destination FROM queue_delivery WHERE NOT held AND NOT dropped ORDER BY message LIMIT 1"
 )
-
-
-@dataclass(slots=True)
-class _Change:
-    """One command on its way. text: for senders. reason: why, for the trace."""
-
-    action: str
-    where: Conditions
-    limit: int
-    author: str
-    text: str
-    reason: str
-    done: list[QueueEntry] = field(default_factory=list)
-
-    @property
-    def page(self) -> int:
-        """The number of deliveries that the next transaction may change."""
-        return min(_PAGE, self.limit - len(self.done)) if self.limit else _PAGE
 
 
 class _Row(msgspec.Struct):
@@ -202,7 +182,7 @@ class PostgresQueueAdmin:
             number += 1
 
     def _change(self, action: str, wanted: QueueFilter, author: str, reason: str, text: str = "") -> list[QueueEntry]:
-        work = _Change(action, conditions(wanted), wanted.limit, author, text, reason)
+        work = QueueChange(action, conditions(wanted), wanted.limit, author, text, reason)
         where = _applicable(action, work.where)
         last = (0, 0)
         while page := work.page:
@@ -215,7 +195,7 @@ class PostgresQueueAdmin:
             last = (entries[-1].delivery.message.id, entries[-1].delivery.id)
         return work.done
 
-    def _change_page(self, work: _Change, where: Conditions, page: int) -> list[QueueEntry]:
+    def _change_page(self, work: QueueChange[Conditions], where: Conditions, page: int) -> list[QueueEntry]:
         """In one transaction; again if it got in the way of an owner's."""
         for _ in range(_REPEATS):
             try:
@@ -226,7 +206,7 @@ class PostgresQueueAdmin:
                 time.sleep(_PAUSE)
         return self._change_once(work, where, page)
 
-    def _change_once(self, work: _Change, where: Conditions, page: int) -> list[QueueEntry]:
+    def _change_once(self, work: QueueChange[Conditions], where: Conditions, page: int) -> list[QueueEntry]:
         terms, values = where
         with self._database.changing() as connection:
             rows = [_row(row) for row in connection.rows(select(terms, locked=True), (*values, page))]
@@ -238,7 +218,7 @@ class PostgresQueueAdmin:
                 connection.execute(REMOVE_DONE, ([delivery.message.id for delivery in waiting],))
         return [row.entry for row in rows]
 
-    def _record(self, work: _Change, entries: list[QueueEntry], now: float) -> None:
+    def _record(self, work: QueueChange[Conditions], entries: list[QueueEntry], now: float) -> None:
         event = EVENTS.get(work.action)
         if event is not None and entries:
             said = {"author": work.author, "why": work.reason, "text": work.text}
@@ -260,7 +240,9 @@ def _row(row: tuple[Any, ...]) -> _Row:
     return _Row(QueueEntry(delivery, SHARD, state), owner)
 
 
-def _apply(connection: PostgresConnection, work: _Change, rows: list[_Row], waiting: list[Delivery]) -> None:
+def _apply(
+    connection: PostgresConnection, work: QueueChange[Conditions], rows: list[_Row], waiting: list[Delivery]
+) -> None:
     """Change deliveries, and leave notices for who has them in memory, or may have their destinations in mind."""
     more = (_encode(Return(work.author, work.text)).decode(),) if work.action == "return" else ()
     connection.execute(change(work.action), (*_ids([row.entry.delivery for row in rows]), *more))

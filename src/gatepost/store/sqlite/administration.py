@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import apsw
 
 from gatepost.mail.model.queue_id import format_id, parse_id
 from gatepost.store.interface import QueueFilter, StoreFailure, TraceFilter
-from gatepost.store.queue_admin import EVENTS, Depth, DestinationCount, QueueEntry, QueuePlace, trace_rows
+from gatepost.store.queue_admin import EVENTS, Depth, DestinationCount, QueueChange, QueueEntry, QueuePlace, trace_rows
 from gatepost.store.sqlite.admin_rows import (
     APPLIES,
     Conditions,
@@ -46,27 +45,8 @@ if TYPE_CHECKING:
     from gatepost.store.trace import Trace
 
 
-_PAGE = 200  # deliveries changed in one transaction: the owner waits for its lock meanwhile
 _CHUNK = 256 * 1024
 _BODY = "SELECT m.big, b.data FROM message AS m LEFT JOIN body AS b ON b.id = m.id WHERE m.id = ?"
-
-
-@dataclass(slots=True)
-class _Change:
-    """One command on its way through the shards. text: for senders. reason: why, for the trace."""
-
-    action: str
-    where: Conditions
-    limit: int
-    author: str
-    text: str
-    reason: str
-    done: list[QueueEntry] = field(default_factory=list)
-
-    @property
-    def page(self) -> int:
-        """The number of deliveries that the next transaction may change."""
-        return min(_PAGE, self.limit - len(self.done)) if self.limit else _PAGE
 
 
 class Administration:
@@ -194,13 +174,13 @@ class Administration:
         return sorted(path.parent for path in self._queue.glob(f"*/{QUEUE_FILE}"))
 
     def _change(self, action: str, wanted: QueueFilter, author: str, reason: str, text: str = "") -> list[QueueEntry]:
-        change = _Change(action, conditions(wanted), wanted.limit, author, text, reason)
+        change = QueueChange(action, conditions(wanted), wanted.limit, author, text, reason)
         for shard in self._shards():
             with _opened(shard, open_for_change) as connection:
                 self._change_shard(connection, shard, change)
         return change.done
 
-    def _change_shard(self, connection: apsw.Connection, shard: Path, change: _Change) -> None:
+    def _change_shard(self, connection: apsw.Connection, shard: Path, change: QueueChange[Conditions]) -> None:
         """Page by page, so that mail waits for the lock a few milliseconds at a time."""
         terms, values = change.where
         where = f"{terms} AND {APPLIES[change.action]}", values
@@ -216,7 +196,7 @@ class Administration:
                 return
             last = (entries[-1].delivery.message.id, entries[-1].delivery.id)
 
-    def _record(self, change: _Change, entries: list[QueueEntry], now: float) -> None:
+    def _record(self, change: QueueChange[Conditions], entries: list[QueueEntry], now: float) -> None:
         event = EVENTS.get(change.action)
         if event is not None:
             said = {"author": change.author, "why": change.reason, "text": change.text}
@@ -252,7 +232,7 @@ def _sum(one: DestinationCount, other: DestinationCount) -> DestinationCount:
 
 
 def _change_page(
-    connection: apsw.Connection, change: _Change, where: Conditions, shard: str
+    connection: apsw.Connection, change: QueueChange[Conditions], where: Conditions, shard: str
 ) -> tuple[list[QueueEntry], list[int]]:
     with exclusively(connection):
         entries = select(connection, shard, where, change.page)
