@@ -39,7 +39,7 @@ _ENTER = (
     " software = excluded.software, listeners = excluded.listeners, started = excluded.started, seen = excluded.seen,"
     " state = excluded.state"
     " WHERE node.instance = excluded.instance OR node.origin = ?8 OR node.state = 'stopped'"
-    " OR node.seen < excluded.seen - ?7"
+    " OR excluded.seen - node.seen >= ?7"
 )
 _BEAT = "UPDATE node SET seen = {clock} WHERE name = ? AND instance = ? RETURNING state, {clock}"
 _WORKER = (
@@ -52,8 +52,8 @@ _LIST = f"SELECT {_COLUMNS}, {{clock}} FROM node ORDER BY name"  # noqa: S608 - 
 _WORKERS = (
     "SELECT node, worker, instance, pid, {clock} - seen, configuration, figures FROM node_worker ORDER BY node, worker"
 )
-_SET_STATE = "UPDATE node SET state = ?1 WHERE name = ?2 AND state <> 'stopped' AND seen >= {clock} - ?3"
-_REMOVE = "DELETE FROM node WHERE name = ?1 AND (state = 'stopped' OR seen < {clock} - ?2)"
+_SET_STATE = "UPDATE node SET state = ?1 WHERE name = ?2 AND state <> 'stopped' AND {clock} - seen < ?3"
+_REMOVE = "DELETE FROM node WHERE name = ?1 AND (state = 'stopped' OR {clock} - seen >= ?2)"
 
 
 class NodeState(StrEnum):

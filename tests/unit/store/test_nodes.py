@@ -16,6 +16,7 @@ from gatepost.store.nodes import (
     NodeState,
 )
 from gatepost.store.site_tables import SITE
+from gatepost.store.sqlite.database import SqliteConnection
 from gatepost.store.storage import Storage
 
 NODE = NodeIdentity("mx1", "start 1", "data 1", "host1", "1.0", ("mx 0.0.0.0:25",))
@@ -114,6 +115,17 @@ def test_a_node_that_is_not_heard_of_is_dead_and_may_be_removed(storage, registr
     assert registry.remove("mx1")
     assert registry.nodes() == []
     assert not registry.remove("mx1")
+
+
+def test_at_the_moment_of_expiry_a_node_is_dead_for_everyone(registry, monkeypatch):
+    monkeypatch.setattr(SqliteConnection, "clock", "1000.001")
+    registry.enter(NODE)
+    monkeypatch.setattr(SqliteConnection, "clock", "1015.001")
+    assert registry.nodes()[0].state is NodeState.DEAD
+    assert not registry.drain("mx1")
+    registry.enter(replace(NODE, instance="start 2", origin="data 2"), sleep=pytest.fail)
+    monkeypatch.setattr(SqliteConnection, "clock", "1030.001")
+    assert registry.remove("mx1")
 
 
 def test_a_node_that_was_removed_or_not_entered_enters_itself(registry):
