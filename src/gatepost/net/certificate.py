@@ -159,12 +159,12 @@ def _alternative_names(certificate: x509.Certificate) -> tuple[tuple[str, ...], 
     """The dNSName entries that are host names, as A-labels, the iPAddress entries, and the URIs that can be shown."""
     try:
         entries = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        given = entries.get_values_for_type(x509.DNSName)[:_MAX_NAMES]
+        dns_names = entries.get_values_for_type(x509.DNSName)[:_MAX_NAMES]
         addresses = entries.get_values_for_type(x509.IPAddress)[:_MAX_NAMES]
         uris = entries.get_values_for_type(x509.UniformResourceIdentifier)[:_MAX_NAMES]
     except (x509.ExtensionNotFound, *MALFORMED):
         return (), (), ()
-    names = (normalise(name) for name in given)
+    names = (normalise(name) for name in dns_names)
     shown = tuple(_UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", uri[:_MAX_TEXT]) for uri in uris)
     return tuple(name for name in names if name), tuple(str(address) for address in addresses), shown
 

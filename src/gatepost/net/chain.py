@@ -198,9 +198,9 @@ def _build(chain_der: Sequence[bytes], anchors: TrustAnchors, now: float) -> lis
     finally:
         clear_errors()  # the verifier leaves its complaints where the next TLS read would find them
     # OpenSSL goes on beyond an anchor that is no root, as far as it can; what lies there has no part in the trust.
-    found = [certificate.to_cryptography() for certificate in path]
-    reached = (number for number, each in enumerate(found, 1) if each.public_bytes(Encoding.DER) in anchors)
-    return found[: next(reached, len(found))]
+    verified = [certificate.to_cryptography() for certificate in path]
+    reached = (number for number, each in enumerate(verified, 1) if each.public_bytes(Encoding.DER) in anchors)
+    return verified[: next(reached, len(verified))]
 
 
 def _explain(failure: crypto.X509StoreContextError, sent: set[bytes], anchors: TrustAnchors) -> tuple[ChainStatus, str]:

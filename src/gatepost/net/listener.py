@@ -124,10 +124,10 @@ class Listener:
     async def start(self) -> None:
         """Begin to accept."""
         loop = asyncio.get_running_loop()
-        for one in self._sockets:
+        for sock in self._sockets:
             server = await loop.create_server(
                 lambda: Connection(loop, answering=True, opened=self._opened, gone=self._gone),
-                sock=one,
+                sock=sock,
                 backlog=BACKLOG,
             )
             self._servers.append(server)
@@ -137,9 +137,9 @@ class Listener:
         for server in self._servers:
             server.close()
         self._servers.clear()
-        for one in self._sockets:
+        for sock in self._sockets:
             with contextlib.suppress(OSError):
-                one.close()
+                sock.close()
 
     def _opened(self, stream: Connection) -> None:
         source = source_of(stream.peer.host)
@@ -182,5 +182,5 @@ async def drain(listeners: Sequence[Listener], seconds: float) -> None:
     for listener in listeners:
         listener.stop()
     deadline = time.monotonic() + seconds
-    while any(one.connections for one in listeners) and time.monotonic() < deadline:  # noqa: ASYNC110 - once, at the end
+    while any(listener.connections for listener in listeners) and time.monotonic() < deadline:  # noqa: ASYNC110 - once, at the end
         await asyncio.sleep(0.05)

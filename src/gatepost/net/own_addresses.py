@@ -63,8 +63,8 @@ class OwnAddresses:
         if now >= self._until:
             self._until = now + _REFRESH
             try:
-                found = (ipaddress.ip_address(text) for text in self._interfaces())
-                self._found = frozenset(address for address in found if not address.is_loopback)
+                addresses = (ipaddress.ip_address(text) for text in self._interfaces())
+                self._found = frozenset(address for address in addresses if not address.is_loopback)
             except OSError as error:  # a sandbox may forbid it; what was found before counts on
                 _log.warning("the addresses of this machine's interfaces cannot be listed: %s", error)
         return self._found

@@ -38,7 +38,7 @@ def climb(start: bytes, pool: Iterable[bytes], now: float) -> list[bytes]:
             above = [(der, certificate) for der, certificate in known if der not in path and issued(top, certificate)]
             if not above:
                 break
-            der, top = max(above, key=lambda found: _preference(found[1], now))
+            der, top = max(above, key=lambda candidate: _preference(candidate[1], now))
             path.append(der)
     return path
 
@@ -93,11 +93,11 @@ def issuer_places(certificate: x509.Certificate) -> tuple[str, ...]:
     """The addresses of its issuer's certificate that a certificate names: http and https, at most four."""
     with quietly(), suppress(x509.ExtensionNotFound, *MALFORMED):
         places = certificate.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
-        found = [
+        urls = [
             place.access_location.value
             for place in places
             if place.access_method == AuthorityInformationAccessOID.CA_ISSUERS
             and isinstance(place.access_location, x509.UniformResourceIdentifier)
         ]
-        return tuple(text for text in found if text.lower().startswith(("http://", "https://")))[:_MAX_PLACES]
+        return tuple(text for text in urls if text.lower().startswith(("http://", "https://")))[:_MAX_PLACES]
     return ()

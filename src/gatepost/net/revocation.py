@@ -260,7 +260,7 @@ def _check_scope(scope: x509.IssuingDistributionPoint, certificate: x509.Certifi
         raise RevocationError("the list is for another kind of certificate (issuingDistributionPoint)")
     if scope.full_name is not None:
         own = _list_places(certificate, [])
-        if not any(isinstance(one, x509.UniformResourceIdentifier) and one.value in own for one in scope.full_name):
+        if not any(isinstance(name, x509.UniformResourceIdentifier) and name.value in own for name in scope.full_name):
             raise RevocationError("the list is of another distribution point (issuingDistributionPoint)")
 
 

@@ -174,11 +174,11 @@ class AlarmMonitor:
     async def _deliver(self, post: AlarmPost, now: float) -> None:
         """Post what is due, in order; the first failure ends it for now."""
         memory = course.decoded(self._resources.content(course.ALARMS_CONTENT))
-        while (one := course.due_post(memory, now=now)) is not None:
-            taken = await post.send(one, now=now)
-            if not taken and course.failed_post(memory, one, now=now).posts == course.posted(memory, one).posts:
+        while (due := course.due_post(memory, now=now)) is not None:
+            taken = await post.send(due, now=now)
+            if not taken and course.failed_post(memory, due, now=now).posts == course.posted(memory, due).posts:
                 _log.error("alarms could not be posted for a day, and are not posted any more")
-            memory = course.posted(memory, one) if taken else course.failed_post(memory, one, now=now)
+            memory = course.posted(memory, due) if taken else course.failed_post(memory, due, now=now)
             await self._keep(memory)
         self._post_at = course.next_post(memory)
 
@@ -222,14 +222,18 @@ class AlarmMonitor:
 
     async def _look(self, memory: Memory, context: _CheckContext, now: float) -> Memory:
         begun = time.monotonic()
-        found = await self._world.observe(self._chains(context), self._certificates.presented, context.domains, now=now)
-        self._observed = found
+        observed = await self._world.observe(
+            self._chains(context), self._certificates.presented, context.domains, now=now
+        )
+        self._observed = observed
         self._rest_until = now + _REST * (time.monotonic() - begun)
-        return replace(remember(memory, found, context.entries, now=now), seen=context.digest)
+        return replace(remember(memory, observed, context.entries, now=now), seen=context.digest)
 
     def _chains(self, context: _CheckContext) -> dict[str, bytes]:
         result = {}
-        for entry in sorted(watched(context.entries, context.scope), key=lambda one: one.state is not State.CURRENT):
+        for entry in sorted(
+            watched(context.entries, context.scope), key=lambda candidate: candidate.state is not State.CURRENT
+        ):
             with suppress(CertificateFileError):
                 result[entry.id] = self._chain(entry)
         return result
@@ -258,8 +262,8 @@ class AlarmMonitor:
     def _files(self, now: float) -> tuple[Alarm, ...]:
         """Of the resources in force those that name a file or a label that cannot be used. For a thread."""
         named = named_files(self._directory().resources.organizations)
-        told = ((named_file, unusable(named_file, self._certificates.clients.find, now)) for named_file in named)
-        return tuple(file_alarm(named_file, why) for named_file, why in told if why)
+        checked = ((named_file, unusable(named_file, self._certificates.clients.find, now)) for named_file in named)
+        return tuple(file_alarm(named_file, why) for named_file, why in checked if why)
 
     async def _tell_of(
         self, memory: Memory, found: tuple[Alarm, ...], is_open: Callable[[Alarm], bool], now: float
@@ -270,8 +274,8 @@ class AlarmMonitor:
             memory = course.to_be_posted(memory, news, now=now)
             self._post_at = course.next_post(memory)
         await self._keep(memory)
-        for one in news:
-            _tell(one)
+        for item in news:
+            _tell(item)
         if self._to and course.mail_is_due(memory, now=now):
             await self._write(memory, now)
 

@@ -196,7 +196,7 @@ class Assembly:
             share(queue.connections, *place), share(queue.connections_per_destination, *place), time.monotonic
         )
         self._router = MailRouter(self._lookups.resolver, random.Random(), own_names=[settings.server.hostname])  # noqa: S311 - shuffles
-        listening = (one.getsockname()[:2] for one in sockets)
+        listening = (sock.getsockname()[:2] for sock in sockets)
         self._is_ours = OwnAddresses(listening, settings.server.own_addresses, time.monotonic)
         self._deliverers = [self._deliverer(store) for store in self._stores]
         self._managers = [self._manager(*both) for both in zip(self._stores, self._deliverers, strict=True)]
@@ -326,13 +326,13 @@ class Assembly:
 
     def _note_gauges(self) -> None:
         """What this worker does now, for metrics."""
-        idle, lanes = len(self._pool), sum(one.lanes for one in self._managers)
+        idle, lanes = len(self._pool), sum(manager.lanes for manager in self._managers)
         gauges = {
             (metrics.CONNECTIONS.name, "inbound"): len(self.registry),
             (metrics.CONNECTIONS.name, "outbound"): lanes,
             (metrics.CONNECTIONS.name, "outbound-idle"): idle,
-            (metrics.BACKING_OFF.name,): sum(one.backing_off for one in self._managers),
-            (metrics.IN_MEMORY.name,): sum(one.waiting for one in self._managers),
+            (metrics.BACKING_OFF.name,): sum(manager.backing_off for manager in self._managers),
+            (metrics.IN_MEMORY.name,): sum(manager.waiting for manager in self._managers),
         }
         self._observation.note(self._snapshots.current.version, gauges)
 
@@ -497,8 +497,8 @@ class Assembly:
         return self._snapshots.current.directory
 
     def _expiration(self, organization: str) -> float:
-        found = self._directory().organization(organization)
-        own = found.message_expiration if found is not None else None
+        owner = self._directory().organization(organization)
+        own = owner.message_expiration if owner is not None else None
         return own if own is not None else self._settings.queue.message_expiration
 
     def _load_anchors(self, name: str) -> TrustAnchors:

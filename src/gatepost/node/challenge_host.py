@@ -61,5 +61,5 @@ class ChallengeHost:
     def _answer(self, request: h11.Request, _: str) -> Response:
         if request.method not in _METHODS:
             return Response(HTTPStatus.METHOD_NOT_ALLOWED)
-        found = token_answer(self._store, request.target.decode("latin-1"))
-        return Response(HTTPStatus.NOT_FOUND) if found is None else Response(HTTPStatus.OK, found, _CONTENT_TYPE)
+        answer = token_answer(self._store, request.target.decode("latin-1"))
+        return Response(HTTPStatus.NOT_FOUND) if answer is None else Response(HTTPStatus.OK, answer, _CONTENT_TYPE)

@@ -136,13 +136,13 @@ class MetricsHost:
             return None
 
     def _others(self) -> dict[Series, float]:
-        found = {(metrics.FREE.name,): float(shutil.disk_usage(self._data).free)}
+        values = {(metrics.FREE.name,): float(shutil.disk_usage(self._data).free)}
         if time.monotonic() >= self._slow_at + _SLOWLY:
             self._slow_at = time.monotonic()
             self._slow = self._certificates()
             cached = sum(1 for _ in (self._data / "cache" / "mta-sts").glob("*.json"))
             self._slow[(metrics.POLICIES.name,)] = float(cached)
-        return found | self._slow | self._alarms()
+        return values | self._slow | self._alarms()
 
     def _certificates(self) -> dict[Series, float]:
         with suppress(StoreFailure, ValueError, OSError):  # the log of the workers has it

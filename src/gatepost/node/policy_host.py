@@ -178,14 +178,14 @@ class PolicyHost:
 
     def _publish(self) -> bool:
         """Serve what the snapshot says, and log what that is if it is something else than before; whether it is."""
-        found = publications(self._snapshots.current.directory.organizations, self._settings.server.hostname)
-        known, self._policies = self._policies, found
+        current = publications(self._snapshots.current.directory.organizations, self._settings.server.hostname)
+        known, self._policies = self._policies, current
         self._serve()
-        if not self._settings.mta_sts.address or (found == known and found):
+        if not self._settings.mta_sts.address or (current == known and current):
             return False
         served = [
             f"{publication.domain} ({publication.policy.mode}, id {publication.record.id})"
-            for publication in found.values()
+            for publication in current.values()
         ]
         more = f" and {len(served) - _NAMED} more" if len(served) > _NAMED else ""
         what = ", ".join(served[:_NAMED]) + more if served else "none: no accepted domain has mta_sts"

@@ -88,8 +88,8 @@ class SnapshotSource:
         return Snapshot(version, directory)
 
     def _tell(self, ungranted: Iterable[str]) -> None:
-        found = dict.fromkeys(ungranted)
-        for text in found:
+        texts = dict.fromkeys(ungranted)
+        for text in texts:
             if text not in self._told:
                 _log.error("%s", text)
-        self._told = frozenset(found)
+        self._told = frozenset(texts)

@@ -125,8 +125,8 @@ class Supervisor:
         worker.pid = 0
         now = time.monotonic()
         lived = now - worker.started
-        others = (now - one.started for one in self._workers if one.pid)
-        self._served = self._served or any(one > _STABLE_SECONDS for one in others)
+        others = (now - other.started for other in self._workers if other.pid)
+        self._served = self._served or any(age > _STABLE_SECONDS for age in others)
         if code == CONFIGURATION_EXIT and not self._served:
             self._status = 2
             if not self._stopping:

@@ -180,7 +180,7 @@ def _across(draft: Draft[Settings]) -> Iterator[FieldError]:
     """Yield errors across sections that are right by themselves."""
     settings = draft.value
     addresses = [
-        *((f"listener[{place}].address", one.address) for place, one in enumerate(settings.listeners)),
+        *((f"listener[{place}].address", listener.address) for place, listener in enumerate(settings.listeners)),
         *([("admin.address", settings.admin.address)] if settings.admin.address else []),
         ("metrics.address", settings.metrics.address),
         *settings.public_addresses.items(),  # one server for all, so each of them once
@@ -301,9 +301,9 @@ def _trusted(draft: Draft[Settings]) -> Iterator[FieldError]:
         yield draft.error("dns.trusted", 'this has no effect with validate = "local"; remove one of the two')
     elif not dns.trust_ad:
         yield draft.error("dns.trusted", "this has no effect with trust_ad = false; remove one of the two")
-    asked = {host_port(nameserver, 53)[0] for nameserver in dns.nameservers}
+    servers = {host_port(nameserver, 53)[0] for nameserver in dns.nameservers}
     for place, address in enumerate(dns.trusted):
-        if address not in asked:
+        if address not in servers:
             yield draft.error(
                 f"dns.trusted[{place}]", f"{address} is not in dns.nameservers; add it there, or remove it"
             )

@@ -348,12 +348,12 @@ class ConfigStore:
                 f" AND version >= (SELECT min(version) FROM ({oldest})) ORDER BY version DESC, id DESC",
                 (among, author, since, until, before or _LAST, limit),
             )
-        found = []
+        versions = []
         for version, group in groupby(rows, key=lambda row: row[0]):
             parts = list(group)
             _, at, who, note, _ = parts[0]
-            found.append(Version(version, at, who, note, tuple(sorted(row[4] for row in parts))))
-        return found
+            versions.append(Version(version, at, who, note, tuple(sorted(row[4] for row in parts))))
+        return versions
 
     def close(self) -> None:
         """Close the file."""
@@ -456,10 +456,10 @@ class ConfigStores:
 
 def _file(path: Path) -> _FileId:
     try:
-        found = path.stat()
+        state = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return state.st_dev, state.st_ino
 
 
 def _document(text: str | None) -> dict[str, Any] | None:

@@ -31,10 +31,10 @@ def stored_directory(
 
 def _first(store: ConfigStore, resources: Resources) -> dict[tuple[str, str], int]:
     """Since which version organizations have had the domains that are disputed; the history is read for those alone."""
-    found = conflicts([one for one in claims(resources.organizations) if one.verified])
-    disputed = {claim[:2] for conflict in found for claim in conflict}
+    conflicting = conflicts([claim for claim in claims(resources.organizations) if claim.verified])
+    disputed = {claim[:2] for conflict in conflicting for claim in conflict}
     histories: dict[str, list[tuple[int, dict[str, Any] | None]]] = {}
     for organization in {name for name, _ in disputed}:
         changes = store.history("organization", organization, limit=-1)
-        histories[organization] = [(one.version, one.after) for one in changes]
+        histories[organization] = [(change.version, change.after) for change in changes]
     return {(owner, name): had_since(histories[owner], name) for owner, name in disputed}

@@ -94,9 +94,9 @@ class EvidenceChain:
         with self._alone():
             if self._day < today:
                 self._path, self._size = None, 0
-            for one in day_files(self._evidence, self._writer):
-                if one.day < today and not one.closed:
-                    compress(one.path)
+            for file in day_files(self._evidence, self._writer):
+                if file.day < today and not file.closed:
+                    compress(file.path)
 
     # ------------------------------------------------------------------------------------------- under the lock
 
@@ -157,13 +157,13 @@ class EvidenceChain:
             self._disturbed()
             return
         self._day, self._path, self._size, self._end.place, self._signed = "", None, 0, Place(), 0
-        for one in reversed(files):
-            self._end.place, self._signed, good = _scan(one.path)
-            if not one.closed and one.path.stat().st_size > good:
-                self._cut(one.path, good)
+        for file in reversed(files):
+            self._end.place, self._signed, good = _scan(file.path)
+            if not file.closed and file.path.stat().st_size > good:
+                self._cut(file.path, good)
             if self._end.place.number:
-                self._day = one.day
-                self._path, self._size = (None, 0) if one.closed else (one.path, good)
+                self._day = file.day
+                self._path, self._size = (None, 0) if file.closed else (file.path, good)
                 return
 
     def _undisturbed(self) -> bool:

@@ -76,8 +76,8 @@ def log_directory(evidence: Path) -> Path:
 
 def day_file(path: Path) -> DayFile | None:
     """Parse the name of a file, None if it is no file of the log."""
-    found = _NAME.fullmatch(path.name)
-    return DayFile(path, found[1], found[2]) if found else None
+    match = _NAME.fullmatch(path.name)
+    return DayFile(path, match[1], match[2]) if match else None
 
 
 def day_files(evidence: Path, writer: str = "", *, since: str = "", until: str = "9999") -> list[DayFile]:
@@ -94,9 +94,9 @@ def day_files(evidence: Path, writer: str = "", *, since: str = "", until: str =
         raise StoreFailure(f"{log_directory(evidence)}: {error.strerror}") from error
     found: dict[tuple[str, str], DayFile] = {}
     for name in sorted(names):  # ".log" before ".log.gz"
-        one = day_file(log_directory(evidence) / name)
-        if one is not None and writer in {"", one.writer} and since <= one.day <= until:
-            found[one.writer, one.day] = one
+        file = day_file(log_directory(evidence) / name)
+        if file is not None and writer in {"", file.writer} and since <= file.day <= until:
+            found[file.writer, file.day] = file
     return [found[key] for key in sorted(found)]
 
 
@@ -177,8 +177,8 @@ def copy_log(
             path.mkdir(mode=0o700)
     _write_new(directory / HEADS_FILE, log.head_lines(), creating)
     days = log.days()  # after the heads: what they know of is among them
-    for one in days:
-        _write_new(log_directory(directory) / f"{one.day}.{one.writer}.log", one.lines(), creating)
+    for day in days:
+        _write_new(log_directory(directory) / f"{day.day}.{day.writer}.log", day.lines(), creating)
     for number, pem in enumerate(log.public_keys(), 1):
         _write_new(directory / "keys" / f"{number:04}.pem", [pem], creating)
     return len(days)

@@ -44,7 +44,7 @@ class EvidenceHeads:
 
     def make(self, now: float) -> list[DayHead]:
         """Sign the head of each day that is over and has none yet, oldest first; returns them. Raises StoreFailure."""
-        over = sorted({one.day for one in day_files(self._evidence) if self._last < one.day < day_text(now)})
+        over = sorted({file.day for file in day_files(self._evidence) if self._last < file.day < day_text(now)})
         if not over:
             return []
         with self._alone() as path:
@@ -67,28 +67,28 @@ class EvidenceHeads:
         first = day_text(before)
         with self._alone() as path:
             book, place = self._read(path)
-            gone = [one for one in day_files(self._evidence) if one.day < first and one.day in book.days]
+            gone = [file for file in day_files(self._evidence) if file.day < first and file.day in book.days]
             if not gone:
                 return []
             if book.before < first:
                 _append(path, self._signed(place, pruned_body(place, now, node=self._node, before=first))[1])
-            for one in gone:
-                one.path.unlink(missing_ok=True)
+            for file in gone:
+                file.path.unlink(missing_ok=True)
             for torn in log_directory(self._evidence).glob("*.torn"):
                 if torn.name[: len(first)] < first:
                     torn.unlink(missing_ok=True)
-            return [one.path.name for one in gone]
+            return [file.path.name for file in gone]
 
     def _ends(self, day: str) -> dict[str, Place]:
         """The last position of each writer's file of a day. No process writes to it once its lock was ours."""
-        found = {}
-        for one in day_files(self._evidence, since=day, until=day):
-            with writer_lock(self._evidence, one.writer):
-                now = day_files(self._evidence, one.writer, since=day, until=day)  # it may be compressed by now
-                end = end_of(now[0].path if now else one.path)
+        ends = {}
+        for file in day_files(self._evidence, since=day, until=day):
+            with writer_lock(self._evidence, file.writer):
+                now = day_files(self._evidence, file.writer, since=day, until=day)  # it may be compressed by now
+                end = end_of(now[0].path if now else file.path)
             if end.number:
-                found[one.writer] = end
-        return found
+                ends[file.writer] = end
+        return ends
 
     def _signed(self, place: Place, body: dict[str, Any]) -> tuple[Place, bytes]:
         head, line = join(place.head, sign_body(body, self._signer))

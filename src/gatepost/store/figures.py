@@ -49,8 +49,8 @@ def read_figures(directory: Path, worker: int) -> WorkerFigures:
 
 def read_all(directory: Path) -> list[WorkerFigures]:
     """The figures of all workers, also of those that have ended: their counts remain."""
-    found = (_read(path) for path in sorted(directory.glob("*.json")))
-    return [one for one in found if one is not None]
+    figures = (_read(path) for path in sorted(directory.glob("*.json")))
+    return [figure for figure in figures if figure is not None]
 
 
 def write_figures(directory: Path, figures: WorkerFigures) -> None:

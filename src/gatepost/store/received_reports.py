@@ -114,7 +114,7 @@ class ReceivedReports:
             if change.octets() >= MOST_OCTETS:
                 raise StoreFull(f"{RECEIVED.file}: received reports take {MOST_OCTETS >> 20} MiB, and no more are kept")
             number = change.value(_INSERT, (*head, report.begin, report.end, report.left_out))
-            rows = [(number, place, *_policy_row(one)) for place, one in enumerate(report.policies)]
+            rows = [(number, place, *_policy_row(policy)) for place, policy in enumerate(report.policies)]
             change.execute_many(_POLICY, rows)
         return True
 
@@ -160,14 +160,14 @@ def _kept(rows: list[tuple[Any, ...]]) -> StoredReport:
 
 
 def _policy_row(policy: ReceivedPolicy) -> tuple[str | int, ...]:
-    listed = (list(policy.strings), list(policy.mx_hosts), [astuple(one) for one in policy.failures])
-    return policy.type, policy.domain, policy.passed, policy.failed, *(_encode(one).decode() for one in listed)
+    listed = (list(policy.strings), list(policy.mx_hosts), [astuple(failure) for failure in policy.failures])
+    return policy.type, policy.domain, policy.passed, policy.failed, *(_encode(column).decode() for column in listed)
 
 
 def _policy(type_: str, domain: str, passed: int, failed: int, *listed: str) -> ReceivedPolicy:
     strings, mx_hosts, failures = listed
-    found = tuple(ReceivedFailure(*one) for one in _lists(failures)) if failures != "[]" else ()
-    return ReceivedPolicy(type_, domain, passed, failed, _texts(strings), _texts(mx_hosts), found)
+    policy_failures = tuple(ReceivedFailure(*failure) for failure in _lists(failures)) if failures != "[]" else ()
+    return ReceivedPolicy(type_, domain, passed, failed, _texts(strings), _texts(mx_hosts), policy_failures)
 
 
 @lru_cache(1000)

@@ -197,9 +197,9 @@ def _policy(connection: apsw.Connection, domain: str, policy: AppliedPolicy) -> 
     """The row of a policy, made if there is room; else that of its bare form; None if the file is full."""
     bare = policy == policy.bare
     values = (domain, policy.type, policy.domain, encoded(policy.strings), encoded(policy.mx_hosts))
-    found = connection.execute(f"SELECT id FROM policy WHERE {_SAME_POLICY}", values).get  # noqa: S608 - ours
-    if found is not None:
-        return int(found)
+    policy_id = connection.execute(f"SELECT id FROM policy WHERE {_SAME_POLICY}", values).get  # noqa: S608 - ours
+    if policy_id is not None:
+        return int(policy_id)
     if not bare and _known(connection, domain) >= MOST_POLICIES:
         return _policy(connection, domain, policy.bare)
     if _full(connection):

@@ -220,10 +220,10 @@ def stored_row(event: TraceEvent) -> list[Any] | None:
 
 def trace_event(columns: Sequence[str], row: TraceRow) -> TraceEvent:
     """A row of `Trace.scan` as an event; columns that were not requested are empty."""
-    found = {**_NOTHING, **dict(zip(columns, row, strict=True))}
+    fields = {**_NOTHING, **dict(zip(columns, row, strict=True))}
     for name in ("tls", "detail"):
-        found[name] = msgspec.json.decode(found.get(name, "{}"))
-    return TraceEvent(**found)
+        fields[name] = msgspec.json.decode(fields.get(name, "{}"))
+    return TraceEvent(**fields)
 
 
 _NOTHING: Final[dict[str, Any]] = dict.fromkeys(

@@ -118,14 +118,14 @@ def advance(
     """
     before = {status.alarm.key: status for status in memory.standing}
     news: list[News] = []
-    standing: dict[str, AlarmStatus] = {}
+    active: dict[str, AlarmStatus] = {}
     for alarm in list(alarms)[:_KEPT]:
-        standing[alarm.key], event = _continued(before.get(alarm.key), alarm, now)
+        active[alarm.key], event = _continued(before.get(alarm.key), alarm, now)
         if event is not None:
-            news.append(News(event, standing[alarm.key].alarm))
-    gone = [status for key, status in before.items() if key not in standing]
-    standing |= {status.alarm.key: status for status in gone if undecided(status.alarm)}
-    over = [status for status in gone if status.alarm.key not in standing]
+            news.append(News(event, active[alarm.key].alarm))
+    gone = [status for key, status in before.items() if key not in active]
+    active |= {status.alarm.key: status for status in gone if undecided(status.alarm)}
+    over = [status for status in gone if status.alarm.key not in active]
     news += [News(AlarmEvent.CLEARED, status.alarm) for status in over]
     lately = {key: at for key, at in memory.lately.items() if now < at + _DAY}
     lately |= {
@@ -134,9 +134,9 @@ def advance(
         if status.mailed and status.alarm.severity is Severity.CRITICAL
     }
     cleared = (*memory.cleared, *(status.alarm for status in over if status.mailed))[-_KEPT:]
-    back = {key for key in standing if key not in before}
+    back = {key for key in active if key not in before}
     cleared = tuple(candidate for candidate in cleared if candidate.key not in back)
-    return replace(memory, standing=tuple(standing.values()), cleared=cleared, lately=lately), tuple(news)
+    return replace(memory, standing=tuple(active.values()), cleared=cleared, lately=lately), tuple(news)
 
 
 def _continued(before: AlarmStatus | None, alarm: Alarm, now: float) -> tuple[AlarmStatus, AlarmEvent | None]:
@@ -180,7 +180,7 @@ def to_be_posted(memory: Memory, news: tuple[News, ...], *, now: float) -> Memor
     """The memory with one more post, if there is news. Of very many that nobody takes the oldest are forgotten."""
     if not news:
         return memory
-    key = hashlib.sha256(repr([(one.event, one.alarm.key, now) for one in news]).encode()).hexdigest()[:24]
+    key = hashlib.sha256(repr([(item.event, item.alarm.key, now) for item in news]).encode()).hexdigest()[:24]
     return replace(memory, posts=(*memory.posts, Post(key, now, now, news))[-_POSTS:])
 
 
@@ -205,4 +205,4 @@ def failed_post(memory: Memory, post: Post, *, now: float) -> Memory:
     if now >= post.at + _POST_LIFE:
         return posted(memory, post)
     again = replace(post, tries=post.tries + 1, due=now + _TRIES[min(post.tries, len(_TRIES) - 1)])
-    return replace(memory, posts=tuple(again if one.id == post.id else one for one in memory.posts))
+    return replace(memory, posts=tuple(again if known.id == post.id else known for known in memory.posts))

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 def domain_conflicts(disputes: Iterable[Dispute]) -> Iterator[Alarm]:
     """One for each two domains."""
-    told = set()
+    reported = set()
     for dispute in disputes:
         pair = frozenset({dispute.claim, dispute.other})
-        if pair not in told:
-            told.add(pair)
+        if pair not in reported:
+            reported.add(pair)
             yield _alarm(dispute)
 
 
@@ -41,7 +41,9 @@ def _alarm(dispute: Dispute) -> Alarm:
             "deferred with 451, and none is returned."
         )
         fix = "Remove the one that should not be there; mail for the other is taken in within seconds."
-    lines = tuple(f"gatepost domain remove {one.name} --organization {one.organization}" for one in (claim, other))
+    lines = tuple(
+        f"gatepost domain remove {rival.name} --organization {rival.organization}" for rival in (claim, other)
+    )
     # No "/" stands in it: alarms about "organization/..." are shown to that organization.
     about = f"{lost}, {other.name} of {other.organization}"
     title = f"{lost} overlaps {other.name} of {other.organization}"

@@ -61,7 +61,7 @@ def build_letter(letter: Letter) -> bytes:
     host = host_text(letter.hostname)
     fields = [
         ("From", f"gatepost <postmaster@{host}>"),
-        ("To", ", ".join(f"<{ascii_text(one, 400)}>" for one in letter.to)),
+        ("To", ", ".join(f"<{ascii_text(address, 400)}>" for address in letter.to)),
         ("Subject", ascii_text(subject_of(letter), 200)),
         ("Date", format_date(letter.now)),
         ("Message-ID", f"<{letter.message_id}>"),
@@ -107,7 +107,7 @@ def _account(alarms: Sequence[Alarm]) -> Iterator[str]:
 
 def _wrapped(text: str, indent: str = "") -> list[str]:
     """Lines of a paragraph; a long word such as a record for the zone stays whole."""
-    found = textwrap.wrap(
+    wrapped = textwrap.wrap(
         shown_text(text, 2000),
         _WIDTH,
         initial_indent=indent,
@@ -115,7 +115,7 @@ def _wrapped(text: str, indent: str = "") -> list[str]:
         break_long_words=False,
         break_on_hyphens=False,
     )
-    return [piece for line in found for piece in _cut(line)]
+    return [piece for line in wrapped for piece in _cut(line)]
 
 
 def _cut(line: str) -> list[str]:

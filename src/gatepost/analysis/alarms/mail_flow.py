@@ -192,8 +192,8 @@ def _rising(facts: MailFacts, limits: MailLimits) -> Iterator[Alarm]:
 def _latest[T: (FailingPartner, DowngradedDestination)](found: Sequence[T]) -> list[T]:
     """One for each partner, as several workers see it: the one that saw it last."""
     latest: dict[str, T] = {}
-    for one in sorted(found, key=lambda one: one.last):
-        latest[_about(one)] = one
+    for fact in sorted(found, key=lambda fact: fact.last):
+        latest[_about(fact)] = fact
     return list(latest.values())
 
 

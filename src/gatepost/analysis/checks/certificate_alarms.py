@@ -307,7 +307,7 @@ def _next_ends(entry: Entry, entries: Mapping[str, Entry], now: float) -> Iterat
         for candidate in entries.values()
         if candidate.state is State.CURRENT and entry in _successors(candidate, entries)
     ]
-    old = max(olds, key=lambda one: one.leaf.not_after, default=None)
+    old = max(olds, key=lambda candidate: candidate.leaf.not_after, default=None)
     if old is not None and ends < old.leaf.not_after + _HARDLY_LATER:
         yield _alarm(Kind.NEXT_ENDS, Severity.WARNING, entry, texts.next_hardly_later(entry, old))
 

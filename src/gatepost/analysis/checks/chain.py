@@ -149,7 +149,7 @@ class ChainChecker:
     async def _with_answers(self, links: list[Link], now: float) -> tuple[Link, ...]:
         """Add the answers of their addresses to the links; the last link has no issuer here and gets none."""
         private = self._private or self._stores.is_private(links[-1].der)
-        questions = [Question(one, issuer, private, now) for one, issuer in pairwise(links)]
+        questions = [Question(chain_link, issuer, private, now) for chain_link, issuer in pairwise(links)]
         if not links[-1].self_issued and not any(store.holds_root for store in self._stores.holding(links[-1].der)):
             questions.append(Question(links[-1], None, private, now))  # its issuer is not known
         end = self._end(_WHOLE)
@@ -158,11 +158,11 @@ class ChainChecker:
         return (*answered, *links[len(answered) :])
 
     async def _answers(self, question: Question, end: float) -> tuple[UrlResult, ...]:
-        one = question.link
+        chain_link = question.link
         asks = [
-            *((Kind.CRL, url) for url in one.published.crl),
-            *((Kind.OCSP, url) for url in one.published.ocsp),
-            *((Kind.ISSUER, url) for url in one.issuers),
+            *((Kind.CRL, url) for url in chain_link.published.crl),
+            *((Kind.OCSP, url) for url in chain_link.published.ocsp),
+            *((Kind.ISSUER, url) for url in chain_link.issuers),
         ]
         if self._asker is None:
             return tuple(UrlResult(kind, url, UrlStatus.SKIPPED, "nothing was to be fetched") for kind, url in asks)

@@ -34,9 +34,9 @@ def revocation_findings(facts: ChainFacts) -> Iterator[ChainFinding]:
         answers = [answer for answer in link.answers if answer.kind is not Kind.ISSUER]
         if not answers and (number == 0 or not link.self_issued) and not _is_anchor(facts, number):
             yield _nowhere(link)
-        told = any(answer.result in {UrlStatus.GOOD, UrlStatus.REVOKED} for answer in answers)
+        is_answered = any(answer.result in {UrlStatus.GOOD, UrlStatus.REVOKED} for answer in answers)
         for answer in answers:
-            yield _status(link, answer, answered=told)
+            yield _status(link, answer, answered=is_answered)
         if answers and link.published.unusable:
             text = f"{title(link.facts)} also names what is not asked here: {link.published.unusable}"
             yield ChainFinding(Part.REVOCATION, Mark.INFO, text)

@@ -156,13 +156,13 @@ def _page(fetched: HttpResponse) -> str:
 def _issuer(answer: UrlResult, fetched: HttpResponse, question: Question) -> UrlResult:
     """Whether what was fetched is the issuer's certificate; of several the one that is."""
     try:
-        found = parse_file(fetched.body, answer.url).certificates
+        certificates = parse_file(fetched.body, answer.url).certificates
     except ChainFileError as failed:
         detail = _page(fetched) or str(failed).removeprefix(f"{answer.url}: ").partition(";")[0]
         return replace(answer, result=UrlStatus.WRONG, detail=detail)
     with quietly():
         below = parse(question.link.der)
-        fitting = tuple(der for der in found if issued(below, parse(der)))
+        fitting = tuple(der for der in certificates if issued(below, parse(der)))
     if not fitting:
         detail = "what is there did not issue the certificate"
         return replace(answer, result=UrlStatus.WRONG, detail=detail)

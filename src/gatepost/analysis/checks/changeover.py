@@ -149,7 +149,7 @@ class GateChecker:
                 if tell is not None and not open_[gate]:
                     tell(gate, [finding for part in parts for finding in part if finding.gate is gate])
 
-        await asyncio.gather(*(run(at, *one) for at, one in enumerate(looks)))
+        await asyncio.gather(*(run(at, *check) for at, check in enumerate(looks)))
 
     def _identity(self, entry: Entry) -> tuple[ServerIdentity | None, str]:
         """The certificate with its key, or why it cannot be had."""
@@ -217,8 +217,8 @@ class GateChecker:
         domains = [domain.name for organization in context.organizations for domain in organization.accepted_domains][
             :_DOMAINS
         ]
-        found = await asyncio.gather(*(_hosts_of(router, domain) for domain in domains))
-        return dict(zip(domains, found, strict=True))
+        hosts = await asyncio.gather(*(_hosts_of(router, domain) for domain in domains))
+        return dict(zip(domains, hosts, strict=True))
 
     def _demands(self, entry: Entry, context: CheckContext, hosts: Iterable[str]) -> list[GateFinding]:
         demands = gates_rehearsal.demands_on(context.organizations, (self._settings.server.hostname, *hosts))
@@ -253,7 +253,9 @@ class GateChecker:
         if lookup.status is not TlsaStatus.USABLE:
             return HostTlsa(host, lookup, ttl=ttl, takes_mail=takes_mail)
         olds = self._olds(entry, context)
-        own, other = (self._judged(one, lookup, context.now) for one in (entry, olds[0] if olds else None))
+        own, other = (
+            self._judged(certificate, lookup, context.now) for certificate in (entry, olds[0] if olds else None)
+        )
         return HostTlsa(host, lookup, own, other, ttl, takes_mail)
 
     def _judged(self, entry: Entry | None, lookup: TlsaLookup, now: float) -> DaneVerdict | None:
@@ -299,13 +301,15 @@ class GateChecker:
             for candidate in context.entries.values()
             if candidate.state is State.CURRENT and candidate.purpose is Purpose.SERVER
         ]
-        before = self._identities(sorted(currents, key=lambda one: -one.current_from))
+        before = self._identities(sorted(currents, key=lambda current: -current.current_from))
         stay = [candidate for candidate in course.after_switch(entry, context.entries) if candidate.id != entry.id]
         after = [identity, *self._identities(stay)]
         olds = course.replaced(entry, context.entries) if entry.state is State.NEXT else ()
         # Those first that the old ones bear: partners ask for them now, and another kind of key must not be all that
         # is left for one of them.
-        borne = [name for one in (*olds, entry) for name in course.names_of(one) if not _is_special(name)]
+        borne = [
+            name for certificate in (*olds, entry) for name in course.names_of(certificate) if not _is_special(name)
+        ]
         names = (self._settings.server.hostname, *borne)
         profile = str(self._settings.tls.profile)
         try:

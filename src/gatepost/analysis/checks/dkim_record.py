@@ -46,10 +46,10 @@ async def seen_record(resolver: Resolver, name: str, expected: KeyRecord) -> Rec
         answer = await resolver.query(name, "TXT")
     except LookupFailed as failed:
         return RecordCheck(DkimObservation.UNKNOWN, failed.detail)
-    found = parse_record([cast("TXTBase", record).strings for record in answer.records])
-    if found is None:
+    parsed = parse_record([cast("TXTBase", record).strings for record in answer.records])
+    if parsed is None:
         return RecordCheck(DkimObservation.MISSING, f"there is no TXT record at {name}")
-    if isinstance(found, RecordError):
-        return RecordCheck(DkimObservation.DIFFERS, found.detail)
-    why = found.lack(expected)
+    if isinstance(parsed, RecordError):
+        return RecordCheck(DkimObservation.DIFFERS, parsed.detail)
+    why = parsed.lack(expected)
     return RecordCheck(DkimObservation.DIFFERS, why) if why else RecordCheck(DkimObservation.PUBLISHED)

@@ -111,7 +111,7 @@ def _with_own_anchors(context: DrillContext, usual: str) -> tuple[DrillContext, 
     """The trust anchors that the drill's own stand in for: SHA-256 by name, and a note if they cannot be read."""
     found: dict[str, str] = {}
     notes: list[str] = []
-    for name in {one or usual for one in getattr(context.requirement, "anchors", ())}:
+    for name in {anchor or usual for anchor in getattr(context.requirement, "anchors", ())}:
         try:
             found[name] = TrustAnchors.load(name).identity
         except AnchorsError as error:
@@ -128,7 +128,7 @@ async def _play(stage: _Stage) -> tuple[Played, tuple[Played, ...]]:
     if not attempt.delivered or stage.marker.encode() not in attempt.seen.content:
         return first, ()
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(stage.play(attack, one)) for attack, one in shown[1:]]
+        tasks = [group.create_task(stage.play(attack, presented)) for attack, presented in shown[1:]]
     return first, tuple(task.result() for task in tasks)
 
 

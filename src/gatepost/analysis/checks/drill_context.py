@@ -199,9 +199,9 @@ def _own_domain(organization: Organization) -> str:
 
 def _expected(host: str, requirement: Requirement) -> Sequence[str]:
     """The names that a good certificate of a next hop bears: all that are required, else the host's own."""
-    asked = [name for group in getattr(requirement, "names", ()) for name in group] or [host]
+    expected = [name for group in getattr(requirement, "names", ()) for name in group] or [host]
     names: list[str] = []
-    for name in asked:
+    for name in expected:
         bare = name.removeprefix("[").removesuffix("]")
         bare = bare[5:] if bare[:5].lower() == "ipv6:" else bare
         names += [bare.removeprefix("*."), bare] if bare.startswith("*.") else [bare]

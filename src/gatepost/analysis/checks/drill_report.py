@@ -204,7 +204,7 @@ class DrillReport:
             "connector": context.connector.name,
             "resource": resource_of(context.connector),
             "requirement": requirement_record(context.requirement),
-            "next_hops": [{"host": host, "requirement": describe(one)} for host, one in context.demands],
+            "next_hops": [{"host": host, "requirement": describe(demand)} for host, demand in context.demands],
             "trust_anchors": self.anchors,
             "notes": list(context.notes),
             "sender": context.sender,

@@ -328,19 +328,19 @@ def _name(seen: Seen) -> _Made:
     if chain is None or leaf is None:
         return Task("Name", TaskStatus.SKIPPED, "there is no certificate with a name"), ""
     requirement = seen.hop.requirement
-    asked = list(requirement.names) if isinstance(requirement, Authenticated) else []
+    required = list(requirement.names) if isinstance(requirement, Authenticated) else []
     presented = f"the certificate is for {describe_names(leaf)}"
-    if not asked and seen.facts and seen.facts.dane and seen.facts.dane.authenticated:
+    if not required and seen.facts and seen.facts.dane and seen.facts.dane.authenticated:
         return Task("Name", TaskStatus.SKIPPED, detail_of("DANE verifies the server", presented)), ""
-    if not asked and not seen.hop.server_name:
+    if not required and not seen.hop.server_name:
         return Task("Name", TaskStatus.SKIPPED, detail_of("the next hop is named by its address", presented)), ""
-    expected = asked or [(seen.hop.host,)]
+    expected = required or [(seen.hop.host,)]
     borne = [next((name for name in names if matches(name, leaf)), "") for names in expected]
     if all(borne):
         return Task("Name", TaskStatus.SUCCEEDED, f"{' and '.join(borne)} is among the names of the certificate"), ""
     missing = expected[borne.index("")]
     detail = f"expected {' or '.join(missing)}, and {presented}"
-    if asked:
+    if required:
         return Task("Name", TaskStatus.FAILED, detail, advice.name_advice(missing, chain)), ""
     return Task("Name", TaskStatus.WARNING, detail_of(detail, "the connector does not ask for a name")), ""
 

@@ -39,18 +39,18 @@ def expected_names(
     hostname: str, hosts: Mapping[str, Sequence[str] | str], policies: Sequence[StsPublication], *, served: bool
 ) -> tuple[Expected, ...]:
     """hosts: of the MX records of each accepted domain; a str is why they are not known. served: policies are."""
-    found = {hostname: Expected(hostname, "the gateway's own name, server.hostname", ours=True)}
+    by_name = {hostname: Expected(hostname, "the gateway's own name, server.hostname", ours=True)}
     for domain, names in hosts.items():
         for name in () if isinstance(names, str) else names:
-            found.setdefault(name, Expected(name, f"MX host of {domain}"))
+            by_name.setdefault(name, Expected(name, f"MX host of {domain}"))
     for policy in policies:
         for pattern in policy.policy.mx if policy.policy.mode is not StsMode.NONE else ():
             if not pattern.startswith("*."):
-                found.setdefault(pattern, Expected(pattern, f"in the MTA-STS policy of {policy.domain}"))
+                by_name.setdefault(pattern, Expected(pattern, f"in the MTA-STS policy of {policy.domain}"))
         if served:
             name = policy_host(policy.domain)
-            found.setdefault(name, Expected(name, f"host of the MTA-STS policy of {policy.domain}"))
-    return tuple(found.values())
+            by_name.setdefault(name, Expected(name, f"host of the MTA-STS policy of {policy.domain}"))
+    return tuple(by_name.values())
 
 
 def our_hosts(entry: Entry, hostname: str, hosts: Mapping[str, Sequence[str] | str]) -> dict[str, bool]:
@@ -91,11 +91,11 @@ def names_findings(
         yield GateFinding(
             GateCheck.NAMES, Mark.FAIL, f"it lacks names of the current certificate: {shown}", _borne(entry), fix
         )
-    for one in expected:
-        if one not in covered and one.name not in lost:
-            yield _uncovered(entry, one, lost=is_covered(one.name, before))
+    for expectation in expected:
+        if expectation not in covered and expectation.name not in lost:
+            yield _uncovered(entry, expectation, lost=is_covered(expectation.name, before))
     if covered:
-        shown = ", ".join(f"{one.name} ({one.why})" for one in covered[:_SHOWN])
+        shown = ", ".join(f"{expectation.name} ({expectation.why})" for expectation in covered[:_SHOWN])
         yield GateFinding(GateCheck.NAMES, Mark.PASS, f"covered: {shown}", _borne(entry))
     for domain, names in hosts.items():
         if isinstance(names, str):

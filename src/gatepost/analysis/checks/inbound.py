@@ -107,7 +107,7 @@ def with_enabled(directory: Directory, organization: Organization, connector: In
     changed = organization.model_copy(update={"inbound_connectors": connectors})
     others = directory.resources.organizations
     return directory.with_resources(
-        Resources(tuple(changed if one.name == organization.name else one for one in others))
+        Resources(tuple(changed if other.name == organization.name else other for other in others))
     )
 
 

@@ -64,17 +64,17 @@ def named_files(organizations: Iterable[Organization]) -> Iterator[NamedFile]:
     tables = [(field, info.alias) for field, info in Organization.model_fields.items() if info.alias]
     for organization in organizations:
         for field, table in tables:
-            for place, one in enumerate(getattr(organization, field)):
-                where = (organization.name, table, place, str(getattr(one, "name", "")))
-                if not getattr(one, "enabled", True):
+            for place, part in enumerate(getattr(organization, field)):
+                where = (organization.name, table, place, str(getattr(part, "name", "")))
+                if not getattr(part, "enabled", True):
                     continue
-                if (anchors := getattr(one, "trust_anchors", "")) not in {"", SYSTEM}:
+                if (anchors := getattr(part, "trust_anchors", "")) not in {"", SYSTEM}:
                     yield NamedFile(*where, "trust_anchors", anchors=anchors)
-                if (named := getattr(one, "client_certificate", None)) is not None:
+                if (named := getattr(part, "client_certificate", None)) is not None:
                     key = "client_certificate.label" if named.label else "client_certificate"
                     yield NamedFile(*where, key, certificate=named)
-                if isinstance(one, DkimKey) and one.key_file and one.state is not DkimState.RETIRED:
-                    yield NamedFile(*where, "key_file", key=one)
+                if isinstance(part, DkimKey) and part.key_file and part.state is not DkimState.RETIRED:
+                    yield NamedFile(*where, "key_file", key=part)
 
 
 def unusable(one: NamedFile, identity: Callable[[str, str, float], ServerIdentity], now: float) -> str:

@@ -63,7 +63,7 @@ async def check_publication(
     client = HttpClient(resolver, https_context(TrustAnchors.load(settings.tls.trust_anchors)))
     policies = StsPolicies(resolver, client, None, hosts=hosts)
     try:
-        record, policy, found, reports = await asyncio.gather(
+        record, policy, mail_hosts, reports = await asyncio.gather(
             _texts(resolver, record_name(domain)),
             policies.fetch(domain),
             _mail_hosts(resolver, domain),
@@ -75,7 +75,7 @@ async def check_publication(
         domain,
         record if isinstance(record, str) else parse_record(record),
         policy,
-        found,
+        mail_hosts,
         reports if isinstance(reports, str) else tlsrpt.parse_record(reports),
     )
     return tuple(judge(publication, seen))
@@ -145,20 +145,20 @@ def _record(publication: StsPublication, record: StsRecord | RecordError | str |
 
 
 def _policy(publication: StsPublication, seen: Seen) -> Finding:
-    own, found = publication.policy, seen.policy
-    if isinstance(found, StsFailure):
-        mark, fix = _FAILURES[found.result_type]
-        if found.result_type is ResultType.STS_POLICY_FETCH_ERROR and isinstance(seen.record, str):
+    own, served = publication.policy, seen.policy
+    if isinstance(served, StsFailure):
+        mark, fix = _FAILURES[served.result_type]
+        if served.result_type is ResultType.STS_POLICY_FETCH_ERROR and isinstance(seen.record, str):
             mark = Mark.UNKNOWN  # it is the DNS that does not answer, perhaps only us
         text = "senders cannot fetch the policy" if mark is Mark.FAIL else "the policy could not be fetched from here"
-        return Finding(Stage.MTA_STS, mark, text, found.detail[:_SHOWN], fix.format(policy_host(publication.domain)))
-    if found != own:
+        return Finding(Stage.MTA_STS, mark, text, served.detail[:_SHOWN], fix.format(policy_host(publication.domain)))
+    if served != own:
         text = "the served policy is not the policy of this gateway"
         fix = (
             f"Here: see that {policy_host(publication.domain)} leads to the address of [mta_sts], and that the gateway "
             "runs with these resources."
         )
-        return Finding(Stage.MTA_STS, Mark.FAIL, text, _differences(own, found)[:_SHOWN], fix)
+        return Finding(Stage.MTA_STS, Mark.FAIL, text, _differences(own, served)[:_SHOWN], fix)
     return Finding(Stage.MTA_STS, Mark.PASS, f"the policy is served, in mode {own.mode}", publication.url)
 
 

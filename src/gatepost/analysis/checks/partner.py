@@ -122,14 +122,14 @@ class Checker:
         ]
         facts = DomainFacts(domain, hosts, no_dnssec=no_dnssec)
         self._begin(PartnerCheck(domain, "partner", at, 0.0, domain_findings(facts), ()), host_facts)
-        sts, reports, found = await asyncio.gather(
+        sts, reports, reached_hosts = await asyncio.gather(
             self._policies.find(domain, now=at),
             self._reports(domain),
             self._check_hosts(host_facts, self._bounds.port, (hosts.domain, hosts.canonical)),
         )
         left_out = max(0, len(hosts.hosts) - MAX_HOSTS)
         facts = DomainFacts(domain, hosts, left_out=left_out, no_dnssec=no_dnssec, sts=sts, reports=reports)
-        rows = tuple(address_row(replace(host, sts=sts), reached) for host, reached in found)
+        rows = tuple(address_row(replace(host, sts=sts), reached) for host, reached in reached_hosts)
         return PartnerCheck(domain, "partner", at, time.monotonic() - begun, domain_findings(facts), rows)
 
     async def host(self, name: str, port: int = _SMTP) -> PartnerCheck:
@@ -140,8 +140,8 @@ class Checker:
         target = f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
         host_facts = [HostFacts(name, no_dnssec=no_dnssec)]
         self._begin(PartnerCheck(target, "host", at, 0.0, findings, ()), host_facts)
-        found = await self._check_hosts(host_facts, port, ())
-        rows = tuple(address_row(host, reached) for host, reached in found)
+        reached_hosts = await self._check_hosts(host_facts, port, ())
+        rows = tuple(address_row(host, reached) for host, reached in reached_hosts)
         return PartnerCheck(target, "host", at, time.monotonic() - begun, findings, rows)
 
     # What is known so far.
@@ -201,8 +201,8 @@ class Checker:
     # The hosts.
 
     async def _check_hosts(self, hosts: list[HostFacts], port: int, next_hops: tuple[str, ...]) -> list[_Found]:
-        found = await asyncio.gather(*(self._check_and_show(host, port, next_hops) for host in hosts))
-        return [one for several in found for one in several]
+        by_host = await asyncio.gather(*(self._check_and_show(host, port, next_hops) for host in hosts))
+        return [pair for several in by_host for pair in several]
 
     async def _check_and_show(self, host: HostFacts, port: int, next_hops: tuple[str, ...]) -> list[_Found]:
         result = await self._check_host(host, port, next_hops)
@@ -228,7 +228,8 @@ class Checker:
                 await self._probe(host, port, attempts, offered)
         attempts.sort(key=lambda seen: (":" in seen.hop.address, seen.hop.address))
         result = [
-            (host, one) for one in await asyncio.gather(*(self._judged(host, attempt, offered) for attempt in attempts))
+            (host, reached)
+            for reached in await asyncio.gather(*(self._judged(host, attempt, offered) for attempt in attempts))
         ]
         if len(attempts) < len(host.addresses.addresses):
             result.append((host, Reached(time.time(), why=late)))

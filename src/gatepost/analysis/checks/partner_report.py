@@ -200,7 +200,7 @@ def check_record(check: PartnerCheck) -> dict[str, Any]:
     """The check as JSON shows it. The keys do not change; tls: as in the trace, {} without TLS."""
     counts, row = check.counts, check.deciding
     tls = row.facts.tls if row is not None and row.facts is not None else None
-    dialogues = bounded_transcripts(one.transcript for one in check.rows)
+    dialogues = bounded_transcripts(host_row.transcript for host_row in check.rows)
     return {
         "target": check.target,
         "kind": check.kind,

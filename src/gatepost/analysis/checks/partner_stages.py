@@ -433,7 +433,7 @@ def _mta_sts(host: HostFacts, reached: Reached) -> Iterator[Finding]:
     enforced = policy.mode is StsMode.ENFORCE
     mark, decides = (Mark.FAIL if enforced else Mark.WARN), policy_of(host) is PolicyKind.MTA_STS
     if not policy.matches(host.name):
-        remark = next(one.text for one in lint(policy, [host.name]) if one.kind is LintKind.HOST_NOT_COVERED)
+        remark = next(note.text for note in lint(policy, [host.name]) if note.kind is LintKind.HOST_NOT_COVERED)
         text, fix = f"the policy does not list {host.name}", advice.STS_HOST
         yield Finding(Stage.MTA_STS, mark, text, remark, fix, "not listed", stops=decides)
         return

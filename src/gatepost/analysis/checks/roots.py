@@ -192,10 +192,10 @@ def _below(
 def _above(der: bytes, bundle: _Bundle) -> list[bytes]:
     """A certificate and those of the bundle that may be above it, by their names."""
     result = [der]
-    for one in result:  # grows while it is walked through
+    for above in result:  # grows while it is walked through
         if len(result) > _MOST_ABOVE:
             break
-        result += [each for each in bundle.get(parse(one).issuer.public_bytes(), ()) if each not in result]
+        result += [each for each in bundle.get(parse(above).issuer.public_bytes(), ()) if each not in result]
     return result
 
 

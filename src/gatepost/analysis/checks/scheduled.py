@@ -112,7 +112,7 @@ class ScheduledSwitches:
                 _log.warning("the TLSA records for certificate %s could not be looked at in time", entry.id)
 
     async def _switch(self, due: Sequence[Entry]) -> None:
-        for entry in sorted(due, key=lambda one: one.switch_at):
+        for entry in sorted(due, key=lambda candidate: candidate.switch_at):
             try:
                 await self._switch_one(entry)
             except (StoreFailure, ConfigConflict) as failure:
@@ -139,16 +139,16 @@ class ScheduledSwitches:
     def _hold(self, entry: Entry, why: str) -> None:
         planned = second_text(entry.switch_at)
         _log.error("certificate %s was to become current at %s and did not: %s", entry.id, planned, why)
-        self._apply(entry, lambda one, _: (course.hold(one, why),), f"changeover: not switched: {why}"[:1000])
+        self._apply(entry, lambda current, _: (course.hold(current, why),), f"changeover: not switched: {why}"[:1000])
 
     def _apply(self, entry: Entry, step: Callable[[Entry, Mapping[str, Entry]], tuple[Entry, ...]], note: str) -> bool:
         """Whether it is done: not if the plan was changed meanwhile."""
 
         def wanted(entries: Mapping[str, Entry]) -> tuple[Entry, ...]:
-            found = entries.get(entry.id)
-            if found is None or found.switch_at != entry.switch_at:
+            current = entries.get(entry.id)
+            if current is None or current.switch_at != entry.switch_at:
                 return ()  # somebody cancelled it, or chose another time, while gates were looked at
-            return step(found, entries)
+            return step(current, entries)
 
         return bool(apply_step(self._inventory, wanted, self._inventory.entries, author=_AUTHOR, note=note))
 
@@ -158,8 +158,8 @@ class ScheduledSwitches:
 
     def _organizations(self) -> Sequence[Organization]:
         try:
-            found = self._resources.load(*STORED_KINDS)
-            return stored_directory(self._resources, *found, self._prefixes).organizations
+            loaded = self._resources.load(*STORED_KINDS)
+            return stored_directory(self._resources, *loaded, self._prefixes).organizations
         except ResourceErrors as errors:
             _log.error("stored resources cannot be used, gates are looked at without them: %s", errors)
             return ()

@@ -230,8 +230,8 @@ async def validate_outbound(
     if not recipients:
         tasks += skipped([TEST_MESSAGE], "no recipient was given")
     domains = _domains(request, recipients)
-    asked = [f"the test message needs TLS regardless of the connector, as {text} says" for text in map(str, asking)]
-    notes = (*_notes(directory, request, domains, targets), *asked)
+    needs = [f"the test message needs TLS regardless of the connector, as {text} says" for text in map(str, asking)]
+    notes = (*_notes(directory, request, domains, targets), *needs)
     return replace(begun, hosts=tuple(hosts), tasks=tuple(tasks), notes=notes)
 
 
@@ -241,13 +241,13 @@ def _asking(directory: Directory, request: OutboundRequest, message: TestMessage
     recipients = [Recipient(address) for address in message.recipients]
     names = planner.header_names(request.organization.name, recipients)
     content = Content(field_values(message.content(), names))
-    found = (
+    groups = (
         planner.asking_for_tls(
             request.organization.name, recipient.address, reverse_path=message.sender, content=content
         )
         for recipient in recipients
     )
-    return tuple(dict.fromkeys(source for sources in found for source in sources))
+    return tuple(dict.fromkeys(source for sources in groups for source in sources))
 
 
 def _message(request: OutboundRequest, recipients: tuple[str, ...]) -> TestMessage:
@@ -359,8 +359,8 @@ async def _try(
             look=lambda report, _: places[rank].show(report),
         )
 
-    found = await asyncio.gather(*(one(rank, hop) for rank, hop in enumerate(target.hops)))
-    reports = [report for group in found for report in group]
+    groups = await asyncio.gather(*(one(rank, hop) for rank, hop in enumerate(target.hops)))
+    reports = [report for group in groups for report in group]
     if not target.recipients:
         return reports, []
     if kept.found is None:

@@ -324,7 +324,7 @@ def _trust(given: Given) -> Iterator[Finding]:
     anchors = "trust_anchors=/etc/gatepost/exchange-root.pem"
     names = (("inbound", inbound_of(given), FROM_EXCHANGE), ("outbound", outbound_of(given), TO_EXCHANGE))
     commands = (
-        command("connector", "set", one.name if one else name, "--direction", direction, anchors)
-        for direction, one, name in names
+        command("connector", "set", connector.name if connector else name, "--direction", direction, anchors)
+        for direction, connector, name in names
     )
     yield Finding("exchange-certificate", False, text, tuple(commands))

@@ -139,7 +139,7 @@ class ExchangeObject:
         text = self.text(name)
         if not text:
             return ""
-        known = {one.lower(): meaning for one, meaning in texts.items()}
+        known = {word.lower(): meaning for word, meaning in texts.items()}
         if text.lower() not in known:
             raise Unreadable(f"{name} is {shown(text)}, and only {', '.join(texts)} are known here")
         return known[text.lower()]
@@ -192,7 +192,7 @@ def is_empty(value: object) -> bool:
     """Whether a property says nothing: null, "", false, an empty list, or a list of such."""
     value = _unwrapped(value)
     if isinstance(value, list):
-        return all(is_empty(one) for one in value)
+        return all(is_empty(item) for item in value)
     return value is None or value is False or (isinstance(value, str) and value.strip().lower() in {"", "false"})
 
 
@@ -203,8 +203,8 @@ def read_objects(data: bytes, source: str) -> list[ExchangeObject]:
     `>>` leaves them. Raises ImportRefused if it is not JSON, with line and column.
     """
     documents = _documents(_decoded(data, source), source)
-    found = [one for document in documents for one in _objects(document, "")]
-    return [_object(kind, f"{source}, object {place}", table) for place, (kind, table) in enumerate(found, 1)]
+    objects = [entry for document in documents for entry in _objects(document, "")]
+    return [_object(kind, f"{source}, object {place}", table) for place, (kind, table) in enumerate(objects, 1)]
 
 
 def _object(kind: str, where: str, table: Mapping[str, Any]) -> ExchangeObject:

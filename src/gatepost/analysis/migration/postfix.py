@@ -180,7 +180,7 @@ def _own_servers(config: MainConfig, files: Files, *, require_tls: bool) -> Part
     kept: dict[str, None] = {}
     for network in networks:
         text = _narrow(network, part)
-        if text and any(one.version == network.version and one.overlaps(network) for one in excluded):
+        if text and any(exclusion.version == network.version and exclusion.overlaps(network) for exclusion in excluded):
             part.lost("mynetworks", f"{network}: an exception (!) lies within it; name the servers that may relay")
         elif text:
             kept[text] = None

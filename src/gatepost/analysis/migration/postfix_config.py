@@ -137,10 +137,10 @@ def named_files(text: str, directory: str) -> list[str]:
     directory: where main.cf is, which is what $config_directory stands for.
     """
     config = with_directory(parse_main(text), directory)
-    found = (
-        source_file(one) for name in TABLE_PARAMETERS if config.raw(name) is not None for one in config.listed(name)
+    candidates = (
+        source_file(table) for name in TABLE_PARAMETERS if config.raw(name) is not None for table in config.listed(name)
     )
-    return list(dict.fromkeys(candidate for candidate in found if candidate))
+    return list(dict.fromkeys(candidate for candidate in candidates if candidate))
 
 
 def with_directory(config: MainConfig, directory: str) -> MainConfig:

@@ -319,10 +319,10 @@ def _chains(files: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def _client_certificate(config: MainConfig, part: Part) -> None:
-    found = _certificate(config)
-    if found is None:
+    pair = _certificate(config)
+    if pair is None:
         return
-    chain, key = found
+    chain, key = pair
     others = [other for other, _ in _certificates(config)[1:]]
     if others:
         part.lost("client_certificate", f"a connector shows one, {chain}; {', '.join(others)} is not shown")

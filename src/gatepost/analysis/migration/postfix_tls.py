@@ -50,8 +50,8 @@ def parse_policy(text: str, where: str) -> Policy | None:
     if level.lower() not in LEVELS:
         return None
     attributes: dict[str, tuple[str, ...]] = {}
-    for one in rest:
-        name, _, value = one.partition("=")
+    for attribute in rest:
+        name, _, value = attribute.partition("=")
         attributes[name.lower()] = (*attributes.get(name.lower(), ()), value)
     return Policy(level.lower(), attributes, where)
 
@@ -142,7 +142,7 @@ def _names(part: Part, policy: Policy, config: MainConfig, nexthop: str, *, by_m
     """The names that the next hop's certificate may bear, of which a connector has one."""
     parameter = "smtp_tls_secure_cert_match" if policy.level == "secure" else "smtp_tls_verify_cert_match"
     texts = policy.attributes.get("match") or (config[parameter],)
-    wanted = list(dict.fromkeys(one.lower() for text in texts for one in re.split(r"[\s,:|]+", text) if one))
+    wanted = list(dict.fromkeys(name.lower() for text in texts for name in re.split(r"[\s,:|]+", text) if name))
     part.table["tls_settings"] = "domain-validation"
     setting = f"{policy.where}: match" if "match" in policy.attributes else parameter
     names = _patterns(part, wanted, setting, nexthop, by_mx=by_mx)

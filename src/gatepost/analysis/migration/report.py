@@ -193,7 +193,7 @@ def _settle(organization: str, parts: Sequence[Part], errors: Sequence[FieldErro
     for part, key, error in blamed:
         if key in part.fallbacks:
             _fall_back(part, key, error)
-        elif all(part is not one for one in changed):
+        elif all(part is not other for other in changed):
             part.refuse(f"{key}: {error.message}" if key else error.message)
     return settled or bool(blamed)
 

@@ -128,14 +128,14 @@ def blast_radius(
     tally = _Tally(hidden)
     for raw in rows:
         both = replays.decide(raw[3:])
-        found = known.get(id(both))
-        if found is None:
+        cached = known.get(id(both))
+        if cached is None:
             if len(known) >= _KEPT:
                 known.clear()
-            found = known[id(both)] = both, compare.kinds(*both)  # with what it is of: an id alone may come again
+            cached = known[id(both)] = both, compare.kinds(*both)  # with what it is of: an id alone may come again
         at, message, session, event, _, _, sender, recipient, _, _, address, _, _, _, detail = raw
         again = event not in INBOUND and '"attempt":1,' not in detail and '"attempt":1}' not in detail
-        tally.add(_Row(at, message, session, event, sender, recipient, address, again), found[1], both)
+        tally.add(_Row(at, message, session, event, sender, recipient, address, again), cached[1], both)
     return tally.radius
 
 

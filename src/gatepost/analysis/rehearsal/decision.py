@@ -66,15 +66,15 @@ def settled(decisions: Iterable[Decision], missing: str) -> Decision:
 
     missing: why it cannot. Where only the reasons differ, all of them are told.
     """
-    found = list(decisions)
-    first = found[0]
-    if all(decision.identity == first.identity for decision in found):
+    listed = list(decisions)
+    first = listed[0]
+    if all(decision.identity == first.identity for decision in listed):
         return first
-    ways = {(decision.owner, decision.connector, decision.requirement) for decision in found}
-    if len(ways) == 1 and all(decision.outcome is first.outcome for decision in found):
-        replies = dict.fromkeys(decision.reply for decision in found if decision.reply)
+    ways = {(decision.owner, decision.connector, decision.requirement) for decision in listed}
+    if len(ways) == 1 and all(decision.outcome is first.outcome for decision in listed):
+        replies = dict.fromkeys(decision.reply for decision in listed if decision.reply)
         return replace(first, reply=" or ".join(replies), why=missing)
-    others = tuple((decision.owner, decision.connector) for decision in found)
+    others = tuple((decision.owner, decision.connector) for decision in listed)
     owner, connector, requirement = ways.pop() if len(ways) == 1 else ("", "", "")
-    demand = first.demand if all(decision.demand == first.demand for decision in found) else None
+    demand = first.demand if all(decision.demand == first.demand for decision in listed) else None
     return Decision(Effect.UNKNOWN, owner, connector, requirement, why=missing, demand=demand, others=others)

@@ -42,7 +42,8 @@ def session_facts(event: TraceEvent) -> SessionFacts:
     leaf = own.leaf if own else None
     kept: dict[str, dict[str, str]] = event.tls.get("chains", {})
     chains = {
-        name: ChainVerdict(_status(one.get("status", "")), one.get("detail", ""), leaf) for name, one in kept.items()
+        name: ChainVerdict(_status(verdict.get("status", "")), verdict.get("detail", ""), leaf)
+        for name, verdict in kept.items()
     }
     return SessionFacts(event.session, event.peer_address, event.peer_host, tls, own, chains, **login)
 

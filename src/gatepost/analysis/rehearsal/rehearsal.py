@@ -236,7 +236,7 @@ def inbound_report(rows: Iterable[TraceRow], subject: Subject) -> Report:
         row for row in map(_Row._make, rows) if _met(row, subject) and subject.ours(row.organization, row.recipient)
     )
     for _, group in groupby(matches, key=_message_of):
-        seen = [one for row in group if (one := _session(row, subject)) is not None]
+        seen = [session for row in group if (session := _session(row, subject)) is not None]
         if seen:
             report.add(max(seen, key=_weight))
     return report
@@ -251,8 +251,8 @@ def _met(row: _Row, subject: Subject) -> bool:
     if _STOOD_BACK not in row.detail or _quoted(subject.label) not in row.detail:
         return False
     return any(
-        one.get("connector") == subject.label and one.get("why", "").startswith(_STOOD_BACK)
-        for one in _decode(row.detail).passed_over
+        candidate.get("connector") == subject.label and candidate.get("why", "").startswith(_STOOD_BACK)
+        for candidate in _decode(row.detail).passed_over
     )
 
 
@@ -431,8 +431,8 @@ def _attempts_again(
 ) -> Iterator[tuple[Seen, str]]:
     rows = ((_Row._make(row), decision) for row, decision in decided)
     judged = ((row, seen) for row, decision in rows if (seen := _again(row, decision, owner, name)) is not None)
-    found = ((row, _withheld(seen, row, hidden)) for row, seen in judged)
-    for _, group in groupby(found, key=lambda one: (_message_of(one[0]), one[0].at)):
+    pairs = ((row, _withheld(seen, row, hidden)) for row, seen in judged)
+    for _, group in groupby(pairs, key=lambda pair: (_message_of(pair[0]), pair[0].at)):
         together = list(group)
         yield max((seen for _, seen in together), key=_weight), together[0][0].message
 

@@ -51,7 +51,9 @@ def decide_session(event: TraceEvent, directory: Directory) -> Decision:
     if len(anchors) > _SETS_OF_ANCHORS:
         return Decision(Effect.UNKNOWN, why=_missing(names=names, anchors=bool(anchors)))
     possible = _possible(facts, directory, names=names, anchors=anchors)
-    return settled((_decide(event, one, directory) for one in possible), _missing(names=names, anchors=bool(anchors)))
+    return settled(
+        (_decide(event, variant, directory) for variant in possible), _missing(names=names, anchors=bool(anchors))
+    )
 
 
 def _decide(event: TraceEvent, facts: SessionFacts, directory: Directory) -> Decision:
@@ -141,15 +143,15 @@ def _possible(facts: SessionFacts, directory: Directory, *, names: bool, anchors
             **facts.chains,
             **{name: ChainVerdict(status, "", leaf) for name, status in zip(anchors, statuses, strict=True)},
         }
-        one = replace(facts, chains=chains)
-        yield one
+        variant = replace(facts, chains=chains)
+        yield variant
         if names:
-            yield _bearing_more(one, directory)
+            yield _bearing_more(variant, directory)
 
 
 def _bearing_more(facts: SessionFacts, directory: Directory) -> SessionFacts:
     """The same session, its certificate bearing every name that connectors look for."""
-    asked = tuple(
+    names = tuple(
         connector.tls_sender_certificate_name.removeprefix("*.")
         for organization in directory.organizations
         for connector in organization.inbound_connectors
@@ -158,7 +160,7 @@ def _bearing_more(facts: SessionFacts, directory: Directory) -> SessionFacts:
 
     def more(chain: ChainVerdict) -> ChainVerdict:
         leaf = chain.leaf
-        return replace(chain, leaf=leaf and replace(leaf, dns_names=(*leaf.dns_names, *asked)))
+        return replace(chain, leaf=leaf and replace(leaf, dns_names=(*leaf.dns_names, *names)))
 
     chains = {name: more(chain) for name, chain in facts.chains.items()}
     return replace(facts, client_chain=facts.client_chain and more(facts.client_chain), chains=chains)

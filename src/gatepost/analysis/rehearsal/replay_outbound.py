@@ -90,10 +90,12 @@ class HopReplay:
     def _header_rules(self, event: TraceEvent) -> list[MailFlowRule]:
         """Rules that have a say in this mail and ask for a field that the row does not have."""
         domain = event.recipient.rpartition("@")[2].lower()
-        found = map(self._directory.organization, parties(self._directory, event.organization, domain).rule_owners)
+        organizations = map(
+            self._directory.organization, parties(self._directory, event.organization, domain).rule_owners
+        )
         return [
             rule
-            for organization in found
+            for organization in organizations
             for rule in (organization.mail_flow_rules if organization else ())
             if rule.enabled and rule.header_name and not _knows(event, rule)
         ]
@@ -178,7 +180,7 @@ def _contents(event: TraceEvent, rules: list[MailFlowRule]) -> Iterator[Content]
     known: dict[str, tuple[str, ...]] = {"subject": (event.subject,)} if event.subject else {}
     for holds in product((False, True), repeat=len(rules)):
         header: dict[str, tuple[str, ...]] = dict(known)
-        for rule in (rule for rule, one in zip(rules, holds, strict=True) if one):
+        for rule in (rule for rule, applies in zip(rules, holds, strict=True) if applies):
             name = rule.header_name.lower()
             header[name] = (*header.get(name, ()), *(rule.header_contains[:1] or ("",)))
         yield Content(header)
@@ -228,22 +230,22 @@ def _port(endpoint: str) -> int:
 def _judged(event: TraceEvent, way: _RoutePlan, facts: HopFacts, before: NextHop | None) -> Decision:
     """Judge the hop that was seen under the new requirement. before: the hop as it was then, if known."""
     demand = way.hop.requirement
-    asked = before.requirement if before and describe(before.requirement) == event.requirement else None
-    if not _same_offer(demand, asked):
+    recorded = before.requirement if before and describe(before.requirement) == event.requirement else None
+    if not _same_offer(demand, recorded):
         if facts.handshake_error:
             return way.decision(Effect.UNKNOWN, _OTHER_OFFER)
         if facts.tls is not None and (fits := _fits(demand, facts)) is not True:
             return _below(way, facts) if fits is False else way.decision(Effect.UNKNOWN, _OTHER_OFFER)
     unjudged = facts.tls is not None and facts.chain is None
-    if isinstance(demand, Authenticated) and (unjudged or _judged_by(event, asked) != demand.anchors[0]):
+    if isinstance(demand, Authenticated) and (unjudged or _judged_by(event, recorded) != demand.anchors[0]):
         kept = _rehearsed(event, way, before)
         if kept is not None:
             return kept
         named = anchors_label(demand.anchors[0]) or "the server's own trust anchors"
         missing = f"the next hop's certificate was not judged by {named}"
-        return settled((_verdict(event, way, one) for one in _trust_either_way(demand, facts)), missing)
+        return settled((_verdict(event, way, variant) for variant in _trust_either_way(demand, facts)), missing)
     missing = f"only the first {NAMES_KEPT} names of the next hop's certificate were kept"
-    return settled((_verdict(event, way, one) for one in _names_either_way(demand, facts)), missing)
+    return settled((_verdict(event, way, variant) for variant in _names_either_way(demand, facts)), missing)
 
 
 def _rehearsed(event: TraceEvent, way: _RoutePlan, before: NextHop | None) -> Decision | None:

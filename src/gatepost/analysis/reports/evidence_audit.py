@@ -153,8 +153,8 @@ class _Auditor:
 
     def held_against_notes(self, otherwise: str) -> None:
         """Every hash that was noted must have come by. otherwise: what it means if not."""
-        for one in (one for one, found in self._noted.items() if not found):
-            text = f"the hash {one}, which was noted, is not in it: {otherwise}"
+        for digest in (digest for digest, is_found in self._noted.items() if not is_found):
+            text = f"the hash {digest}, which was noted, is not in it: {otherwise}"
             self.audit.faults.add(FaultKind.REWRITTEN, (HEADS_FILE, 0, 0), text)
 
     def _note(self, line: Line) -> None:

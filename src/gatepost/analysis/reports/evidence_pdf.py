@@ -112,7 +112,7 @@ class _Printer:
 
     def plain(self, text: object) -> str:
         """Text in letters that the font has; others by their number, controls as "?"."""
-        return "".join(self._letter(one) for one in str(text))
+        return "".join(self._letter(character) for character in str(text))
 
     def _letter(self, one: str) -> str:
         if not one.isprintable():
@@ -129,7 +129,7 @@ class _Printer:
         """A table whose head is repeated on each page. widths: shares of the page's width."""
         total = sum(widths)
         cells = [[self(name, "name") for name in names]]
-        cells += [[one if isinstance(one, Paragraph) else self(one, "cell") for one in row] for row in rows]
+        cells += [[cell if isinstance(cell, Paragraph) else self(cell, "cell") for cell in row] for row in rows]
         return Table(cells, [_WIDTH * width / total for width in widths], repeatRows=1, style=_TABLE)
 
 

@@ -77,14 +77,14 @@ def reported(reports: Iterable[StoredReport], wished: ReportFilter) -> list[Repo
     for kept in reports:
         for policy in wished.policies(kept):
             key = (kept.report.organization, policy.domain, policy.type)
-            one = sums.setdefault(key, Reported(*key))
-            one.reports += 1
-            one.passed += policy.passed
-            one.failed += policy.failed
+            total = sums.setdefault(key, Reported(*key))
+            total.reports += 1
+            total.passed += policy.passed
+            total.failed += policy.failed
             for failure in policy.failures:
-                one.results[failure.result] += failure.sessions
+                total.results[failure.result] += failure.sessions
     chosen = (candidate for candidate in sums.values() if not wished.result or candidate.results[wished.result])
-    return sorted(chosen, key=lambda one: (-one.failed, -one.passed, one.reporter, one.domain))
+    return sorted(chosen, key=lambda row: (-row.failed, -row.passed, row.reporter, row.domain))
 
 
 def failed_there(

@@ -42,14 +42,14 @@ def report_of(record: Mapping[str, Any]) -> TlsReport:
         record["first"],
         record["last"],
         {
-            day: {Direction(way): _protections(told) for way, told in ways.items()}
+            day: {Direction(way): _protections(counts) for way, counts in ways.items()}
             for day, ways in record["days"].items()
         },
         {direction: _hops_of(record["hops"][direction.value]) for direction in Direction},
         tuple(_named_of(partner) for partner in record["partners"]),
         tuple(_named_of(connector) for connector in record["connectors"]),
-        tuple((one["partner"], one["messages"]) for one in record["never_tls"]),
-        tuple(_ready_of(one) for one in record["ready"]),
+        tuple((row["partner"], row["messages"]) for row in record["never_tls"]),
+        tuple(_ready_of(row) for row in record["ready"]),
         tuple(record["unreadable"]),
     )
 

@@ -64,7 +64,7 @@ def _policies(counts: Iterable[Count]) -> tuple[PolicySummary, ...]:
         else:
             failed.append((count.failure, count.sessions))
     return tuple(
-        PolicySummary(policy, passed.get(policy, 0), tuple(sorted(failed, key=lambda one: -one[1])))
+        PolicySummary(policy, passed.get(policy, 0), tuple(sorted(failed, key=lambda failure: -failure[1])))
         for policy, failed in failures.items()
     )
 
@@ -118,10 +118,10 @@ def summary_of(day: str, domain: str, report: Mapping[str, Any]) -> DomainSummar
 
 
 def _policy_of(made: Mapping[str, Any]) -> PolicySummary:
-    told, passed = made["policy"], made["summary"]["total-successful-session-count"]
-    strings, hosts = told.get("policy-string", ()), told.get("mx-host", ())
-    policy = AppliedPolicy(PolicyType(told["policy-type"]), told["policy-domain"], tuple(strings), tuple(hosts))
-    return PolicySummary(policy, passed, tuple(_failure_of(one) for one in made.get("failure-details", ())))
+    applied, passed = made["policy"], made["summary"]["total-successful-session-count"]
+    strings, hosts = applied.get("policy-string", ()), applied.get("mx-host", ())
+    policy = AppliedPolicy(PolicyType(applied["policy-type"]), applied["policy-domain"], tuple(strings), tuple(hosts))
+    return PolicySummary(policy, passed, tuple(_failure_of(detail) for detail in made.get("failure-details", ())))
 
 
 def _failure_of(made: Mapping[str, Any]) -> tuple[FailureDetail, int]:

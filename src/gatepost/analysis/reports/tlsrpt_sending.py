@@ -162,13 +162,13 @@ class ReportSender:
     async def _wanted(self, report: SentReport) -> tuple[str, ...]:
         """The addresses that a domain wants its report at. Raises NotSent if that cannot be told now."""
         try:
-            found = await report_record(self._ways.resolver, report.domain)
+            record = await report_record(self._ways.resolver, report.domain)
         except LookupFailed as failed:
             raise NotSent(f"its record cannot be looked up: {failed.detail}") from failed
-        if isinstance(found, RecordError):
-            _log.info("no TLS report to %s: its record cannot be used: %s", report.domain, found.detail)
+        if isinstance(record, RecordError):
+            _log.info("no TLS report to %s: its record cannot be used: %s", report.domain, record.detail)
             return ()
-        return found.rua if found is not None else ()
+        return record.rua if record is not None else ()
 
     async def _sent(self, report: SentReport) -> str:
         """The queue id if it went as mail. Raises NotSent, StoreFailure."""

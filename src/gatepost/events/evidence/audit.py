@@ -134,9 +134,9 @@ class ChainAudit:
 
     def finish(self) -> None:
         """There are no more files: what was passed over and never came was removed."""
-        for one in self._missing:
-            many = f"entries {one.first} to {one.last} are" if one.last > one.first else f"entry {one.first} is"
-            self._faults.add(FaultKind.REMOVED, one.place, f"{many} missing before this one")
+        for gap in self._missing:
+            many = f"entries {gap.first} to {gap.last} are" if gap.last > gap.first else f"entry {gap.first} is"
+            self._faults.add(FaultKind.REMOVED, gap.place, f"{many} missing before this one")
         self._missing.clear()
 
     def _parsed(self, file: str, at: int, raw: bytes) -> Line:
@@ -239,9 +239,9 @@ class ChainAudit:
 
     def _late(self, where: tuple[str, int, int], line: Line) -> None:
         """Its number is behind us: it was passed over, or was never part of this chain."""
-        for index, one in enumerate(self._missing):
-            if one.first <= line.number <= one.last:
-                rest = [_Missing(one.first, line.number - 1, one.place), _Missing(line.number + 1, one.last, one.place)]
+        for index, gap in enumerate(self._missing):
+            if gap.first <= line.number <= gap.last:
+                rest = [_Missing(gap.first, line.number - 1, gap.place), _Missing(line.number + 1, gap.last, gap.place)]
                 self._missing[index : index + 1] = [part for part in rest if part.first <= part.last]
                 text = f"entry {line.number} stands behind entry {self.place.number}"
                 self._faults.add(FaultKind.REORDERED, where, text)

@@ -140,8 +140,8 @@ def _representable(value: Any) -> Any:
         case str():
             return value.encode("utf-8", "backslashreplace").decode()
         case dict():
-            return {_representable(name): _representable(one) for name, one in value.items()}
+            return {_representable(name): _representable(item) for name, item in value.items()}
         case list() | tuple():
-            return [_representable(one) for one in value]
+            return [_representable(item) for item in value]
         case _:
             return value

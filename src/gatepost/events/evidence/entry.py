@@ -217,9 +217,9 @@ def _plain(value: Any, depth: int = _DEPTH) -> Any:
         case float():
             return instant(value)  # the only fractions in `detail` are times
         case dict() if depth:
-            return {str(name)[:_TEXT]: _plain(one, depth - 1) for name, one in list(value.items())[:_NAMES]}
+            return {str(name)[:_TEXT]: _plain(item, depth - 1) for name, item in list(value.items())[:_NAMES]}
         case list() | tuple() if depth:
-            return [_plain(one, depth - 1) for one in value[:_NAMES]]
+            return [_plain(item, depth - 1) for item in value[:_NAMES]]
         case None:
             return ""
         case _:
@@ -314,6 +314,6 @@ def _known(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def _certificate(record: Mapping[str, Any]) -> dict[str, Any]:
     texts = {name: _text(str(record[name])) for name in ("sha256", "subject", "issuer", "serial", "key")}
-    names = [_text(str(one)) for one in (*record["names"], *record.get("ip_addresses", ()))[:_NAMES]]
+    names = [_text(str(name)) for name in (*record["names"], *record.get("ip_addresses", ()))[:_NAMES]]
     valid = {name: instant(record[name]) for name in ("not_before", "not_after") if 0 < record[name] < 1e11}
     return texts | {"names": names} | valid

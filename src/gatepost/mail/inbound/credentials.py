@@ -88,4 +88,4 @@ def orphaned(
 
 
 def _addresses(organization: Mapping[str, Any] | None) -> set[str]:
-    return {str(one["address"]).lower() for one in (organization or {}).get("mailbox", [])}
+    return {str(mailbox["address"]).lower() for mailbox in (organization or {}).get("mailbox", [])}

@@ -37,15 +37,15 @@ _FAULTS: Final[tuple[tuple[type[jwt.PyJWTError], str, bool], ...]] = (
 async def judge_token(directory: Directory, keys: IssuerKeys, token: str, authzid: str) -> TokenVerdict:
     """The verdict on a token. authzid: whom the client wants to act as, "" for whom the token names. Never raises."""
     try:
-        found = jwt.decode_complete(token, options={"verify_signature": False})
+        decoded = jwt.decode_complete(token, options={"verify_signature": False})
     except (jwt.PyJWTError, ValueError, RecursionError):
         return TokenVerdict("", "the token is no JWT; those that only their issuer can read are not taken")
-    voucher = trusted_issuer(directory, found["payload"])
+    voucher = trusted_issuer(directory, decoded["payload"])
     if voucher is None:
         return TokenVerdict("", "the token's issuer is none that the organization of its user trusts")
-    verdict = _refused(voucher, found["header"], found["payload"])
+    verdict = _refused(voucher, decoded["header"], decoded["payload"])
     if verdict is None:
-        claims = await _verified(voucher, keys, token, found["header"])
+        claims = await _verified(voucher, keys, token, decoded["header"])
         verdict = claims if isinstance(claims, TokenVerdict) else judge_claims(directory, voucher, claims, authzid)
     return replace(verdict, reason=f"{voucher.label}: {verdict.reason}")
 
@@ -63,12 +63,12 @@ async def _verified(
 ) -> dict[str, Any] | TokenVerdict:
     """The claims behind a good signature; or what is wrong."""
     kid = header.get("kid", "")
-    found = await keys.find(voucher.issuer, kid if isinstance(kid, str) else "")
-    if isinstance(found, KeysUnavailable):
-        return TokenVerdict("", f"there is no key to check the token with: {found.detail}", temporary=True)
-    if not found:
+    issuer_keys = await keys.find(voucher.issuer, kid if isinstance(kid, str) else "")
+    if isinstance(issuer_keys, KeysUnavailable):
+        return TokenVerdict("", f"there is no key to check the token with: {issuer_keys.detail}", temporary=True)
+    if not issuer_keys:
         return TokenVerdict("", "the token is signed with a key that the issuer does not have")
-    for key in [issuer_key for issuer_key in found if issuer_key.suits(header["alg"])][:_TRIED]:
+    for key in [issuer_key for issuer_key in issuer_keys if issuer_key.suits(header["alg"])][:_TRIED]:
         try:
             return _decoded(voucher.issuer, token, key)
         except (jwt.InvalidSignatureError, jwt.InvalidKeyError):

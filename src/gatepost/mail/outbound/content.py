@@ -92,12 +92,12 @@ class ContentSteps:
     ) -> list[tuple[Route, list[Recipient]]]:
         """The routes of a delivery, once for each group of recipients. Raises BodyUnreadable."""
         for divider in self._dividers:
-            found: list[tuple[Route, list[Recipient]]] = []
+            narrowed: list[tuple[Route, list[Recipient]]] = []
             for route, recipients in routes:
                 outgoing = OutgoingMessage(directory, delivery.organization, delivery.message, recipients, route)
                 groups = await divider.divided(outgoing, body)
-                found += ((_narrowed(route, recipients, group), group) for group in groups)
-            routes = found
+                narrowed += ((_narrowed(route, recipients, group), group) for group in groups)
+            routes = narrowed
         return routes
 
     async def made(self, outgoing: OutgoingMessage, body: MessageBody) -> tuple[MessageBody, dict[str, Any]]:

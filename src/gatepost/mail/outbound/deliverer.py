@@ -297,10 +297,10 @@ def _new_attempt(
     delivery, first, recipients = shares[0]
     kept = keeps_sender(first)
     parts = []
-    for one, route, own in shares:
-        base = decided_record(route, directory.version) | sender_record(one.message, own[0], kept=kept)
-        base |= domain_record(directory, route, one.organization, own[0])
-        parts.append(AttemptPart(own, base, remembered_as(route, one.organization, own)))
+    for member, route, own in shares:
+        base = decided_record(route, directory.version) | sender_record(member.message, own[0], kept=kept)
+        base |= domain_record(directory, route, member.organization, own[0])
+        parts.append(AttemptPart(own, base, remembered_as(route, member.organization, own)))
     attempt = DeliveryAttempt(delivery.message, parts, attempts=delivery.attempts, keeps_sender=kept)
     attempt.hold = holds_below(directory, first, delivery.organization, recipients)
     if isinstance(first, InternalRoute):

@@ -222,15 +222,15 @@ class DeliveryAttempt:
         groups = self.apart(batch)
         if len(groups) < 2:
             return []
-        found = [[(recipient, results[self._path(recipient)]) for recipient in group] for group in groups]
+        results_by_group = [[(recipient, results[self._path(recipient)]) for recipient in group] for group in groups]
         at_data = outcome.data_reply
         taken = {
             number
-            for number, members in enumerate(found)
+            for number, members in enumerate(results_by_group)
             if any(answer.reply.positive or answer.reply is at_data for _, answer in members)
         }
         alone = []
-        for number, members in enumerate(found):
+        for number, members in enumerate(results_by_group):
             # A part that is refused with the message itself has company if the message was for others, too.
             if not taken - {number}:
                 continue

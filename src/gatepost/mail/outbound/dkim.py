@@ -55,13 +55,13 @@ class DkimSigning:
         if may_sign(directory, origin):
             return body, {}  # the usual case of mail that is not ours, and nothing to tell
         fields = split_fields(await body.header())
-        found = signing(directory, origin, [_text(field) for field in fields if field.name == "from"])
-        if not found.keys:
-            return body, {"dkim_unsigned": found.why}
-        usable, unusable = self._signers(found)
+        chosen = signing(directory, origin, [_text(field) for field in fields if field.name == "from"])
+        if not chosen.keys:
+            return body, {"dkim_unsigned": chosen.why}
+        usable, unusable = self._signers(chosen)
         record: dict[str, Any] = {"dkim_unusable": unusable} if unusable else {}
         if not usable:
-            owner = directory.organization(found.organization)
+            owner = directory.organization(chosen.organization)
             if owner is None or owner.dkim_key_unavailable is DkimKeyUnavailable.DEFER:
                 raise ContentNotReady(_NO_KEY, "; ".join(unusable))
             return body, record | {"dkim_unsigned": "no key of its domain can be used"}

@@ -102,7 +102,9 @@ class Hop:
         """
         records = self.published.dane
         judged_by = (self.requirement, self.rehearsed, self.published.testing)
-        if any(isinstance(one, Authenticated) for one in judged_by) or (records is not None and records.records.usable):
+        if any(isinstance(requirement, Authenticated) for requirement in judged_by) or (
+            records is not None and records.records.usable
+        ):
             return ""
         return f"{self.host} {self.endpoint}"
 

@@ -247,8 +247,8 @@ class Hosts:
 
     async def _us(self, group: Sequence[NextHop]) -> str:
         """The first of some hosts that has an address of ours, "" if none is known to have one."""
-        found = await asyncio.gather(*(self._addresses(host.host) for host in group), return_exceptions=True)
-        for host, addresses in zip(group, found, strict=True):
+        resolved = await asyncio.gather(*(self._addresses(host.host) for host in group), return_exceptions=True)
+        for host, addresses in zip(group, resolved, strict=True):
             if isinstance(addresses, HostAddresses):
                 if any(self._services.is_ours(address, host.port) for address in addresses.addresses):
                     return host.host

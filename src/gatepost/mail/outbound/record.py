@@ -173,10 +173,15 @@ def tries_record(failures: Sequence[HopFailure]) -> dict[str, Any]:
     """Every host tried in this attempt, in order, with what it said or how it failed."""
     tries = []
     for failure in failures[:_TRIES]:
-        one = {"host": failure.host, "address": failure.address, "reply": failure.reply.text, "detail": failure.detail}
+        attempt = {
+            "host": failure.host,
+            "address": failure.address,
+            "reply": failure.reply.text,
+            "detail": failure.detail,
+        }
         if failure.result_type is not None:
-            one["result_type"] = str(failure.result_type)
-        tries.append(one)
+            attempt["result_type"] = str(failure.result_type)
+        tries.append(attempt)
     return {"tries": tries}
 
 
@@ -204,8 +209,8 @@ def origin_of(delivery: Delivery) -> str:
 def hop_record(node: str, reply: Reply) -> dict[str, str]:
     """The ids by which the other node knows the message and the session of the hop, read from its reply."""
     queued, stamp = _QUEUED.search(reply.text), _STAMP.search(reply.text)
-    found = {"message": queued[1] if queued else "", "session": stamp[1] if stamp else ""}
-    return {"node": node} | {name: value for name, value in found.items() if value}
+    ids = {"message": queued[1] if queued else "", "session": stamp[1] if stamp else ""}
+    return {"node": node} | {name: value for name, value in ids.items() if value}
 
 
 def _place(host: str, address: str) -> dict[str, Any]:

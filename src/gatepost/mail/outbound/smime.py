@@ -121,15 +121,16 @@ class SmimeProtection:
         self, outgoing: OutgoingMessage, record: dict[str, Any]
     ) -> tuple[list[x509.Certificate], dict[str, list[str]]]:
         """The certificates to encrypt to, and those of each recipient. Raises ContentNotReady if one has none."""
-        found = [self._found(outgoing, recipient.address) for recipient in outgoing.recipients]
-        missing = [readiness.missing for readiness in found if readiness.missing]
+        checked = [self._found(outgoing, recipient.address) for recipient in outgoing.recipients]
+        missing = [readiness.missing for readiness in checked if readiness.missing]
         if missing:
             raise _not_ready(_NO_CERTIFICATE, "; ".join(missing[:_SHOWN]), record)
         unique = {
-            fingerprint(certificate): certificate for readiness in found for certificate in readiness.certificates
+            fingerprint(certificate): certificate for readiness in checked for certificate in readiness.certificates
         }
         by = {
-            readiness.address: [fingerprint(each)[:ID_DIGITS] for each in readiness.certificates] for readiness in found
+            readiness.address: [fingerprint(each)[:ID_DIGITS] for each in readiness.certificates]
+            for readiness in checked
         }
         return list(unique.values()), by
 
@@ -149,21 +150,21 @@ class SmimeProtection:
             # Whoever added a certificate: an organization signs in the name of its own domains alone.
             detail = f"{domain} is not a verified accepted domain of {outgoing.organization}, which cannot sign for it"
             raise _not_ready(_NO_SIGNATURE, detail, record)
-        found = self._store.signer(outgoing.organization, owners, self._clock())
-        if found is None:
+        signer = self._store.signer(outgoing.organization, owners, self._clock())
+        if signer is None:
             who = " or ".join(owners) or "the author, as its From does not name a single one"
             advice = _IDENTITY.format(domain or "DOMAIN", outgoing.organization)
             detail = f"there is no certificate that signs for {who}; {advice}"
             raise _not_ready(_NO_SIGNATURE, detail, record)
-        record["signed_by"] = found[0].id
-        return found[1]
+        record["signed_by"] = signer[0].id
+        return signer[1]
 
     def _rehearsal(self, outgoing: OutgoingMessage, demand: ContentDemand) -> dict[str, Any]:
         """The reasons for which it would hold the message; the author's certificate is not looked for."""
         if not demand.encrypt.rehearsed:
             return {}
-        found = [self._found(outgoing, recipient.address) for recipient in outgoing.recipients]
-        missing = [readiness.missing for readiness in found if readiness.missing]
+        checked = [self._found(outgoing, recipient.address) for recipient in outgoing.recipients]
+        missing = [readiness.missing for readiness in checked if readiness.missing]
         return {"encrypt": {"passed": not missing, "missing": missing[:_SHOWN]}}
 
 

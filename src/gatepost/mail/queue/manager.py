@@ -424,7 +424,7 @@ class QueueManager:
 
     def _leave_out(self, hop: HopQueue, turn: Turn, delivery: Delivery, batch: Hashable) -> None:
         """Let a delivery wait for a lane again, with those of another batch or, if that is None, by itself."""
-        (place,) = [place for place, one in enumerate(turn.deliveries) if one is delivery]
+        (place,) = [place for place, candidate in enumerate(turn.deliveries) if candidate is delivery]
         backlog, _ = turn.members.pop(place)
         self._in_flight.discard(delivery.id)
         hop.ended(backlog, self._clock())

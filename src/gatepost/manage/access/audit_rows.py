@@ -105,8 +105,8 @@ def prune(connection: DatabaseConnection, now: float) -> int:
 
 def _event(row: tuple[Any, ...]) -> AuditEvent:
     number, at, who, address, action, organization, subject, outcome, detail = row
-    told = msgspec.json.decode(detail)
-    return AuditEvent(number, at, who, address, present(action), organization, subject, AuditOutcome(outcome), told)
+    decoded = msgspec.json.decode(detail)
+    return AuditEvent(number, at, who, address, present(action), organization, subject, AuditOutcome(outcome), decoded)
 
 
 def _encoded(detail: Mapping[str, Any]) -> str:
@@ -134,7 +134,7 @@ def _clean(value: object, depth: int) -> object:
             for key, entry in entries
         }
     if isinstance(value, list | tuple | set | frozenset):
-        return [_clean(one, depth - 1) for one in list(value)[:_ENTRIES]]
+        return [_clean(entry, depth - 1) for entry in list(value)[:_ENTRIES]]
     return cleaned(str(value), _TEXT)
 
 

@@ -35,13 +35,13 @@ def renew(connection: DatabaseConnection, now: float) -> str:
 
 def fits(connection: DatabaseConnection, code: str, now: float) -> bool:
     """Whether a code makes an owner now."""
-    given = secret.hash_of(code)
+    code_hash = secret.hash_of(code)
     rows = connection.rows("SELECT hash, made FROM setup")
-    if given is None or not rows or has_owner(connection):
+    if code_hash is None or not rows or has_owner(connection):
         return False
     hashed, made = rows[0]
     in_time: bool = made - _SLACK <= now < made + LIFETIME
-    return hmac.compare_digest(hashed, given) and in_time
+    return hmac.compare_digest(hashed, code_hash) and in_time
 
 
 def demand(connection: DatabaseConnection, code: str, now: float) -> None:

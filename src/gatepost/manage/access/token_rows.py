@@ -53,7 +53,7 @@ def checked_token(
     """The token of a form. Raises AccountError with everything that is wrong."""
     errors = []
     chosen = frozenset(scopes)
-    found: frozenset[str] | None = None
+    allowed: frozenset[str] | None = None
     try:
         name = account_name(name)
     except ValueError as error:
@@ -61,13 +61,13 @@ def checked_token(
     if not chosen:
         errors.append(FieldError("scopes", f"choose at least one of {', '.join(Scope)}"))
     try:
-        found = chosen_organizations(organizations, owner=Scope.OWNER in chosen)
+        allowed = chosen_organizations(organizations, owner=Scope.OWNER in chosen)
     except ValueError as error:
         errors.append(FieldError("organizations", str(error)))
     if expires is not None and not expires > now:
         errors.append(FieldError("expires", "is in the past; choose a later time"))
     refuse(errors)
-    return NewToken(name, chosen, found, expires)
+    return NewToken(name, chosen, allowed, expires)
 
 
 def insert(connection: DatabaseConnection, draft: NewToken, actor: Actor, now: float) -> tuple[str, Token]:

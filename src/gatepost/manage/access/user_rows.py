@@ -61,7 +61,7 @@ class LoginCredential(NamedTuple):
 def checked_user(name: str, role: Role, password: str, organizations: Iterable[str] | None) -> NewUser:
     """The user of a form. Raises AccountError with everything that is wrong."""
     errors = []
-    found: frozenset[str] | None = None
+    allowed: frozenset[str] | None = None
     prepared = ""
     try:
         name = account_name(name)
@@ -72,11 +72,11 @@ def checked_user(name: str, role: Role, password: str, organizations: Iterable[s
     except PasswordError as error:
         errors.append(FieldError("password", str(error)))
     try:
-        found = chosen_organizations(organizations, owner=role is Role.OWNER)
+        allowed = chosen_organizations(organizations, owner=role is Role.OWNER)
     except ValueError as error:
         errors.append(FieldError("organizations", str(error)))
     refuse(errors)
-    return NewUser(name, role, found, prepared)
+    return NewUser(name, role, allowed, prepared)
 
 
 def checked_password(password: str, name: str) -> str:

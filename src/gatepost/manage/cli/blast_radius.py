@@ -29,13 +29,13 @@ def print_radius(radius: Radius) -> None:
     _print_touched(change)
     for name in radius.unreadable:
         click.echo(f"{name} of the trace cannot be read, so some mail is not counted", err=True)
-    for words, total, asked in (
+    for words, total, is_touched in (
         ("received", radius.found.inbound, change.inbound),
         ("delivered or sent on", radius.found.outbound, change.outbound),
     ):
-        if asked and not total.messages:
+        if is_touched and not total.messages:
             click.echo(f"no message was {words} since {moment(radius.since)}: the effect of the change is not known")
-        elif asked:
+        elif is_touched:
             click.echo(
                 f"of {total.messages} messages {words} since {moment(radius.since)}, {total.different} would have been "
                 "decided differently"

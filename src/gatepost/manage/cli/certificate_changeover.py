@@ -67,8 +67,8 @@ def status(request: ListChangeovers, config: str | None, as_json: bool) -> None:
     if as_json:
         print_json(changeovers)
         return
-    for one in changeovers:
-        print_status(one)
+    for entry in changeovers:
+        print_status(entry)
 
 
 @click.command()
@@ -106,12 +106,12 @@ def notice(request: GetNotice, config: str | None, as_json: bool) -> None:
     """
     there = client(config)
     request.certificate = addressable(there, request.certificate)
-    found = there.call(get_notice, request)
+    notification = there.call(get_notice, request)
     if as_json:
-        print_json(found)
+        print_json(notification)
         return
-    click.echo("\n".join(printable(line) for line in found.text.splitlines()))
-    print_partners(found.partners)
+    click.echo("\n".join(printable(line) for line in notification.text.splitlines()))
+    print_partners(notification.partners)
 
 
 @click.command()

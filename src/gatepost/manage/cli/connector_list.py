@@ -51,5 +51,5 @@ def show(name: str, organization: str, direction: str | None, config: str | None
 
 
 def _validated(row: dict[str, Any]) -> str:
-    found = row["validated"]
-    return f"{found['outcome']} {moment(found['at'] or 0)}" if found else "never"
+    validation = row["validated"]
+    return f"{validation['outcome']} {moment(validation['at'] or 0)}" if validation else "never"

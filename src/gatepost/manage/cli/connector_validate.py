@@ -176,8 +176,8 @@ def _clear() -> None:
 
 def progress_line(record: dict[str, Any]) -> str:
     """Progress in one line: of each host the task that runs, after the one that ended last."""
-    found = [_running(host["host"], host["tasks"]) for host in record["hosts"]]
-    return "; ".join(filter(None, [*found, _running("", record["tasks"])]))
+    running = [_running(host["host"], host["tasks"]) for host in record["hosts"]]
+    return "; ".join(filter(None, [*running, _running("", record["tasks"])]))
 
 
 def _running(host: str, tasks: Sequence[dict[str, Any]]) -> str:

@@ -55,7 +55,7 @@ def list_(config: str | None, as_json: bool, request: DestinationsQuery, limit: 
     if as_json:
         print_json(destinations)
     else:
-        print_table(_COLUMNS, [_row(one) for one in destinations])
+        print_table(_COLUMNS, [_row(entry) for entry in destinations])
 
 
 @destination.command()
@@ -77,9 +77,9 @@ def show(config: str | None, as_json: bool, request: DestinationsQuery) -> None:
     if as_json:
         print_json(destinations)
     else:
-        for one in destinations:
-            _print(one)
-    if any(one.below for one in destinations):
+        for entry in destinations:
+            _print(entry)
+    if any(entry.below for entry in destinations):
         raise SystemExit(NO)
 
 
@@ -112,8 +112,8 @@ def forget(config: str | None, request: DestinationActions) -> None:
     One organization at a time, unless --all is given. Exit codes: 0 done, 1 nothing is recorded, 2 usage error, 3 the
     data cannot be written.
     """
-    for one in _done(config, request).items:
-        click.echo(f"forgotten: {_title(one)}")
+    for entry in _done(config, request).items:
+        click.echo(f"forgotten: {_title(entry)}")
 
 
 def _done(config: str | None, request: DestinationActions) -> DestinationsChanged:

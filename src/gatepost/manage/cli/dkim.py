@@ -95,7 +95,7 @@ def record(name: str, organization: str, config: str | None, *, check: bool, as_
     (signing_key,) = through.call(list_signing_keys, request).items
     if as_json:
         row = asdict(signing_key)
-        print_json({one: row[one] for one in ("name", "text", "zone", *(("record", "why") if check else ()))})
+        print_json({column: row[column] for column in ("name", "text", "zone", *(("record", "why") if check else ()))})
     else:
         click.echo(signing_key.zone)
         if signing_key.dns_check:

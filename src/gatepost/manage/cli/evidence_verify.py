@@ -57,15 +57,15 @@ def verify(
     """
     if wrong := next((head for head in heads if not _HASH.fullmatch(head)), ""):
         fail(BAD_INPUT, f"--head {printable(wrong)!r}: not a hash; write 64 hexadecimal digits in lower case")
-    given = [one for key in keys for one in public_keys_in(key.read_bytes())]
+    public_keys = [public_key for key in keys for public_key in public_keys_in(key.read_bytes())]
     days = _day(options["since"], ""), _day(options["until"], "9999")
     try:
         if not paths:
-            result = verify_stored_log(Storage.of(settings_of(config)).evidence(), given, heads, days)
+            result = verify_stored_log(Storage.of(settings_of(config)).evidence(), public_keys, heads, days)
         elif len(paths) == 1 and paths[0].is_file() and day_file(paths[0]) is None and paths[0].name != HEADS_FILE:
-            result = verify_export(paths[0], given, heads)
+            result = verify_export(paths[0], public_keys, heads)
         else:
-            result = verify_log(paths, given, heads, days)
+            result = verify_log(paths, public_keys, heads, days)
     except StoreFailure as failure:
         fail(UNKNOWN, str(failure))
     except OSError as error:

@@ -87,8 +87,8 @@ def print_explanation(record: _Record, certificate: str = "") -> None:
         channel += f", certificate {certificate}" if record["certificate"] else ", without a certificate"
     ends = f"<{record['from']}> {page.arrow} <{record['to']}>"
     page.line(f"{ends}, from {record['ip']} {channel}; using configuration version {record['configuration']}", 2)
-    for one in record["assumed"]:
-        page.line(f"assumed: {_assumed(one)}", 9)
+    for assumption in record["assumed"]:
+        page.line(f"assumed: {_assumed(assumption)}", 9)
     _inbound(page, record)
     _outbound(page, record)
     if record["failures"]:
@@ -121,9 +121,9 @@ def _inbound(page: _Page, record: _Record) -> None:
         else:
             speaks_for = reason.startswith(f"connector {connector!r} of ") and ", but " not in reason
             page.mark(page.yes if connector and speaks_for else page.note, reason)
-    told = set(verdict["reasons"])
-    others = [(one["connector"], one["why"]) for one in verdict["others"]]
-    _others(page, [candidate for candidate in others if " ".join(candidate) not in told])
+    reasons = set(verdict["reasons"])
+    others = [(candidate["connector"], candidate["why"]) for candidate in verdict["others"]]
+    _others(page, [candidate for candidate in others if " ".join(candidate) not in reasons])
 
 
 def _inbound_fields(page: _Page, verdict: _Record) -> None:
@@ -161,7 +161,7 @@ def _outbound(page: _Page, record: _Record) -> None:
             "always over TLS with the site's own certificates; connectors and mail flow rules apply on that node",
         )
         return
-    _others(page, [(one["connector"], one["why"]) for one in outbound["others"]])
+    _others(page, [(candidate["connector"], candidate["why"]) for candidate in outbound["others"]])
     _others(page, [(rule["rule"], rule["why"]) for rule in outbound["other_rules"]])
 
 
@@ -179,10 +179,10 @@ def _outbound_fields(page: _Page, record: _Record, outbound: _Record) -> None:
 
 def _content(page: _Page, demand: _Record, certificates: _Record | None) -> None:
     """Print the requirements for the message itself, and whether their certificates exist."""
-    for name, asked in (("encryption", demand.get("encrypt", {})), ("signature", demand.get("sign", {}))):
-        if required := asked.get("required_by"):
+    for name, need in (("encryption", demand.get("encrypt", {})), ("signature", demand.get("sign", {}))):
+        if required := need.get("required_by"):
             page.field(name, f"S/MIME  (required by {', '.join(required)})")
-        if rehearsed := asked.get("rehearsed_by"):
+        if rehearsed := need.get("rehearsed_by"):
             page.field(name, f"in rehearsal: S/MIME  (required by {', '.join(rehearsed)})")
     if certificates is not None:
         missing = certificates["missing"]

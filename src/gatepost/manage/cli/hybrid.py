@@ -95,13 +95,13 @@ def plan(config: str | None, organization: str, output: Path | None, as_json: bo
     read or written.
     """
     settings = settings_of(config)
-    given = _given(settings, stored_directory(settings), organization, asked)
-    made = plan_of(given)
+    facts = _given(settings, stored_directory(settings), organization, asked)
+    made = plan_of(facts)
     if output is not None:
         try:
             with as_caller():
                 # Windows PowerShell wants the mark
-                output.write_text(script(given), encoding="utf-8-sig", newline="")
+                output.write_text(script(facts), encoding="utf-8-sig", newline="")
         except OSError as error:
             fail(UNKNOWN, f"{printable(output)}: {error.strerror}; nothing was written")
     if as_json:
@@ -119,7 +119,7 @@ def _given(settings: Settings, directory: Directory, name: str, asked: dict[str,
     routing = _domain("--routing-domain", asked["routing_domain"])
     own = own_certificates(settings, organization)
     exchange = exchange_chain(asked["exchange_certificate"], settings, organization, now)
-    told = warnings(directory.resources, settings.server.hostname)
+    texts = warnings(directory.resources, settings.server.hostname)
     return Given(
         organization=organization,
         hostname=settings.server.hostname,
@@ -134,7 +134,7 @@ def _given(settings: Settings, directory: Directory, name: str, asked: dict[str,
         addresses=[_address(address) for address in asked["addresses"]],
         revocation_hosts=revocation_hosts((*own.chains, *exchange.chain)),
         centralised=asked["centralised"],
-        warnings=[text for text in told if f" of {organization.name}" in text],
+        warnings=[text for text in texts if f" of {organization.name}" in text],
         now=now,
     )
 

@@ -64,25 +64,25 @@ def _conditions(one: MailFlowRule) -> str:
     header = one.header_name and (
         f"header {one.header_name} has " + (" or ".join(map(repr, one.header_contains)) or "any value")
     )
-    found = [
+    texts = [
         one.senders and f"from {', '.join(one.senders)}",
         one.except_senders and f"not from {', '.join(one.except_senders)}",
         one.recipients and f"to {', '.join(one.recipients)}",
         one.except_recipients and f"not to {', '.join(one.except_recipients)}",
         header,
     ]
-    return "; ".join(text for text in found if text) or "every message"
+    return "; ".join(text for text in texts if text) or "every message"
 
 
 def _actions(one: MailFlowRule) -> str:
-    found = [
+    texts = [
         one.route_via_connector and f"by connector {one.route_via_connector!r}",
         one.require_tls and "only over TLS",
         one.encrypt is ContentProtection.SMIME and "encrypted (S/MIME)",
         one.sign is ContentProtection.SMIME and "signed (S/MIME)",
         one.stop_rule_processing and "no further rule",
     ]
-    return "; ".join(text for text in found if text)
+    return "; ".join(text for text in texts if text)
 
 
 add_commands(

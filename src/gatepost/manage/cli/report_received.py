@@ -47,9 +47,9 @@ def received(request: ListReceivedReports, *, failures: bool, config: str | None
     if as_json:
         print_json(found)
     elif found and failures:
-        print_table(_FAILURES, [_failure_row(one) for one in found])
+        print_table(_FAILURES, [_failure_row(row) for row in found])
     elif found:
-        print_table(_COLUMNS, [_sum_row(one) for one in found])
+        print_table(_COLUMNS, [_sum_row(row) for row in found])
     if not found:
         span = f"from {request.since or '30 days before'} to {request.until or 'now'}"
         fail(NO, f"no such reports for the time {span}")

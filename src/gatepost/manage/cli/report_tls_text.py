@@ -41,12 +41,12 @@ def print_report(report: TlsReport) -> None:
 
 def connector_rows(named: Sequence[Named]) -> Iterator[tuple[object, ...]]:
     """A line for each name and direction."""
-    for one in named:
-        hops = one.hops
+    for row in named:
+        hops = row.hops
         shares = (_share(hops.protections[protection], hops.carried) for protection in Protection)
         failures = ", ".join(f"{name} {count}" for name, count in _most(hops.failures))
         quantum = _share(hops.post_quantum, hops.carried)
-        yield (one.name or "-", one.direction, hops.carried, *shares, quantum, hops.refused, failures or "-")
+        yield (row.name or "-", row.direction, hops.carried, *shares, quantum, hops.refused, failures or "-")
 
 
 def _print_hops(direction: Direction, hops: HopSummary) -> None:

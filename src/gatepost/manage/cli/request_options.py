@@ -141,13 +141,15 @@ def _taken(kind: inspect.Type) -> _Taken:
         case inspect.BoolType():
             taken = _Taken({"is_flag": True, "flag_value": True}, _same)
         case inspect.EnumType():
-            taken = _Taken({"type": click.Choice([str(one.value) for one in kind.cls])}, _or_none(kind.cls))
+            taken = _Taken({"type": click.Choice([str(member.value) for member in kind.cls])}, _or_none(kind.cls))
         case inspect.LiteralType():
             choices = [str(value) for value in kind.values if value != ""]
-            taken = _Taken({"type": click.Choice(choices)}, lambda given: "" if given is None else given)
+            taken = _Taken({"type": click.Choice(choices)}, lambda text: "" if text is None else text)
         case inspect.ListType() | inspect.VarTupleType():
             inner = _taken(_described(kind.item_type)[0])
-            taken = _Taken(inner.settings | {"multiple": True}, lambda given: [inner.convert(one) for one in given])
+            taken = _Taken(
+                inner.settings | {"multiple": True}, lambda values: [inner.convert(value) for value in values]
+            )
         case inspect.IntType():
             taken = _Taken({"type": click.IntRange(kind.ge, kind.le)}, _same)
         case inspect.FloatType():

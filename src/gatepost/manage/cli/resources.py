@@ -77,8 +77,8 @@ def export(config: str | None, as_json: bool) -> None:
 
     Exit codes: 0 done, 2 invalid settings, 3 the data cannot be read.
     """
-    found = client(config).call(export_resources, ExportResources()).value
-    document = found if found["organization"] else {}
+    exported = client(config).call(export_resources, ExportResources()).value
+    document = exported if exported["organization"] else {}
     if as_json:
         print_json(document)
     else:

@@ -141,8 +141,8 @@ def _pem_contents(leaf: bytes, key: Key, root: bytes) -> list[bytes]:
 def _pfx_contents(
     certificate: x509.Certificate, key: Key, root: bytes, sealed: tuple[str, dict[str, str | int | None]]
 ) -> list[bytes]:
-    password, asked = sealed
-    how = _encryption(str(asked["encryption"]), password.encode("ascii"))
+    password, options = sealed
+    how = _encryption(str(options["encryption"]), password.encode("ascii"))
     label = str(certificate.subject.rfc4514_string()).encode("utf-8")
     return [pkcs12.serialize_key_and_certificates(label, key, certificate, None, how), _der(root)]
 

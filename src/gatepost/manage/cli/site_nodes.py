@@ -75,13 +75,13 @@ def root(output: str, config: str | None, *, der: bool) -> None:
     Exit codes: 0 done, 2 this gateway belongs to no site, 3 the data cannot be read.
     """
     with opened(settings_of(config), keys=False) as records:
-        found = Member(records).roots_pem()
+        content = Member(records).roots_pem()
     if der:
-        found = x509.load_pem_x509_certificate(found).public_bytes(Encoding.DER)
+        content = x509.load_pem_x509_certificate(content).public_bytes(Encoding.DER)
     if output == "-":
-        sys.stdout.buffer.write(found)
+        sys.stdout.buffer.write(content)
     else:
-        write_new(Path(output), found, 0o644)
+        write_new(Path(output), content, 0o644)
 
 
 @click.command()

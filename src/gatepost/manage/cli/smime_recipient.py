@@ -96,10 +96,10 @@ def list_(organization: str, config: str | None, as_json: bool) -> None:
     """
     now = time.time()
     with opened(settings_of(config)) as store:
-        found = [(mine, owner, store.certificates(mine, owner)) for mine, owner in store.recipients()]
+        recipients = [(mine, owner, store.certificates(mine, owner)) for mine, owner in store.recipients()]
     rows = [
         (owner, mine, certificate, unfit_to_encrypt(certificate, now))
-        for mine, owner, certificates in found
+        for mine, owner, certificates in recipients
         for certificate in certificates
         if organization in {"", mine}
     ]
@@ -134,7 +134,7 @@ def show(owner: str, organization: str, config: str | None, as_json: bool) -> No
         print_json({"organization": mine, "owner": address, "certificates_of": whose, "certificates": views})
     else:
         _show(address, whose, views)
-    if not any(one["usable"] for one in views):
+    if not any(row["usable"] for row in views):
         fail(
             NO, f"mail to {address} cannot be encrypted; add a certificate: gatepost smime recipient add {address} FILE"
         )
@@ -147,12 +147,12 @@ def _counting(store: SmimeStore, organization: str, owner: str) -> tuple[str, tu
 
 
 def _show(address: str, whose: str, views: list[dict[str, Any]]) -> None:
-    for one in views:
+    for row in views:
         of = f" (of {whose})" if whose != address else ""
-        click.echo(f"{one['sha256']}{of}: {printable(one['why']) or 'usable'}")
+        click.echo(f"{row['sha256']}{of}: {printable(row['why']) or 'usable'}")
         for name in ("subject", "issuer", "key", "not_before", "not_after"):
-            click.echo(f"  {name:12}{printable(one[name])}")
-        click.echo(f"  {'addresses':12}{printable(', '.join(one['addresses']) or 'none')}")
+            click.echo(f"  {name:12}{printable(row[name])}")
+        click.echo(f"  {'addresses':12}{printable(', '.join(row['addresses']) or 'none')}")
 
 
 @recipient.command()
@@ -171,13 +171,18 @@ def remove(owner: str, certificate: tuple[str, ...], organization: str, note: st
     settings = settings_of(config)
     mine, whose = organization_of(settings, organization), owner_given(owner)
     with opened(settings) as store:
-        kept = [fingerprint(one) for one in store.certificates(mine, whose)]
-        chosen = [one for text in certificate for one in kept if one.startswith(text.lower().replace(":", ""))]
+        kept = [fingerprint(stored) for stored in store.certificates(mine, whose)]
+        chosen = [
+            candidate
+            for text in certificate
+            for candidate in kept
+            if candidate.startswith(text.lower().replace(":", ""))
+        ]
         if not kept or (certificate and not chosen):
             fail(BAD_INPUT, f"{whose} has no such certificate; there are: {', '.join(kept) or 'none'}")
         store.remove_recipient(mine, whose, chosen, author=author(), note=note)
-    for one in chosen or kept:
-        click.echo(f"{whose}: removed {one}")
+    for removed in chosen or kept:
+        click.echo(f"{whose}: removed {removed}")
 
 
 def _read(file: Path) -> list[x509.Certificate]:

@@ -105,7 +105,7 @@ def _number(request: Request) -> int:
 
 def _shown(changes: Sequence[FieldChange]) -> list[tuple[str, str | None, str | None]]:
     """For the macro `diff`, as many as there is room for."""
-    told = (
+    texts = (
         (
             change.path,
             None if change.sign == "+" else _text(change.before),
@@ -113,7 +113,7 @@ def _shown(changes: Sequence[FieldChange]) -> list[tuple[str, str | None, str | 
         )
         for change in changes
     )
-    return fitting(told, _SHOWN)
+    return fitting(texts, _SHOWN)
 
 
 def _text(value: Any) -> str:

@@ -66,8 +66,8 @@ def public_part(text: str) -> str:
 
 def errors_of(refusal: Refusal) -> dict[str, str]:
     """Errors of a refusal by field; "" is the form itself."""
-    found = {error.path: sentence(error.message) for error in refusal.errors}
-    return found or {"": sentence(refusal.text)}
+    errors = {error.path: sentence(error.message) for error in refusal.errors}
+    return errors or {"": sentence(refusal.text)}
 
 
 def why_of(refusal: Refusal) -> str:

@@ -95,7 +95,7 @@ def _list(request: Request, purpose: Purpose) -> Response:
         foot=foot(page, "certificates"),
         filters={"q": q, "state": state},
         filtered=bool(q or state or (query.get("organization") and purpose is Purpose.CLIENT)),
-        states=[("", "All"), *((str(one), str(one).capitalize()) for one in STATES)],
+        states=[("", "All"), *((str(choice), str(choice).capitalize()) for choice in STATES)],
         trouble=listing.trouble,
         directories=listing.directories,
         waiting=len(listing.requests),
@@ -141,8 +141,8 @@ def _requests(request: Request) -> Response:
 def _request(asked: Request) -> Response:
     may_change = needs(asked, Scope.READ).may(Scope.CERTIFICATES)
     request = GetCertificateRequest(request=asked.path_params["number"])
-    found = execute(get_certificate_request, context_of(asked), request)
-    return render(asked, "certificates/request.html", waiting=found.request, csr=found.csr, may_change=may_change)
+    details = execute(get_certificate_request, context_of(asked), request)
+    return render(asked, "certificates/request.html", waiting=details.request, csr=details.csr, may_change=may_change)
 
 
 def _history(request: Request) -> Response:

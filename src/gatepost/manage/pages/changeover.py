@@ -117,7 +117,10 @@ def _page(
         block="changeover",
         entry=entry,
         name=label_of(entry),
-        cards=[_card(one, view.where.get(one.id, ()), now) for one in _side_by_side(changeover_status)],
+        cards=[
+            _card(certificate, view.where.get(certificate.id, ()), now)
+            for certificate in _side_by_side(changeover_status)
+        ],
         gates=gate_items(entry, by_gate(report.findings) if report else {}),
         report=report,
         light=str(report.light) if report else "",
@@ -200,8 +203,8 @@ def _notice(request: Request) -> Response:
 def _presented(request: Request) -> Response:
     """Certificates that the listeners present now; on the page of a changeover, a part that loads later."""
     needs(request, Scope.READ)
-    found = execute(view_presented, context_of(request), ViewCertificate(certificate=request.path_params["number"]))
-    entry, rows = found
+    presented = execute(view_presented, context_of(request), ViewCertificate(certificate=request.path_params["number"]))
+    entry, rows = presented
     name = label_of(entry)
     return render(request, "certificates/presented.html", block="presented", entry=entry, name=name, rows=rows)
 

@@ -163,7 +163,7 @@ def problems(draft: ConnectorDraft, step: str, owner: Organization, prefixes: Pr
     result = _missing(draft, step)
     scenario = draft.scenario
     assert scenario is not None  # noqa: S101 - asked of drafts with one
-    names = {scenario.kind.name(one).lower() for one in scenario.kind.of(owner)}
+    names = {scenario.kind.name(connector).lower() for connector in scenario.kind.of(owner)}
     if step == "name" and draft["name"].lower() in names:
         result["name"] = (
             f"{scenario.direction.title()} connector {draft['name']!r} already exists. Choose another name."
@@ -190,7 +190,7 @@ def _missing(draft: ConnectorDraft, step: str) -> dict[str, str]:
     """Questions of the step that were left open."""
     scenario = draft.scenario
     assert scenario is not None  # noqa: S101 - asked of drafts with one
-    asked, open_ = draft.fields_of(step), {}
+    step_fields, open_ = draft.fields_of(step), {}
     certificate = scenario.key == "from-own" and draft["known_by"] != "address"
     conditions = {
         "name": True,
@@ -204,7 +204,7 @@ def _missing(draft: ConnectorDraft, step: str) -> dict[str, str]:
         "sender_ip_addresses": (scenario.key == "from-own" and not certificate)
         or draft.is_on("restrict_domains_to_ip_addresses"),
     }
-    for name in asked:
+    for name in step_fields:
         if conditions.get(name, False) and not draft[name]:
             open_[name] = _OPEN[name]
     return open_

@@ -267,8 +267,8 @@ def _remove(request: Request, row: SigningKeyRow) -> Response:
 
 def _import(request: Request, row: SigningKeyRow) -> Response:
     key, pem = row.key, request.state.form.get("key", "").strip()
-    asked = ImportDkimKey(organization=row.organization, domain=key.domain, selector=key.selector, key=pem)
-    execute(import_dkim_key, context_of(request), asked)
+    key_import = ImportDkimKey(organization=row.organization, domain=key.domain, selector=key.selector, key=pem)
+    execute(import_dkim_key, context_of(request), key_import)
     return see_other(request, _path(row), "The private key was imported. The gateway uses it within ten seconds.")
 
 

@@ -116,7 +116,7 @@ def _sent(
     request: Request,
     edited: EditedResource,
     fields: Sequence[FormField],
-    given: dict[str, str],
+    entered: dict[str, str],
     tables: tuple[dict[str, Any] | None, dict[str, Any] | None],
 ) -> Response:
     """Handle a form that was sent. tables: as its author saw it, and as it is stored. Raises _Overtaken."""
@@ -124,26 +124,26 @@ def _sent(
     kept: tuple[str, ...] = ()
     if stored is not None and seen != stored:
         before, theirs = texts_of(fields, seen) if seen is not None else None, texts_of(fields, stored)
-        given, conflicts, kept = merge((field.key for field in fields), before, theirs, given)
+        entered, conflicts, kept = merge((field.key for field in fields), before, theirs, entered)
         if conflicts or seen is None:
-            rows = _conflict_rows(edited, conflicts, before or {}, theirs, given)
-            return _form(request, edited, fields, given, stored, conflict=rows, kept=kept, status=HTTPStatus.CONFLICT)
-    values = values_of(fields, given)
-    options = FormChangeOptions(given.get("note", "").strip()[:500])
+            rows = _conflict_rows(edited, conflicts, before or {}, theirs, entered)
+            return _form(request, edited, fields, entered, stored, conflict=rows, kept=kept, status=HTTPStatus.CONFLICT)
+    values = values_of(fields, entered)
+    options = FormChangeOptions(entered.get("note", "").strip()[:500])
     try:
         if (do := request.state.form.get("do")) in {"preview", "effects"}:
-            name, options = given.get(edited.identity, "").strip(), replace(options, dry_run=True)
+            name, options = entered.get(edited.identity, "").strip(), replace(options, dry_run=True)
             decided = _decided(request, edited, name, values, options) if do == "effects" else None
             # A part that asks until it is decided shows nothing else.
             effects = edited.change(name, values, options) if do == "preview" or not is_partial(request) else None
-            return _form(request, edited, fields, given, stored, effects=effects, decided=decided, kept=kept)
-        outcome = _changed(request, edited, given, stored, values, options)
+            return _form(request, edited, fields, entered, stored, effects=effects, decided=decided, kept=kept)
+        outcome = _changed(request, edited, entered, stored, values, options)
     except Refusal as refusal:
         if refusal.kind in {RefusalKind.UNREADABLE, RefusalKind.MISSING}:
             raise
         errors = errors_by_field(fields, refusal.errors, refusal.text)
-        return _form(request, edited, fields, given, stored, errors=errors, kept=kept)
-    return _saved(request, edited, given, outcome, kept)
+        return _form(request, edited, fields, entered, stored, errors=errors, kept=kept)
+    return _saved(request, edited, entered, outcome, kept)
 
 
 def _decided(

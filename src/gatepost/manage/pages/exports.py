@@ -54,13 +54,13 @@ def exported[Item](
         return None
     if wanted not in {"csv", "json"}:
         raise Refusal(RefusalKind.INPUT, f"format={wanted} is not supported: choose csv or json")
-    found = _begun(islice(items(), MOST))
+    listed = _begun(islice(items(), MOST))
     headers = {"content-disposition": f'attachment; filename="gatepost-{name}.{wanted}"'}
     if wanted == "csv":
-        rows = map(cells or (lambda item: _in_columns(record(item), columns)), found)
+        rows = map(cells or (lambda item: _in_columns(record(item), columns)), listed)
         lines = (line.encode() for line in csv_lines(columns, rows))
         return StreamingResponse(_in_chunks(lines), media_type="text/csv; charset=utf-8", headers=headers)
-    return StreamingResponse(_in_chunks(_json(map(record, found))), media_type="application/json", headers=headers)
+    return StreamingResponse(_in_chunks(_json(map(record, listed))), media_type="application/json", headers=headers)
 
 
 def _begun[Item](items: Iterator[Item]) -> Iterator[Item]:

@@ -115,7 +115,7 @@ def _format(control: Control, form: str, meaning: str) -> str:
         return f"One {'entry' if item == 'text' else item} per line."
     quoted = _QUOTED.findall(form)
     is_said = form in {"text", "path"} or form.startswith(("name of ", "label of "))
-    is_said |= bool(quoted) and all(one in meaning for one in quoted)
+    is_said |= bool(quoted) and all(quote in meaning for quote in quoted)
     if control is Control.CHOICE or is_said:
         return ""
     return f"Format: {_COLON.sub(r'\1 such as ', form).removeprefix('text of ')}."
@@ -127,7 +127,7 @@ def _plain(annotation: Any) -> Any:
     if origin is Annotated:
         return _plain(get_args(annotation)[0])
     if origin in {Union, UnionType}:
-        return next(_plain(one) for one in get_args(annotation) if one is not type(None))
+        return next(_plain(argument) for argument in get_args(annotation) if argument is not type(None))
     return annotation
 
 
@@ -165,7 +165,7 @@ def values_of(fields: Sequence[FormField], given: Mapping[str, str]) -> dict[str
 
 def _or_none(value: Any) -> Any:
     """A table of which nothing is written is not written itself."""
-    return None if isinstance(value, dict) and all(one is None for one in value.values()) else value
+    return None if isinstance(value, dict) and all(item is None for item in value.values()) else value
 
 
 def _value(form_field: FormField, text: str) -> Any:

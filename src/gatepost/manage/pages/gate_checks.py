@@ -176,13 +176,13 @@ class _Followed:
         Thread(target=self._run, name="gates", daemon=True).start()
         while True:
             try:
-                told = await asyncio.wait_for(self._told.get(), _PULSE)
+                message = await asyncio.wait_for(self._told.get(), _PULSE)
             except TimeoutError:
                 yield b": still looking\n\n"
                 continue
-            if told is None:
+            if message is None:
                 break
-            yield told
+            yield message
         yield event("", "done")
 
     def _shown(self, *, running: bool, trouble: str = "") -> bytes:

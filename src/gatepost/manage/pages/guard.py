@@ -74,7 +74,7 @@ def context_of(request: Request, *, dry_run: bool = False, expected: int | None 
 
 def executing(request: Request) -> Callable[..., Any]:
     """`execute` for this request, as `every` takes it."""
-    return lambda case, asked: execute(case, context_of(request), asked)
+    return lambda case, case_request: execute(case, context_of(request), case_request)
 
 
 def needs(request: Request, scope: Scope, organization: str | None = None) -> Principal:

@@ -52,11 +52,11 @@ def _log_in(request: Request) -> Response:
             return RedirectResponse(target, HTTPStatus.SEE_OTHER)
         return log_in_page(request, owned=_state(request).owned)
     form = request.state.form
-    given = LogIn(name=form.get("name", ""), password=form.get("password", ""), agent=agent_of(request))
+    credentials = LogIn(name=form.get("name", ""), password=form.get("password", ""), agent=agent_of(request))
     try:
-        secret = execute(log_in, context_of(request), given).secret
+        secret = execute(log_in, context_of(request), credentials).secret
     except LogInDenied as denied:
-        return denied_page(request, denied, name=given.name)
+        return denied_page(request, denied, name=credentials.name)
     return entered(request, secret, RedirectResponse(target, HTTPStatus.SEE_OTHER))
 
 

@@ -119,43 +119,45 @@ def _shown(request: Request, one: Organization, status: HTTPStatus = HTTPStatus.
 
 
 def _remove(request: Request) -> Response:
-    one = _one(request)
+    existing = _one(request)
     needs(request, Scope.CONNECTORS)
     form = request.state.form
     if form.get("do") != "remove":
         raise not_there("There is no such action.")
-    if form.get("again", "").strip() != one.name:
-        text = f"The name does not match, so nothing was removed. Enter {one.name} to confirm."
-        return _shown(request, one, HTTPStatus.UNPROCESSABLE_ENTITY, text)
+    if form.get("again", "").strip() != existing.name:
+        text = f"The name does not match, so nothing was removed. Enter {existing.name} to confirm."
+        return _shown(request, existing, HTTPStatus.UNPROCESSABLE_ENTITY, text)
     try:
-        organization = RemoveOrganization(organization=one.name, note=form.get("note", "").strip()[:500])
+        organization = RemoveOrganization(organization=existing.name, note=form.get("note", "").strip()[:500])
         outcome = execute(remove_organization, context_of(request), organization).value
     except Refusal as refusal:
         if refusal.kind is RefusalKind.UNREADABLE:
             raise
-        return _shown(request, one, HTTPStatus.UNPROCESSABLE_ENTITY, refusal.text)
-    text = " ".join([f"Organization {one.name} was removed.", *outcome.warnings])
+        return _shown(request, existing, HTTPStatus.UNPROCESSABLE_ENTITY, refusal.text)
+    text = " ".join([f"Organization {existing.name} was removed.", *outcome.warnings])
     return see_other(request, "/organizations", text, "warn" if outcome.warnings else "pass")
 
 
 def _edit(request: Request) -> Response:
-    one = _one(request)
-    needs(request, Scope.CONNECTORS, one.name)
+    existing = _one(request)
+    needs(request, Scope.CONNECTORS, existing.name)
 
     def stored() -> dict[str, Any] | None:
-        return own_table(execute(view_organization, context_of(request), ViewOrganization(organization=one.name)))
+        return own_table(execute(view_organization, context_of(request), ViewOrganization(organization=existing.name)))
 
     def change(_: str, values: dict[str, Any], options: FormChangeOptions) -> ChangeReport:
-        return send_change(request, set_organization, SetOrganization(organization=one.name, document=values), options)
+        return send_change(
+            request, set_organization, SetOrganization(organization=existing.name, document=values), options
+        )
 
     def changes() -> Sequence[PartChange]:
-        organization_changes = ListOrganizationChanges(organization=one.name)
+        organization_changes = ListOrganizationChanges(organization=existing.name)
         return execute(list_organization_changes, context_of(request), organization_changes).items
 
-    here = organization_path(one.name)
+    here = organization_path(existing.name)
     edited = EditedResource(
-        f"Edit {one.name}",
-        (("Organizations", "/organizations"), (one.name, here), ("Edit", "")),
+        f"Edit {existing.name}",
+        (("Organizations", "/organizations"), (existing.name, here), ("Edit", "")),
         Organization,
         stored,
         change,
@@ -163,7 +165,7 @@ def _edit(request: Request) -> Response:
         "name",
         ("name",),
         history=changes,
-        label=f"Organization {one.name}",
+        label=f"Organization {existing.name}",
     )
     return edit(request, edited)
 

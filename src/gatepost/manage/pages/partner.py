@@ -104,12 +104,12 @@ def _run(request: Request) -> Run:
 
 
 def _view(run: Run) -> CheckView | None:
-    found, done = run.result, run.done
-    if found is None:
+    result, done = run.result, run.done
+    if result is None:
         return None
     if run.trouble:  # nothing is looked at any more
-        found = replace(found, rows=tuple(replace(row, looking=None) for row in found.rows))
-    return check_view(found, done=done and not run.trouble)
+        result = replace(result, rows=tuple(replace(row, looking=None) for row in result.rows))
+    return check_view(result, done=done and not run.trouble)
 
 
 def _result(request: Request) -> Response:

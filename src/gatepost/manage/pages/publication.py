@@ -123,9 +123,9 @@ def _run_check(request: Request, view: PublicationView) -> DnsCheck | str | None
     """What is there now, or why that cannot be told."""
     publication = view.publication
     if view.dns_check is None or request.query_params.get("look") == "now":
-        asked = GetPublication(organization=publication.organization, domain=publication.domain)
+        publication_request = GetPublication(organization=publication.organization, domain=publication.domain)
         try:
-            execute(see_publication, context_of(request), asked)
+            execute(see_publication, context_of(request), publication_request)
         except Refusal as refusal:
             return refusal.text
         return _found(request).dns_check

@@ -108,17 +108,17 @@ def _list(request: Request) -> Response:
 
 def _by_destination(request: Request) -> Response:
     destinations = ListWaitingDestinations(**_filter(request.query_params))
-    found = execute(list_waiting_destinations, context_of(request), destinations).items
-    if file := exported(request, "destinations", _COUNTED, lambda: map(msgspec.to_builtins, found)):
+    waiting = execute(list_waiting_destinations, context_of(request), destinations).items
+    if file := exported(request, "destinations", _COUNTED, lambda: map(msgspec.to_builtins, waiting)):
         return file
-    page = paged(request, found)
+    page = paged(request, waiting)
     return render(
         request,
         "queue/destinations.html",
         found=page.rows,
         foot=foot(page, "destinations"),
         counts={
-            name: sum(getattr(destination, name) for destination in found)
+            name: sum(getattr(destination, name) for destination in waiting)
             for name in ("count", "active", "deferred", "held")
         },
     )

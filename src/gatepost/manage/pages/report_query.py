@@ -49,8 +49,8 @@ class PeriodPart(NamedTuple):
 
 
 def _day(text: str) -> str:
-    found = date.fromisoformat(text)
-    return f"{found.day} {found:%b}"
+    parsed = date.fromisoformat(text)
+    return f"{parsed.day} {parsed:%b}"
 
 
 class ReportView(NamedTuple):

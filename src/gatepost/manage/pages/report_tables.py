@@ -89,9 +89,9 @@ def _heat(direction: Direction) -> Callable[[TlsPictures, ReportView], ReportTab
 def _blocked(pictures: TlsPictures, _: ReportView) -> ReportTable:
     columns = ("domain", "demanded_by", "attempts", "returned", "distinct_errors", "errors", "last_day")
     rows = [
-        (one.domain, "; ".join(one.sources), one.attempts, one.returned, len(one.errors),
-         "; ".join(f"{name} {count}" for name, count in one.errors), one.last)
-        for one in pictures.blocked
+        (row.domain, "; ".join(row.sources), row.attempts, row.returned, len(row.errors),
+         "; ".join(f"{name} {count}" for name, count in row.errors), row.last)
+        for row in pictures.blocked
     ]  # fmt: skip
     return ReportTable(columns, rows)
 

@@ -64,25 +64,25 @@ def _text(value: Any) -> str:
 
 def _conditions(part: Part) -> str:
     rule = part.record
-    found = [
+    texts = [
         rule.senders and f"from {_text(rule.senders)}",
         rule.recipients and f"to {_text(rule.recipients)}",
         rule.header_name and f"with {rule.header_name}",
         rule.header_contains and f"that contains {_text(rule.header_contains)}",
     ]
-    return ", ".join(text for text in found if text) or "all mail"
+    return ", ".join(text for text in texts if text) or "all mail"
 
 
 def _actions(part: Part) -> str:
     rule = part.record
-    found = [
+    texts = [
         rule.route_via_connector and f"route via {rule.route_via_connector}",
         rule.require_tls and "require TLS",
         rule.encrypt != "none" and "encrypt",
         rule.sign != "none" and "sign",
         rule.stop_rule_processing and "stop",
     ]
-    return ", ".join(text for text in found if text) or "nothing"
+    return ", ".join(text for text in texts if text) or "nothing"
 
 
 def _forwarded(part: Part) -> str:

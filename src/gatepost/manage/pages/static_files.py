@@ -38,7 +38,7 @@ class _File(NamedTuple):
 
 @cache
 def _all() -> dict[str, _File]:
-    return {name: _read(name, one) for name, one in _walk(files("gatepost.manage.pages") / "static", "")}
+    return {name: _read(name, file) for name, file in _walk(files("gatepost.manage.pages") / "static", "")}
 
 
 def _walk(folder: Traversable, prefix: str) -> Iterator[tuple[str, Traversable]]:

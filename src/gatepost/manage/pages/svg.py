@@ -41,7 +41,7 @@ class Series(NamedTuple):
 
 def stacked(title: str, labels: Sequence[str], series: Sequence[Series], name: str = "", unit: str = "") -> Markup:
     """Columns, the first series lowest. name: of this picture in its page, for its hatching. unit: after numbers."""
-    heights = [sum(one.values[place] for one in series) for place in range(len(labels))]
+    heights = [sum(part.values[place] for part in series) for place in range(len(labels))]
     top = _ceiling(max(heights, default=0))
     inner = Markup("").join([_grid(top, unit), *_columns(labels, series, top, name), _days(labels), _hatching(name)])
     return _picture(title, _WIDTH, _HEIGHT, inner)
@@ -49,14 +49,14 @@ def stacked(title: str, labels: Sequence[str], series: Sequence[Series], name: s
 
 def shares(title: str, series: Sequence[Series]) -> Markup:
     """One small bar of all, each series with its first value."""
-    whole = sum(one.values[0] for one in series)
+    whole = sum(part.values[0] for part in series)
     parts, at = [], 0.0
-    for one in series:
-        width = 100 * one.values[0] / whole if whole else 0.0
+    for part in series:
+        width = 100 * part.values[0] / whole if whole else 0.0
         if width:
             parts.append(
                 Markup('<rect class="tone-{}" x="{}" width="{}" height="8"/>').format(
-                    one.tone, _n(at), _n(max(1, width))
+                    part.tone, _n(at), _n(max(1, width))
                 )
             )
         at += width
@@ -84,11 +84,11 @@ def document(title: str, pictures: Sequence[tuple[str, Markup]], legend: Sequenc
 
 def _legend(series: Sequence[Series]) -> Iterator[Markup]:
     step = (_WIDTH - _LEFT) / max(1, len(series))
-    for place, one in enumerate(series):
+    for place, part in enumerate(series):
         x = _LEFT + place * step
         yield Markup(
             '<rect class="tone-{}" x="{}" y="38" width="12" height="12"/><text x="{}" y="48">{}</text>'
-        ).format(one.tone, _n(x), _n(x + 18), one.name)
+        ).format(part.tone, _n(x), _n(x + 18), part.name)
 
 
 def _picture(title: str, width: int, height: int, inner: Markup) -> Markup:
@@ -101,9 +101,9 @@ def _columns(labels: Sequence[str], series: Sequence[Series], top: float, name: 
     step = (_WIDTH - _LEFT) / max(1, len(labels))
     room = _HEIGHT - _TOP - _BOTTOM
     below = [0.0] * len(labels)
-    for one in series:
+    for part in series:
         parts = []
-        for place, value in enumerate(one.values):
+        for place, value in enumerate(part.values):
             if value:
                 # What is little stays to be seen: a hair of a pixel and a half.
                 height = max(1.5, room * value / top)
@@ -113,7 +113,7 @@ def _columns(labels: Sequence[str], series: Sequence[Series], top: float, name: 
                 below[place] += value
         if parts:
             path = "".join(parts)
-            for tone, fill in _fills(one.tone, name):
+            for tone, fill in _fills(part.tone, name):
                 shown = Markup(' fill="{}"').format(fill) if fill else Markup("")
                 kind = Markup(' class="tone-{}"').format(tone) if tone else Markup("")
                 yield Markup('<path{} d="{}"{}/>').format(kind, path, shown)

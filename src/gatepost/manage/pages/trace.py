@@ -120,10 +120,10 @@ def _page(
 
 def _found(request: Request, question: TraceQuery, after: str) -> tuple[Sequence[TraceEvent], str, Mapping[str, str]]:
     """The rows of a page, the cursor of the next one, "" for none, and what the one box was taken for."""
-    found = _meant(request, question)
-    if found is None:
+    understood = _meant(request, question)
+    if understood is None:
         return (), "", question.searches[0][0] if question.searches else {}
-    meaning, search = found
+    meaning, search = understood
     page = execute(search_trace_events, context_of(request), replace(search, after=after))
     return page.items, page.after or "", meaning
 
@@ -148,8 +148,10 @@ def _all(request: Request, question: TraceQuery) -> Iterator[TraceEvent]:
     if question.errors:
         name, text = next(iter(question.errors.items()))
         raise Refusal(RefusalKind.INPUT, f"{name} {text}")
-    found = _meant(request, question)
-    return all_items(executing(request), search_trace_events, found[1], MOST) if found is not None else iter(())
+    understood = _meant(request, question)
+    return (
+        all_items(executing(request), search_trace_events, understood[1], MOST) if understood is not None else iter(())
+    )
 
 
 def _stamp() -> str:

@@ -205,7 +205,7 @@ def _tls_facts(tls: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if not tls:
         return
     resumed = ", resumed" if tls.get("resumed") else ""
-    yield "TLS", " ".join(str(one) for key in ("version", "suite", "group") if (one := tls.get(key))) + resumed
+    yield "TLS", " ".join(str(value) for key in ("version", "suite", "group") if (value := tls.get(key))) + resumed
     certificate = tls.get("certificate") or {}
     if certificate:
         names = ", ".join(map(str, certificate.get("names", ())))

@@ -31,7 +31,7 @@ def live_items(record: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     """Of such a record while it goes on: what has ended, what runs, and what comes later; None before it is known."""
     if record is None or not (record["hosts"] or record["tasks"]):
         first, *others = ({"name": name, "status": "waiting", "detail": "", "seconds": 0} for name in PROBE_TASKS)
-        return [_item({**first, "status": "running"}, ""), *(_item(one, "") for one in others)]
+        return [_item({**first, "status": "running"}, ""), *(_item(task, "") for task in others)]
     return _all_items(record)
 
 
@@ -74,12 +74,12 @@ def _items(tasks: Iterable[Mapping[str, Any]], host: str) -> list[dict[str, Any]
     """Tasks that were skipped for the same reason are one; of several hosts also those that come later."""
     together = {"skipped", "waiting"} if host else {"skipped"}
     result: list[dict[str, Any]] = []
-    for (status, _), group in groupby(tasks, lambda one: (one["status"], one["detail"])):
+    for (status, _), group in groupby(tasks, lambda task: (task["status"], task["detail"])):
         same = list(group)
         if status in together:
-            result.append(_item({**same[0], "name": ", ".join(one["name"] for one in same), "seconds": None}, host))
+            result.append(_item({**same[0], "name": ", ".join(task["name"] for task in same), "seconds": None}, host))
         else:
-            result += [_item(one, host) for one in same]
+            result += [_item(task, host) for task in same]
     return result
 
 

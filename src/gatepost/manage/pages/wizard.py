@@ -156,7 +156,7 @@ def _page(
         ],
         "scenario": scenario,
         "scenarios": SCENARIOS.values(),
-        "needs": {one.key: need(one, owner) for one in SCENARIOS.values()} if owner else {},
+        "needs": {choice.key: need(choice, owner) for choice in SCENARIOS.values()} if owner else {},
         "step": step,
         "title": _TITLES[step],
         "steps": [_TITLES[text] for text in steps],
@@ -187,10 +187,10 @@ def _left(request: Request, draft: ConnectorDraft, owner: Organization) -> list[
     prefixes = context_of(request).settings.limits.prefixes()
     left = []
     for step in scenario.steps[1:-2]:
-        found = problems(draft, step, owner, prefixes)
+        errors = problems(draft, step, owner, prefixes)
         if step not in draft.done:
-            found = {"": "Complete this step."}
-        left += [(_TITLES[step], _address(draft, owner, step), text) for text in found.values()]
+            errors = {"": "Complete this step."}
+        left += [(_TITLES[step], _address(draft, owner, step), text) for text in errors.values()]
     return left
 
 
@@ -240,8 +240,8 @@ def _record(request: Request, draft: ConnectorDraft, owner: Organization) -> dic
 
 def _given(request: Request) -> tuple[ConnectorDraft, Organization]:
     """The draft of a form or an address, whole enough for more than a page. Raises HTTPException."""
-    given = request.state.form if request.method == "POST" else request.query_params
-    draft = draft_of(given)
+    form = request.state.form if request.method == "POST" else request.query_params
+    draft = draft_of(form)
     owner = _owner(request, draft)
     if owner is None or draft.scenario is None:
         raise HTTPException(HTTPStatus.NOT_FOUND, "Start with the scenario.")
@@ -256,8 +256,8 @@ def _begin(request: Request) -> Response:
     assert scenario is not None  # noqa: S101 - _given says so
     wanted = request_of(owner.name, scenario.direction, draft["name"], request.state.form)
     try:
-        asked = ValidateDraft(draft=_drafted(draft, owner), trial=wanted)
-        state = execute(validate_draft, context_of(request), asked)
+        validation = ValidateDraft(draft=_drafted(draft, owner), trial=wanted)
+        state = execute(validate_draft, context_of(request), validation)
         if is_live:
             return live(request, state)
         record = ended(request, owner.name, state)

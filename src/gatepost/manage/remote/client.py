@@ -78,15 +78,15 @@ class RemoteClient:
 def _given(request: msgspec.Struct) -> dict[str, tuple[str, Any]]:
     """(name in JSON, value) of each field that has not its default, by name."""
     values = plain(request)
-    given = {}
+    arguments = {}
     for field in msgspec.structs.fields(request):
         if field.encode_name not in values:  # UNSET
             continue
         value = values[field.encode_name]
         default = field.default_factory() if field.default_factory is not msgspec.NODEFAULT else field.default
         if field.required or default is msgspec.UNSET or value != msgspec.to_builtins(default):
-            given[field.name] = (field.encode_name, value)
-    return given
+            arguments[field.name] = (field.encode_name, value)
+    return arguments
 
 
 def _in_query(given: tuple[str, Any]) -> tuple[str, Any]:
@@ -120,7 +120,7 @@ def _result(case: UseCase[Any, Any], answer: RestResponse) -> Any:
     version = int(tag[1]) if (tag := _VERSION.fullmatch(answer.etag)) else None
     if get_origin(case.result) is Items:
         (kind,) = get_args(case.result)
-        items: list[Any] = [msgspec.convert(one, kind) for one in answer.value["items"]]
+        items: list[Any] = [msgspec.convert(item, kind) for item in answer.value["items"]]
         return Items(items, _after(answer.value["next"]), version)
     value = msgspec.convert(answer.value, case.result)
     if case.replies:

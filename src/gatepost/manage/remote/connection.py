@@ -155,12 +155,12 @@ class RestConnection:
         connection = HTTPSConnection(host, port, timeout=_CONNECT, context=_context(self._address))
         connection.connect()
         assert isinstance(connection.sock, ssl.SSLSocket)  # noqa: S101 - it is connected
-        found = hashlib.sha256(connection.sock.getpeercert(binary_form=True) or b"").hexdigest()
-        if pin and not hmac.compare_digest(found, pin):
+        fingerprint = hashlib.sha256(connection.sock.getpeercert(binary_form=True) or b"").hexdigest()
+        if pin and not hmac.compare_digest(fingerprint, pin):
             connection.close()
             text = (
-                f"its certificate has the fingerprint {found}, not {pin}, so nothing was sent to it. The gateway logs "
-                "its own at every start, and makes another one each year; compare it there"
+                f"its certificate has the fingerprint {fingerprint}, not {pin}, so nothing was sent to it. The gateway "
+                "logs its own at every start, and makes another one each year; compare it there"
             )
             raise self._unreadable(text)
         connection.sock.settimeout(_SILENCE)
@@ -272,7 +272,7 @@ def _why(error: Exception) -> str:
 
 def _text(value: object) -> Any:
     if isinstance(value, list | tuple):
-        return [_text(one) for one in value]
+        return [_text(item) for item in value]
     return "true" if value is True else "" if value is BLANK else str(value)
 
 

@@ -71,9 +71,9 @@ def _errors(given: Any) -> list[FieldError]:
     if not isinstance(given, list):
         return []
     return [
-        FieldError(_harmless(str(one.get("path", ""))), _harmless(str(one.get("message", ""))))
-        for one in given
-        if isinstance(one, dict)
+        FieldError(_harmless(str(error.get("path", ""))), _harmless(str(error.get("message", ""))))
+        for error in given
+        if isinstance(error, dict)
     ]
 
 

@@ -74,17 +74,17 @@ def document(endpoints: Sequence[RestEndpoint]) -> dict[str, Any]:
 
 def statuses(endpoint: RestEndpoint) -> list[int]:
     """Every status that is no success which the endpoint may answer with."""
-    found, case = _ALWAYS, endpoint.case
+    codes, case = _ALWAYS, endpoint.case
     # A query or a body may name what is not seen.
     if case.path_names or case.may_404 or case.visibility is not Visibility.GATEWAY:
-        found |= {404}
+        codes |= {404}
     if endpoint.body is not None:
-        found |= _BODY
+        codes |= _BODY
     if case.dry_run or case.requires_reauth:
-        found |= {409}
+        codes |= {409}
     if case.guarded:
-        found |= {412, 428}
-    return sorted(found)
+        codes |= {412, 428}
+    return sorted(codes)
 
 
 class _Schemas:
@@ -101,14 +101,14 @@ class _Schemas:
         ]
         structs = [candidate for candidate in inner if _is_struct(candidate)]
         self._add(_of_structs([ProblemDocument, *structs]))
-        models = {one.model: None for one in inner if isinstance(one, Document)}
+        models = {form.model: None for form in inner if isinstance(form, Document)}
         _, described = models_json_schema(
             [(model, "validation") for model in models], by_alias=True, ref_template=_MODEL
         )
         self._add(described.get("$defs", {}))
-        for one in inner:
-            if isinstance(one, Document):
-                self._add({_name(one): _variant(one, self.components[one.model.__name__])})
+        for form in inner:
+            if isinstance(form, Document):
+                self._add({_name(form): _variant(form, self.components[form.model.__name__])})
         self.queries = {endpoint.query: self._query(endpoint.query) for endpoint in known}
 
     def of_success(self, endpoint: RestEndpoint) -> _Schema:
@@ -138,9 +138,9 @@ class _Schemas:
         return {"type": "object", "properties": {"organization": each}, "additionalProperties": False}
 
     def _query(self, kind: type[msgspec.Struct]) -> dict[str, _Schema]:
-        found = _of_structs([kind])
-        properties: dict[str, _Schema] = found.pop(kind.__name__)["properties"]
-        self._add(found)
+        schemas = _of_structs([kind])
+        properties: dict[str, _Schema] = schemas.pop(kind.__name__)["properties"]
+        self._add(schemas)
         return properties
 
     def _add(self, schemas: dict[str, _Schema]) -> None:
@@ -163,10 +163,10 @@ def _variant(shape: Document, whole: _Schema) -> _Schema:
 
 def _table(whole: _Schema) -> _Schema:
     """Without the name, which stands in the heading or the path."""
-    found = {key: value for key, value in whole.items() if key != "required"}
-    found["properties"] = {name: schema for name, schema in whole["properties"].items() if name != "name"}
+    table = {key: value for key, value in whole.items() if key != "required"}
+    table["properties"] = {name: schema for name, schema in whole["properties"].items() if name != "name"}
     required = [name for name in whole.get("required", ()) if name != "name"]
-    return found | {"title": f"{whole['title']}Table"} | ({"required": required} if required else {})
+    return table | {"title": f"{whole['title']}Table"} | ({"required": required} if required else {})
 
 
 def _is_struct(shape: Any) -> TypeGuard[type[msgspec.Struct]]:
@@ -238,8 +238,8 @@ def _parameters(endpoint: RestEndpoint, schemas: _Schemas) -> Iterator[dict[str,
 
 
 def _parameter(name: str, where: str, schema: _Schema, about: str, *, required: bool = False) -> dict[str, Any]:
-    found = {"name": name, "in": where, "required": required, "schema": schema}
-    return {**found, "description": about} if about else found
+    parameter = {"name": name, "in": where, "required": required, "schema": schema}
+    return {**parameter, "description": about} if about else parameter
 
 
 def _responses(endpoint: RestEndpoint, schemas: _Schemas) -> dict[str, Any]:

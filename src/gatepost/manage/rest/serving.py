@@ -63,8 +63,8 @@ def routes(endpoints: Iterable[RestEndpoint]) -> list[Route]:
         methods = paths.setdefault(endpoint.case.path, {})
         if methods.setdefault(endpoint.case.method, endpoint) is not endpoint:
             raise ValueError(f"{endpoint.case.method} {endpoint.case.path} is declared twice")
-    found = [Route(PREFIX + path, _Path(paths[path])) for path in sorted(paths, key=_pattern_rank)]
-    return [*found, Route(PREFIX + "/{anything:path}", _Path({}))]
+    served = [Route(PREFIX + path, _Path(paths[path])) for path in sorted(paths, key=_pattern_rank)]
+    return [*served, Route(PREFIX + "/{anything:path}", _Path({}))]
 
 
 def _pattern_rank(path: str) -> list[int]:
@@ -134,14 +134,14 @@ async def _respond(request: Request, endpoint: RestEndpoint, context: Context) -
         return problem_response(Problem(refused(refusal).kind, refusal.text), context.reference)
     try:
         body = await _body(request, endpoint)
-        expected, asked = await run_in_threadpool(_request_of, request, endpoint, context, body)
+        expected, case_request = await run_in_threadpool(_request_of, request, endpoint, context, body)
     except Exception as error:  # noqa: BLE001 - `_problem_of` says what is told of it
         problem = _problem_of(error, request, context.reference)
         if problem.kind is not ProblemType.TOO_LARGE:  # as above
             await run_in_threadpool(record_refusal, case, context, _refusal(problem))
         return problem_response(problem, context.reference)
     try:
-        return await run_in_threadpool(_result, request, endpoint, replace(context, expected=expected), asked)
+        return await run_in_threadpool(_result, request, endpoint, replace(context, expected=expected), case_request)
     except Exception as error:  # noqa: BLE001 - `_problem_of` says what is told of it
         return problem_response(_problem_of(error, request, context.reference), context.reference)
 
@@ -249,11 +249,11 @@ def _invalid(errors: Sequence[FieldError]) -> Problem:
 
 
 def _dry_run(items: Sequence[tuple[str, str]], errors: list[FieldError]) -> bool:
-    given = [text for name, text in items if name == _DRY_RUN]
-    if len(given) > 1 or any(text not in _YES for text in given):
+    values = [text for name, text in items if name == _DRY_RUN]
+    if len(values) > 1 or any(text not in _YES for text in values):
         errors.append(FieldError(f"query.{_DRY_RUN}", "must be true or false, once"))
         return True
-    return bool(given) and _YES[given[0]]
+    return bool(values) and _YES[values[0]]
 
 
 def _body_value(kind: type[msgspec.Struct] | Document, body: bytes) -> Any:

@@ -134,7 +134,7 @@ def renew_certificates(context: Context, request: RenewCertificates) -> UseCaseR
     _check_authority(context, request.staging)
     with issuer_of(context.gateway, context.principal, request.staging) as (issuer, hosts):
         lists = _chosen(issuer, hosts, request)
-    names = tuple(name for one in lists for name in one)
+    names = tuple(name for hostnames in lists for name in hostnames)
     subject = RenewalSubject(names, names[0] if names else request.name)
     record = _recorder(context, subject)
 
@@ -257,7 +257,7 @@ def _chosen(issuer: Issuer, hosts: Sequence[str], request: RenewCertificates) ->
             raise Refusal(RefusalKind.INPUT, f"{name!r} is not a name of any configured certificate: {there}")
     if request.at_once or request.staging:
         return lists
-    due = {one.names for one in issuer.due(hosts, time.time()) if one.step is Step.ISSUE}
+    due = {renewal.names for renewal in issuer.due(hosts, time.time()) if renewal.step is Step.ISSUE}
     return [names for names in lists if names in due]
 
 

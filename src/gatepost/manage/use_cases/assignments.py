@@ -183,17 +183,17 @@ def _value(info: FieldInfo, text: str) -> bool | int | str | None:
 
 
 def _set_list(info: FieldInfo, table: dict[str, Any], word: _Word, *, again: bool) -> str:
-    given = _one_form(TypeAdapter(info.rebuild_annotation()), _entries(word.text))
+    listed = _one_form(TypeAdapter(info.rebuild_annotation()), _entries(word.text))
     held = list(table.get(word.key, ()))
     if word.sign == "-=":
-        missing = [text for text in given if text not in held]
+        missing = [text for text in listed if text not in held]
         if missing:
             return f"{', '.join(map(repr, missing))} is not in it; it holds: {', '.join(held) or 'nothing'}"
-        held = [candidate for candidate in held if candidate not in given]
-    elif word.sign == "+=" or (again and given):
-        held += [text for text in given if text not in held]
+        held = [candidate for candidate in held if candidate not in listed]
+    elif word.sign == "+=" or (again and listed):
+        held += [text for text in listed if text not in held]
     else:
-        held = given
+        held = listed
     if held:
         table[word.key] = held
     else:
@@ -208,7 +208,7 @@ def _entries(text: str) -> list[str]:
             result = json.loads(text)
         except ValueError:  # an IPv6 address in brackets, or a word that people put in them
             result = None
-        if isinstance(result, list) and all(isinstance(one, str) for one in result):
+        if isinstance(result, list) and all(isinstance(entry, str) for entry in result):
             return result
     return [part.strip() for part in text.split(",") if part.strip()]
 

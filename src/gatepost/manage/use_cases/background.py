@@ -63,11 +63,11 @@ class BackgroundResults:
 
         work: finds it, or raises Refusal, which is raised here. Equal questions have the same answer.
         """
-        asked = time.monotonic()
+        now = time.monotonic()
 
         def fresh() -> _Kept | None:
             known = self._known.get(question)
-            return known if known is not None and known.until > asked else None
+            return known if known is not None and known.until > now else None
 
         with self._changed:
             if fresh() is None:
@@ -98,10 +98,10 @@ class BackgroundResults:
                     return
                 question, work = next(iter(self._asked.items()))
             with self._turn:
-                found = self._worked_out(work)
+                result = self._worked_out(work)
             with self._changed:
                 self._asked.pop(question, None)
-                self._known[question] = found
+                self._known[question] = result
                 self._known.move_to_end(question)
                 while len(self._known) > self._kept:
                     self._known.popitem(last=False)

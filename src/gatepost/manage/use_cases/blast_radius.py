@@ -45,14 +45,14 @@ def find_radius(gateway: Gateway, principal: Principal, before: Resources, after
     """
     change, until, unreadable = touched(before, after), time.time(), list[str]()
     events = (*(INBOUND if change.inbound else ()), *(OUTBOUND if change.outbound else ()))
-    found = BlastRadius()
+    effect = BlastRadius()
     if events:
         wanted = TraceFilter(since=since, until=until)
         rows = gateway.storage.trace().scan(wanted, COLUMNS, events=events, unreadable=unreadable)
         seen = rows if principal.is_of_gateway else (row for row in rows if principal.sees(row[_ORGANIZATION]))
         hidden = {item.name for item in before.organizations if not principal.sees(item.name)}
-        found = blast_radius(seen, Directory(before), Directory(after), gateway.settings.tls.profile, hidden)
-    return Radius(since, until, change, found, unreadable)
+        effect = blast_radius(seen, Directory(before), Directory(after), gateway.settings.tls.profile, hidden)
+    return Radius(since, until, change, effect, unreadable)
 
 
 def kinds_also(difference: Difference) -> list[tuple[str, int]]:
@@ -67,7 +67,7 @@ def peers_of(difference: Difference) -> list[tuple[str, int]]:
 
 def radius_record(radius: Radius) -> dict[str, Any]:
     """For machines."""
-    change, found = radius.touched, radius.found
+    change, effect = radius.touched, radius.found
     return {
         "since": radius.since,
         "until": radius.until,
@@ -75,9 +75,9 @@ def radius_record(radius: Radius) -> dict[str, Any]:
         "senders": sorted(change.senders),
         "recipients": sorted(change.recipients),
         "touches": {"inbound": change.inbound, "outbound": change.outbound, "content": change.content},
-        "inbound": {"messages": found.inbound.messages, "different": found.inbound.different},
-        "outbound": {"messages": found.outbound.messages, "different": found.outbound.different},
-        "differences": list(_rows(found.differences())),
+        "inbound": {"messages": effect.inbound.messages, "different": effect.inbound.different},
+        "outbound": {"messages": effect.outbound.messages, "different": effect.outbound.different},
+        "differences": list(_rows(effect.differences())),
         "unreadable": radius.unreadable,
     }
 
@@ -86,11 +86,11 @@ def radius_of(record: Mapping[str, Any]) -> Radius:
     """The inverse of `radius_record`."""
     parts = [(part["sign"], part["part"], tuple(part["fields"])) for part in record["parts"]]
     change = Touched(parts, set(record["senders"]), set(record["recipients"]), **record["touches"])
-    found = BlastRadius(Total(**record["inbound"]), Total(**record["outbound"]))
+    effect = BlastRadius(Total(**record["inbound"]), Total(**record["outbound"]))
     for row in record["differences"]:
         difference = _difference(row)
-        found.by_kind[difference.kind, difference.direction] = difference
-    return Radius(record["since"], record["until"], change, found, list(record["unreadable"]))
+        effect.by_kind[difference.kind, difference.direction] = difference
+    return Radius(record["since"], record["until"], change, effect, list(record["unreadable"]))
 
 
 def _difference(row: Mapping[str, Any]) -> Difference:

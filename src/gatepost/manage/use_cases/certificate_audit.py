@@ -56,7 +56,7 @@ def recorded_changes(context: Context) -> Iterator[None]:
 
 def _compare(change: Change, before: dict[str, Any], after: dict[str, Any]) -> None:
     """The fields that are different now. What was before the first of several changes stays."""
-    old, new = (_flat(change.kind, one) for one in (change.before, change.after))
+    old, new = (_flat(change.kind, state) for state in (change.before, change.after))
     for name in {**old, **new}:
         key = f"{change.name} {name}"
         if old.get(name) == new.get(name):
@@ -73,11 +73,11 @@ def _flat(kind: str, document: Mapping[str, Any] | None) -> dict[str, Any]:
     if document is None:
         return {}
     leaf = document.get("leaf", {})
-    found = {name: leaf[name] for name in _LEAF if name in leaf}
-    found |= {name: value for name, value in document.items() if name != "leaf"}
+    flat = {name: leaf[name] for name in _LEAF if name in leaf}
+    flat |= {name: value for name, value in document.items() if name != "leaf"}
     said = {
         name: stamp(value) if name in _TIMES else value
-        for name, value in found.items()
+        for name, value in flat.items()
         if value not in ("", None, [], False, 0.0)
     }
     return said | {"kind": kind.replace("_", " ")}

@@ -248,9 +248,9 @@ def _added(context: Context, new: NewCertificate) -> CertificateAdded:
         with recorded_changes(context):
             entry, others = store(context, inventory, prepared)
     describe_certificate(context, entry)
-    deprecated = [one.id for one in others]
+    deprecated = [other.id for other in others]
     context.audit.describe(state=str(entry.state), names=list(names_of(entry)), deprecated=deprecated)
-    certificates = [certificate_of(one) for one in (entry, *others)]
+    certificates = [certificate_of(imported) for imported in (entry, *others)]
     return CertificateAdded(certificates[0], deprecated, certificates, list(prepared.notes), list(prepared.warnings))
 
 
@@ -395,14 +395,14 @@ def _described(entry: Entry, new: NewCertificate, request: PendingRequest | None
 
 def _known(inventory: Inventory, entries: Iterable[Entry]) -> list[bytes]:
     """Intermediates of certificates that are here already: the next one often comes from the same."""
-    found: dict[bytes, None] = {}
+    issuers: dict[bytes, None] = {}
     for entry in entries:
         try:
             _, *above = x509.load_pem_x509_certificates(inventory.chain_pem(entry))
         except CertificateFileError:
             continue
-        found |= dict.fromkeys(certificate.public_bytes(Encoding.DER) for certificate in above)
-    return list(found)
+        issuers |= dict.fromkeys(certificate.public_bytes(Encoding.DER) for certificate in above)
+    return list(issuers)
 
 
 def _anchors(gateway: Gateway) -> tuple[TrustAnchors | None, list[str]]:

@@ -132,7 +132,7 @@ def _found_again(entry: Entry, inventory: Inventory, gateway: Gateway) -> str:
 
 def needed(entry: Entry, entries: Iterable[Entry], gateway: Gateway) -> str:
     """Why the certificate is still needed, "" if it is not."""
-    known = {one.id: one for one in entries}
+    known = {candidate.id: candidate for candidate in entries}
     newer = successor(entry, known) if entry.state is State.DEPRECATED else None
     if newer is not None and can_roll_back(newer, known, now=time.time()):
         return f"its key is needed to roll back the switch to {newer.id}, until {stamp(roll_back_until(newer))}"
@@ -145,7 +145,7 @@ def needed(entry: Entry, entries: Iterable[Entry], gateway: Gateway) -> str:
         servers = [candidate for candidate in others if candidate.purpose is Purpose.SERVER]
         lost = [name for name in names_of(entry) if not is_covered(name, servers)]
         return f"no other current certificate covers {', '.join(lost)}" if lost else ""
-    if any((one.organization, one.label) == (entry.organization, entry.label) for one in others):
+    if any((other.organization, other.label) == (entry.organization, entry.label) for other in others):
         return ""
     owner = gateway.directory().resources.organization(entry.organization)
     users = [

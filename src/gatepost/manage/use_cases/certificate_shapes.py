@@ -149,7 +149,7 @@ class CertificateGates(GateSummary):
 def gates_of_report(report: GateReport) -> GateSummary:
     """The report as JSON has it."""
     record = gates_record(report)
-    findings = [GateCheckFinding(**one) for one in record.pop("findings")]
+    findings = [GateCheckFinding(**finding) for finding in record.pop("findings")]
     return GateSummary(**record, findings=findings)
 
 

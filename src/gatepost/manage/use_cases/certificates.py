@@ -268,7 +268,7 @@ def chain_links(chain: bytes) -> list[CertificateLink]:
     try:
         with quietly():
             read = x509.load_pem_x509_certificates(chain) if chain else []
-            return [_link(one) for one in read]
+            return [_link(element) for element in read]
     except ValueError:  # a store that was damaged; the rest of what is known of it is still good
         return []
 

@@ -300,17 +300,17 @@ def _result(
     version, changes, lacking = done
     hostname = gateway.settings.server.hostname
     before = visible(prepared.stored.resources, principal)
-    known, found = set(_warnings(gateway, principal, before)), _warnings(gateway, principal, prepared.after)
+    known, current = set(_warnings(gateway, principal, before)), _warnings(gateway, principal, prepared.after)
     concerns = _concerning(prepared.edit)
-    ours = [text for text in found if text not in known or concerns(text)]
-    told = set(ours)
+    ours = [text for text in current if text not in known or concerns(text)]
+    reported = set(ours)
     after = Resources((*prepared.after.organizations, *prepared.others))
     return ChangeResult(
         version=version,
         dry_run=options.dry_run,
         changes=changes,
         warnings=[*ours, *lacking],
-        standing=[text for text in found if text not in told],
+        standing=[text for text in current if text not in reported],
         notes=list(to_do(before.organizations, prepared.after.organizations, hostname)),
         after=after,
         radius=_radius(gateway, principal, prepared.stored, after, options.since)

@@ -434,7 +434,7 @@ def changeover_of(check: ChangeoverCheck) -> Changeover:
     entry, entries, report, traffic, _, now = check
     return Changeover(
         certificate=certificate_of(entry, now),
-        replaces=[certificate_of(one, now) for one in _olds(entry, entries)],
+        replaces=[certificate_of(old, now) for old in _olds(entry, entries)],
         held=entry.held,
         forced=entry.forced,
         told=list(entry.told),

@@ -285,7 +285,7 @@ def switch_certificate(context: Context, request: SwitchCertificate) -> Switched
     replaced = [old.id for old in olds]
     planned = new.switch_at or None
     context.audit.describe(planned=planned, replaced=replaced, red=report.reasons if force else "")
-    certificates = [certificate_of(one) for one in (new, *olds)]
+    certificates = [certificate_of(changed) for changed in (new, *olds)]
     is_switched = new.state is not State.NEXT
     return Switched(new.id, is_switched, planned, replaced, gates_of_report(report), certificates)
 
@@ -381,8 +381,8 @@ def _rolled_back(context: Context, number: str, note: str) -> RolledBack:
         scene = make_check_context(gateway, listed_certificates(inventory, gateway))
         missed = [finding for old in current for finding in check_tlsa(gateway, inventory, old, scene)]
     warnings = [f"{finding.text}; {finding.fix}" for finding in missed if finding.verdict is Mark.FAIL]
-    certificates = [certificate_of(one) for one in (new, *current)]
-    return RolledBack(new.id, [one.id for one in current], warnings, certificates)
+    certificates = [certificate_of(changed) for changed in (new, *current)]
+    return RolledBack(new.id, [restored.id for restored in current], warnings, certificates)
 
 
 def _switched_to(listed: Listed, number: str) -> Entry:

@@ -69,7 +69,7 @@ class TraceVerdicts:
             for part, state in wanted.items():
                 self._count(part, state)
             self._known = {part: self._known[part] for part in wanted if part in self._known}
-            counted = [one.verdicts for one in self._known.values()]
+            counted = [counts.verdicts for counts in self._known.values()]
         result = dict.fromkeys(keys, _NONE)
         for verdicts in counted:
             for key, before in result.items():

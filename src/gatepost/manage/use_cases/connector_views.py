@@ -241,8 +241,14 @@ class TriedDrafts:
 
 def _key(context: Context, draft: DraftConnector) -> str:
     """The key of a validated draft: everything that decides its result."""
-    told = [context.principal.name, draft.organization, draft.kind, draft.name.lower(), draft.table | {"comment": ""}]
-    return json.dumps(told, sort_keys=True)
+    identity = [
+        context.principal.name,
+        draft.organization,
+        draft.kind,
+        draft.name.lower(),
+        draft.table | {"comment": ""},
+    ]
+    return json.dumps(identity, sort_keys=True)
 
 
 def _direction(draft: DraftConnector) -> str:

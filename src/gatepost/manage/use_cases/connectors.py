@@ -148,11 +148,15 @@ def _selected(owners: Sequence[Organization], selection: ConnectorSelection) -> 
     wanted = selection.q.lower()
     for owner in owners:
         for direction in directions:
-            for one in _KINDS[direction].of(owner):
-                if selection.status and _status(one) != selection.status:
+            for connector in _KINDS[direction].of(owner):
+                if selection.status and _status(connector) != selection.status:
                     continue
-                if not wanted or selection.names(one.name) or any(wanted in scope.lower() for scope in _scope(one)):
-                    yield owner, direction, one
+                if (
+                    not wanted
+                    or selection.names(connector.name)
+                    or any(wanted in scope.lower() for scope in _scope(connector))
+                ):
+                    yield owner, direction, connector
 
 
 def _sorted(gateway: Gateway, found: list[_Found], sort: str) -> list[_Found]:
@@ -167,11 +171,11 @@ def _order(gateway: Gateway, found: Sequence[_Found], sort: str) -> Callable[[_F
     if sort == "validated":
         owners = dict.fromkeys(owner.name for owner, _, _ in found)
         kept = {name: CheckRecords(gateway.storage, VALIDATIONS, name).times() for name in owners}
-        return lambda one: kept[one[0].name](one[1], one[2].name)
+        return lambda row: kept[row[0].name](row[1], row[2].name)
     if sort == "verdicts":
-        counted = recent_verdicts(gateway, (ConnectorKey(one[0].name, one[1], one[2].name) for one in found))
+        counted = recent_verdicts(gateway, (ConnectorKey(row[0].name, row[1], row[2].name) for row in found))
         weights = {key: (verdicts.failed, verdicts.passed) for key, verdicts in counted.items()}
-        return lambda one: weights[ConnectorKey(one[0].name, one[1], one[2].name)]
+        return lambda row: weights[ConnectorKey(row[0].name, row[1], row[2].name)]
     return _BY[sort]
 
 
@@ -188,13 +192,13 @@ def _demands(connector: Connector) -> list[str]:
 
 
 _BY: Final[dict[str, Callable[[_Found], Any]]] = {
-    "name": lambda one: one[2].name.casefold(),
-    "status": lambda one: _status(one[2]),
-    "from": lambda one: _ends(one)[0],
-    "to": lambda one: _ends(one)[1],
-    "domains": lambda one: _scope(one[2]),
-    "demands": lambda one: _demands(one[2]),
-    "mode": lambda one: str(one[2].mode),
+    "name": lambda row: row[2].name.casefold(),
+    "status": lambda row: _status(row[2]),
+    "from": lambda row: _ends(row)[0],
+    "to": lambda row: _ends(row)[1],
+    "domains": lambda row: _scope(row[2]),
+    "demands": lambda row: _demands(row[2]),
+    "mode": lambda row: str(row[2].mode),
 }
 SORTS: Final = (*_BY, "validated", "verdicts")
 """By what connectors can be put in order: columns of a row, the time of the last validation, failed and passed mail."""
@@ -242,33 +246,33 @@ def _inbound_scope(connector: InboundConnector) -> list[str]:
 
 
 def _outbound_scope(connector: OutboundConnector) -> list[str]:
-    found = [
+    texts = [
         connector.is_transport_rule_scoped and "mail flow rules",
         connector.route_all_messages_via_on_premises and "all mail",
         connector.all_accepted_domains and "accepted domains",
     ]
-    return [text for text in found if text] + list(connector.recipient_domains)
+    return [text for text in texts if text] + list(connector.recipient_domains)
 
 
 def _inbound_demands(connector: InboundConnector) -> list[str]:
     version = f"{connector.min_tls_version} or newer" if connector.min_tls_version else "TLS"
-    found = [
+    texts = [
         connector.require_tls and version,
         connector.restrict_domains_to_certificate and f"certificate {connector.tls_sender_certificate_name}",
         connector.restrict_domains_to_ip_addresses and f"address in {', '.join(connector.sender_ip_addresses)}",
     ]
-    return [text for text in found if text] or ["nothing"]
+    return [text for text in texts if text] or ["nothing"]
 
 
 def _outbound_demands(connector: OutboundConnector) -> list[str]:
-    found = [
+    texts = [
         str(connector.tls_settings),
         connector.tls_settings is TlsSettings.DOMAIN_VALIDATION and (connector.tls_domain or "the next hop's name"),
         connector.min_tls_version and f"{connector.min_tls_version} or newer",
         connector.encrypt is ContentProtection.SMIME and "encrypted (S/MIME)",
         connector.sign is ContentProtection.SMIME and "signed (S/MIME)",
     ]
-    return [text for text in found if text]
+    return [text for text in texts if text]
 
 
 USE_CASES = (list_connectors,)

@@ -255,9 +255,9 @@ def any_marker(annotation: Any, kind: type) -> Any:
     """The metadata of `Annotated` that is of this kind, or the kind itself; None if there is none."""
     if isinstance(annotation, TypeAliasType):
         return any_marker(annotation.__value__, kind)
-    for one in getattr(annotation, "__metadata__", ()):
-        if one is kind or isinstance(one, kind):
-            return one
+    for marker in getattr(annotation, "__metadata__", ()):
+        if marker is kind or isinstance(marker, kind):
+            return marker
     return None
 
 

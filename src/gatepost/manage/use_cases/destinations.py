@@ -160,8 +160,8 @@ def list_destinations(context: Context, request: DestinationsQuery) -> Items[Des
     with _history(context) as file:
         each = _each(file, context.principal, request, after)
         wanted = (candidate for candidate in each if not request.below or below(candidate[1], now))
-        found = list(islice(wanted, request.limit + 1))
-    shown, rest = cut(_destinations(context, found, now), request.limit, _place)
+        listed = list(islice(wanted, request.limit + 1))
+    shown, rest = cut(_destinations(context, listed, now), request.limit, _place)
     return Items(shown, rest)
 
 
@@ -194,8 +194,8 @@ def _accept(context: Context, request: DestinationActions) -> DestinationsChange
     """
     now, principal = time.time(), context.principal
     with _history(context) as file:
-        found = _meant(file, principal, request)
-        fallen = [candidate for candidate in found if below(candidate[1], now)]
+        chosen = _meant(file, principal, request)
+        fallen = [candidate for candidate in chosen if below(candidate[1], now)]
         if not fallen:
             raise Refusal(RefusalKind.CONFLICT, "it does what it did before: there is nothing to accept")
         _one_owner(fallen, request)
@@ -214,11 +214,11 @@ def _accept(context: Context, request: DestinationActions) -> DestinationsChange
 def _forget(context: Context, request: DestinationActions) -> DestinationsChanged:
     """The next connection is remembered as the first. Raises as `_accept`."""
     with _history(context) as file:
-        found = _meant(file, context.principal, request)
-        _one_owner(found, request)
-        for name, _ in () if context.dry_run else found:
+        chosen = _meant(file, context.principal, request)
+        _one_owner(chosen, request)
+        for name, _ in () if context.dry_run else chosen:
             file.forget(name)
-    return _changed(context, found, time.time())
+    return _changed(context, chosen, time.time())
 
 
 def _changed(context: Context, found: _Found, now: float, retried: int = 0) -> DestinationsChanged:
@@ -301,8 +301,8 @@ def _destinations(context: Context, found: _Found, now: float) -> list[Destinati
 
 
 def _nameless(history: DestinationHistory) -> DestinationHistory:
-    hosts = (one for _, one in sorted(history.hosts.items()))
-    return replace(history, hosts={f"{_OTHERS_HOST} {number}": one for number, one in enumerate(hosts, 1)})
+    hosts = (host for _, host in sorted(history.hosts.items()))
+    return replace(history, hosts={f"{_OTHERS_HOST} {number}": host for number, host in enumerate(hosts, 1)})
 
 
 def _destination(name: DestinationName, history: DestinationHistory, now: float) -> Destination:

@@ -120,8 +120,12 @@ class KeySelection(ListSelection):
 
     def wants(self, key: DkimKey) -> bool:
         """Whether a key is one of them."""
-        asked = (self.domain.lower(), key.domain), (self.selector.lower(), key.selector), (self.state, str(key.state))
-        return self.names(key.name) and all(wanted in {"", text} for wanted, text in asked)
+        conditions = (
+            (self.domain.lower(), key.domain),
+            (self.selector.lower(), key.selector),
+            (self.state, str(key.state)),
+        )
+        return self.names(key.name) and all(wanted in {"", text} for wanted, text in conditions)
 
 
 class SigningKeyRow(NamedTuple):
@@ -254,7 +258,9 @@ def dkim_keys(
     parts = [
         Part(DKIM, owner, key)
         for owner in owners
-        for key in sorted(owner.dkim_keys, key=lambda one: (one.domain, _ORDER.index(one.state), one.name))
+        for key in sorted(
+            owner.dkim_keys, key=lambda candidate: (candidate.domain, _ORDER.index(candidate.state), candidate.name)
+        )
         if selection.wants(key)
     ]
     rows = _rows(gateway, parts)
@@ -294,7 +300,7 @@ def check_key_records(gateway: Gateway, sought: Sequence[tuple[str, KeyRecord]])
     async def ask() -> list[RecordCheck]:
         slots = asyncio.Semaphore(_AT_ONCE)
         async with resolver_of(gateway.settings) as resolver:
-            return await asyncio.gather(*(_check_record(resolver, slots, *one) for one in sought))
+            return await asyncio.gather(*(_check_record(resolver, slots, *pair) for pair in sought))
 
     if not sought:
         return []

@@ -202,10 +202,10 @@ def rotate_dkim_keys(context: Context, request: RotateDkimKeys) -> UseCaseReply[
     def step(resources: Resources, draft: dict[str, Any]) -> Edit:
         done = Edit((parts[0].organization.name,), f"organization.{parts[0].organization.name}")
         for part in parts:
-            found = choose_part(resources, DKIM, part.name, part.organization.name)
-            for other in _current_like(found):
+            chosen = choose_part(resources, DKIM, part.name, part.organization.name)
+            for other in _current_like(chosen):
                 part_set(other, {"state": str(DkimState.RETIRED)}, draft)
-            done = part_set(found, {"state": str(DkimState.CURRENT)}, draft)
+            done = part_set(chosen, {"state": str(DkimState.CURRENT)}, draft)
         return done
 
     outcome = change(context.gateway, context.principal, step, replace(options, note=note))
@@ -251,8 +251,8 @@ def choose_key_owner(context: Context, request: ChooseKeyOwner) -> Organization:
 def key_owner(resources: Resources, organization: str, domain: str) -> Organization:
     """Owner of a key: the organization that accepts the domain, or the nearest domain above it. Raises Refusal."""
     if not organization:
-        domains = [(each, one) for one in resources.organizations for each in one.accepted_domains]
-        known = {each.name: one for each, one in sorted(domains, key=lambda pair: pair[0].verified)}
+        domains = [(each, owner) for owner in resources.organizations for each in owner.accepted_domains]
+        known = {each.name: owner for each, owner in sorted(domains, key=lambda pair: pair[0].verified)}
         match = next((known[parent] for parent in parents(domain) if parent in known), None)
         if match is not None:
             return match

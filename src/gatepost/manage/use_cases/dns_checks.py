@@ -131,8 +131,8 @@ def _findings(settings: Settings, publication: DnsPublication) -> Findings:
 
     findings = asyncio.run(ask())
     if publication.policy is not None:
-        told = check_policy(settings, publication.policy)
-        findings[SectionKey.MTA_STS] = tuple(finding for finding in told if finding.stage != "tls-rpt")
+        policy_findings = check_policy(settings, publication.policy)
+        findings[SectionKey.MTA_STS] = tuple(finding for finding in policy_findings if finding.stage != "tls-rpt")
     return {key: findings[key] for key in SectionKey if key in findings}
 
 

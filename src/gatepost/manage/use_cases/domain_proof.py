@@ -41,7 +41,7 @@ def domain_proof(store: ConfigStore, organization: str, domain: str) -> DomainPr
 
 def pending_notes(store: ConfigStore, before: Iterable[Organization], after: Iterable[Organization]) -> Iterator[str]:
     """Next steps for each domain that became pending. Raises StoreFailure."""
-    known = {(one.name, each.name) for one in before for each in one.accepted_domains if not each.verified}
+    known = {(earlier.name, each.name) for earlier in before for each in earlier.accepted_domains if not each.verified}
     for organization in after:
         for domain in organization.accepted_domains:
             if not domain.verified and (organization.name, domain.name) not in known:

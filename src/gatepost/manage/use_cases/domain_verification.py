@@ -166,7 +166,7 @@ def _found(context: Context, part: Part, proof: DomainProof) -> None:
     if proof.text in texts:
         throttle.forgive(key, everything=True)
         return
-    shown = ", ".join(ascii(one[:_WIDTH]) for one in texts[:_SHOWN])
+    shown = ", ".join(ascii(value[:_WIDTH]) for value in texts[:_SHOWN])
     owner = f", or write verified=true if you know whose {part.name} is" if context.principal.is_of_gateway else ""
     text = (
         f"{part.name} is not verified: TXT {proof.name} was looked up, and it has {shown or 'no record'}. Put into the "

@@ -345,8 +345,8 @@ def _recorded(gateway: Gateway, chosen: Chosen, evidence: Kept) -> str:
         organization=chosen.organization.name, connector=chosen.connector.name, event="DRILL", limit=_ROWS
     )
     rows = gateway.storage.trace().search(wanted)
-    found = (str(row.detail.get("sha256", "")) for row in rows if row.detail.get("file") == evidence.path.name)
-    return next(found, "")
+    hashes = (str(row.detail.get("sha256", "")) for row in rows if row.detail.get("file") == evidence.path.name)
+    return next(hashes, "")
 
 
 USE_CASES = (start_drill, show_drill, show_last_drill)

@@ -145,8 +145,8 @@ def _log_result(audit: LogAudit, what: str, ids: list[str], *, trusted: bool) ->
     result = Verification(audit.faults, trusted=trusted, proven=audit.proven)
     span = audit.first if audit.first == audit.last else f"{audit.first} to {audit.last}"
     counts = {name: getattr(audit, name) for name in ("files", "entries", "checkpoints", "heads")}
-    told = (f"{count} {name if count != 1 else _SINGULAR[name]}" for name, count in counts.items())
-    result.lines.append(f"{what}: {span}, {', '.join(told)}")
+    counted = (f"{count} {name if count != 1 else _SINGULAR[name]}" for name, count in counts.items())
+    result.lines.append(f"{what}: {span}, {', '.join(counted)}")
     result.lines.append(f"signed by: {', '.join(ids) or 'no key'}")
     for writer, number in audit.signed.items():
         if writer not in audit.unproven:

@@ -39,16 +39,16 @@ def cut(directory: Directory, principal: Principal, explanation: Explanation) ->
     )
     withheld = set()
     inbound, outbound = explanation.inbound, explanation.outbound
-    told = _sentences_of_others(directory, hidden, explanation.recipient)
+    sentences = _sentences_of_others(directory, hidden, explanation.recipient)
     if _is_foreign(directory, hidden, explanation):
         withheld.add("inbound")
-    if outbound is not None and (told or not _sees_both(principal, outbound)):
+    if outbound is not None and (sentences or not _sees_both(principal, outbound)):
         withheld.add("outbound")
         outbound = None
     is_ours = "inbound" not in withheld and not _is_for(directory, hidden, explanation.recipient)
     shown = replace(
         explanation,
-        inbound=_inbound(inbound, hidden, told),
+        inbound=_inbound(inbound, hidden, sentences),
         others_inbound=_others(explanation.others_inbound, hidden),
         outbound=_outbound(outbound, hidden) if outbound is not None else None,
         others_outbound=_others(explanation.others_outbound, hidden),

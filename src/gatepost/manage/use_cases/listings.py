@@ -94,9 +94,15 @@ def mailbox_rows(resources: Resources, selection: ListSelection = ALL) -> ListPa
     page = parts_in(resources, MAILBOX, selection)
     return page.holding(
         [
-            MailboxRow(one.address, one.delivery, one.aliases, one.forwarding_smtp_address, part.organization.name)
+            MailboxRow(
+                mailbox.address,
+                mailbox.delivery,
+                mailbox.aliases,
+                mailbox.forwarding_smtp_address,
+                part.organization.name,
+            )
             for part in page.rows
-            for one in [part.record]
+            for mailbox in [part.record]
         ]
     )
 

@@ -97,7 +97,7 @@ def choose_connector(resources: Resources, name: str, organization: str = "", di
     ]
     matches = [candidate for candidate in known if candidate.connector.name.lower() == name.lower()]
     if not matches:
-        names = [one.connector.name for one in known]
+        names = [candidate.connector.name for candidate in known]
         label = f"{direction} connector" if direction else "connector"
         raise Refusal(RefusalKind.MISSING, f"there is no {label} {name!r}; {instead(name, names)}")
     if len(matches) > 1:
@@ -116,15 +116,15 @@ def owner_of(resources: Resources, organization: str, domain: str = "") -> Organ
         return choose_organization(resources, organization)
     known = resources.organizations
     if domain:
-        found = [(each, one) for one in known for each in one.accepted_domains if covers(each.name, domain)]
-        if found:
-            return max(found, key=lambda one: one[0].verified)[1]
+        matches = [(each, owner) for owner in known for each in owner.accepted_domains if covers(each.name, domain)]
+        if matches:
+            return max(matches, key=lambda pair: pair[0].verified)[1]
         text = f"no organization accepts {domain}; add it first: gatepost domain add {domain}"
         raise Refusal(RefusalKind.INPUT, text)
     if not known:
         raise Refusal(RefusalKind.INPUT, "there is no organization yet; make one first: gatepost organization add NAME")
     if len(known) > 1:
-        names = ", ".join(one.name for one in known)
+        names = ", ".join(owner.name for owner in known)
         raise Refusal(RefusalKind.INPUT, f"say whose it is; there are: {names}", options=["organization"])
     return known[0]
 

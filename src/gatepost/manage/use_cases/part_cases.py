@@ -156,7 +156,7 @@ def _cases(offered: _Offered) -> PartCases:
     """The use cases of one kind."""
     kind, plural = offered.kind, offered.plural
     within = f"/organizations/{{organization}}/{plural}"
-    one, whole = f"{within}/{{name:path}}", Document(kind.model)
+    item_path, whole = f"{within}/{{name:path}}", Document(kind.model)
     common: dict[str, Any] = {"visibility": Visibility.ORGANIZATION, "tag": plural.replace("_", " ")}
     reads = common | {"scope": Scope.READ, "versioned": True, "result_document": whole}
     changes = common | {"scope": Scope.CONNECTORS, "dry_run": True, "guarded": True, "versioned": True}
@@ -172,11 +172,11 @@ def _cases(offered: _Offered) -> PartCases:
     return PartCases(
         case("list", f"GET {within}", "The mailboxes." if kind is MAILBOX else f"The {kind.label}s.", **reads),
         case("add", f"POST {within}", f"Add {label}.", body=whole, status=201, **changes, **offered.offers("add")),
-        case("get", f"GET {one}", f"{label[0].upper()}{label[1:]}.", **reads),
-        case("put", f"PUT {one}", f"Make {label} exactly this.", body=whole, may_create=True, **changes),
+        case("get", f"GET {item_path}", f"{label[0].upper()}{label[1:]}.", **reads),
+        case("put", f"PUT {item_path}", f"Make {label} exactly this.", body=whole, may_create=True, **changes),
         case(
             "set",
-            f"PATCH {one}",
+            f"PATCH {item_path}",
             f"Change {label}.\n\n{_PATCH}",
             body=Document(kind.model, whole=False),
             **changes,
@@ -184,7 +184,7 @@ def _cases(offered: _Offered) -> PartCases:
         ),
         case(
             "remove",
-            f"DELETE {one}",
+            f"DELETE {item_path}",
             f"Remove {label}, unless something needs it.",
             **changes,
             **offered.offers("remove"),

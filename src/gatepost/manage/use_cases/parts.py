@@ -95,4 +95,6 @@ class Part(NamedTuple):
     @property
     def place(self) -> int:
         """Where it stands in the list of its organization."""
-        return next(place for place, one in enumerate(self.kind.of(self.organization)) if one is self.record)
+        return next(
+            place for place, candidate in enumerate(self.kind.of(self.organization)) if candidate is self.record
+        )

@@ -55,7 +55,7 @@ class UsedChallenges:
     def take(self, challenge: bytes, now: float) -> bool:
         """Whether nobody had it before."""
         with self._lock:
-            self._known = {one: at for one, at in self._known.items() if now - at < GOOD_FOR}
+            self._known = {known: at for known, at in self._known.items() if now - at < GOOD_FOR}
             if challenge in self._known or len(self._known) >= _AT_ONCE:
                 return False
             self._known[challenge] = now

@@ -58,7 +58,9 @@ def check_presentation(gateway: Gateway, entry: Entry) -> list[ListenerPresentat
     if not own:
         return []
     with ThreadPoolExecutor(len(own)) as threads:
-        return list(threads.map(lambda one: _ask_listener(gateway, one.role, str(one.address), entry), own))
+        return list(
+            threads.map(lambda listener: _ask_listener(gateway, listener.role, str(listener.address), entry), own)
+        )
 
 
 def _ask_listener(gateway: Gateway, role: ListenerRole, address: str, entry: Entry) -> ListenerPresentation:

@@ -139,11 +139,13 @@ def apply_action(  # noqa: PLR0913 - what is done to which mail, by whom and why
     administration = administration_of(gateway)
     entries: list[QueueEntry] = []
     try:
-        for one in _filters(principal, queue_filter, messages):
+        for narrowed in _filters(principal, queue_filter, messages):
             if action is QueueAction.RETURN:
-                entries += administration.send_back(one, author=principal.name, text=text or RETURN_TEXT, reason=reason)
+                entries += administration.send_back(
+                    narrowed, author=principal.name, text=text or RETURN_TEXT, reason=reason
+                )
             else:
-                entries += getattr(administration, action)(one, author=principal.name, reason=reason)
+                entries += getattr(administration, action)(narrowed, author=principal.name, reason=reason)
     except StoreFailure as failure:
         raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
     return without_others(gateway, principal, entries)

@@ -254,9 +254,9 @@ def _formed(gateway: Gateway, part: Part) -> int:
 
 def _form(table: dict[str, Any] | None, part: Part) -> dict[str, Any] | None:
     """Its stored fields that decide which mail it applies to and what it requires."""
-    for one in (table or {}).get(part.kind.key, ()):
-        if one.get("name") == part.name:
-            return {key: value for key, value in one.items() if key not in {"mode", "comment"}}
+    for entry in (table or {}).get(part.kind.key, ()):
+        if entry.get("name") == part.name:
+            return {key: value for key, value in entry.items() if key not in {"mode", "comment"}}
     return None
 
 
@@ -279,8 +279,8 @@ class _Run:
         def ours(organization: str, recipient: str) -> bool:
             if organization == owner:
                 return True
-            found = self._directory.organization_of(recipient.rpartition("@")[2].lower())
-            return found is not None and found.name == owner
+            accepting = self._directory.organization_of(recipient.rpartition("@")[2].lower())
+            return accepting is not None and accepting.name == owner
 
         subject = Subject(owner, part.name, part.kind is RULE, ours, formed, self._hidden)
         among = Among(holding=subject.mark) if subject.rule else Among(part.name, tried=inbound)

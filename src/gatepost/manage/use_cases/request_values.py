@@ -83,10 +83,10 @@ def plain(request: msgspec.Struct) -> dict[str, Any]:
 
 def limits(kind: type[msgspec.Struct]) -> dict[str, int]:
     """The longest text of each field that has a limit, in characters, by its name in JSON: `maxlength` of forms."""
-    found = {
+    lengths = {
         field.encode_name: _longest(msgspec.inspect.type_info(field.type)) for field in msgspec.structs.fields(kind)
     }
-    return {name: longest for name, longest in found.items() if longest is not None}
+    return {name: longest for name, longest in lengths.items() if longest is not None}
 
 
 def _longest(kind: msgspec.inspect.Type) -> int | None:
@@ -164,13 +164,13 @@ def _choices(kind: msgspec.inspect.Type) -> list[str]:
     if isinstance(kind, msgspec.inspect.Metadata):
         return _choices(kind.type)
     if isinstance(kind, msgspec.inspect.EnumType):
-        return [str(one.value) for one in kind.cls]
+        return [str(member.value) for member in kind.cls]
     if isinstance(kind, msgspec.inspect.LiteralType):
         return [str(value) for value in kind.values]
     if isinstance(kind, msgspec.inspect.CollectionType):
         return _choices(kind.item_type)
     if isinstance(kind, msgspec.inspect.UnionType):
-        return [choice for one in kind.types for choice in _choices(one)]
+        return [choice for inner in kind.types for choice in _choices(inner)]
     return []
 
 

@@ -67,8 +67,8 @@ class ApplyResources(ChangeRequest, kw_only=True):
 def export_resources(context: Context, request: ExportResources) -> UseCaseReply[dict[str, Any]]:  # noqa: ARG001 - all
     """All resources, as a resource file has them."""
     with context.config() as store:
-        version, found = store.load()
-    named = {name: table for name, table in found.get("organization", {}).items() if context.principal.sees(name)}
+        version, document = store.load()
+    named = {name: table for name, table in document.get("organization", {}).items() if context.principal.sees(name)}
     return UseCaseReply({"organization": named}, version)
 
 

@@ -235,8 +235,8 @@ class ListPartChanges(ViewPart, kw_only=True):
 )
 def list_part_changes(context: Context, request: ListPartChanges) -> Items[PartChange]:
     """List the changes of a part, newest first."""
-    found = part(context.gateway, context.principal, request.part)
-    return Items(part_history(context.gateway, found, limit=request.limit))
+    chosen = part(context.gateway, context.principal, request.part)
+    return Items(part_history(context.gateway, chosen, limit=request.limit))
 
 
 USE_CASES = (

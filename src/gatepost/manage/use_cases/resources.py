@@ -68,10 +68,10 @@ def parts(gateway: Gateway, principal: Principal, kind: PartKind, selection: Lis
 def parts_in(resources: Resources, kind: PartKind, selection: ListSelection = ALL, version: int = 0) -> ListPage[Part]:
     """The same of resources at hand, which have that version."""
     owners = chosen_organizations(resources, selection.organization)
-    found = [
+    rows = [
         Part(kind, owner, record) for owner in owners for record in kind.of(owner) if selection.names(kind.name(record))
     ]
-    return selection.page(version, found)
+    return selection.page(version, rows)
 
 
 def part(gateway: Gateway, principal: Principal, part_name: PartName) -> Part:
@@ -185,7 +185,7 @@ def part_added(kind: PartKind, owner: str, name: str, fields: Fields, draft: dic
     """Append a part to the organization `owner` of the draft."""
     there: list[dict[str, Any]] = draft[owner].setdefault(kind.key, [])
     wanted = kind.one_form(name)
-    if any(str(one.get(kind.identity)).lower() == wanted for one in there):
+    if any(str(existing.get(kind.identity)).lower() == wanted for existing in there):
         change_it = f"change it with `gatepost {kind.command} set`"
         raise Refusal(RefusalKind.BLOCKED, f"{owner} already has the {kind.label} {name!r}; {change_it}; {NOTHING}")
     table: dict[str, Any] = {kind.identity: name}

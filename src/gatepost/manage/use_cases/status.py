@@ -189,8 +189,8 @@ def _alarms(gateway: Gateway, principal: Principal) -> tuple[StatusAlarms, Statu
     try:
         alarms = current_alarms(gateway, principal, time.time())
     except Refusal as refusal:
-        untold = StatusAlarms(None, f"not available: {refusal.text}")
-        return untold, untold
+        unknown = StatusAlarms(None, f"not available: {refusal.text}")
+        return unknown, unknown
     own, mail = alarms.of_certificates(), alarms.of_mail()
     return StatusAlarms(len(own.alarms), summary(own, "gatepost certificate alarms")), StatusAlarms(
         len(mail.alarms), summary(mail)

@@ -34,8 +34,8 @@ def moment(text: str, span: str = "an age") -> float:
     if age := _AGE.fullmatch(text):
         return _possible(time.time() - int(age[1]) * _SECONDS[age[2]], text)
     try:
-        found = datetime.fromisoformat(text)
-        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+        parsed = datetime.fromisoformat(text)
+        return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         raise ValueError(f"{text!r} is neither {span} like 30m, 2h, 7d nor a date like 2026-11-24T16:00") from None
 

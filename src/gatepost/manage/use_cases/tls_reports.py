@@ -117,18 +117,18 @@ class _LastLists:
 
     def of[T](self, what: str, context: Context, request: ListReceivedReports, work: Callable[[], list[T]]) -> list[T]:
         """what: the list is of. work: makes it."""
-        asked = msgspec.structs.astuple(msgspec.structs.replace(request, after="", limit=1))
-        key = what, context.principal.organizations, asked
+        question = msgspec.structs.astuple(msgspec.structs.replace(request, after="", limit=1))
+        key = what, context.principal.organizations, question
         with self._lock:
-            at, found = self._lists.get(key, (0.0, []))
+            at, rows = self._lists.get(key, (0.0, []))
         if not request.after or time.monotonic() > at + _KEPT:
-            at, found = time.monotonic(), work()
+            at, rows = time.monotonic(), work()
         with self._lock:
-            self._lists[key] = at, found
+            self._lists[key] = at, rows
             self._lists.move_to_end(key)
             while len(self._lists) > _LISTS:
                 self._lists.popitem(last=False)
-        return found
+        return rows
 
 
 @use_case(
@@ -141,8 +141,8 @@ class _LastLists:
 )
 def list_received_reports(context: Context, request: ListReceivedReports) -> Items[ReceivedSums]:
     """List TLS reports of others about their sessions with us (RFC 8460), by reporter and policy."""
-    found = context.kept(_LastLists).of("sums", context, request, lambda: reported(*_received(context, request)))
-    return page_of(found, lambda one: f"{one.reporter} {one.domain} {one.policy}", request, _sums)
+    rows = context.kept(_LastLists).of("sums", context, request, lambda: reported(*_received(context, request)))
+    return page_of(rows, lambda row: f"{row.reporter} {row.domain} {row.policy}", request, _sums)
 
 
 @use_case(
@@ -160,12 +160,12 @@ def list_received_failures(context: Context, request: ListReceivedReports) -> It
         kept, wished = _received(context, request)
         return list(failed_there(kept, wished, _traced_clients(context, kept, wished)))
 
-    found = context.kept(_LastLists).of("failures", context, request, work)
+    rows = context.kept(_LastLists).of("failures", context, request, work)
 
     def name(failure: FailedThere) -> str:
         return f"{failure.begin} {failure.reporter} {failure.domain} {failure.policy} {failure.failure.result}"
 
-    return page_of(found, name, request, _failure)
+    return page_of(rows, name, request, _failure)
 
 
 def _received(context: Context, request: ListReceivedReports) -> tuple[list[StoredReport], ReportFilter]:

@@ -51,8 +51,8 @@ def tls_lines(tls: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def detail_lines(detail: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The reasons of a decision and whatever else the event knows: pairs of a label and a text, a list one by one."""
     for name, value in detail.items():
-        for one in value if isinstance(value, list) else [value]:
-            yield _LABELS.get(name, name), _line(name, one)
+        for item in value if isinstance(value, list) else [value]:
+            yield _LABELS.get(name, name), _line(name, item)
 
 
 def _line(name: str, value: Any) -> str:

@@ -78,8 +78,8 @@ class IdentityMiddleware:
         if session is None:
             return None
         if unsafe:
-            given = scope["state"]["form"].get("csrf") or headers.get("x-csrf-token", "")
-            if not hmac.compare_digest(given.encode(), session.csrf.encode()):
+            token = scope["state"]["form"].get("csrf") or headers.get("x-csrf-token", "")
+            if not hmac.compare_digest(token.encode(), session.csrf.encode()):
                 return _forged(scope, "its token is missing or belongs to another session")
         state = scope["state"]
         state["session"], state["principal"], state["csrf"] = session, session.principal, session.csrf
@@ -103,10 +103,10 @@ def _is_same_origin(headers: Headers) -> bool:
 
 def _cookie(headers: Headers) -> str:
     try:
-        found = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        morsel = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
     except CookieError:
         return ""
-    return found.value[:_LONGEST] if found is not None else ""
+    return morsel.value[:_LONGEST] if morsel is not None else ""
 
 
 def _unknown_token(scope: Scope) -> Response:
@@ -123,8 +123,8 @@ def _to_login(scope: Scope, headers: Headers) -> Response:
     query = scope.get("query_string", b"").decode("latin-1")
     lost = scope["method"] not in {"GET", "HEAD"}
     wanted = came_from(headers) if lost else scope["path"] + (f"?{query}" if query else "")
-    given = [f"next={quote(wanted, safe='')}"] * (wanted not in {"", "/"}) + [f"{LOST}=yes"] * lost
-    target = LOGIN + (f"?{'&'.join(given)}" if given else "")
+    parameters = [f"next={quote(wanted, safe='')}"] * (wanted not in {"", "/"}) + [f"{LOST}=yes"] * lost
+    target = LOGIN + (f"?{'&'.join(parameters)}" if parameters else "")
     # a part of a page cannot be swapped for the whole login page
     return RedirectResponse(target, HTTPStatus.SEE_OTHER, {"HX-Redirect": target})
 

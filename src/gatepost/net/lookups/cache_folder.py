@@ -38,13 +38,13 @@ def make_room(folder: Path, *, files: int, octets: int) -> int:
 
     Raises OSError if it cannot be read.
     """
-    found = []
+    entries = []
     for path in folder.iterdir():
         with suppress(OSError):  # another worker may have removed it
             state = path.stat()
-            found.append((state.st_mtime, state.st_size, path))
+            entries.append((state.st_mtime, state.st_size, path))
     total = removed = 0
-    for number, (_, size, path) in enumerate(sorted(found, reverse=True)):
+    for number, (_, size, path) in enumerate(sorted(entries, reverse=True)):
         total += size
         if total > octets or number >= files:
             path.unlink(missing_ok=True)

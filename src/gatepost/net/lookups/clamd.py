@@ -101,11 +101,11 @@ async def _connected(
         return await asyncio.open_unix_connection(address.removeprefix("unix:"), limit=ANSWER_OCTETS)
     host, port = host_port(address, None)
     try:
-        found = (await host_addresses(resolver, host))[:_MAX_ADDRESSES]
+        addresses = (await host_addresses(resolver, host))[:_MAX_ADDRESSES]
     except LookupFailed as failed:
         raise UnusableAnswer(f"{host}: {failed.detail}") from failed
     problem = OSError(0, f"{host} has no address")
-    for text in found:
+    for text in addresses:
         if tenants is not None and not tenants.allows(text):
             problem = OSError(0, not_allowed(host))
             continue

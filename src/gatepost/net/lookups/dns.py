@@ -239,7 +239,7 @@ def _zone_ttl(message: dns.message.Message, question: Question) -> int:
     """The time to live that was signed; what a nameserver gives from its memory is less. 0 if it gives no signature."""
     name, rdtype = question
     signed = message.get_rrset(dns.message.ANSWER, name, dns.rdataclass.IN, dns.rdatatype.RRSIG, covers=rdtype)
-    return max((int(one.original_ttl) for one in signed), default=0) if signed else 0
+    return max((int(signature.original_ttl) for signature in signed), default=0) if signed else 0
 
 
 def _negative_ttl(message: dns.message.Message) -> int:

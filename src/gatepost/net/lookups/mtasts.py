@@ -188,15 +188,15 @@ class StsPolicies:
         failure = record if isinstance(record, StsFailure) else None
         origin: Literal["fetched", "cache"] = "cache"
         if isinstance(record, StsRecord) and (held is None or held.id != record.id):
-            found = await self._fetched(name, record, held, now)
-            if isinstance(found, CachedPolicy):
-                held, origin = found, "fetched"
+            fetched = await self._fetched(name, record, held, now)
+            if isinstance(fetched, CachedPolicy):
+                held, origin = fetched, "fetched"
             else:
-                failure = found
+                failure = fetched
         elif recheck and isinstance(record, StsRecord) and held is not None and held.fetched <= now - _RETRY_SECONDS:
-            found = await self._fetched(name, record, held, now)
-            if isinstance(found, CachedPolicy):  # else the policy at hand holds, as without a recheck
-                held, origin = found, "fetched"
+            fetched = await self._fetched(name, record, held, now)
+            if isinstance(fetched, CachedPolicy):  # else the policy at hand holds, as without a recheck
+                held, origin = fetched, "fetched"
         state = StsState(name, record=record if isinstance(record, StsRecord) else None, failure=failure)
         if held is not None:
             state = replace(
@@ -211,8 +211,8 @@ class StsPolicies:
             answer = await self._resolver.query(record_name(name), "TXT", fresh=fresh)
         except LookupFailed as failed:
             return _failure(failed) if failed.temporary else None
-        found = parse_record([cast("TXTBase", record).strings for record in answer.records])
-        return _failure(found) if isinstance(found, RecordError) else found
+        parsed = parse_record([cast("TXTBase", record).strings for record in answer.records])
+        return _failure(parsed) if isinstance(parsed, RecordError) else parsed
 
     async def _at_hand(self, name: str, record: StsRecord | StsFailure | None, now: float) -> CachedPolicy | None:
         """The unexpired policy that memory or disk has: another worker may have fetched a newer one."""
@@ -294,8 +294,8 @@ class StsPolicies:
         """Fetch a policy again that still holds."""
         name = entry.domain
         record = await self._record(name)
-        found = await self._renewed(entry, record, now)
-        held, failure = (found, None) if isinstance(found, CachedPolicy) else (entry, found)
+        renewed = await self._renewed(entry, record, now)
+        held, failure = (renewed, None) if isinstance(renewed, CachedPolicy) else (entry, renewed)
         if failure is not None and entry.policy.mode is not StsMode.NONE:  # section 3.3: administrators are to know
             _log.warning("mta-sts: the policy of %s cannot be refreshed: %s", name, failure.detail)
         self._seen.drop(name)

@@ -77,11 +77,11 @@ class TlsaFinder:
         """The first base with proven records (RFC 7672 section 2.2.3). Raises LookupFailed, whatever is left to try."""
         tlsa_lookup = TlsaLookup(TlsaStatus.INSECURE, "")
         for base in bases:
-            one = await self._below(base, port)
-            if one.status in {TlsaStatus.USABLE, TlsaStatus.UNUSABLE}:
-                return one
+            candidate = await self._below(base, port)
+            if candidate.status in {TlsaStatus.USABLE, TlsaStatus.UNUSABLE}:
+                return candidate
             if tlsa_lookup.status is TlsaStatus.INSECURE:
-                tlsa_lookup = one
+                tlsa_lookup = candidate
         return tlsa_lookup
 
     async def _below(self, base: str, port: int) -> TlsaLookup:

@@ -143,14 +143,14 @@ def _fetch(address: str, proof: Proof) -> str:
     try:
         connection.request("GET", PATH + proof.place, headers={"Host": proof.name})
         response = connection.getresponse()
-        found = response.read(len(proof.value) + 1)
+        content = response.read(len(proof.value) + 1)
     except (OSError, http.client.HTTPException) as error:
         return getattr(error, "strerror", None) or str(error) or "no answer"
     finally:
         connection.close()
     if response.status != http.HTTPStatus.OK:
         return f"it answers {response.status}"
-    return "" if found == proof.value.encode() else "it answers something else"
+    return "" if content == proof.value.encode() else "it answers something else"
 
 
 def _place(token: str) -> str:

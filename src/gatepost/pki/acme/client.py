@@ -324,7 +324,7 @@ def certificate_id(certificate_pem: bytes) -> str:
         return ""
     serial = max(0, certificate.serial_number)  # RFC 5280 has no negative ones, and authorities may
     octets = serial.to_bytes(serial.bit_length() // 8 + 1)  # with the sign that ASN.1 has
-    return ".".join(base64.urlsafe_b64encode(one).decode().rstrip("=") for one in (issuer or b"", octets))
+    return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in (issuer or b"", octets))
 
 
 def _refused(authorization: Any) -> str:

@@ -170,9 +170,9 @@ class Issuer:
         progress = self.kept().progress
         statuses = []
         for names in wanted(self._acme, self._settings.server.hostname, policy_hosts):
-            entry, one = latest(names, entries.values()), progress.get(" ".join(names), Progress())
-            at = schedule.renewal_at(entry, one, self._acme.renew_before) if entry else 0.0
-            statuses.append(RenewalStatus(names, entry, one, at))
+            entry, latest_progress = latest(names, entries.values()), progress.get(" ".join(names), Progress())
+            at = schedule.renewal_at(entry, latest_progress, self._acme.renew_before) if entry else 0.0
+            statuses.append(RenewalStatus(names, entry, latest_progress, at))
         return statuses
 
     def due(self, policy_hosts: Sequence[str], now: float) -> list[schedule.Due]:
@@ -318,11 +318,11 @@ class Issuer:
         ended = [
             candidate for candidate in ours if candidate.state is State.DEPRECATED and candidate.leaf.not_after < now
         ]
-        others += [course.withdraw(one, entries, now=now, early=True) for one in ended]
+        others += [course.withdraw(old, entries, now=now, early=True) for old in ended]
         gone = [candidate for candidate in ours if candidate.state is State.NEXT and candidate.id != entry.id]
         note = f"from {self.url}" + (f"; it waits: {held}" if held else "")
         note += f"; presented though {alone}: nothing else was for its names" if alone and not held else ""
-        note += f"; in the place of {', '.join(one.id for one in gone)}" if gone else ""
+        note += f"; in the place of {', '.join(old.id for old in gone)}" if gone else ""
         self.inventory.add(entry, identity, author=self._author, note=note, others=others, gone=gone, expected=version)
         return IssuedCertificate(entry, held, key_kept)
 

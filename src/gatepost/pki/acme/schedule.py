@@ -124,8 +124,10 @@ def plan(
 ) -> list[Due]:
     """All that is due, what has no certificate first."""
     known = list(entries)
-    found = [step(names, latest(names, known), progress.get(names, Progress()), renew_before, now) for names in lists]
-    return sorted((candidate for candidate in found if candidate is not None), key=lambda one: one.step is Step.ASK)
+    steps = [step(names, latest(names, known), progress.get(names, Progress()), renew_before, now) for names in lists]
+    return sorted(
+        (candidate for candidate in steps if candidate is not None), key=lambda planned: planned.step is Step.ASK
+    )
 
 
 def begun(progress: Progress, now: float) -> Progress:

@@ -160,6 +160,6 @@ def _subject_key(certificate: x509.Certificate) -> str:
 
 def _authority_key(certificate: x509.Certificate) -> str:
     with suppress(x509.ExtensionNotFound, *MALFORMED):
-        found = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
-        return found.hex() if found else ""
+        identifier = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+        return identifier.hex() if identifier else ""
     return ""

@@ -47,12 +47,12 @@ def pairs_in(directory: Path) -> list[tuple[Path, Path]]:
     files of one name: NAME.pem, NAME.crt or NAME.cer beside NAME.key.
     """
     names = sorted(directory.iterdir())
-    found = [*_certbot(directory), *(pair for name in names if name.is_dir() for pair in _certbot(name))]
+    pairs = [*_certbot(directory), *(pair for name in names if name.is_dir() for pair in _certbot(name))]
     for key in names:
         if key.suffix == ".key":
             chains = [name for name in names if name.stem == key.stem and name.suffix in _CHAINS]
-            found += [(chain, key) for chain in chains[:1]]
-    return found[:_MOST]
+            pairs += [(chain, key) for chain in chains[:1]]
+    return pairs[:_MOST]
 
 
 def _certbot(directory: Path) -> Iterator[tuple[Path, Path]]:

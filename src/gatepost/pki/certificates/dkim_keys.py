@@ -248,7 +248,7 @@ def orphaned(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, 
 
 
 def _places(organization: str, document: Mapping[str, Any] | None) -> set[str]:
-    return {content_name(organization, str(one["name"])) for one in (document or {}).get("dkim_key", [])}
+    return {content_name(organization, str(table["name"])) for table in (document or {}).get("dkim_key", [])}
 
 
 def _public(private: RSAPrivateKey | Ed25519PrivateKey) -> bytes:

@@ -81,8 +81,8 @@ class Inventory:
 
     def chains(self) -> dict[str, bytes]:
         """The same of all certificates, by their ids; what is lost is left out."""
-        found = self._store.contents(f"{_KIND}/", "/chain")
-        return {name.split("/")[1]: chain for name, chain in found.items()}
+        chains = self._store.contents(f"{_KIND}/", "/chain")
+        return {name.split("/")[1]: chain for name, chain in chains.items()}
 
     def identity(self, entry: Entry) -> ServerIdentity:
         """The certificate with its key. Raises CertificateFileError, which says why it cannot be used."""
@@ -117,7 +117,7 @@ class Inventory:
         expected: as `ConfigStore.apply`. Raises CertificateFileError if the key cannot be sealed, ConfigConflict,
         StoreFailure.
         """
-        content = _without_keys(others) | {_place(one, what): None for one in gone for what in _ALL}
+        content = _without_keys(others) | {_place(old, what): None for old in gone for what in _ALL}
         content[_place(entry, "chain")] = identity.chain_pem
         if not entry.key_file:
             if self._vault is None:
@@ -126,8 +126,8 @@ class Inventory:
                 )
             self.check_master_key()
             content[_place(entry, "key")] = self._vault.seal(identity.key_pem, _place(entry, "key"))
-        kept = {one.id: document_of(one) for one in (*others, entry)}
-        document = {_KIND: dict.fromkeys(one.id for one in gone) | kept}
+        kept = {changed.id: document_of(changed) for changed in (*others, entry)}
+        document = {_KIND: dict.fromkeys(old.id for old in gone) | kept}
         return self._store.apply(document, author=author, note=note, expected=expected, content=content)
 
     def check_master_key(self) -> None:
@@ -157,7 +157,7 @@ class Inventory:
         self, entry: Entry, chain_pem: bytes, others: Sequence[Entry] = (), *, note: str, expected: int | None = None
     ) -> int:
         """Store what the gateway itself found in files, and what became of others by it. Raises as `change`."""
-        document = {_KIND: {one.id: document_of(one) for one in (*others, entry)}}
+        document = {_KIND: {changed.id: document_of(changed) for changed in (*others, entry)}}
         content = _without_keys(others) | {_place(entry, "chain"): chain_pem}
         return self._store.apply(document, author="gatepost", note=note, expected=expected, content=content)
 
@@ -203,17 +203,17 @@ def find_among(entries: Iterable[Entry], number: str) -> Entry:
     At least four digits of a thumbprint are needed. Raises CertificateUnknown.
     """
     known = list(entries)
-    found = [entry for entry in known if entry.label == number and number]
-    if len(found) > 1:
-        found = [entry for entry in found if entry.state is State.CURRENT] or found
+    matches = [entry for entry in known if entry.label == number and number]
+    if len(matches) > 1:
+        matches = [entry for entry in matches if entry.state is State.CURRENT] or matches
     wanted = number.lower().replace(":", "")
-    if not found and len(wanted) >= _LEAST_DIGITS:
-        found = [entry for entry in known if entry.leaf.sha256.startswith(wanted)]
-    if len(found) != 1:
-        many = ", ".join(entry.id for entry in found) or "none"
+    if not matches and len(wanted) >= _LEAST_DIGITS:
+        matches = [entry for entry in known if entry.leaf.sha256.startswith(wanted)]
+    if len(matches) != 1:
+        many = ", ".join(entry.id for entry in matches) or "none"
         least = f"; of an id at least {_LEAST_DIGITS} digits are needed" if len(wanted) < _LEAST_DIGITS else ""
         raise CertificateUnknown(f"{number!r} does not name exactly one certificate (found: {many}){least}")
-    return found[0]
+    return matches[0]
 
 
 def entry_from(identity: ServerIdentity, like: Entry | None = None, *, now: float) -> Entry:

@@ -93,7 +93,7 @@ def _same_place(entry: Entry, other: Entry) -> bool:
 
 def after_switch(entry: Entry, entries: Mapping[str, Entry]) -> tuple[Entry, ...]:
     """The certificates of its purpose that would be current, `entry` first; if it is current, those that are."""
-    gone = {one.id for one in _to_go(entry, entries)}
+    gone = {old.id for old in _to_go(entry, entries)}
     stay = (
         candidate
         for candidate in entries.values()
@@ -107,7 +107,7 @@ def lost_names(entry: Entry, entries: Mapping[str, Entry]) -> tuple[str, ...]:
     if entry.purpose is Purpose.CLIENT:
         return ()
     left = after_switch(entry, entries)
-    names = (name for one in _to_go(entry, entries) for name in names_of(one))
+    names = (name for old in _to_go(entry, entries) for name in names_of(old))
     return tuple(dict.fromkeys(name for name in names if not is_covered(name, left)))
 
 
@@ -136,11 +136,11 @@ def roll_back_until(entry: Entry) -> float:
 def stage(entry: Entry, entries: Mapping[str, Entry], named: Sequence[Entry] = ()) -> Entry:
     """Have it take the place of `named` beside those that it replaces by itself. Raises Refused."""
     _must_be_next(entry, "staged anew")
-    for one in named:
-        if one.state is not State.CURRENT or one.purpose is not entry.purpose:
-            raise Refused(f"{one.id} is not a current {entry.purpose} certificate, but a {one.state} {one.purpose} one")
-    chosen = replace(entry, replaces=tuple(one.id for one in named))
-    return replace(chosen, replaces=tuple(one.id for one in replaced(chosen, entries)))
+    for old in named:
+        if old.state is not State.CURRENT or old.purpose is not entry.purpose:
+            raise Refused(f"{old.id} is not a current {entry.purpose} certificate, but a {old.state} {old.purpose} one")
+    chosen = replace(entry, replaces=tuple(old.id for old in named))
+    return replace(chosen, replaces=tuple(old.id for old in replaced(chosen, entries)))
 
 
 def revive(entry: Entry, entries: Mapping[str, Entry], *, now: float) -> Entry:
@@ -196,9 +196,9 @@ def switch(entry: Entry, entries: Mapping[str, Entry], *, now: float, losing: bo
         switch_at=0.0,
         forced="",
         held="",
-        replaces=tuple(one.id for one in olds),
+        replaces=tuple(old.id for old in olds),
     )
-    return (new, *(replace(one, state=State.DEPRECATED, since=now, current_until=now) for one in olds))
+    return (new, *(replace(old, state=State.DEPRECATED, since=now, current_until=now) for old in olds))
 
 
 def roll_back(entry: Entry, entries: Mapping[str, Entry], *, now: float) -> tuple[Entry, ...]:
@@ -214,7 +214,7 @@ def roll_back(entry: Entry, entries: Mapping[str, Entry], *, now: float) -> tupl
         )
     olds = [_to_come_back(number, entries, now) for number in entry.replaces]
     new = replace(entry, state=State.NEXT, since=now, current_from=0.0, current_until=0.0)
-    return (new, *(replace(one, state=State.CURRENT, since=now, current_until=0.0) for one in olds))
+    return (new, *(replace(old, state=State.CURRENT, since=now, current_until=0.0) for old in olds))
 
 
 def _to_come_back(number: str, entries: Mapping[str, Entry], now: float) -> Entry:

@@ -89,7 +89,7 @@ def _stored(inventory: Inventory, entries: Iterable[Entry]) -> tuple[list[Server
         candidate for candidate in entries if candidate.state is State.CURRENT and candidate.purpose is Purpose.SERVER
     ]
     identities, failures = [], []
-    for entry in sorted(current, key=lambda one: -one.current_from):
+    for entry in sorted(current, key=lambda candidate: -candidate.current_from):
         if entry.origin is Origin.SETTINGS:
             continue
         try:

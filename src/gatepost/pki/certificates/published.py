@@ -132,8 +132,8 @@ class Table:
         return tuple(Found(*place, tuple(sorted(purposes))) for place, purposes in sorted(found.items()))
 
     def _urls(self) -> Iterator[tuple[str, str]]:
-        for one in (*(row.columns for row in self.rows), *(each.columns for each in self.authorities)):
-            for purpose, urls in (("crl", one.crl), ("ocsp", one.ocsp), ("aia", one.issuers)):
+        for certificate in (*(row.columns for row in self.rows), *(each.columns for each in self.authorities)):
+            for purpose, urls in (("crl", certificate.crl), ("ocsp", certificate.ocsp), ("aia", certificate.issuers)):
                 yield from ((purpose, url) for url in urls)
 
 
@@ -171,11 +171,11 @@ def _chosen(entries: Iterable[Entry]) -> tuple[list[Entry], int]:
     servers = [entry for entry in entries if entry.purpose is Purpose.SERVER]
     chosen, left_out = [], 0
     for state in _SHOWN:
-        found = sorted(
+        ranked = sorted(
             (server for server in servers if server.state is state), key=lambda server: (-_since(server), server.id)
         )
-        chosen += found[:MAX_ROWS]
-        left_out += len(found[MAX_ROWS:])
+        chosen += ranked[:MAX_ROWS]
+        left_out += len(ranked[MAX_ROWS:])
     return chosen, left_out
 
 
@@ -220,7 +220,7 @@ def _row(entry: Entry, path: Sequence[Columns], hostname: str) -> Row:
     return Row(
         entry.state,
         leaf,
-        path=tuple(one.facts.sha256 for one in path[1:]),
+        path=tuple(above.facts.sha256 for above in path[1:]),
         root=top.name if top.self_issued else "",
         missing="" if top.self_issued else top.facts.issuer,
         tlsa=_tlsa(leaf, hostname),
@@ -266,9 +266,11 @@ class _Above:
     def authorities(self) -> tuple[Authority, ...]:
         """Roots first, those of current certificates before others, then by name."""
         authorities = [
-            Authority(one, one.self_issued, der in self._sent, tuple(state for state in _SHOWN if state in states))
+            Authority(
+                authority, authority.self_issued, der in self._sent, tuple(state for state in _SHOWN if state in states)
+            )
             for der, states in self._seen.items()
-            for one in [columns(der)]
+            for authority in [columns(der)]
         ]
         return tuple(sorted(authorities, key=_rank))
 
@@ -282,7 +284,7 @@ def _rank(one: Authority) -> tuple[object, ...]:
 
 def events(changes: Iterable[Change]) -> tuple[Event, ...]:
     """The events of server certificates that partners see, newest first; at most a hundred."""
-    found = []
+    listed = []
     for change in changes:
         after = _server(change.name, change.after)
         before = _server(change.name, change.before)
@@ -291,8 +293,8 @@ def events(changes: Iterable[Change]) -> tuple[Event, ...]:
         leaf = after.leaf
         name = leaf.common_name or next(iter((*leaf.dns_names, *leaf.ip_addresses)), leaf.subject)
         was = before.state if before is not None else None
-        found.append(Event(change.at, after.state, was, name, leaf.sha256, leaf.issuer, leaf.not_after))
-    return tuple(found[:_MAX_EVENTS])
+        listed.append(Event(change.at, after.state, was, name, leaf.sha256, leaf.issuer, leaf.not_after))
+    return tuple(listed[:_MAX_EVENTS])
 
 
 def _server(number: str, document: dict[str, Any] | None) -> Entry | None:

@@ -31,7 +31,7 @@ def atom(table: Table, own: str, page: str) -> bytes:
     """The feed. own, page: where itself and the table are to be had, absolute or relative."""
     feed = ET.Element("feed", xmlns=_NAMESPACE)
     base = f"tag:{table.hostname},2026:certificates"
-    updated = max((one.at for one in table.events), default=table.changed)
+    updated = max((event.at for event in table.events), default=table.changed)
     _text(feed, "id", base)
     _text(feed, "title", f"Certificates of {table.hostname}")
     _text(feed, "updated", _moment(updated))

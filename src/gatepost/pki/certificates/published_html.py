@@ -206,9 +206,9 @@ def _firewall(table: Table) -> str:
     if not table.firewall:
         return f"{head}<p>None: none of these certificates names an address.</p>"
     rows = "".join(
-        f"<tr><td>{escape(one.host)}</td><td>{one.port}</td><td>{', '.join(_PURPOSES[it] for it in one.purposes)}</td>"
+        f"<tr><td>{escape(row.host)}</td><td>{row.port}</td><td>{', '.join(_PURPOSES[it] for it in row.purposes)}</td>"
         "</tr>\n"
-        for one in table.firewall
+        for row in table.firewall
     )
     return head + _table(("Host", "Port", "For"), rows, "Hosts and ports")
 

@@ -50,7 +50,7 @@ def _content(table: Table) -> dict[str, Any]:
         "crl_endpoints": list(table.endpoints("crl")),
         "ocsp_endpoints": list(table.endpoints("ocsp")),
         "aia_endpoints": list(table.endpoints("aia")),
-        "firewall": [{"host": one.host, "port": one.port, "for": list(one.purposes)} for one in table.firewall],
+        "firewall": [{"host": row.host, "port": row.port, "for": list(row.purposes)} for row in table.firewall],
         "tls": profile_record(table.profile),
     }
 

@@ -37,14 +37,14 @@ class Roots:
     """
 
     def __init__(self, settings: Settings) -> None:
-        found: list[bytes] = []
+        certificates: list[bytes] = []
         troubles = []
         for spec in dict.fromkeys((settings.tls.trust_anchors, SYSTEM)):
             try:
-                found += TrustAnchors.load(spec).certificates
+                certificates += TrustAnchors.load(spec).certificates
             except AnchorsError as error:
                 troubles.append(str(error))
-        self.certificates = tuple(dict.fromkeys(found))
+        self.certificates = tuple(dict.fromkeys(certificates))
         self.trouble = "; ".join(troubles)
 
 

@@ -110,7 +110,7 @@ class CertificateRequests:
     def waiting(self) -> dict[str, PendingRequest]:
         """Those that wait, by id, the oldest first. Raises ValueError for one that is not of this version."""
         _, document = self._store.load(_KIND)
-        requests = [_request(number, one) for number, one in document.get(_KIND, {}).items()]
+        requests = [_request(number, table) for number, table in document.get(_KIND, {}).items()]
         return {request.id: request for request in sorted(requests, key=lambda request: (request.added, request.id))}
 
     def add(

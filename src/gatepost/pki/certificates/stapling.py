@@ -101,7 +101,7 @@ class Stapler:
 
     async def renew(self, identities: Sequence[ServerIdentity], now: float) -> bool:
         """Fetch what is due; whether something new is kept. Never raises for what responders do."""
-        due = [(one, identity) for identity in identities if self._due(one := subject_of(identity), now)]
+        due = [(subject, identity) for identity in identities if self._due(subject := subject_of(identity), now)]
         done = [await self._renew(subject, identity, now) for subject, identity in due]
         return any(done)
 

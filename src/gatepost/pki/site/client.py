@@ -89,12 +89,12 @@ class SiteConnection:
         finally:
             stream.abort(Loss(LossKind.CLOSED))
         try:
-            given = msgspec.json.decode(answer, type=_Given)
+            grant = msgspec.json.decode(answer, type=_Given)
         except (msgspec.DecodeError, UnicodeError) as error:
             raise SiteError(f"{self.address}: the answer is not that of a site: {error}") from error
-        if given.site != exchange.site:
+        if grant.site != exchange.site:
             raise SiteError(f"{self.address}: the response names another site than its sender's")
-        return NodeGrant(given.site, given.certificate.encode(), given.roots.encode())
+        return NodeGrant(grant.site, grant.certificate.encode(), grant.roots.encode())
 
     def check(self, chain: Sequence[bytes]) -> str:
         """The name of the site that proves to be one by this chain, DER. Raises SiteError."""

@@ -338,14 +338,14 @@ def read_token(text: str) -> tuple[str, str]:
     form, _, rest = text.strip().partition(".")
     secret, _, root = rest.partition(".")
     try:
-        found = _bytes(secret), _bytes(root)
+        parts = _bytes(secret), _bytes(root)
     except ValueError:
-        found = b"", b""
-    if form != TOKEN_FORM or [len(one) for one in found] != [_SECRET_BYTES, 32]:
+        parts = b"", b""
+    if form != TOKEN_FORM or [len(part) for part in parts] != [_SECRET_BYTES, 32]:
         raise SiteError(
             f"this is not a join token: one begins with {TOKEN_FORM}. and is one line of `gatepost site token`"
         )
-    return secret, found[1].hex()
+    return secret, parts[1].hex()
 
 
 def read_secret(text: str) -> bytes:
@@ -411,7 +411,7 @@ def _in_use(authority: SiteAuthority, state: SiteState, now: float) -> bool:
     if authority.not_after <= now:
         return False
     live: list[Node | IssuedServer] = [*state.nodes.values(), *state.issued.values()]
-    return any(one.authority == authority.id and one.not_after > now for one in live)
+    return any(certificate.authority == authority.id and certificate.not_after > now for certificate in live)
 
 
 def _again[T](attempt: Callable[[], T]) -> T:

@@ -93,13 +93,13 @@ class SiteStore:
 
     def opened(self, place: str) -> bytes:
         """The key that lies at `place`. Raises SiteError."""
-        found = self.content(place)
-        if not found:
+        sealed = self.content(place)
+        if not sealed:
             raise SiteError(f"{place}: the key is not kept")
         if self._vault is None:
             raise SiteError(_NO_VAULT)
         try:
-            return self._vault.open(found, place)
+            return self._vault.open(sealed, place)
         except VaultError as failure:
             raise SiteError(str(failure)) from failure
 
@@ -120,7 +120,7 @@ class SiteStore:
     def _all[R: Record](self, kind: str, record: type[R]) -> dict[str, R]:
         _, document = self.store.load(kind)
         try:
-            return {name: msgspec.convert(one, record) for name, one in document.get(kind, {}).items()}
+            return {name: msgspec.convert(table, record) for name, table in document.get(kind, {}).items()}
         except msgspec.ValidationError as error:
             raise SiteError(f"a record of kind {kind} {_UNREADABLE}: {error}") from error
 

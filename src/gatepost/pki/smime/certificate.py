@@ -54,19 +54,19 @@ def fingerprint(certificate: x509.Certificate) -> str:
 
 def addresses(certificate: x509.Certificate) -> tuple[str, ...]:
     """The mail addresses it bears, as `owner_of` has them: rfc822Name, and emailAddress in the subject."""
-    found: list[str] = []
+    texts: list[str] = []
     with quietly():
         try:
             names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-            found += names.get_values_for_type(x509.RFC822Name)[:_NAMES]
+            texts += names.get_values_for_type(x509.RFC822Name)[:_NAMES]
         except (x509.ExtensionNotFound, *MALFORMED):
             pass
         try:
             subject = certificate.subject.get_attributes_for_oid(NameOID.EMAIL_ADDRESS)[:_NAMES]
-            found += [attribute.value for attribute in subject if isinstance(attribute.value, str)]
+            texts += [attribute.value for attribute in subject if isinstance(attribute.value, str)]
         except MALFORMED:
             pass
-    return tuple(dict.fromkeys(owner for text in found if (owner := _owner(text))))
+    return tuple(dict.fromkeys(owner for text in texts if (owner := _owner(text))))
 
 
 def _owner(text: str) -> str:

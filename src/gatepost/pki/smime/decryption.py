@@ -142,12 +142,12 @@ def _is_for(identifier: Element, certificate: x509.Certificate) -> bool:
         serial = int.from_bytes(identifier.part(1, INTEGER).octets, signed=True)
         return serial == certificate.serial_number and bytes(identifier.parts[0].raw) == issuer_of(certificate)
     try:
-        found = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+        key_identifier = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
     except x509.ExtensionNotFound:
         return False
     # [0] IMPLICIT OCTET STRING, in a KeyAgreeRecipientInfo a sequence that begins with one.
     inner = identifier.parts[0].octets if identifier.parts else identifier.octets
-    return inner == found
+    return inner == key_identifier
 
 
 def _transported(recipient: Element, key: rsa.RSAPrivateKey) -> bytes:

@@ -53,9 +53,9 @@ def readiness_of_all(store: SmimeStore, organizations: Sequence[str], recipient:
     It is missing if one of them has none: another's certificate is not its own. organizations: at least one. Otherwise
     as in `readiness`.
     """
-    found = [readiness(store, organization, recipient, now) for organization in organizations]
-    lacking = next((candidate for candidate in found if candidate.missing), None)
-    if lacking is not None or len(found) == 1:
-        return lacking or found[0]
-    certificates = dict.fromkeys(certificate for one in found for certificate in one.certificates)
-    return Readiness(found[0].address, found[0].owner, tuple(certificates))
+    states = [readiness(store, organization, recipient, now) for organization in organizations]
+    lacking = next((candidate for candidate in states if candidate.missing), None)
+    if lacking is not None or len(states) == 1:
+        return lacking or states[0]
+    certificates = dict.fromkeys(certificate for state in states for certificate in state.certificates)
+    return Readiness(states[0].address, states[0].owner, tuple(certificates))

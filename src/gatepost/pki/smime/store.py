@@ -168,7 +168,7 @@ class SmimeStore:
         version = self._store.version()
         if version != self._version:
             _, document = self._store.load(_IDENTITY)
-            identities = [_identity(name, one) for name, one in document.get(_IDENTITY, {}).items()]
+            identities = [_identity(name, table) for name, table in document.get(_IDENTITY, {}).items()]
             self._identities = tuple(sorted(identities, key=lambda identity: (-_begins(identity), identity.id)))
             self._keys.clear()
             self._version = version

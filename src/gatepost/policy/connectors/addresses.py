@@ -41,7 +41,9 @@ class AddressPolicy:
             return False
         if _is_public(address):
             return True
-        return any(one in network for one in (address, _carried(address)) if one for network in self.networks)
+        return any(
+            candidate in network for candidate in (address, _carried(address)) if candidate for network in self.networks
+        )
 
 
 PUBLIC_ADDRESSES: Final = AddressPolicy()
@@ -64,8 +66,8 @@ def _is_public(address: _Address) -> bool:
     carried = _carried(address)
     if isinstance(address, ipaddress.IPv6Address) and carried is None and address not in _GLOBAL_UNICAST:
         return False
-    found = carried or address
-    return found.is_global and not found.is_multicast
+    effective = carried or address
+    return effective.is_global and not effective.is_multicast
 
 
 def _carried(address: _Address) -> ipaddress.IPv4Address | None:

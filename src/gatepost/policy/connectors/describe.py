@@ -56,12 +56,12 @@ def section(heading: str, model: type[BaseModel], skip: Collection[str] = ()) ->
 
 def form_of(annotation: Any, metadata: Sequence[object] = ()) -> str:
     """Describe in words the values that a field of this type accepts."""
-    ranges = [str(one) for one in metadata if isinstance(one, Range)]
-    forms = [one.text for one in metadata if isinstance(one, Form)]
+    ranges = [str(marker) for marker in metadata if isinstance(marker, Range)]
+    forms = [marker.text for marker in metadata if isinstance(marker, Form)]
     if forms:
         return ", ".join([forms[-1], *ranges])
     if isinstance(annotation, type) and issubclass(annotation, StrEnum):
-        return ", ".join(f'"{one}"' for one in annotation)
+        return ", ".join(f'"{choice}"' for choice in annotation)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return f"table: {', '.join(keys(annotation))}"
     inner, *more = get_args(annotation)

@@ -81,7 +81,9 @@ class InboundEntry:
         if address is None:
             return False
         version, number = address
-        return any(version == one and number >> shift == prefix for one, shift, prefix in self.networks)
+        return any(
+            version == network_version and number >> shift == prefix for network_version, shift, prefix in self.networks
+        )
 
     def associated(self, domain: str) -> bool:
         """Whether associated_accepted_domains, if there are any, have this domain."""
@@ -198,13 +200,17 @@ class Directory:
         self.organizations = status.organizations
         self.disputes = status.disputes
         self._disputed = frozenset(dispute.claim.name for dispute in status.disputes)
-        self._organizations = {one.name: one for one in self.organizations}
+        self._organizations = {organization.name: organization for organization in self.organizations}
         self._domains: dict[str, tuple[Organization, AcceptedDomain]] = {
-            domain.name: (one, domain) for one in self.organizations for domain in one.accepted_domains
+            domain.name: (organization, domain)
+            for organization in self.organizations
+            for domain in organization.accepted_domains
         }
         self._mailboxes = MailboxIndex(self.organizations)
         self.hooks = HookIndex(self.organizations)
-        self._outbound = {one.name: OutboundIndex(one.outbound_connectors) for one in self.organizations}
+        self._outbound = {
+            organization.name: OutboundIndex(organization.outbound_connectors) for organization in self.organizations
+        }
         self.signing_keys = SigningKeys(self.organizations)
         self._partners: dict[str, PartnerIndex] = {}
         self._by_certificate: dict[str, list[InboundEntry]] = {}
@@ -218,8 +224,8 @@ class Directory:
                     self._oauth.setdefault(issuer.issuer, []).append((owner, issuer))
         self.client_anchors: frozenset[str] = frozenset(
             connector.trust_anchors
-            for one in self.organizations
-            for connector in one.inbound_connectors
+            for organization in self.organizations
+            for connector in organization.inbound_connectors
             if connector.enabled and connector.trust_anchors
         )
         """Trust anchors that inbound connectors name for themselves: a client's chain is judged by each of them."""
@@ -256,9 +262,9 @@ class Directory:
         """The connector made ready for matching, whether it is enabled or not."""
         networks = []
         for text in connector.sender_ip_addresses:
-            found = network(text)
-            shift = found.max_prefixlen - found.prefixlen
-            networks.append((found.version, shift, int(found.network_address) >> shift))
+            parsed = network(text)
+            shift = parsed.max_prefixlen - parsed.prefixlen
+            networks.append((parsed.version, shift, int(parsed.network_address) >> shift))
         ownership = self._ownership(organization, connector.tls_sender_certificate_name or "")
         label = f"connector {connector.name!r} of {organization.name}"
         return InboundEntry(organization, connector, tuple(networks), ownership, label)
@@ -295,13 +301,13 @@ class Directory:
 
     def organization_of(self, domain: str) -> Organization | None:
         """The organization that accepts a domain (lower-case A-labels), by exact name or the nearest "*.domain"."""
-        found = self._accepting(domain)
-        return found[0] if found else None
+        match = self._accepting(domain)
+        return match[0] if match else None
 
     def accepted_domain(self, domain: str) -> AcceptedDomain | None:
         """The accepted domain that takes a domain in."""
-        found = self._accepting(domain)
-        return found[1] if found else None
+        match = self._accepting(domain)
+        return match[1] if match else None
 
     def _accepting(self, domain: str) -> tuple[Organization, AcceptedDomain] | None:
         if (result := self._domains.get(domain)) is not None:
@@ -374,8 +380,8 @@ class Directory:
         version, number = address
         return [
             (shift, entry)
-            for (one, shift), by_prefix in self._at_address.items()
-            if one == version
+            for (network_version, shift), by_prefix in self._at_address.items()
+            if network_version == version
             for entry in by_prefix.get(number >> shift, ())
         ]
 

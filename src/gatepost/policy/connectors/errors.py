@@ -87,7 +87,7 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
 def explain(error: ErrorDetails, known: Iterable[str] = ()) -> str:
     """One finding of pydantic in our words. known: the keys that may stand beside an unknown one."""
     kind = error["type"]
-    given = error.get("input")
+    value = error.get("input")
     context = error.get("ctx", {})
     if kind == "extra_forbidden":
         return unknown_key(str(error["loc"][-1]), known)
@@ -95,9 +95,9 @@ def explain(error: ErrorDetails, known: Iterable[str] = ()) -> str:
         return _QUOTED.sub(r"\1...\2", str(context["error"]))
     if kind == "missing":
         return "is missing: it has no default, so write it"
-    if isinstance(given, str) and f"string_{kind}" in _BOUNDS:
+    if isinstance(value, str) and f"string_{kind}" in _BOUNDS:
         kind = f"string_{kind}"
-    return f"{_short(given)} {_reason(kind, context) or error['msg']}"
+    return f"{_short(value)} {_reason(kind, context) or error['msg']}"
 
 
 def _reason(kind: str, context: Mapping[str, Any]) -> str:

@@ -140,8 +140,8 @@ def listen_address(value: str) -> str:
 
 
 def _network(value: str) -> str:
-    found = network(value)
-    return str(found.network_address) if found.num_addresses == 1 else str(found)
+    parsed = network(value)
+    return str(parsed.network_address) if parsed.num_addresses == 1 else str(parsed)
 
 
 def _header_name(value: str) -> str:

@@ -184,14 +184,14 @@ def _granted(stored: Mapping[str, Any]) -> set[Grant]:
 @cache
 def _owned(model: type[Record]) -> tuple[tuple[tuple[str, ...], Owned], ...]:
     """The marked fields of a table, and of the tables in it, by the names of their attributes."""
-    found: list[tuple[tuple[str, ...], Owned]] = []
+    pairs: list[tuple[tuple[str, ...], Owned]] = []
     for name, info in model.model_fields.items():
         inner = record_in(info.annotation)
         if inner is not None and issubclass(inner, Record):
-            found += [((name, *rest), owned) for rest, owned in _owned(inner)]
+            pairs += [((name, *rest), owned) for rest, owned in _owned(inner)]
         elif (owned := owned_marker(info)) is not None:
-            found.append(((name,), owned))
-    return tuple(found)
+            pairs.append(((name,), owned))
+    return tuple(pairs)
 
 
 def _uses(organization: Organization) -> Iterator[_Use]:

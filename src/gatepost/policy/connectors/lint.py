@@ -246,13 +246,15 @@ def _related(placed: Sequence[OutboundConnector]) -> Iterator[tuple[OutboundConn
     """
     far = {place for place, connector in enumerate(placed) if _reaches_far(connector)}
     naming: dict[str, list[int]] = {}
-    for place, one in enumerate(placed):
-        for domain in one.recipient_domains:
+    for place, connector in enumerate(placed):
+        for domain in connector.recipient_domains:
             naming.setdefault(domain, []).append(place)
-    for place, one in enumerate(placed):
-        others = range(len(placed)) if place in far else far.union(*(naming[each] for each in one.recipient_domains))
+    for place, connector in enumerate(placed):
+        others = (
+            range(len(placed)) if place in far else far.union(*(naming[each] for each in connector.recipient_domains))
+        )
         for other in sorted(each for each in others if each > place):
-            yield one, placed[other]
+            yield connector, placed[other]
 
 
 def _reaches_far(connector: OutboundConnector) -> bool:
@@ -394,15 +396,15 @@ def _shared_addresses(resources: Resources) -> Iterator[str]:
         for text in connector.sender_ip_addresses
     ]
     # Two networks overlap only if one holds the other: in this order, those around the next one are at hand.
-    held.sort(key=lambda one: (one[0].version, int(one[0].network_address), one[0].prefixlen))
+    held.sort(key=lambda row: (row[0].version, int(row[0].network_address), row[0].prefixlen))
     around: list[tuple[Network, str, str]] = []
     for its, other, other_name in held:
         while around and not (around[-1][0].version == its.version and around[-1][0].overlaps(its)):
             around.pop()
         others = islice((each for each in reversed(around) if each[1] != other), _OVERLAPS)
-        for own, one, name in reversed(list(others)):
+        for own, owner, name in reversed(list(others)):
             yield (
-                f"{one} and {other} share addresses: {own} of connector {name!r} and {its} of {other_name!r}; "
+                f"{owner} and {other} share addresses: {own} of connector {name!r} and {its} of {other_name!r}; "
                 "only the sender's domain then tells whose mail it is; distinguish the servers by certificate"
             )
         around.append((its, other, other_name))

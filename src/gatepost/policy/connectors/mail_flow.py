@@ -228,14 +228,14 @@ def _conditions(rule: MailFlowRule, connectors: Mapping[str, OutboundConnector])
 
 def _required(rule: MailFlowRule) -> str:
     """Name what a rule tests, as in a sentence: "the sender and the field X-Confidential"."""
-    asked = []
+    conditions = []
     if rule.senders or rule.except_senders:
-        asked.append("the sender")
+        conditions.append("the sender")
     if rule.recipients or rule.except_recipients:
-        asked.append("the recipient")
+        conditions.append("the recipient")
     if rule.header_name:
-        asked.append(f"the field {rule.header_name}")
-    return " and ".join(asked) or "every message"
+        conditions.append(f"the field {rule.header_name}")
+    return " and ".join(conditions) or "every message"
 
 
 def unmet(rule: MailFlowRule, reverse_path: str, recipient: str, content: Content) -> str:

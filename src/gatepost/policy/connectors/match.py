@@ -106,17 +106,19 @@ def attribute(directory: Directory, session: SessionFacts, reverse_path: Path) -
     owner = directory.organization_of(sender)
     certified, lacks = _certified(directory, session)
     held = directory.on_premises_by_address(address_key(session.peer_ip))
-    found = _identifying(certified, held, sender, owner)
-    if found is None:
+    identified = _identifying(certified, held, sender, owner)
+    if identified is None:
         return _unknown(session, sender, certified, held, lacks)
-    entry, basis, rehearsing = found
+    entry, basis, rehearsing = identified
     passed_over = {rehearsing.label: _STOOD_BACK} if rehearsing else {}
     passed_over |= {inbound_entry.label: lack.why for inbound_entry, lack in lacks}
-    for one in certified:
-        won = basis != "address" or (one.organization is entry.organization and not _in_force(one))
-        passed_over[one.label] = certificate_loss(one, entry, sender) if won else certificate_claim(one, sender)
-    for _, one in held:
-        passed_over.setdefault(one.label, address_loss(one, entry, basis, session, sender))
+    for candidate in certified:
+        won = basis != "address" or (candidate.organization is entry.organization and not _in_force(candidate))
+        passed_over[candidate.label] = (
+            certificate_loss(candidate, entry, sender) if won else certificate_claim(candidate, sender)
+        )
+    for _, candidate in held:
+        passed_over.setdefault(candidate.label, address_loss(candidate, entry, basis, session, sender))
     if rehearsing is not None:
         passed_over[rehearsing.label] = _STOOD_BACK
     passed_over.pop(entry.label, None)
@@ -155,14 +157,14 @@ def _identifying(
 
     One in rehearsal only where none is in force.
     """
-    found = _by_certificate([entry for entry in certified if entry.associated(sender)], owner)
-    mine = found[0][0].organization if found else owner
+    candidates = _by_certificate([entry for entry in certified if entry.associated(sender)], owner)
+    mine = candidates[0][0].organization if candidates else owner
     if mine is owner:
-        found += [(entry, "address") for entry in _by_address(held, sender, owner)]
-    if not found:
+        candidates += [(entry, "address") for entry in _by_address(held, sender, owner)]
+    if not candidates:
         return None
-    first = found[0][0]
-    entry, basis = next((candidate for candidate in found if _in_force(candidate[0])), found[0])
+    first = candidates[0][0]
+    entry, basis = next((candidate for candidate in candidates if _in_force(candidate[0])), candidates[0])
     return entry, basis, None if entry is first else first
 
 
@@ -241,7 +243,7 @@ def _unknown(
     reasons += [f"{entry.label} {address_claim(session, sender)}" for _, entry in held[:PASSED_OVER_LIMIT]]
     # It is put off by one that is in force, if there is one: of one in rehearsal it would only be said.
     unsure = tuple(
-        candidate for candidate in sorted(lacks, key=lambda one: not _in_force(one[0])) if candidate[1].is_ours
+        candidate for candidate in sorted(lacks, key=lambda lack: not _in_force(lack[0])) if candidate[1].is_ours
     )
     return Attribution(
         "none",

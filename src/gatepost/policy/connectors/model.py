@@ -100,8 +100,8 @@ def _organization(name: str, table: object, errors: list[FieldError]) -> Organiz
     own = {key: value for key, value in table.items() if key not in _PARTS and key != "name"}
 
     def parts[M: Record](model: type[M], key: str, placeholders: Mapping[str, Any] = PLACEHOLDERS) -> list[Draft[M]]:
-        found = tables(table.get(key, []), f"{path}.{key}", errors)
-        return [draft for here, part in found if (draft := read(model, part, here, errors, placeholders))]
+        placed = tables(table.get(key, []), f"{path}.{key}", errors)
+        return [draft for here, part in placed if (draft := read(model, part, here, errors, placeholders))]
 
     draft = read(Organization, {**own, "name": name}, path, errors)
     assert draft is not None  # noqa: S101 - the name, its only obligatory key, has a placeholder

@@ -102,9 +102,9 @@ def check_together(
     known, old = set(conflicts(before)), set(before)
     counts: Counter[str] = Counter()
     places: dict[tuple[str, str], int] = {}
-    for one in after:
-        places[one.organization, one.name] = counts[one.organization]
-        counts[one.organization] += 1
+    for connector in after:
+        places[connector.organization, connector.name] = counts[connector.organization]
+        counts[connector.organization] += 1
     for conflict in conflicts(after):
         new = [candidate for candidate in conflict if candidate not in old and candidate.organization not in hidden]
         if conflict in known or not new:

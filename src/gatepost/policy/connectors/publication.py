@@ -44,12 +44,13 @@ def publications(organizations: Sequence[Organization], hostname: str) -> dict[s
 def to_do(before: Sequence[Organization], after: Sequence[Organization], hostname: str) -> Iterator[str]:
     """Yield the DNS changes to make after a change of resources: a sentence for each domain whose policy changes."""
     old, new = publications(before, hostname), publications(after, hostname)
-    for host, one in new.items():
-        if host not in old or old[host].record != one.record:
-            yield f"{one.domain}: once the gateway serves the policy, add its TXT record to the zone: {one.zone_line}"
-    for host, one in old.items():
-        if host not in new and one.policy.mode is not StsMode.NONE:
+    for host, published in new.items():
+        if host not in old or old[host].record != published.record:
+            line = published.zone_line
+            yield f"{published.domain}: once the gateway serves the policy, add its TXT record to the zone: {line}"
+    for host, published in old.items():
+        if host not in new and published.policy.mode is not StsMode.NONE:
             yield (
-                f"{one.domain}: senders keep the policy for up to {format_duration(one.policy.max_age)} after they "
-                'fetched it, and obey it all that time; withdraw it with mta_sts = "none" first'
+                f"{published.domain}: senders keep the policy for up to {format_duration(published.policy.max_age)} "
+                'after they fetched it, and obey it all that time; withdraw it with mta_sts = "none" first'
             )

@@ -58,9 +58,9 @@ class MailboxIndex:
 
         A whole address goes before one with something behind a separator, and a longer one before a shorter.
         """
-        found = self._known.get(address.lower())
-        if found is not None:
-            return _match(found, address, "")
+        mailbox = self._known.get(address.lower())
+        if mailbox is not None:
+            return _match(mailbox, address, "")
         if not self._separators and '"' not in address and address.isascii():
             return None
         try:
@@ -68,8 +68,8 @@ class MailboxIndex:
         except GrammarError:
             return None
         for key, detail in self._readings(path):
-            if (found := self._known.get(key)) is not None:
-                return _match(found, address, detail)
+            if (mailbox := self._known.get(key)) is not None:
+                return _match(mailbox, address, detail)
         return None
 
     def _readings(self, path: Path) -> Iterator[tuple[str, str]]:

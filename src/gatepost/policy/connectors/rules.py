@@ -325,16 +325,16 @@ def check_organization(draft: OrganizationDraft, prefixes: PrefixLimits) -> Iter
     for mailbox in draft.mailboxes:
         yield from _apply(mailbox, _MAILBOX)
     yield from _repeated_domains(draft)
-    yield from _repeated("address", ((one, one.value.address) for one in draft.mailboxes))
+    yield from _repeated("address", ((mailbox, mailbox.value.address) for mailbox in draft.mailboxes))
     yield from _aliases(draft)
     yield from _forwarding_circles(draft)
-    yield from _repeated("name", ((one, one.value.name) for one in draft.inbound))
-    yield from _repeated("name", ((one, one.value.name) for one in draft.outbound))
-    yield from _repeated("name", ((one, one.value.name) for one in draft.mail_flow))
-    yield from _repeated("name", ((one, one.value.name) for one in draft.oauth))
-    yield from _repeated("issuer", ((one, one.value.issuer) for one in draft.oauth))
-    yield from _repeated("name", ((one, one.value.name) for one in draft.hooks))
-    yield from _repeated("name", ((one, one.value.name) for one in draft.dkim))
+    yield from _repeated("name", ((connector, connector.value.name) for connector in draft.inbound))
+    yield from _repeated("name", ((connector, connector.value.name) for connector in draft.outbound))
+    yield from _repeated("name", ((rule, rule.value.name) for rule in draft.mail_flow))
+    yield from _repeated("name", ((issuer, issuer.value.name) for issuer in draft.oauth))
+    yield from _repeated("issuer", ((issuer, issuer.value.issuer) for issuer in draft.oauth))
+    yield from _repeated("name", ((hook, hook.value.name) for hook in draft.hooks))
+    yield from _repeated("name", ((key, key.value.name) for key in draft.dkim))
     yield from check_keys(draft)
     yield from _foreign_domains(draft)
 
@@ -349,9 +349,9 @@ def _apply[C: InboundConnector | OutboundConnector | MailFlowRule | Mailbox | Co
 
 def _wide_networks(draft: Draft[InboundConnector], prefixes: PrefixLimits) -> Iterator[FieldError]:
     for place, text in enumerate(draft.value.sender_ip_addresses):
-        found = network(text)
-        shortest = prefixes.ipv4 if found.version == 4 else prefixes.ipv6
-        if found.prefixlen < shortest:
+        parsed = network(text)
+        shortest = prefixes.ipv4 if parsed.version == 4 else prefixes.ipv6
+        if parsed.prefixlen < shortest:
             yield draft.error(
                 f"sender_ip_addresses[{place}]",
                 f"{text} is wider than /{shortest} and would trust strangers; write several smaller networks",
@@ -384,9 +384,9 @@ def _empty_words(draft: Draft[MailFlowRule]) -> Iterator[FieldError]:
 
 def _unknown_connectors(draft: OrganizationDraft) -> Iterator[FieldError]:
     """Rules that name a connector which the organization does not have. Case does not matter."""
-    if any("name" in one.bad for one in draft.outbound):
+    if any("name" in connector.bad for connector in draft.outbound):
         return  # it may be the one that is meant
-    names = {one.value.name.lower(): one.value.name for one in draft.outbound}
+    names = {connector.value.name.lower(): connector.value.name for connector in draft.outbound}
     for rule in draft.mail_flow:
         wanted = rule.value.route_via_connector
         if "route_via_connector" not in rule.bad and wanted and wanted.lower() not in names:
@@ -450,7 +450,7 @@ def _repeated_domains(draft: OrganizationDraft) -> Iterator[FieldError]:
 
 def _aliases(draft: OrganizationDraft) -> Iterator[FieldError]:
     """Aliases that are taken already: by a mailbox, or by an alias."""
-    taken = {one.value.address.lower(): one.path for one in draft.mailboxes if "address" not in one.bad}
+    taken = {mailbox.value.address.lower(): mailbox.path for mailbox in draft.mailboxes if "address" not in mailbox.bad}
     for mailbox in draft.mailboxes:
         for place, alias in enumerate(mailbox.value.aliases):
             here = f"{mailbox.path}.aliases[{place}]"
@@ -461,10 +461,10 @@ def _aliases(draft: OrganizationDraft) -> Iterator[FieldError]:
 def _forwarding_circles(draft: OrganizationDraft) -> Iterator[FieldError]:
     """Mailboxes whose mail comes back to them by forwarding alone."""
     known = {
-        address.lower(): one.value
-        for one in draft.mailboxes
-        if "address" not in one.bad
-        for address in (one.value.address, *one.value.aliases)
+        address.lower(): mailbox.value
+        for mailbox in draft.mailboxes
+        if "address" not in mailbox.bad
+        for address in (mailbox.value.address, *mailbox.value.aliases)
     }
     for mailbox in draft.mailboxes:
         way = [mailbox.value.address]

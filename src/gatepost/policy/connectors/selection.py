@@ -45,32 +45,32 @@ def select_outbound(
     index = directory.outbound(organization.name)
     if index is None:
         return Selection(None, (f"organization {organization.name} is not known",))
-    found = _outbound_candidates(directory, index, organization, recipient_domain)
+    candidates = _outbound_candidates(directory, index, organization, recipient_domain)
     aside: list[tuple[str, str]] = []
     if index.everything is not None:
         if not from_on_premises:
-            return _central(index.everything, found, organization)
+            return _central(index.everything, candidates, organization)
         aside = [(_label(connector, organization), _SENT_BACK) for connector in index.central]
-        found = [
+        candidates = [
             (pattern, connector)
-            for pattern, connector in found
+            for pattern, connector in candidates
             if pattern != "*" or not connector.route_all_messages_via_on_premises
         ]
-    if not found:
+    if not candidates:
         nobody = f"no outbound connector of {organization.name} matches recipient domain {recipient_domain}"
         return Selection(None, (nobody,), tuple(aside))
-    place = min(range(len(found)), key=lambda number: found[number][1].priority)
-    pattern, chosen = found.pop(place)
+    place = min(range(len(candidates)), key=lambda number: candidates[number][1].priority)
+    pattern, chosen = candidates.pop(place)
     label = _label(chosen, organization)
     reasons = [f"{label} {_how(pattern, recipient_domain)}"]
     if place:
-        specific = _label(found[0][1], organization)
+        specific = _label(candidates[0][1], organization)
         reasons.append(f"its priority {chosen.priority} goes before the more specific {specific}")
     lost = {
         _label(
             connector, organization
         ): f"{_how(its, recipient_domain)}, but {_goes_before(pattern, chosen, its, connector)}"
-        for its, connector in reversed(found)
+        for its, connector in reversed(candidates)
         if connector is not chosen
     }
     kept = [candidate for candidate in aside if candidate[0] != label]

@@ -73,12 +73,12 @@ def check_keys(draft: OrganizationDraft) -> Iterator[FieldError]:
     """Keys for domains of others, and two that would sign the same with the same algorithm."""
     accepted = [domain.value.name for domain in draft.domains if "name" not in domain.bad]
     current: dict[tuple[str, str, str], str] = {}
-    for one in draft.dkim:
-        domain = one.value.domain
+    for key in draft.dkim:
+        domain = key.value.domain
         if not _accepted(accepted, domain):
-            yield one.error("name", _NOT_ACCEPTED.format(domain, draft.own.path))
-        if one.value.state is DkimState.CURRENT and not one.bad & {"state", "algorithm", "service_type"}:
-            yield from _second(one, current)
+            yield key.error("name", _NOT_ACCEPTED.format(domain, draft.own.path))
+        if key.value.state is DkimState.CURRENT and not key.bad & {"state", "algorithm", "service_type"}:
+            yield from _second(key, current)
 
 
 def _accepted(accepted: Sequence[str], domain: str) -> bool:

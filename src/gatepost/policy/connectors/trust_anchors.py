@@ -52,12 +52,12 @@ def pem_certificates(text: str) -> list[bytes]:
     if len(blocks) != text.count(_BEGIN):
         raise ValueError(f"a certificate does not end with {_END}")
     try:
-        found = [binascii.a2b_base64("".join(block.split()), strict_mode=True) for block in blocks]
+        certificates = [binascii.a2b_base64("".join(block.split()), strict_mode=True) for block in blocks]
     except ValueError:
         raise ValueError("a certificate is not base64 between its first and last line") from None
-    if not all(der.startswith(b"0") for der in found):  # a SEQUENCE
+    if not all(der.startswith(b"0") for der in certificates):  # a SEQUENCE
         raise ValueError("the text between the first and last line is not a certificate")
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(certificates))
 
 
 def anchors_label(text: str) -> str:

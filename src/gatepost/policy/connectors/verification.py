@@ -58,29 +58,29 @@ def in_force(organizations: Sequence[Organization], first: Mapping[tuple[str, st
 
     first: the version since which an organization has a domain, by both names; those that it lacks are unknown.
     """
-    found = disputes(organizations, first)
-    lost = {(dispute.claim.organization, dispute.claim.name) for dispute in found}
+    disputed = disputes(organizations, first)
+    lost = {(dispute.claim.organization, dispute.claim.name) for dispute in disputed}
     owners = {
         claim.name: claim.organization
         for claim in claims(organizations)
         if claim.verified and (claim.organization, claim.name) not in lost
     }
-    return VerificationStatus(tuple(_counting(organization, owners) for organization in organizations), found)
+    return VerificationStatus(tuple(_counting(organization, owners) for organization in organizations), disputed)
 
 
 def disputes(organizations: Iterable[Organization], first: Mapping[tuple[str, str], int]) -> tuple[Dispute, ...]:
     """Verified domains that do not count, since another organization's overlaps and was not there later."""
     verified = [claim for claim in claims(organizations) if claim.verified]
-    found = []
+    disputed = []
     for conflict in conflicts(verified):
-        one, other = conflict.narrow, conflict.wide
-        since, since_other = (first.get((each.organization, each.name), 0) for each in (one, other))
+        narrow, other = conflict.narrow, conflict.wide
+        since, since_other = (first.get((each.organization, each.name), 0) for each in (narrow, other))
         is_known = bool(since and since_other) and since != since_other
         if not (is_known and since < since_other):
-            found.append(Dispute(one, other, kept=is_known))
+            disputed.append(Dispute(narrow, other, kept=is_known))
         if not (is_known and since > since_other):
-            found.append(Dispute(other, one, kept=is_known))
-    return tuple(found)
+            disputed.append(Dispute(other, narrow, kept=is_known))
+    return tuple(disputed)
 
 
 def had_since(history: Iterable[tuple[int, Mapping[str, Any] | None]], name: str) -> int:
@@ -130,8 +130,8 @@ def _owner_above(owners: Mapping[str, str], domain: str) -> str | None:
 
     See `policy.connectors.signing_keys`.
     """
-    found = (_owner(owners, parent) for parent in parents(domain))
-    return next((owner for owner in found if owner is not None), None)
+    candidates = (_owner(owners, parent) for parent in parents(domain))
+    return next((owner for owner in candidates if owner is not None), None)
 
 
 # ------------------------------------------------------------------------------------------------ pending and proven
@@ -171,9 +171,9 @@ def top_level(name: str) -> bool:
 
 
 def _domain_tables(table: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    found = table.get("accepted_domain")
-    if isinstance(found, (list, tuple)):
-        yield from (candidate for candidate in found if isinstance(candidate, dict))
+    tables = table.get("accepted_domain")
+    if isinstance(tables, (list, tuple)):
+        yield from (candidate for candidate in tables if isinstance(candidate, dict))
 
 
 def _one_form(name: object) -> str | None:

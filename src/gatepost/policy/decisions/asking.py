@@ -87,10 +87,10 @@ def _inside(route: LmtpRoute | InternalRoute, modes: Modes) -> Route:
 def _terms(
     requirement: Requirement, host: str, modes: Modes, naming: Naming
 ) -> tuple[Requirement | Shortfall, tuple[str, ...]]:
-    found = terms(requirement, host, modes, NOTHING, naming)
+    settled = terms(requirement, host, modes, NOTHING, naming)
     demands = (_DEMANDS,) if modes.asks.demands else ()
-    without = (found.without_requiretls,) if found.without_requiretls else ()
-    return found.outcome, (*demands, *without, *found.set_aside)
+    without = (settled.without_requiretls,) if settled.without_requiretls else ()
+    return settled.outcome, (*demands, *without, *settled.set_aside)
 
 
 def _nowhere(

@@ -217,12 +217,12 @@ def _other_inbound(
                 decided[label] = said[-1]
             if label == applied:
                 decided[label] = ""
-    told = set()
+    named = set()
     for organization in concerned:
         for label, why in other_inbound(directory, organization, session, envelope, decided):
-            told.add(label)
+            named.add(label)
             yield label, why
-    yield from ((label, why) for label, why in verdict.passed_over if label not in told)
+    yield from ((label, why) for label, why in verdict.passed_over if label not in named)
 
 
 def _concerned(directory: Directory, verdict: InboundVerdict, envelope: tuple[Path, Path]) -> list[Organization]:
@@ -315,11 +315,11 @@ def _on_its_way(version: int, own: str, route: SmartHosts | MxRoute) -> Outbound
     """The decision on mail that leaves by hosts of a connector, or of the domain."""
     if isinstance(route, SmartHosts):
         way, places, hop = "smart-hosts", _places(route.hops), route.hops[0]
-        asked, trial = hop.requirement, hop.rehearsed
+        requirement, trial = hop.requirement, hop.rehearsed
     else:
-        way, places, asked, trial = "mx", (route.domain,), route.requirement, route.rehearsed
+        way, places, requirement, trial = "mx", (route.domain,), route.requirement, route.rehearsed
     name = route.connector.name if route.connector else ""
-    decision = OutboundDecision(version, own, way, places, name, asked, trial, route.reasons, route.passed_over)
+    decision = OutboundDecision(version, own, way, places, name, requirement, trial, route.reasons, route.passed_over)
     return replace(decision, content=route.content, sender=route.sender)
 
 
@@ -369,7 +369,7 @@ def _other_rules(
     content: Content,
 ) -> Iterable[tuple[str, str]]:
     """Mail flow rules that do not hold, each with why."""
-    for organization in dict.fromkeys(one.name for one in organizations if one is not None):
+    for organization in dict.fromkeys(candidate.name for candidate in organizations if candidate is not None):
         owner = next(
             candidate for candidate in organizations if candidate is not None and candidate.name == organization
         )

@@ -217,7 +217,7 @@ def _order(proof: Proof) -> tuple[Any, ...]:
         case DaneProof():
             records = proof.records
             usable = [(tlsa.usage, tlsa.selector, tlsa.matching, tlsa.data) for tlsa in records.usable]
-            return 0, proof.names, usable, [(one.record, one.reason) for one in records.unusable], records.left_out
+            return 0, proof.names, usable, [(bad.record, bad.reason) for bad in records.unusable], records.left_out
         case StsProof():
             return 1, proof.domain, proof.host
         case Identity():

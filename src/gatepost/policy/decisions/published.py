@@ -62,19 +62,19 @@ def modes(connector: OutboundConnector | None, asks: Asks = Asks.NOTHING) -> Mod
 
 def joined_modes(connector: OutboundConnector | None, sender: SenderPart | None, asks: Asks = Asks.NOTHING) -> Modes:
     """Of a route's connector together with what the sender's own would have: the stricter of each counts."""
-    one = modes(connector, asks)
+    own = modes(connector, asks)
     if sender is None:
-        return one
+        return own
     other = modes(sender.connector, asks)
-    trials = (mode.dane if mode.dane_on_trial is None else mode.dane_on_trial for mode in (one, other))
-    on_trial = one.dane_on_trial is not None or other.dane_on_trial is not None
+    trials = (mode.dane if mode.dane_on_trial is None else mode.dane_on_trial for mode in (own, other))
+    on_trial = own.dane_on_trial is not None or other.dane_on_trial is not None
     return Modes(
-        max(one.dane, other.dane, key=_DANE_MODES.index),
-        MtaStsMode.OPPORTUNISTIC if MtaStsMode.OPPORTUNISTIC in {one.sts, other.sts} else MtaStsMode.NONE,
+        max(own.dane, other.dane, key=_DANE_MODES.index),
+        MtaStsMode.OPPORTUNISTIC if MtaStsMode.OPPORTUNISTIC in {own.sts, other.sts} else MtaStsMode.NONE,
         max(trials, key=_DANE_MODES.index) if on_trial else None,
         asks,
-        one.relaxed_by if other.relaxed_by else "",
-        one.own_cleartext or other.own_cleartext,
+        own.relaxed_by if other.relaxed_by else "",
+        own.own_cleartext or other.own_cleartext,
     )
 
 
@@ -165,11 +165,11 @@ def terms(requirement: Requirement, host: str, modes: Modes, published: Publishe
     listed = mode is StsMode.ENFORCE and isinstance(by_mta_sts(published.sts, host, profile), Authenticated)
     trial = by_dane(modes.dane_on_trial, published.dane, host, profile) if modes.dane_on_trial else None
     on_trial = trial if isinstance(trial, Shortfall) and not isinstance(dane, Shortfall) else None
-    found = Published(published.dane, published.sts, testing, on_trial)
+    kept = Published(published.dane, published.sts, testing, on_trial)
     mx = MxLevel.DNSSEC if naming.authentic else MxLevel.MTA_STS if listed else MxLevel.NONE
     if modes.asks is Asks.WAIVED:
-        return _waived(requirement, modes, (dane, enforced), Terms(requirement, found, mx))
-    joined = Terms(_joined(requirement, dane, enforced), found, mx)
+        return _waived(requirement, modes, (dane, enforced), Terms(requirement, kept, mx))
+    joined = Terms(_joined(requirement, dane, enforced), kept, mx)
     return _demanding(joined, host, modes, naming) if modes.asks.demands else joined
 
 
@@ -221,14 +221,14 @@ def _without_requiretls(modes: Modes) -> str:
 
 
 def _unknown(published: Published, host: str, domain: str) -> Shortfall:
-    found, sts = [], published.sts
+    reasons, sts = [], published.sts
     if published.dane is not None:
-        found.append(f"{published.dane.detail}. ")
+        reasons.append(f"{published.dane.detail}. ")
     if sts is not None and sts.failure is not None:
-        found.append(f"MTA-STS: {sts.detail}. ")
+        reasons.append(f"MTA-STS: {sts.detail}. ")
     # A policy that could not be fetched may be there in an hour.
     passing = sts is not None and sts.policy is None and sts.failure is not None
-    return unknown_host(host, domain, "".join(found), passing=passing)
+    return unknown_host(host, domain, "".join(reasons), passing=passing)
 
 
 def by_dane(

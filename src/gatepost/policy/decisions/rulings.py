@@ -57,8 +57,8 @@ class Rulings:
 
     def header_names(self, organizations: Iterable[str]) -> frozenset[str]:
         """The fields of a message, by name in lower case, that the rules of some organizations ask for."""
-        found = (self._rules[name].header_names for name in organizations if name in self._rules)
-        return frozenset[str]().union(*found)
+        name_sets = (self._rules[name].header_names for name in organizations if name in self._rules)
+        return frozenset[str]().union(*name_sets)
 
     def ruling(self, parties: Parties, reverse_path: str, recipient: str, content: Content) -> Ruling | None:
         """Combine the rules of all organizations that take part; None if none matches."""

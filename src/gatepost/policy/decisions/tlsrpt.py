@@ -66,16 +66,16 @@ def barred(domain: str, host: str, shortfall: Shortfall, published: Published | 
 
     What only could not be looked up is no policy failure, and need not be reported (section 4.3.4).
     """
-    found = published or NOTHING
+    known = published or NOTHING
     match shortfall.result_type:
         case ResultType.DNSSEC_INVALID | ResultType.DANE_REQUIRED:
-            base = found.dane.base if found.dane and found.dane.base else host or domain
-            records = _texts(found.dane.records) if found.dane else ()
+            base = known.dane.base if known.dane and known.dane.base else host or domain
+            records = _texts(known.dane.records) if known.dane else ()
             policy = applied(PolicyType.TLSA, base, records)
         case ResultType.VALIDATION_FAILURE if (
-            found.sts and found.sts.policy and shortfall == by_mta_sts(found.sts, host)
+            known.sts and known.sts.policy and shortfall == by_mta_sts(known.sts, host)
         ):
-            policy = _sts(found.sts.domain, found.sts.policy)
+            policy = _sts(known.sts.domain, known.sts.policy)
         case _:
             return None
     return TlsSession(domain, ((policy, _failure(shortfall, host, Seen())),))
@@ -155,4 +155,4 @@ def _sts(domain: str, policy: StsPolicy) -> AppliedPolicy:
 def _texts(records: Records) -> tuple[str, ...]:
     """Records as RFC 6698 section 2.2 writes them, whole; those that cannot be used as far as they are kept."""
     usable = (f"{tlsa.usage:d} {tlsa.selector:d} {tlsa.matching:d} {tlsa.data.hex()}" for tlsa in records.usable)
-    return (*usable, *(one.record for one in records.unusable))
+    return (*usable, *(rejected.record for rejected in records.unusable))

@@ -110,7 +110,7 @@ class Records:
         if not count:
             return "no TLSA records"
         parts = [f"{quantity(count, 'TLSA record')}, {len(self.usable)} usable"]
-        parts += [f"{one} is ignored: {one.reason}" for one in self.unusable[:3]]
+        parts += [f"{rejected} is ignored: {rejected.reason}" for rejected in self.unusable[:3]]
         if (more := len(self.unusable) - 3) > 0:
             parts.append(f"{more} more are ignored")
         if self.left_out:

@@ -63,20 +63,20 @@ def _without_comments(text: str) -> str | None:
 
 def _mailboxes(text: str) -> list[str] | None:
     """Each mailbox of a list as it stands there: "Ann <ann@b.example>". The names of groups are left out."""
-    found = [""]
+    mailboxes = [""]
     in_group = False
     for match in _PIECE.finditer(text):
         piece = match[0]
         if piece == ":" and not in_group:
-            found[-1], in_group = "", True
+            mailboxes[-1], in_group = "", True
         elif piece == "," or (piece == ";" and in_group):
-            found.append("")
+            mailboxes.append("")
             in_group = in_group and piece == ","
         elif piece in {":", ";", "<", ">", '"'}:
             return None
         else:
-            found[-1] += piece
-    return None if in_group else [candidate for candidate in found if candidate.strip()]
+            mailboxes[-1] += piece
+    return None if in_group else [candidate for candidate in mailboxes if candidate.strip()]
 
 
 def _domain(mailbox: str) -> str | None:

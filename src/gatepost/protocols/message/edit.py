@@ -68,7 +68,7 @@ def _fields(section: bytes) -> list[bytes]:
     """The fields as they are, each with its folded lines."""
     fields: list[bytes] = []
     lines = section.removesuffix(b"\r\n").split(b"\r\n") if section else []
-    for line in (one + b"\r\n" for one in lines):
+    for line in (text + b"\r\n" for text in lines):
         if fields and line[:1] in {b" ", b"\t"}:
             fields[-1] += line
         else:
@@ -135,4 +135,4 @@ def _encoded(text: str) -> str:
             words.append(word)
             word = b""
         word += octets
-    return "\r\n ".join(f"=?utf-8?B?{b64encode(one).decode('ascii')}?=" for one in [*words, word])
+    return "\r\n ".join(f"=?utf-8?B?{b64encode(part).decode('ascii')}?=" for part in [*words, word])

@@ -101,8 +101,8 @@ def _name(field: bytes) -> bytes:
 
 
 def _value(section: bytes, name: bytes) -> bytes:
-    found = (field.partition(b":")[2] for field in _fields(section) if _name(field) == name)
-    return next(found, b"").replace(b"\r\n", b"").strip()
+    values = (field.partition(b":")[2] for field in _fields(section) if _name(field) == name)
+    return next(values, b"").replace(b"\r\n", b"").strip()
 
 
 def clear_signable(entity: bytes) -> bool:

@@ -133,7 +133,7 @@ def _symbols(symbols: dict[str, Any]) -> tuple[str, ...]:
     for name, said in symbols.items():
         score = _number(said, "score") if isinstance(said, dict) else None
         weighed.append((score or 0.0, printable(name, 60)))
-    weighed.sort(key=lambda one: (-abs(one[0]), one[1]))
+    weighed.sort(key=lambda symbol: (-abs(symbol[0]), symbol[1]))
     return tuple(f"{name}({score:g})" for score, name in weighed[:SYMBOLS])
 
 

@@ -58,12 +58,16 @@ def saslprep(text: str) -> str:
     """A name or password as two keyboards that mean the same write it (RFC 4013). Raises SaslError."""
     if text.isascii() and text.isprintable():
         return text
-    mapped = "".join(" " if stringprep.in_table_c12(one) else one for one in text if not stringprep.in_table_b1(one))
+    mapped = "".join(
+        " " if stringprep.in_table_c12(character) else character
+        for character in text
+        if not stringprep.in_table_b1(character)
+    )
     prepared = unicodedata.normalize("NFKC", mapped)
-    if any(prohibited(one) for one in prepared for prohibited in _PROHIBITED):
+    if any(prohibited(character) for character in prepared for prohibited in _PROHIBITED):
         raise SaslError("a character that no name or password may have")
-    if any(stringprep.in_table_d1(one) for one in prepared):
+    if any(stringprep.in_table_d1(character) for character in prepared):
         ends = stringprep.in_table_d1(prepared[0]) and stringprep.in_table_d1(prepared[-1])
-        if not ends or any(stringprep.in_table_d2(one) for one in prepared):
+        if not ends or any(stringprep.in_table_d2(character) for character in prepared):
             raise SaslError("text of two directions mixed")
     return prepared

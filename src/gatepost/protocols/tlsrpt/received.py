@@ -188,19 +188,19 @@ def _policies(applied: list[_Applied]) -> tuple[tuple[ReceivedPolicy, ...], int]
     room = _FAILURES
     kept = []
     left_out = max(len(applied) - _POLICIES, 0)
-    for one in applied[:_POLICIES]:
-        details = one.failure_details or []
+    for policy in applied[:_POLICIES]:
+        details = policy.failure_details or []
         left_out += max(len(details) - room, 0)
         failures = tuple(map(_failure, details[:room]))
         room -= len(failures)
         kept.append(
             ReceivedPolicy(
-                _cleaned(one.policy.policy_type),
-                _cleaned(one.policy.policy_domain).lower(),
-                _count(one.summary.total_successful_session_count),
-                _count(one.summary.total_failure_session_count),
-                _lines(one.policy.policy_string),
-                _lines(one.policy.mx_host),
+                _cleaned(policy.policy.policy_type),
+                _cleaned(policy.policy.policy_domain).lower(),
+                _count(policy.summary.total_successful_session_count),
+                _count(policy.summary.total_failure_session_count),
+                _lines(policy.policy.policy_string),
+                _lines(policy.policy.mx_host),
                 failures,
             )
         )

@@ -53,4 +53,6 @@ def _addresses(rua: str) -> TlsRptRecord | RecordError:
     if not usable:
         return RecordError(f'"{shown(rua.encode())}" has no address of the kinds mailto: and https:')
     kept = tuple(usable[:MAX_ADDRESSES])
-    return TlsRptRecord(kept, tuple(shown(one.encode()) for one in message if one not in kept)[:MAX_ADDRESSES])
+    return TlsRptRecord(
+        kept, tuple(shown(address.encode()) for address in message if address not in kept)[:MAX_ADDRESSES]
+    )

@@ -178,7 +178,7 @@ def select_destinations(connection: apsw.Connection, where: Conditions, limit: i
     """The deliveries meant, counted by destination, the fullest first."""
     terms, values = where
     if terms == _EVERY and not connection.execute(_SOME_DROPPED).get:
-        counted = sorted(_all_destinations(connection), key=lambda one: -one.count)
+        counted = sorted(_all_destinations(connection), key=lambda destination: -destination.count)
         return counted if limit < 0 else counted[:limit]
     source = _MESSAGES_FIRST if _OF_MESSAGE in terms else _DELIVERIES
     statement = _BY_DESTINATION.format(active=_STATES["active"], held=_HELD, source=source, where=terms)
@@ -186,17 +186,17 @@ def select_destinations(connection: apsw.Connection, where: Conditions, limit: i
 
 
 def _all_destinations(connection: apsw.Connection) -> list[DestinationCount]:
-    found = {
+    counts = {
         destination: DestinationCount(destination, count, 0, 0, oldest, last_error)
         for destination, count, oldest, last_error in connection.execute(_WAITING)
     }
     for destination, count, active, held, oldest, last_error, indexed in connection.execute(_REST):
-        one = found.setdefault(destination, DestinationCount(destination, 0, 0, 0, oldest, last_error))
-        one.count += count - indexed
-        one.active, one.held = active, held
-        if oldest <= one.oldest:
-            one.oldest, one.last_error = oldest, last_error
-    return list(found.values())
+        total = counts.setdefault(destination, DestinationCount(destination, 0, 0, 0, oldest, last_error))
+        total.count += count - indexed
+        total.active, total.held = active, held
+        if oldest <= total.oldest:
+            total.oldest, total.last_error = oldest, last_error
+    return list(counts.values())
 
 
 def _entry(shard: str, row: tuple[Any, ...]) -> QueueEntry:

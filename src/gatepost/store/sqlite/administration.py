@@ -83,22 +83,26 @@ class Administration:
         found: dict[str, DestinationCount] = {}
         for shard in self._shards():
             with _opened(shard, open_for_reading) as connection:
-                for one in select_destinations(connection, where, wanted.limit or -1):
-                    found[one.destination] = _sum(found[one.destination], one) if one.destination in found else one
-        return sorted(found.values(), key=lambda one: (-one.count, one.destination))
+                for destination in select_destinations(connection, where, wanted.limit or -1):
+                    found[destination.destination] = (
+                        _sum(found[destination.destination], destination)
+                        if destination.destination in found
+                        else destination
+                    )
+        return sorted(found.values(), key=lambda destination: (-destination.count, destination.destination))
 
     def _selected(self, wanted: Conditions, limit: int, after: QueuePlace | None) -> list[QueueEntry]:
-        found: list[QueueEntry] = []
+        entries: list[QueueEntry] = []
         for shard in self._shards():
             if after is not None and shard.name < after.shard:
                 continue
-            left = limit - len(found) if limit else -1
+            left = limit - len(entries) if limit else -1
             where = wanted
             if after is not None and shard.name == after.shard:
                 where = after_delivery(wanted, after.message, after.delivery)
             with _opened(shard, open_for_reading) as connection:
-                found += select(connection, shard.name, where, left)
-        return found
+                entries += select(connection, shard.name, where, left)
+        return entries
 
     def applying(self, action: str, wanted: QueueFilter) -> list[QueueEntry]:
         """The deliveries that "hold", "release", "retry", "return" or "drop" would change. Raises as `entries`."""
@@ -111,8 +115,8 @@ class Administration:
         deliveries, messages = 0, 0
         for shard in self._shards():
             with _opened(shard, open_for_reading) as connection:
-                found = count(connection, (f"{terms} AND {APPLIES[action]}", values))
-            deliveries, messages = deliveries + found[0], messages + found[1]
+                numbers = count(connection, (f"{terms} AND {APPLIES[action]}", values))
+            deliveries, messages = deliveries + numbers[0], messages + numbers[1]
         return deliveries, messages
 
     def hold(self, wanted: QueueFilter, *, author: str, reason: str = "") -> list[QueueEntry]:

@@ -200,12 +200,12 @@ class DirectorySource:
     def paths(self) -> Iterator[str]:
         """All files but the manifest."""
         with self._guard():
-            found = [
+            files = [
                 str((folder / name).relative_to(self._root))
                 for folder, _, names in self._root.walk(on_error=_raise)
                 for name in names
             ]
-        return (path for path in found if path != MANIFEST)
+        return (path for path in files if path != MANIFEST)
 
     def open(self, path: str) -> BinaryIO:
         """One of them; a link, a pipe or anything else that is no file is refused."""
@@ -250,6 +250,6 @@ class TarSource:
 
     def open(self, path: str) -> AbstractContextManager[BinaryIO]:
         """One of them."""
-        found = self._tar.extractfile(self._by_name[path])
-        assert found is not None  # noqa: S101 - it is a regular file
-        return closing(found)  # type: ignore[arg-type]
+        member = self._tar.extractfile(self._by_name[path])
+        assert member is not None  # noqa: S101 - it is a regular file
+        return closing(member)  # type: ignore[arg-type]

@@ -58,8 +58,8 @@ def _rank(path: str) -> int:
 
 def _walk(folder: Path, above: str, *, mailboxes: bool) -> Iterator[str]:
     try:
-        with os.scandir(folder) as found:
-            entries = list(found)
+        with os.scandir(folder) as scan:
+            entries = list(scan)
     except FileNotFoundError:  # gone meanwhile, as days of the trace go
         return
     for entry in entries:

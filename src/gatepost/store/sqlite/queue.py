@@ -217,7 +217,7 @@ class SqliteStore:
                 yield data[first : first + CHUNK]
         if big is not None:
             async for chunk in read_big(
-                self._bodies, big, await self._read(lambda one: rows.big_size(one, message_id))
+                self._bodies, big, await self._read(lambda connection: rows.big_size(connection, message_id))
             ):
                 yield chunk
 

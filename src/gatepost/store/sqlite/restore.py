@@ -57,11 +57,11 @@ def _compare_names(listed: set[str], present: set[str]) -> None:
 
 
 def _compare(read: Callable[[int], bytes], file: BackupFile) -> None:
-    found, left = hashlib.sha256(), file.size
+    digest, left = hashlib.sha256(), file.size
     while left and (chunk := read(min(_CHUNK, left))):
-        found.update(chunk)
+        digest.update(chunk)
         left -= len(chunk)
-    if left or read(1) or found.hexdigest() != file.sha256:
+    if left or read(1) or digest.hexdigest() != file.sha256:
         raise UnusableBackup(f"{file.path} is damaged: it is not what the manifest says")
 
 
@@ -94,14 +94,14 @@ def check_empty(data_dir: Path) -> None:
     """Raise NotEmpty unless there is nothing in the data directory, or no such directory."""
     try:
         check_whole(data_dir)
-        found = sorted({entry.name for entry in os.scandir(data_dir)} - _HARMLESS)
+        names = sorted({entry.name for entry in os.scandir(data_dir)} - _HARMLESS)
     except FileNotFoundError:
         return
     except OSError as error:
         raise StoreFailure(f"{data_dir}: {error.strerror}") from error
-    if found:
+    if names:
         raise NotEmpty(
-            f"{data_dir} is not empty: it has {', '.join(found[:3])}. Stop the gateway, move the directory away, and "
+            f"{data_dir} is not empty: it has {', '.join(names[:3])}. Stop the gateway, move the directory away, and "
             "restore again; nothing was changed"
         )
 
@@ -175,8 +175,8 @@ class Restore:
                 else:
                     os.link(entry, place, follow_symlinks=False)
             except OSError as error:
-                for one in made:
-                    _take_back(one)
+                for path in made:
+                    _take_back(path)
                 raise NotEmpty(
                     f"{place}: {error.strerror}; something else, such as the gateway, writes to {self._data}. Stop it, "
                     "empty the directory, and restore again"

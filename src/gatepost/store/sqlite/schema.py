@@ -167,8 +167,8 @@ def _reason(path: Path, error: apsw.Error | OSError) -> str:
 
 def keep_wal(connection: apsw.Connection) -> None:
     """The WAL and its index are not removed when the connection is closed: on a full disk they could not be made."""
-    one = ctypes.c_int(1)
-    connection.file_control("main", apsw.SQLITE_FCNTL_PERSIST_WAL, ctypes.addressof(one))
+    enabled = ctypes.c_int(1)
+    connection.file_control("main", apsw.SQLITE_FCNTL_PERSIST_WAL, ctypes.addressof(enabled))
 
 
 def _into_wal(connection: apsw.Connection) -> None:

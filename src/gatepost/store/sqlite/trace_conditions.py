@@ -90,15 +90,17 @@ def _ways(among: Among) -> list[list[_Condition]]:
 
 
 def _most_telling(conditions: Sequence[_Condition]) -> str:
-    return next((one.by for one in conditions if one.by), "")
+    return next((condition.by for condition in conditions if condition.by), "")
 
 
 def _joined(conditions: Sequence[_Condition], index: str = "") -> Where:
     terms = [
-        one.plain if one.plain and not index else one.term.format(one.by if one.by == index else f"+{one.by}")
-        for one in conditions
+        condition.plain
+        if condition.plain and not index
+        else condition.term.format(condition.by if condition.by == index else f"+{condition.by}")
+        for condition in conditions
     ]
-    return " AND ".join(terms) or "TRUE", [value for one in conditions for value in one.values]
+    return " AND ".join(terms) or "TRUE", [value for condition in conditions for value in condition.values]
 
 
 def _on_either_side(wanted: TraceFilter) -> list[list[_Condition]]:
@@ -135,8 +137,8 @@ def _of_peer(peer: str) -> list[list[_Condition]]:
     if _NO_ADDRESS.fullmatch(peer):
         return [[_equal("peer_host", peer)]]
     address = _Condition("{0} = ?", (peer,), PEER_IP)
-    if found := _WITH_PORT.fullmatch(peer):
-        address = _Condition("{0} = ? AND peer_address = ?", (found[1] or found[2], peer), PEER_IP)
+    if match := _WITH_PORT.fullmatch(peer):
+        address = _Condition("{0} = ? AND peer_address = ?", (match[1] or match[2], peer), PEER_IP)
     return [[_equal("peer_host", peer)], [address, _Condition("peer_host <> ?", (peer,))]]
 
 

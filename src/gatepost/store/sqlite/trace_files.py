@@ -50,8 +50,8 @@ class TraceFile:
 
 def trace_files(directory: Path) -> list[TraceFile]:
     """All files of the trace, in order; other names are left out. [] if there is no directory yet."""
-    found = (_NAME.fullmatch(path.name) for path in directory.glob("*.db"))
-    return sorted(TraceFile(name["day"], name["writer"], int(name["number"] or 1)) for name in found if name)
+    matches = (_NAME.fullmatch(path.name) for path in directory.glob("*.db"))
+    return sorted(TraceFile(name["day"], name["writer"], int(name["number"] or 1)) for name in matches if name)
 
 
 def files_of_time(directory: Path, since: float, until: float) -> list[TraceFile]:
@@ -68,10 +68,10 @@ def file_state(directory: Path, file: TraceFile) -> tuple[int, ...]:
 def _stat(path: Path) -> tuple[int, ...]:
     """Nothing for an empty file: a process that opens a database leaves an empty log."""
     try:
-        found = path.stat()
+        state = path.stat()
     except OSError:
         return ()
-    return (found.st_ino, found.st_size, found.st_mtime_ns) if found.st_size else ()
+    return (state.st_ino, state.st_size, state.st_mtime_ns) if state.st_size else ()
 
 
 def prune_trace(directory: Path, before: float) -> list[str]:

@@ -82,13 +82,13 @@ class TraceHours:
         if rows < known.rows:  # another file of that name
             known = _Count((), 0, Counter())
             rows, flows = _added(self._directory / file.name, 0, among)
-        found = _Count(state, rows, known.flows + flows)
+        count = _Count(state, rows, known.flows + flows)
         with self._lock:
-            self._known[file, among] = found
+            self._known[file, among] = count
             self._known.move_to_end((file, among))
             while len(self._known) > _KEPT:
                 self._known.popitem(last=False)
-        return found.flows
+        return count.flows
 
 
 def _added(path: Path, after: int, among: str | None) -> tuple[int, Counter[Flow]]:

@@ -43,9 +43,9 @@ def search_trace(directory: Path, wanted: TraceFilter) -> list[TraceEvent]:
     An id of a message or session that no row has as its own is looked for among those that another node of the site
     gave: a row of a hop between nodes has them beside its own.
     """
-    found = _matching(directory, wanted, Conditions(wanted))
-    if found or not (wanted.message or wanted.session):
-        return found
+    events = _matching(directory, wanted, Conditions(wanted))
+    if events or not (wanted.message or wanted.session):
+        return events
     return _matching(directory, wanted, Conditions(wanted, elsewhere=True))
 
 
@@ -58,15 +58,15 @@ def trace_page(
     """
     begin = after or TracePlace(now)
     narrowed = msgspec.structs.replace(wanted, until=min(wanted.until or begin.until, begin.until))
-    found, place = _page(directory, narrowed, begin)
-    if found or after is not None or not (wanted.message or wanted.session):
-        return found, place
+    events, place = _page(directory, narrowed, begin)
+    if events or after is not None or not (wanted.message or wanted.session):
+        return events, place
     return _page(directory, narrowed, msgspec.structs.replace(begin, elsewhere=True))
 
 
 def _page(directory: Path, wanted: TraceFilter, begin: TracePlace) -> tuple[list[TraceEvent], TracePlace | None]:
     where = Conditions(wanted, elsewhere=begin.elsewhere)
-    found: list[TraceEvent] = []
+    matches: list[TraceEvent] = []
     place, full = begin, False
     for group in _days(directory, wanted):
         day = group[0].day
@@ -77,29 +77,29 @@ def _page(directory: Path, wanted: TraceFilter, begin: TracePlace) -> tuple[list
         events: list[TraceEvent] = []
         with contextlib.closing(_merged(group, _Reading(directory, where, COLUMNS, ends=ends))) as rows:
             for *row, (writer, number, rowid) in rows:
-                if full := len(found) + len(events) == wanted.limit:
+                if full := len(matches) + len(events) == wanted.limit:
                     break
                 events.append(trace_event(COLUMNS, tuple(row)))
                 reached[writer] = number, rowid
         if events:
             place = msgspec.structs.replace(begin, day=day, ends=reached)
-        found += sorted(events, key=lambda event: event.at, reverse=True)
+        matches += sorted(events, key=lambda event: event.at, reverse=True)
         if full:
-            return found, place
-    return found, None
+            return matches, place
+    return matches, None
 
 
 def _matching(directory: Path, wanted: TraceFilter, where: Conditions) -> list[TraceEvent]:
-    found: list[TraceEvent] = []
+    matches: list[TraceEvent] = []
     for group in _days(directory, wanted):
         rows = _merged(group, _Reading(directory, where, COLUMNS))
-        events = [trace_event(COLUMNS, row) for row in islice(rows, wanted.limit - len(found))]
+        events = [trace_event(COLUMNS, row) for row in islice(rows, wanted.limit - len(matches))]
         rows.close()
         # Rows of one writer come as they were written, which is not quite the order in which things happened.
-        found += sorted(events, key=lambda event: event.at, reverse=True)
-        if len(found) >= wanted.limit:
+        matches += sorted(events, key=lambda event: event.at, reverse=True)
+        if len(matches) >= wanted.limit:
             break
-    return found
+    return matches
 
 
 def scan_trace(  # noqa: PLR0913 - what is read, which rows, and how
@@ -191,11 +191,13 @@ class _Reading:
         order = "ASC" if self.oldest_first else "DESC"
         sealed = is_sealed(connection) and bool(self.where.indexed)
         table, alternatives = ("trace", self.where.indexed) if sealed else ("trace NOT INDEXED", [self.where.unindexed])
-        found = [
+        streams = [
             connection.execute(f"SELECT {shown} FROM {table} WHERE ({term}){behind} ORDER BY rowid {order}", values)  # noqa: S608 - our names
             for term, values in alternatives
         ]
-        yield from heapq.merge(*found, key=itemgetter(-1), reverse=not self.oldest_first) if found[1:] else found[0]
+        yield from (
+            heapq.merge(*streams, key=itemgetter(-1), reverse=not self.oldest_first) if streams[1:] else streams[0]
+        )
 
 
 # What a column holds in a file of a version that did not know it.
