@@ -17,23 +17,29 @@ if TYPE_CHECKING:
 
     from gatepost.mail.model.message import Delivery
     from gatepost.mail.queue.hop_queue import HopFinder
+    from gatepost.mail.queue.memory_budget import MemoryBudget
 
 
 _log = logging.getLogger(__name__)
 
 
 class HopLookups:
-    """limit: destinations looked up at a time. spawn: begins a task. found: called with a delivery and its lane."""
+    """limit: destinations looked up at a time. window: counts those that wait here.
+
+    spawn: begins a task. found: called with a delivery and its lane.
+    """
 
     def __init__(
         self,
         finder: HopFinder,
         limit: int,
+        window: MemoryBudget,
         spawn: Callable[[Coroutine[None, None, None], str], None],
         found: Callable[[Delivery, LaneKey], None],
     ) -> None:
         self._finder = finder
         self._limit = limit
+        self._window = window
         self._spawn = spawn
         self._found = found
         self._waiting: dict[str, deque[Delivery]] = {}
@@ -46,6 +52,7 @@ class HopLookups:
 
     def add(self, delivery: Delivery) -> None:
         """Look up the lane of a delivery; then call `found`."""
+        self._window.waiting += 1
         others = self._waiting.get(delivery.destination)
         if others is not None:
             others.append(delivery)
@@ -61,6 +68,7 @@ class HopLookups:
         for delivery in self._waiting.get(destination, ()):
             if delivery.id == delivery_id:
                 self._waiting[destination].remove(delivery)
+                self._window.waiting -= 1
                 return delivery
         return None
 
@@ -69,6 +77,7 @@ class HopLookups:
         deliveries = [delivery for waiting in self._waiting.values() for delivery in waiting]
         for waiting in self._waiting.values():
             waiting.clear()
+        self._window.waiting -= len(deliveries)
         return deliveries
 
     def _begin(self, destination: str) -> None:
@@ -87,6 +96,7 @@ class HopLookups:
                 key = await self.find(delivery)
                 if waiting and waiting[0] is delivery:  # else it was taken out meanwhile
                     waiting.popleft()
+                    self._window.waiting -= 1
                     self._found(delivery, key)
         finally:
             del self._waiting[destination]

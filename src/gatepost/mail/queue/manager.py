@@ -98,19 +98,20 @@ class QueueManager:
         self._window = MemoryBudget(limits)
         self._settler = Settler(store, schedule, bouncer, self._window, clock, settled, self._note, self.failed)
         self._waiting = Waiting(self._window, self._settler, clock)
-        self._lookups = HopLookups(finder, limits.connections, self._spawn, self._looked_up)
+        place_again = partial(self._place, again=LOOK)
+        self._lookups = HopLookups(
+            finder, limits.connections, self._window, self._spawn, partial(place_again, kept=True)
+        )
         self._leases = Leases(
             store,
             self._waiting,
             finder,
-            offer=self._offer_again,
+            offer=partial(self._offer, again=LOOK),
             spawn=self._spawn,
             put_back=self._put_back,
             per_destination=limits.window_per_destination,
         )
-        self._sweeper = Sweeper(
-            store, self._waiting, self._leases, self._lookups, self._place_again, lambda: self._draining
-        )
+        self._sweeper = Sweeper(store, self._waiting, self._leases, self._lookups, place_again, lambda: self._draining)
         self._line: deque[HopQueue] = deque()  # next hops that wait for a lane because all are taken
         self._lanes = 0
         self._in_flight: set[int] = set()
@@ -164,9 +165,7 @@ class QueueManager:
 
     def _forget(self, notice: AdminNotice) -> None:
         """Put a delivery back into the store, which has the order. What is to be returned comes back at once."""
-        delivery = self._waiting.remove(notice.delivery)
-        if delivery is None and (delivery := self._lookups.remove(notice.destination, notice.delivery)) is not None:
-            self._window.waiting -= 1
+        delivery = self._waiting.remove(notice.delivery) or self._lookups.remove(notice.destination, notice.delivery)
         if delivery is not None:
             self._settler.put_back(delivery, self._clock())
         elif notice.action == "return" and notice.delivery in self._in_flight:
@@ -203,7 +202,6 @@ class QueueManager:
     def disowned(self) -> None:
         """Forget all that waits here: others try it. Attempts that run end, and what they say is not heard."""
         forgotten = self._lookups.take_all()
-        self._window.waiting -= len(forgotten)
         for hop in self._waiting.hops.values():
             forgotten += self._waiting.take_ready(hop.backlogs.values())
         for delivery in forgotten:
@@ -221,7 +219,6 @@ class QueueManager:
         for hop in self._waiting.hops.values():
             self._waiting.put_back(hop.backlogs.values(), now)
         for delivery in self._lookups.take_all():
-            self._window.waiting -= 1
             self._settler.put_back(delivery, now)
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=seconds)
@@ -254,9 +251,6 @@ class QueueManager:
 
     # into memory and back
 
-    def _offer_again(self, delivery: Delivery) -> None:
-        self._offer(delivery, again=LOOK)
-
     def _offer(self, delivery: Delivery, *, again: float) -> None:
         """Take a delivery that is leased to us. again: seconds after which it is taken up if there is no room now."""
         key = self._finder.known(delivery)
@@ -266,18 +260,10 @@ class QueueManager:
             self._settler.put_back(delivery, self._clock() + again)
         else:
             self._window.keep_body(delivery)
-            self._window.waiting += 1
             self._lookups.add(delivery)
 
-    def _looked_up(self, delivery: Delivery, key: LaneKey) -> None:
-        self._window.waiting -= 1
-        self._place(delivery, key, LOOK, kept=True)
-
-    def _place_again(self, delivery: Delivery, key: LaneKey) -> None:
-        self._place(delivery, key, LOOK)
-
     def _place(self, delivery: Delivery, key: LaneKey, again: float, *, kept: bool = False) -> None:
-        """Put a delivery where it waits for its lane. kept: its body is counted already."""
+        """Put a delivery where it waits for its lane. again: as in `_offer`. kept: its body is counted already."""
         hop = self._waiting.hop(key.next_hop)
         backlog = hop.backlog(delivery.destination, key.terms)
         now = self._clock()

@@ -6,6 +6,7 @@ import pytest
 
 from gatepost.mail.queue.hop_lookup import HopLookups
 from gatepost.mail.queue.hop_queue import LaneKey
+from gatepost.mail.queue.memory_budget import MemoryBudget, QueueLimits
 from gatepost.net.tasks import spawn
 
 PARTNER, OTHER = "contoso/partner.example", "contoso/other.example"
@@ -36,18 +37,21 @@ def run(work, *, limit=2):
     """`work` is given the look-ups, their finder and the list of what was found."""
 
     async def main():
-        finder, found = Finder(), []
+        finder, found, window = Finder(), [], MemoryBudget(QueueLimits())
         tasks = []
         lookups = HopLookups(
             finder,
             limit,
+            window,
             lambda coroutine, name: tasks.append(spawn(coroutine, name)),
             lambda delivery, key: found.append((delivery.id, key)),
         )
         await work(lookups, finder, found)
+        assert window.waiting == sum(lookups.waiting(destination) for destination in (PARTNER, OTHER))
         finder.gate.set()
         await turns()
         await asyncio.gather(*tasks)
+        assert window.waiting == 0
 
     asyncio.run(asyncio.wait_for(main(), 10))
 
@@ -144,7 +148,9 @@ def test_what_cannot_be_found_goes_by_its_destination(make, caplog):
 def test_a_look_up_that_is_cancelled_leaves_room_for_others(make):
     async def main():
         finder, tasks = Finder(), []
-        lookups = HopLookups(finder, 1, lambda work, name: tasks.append(spawn(work, name)), lambda *_: None)
+        lookups = HopLookups(
+            finder, 1, MemoryBudget(QueueLimits()), lambda work, name: tasks.append(spawn(work, name)), lambda *_: None
+        )
         lookups.add(make.delivery(1, destination=PARTNER))
         lookups.add(make.delivery(2, destination=OTHER))
         await turns()

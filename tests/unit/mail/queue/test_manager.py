@@ -1137,7 +1137,7 @@ def test_what_is_swept_and_goes_another_way_is_tried_there(rig):
     async def main():
         async with rig.open() as manager:
             (delivery,) = await rig.accept(ANN, offer=False)
-            manager._place_again(delivery, LaneKey("archive", "rule"))
+            manager._sweeper.place(delivery, LaneKey("archive", "rule"))
             assert list(manager._waiting.hops) == ["archive"]
             await rig.calm()
             assert rig.tried() == [ANN]
