@@ -13,9 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatepost.analysis.checks.own_certificates import OwnCertificates
-from gatepost.analysis.reports.mail_facts import MailFactFinder
-from gatepost.analysis.reports.tlsrpt_intake import ReportImport
 from gatepost.events.metrics import catalogue as metrics
 from gatepost.events.trace import outcome_events
 from gatepost.mail.inbound.content import ContentHooks
@@ -41,8 +38,6 @@ from gatepost.net.lookups.mx import MailRouter
 from gatepost.net.lookups.tlsa import TlsaFinder
 from gatepost.net.own_addresses import OwnAddresses
 from gatepost.net.tasks import spawn
-from gatepost.node.alarm_post import AlarmPost
-from gatepost.node.alarms import ALARM_SECONDS, AlarmMonitor
 from gatepost.node.certificate_manager import CertificateManager, vault_of
 from gatepost.node.content import SecretContent, content_steps
 from gatepost.node.evidence import HEADS_SECONDS, EvidenceLog
@@ -50,12 +45,8 @@ from gatepost.node.lifecycle import Duty, Lifecycle, Parts, every, nothing
 from gatepost.node.limits import queue_limits, session_limits, smtp_timeouts
 from gatepost.node.lookups import LookupServices
 from gatepost.node.observation import GAUGE_SECONDS, Observation
-from gatepost.node.owner_mail import OwnerMail
-from gatepost.node.report_intake import INTAKE_SECONDS, ReportIntake
-from gatepost.node.report_mail import ReportMailer
-from gatepost.node.report_sending import SENDING_SECONDS, ReportSending
-from gatepost.node.retention import RETENTION_SECONDS, TraceRetention
 from gatepost.node.roles import extensions_of, login_secret, role_of, services_by_role
+from gatepost.node.site_duties import SiteDuties, SiteMail
 from gatepost.node.site_member import SiteMember
 from gatepost.node.site_secrets import srs_keys_of
 from gatepost.node.snapshot import POLL_SECONDS, SnapshotSource
@@ -82,7 +73,6 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.directory import Directory
     from gatepost.settings.model import Settings
     from gatepost.store.interface import Store
-    from gatepost.store.leases import Lease
     from gatepost.store.nodes import NodeIdentity
 
 SHARE_SECONDS = 3.0
@@ -151,7 +141,7 @@ class Assembly:
         self._prepare_delivery()
         self._prepare_queue(sockets, place)
         if self._site.leases.may_hold:
-            self._prepare_duties(stores[0], self._managers[0])
+            self.parts.add(*self._duties(stores[0], self._managers[0]).parts())
         self._prepare_sessions(stores[0], self._managers[0])
         total, per_source = settings.limits.connections, settings.limits.connections_per_source
         self.listener = Listener(sockets, self._accept, refuse=self._refuse, total=total, per_source=per_source)
@@ -204,31 +194,6 @@ class Assembly:
             self.parts.add(Lifecycle("a deliverer", start=manager.start, refresh=deliverer.use))
         sharing = [Duty(SHARE_SECONDS, self._share_lanes)] if self._stores[0].position is not None else []
         self.parts.add(Lifecycle("attempts", duties=sharing, drain=self._drain_attempts))
-
-    def _prepare_duties(self, store: Store, manager: QueueManager) -> None:
-        """Prepare the work that one worker does for its node, or for the site."""
-        lease = self._site.leases.lease(SiteDuty.ALARMS)
-        alarms = self._alarms(store, manager)
-        duty = Duty(ALARM_SECONDS, alarms.tick, at_once=True)
-        self.parts.add(Lifecycle("alarms", duties=[duty], close=alarms.close, lease=lease, lost=alarms.close))
-        taken = ReportImport(self._data, self._site.storage.received_reports(), self._settings.tls_reports.days)
-        intake = ReportIntake(
-            taken, self._directory, self._maildirs.path, self._site.leases.lease(SiteDuty.REPORT_IMPORT)
-        )
-        duty = Duty(INTAKE_SECONDS, intake.tick)
-        self.parts.add(Lifecycle("TLS reports of others", duties=[duty], lease=self._site.own))
-        if self._site.storage.is_shared and self._settings.trace.days:
-            retention = TraceRetention(self._site.storage.trace(), self._settings.trace.days)
-            duty, lease = (
-                Duty(RETENTION_SECONDS, retention.tick, at_once=True),
-                self._site.leases.lease(SiteDuty.RETENTION),
-            )
-            self.parts.add(Lifecycle("retention of the trace", duties=[duty], lease=lease))
-        if self._settings.tls_reports.send:
-            lease = self._site.leases.lease(SiteDuty.REPORT_SENDING)
-            sending = self._report_sending(store, manager, lease)
-            duty = Duty(SENDING_SECONDS, sending.tick)
-            self.parts.add(Lifecycle("TLS reports of ours", duties=[duty], close=sending.close, lease=lease))
 
     def list_node(self, node: NodeIdentity, place: tuple[int, int]) -> None:
         """Beat for the node, and have it drained when an administrator wants that."""
@@ -427,33 +392,16 @@ class Assembly:
             paused=queue.paused,
         )
 
-    def _alarms(self, store: Store, manager: QueueManager) -> AlarmMonitor:
-        server = self._settings.server
-
-        world = OwnCertificates(
-            self._lookups.resolver, hostname=server.hostname, anchors=self._settings.tls.trust_anchors
-        )
-        mail = OwnerMail(store, manager.offer, server.hostname, self._directory, self._expiration)
-        return AlarmMonitor(
+    def _duties(self, store: Store, manager: QueueManager) -> SiteDuties:
+        return SiteDuties(
             self._settings,
+            self._site,
             self._resources,
             self.certificates,
-            world,
-            self._directory,
-            mail=mail,
-            find=MailFactFinder(
-                self._data,
-                self._site.storage.session_counts(),
-                lambda: self._site.storage.queue_admin().depth(),
-                self._site.problems_elsewhere,
-            ).find,
-            trouble=lambda: self._lookups.resolver.trouble(server.hostname),
-            post=AlarmPost(self._settings, self._lookups.policy_hosts),
+            self._lookups,
+            self._maildirs,
+            SiteMail(store, manager.offer, self._directory, self._expiration),
         )
-
-    def _report_sending(self, store: Store, manager: QueueManager, lease: Lease) -> ReportSending:
-        mail = ReportMailer(store, manager.offer, self._settings, self._directory, self._expiration)
-        return ReportSending(self._settings, self._lookups.resolver, self._lookups.policy_hosts, mail, lease)
 
     def _inbound(self, store: Store, manager: QueueManager) -> InboundService:
         settings, limits = self._settings, self._settings.limits

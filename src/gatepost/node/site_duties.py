@@ -1,0 +1,118 @@
+"""The work that one worker does for its node, or for the site: alarms, TLS reports, retention of the trace.
+
+Made by `node.assembly` in each worker that may hold a lease; what runs, runs where its lease is held.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gatepost.analysis.checks.own_certificates import OwnCertificates
+from gatepost.analysis.reports.mail_facts import MailFactFinder
+from gatepost.analysis.reports.tlsrpt_intake import ReportImport
+from gatepost.node.alarm_post import AlarmPost
+from gatepost.node.alarms import ALARM_SECONDS, AlarmMonitor
+from gatepost.node.lifecycle import Duty, Lifecycle
+from gatepost.node.owner_mail import OwnerMail
+from gatepost.node.report_intake import INTAKE_SECONDS, ReportIntake
+from gatepost.node.report_mail import ReportMailer
+from gatepost.node.report_sending import SENDING_SECONDS, ReportSending
+from gatepost.node.retention import RETENTION_SECONDS, TraceRetention
+from gatepost.store.leases import SiteDuty
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from gatepost.mail.model.message import Delivery
+    from gatepost.mail.outbound.mailbox import Maildirs
+    from gatepost.node.certificate_manager import CertificateManager
+    from gatepost.node.lookups import LookupServices
+    from gatepost.node.site_member import SiteMember
+    from gatepost.policy.connectors.directory import Directory
+    from gatepost.settings.model import Settings
+    from gatepost.store.changes import ConfigStore
+    from gatepost.store.interface import Store
+
+
+@dataclass(frozen=True, slots=True)
+class SiteMail:
+    """The way of the gateway's own mail. offer: takes what was queued in the store.
+
+    directory: in force. expiration: seconds an organization's mail stays queued.
+    """
+
+    store: Store
+    offer: Callable[[list[Delivery]], None]
+    directory: Callable[[], Directory]
+    expiration: Callable[[str], float]
+
+
+@dataclass(frozen=True, slots=True)
+class SiteDuties:
+    """Makes the parts of one worker that do this work. mail: the way of what they send."""
+
+    settings: Settings
+    site: SiteMember
+    resources: ConfigStore
+    certificates: CertificateManager
+    lookups: LookupServices
+    maildirs: Maildirs
+    mail: SiteMail
+
+    def parts(self) -> Iterator[Lifecycle]:
+        """The lives of all that the settings ask for."""
+        yield self._alarms()
+        yield self._report_import()
+        if self.site.storage.is_shared and self.settings.trace.days:
+            yield self._retention()
+        if self.settings.tls_reports.send:
+            yield self._report_sending()
+
+    def _alarms(self) -> Lifecycle:
+        server, mail = self.settings.server, self.mail
+        world = OwnCertificates(
+            self.lookups.resolver, hostname=server.hostname, anchors=self.settings.tls.trust_anchors
+        )
+        alarms = AlarmMonitor(
+            self.settings,
+            self.resources,
+            self.certificates,
+            world,
+            mail.directory,
+            mail=OwnerMail(mail.store, mail.offer, server.hostname, mail.directory, mail.expiration),
+            find=MailFactFinder(
+                Path(server.data_dir),
+                self.site.storage.session_counts(),
+                lambda: self.site.storage.queue_admin().depth(),
+                self.site.problems_elsewhere,
+            ).find,
+            trouble=lambda: self.lookups.resolver.trouble(server.hostname),
+            post=AlarmPost(self.settings, self.lookups.policy_hosts),
+        )
+        duty, lease = Duty(ALARM_SECONDS, alarms.tick, at_once=True), self.site.leases.lease(SiteDuty.ALARMS)
+        return Lifecycle("alarms", duties=[duty], close=alarms.close, lease=lease, lost=alarms.close)
+
+    def _report_import(self) -> Lifecycle:
+        """Those posted to this node; mailboxes, which nodes may share, are read where the lease for them is held."""
+        received = ReportImport(
+            Path(self.settings.server.data_dir),
+            self.site.storage.received_reports(),
+            self.settings.tls_reports.days,
+        )
+        lease = self.site.leases.lease(SiteDuty.REPORT_IMPORT)
+        intake = ReportIntake(received, self.mail.directory, self.maildirs.path, lease)
+        return Lifecycle("TLS reports of others", duties=[Duty(INTAKE_SECONDS, intake.tick)], lease=self.site.own)
+
+    def _retention(self) -> Lifecycle:
+        retention = TraceRetention(self.site.storage.trace(), self.settings.trace.days)
+        duty, lease = Duty(RETENTION_SECONDS, retention.tick, at_once=True), self.site.leases.lease(SiteDuty.RETENTION)
+        return Lifecycle("retention of the trace", duties=[duty], lease=lease)
+
+    def _report_sending(self) -> Lifecycle:
+        mail, lease = self.mail, self.site.leases.lease(SiteDuty.REPORT_SENDING)
+        mailer = ReportMailer(mail.store, mail.offer, self.settings, mail.directory, mail.expiration)
+        sending = ReportSending(self.settings, self.lookups.resolver, self.lookups.policy_hosts, mailer, lease)
+        duty = Duty(SENDING_SECONDS, sending.tick)
+        return Lifecycle("TLS reports of ours", duties=[duty], close=sending.close, lease=lease)
