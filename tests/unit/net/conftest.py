@@ -8,7 +8,7 @@ import subprocess
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 import uvloop
@@ -22,14 +22,14 @@ from gatepost.net.dial import connect
 from gatepost.net.engine import ClientContext, Engine, ServerContext, client_context, server_context
 from gatepost.net.identity import ServerIdentity
 from gatepost.net.listener import Listener, bind
-from gatepost.net.stream import LossKind
+from gatepost.net.stream import Loss, LossKind
 from gatepost.protocols.tls.profile import PROFILES
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
-    from gatepost.net.stream import Loss, Stream
+    from gatepost.net.stream import Stream
     from gatepost.protocols.tls.facts import TlsFacts
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -220,8 +220,14 @@ def run(request: pytest.FixtureRequest) -> Callable[[Awaitable[Any]], Any]:
         async def limited() -> Any:
             failures: list[dict[str, Any]] = []
             asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
-            async with asyncio.timeout(20):
-                result = await work
+            try:
+                async with asyncio.timeout(40):
+                    result = await work
+            except BaseException:
+                await Peer.abort_all()
+                raise
+            finally:
+                Peer.made.clear()
             await asyncio.sleep(0)
             assert failures == []
             return result
@@ -241,8 +247,10 @@ class Peer:
     calls: list[bytes] = field(default_factory=list)
     facts: TlsFacts | None = None
     loss: Loss | None = None
+    made: ClassVar[list[Peer]] = []
 
     def __post_init__(self) -> None:
+        Peer.made.append(self)
         self._changed = asyncio.Event()
         self.stream.attach(self)
 
@@ -290,6 +298,14 @@ class Peer:
         while not self.stream._blocked:
             self.stream.write(b"x" * 200_000)
             await asyncio.sleep(0)
+
+    @classmethod
+    async def abort_all(cls) -> None:
+        """After a failure: uvloop does not close a loop in which a stream is full, it waits forever."""
+        for peer in cls.made:
+            if peer.loss is None:
+                peer.stream.abort(Loss(LossKind.CLOSED, "the test failed"))
+        await asyncio.sleep(0.1)
 
     async def ends(self) -> Loss:
         await self.until(lambda: self.loss)
