@@ -12,22 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatepost.settings.store_url import SQLITE
-from gatepost.store.changes import CONFIGURATION, ConfigStore, ConfigStores
-from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile, DestinationStore
-from gatepost.store.documents import DOCUMENTS, DocumentFiles, DocumentTable
-from gatepost.store.evidence_files import evidence_directory
-from gatepost.store.failures import FailuresInMemory
 from gatepost.store.interface import StoreFailure
-from gatepost.store.leases import FixedLeases, SharedLeases
-from gatepost.store.nodes import NodeRegistry
-from gatepost.store.received_reports import RECEIVED, ReceivedReports
-from gatepost.store.sent_reports import SENT, SentReports
-from gatepost.store.session_counts import SESSIONS_DIRECTORY, SessionFiles
-from gatepost.store.session_tables import SESSIONS, SessionTables
-from gatepost.store.shared_destinations import HISTORY, DestinationTable, SharedDestinations
 from gatepost.store.site_tables import SITE, STATEMENT_SECONDS
 from gatepost.store.sqlite.database import SqliteDatabase
-from gatepost.store.sqlite.restore import check_whole
 from gatepost.store.sqlite.schema import LOCK_FILE, QUEUE_DIRECTORY, TRACE_DIRECTORY
 
 if TYPE_CHECKING:
@@ -36,6 +23,7 @@ if TYPE_CHECKING:
 
     from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.settings.model import Settings
+    from gatepost.store.changes import ConfigStore, ConfigStores
     from gatepost.store.database import Database, Schema
     from gatepost.store.destinations import Destinations, WorkerDestinations
     from gatepost.store.documents import Documents
@@ -43,7 +31,10 @@ if TYPE_CHECKING:
     from gatepost.store.failures import FailureCounts
     from gatepost.store.interface import EventSink, Store
     from gatepost.store.leases import DutyLeases
+    from gatepost.store.nodes import NodeRegistry
     from gatepost.store.queue_admin import Depth, QueueAdmin
+    from gatepost.store.received_reports import ReceivedReports
+    from gatepost.store.sent_reports import SentReports
     from gatepost.store.session_counts import SessionCounts
     from gatepost.store.trace import Trace
 
@@ -79,6 +70,8 @@ class Storage:
         if self.is_shared:
             self._postgres().check_server(self._url, schemas)
         else:
+            from gatepost.store.sqlite.restore import check_whole  # noqa: PLC0415 - as above
+
             check_whole(self._directory)
 
     def prepare(self, schemas: Sequence[Schema]) -> dict[str, int | None]:
@@ -114,42 +107,61 @@ class Storage:
 
     def leases(self, node: str, worker: int) -> DutyLeases:
         """Leases of what runs once for the site, as a worker of a node sees them."""
+        from gatepost.store.leases import FixedLeases, SharedLeases  # noqa: PLC0415 - few processes ask for it
+
         if not self.is_shared:
             return FixedLeases(held=worker == 0)
         return SharedLeases(self._site, node, worker)
 
     def nodes(self) -> NodeRegistry:
         """The nodes of the site."""
+        from gatepost.store.nodes import NodeRegistry  # noqa: PLC0415 - few processes ask for it
+
         return NodeRegistry(self._site)
 
     def session_counts(self) -> SessionCounts:
         """Counts of TLS sessions, for reports to others."""
+        from gatepost.store.session_counts import SESSIONS_DIRECTORY, SessionFiles  # noqa: PLC0415 - few processes ask for it
+        from gatepost.store.session_tables import SESSIONS, SessionTables  # noqa: PLC0415 - few processes ask for it
+
         if not self.is_shared:
             return SessionFiles(self._directory / SESSIONS_DIRECTORY)
         return SessionTables(lambda: self.database(SESSIONS))
 
     def sent_reports(self) -> SentReports:
         """TLS reports of ours."""
+        from gatepost.store.sent_reports import SENT, SentReports  # noqa: PLC0415 - few processes ask for it
+
         return SentReports(lambda: self.database(SENT))
 
     def received_reports(self) -> ReceivedReports:
         """TLS reports of others."""
+        from gatepost.store.received_reports import RECEIVED, ReceivedReports  # noqa: PLC0415 - few processes ask for it
+
         return ReceivedReports(lambda: self.database(RECEIVED))
 
     def destinations(self) -> Destinations:
         """The history of destinations, for listing and changing it. Raises StoreFailure."""
+        from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile  # noqa: PLC0415 - few processes ask for it
+        from gatepost.store.shared_destinations import HISTORY, DestinationTable  # noqa: PLC0415 - few processes ask for it
+
         if not self.is_shared:
             return DestinationFile(self._directory / DESTINATIONS_FILE)
         return DestinationTable(lambda: self.database(HISTORY))
 
     def worker_destinations(self) -> WorkerDestinations:
         """The same for a worker's event loop."""
+        from gatepost.store.destinations import DESTINATIONS_FILE, DestinationStore  # noqa: PLC0415 - few processes ask for it
+        from gatepost.store.shared_destinations import HISTORY, DestinationTable, SharedDestinations  # noqa: PLC0415 - few processes ask for it
+
         if not self.is_shared:
             return DestinationStore(self._directory / DESTINATIONS_FILE)
         return SharedDestinations(DestinationTable(lambda: self.database(HISTORY)))
 
     def documents(self, *folder: str) -> Documents:
         """Small documents by name, of results that lists show. folder: its path, each a plain name."""
+        from gatepost.store.documents import DOCUMENTS, DocumentFiles, DocumentTable  # noqa: PLC0415 - few processes ask for it
+
         if not self.is_shared:
             return DocumentFiles(self._directory.joinpath(*folder))
         return DocumentTable(lambda: self.database(DOCUMENTS), "/".join(folder))
@@ -167,6 +179,8 @@ class Storage:
 
     def evidence(self) -> Evidence:
         """The evidence log of this gateway. Opens nothing before it is asked."""
+        from gatepost.store.evidence_files import evidence_directory  # noqa: PLC0415 - few processes ask for it
+
         directory = evidence_directory(self._directory)
         if not self.is_shared:
             from gatepost.store.evidence_in_files import EvidenceInFiles  # noqa: PLC0415 - few commands ask for it
@@ -232,6 +246,8 @@ class Storage:
 
     def configuration(self) -> ConfigStore:
         """The configuration with its history and contents, to be closed. Raises StoreFailure."""
+        from gatepost.store.changes import CONFIGURATION, ConfigStore  # noqa: PLC0415 - few processes ask for it
+
         if not self.is_shared:
             return ConfigStore(self._directory / CONFIGURATION.file)
         with _loading_postgres():
@@ -240,6 +256,8 @@ class Storage:
 
     def configurations(self) -> ConfigStores:
         """The same for many uses at a time, by the threads of a process."""
+        from gatepost.store.changes import CONFIGURATION, ConfigStores  # noqa: PLC0415 - few processes ask for it
+
         if not self.is_shared:
             return ConfigStores(self._directory / CONFIGURATION.file, self.configuration)
         with _loading_postgres():
@@ -249,6 +267,8 @@ class Storage:
     def login_failures(self, ticks: Callable[[], float]) -> FailureCounts:
         """Where failed log-ins of users are counted. ticks: seconds that never go back. Raises StoreFailure."""
         if not self.is_shared:
+            from gatepost.store.failures import FailuresInMemory  # noqa: PLC0415 - few processes ask for it
+
             return FailuresInMemory(ticks)
         with _loading_postgres():
             from gatepost.store.postgres.failures import SharedFailures  # noqa: PLC0415 - as above
