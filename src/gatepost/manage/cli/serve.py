@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from gatepost.manage.cli.lazy import COLLECTIONS
 from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, config_option, fail, loaded_settings
 from gatepost.manage.use_cases.granting import grant_all
 from gatepost.manage.use_cases.stored_schemas import SCHEMAS
@@ -62,6 +64,7 @@ def serve(config: str | None) -> None:
     Exit codes: 0 stopped in order, 2 settings, certificates, ports or the store cannot be used (every reason is named),
     3 the store cannot be reached now.
     """
+    gc.set_threshold(*COLLECTIONS)  # it runs for long
     settings = loaded_settings(config)
     set_up(settings.log.level, settings.log.format)
     account = _account(settings)
@@ -270,7 +273,7 @@ def _bind_admin(settings: Settings) -> list[socket.socket]:
     try:
         return bind(settings.admin.address)
     except OSError as error:
-        if "address" in settings.admin.model_fields_set:
+        if "address" in settings.admin.written:
             raise
         _log.warning(
             "the admin centre is not available: %s; set [admin] address in the settings", error.strerror or error
