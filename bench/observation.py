@@ -100,7 +100,7 @@ def readers() -> dict[str, Callable[[list[Any]], None]]:
     def write(lines: list[str]) -> None:
         os.write(null, "".join(f"{line}\n" for line in lines).encode())
 
-    maker = SpanMaker(Settings.model_validate({"server": {"hostname": "mx1.contoso.example"}}), 0)
+    maker = SpanMaker(Settings(server={"hostname": "mx1.contoso.example"}), 0)
 
     def encode(spans: list[Span]) -> None:
         encode_spans(maker.made(spans)).SerializePartialToString()

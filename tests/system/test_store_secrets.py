@@ -55,9 +55,9 @@ class SharedSite:
         data = self._folder / node
         data.mkdir(mode=0o700, exist_ok=True)
         server = {"hostname": f"{node}.contoso.example", "data_dir": str(data)}
-        settings = Settings.model_validate({"server": server})
-        store = settings.store.model_copy(update={"url": self.url, "master_key": master_key})
-        return settings.model_copy(update={"store": store})
+        settings = Settings(server=server)
+        store = settings.store.replaced(url=self.url, master_key=master_key)
+        return settings.replaced(store=store)
 
 
 @pytest.fixture

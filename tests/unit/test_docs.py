@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from gatepost.policy.connectors.fields import keys, record_in
 from gatepost.policy.connectors.model import parse
 from gatepost.settings.model import Settings
+from gatepost.settings.section import hints, section_in
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
@@ -143,7 +143,7 @@ def _is_there(name, modules):
 
 def _setting_names():
     return {
-        f"{section}.{key}" for section, table in keys(Settings).items() for key in keys(record_in(table.annotation))
+        f"{section}.{key}" for section in Settings.settings for key in section_in(hints(Settings)[section]).settings
     }
 
 

@@ -19,7 +19,7 @@ from gatepost.store.directory import stored_directory
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gatepost.policy.connectors.rules import PrefixLimits
+    from gatepost.policy.connectors.prefix_limits import PrefixLimits
     from gatepost.store.changes import ConfigStore
 
 

@@ -9,21 +9,20 @@ from enum import StrEnum
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
-
 from gatepost.policy.connectors.fields import (
     Duration,
     FilePath,
     Form,
+    Length,
     ListenAddress,
     NamePattern,
     Range,
-    Record,
     Switch,
     Text,
 )
 from gatepost.policy.connectors.units import format_duration
 from gatepost.protocols.smtp.grammar import GrammarError, parse_address
+from gatepost.settings.section import Checked, Section, setting
 
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 LETS_ENCRYPT_STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
@@ -72,65 +71,65 @@ def _hook(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
-class Acme(Record):
+class Acme(Section):
     """Certificates from an ACME authority (RFC 8555). Needs the extra `gatepost[acme]` and store.master_key."""
 
-    directory_url: Annotated[str, AfterValidator(acme_directory), Form("https address; empty: off")] = Field(
+    directory_url: Annotated[str, Checked(acme_directory), Form("https address; empty: off")] = setting(
         default=LETS_ENCRYPT, description="The authority's directory (default: Let's Encrypt). Empty: off."
     )
-    agree_tos: Switch = Field(
+    agree_tos: Switch = setting(
         default=False,
         description="Set to true to agree to the authority's terms of service. Without it the gateway requests no "
         "certificates.",
     )
-    contact: tuple[Annotated[str, AfterValidator(_contact), Form("mail address")], ...] = Field(
+    contact: tuple[Annotated[str, Checked(_contact), Form("mail address")], ...] = setting(
         default=(), description="Mail addresses that the authority can notify of problems with the account."
     )
-    names: Annotated[tuple[NamePattern, ...], Field(max_length=100)] = Field(
+    names: Annotated[tuple[NamePattern, ...], Length(most=100)] = setting(
         default=(),
         description="Names in the certificate. Empty: server.hostname. Each mta-sts.DOMAIN whose policy is served "
         "here, and that is not listed, gets its own certificate, so that the DNS of one domain cannot "
         "block the renewal of others. *.DOMAIN needs dns-01.",
     )
-    challenge: Challenge = Field(
+    challenge: Challenge = setting(
         default=Challenge.HTTP_01,
         description="http-01: the authority fetches a token from port 80 of each name. dns-01: dns_hook publishes a "
         "TXT record.",
     )
-    http_address: ListenAddress = Field(
+    http_address: ListenAddress = setting(
         default="0.0.0.0:80",
         description="Address and port that serve the tokens for http-01, and nothing else. The authority uses port 80.",
     )
-    dns_hook: Annotated[tuple[Text, ...], Field(max_length=50), AfterValidator(_hook)] = Field(
+    dns_hook: Annotated[tuple[Text, ...], Length(most=50), Checked(_hook)] = setting(
         default=(),
         description="Program and arguments for dns-01. The gateway runs it without a shell and adds three arguments: "
         '"present" or "remove", the record\'s name (_acme-challenge.…), and its value. Exit status 0 means '
         "success.",
     )
-    dns_hook_timeout: Annotated[Duration, Range(1, 600, format_duration)] = Field(
+    dns_hook_timeout: Annotated[Duration, Range(1, 600, format_duration)] = setting(
         default=60, description="Time limit for each run of dns_hook."
     )
-    dns_wait: Annotated[Duration, Range(0, 3600, format_duration)] = Field(
+    dns_wait: Annotated[Duration, Range(0, 3600, format_duration)] = setting(
         default=0,
         description="Time to wait after the last record before the authority checks, until all nameservers have it.",
     )
-    key_type: KeyType = Field(default=KeyType.EC_P256, description="Key type of new certificates.")
-    roll_key: Switch = Field(
+    key_type: KeyType = setting(default=KeyType.EC_P256, description="Key type of new certificates.")
+    roll_key: Switch = setting(
         default=False,
         description="Make a new key at each renewal. false: keep the key, and with it a TLSA record 3 1 1. A "
         "certificate that the published TLSA records do not allow becomes the next one and waits for a "
         "changeover.",
     )
-    renew_before: Annotated[Duration, Range(0, 31536000, format_duration)] = Field(
+    renew_before: Annotated[Duration, Range(0, 31536000, format_duration)] = setting(
         default=0,
         description="Time before expiry at which to renew, if the authority does not set one (RFC 9773). 0: when a "
         "third of the lifetime is left.",
     )
-    trust_anchors: Annotated[FilePath, Field(min_length=1)] = Field(
+    trust_anchors: Annotated[FilePath, Length(1)] = setting(
         default="system",
         description='Roots for the authority\'s own HTTPS server: "system", a PEM file, or a directory.',
     )
-    profile: Text = Field(
+    profile: Text = setting(
         default="",
         description='Certificate profile of the authority, such as "shortlived". Empty: its default.',
     )

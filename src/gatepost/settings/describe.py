@@ -5,9 +5,13 @@ Called by the generator of the docs page; a test checks that the page is current
 
 from __future__ import annotations
 
-from gatepost.policy.connectors.describe import section
-from gatepost.policy.connectors.fields import keys, record_in
+import json
+from typing import Any, get_args, get_origin
+
+from gatepost.policy.connectors.describe import form_of, table
+from gatepost.policy.connectors.fields import Written
 from gatepost.settings.model import Settings
+from gatepost.settings.section import Section, Setting, hints, section_in
 
 _INTRODUCTION = """\
 # Settings
@@ -26,10 +30,34 @@ This page is generated from `gatepost.settings.model`.
 def markdown() -> str:
     """The whole page."""
     parts = [_INTRODUCTION]
-    for info in keys(Settings).values():
-        model = record_in(info.annotation)
-        assert model is not None  # noqa: S101 - every key of Settings is a table or a list of tables
-        parts.append(section(info.description or "", model))
-        lists = ((part, record_in(part.annotation)) for part in keys(model).values() if part.alias is not None)
-        parts.extend(section(part.description or "", below) for part, below in lists if below is not None)
+    for section, one in Settings.settings.items():
+        kind = section_in(hints(Settings)[section])
+        assert kind is not None  # noqa: S101 - every key of Settings is a table or a list of tables
+        parts.append(_section(one.description, kind))
+        lists = ((part, section_in(hints(kind)[key])) for key, part in kind.settings.items())
+        parts.extend(_section(part.description, below) for part, below in lists if below is not None)
     return "\n".join(parts)
+
+
+def _section(heading: str, kind: type[Section]) -> str:
+    """The keys of a section; lists of tables have sections of their own."""
+    takes = hints(kind)
+    rows = [
+        (key, form_of(takes[key]), _default(one, takes[key]), one.description)
+        for key, one in kind.settings.items()
+        if section_in(takes[key]) is None
+    ]
+    return table(heading, kind.__doc__, rows)
+
+
+def _default(one: Setting, annotation: Any) -> str:
+    """The default as a document would write it."""
+    return "required" if one.is_required else f"`{json.dumps(_written(one.default, annotation))}`"
+
+
+def _written(value: Any, annotation: Any) -> Any:
+    marks = getattr(annotation, "__metadata__", ())
+    kind = annotation.__origin__ if marks else annotation
+    if get_origin(kind) is tuple:
+        return [_written(one, get_args(kind)[0]) for one in value]
+    return next((mark.write(value) for mark in marks if isinstance(mark, Written)), value)

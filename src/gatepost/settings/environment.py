@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gatepost.policy.connectors.errors import unknown_key
-from gatepost.policy.connectors.fields import keys, record_in
 from gatepost.settings.model import Settings
+from gatepost.settings.section import hints, section_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pydantic.fields import FieldInfo
+    from gatepost.settings.section import Section
 
 
 _PREFIX = "GATEPOST_"
@@ -62,7 +62,7 @@ def overrides(environment: Mapping[str, str]) -> Overrides:
 
 
 def _take(name: str, text: str, result: Overrides) -> None:
-    sections = keys(Settings)
+    sections = Settings.settings
     section, nested, key = name.removeprefix(_PREFIX).lower().partition("__")
     is_list = section in sections and sections[section].alias is not None
     if not nested:
@@ -77,11 +77,11 @@ def _take(name: str, text: str, result: Overrides) -> None:
     elif section not in sections:
         result.problems.append(f"{name}: section {section!r}: {unknown_key(section, sections)}")
     else:
-        fields = _fields(sections[section])
-        if key in fields:
-            _set(result, name, (section, key), _value(fields[key], text))
+        kind = _section(section)
+        if key in kind.settings:
+            _set(result, name, (section, key), _value(kind, key, text))
         else:
-            result.problems.append(f"{name}: key {key!r}: {unknown_key(key, fields)}")
+            result.problems.append(f"{name}: key {key!r}: {unknown_key(key, kind.settings)}")
 
 
 def _set(result: Overrides, name: str, path: tuple[str, str], value: Any) -> None:
@@ -95,23 +95,24 @@ def _set(result: Overrides, name: str, path: tuple[str, str], value: Any) -> Non
 
 def _single_underscore(rest: str) -> str | None:
     """The name that GATEPOST_SERVER_HOSTNAME should have had, None if it is like none of ours."""
-    for section, info in keys(Settings).items():
+    for section in Settings.settings:
         key = rest.removeprefix(f"{section}_")
-        if key != rest and key in _fields(info):
+        if key != rest and key in _section(section).settings:
             return f"{_PREFIX}{section.upper()}__{key.upper()}"
     return None
 
 
-def _fields(section: FieldInfo) -> dict[str, FieldInfo]:
-    model = record_in(section.annotation)
-    return keys(model) if model else {}
+def _section(key: str) -> type[Section]:
+    found = section_in(hints(Settings)[key])
+    assert found is not None  # noqa: S101 - settings are sections
+    return found
 
 
-def _value(info: FieldInfo, text: str) -> Any:
-    """Text stays text where the field takes text; elsewhere it is read as JSON or TOML writes other values."""
-    if isinstance(info.annotation, type) and issubclass(info.annotation, str):
-        return text
-    return _parsed(text)
+def _value(section: type[Section], key: str, text: str) -> Any:
+    """Text stays text where the key takes text; elsewhere it is read as JSON or TOML writes other values."""
+    annotation = hints(section)[key]
+    kind = getattr(annotation, "__origin__", annotation)
+    return text if isinstance(kind, type) and issubclass(kind, str) else _parsed(text)
 
 
 def _parsed(text: str) -> Any:

@@ -14,24 +14,19 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
-from gatepost.policy.connectors.fields import record_in
 from gatepost.policy.connectors.names import SmartHost, host_port
-from gatepost.policy.connectors.reader import Draft, read
 from gatepost.settings.acme import Acme, Challenge
 from gatepost.settings.environment import CONFIG_VARIABLE, Overrides, overrides
 from gatepost.settings.locate import line_of, lines
-from gatepost.settings.model import DnsValidation, Settings
+from gatepost.settings.model import DnsValidation, Server, Settings
 from gatepost.settings.oidc import GroupRole
 from gatepost.settings.roles import ListenerRole
+from gatepost.settings.section import read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from pydantic import BaseModel
-
-    from gatepost.policy.connectors.errors import FieldError
+    from gatepost.policy.connectors.errors import Draft, FieldError
 
 
 DEFAULT_PATHS = (Path("/etc/gatepost/gatepost.toml"), Path("gatepost.toml"))
@@ -59,7 +54,7 @@ def load(path: str | None, environment: Mapping[str, str]) -> Settings:
     document = _relative_to(source.parent, _document(source, text)) if source else {}
     over = overrides(environment)
     errors: list[FieldError] = []
-    draft = _read(over.over(document), errors)
+    draft = read(Settings, over.over(document), errors, {"server": Server(hostname="unnamed")})
     errors.extend(_across(draft))
     problems = over.problems + _problems(errors, source, text, over)
     if problems and source is None:
@@ -68,44 +63,6 @@ def load(path: str | None, environment: Mapping[str, str]) -> Settings:
     if problems:
         raise SettingsError(problems)
     return draft.value
-
-
-def _read(document: Mapping[str, Any], errors: list[FieldError]) -> Draft[Settings]:
-    """The settings as they are written; `errors` gets what is wrong in them.
-
-    Right sections are read each by its own class. The validator of the whole, which would have to be made first, takes
-    longer than most commands do; it is for finding what is wrong.
-    """
-    try:
-        sections = dict(_sections(document))
-    except (KeyError, TypeError, ValidationError):
-        draft = read(Settings, document, "", errors, {"server": {"hostname": "unnamed"}})
-        assert draft is not None  # noqa: S101 - the server, the only obligatory section, has a placeholder
-        return draft
-    return Draft("", Settings.model_construct(set(sections), **sections))
-
-
-def _sections(document: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield fields of the settings with their values. Raises KeyError, TypeError or ValidationError if one is wrong."""
-    names = {field.alias or name: name for name, field in Settings.model_fields.items()}
-    for key in {"server": None, **document}:
-        annotation = Settings.model_fields[names[key]].annotation
-        section = record_in(annotation)
-        if section is annotation:
-            yield names[key], _section(section, document[key])
-        else:
-            yield names[key], tuple(_section(section, table) for table in _checked(list, document[key]))
-
-
-def _section(section: type[BaseModel] | None, table: object) -> BaseModel:
-    assert section is not None  # noqa: S101 - settings are sections
-    return section.model_validate(_checked(dict, table), by_alias=True, by_name=False)
-
-
-def _checked[T](kind: type[T], value: object) -> T:
-    if isinstance(value, kind):
-        return value
-    raise TypeError(value)
 
 
 def _find(path: str | None, environment: Mapping[str, str]) -> Path | None:
@@ -272,7 +229,7 @@ def _reports(draft: Draft[Settings]) -> Iterator[FieldError]:
 def _acme(draft: Draft[Settings]) -> Iterator[FieldError]:
     """Yield errors of other sections that certificates from an ACME authority need."""
     acme = draft.value.acme
-    if not acme.agree_tos and acme != Acme.model_construct() and acme.directory_url:
+    if not acme.agree_tos and acme != Acme() and acme.directory_url:
         said = f"without it no certificate is requested; write true if you agree to the terms of {acme.directory_url}"
         yield draft.error("acme.agree_tos", said)
     if not acme.is_on:

@@ -12,18 +12,16 @@ from enum import StrEnum
 from ipaddress import ip_address
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
-
 from gatepost.policy.connectors.addresses import AddressPolicy
 from gatepost.policy.connectors.fields import (
     Domain,
     Duration,
     FilePath,
     Form,
+    Length,
     ListenAddress,
     NetworkText,
     Range,
-    Record,
     Size,
     Switch,
     Text,
@@ -40,6 +38,7 @@ from gatepost.settings.otel import Otel
 from gatepost.settings.references import address_or_none, mail_address, secret_reference
 from gatepost.settings.reporting import TlsReports
 from gatepost.settings.roles import ListenerRole  # noqa: TC001 - pydantic reads the annotation
+from gatepost.settings.section import Checked, Section, setting
 from gatepost.settings.site import Site
 from gatepost.settings.store_url import SQLITE, store_url
 from gatepost.settings.traffic import Limits, Outbound, Queue, Seconds
@@ -107,53 +106,53 @@ def _node_name(value: str) -> str:
     return value
 
 
-PathText = Annotated[FilePath, Field(min_length=1)]
+PathText = Annotated[FilePath, Length(1)]
 
 
-class Server(Record):
+class Server(Section):
     """The machine and its processes."""
 
-    hostname: Domain = Field(
+    hostname: Domain = setting(
         description="The gateway's own name in greetings, EHLO, trace fields and replies: a fully qualified name "
         "whose address in the DNS leads back to this gateway (RFC 5321 section 2.3.5)."
     )
-    own_addresses: tuple[Annotated[str, AfterValidator(_address), Form("IP address")], ...] = Field(
+    own_addresses: tuple[Annotated[str, Checked(_address), Form("IP address")], ...] = setting(
         default=(),
         description="IP addresses at which others reach this gateway although no interface has them, for example "
         "behind NAT. The gateway never sends mail to them by MX, nor to the addresses of its interfaces "
         "and listeners: the mail would come back.",
     )
-    node: Annotated[str, AfterValidator(_node_name), Form("name")] = Field(
+    node: Annotated[str, Checked(_node_name), Form("name")] = setting(
         default="",
         description="Name of this node among those that share a store, as in `gatepost node list`. No two have the "
         "same one, whatever the case. Empty: the machine's host name.",
     )
-    data_dir: PathText = Field(
+    data_dir: PathText = setting(
         default="/var/lib/gatepost",
         description="Directory for the queue, the trace, the resources and the Maildirs, on a disk with reliable "
         "fsync. A relative path starts at the directory of the settings file.",
     )
-    workers: Annotated[Whole, Range(0, 256)] = Field(
+    workers: Annotated[Whole, Range(0, 256)] = setting(
         default=0, description="Number of worker processes; 0: one per core. Each worker has its own part of the queue."
     )
-    user: Text = Field(
+    user: Text = setting(
         default="",
         description="Account that the gateway runs as once its ports are bound; data_dir belongs to this account. "
         "Commands that root runs use this account, too. Empty: for root, the owner of data_dir, or the "
         "account gatepost if that owner is root; other users keep their account. Without such an account "
         'the gateway refuses to run as root; to allow that, set "root".',
     )
-    group: Text = Field(default="", description="Group to change to. Empty: the account's own group.")
-    postmaster: Annotated[str, AfterValidator(mail_address), Form("mail address")] = Field(
+    group: Text = setting(default="", description="Group to change to. Empty: the account's own group.")
+    postmaster: Annotated[str, Checked(mail_address), Form("mail address")] = setting(
         default="",
         description="Address for mail to postmaster without a domain (RFC 5321 section 4.5.1). Empty: the gateway "
         "refuses such mail.",
     )
-    drain: Seconds = Field(
+    drain: Seconds = setting(
         default=30,
         description="How long open sessions and running deliveries may take to finish when the gateway stops.",
     )
-    drain_replies: Seconds = Field(
+    drain_replies: Seconds = setting(
         default=60,
         description="How much longer the gateway waits, when it stops, for replies to messages that it has sent "
         "completely: without a reply they are sent again. A service manager must allow more than both "
@@ -166,190 +165,190 @@ class Server(Record):
         return (self.node or _NOT_IN_NAMES.sub("-", socket.gethostname())[:63] or "node").lower()
 
 
-class Listener(Record):
+class Listener(Section):
     """An address to listen on."""
 
-    role: ListenerRole = Field(
+    role: ListenerRole = setting(
         description="mx: mail from other servers. submission: mail from users, STARTTLS. submissions: the same, TLS "
         "from the start (RFC 8314). internal: mail from other nodes of the site, TLS from the start, with the site's "
         "certificates on both sides."
     )
-    address: ListenAddress = Field(
+    address: ListenAddress = setting(
         description='Address and port, such as "0.0.0.0:25" for all of IPv4 or "[::]:25" for all of IPv6.'
     )
 
 
-class Store(Record):
+class Store(Section):
     """The store, which holds mail until it is delivered."""
 
-    url: Annotated[str, AfterValidator(store_url), Form('"sqlite:" or "postgresql://…"')] = Field(
+    url: Annotated[str, Checked(store_url), Form('"sqlite:" or "postgresql://…"')] = setting(
         default=SQLITE,
         description="sqlite: embedded, files in data_dir, for one node. postgresql://USER@HOST/DATABASE: PostgreSQL 15 "
         "or newer, which several nodes need to share a store; never with a password, which has its place in a file "
         "(passfile=…) or the environment. Other hosts than this one need sslmode=verify-full.",
     )
-    inline_limit: Size = Field(
+    inline_limit: Size = setting(
         default=262144,
         description="Message bodies up to this size are stored in the database, larger ones in separate files.",
     )
-    memory_budget: Size = Field(
+    memory_budget: Size = setting(
         default=33554432, description="Memory for arriving message bodies, for each worker. Beyond it they go to files."
     )
-    free_space: Size = Field(
+    free_space: Size = setting(
         default=134217728, description="Free disk space below which the gateway accepts no more mail (452 4.3.1)."
     )
-    durability: Durability = Field(
+    durability: Durability = setting(
         default=Durability.LOCAL,
         description="With PostgreSQL: mail is acknowledged when the server has committed it where its "
         "synchronous_commit says (local), or only when a synchronous standby has it too (replicated): then the gateway "
         "does not start without one.",
     )
-    takeover_after: Annotated[Duration, Range(5, 600, format_duration)] = Field(
+    takeover_after: Annotated[Duration, Range(5, 600, format_duration)] = setting(
         default=15,
         description="With PostgreSQL: the silence of a worker after which the other nodes take over its mail.",
     )
-    master_key: Annotated[
-        str, AfterValidator(secret_reference), Form('"file:/PATH", "env:NAME" or "credential:NAME"')
-    ] = Field(
-        default="",
-        description="The key that encrypts private keys in the store: 32 bytes or more from a file of mode 0600, an "
-        "environment variable, or a systemd credential. Keep a copy apart from the data. Empty: the store "
-        "cannot hold private keys; they stay in files.",
+    master_key: Annotated[str, Checked(secret_reference), Form('"file:/PATH", "env:NAME" or "credential:NAME"')] = (
+        setting(
+            default="",
+            description="The key that encrypts private keys in the store: 32 bytes or more from a file of mode 0600, "
+            "an environment variable, or a systemd credential. Keep a copy apart from the data. Empty: the store "
+            "cannot hold private keys; they stay in files.",
+        )
     )
 
 
-class Dns(Record):
+class Dns(Section):
     """The DNS resolvers."""
 
     nameservers: Annotated[
-        tuple[Annotated[str, AfterValidator(_nameserver), Form("IP address, or address:port")], ...],
-        Field(min_length=1),
-    ] = Field(
+        tuple[Annotated[str, Checked(_nameserver), Form("IP address, or address:port")], ...],
+        Length(1),
+    ] = setting(
         default=("127.0.0.1:53",),
         description="Recursive resolvers, in the order in which they are asked. Default port: 53. With validate = "
         '"local" the gateway validates their answers; if the list is not set, it resolves from the root '
         "servers itself.",
     )
-    validation: DnsValidation = Field(
+    validation: DnsValidation = setting(
         default=DnsValidation.NAMESERVER,
         alias="validate",
         description="Where DNSSEC is validated. nameserver: by trusted nameservers (trust_ad, trusted). local: by the "
         "gateway itself, with libunbound (Debian: libunbound8); it does not start without it.",
     )
-    trust_ad: Switch = Field(
+    trust_ad: Switch = setting(
         default=True,
         description="Trust the AD bit (RFC 6840) of nameservers on loopback, which must validate DNSSEC; DANE needs "
         "it. The gateway trusts no other nameserver unless trusted lists it, because anyone on the "
         "network path could set the bit, and does not mix trusted and untrusted nameservers.",
     )
-    trusted: tuple[Annotated[str, AfterValidator(_address), Form("IP address")], ...] = Field(
+    trusted: tuple[Annotated[str, Checked(_address), Form("IP address")], ...] = setting(
         default=(),
         description="Addresses of other nameservers whose AD bit is trusted, too. Anyone who can change packets on "
         "the way to them can remove DANE from your mail or forge its destination, so list only "
         "nameservers on a network path that you control.",
     )
-    trust_anchor_file: PathText = Field(
+    trust_anchor_file: PathText = setting(
         default="/usr/share/dns/root.key",
         description='The root\'s keys for validate = "local": DS or DNSKEY records in zone file format (Debian: '
         "dns-root-data). The gateway reads the file when it starts; the operating system has to keep it "
         "up to date.",
     )
-    timeout: Seconds = Field(default=5, description="Time limit for one answer (resolv.conf: 5 s).")
-    attempts: Annotated[Whole, Range(1, 10)] = Field(
+    timeout: Seconds = setting(default=5, description="Time limit for one answer (resolv.conf: 5 s).")
+    attempts: Annotated[Whole, Range(1, 10)] = setting(
         default=2, description="Rounds through all nameservers (resolv.conf: 2)."
     )
 
 
-class Tls(Record):
+class Tls(Section):
     """Defaults for TLS; connectors and listeners can override them."""
 
-    profile: ProfileName = Field(
+    profile: ProfileName = setting(
         default=ProfileName.DEFAULT,
         description="modern: TLS 1.3. default: TLS 1.2 with forward secrecy, too. compatible: the rest of Exchange's "
         "published list, too. legacy: TLS 1.0 and 1.1, too.",
     )
-    trust_anchors: PathText = Field(
+    trust_anchors: PathText = setting(
         default="system",
         description='Trusted roots for certificates of other servers: "system", a PEM file, or a directory of PEM '
         "files.",
     )
-    revocation_timeout: Annotated[Duration, Range(0.1, 60, format_duration)] = Field(
+    revocation_timeout: Annotated[Duration, Range(0.1, 60, format_duration)] = setting(
         default=10,
         description="Time limit for a revocation check; after it the status of the certificate is unknown.",
     )
 
 
-class Certificate(Record):
+class Certificate(Section):
     """A certificate to present: several for RSA and ECDSA, and by name (SNI). Without one, STARTTLS is not offered."""
 
-    chain: PathText = Field(description="File with the certificate and its intermediates, PEM, leaf first.")
-    key: PathText = Field(description="File with the private key, PEM, mode 0600.")
+    chain: PathText = setting(description="File with the certificate and its intermediates, PEM, leaf first.")
+    key: PathText = setting(description="File with the private key, PEM, mode 0600.")
 
 
-class Admin(Record):
+class Admin(Section):
     """The admin centre and the REST interface, served over HTTPS by a separate process."""
 
     address: Annotated[
-        str, AfterValidator(address_or_none), Form('"host:port" or "[v6]:port"; empty: there is no admin centre')
-    ] = Field(
+        str, Checked(address_or_none), Form('"host:port" or "[v6]:port"; empty: there is no admin centre')
+    ] = setting(
         default="127.0.0.1:8443",
         description="Address and port of the admin centre. Until an owner account exists (made with the one-time "
         "address that is printed at the start), it answers only this machine. If the port is in use and "
         "this key is not set, the gateway runs without the admin centre.",
     )
-    names: tuple[Domain, ...] = Field(
+    names: tuple[Domain, ...] = setting(
         default=(),
         description="Host names of the admin centre, besides server.hostname, localhost and IP addresses. It refuses "
         "all other names, so that no other site can reach it under its own name (DNS rebinding).",
     )
-    chain: PathText = Field(
+    chain: PathText = setting(
         default="",
         description="Its certificate and intermediates, PEM, leaf first. Empty: the gateway makes a certificate and "
         "logs its fingerprint at the start.",
     )
-    key: PathText = Field(default="", description="The private key for chain, PEM, mode 0600.")
+    key: PathText = setting(default="", description="The private key for chain, PEM, mode 0600.")
 
 
-class Metrics(Record):
+class Metrics(Section):
     """Metrics for Prometheus, served by a separate process. Off unless this table is present."""
 
-    address: ListenAddress = Field(
+    address: ListenAddress = setting(
         default="127.0.0.1:9464",
         description="Address and port. It serves /metrics, /healthz and /readyz over HTTP without a password. They "
         "reveal who your partners are: use loopback or a private network.",
     )
 
 
-class MtaSts(Record):
+class MtaSts(Section):
     """The MTA-STS policies of accepted domains, served over HTTPS (RFC 8461 section 3.3)."""
 
     address: Annotated[
-        str, AfterValidator(address_or_none), Form('"host:port" or "[v6]:port"; empty: policies are not served')
-    ] = Field(
+        str, Checked(address_or_none), Form('"host:port" or "[v6]:port"; empty: policies are not served')
+    ] = setting(
         default="",
         description='Address and port, such as "0.0.0.0:443": senders use only port 443 of mta-sts.DOMAIN. A '
         "[[certificate]] must cover that name. Set mta_sts of an accepted_domain to publish its policy.",
     )
 
 
-class CertificateTable(Record):
+class CertificateTable(Section):
     """The certificate page for partners, served at https://HOSTNAME/certificates (S12, S13)."""
 
     address: Annotated[
-        str, AfterValidator(address_or_none), Form('"host:port" or "[v6]:port"; empty: the table is not served')
-    ] = Field(
+        str, Checked(address_or_none), Form('"host:port" or "[v6]:port"; empty: the table is not served')
+    ] = setting(
         default="",
         description='Address and port, such as "0.0.0.0:443". Everyone who knows the name can read the table. It may '
         "be the address of [mta_sts]. A certificate must cover server.hostname.",
     )
 
 
-class Log(Record):
+class Log(Section):
     """The log on standard error."""
 
-    level: LogLevel = Field(default=LogLevel.INFO, description="The lowest level that is logged.")
-    format: LogFormat = Field(default=LogFormat.TEXT, description="text for people, json or logfmt for programs.")
-    addresses: LogAddresses = Field(
+    level: LogLevel = setting(default=LogLevel.INFO, description="The lowest level that is logged.")
+    format: LogFormat = setting(default=LogFormat.TEXT, description="text for people, json or logfmt for programs.")
+    addresses: LogAddresses = setting(
         default=LogAddresses.FULL,
         description="Sender and recipient addresses, which are personal data, in log lines about messages. full: the "
         "whole address. domain: only the domain. none: nothing. Unless it is full, the texts of replies "
@@ -357,10 +356,10 @@ class Log(Record):
     )
 
 
-class Smime(Record):
+class Smime(Section):
     """S/MIME signing, encryption and decryption (docs/smime.md). The gateway's keys need store.master_key."""
 
-    max_size: Annotated[Size, Range(1 << 10, 1 << 30, format_size)] = Field(
+    max_size: Annotated[Size, Range(1 << 10, 1 << 30, format_size)] = setting(
         default=50 << 20,
         description="The gateway does not process larger content: mail that must be encrypted or signed is returned "
         "(552 5.3.4), and mail that could be decrypted is delivered encrypted. Each worker processes one "
@@ -368,10 +367,10 @@ class Smime(Record):
     )
 
 
-class Network(Record):
+class Network(Section):
     """The gateway's network, and which of its hosts tenants may make the gateway connect to."""
 
-    tenants_may_reach: tuple[NetworkText, ...] = Field(
+    tenants_may_reach: tuple[NetworkText, ...] = setting(
         default=(),
         description="Networks besides the public internet to which the gateway may connect when a tenant chose the "
         "host: smart hosts, LMTP servers, content hooks and OAuth issuers of a user of one organization, "
@@ -384,58 +383,52 @@ class Network(Record):
         return AddressPolicy(tuple(map(network, self.tenants_may_reach)))
 
 
-class Oauth(Record):
+class Oauth(Section):
     """Fetching the keys of OAuth issuers (docs/submission.md). The issuers themselves are resources."""
 
-    private_issuers: Switch = Field(
+    private_issuers: Switch = setting(
         default=False,
         description="Also fetch keys from issuers at private addresses, such as your own Keycloak. Anyone who can "
         "change resources can then make the gateway connect to hosts of your network.",
     )
-    timeout: Annotated[Duration, Range(0.1, 60, format_duration)] = Field(
+    timeout: Annotated[Duration, Range(0.1, 60, format_duration)] = setting(
         default=10, description="Time limit for an issuer to return its keys. Log-ins with its tokens wait meanwhile."
     )
-    keys_kept: Annotated[Duration, Range(3600, 2592000, format_duration)] = Field(
+    keys_kept: Annotated[Duration, Range(3600, 2592000, format_duration)] = setting(
         default=86400,
         description="How long to use keys that cannot be fetched again. The gateway fetches keys every hour, and when "
         "a token names an unknown key.",
     )
 
 
-class Settings(Record):
-    """Everything a server is told when it starts.
+class Settings(Section):
+    """Everything a server is told when it starts."""
 
-    A section that is not written is constructed, not validated: its defaults are values already, and a validator for
-    each section would be half of what it costs to load the settings.
-    """
-
-    server: Server = Field(description="[server]")
-    listeners: tuple[Listener, ...] = Field(default=(), alias="listener", description="[[listener]]")
-    store: Store = Field(default_factory=Store.model_construct, description="[store]")
-    dns: Dns = Field(default_factory=Dns.model_construct, description="[dns]")
-    tls: Tls = Field(default_factory=Tls.model_construct, description="[tls]")
-    certificates: tuple[Certificate, ...] = Field(default=(), alias="certificate", description="[[certificate]]")
-    acme: Acme = Field(default_factory=Acme.model_construct, description="[acme]")
-    admin: Admin = Field(default_factory=Admin.model_construct, description="[admin]")
-    oidc: Oidc = Field(default_factory=Oidc.model_construct, description="[oidc]")
-    metrics: Metrics = Field(default_factory=Metrics.model_construct, description="[metrics]")
-    mta_sts: MtaSts = Field(default_factory=MtaSts.model_construct, description="[mta_sts]")
-    certificate_table: CertificateTable = Field(
-        default_factory=CertificateTable.model_construct, description="[certificate_table]"
-    )
-    tls_reports: TlsReports = Field(default_factory=TlsReports.model_construct, description="[tls_reports]")
-    alarms: Alarms = Field(default_factory=Alarms.model_construct, description="[alarms]")
-    site: Site = Field(default_factory=Site.model_construct, description="[site]")
-    oauth: Oauth = Field(default_factory=Oauth.model_construct, description="[oauth]")
-    evidence: Evidence = Field(default_factory=Evidence.model_construct, description="[evidence]")
-    smime: Smime = Field(default_factory=Smime.model_construct, description="[smime]")
-    limits: Limits = Field(default_factory=Limits.model_construct, description="[limits]")
-    queue: Queue = Field(default_factory=Queue.model_construct, description="[queue]")
-    outbound: Outbound = Field(default_factory=Outbound.model_construct, description="[outbound]")
-    network: Network = Field(default_factory=Network.model_construct, description="[network]")
-    trace: Trace = Field(default_factory=Trace.model_construct, description="[trace]")
-    log: Log = Field(default_factory=Log.model_construct, description="[log]")
-    otel: Otel = Field(default_factory=Otel.model_construct, description="[otel]")
+    server: Server = setting(description="[server]")
+    listeners: tuple[Listener, ...] = setting(default=(), alias="listener", description="[[listener]]")
+    store: Store = setting(default=Store(), description="[store]")
+    dns: Dns = setting(default=Dns(), description="[dns]")
+    tls: Tls = setting(default=Tls(), description="[tls]")
+    certificates: tuple[Certificate, ...] = setting(default=(), alias="certificate", description="[[certificate]]")
+    acme: Acme = setting(default=Acme(), description="[acme]")
+    admin: Admin = setting(default=Admin(), description="[admin]")
+    oidc: Oidc = setting(default=Oidc(), description="[oidc]")
+    metrics: Metrics = setting(default=Metrics(), description="[metrics]")
+    mta_sts: MtaSts = setting(default=MtaSts(), description="[mta_sts]")
+    certificate_table: CertificateTable = setting(default=CertificateTable(), description="[certificate_table]")
+    tls_reports: TlsReports = setting(default=TlsReports(), description="[tls_reports]")
+    alarms: Alarms = setting(default=Alarms(), description="[alarms]")
+    site: Site = setting(default=Site(), description="[site]")
+    oauth: Oauth = setting(default=Oauth(), description="[oauth]")
+    evidence: Evidence = setting(default=Evidence(), description="[evidence]")
+    smime: Smime = setting(default=Smime(), description="[smime]")
+    limits: Limits = setting(default=Limits(), description="[limits]")
+    queue: Queue = setting(default=Queue(), description="[queue]")
+    outbound: Outbound = setting(default=Outbound(), description="[outbound]")
+    network: Network = setting(default=Network(), description="[network]")
+    trace: Trace = setting(default=Trace(), description="[trace]")
+    log: Log = setting(default=Log(), description="[log]")
+    otel: Otel = setting(default=Otel(), description="[otel]")
 
     @property
     def public_addresses(self) -> dict[str, str]:
@@ -451,4 +444,4 @@ class Settings(Record):
     @property
     def metrics_address(self) -> str:
         """The address that serves metrics, "" if the settings have no such table."""
-        return self.metrics.address if "metrics" in self.model_fields_set else ""
+        return self.metrics.address if "metrics" in self.written else ""

@@ -10,10 +10,9 @@ from ipaddress import ip_address
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
-
-from gatepost.policy.connectors.fields import Form, Range, Record, Text, Whole
+from gatepost.policy.connectors.fields import Form, Length, Range, Text, Whole
 from gatepost.settings.references import secret_reference
+from gatepost.settings.section import Checked, Section, setting
 
 _EXAMPLE = "http://127.0.0.1:4318/v1/traces"
 
@@ -38,31 +37,29 @@ def _header(value: str) -> str:
     return value
 
 
-class Otel(Record):
+class Otel(Section):
     """Traces for OpenTelemetry (docs/monitoring.md). Needs the extra `gatepost[otel]`."""
 
-    endpoint: Annotated[str, AfterValidator(_endpoint), Form("http or https address; empty: off")] = Field(
+    endpoint: Annotated[str, Checked(_endpoint), Form("http or https address; empty: off")] = setting(
         default="",
         description='Address for spans (OTLP over HTTP), with the path, such as "http://127.0.0.1:4318/v1/traces". '
         "tls.trust_anchors has the roots for an https server. Empty: no traces.",
     )
-    service_name: Annotated[Text, Field(min_length=1, max_length=100)] = Field(
+    service_name: Annotated[Text, Length(1, 100)] = setting(
         default="gatepost", description="The service.name of all spans; use the same on all nodes of a site."
     )
-    sample: Annotated[Whole, Range(0, 1000)] = Field(
+    sample: Annotated[Whole, Range(0, 1000)] = setting(
         default=1000,
         description="How many of 1000 messages get a trace. It covers the whole message, on all nodes with the same "
         "value.",
     )
-    header: Annotated[Text, AfterValidator(_header)] = Field(
+    header: Annotated[Text, Checked(_header)] = setting(
         default="Authorization", description="The HTTP header field that carries the secret."
     )
-    secret: Annotated[str, AfterValidator(secret_reference), Form('"file:/PATH", "env:NAME" or "credential:NAME"')] = (
-        Field(
-            default="",
-            description='The whole value of that header field, such as "Bearer ..."; read again for each post. Only '
-            "with an https address, or on loopback. Empty: none.",
-        )
+    secret: Annotated[str, Checked(secret_reference), Form('"file:/PATH", "env:NAME" or "credential:NAME"')] = setting(
+        default="",
+        description='The whole value of that header field, such as "Bearer ..."; read again for each post. Only '
+        "with an https address, or on loopback. Empty: none.",
     )
 
     @property

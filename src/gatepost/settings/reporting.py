@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
-
-from gatepost.policy.connectors.fields import Duration, Form, Range, Record, Switch, Text, Whole
+from gatepost.policy.connectors.fields import Duration, Form, Range, Switch, Text, Whole
 from gatepost.policy.connectors.units import format_duration
 from gatepost.protocols.smtp.grammar import GrammarError, parse_address
 from gatepost.settings.references import address_or_none
+from gatepost.settings.section import Checked, Section, setting
 
 
 def _reporter(value: str) -> str:
@@ -24,37 +23,35 @@ def _reporter(value: str) -> str:
     return path.text
 
 
-class TlsReports(Record):
+class TlsReports(Section):
     """TLS reports (RFC 8460): those of others about connections to us, and ours to them (docs/tls-reporting.md)."""
 
-    address: Annotated[str, AfterValidator(address_or_none), Form('"host:port" or "[v6]:port"; empty: not served')] = (
-        Field(
-            default="",
-            description="Address and port that receive reports over HTTPS, at https://HOSTNAME/tls-reports: for "
-            "_smtp._tls records with rua=https:. It may be the address of [mta_sts] or "
-            "[certificate_table].",
-        )
+    address: Annotated[str, Checked(address_or_none), Form('"host:port" or "[v6]:port"; empty: not served')] = setting(
+        default="",
+        description="Address and port that receive reports over HTTPS, at https://HOSTNAME/tls-reports: for "
+        "_smtp._tls records with rua=https:. It may be the address of [mta_sts] or "
+        "[certificate_table].",
     )
-    days: Annotated[Whole, Range(0, 3650)] = Field(
+    days: Annotated[Whole, Range(0, 3650)] = setting(
         default=400, description="Days to keep received reports; 0: for ever."
     )
-    send: Switch = Field(
+    send: Switch = setting(
         default=False,
         description="Send a daily report to every domain that got mail and asks for reports in its _smtp._tls record. "
         "Needs organization_name, contact and mail_from.",
     )
-    organization_name: Text = Field(default="", description="The name of your organization in the reports.")
-    contact: Text = Field(default="", description="Contact for receivers of reports: a mail address or a URI.")
-    mail_from: Annotated[str, AfterValidator(_reporter), Form("mail address")] = Field(
+    organization_name: Text = setting(default="", description="The name of your organization in the reports.")
+    contact: Text = setting(default="", description="Contact for receivers of reports: a mail address or a URI.")
+    mail_from: Annotated[str, Checked(_reporter), Form("mail address")] = setting(
         default="",
         description="Sender of reports by mail, in an accepted domain with a current DKIM key. Its domain names the "
         "reporter in every report.",
     )
-    spread: Annotated[Duration, Range(0, 72000, format_duration)] = Field(
+    spread: Annotated[Duration, Range(0, 72000, format_duration)] = setting(
         default=14400,
         description="Send the reports within this time after 00:15 UTC, those of each domain at its own time (RFC "
         "8460 section 4.1).",
     )
-    post_timeout: Annotated[Duration, Range(1, 600, format_duration)] = Field(
+    post_timeout: Annotated[Duration, Range(1, 600, format_duration)] = setting(
         default=60, description="Time limit for sending a report over HTTPS, until the server's answer."
     )

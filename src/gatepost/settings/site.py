@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
-
-from gatepost.policy.connectors.fields import Domain, Duration, Form, Range, Record
+from gatepost.policy.connectors.fields import Domain, Duration, Form, Range
 from gatepost.policy.connectors.names import SmartHost, host_port
 from gatepost.policy.connectors.units import format_duration
 from gatepost.settings.references import address_or_none
+from gatepost.settings.section import Checked, Section, setting
 
 
 def _place(value: str) -> str:
@@ -20,29 +19,29 @@ def _place(value: str) -> str:
     return str(SmartHost(host, port)) if port != 25 else f"{SmartHost(host)}:25"  # which a smart host leaves out
 
 
-class SiteNode(Record):
+class SiteNode(Section):
     """The address of another node's internal listener, if it is not the node's own name at port 8445."""
 
-    name: Domain = Field(description="The node's server.hostname, as `gatepost site status` shows it.")
-    address: Annotated[str, AfterValidator(_place), Form('"host", "host:port" or "[v6]:port"')] = Field(
+    name: Domain = setting(description="The node's server.hostname, as `gatepost site status` shows it.")
+    address: Annotated[str, Checked(_place), Form('"host", "host:port" or "[v6]:port"')] = setting(
         description="Host name or IP address, and the port unless it is 8445. The server there must prove that it is "
         "the node."
     )
 
 
-class Site(Record):
+class Site(Section):
     """The address at which nodes join the site and renew certificates (docs/site.md). Needs store.master_key."""
 
-    address: Annotated[
-        str, AfterValidator(address_or_none), Form('"host:port" or "[v6]:port"; empty: nobody can join')
-    ] = Field(
-        default="",
-        description='Address and port at which nodes request certificates, such as "0.0.0.0:8444"; only on the node '
-        "where you ran gatepost site init.",
+    address: Annotated[str, Checked(address_or_none), Form('"host:port" or "[v6]:port"; empty: nobody can join')] = (
+        setting(
+            default="",
+            description='Address and port at which nodes request certificates, such as "0.0.0.0:8444"; only on the '
+            "node where you ran gatepost site init.",
+        )
     )
-    node_lifetime: Annotated[Duration, Range(10, 7776000, format_duration)] = Field(
+    node_lifetime: Annotated[Duration, Range(10, 7776000, format_duration)] = setting(
         default=604800,
         description="Lifetime of a node's certificate. Nodes renew after half of it. A removed node stays trusted "
         "until its last certificate expires.",
     )
-    nodes: tuple[SiteNode, ...] = Field(default=(), alias="node", description="[[site.node]]")
+    nodes: tuple[SiteNode, ...] = setting(default=(), alias="node", description="[[site.node]]")

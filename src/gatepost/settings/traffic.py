@@ -5,96 +5,92 @@ A part of `settings.model`, read with it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-from pydantic import Field
-
-from gatepost.policy.connectors.fields import Duration, Range, Record, Size, Switch, Whole
+from gatepost.policy.connectors.fields import Duration, Length, Range, Size, Switch, Whole
+from gatepost.policy.connectors.prefix_limits import PrefixLimits
 from gatepost.policy.connectors.units import format_duration, format_size
 from gatepost.protocols.smtp.limits import SmtpLimits
-
-if TYPE_CHECKING:
-    from gatepost.policy.connectors.rules import PrefixLimits
-
+from gatepost.settings.section import Section, setting
 
 Seconds = Annotated[Duration, Range(0.001, 86400, format_duration)]
 Count = Annotated[Whole, Range(1, 1_000_000)]
 
 
-class Limits(Record):
+class Limits(Section):
     """Limits on the resources that other servers and clients can use."""
 
-    connections: Count = Field(
+    connections: Count = setting(
         default=5000, description="Inbound connections per worker (Exchange's Receive connector: 5000)."
     )
-    connections_per_source: Count = Field(
+    connections_per_source: Count = setting(
         default=100,
         description="Inbound connections from one IPv4 address or IPv6 /64 (Exchange: 20 and 2 %; large senders open "
         "more).",
     )
-    idle_timeout: Seconds = Field(
+    idle_timeout: Seconds = setting(
         default=300,
         description="Time limit for the client's next bytes (RFC 5321 section 4.5.3.2.7: 5 minutes at least).",
     )
-    command_timeout: Seconds = Field(
+    command_timeout: Seconds = setting(
         default=300,
         description="Time limit for the client's next complete command, however many bytes arrive meanwhile.",
     )
-    session_time: Seconds = Field(default=3600, description="Longest session (Exchange: 10 minutes).")
-    data_rate_min: Annotated[Whole, Range(0, 1_000_000)] = Field(
+    session_time: Seconds = setting(default=3600, description="Longest session (Exchange: 10 minutes).")
+    data_rate_min: Annotated[Whole, Range(0, 1_000_000)] = setting(
         default=100, description="Minimum rate of a message in bytes per second; 0: no check (our choice)."
     )
-    data_rate_period: Seconds = Field(
+    data_rate_period: Seconds = setting(
         default=60, description="Period over which data_rate_min is measured (our choice)."
     )
-    command_line: Annotated[Whole, Range(512, 65536)] = Field(
+    command_line: Annotated[Whole, Range(512, 65536)] = setting(
         default=4096,
         description="Maximum octets of a command with its CRLF (RFC 5321 section 4.5.3.1.4: 512, plus what the "
         "extensions add).",
     )
-    text_line: Annotated[Whole, Range(0, 1_000_000)] = Field(
+    text_line: Annotated[Whole, Range(0, 1_000_000)] = setting(
         default=0,
         description="Maximum octets of a message line; 0: any length (RFC 5321 section 4.5.3.1.6: 1000; longer ones "
         "are common, and cost no memory here).",
     )
-    header_bytes: Annotated[Size, Range(1024, 1 << 24, format_size)] = Field(
+    header_bytes: Annotated[Size, Range(1024, 1 << 24, format_size)] = setting(
         default=262144, description="Maximum size of a message's header section (Exchange: 256 KB)."
     )
-    message_bytes: Annotated[Size, Range(65536, 1 << 40, format_size)] = Field(
+    message_bytes: Annotated[Size, Range(65536, 1 << 40, format_size)] = setting(
         default=52428800,
         description="Maximum size of a message, announced as SIZE (RFC 1870; Exchange Online: 150 MB at most).",
     )
-    recipients: Annotated[Whole, Range(100, 1_000_000)] = Field(
+    recipients: Annotated[Whole, Range(100, 1_000_000)] = setting(
         default=1000,
         description="Maximum recipients of a message (RFC 5321 section 4.5.3.1.8: 100 at least; Exchange Online: "
         "1000). Further ones get 452 4.5.3.",
     )
-    errors: Annotated[Whole, Range(1, 1000)] = Field(
+    errors: Annotated[Whole, Range(1, 1000)] = setting(
         default=10, description="Protocol errors in a session before 421 4.7.0 (Exchange: 5, Postfix: 20)."
     )
-    commands_without_mail: Count = Field(
+    commands_without_mail: Count = setting(
         default=100,
         description="NOOP, RSET, VRFY and similar commands since the last message before 421 4.7.0 (Postfix: 100).",
     )
-    bdat_chunks: Count = Field(
+    bdat_chunks: Count = setting(
         default=20000, description="BDAT commands per message (RFC 3030; our choice: chunks of 8 KB are common)."
     )
-    transactions: Count = Field(default=1000, description="Messages per session (our choice).")
-    discard_bytes: Size = Field(
+    transactions: Count = setting(default=1000, description="Messages per session (our choice).")
+    discard_bytes: Size = setting(
         default=67108864,
         description="How much a session may still send of a message that was already refused (our choice: more than a "
         "message may have).",
     )
-    hops: Annotated[Whole, Range(10, 1000)] = Field(
+    hops: Annotated[Whole, Range(10, 1000)] = setting(
         default=30,
         description="Number of Received fields at which a message counts as a loop (RFC 5321 section 6.3; Exchange: "
         "30).",
     )
-    sender_ip_prefix: Annotated[Whole, Range(0, 32)] = Field(
+    sender_ip_prefix: Annotated[Whole, Range(0, 32)] = setting(
         default=24,
         description="Widest IPv4 network that an inbound connector may name, as its prefix length (Exchange: /24).",
     )
-    sender_ip6_prefix: Annotated[Whole, Range(0, 128)] = Field(
+    sender_ip6_prefix: Annotated[Whole, Range(0, 128)] = setting(
         default=48, description="The same for IPv6 (our choice: /48 is the smallest network that is routed alone)."
     )
 
@@ -115,79 +111,75 @@ class Limits(Record):
 
     def prefixes(self) -> PrefixLimits:
         """The part that `policy.connectors.model.parse` applies."""
-        from gatepost.policy.connectors.rules import PrefixLimits  # noqa: PLC0415 - settings alone need no resources
-
         return PrefixLimits(ipv4=self.sender_ip_prefix, ipv6=self.sender_ip6_prefix)
 
 
-class Queue(Record):
+class Queue(Section):
     """Retries of queued mail, and limits of the queue."""
 
-    retry: Annotated[
-        tuple[Annotated[Duration, Range(1, 86400, format_duration)], ...], Field(min_length=1, max_length=100)
-    ] = Field(
+    retry: Annotated[tuple[Annotated[Duration, Range(1, 86400, format_duration)], ...], Length(1, 100)] = setting(
         default=(900, 900, 3600),
         description="Waits between attempts; the last one repeats (Exchange Online: 15 min, 15 min, then hourly).",
     )
-    message_expiration: Annotated[Duration, Range(1, 1209600, format_duration)] = Field(
+    message_expiration: Annotated[Duration, Range(1, 1209600, format_duration)] = setting(
         default=86400,
         description="How long the gateway tries to deliver a message before it returns it (Exchange Online: 24 h). An "
         "organization can override it.",
     )
-    delay_notice: Annotated[Duration, Range(0, 1209600, format_duration)] = Field(
+    delay_notice: Annotated[Duration, Range(0, 1209600, format_duration)] = setting(
         default=14400, description="When to notify the sender of a delay, once; 0: never (Exchange: 4 h)."
     )
-    connections_per_destination: Annotated[Whole, Range(1, 1000)] = Field(
+    connections_per_destination: Annotated[Whole, Range(1, 1000)] = setting(
         default=20,
         description="Connections to one next hop at the same time, including idle ones, for all domains that lead "
         "there: to the smart hosts of a connector together, or to the MX hosts that domains share "
         "(Exchange's Send connector: 20). The limit is for the node, or for the site where nodes share a queue in "
         "PostgreSQL: workers share it, and each has at least one.",
     )
-    connections: Count = Field(
+    connections: Count = setting(
         default=1000,
         description="Active outbound connections in total (Exchange's Send connectors: 1000). The limit is for the "
         "node: workers share it, and each has at least one.",
     )
-    lane_wait: Seconds = Field(
+    lane_wait: Seconds = setting(
         default=0.02,
         description="How long mail waits for a busy connection to its next hop before another one is opened (our "
         "choice).",
     )
-    window_messages: Count = Field(
+    window_messages: Count = setting(
         default=20000,
         description="Deliveries that a worker keeps in memory; the others wait in the store (our choice).",
     )
-    window_per_destination: Count = Field(
+    window_per_destination: Count = setting(
         default=1000, description="The part of them for one domain; four times as many for one next hop (our choice)."
     )
-    window_bytes: Size = Field(default=67108864, description="Bodies kept in memory with them (our choice).")
-    idle_connection: Seconds = Field(
+    window_bytes: Size = setting(default=67108864, description="Bodies kept in memory with them (our choice).")
+    idle_connection: Seconds = setting(
         default=30, description="How long an idle outbound connection is kept for the next message (our choice)."
     )
-    idle_connections: Count = Field(default=500, description="Idle outbound connections of each worker (our choice).")
-    messages_per_connection: Count = Field(
+    idle_connections: Count = setting(default=500, description="Idle outbound connections of each worker (our choice).")
+    messages_per_connection: Count = setting(
         default=100, description="Messages over one outbound connection (Exchange: 20; many more save handshakes)."
     )
-    paused: Switch = Field(
+    paused: Switch = setting(
         default=False,
         description="Accept and queue mail, but deliver nothing, for example during maintenance elsewhere.",
     )
 
 
-class Outbound(Record):
+class Outbound(Section):
     """Time limits for sending. The defaults are the minimum of RFC 5321 section 4.5.3.2."""
 
-    connect_timeout: Seconds = Field(default=30, description="For TCP (the RFC names none).")
-    greeting_timeout: Seconds = Field(default=300, description="For the greeting.")
-    hello_timeout: Seconds = Field(default=300, description="For the reply to EHLO.")
-    handshake_timeout: Seconds = Field(default=60, description="For TLS (the RFC names none).")
-    envelope_timeout: Seconds = Field(default=300, description="For the replies to MAIL and RCPT.")
-    recipient_timeout: Seconds = Field(default=5, description="Added for each recipient beyond the first.")
-    data_timeout: Seconds = Field(default=120, description="For the reply to DATA.")
-    block_timeout: Seconds = Field(default=180, description="For the peer to take 256 KB of a message.")
-    end_timeout: Seconds = Field(default=600, description="For the reply to the end of a message.")
-    private_policy_hosts: Switch = Field(
+    connect_timeout: Seconds = setting(default=30, description="For TCP (the RFC names none).")
+    greeting_timeout: Seconds = setting(default=300, description="For the greeting.")
+    hello_timeout: Seconds = setting(default=300, description="For the reply to EHLO.")
+    handshake_timeout: Seconds = setting(default=60, description="For TLS (the RFC names none).")
+    envelope_timeout: Seconds = setting(default=300, description="For the replies to MAIL and RCPT.")
+    recipient_timeout: Seconds = setting(default=5, description="Added for each recipient beyond the first.")
+    data_timeout: Seconds = setting(default=120, description="For the reply to DATA.")
+    block_timeout: Seconds = setting(default=180, description="For the peer to take 256 KB of a message.")
+    end_timeout: Seconds = setting(default=600, description="For the reply to the end of a message.")
+    private_policy_hosts: Switch = setting(
         default=False,
         description="Also fetch MTA-STS policies from hosts at private addresses, and send TLS reports to them. "
         "Anyone who has a domain can then make the gateway connect to hosts of your network. For other "

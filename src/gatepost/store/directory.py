@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gatepost.policy.connectors.model import Resources
-    from gatepost.policy.connectors.rules import PrefixLimits
+    from gatepost.policy.connectors.prefix_limits import PrefixLimits
     from gatepost.store.changes import ConfigStore
 
 

@@ -49,7 +49,7 @@ def test_what_is_in_force_counts():
 
 
 def test_header_fields_go_first_and_the_signature_comes_last(tmp_path):
-    settings = Settings.model_validate({"server": {"hostname": "mx1.contoso.example", "data_dir": str(tmp_path)}})
+    settings = Settings(server={"hostname": "mx1.contoso.example", "data_dir": str(tmp_path)})
     steps = content_steps(settings, ConfigStore(tmp_path / "config.db"), None)._steps  # nothing is signed here
     assert isinstance(steps[0], OrganizationHeaders)
     assert isinstance(steps[-1], DkimSigning)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def test_one_node_has_its_keys_in_a_file(tmp_path: Path) -> None:
     server = {"hostname": "mx.contoso.example", "data_dir": str(tmp_path)}
-    settings = Settings.model_validate({"server": server})
+    settings = Settings(server=server)
     prepare_site(settings)
     assert list(tmp_path.iterdir()) == [], "nothing is made before it is needed"
     with closing(Storage.of(settings).configuration()) as store:

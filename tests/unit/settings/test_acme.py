@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from pydantic import ValidationError
 
 from gatepost.pki.certificates.request import KEY_TYPES
 from gatepost.settings.acme import LETS_ENCRYPT, Acme, KeyType, acme_directory
 from gatepost.settings.loader import SettingsError, load
+from gatepost.settings.section import SectionError
 
 HEAD = '[server]\nhostname = "mx.a.example"\n'
 KEY = '[store]\nmaster_key = "env:KEY"\n'
@@ -92,5 +92,5 @@ def test_every_kind_of_key_can_be_made():
 def test_no_directory(url):
     with pytest.raises(ValueError, match="is not an https address"):
         acme_directory(url)
-    with pytest.raises(ValidationError):
+    with pytest.raises(SectionError):
         Acme(directory_url=url)

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from pydantic import ValidationError
 
 from gatepost.settings.alarms import Alarms
 from gatepost.settings.loader import SettingsError, load
+from gatepost.settings.section import SectionError
 
 
 def test_defaults():
@@ -36,14 +36,14 @@ WRONG = [
 
 @pytest.mark.parametrize("address", WRONG)
 def test_where_they_may_not(address):
-    with pytest.raises(ValidationError, match="is not an https address; write where alarms are posted"):
+    with pytest.raises(SectionError, match="is not an https address; write where alarms are posted"):
         Alarms(webhook=address)
 
 
 def test_whom_mail_may_go_to():
     assert Alarms(mail_to=("a@b.example",)).mail_to == ("a@b.example",)
     for wrong in ("", "nobody"):
-        with pytest.raises(ValidationError):
+        with pytest.raises(SectionError):
             Alarms(mail_to=(wrong,))
 
 

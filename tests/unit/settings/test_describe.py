@@ -1,19 +1,18 @@
 from __future__ import annotations
 
-from gatepost.policy.connectors.fields import keys, record_in
 from gatepost.settings.describe import markdown
 from gatepost.settings.model import Settings
+from gatepost.settings.section import hints, section_in
 
 
 def test_the_page_has_every_key_of_every_section() -> None:
     page = markdown()
-    for section in keys(Settings).values():
-        assert f"## `{section.description}`" in page
-        model = record_in(section.annotation)
-        assert model is not None
-        for key, info in keys(model).items():
-            described = f"## `{info.description}`" if info.alias and record_in(info.annotation) else f"| `{key}` |"
-            assert described in page
+    for section, declared in Settings.settings.items():
+        assert f"## `{declared.description}`" in page
+        kind = section_in(hints(Settings)[section])
+        assert kind is not None
+        for key, one in kind.settings.items():
+            assert (f"## `{one.description}`" if section_in(hints(kind)[key]) else f"| `{key}` |") in page
 
 
 def test_defaults_are_shown_as_they_would_be_written() -> None:

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from pydantic import ValidationError
 
 from gatepost.events.evidence.entry import AddressPrivacy, MessageIds, Privacy
 from gatepost.settings.evidence import Evidence
+from gatepost.settings.section import SectionError
 
 
 def test_it_is_kept_unless_said_otherwise_and_sparing_with_data_of_persons():
@@ -22,5 +22,5 @@ def test_how_much_is_kept_of_persons_can_be_chosen():
 
 @pytest.mark.parametrize("wrong", [{"keep": "1h"}, {"keep": "20000d"}, {"addresses": "none"}, {"message_ids": "no"}])
 def test_what_makes_no_sense_is_refused(wrong):
-    with pytest.raises(ValidationError):
+    with pytest.raises(SectionError):
         Evidence(**wrong)

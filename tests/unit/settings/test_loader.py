@@ -77,7 +77,7 @@ def test_who_validates_and_by_which_key(tmp_path: Path) -> None:
     path = written(tmp_path, f'{GOOD}[dns]\nvalidate = "local"\ntrust_anchor_file = "root.key"\n')
     dns = load(path, {}).dns
     assert (dns.validation, dns.trust_anchor_file) == ("local", str(tmp_path / "root.key"))
-    assert "nameservers" not in dns.model_fields_set
+    assert "nameservers" not in dns.written
     assert load(path, {"GATEPOST_DNS__VALIDATE": "nameserver"}).dns.validation == "nameserver"
 
 

@@ -19,7 +19,7 @@ FRUIT = Schema("fruit", "fruit.db", 1, 1, "CREATE TABLE fruit (id INTEGER PRIMAR
 
 @pytest.fixture
 def settings(tmp_path):
-    return Settings.model_validate({"server": {"hostname": "mx.example", "data_dir": str(tmp_path)}})
+    return Settings(server={"hostname": "mx.example", "data_dir": str(tmp_path)})
 
 
 async def opened(storage, settings):

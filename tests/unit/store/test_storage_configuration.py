@@ -27,7 +27,7 @@ USES: dict[str, Callable[[Storage], object]] = {
 
 def test_a_gateway_has_its_files_in_its_data_directory(tmp_path: Path) -> None:
     server = {"hostname": "mx.contoso.example", "data_dir": str(tmp_path)}
-    storage = Storage.of(Settings.model_validate({"server": server}))
+    storage = Storage.of(Settings(server=server))
     assert not storage.is_shared
     with closing(storage.configuration()) as store, closing(storage.configurations()) as stores:
         store.apply({"organization": {"contoso": {}}}, author="ann")

@@ -17,7 +17,7 @@ from gatepost.analysis.migration.postfix_routes import outbound
 from gatepost.analysis.migration.postfix_tables import source_file, table
 from gatepost.analysis.migration.postfix_tls import global_policy, lowest_version
 from gatepost.analysis.migration.report import Imported, ImportRefused, Part, assemble, slug
-from gatepost.policy.connectors.rules import PrefixLimits
+from gatepost.policy.connectors.prefix_limits import PrefixLimits
 from gatepost.policy.connectors.units import format_duration
 
 if TYPE_CHECKING:

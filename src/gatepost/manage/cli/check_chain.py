@@ -144,7 +144,7 @@ async def _check(question: ChainQuestion, stores: RootStores, asked: dict[str, A
         return await ChainChecker(None, stores).check(question, now=time.time())
     usual = Dns()
     nameservers = asked["nameservers"] or system_nameservers() or usual.nameservers
-    dns = usual.model_copy(update={"nameservers": nameservers, "timeout": min(timeout, usual.timeout)})
+    dns = usual.replaced(nameservers=nameservers, timeout=min(timeout, usual.timeout))
     resolver = configured_resolver(dns)
     try:
         client = HttpClient(resolver, https_context(stores.anchors))

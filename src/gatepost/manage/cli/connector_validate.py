@@ -36,7 +36,7 @@ from gatepost.manage.use_cases.validation_runs import (
 from gatepost.node.privileges import as_caller
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.policy.connectors.model import Resources, parse
-from gatepost.policy.connectors.rules import PrefixLimits
+from gatepost.policy.connectors.prefix_limits import PrefixLimits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -15,7 +15,8 @@ from gatepost.manage.pages.code_labels import choice_text, value_label
 from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.pages.value_text import in_words
 from gatepost.policy.connectors.describe import form_of
-from gatepost.policy.connectors.fields import Form, keys, record_in
+from gatepost.policy.connectors.fields import Form
+from gatepost.policy.connectors.record_base import keys, record_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

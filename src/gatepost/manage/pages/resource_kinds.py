@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gatepost.manage.pages.resource_paths import FOLDERS
 from gatepost.manage.use_cases.listings import domain_status
 from gatepost.manage.use_cases.parts import DOMAIN, HOOK, ISSUER, MAILBOX, RULE
-from gatepost.policy.connectors.fields import keys
+from gatepost.policy.connectors.record_base import keys
 from gatepost.policy.connectors.values import Mode
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.policy.connectors.model import parse
-from gatepost.policy.connectors.rules import PrefixLimits
+from gatepost.policy.connectors.prefix_limits import PrefixLimits
 
 if TYPE_CHECKING:
     from gatepost.manage.remote.connection import RestConnection

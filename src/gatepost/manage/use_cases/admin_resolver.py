@@ -40,7 +40,7 @@ class ResolverCheck:
 
     def _run(self) -> ServiceStatus:
         dns = self._settings.dns
-        named = "nameservers" in dns.model_fields_set or dns.validation is not DnsValidation.LOCAL
+        named = "nameservers" in dns.written or dns.validation is not DnsValidation.LOCAL
         name = ", ".join(dns.nameservers) if named else "the root's servers"
         try:
             trouble = asyncio.run(self._trouble())

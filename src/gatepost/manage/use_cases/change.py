@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.differences import FieldChange
     from gatepost.manage.use_cases.gateway import Gateway
+    from gatepost.policy.connectors.prefix_limits import PrefixLimits
     from gatepost.policy.connectors.records import Organization
-    from gatepost.policy.connectors.rules import PrefixLimits
     from gatepost.store.changes import ConfigStore
 
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from gatepost.manage.access.principal import Principal
     from gatepost.policy.connectors.model import Resources
+    from gatepost.policy.connectors.prefix_limits import PrefixLimits
     from gatepost.policy.connectors.records import Organization
-    from gatepost.policy.connectors.rules import PrefixLimits
     from gatepost.store.changes import ConfigStore
 
 

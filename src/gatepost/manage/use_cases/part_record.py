@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import tomlkit
 
 from gatepost.manage.use_cases.assignments import words
-from gatepost.policy.connectors.fields import keys
+from gatepost.policy.connectors.record_base import keys
 from gatepost.policy.connectors.records import Organization
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.parts import Part
-    from gatepost.policy.connectors.fields import Record
+    from gatepost.policy.connectors.record_base import Record
 
 
 _PARTIAL = """\

@@ -285,12 +285,10 @@ def adjusted(
     tls: dict[str, Any] = {"revocation_timeout": min(timeout, settings.tls.revocation_timeout)}
     if anchors:
         tls["trust_anchors"] = anchors
-    return settings.model_copy(
-        update={
-            "dns": settings.dns.model_copy(update=dns),
-            "outbound": settings.outbound.model_copy(update=waits),
-            "tls": settings.tls.model_copy(update=tls),
-        }
+    return settings.replaced(
+        dns=settings.dns.replaced(**dns),
+        outbound=settings.outbound.replaced(**waits),
+        tls=settings.tls.replaced(**tls),
     )
 
 

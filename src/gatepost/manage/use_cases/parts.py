@@ -13,9 +13,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from gatepost.policy.connectors.content_hook import ContentHook
 from gatepost.policy.connectors.dkim_key import DkimKey
-from gatepost.policy.connectors.fields import keys
 from gatepost.policy.connectors.mail_flow_rule import MailFlowRule
 from gatepost.policy.connectors.oauth import OauthIssuer
+from gatepost.policy.connectors.record_base import keys
 from gatepost.policy.connectors.records import (
     AcceptedDomain,
     InboundConnector,
@@ -25,7 +25,7 @@ from gatepost.policy.connectors.records import (
 )
 
 if TYPE_CHECKING:
-    from gatepost.policy.connectors.fields import Record
+    from gatepost.policy.connectors.record_base import Record
 
 
 @dataclass(frozen=True, slots=True)

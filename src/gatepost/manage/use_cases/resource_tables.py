@@ -12,7 +12,7 @@ from gatepost.policy.connectors.errors import FieldError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gatepost.policy.connectors.fields import Record
+    from gatepost.policy.connectors.record_base import Record
 
 
 type Defaults = Annotated[bool, Meta(description="Also what was not written, with its default.")]

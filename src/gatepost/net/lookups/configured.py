@@ -49,5 +49,5 @@ def _asker(settings: Dns) -> DnsTransport:
             )
         case DnsValidation.LOCAL:
             # Only configured ones: the default is the place of a resolver that this one stands in for.
-            named = settings.nameservers if "nameservers" in settings.model_fields_set else ()
+            named = settings.nameservers if "nameservers" in settings.written else ()
             return Validator(named, settings.trust_anchor_file, timeout=settings.timeout * settings.attempts)

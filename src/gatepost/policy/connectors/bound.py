@@ -15,8 +15,8 @@ from gatepost.policy.connectors.errors import FieldError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from gatepost.policy.connectors.fields import Record
     from gatepost.policy.connectors.mail_flow_rule import MailFlowRule
+    from gatepost.policy.connectors.record_base import Record
     from gatepost.policy.connectors.records import Organization
 
 

@@ -17,7 +17,6 @@ from gatepost.policy.connectors.fields import (
     Label,
     Owned,
     Range,
-    Record,
     Size,
     Switch,
     Text,
@@ -25,6 +24,7 @@ from gatepost.policy.connectors.fields import (
     Whole,
 )
 from gatepost.policy.connectors.names import host_port, socket_path
+from gatepost.policy.connectors.record_base import Record
 from gatepost.policy.connectors.units import format_duration, format_size
 from gatepost.policy.connectors.values import HookDirection, HookFailure, HookType, Mode, OverMaxSize
 from gatepost.protocols.scanners.finding import ScanAction

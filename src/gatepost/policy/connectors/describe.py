@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from pydantic import BaseModel
 
-from gatepost.policy.connectors.fields import Form, Range, keys, record_in
+from gatepost.policy.connectors.fields import Form, Range
+from gatepost.policy.connectors.record_base import keys, record_in
 from gatepost.policy.connectors.records import ClientCertificate, Organization
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from pydantic.fields import FieldInfo
 
@@ -43,15 +44,21 @@ def markdown() -> str:
 
 def section(heading: str, model: type[BaseModel], skip: Collection[str] = ()) -> str:
     """A heading, what the table is, and its keys. Lists of tables (with an alias) have sections of their own."""
-    text = " ".join((model.__doc__ or "").split())
-    rows = ["| key | takes | default | meaning |", "|---|---|---|---|"]
     defaults = model.model_construct().model_dump(mode="json", by_alias=True)
-    for key, info in keys(model).items():
-        if key not in skip and (info.alias is None or record_in(info.annotation) is None):
-            default = _default(info, defaults.get(key))
-            cells = (f"`{key}`", form_of(info.annotation, info.metadata), default, info.description or "")
-            rows.append("| " + " | ".join(cells) + " |")
-    return "\n".join([f"## `{heading}`", "", text, "", *rows, ""])
+    rows = [
+        (key, form_of(info.annotation, info.metadata), _default(info, defaults.get(key)), info.description or "")
+        for key, info in keys(model).items()
+        if key not in skip and (info.alias is None or record_in(info.annotation) is None)
+    ]
+    return table(heading, model.__doc__, rows)
+
+
+def table(heading: str, about: str | None, rows: Iterable[tuple[str, str, str, str]]) -> str:
+    """A heading, what the table is, and its rows: key, what it takes, its default, what it means."""
+    text = " ".join((about or "").split())
+    lines = [f"| `{key}` | {takes} | {default} | {meaning} |" for key, takes, default, meaning in rows]
+    head = ["| key | takes | default | meaning |", "|---|---|---|---|"]
+    return "\n".join([f"## `{heading}`", "", text, "", *head, *lines, ""])
 
 
 def form_of(annotation: Any, metadata: Sequence[object] = ()) -> str:

@@ -11,7 +11,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from gatepost.policy.connectors.fields import Access, FilePath, Form, Owned, Record, Text
+from gatepost.policy.connectors.fields import Access, FilePath, Form, Owned, Text
+from gatepost.policy.connectors.record_base import Record
 from gatepost.policy.connectors.values import DkimAlgorithm, DkimService, DkimState
 from gatepost.protocols.dkim.record import BETWEEN, KEY_TYPES, KeyRecord, key_name, split_key_name
 

@@ -1,7 +1,6 @@
 """Error messages about a document for its author: where, what, why, and what to do.
 
-`policy.connectors.reader` and `settings.loader` turn the findings of pydantic into these; rules across fields add their
-own.
+`policy.connectors.reader` and `settings.section` turn findings into these; rules across fields add their own.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ _TYPES = {
     "bool_type": "must be true or false, without quotes",
     "int_type": "must be a whole number, without quotes",
     "string_type": "must be a text in quotes",
+    "string_unicode": "must be a text in UTF-8",
     "tuple_type": "must be a list in brackets, even for one value",
     "model_type": "must be a table of keys and values",
     "model_attributes_type": "must be a table of keys and values",
@@ -53,6 +53,19 @@ class FieldError:
 
     def __str__(self) -> str:
         return f"{self.path}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class Draft[M]:
+    """A table that was read. bad: the keys with an error of their own, for which `value` holds the default."""
+
+    path: str
+    value: M
+    bad: frozenset[str] = frozenset()
+
+    def error(self, key: str, message: str) -> FieldError:
+        """Build the error for one key of the table."""
+        return FieldError(f"{self.path}.{key}" if self.path else key, message)
 
 
 class ResourceErrors(Exception):  # noqa: N818 - it is several errors, and says so
@@ -85,7 +98,7 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
 
 
 def explain(error: ErrorDetails, known: Iterable[str] = ()) -> str:
-    """One finding of pydantic in our words. known: the keys that may stand beside an unknown one."""
+    """One finding in our words: pydantic's, or in its form. known: the keys that may stand beside an unknown one."""
     kind = error["type"]
     value = error.get("input")
     context = error.get("ctx", {})
@@ -101,7 +114,7 @@ def explain(error: ErrorDetails, known: Iterable[str] = ()) -> str:
 
 
 def _reason(kind: str, context: Mapping[str, Any]) -> str:
-    """Explain what is wrong with the value, for the most common of pydantic's error types; "" for the others."""
+    """Explain what is wrong with the value, for pydantic's most common error types; "" for the others."""
     if kind == "enum":
         return f"is not possible here; choose {context['expected']}"
     if kind == "string_pattern_mismatch":

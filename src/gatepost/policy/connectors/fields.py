@@ -1,28 +1,17 @@
 """Field types: each parses one kind of value to its one form and describes itself for docs and forms.
 
-Used by `policy.connectors.model` and `settings.model`. Nothing passes by being bent into shape: "yes" is not true, "5"
-is not 5.
+Used by resources, which pydantic reads (`policy.connectors.record_base`), and by settings, which are read without it
+(`settings.section`): so pydantic is imported where it asks a type how it is read, and only there. Nothing passes by
+being bent into shape: "yes" is not true, "5" is not 5.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping  # noqa: TC003 - pydantic reads annotations
+from collections.abc import Callable, Iterator, Mapping  # noqa: TC003 - pydantic reads annotations
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Self, get_args
-
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    PrivateAttr,
-    StrictBool,
-    StrictInt,
-)
-from pydantic_core.core_schema import no_info_after_validator_function
+from typing import TYPE_CHECKING, Annotated, Any
 
 from gatepost.policy.connectors.names import SmartHost, address_pattern, domain_name, domain_pattern, host_port, network
 from gatepost.policy.connectors.trust_anchors import is_pem, trust_anchors
@@ -30,10 +19,7 @@ from gatepost.policy.connectors.units import format_duration, format_size, parse
 from gatepost.policy.connectors.values import TlsVersion
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
-    from pydantic.fields import FieldInfo
     from pydantic_core import CoreSchema
 
 
@@ -64,15 +50,80 @@ class Range:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Check behind the field's own parsing."""
-        return no_info_after_validator_function(self._check, handler(source))
+        from pydantic_core.core_schema import no_info_after_validator_function  # noqa: PLC0415
 
-    def _check[N: float](self, value: N) -> N:
+        return no_info_after_validator_function(self.check, handler(source))
+
+    def check[N: float](self, value: N) -> N:
+        """The value. Raises ValueError if it is out of range."""
         if self.least <= value <= self.most:
             return value
         raise ValueError(f"{self.show(value)} is out of range: {self}")
 
     def __str__(self) -> str:
         return f"{self.show(self.least)} to {self.show(self.most)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """How a field is parsed before its type is checked; parse raises ValueError with a sentence for the author.
+
+    every: also what is no text is parsed; otherwise the type refuses it.
+    """
+
+    parse: Callable[[Any], object]
+    every: bool = False
+
+    def __call__(self, value: object) -> object:
+        """The value in its one form. Raises ValueError."""
+        return self.parse(value) if self.every or isinstance(value, str) else value
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """The same for pydantic."""
+        from pydantic import BeforeValidator  # noqa: PLC0415
+
+        return BeforeValidator(self.__call__).__get_pydantic_core_schema__(source, handler)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """How a parsed value is written again: as a person would write it."""
+
+    write: Callable[[Any], str]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """The same for pydantic."""
+        from pydantic import PlainSerializer  # noqa: PLC0415
+
+        return PlainSerializer(self.write).__get_pydantic_core_schema__(source, handler)
+
+
+@dataclass(frozen=True, slots=True)
+class Length:
+    """The least and the greatest number of characters of a text, or of entries of a list; most: None for no limit."""
+
+    least: int = 0
+    most: int | None = None
+
+    __is_annotated_types_grouped_metadata__ = True  # by which pydantic knows that it can be taken apart
+
+    def __iter__(self) -> Iterator[object]:
+        """The same for pydantic."""
+        from annotated_types import MaxLen, MinLen  # noqa: PLC0415
+
+        if self.least:
+            yield MinLen(self.least)
+        if self.most is not None:
+            yield MaxLen(self.most)
+
+
+@dataclass(frozen=True, slots=True)
+class Exact:
+    """Marks a type that only takes its own values: 1 is not true."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """The same for pydantic."""
+        return {**handler(source), "strict": True}
 
 
 class Access(Enum):
@@ -95,32 +146,6 @@ class Owned:
 
     access: Callable[[str], Access | None]
     instead: str = ""
-
-
-class Record(BaseModel):
-    """A table of a document: immutable, and refusing keys that it does not know."""
-
-    # defer_build: the validator of a class is made on its first use, since most commands use few of them.
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True, defer_build=True
-    )
-    _ungranted: frozenset[tuple[str, str]] = PrivateAttr(default=frozenset())
-
-    @property
-    def ungranted(self) -> frozenset[tuple[str, str]]:
-        """Fields and values that need the owner's grant and have none; see `policy.connectors.grants`."""
-        return self._ungranted
-
-    def with_ungranted(self, ungranted: frozenset[tuple[str, str]], update: Mapping[str, Any]) -> Self:
-        """The same table with its ungranted values noted, and some fields replaced."""
-        made = self.model_copy(update=update)
-        made._ungranted = ungranted  # noqa: SLF001 - of this very class
-        return made
-
-
-def _text(parse: Callable[[str], object]) -> BeforeValidator:
-    """Parse a text; leave other types to pydantic, which refuses them."""
-    return BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)
 
 
 def _printable(value: str) -> str:
@@ -150,89 +175,51 @@ def _header_name(value: str) -> str:
     return value
 
 
-Switch = Annotated[StrictBool, Form("true or false")]
-Whole = Annotated[StrictInt, Form("whole number")]
-Text = Annotated[str, _text(_printable), Field(max_length=1000), Form("text")]
-Label = Annotated[str, _text(_printable), Field(min_length=1, max_length=64), Form("text of 1 to 64 characters")]
-ClientLabel = Annotated[str, _text(_printable), Field(max_length=64), Form("label of a client certificate")]
+Switch = Annotated[bool, Exact(), Form("true or false")]
+Whole = Annotated[int, Exact(), Form("whole number")]
+Text = Annotated[str, Parsed(_printable), Length(most=1000), Form("text")]
+Label = Annotated[str, Parsed(_printable), Length(1, 64), Form("text of 1 to 64 characters")]
+ClientLabel = Annotated[str, Parsed(_printable), Length(most=64), Form("label of a client certificate")]
 FilePath = Annotated[
     str,
-    _text(_printable),
-    Field(max_length=4096),
+    Parsed(_printable),
+    Length(most=4096),
     Form("path"),
     Owned(lambda value: Access.MACHINE if value else None),
 ]
 TrustAnchorsText = Annotated[
     str,
-    _text(trust_anchors),
+    Parsed(trust_anchors),
     Form('"system", certificates in PEM, or a path', long=True),
     Owned(
         lambda value: None if value in {"", "system"} or is_pem(value) else Access.MACHINE,
         'write the certificates here in PEM, or "system"',
     ),
 ]
-Domain = Annotated[str, _text(domain_name), Form("domain")]
-Pattern = Annotated[str, _text(domain_pattern), Form('domain, "*.domain" or "*"')]
-AddressPattern = Annotated[str, _text(address_pattern), Form('address, domain, "*.domain" or "*"')]
-HeaderName = Annotated[str, _text(_header_name), Field(max_length=200), Form("name of a header field")]
-NamePattern = Annotated[str, _text(partial(domain_pattern, every=False)), Form('domain or "*.domain"')]
-NetworkText = Annotated[str, _text(_network), Form("IP address or network")]
-ListenAddress = Annotated[str, _text(listen_address), Form('"host:port" or "[v6]:port"')]
+Domain = Annotated[str, Parsed(domain_name), Form("domain")]
+Pattern = Annotated[str, Parsed(domain_pattern), Form('domain, "*.domain" or "*"')]
+AddressPattern = Annotated[str, Parsed(address_pattern), Form('address, domain, "*.domain" or "*"')]
+HeaderName = Annotated[str, Parsed(_header_name), Length(most=200), Form("name of a header field")]
+NamePattern = Annotated[str, Parsed(partial(domain_pattern, every=False)), Form('domain or "*.domain"')]
+NetworkText = Annotated[str, Parsed(_network), Form("IP address or network")]
+ListenAddress = Annotated[str, Parsed(listen_address), Form('"host:port" or "[v6]:port"')]
 SmartHostField = Annotated[
     SmartHost,
-    _text(SmartHost.parse),
-    PlainSerializer(str),
+    Parsed(SmartHost.parse),
+    Written(str),
     Form('"host", "host:port", IP address or "[v6]:port"', {"type": "string"}),
     Owned(lambda _: Access.NETWORK),
 ]
 Duration = Annotated[
     float,
-    BeforeValidator(parse_duration),
-    PlainSerializer(format_duration),
+    Parsed(parse_duration, every=True),
+    Written(format_duration),
     Form('duration: "30s", "15m", "24h"', {"type": ["string", "number"], "examples": ["30s", "15m", "24h", 900]}),
 ]
 Size = Annotated[
     int,
-    BeforeValidator(parse_size),
-    PlainSerializer(format_size),
+    Parsed(parse_size, every=True),
+    Written(format_size),
     Form('size: "256KB", "50MB", bytes', {"type": ["string", "integer"], "examples": ["256KB", "50MB", 1048576]}),
 ]
-Version = Annotated[TlsVersion, _text(_version)]
-
-
-def keys(model: type[BaseModel]) -> dict[str, FieldInfo]:
-    """The fields of a table by the key that a document writes."""
-    return {field.alias or name: field for name, field in model.model_fields.items()}
-
-
-def owned_marker(info: FieldInfo) -> Owned | None:
-    """Return the marker of a field whose values need a grant (of a list: each of its values), None if none does."""
-    return _marker_in((info.annotation, *info.metadata))
-
-
-def _marker_in(parts: Sequence[object]) -> Owned | None:
-    """The last one: who uses a type may say more of it than the type itself."""
-    for part in reversed(parts):
-        marker = part if isinstance(part, Owned) else _marker_in(get_args(part))
-        if marker is not None:
-            return marker
-    return None
-
-
-def record_in(annotation: object) -> type[BaseModel] | None:
-    """The table that a field holds, or holds a list of; None if it holds plain values."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next(filter(None, map(record_in, get_args(annotation))), None)
-
-
-def known_keys(model: type[BaseModel], location: Sequence[int | str]) -> tuple[str, ...]:
-    """The keys that may stand in the table at a location inside a document of `model`."""
-    for step in location:
-        if isinstance(step, str):
-            field = keys(model).get(step)
-            inner = record_in(field.annotation) if field else None
-            if inner is None:
-                return ()
-            model = inner
-    return tuple(keys(model))
+Version = Annotated[TlsVersion, Parsed(_version)]

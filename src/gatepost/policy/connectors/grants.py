@@ -17,15 +17,16 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gatepost.policy.connectors.bound import Holder, moved, moved_rules, turned_to_mx
 from gatepost.policy.connectors.errors import FieldError
-from gatepost.policy.connectors.fields import Access, Record, owned_marker, record_in
+from gatepost.policy.connectors.fields import Access
 from gatepost.policy.connectors.model import Resources, parse
+from gatepost.policy.connectors.record_base import Record, owned_marker, record_in
 from gatepost.policy.connectors.records import Organization
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from gatepost.policy.connectors.fields import Owned
-    from gatepost.policy.connectors.rules import PrefixLimits
+    from gatepost.policy.connectors.prefix_limits import PrefixLimits
 
 
 GRANT: Final = "grant"

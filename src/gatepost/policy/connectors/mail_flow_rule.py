@@ -6,17 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from gatepost.policy.connectors.fields import (
-    AddressPattern,
-    Form,
-    HeaderName,
-    Label,
-    Range,
-    Record,
-    Switch,
-    Text,
-    Whole,
-)
+from gatepost.policy.connectors.fields import AddressPattern, Form, HeaderName, Label, Range, Switch, Text, Whole
+from gatepost.policy.connectors.record_base import Record
 from gatepost.policy.connectors.values import ContentProtection, Mode
 
 

@@ -14,12 +14,13 @@ from typing import Any
 from gatepost.policy.connectors import rules
 from gatepost.policy.connectors.content_hook import ContentHook
 from gatepost.policy.connectors.dkim_key import DkimKey
-from gatepost.policy.connectors.errors import FieldError, ResourceErrors, unknown_key
-from gatepost.policy.connectors.fields import Record
+from gatepost.policy.connectors.errors import Draft, FieldError, ResourceErrors, unknown_key
 from gatepost.policy.connectors.mail_flow_rule import MailFlowRule
 from gatepost.policy.connectors.oauth import OauthIssuer
 from gatepost.policy.connectors.overlaps import Claim
-from gatepost.policy.connectors.reader import PLACEHOLDERS, Draft, OrganizationDraft, read, tables
+from gatepost.policy.connectors.prefix_limits import PrefixLimits
+from gatepost.policy.connectors.reader import PLACEHOLDERS, OrganizationDraft, read, tables
+from gatepost.policy.connectors.record_base import Record
 from gatepost.policy.connectors.records import (
     AcceptedDomain,
     InboundConnector,
@@ -27,7 +28,6 @@ from gatepost.policy.connectors.records import (
     Organization,
     OutboundConnector,
 )
-from gatepost.policy.connectors.rules import PrefixLimits
 
 
 @dataclass(frozen=True, slots=True)

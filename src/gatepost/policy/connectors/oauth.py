@@ -19,18 +19,16 @@ from gatepost.policy.connectors.fields import (
     Label,
     Owned,
     Range,
-    Record,
     Switch,
     Text,
     TrustAnchorsText,
 )
+from gatepost.policy.connectors.issuer_url import ENTRA, https_issuer, https_url
+from gatepost.policy.connectors.record_base import Record
 from gatepost.policy.connectors.units import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-
-_ENTRA = "login.microsoftonline.com"
 
 
 class TokenAlgorithm(StrEnum):
@@ -48,32 +46,8 @@ class TokenAlgorithm(StrEnum):
     EDDSA = "EdDSA"
 
 
-def _https(value: str) -> str:
-    try:
-        parts = urlsplit(value)
-        good = parts.scheme == "https" and bool(parts.hostname) and "@" not in parts.netloc and not parts.fragment
-        _ = parts.port
-    except ValueError:
-        good = False
-    if not good or not value.isascii() or " " in value:
-        raise ValueError(f"{value!r} is not an https address; the gateway fetches keys over HTTPS only")
-    return value
-
-
-def https_issuer(value: str) -> str:
-    """Check the URL of an issuer of tokens. Raises ValueError."""
-    parts = urlsplit(_https(value))
-    if parts.query:
-        raise ValueError(f"{value!r} has a query, which an issuer never has (RFC 8414 section 2)")
-    if parts.hostname == _ENTRA and parts.path.split("/")[1:2] in (["common"], ["organizations"], ["consumers"]):
-        raise ValueError(
-            f"{value!r} is in no token: each names its tenant's own issuer; write https://{_ENTRA}/TENANT-ID/v2.0"
-        )
-    return value
-
-
 def _https_or_none(value: str) -> str:
-    return _https(value) if value else value
+    return https_url(value) if value else value
 
 
 Word = Annotated[Text, Field(min_length=1, max_length=200)]
@@ -149,7 +123,7 @@ def configuration_urls(issuer: str) -> tuple[str, str]:
 
 def lint(issuer: OauthIssuer, label: str) -> Iterator[str]:
     """Warn of settings that are allowed but probably not meant."""
-    if urlsplit(issuer.issuer).hostname in {_ENTRA, "sts.windows.net"} and issuer.username_claim == "email":
+    if urlsplit(issuer.issuer).hostname in {ENTRA, "sts.windows.net"} and issuer.username_claim == "email":
         yield (
             f'{label}: in Microsoft Entra anyone, even a guest of the tenant, can set "email" to any address; write '
             'username_claim = "upn" and add that claim to the access token'

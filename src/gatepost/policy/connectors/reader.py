@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from gatepost.policy.connectors.errors import FieldError, dotted, explain
-from gatepost.policy.connectors.fields import Record, keys, known_keys
+from gatepost.policy.connectors.errors import Draft, FieldError, dotted, explain
+from gatepost.policy.connectors.record_base import Record, keys, known_keys
 
 if TYPE_CHECKING:
     from gatepost.policy.connectors.content_hook import ContentHook
@@ -28,19 +28,6 @@ if TYPE_CHECKING:
         Organization,
         OutboundConnector,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Draft[M: Record]:
-    """A table that was read. bad: the keys with an error of their own, for which `value` holds the default."""
-
-    path: str
-    value: M
-    bad: frozenset[str] = frozenset()
-
-    def error(self, key: str, message: str) -> FieldError:
-        """Build the error for one key of the table."""
-        return FieldError(f"{self.path}.{key}" if self.path else key, message)
 
 
 @dataclass(frozen=True, slots=True)

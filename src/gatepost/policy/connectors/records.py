@@ -26,7 +26,6 @@ from gatepost.policy.connectors.fields import (
     Owned,
     Pattern,
     Range,
-    Record,
     SmartHostField,
     Switch,
     Text,
@@ -37,6 +36,7 @@ from gatepost.policy.connectors.fields import (
 from gatepost.policy.connectors.mail_flow_rule import MailFlowRule  # noqa: TC001 - pydantic reads the annotation
 from gatepost.policy.connectors.names import SmartHost, domain_name, host_port, socket_path
 from gatepost.policy.connectors.oauth import OauthIssuer  # noqa: TC001 - pydantic reads the annotation
+from gatepost.policy.connectors.record_base import Record
 from gatepost.policy.connectors.units import format_duration
 from gatepost.policy.connectors.values import (
     Cleartext,

@@ -31,22 +31,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from gatepost.policy.connectors.content_hook import ContentHook
-    from gatepost.policy.connectors.errors import FieldError
+    from gatepost.policy.connectors.errors import Draft, FieldError
     from gatepost.policy.connectors.mail_flow_rule import MailFlowRule
-    from gatepost.policy.connectors.reader import Draft, OrganizationDraft
+    from gatepost.policy.connectors.prefix_limits import PrefixLimits
+    from gatepost.policy.connectors.reader import OrganizationDraft
     from gatepost.policy.connectors.records import AcceptedDomain, InboundConnector, Mailbox, OutboundConnector
-
-
-@dataclass(frozen=True, slots=True)
-class PrefixLimits:
-    """The widest networks allowed in sender_ip_addresses: their shortest prefix lengths.
-
-    /24 is Exchange's guard against giving relay rights to a neighbour's machines, and the smallest IPv4 network that is
-    routed on the Internet; /48 is its like in IPv6.
-    """
-
-    ipv4: int = 24
-    ipv6: int = 48
 
 
 @dataclass(frozen=True, slots=True)

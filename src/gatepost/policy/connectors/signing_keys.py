@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from gatepost.policy.connectors.dkim_key import DkimKey
-    from gatepost.policy.connectors.errors import FieldError
-    from gatepost.policy.connectors.reader import Draft, OrganizationDraft
+    from gatepost.policy.connectors.errors import Draft, FieldError
+    from gatepost.policy.connectors.reader import OrganizationDraft
     from gatepost.policy.connectors.records import Organization
 
 

@@ -7,7 +7,6 @@ can give their own. That OpenSSL can read them is for `administration` to see wh
 from __future__ import annotations
 
 import binascii
-import hashlib
 import re
 from typing import Final
 
@@ -68,6 +67,8 @@ def anchors_label(text: str) -> str:
         certificates = pem_certificates(text)
     except ValueError:
         return text
+    import hashlib  # noqa: PLC0415 - loads OpenSSL, which few commands need
+
     return "SHA-256 " + ", ".join(hashlib.sha256(der).hexdigest() for der in certificates)
 
 

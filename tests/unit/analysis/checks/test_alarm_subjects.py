@@ -26,7 +26,7 @@ def organizations(*domains: dict[str, Any], outbound: tuple[dict[str, Any], ...]
 
 def gateway(*, served: bool = False) -> Settings:
     mta_sts = {"address": "127.0.0.1:443"} if served else {}
-    return Settings.model_validate({"server": {"hostname": HOST}, "mta_sts": mta_sts})
+    return Settings(server={"hostname": HOST}, mta_sts=mta_sts)
 
 
 def domain(**fields: Any) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def test_renewals_that_fail(tmp_path, progress, told, is_on):
     (tmp_path / "key").write_bytes(b"k" * 32)
     (tmp_path / "key").chmod(0o600)
     sections = {"server": {"hostname": HOST}, "acme": acme, "store": {"master_key": f"file:{tmp_path}/key"}}
-    settings = Settings.model_validate(sections)
+    settings = Settings(**sections)
     store = ConfigStore(tmp_path / "config.db")
     leaf = CertificateFacts("CN=x", "CN=CA", "1", HOST, (HOST,), (), "aa" * 32, "b", "c", 0, NOW, "EC-P-256")
     entry = Entry("a", leaf, state=State.CURRENT, origin=Origin.ACME)

@@ -23,12 +23,10 @@ if TYPE_CHECKING:
 
 
 def settings(nameserver: str, anchors: str) -> Settings:
-    return Settings.model_validate(
-        {
-            "server": {"hostname": "check.example"},
-            "dns": {"nameservers": [nameserver], "timeout": 0.2, "attempts": 1},
-            "tls": {"trust_anchors": anchors},
-        }
+    return Settings(
+        server={"hostname": "check.example"},
+        dns={"nameservers": [nameserver], "timeout": 0.2, "attempts": 1},
+        tls={"trust_anchors": anchors},
     )
 
 

@@ -109,4 +109,4 @@ def test_who_validates_alone_starts_at_the_root(tmp_path, monkeypatch, validate,
     with main.make_context("gatepost", ["check"], resilient_parsing=True):
         found = command._settings({"config": None, "nameservers": (), "anchors": None, "validate": validate}, 5.0)
     assert ("192.0.2.53:53" in found.dns.nameservers) is named
-    assert ("nameservers" in found.dns.model_fields_set) is named
+    assert ("nameservers" in found.dns.written) is named

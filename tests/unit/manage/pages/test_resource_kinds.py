@@ -5,8 +5,8 @@ import pytest
 from gatepost.manage.pages.resource_kinds import KIND_PAGES, status_of
 from gatepost.manage.pages.resource_paths import FOLDERS
 from gatepost.manage.use_cases.parts import DOMAIN, HOOK, KINDS, MAILBOX, OUTBOUND, RULE, Part
-from gatepost.policy.connectors.fields import keys
 from gatepost.policy.connectors.model import parse
+from gatepost.policy.connectors.record_base import keys
 
 PAGES = {page.kind.key: page for page in KIND_PAGES}
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatepost.manage.use_cases.assignments import assign, merge, words
-from gatepost.policy.connectors.fields import keys, record_in
 from gatepost.policy.connectors.mail_flow_rule import MailFlowRule
+from gatepost.policy.connectors.record_base import keys, record_in
 from gatepost.policy.connectors.records import InboundConnector, Organization, OutboundConnector
 
 # model, table before, words, table after

@@ -227,15 +227,13 @@ def test_more_than_are_served_at_once_are_told_to_wait(gateway, monkeypatch):
     assert begin(gateway, BACK, "/", time.time(), again=False), "a place that was taken is given back"
 
 
-OIDC = Oidc.model_validate(
-    {
-        "issuer": "https://login.example",
-        "client_id": "gatepost",
-        "group": [
-            {"name": "owners", "role": "owner"},
-            {"name": "help", "role": "operator", "organizations": ["contoso"]},
-        ],
-    }
+OIDC = Oidc(
+    issuer="https://login.example",
+    client_id="gatepost",
+    group=[
+        {"name": "owners", "role": "owner"},
+        {"name": "help", "role": "operator", "organizations": ["contoso"]},
+    ],
 )
 CLAIMS = {"sub": "4711", "preferred_username": "wendy", "groups": ["help"]}
 

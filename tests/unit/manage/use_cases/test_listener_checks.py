@@ -49,7 +49,7 @@ def server(says, *, hears=False, first=None):
 def settings(*listeners, **more):
     given = {"server": {"hostname": "mx.gate.example", "data_dir": "/nowhere"}}
     given["listener"] = [{"role": role, "address": address} for role, address in listeners]
-    return Settings.model_validate(given | more)
+    return Settings(**given | more)
 
 
 def unused():

@@ -90,7 +90,7 @@ class Scene:
 
     def openid(self, secret: str = SECRET, **fields: Any) -> OpenId:
         fields = {"issuer": self.url, "client_id": "gate:post", "private_issuer": True, "timeout": 30} | fields
-        return OpenId(Resolver(Nameservers(["127.0.0.1:9"])), Oidc.model_validate(fields), secret, self.anchors)
+        return OpenId(Resolver(Nameservers(["127.0.0.1:9"])), Oidc(**fields), secret, self.anchors)
 
     async def claims(self, openid: OpenId, *, nonce: str = "n", **change: Any) -> dict[str, Any]:
         provider = replace(await openid.provider(), **change)

@@ -39,7 +39,7 @@ def settings(tmp_path):
             "acme": {"directory_url": NOWHERE, "agree_tos": True},
             **sections,
         }
-        return Settings.model_validate(document, by_alias=True)
+        return Settings(**document)
 
     return make
 

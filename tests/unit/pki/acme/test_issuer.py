@@ -52,7 +52,7 @@ def issuer(tmp_path, store):
             "dns": {"nameservers": ["127.0.0.1:1"], "timeout": 0.05, "attempts": 1},
             "acme": {"directory_url": NOWHERE, "agree_tos": True, **fields},
         }
-        return Issuer(Settings.model_validate(document, by_alias=True), store, author="ann")
+        return Issuer(Settings(**document), store, author="ann")
 
     return make
 

@@ -22,13 +22,11 @@ from gatepost.store.changes import ConfigStore
 
 NOW, HOUR = 1_800_000_000.0, 3600.0
 MX1, MX2 = "mx1.a.example", "mx2.a.example"
-SETTINGS = Settings.model_validate(
-    {
-        "server": {"hostname": MX1},
-        "listener": [{"role": "internal", "address": "127.0.0.1:8445"}],
-        "site": {"node": [{"name": MX2, "address": "192.0.2.2"}]},
-        "tls": {"profile": "legacy"},
-    }
+SETTINGS = Settings(
+    server={"hostname": MX1},
+    listener=[{"role": "internal", "address": "127.0.0.1:8445"}],
+    site={"node": [{"name": MX2, "address": "192.0.2.2"}]},
+    tls={"profile": "legacy"},
 )
 
 
@@ -133,5 +131,5 @@ def test_who_is_a_node(records, site):
 )
 def test_where_nodes_are_is_in_the_settings(written, place):
     site = {"node": [{"name": MX2, "address": written}]}
-    settings = Settings.model_validate({"server": {"hostname": MX1}, "site": site})
+    settings = Settings(server={"hostname": MX1}, site=site)
     assert nodes_of(settings, None).place(MX2) == place

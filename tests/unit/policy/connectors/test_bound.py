@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from gatepost.policy.connectors.bound import Holder, moved, moved_rules, turned_to_mx
-from gatepost.policy.connectors.fields import Access, owned_marker, record_in
+from gatepost.policy.connectors.fields import Access
 from gatepost.policy.connectors.model import parse
+from gatepost.policy.connectors.record_base import owned_marker, record_in
 from gatepost.policy.connectors.records import Organization
 
 OUT = {"name": "out", "recipient_domains": ["b.example"], "smart_hosts": ["mx.b.example"]}

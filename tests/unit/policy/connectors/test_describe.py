@@ -8,7 +8,8 @@ from pydantic import Field
 from gatepost.policy.connectors import records
 from gatepost.policy.connectors.describe import form_of, markdown, section
 from gatepost.policy.connectors.dkim_key import DkimKey
-from gatepost.policy.connectors.fields import Duration, Label, Range, Record, Switch, Whole
+from gatepost.policy.connectors.fields import Duration, Label, Range, Switch, Whole
+from gatepost.policy.connectors.record_base import Record
 from gatepost.policy.connectors.units import format_duration
 from gatepost.policy.connectors.values import Mode
 

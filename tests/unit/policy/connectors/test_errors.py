@@ -5,7 +5,7 @@ from typing import Any, cast
 import pytest
 from pydantic import BaseModel, Field, ValidationError
 
-from gatepost.policy.connectors.errors import FieldError, ResourceErrors, dotted, explain, unknown_key
+from gatepost.policy.connectors.errors import Draft, FieldError, ResourceErrors, dotted, explain, unknown_key
 from gatepost.policy.connectors.records import InboundConnector, Organization
 
 
@@ -89,3 +89,8 @@ def test_a_long_value_is_cut_in_a_rules_own_sentence_too() -> None:
 
 def test_where_no_key_is_known_none_is_named() -> None:
     assert unknown_key("x", ()).endswith("; known here: none")
+
+
+def test_a_draft_names_its_keys():
+    assert Draft("a.b[0]", None).error("name", "no").path == "a.b[0].name"
+    assert Draft("", None).error("name", "no").path == "name"

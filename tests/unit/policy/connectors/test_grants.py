@@ -4,7 +4,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from gatepost.policy.connectors.errors import ResourceErrors
-from gatepost.policy.connectors.fields import Access, keys, owned_marker, record_in
+from gatepost.policy.connectors.fields import Access
 from gatepost.policy.connectors.grants import (
     TENANTS_CHOOSE,
     UNGRANTED_PATH,
@@ -17,6 +17,7 @@ from gatepost.policy.connectors.grants import (
     with_grant,
 )
 from gatepost.policy.connectors.model import parse
+from gatepost.policy.connectors.record_base import keys, owned_marker, record_in
 from gatepost.policy.connectors.records import Organization
 
 PEM = "-----BEGIN CERTIFICATE-----MAAA-----END CERTIFICATE-----"

@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gatepost.policy.connectors.errors import Draft
 from gatepost.policy.connectors.oauth import OauthIssuer
-from gatepost.policy.connectors.reader import Draft, OrganizationDraft, read, tables
+from gatepost.policy.connectors.reader import OrganizationDraft, read, tables
 from gatepost.policy.connectors.records import AcceptedDomain, Mailbox, Organization, OutboundConnector
 
 if TYPE_CHECKING:
@@ -95,11 +96,6 @@ def test_what_is_no_table_in_a_list_is_reported_and_passed_over() -> None:
     errors: list[FieldError] = []
     assert tables(["x", {"name": "y"}], "o.c", errors) == [("o.c[1] 'y'", {"name": "y"})]
     assert [error.path for error in errors] == ["o.c[0]"]
-
-
-def test_a_draft_names_its_keys() -> None:
-    assert Draft("a.b[0]", AcceptedDomain(name="x")).error("name", "no").path == "a.b[0].name"
-    assert Draft("", AcceptedDomain(name="x")).error("name", "no").path == "name"
 
 
 def test_parts_that_were_not_written_stay_unwritten() -> None:

@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from gatepost.policy.connectors.fields import Access, owned_marker
+from gatepost.policy.connectors.fields import Access
 from gatepost.policy.connectors.names import SmartHost
+from gatepost.policy.connectors.record_base import owned_marker
 from gatepost.policy.connectors.records import (
     AcceptedDomain,
     ClientCertificate,

@@ -32,7 +32,7 @@ def test_before_the_first_start_there_is_only_the_own_shard(tmp_path):
 
 
 def test_a_worker_opens_its_own_shard_and_what_nobody_has(tmp_path):
-    settings = Settings.model_validate({"server": {"hostname": "mx.example"}, "store": {"free_space": 0}})
+    settings = Settings(server={"hostname": "mx.example"}, store={"free_space": 0})
     (tmp_path / "queue" / "3").mkdir(parents=True)
     evidence, trace = [], SqliteTrace(tmp_path / "trace")
 

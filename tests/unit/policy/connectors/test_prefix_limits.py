@@ -1,0 +1,7 @@
+from __future__ import annotations
+
+from gatepost.policy.connectors.prefix_limits import PrefixLimits
+
+
+def test_the_defaults_are_exchanges_and_the_like_in_ipv6() -> None:
+    assert PrefixLimits() == PrefixLimits(ipv4=24, ipv6=48)
