@@ -145,7 +145,7 @@ def _import_everything() -> None:
 
 
 def _build_validators() -> None:
-    """Those of settings and resources, which a process otherwise makes when it needs them (`Record`, defer_build)."""
+    """Those of resources, which a process otherwise makes when it needs them (`Record`, defer_build)."""
     from gatepost.policy.connectors.record_base import Record  # noqa: PLC0415 - the client does without
 
     records = [Record]

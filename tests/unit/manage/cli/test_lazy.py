@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 from importlib import import_module
 
 import click
@@ -115,3 +116,17 @@ def test_a_group_may_end_in_its_own_way(monkeypatch):
     group = Kept("some", commands=COMMANDS)
     monkeypatch.setattr(group, "get_command", lambda *_: command)
     assert "kept: nothing there" in call(group, "tls").output
+
+
+def test_python_seldom_looks_for_garbage_while_a_command_runs():
+    """And as often as before when it has ended, however it ends."""
+    usual, seen = gc.get_threshold(), []
+
+    @click.group(cls=LazyGroup, commands={}, invoke_without_command=True)
+    def group():
+        seen.append(gc.get_threshold())
+        raise SystemExit(1)
+
+    assert call(group).exit_code == 1
+    assert seen[0][0] > 10 * usual[0]
+    assert gc.get_threshold() == lazy.COLLECTIONS == usual
