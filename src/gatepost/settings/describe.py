@@ -30,10 +30,10 @@ This page is generated from `gatepost.settings.model`.
 def markdown() -> str:
     """The whole page."""
     parts = [_INTRODUCTION]
-    for section, one in Settings.settings.items():
+    for section, declared in Settings.settings.items():
         kind = section_in(hints(Settings)[section])
         assert kind is not None  # noqa: S101 - every key of Settings is a table or a list of tables
-        parts.append(_section(one.description, kind))
+        parts.append(_section(declared.description, kind))
         lists = ((part, section_in(hints(kind)[key])) for key, part in kind.settings.items())
         parts.extend(_section(part.description, below) for part, below in lists if below is not None)
     return "\n".join(parts)
@@ -43,21 +43,21 @@ def _section(heading: str, kind: type[Section]) -> str:
     """The keys of a section; lists of tables have sections of their own."""
     takes = hints(kind)
     rows = [
-        (key, form_of(takes[key]), _default(one, takes[key]), one.description)
-        for key, one in kind.settings.items()
+        (key, form_of(takes[key]), _default(declared, takes[key]), declared.description)
+        for key, declared in kind.settings.items()
         if section_in(takes[key]) is None
     ]
     return table(heading, kind.__doc__, rows)
 
 
-def _default(one: Setting, annotation: Any) -> str:
+def _default(declared: Setting, annotation: Any) -> str:
     """The default as a document would write it."""
-    return "required" if one.is_required else f"`{json.dumps(_written(one.default, annotation))}`"
+    return "required" if declared.is_required else f"`{json.dumps(_written(declared.default, annotation))}`"
 
 
 def _written(value: Any, annotation: Any) -> Any:
     marks = getattr(annotation, "__metadata__", ())
     kind = annotation.__origin__ if marks else annotation
     if get_origin(kind) is tuple:
-        return [_written(one, get_args(kind)[0]) for one in value]
+        return [_written(entry, get_args(kind)[0]) for entry in value]
     return next((mark.write(value) for mark in marks if isinstance(mark, Written)), value)

@@ -103,9 +103,9 @@ def _single_underscore(rest: str) -> str | None:
 
 
 def _section(key: str) -> type[Section]:
-    found = section_in(hints(Settings)[key])
-    assert found is not None  # noqa: S101 - settings are sections
-    return found
+    kind = section_in(hints(Settings)[key])
+    assert kind is not None  # noqa: S101 - settings are sections
+    return kind
 
 
 def _value(section: type[Section], key: str, text: str) -> Any:

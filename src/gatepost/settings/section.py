@@ -1,4 +1,4 @@
-"""What every section of the settings is: a class whose annotations say what each key takes, read without pydantic.
+"""The base of every section of the settings: its annotations say what each key takes; it is read without pydantic.
 
 The field types are those of resources (`policy.connectors.fields`), and what is wrong is said in the same words
 (`policy.connectors.errors`). Resources are read by pydantic, which takes longer to import than most commands run; every
@@ -44,7 +44,7 @@ class Setting:
 
     @property
     def key(self) -> str:
-        """What a document writes."""
+        """The key that a document writes."""
         return self.alias or self.name
 
     @property
@@ -84,16 +84,18 @@ class Section:
     types: ClassVar[Mapping[str, Any]]
 
     def __init_subclass__(cls) -> None:
-        cls.settings = {one.key: one for one in tuple(vars(cls).values()) if isinstance(one, Setting)}
-        for one in cls.settings.values():
-            if one.is_required:
-                delattr(cls, one.name)
+        cls.settings = {
+            declared.key: declared for declared in tuple(vars(cls).values()) if isinstance(declared, Setting)
+        }
+        for declared in cls.settings.values():
+            if declared.is_required:
+                delattr(cls, declared.name)
             else:
-                setattr(cls, one.name, one.default)
+                setattr(cls, declared.name, declared.default)
 
     def __init__(self, **written: Any) -> None:
         """Read values as a document has them, by key or by name. Raises SectionError."""
-        keys = {one.name: key for key, one in type(self).settings.items()}
+        keys = {declared.name: key for key, declared in type(self).settings.items()}
         findings: list[ErrorDetails] = []
         self.__dict__.update(
             _values(type(self), {keys.get(name, name): written[name] for name in written}, (), findings)
@@ -141,10 +143,10 @@ def read[S: Section](
 
 
 def hints(kind: type[Section]) -> Mapping[str, Any]:
-    """What each key takes. Annotations are texts until somebody asks: most sections are never written."""
+    """The types of the keys. Annotations are texts until somebody asks: most sections are never written."""
     if "types" not in vars(kind):
-        found = get_type_hints(kind, include_extras=True)
-        kind.types = {key: found[one.name] for key, one in kind.settings.items()}
+        annotations = get_type_hints(kind, include_extras=True)
+        kind.types = {key: annotations[declared.name] for key, declared in kind.settings.items()}
     return kind.types
 
 
@@ -156,7 +158,7 @@ def section_in(annotation: object) -> type[Section] | None:
 
 
 def _all(section: Section) -> dict[str, Any]:
-    return {one.name: getattr(section, one.name) for one in section.settings.values()}
+    return {declared.name: getattr(section, declared.name) for declared in section.settings.values()}
 
 
 def _made[S: Section](kind: type[S], values: Mapping[str, Any]) -> S:
@@ -170,81 +172,81 @@ def _values(
 ) -> dict[str, Any]:
     """The values that are right, by name."""
     values = {}
-    for key, one in kind.settings.items():
+    for key, declared in kind.settings.items():
         if key in table:
             value = _value(hints(kind)[key], table[key], (*at, key), findings)
             if value is not _WRONG:
-                values[one.name] = value
-        elif one.is_required:
+                values[declared.name] = value
+        elif declared.is_required:
             findings.append(_finding("missing", (*at, key), table))
     findings.extend(_finding("extra_forbidden", (*at, key), table[key]) for key in table if key not in kind.settings)
     return values
 
 
-def _value(annotation: Any, given: object, at: Location, findings: list[ErrorDetails]) -> Any:
+def _value(annotation: Any, raw: object, at: Location, findings: list[ErrorDetails]) -> Any:
     """One value as its type has it; _WRONG if it is none, which `findings` then says."""
     marks = getattr(annotation, "__metadata__", ())
     plain = annotation.__origin__ if marks else annotation
     try:
-        parsed = given
+        parsed = raw
         for mark in marks:
             if isinstance(mark, Parsed):
                 parsed = mark(parsed)
         value = _plain(plain, parsed, at, findings)
         for mark in marks if value is not _WRONG else ():
             if isinstance(mark, Length) and (problem := _length(mark, value)):
-                findings.append(_finding(problem, at, given, min_length=mark.least, max_length=mark.most))
+                findings.append(_finding(problem, at, raw, min_length=mark.least, max_length=mark.most))
                 return _WRONG
             if isinstance(mark, Range | Checked):
                 value = mark.check(value)
     except ValueError as error:
-        findings.append(_finding("value_error", at, given, error=error))
+        findings.append(_finding("value_error", at, raw, error=error))
         return _WRONG
     return value
 
 
-def _plain(kind: Any, given: object, at: Location, findings: list[ErrorDetails]) -> Any:
+def _plain(kind: Any, raw: object, at: Location, findings: list[ErrorDetails]) -> Any:
     """A value of a type without marks. Nothing is converted."""
     if get_origin(kind) is tuple:
-        return _list(get_args(kind)[0], given, at, findings)
+        return _list(get_args(kind)[0], raw, at, findings)
     if issubclass(kind, Section):
-        return _section(kind, given, at, findings)
-    if problem := _mismatch(kind, given):
-        findings.append(_finding(problem, at, given, expected=_choices(kind) if problem == "enum" else ""))
+        return _section(kind, raw, at, findings)
+    if problem := _mismatch(kind, raw):
+        findings.append(_finding(problem, at, raw, expected=_choices(kind) if problem == "enum" else ""))
         return _WRONG
-    return kind(given)
+    return kind(raw)
 
 
-def _mismatch(kind: type, given: object) -> str:
+def _mismatch(kind: type, raw: object) -> str:
     """What is wrong with the type of a value, in pydantic's words; "" if nothing is."""
     if issubclass(kind, StrEnum):
-        return "" if given in tuple(kind) else "enum"
-    if kind is str and isinstance(given, str):
-        return "string_unicode" if _SURROGATE.search(given) else ""
-    return "" if type(given) is kind else _TYPES[kind]
+        return "" if raw in tuple(kind) else "enum"
+    if kind is str and isinstance(raw, str):
+        return "string_unicode" if _SURROGATE.search(raw) else ""
+    return "" if type(raw) is kind else _TYPES[kind]
 
 
 def _choices(kind: type[StrEnum]) -> str:
-    *most, last = (repr(one.value) for one in kind)
+    *most, last = (repr(member.value) for member in kind)
     return f"{', '.join(most)} or {last}"
 
 
-def _list(kind: Any, given: object, at: Location, findings: list[ErrorDetails]) -> Any:
-    if not isinstance(given, list | tuple):
-        findings.append(_finding("tuple_type", at, given))
+def _list(kind: Any, raw: object, at: Location, findings: list[ErrorDetails]) -> Any:
+    if not isinstance(raw, list | tuple):
+        findings.append(_finding("tuple_type", at, raw))
         return _WRONG
-    values = tuple(_value(kind, one, (*at, place), findings) for place, one in enumerate(given))
+    values = tuple(_value(kind, entry, (*at, place), findings) for place, entry in enumerate(raw))
     return _WRONG if any(value is _WRONG for value in values) else values
 
 
-def _section(kind: type[Section], given: object, at: Location, findings: list[ErrorDetails]) -> Any:
-    if isinstance(given, kind):
-        return given
-    if not isinstance(given, Mapping):
-        findings.append(_finding("model_type", at, given))
+def _section(kind: type[Section], raw: object, at: Location, findings: list[ErrorDetails]) -> Any:
+    if isinstance(raw, kind):
+        return raw
+    if not isinstance(raw, Mapping):
+        findings.append(_finding("model_type", at, raw))
         return _WRONG
     before = len(findings)
-    values = _values(kind, given, at, findings)
+    values = _values(kind, raw, at, findings)
     return _made(kind, values) if len(findings) == before else _WRONG
 
 
@@ -255,9 +257,9 @@ def _length(length: Length, value: str | tuple[object, ...]) -> str:
     return "too_long" if length.most is not None and len(value) > length.most else ""
 
 
-def _finding(kind: str, at: Location, given: object, **context: Any) -> ErrorDetails:
+def _finding(kind: str, at: Location, raw: object, **context: Any) -> ErrorDetails:
     """What is wrong with a value, as pydantic would say it."""
-    return {"type": kind, "loc": at, "msg": "", "input": given, "ctx": context}
+    return {"type": kind, "loc": at, "msg": "", "input": raw, "ctx": context}
 
 
 def _errors(kind: type[Section], findings: Iterable[ErrorDetails]) -> list[FieldError]:

@@ -66,7 +66,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """How a field is parsed before its type is checked; parse raises ValueError with a sentence for the author.
+    """The parser of a field before its type is checked; parse raises ValueError with a sentence for the author.
 
     every: also what is no text is parsed; otherwise the type refuses it.
     """
@@ -87,7 +87,7 @@ class Parsed:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """How a parsed value is written again: as a person would write it."""
+    """The way to write a parsed value again: as a person would write it."""
 
     write: Callable[[Any], str]
 

@@ -1,4 +1,4 @@
-"""How wide the networks of inbound connectors may be. A value of `[limits]` that the rules of resources apply."""
+"""Limits on the networks of inbound connectors: values of `[limits]` that the rules of resources apply."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every resource is: a table of fields, which pydantic reads; and what is known of its fields.
+"""The base of every resource: a table of fields, which pydantic reads; and what is known of its fields.
 
 Their types are in `policy.connectors.fields`. Settings have the same types and are read without pydantic
 (`settings.section`), which takes longer to import than most commands run.
