@@ -8,8 +8,8 @@ BIOs; calls that pyOpenSSL does not have are in `net.openssl_private`.
 from __future__ import annotations
 
 import tempfile
-import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from OpenSSL import SSL, crypto
@@ -18,13 +18,14 @@ from gatepost.net import openssl_private as private
 from gatepost.net.certificate import end_point_binding, key_kind
 from gatepost.net.identity import Credentials, IdentityError, ServerIdentity, by_server_name, read_identity
 from gatepost.net.ocsp_stapling import StapledResponses
-from gatepost.net.sessions import MAX_AGE, ChainMemory, SessionCache
+from gatepost.net.sessions import MAX_AGE, SessionCache
+from gatepost.net.tickets import ServerSessions, TicketIssuer
 from gatepost.protocols.tls.facts import TlsFacts
 from gatepost.protocols.tls.profile import group_name, iana_name, version_name
 from gatepost.protocols.tls.signature import scheme_name, served_scheme
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from gatepost.protocols.tls.profile import Profile
 
@@ -73,21 +74,17 @@ class ServerContext:
     """The settings of server sessions. Built by `server_context`, never changed: new certificates are a new context.
 
     stapled: OCSP responses, by the SHA-256 thumbprint of the certificate presented; may be changed at any time.
+    tickets: what resumes sessions.
     """
 
-    __slots__ = ("_all", "_base", "_keys", "_period", "chains", "profile", "stapled")
+    __slots__ = ("_base", "_keys", "profile", "stapled", "tickets")
 
-    def __init__(
-        self, base: SSL.Context, profile: Profile, stapled: StapledResponses, others: Iterable[SSL.Context] = ()
-    ) -> None:
-        """others: what SNI may choose in the place of base."""
+    def __init__(self, base: SSL.Context, profile: Profile, stapled: StapledResponses, tickets: TicketIssuer) -> None:
         self._base = base
-        self._all = (base, *others)
-        self._period = -1
         self._keys: dict[int, str] = {}
-        self.chains = ChainMemory()
         self.profile = profile
         self.stapled = stapled
+        self.tickets = tickets
 
     def engine(self, *, server_name: str = "", session_key: str = "") -> Engine:
         """An engine for one connection. The parameters are the client's and have no meaning here.
@@ -96,11 +93,7 @@ class ServerContext:
         was, as each resumption gives a new one: so tickets of one period are worth nothing in the next.
         """
         del server_name, session_key
-        period = int(time.monotonic() // MAX_AGE)
-        if period != self._period:
-            self._period = period
-            for context in self._all:
-                private.set_session_context(context, b"gatepost %d" % period)
+        self.tickets.renew()
         connection = SSL.Connection(self._base, None)
         connection.set_accept_state()
         return Engine(connection, self)
@@ -160,6 +153,7 @@ class Engine:
         "_heard",
         "_kept",
         "_key",
+        "_own",
         "_scheme",
         "facts",
         "peer_closed",
@@ -179,6 +173,7 @@ class Engine:
         self._scheme = 0
         self._failed = False
         self._kept = False
+        self._own = False  # see `net.tickets`
         self._born = 0.0  # of the session that is offered, later of the one that is used
         self.facts: TlsFacts | None = None
         self.peer_closed = False
@@ -211,6 +206,8 @@ class Engine:
         try:
             if isinstance(context, ClientContext):
                 context.watch.code = 0
+            else:
+                context.tickets.begin(self._heard, own=self._own)
             self._connection.do_handshake()
         except SSL.WantReadError:
             return False
@@ -219,6 +216,8 @@ class Engine:
         finally:
             if isinstance(context, ClientContext):
                 self._scheme = context.watch.code or self._scheme
+            else:
+                self._own = context.tickets.end()
         # Whoever verified a certificate last may have left its complaint in the queue, where the next read would find
         # it.
         private.clear_errors()
@@ -271,8 +270,8 @@ class Engine:
             return ()
         chain = _der([leaf, *(connection.get_peer_cert_chain() or [])])  # which comes without the leaf on a server
         if resumed:
-            return context.chains.complete(chain)
-        context.chains.keep(chain)
+            return context.tickets.sessions.chains.complete(chain)
+        context.tickets.sessions.chains.keep(chain)
         return chain
 
     def _staple(self) -> bytes:
@@ -326,7 +325,9 @@ class Engine:
     def channel_bindings(self) -> dict[str, bytes]:
         """By type: "tls-exporter" (RFC 9266) with TLS 1.3, and a server's "tls-server-end-point" (RFC 5929).
 
-        Below TLS 1.3 exporters bind only with an extension that cannot be requested here. {} before the handshake.
+        Below TLS 1.3 exporters bind only with an extension that cannot be requested here. A resumed session is bound to
+        no certificate: the client knows the one of its full handshake, which may be another by now. {} before the
+        handshake.
         """
         bindings: dict[str, bytes] = {}
         if self.facts is None:
@@ -334,7 +335,7 @@ class Engine:
         if self.facts.version == "TLSv1.3":
             bindings["tls-exporter"] = self._connection.export_keying_material(_EXPORTER, 32, b"")
         certificate = self._connection.get_certificate(as_cryptography=True)
-        if isinstance(self._context, ServerContext) and certificate is not None:
+        if isinstance(self._context, ServerContext) and certificate is not None and not self.facts.resumed:
             bindings |= end_point_binding(certificate)
         return bindings
 
@@ -373,16 +374,22 @@ def _der(certificates: list[crypto.X509]) -> tuple[bytes, ...]:
 
 
 def server_context(
-    identities: Sequence[ServerIdentity], profile: Profile, *, ask_client_certificate: bool
+    identities: Sequence[ServerIdentity],
+    profile: Profile,
+    *,
+    ask_client_certificate: bool,
+    sessions: ServerSessions | None = None,
 ) -> ServerContext:
     """A context for servers. Raises IdentityError naming the certificate that cannot be used, ValueError without any.
 
     One certificate of each kind of key is offered for a name, RSA beside ECDSA, and the client's abilities choose. SNI
     chooses among names: exact, then wildcard, else the first identity. With ask_client_certificate any certificate, or
-    none, completes the handshake.
+    none, completes the handshake. sessions: outlives the context, so that clients resume what they began with another
+    one; by default nothing is resumed that began elsewhere.
     """
     if not identities:
         raise ValueError("a server needs a certificate")
+    tickets = TicketIssuer(sessions or ServerSessions(), repr((ask_client_certificate, profile)))
     default, groups = by_server_name([read_identity(identity) for identity in identities])
     made: dict[tuple[int, ...], SSL.Context] = {}
     stapled = StapledResponses()
@@ -390,7 +397,7 @@ def server_context(
     def built(group: list[Credentials]) -> SSL.Context:
         key = tuple(map(id, group))
         if key not in made:
-            made[key] = _server_base(group, profile, ask_client_certificate=ask_client_certificate)
+            made[key] = _server_base(group, profile, tickets if ask_client_certificate else None)
             made[key].set_ocsp_server_callback(stapled.of)
         return made[key]
 
@@ -400,7 +407,8 @@ def server_context(
     if others:
         names = set(groups)
         base.set_tlsext_servername_callback(lambda connection: _choose(connection, names, others))
-    return ServerContext(base, profile, stapled, others.values())
+    tickets.attach([base, *others.values()], alone=sessions is None)
+    return ServerContext(base, profile, stapled, tickets)
 
 
 def _choose(connection: SSL.Connection, names: set[str], others: dict[str, SSL.Context]) -> None:
@@ -427,11 +435,13 @@ def client_context(
     return ClientContext(context, profile, ask_for_staple=ask_for_staple)
 
 
-def _server_base(group: list[Credentials], profile: Profile, *, ask_client_certificate: bool) -> SSL.Context:
+def _server_base(group: list[Credentials], profile: Profile, asks_for: TicketIssuer | None) -> SSL.Context:
+    """asks_for: client certificates, whose chains are told to it; None: they are not asked for."""
     context = _base(SSL.Context(SSL.TLS_SERVER_METHOD), profile)
     context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE)
-    if ask_client_certificate:
-        context.set_verify(SSL.VERIFY_PEER, lambda *_: True)
+    context.set_timeout(int(MAX_AGE))  # which clients are told: they forget then what is worth nothing any more
+    if asks_for is not None:
+        context.set_verify(SSL.VERIFY_PEER, partial(_accept_any, asks_for))
     if ":DHE-" in profile.suites12:
         with tempfile.NamedTemporaryFile(prefix="gatepost-", suffix=".pem") as file:
             file.write(_DH_PARAMETERS)
@@ -440,6 +450,16 @@ def _server_base(group: list[Credentials], profile: Profile, *, ask_client_certi
     for credentials in group:
         _present(context, credentials)
     return context
+
+
+def _accept_any(
+    tickets: TicketIssuer, _: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: int
+) -> bool:
+    """Called for each certificate of a client's chain, as far as it leads."""
+    del certificate, error, ok
+    if depth:
+        tickets.keep_own()
+    return True
 
 
 def _base(context: SSL.Context, profile: Profile) -> SSL.Context:

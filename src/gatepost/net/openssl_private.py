@@ -1,8 +1,8 @@
 """The calls into OpenSSL that pyOpenSSL has no public method for, all in this one file.
 
-Called by `net.engine` only. `self_test` shows at start-up that each of them does what we need with the library that
-is really installed; a pyOpenSSL that changed underneath us is then a clear refusal to start, not a wrong fact in the
-trace.
+Called by `net.engine` and its neighbours. `self_test` shows at start-up that each of them does what we need with the
+library that is really installed; a pyOpenSSL that changed underneath us is then a clear refusal to start, not a wrong
+fact in the trace.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def self_test() -> None:
 def _try_all() -> str:
     key = ec.generate_private_key(ec.SECP384R1())
     server, client = SSL.Context(SSL.TLS_SERVER_METHOD), SSL.Context(SSL.TLS_CLIENT_METHOD)
-    server.use_certificate(_certificate(key))
+    server.use_certificate(self_signed(key))
     server.use_privatekey(key)
     set_groups(client, "?*P-384")
     set_signature_algorithms(client, "ecdsa_secp384r1_sha384")
@@ -161,7 +161,8 @@ def _compare(ours: SSL.Connection, theirs: SSL.Connection, watch: SignatureWatch
     return next((f"{call} gives {got!r}" for call, (got, wanted) in expected.items() if got != wanted), "")
 
 
-def _certificate(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+def self_signed(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+    """A certificate for handshakes with ourselves."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "self-test.invalid")])
     now = datetime.now(UTC)
     builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())

@@ -1,6 +1,6 @@
 """TLS session state: the client's sessions to resume, and the chains that a server's tickets have lost.
 
-Owned by the contexts of `net.engine`, one of each a context. Both are bounded; losing an entry costs a full
+Owned by the contexts of `net.engine`, and by `net.tickets`. Both are bounded; losing an entry costs a full
 handshake, or a chain that ends at its leaf, never more.
 """
 

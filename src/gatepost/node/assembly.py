@@ -48,8 +48,9 @@ from gatepost.node.observation import GAUGE_SECONDS, Observation
 from gatepost.node.roles import extensions_of, login_secret, role_of, services_by_role
 from gatepost.node.site_duties import SiteDuties, SiteMail
 from gatepost.node.site_member import SiteMember
-from gatepost.node.site_secrets import srs_keys_of
+from gatepost.node.site_secrets import srs_keys_of, ticket_secrets_of
 from gatepost.node.snapshot import POLL_SECONDS, SnapshotSource
+from gatepost.node.ticket_secrets import SecretRotation, SharedSecrets
 from gatepost.pki.certificates.dkim_keys import DkimKeys
 from gatepost.pki.site.credentials import NodeCredentials
 from gatepost.pki.site.store import SiteStore
@@ -95,16 +96,18 @@ class Assembly:
         workers: int,
         sockets: Sequence[socket.socket],
         node: NodeIdentity | None = None,
+        tickets: SharedSecrets | None = None,
     ) -> Assembly:
         """Open the worker's own shard and those that no worker has any more, and make everything around them.
 
-        node: as it was entered among those of the site; None: it is in no list.
+        node: as it was entered among those of the site; None: it is in no list. tickets: of the node; None: it has no
+        other worker.
 
         Raises StoreFailure, CertificateFileError, ValidatorError or OSError if the settings cannot be used.
         """
         evidence = EvidenceLog(settings)
         stores = await Storage.of(settings).queues(settings, (index, workers), evidence.writer)
-        assembly = cls(settings, stores, sockets, evidence, (index, workers))
+        assembly = cls(settings, stores, sockets, evidence, (index, workers), tickets or SharedSecrets())
         if node is not None:
             assembly.list_node(node, (index, workers))
         return assembly
@@ -115,9 +118,11 @@ class Assembly:
         stores: list[Store],
         sockets: Sequence[socket.socket],
         evidence: EvidenceLog,
-        place: tuple[int, int] = (0, 1),
+        place: tuple[int, int],
+        tickets: SharedSecrets,
     ) -> None:
         self._settings = settings
+        self._tickets = tickets
         self._data = Path(settings.server.data_dir)
         self._stores = stores
         self._index = place[0]
@@ -153,9 +158,12 @@ class Assembly:
         settings = self._settings
         self._lookups = LookupServices(settings, anchors=self._load_anchors, identity=self._client_identity)
         self.parts.add(*self._lookups.parts(self._site.own, tells=self._index == 0))
-        self.certificates = CertificateManager(settings, self._resources, self._lookups.http, self._lookups.resolver)
-        self._credentials = NodeCredentials(SiteStore(self._resources, vault_of(settings, self._resources)), settings)
+        lookups, records = self._lookups, SiteStore(self._resources, vault_of(settings, self._resources))
+        self.certificates = CertificateManager(settings, self._resources, lookups.http, lookups.resolver, self._tickets)
+        self._credentials = NodeCredentials(records, settings, self._tickets)
         self.parts.add(*self.certificates.parts(self._site))
+        rotation = SecretRotation(self._tickets, ticket_secrets_of(settings, self._resources))
+        self.parts.add(rotation.part(self._site.own))
 
     def _prepare_delivery(self) -> None:
         """Prepare the parts that all deliverers of the worker share."""

@@ -20,6 +20,7 @@ from gatepost.analysis.checks.scheduled import SIGHT_SECONDS, SWITCH_SECONDS, Sc
 from gatepost.net.engine import ServerContext, server_context
 from gatepost.net.identity import IdentityError
 from gatepost.net.tasks import spawn
+from gatepost.net.tickets import ServerSessions
 from gatepost.node.lifecycle import Duty, Lifecycle
 from gatepost.pki.acme.duty import ACME_SECONDS, AcmeDuty
 from gatepost.pki.certificates.bearing import foremost
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from gatepost.net.identity import ServerIdentity
     from gatepost.net.lookups.dns import Resolver
     from gatepost.net.lookups.http import HttpClient
+    from gatepost.net.tickets import DailySecrets
     from gatepost.node.site_member import SiteMember
     from gatepost.settings.model import Settings
     from gatepost.store.changes import ConfigStore
@@ -57,12 +59,21 @@ _log = logging.getLogger(__name__)
 class CertificateManager:
     """tls: what a listener presents, None if there is no certificate. inventory, clients: for who looks at them.
 
-    client: asks authorities; resolver: what the DNS says of us. Raises CertificateFileError if what is to be presented
+    client: asks authorities; resolver: what the DNS says of us. tickets: shared by those with whom clients resume their
+    sessions. Raises CertificateFileError if what is to be presented
     cannot be used.
     """
 
-    def __init__(self, settings: Settings, resources: ConfigStore, client: HttpClient, resolver: Resolver) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        resources: ConfigStore,
+        client: HttpClient,
+        resolver: Resolver,
+        tickets: DailySecrets | None = None,
+    ) -> None:
         self._settings = settings
+        self._sessions = ServerSessions("mail", tickets)
         self.inventory = Inventory(resources, vault_of(settings, resources))
         self._pairs = [(Path(certificate.chain), Path(certificate.key)) for certificate in settings.certificates]
         self._watch = FileWatch(self.inventory, self._pairs, settings.tls.profile)
@@ -179,7 +190,7 @@ class CertificateManager:
             return None
         profile = self._settings.tls.profile
         try:
-            made = server_context(identities, PROFILES[profile], ask_client_certificate=True)
+            made = server_context(identities, PROFILES[profile], ask_client_certificate=True, sessions=self._sessions)
         except IdentityError as error:
             good = [identity for identity in identities if not refused_by_tls(identity, profile)]
             if len(good) in {0, len(identities)}:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gatepost.protocols.message.srs import SrsKeys
     from gatepost.settings.model import Settings
     from gatepost.store.changes import ConfigStore
+    from gatepost.store.ticket_secrets import TicketSecrets
 
 
 def prepare_site(settings: Settings) -> None:
@@ -33,6 +34,11 @@ def prepare_site(settings: Settings) -> None:
     with closing(storage.configuration()) as store:
         login_secret(store)
         srs_keys_of(settings, store)
+
+
+def ticket_secrets_of(settings: Settings, store: ConfigStore) -> TicketSecrets:
+    """Where secrets for session tickets come from. Raises StoreFailure or CertificateFileError."""
+    return Storage.of(settings).ticket_secrets(vault_of(settings, store))
 
 
 def srs_keys_of(settings: Settings, store: ConfigStore) -> SrsKeys:

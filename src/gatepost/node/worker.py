@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
 
+    from gatepost.node.ticket_secrets import SharedSecrets
     from gatepost.settings.model import Settings
     from gatepost.store.nodes import NodeIdentity
 
@@ -36,20 +37,21 @@ _log = logging.getLogger(__name__)
 
 def run_worker(
     settings: Settings,
-    index: int,
-    workers: int,
+    place: tuple[int, int],
     sockets: Sequence[socket.socket],
     lifeline: int,
     node: NodeIdentity | None = None,
+    tickets: SharedSecrets | None = None,
 ) -> int:
-    """The life of worker `index` of `workers`; its exit status. lifeline: reads end-of-file when we are alone.
+    """The life of a worker; its exit status. place: its number, from 0, and how many there are.
 
-    node: which one it is of, for the list of nodes; None: it is in no list.
+    lifeline: reads end-of-file when we are alone.
+    node: which one it is of, for the list of nodes; None: it is in no list. tickets: see `Assembly.build`.
     """
     # libuv may keep a ring per loop; on some kernels (seen on 6.18) a process that has one never finishes its exit.
     os.environ.setdefault("UV_USE_IO_URING", "0")
     gc.freeze()  # what was loaded before the fork stays in pages that all workers share
-    worker = _Worker(settings, index, workers, sockets, lifeline, node)
+    worker = _Worker(settings, place, sockets, lifeline, node, tickets)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(worker.run())
 
@@ -58,17 +60,18 @@ class _Worker:
     def __init__(
         self,
         settings: Settings,
-        index: int,
-        workers: int,
+        place: tuple[int, int],
         sockets: Sequence[socket.socket],
         lifeline: int,
         node: NodeIdentity | None,
+        tickets: SharedSecrets | None,
     ) -> None:
         self._settings = settings
-        self._place = (index, workers)
+        self._place = place
         self._sockets = sockets
         self._lifeline = lifeline
         self._node = node
+        self._tickets = tickets
         self._stop = asyncio.Event()
         self._status = 0
 
@@ -78,7 +81,7 @@ class _Worker:
             loop.add_signal_handler(number, self._stop.set)
         loop.add_reader(self._lifeline, self._stop.set)
         try:
-            assembly = await Assembly.build(self._settings, *self._place, self._sockets, self._node)
+            assembly = await Assembly.build(self._settings, *self._place, self._sockets, self._node, self._tickets)
         except (StoreFailure, CertificateFileError, ValidatorError, OSError) as error:
             _log.critical("worker %d cannot start: %s", self._place[0], error)
             return CONFIGURATION_EXIT

@@ -18,6 +18,7 @@ from gatepost.store.sent_reports import SENT
 from gatepost.store.session_tables import SESSIONS
 from gatepost.store.shared_destinations import HISTORY
 from gatepost.store.site_tables import SITE
+from gatepost.store.ticket_secrets import TICKETS
 
 if TYPE_CHECKING:
     from gatepost.store.database import Schema
@@ -35,4 +36,5 @@ STORED: Final[tuple[Schema, ...]] = (
     RECEIVED,
     HISTORY,
     DOCUMENTS,
+    TICKETS,
 )

@@ -16,6 +16,7 @@ from gatepost.store.interface import StoreFailure
 from gatepost.store.site_tables import SITE, STATEMENT_SECONDS
 from gatepost.store.sqlite.database import SqliteDatabase
 from gatepost.store.sqlite.schema import LOCK_FILE, QUEUE_DIRECTORY, TRACE_DIRECTORY
+from gatepost.store.ticket_secrets import TICKETS, NodeTicketSecrets, SiteTicketSecrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from gatepost.store.received_reports import ReceivedReports
     from gatepost.store.sent_reports import SentReports
     from gatepost.store.session_counts import SessionCounts
+    from gatepost.store.srs_keys import Sealing
+    from gatepost.store.ticket_secrets import TicketSecrets
     from gatepost.store.trace import Trace
 
 _NO_LIBRARY = "store.url: PostgreSQL needs the package asyncpg: install gatepost[postgres]"
@@ -118,6 +121,15 @@ class Storage:
         from gatepost.store.nodes import NodeRegistry  # noqa: PLC0415 - few processes ask for it
 
         return NodeRegistry(self._site)
+
+    def ticket_secrets(self, sealing: Sealing | None) -> TicketSecrets:
+        """Where secrets for session tickets come from.
+
+        sealing: of the site's master key; without it none is stored, and each node has its own.
+        """
+        if not self.is_shared or sealing is None:
+            return NodeTicketSecrets()
+        return SiteTicketSecrets(lambda: self.database(TICKETS, statement=STATEMENT_SECONDS), sealing)
 
     def session_counts(self) -> SessionCounts:
         """Counts of TLS sessions, for reports to others."""

@@ -24,7 +24,7 @@ logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stdout, level
 settings = load(sys.argv[1], {})
 sockets = bind("127.0.0.1:0")
 print("port", sockets[0].getsockname()[1], flush=True)
-print("status", run_worker(settings, 0, 1, sockets, 0), flush=True)
+print("status", run_worker(settings, (0, 1), sockets, 0), flush=True)
 """
 CONTOSO = {"accepted_domain": [{"name": "contoso.example"}], "mailbox": [{"address": "ann@contoso.example"}]}
 

@@ -12,8 +12,19 @@ from gatepost.store.session_counts import SessionFiles
 from gatepost.store.session_tables import SessionTables
 from gatepost.store.shared_destinations import DestinationTable, SharedDestinations
 from gatepost.store.storage import Storage
+from gatepost.store.ticket_secrets import NodeTicketSecrets, SiteTicketSecrets
 
 NOBODY = "postgresql://nobody@127.0.0.1:1/none"
+
+
+class NoSealing:
+    """A vault that nobody asks."""
+
+    def seal(self, secret, place):
+        raise AssertionError(place)
+
+    def open(self, sealed, place):
+        raise AssertionError(place)
 
 
 def test_with_sqlite_all_are_files_of_the_data_directory(tmp_path):
@@ -22,6 +33,7 @@ def test_with_sqlite_all_are_files_of_the_data_directory(tmp_path):
     assert isinstance(storage.documents("a", "b"), DocumentFiles)
     assert isinstance(storage.leases("mx1", 0), FixedLeases)
     assert (storage.leases("mx1", 0).may_hold, storage.leases("mx1", 1).may_hold) == (True, False)
+    assert isinstance(storage.ticket_secrets(NoSealing()), NodeTicketSecrets)
     assert list(tmp_path.iterdir()) == []
     assert storage.nodes().nodes() == []
     assert storage.sent_reports().read("2026-01-01") == []
@@ -43,6 +55,8 @@ def test_with_a_server_nothing_is_asked_before_it_is_used(tmp_path):
     assert isinstance(storage.session_counts(), SessionTables)
     assert isinstance(storage.documents("a", "b"), DocumentTable)
     assert isinstance(storage.leases("mx1", 1), SharedLeases)
+    assert isinstance(storage.ticket_secrets(NoSealing()), SiteTicketSecrets)
+    assert isinstance(storage.ticket_secrets(None), NodeTicketSecrets), "what cannot be sealed is not stored"
     assert isinstance(storage.destinations(), DestinationTable)
     worker = storage.worker_destinations()
     assert isinstance(worker, SharedDestinations)

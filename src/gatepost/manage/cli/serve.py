@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
+from OpenSSL.SSL import SSLEAY_VERSION, SSLeay_version
 
 from gatepost.manage.cli.lazy import COLLECTIONS
 from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, config_option, fail, loaded_settings
@@ -22,6 +23,7 @@ from gatepost.net.listener import bind
 from gatepost.net.lookups.configured import check_validation
 from gatepost.net.lookups.validator import ValidatorError
 from gatepost.net.openssl_private import PrivateCallError, self_test
+from gatepost.net.openssl_tickets import find_place
 from gatepost.node.alarm_post import webhook_secret
 from gatepost.node.logs import set_up
 from gatepost.node.privileges import (
@@ -32,8 +34,9 @@ from gatepost.node.privileges import (
     prepare_data_dir,
 )
 from gatepost.node.registration import Registration
-from gatepost.node.site_secrets import prepare_site
+from gatepost.node.site_secrets import prepare_site, ticket_secrets_of
 from gatepost.node.supervisor import Supervisor
+from gatepost.node.ticket_secrets import SecretRotation, SharedSecrets
 from gatepost.node.worker import run_worker
 from gatepost.pki.certificates.files import CertificateFileError, load_identities
 from gatepost.pki.certificates.vault import VaultError
@@ -73,7 +76,7 @@ def serve(config: str | None) -> None:
     _drop_privileges(settings, account)
     _check_store(settings)
     hold_indexes(Path(settings.server.data_dir))
-    _prepare_site(settings)
+    tickets = _prepare_site(settings)
     _grant(settings)
     _check_store(settings)  # of a start and a restore that begin at once, at least one sees the other
     registration = _registered(settings)
@@ -82,7 +85,7 @@ def serve(config: str | None) -> None:
 
     def work(index: int, lifeline: int) -> int:
         ports.keep(ports.mail)
-        return run_worker(settings, index, workers, ports.mail, lifeline, registration.node)
+        return run_worker(settings, (index, workers), ports.mail, lifeline, registration.node, tickets)
 
     beside = _auxiliary_processes(settings, ports, workers)
     drain = settings.server.drain + settings.server.drain_replies + _GRACE
@@ -163,13 +166,21 @@ def _auxiliary_processes(settings: Settings, ports: _Ports, workers: int) -> dic
     return result
 
 
-def _prepare_site(settings: Settings) -> None:
+def _prepare_site(settings: Settings) -> SharedSecrets:
+    """Have ready what the workers have in common; returns the secrets for session tickets."""
+    if find_place() is None:
+        text = "clients cannot resume TLS sessions with other workers and nodes: the ticket keys of %s were not found"
+        _log.warning(text, SSLeay_version(SSLEAY_VERSION).decode("ascii", "replace"))
+    tickets = SharedSecrets()
     try:
         prepare_site(settings)
+        with closing(Storage.of(settings).configuration()) as store:
+            SecretRotation(tickets, ticket_secrets_of(settings, store)).look()
     except StoreFailure as failure:
         fail(BAD_INPUT if failure.final else UNKNOWN, str(failure))
     except (CertificateFileError, OSError) as error:
         fail(BAD_INPUT, str(error))
+    return tickets
 
 
 def _check_store(settings: Settings) -> None:

@@ -15,6 +15,7 @@ from gatepost.net.anchors import AnchorsError
 from gatepost.net.chain import judge
 from gatepost.net.engine import server_context
 from gatepost.net.identity import IdentityError
+from gatepost.net.tickets import ServerSessions
 from gatepost.pki.site.membership import Member
 from gatepost.pki.site.profile import node_of
 from gatepost.pki.site.records import SiteError
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from gatepost.net.anchors import TrustAnchors
     from gatepost.net.engine import ServerContext
     from gatepost.net.identity import ServerIdentity
+    from gatepost.net.tickets import DailySecrets
     from gatepost.pki.site.records import Membership
     from gatepost.pki.site.store import SiteStore
     from gatepost.protocols.tls.facts import ChainVerdict
@@ -59,10 +61,12 @@ class NodeCredentials:
     nodes: of the site.
     """
 
-    def __init__(self, records: SiteStore, settings: Settings) -> None:
+    def __init__(self, records: SiteStore, settings: Settings, tickets: DailySecrets | None = None) -> None:
+        """tickets: shared by those with whom the nodes of the site resume sessions."""
         self._member = Member(records)
         self._records = records
         self._settings = settings
+        self._sessions = ServerSessions("internal", tickets)
         self._version = -1
         self._taken: tuple[Membership | None, bytes] = None, b""
         self._membership: Membership | None = None
@@ -100,7 +104,9 @@ class NodeCredentials:
         identity = self._member.identity() if member is not None else None
         anchors = self._member.anchors() if member is not None else None
         profile = PROFILES[inside_profile(self._settings.tls.profile)]
-        tls = server_context([identity], profile, ask_client_certificate=True) if identity is not None else None
+        tls = None
+        if identity is not None:
+            tls = server_context([identity], profile, ask_client_certificate=True, sessions=self._sessions)
         self._membership, self._identity, self._anchors, self.tls = member, identity, anchors, tls
         self.nodes = nodes_of(self._settings, member)
 

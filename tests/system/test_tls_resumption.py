@@ -1,0 +1,208 @@
+"""Proves that TLS sessions of clients resume with any worker and node, over switches of certificates, and nowhere else.
+
+The clients are `openssl s_client` and Python's, which is a stranger to pyOpenSSL: it has the system's OpenSSL.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import smtplib
+import ssl
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import pytest
+from support.clients import openssl_s_client
+from support.nodes import Nodes
+from support.process import greets, wait_until
+from support.scenes import ALICE, contoso, message
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from support.clients import TlsRun
+    from support.gateway import Gateway
+    from support.pki import Leaf, Pki
+    from support.postgres import Postgres
+
+NAME = "mx1.contoso.example"
+WORKERS = {"server": {"workers": 2}}
+VERSIONS = pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
+
+
+class Client:
+    """A client that keeps the session of its last connection and offers it to the next one."""
+
+    def __init__(self, version: str) -> None:
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self.context.check_hostname = False
+        self.context.verify_mode = ssl.CERT_NONE
+        self.context.maximum_version = self.context.minimum_version = ssl.TLSVersion[version]
+        self.session: ssl.SSLSession | None = None
+
+    def connect(self, port: int) -> bool:
+        """Connect, say EHLO and QUIT; whether the session was resumed."""
+        with smtplib.SMTP("127.0.0.1", port, local_hostname="client.example", timeout=20) as smtp:
+            smtp.ehlo()
+            smtp.docmd("STARTTLS")
+            smtp.sock = self.context.wrap_socket(smtp.sock, server_hostname=NAME, session=self.session)
+            smtp.file = None
+            smtp.ehlo()
+            self.session = smtp.sock.session
+            return bool(smtp.sock.session_reused)
+
+
+@VERSIONS
+def test_a_session_resumes_with_each_worker(gateway: Callable[..., Gateway], pki: Pki, version: str) -> None:
+    server = gateway("", certificates=[pki.leaf(NAME)], settings=WORKERS)
+    client = Client(version)
+    assert [client.connect(server.port) for _ in range(41)] == [False] + [True] * 40
+
+
+@pytest.mark.parametrize("option", ["-tls1_2", "-tls1_3"])
+def test_openssl_resumes_with_each_worker(
+    gateway: Callable[..., Gateway], pki: Pki, tmp_path: Path, option: str
+) -> None:
+    server = gateway("", certificates=[pki.leaf(NAME)], settings=WORKERS)
+    session = str(tmp_path / "session.pem")
+    first = openssl_s_client(server.port, options=[option, "-sess_out", session])
+    assert not first.reused
+    for _ in range(12):
+        assert openssl_s_client(server.port, options=[option, "-sess_in", session, "-sess_out", session]).reused
+    early = tmp_path / "early"
+    early.write_bytes(b"EHLO early.example\r\n")
+    said = openssl_s_client(server.port, options=[option, "-sess_in", session, "-early_data", str(early)])
+    assert "Early data was accepted" not in said.transcript
+    assert "early.example" not in said.transcript
+
+
+@VERSIONS
+def test_a_session_outlives_the_certificate_and_a_worker(
+    gateway: Callable[..., Gateway], pki: Pki, tmp_path: Path, version: str
+) -> None:
+    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
+
+    def install(leaf: Leaf) -> None:
+        for source, target in ((leaf.chain, chain), (leaf.key, key)):
+            shutil.copy(source, target)
+
+    install(pki.leaf(NAME))
+    server = gateway("", settings=WORKERS | {"certificate": [{"chain": str(chain), "key": str(key)}]})
+    client = Client(version)
+    assert [client.connect(server.port) for _ in range(2)] == [False, True]
+    renewed = pki.leaf(NAME, key="rsa")
+    install(renewed)
+    os.kill(server.pid, signal.SIGHUP)
+    wait_until(lambda: {presented(server.port) for _ in range(8)} == {renewed.sha256}, "the new certificate")
+    assert all(client.connect(server.port) for _ in range(20))
+    for child in workers_of(server):
+        os.kill(child, signal.SIGKILL)
+    wait_until(lambda: greets(server.port), "a new worker", timeout=30)
+    assert all(client.connect(server.port) for _ in range(10))
+    server.stop()
+    server.start()
+    assert [client.connect(server.port) for _ in range(2)] == [False, True], "a start makes new keys"
+
+
+@VERSIONS
+def test_nodes_of_one_database_resume_sessions_of_each_other(postgres: Postgres, pki: Pki, version: str) -> None:
+    leaf = pki.leaf(NAME, "mx2.contoso.example")
+    settings = {"certificate": [{"chain": str(leaf.chain), "key": str(leaf.key)}], "server": WORKERS["server"]}
+    with Nodes(postgres, 2, settings=settings) as site:
+        first, second = site.nodes
+        client = Client(version)
+        assert not client.connect(first.port)
+        assert all(client.connect(node.port) for node in (second, first) * 10)
+        stored = postgres.sql("SELECT day, encode(sealed, 'hex') FROM ticket_secret ORDER BY day", name_of(site.url))
+        today = int(time.time()) // 86400
+        assert [line.partition("|")[0] for line in stored.split()] == [str(today), str(today + 1)]
+        assert all(line.partition("|")[2].startswith(b"gp1\0".hex()) for line in stored.split())
+        first.stop()
+        first.start()
+        assert client.connect(first.port), "the secret is the site's"
+
+
+def test_nodes_without_a_master_key_store_no_secret(
+    gateway: Callable[..., Gateway], postgres: Postgres, pki: Pki
+) -> None:
+    url = postgres.database()
+    leaf = pki.leaf(NAME)
+    nodes = [
+        gateway("", certificates=[leaf], settings={"server": {"node": name, "workers": 2}, "store": {"url": url}})
+        for name in ("a", "b")
+    ]
+    client = Client("TLSv1_3")
+    assert [client.connect(nodes[0].port) for _ in range(8)] == [False] + [True] * 7
+    assert not client.connect(nodes[1].port)
+    assert postgres.sql("SELECT count(*) FROM ticket_secret", name_of(url)).strip() == "0"
+
+
+PARTNER = {
+    "name": "partner", "connector_type": "partner", "sender_domains": ["partner.example"], "require_tls": True,
+    "restrict_domains_to_certificate": True, "tls_sender_certificate_name": "partner.example",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("option", ["-tls1_2", "-tls1_3"])
+def test_a_partner_is_known_by_its_certificate_in_every_session(
+    gateway: Callable[..., Gateway], pki: Pki, tmp_path: Path, option: str
+) -> None:
+    """Its certificate leads to the anchor over an intermediate, which no ticket carries from worker to worker."""
+    connector = PARTNER | {"trust_anchors": str(pki.root)}
+    server = gateway(contoso(inbound=[connector]), certificates=[pki.leaf(NAME)], settings=WORKERS)
+    ours, session = pki.client("partner.example"), str(tmp_path / "session.pem")
+    runs = [
+        arrive(server.port, option, *(["-sess_in", session] if number else []), "-sess_out", session, certificate=ours)
+        for number in range(16)
+    ]
+    assert [run.found(r"^(250 2\.0\.0 Queued|5\d\d .*)") for run in runs] == ["250 2.0.0 Queued"] * 16
+    assert any(run.reused for run in runs), "those that met the worker of before"
+
+
+@pytest.mark.parametrize("option", ["-tls1_2", "-tls1_3"])
+def test_a_session_without_a_certificate_is_none_with_one(
+    gateway: Callable[..., Gateway], pki: Pki, tmp_path: Path, option: str
+) -> None:
+    """Whoever resumes a session is who began it: not the partner, whatever is presented by now."""
+    connector = PARTNER | {"trust_anchors": str(pki.root)}
+    server = gateway(contoso(inbound=[connector]), certificates=[pki.leaf(NAME)], settings=WORKERS)
+    ours, session = pki.client("partner.example"), str(tmp_path / "session.pem")
+    said = arrive(server.port, option, "-sess_out", session)
+    assert "5.7.51" in said.transcript or "5.7.5" in said.transcript, said.transcript
+    for _ in range(6):
+        said = arrive(server.port, option, "-sess_in", session, certificate=ours)
+        assert said.reused
+        assert "250 2.0.0 Queued" not in said.transcript
+    assert "250 2.0.0 Queued" in arrive(server.port, option, certificate=ours).transcript
+
+
+def arrive(port: int, *options: str, certificate: Leaf | None = None) -> TlsRun:
+    """Bring a message of the partner."""
+    lines = ["EHLO partner.example", "MAIL FROM:<bob@partner.example>", f"RCPT TO:<{ALICE}>"]
+    content = message()
+    said = "\r\n".join([*lines, f"BDAT {len(content)} LAST\r\n"]).encode() + content + b"QUIT\r\n"
+    return openssl_s_client(port, certificate=certificate, send=said, options=options)
+
+
+def presented(port: int) -> str:
+    """SHA-256 of the certificate that a new client sees, in hexadecimal."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with smtplib.SMTP("127.0.0.1", port, local_hostname="client.example", timeout=20) as smtp:
+        smtp.starttls(context=context)
+        return hashlib.sha256(cast("ssl.SSLSocket", smtp.sock).getpeercert(binary_form=True) or b"").hexdigest()
+
+
+def name_of(url: str) -> str:
+    """The database of a URL."""
+    return url.partition("?")[0].rpartition("/")[2]
+
+
+def workers_of(server: Gateway) -> list[int]:
+    """The processes that listen for mail."""
+    children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text(encoding="ascii")
+    return [int(child) for child in children.split()]
