@@ -110,7 +110,7 @@ def test_a_session_outlives_the_certificate_and_a_worker(
 
 @VERSIONS
 def test_nodes_of_one_database_resume_sessions_of_each_other(postgres: Postgres, pki: Pki, version: str) -> None:
-    leaf = pki.leaf(NAME, "mx2.contoso.example")
+    leaf = pki.leaf("*.contoso.example")
     settings = {"certificate": [{"chain": str(leaf.chain), "key": str(leaf.key)}], "server": WORKERS["server"]}
     with Nodes(postgres, 2, settings=settings) as site:
         first, second = site.nodes
@@ -138,7 +138,7 @@ def test_nodes_without_a_master_key_store_no_secret(
     client = Client("TLSv1_3")
     assert [client.connect(nodes[0].port) for _ in range(8)] == [False] + [True] * 7
     assert not client.connect(nodes[1].port)
-    assert postgres.sql("SELECT count(*) FROM ticket_secret", name_of(url)).strip() == "0"
+    assert not postgres.sql("SELECT to_regclass('ticket_secret')", name_of(url)), "there is no table yet"
 
 
 PARTNER = {

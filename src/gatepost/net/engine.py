@@ -325,9 +325,9 @@ class Engine:
     def channel_bindings(self) -> dict[str, bytes]:
         """By type: "tls-exporter" (RFC 9266) with TLS 1.3, and a server's "tls-server-end-point" (RFC 5929).
 
-        Below TLS 1.3 exporters bind only with an extension that cannot be requested here. A resumed session is bound to
-        no certificate: the client knows the one of its full handshake, which may be another by now. {} before the
-        handshake.
+        Below TLS 1.3 exporters bind only with an extension that cannot be requested here. {} before the handshake. A
+        client that resumed a session knows the certificate of its full handshake, ours is that of now: after a change
+        of certificates the two differ, and a log-in with that type is refused.
         """
         bindings: dict[str, bytes] = {}
         if self.facts is None:
@@ -335,7 +335,7 @@ class Engine:
         if self.facts.version == "TLSv1.3":
             bindings["tls-exporter"] = self._connection.export_keying_material(_EXPORTER, 32, b"")
         certificate = self._connection.get_certificate(as_cryptography=True)
-        if isinstance(self._context, ServerContext) and certificate is not None and not self.facts.resumed:
+        if isinstance(self._context, ServerContext) and certificate is not None:
             bindings |= end_point_binding(certificate)
         return bindings
 

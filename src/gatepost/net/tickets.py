@@ -1,4 +1,4 @@
-"""What servers keep so that clients resume TLS sessions: the keys of session tickets, and the chains that tickets lose.
+"""Session tickets by which clients resume TLS sessions: the keys they are made with, and the chains that they lose.
 
 Used by `net.engine`. Tickets are good with every worker and node that has the secret of the day, and with whatever
 certificate is presented by then. Their keys are of one rule (what a listener is for, whether it asks for client
@@ -42,7 +42,7 @@ class DailySecrets(Protocol):
 
 
 class ServerSessions:
-    """What the listeners of one purpose have in common over all contexts that they use in turn, within one worker.
+    """Secrets and chains that the listeners of one purpose have within a worker, over all contexts they use in turn.
 
     purpose: tells those apart whose tickets must not be taken for each other's. shared: with other workers and nodes;
     None for tickets that only this object's contexts take. clock: seconds since 1970, by which all of them agree on
@@ -76,7 +76,7 @@ class ServerSessions:
         return self._keys(self._alone, "own", rule, period)
 
     def context_name(self, rule: str, period: int) -> bytes:
-        """What a session is bound to besides its ticket's key (SSL_CTX_set_session_id_context), 32 bytes."""
+        """The 32 bytes that a session is bound to besides its ticket's key (SSL_CTX_set_session_id_context)."""
         return sha256(repr((self._purpose, rule, period)).encode()).digest()
 
     def _keys(self, secret: bytes, whose: str, rule: str, period: int) -> bytes:
