@@ -125,21 +125,21 @@ class _Workshop:
         server = self._server()
         encoded = _encoded(self._shake(server).session)
         memory = _peek(_address(server), _REACH)
-        found = [place for place in _names(memory, encoded) if self._proves(server, place, encoded)]
-        return found[0] if len(found) == 1 else None
+        proved = [place for place in _names(memory, encoded) if self._proves(server, place, encoded)]
+        return proved[0] if len(proved) == 1 else None
 
     def resumes(self, place: int) -> bool:
         """Whether contexts that are given the same keys take each other's tickets, and others do not."""
         keys, others = secrets.token_bytes(KEYS), secrets.token_bytes(KEYS)
         first, second, third = servers = [self._server() for _ in range(3)]
-        for server, given in zip(servers, (keys, keys, others), strict=True):
+        for server, its_keys in zip(servers, (keys, keys, others), strict=True):
             slot = _slot(server, place)
             if slot is None:
                 return False
-            slot.set(given)
-        one = self._shake(first)
-        after = [self._shake(server, one.session).resumed for server in (second, third)]
-        return keys[:_NAME] in _encoded(one.session) and after == [True, False]
+            slot.set(its_keys)
+        session = self._shake(first).session
+        resumed = [self._shake(server, session).resumed for server in (second, third)]
+        return keys[:_NAME] in _encoded(session) and resumed == [True, False]
 
     @staticmethod
     def _proves(server: SSL.Context, place: int, encoded: bytes) -> bool:
