@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from gatepost.node.roles import login_secret
-from gatepost.node.site_secrets import prepare_site, srs_keys_of
+from gatepost.node.site_secrets import prepare_site, srs_keys_of, ticket_secrets_of
 from gatepost.pki.acme.challenges import PATH, Proof, Proofs, token_answer
 from gatepost.pki.certificates.dkim_keys import DkimKeys, content_name, made_key
 from gatepost.pki.certificates.files import CertificateFileError, load_identities
@@ -25,10 +27,10 @@ from gatepost.settings.model import Settings
 from gatepost.store.interface import StoreBusy
 from gatepost.store.srs_keys import SRS_KEYS_FILE
 from gatepost.store.storage import Storage
+from gatepost.store.ticket_secrets import TICKETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from support.pki import Pki
     from support.postgres import Postgres
@@ -94,6 +96,28 @@ def test_of_two_keys_at_once_one_wins(site: SharedSite) -> None:
     for thread in threads:
         thread.join(30)
     assert len(failures) == 1
+
+
+def test_nodes_make_ticket_keys_of_one_secret_a_day(site: SharedSite) -> None:
+    def secrets(node: str, key: str, days: tuple[int, ...] = (20000, 20001)) -> list[bytes]:
+        settings = site.settings(node, key)
+        with closing(Storage.of(settings).configuration()) as store:
+            source = ticket_secrets_of(settings, store)
+        return [source.secret(day) for day in days]
+
+    key = site.key(b"1" * 32)
+    with ThreadPoolExecutor(4) as threads:
+        of_nodes = list(threads.map(lambda node: secrets(node, key), "abcd"))
+    assert of_nodes == [of_nodes[0]] * 4
+    assert len({*of_nodes[0]}) == 2
+    database = Storage(site.url, Path()).database(TICKETS)
+    with database.single() as connection:
+        stored = [bytes(sealed) for (sealed,) in connection.rows("SELECT sealed FROM ticket_secret")]
+        connection.execute("UPDATE ticket_secret SET made = made - 4 * 86400")
+    assert not [secret for secret in of_nodes[0] for sealed in stored if secret in sealed]
+    secrets("a", key, (20003,))
+    with database.reading() as connection:
+        assert connection.rows("SELECT day FROM ticket_secret") == [(20003,)]
 
 
 def test_what_one_node_stores_another_one_opens(site: SharedSite, pki: Pki) -> None:

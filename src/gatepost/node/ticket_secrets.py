@@ -54,6 +54,10 @@ class SharedSecrets:
         found, content = _DAY.unpack_from(self._memory, place)[0], self._memory[place + _DAY.size : place + _SIZE]
         return content if found == day == _DAY.unpack_from(self._memory, place)[0] else None
 
+    def close(self) -> None:
+        """Let go of the memory, in a process that has no use for the secrets."""
+        self._memory.close()
+
     def keep(self, day: int, secret: bytes) -> None:
         """Keep the secret of a day in the place of an earlier one."""
         place = day % _KEPT * _SIZE

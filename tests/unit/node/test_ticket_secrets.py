@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 
@@ -60,6 +61,20 @@ def test_processes_that_were_forked_see_what_another_one_writes():
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
     assert shared.secret(20001) == (20001).to_bytes(32)
+
+
+def test_a_process_beside_the_workers_has_none():
+    shared = SharedSecrets()
+    SecretRotation(shared, Source(), at(20000)).look()
+    child = os.fork()
+    if child == 0:
+        shared.close()
+        with contextlib.suppress(ValueError):
+            shared.secret(20000)
+            os._exit(1)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert days(shared, 20000, 20001) == [True, True]
 
 
 def test_secrets_of_one_node_are_random():

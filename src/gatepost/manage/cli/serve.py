@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from contextlib import closing, suppress
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -87,7 +88,11 @@ def serve(config: str | None) -> None:
         ports.keep(ports.mail)
         return run_worker(settings, (index, workers), ports.mail, lifeline, registration.node, tickets)
 
-    beside = _auxiliary_processes(settings, ports, workers)
+    def apart(other: Callable[[int], int], lifeline: int) -> int:
+        tickets.close()
+        return other(lifeline)
+
+    beside = {name: partial(apart, other) for name, other in _auxiliary_processes(settings, ports, workers).items()}
     drain = settings.server.drain + settings.server.drain_replies + _GRACE
     status = Supervisor(workers, work, drain=drain, beside=beside).run()
     registration.end()
