@@ -51,8 +51,8 @@ class SharedSecrets:
     def secret(self, day: int) -> bytes | None:
         """Implements `net.tickets.DailySecrets`."""
         place = day % _KEPT * _SIZE
-        found, content = _DAY.unpack_from(self._memory, place)[0], self._memory[place + _DAY.size : place + _SIZE]
-        return content if found == day == _DAY.unpack_from(self._memory, place)[0] else None
+        before, content = _DAY.unpack_from(self._memory, place)[0], self._memory[place + _DAY.size : place + _SIZE]
+        return content if before == day == _DAY.unpack_from(self._memory, place)[0] else None
 
     def close(self) -> None:
         """Let go of the memory, in a process that has no use for the secrets."""
