@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 from support.clients import openssl_s_client
-from support.nodes import Nodes
 from support.process import greets, wait_until
 from support.scenes import ALICE, contoso, message
 
@@ -109,21 +108,31 @@ def test_a_session_outlives_the_certificate_and_a_worker(
 
 
 @VERSIONS
-def test_nodes_of_one_database_resume_sessions_of_each_other(postgres: Postgres, pki: Pki, version: str) -> None:
-    leaf = pki.leaf("*.contoso.example")
-    settings = {"certificate": [{"chain": str(leaf.chain), "key": str(leaf.key)}], "server": WORKERS["server"]}
-    with Nodes(postgres, 2, settings=settings) as site:
-        first, second = site.nodes
-        client = Client(version)
-        assert not client.connect(first.port)
-        assert all(client.connect(node.port) for node in (second, first) * 10)
-        stored = postgres.sql("SELECT day, encode(sealed, 'hex') FROM ticket_secret ORDER BY day", name_of(site.url))
-        today = int(time.time()) // 86400
-        assert [line.partition("|")[0] for line in stored.split()] == [str(today), str(today + 1)]
-        assert all(line.partition("|")[2].startswith(b"gp1\0".hex()) for line in stored.split())
-        first.stop()
-        first.start()
-        assert client.connect(first.port), "the secret is the site's"
+def test_nodes_of_one_database_resume_sessions_of_each_other(
+    gateway: Callable[..., Gateway], postgres: Postgres, pki: Pki, tmp_path: Path, version: str
+) -> None:
+    url, master = postgres.database(), tmp_path / "master.key"
+    master.touch(mode=0o600)
+    master.write_bytes(bytes(range(40)))
+    store = {"url": url, "master_key": f"file:{master}"}
+    first, second = (
+        gateway(
+            "",
+            certificates=[pki.leaf(NAME)],
+            settings={"server": WORKERS["server"] | {"node": name}, "store": store},
+        )
+        for name in ("a", "b")
+    )
+    client = Client(version)
+    assert not client.connect(first.port)
+    assert all(client.connect(node.port) for node in (second, first) * 10)
+    rows = postgres.sql("SELECT day, encode(sealed, 'hex') FROM ticket_secret ORDER BY day", name_of(url)).split()
+    today = int(time.time()) // 86400
+    assert [row.partition("|")[0] for row in rows] == [str(today), str(today + 1)]
+    assert all(row.partition("|")[2].startswith(b"gp1\0".hex()) for row in rows), "sealed"
+    first.stop()
+    first.start()
+    assert client.connect(first.port), "the secret is the site's"
 
 
 def test_nodes_without_a_master_key_store_no_secret(
