@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "system"))
 
+from nodes_site import seconds_of
 from support.postgres import Postgres
 from support.queue_site import PostgresSite, SqliteSite, accept
 
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
     from support.queue_site import Site
 
-_TICK = os.sysconf("SC_CLK_TCK")
-
 
 class Cost(NamedTuple):
     """A message's: microseconds of CPU here and in the server; messages per second."""
@@ -40,20 +39,6 @@ class Cost(NamedTuple):
     client: float
     server: float
     rate: float
-
-
-def server_cpu(folder: str) -> float:
-    """Seconds of CPU of all processes of the server that works in a folder, and of those that have ended."""
-    total = 0.0
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (process / "cmdline").read_bytes()
-            if words.startswith(b"postgres:") or folder.encode() in words:
-                fields = (process / "stat").read_text().rpartition(")")[2].split()
-                total += sum(map(int, fields[11:15])) / _TICK
-        except OSError:
-            continue
-    return total
 
 
 async def measure(store: Store, size: int, senders: int, seconds: float, server: Callable[[], float]) -> Cost:
@@ -101,9 +86,7 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, Postgres(durable=True, options={"shared_buffers": "256MB"}) as server:
         embedded = asyncio.run(run(SqliteSite(Path(folder)), lambda: 0.0, given))
-        shared = asyncio.run(
-            run(PostgresSite(Path(folder), server), lambda: server_cpu(str(server.folder.path)), given)
-        )
+        shared = asyncio.run(run(PostgresSite(Path(folder), server), lambda: seconds_of(server.family()), given))
     print(f"{given.size} bytes, {given.senders} senders")
     for name, cost in (("SQLite", embedded), ("PostgreSQL", shared)):
         print(f"{name:12} {cost.client:6.0f} us here {cost.server:6.0f} us in the server {cost.rate:8.0f} a second")

@@ -139,6 +139,10 @@ class Postgres:
         ready = [self.programs / "pg_isready", "-q", *self.address()]
         return subprocess.run(ready, check=False, timeout=10).returncode == 0
 
+    def family(self) -> list[int]:
+        """Its process ids, the first one's first."""
+        return self._child.family() if self._child else []
+
     def stop(self) -> None:
         """End it as an administrator does ("fast"): clients are cut off, all is written."""
         if self._child is not None:
