@@ -40,6 +40,13 @@ if TYPE_CHECKING:
 
     from gatepost.store.interface import Store
 
+COPIES = """
+INSERT INTO queue_message SELECT m.id + i, m.size, m.big, m.alone, m.organization, m.sender, m.facts, m.body
+FROM queue_message AS m, generate_series(1, {last}) AS i WHERE m.id = {message};
+INSERT INTO queue_delivery SELECT d.message + i, d.id + i, d.destination, d.next_at, d.owner, d.held, d.dropped,
+    d.returned, d.attempts, d.expires_at, d.last_error, d.recipients
+FROM queue_delivery AS d, generate_series(1, {last}) AS i WHERE d.message = {message}
+"""
 QUICK = 5.0  # seconds of silence after which a process of these tests has ended
 
 
@@ -103,6 +110,40 @@ def test_others_hear_of_deferred_mail_that_nobody_looks_after(site: PostgresSite
             heard = site.owner(b).work
             wanted = {waiting.destination, "contoso/fresh.example"}
             await eventually(lambda: wanted <= {one.destination for one in heard}, 15)
+
+    asyncio.run(main())
+
+
+def test_mail_is_accepted_while_what_is_due_too_late_is_brought_forward(site: PostgresSite) -> None:
+    """As at a start after `queue.retry` was shortened: with a million deliveries it takes a while."""
+    copies = 8 * queue_rows.BRING_FORWARD_ROWS
+
+    def late() -> int:
+        return int(site.sql("SELECT count(*) FROM queue_delivery WHERE next_at > 100"))
+
+    async def main() -> None:
+        async with site.open() as store:
+            delivery = await deferred(store, next_at=5000.0)
+            site.sql(COPIES.format(message=delivery.message.id, last=copies))
+            store.bring_forward(100.0)
+            await eventually(lambda: late() <= copies)
+            await accept(store, "bob@fresh.example")
+            assert late() > 0, "the message waited for all of it"
+            await eventually(lambda: late() == 0)
+            assert await store.earliest(PARTNER) == 100.0
+
+    asyncio.run(main())
+
+
+def test_a_stop_does_not_wait_for_what_is_brought_forward(site: PostgresSite) -> None:
+    """The next start goes on with it."""
+
+    async def main() -> None:
+        async with site.open() as store:
+            delivery = await deferred(store, next_at=5000.0)
+            site.sql(COPIES.format(message=delivery.message.id, last=3 * queue_rows.BRING_FORWARD_ROWS))
+            store.bring_forward(100.0)
+        assert int(site.sql("SELECT count(*) FROM queue_delivery WHERE next_at > 100")) > 0
 
     asyncio.run(main())
 
@@ -542,7 +583,17 @@ def test_mail_is_acknowledged_when_the_standby_has_it(start_postgres: Callable[.
 # ------------------------------------------------------------------------------------------- indexes
 
 
-STATEMENTS = ("COMMIT", "WITH_NOTICES", "REMOVE_DONE", "LEASE", "EARLIEST", "BODY", "READ_CHUNK", "OVERDUE")
+STATEMENTS = (
+    "COMMIT",
+    "WITH_NOTICES",
+    "REMOVE_DONE",
+    "LEASE",
+    "EARLIEST",
+    "BODY",
+    "READ_CHUNK",
+    "OVERDUE",
+    "BRING_FORWARD",
+)
 
 
 def test_every_statement_of_the_happy_path_goes_by_an_index(site: PostgresSite) -> None:
@@ -563,6 +614,7 @@ def test_every_statement_of_the_happy_path_goes_by_an_index(site: PostgresSite) 
     assert "queue_due" in plans["LEASE"]
     assert "queue_due" in plans["EARLIEST"]
     assert "queue_due_time" in plans["OVERDUE"]
+    assert "queue_due_time" in plans["BRING_FORWARD"]
     assert "queue_owned" in plan_of(owners._TAKE_OVER)
 
 

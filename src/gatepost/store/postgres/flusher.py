@@ -333,8 +333,13 @@ class Flusher:
             raise
 
     async def _bring_forward(self, work: BringForward) -> None:
+        """A part of it; the rest follows behind other commits, or at the next start: it may be a million deliveries."""
         latest = work.latest + self.shift
-        await self._run_timed(lambda connection: connection.execute(queue_rows.BRING_FORWARD, latest), "bring forward")
+        rows = await self._run_timed(
+            lambda connection: connection.fetch(queue_rows.BRING_FORWARD, latest), "bring forward"
+        )
+        if len(rows) == queue_rows.BRING_FORWARD_ROWS and not self._closing:
+            self.put(BringForward(work.latest))
 
     def _move(self, parameters: list[Any]) -> None:
         """The times of the next attempts by the server's clock. `WITH_NOTICES` and `COMMIT` have them as $18."""

@@ -60,7 +60,10 @@ _NOTICE_TO_ALL: Final = (
     "INSERT INTO queue_notice (owner, action, destination, message, delivery, author)"
     " SELECT epoch, CAST(? AS text), CAST(? AS text), 0, 0, CAST(? AS text) FROM queue_owner WHERE ended IS NULL"
 )
-_COUNTS: Final = "SELECT owner IS NULL, held, count(*) FROM queue_delivery WHERE NOT dropped GROUP BY 1, 2"
+_COUNTS: Final = (
+    "SELECT count(*) FILTER (WHERE NOT held AND owner IS NOT NULL), count(*) FILTER (WHERE NOT held AND owner IS NULL),"
+    " count(*) FILTER (WHERE held) FROM queue_delivery WHERE NOT dropped"
+)
 _COUNTS_OF_WORKER: Final = (
     "SELECT held, count(*) FROM queue_owner JOIN queue_delivery ON owner = epoch"
     " WHERE node = ? AND worker = ? AND ended IS NULL AND owner IS NOT NULL AND NOT dropped GROUP BY held"
@@ -150,13 +153,10 @@ class PostgresQueueAdmin:
     def depth(self) -> Depth:
         """See `QueueAdmin.depth`."""
         with self._database.reading() as connection:
-            rows = connection.rows(_COUNTS)
+            ((active, deferred, held),) = connection.rows(_COUNTS)
             oldest = connection.rows(_OLDEST)
-        counts = {"active": 0, "deferred": 0, "held": 0}
-        for waits, held, number in rows:
-            counts["held" if held else "deferred" if waits else "active"] += number
         at, destination = (made_at(oldest[0][0]), oldest[0][1]) if oldest else (0.0, "")
-        return Depth(**counts, oldest=at, destination=destination)
+        return Depth(active=active, deferred=deferred, held=held, oldest=at, destination=destination)
 
     # ------------------------------------------------------------------------------------------- parts
 

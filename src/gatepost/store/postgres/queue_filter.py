@@ -73,7 +73,7 @@ def conditions(wanted: QueueFilter) -> Conditions:
     if wanted.organization:
         add(f"{_folded('m.organization')} = ?", wanted.organization.translate(_LOWER))
     if wanted.organizations is not None:
-        add("split_part(d.destination, '/', 1) = ANY(?::text[])", sorted(wanted.organizations))
+        add("d.destination ^@ ANY(?::text[])", [f"{name}/" for name in sorted(wanted.organizations)])
     if wanted.domain:
         domain = "substr(d.destination, strpos(d.destination, '/') + 1)"
         add(f"{_folded(domain)} = ?", wanted.domain.translate(_LOWER))

@@ -112,6 +112,8 @@ def connection_options(role: str, statement: float = STATEMENT_SECONDS) -> dict[
             "statement_timeout": _milliseconds(statement),
             "lock_timeout": _milliseconds(min(_LOCK_SECONDS, statement)),
             "idle_in_transaction_session_timeout": _milliseconds(_IDLE_SECONDS),
+            # To compile takes longer than what it saves here: 0.2 s of CPU for a list of a million deliveries.
+            "jit": "off",
         },
     }
 
