@@ -44,6 +44,7 @@ _LINGER: Final = 0.02  # seconds that a settlement may wait for another commit t
 _RETRY: Final = 0.5  # seconds between two tries while the server is away
 _SLOW: Final = 5.0  # seconds without an answer after which mail is not accepted any more
 _DOUBTFUL_SECONDS: Final = 120.0  # for which the rest of a commit without an answer is looked for
+_TURNS: Final = 4  # times of what a part of a long change took, in which commits come before the next part
 _CLOSING: Final = 5.0  # seconds that a stop waits for a server that is away
 _COMPLAINT: Final = 60.0  # between two log lines of the same
 
@@ -81,7 +82,7 @@ class Flusher:
         self.steady_since = time.monotonic()  # since when this process was heard without a gap
         self.senders: Callable[[], int] = _no_senders
         self.registered: Callable[[Owner], None] = _nobody
-        self.fenced: Callable[[], None] = _nothing
+        self.fenced: Callable[[], None] = _nobody
         self._wire = wire
         self._identity = identity
         self._rhythm = rhythm
@@ -333,13 +334,13 @@ class Flusher:
             raise
 
     async def _bring_forward(self, work: BringForward) -> None:
-        """A part of it; the rest follows behind other commits, or at the next start: it may be a million deliveries."""
-        latest = work.latest + self.shift
+        """A part of it; the rest follows when others had their turn, or at the next start: it may be a million."""
+        begun, latest = time.monotonic(), work.latest + self.shift
         rows = await self._run_timed(
             lambda connection: connection.fetch(queue_rows.BRING_FORWARD, latest), "bring forward"
         )
-        if len(rows) == queue_rows.BRING_FORWARD_ROWS and not self._closing:
-            self.put(BringForward(work.latest))
+        if len(rows) == queue_rows.BRING_FORWARD_ROWS:
+            self._loop.call_later(_TURNS * (time.monotonic() - begun), self.put, BringForward(work.latest))
 
     def _move(self, parameters: list[Any]) -> None:
         """The times of the next attempts by the server's clock. `WITH_NOTICES` and `COMMIT` have them as $18."""
@@ -494,9 +495,5 @@ def _no_senders() -> int:
     return 0
 
 
-def _nobody(_argument: object) -> None:
-    """Stands for a call-back that was not set."""
-
-
-def _nothing() -> None:
+def _nobody(*_: object) -> None:
     """Stands for a call-back that was not set."""

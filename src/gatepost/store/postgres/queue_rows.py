@@ -88,8 +88,8 @@ SELECT count(*) FROM done
 """
 """Messages of commits whose outcome is not known, and which their senders were told to send again."""
 
-BRING_FORWARD_ROWS: Final = 2000
-"""Deliveries of one `BRING_FORWARD`: a commit that waits behind it waits for 0.05 s."""
+BRING_FORWARD_ROWS: Final = 500
+"""Deliveries of one `BRING_FORWARD`: a commit waits behind it for 0.01 s."""
 
 BRING_FORWARD: Final = f"""
 WITH late AS (
