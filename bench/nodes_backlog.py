@@ -7,6 +7,7 @@ one destination that refuses connections, the rest for 9,999 domains whose names
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,7 +35,8 @@ _STEP: Final = 50_000
 _HOUR: Final = 3600.0
 _TAIL: Final = 9_999
 _OWNED: Final = 20_000
-PACED: Final = Flow(clients=8, seconds=15.0, rate=40.0)
+RETRY: Final = {"retry": ["15m", "15m", "4h"]}  # nothing of what is made here is due later than that
+PACED: Final = Flow(clients=8, seconds=12.0, rate=40.0)
 # Of the row that stands there: id and delivery go back in time by 86 ms a message (a million in a day), in units of
 # the queue id's millisecond; what names the message or its recipient in JSON is changed along.
 _COPY: Final = """
@@ -51,7 +53,7 @@ SELECT d.message - earlier, d.id - earlier, 'contoso/' || domain, {now} + {ahead
     {now} + 2 * 86400, d.last_error, replace(d.recipients, 'bob@dead.example', 'user' || i || '@' || domain)
 FROM made, queue_delivery AS d WHERE d.message = {message};
 """
-_DUE_NOW: Final = "UPDATE queue_delivery SET next_at = next_at - {hour} WHERE owner IS NULL"
+_DUE_NOW: Final = "UPDATE queue_delivery SET next_at = next_at - {hour} WHERE owner IS NULL AND id % 20 = {part}"
 _OWN: Final = """
 UPDATE queue_delivery SET owner = (SELECT epoch FROM queue_owner WHERE node = '{node}' AND ended IS NULL), next_at = 0
 WHERE (message, id) IN (SELECT message, id FROM queue_delivery WHERE destination = 'contoso/dead.example' LIMIT {count})
@@ -76,8 +78,8 @@ def backlog(given: Namespace, traffic: Traffic, pki: Pki, server: Postgres) -> N
     """All of it."""
     refuses = f"127.0.0.1:{free_port()}"
     with Site(traffic, pki, server) as empty, Site(traffic, pki, server) as full:
-        empty.add(dead=refuses)
-        node = full.add(dead=refuses)
+        empty.add(dead=refuses, queue=RETRY)
+        node = full.add(dead=refuses, queue=RETRY)
         with _timed("filled"):
             fill(full, given.deferred)
         node.stop()
@@ -86,7 +88,8 @@ def backlog(given: Namespace, traffic: Traffic, pki: Pki, server: Postgres) -> N
         flow = Flow(clients=given.clients, seconds=given.seconds)
         _compare("nothing of it is due", [(empty.run(flow), full.run(flow)) for _ in range(given.rounds + 1)][1:])
         _compare("the same, 40 a second", [(empty.run(PACED), full.run(PACED)) for _ in range(given.rounds)])
-        full.sql(_DUE_NOW.format(hour=_HOUR + 60))
+        for part in range(20):
+            full.sql(_DUE_NOW.format(hour=_HOUR + 60, part=part))
         time.sleep(20)
         _compare(
             "all is tried within an hour", [(empty.run(flow), full.run(flow)) for _ in range(given.rounds + 1)][1:]
@@ -105,6 +108,8 @@ def backlog(given: Namespace, traffic: Traffic, pki: Pki, server: Postgres) -> N
 
 def _compare(name: str, rounds: list[tuple[Run, Run]]) -> None:
     left, right = zip(*rounds, strict=True)
+
+    print(f"load average {os.getloadavg()[0]:.1f}", end="; ")
 
     def ratio(figure: str, *arguments: float) -> str:
         values = [
@@ -188,7 +193,7 @@ def _timed(name: str, *, best: int = 0) -> Iterator[Callable[[Callable[[], objec
 
 def _take_over(site: Site, refuses: str) -> None:
     """A second node dies with all that it may have in memory."""
-    node = site.add(dead=refuses)
+    node = site.add(dead=refuses, queue=RETRY)
     site.sql(_OWN.format(node="node2", count=_OWNED))
     owned = "SELECT count(*) FROM queue_delivery WHERE owner = (SELECT epoch FROM queue_owner WHERE node = 'node2')"
     before = int(site.sql(owned))

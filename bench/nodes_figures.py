@@ -111,8 +111,11 @@ class Cost:
         return 1000 / self.primary_ms
 
 
-MEASURED: Final = Cost(node_ms=1.0, primary_ms=0.35, wal_kb=14.0, trace_kb=5.0)
-"""What docs/scaling.md reckons with: messages of 4 KB, from the latest run, rounded up."""
+MEASURED: Final = {
+    "4 KB": Cost(node_ms=2.2, primary_ms=0.35, wal_kb=13, trace_kb=5.0),
+    "64 KB": Cost(node_ms=2.6, primary_ms=0.75, wal_kb=82, trace_kb=5.0),
+}
+"""What docs/scaling.md reckons with, by the size of a message: the latest run, and a connection for each message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,19 +154,19 @@ def capacity(a_day: int, cost: Cost, *, cores: int = 8, primary_limit: int = 32,
     )
 
 
-def table(figures: Cost) -> str:
-    """What a site needs for a million messages a day and more."""
+def table(costs: Mapping[str, Cost]) -> str:
+    """What a site needs for a million messages a day and more. costs: by the size of a message."""
     lines = [
-        "| messages a day | peak a second | nodes of 8 cores | cores used | primary | WAL a day | trace of 30 days |",
-        "|--:|--:|--:|--:|--:|--:|--:|",
+        "| a day | of | peak a second | nodes of 8 cores | cores used | primary | WAL a day | 30 days of trace |",
+        "|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for a_day in (1_000_000, 10_000_000, 100_000_000):
-        one = capacity(a_day, figures)
-        primary = (
-            f"{one.primary_cores} cores" if one.primaries == 1 else f"{one.primaries} of {one.primary_cores} cores"
-        )
-        lines.append(
-            f"| {a_day // 1_000_000} M | {one.peak:,.0f} | {one.nodes} | {one.node_cores} | {primary} |"
-            f" {one.wal_gb:,.0f} GB | {one.disk_gb:,.0f} GB |"
-        )
+        for size, cost in costs.items():
+            one = capacity(a_day, cost)
+            cores = f"{one.primary_cores} cores"
+            primary = cores if one.primaries == 1 else f"{one.primaries} of {cores}"
+            lines.append(
+                f"| {a_day // 1_000_000} M | {size} | {one.peak:,.0f} | {one.nodes} | {one.node_cores} | {primary} |"
+                f" {one.wal_gb:,.0f} GB | {one.disk_gb:,.0f} GB |"
+            )
     return "\n".join(lines)

@@ -10,7 +10,21 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.append(str(ROOT / "bench"))
 
-from nodes_figures import BUSY, DAY, PEAK, Cost, Run, Usage, capacity, fit, paired, percentile, span  # noqa: E402
+from nodes_figures import (  # noqa: E402
+    BUSY,
+    DAY,
+    MEASURED,
+    PEAK,
+    Cost,
+    Run,
+    Usage,
+    capacity,
+    fit,
+    paired,
+    percentile,
+    span,
+    table,
+)
 
 COST = Cost(node_ms=1.0, primary_ms=0.5, wal_kb=10.0, trace_kb=5.0)
 
@@ -77,3 +91,13 @@ def test_a_load_beyond_one_primary_is_divided_among_several():
     one = capacity(1_000_000_000, COST, primary_limit=32)
     assert (one.primaries, one.primary_cores) == (2, 20)
     assert one.nodes == 11
+
+
+def test_the_page_has_the_table_as_it_is_reckoned():
+    assert table(MEASURED) in (ROOT / "docs" / "scaling.md").read_text()
+
+
+def test_the_table_says_how_many_primaries_there_are():
+    rows = table({"1 KB": Cost(node_ms=1.0, primary_ms=10.0, wal_kb=1.0, trace_kb=1.0)}).splitlines()
+    assert rows[2] == "| 1 M | 1 KB | 46 | 2 | 1 | 2 cores | 1 GB | 30 GB |"
+    assert "| 3 of 26 cores |" in rows[4]
