@@ -93,6 +93,9 @@ faults: env ## N random faults on three nodes over one PostgreSQL under load (N=
 	@GATEPOST_FAULTS=$(or $(N),200) GATEPOST_SEED=$(or $(SEED),17) $(PYTEST) -q -n 0 -s -m long -o timeout=14400 \
 		tests/system/test_faults.py -k random
 
+bench: env ## what several nodes on PostgreSQL cost, as in docs/scaling.md (PART=cost, growth, backlog or capacity; ROUNDS=5)
+	@$(BIN)/python bench/nodes.py $(or $(PART),cost) --rounds $(or $(ROUNDS),5)
+
 peers: ## (root, Debian 13) install what the system tests run against
 	@scripts/install_peers.sh
 
