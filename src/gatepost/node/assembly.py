@@ -158,7 +158,10 @@ class Assembly:
         settings = self._settings
         self._lookups = LookupServices(settings, anchors=self._load_anchors, identity=self._client_identity)
         self.parts.add(*self._lookups.parts(self._site.own, tells=self._index == 0))
-        lookups, records = self._lookups, SiteStore(self._resources, vault_of(settings, self._resources))
+        lookups, records = (
+            self._lookups,
+            SiteStore(self._resources, vault_of(settings, self._resources), settings.server),
+        )
         self.certificates = CertificateManager(settings, self._resources, lookups.http, lookups.resolver, self._tickets)
         self._credentials = NodeCredentials(records, settings, self._tickets)
         self.parts.add(*self.certificates.parts(self._site))

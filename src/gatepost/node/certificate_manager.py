@@ -80,9 +80,8 @@ class CertificateManager:
         self.clients = ClientIdentities(self.inventory)
         self._stapler = Stapler(resources, client)
         self._acme = AcmeDuty(settings, resources)
-        self._site = Renewal(
-            SiteStore(resources, vault_of(settings, resources)), settings.server.hostname, settings.site.node_lifetime
-        )
+        records = SiteStore(resources, vault_of(settings, resources), settings.server)
+        self._site = Renewal(records, settings.server.hostname, settings.site.node_lifetime)
         gatekeeper = GateChecker(settings, self.inventory, resolver, client, self._stapler)
         self._switches = ScheduledSwitches(resources, self.inventory, gatekeeper, settings.limits.prefixes())
         self._renewing: asyncio.Task[object] | None = None

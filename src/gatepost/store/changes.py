@@ -291,8 +291,12 @@ class ConfigStore:
 
         It waits for the disk or a server, and for who else changes the configuration: an event loop must not.
         """
-        with contextlib.closing(ConfigStore(self.path, self._database.another())) as other:
+        with contextlib.closing(self.another()) as other:
             other.apply({}, author="gatepost", content=content)
+
+    def another(self) -> ConfigStore:
+        """The same over a connection of its own, for another thread; to be closed. Raises StoreFailure."""
+        return ConfigStore(self.path, self._database.another())
 
     def history(
         self, kind: str = "", name: str = "", limit: int = 100, version: int = 0, *, before: int = 0

@@ -58,8 +58,10 @@ def init(name: str, domains: tuple[str, ...], config: str | None, *, replace: bo
             "--name cannot be changed, because the certificates of the nodes contain it; leave the option out",
         )
     with opened(settings) as records:
-        if not replace and records.membership() is not None and not records.state().authorities:
-            fail(BAD_INPUT, "this gateway is a node of another site; leave that first: gatepost site leave")
+        members = records.memberships()
+        if not replace and members and not records.state().authorities:
+            who = "this gateway" if records.kept_under() in members else f"{min(members)}, which has the same database,"
+            fail(BAD_INPUT, f"{who} is a node of another site; leave that first: gatepost site leave")
         made = _replaced(records, settings, limits, at_once) if replace else _made(records, settings, name, limits)
     click.echo(made.sha256)
 
@@ -75,6 +77,8 @@ def _made(records: SiteStore, settings: Settings, name: str, limits: tuple[str, 
         f"site {site}: its authority is here, until {moment(made.not_after)}; its key is sealed in the store", err=True
     )
     click.echo(f"node {node}: certificate until {moment(own.not_after)}; the gateway renews it", err=True)
+    if records.store.is_shared:
+        click.echo("the other nodes of this database certify themselves as soon as they run", err=True)
     if not limits:
         click.echo(
             (

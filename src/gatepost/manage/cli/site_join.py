@@ -98,12 +98,13 @@ def join(address: str, text: str, config: str | None, *, replace: bool) -> None:
         fail(BAD_INPUT, str(error))
     with opened(settings) as records:
         secret, root = read_token(sys.stdin.readline(1000) if text == "-" else text)
-        _must_be_free(records, replace=replace)
+        site = _must_be_free(records, settings.server.hostname, replace=replace)
         place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        _join(records, settings, place, (secret, root))
+        _join(records, settings, (place, site), (secret, root))
 
 
-def _must_be_free(records: SiteStore, *, replace: bool) -> None:
+def _must_be_free(records: SiteStore, hostname: str, *, replace: bool) -> str:
+    """The name of the site that it must be, "" for any: nodes that share a database are in one site."""
     if records.state().authorities:
         fail(
             BAD_INPUT,
@@ -116,14 +117,25 @@ def _must_be_free(records: SiteStore, *, replace: bool) -> None:
             BAD_INPUT,
             f"this gateway is a node of {known.site}, with a certificate until {until}; to join again: --replace",
         )
+    own = records.kept_under()
+    others = {name: member for name, member in records.memberships().items() if name != own}
+    for name, member in others.items():
+        if member.node == hostname:
+            fail(
+                BAD_INPUT,
+                f"server.hostname: {name}, which has the same database, is the node {hostname} already; "
+                "give each node a host name of its own",
+            )
+    return next((member.site for member in others.values()), "")
 
 
-def _join(records: SiteStore, settings: Settings, address: str, token_parts: tuple[str, str]) -> None:
+def _join(records: SiteStore, settings: Settings, site: tuple[str, str], token_parts: tuple[str, str]) -> None:
+    """site: its address, and its name if it must have one."""
     node, now = settings.server.hostname, time.time()
-    secret, root = token_parts
+    (address, name), (secret, root) = site, token_parts
     request, key = node_request(node)
     records.sealed(key, "trial")  # before the token is used up
-    connection = SiteConnection(address, now=now)
+    connection = SiteConnection(address, now=now, site=name)
     connection.trust_thumbprint(root)
     try:
         grant = asyncio.run(connection.ask("join", {"token": secret, "request": request.decode("ascii")}))

@@ -44,9 +44,13 @@ def remove(name: str, note: str, config: str | None) -> None:
     """
     settings = settings_of(config)
     with opened(settings, keys=False) as records:
-        known = records.membership()
-        if known is not None and known.node == name and not known.address:
-            fail(BAD_INPUT, f"{name} is this gateway itself, which keeps the authority")
+        own = records.kept_under()
+        for key, member in records.memberships().items():
+            if member.node != name or member.address:
+                continue
+            if key == own:
+                fail(BAD_INPUT, f"{name} is this gateway itself, which keeps the authority")
+            fail(BAD_INPUT, f"{name} has the same database, and would certify itself: gatepost node remove {key}")
         gone = Site(records).remove_node(name, author=author(), note=note)
     click.echo(f"{name} gets no further certificates; its last one ends at {moment(gone.not_after)}", err=True)
 
@@ -113,5 +117,5 @@ def history(limit: int, config: str | None, as_json: bool) -> None:
 def _row(change: Change) -> tuple[str, ...]:
     what = "added" if change.before is None else "removed" if change.after is None else "changed"
     kind = change.kind.removeprefix("site_")
-    name = "" if change.kind == MEMBERSHIP else change.name
+    name = "" if change.name == MEMBERSHIP else change.name
     return moment(change.at), change.author, f"{kind} {what}", name, change.note

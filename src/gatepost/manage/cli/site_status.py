@@ -14,7 +14,7 @@ from gatepost.manage.cli.tables import print_json, print_table, printable
 from gatepost.manage.use_cases.times import stamp as moment
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from gatepost.pki.site.records import Membership, SiteState
 
@@ -34,10 +34,14 @@ def status(config: str | None, as_json: bool) -> None:
     settings, now = settings_of(config), time.time()
     with opened(settings, keys=False) as records:
         member, state = records.membership(), records.state()
+        sharing = records.memberships() if records.store.is_shared else {}
     if as_json:
-        print_json(_record(member, state, settings.site.address, now))
+        print_json(_record(member, state, settings.site.address, now) | _shared(sharing))
     else:
         _print(member, state, (settings.site.address, settings.server.hostname), now)
+        if len(sharing) > 1:
+            rows = [(name, one.node, one.sha256[:_DIGITS], _end(one.not_after, now)) for name, one in sharing.items()]
+            _table("nodes of this database", ("name", "node", "certificate", "valid_until"), sorted(rows))
     if member is None:
         fail(NO, "this gateway belongs to no site: gatepost site init creates one, gatepost site join joins one")
     if member.not_after <= now:
@@ -57,6 +61,12 @@ def _record(member: Membership | None, state: SiteState, address: str, now: floa
         "tokens": [_without(asdict(token), "sha256") for token in state.tokens.values() if token.expires > now],
         "issued": [asdict(server) for server in state.issued.values()],
     }
+
+
+def _shared(memberships: Mapping[str, Membership]) -> dict[str, Any]:
+    """The nodes of this database that are in the site; nothing with SQLite."""
+    nodes = [{"name": name} | asdict(member) for name, member in sorted(memberships.items())]
+    return {"database": nodes} if nodes else {}
 
 
 def _without(record: dict[str, Any], key: str) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def opened(settings: Settings, *, keys: bool = True) -> Iterator[SiteStore]:
         )
     try:
         with store_and_vault(settings, keys=keys) as (store, vault):
-            yield SiteStore(store, vault)
+            yield SiteStore(store, vault, settings.server)
     except SiteUnreachable as failure:
         fail(UNKNOWN, str(failure))
     except JoinRefused as refused:

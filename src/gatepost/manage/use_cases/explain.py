@@ -453,7 +453,8 @@ def _nodes(gateway: Gateway, directory: Directory) -> Nodes:
 
     try:
         with gateway.config() as store:
-            return nodes_of(gateway.settings, SiteStore(store, None).membership())
+            records = SiteStore(store, None, gateway.settings.server)
+            return nodes_of(gateway.settings, records.membership(), records.sharing())
     except SiteError as error:
         raise Refusal(RefusalKind.UNREADABLE, f"the records of the site: {error}") from error
 

@@ -158,7 +158,8 @@ def drain_node(context: Context, request: DrainNode) -> NodeStatus:
 def forget_node(context: Context, request: ForgetNode) -> None:
     """Forget a node that is dead or was stopped.
 
-    Its mail was taken over already. A node that comes back is listed again.
+    Its mail was taken over already, and its certificate for other nodes of the site is not renewed. A node that comes
+    back is listed again.
     """
     nodes = context.kept(Nodes)
     node = nodes.named(request.name)
@@ -170,6 +171,21 @@ def forget_node(context: Context, request: ForgetNode) -> None:
         last = quantity(round(node.age), "second")
         text = f"The node {node.name} runs: its last heartbeat was {last} ago."
         raise Refusal(RefusalKind.CONFLICT, f"{text} Stop it first, or wait {EXPIRY_SECONDS:.0f} s after its death.")
+    _leave_site(context, request.name)
+
+
+def _leave_site(context: Context, name: str) -> None:
+    """Forget the certificate of a node that is forgotten, with its key."""
+    from gatepost.pki.site.membership import Member  # noqa: PLC0415 - only this one needs what they import
+    from gatepost.pki.site.records import SiteError  # noqa: PLC0415 - as above
+    from gatepost.pki.site.store import SiteStore  # noqa: PLC0415 - as above
+
+    try:
+        with context.config() as store:
+            Member(SiteStore(store, None)).forget(name, author=context.principal.name)
+    except (SiteError, StoreFailure) as failure:
+        text = f"the node was removed, but its certificate for the site was not: {failure}"
+        raise Refusal(RefusalKind.UNREADABLE, text) from failure
 
 
 def node_status(node: Node) -> NodeStatus:

@@ -49,14 +49,14 @@ class Admission:
     chain: ChainVerdict | None
 
 
-def nodes_of(settings: Settings, member: Membership | None) -> Nodes:
-    """The nodes of the site as this one sees them."""
+def nodes_of(settings: Settings, member: Membership | None, sharing: frozenset[str] = frozenset()) -> Nodes:
+    """The nodes of the site as this one sees them. sharing: those that share its store."""
     places = {node.name: host_port(node.address, INTERNAL_PORT) for node in settings.site.nodes}
-    return Nodes(settings.server.hostname, member.site if member is not None else "", places)
+    return Nodes(settings.server.hostname, member.site if member is not None else "", places, sharing)
 
 
 class NodeCredentials:
-    """records: of this data directory. tls: what the internal listener presents, None while there is no certificate.
+    """records: of this node's store. tls: what the internal listener presents, None while there is no certificate.
 
     nodes: of the site.
     """
@@ -68,7 +68,7 @@ class NodeCredentials:
         self._settings = settings
         self._sessions = ServerSessions("internal", tickets)
         self._version = -1
-        self._taken: tuple[Membership | None, bytes] = None, b""
+        self._taken: tuple[Membership | None, bytes, frozenset[str]] = None, b"", frozenset()
         self._membership: Membership | None = None
         self._identity: ServerIdentity | None = None
         self._anchors: TrustAnchors | None = None
@@ -86,10 +86,11 @@ class NodeCredentials:
         try:
             membership = self._member.membership()
             roots = self._member.roots_pem() if membership is not None else b""
-            if (membership, roots) == self._taken:
+            stored = membership, roots, self._records.sharing()
+            if stored == self._taken:
                 return False
             self._take(membership)
-            self._taken = membership, roots
+            self._taken = stored
         except (SiteError, IdentityError, AnchorsError) as error:
             _log.error("internal hops: this node's own certificate cannot be used: %s", error)
             return False
@@ -108,7 +109,7 @@ class NodeCredentials:
         if identity is not None:
             tls = server_context([identity], profile, ask_client_certificate=True, sessions=self._sessions)
         self._membership, self._identity, self._anchors, self.tls = member, identity, anchors, tls
-        self.nodes = nodes_of(self._settings, member)
+        self.nodes = nodes_of(self._settings, member, self._records.sharing())
 
     def identity(self, now: float) -> ServerIdentity:
         """The identity that this node presents to others. Raises IdentityError if it cannot be used."""

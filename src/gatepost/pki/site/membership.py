@@ -6,6 +6,7 @@ inventory: it is shown to other nodes and not to the world, lives for days, and 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import time
@@ -24,22 +25,17 @@ from gatepost.pki.site.client import SiteConnection
 from gatepost.pki.site.profile import node_name, site_of
 from gatepost.pki.site.records import JoinRefused, Membership, NodeGrant, SiteError, SiteRefusal
 from gatepost.pki.site.site import Site
-from gatepost.pki.site.store import MEMBERSHIP
+from gatepost.pki.site.store import MEMBERSHIP, NODE, membership_places
 from gatepost.store.changes import ConfigConflict
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
-    import asyncio
-
-    from gatepost.pki.site.store import SiteStore
+    from gatepost.pki.site.store import Record, SiteStore
 
 
 RENEWAL_SECONDS: Final = 2.0
 """Between two looks whether a certificate is due; a look costs next to nothing until it is."""
 
-_KEY: Final = f"{MEMBERSHIP}/key"
-_CERTIFICATE: Final = f"{MEMBERSHIP}/certificate"
-_ROOTS: Final = f"{MEMBERSHIP}/roots"
 _LEAST_PAUSE: Final = 2.0
 _LONGEST_PAUSE: Final = 300.0
 _PAUSE_PART: Final = 50  # of a lifetime: so long it waits after a failure
@@ -55,7 +51,7 @@ def node_request(node: str) -> tuple[bytes, bytes]:
 
 
 class Member:
-    """records: of this data directory."""
+    """records: of this node's store."""
 
     def __init__(self, records: SiteStore) -> None:
         self._records = records
@@ -66,7 +62,8 @@ class Member:
 
     def identity(self) -> ServerIdentity:
         """The node's certificate with its key. Raises SiteError."""
-        return ServerIdentity(self._records.content(_CERTIFICATE), self._records.opened(_KEY))
+        key, certificate, _ = membership_places(self._records.kept_under())
+        return ServerIdentity(self._records.content(certificate), self._records.opened(key))
 
     def anchors(self) -> TrustAnchors:
         """The roots of the site, which the certificates of its nodes lead to. Raises SiteError."""
@@ -78,7 +75,8 @@ class Member:
     def roots_pem(self) -> bytes:
         """The same, PEM; where the authority is kept they are its own. Raises SiteError."""
         site = Site(self._records)
-        result = site.roots_pem(site.state()) or self._records.content(_ROOTS)
+        _, _, roots = membership_places(self._records.kept_under())
+        result = site.roots_pem(site.state()) or self._records.content(roots)
         if not result:
             raise SiteError("this gateway belongs to no site: gatepost site init, or site join")
         return result
@@ -94,19 +92,38 @@ class Member:
             now,
             leaf.not_valid_after_utc.timestamp(),
         )
-        content = {
-            _KEY: self._records.sealed(key_pem, _KEY),
-            _CERTIFICATE: grant.certificate_pem,
-            _ROOTS: grant.roots_pem,
+        name, before = self._records.name, self._records.kept_under()
+        place, certificate, roots = membership_places(name)
+        content: dict[str, bytes | None] = {} if before == name else dict.fromkeys(membership_places(before))
+        content |= {
+            place: self._records.sealed(key_pem, place),
+            certificate: grant.certificate_pem,
+            roots: grant.roots_pem,
         }
+        records: dict[tuple[str, str], Record | None] = {(MEMBERSHIP, before): None, (MEMBERSHIP, name): made}
         note = f"certificate of node {node} in {grant.site}"
-        self._records.apply({(MEMBERSHIP, MEMBERSHIP): made}, author=author, note=note, content=content)
+        self._records.apply(records, author=author, note=note, content=content)
         return made
 
     def leave(self, *, author: str) -> None:
-        """Forget the site, with key and certificate. Raises StoreFailure."""
-        gone = dict.fromkeys((_KEY, _CERTIFICATE, _ROOTS))
-        self._records.apply({(MEMBERSHIP, MEMBERSHIP): None}, author=author, note="left the site", content=gone)
+        """Forget the site, with key and certificate. Raises SiteError, StoreFailure."""
+        name = self._records.kept_under()
+        gone = dict.fromkeys(membership_places(name))
+        self._records.apply({(MEMBERSHIP, name): None}, author=author, note="left the site", content=gone)
+
+    def forget(self, name: str, *, author: str) -> None:
+        """Forget the membership of another node that shared this store, by the node's name, if it had one.
+
+        Where the authority is kept, it is no node of the site any more. Raises SiteError, StoreFailure.
+        """
+        member = self._records.memberships().get(name)
+        if member is None:
+            return
+        records: dict[tuple[str, str], Record | None] = {(MEMBERSHIP, name): None}
+        if not member.address:
+            records[NODE, member.node] = None
+        gone = dict.fromkeys(membership_places(name))
+        self._records.apply(records, author=author, note=f"node {name} removed", content=gone)
 
 
 def own_certificate(
@@ -159,13 +176,14 @@ class Renewal:
         member = self._member
         try:
             if self._is_home:
-                made = self._work_at_home(now)
+                made = await asyncio.to_thread(self._work_at_home, now)
             else:
                 made = None if member is None else await self._renewed(member, now)
             if made is not None:
                 _log.info("site %s: this node has a new certificate (%s)", made.site, made.sha256)
         except JoinRefused as refused:
-            self._failed(now, _ADVICE.get(refused.reason, str(refused)))
+            is_busy = refused.reason is SiteRefusal.BUSY
+            self._failed(now, _ADVICE.get(refused.reason, str(refused)), is_busy=is_busy)
         except (SiteError, StoreFailure, OSError, ValueError) as failure:
             self._failed(now, str(failure))
 
@@ -181,13 +199,15 @@ class Renewal:
         return self._member is not None and self._member.node == self._hostname
 
     def _work_at_home(self, now: float) -> Membership | None:
-        if now >= self._prune_at:
-            self._prune_at = now + _PRUNE_SECONDS
-            with suppress(ConfigConflict):  # another minute will do
-                Site(self._records).prune(now)
-        if self._member is not None and self._is_named() and now < self._member.renew_at:
-            return None
-        return own_certificate(self._records, self._hostname, lifetime=self._lifetime, now=now)
+        """On a thread: what it changes may wait for a server."""
+        with self._records.apart() as records:
+            if now >= self._prune_at:
+                self._prune_at = now + _PRUNE_SECONDS
+                with suppress(ConfigConflict):  # another minute will do
+                    Site(records).prune(now)
+            if self._member is not None and self._is_named() and now < self._member.renew_at:
+                return None
+            return own_certificate(records, self._hostname, lifetime=self._lifetime, now=now)
 
     async def _renewed(self, member: Membership, now: float) -> Membership:
         known = Member(self._records)
@@ -197,12 +217,18 @@ class Renewal:
         connection = SiteConnection(member.address, now=now, identity=known.identity(), site=member.site)
         connection.trust(known.anchors())
         grant = await connection.ask("renew", {"request": request_pem.decode("ascii")})
-        return known.take(grant, key_pem, member.node, member.address, author=_SERVICE, now=now)
+        return await asyncio.to_thread(self._keep, grant, key_pem, member, now)
 
-    def _failed(self, now: float, why: str) -> None:
+    def _keep(self, grant: NodeGrant, key_pem: bytes, member: Membership, now: float) -> Membership:
+        with self._records.apart() as records:
+            return Member(records).take(grant, key_pem, member.node, member.address, author=_SERVICE, now=now)
+
+    def _failed(self, now: float, why: str, *, is_busy: bool = False) -> None:
+        """is_busy: others changed something at the same time, as when all nodes of a database start at once."""
         member = self._member
-        life = member.not_after - member.issued if member is not None else 0.0
-        self._not_before = now + min(_LONGEST_PAUSE, max(_LEAST_PAUSE, life / _PAUSE_PART))
+        life = member.not_after - member.issued if member is not None else self._lifetime
+        pause = _LEAST_PAUSE if is_busy else life / _PAUSE_PART
+        self._not_before = now + min(_LONGEST_PAUSE, max(_LEAST_PAUSE, pause))
         left = member.not_after - now if member is not None else 0.0
         when = f"ends in {left / 3600:.1f} hours" if left > 0 else "has expired"
         site = member.site if member is not None else "here"

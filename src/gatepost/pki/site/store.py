@@ -1,11 +1,13 @@
 """Store a site's records in the configuration store, and the sealed keys of its authorities.
 
 Used by `pki.site.site` and `pki.site.membership` alone. Records are documents, so every change of them has an
-author, a note and a place in the history; certificates and keys are content beside them.
+author, a note and a place in the history; certificates and keys are content beside them. Nodes that share a store have
+the site's records in common; each has a membership of its own there, under its node's name.
 """
 
 from __future__ import annotations
 
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -18,9 +20,10 @@ from gatepost.pki.site.profile import Signer
 from gatepost.pki.site.records import IssuedServer, Membership, Node, SiteAuthority, SiteError, SiteState, Token
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from gatepost.pki.certificates.vault import Vault
+    from gatepost.settings.model import Server
     from gatepost.store.changes import ConfigStore
 
 
@@ -39,11 +42,23 @@ _UNREADABLE: Final = "is stored in a form that this version does not know"
 
 
 class SiteStore:
-    """store: of the data directory. vault: seals keys; None if no master key is set, then nothing is signed."""
+    """store: of the gateway. vault: seals keys; None if no master key is set, then nothing is signed.
 
-    def __init__(self, store: ConfigStore, vault: Vault | None) -> None:
+    server: this node, for who wants its membership. name: under which its membership is kept: the node's own where
+    several share the store.
+    """
+
+    def __init__(self, store: ConfigStore, vault: Vault | None, server: Server | None = None) -> None:
         self.store = store
         self._vault = vault
+        self._server = server
+        self.name = server.node_name if server is not None and store.is_shared else MEMBERSHIP
+
+    @contextmanager
+    def apart(self) -> Iterator[SiteStore]:
+        """The same over a connection of its own, for another thread. Raises StoreFailure."""
+        with closing(self.store.another()) as store:
+            yield SiteStore(store, self._vault, self._server)
 
     def state(self) -> SiteState:
         """All records of the site. What is read later may be newer than its version: who changes it says `expected`.
@@ -64,7 +79,33 @@ class SiteStore:
 
     def membership(self) -> Membership | None:
         """The membership of this node, None if it is in no site. Raises SiteError."""
-        return self._all(MEMBERSHIP, Membership).get(MEMBERSHIP)
+        return self.memberships().get(self.kept_under())
+
+    def memberships(self) -> dict[str, Membership]:
+        """The memberships of all nodes that share this store, by the names under which they are kept.
+
+        Raises SiteError.
+        """
+        return self._all(MEMBERSHIP, Membership)
+
+    def kept_under(self) -> str:
+        """The name of this node's membership: its own, or another until the next renewal if the data were moved here.
+
+        A gateway of one node keeps it under `MEMBERSHIP`, one of several under the node's name. Raises SiteError.
+        """
+        known = self.memberships()
+        if self.name in known or self._server is None:
+            return self.name
+        moved = {MEMBERSHIP} if self.store.is_shared else set(known)
+        hostname = self._server.hostname
+        return next((name for name in sorted(moved & set(known)) if known[name].node == hostname), self.name)
+
+    def sharing(self) -> frozenset[str]:
+        """The host names of the nodes of this node's site that share its store. Raises SiteError."""
+        member = self.membership()
+        if member is None or not self.store.is_shared:
+            return frozenset()
+        return frozenset(other.node for other in self.memberships().values() if other.site == member.site)
 
     def apply(
         self,
@@ -123,6 +164,12 @@ class SiteStore:
             return {name: msgspec.convert(table, record) for name, table in document.get(kind, {}).items()}
         except msgspec.ValidationError as error:
             raise SiteError(f"a record of kind {kind} {_UNREADABLE}: {error}") from error
+
+
+def membership_places(name: str) -> tuple[str, str, str]:
+    """The places in the store of a membership's sealed key, certificate and roots. name: under which it is kept."""
+    place = MEMBERSHIP if name == MEMBERSHIP else f"{MEMBERSHIP}/{name}"
+    return f"{place}/key", f"{place}/certificate", f"{place}/roots"
 
 
 def place_of(authority: str, what: str) -> str:

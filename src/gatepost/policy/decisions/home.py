@@ -37,11 +37,13 @@ class Nodes:
 
     own: its host name, "" where mail is only thought about: then nobody lives elsewhere. site: its name, "" if this
     gateway is in none. places: host and port of nodes that are not found under their own name at `INTERNAL_PORT`.
+    sharing: host names of the nodes that share its store: who lives on one of them lives here.
     """
 
     own: str = ""
     site: str = ""
     places: Mapping[str, tuple[str, int]] = field(default=_NO_PLACES)
+    sharing: frozenset[str] = frozenset()
 
     def place(self, node: str) -> tuple[str, int]:
         """The host name or IP address, and the port, of a node's internal listener."""
@@ -49,7 +51,8 @@ class Nodes:
 
     def elsewhere(self, organization: Organization) -> str:
         """The other node on which an organization lives, "" if it lives here."""
-        return organization.home if self.own and organization.home != self.own else ""
+        is_here = not self.own or organization.home == self.own or organization.home in self.sharing
+        return "" if is_here else organization.home
 
     def away(self, directory: Directory) -> dict[str, str]:
         """The organizations that live on another node, with its name."""

@@ -21,6 +21,11 @@ def test_who_lives_elsewhere() -> None:
     assert (Nodes(MX1).elsewhere(there), Nodes(MX2).elsewhere(there), ALONE.elsewhere(there)) == (MX2, "", "")
 
 
+def test_who_lives_on_a_node_of_the_same_store_lives_here() -> None:
+    assert Nodes(MX1, "a-site", sharing=frozenset({MX1, MX2})).away(HOMES) == {}
+    assert Nodes(MX1, "a-site", sharing=frozenset({MX1, "mx3.a.example"})).away(HOMES) == {"there": MX2}
+
+
 def test_a_node_is_found_by_its_name_unless_somebody_says_otherwise() -> None:
     nodes = Nodes(MX1, "a-site", {MX2: ("192.0.2.2", 26)})
     assert nodes.place(MX2) == ("192.0.2.2", 26)
