@@ -99,6 +99,9 @@ class Destinations(Protocol):
     def forget(self, name: DestinationName) -> None:
         """Begin anew with a destination."""
 
+    def settle(self) -> None:
+        """Return when every worker goes by what was changed: seconds, where nodes share the history."""
+
     def close(self) -> None:
         """Close the file or the database."""
 
@@ -179,6 +182,9 @@ class DestinationFile:
         """Begin anew with a destination."""
         with self._reported():
             self._connection.execute(_REMOVE, tuple(name))
+
+    def settle(self) -> None:
+        """At once: workers read the file."""
 
     def write(self, noted: Mapping[DestinationName, Sequence[_Noted]]) -> None:
         """Add sessions, each with whether the log has a line about it, to the history as it is by now."""

@@ -82,6 +82,7 @@ _WAITING: Final = 10_000  # sessions that may wait for the database
 _AT_ONCE: Final = 1000  # rows of a statement
 _INTERVAL: Final = 1.0
 _POLL: Final = 2.0  # seconds between two looks at what others wrote
+_KNOWN_EVERYWHERE: Final = _POLL + _INTERVAL + 0.5  # seconds after which what was changed is in every copy
 _LONGEST_WAIT: Final = 5.0  # seconds between attempts while the database is away
 _KEPT_FORGOTTEN: Final = 3600.0  # seconds in which every node has learned that a destination was forgotten
 _ALL: Final = 2**62
@@ -97,10 +98,13 @@ type _Noted = tuple[SeenSession, bool]
 class DestinationTable:
     """Every method raises StoreFailure, and may wait for the database."""
 
-    def __init__(self, opened: Callable[[], Database], *, most: int = _MOST) -> None:
+    def __init__(
+        self, opened: Callable[[], Database], *, most: int = _MOST, sleep: Callable[[float], object] = time.sleep
+    ) -> None:
         """opened: opens the database, at the first use. most: destinations kept."""
         self._opened = opened
         self._most = most
+        self._sleep = sleep
         self._unchecked = 0  # sessions since it was asked whether there are too many
         self._database: Database | None = None
 
@@ -142,6 +146,10 @@ class DestinationTable:
         """Begin anew with a destination."""
         with self._open().changing() as change:
             change.execute(_WRITE, (*name, time.time(), change.value(_NEXT), ""))
+
+    def settle(self) -> None:
+        """Wait until the copies of all workers have what was changed."""
+        self._sleep(_KNOWN_EVERYWHERE)
 
     def write(self, noted: Mapping[DestinationName, Sequence[_Noted]]) -> None:
         """Add sessions, each with whether the log has a line about it, to the history as it is by now."""

@@ -62,6 +62,14 @@ def written(path, name=PARTNER, count=1):
     raise AssertionError("nothing was written")
 
 
+def test_what_is_changed_in_the_file_is_known_at_once(tmp_path):
+    file = DestinationFile(tmp_path / DESTINATIONS_FILE)
+    begun = time.monotonic()
+    file.settle()
+    assert time.monotonic() - begun < 1
+    file.close()
+
+
 def test_it_begins_empty(file):
     assert file.find(PARTNER) == DestinationHistory()
     assert file.listed() == []

@@ -105,6 +105,12 @@ def test_what_was_forgotten_long_ago_is_removed(table, monkeypatch):
     assert [name for name, _, _ in small.since(0)] == [OTHER]
 
 
+def test_a_change_is_given_the_time_in_which_workers_read_it(opened):
+    waited = []
+    DestinationTable(opened, sleep=waited.append).settle()
+    assert module._POLL + module._INTERVAL < sum(waited) < 5
+
+
 def test_a_worker_has_its_own_sessions_at_once_and_those_of_others_soon(opened, table):
     first = SharedDestinations(DestinationTable(opened), interval=0.02, poll=0.05)
     second = SharedDestinations(DestinationTable(opened), interval=0.02, poll=0.05)

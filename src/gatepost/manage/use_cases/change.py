@@ -117,13 +117,13 @@ def change(
 ) -> ChangeResult:
     """Do one step. It may be done several times, each time on a fresh draft.
 
-    whole: it replaces whole organizations, whatever they are. It is not done again on a newer version then, which would
-    undo what somebody else did meanwhile; and what is stored need not be usable by this version. Raises Refusal: INPUT
-    with every error there is, BLOCKED if something needs what is removed, CONFLICT, UNREADABLE, and what the step
-    raises.
+    whole: it replaces whole organizations, whatever they are. It is done again on a newer version only if no resource
+    was changed meanwhile, as when the gateway noted a certificate: else it would undo what somebody else did. What is
+    stored need not be usable by this version. Raises Refusal: INPUT with every error there is, BLOCKED if something
+    needs what is removed, CONFLICT, UNREADABLE, and what the step raises.
     """
     with gateway.config() as store:
-        for left in reversed(range(1 if whole else TRIES)):
+        for left in reversed(range(TRIES)):
             version, stored = store.load(*STORED_KINDS)
             if options.expected is not None and options.expected != version:
                 raise _overtaken(version, options.expected)
@@ -144,9 +144,10 @@ def change(
                         content=content,
                     )
                 except ConfigConflict as conflict:
-                    if left:
+                    undoes = whole and store.load(*STORED_KINDS)[1] != stored
+                    if left and not undoes:
                         continue
-                    tries = "" if whole else f" ({TRIES} tries, each overtaken by another change; {NOTHING})"
+                    tries = "" if undoes else f" ({TRIES} tries, each overtaken by another change; {NOTHING})"
                     raise Refusal(RefusalKind.CONFLICT, f"{conflict}{tries}") from conflict
             break
     outcome = _result(gateway, principal, options, made, (version, changes, lacking))

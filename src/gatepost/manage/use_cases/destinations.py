@@ -202,6 +202,7 @@ def _accept(context: Context, request: DestinationActions) -> DestinationsChange
         if context.dry_run:
             return _changed(context, fallen, now)
         changed = [(name, file.change(name, partial(accept, at=now, by=principal.name))) for name, _ in fallen]
+        file.settle()  # else a worker that does not know it yet holds again what is tried now
     routes = {(name.organization, name.domain) for name, _ in changed}
     # Of smart hosts nobody knows which held mail is theirs: all of their organization's is tried.
     held = [QueueFilter(organization=organization, domain=domain, held=True) for organization, domain in routes]

@@ -31,14 +31,14 @@ def base(gateway):
     return gateway
 
 
-def commented(comment, base=None, times=0):
+def commented(comment, base=None, times=0, kind="organization"):
     """A step; somebody else changes the configuration so many times meanwhile."""
     left = iter(range(times))
 
     def step(_, draft):
         if (number := next(left, None)) is not None:
             with base.config() as store:
-                store.apply({"organization": {"other": {"display_name": str(number)}}}, author="somebody else")
+                store.apply({kind: {"other": {"display_name": str(number)}}}, author="somebody else")
         draft["fabrikam"]["outbound_connector"][0]["comment"] = comment
         return Edit(("fabrikam",), "organization.fabrikam")
 
@@ -79,6 +79,12 @@ def test_what_replaces_whole_organizations_is_not_done_again(base):
     with pytest.raises(Refusal, match=r"not 1: look again, then change it$") as refused:
         change(base, OWNER, commented("new", base, 1), WISH, whole=True)
     assert refused.value.kind is RefusalKind.CONFLICT
+
+
+@pytest.mark.parametrize("times", [1, 4])
+def test_but_on_what_the_gateway_notes_of_certificates_meanwhile(base, times):
+    outcome = change(base, OWNER, commented("new", base, times, "certificate"), WISH, whole=True)
+    assert outcome.version == times + 2
 
 
 def test_all_errors_come_at_once_and_nothing_is_changed(base):
