@@ -15,7 +15,7 @@ from support.gateway import Gateway
 from support.pebble import Pebble
 from support.peers import Exim, Postfix
 from support.pki import Pki
-from support.postgres import Postgres, end_common_server
+from support.postgres import Postgres, end_common_server, sqlite_only_summary
 from support.process import choose_start
 from support.scanners import Clamd, Rspamd
 from support.sink import Sink
@@ -178,7 +178,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say in red what was not tested for want of a Debian package."""
+    """Say in red what was not tested for want of a Debian package, and what a run on PostgreSQL left out."""
     skipped: dict[str, list[str]] = defaultdict(list)
     for report in terminalreporter.stats.get("skipped", []):
         reason = str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else ""
@@ -188,3 +188,5 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         how = "" if ";" in wanted else "; to install it, as root: scripts/install_peers.sh"
         line = f"NOT TESTED for want of {wanted}: {len(tests)} test(s){how}"
         terminalreporter.write_line(line, red=True, bold=True)
+    if left_out := sqlite_only_summary(terminalreporter.stats.get("skipped", [])):
+        terminalreporter.write_line(left_out)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.admin import OWNER, PASSWORD, AdminCentre, served
 from support.browser import axe, context, shot
 from support.scenes import contoso
+
+from gatepost.manage.access.schema import ACCESS
+from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -138,9 +141,9 @@ def test_a_disabled_user_does_not_come_in(centre: AdminCentre, desk: Desk) -> No
     come_in(desk, centre)
     desk.page.get_by_text("The passkey was not accepted.").wait_for()
     centre.gateway.cli("user", "remove", OWNER)
-    with sqlite3.connect(centre.gateway.data_dir / "access.db", timeout=30) as database:
-        assert database.execute("SELECT count(*) FROM passkey").fetchone() == (0,)
-    database.close()
+    storage = Storage(centre.gateway.store_url, centre.gateway.data_dir)
+    with closing(storage.database(ACCESS)) as database, database.reading() as connection:
+        assert connection.value("SELECT count(*) FROM passkey") == 0
 
 
 def test_an_answer_is_good_once_for_its_browser_and_its_origin(centre: AdminCentre, desk: Desk) -> None:

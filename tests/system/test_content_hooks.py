@@ -119,7 +119,7 @@ def test_a_virus_is_refused_while_its_sender_waits(guarded: Gateway, content: by
     assert record["signature"].startswith("Eicar-Signature")
     assert (record["hook"], record["action"], record["does"]) == ("av", "reject", f"refuses with {REFUSED}")
     assert guarded.cli("queue", "list", json=True).data == []
-    assert not list((guarded.data_dir / "queue").glob("*/big/*"))
+    assert not list(guarded.data_dir.glob("*/*/big/*"))
 
 
 @pytest.mark.parametrize("content", [message("small one"), big("big one")], ids=["small", "1.5 MB"])
@@ -265,7 +265,7 @@ def test_a_large_changed_message_survives_a_crash_and_leaves_nothing(rspamd: Rsp
         assert received.mail.field("X-Seen")
         assert received.mail.raw.endswith(big("lasting"))
         assert len(received.mail.raw) == row["size"]
-        wait_until(lambda: not list((running.data_dir / "queue").glob("*/big/*")), "an empty queue")
+        wait_until(lambda: not list(running.data_dir.glob("*/*/big/*")), "an empty queue")
 
 
 def test_gtube_is_what_the_trial_of_an_rspamd_hook_sends(filtered: Gateway) -> None:
@@ -421,7 +421,7 @@ def test_who_hangs_up_meanwhile_leaves_nothing(running: Any) -> None:
             client.send(big("gone", 600) + b".\r\n")
             wait_until(lambda seen=number: scanner.connections > seen, "the question")  # the one before has ended
             client.reset()
-        wait_until(lambda: not list((gateway.data_dir / "queue").glob("*/big/*")), "no file left")
+        wait_until(lambda: not list(gateway.data_dir.glob("*/*/big/*")), "no file left")
         scanner.behave = answering(b"stream: OK\0")
         assert reply_to(gateway.port, message("next")) == "250"
 

@@ -13,6 +13,7 @@ import threading
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,11 +22,15 @@ from support.gateway import Gateway
 from support.scenes import connector, contoso, send
 from support.sink import Sink
 
+from gatepost.analysis.checks.evidence import drill_documents
+from gatepost.store.storage import Storage
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from support.pki import Pki
+
+    from gatepost.store.documents import Documents
 
 NAME = "mx.partner.example"
 CHANNEL = {
@@ -110,8 +115,15 @@ class Scene:
         return self.sink.counts["CONNECT"], sum(query.name == NAME for query in self.dns.queries)
 
     @property
-    def evidence(self) -> list[Path]:
-        return sorted((self.gateway.data_dir / "evidence" / "drills").glob("*.json"))
+    def documents(self) -> Documents:
+        """What is kept of drills."""
+        return drill_documents(Storage(self.gateway.store_url, self.gateway.data_dir))
+
+    def kept(self, printed: str) -> str:
+        """What is kept of a drill. printed: where that is, as the command says."""
+        content = self.documents.read(Path(printed).name, 1 << 24)
+        assert content is not None
+        return content.decode()
 
 
 @pytest.fixture(scope="module")
@@ -178,10 +190,12 @@ def test_a_disabled_connector_in_rehearsal_is_attacked_as_if_it_were_in_force(sc
 
 def test_the_evidence_can_be_verified_without_gatepost(scene: Scene) -> None:
     printed = scene.gateway.cli("connector", "drill", "domain.example", json=True).data
-    file = next(path for path in scene.evidence if str(path) == printed["evidence"])
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
-    document = json.loads(file.read_text(encoding="utf-8"))
+    file = Path(printed["evidence"])
+    if not scene.gateway.is_on_postgres:
+        assert file.parent == scene.gateway.data_dir / "evidence" / "drills"
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    document = json.loads(scene.kept(printed["evidence"]))
     form = json.dumps(document["record"], ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     assert hashlib.sha256(form.encode()).hexdigest() == document["sha256"] == printed["sha256"]
     assert document["record"]["resource"]["tls_domain"] == NAME
@@ -195,19 +209,19 @@ def test_the_evidence_can_be_verified_without_gatepost(scene: Scene) -> None:
 def test_evidence_that_was_tampered_with_is_found_out(scene: Scene) -> None:
     name = "opportunistic.example"
     printed = scene.gateway.cli("connector", "drill", name, json=True, expect=1).data
-    file = next(path for path in scene.evidence if str(path) == printed["evidence"])
-    honest = file.read_text(encoding="utf-8")
-    file.write_text(honest.replace("drill FAILED", "drill passed"), encoding="utf-8")
+    file, honest = Path(printed["evidence"]).name, scene.kept(printed["evidence"])
+    scene.documents.replace(file, honest.replace("drill FAILED", "drill passed").encode())
     run = scene.gateway.cli("connector", "drill", name, "--last", expect=1)
     assert "it was changed: its SHA-256 is " in run.stderr
     assert run.stdout == "evidence FAILED verification\n"
     # Whoever makes the hash anew has the trace against him.
     record = json.loads(honest)["record"] | {"verdict": "drill passed: 15 attacks, 0 messages left", "passed": True}
     form = json.dumps(record, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    file.write_text(json.dumps({"sha256": hashlib.sha256(form.encode()).hexdigest(), "record": record}), "utf-8")
+    forged = json.dumps({"sha256": hashlib.sha256(form.encode()).hexdigest(), "record": record})
+    scene.documents.replace(file, forged.encode())
     run = scene.gateway.cli("connector", "drill", name, "--last", expect=1)
     assert "the trace recorded another SHA-256" in run.stderr
-    file.write_text(honest, encoding="utf-8")
+    scene.documents.replace(file, honest.encode())
     scene.gateway.cli("connector", "drill", name, "--last", expect=1)
 
 

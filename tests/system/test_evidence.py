@@ -5,6 +5,7 @@ not ours, and that nothing can be changed, removed or moved in it unseen by eith
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
 import subprocess
 import sys
@@ -35,18 +36,27 @@ class Scene:
         self.gateway = gateway
         self.sha256 = sha256
         self.evidence = gateway.data_dir / "evidence"
+        if gateway.is_on_postgres:
+            self.evidence = copied(gateway)
         self.key = gateway.folder.write("key.pem", gateway.cli("evidence", "key").stdout)
 
     @property
     def log(self) -> Path:
         """The worker's only file, unless midnight came between."""
-        return max((self.evidence / "log").glob("*.0.log"))
+        return max((self.evidence / "log").glob("*[.-]0.log"))
 
     def entries(self, event: str, domain: str) -> list[dict[str, Any]]:
         """Bodies of this event for recipients of a domain."""
-        files = sorted((self.evidence / "log").glob("*.0.log"))
+        files = sorted((self.evidence / "log").glob("*[.-]0.log"))
         bodies = [json.loads(line[65:]) for file in files for line in file.read_bytes().splitlines()]
         return [one for one in bodies if one.get("event") == event and one.get("recipient_domain") == domain]
+
+
+def copied(gateway: Gateway) -> Path:
+    """The log of a database as files."""
+    folder = gateway.folder / f"evidence-{secrets.token_hex(4)}"
+    gateway.cli("evidence", "copy", str(folder))
+    return folder
 
 
 def independent(key: Path, target: Path) -> subprocess.CompletedProcess[str]:
@@ -81,7 +91,12 @@ def play(gateway: Gateway) -> None:
     folder = gateway.data_dir / "evidence" / "log"
 
     def events() -> int:
-        return sum(file.read_bytes().count(b'"kind":"event"') for file in folder.glob("*.0.log"))
+        if gateway.is_on_postgres and gateway.sql("SELECT to_regclass('evidence_entry')") == [""]:
+            return 0
+        if gateway.is_on_postgres:
+            counted = """SELECT count(*) FROM evidence_entry WHERE position('"kind":"event"'::bytea IN line) > 0"""
+            return int(gateway.sql(counted)[0])
+        return sum(file.read_bytes().count(b'"kind":"event"') for file in folder.glob("*[.-]0.log"))
 
     before = events()
     for domain in (FORCED, CLEAR, BAD):
@@ -199,7 +214,7 @@ def test_both_verifiers_find_what_was_done(scene: Scene, tmp_path: Path, name: s
 def test_a_file_under_another_name_is_found(scene: Scene, tmp_path: Path) -> None:
     copy = shutil.copytree(scene.evidence, tmp_path / "copy")
     file = copy / "log" / scene.log.name
-    file.rename(file.with_name(file.name.replace(".0.", ".9.")))
+    file.rename(file.with_name(file.name.replace("0.log", "9.log")))
     scene.gateway.cli("evidence", "verify", str(copy), "--key", str(scene.key), expect=1)
     assert independent(scene.key, copy).returncode == 1
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.gateway import Gateway
+from support.postgres import sqlite_only
 from support.process import free_port, wait_until
 from support.raw import RawClient
 from support.scenes import message, outcomes
@@ -141,6 +142,8 @@ PEERS = {
 def mx(pki: Pki) -> Iterator[Gateway]:
     resources = RESOURCES.format(port=free_port())
     with Gateway(resources, certificates=[pki.leaf("mx1.contoso.example")], anchors=pki.root) as running:
+        listed = lambda: running.cli("certificate", "list", json=True).data  # noqa: E731 - one use
+        wait_until(listed, "the certificate in the list, which is another version")
         yield running
 
 
@@ -326,6 +329,7 @@ def test_a_certificate_file_that_has_none(mx: Gateway, leaves: dict[str, Leaf]) 
     assert "leave one away" in mx.cli("explain", "--from", "", "--to", ANN, *clash, expect=2).stderr
 
 
+@sqlite_only("another data directory is another configuration")
 def test_without_a_configuration_it_cannot_tell(mx: Gateway) -> None:
     config = mx.folder / "elsewhere.toml"
     config.write_text(mx.config.read_text().replace(str(mx.data_dir), str(mx.folder / "nothing")))

@@ -82,7 +82,7 @@ def world(pki: Pki, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]
             send(gateway.port, recipient)
             gateway.wait_trace(event="SEND", recipient=recipient, timeout=60)
         gateway.stop()
-        yield World(gateway, partner, sink, zone, _yesterday(gateway.data_dir / "sessions"))
+        yield World(gateway, partner, sink, zone, _yesterday(gateway))
 
 
 def _partner(pki: Pki, https: int) -> Gateway:
@@ -123,9 +123,14 @@ def _publish(gateway: Gateway, zone: DnsServer) -> None:
     zone.set(f"{name} TXT", text.removeprefix("( ").removesuffix(" )"))
 
 
-def _yesterday(folder: Path) -> str:
+def _yesterday(gateway: Gateway) -> str:
     """Let what was counted have been counted the day before."""
     day = (datetime.now(UTC) - timedelta(days=1)).strftime("%Y-%m-%d")
+    if gateway.is_on_postgres:
+        for table in ("session_day", "session_policy", "session_failure"):
+            gateway.sql(f"UPDATE {table} SET day = '{day}'")  # noqa: S608 - ours
+        return day
+    folder = gateway.data_dir / "sessions"
     for path in sorted(folder.iterdir()):
         path.rename(folder / path.name.replace(path.name[:10], day))
     return day

@@ -7,7 +7,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import sqlite3
 import subprocess
 import sys
 from contextlib import closing
@@ -20,6 +19,8 @@ from support.process import wait_until
 from support.scenes import ALICE, STRANGER, connector, contoso, outcomes, send
 from support.sink import Sink
 from support.smime import MailAuthority, Person, cms, decrypted, verified
+
+from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -153,10 +154,9 @@ def prepare(gateway: Gateway, people: dict[str, Person]) -> None:
     ran = [sys.executable, "-c", _COMMANDS]
     done = subprocess.run(ran, input=json.dumps(commands), capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
-    with closing(sqlite3.connect(gateway.data_dir / "config.db")) as store:
+    with closing(Storage(gateway.store_url, gateway.data_dir).configuration()) as store:
         name = "smime_recipient/contoso/corrupt@secret.test"
-        store.execute("UPDATE content SET data = ? WHERE name = ?", (b"-----BEGIN CERTIFICATE-----\nx", name))
-        store.commit()
+        store.apply({}, author="test", content={name: b"-----BEGIN CERTIFICATE-----\nx"})
 
 
 def arrived(sink: Sink, recipient: str, after: int) -> Mail:
@@ -321,13 +321,10 @@ def test_what_cannot_be_signed_waits(gateway: Gateway, sink: Sink) -> None:
     send(gateway.port, "two@signed.test", content=f"From: {ALICE}, b@contoso.example\r\n\r\nHello.\r\n".encode())
     row = gateway.wait_trace(timeout=60, recipient="two@signed.test", event="DEFER")[0]
     assert "does not name a single one" in row["detail"]["detail"]
-    with closing(sqlite3.connect(gateway.data_dir / "config.db")) as store:
-        store.execute("UPDATE content SET data = substr(data, 1, 40) WHERE name LIKE 'smime_identity/%/key'")
-        kept = store.execute("SELECT name, data FROM content WHERE name LIKE 'smime_identity/%'").fetchall()
-        store.rollback()
-        before = store.execute("SELECT name, data FROM content WHERE name LIKE 'smime_identity/%'").fetchall()
-        store.executemany("UPDATE content SET data = ? WHERE name = ?", [(data, name) for name, data in kept])
-        store.commit()
+    with closing(Storage(gateway.store_url, gateway.data_dir).configuration()) as store:
+        before = store.contents("smime_identity/", "/key")
+        assert before
+        store.apply({}, author="test", content={name: key[:40] for name, key in before.items()})
         try:
             gateway.cli("organization", "set", "contoso", "display_name=Contoso")  # keys are opened again
             send(gateway.port, "locked@signed.test")
@@ -338,8 +335,7 @@ def test_what_cannot_be_signed_waits(gateway: Gateway, sink: Sink) -> None:
                 "queue", "drop", "--recipient", "locked@signed.test", "--reason", "x"
             )  # else it leaves once the key is back
         finally:
-            store.executemany("UPDATE content SET data = ? WHERE name = ?", [(data, name) for name, data in before])
-            store.commit()
+            store.apply({}, author="test", content=before)
     tried = {recipient for one in sink.messages[after:] for recipient in one.recipients}
     assert not tried & {"two@signed.test", "locked@signed.test"}
 

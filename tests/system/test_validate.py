@@ -23,6 +23,8 @@ from support.process import free_port, loopback, wait_until
 from support.scenes import connector, contoso
 from support.sink import Behaviour, Sink
 
+from gatepost.store.storage import Storage
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -345,8 +347,8 @@ def test_a_disabled_connector_is_tried_and_the_result_is_listed(
     server.apply(contoso(outbound=[right]))
     server.cli("connector", "validate", "bank.example", "--recipient", "bob@bank.example")
     assert len(partner.messages) == 1
-    file = server.data_dir / "validations" / "contoso" / "outbound-bank.example.json"
-    kept = json.loads(file.read_text())
+    storage = Storage(server.store_url, server.data_dir)
+    kept = json.loads(storage.documents("validations", "contoso").read("outbound-bank.example.json", 1 << 20) or "")
     assert (kept["outcome"], kept["configuration"]) == ("validated", 2)
     (row,) = server.cli("connector", "list", "--direction", "outbound", json=True).data
     assert row["validated"]["outcome"] == "validated"

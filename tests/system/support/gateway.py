@@ -13,7 +13,7 @@ import tomlkit
 from support.dns import knows_nothing
 from support.mail import Mail, read_maildir
 from support.namespaces import inside
-from support.postgres import store_settings
+from support.postgres import common_server, store_settings
 from support.process import GATEPOST, Child, FixtureError, Folder, free_port, greets, run_gatepost, wait_until
 
 if TYPE_CHECKING:
@@ -208,6 +208,22 @@ class Gateway:
             return wait_until(lambda: self.trace(**filters), f"a trace row of {filters}", timeout=timeout)
         except FixtureError as late:
             raise FixtureError(f"{late}\n{self.log()}") from late
+
+    @property
+    def is_on_postgres(self) -> bool:
+        """Whether its store is a database of the server that tests have in common."""
+        return self.store_url.startswith("postgresql:")
+
+    def sql(self, statement: str) -> list[str]:
+        """On PostgreSQL: run a statement as the superuser; its rows, unaligned."""
+        database = self.store_url.partition("?")[0].rpartition("/")[2]
+        return common_server().sql(statement, database).splitlines()
+
+    def trace_writers(self) -> set[str]:
+        """The workers that wrote to the message trace."""
+        if self.is_on_postgres:
+            return set(self.sql("SELECT DISTINCT writer FROM trace"))
+        return {path.name.split(".")[1] for path in self.data_dir.glob("trace/*.db")}
 
     def log(self) -> str:
         """What `gatepost serve` printed so far."""

@@ -10,8 +10,9 @@ import shutil
 import subprocess
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
+import pytest
 from support.debian import need
 from support.process import Child, FixtureError, Folder, free_port
 
@@ -195,7 +196,25 @@ class Postgres:
         return done.stdout
 
 
+_SQLITE_ONLY = "with SQLite only: "
 _common: list[Postgres] = []
+
+
+def on_postgres() -> bool:
+    """Whether GATEPOST_STORE=postgresql asks for gateways on PostgreSQL."""
+    return os.environ.get("GATEPOST_STORE") == "postgresql"
+
+
+def sqlite_only(why: str) -> pytest.MarkDecorator:
+    """Marks a test that shows nothing of a gateway on PostgreSQL; such a run counts it."""
+    return pytest.mark.skipif(on_postgres(), reason=f"{_SQLITE_ONLY}{why}")
+
+
+def sqlite_only_summary(skipped: list[Any]) -> str:
+    """How many of these reports are of tests of `sqlite_only`, and why; "" if none is."""
+    reasons = [str(report.longrepr[2]) for report in skipped if isinstance(report.longrepr, tuple)]
+    whys = [reason.partition(_SQLITE_ONLY)[2] for reason in reasons if _SQLITE_ONLY in reason]
+    return f"{len(whys)} test(s) run {_SQLITE_ONLY}{'; '.join(sorted(set(whys)))}" if whys else ""
 
 
 def common_server() -> Postgres:
@@ -215,6 +234,6 @@ def end_common_server() -> None:
 
 def store_settings(*, by_socket: bool = False) -> dict[str, str]:
     """[store] of a gateway: a fresh database where GATEPOST_STORE=postgresql asks for it, else its data directory."""
-    if os.environ.get("GATEPOST_STORE") != "postgresql":
+    if not on_postgres():
         return {}
     return {"url": common_server().database(by_socket=by_socket)}

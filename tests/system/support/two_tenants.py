@@ -31,6 +31,7 @@ PART_NAMES = {
 }  # fmt: skip
 # What asking itself changes.
 _NOT_THEIRS = {"audit_event", "session", "token", "setup", "sqlite_sequence", "sqlite_stat1"}
+_OF_NODES = {"node", "node_worker", "lease"}  # of a database: these change all the time
 
 
 class TwoTenants:
@@ -66,22 +67,36 @@ class TwoTenants:
             for file in sorted((self.data / "maildir").rglob("*"))
             if file.is_file()
         ]
-        for file in sorted(self.data.rglob("*.db")):
-            if "trace" not in file.parts and "sessions" not in file.parts:
-                found += _rows(file)
-        return found
+        rows = self._rows_of_database() if self.centre.gateway.is_on_postgres else self._rows_of_files()
+        return found + sorted(row for row in rows if (THEIRS in row or "kanarie" in row) and f"'{MINE}'" not in row)
+
+    def _rows_of_files(self) -> list[str]:
+        files = [file for file in sorted(self.data.rglob("*.db")) if not {"trace", "sessions"} & set(file.parts)]
+        return [row for file in files for row in _rows(file)]
+
+    def _rows_of_database(self) -> list[str]:
+        gateway = self.centre.gateway
+        tables = gateway.sql(
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"
+            " AND table_name NOT LIKE 'trace%' AND table_name NOT LIKE 'session_%'"
+        )
+        return [
+            f"{table} {row}".replace(f'"{MINE}"', f"'{MINE}'")
+            for table in sorted(set(tables) - _NOT_THEIRS - _OF_NODES)
+            for row in gateway.sql(f"SELECT to_json(t) FROM {table} t")  # noqa: S608 - names of our own tables
+            if table != "content" or THEIRS in row
+        ]
 
 
 def _rows(file: Any) -> list[str]:
     with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as database:
         tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        rows = [
+        return [
             f"{file.name} {table} {row!r}"
             for table in sorted(set(tables) - _NOT_THEIRS)
             for row in database.execute(f"SELECT * FROM {table}")  # noqa: S608 - names of our own tables
             if table != "content" or THEIRS in str(row[0])
         ]
-    return sorted(row for row in rows if (THEIRS in row or "kanarie" in row) and f"'{MINE}'" not in row)
 
 
 def filled(  # noqa: PLR0911 - a value for each kind of schema
