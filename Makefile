@@ -15,11 +15,11 @@ SYSTEM := $(PYTEST) -q -o timeout=120 tests/system
 # Tests start thousands of commands: compiling every module each time is half of what a command costs.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help env demo test test-all check format lint types imports unit unit-rest pythons system system-all coverage mutants fuzz-rest \
+.PHONY: help env demo test test-all check format lint types imports unit unit-rest pythons system system-all system-postgresql coverage mutants fuzz-rest \
 	next-hops faults peers lock docs figures bench clean
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 19
 
 env: .venv/.stamp ## the environment only: .venv/bin/gatepost exists after it
 
@@ -42,6 +42,7 @@ test: check ## everything that must hold before a commit
 test-all: check ## the same with all that takes long: every other system test with real processes, other Pythons
 	+@$(TOGETHER) unit coverage
 	@$(MAKE) --no-print-directory system-all
+	@$(MAKE) --no-print-directory system-postgresql
 	@$(MAKE) --no-print-directory pythons
 
 check: format lint types imports ## the checks that run no code of ours
@@ -78,6 +79,13 @@ system: env ## tests over real sockets with real peers (Postfix, swaks, openssl:
 system-all: export GATEPOST_REAL := half
 system-all: env ## the same, the long ones too; in every other file each command is a process of its own
 	@$(SYSTEM) -n $(JOBS) --dist loadfile --no-loadscope-reorder
+
+ON_POSTGRESQL := admin_* rest* administration explain evidence inbound outbound outbound_dsn returned_mail mail_flow_rules \
+	destination_memory session_counts sent_reports kill
+system-postgresql: export GATEPOST_STORE := postgresql
+system-postgresql: env ## the admin centre, REST and the flow of mail with gateways on PostgreSQL (FILES="kill tenants" others)
+	@$(PYTEST) -q -o timeout=120 $(SHORT) -n $(JOBS) --dist loadfile --no-loadscope-reorder \
+		$(patsubst %,tests/system/test_%.py,$(or $(FILES),$(ON_POSTGRESQL)))
 
 mutants: env ## change modules in small ways: do their own tests notice? (MODULES="store/sqlite/writer mail/queue", SEED=1, EACH=15, SAMPLE=20)
 	@$(BIN)/python scripts/mutants.py --seed $(or $(SEED),1) --each $(or $(EACH),15) --sample $(or $(SAMPLE),20) $(MODULES)
