@@ -91,7 +91,7 @@ def play(gateway: Gateway) -> None:
     folder = gateway.data_dir / "evidence" / "log"
 
     def events() -> int:
-        if gateway.is_on_postgres and gateway.sql("SELECT to_regclass('evidence_entry')") == [""]:
+        if gateway.is_on_postgres and not gateway.sql("SELECT to_regclass('evidence_entry')"):
             return 0
         if gateway.is_on_postgres:
             counted = """SELECT count(*) FROM evidence_entry WHERE position('"kind":"event"'::bytea IN line) > 0"""

@@ -20,6 +20,7 @@ import pytest
 from support.admin import AdminCentre
 from support.debian import MARK, need
 from support.gateway import Gateway
+from support.postgres import sqlite_only
 from support.process import free_port, wait_until
 from support.scenes import ALICE, connector, contoso, message
 from support.sink import Behaviour, Sink
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import ExitStack
     from pathlib import Path
+
+pytestmark = sqlite_only("the queue is on the database server's disk")
 
 DISK = 320 << 20
 SUBJECT = re.compile(rb"^Subject: (full-\d+)\r?$", re.MULTILINE)

@@ -135,7 +135,7 @@ def drop_privileges(account: Account, data_dir: Path) -> None:
             os.setresuid(account.uid, account.uid, account.uid)
         except OSError as error:
             raise PrivilegeError(f"server.user: cannot become {account.name}: {error.strerror}") from error
-        os.environ |= {"HOME": account.home, "USER": account.name, "LOGNAME": account.name}
+        os.environ |= _environment(account)
     forbid_new_privileges()
     _check_reach(account, data_dir)
 
@@ -154,8 +154,14 @@ def act_as(account: Account, data_dir: Path) -> Callable[[], None]:
     groups, gid = os.getgroups(), os.getegid()
     if account.uid == os.geteuid():
         return lambda: None
+    environment = {name: os.environ.get(name) for name in _environment(account)}
 
     def back() -> None:
+        for name, value in environment.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
         os.seteuid(0)
         os.setegid(gid)
         os.setgroups(groups)
@@ -166,6 +172,7 @@ def act_as(account: Account, data_dir: Path) -> Callable[[], None]:
         os.seteuid(account.uid)
     except OSError as error:
         raise PrivilegeError(f"server.user: cannot become {account.name}: {error.strerror}") from error
+    os.environ |= _environment(account)  # a library that looks into root's home is not let in
     try:
         _check_reach(account, data_dir)
     except PrivilegeError:
@@ -197,6 +204,10 @@ def as_caller() -> Iterator[None]:
 
 
 # ---------------------------------------------------------------------------------------------- accounts
+
+
+def _environment(account: Account) -> dict[str, str]:
+    return {"HOME": account.home, "USER": account.name, "LOGNAME": account.name}
 
 
 def _by_name(server: Server) -> Account:

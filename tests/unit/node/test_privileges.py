@@ -301,6 +301,23 @@ def test_what_a_command_makes_belongs_to_the_account_and_only_what_is_named_is_t
 
 
 @as_root
+@with_open_python
+def test_a_command_has_the_home_of_the_account_while_it_acts_as_it(place, nobody, monkeypatch):
+    """The library of PostgreSQL looks into it, and root's is closed to the account."""
+    monkeypatch.setenv("HOME", "/root")
+    monkeypatch.delenv("LOGNAME", raising=False)
+    os.chown(place, NOBODY.pw_uid, NOBODY.pw_gid)
+
+    def work():
+        back = act_as(nobody, place)
+        acting = [os.environ["HOME"], os.environ["USER"], os.environ["LOGNAME"]]
+        back()
+        return [*acting, os.environ["HOME"], os.environ.get("LOGNAME")]
+
+    assert in_a_process(work) == [NOBODY.pw_dir, "nobody", "nobody", "/root", None]
+
+
+@as_root
 def test_a_container_that_takes_the_right_away_is_said(nobody, place, monkeypatch):
     def refuse(*_):
         raise PermissionError(1, "Operation not permitted")
