@@ -7,6 +7,7 @@ real socket. The reply, the connector, the requirement and the kept decision mus
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from support.postgres import sqlite_only
 from support.process import free_port, wait_until
 from support.raw import RawClient
 from support.scenes import message, outcomes
+
+from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -142,8 +145,8 @@ PEERS = {
 def mx(pki: Pki) -> Iterator[Gateway]:
     resources = RESOURCES.format(port=free_port())
     with Gateway(resources, certificates=[pki.leaf("mx1.contoso.example")], anchors=pki.root) as running:
-        listed = lambda: running.cli("certificate", "list", json=True).data  # noqa: E731 - one use
-        wait_until(listed, "the certificate in the list, which is another version")
+        with closing(Storage(running.store_url, running.data_dir).configuration()) as store:
+            wait_until(lambda: store.version() >= 2, "the version in which the gateway noted its certificate")
         yield running
 
 
