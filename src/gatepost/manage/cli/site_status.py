@@ -40,7 +40,10 @@ def status(config: str | None, as_json: bool) -> None:
     else:
         _print(member, state, (settings.site.address, settings.server.hostname), now)
         if len(sharing) > 1:
-            rows = [(name, one.node, one.sha256[:_DIGITS], _end(one.not_after, now)) for name, one in sharing.items()]
+            rows = [
+                (name, other.node, other.sha256[:_DIGITS], _end(other.not_after, now))
+                for name, other in sharing.items()
+            ]
             _table("nodes of this database", ("name", "node", "certificate", "valid_until"), sorted(rows))
     if member is None:
         fail(NO, "this gateway belongs to no site: gatepost site init creates one, gatepost site join joins one")
