@@ -45,7 +45,7 @@ def test_two_gateways_with_one_database(gateway: Callable[..., Gateway], postgre
 
 
 def node_settings(name: str, url: str) -> dict[str, dict[str, object]]:
-    return {"server": {"node": name}, "store": {"url": url}}
+    return {"server": {"node": name}, "store": {"url": url, "shared_mailboxes": True}}
 
 
 def deferred(node: Gateway) -> list[str]:

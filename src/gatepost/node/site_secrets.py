@@ -13,6 +13,8 @@ from gatepost.node.certificate_manager import vault_of
 from gatepost.node.roles import login_secret
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.pki.certificates.vault import VaultError
+from gatepost.policy.connectors.maildirs import node_local_text, stored_maildirs
+from gatepost.store.interface import StoreFailure
 from gatepost.store.srs_keys import load_srs_keys, shared_srs_keys
 from gatepost.store.storage import Storage
 
@@ -26,12 +28,14 @@ if TYPE_CHECKING:
 def prepare_site(settings: Settings) -> None:
     """Check the master key, and have ready on the server what sessions need, so that none of them waits for it.
 
-    Nothing with one node. Raises StoreFailure, CertificateFileError (another master key than the site's) or OSError.
+    Nothing with one node. Raises StoreFailure (also for mailboxes that lie on one node), CertificateFileError (another
+    master key than the site's) or OSError.
     """
     storage = Storage.of(settings)
     if not storage.is_shared:
         return
     with closing(storage.configuration()) as store:
+        _check_mailboxes(settings, store)
         login_secret(store)
         srs_keys_of(settings, store)
 
@@ -39,6 +43,14 @@ def prepare_site(settings: Settings) -> None:
 def ticket_secrets_of(settings: Settings, store: ConfigStore) -> TicketSecrets:
     """Where secrets for session tickets come from. Raises StoreFailure or CertificateFileError."""
     return Storage.of(settings).ticket_secrets(vault_of(settings, store))
+
+
+def _check_mailboxes(settings: Settings, store: ConfigStore) -> None:
+    """Raise StoreFailure if mail would be delivered to a Maildir that the other nodes do not see."""
+    _, document = store.load()
+    text = node_local_text(stored_maildirs(document.get("organization", {})))
+    if text and not settings.store.shared_mailboxes:
+        raise StoreFailure(text)
 
 
 def srs_keys_of(settings: Settings, store: ConfigStore) -> SrsKeys:

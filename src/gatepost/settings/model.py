@@ -203,6 +203,11 @@ class Store(Section):
         "synchronous_commit says (local), or only when a synchronous standby has it too (replicated): then the gateway "
         "does not start without one.",
     )
+    shared_mailboxes: Switch = setting(
+        default=False,
+        description="With PostgreSQL: maildir in data_dir is a directory that all nodes share. Only then may mailboxes "
+        'have delivery = "maildir"; otherwise they need LMTP, because any node delivers.',
+    )
     takeover_after: Annotated[Duration, Range(5, 600, format_duration)] = setting(
         default=15,
         description="With PostgreSQL: the silence of a worker after which the other nodes take over its mail.",

@@ -18,6 +18,7 @@ import apsw
 import msgspec
 
 from gatepost.policy.decisions.destination_history import DestinationHistory, DestinationName, SeenSession, seen, warned
+from gatepost.store.database import Schema
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite.schema import StoreSettings, exclusively, make_directory, open_database
 
@@ -45,6 +46,9 @@ CREATE TABLE destination (
 ) WITHOUT ROWID;
 CREATE INDEX longest_ago ON destination (at);
 """
+DESTINATIONS = Schema("destinations", DESTINATIONS_FILE, _APPLICATION_ID, _SCHEMA_VERSION, _TABLES)
+"""With SQLite; where nodes share it, it is `store.shared_destinations.HISTORY`."""
+
 _READ = "SELECT document FROM destination WHERE organization = ? AND domain = ? AND connector = ?"
 _WRITE = "INSERT OR REPLACE INTO destination (organization, domain, connector, at, document) VALUES (?, ?, ?, ?, ?)"
 _REMOVE = "DELETE FROM destination WHERE organization = ? AND domain = ? AND connector = ?"

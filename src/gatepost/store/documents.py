@@ -41,6 +41,10 @@ DOCUMENTS: Final = Schema(
 )
 
 
+DOCUMENT_FOLDERS: Final = ("validations", "evidence/drills")
+"""The folders in which documents, or further folders of them, lie: others do not exist."""
+
+
 class Documents(Protocol):
     """The documents of one folder. place: where that is, for administrators of the gateway."""
 

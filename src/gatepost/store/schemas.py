@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from gatepost.store.changes import CONFIGURATION, CONFIGURATION_LOG
 from gatepost.store.documents import DOCUMENTS
 from gatepost.store.failures import LOGIN_FAILURES
+from gatepost.store.move_mark import MOVE
 from gatepost.store.postgres.evidence_tables import SCHEMA as EVIDENCE
 from gatepost.store.postgres.queue_schema import QUEUE_SCHEMA
 from gatepost.store.postgres.trace_tables import SCHEMA as TRACE
@@ -37,4 +38,8 @@ STORED: Final[tuple[Schema, ...]] = (
     HISTORY,
     DOCUMENTS,
     TICKETS,
+    MOVE,
 )
+
+SAME_IN_BOTH: Final[tuple[Schema, ...]] = (CONFIGURATION, SENT, RECEIVED)
+"""Those whose tables are the same in a file of SQLite and in PostgreSQL, so that a move copies them row by row."""

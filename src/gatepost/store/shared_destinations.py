@@ -47,6 +47,9 @@ HISTORY: Final = Schema(
     CREATE TABLE destination_revision (id INTEGER PRIMARY KEY, revision INTEGER NOT NULL);
     """,
 )
+DESTINATION_COLUMNS: Final = ("organization", "domain", "connector", "at", "document")
+"""Those that every engine has; the first three are the key."""
+
 _NAME = "organization, domain, connector"
 _READ = "SELECT document FROM destination_history WHERE organization = ? AND domain = ? AND connector = ?"
 _WRITE = (

@@ -18,14 +18,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gatepost.store.changes import ConfigStore
+    from gatepost.store.database import Database
 
 
 SRS_KEYS_FILE = "srs.keys"
+SRS_PLACE = "srs/keys"
+"""The name of the content beside the configuration, where nodes share it."""
 
 _KEY_OCTETS = 32
 _LEAST_OCTETS = 16
 _LIMIT = 65536
-_PLACE = "srs/keys"
 _PLAIN = frozenset(b"0123456789abcdef\n")
 
 
@@ -43,13 +45,8 @@ def load_srs_keys(data_dir: Path) -> SrsKeys:
     """The keys, made at first use. Raises OSError if the file is not ours alone, or holds something else."""
     path = data_dir / SRS_KEYS_FILE
     if not path.exists():
-        _make(path)
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    with os.fdopen(descriptor, "rb") as file:
-        mode = os.fstat(file.fileno()).st_mode & 0o777
-        if mode & 0o077:
-            raise PermissionError(f"{path} has mode {mode:04o}, and others may read it; chmod 600 it")
-        return _parsed(file.read(_LIMIT), str(path))
+        _publish(path, _new_line(), replace=False)
+    return _parsed(SrsKeyFile(data_dir).read() or b"", str(path))
 
 
 def shared_srs_keys(store: ConfigStore, data_dir: Path, vault: Sealing | None) -> SrsKeys:
@@ -62,15 +59,77 @@ def shared_srs_keys(store: ConfigStore, data_dir: Path, vault: Sealing | None) -
     def make() -> bytes:
         path = data_dir / SRS_KEYS_FILE
         keys = load_srs_keys(data_dir).keys if path.exists() else (secrets.token_bytes(_KEY_OCTETS),)
-        text = "".join(f"{key.hex()}\n" for key in keys).encode()
-        return text if vault is None else vault.seal(text, _PLACE)
+        return sealed_keys("".join(f"{key.hex()}\n" for key in keys).encode(), vault)
 
-    content = store.content_once(_PLACE, make)
-    if not set(content) <= _PLAIN:
-        if vault is None:
-            raise OSError(f"{_PLACE} is sealed, and store.master_key is not set")
-        content = vault.open(content, _PLACE)
-    return _parsed(content, _PLACE)
+    return _parsed(opened_keys(store.content_once(SRS_PLACE, make), vault), SRS_PLACE)
+
+
+def sealed_keys(text: bytes, vault: Sealing | None) -> bytes:
+    """The text of keys as it is stored beside the configuration. Raises what `vault` raises."""
+    return text if vault is None else vault.seal(text, SRS_PLACE)
+
+
+def opened_keys(content: bytes, vault: Sealing | None) -> bytes:
+    """The text of keys from beside the configuration. Raises OSError, and what `vault` raises."""
+    if set(content) <= _PLAIN:
+        return content
+    if vault is None:
+        raise OSError(f"{SRS_PLACE} is sealed, and store.master_key is not set")
+    return vault.open(content, SRS_PLACE)
+
+
+class SrsKeyFile:
+    """The text of the keys in a data directory, as it stands there. Raises OSError."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._path = data_dir / SRS_KEYS_FILE
+
+    def read(self) -> bytes | None:
+        """The text; None if there is no file."""
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return None
+        with os.fdopen(descriptor, "rb") as file:
+            mode = os.fstat(file.fileno()).st_mode & 0o777
+            if mode & 0o077:
+                raise PermissionError(f"{self._path} has mode {mode:04o}, and others may read it; chmod 600 it")
+            return file.read(_LIMIT)
+
+    def replace(self, text: bytes) -> None:
+        """Write another text in one step, durably."""
+        _publish(self._path, text, replace=True)
+
+    def remove(self) -> None:
+        """Remove the file."""
+        self._path.unlink(missing_ok=True)
+
+
+class SrsKeyRow:
+    """The text of the keys in the tables of the configuration. Raises StoreFailure, and what `vault` raises."""
+
+    def __init__(self, database: Database, vault: Sealing | None) -> None:
+        self._database = database
+        self._vault = vault
+
+    def read(self) -> bytes | None:
+        """The text; None if there is none."""
+        with self._database.reading() as connection:
+            content = connection.value("SELECT data FROM content WHERE name = ?", (SRS_PLACE,))
+        return None if content is None else opened_keys(content, self._vault)
+
+    def replace(self, text: bytes) -> None:
+        """Store another text, sealed if there is a master key."""
+        with self._database.changing() as change:
+            change.execute(
+                "INSERT INTO content (name, data) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET data = excluded.data",
+                (SRS_PLACE, sealed_keys(text, self._vault)),
+            )
+
+    def remove(self) -> None:
+        """Remove the text."""
+        with self._database.changing() as change:
+            change.execute("DELETE FROM content WHERE name = ?", (SRS_PLACE,))
 
 
 def _parsed(text: bytes, where: str) -> SrsKeys:
@@ -85,19 +144,26 @@ def _parsed(text: bytes, where: str) -> SrsKeys:
     return SrsKeys(keys)
 
 
-def _make(path: Path) -> None:
-    """Write a fresh key. Of several processes that do so at once, one wins, and all read that one's."""
+def _new_line() -> bytes:
+    return f"{secrets.token_hex(_KEY_OCTETS)}\n".encode()
+
+
+def _publish(path: Path, text: bytes, *, replace: bool) -> None:
+    """Write keys durably. Without `replace`, of several processes that do so at once one wins."""
     fresh = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(f"{secrets.token_hex(_KEY_OCTETS)}\n")
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        try:
-            os.link(fresh, path)
-        except FileExistsError:
-            return
+        if replace:
+            fresh.replace(path)
+        else:
+            try:
+                os.link(fresh, path)
+            except FileExistsError:
+                return
         directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(directory)

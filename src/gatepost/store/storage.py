@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from gatepost.store.failures import FailureCounts
     from gatepost.store.interface import EventSink, Store
     from gatepost.store.leases import DutyLeases
+    from gatepost.store.move import MoveSide
     from gatepost.store.nodes import NodeRegistry
     from gatepost.store.queue_admin import Depth, QueueAdmin
     from gatepost.store.received_reports import ReceivedReports
@@ -76,6 +77,7 @@ class Storage:
             from gatepost.store.sqlite.restore import check_whole  # noqa: PLC0415 - as above
 
             check_whole(self._directory)
+            self._check_open()
 
     def prepare(self, schemas: Sequence[Schema]) -> dict[str, int | None]:
         """Make tables of PostgreSQL, or bring them up to date; returns their versions of before, None for no tables.
@@ -103,6 +105,7 @@ class Storage:
         take in PostgreSQL.
         """
         if not self.is_shared:
+            self._check_open()
             return SqliteDatabase(self._directory, schema, synchronous=synchronous)
         with _loading_postgres():
             from gatepost.store.postgres.database import PostgresDatabase  # noqa: PLC0415 - one engine is loaded
@@ -215,6 +218,7 @@ class Storage:
         if not self.is_shared:
             from gatepost.store.sqlite.shards import open_shards  # noqa: PLC0415 - one engine is loaded
 
+            self._check_open()
             return [*await open_shards(self._directory, settings, place, sink, evidence)]
         with _loading_postgres():
             from gatepost.store.postgres.opening import open_queue  # noqa: PLC0415 - as above
@@ -236,6 +240,7 @@ class Storage:
         from gatepost.store.sqlite.administration import Administration, trace_writer  # noqa: PLC0415 - not all need it
 
         if not self.is_shared:
+            self._check_open()
             return Administration(self._directory / QUEUE_DIRECTORY, self.trace(), evidence)
         with _loading_postgres():
             from gatepost.store.postgres.queue_admin import PostgresQueueAdmin  # noqa: PLC0415 - one engine is loaded
@@ -261,6 +266,7 @@ class Storage:
         from gatepost.store.changes import CONFIGURATION, ConfigStore  # noqa: PLC0415 - few processes ask for it
 
         if not self.is_shared:
+            self._check_open()
             return ConfigStore(self._directory / CONFIGURATION.file)
         with _loading_postgres():
             from gatepost.store.postgres.configuration import COPY_FILE, SharedConfig  # noqa: PLC0415 - as above
@@ -292,6 +298,28 @@ class Storage:
             with _loading_postgres():
                 from gatepost.store.postgres.server import close_all  # noqa: PLC0415 - as above
             close_all()
+
+    def move_side(
+        self, same: Sequence[Schema], schemas: Sequence[Schema], *, workers: int, vault: Sealing | None
+    ) -> MoveSide:
+        """One side of a move to the other engine, a `store.move.MoveSide`: also of a store that is closed.
+
+        same: schemas whose tables are the same in both engines. schemas: all of them. workers: that share the queue
+        with SQLite. vault: of the master key. Raises StoreFailure.
+        """
+        if not self.is_shared:
+            from gatepost.store.sqlite.move_side import SqliteSide  # noqa: PLC0415 - one command needs it
+
+            return SqliteSide(self._directory, same, workers=workers)
+        with _loading_postgres():
+            from gatepost.store.postgres.move_side import PostgresSide  # noqa: PLC0415 - as above
+        return PostgresSide(self._url, self._directory, same, all_schemas=schemas, vault=vault)
+
+    def _check_open(self) -> None:
+        """Raise StoreFailure if the files were moved to another engine, or are being moved."""
+        from gatepost.store.move_mark import check_open, file_mark  # noqa: PLC0415 - no need for it on a server
+
+        check_open(file_mark(self._directory), f"{SQLITE}{self._directory}")
 
     def _site(self) -> Database:
         """Nodes and leases."""

@@ -13,6 +13,7 @@ import msgspec
 
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.store.interface import StoreFailure
+from gatepost.store.storable import storable, storable_json
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -215,6 +216,16 @@ def stored_row(event: TraceEvent) -> list[Any] | None:
     except (UnicodeError, TypeError, ValueError) as error:
         _log.error("the message trace: an event of %s is left out: %s", event.message, error)
         return None
+    return row
+
+
+def storable_columns(row: list[Any]) -> list[Any]:
+    """The columns of a row that any engine wrote, as every engine takes them."""
+    for place, value in enumerate(row):
+        if type(value) is str and "\0" in value:
+            row[place] = storable(value)
+    for place in (_TLS, _DETAIL):
+        row[place] = storable_json(row[place])
     return row
 
 

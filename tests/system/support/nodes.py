@@ -50,7 +50,7 @@ class Nodes:
         way = url.replace(f":{self.server.port}/", f":{self.detours[number].port}/")
         base: dict[str, Any] = {
             "server": {"node": f"node{number + 1}"},
-            "store": {"url": way, "master_key": f"file:{key}"},
+            "store": {"url": way, "master_key": f"file:{key}", "shared_mailboxes": True},
             "queue": {"retry": ["1s"]},
         }
         resources = contoso(mailboxes=[ALICE], outbound=[connector("partner.example", self.partner.address)])

@@ -232,8 +232,8 @@ def end_common_server() -> None:
         _common.pop().__exit__()
 
 
-def store_settings(*, by_socket: bool = False) -> dict[str, str]:
+def store_settings(*, by_socket: bool = False) -> dict[str, Any]:
     """[store] of a gateway: a fresh database where GATEPOST_STORE=postgresql asks for it, else its data directory."""
     if not on_postgres():
         return {}
-    return {"url": common_server().database(by_socket=by_socket)}
+    return {"url": common_server().database(by_socket=by_socket), "shared_mailboxes": True}

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatepost.store import srs_keys as module
-from gatepost.store.changes import ConfigStore
-from gatepost.store.srs_keys import SRS_KEYS_FILE, load_srs_keys, shared_srs_keys
+from gatepost.store.changes import CONFIGURATION, ConfigStore
+from gatepost.store.sqlite.database import SqliteDatabase
+from gatepost.store.srs_keys import SRS_KEYS_FILE, SrsKeyFile, SrsKeyRow, load_srs_keys, shared_srs_keys
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +33,7 @@ def test_several_at_once_have_the_same(tmp_path: Path) -> None:
 
 def test_who_comes_second_keeps_the_key_of_the_first(tmp_path: Path) -> None:
     first = load_srs_keys(tmp_path)
-    module._make(tmp_path / module.SRS_KEYS_FILE)
+    module._publish(tmp_path / module.SRS_KEYS_FILE, b"11\n", replace=False)
     assert load_srs_keys(tmp_path) == first
     assert [path.name for path in tmp_path.iterdir()] == [module.SRS_KEYS_FILE]
 
@@ -87,3 +88,32 @@ def test_the_file_of_the_node_that_is_first_counts(tmp_path: Path) -> None:
         assert shared_srs_keys(store, tmp_path, Backwards()) == own
         with pytest.raises(OSError, match="is sealed, and store"):
             shared_srs_keys(store, tmp_path, None)
+
+
+def test_the_text_of_a_file_is_replaced_and_removed(tmp_path: Path) -> None:
+    keys = SrsKeyFile(tmp_path)
+    assert keys.read() is None
+    keys.replace(b"11\n")
+    keys.replace(b"22\n")
+    assert keys.read() == b"22\n"
+    assert [path.name for path in tmp_path.iterdir()] == [SRS_KEYS_FILE]
+    keys.remove()
+    keys.remove()
+    assert keys.read() is None
+
+
+@pytest.mark.parametrize("vault", [None, Backwards()])
+def test_the_text_of_a_table_is_sealed_with_a_master_key(tmp_path: Path, vault: Backwards | None) -> None:
+    with closing(SqliteDatabase(tmp_path, CONFIGURATION)) as database:
+        keys = SrsKeyRow(database, vault)
+        assert keys.read() is None
+        for text in (b"11\n", b"22\n"):
+            keys.replace(text)
+            assert keys.read() == text
+        with database.reading() as connection:
+            assert (connection.value("SELECT data FROM content") == b"22\n") is (vault is None)
+        if vault:
+            with pytest.raises(OSError, match="master_key is not set"):
+                SrsKeyRow(database, None).read()
+        keys.remove()
+        assert keys.read() is None

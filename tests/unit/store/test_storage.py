@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import closing
 
 import pytest
 
@@ -9,6 +10,7 @@ from gatepost.settings.model import Settings
 from gatepost.store.database import Schema
 from gatepost.store.evidence_in_files import EvidenceInFiles
 from gatepost.store.interface import QueueFilter, StoreBusy, StoreFailure
+from gatepost.store.move_mark import MoveMark, MoveState, write_file_mark
 from gatepost.store.queue_admin import Depth
 from gatepost.store.sqlite.message_trace import SqliteTrace
 from gatepost.store.storage import Storage
@@ -81,3 +83,19 @@ def test_nothing_is_asked_of_a_server_before_it_must_be(tmp_path):
     storage = Storage(NOBODY, tmp_path)
     assert storage.trace().unreadable() == []
     assert storage.evidence().name == "the evidence log"
+
+
+def test_a_store_that_was_moved_is_closed_to_all_who_open_it(settings, tmp_path):
+    storage = Storage.of(settings)
+    write_file_mark(tmp_path, MoveMark("word", MoveState.LEFT, "PostgreSQL at db1", 1.0))
+    for call in (*CALLS[:2], CALLS[3], lambda storage, _: storage.configuration(), lambda s, _: s.check([])):
+        with pytest.raises(StoreFailure, match=r"was moved to PostgreSQL at db1.*gatepost store reopen"):
+            call(storage, settings)
+    assert not (tmp_path / "queue").exists()
+
+
+def test_either_engine_is_a_side_of_a_move(tmp_path):
+    with closing(Storage("sqlite:", tmp_path).move_side([], [], workers=1, vault=None)) as side:
+        assert side.place == f"sqlite:{tmp_path}"
+    with closing(Storage(NOBODY, tmp_path).move_side([], [], workers=1, vault=None)) as side:
+        assert side.place == "PostgreSQL at 127.0.0.1:1, database none"

@@ -5,7 +5,7 @@ import pytest
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.store.interface import StoreFailure, TraceFilter
 from gatepost.store.sqlite.message_trace import SqliteTrace
-from gatepost.store.trace import COLUMNS, stored_row, tally_days, tally_part, trace_event
+from gatepost.store.trace import COLUMNS, storable_columns, stored_row, tally_days, tally_part, trace_event
 
 NOON = 1_764_000_000.0 - 1_764_000_000.0 % 86_400 + 43_200
 
@@ -45,3 +45,9 @@ def test_an_event_that_no_engine_can_store_is_left_out_with_a_line_in_the_log(ca
     assert stored_row(row(subject="half \ud83d")) is None
     assert "an event of 1a is left out" in caplog.text
     assert stored_row(row(subject="Grüße"))[COLUMNS.index("subject")] == "Grüße"
+
+
+def test_columns_of_a_row_are_as_every_engine_takes_them():
+    stored = stored_row(row(subject="a\0b", detail={"reason": "c\0d"}))
+    found = dict(zip(COLUMNS, storable_columns(stored), strict=True))
+    assert (found["subject"], found["detail"]) == ("a\ufffdb", '{"reason":"c\ufffdd"}')

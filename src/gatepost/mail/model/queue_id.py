@@ -39,6 +39,11 @@ def made_at(number: int) -> float:
     return _EPOCH + (number >> (_SHARD_BITS + _COUNTER_BITS)) / 1000
 
 
+def shard_of(number: int) -> int:
+    """The shard that made an id."""
+    return number >> _COUNTER_BITS & (SHARDS - 1)
+
+
 def last_id(at: float) -> int:
     """The highest id that any shard can have made until `at`, seconds since 1970; 0 for times before 2020."""
     return ((max(0, int((at - _EPOCH) * 1000)) + 1) << (_SHARD_BITS + _COUNTER_BITS)) - 1 if at > _EPOCH else 0

@@ -28,6 +28,7 @@ from gatepost.pki.certificates.clients import stored_client_identities
 from gatepost.policy.connectors.errors import FieldError, ResourceErrors
 from gatepost.policy.connectors.grants import GRANT, STORED_KINDS, mark
 from gatepost.policy.connectors.lint import warnings
+from gatepost.policy.connectors.maildirs import maildir_errors
 from gatepost.policy.connectors.model import Resources, dump, parse
 from gatepost.policy.connectors.overlaps import check_together, claims
 from gatepost.policy.connectors.own_smart_hosts import Listeners, own_smart_hosts
@@ -36,6 +37,7 @@ from gatepost.policy.connectors.unreachable import unreachable
 from gatepost.policy.connectors.verification import pend, top_level
 from gatepost.quantity import quantity
 from gatepost.store.changes import ConfigConflict
+from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -130,6 +132,7 @@ def change(
             known = _stored(gateway, store, (version, stored), mends=whole and principal.is_of_gateway)
             made = _prepare(known, principal, step, gateway.settings.limits.prefixes())
             _check_files(gateway, made)
+            _check_mailboxes(gateway, made)
             changes = differences(stored, made.wanted)
             lacking = _missing_keys(store, made)
             pending = [] if options.dry_run else list(_pending(store, principal, made))
@@ -270,6 +273,14 @@ def _check_files(gateway: Gateway, prepared: _PreparedChange) -> None:
         prepared.edit,
         [FieldError(named_file.path, why) for named_file in needed if (why := unusable(named_file, identity, now))],
     )
+
+
+def _check_mailboxes(gateway: Gateway, prepared: _PreparedChange) -> None:
+    """Refuse mailboxes of one node where several nodes deliver."""
+    settings = gateway.settings
+    if Storage.of(settings).is_shared and not settings.store.shared_mailboxes:
+        changed = filter(None, map(prepared.after.organization, prepared.edit.organizations))
+        _refuse(prepared.edit, maildir_errors(changed))
 
 
 def _missing_keys(store: ConfigStore, prepared: _PreparedChange) -> list[str]:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.mail.model.queue_id import SHARDS, last_id
 from gatepost.store.interface import DestinationWork, StoreBusy
+from gatepost.store.move_mark import check_open, decoded_mark
+from gatepost.store.postgres.opened import mark_document
 from gatepost.store.postgres.queue_rows import REMOVE_DONE
 
 if TYPE_CHECKING:
@@ -106,12 +108,14 @@ class Pulse:
 
 
 async def register(connection: Any, identity: OwnerIdentity) -> Owner:
-    """Begin an epoch. Raises StoreBusy.
+    """Begin an epoch. Raises StoreBusy; StoreFailure if the database was moved to another engine meanwhile.
 
     The one before it of the same worker has ended, as only one process has its place in the data directory.
     """
     async with connection.transaction():
         await connection.execute(_LOCK)
+        if (document := await mark_document(connection)) is not None:
+            check_open(decoded_mark(document, "PostgreSQL"), "PostgreSQL")
         await connection.execute(_END_THE_LAST, identity.installation, identity.worker, identity.node)
         count, free = await connection.fetchrow(_PLACES)
         place = count if count < SHARDS else free

@@ -16,6 +16,7 @@ import asyncpg
 
 from gatepost.store.interface import StoreBusy, StoreFailure
 from gatepost.store.postgres.connecting import check_passfile, check_verified, connect_failure, given_to_library
+from gatepost.store.postgres.opened import check_database_open
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -76,7 +77,8 @@ def reported(doing: str) -> Iterator[None]:
 async def connect(url: str, *, role: str, statement: float = STATEMENT_SECONDS) -> Any:
     """One connection with the time-outs that all have. role: shown in pg_stat_activity. statement: seconds.
 
-    Raises StoreBusy or StoreFailure with what to do, also for a server that is too old or not verified.
+    Raises StoreBusy or StoreFailure with what to do, also for a server that is too old or not verified, and for a
+    database that is moved to another engine.
     """
     try:
         check_passfile(url)
@@ -87,6 +89,8 @@ async def connect(url: str, *, role: str, statement: float = STATEMENT_SECONDS) 
     try:
         check_version(*connection.get_server_version()[:2])
         check_verified(connection, url)
+        with reported("connect"):
+            await check_database_open(connection, url)
     except StoreFailure:
         await connection.close()
         raise

@@ -17,6 +17,7 @@ from gatepost.store.postgres.trace_tables import (
     cut,
     key,
 )
+from gatepost.store.storable import storable
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -39,13 +40,6 @@ _DEMANDED: Final = "substr(requirement, 1, 13) = 'authenticated'"
 def lower(text: str) -> str:
     """ASCII letters in lower case, and nothing that PostgreSQL cannot have in a text."""
     return storable(text).translate(_LOWER)
-
-
-def storable(text: str) -> str:
-    """The text without NUL and halves of characters, which PostgreSQL does not take."""
-    if text.isascii() and "\0" not in text:
-        return text
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def _required_by(source: str) -> str:

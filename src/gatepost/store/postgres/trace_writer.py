@@ -17,15 +17,13 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import asyncpg
-import msgspec
 
 from gatepost.store.buffer import EventBuffer
 from gatepost.store.interface import StoreFailure
 from gatepost.store.postgres.database import MADE_MEANWHILE, prepare_tables
 from gatepost.store.postgres.server import connect, reported
-from gatepost.store.postgres.trace_conditions import storable
 from gatepost.store.postgres.trace_tables import DAY, SCHEMA, partition
-from gatepost.store.trace import COLUMNS, stored_row
+from gatepost.store.trace import COLUMNS, storable_columns, stored_row
 from gatepost.times import day_text
 
 if TYPE_CHECKING:
@@ -39,7 +37,6 @@ _log = logging.getLogger(__name__)
 _INTERVAL: Final = 1.0
 _BATCH: Final = 2000  # rows of one transaction: some megabytes
 _PAUSE: Final = 60.0  # between two complaints of the same
-_JSON: Final = tuple(COLUMNS.index(name) for name in ("tls", "detail"))
 _STORED: Final = ("writer", "number", *COLUMNS)
 
 # Errors of a row itself, which no later attempt mends: text or numbers that the server does not take.
@@ -230,24 +227,4 @@ def _batches(events: Sequence[TraceEvent]) -> Iterator[tuple[str, list[TraceEven
 
 def _storable_row(event: TraceEvent) -> list[Any] | None:
     row = stored_row(event)
-    if row is None:
-        return None
-    for place, value in enumerate(row):
-        if type(value) is str and "\0" in value:
-            row[place] = storable(value)
-    for place in _JSON:
-        if "\\u0000" in row[place]:
-            row[place] = msgspec.json.encode(_without_nul(msgspec.json.decode(row[place]))).decode()
-    return row
-
-
-def _without_nul(value: Any) -> Any:
-    match value:
-        case str():
-            return storable(value)
-        case dict():
-            return {storable(name): _without_nul(item) for name, item in value.items()}
-        case list():
-            return [_without_nul(item) for item in value]
-        case _:
-            return value
+    return None if row is None else storable_columns(row)

@@ -93,7 +93,7 @@ _SEALING = (
         for name, rare in (("by_handover", HANDED_OVER), ("by_trial", TRIED))
     ),
 )
-_INSERT = f"INSERT INTO trace ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608 - our names
+INSERT = f"INSERT INTO trace ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608 - our names
 
 
 def write_events(directory: Path, writer: str, events: Sequence[TraceEvent]) -> None:
@@ -102,7 +102,7 @@ def write_events(directory: Path, writer: str, events: Sequence[TraceEvent]) -> 
     Several processes may do so at once: SQLite's locks keep them apart. Raises StoreFailure.
     """
     for day, group in _by_day(events).items():
-        part = _open_part(directory, _last(directory, day, writer))
+        part = open_part(directory, newest_file(directory, day, writer))
         try:
             part.insert(group)
         except apsw.Error as error:
@@ -112,7 +112,7 @@ def write_events(directory: Path, writer: str, events: Sequence[TraceEvent]) -> 
 
 
 @dataclass(slots=True)
-class _Part:
+class TraceFilePart:
     """An open file that takes rows."""
 
     file: TraceFile
@@ -120,9 +120,10 @@ class _Part:
     rows: int
 
     def insert(self, events: list[TraceEvent]) -> None:
+        """Add rows in one transaction."""
         rows = [row for row in map(stored_row, events) if row is not None]
         with self.connection:
-            self.connection.executemany(_INSERT, rows)
+            self.connection.executemany(INSERT, rows)
         self.rows += len(rows)
 
 
@@ -143,7 +144,7 @@ class TraceWriter:
         self._buffer = EventBuffer()
         self.add = self._buffer.add
         self.dropped = 0
-        self._open: dict[str, _Part] = {}
+        self._open: dict[str, TraceFilePart] = {}
         self._synced = 0.0
         self._complained = -_PAUSE
         self._days = days
@@ -211,12 +212,12 @@ class TraceWriter:
         self._begin_next()
         today = day_of(time.time())
         for day in [day for day in self._open if day < today]:
-            _seal(self._open.pop(day).connection)
+            seal(self._open.pop(day).connection)
 
     def _write(self, day: str, events: list[TraceEvent]) -> None:
         part = self._open.get(day)
         if part is None:
-            part = self._open[day] = _open_part(self._directory, _last(self._directory, day, self._writer))
+            part = self._open[day] = open_part(self._directory, newest_file(self._directory, day, self._writer))
         due = time.monotonic() >= self._synced + _INTERVAL
         part.connection.execute(f"PRAGMA synchronous = {'FULL' if due else 'NORMAL'}")
         part.insert(events)
@@ -228,8 +229,8 @@ class TraceWriter:
         """Rows of a day that has a full file go to the next one."""
         for day, part in list(self._open.items()):
             if part.rows >= FULL:
-                self._open[day] = _open_part(self._directory, part.file.next)
-                _seal(part.connection)
+                self._open[day] = open_part(self._directory, part.file.next)
+                seal(part.connection)
 
     def _seal_older(self) -> None:
         """Finish files that a stop or a crash left hot: those of earlier days, and those that another one follows."""
@@ -238,7 +239,7 @@ class TraceWriter:
         for file in own:
             over = file.day < today or file.next in own
             if over and not _is_whole_file(self._directory / file.name):
-                _seal(_open_part(self._directory, file).connection)
+                seal(open_part(self._directory, file).connection)
 
 
 def _by_day(events: Sequence[TraceEvent]) -> dict[str, list[TraceEvent]]:
@@ -248,13 +249,14 @@ def _by_day(events: Sequence[TraceEvent]) -> dict[str, list[TraceEvent]]:
     return groups
 
 
-def _last(directory: Path, day: str, writer: str) -> TraceFile:
+def newest_file(directory: Path, day: str, writer: str) -> TraceFile:
     """The file that takes a writer's rows of a day: the newest, or the first that is to be."""
     of_day = (file for file in trace_files(directory) if (file.day, file.writer) == (day, writer))
     return max(of_day, default=TraceFile(day, writer))
 
 
-def _open_part(directory: Path, file: TraceFile) -> _Part:
+def open_part(directory: Path, file: TraceFile) -> TraceFilePart:
+    """Open a file for more rows; it is made if it is not there. Raises StoreFailure."""
     make_directory(directory)
     connection = open_database(directory / file.name, _SETTINGS, synchronous="NORMAL")
     try:
@@ -265,7 +267,7 @@ def _open_part(directory: Path, file: TraceFile) -> _Part:
     except apsw.Error as error:
         connection.close()
         raise StoreFailure(f"trace of {file.day}: {error}") from error
-    return _Part(file, connection, rows)
+    return TraceFilePart(file, connection, rows)
 
 
 def _fit_table(connection: apsw.Connection) -> None:
@@ -300,7 +302,7 @@ def _is_whole_file(path: Path) -> bool:
         return _is_whole(connection)
 
 
-def _seal(connection: apsw.Connection) -> None:
+def seal(connection: apsw.Connection) -> None:
     """The day is over: make the indexes, and one plain file out of three."""
     try:
         if not _is_whole(connection):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.mail.model.queue_id import SHARDS, IdSource, format_id, last_id, made_at, parse_id
+from gatepost.mail.model.queue_id import SHARDS, IdSource, format_id, last_id, made_at, parse_id, shard_of
 
 
 @given(st.integers(0, 2**63 - 1))
@@ -77,3 +77,7 @@ def test_no_id_made_until_a_time_is_above_the_last_of_it():
     assert ids[-1] <= last_id(moment) < IdSource(0, clock=lambda: moment + 0.0025)()
     assert IdSource(0, after=last_id(moment), clock=lambda: 0.0)() > ids[-1]
     assert last_id(0.0) == 0
+
+
+def test_an_id_says_which_shard_made_it():
+    assert [shard_of(IdSource(shard, clock=lambda: 1_800_000_000.0)()) for shard in (0, 7, 1023)] == [0, 7, 1023]

@@ -248,13 +248,13 @@ def test_a_file_whose_table_is_another_ones(tmp_path):
 def test_a_file_that_another_process_keeps_busy(tmp_path, monkeypatch):
     write_events(tmp_path, "0", [event()])
     monkeypatch.setattr(schema, "PATIENCE_MS", 50)
-    insert = module._Part.insert
+    insert = module.TraceFilePart.insert
     with contextlib.closing(apsw.Connection(str(tmp_path / "2025-11-24.0.db"))) as other:
 
         def busy(part, events):
             other.execute("BEGIN IMMEDIATE")
             insert(part, events)
 
-        monkeypatch.setattr(module._Part, "insert", busy)
+        monkeypatch.setattr(module.TraceFilePart, "insert", busy)
         with pytest.raises(StoreFailure, match=r"trace of 2025-11-24: .*locked"):
             write_events(tmp_path, "0", [event()])

@@ -1,0 +1,161 @@
+"""`gatepost store migrate`: everything stored, from SQLite to PostgreSQL or back."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
+from gatepost.manage.cli.tables import print_json, printable
+from gatepost.manage.use_cases.store_migration import StoreMigration
+from gatepost.manage.use_cases.times import stamp
+from gatepost.pki.certificates.vault import VaultError
+from gatepost.store.interface import StoreFailure
+from gatepost.store.move import MoveDiffers, MoveProgress, MoveRefused
+
+if TYPE_CHECKING:
+    from gatepost.settings.model import Settings
+    from gatepost.store.move import Comparison
+
+_QUIET: Final = 2.0  # seconds between two lines of progress
+_DIGITS: Final = 16  # of a hash, for people
+
+
+@click.command()
+@click.option(
+    "--from",
+    "source",
+    required=True,
+    help='The store in use: "sqlite:" (data_dir), "sqlite:/PATH" (another data directory), or "postgresql://…".',
+)
+@click.option("--to", "target", required=True, help="The store to move to, empty; written in the same way.")
+@click.option("--dry-run", is_flag=True, help="Check both stores, and say what would be moved; change nothing.")
+@config_option
+@json_option
+def migrate(source: str, target: str, config: str | None, *, dry_run: bool, as_json: bool) -> None:
+    """Move everything stored from SQLite to PostgreSQL, or back.
+
+    Stop the gateway first: all nodes of it. Moved are the queue with all bodies, configuration with its history,
+    certificates and sealed keys, accounts and audit log, reports, counts, history of destinations, message trace and
+    evidence. Mailboxes, evidence signing keys and caches stay where they are: they belong to the node.
+
+    Neither store can be used while the move lasts. If it is cut off, run the same command again: it goes on. At the
+    end both stores are compared, record by record. Then the old one is closed, and serve on it says where the mail is.
+
+    The settings give data_dir and store.master_key; store.url does not matter. Change it after the move.
+
+    Exit codes: 0 moved (with --dry-run: it could be), 1 the copy differs (both stay closed; run it again), 2 usage
+    error, or the stores cannot be moved as they are (nothing is changed), 3 a store cannot be reached, read or written.
+    """
+    settings = settings_of(config)
+    migration = _migration(settings, source, target)
+    with closing(migration):
+        _check(migration)
+        try:
+            if dry_run:
+                _show_plan(migration, migration.plan(), as_json=as_json)
+                return
+            results = migration.run()
+        except MoveRefused as refused:
+            fail(BAD_INPUT, printable(f"{refused}. Nothing was changed"))
+        except MoveDiffers as differs:
+            fail(NO, printable(str(differs)))
+        except StoreFailure as failure:
+            fail(UNKNOWN, printable(str(failure)))
+    if as_json:
+        print_json(_data(migration, results))
+        return
+    _show(migration, results)
+    _show_next(settings, target)
+
+
+def _migration(settings: Settings, source: str, target: str) -> StoreMigration:
+    try:
+        return StoreMigration(settings, source, target, _Progress())
+    except (ValueError, MoveRefused) as error:
+        fail(BAD_INPUT, f"{error}. Nothing was changed")
+    except VaultError as error:
+        fail(BAD_INPUT, f"store.master_key: {error}; nothing was changed")
+    except StoreFailure as failure:
+        fail(BAD_INPUT if failure.final else UNKNOWN, str(failure))
+
+
+def _check(migration: StoreMigration) -> None:
+    """End the command if the stores cannot be moved as they are."""
+    try:
+        migration.check()
+    except MoveRefused as refused:
+        fail(BAD_INPUT, printable(f"{refused}. Nothing was changed"))
+    except StoreFailure as failure:
+        fail(BAD_INPUT if failure.final else UNKNOWN, printable(str(failure)))
+
+
+class _Progress:
+    """Says now and then how far it is."""
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + _QUIET
+
+    def __call__(self, progress: MoveProgress) -> None:
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + _QUIET
+            total = max(progress.total, progress.done)
+            click.echo(f"{progress.verb}: {progress.name}: {progress.done} of {total}", err=True)
+
+
+def _show_plan(migration: StoreMigration, plan: list[tuple[str, int]], *, as_json: bool) -> None:
+    source, target = migration.places
+    if as_json:
+        tables = [{"name": name, "count": count} for name, count in plan]
+        print_json({"from": source, "to": target, "moved": False, "tables": tables})
+        return
+    for name, count in plan:
+        click.echo(f"{count:>12}  {name}")
+    click.echo(f"would be moved from {source} to {target}; nothing was changed", err=True)
+
+
+def _data(migration: StoreMigration, results: list[Comparison]) -> dict[str, Any]:
+    source, target = migration.places
+    before = migration.completed_before
+    return {
+        "from": source,
+        "to": target,
+        "moved": True,
+        "complete_since": None if before is None else stamp(before),
+        "tables": [
+            {
+                "name": result.name,
+                "from": result.source._asdict(),
+                "to": result.target._asdict(),
+                "same": result.same,
+            }
+            for result in results
+        ],
+    }
+
+
+def _show(migration: StoreMigration, results: list[Comparison]) -> None:
+    source, target = migration.places
+    if migration.completed_before is not None:
+        click.echo(
+            f"{source} was moved to {target} on {stamp(migration.completed_before)}; nothing is left to do", err=True
+        )
+        return
+    click.echo(f"{'records':>12}  {'SHA-256 of both':<{_DIGITS}}  what")
+    for result in results:
+        click.echo(f"{result.source.records:>12}  {result.source.sha256[:_DIGITS]}  {result.name}")
+    click.echo(f"moved from {source} to {target}: both were compared, and have the same", err=True)
+    click.echo(f"{source} is closed: serve on it says where the mail is", err=True)
+
+
+def _show_next(settings: Settings, target: str) -> None:
+    where = target if not target.startswith("sqlite:/") else "sqlite:"
+    click.echo(f'next: set [store] url = "{where}" in the settings, then start the gateway', err=True)
+    if target.startswith("sqlite:/"):
+        path = target.removeprefix("sqlite:")
+        click.echo(
+            f'and [server] data_dir = "{path}"; mailboxes (maildir) stay in {settings.server.data_dir}', err=True
+        )

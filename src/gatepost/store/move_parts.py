@@ -1,0 +1,117 @@
+"""Copy one subject of a store into another engine, and compare both sides.
+
+A part is a stream of records on either side: a key, and values that mean the same in each engine. Records are added in
+their order, some megabytes in a transaction, so that a copy that was cut off goes on where it stopped, and nothing is
+there twice. The order of records differs between engines, so what is compared is the sum of their hashes. Blocks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+_MOST: Final = 1000  # records of a transaction
+_OCTETS: Final = 4 << 20  # octets of their texts and bodies, beyond which a transaction takes no more
+_TOLD: Final = 1000  # records between two calls of on_progress
+_MODULUS: Final = 1 << 256
+
+type Key = tuple[Any, ...]
+
+
+class Record(NamedTuple):
+    """One record. key: unique in its part."""
+
+    key: Key
+    values: tuple[Any, ...]
+
+
+class Digest(NamedTuple):
+    """What a side has of a part. sha256: the sum of the SHA-256 of all records, hexadecimal."""
+
+    records: int
+    sha256: str
+
+
+class Part(Protocol):
+    """One subject on one side. name: in plain words, the same on both sides. Every method raises StoreFailure."""
+
+    name: str
+
+    def count(self) -> int:
+        """About how many records there are, for people who wait."""
+
+    def records(self) -> Iterator[Record]:
+        """All records, without having them all in memory."""
+
+    def present(self, keys: Sequence[Key], /) -> set[Key]:
+        """Those of some keys whose records are there, whole."""
+
+    def add(self, records: Sequence[Record]) -> None:
+        """Add records durably, all or none; of one that is there already, nothing."""
+
+    def clear(self) -> None:
+        """Remove all records."""
+
+    def sequence(self) -> int:
+        """The highest number that was ever given to a record; 0 where numbers may come again."""
+
+    def finish(self, number: int, /) -> None:
+        """All records are there. number: of the other side's `sequence`: no new record gets one up to it."""
+
+
+class UnnumberedPart:
+    """What the parts have in common that give no numbers to their records."""
+
+    def sequence(self) -> int:
+        """See `Part.sequence`."""
+        return 0
+
+    def finish(self, _number: int, /) -> None:
+        """See `Part.finish`."""
+
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def copy_part(source: Part, target: Part, on_progress: Callable[[int], None]) -> None:
+    """Add what the target lacks. on_progress: is told how many records are there by now. Raises StoreFailure."""
+    done = 0
+    for batch in batches(source.records()):
+        known = target.present([record.key for record in batch])
+        missing = [record for record in batch if record.key not in known]
+        if missing:
+            target.add(missing)
+        done += len(batch)
+        on_progress(done)
+    target.finish(source.sequence())
+
+
+def digest_of(part: Part, on_progress: Callable[[int], None]) -> Digest:
+    """Read all records of a side. on_progress: is told how many were read. Raises StoreFailure."""
+    count = total = 0
+    for record in part.records():
+        count += 1
+        total = (total + int.from_bytes(hashlib.sha256(_encode(record)).digest())) % _MODULUS
+        if count % _TOLD == 0:
+            on_progress(count)
+    on_progress(count)
+    return Digest(count, f"{total:064x}")
+
+
+def batches(records: Iterable[Record]) -> Iterator[list[Record]]:
+    """Records in lists that a transaction can have."""
+    batch: list[Record] = []
+    octets = 0
+    for record in records:
+        batch.append(record)
+        octets += sum(len(value) for value in record.values if isinstance(value, bytes | str))
+        if len(batch) >= _MOST or octets >= _OCTETS:
+            yield batch
+            batch, octets = [], 0
+    if batch:
+        yield batch

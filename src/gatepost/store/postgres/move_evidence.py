@@ -1,0 +1,94 @@
+"""Write an evidence log that is moved here into tables: `store.move_evidence.EvidenceSink`.
+
+A chain stands then where it stood: its writer goes on from there, should there be one of that name again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from gatepost.events.evidence.chain import ORIGIN, parse_line
+from gatepost.events.evidence.entry import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatepost.store.postgres.move_queue import Server
+
+_STORED: Final = "SELECT last_place - first_place + 1 FROM evidence_day WHERE day = $1 AND writer = $2"
+_MAKE: Final = (
+    "INSERT INTO evidence_chain (writer, epoch, place, number, head, signed, day) VALUES ($1, 0, 0, 0, $2, 0, '')"
+    " ON CONFLICT (writer) DO NOTHING"
+)
+_CHAIN: Final = "SELECT place, number, head, signed FROM evidence_chain WHERE writer = $1 FOR UPDATE"
+_ADVANCE: Final = (
+    "UPDATE evidence_chain SET place = $2, number = $3, head = $4, signed = $5, day = $6 WHERE writer = $1"
+)
+_DAY: Final = (
+    "INSERT INTO evidence_day (day, writer, first_place, last_place, number, head) VALUES ($1, $2, $3, $4, $5, $6)"
+    " ON CONFLICT (day, writer) DO UPDATE SET last_place = excluded.last_place, number = excluded.number,"
+    " head = excluded.head"
+)
+_HEADS: Final = "SELECT count(*) FROM evidence_head"
+_LAST_HEAD: Final = "SELECT coalesce(max(number), 0) FROM evidence_head"
+_ADD_HEAD: Final = "INSERT INTO evidence_head (number, day, line) VALUES ($1, $2, $3)"
+_ADD_KEY: Final = "INSERT INTO evidence_key (pem, node) VALUES ($1, $2) ON CONFLICT (pem) DO NOTHING"
+
+
+class EvidenceTables:
+    """Takes lines of a log that nobody else writes."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def stored(self, day: str, writer: str) -> int:
+        """See `EvidenceSink.stored`."""
+        return int(self._server.value(_STORED, day, writer) or 0)
+
+    def append(self, day: str, writer: str, lines: Sequence[bytes]) -> None:
+        """See `EvidenceSink.append`."""
+
+        async def insert(connection: Any) -> None:
+            await connection.execute(_MAKE, writer, ORIGIN)
+            place, number, head, signed = await connection.fetchrow(_CHAIN, writer)
+            records = [(writer, at, line) for at, line in enumerate(lines, place + 1)]
+            await connection.copy_records_to_table("evidence_entry", records=records)
+            for line in map(parse_line, lines):
+                if not line.fault:
+                    number, head = line.number, line.hash
+                    signed = line.number if line.body.get("kind") == Kind.CHECKPOINT else signed
+            end = place + len(lines)
+            await connection.execute(_DAY, day, writer, place + 1, end, number, head)
+            await connection.execute(_ADVANCE, writer, end, number, head, signed, day)
+
+        self._server.together(insert)
+
+    def stored_heads(self) -> int:
+        """See `EvidenceSink.stored_heads`."""
+        return int(self._server.value(_HEADS))
+
+    def append_heads(self, lines: Sequence[bytes]) -> None:
+        """See `EvidenceSink.append_heads`."""
+
+        async def insert(connection: Any) -> None:
+            number = await connection.fetchval(_LAST_HEAD)
+            for raw in lines:
+                line = parse_line(raw)
+                number = max(number + 1, line.number)
+                day = str(line.body.get("day", "")) if line.body.get("kind") == Kind.HEAD else ""
+                await connection.execute(_ADD_HEAD, number, day, raw)
+
+        self._server.together(insert)
+
+    def add_key(self, pem: bytes) -> None:
+        """See `EvidenceSink.add_key`."""
+        self._server.execute(_ADD_KEY, pem.decode("ascii", "replace"), "moved")
+
+    def clear_lines(self) -> None:
+        """See `EvidenceSink.clear_lines`."""
+        for table in ("evidence_entry", "evidence_day", "evidence_chain"):
+            self._server.execute(f"DELETE FROM {table}")  # noqa: S608 - our names
+
+    def clear_heads(self) -> None:
+        """See `EvidenceSink.clear_heads`."""
+        self._server.execute("DELETE FROM evidence_head")

@@ -1,0 +1,200 @@
+"""Proves that `gatepost store migrate` loses and doubles nothing, from SQLite to a real PostgreSQL and back.
+
+A gateway takes mail that has to wait, is stopped and moved, and delivers it from the other engine, once. Also here:
+moves that are killed at any moment, and what is refused.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import tomlkit
+from support.process import GATEPOST, wait_until
+from support.scenes import connector, contoso, message, send
+from support.sink import Behaviour
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from support.gateway import CliRun, Gateway
+    from support.postgres import Postgres
+    from support.sink import Sink
+
+LATER = Behaviour(replies={"RCPT": "450 4.2.1 Later"})
+LINES = "x" * 70 + "\r\n"
+
+
+@pytest.fixture
+def partner(sink: Callable[..., Sink]) -> Sink:
+    return sink(behaviour=LATER)
+
+
+@pytest.fixture
+def shop(gateway: Callable[..., Gateway], partner: Sink) -> Gateway:
+    """A gateway on SQLite with a master key, whose partner takes nothing yet."""
+    return gateway(
+        contoso(mailboxes=[], outbound=[connector("later.example", partner.address)]),
+        settings={
+            "server": {"workers": 2},
+            "store": {"url": "sqlite:", "master_key": "env:TEST_MASTER_KEY"},
+            "queue": {"retry": ["1s"]},
+        },
+    )
+
+
+@pytest.fixture(autouse=True)
+def master_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEST_MASTER_KEY", "k" * 40)
+
+
+def use(server: Gateway, url: str, data_dir: Path | None = None) -> None:
+    """Change the settings of a stopped gateway to another store."""
+    values: Any = tomlkit.parse(server.config.read_text())
+    values["store"]["url"] = url
+    if data_dir is not None:
+        values["server"]["data_dir"] = str(data_dir)
+        server.data_dir = data_dir
+    server.config.write_text(tomlkit.dumps(values))
+
+
+def fill(server: Gateway, name: str, *, large: int = 12_000) -> set[str]:
+    """Mail that waits: small, large and held; returns its subjects."""
+    subjects = {f"{name}-{number}" for number in range(6)}
+    for subject in sorted(subjects):
+        body = LINES * (large if subject.endswith("-5") else 3)
+        to = ["bob@later.example", "eve@later.example"] if subject.endswith("-4") else "bob@later.example"
+        send(server.port, to, content=message(subject, body))
+    wait_until(lambda: len(waiting(server)) == 6 and all(row["attempts"] for row in waiting(server)), "mail to wait")
+    return subjects
+
+
+def waiting(server: Gateway) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = server.cli("queue", "list", "--limit", "1000", json=True).data
+    return rows
+
+
+def arrived(partner: Sink) -> Counter[str]:
+    """How often each subject reached the partner."""
+    heads = (one.data[:2000].decode("latin-1") for one in partner.messages)
+    return Counter(line[9:] for head in heads for line in head.split("\r\n") if line.startswith("Subject: "))
+
+
+def migrate(server: Gateway, source: str, target: str, *words: str, expect: int | None = 0) -> CliRun:
+    return server.cli("store", "migrate", "--from", source, "--to", target, *words, expect=expect, timeout=120)
+
+
+def tables(run: CliRun) -> dict[str, int]:
+    """Records by part; both sides are the same."""
+    assert all(table["same"] and table["from"] == table["to"] for table in run.data["tables"])
+    return {table["name"]: table["from"]["records"] for table in run.data["tables"]}
+
+
+def stored(server: Gateway) -> dict[str, Any]:
+    """What people find in a gateway, but for the queue."""
+    return {
+        "history": server.cli("history", json=True).data,
+        "users": server.cli("user", "list", json=True).data,
+        "audit": server.cli("audit", json=True).data,
+        "trace": sorted((row["at"], row["event"], row["message"]) for row in server.trace(event="RECEIVE")),
+        "evidence": server.cli("evidence", "verify", json=True, expect=None).data["verified"],
+    }
+
+
+def test_there_and_back(shop: Gateway, partner: Sink, postgres: Postgres) -> None:
+    url = postgres.database()
+    shop.cli("user", "add", "ann", "--role", "operator", "--password-stdin", given="a long pass phrase of ann\n")
+    subjects = fill(shop, "there")
+    held = waiting(shop)[0]["message"]["id"]
+    shop.cli("queue", "hold", held)
+    before = stored(shop)
+    assert before["evidence"] is True
+    assert migrate(shop, "sqlite:", url, expect=2).stderr.count("is in use, by a gateway that serves") == 1
+    shop.stop()
+
+    planned = migrate(shop, "sqlite:", url, "--dry-run", "--json").data["tables"]
+    assert {"name": "queued messages", "count": 6} in planned
+    moved = tables(migrate(shop, "sqlite:", url, "--json"))
+    assert moved["queued messages"] == 6
+    assert moved["pieces of large bodies"] == 4
+    assert moved["access: user"] == 1
+    assert moved["rows of the message trace"] >= 12
+    assert "nothing is left to do" in migrate(shop, "sqlite:", url).stderr
+
+    refused = shop.cli("serve", expect=2).stderr
+    assert "was moved to PostgreSQL at" in refused
+    assert "gatepost store reopen" in refused
+    assert shop.cli("queue", "list", expect=None).status != 0
+
+    use(shop, url)
+    shop.start()
+    assert {row["message"]["id"] for row in waiting(shop) if row["state"] == "held"} == {held}
+    assert stored(shop) == before
+    partner.behaviour = Behaviour()
+    wait_until(lambda: len(waiting(shop)) == 1, "all but the held message to go", timeout=30)
+    shop.cli("queue", "release", held)
+    wait_until(lambda: not waiting(shop), "the queue to run empty", timeout=30)
+    assert arrived(partner) == Counter(subjects)
+
+    partner.behaviour = LATER
+    back = fill(shop, "back")
+    before = stored(shop)
+    assert "is in use: node" in migrate(shop, url, f"sqlite:{shop.folder}/new", expect=2).stderr
+    shop.stop()
+    moved = tables(migrate(shop, url, f"sqlite:{shop.folder}/new", "--json"))
+    assert moved["queued messages"] == 6
+    assert "was moved to sqlite:" in shop.cli("serve", expect=2).stderr
+    use(shop, "sqlite:", shop.folder / "new")
+    shop.start()
+    assert stored(shop) == before
+    partner.behaviour = Behaviour()
+    wait_until(lambda: not waiting(shop), "the queue to run empty", timeout=30)
+    assert arrived(partner) == Counter(subjects | back)
+    assert shop.cli("store", "check").stdout.endswith("all is well\n")
+    assert shop.cli("evidence", "verify", json=True, expect=None).data["verified"] is True
+
+
+def test_a_move_that_is_killed_goes_on(shop: Gateway, partner: Sink, postgres: Postgres) -> None:
+    url = postgres.database()
+    subjects = fill(shop, "killed", large=60_000)
+    for number in range(150):
+        send(shop.port, "bob@later.example", content=message(f"more-{number}"))
+        subjects.add(f"more-{number}")
+    wait_until(lambda: len(waiting(shop)) == 156, "all to wait")
+    before = stored(shop)
+    shop.stop()
+    source, target = "sqlite:", url
+    for turn in range(2):
+        killed = kill_until_done(shop, source, target)
+        assert killed >= 3
+        tables(migrate(shop, source, target, "--json"))
+        assert "is closed" not in shop.cli("serve", expect=2).stderr if turn else True
+        source, target = target, f"sqlite:{shop.folder}/back"
+    use(shop, "sqlite:", shop.folder / "back")
+    assert len(waiting(shop)) == 156
+    shop.start()
+    assert stored(shop) == before
+    partner.behaviour = Behaviour()
+    wait_until(lambda: not waiting(shop), "the queue to run empty", timeout=60)
+    assert arrived(partner) == Counter(subjects)
+
+
+def kill_until_done(server: Gateway, source: str, target: str) -> int:
+    """Begin a move again and again and kill it, each time somewhat later; returns how often it was killed."""
+    killed, wait = 0, 0.3
+    while True:
+        command = [GATEPOST, "--config", server.config, "store", "migrate", "--from", source, "--to", target]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            time.sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
+            if process.poll() is not None:
+                assert process.returncode == 0, process.stderr.read() if process.stderr else ""
+                return killed
+            process.send_signal(signal.SIGKILL)
+        killed += 1
+        wait += 0.1
