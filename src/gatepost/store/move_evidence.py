@@ -26,8 +26,8 @@ class EvidenceSink(Protocol):
     def stored(self, day: str, writer: str) -> int:
         """How many lines of a writer and day are there, whole."""
 
-    def append(self, day: str, writer: str, lines: Sequence[bytes]) -> None:
-        """Add lines behind those that are there."""
+    def append(self, day: str, writer: str, before: int, lines: Sequence[bytes]) -> None:
+        """Add lines behind those that are there. before: how many that are."""
 
     def stored_heads(self) -> int:
         """How many lines of heads are there, whole."""
@@ -74,10 +74,12 @@ class LinesPart(_EvidencePart):
     def add(self, records: Sequence[Record]) -> None:
         """See `Part.add`. All or none of each day."""
         days: dict[tuple[str, str], list[bytes]] = {}
-        for (writer, day, _), (line,) in records:
+        first: dict[tuple[str, str], int] = {}
+        for (writer, day, place), (line,) in records:
             days.setdefault((writer, day), []).append(line)
+            first.setdefault((writer, day), place)
         for (writer, day), lines in days.items():
-            self._sink.append(day, writer, lines)
+            self._sink.append(day, writer, first[writer, day] - 1, lines)
 
     def clear(self) -> None:
         """See `Part.clear`."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.events.evidence.chain import ORIGIN, parse_line
 from gatepost.events.evidence.entry import Kind
+from gatepost.store.postgres.move_queue import check_place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,12 +46,13 @@ class EvidenceTables:
         """See `EvidenceSink.stored`."""
         return int(self._server.value(_STORED, day, writer) or 0)
 
-    def append(self, day: str, writer: str, lines: Sequence[bytes]) -> None:
+    def append(self, day: str, writer: str, before: int, lines: Sequence[bytes]) -> None:
         """See `EvidenceSink.append`."""
 
         async def insert(connection: Any) -> None:
             await connection.execute(_MAKE, writer, ORIGIN)
             place, number, head, signed = await connection.fetchrow(_CHAIN, writer)
+            check_place(await connection.fetchval(_STORED, day, writer) or 0, before)
             records = [(writer, at, line) for at, line in enumerate(lines, place + 1)]
             await connection.copy_records_to_table("evidence_entry", records=records)
             for line in map(parse_line, lines):

@@ -11,7 +11,7 @@ import msgspec
 
 from gatepost.mail.model.message import Message
 from gatepost.mail.model.queue_id import SHARDS, shard_of
-from gatepost.store.interface import StoreFailure
+from gatepost.store.interface import StoreBusy, StoreFailure
 from gatepost.store.move_parts import Record, UnnumberedPart
 from gatepost.store.postgres import owners
 from gatepost.store.postgres.queue_rows import REMOVE_DONE, REMOVE_LOOSE
@@ -58,11 +58,11 @@ _KNOWN: Final = "SELECT id FROM queue_message WHERE id = ANY($1::bigint[])"
 # alone: not said of any, so that each delivery looks for others when it is done.
 _ADD: Final = (
     "INSERT INTO queue_message (id, size, big, facts, body, alone, organization, sender)"
-    " VALUES ($1, $2, $3, $4, $5, FALSE, $6, $7)"
+    " VALUES ($1, $2, $3, $4, $5, FALSE, $6, $7) ON CONFLICT DO NOTHING"
 )
 _ADD_DELIVERY: Final = (
     "INSERT INTO queue_delivery (message, id, next_at, held, attempts, expires_at, destination, returned, last_error,"
-    " recipients) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+    " recipients) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING"
 )
 # Places up to the highest one that made an id are taken by nobody, so that no id is ever given out again.
 _TAKE_PLACES: Final = (
@@ -106,6 +106,15 @@ class Server:
                     return await work(connection)
 
         return self.work(transaction)
+
+
+def check_place(found: int, expected: int) -> None:
+    """Raise StoreBusy if another number of records is there than was asked for a moment ago.
+
+    A move that was killed may have had a transaction on its way.
+    """
+    if found != expected:
+        raise StoreBusy("records of a move that was cut off came meanwhile; run the command again")
 
 
 def settle_queue(server: Server) -> None:

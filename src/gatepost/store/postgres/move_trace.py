@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.store.move_parts import Record, UnnumberedPart
+from gatepost.store.postgres.move_queue import check_place
 from gatepost.store.postgres.server import reported
 from gatepost.store.postgres.trace_tables import partition
 from gatepost.store.postgres.trace_writer import insert_rows, make_partition
@@ -58,12 +59,15 @@ class PostgresTracePart(UnnumberedPart):
     def add(self, records: Sequence[Record]) -> None:
         """See `Part.add`."""
         parts: dict[tuple[str, str], list[list[Any]]] = {}
+        first: dict[tuple[str, str], int] = {}
         for record in records:
             parts.setdefault(record.key[:2], []).append(list(record.values))
+            first.setdefault(record.key[:2], record.key[2])
 
         async def insert(connection: Any) -> None:
             for (day, writer), rows in parts.items():
-                await insert_rows(connection, day, writer, rows)
+                total = await insert_rows(connection, day, writer, rows)
+                check_place(total - len(rows), first[day, writer] - 1)
 
         for day in {day for day, _ in parts}:
             self._server.work(lambda connection: _made(connection, day))  # noqa: B023 - called at once

@@ -30,7 +30,7 @@ class EvidenceFiles:
         files = day_files(self._evidence, writer, since=day, until=day)
         return self._whole(files[0].path)[0] if files else 0
 
-    def append(self, day: str, writer: str, lines: Sequence[bytes]) -> None:
+    def append(self, day: str, writer: str, _before: int, lines: Sequence[bytes]) -> None:
         """See `EvidenceSink.append`."""
         self._append(log_directory(self._evidence) / f"{day}.{writer}.log", lines)
 

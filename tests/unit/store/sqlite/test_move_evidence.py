@@ -7,13 +7,13 @@ from gatepost.store.sqlite.move_evidence import EvidenceFiles
 def test_half_of_a_line_that_a_crash_left_does_not_count(tmp_path):
     sink = EvidenceFiles(tmp_path)
     assert (sink.stored("2026-11-28", "0"), sink.stored_heads()) == (0, 0)
-    sink.append("2026-11-28", "0", [b"one\n", b"two\n"])
+    sink.append("2026-11-28", "0", 0, [b"one\n", b"two\n"])
     path = tmp_path / "log" / "2026-11-28.0.log"
     with path.open("ab") as file:
         file.write(b"thr")
     sink = EvidenceFiles(tmp_path)
     assert sink.stored("2026-11-28", "0") == 2
-    sink.append("2026-11-28", "0", [b"three\n"])
+    sink.append("2026-11-28", "0", 2, [b"three\n"])
     assert path.read_bytes() == b"one\ntwo\nthree\n"
     assert sink.stored("2026-11-28", "0") == 3
     assert path.stat().st_mode & 0o777 == 0o600
