@@ -107,6 +107,7 @@ def stored(server: Gateway) -> dict[str, Any]:
     }
 
 
+@pytest.mark.timeout(300)
 def test_there_and_back(shop: Gateway, partner: Sink, postgres: Postgres) -> None:
     url = postgres.database()
     shop.cli("user", "add", "ann", "--role", "operator", "--password-stdin", given="a long pass phrase of ann\n")
@@ -160,13 +161,14 @@ def test_there_and_back(shop: Gateway, partner: Sink, postgres: Postgres) -> Non
     assert shop.cli("evidence", "verify", json=True, expect=None).data["verified"] is True
 
 
+@pytest.mark.timeout(400)
 def test_a_move_that_is_killed_goes_on(shop: Gateway, partner: Sink, postgres: Postgres) -> None:
     url = postgres.database()
     subjects = fill(shop, "killed", large=60_000)
     for number in range(150):
         send(shop.port, "bob@later.example", content=message(f"more-{number}"))
         subjects.add(f"more-{number}")
-    wait_until(lambda: len(waiting(shop)) == 156, "all to wait")
+    wait_until(lambda: len(waiting(shop)) == 156, "all to wait", timeout=60)
     before = stored(shop)
     shop.stop()
     source, target = "sqlite:", url
@@ -187,7 +189,7 @@ def test_a_move_that_is_killed_goes_on(shop: Gateway, partner: Sink, postgres: P
 
 def kill_until_done(server: Gateway, source: str, target: str) -> int:
     """Begin a move again and again and kill it, each time somewhat later; returns how often it was killed."""
-    killed, wait = 0, 0.3
+    killed, wait = 0, 0.6
     while True:
         command = [GATEPOST, "--config", server.config, "store", "migrate", "--from", source, "--to", target]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -197,4 +199,4 @@ def kill_until_done(server: Gateway, source: str, target: str) -> int:
                 return killed
             process.send_signal(signal.SIGKILL)
         killed += 1
-        wait += 0.1
+        wait *= 1.4

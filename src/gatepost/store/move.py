@@ -46,7 +46,7 @@ class MoveSide(Protocol):
         """Raise MoveRefused if a gateway uses it, or another move; hold it as far as the engine can."""
 
     def contents(self) -> str:
-        """What is stored in it, for people; "" for nothing."""
+        """The names of stored things in it, for people; "" for none."""
 
     def check_source(self) -> None:
         """Raise StoreFailure if there is nothing in it to move, or it cannot be used. Changes nothing."""
@@ -135,7 +135,7 @@ class Move:
         return goes_on
 
     def counts(self) -> list[tuple[str, int]]:
-        """What would be moved: each part and about how many records it has."""
+        """Each part that would be moved, and about how many records it has."""
         return [(part.name, part.count()) for part in self._source.parts()]
 
     def run(self) -> list[Comparison]:

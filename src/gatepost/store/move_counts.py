@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import msgspec
 
 from gatepost.store.interface import StoreFailure
-from gatepost.store.move_parts import Record, UnnumberedPart
+from gatepost.store.move_parts import MoveRecord, UnnumberedPart
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,18 +36,18 @@ class SessionsPart(UnnumberedPart):
         """See `Part.count`."""
         return sum(1 for day in self._counts.days() for _ in self._counts.domains(day))
 
-    def records(self) -> Iterator[Record]:
+    def records(self) -> Iterator[MoveRecord]:
         """See `Part.records`."""
         for day in self._counts.days():
             for domain in self._counts.domains(day):
-                yield Record((day, domain), tuple(sorted(self._counts.read(day, domain), key=_encode)))
+                yield MoveRecord((day, domain), tuple(sorted(self._counts.read(day, domain), key=_encode)))
 
     def present(self, keys: Sequence[Key]) -> set[Key]:
         """See `Part.present`."""
         days = set(self._counts.days())
         return {(day, domain) for day in {key[0] for key in keys} & days for domain in self._counts.domains(day)}
 
-    def add(self, records: Sequence[Record]) -> None:
+    def add(self, records: Sequence[MoveRecord]) -> None:
         """See `Part.add`. All or none of each day."""
         days: dict[str, list[Count]] = {}
         for record in records:
@@ -89,17 +89,17 @@ class SrsPart(UnnumberedPart):
         """See `Part.count`."""
         return len(list(self.records()))
 
-    def records(self) -> Iterator[Record]:
+    def records(self) -> Iterator[MoveRecord]:
         """See `Part.records`."""
         text = self._read()
         if text is not None:
-            yield Record(("keys",), (text,))
+            yield MoveRecord(("keys",), (text,))
 
     def present(self, keys: Sequence[Key]) -> set[Key]:
         """See `Part.present`."""
         return set() if self._read() is None else set(keys)
 
-    def add(self, records: Sequence[Record]) -> None:
+    def add(self, records: Sequence[MoveRecord]) -> None:
         """See `Part.add`."""
         try:
             self._keys.replace(records[0].values[0])

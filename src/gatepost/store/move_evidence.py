@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
-from gatepost.store.move_parts import Record, UnnumberedPart
+from gatepost.store.move_parts import MoveRecord, UnnumberedPart
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,13 +24,13 @@ class EvidenceSink(Protocol):
     """Takes a log, line by line, durably. Every method raises StoreFailure."""
 
     def stored(self, day: str, writer: str) -> int:
-        """How many lines of a writer and day are there, whole."""
+        """The number of whole lines of a writer and day."""
 
     def append(self, day: str, writer: str, before: int, lines: Sequence[bytes]) -> None:
         """Add lines behind those that are there. before: how many that are."""
 
     def stored_heads(self) -> int:
-        """How many lines of heads are there, whole."""
+        """The number of whole lines of heads."""
 
     def append_heads(self, lines: Sequence[bytes]) -> None:
         """Add lines of heads behind those that are there."""
@@ -60,18 +60,18 @@ class LinesPart(_EvidencePart):
         """See `Part.count`."""
         return sum(self._sink.stored(day.day, day.writer) for day in self._log.days())
 
-    def records(self) -> Iterator[Record]:
+    def records(self) -> Iterator[MoveRecord]:
         """See `Part.records`: writers one after the other, each from its first day."""
         for day in self._log.days():
             for place, line in enumerate(day.lines(), 1):
-                yield Record((day.writer, day.day, place), (line,))
+                yield MoveRecord((day.writer, day.day, place), (line,))
 
     def present(self, keys: Sequence[Key]) -> set[Key]:
         """See `Part.present`."""
         stored = {(writer, day): self._sink.stored(day, writer) for writer, day, _ in keys}
         return {key for key in keys if key[2] <= stored[key[:2]]}
 
-    def add(self, records: Sequence[Record]) -> None:
+    def add(self, records: Sequence[MoveRecord]) -> None:
         """See `Part.add`. All or none of each day."""
         days: dict[tuple[str, str], list[bytes]] = {}
         first: dict[tuple[str, str], int] = {}
@@ -95,17 +95,17 @@ class HeadsPart(_EvidencePart):
         """See `Part.count`."""
         return self._sink.stored_heads()
 
-    def records(self) -> Iterator[Record]:
+    def records(self) -> Iterator[MoveRecord]:
         """See `Part.records`."""
         for place, line in enumerate(self._log.head_lines(), 1):
-            yield Record((place,), (line,))
+            yield MoveRecord((place,), (line,))
 
     def present(self, keys: Sequence[Key]) -> set[Key]:
         """See `Part.present`."""
         stored = self._sink.stored_heads()
         return {key for key in keys if key[0] <= stored}
 
-    def add(self, records: Sequence[Record]) -> None:
+    def add(self, records: Sequence[MoveRecord]) -> None:
         """See `Part.add`."""
         self._sink.append_heads([record.values[0] for record in records])
 

@@ -23,7 +23,7 @@ _MODULUS: Final = 1 << 256
 type Key = tuple[Any, ...]
 
 
-class Record(NamedTuple):
+class MoveRecord(NamedTuple):
     """One record. key: unique in its part."""
 
     key: Key
@@ -31,7 +31,7 @@ class Record(NamedTuple):
 
 
 class Digest(NamedTuple):
-    """What a side has of a part. sha256: the sum of the SHA-256 of all records, hexadecimal."""
+    """Number and hash of the records of a side. sha256: the sum of the SHA-256 of all records, hexadecimal."""
 
     records: int
     sha256: str
@@ -45,13 +45,13 @@ class Part(Protocol):
     def count(self) -> int:
         """About how many records there are, for people who wait."""
 
-    def records(self) -> Iterator[Record]:
+    def records(self) -> Iterator[MoveRecord]:
         """All records, without having them all in memory."""
 
     def present(self, keys: Sequence[Key], /) -> set[Key]:
         """Those of some keys whose records are there, whole."""
 
-    def add(self, records: Sequence[Record]) -> None:
+    def add(self, records: Sequence[MoveRecord]) -> None:
         """Add records durably, all or none; of one that is there already, nothing."""
 
     def clear(self) -> None:
@@ -65,7 +65,7 @@ class Part(Protocol):
 
 
 class UnnumberedPart:
-    """What the parts have in common that give no numbers to their records."""
+    """Base of parts that give no numbers to their records."""
 
     def sequence(self) -> int:
         """See `Part.sequence`."""
@@ -103,9 +103,9 @@ def digest_of(part: Part, on_progress: Callable[[int], None]) -> Digest:
     return Digest(count, f"{total:064x}")
 
 
-def batches(records: Iterable[Record]) -> Iterator[list[Record]]:
+def batches(records: Iterable[MoveRecord]) -> Iterator[list[MoveRecord]]:
     """Records in lists that a transaction can have."""
-    batch: list[Record] = []
+    batch: list[MoveRecord] = []
     octets = 0
     for record in records:
         batch.append(record)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 import apsw
 import msgspec
 
-from gatepost.store.move_parts import Record
+from gatepost.store.move_parts import MoveRecord
 from gatepost.store.srs_keys import SRS_PLACE
 from gatepost.store.storable import storable
 
@@ -35,7 +35,7 @@ class Table(NamedTuple):
 
 
 class Numbering(Protocol):
-    """How an engine counts the numbers that it gives to rows."""
+    """The numbers that an engine gives to rows."""
 
     def highest(self, connection: DatabaseConnection, table: str) -> int:
         """The highest number that was given, 0 if none was."""
@@ -115,7 +115,7 @@ class TablePart:
         with self._database.reading() as connection:
             return int(connection.value(f"SELECT count(*) FROM {_quoted(self._table.name)} WHERE {self._where}"))  # noqa: S608 - our names
 
-    def records(self) -> Iterator[Record]:
+    def records(self) -> Iterator[MoveRecord]:
         """See `Part.records`."""
         select = f"SELECT {_list(self._table.columns)} FROM {_quoted(self._table.name)} WHERE {self._where}"  # noqa: S608 - our names
         key = _list(self._table.key)
@@ -127,7 +127,7 @@ class TablePart:
                 rows = connection.rows(select + (after if last else "") + page, last or ())
             for row in rows:
                 values = tuple(storable(value) if isinstance(value, str) else value for value in row)
-                yield Record(values[: self._width], values[self._width :])
+                yield MoveRecord(values[: self._width], values[self._width :])
             if len(rows) < self._rows:
                 return
             last = tuple(rows[-1][: self._width])
@@ -143,7 +143,7 @@ class TablePart:
                 found.update(connection.rows(sql, [value for key in some for value in key]))
         return found
 
-    def add(self, records: Sequence[Record]) -> None:
+    def add(self, records: Sequence[MoveRecord]) -> None:
         """See `Part.add`."""
         columns = (*self._table.columns, *self._fixed)
         sql = (

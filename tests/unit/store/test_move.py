@@ -5,7 +5,7 @@ import pytest
 from gatepost.store.interface import StoreFailure
 from gatepost.store.move import Move, MoveDiffers, MoveRefused, reopened
 from gatepost.store.move_mark import MoveMark, MoveState
-from gatepost.store.move_parts import Record, UnnumberedPart
+from gatepost.store.move_parts import MoveRecord, UnnumberedPart
 
 
 class Killed(BaseException):
@@ -15,7 +15,7 @@ class Killed(BaseException):
 class Memory(UnnumberedPart):
     def __init__(self, name, records=()):
         self.name = name
-        self.kept = {key: Record((key,), (value,)) for key, value in records}
+        self.kept = {key: MoveRecord((key,), (value,)) for key, value in records}
 
     def count(self):
         return len(self.kept)

@@ -8,7 +8,7 @@ from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import AppliedPolicy, Count, FailureDetail, PolicyType
 from gatepost.store.interface import StoreFailure
 from gatepost.store.move_counts import SessionsPart, SrsPart
-from gatepost.store.move_parts import Record, copy_part, digest_of
+from gatepost.store.move_parts import MoveRecord, copy_part, digest_of
 from gatepost.store.session_counts import SessionFiles
 from gatepost.store.session_tables import SESSIONS, SessionTables
 from gatepost.store.sqlite.database import SqliteDatabase
@@ -34,7 +34,7 @@ def test_counts_move_between_files_and_tables(tmp_path):
     files.write(LAST, counts(LAST, "a.example"))
     with closing(SqliteDatabase(tmp_path, SESSIONS)) as database:
         source, target = SessionsPart(files), SessionsPart(SessionTables(lambda: database))
-        target.add([Record((LAST, "a.example"), tuple(counts(LAST, "a.example")))])
+        target.add([MoveRecord((LAST, "a.example"), tuple(counts(LAST, "a.example")))])
         assert target.present([(FIRST, "a.example"), (LAST, "a.example")]) == {(LAST, "a.example")}
         copy_part(source, target, nothing)
         assert source.count() == target.count() == 3
@@ -53,7 +53,7 @@ class Full:
 
 def test_counts_that_find_no_room_end_the_move():
     with pytest.raises(StoreFailure, match="not all of 2026-11-28 found room"):
-        SessionsPart(Full()).add([Record((FIRST, "a.example"), ())])
+        SessionsPart(Full()).add([MoveRecord((FIRST, "a.example"), ())])
     with pytest.raises(StoreFailure, match="Permission denied"):
         SessionsPart(Full()).clear()
 
@@ -88,7 +88,7 @@ def test_srs_keys_that_cannot_be_read_or_written():
     part = SrsPart(Locked())
     for step, why in (
         (part.count, "Permission denied"),
-        (lambda: part.add([Record(("keys",), (b"",))]), "no room"),
+        (lambda: part.add([MoveRecord(("keys",), (b"",))]), "no room"),
         (part.clear, "Permission denied"),
     ):
         with pytest.raises(StoreFailure, match=why):

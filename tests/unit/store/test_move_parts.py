@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from gatepost.store.move_parts import Record, UnnumberedPart, batches, copy_part, digest_of
+from gatepost.store.move_parts import MoveRecord, UnnumberedPart, batches, copy_part, digest_of
 
 
 class Memory(UnnumberedPart):
@@ -28,7 +28,7 @@ class Memory(UnnumberedPart):
 
 
 def records(count):
-    return [Record((number,), (f"value {number}", None, number / 3)) for number in range(count)]
+    return [MoveRecord((number,), (f"value {number}", None, number / 3)) for number in range(count)]
 
 
 def nothing(_done):
@@ -54,7 +54,7 @@ def test_the_order_does_not_matter_and_every_value_does():
     assert whole.records == 3
     assert len(whole.sha256) == 64
     assert digest_of(Memory(reversed(some)), nothing) == whole
-    changed = [*some[:2], Record((2,), ("value 2", None, 0.5))]
+    changed = [*some[:2], MoveRecord((2,), ("value 2", None, 0.5))]
     assert digest_of(Memory(changed), nothing) != whole
     assert digest_of(Memory(), nothing) == (0, "0" * 64)
 
@@ -66,7 +66,7 @@ def test_it_says_how_much_was_read():
 
 
 def test_a_transaction_has_some_megabytes_at_most():
-    large = [Record((number,), (b"x" * (3 << 20), 7)) for number in range(5)]
+    large = [MoveRecord((number,), (b"x" * (3 << 20), 7)) for number in range(5)]
     assert [len(batch) for batch in batches(large)] == [2, 2, 1]
     assert list(batches([])) == []
 

@@ -9,7 +9,7 @@ from gatepost.store.changes import CONFIGURATION, CONFIGURATION_LOG
 from gatepost.store.documents import DOCUMENTS
 from gatepost.store.failures import LOGIN_FAILURES
 from gatepost.store.move_mark import MOVE
-from gatepost.store.move_parts import Record, copy_part, digest_of
+from gatepost.store.move_parts import MoveRecord, copy_part, digest_of
 from gatepost.store.move_tables import Table, TablePart, sealed_contents, stored_organizations, table_parts, tables_of
 from gatepost.store.postgres.evidence_tables import SCHEMA as EVIDENCE
 from gatepost.store.postgres.queue_schema import QUEUE_SCHEMA
@@ -88,7 +88,7 @@ def test_what_is_there_is_known_and_not_added_again(sides):
         change.execute('INSERT INTO "user" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)', ("ann", *row))
     assert user.present([("ann",), ("joe",)]) == {("ann",)}
     before = digest_of(user, nothing)
-    user.add([Record(("ann",), ("auditor", *row[1:]))])
+    user.add([MoveRecord(("ann",), ("auditor", *row[1:]))])
     assert digest_of(user, nothing) == before
 
 
@@ -104,7 +104,7 @@ def test_keys_of_several_columns_and_fixed_ones(tmp_path):
             fixed={"connector": "x", "revision": 4},
             rows=2,
         )
-        added = [Record(("contoso", f"{number}.example"), (1.0, "{}")) for number in range(5)]
+        added = [MoveRecord(("contoso", f"{number}.example"), (1.0, "{}")) for number in range(5)]
         part.add(added)
         assert list(part.records()) == added
         assert part.present([record.key for record in added[:2]]) == {added[0].key, added[1].key}

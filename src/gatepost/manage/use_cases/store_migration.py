@@ -62,7 +62,7 @@ class StoreMigration:
             raise MoveRefused(text)
 
     def plan(self) -> list[tuple[str, int]]:
-        """What would be moved: parts and about how many records each has. Raises StoreFailure; changes nothing."""
+        """The parts that would be moved, and about how many records each has. Raises StoreFailure; changes nothing."""
         return self._move.counts()
 
     def run(self) -> list[Comparison]:

@@ -14,7 +14,7 @@ from gatepost.store.postgres.move_queue import check_place
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatepost.store.postgres.move_queue import Server
+    from gatepost.store.postgres.move_queue import MoveConnection
 
 _STORED: Final = "SELECT last_place - first_place + 1 FROM evidence_day WHERE day = $1 AND writer = $2"
 _MAKE: Final = (
@@ -39,7 +39,7 @@ _ADD_KEY: Final = "INSERT INTO evidence_key (pem, node) VALUES ($1, $2) ON CONFL
 class EvidenceTables:
     """Takes lines of a log that nobody else writes."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: MoveConnection) -> None:
         self._server = server
 
     def stored(self, day: str, writer: str) -> int:

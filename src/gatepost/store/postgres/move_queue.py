@@ -12,7 +12,7 @@ import msgspec
 from gatepost.mail.model.message import Message
 from gatepost.mail.model.queue_id import SHARDS, shard_of
 from gatepost.store.interface import StoreBusy, StoreFailure
-from gatepost.store.move_parts import Record, UnnumberedPart
+from gatepost.store.move_parts import MoveRecord, UnnumberedPart
 from gatepost.store.postgres import owners
 from gatepost.store.postgres.queue_rows import REMOVE_DONE, REMOVE_LOOSE
 from gatepost.store.postgres.server import reported
@@ -74,7 +74,7 @@ _TAKE_PLACES: Final = (
 _decode = msgspec.json.Decoder(Message).decode
 
 
-class Server:
+class MoveConnection:
     """Statements to the server for a move; each method blocks. Raises StoreFailure."""
 
     def __init__(self, server: DatabaseServer) -> None:
@@ -117,7 +117,7 @@ def check_place(found: int, expected: int) -> None:
         raise StoreBusy("records of a move that was cut off came meanwhile; run the command again")
 
 
-def settle_queue(server: Server) -> None:
+def settle_queue(server: MoveConnection) -> None:
     """Take all mail from processes that are no more. They get nothing back, should they run still."""
     server.execute(_END_ALL)
     server.together(lambda connection: connection.execute(_WAIT_FOR_WRITERS))
@@ -145,14 +145,14 @@ class PostgresBodies(UnnumberedPart):
 
     name = BODIES
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: MoveConnection) -> None:
         self._server = server
 
     def count(self) -> int:
         """See `Part.count`."""
         return int(self._server.value(_COUNT_PIECES))
 
-    def records(self) -> Iterator[Record]:
+    def records(self) -> Iterator[MoveRecord]:
         """See `Part.records`."""
         last = -1
         while rows := self._server.fetch(_BIG, last):
@@ -160,7 +160,7 @@ class PostgresBodies(UnnumberedPart):
                 last, number = message, -1
                 while pieces := self._server.fetch(_PIECES, body, number):
                     for number, data in pieces:
-                        yield Record((message, body, number), (data,))
+                        yield MoveRecord((message, body, number), (data,))
 
     def present(self, keys: Sequence[Key]) -> set[Key]:
         """See `Part.present`."""
@@ -168,7 +168,7 @@ class PostgresBodies(UnnumberedPart):
         known = {tuple(row) for row in rows}
         return {key for key in keys if key[1:] in known}
 
-    def add(self, records: Sequence[Record]) -> None:
+    def add(self, records: Sequence[MoveRecord]) -> None:
         """See `Part.add`."""
         rows = [(*record.key[1:], record.values[0]) for record in records]
         self._server.together(lambda connection: connection.executemany(_ADD_PIECE, rows))
@@ -183,14 +183,14 @@ class PostgresMessages(UnnumberedPart):
 
     name = MESSAGES
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: MoveConnection) -> None:
         self._server = server
 
     def count(self) -> int:
         """See `Part.count`."""
         return int(self._server.value(_COUNT))
 
-    def records(self) -> Iterator[Record]:
+    def records(self) -> Iterator[MoveRecord]:
         """See `Part.records`."""
         last = -1
         while rows := self._server.fetch(_MESSAGES, last):
@@ -199,13 +199,13 @@ class PostgresMessages(UnnumberedPart):
             for message, *delivery in self._server.fetch(_DELIVERIES, [row[0] for row in rows]):
                 deliveries.setdefault(message, []).append(tuple(delivery))
             for message, *values in rows:
-                yield Record((message,), (*values, tuple(deliveries.get(message, ()))))
+                yield MoveRecord((message,), (*values, tuple(deliveries.get(message, ()))))
 
     def present(self, keys: Sequence[Key]) -> set[Key]:
         """See `Part.present`."""
         return {(message,) for (message,) in self._server.fetch(_KNOWN, [key[0] for key in keys])}
 
-    def add(self, records: Sequence[Record]) -> None:
+    def add(self, records: Sequence[MoveRecord]) -> None:
         """See `Part.add`."""
         messages = [_message_row(record) for record in records]
         deliveries = [(record.key[0], *delivery) for record in records for delivery in record.values[4]]
@@ -239,7 +239,7 @@ class PostgresMessages(UnnumberedPart):
             yield from rows
 
 
-def _message_row(record: Record) -> tuple[Any, ...]:
+def _message_row(record: MoveRecord) -> tuple[Any, ...]:
     size, big, facts, body, _ = record.values
     try:
         message = _decode(facts)

@@ -19,7 +19,7 @@ from gatepost.store.postgres.connecting import Address
 from gatepost.store.postgres.database import PostgresDatabase
 from gatepost.store.postgres.evidence import PostgresEvidence
 from gatepost.store.postgres.move_evidence import EvidenceTables
-from gatepost.store.postgres.move_queue import PostgresBodies, PostgresMessages, Server, settle_queue
+from gatepost.store.postgres.move_queue import MoveConnection, PostgresBodies, PostgresMessages, settle_queue
 from gatepost.store.postgres.move_trace import PostgresTracePart
 from gatepost.store.postgres.opened import allow_closed, mark_document
 from gatepost.store.postgres.server import DatabaseServer, close_all
@@ -106,7 +106,7 @@ class PostgresSide:
         self._all = all_schemas
         self._vault = vault
         allow_closed(url)
-        self._server = Server(DatabaseServer.of(url, _STATEMENT))
+        self._server = MoveConnection(DatabaseServer.of(url, _STATEMENT))
 
     def check_source(self) -> None:
         """See `MoveSide.check_source`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from gatepost.store.move_parts import Record, UnnumberedPart
+from gatepost.store.move_parts import MoveRecord, UnnumberedPart
 from gatepost.store.postgres.move_queue import check_place
 from gatepost.store.postgres.server import reported
 from gatepost.store.postgres.trace_tables import partition
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from gatepost.store.move_parts import Key
-    from gatepost.store.postgres.move_queue import Server
+    from gatepost.store.postgres.move_queue import MoveConnection
 
 _PAGE: Final = 1000
 _PARTS: Final = "SELECT day, writer, rows FROM trace_part ORDER BY day, writer"
@@ -29,14 +29,14 @@ class PostgresTracePart(UnnumberedPart):
 
     name = TRACE
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: MoveConnection) -> None:
         self._server = server
 
     def count(self) -> int:
         """See `Part.count`."""
         return int(self._server.value(_COUNT))
 
-    def records(self) -> Iterator[Record]:
+    def records(self) -> Iterator[MoveRecord]:
         """See `Part.records`."""
         for day, writer, total in self._server.fetch(_PARTS):
             if not total:
@@ -49,14 +49,14 @@ class PostgresTracePart(UnnumberedPart):
             while rows := self._server.fetch(sql, writer, last):
                 for row in rows:
                     last, place = row[0], place + 1
-                    yield Record((day, writer, place), tuple(row[1:]))
+                    yield MoveRecord((day, writer, place), tuple(row[1:]))
 
     def present(self, keys: Sequence[Key]) -> set[Key]:
         """See `Part.present`."""
         rows = {part: self._server.value(_ROWS, *part) for part in {key[:2] for key in keys}}
         return {key for key in keys if key[2] <= rows[key[:2]]}
 
-    def add(self, records: Sequence[Record]) -> None:
+    def add(self, records: Sequence[MoveRecord]) -> None:
         """See `Part.add`."""
         parts: dict[tuple[str, str], list[list[Any]]] = {}
         first: dict[tuple[str, str], int] = {}

@@ -1,4 +1,4 @@
-"""Whether a database may be used, or is one side of a move to another engine (`store.move_mark`).
+"""Check that a database may be used: that it is not one side of a move to another engine (`store.move_mark`).
 
 Looked at whenever a connection is made, and when a process begins to own mail: no node, worker or command passes it.
 """

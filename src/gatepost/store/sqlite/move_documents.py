@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from gatepost.store.documents import DOCUMENT_FOLDERS, DocumentFiles
-from gatepost.store.move_parts import Record, UnnumberedPart
+from gatepost.store.move_parts import MoveRecord, UnnumberedPart
 from gatepost.store.sqlite.move_queue import reported
 
 if TYPE_CHECKING:
@@ -30,18 +30,18 @@ class DocumentsPart(UnnumberedPart):
         """See `Part.count`."""
         return sum(1 for _ in self._names())
 
-    def records(self) -> Iterator[Record]:
+    def records(self) -> Iterator[MoveRecord]:
         """See `Part.records`."""
         with reported(self._data):
             for folder, name in self._names():
                 path = self._data / folder / name
-                yield Record((folder, name), (_time_of(path.stat().st_mtime_ns), path.read_bytes()))
+                yield MoveRecord((folder, name), (_time_of(path.stat().st_mtime_ns), path.read_bytes()))
 
     def present(self, _keys: Sequence[Key], /) -> set[Key]:
         """See `Part.present`: none is known to have its time yet."""
         return set()
 
-    def add(self, records: Sequence[Record]) -> None:
+    def add(self, records: Sequence[MoveRecord]) -> None:
         """See `Part.add`. One that is there already is written once more."""
         with reported(self._data):
             for (folder, name), (at, content) in records:

@@ -15,7 +15,7 @@ import apsw
 from gatepost.mail.model.queue_id import format_id, shard_of
 from gatepost.store.bodies import CHUNK
 from gatepost.store.interface import StoreFailure
-from gatepost.store.move_parts import Record, UnnumberedPart
+from gatepost.store.move_parts import MoveRecord, UnnumberedPart
 from gatepost.store.sqlite.recovery import recover
 from gatepost.store.sqlite.schema import (
     BIG_DIRECTORY,
@@ -117,14 +117,14 @@ class BodiesPart(UnnumberedPart):
         with reported(self._shards.root):
             return sum((_size(path) + CHUNK - 1) // CHUNK for _, _, path in self._bodies())
 
-    def records(self) -> Iterator[Record]:
+    def records(self) -> Iterator[MoveRecord]:
         """See `Part.records`. Of a body that is lost there is none."""
         with reported(self._shards.root):
             for message, body, path in self._bodies():
                 with contextlib.suppress(FileNotFoundError), path.open("rb", buffering=0) as file:
                     number = 0
                     while chunk := file.read(CHUNK):
-                        yield Record((message, body, number), (chunk,))
+                        yield MoveRecord((message, body, number), (chunk,))
                         number += 1
 
     def present(self, keys: Sequence[Key]) -> set[Key]:
@@ -132,7 +132,7 @@ class BodiesPart(UnnumberedPart):
         with reported(self._shards.root):
             return {key for key in keys if _size(self._path(key)) >= (key[2] + 1) * CHUNK}
 
-    def add(self, records: Sequence[Record]) -> None:
+    def add(self, records: Sequence[MoveRecord]) -> None:
         """See `Part.add`. A piece is written to its place: once more does no harm."""
         bodies: dict[Path, list[tuple[int, bytes]]] = {}
         for record in records:
@@ -175,7 +175,7 @@ class MessagesPart(UnnumberedPart):
             numbers = self._shards.numbers()
             return sum(self._shards.connection(one).execute("SELECT count(*) FROM message").get for one in numbers)
 
-    def records(self) -> Iterator[Record]:
+    def records(self) -> Iterator[MoveRecord]:
         """See `Part.records`."""
         with reported(self._shards.root):
             for number in self._shards.numbers():
@@ -186,7 +186,7 @@ class MessagesPart(UnnumberedPart):
                 )
                 for message, size, big, facts, data in rows:
                     deliveries = tuple(map(_delivery, connection.execute(_DELIVERIES, (message,))))
-                    yield Record((message,), (size, big, facts, data, deliveries))
+                    yield MoveRecord((message,), (size, big, facts, data, deliveries))
 
     def present(self, keys: Sequence[Key]) -> set[Key]:
         """See `Part.present`."""
@@ -199,9 +199,9 @@ class MessagesPart(UnnumberedPart):
                 .get
             }
 
-    def add(self, records: Sequence[Record]) -> None:
+    def add(self, records: Sequence[MoveRecord]) -> None:
         """See `Part.add`. All or none in each shard."""
-        shards: dict[int, list[Record]] = {}
+        shards: dict[int, list[MoveRecord]] = {}
         for record in records:
             shards.setdefault(self._shards.of(record.key[0]), []).append(record)
         with reported(self._shards.root):
@@ -227,7 +227,7 @@ def _delivery(row: Any) -> tuple[Any, ...]:
     return (number, next_at, bool(held), attempts, expires_at, *texts)
 
 
-def _insert(connection: apsw.Connection, record: Record) -> None:
+def _insert(connection: apsw.Connection, record: MoveRecord) -> None:
     message, (size, big, facts, data, deliveries) = record.key[0], record.values
     connection.execute("INSERT INTO message (id, size, big, facts) VALUES (?, ?, ?, ?)", (message, size, big, facts))
     if data is not None:

@@ -22,7 +22,7 @@ from gatepost.store.sqlite.database import SqliteDatabase
 from gatepost.store.sqlite.move_documents import DocumentsPart
 from gatepost.store.sqlite.move_evidence import EvidenceFiles
 from gatepost.store.sqlite.move_queue import BodiesPart, MessagesPart, QueueShards, reported
-from gatepost.store.sqlite.move_trace import TracePart
+from gatepost.store.sqlite.move_trace import TraceRowsPart
 from gatepost.store.sqlite.recovery import lock_shard
 from gatepost.store.sqlite.restore import check_whole
 from gatepost.store.sqlite.schema import QUEUE_DIRECTORY, TRACE_DIRECTORY, make_directory
@@ -163,7 +163,7 @@ class SqliteSide:
             MessagesPart(self._shards),
             LinesPart(log, sink),
             HeadsPart(log, sink),
-            TracePart(self._data / TRACE_DIRECTORY),
+            TraceRowsPart(self._data / TRACE_DIRECTORY),
         ]
 
     def public_keys(self) -> list[bytes]:

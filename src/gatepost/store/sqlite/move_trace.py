@@ -10,7 +10,7 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
 
-from gatepost.store.move_parts import Record, UnnumberedPart
+from gatepost.store.move_parts import MoveRecord, UnnumberedPart
 from gatepost.store.sqlite.move_queue import reported
 from gatepost.store.sqlite.schema import open_for_reading
 from gatepost.store.sqlite.trace import FULL, INSERT, newest_file, open_part, seal, table_columns
@@ -29,7 +29,7 @@ TRACE: Final = "rows of the message trace"
 _MISSING: Final = {"at": "0.0", "size": "0", "tls": "'{}'", "detail": "'{}'"}  # of files that an older version made
 
 
-class TracePart(UnnumberedPart):
+class TraceRowsPart(UnnumberedPart):
     """Implements `store.move_parts.Part`."""
 
     name = TRACE
@@ -41,21 +41,21 @@ class TracePart(UnnumberedPart):
         """See `Part.count`."""
         return sum(self._rows(file) for file in trace_files(self._directory))
 
-    def records(self) -> Iterator[Record]:
+    def records(self) -> Iterator[MoveRecord]:
         """See `Part.records`."""
         place: dict[tuple[str, str], int] = {}
         for file in trace_files(self._directory):
             part = file.day, file.writer
             for row in self._read(file):
                 place[part] = place.get(part, 0) + 1
-                yield Record((*part, place[part]), tuple(row))
+                yield MoveRecord((*part, place[part]), tuple(row))
 
     def present(self, keys: Sequence[Key]) -> set[Key]:
         """See `Part.present`."""
         rows = {part: self._rows_of(*part) for part in {key[:2] for key in keys}}
         return {key for key in keys if key[2] <= rows[key[:2]]}
 
-    def add(self, records: Sequence[Record]) -> None:
+    def add(self, records: Sequence[MoveRecord]) -> None:
         """See `Part.add`. All or none of each file."""
         parts: dict[tuple[str, str], list[tuple[Any, ...]]] = {}
         for record in records:

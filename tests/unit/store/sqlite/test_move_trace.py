@@ -6,9 +6,9 @@ import apsw
 import pytest
 
 from gatepost.mail.model.trace_event import TraceEvent
-from gatepost.store.move_parts import Record, copy_part, digest_of
+from gatepost.store.move_parts import MoveRecord, copy_part, digest_of
 from gatepost.store.sqlite import move_trace as module
-from gatepost.store.sqlite.move_trace import TracePart
+from gatepost.store.sqlite.move_trace import TraceRowsPart
 from gatepost.store.sqlite.trace import is_sealed, write_events
 from gatepost.store.sqlite.trace_files import trace_files
 from gatepost.times import day_text
@@ -37,7 +37,7 @@ def sides(tmp_path):
 
 def test_rows_move_and_days_that_are_over_are_indexed(sides, monkeypatch):
     monkeypatch.setattr(module, "FULL", 12)
-    source, target = map(TracePart, sides)
+    source, target = map(TraceRowsPart, sides)
     assert source.count() == 32
     copy_part(source, target, nothing)
     copy_part(source, target, nothing)
@@ -59,7 +59,7 @@ def test_rows_move_and_days_that_are_over_are_indexed(sides, monkeypatch):
 
 
 def test_a_copy_goes_on_behind_what_is_there(sides):
-    source, target = map(TracePart, sides)
+    source, target = map(TraceRowsPart, sides)
     records = list(source.records())
     target.add(records[:10])
     assert target.present([record.key for record in records[:20]]) == {record.key for record in records[:10]}
@@ -69,11 +69,11 @@ def test_a_copy_goes_on_behind_what_is_there(sides):
 
 def test_a_day_of_today_is_left_as_it_is(tmp_path):
     day = day_text(4_000_000_000.0)
-    record = next(TracePart(tmp_path / "none").records(), None)
+    record = next(TraceRowsPart(tmp_path / "none").records(), None)
     assert record is None
-    part = TracePart(tmp_path / "a")
+    part = TraceRowsPart(tmp_path / "a")
     write_events(tmp_path / "c", "0", [event(4_000_000_000.0)])
-    copy_part(TracePart(tmp_path / "c"), part, nothing)
+    copy_part(TraceRowsPart(tmp_path / "c"), part, nothing)
     with closing(apsw.Connection(str(tmp_path / "a" / f"{day}.0.db"))) as connection:
         assert not is_sealed(connection)
 
@@ -84,10 +84,10 @@ def test_files_of_an_older_version_and_empty_ones(tmp_path):
         connection.execute("INSERT INTO trace VALUES (1.5, 'SEND')")
     apsw.Connection(str(tmp_path / "2026-01-02.0.db")).close()
     (tmp_path / "2026-01-02.0.db").touch()
-    part = TracePart(tmp_path)
+    part = TraceRowsPart(tmp_path)
     assert part.count() == 1
     (record,) = part.records()
-    assert isinstance(record, Record)
+    assert isinstance(record, MoveRecord)
     assert record.key == ("2026-01-01", "0", 1)
     assert dict(zip(module.COLUMNS, record.values, strict=True)) | {"tls": 0} == {
         **dict.fromkeys(module.COLUMNS, ""),
