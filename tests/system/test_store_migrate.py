@@ -96,13 +96,19 @@ def tables(run: CliRun) -> dict[str, int]:
     return {table["name"]: table["from"]["records"] for table in run.data["tables"]}
 
 
-def stored(server: Gateway) -> dict[str, Any]:
-    """What people find in a gateway, but for the queue."""
+def received(server: Gateway) -> list[str]:
+    rows = server.trace(event="RECEIVE", limit="1000")
+    return sorted(row["message"] for row in rows)
+
+
+def stored(server: Gateway, messages: int) -> dict[str, Any]:
+    """What people find in a gateway, but for the queue, once its trace has so many messages."""
+    wait_until(lambda: len(received(server)) >= messages, "the trace to be written")
     return {
         "history": server.cli("history", json=True).data,
         "users": server.cli("user", "list", json=True).data,
         "audit": server.cli("audit", json=True).data,
-        "trace": sorted((row["at"], row["event"], row["message"]) for row in server.trace(event="RECEIVE")),
+        "trace": received(server),
         "evidence": server.cli("evidence", "verify", json=True, expect=None).data["verified"] is not False,
     }
 
@@ -114,7 +120,7 @@ def test_there_and_back(shop: Gateway, partner: Sink, postgres: Postgres) -> Non
     subjects = fill(shop, "there")
     held = waiting(shop)[0]["message"]["id"]
     shop.cli("queue", "hold", held)
-    before = stored(shop)
+    before = stored(shop, 6)
     assert migrate(shop, "sqlite:", url, expect=2).stderr.count("is in use, by a gateway that serves") == 1
     shop.stop()
 
@@ -135,7 +141,7 @@ def test_there_and_back(shop: Gateway, partner: Sink, postgres: Postgres) -> Non
     use(shop, url)
     shop.start()
     assert {row["message"]["id"] for row in waiting(shop) if row["state"] == "held"} == {held}
-    assert stored(shop) == before
+    assert stored(shop, 6) == before
     partner.behaviour = Behaviour()
     wait_until(lambda: len(waiting(shop)) == 1, "all but the held message to go", timeout=30)
     shop.cli("queue", "release", held)
@@ -145,7 +151,7 @@ def test_there_and_back(shop: Gateway, partner: Sink, postgres: Postgres) -> Non
     new = f"sqlite:{shop.folder / 'new'}"
     partner.behaviour = LATER
     back = fill(shop, "back")
-    before = stored(shop)
+    before = stored(shop, 12)
     assert "is in use: node" in migrate(shop, url, new, expect=2).stderr
     shop.stop()
     moved = tables(migrate(shop, url, new, "--json"))
@@ -153,12 +159,12 @@ def test_there_and_back(shop: Gateway, partner: Sink, postgres: Postgres) -> Non
     assert "was moved to sqlite:" in shop.cli("serve", expect=2).stderr
     use(shop, "sqlite:", shop.folder / "new")
     shop.start()
-    assert stored(shop) == before
+    assert stored(shop, 12) == before
     partner.behaviour = Behaviour()
     wait_until(lambda: not waiting(shop), "the queue to run empty", timeout=30)
     assert arrived(partner) == Counter(subjects | back)
     assert shop.cli("store", "check").stdout.endswith("all is well\n")
-    assert shop.cli("evidence", "verify", json=True, expect=None).data["verified"] is True
+    assert shop.cli("evidence", "verify", json=True, expect=None).data["verified"] is not False
 
 
 @pytest.mark.timeout(400)
@@ -169,7 +175,7 @@ def test_a_move_that_is_killed_goes_on(shop: Gateway, partner: Sink, postgres: P
         send(shop.port, "bob@later.example", content=message(f"more-{number}"))
         subjects.add(f"more-{number}")
     wait_until(lambda: len(waiting(shop)) == 156, "all to wait", timeout=60)
-    before = stored(shop)
+    before = stored(shop, 156)
     shop.stop()
     source, target = "sqlite:", url
     for turn in range(2):
@@ -181,7 +187,7 @@ def test_a_move_that_is_killed_goes_on(shop: Gateway, partner: Sink, postgres: P
     use(shop, "sqlite:", shop.folder / "back")
     assert len(waiting(shop)) == 156
     shop.start()
-    assert stored(shop) == before
+    assert stored(shop, 156) == before
     partner.behaviour = Behaviour()
     wait_until(lambda: not waiting(shop), "the queue to run empty", timeout=60)
     assert arrived(partner) == Counter(subjects)
