@@ -134,11 +134,11 @@ class TablePart:
 
     def present(self, keys: Sequence[Key], /) -> set[Key]:
         """See `Part.present`."""
-        one = "(" + " AND ".join(f"{_quoted(column)} = ?" for column in self._table.key) + ")"
+        condition = "(" + " AND ".join(f"{_quoted(column)} = ?" for column in self._table.key) + ")"
         found: set[Key] = set()
         with self._database.reading() as connection:
             for some in batched(keys, _ROWS):
-                any_of = " OR ".join([one] * len(some))
+                any_of = " OR ".join([condition] * len(some))
                 sql = f"SELECT {_list(self._table.key)} FROM {_quoted(self._table.name)} WHERE {any_of}"  # noqa: S608 - our names
                 found.update(connection.rows(sql, [value for key in some for value in key]))
         return found

@@ -56,8 +56,8 @@ class EvidenceFiles:
     def clear_lines(self) -> None:
         """See `EvidenceSink.clear_lines`."""
         with reported(self._evidence):
-            for one in day_files(self._evidence):
-                one.path.unlink()
+            for file in day_files(self._evidence):
+                file.path.unlink()
         self._known.clear()
 
     def clear_heads(self) -> None:

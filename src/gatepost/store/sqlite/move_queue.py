@@ -173,7 +173,9 @@ class MessagesPart(UnnumberedPart):
         """See `Part.count`."""
         with reported(self._shards.root):
             numbers = self._shards.numbers()
-            return sum(self._shards.connection(one).execute("SELECT count(*) FROM message").get for one in numbers)
+            return sum(
+                self._shards.connection(number).execute("SELECT count(*) FROM message").get for number in numbers
+            )
 
     def records(self) -> Iterator[MoveRecord]:
         """See `Part.records`."""
