@@ -20,10 +20,11 @@ from gatepost.store.shared_destinations import HISTORY
 from gatepost.store.site_tables import SITE
 from gatepost.store.sqlite.database import SqliteDatabase
 from gatepost.store.sqlite.move_side import SqliteNumbering
+from gatepost.store.ticket_secrets import TICKETS
 
 # Each has a part of its own; or it is of processes and nodes, not of the site.
 APART = (QUEUE_SCHEMA, TRACE, EVIDENCE, SESSIONS, HISTORY, DOCUMENTS)
-STAYS = (SITE, LOGIN_FAILURES, CONFIGURATION_LOG, MOVE)
+STAYS = (SITE, LOGIN_FAILURES, CONFIGURATION_LOG, MOVE, TICKETS)
 
 
 def nothing(_done):
