@@ -15,7 +15,7 @@ SYSTEM := $(PYTEST) -q -o timeout=120 tests/system
 # Tests start thousands of commands: compiling every module each time is half of what a command costs.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help env demo test test-all check format lint types imports unit unit-rest pythons system system-all system-postgresql coverage mutants fuzz-rest \
+.PHONY: help env demo demo-nodes test test-all check format lint types imports unit unit-rest pythons system system-all system-postgresql coverage mutants fuzz-rest \
 	next-hops faults peers lock docs figures bench clean
 
 help: ## this list
@@ -34,6 +34,9 @@ env: .venv/.stamp ## the environment only: .venv/bin/gatepost exists after it
 
 demo: env ## a gateway and a partner on loopback, five messages, what happened to each and why (KEEP=1 stays up)
 	@$(BIN)/gatepost demo $(if $(KEEP),--keep)
+
+demo-nodes: env ## three nodes on one PostgreSQL (Debian: postgresql), one is killed, the others go on with its mail (KEEP=1)
+	@$(BIN)/gatepost demo --nodes 3 $(if $(KEEP),--keep)
 
 test: check ## everything that must hold before a commit
 	+@$(TOGETHER) unit-rest coverage

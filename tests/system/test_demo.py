@@ -1,7 +1,11 @@
-"""Proves the first thing a newcomer does: `gatepost demo` ends by itself in under a minute and tells five outcomes."""
+"""Proves the first thing a newcomer does: `gatepost demo` ends by itself in under a minute and tells five outcomes.
+
+With several nodes it tells how they go on when one is killed.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -10,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from support.debian import need
-from support.process import BIN
+from support.process import BIN, Folder
 
 # What the demonstration must say of each of its five messages, in this order.
 OUTCOMES = [
@@ -38,6 +42,39 @@ def test_the_demonstration_tells_five_outcomes_and_ends() -> None:
         assert [word for word in words if word not in part] == [], part
         assert "why:" in part
     assert "mail.fabrikam.example" in parts[3], "what was presented"
+
+
+@pytest.mark.timeout(150)
+def test_the_demonstration_of_nodes_loses_nothing_and_leaves_nothing() -> None:
+    need("root", "postgresql")
+    place = Folder("place")
+    command = [BIN / "gatepost", "demo", "--nodes", "3"]
+    environment = os.environ | {"TMPDIR": str(place.path)}
+    begun = time.monotonic()
+    try:
+        run = subprocess.run(
+            command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=140, check=False, env=environment
+        )
+        assert list(place.path.iterdir()) == []
+    finally:
+        place.remove()
+    assert run.returncode == 0, run.stdout + run.stderr
+    is_busy = os.getloadavg()[0] > 2 * (os.cpu_count() or 1)
+    assert time.monotonic() - begun < 60 or is_busy
+    assert "Traceback" not in run.stderr
+    told = run.stdout
+    assert [f"mx{number} took message {number}, mx{number} delivered it" in told for number in (1, 2, 3)] == [True] * 3
+    assert "asked on mx2: 10\n" in told
+    assert "mx1 took message 15, mx1 delivered it" in told
+    assert "250 for 15, the partner has 15 (2 by mx1," in told
+    assert told.count("0 lost, 0 twice") == 2
+    assert [line.split()[:2] for line in told.splitlines() if line.startswith("  mx")] == [
+        ["mx1", "active"],
+        ["mx2", "active"],
+        ["mx3", "active"],
+    ]
+    left = subprocess.run(["pgrep", "-f", str(place.path)], capture_output=True, text=True, check=False)
+    assert left.stdout == ""
 
 
 @pytest.mark.long

@@ -19,7 +19,7 @@ from typing import Any
 
 import click
 
-from gatepost.manage.cli.demo_partner import Gatepost, as_whom, choose_partner
+from gatepost.manage.cli.demo_partner import OWN_SERVER, Gatepost, as_whom, choose_partner, issue
 from gatepost.manage.cli.demo_ports import free_port
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.pki.certificates.authority import Authority
@@ -27,7 +27,7 @@ from gatepost.quantity import quantity
 
 _DOMAINS = ["fabrikam.example", "oldtimer.example", "insurer.example", "northwind.example"]
 _PATIENCE = 20.0
-_OWN_SERVER = "127.0.0.2"  # where the organization's own server sends from; partners send from 127.0.0.1
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def _resources(ports: tuple[int, int], root: Path) -> dict[str, object]:
             {
                 "name": "own servers",
                 "connector_type": "on-premises",
-                "sender_ip_addresses": [_OWN_SERVER],
+                "sender_ip_addresses": [OWN_SERVER],
                 "associated_accepted_domains": ["contoso.example"],
             },
             {"name": "lab", "connector_type": "partner", "sender_domains": ["lab.example"], "require_tls": True},
@@ -94,18 +94,9 @@ def _settings(home: Path, port: int, chain: Path, key: Path) -> dict[str, object
     }
 
 
-def _issue(authority: Authority, home: Path, name: str) -> tuple[Path, Path]:
-    chain, key = home / f"{name}.pem", home / f"{name}.key"
-    chain_pem, key_pem = authority.issue([name])
-    chain.write_bytes(chain_pem)
-    key.touch(0o600)
-    key.write_bytes(key_pem)
-    return chain, key
-
-
 def _send(case: _Case, port: int, root: Path) -> None:
     text = f"From: <{case.sender}>\r\nTo: <{case.recipient}>\r\nSubject: {case.title}\r\n\r\nDemonstration.\r\n"
-    source = _OWN_SERVER if case.sender.endswith("@contoso.example") else "127.0.0.1"
+    source = OWN_SERVER if case.sender.endswith("@contoso.example") else "127.0.0.1"
     with smtplib.SMTP(
         "127.0.0.1", port, local_hostname="client.example", timeout=10, source_address=(source, 0)
     ) as client:
@@ -154,9 +145,10 @@ def _say_queue(gateway: Gatepost) -> None:
         )
 
 
-def _say_admin_centre(gateway: Gatepost, *, keep: bool) -> None:
+def _say_admin_centre(gateway: Gatepost, *, keep: bool, nodes: int | None) -> None:
     url = json.loads(gateway.command("user", "setup", "--json"))["url"]
-    lasting = "once, within 30 minutes" if keep else "only while it runs: make demo KEEP=1"
+    again = f"make {'demo-nodes' if nodes else 'demo'} KEEP=1"
+    lasting = "once, within 30 minutes" if keep else f"only while it runs: {again}"
     click.echo(f"\nThe admin centre, to create the owner account ({lasting}):\n  {url}")
 
 
@@ -165,9 +157,9 @@ def _run(stack: ExitStack, home: Path) -> Gatepost:
     authority = Authority("Demonstration Root", organization="gatepost demo")
     root.write_bytes(authority.certificate_pem)
     ports, port = (free_port(), free_port()), free_port()
-    partner = choose_partner(home / "partner", *_issue(authority, home, "mail.fabrikam.example"), ports, _DOMAINS)
+    partner = choose_partner(home / "partner", *issue(authority, home, "mail.fabrikam.example"), ports, _DOMAINS)
     stack.callback(partner.stop)
-    settings = _settings(home, port, *_issue(authority, home, "mx.contoso.example"))
+    settings = _settings(home, port, *issue(authority, home, "mx.contoso.example"))
     gateway = Gatepost(home / "gateway", settings, _resources(ports, root), port)
     stack.callback(gateway.stop)
     partner.start()
@@ -178,27 +170,60 @@ def _run(stack: ExitStack, home: Path) -> Gatepost:
         _send(case, port, root)
         _say(number, case, _end_of(gateway, case))
     click.echo(
-        f"\nThe partner has {partner.arrived()} messages: two over TLS, and the one it can only take unencrypted."
+        f"\nThe partner has {len(partner.arrived())} messages: two over TLS, and the one it can only take unencrypted."
     )
     click.echo("The fourth waits in the queue until the partner presents the expected name:")
     _say_queue(gateway)
     return gateway
 
 
+def _one_gateway(stack: ExitStack, home: Path) -> tuple[Gatepost, list[str]]:
+    """The story of five messages; returns the gateway, and commands to try on it."""
+    question = f"--ip {OWN_SERVER} --from ann@contoso.example --to bob@insurer.example"
+    return _run(stack, home), [f"explain {question}", "connector drill insurer.example", "trace search"]
+
+
+def _several_nodes(stack: ExitStack, home: Path, count: int) -> tuple[Gatepost, list[str]]:
+    """The story of a node that dies; returns another one, and commands to try on it."""
+    from gatepost.manage.cli.demo_nodes import NodesDemo  # noqa: PLC0415 - the usual demonstration needs no PostgreSQL
+
+    demonstration = NodesDemo(stack, home, count)
+    demonstration.start()
+    return demonstration.tell(), ["node list", "status", "node drain mx1 --wait"]
+
+
+def _stay(gateway: Gatepost, commands: list[str]) -> None:
+    """Say what to try, and return after Ctrl-C or SIGTERM."""
+    # Blocked before anybody is told of them: a signal that came just before sigwait would be an interrupt.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    click.echo("Still running. Try:")
+    for words in commands:
+        click.echo(f"  gatepost --config {gateway.settings_file} {words}")
+    click.echo("Ctrl-C ends it.")
+    signal.sigwait(_ENDING)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+
+
 @click.command()
 @click.option("--keep", is_flag=True, help="Keep running until Ctrl-C, so that you can try commands.")
-def demo(keep: bool) -> None:
-    """Run a gateway and a partner on loopback, and explain what happens to five messages."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: no server of ours is left behind
+@click.option(
+    "--nodes",
+    type=click.IntRange(2, 5),
+    help="Show instead so many nodes that share a PostgreSQL, and how the others go on when one dies.",
+)
+def demo(keep: bool, nodes: int | None) -> None:
+    """Run a gateway and a partner on loopback, and explain what happens to five messages.
+
+    Everything is real, in a temporary folder, and ended and removed afterwards. --nodes needs PostgreSQL 15 or newer
+    (Debian: postgresql); it starts a server of its own, and leaves the machine's alone.
+
+    Exit codes: 0 done, 1 something did not work as it should, 2 usage error, or PostgreSQL is missing.
+    """
+    for number in _ENDING:
+        signal.signal(number, signal.default_int_handler)  # no server of ours is left behind
     with tempfile.TemporaryDirectory(prefix="gatepost-demo-") as folder, ExitStack() as stack:
-        gateway = _run(stack, Path(folder))
-        _say_admin_centre(gateway, keep=keep)
+        home = Path(folder)
+        gateway, commands = _several_nodes(stack, home, nodes) if nodes else _one_gateway(stack, home)
+        _say_admin_centre(gateway, keep=keep, nodes=nodes)
         if keep:
-            # Blocked before anybody is told of them: a signal that came just before sigwait would be an interrupt.
-            signal.pthread_sigmask(signal.SIG_BLOCK, ending := {signal.SIGINT, signal.SIGTERM})
-            gatepost = f"gatepost --config {gateway.settings_file}"
-            question = f"--ip {_OWN_SERVER} --from ann@contoso.example --to bob@insurer.example"
-            click.echo(f"Still running. Try:\n  {gatepost} explain {question}")
-            click.echo(f"  {gatepost} connector drill insurer.example\n  {gatepost} trace search\nCtrl-C ends it.")
-            signal.sigwait(ending)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, ending)
+            _stay(gateway, commands)

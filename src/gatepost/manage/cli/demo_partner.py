@@ -21,6 +21,9 @@ from gatepost.manage.cli.demo_ports import wait_for_greeting
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gatepost.pki.certificates.authority import Authority
+
+OWN_SERVER = "127.0.0.2"  # where the organization's own server sends from; partners send from 127.0.0.1
 
 _MASTER = """\
 127.0.0.1:{tls_port} inet n - n - - smtpd
@@ -50,6 +53,16 @@ def as_whom() -> dict[str, str]:
     return {"user": "root"} if os.geteuid() == 0 else {}
 
 
+def issue(authority: Authority, home: Path, *names: str) -> tuple[Path, Path]:
+    """Files of a new certificate for these names, and of its key."""
+    chain, key = home / f"{names[0]}.pem", home / f"{names[0]}.key"
+    chain_pem, key_pem = authority.issue(list(names))
+    chain.write_bytes(chain_pem)
+    key.touch(0o600)
+    key.write_bytes(key_pem)
+    return chain, key
+
+
 class DemoPartner(Protocol):
     """A mail server of another organization."""
 
@@ -58,8 +71,8 @@ class DemoPartner(Protocol):
     def start(self) -> None:
         """Start and wait until both ports greet."""
 
-    def arrived(self) -> int:
-        """Number of messages it has delivered."""
+    def arrived(self) -> list[Path]:
+        """The messages that it has delivered, each in a file."""
 
     def stop(self) -> None:
         """End it."""
@@ -69,14 +82,14 @@ class Gatepost:
     """One gatepost process in a directory of its own: settings and resources in, SIGTERM at the end."""
 
     def __init__(self, home: Path, settings: dict[str, object], resources: dict[str, object], port: int) -> None:
+        """resources: applied at the start, {} for none."""
         self.home = home
-        self._port = port
+        self.port = port
         self._process: subprocess.Popen[bytes] | None = None
         home.mkdir(parents=True)
         self.settings_file = home / "gatepost.toml"
         self.settings_file.write_text(tomlkit.dumps(settings), encoding="utf-8")
-        self._resources_file = home / "resources.toml"
-        self._resources_file.write_text(tomlkit.dumps(resources), encoding="utf-8")
+        self._resources = tomlkit.dumps(resources)
 
     def command(self, *words: str) -> str:
         """Run a gatepost command against this gateway; its standard output. RuntimeError if it says 2 or 3."""
@@ -88,11 +101,20 @@ class Gatepost:
 
     def start(self) -> None:
         """Apply the resources, serve, and wait for the greeting."""
-        self.command("apply", "-f", str(self._resources_file))
+        if self._resources:
+            file = self.home / "resources.toml"
+            file.write_text(self._resources, encoding="utf-8")
+            self.command("apply", "-f", str(file))
         argv = [sys.executable, "-m", "gatepost", "serve", "--config", str(self.settings_file)]
-        with (self.home / "log").open("wb") as log:
-            self._process = subprocess.Popen(argv, stdout=log, stderr=log)  # noqa: S603 - our own command
-        wait_for_greeting(self._port, self._process, self.home / "log")
+        with (self.home / "log").open("ab") as log:
+            self._process = subprocess.Popen(argv, stdout=log, stderr=log, start_new_session=True)  # noqa: S603 - our own command
+        wait_for_greeting(self.port, self._process, self.home / "log")
+
+    def kill(self) -> None:
+        """SIGKILL to all its processes at once, as if its machine had died."""
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
 
     def stop(self) -> None:
         """SIGTERM, ten seconds, SIGKILL."""
@@ -159,8 +181,8 @@ class _PostfixPartner:
         for port in self._ports:
             wait_for_greeting(port, self._process, self._home / "start.log")
 
-    def arrived(self) -> int:
-        return len(list((self._home / "mail" / "catchall" / "new").glob("*")))
+    def arrived(self) -> list[Path]:
+        return list((self._home / "mail" / "catchall" / "new").glob("*"))
 
     def stop(self) -> None:
         if self._process is None:
@@ -208,8 +230,8 @@ class _GatepostPartner:
         for gateway in self._gateways:
             gateway.start()
 
-    def arrived(self) -> int:
-        return sum(len(list(gateway.home.glob("data/**/new/*"))) for gateway in self._gateways)
+    def arrived(self) -> list[Path]:
+        return [path for gateway in self._gateways for path in gateway.home.glob("data/**/new/*")]
 
     def stop(self) -> None:
         for gateway in self._gateways:

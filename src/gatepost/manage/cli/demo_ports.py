@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-_PATIENCE = 30.0
+PATIENCE = 30.0  # seconds in which a server must have started
 
 
 def free_port() -> int:
@@ -24,7 +24,7 @@ def free_port() -> int:
 
 def wait_for_greeting(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
     """Return when a server says 220 on the port. Raises RuntimeError with the end of its log if it does not."""
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline and process.poll() is None:
         try:
             with socket.create_connection(("127.0.0.1", port), 1) as connection:
@@ -34,4 +34,4 @@ def wait_for_greeting(port: int, process: subprocess.Popen[bytes], log: Path) ->
         except OSError:
             time.sleep(0.1)
     tail = log.read_text(encoding="utf-8", errors="replace")[-2000:] if log.exists() else ""
-    raise RuntimeError(f"no SMTP greeting on 127.0.0.1:{port} within {_PATIENCE:.0f} s; the end of {log}:\n{tail}")
+    raise RuntimeError(f"no SMTP greeting on 127.0.0.1:{port} within {PATIENCE:.0f} s; the end of {log}:\n{tail}")

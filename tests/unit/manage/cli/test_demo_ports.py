@@ -73,6 +73,6 @@ def test_a_server_that_died_is_told_with_the_end_of_its_log(process, tmp_path):
 
 
 def test_patience_ends(process, tmp_path, monkeypatch):
-    monkeypatch.setattr(demo_ports, "_PATIENCE", 0.2)
+    monkeypatch.setattr(demo_ports, "PATIENCE", 0.2)
     with pytest.raises(RuntimeError, match="within 0 s"):
         wait_for_greeting(free_port(), process, tmp_path / "log")

@@ -1,0 +1,219 @@
+"""`gatepost demo --nodes 3`: nodes of one site on PostgreSQL, one of which is killed while it has mail.
+
+As in the other demonstration everything is real. Which node delivered is read from what the partner got, in the
+Received field that the partner wrote; the rest is read back from the nodes that live.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import smtplib
+import socket
+import ssl
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from gatepost.manage.cli.demo_partner import OWN_SERVER, Gatepost, as_whom, choose_partner, issue
+from gatepost.manage.cli.demo_ports import free_port
+from gatepost.manage.cli.demo_postgres import DemoPostgres, PostgresMissingError, find_postgres
+from gatepost.manage.cli.options import BAD_INPUT, fail
+from gatepost.pki.certificates.authority import Authority
+from gatepost.quantity import quantity
+
+if TYPE_CHECKING:
+    from contextlib import ExitStack
+    from pathlib import Path
+
+_SENDER: Final = "ann@contoso.example"
+_RECIPIENT: Final = "bob@fabrikam.example"
+_WAITING: Final = 10  # messages that the node has when it is killed
+_SILENCE: Final = 15  # seconds, as by default
+_PATIENCE: Final = 60.0
+# The top field of a message is the partner's own, and begins with the name that the node gave.
+_NODE: Final = re.compile(r"^Received: from (mx\d+)\.contoso\.example", re.MULTILINE)
+_NUMBER: Final = re.compile(r"^Subject: message (\d+)$", re.MULTILINE)
+
+
+def _resources(port: int, root: Path) -> dict[str, object]:
+    own = {
+        "name": "own servers",
+        "connector_type": "on-premises",
+        "sender_ip_addresses": [OWN_SERVER],
+        "associated_accepted_domains": ["contoso.example"],
+    }
+    partner = {
+        "name": "fabrikam.example",
+        "connector_type": "partner",
+        "recipient_domains": ["fabrikam.example"],
+        "smart_hosts": [f"127.0.0.1:{port}"],
+        "use_mx_record": False,
+        "tls_settings": "domain-validation",
+        "tls_domain": "mail.fabrikam.example",
+        "trust_anchors": str(root),
+    }
+    contoso = {
+        "display_name": "Contoso Hospital",
+        "accepted_domain": [{"name": "contoso.example"}],
+        "inbound_connector": [own],
+        "outbound_connector": [partner],
+    }
+    return {"organization": {"contoso": contoso}}
+
+
+class NodesDemo:
+    """PostgreSQL, the nodes and the partner; `stack` ends them."""
+
+    def __init__(self, stack: ExitStack, home: Path, count: int) -> None:
+        """Make all, start nothing. Fails with a sentence where PostgreSQL is not installed."""
+        try:
+            programs, self._version = find_postgres()
+        except PostgresMissingError as missing:
+            fail(BAD_INPUT, str(missing))
+        self._sent = 0
+        self._root = home / "root.pem"
+        authority = Authority("Demonstration Root", organization="gatepost demo")
+        self._root.write_bytes(authority.certificate_pem)
+        ports = (free_port(), free_port())
+        partners_files = issue(authority, home, "mail.fabrikam.example")
+        self._partner = choose_partner(home / "partner", *partners_files, ports, ["fabrikam.example"])
+        self._partner_port = ports[0]
+        stack.callback(self._partner.stop)
+        self._postgres = DemoPostgres(home / "postgresql", programs)
+        stack.callback(self._postgres.stop)
+        certificate = issue(authority, home, *(f"mx{number}.contoso.example" for number in range(1, count + 1)))
+        self._nodes = [self._node(home, number, certificate) for number in range(1, count + 1)]
+        for node in self._nodes:
+            stack.callback(node.stop)
+
+    def _node(self, home: Path, number: int, certificate: tuple[Path, Path]) -> Gatepost:
+        name, port = f"mx{number}", free_port()
+        chain, key = map(str, certificate)
+        settings: dict[str, object] = {
+            "server": {
+                "hostname": f"{name}.contoso.example",
+                "node": name,
+                "data_dir": str(home / name / "data"),
+                "workers": 1,
+                **as_whom(),
+            },
+            "store": {"url": self._postgres.url, "takeover_after": f"{_SILENCE}s"},
+            "queue": {"retry": ["2s"]},
+            "listener": [{"role": "mx", "address": f"127.0.0.1:{port}"}],
+            "certificate": [{"chain": chain, "key": key}],
+            "admin": {"address": f"127.0.0.1:{free_port()}"},
+        }
+        resources = _resources(self._partner_port, self._root) if number == 1 else {}
+        return Gatepost(home / name, settings, resources, port)
+
+    def start(self) -> None:
+        """Start everything, and say where it is."""
+        self._postgres.start()
+        self._partner.start()
+        for node in self._nodes:  # the first makes the tables, and writes the configuration of all
+            node.start()
+        places = ", ".join(f"{node.home.name} on 127.0.0.1:{node.port}" for node in self._nodes)
+        click.echo(f"PostgreSQL {self._version} with one site of {quantity(len(self._nodes), 'node')}:\n{places};")
+        click.echo(f"partner mail.fabrikam.example: {self._partner.kind}, on 127.0.0.1:{self._partner_port}\n")
+
+    def tell(self) -> Gatepost:
+        """Tell the story; returns a node that runs and can be asked."""
+        first, second, *_ = self._nodes
+        self._tell_each_takes()
+        self._partner.stop()
+        # Connections are taken, and nobody says a word, as by a server that hangs: the mail stays with the first node.
+        with socket.create_server(("127.0.0.1", self._partner_port), backlog=100):
+            self._tell_waiting(first, second)
+            killed = time.monotonic()
+            first.kill()
+            self._tell_killed(first, second)
+        self._partner.start()
+        self._tell_taken_over(killed)
+        first.start()
+        click.echo(f"  5  {first.home.name} starts again")
+        self._send_and_wait(first)
+        self._say_totals()
+        click.echo(f"\nThe site, as every node sees it (gatepost node list, on {second.home.name}):")
+        _say_nodes(second)
+        return second
+
+    def _tell_each_takes(self) -> None:
+        click.echo("  1  every node takes mail and delivers it")
+        for node in self._nodes:
+            self._send_and_wait(node)
+
+    def _tell_waiting(self, first: Gatepost, second: Gatepost) -> None:
+        click.echo(f"  2  the partner does not answer, and {first.home.name} takes {quantity(_WAITING, 'message')}")
+        for _ in range(_WAITING):
+            self._send(first)
+        waiting = len(json.loads(second.command("queue", "list", "--json")))
+        click.echo(f"      250 for each. The queue of the site, asked on {second.home.name}: {waiting}")
+
+    def _tell_killed(self, first: Gatepost, second: Gatepost) -> None:
+        click.echo(f"  3  {first.home.name} is killed with them: kill -9 of all its processes")
+        self._send(second)
+        click.echo(f"      {second.home.name} takes a message meanwhile: 250")
+
+    def _tell_taken_over(self, killed: float) -> None:
+        click.echo(f"  4  the partner answers again; the others take over what {self._nodes[0].home.name} had")
+        self._wait()
+        lasted = time.monotonic() - killed
+        click.echo(
+            f"      all is delivered {lasted:.0f} s after the kill; a node that says nothing for {_SILENCE} s is dead"
+        )
+        self._say_totals()
+
+    def _send(self, node: Gatepost) -> None:
+        """Send one message, each with a number. Raises smtplib.SMTPException if the node does not take it."""
+        self._sent += 1
+        text = f"From: <{_SENDER}>\r\nTo: <{_RECIPIENT}>\r\nSubject: message {self._sent}\r\n\r\nDemonstration.\r\n"
+        place = ("127.0.0.1", node.port)
+        with smtplib.SMTP(
+            *place, local_hostname="client.example", timeout=20, source_address=(OWN_SERVER, 0)
+        ) as client:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.load_verify_locations(self._root)
+            context.check_hostname = False  # the demonstration connects to an address
+            client.starttls(context=context)
+            client.sendmail(_SENDER, [_RECIPIENT], text)
+
+    def _send_and_wait(self, node: Gatepost) -> None:
+        self._send(node)
+        self._wait()
+        (by,) = self._delivered()[self._sent]
+        click.echo(f"      {node.home.name} took message {self._sent}, {by} delivered it")
+
+    def _wait(self) -> None:
+        """Until the partner has all that was sent."""
+        deadline = time.monotonic() + _PATIENCE
+        while len(self._delivered()) < self._sent:
+            if time.monotonic() > deadline:
+                raise click.ClickException(f"the partner has not got everything within {_PATIENCE:.0f} s")
+            time.sleep(0.2)
+
+    def _delivered(self) -> dict[int, list[str]]:
+        """The nodes that delivered each message, as the partner saw it: one, if it arrived once."""
+        result: dict[int, list[str]] = {}
+        for path in self._partner.arrived():
+            text = path.read_text(encoding="latin-1")
+            number, by = _NUMBER.search(text), _NODE.search(text)
+            if number and by:
+                result.setdefault(int(number[1]), []).append(by[1])
+        return result
+
+    def _say_totals(self) -> None:
+        """What became of what was acknowledged, counted at the partner."""
+        delivered = self._delivered()
+        by = Counter(name for names in delivered.values() for name in names)
+        shares = ", ".join(f"{count} by {name}" for name, count in sorted(by.items()))
+        twice = sum(len(names) > 1 for names in delivered.values())
+        click.echo(f"      250 for {self._sent}, the partner has {by.total()} ({shares}):")
+        click.echo(f"      {self._sent - len(delivered)} lost, {twice} twice")
+
+
+def _say_nodes(node: Gatepost) -> None:
+    for line in node.command("node", "list").splitlines():
+        click.echo(f"  {line}")
