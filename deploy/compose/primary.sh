@@ -8,6 +8,7 @@ psql --no-psqlrc --set=ON_ERROR_STOP=1 --username=postgres \
 ALTER ROLE gatepost PASSWORD :'gateway';
 ALTER ROLE gatepost_admin PASSWORD :'admin';
 CREATE ROLE replication LOGIN REPLICATION PASSWORD :'replication';
+SELECT pg_create_physical_replication_slot('db2');
 SQL
 cat >"$PGDATA/pg_hba.conf" <<'HBA'
 local   all         postgres                        peer

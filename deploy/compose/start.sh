@@ -8,12 +8,14 @@ install --directory --mode 0700 --owner postgres --group postgres "$secrets"
 install --mode 0600 --owner postgres --group postgres /run/secrets/* "$secrets"
 
 if [ "$1" = standby ] && [ ! -s "$data/PG_VERSION" ]; then
+    install --directory --mode 0700 --owner postgres --group postgres "$data"  # a new volume may be root's
     PGPASSWORD=$(cat "$secrets/replication_password")
     export PGPASSWORD
     # --write-recovery-conf puts the way to the primary into the data directory, password included (mode 0600).
+    # The slot is there already, so that this can be tried again.
     # HOME: the library looks there for a client certificate, and may not look into root's.
     HOME=/var/lib/postgresql setpriv --reuid=postgres --regid=postgres --init-groups pg_basebackup --pgdata="$data" --wal-method=stream \
-        --checkpoint=fast --write-recovery-conf --create-slot --slot=db2 \
+        --checkpoint=fast --write-recovery-conf --slot=db2 \
         --dbname="host=db1 user=replication sslmode=verify-full sslrootcert=/run/secrets/database_ca application_name=db2"
     unset PGPASSWORD
 fi

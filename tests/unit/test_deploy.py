@@ -55,7 +55,10 @@ def test_three_nodes_without_privileges(compose):
         assert one["cap_drop"] == ["ALL"]
         assert one["security_opt"] == ["no-new-privileges:true"]
     assert len({services[name]["environment"]["GATEPOST_SERVER__HOSTNAME"] for name in GATEWAYS}) == 3
-    assert [services[name]["volumes"] for name in GATEWAYS] == [[f"{name}:/var/lib/gatepost"] for name in GATEWAYS]
+    settings = "./compose/gatepost.toml:/etc/gatepost/gatepost.toml:ro"
+    assert [services[name]["volumes"] for name in GATEWAYS] == [
+        [f"{name}:/var/lib/gatepost", settings] for name in GATEWAYS
+    ]
     published = [port for name in GATEWAYS for port in services[name]["ports"]]
     assert len({port.rpartition(":")[0] for port in published}) == len(published)
 
