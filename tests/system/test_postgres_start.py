@@ -19,10 +19,12 @@ from support.process import FixtureError, Folder, run_gatepost
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.store.database import Schema
 from gatepost.store.interface import StoreBusy, StoreFailure, TraceFilter
+from gatepost.store.nodes import NodeIdentity
 from gatepost.store.postgres.check import check_server, prepare_server
 from gatepost.store.postgres.server import check_version
 from gatepost.store.postgres.trace_tables import DAY, partition
 from gatepost.store.postgres.trace_tables import SCHEMA as TRACE
+from gatepost.store.site_tables import SITE
 from gatepost.store.storage import Storage
 from gatepost.times import day_text
 
@@ -289,17 +291,68 @@ def test_functions_of_the_owner_touch_days_of_the_trace_alone(traced: Site) -> N
     assert "permission denied for function" in text
 
 
-def test_newer_tables_are_refused_before_the_start(site: Site) -> None:
-    admin = site.url(role="gatepost_admin")
-    prepare_server(admin, [SCHEMA])
-    site.server.sql("UPDATE gatepost.schema_version SET version = 7 WHERE name = 'fruit'", "gatepost")
-    try:
-        with pytest.raises(StoreFailure, match="version 7, and this version of gatepost knows 2: use the version"):
-            check_server(site.url(), [SCHEMA])
-        with pytest.raises(StoreFailure, match="version 7"):
-            prepare_server(admin, [SCHEMA])
-    finally:
-        site.server.sql("UPDATE gatepost.schema_version SET version = 2 WHERE name = 'fruit'", "gatepost")
+@pytest.fixture
+def fruit(site: Site) -> Iterator[Site]:
+    """The tables of SCHEMA alone, as a release before this one made them: without a word on older code."""
+    for table in site.tables():
+        site.server.sql(f"DROP TABLE gatepost.{table} CASCADE", "gatepost")
+    for schema in (replace(SCHEMA, version=1, upgrades={}), SCHEMA):
+        prepare_server(site.url(role="gatepost_admin"), [schema])
+    site.server.sql("ALTER TABLE gatepost.schema_version DROP COLUMN oldest", "gatepost")
+    yield site
+    for table in site.tables():
+        site.server.sql(f"DROP TABLE gatepost.{table} CASCADE", "gatepost")
+
+
+NEXT = replace(
+    SCHEMA, version=3, upgrades=SCHEMA.upgrades | {2: "ALTER TABLE fruit ADD COLUMN taste TEXT"}, oldest=2
+)  # fmt: skip
+LATER = replace(
+    NEXT, version=4, upgrades=NEXT.upgrades | {3: "ALTER TABLE fruit DROP COLUMN colour"}, oldest=3
+)  # fmt: skip
+
+
+def test_newer_tables_are_used_by_who_can_and_refused_by_others(fruit: Site, tmp_path: Path) -> None:
+    admin = fruit.url(role="gatepost_admin")
+    assert check_server(fruit.url(), [SCHEMA]).tables == {"fruit": 2}
+    assert prepare_server(admin, [NEXT]).tables == {"fruit": 2}
+    for url in (fruit.url(), admin):
+        assert check_server(url, [SCHEMA]).tables == {"fruit": 3}
+        with Storage(url, tmp_path).database(SCHEMA).changing() as change:
+            change.execute("INSERT INTO fruit (name) VALUES (?)", ("apple",))
+    assert prepare_server(admin, [SCHEMA]).tables == {"fruit": 3}  # nothing is taken back
+    assert fruit.server.sql("SELECT taste FROM gatepost.fruit", "gatepost") == ""
+
+    prepare_server(admin, [LATER])
+    assert check_server(fruit.url(), [NEXT]).tables == {"fruit": 4}
+    told = "version 4, which need a gatepost that knows version 3, and this one knows 2: use a newer version"
+    for call in (check_server, prepare_server):
+        with pytest.raises(StoreFailure, match=told):
+            call(admin, [SCHEMA])
+    with pytest.raises(StoreFailure, match=told):
+        Storage(fruit.url(), tmp_path).database(SCHEMA)
+
+
+def test_tables_without_a_word_on_older_code_are_for_their_own_and_newer(fruit: Site) -> None:
+    fruit.server.sql("UPDATE gatepost.schema_version SET version = 7", "gatepost")
+    with pytest.raises(StoreFailure, match="version 7, which need a gatepost that knows version 7"):
+        check_server(fruit.url(), [SCHEMA])
+
+
+def test_what_running_nodes_need_is_not_taken_away(fruit: Site, tmp_path: Path) -> None:
+    admin = fruit.url(role="gatepost_admin")
+    prepare_server(admin, [SITE])
+    nodes = Storage(fruit.url(), tmp_path).nodes()
+    node = NodeIdentity("mx1", "start 1", "data 1", "host1", "1.0")
+    nodes.enter(node)
+    with pytest.raises(StoreFailure, match=r"cannot work with version 4: first upgrade all nodes .* ago: mx1; nothing"):
+        prepare_server(admin, [LATER])
+    assert check_server(fruit.url(), [SCHEMA]).tables == {"fruit": 2}
+    prepare_server(admin, [NEXT])  # it only adds
+    nodes.stop(node)
+    nodes.close()
+    prepare_server(admin, [LATER])
+    assert check_server(fruit.url(), [LATER]).tables == {"fruit": 4}
 
 
 def test_a_database_that_is_not_utf8_or_has_no_schema(postgres: Postgres) -> None:

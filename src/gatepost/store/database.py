@@ -21,10 +21,14 @@ class Schema:
     """The tables of one subject, which are changed together.
 
     name: what it is called in PostgreSQL, and in errors. file: its file in the data directory, with SQLite. version: of
-    these tables; upgrades[n] is the SQL that makes tables of version n + 1 of those of version n. Versions go up by
-    one, and nodes of the version before go on working with the new tables: a column is added, never renamed or taken
-    away, until no node needs it. application_id: the mark of the file. secret: what is removed is overwritten.
-    unmarked: the SQL that makes tables of version 1 of those in a file without a mark, as gatepost once made it.
+    these tables; upgrades[n] is the SQL that makes tables of version n + 1 of those of version n. application_id: the
+    mark of the file. secret: what is removed is overwritten. unmarked: the SQL that makes tables of version 1 of those
+    in a file without a mark, as gatepost once made it.
+
+    oldest: the first version whose code works with these tables. Nodes of two versions of gatepost share a database
+    while a site is upgraded, so a change has two parts in two releases. The first only adds: a table, an index, a
+    column that may be NULL or has a default; `oldest` stays. The second, when no node needs the old form any more,
+    renames or takes away; its `oldest` is the version of the first.
     """
 
     name: str
@@ -35,6 +39,11 @@ class Schema:
     upgrades: Mapping[int, str] = field(default_factory=lambda: MappingProxyType({}))
     secret: bool = False
     unmarked: str = ""
+    oldest: int = 1
+
+    def suits(self, version: int, oldest: int) -> bool:
+        """Whether this code can use tables of a version as they are. oldest: that was stored with them."""
+        return version == self.version or (version > self.version >= oldest)
 
 
 class DatabaseConnection(Protocol):

@@ -131,6 +131,10 @@ class Gateway:
         """SIGTERM, wait, SIGKILL after 15 s; the exit status. The data stays, so `start` goes on with it."""
         return self._child.stop(grace=15) if self._child else 0
 
+    def change_version(self, source: Path) -> None:
+        """Use the gatepost of another folder of source from now on, for commands and the next start."""
+        self._prefix = ["env", f"PYTHONPATH={source}"]
+
     def kill(self) -> None:
         """SIGKILL to the whole process tree, as a power cut would."""
         self._running().kill()

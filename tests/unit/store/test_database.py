@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from gatepost.store.database import Schema
 
 
@@ -9,3 +11,18 @@ def test_a_schema_has_no_upgrades_and_no_secrets_unless_it_says_so() -> None:
     )
     assert dict(schema.upgrades) == {}
     assert not schema.secret
+
+
+@pytest.mark.parametrize(
+    ("version", "oldest", "suits"),
+    [
+        (3, 1, True),  # its own
+        (2, 1, False),  # to be brought up to date
+        (4, 1, True),  # of the next release, which only added
+        (4, 3, True),
+        (4, 4, False),  # which took away what this code uses
+    ],
+)
+def test_newer_tables_are_used_if_they_only_have_more(version: int, oldest: int, *, suits: bool) -> None:
+    schema = Schema(name="fruit", file="", application_id=1, version=3, tables="", oldest=2)
+    assert schema.suits(version, oldest) is suits

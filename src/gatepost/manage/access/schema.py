@@ -98,4 +98,5 @@ ACCESS: Final = Schema(
     tables=_TABLES + _AUDIT_INDEXES,
     upgrades=MappingProxyType({2: _FROM_2 + _AUDIT_INDEXES}),
     secret=True,  # what is removed was a hash of a secret
+    oldest=3,
 )

@@ -38,8 +38,9 @@ def _parsed_url(_context: click.Context, _parameter: click.Parameter, value: str
 def prepare(url: str, config: str | None, *, as_json: bool) -> None:
     """Make the tables in PostgreSQL, or bring them up to date, so that the gateway's own role need not be able to.
 
-    Run it once before the first start, and before the nodes of each new version start; nodes of the version before go
-    on working. deploy/postgresql/roles.sql makes both roles. With SQLite there is nothing to prepare.
+    Run it once before the first start, and with each new version before its nodes start; nodes of the version before
+    go on working. Where they could not, it says so while nodes run, and changes nothing. deploy/postgresql/roles.sql
+    makes both roles. With SQLite there is nothing to prepare.
 
     Exit codes: 0 all tables are as this version needs them, 2 usage error, or the server says no (the reason is named,
     nothing is changed), 3 the server cannot be reached.
@@ -61,12 +62,12 @@ def prepare(url: str, config: str | None, *, as_json: bool) -> None:
 
 
 def _row(schema: Schema, before: int | None) -> dict[str, object]:
-    return {"name": schema.name, "version": schema.version, "version_before": before}
+    return {"name": schema.name, "version": max(schema.version, before or 0), "version_before": before}
 
 
 def _text(schema: Schema, before: int | None) -> str:
     if before is None:
         return f"{schema.name}: made, version {schema.version}"
-    if before == schema.version:
-        return f"{schema.name}: is version {schema.version} already"
+    if before >= schema.version:
+        return f"{schema.name}: is version {before} already"
     return f"{schema.name}: from version {before} to {schema.version}"

@@ -13,13 +13,14 @@ import asyncpg
 
 from gatepost.store.interface import StoreFailure
 from gatepost.store.postgres.connecting import SQL, Address
-from gatepost.store.postgres.database import check_known, prepare_tables, table_versions, unprepared
+from gatepost.store.postgres.database import check_known, prepare_tables, stored_versions, unprepared
 from gatepost.store.postgres.server import connect, reported
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from gatepost.store.database import Schema
+    from gatepost.store.postgres.database import StoredVersion
 
 _CLOSE_SECONDS: Final = 5.0
 
@@ -67,19 +68,17 @@ async def _check(url: str, schemas: Sequence[Schema]) -> ServerState:
     connection = await connect(url, role="check")
     try:
         with reported("check"):
-            state = await _state(connection, schemas)
+            row = await connection.fetchrow(_STATE)
+            stored = await stored_versions(connection, schemas)
     finally:
         await _close(connection)
-    _judge(state, Address(url), schemas)
+    state = ServerState(**row, tables={name: known.version if known else None for name, known in stored.items()})
+    _judge(state, Address(url))
+    _judge_tables(state, schemas, stored)
     return state
 
 
-async def _state(connection: Any, schemas: Sequence[Schema]) -> ServerState:
-    row = await connection.fetchrow(_STATE)
-    return ServerState(**row, tables=await table_versions(connection, schemas))
-
-
-def _judge(state: ServerState, where: Address, schemas: Sequence[Schema]) -> None:
+def _judge(state: ServerState, where: Address) -> None:
     if state.encoding != "UTF8":
         raise StoreFailure(
             f"store.url: database {state.database} of {where} has the encoding {state.encoding}, and UTF8 is needed: "
@@ -90,12 +89,16 @@ def _judge(state: ServerState, where: Address, schemas: Sequence[Schema]) -> Non
             f"store.url: role {state.role} has no schema in database {state.database} of {where}: GRANT USAGE ON "
             f"SCHEMA … TO {state.role}, and set its search_path ({SQL}); nothing was changed"
         )
+
+
+def _judge_tables(state: ServerState, schemas: Sequence[Schema], stored: Mapping[str, StoredVersion | None]) -> None:
+    lacking = {}
     for schema in schemas:
-        if (version := state.tables[schema.name]) is not None:
-            check_known(schema, version)
-    lacking = {
-        schema.name: state.tables[schema.name] for schema in schemas if state.tables[schema.name] != schema.version
-    }
+        known = stored[schema.name]
+        if known is not None:
+            check_known(schema, known)
+        if known is None or not schema.suits(*known):
+            lacking[schema.name] = known.version if known else None
     if lacking and not state.may_create:
         raise StoreFailure(f"store.url: {unprepared(lacking)}; nothing was changed")
 

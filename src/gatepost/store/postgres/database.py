@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import asyncpg
 
 from gatepost.store.interface import StoreFailure
+from gatepost.store.nodes import EXPIRY_SECONDS
 from gatepost.store.postgres.server import STATEMENT_SECONDS, DatabaseServer, reported
 from gatepost.store.postgres.sql import positional, table_names, tables
 
@@ -16,8 +17,13 @@ if TYPE_CHECKING:
 
     from gatepost.store.database import Schema
 
-# One row for each schema: its version, and the lock that keeps two changes of it apart.
+# One row for each schema: its version and `oldest`, and the lock that keeps two changes of it apart.
 _VERSIONS: Final = "CREATE TABLE IF NOT EXISTS schema_version (name TEXT PRIMARY KEY, version BIGINT NOT NULL)"
+_OLDEST: Final = "ALTER TABLE schema_version ADD COLUMN IF NOT EXISTS oldest BIGINT"  # the first databases had none
+_STORED: Final = "SELECT version, (to_jsonb(one) ->> 'oldest')::bigint FROM schema_version AS one WHERE name = $1"
+_LIVING: Final = """
+SELECT name FROM node WHERE state <> 'stopped' AND seen > extract(epoch FROM clock_timestamp()) - $1 ORDER BY name
+"""
 # The errors of making what another node makes at the same moment: the table, or the type of its rows.
 MADE_MEANWHILE: Final = (asyncpg.UniqueViolationError, asyncpg.DuplicateTableError, asyncpg.DuplicateObjectError)
 _TURN: Final = "SELECT version FROM schema_version WHERE name = $1 FOR UPDATE"
@@ -118,16 +124,28 @@ class PostgresDatabase:
                 raise
 
 
+class StoredVersion(NamedTuple):
+    """The version of a schema's tables, and the oldest whose code works with them."""
+
+    version: int
+    oldest: int
+
+
 async def prepare_tables(connection: Any, schema: Schema) -> None:
-    """Make the tables of a schema, or bring them up to date; several nodes may try at once. Raises StoreFailure."""
-    version = await _version(connection, schema.name)
-    if version == schema.version:
+    """Make the tables of a schema, or bring them up to date; several nodes may try at once. Raises StoreFailure.
+
+    Newer tables stay as they are if this code can use them.
+    """
+    stored = await _stored(connection, schema.name)
+    if stored and schema.suits(*stored):
         return
+    if stored:
+        check_known(schema, stored)
     try:
         await _make_tables(connection, schema)
     except StoreFailure as failure:
         if isinstance(failure.__cause__, asyncpg.InsufficientPrivilegeError):
-            raise StoreFailure(unprepared({schema.name: version})) from failure
+            raise StoreFailure(unprepared({schema.name: stored.version if stored else None})) from failure
         raise
 
 
@@ -146,41 +164,63 @@ async def _make_tables(connection: Any, schema: Schema) -> None:
             await connection.execute(_VERSIONS)
         async with connection.transaction():
             await connection.execute("LOCK TABLE schema_version IN ACCESS EXCLUSIVE MODE")
-            version = await _version(connection, schema.name)
-            for sql in _steps(schema, version):
+            stored = await _stored(connection, schema.name)
+            if stored and schema.suits(*stored):  # another node was quicker
+                return
+            await connection.execute(_OLDEST)
+            if stored and stored.version < schema.oldest:
+                await _check_nobody_runs(connection, schema, stored.version)
+            for sql in _steps(schema, stored):
                 await connection.execute(tables(sql))
             await connection.execute(
-                "INSERT INTO schema_version (name, version) VALUES ($1, $2)"
-                " ON CONFLICT (name) DO UPDATE SET version = excluded.version",
+                "INSERT INTO schema_version (name, version, oldest) VALUES ($1, $2, $3)"
+                " ON CONFLICT (name) DO UPDATE SET version = excluded.version, oldest = excluded.oldest",
                 schema.name,
                 schema.version,
+                schema.oldest,
             )
 
 
-async def _version(connection: Any, name: str) -> int | None:
-    """The version of a schema's tables; None if there are none."""
-    if await connection.fetchval("SELECT to_regclass('schema_version')") is None:
-        return None
-    version: int | None = await connection.fetchval("SELECT version FROM schema_version WHERE name = $1", name)
-    return version
-
-
-async def table_versions(connection: Any, schemas: Iterable[Schema]) -> dict[str, int | None]:
-    """The versions of the tables that are there, by name of the schema; None where there are none."""
-    return {schema.name: await _version(connection, schema.name) for schema in schemas}
-
-
-def check_known(schema: Schema, version: int) -> None:
-    """Raise StoreFailure if this version of gatepost cannot read tables of a version, or bring them up to date."""
-    if version > schema.version or version not in {*schema.upgrades, schema.version}:
+async def _check_nobody_runs(connection: Any, schema: Schema, version: int) -> None:
+    """Raise StoreFailure if nodes run: those that made these tables could not use the new ones."""
+    if await connection.fetchval("SELECT to_regclass('node')") is None:
+        return
+    if names := [row["name"] for row in await connection.fetch(_LIVING, EXPIRY_SECONDS)]:
         raise StoreFailure(
-            f"PostgreSQL has tables of {schema.name} of version {version}, and this version of gatepost knows "
-            f"{schema.version}: use the version of gatepost that made them, or a newer one"
+            f"the tables of {schema.name} have version {version}, and nodes of that version cannot work with version "
+            f"{schema.version}: first upgrade all nodes to the release before this one, or stop them all; running now "
+            f"or {EXPIRY_SECONDS:.0f} s ago: {', '.join(names)}; nothing was changed"
         )
 
 
-def _steps(schema: Schema, version: int | None) -> list[str]:
-    if version is None:
+async def _stored(connection: Any, name: str) -> StoredVersion | None:
+    """The version of a schema's tables; None if there are none."""
+    if await connection.fetchval("SELECT to_regclass('schema_version')") is None:
+        return None
+    row = await connection.fetchrow(_STORED, name)
+    if row is None:
+        return None
+    version, oldest = row
+    return StoredVersion(version, version if oldest is None else oldest)
+
+
+async def stored_versions(connection: Any, schemas: Iterable[Schema]) -> dict[str, StoredVersion | None]:
+    """The versions of the tables that are there, by name of the schema; None where there are none."""
+    return {schema.name: await _stored(connection, schema.name) for schema in schemas}
+
+
+def check_known(schema: Schema, stored: StoredVersion) -> None:
+    """Raise StoreFailure if this version of gatepost can neither use the tables nor bring them up to date."""
+    if not schema.suits(*stored) and stored.version not in schema.upgrades:
+        raise StoreFailure(
+            f"PostgreSQL has tables of {schema.name} of version {stored.version}, which need a gatepost that knows "
+            f"version {stored.oldest}, and this one knows {schema.version}: use a newer version of gatepost, such as "
+            "the one that made them"
+        )
+
+
+def _steps(schema: Schema, stored: StoredVersion | None) -> list[str]:
+    if stored is None:
         return [schema.tables]
-    check_known(schema, version)
-    return [schema.upgrades[older] for older in range(version, schema.version)]
+    check_known(schema, stored)
+    return [schema.upgrades[older] for older in range(stored.version, schema.version)]

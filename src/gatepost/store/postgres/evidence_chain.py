@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _BATCH: Final = 3000  # entries that are sent at once: some megabytes
+_ENTRY: Final = ("writer", "place", "line")  # named, since a newer version may have added a column
 
 _MAKE: Final = (
     "INSERT INTO evidence_chain (writer, epoch, place, number, head, signed, day) VALUES ($1, 0, 0, 0, $2, 0, '')"
@@ -229,6 +230,6 @@ class _Writing:
         """Send what was joined."""
         records = [(self._writer, place, line) for place, line in enumerate(end.lines, self.place + 1)]
         if records:
-            await connection.copy_records_to_table("evidence_entry", records=records)
+            await connection.copy_records_to_table("evidence_entry", records=records, columns=_ENTRY)
             self.place += len(records)
             end.lines.clear()
