@@ -98,12 +98,14 @@ class MxClients:
             self.passed[_reason(error)] += 1
             connection.close()
             return False
-        self.unanswered += 1
         try:
             code, text = connection.data(message(f"node-{identity}", "x" * 70 + "\r\n"))
         except smtplib.SMTPDataError as error:  # to DATA itself
             code, text = error.smtp_code, error.smtp_error
-        self.unanswered -= 1
+        except (OSError, smtplib.SMTPServerDisconnected):
+            self.unanswered += 1  # nobody knows whether it was taken; a real client sends it again
+            connection.close()
+            return True
         if code != 250:
             self.passed[f"{code} to the message"] += 1
             connection.close()
@@ -220,9 +222,12 @@ def test_a_site_is_upgraded_node_by_node_while_mail_flows(site: Nodes, next_vers
         assert versions(first) == dict.fromkeys(("node1", "node2", "node3"), VERSION)
 
     assert clients.refused == []
+    assert clients.unanswered <= 3  # at the one kill, a message of each client
     wait_until(lambda: clients.acknowledged <= set(site.arrived()), "everything that was acknowledged", timeout=60)
     arrived = site.arrived()
     twice = [identity for identity in clients.acknowledged if arrived[identity] > 1]
-    print(f"acknowledged {len(clients.acknowledged)}, twice {len(twice)}, passed over {dict(clients.passed)}")
+    print(f"acknowledged {len(clients.acknowledged)}, unanswered {clients.unanswered}, twice {len(twice)}")
+    print(f"passed over {dict(clients.passed)}")
+    assert len(twice) <= 20  # at the one kill: what was being delivered
     assert clients.passed["421"] > 0
     assert [name for node in site.nodes for name in [node.log()] if "Traceback" in name] == []
