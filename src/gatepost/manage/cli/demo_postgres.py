@@ -41,7 +41,7 @@ def find_postgres(debian: str = _DEBIAN) -> tuple[Path, str]:
     versions = [(version, folder) for folder in folders if (version := _version(folder / "postgres"))]
     if not versions:
         raise PostgresMissingError("PostgreSQL is not installed; several nodes need it. Debian: apt install postgresql")
-    version, folder = max(versions, key=lambda one: int(one[0].partition(".")[0]))
+    version, folder = max(versions, key=lambda pair: int(pair[0].partition(".")[0]))
     if os.geteuid() == 0 and not _has_account():
         text = f"PostgreSQL does not run as root, and there is no account {_ACCOUNT}"
         raise PostgresMissingError(
@@ -56,8 +56,8 @@ def _version(program: Path) -> str:
         done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10, check=False)  # noqa: S603 - an installed program
     except OSError:
         return ""
-    found = re.search(r"\d+(\.\d+)?", done.stdout)
-    return found[0] if found else ""
+    version = re.search(r"\d+(\.\d+)?", done.stdout)
+    return version[0] if version else ""
 
 
 def _has_account() -> bool:
