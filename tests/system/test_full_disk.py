@@ -8,17 +8,14 @@ from __future__ import annotations
 import os
 import re
 import smtplib
-import subprocess
-import threading
 import time
 from collections import Counter
-from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.request import urlopen
 
 import pytest
 from support.admin import AdminCentre
-from support.debian import MARK, need
+from support.disk import Filler, mount, unmount
 from support.gateway import Gateway
 from support.postgres import sqlite_only
 from support.process import free_port, wait_until
@@ -43,20 +40,9 @@ QUICK = {"queue": {"retry": ["15s"]}}
 @pytest.fixture
 def disk(running: ExitStack, tmp_path: Path) -> Path:
     """An empty file system of `DISK` bytes."""
-    need("root")
     path = tmp_path / "disk"
-    path.mkdir()
-    options = f"size={DISK},mode=0700"
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", options, "none", str(path)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=30,
-    )
-    if made.returncode:
-        pytest.skip(f"{MARK}: permission to mount a file system ({made.stderr.strip()})")
-    running.callback(subprocess.run, ["umount", "--lazy", str(path)], check=True, timeout=30)
+    mount(path, DISK)
+    running.callback(unmount, path)
     return path
 
 
@@ -99,38 +85,6 @@ class Sender:
                     return refused.smtp_code
                 self.taken.append(subject)
         return 0
-
-
-class Filler:
-    """A foreign file that takes all of a file system, and whatever is freed there, until it is removed.
-
-    pause: seconds after which it looks again for what was freed.
-    """
-
-    def __init__(self, path: Path, pause: float = 0.005) -> None:
-        self._path = path
-        self._pause = pause
-        self._over = threading.Event()
-        self._full = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def start(self) -> None:
-        self._thread.start()
-        assert self._full.wait(30)
-
-    def remove(self) -> None:
-        self._over.set()
-        self._thread.join(30)
-        self._path.unlink(missing_ok=True)
-
-    def _run(self) -> None:
-        with self._path.open("wb", buffering=0) as file:
-            while not self._over.wait(self._pause):
-                for size in (1 << 20, 4096):
-                    with suppress(OSError):
-                        while not self._over.is_set():
-                            file.write(b"x" * size)
-                self._full.set()
 
 
 def arrived(partner: Sink) -> Counter[str]:

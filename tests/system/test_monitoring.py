@@ -108,8 +108,8 @@ def test_two_workers_make_one_sum_that_a_killed_one_does_not_lower(
     assert 1 <= found.total("gatepost_tls_sessions_total", side="outbound", version="TLSv1.3") <= 5
     assert found.total("gatepost_configuration_version", worker="1") >= 1
     wait_until(lambda: scrape(port).total("gatepost_queue_deliveries") == 0, "an empty queue")
-    assert get(port, "/healthz") == "ok\n"
     assert wait_until(lambda: ready(port), "both workers") == "ready\n"
+    assert get(port, "/healthz") == "ok\n"
     victim = int(json.loads((server.data_dir / "workers" / "0.json").read_text())["pid"])
     os.kill(victim, signal.SIGKILL)
     wait_until(lambda: str(victim) not in server.cli("status", expect=None).stdout, "the worker's end", timeout=30)

@@ -172,7 +172,7 @@ def test_what_may_pass_is_temporary(site: Site) -> None:
     primary_only = f"{site.url()}&target_session_attrs=read-write"
     site.server.sql("ALTER ROLE gatepost SET default_transaction_read_only = on")  # as a standby says it
     try:
-        assert "cannot be reached" in refused(primary_only, StoreBusy)
+        assert "is a standby or read-only" in refused(primary_only, StoreBusy)
         with pytest.raises(StoreBusy):
             Storage(primary_only, Path("/nowhere")).database(SCHEMA)
     finally:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
+from support.detour import Detour
 from support.queue_site import (
     INLINE,
     PARTNER,
@@ -534,6 +535,26 @@ def test_a_lease_of_which_nothing_was_heard_is_given_back(site: PostgresSite) ->
             await eventually(lambda: site.sql("SELECT count(*) FROM queue_delivery WHERE owner IS NULL") == "1")
             (again,) = await store.lease(PARTNER, 5, time.time() + 1)
             assert again.id == delivery.id
+
+    asyncio.run(main())
+
+
+def test_a_node_that_is_cut_off_as_it_begins_keeps_no_other_from_its_mail(own: PostgresSite) -> None:
+    """It has the table of the owners locked just then, and its connection ends for the server only with a time-out."""
+
+    async def main() -> None:
+        async with own.open(expiry=6.0) as store:
+            await accept(store)
+            with Detour(own.server.host, own.server.port, silent_at=b"INSERT INTO queue_owner") as detour:
+                url = own.url.replace(f":{own.server.port}/", f":{detour.port}/")
+                with pytest.raises(StoreBusy):
+                    await own.start(node="b", url=url, expiry=6.0)
+                cut = time.monotonic()
+                await eventually(lambda: store.failure is None)
+                await asyncio.sleep(3.5)  # the next sign of life would have to wait
+                await eventually(lambda: store.failure is None)
+                await accept(store)
+                assert time.monotonic() - cut < 6
 
     asyncio.run(main())
 

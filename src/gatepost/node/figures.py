@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from gatepost.events.delivery_problems import DeliveryProblems
     from gatepost.events.metrics.counts import Series
+    from gatepost.store.interface import StoreFailure
 
 
 _INTERVAL: Final = 1.0  # seconds between two writes while metrics are served
@@ -36,12 +37,14 @@ class Figures:
     """directory: of the files. served: whether anybody reads metrics. clock: seconds since 1970.
 
     sources: who counts, each on its own thread. lost: numbers that are kept elsewhere, asked for at each write. gauges,
-    version: as the event loop noted them last.
+    version: as the event loop noted them last. failure: why no mail can be stored now, None if it can.
     """
 
     def __init__(self, directory: Path, worker: int, *, served: bool, clock: Callable[[], float] = time.time) -> None:
         self.gauges: Mapping[Series, float] = {}
         self.version = 0
+        self.failure: Callable[[], StoreFailure | None] = _no_failure
+        self._trouble = ""
         self._directory = directory
         self._worker = worker
         self._served = served
@@ -64,8 +67,11 @@ class Figures:
         self._problems = problems
 
     def look(self) -> None:
-        """Write the file if it is time."""
+        """Write the file if it is time, or if the store can be used no more, or again."""
         now = self._clock()
+        if self._trouble != _summary(self.failure()):
+            self.write(now)
+            return
         due = now >= self._written + (_INTERVAL if self._served else _UNWATCHED) or now < self._written
         changed = self._problems is not None and self._problems.changed
         if due and (self._served or changed):
@@ -74,7 +80,8 @@ class Figures:
     def last(self) -> None:
         """Write the file at the end: the worker does nothing any more."""
         self.gauges = {}
-        if self._served or (self._problems is not None and self._problems.changed):
+        self.failure = _no_failure
+        if self._served or self._trouble or (self._problems is not None and self._problems.changed):
             self.write(self._clock())
 
     def write(self, now: float) -> None:
@@ -82,8 +89,10 @@ class Figures:
         self._written = now
         if self._problems is not None:
             self._problems.changed = False
+        figures = self._made(now)
         try:
-            write_figures(self._directory, self._made(now))
+            write_figures(self._directory, figures)
+            self._trouble = figures.trouble
         except OSError as error:
             if self._problems is not None:
                 self._problems.changed = True
@@ -93,7 +102,7 @@ class Figures:
 
     def _made(self, now: float) -> WorkerFigures:
         numbers, histograms = self._sums()
-        known = self._problems
+        known, failure = self._problems, self.failure()
         return WorkerFigures(
             self._worker,
             os.getpid(),
@@ -106,6 +115,8 @@ class Figures:
             known.failing if known else (),
             known.dropped if known else (),
             known.untold if known else (),
+            _summary(failure),
+            str(failure or ""),
         )
 
     def _sums(self) -> tuple[dict[Series, float], dict[Series, Histogram]]:
@@ -124,6 +135,14 @@ class Figures:
     def _others(self) -> Sequence[tuple[Series, int]]:
         left_out = sum(source.left_out for source in self._sources)
         return [*((series, ask()) for series, ask in self._lost.items()), ((metrics.SERIES_LEFT_OUT.name,), left_out)]
+
+
+def _no_failure() -> None:
+    """Stands for stores that work."""
+
+
+def _summary(failure: StoreFailure | None) -> str:
+    return "" if failure is None else failure.summary
 
 
 def _usable(kept: Sequence[tuple[list[str], list[int], float]]) -> dict[Series, Histogram]:

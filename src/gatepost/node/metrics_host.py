@@ -9,8 +9,10 @@ from __future__ import annotations
 import logging
 import platform
 import shutil
+import threading
 import time
 from collections import Counter
+from concurrent.futures import Future
 from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
@@ -54,6 +56,7 @@ _METHODS: Final = frozenset({b"GET", b"HEAD"})
 _KEPT: Final = 1.0  # seconds for which what was found is served again, however often somebody asks
 _SLOWLY: Final = 30.0  # the same for what changes slowly and costs more
 _CERTIFICATES: Final = 100
+_PATIENCE: Final = 1.0  # seconds that a scrape waits for the number of deliveries
 
 _log = logging.getLogger(__name__)
 
@@ -79,6 +82,7 @@ class MetricsHost:
         self._known: MetricSources | None = None
         self._slow: dict[Series, float] = {}
         self._slow_at = -_SLOWLY
+        self._count: Future[Depth | None] | None = None
         listener = Listener(
             sockets,
             self._accept,
@@ -104,20 +108,24 @@ class MetricsHost:
                 accept = dict(request.headers).get(b"accept", b"").decode("latin-1")
                 return Response(HTTPStatus.OK, *exposed(self.known(), accept))
             case b"/healthz":
-                return Response(HTTPStatus.OK, b"ok\n")
-            case b"/readyz":
                 why = self._not_ready()
-                return Response(HTTPStatus.SERVICE_UNAVAILABLE, why) if why else Response(HTTPStatus.OK, b"ready\n")
+                return Response(HTTPStatus.OK, f"ok, but not ready: {why}\n".encode() if why else b"ok\n")
+            case b"/readyz":
+                if why := self._not_ready():
+                    return Response(HTTPStatus.SERVICE_UNAVAILABLE, f"{why}\n".encode())
+                return Response(HTTPStatus.OK, b"ready\n")
             case _:
                 return Response(HTTPStatus.NOT_FOUND)
 
-    def _not_ready(self) -> bytes:
-        """Explain why mail should go to another gateway, b"" if it need not."""
-        known = self.known()
+    def _not_ready(self) -> str:
+        """Explain why mail should go to another gateway, "" if it need not. It never waits for the store."""
+        known = MetricSources(time.time(), read_all(self._data / WORKERS_DIRECTORY), gauges=self._alarms())
         if len(known.alive) < self._workers:
-            return b"not every worker runs\n"
+            return "not every worker runs"
+        if trouble := next((worker.trouble for worker in known.alive if worker.trouble), ""):
+            return f"{trouble}: no mail is taken"
         down = (metrics.ALARMS.name, str(Kind.NAMESERVERS_DOWN))
-        return b"no nameserver answers\n" if any(gauge[:2] == down for gauge in known.gauges or ()) else b""
+        return "no nameserver answers" if any(gauge[:2] == down for gauge in known.gauges or ()) else ""
 
     def known(self) -> MetricSources:
         """The figures to serve, a second old at most."""
@@ -129,11 +137,25 @@ class MetricsHost:
         return self._known
 
     def _depth(self) -> Depth | None:
+        """A store that does not answer must keep nobody waiting who asks whether this process lives."""
+        if self._count is None or self._count.done():
+            self._count, patience = Future(), _PATIENCE
+            threading.Thread(target=self._count_into, args=(self._count,), name="depth", daemon=True).start()
+        else:
+            patience = 0.0
         try:
-            return self._storage.queue_admin().depth()
+            return self._count.result(patience)
+        except TimeoutError:
+            return None
+
+    def _count_into(self, count: Future[Depth | None]) -> None:
+        depth = None
+        try:
+            depth = self._storage.queue_admin().depth()
         except StoreFailure as failure:
             _log.warning("the queue cannot be counted for metrics: %s", failure)
-            return None
+        finally:
+            count.set_result(depth)
 
     def _others(self) -> dict[Series, float]:
         values = {(metrics.FREE.name,): float(shutil.disk_usage(self._data).free)}

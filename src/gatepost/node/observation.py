@@ -63,6 +63,7 @@ class Observation:
     def follow(self, stores: Sequence[Store], *others: Counts) -> None:
         """Add up what stores and others count."""
         self._figures.follow(*(store.counts for store in stores), *others)
+        self._figures.failure = lambda: next((store.failure for store in stores if store.failure is not None), None)
         dropped = (metrics.TRACE_DROPPED.name,)
         self._figures.follow(lost={dropped: lambda: sum(store.trace_dropped for store in stores)})
 

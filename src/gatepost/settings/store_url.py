@@ -51,6 +51,10 @@ def store_url(value: str) -> str:
         raise ValueError("has a password in it; put it into a file of mode 0600 and add ?passfile=/PATH")
     if unknown := sorted(set(query) - _PARAMETERS):
         raise ValueError(f"has the unknown parameter {unknown[0]!r}; known are {', '.join(sorted(_PARAMETERS))}")
+    if query.get("target_session_attrs", "read-write") not in {"read-write", "primary"}:
+        raise ValueError(
+            "looks for a server that takes no writes; write target_session_attrs=read-write, or leave it out"
+        )
     _check_ports(parts.netloc.rpartition("@")[2], query)
     if "service" not in query:
         _check_tls(query.get("sslmode", ""), _hosts(parts.netloc, query))

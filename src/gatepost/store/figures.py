@@ -22,7 +22,8 @@ class WorkerFigures(msgspec.Struct, omit_defaults=True):
     """One worker. at, started: seconds since 1970. version: of the resources it works by.
 
     numbers: a series (name and label values) and its count. histograms: a series, counts by bucket, sum. gauges: a
-    series and what it is now, true only while the worker lives.
+    series and what it is now, true only while the worker lives. trouble: why it takes no mail, as it may be told to
+    everybody, "" if it does; reason: the same for whoever runs the gateway.
     """
 
     worker: int
@@ -36,6 +37,8 @@ class WorkerFigures(msgspec.Struct, omit_defaults=True):
     failing: tuple[FailingPartner, ...] = ()
     dropped: tuple[DowngradedDestination, ...] = ()
     untold: tuple[UnsentNotice, ...] = ()
+    trouble: str = ""
+    reason: str = ""
 
 
 _decoder: Any = msgspec.json.Decoder(WorkerFigures)

@@ -24,11 +24,18 @@ class StoreFailure(Exception):  # noqa: N818 - it names what happened, and calle
     """The store could not make something durable.
 
     final: whether it is so for the rest of the process: stop accepting, say so, start anew. Only the subclasses are
-    temporary. reply: for the peer; the text of the exception is for us.
+    temporary. reply: for the peer; the text of the exception is for us. summary: what is wrong, without a name or an
+    address, for who is not to know more, such as whoever asks whether this gateway is ready.
     """
 
     final: ClassVar[bool] = True
     reply: ClassVar[Reply] = Reply(451, "4.3.0", ("Temporary failure, the message was not queued",))
+    summary: str = "the store cannot be written"
+
+    def __init__(self, text: str = "", *, summary: str = "") -> None:
+        super().__init__(text)
+        if summary:
+            self.summary = summary
 
 
 class StoreFull(StoreFailure):
@@ -36,6 +43,7 @@ class StoreFull(StoreFailure):
 
     final = False
     reply = Reply(452, "4.3.1", ("Insufficient system storage",))
+    summary = "the disk of the store is full"
 
 
 class StoreBusy(StoreFailure):

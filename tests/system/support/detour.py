@@ -23,10 +23,14 @@ class Way:
 
 
 class Detour:
-    """Leads from a port of its own to HOST:PORT. `way` may be replaced at any time, for open connections too."""
+    """Leads from a port of its own to HOST:PORT. `way` may be replaced at any time, for open connections too.
 
-    def __init__(self, host: str, port: int) -> None:
+    silent_at: octets with which everything is swallowed from then on, they too.
+    """
+
+    def __init__(self, host: str, port: int, *, silent_at: bytes = b"") -> None:
         self._target = (host, port)
+        self._silent_at = silent_at
         self.port = free_port()
         self.way = Way()
         self._loop = asyncio.new_event_loop()
@@ -85,6 +89,8 @@ class Detour:
     async def _pass(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while piece := await source.read(1 << 16):
+                if self._silent_at and self._silent_at in piece:
+                    self.way = Way(swallowed=True)
                 if self.way.delay:
                     await asyncio.sleep(self.way.delay)
                 while self.way.swallowed:  # noqa: ASYNC110 - the test's thread changes it
@@ -92,3 +98,34 @@ class Detour:
                 target.write(piece)
                 await target.drain()
         target.transport.abort()
+
+
+class Detours:
+    """Those of one node, one to each server that it may use, changed together."""
+
+    def __init__(self, *detours: Detour) -> None:
+        self.each = detours
+
+    @property
+    def ports(self) -> list[int]:
+        """In the order of the servers."""
+        return [detour.port for detour in self.each]
+
+    def __enter__(self) -> Self:
+        for detour in self.each:
+            detour.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for detour in self.each:
+            detour.__exit__()
+
+    def lead(self, way: Way) -> None:
+        """Make all ways so."""
+        for detour in self.each:
+            detour.way = way
+
+    def cut(self) -> None:
+        """See `Detour.cut`."""
+        for detour in self.each:
+            detour.cut()

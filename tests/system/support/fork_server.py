@@ -42,6 +42,8 @@ class ForkedProcess:
 
     def poll(self) -> int | None:
         """None while it runs; negative after a signal."""
+        if self._status is None:
+            self._connection.settimeout(None)  # `wait` may have left one
         return self._ended(socket.MSG_DONTWAIT)
 
     def wait(self, timeout: float | None = None) -> int:

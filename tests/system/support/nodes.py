@@ -12,42 +12,46 @@ import smtplib
 import threading
 import time
 from collections import Counter
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self
 
-from support.detour import Detour
+from support.detour import Detour, Detours
 from support.gateway import Gateway
-from support.process import Folder, wait_until
+from support.postgres import Postgres
+from support.process import FixtureError, Folder, wait_until
 from support.scenes import ALICE, connector, contoso, message
-from support.sink import Sink
+from support.sink import Behaviour, Sink
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from support.postgres import Postgres
+    from support.pair import Pair
 
 SUBJECT = re.compile(rb"^Subject: node-(\d+-\d+)\r?$", re.MULTILINE)
 
 
 class Nodes:
-    """count: how many nodes. settings: merged into those of each node."""
+    """count: how many nodes. settings: merged into those of each node. With a `Pair` they find the primary."""
 
     def __init__(
-        self, server: Postgres, count: int = 3, *, settings: Mapping[str, Any] | None = None, database: str = ""
+        self, server: Postgres | Pair, count: int = 3, *, settings: Mapping[str, Any] | None = None, database: str = ""
     ) -> None:
         self.server = server
         self._stack = ExitStack()
-        self.partner = Sink()
+        self.partner = Sink(behaviour=Behaviour(kept=2000))
         self._folder = Folder("site")
         key = self._folder.write("master.key", "k" * 64, 0o600)
         url = database or server.database()
         self.url = url
-        self.detours = [Detour(server.host, server.port) for _ in range(count)]
+        self._servers = [server.port] if isinstance(server, Postgres) else server.ports
+        self.detours = [Detours(*(Detour(server.host, port) for port in self._servers)) for _ in range(count)]
         self.nodes = [self._node(number, url, key, settings or {}) for number in range(count)]
 
     def _node(self, number: int, url: str, key: Path, settings: Mapping[str, Any]) -> Gateway:
-        way = url.replace(f":{self.server.port}/", f":{self.detours[number].port}/")
+        way = url
+        for server, detour in zip(self._servers, self.detours[number].ports, strict=True):
+            way = way.replace(f":{server}", f":{detour}", 1)
         base: dict[str, Any] = {
             "server": {"node": f"node{number + 1}"},
             "store": {"url": way, "master_key": f"file:{key}", "shared_mailboxes": True},
@@ -87,23 +91,24 @@ class Nodes:
 
     def arrived(self) -> Counter[str]:
         """How often each message of `SiteLoad` reached the partner."""
-        heads = (one.data[:2000] for one in self.partner.messages)
-        return Counter(found[1].decode() for head in heads if (found := SUBJECT.search(head)))
+        return Counter(found[1].decode() for one in self.partner.messages if (found := SUBJECT.search(one.data)))
 
 
 class SiteLoad:
     """Clients that keep sending to nodes that listen, each message with an identity of its own.
 
-    acknowledged: those that got their 250, and when (time.monotonic).
+    pause: seconds between two messages of a client. acknowledged: those that got their 250, and when (time.monotonic).
     """
 
-    def __init__(self, nodes: Nodes, clients: int = 4) -> None:
+    def __init__(self, nodes: Nodes, clients: int = 4, *, pause: float = 0.0) -> None:
+        self._pause = pause
         self._ports = [node.port for node in nodes.nodes]
         self._over = threading.Event()
         self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(clients)]
         self.acknowledged: dict[str, float] = {}
         self.unanswered = 0
         self.refused = Counter[int]()
+        self.last: dict[int, str | bytes] = {}  # by client
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -116,15 +121,18 @@ class SiteLoad:
             thread.join(60)
 
     def wait_for_more(self, count: int = 5, *, timeout: float = 30.0) -> None:
-        """Return when `count` more messages are acknowledged."""
-        before = len(self.acknowledged)
-        wait_until(lambda: len(self.acknowledged) >= before + count, "mail to be taken again", timeout=timeout)
+        """Return when `count` more messages are acknowledged. Raises FixtureError with what clients were told."""
+        before, self.last = len(self.acknowledged), {}
+        try:
+            wait_until(lambda: len(self.acknowledged) >= before + count, "mail to be taken again", timeout=timeout)
+        except FixtureError as late:
+            raise FixtureError(f"{late}; clients were told {self.last}") from late
 
     def _run(self, client: int) -> None:
         chance = random.Random(client)  # noqa: S311 - the same choice in every run
         sent = 0
         while not self._over.is_set():
-            with suppress(OSError, smtplib.SMTPException):
+            try:
                 connection = smtplib.SMTP("127.0.0.1", chance.choice(self._ports), timeout=15)
                 try:
                     for _ in range(20):
@@ -134,6 +142,8 @@ class SiteLoad:
                         self._send(connection, client, sent)
                 finally:
                     connection.close()
+            except (OSError, smtplib.SMTPException) as error:
+                self.last.setdefault(client, repr(error))
             time.sleep(0.02)
 
     def _send(self, connection: smtplib.SMTP, client: int, number: int) -> None:
@@ -146,6 +156,8 @@ class SiteLoad:
         except smtplib.SMTPResponseException as error:
             self.unanswered -= 1
             self.refused[error.smtp_code] += 1
+            self.last[client] = error.smtp_error
             raise
         self.unanswered -= 1
         self.acknowledged[identity] = time.monotonic()
+        time.sleep(self._pause)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 from support.debian import need
+from support.disk import mount, unmount
 from support.process import Child, FixtureError, Folder, free_port
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Postgres:
 
     standby_of: another one that it follows from the start. tls: it takes TLS alone over TCP, with this certificate.
     password: of the superuser over TCP (SCRAM), and roles need one. version: "" is the newest that is installed.
+    port: one that is known already. disk: bytes of a file system of its own in memory (`self.disk`), 0 for none.
     """
 
     def __init__(
@@ -60,15 +62,21 @@ class Postgres:
         tls: Leaf | None = None,
         password: str = "",
         version: str = "",
+        port: int = 0,
+        disk: int = 0,
     ) -> None:
         need("postgresql")
         self.programs = postgres_programs(version)
         self.folder = Folder("postgres")
-        self.host, self.port = host, free_port()
+        self.host, self.port = host, port or free_port()
+        self.disk = self.folder / "disk" if disk else None
+        if self.disk:
+            mount(self.disk, disk, "0755")
         self._account = (
             ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
         )
-        self._data = self.folder.owned("data", "postgres", 0o700) if os.geteuid() == 0 else self.folder / "data"
+        place = "disk/data" if disk else "data"
+        self._data = self.folder.owned(place, "postgres", 0o700) if os.geteuid() == 0 else self.folder / place
         self._sockets = self.folder.owned("sockets", "postgres", 0o755) if os.geteuid() == 0 else self.folder.path
         self._options = _COMMON | ({} if durable else _FAST) | dict(options or {})
         self._databases = count(1)
@@ -95,6 +103,7 @@ class Postgres:
 
     def _make(self, password: str) -> None:
         words = ["-D", str(self._data), "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C"]
+        words += ["--wal-segsize=1"] if self.disk else []
         if password:
             file = self.folder.write("password", password, 0o644)
             words += [f"--pwfile={file}"]
@@ -122,6 +131,8 @@ class Postgres:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        if self.disk:
+            unmount(self.disk)
         self.folder.remove()
 
     def start(self) -> None:
@@ -134,6 +145,11 @@ class Postgres:
         words = [word for name, value in given.items() for word in ("-c", f"{name}={value}")]
         self._child = Child([*self._account, self.programs / "postgres", "-D", self._data, *words], self.folder / "log")
         self._child.wait_ready(self.is_ready)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its process lives."""
+        return self._child is not None and self._child.returncode is None
 
     def is_ready(self) -> bool:
         """Whether it takes connections."""

@@ -36,7 +36,7 @@ class Behaviour:
     recipients: address -> reply to its RCPT. delays: point -> seconds to wait before answering. drops: points where the
     connection is cut without an answer. starttls: "offer", "absent", or "garbage" (says 220, then no TLS follows).
     extensions: EHLO lines besides STARTTLS. store: keep the bytes of messages, not only their sizes. one_domain: refuse
-    recipients beside those of another domain, for now.
+    recipients beside those of another domain, for now. kept: of a message's bytes at most so many, 0 for all.
     """
 
     replies: Mapping[str, str] = field(default_factory=dict)
@@ -47,6 +47,7 @@ class Behaviour:
     extensions: tuple[str, ...] = EXTENSIONS
     store: bool = True
     one_domain: bool = False
+    kept: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +283,7 @@ class _Session:
             tuple(self.recipients),
             tuple(self.parameters),
             len(data),
-            data if self.sink.behaviour.store else b"",
+            data[: self.sink.behaviour.kept or None] if self.sink.behaviour.store else b"",
             self.hello,
             self.tls,
             self.number,

@@ -6,6 +6,7 @@ from gatepost.events.delivery_problems import DeliveryProblems, FailingPartner
 from gatepost.events.metrics.counts import Counts
 from gatepost.node.figures import Figures
 from gatepost.store.figures import WorkerFigures, read_figures, write_figures
+from gatepost.store.interface import StoreBusy, StoreFull
 
 FAILING = FailingPartner("o", "n", "d", "encrypted", 1.0, 2.0, 3, "certificate-expired")
 SERIES = ("gatepost_attempt_seconds",)
@@ -83,6 +84,32 @@ def test_where_nobody_reads_metrics_the_file_tells_of_trouble_alone(tmp_path, cl
     assert problems.changed, "seldom is enough"
     figures.last()
     assert not problems.changed
+
+
+def test_a_store_that_cannot_be_used_is_told_at_once_even_where_nobody_reads_metrics(tmp_path, clock):
+    figures = Figures(tmp_path, 0, served=False, clock=clock)
+    figures.look()
+    assert list(tmp_path.iterdir()) == []
+    away = StoreBusy("PostgreSQL at db1 refuses", summary="PostgreSQL cannot be reached")
+    figures.failure = lambda: away
+    figures.look()
+    left = read_figures(tmp_path, 0)
+    assert (left.trouble, left.reason) == ("PostgreSQL cannot be reached", "PostgreSQL at db1 refuses")
+    figures.failure = lambda: StoreFull("no room")
+    figures.look()
+    assert read_figures(tmp_path, 0).trouble == "the disk of the store is full"
+    figures.last()
+    assert read_figures(tmp_path, 0).trouble == ""
+
+
+def test_trouble_that_cannot_be_written_is_tried_again(tmp_path, clock):
+    (tmp_path / "workers").write_text("in the way")
+    figures = Figures(tmp_path / "workers", 0, served=False, clock=clock)
+    figures.failure = lambda: StoreBusy("x")
+    figures.look()
+    (tmp_path / "workers").unlink()
+    figures.look()
+    assert read_figures(tmp_path / "workers", 0).trouble == "the store cannot be written"
 
 
 def test_a_full_disk_is_told_now_and_then_and_tried_again(tmp_path, clock, caplog):

@@ -53,13 +53,21 @@ def test_the_life_of_the_process(serve, home):
     assert "gatepost_store_free_bytes " in body
     assert 'gatepost_build_info{openssl="OpenSSL ' in body
     assert "application/openmetrics-text" in ask(port, accept="application/openmetrics-text")[0]
-    assert ask(port, "/healthz")[1] == "ok\n"
+    head, body = ask(port, "/healthz")
+    assert (head.split()[1], body) == ("200", "ok, but not ready: not every worker runs\n")
     assert ask(port, "/readyz")[0].startswith("HTTP/1.1 503 ")
     write_figures(home.data / WORKERS_DIRECTORY, WorkerFigures(0, at=time.time() + 3600))
     deadline = time.monotonic() + 20
     while ask(port, "/readyz")[1] != "ready\n":  # a second passes
         assert time.monotonic() < deadline
         time.sleep(0.2)
+    assert ask(port, "/healthz")[1] == "ok\n"
+    troubled = WorkerFigures(0, at=time.time() + 3600, trouble="PostgreSQL cannot be reached", reason="secret")
+    write_figures(home.data / WORKERS_DIRECTORY, troubled)
+    head, body = ask(port, "/readyz")
+    assert (head.split()[1], body) == ("503", "PostgreSQL cannot be reached: no mail is taken\n")
+    assert ask(port, "/healthz")[1] == "ok, but not ready: PostgreSQL cannot be reached: no mail is taken\n"
+    write_figures(home.data / WORKERS_DIRECTORY, WorkerFigures(0, at=time.time() + 3600))
     config = ConfigStore(home.data / "config.db")
     down = Alarm(Kind.NAMESERVERS_DOWN, Severity.CRITICAL, "", "t", "d", "f")
     config.apply({}, author="test", content={ALARMS_CONTENT: encoded(Memory((AlarmStatus(down, 1.0),)))})

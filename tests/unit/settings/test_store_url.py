@@ -18,6 +18,7 @@ VERIFIED = "sslmode=verify-full&sslrootcert=/etc/gatepost/database-ca.pem"
         "postgresql://%2Frun%2Fpostgresql/gatepost",
         f"postgresql://gatepost@db1.example,db2.example:5433/gatepost?{VERIFIED}&target_session_attrs=read-write",
         "postgresql:///?service=gatepost",
+        "postgresql://gatepost@127.0.0.1/gatepost?target_session_attrs=primary",
     ],
 )
 def test_what_is_safe_is_taken(url: str) -> None:
@@ -35,6 +36,10 @@ def test_what_is_safe_is_taken(url: str) -> None:
         ("postgresql://a@127.0.0.1:abc/b", "has the port 'abc'; write a number"),
         ("postgresql://a@[::1]:99999/b", "has the port '99999'"),
         ("postgresql://a@127.0.0.1:5432,127.0.0.1:0/b", "has the port '0'"),
+        (
+            "postgresql://a@127.0.0.1/b?target_session_attrs=any",
+            "write target_session_attrs=read-write, or leave it out",
+        ),
         ("postgresql://a@127.0.0.1/b?port=5432,x", "has the port 'x'"),
         ("postgresql://a@db.example/b", "does not verify the server db.example"),
         ("postgresql://a@db.example/b?sslmode=require", "does not verify the server db.example"),

@@ -45,3 +45,10 @@ def test_whose_a_delivery_is(destination, name):
 )
 def test_only_a_failure_of_the_store_itself_is_final(kind, final, reply):
     assert (kind.final, kind.reply.text.startswith(reply)) == (final, True)
+
+
+def test_what_everybody_may_be_told_of_a_failure():
+    assert StoreBusy("db1 refuses").summary == "the store cannot be written"
+    assert StoreFull("x").summary == "the disk of the store is full"
+    away = StoreBusy("db1 refuses", summary="PostgreSQL cannot be reached")
+    assert (str(away), away.summary) == ("db1 refuses", "PostgreSQL cannot be reached")

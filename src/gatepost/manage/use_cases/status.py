@@ -22,6 +22,7 @@ from gatepost.manage.use_cases.nodes import Nodes, NodeStatus, node_status
 from gatepost.manage.use_cases.queue import entries
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.policy.connectors.grants import ungranted_paths
+from gatepost.store.figures import WORKERS_DIRECTORY, read_figures
 from gatepost.store.interface import QueueFilter
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def _queue(gateway: Gateway, principal: Principal) -> tuple[StatusQueue, int]:
 
 
 def workers(gateway: Gateway) -> list[ServiceStatus]:
-    """Whether the processes live that took the workers' places in the data directory."""
+    """Whether the processes live that took the workers' places in the data directory, and take mail."""
     count = gateway.settings.server.workers or len(os.sched_getaffinity(0))
     return [_worker(gateway, index) for index in range(count)]
 
@@ -181,6 +182,10 @@ def _worker(gateway: Gateway, index: int) -> ServiceStatus:
         return ServiceStatus(str(index), ok=True, detail="runs, under another account")
     except (OSError, ValueError, OverflowError):
         return ServiceStatus(str(index), ok=False, detail="does not run")
+    figures = read_figures(gateway.data / WORKERS_DIRECTORY, index)
+    if figures.pid == pid and figures.reason:
+        detail = f"runs, process {pid}, and takes no mail: {figures.reason}"
+        return ServiceStatus(str(index), ok=False, detail=detail)
     return ServiceStatus(str(index), ok=True, detail=f"runs, process {pid}")
 
 

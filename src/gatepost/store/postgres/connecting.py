@@ -20,7 +20,7 @@ import asyncpg
 from gatepost.store.interface import StoreBusy, StoreFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 SQL: Final = "deploy/postgresql/roles.sql has the SQL"
 
@@ -45,18 +45,62 @@ class Address:
         return f"PostgreSQL at {self._hosts or 'the local socket'}"
 
 
+def summary_of(error: BaseException) -> str:
+    """The kind of an error in words without a name or an address (`StoreFailure.summary`); "" for any other."""
+    return next((summary for kind, summary in _SUMMARIES if isinstance(error, kind)), "")
+
+
 def connect_failure(error: BaseException, url: str) -> StoreFailure:
     """The failure for an error of connecting: StoreBusy if trying again may help, else StoreFailure."""
-    where, error = Address(url), _specific(error)
+    failure = _connect_failure(_specific(error), Address(url))
+    failure.summary = summary_of(error) or failure.summary
+    return failure
+
+
+def _connect_failure(error: BaseException, where: Address) -> StoreFailure:
     for kind, text in _TEXTS:
         if isinstance(error, kind):
             return StoreFailure(f"store.url: {text(where, error)}; nothing was changed")
+    if isinstance(error, asyncpg.exceptions.TargetServerAttributeNotMatched):
+        return StoreBusy(f"store.url: {where} is a standby or read-only; nothing was changed")
     if isinstance(error, ValueError | asyncpg.InterfaceError):
         return StoreFailure(f"store.url: {where}: {_first_line(error)}; nothing was changed")
     if isinstance(error, OSError | asyncpg.PostgresConnectionError | asyncpg.InternalClientError):
         return StoreBusy(f"store.url: {where} {_AWAY.format(_first_line(error))}")
     kind_of_failure = StoreBusy if isinstance(error, _PASSING) else StoreFailure
     return kind_of_failure(f"store.url: {where}: {_first_line(error)}; nothing was changed")
+
+
+def nobody_answers(errors: Sequence[Exception]) -> Exception:
+    """The failure of all hosts: it may pass if that of one of them may. An error that is none of ours comes first."""
+    failures = [error for error in errors if isinstance(error, StoreFailure)]
+    if len(errors) == 1 or len(failures) < len(errors):
+        return next((error for error in errors if error not in failures), errors[0])
+    kind = StoreBusy if any(isinstance(failure, StoreBusy) for failure in failures) else StoreFailure
+    texts = [str(failure).removeprefix("store.url: ").removesuffix("; nothing was changed") for failure in failures]
+    summary = next((failure.summary for failure in failures if failure.summary not in _OF_THE_OTHER), _NO_PRIMARY)
+    return kind(f"store.url: no server takes writes: {'; '.join(texts)}; nothing was changed", summary=summary)
+
+
+_AWAY_SUMMARY: Final = "PostgreSQL cannot be reached"
+_STANDBY_SUMMARY: Final = "PostgreSQL is read-only"
+_NO_PRIMARY: Final = "no PostgreSQL server takes writes"
+_OF_THE_OTHER: Final = {_AWAY_SUMMARY, _STANDBY_SUMMARY}  # what is said of a server that is not the primary
+# In this order: a time-out is an OSError, too.
+_SUMMARIES: Final[tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...]] = (
+    (asyncpg.TooManyConnectionsError, "PostgreSQL has no connection left"),
+    (asyncpg.DiskFullError, "the disk of PostgreSQL is full"),
+    (
+        (asyncpg.ReadOnlySQLTransactionError, asyncpg.exceptions.TargetServerAttributeNotMatched),
+        _STANDBY_SUMMARY,
+    ),
+    ((asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError, TimeoutError), "PostgreSQL does not answer in time"),
+    (asyncpg.OperatorInterventionError, "PostgreSQL starts or stops"),
+    (
+        (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError),
+        _AWAY_SUMMARY,
+    ),
+)
 
 
 # The server starts, stops, recovers, or has no connection to spare.

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.events.metrics.catalogue import COMMIT_BATCH, COMMIT_SECONDS
 from gatepost.events.metrics.counts import Counts
-from gatepost.store.interface import MessageUnstorable, StoreBusy, StoreFailure
+from gatepost.store.interface import MessageUnstorable, StoreBusy, StoreFailure, StoreFull
 from gatepost.store.postgres import owners, queue_rows
+from gatepost.store.postgres.availability import Availability
 from gatepost.store.postgres.queue_connection import OutcomeUnknown
 from gatepost.store.postgres.queue_rows import PostgresPlan
 from gatepost.store.postgres.queue_work import OwnedAcceptance, OwnedSettlement
@@ -42,11 +43,9 @@ _BATCH: Final = 2000  # pieces of work in one commit
 _PACE: Final = 0.008  # seconds from the end of a commit to the next one's beginning while several senders are connected
 _LINGER: Final = 0.02  # seconds that a settlement may wait for another commit to ride along with
 _RETRY: Final = 0.5  # seconds between two tries while the server is away
-_SLOW: Final = 5.0  # seconds without an answer after which mail is not accepted any more
 _DOUBTFUL_SECONDS: Final = 120.0  # for which the rest of a commit without an answer is looked for
 _TURNS: Final = 4  # times of what a part of a long change took, in which commits come before the next part
 _CLOSING: Final = 5.0  # seconds that a stop waits for a server that is away
-_COMPLAINT: Final = 60.0  # between two log lines of the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +74,7 @@ class Flusher:
     def __init__(self, wire: QueueConnection, identity: OwnerIdentity, owner: Owner, rhythm: Rhythm) -> None:
         self.owner = owner
         self.counts = Counts()
-        self.away: StoreBusy | None = None
-        self.final: StoreFailure | None = None
+        self.available = Availability()
         self.pulse = owners.Pulse(time.time(), 0, 1)
         self.shift = 0.0  # seconds by which the server's clock is ahead of ours
         self.steady_since = time.monotonic()  # since when this process was heard without a gap
@@ -98,10 +96,8 @@ class Flusher:
         self._lost_leases: list[tuple[float, int, float]] = []
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
-        self._begun = 0.0  # the commit that runs
         self._ended = 0.0
         self._beaten = -rhythm.expiry  # so that its ids are noted at once
-        self._complained = -_COMPLAINT
         self._closing = False
         self._waiters: list[asyncio.Future[None]] = []
         self._task: asyncio.Task[None] | None = None
@@ -113,11 +109,7 @@ class Flusher:
     @property
     def failure(self) -> StoreFailure | None:
         """The reason for which nothing is accepted now."""
-        if self.final is not None or self.away is not None:
-            return self.final or self.away
-        if self._begun and time.monotonic() - self._begun > _SLOW:
-            return StoreBusy("PostgreSQL does not answer")
-        return None
+        return self.available.failure
 
     @property
     def holding(self) -> bool:
@@ -127,16 +119,16 @@ class Flusher:
     @property
     def works(self) -> bool:
         """Whether commits are made."""
-        return self.failure is None
+        return self.available.works
 
     async def back(self) -> None:
         """Return when commits are made again, or never will be. Raises StoreFailure then."""
-        while self.final is None and self.failure is not None:
+        while self.available.final is None and not self.works:
             waiter = self._loop.create_future()
             self._waiters.append(waiter)
             await waiter
-        if self.final is not None:
-            raise self.final
+        if self.available.final is not None:
+            raise self.available.final
 
     def put(self, work: Work) -> None:
         """Hand over a piece of work for the next commit, or one soon after it."""
@@ -166,12 +158,12 @@ class Flusher:
             for task in late:
                 task.cancel()
             await asyncio.wait([self._task])
-        self.final = self.final or StoreFailure("the store is closed")
-        self._refuse([*self._kept, *self._work], self.final)
+        self.available.final = self.available.final or StoreFailure("the store is closed")
+        self._refuse([*self._kept, *self._work], self.available.final)
         self._kept, self._work = [], deque()
         self._free_waiters()
         with contextlib.suppress(StoreFailure):
-            if self.away is None:
+            if self.available.away is None:
                 await self._wire.run(lambda connection: owners.end(connection, self.owner.epoch), "end an epoch")
 
     # ------------------------------------------------------------------------------------------- the task
@@ -187,18 +179,18 @@ class Flusher:
                 await self._turn()
             except Exception as error:  # noqa: BLE001 - mail waits for it, so it goes on
                 _log.exception("the queue's commits failed")
-                self._note_away(StoreBusy(f"PostgreSQL: {error!r}"))
+                self.available.note_away(StoreBusy(f"PostgreSQL: {error!r}"))
 
     async def _turn(self) -> None:
-        if self.away is not None and not await self._recovered():
+        if self.available.away is not None and not await self._recovered():
             await asyncio.sleep(_RETRY)
             return
         batch = await self._gather()
         if batch:
             await self._commit(batch)
-        if self.away is None:
+        if self.available.away is None:
             await self._attempt(self._tidy)
-        if self.away is None and time.monotonic() >= self._beaten + self._rhythm.beat:
+        if self.available.away is None and time.monotonic() >= self._beaten + self._rhythm.beat:
             await self._attempt(self._beat_once)
             await self._attempt(self._remove_doubtful)
         if self._waiters and self.works:
@@ -208,8 +200,8 @@ class Flusher:
         """A step besides commits, which is tried again later if it fails."""
         try:
             await step()
-        except StoreBusy as failure:
-            self._note_away(failure)
+        except (StoreBusy, StoreFull) as failure:
+            self.available.note_away(_passing(failure))
         except StoreFailure as failure:
             self._beaten = time.monotonic()
             _log.warning("%s", failure)
@@ -297,9 +289,11 @@ class Flusher:
         self._move(parameters)
         row = await self._run_timed(lambda connection: connection.fetchrow(queue_rows.COMMIT, *parameters), "commit")
         self._note_untidy(row)
-        if plan.messages and not row[0]:
-            await self._beat_once()
-            raise StoreBusy("PostgreSQL: this process was silent for too long, or a body is gone")
+        if plan.messages:
+            self.available.note_room()
+            if not row[0]:
+                await self._beat_once()
+                raise StoreBusy("PostgreSQL: this process was silent for too long, or a body is gone")
         for work in batch:
             if isinstance(work, OwnedAcceptance):
                 work.committed(epoch)
@@ -379,11 +373,11 @@ class Flusher:
                 return
 
     async def _run_timed(self, work: Callable[[Any], Awaitable[Any]], doing: str) -> Any:
-        self._begun = time.monotonic()
+        self.available.begin()
         try:
             result = await self._wire.run(work, doing)
         finally:
-            self._begun = 0.0
+            self.available.end()
         return result
 
     def _postpone(self, batch: list[Work], failure: StoreFailure) -> None:
@@ -394,9 +388,12 @@ class Flusher:
                 self._doubtful.append((time.monotonic() + _DOUBTFUL_SECONDS, refused))
         self._kept[:0] = [work for work in batch if work.patient]
         self._retry_at = time.monotonic() + _RETRY
+        if isinstance(failure, StoreFull):
+            self.available.note_full(failure)
+            self._refuse_waiting(failure)
         self._refuse([work for work in batch if not work.patient], failure)
         if isinstance(failure, StoreBusy):
-            self._note_away(failure)
+            self.available.note_away(failure)
 
     def _refuse(self, batch: list[Work], failure: StoreFailure) -> None:
         for work in batch:
@@ -413,11 +410,12 @@ class Flusher:
 
     # ------------------------------------------------------------------------------------------- away and back
 
-    def _note_away(self, failure: StoreBusy) -> None:
-        if self.away is None and time.monotonic() >= self._complained + _COMPLAINT:
-            self._complained = time.monotonic()
-            _log.error("the queue cannot be written; no mail is accepted and none is tried until it can: %s", failure)
-        self.away = failure
+    def _refuse_waiting(self, failure: StoreFailure) -> None:
+        """What was put before it was known must not wait until it is over."""
+        waiting = list(self._work)
+        self._work.clear()
+        self._kept += [work for work in waiting if work.patient]
+        self._refuse([work for work in waiting if not work.patient], failure)
 
     async def _recovered(self) -> bool:
         """Whether the server takes commits again."""
@@ -425,15 +423,10 @@ class Flusher:
             await self._beat_once()
             await self._remove_doubtful()
         except StoreFailure as failure:
-            self.away = failure if isinstance(failure, StoreBusy) else StoreBusy(str(failure))
-            if self._work:  # what was put before it was known
-                waiting = list(self._work)
-                self._work.clear()
-                self._kept += [work for work in waiting if work.patient]
-                self._refuse([work for work in waiting if not work.patient], self.away)
+            self.available.note_away(_passing(failure))
+            self._refuse_waiting(_passing(failure))
             return False
-        self.away = None
-        _log.info("the queue can be written again")
+        self.available.note_back()
         self._free_waiters()
         return True
 
@@ -488,6 +481,11 @@ class Flusher:
         await self._run_timed(
             lambda connection: connection.execute(queue_rows.GIVE_BACK, epoch, mark, due), "give back"
         )
+
+
+def _passing(failure: StoreFailure) -> StoreBusy:
+    """What keeps the server from being used, also if it is that its disk is full: it is tried again."""
+    return failure if isinstance(failure, StoreBusy) else StoreBusy(str(failure), summary=failure.summary)
 
 
 def _no_senders() -> int:

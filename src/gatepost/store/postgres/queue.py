@@ -300,7 +300,7 @@ class PostgresStore:
                 await self._upload(number, epoch)
         except Exception as error:  # noqa: BLE001 - whatever it is, the sender must get it
             body.release()
-            queued(error if isinstance(error, StoreBusy) else StoreBusy(f"body: {error!r}"))
+            queued(error if isinstance(error, StoreBusy | StoreFull) else StoreBusy(f"body: {error!r}"))
         else:
             self._queue_message(message, deliveries, body, queued, epoch)
 
@@ -435,8 +435,8 @@ class PostgresStore:
         return max(at - self._flusher.shift, 1.0)
 
     def _refuse_if_final(self) -> None:
-        if self._flusher.final is not None:
-            raise self._flusher.final
+        if self._flusher.available.final is not None:
+            raise self._flusher.available.final
 
     def _registered(self, owner: Owner) -> None:
         self._ids = IdSource(owner.place, after=owner.last_id, clock=time.time)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 
 from gatepost.store.interface import MessageUnstorable, StoreBusy, StoreFailure, StoreFull
+from gatepost.store.postgres.connecting import summary_of
 from gatepost.store.postgres.server import connect, failure_of
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ _BAD_VALUE: Final = (
 )
 _ABORTED: Final = (asyncpg.TransactionRollbackError, asyncpg.LockNotAvailableError)
 _ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+_NO_STANDBY: Final = "PostgreSQL has no synchronous standby"
+# Who may not see more sees that somebody follows; then a commit shows by its time-out that it is the wrong one.
+_FOLLOWED: Final = "SELECT EXISTS (SELECT FROM pg_stat_replication WHERE sync_state IS DISTINCT FROM 'async')"
 _DURABLE: Final = frozenset({"on", "remote_apply", "remote_write"})
 
 
@@ -43,6 +47,8 @@ class OutcomeUnknown(StoreBusy):
 
 class NotReplicated(OutcomeUnknown):
     """It was committed on the primary, and whether a standby has it is not known."""
+
+    summary = _NO_STANDBY
 
 
 class QueueConnection:
@@ -90,15 +96,15 @@ class QueueConnection:
             except _BAD_VALUE as error:
                 raise MessageUnstorable(f"PostgreSQL: {doing}: {error}") from error
             except asyncpg.DiskFullError as error:
-                raise StoreFull(f"PostgreSQL: {doing}: {error}") from error
+                raise StoreFull(f"PostgreSQL: {doing}: {error}", summary=summary_of(error)) from error
             except _ABORTED as error:
                 raise StoreBusy(f"PostgreSQL: {doing}: {error}") from error
             except asyncpg.ReadOnlySQLTransactionError as error:
                 self._drop()  # behind the same address there may be another server by now
-                raise StoreBusy(f"PostgreSQL: {doing}: {error}") from error
+                raise StoreBusy(f"PostgreSQL: {doing}: {error}", summary=summary_of(error)) from error
             except _ERRORS as error:
                 self._drop()
-                raise OutcomeUnknown(str(failure_of(error, doing))) from error
+                raise OutcomeUnknown(str(failure_of(error, doing)), summary=summary_of(error)) from error
             except asyncio.CancelledError:
                 self._drop()
                 raise
@@ -114,7 +120,7 @@ class QueueConnection:
             except StoreBusy:
                 raise
             except StoreFailure as failure:
-                raise StoreBusy(str(failure)) from failure
+                raise StoreBusy(str(failure), summary=failure.summary) from failure
         return self._connection
 
     async def _connected(self) -> Any:
@@ -170,18 +176,26 @@ async def _repeated[T](work: Callable[[Any], Awaitable[T]], connection: Any) -> 
 
 
 async def require_standby(connection: Any) -> None:
-    """Raise StoreBusy if a commit would not wait for a standby."""
+    """Raise StoreBusy if a commit would not wait for a standby, or for one that is not there."""
     names = await connection.fetchval("SHOW synchronous_standby_names")
     commit = await connection.fetchval("SHOW synchronous_commit")
     if not names.strip():
         raise StoreBusy(
             'store.durability is "replicated", and the PostgreSQL server has no synchronous standby: set '
-            "synchronous_standby_names there"
+            "synchronous_standby_names there",
+            summary=_NO_STANDBY,
         )
     if commit not in _DURABLE:
         raise StoreBusy(
             f'store.durability is "replicated", and the PostgreSQL server has synchronous_commit = {commit}: a commit '
-            "does not wait for the standby; set it to on"
+            "does not wait for the standby; set it to on",
+            summary=_NO_STANDBY,
+        )
+    if not await connection.fetchval(_FOLLOWED):
+        raise StoreBusy(
+            f'store.durability is "replicated", and none of the PostgreSQL server\'s synchronous standbys ({names}) is '
+            "connected to it; nothing can be acknowledged until one is",
+            summary=_NO_STANDBY,
         )
 
 

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 CHUNK_BYTES: Final = CHUNK
 """Octets of one row of a large body."""
 
-# Every statement is short and by index, whatever the statistics say of a table that was empty when they were made.
+# Every statement is short and by index, whatever the statistics say of a table that was empty when they were made. A
+# process that is cut off as it begins an epoch has the owners locked: nobody waits for it longer than that.
 SESSION: Final = """
+SET idle_in_transaction_session_timeout = '2s';
 SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
 SET plan_cache_mode = force_generic_plan
 """

@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 
 from gatepost.store.interface import StoreBusy, StoreFailure
-from gatepost.store.postgres.connecting import check_passfile, check_verified, connect_failure, given_to_library
+from gatepost.store.postgres.connecting import (
+    check_passfile,
+    check_verified,
+    connect_failure,
+    given_to_library,
+    nobody_answers,
+    summary_of,
+)
+from gatepost.store.postgres.hosts import first_to_answer
 from gatepost.store.postgres.opened import check_database_open
 
 if TYPE_CHECKING:
@@ -62,7 +70,7 @@ def failure_of(error: BaseException, doing: str) -> StoreFailure:
     """An error of the server or of the way to it as StoreBusy, if it may pass, or StoreFailure."""
     text = str(error) or type(error).__name__
     kind = StoreBusy if isinstance(error, _PASSING) else StoreFailure
-    return kind(f"PostgreSQL: {doing}: {text}")
+    return kind(f"PostgreSQL: {doing}: {text}", summary=summary_of(error))
 
 
 @contextlib.contextmanager
@@ -80,12 +88,18 @@ async def connect(url: str, *, role: str, statement: float = STATEMENT_SECONDS) 
     Raises StoreBusy or StoreFailure with what to do, also for a server that is too old or not verified, and for a
     database that is moved to another engine.
     """
-    try:
-        check_passfile(url)
-        dsn, options = given_to_library(url)
-        connection = await asyncpg.connect(dsn, **options, **connection_options(role, statement))
-    except (asyncpg.PostgresError, *_CLIENT_ERRORS, ValueError) as error:
-        raise connect_failure(error, url) from error
+
+    async def connect_host(host: str) -> Any:
+        try:
+            dsn, options = given_to_library(host)
+            return await asyncpg.connect(dsn, **options, **connection_options(role, statement))
+        except (asyncpg.PostgresError, *_CLIENT_ERRORS, ValueError) as error:
+            raise connect_failure(error, host) from error
+
+    check_passfile(url)
+    connection, errors = await first_to_answer(url, connect_host)
+    if connection is None:
+        raise nobody_answers(errors)
     try:
         check_version(*connection.get_server_version()[:2])
         check_verified(connection, url)
@@ -115,7 +129,7 @@ def connection_options(role: str, statement: float = STATEMENT_SECONDS) -> dict[
             "application_name": f"gatepost {role}",
             "statement_timeout": _milliseconds(statement),
             "lock_timeout": _milliseconds(min(_LOCK_SECONDS, statement)),
-            "idle_in_transaction_session_timeout": _milliseconds(_IDLE_SECONDS),
+            "idle_in_transaction_session_timeout": _milliseconds(min(_IDLE_SECONDS, statement)),
             # To compile takes longer than what it saves here: 0.2 s of CPU for a list of a million deliveries.
             "jit": "off",
         },

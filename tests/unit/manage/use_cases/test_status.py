@@ -17,6 +17,7 @@ from gatepost.manage.use_cases.status import (
     get_status,
     workers,
 )
+from gatepost.store.figures import WORKERS_DIRECTORY, WorkerFigures, write_figures
 from gatepost.store.sqlite.schema import LOCK_FILE
 
 OWNER = Principal("ann", frozenset(Scope))
@@ -50,6 +51,19 @@ def test_workers(gateway, text, ok):
     assert (found[0].name, found[0].ok) == ("0", ok)
     assert len(found) == len(os.sched_getaffinity(0))
     assert not any(one.ok for one in found[1:])
+
+
+@pytest.mark.parametrize("ok", [False, True])
+def test_a_worker_whose_store_cannot_be_used_says_so(gateway, ok):
+    lock = gateway.data / "queue" / "0" / LOCK_FILE
+    lock.parent.mkdir(parents=True)
+    lock.write_text(str(os.getpid()))
+    write_figures(
+        gateway.data / WORKERS_DIRECTORY, WorkerFigures(0, os.getpid() + ok, trouble="away", reason="db1 refuses")
+    )
+    found = workers(gateway)[0]
+    assert found.ok == ok, "what an earlier process of this worker left does not count"
+    assert found.detail.endswith(f"process {os.getpid()}" if ok else ", and takes no mail: db1 refuses")
 
 
 def status(gateway, principal=OWNER):

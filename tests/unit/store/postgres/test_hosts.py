@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from gatepost.store.postgres import hosts
+from gatepost.store.postgres.hosts import each_host, first_to_answer
+
+WRITES = "target_session_attrs=read-write"
+
+
+@pytest.mark.parametrize(
+    ("url", "each"),
+    [
+        ("postgresql://g@db1/gatepost", ["postgresql://g@db1/gatepost"]),
+        ("postgresql:///?service=gatepost", ["postgresql:///?service=gatepost"]),
+        (
+            "postgresql://g@db1,db2:5433/gatepost?sslmode=verify-full",
+            [f"postgresql://g@{host}/gatepost?{WRITES}&sslmode=verify-full" for host in ("db1", "db2:5433")],
+        ),
+        (
+            "postgresql://db1,db2/gatepost?target_session_attrs=primary",
+            [f"postgresql://{host}/gatepost?target_session_attrs=primary" for host in ("db1", "db2")],
+        ),
+        (
+            "postgresql:///gatepost?host=db1,db2&port=5432,5433",
+            [f"postgresql:///gatepost?{WRITES}&host=db{n}&port=543{n + 1}" for n in (1, 2)],
+        ),
+        (
+            "postgresql:///gatepost?host=db1,db2&port=6000",
+            [f"postgresql:///gatepost?{WRITES}&host=db{n}&port=6000" for n in (1, 2)],
+        ),
+        ("postgresql:///gatepost?host=db1,db2", [f"postgresql:///gatepost?{WRITES}&host=db{n}" for n in (1, 2)]),
+    ],
+)
+def test_each_host_has_an_address_of_its_own(url, each):
+    assert each_host(url) == each
+
+
+class Connection:
+    def __init__(self, host):
+        self.host = host.partition("//")[2].partition("/")[0]
+        self.terminated = False
+
+    def terminate(self):
+        self.terminated = True
+
+
+class Network:
+    """answers: by host: seconds until it answers, or the error that it has."""
+
+    def __init__(self, monkeypatch, **answers):
+        monkeypatch.setattr(hosts, "_lately", {})
+        monkeypatch.setattr(hosts, "HEAD_START", 0.05)
+        self.answers = answers
+        self.asked = []
+        self.made = []
+
+    async def connect(self, url):
+        connection = Connection(url)
+        self.asked.append(connection.host)
+        answer = self.answers[connection.host]
+        if isinstance(answer, Exception):
+            raise answer
+        try:
+            await asyncio.sleep(answer)
+        except asyncio.CancelledError:
+            if answer < 100:
+                raise  # a library may finish what it began all the same
+        self.made.append(connection)
+        return connection
+
+    def ask(self, url="postgresql://a,b/gatepost"):
+        async def main():
+            result = await first_to_answer(url, self.connect)
+            await asyncio.sleep(0.01)
+            return result
+
+        return asyncio.run(main())
+
+
+def test_a_silent_host_does_not_keep_us_from_the_next(monkeypatch):
+    network = Network(monkeypatch, a=1000, b=0)
+    begun = time.monotonic()
+    connection, errors = network.ask()
+    assert (connection.host, errors) == ("b", [])
+    assert time.monotonic() - begun < 5
+    assert [one.terminated for one in network.made] == [False, True], "who comes too late is ended"
+    connection, _ = network.ask()
+    assert (connection.host, network.asked) == ("b", ["a", "b", "b"]), "the right one is asked first from then on"
+
+
+def test_a_slow_host_is_as_good_if_no_other_answers(monkeypatch):
+    refused = OSError("refused")
+    connection, errors = Network(monkeypatch, a=0.2, b=refused).ask()
+    assert (connection.host, errors) == ("a", [refused])
+
+
+def test_the_next_is_asked_at_once_when_one_refuses(monkeypatch):
+    network = Network(monkeypatch, a=OSError("refused"), b=0)
+    monkeypatch.setattr(hosts, "HEAD_START", 60)
+    assert network.ask()[0].host == "b"
+
+
+def test_if_none_is_right_all_errors_are_told(monkeypatch):
+    errors = [OSError("refused"), ValueError("wrong")]
+    network = Network(monkeypatch, a=errors[0], b=errors[1])
+    assert network.ask() == (None, errors)
+    assert network.ask("postgresql://a/gatepost") == (None, errors[:1])
+    assert Network(monkeypatch, a=0).ask("postgresql://a/gatepost")[0].host == "a"
