@@ -100,7 +100,7 @@ next-hops: env ## 10,000 messages to 500 domains through relays that fail at ran
 	@GATEPOST_MESSAGES=$(or $(MESSAGES),10000) GATEPOST_DOMAINS=$(or $(DOMAINS),500) $(PYTEST) -q -n 0 -s -o timeout=900 \
 		tests/system/test_next_hops.py -k at_random
 
-faults: env ## N random faults on three nodes over one PostgreSQL under load (N=200, SEED=17)
+faults: env ## N random faults on three nodes, a primary and a standby under load (N=200, SEED=17)
 	@GATEPOST_FAULTS=$(or $(N),200) GATEPOST_SEED=$(or $(SEED),17) $(PYTEST) -q -n 0 -s -m long -o timeout=14400 \
 		tests/system/test_faults.py -k random
 

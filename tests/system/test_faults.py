@@ -151,7 +151,7 @@ def exhaust_connections(site: Site) -> None:
         time.sleep(5)
 
 
-SHORT = {"kill_node", "restart_database"}
+SHORT = {"kill_node", "promote_standby"}
 """Those of `make test`; the others are for `make test-all`."""
 
 FAULTS: dict[str, Callable[[Site], None]] = {

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import subprocess
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -21,6 +22,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support.pki import Leaf
+
+
+_WRONG_CLOCK = """
+import sys, time
+ahead, real, real_ns = float(sys.argv.pop(1)), time.time, time.time_ns
+time.time = lambda: real() + ahead
+time.time_ns = lambda: real_ns() + int(ahead * 1e9)
+from gatepost.manage.cli import main
+main(prog_name="gatepost")
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +60,7 @@ class Gateway:
     that knows nothing. anchors: what it trusts (default: the system's). settings: merged over all this, section by
     section, as in gatepost.toml; GATEPOST_STORE=postgresql in the environment of the tests gives each a database of its
     own (`store_url`). namespace: of the network in which it runs, with its commands ("" is ours); its first
-    listener is then at 127.0.0.1:2525.
+    listener is then at 127.0.0.1:2525. clock: seconds by which its own is ahead; not that of commands.
     """
 
     def __init__(
@@ -63,8 +74,10 @@ class Gateway:
         anchors: Path | None = None,
         settings: Mapping[str, Any] | None = None,
         namespace: str = "",
+        clock: float = 0.0,
     ) -> None:
         self.hostname = hostname
+        self._program = [GATEPOST] if not clock else [sys.executable, "-c", _WRONG_CLOCK, str(clock)]
         self._namespace = namespace
         self._prefix = ["ip", "netns", "exec", namespace] if namespace else []
         self.folder = Folder("gateway")
@@ -111,7 +124,7 @@ class Gateway:
         if self._resources and not self._applied:
             self.apply(self._resources)
         self._applied = True
-        command: list[str | Path] = [*self._prefix, GATEPOST, "--config", self.config, "serve"]
+        command: list[str | Path] = [*self._prefix, *self._program, "--config", self.config, "serve"]
         self._child = Child(command, self.folder / "log.txt", _environment())
         implicit = {"submissions", "internal"}  # these say nothing before TLS
         ports = [port for role, port in self.ports.items() if role not in implicit]

@@ -32,11 +32,21 @@ SUBJECT = re.compile(rb"^Subject: node-(\d+-\d+)\r?$", re.MULTILINE)
 
 
 class Nodes:
-    """count: how many nodes. settings: merged into those of each node. With a `Pair` they find the primary."""
+    """count: how many nodes. settings: merged into those of each node. With a `Pair` they find the primary.
+
+    clocks: seconds by which that of a node is ahead, by its number from 0.
+    """
 
     def __init__(
-        self, server: Postgres | Pair, count: int = 3, *, settings: Mapping[str, Any] | None = None, database: str = ""
+        self,
+        server: Postgres | Pair,
+        count: int = 3,
+        *,
+        settings: Mapping[str, Any] | None = None,
+        database: str = "",
+        clocks: Mapping[int, float] | None = None,
     ) -> None:
+        self._clocks = clocks or {}
         self.server = server
         self._stack = ExitStack()
         self.partner = Sink(behaviour=Behaviour(kept=2000))
@@ -60,7 +70,12 @@ class Nodes:
         resources = contoso(mailboxes=[ALICE], outbound=[connector("partner.example", self.partner.address)])
         for section, values in settings.items():
             base[section] = base.get(section, {}) | values
-        return Gateway(resources if number == 0 else "", hostname=f"mx{number + 1}.contoso.example", settings=base)
+        return Gateway(
+            resources if number == 0 else "",
+            hostname=f"mx{number + 1}.contoso.example",
+            settings=base,
+            clock=self._clocks.get(number, 0.0),
+        )
 
     def __enter__(self) -> Self:
         try:
