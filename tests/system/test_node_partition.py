@@ -52,6 +52,7 @@ def send_in(namespace: str, recipient: str, subject: str, sender: str = ALICE) -
     inside(namespace, lambda: send(SMTP, recipient, sender=sender, content=message(subject, "x" * 70 * 20)))
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_nodes_that_share_a_database_do_not_need_each_other() -> None:
     """Each takes and delivers; one dies with mail that waits, and the other, which never saw it, delivers that, too."""
@@ -110,6 +111,7 @@ def node_state(node: Gateway, name: str) -> str:
     return str(states[name])
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_mail_for_a_home_that_cannot_be_reached_waits_and_arrives_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(KEY_VARIABLE, KEY)
