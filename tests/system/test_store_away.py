@@ -135,7 +135,7 @@ def alone(site: Site) -> Iterator[None]:
     ("trouble", "told"),
     [
         pytest.param(stopped, ("PostgreSQL cannot be reached", "no PostgreSQL server takes writes"), id="stopped"),
-        pytest.param(silent, ("PostgreSQL does not answer in time",), id="silent"),
+        pytest.param(silent, ("PostgreSQL does not answer in time",), id="silent", marks=pytest.mark.long),
         pytest.param(full, ("the disk of PostgreSQL is full", "no PostgreSQL server takes writes"), id="full"),
         pytest.param(crowded, ("PostgreSQL has no connection left",), id="crowded"),
         pytest.param(alone, ("PostgreSQL has no synchronous standby",), id="alone"),
@@ -174,6 +174,7 @@ def test_what_is_wrong_is_told_and_ends_by_itself(
     assert "Traceback" not in said
 
 
+@pytest.mark.long
 def test_a_server_that_is_silent_keeps_nobody_from_the_one_that_took_over(site: Site) -> None:
     """Its machine is gone: not even a reset comes back."""
     for detour, port in zip(site.nodes.detours[0].each, site.pair.ports, strict=True):
