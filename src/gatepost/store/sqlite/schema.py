@@ -190,7 +190,14 @@ def _into_wal(connection: apsw.Connection) -> None:
 
 
 def open_for_reading(path: Path) -> apsw.Connection:
-    """Open a database that another connection writes. Raises apsw.CantOpenError if it is not there."""
+    """Open a database that another connection writes. Raises apsw.CantOpenError if it is not there.
+
+    A change of the file that a crash cut short, such as that of its journal mode, is taken back first: SQLite refuses
+    to do that for who may only read, and the owner of a finished file of the trace never opens it again.
+    """
+    if path.with_name(f"{path.name}-journal").exists():
+        with contextlib.suppress(apsw.Error), contextlib.closing(open_for_change(path)) as owner:
+            owner.pragma("schema_version")
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     connection.set_busy_timeout(PATIENCE_MS)
     return connection

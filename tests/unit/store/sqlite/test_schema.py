@@ -199,6 +199,19 @@ def test_reading_and_changing_what_another_connection_owns(tmp_path):
         open_for_reading(tmp_path / "nowhere.db")
 
 
+def test_who_only_reads_takes_back_what_a_crash_cut_short(tmp_path):
+    writing = apsw.Connection(str(tmp_path / "day"))
+    writing.execute("PRAGMA cache_size = 1; CREATE TABLE t (x); INSERT INTO t VALUES (1)")
+    writing.execute("BEGIN; UPDATE t SET x = 2")
+    writing.executemany("INSERT INTO t VALUES (randomblob(9000))", [()] * 50)
+    for name in ("day", "day-journal"):  # as the disk has them at a crash
+        (tmp_path / f"crashed{name[3:]}").write_bytes((tmp_path / name).read_bytes())
+    writing.close()
+    reading = open_for_reading(tmp_path / "crashed")
+    assert reading.execute("SELECT x FROM t").fetchall() == [(1,)]
+    reading.close()
+
+
 def test_a_queue_of_the_version_before_is_brought_up_to_date(tmp_path):
     connection = open_database(tmp_path / "q.db", StoreSettings())
     make_queue_tables(connection, tmp_path / "q.db")
