@@ -22,7 +22,7 @@ from support.raw import RawClient
 from support.scenes import STRANGER, connector, contoso, message, send
 from support.webhook import WebhookReceiver
 
-from gatepost.events.metrics.catalogue import CATALOGUE, Kind
+from gatepost.events.metrics.catalogue import CATALOGUE, MetricKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -146,7 +146,9 @@ def test_the_exposition_and_all_that_is_made_of_it(gateway: Callable[..., Gatewa
     named = set(re.findall(r"^# TYPE (\S+) ", text, re.MULTILINE))
     assert named == {one.name for one in CATALOGUE}
     samples = {sample.name for family in classic(text) for sample in family.samples} | named
-    assert "gatepost_certificate_expiry_timestamp_seconds" in {one.name for one in CATALOGUE if one.kind is Kind.GAUGE}
+    assert "gatepost_certificate_expiry_timestamp_seconds" in {
+        one.name for one in CATALOGUE if one.kind is MetricKind.GAUGE
+    }
     for file in ("alerts.yaml", "grafana-dashboard.json"):
         used = set(re.findall(r"\bgatepost_[a-z_]+", (DOCS / file).read_text()))
         histograms = {f"{one.name}_{end}" for one in CATALOGUE if one.buckets for end in ("bucket", "sum", "count")}

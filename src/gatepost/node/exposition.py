@@ -16,7 +16,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from gatepost.events.metrics import catalogue as metrics
-from gatepost.events.metrics.catalogue import CATALOGUE, Kind
+from gatepost.events.metrics.catalogue import CATALOGUE, MetricKind
 from gatepost.events.metrics.counts import Histogram
 
 if TYPE_CHECKING:
@@ -72,13 +72,13 @@ class _Families(Collector):
         gauges = _gauges(known)
         for metric in CATALOGUE:
             match metric.kind:
-                case Kind.COUNTER:
+                case MetricKind.COUNTER:
                     yield _counter(metric, numbers[metric.name])
-                case Kind.HISTOGRAM:
+                case MetricKind.HISTOGRAM:
                     yield _histogram(metric, histograms[metric.name])
-                case Kind.GAUGE:
+                case MetricKind.GAUGE:
                     yield _gauge(metric, gauges[metric.name])
-                case Kind.INFO:
+                case MetricKind.INFO:
                     yield _info(metric, known.build)
 
 

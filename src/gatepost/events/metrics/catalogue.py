@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Final
 
 
-class Kind(StrEnum):
+class MetricKind(StrEnum):
     """Types of metrics, in Prometheus' words."""
 
     COUNTER = "counter"
@@ -24,7 +24,7 @@ class Metric:
     """One metric. name: as it is served. buckets: upper bounds of a histogram."""
 
     name: str
-    kind: Kind
+    kind: MetricKind
     help: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
@@ -36,144 +36,160 @@ _WAITS: Final = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.
 # counted by workers, from the events that become rows of the message trace
 
 MESSAGES_RECEIVED: Final = Metric(
-    "gatepost_messages_received_total", Kind.COUNTER, "Messages accepted and queued.", ("direction",)
+    "gatepost_messages_received_total", MetricKind.COUNTER, "Messages accepted and queued.", ("direction",)
 )
 RECIPIENTS: Final = Metric(
     "gatepost_recipients_total",
-    Kind.COUNTER,
+    MetricKind.COUNTER,
     "Recipients by what happened to them: one for each row of the message trace.",
     ("event", "direction"),
 )
 CONNECTOR_RECIPIENTS: Final = Metric(
     "gatepost_connector_recipients_total",
-    Kind.COUNTER,
+    MetricKind.COUNTER,
     "The same by connector (organization/name); of a hundred connectors, the rest is other.",
     ("connector", "event"),
 )
 REFUSALS: Final = Metric(
-    "gatepost_refusals_total", Kind.COUNTER, "Refused commands and messages by our enhanced status code.", ("code",)
+    "gatepost_refusals_total",
+    MetricKind.COUNTER,
+    "Refused commands and messages by our enhanced status code.",
+    ("code",),
 )
 VERDICTS: Final = Metric(
     "gatepost_tls_verdicts_total",
-    Kind.COUNTER,
+    MetricKind.COUNTER,
     "Accepted and delivered recipients by the TLS level that was wanted and the one that was achieved.",
     ("side", "wanted", "got"),
 )
 DELIVERY_FAILURES: Final = Metric(
     "gatepost_tls_delivery_failures_total",
-    Kind.COUNTER,
+    MetricKind.COUNTER,
     "Recipients deferred, held, failed or expired for TLS, by result type (RFC 8460 section 4.3).",
     ("result_type",),
 )
 PROTECTION_DROPS: Final = Metric(
     "gatepost_protection_drops_total",
-    Kind.COUNTER,
+    MetricKind.COUNTER,
     "Attempts over a connection that protects less than its destination was seen to do.",
     ("cleartext",),
 )
 DELAY: Final = Metric(
     "gatepost_delivery_delay_seconds",
-    Kind.HISTOGRAM,
+    MetricKind.HISTOGRAM,
     "From acceptance to delivery, of each recipient delivered.",
     ("event",),
     _WAITS,
 )
 ATTEMPT: Final = Metric(
-    "gatepost_attempt_seconds", Kind.HISTOGRAM, "Duration of one attempt to deliver, look-ups included.", (), _WAITS
+    "gatepost_attempt_seconds",
+    MetricKind.HISTOGRAM,
+    "Duration of one attempt to deliver, look-ups included.",
+    (),
+    _WAITS,
 )
 LINES_LEFT_OUT: Final = Metric(
-    "gatepost_log_lines_left_out_total", Kind.COUNTER, "Lines about refusals that were too many for the log."
+    "gatepost_log_lines_left_out_total", MetricKind.COUNTER, "Lines about refusals that were too many for the log."
 )
 SPANS_DROPPED: Final = Metric(
     "gatepost_spans_dropped_total",
-    Kind.COUNTER,
+    MetricKind.COUNTER,
     "Spans for OpenTelemetry that were lost, as their receiver was down or they were too many.",
 )
 
 # counted by workers, elsewhere
 
 CONNECTIONS_MADE: Final = Metric(
-    "gatepost_connections_accepted_total", Kind.COUNTER, "Inbound connections by role of the listener.", ("role",)
+    "gatepost_connections_accepted_total", MetricKind.COUNTER, "Inbound connections by role of the listener.", ("role",)
 )
 TLS_SESSIONS: Final = Metric(
     "gatepost_tls_sessions_total",
-    Kind.COUNTER,
+    MetricKind.COUNTER,
     "Completed TLS handshakes.",
     ("side", "version", "group", "suite", "resumed"),
 )
 TLS_FAILURES: Final = Metric(
     "gatepost_tls_failures_total",
-    Kind.COUNTER,
+    MetricKind.COUNTER,
     "Connections on which TLS failed or fell short: outbound by result type (RFC 8460), inbound handshakes.",
     ("side", "result_type"),
 )
 CLASSICAL_ONLY: Final = Metric(
     "gatepost_tls_classical_only_total",
-    Kind.COUNTER,
+    MetricKind.COUNTER,
     "Outbound TLS without an offer of post-quantum key exchange: the host left one unanswered just now, or earlier.",
     ("reason",),
 )
 DNS_LOOKUPS: Final = Metric(
     "gatepost_dns_lookups_total",
-    Kind.COUNTER,
+    MetricKind.COUNTER,
     "DNS questions by type and outcome; cached ones needed no query, bogus ones failed DNSSEC.",
     ("type", "outcome"),
 )
 DNS_SECONDS: Final = Metric(
-    "gatepost_dns_lookup_seconds", Kind.HISTOGRAM, "Time to an answer of a nameserver.", (), (*_SHORT, 5.0, 10.0)
+    "gatepost_dns_lookup_seconds", MetricKind.HISTOGRAM, "Time to an answer of a nameserver.", (), (*_SHORT, 5.0, 10.0)
 )
 COMMIT_SECONDS: Final = Metric(
-    "gatepost_commit_seconds", Kind.HISTOGRAM, "Duration of one commit of the queue, sync included.", (), _SHORT
+    "gatepost_commit_seconds", MetricKind.HISTOGRAM, "Duration of one commit of the queue, sync included.", (), _SHORT
 )
 COMMIT_BATCH: Final = Metric(
     "gatepost_commit_batch",
-    Kind.HISTOGRAM,
+    MetricKind.HISTOGRAM,
     "Messages accepted, settled and leased in one commit.",
     (),
     (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000),
 )
 TRACE_DROPPED: Final = Metric(
-    "gatepost_trace_rows_dropped_total", Kind.COUNTER, "Rows that the message trace lost as the disk was behind."
+    "gatepost_trace_rows_dropped_total", MetricKind.COUNTER, "Rows that the message trace lost as the disk was behind."
 )
 SERIES_LEFT_OUT: Final = Metric(
-    "gatepost_series_left_out_total", Kind.COUNTER, "Counts for which there was no room; more than 0 is a fault."
+    "gatepost_series_left_out_total", MetricKind.COUNTER, "Counts for which there was no room; more than 0 is a fault."
 )
 
 # what workers are doing now
 
 CONNECTIONS: Final = Metric(
-    "gatepost_connections", Kind.GAUGE, "Connections open: inbound, outbound in use, outbound kept idle.", ("state",)
+    "gatepost_connections",
+    MetricKind.GAUGE,
+    "Connections open: inbound, outbound in use, outbound kept idle.",
+    ("state",),
 )
 BACKING_OFF: Final = Metric(
     "gatepost_destinations_backing_off",
-    Kind.GAUGE,
+    MetricKind.GAUGE,
     "Next hops left alone for a while, as no host answered, and destinations for reasons of their own.",
 )
-IN_MEMORY: Final = Metric("gatepost_deliveries_in_memory", Kind.GAUGE, "Deliveries that wait in workers' memory.")
+IN_MEMORY: Final = Metric("gatepost_deliveries_in_memory", MetricKind.GAUGE, "Deliveries that wait in workers' memory.")
 VERSION: Final = Metric(
-    "gatepost_configuration_version", Kind.GAUGE, "Version of the resources that a worker works by.", ("worker",)
+    "gatepost_configuration_version", MetricKind.GAUGE, "Version of the resources that a worker works by.", ("worker",)
 )
 SEEN: Final = Metric(
-    "gatepost_worker_seen_timestamp_seconds", Kind.GAUGE, "When a worker last wrote its numbers.", ("worker",)
+    "gatepost_worker_seen_timestamp_seconds", MetricKind.GAUGE, "When a worker last wrote its numbers.", ("worker",)
 )
-STARTED: Final = Metric("gatepost_worker_start_timestamp_seconds", Kind.GAUGE, "When a worker began.", ("worker",))
+STARTED: Final = Metric(
+    "gatepost_worker_start_timestamp_seconds", MetricKind.GAUGE, "When a worker began.", ("worker",)
+)
 
 # found out when read
 
-QUEUE: Final = Metric("gatepost_queue_deliveries", Kind.GAUGE, "Deliveries in the queue.", ("state",))
+QUEUE: Final = Metric("gatepost_queue_deliveries", MetricKind.GAUGE, "Deliveries in the queue.", ("state",))
 QUEUE_AGE: Final = Metric(
-    "gatepost_queue_oldest_seconds", Kind.GAUGE, "Age of the oldest message that is queued and not held; 0 for none."
+    "gatepost_queue_oldest_seconds",
+    MetricKind.GAUGE,
+    "Age of the oldest message that is queued and not held; 0 for none.",
 )
 CERTIFICATES: Final = Metric(
     "gatepost_certificate_expiry_timestamp_seconds",
-    Kind.GAUGE,
+    MetricKind.GAUGE,
     "When a current or next certificate of ours expires; a hundred of them.",
     ("certificate", "name", "state"),
 )
-ALARMS: Final = Metric("gatepost_alarms", Kind.GAUGE, "Alarms that stand.", ("kind", "severity"))
-FREE: Final = Metric("gatepost_store_free_bytes", Kind.GAUGE, "Room left on the disk of the data directory.")
-POLICIES: Final = Metric("gatepost_mta_sts_policies_cached", Kind.GAUGE, "MTA-STS policies of other domains kept.")
-BUILD: Final = Metric("gatepost_build_info", Kind.INFO, "What runs.", ("version", "python", "openssl"))
+ALARMS: Final = Metric("gatepost_alarms", MetricKind.GAUGE, "Alarms that stand.", ("kind", "severity"))
+FREE: Final = Metric("gatepost_store_free_bytes", MetricKind.GAUGE, "Room left on the disk of the data directory.")
+POLICIES: Final = Metric(
+    "gatepost_mta_sts_policies_cached", MetricKind.GAUGE, "MTA-STS policies of other domains kept."
+)
+BUILD: Final = Metric("gatepost_build_info", MetricKind.INFO, "What runs.", ("version", "python", "openssl"))
 
 CATALOGUE: Final = tuple(metric for metric in list(globals().values()) if isinstance(metric, Metric))
 """All of them, in the order of this file."""
