@@ -766,13 +766,15 @@ def test_an_outcome_with_a_text_no_column_holds(rig, caplog):
 def test_drain_lets_attempts_end_and_keeps_the_rest(rig):
     async def main():
         async with rig.open(connections_per_destination=1) as manager:
-            rig.peer.seconds = 0.1
+            rig.peer.gate = asyncio.Event()
             for _ in range(5):
                 await rig.accept(ANN)
-            await asyncio.sleep(0.02)
+            while not rig.peer.attempts:
+                await asyncio.sleep(0.01)
             draining = asyncio.get_running_loop().create_task(manager.drain(5))
             await asyncio.sleep(0.01)
             await rig.accept("late@partner.example")  # accepted while we stop
+            rig.peer.gate.set()
             await draining
             await rig.store.flushed()
             assert rig.tried() == [ANN]
@@ -780,7 +782,7 @@ def test_drain_lets_attempts_end_and_keeps_the_rest(rig):
             assert len(entries) == 5
             assert {entry.state for entry in entries} == {"deferred"}
             assert {entry.delivery.attempts for entry in entries} == {0}
-        rig.peer.seconds = 0.0
+        rig.peer.gate = None
         async with rig.open():
             await rig.pass_time(1)
             assert len(rig.tried()) == 5
