@@ -149,13 +149,21 @@ class Leases:
         else:
             hop.hungry[destination] = key.terms
             self._feed(hop)
+            self._waiting.forget_if_idle(hop)
 
     def _feed(self, hop: HopQueue) -> None:
-        """Lease for the destinations that have something due, if there is room."""
-        may_lease = not hop.leasing and not self._stopped and not self._resting
-        if hop.hungry and may_lease and self._waiting.window.room_at_next_hop(hop.size) > 0:
+        """Lease for the destinations that have something due, if there is room; else later."""
+        if not hop.hungry or hop.leasing or self._stopped or self._resting:
+            return
+        if self._waiting.window.room_at_next_hop(hop.size) > 0:
             hop.leasing = True
             self._spawn(self._lease_by_turns(hop), f"leases for {hop.name}")
+        elif not hop.size:
+            self._wait_for_room(hop)
+
+    def _wait_for_room(self, hop: HopQueue) -> None:
+        """The window is full of what goes elsewhere, and nothing that leaves from here will call for more."""
+        self.postpone(hop, self._clock() + LOOK)
 
     async def _lease_by_turns(self, hop: HopQueue) -> None:
         try:
@@ -170,7 +178,7 @@ class Leases:
         if hop.gate.closed(now):
             self.postpone(hop, hop.gate.until)
         elif not hop.size:
-            self.postpone(hop, now + LOOK)  # the window is full of what goes elsewhere
+            self._wait_for_room(hop)
         self._waiting.forget_if_idle(hop)
 
     async def _lease(self, hop: HopQueue, destination: str, terms: str) -> None:

@@ -42,7 +42,10 @@ class StoreMigration:
     ) -> None:
         """Raises ValueError for an address that is wrong, MoveRefused for the same engine twice, VaultError."""
         self._vault = Vault.of(settings.store.master_key)
-        addresses = _address(settings, "--from", source), _address(settings, "--to", target)
+        addresses = (
+            _address(settings, "the store to move from", source),
+            _address(settings, "the store to move to", target),
+        )
         _check_engines(addresses[0][0], addresses[1][0])
         self._settings = settings
         self._is_to_nodes = addresses[1][0] != SQLITE
@@ -117,28 +120,28 @@ def reopen_store(settings: Settings, *, really: bool) -> tuple[str, MoveMark | N
         return side.place, reopened(side, really=really)
 
 
-def _address(settings: Settings, option: str, text: str) -> tuple[str, Path]:
+def _address(settings: Settings, what: str, text: str) -> tuple[str, Path]:
     """The URL and the data directory. Raises ValueError."""
     data_dir = Path(settings.server.data_dir)
     if text.startswith(SQLITE):
         path = text.removeprefix(SQLITE)
         if path and not path.startswith("/"):
-            raise ValueError(f'{option} {text}: write "sqlite:" for data_dir, or "sqlite:/PATH", from the root on')
+            raise ValueError(f'{what}, {text}: write "sqlite:" for data_dir, or "sqlite:/PATH", from the root on')
         return SQLITE, Path(path) if path else data_dir
     try:
         return store_url(text), data_dir
     except ValueError as error:
-        raise ValueError(f"{option}: {error}") from error
+        raise ValueError(f"{what}: {error}") from error
 
 
 def _check_engines(source: str, target: str) -> None:
     if source == target == SQLITE:
         raise MoveRefused(
-            "--from and --to are both SQLite: to copy a data directory, use gatepost store backup and store restore"
+            "both stores are SQLite: to copy a data directory, use gatepost store backup and store restore"
         )
     if SQLITE not in {source, target}:
         raise MoveRefused(
-            "--from and --to are both PostgreSQL: use its own tools, pg_basebackup or pg_dump (docs/several-nodes.md)"
+            "both stores are PostgreSQL: use its own tools, pg_basebackup or pg_dump (docs/several-nodes.md)"
         )
 
 

@@ -52,6 +52,6 @@ def node_local_text(addresses: list[str]) -> str:
     more = f" and {len(addresses) - 1} more" if len(addresses) > 1 else ""
     return (
         f"mail for {addresses[0]}{more} goes to a Maildir of the node: {_WHY}. Change the delivery of these mailboxes "
-        "to LMTP (gatepost mailbox set ADDRESS --delivery lmtp:HOST:PORT); or let all nodes share data_dir/maildir, "
+        'to LMTP (delivery = "lmtp:HOST:PORT"); or let all nodes share data_dir/maildir, '
         "such as over NFS, and set [store] shared_mailboxes = true"
     )

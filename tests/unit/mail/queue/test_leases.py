@@ -180,11 +180,44 @@ def test_a_window_that_is_full_of_what_goes_elsewhere_is_looked_at_again(make):
         it.waiting.window.waiting = 4
         it.leases.note(A, 999.0)
         it.leases.look()
+        assert it.leases._agenda.earliest() == it.now + LOOK
+        assert it.waiting.hops == {}
+        it.now += LOOK
+        it.leases.look()
+        assert it.leases._agenda.earliest() == it.now + LOOK
         assert it.store.leases == []
+        it.waiting.window.waiting = 0
+        it.now += LOOK
+        it.leases.look()
+        await it.settle()
+        assert it.store.leases == [(A, 4)]
+
+    play(work, window_messages=4)
+
+
+def test_a_window_that_fills_during_leases_is_looked_at_again(make):
+    async def work(it):
+        it.waiting.window.waiting = 4
         it.hop.hungry = {A: ""}
         await it.leases._lease_by_turns(it.hop)
         assert it.leases._agenda.earliest() == it.now + LOOK
         assert it.hop.hungry == {}
+
+    play(work, window_messages=4)
+
+
+def test_what_is_due_is_looked_at_again_when_the_last_for_its_next_hop_leaves_a_full_window(make):
+    async def work(it):
+        backlog = it.hop.backlog(A, "")
+        it.waiting.add(it.hop, backlog, *due(make, 1))
+        it.waiting.window.waiting = 4
+        it.leases.note(B, 999.0)
+        it.leases.look()
+        assert it.leases._agenda.earliest() is None  # what waits for the next hop calls for more as it leaves
+        it.waiting.next(it.hop)
+        it.waiting.window.waiting = 4  # others were quicker
+        it.leases.made_room(it.hop, backlog)
+        assert it.leases._agenda.earliest() == it.now + LOOK
 
     play(work, window_messages=4)
 

@@ -769,8 +769,8 @@ def test_drain_lets_attempts_end_and_keeps_the_rest(rig):
             rig.peer.gate = asyncio.Event()
             for _ in range(5):
                 await rig.accept(ANN)
-            while not rig.peer.attempts:
-                await asyncio.sleep(0.01)
+            await rig.calm()
+            assert len(rig.peer.attempts) == 1
             draining = asyncio.get_running_loop().create_task(manager.drain(5))
             await asyncio.sleep(0.01)
             await rig.accept("late@partner.example")  # accepted while we stop

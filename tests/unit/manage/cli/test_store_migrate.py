@@ -16,11 +16,11 @@ def migrate(home, source, target, status):
 @pytest.mark.parametrize(
     ("source", "target", "why"),
     [
-        ("sqlite:", "sqlite:/elsewhere", "both SQLite: to copy a data directory, use gatepost store backup"),
-        (NOBODY, NOBODY, "both PostgreSQL: use its own tools"),
-        ("sqlite:here", NOBODY, '--from sqlite:here: write "sqlite:" for data_dir, or "sqlite:/PATH"'),
-        ("sqlite:", "mysql://x", "--to: 'mysql' is not a store"),
-        ("sqlite:", "postgresql://a:secret@127.0.0.1/b", "--to: has a password in it"),
+        ("sqlite:", "sqlite:/elsewhere", "both stores are SQLite: to copy a data directory, use gatepost store backup"),
+        (NOBODY, NOBODY, "both stores are PostgreSQL: use its own tools"),
+        ("sqlite:here", NOBODY, 'the store to move from, sqlite:here: write "sqlite:" for data_dir, or "sqlite:/PATH"'),
+        ("sqlite:", "mysql://x", "the store to move to: 'mysql' is not a store"),
+        ("sqlite:", "postgresql://a:secret@127.0.0.1/b", "the store to move to: has a password in it"),
     ],
 )
 def test_addresses_that_are_refused(home, source, target, why):
