@@ -71,6 +71,21 @@ def test_the_address_that_makes_the_owner_is_in_no_log(fresh: AdminCentre) -> No
     wait_until(lambda: not file.exists(), "the address of an owned gateway is gone")
 
 
+def test_the_address_that_was_shown_stays_valid_after_a_restart(fresh: AdminCentre) -> None:
+    address, server = fresh.setup_url(), fresh.gateway
+    server.stop()
+    server.start()
+    wait_until(fresh.answers, "the admin centre answers")
+    assert fresh.setup_url() == address
+    assert "create" in fresh.call(address.removeprefix(fresh.url))[2].lower()
+    newer = server.cli("user", "setup").stdout.strip()
+    server.stop()
+    server.start()
+    wait_until(fresh.answers, "the admin centre answers")
+    assert fresh.setup_url() not in {address, newer}, "what a command printed cannot be said again without a master key"
+    assert "the set-up address shown before is no longer valid" in server.log()
+
+
 def test_a_terminal_shows_the_address_and_no_file_has_it(fresh: AdminCentre) -> None:
     server = fresh.gateway
     fresh.setup_url()

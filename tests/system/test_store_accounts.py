@@ -21,6 +21,7 @@ from gatepost.manage.access.records import (
     LogInRefused,
     Passkey,
 )
+from gatepost.pki.certificates.vault import Vault
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.interface import StoreBusy
 from gatepost.store.storage import Storage
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support.postgres import Postgres
+
+    from gatepost.manage.access.setup_rows import ValidSetupCode
 
 WORD = "correct horse battery"
 HERE = "192.0.2.1"
@@ -141,6 +144,25 @@ def test_the_first_owner_is_made_once(accounts: Accounts, second: Accounts) -> N
     assert (len(made), refused) == (1, [AccountErrorKind.CONFLICT])
     assert [one.name for one in accounts.users()] == made
     assert not second.is_setup_code(code)
+
+
+def test_a_set_up_code_stays_valid_when_another_node_starts(accounts: Accounts, second: Accounts) -> None:
+    vault = Vault(b"m" * 32)
+    first = accounts.valid_setup_code(by=ROOT, vault=vault)
+    said: list[ValidSetupCode] = []
+    threads = [
+        threading.Thread(target=lambda one=one: said.append(one.valid_setup_code(by=ROOT, vault=vault)))
+        for one in (accounts, second)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert said == [first, first]
+    other = second.valid_setup_code(by=ROOT)  # without a master key it cannot say it, and makes another one
+    assert other.replaced
+    assert not accounts.is_setup_code(first.code)
+    assert accounts.valid_setup_code(by=ROOT, known=other.code) == (other.code, other.until, False)
 
 
 def test_two_owners_do_not_remove_each_other(accounts: Accounts, second: Accounts) -> None:

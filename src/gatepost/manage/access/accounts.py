@@ -39,6 +39,7 @@ from gatepost.manage.access.records import (
     LogInRefused,
 )
 from gatepost.manage.access.schema import ACCESS
+from gatepost.manage.access.setup_rows import ValidSetupCode
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from gatepost.manage.access.login_rate_limiter import LoginAttempt
     from gatepost.manage.access.principal import Principal, Scope
     from gatepost.manage.access.records import Keep, Passkey, Token, User, UserSession
+    from gatepost.pki.certificates.vault import Vault
     from gatepost.store.storage import Storage
 
 
@@ -392,16 +394,32 @@ class Accounts:
 
     # the first owner
 
-    def setup_code(self, *, by: Actor) -> str:
+    def setup_code(self, *, by: Actor, vault: Vault | None = None) -> str:
         """A fresh code that makes the first owner, once, within 30 minutes; one that was given out before ends.
 
-        Raises AccountError (CONFLICT) if there is an owner.
+        vault: seals it, so that `valid_setup_code` can say it again. Raises AccountError (CONFLICT) if there is an
+        owner.
         """
         now = self._clock()
         with self._database.changing() as connection:
-            code = setup_rows.renew(connection, now)
+            code = setup_rows.renew(connection, now, vault)
             audit_rows.write(connection, AuditEvent(0, now, *by, "setup-code"))
         return code
+
+    def valid_setup_code(self, *, by: Actor, known: str = "", vault: Vault | None = None) -> ValidSetupCode:
+        """The code of the site: the one that is valid, if it can be said again, else a fresh one in its place.
+
+        known: a code that was given out here; it is the same one if no other came after it. vault: opens the code that
+        any node sealed. Raises AccountError (CONFLICT) if there is an owner.
+        """
+        now = self._clock()
+        with self._database.changing() as connection:
+            if (valid := setup_rows.valid(connection, now, vault, known)) is not None:
+                return valid
+            replaced = setup_rows.is_open(connection, now)
+            code = setup_rows.renew(connection, now, vault)
+            audit_rows.write(connection, AuditEvent(0, now, *by, "setup-code"))
+        return ValidSetupCode(code, now + setup_rows.LIFETIME, replaced)
 
     def is_setup_code(self, code: str) -> bool:
         """Whether `use_setup_code` would take that code now, so that a page asks for nothing in vain."""

@@ -16,7 +16,7 @@ CREATE INDEX audit_event_of ON audit_event (organization, id);
 CREATE INDEX audit_event_refused ON audit_event (who, action, id) WHERE outcome <> 'done';
 """
 # organizations: JSON, NULL is all. issuer, subject: "" for who has a password here; argon2 is "" for all others. setup
-# has one row at most. audit_event.id never comes again, since pages go on behind one.
+# has one row at most; sealed: the code itself, under the master key, NULL without one. audit_event.id never comes again, since pages go on behind one.
 _TABLES: Final = """
 CREATE TABLE "user" (
     name          TEXT PRIMARY KEY,
@@ -68,7 +68,8 @@ CREATE INDEX passkey_of ON passkey ("user");
 CREATE TABLE setup (
     id   INTEGER PRIMARY KEY CHECK (id = 1),
     hash BLOB NOT NULL,
-    made REAL NOT NULL
+    made REAL NOT NULL,
+    sealed BLOB
 );
 CREATE TABLE audit_event (
     id           INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -89,14 +90,15 @@ DROP INDEX deed_at;
 DROP INDEX deed_of;
 DROP INDEX deed_refused;
 """
+_FROM_3: Final = "ALTER TABLE setup ADD COLUMN sealed BLOB;"
 
 ACCESS: Final = Schema(
     name="access",
     file="access.db",
     application_id=0x67706163,  # "gpac"
-    version=3,
+    version=4,
     tables=_TABLES + _AUDIT_INDEXES,
-    upgrades=MappingProxyType({2: _FROM_2 + _AUDIT_INDEXES}),
+    upgrades=MappingProxyType({2: _FROM_2 + _AUDIT_INDEXES, 3: _FROM_3}),
     secret=True,  # what is removed was a hash of a secret
     oldest=3,
 )

@@ -7,23 +7,21 @@ from the data directory and goes there, as with every other command (docs/decisi
 from __future__ import annotations
 
 import logging
-import time
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
 from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.records import AccountError, Actor
-from gatepost.manage.access.setup_rows import LIFETIME
 from gatepost.manage.cli.admin_address import admin_url, setup_url
-from gatepost.manage.cli.setup_notice import forget_setup, show_setup
+from gatepost.manage.cli.setup_notice import forget_setup, known_setup, show_setup
 from gatepost.manage.pages.routes import HANDLERS, ROUTES
 from gatepost.manage.rest.routes import ROUTES as API_ROUTES
 from gatepost.manage.use_cases.connector_verdicts import recent_verdicts
 from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.manage.use_cases.refusal import Refusal
+from gatepost.manage.use_cases.users import setup_vault
 from gatepost.manage.web.application import application
 from gatepost.manage.web.server import WebServer
 from gatepost.node.auxiliary import run_auxiliary
@@ -51,7 +49,7 @@ def _parts(settings: Settings, sockets: Sequence[socket.socket]) -> Parts:
     accounts = Accounts(gateway.storage)
     app = application(gateway, accounts, [*ROUTES, *API_ROUTES], HANDLERS)
     server = WebServer(app, settings, sockets)
-    _announce(settings, accounts, server)
+    _announce(gateway, accounts, server)
     Thread(target=_prepare, args=[gateway], name="preparing", daemon=True).start()
     return Parts(Lifecycle("pages and REST", start=server.start, reload=server.reload, drain=server.close))
 
@@ -63,23 +61,25 @@ def _prepare(gateway: Gateway) -> None:
         recent_verdicts(gateway, ())
 
 
-def _announce(settings: Settings, accounts: Accounts, server: WebServer) -> None:
+def _announce(gateway: Gateway, accounts: Accounts, server: WebServer) -> None:
     """Where it is, how to know that it is ours, and where its owner is made if there is none."""
-    owned = accounts.has_owner()
+    settings, owned = gateway.settings, accounts.has_owner()
     certificate = server.certificate
     known = "made here" if certificate.own else "of the settings"
     url = admin_url(settings, server.port, local=not owned)
     _log.info("admin centre at %s; its certificate (%s) has the SHA-256 fingerprint %s", url, known, certificate.sha256)
-    data_dir = Path(settings.server.data_dir)
-    if owned:
-        forget_setup(data_dir)
-    elif code := _setup_code(accounts):
-        show_setup(data_dir, setup_url(settings, code, server.port), until=time.time() + LIFETIME)
+    if not owned:
+        _offer_setup(gateway, accounts, server.port)
+    else:
+        forget_setup(gateway.data)
 
 
-def _setup_code(accounts: Accounts) -> str:
-    """A code that makes the owner; "" if one was made by a command just now."""
+def _offer_setup(gateway: Gateway, accounts: Accounts, port: int) -> None:
+    """Show the address that makes the owner. It stays as it was shown before, on whichever node, if it can be said."""
+    actor, known = Actor("gatepost"), known_setup(gateway.data)
     try:
-        return accounts.setup_code(by=Actor("gatepost"))
-    except AccountError:
-        return ""
+        setup = accounts.valid_setup_code(by=actor, known=known, vault=setup_vault(gateway))
+    except AccountError:  # an owner was made by a command just now
+        return
+    address = setup_url(gateway.settings, setup.code, port)
+    show_setup(gateway.data, address, until=setup.until, replaced=setup.replaced)

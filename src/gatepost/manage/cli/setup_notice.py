@@ -9,10 +9,12 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from gatepost.manage.use_cases.times import stamp as moment
+from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,17 +22,24 @@ if TYPE_CHECKING:
 
 SETUP_FILE: Final = "setup-address"
 """In data_dir, where there is no terminal; gone at the next start once there is an owner."""
+_LONGEST: Final = 4096  # characters that are read of it
 
 _log = logging.getLogger(__name__)
 
 
-def show_setup(data_dir: Path, address: str, *, until: float) -> None:
-    """Show the address on the terminal, or put it into a file and log where that is. until: seconds since 1970."""
+def show_setup(data_dir: Path, address: str, *, until: float, replaced: bool = False) -> None:
+    """Show the address on the terminal, or put it into a file and log where that is.
+
+    until: seconds since 1970. replaced: an address that was shown before, and was still valid, is so no more.
+    """
     forget_setup(data_dir)
+    minutes = quantity(max(1, round((until - time.time()) / 60)), "minute")
+    if replaced:
+        _log.warning("admin centre: the set-up address shown before is no longer valid; a new one replaces it")
     terminal = next((stream for stream in (sys.stderr, sys.stdout) if stream is not None and stream.isatty()), None)
     if terminal is not None:
         print(
-            f"admin centre: create the owner account at {address} (valid once, 30 minutes)", file=terminal, flush=True
+            f"admin centre: create the owner account at {address} (valid once, {minutes})", file=terminal, flush=True
         )
         return
     file = data_dir / SETUP_FILE
@@ -42,9 +51,20 @@ def show_setup(data_dir: Path, address: str, *, until: float) -> None:
         _log.warning("%s: %s; to get the address for the owner account: gatepost user setup", file, error.strerror)
         return
     _log.info(
-        "admin centre: create the owner account at the address in %s within 30 minutes, or run gatepost user setup",
+        "admin centre: create the owner account at the address in %s within %s, or run gatepost user setup",
         file,
+        minutes,
     )
+
+
+def known_setup(data_dir: Path) -> str:
+    """The code in the file that an earlier start left; "" if there is none."""
+    try:
+        number = os.open(data_dir / SETUP_FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(number, encoding="ascii", errors="replace") as opened:
+            return opened.read(_LONGEST).partition("\n")[0].partition("/setup?code=")[2]
+    except OSError:
+        return ""
 
 
 def forget_setup(data_dir: Path) -> None:

@@ -25,10 +25,14 @@ from gatepost.manage.use_cases.accounts import (
 from gatepost.manage.use_cases.declaration import Items, UseCaseReply, Visibility, use_case
 from gatepost.manage.use_cases.paging import Paging, page_of
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.pki.certificates.site_key import site_vault
+from gatepost.pki.certificates.vault import Vault, VaultError
+from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
     from gatepost.manage.access.records import User, UserSession
     from gatepost.manage.use_cases.context import Context
+    from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.policy.connectors.errors import FieldError
 
 
@@ -369,7 +373,16 @@ def make_setup_code(context: Context, request: MakeSetupCode) -> SetupCode:  # n
     One that was given out before ends.
     """
     with refusing():
-        return SetupCode(context.accounts.setup_code(by=context.actor))
+        return SetupCode(context.accounts.setup_code(by=context.actor, vault=setup_vault(context.gateway)))
+
+
+def setup_vault(gateway: Gateway) -> Vault | None:
+    """What seals a set-up code, so that every node of the site can show it; None without a usable master key."""
+    try:
+        with gateway.config() as store:
+            return site_vault(gateway.settings.store.master_key, store)
+    except (VaultError, Refusal, StoreFailure):  # then a code is shown by who made it alone
+        return None
 
 
 def session_shown(session: UserSession) -> AccountSession:

@@ -18,6 +18,7 @@ from gatepost.manage.access.records import (
     AuditOutcome,
     LogInRefused,
 )
+from gatepost.pki.certificates.vault import Vault
 from gatepost.store.interface import StoreFailure
 
 MINUTE = 60.0
@@ -333,6 +334,26 @@ def test_tokens_of_users_that_are_gone(place):
 
 
 # the first owner
+
+
+def test_a_set_up_code_stays_valid_until_it_is_used_or_cannot_be_said(place):
+    vault = Vault(b"m" * 32)
+    first = place.accounts.valid_setup_code(by=WEB, vault=vault)
+    assert not first.replaced
+    assert place.accounts.valid_setup_code(by=WEB, vault=vault) == first
+    assert place.accounts.valid_setup_code(by=WEB, known=first.code) == first
+    by_command = place.accounts.setup_code(by=WEB, vault=vault)
+    assert place.accounts.valid_setup_code(by=WEB, known=first.code, vault=vault).code == by_command
+    other = place.accounts.valid_setup_code(by=WEB, known=first.code)
+    assert other.replaced
+    assert not place.accounts.is_setup_code(by_command)
+    place.clock.now += 1800
+    late = place.accounts.valid_setup_code(by=WEB, known=other.code)
+    assert (late.replaced, late.until) == (False, place.clock.now + 1800)
+    assert len(audit_events(place, action="setup-code")) == 4, "only new codes"
+    place.accounts.use_setup_code(late.code, "Ann", place.word)
+    with pytest.raises(AccountError, match="an owner already"):
+        place.accounts.valid_setup_code(by=WEB, known=late.code)
 
 
 def test_the_first_owner(place):

@@ -4,8 +4,10 @@ import pytest
 
 from gatepost.manage.access import secret, setup_rows
 from gatepost.manage.access.records import AccountError, AccountErrorKind
+from gatepost.pki.certificates.vault import Vault
 
 NOW = 1_000_000.0
+VAULT, OTHER_VAULT = Vault(b"a" * 32), Vault(b"b" * 32)
 
 
 @pytest.fixture
@@ -46,3 +48,33 @@ def test_not_beside_an_owner(place):
         assert not setup_rows.fits(connection, code, place.clock.now)
         with pytest.raises(AccountError, match="an owner already"):
             setup_rows.renew(connection, NOW)
+
+
+@pytest.mark.parametrize(
+    ("seals", "opens", "is_known", "is_said"),
+    [
+        (VAULT, VAULT, False, True),
+        (None, None, True, True),
+        (VAULT, None, True, True),
+        (VAULT, None, False, False),
+        (None, VAULT, False, False),
+        (VAULT, OTHER_VAULT, False, False),
+    ],
+)
+def test_the_valid_code_is_said_again_where_it_can_be(rows, seals, opens, is_known, is_said):
+    assert setup_rows.valid(rows, NOW, opens, "") is None
+    assert not setup_rows.is_open(rows, NOW)
+    code = setup_rows.renew(rows, NOW, seals)
+    assert code.encode() not in b"".join(bytes(cell) for cell in rows.rows("SELECT hash, sealed FROM setup")[0] if cell)
+    said = setup_rows.valid(rows, NOW + 60, opens, code if is_known else secret.fresh())
+    assert said == (setup_rows.ValidSetupCode(code, NOW + 1800) if is_said else None)
+    assert setup_rows.is_open(rows, NOW + 60)
+    assert setup_rows.valid(rows, NOW + 1800, opens, code) is None
+    assert not setup_rows.is_open(rows, NOW + 1800)
+
+
+def test_a_code_sealed_before_a_newer_one_is_not_said(rows):
+    """A node of the version before renews the hash alone."""
+    setup_rows.renew(rows, NOW, VAULT)
+    rows.execute("UPDATE setup SET hash = ?", (secret.hash_of(secret.fresh()),))
+    assert setup_rows.valid(rows, NOW, VAULT, "") is None

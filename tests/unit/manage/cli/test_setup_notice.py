@@ -3,10 +3,11 @@ from __future__ import annotations
 import io
 import stat
 import sys
+import time
 
 import pytest
 
-from gatepost.manage.cli.setup_notice import SETUP_FILE, forget_setup, show_setup
+from gatepost.manage.cli.setup_notice import SETUP_FILE, forget_setup, known_setup, show_setup
 
 ADDRESS = "https://127.0.0.1:8443/setup?code=secret"
 UNTIL = 1_795_528_800.0  # 2026-11-24T14:00:00Z
@@ -22,7 +23,7 @@ def test_a_terminal_shows_it_and_nothing_keeps_it(tmp_path, monkeypatch, caplog,
     caplog.set_level("INFO")
     terminal = Terminal()
     monkeypatch.setattr(sys, stream, terminal)
-    show_setup(tmp_path, ADDRESS, until=UNTIL)
+    show_setup(tmp_path, ADDRESS, until=time.time() + 1800)
     assert terminal.getvalue() == f"admin centre: create the owner account at {ADDRESS} (valid once, 30 minutes)\n"
     assert (list(tmp_path.iterdir()), caplog.messages) == ([], [])
 
@@ -38,8 +39,10 @@ def test_without_a_terminal_it_is_in_a_file_for_its_owner(tmp_path, capsys, capl
     assert not (tmp_path / "elsewhere").exists()
     assert str(file) in caplog.text
     assert "secret" not in caplog.text + "".join(capsys.readouterr())
+    assert known_setup(tmp_path) == "secret"
     forget_setup(tmp_path)
     forget_setup(tmp_path)
+    assert known_setup(tmp_path) == ""
     assert list(tmp_path.iterdir()) == []
 
 
@@ -47,3 +50,23 @@ def test_a_file_that_cannot_be_made_costs_nothing_else(tmp_path, caplog):
     show_setup(tmp_path / "none", ADDRESS, until=UNTIL)
     assert "gatepost user setup" in caplog.text
     assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("left", "text", "is_replaced"), [(1500, "within 25 minutes", True), (5, "within 1 minute", False)]
+)
+def test_it_says_how_long_and_whether_another_one_ended(tmp_path, caplog, left, text, is_replaced):
+    caplog.set_level("INFO")
+    show_setup(tmp_path, ADDRESS, until=time.time() + left, replaced=is_replaced)
+    assert text in caplog.text
+    assert ("shown before is no longer valid" in caplog.text) is is_replaced
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"https://127.0.0.1:8443/login\n"])
+def test_a_file_with_something_else_has_no_code(tmp_path, content):
+    (tmp_path / SETUP_FILE).write_bytes(content)
+    assert known_setup(tmp_path) == ""
+    (tmp_path / SETUP_FILE).unlink()
+    (tmp_path / "there").write_text(f"{ADDRESS}\n")
+    (tmp_path / SETUP_FILE).symlink_to(tmp_path / "there")
+    assert known_setup(tmp_path) == ""
