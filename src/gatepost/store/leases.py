@@ -47,6 +47,8 @@ _GIVE_BACK = "UPDATE lease SET expires = 0 WHERE holder = ?"
 _IN_FORCE = "SELECT name FROM lease WHERE name = ? AND holder = ? AND epoch = ? AND expires > {clock}"
 _HOLDERS = "SELECT name, node FROM lease WHERE expires > {clock} ORDER BY name"
 
+_OWN: Final = "node "
+
 _log = logging.getLogger(__name__)
 
 
@@ -62,9 +64,29 @@ class SiteDuty(StrEnum):
     RETENTION = "retention"
 
 
+ACME_REQUESTS: Final = "acme requests"
+"""The lease of whoever requests certificates just now: the holder of SiteDuty.ACME, or a command."""
+
+_LABELS: Final = {
+    SiteDuty.ACME: "renews certificates (ACME)",
+    ACME_REQUESTS: "requests a certificate now",
+    SiteDuty.ALARMS: "raises alarms",
+    SiteDuty.CHANGEOVER: "switches certificates",
+    SiteDuty.EVIDENCE: "signs the evidence log",
+    SiteDuty.REPORT_IMPORT: "imports TLS reports",
+    SiteDuty.REPORT_SENDING: "sends TLS reports",
+    SiteDuty.RETENTION: "deletes expired data",
+}
+
+
+def duty_label(lease: str) -> str:
+    """What the holder of a lease does for the site; "" for its own upkeep, the name where another version gave it."""
+    return "" if lease.startswith(_OWN) else _LABELS.get(lease, lease)
+
+
 def node_duty(node: str) -> str:
     """The lease for what one worker of a node does for the node, such as watching its files."""
-    return f"node {node}"
+    return f"{_OWN}{node}"
 
 
 class LeaseLost(StoreFailure):

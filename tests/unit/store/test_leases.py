@@ -16,6 +16,7 @@ from gatepost.store.leases import (
     SharedLeases,
     SiteDuty,
     boot_time,
+    duty_label,
     lease_holders,
     node_duty,
 )
@@ -183,3 +184,12 @@ def test_the_clock_goes_on_and_a_node_has_a_lease_of_its_own():
     before = boot_time()
     assert boot_time() >= before > 0
     assert node_duty("a") == "node a"
+
+
+def test_each_duty_has_a_label_in_words():
+    labels = {duty: duty_label(duty) for duty in SiteDuty}
+    assert labels[SiteDuty.REPORT_IMPORT] == "imports TLS reports"
+    assert all(" " in label for label in labels.values())
+    assert len(set(labels.values())) == len(SiteDuty)
+    assert duty_label(node_duty("mx1")) == "", "it is for the node itself"
+    assert duty_label("of-a-newer-version") == "of-a-newer-version"

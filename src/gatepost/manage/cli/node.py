@@ -40,7 +40,7 @@ _COLUMNS: Final = (
     "clock",
     "certificate",
     "listeners",
-    "leases",
+    "does for the site",
 )
 _WAIT: Final = 4.0  # seconds in which a change comes into force everywhere, unless a node is in trouble
 
@@ -54,7 +54,7 @@ def node() -> None:
 @config_option
 @json_option
 def list_(config: str | None, as_json: bool) -> None:
-    """List the nodes: state, version, configuration in force, heartbeat, queue, clock, certificate, leases.
+    """List the nodes: state, version, configuration in force, heartbeat, queue, clock, certificate, duties.
 
     Exit codes: 0 done, 2 invalid settings, 3 the data cannot be read.
     """
@@ -140,7 +140,7 @@ def _row(one: NodeStatus) -> tuple[object, ...]:
         f"{one.clock_offset:+.1f} s",
         one.certificate[:16],
         ", ".join(one.listeners),
-        ", ".join(one.leases),
+        ", ".join(one.duties),
     )
 
 

@@ -38,9 +38,7 @@ def show_setup(data_dir: Path, address: str, *, until: float, replaced: bool = F
         _log.warning("admin centre: the set-up address shown before is no longer valid; a new one replaces it")
     terminal = next((stream for stream in (sys.stderr, sys.stdout) if stream is not None and stream.isatty()), None)
     if terminal is not None:
-        print(
-            f"admin centre: create the owner account at {address} (valid once, {minutes})", file=terminal, flush=True
-        )
+        print(f"admin centre: create the owner account at {address} (valid once, {minutes})", file=terminal, flush=True)
         return
     file = data_dir / SETUP_FILE
     try:

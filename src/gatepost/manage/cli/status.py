@@ -70,7 +70,7 @@ def _node(node: NodeStatus) -> str:
     """Its state, and what may be otherwise on another node."""
     text = f"{node.state}, gatepost {node.software}, configuration {node.configuration}"
     text += f", heartbeat {node.heartbeat:.0f} s ago, clock {node.clock_offset:+.1f} s"
-    return f"{text}; does for the site: {', '.join(node.leases)}" if node.leases else text
+    return f"{text}; {', '.join(node.duties)} for the site" if node.duties else text
 
 
 def _changed(configuration: StatusConfiguration) -> str:

@@ -17,6 +17,7 @@ from gatepost.manage.use_cases.paging import Paging, page_of
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.quantity import quantity
 from gatepost.store.interface import StoreFailure
+from gatepost.store.leases import duty_label
 from gatepost.store.nodes import EXPIRY_SECONDS, NodeState
 from gatepost.store.storage import Storage
 
@@ -61,7 +62,8 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     host: name of its machine. software: version of gatepost. configuration: the version in force in all its workers.
     started: seconds since 1970. heartbeat: seconds since the last one. certificate: SHA-256 of the one that its
     listeners present first, in hexadecimal, "" if there is none. queue: null while it is not known. clock_offset:
-    seconds by which its clock is ahead of the database's. leases: what it does for the whole site.
+    seconds by which its clock is ahead of the database's. leases: what it does for the whole site, as codes: acme,
+    alarms, changeover, evidence, report-import, report-sending, retention.
     """
 
     name: str
@@ -77,6 +79,11 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     clock_offset: float
     leases: list[str]
     workers: int
+
+    @property
+    def duties(self) -> list[str]:
+        """What it does for the whole site, in words."""
+        return [label for lease in self.leases if (label := duty_label(lease))]
 
 
 class Nodes:

@@ -46,6 +46,7 @@ from gatepost.pki.certificates.site_key import site_vault
 from gatepost.pki.certificates.vault import Vault, VaultError
 from gatepost.store.changes import ConfigConflict
 from gatepost.store.interface import StoreFailure
+from gatepost.store.leases import ACME_REQUESTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -61,7 +62,6 @@ if TYPE_CHECKING:
 
 _SECONDS: Final = 300.0  # for an order, beside what hooks and waits may take
 _OURS: Final = "gatepost"
-_REQUESTS: Final = "acme requests"  # the lease of whoever asks: the gateway, or a command
 _TRIES: Final = 5
 
 _log = logging.getLogger(__name__)
@@ -127,7 +127,7 @@ def alone(data_dir: Path, leases: DutyLeases | None = None) -> Iterator[None]:
 
 @contextmanager
 def _alone_at_site(leases: DutyLeases) -> Iterator[None]:
-    lease = leases.lease(_REQUESTS)
+    lease = leases.lease(ACME_REQUESTS)
     try:
         leases.round()
         if not lease.held:

@@ -34,6 +34,18 @@ def test_nodes_are_listed(home, site):
     assert [one["name"] for one in json.loads(home.call("node", "list", "--json").stdout)] == ["mx1", "mx2"]
 
 
+def test_what_a_node_does_for_the_site_is_in_words_and_json_has_the_codes(home, site):
+    with site._open().single() as connection:
+        for name in ("report-import", "node mx1"):
+            connection.execute(
+                "INSERT INTO lease (name, node, holder, epoch, expires) VALUES (?, 'mx1', 'h', 1, 1e12)", (name,)
+            )
+    assert home.call("node", "list").stdout.splitlines()[1].split("\t")[-1] == "imports TLS reports"
+    assert "; imports TLS reports for the site" in home.call("status", code=1).stdout
+    first, second = json.loads(home.call("node", "list", "--json").stdout)
+    assert (first["leases"], second["leases"]) == (["node mx1", "report-import"], [])
+
+
 def test_status_shows_them(home, site):
     shown = home.call("status", code=1).stdout
     assert "node mx1 " in shown
