@@ -80,13 +80,15 @@ class Listener:
 
     total, per_source: connections at a time, refused ones not counted; 0 is no limit. `accept` and `refuse` are
     called in a turn of the loop, must attach a receiver (or close) and must not block. refusal: while it is set, why
-    every new connection is refused.
+    every new connection is refused. is_own: whether a connection is a check of ours, which counts for no limit.
     """
 
     __slots__ = (
         "_accept",
         "_by_source",
+        "_is_own",
         "_open",
+        "_own",
         "_per_source",
         "_refuse",
         "_refused",
@@ -104,6 +106,7 @@ class Listener:
         refuse: Callable[[Stream, str], None],
         total: int = 5000,
         per_source: int = 100,
+        is_own: Callable[[Stream], bool] = lambda _: False,
     ) -> None:
         self._sockets = tuple(sockets)
         self._accept = accept
@@ -113,6 +116,8 @@ class Listener:
         self._open = 0
         self._refused: set[Stream] = set()
         self._by_source: dict[str, int] = {}
+        self._is_own = is_own
+        self._own: set[Stream] = set()
         self._servers: list[asyncio.Server] = []
         self.refusal = ""
 
@@ -142,6 +147,10 @@ class Listener:
                 sock.close()
 
     def _opened(self, stream: Connection) -> None:
+        if not self.refusal and self._is_own(stream):
+            self._own.add(stream)
+            self._accept(stream)
+            return
         source = source_of(stream.peer.host)
         reason = self._reason(source)
         if not reason:
@@ -165,9 +174,10 @@ class Listener:
         return ""
 
     def _gone(self, stream: Connection) -> None:
-        if stream in self._refused:
-            self._refused.discard(stream)
-            return
+        for uncounted in (self._refused, self._own):
+            if stream in uncounted:
+                uncounted.discard(stream)
+                return
         self._open -= 1
         source = source_of(stream.peer.host)
         left = self._by_source[source] - 1

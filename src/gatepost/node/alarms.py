@@ -27,13 +27,14 @@ from gatepost.analysis.alarms.mail_flow import MailLimits, judge_mail
 from gatepost.analysis.checks.alarm_subjects import connector_files, failing_renewals, scope_of
 from gatepost.analysis.checks.certificate_alarms import Observed, Scope, judge, remember, undecided, watched
 from gatepost.analysis.checks.named_files import file_alarm, named_files, unusable
+from gatepost.analysis.checks.presentation import SETTLING_SECONDS, presentation_alarms, presentation_problems
 from gatepost.net.tasks import spawn
 from gatepost.pki.certificates.entry import State
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from gatepost.analysis.alarms.alarm_state import Memory, News
     from gatepost.analysis.alarms.mail_flow import MailFacts
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.directory import Directory
     from gatepost.settings.model import Settings
     from gatepost.store.changes import ConfigStore
+    from gatepost.store.nodes import Node
 
 
 ALARM_SECONDS: Final = 2.0
@@ -53,6 +55,7 @@ ALARM_SECONDS: Final = 2.0
 _LOOK: Final = 86400.0  # seconds between two looks at the world,
 _LOOK_AGAIN: Final = 3600.0  # and while something is wrong or not known
 _JUDGE: Final = 300.0  # time passes: certificates come nearer to their end
+_SETTLED: Final = SETTLING_SECONDS + 15.0  # after a change all nodes have taken it up, and looked at themselves
 _REST: Final = 10.0  # times what the last look took; changes that follow one another are looked at together
 
 _LEVELS: Final = {
@@ -87,7 +90,7 @@ class AlarmMonitor:
     """world: looks at it. directory: in force. mail: to the owner. clock: seconds since 1970.
 
     find: what mail shows, called on a thread; None asks nobody. trouble: why no nameserver answers, "" if one does.
-    post: to the webhook.
+    nodes: of the site, called on a thread; None if they cannot be read. post: to the webhook.
     """
 
     def __init__(  # noqa: PLR0913 - the parts it puts together
@@ -101,6 +104,7 @@ class AlarmMonitor:
         mail: OwnerMail,
         find: Callable[[float], MailFacts] | None = None,
         trouble: Callable[[], Awaitable[str]] | None = None,
+        nodes: Callable[[], Sequence[Node] | None] = lambda: None,
         post: AlarmPost | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -112,6 +116,8 @@ class AlarmMonitor:
         self._mail = mail
         self._find = find
         self._trouble = trouble
+        self._nodes = nodes
+        self._settled_at = math.inf
         self._post = post if post is not None and post.wanted else None
         self._found_at = -math.inf
         self._post_at = 0.0 if self._post is not None else math.inf
@@ -136,7 +142,7 @@ class AlarmMonitor:
         if self._working is not None and not self._working.done():
             return
         now, version = self._clock(), self._directory().version
-        is_time = now >= self._judged + _JUDGE or now < self._judged
+        is_time = now >= min(self._judged + _JUDGE, self._settled_at) or now < self._judged
         changed = version != self._version and version == self._resources.version()
         certificates = changed or is_time  # what is stored and not in force yet is not presented yet
         flow = self._find is not None and not self._found_at <= now < self._found_at + self._settings.alarms.look
@@ -185,6 +191,7 @@ class AlarmMonitor:
     async def _round(self, now: float, *, changed: bool) -> None:
         """Look if that is due, judge, tell. What cannot be stored is tried again at the next round."""
         self._version, self._judged = self._directory().version, now
+        self._settled_at = now + _SETTLED if changed else math.inf
         context = self._context(now)
         if context is None:
             return
@@ -253,8 +260,12 @@ class AlarmMonitor:
         directory = self._directory()
         alarms = (*domain_conflicts(directory.disputes), *alarms, *judge_grants(directory.resources))
         alarms += await asyncio.to_thread(self._files, now)
+        nodes = await asyncio.to_thread(self._nodes)
+        alarms += tuple(presentation_alarms(presentation_problems(entries, nodes or (), now=now), entries))
 
         def is_open(alarm: Alarm) -> bool:
+            if alarm.kind.of_nodes:
+                return nodes is None
             return alarm.kind.of_traffic or undecided(alarm, entries, scope, observed)
 
         await self._tell_of(memory, alarms, is_open, now)

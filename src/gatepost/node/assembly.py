@@ -9,11 +9,13 @@ import asyncio
 import logging
 import random
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatepost.events.metrics import catalogue as metrics
+from gatepost.events.metrics.counts import Counts
 from gatepost.events.trace import outcome_events
 from gatepost.mail.inbound.content import ContentHooks
 from gatepost.mail.inbound.login import Logins
@@ -149,7 +151,14 @@ class Assembly:
             self.parts.add(*self._duties(stores[0], self._managers[0]).parts())
         self._prepare_sessions(stores[0], self._managers[0])
         total, per_source = settings.limits.connections, settings.limits.connections_per_source
-        self.listener = Listener(sockets, self._accept, refuse=self._refuse, total=total, per_source=per_source)
+        self.listener = Listener(
+            sockets,
+            self._accept,
+            refuse=self._refuse,
+            total=total,
+            per_source=per_source,
+            is_own=self.certificates.own.is_own,
+        )
         self.parts.add(Lifecycle("the listener", start=self.listener.start, drain=lambda _: self.listener.stop()))
         self.parts.add(self._site.leasing())
 
@@ -221,6 +230,7 @@ class Assembly:
         problems = self._observation.problems
         return self._snapshots.current.version, NodeFigures(
             certificates=self.certificates.fingerprints,
+            observed=self.certificates.observed,
             drained=bool(self.listener.refusal) and not len(self.registry),
             problems=NodeProblems(problems.failing, problems.dropped, problems.untold),
         )
@@ -449,7 +459,10 @@ class Assembly:
         self._session(stream).begin(Reply(421, "4.7.0", (f"{reason}, try again later",)))
 
     def _session(self, stream: Stream) -> Session:
-        return Session(stream, self._services[role_of(self._settings.listeners, stream.local)], self.registry)
+        service = self._services[role_of(self._settings.listeners, stream.local)]
+        if self.certificates.own.is_own(stream):
+            service = replace(service, counts=Counts())  # no peer
+        return Session(stream, service, self.registry)
 
     def _directory(self) -> Directory:
         """The resources in force."""

@@ -19,13 +19,16 @@ from gatepost.analysis.checks.changeover import GateChecker
 from gatepost.analysis.checks.scheduled import SIGHT_SECONDS, SWITCH_SECONDS, ScheduledSwitches
 from gatepost.net.engine import ServerContext, server_context
 from gatepost.net.identity import IdentityError
+from gatepost.net.own_connection import OwnConnections
 from gatepost.net.tasks import spawn
 from gatepost.net.tickets import ServerSessions
+from gatepost.node.certificate_observer import OBSERVE_SECONDS, CertificateObserver
 from gatepost.node.lifecycle import Duty, Lifecycle
 from gatepost.pki.acme.duty import ACME_SECONDS, AcmeDuty
 from gatepost.pki.certificates.bearing import foremost
 from gatepost.pki.certificates.clients import ClientIdentities
-from gatepost.pki.certificates.files import CertificateFileError, IdentityFiles
+from gatepost.pki.certificates.entry import Origin, Purpose, State
+from gatepost.pki.certificates.files import CertificateFileError, IdentityFiles, load_identity
 from gatepost.pki.certificates.inventory import Inventory
 from gatepost.pki.certificates.presented import presented, refused_by_tls, settings_identities
 from gatepost.pki.certificates.site_key import site_vault
@@ -36,6 +39,7 @@ from gatepost.pki.site.membership import RENEWAL_SECONDS, Renewal
 from gatepost.pki.site.store import SiteStore
 from gatepost.protocols.tls.profile import PROFILES
 from gatepost.store.leases import SiteDuty
+from gatepost.store.nodes import UnusableKey
 
 if TYPE_CHECKING:
     import asyncio
@@ -46,12 +50,17 @@ if TYPE_CHECKING:
     from gatepost.net.lookups.http import HttpClient
     from gatepost.net.tickets import DailySecrets
     from gatepost.node.site_member import SiteMember
+    from gatepost.pki.certificates.entry import Entry
     from gatepost.settings.model import Settings
     from gatepost.store.changes import ConfigStore
+    from gatepost.store.nodes import CertificateObservation
 
 
 STAPLE_SECONDS = 60.0
 """Between two looks at the responses to staple."""
+
+_UNUSABLE = 8  # certificates with an unusable key that are told of
+_WHY = 300  # characters
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +68,7 @@ _log = logging.getLogger(__name__)
 class CertificateManager:
     """tls: what a listener presents, None if there is no certificate. inventory, clients: for who looks at them.
 
-    client: asks authorities; resolver: what the DNS says of us. tickets: shared by those with whom clients resume their
+    own: the connections on which this node looks at what it presents. client: asks authorities; resolver: what the DNS says of us. tickets: shared by those with whom clients resume their
     sessions. Raises CertificateFileError if what is to be presented
     cannot be used.
     """
@@ -85,6 +94,8 @@ class CertificateManager:
         gatekeeper = GateChecker(settings, self.inventory, resolver, client, self._stapler)
         self._switches = ScheduledSwitches(resources, self.inventory, gatekeeper, settings.limits.prefixes())
         self._renewing: asyncio.Task[object] | None = None
+        self.own = OwnConnections(Path(settings.server.data_dir))
+        self._observer: CertificateObserver | None = None
         self._identities = self._found()
         self.tls = self._context(self._identities)
 
@@ -124,6 +135,37 @@ class CertificateManager:
         leaves = (x509.load_pem_x509_certificate(identity.chain_pem) for identity in self._identities)
         return tuple(leaf.fingerprint(hashes.SHA256()).hex() for leaf in leaves)
 
+    @property
+    def observed(self) -> CertificateObservation | None:
+        """What our listeners presented, if this process is the one that looks."""
+        return self._observer.observed if self._observer is not None else None
+
+    def unusable_keys(self) -> list[UnusableKey]:
+        """The certificates that are, or are to be, presented and whose keys this node cannot use now.
+
+        What was read before goes on being presented, so that nobody else would notice before the next start.
+        """
+        try:
+            _, entries = self.inventory.entries()
+        except ValueError:  # the log says so
+            return []
+        unusable = []
+        for entry in entries.values():
+            if entry.purpose is Purpose.SERVER and entry.state in {State.CURRENT, State.NEXT}:
+                try:
+                    self._try_key(entry)
+                except CertificateFileError as error:
+                    unusable.append(UnusableKey(entry.id, str(error)[:_WHY]))
+        return unusable[:_UNUSABLE]
+
+    def _try_key(self, entry: Entry) -> None:
+        """Raises CertificateFileError. Files of other nodes' settings are not ours."""
+        files = (Path(entry.chain_file), Path(entry.key_file))
+        if not entry.key_file:
+            self.inventory.identity(entry)
+        elif entry.origin is not Origin.SETTINGS or files in self._pairs:
+            load_identity(*files)
+
     def stapled(self) -> frozenset[str]:
         """The ids of those for which there is a response to staple that holds."""
         return frozenset(text[:16] for text in self._stapler.kept(self._identities, time.time()))
@@ -145,6 +187,10 @@ class CertificateManager:
             Duty(SWITCH_SECONDS, self._switches.switch_due, at_once=True),
             Duty(SIGHT_SECONDS, self._switches.sight, at_once=True),
         ]
+        self._observer = CertificateObserver(
+            self._settings, self.own, lambda: self.presented, self.unusable_keys, told=site.tell
+        )
+        looks = [Duty(OBSERVE_SECONDS, self._observer.tick)]
         changeover, acme = site.leases.lease(SiteDuty.CHANGEOVER), site.leases.lease(SiteDuty.ACME)
         return [
             Lifecycle(
@@ -154,6 +200,7 @@ class CertificateManager:
                 close=self.close,
             ),
             Lifecycle("certificates of this node", duties=ours, lease=site.own),
+            Lifecycle("certificates presented", duties=looks, lease=site.own, lost=self._observer.close),
             Lifecycle("ACME", duties=requests, lease=acme, lost=self._acme.pause),
             Lifecycle("changeovers", duties=switches, lease=changeover, lost=self._switches.close),
         ]
@@ -163,6 +210,7 @@ class CertificateManager:
         self._switches.close()
         self._acme.close()
         self._site.close()
+        self.own.close()
         if self._renewing is not None:
             self._renewing.cancel()
 

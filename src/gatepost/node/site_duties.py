@@ -89,6 +89,7 @@ class SiteDuties:
                 self.site.problems_elsewhere,
             ).find,
             trouble=lambda: self.lookups.resolver.trouble(server.hostname),
+            nodes=self.site.nodes,
             post=AlarmPost(self.settings, self.lookups.policy_hosts),
         )
         duty, lease = Duty(ALARM_SECONDS, alarms.tick, at_once=True), self.site.leases.lease(SiteDuty.ALARMS)

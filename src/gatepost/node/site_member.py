@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from gatepost.settings.model import Settings
     from gatepost.store.leases import Lease
-    from gatepost.store.nodes import NodeFigures, NodeIdentity, NodeProblems, NodeState
+    from gatepost.store.nodes import Node, NodeFigures, NodeIdentity, NodeProblems, NodeState
     from gatepost.store.queue_admin import Depth
 
 
@@ -78,15 +78,18 @@ class SiteMember:
         if self._heartbeat is not None:
             self._heartbeat.soon()
 
-    def problems_elsewhere(self) -> list[NodeProblems]:
-        """Problems that the workers of other nodes know, for alarms. Blocks."""
+    def nodes(self) -> list[Node] | None:
+        """All nodes of the site, for alarms; None if they cannot be read. Blocks."""
         registry = self.storage.nodes()
         try:
-            nodes = registry.nodes()
+            return registry.nodes()
         except StoreFailure as failure:
             _log.warning("alarms do not know of other nodes: %s", failure)
-            return []
+            return None
         finally:
             registry.close()
-        others = (node for node in nodes if node.state.is_alive and node.name != self._name)
+
+    def problems_elsewhere(self) -> list[NodeProblems]:
+        """Problems that the workers of other nodes know, for alarms. Blocks."""
+        others = (node for node in self.nodes() or () if node.state.is_alive and node.name != self._name)
         return [worker.figures.problems for node in others for worker in node.workers]

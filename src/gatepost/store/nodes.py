@@ -82,12 +82,39 @@ class NodeProblems(msgspec.Struct, frozen=True):
     untold: tuple[UnsentNotice, ...] = ()
 
 
+class ListenerObservation(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Handshakes with one listener, such as "mx 0.0.0.0:25".
+
+    certificates: SHA-256 of those that were presented, in hexadecimal. trouble: why one could not be seen.
+    """
+
+    listener: str
+    certificates: tuple[str, ...] = ()
+    trouble: str = ""
+
+
+class UnusableKey(msgspec.Struct, frozen=True):
+    """A certificate that is to be presented, by its id, and why the node cannot use its key."""
+
+    certificate: str
+    why: str
+
+
+class CertificateObservation(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The certificates that a node's listeners presented to itself. at: seconds since 1970, by the node's clock."""
+
+    at: float
+    listeners: tuple[ListenerObservation, ...] = ()
+    unusable: tuple[UnusableKey, ...] = ()
+
+
 class NodeFigures(msgspec.Struct, frozen=True, omit_defaults=True):
     """Figures of a worker, as it gives them at a heartbeat.
 
     queue: deliveries in its part of the queue by state; None if they could not be counted. certificates: SHA-256 of
-    those that it presents, the foremost first. offset: seconds by which its clock is ahead of the database's. drained:
-    it took no mail any more, and has none. problems: for alarms.
+    those that it holds, the foremost first. offset: seconds by which its clock is ahead of the database's. drained: it
+    took no mail any more, and has none. problems: for alarms. observed: by the one worker of a node that looks at its
+    listeners.
     """
 
     active: int | None = None
@@ -97,6 +124,7 @@ class NodeFigures(msgspec.Struct, frozen=True, omit_defaults=True):
     offset: float = 0.0
     drained: bool = False
     problems: NodeProblems = NodeProblems()
+    observed: CertificateObservation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +168,16 @@ class Node:
     def configuration(self) -> int:
         """The version in force in all its workers: the oldest of theirs; 0 if none is known."""
         return min((worker.configuration for worker in self.workers), default=0)
+
+    @property
+    def observed(self) -> CertificateObservation | None:
+        """The latest look at its listeners, by the database's clock; None before the first."""
+        looks = [
+            msgspec.structs.replace(worker.figures.observed, at=worker.figures.observed.at - worker.figures.offset)
+            for worker in self.workers
+            if worker.figures.observed is not None
+        ]
+        return max(looks, key=lambda look: look.at, default=None)
 
 
 class NodeNameTaken(StoreFailure):

@@ -127,6 +127,44 @@ def test_limits_in_all_and_for_each_source(run, peer):
     run(talk())
 
 
+def test_our_own_checks_count_for_no_limit_but_are_refused_with_all_others(run, peer):
+    async def talk():
+        served, refused = [], []
+
+        def refuse(stream, reason):
+            refused.append(reason)
+            peer(stream)
+            stream.close()
+
+        listener, dial = await listening(
+            lambda stream: served.append(peer(stream)),
+            refuse,
+            per_source=1,
+            is_own=lambda _: False,
+        )
+        first = peer(await dial("127.0.0.1"))
+        first.stream.write(b"a")
+        await served[0].reads(b"a")
+        listener._is_own = lambda _: True
+        check = peer(await dial("127.0.0.1"))
+        check.stream.write(b"b")
+        await served[1].reads(b"b")
+        assert (listener.connections, refused) == (1, [])
+        check.stream.close()
+        await served[1].ends()
+        assert (listener.connections, listener._own) == (1, set())
+        listener.refusal = "being drained"
+        turned_away = peer(await dial("127.0.0.1"))
+        await turned_away.ends()
+        assert refused == ["being drained"]
+        first.stream.close()
+        await served[0].ends()
+        assert listener.connections == 0
+        listener.stop()
+
+    run(talk())
+
+
 def test_zero_is_no_limit(run, peer):
     async def talk():
         served = []

@@ -11,6 +11,7 @@ from email import message_from_bytes, policy
 import apsw
 import pytest
 
+from gatepost.analysis.alarms.alarm import Kind, Severity
 from gatepost.analysis.alarms.alarm_state import ALARMS_CONTENT, decoded
 from gatepost.analysis.alarms.mail_flow import MailFacts, Shares
 from gatepost.analysis.checks.certificate_alarms import ChainSeen, Observed, TlsaSeen, TlsaState
@@ -20,6 +21,7 @@ from gatepost.node.assembly import Assembly
 from gatepost.node.owner_mail import OwnerMail
 from gatepost.store.changes import ConfigStore
 from gatepost.store.interface import StoreFailure
+from gatepost.store.nodes import CertificateObservation, Node, NodeFigures, NodeState, UnusableKey, WorkerBeat
 
 DAY = 86400.0
 HOST = "mx1.contoso.example"
@@ -51,6 +53,7 @@ class Played:
         self.offered = []
         self.store = assembly._stores[0]
         self.settings = settings
+        self.nodes = None
         self.again()
 
     def again(self):
@@ -68,6 +71,7 @@ class Played:
             self.world,
             directory,
             mail=mail,
+            nodes=lambda: self.nodes,
             clock=lambda: self.now,
         )
         self.certificates.tick()  # lets the start come first
@@ -514,3 +518,43 @@ def test_sessions_go_on_while_another_process_changes_the_configuration(play, ho
         assert played.memory.alarms
 
     play(scene, BROKEN)
+
+
+def node_saying(*unusable):
+    look = CertificateObservation(time.time(), (), unusable)
+    worker = WorkerBeat(0, 1, 0.0, 1, NodeFigures(observed=look))
+    return Node("mx2", "host", "1.0", (), 0.0, 0.0, NodeState.ACTIVE, (worker,), ())
+
+
+def test_a_key_that_another_node_cannot_use_is_an_alarm_until_that_node_says_otherwise(play):
+    def lost(played):
+        return [alarm for alarm in played.memory.alarms if alarm.kind is Kind.KEY_UNUSABLE]
+
+    async def scene(played):
+        (number,) = played.assembly.certificates.inventory.entries()[1]
+        played.nodes = [node_saying(UnusableKey(number, "key.pem: No such file or directory"))]
+        await played.tick()
+        (alarm,) = lost(played)
+        assert (alarm.certificate, alarm.about, alarm.severity) == (number, "mx2", Severity.CRITICAL)
+        played.nodes = None
+        await played.tick(400)
+        assert lost(played) == [alarm], "nodes cannot be asked"
+        played.nodes = [node_saying()]
+        await played.tick(400)
+        assert lost(played) == []
+
+    play(scene)
+
+
+def test_after_a_change_nodes_get_a_moment_and_are_judged_then(play):
+    async def scene(played):
+        await played.tick()
+        judged = played.certificates._judged
+        await played.tick(20)
+        assert played.certificates._judged == judged
+        await played.tick(30)
+        assert played.certificates._judged == judged + 50
+        await played.tick(50)
+        assert played.certificates._judged == judged + 50, "and then every five minutes"
+
+    play(scene)

@@ -131,3 +131,28 @@ def test_client_identities_are_no_business_of_listeners(home):
         assert certificates.clients.find("contoso", "to-bank", time.time()) == client
 
     kept(home, scene)
+
+
+def test_a_key_that_is_gone_is_found_while_the_old_one_is_presented(home):
+    def scene(certificates):
+        certificates._look()
+        add(certificates, ServerIdentity(*OTHERS.issue(["mx2.gate.example"])))
+        assert certificates.present()
+        assert certificates.unusable_keys() == []
+        assert certificates.observed is None
+        ours = entry_id(read_identity(held(home)).leaf)
+        home.key.unlink()
+        (lost,) = certificates.unusable_keys()
+        assert lost.certificate == ours
+        assert str(home.key) in lost.why
+        assert len(certificates.presented) == 2
+        certificates._pairs.clear()
+        assert certificates.unusable_keys() == [], "files of another node's settings"
+        certificates.inventory.entries = unreadable
+        assert certificates.unusable_keys() == []
+
+    kept(home, scene)
+
+
+def unreadable():
+    raise ValueError("an entry cannot be read")

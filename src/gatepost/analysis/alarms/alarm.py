@@ -25,6 +25,8 @@ class Kind(StrEnum):
     NEXT_MISSING = "next-missing"
     NEXT_ENDS = "next-ends"
     NAME_NOT_COVERED = "name-not-covered"
+    NOT_PRESENTED = "not-presented"
+    KEY_UNUSABLE = "key-unusable"
     ENDPOINT_UNREACHABLE = "endpoint-unreachable"
     NOT_GRANTED = "not-granted"
     FILE_UNUSABLE = "file-unusable"
@@ -40,6 +42,11 @@ class Kind(StrEnum):
     def of_mail(self) -> bool:
         """Whether it is about mail on its way, and not about certificates."""
         return self in _OF_MAIL
+
+    @property
+    def of_nodes(self) -> bool:
+        """Whether nodes have to say it, and nothing is known while they cannot be asked."""
+        return self in {Kind.NOT_PRESENTED, Kind.KEY_UNUSABLE}
 
     @property
     def of_traffic(self) -> bool:

@@ -12,6 +12,7 @@ from gatepost.manage.cli.certificate_changeover_text import print_gates
 from gatepost.manage.cli.certificate_group import addressable
 from gatepost.manage.cli.check import progress
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.node import say_presented
 from gatepost.manage.cli.options import config_option, force_option, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json
@@ -87,6 +88,8 @@ def switch(request: SwitchCertificate, force: str, config: str | None, as_json: 
     finally:
         progress("")
     _print_switched(done, as_json=as_json)
+    if done.switched:
+        say_presented(there, done.certificates[0].sha256)
 
 
 def _print_refused(refusal: Refusal, *, as_json: bool) -> None:

@@ -18,10 +18,10 @@ from gatepost.manage.use_cases.nodes import (
     ListNodes,
     drain_node,
     forget_node,
-    in_force,
     list_nodes,
 )
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.times import stamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +42,7 @@ _COLUMNS: Final = (
     "listeners",
     "does for the site",
 )
-_WAIT: Final = 4.0  # seconds in which a change comes into force everywhere, unless a node is in trouble
+_WAIT: Final = 15.0  # seconds in which all nodes present a new certificate, and have looked
 
 
 @click.group()
@@ -111,22 +111,23 @@ def _found[T](call: Callable[[], T]) -> T:
         raise
 
 
-def say_in_force(through: Client, version: int) -> None:
-    """Say on which nodes a version is in force, if there are several; waits a little for all of them."""
+def say_presented(through: Client, sha256: str) -> None:
+    """Say which nodes present a certificate by now, if there are several; waits some seconds for all of them."""
     deadline = time.monotonic() + _WAIT
     while True:
         try:
-            nodes = list(all_items(through.call, list_nodes, ListNodes()))
+            nodes = [node for node in all_items(through.call, list_nodes, ListNodes()) if node.state.is_alive]
         except Refusal:
             return  # the gateway's nodes are not this token's, or not known
-        done, open_ = in_force(nodes, version)
-        if len(done) + len(open_) < 2:
+        done = [node.name for node in nodes if sha256 in node.shown]
+        open_ = [node.name for node in nodes if sha256 not in node.shown]
+        if len(nodes) < 2:
             return
         if not open_ or time.monotonic() > deadline:
             break
         time.sleep(0.3)
-    later = f"; not yet on {', '.join(map(printable, open_))}" if open_ else ""
-    click.echo(f"version {version} is in force on {', '.join(map(printable, done)) or 'no node'}{later}", err=True)
+    later = f"; not seen yet on {', '.join(map(printable, open_))}" if open_ else ""
+    click.echo(f"presented on {', '.join(map(printable, done)) or 'no node'}{later}", err=True)
 
 
 def _row(one: NodeStatus) -> tuple[object, ...]:
@@ -138,10 +139,21 @@ def _row(one: NodeStatus) -> tuple[object, ...]:
         f"{one.heartbeat:.0f} s ago",
         _queue(one),
         f"{one.clock_offset:+.1f} s",
-        one.certificate[:16],
+        _certificate(one),
         ", ".join(one.listeners),
         ", ".join(one.duties),
     )
+
+
+def _certificate(one: NodeStatus) -> str:
+    """What its listeners presented, and when; what is wrong with that first."""
+    parts = [*one.problems]
+    parts += [f"{listener.listener} not seen: {listener.trouble}" for listener in one.presented if listener.trouble]
+    if one.checked is None:
+        parts += [f"{one.certificate[:16]} (not checked yet)"] * bool(one.certificate)
+    elif one.shown:
+        parts.append(f"{', '.join(sha256[:16] for sha256 in one.shown)} (presented {stamp(one.checked)})")
+    return "; ".join(parts)
 
 
 def _queue(one: NodeStatus) -> str:

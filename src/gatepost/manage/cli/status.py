@@ -42,7 +42,7 @@ def _print(current: Status) -> None:
         _line(f"listener {listener.name}", listener.detail, ok=listener.ok)
     _line("nameservers", f"{current.nameservers.name}: {current.nameservers.detail}", ok=current.nameservers.ok)
     for node in current.nodes:
-        _line(f"node {node.name}", _node(node), ok=node.state.is_alive or node.state == "stopped")
+        _line(f"node {node.name}", _node(node), ok=_is_well(node))
     for worker in current.workers:
         _line(f"worker {worker.name}", worker.detail, ok=worker.ok)
     _line("configuration", _changed(current.configuration))
@@ -66,11 +66,16 @@ def _line(name: str, text: str, *, ok: bool = True) -> None:
     click.secho(f"{printable(name):28} {printable(text)}", fg=None if ok else "red")
 
 
+def _is_well(node: NodeStatus) -> bool:
+    return (node.state.is_alive or node.state == "stopped") and not node.problems
+
+
 def _node(node: NodeStatus) -> str:
     """Its state, and what may be otherwise on another node."""
     text = f"{node.state}, gatepost {node.software}, configuration {node.configuration}"
     text += f", heartbeat {node.heartbeat:.0f} s ago, clock {node.clock_offset:+.1f} s"
-    return f"{text}; {', '.join(node.duties)} for the site" if node.duties else text
+    text += f"; {', '.join(node.duties)} for the site" if node.duties else ""
+    return "; ".join((text, *node.problems))
 
 
 def _changed(configuration: StatusConfiguration) -> str:

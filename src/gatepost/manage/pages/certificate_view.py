@@ -15,6 +15,7 @@ from gatepost.pki.certificates.entry import State
 from gatepost.pki.certificates.lifecycle import names_of, roll_back_until
 
 if TYPE_CHECKING:
+    from gatepost.manage.use_cases.presentation_places import PresentationPlaces
     from gatepost.pki.certificates.entry import Entry
 
 
@@ -69,14 +70,15 @@ def pin_of(entry: Entry) -> str:
     return base64.b64encode(bytes.fromhex(entry.leaf.spki_sha256)).decode("ascii")
 
 
-def row(entry: Entry, where: tuple[str, ...], now: float) -> dict[str, Any]:
-    """A line of a list."""
+def row(entry: Entry, places: PresentationPlaces | None, now: float) -> dict[str, Any]:
+    """A line of a list. places: where it is presented; None for nowhere."""
     return {
         "entry": entry,
-        "level": LEVELS[entry.state],
+        "level": "fail" if places and places.problems else LEVELS[entry.state],
         "name": label_of(entry),
         "names": names_of(entry),
         "issuer": common_name(entry.leaf.issuer),
         "life": life(entry, now),
-        "where": where,
+        "where": places.where if places else (),
+        "problems": places.problems if places else (),
     }

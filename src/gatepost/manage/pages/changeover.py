@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from gatepost.analysis.checks.gates import GateReport
     from gatepost.manage.use_cases.changeover import ChangeoverStatus
     from gatepost.manage.use_cases.context import Context
+    from gatepost.manage.use_cases.presentation_places import PresentationPlaces
     from gatepost.pki.certificates.entry import Entry
 
 
@@ -89,7 +90,7 @@ def _all(request: Request) -> Response:
     page = paged(request, chosen)
     named = LocateCertificates(certificates=[row.id for row in page.rows])
     where = execute(locate_certificates, context_of(request), named)
-    cards = [_card(row, where.get(row.id, ()), now) for row in page.rows]
+    cards = [_card(row, where.get(row.id), now) for row in page.rows]
     return render(
         request,
         "certificates/changeovers.html",
@@ -118,8 +119,7 @@ def _page(
         entry=entry,
         name=label_of(entry),
         cards=[
-            _card(certificate, view.where.get(certificate.id, ()), now)
-            for certificate in _side_by_side(changeover_status)
+            _card(certificate, view.places.get(certificate.id), now) for certificate in _side_by_side(changeover_status)
         ],
         gates=gate_items(entry, by_gate(report.findings) if report else {}),
         report=report,
@@ -150,17 +150,18 @@ def _side_by_side(status: ChangeoverStatus) -> list[Entry]:
     return [*status.olds, status.entry]
 
 
-def _card(entry: Entry, where: tuple[str, ...], now: float) -> dict[str, Any]:
+def _card(entry: Entry, places: PresentationPlaces | None, now: float) -> dict[str, Any]:
     """One of those that are shown side by side."""
     return {
         "entry": entry,
         "name": label_of(entry),
-        "level": LEVELS[entry.state],
+        "level": "fail" if places and places.problems else LEVELS[entry.state],
         "life": life(entry, now),
         "names": names_of(entry),
         "issuer": common_name(entry.leaf.issuer),
         "pin": pin_of(entry),
-        "where": where,
+        "where": places.where if places else (),
+        "problems": places.problems if places else (),
         "back": way_back(entry, now),
     }
 

@@ -23,11 +23,12 @@ from gatepost.manage.use_cases.certificates import (
     certificate_listing,
     change_of,
     history,
-    presented_where,
 )
 from gatepost.manage.use_cases.changeover import ChangeoverStatus, changeover_status
 from gatepost.manage.use_cases.declaration import Items, Visibility, use_case
-from gatepost.manage.use_cases.presentation_check import ListenerPresentation, check_presentation
+from gatepost.manage.use_cases.nodes import known_nodes
+from gatepost.manage.use_cases.presentation_check import ListenerPresentation, check_presentation, presented_elsewhere
+from gatepost.manage.use_cases.presentation_places import PresentationPlaces, presentation_places
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.pki.certificates.entry import Entry, Purpose
 from gatepost.pki.certificates.publisher import Roots
@@ -78,11 +79,12 @@ class LocateCertificates(msgspec.Struct, kw_only=True):
         "/certificates/clients",
     ),
 )
-def locate_certificates(context: Context, request: LocateCertificates) -> dict[str, tuple[str, ...]]:
+def locate_certificates(context: Context, request: LocateCertificates) -> dict[str, PresentationPlaces]:
     """Where certificates are presented, by id: addresses of listeners, or the connectors that name them."""
     named = frozenset(request.certificates)
     entries = (entry for entry in certificate_listing(context.gateway).entries if entry.id in named)
-    return {entry.id: presented_where(context.gateway, entry) for entry in entries}
+    nodes = known_nodes(context.gateway)
+    return {entry.id: presentation_places(context.gateway, entry, nodes) for entry in entries}
 
 
 class RenewalOrder(NamedTuple):
@@ -108,7 +110,7 @@ class CertificateView(NamedTuple):
     chain: bytes
     version: int
     detail: CertificateDetail
-    where: tuple[str, ...]
+    places: PresentationPlaces
     changes: list[CertificateChange]
     order: RenewalOrder | None
     missed: str
@@ -124,7 +126,7 @@ def view_certificate(context: Context, request: ViewCertificate) -> CertificateV
         chain,
         version,
         certificate_detail(entry, chain, time.time()),
-        presented_where(gateway, entry),
+        presentation_places(gateway, entry, known_nodes(gateway)),
         _changes(context, entry),
         _order(context, entry),
         needed(entry, certificate_listing(gateway).entries, gateway),
@@ -132,10 +134,10 @@ def view_certificate(context: Context, request: ViewCertificate) -> CertificateV
 
 
 class ChangeoverView(NamedTuple):
-    """where: by id, of the certificate and those before it. order: None if it is not renewed by ACME, or not known."""
+    """places: by id, of the certificate and those before it. order: None if it is not renewed by ACME, or not known."""
 
     changeover_status: ChangeoverStatus
-    where: dict[str, tuple[str, ...]]
+    places: dict[str, PresentationPlaces]
     changes: list[CertificateChange]
     order: RenewalOrder | None
 
@@ -152,12 +154,13 @@ class ChangeoverView(NamedTuple):
 def view_changeover(context: Context, request: ViewCertificate) -> ChangeoverView:
     """Where the changeover of a certificate stands, without asking anybody."""
     status = changeover_status(context.gateway, request.certificate)
-    where = {entry.id: presented_where(context.gateway, entry) for entry in (*status.olds, status.entry)}
+    nodes = known_nodes(context.gateway)
+    places = {entry.id: presentation_places(context.gateway, entry, nodes) for entry in (*status.olds, status.entry)}
     try:
         order = _order(context, status.entry)
     except Refusal:  # the page about ACME says so
         order = None
-    return ChangeoverView(status, where, _changes(context, status.entry), order)
+    return ChangeoverView(status, places, _changes(context, status.entry), order)
 
 
 @use_case(
@@ -182,7 +185,7 @@ def find_certificate(context: Context, request: ViewCertificate) -> Entry:
 
 
 class PresentedNow(NamedTuple):
-    """presented: by each listener; none of a client certificate."""
+    """presented: by each listener of each node; none of a client certificate."""
 
     entry: Entry
     check_presentation: list[ListenerPresentation]
@@ -194,7 +197,11 @@ class PresentedNow(NamedTuple):
 def view_presented(context: Context, request: ViewCertificate) -> PresentedNow:
     """Show the certificates that the listeners present now."""
     entry = certificate(context.gateway, request.certificate).entry
-    return PresentedNow(entry, check_presentation(context.gateway, entry) if entry.purpose is Purpose.SERVER else [])
+    if entry.purpose is not Purpose.SERVER:
+        return PresentedNow(entry, [])
+    here = context.settings.server.node_name
+    others = [node for node in known_nodes(context.gateway) if node.state.is_alive and node.name != here]
+    return PresentedNow(entry, [*check_presentation(context.gateway, entry), *presented_elsewhere(entry, others)])
 
 
 class ViewRenewal(msgspec.Struct, kw_only=True):

@@ -7,8 +7,6 @@ Times are seconds since 1970 UTC. No private key is in anything here. What chang
 from __future__ import annotations
 
 import time
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
@@ -26,7 +24,6 @@ from gatepost.net.certificate import certificate_facts, quietly
 from gatepost.net.path import issuer_places
 from gatepost.net.revocation import published
 from gatepost.pki.certificates.entry import Origin, Purpose, State
-from gatepost.settings.roles import ListenerRole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -349,35 +346,6 @@ def common_name(name: str) -> str:
         return name
     attributes = read.get_attributes_for_oid(NameOID.COMMON_NAME)
     return str(attributes[-1].value) if attributes else name
-
-
-def _gone(entry: Entry) -> str:
-    """The file of an entry that is not there, "" if both are, or nobody here can tell."""
-    for file in (entry.chain_file, entry.key_file):
-        with suppress(PermissionError):
-            if not Path(file).exists():
-                return file
-    return ""
-
-
-def presented_where(gateway: Gateway, entry: Entry) -> tuple[str, ...]:
-    """Where a certificate is presented: addresses of listeners, or the outbound connectors that name it.
-
-    () for one that is not current. Raises Refusal (UNREADABLE).
-    """
-    if entry.state is not State.CURRENT:
-        return ()
-    if entry.key_file and (gone := _gone(entry)):
-        return (f"nowhere: {gone} is missing",)
-    if entry.purpose is Purpose.SERVER:
-        own = (listener for listener in gateway.settings.listeners if listener.role is not ListenerRole.INTERNAL)
-        return tuple(f"{listener.role} {listener.address}" for listener in own)
-    owner = gateway.directory().resources.organization(entry.organization)
-    return tuple(
-        f"connector {connector.name}"
-        for connector in (owner.outbound_connectors if owner else ())
-        if connector.client_certificate is not None and connector.client_certificate.label == entry.label
-    )
 
 
 USE_CASES: Final = (list_certificates, get_certificate, get_inventory, list_certificate_history)

@@ -6,15 +6,18 @@ On a running gateway as on a stopped one. A gateway with SQLite is one node.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Annotated
+import time
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 from msgspec import Meta
 
+from gatepost.analysis.checks.presentation import presentation_alarms, presentation_problems
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_case
 from gatepost.manage.use_cases.paging import Paging, page_of
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.pki.certificates.inventory import Inventory
 from gatepost.quantity import quantity
 from gatepost.store.interface import StoreFailure
 from gatepost.store.leases import duty_label
@@ -25,8 +28,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gatepost.manage.use_cases.context import Context
+    from gatepost.manage.use_cases.gateway import Gateway
     from gatepost.settings.model import Settings
     from gatepost.store.nodes import Node
+
+_PATIENCE: Final = 2.0  # seconds in which a change comes into force everywhere, unless a node is in trouble
+_AGAIN: Final = 0.2
 
 type _Name = Annotated[str, Meta(min_length=1, max_length=253, description="Name of the node."), Cli(argument=True)]
 
@@ -56,12 +63,25 @@ class NodeQueue(msgspec.Struct, frozen=True):
     held: int
 
 
+class PresentedCertificates(msgspec.Struct, frozen=True):
+    """Certificates that handshakes with one listener showed, as SHA-256 in hexadecimal.
+
+    trouble: why one could not be seen, "" if all could.
+    """
+
+    listener: str
+    certificates: list[str]
+    trouble: str
+
+
 class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One node.
 
     host: name of its machine. software: version of gatepost. configuration: the version in force in all its workers.
-    started: seconds since 1970. heartbeat: seconds since the last one. certificate: SHA-256 of the one that its
-    listeners present first, in hexadecimal, "" if there is none. queue: null while it is not known. clock_offset:
+    started: seconds since 1970. heartbeat: seconds since the last one. certificate: SHA-256 of the one that its workers
+    hold first, in hexadecimal, "" if there is none. presented: what its listeners presented when it looked at them last
+    by TLS handshakes; checked: when, seconds since 1970, null before the first look. problems: what is wrong with that,
+    a sentence each. queue: null while it is not known. clock_offset:
     seconds by which its clock is ahead of the database's. leases: what it does for the whole site, as codes: acme,
     alarms, changeover, evidence, report-import, report-sending, retention.
     """
@@ -75,10 +95,18 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     started: float
     heartbeat: float
     certificate: str
+    presented: list[PresentedCertificates]
+    checked: float | None
+    problems: list[str]
     queue: NodeQueue | None
     clock_offset: float
     leases: list[str]
     workers: int
+
+    @property
+    def shown(self) -> list[str]:
+        """SHA-256 of all certificates that its listeners presented."""
+        return list(dict.fromkeys(sha256 for listener in self.presented for sha256 in listener.certificates))
 
     @property
     def duties(self) -> list[str]:
@@ -122,7 +150,9 @@ def list_nodes(context: Context, request: ListNodes) -> Items[NodeStatus]:
 
     A node without a heartbeat for 15 seconds is dead; other nodes take over its mail.
     """
-    return page_of(context.kept(Nodes).all(), lambda node: node.name, request, node_status)
+    nodes = context.kept(Nodes).all()
+    problems = node_problems(context.gateway, nodes)
+    return page_of(nodes, lambda node: node.name, request, lambda node: node_status(node, problems.get(node.name, ())))
 
 
 @use_case(
@@ -149,7 +179,8 @@ def drain_node(context: Context, request: DrainNode) -> NodeStatus:
         raise Refusal(RefusalKind.UNREADABLE, f"the node's state cannot be written: {failure}") from failure
     if not done:
         raise Refusal(RefusalKind.CONFLICT, f"The node {node.name} does not run ({node.state}).")
-    return node_status(nodes.named(request.name))
+    node = nodes.named(request.name)
+    return node_status(node, node_problems(context.gateway, [node]).get(node.name, ()))
 
 
 @use_case(
@@ -195,8 +226,30 @@ def _leave_site(context: Context, name: str) -> None:
         raise Refusal(RefusalKind.UNREADABLE, text) from failure
 
 
-def node_status(node: Node) -> NodeStatus:
-    """A node as interfaces show it."""
+def known_nodes(gateway: Gateway) -> list[Node]:
+    """All nodes; none where the list cannot be read, as the rest can be told all the same."""
+    try:
+        return gateway.kept(Nodes).all()
+    except Refusal:
+        return []
+
+
+def node_problems(gateway: Gateway, nodes: Sequence[Node]) -> dict[str, list[str]]:
+    """What is wrong with what nodes present, by their names; nothing where certificates cannot be read."""
+    try:
+        with gateway.config() as store:
+            _, entries = Inventory(store, None).entries()
+    except (Refusal, StoreFailure, ValueError):
+        return {}
+    problems: dict[str, list[str]] = {}
+    for alarm in presentation_alarms(presentation_problems(entries, nodes, now=time.time()), entries):
+        problems.setdefault(alarm.about, []).append(f"{alarm.title}: {alarm.detail}")
+    return problems
+
+
+def node_status(node: Node, problems: Sequence[str] = ()) -> NodeStatus:
+    """A node as interfaces show it. problems: as in `node_problems`."""
+    observed = node.observed
     figures = [worker.figures for worker in node.workers]
     certificates = [worker.certificates for worker in figures if worker.certificates]
     return NodeStatus(
@@ -209,6 +262,12 @@ def node_status(node: Node) -> NodeStatus:
         started=node.started,
         heartbeat=round(node.age, 1),
         certificate=certificates[0][0] if certificates else "",
+        presented=[
+            PresentedCertificates(one.listener, list(one.certificates), one.trouble)
+            for one in (observed.listeners if observed is not None else ())
+        ],
+        checked=observed.at if observed is not None else None,
+        problems=list(problems),
         queue=_queue(node),
         clock_offset=max((worker.offset for worker in figures), key=abs, default=0.0),
         leases=list(node.leases),
@@ -225,6 +284,36 @@ def _queue(node: Node) -> NodeQueue | None:
         sum(worker.deferred or 0 for worker in counted),
         sum(worker.held or 0 for worker in counted),
     )
+
+
+class NodesInForce(msgspec.Struct, frozen=True):
+    """The nodes on which a version of the configuration is in force, and those that run and work by an older one."""
+
+    in_force: list[str]
+    not_yet: list[str]
+
+    @property
+    def text(self) -> str:
+        """In words: "in force on a, b; not yet on c"."""
+        later = f"; not yet on {', '.join(self.not_yet)}" if self.not_yet else ""
+        return f"in force on {', '.join(self.in_force) or 'no node'}{later}"
+
+
+def await_in_force(context: Context, version: int) -> NodesInForce | None:
+    """Where a version that was just made is in force, after at most two seconds; None where one node runs, or none.
+
+    None too for who does not see the gateway's nodes, and where they cannot be read.
+    """
+    if not context.principal.is_of_gateway:
+        return None
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        done, open_ = in_force([node_status(node) for node in known_nodes(context.gateway)], version)
+        if len(done) + len(open_) < 2:
+            return None
+        if not open_ or time.monotonic() > deadline:
+            return NodesInForce(done, open_)
+        time.sleep(_AGAIN)
 
 
 def in_force(nodes: Sequence[NodeStatus], version: int) -> tuple[list[str], list[str]]:

@@ -18,7 +18,7 @@ from gatepost.manage.use_cases.admin_resolver import ResolverCheck
 from gatepost.manage.use_cases.alarms import current_alarms, summary
 from gatepost.manage.use_cases.declaration import Visibility, use_case
 from gatepost.manage.use_cases.listener_checks import ListenerChecks, ServiceStatus
-from gatepost.manage.use_cases.nodes import Nodes, NodeStatus, node_status
+from gatepost.manage.use_cases.nodes import NodeStatus, known_nodes, node_problems, node_status
 from gatepost.manage.use_cases.queue import entries
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.policy.connectors.grants import ungranted_paths
@@ -127,10 +127,9 @@ def get_status(context: Context, request: GetStatus) -> Status:  # noqa: ARG001 
 
 def _nodes(context: Context) -> list[NodeStatus]:
     """The nodes; none where the list cannot be read, as the rest can be told all the same."""
-    try:
-        return [node_status(node) for node in context.kept(Nodes).all()]
-    except Refusal:
-        return []
+    nodes = known_nodes(context.gateway)
+    problems = node_problems(context.gateway, nodes)
+    return [node_status(node, problems.get(node.name, ())) for node in nodes]
 
 
 class RunningConfiguration(msgspec.Struct, frozen=True):

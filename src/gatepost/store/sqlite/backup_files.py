@@ -22,7 +22,9 @@ RESTORE_DIRECTORY: Final = ".restore"
 MAILBOXES: Final = "maildir"
 
 # Caches, work files and figures of running processes: made anew by whoever needs them.
-_NODE_LOCAL: Final = frozenset({"cache", "made", "workers", "setup-address", RESTORE_DIRECTORY, "lost+found"})
+_NODE_LOCAL: Final = frozenset(
+    {"cache", "made", "workers", "setup-address", "own-connection", RESTORE_DIRECTORY, "lost+found"}
+)
 _BESIDE: Final = ("-wal", "-shm", "-journal", ".tally", ".lock", ".new")
 
 # Reports that were sent are noted before their mail is queued: with an older note they are sent twice, not never. The

@@ -16,6 +16,10 @@ def test_what_is_about_mail():
     assert [one for one in Kind if one.of_mail and not one.of_traffic] == ["domain-conflict"]
 
 
+def test_what_nodes_have_to_say():
+    assert [one for one in Kind if one.of_nodes] == ["not-presented", "key-unusable"]
+
+
 def test_the_key_says_what_it_is_about():
     one = Alarm(Kind.EXPIRY, Severity.ERROR, "0a1b", "t", "d", "f")
     assert one.key == "expiry 0a1b"

@@ -5,8 +5,19 @@ import json
 import pytest
 
 from gatepost.manage.cli import node as module
+from gatepost.manage.use_cases.declaration import Items
+from gatepost.manage.use_cases.nodes import node_status
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.settings.store_url import SQLITE
-from gatepost.store.nodes import NodeFigures, NodeIdentity
+from gatepost.store.nodes import (
+    CertificateObservation,
+    ListenerObservation,
+    Node,
+    NodeFigures,
+    NodeIdentity,
+    NodeState,
+    WorkerBeat,
+)
 from gatepost.store.storage import Storage
 
 
@@ -71,7 +82,7 @@ def test_a_dead_node_is_removed(home, site):
 
 
 def test_after_a_change_it_is_said_where_it_is_in_force(home, site, monkeypatch, tmp_path):
-    monkeypatch.setattr(module, "_WAIT", 0.0)
+    monkeypatch.setattr("gatepost.manage.use_cases.nodes._PATIENCE", 0.0)
     file = tmp_path / "resources.toml"
     file.write_text("[organization.contoso]\n")
     assert "version 1 is in force on mx1, mx2\n" in home.call("apply", "-f", str(file)).stderr
@@ -81,3 +92,63 @@ def test_after_a_change_it_is_said_where_it_is_in_force(home, site, monkeypatch,
     site.stop(identity("mx1"))
     file.write_text("[organization.third]\n")
     assert "in force" not in home.call("apply", "-f", str(file)).stderr
+
+
+class NodesOf:
+    """A client that lists nodes, a round after the other."""
+
+    def __init__(self, *rounds):
+        self.rounds = list(rounds)
+
+    def call(self, case, request):
+        nodes = self.rounds.pop(0) if len(self.rounds) > 1 else self.rounds[0]
+        if isinstance(nodes, Refusal):
+            raise nodes
+        return Items(items=nodes)
+
+
+def presenting(*certificates, name="mx1"):
+    look = CertificateObservation(1.0, (ListenerObservation("mx :25", certificates),))
+    worker = WorkerBeat(0, 1, 0.0, 1, NodeFigures(observed=look))
+    return node_status(Node(name, "host", "1.0", (), 0.0, 0.0, NodeState.ACTIVE, (worker,), ()))
+
+
+OLD, NEW = "aa" * 32, "bb" * 32
+
+
+@pytest.mark.parametrize(
+    ("rounds", "text"),
+    [
+        (
+            ([presenting(OLD), presenting(NEW, name="mx2")], [presenting(NEW), presenting(NEW, name="mx2")]),
+            "mx1, mx2\n",
+        ),
+        (([presenting(OLD), presenting(OLD, NEW, name="mx2")],), "mx2; not seen yet on mx1\n"),
+        (([presenting(OLD), presenting(name="mx2")],), "no node; not seen yet on mx1, mx2\n"),
+    ],
+)
+def test_after_a_switch_each_node_is_named(rounds, text, monkeypatch, capsys):
+    ticks = iter(range(100))
+    monkeypatch.setattr(module.time, "monotonic", lambda: 10.0 * next(ticks))
+    monkeypatch.setattr(module.time, "sleep", lambda _: None)
+    module.say_presented(NodesOf(*rounds), NEW)
+    assert capsys.readouterr().err == f"presented on {text}"
+
+
+@pytest.mark.parametrize("nodes", [[], [presenting(OLD)], Refusal(RefusalKind.FORBIDDEN, "not yours")])
+def test_one_node_needs_no_line(nodes, capsys):
+    module.say_presented(NodesOf(nodes), NEW)
+    assert capsys.readouterr().err == ""
+
+
+def test_what_was_presented_is_listed_with_the_time_or_why_it_was_not_seen(home, site):
+    look = CertificateObservation(
+        1_795_528_800.0, (ListenerObservation("mx :25", (NEW,)), ListenerObservation("mx :26", (), "nobody answers"))
+    )
+    site.beat(identity("mx1"), 0, 71, 1, NodeFigures(certificates=(NEW,), observed=look))
+    first, second = home.call("node", "list").stdout.splitlines()[1:]
+    assert f"mx :26 not seen: nobody answers; {NEW[:16]} (presented 2026-11-24 14:00:0" in first
+    assert "abababababababab (not checked yet)" in second
+    shown = json.loads(home.call("node", "list", "--json").stdout)[0]
+    assert shown["presented"][1] == {"listener": "mx :26", "certificates": [], "trouble": "nobody answers"}
+    assert shown["checked"] == pytest.approx(1_795_528_800.0, abs=2)

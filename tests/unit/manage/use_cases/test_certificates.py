@@ -21,7 +21,6 @@ from gatepost.manage.use_cases.certificates import (
     history,
     in_order,
     key_place,
-    presented_where,
 )
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.pki.certificates.entry import Origin, Purpose, State
@@ -169,16 +168,3 @@ def test_a_common_name_or_all_of_it(name, shown):
 )
 def test_a_chain_of_nothing_or_of_what_is_none(chain):
     assert chain_links(chain) == []
-
-
-def test_where_it_is_presented(sealed, root):
-    server = add_entry(sealed, root)
-    staged = add_entry(sealed, root)
-    client = add_entry(sealed, root, "c.example", client=True, organization="contoso", label="to-bank")
-    assert presented_where(sealed, staged) == ()
-    assert presented_where(sealed, client) == ("connector out",)
-    assert presented_where(sealed, replace(client, label="other")) == ()
-    assert presented_where(sealed, replace(client, organization="gone")) == ()
-    own = presented_where(sealed, server)
-    assert len(own) == len(sealed.settings.listeners)
-    assert not [one for one in own if one.startswith("internal")]

@@ -10,11 +10,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from gatepost.manage.use_cases.presentation_check import check_presentation
+from gatepost.manage.use_cases.presentation_check import check_presentation, presented_elsewhere
 from gatepost.net.identity import ServerIdentity
 from gatepost.pki.certificates.authority import Authority
 from gatepost.pki.certificates.inventory import entry_from
 from gatepost.settings.roles import ListenerRole
+from gatepost.store.nodes import CertificateObservation, ListenerObservation
 
 ROOT = Authority("Presented Root")
 OURS, OTHER = (ServerIdentity(*ROOT.issue(["mx.gate.example"])) for _ in range(2))
@@ -74,7 +75,9 @@ def context(tmp_path):
 def gateway(*listeners):
     own = tuple(SimpleNamespace(role=role, address=address) for role, address in listeners)
     settings = SimpleNamespace(
-        listeners=own, server=SimpleNamespace(hostname="mx.gate.example"), tls=SimpleNamespace(profile="default")
+        listeners=own,
+        server=SimpleNamespace(hostname="mx.gate.example", node_name="mx1"),
+        tls=SimpleNamespace(profile="default"),
     )
     return SimpleNamespace(settings=settings)
 
@@ -90,6 +93,7 @@ def test_every_handshake_is_compared(context, role, host):
         (other,) = check_presentation(found, entry_from(OTHER, now=1.0))
     assert (mine.ok, mine.seen, mine.asked, mine.trouble) == (True, 4, 4, "")
     assert (other.ok, other.seen, other.trouble) == (False, 0, "")
+    assert (mine.node, mine.checked > 0) == ("mx1", True)
     assert mine.listener == f"{role} {host}:{port}"
 
 
@@ -107,3 +111,20 @@ def test_why_nothing_can_be_told(context):
         troubles = [one.trouble for one in check_presentation(found, entry_from(rsa, now=1.0))]
     assert troubles == ["no handshake with this kind of key", "it takes no sessions now", "nobody answers"]
     assert check_presentation(gateway(), entry_from(rsa, now=1.0)) == []
+
+
+def test_other_nodes_say_what_they_saw():
+    entry = entry_from(OURS, now=1.0)
+    listeners = (
+        ListenerObservation("mx :25", (entry.leaf.sha256,)),
+        ListenerObservation("mx :26", ("ab" * 32,), "no handshake with this kind of key"),
+        ListenerObservation("mx :27", (), "nobody answers"),
+    )
+    nodes = [
+        SimpleNamespace(name="mx2", observed=CertificateObservation(9.0, listeners)),
+        SimpleNamespace(name="mx3", observed=None),
+    ]
+    good, other, unknown = presented_elsewhere(entry, nodes)
+    assert (good.node, good.ok, good.checked) == ("mx2", True, 9.0)
+    assert (other.ok, other.seen, other.asked, other.trouble) == (False, 0, 1, "")
+    assert unknown.trouble == "nobody answers"

@@ -1,0 +1,127 @@
+"""Judge what nodes present: whether each certificate that is current is presented by all of them, and no other one is.
+
+Used by `node.alarms`, and by all that shows nodes and certificates. From what workers hold, from handshakes with the
+listeners of each node, and from keys that nodes could not use (`node.certificate_observer`). Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
+from gatepost.analysis.checks.certificate_alarm_texts import title_of
+from gatepost.pki.certificates.entry import Origin, Purpose, State
+from gatepost.protocols.message.header_text import shown_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from gatepost.pki.certificates.entry import Entry
+    from gatepost.store.nodes import Node
+
+
+SETTLING_SECONDS: Final = 30.0
+"""After a change, before a node that does not present it is at fault."""
+
+_LONG: Final = 400
+
+
+@dataclass(frozen=True, slots=True)
+class PresentationProblem:
+    """What is wrong at one node. certificate: the id of the one that it is about, "" if that is not known here.
+
+    unusable: it is about a key, and not about what was presented. text: a sentence without its full stop.
+    """
+
+    node: str
+    certificate: str
+    text: str
+    unusable: bool = False
+
+
+def presentation_problems(
+    entries: Mapping[str, Entry], nodes: Iterable[Node], *, now: float
+) -> list[PresentationProblem]:
+    """All that is wrong. entries: all certificates by id. now: seconds since 1970."""
+    server = [entry for entry in entries.values() if entry.purpose is Purpose.SERVER]
+    current = [entry for entry in server if entry.state is State.CURRENT]
+    changed = max((max(entry.since, entry.current_from) for entry in server), default=0.0)
+    problems: list[PresentationProblem] = []
+    for node in nodes:
+        if not node.state.is_alive or not node.workers:
+            continue
+        problems += _unusable(node, entries)
+        if now < changed + SETTLING_SECONDS:
+            continue  # a switch is under way
+        missing = list(_missing(node, current))
+        problems += missing
+        if not missing:
+            problems += _others(node, current, {entry.leaf.sha256: entry.state for entry in server}, changed)
+    return problems
+
+
+def presentation_alarms(problems: Sequence[PresentationProblem], entries: Mapping[str, Entry]) -> Iterator[Alarm]:
+    """The alarms for what is wrong, one for each certificate and node."""
+    for problem in problems:
+        entry = entries.get(problem.certificate)
+        what = title_of(entry) if entry is not None else "a certificate"
+        if problem.unusable:
+            is_current = entry is not None and entry.state is State.CURRENT
+            severity, kind = Severity.CRITICAL if is_current else Severity.ERROR, Kind.KEY_UNUSABLE
+            title = f"the key of {what} cannot be used on node {problem.node}"
+            fix = "Restore the key there; until then a restart of the node ends what it still presents."
+        else:
+            severity, kind = Severity.ERROR, Kind.NOT_PRESENTED
+            title = f"node {problem.node} does not present {what}"
+            fix = "See the log of that node; `gatepost node list` shows what each node presents."
+            if entry is None:
+                title = f"node {problem.node} presents a certificate that is not current"
+        text = shown_text(problem.text, _LONG)
+        yield Alarm(kind, severity, problem.certificate, title, f"{text[:1].upper()}{text[1:]}.", fix, problem.node)
+
+
+def _unusable(node: Node, entries: Mapping[str, Entry]) -> Iterator[PresentationProblem]:
+    for key in node.observed.unusable if node.observed is not None else ():
+        if key.certificate in entries:
+            yield PresentationProblem(node.name, key.certificate, key.why, unusable=True)
+
+
+def _missing(node: Node, current: Sequence[Entry]) -> Iterator[PresentationProblem]:
+    """Certificates that not all workers hold. Those of the settings are each node's own."""
+    for entry in current:
+        if entry.origin is Origin.SETTINGS:
+            continue
+        lacking = sum(entry.leaf.sha256 not in worker.figures.certificates for worker in node.workers)
+        if lacking:
+            shown = "; ".join(_shown(node))
+            text = f"{lacking} of {len(node.workers)} workers do not have it" + (f"; {shown}" if shown else "")
+            yield PresentationProblem(node.name, entry.id, text)
+
+
+def _shown(node: Node) -> Iterator[str]:
+    for listener in node.observed.listeners if node.observed is not None else ():
+        if listener.certificates:
+            yield f"{listener.listener} presents {', '.join(sha256[:16] for sha256 in listener.certificates)}"
+
+
+def _others(
+    node: Node, current: Sequence[Entry], known: Mapping[str, State], changed: float
+) -> Iterator[PresentationProblem]:
+    """Certificates that handshakes showed and that are not to be presented.
+
+    known: states by SHA-256. What a worker holds and nobody knows is of the settings, and about to be recorded.
+    """
+    observed = node.observed
+    if observed is None or observed.at < changed + SETTLING_SECONDS / 2:
+        return  # that look was before the change
+    good = {entry.leaf.sha256 for entry in current}
+    good |= {sha256 for worker in node.workers for sha256 in worker.figures.certificates if sha256 not in known}
+    wrong = [
+        f"{listener.listener} presents {sha256[:16]}, which is {known.get(sha256, 'not known here')}"
+        for listener in observed.listeners
+        for sha256 in listener.certificates
+        if sha256 not in good
+    ]
+    if wrong:
+        yield PresentationProblem(node.name, "", "; ".join(wrong))

@@ -1,0 +1,128 @@
+"""Each node looks at its own listeners by real handshakes, and every node shows what all of them present."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import ssl
+import urllib.request
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.nodes import Nodes
+from support.process import free_port, wait_until
+from support.raw import RawClient
+from support.scenes import contoso
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from support.gateway import Gateway
+    from support.pki import Leaf, Pki
+    from support.postgres import Postgres
+
+HOST = "mx.contoso.example"
+SEEN = 30.0  # seconds until a change was taken up and looked at
+
+
+@pytest.fixture(scope="module")
+def site(postgres_server: Postgres) -> Iterator[Nodes]:
+    with Nodes(postgres_server, 2) as nodes:
+        yield nodes
+
+
+def listed(node: Gateway) -> dict[str, dict[str, Any]]:
+    return {row["name"]: row for row in node.cli("node", "list", json=True).data}
+
+
+def shown(node: Gateway) -> dict[str, list[str]]:
+    """By the name of each node, what its listeners presented to it."""
+    return {
+        name: [sha256 for listener in row["presented"] for sha256 in listener["certificates"]]
+        for name, row in listed(node).items()
+    }
+
+
+def handshake(port: int) -> str:
+    """What a client is shown."""
+    with RawClient(port) as client:
+        client.greet()
+        client.starttls()
+        assert isinstance(client.socket, ssl.SSLSocket)
+        return hashlib.sha256(client.socket.getpeercert(binary_form=True) or b"").hexdigest()
+
+
+def sha256(leaf: Leaf) -> str:
+    return leaf.sha256.replace(":", "").lower()
+
+
+def added(node: Gateway, leaf: Leaf) -> str:
+    node.cli("certificate", "add", str(leaf.chain), "--key", str(leaf.key))
+    return sha256(leaf)[:16]
+
+
+def test_a_changeover_switches_all_nodes_and_shows_each(site: Nodes, pki: Pki, strange_pki: Pki) -> None:
+    first, second = site.nodes
+    old, new = pki.leaf(HOST), strange_pki.leaf(HOST)
+    switch = ("certificate", "changeover", "switch")
+    added(first, old)
+    wait_until(lambda: shown(second) == {"node1": [sha256(old)], "node2": [sha256(old)]}, "the first one", timeout=SEEN)
+    assert [handshake(node.port) for node in site.nodes] == [sha256(old)] * 2
+
+    done = first.cli(*switch, added(second, new), "--force", "the next one", timeout=90)
+    assert "presented on node1, node2" in done.stderr
+    wait_until(lambda: shown(first) == {"node1": [sha256(new)], "node2": [sha256(new)]}, "the next one", timeout=SEEN)
+    assert [handshake(node.port) for node in site.nodes] == [sha256(new)] * 2
+    for node in site.nodes:
+        for row in listed(node).values():
+            assert row["problems"] == []
+            assert abs(row["checked"] - row["started"]) < 600
+    assert f"{sha256(new)[:16]} (presented " in second.cli("node", "list").stdout
+
+    first.cli("certificate", "changeover", "roll-back")
+    wait_until(lambda: shown(second) == {"node1": [sha256(old)], "node2": [sha256(old)]}, "the way back", timeout=SEEN)
+
+
+def test_a_change_says_on_which_nodes_it_is_in_force(site: Nodes) -> None:
+    first, second = site.nodes
+    done = first.cli("organization", "set", "contoso", "display_name=Contoso again", json=True)
+    assert "is in force on node1, node2" in done.stderr
+    assert done.data["nodes"] == {"in_force": ["node1", "node2"], "not_yet": []}
+    edited = second.cli("organization", "set", "contoso", "display_name=Contoso once more")
+    assert "is in force on node1, node2" in edited.stderr
+    family = second.family()
+    for pid in family:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        late = first.cli("organization", "set", "contoso", "display_name=Contoso at last")
+    finally:
+        for pid in family:
+            os.kill(pid, signal.SIGCONT)
+    assert "is in force on node1; not yet on node2" in late.stderr
+
+
+def test_our_own_look_counts_for_nobody(gateway: Callable[..., Gateway], pki: Pki) -> None:
+    port, leaf = free_port(), pki.leaf(HOST)
+    settings: dict[str, dict[str, object]] = {
+        "metrics": {"address": f"127.0.0.1:{port}"},
+        "limits": {"connections_per_source": 1},
+        "server": {"workers": 1},
+    }
+    server = gateway(contoso(), hostname=HOST, certificates=[leaf], settings=settings)
+    with RawClient(server.port) as client:
+        client.greet()
+        wait_until(lambda: shown(server) == {listed_name(server): [sha256(leaf)]}, "the look", timeout=SEEN)
+        with RawClient(server.port) as refused:
+            assert refused.reply().code == 421
+    assert listed(server)[listed_name(server)]["presented"][0]["trouble"] == ""
+    assert server.trace() == []
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    counted = [line for line in lines if line.startswith("gatepost_tls_sessions") and 'direction="inbound"' in line]
+    assert counted == []
+
+
+def listed_name(server: Gateway) -> str:
+    (name,) = listed(server)
+    return name
