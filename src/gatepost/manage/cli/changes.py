@@ -28,6 +28,8 @@ def report(outcome: ChangeReport, *, as_json: bool, standing: bool = False) -> N
     print_warnings(outcome, standing=standing)
     for text in outcome.notes:
         click.echo(f"note: {text}", err=True)
+    if outcome.nodes is not None:
+        click.echo(f"version {outcome.version} is {printable(outcome.nodes.text)}", err=True)
     if as_json:
         print_json(outcome)
         return

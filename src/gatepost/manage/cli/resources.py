@@ -63,10 +63,6 @@ def apply(source: Path, config: str | None, *, dry_run: bool, note: str, since: 
     through = client(config)
     done = applied(source, through, request, dry_run=dry_run)
     report(done, as_json=as_json, standing=True)
-    if not dry_run:
-        from gatepost.manage.cli.node import say_in_force  # noqa: PLC0415 - `export` needs it not
-
-        say_in_force(through, done.version)
 
 
 @click.command()

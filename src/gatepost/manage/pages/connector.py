@@ -208,7 +208,9 @@ def _act(request: Request) -> Response:
         status = HTTPStatus.CONFLICT if refusal.kind is RefusalKind.CONFLICT else HTTPStatus.UNPROCESSABLE_ENTITY
         errors = "; ".join(map(str, refusal.errors))
         return connector_page(request, chosen, status, f"{refusal.text}{': ' if errors else ''}{errors}")
-    text = " ".join([said.format(sentence(chosen.label)), f"Revision {outcome.version}.", *outcome.warnings])
+    text = " ".join(
+        [said.format(sentence(chosen.label)), f"Revision {outcome.version}{outcome.places}.", *outcome.warnings]
+    )
     path = connector_path(chosen.organization.name, chosen.direction, chosen.connector.name)
     return see_other(request, path, text, "warn" if outcome.warnings else "pass")
 

@@ -198,7 +198,8 @@ def _saved(
         if kept
         else []
     )
-    text = " ".join([f"{edited.label} was saved as revision {outcome.version}.", *others, *outcome.warnings])
+    saved = f"{edited.label} was saved as revision {outcome.version}{outcome.places}."
+    text = " ".join([saved, *others, *outcome.warnings])
     return see_other(request, path, text, "warn" if outcome.warnings else "pass")
 
 

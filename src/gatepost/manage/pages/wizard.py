@@ -287,7 +287,8 @@ def _save(request: Request) -> Response:
             raise
         return _page(request, draft, owner, "save", errors=_errors(refusal))
     execute(keep_draft_validation, context_of(request), _drafted(draft, owner))
-    text = " ".join([f"Connector {draft['name']} was saved as revision {outcome.version}.", *outcome.warnings])
+    saved = f"Connector {draft['name']} was saved as revision {outcome.version}{outcome.places}."
+    text = " ".join([saved, *outcome.warnings])
     path = connector_path(owner.name, scenario.direction, draft["name"])
     return see_other(request, link(path, made="yes"), text, "warn" if outcome.warnings else "pass")
 

@@ -12,6 +12,7 @@ from gatepost.manage.use_cases.blast_radius import radius_of, radius_record
 from gatepost.manage.use_cases.change import ChangeOptions
 from gatepost.manage.use_cases.declaration import InQuery, UseCaseReply
 from gatepost.manage.use_cases.differences import FieldChange  # noqa: TC001 - msgspec reads it
+from gatepost.manage.use_cases.nodes import NodesInForce, await_in_force
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import moment
 from gatepost.policy.connectors.errors import FieldError
@@ -42,7 +43,7 @@ class ChangeReport(msgspec.Struct):
 
     version: the one in force now. warnings: what to think about because of it; standing: what was so before. notes:
     what is left to do elsewhere, such as DNS records. blast_radius: with dry_run, what it touches and what it would
-    have done to recent mail.
+    have done to recent mail. nodes: where it is in force two seconds later at most, if several nodes run.
     """
 
     version: int
@@ -52,6 +53,12 @@ class ChangeReport(msgspec.Struct):
     standing: list[str]
     notes: list[str]
     blast_radius: dict[str, Any] | None = None
+    nodes: NodesInForce | None = None
+
+    @property
+    def places(self) -> str:
+        """Where it is in force, for the end of a sentence: ", in force on mx1, mx2"; "" where one node runs."""
+        return f", {self.nodes.text}" if self.nodes is not None else ""
 
     @property
     def radius(self) -> Radius | None:
@@ -72,8 +79,9 @@ def _since(text: str) -> float | None:
         raise Refusal(RefusalKind.INPUT, "1 error; nothing was done.", [FieldError("since", str(error))]) from error
 
 
-def fields_of(outcome: ChangeResult) -> dict[str, Any]:
-    """The fields of a `ChangeReport`."""
+def fields_of(context: Context, outcome: ChangeResult) -> dict[str, Any]:
+    """The fields of a `ChangeReport`. Waits for the nodes of a site, two seconds at most."""
+    changed = bool(outcome.changes) and not outcome.dry_run
     return {
         "version": outcome.version,
         "dry_run": outcome.dry_run,
@@ -82,9 +90,14 @@ def fields_of(outcome: ChangeResult) -> dict[str, Any]:
         "standing": outcome.standing,
         "notes": outcome.notes,
         "blast_radius": None if outcome.radius is None else radius_record(outcome.radius),
+        "nodes": await_in_force(context, outcome.version) if changed else None,
     }
 
 
-def change_reply(outcome: ChangeResult, *, location: str = "", created: bool = False) -> UseCaseReply[ChangeReport]:
+def change_reply(
+    context: Context, outcome: ChangeResult, *, location: str = "", created: bool = False
+) -> UseCaseReply[ChangeReport]:
     """The reply of a use case that changed resources. location, created: as in `UseCaseReply`."""
-    return UseCaseReply(ChangeReport(**fields_of(outcome)), outcome.version, location, created and not outcome.dry_run)
+    return UseCaseReply(
+        ChangeReport(**fields_of(context, outcome)), outcome.version, location, created and not outcome.dry_run
+    )

@@ -174,7 +174,7 @@ def _added(context: Context, request: MakeDkimKey, key_file: str = "") -> UseCas
     context.audit.describe(subject=names[0])
     zone = KeyRecord(signer.public_key, KEY_TYPES[signer.algorithm], (request.service_type,)).zone_line(names[0])
     location = f"/organizations/{quote(owner, safe='')}/dkim_keys/{quote(names[0], safe='')}"
-    return UseCaseReply(KeyAdded(**fields_of(outcome), name=names[0], zone=zone), outcome.version, location)
+    return UseCaseReply(KeyAdded(**fields_of(context, outcome), name=names[0], zone=zone), outcome.version, location)
 
 
 @use_case(
@@ -210,7 +210,7 @@ def rotate_dkim_keys(context: Context, request: RotateDkimKeys) -> UseCaseReply[
 
     outcome = change(context.gateway, context.principal, step, replace(options, note=note))
     context.audit.describe(version=outcome.version)
-    return change_reply(outcome)
+    return change_reply(context, outcome)
 
 
 # ------------------------------------------------------------------------------------------------ a new key

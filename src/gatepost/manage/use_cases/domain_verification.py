@@ -138,7 +138,7 @@ def verify_domain(context: Context, request: VerifyDomain) -> UseCaseReply[Chang
 
     outcome = change(context.gateway, context.principal, step, options)
     context.audit.describe(version=outcome.version)
-    return change_reply(outcome)
+    return change_reply(context, outcome)
 
 
 def _part(context: Context, request: GetDomainVerification | VerifyDomain) -> Part:

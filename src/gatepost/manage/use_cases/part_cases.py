@@ -126,7 +126,7 @@ def _functions(kind: PartKind, plural: str) -> _Functions:
         owner, name = request.organization, text_in(request.document, kind.identity)
         part, options = PartName(kind, owner, name), options_of(context, request)
         outcome = resources.add_part(context.gateway, context.principal, part, request.document, options)
-        return change_reply(outcome, location=_location(plural, part))
+        return change_reply(context, outcome, location=_location(plural, part))
 
     def get_part(context: Context, request: GetPart) -> UseCaseReply[dict[str, Any]]:
         version = context.directory().version
@@ -139,15 +139,17 @@ def _functions(kind: PartKind, plural: str) -> _Functions:
         table = table if kind.identity in table else {kind.identity: part.name, **table}
         options = options_of(context, request)
         outcome = resources.put_part(context.gateway, context.principal, part, table, options)
-        return change_reply(outcome, location=_location(plural, part) * is_new, created=is_new)
+        return change_reply(context, outcome, location=_location(plural, part) * is_new, created=is_new)
 
     def set_part(context: Context, request: SetPart) -> UseCaseReply[ChangeReport]:
         part, options = _named(kind, request), options_of(context, request)
-        return change_reply(resources.set_part(context.gateway, context.principal, part, request.document, options))
+        return change_reply(
+            context, resources.set_part(context.gateway, context.principal, part, request.document, options)
+        )
 
     def remove_part(context: Context, request: RemovePart) -> UseCaseReply[ChangeReport]:
         part, options = _named(kind, request), options_of(context, request)
-        return change_reply(resources.remove_part(context.gateway, context.principal, part, options))
+        return change_reply(context, resources.remove_part(context.gateway, context.principal, part, options))
 
     return _Functions(list_parts, add_part, get_part, put_part, set_part, remove_part)
 

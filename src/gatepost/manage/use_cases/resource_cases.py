@@ -86,7 +86,7 @@ def apply_resources(context: Context, request: ApplyResources) -> UseCaseReply[C
     As `gatepost apply`: the organizations in the document become exactly what it says, others stay as they are.
     """
     options = options_of(context, request)
-    return change_reply(apply_document(context.gateway, context.principal, request.document, options))
+    return change_reply(context, apply_document(context.gateway, context.principal, request.document, options))
 
 
 @use_case("PUT /resources", visibility=Visibility.GATEWAY, tag="resources", body=_ALL, **_CHANGE)
@@ -103,7 +103,9 @@ def replace_resources(context: Context, request: ApplyResources) -> UseCaseReply
         draft.update(named)
         return edit
 
-    return change_reply(change(context.gateway, context.principal, step, options_of(context, request), whole=True))
+    return change_reply(
+        context, change(context.gateway, context.principal, step, options_of(context, request), whole=True)
+    )
 
 
 # ------------------------------------------------------------------------------------------------ organizations
@@ -182,7 +184,7 @@ def add_organization(context: Context, request: AddOrganization) -> UseCaseReply
         return organization_set(name, fields, draft)
 
     outcome = change(context.gateway, context.principal, step, options_of(context, request))
-    return change_reply(outcome, location=_location(name))
+    return change_reply(context, outcome, location=_location(name))
 
 
 @use_case(
@@ -219,7 +221,7 @@ def put_organization(context: Context, request: PutOrganization) -> UseCaseReply
     is_new = context.directory().resources.organization(name) is None
     document, options = {"organization": {name: table}}, options_of(context, request)
     outcome = apply_document(context.gateway, context.principal, document, options)
-    return change_reply(outcome, location=_location(name) * is_new, created=is_new)
+    return change_reply(context, outcome, location=_location(name) * is_new, created=is_new)
 
 
 @use_case(
@@ -242,7 +244,7 @@ def set_organization(context: Context, request: SetOrganization) -> UseCaseReply
         choose_organization(resources, name)
         return organization_set(name, request.document, draft)
 
-    return change_reply(change(context.gateway, context.principal, step, options_of(context, request)))
+    return change_reply(context, change(context.gateway, context.principal, step, options_of(context, request)))
 
 
 @use_case(
@@ -263,7 +265,7 @@ def remove_organization(context: Context, request: RemoveOrganization) -> UseCas
         return Edit((name,), f"organization.{name}")
 
     outcome = change(context.gateway, context.principal, step, options_of(context, request))
-    return change_reply(replace(outcome, warnings=[*_queued(context.gateway, name), *outcome.warnings]))
+    return change_reply(context, replace(outcome, warnings=[*_queued(context.gateway, name), *outcome.warnings]))
 
 
 def _location(name: str) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -8,10 +9,13 @@ from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.change import ChangeResult
 from gatepost.manage.use_cases.change_shapes import ChangeRequest, change_reply, options_of
 from gatepost.manage.use_cases.context import Context
+from gatepost.manage.use_cases.differences import FieldChange
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.policy.connectors.model import Resources
+from gatepost.store.nodes import NodeFigures, NodeIdentity
 
 WHO = Principal("token t", frozenset(Scope))
+TENANT = Principal("tim", frozenset(Scope), frozenset({"fabrikam"}))
 
 
 def context(**more):
@@ -44,6 +48,33 @@ def test_times_that_are_none():
 @pytest.mark.parametrize("dry_run", [True, False])
 def test_what_a_dry_run_made_is_not_created(dry_run):
     outcome = ChangeResult(7, dry_run, [], ["w"], [], ["n"], Resources())
-    reply = change_reply(outcome, location="/x", created=True)
+    reply = change_reply(context(), outcome, location="/x", created=True)
     assert (reply.version, reply.location, reply.created) == (7, "/x", not dry_run)
     assert (reply.value.warnings, reply.value.notes, reply.value.radius) == (["w"], ["n"], None)
+    assert (reply.value.nodes, reply.value.places) == (None, "")
+
+
+@pytest.mark.parametrize(
+    ("beats", "is_dry", "places"),
+    [
+        ({"mx1": 7, "mx2": 7}, False, ", in force on mx1, mx2"),
+        ({"mx1": 8, "mx2": 6}, False, ", in force on mx1; not yet on mx2"),
+        ({"mx1": 6, "mx2": 6}, False, ", in force on no node; not yet on mx1, mx2"),
+        ({"mx1": 7, "mx2": 7}, True, ""),
+        ({"mx1": 7}, False, ""),
+        ({}, False, ""),
+    ],
+)
+def test_a_change_says_where_it_is_in_force(gateway, monkeypatch, beats, is_dry, places):
+    monkeypatch.setattr("gatepost.manage.use_cases.nodes._PATIENCE", 0.0)
+    registry = gateway.storage.nodes()
+    for name, version in beats.items():
+        node = NodeIdentity(name, f"start of {name}", f"data of {name}", "host", "1.0")
+        registry.enter(node)
+        registry.beat(node, 0, 71, version, NodeFigures())
+    registry.close()
+    outcome = ChangeResult(7, is_dry, [FieldChange("~", "a", 1, 2)], [], [], [], Resources())
+    owner = Context(gateway, WHO, lambda: None)
+    assert change_reply(owner, outcome).value.places == places
+    assert change_reply(replace(owner, principal=TENANT), outcome).value.places == ""
+    assert change_reply(owner, replace(outcome, changes=[])).value.places == ""
