@@ -10,6 +10,8 @@ import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.admin import AdminCentre, settings
+from support.browser import axe, overflow, shot
 from support.nodes import Nodes
 from support.process import free_port, wait_until
 from support.raw import RawClient
@@ -17,7 +19,9 @@ from support.scenes import contoso
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
+    from playwright.sync_api import Page
     from support.gateway import Gateway
     from support.pki import Leaf, Pki
     from support.postgres import Postgres
@@ -84,6 +88,32 @@ def test_a_changeover_switches_all_nodes_and_shows_each(site: Nodes, pki: Pki, s
     wait_until(lambda: shown(second) == {"node1": [sha256(old)], "node2": [sha256(old)]}, "the way back", timeout=SEEN)
 
 
+def test_the_admin_centre_shows_what_each_node_presents(postgres_server: Postgres, pki: Pki, page: Page) -> None:
+    port, leaf = free_port(), pki.leaf(HOST)
+    with Nodes(postgres_server, 3, first=settings(port)) as nodes:
+        first = nodes.nodes[0]
+        centre = AdminCentre(first, port)
+        centre.make_owner()
+        number = added(first, leaf)
+        wait_until(lambda: list(shown(first).values()) == [[sha256(leaf)]] * 3, "all three present it", timeout=SEEN)
+        wait_until(centre.answers, "the admin centre answers", timeout=60)
+        centre.log_in(page)
+        panel = page.locator("#nodes")
+        assert panel.get_by_text(number).count() == 3
+        assert panel.get_by_text("seen").count() == 3
+        assert panel.get_by_text("Wrong").count() == 0
+        axe(page)
+        assert overflow(page) == 0
+        shot(page, "nodes")
+        page.goto(f"{centre.url}/certificates/{number}")
+        assert page.get_by_text(f"node3: mx {nodes.nodes[2].address}").is_visible()
+        page.goto(f"{centre.url}/certificates/{number}/presented")
+        for name in ("node1", "node2", "node3"):
+            row = page.get_by_role("row").filter(has_text=name)
+            assert row.get_by_text("Presented", exact=True).is_visible()
+        shot(page, "presented")
+
+
 def test_a_change_says_on_which_nodes_it_is_in_force(site: Nodes) -> None:
     first, second = site.nodes
     done = first.cli("organization", "set", "contoso", "display_name=Contoso again", json=True)
@@ -104,12 +134,12 @@ def test_a_change_says_on_which_nodes_it_is_in_force(site: Nodes) -> None:
 
 def test_our_own_look_counts_for_nobody(gateway: Callable[..., Gateway], pki: Pki) -> None:
     port, leaf = free_port(), pki.leaf(HOST)
-    settings: dict[str, dict[str, object]] = {
+    metered: dict[str, dict[str, object]] = {
         "metrics": {"address": f"127.0.0.1:{port}"},
         "limits": {"connections_per_source": 1},
         "server": {"workers": 1},
     }
-    server = gateway(contoso(), hostname=HOST, certificates=[leaf], settings=settings)
+    server = gateway(contoso(), hostname=HOST, certificates=[leaf], settings=metered)
     with RawClient(server.port) as client:
         client.greet()
         wait_until(lambda: shown(server) == {listed_name(server): [sha256(leaf)]}, "the look", timeout=SEEN)
@@ -121,6 +151,30 @@ def test_our_own_look_counts_for_nobody(gateway: Callable[..., Gateway], pki: Pk
         lines = answer.read().decode().splitlines()
     counted = [line for line in lines if line.startswith("gatepost_tls_sessions") and 'direction="inbound"' in line]
     assert counted == []
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_a_key_that_is_gone_is_red_everywhere_while_the_old_one_is_presented(
+    gateway: Callable[..., Gateway], pki: Pki, tmp_path: Path
+) -> None:
+    leaf = pki.leaf(HOST)
+    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
+    chain.write_bytes(leaf.chain.read_bytes())
+    key.touch(0o600)
+    key.write_bytes(leaf.key.read_bytes())
+    files = {"certificate": [{"chain": str(chain), "key": str(key)}]}
+    server = gateway(contoso(), hostname=HOST, settings=files)
+    wait_until(lambda: list(shown(server).values()) == [[sha256(leaf)]], "the first look", timeout=SEEN)
+    key.unlink()
+    (row,) = wait_until(
+        lambda: [row for row in listed(server).values() if row["problems"]], "the look that misses it", timeout=100
+    )
+    assert f"private key {key}: No such file or directory" in row["problems"][0]
+    assert handshake(server.port) == sha256(leaf)
+    assert "cannot be used on node" in server.cli("status", expect=None).stdout
+    server.apply(contoso(display_name="a change, after which alarms are judged"))
+    wait_until(lambda: "key-unusable" in server.cli("alarms", expect=None).stdout, "the alarm", timeout=SEEN)
 
 
 def listed_name(server: Gateway) -> str:

@@ -68,9 +68,9 @@ _log = logging.getLogger(__name__)
 class CertificateManager:
     """tls: what a listener presents, None if there is no certificate. inventory, clients: for who looks at them.
 
-    own: the connections on which this node looks at what it presents. client: asks authorities; resolver: what the DNS says of us. tickets: shared by those with whom clients resume their
-    sessions. Raises CertificateFileError if what is to be presented
-    cannot be used.
+    own: the connections on which this node looks at what it presents. client: asks authorities; resolver: what the DNS
+    says of us. tickets: shared by those with whom clients resume their sessions. Raises CertificateFileError if what is
+    to be presented cannot be used.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class CertificateManager:
 
     @property
     def observed(self) -> CertificateObservation | None:
-        """What our listeners presented, if this process is the one that looks."""
+        """The last look at what our listeners presented, if this process is the one that looks."""
         return self._observer.observed if self._observer is not None else None
 
     def unusable_keys(self) -> list[UnusableKey]:

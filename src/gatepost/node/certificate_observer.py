@@ -111,7 +111,7 @@ class CertificateObserver:
                 _log.error("a certificate that is presented cannot be read: %s", error)
         own = [listener for listener in self._settings.listeners if listener.role is not ListenerRole.INTERNAL]
         try:
-            return tuple(self._observe(one.role, str(one.address), leaves) for one in own[:_LISTENERS])
+            return tuple(self._observe(listener.role, str(listener.address), leaves) for listener in own[:_LISTENERS])
         finally:
             self._own.end()
 

@@ -80,7 +80,10 @@ _LABELS: Final = {
 
 
 def duty_label(lease: str) -> str:
-    """What the holder of a lease does for the site; "" for its own upkeep, the name where another version gave it."""
+    """Name in words what the holder of a lease does for the site: "imports TLS reports".
+
+    "" for its own upkeep, and the lease's own name where another version gave it.
+    """
     return "" if lease.startswith(_OWN) else _LABELS.get(lease, lease)
 
 

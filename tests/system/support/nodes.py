@@ -34,7 +34,7 @@ SUBJECT = re.compile(rb"^Subject: node-(\d+-\d+)\r?$", re.MULTILINE)
 class Nodes:
     """count: how many nodes. settings: merged into those of each node. With a `Pair` they find the primary.
 
-    clocks: seconds by which that of a node is ahead, by its number from 0.
+    first: merged into the settings of the first one. clocks: seconds by which that of a node is ahead, by its number from 0.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class Nodes:
         count: int = 3,
         *,
         settings: Mapping[str, Any] | None = None,
+        first: Mapping[str, Any] | None = None,
         database: str = "",
         clocks: Mapping[int, float] | None = None,
     ) -> None:
@@ -56,7 +57,8 @@ class Nodes:
         self.url = url
         self._servers = [server.port] if isinstance(server, Postgres) else server.ports
         self.detours = [Detours(*(Detour(server.host, port) for port in self._servers)) for _ in range(count)]
-        self.nodes = [self._node(number, url, key, settings or {}) for number in range(count)]
+        both = (settings or {}, {**(settings or {}), **(first or {})})
+        self.nodes = [self._node(number, url, key, both[number == 0]) for number in range(count)]
 
     def _node(self, number: int, url: str, key: Path, settings: Mapping[str, Any]) -> Gateway:
         way = url

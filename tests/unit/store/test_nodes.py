@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from gatepost.events.delivery_problems import UnsentNotice
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.nodes import (
+    CertificateObservation,
+    ListenerObservation,
     NodeFigures,
     NodeIdentity,
     NodeNameTaken,
@@ -70,6 +73,20 @@ def replace_offset(figures):
         figures.drained,
         figures.problems,
     )
+
+
+def test_the_latest_look_at_listeners_is_by_the_database_s_clock(registry):
+    registry.enter(NODE)
+    registry.beat(NODE, 0, 71, 5, NodeFigures())
+    assert registry.nodes()[0].observed is None
+    listeners = (ListenerObservation("mx :25", ("ab",)),)
+    for worker, at in ((1, 900.0), (2, 1000.0), (3, 800.0)):
+        registry.beat(NODE, worker, 71, 5, NodeFigures(observed=CertificateObservation(at, listeners)))
+    (node,) = registry.nodes()
+    assert node.observed.listeners == listeners
+    assert node.observed.at == pytest.approx(1000.0, abs=1)
+    ahead = replace(node.workers[2], figures=msgspec.structs.replace(node.workers[2].figures, offset=600.0))
+    assert replace(node, workers=(ahead,)).observed.at == 400.0
 
 
 def test_a_second_node_of_a_name_that_lives_is_refused(registry):

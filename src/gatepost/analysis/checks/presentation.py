@@ -29,7 +29,7 @@ _LONG: Final = 400
 
 @dataclass(frozen=True, slots=True)
 class PresentationProblem:
-    """What is wrong at one node. certificate: the id of the one that it is about, "" if that is not known here.
+    """A fault of one node. certificate: the id of the one that it is about, "" if that is not known here.
 
     unusable: it is about a key, and not about what was presented. text: a sentence without its full stop.
     """

@@ -138,7 +138,7 @@ def _row(one: NodeStatus) -> tuple[object, ...]:
         one.configuration,
         f"{one.heartbeat:.0f} s ago",
         _queue(one),
-        f"{one.clock_offset:+.1f} s",
+        f"{round(one.clock_offset, 1) + 0.0:+.1f} s",
         _certificate(one),
         ", ".join(one.listeners),
         ", ".join(one.duties),

@@ -73,7 +73,7 @@ def _is_well(node: NodeStatus) -> bool:
 def _node(node: NodeStatus) -> str:
     """Its state, and what may be otherwise on another node."""
     text = f"{node.state}, gatepost {node.software}, configuration {node.configuration}"
-    text += f", heartbeat {node.heartbeat:.0f} s ago, clock {node.clock_offset:+.1f} s"
+    text += f", heartbeat {node.heartbeat:.0f} s ago, clock {round(node.clock_offset, 1) + 0.0:+.1f} s"
     text += f"; {', '.join(node.duties)} for the site" if node.duties else ""
     return "; ".join((text, *node.problems))
 

@@ -110,7 +110,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def duties(self) -> list[str]:
-        """What it does for the whole site, in words."""
+        """Its work for the whole site, in words."""
         return [label for lease in self.leases if (label := duty_label(lease))]
 
 
@@ -235,7 +235,7 @@ def known_nodes(gateway: Gateway) -> list[Node]:
 
 
 def node_problems(gateway: Gateway, nodes: Sequence[Node]) -> dict[str, list[str]]:
-    """What is wrong with what nodes present, by their names; nothing where certificates cannot be read."""
+    """Faults of what nodes present, by their names; nothing where certificates cannot be read."""
     try:
         with gateway.config() as store:
             _, entries = Inventory(store, None).entries()
@@ -263,8 +263,8 @@ def node_status(node: Node, problems: Sequence[str] = ()) -> NodeStatus:
         heartbeat=round(node.age, 1),
         certificate=certificates[0][0] if certificates else "",
         presented=[
-            PresentedCertificates(one.listener, list(one.certificates), one.trouble)
-            for one in (observed.listeners if observed is not None else ())
+            PresentedCertificates(listener.listener, list(listener.certificates), listener.trouble)
+            for listener in (observed.listeners if observed is not None else ())
         ],
         checked=observed.at if observed is not None else None,
         problems=list(problems),

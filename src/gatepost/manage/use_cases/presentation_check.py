@@ -61,7 +61,7 @@ def check_presentation(gateway: Gateway, entry: Entry) -> list[ListenerPresentat
 
 
 def presented_elsewhere(entry: Entry, nodes: Sequence[Node]) -> list[ListenerPresentation]:
-    """What other nodes saw of their own listeners at their last look."""
+    """The listeners of other nodes, as those saw them at their last look."""
     looks = [(node.name, node.observed) for node in nodes if node.observed is not None]
     return [
         ListenerPresentation(

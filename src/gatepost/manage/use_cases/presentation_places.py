@@ -1,4 +1,4 @@
-"""Where a certificate is presented, as the nodes of the site saw it by handshakes, and what their workers hold.
+"""Find where a certificate is presented, as the nodes of the site saw it by handshakes, and what their workers hold.
 
 Used by `manage.use_cases.nodes` and by all that shows certificates. What no node looked at yet is taken from the
 settings. See `analysis.checks.presentation` for what counts as wrong.
@@ -39,8 +39,8 @@ def presentation_places(gateway: Gateway, entry: Entry, nodes: Sequence[Node]) -
     if entry.purpose is Purpose.CLIENT:
         return PresentationPlaces(_connectors(gateway, entry) if entry.state is State.CURRENT else ())
     running = [node for node in nodes if node.state.is_alive and node.workers]
-    found = presentation_problems({entry.id: entry}, running, now=time.time())
-    problems = tuple(f"node {problem.node}: {problem.text}" for problem in found if problem.certificate == entry.id)
+    at_nodes = presentation_problems({entry.id: entry}, running, now=time.time())
+    problems = tuple(f"node {problem.node}: {problem.text}" for problem in at_nodes if problem.certificate == entry.id)
     if entry.state is not State.CURRENT:
         return PresentationPlaces(problems=problems)
     if not problems and (gone := _gone(entry)):

@@ -377,7 +377,7 @@ def make_setup_code(context: Context, request: MakeSetupCode) -> SetupCode:  # n
 
 
 def setup_vault(gateway: Gateway) -> Vault | None:
-    """What seals a set-up code, so that every node of the site can show it; None without a usable master key."""
+    """The vault that seals a set-up code, so that every node can show it; None without a usable master key."""
     try:
         with gateway.config() as store:
             return site_vault(gateway.settings.store.master_key, store)

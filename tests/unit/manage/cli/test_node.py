@@ -143,7 +143,7 @@ def test_one_node_needs_no_line(nodes, capsys):
 
 def test_what_was_presented_is_listed_with_the_time_or_why_it_was_not_seen(home, site):
     look = CertificateObservation(
-        1_795_528_800.0, (ListenerObservation("mx :25", (NEW,)), ListenerObservation("mx :26", (), "nobody answers"))
+        1_795_528_800.5, (ListenerObservation("mx :25", (NEW,)), ListenerObservation("mx :26", (), "nobody answers"))
     )
     site.beat(identity("mx1"), 0, 71, 1, NodeFigures(certificates=(NEW,), observed=look))
     first, second = home.call("node", "list").stdout.splitlines()[1:]
