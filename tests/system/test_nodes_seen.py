@@ -170,7 +170,7 @@ def test_a_key_that_is_gone_is_red_everywhere_while_the_old_one_is_presented(
     (row,) = wait_until(
         lambda: [row for row in listed(server).values() if row["problems"]], "the look that misses it", timeout=100
     )
-    assert f"private key {key}: No such file or directory" in row["problems"][0]
+    assert f"Private key {key}: No such file or directory" in row["problems"][0]
     assert handshake(server.port) == sha256(leaf)
     assert "cannot be used on node" in server.cli("status", expect=None).stdout
     server.apply(contoso(display_name="a change, after which alarms are judged"))
