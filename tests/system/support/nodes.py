@@ -34,7 +34,8 @@ SUBJECT = re.compile(rb"^Subject: node-(\d+-\d+)\r?$", re.MULTILINE)
 class Nodes:
     """count: how many nodes. settings: merged into those of each node. With a `Pair` they find the primary.
 
-    first: merged into the settings of the first one. clocks: seconds by which that of a node is ahead, by its number from 0.
+    first: merged into the settings of the first one. clocks: seconds by which that of a node is ahead, by its number
+    from 0.
     """
 
     def __init__(
