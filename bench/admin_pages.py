@@ -21,7 +21,7 @@ import resource
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlencode
@@ -33,6 +33,7 @@ from gatepost.manage.pages.routes import HANDLERS, ROUTES
 from gatepost.manage.rest.routes import ROUTES as API_ROUTES
 from gatepost.manage.web.application import application
 from gatepost.manage.web.identity import COOKIE
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
@@ -23,6 +22,7 @@ from gatepost.net.engine import ClientContext, ServerContext, client_context, se
 from gatepost.net.identity import ServerIdentity
 from gatepost.net.tickets import ServerSessions
 from gatepost.protocols.tls.profile import PROFILES
+from gatepost.values import replace
 
 DEFAULT = PROFILES["default"]
 COUNT = 100

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from gatepost.settings.store_url import SQLITE
 from gatepost.store.database import Schema
 from gatepost.store.interface import StoreBusy, StoreFailure
 from gatepost.store.storage import Storage
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,12 +7,13 @@ destination, and its sender is told of the delay. Memory outlives restarts, and 
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.process import wait_until
 from support.scenes import ALICE, connector, contoso, message, send
+
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

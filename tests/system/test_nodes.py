@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,6 +22,7 @@ from gatepost.store.nodes import (
 )
 from gatepost.store.site_tables import SITE
 from gatepost.store.storage import Storage
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +26,7 @@ from gatepost.store.postgres.trace_tables import SCHEMA as TRACE
 from gatepost.store.site_tables import SITE
 from gatepost.store.storage import Storage
 from gatepost.times import day_text
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import smtplib
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,6 +24,7 @@ from gatepost.analysis.rehearsal.replay import Replay
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.model import parse
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,6 +22,8 @@ from support.policy_host import PolicyHost
 from support.process import loopback, wait_until
 from support.scenes import ALICE, connector, contoso, message, outcomes, send
 from support.sink import EXTENSIONS, Behaviour, Sink
+
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

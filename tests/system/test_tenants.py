@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +18,8 @@ from support.process import wait_until
 from support.raw import RawClient
 from support.scenes import ALICE, OWN_SERVERS, connector, contoso, send
 from support.smime import MailAuthority, cms
+
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

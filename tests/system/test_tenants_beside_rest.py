@@ -8,7 +8,6 @@ REST itself is tried in `test_tenants_apart.py`, pages with their forms in `test
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -33,6 +32,7 @@ from gatepost.policy.connectors.model import Resources
 from gatepost.settings.loader import load
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.storage import Storage
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

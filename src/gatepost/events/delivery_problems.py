@@ -7,11 +7,12 @@ which a delivery ends; and messages that failed without a notice, until they hav
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gatepost.events.counts import DELIVERED, level_of
 from gatepost.policy.decisions.withheld import concerns_others
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
 from cryptography import x509
@@ -20,6 +20,7 @@ from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsag
 
 from gatepost.net.certificate import MALFORMED, is_authority, issuer_text, quietly, subject_text
 from gatepost.times import second_text, utc
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

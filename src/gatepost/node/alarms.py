@@ -15,7 +15,7 @@ import logging
 import math
 import time
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gatepost.analysis.alarms import alarm_state as course
@@ -32,6 +32,7 @@ from gatepost.net.tasks import spawn
 from gatepost.pki.certificates.entry import State
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.store.interface import StoreFailure
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence

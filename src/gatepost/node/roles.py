@@ -6,7 +6,6 @@ Used by `node.assembly`. A connection is known by the address it was made to, as
 from __future__ import annotations
 
 import secrets
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from gatepost.mail.inbound.login import mechanisms
@@ -14,6 +13,7 @@ from gatepost.policy.connectors.names import host_port
 from gatepost.policy.decisions.handover import ORIGIN_OCTETS
 from gatepost.protocols.smtp.extensions import Extensions
 from gatepost.settings.roles import ListenerRole
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

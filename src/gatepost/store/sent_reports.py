@@ -8,11 +8,12 @@ the lease is over. Blocks: call it on a thread from an event loop.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from gatepost.store.database import Schema
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from gatepost.events.counts import (
@@ -16,6 +14,7 @@ from gatepost.events.metrics.catalogue import CATALOGUE
 from gatepost.events.metrics.counts import Counts
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.protocols.tls.facts import TlsFacts
+from gatepost.values import replace
 
 LABELS = {one.name: one.labels for one in CATALOGUE}
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import msgspec
 import pytest
@@ -16,6 +15,7 @@ from gatepost.policy.decisions.inbound import decide_recipient
 from gatepost.protocols.smtp.grammar import parse_path
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, Revocation, TlsFacts
+from gatepost.values import replace
 
 LEAF = CertificateFacts(
     "CN=mail.b.example",

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from dataclasses import replace
 
 import pytest
 from OpenSSL import SSL
@@ -14,6 +13,7 @@ from gatepost.net.engine import client_context
 from gatepost.net.stream import Endpoint, Loss, LossKind
 from gatepost.net.tasks import spawn
 from gatepost.protocols.tls.profile import PROFILES
+from gatepost.values import replace
 
 # ------------------------------------------------------------------------------------------------ plaintext
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
@@ -14,6 +13,7 @@ from gatepost.net.identity import IdentityError, ServerIdentity
 from gatepost.net.sessions import MAX_AGE
 from gatepost.protocols.tls.profile import PROFILES, VERSIONS, iana_name
 from gatepost.protocols.tls.signature import SCHEMES
+from gatepost.values import replace
 
 DEFAULT, LEGACY = PROFILES["default"], PROFILES["legacy"]
 NO_TLS13 = replace(DEFAULT, max_version="TLSv1.2")

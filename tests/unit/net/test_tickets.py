@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from gatepost.net import openssl_tickets
@@ -11,6 +9,7 @@ from gatepost.net.engine import client_context, server_context
 from gatepost.net.sessions import MAX_AGE
 from gatepost.net.tickets import DAY, ServerSessions
 from gatepost.protocols.tls.profile import PROFILES
+from gatepost.values import replace
 
 DEFAULT = PROFILES["default"]
 VERSIONS = pytest.mark.parametrize(

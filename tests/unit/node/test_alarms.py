@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import replace
 from email import message_from_bytes, policy
 
 import apsw
@@ -22,6 +21,7 @@ from gatepost.node.owner_mail import OwnerMail
 from gatepost.store.changes import ConfigStore
 from gatepost.store.interface import StoreFailure
 from gatepost.store.nodes import CertificateObservation, Node, NodeFigures, NodeState, UnusableKey, WorkerBeat
+from gatepost.values import replace
 
 DAY = 86400.0
 HOST = "mx1.contoso.example"

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -17,6 +16,7 @@ from gatepost.pki.certificates.authority import Authority
 from gatepost.pki.certificates.entry import Purpose, State, entry_id
 from gatepost.pki.certificates.inventory import entry_from
 from gatepost.store.changes import ConfigStore
+from gatepost.values import replace
 
 OTHERS = Authority("Keeper Root")
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import signal
 import socket
 import ssl
-from dataclasses import replace
 
 import pytest
 from cryptography import x509
@@ -16,6 +15,7 @@ from gatepost.pki.certificates.entry import State
 from gatepost.pki.certificates.inventory import Inventory, entry_from
 from gatepost.pki.certificates.vault import Vault
 from gatepost.store.changes import ConfigStore
+from gatepost.values import replace
 
 # The process without a supervisor; its lifeline ends with the script's standard input.
 SCRIPT = """

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import replace
 
 import pytest
 
@@ -11,6 +10,7 @@ from gatepost.pki.certificates.entry import State
 from gatepost.pki.certificates.inventory import Inventory, entry_from
 from gatepost.pki.certificates.vault import Vault
 from gatepost.store.changes import ConfigStore
+from gatepost.values import replace
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import time
 
 import pytest
@@ -14,6 +13,7 @@ from gatepost.store.interface import Settlement
 from gatepost.store.sqlite.message_trace import SqliteTrace
 from gatepost.store.sqlite.queue import SqliteStore
 from gatepost.store.sqlite.schema import StoreSettings
+from gatepost.values import replace
 
 
 class Owner:
@@ -48,7 +48,7 @@ class Shop:
             self.queue / str(worker),
             trace=SqliteTrace(self.trace).sink,
             worker=worker,
-            settings=dataclasses.replace(self.settings, **settings),
+            settings=replace(self.settings, **settings),
         )
         owner = Owner()
         store.attach(owner)

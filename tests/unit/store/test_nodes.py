@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import msgspec
 import pytest
 
@@ -21,6 +19,7 @@ from gatepost.store.nodes import (
 from gatepost.store.site_tables import SITE
 from gatepost.store.sqlite.database import SqliteConnection
 from gatepost.store.storage import Storage
+from gatepost.values import replace
 
 NODE = NodeIdentity("mx1", "start 1", "data 1", "host1", "1.0", ("mx 0.0.0.0:25",))
 FIGURES = NodeFigures(

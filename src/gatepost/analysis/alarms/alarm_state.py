@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity, Trouble
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -7,7 +7,6 @@ connectors name, and nothing else.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ from gatepost.pki.certificates.inventory import entry_from
 from gatepost.policy.connectors.publication import publication
 from gatepost.protocols.mtasts.policy import StsMode, covers
 from gatepost.protocols.mtasts.publish import policy_host
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

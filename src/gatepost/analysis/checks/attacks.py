@@ -7,7 +7,7 @@ a drill that asked the code under test what to expect would find nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from operator import attrgetter
@@ -24,6 +24,7 @@ from gatepost.net.identity import ServerIdentity
 from gatepost.pki.certificates.authority import Authority, self_signed
 from gatepost.policy.connectors.values import Cleartext, RevocationCheck, TlsSettings
 from gatepost.protocols.tls.profile import PROFILES, VERSIONS
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -6,7 +6,7 @@ what is kept of them, and `analysis.alarms.alarm_state` which alarms are new, wh
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +14,7 @@ from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity, Trouble
 from gatepost.analysis.checks import certificate_alarm_texts as texts
 from gatepost.pki.certificates.entry import Entry, Origin, Purpose, State
 from gatepost.pki.certificates.lifecycle import is_covered, names_of
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

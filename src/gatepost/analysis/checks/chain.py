@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +22,7 @@ from gatepost.analysis.checks.chain_urls import Question, UrlChecker
 from gatepost.net.certificate import MALFORMED, CertificateError, parse, quietly
 from gatepost.net.chain import judge
 from gatepost.net.path import MAX_PATH, climb
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from gatepost.analysis.checks.chain_key import KeyFile

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gatepost.analysis.checks.chain_facts import Kind, Link, UrlResult, UrlStatus
@@ -27,6 +27,7 @@ from gatepost.net.revocation import (
     read_response,
 )
 from gatepost.times import second_text
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from gatepost.net.lookups.http import HttpClient, HttpResponse

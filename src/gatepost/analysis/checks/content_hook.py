@@ -7,7 +7,7 @@ delivered, and a hook that is disabled or in rehearsal is tried like any other.
 from __future__ import annotations
 
 from base64 import b64encode
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.mail.inbound.content import ContentHooks, Examined
@@ -15,6 +15,7 @@ from gatepost.policy.connectors.values import HookType, Mode
 from gatepost.policy.decisions.content import decide
 from gatepost.protocols.message.header_text import format_date
 from gatepost.protocols.scanners.rspamd import Described
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping

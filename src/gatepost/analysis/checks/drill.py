@@ -13,7 +13,7 @@ import random
 import secrets
 import time
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
@@ -41,6 +41,7 @@ from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.net.lookups.revocation import RevocationChecker
 from gatepost.pki.certificates.clients import stored_client_identities
 from gatepost.policy.connectors.addresses import AddressPolicy
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from gatepost.analysis.checks.adversary import Seen

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import math
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gatepost.analysis.checks import advice
@@ -24,6 +24,7 @@ from gatepost.protocols.tls.facts import ChainStatus
 from gatepost.protocols.tls.names import describe_names, matches
 from gatepost.quantity import quantity
 from gatepost.times import day_text
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -7,13 +7,14 @@ prints. What may be switched is decided here alone: a gate that failed, or of wh
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from gatepost.analysis.checks.chain_report import Part
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.pki.certificates.entry import Purpose
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

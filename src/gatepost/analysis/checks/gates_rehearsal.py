@@ -6,7 +6,7 @@ presented now and on what would be presented then; only what becomes worse is ag
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gatepost.analysis.checks.gates import GateCheck, GateFinding
@@ -19,6 +19,7 @@ from gatepost.pki.certificates.entry import Purpose
 from gatepost.policy.connectors.values import TlsSettings
 from gatepost.protocols.tls.names import describe_names, matches
 from gatepost.protocols.tls.profile import PROFILES
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

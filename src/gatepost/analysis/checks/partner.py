@@ -12,7 +12,7 @@ import asyncio
 import random
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gatepost.analysis.checks.partner_domain import DomainFacts, dnssec_finding, domain_findings
@@ -38,6 +38,7 @@ from gatepost.net.lookups.tlsrpt import report_record
 from gatepost.policy.decisions.requirement import Opportunistic, Source
 from gatepost.policy.decisions.routes import NextHop
 from gatepost.protocols.dane.tlsa import TlsaStatus
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cryptography import x509
@@ -20,6 +19,7 @@ from gatepost.net.certificate import MALFORMED, quietly
 from gatepost.net.chain import judge
 from gatepost.policy.connectors.facts import SessionFacts
 from gatepost.protocols.tls.facts import TlsFacts
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -33,6 +32,7 @@ from gatepost.policy.connectors.names import SmartHost
 from gatepost.policy.decisions.published import NOTHING, Published, Terms
 from gatepost.policy.decisions.requirement import MxLevel, Shortfall
 from gatepost.protocols.dane.tlsa import TlsaStatus
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

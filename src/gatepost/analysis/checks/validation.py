@@ -7,7 +7,7 @@ as if they were enforced: that is what an administrator wants to know before swi
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,7 @@ from gatepost.policy.decisions.routes import NextHop
 from gatepost.protocols.message.fields import field_values
 from gatepost.protocols.smtp.grammar import GrammarError, parse_address
 from gatepost.quantity import quantity
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

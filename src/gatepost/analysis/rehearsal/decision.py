@@ -6,9 +6,11 @@ Made by `analysis.rehearsal.replay_inbound` and `analysis.rehearsal.replay_outbo
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
+
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

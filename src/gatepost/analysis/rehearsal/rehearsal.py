@@ -7,7 +7,7 @@ of them is bounded but for the ids of the connector's own messages.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,6 +17,7 @@ import msgspec
 from gatepost.analysis.rehearsal.decision import Effect
 from gatepost.policy.decisions.requirement import Source
 from gatepost.times import day_text
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator

@@ -7,7 +7,6 @@ cannot be told.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,7 @@ from gatepost.protocols.smtp.grammar import GrammarError, parse_path
 from gatepost.protocols.smtp.replies import RECIPIENT_OK
 from gatepost.protocols.tls.facts import ChainStatus, ChainVerdict
 from gatepost.protocols.tls.names import matches
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

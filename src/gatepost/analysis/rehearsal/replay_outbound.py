@@ -8,7 +8,6 @@ cannot be told.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple, assert_never
 
@@ -34,6 +33,7 @@ from gatepost.policy.decisions.routes import (
 )
 from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus, ChainVerdict
 from gatepost.protocols.tls.profile import PROFILES, iana_name
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gatepost.net.anchors import AnchorsError, TrustAnchors
@@ -21,6 +21,7 @@ from gatepost.policy.connectors.addresses import PUBLIC_ADDRESSES
 from gatepost.policy.connectors.values import HookType
 from gatepost.policy.decisions.content import ScanResult
 from gatepost.protocols.scanners.finding import UnusableAnswer
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence

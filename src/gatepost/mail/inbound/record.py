@@ -7,12 +7,12 @@ after the handshake: a handshake never fails for them (DESIGN: they are asked fo
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gatepost.events.trace import login_record, tls_record
 from gatepost.policy.connectors.facts import SessionFacts
 from gatepost.policy.decisions.handover import refused_stranger
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

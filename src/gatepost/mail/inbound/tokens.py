@@ -6,13 +6,13 @@ of a token gets into a reason, not even what its issuer wrote.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import jwt
 
 from gatepost.net.lookups.issuer_keys import KeysUnavailable
 from gatepost.policy.decisions.oauth import TokenVerdict, judge_claims, judge_type, trusted_issuer
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from gatepost.net.lookups.issuer_keys import IssuerKeys

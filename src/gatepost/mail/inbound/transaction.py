@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from gatepost.protocols.scanners.rspamd import Described
 from gatepost.protocols.smtp.grammar import xtext_encode
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.store.interface import StoreFailure
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from asyncio import Task

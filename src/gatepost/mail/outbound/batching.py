@@ -8,7 +8,7 @@ together. Recipients share a transaction if all that was decided for them is the
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from gatepost.mail.outbound.body import BodyUnreadable, MessageBody
@@ -23,6 +23,7 @@ from gatepost.policy.decisions.content_demand import NO_DEMAND
 from gatepost.policy.decisions.forwarding import keeps_sender
 from gatepost.policy.decisions.route import NO_CONTENT
 from gatepost.policy.decisions.routes import MxRoute, SmartHosts
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence

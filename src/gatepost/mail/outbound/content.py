@@ -7,11 +7,12 @@ cannot do its work now raises, and the mail waits: it never goes on without.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gatepost.policy.decisions.routes import InternalRoute, LmtpRoute, MailboxRoute, MxRoute, SmartHosts, Unroutable
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from gatepost.mail.model.delivery_result import DeliveryResult
@@ -32,6 +32,7 @@ from gatepost.policy.decisions.home import ALONE
 from gatepost.policy.decisions.route import RoutePlanner
 from gatepost.policy.decisions.routes import InternalRoute, LmtpRoute, MailboxRoute, MxRoute, Unroutable
 from gatepost.protocols.smtp.replies import Reply
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence

@@ -7,7 +7,7 @@ next host (RFC 5321 section 5.1). What a host said for now counts once there is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gatepost.mail.model.delivery_result import Disposition, RecipientResult, disposition_of
@@ -18,6 +18,7 @@ from gatepost.policy.decisions.requirement import Opportunistic
 from gatepost.policy.decisions.requiretls import Asks, asks_of
 from gatepost.policy.decisions.withheld import concerns_others, public_reply
 from gatepost.protocols.smtp.client.transaction import MailTransaction
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -6,7 +6,7 @@ code out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gatepost.net.stream import Loss, LossKind
@@ -17,6 +17,7 @@ from gatepost.policy.decisions.published import dnssec_failed
 from gatepost.policy.decisions.requirement import Shortfall
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.protocols.tlsrpt.result import ResultType
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from gatepost.net.lookups.question import LookupFailed

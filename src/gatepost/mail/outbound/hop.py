@@ -8,7 +8,7 @@ message passes here.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,7 @@ from gatepost.policy.decisions.requirement import Authenticated, MxLevel, Opport
 from gatepost.protocols.smtp.client.client import Client
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.protocols.tls.facts import Revocation
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, assert_never
@@ -27,6 +27,7 @@ from gatepost.policy.decisions.published import joined_modes, modes
 from gatepost.policy.decisions.requirement import Shortfall
 from gatepost.policy.decisions.routes import InternalRoute, LmtpRoute, MxRoute, NextHop, SmartHosts, Unroutable
 from gatepost.protocols.smtp.replies import Reply
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence

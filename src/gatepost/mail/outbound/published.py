@@ -6,7 +6,7 @@ means is decided in `policy.decisions.published`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gatepost.net.lookups.mx import MailHostsKind
@@ -14,6 +14,7 @@ from gatepost.policy.connectors.names import is_this_machine
 from gatepost.policy.connectors.values import MtaStsMode, SmtpDaneMode
 from gatepost.policy.decisions.published import NAMED, Modes, Naming, Published, StsFound, Terms, terms
 from gatepost.policy.decisions.requirement import Shortfall
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

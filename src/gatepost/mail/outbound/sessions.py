@@ -15,7 +15,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -27,6 +26,7 @@ from gatepost.policy.decisions.tlsrpt import Seen, attempted, barred, not_fetche
 from gatepost.protocols.tlsrpt.tally import Tally, TlsSession
 from gatepost.store.interface import StoreFailure
 from gatepost.times import day_text
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

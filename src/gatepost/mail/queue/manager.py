@@ -14,7 +14,6 @@ import asyncio
 import logging
 import time
 from collections import deque
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -30,6 +29,7 @@ from gatepost.mail.queue.sweeper import Sweeper
 from gatepost.mail.queue.waiting import Waiting
 from gatepost.net.tasks import spawn
 from gatepost.store.interface import StoreFailure
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, Sequence

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gatepost.mail.model.delivery_result import DeliveryResult, Disposition, RecipientResult
 from gatepost.policy.decisions.withheld import concerns_others
 from gatepost.protocols.smtp.replies import Reply
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from gatepost.mail.model.message import Delivery, Recipient, Return

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -41,6 +40,7 @@ from gatepost.manage.access.records import (
 from gatepost.manage.access.schema import ACCESS
 from gatepost.manage.access.setup_rows import ValidSetupCode
 from gatepost.store.interface import StoreFailure
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

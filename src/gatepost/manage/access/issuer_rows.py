@@ -7,12 +7,12 @@ the issuer said at the last log-in.
 from __future__ import annotations
 
 import secrets
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from gatepost.manage.access.fields import normalize_username
 from gatepost.manage.access.records import AccountError, AccountErrorKind, User
 from gatepost.manage.access.user_rows import encoded, find, get, of_issuer
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from gatepost.manage.access.principal import Role

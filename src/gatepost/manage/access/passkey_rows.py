@@ -5,12 +5,12 @@ Whether a signature is right is for `manage.pages.passkeys`; here is what of it 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from gatepost.manage.access.fields import cleaned
 from gatepost.manage.access.records import AccountError, AccountErrorKind, Passkey
 from gatepost.policy.connectors.errors import FieldError
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from gatepost.store.database import DatabaseConnection

@@ -7,7 +7,7 @@ do not count, for it may be down, or put them out of their group.
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -17,6 +17,7 @@ from gatepost.manage.access.principal import Role
 from gatepost.manage.access.records import AccountError, AccountErrorKind, Keep, User
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.logins.passwords import PasswordError, user_password
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,7 +10,7 @@ which asks for it. Used by `resources`, `organizations`.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +25,7 @@ from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.report_counts import ReportCounts
 from gatepost.policy.connectors.trust_anchors import anchors_label
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

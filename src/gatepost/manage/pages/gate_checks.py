@@ -13,7 +13,6 @@ import re
 import time
 from collections import OrderedDict
 from contextlib import suppress
-from dataclasses import replace
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,6 +27,7 @@ from gatepost.manage.use_cases.changeover import GetChangeover, get_changeover
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.pki.certificates.entry import Purpose
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence

@@ -6,7 +6,6 @@ a script the page loads itself anew until the check has ended.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -37,6 +36,7 @@ from gatepost.manage.use_cases.partner import (
 )
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import stamp
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from starlette.requests import Request

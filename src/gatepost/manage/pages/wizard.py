@@ -6,7 +6,6 @@ Each step is a page of its own, whose address has all answers so far. Nothing is
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
@@ -40,6 +39,7 @@ from gatepost.manage.use_cases.report_counts import ReportCounts
 from gatepost.manage.use_cases.resource_views import ListOwnOrganizations, list_own_organizations
 from gatepost.manage.use_cases.validation_runs import ValidateConnector
 from gatepost.policy.connectors.model import Resources
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

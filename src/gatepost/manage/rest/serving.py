@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import re
 import time
-from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +33,7 @@ from gatepost.manage.web.refusal_audit import address_of
 from gatepost.manage.web.request_limits import BodyTooLarge
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.quantity import quantity
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

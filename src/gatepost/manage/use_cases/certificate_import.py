@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple
 
@@ -36,6 +36,7 @@ from gatepost.pki.certificates.presented import refused_by_tls
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.protocols.tls.names import matches
 from gatepost.store.changes import on_newest
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,7 @@ from gatepost.policy.connectors.verification import pend, top_level
 from gatepost.quantity import quantity
 from gatepost.store.changes import ConfigConflict
 from gatepost.store.storage import Storage
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

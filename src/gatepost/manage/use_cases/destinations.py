@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Final, Literal
@@ -34,6 +33,7 @@ from gatepost.policy.decisions.destination_history import (
 )
 from gatepost.policy.decisions.outbound import describe_achieved
 from gatepost.store.interface import QueueFilter, StoreFailure
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

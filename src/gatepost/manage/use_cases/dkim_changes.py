@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from urllib.parse import quote
 
@@ -36,6 +35,7 @@ from gatepost.policy.connectors.records import Organization  # noqa: TC001 - the
 from gatepost.policy.connectors.values import DkimAlgorithm, DkimService, DkimState
 from gatepost.protocols.dkim.record import KEY_TYPES, KeyRecord, key_name
 from gatepost.times import name_text
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 import msgspec
@@ -26,6 +25,7 @@ from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
 from gatepost.manage.use_cases.resources import seen
 from gatepost.policy.logins.throttle import Throttle
 from gatepost.store.interface import StoreFailure
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from dns.rdata import Rdata

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import re
-from dataclasses import replace
 from importlib.util import find_spec
 from typing import IO, TYPE_CHECKING, Annotated, Any, Final, Literal, Protocol
 
@@ -33,6 +32,7 @@ from gatepost.manage.use_cases.times import TimeText, read_time
 from gatepost.pki.certificates.evidence_key import public_key_id
 from gatepost.store.evidence_log import read_heads
 from gatepost.store.interface import StoreFailure
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

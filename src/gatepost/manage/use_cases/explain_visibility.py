@@ -7,11 +7,11 @@ addresses, is its own affair: a question about it would otherwise find out its c
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gatepost.policy.decisions.forwarding import expand
 from gatepost.protocols.smtp.grammar import parse_address
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from gatepost.manage.access.principal import Principal

@@ -7,7 +7,7 @@ gateway lets itself be sent by whoever asks. `gatepost check` makes one on its o
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -26,6 +26,7 @@ from gatepost.net.lookups.mtasts import PolicyHosts
 from gatepost.net.lookups.validator import ValidatorError
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.names import domain_name, host_port
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -7,7 +7,6 @@ counted in the background. What others report of it, and what we report to other
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
@@ -26,6 +25,7 @@ from gatepost.policy.connectors.errors import FieldError
 from gatepost.protocols.tls.names import normalise
 from gatepost.store.trace import tally_days
 from gatepost.times import day_text
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from gatepost.analysis.reports.tls import TlsReport

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from urllib.parse import quote
 
@@ -21,6 +20,7 @@ from gatepost.manage.use_cases.resources import apply_document, organization_set
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.records import Organization
 from gatepost.store.interface import QueueFilter, StoreFailure
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.context import Context

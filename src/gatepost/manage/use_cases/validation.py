@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from threading import Lock
@@ -34,6 +34,7 @@ from gatepost.policy.connectors.records import InboundConnector
 from gatepost.store.documents import failure_text
 from gatepost.store.interface import StoreFailure, TraceFilter
 from gatepost.store.trace import trace_event
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

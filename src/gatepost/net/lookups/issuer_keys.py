@@ -11,7 +11,7 @@ import asyncio
 import logging
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +22,7 @@ from gatepost.net.lookups.jwks import JwksError, parse_jwks, parse_metadata
 from gatepost.net.lookups.shared import Shared
 from gatepost.policy.connectors.addresses import PUBLIC_ADDRESSES
 from gatepost.policy.connectors.oauth import configuration_urls
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ import asyncio
 import ipaddress
 import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, Protocol, cast
 
 from gatepost.net.lookups.cache import Cache
@@ -25,6 +25,7 @@ from gatepost.protocols.mtasts.publish import PATH, policy_host, record_name
 from gatepost.protocols.mtasts.record import StsRecord, parse_record
 from gatepost.protocols.tls.names import normalise
 from gatepost.protocols.tlsrpt.result import ResultType
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

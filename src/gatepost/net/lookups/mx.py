@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Protocol
@@ -17,6 +17,7 @@ from gatepost.net.lookups.cache import Cache
 from gatepost.net.lookups.dns import DnsAnswer, DnsStatus
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.policy.connectors.addresses import not_allowed
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence

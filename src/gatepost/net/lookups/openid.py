@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote_plus, urlencode
 
@@ -16,6 +16,7 @@ from gatepost.net.lookups.http import HttpClient, HttpFailed, HttpRequest, https
 from gatepost.net.lookups.id_token import IdTokenError, verified_claims
 from gatepost.net.lookups.jwks import JwksError, parse_document, parse_jwks
 from gatepost.policy.connectors.oauth import configuration_urls
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

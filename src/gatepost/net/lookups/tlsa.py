@@ -7,7 +7,6 @@ connection must then achieve is decided in `policy`.
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gatepost.net.dane import unreadable
@@ -15,6 +14,7 @@ from gatepost.net.lookups.cache import Cache
 from gatepost.net.lookups.dns import DnsAnswer, DnsStatus
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.protocols.dane.tlsa import RecordsKind, TlsaLookup, TlsaStatus, classify
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

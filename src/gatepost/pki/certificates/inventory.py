@@ -6,7 +6,6 @@ Used by `node.assembly`, `checks` and the commands. Chains are public content; k
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ from gatepost.pki.certificates.entry import Entry, State, document_of, entry_id,
 from gatepost.pki.certificates.files import CertificateFileError, IdentityFiles
 from gatepost.pki.certificates.request import CertificateRequests
 from gatepost.pki.certificates.vault import VaultError
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

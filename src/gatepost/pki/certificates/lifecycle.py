@@ -7,12 +7,12 @@ never be: a name that nobody covers any more, a certificate in two places, a way
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from gatepost.pki.certificates.entry import Origin, Purpose, State
 from gatepost.protocols.tls.names import matches
 from gatepost.times import second_text
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -6,12 +6,13 @@ ran they are read here, so that they are never missing from a list.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gatepost.pki.certificates.entry import Origin, State
 from gatepost.pki.certificates.files import CertificateFileError, load_identity
 from gatepost.pki.certificates.inventory import entry_from
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,7 @@ and is told once.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -23,6 +23,7 @@ from gatepost.pki.certificates.lifecycle import is_covered, names_of, replaced
 from gatepost.pki.certificates.presented import refused_by_tls
 from gatepost.store.changes import ConfigConflict
 from gatepost.store.interface import StoreFailure
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -11,7 +11,6 @@ import base64
 import hashlib
 import hmac
 import secrets
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
@@ -44,6 +43,7 @@ from gatepost.pki.site.records import (
 from gatepost.pki.site.store import AUTHORITY, ISSUED, NODE, TOKEN, place_of
 from gatepost.policy.connectors.names import covers, domain_name
 from gatepost.store.changes import ConfigConflict
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -8,7 +8,7 @@ Built by `node.snapshot`, read by `policy.connectors.match` and `policy`, which 
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from gatepost.policy.connectors.signing_keys import SigningKeys
 from gatepost.policy.connectors.values import ConnectorType, RevocationCheck
 from gatepost.policy.connectors.verification import in_force
 from gatepost.protocols.tls.names import matches, normalise
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -6,7 +6,6 @@ domain publishes nothing but what such a message needs.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
 from gatepost.policy.connectors.names import is_this_machine
@@ -16,6 +15,7 @@ from gatepost.policy.decisions.published import NAMED, NOTHING, Modes, Naming, j
 from gatepost.policy.decisions.requirement import Shortfall
 from gatepost.policy.decisions.requiretls import Asks
 from gatepost.policy.decisions.routes import InternalRoute, LmtpRoute, MailboxRoute, MxRoute, SmartHosts, Unroutable
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from gatepost.policy.decisions.requirement import Requirement

@@ -12,13 +12,14 @@ not excuse a connection that is worse, unless an administrator accepted that hos
 from __future__ import annotations
 
 from collections.abc import Mapping  # noqa: TC003 - msgspec reads the types of fields
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from gatepost.policy.decisions.facts import ClassicalOnly  # noqa: TC001 - msgspec reads the types of fields
 from gatepost.policy.decisions.outbound import describe_achieved
 from gatepost.policy.decisions.requirement import Achieved, MxLevel, TlsLevel
 from gatepost.times import minute_text
+from gatepost.values import replace
 
 FORGOTTEN_AFTER = 60 * 86400.0
 """Seconds after which a level that was not seen again counts no more; the next lower one that was seen then does."""

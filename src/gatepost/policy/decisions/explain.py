@@ -7,7 +7,7 @@ what they had no need to say.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, assert_never
 
 from gatepost.policy.connectors.comparison import other_inbound, other_outbound
@@ -23,6 +23,7 @@ from gatepost.policy.decisions.requiretls import Asks, asks_of
 from gatepost.policy.decisions.route import NO_CONTENT, RoutePlanner
 from gatepost.policy.decisions.routes import InternalRoute, LmtpRoute, MailboxRoute, MxRoute, SmartHosts, Unroutable
 from gatepost.policy.decisions.signing import Provenance, Signing, signing
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

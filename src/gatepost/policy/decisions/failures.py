@@ -6,7 +6,7 @@ real ones (`policy.decisions.outbound.judge`, `deferral`, `expired`): what is sa
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gatepost.policy.connectors.values import RevocationCheck
@@ -15,6 +15,7 @@ from gatepost.policy.decisions.outbound import deferral, expired, judge
 from gatepost.policy.decisions.requirement import Authenticated, MxLevel, Opportunistic
 from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, TlsFacts
 from gatepost.protocols.tls.profile import PROFILES
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ that is a notice for the original sender, and only that is taken.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from gatepost.policy.connectors.values import ConnectorType
@@ -18,6 +18,7 @@ from gatepost.policy.decisions.routes import InternalRoute, MxRoute, SmartHosts
 from gatepost.protocols.message.srs import SrsRefused, is_srs
 from gatepost.protocols.smtp.grammar import parse_address
 from gatepost.protocols.smtp.replies import Reply
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from gatepost.policy.connectors.directory import Directory

@@ -7,7 +7,6 @@ falls short waits, and says what was expected and presented.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, assert_never
 
 from gatepost.policy.connectors.trust_anchors import anchors_label
@@ -32,6 +31,7 @@ from gatepost.protocols.smtp.replies import Reply
 from gatepost.protocols.tls.facts import ChainStatus
 from gatepost.protocols.tls.names import describe_names, matches
 from gatepost.protocols.tlsrpt.result import ResultType
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -7,7 +7,7 @@ result types of RFC 8460 section 4.3.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, assert_never
 
 from gatepost.policy.connectors.values import Mode as ConnectorMode
@@ -27,6 +27,7 @@ from gatepost.policy.decisions.requiretls import Asks, demand, obeys_cleartext, 
 from gatepost.protocols.dane.tlsa import TlsaLookup, TlsaStatus
 from gatepost.protocols.mtasts.policy import StsMode, StsPolicy
 from gatepost.protocols.tlsrpt.result import ResultType
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from gatepost.policy.connectors.records import OutboundConnector

@@ -6,7 +6,6 @@ connection falls short of. Pure. What the RFC leaves open is decided in docs/req
 
 from __future__ import annotations
 
-from dataclasses import replace
 from enum import StrEnum
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ from gatepost.policy.decisions.requirement import (
     Shortfall,
     Source,
 )
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from gatepost.policy.connectors.records import OutboundConnector

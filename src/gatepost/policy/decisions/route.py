@@ -8,7 +8,6 @@ difference for mailboxes, but for what a sending organization asks of the conten
 
 from __future__ import annotations
 
-from dataclasses import replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING, NamedTuple, Protocol, assert_never
 
@@ -35,6 +34,7 @@ from gatepost.policy.decisions.routes import (
 from gatepost.policy.decisions.rulings import Rulings
 from gatepost.protocols.smtp.grammar import GrammarError, parse_address
 from gatepost.protocols.smtp.replies import Reply
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,12 +6,12 @@ Pure: a directory, the session's facts and the envelope in, a value out.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gatepost.policy.connectors.match import Attribution
 from gatepost.policy.decisions.decision import InboundVerdict
 from gatepost.protocols.smtp.replies import SENDER_OK, Reply
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from gatepost.policy.connectors.directory import Directory

@@ -7,7 +7,7 @@ a connector or a rule of ours asks for is no policy of the domain, but for manda
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from gatepost.protocols.dane.tlsa import TlsaLookup, TlsaStatus
 from gatepost.protocols.mtasts.policy import StsMode, StsPolicy
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import AppliedPolicy, FailureDetail, PolicyType, TlsSession, applied, detail
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from gatepost.policy.decisions.facts import HopFacts

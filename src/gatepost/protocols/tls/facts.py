@@ -6,9 +6,11 @@ facts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
+
+from gatepost.values import replace
 
 
 @dataclass(frozen=True, slots=True)

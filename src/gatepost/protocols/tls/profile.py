@@ -6,9 +6,11 @@ cannot drift from what is spoken. Never imports a TLS library: lists are text in
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
+
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,6 +23,7 @@ from gatepost.analysis.alarms.alarm_state import (
     posted,
     to_be_posted,
 )
+from gatepost.values import replace
 
 NOW = 1_800_000_000.0
 DAY = 86400.0

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from email import message_from_bytes, policy
 from typing import Any
 
@@ -10,6 +9,7 @@ from hypothesis import strategies as st
 
 from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
 from gatepost.analysis.alarms.letter import Letter, build_letter, subject_of
+from gatepost.values import replace
 
 NOW = 1_800_000_000.0
 HOST = "mx1.contoso.example"

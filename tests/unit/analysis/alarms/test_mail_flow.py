@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from gatepost.analysis.alarms.alarm import Kind, Severity
 from gatepost.analysis.alarms.mail_flow import MailFacts, MailLimits, Shares, judge_mail
 from gatepost.events.delivery_problems import DowngradedDestination, FailingPartner, UnsentNotice
+from gatepost.values import replace
 
 NOW = 1_800_000_000.0
 HOUR = 3600.0

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,6 +21,7 @@ from gatepost.analysis.checks.certificate_alarms import (
 )
 from gatepost.pki.certificates.entry import Entry, Origin, Purpose, State
 from gatepost.protocols.tls.facts import CertificateFacts
+from gatepost.values import replace
 
 NOW = 1_800_000_000.0
 DAY = 86400.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -28,6 +27,7 @@ from gatepost.analysis.checks.chain_report import (
 )
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.protocols.tls.facts import ChainStatus, ChainVerdict
+from gatepost.values import replace
 
 TIME = NOW.timestamp()
 ROOT = StatusAuthority("Root")

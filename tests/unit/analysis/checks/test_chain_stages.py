@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
@@ -18,6 +16,7 @@ from gatepost.analysis.checks.chain_stages import chain_findings
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.protocols.tls.facts import ChainStatus, ChainVerdict
 from gatepost.times import day_text
+from gatepost.values import replace
 
 OWN = "this machine's store"
 DAY = 86400.0

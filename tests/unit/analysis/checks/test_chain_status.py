@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -16,6 +14,7 @@ from gatepost.analysis.checks.chain_path import link
 from gatepost.analysis.checks.chain_status import issuer_findings, revocation_findings, staple_findings
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.protocols.tls.facts import ChainStatus, ChainVerdict
+from gatepost.values import replace
 
 ROOT = StatusAuthority("Root")
 CRL, OCSP, AIA = "http://crl.example/a.crl", "http://ocsp.example:8080/", "http://aia.example/a.cer"

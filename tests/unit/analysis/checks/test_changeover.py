@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import dns.rdata
 import pytest
@@ -26,6 +25,7 @@ from gatepost.pki.certificates.stapling import Stapler
 from gatepost.pki.certificates.vault import Vault
 from gatepost.settings.loader import load
 from gatepost.store.changes import ConfigConflict, ConfigStore
+from gatepost.values import replace
 
 AUTHORITY = Authority("Changeover Root")
 HOST = "mx.a.example"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from gatepost.analysis.checks.changeover_notice import notice
 from gatepost.pki.certificates.entry import Purpose
+from gatepost.values import replace
 
 WHEN = 1_795_528_800.0
 

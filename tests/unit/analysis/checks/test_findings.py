@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ from gatepost.policy.decisions.facts import HopFacts
 from gatepost.policy.decisions.outbound import judge
 from gatepost.policy.decisions.requirement import Authenticated, Identity, Opportunistic, Requirement, Source
 from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, Revocation, TlsFacts
+from gatepost.values import replace
 
 RESOLVED = Task("Resolve", TaskStatus.SUCCEEDED, "")
 ASKS = (Source("connector", "out"),)

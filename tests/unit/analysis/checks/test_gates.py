@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 
@@ -20,6 +20,7 @@ from gatepost.analysis.checks.gates import (
 )
 from gatepost.analysis.checks.partner_report import Mark
 from gatepost.pki.certificates.entry import Purpose
+from gatepost.values import replace
 
 PASS, INFO, WARN, FAIL, UNKNOWN = (
     GateFinding(GateCheck.NAMES, mark, f"it is {mark}")

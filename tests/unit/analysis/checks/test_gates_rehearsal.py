@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -14,6 +12,7 @@ from gatepost.net.identity import ServerIdentity
 from gatepost.pki.certificates.authority import Authority
 from gatepost.pki.certificates.entry import Purpose
 from gatepost.pki.certificates.inventory import entry_from
+from gatepost.values import replace
 
 AUTHORITY = Authority("Rehearsal Root")
 HOST = "mx.a.example"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from gatepost.protocols.mtasts.publish import StsPublication, publish
 from gatepost.protocols.mtasts.record import StsRecord
 from gatepost.protocols.tlsrpt import record as tlsrpt
 from gatepost.protocols.tlsrpt.result import ResultType
+from gatepost.values import replace
 
 MX = "mx1.contoso.example"
 OURS = publish("contoso.example", StsMode.ENFORCE, [MX], 604800)

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from gatepost.analysis.checks.partner_domain import DomainFacts, dnssec_finding, domain_findings
@@ -12,6 +10,7 @@ from gatepost.protocols.dns.text_record import RecordError
 from gatepost.protocols.mtasts.policy import StsMode, StsPolicy
 from gatepost.protocols.tlsrpt.record import TlsRptRecord
 from gatepost.protocols.tlsrpt.result import ResultType
+from gatepost.values import replace
 
 HOSTS = MailHosts("b.example", MailHostsKind.LISTED, (MailHost("mx.b.example", 10),), authentic=True)
 GOOD = DomainFacts("b.example", HOSTS, sts=StsState("b.example"), reports=TlsRptRecord(("mailto:tls@b.example",)))

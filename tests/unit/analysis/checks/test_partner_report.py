@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 
@@ -19,6 +18,7 @@ from gatepost.analysis.checks.partner_report import (
 )
 from gatepost.policy.decisions.facts import HopFacts
 from gatepost.protocols.tls.facts import TlsFacts
+from gatepost.values import replace
 
 TLS = TlsFacts("TLSv1.3", "TLS_AES_128_GCM_SHA256", "X25519", "", resumed=False, server_name="")
 STATIC = TlsFacts("TLSv1.2", "TLS_RSA_WITH_AES_128_GCM_SHA256", "", "", resumed=False, server_name="")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -42,6 +41,7 @@ from gatepost.protocols.mtasts.policy import StsMode, StsPolicy
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, Revocation, TlsFacts
 from gatepost.protocols.tlsrpt.result import ResultType
+from gatepost.values import replace
 
 NOW = 1_795_528_800.0
 DAY = 86400

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +27,7 @@ from gatepost.protocols.mtasts.policy import StsMode, StsPolicy
 from gatepost.protocols.tls.profile import PROFILES
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.settings.loader import load
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 
@@ -18,6 +17,7 @@ from gatepost.pki.certificates.inventory import Inventory, entry_from
 from gatepost.pki.certificates.vault import Vault
 from gatepost.policy.connectors.prefix_limits import PrefixLimits
 from gatepost.store.changes import ConfigStore
+from gatepost.values import replace
 
 AUTHORITY = Authority("Schedule Root")
 OLD, NEW = (ServerIdentity(*AUTHORITY.issue(["mx.a.example"])) for _ in range(2))

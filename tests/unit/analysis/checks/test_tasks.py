@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,6 +19,7 @@ from gatepost.analysis.checks.tasks import (
 from gatepost.policy.decisions.facts import HopFacts
 from gatepost.policy.decisions.outbound import judge
 from gatepost.policy.decisions.requirement import Encrypted, Opportunistic, Source
+from gatepost.values import replace
 
 GOOD = Task("Connect", TaskStatus.SUCCEEDED, "192.0.2.1:25", seconds=0.12345)
 BAD = Task("EHLO", TaskStatus.FAILED, "closed", "look", ours=True)

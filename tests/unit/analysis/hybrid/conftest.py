@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from gatepost.analysis.hybrid.given import Given
 from gatepost.policy.connectors.model import parse
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

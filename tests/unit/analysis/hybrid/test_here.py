@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import replace
 
 import pytest
 
 from gatepost.analysis.hybrid.here import Finding, command, findings, inbound_of, outbound_of
+from gatepost.values import replace
 
 
 def of(pair, subject) -> Finding:

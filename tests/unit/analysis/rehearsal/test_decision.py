@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from gatepost.analysis.rehearsal.decision import Decision, Effect, settled
 from gatepost.policy.decisions.requirement import Encrypted
+from gatepost.values import replace
 
 HELD = Decision(Effect.HELD, "contoso", "bank", "encrypted", "UntrustedRoot", demand=Encrypted(()))
 

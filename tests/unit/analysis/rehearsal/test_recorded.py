@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -15,6 +14,7 @@ from gatepost.policy.connectors.facts import SessionFacts
 from gatepost.policy.decisions.facts import HopFacts
 from gatepost.policy.decisions.requirement import MxLevel
 from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, TlsFacts
+from gatepost.values import replace
 
 LEAF = CertificateFacts(
     "CN=Mail of B,O=B", "CN=CA", "0a", "Mail of B", ("mail.b.example",), ("192.0.2.7",), "aa", "bb", "", 1.0, 2.0, "RSA"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import dns.rdata
@@ -25,6 +25,7 @@ from gatepost.store.interface import StoreFailure
 from gatepost.store.sent_reports import SENT, SentReport
 from gatepost.store.session_counts import MOST_FAILURES, MOST_POLICIES, write_counts
 from gatepost.store.storage import Storage
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from gatepost.net.engine import client_context
@@ -14,6 +12,7 @@ from gatepost.policy.decisions.home import Nodes
 from gatepost.protocols.message.srs import SrsKeys
 from gatepost.protocols.smtp.extensions import Extensions
 from gatepost.protocols.tls.profile import PROFILES
+from gatepost.values import replace
 
 MX1 = "mx1.contoso.example"
 ORIGIN = Origin("contoso", "incoming", "5e55", "0cae", facts={"peer": "192.0.2.99", "connector": "lab"})

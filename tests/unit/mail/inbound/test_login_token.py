@@ -7,7 +7,6 @@ import base64
 import contextlib
 import json
 import time
-from dataclasses import replace
 
 import jwt
 import pytest
@@ -18,6 +17,7 @@ from gatepost.net.lookups.issuer_keys import KeysUnavailable
 from gatepost.net.lookups.jwks import IssuerKey
 from gatepost.policy.logins.throttle import Throttle
 from gatepost.protocols.smtp.extensions import Extensions
+from gatepost.values import replace
 
 ANN, JOE = "ann@contoso.example", "joe@contoso.example"
 KEY, OTHER = ed25519.Ed25519PrivateKey.generate(), ed25519.Ed25519PrivateKey.generate()

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import logging
 
 import pytest
@@ -15,6 +14,7 @@ from gatepost.protocols.smtp.replies import Reply
 from gatepost.protocols.smtp.server.server import Server
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite.schema import StoreSettings
+from gatepost.values import replace
 
 ANN, JOE, BOB = "ann@contoso.example", "joe@contoso.example", "bob@partner.example"
 STRANGER = "eve@elsewhere.example"
@@ -405,7 +405,7 @@ async def test_the_announced_size_counts_for_the_room(gate):
     async with gate.open():
         room = gate.store._writer.room
         mark = room.free + room.reusable + room.reserved - 1_000_000
-        gate.store._settings = dataclasses.replace(gate.store._settings, free_space_mark=mark)
+        gate.store._settings = replace(gate.store._settings, free_space_mark=mark)
         client = await gate.greeted()
         refused = await client.say(f"MAIL FROM:<{STRANGER}> SIZE=40000000")
         accepted = await client.say(f"MAIL FROM:<{STRANGER}>")
@@ -416,7 +416,7 @@ async def test_a_disk_that_fills_up_meanwhile_is_said_at_the_end_and_traced(gate
     async with gate.open():
         client = await gate.greeted()
         await client.envelope(STRANGER, ANN)
-        gate.store._settings = dataclasses.replace(gate.store._settings, free_space_mark=1 << 62)
+        gate.store._settings = replace(gate.store._settings, free_space_mark=1 << 62)
         assert await client.say(MESSAGE) == "452 4.3.1 Insufficient system storage"
         assert gate.left_behind() == []
         assert gate.offered == []

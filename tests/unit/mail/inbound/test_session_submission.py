@@ -3,7 +3,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import time
-from dataclasses import replace
 
 import pytest
 
@@ -14,6 +13,7 @@ from gatepost.net.stream import LossKind
 from gatepost.protocols.smtp.extensions import Extensions
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.protocols.tls.profile import PROFILES
+from gatepost.values import replace
 
 ANN = "ann@contoso.example"
 WORD = "correct horse"

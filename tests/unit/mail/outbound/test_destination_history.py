@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 
@@ -22,6 +21,7 @@ from gatepost.policy.decisions.destination_history import (
 )
 from gatepost.policy.decisions.requirement import Achieved, MxLevel, TlsLevel
 from gatepost.store.interface import StoreFailure
+from gatepost.values import replace
 
 NOW = 1_700_000_000.0
 AUTH, CLEAR = Achieved(TlsLevel.AUTHENTICATED), Achieved(TlsLevel.NONE)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
@@ -32,6 +31,7 @@ from gatepost.protocols.dane.tlsa import MatchingType, Records, Selector, Tlsa, 
 from gatepost.protocols.tls.facts import Revocation
 from gatepost.protocols.tls.profile import PROFILES
 from gatepost.protocols.tlsrpt.result import ResultType
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

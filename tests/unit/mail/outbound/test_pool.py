@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 from gatepost.mail.outbound.hop import Hop
 from gatepost.mail.outbound.pool import ConnectionPool
 from gatepost.policy.decisions.requirement import Authenticated, Encrypted, Identity, Opportunistic, Source
+from gatepost.values import replace
 
 BASE = Hop("mx.b.example", "192.0.2.1", 25, Opportunistic((Source("default"),)))
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,6 +24,7 @@ from gatepost.protocols.dane.tlsa import TlsaStatus
 from gatepost.protocols.mtasts.policy import StsMode, StsPolicy
 from gatepost.protocols.tls.profile import PROFILES
 from gatepost.protocols.tlsrpt.result import ResultType
+from gatepost.values import replace
 
 HOST, DOMAIN = "mx.b.example", "b.example"
 RECORD = "3 1 1 " + "ab" * 32

@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,6 +21,7 @@ from gatepost.protocols.tls.facts import TlsFacts
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import Count, PolicyType, TlsSession, applied
 from gatepost.store.session_counts import SessionFiles, counted_days, read_counts, write_counts
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from support.dns import DnsServer
 
@@ -13,6 +11,7 @@ from gatepost.pki.certificates.entry import State
 from gatepost.pki.certificates.inventory import Inventory, entry_from
 from gatepost.pki.certificates.vault import Vault
 from gatepost.store.changes import ConfigStore
+from gatepost.values import replace
 
 AUTHORITY = Authority("Commands Root")
 HOST = "mx.gate.example"

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import io
 import sys
-from dataclasses import replace
 
 import pytest
 
@@ -13,6 +12,7 @@ from gatepost.manage.cli.certificate_changeover_text import print_gates, print_p
 from gatepost.manage.use_cases.certificate_shapes import certificate_of, gates_of_report
 from gatepost.manage.use_cases.changeover import ChangeoverCheck, NoticePartner, changeover_of
 from gatepost.pki.certificates.entry import Purpose, State
+from gatepost.values import replace
 
 NOW = 1_795_521_600.0  # 2026-11-24T12:00:00Z
 HOSTILE = "x\x1b[2J\x07\t\u202e<b>"

@@ -3,7 +3,6 @@ from __future__ import annotations
 import io
 import os
 import sys
-from dataclasses import replace
 
 import pytest
 
@@ -11,6 +10,7 @@ from gatepost.analysis.checks.partner_report import Finding, Mark, PartnerCheck,
 from gatepost.manage.cli.check_text import print_check
 from gatepost.policy.decisions.facts import HopFacts
 from gatepost.protocols.tls.facts import TlsFacts
+from gatepost.values import replace
 
 TLS = TlsFacts("TLSv1.3", "TLS_AES_128_GCM_SHA256", "X25519MLKEM768", "", resumed=False, server_name="")
 PASSED = tuple(Finding(stage, Mark.PASS, "fine", "seen it", short="ok") for stage in list(Stage)[:-1])

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 
 import pytest
 
@@ -12,6 +11,7 @@ from gatepost.policy.connectors.facts import SessionFacts
 from gatepost.policy.connectors.model import parse
 from gatepost.policy.decisions.explain import explain
 from gatepost.protocols.smtp.grammar import parse_path
+from gatepost.values import replace
 
 MANY = [{"name": f"n{one:02}", "sender_domains": [f"n{one}.test"]} for one in range(20)]
 TRIAL = {

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from gatepost.analysis.hybrid.exchange import Step
@@ -9,6 +7,7 @@ from gatepost.analysis.hybrid.here import Finding
 from gatepost.analysis.hybrid.plan import HybridPlan
 from gatepost.analysis.hybrid.trial import Check
 from gatepost.manage.cli.hybrid_text import print_plan
+from gatepost.values import replace
 
 BARE = HybridPlan("contoso", "mx.gate.example", "ex1.contoso.example", (), (), (), (), ())
 COMMAND = "gatepost connector add outbound " + "--recipient-domain long.example " * 9

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from gatepost.analysis.checks.gates import GateCheck, GateFinding
@@ -15,6 +13,7 @@ from gatepost.pki.certificates.authority import Authority
 from gatepost.pki.certificates.entry import Purpose, State
 from gatepost.pki.certificates.inventory import entry_from
 from gatepost.policy.connectors.errors import FieldError
+from gatepost.values import replace
 
 DAY = 86400.0
 IDENTITY = ServerIdentity(*Authority("View Root").issue(["mx.gate.example"]))

@@ -6,7 +6,6 @@ import csv
 import io
 import time
 from contextlib import closing
-from dataclasses import replace
 from types import SimpleNamespace
 from urllib.parse import quote
 
@@ -19,6 +18,7 @@ from gatepost.manage.use_cases import certificate_views
 from gatepost.manage.use_cases.certificate_requests import request_certificate
 from gatepost.manage.use_cases.certificates import certificate as shown
 from gatepost.pki.certificates.entry import Purpose, State, document_of
+from gatepost.values import replace
 
 from .conftest import HOST, MARKUP, Centre, certificate, recorded
 

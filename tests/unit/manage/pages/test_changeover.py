@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import replace
 from http.cookies import SimpleCookie
 
 import pytest
@@ -21,6 +20,7 @@ from gatepost.manage.use_cases.changeover import ChangeoverCheck
 from gatepost.manage.use_cases.changeover_steps import switch_certificate
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.pki.certificates.entry import Purpose, State, document_of
+from gatepost.values import replace
 
 from .conftest import HOST, MARKUP, OWNER, certificate, recorded
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -16,6 +15,7 @@ from gatepost.policy.decisions.explain import explain
 from gatepost.policy.decisions.failures import FailureOutcome
 from gatepost.protocols.smtp.grammar import parse_path
 from gatepost.protocols.smtp.replies import Reply
+from gatepost.values import replace
 
 ANN, BANK, STRANGER = "ann@contoso.example", "x@bank.example", "eve@elsewhere.example"
 BASE = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import ExitStack, suppress
-from dataclasses import replace
 from threading import Event, Thread
 from types import SimpleNamespace
 
@@ -21,6 +20,7 @@ from gatepost.manage.use_cases.changeover import ChangeoverCheck, GatesLimit
 from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
 from gatepost.pki.certificates.entry import Purpose
+from gatepost.values import replace
 
 from .conftest import MARKUP, OWNER, certificate
 

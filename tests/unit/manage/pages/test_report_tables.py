@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from gatepost.analysis.reports.pictures import Blocked, PictureCounter
@@ -11,6 +9,7 @@ from gatepost.manage.pages.report_charts import by_protection
 from gatepost.manage.pages.report_query import ReportView
 from gatepost.manage.pages.report_tables import TABLES, ReportTable, chart_table
 from gatepost.manage.use_cases.reports import Period
+from gatepost.values import replace
 
 DAYS = Period("2026-11-23", "2026-11-24")
 VIEW = ReportView(DAYS, "", DAYS.last)

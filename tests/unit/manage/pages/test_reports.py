@@ -8,7 +8,6 @@ import io
 import re
 import time
 from contextlib import closing
-from dataclasses import replace
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -22,6 +21,7 @@ from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.report_counts import ReportCounts
 from gatepost.store.evidence_files import evidence_directory
 from gatepost.store.interface import StoreFailure
+from gatepost.values import replace
 
 from .conftest import MARKUP, Centre
 

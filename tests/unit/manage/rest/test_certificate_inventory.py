@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import replace
 from urllib.parse import quote
 
 import pytest
@@ -23,6 +22,7 @@ from gatepost.manage.use_cases import (
 from gatepost.manage.use_cases.certificate_import import watch_directory
 from gatepost.manage.use_cases.inventory import inventory_of
 from gatepost.pki.certificates.entry import Purpose, State
+from gatepost.values import replace
 
 from .conftest import NAME, OWNER, ROOT
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from urllib.parse import quote
 
 import jsonschema_rs
@@ -16,6 +15,7 @@ from gatepost.net.identity import ServerIdentity
 from gatepost.pki.certificates.authority import Authority
 from gatepost.pki.certificates.entry import State
 from gatepost.pki.certificates.inventory import Inventory, entry_from
+from gatepost.values import replace
 
 # What stands in the braces, of the organization that is not the asker's: it exists, wherever its kind does.
 THEIRS = {

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 import pytest
 import tomlkit
@@ -18,6 +17,7 @@ from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.pki.certificates.entry import State
 from gatepost.pki.certificates.watch import FileWatch
 from gatepost.settings.loader import load
+from gatepost.values import replace
 
 NAME = "mx.gate.example"
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import msgspec
 import pytest
 
@@ -30,6 +28,7 @@ from gatepost.manage.use_cases.changeover_steps import (
 )
 from gatepost.manage.use_cases.request_values import WrongFields, body_value, query_value
 from gatepost.pki.certificates.entry import Purpose, State
+from gatepost.values import replace
 
 NOW = 1_795_521_600.0
 WORDS = '<b>"\x1b\u202e\N{PILE OF POO}'

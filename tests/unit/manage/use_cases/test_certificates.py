@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 import msgspec
 import pytest
@@ -25,6 +24,7 @@ from gatepost.manage.use_cases.certificates import (
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.pki.certificates.entry import Origin, Purpose, State
 from gatepost.store.changes import Change
+from gatepost.values import replace
 
 NAME = "mx.gate.example"
 DAY = 86400.0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from tests.unit.manage.calls import ANN, add_entry, run
 
@@ -26,6 +24,7 @@ from gatepost.manage.use_cases.changeover import (
 from gatepost.manage.use_cases.inventory import inventory_for_look, inventory_of, listed_certificates
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
 from gatepost.pki.certificates.entry import State
+from gatepost.values import replace
 
 NAME = "mx.gate.example"
 NOW = 1_795_528_800.0

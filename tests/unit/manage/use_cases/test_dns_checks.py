@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 import pytest
 from tests.unit.manage.calls import add_entry
@@ -12,6 +11,7 @@ from gatepost.manage.use_cases import dns_checks
 from gatepost.manage.use_cases.dns_checks import KEPT, DnsCheck, DnsChecks, SectionKey, check_record
 from gatepost.manage.use_cases.publication import publication_of
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.values import replace
 
 OWNER = Principal("ann", frozenset({Scope.OWNER}))
 TENANT = Principal("con", frozenset({Scope.READ}), frozenset({"contoso"}))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 
@@ -15,6 +14,7 @@ from gatepost.policy.connectors.model import parse
 from gatepost.policy.decisions.explain import explain
 from gatepost.protocols.smtp.grammar import parse_path
 from gatepost.protocols.smtp.replies import Reply
+from gatepost.values import replace
 
 ALL = Principal("root", frozenset({Scope.OWNER}))
 TENANT = Principal("tim", frozenset({Scope.READ}), frozenset({"contoso"}))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 import pytest
 
 from gatepost.manage.use_cases.stored_schemas import SCHEMAS
 from gatepost.store.changes import CONFIGURATION
+from gatepost.values import replace
 
 # A column that old code does not write must be NULL, or have a default.
 TAKES_AWAY = re.compile(

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from gatepost.net.lookups import mtasts_cache
 from gatepost.net.lookups.mtasts_cache import CachedPolicy, PolicyFolder
 from gatepost.protocols.mtasts.policy import StsMode, StsPolicy
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from pathlib import Path

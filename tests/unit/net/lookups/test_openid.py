@@ -9,7 +9,7 @@ import functools
 import json
 import ssl
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
@@ -23,6 +23,7 @@ from gatepost.net.lookups.dns import Resolver
 from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.net.lookups.openid import OpenId, OpenIdFailed, Provider
 from gatepost.settings.oidc import Oidc
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine

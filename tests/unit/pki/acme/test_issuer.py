@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -25,6 +24,7 @@ from gatepost.store.changes import ConfigStore
 from gatepost.store.leases import SharedLeases
 from gatepost.store.site_tables import SITE
 from gatepost.store.sqlite.database import SqliteDatabase
+from gatepost.values import replace
 
 NAMES = ("mx.a.example",)
 AUTHORITY = Authority("ACME Root")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 import pytest
 from support.table_scene import HOST, ROOTS
@@ -14,6 +13,7 @@ from gatepost.pki.certificates.listed import Listed
 from gatepost.pki.certificates.published import published
 from gatepost.protocols.tls.profile import PROFILES
 from gatepost.store.changes import Change
+from gatepost.values import replace
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -13,6 +12,7 @@ from gatepost.pki.certificates.inventory import Inventory, entry_from
 from gatepost.pki.certificates.vault import Vault
 from gatepost.settings.loader import load
 from gatepost.store.changes import ConfigStore
+from gatepost.values import replace
 
 AUTHORITY = Authority("Clients Root")
 OLD, NEW = (ServerIdentity(*AUTHORITY.issue(["gate.contoso.example"])) for _ in range(2))

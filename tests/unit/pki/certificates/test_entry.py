@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 
 from gatepost.net.identity import ServerIdentity, read_identity
 from gatepost.pki.certificates.authority import Authority
 from gatepost.pki.certificates.entry import Entry, Origin, Purpose, State, document_of, entry_id, entry_of
+from gatepost.values import replace
 
 LEAF = read_identity(ServerIdentity(*Authority("Root").issue(["mx.contoso.example", "192.0.2.1"]))).leaf
 PLAIN = Entry(entry_id(LEAF), LEAF)

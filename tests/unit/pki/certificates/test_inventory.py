@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from gatepost.net.identity import ServerIdentity
@@ -12,6 +10,7 @@ from gatepost.pki.certificates.inventory import CertificateUnknown, Inventory, e
 from gatepost.pki.certificates.presented import presented
 from gatepost.pki.certificates.vault import Vault
 from gatepost.store.changes import ConfigConflict, ConfigStore
+from gatepost.values import replace
 
 AUTHORITY = Authority("Inventory Root")
 MX, OLD, OTHER = (ServerIdentity(*AUTHORITY.issue([name])) for name in ("mx.a.example", "mx.a.example", "b.example"))

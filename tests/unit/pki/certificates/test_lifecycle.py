@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -13,6 +12,7 @@ from gatepost.pki.certificates import lifecycle as course
 from gatepost.pki.certificates.entry import Entry, Origin, Purpose, State
 from gatepost.pki.certificates.lifecycle import ROLL_BACK_SECONDS, Refused
 from gatepost.protocols.tls.facts import CertificateFacts
+from gatepost.values import replace
 
 NOW = 1_800_000_000.0
 YEAR = 365 * 86400.0

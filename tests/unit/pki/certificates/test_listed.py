@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from gatepost.net.identity import ServerIdentity
@@ -10,6 +8,7 @@ from gatepost.pki.certificates.entry import Origin, State
 from gatepost.pki.certificates.inventory import Inventory, entry_from
 from gatepost.pki.certificates.listed import listed
 from gatepost.store.changes import ConfigStore
+from gatepost.values import replace
 
 AUTHORITY = Authority("Listed Root")
 MX, NEWER = (ServerIdentity(*AUTHORITY.issue(["mx.a.example"])) for _ in range(2))

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from gatepost.net.identity import ServerIdentity
@@ -12,6 +10,7 @@ from gatepost.pki.certificates.inventory import Inventory, entry_from
 from gatepost.pki.certificates.presented import presented, refused_by_tls, settings_identities
 from gatepost.pki.certificates.vault import Vault
 from gatepost.store.changes import ConfigStore
+from gatepost.values import replace
 
 AUTHORITY = Authority("Presented Root")
 OLD, NEW = (ServerIdentity(*AUTHORITY.issue(["mx.a.example"])) for _ in range(2))

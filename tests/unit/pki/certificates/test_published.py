@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from cryptography import x509
 from support.chains import Made, pem
@@ -10,6 +8,7 @@ from support.table_scene import AIA, CRL, HOST, INTERMEDIATE, OCSP, OLD, OLD_ROO
 
 from gatepost.pki.certificates.entry import Purpose, State
 from gatepost.pki.certificates.published import MAX_ROWS, Found, events
+from gatepost.values import replace
 
 RSA = certificate(kind="rsa", organization="Contoso Corporation")
 EC = certificate(organization="Contoso Corporation")

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 from itertools import pairwise
 from xml.etree import ElementTree as ET
@@ -10,6 +9,7 @@ from support.table_scene import HOST, certificate, chain
 from gatepost.pki.certificates.entry import State
 from gatepost.pki.certificates.published import Event
 from gatepost.pki.certificates.published_atom import atom
+from gatepost.values import replace
 
 A = "{http://www.w3.org/2005/Atom}"
 MADE = certificate()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -13,6 +12,7 @@ from gatepost.pki.certificates.entry import State
 from gatepost.pki.certificates.published_html import Link, page
 from gatepost.pki.certificates.published_json import version_of
 from gatepost.protocols.tls.profile import PROFILES, published
+from gatepost.values import replace
 
 VOID = {"meta", "link", "wbr", "br"}
 RSA = certificate(kind="rsa", organization="Contoso Corporation")

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 from support.table_scene import AIA, CRL, HOST, OCSP, certificate, chain
 
 from gatepost.pki.certificates.entry import State
 from gatepost.pki.certificates.published_json import table_record, version_of, written
 from gatepost.protocols.tls.profile import PROFILES
+from gatepost.values import replace
 
 CURRENT, NEXT = certificate(organization="Contoso Corporation"), certificate(kind="rsa")
 

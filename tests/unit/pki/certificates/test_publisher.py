@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import stat
-from dataclasses import replace
 
 import pytest
 import tomlkit
@@ -15,6 +14,7 @@ from gatepost.pki.certificates.publisher import Roots, current_table, write_file
 from gatepost.pki.certificates.vault import Vault
 from gatepost.settings.loader import load
 from gatepost.store.changes import ConfigStore
+from gatepost.values import replace
 
 AUTHORITY = Authority("Publisher Root")
 IDENTITY = ServerIdentity(*AUTHORITY.issue(["mx.gate.example"]))

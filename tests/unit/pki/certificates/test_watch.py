@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -17,6 +16,7 @@ from gatepost.pki.certificates.inventory import Inventory, entry_from
 from gatepost.pki.certificates.presented import presented, settings_identities
 from gatepost.pki.certificates.watch import FileWatch
 from gatepost.store.changes import ConfigStore
+from gatepost.values import replace
 
 AUTHORITY = Authority("Watch Root")
 NAME = "mx.a.example"

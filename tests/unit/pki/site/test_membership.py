@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 from cryptography import x509
@@ -17,6 +16,7 @@ from gatepost.pki.site.records import SiteError
 from gatepost.pki.site.site import Site, read_secret, read_token
 from gatepost.pki.site.store import SiteStore
 from gatepost.store.changes import ConfigStore
+from gatepost.values import replace
 
 NOW, HOUR, WEEK = 1_800_000_000.0, 3600.0, 604800.0
 MX1, MX2 = "mx1.a.example", "mx2.a.example"

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +12,7 @@ from gatepost.policy.connectors.credentials import (
     presented,
 )
 from gatepost.protocols.tls.facts import ChainStatus, ChainVerdict, Revocation
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +11,7 @@ from gatepost.policy.connectors.match import (
     attribute_by_recipient,
     match_partner,
 )
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

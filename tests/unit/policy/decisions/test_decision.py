@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 from gatepost.policy.connectors.content_hook import ContentHook
 from gatepost.policy.connectors.hook_index import ApplicableHook
@@ -13,6 +12,7 @@ from gatepost.policy.decisions.decision import InboundVerdict, OutboundDecision,
 from gatepost.policy.decisions.parties import SenderPart
 from gatepost.policy.decisions.requirement import Encrypted, Opportunistic, Source
 from gatepost.protocols.smtp.replies import Reply
+from gatepost.values import replace
 
 NOBODY = Attribution("none", None, None, "none", ())
 OK = Reply(250, "2.1.5", ("Recipient ok",))

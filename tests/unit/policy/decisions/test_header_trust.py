@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from gatepost.policy.decisions.header_trust import header_trust
 from gatepost.policy.decisions.inbound import decide_recipient
 from gatepost.protocols.message.organization_headers import Crossing
+from gatepost.values import replace
 
 TEXT = """
 [organization.o]

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -8,6 +7,7 @@ import pytest
 from gatepost.policy.decisions.forwarding import Returned
 from gatepost.policy.decisions.inbound import decide_mail, decide_recipient
 from gatepost.protocols.smtp.replies import Reply
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -44,6 +43,7 @@ from gatepost.protocols.dane.tlsa import MatchingType, Records, Selector, Tlsa, 
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, TlsFacts
 from gatepost.protocols.tlsrpt.result import ResultType
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
@@ -14,6 +13,7 @@ from gatepost.policy.connectors.model import parse
 from gatepost.policy.decisions.inbound import decide_mail, decide_recipient
 from gatepost.protocols.smtp.grammar import parse_path
 from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, TlsFacts
+from gatepost.values import replace
 
 TLS = TlsFacts("TLSv1.3", "TLS_AES_256_GCM_SHA384", "X25519", "", resumed=False, server_name="")
 NAMES = ["mx.o.example", "mx.gw.test", "mx.any.test"]

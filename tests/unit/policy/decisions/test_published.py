@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -45,6 +44,7 @@ from gatepost.protocols.dane.tlsa import MatchingType, Records, Selector, Tlsa, 
 from gatepost.protocols.mtasts.policy import StsMode, StsPolicy
 from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, TlsFacts
 from gatepost.protocols.tlsrpt.result import ResultType
+from gatepost.values import replace
 
 HOST, DOMAIN = "mx.b.example", "b.example"
 RECORD = Tlsa(Usage.DANE_EE, Selector.SPKI, MatchingType.SHA2_256, bytes(32))

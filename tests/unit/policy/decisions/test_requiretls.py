@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -33,6 +32,7 @@ from gatepost.policy.decisions.requiretls import (
 )
 from gatepost.protocols.dane.tlsa import MatchingType, Records, Selector, Tlsa, Usage
 from gatepost.protocols.tlsrpt.result import ResultType
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -202,7 +202,7 @@ def test_the_words_of_what_is_unfit_for_good(hop: MakeHop, title: str, told: str
 
 def test_a_node_of_our_own_that_does_not_do_is_never_unfit_for_good(hop: MakeHop) -> None:
     requirement = Nodes("mx1.a.example", "a-site").requirement("mx2.a.example", "default")
-    asked = dataclasses.replace(requirement, sources=(*requirement.sources, Source("requiretls")), requiretls=True)
+    asked = replace(requirement, sources=(*requirement.sources, Source("requiretls")), requiretls=True)
     assert settled(asked, hop(), missing()) == missing()
     found = settled(asked, hop(requiretls_offered=False), None)
     assert found is not None

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from gatepost.policy.connectors.values import DkimService
 from gatepost.policy.decisions.signing import Provenance, may_sign, signing
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from gatepost.policy.decisions.inbound import decide_recipient
 from gatepost.policy.decisions.submission import as_submitted, decide_submission, refused_login
 from gatepost.protocols.smtp.replies import Reply
+from gatepost.values import replace
 
 TEXT = """
 [organization.o]

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
 from gatepost.protocols.message.dsn_report import DsnAction, DsnActor, DsnRecipient
+from gatepost.values import replace
 
 
 def test_actions_are_those_of_rfc_3464() -> None:
@@ -17,7 +16,7 @@ def test_actors_are_the_three_boxes() -> None:
 
 def test_reports_are_values() -> None:
     one = DsnRecipient("b@b.example", DsnAction.FAILED, "5.1.1")
-    assert one == dataclasses.replace(one)
-    assert hash(one) == hash(dataclasses.replace(one))
+    assert one == replace(one)
+    assert hash(one) == hash(replace(one))
     with pytest.raises(AttributeError):
         one.status = "5.0.0"  # type: ignore[misc]

@@ -3,11 +3,11 @@ from __future__ import annotations
 import email
 import email.policy
 import re
-from dataclasses import replace
 
 import pytest
 
 from gatepost.protocols.message.report_mail import ReportMail, build_report_mail, report_subject
+from gatepost.values import replace
 
 MAIL = ReportMail(
     sender="tls@contoso.example",

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +13,7 @@ from gatepost.protocols.smtp.parameters import (
     parse_mail_parameters,
     parse_recipient_parameters,
 )
+from gatepost.values import replace
 
 ALL = Extensions(size=1000, starttls=True, requiretls=True)
 NONE = Extensions(size=0, starttls=False, smtputf8=False, chunking=False, binarymime=False, dsn=False)

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from gatepost.protocols.tls.profile import (
@@ -15,6 +13,7 @@ from gatepost.protocols.tls.profile import (
     version_name,
     with_minimum,
 )
+from gatepost.values import replace
 
 # exchange.md section 8.2, in Microsoft's order, the typing error of the last row corrected.
 MICROSOFT = [

@@ -4,7 +4,6 @@ import stat
 import threading
 import time
 from contextlib import closing
-from dataclasses import replace
 
 import apsw
 import pytest
@@ -13,6 +12,7 @@ from gatepost.store.database import Schema
 from gatepost.store.interface import StoreBusy, StoreFailure
 from gatepost.store.sqlite import database as module
 from gatepost.store.sqlite.database import SqliteDatabase
+from gatepost.values import replace
 
 SCHEMA = Schema(
     name="fruit",

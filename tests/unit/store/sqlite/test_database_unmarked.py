@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import MappingProxyType
 
 import apsw
@@ -11,6 +10,7 @@ import pytest
 from gatepost.store.database import Schema
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite.database import SqliteDatabase
+from gatepost.values import replace
 
 SCHEMA = Schema(
     name="fruit",
