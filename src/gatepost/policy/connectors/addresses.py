@@ -7,8 +7,9 @@ name can change between the check and the connection. Pure.
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,8 +23,7 @@ _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")  # of IPv4, where there is
 _SIX_TO_FOUR: Final = ipaddress.IPv6Network("2002::/16")  # RFC 3056 section 2
 
 
-@dataclass(frozen=True, slots=True)
-class AddressPolicy:
+class AddressPolicy(msgspec.Struct, frozen=True):
     """Addresses of the public internet, and those of `networks`."""
 
     networks: tuple[_Network, ...] = ()

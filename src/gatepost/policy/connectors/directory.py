@@ -8,10 +8,11 @@ Built by `node.snapshot`, read by `policy.connectors.match` and `policy`, which 
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from gatepost.policy.connectors.hook_index import HookIndex
 from gatepost.policy.connectors.names import covers, network, parents
@@ -55,8 +56,7 @@ def address_key(text: str) -> AddressKey | None:
     return address.version, int(address)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class InboundEntry:
+class InboundEntry(msgspec.Struct, frozen=True, eq=False):
     """An inbound connector made ready for matching.
 
     networks: IP version, bits behind the prefix, number before them. ownership: whether tls_sender_certificate_name

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from gatepost.quantity import quantity
 
@@ -40,8 +41,7 @@ _BOUNDS = {
 _QUOTED = re.compile(r"(['\"].{80}).{20,}(['\"])", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class FieldError:
+class FieldError(msgspec.Struct, frozen=True):
     """One thing that is wrong.
 
     path: the field, such as "organization.contoso.outbound_connector[0] 'bank-out'.tls_domain". message: what, why, and
@@ -55,8 +55,7 @@ class FieldError:
         return f"{self.path}: {self.message}"
 
 
-@dataclass(frozen=True, slots=True)
-class Draft[M]:
+class Draft[M](msgspec.Struct, frozen=True):
     """A table that was read. bad: the keys with an error of their own, for which `value` holds the default."""
 
     path: str

@@ -13,6 +13,8 @@ from enum import Enum, auto
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
+
 from gatepost.policy.connectors.names import SmartHost, address_pattern, domain_name, domain_pattern, host_port, network
 from gatepost.policy.connectors.trust_anchors import is_pem, trust_anchors
 from gatepost.policy.connectors.units import format_duration, format_size, parse_duration, parse_size
@@ -40,8 +42,7 @@ class Form:
         return handler(core) if self.schema is None else dict(self.schema)
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
+class Range(msgspec.Struct, frozen=True):
     """The least and the greatest value of a number; show prints one as the person would write it."""
 
     least: float
@@ -64,8 +65,7 @@ class Range:
         return f"{self.show(self.least)} to {self.show(self.most)}"
 
 
-@dataclass(frozen=True, slots=True)
-class Parsed:
+class Parsed(msgspec.Struct, frozen=True):
     """The parser of a field before its type is checked; parse raises ValueError with a sentence for the author.
 
     every: also what is no text is parsed; otherwise the type refuses it.
@@ -85,8 +85,7 @@ class Parsed:
         return BeforeValidator(self.__call__).__get_pydantic_core_schema__(source, handler)
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(msgspec.Struct, frozen=True):
     """The way to write a parsed value again: as a person would write it."""
 
     write: Callable[[Any], str]
@@ -98,8 +97,7 @@ class Written:
         return PlainSerializer(self.write).__get_pydantic_core_schema__(source, handler)
 
 
-@dataclass(frozen=True, slots=True)
-class Length:
+class Length(msgspec.Struct, frozen=True):
     """The least and the greatest number of characters of a text, or of entries of a list; most: None for no limit."""
 
     least: int = 0
@@ -117,8 +115,7 @@ class Length:
             yield MaxLen(self.most)
 
 
-@dataclass(frozen=True, slots=True)
-class Exact:
+class Exact(msgspec.Struct, frozen=True):
     """Marks a type that only takes its own values: 1 is not true."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -137,8 +134,7 @@ class Access(Enum):
     NETWORK = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Owned:
+class Owned(msgspec.Struct, frozen=True):
     """Marks a field of which some values need the gateway owner's grant (`policy.connectors.grants`).
 
     access: the gateway property that a value uses, None if none. instead: the value that a tenant can write.

@@ -8,8 +8,9 @@ whoever has the message.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
 
 from gatepost.policy.connectors.names import parents
 from gatepost.policy.connectors.values import ContentProtection, Mode
@@ -22,15 +23,14 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.records import Organization, OutboundConnector
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(msgspec.Struct, frozen=True):
     """The parts of a message beyond its envelope that rules may test.
 
     header: field name in lower case, and the values of all fields of that name, decoded as far as possible; {} if the
     header is not known, so that no rule about it holds.
     """
 
-    header: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    header: Mapping[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
 
 
 class RuleNames(NamedTuple):
@@ -43,8 +43,7 @@ class RuleNames(NamedTuple):
 _NOBODY = RuleNames()
 
 
-@dataclass(frozen=True, slots=True)
-class MailFlow:
+class MailFlow(msgspec.Struct, frozen=True):
     """The actions that an organization's rules take on a message to one recipient.
 
     connector: the one that a rule sends it by, disabled or not; routed_by: that rule's name, or "". require_tls: names
@@ -65,8 +64,7 @@ class MailFlow:
 _NO_RULE = MailFlow()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Conditions:
+class _Conditions(msgspec.Struct, frozen=True, eq=False):
     """The conditions of a rule made ready for comparing."""
 
     rule: MailFlowRule

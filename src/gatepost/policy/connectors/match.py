@@ -7,8 +7,9 @@ sentences an administrator understands. Outbound connectors are chosen in `polic
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
 
 from gatepost.policy.connectors.comparison import (
     PASSED_OVER_LIMIT,
@@ -33,8 +34,7 @@ if TYPE_CHECKING:
     from gatepost.protocols.smtp.grammar import Path
 
 
-@dataclass(frozen=True, slots=True)
-class Attribution:
+class Attribution(msgspec.Struct, frozen=True):
     """The organization of a session, as far as the session itself and the reverse-path identify it.
 
     direction: "originating" for the organization's own servers, which may relay; "none" otherwise: the recipient then
@@ -71,8 +71,7 @@ class Attribution:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class PartnerMatch:
+class PartnerMatch(msgspec.Struct, frozen=True):
     """The partner connector that a message meets, and which of its identifications the session fulfils.
 
     lack: why the certificate is not the connector's, if it names one. is_known: this connector or another for the same

@@ -8,8 +8,9 @@ fields are declared in `policy.connectors.records` and offered here too; rules a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from gatepost.policy.connectors import rules
 from gatepost.policy.connectors.content_hook import ContentHook
@@ -30,8 +31,7 @@ from gatepost.policy.connectors.records import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Resources:
+class Resources(msgspec.Struct, frozen=True):
     """All organizations of an installation, in the order they were written."""
 
     organizations: tuple[Organization, ...] = ()

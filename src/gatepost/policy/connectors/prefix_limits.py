@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class PrefixLimits:
+class PrefixLimits(msgspec.Struct, frozen=True):
     """The widest networks allowed in sender_ip_addresses: their shortest prefix lengths.
 
     /24 is Exchange's guard against giving relay rights to a neighbour's machines, and the smallest IPv4 network that is

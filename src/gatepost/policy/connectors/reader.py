@@ -7,10 +7,10 @@ so that rules across the fields that are right can still speak: the author of a 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from pydantic import ValidationError
 
 from gatepost.policy.connectors.errors import Draft, FieldError, dotted, explain
@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class OrganizationDraft:
+class OrganizationDraft(msgspec.Struct, frozen=True):
     """An organization and its parts, before the rules across them are applied."""
 
     own: Draft[Organization]

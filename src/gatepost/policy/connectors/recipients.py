@@ -6,8 +6,9 @@ to say.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from gatepost.protocols.smtp.grammar import GrammarError, Path, parse_address
 
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.records import Mailbox, Organization
 
 
-@dataclass(frozen=True, slots=True)
-class MailboxMatch:
+class MailboxMatch(msgspec.Struct, frozen=True):
     """A mailbox as one recipient means it.
 
     by: which of its addresses that is. forward_path: what a server that knows only `mailbox.address` is to be told: the

@@ -7,8 +7,9 @@ Each text says what contradicts what and how to resolve it. Rules across organiz
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from gatepost.policy.connectors.names import covers, network
 from gatepost.policy.connectors.publication import publication
@@ -38,8 +39,7 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.records import AcceptedDomain, InboundConnector, Mailbox, OutboundConnector
 
 
-@dataclass(frozen=True, slots=True)
-class _Rule[C]:
+class _Rule[C](msgspec.Struct, frozen=True):
     """field: where the error is shown. reads: all fields that must be right by themselves before it can be asked."""
 
     field: str

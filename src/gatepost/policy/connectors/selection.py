@@ -6,8 +6,9 @@ administrator understands. Mail flow rules, which go before it, are in `policy.c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from gatepost.policy.connectors.comparison import PASSED_OVER_LIMIT
 
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
 _SENT_BACK = "takes all messages first, but this one came from on-premises and is not sent back"
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(msgspec.Struct, frozen=True):
     """The outbound connector for a domain, None for its MX by opportunistic TLS, and the reasons.
 
     passed_over: the connectors that would have taken the domain as well, each with why it did not: label ("connector

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import base64
 import hmac
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from gatepost.policy.connectors.names import domain_pattern, parents
 from gatepost.policy.connectors.overlaps import Relation, claims, conflicts, relation
@@ -30,8 +31,7 @@ _PREFIX: Final = "gatepost-verification="
 _TOKEN: Final = 32  # characters of base32: 160 bits
 
 
-@dataclass(frozen=True, slots=True)
-class Dispute:
+class Dispute(msgspec.Struct, frozen=True):
     """A verified domain that does not count, since it overlaps one of another organization.
 
     other: that one. kept: whether the other organization had its domain first and keeps it; else neither counts.
@@ -42,8 +42,7 @@ class Dispute:
     kept: bool
 
 
-@dataclass(frozen=True, slots=True)
-class VerificationStatus:
+class VerificationStatus(msgspec.Struct, frozen=True):
     """The resources in force. organizations: with the domains, mailboxes, aliases and DKIM keys that have an effect."""
 
     organizations: tuple[Organization, ...]

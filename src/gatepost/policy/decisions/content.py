@@ -7,8 +7,9 @@ scanner knows by name helps whoever tries to get past it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from gatepost.policy.connectors.values import HookDirection, HookFailure, HookType, Mode, OverMaxSize
 from gatepost.protocols.message.edit import HeaderEdits
@@ -48,8 +49,7 @@ def hooks_for(index: HookIndex, whose: tuple[str, str], recipient_owner: str) ->
     return own + index.hooks(recipient_owner, HookDirection.INBOUND)
 
 
-@dataclass(frozen=True, slots=True)
-class ScanResult:
+class ScanResult(msgspec.Struct, frozen=True):
     """Of one hook. finding: None if there is none, then failure says why; too_large: it was not asked for the size.
 
     milliseconds: from the question to the answer, waiting for a connection included.
@@ -62,8 +62,7 @@ class ScanResult:
     milliseconds: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Examination:
+class Examination(msgspec.Struct, frozen=True):
     """reply: the refusal, None if the message is taken; then edits are what its header becomes. records: one a hook."""
 
     reply: Reply | None
@@ -71,8 +70,7 @@ class Examination:
     records: tuple[dict[str, Any], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Effect:
+class _Effect(msgspec.Struct, frozen=True):
     """The effect of one scan result, were its hook in force."""
 
     reply: Reply | None = None

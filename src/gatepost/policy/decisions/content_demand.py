@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from gatepost.policy.connectors.values import ContentProtection, Mode
 from gatepost.policy.decisions.requirement import Source
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.records import OutboundConnector
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
+class Demand(msgspec.Struct, frozen=True):
     """The sources of one demand. required: it must be met, or the message waits. rehearsed: they would demand it."""
 
     required: tuple[Source, ...] = ()
@@ -55,8 +55,7 @@ class Demand:
         return record
 
 
-@dataclass(frozen=True, slots=True)
-class ContentDemand:
+class ContentDemand(msgspec.Struct, frozen=True):
     """The demands on a message's content, whatever connection it leaves by: the conjunction of all sources."""
 
     encrypt: Demand = Demand()

@@ -6,9 +6,10 @@ Made by `policy.decisions.inbound` and `policy.decisions.explain`; `events.trace
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from gatepost.policy.connectors.comparison import PASSED_OVER_LIMIT
 from gatepost.policy.connectors.units import format_duration
@@ -47,8 +48,7 @@ def hook_record(applicable: ApplicableHook) -> dict[str, str]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class InboundVerdict:
+class InboundVerdict(msgspec.Struct, frozen=True):
     """The decision on one MAIL or RCPT.
 
     reply: to the client, 250 if accepted. organization: the owner of the mail, "" if none. direction:
@@ -130,8 +130,7 @@ class InboundVerdict:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class OutboundDecision:
+class OutboundDecision(msgspec.Struct, frozen=True):
     """The next hop of mail for one recipient and the requirement on it, before anything is looked up.
 
     organization: the one whose connectors and rules apply. way: "mailbox", "lmtp", "internal" (to another node),

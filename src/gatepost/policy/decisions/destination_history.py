@@ -12,8 +12,9 @@ not excuse a connection that is worse, unless an administrator accepted that hos
 from __future__ import annotations
 
 from collections.abc import Mapping  # noqa: TC003 - msgspec reads the types of fields
-from dataclasses import dataclass, field
 from typing import NamedTuple
+
+import msgspec
 
 from gatepost.policy.decisions.facts import ClassicalOnly  # noqa: TC001 - msgspec reads the types of fields
 from gatepost.policy.decisions.outbound import describe_achieved
@@ -55,16 +56,14 @@ class DestinationName(NamedTuple):
         return f"{self.domain} (connector:{self.connector})" if self.connector else self.domain
 
 
-@dataclass(frozen=True, slots=True)
-class SeenSpan:
+class SeenSpan(msgspec.Struct, frozen=True):
     """The first and the last time at which a level, or a better one, was seen, in seconds since 1970."""
 
     since: float
     last: float
 
 
-@dataclass(frozen=True, slots=True)
-class Acceptance:
+class Acceptance(msgspec.Struct, frozen=True):
     """An administrator takes a host as it is. at: seconds since 1970."""
 
     level: Achieved
@@ -72,8 +71,7 @@ class Acceptance:
     by: str
 
 
-@dataclass(frozen=True, slots=True)
-class HostMemory:
+class HostMemory(msgspec.Struct, frozen=True):
     """One host. first, at: its first and its last session, seconds since 1970 (the last to within ten minutes).
 
     last: what that last session reached; version: its TLS version, "" if unencrypted. tls, mx: when each level above
@@ -91,11 +89,10 @@ class HostMemory:
     classical: ClassicalOnly | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DestinationHistory:
+class DestinationHistory(msgspec.Struct, frozen=True):
     """All that is remembered of a destination. warned: when the log last said that it does less, 0 for never."""
 
-    hosts: Mapping[str, HostMemory] = field(default_factory=dict)
+    hosts: Mapping[str, HostMemory] = msgspec.field(default_factory=dict)
     warned: float = 0.0
 
     @property
@@ -104,8 +101,7 @@ class DestinationHistory:
         return max((host.at for host in self.hosts.values()), default=0.0)
 
 
-@dataclass(frozen=True, slots=True)
-class SeenSession:
+class SeenSession(msgspec.Struct, frozen=True):
     """A connection that was good enough for its requirement.
 
     host: by name, and port unless it is 25. tls_known: whether the chain could be judged; mx_known: whether DNSSEC can
@@ -122,8 +118,7 @@ class SeenSession:
     classical: ClassicalOnly | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Best:
+class Best(msgspec.Struct, frozen=True):
     """The best of each ladder, and since when; NONE since the first session, 0 without one."""
 
     achieved: Achieved
@@ -131,8 +126,7 @@ class Best:
     mx_since: float
 
 
-@dataclass(frozen=True, slots=True)
-class Drop:
+class Drop(msgspec.Struct, frozen=True):
     """A connection protects less than was seen before. was: what was to be expected, since: of the ladder that fell.
 
     news: the host itself was better, or has only just appeared. False: it always was a weaker one than the others.

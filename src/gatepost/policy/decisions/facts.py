@@ -6,8 +6,9 @@ Built by `mail.inbound.session` and `mail.outbound.deliverer` from what the netw
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from gatepost.policy.decisions.requirement import MxLevel
 
@@ -16,16 +17,14 @@ if TYPE_CHECKING:
     from gatepost.protocols.tls.facts import ChainVerdict, TlsFacts
 
 
-@dataclass(frozen=True, slots=True)
-class ClassicalOnly:
+class ClassicalOnly(msgspec.Struct, frozen=True):
     """A peer is offered no post-quantum key exchange. why: how it left a handshake with one unanswered; since: when."""
 
     why: str
     since: float
 
 
-@dataclass(frozen=True, slots=True)
-class HopFacts:
+class HopFacts(msgspec.Struct, frozen=True):
     """One connection to a next hop, as it stands when the message could be sent.
 
     host: the name it was looked up by (MX or smart host), or an IP address. address: "192.0.2.1:25" or the bare

@@ -8,8 +8,9 @@ that is a notice for the original sender, and only that is taken.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
 
 from gatepost.policy.connectors.values import ConnectorType
 from gatepost.policy.decisions.home import ALONE
@@ -37,8 +38,7 @@ _NOT_OURS = Reply(550, "5.1.1", ("Recipient address rejected: this rewritten add
 _NO_NOTICE = Reply(550, "5.7.1", ("Recipient address rejected: a rewritten address accepts only notices",))
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """One forward-path that mail for a recipient goes to.
 
     forwarded_by: the address of the mailbox that sends it on, "" if none. return_path: the reverse-path it goes with,
@@ -50,8 +50,7 @@ class Target:
     return_path: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Expansion:
+class Expansion(msgspec.Struct, frozen=True):
     """The targets of a recipient. targets: at least one. steps: the mailboxes on the way, each with a sentence."""
 
     targets: tuple[Target, ...]
@@ -63,8 +62,7 @@ class Expansion:
         return tuple(sentence for _, sentence in self.steps)
 
 
-@dataclass(frozen=True, slots=True)
-class Returned:
+class Returned(msgspec.Struct, frozen=True):
     """An address that we, or somebody else, have rewritten.
 
     recipient: as it came. original: who it stands for, None if it is not to be taken; reply: what its sender is told

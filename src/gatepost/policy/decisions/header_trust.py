@@ -7,8 +7,9 @@ brings them in, and only by certificate: an address that others share proves too
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from gatepost.protocols.message.organization_headers import Crossing
 
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
     from gatepost.protocols.smtp.grammar import Path
 
 
-@dataclass(frozen=True, slots=True)
-class HeaderTrust:
+class HeaderTrust(msgspec.Struct, frozen=True):
     """crossing: what the firewall does to the header section, None where another node of the site was the firewall.
 
     internal: the sender is one of the organization's own.

@@ -7,9 +7,10 @@ messages say; one that cannot be protected is not made.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from gatepost.policy.connectors.values import RevocationCheck
 from gatepost.policy.decisions.requirement import INTERNAL_HOP, Authenticated, Identity
@@ -31,8 +32,7 @@ SITE_ANCHORS: Final = "site:"
 _NO_PLACES: Mapping[str, tuple[str, int]] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Nodes:
+class Nodes(msgspec.Struct, frozen=True):
     """The nodes of a site as one of them sees them.
 
     own: its host name, "" where mail is only thought about: then nobody lives elsewhere. site: its name, "" if this
@@ -42,7 +42,7 @@ class Nodes:
 
     own: str = ""
     site: str = ""
-    places: Mapping[str, tuple[str, int]] = field(default=_NO_PLACES)
+    places: Mapping[str, tuple[str, int]] = msgspec.field(default=_NO_PLACES)
     sharing: frozenset[str] = frozenset()
 
     def place(self, node: str) -> tuple[str, int]:

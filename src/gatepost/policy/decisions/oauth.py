@@ -6,8 +6,9 @@ the mailboxes of the organization that named it and for no other's. Pure: a dire
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from gatepost.policy.connectors.oauth import configuration_urls
 from gatepost.protocols.smtp.oauth import TokenStatus
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
 _TYPES: Final = frozenset({"at+jwt", "application/at+jwt", "jwt", ""})
 
 
-@dataclass(frozen=True, slots=True)
-class TrustedIssuer:
+class TrustedIssuer(msgspec.Struct, frozen=True):
     """An organization, and the issuer that it trusts with its mailboxes."""
 
     organization: Organization
@@ -38,8 +38,7 @@ class TrustedIssuer:
         return f"OAuth issuer {self.issuer.name!r} of {self.organization.name}"
 
 
-@dataclass(frozen=True, slots=True)
-class TokenVerdict:
+class TokenVerdict(msgspec.Struct, frozen=True):
     """The result of checking a token.
 
     user: the mailbox it logs in, "" if none. reason: for us, with no part of the token.
@@ -55,8 +54,7 @@ class TokenVerdict:
     genuine: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Hint:
+class Hint(msgspec.Struct, frozen=True):
     """A hint for a client without a valid token, or "": where to get one. See `protocols.smtp.oauth.token_error`."""
 
     scope: str = ""

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, assert_never
 
+import msgspec
+
 from gatepost.policy.connectors.values import Mode as ConnectorMode
 from gatepost.policy.connectors.values import MtaStsMode, RevocationCheck, SmtpDaneMode
 from gatepost.policy.decisions.outbound import both, describe
@@ -34,8 +36,7 @@ if TYPE_CHECKING:
     from gatepost.policy.decisions.parties import SenderPart
 
 
-@dataclass(frozen=True, slots=True)
-class Modes:
+class Modes(msgspec.Struct, frozen=True):
     """The lookups of a route, and the demands on their results.
 
     dane_on_trial: the mode of `dane` that a connector in rehearsal would have. asks: the message's own TLS requests.
@@ -97,8 +98,7 @@ class StsFound:
     detail: str = field(default="", compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
+class Published(msgspec.Struct, frozen=True):
     """The DANE and MTA-STS data for one host.
 
     dane: None if it was not looked up. sts: likewise, and for smart hosts, which no policy covers. testing: what a
@@ -116,8 +116,7 @@ NOTHING = Published()
 """Nobody looked."""
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(msgspec.Struct, frozen=True):
     """The requirement on a host by all sources, or the reason why it must not be used now.
 
     published: the DANE and MTA-STS data, with the parts that are only to be reported. mx: how the host's name is known
@@ -132,8 +131,7 @@ class Terms:
     set_aside: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Naming:
+class Naming(msgspec.Struct, frozen=True):
     """The source of a host's name on a route.
 
     domain: the one whose MX record names it; "" if an administrator does, or the domain is the host itself. authentic:

@@ -6,9 +6,10 @@ written.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, assert_never
+
+import msgspec
 
 from gatepost.policy.connectors.values import Cleartext, RevocationCheck
 
@@ -33,8 +34,7 @@ class MxLevel(IntEnum):
     DNSSEC = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(msgspec.Struct, frozen=True):
     """The source of a requirement.
 
     kind: "connector", "rule", "organization", "dane", "mta-sts", "requiretls", "internal" or "default". organization:
@@ -54,8 +54,7 @@ INTERNAL_HOP = Source("internal", "site")
 """The way from one node of the site to another."""
 
 
-@dataclass(frozen=True, slots=True)
-class Opportunistic:
+class Opportunistic(msgspec.Struct, frozen=True):
     """TLS if it is offered, any certificate; cleartext says when it may be missing (never NEVER: that is Encrypted).
 
     cleartext_by: the sources of that ruling, () for `sources`.
@@ -67,8 +66,7 @@ class Opportunistic:
     cleartext_by: tuple[Source, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Encrypted:
+class Encrypted(msgspec.Struct, frozen=True):
     """TLS, whoever the peer is (`tls_settings = "encryption-only"`).
 
     min_version: oldest TLS version that will do, as `TlsFacts.version` names it; "" is what the profile allows.
@@ -79,8 +77,7 @@ class Encrypted:
     min_version: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(msgspec.Struct, frozen=True):
     """A PKIX proof: the peer's chain reaches the anchors, and its certificate bears one of the names, if there are any.
 
     names: DNS names or "*.domain", lower-case A-labels; or the URI of a node. () is `certificate-validation`: chain
@@ -91,8 +88,7 @@ class Identity:
     anchors: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class StsProof:
+class StsProof(msgspec.Struct, frozen=True):
     """The proof that an MTA-STS policy demands of an MX host: a chain to the server's own anchors, and the host's name.
 
     RFC 8461 section 4.2. domain: the policy's. host: lower-case A-labels.
@@ -102,8 +98,7 @@ class StsProof:
     host: str
 
 
-@dataclass(frozen=True, slots=True)
-class DaneProof:
+class DaneProof(msgspec.Struct, frozen=True):
     """The proof that TLSA records demand: the chain satisfies one of them (RFC 7672 section 3), whatever PKIX says.
 
     records: with at least one that can be used. names: reference identifiers, the TLSA base domain first.
@@ -116,8 +111,7 @@ class DaneProof:
 type Proof = Identity | StsProof | DaneProof
 
 
-@dataclass(frozen=True, slots=True)
-class Authenticated:
+class Authenticated(msgspec.Struct, frozen=True):
     """TLS to a peer that proves who it is.
 
     proofs: all that it must prove, at least one. min_version: as in Encrypted. revocation: whether the chain is looked
@@ -169,16 +163,14 @@ def _anchors(proof: Identity | StsProof) -> str:
 type Requirement = Opportunistic | Encrypted | Authenticated
 
 
-@dataclass(frozen=True, slots=True)
-class Achieved:
+class Achieved(msgspec.Struct, frozen=True):
     """The levels that a connection reached, on both ladders."""
 
     tls: TlsLevel
     mx: MxLevel = MxLevel.NONE
 
 
-@dataclass(frozen=True, slots=True)
-class Shortfall:
+class Shortfall(msgspec.Struct, frozen=True):
     """An unmet requirement.
 
     result_type: RFC 8460, None where it has no word. enhanced: status of the 450 deferral ("4.7.320"), or of the 550
@@ -194,8 +186,7 @@ class Shortfall:
     title: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """A requirement held against what was achieved: shortfall is None exactly when the message may be sent."""
 
     requirement: Requirement

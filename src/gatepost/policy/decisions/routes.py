@@ -5,8 +5,9 @@ Pure. Who decides about a route, and whose demands hold beside, says `policy.dec
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from gatepost.policy.decisions.content_demand import NO_DEMAND, ContentDemand
 
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
     from gatepost.protocols.smtp.replies import Reply
 
 
-@dataclass(frozen=True, slots=True)
-class NextHop:
+class NextHop(msgspec.Struct, frozen=True):
     """A host that an administrator named: a name, an IP address, or the path of a Unix socket (then port is 0).
 
     rehearsed: what a connector in rehearsal would require. at: the name or IP address under which it is found, if that
@@ -41,8 +41,7 @@ class NextHop:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class MailboxRoute:
+class MailboxRoute(msgspec.Struct, frozen=True):
     """Maildirs here; the mailboxes are in the order of the recipients.
 
     domain_owner: the organization that accepts the recipients' domain, "" for none. content: as in SmartHosts; only of
@@ -54,8 +53,7 @@ class MailboxRoute:
     content: ContentDemand = NO_DEMAND
 
 
-@dataclass(frozen=True, slots=True)
-class LmtpRoute:
+class LmtpRoute(msgspec.Struct, frozen=True):
     """Mailboxes behind an LMTP server (RFC 2033).
 
     forward_paths: the path sent to the server for each recipient, in their order: it knows no aliases of ours.
@@ -68,8 +66,7 @@ class LmtpRoute:
     content: ContentDemand = NO_DEMAND
 
 
-@dataclass(frozen=True, slots=True)
-class InternalRoute:
+class InternalRoute(msgspec.Struct, frozen=True):
     """To the node of the site where the organization lives, whatever connectors and rules say: there they are asked.
 
     hop: its internal listener, by the name of the node. reasons: as in SmartHosts.
@@ -79,8 +76,7 @@ class InternalRoute:
     reasons: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class SmartHosts:
+class SmartHosts(msgspec.Struct, frozen=True):
     """The smart hosts of a connector, in its order, each with its own requirement.
 
     reasons: why this connector. passed_over: label and why not, of those that would have taken the domain as well.
@@ -101,8 +97,7 @@ class SmartHosts:
     sender: SenderPart | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class MxRoute:
+class MxRoute(msgspec.Struct, frozen=True):
     """The MX hosts of a domain (A-labels or an address literal). connector: whose requirement it is, if anybody's.
 
     bounded: as in NextHop, of all hosts. The rest: as in SmartHosts.
@@ -122,8 +117,7 @@ class MxRoute:
     bounded: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Unroutable:
+class Unroutable(msgspec.Struct, frozen=True):
     """Nowhere: for now or for good, as the reply says. detail: for us. The rest: as in SmartHosts."""
 
     reply: Reply

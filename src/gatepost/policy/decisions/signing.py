@@ -7,8 +7,9 @@ what its own servers brought under their certificate or address, and what this g
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from gatepost.policy.connectors.values import DkimService
 from gatepost.protocols.message.authors import author_domains
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
 _MOST_DOMAINS: Final = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Provenance:
+class Provenance(msgspec.Struct, frozen=True):
     """The origin of a message, and the service that it is signed for.
 
     organization: the owner. originating: of the organization's own users or servers. submitted: a user logged in to
@@ -43,8 +43,7 @@ class Provenance:
     service: DkimService = DkimService.ALL
 
 
-@dataclass(frozen=True, slots=True)
-class Signing:
+class Signing(msgspec.Struct, frozen=True):
     """keys: all of them sign, each of `organization`; () if it is not signed. why: a clause, why it is or is not."""
 
     keys: tuple[DkimKey, ...]

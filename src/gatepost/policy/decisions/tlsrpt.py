@@ -7,9 +7,10 @@ a connector or a rule of ours asks for is no policy of the domain, but for manda
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from gatepost.policy.connectors.values import SmtpDaneMode
 from gatepost.policy.decisions.outbound import judge
@@ -33,8 +34,7 @@ _TLS = Encrypted((Source("default"),))
 _ACTIVE = {StsMode.ENFORCE, StsMode.TESTING}
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(msgspec.Struct, frozen=True):
     """The facts that a report gives of a failed session besides its cause. address, sending_address: without port.
 
     helo: as the peer's greeting names it. "" for what is not known.
