@@ -6,7 +6,7 @@ by `gatepost report received` on a running gateway as on a stopped one. Blocks: 
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
@@ -160,7 +160,7 @@ def _kept(rows: list[tuple[Any, ...]]) -> StoredReport:
 
 
 def _policy_row(policy: ReceivedPolicy) -> tuple[str | int, ...]:
-    listed = (list(policy.strings), list(policy.mx_hosts), [astuple(failure) for failure in policy.failures])
+    listed = (list(policy.strings), list(policy.mx_hosts), [msgspec.structs.astuple(one) for one in policy.failures])
     return policy.type, policy.domain, policy.passed, policy.failed, *(_encode(column).decode() for column in listed)
 
 

@@ -209,7 +209,7 @@ def _sums(one: Reported) -> ReceivedSums:
 
 
 def _failure(failure: FailedThere) -> ReportedFailure:
-    return msgspec.convert(asdict(failure), ReportedFailure)
+    return msgspec.convert(failure, ReportedFailure, from_attributes=True)
 
 
 # what we report

@@ -87,7 +87,7 @@ def entry_id(leaf: CertificateFacts) -> str:
 
 
 # A URI names a node of a site, whose certificate is never in the inventory.
-_LEAF = tuple(name for name in CertificateFacts.__dataclass_fields__ if name != "uris")
+_LEAF = tuple(name for name in CertificateFacts.__struct_fields__ if name != "uris")
 _PLAIN = ("organization", "label", "key_file", "chain_file", "must_staple", "forced", "held")
 _TIMES = ("added", "since", "current_from", "current_until", "switch_at")
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from gatepost.protocols.dane.tlsa import MatchingType, Selector, Tlsa, Usage
 
 if TYPE_CHECKING:
@@ -25,8 +27,7 @@ _NOT_SENT: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Presented:
+class Presented(msgspec.Struct, frozen=True):
     """A certificate as it was presented. certificate: DER. spki: its SubjectPublicKeyInfo, DER, as it stands in it."""
 
     certificate: bytes
@@ -54,15 +55,13 @@ class Refusal:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Anchored:
+class Anchored(msgspec.Struct, frozen=True):
     """The chain leads to the trust anchor of a DANE-TA record. detail: by which anchor and name."""
 
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class DaneVerdict:
+class DaneVerdict(msgspec.Struct, frozen=True):
     """Whether the server is who its TLSA records say.
 
     matched: the record that was satisfied, None if none was. detail: one sentence for an administrator, never sent to a

@@ -7,10 +7,11 @@ its reason, never an error, since a domain all of whose records are unusable sti
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from itertools import islice
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from gatepost.quantity import quantity
 
@@ -53,8 +54,7 @@ class MatchingType(IntEnum):
 _DIGEST_OCTETS: Final = {MatchingType.SHA2_256: 32, MatchingType.SHA2_512: 64}
 
 
-@dataclass(frozen=True, slots=True)
-class Tlsa:
+class Tlsa(msgspec.Struct, frozen=True):
     """A record that SMTP can use: usage 2 or 3, a selector and a matching type that are known, data of fitting length.
 
     data: a digest, or with FULL a whole certificate or SubjectPublicKeyInfo in DER.
@@ -69,8 +69,7 @@ class Tlsa:
         return _text(bytes((self.usage, self.selector, self.matching)) + self.data)
 
 
-@dataclass(frozen=True, slots=True)
-class Unusable:
+class Unusable(msgspec.Struct, frozen=True):
     """A record that is ignored. record: as a zone file writes it, cut short. reason: for an administrator."""
 
     record: str
@@ -88,8 +87,7 @@ class RecordsKind(StrEnum):
     NONE = "none"  # nothing
 
 
-@dataclass(frozen=True, slots=True)
-class Records:
+class Records(msgspec.Struct, frozen=True):
     """The TLSA records of one name, judged one by one. left_out: how many more there were than are judged."""
 
     usable: tuple[Tlsa, ...] = ()
@@ -205,8 +203,7 @@ class TlsaStatus(StrEnum):
     FAILED = "failed"  # not known, perhaps attacked: this host must not be used now (RFC 7672 section 2.1.3)
 
 
-@dataclass(frozen=True, slots=True)
-class TlsaLookup:
+class TlsaLookup(msgspec.Struct, frozen=True):
     """The TLSA records of one host and port.
 
     base: the TLSA base domain, whose records they are, "" if there are none. names: the reference identifiers for
@@ -216,7 +213,7 @@ class TlsaLookup:
 
     status: TlsaStatus
     detail: str
-    records: Records = field(default_factory=Records)
+    records: Records = msgspec.field(default_factory=Records)
     base: str = ""
     names: tuple[str, ...] = ()
     bogus: bool = False

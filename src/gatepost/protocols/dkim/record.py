@@ -7,8 +7,9 @@ published read). Pure text: the caller asks the DNS and knows the key.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from gatepost.protocols.dns.text_record import RecordError, shown
 from gatepost.protocols.smtp.grammar import GrammarError, parse_domain
@@ -31,8 +32,7 @@ _TAG: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _BLANKS: Final = re.compile(r"[ \t\r\n]+")
 
 
-@dataclass(frozen=True, slots=True)
-class KeyRecord:
+class KeyRecord(msgspec.Struct, frozen=True):
     """The tags of a record.
 
     public_key: p= in base64; "" if the key was revoked. key_type: k=. services: of s=, ("*",) for all. hashes: of h=,

@@ -6,8 +6,9 @@ Used by `mail.outbound.dkim`, which hashes the body and has the key. Nothing her
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from gatepost.protocols.dkim.canonical import relaxed_field
 from gatepost.protocols.dkim.fields import field_list
@@ -23,8 +24,7 @@ _FOLD: Final = "\r\n\t"
 _LAST_TAG: Final = "b="
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
+class Signature(msgspec.Struct, frozen=True):
     """The tags of a signature, but for the signature itself.
 
     algorithm: "rsa-sha256" or "ed25519-sha256". domain, selector: where the key is published, in A-labels. names: of

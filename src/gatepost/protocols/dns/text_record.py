@@ -7,8 +7,9 @@ RFC 8461 section 3.1 and RFC 8460 section 3 write the same grammar down twice. U
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,8 +23,7 @@ _NAME: Final = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}"
 _PRINTABLE: Final = r"[\x21-\x3a\x3c\x3e-\x7e]+"  # all but space, ";" and "="
 
 
-@dataclass(frozen=True, slots=True)
-class RecordError:
+class RecordError(msgspec.Struct, frozen=True):
     """The domain means to publish something, but its TXT records cannot be used. detail: a sentence for us."""
 
     detail: str

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 
 class DsnAction(StrEnum):
@@ -26,8 +27,7 @@ class DsnActor(StrEnum):
     RECIPIENT = "the recipient's side"
 
 
-@dataclass(frozen=True, slots=True)
-class Advice:
+class Advice(msgspec.Struct, frozen=True):
     """A failure in plain words: why, who must act, what to do. One or more sentences each."""
 
     cause: str
@@ -35,8 +35,7 @@ class Advice:
     fix: str
 
 
-@dataclass(frozen=True, slots=True)
-class DsnRecipient:
+class DsnRecipient(msgspec.Struct, frozen=True):
     """One recipient and its outcome.
 
     address: the forward-path as we sent it or tried to. status: RFC 3463, "5.1.1". orcpt: the ORCPT parameter as given.
@@ -58,8 +57,7 @@ class DsnRecipient:
     advice: Advice | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DsnHop:
+class DsnHop(msgspec.Struct, frozen=True):
     """One step of the message: when (seconds since 1970), at which host, and what happened there."""
 
     at: float
@@ -67,8 +65,7 @@ class DsnHop:
     event: str
 
 
-@dataclass(frozen=True, slots=True)
-class DsnReport:
+class DsnReport(msgspec.Struct, frozen=True):
     """One notification, about one message, to its sender.
 
     to: the reverse-path of the message; never the null one, to that no notification is sent. reporting_mta: our host
@@ -99,8 +96,7 @@ class DsnReport:
     utf8: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class RedactedNotice:
+class RedactedNotice(msgspec.Struct, frozen=True):
     """In place of a notification that could not be sent as protected as the message it is about (RFC 8689 section 5).
 
     domain: of the sender; its postmaster is told. about: Message-ID of the message, "" if it has none. status: RFC

@@ -7,8 +7,9 @@ is. Trace fields are never taken away (RFC 5321 section 4.4), nor what loops are
 from __future__ import annotations
 
 from base64 import b64encode
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 KEPT_FIELDS: Final = frozenset({"received", "return-path", "delivered-to"})
 """Names, in lower case, that can be neither added nor removed."""
@@ -22,8 +23,7 @@ class EditError(ValueError):
     """An edit that would make an invalid header field. The text is for our log."""
 
 
-@dataclass(frozen=True, slots=True)
-class HeaderEdits:
+class HeaderEdits(msgspec.Struct, frozen=True):
     """add: names and values, in the order in which they will stand, before everything else.
 
     remove: names, each with which one of that name: 1 is the first, -1 the last, 0 means all; in the section as it was.

@@ -10,9 +10,10 @@ from __future__ import annotations
 import binascii
 import codecs
 import re
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from gatepost.protocols.message.header_text import shown_text
 
@@ -35,8 +36,7 @@ _ENCODED_WORD = re.compile(r"=\?([^?\s]{1,60})\?([bBqQ])\?([^?\s]*)\?=")
 _NO_CHARSETS = frozenset({"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"})
 
 
-@dataclass(frozen=True, slots=True)
-class HeaderFacts:
+class HeaderFacts(msgspec.Struct, frozen=True):
     """The facts of a header section.
 
     message_id: of the first Message-ID, brackets included. subject: of the first Subject, decoded and printable, at

@@ -9,8 +9,9 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,8 +26,7 @@ _PIECE: Final = 57 << 14  # octets that are encoded at a time: whole lines, and 
 _TEXT: Final = 1 << 20  # letters that are decoded at a time, so few that other threads have their turn in between
 
 
-@dataclass(frozen=True, slots=True)
-class MimeMessage:
+class MimeMessage(msgspec.Struct, frozen=True):
     """header: the fields that belong to the message. mime: those that describe its content. body: what follows."""
 
     header: bytes

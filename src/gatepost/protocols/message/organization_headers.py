@@ -14,9 +14,10 @@ control characters in its name. What is to be renamed must be well formed; anyth
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from gatepost.protocols.message.header_text import host_text
 
@@ -67,8 +68,7 @@ _RENAMED = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class HeaderChange:
+class HeaderChange(msgspec.Struct, frozen=True):
     """section: the header section as it goes on; the very one that came if nothing of it was changed.
 
     renamed, removed: how many fields.

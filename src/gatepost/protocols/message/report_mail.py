@@ -6,8 +6,9 @@ The same values always make the same bytes; every line ends in CRLF, and no text
 from __future__ import annotations
 
 import binascii
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from gatepost.protocols.message.header_text import ascii_text, fold, format_date, host_text, token_text
 
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
 _LINE: Final = 57  # octets that make a line of base64
 
 
-@dataclass(frozen=True, slots=True)
-class ReportMail:
+class ReportMail(msgspec.Struct, frozen=True):
     """The contents of the mail.
 
     sender, to: addresses. message_id, report_id: without angle brackets. now: seconds since 1970. domain: the subject

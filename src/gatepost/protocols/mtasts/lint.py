@@ -7,9 +7,10 @@ what a sender makes of a policy is RFC 8461's, not ours.
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
 
 from gatepost.protocols.mtasts.policy import StsMode, covers
 from gatepost.protocols.tls.names import normalise
@@ -38,8 +39,7 @@ class LintKind(StrEnum):
     MODE_NONE = "mode-none"
 
 
-@dataclass(frozen=True, slots=True)
-class Lint:
+class Lint(msgspec.Struct, frozen=True):
     """One remark. level: "fail", if mail is not delivered because of it. text: what, and what to do."""
 
     kind: LintKind

@@ -8,9 +8,10 @@ be read.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+import msgspec
 
 from gatepost.protocols.tls.names import normalise
 
@@ -47,16 +48,14 @@ class Reason(StrEnum):
     MX = "mx"
 
 
-@dataclass(frozen=True, slots=True)
-class PolicyError:
+class PolicyError(msgspec.Struct, frozen=True):
     """A policy that cannot be used. detail: a sentence for us, with the line."""
 
     reason: Reason
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class StsPolicy:
+class StsPolicy(msgspec.Struct, frozen=True):
     """mx: host names or "*.domain", lower-case A-labels, at most 500; () only if the mode is none.
 
     max_age: seconds for which it may be kept after a fetch. extensions: the fields that this version does not define.

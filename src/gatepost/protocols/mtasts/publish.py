@@ -11,8 +11,9 @@ fetched under, so that going back is a change to it as well (section 3.1).
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from gatepost.protocols.mtasts.lint import lint
 from gatepost.protocols.mtasts.policy import PolicyError, StsPolicy, parse_policy
@@ -30,8 +31,7 @@ PATH = "/.well-known/mta-sts.txt"
 CONTENT_TYPE = "text/plain; charset=utf-8"
 
 
-@dataclass(frozen=True, slots=True)
-class StsPublication:
+class StsPublication(msgspec.Struct, frozen=True):
     """domain: A-labels. record: its id changes exactly when the policy's text does. remarks: of `lint`."""
 
     domain: str

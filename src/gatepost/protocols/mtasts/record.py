@@ -7,8 +7,9 @@ policy itself is `protocols.mtasts.policy`, and what follows for a delivery is d
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from gatepost.protocols.dns.text_record import RecordError, TextRecord, shown
 
@@ -22,8 +23,7 @@ _RECORD: Final = TextRecord("STSv1", "id")
 _ID: Final = re.compile(rf"[A-Za-z0-9]{{1,{MAX_ID}}}")
 
 
-@dataclass(frozen=True, slots=True)
-class StsRecord:
+class StsRecord(msgspec.Struct, frozen=True):
     """id: 1 to 32 letters and digits; another one means that the policy is to be fetched again."""
 
     id: str

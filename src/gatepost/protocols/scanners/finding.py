@@ -5,9 +5,10 @@ Made by `protocols.scanners.rspamd` and `protocols.scanners.clamd`, judged by `p
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
+
+import msgspec
 
 from gatepost.protocols.message.edit import HeaderEdits
 
@@ -33,8 +34,7 @@ class UnusableAnswer(Exception):  # noqa: N818 - not an error of the program: it
     """A scanner's answer that nothing can be done with. The text is for us, and bounded."""
 
 
-@dataclass(frozen=True, slots=True)
-class ScanFinding:
+class ScanFinding(msgspec.Struct, frozen=True):
     """action: what is recommended. signature: of what is in the message, "" if nothing is known by name.
 
     score, required: rspamd's sum and the one from which it refuses. symbols: "NAME(SCORE)", those that weigh most, at
@@ -48,8 +48,8 @@ class ScanFinding:
     required: float | None = None
     symbols: tuple[str, ...] = ()
     said: str = ""
-    edits: HeaderEdits = field(default_factory=HeaderEdits)
-    marks: HeaderEdits = field(default_factory=HeaderEdits)
+    edits: HeaderEdits = msgspec.field(default_factory=HeaderEdits)
+    marks: HeaderEdits = msgspec.field(default_factory=HeaderEdits)
     subject: str = ""
 
 

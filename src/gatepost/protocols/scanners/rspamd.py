@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
 from typing import Any, Final
+
+import msgspec
 
 from gatepost.protocols.message.edit import EditError, HeaderEdits
 from gatepost.protocols.scanners.finding import SYMBOLS, ScanAction, ScanFinding, UnusableAnswer, printable
@@ -36,8 +37,7 @@ _ACTIONS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Described:
+class Described(msgspec.Struct, frozen=True):
     """The facts about a message that rspamd gets besides its content; "" for those that are not known.
 
     user: the one who logged in. tag: the hook's organization, as "MTA-Tag", by which rspamd's settings can tell

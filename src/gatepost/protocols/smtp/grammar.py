@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 import idna
+import msgspec
 
 # RFC 5321 section 4.5.3.1.1 asks for 64 octets of local-part at least; sender rewriting and per-recipient bounce
 # addresses are longer than that in real mail.
@@ -57,8 +57,7 @@ class GrammarError(ValueError):
         self.fault = fault
 
 
-@dataclass(frozen=True, slots=True)
-class Path:
+class Path(msgspec.Struct, frozen=True):
     """A reverse-path or forward-path (RFC 5321 section 4.1.2).
 
     text: the addr-spec as given, without angle brackets, "" for the null reverse-path. local_part: what it means,

@@ -7,9 +7,10 @@ Used by `protocols.smtp.commands`. What is not known, or belongs to an extension
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from gatepost.protocols.smtp.extensions import ORIGIN
 from gatepost.protocols.smtp.grammar import is_clean, xtext_decode
@@ -31,8 +32,7 @@ class CommandError(Exception):
         self.why = why
 
 
-@dataclass(frozen=True, slots=True)
-class MailParameters:
+class MailParameters(msgspec.Struct, frozen=True):
     """The parameters of MAIL.
 
     size: octets, as the client declared (RFC 1870), None if it did not. body: "7BIT", "8BITMIME" (RFC 6152) or
@@ -50,8 +50,7 @@ class MailParameters:
     origin: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class RecipientParameters:
+class RecipientParameters(msgspec.Struct, frozen=True):
     """The parameters of RCPT (RFC 3461).
 
     notify: "", "NEVER", or some of "SUCCESS,FAILURE,DELAY" in this order. orcpt: as given, "type;address".

@@ -5,8 +5,9 @@ RFC 5321 section 4.2 (form), RFC 2034 and RFC 3463 (enhanced status codes). Noth
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 LINE_OCTETS = 512  # of a reply line with its CRLF, RFC 5321 section 4.5.3.1.5
 
@@ -14,8 +15,7 @@ LINE_OCTETS = 512  # of a reply line with its CRLF, RFC 5321 section 4.5.3.1.5
 _PRINTABLE = bytes(octet if 32 <= octet < 127 else ord("?") for octet in range(256))
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """One reply, of one line or several.
 
     code: three digits, 200 to 599. enhanced: RFC 3463 status such as "5.7.64", "" where none applies (greeting, EHLO,

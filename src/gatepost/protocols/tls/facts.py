@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
+import msgspec
+
 from gatepost.values import replace
 
 
-@dataclass(frozen=True, slots=True)
-class CertificateFacts:
+class CertificateFacts(msgspec.Struct, frozen=True):
     """The facts of one X.509 certificate (RFC 5280), for showing and for matching names.
 
     dns_names: subjectAltName dNSName entries, lower case A-labels. common_name: the subject's last CN, "" if none.
@@ -56,8 +57,7 @@ class ChainStatus(StrEnum):
     INVALID = "invalid"
 
 
-@dataclass(frozen=True, slots=True)
-class Revocation:
+class Revocation(msgspec.Struct, frozen=True):
     """Whether the certificates of a trusted path were revoked, as far as it could be learnt (RFC 5280, RFC 6960).
 
     status: "good"; "revoked"; "unknown": something is published, but nothing usable was to be had; "not-published": no

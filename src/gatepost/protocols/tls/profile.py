@@ -6,9 +6,10 @@ cannot drift from what is spoken. Never imports a TLS library: lists are text in
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from gatepost.values import replace
 
@@ -20,8 +21,7 @@ VERSIONS: Final = ("TLSv1.0", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 """Names of the protocol versions, weakest first, as `TlsFacts.version` and `Profile` write them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+class Profile(msgspec.Struct, frozen=True):
     """One set of limits for both sides of a handshake.
 
     min_version, max_version: out of `VERSIONS`. groups: OpenSSL's group list, "/" parts tuples of falling preference,
@@ -40,8 +40,7 @@ class Profile:
     security_level: int
 
 
-@dataclass(frozen=True, slots=True)
-class PublishedSuite:
+class PublishedSuite(msgspec.Struct, frozen=True):
     """One row of the published list, in Microsoft's columns (exchange.md section 8.2).
 
     version: the oldest version of the profile that can carry the suite. A figure behind a "/" is a strength: bits of

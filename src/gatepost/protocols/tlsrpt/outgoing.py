@@ -9,10 +9,11 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,8 +34,7 @@ class GivenUp(Exception):  # noqa: N818 - not an error of the program
     """A report has been tried for as long as one is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reporter:
+class Reporter(msgspec.Struct, frozen=True):
     """The sender of reports: the fields of section 4.4. submitter: our domain, A-labels (section 5.3)."""
 
     organization: str
@@ -42,8 +42,7 @@ class Reporter:
     submitter: str
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(msgspec.Struct, frozen=True):
     """One report. report_id: as id-left "@" id-right of RFC 5322. file_name: of section 5.1. content: JSON, packed."""
 
     domain: str

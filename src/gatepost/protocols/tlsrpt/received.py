@@ -11,7 +11,6 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -37,8 +36,7 @@ class ReportError(Exception):
     """It is no report, or more than we take. The text may be shown to anybody."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReceivedFailure:
+class ReceivedFailure(msgspec.Struct, frozen=True):
     """Sessions that failed for one reason. result: of section 4.3 as a rule. "" stands for what is not said."""
 
     result: str
@@ -51,8 +49,7 @@ class ReceivedFailure:
     information: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ReceivedPolicy:
+class ReceivedPolicy(msgspec.Struct, frozen=True):
     """The reporter's observations under one policy. type: usually "tlsa", "sts" or "no-policy-found"."""
 
     type: str
@@ -64,8 +61,7 @@ class ReceivedPolicy:
     failures: tuple[ReceivedFailure, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ReceivedReport:
+class ReceivedReport(msgspec.Struct, frozen=True):
     """begin, end: of the time it is about, in seconds since 1970. left_out: policies and failures that are not kept."""
 
     organization: str

@@ -6,8 +6,9 @@ Used by `net.lookups.tlsrpt` and `checks`. Pure text: the caller asks the DNS.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from gatepost.protocols.dns.text_record import RecordError, TextRecord, shown
 
@@ -25,8 +26,7 @@ _MAILTO: Final = re.compile(r"mailto:[^\s@!,;<>]{1,64}@[A-Za-z0-9.-]{1,255}(?:\?
 _HTTPS: Final = re.compile(r"https://[^\s!,;/?#]{1,255}(?:[/?][^\s!,;]*)?", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class TlsRptRecord:
+class TlsRptRecord(msgspec.Struct, frozen=True):
     """rua: URIs "mailto:…" and "https:…", in order, at most ten. ignored: those that no report can be sent to."""
 
     rua: tuple[str, ...]

@@ -7,9 +7,10 @@ peer or a domain writes is cut to a length here, and the number of things counte
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,8 +34,7 @@ class PolicyType(StrEnum):
     NONE = "no-policy-found"
 
 
-@dataclass(frozen=True, slots=True)
-class AppliedPolicy:
+class AppliedPolicy(msgspec.Struct, frozen=True):
     """A policy as the report shows it; made by `applied`.
 
     domain: of the policy, A-labels: for TLSA records their base domain, else the recipient domain (RFC 8460 section
@@ -53,8 +53,7 @@ class AppliedPolicy:
         return AppliedPolicy(self.type, self.domain)
 
 
-@dataclass(frozen=True, slots=True)
-class FailureDetail:
+class FailureDetail(msgspec.Struct, frozen=True):
     """The cause of a failed session, as the report shows it; made by `detail`. "" for what is not known.
 
     mx_host, address, helo: of the receiving side. sending_address: ours. reason: one word for the cause, from a closed
@@ -78,8 +77,7 @@ type Result = tuple[AppliedPolicy, FailureDetail | None]
 """A policy, and why the session failed it; None if it met the policy."""
 
 
-@dataclass(frozen=True, slots=True)
-class TlsSession:
+class TlsSession(msgspec.Struct, frozen=True):
     """One attempted session. domain: who would get the report, A-labels. results: one for each policy that applied."""
 
     domain: str

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn, final
 
+import msgspec
+
 from gatepost.protocols.smtp import commands, replies
 from gatepost.protocols.smtp.commands import Verb
 from gatepost.protocols.smtp.parameters import CommandError, MailParameters
@@ -63,8 +65,7 @@ class RefusedCommandError(CommandError):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class ImmediateReply:
+class ImmediateReply(msgspec.Struct, frozen=True):
     """A command is answered without a decision. ends: why it ends the transaction, None if it does not."""
 
     reply: Reply
