@@ -11,6 +11,7 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
+import msgspec
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
@@ -60,8 +61,7 @@ class RevocationStatus:
     since: float = field(default=0.0, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class RevocationUrls:
+class RevocationUrls(msgspec.Struct, frozen=True):
     """The sources of its status that a certificate names. crl, ocsp: http addresses, at most four each.
 
     unusable: other places (ldap, https, other issuers' lists) in words; "" if there are none.

@@ -7,16 +7,16 @@ coroutine, for a sender that must not outrun its peer.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 if TYPE_CHECKING:
     from gatepost.protocols.tls.facts import TlsFacts
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(msgspec.Struct, frozen=True):
     """One end of a connection: an IP address in text form and a port."""
 
     host: str
@@ -37,8 +37,7 @@ class LossKind(StrEnum):
     INJECTION = "injection"  # plaintext stood in the buffer when TLS began (RFC 3207 section 6)
 
 
-@dataclass(frozen=True, slots=True)
-class Loss:
+class Loss(msgspec.Struct, frozen=True):
     """The end of a stream and its reason. detail is for us: it never goes on the wire.
 
     unanswered: during a handshake, and the peer showed no sign of having understood ours: it went away without an alert

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Self
 
@@ -19,6 +18,7 @@ import dns.name
 import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
+import msgspec
 
 from gatepost.events.metrics.catalogue import DNS_LOOKUPS, DNS_SECONDS
 from gatepost.events.metrics.counts import Counts
@@ -51,8 +51,7 @@ class DnsStatus(StrEnum):
     NXDOMAIN = "nxdomain"  # neither the name nor anything below it exists (RFC 8020)
 
 
-@dataclass(frozen=True, slots=True)
-class DnsAnswer:
+class DnsAnswer(msgspec.Struct, frozen=True):
     """The records of one name and type.
 
     records: at most 50, empty unless the status is OK; of type TLSA at most 100, as unparsed octets

@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import ssl
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urljoin
 
 import httpcore2
+import msgspec
 
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.policy.connectors.addresses import is_public, not_allowed
@@ -57,8 +57,7 @@ class HttpFailed(Exception):  # noqa: N818 - not an error of the program: it is 
         self.status = status
 
 
-@dataclass(frozen=True, slots=True)
-class HttpRequest:
+class HttpRequest(msgspec.Struct, frozen=True):
     """A request, and the limits of its answer.
 
     url: http or https. body: makes it a POST; so does content, which is sent as it comes and has size octets. fields:
@@ -88,8 +87,7 @@ class HttpRequest:
         return bool(self.body) or self.content is not None
 
 
-@dataclass(frozen=True, slots=True)
-class HttpResponse:
+class HttpResponse(msgspec.Struct, frozen=True):
     """An answer of status 200, whole; if its content was to be discarded, of any 2xx, without content.
 
     content_type: as sent, in lower case, "" if it was not. url: that answered.

@@ -11,9 +11,10 @@ import asyncio
 import logging
 import math
 import time
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.lookups.cache import Cache
@@ -43,15 +44,13 @@ _MAX_BYTES: Final = 256 * 1024
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class KeysUnavailable:
+class KeysUnavailable(msgspec.Struct, frozen=True):
     """The keys of the issuer are not known now. detail: for us, never on the wire."""
 
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
+class _Source(msgspec.Struct, frozen=True):
     """A source of keys."""
 
     issuer: str
@@ -67,8 +66,7 @@ class _Source:
         return cls(issuer.issuer, issuer.jwks_url, issuer.trust_anchors, bounded)
 
 
-@dataclass(frozen=True, slots=True)
-class _Held:
+class _Held(msgspec.Struct, frozen=True):
     """The keys of a source. fetched, tried: times of the clock. failure: of the last try, "" if it went well."""
 
     keys: tuple[IssuerKey, ...] = ()

@@ -6,9 +6,9 @@ Used by `net.lookups.issuer_keys`. Bytes in, values out; nothing is fetched here
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -34,8 +34,7 @@ class JwksError(ValueError):
     """A document cannot be used. The text is for us."""
 
 
-@dataclass(frozen=True, slots=True)
-class IssuerKey:
+class IssuerKey(msgspec.Struct, frozen=True):
     """A key that signatures are checked with. id: "kid", "" if it has none. algorithm: its only one, "" for any."""
 
     id: str

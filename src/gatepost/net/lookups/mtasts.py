@@ -11,8 +11,9 @@ import asyncio
 import ipaddress
 import logging
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, Protocol, cast
+
+import msgspec
 
 from gatepost.net.lookups.cache import Cache
 from gatepost.net.lookups.http import HttpFailed, HttpRequest
@@ -60,16 +61,14 @@ class _Queries(Protocol):
         """Look up. Raises LookupFailed."""
 
 
-@dataclass(frozen=True, slots=True)
-class StsFailure:
+class StsFailure(msgspec.Struct, frozen=True):
     """The reason why there is no policy, or no newer one. detail: for us, never on the wire."""
 
     result_type: ResultType
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class StsState:
+class StsState(msgspec.Struct, frozen=True):
     """The state of a domain's policy.
 
     domain: the policy domain in A-labels. policy: the one to apply, None if there is none; mode "none" and "testing"
@@ -93,8 +92,7 @@ class StsState:
         return self.policy is not None and self.policy.mode is StsMode.ENFORCE
 
 
-@dataclass(frozen=True, slots=True)
-class PolicyHosts:
+class PolicyHosts(msgspec.Struct, frozen=True):
     """Settings for the hosts that serve policies.
 
     timeout: seconds to fetch one policy (section 3.3). private: whether such a host may be at an address that is not of
@@ -118,7 +116,7 @@ class StsPolicies:
         client: HttpClient,
         folder: Path | None,
         *,
-        hosts: PolicyHosts = PolicyHosts(),
+        hosts: PolicyHosts = PolicyHosts(),  # noqa: B008 - it cannot change
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._resolver = resolver

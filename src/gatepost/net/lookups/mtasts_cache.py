@@ -10,7 +10,6 @@ import hashlib
 import logging
 import os
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -33,8 +32,7 @@ _SUFFIX: Final = ".json"
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class CachedPolicy:
+class CachedPolicy(msgspec.Struct, frozen=True):
     """A policy that was fetched. domain: A-labels. id: of the TXT record by which it was fetched.
 
     fetched, used: seconds since 1970 UTC; used: the last use by a delivery, to the day.

@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import time
-from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 from gatepost.net.lookups.cache import Cache
 from gatepost.net.lookups.dns import DnsAnswer, DnsStatus
@@ -52,16 +53,14 @@ class MailHostsKind(StrEnum):
     OURSELVES = "ourselves"  # we are the most preferred host: no host is left to send to
 
 
-@dataclass(frozen=True, slots=True)
-class MailHost:
+class MailHost(msgspec.Struct, frozen=True):
     """One host that takes mail. name: lower-case A-label without trailing dot, or an address literal."""
 
     name: str
     preference: int
 
 
-@dataclass(frozen=True, slots=True)
-class MailHosts:
+class MailHosts(msgspec.Struct, frozen=True):
     """The hosts of a domain in the order to try them, at most 20; empty unless LISTED, IMPLICIT or LITERAL.
 
     authentic: DNSSEC proved this list (or that there is none). canonical: the domain after all CNAMEs, which owns the
@@ -76,8 +75,7 @@ class MailHosts:
     cut: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class HostAddresses:
+class HostAddresses(msgspec.Struct, frozen=True):
     """The IP addresses of a host in the order to try them, at most 10; empty if it has none we may use.
 
     canonical: the name after all CNAMEs. authentic: DNSSEC proved every answer that was got; of a family that could not
@@ -122,8 +120,7 @@ class Random(Protocol):
         """Put `x` in a new order."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Listing:
+class _Listing(msgspec.Struct, frozen=True):
     """Mail hosts before their order is chosen: the names of each preference, the lowest first, ours cut off."""
 
     kind: MailHostsKind
@@ -137,8 +134,7 @@ class _Listing:
         return tuple(sorted(name for _, names in self.by_preference for name in names))
 
 
-@dataclass(frozen=True, slots=True)
-class _Families:
+class _Families(msgspec.Struct, frozen=True):
     """Addresses before their order is chosen: the family preferred, the other one."""
 
     canonical: str

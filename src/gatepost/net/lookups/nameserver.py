@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from dataclasses import dataclass
 from typing import cast
 
 import dns.exception
 import dns.flags
 import dns.message
+import msgspec
 
 from gatepost.net.lookups.question import excess, read_message
 
@@ -25,8 +25,7 @@ class NameserverFailed(Exception):  # noqa: N818 - not an error of the program: 
     """A nameserver gave no usable answer; the text says which and why. Another one, or a later try, may succeed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Nameserver:
+class Nameserver(msgspec.Struct, frozen=True):
     """A recursive nameserver. host: an IP address. trusted: its AD bit is believed (RFC 6840 section 5.8)."""
 
     host: str

@@ -6,13 +6,13 @@ validates itself.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import dns.message
 import dns.name
 import dns.rdatatype
 import dns.wire
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,8 +42,7 @@ class LookupFailed(Exception):  # noqa: N818 - not an error of the program: it i
         self.bogus = bogus
 
 
-@dataclass(frozen=True, slots=True)
-class DnsResponse:
+class DnsResponse(msgspec.Struct, frozen=True):
     """A complete answer, NOERROR or NXDOMAIN. authentic: DNSSEC proves it, negative ones too."""
 
     message: dns.message.Message

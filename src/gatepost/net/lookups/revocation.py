@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
 
 from gatepost.net.anchors import SYSTEM, AnchorsError, TrustAnchors
 from gatepost.net.certificate import CertificateError, must_staple, parse, subject_text
@@ -37,8 +38,7 @@ _MAX_DETAIL: Final = 600
 type _Source = Literal["staple", "crl", "ocsp", ""]
 
 
-@dataclass(frozen=True, slots=True)
-class _Link:
+class _Link(msgspec.Struct, frozen=True):
     """One certificate of a path, by whom it was issued, and where its status is published. name: for sentences."""
 
     certificate: x509.Certificate
@@ -47,8 +47,7 @@ class _Link:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Question:
+class _Question(msgspec.Struct, frozen=True):
     """A question about one certificate, and the sources that may answer it."""
 
     link: _Link

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 from cryptography.hazmat.primitives import serialization
 
 from gatepost.net.lookups.cache import Cache
@@ -40,8 +40,7 @@ _READINGS: Final = 1  # at a time: to read a list takes four times its size
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Held:
+class _Held(msgspec.Struct, frozen=True):
     """A list and when it was fetched, seconds since 1970."""
 
     list: RevocationList

@@ -12,9 +12,10 @@ import ctypes
 import itertools
 import logging
 from ctypes import POINTER, c_char_p, c_int, c_void_p
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -33,8 +34,7 @@ class UnboundError(Exception):
     """The library is not there, or refuses; the text says what to do, or what it says."""
 
 
-@dataclass(frozen=True, slots=True)
-class UnboundResult:
+class UnboundResult(msgspec.Struct, frozen=True):
     """An answer. wire: the answer as a message, with its signatures. rcode: of the last question sent.
 
     secure: DNSSEC proves it. bogus: DNSSEC proves it wrong, and `wire` is not to be used; why: what is wrong with it.
