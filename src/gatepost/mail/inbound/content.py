@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.lookups.clamd import ask_clamd
@@ -39,8 +40,7 @@ _log = logging.getLogger(__name__)
 _KEPT: Final = 256  # scanners of which it is known whether they answer
 
 
-@dataclass(frozen=True, slots=True)
-class Examined:
+class Examined(msgspec.Struct, frozen=True):
     """A message to be examined. content: reads it from its beginning, each time anew; size: its octets."""
 
     described: Described

@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from gatepost.mail.inbound.credentials import Credential, content_name
 from gatepost.mail.inbound.tokens import judge_token
@@ -51,8 +52,7 @@ _WAITING = 64  # log-ins with PLAIN at a time, some 2 s of work; more are told t
 _NAME = 128  # characters of a name that the throttle keeps
 
 
-@dataclass(frozen=True, slots=True)
-class LoginOutcome:
+class LoginOutcome(msgspec.Struct, frozen=True):
     """How a exchange ended. user: the mailbox's address, "" if nobody is. reason: for us, without secrets.
 
     error: a challenge that tells the client what is wrong; the reply follows when it has answered that.

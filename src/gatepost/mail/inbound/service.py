@@ -11,6 +11,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
+import msgspec
+
 from gatepost.events.metrics.counts import Counts
 from gatepost.policy.decisions.home import ALONE
 from gatepost.protocols.message.srs import NO_KEYS, SrsKeys
@@ -42,8 +44,7 @@ SWEEP_SECONDS: Final = 0.5
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class SessionLimits:
+class SessionLimits(msgspec.Struct, frozen=True):
     """How long and how slow a session may be (exchange.md §13; RFC 5321 section 4.5.3.2).
 
     idle: seconds to the next bytes. command: seconds to the next completed command. session: seconds in all.

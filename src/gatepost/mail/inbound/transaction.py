@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from gatepost.events.trace import handed_over_record
 from gatepost.mail.inbound.content import Examined
@@ -47,8 +48,7 @@ _FORWARDED = Reply(554, "5.4.6", ("Mail forwarding loop: a recipient has sent th
 _LOOP = Reply(554, "5.4.6", ("Hop count exceeded - possible mail loop",))
 
 
-@dataclass(frozen=True, slots=True)
-class AcceptedRecipient:
+class AcceptedRecipient(msgspec.Struct, frozen=True):
     """A forward-path that policy said yes to, and its reasons.
 
     targets: where its mail goes; at least one.

@@ -5,9 +5,10 @@ Made by `mail.outbound.deliverer`, read by `mail.queue.manager`, the trace and t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 if TYPE_CHECKING:
     from gatepost.mail.model.message import Recipient
@@ -23,8 +24,7 @@ class Disposition(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class RecipientResult:
+class RecipientResult(msgspec.Struct, frozen=True):
     """The result for one recipient. reply: of the peer, or ours in the same form. detail: for the trace, JSON-able."""
 
     recipient: Recipient
@@ -33,8 +33,7 @@ class RecipientResult:
     detail: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryResult:
+class DeliveryResult(msgspec.Struct, frozen=True):
     """The results of one attempt, one for each recipient of the delivery.
 
     destination_failed: no host answered for a single recipient, so that other mail for the destination on the same

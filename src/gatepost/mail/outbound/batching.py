@@ -8,8 +8,9 @@ together. Recipients share a transaction if all that was decided for them is the
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
 
 from gatepost.mail.outbound.body import BodyUnreadable, MessageBody
 from gatepost.mail.outbound.destination_history import holds_below, remembered_as
@@ -85,8 +86,7 @@ class SharedPlan(NamedTuple):
     terms: SharedTerms
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryPlan:
+class DeliveryPlan(msgspec.Struct, frozen=True):
     """One delivery of a message. common: None where it cannot share a transaction."""
 
     delivery: Delivery

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from gatepost.mail.outbound.body import ONE_FLIGHT
 from gatepost.mail.outbound.failure import ConnectionEnded, connection_lost, loss_reply, protocol_broken, refused
@@ -58,8 +59,7 @@ class Step(StrEnum):
     REVOCATION = "revocation"
 
 
-@dataclass(frozen=True, slots=True)
-class SmtpTimeouts:
+class SmtpTimeouts(msgspec.Struct, frozen=True):
     """Time limits in seconds. The defaults are the least that RFC 5321 section 4.5.3.2 asks for.
 
     connect: for TCP (the RFC names none). hello: for the reply to EHLO. handshake: for TLS. envelope: for the replies

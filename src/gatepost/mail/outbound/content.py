@@ -7,9 +7,10 @@ cannot do its work now raises, and the mail waits: it never goes on without.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
 
 from gatepost.policy.decisions.routes import InternalRoute, LmtpRoute, MailboxRoute, MxRoute, SmartHosts, Unroutable
 from gatepost.values import replace
@@ -38,8 +39,7 @@ class ContentNotReady(Exception):  # noqa: N818 - not an error of the program: i
         self.record = record
 
 
-@dataclass(frozen=True, slots=True)
-class OutgoingMessage:
+class OutgoingMessage(msgspec.Struct, frozen=True):
     """A message that goes to some recipients by one route. organization: its owner, which may be unknown."""
 
     directory: Directory

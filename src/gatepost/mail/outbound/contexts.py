@@ -8,10 +8,11 @@ those it was made under.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from gatepost.mail.outbound.failure import HopFailed, local_fault
 from gatepost.net import chain
@@ -38,8 +39,7 @@ _log = logging.getLogger(__name__)
 type ClientIdentity = Callable[[str, str, float], ServerIdentity]
 
 
-@dataclass(frozen=True, slots=True)
-class OurCertificate:
+class OurCertificate(msgspec.Struct, frozen=True):
     """A client certificate for next hops that ask for one. organization: owner of its connector and of its label.
 
     Both "" for `NODE_CERTIFICATE`.

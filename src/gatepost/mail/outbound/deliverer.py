@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
 
 from gatepost.mail.model.delivery_result import DeliveryResult
 from gatepost.mail.outbound.batching import BatchLimits, plans, routes_of, sharing
@@ -64,8 +65,7 @@ _IN_MAILBOX = Reply(250, "2.0.0", ("Delivered to the mailbox",))
 _UNREADABLE = Reply(451, "4.3.0", ("The stored message cannot be read",))
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryServices:
+class DeliveryServices(msgspec.Struct, frozen=True):
     """Services of a worker that the deliverer calls.
 
     mx_port: where MX hosts listen; 25 but in tests. profile: the server's own TLS profile. tries: addresses tried in

@@ -6,8 +6,9 @@ code out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from gatepost.net.stream import Loss, LossKind
 from gatepost.policy.decisions.destination_history import describe_drop
@@ -50,8 +51,7 @@ _LOSSES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class HopFailure:
+class HopFailure(msgspec.Struct, frozen=True):
     """One host or address that did not take the message.
 
     reply: what the queue and a DSN show if nothing better is known; permanent if trying this hop again is of no use.

@@ -8,9 +8,10 @@ message passes here.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from gatepost.mail.outbound.connection import OutboundConnection, Step, Watch
 from gatepost.mail.outbound.contexts import has_classical, required_anchors, revocable
@@ -54,8 +55,7 @@ if TYPE_CHECKING:
 _NOT_CHECKED = Revocation("unknown", "revocation was not checked")
 
 
-@dataclass(frozen=True, slots=True)
-class Hop:
+class Hop(msgspec.Struct, frozen=True):
     """One address of one host and the rules for the way there. Equal hops may share a connection.
 
     host: the name it was found by, or an IP address. rehearsed: what a connector in rehearsal would require.
@@ -110,8 +110,7 @@ class Hop:
         return f"{self.host} {self.endpoint}"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class OpenHop:
+class OpenHop(msgspec.Struct, frozen=True, eq=False):
     """A connection that met its requirement.
 
     rehearsal: what a connector in rehearsal would have said. testing: what an MTA-STS policy in testing would have.
@@ -126,9 +125,9 @@ class OpenHop:
     verdict: Verdict
     rehearsal: Verdict | None = None
     testing: Verdict | Shortfall | None = None
-    drops: dict[DestinationName, Drop | None] = field(default_factory=dict)
+    drops: dict[DestinationName, Drop | None] = msgspec.field(default_factory=dict)
     before: HopFailure | None = None
-    since: float = field(default_factory=time.monotonic)
+    since: float = msgspec.field(default_factory=time.monotonic)
 
 
 class HopOpener:

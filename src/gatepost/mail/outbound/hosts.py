@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, assert_never
+
+import msgspec
 
 from gatepost.mail.outbound.contexts import NODE_CERTIFICATE, our_certificate
 from gatepost.mail.outbound.delivery_attempt import asks, may_go_clear
@@ -57,8 +58,7 @@ def next_hop_name(places: Sequence[str]) -> str:
     return ",".join(sorted(places))
 
 
-@dataclass(frozen=True, slots=True)
-class RoutePlan:
+class RoutePlan(msgspec.Struct, frozen=True):
     """Hosts to try in order, and what all connections to them have in common.
 
     ranks: the preference of each where they are MX hosts. published: what is published of them. sessions: counts TLS

@@ -14,9 +14,10 @@ import os
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from gatepost.protocols.smtp.replies import Reply
 
@@ -46,8 +47,7 @@ class MailboxFailed(Exception):  # noqa: N818 - not an error of the program: it 
         self.detail = detail
 
 
-@dataclass(frozen=True, slots=True)
-class MaildirMessage:
+class MaildirMessage(msgspec.Struct, frozen=True):
     """A message to store: `chunks` yields it with CRLF line ends, each time it is called from the beginning.
 
     reverse_path: "" is the null reverse-path. binary: the body is BINARYMIME.

@@ -6,8 +6,9 @@ means is decided in `policy.decisions.published`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from gatepost.net.lookups.mx import MailHostsKind
 from gatepost.policy.connectors.names import is_this_machine
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
     from gatepost.protocols.dane.tlsa import TlsaLookup
 
 
-@dataclass(frozen=True, slots=True)
-class Lookups:
+class Lookups(msgspec.Struct, frozen=True):
     """Services for lookups. clock: seconds since 1970 UTC. dane_off: why DNSSEC is never believed, "" if it is."""
 
     tlsa: TlsaFinder

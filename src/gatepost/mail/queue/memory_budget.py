@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 if TYPE_CHECKING:
     from gatepost.mail.model.message import Delivery
@@ -12,8 +13,7 @@ if TYPE_CHECKING:
 _DESTINATIONS = 4  # whose whole windows fit in that of their next hop
 
 
-@dataclass(frozen=True, slots=True)
-class QueueLimits:
+class QueueLimits(msgspec.Struct, frozen=True):
     """connections_per_destination: lanes to one next hop; connections: lanes in all.
 
     lane_wait: seconds that something waits before one more lane is begun. window_messages, window_per_destination:

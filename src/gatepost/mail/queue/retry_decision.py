@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from gatepost.mail.model.delivery_result import DeliveryResult, Disposition, RecipientResult
 from gatepost.policy.decisions.withheld import concerns_others
@@ -25,8 +26,7 @@ _DNS_FAILED = "4.4.312"
 INTERNAL = Reply(451, "4.3.0", ("The attempt failed for a reason of our own",))
 
 
-@dataclass(frozen=True, slots=True)
-class RetryDecision:
+class RetryDecision(msgspec.Struct, frozen=True):
     """outcome: a result for every recipient, expiry worked in. next_at: of the next attempt, 0 if no recipient remains.
 
     last_error: the first deferral's reply, "" if there is none; with what we know of it where the DNS failed. late:

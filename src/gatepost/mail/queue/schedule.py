@@ -5,14 +5,13 @@ Defaults are Exchange Online's: 15 min, 15 min, then hourly for 24 h; a delay no
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 _FIRST_GATE = 10.0
 _JITTER = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
+class Schedule(msgspec.Struct, frozen=True):
     """All in seconds.
 
     retry: waits between attempts, the last repeats. delay_notice: age at which senders get a notice, 0 for never.

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import random
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from gatepost.mail.model.delivery_result import Disposition
 from gatepost.mail.queue.retry_decision import decide_retry, defer_without_notice
@@ -30,8 +31,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Settler:
+class Settler(msgspec.Struct, frozen=True):
     """on_settled: called with each result for the trace, and the time of the next attempt (0 if none).
 
     note: called when a destination has something due at a time. failed: called when the store can settle nothing.

@@ -5,8 +5,9 @@ Used by `mail.queue.manager`. Each such delivery waits, is reported late and exp
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from gatepost.mail.queue.leases import LEASE
 from gatepost.mail.queue.retry_decision import UNTRIED, suspended
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
     from gatepost.store.interface import Store
 
 
-@dataclass(frozen=True, slots=True)
-class Sweeper:
+class Sweeper(msgspec.Struct, frozen=True):
     """place: takes deliveries that go by another next hop now. stopped: whether the queue ends. gates: being swept."""
 
     store: Store
@@ -34,7 +34,7 @@ class Sweeper:
     lookups: HopLookups
     place: Callable[[Delivery, LaneKey], None]
     stopped: Callable[[], bool]
-    gates: set[Gate] = field(default_factory=set)
+    gates: set[Gate] = msgspec.field(default_factory=set)
 
     async def sweep(self, hop: HopQueue, gate: Gate, backlogs: Sequence[Backlog]) -> None:
         """Defer all that is due of some backlogs, with the reply to the probe. gate: in `gates`."""

@@ -6,8 +6,9 @@ to the store.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from gatepost.mail.queue.hop_queue import HopQueue
 
@@ -21,16 +22,15 @@ if TYPE_CHECKING:
     from gatepost.mail.queue.settlement import Settler
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(msgspec.Struct, frozen=True):
     """hops: by name. places: where each ready delivery is, by its id. failing: backlogs with failures of their own."""
 
     window: MemoryBudget
     settler: Settler
     clock: Callable[[], float]
-    hops: dict[str, HopQueue] = field(default_factory=dict)
-    places: dict[int, tuple[HopQueue, Backlog]] = field(default_factory=dict)
-    failing: dict[Backlog, HopQueue] = field(default_factory=dict)
+    hops: dict[str, HopQueue] = msgspec.field(default_factory=dict)
+    places: dict[int, tuple[HopQueue, Backlog]] = msgspec.field(default_factory=dict)
+    failing: dict[Backlog, HopQueue] = msgspec.field(default_factory=dict)
 
     def hop(self, name: str) -> HopQueue:
         """The queue of a next hop, made if there is none."""
