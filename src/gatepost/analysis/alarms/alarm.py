@@ -6,9 +6,10 @@ told by `node.alarms`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+import msgspec
 
 
 class Kind(StrEnum):
@@ -75,8 +76,7 @@ class Severity(StrEnum):
     CRITICAL = "critical"  # partners' mail stops now, or within a day
 
 
-@dataclass(frozen=True, slots=True)
-class Alarm:
+class Alarm(msgspec.Struct, frozen=True):
     """One thing that somebody must see to.
 
     certificate: its id, "" if it is about none. about: the host, name, address or partner that it is about, "" if the
@@ -102,8 +102,7 @@ class Alarm:
         return f"{self.kind} {self.certificate or '-'} {self.about}".rstrip()
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
+class Trouble(msgspec.Struct, frozen=True):
     """An endpoint that fails. since: seconds since 1970, of the first failure. failures: in a row."""
 
     since: float

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -41,16 +40,14 @@ class AlarmEvent(StrEnum):
     CLEARED = "cleared"
 
 
-@dataclass(frozen=True, slots=True)
-class News:
+class News(msgspec.Struct, frozen=True):
     """One line for the log."""
 
     event: AlarmEvent
     alarm: Alarm
 
 
-@dataclass(frozen=True, slots=True)
-class AlarmStatus:
+class AlarmStatus(msgspec.Struct, frozen=True):
     """An alarm that is not over. told: when the log said so last. mailed: when mail did, 0.0 if never."""
 
     alarm: Alarm
@@ -58,8 +55,7 @@ class AlarmStatus:
     mailed: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Post:
+class Post(msgspec.Struct, frozen=True):
     """News that the webhook is to get together. id: the same at each try. at: when it was made. due: the next try."""
 
     id: str
@@ -69,8 +65,7 @@ class Post:
     tries: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
+class Memory(msgspec.Struct, frozen=True):
     """The stored state of alarms; times in seconds since 1970, 0.0 for never.
 
     cleared: over since the last mail that reported them. troubles: endpoints that fail, by URL. roots: subjects of the
@@ -82,13 +77,13 @@ class Memory:
 
     standing: tuple[AlarmStatus, ...] = ()
     cleared: tuple[Alarm, ...] = ()
-    troubles: dict[str, Trouble] = field(default_factory=dict)
-    roots: dict[str, str] = field(default_factory=dict)
+    troubles: dict[str, Trouble] = msgspec.field(default_factory=dict)
+    roots: dict[str, str] = msgspec.field(default_factory=dict)
     looked: float = 0.0
     seen: str = ""
     unknown: tuple[str, ...] = ()
     mail: float = 0.0
-    lately: dict[str, float] = field(default_factory=dict)
+    lately: dict[str, float] = msgspec.field(default_factory=dict)
     posts: tuple[Post, ...] = ()
 
     @property

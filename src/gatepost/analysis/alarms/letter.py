@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import binascii
 import textwrap
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from gatepost.analysis.alarms.alarm import Severity
 from gatepost.protocols.message.header_text import ascii_text, fold, format_date, host_text, shown_text
@@ -26,8 +27,7 @@ _SHOWN: Final = 40  # alarms in full; the command shows them all
 _PLURALS: Final = {Severity.CRITICAL: "critical", Severity.ERROR: "errors", Severity.WARNING: "warnings"}
 
 
-@dataclass(frozen=True, slots=True)
-class Letter:
+class Letter(msgspec.Struct, frozen=True):
     """The content of an alarm mail. standing: active alarms, most severe first. fresh: keys of those not mailed yet.
 
     cleared: alarms that are over. hostname: ours. to: addresses. now: seconds since 1970. message_id: without angle

@@ -6,8 +6,9 @@ rest. `analysis.alarms.alarm_state` says which alarms are new, which are repeate
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
 from gatepost.protocols.message.header_text import shown_text
@@ -28,8 +29,7 @@ _HISTORY: Final = 10  # sessions of the days before, without which nothing is kn
 _LONG: Final = 300
 
 
-@dataclass(frozen=True, slots=True)
-class Shares:
+class Shares(msgspec.Struct, frozen=True):
     """TLS sessions of one policy domain, as RFC 8460 counts them: today, and in the days before.
 
     result: the commonest failure.
@@ -42,8 +42,7 @@ class Shares:
     result: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class MailFacts:
+class MailFacts(msgspec.Struct, frozen=True):
     """The known facts about mail flow. None for what could not be learnt.
 
     oldest: seconds for which the oldest message has waited, held ones excepted; 0.0 if none waits. destination: of that
@@ -55,12 +54,11 @@ class MailFacts:
     oldest: float | None = 0.0
     destination: str = ""
     untold: tuple[UnsentNotice, ...] = ()
-    tls: Mapping[str, Shares] | None = field(default_factory=dict)
+    tls: Mapping[str, Shares] | None = msgspec.field(default_factory=dict)
     resolver: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class MailLimits:
+class MailLimits(msgspec.Struct, frozen=True):
     """From when on somebody is told. Seconds; 0 of queue_age and tls_failures: never."""
 
     partner_failures: int = 3

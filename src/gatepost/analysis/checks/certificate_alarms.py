@@ -6,9 +6,10 @@ what is kept of them, and `analysis.alarms.alarm_state` which alarms are new, wh
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity, Trouble
 from gatepost.analysis.checks import certificate_alarm_texts as texts
@@ -37,8 +38,7 @@ _STAPLE_GRACE: Final = 900.0  # seconds in which a new certificate's first stapl
 # what is observed
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(msgspec.Struct, frozen=True):
     """A CRL or OCSP address that a certificate of our chain names. failure: why it is of no use, "" if it is good."""
 
     url: str
@@ -46,8 +46,7 @@ class Endpoint:
     failure: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ChainSeen:
+class ChainSeen(msgspec.Struct, frozen=True):
     """The result of checking one certificate's chain.
 
     root: subject of the root that it leads to, "" if it is not reached. revoked: a sentence, "" if it is not, None if
@@ -71,8 +70,7 @@ class TlsaState(StrEnum):
     BOGUS = "bogus"  # DNSSEC proves that the answer is forged or broken
 
 
-@dataclass(frozen=True, slots=True)
-class TlsaSeen:
+class TlsaSeen(msgspec.Struct, frozen=True):
     """state: of one host. detail: what DNS holds, or which record fails why. unmatched: ids that no record matches.
 
     proven: DNSSEC proves the records; if not, nobody here can tell, and senders may be able to.
@@ -84,8 +82,7 @@ class TlsaSeen:
     proven: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Observed:
+class Observed(msgspec.Struct, frozen=True):
     """The observed facts about certificates. Keys that a mapping lacks could not be learnt.
 
     chains: by certificate id. tlsa: by host name. stapled: ids with a valid response to staple, None if not known.
@@ -93,15 +90,14 @@ class Observed:
     why, a sentence each.
     """
 
-    chains: Mapping[str, ChainSeen] = field(default_factory=dict)
-    tlsa: Mapping[str, TlsaSeen] = field(default_factory=dict)
+    chains: Mapping[str, ChainSeen] = msgspec.field(default_factory=dict)
+    tlsa: Mapping[str, TlsaSeen] = msgspec.field(default_factory=dict)
     stapled: frozenset[str] | None = None
     renewals: Mapping[str, str] | None = None
     unknown: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class WantedName:
+class WantedName(msgspec.Struct, frozen=True):
     """A name that a certificate must bear. why: who looks for it, a sentence. severity: if none bears it."""
 
     name: str
@@ -109,8 +105,7 @@ class WantedName:
     severity: Severity
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(msgspec.Struct, frozen=True):
     """The uses of certificates by the configuration.
 
     names: wanted of the server certificates. used: organization and label of each client certificate that a connector

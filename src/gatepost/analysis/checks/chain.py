@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from gatepost.analysis.checks.chain_facts import ChainFacts, From, KeyFacts, Kind, Link, UrlResult, UrlStatus
 from gatepost.analysis.checks.chain_file import CertificateFile, ChainFileError
@@ -36,8 +37,7 @@ _WHOLE: Final = 4  # times the patience for one address is what all of them get 
 _COMPLETING: Final = 2  # and what the search for missing issuers gets before
 
 
-@dataclass(frozen=True, slots=True)
-class ChainQuestion:
+class ChainQuestion(msgspec.Struct, frozen=True):
     """The subject of a chain check.
 
     names: host names (A-labels) that the certificate should have. key: its private key, None to leave that out. staple:

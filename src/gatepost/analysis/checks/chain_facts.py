@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+import msgspec
+
 if TYPE_CHECKING:
     from gatepost.analysis.checks.chain_file import CertificateFile
     from gatepost.net.revocation import RevocationUrls
@@ -88,8 +90,7 @@ class Link:
     answers: tuple[UrlResult, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class KeyFacts:
+class KeyFacts(msgspec.Struct, frozen=True):
     """The private key's file. mode: permission bits. problem: why it is not the certificate's key, "" if it is."""
 
     path: str
@@ -97,8 +98,7 @@ class KeyFacts:
     problem: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Store:
+class Store(msgspec.Struct, frozen=True):
     """A set of roots. name: for sentences. missing: why it cannot be looked into, "" if it can.
 
     holds_root: the root that the path ends at is in it, by SHA-256. size: certificates.
@@ -110,8 +110,7 @@ class Store:
     missing: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ChainFacts:
+class ChainFacts(msgspec.Struct, frozen=True):
     """All of it. now: seconds since 1970 UTC.
 
     leaf: place of the leaf in the file. verdict: on what is in the file, as a peer would get it. completed: the same

@@ -10,10 +10,11 @@ import base64
 import math
 import re
 from collections import Counter
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+import msgspec
 
 from gatepost.analysis.checks.partner_report import Mark
 
@@ -56,8 +57,7 @@ class Readiness(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class ChainFinding:
+class ChainFinding(msgspec.Struct, frozen=True):
     """One thing that was learnt. text: a sentence. evidence: what shows it. fix: what to do, "" if there is nothing.
 
     options: of `gatepost check chain`, by which the fix is done there ("anchors"); the text names none, as it is shown
@@ -72,8 +72,7 @@ class ChainFinding:
     options: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ChainCheck:
+class ChainCheck(msgspec.Struct, frozen=True):
     """A whole check. seconds: how long it took."""
 
     facts: ChainFacts

@@ -7,9 +7,10 @@ ca-certificates package holds beside the store in force: an administrator may ta
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from gatepost.analysis.checks.chain_facts import Store
 from gatepost.net.anchors import SYSTEM, AnchorsError, TrustAnchors
@@ -23,8 +24,7 @@ MOZILLA: Final = "Mozilla's list"
 _MOZILLA_FOLDER: Final = Path("/usr/share/ca-certificates/mozilla")  # Debian, Ubuntu, Alpine
 
 
-@dataclass(frozen=True, slots=True)
-class RootStores:
+class RootStores(msgspec.Struct, frozen=True):
     """anchors: what is trusted here, and its name for sentences. A store that cannot be read is the reason instead."""
 
     name: str

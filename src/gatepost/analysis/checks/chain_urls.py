@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from gatepost.analysis.checks.chain_facts import Kind, Link, UrlResult, UrlStatus
 from gatepost.analysis.checks.chain_file import ChainFileError, parse_file
@@ -48,8 +49,7 @@ _LIMIT: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(msgspec.Struct, frozen=True):
     """About which certificate, issued by whom (None: not known), whether private addresses may be called, and when."""
 
     link: Link

@@ -11,7 +11,6 @@ import asyncio
 import random
 import time
 from collections import Counter
-from dataclasses import dataclass
 from itertools import chain as joined
 from itertools import islice
 from typing import TYPE_CHECKING, Final
@@ -74,8 +73,7 @@ _NO_TTL: Final = 86400  # assumed where neither the zone nor the resolver says l
 _RESOLVER_KEEPS: Final = 3600  # `net.lookups.dns` keeps nothing for longer, and says no more
 
 
-@dataclass(frozen=True, slots=True)
-class CheckContext:
+class CheckContext(msgspec.Struct, frozen=True):
     """The input of a check. entries: all, by id. now: seconds since 1970. seen: as `seen_partners`, or None."""
 
     entries: Mapping[str, Entry]

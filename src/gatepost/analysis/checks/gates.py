@@ -7,9 +7,10 @@ prints. What may be switched is decided here alone: a gate that failed, or of wh
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from gatepost.analysis.checks.chain_report import Part
 from gatepost.analysis.checks.partner_report import Mark
@@ -47,8 +48,7 @@ class Light(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class GateFinding:
+class GateFinding(msgspec.Struct, frozen=True):
     """One thing that was learnt. text: a sentence. evidence: what shows it. fix: what to do, "" if there is nothing.
 
     until: seconds since 1970 at which waiting alone mends it, 0.0 if that does not.
@@ -62,8 +62,7 @@ class GateFinding:
     until: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class GateReport:
+class GateReport(msgspec.Struct, frozen=True):
     """All gates of one certificate at one time. at: seconds since 1970."""
 
     entry: Entry

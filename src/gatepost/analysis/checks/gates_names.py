@@ -6,8 +6,9 @@ DNS has them, and what our MTA-STS policies promise (RFC 8461 section 4.1).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from gatepost.analysis.checks.gates import GateCheck, GateFinding
 from gatepost.analysis.checks.partner_report import Mark
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
 _SHOWN = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Expected:
+class Expected(msgspec.Struct, frozen=True):
     """A name that partners look for. why: half a sentence. ours: it is certain that it is this gateway's."""
 
     name: str

@@ -7,8 +7,9 @@ is told.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from gatepost.analysis.checks.gates import GateCheck, GateFinding
 from gatepost.analysis.checks.partner_report import Mark
@@ -28,8 +29,7 @@ MOST_SEEN = 20
 _SHOWN = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Partner:
+class Partner(msgspec.Struct, frozen=True):
     """A domain that might know our certificate. why: what makes us think so. told: it was told, or that was waived."""
 
     name: str

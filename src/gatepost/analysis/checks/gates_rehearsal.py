@@ -6,8 +6,9 @@ presented now and on what would be presented then; only what becomes worse is ag
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from gatepost.analysis.checks.gates import GateCheck, GateFinding
 from gatepost.analysis.checks.partner_report import Mark
@@ -42,8 +43,7 @@ _CLIENTS: Final = tuple(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Meeting:
+class Meeting(msgspec.Struct, frozen=True):
     """One client asking for one name ("": none). presented: SHA-256 of what it got, "" if it got nothing.
 
     failure: why it got nothing. names: whether what it got bears the name.
@@ -134,8 +134,7 @@ def rehearsal_findings(entry: Entry, before: Sequence[Meeting], after: Sequence[
         yield GateFinding(GateCheck.REHEARSAL, Mark.PASS, text, evidence)
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
+class Demand(msgspec.Struct, frozen=True):
     """The demand of an organization's outbound connector on a next hop that is this gateway itself."""
 
     organization: str

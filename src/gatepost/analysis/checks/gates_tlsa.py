@@ -7,8 +7,9 @@ were first seen from here. Only then may be switched; the old ones go afterwards
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from gatepost.analysis.checks.gates import GateCheck, GateFinding
 from gatepost.analysis.checks.partner_report import Mark
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
     from gatepost.protocols.dane.tlsa import TlsaLookup
 
 
-@dataclass(frozen=True, slots=True)
-class TlsaObservation:
+class TlsaObservation(msgspec.Struct, frozen=True):
     """The stored observation of a host's TLSA records.
 
     since: when a record for the next certificate was first seen, 0.0: there is none. ttl: seconds for which senders may
@@ -41,8 +41,7 @@ class TlsaObservation:
         return self.since + self.ttl if self.since else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class HostTlsa:
+class HostTlsa(msgspec.Struct, frozen=True):
     """A host of ours, what the DNS says of its records, and what certificates make of them.
 
     entry: whether the certificate in question satisfies them; other: whether the one that it replaces, or that replaced

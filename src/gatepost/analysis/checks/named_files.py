@@ -6,9 +6,10 @@ go. What cannot be used holds mail or lets nobody prove anything, so it is an er
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
 from gatepost.net.anchors import SYSTEM, AnchorsError, TrustAnchors
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.records import ClientCertificate
 
 
-@dataclass(frozen=True, slots=True)
-class NamedFile:
+class NamedFile(msgspec.Struct, frozen=True):
     """Something outside the resources that one of them needs.
 
     table: "outbound_connector", with the place of the resource in it and its name. field: the key, such as

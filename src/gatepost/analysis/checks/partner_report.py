@@ -7,10 +7,11 @@ findings, `manage.cli.check` prints them.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from gatepost.analysis.checks.tasks import bounded_transcripts
 from gatepost.events.trace import tls_record
@@ -69,8 +70,7 @@ class DeliveryForecast(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True):
     """One thing that was learnt.
 
     text: a sentence. evidence: what shows it, in the words of the peer or of the DNS. fix: what to do and who must act,
@@ -91,8 +91,7 @@ class Finding:
     options: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     """One address of one host.
 
     preference: of the MX record, None for a host that was named. address: with its port, "" if there is none. policy:
@@ -127,8 +126,7 @@ class Row:
         return worst([finding for finding in self.findings if finding.stage is stage])
 
 
-@dataclass(frozen=True, slots=True)
-class PartnerCheck:
+class PartnerCheck(msgspec.Struct, frozen=True):
     """A whole check. kind: "partner" or "host". at: seconds since 1970. findings: of the domain, not of one host."""
 
     target: str

@@ -6,9 +6,10 @@ Pure. `analysis.checks.findings` and `analysis.checks.inbound` make tasks, `mana
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from gatepost.events.trace import tls_record
 from gatepost.policy.decisions.outbound import describe, describe_achieved
@@ -50,8 +51,7 @@ class CheckResult(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(msgspec.Struct, frozen=True):
     """One step of a check.
 
     name: of PROBE_TASKS, "Test message", or what `analysis.checks.inbound` calls its own. detail: what was found, or
@@ -78,8 +78,7 @@ class Task:
         return self.detail.replace("\n", "; ")
 
 
-@dataclass(frozen=True, slots=True)
-class HostReport:
+class HostReport(msgspec.Struct, frozen=True):
     """The tasks of one address of one host.
 
     address: with its port, "" if the host could not be resolved. facts: what the connection showed, as far as it came.

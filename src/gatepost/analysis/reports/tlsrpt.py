@@ -6,10 +6,11 @@ organization's name, the contact and an id (`LEFT_TO_THE_SENDER`). Reads `store.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import AppliedPolicy, FailureDetail, PolicyType
@@ -25,8 +26,7 @@ LEFT_TO_THE_SENDER = ("organization-name", "contact-info", "report-id")
 """Fields of a report that say who sends it, and which of his it is."""
 
 
-@dataclass(frozen=True, slots=True)
-class PolicySummary:
+class PolicySummary(msgspec.Struct, frozen=True):
     """One policy that was applied. passed: sessions that met it. failures: details and their sessions, most first."""
 
     policy: AppliedPolicy
@@ -39,8 +39,7 @@ class PolicySummary:
         return sum(sessions for _, sessions in self.failures)
 
 
-@dataclass(frozen=True, slots=True)
-class DomainSummary:
+class DomainSummary(msgspec.Struct, frozen=True):
     """A day of one policy domain. day: "2026-11-24", UTC."""
 
     day: str

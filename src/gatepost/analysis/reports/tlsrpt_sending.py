@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
+
+import msgspec
 
 from gatepost.analysis.reports.tlsrpt import report_object, summaries
 from gatepost.net.lookups.http import HttpFailed, HttpRequest
@@ -66,8 +67,7 @@ class WebTransport(Protocol):
         """Raises HttpFailed."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReportTransports:
+class ReportTransports(msgspec.Struct, frozen=True):
     """The transports of reports. timeout: seconds for one POST. private: whether to hosts at private addresses, too."""
 
     resolver: Queries
