@@ -7,8 +7,9 @@ which a delivery ends; and messages that failed without a notice, until they hav
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from gatepost.events.counts import DELIVERED, level_of
 from gatepost.policy.decisions.withheld import concerns_others
@@ -26,8 +27,7 @@ _WAITING: Final = frozenset({"DEFER", "HOLD"})
 _OUTCOMES: Final = DELIVERED | _WAITING | {"FAIL", "EXPIRE"}
 
 
-@dataclass(frozen=True, slots=True)
-class FailingPartner:
+class FailingPartner(msgspec.Struct, frozen=True):
     """A partner to which deliveries under a requirement are deferred, as TLS falls short of it.
 
     name: of the connector, or the domain where none applies. domain: of the recipients. wanted: the requirement as the
@@ -46,8 +46,7 @@ class FailingPartner:
     reply: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class DowngradedDestination:
+class DowngradedDestination(msgspec.Struct, frozen=True):
     """A destination that protects less than it was seen to do.
 
     was, now: as the trace prints levels. held: so mail waits.
@@ -62,8 +61,7 @@ class DowngradedDestination:
     held: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class UnsentNotice:
+class UnsentNotice(msgspec.Struct, frozen=True):
     """A message that failed for a recipient and waits, as no notice for its sender could be made.
 
     message: its queue id. recipient: that it did not reach. failed: the reply by which it failed. last: the last try,

@@ -9,10 +9,11 @@ their parent without a store for it. Never in a span: content, Subject, credenti
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from gatepost.events.counts import DELIVERED
 from gatepost.events.log_lines import AddressDetail, address_shown, clean, codes_of
@@ -44,8 +45,7 @@ class SpanKind(StrEnum):
     INTERNAL = "internal"
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(msgspec.Struct, frozen=True):
     """One step on a message's way. trace_id: 128 bits. span_id: 64 bits, 0 for any. parent_id: 0 for none.
 
     start, end: nanoseconds since 1970. failure: why the step failed, "" if it did not.
@@ -58,7 +58,7 @@ class Span:
     parent_id: int
     start: int
     end: int
-    attributes: Mapping[str, Value] = field(default_factory=dict)
+    attributes: Mapping[str, Value] = msgspec.field(default_factory=dict)
     failure: str = ""
 
 

@@ -15,8 +15,9 @@ import logging
 import math
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from gatepost.analysis.alarms import alarm_state as course
 from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
@@ -67,8 +68,7 @@ _LEVELS: Final = {
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _CheckContext:
+class _CheckContext(msgspec.Struct, frozen=True):
     """The subjects of a check: certificates by id, their uses by the resources, accepted domains.
 
     version: of the store, as the certificates were read.

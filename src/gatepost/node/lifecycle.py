@@ -11,8 +11,9 @@ import contextlib
 import inspect
 import logging
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from gatepost.net.listener import drain
 from gatepost.net.tasks import spawn
@@ -32,8 +33,7 @@ _LEASE_LOOK = 0.5  # seconds between two looks whether a lease is held; far less
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Duty:
+class Duty(msgspec.Struct, frozen=True):
     """Work that is done every so many seconds and does not block. at_once: at the start, too."""
 
     seconds: float
@@ -45,8 +45,7 @@ def nothing(*_: object) -> None:
     """Do nothing: the default of every stage."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lifecycle:
+class Lifecycle(msgspec.Struct, frozen=True):
     """The work of one part at each stage of its process: none where it is not given.
 
     name: for the log. start: begin. duties: from the start until the end begins. refresh: these resources are in force.

@@ -15,9 +15,10 @@ import os
 import pwd
 import stat
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,8 +43,7 @@ class PrivilegeError(Exception):
     """The gateway or a command cannot act as the account it should; the text says which, and what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(msgspec.Struct, frozen=True):
     """An account of this machine. name: or its number, where it has none. groups: with the supplementary ones."""
 
     name: str

@@ -5,9 +5,10 @@ Made by `node.assembly` in each worker that may hold a lease; what runs, runs wh
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from gatepost.analysis.checks.own_certificates import OwnCertificates
 from gatepost.analysis.reports.mail_facts import MailFactFinder
@@ -36,8 +37,7 @@ if TYPE_CHECKING:
     from gatepost.store.interface import Store
 
 
-@dataclass(frozen=True, slots=True)
-class SiteMail:
+class SiteMail(msgspec.Struct, frozen=True):
     """The way of the gateway's own mail. offer: takes what was queued in the store.
 
     directory: in force. expiration: seconds an organization's mail stays queued.
@@ -49,8 +49,7 @@ class SiteMail:
     expiration: Callable[[str], float]
 
 
-@dataclass(frozen=True, slots=True)
-class SiteDuties:
+class SiteDuties(msgspec.Struct, frozen=True):
     """Makes the parts of one worker that do this work. mail: the way of what they send."""
 
     settings: Settings

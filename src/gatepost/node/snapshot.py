@@ -7,8 +7,9 @@ gatepost, say) leaves the old one in force and is reported once.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.errors import ResourceErrors
@@ -28,8 +29,7 @@ POLL_SECONDS = 0.5
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(msgspec.Struct, frozen=True):
     """One version of the resources, indexed."""
 
     version: int

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, dataclass_transform, get_args, get_origin, get_type_hints
+
+import msgspec
 
 from gatepost.policy.connectors.errors import Draft, FieldError, dotted, explain
 from gatepost.policy.connectors.fields import Length, Parsed, Range
@@ -58,8 +59,7 @@ def setting(*, default: Any = _NEEDED, description: str, alias: str | None = Non
     return Setting(default, description, alias)
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(msgspec.Struct, frozen=True):
     """A check behind the type and the checks before it; check raises ValueError with a sentence for the author."""
 
     check: Callable[[Any], object]

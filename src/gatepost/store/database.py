@@ -7,17 +7,17 @@ the two engines do not share, such as `INSERT OR REPLACE`, `INDEXED BY`, `ifnull
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
 
-@dataclass(frozen=True, slots=True)
-class Schema:
+class Schema(msgspec.Struct, frozen=True):
     """The tables of one subject, which are changed together.
 
     name: what it is called in PostgreSQL, and in errors. file: its file in the data directory, with SQLite. version: of
@@ -36,7 +36,7 @@ class Schema:
     application_id: int
     version: int
     tables: str
-    upgrades: Mapping[int, str] = field(default_factory=lambda: MappingProxyType({}))
+    upgrades: Mapping[int, str] = msgspec.field(default_factory=lambda: MappingProxyType({}))
     secret: bool = False
     unmarked: str = ""
     oldest: int = 1

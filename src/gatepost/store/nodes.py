@@ -8,7 +8,6 @@ at each beat. With SQLite there is one node, in `nodes.db`. Blocks: call it on a
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -127,8 +126,7 @@ class NodeFigures(msgspec.Struct, frozen=True, omit_defaults=True):
     observed: CertificateObservation | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class NodeIdentity:
+class NodeIdentity(msgspec.Struct, frozen=True):
     """A node that starts. instance: of this start. origin: of its data directory, which one node has at a time."""
 
     name: str
@@ -139,8 +137,7 @@ class NodeIdentity:
     listeners: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerBeat:
+class WorkerBeat(msgspec.Struct, frozen=True):
     """A worker's last heartbeat. age: seconds since. configuration: the version in force in it."""
 
     worker: int
@@ -150,8 +147,7 @@ class WorkerBeat:
     figures: NodeFigures
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(msgspec.Struct, frozen=True):
     """A node as others see it. started: seconds since 1970. age: seconds since its last heartbeat."""
 
     name: str

@@ -6,7 +6,6 @@ by `gatepost report received` on a running gateway as on a stopped one. Blocks: 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
@@ -86,8 +85,7 @@ _decode_texts: Callable[[str], tuple[str, ...]] = msgspec.json.Decoder(tuple[str
 _lists = msgspec.json.Decoder(list[list[Any]]).decode
 
 
-@dataclass(frozen=True, slots=True)
-class StoredReport:
+class StoredReport(msgspec.Struct, frozen=True):
     """A report as it was kept. received: seconds since 1970. source: how it came: "mail FILE", "https ADDRESS"."""
 
     received: float

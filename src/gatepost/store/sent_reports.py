@@ -8,9 +8,10 @@ the lease is over. Blocks: call it on a thread from an event loop.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from gatepost.store.database import Schema
 from gatepost.values import replace
@@ -81,8 +82,7 @@ class SentState(StrEnum):
     GIVEN_UP = "given-up"
 
 
-@dataclass(frozen=True, slots=True)
-class SentReport:
+class SentReport(msgspec.Struct, frozen=True):
     """A report to one address. rua: the address, "" while the domain's record is to be looked up.
 
     tries: those begun. first, next, tried: seconds since 1970 of the first try, the next one and the last, 0 for none.

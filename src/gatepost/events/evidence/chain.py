@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
@@ -40,16 +39,14 @@ class Place(NamedTuple):
     head: str = ORIGIN
 
 
-@dataclass(frozen=True, slots=True)
-class Signer:
+class Signer(msgspec.Struct, frozen=True):
     """A private key. key: its id, as `key_id` makes it. sign: a message to its Ed25519 signature (RFC 8032)."""
 
     key: str
     sign: Callable[[bytes], bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(msgspec.Struct, frozen=True):
     """A line as it was read. number: -1 if the body has none. hash, digest: "" and body: {} if it is no line of a log.
 
     fault: why it cannot have been written by us whatever its hash says, "" if it can.

@@ -7,10 +7,11 @@ text of a peer that could hold more than it must. How much of an address is kept
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import msgspec
 
 from gatepost.times import rfc3339
 
@@ -54,8 +55,7 @@ class MessageIds(StrEnum):
     HASH = "hash"
 
 
-@dataclass(frozen=True, slots=True)
-class Privacy:
+class Privacy(msgspec.Struct, frozen=True):
     """Settings for personal data in the log."""
 
     addresses: AddressPrivacy = AddressPrivacy.DOMAIN

@@ -5,9 +5,10 @@ Who counts takes names from here; `node.exposition` serves what is listed, and d
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+import msgspec
 
 
 class MetricKind(StrEnum):
@@ -19,8 +20,7 @@ class MetricKind(StrEnum):
     INFO = "info"
 
 
-@dataclass(frozen=True, slots=True)
-class Metric:
+class Metric(msgspec.Struct, frozen=True):
     """One metric. name: as it is served. buckets: upper bounds of a histogram."""
 
     name: str

@@ -307,7 +307,7 @@ def counted_sessions(counts: SessionCounts, day: str, domain: str = "") -> tuple
 
 
 def _sent(report: SentReport) -> SentReportState:
-    return SentReportState(**asdict(report) | {"state": str(report.state)})
+    return SentReportState(**msgspec.structs.asdict(report) | {"state": str(report.state)})
 
 
 USE_CASES = (list_received_reports, list_received_failures, list_sent_reports, get_sessions)

@@ -12,10 +12,10 @@ import contextlib
 import ctypes
 import os
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import apsw
+import msgspec
 
 from gatepost.store.interface import StoreFailure
 
@@ -83,8 +83,7 @@ CREATE INDEX big ON message (big) WHERE big IS NOT NULL;
 """
 
 
-@dataclass(frozen=True, slots=True)
-class StoreSettings:
+class StoreSettings(msgspec.Struct, frozen=True):
     """Settings of the embedded store.
 
     page_size: bytes, of new files only; 16384 was best of 4096 to 65536 over bodies of 4 to 200 KB.
