@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from gatepost.manage.cli.options import NO, config_option, fail, json_option, settings_of
 from gatepost.manage.cli.site_store import opened
@@ -57,12 +57,16 @@ def _record(member: Membership | None, state: SiteState, address: str, now: floa
     """Stable keys; times in seconds since 1970."""
     issuer = state.issuer(now)
     return {
-        "membership": None if member is None else asdict(member) | {"renew_at": member.renew_at},
+        "membership": None if member is None else msgspec.structs.asdict(member) | {"renew_at": member.renew_at},
         "address": address or None,
-        "authorities": [asdict(authority) | {"signs": authority is issuer} for authority in state.authorities],
-        "nodes": [asdict(node) for node in state.nodes.values()],
-        "tokens": [_without(asdict(token), "sha256") for token in state.tokens.values() if token.expires > now],
-        "issued": [asdict(server) for server in state.issued.values()],
+        "authorities": [
+            msgspec.structs.asdict(authority) | {"signs": authority is issuer} for authority in state.authorities
+        ],
+        "nodes": [msgspec.structs.asdict(node) for node in state.nodes.values()],
+        "tokens": [
+            _without(msgspec.structs.asdict(token), "sha256") for token in state.tokens.values() if token.expires > now
+        ],
+        "issued": [msgspec.structs.asdict(server) for server in state.issued.values()],
     }
 
 

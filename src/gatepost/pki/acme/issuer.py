@@ -15,7 +15,6 @@ import logging
 import os
 import time
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
@@ -79,8 +78,7 @@ class AuthorityState(msgspec.Struct, frozen=True):
     progress: dict[str, Progress] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class IssuedCertificate:
+class IssuedCertificate(msgspec.Struct, frozen=True):
     """A certificate that came. held: why it is not presented yet, "" if it is current. key_kept: as the one before."""
 
     entry: Entry
@@ -88,8 +86,7 @@ class IssuedCertificate:
     key_kept: bool
 
 
-@dataclass(frozen=True, slots=True)
-class RenewalStatus:
+class RenewalStatus(msgspec.Struct, frozen=True):
     """The status of one list of names. renew_at: seconds since 1970, 0.0 if there is no certificate."""
 
     names: tuple[str, ...]

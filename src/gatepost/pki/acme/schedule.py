@@ -6,7 +6,6 @@ authority is never hammered: what failed waits an hour, then two, up to a day, o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -57,8 +56,7 @@ class Progress(msgspec.Struct, frozen=True):
     ask_at: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(msgspec.Struct, frozen=True):
     """Something to do now, and why."""
 
     names: tuple[str, ...]

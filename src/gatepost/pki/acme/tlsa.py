@@ -6,9 +6,9 @@ the senders may see more than we do.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 _POLICY_HOST: Final = "mta-sts."
 
 
-@dataclass(frozen=True, slots=True)
-class PublishedTlsa:
+class PublishedTlsa(msgspec.Struct, frozen=True):
     """The TLSA records for mail of one name. failed: why they are not known, "" if they are."""
 
     name: str

@@ -6,9 +6,10 @@ commands show them. The states are those of the published table (exchange.md sec
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+import msgspec
 
 from gatepost.protocols.tls.facts import CertificateFacts
 
@@ -41,8 +42,7 @@ class Purpose(StrEnum):
     CLIENT = "client"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """A certificate and its course.
 
     id: the first 16 hexadecimal digits of the leaf's SHA-256 thumbprint. leaf: what it says. organization: whose client

@@ -7,10 +7,10 @@ master key the key waits in a file of mode 0600. For one thread at a time, as th
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -53,8 +53,7 @@ KEY_TYPES: Final[Mapping[str, Callable[[], _Key]]] = {
 """The kinds of keys, and a function that makes each."""
 
 
-@dataclass(frozen=True, slots=True)
-class CertificateRequestSpec:
+class CertificateRequestSpec(msgspec.Struct, frozen=True):
     """The content of a request to an authority.
 
     names: DNS names (A-labels), the first also the CN; a client may have none, and its label is the CN. key: one of
@@ -69,8 +68,7 @@ class CertificateRequestSpec:
     must_staple: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class PendingRequest:
+class PendingRequest(msgspec.Struct, frozen=True):
     """A request that waits for its certificate.
 
     id: the first 16 hexadecimal digits of the SHA-256 of its public key (SubjectPublicKeyInfo). added: seconds since

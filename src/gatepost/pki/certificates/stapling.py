@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -53,8 +52,7 @@ class Staple(msgspec.Struct):
     response: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(msgspec.Struct, frozen=True):
     """A certificate that a response is about. thumbprint: SHA-256 of the leaf. urls: of its responders.
 
     issuer: None if the chain does not hold it: then nothing can be asked. must: the certificate wants a staple always.

@@ -8,8 +8,9 @@ by `mail.outbound.hop`, against the same roots.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from gatepost.net.anchors import AnchorsError
 from gatepost.net.chain import judge
@@ -40,8 +41,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(msgspec.Struct, frozen=True):
     """Whether a client is a node of the site. node: its host name, "" if it is none; why: not, for us."""
 
     node: str

@@ -6,8 +6,9 @@ since 1970 UTC; thumbprints SHA-256, hexadecimal.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 
 class SiteError(Exception):
@@ -37,8 +38,7 @@ class JoinRefused(SiteError):  # noqa: N818 - it names what was said
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class SiteAuthority:
+class SiteAuthority(msgspec.Struct, frozen=True):
     """A root of a site. id: 16 digits of the thumbprint. signs_from: from when on its certificates are given out.
 
     domains: the only names it can vouch for, none for all.
@@ -53,8 +53,7 @@ class SiteAuthority:
     domains: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(msgspec.Struct, frozen=True):
     """A node of a site. thumbprints: of its last certificate and of the one before it. authority: who signed the last.
 
     joined: with a token, or as the first; renewed: when it got the last certificate, which ends at not_after.
@@ -68,8 +67,7 @@ class Node:
     not_after: float
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(msgspec.Struct, frozen=True):
     """A token by which one node may join, once. sha256: of its secret. node: who may, "" for any that is not known."""
 
     id: str
@@ -80,8 +78,7 @@ class Token:
     by: str
 
 
-@dataclass(frozen=True, slots=True)
-class IssuedServer:
+class IssuedServer(msgspec.Struct, frozen=True):
     """A certificate for a server that is no node; its key was given away and is not kept."""
 
     serial: str
@@ -92,8 +89,7 @@ class IssuedServer:
     not_after: float
 
 
-@dataclass(frozen=True, slots=True)
-class SiteState:
+class SiteState(msgspec.Struct, frozen=True):
     """Everything of one moment. version: of the store. authorities: the one that signs last first."""
 
     version: int
@@ -109,8 +105,7 @@ class SiteState:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class NodeGrant:
+class NodeGrant(msgspec.Struct, frozen=True):
     """The response to a node: its certificate, and all roots of the site, PEM.
 
     node: its name, for the site's own log.
@@ -122,8 +117,7 @@ class NodeGrant:
     node: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Membership:
+class Membership(msgspec.Struct, frozen=True):
     """A node's record of itself. address: host:port where it renews, "" if the site's authority is kept here."""
 
     site: str

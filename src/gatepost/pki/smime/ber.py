@@ -6,8 +6,9 @@ readers of DER refuse. Pure. What is read comes from anybody: depth and number o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,8 +37,7 @@ def context(number: int, *, constructed: bool = True) -> int:
     return 0x80 | number | (_CONSTRUCTED if constructed else 0)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Element:
+class Element(msgspec.Struct, frozen=True, eq=False):
     """One element. tag: its first octet. raw: all of it. content: what a primitive one holds. parts: of another one."""
 
     tag: int

@@ -7,9 +7,9 @@ comes out is not trusted: CBC proves nothing of who wrote it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 from cryptography import x509
 from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
@@ -56,16 +56,14 @@ class CannotDecrypt(ValueError):  # noqa: N818 - it names what was found
     """Encrypted content that stays so; the text says why, and holds nothing of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Opener:
+class Opener(msgspec.Struct, frozen=True):
     """A certificate with the private key that opens what is encrypted to it."""
 
     certificate: x509.Certificate
     key: PrivateKey
 
 
-@dataclass(frozen=True, slots=True)
-class _Envelope:
+class _Envelope(msgspec.Struct, frozen=True):
     """recipients: one for each RecipientInfo. algorithm: AlgorithmIdentifier of the content. rest: what follows it."""
 
     recipients: tuple[Element, ...]

@@ -5,8 +5,9 @@ Asked by `mail.outbound.smime` for every message, and by `gatepost explain` befo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from gatepost.pki.smime.certificate import fit, owner_of
 
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
     from gatepost.pki.smime.store import SmimeStore
 
 
-@dataclass(frozen=True, slots=True)
-class Readiness:
+class Readiness(msgspec.Struct, frozen=True):
     """The certificates for a recipient.
 
     owner: the recipient or its domain, "" if there are no certificates. missing: why there is no usable one, and the

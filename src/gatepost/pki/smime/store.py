@@ -7,9 +7,9 @@ Used by `mail.outbound.smime` and the `smime` commands. Versioned and audited as
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -44,8 +44,7 @@ class NotAdded(SmimeStoreError):  # noqa: N818 - it names what happened
     """Something is not taken in; the text says what to do first."""
 
 
-@dataclass(frozen=True, slots=True)
-class SmimeIdentity:
+class SmimeIdentity(msgspec.Struct, frozen=True):
     """A certificate of an organization's own, whose key is sealed.
 
     id: first 16 hexadecimal digits of its SHA-256. owner: the address or domain that it is for. chain: it and its
