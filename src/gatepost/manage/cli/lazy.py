@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 COLLECTIONS: Final = gc.get_threshold()
 """How often Python looks for garbage, which a command that runs for long asks for again."""
 
-_FEW_COLLECTIONS: Final = (100_000, *COLLECTIONS[1:])  # imports make much and leave no garbage: 8 % of their time
+_FEW_COLLECTIONS: Final = (250_000, *COLLECTIONS[1:])  # imports make much and leave no garbage: 8 % of their time
 
 
 class LazyGroup(click.Group):

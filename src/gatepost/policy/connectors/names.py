@@ -150,7 +150,7 @@ def _split(text: str) -> tuple[str, str]:
     return host, port
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)  # not a struct, which pydantic does not know
 class SmartHost:
     """A next hop named by an outbound connector: a host name (lower-case A-labels) or an IP address, and a port."""
 
