@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,8 @@ from support.postgres import Postgres
 from support.process import wait_until
 from support.scenes import ALICE, connector, contoso, send
 from support.sink import Behaviour
+
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from support.gateway import Gateway
@@ -29,7 +30,7 @@ def test_clocks_that_are_ten_minutes_off_neither_hold_up_nor_lose_mail(capsys: p
         seen = [round(offset, -1) for _, offset in sorted(offsets(nodes.nodes[0]).items())]
         assert seen == [0.0, 600.0, -600.0]
         good = nodes.partner.behaviour
-        nodes.partner.behaviour = dataclasses.replace(good, replies={"RCPT": "451 4.7.1 later"})
+        nodes.partner.behaviour = replace(good, replies={"RCPT": "451 4.7.1 later"})
         with SiteLoad(nodes, pause=0.05) as load:
             load.wait_for_more(60)
             nodes.partner.behaviour = good

@@ -158,7 +158,11 @@ def _kept(rows: list[tuple[Any, ...]]) -> StoredReport:
 
 
 def _policy_row(policy: ReceivedPolicy) -> tuple[str | int, ...]:
-    listed = (list(policy.strings), list(policy.mx_hosts), [msgspec.structs.astuple(one) for one in policy.failures])
+    listed = (
+        list(policy.strings),
+        list(policy.mx_hosts),
+        [msgspec.structs.astuple(failure) for failure in policy.failures],
+    )
     return policy.type, policy.domain, policy.passed, policy.failed, *(_encode(column).decode() for column in listed)
 
 

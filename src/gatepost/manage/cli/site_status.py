@@ -72,7 +72,7 @@ def _record(member: Membership | None, state: SiteState, address: str, now: floa
 
 def _shared(memberships: Mapping[str, Membership]) -> dict[str, Any]:
     """The nodes of this database that are in the site; nothing with SQLite."""
-    nodes = [{"name": name} | asdict(member) for name, member in sorted(memberships.items())]
+    nodes = [{"name": name} | msgspec.structs.asdict(member) for name, member in sorted(memberships.items())]
     return {"database": nodes} if nodes else {}
 
 
