@@ -9,7 +9,6 @@ import asyncio
 import logging
 import random
 import time
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,6 +63,7 @@ from gatepost.settings.roles import ListenerRole
 from gatepost.store.leases import SiteDuty
 from gatepost.store.nodes import NodeFigures, NodeProblems, NodeState
 from gatepost.store.storage import Storage
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     import socket

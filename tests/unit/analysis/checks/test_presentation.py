@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from gatepost.analysis.alarms.alarm import Kind, Severity
@@ -21,6 +19,7 @@ from gatepost.store.nodes import (
     UnusableKey,
     WorkerBeat,
 )
+from gatepost.values import replace
 
 NOW = 1_000_000.0
 OURS, OLD, STRANGE = "aa" * 32, "bb" * 32, "cc" * 32

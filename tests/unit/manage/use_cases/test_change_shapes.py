@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 import pytest
 
@@ -13,6 +12,7 @@ from gatepost.manage.use_cases.differences import FieldChange
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.policy.connectors.model import Resources
 from gatepost.store.nodes import NodeFigures, NodeIdentity
+from gatepost.values import replace
 
 WHO = Principal("token t", frozenset(Scope))
 TENANT = Principal("tim", frozenset(Scope), frozenset({"fabrikam"}))

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from gatepost.store.nodes import (
     NodeIdentity,
     UnusableKey,
 )
+from gatepost.values import replace
 
 NOWHERE = PresentationPlaces()
 
