@@ -116,21 +116,39 @@ def starttls_refused(reply: str) -> str:
     return f"Their server offers TLS but cannot do it ({reply}): its certificate or key is broken. They must act."
 
 
-def handshake_advice(error: str, *, ours: bool) -> str:
-    """The handshake failed. error: OpenSSL's or the peer's words. ours: the connector presents a certificate."""
+_OLD_VERSION = (
+    "No TLS version in common: they must switch TLS 1.2 or 1.3 on. Lowering min_tls_version or the profile is "
+    "possible, and makes the connection weak."
+)
+_LIMITED = (
+    "They must switch on what is expected, as a rule by updating their server. Or, here: min_key_exchange, groups or "
+    "cipher_suites of the connector ask for less."
+)
+FLOORS: Mapping[str, str] = {
+    "TlsVersionTooOld": _OLD_VERSION,
+    "KeyExchangeNotAllowed": _LIMITED,
+    "CipherSuiteNotAllowed": _LIMITED,
+}
+"""By the word of a shortfall of `policy.decisions.tls_floor`."""
+
+
+def handshake_advice(error: str, *, ours: bool, limited: bool = False) -> str:
+    """The handshake failed. error: OpenSSL's or the peer's words. ours: the connector presents a certificate.
+
+    limited: the connector offers less than its profile has.
+    """
     words = error.lower()
     if any(sign in words for sign in _NO_TLS):
         return (
             "What they answered after STARTTLS is no TLS: they must look at their server, or at what stands before it."
         )
     if "version" in words or "protocol" in words:
-        return (
-            "No TLS version in common: they must switch TLS 1.2 or 1.3 on. Lowering min_tls_version or the profile is "
-            "possible, and makes the connection weak."
-        )
+        return _LIMITED if limited else _OLD_VERSION
     if ours and ("certificate" in words or "unknown ca" in words):
         return "They do not accept our certificate: send them its issuer and name, or correct client_certificate here."
     if "handshake failure" in words or "cipher" in words or "group" in words:
+        if limited:
+            return _LIMITED
         return (
             "No cipher suite, group or kind of key in common: they must allow one of our profile (gatepost tls "
             "profiles), as a rule by updating their server."

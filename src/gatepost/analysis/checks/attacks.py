@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, assert_never
 
@@ -22,12 +23,13 @@ from gatepost.net.certificate import certificate_facts
 from gatepost.net.engine import server_context
 from gatepost.net.identity import ServerIdentity
 from gatepost.pki.certificates.authority import Authority, self_signed
-from gatepost.policy.connectors.values import Cleartext, RevocationCheck, TlsSettings
+from gatepost.policy.connectors.values import Cleartext, KeyExchange, RevocationCheck, TlsSettings
+from gatepost.protocols.tls.limits import GROUPS, SUITES, limited, offer
 from gatepost.protocols.tls.profile import PROFILES, VERSIONS
 from gatepost.values import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from gatepost.analysis.checks.adversary import Publisher
     from gatepost.net.engine import ServerContext
@@ -64,7 +66,8 @@ class Demand:
 
     tls: mail leaves encrypted or not at all. trust: and only to a trusted certificate. name: and only to one of the
     right name. revocation: the treatment of revoked ones; NONE without trust. oldest: the oldest TLS version, of
-    `protocols.tls.profile.VERSIONS`.
+    `protocols.tls.profile.VERSIONS`. post_quantum: and only by post-quantum key exchange. groups, suites: and only by
+    one of these, IANA names; () for any.
     """
 
     tls: bool
@@ -72,6 +75,9 @@ class Demand:
     name: bool
     revocation: RevocationCheck
     oldest: str
+    post_quantum: bool = False
+    groups: tuple[str, ...] = ()
+    suites: tuple[str, ...] = ()
 
     @property
     def revoked(self) -> bool:
@@ -83,6 +89,13 @@ class Demand:
         """Whether certificates are refused of which nothing can be learnt."""
         return self.revocation is RevocationCheck.HARD_FAIL
 
+    @property
+    def key(self) -> str:
+        """The kind of key that a good next hop's certificate has: in TLS 1.2 the suite says which it must be."""
+        old = bool(self.suites) and all("_WITH_" in suite for suite in self.suites)
+        ecdsa = any("_ECDSA_" in suite for suite in self.suites) and (not self.groups or "P-256" in self.groups)
+        return "rsa" if old and not ecdsa else "ecdsa"
+
 
 def demand_of(
     connector: OutboundConnector, organization: Organization, *, profile: str, rule_requires_tls: bool = False
@@ -92,12 +105,16 @@ def demand_of(
     trust = settings in {TlsSettings.CERTIFICATE_VALIDATION, TlsSettings.DOMAIN_VALIDATION}
     cleartext = connector.cleartext or organization.cleartext
     chosen = PROFILES[connector.profile or profile]
+    post_quantum = connector.min_key_exchange is KeyExchange.POST_QUANTUM
     return Demand(
         tls=settings is not TlsSettings.OPPORTUNISTIC or cleartext is Cleartext.NEVER or rule_requires_tls,
         trust=trust,
         name=settings is TlsSettings.DOMAIN_VALIDATION,
         revocation=connector.revocation_check if trust else RevocationCheck.NONE,
-        oldest=max(chosen.min_version, connector.min_tls_version or ""),
+        oldest=max(chosen.min_version, connector.min_tls_version or "", "TLSv1.3" if post_quantum else ""),
+        post_quantum=post_quantum,
+        groups=connector.groups,
+        suites=connector.cipher_suites,
     )
 
 
@@ -112,7 +129,8 @@ class Attack:
 
     key: stable, for machines. title: for the table. deed: one sentence, what the far end does. exposure: where the
     message went if it left under TLS. promise: whether a demand stops it. newest: the newest TLS version that the
-    far end speaks, "" for all. redirected: the answer of the DNS leads to the attacker's own host.
+    far end speaks, "" for all. groups, suites: those it has, () for all. redirected: the answer of the DNS leads to the
+    attacker's own host.
     """
 
     key: str
@@ -123,6 +141,8 @@ class Attack:
     starttls: StartTls = StartTls.GIVEN
     credential: Credential = Credential.GOOD
     newest: str = ""
+    groups: tuple[str, ...] = ()
+    suites: tuple[str, ...] = ()
     redirected: bool = False
 
     @property
@@ -141,7 +161,14 @@ def control() -> Attack:
 
 def attacks(demand: Demand) -> list[Attack]:
     """All that is tried against a connector, in the order in which it is printed."""
-    return [*_on_the_channel(), *_on_versions(demand), *_on_the_certificate(), *_on_revocation(), _redirection()]
+    return [
+        *_on_the_channel(),
+        *_on_versions(demand),
+        *_on_limits(demand),
+        *_on_the_certificate(),
+        *_on_revocation(),
+        _redirection(),
+    ]
 
 
 def _on_the_channel() -> list[Attack]:
@@ -214,6 +241,37 @@ def _on_versions(demand: Demand) -> list[Attack]:
             )
         )
     return result
+
+
+def _on_limits(demand: Demand) -> Iterator[Attack]:
+    """Key exchanges and cipher suites that are not allowed, where the connector limits them."""
+    if demand.post_quantum:
+        yield Attack(
+            "classical-key-exchange",
+            "classical key exchange",
+            "The far end has no post-quantum key exchange; a quantum computer could read later what is recorded now.",
+            "by a classical key exchange",
+            _ENCRYPTED,
+            groups=tuple(group for group in GROUPS if "MLKEM" not in group),
+        )
+    if demand.groups and (others := tuple(group for group in GROUPS if group not in demand.groups)):
+        yield Attack(
+            "group-not-allowed",
+            "group not allowed",
+            f"The far end has only groups that are not in the connector's list: {', '.join(others)}.",
+            "by a group that is not allowed",
+            _ENCRYPTED,
+            groups=others,
+        )
+    if demand.suites and (others := tuple(suite for suite in SUITES if suite not in demand.suites)):
+        yield Attack(
+            "cipher-suite-not-allowed",
+            "suite not allowed",
+            "The far end has only cipher suites that are not in the connector's list.",
+            "by a cipher suite that is not allowed",
+            _ENCRYPTED,
+            suites=others,
+        )
 
 
 def _on_the_certificate() -> list[Attack]:
@@ -301,25 +359,30 @@ class Shown:
     identity: ServerIdentity = field(repr=False)
     facts: CertificateFacts
 
-    def context(self, newest: str) -> ServerContext:
-        """A server that speaks everything up to `newest` ("": all there is), as willing as can be."""
+    def context(self, attack: Attack) -> ServerContext:
+        """A server that speaks everything that the attack leaves it, as willing as can be."""
         profile = PROFILES["legacy"]
-        if newest:
-            profile = replace(profile, max_version=newest)
+        if attack.newest:
+            profile = replace(profile, max_version=attack.newest)
+        if attack.groups:
+            profile = replace(profile, groups=":".join(f"?{group}" for group in attack.groups))
+        if attack.suites:
+            profile = offer(profile, limited(suites=attack.suites))
         return server_context([self.identity], profile, ask_client_certificate=True)
 
 
 class DrillPki:
     """The authorities of one drill: one that is trusted in place of the connector's own anchors, one that is not.
 
-    Made anew for every drill and forgotten with it. publisher: where the revocation lists are put. anchors: the trusted
-    root, as the sending side takes it.
+    Made anew for every drill and forgotten with it. publisher: where the revocation lists are put. key: the kind of
+    its trusted leaves. anchors: the trusted root, as the sending side takes it.
     """
 
-    def __init__(self, publisher: Publisher) -> None:
+    def __init__(self, publisher: Publisher, key: str = "ecdsa") -> None:
         self._publisher = publisher
         self._root = Authority("gatepost drill root")
         self._issuer = Authority("gatepost drill intermediate", issuer=self._root, crl_url=publisher.url("/root.crl"))
+        self._issue = partial(self._issuer.issue, key=key)
         self._stranger = Authority("gatepost drill: nobody's root")
         root = x509.load_pem_x509_certificate(self._root.certificate_pem)
         self.anchors = TrustAnchors([root.public_bytes(Encoding.DER)], "the drill's own authority")
@@ -336,25 +399,25 @@ class DrillPki:
         listed, now = self._publisher.url("/intermediate.crl"), datetime.now(UTC)
         match credential:
             case Credential.GOOD:
-                made = self._issuer.issue(names, crl_url=listed)
+                made = self._issue(names, crl_url=listed)
             case Credential.SELF_SIGNED:
                 made = self_signed(names)
             case Credential.UNKNOWN_CA:
                 chain, key = self._stranger.issue(names)
                 made = chain + self._stranger.certificate_pem, key
             case Credential.EXPIRED:
-                made = self._issuer.issue(names, not_before=now - timedelta(days=180), crl_url=listed)
+                made = self._issue(names, not_before=now - timedelta(days=180), crl_url=listed)
             case Credential.NOT_YET_VALID:
-                made = self._issuer.issue(names, not_before=now + timedelta(days=1), crl_url=listed)
+                made = self._issue(names, not_before=now + timedelta(days=1), crl_url=listed)
             case Credential.INCOMPLETE:
-                chain, key = self._issuer.issue(names, crl_url=listed)
+                chain, key = self._issue(names, crl_url=listed)
                 made = x509.load_pem_x509_certificates(chain)[0].public_bytes(Encoding.PEM), key
             case Credential.WRONG_NAME:
-                made = self._issuer.issue([ATTACKER], crl_url=listed)
+                made = self._issue([ATTACKER], crl_url=listed)
             case Credential.REVOKED:
-                made = self._revoke(self._issuer.issue(names, crl_url=listed))
+                made = self._revoke(self._issue(names, crl_url=listed))
             case Credential.REVOKED_UNPUBLISHED:
-                made = self._revoke(self._issuer.issue(names, crl_url=self._publisher.url("/blocked.crl")))
+                made = self._revoke(self._issue(names, crl_url=self._publisher.url("/blocked.crl")))
             case _:
                 assert_never(credential)
         return made

@@ -87,7 +87,8 @@ async def run_drill(
     at = time.time()
     try:
         async with asyncio.timeout(_SECONDS), Publisher() as publisher:
-            stage = _Stage(settings, context, DrillPki(publisher), marker, asyncio.Semaphore(_AT_ONCE))
+            pki = DrillPki(publisher, context.demand.key)
+            stage = _Stage(settings, context, pki, marker, asyncio.Semaphore(_AT_ONCE))
             first, played = await _play(stage)
             anchors["drill"] = stage.pki.anchors.identity
             return _meaning(DrillReport(context, at, marker, anchors, first, bool(played), played))
@@ -151,7 +152,7 @@ class _Stage:
     async def play(self, attack: Attack, shown: Shown) -> Played:
         """Deliver to an adversary of its own, twice unless the message left at once: an attacker can wait."""
         marker = self.marker.encode()
-        adversary = Adversary(attack.starttls, shown.context(attack.newest), marker=marker)
+        adversary = Adversary(attack.starttls, shown.context(attack), marker=marker)
         attempts: list[Attempt] = []
         async with self.slots, adversary, AsyncExitStack() as stack:
             deliverer, pool = self._deliverer(attack, adversary, stack)

@@ -234,6 +234,11 @@ def requirement_record(requirement: Requirement) -> dict[str, Any]:
         "profile": requirement.profile,
         "min_tls_version": getattr(requirement, "min_version", ""),
     }
+    if not isinstance(requirement, Opportunistic):
+        limits = requirement.limits
+        record["min_key_exchange"] = "post-quantum" if limits.post_quantum else "classical"
+        record |= {"groups": list(limits.groups)} if limits.groups is not None else {}
+        record |= {"cipher_suites": list(limits.suites)} if limits.suites is not None else {}
     if revocation := getattr(requirement, "revocation", ""):
         record["revocation_check"] = str(revocation)
     if isinstance(requirement, Opportunistic):

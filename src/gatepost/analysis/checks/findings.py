@@ -20,7 +20,9 @@ from gatepost.mail.outbound.contexts import required_anchors
 from gatepost.policy.connectors.values import RevocationCheck
 from gatepost.policy.decisions.outbound import describe
 from gatepost.policy.decisions.requirement import Authenticated, Encrypted, Opportunistic
+from gatepost.policy.decisions.tls_floor import floor_text
 from gatepost.protocols.tls.facts import ChainStatus
+from gatepost.protocols.tls.limits import NO_LIMITS
 from gatepost.protocols.tls.names import describe_names, matches
 from gatepost.quantity import quantity
 from gatepost.times import day_text
@@ -249,13 +251,13 @@ def _handshake(seen: Seen) -> _Made:
         if seen.our_fault:  # what it said is in the certificate's task
             return Task(name, TaskStatus.SUCCEEDED, _noted(seen), seconds=seconds), ""
         error = (facts.handshake_error if facts else "") or (_failed(failure, "") if failure else "")
-        what = advice.handshake_advice(error, ours=seen.hop.certificate is not None)
         expected = _floor(seen)
+        what = advice.handshake_advice(error, ours=seen.hop.certificate is not None, limited=_is_limited(seen))
         return Task(name, TaskStatus.FAILED, detail_of(error, expected), what, seconds), ""
     tls = facts.tls
     detail = f"{tls.version}, {tls.suite}, " + (tls.group or "no forward secrecy")
-    if seen.word == "TlsVersionTooOld":
-        what = advice.handshake_advice("version", ours=False)
+    if seen.word in advice.FLOORS:
+        what = advice.FLOORS[seen.word]
         return Task(name, TaskStatus.FAILED, detail_of(detail, _floor(seen)), what, seconds), ""
     if facts.classical is not None:
         detail = detail_of(detail, f"the server does not answer post-quantum key exchange ({facts.classical.why})")
@@ -268,10 +270,15 @@ def _noted(seen: Seen) -> str:
     return next((line[3:-1] for line in seen.transcript if line.startswith("> (")), "")
 
 
-def _floor(seen: Seen) -> str:
+def _is_limited(seen: Seen) -> bool:
+    """Whether the connector offers less than its profile has."""
     requirement = seen.hop.requirement
-    oldest = requirement.min_version if isinstance(requirement, Encrypted | Authenticated) else ""
-    return f"expected: {oldest} or newer" if oldest else ""
+    return isinstance(requirement, Encrypted | Authenticated) and requirement.limits != NO_LIMITS
+
+
+def _floor(seen: Seen) -> str:
+    floor = floor_text(seen.hop.requirement)
+    return f"expected: {floor}" if floor else ""
 
 
 def _certificate(seen: Seen) -> _Made:

@@ -22,7 +22,7 @@ from gatepost.policy.connectors.values import DkimState
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from gatepost.policy.connectors.records import ClientCertificate
+    from gatepost.policy.connectors.client_certificate import ClientCertificate
 
 
 class NamedFile(msgspec.Struct, frozen=True):

@@ -40,7 +40,7 @@ IGNORED = re.compile(
        |smtp_dns_support_level|smtp_address_preference|smtp_host_lookup|smtpd_banner|smtpd_helo_required|soft_bounce|strict_.*
        |smtpd_(delay_reject|client_.*_limit|error_.*|hard_error_limit|soft_error_limit|junk_command_limit|forbid_.*)
        |smtpd_tls_(auth_only|received_header|ask_ccert|ccert_verifydepth|session_cache.*|dh.*|eecdh_grade|fingerprint_digest|always_.*)
-       |smtputf8_.*|syslog_.*|tls_(random_.*|preempt_cipherlist|ssl_options|medium_cipherlist|high_cipherlist|eecdh_.*|ffdhe_.*)
+       |smtputf8_.*|syslog_.*|tls_(random_.*|preempt_cipherlist|ssl_options|eecdh_(strong|ultra)_curve)
        |unknown_.*|bounce_queue_lifetime|mailbox_size_limit|shlib_directory|meta_directory|milter_(default_action|protocol|.*_macros))
     """,
     re.VERBOSE | re.ASCII,
@@ -89,6 +89,16 @@ LOST = (
         "cipher suites are chosen by the profile of the connector: gatepost tls profiles",
         "medium high",
     ),
+    _lost(
+        "tls_eecdh_auto_curves",
+        "connectors that demand TLS get these groups; other mail and the listener negotiate those of the profile",
+    ),
+    _lost(
+        "tls_(medium|high)_cipherlist",
+        "connectors that demand TLS of this grade get these cipher suites, if the list names nothing but suites; other "
+        "mail and the listener negotiate those of the profile",
+    ),
+    _lost("tls_ffdhe_auto_groups", "no such group is negotiated in TLS 1.3: gatepost tls profiles"),
     _lost(
         "smtpd_tls_req_ccert",
         "certificates are asked for, and demanded by connectors: restrict_domains_to_certificate",

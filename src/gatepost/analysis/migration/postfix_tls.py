@@ -10,8 +10,11 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from gatepost.protocols.tls.limits import parse_group, parse_suite
+from gatepost.protocols.tls.profile import PROFILES, iana_name
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from gatepost.analysis.migration.postfix_config import MainConfig
     from gatepost.analysis.migration.report import Part
@@ -119,10 +122,11 @@ def demand(part: Part, policy: Policy, config: MainConfig, nexthop: str, *, by_m
             _names(part, policy, config, nexthop, by_mx=by_mx)
             _anchors(part, policy, config)
     _protocols(part, policy, config, setting)
+    carried = _limits(part, policy, config)
     for name in policy.attributes:
-        if name in _LOST:
+        if name in _LOST and name not in carried:
             part.lost(f"{setting}: {name}", _LOST[name])
-        elif name not in {"match", "protocols", "tafile", *_NO_EFFECT}:
+        elif name not in {"match", "protocols", "tafile", *_NO_EFFECT, *carried}:
             part.lost(f"{setting}: {name}", "is not known to this import; look up what it does")
 
 
@@ -234,3 +238,68 @@ def _protocols(part: Part, policy: Policy, config: MainConfig, setting: str) -> 
         part.differs(source, f'{lowest} is off here; for a partner that has nothing newer write profile = "legacy"')
     else:
         part.table["min_tls_version"] = lowest
+
+
+def _limits(part: Part, policy: Policy, config: MainConfig) -> frozenset[str]:
+    """Write groups and cipher_suites, where TLS is demanded; the attributes of the policy that were carried over."""
+    if policy.level not in _STRICT:
+        return frozenset()
+    _groups(part, config)
+    return frozenset({"ciphers"} if _cipher_suites(part, policy, config) else ())
+
+
+def _groups(part: Part, config: MainConfig) -> None:
+    """groups, by the list that Postfix offers; what it has beyond ours is left out, and mail waits that needs it."""
+    source = "tls_eecdh_auto_curves"
+    names = [name.lstrip("?*") for name in re.split(r"[\s,:/]+", config[source]) if name.strip("?*")]
+    if source not in config.written or not names:
+        return
+    known, unknown = _parsed(names, parse_group)
+    if not known:
+        part.lost(source, f"{', '.join(unknown)}: no such group is negotiated here; those of the profile are")
+        return
+    part.table["groups"] = known
+    if unknown:
+        part.lost(
+            source, f"{', '.join(unknown)} is not negotiated here; mail waits where the next hop has nothing else"
+        )
+
+
+def _cipher_suites(part: Part, policy: Policy, config: MainConfig) -> bool:
+    """cipher_suites, by the list of the grade that is demanded; whether it could be written.
+
+    Postfix's lists are of TLS 1.2 and older, and OpenSSL's own suites of TLS 1.3 go with them. What is no plain list of
+    suites selects by properties, and means other suites in each version of OpenSSL.
+    """
+    grade = (policy.attributes.get("ciphers") or (config["smtp_tls_mandatory_ciphers"] or "medium",))[-1].lower()
+    source = f"tls_{grade}_cipherlist"
+    if source not in config.written:
+        return False
+    known, unknown = _parsed([name for name in re.split(r"[\s,:]+", config[source]) if name], parse_suite)
+    if unknown or not known:
+        part.lost(source, f"{', '.join(unknown)}: no suite of ours; the connector takes those of its profile")
+        return False
+    kept = [suite for suite in known if suite in _usual_suites()]
+    if not kept:
+        part.lost(source, 'its suites are in no usual profile; write profile = "compatible" and cipher_suites')
+        return False
+    if len(kept) < len(known):
+        part.lost(source, f"{', '.join(suite for suite in known if suite not in kept)}: is not in profile default")
+    part.table["cipher_suites"] = [*PROFILES["default"].suites13.split(":"), *kept]
+    return True
+
+
+def _usual_suites() -> set[str]:
+    return {iana_name(suite) for suite in PROFILES["default"].suites12.split(":")}
+
+
+def _parsed(names: list[str], parse: Callable[[str], str]) -> tuple[list[str], list[str]]:
+    """The names that are known, in our form and each once, and those that are not."""
+    known: dict[str, None] = {}
+    unknown = []
+    for name in names:
+        try:
+            known[parse(name)] = None
+        except ValueError:
+            unknown.append(name)
+    return list(known), unknown

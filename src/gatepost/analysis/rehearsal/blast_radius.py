@@ -237,7 +237,7 @@ def _summary(decision: Decision, hidden: Collection[str]) -> str:
     Of another organization's way no more than what becomes of the mail, and whether it is protected.
     """
     if any(owner in hidden for owner, _ in decision.ways):
-        requirement = decision.requirement.partition("(")[0]
+        requirement = decision.requirement.partition("(")[0].partition(" ")[0]
         return f"{decision.outcome} ({OTHERS_CONNECTOR}{f', {requirement}' if requirement else ''})"
     way = f"connector {decision.connector!r}" if decision.connector else "no connector"
     said = decision.reply or (decision.why if decision.outcome is Effect.UNKNOWN else "")

@@ -8,12 +8,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, assert_never
 
+from gatepost.policy.connectors.tls_fields import limits_of
 from gatepost.policy.connectors.values import Cleartext, ConnectorType, Mode, ProfileName, RevocationCheck
 from gatepost.policy.decisions.requirement import Authenticated, Encrypted, Opportunistic
+from gatepost.protocols.tls.limits import GROUPS, NO_LIMITS, SUITES
 
 if TYPE_CHECKING:
     from gatepost.policy.connectors.records import InboundConnector
     from gatepost.policy.decisions.requirement import Requirement
+    from gatepost.protocols.tls.limits import TlsLimits
+
+
+def _excluded(limits: TlsLimits) -> tuple[frozenset[str], frozenset[str]]:
+    """The groups and suites that limits exclude: more are stronger, others neither stronger nor weaker."""
+    return frozenset(GROUPS).difference(limits.allowed_groups), frozenset(SUITES).difference(limits.allowed_suites)
 
 
 type Change = Literal["", "weaker", "stronger", "other"]
@@ -24,7 +32,7 @@ type _Figures = tuple[tuple[Any, ...], tuple[Any, ...]]
 _CLEARTEXT = (Cleartext.AFTER_FAILED_HANDSHAKE, Cleartext.ONLY_IF_NOT_OFFERED, Cleartext.NEVER)
 _PROFILES = tuple(reversed(ProfileName))
 _REVOCATION = tuple(RevocationCheck)
-_UNDEMANDING: _Figures = ((False, False, False, "", 0), ())
+_UNDEMANDING: _Figures = ((False, False, False, "", 0, *_excluded(NO_LIMITS)), ((), NO_LIMITS))
 
 
 def outbound_change(before: Requirement | None, after: Requirement | None) -> Change:
@@ -53,13 +61,17 @@ def _figures(requirement: Requirement) -> _Figures:
     profile = _PROFILES.index(ProfileName(requirement.profile))
     match requirement:
         case Opportunistic():
-            return (0, _CLEARTEXT.index(requirement.cleartext), profile, "", 0), ()
+            return (0, _CLEARTEXT.index(requirement.cleartext), profile, "", 0, *_excluded(NO_LIMITS)), ((), NO_LIMITS)
         case Encrypted():
-            return (1, len(_CLEARTEXT), profile, requirement.min_version, 0), ()
+            excluded = _excluded(requirement.limits)
+            figures = (1, len(_CLEARTEXT), profile, requirement.min_version, 0, *excluded)
+            return figures, ((), requirement.limits)
         case Authenticated():
             level = 3 if requirement.names or requirement.dane else 2
             revocation = _REVOCATION.index(requirement.revocation)
-            return (level, len(_CLEARTEXT), profile, requirement.min_version, revocation), requirement.proofs
+            excluded = _excluded(requirement.limits)
+            figures = (level, len(_CLEARTEXT), profile, requirement.min_version, revocation, *excluded)
+            return figures, (requirement.proofs, requirement.limits)
         case _:
             assert_never(requirement)
 
@@ -72,6 +84,7 @@ def _demand(connector: InboundConnector | None) -> _Figures:
     address = partner and connector.restrict_domains_to_ip_addresses
     floor = max(connector.min_tls_version or "", "TLSv1.3" if connector.profile is ProfileName.MODERN else "")
     revocation = _REVOCATION.index(connector.revocation_check) if certificate else 0
+    limits = limits_of(connector)
     bound = (
         (connector.tls_sender_certificate_name, connector.match_common_name, connector.trust_anchors)
         if certificate
@@ -84,4 +97,5 @@ def _demand(connector: InboundConnector | None) -> _Figures:
         address,
         floor,
         revocation,
-    ), bound if certificate or address else ()
+        *_excluded(limits),
+    ), (bound if certificate or address else (), limits)

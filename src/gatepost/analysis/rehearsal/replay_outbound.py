@@ -20,7 +20,7 @@ from gatepost.policy.connectors.values import Cleartext, SmtpDaneMode
 from gatepost.policy.decisions.outbound import describe, judge
 from gatepost.policy.decisions.parties import parties
 from gatepost.policy.decisions.published import Modes, joined_modes
-from gatepost.policy.decisions.requirement import INTERNAL_HOP, Authenticated, Opportunistic
+from gatepost.policy.decisions.requirement import INTERNAL_HOP, Authenticated, Opportunistic, offered
 from gatepost.policy.decisions.route import RoutePlanner
 from gatepost.policy.decisions.routes import (
     InternalRoute,
@@ -31,8 +31,9 @@ from gatepost.policy.decisions.routes import (
     SmartHosts,
     Unroutable,
 )
+from gatepost.policy.decisions.tls_floor import floor_text
 from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus, ChainVerdict
-from gatepost.protocols.tls.profile import PROFILES, iana_name
+from gatepost.protocols.tls.profile import iana_name
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from gatepost.policy.decisions.facts import HopFacts
     from gatepost.policy.decisions.requirement import Requirement
     from gatepost.policy.decisions.routes import Route
+    from gatepost.protocols.tls.profile import Profile
 
 
 _RULES = 5  # about header fields: each doubles what has to be decided
@@ -52,7 +54,7 @@ _REPLACED = "\N{REPLACEMENT CHARACTER}"  # what a row has instead of what cannot
 
 _NO_CONNECTION = "no connection of this attempt got as far as TLS"
 _OTHER_HOST = "the mail would go to a host that the row has not seen"
-_OTHER_OFFER = "other TLS versions or suites would be offered than in the handshake that the row tells of"
+_OTHER_OFFER = "other TLS versions, groups or suites would be offered than in the handshake that the row tells of"
 
 
 class _RoutePlan(NamedTuple):
@@ -306,26 +308,34 @@ def _verdict(event: TraceEvent, way: _RoutePlan, facts: HopFacts) -> Decision:
 
 def _below(way: _RoutePlan, facts: HopFacts) -> Decision:
     version = facts.tls.version if facts.tls else ""
-    why = f"{facts.host} agreed to {version}, and TLS profile {way.hop.requirement.profile} asks for more"
+    demand = way.hop.requirement
+    asking = floor_text(demand) or f"TLS profile {demand.profile}"
+    why = f"{facts.host} agreed to {version}, and {asking} is required"
     return way.decision(Effect.HELD, why, reply="TlsHandshakeFailed", result_type="validation-failure")
 
 
 def _same_offer(demand: Requirement, asked: Requirement | None) -> bool:
     """Whether the same versions, groups and suites are offered under both."""
-    return asked is not None and (demand.profile, _oldest(demand)) == (asked.profile, _oldest(asked))
+    return asked is not None and _offered(demand) == _offered(asked)
 
 
-def _oldest(requirement: Requirement) -> str:
-    return "" if isinstance(requirement, Opportunistic) else requirement.min_version
+def _offered(requirement: Requirement) -> Profile | None:
+    """None if nothing is left to negotiate."""
+    try:
+        return offered(requirement)
+    except ValueError:
+        return None
 
 
 def _fits(demand: Requirement, facts: HopFacts) -> bool | None:
-    """Whether what was agreed would be agreed again under the requirement's profile; None if that is not certain."""
-    profile, tls = PROFILES[demand.profile], facts.tls
-    if tls is None or tls.version > profile.max_version:
+    """Whether what was agreed would be agreed again under the requirement's offer; None if that is not certain."""
+    profile, tls = _offered(demand), facts.tls
+    if profile is None or tls is None or tls.version > profile.max_version:
         return None
     if tls.version < profile.min_version:
         return False
+    if not isinstance(demand, Opportunistic) and demand.limits.unmet(tls) is not None:
+        return None  # it preferred what is not offered any more
     suites = (profile.suites13 if tls.version == "TLSv1.3" else profile.suites12).split(":")
     return True if tls.suite in {iana_name(suite) for suite in suites} else None
 

@@ -1,8 +1,8 @@
 """TLS contexts and trust anchors of the sending side, cached until the configuration changes.
 
-Used by `mail.outbound.hop`. One context for each profile, minimum version, set of anchors, client certificate and wish
-for a stapled OCSP response: sessions are resumed only within a context, so that none is resumed under other rules than
-those it was made under.
+Used by `mail.outbound.hop`. One context for each offer (versions, groups, suites), set of anchors, client certificate
+and wish for a stapled OCSP response: sessions are resumed only within a context, so that none is resumed under other
+rules than those it was made under.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from gatepost.net import chain
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.engine import ClientContext, client_context
 from gatepost.net.identity import IdentityError, ServerIdentity
-from gatepost.policy.connectors.records import ClientCertificate
+from gatepost.policy.connectors.client_certificate import ClientCertificate
 from gatepost.policy.connectors.values import RevocationCheck
-from gatepost.policy.decisions.requirement import Authenticated, Opportunistic
-from gatepost.protocols.tls.profile import PROFILES, classical_only, with_minimum
+from gatepost.policy.decisions.requirement import Authenticated, offered
+from gatepost.protocols.tls.profile import classical_only
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.records import OutboundConnector
     from gatepost.policy.decisions.requirement import Requirement
     from gatepost.protocols.tls.facts import ChainVerdict, TlsFacts
+    from gatepost.protocols.tls.profile import Profile
 
 
 _KEPT = 200
@@ -108,12 +109,11 @@ class ClientContexts:
 
         classical: without the post-quantum groups, where `has_classical` says that this may be.
         """
-        version = "" if isinstance(requirement, Opportunistic) else requirement.min_version
         staple = self._staple or revocable(requirement)
         try:
             ours = self._ours(certificate) if certificate else None
             named = self._named(requirement)
-            return self._context(requirement.profile, version, named, ours, staple=staple, classical=classical)
+            return self._context(_offered(requirement), named, ours, staple=staple, classical=classical)
         except (OSError, IdentityError) as error:
             _log.error("client certificate: %s", error)
             raise HopFailed(local_fault(f"the client certificate {certificate} cannot be used: {error}")) from error
@@ -154,7 +154,18 @@ def required_anchors(requirement: Requirement) -> tuple[str, ...]:
 
 def has_classical(requirement: Requirement) -> bool:
     """Whether a peer that leaves a post-quantum key share unanswered may be offered none: not where one is demanded."""
-    return classical_only(PROFILES[requirement.profile]) is not None
+    try:
+        return classical_only(offered(requirement)) is not None
+    except ValueError:  # `ClientContexts.context` says what is wrong
+        return False
+
+
+def _offered(requirement: Requirement) -> Profile:
+    try:
+        return offered(requirement)
+    except ValueError as error:
+        sources = ", ".join(map(str, requirement.sources))
+        raise HopFailed(local_fault(f"the requirements of {sources} leave nothing to negotiate: {error}")) from error
 
 
 def revocable(requirement: Requirement) -> bool:
@@ -165,8 +176,7 @@ def revocable(requirement: Requirement) -> bool:
 
 
 def _make_context(
-    profile: str,
-    version: str,
+    chosen: Profile,
     anchors: tuple[str, ...],
     certificate: ServerIdentity | tuple[str, str] | None,
     *,
@@ -174,11 +184,8 @@ def _make_context(
     classical: bool,
 ) -> ClientContext:
     del anchors  # part of what tells contexts apart: see the module
-    chosen = PROFILES[profile]
     if classical:
         chosen = classical_only(chosen) or chosen
-    if version:
-        chosen = with_minimum(chosen, version)
     if certificate is None:
         return client_context(chosen, ask_for_staple=staple)
     if isinstance(certificate, tuple):

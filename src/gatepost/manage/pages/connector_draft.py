@@ -14,6 +14,7 @@ from gatepost.manage.pages.scenarios import SCENARIOS
 from gatepost.manage.pages.text_filters import sentence
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.policy.connectors.model import parse
+from gatepost.policy.connectors.values import KeyExchange
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,8 +32,9 @@ ANSWERS: Final = {
     ),
     "routing": ("routing", "smart_hosts"),
     "security": (
-        "tls_settings", "tls_domain", "smtp_dane_mode", "require_tls", "restrict_domains_to_certificate",
-        "restrict_domains_to_ip_addresses", "tls_sender_certificate_name", "sender_ip_addresses",
+        "tls_settings", "tls_domain", "smtp_dane_mode", "min_key_exchange", "require_tls",
+        "restrict_domains_to_certificate", "restrict_domains_to_ip_addresses",
+        "tls_sender_certificate_name", "sender_ip_addresses",
     ),
     "check": ("recipients",),
 }  # fmt: skip
@@ -114,6 +116,8 @@ def table_of(draft: ConnectorDraft, mode: str = "enforce") -> dict[str, Any]:
     table: dict[str, Any] = {"connector_type": str(scenario.connector_type)}
     table |= _MODES[mode]
     table |= _outbound(draft, scenario) if scenario.direction == "outbound" else _inbound(draft, scenario)
+    if draft.is_on("min_key_exchange"):
+        table["min_key_exchange"] = str(KeyExchange.POST_QUANTUM)
     if draft["comment"]:
         table["comment"] = draft["comment"]
     return {key: value for key, value in table.items() if value not in ("", [], None)}

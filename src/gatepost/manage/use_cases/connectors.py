@@ -21,6 +21,7 @@ from gatepost.manage.use_cases.name_lookup import chosen_organizations, visible
 from gatepost.manage.use_cases.paging import Paging, page_of
 from gatepost.manage.use_cases.parts import INBOUND, OUTBOUND
 from gatepost.policy.connectors.records import InboundConnector, OutboundConnector
+from gatepost.policy.connectors.tls_fields import limits_of
 from gatepost.policy.connectors.values import ConnectorType, ContentProtection, Mode, TlsSettings
 
 if TYPE_CHECKING:
@@ -258,6 +259,7 @@ def _inbound_demands(connector: InboundConnector) -> list[str]:
     version = f"{connector.min_tls_version} or newer" if connector.min_tls_version else "TLS"
     texts = [
         connector.require_tls and version,
+        *limits_of(connector).texts,
         connector.restrict_domains_to_certificate and f"certificate {connector.tls_sender_certificate_name}",
         connector.restrict_domains_to_ip_addresses and f"address in {', '.join(connector.sender_ip_addresses)}",
     ]
@@ -269,6 +271,7 @@ def _outbound_demands(connector: OutboundConnector) -> list[str]:
         str(connector.tls_settings),
         connector.tls_settings is TlsSettings.DOMAIN_VALIDATION and (connector.tls_domain or "the next hop's name"),
         connector.min_tls_version and f"{connector.min_tls_version} or newer",
+        *limits_of(connector).texts,
         connector.encrypt is ContentProtection.SMIME and "encrypted (S/MIME)",
         connector.sign is ContentProtection.SMIME and "signed (S/MIME)",
     ]

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from pydantic import BaseModel
 
+from gatepost.policy.connectors.client_certificate import ClientCertificate
 from gatepost.policy.connectors.fields import Form, Range
 from gatepost.policy.connectors.record_base import keys, record_in
-from gatepost.policy.connectors.records import ClientCertificate, Organization
+from gatepost.policy.connectors.records import Organization
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence

@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from gatepost.policy.connectors import oauth
+from gatepost.policy.connectors import oauth, tls_rules
 from gatepost.policy.connectors.content_hook import scanner_host
 from gatepost.policy.connectors.names import covers, is_this_machine, network
 from gatepost.policy.connectors.publication import publication
@@ -52,9 +52,12 @@ def warnings(resources: Resources, hostname: str = "") -> list[str]:
                 label = f"inbound connector {inbound.name!r} of {organization.name}"
                 on_premises = inbound.connector_type is ConnectorType.ON_PREMISES
                 result.extend(_on_premises(inbound, organization, label) if on_premises else _partner(inbound, label))
+                result.extend(tls_rules.lint(inbound, label, inbound=True))
         for outbound in organization.outbound_connectors:
             if outbound.enabled:
-                result.extend(_outbound(outbound, f"outbound connector {outbound.name!r} of {organization.name}"))
+                label = f"outbound connector {outbound.name!r} of {organization.name}"
+                result.extend(_outbound(outbound, label))
+                result.extend(tls_rules.lint(outbound, label, inbound=False))
         placed = sorted(_placed(organization), key=lambda each: (each.priority, each.name))
         for connector, other in _related(placed):
             result.extend(_pair(connector, other, organization))

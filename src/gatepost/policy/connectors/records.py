@@ -11,14 +11,15 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from gatepost.policy.connectors.client_certificate import (
+    ClientCertificate,  # noqa: TC001 - pydantic reads the annotation
+)
 from gatepost.policy.connectors.content_hook import ContentHook  # noqa: TC001 - pydantic reads the annotation
 from gatepost.policy.connectors.dkim_key import DkimKey  # noqa: TC001 - pydantic reads the annotation
 from gatepost.policy.connectors.fields import (
     Access,
-    ClientLabel,
     Domain,
     Duration,
-    FilePath,
     Form,
     Label,
     NamePattern,
@@ -37,6 +38,11 @@ from gatepost.policy.connectors.mail_flow_rule import MailFlowRule  # noqa: TC00
 from gatepost.policy.connectors.names import SmartHost, domain_name, host_port, socket_path
 from gatepost.policy.connectors.oauth import OauthIssuer  # noqa: TC001 - pydantic reads the annotation
 from gatepost.policy.connectors.record_base import Record
+from gatepost.policy.connectors.tls_fields import (
+    CipherSuites,  # noqa: TC001 - pydantic reads the annotation
+    Groups,  # noqa: TC001 - as above
+    MinKeyExchange,  # noqa: TC001 - as above
+)
 from gatepost.policy.connectors.units import format_duration
 from gatepost.policy.connectors.values import (
     Cleartext,
@@ -44,6 +50,7 @@ from gatepost.policy.connectors.values import (
     ContentProtection,
     DkimKeyUnavailable,
     DomainType,
+    KeyExchange,
     Mode,
     MtaStsMode,
     ProfileName,
@@ -92,12 +99,6 @@ def _delivery_access(value: str) -> Access | None:
     return Access.NETWORK if value.startswith("lmtp:") else None
 
 
-IdentityFile = Annotated[
-    FilePath,
-    Owned(
-        lambda value: Access.MACHINE if value else None, "write the label of a client certificate of the organization"
-    ),
-]
 MailAddress = Annotated[str, AfterValidator(_address), Form("mail address")]
 
 
@@ -167,26 +168,6 @@ class Mailbox(Record):
         default=False,
         description="Read TLS reports (RFC 8460) that arrive in this mailbox. Use it for the address that your "
         '_smtp._tls records name with rua=mailto:. Its delivery must be "maildir".',
-    )
-
-
-class ClientCertificate(Record):
-    """The certificate that the gateway presents to a next hop that asks for one: a label, or two files."""
-
-    label: ClientLabel = Field(
-        default="",
-        description="Label of a client certificate of this organization, as `gatepost certificate list` shows it. The "
-        "gateway presents the current certificate with this label; if there is none, mail waits.",
-    )
-    chain: IdentityFile = Field(
-        default="",
-        description="File with the certificate and its intermediates, PEM, leaf first. Cannot be combined with label. "
-        "Only the gateway's owner can name it.",
-    )
-    key: IdentityFile = Field(
-        default="",
-        description="File with the private key, PEM, mode 0600. Cannot be combined with label. Only the gateway's "
-        "owner can name it.",
     )
 
 
@@ -277,6 +258,9 @@ class InboundConnector(Record):
         description="TLS profile whose oldest version the session must have. Empty: any version that the listener "
         "allows.",
     )
+    min_key_exchange: MinKeyExchange = KeyExchange.CLASSICAL
+    groups: Groups = ()
+    cipher_suites: CipherSuites = ()
     priority: Annotated[Whole, Range(0, 1000)] = Field(
         default=100,
         description="The gateway tries lower numbers first. Among equal numbers, the more specific domain wins. Keep "
@@ -396,6 +380,9 @@ class OutboundConnector(Record):
     profile: ProfileName | None = Field(
         default=None, description="TLS profile to offer the next hop. Empty: the server's setting."
     )
+    min_key_exchange: MinKeyExchange = KeyExchange.CLASSICAL
+    groups: Groups = ()
+    cipher_suites: CipherSuites = ()
     cleartext: Cleartext | None = Field(
         default=None,
         description="With opportunistic TLS, when mail may leave unencrypted. Empty: the organization's setting. "

@@ -14,6 +14,7 @@ import msgspec
 from gatepost.policy.connectors.names import covers, network
 from gatepost.policy.connectors.publication import publication
 from gatepost.policy.connectors.signing_keys import check_keys
+from gatepost.policy.connectors.tls_rules import check_inbound, check_outbound
 from gatepost.policy.connectors.values import (
     Cleartext,
     ConnectorType,
@@ -298,9 +299,11 @@ def check_organization(draft: OrganizationDraft, prefixes: PrefixLimits) -> Iter
     """Yield errors across the fields of an organization's connectors, and across its parts."""
     for inbound in draft.inbound:
         yield from _apply(inbound, _INBOUND)
+        yield from check_inbound(inbound)
         yield from _wide_networks(inbound, prefixes)
     for outbound in draft.outbound:
         yield from _apply(outbound, _OUTBOUND)
+        yield from check_outbound(outbound)
         yield from _client_certificate(outbound)
     for rule in draft.mail_flow:
         yield from _apply(rule, _MAIL_FLOW)

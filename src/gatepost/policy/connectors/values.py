@@ -145,6 +145,13 @@ class RevocationCheck(StrEnum):
     HARD_FAIL = "hard-fail"
 
 
+class KeyExchange(StrEnum):
+    """The weakest key exchange that a connector takes: any of its TLS profile, or one that has ML-KEM (FIPS 203)."""
+
+    CLASSICAL = "classical"
+    POST_QUANTUM = "post-quantum"
+
+
 class TlsVersion(StrEnum):
     """Protocol versions, named as `TlsFacts.version` names them, so that their text compares in their order."""
 

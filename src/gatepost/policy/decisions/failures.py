@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from gatepost.policy.connectors.values import RevocationCheck
 from gatepost.policy.decisions.facts import HopFacts
 from gatepost.policy.decisions.outbound import deferral, expired, judge
-from gatepost.policy.decisions.requirement import Authenticated, MxLevel, Opportunistic
+from gatepost.policy.decisions.requirement import Authenticated, MxLevel, Opportunistic, offered
 from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, TlsFacts
-from gatepost.protocols.tls.profile import PROFILES
+from gatepost.protocols.tls.limits import NO_LIMITS
+from gatepost.protocols.tls.profile import PROFILES, iana_name
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -22,8 +23,11 @@ if TYPE_CHECKING:
 
     from gatepost.policy.decisions.requirement import Requirement
     from gatepost.protocols.smtp.replies import Reply
+    from gatepost.protocols.tls.limits import TlsLimits
+    from gatepost.protocols.tls.profile import Profile
 
 
+_NOTHING_IN_COMMON = "the next hop has nothing in common with what is offered"
 _ELSEWHERE = "somebody-else.example"
 _CHAINS = {
     "self-signed": (ChainStatus.SELF_SIGNED, "the certificate is self-signed"),
@@ -37,7 +41,8 @@ _CHAINS = {
 class FailureOutcome:
     """One kind of failure, and what it does.
 
-    kind: "no-starttls", "handshake-fails", "tls-1.1-only", "self-signed", "unknown-root", "chain-incomplete",
+    kind: "no-starttls", "handshake-fails", "tls-1.1-only", "no-post-quantum", "other-groups", "other-cipher-suites",
+    "self-signed", "unknown-root", "chain-incomplete",
     "expired", "revoked", "revocation-unknown", "wrong-name" or "no-requiretls". result: "delivered",
     "delivered-in-clear", "delivered-in-clear-later" (by another attempt, on a fresh connection), "waits" or "fails".
     reply: the last error of a message that waits. returned: what it is returned with, when it expires or at once.
@@ -94,7 +99,7 @@ def _failures(requirement: Requirement, host: str) -> Iterator[tuple[str, HopFac
     for kind, facts in _kinds(requirement, host):
         yield kind, replace(facts, mx=mx, requiretls_offered=facts.tls is not None)
     if isinstance(requirement, Authenticated) and requirement.requiretls:
-        yield "no-requiretls", replace(_secured(host, _trusted(requirement, host)), mx=mx)
+        yield "no-requiretls", replace(_secured(requirement, host, _trusted(requirement, host)), mx=mx)
 
 
 def _kinds(requirement: Requirement, host: str) -> Iterator[tuple[str, HopFacts]]:
@@ -105,18 +110,32 @@ def _kinds(requirement: Requirement, host: str) -> Iterator[tuple[str, HopFacts]
         error = f"unsupported protocol version: the next hop has TLSv1.1, {oldest} is the oldest that is offered"
         yield "tls-1.1-only", HopFacts(host, host, starttls_offered=True, handshake_error=error)
     else:
-        yield "tls-1.1-only", _secured(host, _trusted(requirement, host), "TLSv1.1")
+        yield "tls-1.1-only", _secured(requirement, host, _trusted(requirement, host), "TLSv1.1")
+    for kind in _beyond_limits(requirement):
+        yield kind, HopFacts(host, host, starttls_offered=True, handshake_error=_NOTHING_IN_COMMON)
     for kind, (status, detail) in _CHAINS.items():
-        yield kind, _secured(host, ChainVerdict(status, detail, _leaf(_name(requirement, host))))
-    yield "revoked", _secured(host, _revoked(requirement, host))
-    yield "revocation-unknown", _secured(host, _not_known(requirement, host))
-    yield "wrong-name", _secured(host, ChainVerdict(ChainStatus.TRUSTED, "", _leaf(_ELSEWHERE)))
+        yield kind, _secured(requirement, host, ChainVerdict(status, detail, _leaf(_name(requirement, host))))
+    yield "revoked", _secured(requirement, host, _revoked(requirement, host))
+    yield "revocation-unknown", _secured(requirement, host, _not_known(requirement, host))
+    yield "wrong-name", _secured(requirement, host, ChainVerdict(ChainStatus.TRUSTED, "", _leaf(_ELSEWHERE)))
+
+
+def _beyond_limits(requirement: Requirement) -> Iterator[str]:
+    """The kinds of next hops that can do nothing of what the requirement's limits leave. Others are no case here."""
+    if isinstance(requirement, Opportunistic):
+        return
+    limits = requirement.limits
+    if limits.post_quantum:
+        yield "no-post-quantum"
+    if limits.groups is not None:
+        yield "other-groups"
+    if limits.suites is not None:
+        yield "other-cipher-suites"
 
 
 def _oldest(requirement: Requirement) -> str:
     """The oldest version that is offered to the next hop."""
-    own = PROFILES[requirement.profile].min_version
-    return own if isinstance(requirement, Opportunistic) else max(own, requirement.min_version)
+    return _offered(requirement)[0].min_version
 
 
 def _check(requirement: Requirement) -> RevocationCheck:
@@ -146,9 +165,21 @@ def _name(requirement: Requirement, host: str) -> str:
     return requirement.names[0][0] if isinstance(requirement, Authenticated) and requirement.names else host
 
 
-def _secured(host: str, chain: ChainVerdict, version: str = "TLSv1.3") -> HopFacts:
-    tls = TlsFacts(version, "", "", "", resumed=False, server_name=host)
+def _secured(requirement: Requirement, host: str, chain: ChainVerdict, version: str = "") -> HopFacts:
+    """A handshake that keeps the requirement's limits; version: "" for the newest that they allow."""
+    profile, limits = _offered(requirement)
+    suites = (profile.suites12 if (version or profile.max_version) < "TLSv1.3" else profile.suites13).split(":")
+    group = next(iter(limits.allowed_groups), "")
+    tls = TlsFacts(version or profile.max_version, iana_name(suites[0]), group, "", resumed=False, server_name=host)
     return HopFacts(host, host, starttls_offered=True, tls=tls, chain=chain)
+
+
+def _offered(requirement: Requirement) -> tuple[Profile, TlsLimits]:
+    limits = NO_LIMITS if isinstance(requirement, Opportunistic) else requirement.limits
+    try:
+        return offered(requirement), limits
+    except ValueError:  # nothing can be negotiated: every connection waits, and these facts are what falls short least
+        return PROFILES[requirement.profile], limits
 
 
 def _leaf(name: str) -> CertificateFacts:

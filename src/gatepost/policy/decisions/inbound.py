@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from gatepost.policy.connectors.credentials import CredentialFault
 from gatepost.policy.connectors.match import attribute, attribute_by_recipient, match_partner
+from gatepost.policy.connectors.tls_fields import limits_of
 from gatepost.policy.connectors.values import DomainType, Mode, ProfileName, TlsVersion
 from gatepost.policy.decisions.content import hooks_for
 from gatepost.policy.decisions.decision import InboundVerdict
@@ -331,10 +332,15 @@ def _channel(findings: _Findings, connector: InboundConnector, session: SessionF
             return _STARTTLS_FIRST
         return None
     floor = max(connector.min_tls_version or "", _PROFILE_FLOOR[connector.profile] if connector.profile else "")
+    required, presented = f"{floor} or newer", session.tls.version
     if session.tls.version >= floor:
-        return None
-    reply = Reply(550, "5.7.10", (f"{floor} or newer is required for this sender",))
-    reason = f"connector {connector.name!r} requires {floor} or newer, and the session has {session.tls.version}"
+        unmet = limits_of(connector).unmet(session.tls)
+        if unmet is None:
+            return None
+        required, presented = unmet.expected, f"{unmet.presented}, over {session.tls.version}"
+    # With a capital letter: it begins the text of the reply.
+    reply = Reply(550, "5.7.10", (f"{required[0].upper()}{required[1:]} is required for this sender",))
+    reason = f"connector {connector.name!r} requires {required}, and the session has {presented}"
     return reply if findings.refuses(connector, reply, reason) else None
 
 
@@ -462,6 +468,8 @@ def _demand(connector: InboundConnector | None) -> str:
     """A connector's demand on the session, in the words of `policy.decisions.outbound.describe`."""
     if connector is None:
         return "opportunistic"
+    limits = limits_of(connector).texts
+    further = f" with {' and '.join(limits)}" if limits else ""
     if connector.restrict_domains_to_certificate:
-        return f"authenticated({connector.tls_sender_certificate_name})"
-    return "encrypted" if connector.require_tls else "opportunistic"
+        return f"authenticated({connector.tls_sender_certificate_name}){further}"
+    return f"encrypted{further}" if connector.require_tls else "opportunistic"

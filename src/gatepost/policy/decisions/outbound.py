@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, assert_never
 
+from gatepost.policy.connectors.tls_fields import limits_of
 from gatepost.policy.connectors.trust_anchors import anchors_label
 from gatepost.policy.connectors.values import Cleartext, Mode, ProfileName, RevocationCheck, TlsSettings
 from gatepost.policy.decisions.requirement import (
@@ -26,9 +27,11 @@ from gatepost.policy.decisions.requirement import (
     Verdict,
 )
 from gatepost.policy.decisions.requiretls import settled
+from gatepost.policy.decisions.tls_floor import below_floor, offered_text
 from gatepost.protocols.dane.match import DaneFailure
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.protocols.tls.facts import ChainStatus
+from gatepost.protocols.tls.limits import NO_LIMITS
 from gatepost.protocols.tls.names import describe_names, matches
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.values import replace
@@ -100,22 +103,22 @@ def _demand(
 ) -> Requirement:
     sources = (Source("connector", connector.name),)
     wanted = connector.profile or profile
-    version = connector.min_tls_version or ""
+    version, limits = connector.min_tls_version or "", limits_of(connector)
     match connector.tls_settings:
         case TlsSettings.OPPORTUNISTIC:
             return _unforced(connector, organization, wanted)
         case TlsSettings.ENCRYPTION_ONLY:
-            return Encrypted(sources, wanted, version)
+            return Encrypted(sources, wanted, version, limits)
         case TlsSettings.CERTIFICATE_VALIDATION:
             chain = Identity((), connector.trust_anchors)
-            return Authenticated(sources, (chain,), wanted, version, connector.revocation_check)
+            return Authenticated(sources, (chain,), wanted, version, connector.revocation_check, limits=limits)
         case TlsSettings.DOMAIN_VALIDATION:
             names = (connector.tls_domain,) if connector.tls_domain else next_hop_names
             if not names or not all(names):
                 # No name would mean any name: Authenticated without names is the weaker certificate-validation.
                 raise ValueError(f"connector {connector.name!r} validates the domain, but no name to expect is known")
             named = Identity(names, connector.trust_anchors)
-            return Authenticated(sources, (named,), wanted, version, connector.revocation_check)
+            return Authenticated(sources, (named,), wanted, version, connector.revocation_check, limits=limits)
         case _:
             assert_never(connector.tls_settings)
 
@@ -128,7 +131,8 @@ def _unforced(connector: OutboundConnector | None, organization: Organization, p
     else:
         cleartext, source = organization.cleartext, Source("organization", organization.name)
     if cleartext is Cleartext.NEVER:
-        return Encrypted((source,), profile, (connector and connector.min_tls_version) or "")
+        limits = limits_of(connector) if connector else NO_LIMITS
+        return Encrypted((source,), profile, (connector and connector.min_tls_version) or "", limits)
     return Opportunistic((own,), cleartext, profile, () if source == own else (source,))
 
 
@@ -180,15 +184,15 @@ _REVOCATION = tuple(RevocationCheck)
 
 def _both_encrypted(one: Encrypted | Authenticated, other: Encrypted | Authenticated, profile: str) -> Requirement:
     sources = _merged(one.sources, other.sources)
-    version = max(one.min_version, other.min_version)
+    version, limits = max(one.min_version, other.min_version), one.limits.joined(other.limits)
     asking = [each for each in (one, other) if isinstance(each, Authenticated)]
     if not asking:
-        return Encrypted(sources, profile, version)
+        return Encrypted(sources, profile, version, limits)
     revocation = max((each.revocation for each in asking), key=_REVOCATION.index)
     proofs = _proofs([proof for each in asking for proof in each.proofs])
     mx = max(each.mx for each in asking)
     requiretls = any(each.requiretls for each in asking)
-    return Authenticated(sources, proofs, profile, version, revocation, mx, requiretls)
+    return Authenticated(sources, proofs, profile, version, revocation, mx, requiretls, limits)
 
 
 def _proofs(asked: list[Proof]) -> tuple[Proof, ...]:
@@ -255,9 +259,9 @@ def _shortfall(requirement: Requirement, facts: HopFacts) -> Shortfall | None:
                 None if facts.tls or _may_be_clear(requirement.cleartext, facts) else _unencrypted(requirement, facts)
             )
         case Encrypted():
-            return _unencrypted(requirement, facts) or _too_old(requirement, facts)
+            return _unencrypted(requirement, facts) or _below_floor(requirement, facts)
         case Authenticated():
-            missing = _unencrypted(requirement, facts) or _too_old(requirement, facts)
+            missing = _unencrypted(requirement, facts) or _below_floor(requirement, facts)
             return settled(requirement, facts, missing or _unauthenticated(requirement, facts))
         case _:
             assert_never(requirement)
@@ -276,6 +280,16 @@ def _may_be_clear(cleartext: Cleartext, facts: HopFacts) -> bool:
             assert_never(cleartext)
 
 
+def _below_floor(requirement: Encrypted | Authenticated, facts: HopFacts) -> Shortfall | None:
+    """The shortfall of a handshake that agreed on less than what is allowed."""
+    lack = below_floor(requirement, facts.tls) if facts.tls is not None else None
+    if lack is None:
+        return None
+    text = _required_text(requirement, beyond_encryption=True)
+    detail = f"Expected: {lack.expected}. Presented: {lack.presented}. Set by {text}."
+    return Shortfall(ResultType.VALIDATION_FAILURE, _CONNECT, lack.word, detail)
+
+
 def _unencrypted(requirement: Requirement, facts: HopFacts) -> Shortfall | None:
     """The shortfall of a connection without TLS, None if it has TLS."""
     if facts.tls is not None:
@@ -284,7 +298,8 @@ def _unencrypted(requirement: Requirement, facts: HopFacts) -> Shortfall | None:
     peer, ruled_out = _peer(facts), f"Cleartext is ruled out by {_named(ruling or requirement.sources)}"
     status = _NO_TLS_FOR_DANE if any(source.kind == "dane" for source in requirement.sources) else _CONNECT
     if facts.handshake_error:
-        detail = f"The TLS handshake with {peer} failed: {facts.handshake_error}. {_offered(requirement)}{ruled_out}."
+        offered = offered_text(requirement)
+        detail = f"The TLS handshake with {peer} failed: {facts.handshake_error}. {offered}{ruled_out}."
         return Shortfall(ResultType.VALIDATION_FAILURE, status, "TlsHandshakeFailed", detail)
     if facts.starttls_offered:
         detail = f"{peer} offers STARTTLS, but TLS was not begun. {ruled_out}."
@@ -293,27 +308,6 @@ def _unencrypted(requirement: Requirement, facts: HopFacts) -> Shortfall | None:
         f"Expected: TLS. Presented: no STARTTLS. {ruled_out}; the administrators of {facts.host} must switch TLS on."
     )
     return Shortfall(ResultType.STARTTLS_NOT_SUPPORTED, status, "STARTTLS is required to send mail", detail)
-
-
-def _offered(requirement: Requirement) -> str:
-    """Name the limits that we set in the handshake, beyond the usual: no alert of the peer names them."""
-    oldest = "" if isinstance(requirement, Opportunistic) else requirement.min_version
-    if oldest:
-        return f"Expected: {oldest} or newer. "
-    return "" if requirement.profile == "default" else f"Offered: TLS profile {requirement.profile}. "
-
-
-def _too_old(requirement: Encrypted | Authenticated, facts: HopFacts) -> Shortfall | None:
-    """The shortfall of a TLS version that is too old.
-
-    Names of versions compare as text in the order of the versions.
-    """
-    version = facts.tls.version if facts.tls else ""
-    if version >= requirement.min_version:
-        return None
-    text = _required_text(requirement, beyond_encryption=True)
-    detail = f"Expected: {requirement.min_version} or newer. Presented: {version}. Set by {text}."
-    return Shortfall(ResultType.VALIDATION_FAILURE, _CONNECT, "TlsVersionTooOld", detail)
 
 
 _UNTRUSTED: Mapping[ChainStatus, tuple[ResultType, str]] = {
@@ -444,24 +438,29 @@ _ENCRYPTION_ONLY = {"rule", "organization"}
 
 
 def describe(requirement: Requirement, *, mandatory_dane: bool = False) -> str:
-    """The requirement as the trace prints it: "encrypted", "authenticated(dane and *.b.example)".
+    """The requirement as the trace prints it: "encrypted", "authenticated(dane and *.b.example) with requiretls".
 
     mandatory_dane: TLSA records are demanded besides, and nobody has looked for them yet.
     """
     if mandatory_dane:
         names = requirement.names if isinstance(requirement, Authenticated) else ()
-        return f"authenticated({' and '.join(('dane', *map(','.join, names)))})"
+        limits = NO_LIMITS if isinstance(requirement, Opportunistic) else requirement.limits
+        return f"authenticated({' and '.join(('dane', *map(','.join, names)))}){_further(limits.texts)}"
     match requirement:
         case Opportunistic():
             return "opportunistic"
         case Encrypted():
-            return "encrypted"
+            return f"encrypted{_further(requirement.limits.texts)}"
         case Authenticated():
             proved = " and ".join((*("dane" for _ in requirement.dane), *map(",".join, requirement.names)))
-            further = " with requiretls" if requirement.requiretls else ""
+            further = _further((*(("requiretls",) if requirement.requiretls else ()), *requirement.limits.texts))
             return f"authenticated({proved}){further}" if proved else f"authenticated{further}"
         case _:
             assert_never(requirement)
+
+
+def _further(texts: tuple[str, ...]) -> str:
+    return f" with {' and '.join(texts)}" if texts else ""
 
 
 _MX_NAMES = {MxLevel.NONE: "none", MxLevel.MTA_STS: "mta-sts", MxLevel.DNSSEC: "dnssec"}

@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING, assert_never
 import msgspec
 
 from gatepost.policy.connectors.values import Cleartext, RevocationCheck
+from gatepost.protocols.tls.limits import NO_LIMITS, offer
+from gatepost.protocols.tls.profile import PROFILES, with_minimum
 
 if TYPE_CHECKING:
     from gatepost.protocols.dane.tlsa import Records
+    from gatepost.protocols.tls.limits import TlsLimits
+    from gatepost.protocols.tls.profile import Profile
     from gatepost.protocols.tlsrpt.result import ResultType
 
 
@@ -69,12 +73,14 @@ class Opportunistic(msgspec.Struct, frozen=True):
 class Encrypted(msgspec.Struct, frozen=True):
     """TLS, whoever the peer is (`tls_settings = "encryption-only"`).
 
-    min_version: oldest TLS version that will do, as `TlsFacts.version` names it; "" is what the profile allows.
+    min_version: oldest TLS version that will do, as `TlsFacts.version` names it; "" is what the profile allows. limits:
+    of key exchange and cipher suites.
     """
 
     sources: tuple[Source, ...]
     profile: str = "default"
     min_version: str = ""
+    limits: TlsLimits = NO_LIMITS
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -114,9 +120,9 @@ type Proof = Identity | StsProof | DaneProof
 class Authenticated(msgspec.Struct, frozen=True):
     """TLS to a peer that proves who it is.
 
-    proofs: all that it must prove, at least one. min_version: as in Encrypted. revocation: whether the chain is looked
-    for among the revoked ones; TLSA records ask nobody for that. mx: how the host's name must be known to be right, at
-    least. requiretls: after STARTTLS it must offer REQUIRETLS (RFC 8689).
+    proofs: all that it must prove, at least one. min_version, limits: as in Encrypted. revocation: whether the chain is
+    looked for among the revoked ones; TLSA records ask nobody for that. mx: how the host's name must be known to be
+    right, at least. requiretls: after STARTTLS it must offer REQUIRETLS (RFC 8689).
     """
 
     sources: tuple[Source, ...]
@@ -126,6 +132,7 @@ class Authenticated(msgspec.Struct, frozen=True):
     revocation: RevocationCheck = RevocationCheck.SOFT_FAIL
     mx: MxLevel = MxLevel.NONE
     requiretls: bool = False
+    limits: TlsLimits = NO_LIMITS
 
     @property
     def names(self) -> tuple[tuple[str, ...], ...]:
@@ -161,6 +168,16 @@ def _anchors(proof: Identity | StsProof) -> str:
 
 
 type Requirement = Opportunistic | Encrypted | Authenticated
+
+
+def offered(requirement: Requirement) -> Profile:
+    """What the next hop may negotiate under the requirement. ValueError if nothing is left, with the reason."""
+    profile = PROFILES[requirement.profile]
+    if isinstance(requirement, Opportunistic):
+        return profile
+    if requirement.min_version:
+        profile = with_minimum(profile, requirement.min_version)
+    return offer(profile, requirement.limits)
 
 
 class Achieved(msgspec.Struct, frozen=True):

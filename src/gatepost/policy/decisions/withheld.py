@@ -100,7 +100,7 @@ def without_others(row: Row, hidden: Collection[str] = ()) -> dict[str, Any]:
         return _outbound(row, _names(detail, row.organization, hidden))
     shown = {"detail": _inbound(detail, row.organization, hidden)}
     if detail.get("connector_of_recipient"):  # the client is known by none of its own organization
-        return shown | {"connector": "", "requirement": row.requirement.partition("(")[0]}
+        return shown | {"connector": "", "requirement": _level(row.requirement)}
     return shown
 
 
@@ -135,10 +135,15 @@ def _outbound(row: Row, names: Collection[str]) -> dict[str, Any]:
         "connector": "",
         "peer_host": "",
         "peer_address": "",
-        "requirement": row.requirement.partition("(")[0],
+        "requirement": _level(row.requirement),
         "tls": {name: row.tls[name] for name in _SHOWN_TLS if name in row.tls},
         "detail": shown | {"withheld": OTHERS_CONNECTOR},
     }
+
+
+def _level(requirement: str) -> str:
+    """A requirement without what others' connectors say of it: "authenticated" of "authenticated(a.b) with …"."""
+    return requirement.partition("(")[0].partition(" ")[0]
 
 
 def _source(source: str, names: Collection[str]) -> str:

@@ -19,7 +19,7 @@ from gatepost.net.lookups.mx import MailHost, MailHosts, MailHostsKind
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.lookups.tlsa import TlsaFinder
 from gatepost.pki.certificates.authority import Authority
-from gatepost.policy.connectors.records import ClientCertificate
+from gatepost.policy.connectors.client_certificate import ClientCertificate
 from gatepost.policy.decisions.published import Modes
 from gatepost.policy.decisions.requirement import Authenticated, Encrypted, Identity, MxLevel, Opportunistic, Source
 from gatepost.policy.decisions.routes import NextHop

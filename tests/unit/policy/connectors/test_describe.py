@@ -5,7 +5,7 @@ from typing import Annotated
 import pytest
 from pydantic import Field
 
-from gatepost.policy.connectors import records
+from gatepost.policy.connectors import client_certificate, records
 from gatepost.policy.connectors.describe import form_of, markdown, section
 from gatepost.policy.connectors.dkim_key import DkimKey
 from gatepost.policy.connectors.fields import Duration, Label, Range, Switch, Whole
@@ -72,7 +72,7 @@ def test_the_page_has_every_field_of_every_resource() -> None:
         records.Mailbox,
         records.InboundConnector,
         records.OutboundConnector,
-        records.ClientCertificate,
+        client_certificate.ClientCertificate,
         records.OauthIssuer,
         records.ContentHook,
         DkimKey,
