@@ -375,13 +375,14 @@ class DrillPki:
     """The authorities of one drill: one that is trusted in place of the connector's own anchors, one that is not.
 
     Made anew for every drill and forgotten with it. publisher: where the revocation lists are put. key: the kind of
-    its trusted leaves. anchors: the trusted root, as the sending side takes it.
+    key of its leaves. anchors: the trusted root, as the sending side takes it.
     """
 
     def __init__(self, publisher: Publisher, key: str = "ecdsa") -> None:
         self._publisher = publisher
         self._root = Authority("gatepost drill root")
         self._issuer = Authority("gatepost drill intermediate", issuer=self._root, crl_url=publisher.url("/root.crl"))
+        self._key = key
         self._issue = partial(self._issuer.issue, key=key)
         self._stranger = Authority("gatepost drill: nobody's root")
         root = x509.load_pem_x509_certificate(self._root.certificate_pem)
@@ -401,9 +402,9 @@ class DrillPki:
             case Credential.GOOD:
                 made = self._issue(names, crl_url=listed)
             case Credential.SELF_SIGNED:
-                made = self_signed(names)
+                made = self_signed(names, key=self._key)
             case Credential.UNKNOWN_CA:
-                chain, key = self._stranger.issue(names)
+                chain, key = self._stranger.issue(names, key=self._key)
                 made = chain + self._stranger.certificate_pem, key
             case Credential.EXPIRED:
                 made = self._issue(names, not_before=now - timedelta(days=180), crl_url=listed)

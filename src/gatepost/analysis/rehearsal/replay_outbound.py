@@ -31,9 +31,8 @@ from gatepost.policy.decisions.routes import (
     SmartHosts,
     Unroutable,
 )
-from gatepost.policy.decisions.tls_floor import floor_text
 from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus, ChainVerdict
-from gatepost.protocols.tls.profile import iana_name
+from gatepost.protocols.tls.profile import PROFILES, iana_name
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -308,9 +307,7 @@ def _verdict(event: TraceEvent, way: _RoutePlan, facts: HopFacts) -> Decision:
 
 def _below(way: _RoutePlan, facts: HopFacts) -> Decision:
     version = facts.tls.version if facts.tls else ""
-    demand = way.hop.requirement
-    asking = floor_text(demand) or f"TLS profile {demand.profile}"
-    why = f"{facts.host} agreed to {version}, and {asking} is required"
+    why = f"{facts.host} agreed to {version}, and TLS profile {way.hop.requirement.profile} asks for more"
     return way.decision(Effect.HELD, why, reply="TlsHandshakeFailed", result_type="validation-failure")
 
 
@@ -329,11 +326,12 @@ def _offered(requirement: Requirement) -> Profile | None:
 
 def _fits(demand: Requirement, facts: HopFacts) -> bool | None:
     """Whether what was agreed would be agreed again under the requirement's offer; None if that is not certain."""
-    profile, tls = _offered(demand), facts.tls
-    if profile is None or tls is None or tls.version > profile.max_version:
+    profile, made, tls = PROFILES[demand.profile], _offered(demand), facts.tls
+    if tls is None or made is None or tls.version > made.max_version:
         return None
-    if tls.version < profile.min_version:
-        return False
+    if tls.version < made.min_version:
+        # It has nothing newer. What falls short of the connector's own floor is told by that.
+        return tls.version >= profile.min_version
     if not isinstance(demand, Opportunistic) and demand.limits.unmet(tls) is not None:
         return None  # it preferred what is not offered any more
     suites = (profile.suites13 if tls.version == "TLSv1.3" else profile.suites12).split(":")

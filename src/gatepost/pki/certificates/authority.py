@@ -138,9 +138,11 @@ class Authority:
         return begun(subject, self._subject, public_key, (begin, end))
 
 
-def self_signed(names: Sequence[str], *, lifetime: timedelta = timedelta(days=90)) -> tuple[bytes, bytes]:
-    """A leaf that no authority stands for: (certificate PEM, key PEM). names: as `Authority.issue` takes them."""
-    private = _key("ecdsa")
+def self_signed(
+    names: Sequence[str], *, key: str = "ecdsa", lifetime: timedelta = timedelta(days=90)
+) -> tuple[bytes, bytes]:
+    """A leaf that no authority stands for: (certificate PEM, key PEM). names, key: as `Authority.issue` takes them."""
+    private = _key(key)
     begin, subject = datetime.now(UTC) - BACKDATED, subject_name(names[0], "")
     builder = _as_leaf(begun(subject, subject, private.public_key(), (begin, begin + lifetime)), names)
     return builder.sign(private, hashes.SHA256()).public_bytes(serialization.Encoding.PEM), _pem(private)

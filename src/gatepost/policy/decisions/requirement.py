@@ -171,7 +171,7 @@ type Requirement = Opportunistic | Encrypted | Authenticated
 
 
 def offered(requirement: Requirement) -> Profile:
-    """What the next hop may negotiate under the requirement. ValueError if nothing is left, with the reason."""
+    """The profile that is offered under the requirement. ValueError if nothing is left of it, with the reason."""
     profile = PROFILES[requirement.profile]
     if isinstance(requirement, Opportunistic):
         return profile

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _UNMET: Final = {"key-exchange": "KeyExchangeNotAllowed", "cipher-suite": "CipherSuiteNotAllowed"}
 
 
-class Lack(NamedTuple):
+class FloorShortfall(NamedTuple):
     """word: as `Shortfall.message`. expected, presented: each the end of a sentence."""
 
     word: str
@@ -25,12 +25,14 @@ class Lack(NamedTuple):
     presented: str
 
 
-def below_floor(requirement: Encrypted | Authenticated, tls: TlsFacts) -> Lack | None:
-    """What a handshake lacks, None if it meets the floor. Versions compare as text in the order of the versions."""
+def below_floor(requirement: Encrypted | Authenticated, tls: TlsFacts) -> FloorShortfall | None:
+    """Find what a handshake lacks, None if it meets the floor. Versions compare as text in their order."""
     if tls.version < requirement.min_version:
-        return Lack("TlsVersionTooOld", f"{requirement.min_version} or newer", tls.version)
+        return FloorShortfall("TlsVersionTooOld", f"{requirement.min_version} or newer", tls.version)
     unmet = requirement.limits.unmet(tls)
-    return Lack(_UNMET[unmet.kind], unmet.expected, f"{unmet.presented}, over {tls.version}") if unmet else None
+    if unmet is None:
+        return None
+    return FloorShortfall(_UNMET[unmet.kind], unmet.expected, f"{unmet.presented}, over {tls.version}")
 
 
 def floor_text(requirement: Requirement) -> str:

@@ -102,7 +102,7 @@ class TlsLimits:
         return tuple(suite for suite in allowed if not self.limits_groups or not suite.startswith(_GROUPLESS))
 
     def joined(self, other: TlsLimits) -> TlsLimits:
-        """What keeps these limits and the others: commutative, associative, idempotent."""
+        """The conjunction of these limits and others: commutative, associative, idempotent."""
         return TlsLimits(
             self.post_quantum or other.post_quantum,
             _common(self.groups, other.groups),
@@ -119,7 +119,7 @@ class TlsLimits:
 
     @property
     def expectation(self) -> str:
-        """What a peer must be able to do, as the end of a sentence: "post-quantum key exchange (X25519MLKEM768)"."""
+        """The abilities that a peer must have, as the end of a sentence: "key exchange by P-256 or P-384"."""
         return "; ".join(filter(None, (self._key_exchange(), self._suite())))
 
     def _key_exchange(self) -> str:

@@ -50,6 +50,18 @@ def test_handshakes(error: str, ours: bool, words: str) -> None:
     assert words in advice.handshake_advice(error, ours=ours)
 
 
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        ("tlsv1 alert protocol version", "min_key_exchange, groups or cipher_suites of the connector"),
+        ("sslv3 alert handshake failure", "min_key_exchange, groups or cipher_suites of the connector"),
+        ("unexpected eof", "server's log"),
+    ],
+)
+def test_handshakes_of_a_connector_that_offers_less(error: str, words: str) -> None:
+    assert words in advice.handshake_advice(error, ours=False, limited=True)
+
+
 def test_connecting() -> None:
     assert "nothing listens on port 465 of 192.0.2.1" in advice.connect_advice(HOP, refused=True)
     assert "firewall" in advice.connect_advice(HOP, refused=False)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from cryptography import x509
@@ -23,6 +25,7 @@ from gatepost.net.chain import judge
 from gatepost.policy.connectors.model import parse
 from gatepost.policy.connectors.values import RevocationCheck
 from gatepost.protocols.tls.facts import ChainStatus
+from gatepost.protocols.tls.limits import GROUPS, SUITES
 from gatepost.protocols.tls.names import matches
 
 SOFT, HARD, NONE = RevocationCheck.SOFT_FAIL, RevocationCheck.HARD_FAIL, RevocationCheck.NONE
@@ -91,6 +94,16 @@ DEMANDS = [
     ({"tls_settings": "certificate-validation"}, {}, CERTIFICATE),
     ({"tls_settings": "domain-validation", "revocation_check": "hard-fail"}, {}, DOMAIN),
     ({"tls_settings": "encryption-only", "mode": "rehearse"}, {}, ENCRYPTION),
+    (
+        {"tls_settings": "encryption-only", "min_key_exchange": "post-quantum"},
+        {},
+        replace(ENCRYPTION, post_quantum=True, oldest="TLSv1.3"),
+    ),
+    (
+        {"tls_settings": "encryption-only", "groups": ["P-256"], "cipher_suites": ["ECDHE-RSA-AES256-GCM-SHA384"]},
+        {},
+        replace(ENCRYPTION, groups=("P-256",), suites=("TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",)),
+    ),
 ]
 
 
@@ -160,8 +173,53 @@ def test_each_certificate_has_its_fault_and_no_other(pki, credential, status, na
     for name in ("mx.b.example", "a.b.example", "192.0.2.1"):
         assert matches(name, shown.facts) is named
     assert matches(ATTACKER, shown.facts) is not named
-    shown.context("")
-    shown.context("TLSv1.1")
+    shown.context(control())
+    shown.context(replace(control(), newest="TLSv1.1"))
+
+
+SUITE, OLD_SUITE = "TLS_AES_256_GCM_SHA384", "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"
+LIMITS = [
+    # what is asked for, the attack, what the far end has
+    ({"post_quantum": True}, "classical-key-exchange", "groups", "?X25519:?P-256:?P-384:?P-521"),
+    ({"groups": ("P-256", "P-384")}, "group-not-allowed", "groups", "?X25519MLKEM768:?X25519:?P-521"),
+    ({"suites": (SUITE,)}, "cipher-suite-not-allowed", "suites13",
+     "TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256"),
+    ({"groups": GROUPS, "suites": SUITES}, "", "", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("fields", "key", "has", "value"), LIMITS)
+@pytest.mark.parametrize("asked", [OPPORTUNISTIC, ENCRYPTION])
+def test_what_is_not_allowed_is_tried(pki, asked, fields, key, has, value):
+    demand = replace(asked, **fields)
+    tried = {attack.key: attack for attack in attacks(demand)}
+    limits = {"classical-key-exchange", "group-not-allowed", "cipher-suite-not-allowed"}
+    assert limits & set(tried) == {key} - {""}
+    if key:
+        assert tried[key].promise(demand) is demand.tls
+        profile = pki.show(Credential.GOOD, ["mx.b.example"]).context(tried[key]).profile
+        assert getattr(profile, has) == value
+        assert profile.min_version == "TLSv1.0"
+
+
+KEYS = [
+    ({}, "ecdsa"),
+    ({"suites": (SUITE, OLD_SUITE)}, "ecdsa"),
+    ({"suites": (OLD_SUITE,)}, "rsa"),
+    ({"suites": (OLD_SUITE.replace("RSA", "ECDSA"),)}, "ecdsa"),
+    ({"suites": (OLD_SUITE, OLD_SUITE.replace("RSA", "ECDSA")), "groups": ("X25519",)}, "rsa"),
+    ({"suites": (OLD_SUITE.replace("RSA", "ECDSA"),), "groups": ("P-256",)}, "ecdsa"),
+]
+
+
+@pytest.mark.parametrize(("fields", "key"), KEYS)
+def test_the_control_can_show_a_certificate_for_the_suites(fields, key):
+    publisher = SimpleNamespace(url=lambda path: f"http://192.0.2.1{path}", files={})
+    demand = replace(ENCRYPTION, **fields)
+    assert demand.key == key
+    for credential in Credential:
+        shown = DrillPki(publisher, demand.key).show(credential, ["mx.b.example"])
+        assert shown.facts.key.startswith("RSA" if key == "rsa" else "EC")
 
 
 def test_every_credential_has_its_case():

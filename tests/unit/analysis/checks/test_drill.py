@@ -87,6 +87,16 @@ LEVELS = [
         CHANNEL | {"below-min-tls-version"},
         CHAIN | NAME | REVOCATION,
     ),
+    (
+        {"tls_settings": "encryption-only", "min_key_exchange": "post-quantum"},
+        CHANNEL | {"below-min-tls-version", "classical-key-exchange"},
+        CHAIN | NAME | REVOCATION,
+    ),
+    (
+        {"tls_settings": "encryption-only", "groups": ["X25519"], "cipher_suites": ["ECDHE-RSA-AES256-GCM-SHA384"]},
+        CHANNEL | {"group-not-allowed", "cipher-suite-not-allowed"},
+        CHAIN | NAME | REVOCATION,
+    ),
 ]
 
 
@@ -250,7 +260,7 @@ WEAKENED = [
     (any_name, {"wrong-name", "mx-redirected"}),
     (nothing_is_revoked, {"revoked", "revocation-blocked"}),
     (unknown_is_good, {"revocation-blocked"}),
-    (any_version, {"tls-1.0-only", "below-min-tls-version"}),
+    (any_version, {"tls-1.0-only", "below-min-tls-version", "classical-key-exchange", "cipher-suite-not-allowed"}),
     (injection_is_forgotten, {"response-injection-begun"}),
     (encryption_is_enough, {*CHAIN, *NAME, *REVOCATION}),
     (nothing_is_required, {"starttls-stripped", *CHAIN, *NAME, *REVOCATION}),
@@ -260,9 +270,14 @@ WEAKENED = [
 @pytest.mark.parametrize(("weaken", "expected"), WEAKENED)
 def test_code_that_is_weakened_is_found_out(held, monkeypatch, weaken, expected):
     weaken(monkeypatch)
-    version = {"min_tls_version": "TLSv1.3"} if weaken is any_version else {}
+    floor = {
+        "min_tls_version": "TLSv1.3",
+        "min_key_exchange": "post-quantum",
+        "cipher_suites": ["TLS_AES_256_GCM_SHA384"],
+    }
+    version = floor if weaken is any_version else {}
     if weaken is any_version:
-        monkeypatch.setattr("gatepost.policy.decisions.outbound._too_old", lambda *_: None)
+        monkeypatch.setattr("gatepost.policy.decisions.outbound._below_floor", lambda *_: None)
     report = held(tls_settings="domain-validation", revocation_check="hard-fail", **version)
     assert report.arrived
     assert not report.passed

@@ -141,6 +141,9 @@ def test_the_record_is_json_without_floats():
     assert (record["attacks"], record["promised"], record["messages_left"], record["passed"]) == (2, 1, 1, True)
 
 
+AES = "TLS_AES_256_GCM_SHA384"
+
+
 def test_the_requirement_says_what_it_is_measured_by():
     record = report(HELD, tls_settings="domain-validation", min_tls_version="TLSv1.3").record()
     assert record["requirement"] == {
@@ -148,7 +151,12 @@ def test_the_requirement_says_what_it_is_measured_by():
         "sources": ["connector:out"],
         "profile": "default",
         "min_tls_version": "TLSv1.3",
+        "min_key_exchange": "classical",
         "revocation_check": "soft-fail",
     }
+    limited = {"min_key_exchange": "post-quantum", "groups": ["X25519MLKEM768"], "cipher_suites": [AES]}
+    requirement = report(HELD, tls_settings="encryption-only", **limited).record()["requirement"]
+    assert {key: requirement[key] for key in limited} == limited
+    assert requirement["text"].startswith("encrypted with post-quantum key exchange and groups X25519MLKEM768 and cip")
     opportunistic = report(HELD, tls_settings="opportunistic").record()["requirement"]
     assert opportunistic["cleartext"] == "only-if-not-offered"

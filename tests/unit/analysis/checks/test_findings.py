@@ -17,6 +17,7 @@ from gatepost.policy.decisions.facts import HopFacts
 from gatepost.policy.decisions.outbound import judge
 from gatepost.policy.decisions.requirement import Authenticated, Identity, Opportunistic, Requirement, Source
 from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, Revocation, TlsFacts
+from gatepost.protocols.tls.limits import TlsLimits, limited
 from gatepost.values import replace
 
 RESOLVED = Task("Resolve", TaskStatus.SUCCEEDED, "")
@@ -127,6 +128,20 @@ def test_a_version_that_is_too_old_is_said_in_the_handshake() -> None:
     tasks = statuses(seen(replace(STRICT, min_version="TLSv1.3"), TRUSTED))
     assert tasks["TLS handshake"].status is TaskStatus.FAILED
     assert tasks["TLS handshake"].text.endswith("; expected: TLSv1.3 or newer")
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        (limited(post_quantum=True), "expected: post-quantum key exchange (X25519MLKEM768)"),
+        (limited(suites=["TLS_CHACHA20_POLY1305_SHA256"]), "expected: cipher suite TLS_CHACHA20_POLY1305_SHA256"),
+    ],
+)
+def test_what_is_not_allowed_is_said_in_the_handshake(limits: TlsLimits, expected: str) -> None:
+    task = statuses(seen(replace(STRICT, limits=limits), TRUSTED))["TLS handshake"]
+    assert task.status is TaskStatus.FAILED
+    assert expected in task.text
+    assert "min_key_exchange" in task.advice
 
 
 def test_anchors_that_cannot_be_read_are_a_warning_where_nobody_needs_them() -> None:

@@ -89,6 +89,8 @@ SMART = {"nexthop": "mx.b.example", "by_mx": False}
 LOST, DIFFERS = str(ImportResult.LOST), str(ImportResult.DIFFERS)
 
 # level and attributes, main.cf, the next hop, what is written, what is told
+TLS13 = ["TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256", "TLS_AES_128_GCM_SHA256"]
+RSA_OLD = "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"
 DEMANDS = [
     ("none", "", {}, {}, [(DIFFERS, "policy")]),
     ("may", "", {}, {"cleartext": "after-failed-handshake"}, []),
@@ -133,6 +135,25 @@ DEMANDS = [
     ("may protocols=>=TLSv1.2", "", {}, {"cleartext": "after-failed-handshake"}, []),
     ("may", "smtp_tls_protocols = >=TLSv1.3", {}, {"cleartext": "after-failed-handshake"},
      [(DIFFERS, "smtp_tls_protocols")]),
+    # groups and suites
+    ("encrypt", "tls_eecdh_auto_curves = X25519MLKEM768, x25519 secp256r1", {},
+     {"tls_settings": "encryption-only", "groups": ["X25519MLKEM768", "X25519", "P-256"]}, []),
+    ("encrypt", "tls_eecdh_auto_curves = x25519 X448", {}, {"tls_settings": "encryption-only", "groups": ["X25519"]},
+     [(LOST, "tls_eecdh_auto_curves")]),
+    ("encrypt", "tls_eecdh_auto_curves = X448", {}, {"tls_settings": "encryption-only"},
+     [(LOST, "tls_eecdh_auto_curves")]),
+    ("encrypt", "tls_eecdh_auto_curves =", {}, {"tls_settings": "encryption-only"}, []),
+    ("may", "tls_eecdh_auto_curves = x25519\ntls_medium_cipherlist = ECDHE-RSA-AES256-GCM-SHA384", {},
+     {"cleartext": "after-failed-handshake"}, []),
+    ("encrypt", "tls_medium_cipherlist = ECDHE-RSA-AES256-GCM-SHA384", {},
+     {"tls_settings": "encryption-only", "cipher_suites": [*TLS13, RSA_OLD]}, []),
+    ("encrypt ciphers=high", "tls_high_cipherlist = ECDHE-RSA-AES256-GCM-SHA384:DHE-RSA-AES256-GCM-SHA384", {},
+     {"tls_settings": "encryption-only", "cipher_suites": [*TLS13, RSA_OLD]}, [(LOST, "tls_high_cipherlist")]),
+    ("encrypt", "tls_high_cipherlist = HIGH:!aNULL\nsmtp_tls_mandatory_ciphers = high", {},
+     {"tls_settings": "encryption-only"}, [(LOST, "tls_high_cipherlist")]),
+    ("encrypt", "tls_medium_cipherlist = DHE-RSA-AES256-GCM-SHA384", {}, {"tls_settings": "encryption-only"},
+     [(LOST, "tls_medium_cipherlist")]),
+    ("encrypt", "tls_high_cipherlist = ECDHE-RSA-AES256-GCM-SHA384", {}, {"tls_settings": "encryption-only"}, []),
     # attributes
     ("encrypt ciphers=high connection_reuse=yes", "", {}, {"tls_settings": "encryption-only"},
      [(LOST, "policy: ciphers")]),

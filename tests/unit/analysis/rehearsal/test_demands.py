@@ -10,7 +10,9 @@ from gatepost.analysis.rehearsal.demands import inbound_change, outbound_change
 from gatepost.policy.connectors.records import InboundConnector
 from gatepost.policy.connectors.values import Cleartext, ProfileName, RevocationCheck
 from gatepost.policy.decisions.requirement import Authenticated, Encrypted, Identity, Opportunistic, Requirement, Source
+from gatepost.protocols.tls.limits import limited
 
+QUANTUM, CURVES = limited(post_quantum=True), limited(groups=["P-256"])
 OPPORTUNISTIC = Opportunistic(())
 ENCRYPTED = Encrypted(())
 CHAIN = Authenticated((), (Identity(()),))
@@ -30,6 +32,12 @@ OUTBOUND: list[tuple[Requirement | None, Requirement | None, str]] = [
     (OPPORTUNISTIC, Opportunistic((), Cleartext.AFTER_FAILED_HANDSHAKE), "weaker"),
     (ENCRYPTED, Encrypted((), min_version="TLSv1.3"), "stronger"),
     (ENCRYPTED, Encrypted((), "modern"), "stronger"),
+    (ENCRYPTED, Encrypted((), limits=QUANTUM), "stronger"),
+    (ENCRYPTED, Encrypted((), limits=CURVES), "stronger"),
+    (Encrypted((), limits=limited(groups=["P-256", "P-384"])), Encrypted((), limits=CURVES), "stronger"),
+    (Encrypted((), limits=QUANTUM), Encrypted((), limits=CURVES), "other"),
+    (NAMED, Authenticated((), NAMED.proofs, limits=limited(suites=["TLS_AES_256_GCM_SHA384"])), "stronger"),
+    (Encrypted((), limits=QUANTUM), Authenticated((), NAMED.proofs), "other"),
     (ENCRYPTED, Encrypted((), "legacy", "TLSv1.3"), "other"),
     (ENCRYPTED, Encrypted((Source("rule", "r"),)), ""),
     (None, None, ""),
@@ -82,6 +90,9 @@ INBOUND: list[tuple[InboundConnector | None, InboundConnector | None, str]] = [
     (partner(**PLACED), partner(sender_ip_addresses=["192.0.2.1"]), "weaker"),
     (partner(), partner(min_tls_version="TLSv1.3"), "stronger"),
     (partner(), partner(profile="modern"), "stronger"),
+    (partner(), partner(min_key_exchange="post-quantum"), "stronger"),
+    (partner(groups=["P-256"]), partner(groups=["P-384"]), "other"),
+    (partner(groups=["P-256"]), partner(groups=["P-384", "P-256"]), "weaker"),
     (partner(**BOUND), partner(**BOUND, revocation_check="hard-fail"), "stronger"),
     (partner(), partner(revocation_check="hard-fail"), ""),
     (partner(), partner(comment="x"), ""),

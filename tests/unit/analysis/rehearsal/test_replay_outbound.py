@@ -64,6 +64,7 @@ def tried(**rehearsal: Any) -> dict[str, Any]:
 
 
 # configuration then (None: the same), configuration now, fields of the row -> outcome, reply, part of the reason
+QUANTUM = 'min_key_exchange = "post-quantum"'
 DECIDED: dict[str, tuple[str | None, str, dict[str, Any], Effect, str, str]] = {
     "nothing required": (None, PLAIN, {}, Effect.DELIVERED, "", ""),
     "nothing required, in clear": (None, PLAIN, CLEAR, Effect.DELIVERED, "", ""),
@@ -150,6 +151,27 @@ DECIDED: dict[str, tuple[str | None, str, dict[str, Any], Effect, str, str]] = {
     ),
     "min_tls_version": (
         PLAIN, lab(ENCRYPTED, 'min_tls_version = "TLSv1.3"'), OLD, Effect.HELD, "TlsVersionTooOld", "TLSv1.2",
+    ),
+    "post-quantum, agreed to it": (
+        PLAIN, lab(ENCRYPTED, QUANTUM), {"tls": certified("a", group="X25519MLKEM768")}, Effect.DELIVERED, "", "",
+    ),
+    "post-quantum, agreed to another": (
+        PLAIN, lab(ENCRYPTED, QUANTUM), {"tls": certified("a", group="X25519")}, Effect.UNKNOWN, "", "groups",
+    ),
+    "post-quantum, has no TLS 1.3": (
+        PLAIN, lab(ENCRYPTED, QUANTUM), OLD, Effect.HELD, "KeyExchangeNotAllowed", "Expected: post-quantum",
+    ),
+    "suites of TLS 1.2, agreed to 1.3": (
+        PLAIN, lab(ENCRYPTED, 'cipher_suites = ["ECDHE-RSA-AES256-GCM-SHA384"]'), {}, Effect.UNKNOWN, "", "suites",
+    ),
+    "nothing is left to negotiate": (
+        PLAIN, lab(ENCRYPTED, 'cipher_suites = ["ECDHE-RSA-AES256-GCM-SHA384"]', 'groups = ["P-256"]'),
+        {"tls": certified("a", group="X25519")}, Effect.UNKNOWN, "", "suites",
+    ),
+    "the same limits": (
+        lab(ENCRYPTED, QUANTUM), lab(ENCRYPTED, QUANTUM),
+        {"tls": certified("a", group="X25519MLKEM768"), "requirement": "encrypted with post-quantum key exchange"},
+        Effect.DELIVERED, "", "",
     ),
     "no connection": (PLAIN, lab(ENCRYPTED), {"event": "DEFER", "tls": {}}, Effect.UNKNOWN, "", "no connection"),
     "to smart hosts, that very one": (PLAIN, lab(SMART), {}, Effect.DELIVERED, "", ""),

@@ -42,6 +42,17 @@ TABLES = [
         },
     ),
     (
+        TO_PARTNER | {"smtp_dane_mode": "", "comment": "", "min_key_exchange": "on"},
+        {
+            "connector_type": "partner",
+            "recipient_domains": ["bank.example", "*.bank.example"],
+            "smart_hosts": ["mx.bank.example:2525", "mx2.bank.example"],
+            "tls_settings": "domain-validation",
+            "tls_domain": "mx.bank.example",
+            "min_key_exchange": "post-quantum",
+        },
+    ),
+    (
         TO_PARTNER | {"use": "rules", "routing": "mx", "tls_settings": "encryption-only", "comment": ""},
         {
             "connector_type": "partner",
@@ -206,3 +217,14 @@ def test_steps_that_were_answered_are_known():
 
 def test_entries_stand_in_lines_or_between_commas():
     assert entries(" a.example,b.example\n\nc.example; a.example ") == ["a.example", "b.example", "c.example"]
+
+
+def test_post_quantum_key_exchange_needs_tls():
+    """The same question for each way, and the same answer where nothing demands TLS."""
+    draft = draft_of(TO_PARTNER | {"tls_settings": "opportunistic", "tls_domain": "", "min_key_exchange": "on"})
+    assert (
+        "Opportunistic TLS cannot demand this" in problems(draft, "security", OWNER, PrefixLimits())["min_key_exchange"]
+    )
+    known = {"scenario": "from-own", "name": "hq", "known_by": "address", "sender_ip_addresses": "192.0.2.1"}
+    draft = draft_of(known | {"min_key_exchange": "on"})
+    assert "require_tls = true" in problems(draft, "security", OWNER, PrefixLimits())["min_key_exchange"]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from gatepost.manage.use_cases.explain_text import KINDS, RESULTS, demand_text, hook_text, reply_code_text, route_text
@@ -11,6 +13,7 @@ from gatepost.policy.decisions.failures import outcomes
 from gatepost.policy.decisions.outbound import describe
 from gatepost.policy.decisions.requirement import Authenticated, Encrypted, Identity, Opportunistic, Source
 from gatepost.protocols.smtp.replies import Reply
+from gatepost.protocols.tls.limits import NO_LIMITS, limited
 
 
 def decision(way, *hops, reply=None):
@@ -44,7 +47,8 @@ def test_what_goes_nowhere_waits_or_is_returned(reply, words):
 
 
 OUT = (Source("connector", "out"),)
-PROVED = Authenticated(OUT, (Identity(("b.example",)),), requiretls=True)
+LIMITS = limited(post_quantum=True, groups=["X25519MLKEM768"], suites=["TLS_AES_256_GCM_SHA384"])
+PROVED = Authenticated(OUT, (Identity(("b.example",)),), requiretls=True, limits=LIMITS)
 
 
 @pytest.mark.parametrize("requirement", [Opportunistic(OUT), Encrypted(OUT), PROVED])
@@ -79,7 +83,7 @@ DEMANDS = [
         Encrypted((*OUT, Source("organization", "contoso"))),
         "encrypted  (required by connector:out, organization:contoso)",
     ),
-    (PROVED, "authenticated(b.example) with requiretls  (required by connector:out)"),
+    (replace(PROVED, limits=NO_LIMITS), "authenticated(b.example) with requiretls  (required by connector:out)"),
 ]
 
 

@@ -8,7 +8,6 @@ from gatepost.policy.connectors.names import SmartHost
 from gatepost.policy.connectors.record_base import owned_marker
 from gatepost.policy.connectors.records import (
     AcceptedDomain,
-    ClientCertificate,
     InboundConnector,
     Mailbox,
     Organization,
@@ -110,12 +109,6 @@ def test_no_certificate_name_takes_in_everybody() -> None:
         AcceptedDomain(name="*")
 
 
-def test_a_client_certificate_has_a_label_of_64_characters_at_most() -> None:
-    assert ClientCertificate.model_validate({"label": "x" * 64}).label == "x" * 64
-    with pytest.raises(ValidationError, match="at most 64"):
-        ClientCertificate.model_validate({"label": "x" * 65})
-
-
 def test_expiration_is_read_as_a_duration_with_bounds() -> None:
     assert Organization.model_validate({"name": "o", "message_expiration": "12h"}).message_expiration == 43200
     with pytest.raises(ValidationError, match="1s to 14d"):
@@ -123,7 +116,7 @@ def test_expiration_is_read_as_a_duration_with_bounds() -> None:
 
 
 def test_every_field_says_what_it_means() -> None:
-    for model in (AcceptedDomain, ClientCertificate, InboundConnector, Mailbox, Organization, OutboundConnector):
+    for model in (AcceptedDomain, InboundConnector, Mailbox, Organization, OutboundConnector):
         assert all(field.description for field in model.model_fields.values()), model
 
 

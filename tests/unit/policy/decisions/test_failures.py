@@ -14,6 +14,7 @@ from gatepost.policy.decisions.requirement import (
     Requirement,
     Source,
 )
+from gatepost.protocols.tls.limits import TlsLimits, limited
 
 SOURCES = (Source("connector", "out"),)
 HOST = "mx.b.example"
@@ -61,6 +62,38 @@ def test_without_tls(requirement: Requirement, no_starttls: str, handshake: str)
 def test_tls_1_1_depends_on_what_is_offered(requirement: Requirement, result: str, message: str) -> None:
     (found,) = (one for one in outcomes(requirement, None, HOST) if one.kind == "tls-1.1-only")
     assert (found.result, found.message) == (result, message)
+
+
+SUITE = "TLS_AES_256_GCM_SHA384"
+
+
+@pytest.mark.parametrize(
+    ("limits", "kinds"),
+    [
+        (limited(post_quantum=True), {"no-post-quantum"}),
+        (limited(groups=["P-256"]), {"other-groups"}),
+        (limited(suites=[SUITE]), {"other-cipher-suites"}),
+        (limited(suites=["TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"]), {"other-cipher-suites"}),
+        (
+            limited(post_quantum=True, groups=["X25519MLKEM768"], suites=[SUITE]),
+            {"no-post-quantum", "other-groups", "other-cipher-suites"},
+        ),
+    ],
+)
+def test_who_has_nothing_of_what_is_allowed_gets_nothing(limits: TlsLimits, kinds: set[str]) -> None:
+    found = {one.kind: one for one in outcomes(Encrypted(SOURCES, limits=limits), None, HOST)}
+    assert kinds == {"no-post-quantum", "other-groups", "other-cipher-suites"} & set(found)
+    for kind in kinds:
+        reply = found[kind].reply
+        assert reply is not None
+        assert f"Expected: {limits.expectation}." in reply.text
+    assert {found[kind].result for kind in (*CERTIFICATE, "wrong-name")} == {"delivered"}
+
+
+def test_where_nothing_is_left_to_negotiate_all_waits() -> None:
+    nothing = TlsLimits(groups=(), suites=())
+    found = results(Encrypted(SOURCES, limits=nothing))
+    assert set(found.values()) == {WAITS}
 
 
 @pytest.mark.parametrize("requirement", [Opportunistic(SOURCES), Encrypted(SOURCES)])

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -268,6 +268,46 @@ def test_a_tenants_server_meets_the_rules_of_another_tenant(
     assert summary(passed) == (OK, "originating", "o", "hq")
 
 
+QUANTUM, CURVES = 'min_key_exchange = "post-quantum"', 'groups = ["P-256", "P-384"]'
+SUITES = 'cipher_suites = ["TLS_AES_256_GCM_SHA384"]'
+
+
+@pytest.mark.parametrize(
+    ("fields", "agreed", "refused"),
+    [
+        (QUANTUM, {"group": "X25519MLKEM768"}, ""),
+        (QUANTUM, {"group": "X25519"}, "Post-quantum key exchange (X25519MLKEM768) is required for this sender"),
+        (QUANTUM, {"group": "", "version": "TLSv1.2"}, "Post-quantum key exchange"),
+        (CURVES, {"group": "P-384"}, ""),
+        (CURVES, {"group": "P-384", "resumed": True}, ""),
+        (CURVES, {"group": "", "resumed": True}, "Key exchange by P-256 or P-384 is required for this sender"),
+        (SUITES, {"suite": "TLS_AES_256_GCM_SHA384"}, ""),
+        (SUITES, {"suite": "TLS_AES_128_GCM_SHA256"}, "Cipher suite TLS_AES_256_GCM_SHA384 is required"),
+        (f'{QUANTUM}\nmin_tls_version = "TLSv1.3"', {"version": "TLSv1.2", "group": "X25519"}, "TLSv1.3 or newer is"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["enforce", "rehearse"])
+def test_a_connector_may_demand_a_key_exchange_and_suites(  # noqa: PLR0917 - a table
+    decide: Callable[..., InboundVerdict],
+    session: Session,
+    chain: Chain,
+    fields: str,
+    agreed: dict[str, Any],
+    refused: str,
+    mode: str,
+) -> None:
+    facts = session(chain=chain("mx.any.test"))
+    assert facts.tls is not None
+    facts = replace(facts, tls=replace(facts.tls, **{"version": "TLSv1.3", **agreed}))
+    verdict = decide(DOMAIN + TLS_ONLY + f'{fields}\nmode = "{mode}"', facts, "x@p.example")
+    assert verdict.accepted is (not refused or mode == "rehearse")
+    reply = verdict.would_refuse if mode == "rehearse" else None if verdict.accepted else verdict.reply
+    assert bool(reply) is bool(refused)
+    if reply:
+        assert reply.text.startswith(f"550 5.7.10 {refused}")
+        assert "and the session has" in " ".join(verdict.reasons)
+
+
 @pytest.mark.parametrize(
     ("fields", "version", "expected"),
     [
@@ -387,6 +427,8 @@ def test_in_rehearsal_a_version_is_not_insisted_on(
     [
         ("", "opportunistic"),
         (TLS_ONLY, "encrypted"),
+        (TLS_ONLY + QUANTUM, "encrypted with post-quantum key exchange"),
+        (TLS_ONLY + CURVES, "encrypted with groups P-256,P-384"),
         (TLS_ONLY + "require_tls = false", "opportunistic"),
         (LOCKED, "authenticated(*.gw.example)"),
     ],

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gatepost.policy.connectors.names import SmartHost
 from gatepost.policy.connectors.records import Organization, OutboundConnector
-from gatepost.policy.connectors.values import Cleartext, RevocationCheck
+from gatepost.policy.connectors.values import Cleartext, Mode, RevocationCheck
 from gatepost.policy.decisions.facts import HopFacts
 from gatepost.policy.decisions.outbound import (
     both,
@@ -42,6 +42,7 @@ from gatepost.protocols.dane.match import DaneFailure, DaneVerdict
 from gatepost.protocols.dane.tlsa import MatchingType, Records, Selector, Tlsa, Unusable, Usage
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, TlsFacts
+from gatepost.protocols.tls.limits import TlsLimits, limited
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.values import replace
 
@@ -355,6 +356,64 @@ def test_an_older_version_than_demanded_will_not_do(
     if verdict.shortfall:
         assert verdict.shortfall.message == "TlsVersionTooOld"
         assert f"Expected: {least} or newer. Presented: {version}." in verdict.shortfall.detail
+
+
+QUANTUM = limited(post_quantum=True)
+
+
+@pytest.mark.parametrize("kind", [ENCRYPTED, TRUSTED])
+@pytest.mark.parametrize(
+    ("limits", "group", "word"),
+    [
+        (QUANTUM, "X25519MLKEM768", ""),
+        (QUANTUM, "X25519", "KeyExchangeNotAllowed"),
+        (limited(groups=["P-256"]), "P-256", ""),
+        (limited(groups=["P-256"]), "X25519MLKEM768", "KeyExchangeNotAllowed"),
+        (limited(suites=["TLS_CHACHA20_POLY1305_SHA256"]), "X25519", "CipherSuiteNotAllowed"),
+    ],
+)
+def test_what_is_not_allowed_will_not_do(
+    hop: MakeHop, kind: Encrypted | Authenticated, limits: TlsLimits, group: str, word: str
+) -> None:
+    tls = replace(hop().tls, version="TLSv1.3", group=group, suite="TLS_AES_256_GCM_SHA384")
+    verdict = judge(replace(kind, limits=limits), hop(tls=tls))
+    assert verdict.passed is not bool(word)
+    if verdict.shortfall:
+        shortfall = verdict.shortfall
+        assert (shortfall.message, shortfall.enhanced, shortfall.result_type) == (word, "4.4.317", VALIDATION)
+        assert f"Expected: {limits.expectation}. Presented: " in shortfall.detail
+
+
+def test_limits_of_both_hold_and_are_told() -> None:
+    limits = limited(groups=["P-256"], suites=["TLS_AES_256_GCM_SHA384"])
+    made = both(replace(ENCRYPTED, limits=QUANTUM), replace(TRUSTED, limits=limits))
+    assert made == both(replace(TRUSTED, limits=limits), replace(ENCRYPTED, limits=QUANTUM))
+    assert isinstance(made, Authenticated)
+    assert made.limits == QUANTUM.joined(limits)
+    told = "with post-quantum key exchange and groups P-256 and cipher suites TLS_AES_256_GCM_SHA384"
+    assert describe(made) == f"authenticated {told}"
+    assert describe(replace(made, requiretls=True)) == f"authenticated {told.replace('with ', 'with requiretls and ')}"
+    assert describe(made, mandatory_dane=True) == f"authenticated(dane) {told}"
+    assert describe(replace(ENCRYPTED, limits=QUANTUM)) == "encrypted with post-quantum key exchange"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tls_settings": "encryption-only"},
+        {"tls_settings": "certificate-validation"},
+        {"tls_settings": "domain-validation", "tls_domain": "mx.b.example"},
+        {"cleartext": "never"},
+    ],
+)
+def test_limits_of_a_connector_are_required(fields: dict[str, str]) -> None:
+    out = connector(min_key_exchange="post-quantum", **fields)
+    made = required(out, ORGANIZATION, ())
+    assert isinstance(made, Encrypted | Authenticated)
+    assert made.limits == QUANTUM
+    trial = out.model_copy(update={"mode": Mode.REHEARSE})
+    assert isinstance(required(trial, ORGANIZATION, ()), Opportunistic)
+    assert rehearsed(trial, ORGANIZATION, ()) == made
 
 
 # What the DNS asks for

@@ -19,8 +19,11 @@ from gatepost.policy.decisions.requirement import (
     StsProof,
     TlsLevel,
     Verdict,
+    offered,
 )
 from gatepost.protocols.dane.tlsa import Records
+from gatepost.protocols.tls.limits import limited
+from gatepost.protocols.tls.profile import PROFILES
 from gatepost.protocols.tlsrpt.result import ResultType
 
 SOURCE = (Source("connector", "bank-out"),)
@@ -69,3 +72,14 @@ def test_a_verdict_passed_exactly_when_nothing_falls_short() -> None:
     shortfall = Shortfall(ResultType.CERTIFICATE_EXPIRED, "4.7.320", "CertificateExpired", "")
     assert Verdict(Encrypted(SOURCE), achieved, None).passed
     assert not Verdict(Encrypted(SOURCE), achieved, shortfall).passed
+
+
+def test_what_is_offered_follows_from_all_that_is_required() -> None:
+    assert offered(Opportunistic(SOURCE, profile="legacy")) is PROFILES["legacy"]
+    assert offered(Encrypted(SOURCE)) is PROFILES["default"]
+    assert offered(Encrypted(SOURCE, min_version="TLSv1.3")).min_version == "TLSv1.3"
+    quantum = offered(Authenticated(SOURCE, (Identity(()),), limits=limited(post_quantum=True)))
+    assert (quantum.min_version, quantum.groups) == ("TLSv1.3", "?*X25519MLKEM768")
+    old = limited(suites=["TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"])
+    with pytest.raises(ValueError, match="no cipher suite is left"):
+        offered(Encrypted(SOURCE, min_version="TLSv1.3", limits=old))

@@ -94,6 +94,8 @@ LEFT = {
 def test_of_how_a_message_came_the_recipients_organization_says_nothing() -> None:
     assert without_others(row(RECEIVED)) == {"detail": LEFT}
     shown = without_others(row(RECEIVED | {"connector_of_recipient": True}, requirement="authenticated(x)"))
+    limited = row(RECEIVED | {"connector_of_recipient": True}, requirement="encrypted with groups P-256")
+    assert without_others(limited)["requirement"] == "encrypted"
     assert (shown["connector"], shown["requirement"], shown["detail"]) == ("", "authenticated", LEFT)
 
 
