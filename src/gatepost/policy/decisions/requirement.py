@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, assert_never
 import msgspec
 
 from gatepost.policy.connectors.values import Cleartext, RevocationCheck
-from gatepost.protocols.tls.limits import NO_LIMITS, offer
+from gatepost.protocols.tls.limits import NO_LIMITS, TlsLimits, offer
 from gatepost.protocols.tls.profile import PROFILES, with_minimum
 
 if TYPE_CHECKING:
     from gatepost.protocols.dane.tlsa import Records
-    from gatepost.protocols.tls.limits import TlsLimits
     from gatepost.protocols.tls.profile import Profile
     from gatepost.protocols.tlsrpt.result import ResultType
 

@@ -7,10 +7,11 @@ A connector's fields become `TlsLimits` (`policy.connectors.tls_fields`), requir
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gatepost.protocols.tls.profile import PROFILES, group_name, iana_name
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

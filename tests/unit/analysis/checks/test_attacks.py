@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -27,6 +26,7 @@ from gatepost.policy.connectors.values import RevocationCheck
 from gatepost.protocols.tls.facts import ChainStatus
 from gatepost.protocols.tls.limits import GROUPS, SUITES
 from gatepost.protocols.tls.names import matches
+from gatepost.values import replace
 
 SOFT, HARD, NONE = RevocationCheck.SOFT_FAIL, RevocationCheck.HARD_FAIL, RevocationCheck.NONE
 OPPORTUNISTIC = Demand(tls=False, trust=False, name=False, revocation=NONE, oldest="TLSv1.2")

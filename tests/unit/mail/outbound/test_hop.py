@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 
 from gatepost.mail.outbound.connection import Step, Watch
-from gatepost.mail.outbound.contexts import ClientContexts
+from gatepost.mail.outbound.contexts import ClientContexts, has_classical
 from gatepost.mail.outbound.failure import HopFailed
 from gatepost.mail.outbound.hop import Hop, HopOpener, OpenHop
 from gatepost.net.engine import server_context
@@ -29,6 +29,7 @@ from gatepost.policy.decisions.requirement import (
 )
 from gatepost.protocols.dane.tlsa import MatchingType, Records, Selector, Tlsa, Usage
 from gatepost.protocols.tls.facts import Revocation
+from gatepost.protocols.tls.limits import TlsLimits, limited
 from gatepost.protocols.tls.profile import PROFILES
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.values import replace
@@ -78,6 +79,39 @@ def test_a_minimum_version(world: Any, kit: Any, minimum: str, passes: bool) -> 
     peer = kit.Peer(tls=world.identity("mx.b.example"))
     found = opened(world, kit, peer, Encrypted((), min_version=minimum))
     assert isinstance(found, OpenHop) is passes
+
+
+@pytest.mark.parametrize(
+    ("limits", "group"),
+    [
+        (limited(post_quantum=True), "X25519MLKEM768"),
+        (limited(groups=["P-384", "P-256"]), "P-256"),
+        (limited(suites=["TLS_CHACHA20_POLY1305_SHA256"]), "X25519MLKEM768"),
+    ],
+)
+def test_only_what_is_allowed_is_offered(world: Any, kit: Any, limits: TlsLimits, group: str) -> None:
+    found = opened(world, kit, kit.Peer(tls=world.identity("mx.b.example")), Encrypted((), limits=limits))
+    assert isinstance(found, OpenHop)
+    assert found.facts.tls is not None
+    assert found.facts.tls.group == group
+    assert limits.suites is None or found.facts.tls.suite in limits.suites
+
+
+def test_where_nothing_is_left_to_offer_mail_waits_with_the_reason(world: Any, kit: Any) -> None:
+    limits = limited(groups=["P-256"]).joined(limited(groups=["P-384"]))
+    peer = kit.Peer(tls=world.identity("mx.b.example"))
+    found = opened(world, kit, peer, Encrypted((Source("connector", "out"),), limits=limits))
+    assert isinstance(found, HopFailed)
+    assert found.failure.reply.transient
+    assert "connector:out leave nothing to negotiate: no group is left to negotiate" in found.failure.detail
+
+
+def test_a_requirement_has_a_lesser_way_only_where_classical_groups_are_allowed() -> None:
+    assert has_classical(Encrypted(()))
+    assert has_classical(Encrypted((), limits=limited(groups=["X25519MLKEM768", "P-256"])))
+    assert not has_classical(Encrypted((), limits=limited(post_quantum=True)))
+    assert not has_classical(Encrypted((), limits=limited(groups=["P-256"])))
+    assert not has_classical(Encrypted((), limits=TlsLimits(groups=())))
 
 
 def test_a_rehearsal_uses_its_own_anchors(world: Any, kit: Any) -> None:

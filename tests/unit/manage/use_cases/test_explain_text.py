@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from gatepost.manage.use_cases.explain_text import KINDS, RESULTS, demand_text, hook_text, reply_code_text, route_text
@@ -14,6 +12,7 @@ from gatepost.policy.decisions.outbound import describe
 from gatepost.policy.decisions.requirement import Authenticated, Encrypted, Identity, Opportunistic, Source
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.protocols.tls.limits import NO_LIMITS, limited
+from gatepost.values import replace
 
 
 def decision(way, *hops, reply=None):

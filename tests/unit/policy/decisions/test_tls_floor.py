@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -8,6 +7,7 @@ import pytest
 from gatepost.policy.decisions.requirement import Authenticated, Encrypted, Identity, Opportunistic, Requirement
 from gatepost.policy.decisions.tls_floor import below_floor, floor_text, offered_text
 from gatepost.protocols.tls.limits import limited
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from gatepost.protocols.tls.facts import TlsFacts

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 
 import pytest
 
@@ -17,6 +16,7 @@ from gatepost.protocols.tls.limits import (
     parse_suite,
 )
 from gatepost.protocols.tls.profile import PROFILES, classical_only, with_minimum
+from gatepost.values import replace
 
 AES, CHACHA = "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"
 RSA_OLD, ECDSA_OLD = "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"
