@@ -65,7 +65,7 @@ def test_rows_are_copied_with_what_was_ever_numbered(sides):
             [(number, float(number), f"subject\0{number}") for number in range(1, 251)],
         )
         change.execute("DELETE FROM audit_event WHERE id = 250")
-        change.execute("INSERT INTO setup VALUES (1, ?, 2.5)", (b"\0\xff",))
+        change.execute("INSERT INTO setup VALUES (1, ?, 2.5, NULL)", (b"\0\xff",))
     copies = parts(target)
     for name, part in parts(source).items():
         copy_part(part, copies[name], nothing)
