@@ -1,7 +1,8 @@
-"""SCRAM-SHA-256 and SCRAM-SHA-256-PLUS, the server's side (RFC 5802, RFC 7677), octets in and out.
+"""SCRAM-SHA-256 and SCRAM-SHA-256-PLUS, both sides (RFC 5802, RFC 7677), octets in and out.
 
-Driven by `mail.inbound.login`: `first`, then `challenge` with the verifier of whoever that named, then `final`. The
-server keeps a verifier, from which neither the password nor a log-in can be made. Nonces and salts are parameters.
+The server's side is driven by `mail.inbound.login`: `first`, then `challenge` with the verifier of whoever that named,
+then `final`. The server keeps a verifier, from which neither the password nor a log-in can be made. The client's side
+is used by `protocols.smtp.client.sasl_client`. Nonces and salts are parameters.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import hashlib
 import hmac
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from gatepost.protocols.smtp.sasl import SaslError, saslprep
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 ITERATIONS: Final = 4096
 """The minimum of RFC 7677 section 4; the throttle, and TLS around it, are what really slows guessing."""
 
+_MOST_ITERATIONS: Final = 1_000_000  # some 0.4 s of CPU; whoever asks for more wants to keep us busy
 _MESSAGE_OCTETS = 4096
 _SALT_OCTETS = 16
 # "," and "=" are written =2C and =3D, and no "=" stands for anything else (RFC 5802 section 5.1).
@@ -33,6 +36,11 @@ _FIRST = re.compile(
 _FINAL = re.compile(
     r"(?P<bare>c=(?P<binding>[A-Za-z0-9/+=]+),r=(?P<nonce>[!-+\x2d-~]+)(?:,[^,]+)*?),p=(?P<proof>[A-Za-z0-9/+=]+)"
 )
+
+_SERVER_FIRST = re.compile(
+    r"r=(?P<nonce>[!-+\x2d-~]+),s=(?P<salt>[A-Za-z0-9/+=]+),i=(?P<count>[1-9][0-9]{0,8})(?:,.*)?"
+)
+_SERVER_FINAL = re.compile(r"(?:v=(?P<signature>[A-Za-z0-9/+=]+)|e=(?P<error>[^,]*))(?:,.*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +154,70 @@ class ScramServer:
         if not hmac.compare_digest(_digest(client_key), self._verifier.stored_key):
             return None
         return b"v=" + base64.b64encode(_mac(self._verifier.server_key, said))
+
+
+class ScramClient:
+    """One log-in of ours. nonce: fresh, of printable characters without ",".
+
+    binding: type and octets for -PLUS, None without. could_bind: we have a binding, and the server offers no -PLUS.
+    verified: the server has proved that it knows the password. Raises SaslError for a name or password that cannot be
+    written.
+    """
+
+    def __init__(
+        self, name: str, password: str, nonce: str, binding: tuple[str, bytes] | None, *, could_bind: bool = False
+    ) -> None:
+        self.verified = False
+        self._password = saslprep(password)
+        self._nonce = nonce
+        self._header = f"p={binding[0]},," if binding else "y,," if could_bind else "n,,"
+        self._bound = binding[1] if binding else b""
+        escaped = saslprep(name).replace("=", "=3D").replace(",", "=2C")
+        self._bare = f"n={escaped},r={nonce}"
+        self._signature: bytes | None = None
+
+    def first(self) -> bytes:
+        """client-first-message."""
+        return (self._header + self._bare).encode()
+
+    def final(self, message: bytes) -> bytes:
+        """client-final-message for server-first-message. Takes as long as the server's iterations. Raises SaslError."""
+        text = _text(message)
+        match = _SERVER_FIRST.fullmatch(text)
+        if match is None:
+            raise SaslError("SCRAM server-first-message is malformed")
+        if not match["nonce"].startswith(self._nonce) or match["nonce"] == self._nonce:
+            raise SaslError("SCRAM nonce of the server does not begin with ours, or adds nothing to it")
+        iterations = int(match["count"])
+        if not ITERATIONS <= iterations <= _MOST_ITERATIONS:
+            raise SaslError(
+                f"SCRAM server asks for {iterations} iterations; {ITERATIONS} to {_MOST_ITERATIONS} will do"
+            )
+        salted = _salted(self._password, _octets(match["salt"]), iterations)
+        bound = base64.b64encode(self._header.encode() + self._bound).decode()
+        bare = f"c={bound},r={match['nonce']}"
+        said = f"{self._bare},{text},{bare}".encode()
+        key = _mac(salted, b"Client Key")
+        proof = bytes(octet ^ other for octet, other in zip(key, _mac(_digest(key), said), strict=True))
+        self._signature = _mac(_mac(salted, b"Server Key"), said)
+        return f"{bare},p={base64.b64encode(proof).decode()}".encode()
+
+    def verify(self, message: bytes) -> None:
+        """Check server-final-message. Raises SaslError if the server does not know the password either."""
+        match = _SERVER_FINAL.fullmatch(_text(message))
+        if match is None or self._signature is None:
+            raise SaslError("SCRAM server-final-message is malformed")
+        if match["signature"] is None:
+            raise SaslError(f"SCRAM server refused: {ascii(match['error'][:40])[1:-1]}")
+        if not hmac.compare_digest(_octets(match["signature"]), self._signature):
+            raise SaslError("SCRAM signature of the server is wrong: it does not know the password")
+        self.verified = True
+
+
+@lru_cache(16)
+def _salted(password: str, salt: bytes, iterations: int) -> bytes:
+    """SaltedPassword (RFC 5802 section 3), kept, as a server sends the same salt for each log-in of a name."""
+    return hashlib.pbkdf2_hmac("sha256", password.encode(), salt, iterations)
 
 
 def _text(message: bytes) -> str:

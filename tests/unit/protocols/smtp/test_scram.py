@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatepost.protocols.smtp.sasl import SaslError
-from gatepost.protocols.smtp.scram import ScramServer, make_verifier, unknown_verifier
+from gatepost.protocols.smtp.scram import ScramClient, ScramServer, make_verifier, unknown_verifier
 
 EXPORTER = {"tls-exporter": b"E" * 32}
 BOTH = EXPORTER | {"tls-server-end-point": b"S" * 32}
@@ -184,3 +184,60 @@ def test_any_octets_are_read_or_refused(first, final):
     for message, read in ((first, server.first), (b"n,,n=u,r=" + first, server.first), (final, server.final)):
         with contextlib.suppress(SaslError):
             assert read(message) is None
+
+
+def test_the_client_of_the_example_of_rfc_7677():
+    client = ScramClient("user", "pencil", "rOprNGfwEbeRWgbNEkqO", None)
+    assert client.first() == b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO"
+    nonce = b"rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0"
+    final = client.final(b"r=" + nonce + b",s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096")
+    assert final == b"c=biws,r=" + nonce + b",p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ="
+    assert not client.verified
+    client.verify(b"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=")
+    assert client.verified
+
+
+def test_a_name_with_commas_is_escaped_and_the_flag_says_what_we_could():
+    assert ScramClient("a,b=c", "x", "n", None, could_bind=True).first() == b"y,,n=a=2Cb=3Dc,r=n"
+    assert ScramClient("a", "x", "n", ("tls-exporter", b"E")).first() == b"p=tls-exporter,,n=a,r=n"
+
+
+@pytest.mark.parametrize(
+    ("message", "why"),
+    [
+        (b"nonsense", "malformed"),
+        (b"r=mine,s=c2FsdA==,i=4096", "adds nothing"),
+        (b"r=other,s=c2FsdA==,i=4096", "does not begin with ours"),
+        (b"r=mine+,s=c2FsdA==,i=4095", "4095 iterations"),
+        (b"r=mine+,s=c2FsdA==,i=1000001", "1000001 iterations"),
+        (b"r=mine+,s=c2F,i=4096", "not base64"),
+        (b"m=x,r=mine+,s=c2FsdA==,i=4096", "malformed"),
+        (b"\xff", "UTF-8"),
+        (b"r=mine+,s=" + b"A" * 5000, "too long"),
+    ],
+)
+def test_what_a_server_may_not_ask(message, why):
+    with pytest.raises(SaslError, match=why):
+        ScramClient("user", "pencil", "mine", None).final(message)
+
+
+@pytest.mark.parametrize(
+    ("message", "why"),
+    [
+        (b"v=AAAA", "does not know the password"),
+        (b"e=invalid-proof", "refused: invalid-proof"),
+        (b"x", "malformed"),
+        (b"v=A", "not base64"),
+    ],
+)
+def test_a_server_that_does_not_prove_itself_is_not_believed(message, why):
+    client = ScramClient("user", "pencil", "mine", None)
+    client.final(b"r=mine+,s=c2FsdA==,i=4096")
+    with pytest.raises(SaslError, match=why):
+        client.verify(message)
+    assert not client.verified
+
+
+def test_nothing_is_verified_before_there_was_a_proof():
+    with pytest.raises(SaslError, match="malformed"):
+        ScramClient("user", "pencil", "mine", None).verify(b"v=AAAA")

@@ -1,4 +1,4 @@
-"""The sending side of SMTP and LMTP, sans-IO (RFC 5321, 2033, 2920, 3030, 3207).
+"""The sending side of SMTP and LMTP, sans-IO (RFC 5321, 2033, 2920, 3030, 3207, 4954).
 
 `mail.outbound.connection` feeds what the peer sends to `Client.receive`, acts on the events and writes
 `Client.take_output`. Here is the session; one transaction is `protocols.smtp.client.sending`, its envelope
@@ -7,7 +7,10 @@
 
 from __future__ import annotations
 
+import base64
+
 from gatepost.protocols.smtp.client.client_events import (
+    AuthReply,
     ClientEvent,
     Closed,
     Greeting,
@@ -20,12 +23,15 @@ from gatepost.protocols.smtp.client.sending import END_OF_DATA, Sending, Wire
 from gatepost.protocols.smtp.client.transaction import MailTransaction, Peer
 from gatepost.protocols.smtp.replies import Reply
 
+_AUTH_LINE = 510  # octets of AUTH with an initial response; a longer one waits for the challenge (RFC 4954 section 4)
+
 
 class Client:
     """One connection to a peer.
 
-    Order of use: receive (Greeting), hello, perhaps starttls, tls_started and hello again, then any number of
-    transactions (begin, perhaps chunk), quit. A call out of this order is a fault of the caller: RuntimeError.
+    Order of use: receive (Greeting), hello, perhaps starttls, tls_started and hello again, perhaps auth, then any
+    number of transactions (begin, perhaps chunk), quit. A call out of this order is a fault of the caller:
+    RuntimeError.
 
     A peer that breaks the protocol makes `receive` raise ProtocolError, but first every event before that is given out,
     and a running transaction ends with its TransactionDone. From then on `failure` is set, and every method that needs
@@ -48,11 +54,13 @@ class Client:
         self._sending: Sending | None = None
         self._needs_reset = False
         self._starting_tls = False
+        self._challenged = False
+        self._first_response: bytes | None = None
 
     @property
     def usable(self) -> bool:
         """Whether `begin` may be called: nothing is under way and nothing went wrong."""
-        under_way = self._wire.awaited or self._sending is not None or self._starting_tls
+        under_way = self._wire.awaited or self._sending is not None or self._starting_tls or self._challenged
         return not (under_way or self.closed or self.failure is not None)
 
     @property
@@ -105,6 +113,27 @@ class Client:
         self.extensions = {}
         self.peer = Peer()
         self._check_usable()
+
+    def auth(self, mechanism: str, initial: bytes | None) -> None:
+        """AUTH; AuthReply follows. initial: the initial response, None where the mechanism has none."""
+        self._check_usable()
+        line = f"AUTH {mechanism}".encode("ascii")
+        self._first_response = None
+        if initial is not None:
+            written = base64.b64encode(initial) or b"="
+            if len(line) + 1 + len(written) > _AUTH_LINE:
+                self._first_response = initial
+            else:
+                line += b" " + written
+        self._wire.send(line + b"\r\n", "AUTH", self._on_auth)
+
+    def auth_response(self, response: bytes) -> None:
+        """Answer a challenge; AuthReply follows. Where there is no answer, close the connection."""
+        if not self._challenged:
+            raise RuntimeError("called without a challenge")
+        self._challenged = False
+        self._check_usable()
+        self._wire.send(base64.b64encode(response) + b"\r\n", "AUTH", self._on_auth)
 
     def reset(self) -> None:
         """RSET, to see whether an idle connection lives; ResetDone follows."""
@@ -189,7 +218,7 @@ class Client:
                 self._break_off(reply, events, local=False)
             raise ProtocolError(f"{reply.code} in reply to nothing")
         name, handler = self._wire.awaited.popleft()
-        if 300 <= reply.code < 400 and name != "DATA":
+        if 300 <= reply.code < 400 and name not in {"DATA", "AUTH"}:
             raise ProtocolError(f"{reply.code} in reply to {name}")
         handler(reply, events)
         if self._sending is not None and self._sending.over:
@@ -232,6 +261,16 @@ class Client:
     def _on_starttls(self, reply: Reply, events: list[ClientEvent]) -> None:
         self._starting_tls = reply.positive
         events.append(StartTlsReply(reply))
+
+    def _on_auth(self, reply: Reply, events: list[ClientEvent]) -> None:
+        if 300 <= reply.code < 400 and reply.code != 334:
+            raise ProtocolError(f"{reply.code} in reply to AUTH")
+        first, self._first_response = self._first_response, None
+        if reply.code == 334 and first is not None:
+            self._wire.send(base64.b64encode(first) + b"\r\n", "AUTH", self._on_auth)
+            return
+        self._challenged = reply.code == 334
+        events.append(AuthReply(reply))
 
     def _on_reset(self, reply: Reply, events: list[ClientEvent]) -> None:
         self._needs_reset = False

@@ -33,6 +33,13 @@ class StartTlsReply:
 
 
 @dataclass(slots=True)
+class AuthReply:
+    """The reply to AUTH or to a response of ours. 334 is a challenge: call `Client.auth_response`."""
+
+    reply: Reply
+
+
+@dataclass(slots=True)
 class BodyWanted:
     """The peer waits for the body: call `Client.chunk`. At most once a transaction, never if `begin` got all of it."""
 
@@ -58,4 +65,4 @@ class Closed:
     reply: Reply
 
 
-type ClientEvent = Greeting | HelloDone | StartTlsReply | BodyWanted | TransactionDone | ResetDone | Closed
+type ClientEvent = Greeting | HelloDone | StartTlsReply | AuthReply | BodyWanted | TransactionDone | ResetDone | Closed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from gatepost.protocols.smtp.client.client import Client
 from gatepost.protocols.smtp.client.client_events import (
+    AuthReply,
     BodyWanted,
     ClientEvent,
     Closed,
@@ -393,3 +395,44 @@ def test_many_transactions_leave_nothing_behind() -> None:
         assert [len(done.outcome.accepted), len(done.outcome.refused)] == [1, 1]
     assert client.awaiting == ""
     assert client.take_output() == b""
+
+
+def test_a_log_in_in_one_line_and_in_several() -> None:
+    client = connected()
+    client.auth("PLAIN", b"\0user\0pencil")
+    assert client.take_output() == b"AUTH PLAIN AHVzZXIAcGVuY2ls\r\n"
+    assert client.receive(b"235 2.7.0 ok\r\n") == [AuthReply(Reply(235, "2.7.0", ("ok",)))]
+    assert client.usable
+    client = connected()
+    client.auth("LOGIN", None)
+    assert client.take_output() == b"AUTH LOGIN\r\n"
+    assert client.receive(b"334 VXNlcm5hbWU6\r\n") == [AuthReply(Reply(334, "", ("VXNlcm5hbWU6",)))]
+    assert not client.usable
+    client.auth_response(b"user")
+    assert client.take_output() == b"dXNlcg==\r\n"
+    assert client.receive(b"535 5.7.8 no\r\n") == [AuthReply(Reply(535, "5.7.8", ("no",)))]
+    assert client.usable
+
+
+def test_a_long_initial_response_waits_to_be_asked_for() -> None:
+    client = connected()
+    client.auth("XOAUTH2", b"x" * 600)
+    assert client.take_output() == b"AUTH XOAUTH2\r\n"
+    assert client.receive(b"334 \r\n") == []
+    assert client.take_output() == base64.b64encode(b"x" * 600) + b"\r\n"
+    assert client.receive(b"235 2.7.0 ok\r\n") == [AuthReply(Reply(235, "2.7.0", ("ok",)))]
+    client = connected()
+    client.auth("XOAUTH2", b"x" * 600)
+    client.take_output()
+    assert client.receive(b"504 5.5.4 no\r\n") == [AuthReply(Reply(504, "5.5.4", ("no",)))]
+    client.auth("EXTERNAL", b"")
+    assert client.take_output() == b"AUTH EXTERNAL =\r\n"
+
+
+def test_only_a_challenge_is_answered() -> None:
+    client = connected()
+    with pytest.raises(RuntimeError, match="without a challenge"):
+        client.auth_response(b"")
+    client.auth("PLAIN", b"x")
+    with pytest.raises(ProtocolError, match="354 in reply to AUTH"):
+        client.receive(b"354 go on\r\n")
