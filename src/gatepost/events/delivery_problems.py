@@ -2,7 +2,8 @@
 
 A reader of `events.stream`. What counts is decided here and judged in `analysis.alarms.mail_flow`: a run of attempts
 under a requirement that are deferred for TLS, and connections that protect less than their destination was seen to do,
-which a delivery ends; and messages that failed without a notice, until they have one.
+which a delivery ends; connectors whose log-in a smart host refuses; and messages that failed without
+a notice, until they have one.
 """
 
 from __future__ import annotations
@@ -77,6 +78,9 @@ class UnsentNotice(msgspec.Struct, frozen=True):
 
 type _Key = tuple[str, str, str]
 
+LOGIN_REFUSED: Final = "login-refused"
+"""In place of the result of a TLS session: the connector could not log in. Then domain and wanted are ""."""
+
 
 class DeliveryProblems:
     """failing, dropped, untold: what an earlier process of this worker knew. changed: since last set to False."""
@@ -121,6 +125,7 @@ class DeliveryProblems:
                 if key not in seen:
                     seen.add(key)
                     self._learn(key, event)
+                    self._learn_login(event)
 
     def _learn(self, key: _Key, event: TraceEvent) -> None:
         if event.event in DELIVERED:
@@ -131,6 +136,21 @@ class DeliveryProblems:
         if drop is not None and (key in self._dropped or len(self._dropped) < _MOST):
             held = event.event == "HOLD"
             self._dropped[key] = DowngradedDestination(*key, drop["was"], drop["now"], event.at, held)
+            self.changed = True
+
+    def _learn_login(self, event: TraceEvent) -> None:
+        """Note a log-in that an administrator must see to, of the connector's owner; another one that works ends it."""
+        key = str(event.detail.get("connector_organization") or event.organization), event.connector, ""
+        if event.event in DELIVERED:
+            if self._failing and "login" in event.detail and self._failing.pop(key, None) is not None:
+                self.changed = True
+        elif event.detail.get("login_failure") == "refused":
+            before = self._failing.get(key)
+            if before is None and len(self._failing) >= _MOST:
+                return
+            why, host = str(event.detail.get("detail", event.reply))[:_LONG], event.peer_host[:_LONG]
+            since, deferrals = (before.since, before.deferrals + 1) if before is not None else (event.at, 1)
+            self._failing[key] = FailingPartner(*key, "", since, event.at, deferrals, LOGIN_REFUSED, host, why)
             self.changed = True
 
     def _learn_unsent_notice(self, event: TraceEvent) -> None:

@@ -23,6 +23,7 @@ from gatepost.mail.inbound.session import Session
 from gatepost.mail.outbound.deliverer import MX_PORT, Deliverer, DeliveryServices
 from gatepost.mail.outbound.destination_history import DestinationMemory
 from gatepost.mail.outbound.hop import HopOpener
+from gatepost.mail.outbound.login import SmartHostLogins
 from gatepost.mail.outbound.mailbox import Maildirs
 from gatepost.mail.outbound.next_hops import NextHops
 from gatepost.mail.outbound.pool import ConnectionPool
@@ -34,6 +35,7 @@ from gatepost.mail.queue.manager import QueueManager
 from gatepost.mail.queue.schedule import Schedule
 from gatepost.net.anchors import TrustAnchors
 from gatepost.net.listener import Listener
+from gatepost.net.lookups.access_tokens import AccessTokens
 from gatepost.net.lookups.issuer_keys import IssuerKeys
 from gatepost.net.lookups.mx import MailRouter
 from gatepost.net.lookups.tlsa import TlsaFinder
@@ -52,6 +54,7 @@ from gatepost.node.site_member import SiteMember
 from gatepost.node.site_secrets import srs_keys_of, ticket_secrets_of
 from gatepost.node.snapshot import POLL_SECONDS, SnapshotSource
 from gatepost.node.ticket_secrets import SecretRotation, SharedSecrets
+from gatepost.pki.certificates.connector_secrets import ConnectorSecrets
 from gatepost.pki.certificates.dkim_keys import DkimKeys
 from gatepost.pki.site.credentials import NodeCredentials
 from gatepost.pki.site.store import SiteStore
@@ -188,7 +191,10 @@ class Assembly:
         )
         self._sessions = SessionLog(self._site.storage.session_counts())
         self._destinations = self._site.storage.worker_destinations()
-        self._dkim = DkimKeys(self._resources, vault_of(settings, self._resources))
+        vault = vault_of(settings, self._resources)
+        self._dkim = DkimKeys(self._resources, vault)
+        tokens = AccessTokens(self._lookups.resolver, settings.tls.trust_anchors, tenants=settings.network.policy())
+        self._smart_host_logins = SmartHostLogins(ConnectorSecrets(self._resources.content, vault), tokens)
         self._content = content_steps(settings, self._resources, self._dkim)
         self._observation.follow(self._stores, self._lookups.resolver.counts, self._sessions.counts)
         self.parts.add(
@@ -196,6 +202,7 @@ class Assembly:
             Lifecycle("counts of TLS sessions", close=partial(asyncio.to_thread, self._sessions.close)),
             Lifecycle("memory of destinations", close=partial(asyncio.to_thread, self._destinations.close)),
             Lifecycle("DKIM keys", refresh=lambda _: self._dkim.forget(), reload=self._dkim.forget),
+            Lifecycle("access tokens", reload=tokens.reload, close=tokens.close),
             Lifecycle("kept connections", reload=self._pool.close, close=self._pool.close),
         )
 
@@ -362,18 +369,20 @@ class Assembly:
 
     def _deliverer(self, store: Store) -> Deliverer:
         settings = self._settings
+        opener = HopOpener(
+            settings.server.hostname,
+            self._lookups.contexts,
+            smtp_timeouts(settings),
+            revocation=self._lookups.revocation,
+            tenants=settings.network.policy(),
+        )
+        opener.logins = self._smart_host_logins
         services = DeliveryServices(
             store,
             self._router,
             self._maildirs,
             self._lookups.contexts,
-            HopOpener(
-                settings.server.hostname,
-                self._lookups.contexts,
-                smtp_timeouts(settings),
-                revocation=self._lookups.revocation,
-                tenants=settings.network.policy(),
-            ),
+            opener,
             self._pool,
             profile=settings.tls.profile,
             lookups=Lookups(

@@ -111,3 +111,37 @@ def test_failures_without_a_notice_have_an_end_and_their_words_too():
         found([[event("DEFER", message=str(number), recipient="x" * 5000, detail={"failed": "y" * 5000})]])
     assert len(found.untold) == 500
     assert max(len(one.recipient) + len(one.failed) for one in found.untold) == 600
+
+
+REFUSED = {"login_failure": "refused", "detail": "PLAIN was answered with 535 5.7.8 no"}
+
+
+def login_refused(at=1.0, **fields):
+    given = {"connector": "relay", "peer_host": "relay.example", "reply": "450 4.7.8 x", "detail": REFUSED} | fields
+    return event("DEFER", at, **given)
+
+
+def test_a_connector_that_cannot_log_in_until_one_can():
+    found = DeliveryProblems()
+    elsewhere = login_refused(3.0, recipient="d@other.example")
+    found([[login_refused()], [elsewhere], [login_refused(4.0, detail={"login_failure": "passing"})]])
+    said = REFUSED["detail"]
+    assert found.failing == (
+        FailingPartner("contoso", "relay", "", "", 1.0, 3.0, 2, "login-refused", "relay.example", said),
+    )
+    again = DeliveryProblems(found.failing)
+    again([[event("SEND", 5.0, connector="relay")]])
+    assert (len(again.failing), again.changed) == (1, False)
+    again([[event("SEND", 6.0, connector="relay", detail={"login": "u"})]])
+    assert (again.failing, again.changed) == ((), True)
+
+
+def test_the_connectors_owner_is_told_of_its_log_in():
+    found = DeliveryProblems()
+    found([[login_refused(detail=REFUSED | {"connector_organization": "fabrikam"})]])
+    assert [(one.organization, one.name) for one in found.failing] == [("fabrikam", "relay")]
+    full = DeliveryProblems(
+        FailingPartner("o", str(number), "", "", 1.0, 1.0, 1, "login-refused") for number in range(500)
+    )
+    full([[login_refused()]])
+    assert len(full.failing) == 500

@@ -32,6 +32,7 @@ class Kind(StrEnum):
     NOT_GRANTED = "not-granted"
     FILE_UNUSABLE = "file-unusable"
     PARTNER_FAILING = "partner-failing"
+    LOGIN_REFUSED = "login-refused"
     PROTECTION_DROP = "protection-drop"
     QUEUE_AGE = "queue-age"
     TLS_FAILURES_RISING = "tls-failures-rising"
@@ -58,6 +59,7 @@ class Kind(StrEnum):
 _OF_MAIL: Final = frozenset(
     {
         Kind.PARTNER_FAILING,
+        Kind.LOGIN_REFUSED,
         Kind.PROTECTION_DROP,
         Kind.QUEUE_AGE,
         Kind.TLS_FAILURES_RISING,

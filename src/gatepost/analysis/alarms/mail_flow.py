@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
+from gatepost.events.delivery_problems import LOGIN_REFUSED
 from gatepost.protocols.message.header_text import shown_text
 from gatepost.quantity import quantity
 
@@ -69,17 +70,24 @@ class MailLimits(msgspec.Struct, frozen=True):
 
 def judge_mail(facts: MailFacts, limits: MailLimits, *, now: float) -> tuple[Alarm, ...]:
     """All that is wrong at `now`, the gravest first. At most one alarm for each partner and kind."""
-    alarms = [*_failing(facts, limits, now), *_dropped(facts, now), *_unsent_notices(facts, now)]
+    failing = [partner for partner in _latest(facts.failing) if now < partner.last + _FORGOTTEN]
+    alarms = [
+        *_failing(failing, limits, now),
+        *_not_logged_in(failing),
+        *_dropped(facts, now),
+        *_unsent_notices(facts, now),
+    ]
     alarms += [*_age(facts, limits), *_rising(facts, limits)]
     alarms += _resolver(facts)
     order = tuple(Severity)
     return tuple(sorted(alarms, key=lambda alarm: (-order.index(alarm.severity), alarm.key)))
 
 
-def _failing(facts: MailFacts, limits: MailLimits, now: float) -> Iterator[Alarm]:
-    for partner in _latest(facts.failing):
-        recent = now < partner.last + _FORGOTTEN
-        if not recent or partner.deferrals < limits.partner_failures or now < partner.since + limits.partner_failing:
+def _failing(failing: Sequence[FailingPartner], limits: MailLimits, now: float) -> Iterator[Alarm]:
+    for partner in failing:
+        if partner.result_type == LOGIN_REFUSED:
+            continue
+        if partner.deferrals < limits.partner_failures or now < partner.since + limits.partner_failing:
             continue
         where = f" at {partner.host}" if partner.host else ""
         yield _alarm(
@@ -94,6 +102,25 @@ def _failing(facts: MailFacts, limits: MailLimits, now: float) -> Iterator[Alarm
             f"{partner.organization}:",
             f"gatepost check partner {partner.domain}",
             f"gatepost queue list --domain {partner.domain}",
+        )
+
+
+def _not_logged_in(failing: Sequence[FailingPartner]) -> Iterator[Alarm]:
+    """One for each connector, at once: no attempt will do better before somebody acts."""
+    for partner in failing:
+        if partner.result_type != LOGIN_REFUSED:
+            continue
+        where = f" to {partner.host}" if partner.host else ""
+        yield _alarm(
+            Kind.LOGIN_REFUSED,
+            Severity.CRITICAL,
+            f"{partner.organization}/{partner.name}",
+            f"the connector {partner.name} cannot log in{where}, and its mail waits",
+            f"{quantity(partner.deferrals, 'attempt')} failed: {partner.reply}. No mail is returned for it before it "
+            "expires.",
+            f"Set the secret of {partner.organization} anew, or correct the connector's authentication:",
+            f"gatepost connector secret {partner.name!r} --organization {partner.organization}",
+            f"gatepost connector validate {partner.name!r} --organization {partner.organization}",
         )
 
 

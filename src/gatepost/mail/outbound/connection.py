@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,6 +18,7 @@ from gatepost.mail.outbound.body import ONE_FLIGHT
 from gatepost.mail.outbound.failure import ConnectionEnded, connection_lost, loss_reply, protocol_broken, refused
 from gatepost.net.stream import Loss, LossKind
 from gatepost.protocols.smtp.client.client_events import (
+    AuthReply,
     BodyWanted,
     Closed,
     Greeting,
@@ -25,6 +27,7 @@ from gatepost.protocols.smtp.client.client_events import (
     TransactionDone,
 )
 from gatepost.protocols.smtp.client.reply_parser import ProtocolError
+from gatepost.protocols.smtp.replies import Reply
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -37,7 +40,6 @@ if TYPE_CHECKING:
     from gatepost.protocols.smtp.client.client import Client
     from gatepost.protocols.smtp.client.client_events import ClientEvent
     from gatepost.protocols.smtp.client.transaction import MailTransaction, Peer, TransactionResult
-    from gatepost.protocols.smtp.replies import Reply
     from gatepost.protocols.tls.facts import ChainVerdict, TlsFacts
 
 
@@ -48,7 +50,7 @@ _TRANSCRIPT_LINE = 512  # characters that are kept of one
 class Step(StrEnum):
     """Steps of opening a connection, in this order; HELLO comes again after HANDSHAKE.
 
-    REVOCATION: only where a trusted chain is checked for revocation.
+    REVOCATION: only where a trusted chain is checked for revocation. LOGIN: only to smart hosts that want it.
     """
 
     CONNECT = "connect"
@@ -57,6 +59,7 @@ class Step(StrEnum):
     STARTTLS = "starttls"
     HANDSHAKE = "handshake"
     REVOCATION = "revocation"
+    LOGIN = "login"
 
 
 class SmtpTimeouts(msgspec.Struct, frozen=True):
@@ -104,7 +107,7 @@ class OutboundConnection:
 
     Each step raises ConnectionEnded once nothing more can be done here; `send` does not, it has an Outcome always.
     transcript: what was said until the first MAIL, "> " ours, "< " theirs, one line each.
-    sent: transactions begun. shaking: the handshake after STARTTLS has begun. greeted: the peer has answered EHLO.
+    sent: transactions begun. shaking: the handshake has begun. greeted: the peer has answered EHLO.
     on_end: called once when the connection ends while it is idle. watch: called as each step begins.
     """
 
@@ -226,12 +229,28 @@ class OutboundConnection:
         return facts
 
     async def secure(self, context: TlsContext, *, server_name: str, session_key: str) -> TlsFacts:
-        """Begin TLS before the peer's greeting, as between nodes of a site; then `greeting`."""
+        """Begin TLS before the peer's greeting; then `greeting`."""
         self.watch(Step.HANDSHAKE)
+        self.shaking = True
         self._stream.start_tls(context, server_name=server_name, session_key=session_key)
-        facts = await self._next_facts(self._timeouts.handshake)
+        facts = await self._shake_hands()
         self._transcribe(f"> ({facts.version} {facts.suite})")
         return facts
+
+    def channel_bindings(self) -> dict[str, bytes]:
+        """As `net.stream.Stream` has them."""
+        return self._stream.channel_bindings()
+
+    async def auth(self, mechanism: str, initial: bytes | None) -> Reply:
+        """Send AUTH. What follows it is a secret, and in no transcript."""
+        self.watch(Step.LOGIN)
+        self._say(partial(self._client.auth, mechanism, initial), f"AUTH {mechanism}{' ...' if initial else ''}")
+        return await self._auth_reply()
+
+    async def auth_response(self, response: bytes) -> Reply:
+        """Answer a challenge."""
+        self._say(partial(self._client.auth_response, response), "...")
+        return await self._auth_reply()
 
     async def send(self, transaction: MailTransaction, body: bytes | None, chunks: Chunks) -> TransactionResult:
         """Send one message to some recipients. body: all of it if it is in memory, else None and `chunks` yields it.
@@ -326,9 +345,14 @@ class OutboundConnection:
 
     async def _next_facts(self, seconds: float) -> TlsFacts:
         event = await self._wait(seconds)
-        if isinstance(event, Greeting | HelloDone | StartTlsReply | BodyWanted | TransactionDone | Closed):
+        if isinstance(event, Greeting | HelloDone | StartTlsReply | AuthReply | BodyWanted | TransactionDone | Closed):
             raise ConnectionEnded(protocol_broken("a reply during the TLS handshake"))
         return event  # type: ignore[return-value] # what is left of the union
+
+    async def _auth_reply(self) -> Reply:
+        reply = (await self._next(AuthReply, self._timeouts.hello)).reply
+        self._note(Reply(334, "", ("...",)) if reply.code == 334 else reply)
+        return reply
 
     async def _shake_hands(self) -> TlsFacts:
         try:

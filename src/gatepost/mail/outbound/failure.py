@@ -6,6 +6,7 @@ code out.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -39,6 +40,7 @@ _NOT_ALLOWED = Reply(
     450, "4.4.4", ("Unable to route: the next hop has no public address, and none among [network] tenants_may_reach",)
 )
 _TAKES_NO_MAIL = 521
+_LOGIN_REFUSED = "4.7.8"  # RFC 4954 section 6, of class 4: the next attempt may be better
 _OUR_FAULT = Reply(450, "4.3.5", ("System incorrectly configured",))
 
 _LOSSES = {
@@ -49,6 +51,13 @@ _LOSSES = {
     LossKind.HANDSHAKE: _NO_SESSION,
     LossKind.INJECTION: _BROKEN,
 }
+
+
+class LoginFailure(StrEnum):
+    """Why there was no log-in: an administrator here must act, or it passes by itself."""
+
+    REFUSED = "refused"
+    PASSING = "passing"
 
 
 class HopFailure(msgspec.Struct, frozen=True):
@@ -62,7 +71,7 @@ class HopFailure(msgspec.Struct, frozen=True):
     fell short of what was seen before, None unless that is why. unanswered: a handshake had begun, and the peer
     answered nothing that says why (see `net.stream.Loss`). silent: the host talked to no client, whatever the
     requirement. crowded: it turned the connection away for now. answered: it did talk, and
-    deferred some recipients; `reply` is theirs alone.
+    deferred some recipients; `reply` is theirs alone. login: the log-in to a smart host failed, None unless it did.
     """
 
     reply: Reply
@@ -81,6 +90,7 @@ class HopFailure(msgspec.Struct, frozen=True):
     silent: bool = False
     crowded: bool = False
     answered: bool = False
+    login: LoginFailure | None = None
 
     def at(self, host: str, address: str, transcript: tuple[str, ...] = ()) -> HopFailure:
         """The same failure with the place where it happened; our own words say it as Exchange's do."""
@@ -132,6 +142,19 @@ class ConnectionEnded(Exception):  # noqa: N818 - not an error of the program: i
     def __init__(self, failure: HopFailure) -> None:
         super().__init__(failure.text)
         self.failure = failure
+
+
+def login_failed(
+    detail: str, shown: str = "the gateway cannot use its credentials", *, ours: bool = True
+) -> HopFailure:
+    """The log-in to a smart host failed: mail waits, whatever the host said of it.
+
+    detail: for us, without the secret. shown: what a sender may read, once the mail expires. ours: an administrator
+    here must act; else it passes by itself.
+    """
+    text = "".join(char if " " <= char <= "~" else "?" for char in shown)
+    reply = Reply(450, _LOGIN_REFUSED if ours else "4.7.0", (f"Cannot log in to the next hop: {text}",))
+    return HopFailure(reply, detail, login=LoginFailure.REFUSED if ours else LoginFailure.PASSING)
 
 
 def lookup_failed(failure: LookupFailed, name: str = "", *, lasting: bool = True) -> HopFailure:

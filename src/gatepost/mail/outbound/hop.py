@@ -7,9 +7,10 @@ message passes here.
 
 from __future__ import annotations
 
+import errno
 import time
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -22,8 +23,10 @@ from gatepost.mail.outbound.failure import (
     between_nodes,
     cannot_connect,
     fell_short,
+    local_fault,
     not_reached,
 )
+from gatepost.mail.outbound.hop_options import NO_OPTIONS, HopOptions
 from gatepost.net import dane, dial
 from gatepost.net.stream import LossKind
 from gatepost.policy.connectors.addresses import PUBLIC_ADDRESSES, not_allowed
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
 
     from gatepost.mail.outbound.connection import SmtpTimeouts
     from gatepost.mail.outbound.contexts import ClientContexts, OurCertificate
+    from gatepost.mail.outbound.hop_options import SmartHostLogin
     from gatepost.net.lookups.revocation import RevocationChecker
     from gatepost.net.stream import Stream
     from gatepost.policy.connectors.addresses import AddressPolicy
@@ -52,6 +56,7 @@ if TYPE_CHECKING:
     from gatepost.protocols.tls.facts import ChainVerdict, TlsFacts
 
 
+_NOT_OURS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})  # of a source address
 _NOT_CHECKED = Revocation("unknown", "revocation was not checked")
 
 
@@ -63,6 +68,7 @@ class Hop(msgspec.Struct, frozen=True):
     configuration. published: what the domain publishes of the host; as the requirement holds its TLSA records, no
     connection outlives them. without_requiretls: as in `policy.decisions.published.Terms`. internal: a node of our own
     site, with which TLS comes first. bounded: a tenant chose the host; see `policy.decisions.routes.NextHop`.
+    options: how the connector has it called.
     """
 
     host: str
@@ -78,6 +84,7 @@ class Hop(msgspec.Struct, frozen=True):
     without_requiretls: str = ""
     internal: bool = False
     bounded: bool = False
+    options: HopOptions = NO_OPTIONS
 
     @property
     def endpoint(self) -> str:
@@ -130,11 +137,19 @@ class OpenHop(msgspec.Struct, frozen=True, eq=False):
     since: float = msgspec.field(default_factory=time.monotonic)
 
 
+class LoginService(Protocol):
+    """Logs in to smart hosts: `mail.outbound.login`."""
+
+    async def log_in(self, hop: Hop, login: SmartHostLogin, connection: OutboundConnection, verdict: Verdict) -> None:
+        """Log in over a connection that met its requirement. Raises HopFailed, ConnectionEnded."""
+
+
 class HopOpener:
     """hello_name: our host name for EHLO. dial: makes the connection (`net.dial.connect`).
 
     revocation: checks trusted chains where the requirement wants it; without it none is checked, and hard-fail waits.
-    tenants: addresses that may be dialled where a tenant chose the host.
+    tenants: addresses that may be dialled where a tenant chose the host. logins, which may be set: logs in to
+    smart hosts; without it nobody does.
     """
 
     def __init__(
@@ -147,6 +162,7 @@ class HopOpener:
         tenants: AddressPolicy = PUBLIC_ADDRESSES,
     ) -> None:
         self.tenants = tenants
+        self.logins: LoginService | None = None
         self._hello_name = hello_name
         self._contexts = contexts
         self._timeouts = timeouts
@@ -230,26 +246,35 @@ class HopOpener:
         context.forget(hop.session_key, hop.server_name)
 
     async def _dial(self, hop: Hop) -> OutboundConnection:
+        policy, source = self.tenants if hop.bounded else None, hop.options.source(hop.address)
+        named: dict[str, str] = {"source": source} if source else {}
         try:
-            policy = self.tenants if hop.bounded else None
-            stream = await self._connect(hop.address, hop.port, timeout=self._timeouts.connect, policy=policy)
+            stream = await self._connect(hop.address, hop.port, timeout=self._timeouts.connect, policy=policy, **named)
         except dial.AddressNotAllowed as error:
             raise HopFailed(not_reached(not_allowed(hop.host)).at(hop.host, "")) from error
         except OSError as error:
-            raise HopFailed(cannot_connect(error).at(hop.host, hop.endpoint)) from error
-        return OutboundConnection(stream, Client(self._hello_name, lmtp=hop.lmtp), self._timeouts)
+            failure = cannot_connect(error)
+            if source and error.errno in _NOT_OURS:
+                failure = local_fault(f"the source address {source} of the connector is none of this machine: {error}")
+            raise HopFailed(failure.at(hop.host, hop.endpoint)) from error
+        client = Client(hop.options.hello_name or self._hello_name, lmtp=hop.lmtp)
+        return OutboundConnection(stream, client, self._timeouts)
 
     async def _establish(
         self, hop: Hop, connection: OutboundConnection, handshake_error: str, classical: ClassicalOnly | None
     ) -> OpenHop:
         if hop.internal:
             facts = await self._among_nodes(hop, connection)
+        elif hop.options.implicit_tls:
+            facts = await self._tls_first(hop, connection, classical)
         else:
             facts = await self._in_the_world(hop, connection, handshake_error, classical)
         verdict = judge(hop.requirement, facts)
         if not verdict.passed:
             raise HopFailed(fell_short(verdict, facts, tuple(connection.transcript)))
         rehearsal, testing = await self._rehearse(hop, facts), await self._test(hop.published.testing, facts)
+        if hop.options.login is not None and self.logins is not None:
+            await self.logins.log_in(hop, hop.options.login, connection, verdict)
         return OpenHop(hop, connection, facts, verdict, rehearsal, testing)
 
     async def _in_the_world(
@@ -268,6 +293,26 @@ class HopOpener:
         if facts.starttls_offered and not handshake_error:
             facts = await self._secure(hop, connection, replace(facts, classical=classical))
         return facts
+
+    async def _tls_first(self, hop: Hop, connection: OutboundConnection, classical: ClassicalOnly | None) -> HopFacts:
+        """TLS from the first octet (RFC 8314 section 3.3), then greeting and EHLO."""
+        facts = HopFacts(hop.host, hop.endpoint, starttls_offered=True, mx=hop.mx, classical=classical)
+        context = self._contexts.context(hop.requirement, hop.certificate, classical=classical is not None)
+        tls: TlsFacts | None = None
+        try:
+            tls = await connection.secure(context, server_name=hop.server_name, session_key=hop.session_key)
+            connection.watch.secured(facts, tls)
+            await connection.greeting()
+            await connection.hello()
+        except ConnectionEnded as ended:
+            # TLS 1.3: a server that refuses our certificate says so after the client has finished.
+            refused = ended.failure.loss is LossKind.HANDSHAKE
+            if tls is not None and not refused:
+                raise
+            raise self._broken(
+                hop, connection, facts, ended.failure.detail, passing=not refused, ended=ended
+            ) from ended
+        return await self._judged(hop, connection, replace(facts, tls=tls))
 
     async def _among_nodes(self, hop: Hop, connection: OutboundConnection) -> HopFacts:
         """Begin with TLS. A peer that does not prove to be the node gets no command at all."""
@@ -325,7 +370,14 @@ class HopOpener:
             if ended.failure.loss is LossKind.HANDSHAKE:
                 raise self._broken(hop, connection, facts, ended.failure.detail, passing=False) from ended
             raise
-        facts = replace(facts, tls=tls, requiretls_offered="REQUIRETLS" in connection.extensions)
+        return await self._judged(hop, connection, replace(facts, tls=tls))
+
+    async def _judged(self, hop: Hop, connection: OutboundConnection, facts: HopFacts) -> HopFacts:
+        """What the handshake proved, once the peer has answered EHLO under TLS."""
+        tls = facts.tls
+        if tls is None:  # pragma: no cover - its callers have just shaken hands
+            return facts
+        facts = replace(facts, requiretls_offered="REQUIRETLS" in connection.extensions)
         # What is tried out is judged as it would be enforced; where nothing is demanded, the same anchors say what the
         # certificate is worth, lest the record contradicts the rehearsal beside it.
         tried = required_anchors(hop.rehearsed) if hop.rehearsed is not None else ()

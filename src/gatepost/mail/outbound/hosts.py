@@ -17,8 +17,9 @@ import msgspec
 
 from gatepost.mail.outbound.contexts import NODE_CERTIFICATE, our_certificate
 from gatepost.mail.outbound.delivery_attempt import asks, may_go_clear
-from gatepost.mail.outbound.failure import barred, lookup_failed, no_address, not_reached
+from gatepost.mail.outbound.failure import barred, local_fault, lookup_failed, no_address, not_reached
 from gatepost.mail.outbound.hop import Hop
+from gatepost.mail.outbound.hop_options import NO_OPTIONS, HopOptions, SourceUnusable, hop_options
 from gatepost.mail.outbound.published import Publication
 from gatepost.mail.outbound.sessions import RouteSessions, counted
 from gatepost.net.lookups.mx import HostAddresses, MailHostsKind, NotAllowed, allowed
@@ -63,7 +64,7 @@ class RoutePlan(msgspec.Struct, frozen=True):
 
     ranks: the preference of each where they are MX hosts. published: what is published of them. sessions: counts TLS
     sessions with them. complete: they are all that the recipient's domain names; False where an administrator here
-    named them, or not all are tried. internal: to a node of our own site.
+    named them, or not all are tried. internal: to a node of our own site. options: how the connector has them called.
     """
 
     hosts: tuple[NextHop, ...]
@@ -74,6 +75,7 @@ class RoutePlan(msgspec.Struct, frozen=True):
     complete: bool = False
     internal: bool = False
     ranks: tuple[int, ...] = ()
+    options: HopOptions = NO_OPTIONS
 
     @property
     def next_hop(self) -> str:
@@ -142,7 +144,9 @@ def by_smart_hosts(
     if route.connector.smart_host_order is not SmartHostOrder.LISTED and len(hosts) > 1:
         hosts = tuple(random.sample(hosts, len(hosts)))  # spreads load, guards nothing
     published = Publication(services.lookups, joined_modes(route.connector, route.sender, asks(message)))
-    return RoutePlan(hosts, published, sessions, our_certificate(route.connector, route.connector_owner))
+    certificate = our_certificate(route.connector, route.connector_owner)
+    options = hop_options(route.connector, route.connector_owner)
+    return RoutePlan(hosts, published, sessions, certificate, options=options)
 
 
 async def by_mail_hosts(
@@ -157,7 +161,8 @@ async def by_mail_hosts(
     published = Publication(services.lookups, joined_modes(route.connector, route.sender, asks(message)), found)
     await published.begin()
     ranks = tuple(host.preference for host in found.hosts)
-    return RoutePlan(hosts, published, sessions, certificate, complete=not found.cut, ranks=ranks)
+    options = hop_options(route.connector, route.connector_owner)
+    return RoutePlan(hosts, published, sessions, certificate, complete=not found.cut, ranks=ranks, options=options)
 
 
 class _Tries:
@@ -262,6 +267,17 @@ async def _on_terms(
     plan: RoutePlan, host: NextHop, found: HostAddresses, attempt: DeliveryAttempt, generation: int
 ) -> list[Hop]:
     """The addresses of a host under all its terms; none if the host must not be used now."""
+    addresses: Sequence[str] = found.addresses
+    if plan.options is not NO_OPTIONS:
+        try:
+            addresses = plan.options.usable(addresses)
+        except SourceUnusable as unusable:
+            attempt.failures.append(local_fault(str(unusable)).at(host.host, ""))
+            return []
+        if not addresses:
+            detail = f"{host.host} has no address of the family that the connector uses"
+            attempt.failures.append(no_address(detail, lasting=False).at(host.host, ""))
+            return []
     terms = await plan.published.terms(host.requirement, host.port, found)
     attempt.add_reasons(terms.set_aside)
     if isinstance(terms.outcome, Shortfall):
@@ -283,6 +299,7 @@ async def _on_terms(
             published=terms.published,
             without_requiretls=terms.without_requiretls,
             bounded=host.bounded,
+            options=plan.options,
         )
-        for address in found.addresses
+        for address in addresses
     ]

@@ -111,6 +111,9 @@ def _route(planner: RoutePlanner, delivery: Delivery, content: Content = NO_CONT
 def _terms(route: SmartHosts | MxRoute, message: Message | None) -> str:
     """The connector, and what a rule or the message demands: how such mail fares says nothing of the other mail."""
     terms = route.connector.name if route.connector is not None else ""
+    if route.connector is not None and route.connector.authentication is not None:
+        # A password that is wrong must not hold up mail that another organization sends with its own.
+        terms += f" of {route.connector_owner}"
     if route.by_rule:
         requirement = route.hops[0].requirement if isinstance(route, SmartHosts) else route.requirement
         terms += f" by rule {hash(requirement)}"

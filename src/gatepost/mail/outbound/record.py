@@ -137,6 +137,8 @@ def open_record(opened: OpenHop) -> dict[str, Any]:
     """A connection over which a message could be sent."""
     record = _place(opened.hop.host, opened.hop.endpoint) | _proved(opened.facts, opened.verdict)
     record["reused"] = opened.connection.sent > 1
+    if opened.hop.options.login is not None:
+        record["login"] = opened.hop.options.login.authentication.username
     record["dsn_passed_on"] = "DSN" in opened.connection.extensions
     record |= _published(opened.hop.published, opened.facts, opened.testing)
     if opened.rehearsal is not None:
@@ -155,6 +157,8 @@ def failure_record(failure: HopFailure) -> dict[str, Any]:
         record["result_type"] = str(failure.result_type)
     if failure.detail:
         record["detail"] = failure.detail
+    if failure.login is not None:
+        record["login_failure"] = str(failure.login)
     record |= drop_record(failure.drop)
     if failure.transcript:
         record["transcript"] = list(failure.transcript)

@@ -61,6 +61,7 @@ type Action = Literal[
     "dkim-add",
     "dkim-import",
     "dkim-rotate",
+    "connector-secret",
     # the evidence log
     "evidence-verify",
     "evidence-export",
@@ -127,6 +128,7 @@ LABELS: Final = MappingProxyType[Action, str](
         "dkim-add": "Add DKIM key",
         "dkim-import": "Import DKIM key",
         "dkim-rotate": "Rotate DKIM keys",
+        "connector-secret": "Change connector secret",
         "evidence-verify": "Verify evidence log",
         "evidence-export": "Export evidence",
         "node-drain": "Drain node",

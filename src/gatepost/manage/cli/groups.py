@@ -44,6 +44,7 @@ _CONNECTOR = {
     "add": ("connector_change", "add", "Add a connector."),
     "set": ("connector_change", "set_", "Change fields of a connector."),
     "remove": ("connector_change", "remove", "Remove a connector."),
+    "secret": ("connector_secret", "secret", "Set the secret by which a connector logs in to its smart hosts."),
     "validate": (
         "connector_validate",
         "validate",

@@ -19,6 +19,12 @@ from gatepost.manage.pages.rendering import LONG_PATIENCE, PATIENCE, PENDING, is
 from gatepost.manage.pages.resource_paths import connector_path, edit_path, part_path, trace_path, version_path
 from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.pages.validation_tasks import task_items
+from gatepost.manage.use_cases.connector_secrets import (
+    SetConnectorSecret,
+    ShowConnectorSecret,
+    set_connector_secret,
+    show_connector_secret,
+)
 from gatepost.manage.use_cases.connector_views import ViewConnector, view_connector
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.part_cases import PARTS, RemovePart, SetPart
@@ -121,8 +127,17 @@ def connector_page(
         made=bool(request.query_params.get("made")),
         shown_changes=change_rows,
         error=error,
+        secret=_secret(request, chosen),
         **loaded,
     )
+
+
+def _secret(request: Request, chosen: Chosen) -> str:
+    """What there is of the secret of a connector that logs in, "" for one that does not."""
+    if getattr(chosen.connector, "authentication", None) is None:  # inbound connectors never have one
+        return ""
+    shown = ShowConnectorSecret(organization=chosen.organization.name, connector=chosen.connector.name)
+    return execute(show_connector_secret, context_of(request), shown).secret
 
 
 def _naming(chosen: Chosen) -> list[Any]:
@@ -200,6 +215,14 @@ def _act(request: Request) -> Response:
         if do == "remove":
             execute(cases.remove, context, RemovePart(**named))
             return see_other(request, "/connectors", f"{sentence(chosen.label)} was removed.")
+        if do == "secret" and chosen.direction == "outbound":
+            secret = SetConnectorSecret(
+                organization=chosen.organization.name,
+                connector=chosen.connector.name,
+                secret=request.state.form.get("secret", ""),
+            )
+            execute(set_connector_secret, context, secret)
+            return see_other(request, part_path(chosen.part), "The secret was stored. The next log-in uses it.")
         if do not in _SWITCHES:
             raise not_there(f"There is no action {do!r}.")
         fields, said = _SWITCHES[do]

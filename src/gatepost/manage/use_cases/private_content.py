@@ -1,4 +1,4 @@
-"""Content kept beside the resources and removed with them: mailbox passwords, private keys, domain secrets.
+"""Content kept beside the resources and removed with them: passwords, private keys, connector and domain secrets.
 
 Used by `change`.
 """
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from gatepost.mail.inbound import credentials
 from gatepost.manage.use_cases import domain_proof
-from gatepost.pki.certificates import dkim_keys
+from gatepost.pki.certificates import connector_secrets, dkim_keys
+from gatepost.pki.certificates.connector_secrets import ConnectorSecrets, SecretState
 from gatepost.policy.connectors.values import DkimState
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def orphaned(store: ConfigStore, before: Mapping[str, Any], wanted: Mapping[str,
     return {
         **credentials.orphaned(before, wanted, store.content),
         **dkim_keys.orphaned(before, wanted),
+        **connector_secrets.orphaned(before, wanted),
         **domain_proof.orphaned(wanted),
     }
 
@@ -48,3 +50,24 @@ def keys_lacking(
                     f"DKIM key {key.name} of {organization.name}: its private key is not in this store, so it cannot "
                     f"sign; bring it in: gatepost dkim import {key.name} FILE"
                 )
+
+
+def secrets_lacking(store: ConfigStore, organizations: Iterable[Organization]) -> Iterator[str]:
+    """Connectors that log in without a secret that may be used, and what that means, a sentence each."""
+    stored = ConnectorSecrets(store.content, None)
+    for organization in organizations:
+        for connector in organization.outbound_connectors:
+            if connector.authentication is None or not connector.enabled:
+                continue
+            why = _NO_SECRET.get(stored.state(organization.name, connector))
+            if why:
+                yield (
+                    f"outbound connector {connector.name!r} of {organization.name}: {why}, so its mail waits; enter "
+                    f"it: gatepost connector secret {connector.name!r} --organization {organization.name}"
+                )
+
+
+_NO_SECRET = {
+    SecretState.MISSING: "the secret of its log-in is not in this store",
+    SecretState.STALE: "the secret of its log-in was entered for another destination",
+}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from pydantic import BaseModel
 
+from gatepost.policy.connectors.authentication import Authentication
 from gatepost.policy.connectors.client_certificate import ClientCertificate
 from gatepost.policy.connectors.fields import Form, Range
 from gatepost.policy.connectors.record_base import keys, record_in
@@ -39,6 +40,7 @@ def markdown() -> str:
         model = record_in(field.annotation)
         if model is not None:
             parts.append(section(field.description or "", model))
+    parts.append(section("authentication", Authentication))
     parts.append(section("client_certificate", ClientCertificate))
     return "\n".join(parts)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping  # noqa: TC003 - pydanti
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import partial
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -165,6 +166,18 @@ def _network(value: str) -> str:
     return str(parsed.network_address) if parsed.num_addresses == 1 else str(parsed)
 
 
+def _source_address(version: int, value: str) -> str:
+    if not value:
+        return value
+    try:
+        address = ip_address(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is not an IP address") from None
+    if address.version != version or address.is_unspecified or address.is_multicast:
+        raise ValueError(f"{value!r} is not an IPv{version} address of one machine")
+    return str(address)
+
+
 def _header_name(value: str) -> str:
     if not value.isascii() or any(not "!" <= char <= "~" or char == ":" for char in value):
         raise ValueError(f"{value!r} is not a name of a header field: write it without the colon, as 'X-Confidential'")
@@ -198,6 +211,9 @@ AddressPattern = Annotated[str, Parsed(address_pattern), Form('address, domain, 
 HeaderName = Annotated[str, Parsed(_header_name), Length(most=200), Form("name of a header field")]
 NamePattern = Annotated[str, Parsed(partial(domain_pattern, every=False)), Form('domain or "*.domain"')]
 NetworkText = Annotated[str, Parsed(_network), Form("IP address or network")]
+_OWN_ADDRESS = Owned(lambda value: Access.MACHINE if value else None, "leave it out: the system chooses one")
+Ipv4Text = Annotated[str, Parsed(partial(_source_address, 4)), Form("IPv4 address"), _OWN_ADDRESS]
+Ipv6Text = Annotated[str, Parsed(partial(_source_address, 6)), Form("IPv6 address"), _OWN_ADDRESS]
 ListenAddress = Annotated[str, Parsed(listen_address), Form('"host:port" or "[v6]:port"')]
 SmartHostField = Annotated[
     SmartHost,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from gatepost.policy.connectors import oauth, tls_rules
 from gatepost.policy.connectors.content_hook import scanner_host
 from gatepost.policy.connectors.names import covers, is_this_machine, network
+from gatepost.policy.connectors.next_hop_rules import lint_next_hops
 from gatepost.policy.connectors.publication import publication
 from gatepost.policy.connectors.values import (
     ConnectorType,
@@ -207,6 +208,7 @@ def _outbound(connector: OutboundConnector, label: str) -> Iterator[str]:
     if connector.is_transport_rule_scoped and connector.recipient_domains:
         yield f"{label}: only mail flow rules use it, so its recipient_domains have no effect; put them into the rule"
     yield from _by_mx(connector, label)
+    yield from lint_next_hops(connector, label)
     if connector.tls_settings is TlsSettings.DOMAIN_VALIDATION and connector.tls_domain is None:
         expected = "the smart host's own name" if connector.smart_hosts else "the recipient domain's own name"
         yield f"{label}: without tls_domain the certificate must have {expected}"

@@ -11,9 +11,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from gatepost.policy.connectors.client_certificate import (
-    ClientCertificate,  # noqa: TC001 - pydantic reads the annotation
-)
+from gatepost.policy.connectors.authentication import Authentication  # noqa: TC001 - pydantic reads the annotation
+from gatepost.policy.connectors.client_certificate import ClientCertificate  # noqa: TC001 - pydantic reads the annotation
 from gatepost.policy.connectors.content_hook import ContentHook  # noqa: TC001 - pydantic reads the annotation
 from gatepost.policy.connectors.dkim_key import DkimKey  # noqa: TC001 - pydantic reads the annotation
 from gatepost.policy.connectors.fields import (
@@ -21,6 +20,8 @@ from gatepost.policy.connectors.fields import (
     Domain,
     Duration,
     Form,
+    Ipv4Text,
+    Ipv6Text,
     Label,
     NamePattern,
     NetworkText,
@@ -45,6 +46,7 @@ from gatepost.policy.connectors.tls_fields import (
 )
 from gatepost.policy.connectors.units import format_duration
 from gatepost.policy.connectors.values import (
+    AddressFamily,
     Cleartext,
     ConnectorType,
     ContentProtection,
@@ -324,6 +326,15 @@ class OutboundConnector(Record):
         "available. shuffled: start with a random one for each message, to share the load (as Exchange "
         "does).",
     )
+    implicit_tls: Switch = Field(
+        default=False,
+        description="The smart hosts expect TLS from the first octet (submissions, usually port 465), not STARTTLS.",
+    )
+    authentication: Authentication | None = Field(
+        default=None,
+        description='Log in to the smart hosts. Needs tls_settings = "domain-validation": the secret goes only to a '
+        "host that proves its name.",
+    )
     use_mx_record: Switch = Field(
         default_factory=lambda fields: not fields.get("smart_hosts"),
         description="Route by the recipient domain's MX records. Default: true if there are no smart_hosts.",
@@ -387,6 +398,18 @@ class OutboundConnector(Record):
         default=None,
         description="With opportunistic TLS, when mail may leave unencrypted. Empty: the organization's setting. "
         "never has the same effect as encryption-only.",
+    )
+    hello_name: Domain | None = Field(
+        default=None, description="The name that the gateway gives in EHLO. Empty: the server's hostname."
+    )
+    source_ipv4_address: Ipv4Text = Field(
+        default="",
+        description="IPv4 address of the gateway's machine to call next hops from. Only the gateway's owner can name "
+        "it. If only one source address is named, next hops are called over its address family only.",
+    )
+    source_ipv6_address: Ipv6Text = Field(default="", description="The same for IPv6.")
+    address_family: AddressFamily = Field(
+        default=AddressFamily.ANY, description="Addresses of next hops to use: any, only ipv4 or only ipv6."
     )
     encrypt: ContentProtection = Field(
         default=ContentProtection.NONE,

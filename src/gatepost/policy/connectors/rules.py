@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gatepost.policy.connectors.names import covers, network
+from gatepost.policy.connectors.next_hop_rules import check_next_hops
 from gatepost.policy.connectors.publication import publication
 from gatepost.policy.connectors.signing_keys import check_keys
 from gatepost.policy.connectors.tls_rules import check_inbound, check_outbound
@@ -305,6 +306,7 @@ def check_organization(draft: OrganizationDraft, prefixes: PrefixLimits) -> Iter
         yield from _apply(outbound, _OUTBOUND)
         yield from check_outbound(outbound)
         yield from _client_certificate(outbound)
+        yield from check_next_hops(outbound)
     for rule in draft.mail_flow:
         yield from _apply(rule, _MAIL_FLOW)
         yield from _empty_words(rule)

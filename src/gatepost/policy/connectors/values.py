@@ -53,6 +53,31 @@ class SmartHostOrder(StrEnum):
     SHUFFLED = "shuffled"
 
 
+class AuthenticationMechanism(StrEnum):
+    """The SASL mechanism of a log-in to smart hosts."""
+
+    AUTO = "auto"
+    SCRAM_SHA_256 = "scram-sha-256"
+    PLAIN = "plain"
+    LOGIN = "login"
+    OAUTHBEARER = "oauthbearer"
+    XOAUTH2 = "xoauth2"
+
+
+BY_PASSWORD = frozenset(
+    {AuthenticationMechanism.SCRAM_SHA_256, AuthenticationMechanism.PLAIN, AuthenticationMechanism.LOGIN}
+)
+"""The mechanisms that need a password, where the others need an access token."""
+
+
+class AddressFamily(StrEnum):
+    """The addresses of next hops that an outbound connector uses."""
+
+    ANY = "any"
+    IPV4 = "ipv4"
+    IPV6 = "ipv6"
+
+
 class SmtpDaneMode(StrEnum):
     """The use of DANE by an outbound connector (RFC 7672)."""
 

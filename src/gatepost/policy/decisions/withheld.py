@@ -46,6 +46,7 @@ _TAKEN = "Taken over for the recipient's organization"
 _TEXTS: Final = {
     "4.4.317": "Cannot establish a session as required",
     "4.7.320": "Certificate validation failed",
+    "4.7.8": "Cannot log in to the next hop",
     "4.7.5": "Remote certificate failed MTA-STS validation",
 }
 _WAITS = "The mail cannot be handed over to the recipient's organization now"

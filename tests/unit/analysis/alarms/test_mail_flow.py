@@ -4,7 +4,7 @@ import pytest
 
 from gatepost.analysis.alarms.alarm import Kind, Severity
 from gatepost.analysis.alarms.mail_flow import MailFacts, MailLimits, Shares, judge_mail
-from gatepost.events.delivery_problems import DowngradedDestination, FailingPartner, UnsentNotice
+from gatepost.events.delivery_problems import LOGIN_REFUSED, DowngradedDestination, FailingPartner, UnsentNotice
 from gatepost.values import replace
 
 NOW = 1_800_000_000.0
@@ -145,3 +145,19 @@ def test_senders_that_cannot_be_told():
 
 def test_who_was_not_tried_again_is_not_told_of_for_ever():
     assert judged(untold=(replace(UNTOLD, last=NOW - 3 * HOUR),)) == ()
+
+
+NO_LOGIN = FailingPartner(
+    "contoso", "to relay", "", "", NOW - 60, NOW - 60, 1, LOGIN_REFUSED, "relay.example", "535 5.7.8 no",
+)  # fmt: skip
+
+
+def test_a_connector_that_cannot_log_in_is_told_of_at_once():
+    (one,) = judged(failing=(NO_LOGIN,))
+    assert (one.kind, one.severity, one.about) == (Kind.LOGIN_REFUSED, Severity.CRITICAL, "contoso/to relay")
+    assert one.title == "the connector to relay cannot log in to relay.example, and its mail waits"
+    assert "1 attempt failed: 535 5.7.8 no." in one.detail
+    assert one.lines[0] == "gatepost connector secret 'to relay' --organization contoso"
+    (bare,) = judged(failing=(replace(NO_LOGIN, host=""),))
+    assert "cannot log in, and" in bare.title
+    assert not judged(failing=(replace(NO_LOGIN, last=NOW - 3 * HOUR),))

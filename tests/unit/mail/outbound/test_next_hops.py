@@ -91,6 +91,11 @@ def test_what_the_message_asks_is_part_of_the_terms(world: Any, kit: Any) -> Non
     assert keys == {"out", "out asks for TLS", "out waives TLS", "out asks for TLS as a notice"}
 
 
+def test_mail_with_a_log_in_fares_by_its_organization(world: Any, kit: Any) -> None:
+    world.connector(25, tls_settings="domain-validation", authentication={"username": "u"})
+    assert finder(world).known(kit.delivery()).terms == "out of contoso"
+
+
 def rule(world: Any, **fields: Any) -> None:
     world.resources["mail_flow_rule"] = [{"name": "secret", "require_tls": True, **fields}]
 

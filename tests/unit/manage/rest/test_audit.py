@@ -71,6 +71,14 @@ class Scene:
             WatchedDirectories(store).add(self.api.gateway.data, author="root")
         return str(self.api.gateway.data)
 
+    def login(self):
+        fields = {"smart_hosts": ["relay.example"], "tls_settings": "domain-validation"}
+        document = {"name": "relay", "recipient_domains": ["*"], "authentication": {"username": "u"}} | fields
+        self.api.call(
+            "POST", f"{DKIM.partition('/domains')[0]}/outbound_connectors", document, headers={"if-match": "*"}
+        )
+        return "relay"
+
     def user(self):
         self.api.accounts.add_user("ann", Role.OWNER, WORD, actor=Actor("root"))
         self.api.accounts.add_user("tom", Role.AUDITOR, WORD, actor=Actor("root"))
@@ -187,6 +195,8 @@ DONE = {
     f"POST {OF}/issuer_trials": (OWN, {"issuer": "entra"}),
     f"PUT {OF}/mailbox_passwords/{{address}}": (OWN | {"address": "ann@contoso.example"}, {"password": WORD}),
     f"DELETE {OF}/mailbox_passwords/{{address}}": (OWN | {"address": "ann@contoso.example"}, None),
+    f"PUT {OF}/connector_secrets/{{connector}}": (OWN | {"connector": Scene.login}, {"secret": WORD}),
+    f"DELETE {OF}/connector_secrets/{{connector}}": (OWN | {"connector": Scene.login}, None),
     "POST /queue/actions": ({}, {"action": "hold", "all": True, "reason": "why"}),
     "POST /destinations/actions": ({"": Scene.destination}, {"action": "forget", "all": True}),
     "POST /evidence/verification": ({}, None),

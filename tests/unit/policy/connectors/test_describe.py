@@ -5,7 +5,9 @@ from typing import Annotated
 import pytest
 from pydantic import Field
 
-from gatepost.policy.connectors import client_certificate, records
+from gatepost.policy.connectors import records
+from gatepost.policy.connectors.authentication import Authentication
+from gatepost.policy.connectors.client_certificate import ClientCertificate
 from gatepost.policy.connectors.describe import form_of, markdown, section
 from gatepost.policy.connectors.dkim_key import DkimKey
 from gatepost.policy.connectors.fields import Duration, Label, Range, Switch, Whole
@@ -72,7 +74,8 @@ def test_the_page_has_every_field_of_every_resource() -> None:
         records.Mailbox,
         records.InboundConnector,
         records.OutboundConnector,
-        client_certificate.ClientCertificate,
+        Authentication,
+        ClientCertificate,
         records.OauthIssuer,
         records.ContentHook,
         DkimKey,
@@ -82,7 +85,7 @@ def test_the_page_has_every_field_of_every_resource() -> None:
             assert f"| `{name}` |" in page
     assert "[[organization.NAME.inbound_connector]]" in page
     assert "| `display_name` |" in page
-    assert page.count("\n## ") == 10
+    assert page.count("\n## ") == 11
 
 
 def test_no_cell_breaks_the_tables() -> None:

@@ -3,13 +3,15 @@ from __future__ import annotations
 from typing import Annotated
 
 import pytest
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from gatepost.policy.connectors.fields import (
     Domain,
     Duration,
     FilePath,
     HeaderName,
+    Ipv4Text,
+    Ipv6Text,
     Label,
     Length,
     ListenAddress,
@@ -159,3 +161,24 @@ def test_json_schema_is_about_what_is_written() -> None:
 def test_what_a_field_takes_can_be_hashed(kind):
     """CPython 3.12.0 to 3.12.3 hash the annotations of a union (`Annotated[…] | None`), and all that is in them."""
     assert isinstance(hash((kind.__origin__, kind.__metadata__)), int)
+
+
+@pytest.mark.parametrize(
+    ("kind", "written", "parsed"),
+    [
+        (Ipv4Text, "", ""),
+        (Ipv4Text, "192.0.2.1", "192.0.2.1"),
+        (Ipv6Text, "2001:DB8:0::1", "2001:db8::1"),
+        (Ipv4Text, "::1", None),
+        (Ipv6Text, "ff02::1", None),
+        (Ipv4Text, "0.0.0.0", None),
+        (Ipv4Text, "mx.example", None),
+    ],
+)
+def test_an_address_to_call_from(kind, written, parsed):
+    adapter = TypeAdapter(kind)
+    if parsed is None:
+        with pytest.raises(ValidationError, match="is not an IP"):
+            adapter.validate_python(written)
+    else:
+        assert adapter.validate_python(written) == parsed

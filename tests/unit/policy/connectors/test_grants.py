@@ -222,7 +222,7 @@ HOSTS = ["10.0.0.1:25", "http://10.0.0.1:80", "https://10.0.0.1/x", "lmtp:10.0.0
 # Fields for people, names and things of a message: whatever stands in them is opened and called by nobody.
 WORDS = {
     "name", "display_name", "comment", "settings_id", "header_contains", "audiences", "username_claim",
-    "required_scopes", "route_via_connector", "label", "header_name",
+    "required_scopes", "route_via_connector", "label", "header_name", "username", "client_id", "scope",
 }  # fmt: skip
 # Networks that a session comes from.
 SOURCES = {"sender_ip_addresses"}
@@ -276,7 +276,9 @@ def test_all_of_them_are_known():
         "outbound_connector.smart_hosts", "outbound_connector.client_certificate.chain",
         "outbound_connector.client_certificate.key", "outbound_connector.trust_anchors", "oauth_issuer.issuer",
         "oauth_issuer.jwks_url", "oauth_issuer.trust_anchors", "content_hook.address", "content_hook.trust_anchors",
-        "dkim_key.key_file",
+        "dkim_key.key_file", "outbound_connector.authentication.secret_file",
+        "outbound_connector.authentication.token_url", "outbound_connector.source_ipv4_address",
+        "outbound_connector.source_ipv6_address",
     }  # fmt: skip
     assert found["outbound_connector.trust_anchors"].access("") is None
     assert found["oauth_issuer.jwks_url"].access("") is None

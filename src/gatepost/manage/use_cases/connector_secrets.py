@@ -1,0 +1,138 @@
+"""The secret by which a connector logs in to its smart hosts: set, removed, and whether there is one. None shows it.
+
+Used by `gatepost connector secret`, over REST, and by the page of a connector.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.use_cases.change import NOTHING
+from gatepost.manage.use_cases.declaration import Visibility, use_case
+from gatepost.manage.use_cases.name_lookup import choose_part, visible
+from gatepost.manage.use_cases.parts import OUTBOUND
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.sealed_store import store_and_vault
+from gatepost.pki.certificates.connector_secrets import ConnectorSecrets, SecretError, content_name
+from gatepost.policy.connectors.errors import FieldError
+
+if TYPE_CHECKING:
+    from gatepost.manage.use_cases.context import Context
+    from gatepost.manage.use_cases.parts import Part
+
+
+_PATH: Final = "/organizations/{organization}/connector_secrets/{connector:path}"
+_PAGE: Final = "/connectors/{organization}/outbound/{name:path}"
+
+type _Owner = Annotated[str, Meta(description="Whose connector it is.")]
+type _Connector = Annotated[str, Meta(description="An outbound connector with authentication.")]
+
+
+class SetConnectorSecret(msgspec.Struct, kw_only=True):
+    """secret: the password, or the client secret of token_url; at most 1024 octets."""
+
+    organization: _Owner
+    connector: _Connector
+    secret: Annotated[str, Meta(max_length=4096)]
+
+
+class RemoveConnectorSecret(msgspec.Struct, kw_only=True):
+    """The secret of a connector."""
+
+    organization: _Owner
+    connector: _Connector
+
+
+class ShowConnectorSecret(msgspec.Struct, kw_only=True):
+    """Whether a connector has a secret."""
+
+    organization: _Owner
+    connector: _Connector
+
+
+class ConnectorSecret(msgspec.Struct):
+    """secret: "sealed", "file", "missing", or "stale": entered for other smart hosts, so that it is not used."""
+
+    connector: str
+    secret: str
+
+
+@use_case(
+    f"GET {_PATH}",
+    scope=Scope.READ,
+    visibility=Visibility.ORGANIZATION,
+    tag="connectors",
+    may_404=True,
+    commands=("connector secret",),
+    pages=(_PAGE,),
+)
+def show_connector_secret(context: Context, request: ShowConnectorSecret) -> ConnectorSecret:
+    """Whether a connector has the secret by which it logs in. The secret itself is never shown."""
+    part = _chosen(context, request)
+    with store_and_vault(context.gateway, keys=False) as (store, _):
+        state = ConnectorSecrets(store.content, None).state(part.organization.name, part.record)
+    return ConnectorSecret(part.name, str(state))
+
+
+@use_case(
+    f"PUT {_PATH}",
+    scope=Scope.CONNECTORS,
+    visibility=Visibility.ORGANIZATION,
+    tag="connectors",
+    action="connector-secret",
+    may_404=True,
+    commands=("connector secret",),
+    pages=(_PAGE,),
+)
+def set_connector_secret(context: Context, request: SetConnectorSecret) -> ConnectorSecret:
+    """Seal the secret by which a connector logs in to its smart hosts.
+
+    It counts for the next log-in, for the smart hosts, tls_domain, trust_anchors and token_url that the connector has
+    now: after a change of these it has to be entered again.
+    """
+    part = _chosen(context, request)
+    with store_and_vault(context.gateway, keys=True) as (store, vault):
+        secrets = ConnectorSecrets(store.content, vault)
+        try:
+            content = secrets.sealed(part.organization.name, part.record, request.secret)
+        except SecretError as error:
+            raise Refusal(RefusalKind.INPUT, f"{error}; {NOTHING}", [FieldError("secret", str(error))]) from error
+        store.apply({}, author=context.principal.name, content=dict(content))
+        return ConnectorSecret(part.name, str(secrets.state(part.organization.name, part.record)))
+
+
+@use_case(
+    f"DELETE {_PATH}",
+    scope=Scope.CONNECTORS,
+    visibility=Visibility.ORGANIZATION,
+    tag="connectors",
+    action="connector-secret",
+    may_404=True,
+    commands=("connector secret",),
+)
+def remove_connector_secret(context: Context, request: RemoveConnectorSecret) -> ConnectorSecret:
+    """Destroy the secret of a connector: its mail waits until there is another."""
+    context.audit.describe(removed=True)
+    part = _chosen(context, request)
+    with store_and_vault(context.gateway, keys=False) as (store, _):
+        place = content_name(part.organization.name, part.name)
+        store.apply({}, author=context.principal.name, content={place: None})
+        state = ConnectorSecrets(store.content, None).state(part.organization.name, part.record)
+    return ConnectorSecret(part.name, str(state))
+
+
+def _chosen(context: Context, request: SetConnectorSecret | RemoveConnectorSecret | ShowConnectorSecret) -> Part:
+    """The connector. Raises Refusal: MISSING if there is none, INPUT if it does not log in."""
+    resources = visible(context.directory().resources, context.principal)
+    part = choose_part(resources, OUTBOUND, request.connector, request.organization)
+    if part.record.authentication is None:
+        said = "does not log in; first write its authentication.username"
+        raise Refusal(RefusalKind.INPUT, f"{part.label} {said}", [FieldError("connector", said)])
+    return part
+
+
+USE_CASES = (show_connector_secret, set_connector_secret, remove_connector_secret)

@@ -1,0 +1,171 @@
+"""The passwords and client secrets by which connectors log in to smart hosts: sealed beside the resources, or in files.
+
+Used by `mail.outbound.login` and `manage.use_cases.connector_secrets`. A secret is content of the configuration store,
+sealed as private keys are, so that no export, history or log has it. It is sealed together with where it may go: who
+later names other smart hosts, another certificate name, other roots or another token endpoint has to enter it again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import closing
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from gatepost.pki.certificates.vault import Vault, VaultError, read_secret
+from gatepost.store.interface import StoreFailure
+from gatepost.store.storage import Storage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from gatepost.policy.connectors.records import OutboundConnector
+    from gatepost.settings.model import Settings
+
+
+_MOST: Final = 1024  # octets of a secret
+_BETWEEN: Final = b"\n"  # the digest of the destination, and what is sealed with it
+
+
+class SecretError(Exception):
+    """A secret cannot be used; the text says why and what to do, and holds no secret."""
+
+
+class SecretState(StrEnum):
+    """The state of a connector's secret. STALE: it was entered for another destination."""
+
+    SEALED = "sealed"
+    FILE = "file"
+    STALE = "stale"
+    MISSING = "missing"
+
+
+class ConnectorSecrets:
+    """content: what lies in the configuration store under a name. vault: opens it; None if no master key is set."""
+
+    def __init__(self, content: Callable[[str], bytes | None], vault: Vault | None) -> None:
+        self._content = content
+        self._vault = vault
+
+    def secret(self, organization: str, connector: str, destination: str, secret_file: str = "") -> str:
+        """The secret of a connector. destination: as `destination_of` has it now. Raises SecretError.
+
+        Read anew each time, so that a new secret counts for the next log-in.
+        """
+        if secret_file:
+            return _from_file(secret_file)
+        enter = f"enter it: gatepost connector secret {connector!r}"
+        place = content_name(organization, connector)
+        try:
+            stored = self._content(place)
+        except StoreFailure as failure:
+            raise SecretError(f"the store cannot be read: {failure}") from failure
+        if stored is None:
+            raise SecretError(f"no secret is stored; {enter}")
+        known, _, sealed = stored.partition(_BETWEEN)
+        if known.decode("ascii", "replace") != destination:
+            raise SecretError(
+                "the secret was entered for other smart hosts, another tls_domain, other trust_anchors or another "
+                f"token_url; {enter}"
+            )
+        if self._vault is None:
+            raise SecretError("the secret is sealed, and store.master_key is not set or not readable here")
+        try:
+            return self._vault.open(sealed, _bound(place, destination)).decode()
+        except VaultError as error:
+            raise SecretError(str(error)) from error
+
+    def state(self, organization: str, connector: OutboundConnector) -> SecretState:
+        """The state of the secret of a connector that logs in. Needs no vault, and reads no file."""
+        if connector.authentication is not None and connector.authentication.secret_file:
+            return SecretState.FILE
+        stored = self._content(content_name(organization, connector.name))
+        if stored is None:
+            return SecretState.MISSING
+        known = stored.partition(_BETWEEN)[0].decode("ascii", "replace")
+        return SecretState.SEALED if known == destination_of(connector) else SecretState.STALE
+
+    def sealed(self, organization: str, connector: OutboundConnector, secret: str) -> dict[str, bytes]:
+        """A secret as content for `ConfigStore.apply`. Raises SecretError without a master key, or for no secret."""
+        check_secret(secret)
+        if self._vault is None:
+            raise SecretError("a secret is stored only sealed: set store.master_key, or name a secret_file")
+        place, destination = content_name(organization, connector.name), destination_of(connector)
+        return {place: destination.encode() + _BETWEEN + self._vault.seal(secret.encode(), _bound(place, destination))}
+
+
+def stored_secrets(settings: Settings) -> ConnectorSecrets:
+    """Those in the store of a gateway that may run or not, which is opened for each of them."""
+
+    def content(name: str) -> bytes | None:
+        with closing(Storage.of(settings).configuration()) as store:
+            return store.content(name)
+
+    try:
+        vault = Vault.of(settings.store.master_key)
+    except VaultError:
+        vault = None  # said once a secret is asked for
+    return ConnectorSecrets(content, vault)
+
+
+def check_secret(secret: str) -> None:
+    """Raises SecretError for a text that no smart host can take as a secret."""
+    if not secret:
+        raise SecretError("the secret is empty")
+    if len(secret.encode()) > _MOST:
+        raise SecretError(f"the secret has more than {_MOST} octets")
+    if any(ord(char) < 32 or ord(char) == 127 for char in secret):
+        raise SecretError("the secret has a control character; write it on one line")
+
+
+def destination_of(connector: OutboundConnector) -> str:
+    """Where the secret of a connector goes, and by what that proves itself, as a digest."""
+    token_url = connector.authentication.token_url if connector.authentication is not None else ""
+    hosts = sorted(map(str, connector.smart_hosts))
+    parts = (*hosts, connector.tls_domain or "", connector.trust_anchors, token_url)
+    return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
+
+
+def content_name(organization: str, connector: str) -> str:
+    """The name of a secret's content in the store, which no other connector can have; names are alike in any case."""
+    return f"login/{organization}/{connector.lower()}"
+
+
+def _bound(place: str, destination: str) -> str:
+    """What a secret is sealed for: moved elsewhere, it does not open."""
+    return f"{place} {destination}"
+
+
+def orphaned(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, None]:
+    """Content to be removed with a change, as `ConfigStore.apply` takes it: secrets of connectors that log in no more.
+
+    before: the stored document; wanted: the organizations that change.
+    """
+    old, new = before.get("organization", {}), wanted.get("organization", {})
+    gone = {place for name in new for place in _places(name, old.get(name))}
+    left = {place for name, document in new.items() for place in _places(name, document)}
+    return dict.fromkeys(sorted(gone - left))
+
+
+def _places(organization: str, document: Mapping[str, Any] | None) -> Iterable[str]:
+    return {
+        content_name(organization, str(table["name"]))
+        for table in (document or {}).get("outbound_connector", [])
+        if table.get("authentication") and not table["authentication"].get("secret_file")
+    }
+
+
+def _from_file(path: str) -> str:
+    try:
+        data = read_secret(f"file:{path}", {}, what="secret_file", gone="write the secret into it, mode 0600")
+        secret = data.decode().split("\n", 1)[0].rstrip("\r")
+        check_secret(secret)
+    except VaultError as error:
+        raise SecretError(str(error)) from error
+    except UnicodeDecodeError:
+        raise SecretError(f"secret_file {path}: its first line is not UTF-8") from None
+    except SecretError as error:
+        raise SecretError(f"secret_file {path}: {error}") from None
+    return secret

@@ -1,0 +1,111 @@
+"""Rules and warnings for how a connector calls its next hops: log-in, implicit TLS, source address, address family.
+
+Asked by `policy.connectors.rules` and `policy.connectors.lint`. A secret goes only to a host that proves its name: that
+stands here for what is saved, and in `mail.outbound.login` for what is sent.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from gatepost.policy.connectors.values import (
+    BY_PASSWORD,
+    AddressFamily,
+    AuthenticationMechanism,
+    Mode,
+    ProfileName,
+    RevocationCheck,
+    TlsSettings,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gatepost.policy.connectors.authentication import Authentication
+    from gatepost.policy.connectors.errors import Draft, FieldError
+    from gatepost.policy.connectors.records import OutboundConnector
+
+
+_SUBMISSIONS: Final = 465  # RFC 8314 section 3.3
+_READ: Final = frozenset({"tls_settings", "mode", "use_mx_record", "smart_hosts", "profile"})
+
+
+def check_next_hops(draft: Draft[OutboundConnector]) -> Iterator[FieldError]:
+    """Yield errors across the fields that say how next hops are called."""
+    connector = draft.value
+    if connector.authentication is not None and "authentication" not in draft.bad:
+        for field, said in _table(connector.authentication):
+            yield draft.error(f"authentication.{field}", said)
+        if draft.bad.isdisjoint(_READ):
+            for said in _unsafe(connector):
+                yield draft.error("authentication", said)
+    if connector.implicit_tls and draft.bad.isdisjoint(
+        {"implicit_tls", "use_mx_record", "smart_hosts", "tls_settings"}
+    ):
+        if connector.use_mx_record:
+            yield draft.error("implicit_tls", "MX hosts begin without TLS; write smart_hosts, or leave this out")
+        elif connector.tls_settings is TlsSettings.OPPORTUNISTIC:
+            yield draft.error("implicit_tls", _NOT_OPPORTUNISTIC)
+    yield from _sources(draft)
+
+
+def _table(authentication: Authentication) -> Iterator[tuple[str, str]]:
+    """What contradicts itself within the table: the field, and what is wrong."""
+    by_password = authentication.mechanism in BY_PASSWORD
+    automatic = authentication.mechanism is AuthenticationMechanism.AUTO
+    if not authentication.username:
+        yield "username", "is missing; write the user name that the smart host knows"
+    if authentication.token_url and by_password:
+        yield "token_url", f"{authentication.mechanism} is a log-in with a password; leave this out, or write auto"
+    if not authentication.token_url and not by_password and not automatic:
+        yield "token_url", f"{authentication.mechanism} needs an access token; write where the gateway fetches it"
+    if authentication.token_url and not authentication.client_id:
+        yield "client_id", "is missing; write the gateway's name at the authorization server"
+    for field in ("client_id", "scope"):
+        if getattr(authentication, field) and not authentication.token_url:
+            yield field, "has an effect only with token_url; write that, or leave this out"
+
+
+def _unsafe(connector: OutboundConnector) -> Iterator[str]:
+    """The reasons why a secret might reach somebody else."""
+    if connector.use_mx_record or not connector.smart_hosts:
+        yield "the gateway logs in to smart hosts only, never to the MX of a domain; write smart_hosts"
+    if connector.tls_settings is not TlsSettings.DOMAIN_VALIDATION:
+        yield _NEEDS_NAME.format(connector.tls_settings)
+    if connector.mode is not Mode.ENFORCE:
+        yield 'in rehearsal the secret might go to a host that proves nothing; write mode = "enforce"'
+    if connector.profile is ProfileName.LEGACY:
+        yield "a secret is never sent over TLS 1.0 or 1.1; leave profile out"
+
+
+def _sources(draft: Draft[OutboundConnector]) -> Iterator[FieldError]:
+    connector = draft.value
+    if draft.bad & {"source_ipv4_address", "source_ipv6_address", "address_family"}:
+        return
+    for field, other in (("source_ipv4_address", AddressFamily.IPV6), ("source_ipv6_address", AddressFamily.IPV4)):
+        if getattr(connector, field) and connector.address_family is other:
+            yield draft.error(field, f'address_family = "{other}" never uses it; leave one of the two out')
+
+
+def lint_next_hops(connector: OutboundConnector, label: str) -> Iterator[str]:
+    """Yield warnings about what is allowed but probably not meant."""
+    at_once = [str(host) for host in connector.smart_hosts if host.port == _SUBMISSIONS]
+    if at_once and not connector.implicit_tls:
+        yield (
+            f"{label}: servers expect TLS from the first octet on port {_SUBMISSIONS} ({', '.join(at_once)}); write "
+            "implicit_tls = true"
+        )
+    if connector.implicit_tls and (others := [str(host) for host in connector.smart_hosts if host.port in {25, 587}]):
+        yield f"{label}: servers on ports 25 and 587 ({', '.join(others)}) do not expect TLS from the first octet"
+    if connector.authentication is not None and connector.revocation_check is RevocationCheck.NONE:
+        yield f"{label}: it logs in without a check whether the smart host's certificate was revoked"
+
+
+_NOT_OPPORTUNISTIC: Final = (
+    'TLS is required from the first octet on then; write tls_settings = "domain-validation", or at least '
+    '"encryption-only"'
+)
+_NEEDS_NAME: Final = (
+    'under tls_settings = "{}" the secret might go to a host that does not prove its name; write '
+    'tls_settings = "domain-validation", with trust_anchors if the smart host\'s certificate is of a private authority'
+)

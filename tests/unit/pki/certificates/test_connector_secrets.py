@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import pytest
+
+from gatepost.pki.certificates.connector_secrets import (
+    ConnectorSecrets,
+    SecretError,
+    SecretState,
+    content_name,
+    destination_of,
+    orphaned,
+)
+from gatepost.pki.certificates.vault import Vault
+from gatepost.policy.connectors.records import OutboundConnector
+from gatepost.store.interface import StoreFailure
+
+VAULT = Vault(b"k" * 32)
+WORD = "correct, horse = battery"
+FIELDS = {
+    "name": "Relay",
+    "smart_hosts": ["a.example:587", "b.example:587"],
+    "tls_settings": "domain-validation",
+    "tls_domain": "a.example",
+    "authentication": {"username": "u"},
+}
+
+
+def connector(**fields):
+    return OutboundConnector.model_validate(FIELDS | fields)
+
+
+def stored(made, vault=VAULT, secret=WORD):
+    content = ConnectorSecrets({}.get, vault).sealed("contoso", made, secret)
+    return ConnectorSecrets(content.get, vault)
+
+
+def read(secrets, made, organization="contoso"):
+    return secrets.secret(organization, made.name, destination_of(made), made.authentication.secret_file)
+
+
+def test_a_secret_is_sealed_and_opened():
+    made = connector()
+    secrets = stored(made)
+    assert read(secrets, made) == WORD
+    assert secrets.state("contoso", made) is SecretState.SEALED
+    assert secrets.state("fabrikam", made) is SecretState.MISSING
+    assert WORD.encode() not in b"".join(ConnectorSecrets({}.get, VAULT).sealed("contoso", made, WORD).values())
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"smart_hosts": ["a.example:587", "evil.example:587"]},
+        {"smart_hosts": ["a.example:587"]},
+        {"smart_hosts": ["a.example:588", "b.example:587"]},
+        {"tls_domain": "evil.example"},
+        {"trust_anchors": "/etc/evil.pem"},
+        {"authentication": {"username": "u", "client_id": "c", "token_url": "https://evil.example/t"}},
+    ],
+)
+def test_it_goes_nowhere_else(fields):
+    secrets = stored(connector())
+    moved = connector(**fields)
+    assert secrets.state("contoso", moved) is SecretState.STALE
+    with pytest.raises(SecretError, match="entered for other smart hosts"):
+        read(secrets, moved)
+
+
+def test_nor_by_a_hand_in_the_store():
+    moved = connector(tls_domain="evil.example")
+    (sealed,) = ConnectorSecrets({}.get, VAULT).sealed("contoso", connector(), WORD).values()
+    forged = destination_of(moved).encode() + b"\n" + sealed.partition(b"\n")[2]
+    with pytest.raises(SecretError, match="master key is not the one"):
+        read(ConnectorSecrets({content_name("contoso", "relay"): forged}.get, VAULT), moved)
+    with pytest.raises(SecretError, match="master key is not the one"):
+        read(ConnectorSecrets({content_name("fabrikam", "relay"): sealed}.get, VAULT), connector(), "fabrikam")
+
+
+def test_the_order_of_hosts_and_the_user_make_no_difference():
+    other = connector(smart_hosts=["b.example:587", "a.example:587"], authentication={"username": "v"})
+    assert read(stored(connector()), other) == WORD
+
+
+def test_what_is_missing_is_said():
+    made = connector()
+    with pytest.raises(SecretError, match="no secret is stored; enter it: gatepost connector secret 'Relay'"):
+        read(ConnectorSecrets({}.get, VAULT), made)
+    content = ConnectorSecrets({}.get, VAULT).sealed("contoso", made, WORD)
+    with pytest.raises(SecretError, match="master_key is not set"):
+        read(ConnectorSecrets(content.get, None), made)
+    with pytest.raises(SecretError, match="stored only sealed"):
+        ConnectorSecrets({}.get, None).sealed("contoso", made, WORD)
+
+    def broken(_name):
+        raise StoreFailure("gone")
+
+    with pytest.raises(SecretError, match="the store cannot be read"):
+        read(ConnectorSecrets(broken, VAULT), made)
+
+
+@pytest.mark.parametrize("secret", ["", "a\nb", "a\x7f", "ü" * 600])
+def test_what_no_host_can_take_is_refused_without_being_repeated(secret):
+    with pytest.raises(SecretError) as refused:
+        ConnectorSecrets({}.get, VAULT).sealed("contoso", connector(), secret)
+    assert not secret or secret not in str(refused.value)
+
+
+def test_a_secret_in_a_file(tmp_path):
+    file = tmp_path / "secret"
+    file.write_text(f"{WORD}\r\nmore\n")
+    file.chmod(0o600)
+    made = connector(authentication={"username": "u", "secret_file": str(file)})
+    secrets = ConnectorSecrets({}.get, None)
+    assert secrets.state("contoso", made) is SecretState.FILE
+    assert read(secrets, made) == WORD
+    file.write_bytes(b"\xff\n")
+    with pytest.raises(SecretError, match="not UTF-8"):
+        read(secrets, made)
+    file.write_text("\n")
+    with pytest.raises(SecretError, match="is empty"):
+        read(secrets, made)
+    file.chmod(0o644)
+    with pytest.raises(SecretError, match="lets others use it"):
+        read(secrets, made)
+    file.unlink()
+    with pytest.raises(SecretError, match="No such file"):
+        read(secrets, made)
+
+
+def test_it_goes_with_its_connector():
+    def document(**tables):
+        return {"organization": {"contoso": {"outbound_connector": list(tables.values())}}}
+
+    own = {"name": "Relay", "authentication": {"username": "u"}}
+    filed = {"name": "Relay", "authentication": {"username": "u", "secret_file": "/etc/s"}}
+    before = document(one=own)
+    assert orphaned(before, document(one=own | {"name": "relay"})) == {}
+    for left in (document(), document(one={"name": "Relay"}), document(one=filed), {"organization": {"contoso": None}}):
+        assert orphaned(before, left) == {"login/contoso/relay": None}
+    assert orphaned(before, {"organization": {"fabrikam": {}}}) == {}
