@@ -31,12 +31,21 @@ _LINE: Final = 200
 _IDLE_SECONDS: Final = 5.0
 _QUIET_SECONDS: Final = 2.0
 
-_EXTENSIONS = ("PIPELINING", "SIZE 104857600", "8BITMIME", "ENHANCEDSTATUSCODES", "DSN", "SMTPUTF8", "CHUNKING")
+_EXTENSIONS = (
+    "PIPELINING",
+    "SIZE 104857600",
+    "8BITMIME",
+    "ENHANCEDSTATUSCODES",
+    "DSN",
+    "SMTPUTF8",
+    "CHUNKING",
+    "AUTH PLAIN LOGIN",
+)
 # Anywhere in a line: what stands before them may be the remains of a handshake.
 _MAIL = re.compile(rb"MAIL FROM:", re.IGNORECASE)
 _RCPT = re.compile(rb"RCPT TO:", re.IGNORECASE)
 _BDAT = re.compile(rb"BDAT (\d{1,10})( LAST)?", re.IGNORECASE)
-_VERBS = frozenset({b"EHLO", b"HELO", b"STARTTLS", b"RSET", b"NOOP", b"VRFY", b"AUTH"})
+_VERBS = frozenset({b"EHLO", b"HELO", b"STARTTLS", b"RSET", b"NOOP", b"VRFY"})
 _NO_HANDSHAKE = b"500 this is no handshake\r\n" * 4
 
 
@@ -62,6 +71,7 @@ class Channel:
     """The traffic without encryption, or under TLS: octets in all, then commands, then octets of the message itself."""
 
     octets: int = 0
+    auth: int = 0
     mail: int = 0
     rcpt: int = 0
     data: int = 0
@@ -70,8 +80,8 @@ class Channel:
 
     @property
     def leaked(self) -> bool:
-        """Whether anything of a message came: a command of its envelope, an octet of it, or the marker anywhere."""
-        return bool(self.mail or self.rcpt or self.data or self.content or self.marked)
+        """Whether a secret came, or anything of a message: a command of its envelope, an octet, or the marker."""
+        return bool(self.auth or self.mail or self.rcpt or self.data or self.content or self.marked)
 
 
 @dataclass(slots=True)
@@ -117,6 +127,7 @@ class Seen:
         channels = {
             name: {
                 "octets": channel.octets,
+                "auth": channel.auth,
                 "mail": channel.mail,
                 "rcpt": channel.rcpt,
                 "data": channel.data,
@@ -139,10 +150,12 @@ class Adversary:
     """One hostile server on a free port of 127.0.0.1, for `async with`. port: where it listens, once it does.
 
     starttls: what it does to TLS. tls: its context, needed where a handshake shall be had. marker: a word that stands
-    in the envelope and the content of the message, looked for in every octet that comes.
+    in the envelope and the content of the message, looked for in every octet that comes. implicit: the gateway begins
+    with TLS; then whatever is not given is a server that answers in clear.
     """
 
-    def __init__(self, starttls: StartTls, tls: TlsContext | None, *, marker: bytes) -> None:
+    def __init__(self, starttls: StartTls, tls: TlsContext | None, *, marker: bytes, implicit: bool = False) -> None:
+        self.implicit = implicit
         self.starttls = starttls
         self.tls = tls
         self.marker = marker
@@ -203,7 +216,13 @@ class _Session:
         self._last = False
         stream.attach(self)
         stream.timeout(_IDLE_SECONDS)
-        self._say("220 adversary.invalid ESMTP")
+        self._greeted = False
+        if adversary.implicit:
+            seen.verbs.append("STARTTLS")  # what stands for it: the gateway begins with TLS
+        if adversary.implicit and adversary.starttls is StartTls.GIVEN and adversary.tls is not None:
+            stream.start_tls(adversary.tls)
+        else:
+            self._greet()
 
     # Receiver
 
@@ -227,6 +246,7 @@ class _Session:
         self._seen.versions.append(facts.version)
         self._seen.client_certificate = self._seen.client_certificate or bool(facts.peer_chain)
         self._seen.note(f"= TLS: {facts.version} {facts.suite}")
+        self._greet()
 
     def lost(self, loss: Loss) -> None:
         """Gone; what was begun and not finished counts all the same."""
@@ -237,6 +257,11 @@ class _Session:
             self._take(self._buffer)
         self._seen.note(f"= the connection ended: {loss.kind}")
         self._adversary.ended(self)
+
+    def _greet(self) -> None:
+        if not self._greeted:
+            self._greeted = True
+            self._say("220 adversary.invalid ESMTP")
 
     # what came
 
@@ -263,6 +288,9 @@ class _Session:
         elif _RCPT.search(line):
             self._channel.rcpt += 1
             self._answer("RCPT", "250 2.1.5 go on")
+        elif verb == b"AUTH":
+            self._channel.auth += 1
+            self._answer("AUTH", "235 2.7.0 welcome")
         elif verb == b"DATA":
             self._channel.data += 1
             self._in_data = True

@@ -26,6 +26,10 @@ DANE = (
     "They must publish a TLSA record for the certificate that the server presents, or present the one that is "
     "announced; of two servers behind one name both must. Mail waits until then."
 )
+LOG_IN = (
+    "Here: check authentication.username and mechanism, and enter the secret again: gatepost connector secret NAME. If "
+    "it is right, ask the smart host's administrators."
+)
 LOCAL_FAULT = "Here: fix the file or its path; the remote server is not the cause."
 NOT_ALLOWED = (
     "Here: if mail may go to that network, the gateway's owner adds it to [network] tenants_may_reach, or writes the "

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 import dns.rdata
 
-from gatepost.analysis.checks.adversary import Adversary, Publisher
+from gatepost.analysis.checks.adversary import Adversary, Publisher, StartTls
 from gatepost.analysis.checks.attacks import ATTACKER, DrillPki, attacks, control
 from gatepost.analysis.checks.drill_context import DrillImpossible, make_context
 from gatepost.analysis.checks.drill_report import Attempt, DrillReport, Played
@@ -30,6 +30,7 @@ from gatepost.mail.outbound.connection import SmtpTimeouts
 from gatepost.mail.outbound.contexts import ClientContexts
 from gatepost.mail.outbound.deliverer import Deliverer, DeliveryServices
 from gatepost.mail.outbound.hop import HopOpener
+from gatepost.mail.outbound.login import require_proof
 from gatepost.mail.outbound.mailbox import Maildirs
 from gatepost.mail.outbound.pool import ConnectionPool
 from gatepost.net import dial
@@ -48,9 +49,13 @@ if TYPE_CHECKING:
     from gatepost.analysis.checks.attacks import Attack, Shown
     from gatepost.analysis.checks.drill_context import DrillContext
     from gatepost.mail.model.delivery_result import RecipientResult
+    from gatepost.mail.outbound.connection import OutboundConnection
+    from gatepost.mail.outbound.hop import Hop
+    from gatepost.mail.outbound.hop_options import SmartHostLogin
     from gatepost.net.stream import Stream
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.connectors.records import Organization, OutboundConnector
+    from gatepost.policy.decisions.requirement import Verdict
     from gatepost.settings.model import Settings
     from gatepost.store.interface import Store
 
@@ -136,7 +141,10 @@ async def _play(stage: _Stage) -> tuple[Played, tuple[Played, ...]]:
 
 def _cast(context: DrillContext) -> list[Attack]:
     """The control first. All certificates are made before anything is played, so that revocations are published."""
-    return [control(), *attacks(context.demand)]
+    chosen = attacks(context.demand)
+    if context.connector.implicit_tls:  # no STARTTLS that an attacker could take away, refuse, or answer twice
+        chosen = [attack for attack in chosen if attack.starttls in {StartTls.GIVEN, StartTls.BROKEN}]
+    return [control(), *chosen]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +160,8 @@ class _Stage:
     async def play(self, attack: Attack, shown: Shown) -> Played:
         """Deliver to an adversary of its own, twice unless the message left at once: an attacker can wait."""
         marker = self.marker.encode()
-        adversary = Adversary(attack.starttls, shown.context(attack), marker=marker)
+        implicit = self.context.connector.implicit_tls
+        adversary = Adversary(attack.starttls, shown.context(attack), marker=marker, implicit=implicit)
         attempts: list[Attempt] = []
         async with self.slots, adversary, AsyncExitStack() as stack:
             deliverer, pool = self._deliverer(attack, adversary, stack)
@@ -185,12 +194,14 @@ class _Stage:
         stack.callback(maildirs.close)
         pool = ConnectionPool()
         stack.callback(pool.close)
+        opener = HopOpener(hostname, contexts, _TIMEOUTS, connect, revocation=revocation, tenants=_ANYWHERE)
+        opener.logins = _MadeUpLogins()
         services = DeliveryServices(
             cast("Store", None),  # asked for bodies that are not in memory: this one is
             MailRouter(_Names(redirected=attack.redirected), random.Random(0)),  # noqa: S311 - an order, no secret
             maildirs,
             contexts,
-            HopOpener(hostname, contexts, _TIMEOUTS, connect, revocation=revocation, tenants=_ANYWHERE),
+            opener,
             pool,
             profile=settings.tls.profile,
         )
@@ -226,6 +237,15 @@ def _word(reply: str) -> str:
     message = reply.partition("[Message=")[2]
     no_tls = "STARTTLS is required to send mail"
     return no_tls if message.startswith(no_tls) else message.partition(" ")[0]
+
+
+class _MadeUpLogins:
+    """Logs in as deliveries do, with a secret that is none: the connector's own is never read for a drill."""
+
+    async def log_in(self, hop: Hop, login: SmartHostLogin, connection: OutboundConnection, verdict: Verdict) -> None:
+        """See `mail.outbound.hop.LoginService`."""
+        require_proof(hop, verdict)
+        await connection.auth("PLAIN", f"\0{login.authentication.username}\0a made-up password".encode())
 
 
 class _Names:

@@ -14,7 +14,7 @@ from gatepost.analysis.checks.coverage import elsewhere
 from gatepost.mail.model.message import Recipient
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.model import Resources
-from gatepost.policy.connectors.values import Mode, SmtpDaneMode, TlsSettings
+from gatepost.policy.connectors.values import AddressFamily, Mode, SmtpDaneMode, TlsSettings
 from gatepost.policy.decisions.route import RoutePlanner
 from gatepost.policy.decisions.routes import MxRoute, SmartHosts
 
@@ -75,6 +75,10 @@ def make_context(
             "enabled": True,
             "mode": Mode.ENFORCE,
             "smtp_dane_mode": SmtpDaneMode.NONE,  # the drill has a DNS of its own, in which nothing is published
+            # The adversary sits on loopback, whatever address the gateway would call from.
+            "source_ipv4_address": "",
+            "source_ipv6_address": "",
+            "address_family": AddressFamily.ANY,
             "is_transport_rule_scoped": connector.is_transport_rule_scoped and bool(rules),
             "recipient_domains": connector.recipient_domains or _domains(connector),
         }

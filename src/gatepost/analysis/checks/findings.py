@@ -143,7 +143,7 @@ class Seen(Watch):
 
 
 def findings(seen: Seen, resolve: Task) -> tuple[Task, ...]:
-    """All tasks of PROBE_TASKS, and "REQUIRETLS" where it is asked for. resolve: the first, done before."""
+    """All tasks of PROBE_TASKS, and "REQUIRETLS" and "Log in" where asked for. resolve: the first, done before."""
     tasks = [resolve]
     for name in PROBE_TASKS[1:]:
         task, stop = _MAKERS[name](seen)
@@ -154,6 +154,7 @@ def findings(seen: Seen, resolve: Task) -> tuple[Task, ...]:
             tasks += skipped(PROBE_TASKS[len(tasks) :], stop)
             break
     tasks += _requiretls(seen)
+    tasks += _log_in(seen)
     failure = seen.failure
     if (
         failure is not None
@@ -180,6 +181,7 @@ _RUNNING = {
     Step.STARTTLS: "STARTTLS",
     Step.HANDSHAKE: "TLS handshake",
     Step.REVOCATION: "Revocation",
+    Step.LOGIN: "Revocation",
 }
 
 
@@ -194,6 +196,8 @@ def _connect(seen: Seen) -> _Made:
     error = seen.error
     number = error.errno if isinstance(error, OSError) else None
     # asyncio's text says "[Errno 111] Connect call failed"; a time-out has its own, with the seconds.
+    if seen.our_fault:
+        return Task("Connect", TaskStatus.FAILED, seen.our_fault, advice.LOCAL_FAULT, seconds), ""
     detail = f"{hop.endpoint}: {os.strerror(number) if number else seen.failure.detail}"
     no_way = number in _NO_WAY
     if no_way and ":" in hop.address:
@@ -209,10 +213,13 @@ def _ehlo(seen: Seen) -> _Made:
     seconds = seen.seconds(Step.GREETING, Step.HELLO)
     banner, lines = " / ".join(seen.said("")), seen.said("EHLO")
     failure = seen.failure
-    in_time = seen.last in {Step.GREETING, Step.HELLO} and not seen.over_tls
+    implicit = seen.hop.options.implicit_tls
+    in_time = seen.last in {Step.GREETING, Step.HELLO} and (implicit or not seen.over_tls)
     if failure is not None and failure.verdict is None and in_time and not seen.our_fault:
         what = advice.greeting_advice(seen.hop, failure)
         return Task("EHLO", TaskStatus.FAILED, _failed(failure, banner), what, seconds), ""
+    if implicit and not lines:
+        return Task("EHLO", TaskStatus.SKIPPED, "it comes after the TLS handshake, which failed"), ""
     keywords = [line.partition(" ")[2] for line in lines[1:]]
     shown = ", ".join(keywords[:_SHOWN_KEYWORDS]) or "no extensions"
     more = f" and {len(keywords) - _SHOWN_KEYWORDS} more" if len(keywords) > _SHOWN_KEYWORDS else ""
@@ -228,6 +235,8 @@ def _failed(failure: HopFailure, banner: str) -> str:
 def _starttls(seen: Seen) -> _Made:
     seconds = seen.seconds(Step.STARTTLS)
     names = [step for step, _ in seen.steps]
+    if seen.hop.options.implicit_tls:
+        return Task("STARTTLS", TaskStatus.SKIPPED, "TLS begins with the first octet (implicit_tls)"), ""
     if Step.STARTTLS not in names and not seen.our_fault:
         keywords = tuple(line.partition(" ")[2].upper() for line in seen.said("EHLO")[1:])
         required = seen.failure is not None
@@ -379,6 +388,20 @@ def _requiretls(seen: Seen) -> list[Task]:
     if seen.facts.requiretls_offered:
         return [Task("REQUIRETLS", TaskStatus.SUCCEEDED, "offered after STARTTLS")]
     return [Task("REQUIRETLS", TaskStatus.FAILED, "not offered after STARTTLS", advice.REQUIRETLS)]
+
+
+def _log_in(seen: Seen) -> list[Task]:
+    """Only of connectors that log in to their smart hosts."""
+    login, failure = seen.hop.options.login, seen.failure
+    if login is None:
+        return []
+    if failure is not None and failure.login is not None:
+        return [Task("Log in", TaskStatus.FAILED, failure.detail, advice.LOG_IN, seen.seconds(Step.LOGIN))]
+    if failure is not None:
+        return [Task("Log in", TaskStatus.SKIPPED, "the secret is sent only once all else succeeded")]
+    mechanism = next((line.split()[2] for line in seen.transcript if line.startswith("> AUTH ")), "")
+    detail = f"as {login.authentication.username} with {mechanism}"
+    return [Task("Log in", TaskStatus.SUCCEEDED, detail, seconds=seen.seconds(Step.LOGIN))]
 
 
 _MAKERS: dict[str, Callable[[Seen], _Made]] = {

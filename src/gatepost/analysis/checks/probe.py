@@ -19,8 +19,11 @@ from gatepost.mail.outbound.connection import SmtpTimeouts
 from gatepost.mail.outbound.contexts import ClientContexts
 from gatepost.mail.outbound.failure import HopFailed
 from gatepost.mail.outbound.hop import Hop, HopOpener
+from gatepost.mail.outbound.hop_options import NO_OPTIONS, HopOptions, SourceUnusable
+from gatepost.mail.outbound.login import SmartHostLogins
 from gatepost.mail.outbound.published import Lookups, Publication
 from gatepost.net.anchors import AnchorsError, TrustAnchors
+from gatepost.net.lookups.access_tokens import AccessTokens
 from gatepost.net.lookups.http import HttpClient, https_context
 from gatepost.net.lookups.mtasts import PolicyHosts, StsPolicies
 from gatepost.net.lookups.mx import MailHostsKind, MailRouter, NotAllowed, allowed
@@ -28,6 +31,7 @@ from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.lookups.revocation import RevocationChecker
 from gatepost.net.lookups.tlsa import TlsaFinder
 from gatepost.pki.certificates.clients import stored_client_identities
+from gatepost.pki.certificates.connector_secrets import stored_secrets
 from gatepost.policy.connectors.names import SmartHost
 from gatepost.policy.decisions.published import NOTHING, Published, Terms
 from gatepost.policy.decisions.requirement import MxLevel, Shortfall
@@ -116,7 +120,7 @@ class Prober:
         task = Task("Resolve", TaskStatus.FAILED, f"{domain}: {detail}", what.format(domain=domain), seconds)
         return _unresolved(domain, task)
 
-    async def probe(
+    async def probe(  # noqa: PLR0913 - what a delivery to the host would have, and who looks on
         self,
         next_hop: NextHop,
         *,
@@ -125,13 +129,14 @@ class Prober:
         keep: Callable[[HostReport, OpenHop], None] | None = None,
         look: Look | None = None,
         publication: Publication | None = None,
+        options: HopOptions = NO_OPTIONS,
     ) -> list[HostReport]:
         """One report for each address, at most ten; one without an address if the host cannot be resolved.
 
         certificate: ours, to present if asked. listed_by: the domain whose MX named the host. keep: takes over the
         connections that met the requirement, in the order in which they did; without it they end.
-        publication: of the way, to be obeyed as a delivery does. Without it DANE and MTA-STS are left out of account,
-        and no message may follow.
+        options: of the connector. publication: of the way, to be obeyed as a delivery does. Without it DANE and MTA-STS
+        are left out of account, and no message may follow.
         """
         if look is not None:
             look(resolving(next_hop.host), None)
@@ -139,15 +144,16 @@ class Prober:
         task, addresses = await self._resolve(next_hop, listed_by, bounded=bounded)
         if addresses is None:
             return [_unresolved(next_hop.host, task, look)]
+        usable, why = _usable(options, addresses)
+        if why:
+            return [_unresolved(next_hop.host, replace(task, status=TaskStatus.FAILED, detail=why, ours=True), look)]
         terms = Terms(next_hop.requirement, NOTHING, MxLevel.NONE)
         if publication is not None:
             terms = await publication.terms(next_hop.requirement, next_hop.port, addresses)
             task = replace(task, detail=detail_of(task.detail, *_published(terms.published)))
         shortfall = terms.outcome
         if isinstance(shortfall, Shortfall):
-            detail = detail_of(task.detail, f"{shortfall.message}: {shortfall.detail}")
-            failed = replace(task, status=TaskStatus.FAILED, detail=detail, advice=advice.published_advice(shortfall))
-            return [_unresolved(next_hop.host, failed, look)]
+            return [_unresolved(next_hop.host, _barred(task, shortfall), look)]
         hops = [
             Hop(
                 next_hop.host,
@@ -158,8 +164,9 @@ class Prober:
                 mx=terms.mx,
                 published=terms.published,
                 bounded=bounded,
+                options=options,
             )
-            for address in addresses.addresses
+            for address in usable
         ]
         return list(await asyncio.gather(*(self._attempt(hop, task, keep, look) for hop in hops)))
 
@@ -265,6 +272,9 @@ def prober(settings: Settings, resolver: Resolver, *, staple: bool = False, boun
     revocation = revocation_checker(settings, resolver)
     tenants = settings.network.policy()
     opener = HopOpener(settings.server.hostname, contexts, patience, revocation=revocation, tenants=tenants)
+    opener.logins = SmartHostLogins(
+        stored_secrets(settings), AccessTokens(resolver, settings.tls.trust_anchors, tenants=tenants)
+    )
     made = Prober(router, opener, revocation=revocation, lookups=_lookups(settings, resolver))
     made.bounded = bounded
     return made
@@ -296,6 +306,21 @@ def _unresolved(host: str, task: Task, look: Look | None = None) -> HostReport:
     if look is not None:
         look(report, None)
     return report
+
+
+def _barred(task: Task, shortfall: Shortfall) -> Task:
+    """The task of a host that must not be used, by what is published of it."""
+    detail = detail_of(task.detail, f"{shortfall.message}: {shortfall.detail}")
+    return replace(task, status=TaskStatus.FAILED, detail=detail, advice=advice.published_advice(shortfall))
+
+
+def _usable(options: HopOptions, addresses: HostAddresses) -> tuple[tuple[str, ...], str]:
+    """The addresses that the connector calls; without one, the reason."""
+    try:
+        usable = options.usable(addresses.addresses)
+    except SourceUnusable as unusable:
+        return (), str(unusable)
+    return usable, "" if usable else f"{addresses.host} has no address of the family that the connector uses"
 
 
 def _lookup_failed(host: str, failed: LookupFailed, seconds: float) -> Task:

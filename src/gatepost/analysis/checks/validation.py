@@ -27,6 +27,7 @@ from gatepost.analysis.checks.tasks import (
 )
 from gatepost.mail.model.message import Recipient
 from gatepost.mail.outbound.contexts import our_certificate
+from gatepost.mail.outbound.hop_options import hop_options
 from gatepost.policy.connectors.mail_flow import Content
 from gatepost.policy.connectors.names import covers
 from gatepost.policy.connectors.values import Mode
@@ -355,6 +356,7 @@ async def _try(
             hop,
             certificate=our_certificate(request.connector, request.organization.name),
             listed_by=target.domain,
+            options=hop_options(request.connector, request.organization.name),
             publication=target.publication,
             keep=partial(kept.offer, rank) if target.recipients else None,
             look=lambda report, _: places[rank].show(report),

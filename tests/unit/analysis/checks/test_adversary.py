@@ -178,6 +178,7 @@ def test_the_record_has_numbers_words_and_lines_only():
     record = seen.record()
     assert record["in_clear"] == {
         "octets": 39,
+        "auth": 0,
         "mail": 1,
         "rcpt": 0,
         "data": 0,
@@ -186,6 +187,11 @@ def test_the_record_has_numbers_words_and_lines_only():
     }
     assert record["verbs"] == ["EHLO", "MAIL", "QUIT"]
     assert record["transcript"][-1] == "= the connection ended: closed"
+
+
+def test_a_secret_counts_as_leaked():
+    seen, _ = talk(StartTls.STRIPPED, None, b"EHLO gate.example\r\nAUTH PLAIN AHUAcA==\r\n")
+    assert (seen.clear.auth, seen.leaked) == (1, True)
 
 
 def test_lists_are_published_on_loopback():
