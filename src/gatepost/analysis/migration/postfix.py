@@ -35,20 +35,27 @@ _MOST_NETWORKS = 4000
 
 
 def convert(
-    main: str, files: Files, *, master: str = "", directory: str = "/etc/postfix", organization: str = ""
+    main: str,
+    files: Files,
+    *,
+    master: str = "",
+    directory: str = "/etc/postfix",
+    organization: str = "",
+    secrets: str = "",
 ) -> Imported:
     """Resources of one organization.
 
     main, master: the texts of main.cf and master.cf. files: path -> (text, or None and why it was not read), for each
     of `named_files`. directory: what $config_directory stands for. organization: its name; "" takes it from the
-    domain. Raises ImportRefused if main.cf cannot be read, or if the name is no name.
+    domain. secrets: folder of the files that passwords will be in; "" leaves them out. Raises ImportRefused if main.cf
+    cannot be read, or if the name is no name.
     """
     config = with_directory(parse_main(main), directory)
     if not config.lines:
         raise ImportRefused("main.cf has no parameter in it; nothing was read")
     services = parse_master(master)
     parts = [_own(config), *_domains(config, files), *_inbound(config, files)]
-    parts.extend(outbound(config, {service.name: service for service in services}, files))
+    parts.extend(outbound(config, {service.name: service for service in services}, files, secrets))
     if not any("*" in part.table.get("recipient_domains", ()) for part in parts):
         _cleartext(config, parts[0])
     parts.append(_others(config, services))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # Parameters whose tables are read.
 TABLE_PARAMETERS = (
     "transport_maps",
+    "smtp_sasl_password_maps",
     "smtp_tls_policy_maps",
     "mydestination",
     "virtual_mailbox_domains",
@@ -37,6 +38,8 @@ _DEFAULTS: Mapping[str, str] = MappingProxyType(
         "parent_domain_matches_subdomains": "debug_peer_list,fast_flush_domains,mynetworks,permit_mx_backup_networks,"
         "qmqpd_authorized_clients,relay_domains,smtpd_access_maps",
         "maximal_queue_lifetime": "5d",
+        "smtp_sasl_security_options": "noplaintext, noanonymous",
+        "smtp_sasl_tls_security_options": "$smtp_sasl_security_options",
         "smtp_tls_secure_cert_match": "nexthop, dot-nexthop",
         "smtp_tls_verify_cert_match": "hostname",
         "smtp_tls_mandatory_protocols": ">=TLSv1",

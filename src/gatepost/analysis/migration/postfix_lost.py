@@ -22,7 +22,9 @@ READ = _names(
     smtp_tls_fingerprint_cert_match smtp_tls_key_file smtp_tls_mandatory_protocols smtp_tls_policy_maps
     smtp_tls_protocols smtp_tls_secure_cert_match smtp_tls_security_level smtp_tls_trust_anchor_file
     smtp_tls_verify_cert_match smtp_use_tls smtpd_enforce_tls smtpd_tls_mandatory_protocols transport_maps
-    virtual_alias_domains virtual_mailbox_domains compatibility_level config_directory
+    virtual_alias_domains virtual_mailbox_domains compatibility_level config_directory inet_protocols smtp_bind_address
+    smtp_bind_address6 smtp_helo_name smtp_sasl_auth_enable smtp_sasl_mechanism_filter smtp_sasl_password_maps
+    smtp_sasl_security_options smtp_sasl_tls_security_options smtp_tls_wrappermode
     """
 )
 
@@ -33,9 +35,9 @@ IGNORED = re.compile(
        |process_limit|concurrency_.*|destination_.*_limit|random_.*|interval|dirs|verbosity|code|debug|style)
     | (alias_database|append_at_myorigin|append_dot_mydomain|biff|best_mx_transport|command_time_limit|daemon_.*
        |debug_peer_.*|debugger_command|default_database_type|default_privs|delay_warning_time|disable_vrfy_command|export_environment|html_.*
-       |import_environment|in_flow_delay|inet_protocols|internal_mail_filter_classes|mail_(name|version|spool.*)|mailq_.*|manpage_.*
+       |import_environment|in_flow_delay|internal_mail_filter_classes|mail_(name|version|spool.*)|mailq_.*|manpage_.*
        |maximal_backoff_time|minimal_backoff_time|multi_instance.*|myorigin|newaliases_.*|notify_classes|qmgr_.*|queue_run_delay
-       |readme_.*|recipient_delimiter|sample_.*|sendmail_.*|setgid_group|smtp_helo_name|smtp_tls_(note_starttls_offer
+       |readme_.*|recipient_delimiter|sample_.*|sendmail_.*|setgid_group|smtp_sasl_(type|path|auth_.*|tls_verified_.*)|smtp_tls_(note_starttls_offer
        |connection_reuse|dane_insecure_mx_policy|session_cache.*|fingerprint_digest|scert_verifydepth|per_site_.*|force_insecure.*)
        |smtp_dns_support_level|smtp_address_preference|smtp_host_lookup|smtpd_banner|smtpd_helo_required|soft_bounce|strict_.*
        |smtpd_(delay_reject|client_.*_limit|error_.*|hard_error_limit|soft_error_limit|junk_command_limit|forbid_.*)
@@ -106,15 +108,10 @@ LOST = (
     _lost(
         "smtp_tls_per_site", "obsolete since Postfix 2.3; move its entries to smtp_tls_policy_maps, and import again"
     ),
-    _lost("smtp_tls_wrappermode", "TLS without STARTTLS (port 465) is not done; use port 25 or 587"),
     _lost("smtp_tls_servername", "the name that is sent (SNI) is always that of the next hop", "no hostname nexthop"),
     _lost(
         "smtp_tls_dcert_file smtp_tls_dkey_file smtpd_tls_dcert_file smtpd_tls_dkey_file",
         "DSA certificates are obsolete",
-    ),
-    _lost(
-        "smtp_sasl_.*",
-        "the gateway does not log in to next hops (SMTP AUTH); let them know it by its client_certificate or address",
     ),
     _lost(
         "smtpd_sasl_.* broken_sasl_auth_clients",
@@ -165,5 +162,5 @@ LOST = (
         "postscreen_.* rbl_.* dnsblog_.*",
         "strangers are looked up in lists by rspamd, which a [[content_hook]] asks",
     ),
-    _lost("proxy_interfaces smtp_bind_address6? inet_.*", "addresses of the machine are settings of the server"),
+    _lost("proxy_interfaces", "addresses of the machine are settings of the server"),
 )

@@ -11,9 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from gatepost.analysis.migration.postfix_login import (
+    calls_specially,
+    read_logins,
+    write_calls,
+    write_implicit_tls,
+    write_login,
+)
 from gatepost.analysis.migration.postfix_tables import table
 from gatepost.analysis.migration.postfix_tls import Policy, demand, global_policy, parse_policy
-from gatepost.analysis.migration.report import Finding, Part, unique_name
+from gatepost.analysis.migration.report import Finding, Part, slug, unique_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -66,16 +73,23 @@ class _Routing:
     config: MainConfig
     services: Mapping[str, Service]
     log: Part
+    secrets: str = ""
+    logins: dict[str, Entry] = field(default_factory=dict)
     policies: dict[str, Policy] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)  # keys of the policies that stand on some way
     ways: list[_RoutePlan] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)  # connectors whose password is in a file
     unchanged: dict[str, str] = field(default_factory=dict)  # patterns whose entry says nothing, and where
 
 
-def outbound(config: MainConfig, services: Mapping[str, Service], files: Files) -> list[Part]:
-    """Outbound connectors and mail flow rules; what becomes neither is in a part of its own, without a kind."""
-    routing = _Routing(config, services, Part("", "routing"))
+def outbound(config: MainConfig, services: Mapping[str, Service], files: Files, secrets: str = "") -> list[Part]:
+    """Outbound connectors and mail flow rules; what becomes neither is in a part of its own, without a kind.
+
+    secrets: folder of the files that passwords will be in, "" for none.
+    """
+    routing = _Routing(config, services, Part("", "routing"), secrets)
     _read_policies(routing, files)
+    routing.logins.update(read_logins(config, files, routing.log))
     _read_transports(routing, files)
     _rest_of_the_world(routing)
     parts = _connectors(routing)
@@ -163,7 +177,8 @@ def _rest_of_the_world(routing: _Routing) -> None:
         if not key.startswith("[") and ":" not in key and pattern not in named:
             routing.ways.append(_RoutePlan(pattern, "", policy.where))
     overall = global_policy(routing.config)
-    if overall is None or overall.level not in {"none", "may", "dane"} or _certificate(routing.config):
+    special = _certificate(routing.config) is not None or calls_specially(routing.config)
+    if overall is None or overall.level not in {"none", "may", "dane"} or special:
         routing.ways.append(_RoutePlan("*", "", "smtp_tls_security_level"))
 
 
@@ -191,6 +206,7 @@ def _connectors(routing: _Routing) -> list[Part]:
             part.label = f"outbound connector {name!r}"
             part.table = {"name": name, "connector_type": "partner", **scope, **part.table}
             part.findings = [_relabelled(part.label, finding) for finding in part.findings]
+            _keep_secret(routing, part, name)
         if address:
             rules.append(_rule(way.pattern, str(made[key].table["name"]), taken))
         else:
@@ -199,6 +215,23 @@ def _connectors(routing: _Routing) -> list[Part]:
         made[key].table["recipient_domains"] = list(patterns)
         _subdomains(made[key], patterns)
     return [*made.values(), *rules]
+
+
+def _keep_secret(routing: _Routing, part: Part, name: str) -> None:
+    """Have the password of a connector in a file of its own, or say that it has to be entered."""
+    if not part.secret:
+        return
+    if routing.secrets:
+        routing.kept.append(name)
+        path = PurePosixPath(routing.secrets) / f"{slug(name, 'connector')}-{len(routing.kept)}.secret"
+        part.table["authentication"]["secret_file"] = str(path)
+        return
+    part.secret = ""
+    part.lost(
+        "smtp_sasl_password_maps",
+        f"the password of {part.table['authentication']['username']} is not printed; enter it once the resources are "
+        f"applied: gatepost connector secret {name!r}; or import with --secrets DIR",
+    )
 
 
 def _relabelled(label: str, finding: Finding) -> Finding:
@@ -244,14 +277,16 @@ def _connector(routing: _Routing, way: _RoutePlan) -> Part:
                 f"{way.nexthop}: without brackets Postfix goes to the MX of this name, here to its addresses; name the "
                 "MX hosts as smart_hosts if they are others",
             )
-        if any(hop.port == 465 for hop in known):
-            part.lost(way.setting, f"{way.nexthop}: TLS without STARTTLS (port 465) is not done; use port 25 or 587")
     hops_or_mx: list[_Hop | None] = [*known] or [None]
     policies = [_policy(routing, way, hop) for hop in hops_or_mx]
     if any(policy != policies[0] for policy in policies):
         part.refuse(f"{way.setting}: the next hops {way.nexthop} have different TLS policies, and a connector has one")
     _demand(routing, part, policies[0], way, known)
     _client_certificate(routing.config, part)
+    write_calls(part, routing.config)
+    write_implicit_tls(part, routing.config)
+    keys = [key for hop in known for key in (hop.text, hop.host)]
+    part.secret = write_login(part, routing.config, keys, routing.logins)
     return part
 
 

@@ -75,7 +75,7 @@ class Part:
     """A resource in the making. kind: a key of KINDS, "organization", or "" for what becomes no resource.
 
     fallbacks: for a field that our own checks refuse, what to write instead and how the report says so. Only for what
-    is at least as strict: without one, the whole resource is left out.
+    is at least as strict: without one, the whole resource is left out. secret: what its authentication has in a file.
     """
 
     kind: str
@@ -84,6 +84,7 @@ class Part:
     findings: list[Finding] = field(default_factory=list)
     fallbacks: dict[str, tuple[dict[str, Any], str]] = field(default_factory=dict)
     refused: str = ""
+    secret: str = field(default="", repr=False)
 
     def differs(self, setting: str, detail: str) -> None:
         """A setting is carried over, and something about it is not the same."""
@@ -104,6 +105,7 @@ class Imported:
 
     notes: what differs, for the resource at (kind, place in its list); ("organization", 0) for the organization itself.
     left_out: resources that were refused, as they would have been, with the reason: they may be printed as comments.
+    secrets: what has to be written into the files that are named, by their paths.
     """
 
     organization: str
@@ -111,6 +113,7 @@ class Imported:
     findings: tuple[Finding, ...]
     notes: dict[tuple[str, int], tuple[str, ...]]
     left_out: tuple[tuple[str, str, dict[str, Any]], ...]
+    secrets: dict[str, str] = field(default_factory=dict, repr=False)
 
     def count(self, outcome: ImportResult) -> int:
         """The number of findings with a result."""
@@ -243,4 +246,5 @@ def _imported(organization: str, parts: Sequence[Part]) -> Imported:
         elif part.kind == "organization" and lines:
             notes["organization", 0] = (*notes.get(("organization", 0), ()), *lines)
     document = _document(organization, [part for part in parts if not part.refused])
-    return Imported(organization, document, tuple(findings), notes, tuple(left_out))
+    secrets = {part.table["authentication"]["secret_file"]: part.secret for part in parts if part.secret}
+    return Imported(organization, document, tuple(findings), notes, tuple(left_out), secrets)

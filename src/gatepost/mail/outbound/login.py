@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import binascii
 import secrets
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from gatepost.mail.outbound.failure import HopFailed, login_failed
@@ -23,6 +22,7 @@ from gatepost.policy.connectors.values import AuthenticationMechanism
 from gatepost.policy.decisions.requirement import Authenticated, TlsLevel
 from gatepost.protocols.smtp.client.sasl_client import BY_PASSWORD, BY_TOKEN, TokenClient, choose, password_client
 from gatepost.protocols.smtp.sasl import SaslError
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

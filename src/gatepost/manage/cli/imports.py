@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import textwrap
 from pathlib import Path
@@ -69,23 +70,50 @@ def exchange(files: tuple[Path, ...], organization: str, output: Path | None, as
 
 @imports.command()
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR")
+@click.option(
+    "--secrets",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write the passwords of smart hosts into files in this folder, mode 0600, and name them in the resources.",
+)
 @_output_options
 @json_option
-def postfix(directory: Path, organization: str, output: Path | None, as_json: bool) -> None:
+def postfix(directory: Path, organization: str, output: Path | None, secrets: Path | None, as_json: bool) -> None:
     """Convert DIR/main.cf, DIR/master.cf if it exists, and the source files of the tables that main.cf names.
 
-    Tables in Postfix's own configuration directory are read from DIR, so a copy of that directory is enough. Exit
-    codes: 0 everything was converted, 1 something was not (the rest is printed), 2 usage error or unreadable input, 3
-    the output could not be written.
+    Tables in Postfix's own configuration directory are read from DIR, so a copy of that directory is enough. Passwords
+    of smart hosts are printed nowhere: without --secrets, enter them with `gatepost connector secret`.
+
+    Exit codes: 0 everything was converted, 1 something was not (the rest is printed), 2 usage error or unreadable
+    input, 3 the output could not be written.
     """
     main = _text(directory / "main.cf", _refuse)
     master = _text(directory / "master.cf", _refuse) if (directory / "master.cf").exists() else ""
     try:
         files = {name: _table(directory, name) for name in named_files(main, str(directory))}
-        imported = from_postfix.convert(main, files, master=master, directory=str(directory), organization=organization)
+        imported = from_postfix.convert(
+            main,
+            files,
+            master=master,
+            directory=str(directory),
+            organization=organization,
+            secrets=str(secrets.absolute()) if secrets else "",
+        )
     except ImportRefused as refused:
         fail(BAD_INPUT, printable(refused))
+    _write_secrets(imported.secrets)
     _print(imported, output, as_json=as_json)
+
+
+def _write_secrets(secrets: Mapping[str, str]) -> None:
+    """Write each into a file that only its owner can read, and none over another file."""
+    for name, secret in secrets.items():
+        path = Path(name)
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(f"{secret}\n")
+        except OSError as error:
+            fail(UNKNOWN, f"{path}: {error.strerror}; nothing was converted")
 
 
 def _refuse(message: str) -> NoReturn:

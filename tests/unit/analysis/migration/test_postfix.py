@@ -245,7 +245,6 @@ def test_encryption_is_demanded_from_everybody(main, fields):
 REPORTED = [
     ("novelty = 1", "novelty (line 2): 1: is not known to this import"),
     ("message_size_limit = 1000000", "[limits] message_bytes = 1000000"),
-    ("smtp_sasl_password_maps = static:user:geheim", "log in"),
     ("smtp_tls_per_site = hash:/x", "obsolete"),
     ("smtpd_recipient_restrictions = permit_tls_clientcerts", "tls_sender_certificate_name, the name"),
     ("mysubmission_restrictions = permit_tls_all_clientcerts", "permit_tls_all_clientcerts: "),

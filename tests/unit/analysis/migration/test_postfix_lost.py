@@ -22,7 +22,6 @@ QUIET = [
 TOLD = [
     ("message_size_limit", "[limits] message_bytes = {value}"),
     ("smtpd_tls_cert_file", "[[certificate]]"),
-    ("smtp_sasl_password_maps", "log in"),
     ("smtp_tls_per_site", "obsolete"),
     ("smtpd_recipient_restrictions", "on-premises connectors"),
     ("virtual_alias_maps", "aliases of a [[mailbox]]"),

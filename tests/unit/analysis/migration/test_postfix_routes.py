@@ -140,7 +140,6 @@ TOLD = [
     (MAY, "b.example smtp:[h]\n", "b.example secure\n", LOST, "never looks at the policy"),
     (MAY + "relayhost = [h]\n", "", "b.example secure\n", LOST, "never looks at the policy"),
     (MAY, "b.example smtp:hub.example\n", "", DIFFERS, "name the MX hosts"),
-    (MAY, "b.example smtp:[h]:smtps\n", "", LOST, "port 465"),
     (MAY, ".b.example smtp:[h]\n", "", DIFFERS, "*.b.example: takes in the domain itself"),
     ("smtp_tls_security_level = none\n", "b.example smtp:[h]\n", "", DIFFERS, "without TLS"),
     (MAY + "smtp_tls_cert_file = /c\n", "", "", DIFFERS, "holds key and certificate"),
@@ -212,3 +211,15 @@ def test_a_key_has_its_chain_in_its_own_file_or_the_next(files, certificate, los
     parts = routed(MAY + f"smtp_tls_chain_files = {files}\n")
     assert connectors(parts)[0]["client_certificate"] == dict(zip(("chain", "key"), certificate, strict=True))
     assert any("is not shown" in text for _, text in told(parts)) is lost
+
+
+@pytest.mark.parametrize("folder", ["", "/etc/gatepost/secrets"])
+def test_a_password_has_a_file_of_its_own_or_is_to_be_entered(folder):
+    main = (
+        "relayhost = [h.example]\nsmtp_sasl_auth_enable = yes\nsmtp_sasl_password_maps = inline:{h.example=ann:word}\n"
+    )
+    parts = outbound(parse_main(main), {}, {}, folder)
+    (one,) = connectors(parts)
+    assert one["authentication"].get("secret_file") == (f"{folder}/relayhost-1.secret" if folder else None)
+    assert assemble("o", parts).secrets == ({f"{folder}/relayhost-1.secret": "word"} if folder else {})
+    assert any("is not printed; enter it" in line for _, line in told(parts)) is not bool(folder)
