@@ -32,6 +32,8 @@ _PACKAGES = {
     "promtool": "promtool",
     "dovecot": "dovecot-imapd",
     "dovecot-lmtp": "dovecot-lmtpd",
+    "dovecot-submission": "dovecot-submissiond",
+    "saslpasswd2": "sasl2-bin",
     "rspamd": "rspamd",
     "clamd": "clamav-daemon",
     "ip": "iproute2",
@@ -90,6 +92,8 @@ _FOUND_BY: dict[str, Callable[[], bool]] = {
     "exim": lambda: exim_program() is not None,
     "chromium": lambda: chromium_program() is not None,
     "dovecot-lmtp": lambda: Path("/usr/lib/dovecot/lmtp").exists(),
+    "dovecot-submission": lambda: Path("/usr/lib/dovecot/submission").exists(),
+    "saslpasswd2": lambda: Path("/usr/sbin/saslpasswd2").exists(),
     "libunbound": libunbound,
     "postgresql": lambda: any(Path("/usr/lib/postgresql").glob("*/bin/postgres")),
     "swaks-tls": lambda: any(Path(root, "Net/SSLeay.pm").exists() for root in _perl_folders()),
@@ -98,8 +102,8 @@ _FOUND_BY: dict[str, Callable[[], bool]] = {
 
 def have(*peers: str) -> bool:
     """Whether all of them are here: "postfix", "exim", "swaks", "swaks-tls", "openssl", "nsd", "unbound",
-    "libunbound", "pebble", "promtool", "dovecot", "dovecot-lmtp", "rspamd", "clamd", "ip", "chromium",
-    "postgresql", "root".
+    "libunbound", "pebble", "promtool", "dovecot", "dovecot-lmtp", "dovecot-submission", "saslpasswd2", "rspamd",
+    "clamd", "ip", "chromium", "postgresql", "root".
     """
     return all(_present(peer) for peer in peers)
 
