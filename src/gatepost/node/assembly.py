@@ -51,8 +51,9 @@ from gatepost.node.observation import GAUGE_SECONDS, Observation
 from gatepost.node.roles import extensions_of, login_secret, role_of, services_by_role
 from gatepost.node.site_duties import SiteDuties, SiteMail
 from gatepost.node.site_member import SiteMember
-from gatepost.node.site_secrets import srs_keys_of, ticket_secrets_of
+from gatepost.node.site_secrets import ticket_secrets_of
 from gatepost.node.snapshot import POLL_SECONDS, SnapshotSource
+from gatepost.node.srs_keys import SrsKeySource
 from gatepost.node.ticket_secrets import SecretRotation, SharedSecrets
 from gatepost.pki.certificates.connector_secrets import ConnectorSecrets
 from gatepost.pki.certificates.dkim_keys import DkimKeys
@@ -145,6 +146,7 @@ class Assembly:
         storage = self._site.storage
         self._resources = storage.configuration()
         self._snapshots = SnapshotSource(storage.configuration(), settings.limits.prefixes(), tells=self._index == 0)
+        self._srs = SrsKeySource(settings, storage.configuration())
         self._taking: asyncio.Task[object] | None = None
         self.parts.add(Lifecycle("resources", duties=[Duty(POLL_SECONDS, self.poll)], close=self._close_resources))
         self._prepare_certificates()
@@ -293,7 +295,11 @@ class Assembly:
 
     async def refresh(self) -> None:
         """Take up new resources, if there are any. A thread reads and understands them: of many it takes seconds."""
-        newer = await asyncio.to_thread(self._snapshots.newer)
+        newer, srs = await asyncio.to_thread(lambda: (self._snapshots.newer(), self._srs.newer()))
+        if srs is not None:
+            self._srs.take(srs)
+            for service in self._services.values():
+                service.srs = srs
         renewed = self._credentials.refresh()  # before the rest, which asks for it
         if newer is not None:
             self._snapshots.take(newer)
@@ -338,6 +344,7 @@ class Assembly:
         if self._taking is not None:
             await asyncio.wait([self._taking])
         self._snapshots.close()
+        self._srs.close()
         self._resources.close()
 
     async def _drain_attempts(self, seconds: float) -> None:
@@ -453,7 +460,7 @@ class Assembly:
             stamp=Stamp(settings.server.hostname, time.time),
             postmaster=parse_address(settings.server.postmaster) if settings.server.postmaster else None,
             check_revocation=self._lookups.check_revocation,
-            srs=srs_keys_of(settings, self._resources),
+            srs=self._srs.current,
             transcripts=settings.trace.transcripts,
             hooks=self._hooks,
             counts=self._observation.counts,

@@ -258,6 +258,19 @@ class ConfigStore:
             data: bytes = change.value(_NAMED, (name,))
         return data
 
+    def change_content(self, name: str, step: Callable[[bytes], bytes]) -> None:
+        """Replace the content stored under a name by what `step` makes of it; nobody else changes it meanwhile.
+
+        Raises KeyError if there is none, StoreFailure, and what `step` raises: then nothing was changed.
+        """
+        with _saying(f"{name} cannot be stored"), self._database.changing() as change:
+            data = change.value(_NAMED, (name,))
+            if data is None:
+                raise KeyError(name)
+            _keep(change, {name: step(bytes(data))})
+            self._database.announce(change, [name])
+        self._database.forget()
+
     def apply(
         self,
         document: Mapping[str, Mapping[str, Any]],

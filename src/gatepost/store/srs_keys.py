@@ -1,20 +1,22 @@
 """Keys for rewritten reverse-paths (`protocols.message.srs`), in one file of the data directory for all workers.
 
-Called by `node.site_secrets`. One key a line, in hexadecimal: the first signs, all verify. To change the key, put a new
-line before the others and restart; take the old one out a month later, when no notice comes back any more. Nodes that
-share what is stored have the same text as a content beside the configuration, so that each takes back the notices of
-all.
+Called by `node.site_secrets`, `node.srs_keys` and `manage.use_cases.srs_keys`. One key a line, in hexadecimal: the
+first signs, all verify. Nodes that share what is stored have the same text as a content beside the configuration, so
+that each takes back the notices of all.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from gatepost.protocols.message.srs import SrsKeys
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from gatepost.store.changes import ConfigStore
@@ -45,7 +47,7 @@ def load_srs_keys(data_dir: Path) -> SrsKeys:
     """The keys, made at first use. Raises OSError if the file is not ours alone, or holds something else."""
     path = data_dir / SRS_KEYS_FILE
     if not path.exists():
-        _publish(path, _new_line(), replace=False)
+        _publish(path, _text(SrsKeys((new_key(),))), replace=False)
     return _parsed(SrsKeyFile(data_dir).read() or b"", str(path))
 
 
@@ -58,10 +60,39 @@ def shared_srs_keys(store: ConfigStore, data_dir: Path, vault: Sealing | None) -
 
     def make() -> bytes:
         path = data_dir / SRS_KEYS_FILE
-        keys = load_srs_keys(data_dir).keys if path.exists() else (secrets.token_bytes(_KEY_OCTETS),)
-        return sealed_keys("".join(f"{key.hex()}\n" for key in keys).encode(), vault)
+        keys = load_srs_keys(data_dir).keys if path.exists() else (new_key(),)
+        return sealed_keys(_text(SrsKeys(keys)), vault)
 
     return _parsed(opened_keys(store.content_once(SRS_PLACE, make), vault), SRS_PLACE)
+
+
+def srs_keys_mark(store: ConfigStore, data_dir: Path) -> object:
+    """A value that differs once the keys were changed; read in microseconds. Raises StoreFailure or OSError."""
+    if store.is_shared:
+        return store.content(SRS_PLACE)
+    status = (data_dir / SRS_KEYS_FILE).stat() if (data_dir / SRS_KEYS_FILE).exists() else None
+    return status and (status.st_ino, status.st_mtime_ns, status.st_size, status.st_mode)
+
+
+def change_srs_keys(data_dir: Path, step: Callable[[SrsKeys], SrsKeys]) -> SrsKeys:
+    """Replace the keys of one node by what `step` makes of them. Raises as `load_srs_keys`, and what `step` raises."""
+    with _locked(data_dir):
+        keys = step(load_srs_keys(data_dir))
+        _publish(data_dir / SRS_KEYS_FILE, _text(keys), replace=True)
+    return keys
+
+
+def change_shared_srs_keys(
+    store: ConfigStore, data_dir: Path, vault: Sealing | None, step: Callable[[SrsKeys], SrsKeys]
+) -> SrsKeys:
+    """The same of a site. Raises as `shared_srs_keys`, and what `step` raises."""
+    shared_srs_keys(store, data_dir, vault)
+
+    def change(content: bytes) -> bytes:
+        return sealed_keys(_text(step(_parsed(opened_keys(content, vault), SRS_PLACE))), vault)
+
+    store.change_content(SRS_PLACE, change)
+    return shared_srs_keys(store, data_dir, vault)
 
 
 def sealed_keys(text: bytes, vault: Sealing | None) -> bytes:
@@ -144,8 +175,31 @@ def _parsed(text: bytes, where: str) -> SrsKeys:
     return SrsKeys(keys)
 
 
-def _new_line() -> bytes:
-    return f"{secrets.token_hex(_KEY_OCTETS)}\n".encode()
+def new_key() -> bytes:
+    """A new key."""
+    return secrets.token_bytes(_KEY_OCTETS)
+
+
+def _text(keys: SrsKeys) -> bytes:
+    return "".join(f"{key.hex()}\n" for key in keys.keys).encode()
+
+
+@contextmanager
+def _locked(data_dir: Path) -> Iterator[None]:
+    """One at a time changes the file, which is replaced: what is locked is its directory."""
+    directory = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(directory)
+
+
+def _give_to_owner(path: Path, descriptor: int) -> None:
+    """A command of root leaves the file to the gateway's account, which the data directory belongs to."""
+    owner = path.parent.stat()
+    if os.geteuid() != owner.st_uid:
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 def _publish(path: Path, text: bytes, *, replace: bool) -> None:
@@ -157,6 +211,7 @@ def _publish(path: Path, text: bytes, *, replace: bool) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
+            _give_to_owner(path, file.fileno())
         if replace:
             fresh.replace(path)
         else:

@@ -285,6 +285,18 @@ def test_content_that_another_process_made_a_moment_ago(config, monkeypatch):
     assert config.content_once("secret", lambda: b"second") == b"first"
 
 
+def test_content_is_changed_by_one_at_a_time(config):
+    with pytest.raises(KeyError, match="secret"):
+        config.change_content("secret", lambda content: content)
+    config.content_once("secret", lambda: b"first")
+    config.change_content("secret", lambda content: b"new " + content)
+    assert config.content("secret") == b"new first"
+    with pytest.raises(ZeroDivisionError):
+        config.change_content("secret", lambda content: bytes(1 // (len(content) - 9)))
+    assert config.content("secret") == b"new first"
+    assert b"first" not in config.path.with_name("config.db-wal").read_bytes(), "what was replaced may be a key"
+
+
 def test_a_file_is_of_one_node(config):
     assert not config.is_shared
 

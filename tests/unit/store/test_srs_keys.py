@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -10,7 +11,17 @@ import pytest
 from gatepost.store import srs_keys as module
 from gatepost.store.changes import CONFIGURATION, ConfigStore
 from gatepost.store.sqlite.database import SqliteDatabase
-from gatepost.store.srs_keys import SRS_KEYS_FILE, SrsKeyFile, SrsKeyRow, load_srs_keys, shared_srs_keys
+from gatepost.store.srs_keys import (
+    SRS_KEYS_FILE,
+    SrsKeyFile,
+    SrsKeyRow,
+    change_shared_srs_keys,
+    change_srs_keys,
+    load_srs_keys,
+    new_key,
+    shared_srs_keys,
+    srs_keys_mark,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -117,3 +128,54 @@ def test_the_text_of_a_table_is_sealed_with_a_master_key(tmp_path: Path, vault: 
                 SrsKeyRow(database, None).read()
         keys.remove()
         assert keys.read() is None
+
+
+def test_keys_are_changed_one_after_the_other(tmp_path: Path) -> None:
+    (first,) = load_srs_keys(tmp_path).keys
+    before = srs_keys_mark_of(tmp_path)
+    with ThreadPoolExecutor(4) as threads:
+        made = list(threads.map(lambda _: change_srs_keys(tmp_path, lambda keys: keys.with_new(new_key())), range(4)))
+    found = load_srs_keys(tmp_path)
+    assert len(set(found.keys)) == 5, "none is lost"
+    assert found.keys[-1] == first
+    assert found in made
+    assert srs_keys_mark_of(tmp_path) != before
+    assert [path.name for path in tmp_path.iterdir()] == [SRS_KEYS_FILE]
+
+
+def srs_keys_mark_of(folder: Path) -> object:
+    (folder / "configuration").mkdir(exist_ok=True)
+    with closing(ConfigStore(folder / "configuration" / "config.db")) as store:
+        mark = srs_keys_mark(store, folder)
+    shutil.rmtree(folder / "configuration")
+    return mark
+
+
+def test_there_is_no_mark_without_keys(tmp_path: Path) -> None:
+    assert srs_keys_mark_of(tmp_path) is None
+
+
+@pytest.mark.parametrize("vault", [None, Backwards()])
+def test_keys_of_a_site_are_changed_and_stay_sealed(
+    tmp_path: Path, vault: Backwards | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(ConfigStore(tmp_path / "config.db")) as store:
+        (first,) = shared_srs_keys(store, tmp_path, vault).keys
+        changed = change_shared_srs_keys(store, tmp_path, vault, lambda keys: keys.with_new(b"2" * 32))
+        assert changed.keys == (b"2" * 32, first)
+        assert shared_srs_keys(store, tmp_path, vault) == changed
+        content = store.content("srs/keys")
+        assert content
+        assert (b"32" * 32 in content) is (vault is None)
+        monkeypatch.setattr(ConfigStore, "is_shared", True)
+        assert srs_keys_mark(store, tmp_path) == content
+
+
+def test_a_command_of_root_leaves_the_keys_to_the_gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[tuple[int, int]] = []
+    owner = tmp_path.stat()
+    monkeypatch.setattr(module.os, "geteuid", lambda: owner.st_uid + 1)
+    monkeypatch.setattr(module.os, "fchown", lambda _, uid, gid: given.append((uid, gid)))
+    load_srs_keys(tmp_path)
+    change_srs_keys(tmp_path, lambda keys: keys.with_new(new_key()))
+    assert given == [(owner.st_uid, owner.st_gid)] * 2

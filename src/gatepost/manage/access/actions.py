@@ -62,6 +62,8 @@ type Action = Literal[
     "dkim-import",
     "dkim-rotate",
     "connector-secret",
+    "srs-rotate",
+    "srs-remove",
     # the evidence log
     "evidence-verify",
     "evidence-export",
@@ -129,6 +131,8 @@ LABELS: Final = MappingProxyType[Action, str](
         "dkim-import": "Import DKIM key",
         "dkim-rotate": "Rotate DKIM keys",
         "connector-secret": "Change connector secret",
+        "srs-rotate": "Rotate SRS key",
+        "srs-remove": "Remove SRS key",
         "evidence-verify": "Verify evidence log",
         "evidence-export": "Export evidence",
         "node-drain": "Drain node",

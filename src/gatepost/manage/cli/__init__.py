@@ -33,6 +33,7 @@ _COMMANDS = {
     "issuer": ("oauth_issuer", "issuer", "Manage OAuth issuers, whose tokens users can log in with."),
     "hook": ("content_hook", "hook", "Manage content hooks: rspamd and ClamAV scan messages before acceptance."),
     "dkim": ("dkim", "dkim", "Manage DKIM keys, which sign outgoing mail."),
+    "srs": ("srs", "srs", "Manage the keys that rewrite reverse-paths of forwarded mail (SRS)."),
     "certificate": ("groups", "certificate", "Manage the gateway's certificates and their lifecycle."),
     "smime": ("groups", "smime", "Manage S/MIME: certificates of recipients, and our own certificates and keys."),
     "node": ("node", "node", "Show the nodes that share a store, drain one, or forget a dead one."),

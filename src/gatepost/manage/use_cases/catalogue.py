@@ -49,6 +49,7 @@ from gatepost.manage.use_cases import (
     reports,
     resource_cases,
     resource_views,
+    srs_keys,
     status,
     tls_reports,
     tokens,
@@ -115,5 +116,6 @@ USE_CASES: Final[Sequence[UseCase[Any, Any]]] = (
     *connector_secrets.USE_CASES,
     *dkim.USE_CASES,
     *dkim_changes.USE_CASES,
+    *srs_keys.USE_CASES,
     *publication.USE_CASES,
 )

@@ -11,6 +11,7 @@ bits in base32. Who finds one by trying has a way to send a notice to one addres
 from __future__ import annotations
 
 import base64
+import hashlib
 import hmac
 from dataclasses import dataclass, field
 
@@ -21,6 +22,8 @@ _DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _CYCLE = 1024  # days that two digits tell apart
 _VALID_DAYS = 30  # queues keep a message five days, and what they make of it another five; holidays come on top
 _HASH_OCTETS = 5
+MAX_KEYS = 8
+"""Each is tried for an address that comes back, by whoever sends one."""
 _SPECIAL = frozenset('()<>[]:;@\\,"\x20')
 
 
@@ -36,6 +39,34 @@ class SrsKeys:
     """
 
     keys: tuple[bytes, ...] = field(repr=False)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the keys, in their order, by which people tell them apart: they say nothing of the keys."""
+        return [hashlib.sha256(key).hexdigest()[:16] for key in self.keys]
+
+    def with_new(self, key: bytes) -> SrsKeys:
+        """The keys with a new one, which signs. Raises ValueError if there are as many as there may be."""
+        if len(self.keys) >= MAX_KEYS:
+            raise ValueError(f"there are {len(self.keys)} keys, and more are not kept")
+        return SrsKeys((key, *self.keys))
+
+    def without(self, name: str) -> SrsKeys:
+        """The keys without one that only verifies. Raises KeyError if none is named so, ValueError if it signs."""
+        if name not in self.names:
+            raise KeyError(name)
+        if name == self.names[0]:
+            raise ValueError(f"the key {name} signs")
+        return SrsKeys(tuple(key for key, known in zip(self.keys, self.names, strict=True) if known != name))
+
+    def before_signing(self, newer: SrsKeys) -> SrsKeys:
+        """`newer`, but for now the key that signs here goes on signing, if it still verifies there.
+
+        So that nobody signs with a key that others do not know yet.
+        """
+        if not self.keys or self.keys[0] not in newer.keys:
+            return newer
+        return SrsKeys((self.keys[0], *(key for key in newer.keys if key != self.keys[0])))
 
     def rewritten(self, reverse_path: Path, domain: str, day: int) -> str | None:
         """The reverse-path with which a message is sent on in the name of `domain` on a day since 1970.

@@ -23,6 +23,7 @@ from gatepost.policy.decisions.requirement import Achieved, MxLevel, TlsLevel
 from gatepost.store.destinations import DESTINATIONS_FILE, DestinationFile
 from gatepost.store.interface import StoreFailure
 from gatepost.store.nodes import NodeIdentity
+from gatepost.store.srs_keys import change_srs_keys, load_srs_keys, new_key
 
 from .conftest import NAME, OWNER, ROOT, example, sealed_in
 
@@ -101,6 +102,11 @@ class Scene:
         registry.stop(NodeIdentity("mx1", "start", "data", "host", "1.0"))
         registry.close()
         return "mx1"
+
+    def old_srs_key(self):
+        """A key that only verifies."""
+        change_srs_keys(self.api.gateway.data, lambda keys: keys.with_new(new_key()))
+        return load_srs_keys(self.api.gateway.data).names[1]
 
     def tried(self):
         """A certificate whose failure is being waited out, so that nothing is due."""
@@ -210,6 +216,8 @@ DONE = {
     "DELETE /users/{name}/sessions": ({"name": Scene.user}, None),
     "POST /nodes/{name}/drain": ({"name": Scene.node}, {"undo": False}),
     "DELETE /nodes/{name}": ({"name": Scene.stopped_node}, None),
+    "POST /srs_keys": ({}, {}),
+    "DELETE /srs_keys/{name}": ({"name": Scene.old_srs_key}, None),
     "POST /tokens": ({"": Scene.user}, {"name": "new", "scopes": ["read"]}),
     "DELETE /tokens/{name}": ({"name": Scene.token}, None),
 }

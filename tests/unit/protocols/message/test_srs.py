@@ -4,7 +4,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from gatepost.protocols.message.srs import NO_KEYS, SrsKeys, SrsRefused, is_srs
+from gatepost.protocols.message.srs import MAX_KEYS, NO_KEYS, SrsKeys, SrsRefused, is_srs
 from gatepost.protocols.smtp.grammar import GrammarError, Path, parse_address
 
 KEYS = SrsKeys((b"k" * 32,))
@@ -172,3 +172,41 @@ def test_what_looks_rewritten(local_part: str, expected: bool) -> None:
 
 def test_keys_are_not_shown() -> None:
     assert "kkk" not in repr(KEYS)
+
+
+def test_a_new_key_signs_and_all_verify() -> None:
+    newer = KEYS.with_new(b"n" * 32)
+    local_part = rewritten("mallory@elsewhere.example", newer).local_part
+    assert local_part != rewritten("mallory@elsewhere.example").local_part
+    assert newer.original(local_part, DAY) == newer.original(rewritten("mallory@elsewhere.example").local_part, DAY)
+    with pytest.raises(SrsRefused, match="forged, or the key was changed"):
+        KEYS.original(local_part, DAY)
+    full = SrsKeys(tuple(bytes([number]) * 32 for number in range(MAX_KEYS)))
+    with pytest.raises(ValueError, match="more are not kept"):
+        full.with_new(b"n" * 32)
+
+
+def test_an_old_key_is_taken_out_by_its_name() -> None:
+    newer = KEYS.with_new(b"n" * 32)
+    signing, old = newer.names
+    assert newer.without(old) == SrsKeys((b"n" * 32,))
+    with pytest.raises(ValueError, match=f"{signing} signs"):
+        newer.without(signing)
+    with pytest.raises(KeyError):
+        newer.without("0" * 16)
+    assert "k" * 8 not in repr(newer), "keys are shown nowhere"
+
+
+@pytest.mark.parametrize(
+    ("now", "stored", "expected"),
+    [
+        ((b"a",), (b"b", b"a"), (b"a", b"b")),
+        ((b"a", b"c"), (b"b", b"a"), (b"a", b"b")),
+        ((b"a",), (b"b",), (b"b",)),
+        ((), (b"b",), (b"b",)),
+    ],
+)
+def test_a_key_that_still_verifies_goes_on_signing_for_a_while(
+    now: tuple[bytes, ...], stored: tuple[bytes, ...], expected: tuple[bytes, ...]
+) -> None:
+    assert SrsKeys(now).before_signing(SrsKeys(stored)).keys == expected

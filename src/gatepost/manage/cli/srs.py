@@ -1,0 +1,74 @@
+"""`gatepost srs …`: the keys with which reverse-paths of forwarded mail are rewritten."""
+
+from __future__ import annotations
+
+import click
+
+from gatepost.manage.cli.client import client
+from gatepost.manage.cli.options import NO, config_option, fail, json_option
+from gatepost.manage.cli.request_options import request_options
+from gatepost.manage.cli.tables import print_json, print_table, printable
+from gatepost.manage.use_cases.client import all_items
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.srs_keys import (
+    ListSrsKeys,
+    RemoveSrsKey,
+    RotateSrsKey,
+    list_srs_keys,
+    remove_srs_key,
+    rotate_srs_key,
+)
+
+
+@click.group()
+def srs() -> None:
+    """Manage the keys that rewrite reverse-paths of forwarded mail (SRS)."""
+
+
+@srs.command("list")
+@config_option
+@json_option
+def list_(config: str | None, as_json: bool) -> None:
+    """List SRS keys by name: the first signs, all verify. No key is shown.
+
+    Exit codes: 0 done, 2 invalid settings, 3 the keys cannot be read.
+    """
+    keys = list(all_items(client(config).call, list_srs_keys, ListSrsKeys()))
+    if as_json:
+        print_json(keys)
+    else:
+        print_table(("name", "use"), [(key.name, "signs and verifies" if key.signs else "verifies") for key in keys])
+
+
+@srs.command()
+@config_option
+@json_option
+def rotate(config: str | None, as_json: bool) -> None:
+    """Make a new SRS key, which signs from now on; the keys before it go on verifying until they are removed.
+
+    Running nodes know it within seconds and sign with it half a minute later.
+
+    Exit codes: 0 done, 1 there are too many keys, 2 invalid settings, 3 the keys cannot be written.
+    """
+    key = client(config).call(rotate_srs_key, RotateSrsKey())
+    if as_json:
+        print_json(key)
+    else:
+        click.echo(f"new key: {printable(key.name)}; remove older ones in a month: `gatepost srs remove NAME`")
+
+
+@srs.command()
+@request_options(RemoveSrsKey)
+@config_option
+def remove(request: RemoveSrsKey, config: str | None) -> None:
+    """Remove SRS key NAME, which only verifies: addresses that were made with it are refused from then on.
+
+    Exit codes: 0 done, 1 there is no such key, or it signs, 2 usage error, 3 the keys cannot be written.
+    """
+    try:
+        client(config).call(remove_srs_key, request)
+    except Refusal as refusal:
+        if refusal.kind is RefusalKind.MISSING:
+            fail(NO, f"{printable(refusal.text)} `gatepost srs list` lists the keys.")
+        raise
+    click.echo(f"removed: {printable(request.name)}")

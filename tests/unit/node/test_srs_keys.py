@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gatepost.node.srs_keys import SIGNING_SECONDS, SrsKeySource
+from gatepost.protocols.smtp.grammar import parse_address
+from gatepost.settings.model import Settings
+from gatepost.store.srs_keys import SRS_KEYS_FILE, change_srs_keys, load_srs_keys, new_key
+from gatepost.store.storage import Storage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 5.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def source(tmp_path: Path, clock: Clock) -> Iterator[SrsKeySource]:
+    settings = Settings(server={"hostname": "mx.contoso.example", "data_dir": str(tmp_path)})
+    source = SrsKeySource(settings, Storage.of(settings).configuration(), clock)
+    yield source
+    source.close()
+
+
+def rotate(folder: Path) -> None:
+    change_srs_keys(folder, lambda keys: keys.with_new(new_key()))
+
+
+def take(source: SrsKeySource) -> bool:
+    keys = source.newer()
+    if keys is not None:
+        source.take(keys)
+    return keys is not None
+
+
+def test_a_new_key_verifies_at_once_and_signs_when_all_know_it(
+    source: SrsKeySource, clock: Clock, tmp_path: Path
+) -> None:
+    assert not take(source)
+    (old,) = source.current.keys
+    rotate(tmp_path)
+    new = load_srs_keys(tmp_path).keys[0]
+    assert take(source)
+    assert source.current.keys == (old, new)
+    elsewhere = load_srs_keys(tmp_path)  # of a worker that signs with it already
+    address = elsewhere.rewritten(parse_address("mallory@elsewhere.example"), "contoso.example", 9)
+    assert address
+    assert source.current.original(address.partition("@")[0], 9).local_part == "mallory"
+    clock.now += SIGNING_SECONDS - 1
+    assert not take(source)
+    clock.now += 1
+    assert take(source)
+    assert source.current.keys == (new, old)
+
+
+def test_a_key_that_was_removed_signs_no_more_at_once(source: SrsKeySource, tmp_path: Path) -> None:
+    (old,) = source.current.names
+    rotate(tmp_path)
+    change_srs_keys(tmp_path, lambda keys: keys.without(old))
+    assert take(source)
+    assert source.current == load_srs_keys(tmp_path)
+
+
+def test_keys_that_cannot_be_read_leave_those_before(
+    source: SrsKeySource, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = source.current
+    (tmp_path / SRS_KEYS_FILE).write_text("broken\n")
+    assert not take(source)
+    assert not take(source)
+    assert source.current == before
+    assert len(caplog.messages) == 1, "it is said once"
+    assert "those before stay in force" in caplog.text
