@@ -1,4 +1,4 @@
-"""Proves that the key for rewritten reverse-paths changes while gateways run and no notice is lost, on one node and two."""
+"""Proves that the key for rewritten reverse-paths changes while gateways run and no notice is lost."""
 
 from __future__ import annotations
 

@@ -16,7 +16,6 @@ from gatepost.manage.use_cases.paging import Paging, page_of
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.sealed_store import store_and_vault
 from gatepost.pki.certificates.vault import VaultError
-from gatepost.protocols.message.srs import SrsKeys
 from gatepost.store.interface import StoreFailure
 from gatepost.store.srs_keys import (
     change_shared_srs_keys,
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gatepost.manage.use_cases.context import Context
+    from gatepost.protocols.message.srs import SrsKeys
 
 
 class ListSrsKeys(Paging, kw_only=True):
