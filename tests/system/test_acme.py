@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from support.admin import served
 from support.clients import openssl_s_client
 from support.pebble import context_of
-from support.process import wait_until
+from support.process import free_port, wait_until
 from support.scenes import contoso
 
 from gatepost.manage.cli import main
@@ -290,3 +290,40 @@ def test_what_is_killed_in_the_middle_is_tidied_up(world: Callable[..., World], 
     assert 250 < one["not_before"] - one["tried"] < 350
     wait_until(lambda: "requesting certificates now" not in it.renew("--now", expect=None), "it has tidied up")
     it.first()
+
+
+KID, MAC = "kid-1", "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
+
+
+def test_an_authority_that_knows_its_customers(
+    world: Callable[..., World], pebble: Callable[..., Pebble], tmp_path: Path
+) -> None:
+    mac = tmp_path / "mac.key"
+    mac.touch(0o600)
+
+    def customer(key_id: str, key: str) -> dict[str, Any]:
+        mac.write_text(key)
+        return {"eab_key_id": key_id, "eab_mac_key": f"file:{mac}"}
+
+    def refusal(**acme: Any) -> str:
+        it = world(authority, http_address=f"127.0.0.1:{free_port()}", **acme)
+        text = str(wait_until(lambda: "acme.eab_" in it.only()["error"] and it.only()["error"], it.mx.log()))
+        assert MAC[1:] not in it.mx.log() + text
+        it.mx.stop()
+        return text
+
+    authority = pebble(customers={KID: MAC})
+    assert "set acme.eab_key_id and acme.eab_mac_key" in refusal()
+    for key_id, key in (("kid-2", MAC), (KID, f"A{MAC[1:]}")):
+        text = refusal(**customer(key_id, key))
+        assert "refuses (" in text
+        assert "see acme.eab_key_id and acme.eab_mac_key: are both copied in full" in text
+
+    known = world(authority, **customer(KID, f"{MAC}\n"))
+    assert dns_names(known.first()) == {NAME}
+    shown = known.mx.cli("settings", "show", expect=None)
+    assert MAC not in known.mx.log() + shown.stdout + shown.stderr
+    mac.unlink()  # it was needed once
+    before = known.presented()
+    known.renew("--now", NAME)
+    known.other_than(before)

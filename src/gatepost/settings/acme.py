@@ -22,6 +22,7 @@ from gatepost.policy.connectors.fields import (
 )
 from gatepost.policy.connectors.units import format_duration
 from gatepost.protocols.smtp.grammar import GrammarError, parse_address
+from gatepost.settings.references import secret_reference
 from gatepost.settings.section import Checked, Section, setting
 
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
@@ -84,6 +85,18 @@ class Acme(Section):
     )
     contact: tuple[Annotated[str, Checked(_contact), Form("mail address")], ...] = setting(
         default=(), description="Mail addresses that the authority can notify of problems with the account."
+    )
+    eab_key_id: Annotated[Text, Length(most=1000)] = setting(
+        default="",
+        description="Key identifier of your customer account at the authority, for one that demands external account "
+        "binding (RFC 8555 section 7.3.4). Needed once, to make the ACME account.",
+    )
+    eab_mac_key: Annotated[str, Checked(secret_reference), Form('"file:/PATH", "env:NAME" or "credential:NAME"')] = (
+        setting(
+            default="",
+            description="The MAC key (HMAC key) that belongs to eab_key_id, in base64url as the authority shows it, from "
+            "a file of mode 0600, an environment variable, or a systemd credential.",
+        )
     )
     names: Annotated[tuple[NamePattern, ...], Length(most=100)] = setting(
         default=(),

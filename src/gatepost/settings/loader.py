@@ -232,6 +232,9 @@ def _acme(draft: Draft[Settings]) -> Iterator[FieldError]:
     if not acme.agree_tos and acme != Acme() and acme.directory_url:
         said = f"without it no certificate is requested; write true if you agree to the terms of {acme.directory_url}"
         yield draft.error("acme.agree_tos", said)
+    if bool(acme.eab_key_id) != bool(acme.eab_mac_key):
+        missing, known = ("eab_mac_key", "eab_key_id") if acme.eab_key_id else ("eab_key_id", "eab_mac_key")
+        yield draft.error(f"acme.{missing}", f"it is needed with {known}; the authority shows both together")
     if not acme.is_on:
         return
     if not draft.value.store.master_key:

@@ -44,8 +44,9 @@ def context_of(anchors: Path) -> ssl.SSLContext:
 class Pebble:
     """pki: its HTTPS certificate is of this one. validity: seconds for which its certificates are.
 
-    environment: as Pebble's README has it; one in twenty nonces is refused unless it says otherwise. url: its
-    directory. http_port: where it looks for tokens.
+    environment: as Pebble's README has it; one in twenty nonces is refused unless it says otherwise. customers: who
+    alone may have accounts, the MAC key in base64url by key identifier; None for everybody. url: its directory.
+    http_port: where it looks for tokens.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Pebble:
         *,
         validity: int = 90 * 86400,
         environment: Mapping[str, str] | None = None,
+        customers: Mapping[str, str] | None = None,
     ) -> None:
         need("pebble")
         self.folder = Folder("pebble")
@@ -75,6 +77,8 @@ class Pebble:
                         "tlsPort": self._tls_port,
                         "retryAfter": {"authz": 1, "order": 1},
                         "certificateValidityPeriod": validity,
+                        "externalAccountBindingRequired": customers is not None,
+                        "externalAccountMACKeys": dict(customers or {}),
                     }
                 }
             ),

@@ -27,6 +27,7 @@ GOOD = [
     KEY + ON,
     KEY + ON + 'directory_url = "https://ca.example:14000/dir"\ncontact = ["ann@a.example", "mailto:bob@a.example"]\n',
     KEY + ON + 'names = ["*.a.example", "a.example"]\nchallenge = "dns-01"\ndns_hook = ["/usr/bin/hook", "-v"]\n',
+    KEY + ON + 'eab_key_id = "kid"\neab_mac_key = "env:MAC"\n',
     '[acme]\ndirectory_url = ""\nroll_key = true\n',
     KEY + ON + '[mta_sts]\naddress = "127.0.0.1:443"\n',  # the certificate is still to come
 ]
@@ -49,6 +50,11 @@ BAD = {
     KEY + ON + 'directory_url = "https://a:b@ca.example/"\n': "acme.directory_url: 'https://a:b@ca.example/' is no",
     KEY + ON + 'contact = ["nobody"]\n': "acme.contact[0]: 'nobody' is not a mail address",
     KEY + ON + 'names = ["*.a.example"]\n': "acme.names[0]: only the DNS can prove that *.a.example is ours; write",
+    KEY
+    + ON
+    + 'eab_key_id = "k"\n': "acme.eab_mac_key: it is needed with eab_key_id; the authority shows both together",
+    KEY + ON + 'eab_mac_key = "env:MAC"\n': "acme.eab_key_id: it is needed with eab_mac_key",
+    KEY + ON + 'eab_mac_key = "zWNDZM6eQGHW"\n': "acme.eab_mac_key: this is not a reference to a secret; write file:",
     KEY + ON + 'challenge = "dns-01"\n': "acme.dns_hook: dns-01 needs a program that publishes TXT records",
     KEY + ON + 'dns_hook = ["hook"]\n': "acme.dns_hook: 'hook': write the absolute path of the program; no shell looks",
     KEY + ON + '[[listener]]\nrole = "mx"\naddress = "0.0.0.0:80"\n': "listener[0].address: 0.0.0.0:80 is used more",

@@ -7,6 +7,8 @@ is for our log alone, and bounded. The library is in the extra `gatepost[acme]`:
 from __future__ import annotations
 
 import base64
+import binascii
+import dataclasses
 import datetime as dt
 import io
 import time
@@ -40,6 +42,9 @@ _POLL: Final = 120.0
 _TEXT: Final = 300
 _PIECE: Final = 65536
 _AGENT: Final = "gatepost"
+_LEAST_MAC_KEY: Final = 16  # octets
+_BASE64URL: Final = str.maketrans("+/", "-_")
+_OF_BINDINGS: Final = {"unauthorized", "malformed", "externalAccountRequired"}  # each authority has its own
 _NONCES: Final = 5  # tries, each of which is two of the library's
 _ODD: Final = (
     JoseError,
@@ -59,6 +64,17 @@ class Order:
     csr: bytes
     profile: str = ""
     replaces: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalAccount:
+    """Proof that an authority knows us as a customer already (RFC 8555 section 7.3.4).
+
+    key_id, mac_key: as the authority shows them; the key in base64url.
+    """
+
+    key_id: str
+    mac_key: str = dataclasses.field(repr=False)
 
 
 class _NewOrder(messages.NewOrder):
@@ -154,21 +170,41 @@ class Authority:
         """Close connections."""
         self._net.session.close()
 
-    def register(self, contact: Sequence[str]) -> str:
+    def register(self, contact: Sequence[str], external: ExternalAccount | None = None) -> str:
         """The account of our key, made if there is none; its address. The terms are agreed to. Raises AcmeFailed."""
-        if self._client.external_account_required():
+        if external is None and self._client.external_account_required():
             raise AcmeFailed(
-                f"{self._url} gives accounts only to those whom it knows already (external account binding), which "
-                "this version cannot show; choose another authority"
+                f"{self._url} gives accounts only to customers that it knows (external account binding): get a key "
+                "identifier and a MAC key there, and set acme.eab_key_id and acme.eab_mac_key"
             )
         new = messages.NewRegistration(
-            contact=tuple(f"mailto:{text}" for text in contact), terms_of_service_agreed=True
+            contact=tuple(f"mailto:{text}" for text in contact),
+            terms_of_service_agreed=True,
+            external_account_binding=self._binding(external) if external is not None else None,
         )
         try:
             return str(self._called(lambda: self._client.new_account(new)).uri)
         except _Known as known:
             self._net.account = messages.RegistrationResource(body=messages.Registration(), uri=known.uri)
             return known.uri
+        except AcmeRefused as refused:
+            if external is None or refused.code not in _OF_BINDINGS:
+                raise
+            text = f"{refused}; see acme.eab_key_id and acme.eab_mac_key: are both copied in full, and not used up?"
+            raise AcmeFailed(text, refused.retry_after) from refused
+
+    def _binding(self, external: ExternalAccount) -> dict[str, Any]:
+        """The account's key, signed with the MAC key. Raises AcmeFailed."""
+        directory, text = self._client.directory, external.mac_key.translate(_BASE64URL).rstrip("=")
+        try:
+            octets = len(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
+        except (binascii.Error, ValueError):
+            octets = 0
+        if octets < _LEAST_MAC_KEY:
+            raise AcmeFailed(
+                "acme.eab_mac_key is no MAC key in base64url: copy it in full, as the authority shows it, on one line"
+            )
+        return messages.ExternalAccountBinding.from_data(self._key.public_key(), external.key_id, text, directory)
 
     def issue(self, order: Order, kind: Challenge, publish: Callable[[Sequence[Proof]], None]) -> bytes:
         """The chain, PEM, leaf first. publish: has proofs found. Raises AcmeFailed, and what `publish` raises."""
@@ -266,7 +302,7 @@ class Authority:
         except errors.TimeoutError as failure:
             raise AcmeFailed(f"{self._url} did not decide in time; the gateway tries again") from failure
         except messages.Error as problem:
-            raise AcmeFailed(self._problem(problem), self._adapter.retry_after) from problem
+            raise AcmeRefused(self._problem(problem), self._adapter.retry_after, str(problem.code)) from problem
         except errors.IssuanceError as failure:
             raise AcmeFailed(self._problem(failure.error)) from failure
         except requests.exceptions.SSLError as failure:
@@ -300,6 +336,14 @@ _ADVICE: Final = {
     "caa": "; see the CAA records of the names",
     "invalidProfile": "; see acme.profile",
 }
+
+
+class AcmeRefused(AcmeFailed):
+    """An authority said no. code: the type of its problem (RFC 8555 section 6.7)."""
+
+    def __init__(self, text: str, retry_after: float, code: str) -> None:
+        super().__init__(text, retry_after)
+        self.code = code
 
 
 class _Known(AcmeFailed):

@@ -42,7 +42,7 @@ from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.pki.certificates.inventory import Inventory, entry_from
 from gatepost.pki.certificates.request import KEY_TYPES
 from gatepost.pki.certificates.site_key import site_vault
-from gatepost.pki.certificates.vault import Vault, VaultError
+from gatepost.pki.certificates.vault import Vault, VaultError, read_secret
 from gatepost.store.changes import ConfigConflict
 from gatepost.store.interface import StoreFailure
 from gatepost.store.leases import ACME_REQUESTS
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from gatepost.pki.acme.client import Authority
+    from gatepost.pki.acme.client import Authority, ExternalAccount
     from gatepost.pki.acme.tlsa import PublishedTlsa
     from gatepost.protocols.tls.facts import CertificateFacts
     from gatepost.settings.model import Settings
@@ -344,7 +344,21 @@ class Issuer:
     def _registered(self, authority: Authority) -> None:
         kept = self.kept()
         if not kept.account:
-            self._keep(msgspec.structs.replace(kept, account=authority.register(self._acme.contact)))
+            account = authority.register(self._acme.contact, self._external_account())
+            self._keep(msgspec.structs.replace(kept, account=account))
+
+    def _external_account(self) -> ExternalAccount | None:
+        """Our account as a customer of the authority of the settings, None without one. Raises AcmeFailed."""
+        if not self._acme.eab_key_id or self.url != self._acme.directory_url:
+            return None
+        try:
+            key = read_secret(self._acme.eab_mac_key, what="MAC key", gone="write there what the authority shows")
+        except VaultError as failure:
+            raise AcmeFailed(f"acme.eab_mac_key: {failure}") from failure
+        made: ExternalAccount = acme_client().ExternalAccount(
+            self._acme.eab_key_id, key.decode("ascii", "replace").strip()
+        )
+        return made
 
     def _account_key(self) -> bytes:
         """The account's key, made and sealed if there is none."""

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from gatepost.pki.acme.challenges import AcmeFailed
-from gatepost.pki.acme.client import Authority, Order, _seconds, certificate_id
+from gatepost.pki.acme.client import Authority, ExternalAccount, Order, _seconds, certificate_id
 from gatepost.pki.certificates.authority import Authority as Locals
 from gatepost.settings.acme import Challenge
 
@@ -283,3 +283,25 @@ def test_renewal_information_that_is_none_is_told_so(play, window):
     chain, _ = ROOT.issue(["mx.a.example"])
     with pytest.raises(AcmeFailed, match="no renewal information: "):
         play({"/renewalInfo": window}).renewal(chain)
+
+
+@pytest.mark.parametrize(
+    "mac_key", ["", "short", "no base64 at all, though it is long", "é" * 30, "zWNDZM6eQGHWp", "a" * 41]
+)
+def test_a_mac_key_that_is_none_is_refused_before_it_is_used(play, mac_key):
+    with pytest.raises(AcmeFailed, match="eab_mac_key is no MAC key in base64url: copy it in full") as failure:
+        play({}).register([], ExternalAccount("kid", mac_key))
+    assert not mac_key or mac_key not in str(failure.value)
+
+
+@pytest.mark.parametrize("mac_key", ["_-" * 12, "/+" * 12, "YWFhYWFhYWFhYWFhYWFhYWE=", "YWFhYWFhYWFhYWFhYWFhYWE"])
+def test_a_mac_key_may_be_written_in_either_base64_with_padding_or_without(play, mac_key):
+    client = play({"/newAccount": {"status": "valid"}})
+    assert client.register([], ExternalAccount("kid", mac_key)).endswith("/newAccount")
+
+
+def test_an_authority_that_demands_a_customer_is_named(play):
+    client = play({"/directory": {"newNonce": "HERE/newNonce", "meta": {"externalAccountRequired": True}}})
+    with pytest.raises(AcmeFailed, match=r"set acme\.eab_key_id and acme\.eab_mac_key"):
+        client.register([])
+    assert "secret" not in repr(ExternalAccount("kid", "secret"))

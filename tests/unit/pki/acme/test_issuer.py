@@ -327,3 +327,18 @@ def test_one_node_asks_at_a_time(tmp_path):
         pass
     with alone(tmp_path / "b", leases("b")):
         pass
+
+
+def test_the_mac_key_of_the_external_account_is_read_from_where_the_settings_say(issuer, tmp_path, store):
+    mac = tmp_path / "mac"
+    mac.touch(0o600)
+    mac.write_text("key\n")
+    external = issuer(eab_key_id="kid", eab_mac_key=f"file:{mac}")._external_account()
+    assert (external.key_id, external.mac_key) == ("kid", "key")
+    assert issuer()._external_account() is None
+    it = issuer(eab_key_id="kid", eab_mac_key=f"file:{mac}")
+    elsewhere = Issuer(it._settings, store, url="https://staging.example/directory")
+    assert elsewhere._external_account() is None, "it is of the authority of the settings alone"
+    mac.unlink()
+    with pytest.raises(AcmeFailed, match=r"acme.eab_mac_key: MAC key .*/mac: No such file"):
+        it._external_account()
