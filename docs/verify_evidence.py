@@ -154,12 +154,14 @@ def head_lines(key, path):
     return heads, before
 
 
-def one_writer(key, writer, files, heads):
+def one_writer(key, writer, files, heads, drills):
     chain, anchored = Chain(key), False
     for day, path in files:
         for at, (where, body) in enumerate(chain.entries(path)):
             mine = (body.get("kind"), body.get("day"), body.get("writer")) == ("begin", day, writer)
             must(at or mine, where, "the file has another's name")
+            if body.get("event") == "DRILL":
+                drills[str(body.get("file"))] = str(body.get("sha256"))
         if chain.start is not None and not anchored:
             known = max((one for one in heads if one < day and writer in heads[one]), default=None)
             must(known or not chain.start[0], path.name, "entries before it are missing, and no head says why")
@@ -178,6 +180,23 @@ def one_writer(key, writer, files, heads):
     if chain.begun and chain.good <= chain.start[0]:
         key.unknown = key.unknown or f"writer {writer}: nothing of it is signed"
     return chain
+
+
+def drill_results(folder, logged):
+    """Results of drills that are kept beside the log are what it says of them; the oldest of a connector may be gone."""
+    kept = {path.name: path for path in sorted(folder.glob("[0-9]*-*.json"))}
+    for name in kept.keys() & logged.keys():
+        try:
+            record = json.loads(kept[name].read_bytes())["record"]
+            digest = hashlib.sha256(canonical(record)).hexdigest()
+        except (ValueError, KeyError, TypeError, RecursionError):
+            digest = ""
+        must(digest == logged[name], f"drills/{name}", "it is not what the log has the SHA-256 of")
+    for name in logged.keys() - kept.keys():
+        older = [one for one in kept if one[-17:] == name[-17:] and one.split("-")[0] < name.split("-")[0]]
+        must(not older, f"drills/{name}", "it is gone, and older ones of its connector are there")
+    if kept.keys() & logged.keys():
+        print(f"{len(kept.keys() & logged.keys())} drill results verified")
 
 
 def must_have_head(days, heads, newest):
@@ -201,13 +220,16 @@ def log(key, folder):
             pass
     files = {place: path for place, path in found.items() if path.suffix == ".gz" or path.stat().st_size}
     heads, before = head_lines(key, heads_file)
-    newest, signed = "", bool(heads)
+    newest, signed, drills = "", bool(heads), {}
     for writer in sorted({writer for writer, _ in files}):
-        chain = one_writer(key, writer, [(day, files[one, day]) for one, day in sorted(files) if one == writer], heads)
+        chain = one_writer(
+            key, writer, [(day, files[one, day]) for one, day in sorted(files) if one == writer], heads, drills
+        )
         newest = newest if writer == "admin" else max(newest, chain.time)
     for day, writers in heads.items():
         for writer in writers if day >= before else ():
             must((writer, day) in files, f"{day}.{writer}.log", "the file is gone")
+    drill_results(folder / "drills", drills)
     missing = must_have_head({day for _, day in files}, heads, newest)
     if key.unknown or missing or not (files or signed):
         raise CannotTell(key.unknown or (f"the heads of {missing} are missing" if missing else "there is no log here"))

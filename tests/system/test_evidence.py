@@ -4,6 +4,7 @@ not ours, and that nothing can be changed, removed or moved in it unseen by eith
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 import shutil
@@ -81,7 +82,8 @@ def scene(pki: Pki) -> Iterator[Scene]:
             gateway.kill()
             gateway.start()
             play(gateway)
-            gateway.cli("connector", "drill", BAD, expect=None)  # a command's entry, just before the stop
+            for _ in range(2):
+                gateway.cli("connector", "drill", BAD, expect=None)  # a command's entry, just before the stop
             gateway.stop()
             yield Scene(gateway, leaf.sha256)
 
@@ -133,6 +135,42 @@ def test_after_a_kill_and_a_stop_everything_verifies(scene: Scene, tmp_path: Pat
     assert "verified" in scene.gateway.cli("evidence", "verify", str(copy), "--key", str(scene.key)).stdout
     theirs = independent(scene.key, copy)
     assert (theirs.returncode, theirs.stdout.splitlines()[-1]) == (0, "verified")
+
+
+def test_a_result_of_a_drill_that_was_changed_or_removed_is_found(scene: Scene, tmp_path: Path) -> None:
+    def verdicts(copy: Path, expect: int) -> tuple[str, str]:
+        ours = scene.gateway.cli("evidence", "verify", str(copy), "--key", str(scene.key), expect=expect)
+        theirs = independent(scene.key, copy)
+        assert theirs.returncode == expect, theirs.stdout
+        return ours.stdout, theirs.stdout
+
+    def drills(copy: Path) -> list[Path]:
+        return sorted((copy / "drills").iterdir())
+
+    copy = shutil.copytree(scene.evidence, tmp_path / "copy")
+    ours, theirs = verdicts(copy, 0)
+    assert "2 drill results as the log has them" in ours
+    assert "2 drill results verified" in theirs
+
+    changed = shutil.copytree(scene.evidence, tmp_path / "changed")
+    (first, _) = drills(changed)
+    document = json.loads(first.read_bytes())
+    document["record"]["messages_left"] = 7
+    canonical = json.dumps(document["record"], ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    document["sha256"] = hashlib.sha256(canonical.encode()).hexdigest()  # by somebody who can write there
+    first.write_text(json.dumps(document))
+    ours, theirs = verdicts(changed, 1)
+    assert f"drill result {first.name} is wrong: its SHA-256 is {document['sha256']}; the log has" in ours
+    assert f"FORGED: drills/{first.name}" in theirs
+
+    removed = shutil.copytree(scene.evidence, tmp_path / "removed")
+    drills(removed)[1].unlink()
+    ours, theirs = verdicts(removed, 1)
+    assert "it is gone, and older ones of its connector are there" in ours
+    assert "it is gone" in theirs
+    drills(removed)[0].unlink()  # all were removed in order
+    ours, theirs = verdicts(removed, 0)
+    assert "drill result" not in ours
 
 
 def test_an_export_proves_itself_and_tells_nothing_of_others(scene: Scene, tmp_path: Path) -> None:

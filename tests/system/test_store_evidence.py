@@ -24,6 +24,7 @@ from gatepost.manage.use_cases.evidence_audit import verify_log, verify_stored_l
 from gatepost.pki.certificates.evidence_key import evidence_signer, signature_check
 from gatepost.settings.store_url import SQLITE
 from gatepost.store import buffer
+from gatepost.store.documents import DocumentFiles
 from gatepost.store.evidence import EvidenceWriter
 from gatepost.store.evidence_files import copy_log
 from gatepost.store.evidence_log import read_heads
@@ -162,11 +163,11 @@ def test_an_export_proves_itself_and_the_script_agrees(node: Node, tmp_path: Pat
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_own_log_is_verified_through_the_storage(node: Node) -> None:
+def test_the_own_log_is_verified_through_the_storage(node: Node, tmp_path: Path) -> None:
     one = node.chain()
     one.append(events(3), NOON)
     one.checkpoint(NOON)
-    found = verify_stored_log(node.log)
+    found = verify_stored_log(node.log, DocumentFiles(tmp_path / "drills"))
     assert (found.verified, found.data["entries"], found.data["checkpoints"]) == (True, 5, 1)
 
 
@@ -228,7 +229,7 @@ def test_nodes_have_chains_and_keys_of_their_own_and_heads_over_all(shared: str,
     assert sorted(head.writers) == ["admin", *(f"mx{number}_a_example-0" for number in range(3))]
     assert len(nodes[0].log.public_keys()) == 3
     assert nodes[0].good().heads == 1
-    assert verify_stored_log(nodes[1].log).verified is True
+    assert verify_stored_log(nodes[1].log, DocumentFiles(tmp_path / "drills")).verified is True
     copy_log(nodes[0].log, tmp_path / "copy")
     (tmp_path / "keys.pem").write_bytes(b"".join(nodes[0].log.public_keys()))  # as `evidence key` prints them
     done = subprocess.run([sys.executable, SCRIPT, tmp_path / "keys.pem", tmp_path / "copy"], check=False, timeout=60)

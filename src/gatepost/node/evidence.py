@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 HEADS_SECONDS: Final = 60.0
 """Between two looks whether a day is over, or a command wrote something that is to be signed."""
+
+REST_SECONDS: Final = 10.0
+"""The longest that the end of a node waits for its last signatures."""
 
 _PRUNING: Final = 3600.0
 
@@ -73,6 +77,11 @@ class EvidenceLog:
             await asyncio.wait([self._working])
         await asyncio.to_thread(self._sign, self._heads)
 
+    def sign_rest(self) -> None:
+        """Sign all that this node wrote. Only when its workers have ended. Raises StoreFailure."""
+        if self._signer is not None:
+            self._log.sign_rest(time.time(), software=_SOFTWARE, signer=self._signer)
+
     def _sign(self, heads: HeadWriter) -> None:
         try:
             heads.sign_commands(time.time())
@@ -92,6 +101,30 @@ class EvidenceLog:
                     _log.info("evidence: %d files are older than evidence.keep and were removed", len(gone))
         except StoreFailure as failure:
             _log.error("%s", failure)
+
+
+def sign_rest(settings: Settings) -> None:
+    """Sign what no signature covers yet, when all processes of the node have ended, of one that was killed, too.
+
+    It returns within REST_SECONDS; what could not be signed by then is logged.
+    """
+    if not settings.evidence.enabled:
+        return
+    failures = ["the store did not answer in time"]
+
+    def work() -> None:
+        try:
+            EvidenceLog(settings).sign_rest()
+        except (StoreFailure, CertificateFileError, OSError) as failure:
+            failures[:] = [str(failure)]
+        else:
+            failures.clear()
+
+    thread = threading.Thread(target=work, name="evidence", daemon=True)
+    thread.start()
+    thread.join(REST_SECONDS)
+    for failure in failures:
+        _log.error("evidence: what was written last is not signed; the next stop signs it: %s", failure)
 
 
 _SOFTWARE: Final = f"gatepost {__version__}"

@@ -94,7 +94,7 @@ class Acme(Section):
     eab_mac_key: Annotated[str, Checked(secret_reference), Form('"file:/PATH", "env:NAME" or "credential:NAME"')] = (
         setting(
             default="",
-            description="The MAC key (HMAC key) that belongs to eab_key_id, in base64url as the authority shows it, from "
+            description="The MAC key (HMAC key) that belongs to eab_key_id, in base64url as the authority shows it: in "
             "a file of mode 0600, an environment variable, or a systemd credential.",
         )
     )

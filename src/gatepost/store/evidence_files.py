@@ -184,6 +184,23 @@ def copy_log(
     return len(days)
 
 
+def copy_results(
+    directory: Path,
+    results: Iterable[tuple[str, bytes | None]],
+    creating: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> None:
+    """Write results of drills beside a copy of the log, as a data directory has them. Raises OSError.
+
+    results: names and contents; None for one that was removed meanwhile.
+    """
+    folder = directory / "drills"
+    with creating():
+        folder.mkdir(mode=0o700)
+    for name, content in results:
+        if content is not None:
+            _write_new(folder / name, [content], creating)
+
+
 def _write_new(path: Path, lines: Iterable[bytes], creating: Callable[[], AbstractContextManager[None]]) -> None:
     with creating():
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

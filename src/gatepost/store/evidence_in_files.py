@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gatepost.store.evidence_chain import EvidenceChain
-from gatepost.store.evidence_files import ADMIN_WRITER, EvidenceDirectory
+from gatepost.store.evidence_files import ADMIN_WRITER, EvidenceDirectory, day_files
 from gatepost.store.evidence_heads import EvidenceHeads
 
 if TYPE_CHECKING:
@@ -31,6 +31,11 @@ class EvidenceInFiles(EvidenceDirectory):
     def admin_chain(self, *, software: str, privacy: Privacy) -> EvidenceChain:
         """See `Evidence.admin_chain`."""
         return EvidenceChain(self.directory, ADMIN_WRITER, node=self._node, software=software, privacy=privacy)
+
+    def sign_rest(self, now: float, *, software: str, signer: Signer) -> None:
+        """See `Evidence.sign_rest`."""
+        for writer in sorted({file.writer for file in day_files(self.directory)}):
+            EvidenceChain(self.directory, writer, node=self._node, software=software, signer=signer).checkpoint(now)
 
     def heads(self, *, software: str, signer: Signer) -> EvidenceHeads:
         """See `Evidence.heads`."""

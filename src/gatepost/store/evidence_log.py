@@ -105,6 +105,12 @@ class Evidence(EvidenceSource, Protocol):
     def admin_chain(self, *, software: str, privacy: Privacy) -> ChainWriter:
         """The chain that commands continue, whoever they are. A gateway signs it later."""
 
+    def sign_rest(self, now: float, *, software: str, signer: Signer) -> None:
+        """Sign the ends of all chains of this node that are not signed yet, and of the commands'.
+
+        Only when its processes have ended. Raises StoreFailure.
+        """
+
     def heads(self, *, software: str, signer: Signer) -> HeadWriter:
         """The heads. For one thread; several nodes may make them at once."""
 

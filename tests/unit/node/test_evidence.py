@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 
 import pytest
 
-from gatepost.node.evidence import EvidenceLog
+import gatepost.node.evidence as module
+from gatepost.node.evidence import EvidenceLog, sign_rest
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.settings.model import Settings
 from gatepost.store.evidence_files import EvidenceDirectory, evidence_directory
@@ -95,3 +97,29 @@ def test_a_key_that_cannot_be_used_stops_the_start(tmp_path):
     (evidence_directory(tmp_path) / "signing.key").write_bytes(b"garbage")
     with pytest.raises(CertificateFileError, match="Ed25519"):
         EvidenceLog(settings(tmp_path))
+
+
+def test_the_end_of_a_node_signs_what_its_processes_wrote(tmp_path, logs, caplog):
+    evidence = evidence_directory(tmp_path)
+    EvidenceLog(settings(tmp_path))
+    for writer in ("0", "7", "admin"):
+        logs.chain(evidence, writer, signer=None).append(logs.events(), time.time())
+    sign_rest(settings(tmp_path))
+    sign_rest(settings(tmp_path))  # nothing is left
+    files = sorted((evidence / "log").glob("*.log"))
+    assert [file.read_bytes().count(b"checkpoint") for file in files] == [1, 1, 1]
+    assert caplog.messages == []
+    sign_rest(settings(tmp_path / "off", enabled=False))
+    assert not (tmp_path / "off").exists()
+
+
+def test_the_end_of_a_node_does_not_wait_for_ever_for_signatures(tmp_path, monkeypatch, caplog):
+    ended = threading.Event()
+    monkeypatch.setattr(module, "REST_SECONDS", 0.05)
+    monkeypatch.setattr(EvidenceLog, "sign_rest", lambda _: ended.wait(20))
+    sign_rest(settings(tmp_path))
+    ended.set()
+    assert "not signed; the next stop signs it: the store did not answer in time" in caplog.text
+    (tmp_path / "file").write_text("")
+    sign_rest(settings(tmp_path / "file"))
+    assert "Not a directory" in caplog.text

@@ -9,6 +9,7 @@ from gatepost.store.evidence_files import (
     EvidenceDirectory,
     compress,
     copy_log,
+    copy_results,
     day_file,
     day_files,
     evidence_directory,
@@ -115,3 +116,8 @@ def test_a_copy_is_verified_as_the_log_is(tmp_path, logs):
 def test_there_may_be_no_heads_and_no_keys_yet(tmp_path):
     log = EvidenceDirectory(tmp_path)
     assert (list(log.head_lines()), log.public_keys(), log.days()) == ([], [], [])
+
+
+def test_results_of_drills_are_copied_beside_a_log(tmp_path):
+    copy_results(tmp_path, [("a.json", b"{}"), ("gone.json", None)])
+    assert [(path.name, path.read_bytes()) for path in (tmp_path / "drills").iterdir()] == [("a.json", b"{}")]

@@ -17,3 +17,11 @@ def test_chains_and_heads_are_of_the_directory(tmp_path, logs):
     assert {path.name for path in log_directory(evidence).glob("*.log")} == {"2026-11-18.3.log", "2026-11-18.admin.log"}
     assert logs.good(evidence).heads == 1
     assert (log.name, log.directory) == (str(evidence), evidence)
+
+
+def test_all_chains_that_lie_there_are_signed_at_the_end(tmp_path, logs):
+    log = EvidenceInFiles(tmp_path / "evidence", "mx1")
+    for writer in ("3", "admin"):
+        logs.chain(log.directory, writer, signer=None).append(logs.events(), logs.NOON)
+    log.sign_rest(logs.NOON, software="gatepost", signer=logs.signer)
+    assert logs.good(log.directory).unsigned == {}

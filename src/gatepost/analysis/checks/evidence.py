@@ -15,18 +15,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from gatepost.store.documents import failure_text
+from gatepost.store.documents import DocumentFiles, failure_text
 from gatepost.store.interface import StoreFailure
 from gatepost.times import name_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from gatepost.store.documents import Documents
     from gatepost.store.storage import Storage
 
 
-_MAX_BYTES: Final = 8 << 20
+MAX_BYTES: Final = 8 << 20
+"""Of the result of a drill."""
+
 _SLUG: Final = re.compile(r"[^a-z0-9]+")
 
 
@@ -46,6 +48,11 @@ class Kept:
 def drill_documents(storage: Storage) -> Documents:
     """The folder of drill results."""
     return storage.documents("evidence", "drills")
+
+
+def drills_beside(evidence: Path) -> Documents:
+    """The drill results in a copy of a directory of evidence; empty if it has none."""
+    return DocumentFiles(evidence / "drills")
 
 
 def canonical(record: Mapping[str, Any]) -> bytes:
@@ -106,6 +113,18 @@ def previous(documents: Documents, kept: Kept) -> str:
     return ""
 
 
+def every(documents: Documents) -> Iterator[Kept]:
+    """All drills that are kept, each checked, by name. Raises OSError or StoreFailure if they cannot be listed."""
+    for name in sorted(documents.names()):
+        if _number(name):
+            yield _read(documents, name)
+
+
+def number_and_series(name: str) -> tuple[int, str]:
+    """The number of a drill in its series, which is that of one connector; 0 if it is no drill."""
+    return _number(name), name.removesuffix(".json").rpartition("-")[2]
+
+
 def _names(documents: Documents, organization: str, connector: str) -> list[str]:
     end = f"-{_mark(organization, connector)}.json"
     matches = [name for name in documents.names() if name.endswith(end) and _number(name)]
@@ -123,12 +142,13 @@ def _mark(organization: str, connector: str) -> str:
     return hashlib.sha256(f"{organization}/{connector.lower()}".encode()).hexdigest()[:12]
 
 
-def _read(documents: Documents, name: str, organization: str, connector: str) -> Kept:
+def _read(documents: Documents, name: str, organization: str = "", connector: str = "") -> Kept:
+    """One drill. organization, connector: whose it must be; without them, that which its name says."""
     path = Path(documents.place, name)
     try:
-        content = documents.read(name, _MAX_BYTES) or b""
-        if len(content) > _MAX_BYTES:
-            return Kept(path, "", {}, f"it is larger than {_MAX_BYTES} bytes")
+        content = documents.read(name, MAX_BYTES) or b""
+        if len(content) > MAX_BYTES:
+            return Kept(path, "", {}, f"it is larger than {MAX_BYTES} bytes")
         document = json.loads(content)
         digest, record = document["sha256"], document["record"]
         computed = sha256(record)
@@ -139,6 +159,7 @@ def _read(documents: Documents, name: str, organization: str, connector: str) ->
         return Kept(path, "", {}, "it is no longer evidence: its content was altered")
     if digest != computed:
         return Kept(path, str(digest), record, f"it was changed: its SHA-256 is {computed}, not {digest}")
-    if whose != (organization, connector.lower()):
+    wrong = whose != (organization, connector.lower()) if organization else _mark(*whose) not in name
+    if wrong:
         return Kept(path, digest, record, f"it is about another connector, {whose[1]!r} of {whose[0]}")
     return Kept(path, digest, record)

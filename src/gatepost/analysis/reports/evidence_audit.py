@@ -35,7 +35,7 @@ class LogAudit:
     signed. unproven: writers of which no entry is covered. first, last: days. gaps: what entries say was lost in
     crashes, with the writer. pruned: files of days before this day were removed in order, "" if none were. unheaded:
     days that are over and have no head; headless: of them those whose heads must have been made, since the gateway went
-    on after them.
+    on after them. drills: the SHA-256 of results of drills, by the name that each is kept under.
     """
 
     faults: Faults = field(default_factory=Faults)
@@ -52,6 +52,7 @@ class LogAudit:
     pruned: str = ""
     unheaded: list[str] = field(default_factory=list)
     headless: list[str] = field(default_factory=list)
+    drills: dict[str, str] = field(default_factory=dict)
 
     @property
     def proven(self) -> bool:
@@ -159,6 +160,8 @@ class _Auditor:
 
     def _note(self, line: Line) -> None:
         self._time = str(line.body.get("time", ""))
+        if line.body.get("event") == "DRILL":
+            self.audit.drills[str(line.body.get("file", ""))] = str(line.body.get("sha256", ""))
         if line.hash in self._noted:
             self._noted[line.hash] = True
 

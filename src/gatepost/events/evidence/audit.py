@@ -35,6 +35,7 @@ class FaultKind(StrEnum):
     KEY = "key unknown"
     FILE = "wrong file"
     REWRITTEN = "rewritten"
+    DRILL = "drill result wrong"
 
 
 @dataclass(frozen=True, slots=True)

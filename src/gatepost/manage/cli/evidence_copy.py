@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 
+from gatepost.analysis.checks.evidence import MAX_BYTES, drill_documents
 from gatepost.manage.cli.options import UNKNOWN, config_option, fail, settings_of
 from gatepost.node.privileges import as_caller
 from gatepost.quantity import quantity
-from gatepost.store.evidence_files import copy_log
+from gatepost.store.evidence_files import copy_log, copy_results
 from gatepost.store.interface import StoreFailure
 from gatepost.store.storage import Storage
 
@@ -18,16 +19,18 @@ from gatepost.store.storage import Storage
 @click.argument("directory", type=click.Path(path_type=Path), metavar="DIR")
 @config_option
 def copy(directory: Path, config: str | None) -> None:
-    """Copy the evidence log into a new directory, with its heads and public keys.
+    """Copy the evidence log into a new directory, with its heads, public keys and drill results.
 
     `evidence verify DIR --key PEM` and docs/verify_evidence.py verify it anywhere. With PostgreSQL, this is how the log
     of all nodes becomes files. No private key is copied.
 
     Exit codes: 0 copied, 2 usage error, 3 the log cannot be read or DIR not written.
     """
-    log = Storage.of(settings_of(config)).evidence()
+    storage = Storage.of(settings_of(config))
     try:
-        days = copy_log(log, directory, as_caller)
+        days = copy_log(storage.evidence(), directory, as_caller)
+        results = drill_documents(storage)
+        copy_results(directory, ((name, results.read(name, MAX_BYTES)) for name in sorted(results.names())), as_caller)
     except StoreFailure as failure:
         fail(UNKNOWN, str(failure))
     except OSError as error:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gatepost.analysis.checks.evidence import drill_documents
 from gatepost.manage.cli.options import BAD_INPUT, MOMENT, NO, UNKNOWN, config_option, fail, json_option, settings_of
 from gatepost.manage.cli.tables import print_json, printable
 from gatepost.manage.use_cases.evidence_audit import verify_export, verify_log, verify_stored_log
@@ -46,8 +47,8 @@ def verify(
     """Verify the gateway's evidence log, a copy of it (DIR), some of its files, or an export (FILE.json), offline.
 
     Everything from the first file to the last signature is compared with the chain of hashes, the signatures and the
-    daily heads. The first fault of each kind is printed with its location. The output also says what no signature
-    covers yet.
+    daily heads, and stored drill results with the digests in the log. The first fault of each kind is printed with its
+    location. The output also says what no signature covers yet.
 
     A log from elsewhere and an export contain a key, which a forger could also have added: without --key the signatures
     are checked with that key, and the command ends with 3.
@@ -61,7 +62,8 @@ def verify(
     days = _day(options["since"], ""), _day(options["until"], "9999")
     try:
         if not paths:
-            result = verify_stored_log(Storage.of(settings_of(config)).evidence(), public_keys, heads, days)
+            storage = Storage.of(settings_of(config))
+            result = verify_stored_log(storage.evidence(), drill_documents(storage), public_keys, heads, days)
         elif len(paths) == 1 and paths[0].is_file() and day_file(paths[0]) is None and paths[0].name != HEADS_FILE:
             result = verify_export(paths[0], public_keys, heads)
         else:

@@ -26,6 +26,7 @@ from gatepost.net.lookups.validator import ValidatorError
 from gatepost.net.openssl_private import PrivateCallError, self_test
 from gatepost.net.openssl_tickets import find_place
 from gatepost.node.alarm_post import webhook_secret
+from gatepost.node.evidence import sign_rest
 from gatepost.node.logs import set_up
 from gatepost.node.privileges import (
     PrivilegeError,
@@ -96,6 +97,7 @@ def serve(config: str | None) -> None:
     beside = {name: partial(apart, other) for name, other in _auxiliary_processes(settings, ports, workers).items()}
     drain = settings.server.drain + settings.server.drain_replies + _GRACE
     status = Supervisor(workers, work, drain=drain, beside=beside).run()
+    sign_rest(settings)
     registration.end()
     sys.exit(status)
 

@@ -75,6 +75,7 @@ def _check_server(storage: Storage, *, as_json: bool) -> None:
 
 def _check_evidence(settings: Settings, found: StoreCheck) -> str:
     """Compare the last days of the evidence log; returns the result in a word."""
+    from gatepost.analysis.checks.evidence import drill_documents  # noqa: PLC0415 - as below
     from gatepost.manage.use_cases.evidence_audit import verify_stored_log  # noqa: PLC0415 - it imports what signs
     from gatepost.manage.use_cases.refusal import Refusal  # noqa: PLC0415 - as above
 
@@ -83,7 +84,7 @@ def _check_evidence(settings: Settings, found: StoreCheck) -> str:
         since = day_text(time.time() - (_EVIDENCE_DAYS - 1) * 86400)
         if not log.days(since=since):
             return "nothing was logged"
-        result = verify_stored_log(log, days=(since, "9999"))
+        result = verify_stored_log(log, drill_documents(Storage.of(settings)), days=(since, "9999"))
     except (StoreFailure, Refusal, OSError) as failure:
         found.unreadable.append(Unreadable("evidence", str(failure)))
         return "not readable"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.evidence_audit import Verification
     from gatepost.manage.use_cases.jobs import Job
     from gatepost.settings.model import Settings
-    from gatepost.store.evidence_log import EvidenceSource
+    from gatepost.store.storage import Storage
 
 
 _TAG: Final = "evidence"
@@ -168,20 +168,21 @@ class LogVerification:
 
     def start(self, context: Context) -> Job[OwnLog, Verification]:
         """Begin, unless one runs."""
-        log = context.storage.evidence()
+        storage = context.storage
         with self._lock:
             if self.last is None or self.last.done:
                 self.last = context.kept(Jobs).start(
-                    OwnLog(), context.principal, lambda _: _verified(log), limit=self._limit
+                    OwnLog(), context.principal, lambda _: _verified(storage), limit=self._limit
                 )
             return self.last
 
 
-def _verified(log: EvidenceSource) -> Verification:
+def _verified(storage: Storage) -> Verification:
+    from gatepost.analysis.checks.evidence import drill_documents  # noqa: PLC0415 - as below
     from gatepost.manage.use_cases.evidence_audit import verify_stored_log as verified  # noqa: PLC0415 - few processes ever verify
 
     try:
-        return verified(log)
+        return verified(storage.evidence(), drill_documents(storage))
     except (StoreFailure, OSError) as failure:
         raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
 

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from gatepost.analysis.checks.drill_audit import audit_drills
+from gatepost.analysis.checks.evidence import drills_beside, every
 from gatepost.analysis.reports.evidence_audit import audit_files, audit_log
 from gatepost.events.evidence.audit import FaultKind
 from gatepost.events.evidence.proof import audit_export
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.pki.certificates.evidence_key import public_key_id, signature_check
+from gatepost.quantity import quantity
 from gatepost.store.evidence_files import EvidenceDirectory, day_file, evidence_directory
 from gatepost.times import day_text
 
@@ -23,13 +26,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from gatepost.analysis.checks.drill_audit import DrillAudit
+    from gatepost.analysis.checks.evidence import Kept
     from gatepost.analysis.reports.evidence_audit import LogAudit
     from gatepost.events.evidence.audit import Faults, SignatureCheck
     from gatepost.events.evidence.proof import ExportAudit
+    from gatepost.store.documents import Documents
     from gatepost.store.evidence_log import EvidenceSource
 
 
 _TORN: Final = "torn"
+_FEW: Final = 5
 _ALL_DAYS: Final = ("", "9999")
 _SINGULAR: Final = {"files": "file", "entries": "entry", "checkpoints": "checkpoint", "heads": "head"}
 
@@ -81,16 +88,23 @@ def _check(given: list[bytes], brought: list[bytes]) -> tuple[SignatureCheck, li
 
 
 def verify_stored_log(
-    log: EvidenceSource, given: Sequence[bytes] = (), heads: Sequence[str] = (), days: tuple[str, str] = _ALL_DAYS
+    log: EvidenceSource,
+    results: Documents,
+    given: Sequence[bytes] = (),
+    heads: Sequence[str] = (),
+    days: tuple[str, str] = _ALL_DAYS,
 ) -> Verification:
-    """The gateway's own log, which may grow meanwhile, and whose keys are trusted. Otherwise as `verify_log`."""
-    return _verified(log, list(given), heads, days, own=True)
+    """The gateway's own log, which may grow meanwhile, and whose keys are trusted, with the results of its drills.
+
+    Otherwise as `verify_log`.
+    """
+    return _verified(log, results, list(given), heads, days, own=True)
 
 
 def verify_log(
     paths: Sequence[Path], given: list[bytes], heads: Sequence[str], days: tuple[str, str] = _ALL_DAYS
 ) -> Verification:
-    """A directory of evidence, or some of its files.
+    """A directory of evidence with the results of drills, or some of its files.
 
     given: public keys that are trusted, PEM; [] takes those that lie there. heads: hashes that must be in it. days:
     only files from the first to the last of them, ("", "9999") for all. Raises Refusal; StoreFailure or OSError if
@@ -100,7 +114,8 @@ def verify_log(
     if directories and len(paths) > 1:
         raise Refusal(RefusalKind.INPUT, "name one directory, or files of one directory, not both")
     if directories:
-        return _verified(EvidenceDirectory(_root(directories[0])), given, heads, days, own=False)
+        root = _root(directories[0])
+        return _verified(EvidenceDirectory(root), drills_beside(root), given, heads, days, own=False)
     files = [day_file(path) for path in paths]
     strange = [str(path) for path, file in zip(paths, files, strict=True) if file is None]
     if strange:
@@ -115,13 +130,42 @@ def verify_log(
 
 
 def _verified(
-    log: EvidenceSource, given: list[bytes], heads: Sequence[str], days: tuple[str, str], *, own: bool
+    log: EvidenceSource,
+    results: Documents,
+    given: list[bytes],
+    heads: Sequence[str],
+    days: tuple[str, str],
+    *,
+    own: bool,
 ) -> Verification:
     check, ids = _check(given, log.public_keys())
     today = day_text(time.time()) if own else "9999"
     audit = audit_log(log, check, noted=heads, days=days, today=today, live=own)
     _must_be_something(audit, log.name, whole=days == _ALL_DAYS)
-    return _log_result(audit, log.name, ids, trusted=bool(given) or own)
+    drills = audit_drills((drill for drill in every(results) if _is_of(drill, days)), audit.drills, audit.faults)
+    result = _log_result(audit, log.name, ids, trusted=bool(given) or own)
+    _add_drills(result, drills)
+    return result
+
+
+def _is_of(drill: Kept, days: tuple[str, str]) -> bool:
+    """Whether a drill was held on these days, by its name."""
+    day = drill.path.name.partition("-")[2][:8]
+    return days[0].replace("-", "") <= day <= days[1].replace("-", "")
+
+
+def _add_drills(result: Verification, drills: DrillAudit) -> None:
+    """Say what came of the comparison with the results of drills, each that does not match by name."""
+    if drills.matching:
+        result.lines.append(f"{quantity(drills.matching, 'drill result')} as the log has them")
+    result.lines += [f"drill result {name} is wrong: {why}" for name, why in drills.wrong.items()]
+    if drills.unlogged:
+        few = ", ".join(drills.unlogged[:_FEW])
+        result.notes.append(f"{quantity(len(drills.unlogged), 'drill result')} that the log does not have: {few}")
+    if drills.gone:
+        few = ", ".join(drills.gone[:_FEW])
+        result.notes.append(f"{quantity(len(drills.gone), 'drill result')} of the log that are no longer kept: {few}")
+    result.data["drills"] = asdict(drills)
 
 
 def _root(path: Path) -> Path:

@@ -33,6 +33,7 @@ _READ: Final = (
     "SELECT place, line FROM evidence_entry WHERE writer = $1 AND place > $2 AND place <= $3"  # noqa: S608 - our number
     f" ORDER BY place LIMIT {_LINES}"
 )
+_UNSIGNED: Final = "SELECT writer FROM evidence_chain WHERE number > signed"
 _HEADS: Final = f"SELECT number, line FROM evidence_head WHERE number > $1 ORDER BY number LIMIT {_LINES}"  # noqa: S608 - as above
 _KEYS: Final = "SELECT pem FROM evidence_key ORDER BY pem"
 _ADD_KEY: Final = "INSERT INTO evidence_key (pem, node) VALUES ($1, $2) ON CONFLICT (pem) DO NOTHING"
@@ -108,6 +109,16 @@ class PostgresEvidence:
         return PostgresChain(
             self._connection, ADMIN_WRITER, node=self._node, software=software, privacy=privacy, shared=True
         )
+
+    def sign_rest(self, now: float, *, software: str, signer: Signer) -> None:
+        """See `Evidence.sign_rest`."""
+        for (writer,) in self._fetch(_UNSIGNED):
+            number = writer.rpartition("-")[2]
+            own = number.isdigit() and writer == writer_name(self._node, int(number))
+            if own or writer == ADMIN_WRITER:
+                PostgresChain(
+                    self._connection, writer, node=self._node, software=software, signer=signer, shared=not own
+                ).checkpoint(now)
 
     def heads(self, *, software: str, signer: Signer) -> PostgresHeads:
         """See `Evidence.heads`."""

@@ -8,7 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from gatepost.analysis.checks.evidence import canonical, drill_documents, keep, last, previous, sha256
+from gatepost.analysis.checks.evidence import (
+    canonical,
+    drill_documents,
+    drills_beside,
+    every,
+    keep,
+    last,
+    previous,
+    sha256,
+)
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.documents import DocumentFiles
 from gatepost.store.storage import Storage
@@ -158,3 +167,16 @@ def test_the_form_that_is_hashed_does_not_depend_on_order_or_space():
     other = {"a": {"c": "", "d": "ü"}, "b": [1, True, None]}
     assert canonical(one) == canonical(other) == '{"a":{"c":"","d":"ü"},"b":[1,true,null]}'.encode()
     assert sha256(one) == sha256(other) != sha256(one | {"b": [1, True, ""]})
+
+
+def test_every_drill_is_checked_by_its_own_name(tmp_path):
+    documents = drills_beside(tmp_path)
+    assert list(every(documents)) == []
+    first = keep(documents, RECORD, clock=lambda: AT)
+    other = keep(documents, RECORD | {"connector": "Other"}, clock=lambda: AT)
+    (tmp_path / "drills" / "note.txt").write_text("no drill")
+    assert {(one.path.name, one.sha256, one.fault) for one in every(documents)} == {
+        (one.path.name, one.sha256, "") for one in (first, other)
+    }
+    other.path.write_bytes(first.path.read_bytes())
+    assert {one.fault for one in every(documents)} == {"", "it is about another connector, 'partner b/ü' of contoso"}

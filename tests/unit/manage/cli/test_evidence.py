@@ -309,5 +309,5 @@ def test_a_copy_is_verified_elsewhere(home, evidence, key):
     target = home.path / "copied"
     assert "3 files of days copied" in home.call("evidence", "copy", target).stderr
     assert "verified" in home.call("evidence", "verify", target, "--key", key).stdout
-    assert sorted(path.name for path in target.iterdir()) == ["heads.log", "keys", "log"]
+    assert sorted(path.name for path in target.iterdir()) == ["drills", "heads.log", "keys", "log"]
     assert "File exists" in home.call("evidence", "copy", target, code=3).stderr
