@@ -50,7 +50,7 @@ def drill_documents(storage: Storage) -> Documents:
     return storage.documents("evidence", "drills")
 
 
-def drills_beside(evidence: Path) -> Documents:
+def drills_in_copy(evidence: Path) -> Documents:
     """The drill results in a copy of a directory of evidence; empty if it has none."""
     return DocumentFiles(evidence / "drills")
 

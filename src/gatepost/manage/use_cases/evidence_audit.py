@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from gatepost.analysis.checks.drill_audit import audit_drills
-from gatepost.analysis.checks.evidence import drills_beside, every
+from gatepost.analysis.checks.evidence import drills_in_copy, every
 from gatepost.analysis.reports.evidence_audit import audit_files, audit_log
 from gatepost.events.evidence.audit import FaultKind
 from gatepost.events.evidence.proof import audit_export
@@ -115,7 +115,7 @@ def verify_log(
         raise Refusal(RefusalKind.INPUT, "name one directory, or files of one directory, not both")
     if directories:
         root = _root(directories[0])
-        return _verified(EvidenceDirectory(root), drills_beside(root), given, heads, days, own=False)
+        return _verified(EvidenceDirectory(root), drills_in_copy(root), given, heads, days, own=False)
     files = [day_file(path) for path in paths]
     strange = [str(path) for path, file in zip(paths, files, strict=True) if file is None]
     if strange:

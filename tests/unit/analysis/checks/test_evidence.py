@@ -11,7 +11,7 @@ import pytest
 from gatepost.analysis.checks.evidence import (
     canonical,
     drill_documents,
-    drills_beside,
+    drills_in_copy,
     every,
     keep,
     last,
@@ -170,7 +170,7 @@ def test_the_form_that_is_hashed_does_not_depend_on_order_or_space():
 
 
 def test_every_drill_is_checked_by_its_own_name(tmp_path):
-    documents = drills_beside(tmp_path)
+    documents = drills_in_copy(tmp_path)
     assert list(every(documents)) == []
     first = keep(documents, RECORD, clock=lambda: AT)
     other = keep(documents, RECORD | {"connector": "Other"}, clock=lambda: AT)

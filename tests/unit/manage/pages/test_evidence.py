@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from gatepost.analysis.checks.evidence import drills_beside
+from gatepost.analysis.checks.evidence import drills_in_copy
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.access.records import Actor
 from gatepost.manage.pages import evidence
@@ -266,7 +266,7 @@ def test_it_is_asked_again_while_it_runs(centre, log):
 
 
 def test_what_was_found_is_shown(centre, log):
-    found = verify_stored_log(EvidenceDirectory(log), drills_beside(log))
+    found = verify_stored_log(EvidenceDirectory(log), drills_in_copy(log))
     verified(centre, job(found, begun=time.time() - 5, ended=time.time() - 4))
     page = centre.get(PAGE)
     assert "Verified: the log is unaltered." in page.words

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from gatepost.analysis.checks.evidence import drills_beside, keep
+from gatepost.analysis.checks.evidence import drills_in_copy, keep
 from gatepost.analysis.reports.evidence_audit import LogAudit
 from gatepost.analysis.reports.evidence_export import Selection
 from gatepost.events.evidence.audit import FaultKind, Faults
@@ -62,7 +62,7 @@ def export(gateway, log, tmp_path):
 
 def verified(paths, given=(), heads=(), days=ANY, own=False):
     if own:
-        return verify_stored_log(EvidenceDirectory(*paths), drills_beside(*paths), given, heads, days)
+        return verify_stored_log(EvidenceDirectory(*paths), drills_in_copy(*paths), given, heads, days)
     return verify_log(list(paths), list(given), heads, days)
 
 
@@ -276,15 +276,15 @@ def test_heads_are_for_a_whole_log(export, logs):
 
 def test_results_of_drills_of_these_days_are_compared(log):
     record = {"organization": "contoso", "connector": "Bank"}
-    today = keep(drills_beside(log), record)
-    keep(drills_beside(log), record, clock=lambda: time.time() - 40 * DAY)
-    found = verify_stored_log(EvidenceDirectory(log), drills_beside(log))
+    today = keep(drills_in_copy(log), record)
+    keep(drills_in_copy(log), record, clock=lambda: time.time() - 40 * DAY)
+    found = verify_stored_log(EvidenceDirectory(log), drills_in_copy(log))
     assert found.verified is True
     assert any(note.startswith("2 drill results that the log does not have: ") for note in found.notes)
     since = time.strftime("%Y-%m-%d", time.gmtime(time.time() - DAY))
-    found = verify_stored_log(EvidenceDirectory(log), drills_beside(log), days=(since, "9999"))
+    found = verify_stored_log(EvidenceDirectory(log), drills_in_copy(log), days=(since, "9999"))
     assert found.data["drills"]["unlogged"] == [today.path.name]
     today.path.write_text("{}")
-    found = verify_stored_log(EvidenceDirectory(log), drills_beside(log))
+    found = verify_stored_log(EvidenceDirectory(log), drills_in_copy(log))
     assert found.verified is False
     assert f"drill result {today.path.name} is wrong: it is no longer evidence: its content was altered" in found.lines
