@@ -25,8 +25,9 @@ from gatepost.values import replace
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from gatepost.policy.connectors.accepted_domain import AcceptedDomain
     from gatepost.policy.connectors.client_certificate import ClientCertificate
-    from gatepost.policy.connectors.records import AcceptedDomain, Organization
+    from gatepost.policy.connectors.records import Organization
     from gatepost.protocols.mtasts.publish import StsPublication
     from gatepost.settings.model import Settings
     from gatepost.store.changes import ConfigStore

@@ -11,18 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
+from gatepost.policy.connectors.accepted_domain import AcceptedDomain
 from gatepost.policy.connectors.content_hook import ContentHook
 from gatepost.policy.connectors.dkim_key import DkimKey
 from gatepost.policy.connectors.mail_flow_rule import MailFlowRule
 from gatepost.policy.connectors.oauth import OauthIssuer
 from gatepost.policy.connectors.record_base import keys
-from gatepost.policy.connectors.records import (
-    AcceptedDomain,
-    InboundConnector,
-    Mailbox,
-    Organization,
-    OutboundConnector,
-)
+from gatepost.policy.connectors.records import InboundConnector, Mailbox, Organization, OutboundConnector
 
 if TYPE_CHECKING:
     from gatepost.policy.connectors.record_base import Record

@@ -16,7 +16,7 @@ import msgspec
 
 from gatepost.policy.connectors.hook_index import HookIndex
 from gatepost.policy.connectors.names import covers, network, parents
-from gatepost.policy.connectors.recipients import MailboxIndex
+from gatepost.policy.connectors.recipients import MailboxIndex, RecipientLists
 from gatepost.policy.connectors.signing_keys import SigningKeys
 from gatepost.policy.connectors.values import ConnectorType, RevocationCheck
 from gatepost.policy.connectors.verification import in_force
@@ -26,16 +26,12 @@ from gatepost.values import replace
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from gatepost.policy.connectors.accepted_domain import AcceptedDomain
     from gatepost.policy.connectors.model import Resources
     from gatepost.policy.connectors.oauth import OauthIssuer
     from gatepost.policy.connectors.recipients import MailboxMatch
-    from gatepost.policy.connectors.records import (
-        AcceptedDomain,
-        InboundConnector,
-        Mailbox,
-        Organization,
-        OutboundConnector,
-    )
+    from gatepost.policy.connectors.records import InboundConnector, Mailbox, Organization, OutboundConnector
+    from gatepost.protocols.smtp.grammar import Path
     from gatepost.protocols.tls.facts import CertificateFacts
 
 
@@ -180,6 +176,7 @@ class Directory:
         "_organizations",
         "_outbound",
         "_partners",
+        "_recipient_lists",
         "_revocable",
         "client_anchors",
         "disputes",
@@ -208,6 +205,7 @@ class Directory:
             for domain in organization.accepted_domains
         }
         self._mailboxes = MailboxIndex(self.organizations)
+        self._recipient_lists = RecipientLists(self.organizations)
         self.hooks = HookIndex(self.organizations)
         self._outbound = {
             organization.name: OutboundIndex(organization.outbound_connectors) for organization in self.organizations
@@ -324,6 +322,10 @@ class Directory:
     def recipient(self, address: str) -> MailboxMatch | None:
         """The mailbox that an address means, and by which of its addresses: see `policy.connectors.recipients`."""
         return self._mailboxes.find(address)
+
+    def lists_recipient(self, domain: AcceptedDomain, recipient: Path) -> bool:
+        """Whether an accepted domain's own list of recipients has this one."""
+        return self._recipient_lists.holds(domain.name, recipient)
 
     def has_mailboxes(self, domain: str) -> bool:
         """Whether there is a mailbox in the domain, so that its recipients are known here."""

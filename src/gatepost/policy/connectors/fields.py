@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from gatepost.policy.connectors.names import SmartHost, address_pattern, domain_name, domain_pattern, host_port, network
+from gatepost.policy.connectors.names import (
+    SmartHost,
+    address_pattern,
+    domain_name,
+    domain_pattern,
+    host_port,
+    mail_address,
+    network,
+)
 from gatepost.policy.connectors.trust_anchors import is_pem, trust_anchors
 from gatepost.policy.connectors.units import format_duration, format_size, parse_duration, parse_size
 from gatepost.policy.connectors.values import TlsVersion
@@ -208,6 +216,7 @@ TrustAnchorsText = Annotated[
 Domain = Annotated[str, Parsed(domain_name), Form("domain")]
 Pattern = Annotated[str, Parsed(domain_pattern), Form('domain, "*.domain" or "*"')]
 AddressPattern = Annotated[str, Parsed(address_pattern), Form('address, domain, "*.domain" or "*"')]
+MailAddress = Annotated[str, Parsed(mail_address), Form("mail address")]
 HeaderName = Annotated[str, Parsed(_header_name), Length(most=200), Form("name of a header field")]
 NamePattern = Annotated[str, Parsed(partial(domain_pattern, every=False)), Form('domain or "*.domain"')]
 NetworkText = Annotated[str, Parsed(_network), Form("IP address or network")]

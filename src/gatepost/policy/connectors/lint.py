@@ -14,6 +14,7 @@ from gatepost.policy.connectors.content_hook import scanner_host
 from gatepost.policy.connectors.names import covers, is_this_machine, network
 from gatepost.policy.connectors.next_hop_rules import lint_next_hops
 from gatepost.policy.connectors.publication import publication
+from gatepost.policy.connectors.recipient_rules import warn_of_validation
 from gatepost.policy.connectors.values import (
     ConnectorType,
     DkimAlgorithm,
@@ -21,16 +22,18 @@ from gatepost.policy.connectors.values import (
     DomainType,
     Mode,
     PublishedSts,
+    RecipientValidation,
     TlsSettings,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from gatepost.policy.connectors.accepted_domain import AcceptedDomain
     from gatepost.policy.connectors.mail_flow_rule import MailFlowRule
     from gatepost.policy.connectors.model import Resources
     from gatepost.policy.connectors.names import Network
-    from gatepost.policy.connectors.records import AcceptedDomain, InboundConnector, Organization, OutboundConnector
+    from gatepost.policy.connectors.records import InboundConnector, Organization, OutboundConnector
 
 
 _OVERLAPS: Final = 3  # networks of others that are named for each
@@ -92,13 +95,14 @@ def _domains(organization: Organization) -> Iterator[str]:
                 "aliases and DKIM keys have no effect"
             )
             continue
-        if domain.name.startswith("*."):
+        if domain.name.startswith("*.") and domain.recipient_validation is RecipientValidation.NONE:
             yield f"{label}: the gateway accepts and forwards mail to every name under it, misspelt ones too"
         if domain.type is DomainType.INTERNAL_RELAY and not _is_routed(domain.name, organization):
             yield (
                 f"{label}: no outbound connector takes its mail, so mail without a mailbox here goes by MX, which may "
                 "lead back here; name the domain in an on-premises connector with smart_hosts"
             )
+        yield from warn_of_validation(domain, addresses, label)
         if domain.type is DomainType.AUTHORITATIVE and domain.name in populated:
             yield from _authoritative(domain.name, organization, label)
             if f"postmaster@{domain.name}" not in addresses:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from gatepost.policy.connectors import rules
+from gatepost.policy.connectors.accepted_domain import AcceptedDomain
 from gatepost.policy.connectors.content_hook import ContentHook
 from gatepost.policy.connectors.dkim_key import DkimKey
 from gatepost.policy.connectors.errors import Draft, FieldError, ResourceErrors, unknown_key
@@ -22,13 +23,7 @@ from gatepost.policy.connectors.overlaps import Claim
 from gatepost.policy.connectors.prefix_limits import PrefixLimits
 from gatepost.policy.connectors.reader import PLACEHOLDERS, OrganizationDraft, read, tables
 from gatepost.policy.connectors.record_base import Record
-from gatepost.policy.connectors.records import (
-    AcceptedDomain,
-    InboundConnector,
-    Mailbox,
-    Organization,
-    OutboundConnector,
-)
+from gatepost.policy.connectors.records import InboundConnector, Mailbox, Organization, OutboundConnector
 
 
 class Resources(msgspec.Struct, frozen=True):

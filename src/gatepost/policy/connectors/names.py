@@ -47,6 +47,15 @@ def domain_pattern(text: str, *, every: bool = True) -> str:
     return domain_name(text)
 
 
+def mail_address(text: str) -> str:
+    """An addr-spec with its domain in lower-case A-labels; the local part as it was written."""
+    try:
+        path = parse_address(text)
+    except GrammarError as error:
+        raise ValueError(f"{text!r} is not a mail address: {error}") from None
+    return f"{text.rpartition('@')[0]}@{domain_name(path.domain)}"
+
+
 def address_pattern(text: str) -> str:
     """An address, in lower case with its domain in A-labels, or what `domain_pattern` takes for all its addresses."""
     local_part, at, _ = text.rpartition("@")

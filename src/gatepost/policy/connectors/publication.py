@@ -16,7 +16,8 @@ from gatepost.protocols.mtasts.publish import policy_host, publish
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from gatepost.policy.connectors.records import AcceptedDomain, Organization
+    from gatepost.policy.connectors.accepted_domain import AcceptedDomain
+    from gatepost.policy.connectors.records import Organization
     from gatepost.protocols.mtasts.publish import StsPublication
 
 

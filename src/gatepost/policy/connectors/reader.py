@@ -17,17 +17,12 @@ from gatepost.policy.connectors.errors import Draft, FieldError, dotted, explain
 from gatepost.policy.connectors.record_base import Record, keys, known_keys
 
 if TYPE_CHECKING:
+    from gatepost.policy.connectors.accepted_domain import AcceptedDomain
     from gatepost.policy.connectors.content_hook import ContentHook
     from gatepost.policy.connectors.dkim_key import DkimKey
     from gatepost.policy.connectors.mail_flow_rule import MailFlowRule
     from gatepost.policy.connectors.oauth import OauthIssuer
-    from gatepost.policy.connectors.records import (
-        AcceptedDomain,
-        InboundConnector,
-        Mailbox,
-        Organization,
-        OutboundConnector,
-    )
+    from gatepost.policy.connectors.records import InboundConnector, Mailbox, Organization, OutboundConnector
 
 
 class OrganizationDraft(msgspec.Struct, frozen=True):

@@ -67,19 +67,40 @@ class MailboxIndex:
             path = parse_address(address)
         except GrammarError:
             return None
-        for key, detail in self._readings(path):
+        for key, detail in _readings(path, self._separators.get(path.domain, "")):
             if (mailbox := self._known.get(key)) is not None:
                 return _match(mailbox, address, detail)
         return None
 
-    def _readings(self, path: Path) -> Iterator[tuple[str, str]]:
-        """Yield the mailboxes that the address may mean: a key, and the part after it, separator included."""
-        yield _key(path), ""
-        separator = self._separators.get(path.domain)
-        end = path.local_part.rfind(separator) if separator else -1
-        while separator and end > 0:
-            yield f"{path.local_part[:end]}@{path.domain}".lower(), path.local_part[end:]
-            end = path.local_part.rfind(separator, 0, end)
+
+class RecipientLists:
+    """The recipients of relayed domains, as `recipients` of the accepted domains lists them."""
+
+    __slots__ = ("_lists", "_separators")
+
+    def __init__(self, organizations: Iterable[Organization]) -> None:
+        self._lists: dict[str, frozenset[str]] = {}
+        self._separators: dict[str, str] = {}
+        for organization in organizations:
+            for domain in organization.accepted_domains:
+                if domain.recipients:
+                    keys = (_key(parse_address(address)) for address in domain.recipients)
+                    self._lists[domain.name] = frozenset(keys)
+                    self._separators[domain.name] = organization.subaddress_separator
+
+    def holds(self, domain: str, recipient: Path) -> bool:
+        """Whether the list of an accepted domain has a recipient, whatever its case, with or without a detail."""
+        listed = self._lists.get(domain, frozenset())
+        return any(key in listed for key, _ in _readings(recipient, self._separators.get(domain, "")))
+
+
+def _readings(path: Path, separator: str) -> Iterator[tuple[str, str]]:
+    """Yield the addresses that one may mean: a key, and the part after it, separator included."""
+    yield _key(path), ""
+    end = path.local_part.rfind(separator) if separator else -1
+    while end > 0:
+        yield f"{path.local_part[:end]}@{path.domain}".lower(), path.local_part[end:]
+        end = path.local_part.rfind(separator, 0, end)
 
 
 def _key(path: Path) -> str:

@@ -11,6 +11,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from gatepost.policy.connectors.accepted_domain import AcceptedDomain  # noqa: TC001 - pydantic reads the annotation
 from gatepost.policy.connectors.authentication import Authentication  # noqa: TC001 - pydantic reads the annotation
 from gatepost.policy.connectors.client_certificate import ClientCertificate  # noqa: TC001 - pydantic reads the annotation
 from gatepost.policy.connectors.content_hook import ContentHook  # noqa: TC001 - pydantic reads the annotation
@@ -23,6 +24,7 @@ from gatepost.policy.connectors.fields import (
     Ipv4Text,
     Ipv6Text,
     Label,
+    MailAddress,
     NamePattern,
     NetworkText,
     Owned,
@@ -36,7 +38,7 @@ from gatepost.policy.connectors.fields import (
     Whole,
 )
 from gatepost.policy.connectors.mail_flow_rule import MailFlowRule  # noqa: TC001 - pydantic reads the annotation
-from gatepost.policy.connectors.names import SmartHost, domain_name, host_port, socket_path
+from gatepost.policy.connectors.names import SmartHost, domain_name, host_port, mail_address, socket_path
 from gatepost.policy.connectors.oauth import OauthIssuer  # noqa: TC001 - pydantic reads the annotation
 from gatepost.policy.connectors.record_base import Record
 from gatepost.policy.connectors.tls_fields import (
@@ -51,29 +53,17 @@ from gatepost.policy.connectors.values import (
     ConnectorType,
     ContentProtection,
     DkimKeyUnavailable,
-    DomainType,
     KeyExchange,
     Mode,
     MtaStsMode,
     ProfileName,
     ProtectionDrop,
-    PublishedSts,
     RequireTlsMode,
     RevocationCheck,
     SmartHostOrder,
     SmtpDaneMode,
     TlsSettings,
 )
-from gatepost.protocols.smtp.grammar import GrammarError, parse_address
-
-
-def _address(value: str) -> str:
-    """An addr-spec with its domain in lower-case A-labels; the local part as it was written."""
-    try:
-        path = parse_address(value)
-    except GrammarError as error:
-        raise ValueError(f"{value!r} is not a mail address: {error}") from None
-    return f"{value.rpartition('@')[0]}@{domain_name(path.domain)}"
 
 
 def _delivery(value: str) -> str:
@@ -88,7 +78,7 @@ def _delivery(value: str) -> str:
 
 
 def _forwarding_address(value: str) -> str:
-    return _address(value) if value else value
+    return mail_address(value) if value else value
 
 
 def _home(value: str) -> str:
@@ -99,43 +89,6 @@ def _delivery_access(value: str) -> Access | None:
     if value.startswith("lmtp:unix:"):
         return Access.MACHINE
     return Access.NETWORK if value.startswith("lmtp:") else None
-
-
-MailAddress = Annotated[str, AfterValidator(_address), Form("mail address")]
-
-
-class AcceptedDomain(Record):
-    """A domain for which the organization accepts mail."""
-
-    name: NamePattern = Field(
-        description='The domain. With type = "internal-relay" also "*.domain": the domain and all its subdomains.'
-    )
-    type: DomainType = Field(
-        default=DomainType.AUTHORITATIVE,
-        description="authoritative: all recipients of the domain have a mailbox here; as soon as there is one "
-        "mailbox, the gateway refuses other recipients. internal-relay: an outbound connector delivers to "
-        "recipients without a mailbox here.",
-    )
-    verified: Switch = Field(
-        default=True,
-        description="Whether the organization has proved that the domain is its own. false: the domain is pending and "
-        "has no effect on mail. Administrators of the whole gateway can set this. A domain that a "
-        "tenant's administrator adds stays pending until `gatepost domain verify` finds its TXT record.",
-    )
-    mta_sts: PublishedSts = Field(
-        default=PublishedSts.NOT_PUBLISHED,
-        description="The MTA-STS policy that the gateway serves for the domain (RFC 8461). testing: senders only "
-        "report what enforce would block. none: withdraws a published policy; keep it for at least the "
-        "max_age of the old policy.",
-    )
-    mta_sts_mx: tuple[NamePattern, ...] = Field(
-        default=(),
-        description='MX hosts in the served policy, such as "mx.a.example" or "*.a.example". Empty: the gateway\'s own '
-        "name.",
-    )
-    mta_sts_max_age: Annotated[Duration, Range(86400, 31557600, format_duration)] = Field(
-        default=604800, description="How long senders may cache the served policy."
-    )
 
 
 class Mailbox(Record):

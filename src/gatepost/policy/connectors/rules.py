@@ -14,6 +14,7 @@ import msgspec
 from gatepost.policy.connectors.names import covers, network
 from gatepost.policy.connectors.next_hop_rules import check_next_hops
 from gatepost.policy.connectors.publication import publication
+from gatepost.policy.connectors.recipient_rules import check_validation
 from gatepost.policy.connectors.signing_keys import check_keys
 from gatepost.policy.connectors.tls_rules import check_inbound, check_outbound
 from gatepost.policy.connectors.values import (
@@ -33,12 +34,13 @@ from gatepost.policy.connectors.values import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from gatepost.policy.connectors.accepted_domain import AcceptedDomain
     from gatepost.policy.connectors.content_hook import ContentHook
     from gatepost.policy.connectors.errors import Draft, FieldError
     from gatepost.policy.connectors.mail_flow_rule import MailFlowRule
     from gatepost.policy.connectors.prefix_limits import PrefixLimits
     from gatepost.policy.connectors.reader import OrganizationDraft
-    from gatepost.policy.connectors.records import AcceptedDomain, InboundConnector, Mailbox, OutboundConnector
+    from gatepost.policy.connectors.records import InboundConnector, Mailbox, OutboundConnector
 
 
 class _Rule[C](msgspec.Struct, frozen=True):
@@ -316,6 +318,7 @@ def check_organization(draft: OrganizationDraft, prefixes: PrefixLimits) -> Iter
     yield from _wildcard_domains(draft)
     for domain in draft.domains:
         yield from _policy(domain)
+        yield from check_validation(domain)
     for mailbox in draft.mailboxes:
         yield from _apply(mailbox, _MAILBOX)
     yield from _repeated_domains(draft)

@@ -16,6 +16,13 @@ class DomainType(StrEnum):
     INTERNAL_RELAY = "internal-relay"
 
 
+class RecipientValidation(StrEnum):
+    """The source that knows the recipients of a relayed domain before a message is accepted."""
+
+    NONE = "none"
+    LIST = "list"
+
+
 class ConnectorType(StrEnum):
     """The other side of a connector: another organization, or the organization's own servers."""
 

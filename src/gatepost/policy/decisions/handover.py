@@ -17,6 +17,7 @@ from gatepost.policy.connectors.match import Attribution
 from gatepost.policy.decisions.decision import InboundVerdict
 from gatepost.policy.decisions.inbound import no_such_mailbox
 from gatepost.policy.decisions.parties import deciding, parties
+from gatepost.policy.decisions.recipient_validation import NO_MAILBOX
 from gatepost.protocols.smtp.replies import RECIPIENT_OK, SENDER_OK, Reply
 
 if TYPE_CHECKING:
@@ -47,7 +48,6 @@ _UNKNOWN_ORGANIZATION = Reply(451, "4.3.5", ("The organization of this mail is n
 _NOT_HERE = Reply(
     451, "4.4.6", ("Mail loop between nodes: by the configuration here this mail belongs to another node",)
 )
-_NO_MAILBOX = Reply(550, "5.1.1", ("Recipient address rejected: no such mailbox here",))
 
 
 class Origin(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -167,7 +167,7 @@ def decide_handed_recipient(
         reply = RECIPIENT_OK if returned.original is not None else returned.reply
         reasons.append(returned.reason)
     elif no_such_mailbox(directory, recipient):
-        reply = _NO_MAILBOX
+        reply = NO_MAILBOX
         reasons.append(f"{recipient.domain} is authoritative here, and {recipient.text} is not one of its mailboxes")
     return _verdict(directory, reply, (origin.organization, origin.direction), session.node, tuple(reasons))
 

@@ -17,6 +17,7 @@ from gatepost.policy.connectors.values import DomainType, Mode, ProfileName, Tls
 from gatepost.policy.decisions.content import hooks_for
 from gatepost.policy.decisions.decision import InboundVerdict
 from gatepost.policy.decisions.forwarding import Returned, expand, relay_domain
+from gatepost.policy.decisions.recipient_validation import NO_MAILBOX, judge_by_list, question_of
 from gatepost.policy.decisions.submission import LOGIN, as_submitted, decide_submission
 from gatepost.protocols.smtp.replies import RECIPIENT_OK, SENDER_OK, Reply
 
@@ -58,7 +59,6 @@ _SEND_APART = Reply(452, "4.5.3", ("Too many recipients: send this one a separat
 _DISPUTED = Reply(
     451, "4.3.5", ("Two organizations here claim this domain: mail waits until the server's owner decides",)
 )
-_NO_MAILBOX = Reply(550, "5.1.1", ("Recipient address rejected: no such mailbox here",))
 _REVOCATION_UNKNOWN = Reply(451, "4.7.5", ("Revocation of your certificate cannot be checked now, try again later",))
 _NOT_JUDGED = Reply(451, "4.3.5", ("Temporary server error, please try again later",))
 
@@ -434,19 +434,29 @@ def no_such_mailbox(directory: Directory, recipient: Path) -> bool:
 
 
 def _existence(findings: _Findings, directory: Directory, recipient: Path, returned: Returned | None) -> Reply | None:
-    """The refusal of a recipient that an authoritative domain with mailboxes does not have."""
+    """The refusal of a recipient that its domain does not have, as far as that is known here."""
     if returned is not None and returned.original is not None:
         findings.reasons.append(returned.reason)
         return None
     if not no_such_mailbox(directory, recipient):
-        return None
+        return _relayed_existence(findings, directory, recipient)
     if returned is not None:
         findings.reasons.append(returned.reason)
         return returned.reply
     findings.reasons.append(
         f"{recipient.domain} is authoritative here, and {recipient.text} is not one of its mailboxes"
     )
-    return _NO_MAILBOX
+    return NO_MAILBOX
+
+
+def _relayed_existence(findings: _Findings, directory: Directory, recipient: Path) -> Reply | None:
+    """The refusal of a recipient that the source of a relayed domain does not know."""
+    question = question_of(directory, recipient)
+    if question is None:
+        return None
+    reply, reason = judge_by_list(directory, question)
+    findings.reasons.append(reason)
+    return reply
 
 
 def _requirement(connector: InboundConnector | None) -> str:

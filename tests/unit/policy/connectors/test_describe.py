@@ -6,6 +6,7 @@ import pytest
 from pydantic import Field
 
 from gatepost.policy.connectors import records
+from gatepost.policy.connectors.accepted_domain import AcceptedDomain
 from gatepost.policy.connectors.authentication import Authentication
 from gatepost.policy.connectors.client_certificate import ClientCertificate
 from gatepost.policy.connectors.describe import form_of, markdown, section
@@ -70,7 +71,7 @@ def test_what_a_type_takes(annotation: object, form: str) -> None:
 def test_the_page_has_every_field_of_every_resource() -> None:
     page = markdown()
     models = (
-        records.AcceptedDomain,
+        AcceptedDomain,
         records.Mailbox,
         records.InboundConnector,
         records.OutboundConnector,

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from gatepost.policy.connectors.accepted_domain import AcceptedDomain
 from gatepost.policy.connectors.model import parse
 from gatepost.policy.connectors.publication import publication, publications, to_do
-from gatepost.policy.connectors.records import AcceptedDomain, Organization
+from gatepost.policy.connectors.records import Organization
 
 HOSTNAME = "mx1.contoso.example"
 

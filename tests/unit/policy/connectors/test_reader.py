@@ -4,10 +4,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gatepost.policy.connectors.accepted_domain import AcceptedDomain
 from gatepost.policy.connectors.errors import Draft
 from gatepost.policy.connectors.oauth import OauthIssuer
 from gatepost.policy.connectors.reader import OrganizationDraft, read, tables
-from gatepost.policy.connectors.records import AcceptedDomain, Mailbox, Organization, OutboundConnector
+from gatepost.policy.connectors.records import Mailbox, Organization, OutboundConnector
 
 if TYPE_CHECKING:
     from gatepost.policy.connectors.errors import FieldError

@@ -1,0 +1,48 @@
+"""Rules and warnings for the validation of recipients: what an accepted domain says of who exists behind it.
+
+Called by `policy.connectors.rules` with drafts and by `policy.connectors.lint` with organizations.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gatepost.policy.connectors.names import covers
+from gatepost.policy.connectors.values import DomainType, RecipientValidation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gatepost.policy.connectors.accepted_domain import AcceptedDomain
+    from gatepost.policy.connectors.errors import Draft, FieldError
+
+
+def check_validation(draft: Draft[AcceptedDomain]) -> Iterator[FieldError]:
+    """Yield errors: a source that cannot know the recipients, and addresses of other domains."""
+    domain, how = draft.value, draft.value.recipient_validation
+    if draft.bad & {"name", "type", "recipient_validation", "recipients"}:
+        return
+    if how is not RecipientValidation.NONE and domain.type is not DomainType.INTERNAL_RELAY:
+        said = (
+            'the recipients of an authoritative domain are its mailboxes here; leave this out, or write type = "inter'
+            'nal-relay" if a server behind the gateway has the mailboxes'
+        )
+        yield draft.error("recipient_validation", said)
+    if how is RecipientValidation.LIST and not domain.recipients:
+        said = "there is no list, so every recipient would be refused; write the addresses in recipients"
+        yield draft.error("recipient_validation", said)
+    for place, address in enumerate(domain.recipients):
+        if not covers(domain.name, address.rpartition("@")[2]):
+            said = f"{address} is not in {domain.name}; write it in the accepted domain that it belongs to"
+            yield draft.error(f"recipients[{place}]", said)
+
+
+def warn_of_validation(domain: AcceptedDomain, mailboxes: set[str], label: str) -> Iterator[str]:
+    """Yield warnings. mailboxes: addresses of the organization's mailboxes, in lower case."""
+    how = domain.recipient_validation
+    if domain.recipients and how is not RecipientValidation.LIST:
+        yield f'{label}: its recipients have no effect; write recipient_validation = "list"'
+    if how is RecipientValidation.LIST and not domain.name.startswith("*."):
+        postmaster = f"postmaster@{domain.name}"
+        if postmaster not in mailboxes and postmaster not in {address.lower() for address in domain.recipients}:
+            yield f"{label}: {postmaster} is not among its recipients, but RFC 5321 section 4.5.1 requires it"

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gatepost.policy.connectors.errors import ResourceErrors
+from gatepost.policy.connectors.lint import warnings
+from gatepost.policy.connectors.model import parse
+
+LISTED = {"type": "internal-relay", "recipient_validation": "list"}
+
+
+def document(*mailboxes: str, **fields: Any) -> dict[str, Any]:
+    domain = {"name": "o.example"} | fields
+    boxes = [{"address": address} for address in mailboxes]
+    return {"organization": {"o": {"accepted_domain": [domain], "mailbox": boxes}}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "said"),
+    [
+        ({"recipient_validation": "list", "recipients": ["a@o.example"]}, "recipient_validation", "internal-relay"),
+        (LISTED, "recipient_validation", "every recipient would be refused"),
+        (LISTED | {"recipients": ["a@o.example", "b@p.example"]}, "recipients[1]", "b@p.example is not in o.example"),
+        (LISTED | {"recipients": ["a@sub.o.example"]}, "recipients[0]", "is not in o.example"),
+        (LISTED | {"recipients": ["nobody"]}, "recipients[0]", "is not a mail address"),
+        (LISTED | {"type": "elsewhere"}, "type", "authoritative"),
+    ],
+)
+def test_a_source_that_cannot_know_the_recipients_is_an_error(fields: dict[str, Any], field: str, said: str) -> None:
+    with pytest.raises(ResourceErrors) as caught:
+        parse(document(**fields))
+    (error,) = caught.value.errors
+    assert error.path.endswith(f".{field}")
+    assert said in error.message
+
+
+def test_a_list_may_have_addresses_in_every_subdomain_of_a_wildcard() -> None:
+    fields = LISTED | {"name": "*.o.example", "recipients": ["a@o.example", "B@sub.O.example"]}
+    (organization,) = parse(document(**fields)).organizations
+    assert organization.accepted_domains[0].recipients == ("a@o.example", "B@sub.o.example")
+
+
+@pytest.mark.parametrize(
+    ("fields", "mailboxes", "said"),
+    [
+        ({"type": "internal-relay", "recipients": ["a@o.example"]}, (), "its recipients have no effect"),
+        (LISTED | {"recipients": ["a@o.example"]}, (), "postmaster@o.example is not among its recipients"),
+        (LISTED | {"recipients": ["Postmaster@o.example"]}, (), ""),
+        (LISTED | {"recipients": ["a@o.example"]}, ("postmaster@o.example",), ""),
+        ({"type": "internal-relay", "name": "*.o.example"}, (), "misspelt ones too"),
+        (LISTED | {"name": "*.o.example", "recipients": ["a@o.example"]}, (), ""),
+    ],
+)
+def test_what_has_no_effect_or_leaves_out_the_postmaster_is_warned_of(
+    fields: dict[str, Any], mailboxes: tuple[str, ...], said: str
+) -> None:
+    texts = [text for text in warnings(parse(document(*mailboxes, **fields))) if "no outbound connector" not in text]
+    assert [said in text for text in texts] == ([True] if said else [])
