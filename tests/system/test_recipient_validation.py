@@ -6,16 +6,22 @@ Postfix is the server behind. A stranger's mail to nobody is refused, so that no
 from __future__ import annotations
 
 import smtplib
+import socket
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from support.process import wait_until
 from support.scenes import ALICE, STRANGER, connector, contoso, message, outcomes, send
+from support.sink import Behaviour
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from support.gateway import Gateway
     from support.peers import Postfix
+    from support.pki import Pki
+    from support.sink import Sink
 
     type Start[T] = Callable[..., T]
 
@@ -31,9 +37,9 @@ def relayed(address: str, /, how: str, **fields: Any) -> dict[str, Any]:
     )
 
 
-def refusals(gateway: Gateway) -> dict[str, str]:
-    """Why each recipient was refused, by the trace."""
-    return {row["recipient"]: row["detail"]["why"] for row in gateway.trace(event="REFUSE", limit="1000")}
+def why_refused(gateway: Gateway, recipient: str) -> str:
+    """Why a recipient was refused, by the trace."""
+    return str(gateway.wait_trace(recipient=recipient, event="REFUSE")[0]["detail"]["why"])
 
 
 def test_a_list_refuses_who_is_not_in_it_whoever_sends(gateway: Start[Gateway], postfix: Start[Postfix]) -> None:
@@ -46,7 +52,7 @@ def test_a_list_refuses_who_is_not_in_it_whoever_sends(gateway: Start[Gateway], 
     assert (code, text.startswith(b"5.1.1 Recipient address rejected: no such mailbox here [")) == (550, True)
     assert outcomes(server, {KNOWN: "SEND"})[KNOWN]["reply"].startswith("250")
     assert inner.wait_mails(1)[0].field("Subject") == "a stranger's"
-    assert "is not in the recipient list of relay.example" in refusals(server)[NOBODY]
+    assert "is not in the recipient list of relay.example" in why_refused(server, NOBODY)
     # nobody wrote a notice: the only mail of the gateway's own is what ALICE got
     assert [mail.field("Subject") for mail in server.maildir(ALICE)] == ["a stranger's"]
 
@@ -60,3 +66,106 @@ def test_a_list_refuses_who_is_not_in_it_whoever_sends(gateway: Start[Gateway], 
         client.mail(STRANGER)
         assert client.rcpt(KNOWN)[0] == 250
     wait_until(lambda: set(send(server.port, [KNOWN, NOBODY], sender=STRANGER)) == {KNOWN}, "the new list")
+
+
+def test_the_server_behind_is_asked_once_for_each_recipient(gateway: Start[Gateway], postfix: Start[Postfix]) -> None:
+    inner = postfix(settings={"virtual_mailbox_maps": f"inline:{{ {{ {KNOWN} = all/ }} }}"})
+    server = gateway(relayed(inner.address, "callout"))
+    for _ in range(2):
+        refused = send(server.port, [KNOWN, NOBODY, ALICE], sender=STRANGER)
+        assert refused[NOBODY][1].startswith(b"5.1.1 Recipient address rejected: no such mailbox here [")
+        assert list(refused) == [NOBODY]
+    inner.wait_mails(2)
+    assert inner.log().count("reject: RCPT from") == 1  # the second time the answer is remembered
+    reason = why_refused(server, NOBODY)
+    assert reason.startswith(f"{NOBODY} does not exist: callout to 127.0.0.1 [{inner.address}], which said 550 5.1.1")
+    (first, second) = sorted(server.wait_trace(recipient=KNOWN, event="RECEIVE"), key=lambda row: row["at"])
+    assert "exists: callout to 127.0.0.1" in first["detail"]["reasons"][-1]
+    assert "which said 250 2.1.5" in second["detail"]["reasons"][-1]
+    explained = server.cli("explain", "--from", STRANGER, "--to", NOBODY, "--ip", "192.0.2.7", json=True, expect=None)
+    assert explained.data["inbound"]["reasons"][-1].startswith(f"whether {NOBODY} exists is asked at RCPT TO (callout)")
+
+
+def rcpt(server: Gateway, recipient: str, sender: str = STRANGER) -> bytes:
+    """The reply to RCPT."""
+    with smtplib.SMTP("127.0.0.1", server.port, local_hostname="client.example") as client:
+        client.ehlo()
+        client.mail(sender)
+        code, text = client.rcpt(recipient)
+        return b"%d %s" % (code, text.partition(b" [")[0])
+
+
+def test_no_question_is_asked_for_a_null_reverse_path(gateway: Start[Gateway], sink: Start[Sink]) -> None:
+    inner = sink(behaviour=Behaviour(recipients={NOBODY: "550 5.1.1 unknown"}))
+    server = gateway(relayed(inner.address, "callout"))
+    for number in range(30):
+        assert rcpt(server, f"nobody{number}@relay.example", "").startswith(b"250")
+    assert inner.counts["CONNECT"] == 0
+    assert rcpt(server, NOBODY).startswith(b"550 5.1.1")
+    assert rcpt(server, NOBODY, "").startswith(b"550 5.1.1"), "what is known counts for everybody"
+    assert (inner.counts["CONNECT"], inner.counts["DATA"], inner.counts["BDAT"]) == (1, 0, 0)
+
+
+def test_nothing_is_asked_below_the_requirement_of_the_connector(
+    gateway: Start[Gateway], sink: Start[Sink], pki: Pki
+) -> None:
+    bare, wrong, right = (
+        sink(),
+        sink(certificate=pki.leaf("other.example")),
+        sink(certificate=pki.leaf("inner.example")),
+    )
+    demand = {"tls_settings": "domain-validation", "tls_domain": "inner.example"}
+    for inner, reply in ((bare, b"451 4.4.3"), (wrong, b"451 4.4.3"), (right, b"250")):
+        resources = relayed(inner.address, "callout")
+        resources["organization"]["contoso"]["outbound_connector"][0] |= demand
+        server = gateway(resources, anchors=pki.root)
+        assert rcpt(server, KNOWN).startswith(reply)
+        assert inner.counts["RCPT"] == (inner is right)
+
+
+@pytest.mark.parametrize(("choice", "reply"), [("defer", b"451 4.4.3"), ("accept", b"250")])
+def test_a_server_that_is_down_is_left_alone_and_who_was_known_stays_known(
+    gateway: Start[Gateway], sink: Start[Sink], choice: str, reply: bytes
+) -> None:
+    inner = sink()
+    server = gateway(relayed(inner.address, "callout", recipient_validation_unavailable=choice))
+    assert rcpt(server, KNOWN).startswith(b"250")
+    inner.stop()
+    assert rcpt(server, KNOWN).startswith(b"250")
+    assert rcpt(server, NOBODY).startswith(reply)
+    if choice == "defer":
+        assert "it is not known whether nobody@relay.example exists: callout without an answer" in why_refused(
+            server, NOBODY
+        )
+
+
+def test_many_who_ask_about_one_recipient_cause_one_question(gateway: Start[Gateway], sink: Start[Sink]) -> None:
+    inner = sink(behaviour=Behaviour(delays={"RCPT": 1.0}, recipients={NOBODY: "550 5.1.1 unknown"}))
+    server = gateway(relayed(inner.address, "callout"))
+    with ThreadPoolExecutor(12) as threads:
+        replies = list(threads.map(lambda _: rcpt(server, NOBODY), range(12)))
+    assert all(text.startswith(b"550 5.1.1") for text in replies)
+    assert inner.counts["RCPT"] == 1
+
+
+def test_a_client_that_hangs_up_meanwhile_leaves_nothing(gateway: Start[Gateway], sink: Start[Sink]) -> None:
+    inner = sink(behaviour=Behaviour(delays={"RCPT": 1.0}))
+    server = gateway(relayed(inner.address, "callout"))
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(f"EHLO c\r\nMAIL FROM:<{STRANGER}>\r\nRCPT TO:<{KNOWN}>\r\n".encode())
+        wait_until(lambda: inner.counts["RCPT"], "the question")
+    assert rcpt(server, KNOWN).startswith(b"250")
+    assert inner.counts["RCPT"] == 1
+    assert "Traceback" not in server.log()
+
+
+def test_a_harvester_is_sent_away(gateway: Start[Gateway]) -> None:
+    settings = {"limits": {"unknown_recipients": 3}}
+    server = gateway(relayed("127.0.0.1:9", "list", recipients=[KNOWN]), settings=settings)
+    with smtplib.SMTP("127.0.0.1", server.port, local_hostname="client.example") as client:
+        client.ehlo()
+        client.mail(STRANGER)
+        assert [client.rcpt(f"x{number}@relay.example")[0] for number in range(3)] == [550] * 3
+        assert client.rcpt(KNOWN)[0] == 250
+        code, text = client.rcpt(NOBODY)
+        assert (code, text.startswith(b"4.7.0 Too many unknown recipients")) == (421, True)

@@ -81,6 +81,12 @@ def count_connection(counts: Counts, role: str) -> None:
     counts.add((metrics.CONNECTIONS_MADE.name, role))
 
 
+def count_recipient_question(counts: Counts, source: str, exists: bool | None) -> None:  # noqa: FBT001 - an answer
+    """The source of a relayed domain was asked for a recipient. exists: None if it gave no answer."""
+    answer = "unavailable" if exists is None else "known" if exists else "unknown"
+    counts.add((metrics.RECIPIENT_QUESTIONS.name, source, answer))
+
+
 def count_session(counts: Counts, side: str, facts: TlsFacts) -> None:
     """A handshake is complete. side: "inbound" or "outbound"."""
     group, suite = _groups(facts.group), _suites(facts.suite)

@@ -18,8 +18,10 @@ from gatepost.events.metrics.counts import Counts
 from gatepost.events.trace import outcome_events
 from gatepost.mail.inbound.content import ContentHooks
 from gatepost.mail.inbound.login import Logins
+from gatepost.mail.inbound.recipient_lookups import RecipientLookups
 from gatepost.mail.inbound.service import SWEEP_SECONDS, InboundService, SessionRegistry, Stamp
 from gatepost.mail.inbound.session import Session
+from gatepost.mail.outbound.callout import Callout
 from gatepost.mail.outbound.deliverer import MX_PORT, Deliverer, DeliveryServices
 from gatepost.mail.outbound.destination_history import DestinationMemory
 from gatepost.mail.outbound.hop import HopOpener
@@ -59,6 +61,7 @@ from gatepost.pki.certificates.connector_secrets import ConnectorSecrets
 from gatepost.pki.certificates.dkim_keys import DkimKeys
 from gatepost.pki.site.credentials import NodeCredentials
 from gatepost.pki.site.store import SiteStore
+from gatepost.policy.connectors.values import RecipientValidation
 from gatepost.policy.decisions.forwarding import expand
 from gatepost.policy.decisions.home import SITE_ANCHORS
 from gatepost.protocols.smtp.grammar import parse_address
@@ -272,12 +275,17 @@ class Assembly:
             self._resources.content, lambda: login_secret(self._resources), time.monotonic, self._issuer_keys
         )
         self._hooks = ContentHooks(self._lookups.resolver, tenants=tenants)
+        self._recipients = RecipientLookups(
+            {RecipientValidation.CALLOUT: Callout(self._deliverers[0].services, self._directory)},
+            counts=self._observation.counts,
+        )
         self._services = services_by_role(self._inbound(store, manager), self._logins, self._credentials)
         self._offer()
         self.parts.add(
             Lifecycle("keys of token issuers", reload=self._issuer_keys.retry, close=self._issuer_keys.close),
             Lifecycle("log-ins", close=self._logins.close),
             Lifecycle("content hooks", reload=self._hooks.reload),
+            Lifecycle("recipient validation", reload=self._recipients.forget, close=self._recipients.close),
             Lifecycle(
                 "sessions",
                 duties=[Duty(SWEEP_SECONDS, self.registry.sweep)],
@@ -463,6 +471,7 @@ class Assembly:
             srs=self._srs.current,
             transcripts=settings.trace.transcripts,
             hooks=self._hooks,
+            recipients=self._recipients,
             counts=self._observation.counts,
         )
 

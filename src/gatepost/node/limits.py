@@ -38,6 +38,7 @@ def session_limits(settings: Settings) -> SessionLimits:
         limits.data_rate_min,
         limits.data_rate_period,
         limits.hops,
+        limits.unknown_recipients,
     )
 
 

@@ -68,6 +68,11 @@ class Limits(Section):
     errors: Annotated[Whole, Range(1, 1000)] = setting(
         default=10, description="Protocol errors in a session before 421 4.7.0 (Exchange: 5, Postfix: 20)."
     )
+    unknown_recipients: Annotated[Whole, Range(0, 1_000_000)] = setting(
+        default=100,
+        description="Unknown recipients (550 5.1.1) in a session of an unknown server before 421 4.7.0, against "
+        "harvesting of addresses (Postfix: 20 errors of any kind); 0: no limit.",
+    )
     commands_without_mail: Count = setting(
         default=100,
         description="NOOP, RSET, VRFY and similar commands since the last message before 421 4.7.0 (Postfix: 100).",

@@ -102,6 +102,12 @@ SPANS_DROPPED: Final = Metric(
 CONNECTIONS_MADE: Final = Metric(
     "gatepost_connections_accepted_total", MetricKind.COUNTER, "Inbound connections by role of the listener.", ("role",)
 )
+RECIPIENT_QUESTIONS: Final = Metric(
+    "gatepost_recipient_questions_total",
+    Kind.COUNTER,
+    "Questions to sources of recipients of relayed domains; remembered answers needed none.",
+    ("source", "answer"),
+)
 TLS_SESSIONS: Final = Metric(
     "gatepost_tls_sessions_total",
     MetricKind.COUNTER,

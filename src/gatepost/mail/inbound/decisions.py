@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from gatepost.policy.decisions.forwarding import MailOrigin, Target, relay_domain, returned, rewritten, targets_of
 from gatepost.policy.decisions.handover import decide_handed_mail, decide_handed_recipient
 from gatepost.policy.decisions.inbound import decide_mail, decide_recipient
+from gatepost.policy.decisions.recipient_validation import answered, judge_unasked
 
 if TYPE_CHECKING:
     from gatepost.mail.inbound.record import SessionRecord
@@ -59,3 +60,20 @@ def recipient_verdict(
     return verdict, targets_of(
         directory, service.srs, path, back or recipient, now, MailOrigin(verdict.attribution, nodes)
     )
+
+
+def settled_verdict(service: InboundService, verdict: InboundVerdict) -> InboundVerdict | None:
+    """The verdict on a recipient without a question, as far as one is answered already; None if it must be asked."""
+    question = verdict.question
+    if question is None or not verdict.accepted:
+        return verdict
+    if (judgement := service.recipients.remembered(question)) is not None:
+        return answered(verdict, *judgement)
+    return None if question.may_ask else answered(verdict, None, judge_unasked(question))
+
+
+async def verdict_of_source(record: SessionRecord, service: InboundService, verdict: InboundVerdict) -> InboundVerdict:
+    """The verdict on a recipient once the source of its domain has answered."""
+    if verdict.question is None:
+        return verdict
+    return answered(verdict, *await service.recipients.ask(verdict.question, record.facts.peer_ip))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gatepost.events.trace import login_record, tls_record
 from gatepost.policy.connectors.facts import SessionFacts
 from gatepost.policy.decisions.handover import refused_stranger
+from gatepost.protocols.smtp.replies import Reply
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -23,18 +24,22 @@ if TYPE_CHECKING:
     from gatepost.protocols.tls.facts import ChainVerdict, TlsFacts
 
 
+_TOO_MANY_UNKNOWN = Reply(421, "4.7.0", ("Too many unknown recipients in one session, closing",))
+
+
 class SessionRecord:
     """facts: what policy decides on. directory: the configuration this session keeps until it ends.
 
     transcribed: whether the dialogue is kept whatever happens, here and where its messages go.
     """
 
-    __slots__ = ("_not_admitted", "_service", "_tls", "directory", "facts", "transcribed")
+    __slots__ = ("_not_admitted", "_service", "_tls", "_unknown", "directory", "facts", "transcribed")
 
     def __init__(self, session_id: str, peer_ip: str, service: InboundService) -> None:
         self._service = service
         self._tls: dict[str, Any] = {}
         self._not_admitted = ""
+        self._unknown = 0
         self.directory = service.directory
         self.facts = SessionFacts(session_id, peer_ip)
         self.transcribed = int(session_id, 16) % 1000 < service.transcripts if service.transcripts else False
@@ -65,6 +70,12 @@ class SessionRecord:
         if self._service.admit is None or self.facts.node:
             return None
         return refused_stranger(self.directory, self._not_admitted)
+
+    def reply_to_recipient(self, refused: InboundVerdict) -> Reply:
+        """The reply to a refused recipient; 421 once a stranger has named too many that do not exist (harvesting)."""
+        most = self._service.session_limits.unknown_recipients
+        self._unknown += refused.reply.enhanced == "5.1.1" and refused.direction != "originating"
+        return _TOO_MANY_UNKNOWN if most and self._unknown > most else refused.reply
 
     def logged_in(self, user: str, mechanism: str) -> None:
         """The client proved which user it speaks for."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import msgspec
 
 from gatepost.events.metrics.counts import Counts
+from gatepost.mail.inbound.recipient_lookups import RecipientLookups
 from gatepost.policy.decisions.home import ALONE
 from gatepost.protocols.message.srs import NO_KEYS, SrsKeys
 from gatepost.protocols.smtp.server.transcript import TranscriptBudget
@@ -50,6 +51,7 @@ class SessionLimits(msgspec.Struct, frozen=True):
     idle: seconds to the next bytes. command: seconds to the next completed command. session: seconds in all.
     data_rate: bytes per second that a message body must keep up, over each period of `rate_period` seconds; 0 is no
     check. hops: Received fields from which on a message is a loop (RFC 5321 section 6.3).
+    unknown_recipients: that a stranger may name in one session; 0 is no limit.
     """
 
     idle: float = 300.0
@@ -58,6 +60,7 @@ class SessionLimits(msgspec.Struct, frozen=True):
     data_rate: int = 100
     rate_period: float = 60.0
     hops: int = 30
+    unknown_recipients: int = 100
 
 
 @dataclass(slots=True)
@@ -72,7 +75,8 @@ class InboundService:
     before the greeting (RFC 8314). admit: where other nodes of the site hand mail over, who presents a chain (DER, leaf
     first); None where anybody may come. nodes: of the site, as they are now. transcripts: of how many sessions in a
     thousand the dialogue is kept, whatever happened. hooks: asks scanners about the content of messages; without it,
-    and where the configuration has no content hook, nobody is asked. role: of its listeners. counts: connections and
+    and where the configuration has no content hook, nobody is asked. recipients: asks whether a
+    recipient of a relayed domain exists. role: of its listeners. counts: connections and
     handshakes are counted there.
     """
 
@@ -98,6 +102,7 @@ class InboundService:
     srs: SrsKeys = NO_KEYS
     transcripts: int = 0
     hooks: ContentHooks | None = None
+    recipients: RecipientLookups = field(default_factory=lambda: RecipientLookups({}))
     role: str = "mx"
     counts: Counts = field(default_factory=Counts)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from gatepost.events.counts import count_connection, count_failed_session, count_session
 from gatepost.events.trace import received_event, refused_event
-from gatepost.mail.inbound.decisions import mail_verdict, recipient_verdict
+from gatepost.mail.inbound.decisions import mail_verdict, recipient_verdict, settled_verdict, verdict_of_source
 from gatepost.mail.inbound.login import LoginOutcome
 from gatepost.mail.inbound.record import SessionRecord
 from gatepost.mail.inbound.service import HandshakeLog
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from gatepost.net.stream import Stream
     from gatepost.policy.connectors.match import Attribution
     from gatepost.policy.decisions.decision import InboundVerdict
+    from gatepost.policy.decisions.forwarding import Target
     from gatepost.protocols.smtp.server.events import Event
     from gatepost.protocols.tls.facts import TlsFacts
 
@@ -336,8 +337,26 @@ class Session:
             event.path = self._service.postmaster
         transaction = self._transaction
         verdict, targets = recipient_verdict(self._record, self._service, transaction, event.path, self._attribution)
+        if (settled := settled_verdict(self._service, verdict)) is not None:
+            self._on_recipient_verdict(event, settled, targets)
+        else:
+            self._hold_for(self._ask_about_recipient(event, verdict, targets), "recipient validation")
+
+    async def _ask_about_recipient(
+        self, event: RecipientEvent, verdict: InboundVerdict, targets: tuple[Target, ...]
+    ) -> None:
+        verdict = await verdict_of_source(self._record, self._service, verdict)
+        if self._transaction is not None and not self._core.closing:
+            self._on_recipient_verdict(event, verdict, targets)
+
+    def _on_recipient_verdict(
+        self, event: RecipientEvent, verdict: InboundVerdict, targets: tuple[Target, ...]
+    ) -> None:
+        transaction = self._transaction
+        assert transaction is not None  # noqa: S101 - given up only with the session
         if not verdict.accepted:
-            self._refuse(verdict.reply, transaction.mail.path.text, event.path.text, verdict)
+            reply = self._record.reply_to_recipient(verdict)
+            self._refuse(reply, transaction.mail.path.text, event.path.text, verdict)
             return
         transaction.recipients.append(AcceptedRecipient(event, verdict, targets))
         self._core.accept()

@@ -23,6 +23,7 @@ from gatepost.protocols.smtp.client.client_events import (
     Closed,
     Greeting,
     HelloDone,
+    RecipientAnswered,
     StartTlsReply,
     TransactionDone,
 )
@@ -284,6 +285,21 @@ class OutboundConnection:
             raise TypeError("the body was wanted twice")
         return event.outcome
 
+    async def ask_recipient(self, address: str) -> RecipientAnswered:
+        """Ask whether the peer takes mail for an address, without sending any; see `Client.ask_recipient`.
+
+        Raises ConnectionEnded, and ValueError if the address cannot be written in a command.
+        """
+        self._check_open()
+        try:
+            refusal = self._client.ask_recipient(address)
+        except ProtocolError as error:
+            raise self._violation(error) from error
+        if refusal is not None:
+            return RecipientAnswered(refusal, "")
+        self._flush()
+        return await self._next(RecipientAnswered, 2 * self._timeouts.envelope)
+
     def quit(self) -> None:
         """Say QUIT where it can be said, and close without waiting for the answer."""
         self.on_end = None
@@ -345,7 +361,17 @@ class OutboundConnection:
 
     async def _next_facts(self, seconds: float) -> TlsFacts:
         event = await self._wait(seconds)
-        if isinstance(event, Greeting | HelloDone | StartTlsReply | AuthReply | BodyWanted | TransactionDone | Closed):
+        if isinstance(
+            event,
+            Greeting
+            | HelloDone
+            | StartTlsReply
+            | AuthReply
+            | BodyWanted
+            | TransactionDone
+            | RecipientAnswered
+            | Closed,
+        ):
             raise ConnectionEnded(protocol_broken("a reply during the TLS handshake"))
         return event  # type: ignore[return-value] # what is left of the union
 

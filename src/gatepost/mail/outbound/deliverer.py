@@ -127,6 +127,11 @@ class Deliverer:
         self._services.pool.begin_generation(self._generation)
 
     @property
+    def services(self) -> DeliveryServices:
+        """What it delivers with."""
+        return self._services
+
+    @property
     def planner(self) -> RoutePlanner:
         """Routes by the configuration in force."""
         return self._planner

@@ -32,7 +32,7 @@ from gatepost.protocols.smtp.replies import Reply
 from gatepost.values import replace
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncGenerator, Iterator, Sequence
 
     from gatepost.mail.model.message import Message
     from gatepost.mail.outbound.contexts import OurCertificate
@@ -191,7 +191,7 @@ class Hosts:
 
     async def candidates(
         self, plan: RoutePlan, attempt: DeliveryAttempt, generation: int
-    ) -> AsyncIterator[tuple[Hop, str]]:
+    ) -> AsyncGenerator[tuple[Hop, str], None]:
         """Hops in the order to try them, with why TLS failed where a hop is to be tried again unencrypted, else "".
 
         The addresses of a host are looked up when its turn comes; those with a kept connection come first. A host with

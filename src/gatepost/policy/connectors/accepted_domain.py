@@ -12,7 +12,7 @@ from pydantic import Field
 from gatepost.policy.connectors.fields import Duration, MailAddress, NamePattern, Range, Switch
 from gatepost.policy.connectors.record_base import Record
 from gatepost.policy.connectors.units import format_duration
-from gatepost.policy.connectors.values import DomainType, PublishedSts, RecipientValidation
+from gatepost.policy.connectors.values import DomainType, PublishedSts, RecipientValidation, ValidationUnavailable
 
 
 class AcceptedDomain(Record):
@@ -32,13 +32,20 @@ class AcceptedDomain(Record):
         description='With type = "internal-relay": how the gateway checks, before it accepts a message, that a '
         "recipient without a mailbox here exists. It refuses unknown recipients with 550 5.1.1. none: it accepts "
         "every recipient; if the server behind it refuses one, the sender gets a notice, which may hit somebody whose "
-        "address was forged. list: the addresses in recipients.",
+        "address was forged. list: the addresses in recipients. callout: the gateway asks the server behind it "
+        "(RCPT), by the connector that would deliver and under its TLS requirement, and remembers the answer.",
     )
     recipients: tuple[MailAddress, ...] = Field(
         default=(),
         description='With recipient_validation = "list": every address of the domain that exists behind this gateway. '
         "Mailboxes of the gateway are known without it. Upper and lower case are treated alike, and the "
         "organization's subaddress_separator applies.",
+    )
+    recipient_validation_unavailable: ValidationUnavailable = Field(
+        default=ValidationUnavailable.DEFER,
+        description='With recipient_validation = "callout": what to do with a recipient while nobody can be asked. '
+        "defer: ask the sender to try again (451). accept: accept the recipient unchecked, and record that in the "
+        "trace.",
     )
     verified: Switch = Field(
         default=True,

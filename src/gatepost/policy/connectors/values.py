@@ -21,6 +21,14 @@ class RecipientValidation(StrEnum):
 
     NONE = "none"
     LIST = "list"
+    CALLOUT = "callout"
+
+
+class ValidationUnavailable(StrEnum):
+    """The treatment of a recipient of a relayed domain while its source of recipients gives no answer."""
+
+    DEFER = "defer"
+    ACCEPT = "accept"
 
 
 class ConnectorType(StrEnum):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.match import Attribution
     from gatepost.policy.decisions.content_demand import ContentDemand
     from gatepost.policy.decisions.parties import SenderPart
+    from gatepost.policy.decisions.recipient_validation import RecipientQuestion
     from gatepost.policy.decisions.requirement import Requirement
     from gatepost.protocols.smtp.replies import Reply
 
@@ -61,7 +62,8 @@ class InboundVerdict(msgspec.Struct, frozen=True):
     hooks: those that scan a message to this recipient before it is accepted. examined: their results, as
     `policy.decisions.content` records it, once they have been. recipient_organization: who accepts the recipient's
     domain, "" for nobody: its reasons are told beside those of `organization`, for who sees both
-    (`policy.decisions.withheld`).
+    (`policy.decisions.withheld`). question: whether the recipient exists, to be asked before this is the verdict; None
+    where that is known, or nobody asks.
     """
 
     accepted: bool
@@ -81,6 +83,7 @@ class InboundVerdict(msgspec.Struct, frozen=True):
     hooks: tuple[ApplicableHook, ...] = ()
     examined: tuple[dict[str, Any], ...] = ()
     recipient_organization: str = ""
+    question: RecipientQuestion | None = None
 
     def detail(self) -> dict[str, Any]:
         """The part of the decision that the trace stores outside its columns."""

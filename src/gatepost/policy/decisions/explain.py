@@ -19,6 +19,7 @@ from gatepost.policy.decisions.failures import FailureOutcome, outcomes
 from gatepost.policy.decisions.forwarding import expand
 from gatepost.policy.decisions.home import ALONE
 from gatepost.policy.decisions.inbound import decide_mail, decide_recipient
+from gatepost.policy.decisions.recipient_validation import foretold
 from gatepost.policy.decisions.requiretls import Asks, asks_of
 from gatepost.policy.decisions.route import NO_CONTENT, RoutePlanner
 from gatepost.policy.decisions.routes import InternalRoute, LmtpRoute, MailboxRoute, MxRoute, SmartHosts, Unroutable
@@ -125,7 +126,8 @@ def explain(  # noqa: PLR0913 - a message, and what it meets
     """
     verdict, stage = decide_mail(directory, session, reverse_path), "MAIL FROM"
     if verdict.accepted:
-        verdict, stage = decide_recipient(directory, session, reverse_path, recipient, verdict.attribution), "RCPT TO"
+        verdict = foretold(decide_recipient(directory, session, reverse_path, recipient, verdict.attribution))
+        stage = "RCPT TO"
     mine = _whose(directory, verdict, reverse_path, recipient)
     onward = expand(directory, recipient).targets[-1].path  # a mailbox may send it on; that way is the one to explain
     planner = RoutePlanner(directory, profile, nodes)

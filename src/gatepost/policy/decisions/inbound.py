@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from gatepost.policy.connectors.credentials import CredentialFault
 from gatepost.policy.connectors.match import attribute, attribute_by_recipient, match_partner
 from gatepost.policy.connectors.tls_fields import limits_of
-from gatepost.policy.connectors.values import DomainType, Mode, ProfileName, TlsVersion
+from gatepost.policy.connectors.values import DomainType, Mode, ProfileName, RecipientValidation, TlsVersion
 from gatepost.policy.decisions.content import hooks_for
 from gatepost.policy.decisions.decision import InboundVerdict
 from gatepost.policy.decisions.forwarding import Returned, expand, relay_domain
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.hook_index import ApplicableHook
     from gatepost.policy.connectors.match import Attribution, PartnerMatch
     from gatepost.policy.connectors.records import InboundConnector, Organization
+    from gatepost.policy.decisions.recipient_validation import RecipientQuestion
     from gatepost.protocols.smtp.grammar import Path
 
 
@@ -98,6 +99,7 @@ class _Findings:
     basis: str = ""
     hooks: tuple[ApplicableHook, ...] = ()
     recipient_organization: str = ""
+    question: RecipientQuestion | None = None
 
     def refuses(self, connector: InboundConnector, reply: Reply, reason: str) -> bool:
         """Whether a refusal stands. One of a connector in rehearsal is only reported."""
@@ -128,6 +130,7 @@ class _Findings:
             _rehearsed(self.connector),
             self.hooks,
             recipient_organization=self.recipient_organization,
+            question=self.question,
         )
         return as_submitted(made) if self.attribution.basis == LOGIN else made
 
@@ -212,7 +215,7 @@ def decide_recipient(
     direction = "incoming" if own is None else attribution.direction
     if own != organization.name:
         reply = _partner_rules(findings, directory, organization, session, (reverse_path, recipient))
-    reply = reply or _existence(findings, directory, recipient, returned)
+    reply = reply or _existence(findings, directory, (reverse_path, recipient), returned)
     findings.reasons.extend(expand(directory, recipient).reasons if reply is None and returned is None else ())
     whose = own or organization.name, direction
     reply = reply or _apart(findings, first, whose) or _examined(findings, directory, first, whose, organization)
@@ -433,13 +436,16 @@ def no_such_mailbox(directory: Directory, recipient: Path) -> bool:
     return directory.mailbox(recipient.text) is None
 
 
-def _existence(findings: _Findings, directory: Directory, recipient: Path, returned: Returned | None) -> Reply | None:
+def _existence(
+    findings: _Findings, directory: Directory, envelope: tuple[Path, Path], returned: Returned | None
+) -> Reply | None:
     """The refusal of a recipient that its domain does not have, as far as that is known here."""
+    recipient = envelope[1]
     if returned is not None and returned.original is not None:
         findings.reasons.append(returned.reason)
         return None
     if not no_such_mailbox(directory, recipient):
-        return _relayed_existence(findings, directory, recipient)
+        return _relayed_existence(findings, directory, envelope)
     if returned is not None:
         findings.reasons.append(returned.reason)
         return returned.reply
@@ -449,10 +455,13 @@ def _existence(findings: _Findings, directory: Directory, recipient: Path, retur
     return NO_MAILBOX
 
 
-def _relayed_existence(findings: _Findings, directory: Directory, recipient: Path) -> Reply | None:
-    """The refusal of a recipient that the source of a relayed domain does not know."""
-    question = question_of(directory, recipient)
+def _relayed_existence(findings: _Findings, directory: Directory, envelope: tuple[Path, Path]) -> Reply | None:
+    """The refusal of a recipient that is not in the list of a relayed domain. Of another source it is a question."""
+    question = question_of(directory, *envelope)
     if question is None:
+        return None
+    if question.domain.recipient_validation is not RecipientValidation.LIST:
+        findings.question = question
         return None
     reply, reason = judge_by_list(directory, question)
     findings.reasons.append(reason)

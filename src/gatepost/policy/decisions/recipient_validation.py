@@ -6,39 +6,72 @@ configuration has answered. Pure: nobody is asked here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from gatepost.policy.connectors.values import DomainType, RecipientValidation
+from gatepost.policy.connectors.units import format_duration
+from gatepost.policy.connectors.values import DomainType, RecipientValidation, ValidationUnavailable
 from gatepost.protocols.smtp.replies import Reply
 
 if TYPE_CHECKING:
     from gatepost.policy.connectors.accepted_domain import AcceptedDomain
     from gatepost.policy.connectors.directory import Directory
+    from gatepost.policy.decisions.decision import InboundVerdict
     from gatepost.protocols.smtp.grammar import Path
 
 
 NO_MAILBOX = Reply(550, "5.1.1", ("Recipient address rejected: no such mailbox here",))
 """The refusal of an unknown recipient, whoever knows that: a stranger learns nothing of what is behind the gateway."""
 
+_UNAVAILABLE = Reply(451, "4.4.3", ("Recipient cannot be verified now, try again later",))
+
+# Of other 5xx replies to RCPT some are about the client, the session or the size: they say nothing of the recipient.
+_UNKNOWN_CODES = frozenset({550, 551, 553, 554, 556})
+_UNKNOWN_STATUS = ("5.1.", "5.2.1")
+
 
 @dataclass(frozen=True, slots=True)
 class RecipientQuestion:
-    """A recipient of a relayed domain that has no mailbox here. organization: whose domain it is."""
+    """Whether a recipient of a relayed domain exists that has no mailbox here.
+
+    organization: whose domain it is. is_from_null: the message has the null reverse-path.
+    """
 
     organization: str
     domain: AcceptedDomain
     recipient: Path
+    is_from_null: bool = False
+
+    @property
+    def may_ask(self) -> bool:
+        """Whether the source may be asked for it, beyond what is remembered.
+
+        A message with the null reverse-path is never returned to anybody, so nothing is gained by asking, and a storm
+        of forged notices, or of others' questions, sets off none of ours.
+        """
+        return not (self.is_from_null and self.domain.recipient_validation is RecipientValidation.CALLOUT)
 
 
-def question_of(directory: Directory, recipient: Path) -> RecipientQuestion | None:
+@dataclass(frozen=True, slots=True)
+class RecipientAnswer:
+    """What a source says of a recipient.
+
+    exists: None if it gave no answer. source: who said so, and what. is_down: it answers about nobody now.
+    """
+
+    exists: bool | None
+    source: str
+    is_down: bool = False
+
+
+def question_of(directory: Directory, reverse_path: Path, recipient: Path) -> RecipientQuestion | None:
     """The question whether a recipient exists, None where every recipient is accepted or it has a mailbox here."""
     organization, domain = directory.organization_of(recipient.domain), directory.accepted_domain(recipient.domain)
     if organization is None or domain is None or domain.recipient_validation is RecipientValidation.NONE:
         return None
     if domain.type is not DomainType.INTERNAL_RELAY or directory.mailbox(recipient.text) is not None:
         return None
-    return RecipientQuestion(organization.name, domain, recipient)
+    return RecipientQuestion(organization.name, domain, recipient, is_from_null=not reverse_path.text)
 
 
 def judge_by_list(directory: Directory, question: RecipientQuestion) -> tuple[Reply | None, str]:
@@ -47,3 +80,56 @@ def judge_by_list(directory: Directory, question: RecipientQuestion) -> tuple[Re
     if directory.lists_recipient(question.domain, question.recipient):
         return None, f"{question.recipient.text} is in {source}"
     return NO_MAILBOX, f"{question.recipient.text} is not in {source}"
+
+
+def answer_of_callout(host: str, reply: Reply) -> RecipientAnswer:
+    """The answer in a server's reply to RCPT: unknown only where it says that of the recipient itself."""
+    source = f"callout to {host}, which said {reply.text}"
+    if reply.transient:
+        return RecipientAnswer(exists=None, source=source)
+    unknown = reply.enhanced.startswith(_UNKNOWN_STATUS) if reply.enhanced else reply.code in _UNKNOWN_CODES
+    if reply.positive or unknown:
+        return RecipientAnswer(exists=reply.positive, source=source)
+    # It may be for the null reverse-path alone: a group, for instance, that takes mail of its members only.
+    return RecipientAnswer(exists=True, source=f"{source}, which does not mean that it is unknown")
+
+
+def judge_answer(question: RecipientQuestion, answer: RecipientAnswer, age: float) -> tuple[Reply | None, str]:
+    """The refusal, None if the recipient is accepted; and the reason. age: of the answer, in seconds."""
+    address = question.recipient.text
+    since = f", {format_duration(round(age))} ago" if age >= 1 else ""
+    if answer.exists is not None:
+        return None if answer.exists else NO_MAILBOX, (
+            f"{address} {'exists' if answer.exists else 'does not exist'}: {answer.source}{since}"
+        )
+    if question.domain.recipient_validation_unavailable is ValidationUnavailable.ACCEPT:
+        return None, f"{address} is accepted unchecked: {answer.source}"
+    return _UNAVAILABLE, f"it is not known whether {address} exists: {answer.source}"
+
+
+def judge_unasked(question: RecipientQuestion) -> str:
+    """The reason why a recipient is accepted without a question."""
+    return (
+        f"{question.recipient.text} is accepted unchecked: no callout is made for the null reverse-path, as nothing is "
+        "returned to it"
+    )
+
+
+def answered(verdict: InboundVerdict, reply: Reply | None, reason: str) -> InboundVerdict:
+    """The verdict on a recipient with the answer to its question."""
+    reasons = (*verdict.reasons, reason)
+    if reply is None:
+        return replace(verdict, reasons=reasons, question=None)
+    return replace(verdict, accepted=False, reply=reply, reasons=reasons, question=None)
+
+
+def foretold(verdict: InboundVerdict) -> InboundVerdict:
+    """The verdict as `explain` tells it, where nobody is asked."""
+    question = verdict.question
+    if question is None or not verdict.accepted:
+        return verdict
+    if not question.may_ask:
+        return answered(verdict, None, judge_unasked(question))
+    how = question.domain.recipient_validation
+    reason = f"whether {question.recipient.text} exists is asked at RCPT TO ({how}), unless the answer is remembered"
+    return answered(verdict, None, reason)

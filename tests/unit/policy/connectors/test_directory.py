@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gatepost.policy.connectors.directory import Directory
+    from gatepost.protocols.smtp.grammar import Path
     from gatepost.protocols.tls.facts import CertificateFacts
 
     Build = Callable[[str], Directory]
@@ -422,3 +423,14 @@ def test_a_certificate_name_of_another_organization_is_not_ones_own(directory: B
         for text in (above, above + theirs)
     }
     assert [key for key, ownership in found.items() if ownership] == [("mail.a.o.example", True), ("*.o.example", True)]
+
+
+def test_the_recipients_that_a_relayed_domain_lists(directory: Build, path: Callable[[str], Path]) -> None:
+    text = (
+        '[[organization.o.accepted_domain]]\nname = "o.example"\ntype = "internal-relay"\nrecipients = ["a@o.example"]'
+    )
+    resources = directory(text)
+    domain = resources.accepted_domain("o.example")
+    assert domain is not None
+    assert resources.lists_recipient(domain, path("A@o.example"))
+    assert not resources.lists_recipient(domain, path("b@o.example"))

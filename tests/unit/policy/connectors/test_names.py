@@ -12,6 +12,7 @@ from gatepost.policy.connectors.names import (
     domain_pattern,
     host_port,
     is_this_machine,
+    mail_address,
     network,
     parents,
     socket_path,
@@ -255,3 +256,9 @@ def test_what_is_no_path_of_a_socket(text, why):
 )
 def test_what_cannot_leave_this_machine(host, expected):
     assert is_this_machine(host) is expected
+
+
+def test_a_mail_address_keeps_its_local_part() -> None:
+    assert mail_address("Ann.B@B\u00fccher.Example") == "Ann.B@xn--bcher-kva.example"
+    with pytest.raises(ValueError, match="'ann' is not a mail address"):
+        mail_address("ann")

@@ -1,11 +1,17 @@
 from __future__ import annotations
 
 import tomllib
+from typing import TYPE_CHECKING
 
 import pytest
 
 from gatepost.policy.connectors.model import parse
-from gatepost.policy.connectors.recipients import MailboxIndex
+from gatepost.policy.connectors.recipients import MailboxIndex, RecipientLists
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatepost.protocols.smtp.grammar import Path
 
 TEXT = """
 [organization.a]
@@ -99,3 +105,20 @@ def test_a_detail_that_would_make_the_address_too_long_is_left_out() -> None:
     found = MailboxIndex(parse(tomllib.loads(text)).organizations).find(f"info+{'t' * 100}@a.example")
     assert found is not None
     assert found.forward_path == f"{'x' * 200}@a.example"
+
+
+def test_a_list_of_recipients_takes_case_and_details_alike(path: Callable[[str], Path]) -> None:
+    text = {
+        "subaddress_separator": "+",
+        "accepted_domain": [
+            {"name": "r.example", "type": "internal-relay", "recipients": ["Ann@r.example"]},
+            {"name": "s.example", "type": "internal-relay"},
+        ],
+    }
+    lists = RecipientLists(parse({"organization": {"o": text}}).organizations)
+    known = {
+        address: lists.holds("r.example", path(address))
+        for address in ("ANN@r.example", "ann+x@r.example", "b@r.example")
+    }
+    assert known == {"ANN@r.example": True, "ann+x@r.example": True, "b@r.example": False}
+    assert not lists.holds("s.example", path("ann@s.example"))

@@ -897,3 +897,35 @@ def test_mail_of_a_domain_that_two_claim_waits(
     verdict = decide_recipient(directory(text), session("192.0.2.1"), path(sender), path(recipient))
     assert verdict.reply.code == code
     assert (verdict.reply.code == 451) == any("overlaps an accepted domain" in one for one in verdict.reasons)
+
+
+RELAYED = accepted("r.example", "internal-relay") + 'recipient_validation = "{}"\nrecipients = ["a@r.example"]\n'
+
+
+def test_a_recipient_of_a_relayed_domain_must_be_in_its_list(
+    decide: Callable[..., InboundVerdict], client: Callable[[str], SessionFacts]
+) -> None:
+    text = RELAYED.format("list")
+    assert decide(text, client("198.51.100.1"), "s@x.example", "a@r.example").accepted
+    refused = decide(text, client("198.51.100.1"), "s@x.example", "b@r.example")
+    assert refused.reply.text == "550 5.1.1 Recipient address rejected: no such mailbox here"
+    own = decide(text + HQ + DOMAIN, client("mx.o.example"), "s@o.example", "b@r.example")
+    assert (own.direction, own.reply.code) == ("originating", 550)
+
+
+def test_a_rewritten_address_that_is_not_ours_is_no_way_around_the_list(
+    directory: Build, path: MakePath, client: Callable[[str], SessionFacts]
+) -> None:
+    forged = Returned(path("SRS0=x@r.example"), None, Reply(550, "5.1.1", ("no",)), "it cannot be reversed")
+    resources = directory(RELAYED.format("list"))
+    verdict = decide_recipient(resources, client("198.51.100.1"), path("s@x.example"), forged)
+    assert verdict.reply.enhanced == "5.1.1"
+
+
+def test_a_recipient_that_another_source_knows_is_a_question(
+    decide: Callable[..., InboundVerdict], client: Callable[[str], SessionFacts]
+) -> None:
+    verdict = decide(RELAYED.format("callout"), client("198.51.100.1"), "s@x.example", "b@r.example")
+    assert verdict.accepted
+    assert verdict.question is not None
+    assert verdict.question.recipient.text == "b@r.example"

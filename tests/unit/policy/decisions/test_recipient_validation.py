@@ -4,12 +4,24 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatepost.policy.decisions.recipient_validation import judge_by_list, question_of
+from gatepost.policy.decisions.inbound import decide_recipient
+from gatepost.policy.decisions.recipient_validation import (
+    RecipientAnswer,
+    answer_of_callout,
+    answered,
+    foretold,
+    judge_answer,
+    judge_by_list,
+    judge_unasked,
+    question_of,
+)
+from gatepost.protocols.smtp.replies import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gatepost.policy.connectors.directory import Directory
+    from gatepost.policy.connectors.facts import SessionFacts
     from gatepost.protocols.smtp.grammar import Path
 
     Build = Callable[[str], Directory]
@@ -44,7 +56,7 @@ address = "box@o.example"
 def test_nobody_is_asked_about_a_mailbox_or_a_domain_without_validation(
     directory: Build, path: MakePath, recipient: str
 ) -> None:
-    assert question_of(directory(LISTED), path(recipient)) is None
+    assert question_of(directory(LISTED), path("s@x.example"), path(recipient)) is None
 
 
 @pytest.mark.parametrize(
@@ -69,10 +81,85 @@ def test_a_list_knows_its_addresses_and_their_subaddresses(
     known: bool,
 ) -> None:
     resources = directory(LISTED)
-    question = question_of(resources, path(recipient))
+    question = question_of(resources, path("s@x.example"), path(recipient))
     assert question is not None
     reply, reason = judge_by_list(resources, question)
     assert (reply is None) is known
     assert ("is in the recipient list of" in reason) is known
     if reply is not None:
         assert reply.text == "550 5.1.1 Recipient address rejected: no such mailbox here"
+
+
+CALLOUT = """
+[[organization.o.accepted_domain]]
+name = "o.example"
+type = "internal-relay"
+recipient_validation = "callout"
+recipient_validation_unavailable = "{}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("reply", "exists"),
+    [
+        (Reply(250, "2.1.5", ("OK",)), True),
+        (Reply(251, "", ("will forward",)), True),
+        (Reply(550, "5.1.1", ("User unknown",)), False),
+        (Reply(550, "5.1.10", ("RESOLVER.ADR.RecipientNotFound",)), False),
+        (Reply(550, "5.2.1", ("Mailbox disabled",)), False),
+        (Reply(550, "", ("Unknown user",)), False),
+        (Reply(550, "5.7.1", ("RESOLVER.RST.AuthRequired",)), True),
+        (Reply(552, "", ("full",)), True),
+        (Reply(530, "", ("log in first",)), True),
+        (Reply(450, "4.2.0", ("Greylisted",)), None),
+        (Reply(421, "", ("going down",)), None),
+    ],
+)
+def test_a_recipient_is_unknown_only_if_the_server_says_that_of_it(reply: Reply, exists: bool | None) -> None:
+    answer = answer_of_callout("mx.o.example", reply)
+    assert answer.exists is exists
+    assert answer.source.startswith(f"callout to mx.o.example, which said {reply.text}")
+
+
+@pytest.mark.parametrize(
+    ("choice", "exists", "code", "reason"),
+    [
+        ("defer", True, "", "a@o.example exists: S, 2m ago"),
+        ("defer", False, "550 5.1.1", "a@o.example does not exist: S, 2m ago"),
+        ("defer", None, "451 4.4.3", "it is not known whether a@o.example exists: S"),
+        ("accept", None, "", "a@o.example is accepted unchecked: S"),
+    ],
+)
+def test_an_answer_is_judged_by_the_choice_of_the_domain(
+    directory: Build, path: MakePath, choice: str, exists: bool | None, code: str, reason: str
+) -> None:
+    question = question_of(directory(CALLOUT.format(choice)), path("s@x.example"), path("a@o.example"))
+    assert question is not None
+    reply, said = judge_answer(question, RecipientAnswer(exists, "S"), 120.4)
+    assert (f"{reply.code} {reply.enhanced}" if reply else "", said) == (code, reason)
+    assert judge_answer(question, RecipientAnswer(exists=True, source="S"), 0.4)[1].endswith("S")
+
+
+def test_the_question_is_part_of_the_verdict_until_it_is_answered(
+    directory: Build, path: MakePath, session: Callable[..., SessionFacts]
+) -> None:
+    resources, nobody = directory(CALLOUT.format("defer")), path("nobody@o.example")
+    verdict = decide_recipient(resources, session("192.0.2.1"), path("s@x.example"), nobody)
+    assert verdict.accepted
+    assert verdict.question is not None
+    assert verdict.question.may_ask
+    refused = answered(verdict, Reply(550, "5.1.1", ("no",)), "because")
+    assert (refused.accepted, refused.reply.code, refused.reasons[-1], refused.question) == (
+        False,
+        550,
+        "because",
+        None,
+    )
+    assert answered(verdict, None, "fine").accepted
+    assert "is asked at RCPT TO (callout)" in foretold(verdict).reasons[-1]
+    assert foretold(refused) is refused
+
+    notice = decide_recipient(resources, session("192.0.2.1"), path(""), nobody)
+    assert notice.question is not None
+    assert not notice.question.may_ask
+    assert foretold(notice).reasons[-1] == judge_unasked(notice.question)

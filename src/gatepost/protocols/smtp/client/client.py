@@ -15,12 +15,13 @@ from gatepost.protocols.smtp.client.client_events import (
     Closed,
     Greeting,
     HelloDone,
+    RecipientAnswered,
     ResetDone,
     StartTlsReply,
 )
 from gatepost.protocols.smtp.client.reply_parser import ProtocolError, ReplyParser
 from gatepost.protocols.smtp.client.sending import END_OF_DATA, Sending, Wire
-from gatepost.protocols.smtp.client.transaction import MailTransaction, Peer
+from gatepost.protocols.smtp.client.transaction import MailTransaction, Peer, compose
 from gatepost.protocols.smtp.replies import Reply
 
 _AUTH_LINE = 510  # octets of AUTH with an initial response; a longer one waits for the challenge (RFC 4954 section 4)
@@ -139,6 +140,32 @@ class Client:
         """RSET, to see whether an idle connection lives; ResetDone follows."""
         self._check_usable()
         self._wire.send(b"RSET\r\n", "RSET", self._on_reset)
+
+    def ask_recipient(self, address: str) -> Reply | None:
+        """MAIL with the null reverse-path, then RCPT, and no message: RecipientAnswered follows.
+
+        The null reverse-path is refused by no server that follows RFC 5321 section 4.5.5, and sets off no such question
+        of its own. Returns our refusal, and asks nothing, where the address cannot be written for this peer. Raises
+        ValueError as `begin` does.
+        """
+        self._check_usable()
+        commands = compose(MailTransaction("", [(address, "", "")]), self.peer)
+        if not commands.lines:
+            return commands.local[0]
+        mail, recipient = commands.lines
+
+        def on_mail(reply: Reply, events: list[ClientEvent]) -> None:
+            if reply.positive:
+                self._wire.send(recipient, "RCPT", on_recipient)
+            else:
+                events.append(RecipientAnswered(reply, "MAIL"))
+
+        def on_recipient(reply: Reply, events: list[ClientEvent]) -> None:
+            self._needs_reset = True
+            events.append(RecipientAnswered(reply, "RCPT"))
+
+        self._wire.send(mail, "MAIL", on_mail)
+        return None
 
     def quit(self) -> None:
         """QUIT; Closed follows. Does nothing where it cannot be said: then just close the connection."""

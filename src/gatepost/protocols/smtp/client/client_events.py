@@ -59,10 +59,28 @@ class ResetDone:
 
 
 @dataclass(slots=True)
+class RecipientAnswered:
+    """The reply to a recipient that `Client.ask_recipient` asked about. command: "MAIL" if that was refused already."""
+
+    reply: Reply
+    command: str
+
+
+@dataclass(slots=True)
 class Closed:
     """The peer ends the session: 421 at any point, or the reply to QUIT. Close the connection."""
 
     reply: Reply
 
 
-type ClientEvent = Greeting | HelloDone | StartTlsReply | AuthReply | BodyWanted | TransactionDone | ResetDone | Closed
+type ClientEvent = (
+    Greeting
+    | HelloDone
+    | StartTlsReply
+    | AuthReply
+    | BodyWanted
+    | TransactionDone
+    | ResetDone
+    | RecipientAnswered
+    | Closed
+)

@@ -18,6 +18,7 @@ from gatepost.protocols.smtp.client.client_events import (
     Closed,
     Greeting,
     HelloDone,
+    RecipientAnswered,
     ResetDone,
     StartTlsReply,
     TransactionDone,
@@ -436,3 +437,34 @@ def test_only_a_challenge_is_answered() -> None:
     client.auth("PLAIN", b"x")
     with pytest.raises(ProtocolError, match="354 in reply to AUTH"):
         client.receive(b"354 go on\r\n")
+
+
+def test_a_recipient_is_asked_about_without_a_message() -> None:
+    client = connected()
+    assert client.ask_recipient("b@b.example") is None
+    assert client.take_output() == b"MAIL FROM:<>\r\n"
+    assert client.receive(b"250 OK\r\n") == []
+    assert client.take_output() == b"RCPT TO:<b@b.example>\r\n"
+    assert client.receive(b"550 5.1.1 no\r\n") == [RecipientAnswered(Reply(550, "5.1.1", ("no",)), "RCPT")]
+    assert client.usable
+    client.begin(MAIL)
+    assert client.take_output().startswith(b"RSET\r\n"), "the transaction is still open for the peer"
+
+
+def test_a_refused_null_reverse_path_is_the_answer_to_it() -> None:
+    client = connected()
+    client.ask_recipient("b@b.example")
+    client.take_output()
+    assert client.receive(b"550 no\r\n") == [RecipientAnswered(reply("550 no"), "MAIL")]
+    assert client.take_output() == b""
+
+
+def test_nothing_is_asked_about_an_address_that_cannot_be_written_for_the_peer() -> None:
+    client = connected()
+    refusal = client.ask_recipient("j\u00f6rg@b.example")
+    assert refusal is not None
+    assert refusal.enhanced == "5.6.7"
+    assert client.take_output() == b""
+    with pytest.raises(ValueError, match="control character"):
+        client.ask_recipient("a\r\nRCPT TO:<x@x.example>@b.example")
+    assert client.usable
