@@ -33,6 +33,7 @@ def relayed(address: str, /, how: str, **fields: Any) -> dict[str, Any]:
     domain = {"name": "relay.example", "type": "internal-relay", "recipient_validation": how} | fields
     return contoso(
         domains=[{"name": "contoso.example"}, domain],
+        inbound=[],  # all clients are strangers
         outbound=[connector("relay.example", address, connector_type="on-premises")],
     )
 
@@ -169,3 +170,22 @@ def test_a_harvester_is_sent_away(gateway: Start[Gateway]) -> None:
         assert client.rcpt(KNOWN)[0] == 250
         code, text = client.rcpt(NOBODY)
         assert (code, text.startswith(b"4.7.0 Too many unknown recipients")) == (421, True)
+
+
+@pytest.mark.parametrize(("choice", "notices"), [("send", 5), ("limited", 3), ("withheld", 0)])
+def test_notices_to_strangers_are_limited_or_withheld_and_the_trace_says_so(
+    gateway: Start[Gateway], sink: Start[Sink], choice: str, notices: int
+) -> None:
+    inner = sink(behaviour=Behaviour(recipients={NOBODY: "550 5.1.1 unknown"}))
+    elsewhere = sink()
+    resources = relayed(inner.address, "none")
+    resources["organization"]["contoso"]["notices_to_strangers"] = choice
+    resources["organization"]["contoso"]["outbound_connector"].append(connector("elsewhere.example", elsewhere.address))
+    server = gateway(resources)
+    for _ in range(5):
+        assert send(server.port, NOBODY, sender=STRANGER, mail=["RET=FULL"]) == {}
+    wait_until(lambda: len(server.trace(recipient=NOBODY, event="FAIL")) == 5, "five failures")
+    wait_until(lambda: len(elsewhere.messages) == notices, "the notices")
+    said = [row["detail"].get("notice", "") for row in server.trace(recipient=NOBODY, event="FAIL")]
+    assert sum(text.startswith("withheld: ") for text in said) == 5 - notices
+    assert all((b"Hello." in notice.data) is (choice == "send") for notice in elsewhere.messages)

@@ -35,6 +35,7 @@ from gatepost.mail.queue.bounce import Bouncer
 from gatepost.mail.queue.lane_budget import LaneBudget, share
 from gatepost.mail.queue.manager import QueueManager
 from gatepost.mail.queue.schedule import Schedule
+from gatepost.mail.queue.stranger_notices import NoticesToStrangers
 from gatepost.net.anchors import TrustAnchors
 from gatepost.net.listener import Listener
 from gatepost.net.lookups.access_tokens import AccessTokens
@@ -61,7 +62,7 @@ from gatepost.pki.certificates.connector_secrets import ConnectorSecrets
 from gatepost.pki.certificates.dkim_keys import DkimKeys
 from gatepost.pki.site.credentials import NodeCredentials
 from gatepost.pki.site.store import SiteStore
-from gatepost.policy.connectors.values import RecipientValidation
+from gatepost.policy.connectors.values import RecipientValidation, StrangerNotices
 from gatepost.policy.decisions.forwarding import expand
 from gatepost.policy.decisions.home import SITE_ANCHORS
 from gatepost.protocols.smtp.grammar import parse_address
@@ -428,6 +429,7 @@ class Assembly:
                 self._expiration,
                 lambda path: expand(self._directory(), path).targets,
                 SecretContent(self._directory),
+                NoticesToStrangers(self._notices_to_strangers, time.time, self._observation.counts),
             ),
             settled=settled,
             deliver_batch=deliverer.deliver_batch,
@@ -497,6 +499,10 @@ class Assembly:
         owner = self._directory().organization(organization)
         own = owner.message_expiration if owner is not None else None
         return own if own is not None else self._settings.queue.message_expiration
+
+    def _notices_to_strangers(self, organization: str) -> StrangerNotices:
+        owner = self._directory().organization(organization)
+        return owner.notices_to_strangers if owner is not None else StrangerNotices.SEND
 
     def _load_anchors(self, name: str) -> TrustAnchors:
         return self._credentials.anchors() if name == SITE_ANCHORS else TrustAnchors.load(name)

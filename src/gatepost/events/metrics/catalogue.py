@@ -88,6 +88,12 @@ ATTEMPT: Final = Metric(
     (),
     _WAITS,
 )
+NOTICES_WITHHELD: Final = Metric(
+    "gatepost_notices_withheld_total",
+    Kind.COUNTER,
+    "Notices to senders of mail from unknown servers that were not sent, by notices_to_strangers.",
+    ("choice",),
+)
 LINES_LEFT_OUT: Final = Metric(
     "gatepost_log_lines_left_out_total", MetricKind.COUNTER, "Lines about refusals that were too many for the log."
 )

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from gatepost.mail.model.delivery_result import RecipientResult
+    from gatepost.mail.queue.stranger_notices import NoticesToStrangers
     from gatepost.protocols.message.dsn_report import Advice
 
 
@@ -57,6 +58,7 @@ class Bouncer:
     expiration: seconds a notice of an organization stays queued. targets: where mail for an address goes by the
     mailboxes here, so that whose mail is forwarded gets notices where the other mail goes. secret: whether the content
     of a message, of which the beginning is given, was to leave only encrypted: its notices hold the header alone.
+    strangers: says which notices about mail from unknown servers go; without it all do.
     """
 
     def __init__(
@@ -66,12 +68,14 @@ class Bouncer:
         expiration: Callable[[str], float],
         targets: Callable[[Path], Sequence[Target]] = _itself,
         secret: Callable[[Delivery, bytes], bool] = _nothing,
+        strangers: NoticesToStrangers | None = None,
     ) -> None:
         self._store = store
         self._hostname = hostname
         self._expiration = expiration
         self._targets = targets
         self._secret = secret
+        self._strangers = strangers
 
     async def notices(
         self, delivery: Delivery, results: Sequence[RecipientResult], *, late: bool, now: float
@@ -84,6 +88,8 @@ class Bouncer:
             return self._redacted(delivery, results, now) if delivery.message.require_tls else []
         settled = [_settled(result, now) for result in results if _wants_settled(result)]
         waiting = [result for result in results if late and _wants_delay(result)]
+        if (settled or waiting) and self._withhold(delivery, results, waiting):
+            return []
         notices = []
         if settled:
             notices.append(await self._notice(delivery, settled, now))
@@ -93,6 +99,23 @@ class Bouncer:
             for result in waiting:
                 result.recipient.delayed = True
         return notices
+
+    def _withhold(
+        self, delivery: Delivery, results: Sequence[RecipientResult], waiting: Sequence[RecipientResult]
+    ) -> bool:
+        """Whether the notices are withheld; then the results say so, for the trace."""
+        if self._strangers is None:
+            return False
+        failed = any(result.disposition is Disposition.FAILED and _wants_settled(result) for result in results)
+        why = self._strangers.withheld(delivery.message, delivery.organization, failed=failed)
+        if not why:
+            return False
+        for result in results:
+            if _wants_settled(result) or result in waiting:
+                result.detail["notice"] = why
+        for result in waiting:
+            result.recipient.delayed = True  # nothing more is due for it
+        return True
 
     def _redacted(
         self, delivery: Delivery, results: Sequence[RecipientResult], now: float
@@ -144,7 +167,7 @@ class Bouncer:
             arrival=message.received,
             queue_id=format_id(message.id),
             envid=message.envid,
-            ret="HDRS" if message.require_tls or self._secret(delivery, original) else message.ret,
+            ret="HDRS" if self._leaves_out_body(delivery, original) else message.ret,
             hops=_hops(delivery, self._hostname, now),
             original=original,
             original_complete=complete,
@@ -160,6 +183,13 @@ class Bouncer:
             notice.require_tls = True
             notice.inbound["notice_about_message_id"] = message.message_id
         return *self._queued(notice, message.reverse_path), body
+
+    def _leaves_out_body(self, delivery: Delivery, original: bytes) -> bool:
+        """Whether the notice must hold the header section alone, whatever its sender asked for."""
+        message = delivery.message
+        if message.require_tls or self._secret(delivery, original):
+            return True
+        return self._strangers is not None and self._strangers.is_limited(message, delivery.organization)
 
     def _message(self, number: int, about: Message, organization: str, body: bytes, now: float) -> Message:
         return Message(

@@ -62,6 +62,7 @@ from gatepost.policy.connectors.values import (
     RevocationCheck,
     SmartHostOrder,
     SmtpDaneMode,
+    StrangerNotices,
     TlsSettings,
 )
 
@@ -417,6 +418,13 @@ class Organization(Record):
         description="When mail has to be signed but no current key of its domain is usable (the master key is "
         "missing, or a file cannot be read). defer: the mail waits. send-unsigned: the mail is sent "
         "unsigned, and log and trace record it.",
+    )
+    notices_to_strangers: StrangerNotices = Field(
+        default=StrangerNotices.SEND,
+        description="Failure, delay and success notices about mail from servers that no connector identifies by "
+        "certificate or address; its senders may be forged. send: notices as usual. limited: failure notices alone, "
+        "without the message's body, at most 3 an hour to one address and 60 an hour in all, for each worker. "
+        "withheld: none; the trace says so.",
     )
     home: Annotated[str, AfterValidator(_home), Form("host name of a node, or nothing")] = Field(
         default="",

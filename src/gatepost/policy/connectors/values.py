@@ -160,6 +160,14 @@ class DkimKeyUnavailable(StrEnum):
     SEND_UNSIGNED = "send-unsigned"
 
 
+class StrangerNotices(StrEnum):
+    """The treatment of notices about mail from servers that nobody knows, whose senders may be forged."""
+
+    SEND = "send"
+    LIMITED = "limited"
+    WITHHELD = "withheld"
+
+
 class Cleartext(StrEnum):
     """The conditions under which a message without a TLS requirement may leave unencrypted."""
 

@@ -29,7 +29,8 @@ _HANDED_OVER: Final = (
 # What an attempt says of the message and of its own organization. The rest is about the way, which is another's.
 _SHOWN_OUTBOUND: Final[tuple[str, ...]] = (
     "configuration", "sender_demands", "delay", "seconds", "attempt", "next_attempt", "expired", "returned", "author",
-    "reason", "text", "suspended", "requiretls", "starttls_offered", "protection_drop", "handover", "reverse_path",
+    "notice", "reason", "text", "suspended", "requiretls", "starttls_offered", "protection_drop", "handover",
+    "reverse_path",
 )  # fmt: skip
 _SHOWN_INBOUND: Final[tuple[str, ...]] = (
     "configuration", "basis", "user", "mechanism", "handover", "headers", "internal", "requiretls", "tls_required",

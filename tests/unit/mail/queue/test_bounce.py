@@ -8,6 +8,8 @@ import pytest
 from gatepost.mail.model.delivery_result import Disposition, RecipientResult, disposition_of
 from gatepost.mail.model.message import Recipient
 from gatepost.mail.queue.bounce import Bouncer
+from gatepost.mail.queue.stranger_notices import NoticesToStrangers
+from gatepost.policy.connectors.values import StrangerNotices
 from gatepost.policy.decisions.forwarding import Target
 from gatepost.protocols.smtp.grammar import parse_address
 from gatepost.protocols.smtp.replies import Reply
@@ -350,3 +352,31 @@ def test_a_notice_says_whether_it_is_8_bit(make, original, facts, kind):
     delivery = make.delivery(8, message=message)
     (notice,) = notices(delivery, result(delivery.recipients[0], make.unknown), bodies=Bodies(original))
     assert (notice[0].body_type, notice[2].isascii()) == (kind, kind == "7BIT")
+
+
+@pytest.mark.parametrize(("choice", "sent"), [("send", True), ("limited", True), ("withheld", False)])
+def test_a_stranger_gets_the_notices_that_the_organization_lets_go(make, choice, sent):
+    strangers = NoticesToStrangers(lambda _: StrangerNotices(choice), lambda: 0.0)
+    bouncer = Bouncer(Bodies(), "mx1.contoso.example", lambda _: 3600.0, strangers=strangers)
+    recipient, other = Recipient("ann@partner.example"), Recipient("joe@partner.example", "NEVER")
+    message = make.message(direction="incoming", inbound={"basis": "none"}, ret="FULL")
+    results = [result(recipient, make.unknown), result(other, make.unknown)]
+    made = asyncio.run(
+        bouncer.notices(make.delivery(2, recipient, other, message=message), results, late=False, now=2000.0)
+    )
+    assert bool(made) is sent
+    assert ["notice" in each.detail for each in results] == [not sent, False]
+    assert (b"The figures." in made[0][2] if made else False) is (choice == "send")
+
+
+def test_a_delay_is_not_told_to_strangers_where_their_notices_are_limited(make):
+    strangers = NoticesToStrangers(lambda _: StrangerNotices.LIMITED, lambda: 0.0)
+    bouncer = Bouncer(Bodies(), "mx1.contoso.example", lambda _: 3600.0, strangers=strangers)
+    recipient = Recipient("ann@partner.example")
+    delivery = make.delivery(2, recipient, message=make.message(direction="incoming", inbound={"basis": "none"}))
+    late = result(recipient, make.later)
+    assert asyncio.run(bouncer.notices(delivery, [late], late=True, now=2000.0)) == []
+    assert late.detail["notice"] == "withheld: only failures are notified"
+    again = result(recipient, make.later)
+    assert asyncio.run(bouncer.notices(delivery, [again], late=True, now=2000.0)) == []
+    assert "notice" not in again.detail, "it is said once"
