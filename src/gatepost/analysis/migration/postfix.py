@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from gatepost.analysis.migration.postfix_config import parse_main, parse_master, seconds, with_directory
 from gatepost.analysis.migration.postfix_lost import IGNORED, LOST, READ
+from gatepost.analysis.migration.postfix_recipients import add_recipients
 from gatepost.analysis.migration.postfix_routes import outbound
 from gatepost.analysis.migration.postfix_tables import source_file, table
 from gatepost.analysis.migration.postfix_tls import global_policy, lowest_version
@@ -54,7 +55,9 @@ def convert(
     if not config.lines:
         raise ImportRefused("main.cf has no parameter in it; nothing was read")
     services = parse_master(master)
-    parts = [_own(config), *_domains(config, files), *_inbound(config, files)]
+    domains = list(_domains(config, files))
+    add_recipients(config, files, [part for part in domains if part.table.get("type") == "internal-relay"])
+    parts = [_own(config), *domains, *_inbound(config, files)]
     parts.extend(outbound(config, {service.name: service for service in services}, files, secrets))
     if not any("*" in part.table.get("recipient_domains", ()) for part in parts):
         _cleartext(config, parts[0])

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # Parameters whose tables are read.
 TABLE_PARAMETERS = (
+    "relay_recipient_maps",
     "transport_maps",
     "smtp_sasl_password_maps",
     "smtp_tls_policy_maps",

@@ -17,7 +17,8 @@ def _names(text: str) -> frozenset[str]:
 READ = _names(
     """
     maximal_queue_lifetime mydestination mydomain myhostname mynetworks mynetworks_style
-    parent_domain_matches_subdomains relay_domains relayhost smtp_enforce_tls smtp_tls_CAfile smtp_tls_CApath
+    parent_domain_matches_subdomains relay_domains relay_recipient_maps relayhost smtp_enforce_tls smtp_tls_CAfile
+    smtp_tls_CApath
     smtp_tls_cert_file smtp_tls_chain_files smtp_tls_eccert_file smtp_tls_eckey_file smtp_tls_enforce_peername
     smtp_tls_fingerprint_cert_match smtp_tls_key_file smtp_tls_mandatory_protocols smtp_tls_policy_maps
     smtp_tls_protocols smtp_tls_secure_cert_match smtp_tls_security_level smtp_tls_trust_anchor_file
@@ -140,9 +141,6 @@ LOST = (
     _lost(
         "virtual_(mailbox|uid|gid|minimum|transport).* mailbox_.* home_mailbox local_.* mail_spool.*",
         "mailboxes are written one by one as [[mailbox]], with maildir or LMTP as delivery",
-    ),
-    _lost(
-        "relay_recipient_maps", "recipients of an internal-relay domain are not checked here, the server behind it does"
     ),
     _lost(
         "smtpd_(client|helo|sender|recipient|relay|data|end_of_data|etrn)_restrictions smtpd_restriction_classes"
