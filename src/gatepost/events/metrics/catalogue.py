@@ -90,7 +90,7 @@ ATTEMPT: Final = Metric(
 )
 NOTICES_WITHHELD: Final = Metric(
     "gatepost_notices_withheld_total",
-    Kind.COUNTER,
+    MetricKind.COUNTER,
     "Notices to senders of mail from unknown servers that were not sent, by notices_to_strangers.",
     ("choice",),
 )
@@ -110,7 +110,7 @@ CONNECTIONS_MADE: Final = Metric(
 )
 RECIPIENT_QUESTIONS: Final = Metric(
     "gatepost_recipient_questions_total",
-    Kind.COUNTER,
+    MetricKind.COUNTER,
     "Questions to sources of recipients of relayed domains; remembered answers needed none.",
     ("source", "answer"),
 )
