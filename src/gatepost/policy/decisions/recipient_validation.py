@@ -54,7 +54,7 @@ class RecipientQuestion:
 
 @dataclass(frozen=True, slots=True)
 class RecipientAnswer:
-    """What a source says of a recipient.
+    """The answer of a source about a recipient.
 
     exists: None if it gave no answer. source: who said so, and what. is_down: it answers about nobody now.
     """
