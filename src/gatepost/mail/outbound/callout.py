@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import aclosing
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from gatepost.mail.model.message import Message, Recipient
@@ -20,6 +19,7 @@ from gatepost.mail.outbound.hosts import Hosts, plan_hosts
 from gatepost.policy.decisions.recipient_validation import RecipientAnswer, answer_of_callout
 from gatepost.policy.decisions.route import RoutePlanner
 from gatepost.policy.decisions.routes import LmtpRoute, MailboxRoute
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

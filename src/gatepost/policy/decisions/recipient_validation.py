@@ -6,12 +6,13 @@ configuration has answered. Pure: nobody is asked here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gatepost.policy.connectors.units import format_duration
 from gatepost.policy.connectors.values import DomainType, RecipientValidation, ValidationUnavailable
 from gatepost.protocols.smtp.replies import Reply
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from gatepost.policy.connectors.accepted_domain import AcceptedDomain

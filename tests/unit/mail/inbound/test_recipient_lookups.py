@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +11,7 @@ from gatepost.policy.connectors.accepted_domain import AcceptedDomain
 from gatepost.policy.connectors.values import RecipientValidation
 from gatepost.policy.decisions.recipient_validation import RecipientAnswer, RecipientQuestion
 from gatepost.protocols.smtp.grammar import parse_address
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
