@@ -169,6 +169,7 @@ def test_a_secret_entered_for_another_host_is_not_used(lab):
     said = made.apply(lab.relaying(trap.port))
     assert "was entered for another destination" in said.stderr
     assert made.cli(*ENTER, "--check", expect=1).stdout == "relay: stale\n"
+    wait_until(lambda: "resources version 2 in force" in made.log(), "the other smart host")
     row = waits(made)
     assert "entered for other smart hosts" in row["detail"]["detail"]
     assert "gateway cannot use its credentials" in row["reply"]
