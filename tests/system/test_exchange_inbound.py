@@ -44,6 +44,15 @@ RESOURCES: dict[str, Any] = {
         "wide": organization("a5.example", own_servers("wide", tls_sender_certificate_name="*.a5.example")),
         "narrow": organization("n.a5.example", own_servers("narrow", tls_sender_certificate_name="*.n.a5.example")),
         "address": organization("a6.example", own_servers("a6", sender_ip_addresses=["127.0.6.0/24"])),
+        "notices": organization(
+            "a10.example",
+            own_servers("a10", sender_ip_addresses=["127.0.10.1"], senders_by_address="accepted-domains-and-null"),
+        ),
+        "forwards": organization(
+            "a11.example",
+            own_servers("a11", sender_ip_addresses=["127.0.11.1", "127.0.11.2"], senders_by_address="any"),
+        ),
+        "beside": organization("a12.example", own_servers("a12", sender_ip_addresses=["127.0.11.2"])),
         "plain": organization("p1.example", {"name": "p1", "sender_domains": ["partner.example"], "require_tls": True}),
         "locked": organization(
             "p2.example",
@@ -202,6 +211,27 @@ CASES = {
     "A7 address, null reverse-path, recipients of two organizations: they come apart": Case(
         "", [OK, OK, "452 4.5.3"], to=["user@a6.example", "else@a6.example", "user@a1.example"], source="127.0.6.1",
         organization="address", direction=ORIGINATING, connector="a6",
+    ),
+    "senders_by_address: notices": Case(
+        "", [OK], source="127.0.10.1",
+        organization="notices", direction=ORIGINATING, connector="a10", reason="takes the null reverse-path",
+    ),
+    "senders_by_address: forwards only where they are let": Case(
+        "x@foreign.example", [NO_RELAY], source="127.0.10.1", reason="holds the address 127.0.10.1, but",
+    ),
+    "senders_by_address: forwards": Case(
+        "x@foreign.example", [OK], source="127.0.11.1", organization="forwards", direction=ORIGINATING, connector="a11",
+        reason="takes the sender's domain foreign.example",
+    ),
+    "senders_by_address: an address that two organizations name": Case(
+        "", [NO_RELAY], source="127.0.11.2", reason="connector 'a12' of beside holds the address 127.0.11.2, but",
+    ),
+    "senders_by_address: a sender of another organization": Case(
+        "x@a1.example", [NO_RELAY], source="127.0.11.1", reason="holds the address 127.0.11.1, but",
+    ),
+    "senders_by_address: mail to another organization is its own": Case(
+        "x@foreign.example", [OK, "452 4.5.3"], to=["user@a1.example", OUTSIDE], source="127.0.11.1",
+        organization="wildcard", direction=INCOMING,
     ),
     "A8 a stranger to an accepted domain": Case(
         "x@foreign.example", [OK], to=["user@a1.example"], organization="wildcard", direction=INCOMING,

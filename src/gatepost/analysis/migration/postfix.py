@@ -202,7 +202,8 @@ def _own_servers(config: MainConfig, files: Files, *, require_tls: bool) -> Part
     part.differs(
         "mynetworks",
         "Postfix lets them relay for every sender; here an address alone is good only for senders in an accepted "
-        "domain, not for the null reverse-path. For more, give them a certificate: tls_sender_certificate_name",
+        "domain, not for the null reverse-path. For more, give them a certificate (tls_sender_certificate_name), or "
+        'write senders_by_address = "accepted-domains-and-null" for notices of groupware, "any" for forwarded mail',
     )
     return part
 

@@ -104,7 +104,7 @@ def address_claim(session: SessionFacts, sender: str) -> str:
     """Explain why the client's address, which the connector holds, does not identify the organization."""
     held = f"holds the address {session.peer_ip}, but"
     if not sender:
-        return f"{held} the null reverse-path names no accepted domain, and an address alone is not enough"
+        return f"{held} the null reverse-path names no accepted domain, and senders_by_address does not take it"
     return f"{held} {describe_sender(sender)} is not one of its accepted domains"
 
 

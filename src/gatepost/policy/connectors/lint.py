@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from gatepost.policy.connectors import oauth, tls_rules
+from gatepost.policy.connectors import known_by_address, oauth, tls_rules
 from gatepost.policy.connectors.content_hook import scanner_host
 from gatepost.policy.connectors.names import covers, is_this_machine, network
 from gatepost.policy.connectors.next_hop_rules import lint_next_hops
@@ -170,6 +170,7 @@ def _on_premises(connector: InboundConnector, organization: Organization, label:
             f"{label}: cloud_services_mail_enabled has no effect on servers known by address alone, which others may "
             "share; write tls_sender_certificate_name"
         )
+    yield from known_by_address.lint(connector, label)
     yield from _names(connector, label)
 
 

@@ -19,9 +19,15 @@ from gatepost.policy.connectors.comparison import (
     certificate_loss,
     partner_loss,
 )
-from gatepost.policy.connectors.credentials import CredentialFault, certificate_lack, describe_client, presented
+from gatepost.policy.connectors.credentials import (
+    CredentialFault,
+    certificate_lack,
+    describe_client,
+    describe_sender,
+    presented,
+)
 from gatepost.policy.connectors.directory import Directory, address_key
-from gatepost.policy.connectors.values import Mode
+from gatepost.policy.connectors.values import AddressSenders, Mode
 from gatepost.protocols.tls.names import describe_names
 
 if TYPE_CHECKING:
@@ -40,7 +46,8 @@ class Attribution(msgspec.Struct, frozen=True):
     direction: "originating" for the organization's own servers, which may relay; "none" otherwise: the recipient then
     decides, and its mail is "incoming". organization: its name, None for "none". basis: what identified it:
     "certificate", "certificate-and-sender" (the certificate's name is no accepted domain, the sender's is), "address",
-    "certificate-and-recipient", "address-and-recipient" (see `attribute_by_recipient`) or "none". passed_over: other
+    "certificate-and-recipient", "address-and-recipient" (see `attribute_by_recipient`), "address-alone" (see
+    `attribute_by_address`) or "none". passed_over: other
     on-premises connectors that know the session, each with the reason why it was not chosen: label and rest of the
     sentence, at most 20. claims: connectors that know the session, by "certificate" or "address", but not the
     organization whose mail it is. lack: the reason why the certificate that bears a connector's name does not identify
@@ -285,6 +292,38 @@ def attribute_by_recipient(
         _identified(entry, basis, session, f"the recipient's domain {recipient.domain}"),
         ((first.label, _STOOD_BACK),) if first is not entry else (),
         rehearsing=first.connector if first is not entry else None,
+    )
+
+
+def attribute_by_address(
+    directory: Directory, attribution: Attribution, session: SessionFacts, sender: str
+) -> Attribution:
+    """The attribution of mail that leaves with a null or foreign reverse-path, where a connector lets its address do.
+
+    Only where no other organization has to do with it: the sender's domain is none of theirs, and none of them knows
+    the client too. sender: the domain of the reverse-path, "" for the null one.
+    """
+    owners = {id(entry.organization) for _, entry in attribution.claims}
+    if len(owners) != 1 or directory.is_disputed(sender) or directory.organization_of(sender) is not None:
+        return attribution
+    enough = {AddressSenders.ANY} if sender else {AddressSenders.ANY, AddressSenders.NULL}
+    entries = [
+        entry
+        for basis, entry in attribution.claims
+        if basis == "address" and entry.connector.senders_by_address in enough
+    ]
+    if not entries:
+        return attribution
+    entry = next(filter(_in_force, entries), entries[0])
+    allowed = f"senders_by_address = {str(entry.connector.senders_by_address)!r}"
+    return Attribution(
+        "originating",
+        entry.organization.name,
+        entry.connector,
+        "address-alone",
+        (f"{entry.label} holds the address {session.peer_ip}, and its {allowed} takes {describe_sender(sender)}",),
+        ((entries[0].label, _STOOD_BACK),) if entries[0] is not entry else (),
+        rehearsing=entries[0].connector if entries[0] is not entry else None,
     )
 
 

@@ -49,6 +49,7 @@ from gatepost.policy.connectors.tls_fields import (
 from gatepost.policy.connectors.units import format_duration
 from gatepost.policy.connectors.values import (
     AddressFamily,
+    AddressSenders,
     Cleartext,
     ConnectorType,
     ContentProtection,
@@ -182,6 +183,12 @@ class InboundConnector(Record):
         default=(),
         description="Limit the connector to these accepted domains: of the recipient for a partner, of the sender for "
         "on-premises. Empty: all.",
+    )
+    senders_by_address: AddressSenders = Field(
+        default=AddressSenders.ACCEPTED_DOMAINS,
+        description="On-premises: the reverse-paths with which servers that only sender_ip_addresses identify may "
+        "relay. accepted-domains-and-null: also the null reverse-path of notices and automatic replies. any: also "
+        "foreign domains, which forwarded mail has; the gateway rewrites them (SRS).",
     )
     treat_messages_as_internal: Switch = Field(
         default=False,

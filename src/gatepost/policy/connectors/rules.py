@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from gatepost.policy.connectors import known_by_address
 from gatepost.policy.connectors.names import covers, network
 from gatepost.policy.connectors.next_hop_rules import check_next_hops
 from gatepost.policy.connectors.publication import publication
@@ -304,6 +305,7 @@ def check_organization(draft: OrganizationDraft, prefixes: PrefixLimits) -> Iter
         yield from _apply(inbound, _INBOUND)
         yield from check_inbound(inbound)
         yield from _wide_networks(inbound, prefixes)
+        yield from known_by_address.errors(inbound)
     for outbound in draft.outbound:
         yield from _apply(outbound, _OUTBOUND)
         yield from check_outbound(outbound)

@@ -38,6 +38,14 @@ class ConnectorType(StrEnum):
     ON_PREMISES = "on-premises"
 
 
+class AddressSenders(StrEnum):
+    """The reverse-paths with which an on-premises server that only its address identifies may relay."""
+
+    ACCEPTED_DOMAINS = "accepted-domains"
+    NULL = "accepted-domains-and-null"
+    ANY = "any"
+
+
 class Mode(StrEnum):
     """Whether what a connector demands is enforced, or only reported."""
 

@@ -139,10 +139,10 @@ def targets_of(
 def relay_domain(directory: Directory, organization: str, basis: str) -> str:
     """The domain in whose name an organization's own server relays mail of others, "" if it is none (exchange.md 5.3).
 
-    basis: what identified the server. By certificate alone: who is known by address sends as its organization. It is
-    the first accepted domain, whose MX should lead here, as notices come back by it.
+    basis: what identified the server. By certificate or address alone: any other sends as its organization. It is the
+    first accepted domain, whose MX should lead here, as notices come back by it.
     """
-    owner = directory.organization(organization) if basis == "certificate" else None
+    owner = directory.organization(organization) if basis in {"certificate", "address-alone"} else None
     names = [domain.name for domain in owner.accepted_domains] if owner is not None else []
     return next((name for name in names if not name.startswith("*.")), "")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gatepost.policy.connectors.credentials import CredentialFault
-from gatepost.policy.connectors.match import attribute, attribute_by_recipient, match_partner
+from gatepost.policy.connectors.match import attribute, attribute_by_address, attribute_by_recipient, match_partner
 from gatepost.policy.connectors.tls_fields import limits_of
 from gatepost.policy.connectors.values import DomainType, Mode, ProfileName, RecipientValidation, TlsVersion
 from gatepost.policy.decisions.content import hooks_for
@@ -202,6 +202,8 @@ def decide_recipient(
     organization = directory.organization_of(recipient.domain)
     if organization is not None and attribution.claims:
         attribution = attribute_by_recipient(attribution, session, organization, recipient)
+    elif attribution.claims and recipient.domain and not directory.is_disputed(recipient.domain):
+        attribution = attribute_by_address(directory, attribution, session, reverse_path.domain)
     findings = _begin(directory, attribution)
     findings.recipient_organization = organization.name if organization is not None else ""
     own = attribution.organization
@@ -291,7 +293,8 @@ def _elsewhere(
             f"reverse-path of {ours} (SRS)"
         )
     whose = attribution.organization, attribution.direction
-    return findings.verdict(_examined(findings, directory, first, whose) or RECIPIENT_OK, *whose)
+    reply = _apart(findings, first, whose) or _examined(findings, directory, first, whose)
+    return findings.verdict(reply or RECIPIENT_OK, *whose)
 
 
 def _relay_denied(directory: Directory, attribution: Attribution, reverse_path: Path) -> Reply:

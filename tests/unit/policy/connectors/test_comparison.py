@@ -166,7 +166,7 @@ def test_why_a_certificate_does_not_say_whose_mail_it_is(
 
 
 def test_why_an_address_does_not_say_whose_mail_it_is(session: Session) -> None:
-    assert address_claim(session("192.0.2.1"), "").endswith("and an address alone is not enough")
+    assert address_claim(session("192.0.2.1"), "").endswith("and senders_by_address does not take it")
     assert address_claim(session("192.0.2.1"), "x.test") == (
         "holds the address 192.0.2.1, but the sender's domain x.test is not one of its accepted domains"
     )

@@ -8,6 +8,7 @@ from gatepost.policy.connectors.match import (
     Attribution,
     PartnerMatch,
     attribute,
+    attribute_by_address,
     attribute_by_recipient,
     match_partner,
 )
@@ -165,8 +166,11 @@ def test_an_address_identifies_together_with_a_sender_in_an_accepted_domain(
 @pytest.mark.parametrize(
     ("sender", "said"),
     [
-        ("", "the null reverse-path names no accepted domain, and an address alone is not enough"),
-        ("x@elsewhere.example", "the sender's domain elsewhere.example is not one of its accepted domains"),
+        ("", "the null reverse-path names no accepted domain, and senders_by_address does not take it"),
+        (
+            "x@elsewhere.example",
+            "the sender's domain elsewhere.example is not one of its accepted domains",
+        ),
     ],
 )
 def test_a7_an_address_alone_identifies_nobody(
@@ -954,3 +958,71 @@ def test_a_wildcard_above_ones_domains_takes_in_no_other_server(
     index = directory(accepted("o", "mail.o.example") + on_premises("o", "hq", CERTIFICATE.format("*.o.example")))
     assert attribute(index, session(chain=chain(name)), path("x@elsewhere.test")).basis == basis
     assert attribute(index, session(chain=chain(name)), path("x@mail.o.example")).organization == "o"
+
+
+# A server that only its address identifies, and what senders_by_address lets it relay
+
+
+def by_address(directory: Directory, facts: SessionFacts, sender: Path) -> Attribution:
+    return attribute_by_address(directory, attribute(directory, facts, sender), facts, sender.domain)
+
+
+def opted(value: str, name: str = "net", organization: str = "o", fields: str = "") -> str:
+    networks = 'sender_ip_addresses = ["192.0.2.0/24"]'
+    return on_premises(organization, name, f'{networks}\nsenders_by_address = "{value}"\n{fields}')
+
+
+@pytest.mark.parametrize(
+    ("value", "sender", "basis"),
+    [
+        ("accepted-domains", "", "none"),
+        ("accepted-domains", "x@elsewhere.test", "none"),
+        ("accepted-domains-and-null", "", "address-alone"),
+        ("accepted-domains-and-null", "x@elsewhere.test", "none"),
+        ("any", "", "address-alone"),
+        ("any", "x@elsewhere.test", "address-alone"),
+        ("any", "x@o.example", "address"),
+        ("any", "x@other.example", "none"),
+    ],
+)
+def test_an_address_alone_relays_what_the_connector_says(
+    directory: Build, session: Session, path: MakePath, value: str, sender: str, basis: str
+) -> None:
+    text = accepted("o", "o.example") + accepted("other", "other.example") + opted(value)
+    found = by_address(directory(text), session("192.0.2.7"), path(sender))
+    assert found.basis == basis
+    if basis == "address-alone":
+        said = "the sender's domain elsewhere.test" if sender else "the null reverse-path"
+        assert found.reasons == (
+            f"connector 'net' of o holds the address 192.0.2.7, and its senders_by_address = '{value}' takes {said}",
+        )
+        assert (found.organization, found.direction) == ("o", "originating")
+
+
+@pytest.mark.parametrize("fields", ['senders_by_address = "any"', ""])
+def test_an_address_that_two_organizations_name_is_not_enough(
+    directory: Build, session: Session, path: MakePath, fields: str
+) -> None:
+    second = on_premises("other", "theirs", f'sender_ip_addresses = ["192.0.2.7"]\n{fields}')
+    text = accepted("o", "o.example") + accepted("other", "other.example") + opted("any") + second
+    assert by_address(directory(text), session("192.0.2.7"), path("")).basis == "none"
+
+
+def test_a_stranger_is_not_let_in_by_somebodys_address(directory: Build, session: Session, path: MakePath) -> None:
+    text = accepted("o", "o.example") + opted("any")
+    assert by_address(directory(text), session("203.0.113.9"), path("")).basis == "none"
+
+
+def test_by_address_alone_one_in_rehearsal_goes_behind_one_in_force(
+    directory: Build, session: Session, path: MakePath
+) -> None:
+    trial = opted("any", "a-trial", fields='mode = "rehearse"')
+    text = accepted("o", "o.example") + trial
+    alone = by_address(directory(text), session("192.0.2.7"), path(""))
+    assert alone.connector is not None
+    assert (alone.connector.name, alone.rehearsing) == ("a-trial", None)
+    both = by_address(directory(text + opted("any")), session("192.0.2.7"), path(""))
+    assert both.connector is not None
+    assert both.rehearsing is not None
+    assert (both.connector.name, both.rehearsing.name) == ("net", "a-trial")
+    assert both.passed_over == (("connector 'a-trial' of o", "would go first, but is in rehearsal"),)

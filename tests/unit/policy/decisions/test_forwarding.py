@@ -160,6 +160,7 @@ def test_only_a_strangers_reverse_path_is_rewritten_and_only_on_the_way_out(
         ("certificate", "ann@o.example", "x@b.example", ""),
         ("certificate", "", "x@b.example", ""),
         ("address", "x@fabrikam.example", "x@b.example", ""),
+        ("address-alone", "x@fabrikam.example", "x@b.example", "o.example"),
         ("certificate-and-sender", "x@fabrikam.example", "x@b.example", ""),
     ],
 )

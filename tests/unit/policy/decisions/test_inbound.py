@@ -756,6 +756,57 @@ def test_the_demands_of_its_connector_are_made_of_it(decide: Callable[..., Inbou
     assert summary(decide(DOMAIN + NET + "require_tls = true", session("192.0.2.7"), ""))[0] == FIRST_TLS
 
 
+# An address alone, where the connector lets it do
+
+
+NULL_TOO = NET + 'senders_by_address = "accepted-domains-and-null"\n'
+ANYBODY = NET + 'senders_by_address = "any"\n'
+PARTY = "[organization.p]\n" + accepted("p.example", organization="p")
+
+
+@pytest.mark.parametrize(
+    ("text", "who", "envelope", "expected"),
+    [
+        (NULL_TOO, "192.0.2.7", ("", "y@internet.test"), (OK, "originating", "o", "net")),
+        (NULL_TOO, "192.0.2.7", ("x@any.test", "y@internet.test"), (DENIED, "none", "", "")),
+        (ANYBODY, "192.0.2.7", ("x@any.test", "y@internet.test"), (OK, "originating", "o", "net")),
+        (ANYBODY, "203.0.113.9", ("", "y@internet.test"), (DENIED, "none", "", "")),
+        # mail of another organization stays its own
+        (ANYBODY + PARTY, "192.0.2.7", ("x@p.example", "y@internet.test"), (DENIED, "none", "", "")),
+        (ANYBODY + PARTY, "192.0.2.7", ("x@any.test", "a@p.example"), (OK, "incoming", "p", "")),
+        (ANYBODY + PARTY + inbound("theirs", NET_FIELDS, "p"), "192.0.2.7", ("", "y@b.test"), (DENIED, "none", "", "")),
+        (ANYBODY + "require_tls = true", "192.0.2.7", ("", "y@b.test"), (FIRST_TLS, "originating", "o", "net")),
+        (ANYBODY, "192.0.2.7", ("", "postmaster"), (DENIED, "none", "", "")),
+    ],
+)
+def test_a_server_by_address_relays_the_senders_that_its_connector_allows(
+    decide: Callable[..., InboundVerdict],
+    session: Session,
+    text: str,
+    who: str,
+    envelope: tuple[str, str],
+    expected: tuple[str, str, str, str],
+) -> None:
+    assert summary(decide(DOMAIN + text, session(who), *envelope)) == expected
+
+
+def test_what_leaves_by_address_alone_says_so_and_in_whose_name(
+    decide: Callable[..., InboundVerdict], session: Session
+) -> None:
+    verdict = decide(DOMAIN + ANYBODY, session("192.0.2.7"), "x@any.test", "y@internet.test")
+    assert verdict.basis == "address-alone"
+    assert verdict.reasons[-1].endswith("the message leaves with a reverse-path of o.example (SRS)")
+
+
+def test_a_message_is_not_anothers_and_the_own_servers_at_once(
+    directory: Build, session: Session, path: MakePath
+) -> None:
+    index, own = directory(DOMAIN + ANYBODY + PARTY), session("192.0.2.7")
+    first = decide_recipient(index, own, path("x@any.test"), path("a@p.example"))
+    away = decide_recipient(index, own, path("x@any.test"), path("y@internet.test"), first=first)
+    assert summary(away)[0] == "452 4.5.3"
+
+
 # TLS at MAIL
 
 
