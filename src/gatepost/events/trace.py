@@ -127,6 +127,11 @@ def login_record(facts: SessionFacts) -> dict[str, str]:
     return {"user": facts.user, "mechanism": facts.mechanism} if facts.user else {}
 
 
+def introduction_record(facts: SessionFacts) -> dict[str, Any]:
+    """Who says that the client is the client; {} where the connection itself does."""
+    return {"introduction": facts.introduction.record()} if facts.introduction is not None else {}
+
+
 _MADE_THERE = (
     "user",
     "mechanism",
@@ -156,8 +161,8 @@ def _handed_over(message: Message) -> dict[str, Any]:
     return {"handover": message.inbound["handover"]} if "handover" in message.inbound else {}
 
 
-def _submitted(message: Message) -> dict[str, str]:
-    return {key: message.inbound[key] for key in ("user", "mechanism") if key in message.inbound}
+def _submitted(message: Message) -> dict[str, Any]:
+    return {key: message.inbound[key] for key in ("user", "mechanism", "introduction") if key in message.inbound}
 
 
 def _header_change(message: Message) -> dict[str, Any]:
@@ -200,7 +205,7 @@ def refused_event(
         tls_group=tls.get("group", ""),
         tls=tls,
         reply=reply.text,
-        detail=verdict.detail() | login_record(facts) | _why(verdict, reply),
+        detail=verdict.detail() | login_record(facts) | introduction_record(facts) | _why(verdict, reply),
     )
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gatepost.net.stream import Receiver, TlsContext
+    from gatepost.policy.connectors.facts import Introduction
     from gatepost.protocols.tls.facts import TlsFacts
 
 
@@ -54,6 +55,7 @@ class Connection(asyncio.BufferedProtocol):
         "_gone",
         "_held",
         "_inside",
+        "_introduction",
         "_local",
         "_loop",
         "_loss",
@@ -87,6 +89,7 @@ class Connection(asyncio.BufferedProtocol):
         self._engine: Engine | None = None
         self._facts: TlsFacts | None = None
         self._peer = self._local = Endpoint("", 0)
+        self._introduction: Introduction | None = None
         self._output: list[bytes] = []
         self._output_bytes = 0
         self._flush_due = False  # a call of _flush_soon is on its way
@@ -114,6 +117,20 @@ class Connection(asyncio.BufferedProtocol):
     def local(self) -> Endpoint:
         """Our end."""
         return self._local
+
+    @property
+    def introduction(self) -> Introduction | None:
+        """Who said that `peer` is the other end; None where the connection itself does."""
+        return self._introduction
+
+    def introduce(self, client: Endpoint, introduction: Introduction) -> None:
+        """Let `peer` be the client that a trusted host speaks for."""
+        self._peer, self._introduction = client, introduction
+
+    def replay(self, data: bytes) -> None:
+        """Take octets as if they arrived in a later turn of the loop, before any that have not been read yet."""
+        if data:
+            self._loop.call_soon(self._take_again, data)
 
     @property
     def tls(self) -> TlsFacts | None:
@@ -241,6 +258,11 @@ class Connection(asyncio.BufferedProtocol):
             self._hold(bytes(_BUFFER[:nbytes]))
         else:
             self._deliver(bytes(_BUFFER[:nbytes]))
+
+    def _take_again(self, data: bytes) -> None:
+        """As `buffer_updated`, of octets that were read before."""
+        _BUFFER[: len(data)] = data
+        self.buffer_updated(len(data))
 
     def eof_received(self) -> bool:
         """The peer sends no more. Gives True to keep the transport open until all it sent is delivered and answered."""

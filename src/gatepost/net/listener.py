@@ -9,22 +9,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import logging
 import socket
 import time
 from typing import TYPE_CHECKING, Final
 
 from gatepost.net.connection import Connection
-from gatepost.net.stream import Loss, LossKind
+from gatepost.net.proxy_header import HeaderReceiver
+from gatepost.net.stream import Endpoint, Loss, LossKind
+from gatepost.policy.connectors.facts import Introduction, Teller
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Container, Sequence
 
     from gatepost.net.stream import Stream
+    from gatepost.protocols.proxy.header import ProxyHeader
 
 
 BACKLOG: Final = 512
 """Connections that the kernel keeps for us while we are busy."""
+_COMPLAINTS: Final = 10  # lines of one second
 _MAX_REFUSED: Final = 256  # refused connections that may get a reply at a time; more are dropped without one
+
+_log = logging.getLogger(__name__)
 
 
 def bind(address: str) -> list[socket.socket]:
@@ -81,15 +88,20 @@ class Listener:
     total, per_source: connections at a time, refused ones not counted; 0 is no limit. `accept` and `refuse` are
     called in a turn of the loop, must attach a receiver (or close) and must not block. refusal: while it is set, why
     every new connection is refused. is_own: whether a connection is a check of ours, which counts for no limit.
+    proxies: for each local end the addresses that speak for others: each of their connections begins with a PROXY
+    header, and counts for the client that it names; without one it is dropped.
     """
 
     __slots__ = (
         "_accept",
         "_by_source",
+        "_complaints",
+        "_counted",
         "_is_own",
         "_open",
         "_own",
         "_per_source",
+        "_proxies",
         "_refuse",
         "_refused",
         "_servers",
@@ -98,7 +110,7 @@ class Listener:
         "refusal",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - limits and questions, each by name
         self,
         sockets: Sequence[socket.socket],
         accept: Callable[[Stream], None],
@@ -107,6 +119,7 @@ class Listener:
         total: int = 5000,
         per_source: int = 100,
         is_own: Callable[[Stream], bool] = lambda _: False,
+        proxies: Callable[[Endpoint], Container[str]] | None = None,
     ) -> None:
         self._sockets = tuple(sockets)
         self._accept = accept
@@ -115,9 +128,12 @@ class Listener:
         self._per_source = per_source
         self._open = 0
         self._refused: set[Stream] = set()
+        self._proxies = proxies
+        self._complaints = _Complaints()
         self._by_source: dict[str, int] = {}
         self._is_own = is_own
         self._own: set[Stream] = set()
+        self._counted: dict[Stream, str] = {}  # open connections, each with the source that it counts for; "" for none
         self._servers: list[asyncio.Server] = []
         self.refusal = ""
 
@@ -146,16 +162,32 @@ class Listener:
             with contextlib.suppress(OSError):
                 sock.close()
 
+    def introduce(self, stream: Stream, client: Endpoint, introduction: Introduction) -> str:
+        """Let an accepted connection be the client's that a trusted host names; why it is one too many, else ""."""
+        source = source_of(client.host)
+        before = self._counted.get(stream, "")
+        if before and source != before:
+            if reason := self._too_many_of(source):
+                return reason
+            self._count(stream, source)
+        stream.introduce(client, introduction)
+        return ""
+
     def _opened(self, stream: Connection) -> None:
         if not self.refusal and self._is_own(stream):
             self._own.add(stream)
             self._accept(stream)
-            return
+        elif self._proxies is not None and stream.peer.host in self._proxies(stream.local):
+            self._await_header(stream)
+        else:
+            self._admit(stream)
+
+    def _admit(self, stream: Connection) -> None:
         source = source_of(stream.peer.host)
         reason = self._reason(source)
         if not reason:
             self._open += 1
-            self._by_source[source] = self._by_source.get(source, 0) + 1
+            self._count(stream, source)
             self._accept(stream)
             return
         self._refused.add(stream)
@@ -164,14 +196,53 @@ class Listener:
         else:
             self._refuse(stream, reason)
 
+    def _await_header(self, stream: Connection) -> None:
+        """A proxy has a connection: it counts for nobody until the header says whose it is."""
+        by = stream.peer.host
+        self._open += 1
+        self._counted[stream] = ""
+
+        def done(header: ProxyHeader, rest: bytes) -> None:
+            if header.host:
+                introduction = Introduction(Teller.PROXY, by, header.tls)
+                stream.introduce(Endpoint(header.host, header.port), introduction)
+            self._open -= 1
+            del self._counted[stream]
+            self._admit(stream)
+            stream.replay(rest)
+
+        def failed(why: str) -> None:
+            self._complaints.say(f"a connection from {by}, which must send a PROXY header, is dropped: {why}")
+
+        if self._total and self._open > self._total:
+            stream.abort(Loss(LossKind.CLOSED, "too many connections"))
+        else:
+            stream.attach(HeaderReceiver(stream, done, failed))
+
     def _reason(self, source: str) -> str:
         if self.refusal:
             return self.refusal
         if self._total and self._open >= self._total:
             return "too many connections"
+        return self._too_many_of(source)
+
+    def _too_many_of(self, source: str) -> str:
         if self._per_source and self._by_source.get(source, 0) >= self._per_source:
             return f"too many connections from {source}"
         return ""
+
+    def _count(self, stream: Stream, source: str) -> None:
+        """Count an open connection for a source, and no longer for the one before."""
+        self._uncount(self._counted.get(stream, ""))
+        self._counted[stream] = source
+        self._by_source[source] = self._by_source.get(source, 0) + 1
+
+    def _uncount(self, source: str) -> None:
+        left = self._by_source.get(source, 0) - 1
+        if left > 0:
+            self._by_source[source] = left
+        else:
+            self._by_source.pop(source, None)
 
     def _gone(self, stream: Connection) -> None:
         for uncounted in (self._refused, self._own):
@@ -179,12 +250,28 @@ class Listener:
                 uncounted.discard(stream)
                 return
         self._open -= 1
-        source = source_of(stream.peer.host)
-        left = self._by_source[source] - 1
-        if left:
-            self._by_source[source] = left
-        else:
-            del self._by_source[source]
+        self._uncount(self._counted.pop(stream, ""))
+
+
+class _Complaints:
+    """Lines of the log about hosts that break the rules: at most ten a second, the rest is counted."""
+
+    __slots__ = ("_left_out", "_second", "_written")
+
+    def __init__(self) -> None:
+        self._second = self._written = self._left_out = 0
+
+    def say(self, text: str) -> None:
+        second = int(time.monotonic())
+        if second != self._second:
+            if self._left_out:
+                _log.warning("%d more such lines were left out", self._left_out)
+            self._second, self._written, self._left_out = second, 0, 0
+        if self._written >= _COMPLAINTS:
+            self._left_out += 1
+            return
+        self._written += 1
+        _log.warning("%s", text)
 
 
 async def drain(listeners: Sequence[Listener], seconds: float) -> None:

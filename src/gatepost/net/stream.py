@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 if TYPE_CHECKING:
+    from gatepost.policy.connectors.facts import Introduction
     from gatepost.protocols.tls.facts import TlsFacts
 
 
@@ -79,6 +80,13 @@ class Stream(Protocol):
     @property
     def local(self) -> Endpoint:
         """Our end."""
+
+    @property
+    def introduction(self) -> Introduction | None:
+        """Who said that `peer` is the other end; None where the connection itself does."""
+
+    def introduce(self, client: Endpoint, introduction: Introduction) -> None:
+        """Let `peer` be the client that a trusted host speaks for. It lasts as long as the stream."""
 
     @property
     def tls(self) -> TlsFacts | None:

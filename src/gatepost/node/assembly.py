@@ -51,7 +51,7 @@ from gatepost.node.lifecycle import Duty, Lifecycle, Parts, every, nothing
 from gatepost.node.limits import queue_limits, session_limits, smtp_timeouts
 from gatepost.node.lookups import LookupServices
 from gatepost.node.observation import GAUGE_SECONDS, Observation
-from gatepost.node.roles import extensions_of, login_secret, role_of, services_by_role
+from gatepost.node.roles import ListenerUses, extensions_of, login_secret, services_by_role
 from gatepost.node.site_duties import SiteDuties, SiteMail
 from gatepost.node.site_member import SiteMember
 from gatepost.node.site_secrets import ticket_secrets_of
@@ -160,6 +160,7 @@ class Assembly:
             self.parts.add(*self._duties(stores[0], self._managers[0]).parts())
         self._prepare_sessions(stores[0], self._managers[0])
         total, per_source = settings.limits.connections, settings.limits.connections_per_source
+        self._uses = ListenerUses(settings.listeners)
         self.listener = Listener(
             sockets,
             self._accept,
@@ -167,6 +168,7 @@ class Assembly:
             total=total,
             per_source=per_source,
             is_own=self.certificates.own.is_own,
+            proxies=(lambda local: self._uses.of(local).proxies) if self._uses.know_proxies else None,
         )
         self.parts.add(Lifecycle("the listener", start=self.listener.start, drain=lambda _: self.listener.stop()))
         self.parts.add(self._site.leasing())
@@ -486,10 +488,12 @@ class Assembly:
         self._session(stream).begin(Reply(421, "4.7.0", (f"{reason}, try again later",)))
 
     def _session(self, stream: Stream) -> Session:
-        service = self._services[role_of(self._settings.listeners, stream.local)]
-        if self.certificates.own.is_own(stream):
+        use = self._uses.of(stream.local)
+        service = self._services[use.role]
+        if stream.introduction is None and self.certificates.own.is_own(stream):
             service = replace(service, counts=Counts())  # no peer
-        return Session(stream, service, self.registry)
+        introduce = self.listener.introduce if use.xclient and stream.peer.host in use.xclient else None
+        return Session(stream, service, self.registry, introduce)
 
     def _directory(self) -> Directory:
         """The resources in force."""

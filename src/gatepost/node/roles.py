@@ -6,10 +6,11 @@ Used by `node.assembly`. A connection is known by the address it was made to, as
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gatepost.mail.inbound.login import mechanisms
 from gatepost.policy.connectors.names import host_port
+from gatepost.policy.connectors.network_set import NetworkSet
 from gatepost.policy.decisions.handover import ORIGIN_OCTETS
 from gatepost.protocols.smtp.extensions import Extensions
 from gatepost.settings.roles import ListenerRole
@@ -32,16 +33,57 @@ _SECRET: Final = "password-secret"  # noqa: S105 - the name it is stored under
 _ADDED_BYTES: Final = 65_536  # more than the fields that nodes put before a message on its way through the site
 
 
-def role_of(listeners: Sequence[Listener], local: Endpoint) -> ListenerRole:
-    """The role of the listener that a connection to `local` came to. Unless settings tell, mail from servers."""
-    here = [
-        (host, listener.role)
-        for listener in listeners
-        for host, port in (host_port(listener.address, None, lowest=0),)
-        if port == local.port
-    ]
-    exact = [role for host, role in here if host == local.host]
-    return (exact or [role for _, role in here] or [ListenerRole.MX])[0]
+class ListenerUse(NamedTuple):
+    """The use of one listener. proxies, xclient: addresses that may name the client, by PROXY header and by XCLIENT."""
+
+    role: ListenerRole
+    proxies: NetworkSet
+    xclient: NetworkSet
+
+
+_UNKNOWN: Final = ListenerUse(ListenerRole.MX, NetworkSet.of(()), NetworkSet.of(()))
+_EVERYWHERE: Final = {"0.0.0.0": 4, "::": 6}  # noqa: S104 - compared with, not listened on
+
+
+class ListenerUses:
+    """The uses of all listeners, by the end of a connection that is ours."""
+
+    __slots__ = ("_by_address",)
+
+    def __init__(self, listeners: Sequence[Listener]) -> None:
+        self._by_address = [
+            (
+                *host_port(listener.address, None, lowest=0),
+                ListenerUse(
+                    listener.role,
+                    NetworkSet.of(listener.proxy_protocol_from),
+                    NetworkSet.of(listener.xclient_from),
+                ),
+            )
+            for listener in listeners
+        ]
+
+    @property
+    def know_proxies(self) -> bool:
+        """Whether any listener has proxies."""
+        return any(use.proxies for _, _, use in self._by_address)
+
+    def of(self, local: Endpoint) -> ListenerUse:
+        """The use of the listener that a connection to `local` came to. Unless settings tell, mail from servers.
+
+        That with the very address goes before one for all addresses, and that before one that is written by name.
+        """
+        here = [(host, use) for host, port, use in self._by_address if port == local.port]
+        family = 6 if ":" in local.host else 4
+        return next(
+            (
+                use
+                for fits in (local.host.__eq__, lambda host: _EVERYWHERE.get(host) == family, lambda _: True)
+                for host, use in here
+                if fits(host)
+            ),
+            _UNKNOWN,
+        )
 
 
 def services_by_role(

@@ -176,13 +176,21 @@ def _across(draft: Draft[Settings]) -> Iterator[FieldError]:
 
 
 def _roles(draft: Draft[Settings]) -> Iterator[FieldError]:
-    """Yield errors where the role of a connection is ambiguous: a port of several roles needs addresses, not names."""
-    listeners = [(host_port(listener.address, None, lowest=0), listener.role) for listener in draft.value.listeners]
-    for place, ((host, port), role) in enumerate(listeners):
-        shared = any(other == port and another != role for (_, other), another in listeners)
-        if port and shared and not SmartHost(host, port).is_address:
-            said = f"port {port} has listeners of several roles; write each with its IP address, not with a name"
+    """Yield errors where it is ambiguous what a connection came to: a port that is used differently needs addresses."""
+    listeners = [
+        (host_port(one.address, None, lowest=0), (one.role, one.proxy_protocol_from, one.xclient_from))
+        for one in draft.value.listeners
+    ]
+    for place, ((host, port), use) in enumerate(listeners):
+        others = [another for (_, other), another in listeners if other == port and another != use]
+        if port and others and not SmartHost(host, port).is_address:
+            what = "of several roles" if any(another[0] != use[0] for another in others) else "with several proxies"
+            said = f"port {port} has listeners {what}; write each with its IP address, not with a name"
             yield draft.error(f"listener[{place}].address", said)
+    for place, listener in enumerate(draft.value.listeners):
+        if listener.xclient_from and listener.role is not ListenerRole.MX:
+            said = 'XCLIENT is for mail from other servers; write role = "mx", or leave this out'
+            yield draft.error(f"listener[{place}].xclient_from", said)
 
 
 def _oidc(draft: Draft[Settings]) -> Iterator[FieldError]:

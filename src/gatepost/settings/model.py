@@ -100,6 +100,14 @@ def _address(value: str) -> str:
         raise ValueError(f"{value!r} is not an IP address; write it without port and without brackets") from None
 
 
+def _named(value: str) -> str:
+    """Check that addresses are named, not waved through: whoever is in the network is believed who the client is."""
+    parsed = network(value)
+    if parsed.prefixlen < (8 if parsed.version == 4 else 32):
+        raise ValueError(f"{value} is too wide: any host in it could say who it is; name the hosts that may")
+    return value
+
+
 def _node_name(value: str) -> str:
     if value and not _NODE_NAME.fullmatch(value):
         raise ValueError(f"{value!r}: a node's name has 1 to 63 letters, digits, dots, hyphens or underscores")
@@ -175,6 +183,17 @@ class Listener(Section):
     )
     address: ListenAddress = setting(
         description='Address and port, such as "0.0.0.0:25" for all of IPv4 or "[::]:25" for all of IPv6.'
+    )
+    proxy_protocol_from: tuple[Annotated[NetworkText, Checked(_named)], ...] = setting(
+        default=(),
+        description="Addresses of load balancers that send the PROXY protocol, version 1 or 2. Each connection from "
+        "them must begin with its header, and counts as one of the client that it names; other addresses cannot send "
+        "it (docs/load-balancer.md).",
+    )
+    xclient_from: tuple[Annotated[NetworkText, Checked(_named)], ...] = setting(
+        default=(),
+        description="Addresses of mail filters and proxies that may name the client with XCLIENT, as Postfix does. "
+        'Only with role = "mx".',
     )
 
 

@@ -6,10 +6,12 @@ import socket
 import pytest
 
 from gatepost.net import listener as module
+from gatepost.net import proxy_header
 from gatepost.net.dial import connect
 from gatepost.net.listener import Listener, bind, drain, parse_address, source_of
-from gatepost.net.stream import LossKind
+from gatepost.net.stream import Endpoint, LossKind
 from gatepost.net.tasks import spawn
+from gatepost.policy.connectors.facts import Introduction, Teller
 
 
 @pytest.mark.parametrize(
@@ -254,5 +256,139 @@ def test_draining_waits_for_who_is_there_and_no_longer_than_it_may(run, peer):
         await served[0].ends()
         await asyncio.wait_for(ending, 10)
         assert listener.connections == 0
+
+    run(talk())
+
+
+# The PROXY protocol
+
+
+@pytest.mark.parametrize("pieces", [1, 1000])
+def test_a_proxy_names_the_client_that_counts(run, peer, pieces):
+    async def talk():
+        served = asyncio.Queue()
+        refused = []
+        listener, dial = await listening(
+            lambda stream: served.put_nowait(peer(stream)),
+            lambda stream, reason: refused.append((peer(stream), reason)),
+            per_source=1,
+            proxies=lambda _: {"127.0.0.2"},
+        )
+        header = b"PROXY TCP4 203.0.113.9 192.0.2.1 4711 25\r\nEHLO x\r\n"
+        clients = [peer(await dial("127.0.0.2")) for _ in range(2)]
+        await asyncio.sleep(0.02)
+        assert (listener.connections, listener._by_source) == (2, {})
+        for start in range(0, len(header), pieces):
+            clients[0].stream.write(header[start : start + pieces])
+            await asyncio.sleep(0)
+        server = await served.get()
+        assert str(server.stream.peer) == "[203.0.113.9]:4711"
+        assert server.stream.introduction == Introduction(Teller.PROXY, "127.0.0.2")
+        await server.reads(b"EHLO x\r\n")
+        clients[1].stream.write(header)
+        await asyncio.sleep(0.05)
+        ((last, reason),) = refused
+        assert reason == "too many connections from 203.0.113.9"
+        assert listener._by_source == {"203.0.113.9": 1}
+        for each in clients:
+            each.stream.close()
+        await asyncio.gather(server.ends(), last.ends())
+        assert (listener.connections, listener._by_source, listener._counted) == (0, {}, {})
+        listener.stop()
+
+    run(talk())
+
+
+def test_a_proxys_own_connection_is_its_own_and_others_send_no_header(run, peer):
+    async def talk():
+        served = asyncio.Queue()
+        listener, dial = await listening(
+            lambda stream: served.put_nowait(peer(stream)), None, proxies=lambda _: {"127.0.0.2"}
+        )
+        for source, said in (("127.0.0.2", b"PROXY UNKNOWN\r\nx"), ("127.0.0.3", b"x")):
+            client = peer(await dial(source))
+            client.stream.write(said)
+            server = await served.get()
+            assert (server.stream.peer.host, server.stream.introduction) == (source, None)
+            await server.reads(b"x")
+            client.stream.close()
+            await server.ends()
+        assert listener.connections == 0
+        listener.stop()
+
+    run(talk())
+
+
+@pytest.mark.parametrize(
+    ("said", "why"), [(b"EHLO x\r\n", "does not begin with a PROXY header"), (b"PROXY", "no whole PROXY header")]
+)
+def test_a_proxy_without_a_header_is_dropped_without_a_word(run, peer, monkeypatch, caplog, said, why):
+    monkeypatch.setattr(proxy_header, "HEADER_SECONDS", 0.1)
+    monkeypatch.setattr(module, "_COMPLAINTS", 2)
+
+    async def talk():
+        listener, dial = await listening(None, None, proxies=lambda _: {"127.0.0.2"})
+        for _ in range(4):
+            client = peer(await dial("127.0.0.2"))
+            client.stream.write(said)
+            await client.ends()
+        await asyncio.sleep(0.05)
+        assert (listener.connections, listener._counted) == (0, {})
+        listener.stop()
+
+    run(talk())
+    told = [record.getMessage() for record in caplog.records if why in record.getMessage()]
+    assert 1 <= len(told) <= 4
+    assert told[0].startswith("a connection from 127.0.0.2, which must send a PROXY header, is dropped: it")
+
+
+def test_complaints_are_bounded_and_counted(monkeypatch, caplog):
+    now = [100.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    complaints = module._Complaints()
+    for _ in range(12):
+        complaints.say("it lies")
+    now[0] = 101.0
+    complaints.say("it lies again")
+    told = [record.getMessage() for record in caplog.records]
+    assert told == ["it lies"] * 10 + ["2 more such lines were left out", "it lies again"]
+
+
+def test_proxies_that_say_nothing_count_among_all(run, peer):
+    async def talk():
+        listener, dial = await listening(None, None, total=1, proxies=lambda _: {"127.0.0.2"})
+        first = peer(await dial("127.0.0.2"))
+        await asyncio.sleep(0.02)
+        assert (await peer(await dial("127.0.0.2")).ends()).kind in {LossKind.CLOSED, LossKind.RESET}
+        first.stream.close()
+        await asyncio.sleep(0.05)
+        assert listener.connections == 0
+        listener.stop()
+
+    run(talk())
+
+
+def test_a_client_that_is_named_later_counts_instead_of_who_named_it(run, peer):
+    async def talk():
+        served = []
+        listener, dial = await listening(lambda stream: served.append(peer(stream)), None, per_source=2)
+        clients = [peer(await dial("127.0.0.2")) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        introduction = Introduction(Teller.XCLIENT, "127.0.0.2")
+        one, other = (each.stream for each in served)
+        assert listener.introduce(one, Endpoint("203.0.113.9", 7), introduction) == ""
+        assert listener.introduce(one, Endpoint("203.0.113.9", 8), introduction) == ""
+        assert listener.introduce(other, Endpoint("203.0.113.9", 9), introduction) == ""
+        assert listener._by_source == {"203.0.113.9": 2}
+        third = peer(await dial("127.0.0.2"))
+        await asyncio.sleep(0.05)
+        told = listener.introduce(served[2].stream, Endpoint("203.0.113.9", 9), introduction)
+        assert told == "too many connections from 203.0.113.9"
+        assert (one.peer.port, one.introduction, served[2].stream.introduction) == (8, introduction, None)
+        for each in (*clients, third):
+            each.stream.close()
+        await asyncio.gather(*(each.ends() for each in served))
+        assert listener._by_source == {}
+        listener.stop()
 
     run(talk())

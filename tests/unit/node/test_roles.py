@@ -8,7 +8,7 @@ import pytest
 from gatepost.mail.inbound.login import MECHANISMS
 from gatepost.mail.inbound.service import InboundService
 from gatepost.net.stream import Endpoint
-from gatepost.node.roles import extensions_of, internal_limits, login_secret, role_of, services_by_role
+from gatepost.node.roles import ListenerUses, extensions_of, internal_limits, login_secret, services_by_role
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.model import Resources
 from gatepost.policy.decisions.handover import ORIGIN_OCTETS
@@ -44,7 +44,25 @@ LISTENERS = [
     ],
 )
 def test_the_role_of_a_connection(local, role):
-    assert role_of(LISTENERS, Endpoint(*local)) == role
+    uses = ListenerUses(LISTENERS)
+    assert uses.of(Endpoint(*local)).role == role
+    assert not uses.know_proxies
+
+
+def test_the_very_address_goes_before_all_addresses_and_those_before_a_name():
+    uses = ListenerUses(
+        [
+            Listener(role="mx", address="mx.a.example:25", xclient_from=["192.0.2.4"]),
+            Listener(role="mx", address="192.0.2.1:25", proxy_protocol_from=["192.0.2.3"]),
+            Listener(role="mx", address="0.0.0.0:25"),
+        ]
+    )
+    assert uses.know_proxies
+    assert "192.0.2.3" in uses.of(Endpoint("192.0.2.1", 25)).proxies
+    everywhere = uses.of(Endpoint("192.0.2.2", 25))
+    assert not everywhere.proxies
+    assert not everywhere.xclient
+    assert "192.0.2.4" in uses.of(Endpoint("2001:db8::2", 25)).xclient
 
 
 @pytest.mark.parametrize(

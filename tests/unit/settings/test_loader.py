@@ -248,6 +248,24 @@ NODE = '[[site.node]]\nname = "{}"\naddress = "{}"\n'
             [": admin.address", ":4: mta_sts.address: 127.0.0.1:8443 is used"],
         ),
         (
+            LISTEN.format("mx", "localhost:25")
+            + LISTEN.format("mx", "127.0.0.1:25")
+            + 'proxy_protocol_from = ["192.0.2.7"]\n',
+            [":5: listener[0].address: port 25 has listeners with several proxies; write each with its IP address"],
+        ),
+        (
+            LISTEN.format("submission", "127.0.0.1:25") + 'xclient_from = ["192.0.2.7"]\n' + CERTIFICATE,
+            [":6: listener[0].xclient_from: XCLIENT is for mail from other servers"],
+        ),
+        (
+            LISTEN.format("mx", "127.0.0.1:25") + 'proxy_protocol_from = ["0.0.0.0/0"]\n',
+            [":6: listener[0].proxy_protocol_from[0]: 0.0.0.0/0 is too wide: any host in it could say who it is"],
+        ),
+        (
+            LISTEN.format("mx", "127.0.0.1:25") + 'proxy_protocol_from = ["10.0.0.0/8", "2001:db8::/32"]\n',
+            [],
+        ),
+        (
             LISTEN.format("mx", "localhost:25") + LISTEN.format("submission", "127.0.0.1:25") + CERTIFICATE,
             [":5: listener[0].address: port 25 has listeners of several roles; write each with its IP address"],
         ),

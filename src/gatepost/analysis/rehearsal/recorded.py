@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from gatepost.policy.connectors.facts import SessionFacts
+from gatepost.policy.connectors.facts import Introduction, SessionFacts
 from gatepost.policy.decisions.facts import HopFacts
 from gatepost.policy.decisions.requirement import MxLevel
 from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, TlsFacts
@@ -35,7 +35,9 @@ _MX = {"none": MxLevel.NONE, "mta-sts": MxLevel.MTA_STS, "dnssec": MxLevel.DNSSE
 def session_facts(event: TraceEvent) -> SessionFacts:
     """The facts of the session of a RECEIVE or REFUSE row."""
     tls = _tls(event.tls)
-    login = {key: event.detail[key] for key in ("user", "mechanism") if key in event.detail}
+    login: dict[str, Any] = {key: event.detail[key] for key in ("user", "mechanism") if key in event.detail}
+    if "introduction" in event.detail:
+        login["introduction"] = Introduction.read(event.detail["introduction"])
     if tls is None:
         return SessionFacts(event.session, event.peer_address, event.peer_host, **login)
     own = _chain(event.tls)

@@ -185,6 +185,7 @@ def event_body(row: TraceRow, number: int, salt: str, privacy: Privacy) -> dict[
 _KEPT: Final = (
     "configuration",
     "basis",
+    "introduction",
     "attempt",
     "rehearsal",
     "would_refuse_connector",

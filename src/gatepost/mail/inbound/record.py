@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from gatepost.events.trace import login_record, tls_record
-from gatepost.policy.connectors.facts import SessionFacts
+from gatepost.events.trace import introduction_record, login_record, tls_record
+from gatepost.policy.connectors.facts import NO_CHAINS, SessionFacts, Teller
 from gatepost.policy.decisions.handover import refused_stranger
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.values import replace
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from gatepost.mail.inbound.service import InboundService
     from gatepost.pki.site.credentials import Admission
+    from gatepost.policy.connectors.facts import Introduction
     from gatepost.policy.decisions.decision import InboundVerdict
     from gatepost.protocols.tls.facts import ChainVerdict, TlsFacts
 
@@ -35,27 +36,37 @@ class SessionRecord:
 
     __slots__ = ("_not_admitted", "_service", "_tls", "_unknown", "directory", "facts", "transcribed")
 
-    def __init__(self, session_id: str, peer_ip: str, service: InboundService) -> None:
+    def __init__(
+        self, session_id: str, peer_ip: str, service: InboundService, introduction: Introduction | None = None
+    ) -> None:
         self._service = service
         self._tls: dict[str, Any] = {}
         self._not_admitted = ""
         self._unknown = 0
         self.directory = service.directory
-        self.facts = SessionFacts(session_id, peer_ip)
+        self.facts = SessionFacts(session_id, peer_ip, introduction=introduction)
         self.transcribed = int(session_id, 16) % 1000 < service.transcripts if service.transcripts else False
 
     def hello(self, domain: str) -> None:
         """The client named itself."""
         self.facts = replace(self.facts, hello=domain)
 
+    def introduced(self, peer_ip: str, introduction: Introduction) -> None:
+        """Another host names the client by XCLIENT: it begins anew, and the certificate is not the client's."""
+        self.facts = replace(
+            self.facts, peer_ip=peer_ip, introduction=introduction, hello="", client_chain=None, chains=NO_CHAINS
+        )
+        self._tls = tls_record(self.facts.tls, None)
+
     def secured(self, tls: TlsFacts) -> None:
         """TLS is up; what the client said before is forgotten (RFC 3207 section 4.2)."""
         if self._service.admit is not None:
             self._admit(self._service.admit(tls.peer_chain), tls)
             return
-        own = self._judge(tls, "")
+        passed_on = self.facts.introduction is not None and self.facts.introduction.how is Teller.XCLIENT
+        own = None if passed_on else self._judge(tls, "")
         chains = {}
-        if tls.peer_chain:
+        if tls.peer_chain and not passed_on:
             chains = {name: verdict for name in self.directory.client_anchors if (verdict := self._judge(tls, name))}
         self.facts = replace(self.facts, hello="", tls=tls, client_chain=own, chains=chains)
         self._tls = tls_record(tls, own, chains)
@@ -122,6 +133,7 @@ class SessionRecord:
                 "requirement": verdict.requirement,
                 "tls": self._tls,
                 **login_record(self.facts),
+                **introduction_record(self.facts),
             }
             | verdict.detail()
         )

@@ -17,8 +17,9 @@ from gatepost.mail.inbound.login import LoginOutcome
 from gatepost.mail.inbound.record import SessionRecord
 from gatepost.mail.inbound.service import HandshakeLog
 from gatepost.mail.inbound.transaction import AcceptedRecipient, Transaction
-from gatepost.net.stream import Loss, LossKind
+from gatepost.net.stream import Endpoint, Loss, LossKind
 from gatepost.net.tasks import spawn
+from gatepost.policy.connectors.facts import Introduction, Teller
 from gatepost.policy.decisions.submission import refused_login
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.protocols.smtp.server.events import (
@@ -34,13 +35,15 @@ from gatepost.protocols.smtp.server.events import (
     QuitEvent,
     RecipientEvent,
     StartTlsEvent,
+    XclientEvent,
 )
 from gatepost.protocols.smtp.server.server import Server
 from gatepost.store.interface import StoreFailure, StoreFull
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from asyncio import Task
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
     from gatepost.mail.inbound.login import Login, TokenLogin
     from gatepost.mail.inbound.service import InboundService, SessionRegistry
@@ -68,17 +71,27 @@ _LOGINS = 3  # that fail in one session, before it ends
 
 
 class Session:
-    """The server's side of one connection."""
+    """The server's side of one connection.
 
-    def __init__(self, stream: Stream, service: InboundService, registry: SessionRegistry) -> None:
+    introduce: `net.listener.Listener.introduce`, for a host that may name its client by XCLIENT; None for any other.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        service: InboundService,
+        registry: SessionRegistry,
+        introduce: Callable[[Stream, Endpoint, Introduction], str] | None = None,
+    ) -> None:
         self.id = secrets.token_hex(8)
         self._stream = stream
         self._service = service
         self._registry = registry
-        self._record = SessionRecord(self.id, stream.peer.host, service)
+        self._introduce, self._told_by = introduce, stream.peer.host
+        self._record = SessionRecord(self.id, stream.peer.host, service, stream.introduction)
         self._core = Server(
             service.hostname,
-            service.extensions,
+            service.extensions if introduce is None else replace(service.extensions, xclient=True),
             service.smtp_limits,
             lambda: service.stamp(self.id),
             registry.transcripts,
@@ -93,9 +106,7 @@ class Session:
         self._lost = False
         self._committing = False
         self._held = False
-        self._said_cannot_accept = (
-            False  # one row of the trace a session: a client may repeat MAIL as often as it likes
-        )
+        self._said_cannot_accept = False  # one row of the trace a session, however often a client repeats MAIL
         self._began = self._received = self._progressed = registry.clock()
         self._period_end, self._period_bytes = 0.0, 0
 
@@ -212,7 +223,7 @@ class Session:
                 self._on_data()
             case MessageEvent():
                 self._on_message()
-            case HelloEvent() | StartTlsEvent() | AuthEvent() | AuthResponseEvent():
+            case HelloEvent() | StartTlsEvent() | AuthEvent() | AuthResponseEvent() | XclientEvent():
                 self._handle_opening(event)
             case AbortEvent():
                 self._on_abort(event)
@@ -221,7 +232,7 @@ class Session:
             case _:
                 assert_never(event)
 
-    def _handle_opening(self, event: HelloEvent | StartTlsEvent | AuthEvent | AuthResponseEvent) -> None:
+    def _handle_opening(self, event: HelloEvent | StartTlsEvent | AuthEvent | AuthResponseEvent | XclientEvent) -> None:
         """What comes before mail: who the client is, and how the session is protected."""
         match event:
             case HelloEvent():
@@ -232,6 +243,8 @@ class Session:
                 self._on_auth(event)
             case AuthResponseEvent():
                 self._login_step(event.response)
+            case XclientEvent():
+                self._on_xclient(event)
 
     def _flush(self) -> None:
         if output := self._core.take_output():
@@ -250,6 +263,15 @@ class Session:
         self._greeted_with = event.verb
         self._record.hello(event.domain)
         self._core.accept()
+
+    def _on_xclient(self, event: XclientEvent) -> None:
+        assert self._introduce is not None  # noqa: S101 - XCLIENT is offered only with it
+        introduction = Introduction(Teller.XCLIENT, self._told_by)
+        if reason := self._introduce(self._stream, Endpoint(event.address, event.port), introduction):
+            self._core.refuse(Reply(421, "4.7.0", (f"{reason}, try again later",)))
+        else:
+            self._record.introduced(event.address, introduction)
+            self._core.accept()
 
     def _on_starttls(self) -> None:
         self._progressed = self._received

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from gatepost.policy.connectors.names import host_port
+from gatepost.policy.connectors.network_set import NetworkSet
 from gatepost.settings.roles import ListenerRole
 
 if TYPE_CHECKING:
@@ -116,7 +117,12 @@ def _silent(name: str, error: OSError) -> ServiceStatus:
 
 
 def _as_offered(listener: Listener, plain: socket.socket, end: float) -> socket.socket:
-    """The connection as the listener speaks on it: under TLS from the start for users and between nodes."""
+    """The connection as the listener speaks on it: under TLS from the start for users and between nodes.
+
+    Where this machine must send a PROXY header, it says that the connection is its own.
+    """
+    if listener.proxy_protocol_from and plain.getsockname()[0] in NetworkSet.of(listener.proxy_protocol_from):
+        plain.sendall(b"PROXY UNKNOWN\r\n")
     return _over_tls(plain, end) if listener.role in {ListenerRole.SUBMISSIONS, ListenerRole.INTERNAL} else plain
 
 

@@ -121,6 +121,8 @@ def presented(session: SessionFacts) -> CertificateFacts | None:
 def describe_client(session: SessionFacts) -> str:
     """Describe the credentials of a client that no connector knows, as the end of a sentence."""
     source = f"it comes from {session.peer_ip}"
+    if session.introduction is not None:
+        source += f" ({session.introduction.text})"
     if session.tls is None:
         return f"it is not encrypted, and {source}"
     verdict, leaf = session.client_chain, presented(session)

@@ -33,8 +33,8 @@ _SHOWN_OUTBOUND: Final[tuple[str, ...]] = (
     "reverse_path",
 )  # fmt: skip
 _SHOWN_INBOUND: Final[tuple[str, ...]] = (
-    "configuration", "basis", "user", "mechanism", "handover", "headers", "internal", "requiretls", "tls_required",
-    "transcript",
+    "configuration", "basis", "user", "mechanism", "introduction", "handover", "headers", "internal", "requiretls",
+    "tls_required", "transcript",
 )  # fmt: skip
 # What the queue keeps of a session beside that.
 _SHOWN_SESSION: Final[tuple[str, ...]] = (

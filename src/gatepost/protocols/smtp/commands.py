@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
+from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Final
 
+from gatepost.protocols.smtp.extensions import XCLIENT_ATTRIBUTES
 from gatepost.protocols.smtp.grammar import (
     AddressFault,
     GrammarError,
@@ -17,6 +19,7 @@ from gatepost.protocols.smtp.grammar import (
     is_clean,
     parse_hello_domain,
     parse_path,
+    xtext_decode,
 )
 from gatepost.protocols.smtp.parameters import (
     NEEDS_SMTPUTF8,
@@ -51,12 +54,16 @@ class Verb(StrEnum):
     VRFY = "VRFY"
     HELP = "HELP"
     QUIT = "QUIT"
+    XCLIENT = "XCLIENT"
 
 
 # Known to RFCs, not to us: 502, where a word that nobody knows gets 500 (RFC 5321 section 4.2.4).
 UNIMPLEMENTED_VERBS: Final = frozenset({"BURL", "ETRN", "EXPN", "SAML", "SEND", "SOML", "TURN", "ATRN"})
 # How HTTP begins. A web client made to talk to us would go on with text that an attacker chose.
-FOREIGN_VERBS: Final = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
+# PROXY is how the protocol of that name begins: who may send it is not answered before it has (`net.listener`).
+FOREIGN_VERBS: Final = frozenset(
+    {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PROXY", "PUT", "TRACE"}
+)
 
 _UNCLEAN_LINE: Final = Reply(500, "5.5.2", ("Command has a NUL or another control character",))
 _NOT_UTF8: Final = Reply(500, "5.5.2", ("Command is not valid UTF-8",))
@@ -66,6 +73,7 @@ _HELLO_SYNTAX: Final = Reply(501, "5.5.4", ("Syntax: EHLO domain",))
 _MAIL_SYNTAX: Final = Reply(501, "5.5.4", ("Syntax: MAIL FROM:<address> [parameters]",))
 _RCPT_SYNTAX: Final = Reply(501, "5.5.4", ("Syntax: RCPT TO:<address> [parameters]",))
 _BDAT_SYNTAX: Final = Reply(501, "5.5.4", ("Syntax: BDAT size [LAST]",))
+_XCLIENT_SYNTAX: Final = Reply(501, "5.5.4", ("Syntax: XCLIENT attribute=value, with ADDR",))
 _VRFY_SYNTAX: Final = Reply(501, "5.5.4", ("Syntax: VRFY address",))
 _SENDER_REPLIES: Final[Mapping[AddressFault, Reply]] = {
     AddressFault.SYNTAX: Reply(501, "5.1.7", ("Bad sender address syntax",)),
@@ -124,6 +132,33 @@ def parse_verify(arguments: str) -> str:
     if not arguments:
         raise CommandError(_VRFY_SYNTAX)
     return arguments
+
+
+def parse_xclient(arguments: str) -> tuple[str, int]:
+    """Address and port of the client that XCLIENT names (Postfix, XCLIENT_README); port 0 where it names none.
+
+    Other attributes that are offered are read and not believed: they prove nothing. Raises CommandError, also for
+    LOGIN, which is not offered.
+    """
+    given: dict[str, str] = {}
+    for word in arguments.split():
+        name, _, value = word.partition("=")
+        if name.upper() not in XCLIENT_ATTRIBUTES or name.upper() in given:
+            raise CommandError(_XCLIENT_SYNTAX, f"{name[:20]} is not offered, or stands there twice")
+        try:
+            given[name.upper()] = xtext_decode(value)
+        except GrammarError as error:
+            raise CommandError(_XCLIENT_SYNTAX, error.why) from error
+    port = given.get("PORT", "0")
+    try:
+        address = ip_address(given.get("ADDR", "").removeprefix("IPV6:").removeprefix("ipv6:"))
+    except ValueError:
+        raise CommandError(_XCLIENT_SYNTAX, "ADDR is no address") from None
+    if isinstance(address, IPv6Address):
+        if address.scope_id:
+            raise CommandError(_XCLIENT_SYNTAX, "ADDR has a zone")
+        address = address.ipv4_mapped or address
+    return str(address), int(port) if is_number(port) and len(port) <= 5 and int(port) < 65536 else 0
 
 
 def parse_bdat(arguments: str) -> tuple[int, bool]:

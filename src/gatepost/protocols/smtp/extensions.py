@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 ORIGIN = "XGATEPOST"
 """The keyword of our own extension, in EHLO and as a parameter of MAIL (RFC 5321 section 2.2.2: X for private use)."""
 
+XCLIENT_ATTRIBUTES = ("NAME", "ADDR", "PORT", "PROTO", "HELO", "DESTADDR", "DESTPORT")
+"""What XCLIENT may say. Never LOGIN: nobody is logged in by another host's word."""
+
 _LIMIT_CEILING = 999_999  # RFC 9422 section 4: one to six digits
 
 
@@ -28,8 +31,8 @@ class Extensions:
     binarymime: RFC 3030. dsn: RFC 3461. requiretls: RFC 8689, offered while TLS is active. rcptmax, mailmax: LIMITS of
     RFC 9422 from 1 to 999999, 0 announces nothing. auth: SASL mechanisms (RFC 4954), offered while TLS is active;
     with any, only authenticated clients may send mail. origin: XGATEPOST, our own, between nodes of a site and
-    under TLS: MAIL names the organization of the mail (`policy.decisions.handover`). ValueError if they contradict each
-    other.
+    under TLS: MAIL names the organization of the mail (`policy.decisions.handover`). xclient: Postfix's XCLIENT, for
+    hosts that may name the client. ValueError if they contradict each other.
     """
 
     size: int
@@ -43,6 +46,7 @@ class Extensions:
     rcptmax: int = 0
     mailmax: int = 0
     origin: bool = False
+    xclient: bool = False
 
     def __post_init__(self) -> None:
         """Refuse an offer that the RFCs forbid."""
@@ -84,6 +88,7 @@ class Extensions:
             ("REQUIRETLS", self.requiretls and tls_active),
             (" ".join(["LIMITS", *limits]), bool(limits)),
             (ORIGIN, self.origin and tls_active),
+            (" ".join(["XCLIENT", *XCLIENT_ATTRIBUTES]), self.xclient),
             ("HELP", True),
         )
         return tuple(keyword for keyword, offered in offers if offered)

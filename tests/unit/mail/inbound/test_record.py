@@ -5,6 +5,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from gatepost.mail.inbound.record import SessionRecord
+from gatepost.policy.connectors.facts import Introduction, Teller
 from gatepost.policy.decisions.inbound import decide_recipient
 from gatepost.protocols.smtp.grammar import parse_path
 from gatepost.protocols.tls.facts import ChainStatus, Revocation, TlsFacts
@@ -149,3 +150,31 @@ async def test_what_is_learnt_becomes_part_of_the_facts(gate, name, issuer, stat
     assert (chain.status, chain.revocation) == (expected, revocation)
     kept = record.tls["chains"][anchors] if anchors else record.tls
     assert kept["revocation"] == revocation.text
+
+
+@pytest.mark.parametrize("named_first", [True, False])
+async def test_a_certificate_is_not_that_of_a_client_whom_another_host_names(gate, named_first):
+    introduction = Introduction(Teller.XCLIENT, "192.0.2.7")
+    chain = der(gate.identity("mail.contoso.example", authority=gate.authority))
+    async with gate.open():
+        record = SessionRecord("s1", "192.0.2.7", gate.service)
+        if named_first:
+            record.introduced("203.0.113.9", introduction)
+        record.secured(tls(chain))
+        if not named_first:
+            assert record.facts.client_chain.trusted
+            record.introduced("203.0.113.9", introduction)
+    facts = record.facts
+    assert (facts.peer_ip, facts.introduction, facts.hello) == ("203.0.113.9", introduction, "")
+    assert (facts.client_chain, facts.chains) == (None, {})
+    assert facts.tls is not None
+    assert "certificate" not in record.tls
+
+
+async def test_a_certificate_that_comes_through_a_load_balancer_is_the_clients(gate):
+    introduction = Introduction(Teller.PROXY, "192.0.2.7")
+    async with gate.open():
+        record = SessionRecord("s1", "203.0.113.9", gate.service, introduction)
+        record.secured(tls(der(gate.identity("mail.contoso.example", authority=gate.authority))))
+    assert record.facts.client_chain.trusted
+    assert record.facts.introduction is introduction

@@ -11,6 +11,7 @@ from gatepost.policy.connectors.credentials import (
     describe_sender,
     presented,
 )
+from gatepost.policy.connectors.facts import Introduction, Teller
 from gatepost.protocols.tls.facts import ChainStatus, ChainVerdict, Revocation
 from gatepost.values import replace
 
@@ -172,6 +173,11 @@ def test_a_client_that_nobody_knows(session: Session, chain: Chain) -> None:
     for status, said in {"trusted": "is trusted, but", "expired": "is not trusted: expired;"}.items():
         text = describe_client(session(chain=chain("a.test", status=status)))
         assert text == (f"its certificate {said} no connector has a name in it (a.test); it comes from 203.0.113.9")
+
+
+def test_who_says_where_a_client_comes_from_is_told(session: Session) -> None:
+    told = session(introduction=Introduction(Teller.XCLIENT, "192.0.2.7"))
+    assert describe_client(told) == "it is not encrypted, and it comes from 203.0.113.9 (by XCLIENT of 192.0.2.7)"
 
 
 def test_a_sender_is_named_by_its_domain() -> None:

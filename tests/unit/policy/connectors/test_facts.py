@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatepost.policy.connectors.facts import SessionFacts
+from gatepost.policy.connectors.facts import Introduction, SessionFacts, Teller
 from gatepost.policy.connectors.trust_anchors import anchors_label
 
 if TYPE_CHECKING:
@@ -34,3 +34,21 @@ def test_facts_cannot_be_changed_and_are_hashable() -> None:
     with pytest.raises(AttributeError):
         facts.peer_ip = "192.0.2.2"  # type: ignore[misc]
     assert hash(facts) == hash(SessionFacts("s1", "192.0.2.1"))
+
+
+@pytest.mark.parametrize(
+    ("how", "connection"),
+    [(Teller.PROXY, "192.0.2.1"), (Teller.XCLIENT, "192.0.2.1"), (Teller.RECEIVED, "192.0.2.7")],
+)
+def test_a_message_changes_no_connection(how: Teller, connection: str) -> None:
+    facts = SessionFacts("s1", "192.0.2.1", introduction=Introduction(how, "192.0.2.7"))
+    assert facts.connection_ip == connection
+    assert SessionFacts("s1", "192.0.2.1").connection_ip == "192.0.2.1"
+
+
+@pytest.mark.parametrize("tls", [{}, {"version": "TLSv1.3"}])
+def test_an_introduction_is_the_same_after_the_trace(tls: dict[str, str]) -> None:
+    introduction = Introduction(Teller.PROXY, "192.0.2.7", tls)
+    assert introduction.record() == {"how": "PROXY", "by": "192.0.2.7"} | ({"tls": tls} if tls else {})
+    assert Introduction.read(introduction.record()) == introduction
+    assert introduction.text == "by PROXY of 192.0.2.7"

@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from gatepost.policy.connectors.client_certificate import ClientCertificate
 from gatepost.policy.connectors.fields import Access
 from gatepost.policy.connectors.names import SmartHost
 from gatepost.policy.connectors.record_base import owned_marker

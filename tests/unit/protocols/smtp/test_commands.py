@@ -15,6 +15,7 @@ from gatepost.protocols.smtp.commands import (
     parse_nothing,
     parse_recipient,
     parse_verify,
+    parse_xclient,
 )
 from gatepost.protocols.smtp.extensions import Extensions
 from gatepost.protocols.smtp.parameters import CommandError, MailParameters, RecipientParameters
@@ -185,3 +186,42 @@ def test_a_word_has_one_meaning():
     assert not verbs & UNIMPLEMENTED_VERBS
     assert not verbs & FOREIGN_VERBS
     assert not UNIMPLEMENTED_VERBS & FOREIGN_VERBS
+
+
+@pytest.mark.parametrize(
+    ("arguments", "client"),
+    [
+        ("ADDR=192.0.2.7", ("192.0.2.7", 0)),
+        (
+            "name=pc.example addr=192.0.2.7 PORT=4711 HELO=x PROTO=ESMTP DESTADDR=192.0.2.1 DESTPORT=25",
+            ("192.0.2.7", 4711),
+        ),
+        ("ADDR=IPV6:2001:db8::7", ("2001:db8::7", 0)),
+        ("ADDR=ipv6:::ffff:192.0.2.7", ("192.0.2.7", 0)),
+        ("ADDR=192.0.2.7 PORT=[UNAVAILABLE]", ("192.0.2.7", 0)),
+        ("ADDR=192.0.2.7 PORT=65536", ("192.0.2.7", 0)),
+        ("ADDR=192.0.2.7 PORT=" + "1" * 20, ("192.0.2.7", 0)),
+    ],
+)
+def test_xclient_names_a_client(arguments, client):
+    assert parse_xclient(arguments) == client
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ("", "is no address"),
+        ("ADDR=", "is no address"),
+        ("ADDR=[UNAVAILABLE]", "is no address"),
+        ("ADDR=mx.example", "is no address"),
+        ("ADDR=IPV6:fe80::1%lo", "has a zone"),
+        ("ADDR=192.0.2.7 LOGIN=ann", "LOGIN is not offered"),
+        ("ADDR=192.0.2.7 ADDR=192.0.2.8", "twice"),
+        ("ADDR=192.0.2.7 NAME=+0A", "control"),
+        ("192.0.2.7", "is not offered"),
+    ],
+)
+def test_xclient_that_names_nobody_or_too_much_is_refused(arguments, why):
+    with pytest.raises(CommandError, match=why) as error:
+        parse_xclient(arguments)
+    assert error.value.reply.code == 501

@@ -73,3 +73,9 @@ def test_within_announces_the_limits_of_the_session():
 def test_contradictions_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         Extensions(**{"size": 1, "starttls": False} | wrong)
+
+
+def test_xclient_is_announced_with_what_it_may_say_and_never_with_a_log_in():
+    keywords = Extensions(size=1, starttls=False, xclient=True).keywords(tls_active=False)
+    assert "XCLIENT NAME ADDR PORT PROTO HELO DESTADDR DESTPORT" in keywords
+    assert not [word for word in Extensions(size=1, starttls=False).keywords(tls_active=True) if "XCLIENT" in word]

@@ -26,6 +26,7 @@ from gatepost.protocols.smtp.server.events import (
     MessageEvent,
     RecipientEvent,
     StartTlsEvent,
+    XclientEvent,
 )
 from gatepost.protocols.smtp.server.input import BadLine, LineFault
 from gatepost.protocols.smtp.server.states import TABLE, State, out_of_order
@@ -208,6 +209,8 @@ class Dialogue:
             raise CommandError(replies.UNKNOWN_COMMAND) from None
         if verb is Verb.AUTH and not self._extensions.auth:
             raise CommandError(replies.NOT_OFFERED)
+        if verb is Verb.XCLIENT and not self._extensions.xclient:
+            raise CommandError(replies.XCLIENT_REFUSED)
         octets = commands.parse_bdat(arguments)[0] if verb is Verb.BDAT else None
         if self.state is State.REFUSED and verb in _PIPELINED:
             raise RefusedCommandError(self._refusal, counts=False, octets=octets)
@@ -244,6 +247,12 @@ class Dialogue:
             raise CommandError(auth.AUTHENTICATED_ALREADY)
         self._count_idle()
         return AuthEvent(*auth.parse_auth(arguments, self._extensions.auth))
+
+    def _on_xclient(self, arguments: str) -> XclientEvent:
+        if not self._extensions.xclient:
+            raise CommandError(replies.XCLIENT_REFUSED)
+        self._count_idle()
+        return XclientEvent(*commands.parse_xclient(arguments))
 
     def _may_send(self) -> None:
         """Where users are served, mail is taken only from them, and over TLS."""

@@ -70,6 +70,15 @@ class AuthResponseEvent:
 
 
 @dataclass(slots=True)
+class XclientEvent:
+    """XCLIENT: the client is at this address. Accepted: the session begins anew, as after the connection."""
+
+    decision: ClassVar[bool] = True
+    address: str
+    port: int
+
+
+@dataclass(slots=True)
 class MailEvent:
     """MAIL FROM. path: the reverse-path, null for a notification. SIZE is within what is announced."""
 
@@ -148,6 +157,7 @@ type Event = (
     | StartTlsEvent
     | AuthEvent
     | AuthResponseEvent
+    | XclientEvent
     | MailEvent
     | RecipientEvent
     | DataEvent

@@ -49,6 +49,7 @@ from gatepost.protocols.smtp.server.events import (
     QuitEvent,
     RecipientEvent,
     StartTlsEvent,
+    XclientEvent,
 )
 from gatepost.protocols.smtp.server.input import BadLine, Input
 from gatepost.protocols.smtp.server.states import State
@@ -67,6 +68,7 @@ _STANDARD: Final[Mapping[type[Event], bytes]] = {
     StartTlsEvent: replies.READY_FOR_TLS.head,
     AuthEvent: auth.AUTHENTICATED.head,
     AuthResponseEvent: auth.AUTHENTICATED.head,
+    XclientEvent: replies.BEGIN_ANEW.head,
     MailEvent: replies.SENDER_OK.head,
     RecipientEvent: replies.RECIPIENT_OK.head,
     DataEvent: replies.START_DATA.head,

@@ -49,16 +49,23 @@ def _with_common(state: State, **more: State) -> Mapping[Verb, State]:
     return common | {Verb(verb): after for verb, after in more.items()}
 
 
+_BEFORE_MAIL: Final = {
+    "STARTTLS": State.TLS,
+    "AUTH": State.GREETED,
+    "XCLIENT": State.CONNECTED,
+    "MAIL": State.MAIL,
+}
+
 # state → command that may come → state once it is accepted
 TABLE: Final[Mapping[State, Mapping[Verb, State]]] = {
     State.OPENING: {},
-    State.CONNECTED: _with_common(State.CONNECTED),
-    State.GREETED: _with_common(State.GREETED, STARTTLS=State.TLS, AUTH=State.GREETED, MAIL=State.MAIL),
+    State.CONNECTED: _with_common(State.CONNECTED, XCLIENT=State.CONNECTED),
+    State.GREETED: _with_common(State.GREETED, **_BEFORE_MAIL),
     State.MAIL: _with_common(State.MAIL, RCPT=State.RCPT),
     State.RCPT: _with_common(State.RCPT, RCPT=State.RCPT, DATA=State.DATA, BDAT=State.BDAT),
     State.DATA: {},
     State.BDAT: _with_common(State.BDAT, BDAT=State.BDAT),
-    State.REFUSED: _with_common(State.REFUSED, STARTTLS=State.TLS, AUTH=State.GREETED, MAIL=State.MAIL),
+    State.REFUSED: _with_common(State.REFUSED, **_BEFORE_MAIL),
     State.TLS: {},
     State.CLOSED: {},
     State.AUTH: {},

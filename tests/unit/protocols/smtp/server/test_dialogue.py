@@ -21,8 +21,10 @@ from gatepost.protocols.smtp.server.events import (
     QuitEvent,
     RecipientEvent,
     StartTlsEvent,
+    XclientEvent,
 )
 from gatepost.protocols.smtp.server.states import State
+from gatepost.values import replace
 
 BUSY = Reply(451, "4.3.0", ("Busy",))
 NO = Reply(550, "5.7.1", ("No",))
@@ -468,3 +470,30 @@ def test_no_exchange_breaks_the_core(shell, responses):
     for response in responses:
         client.send(b"AUTH PLAIN " + response + b"\r\n", response + b"\r\n")
     assert client.server.closing or codes(client.send(b"\r\nNOOP\r\n"))
+
+
+# XCLIENT
+
+
+def test_xclient_begins_anew_and_comes_between_transactions_alone(shell):
+    client = shell(extensions=replace(Extensions.within(SmtpLimits(), starttls=True), xclient=True))
+    said = client.send(
+        b"XCLIENT ADDR=192.0.2.7 PORT=7\r\nMAIL FROM:<a@b.example>\r\nEHLO c.example\r\nXCLIENT ADDR=::1\r\n"
+    )
+    assert codes(said) == [b"220", b"503 5.5.1", b"250", b"220"]
+    assert [(event.address, event.port) for event in client.kinds(XclientEvent)] == [("192.0.2.7", 7), ("::1", 0)]
+    assert codes(client.to_rcpt().send(b"XCLIENT ADDR=192.0.2.7\r\n")) == [b"503 5.5.1"]
+    assert codes(client.send(b"RSET\r\nXCLIENT LOGIN=ann\r\n")) == [b"250 2.0.0", b"501 5.5.4"]
+
+
+def test_xclient_is_for_those_it_is_offered_to(shell):
+    client = shell()
+    assert codes(client.send(b"XCLIENT ADDR=192.0.2.7\r\n")) == [b"550 5.7.0"]
+    assert codes(client.to_rcpt().send(b"XCLIENT ADDR=192.0.2.7\r\n")) == [b"550 5.7.0"]
+    assert client.kinds(XclientEvent) == []
+
+
+def test_xclient_is_counted_as_a_command_without_mail(shell):
+    limits = SmtpLimits(commands_without_mail=2)
+    client = shell(limits=limits, extensions=replace(Extensions.within(limits, starttls=True), xclient=True))
+    assert codes(client.send(b"XCLIENT ADDR=192.0.2.7\r\n" * 3)) == [b"220", b"220", b"421 4.7.0"]

@@ -22,6 +22,7 @@ def test_an_event_says_whether_it_wants_a_decision(kind):
         "AuthResponseEvent",
         "HelloEvent",
         "StartTlsEvent",
+        "XclientEvent",
         "MailEvent",
         "RecipientEvent",
         "DataEvent",

@@ -8,12 +8,20 @@ from gatepost.protocols.smtp.server.states import TABLE, State, out_of_order
 ANYWHERE = {Verb.EHLO, Verb.HELO, Verb.RSET, Verb.NOOP, Verb.VRFY, Verb.HELP, Verb.QUIT}
 
 
+BEFORE_MAIL = {
+    Verb.MAIL: State.MAIL,
+    Verb.STARTTLS: State.TLS,
+    Verb.AUTH: State.GREETED,
+    Verb.XCLIENT: State.CONNECTED,
+}
+
+
 @pytest.mark.parametrize(
     ("state", "more"),
     [
-        (State.CONNECTED, {}),
-        (State.GREETED, {Verb.MAIL: State.MAIL, Verb.STARTTLS: State.TLS, Verb.AUTH: State.GREETED}),
-        (State.REFUSED, {Verb.MAIL: State.MAIL, Verb.STARTTLS: State.TLS, Verb.AUTH: State.GREETED}),
+        (State.CONNECTED, {Verb.XCLIENT: State.CONNECTED}),
+        (State.GREETED, BEFORE_MAIL),
+        (State.REFUSED, BEFORE_MAIL),
         (State.MAIL, {Verb.RCPT: State.RCPT}),
         (State.RCPT, {Verb.RCPT: State.RCPT, Verb.DATA: State.DATA, Verb.BDAT: State.BDAT}),
         (State.BDAT, {Verb.BDAT: State.BDAT}),

@@ -1,0 +1,1 @@
+"""The PROXY protocol, by which a load balancer says whose connection it passes on. Pure."""
