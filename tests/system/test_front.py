@@ -22,12 +22,14 @@ from support.raw import ClosedError, RawClient
 from support.scenes import message
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from support.peers import Postfix
     from support.pki import Pki
     from support.raw import RawReply
 
 BALANCER, FILTER = "127.0.9.9", "127.0.8.8"
+CLOUD = "127.0.4.4"
 OWN, STRANGER = "127.0.5.5", "127.0.6.6"
 OUTSIDE = "someone@internet.example"
 RESOURCES: dict[str, Any] = {
@@ -37,6 +39,20 @@ RESOURCES: dict[str, Any] = {
             "mailbox": [{"address": "ann@o.example"}],
             "inbound_connector": [
                 {"name": "hq", "connector_type": "on-premises", "sender_ip_addresses": ["127.0.5.0/24"]},
+                {
+                    "name": "cloud filter",
+                    "sender_domains": ["*"],
+                    "sender_ip_addresses": [CLOUD],
+                    "require_tls": False,
+                    "ef_skip_ips": ["198.51.100.0/24"],
+                },
+                {
+                    "name": "bank",
+                    "sender_domains": ["bank.example"],
+                    "sender_ip_addresses": ["9.9.9.0/24"],
+                    "restrict_domains_to_ip_addresses": True,
+                    "require_tls": False,
+                },
                 {
                     "name": "by certificate",
                     "connector_type": "on-premises",
@@ -352,3 +368,73 @@ def test_clients_named_by_xclient_are_counted_as_others_are(mx: Gateway) -> None
     finally:
         for client in clients:
             client.close()
+
+
+# A filter that sends mail again: enhanced filtering
+
+
+def send(mx: Gateway, source: str, *received: str, sender: str = "x@bank.example") -> RawReply:
+    """A message whose Received fields name these clients, the last hop first; the reply to it."""
+    fields = "".join(f"Received: from x (r.example [{one}])\r\n\tby f.example; date\r\n" for one in received)
+    content = fields.encode() + message("filtered")
+    with RawClient(mx.port, source=source) as client:
+        client.greet("filter.example")
+        client.command(f"MAIL FROM:<{sender}>")
+        reply = client.command("RCPT TO:<ann@o.example>")
+        if reply.code == 250:
+            client.send(f"BDAT {len(content)} LAST\r\n".encode() + content)
+            reply = client.reply()
+        return reply
+
+
+@pytest.mark.parametrize(
+    ("received", "answer", "client"),
+    [
+        (["9.9.9.7"], "2.0.0", "9.9.9.7"),
+        (["198.51.100.1", "10.1.1.1", "9.9.9.7", "8.8.8.8"], "2.0.0", "9.9.9.7"),
+        (["198.51.100.1", "8.8.8.8", "9.9.9.7"], "5.7.51", "8.8.8.8"),
+        (["198.51.100.1", "?", "9.9.9.7"], "5.7.51", CLOUD),
+        ([], "5.7.51", CLOUD),
+    ],
+)
+def test_address_rules_judge_the_client_of_the_filter(
+    mx: Gateway, received: list[str], answer: str, client: str
+) -> None:
+    reply = send(mx, CLOUD, *received)
+    assert reply.enhanced == answer
+    row = row_of(mx, reply)
+    assert (row["peer_address"], row["connector"]) == (client, "bank")
+    told = {"how": "Received", "by": CLOUD} if client != CLOUD else None
+    assert row["detail"].get("introduction") == told
+
+
+def test_what_others_write_into_received_fields_is_not_believed(mx: Gateway) -> None:
+    reply = send(mx, STRANGER, "9.9.9.7")
+    assert reply.enhanced == "5.7.51"
+    assert row_of(mx, reply)["peer_address"] == STRANGER
+
+
+def test_postfix_as_a_filter_writes_whom_it_had_the_message_from(mx: Gateway, postfix: Callable[..., Postfix]) -> None:
+    relay = postfix(
+        hostname="filter.example",
+        next_hop=("127.0.0.1", mx.port),
+        settings={
+            "smtp_bind_address": CLOUD,
+            "smtpd_authorized_xclient_hosts": "127.0.0.0/8",
+            "mynetworks": "0.0.0.0/0",
+        },
+    )
+    for client, sender in (("9.9.9.7", "ceo@bank.example"), ("8.8.8.8", "liar@bank.example")):
+        with RawClient(relay.port) as session:
+            session.greet()
+            session.command(f"XCLIENT ADDR={client} NAME=[UNAVAILABLE]")
+            session.command("EHLO [9.9.9.7]")
+            session.command(f"MAIL FROM:<{sender}>")
+            session.command("RCPT TO:<ann@o.example>")
+            session.command("DATA")
+            session.send(message("by postfix") + b".\r\n")
+            assert session.reply().code == 250
+    (accepted,) = mx.wait_trace(sender="ceo@bank.example", event="RECEIVE")
+    assert accepted["peer_address"] == "9.9.9.7"
+    (refused,) = mx.wait_trace(sender="liar@bank.example", event="REFUSE")
+    assert (refused["peer_address"], refused["reply"][:10]) == ("8.8.8.8", "550 5.7.51")

@@ -241,6 +241,7 @@ def _inbound(item: ExchangeObject, part: Part, known: Known) -> None:
         _own_servers(item, part)
     else:
         _partner(item, part)
+    _enhanced_filtering(item, part, on_premises=on_premises)
 
 
 def _own_servers(item: ExchangeObject, part: Part) -> None:
@@ -269,6 +270,25 @@ def _own_servers(item: ExchangeObject, part: Part) -> None:
             "made by the hybrid configuration wizard: there it lets the on-premises Exchange into the service, here it "
             "lets it relay through this gateway",
         )
+
+
+def _enhanced_filtering(item: ExchangeObject, part: Part, *, on_premises: bool) -> None:
+    """Convert skip-listing: which hops in front are passed over to find the client."""
+    last, skipped = item.switch("EFSkipLastIP", default=False), item.texts("EFSkipIPs")
+    if not (last or skipped):
+        return
+    name = "EFSkipLastIP" if last else "EFSkipIPs"
+    if on_premises:
+        part.lost(name, "mail of own servers is the organization's own here, and no hops are skipped")
+    elif "sender_ip_addresses" not in part.table and "tls_sender_certificate_name" not in part.table:
+        part.lost(name, "the connector does not say who the filter is; write sender_ip_addresses, and this again")
+    elif last:
+        part.table["ef_skip_last_ip"] = True
+    else:
+        part.table["ef_skip_ips"] = [text for text in skipped if "-" not in text]
+        for text in skipped:
+            if "-" in text:
+                part.lost(name, f"{shown(text)}: write the range as networks")
 
 
 def _partner(item: ExchangeObject, part: Part) -> None:

@@ -22,7 +22,7 @@ METADATA = _names(
 )
 INBOUND = _names(
     """
-    AssociatedAcceptedDomains CloudServicesMailEnabled Comment ConnectorType Enabled RequireTls
+    AssociatedAcceptedDomains CloudServicesMailEnabled Comment ConnectorType EFSkipIPs EFSkipLastIP Enabled RequireTls
     RestrictDomainsToCertificate RestrictDomainsToIPAddresses SenderDomains SenderIPAddresses
     TlsSenderCertificateName TreatMessagesAsInternal
     """
@@ -62,9 +62,7 @@ TRANSPORT = _names("MessageExpiration")
 LOST = {
     "trustedorganizations": "trust between tenants is the service's own; let the other organization's servers in by "
     "their certificate, with an on-premises connector of theirs",
-    "efskiplastip": "enhanced filtering serves the spam filter behind the service; gatepost filters nothing by address",
-    "efskipips": "enhanced filtering serves the spam filter behind the service; gatepost filters nothing by address",
-    "efusers": "enhanced filtering serves the spam filter behind the service; gatepost filters nothing by address",
+    "efusers": "enhanced filtering holds for all recipients here; limit the connector with associated_accepted_domains",
     "efskipmailgateway": "reserved for Microsoft; nothing to do",
     "eftestmode": "reserved for Microsoft; nothing to do",
     "scananddroprecipients": "reserved for Microsoft; mail to these recipients is taken and delivered like any other",

@@ -10,18 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gatepost.events.trace import handed_over_record
+from gatepost.events.trace import handed_over_record, introduction_record
 from gatepost.mail.inbound.content import Examined
 from gatepost.mail.model.message import Delivery, Message, Recipient
 from gatepost.mail.model.queue_id import format_id
 from gatepost.policy.decisions.content import decide
 from gatepost.policy.decisions.handover import read_origin
 from gatepost.policy.decisions.header_trust import header_trust
+from gatepost.policy.decisions.inbound import decide_behind_filter
+from gatepost.policy.decisions.skipped_hops import behind_hops
 from gatepost.protocols.message.edit import edit_header
 from gatepost.protocols.message.fields import HeaderScanner
 from gatepost.protocols.message.header_section import HeaderSection
 from gatepost.protocols.message.organization_headers import HeaderChange, changed_headers
 from gatepost.protocols.message.received import received_field
+from gatepost.protocols.message.received_path import relaying_addresses
 from gatepost.protocols.message.submission import submitted
 from gatepost.protocols.scanners.rspamd import Described
 from gatepost.protocols.smtp.grammar import xtext_encode
@@ -34,8 +37,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from gatepost.mail.inbound.service import InboundService
+    from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.connectors.facts import SessionFacts
+    from gatepost.policy.connectors.records import InboundConnector
     from gatepost.policy.decisions.decision import InboundVerdict
     from gatepost.policy.decisions.forwarding import Target
     from gatepost.policy.decisions.header_trust import HeaderTrust
@@ -67,6 +72,7 @@ class Transaction:
 
     __slots__ = (
         "_body",
+        "_directory",
         "_failure",
         "_found",
         "_header",
@@ -85,6 +91,7 @@ class Transaction:
         self._service = service
         self._session = session
         self._body: BodyWriter | None = None
+        self._directory: Directory | None = None
         self._failure: StoreFailure | None = None
         self._header: HeaderSection | None = None
         self._found: dict[str, Any] = {}  # what the header section was found to be, for the message
@@ -119,6 +126,7 @@ class Transaction:
         self.message_id = self._service.store.new_id()
         self._body = self._service.store.body()
         session = self._session
+        self._directory = directory
         trust = header_trust(directory, session, self.mail.path, [recipient.verdict for recipient in self.recipients])
         self._header = HeaderSection(
             self._service.smtp_limits.header_bytes, lambda section: self._changed(section, trust)
@@ -148,6 +156,8 @@ class Transaction:
 
     def _changed(self, section: bytes, trust: HeaderTrust) -> bytes:
         """The header section as it is kept: a user's completed, and without what its sender may not say."""
+        if (connector := self.recipients[0].verdict.filter) is not None:
+            self._know_client(connector, section)
         if self._session.user:
             service = self._service
             section = submitted(section, queue_id=self.queue_id, hostname=service.hostname, now=service.clock())
@@ -157,6 +167,34 @@ class Transaction:
         if trust.internal:
             self._found["internal"] = True
         return change.section
+
+    def _know_client(self, connector: InboundConnector, section: bytes) -> None:
+        """The filter in front has written who its client was: from here on that is the client of this message."""
+        self._session = session = behind_hops(self._session, connector, relaying_addresses(section))
+        if session.introduction is not None:
+            self._found |= {"peer": session.peer_ip, **introduction_record(session)}
+
+    def _refused_behind_filter(self) -> Reply | None:
+        """Judge the client that the header section named by the rules that waited for it."""
+        directory = self._directory
+        if directory is None or self.recipients[0].verdict.filter is None:
+            return None
+        path, session = self.mail.path, self._session
+        self.recipients = [
+            replace(
+                recipient,
+                verdict=decide_behind_filter(directory, session, path, recipient.event.path, recipient.verdict),
+            )
+            for recipient in self.recipients
+        ]
+        return next((each.verdict.reply for each in self.recipients if not each.verdict.accepted), None)
+
+    def told(self, event: TraceEvent) -> TraceEvent:
+        """A row about its refusal, with the client of the message where that is not the one of the connection."""
+        if "introduction" in self._found:
+            event.peer_address = self._session.peer_ip
+            event.detail["introduction"] = self._found["introduction"]
+        return event
 
     def _keep(self, chunk: bytes) -> Awaitable[None] | None:
         if self._failure is not None:
@@ -229,7 +267,7 @@ class Transaction:
             return _HEADER_TOO_LARGE
         if self._scanner.facts.received_count >= self._service.session_limits.hops:
             return _LOOP
-        return self._forwarded_before()
+        return self._forwarded_before() or self._refused_behind_filter()
 
     def _forwarded_before(self) -> Reply | None:
         """The refusal of a message that comes back to a mailbox which sent it on (RFC 9228 section 3)."""

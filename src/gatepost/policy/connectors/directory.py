@@ -18,7 +18,7 @@ from gatepost.policy.connectors.hook_index import HookIndex
 from gatepost.policy.connectors.names import covers, network, parents
 from gatepost.policy.connectors.recipients import MailboxIndex, RecipientLists
 from gatepost.policy.connectors.signing_keys import SigningKeys
-from gatepost.policy.connectors.values import ConnectorType, RevocationCheck
+from gatepost.policy.connectors.values import ConnectorType, Mode, RevocationCheck
 from gatepost.policy.connectors.verification import in_force
 from gatepost.protocols.tls.names import matches, normalise
 from gatepost.values import replace
@@ -171,6 +171,7 @@ class Directory:
         "_certificates",
         "_disputed",
         "_domains",
+        "_filters",
         "_mailboxes",
         "_oauth",
         "_organizations",
@@ -212,6 +213,7 @@ class Directory:
         }
         self.signing_keys = SigningKeys(self.organizations)
         self._partners: dict[str, PartnerIndex] = {}
+        self._filters: dict[str, list[InboundEntry]] = {}
         self._by_certificate: dict[str, list[InboundEntry]] = {}
         self._revocable: dict[str, list[InboundEntry]] = {}
         self._at_address: dict[AddressKey, dict[int, list[InboundEntry]]] = {}
@@ -246,6 +248,9 @@ class Directory:
         ]
         if partners:
             self._partners[organization.name] = PartnerIndex(partners)
+            filters = [entry for entry in partners if entry.connector.skips_hops and _in_force(entry)]
+            if filters:
+                self._filters[organization.name] = sorted(filters, key=_in_order)
         for entry in entries:
             if entry.connector.connector_type is ConnectorType.ON_PREMISES:
                 self._index_on_premises(entry)
@@ -349,6 +354,10 @@ class Directory:
         """The partner connectors of an organization, None if it has none."""
         return self._partners.get(organization)
 
+    def filters(self, organization: str) -> Sequence[InboundEntry]:
+        """The partner connectors of an organization that skip hops, in the order of priority and name."""
+        return self._filters.get(organization, ())
+
     def outbound(self, organization: str) -> OutboundIndex | None:
         """The outbound connectors of an organization, None if it is not known."""
         return self._outbound.get(organization)
@@ -387,6 +396,14 @@ class Directory:
             if network_version == version
             for entry in by_prefix.get(number >> shift, ())
         ]
+
+
+def _in_force(entry: InboundEntry) -> bool:
+    return entry.connector.mode is Mode.ENFORCE
+
+
+def _in_order(entry: InboundEntry) -> tuple[int, str]:
+    return entry.connector.priority, entry.connector.name
 
 
 def _index_by_certificate(index: dict[str, list[InboundEntry]], entry: InboundEntry) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gatepost.policy.connectors.names import network
-from gatepost.policy.connectors.values import AddressSenders, ConnectorType
+from gatepost.policy.connectors.values import AddressSenders, ConnectorType, Mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +26,22 @@ def errors(draft: Draft[InboundConnector]) -> Iterator[FieldError]:
     if not draft.bad & {"senders_by_address", "connector_type", "sender_ip_addresses"}:
         yield from (draft.error("senders_by_address", why) for why in _senders(connector))
 
+    reads = {"ef_skip_last_ip", "ef_skip_ips", "connector_type", "sender_ip_addresses", "tls_sender_certificate_name"}
+    if not draft.bad & reads:
+        field = "ef_skip_ips" if connector.ef_skip_ips else "ef_skip_last_ip"
+        yield from (draft.error(field, why) for why in _hops(connector))
+
+
+def _hops(connector: InboundConnector) -> Iterator[str]:
+    if not connector.skips_hops:
+        return
+    if connector.connector_type is not ConnectorType.PARTNER:
+        yield 'the mail of own servers is the organization\'s own; write connector_type = "partner" for a filter'
+    elif not connector.sender_ip_addresses and not connector.tls_sender_certificate_name:
+        yield "anybody could write the Received fields; name the filter by sender_ip_addresses or its certificate"
+    if connector.ef_skip_ips and connector.ef_skip_last_ip:
+        yield "the last hop alone, or these addresses: leave one of ef_skip_last_ip and ef_skip_ips out"
+
 
 def _senders(connector: InboundConnector) -> Iterator[str]:
     if connector.senders_by_address is AddressSenders.ACCEPTED_DOMAINS:
@@ -37,7 +53,9 @@ def _senders(connector: InboundConnector) -> Iterator[str]:
 
 
 def lint(connector: InboundConnector, label: str) -> Iterator[str]:
-    """Warn where an address stands alone between the Internet and a relay."""
+    """Warn where an address stands alone between the Internet and a relay, and where skipped hops change nothing."""
+    if connector.skips_hops and connector.mode is Mode.REHEARSE:
+        yield f"{label}: in rehearsal it skips no hops: address rules see the filter itself"
     if connector.senders_by_address is AddressSenders.ACCEPTED_DOMAINS:
         return
     if connector.senders_by_address is AddressSenders.ANY:

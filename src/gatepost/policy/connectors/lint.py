@@ -204,6 +204,7 @@ def _partner(connector: InboundConnector, label: str) -> Iterator[str]:
         yield f"{label}: it demands nothing, and only names its senders in the trace"
     if connector.cloud_services_mail_enabled:
         yield f"{label}: cloud_services_mail_enabled acts on on-premises connectors only; leave it out"
+    yield from known_by_address.lint(connector, label)
     yield from _names(connector, label)
 
 

@@ -111,7 +111,7 @@ def attribute(directory: Directory, session: SessionFacts, reverse_path: Path) -
     sender = reverse_path.domain
     owner = directory.organization_of(sender)
     certified, lacks = _certified(directory, session)
-    held = directory.on_premises_by_address(address_key(session.peer_ip))
+    held = directory.on_premises_by_address(address_key(session.connection_ip))
     identified = _identifying(certified, held, sender, owner)
     if identified is None:
         return _unknown(session, sender, certified, held, lacks)
@@ -372,7 +372,6 @@ def match_partner(
         return None
     found: dict[int, _Candidate] = {}
     narrowed: dict[str, str] = {}
-    address = address_key(session.peer_ip)
     for rank, pattern, entry in index.candidates(reverse_path.domain):
         if id(entry) in found:
             continue
@@ -385,10 +384,23 @@ def match_partner(
             domains = ", ".join(entry.connector.associated_accepted_domains[:PASSED_OVER_LIMIT])
             narrowed[entry.label] = f"is limited to {domains}, and {recipient.domain} is none of these"
             continue
-        found[id(entry)] = _candidate(entry, rank, pattern, session, address)
+        found[id(entry)] = _candidate(entry, rank, pattern, session)
     if not found:
         return None
     return _met(sorted(found.values(), key=lambda candidate: candidate.key), narrowed, reverse_path)
+
+
+def filter_of(directory: Directory, organization: Organization, session: SessionFacts) -> InboundEntry | None:
+    """The connector of a filter that the session comes from, which skips hops; None for any other client."""
+    return next(
+        (
+            entry
+            for entry in directory.filters(organization.name)
+            if entry.holds(address_key(session.connection_ip))
+            or (entry.connector.tls_sender_certificate_name and certificate_lack(entry, session) is None)
+        ),
+        None,
+    )
 
 
 def _met(candidates: list[_Candidate], narrowed: dict[str, str], reverse_path: Path) -> PartnerMatch:
@@ -418,14 +430,12 @@ def _met(candidates: list[_Candidate], narrowed: dict[str, str], reverse_path: P
     )
 
 
-def _candidate(
-    entry: InboundEntry, rank: int, pattern: str, session: SessionFacts, address: tuple[int, int] | None
-) -> _Candidate:
+def _candidate(entry: InboundEntry, rank: int, pattern: str, session: SessionFacts) -> _Candidate:
     """With what of its identification the session shows."""
     connector = entry.connector
     is_named = connector.tls_sender_certificate_name is not None
     lack = certificate_lack(entry, session) if is_named else None
-    by_address = entry.holds(address)
+    by_address = entry.holds(address_key(session.connection_ip if connector.skips_hops else session.peer_ip))
     if is_named and lack is None:
         fit = 0
     elif by_address:

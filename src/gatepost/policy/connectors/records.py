@@ -184,6 +184,16 @@ class InboundConnector(Record):
         description="Limit the connector to these accepted domains: of the recipient for a partner, of the sender for "
         "on-premises. Empty: all.",
     )
+    ef_skip_last_ip: Switch = Field(
+        default=False,
+        description="Partner, for a filter in front of the gateway: address rules, content hooks and the trace see the "
+        "client that the filter took the message from, by the filter's Received field (docs/load-balancer.md).",
+    )
+    ef_skip_ips: tuple[NetworkText, ...] = Field(
+        default=(),
+        description="The same for a filter of several hops: the addresses of all its hosts. The gateway skips them and "
+        "private addresses in the Received fields; the first other address is the client.",
+    )
     senders_by_address: AddressSenders = Field(
         default=AddressSenders.ACCEPTED_DOMAINS,
         description="On-premises: the reverse-paths with which servers that only sender_ip_addresses identify may "
@@ -230,6 +240,11 @@ class InboundConnector(Record):
         "the default unless you need an exception.",
     )
     comment: Text = Field(default="", description="A note without effect.")
+
+    @property
+    def skips_hops(self) -> bool:
+        """Whether the client is looked for in the Received fields of its mail."""
+        return self.ef_skip_last_ip or bool(self.ef_skip_ips)
 
 
 class OutboundConnector(Record):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from gatepost.policy.connectors.hook_index import ApplicableHook
     from gatepost.policy.connectors.match import Attribution
+    from gatepost.policy.connectors.records import InboundConnector
     from gatepost.policy.decisions.content_demand import ContentDemand
     from gatepost.policy.decisions.parties import SenderPart
     from gatepost.policy.decisions.recipient_validation import RecipientQuestion
@@ -63,7 +64,8 @@ class InboundVerdict(msgspec.Struct, frozen=True):
     `policy.decisions.content` records it, once they have been. recipient_organization: who accepts the recipient's
     domain, "" for nobody: its reasons are told beside those of `organization`, for who sees both
     (`policy.decisions.withheld`). question: whether the recipient exists, to be asked before this is the verdict; None
-    where that is known, or nobody asks.
+    where that is known, or nobody asks. filter: the connector of a filter by which the message comes, if it skips hops:
+    the partner rules wait for the header section (`policy.decisions.inbound.decide_behind_filter`).
     """
 
     accepted: bool
@@ -84,6 +86,7 @@ class InboundVerdict(msgspec.Struct, frozen=True):
     examined: tuple[dict[str, Any], ...] = ()
     recipient_organization: str = ""
     question: RecipientQuestion | None = None
+    filter: InboundConnector | None = None
 
     def detail(self) -> dict[str, Any]:
         """The part of the decision that the trace stores outside its columns."""

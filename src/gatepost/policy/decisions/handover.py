@@ -15,9 +15,9 @@ import msgspec
 
 from gatepost.policy.connectors.match import Attribution
 from gatepost.policy.decisions.decision import InboundVerdict
-from gatepost.policy.decisions.inbound import no_such_mailbox
 from gatepost.policy.decisions.parties import deciding, parties
-from gatepost.policy.decisions.recipient_validation import NO_MAILBOX
+from gatepost.policy.decisions.recipient_validation import no_such_mailbox
+from gatepost.policy.decisions.refusals import NO_MAILBOX
 from gatepost.protocols.smtp.replies import RECIPIENT_OK, SENDER_OK, Reply
 
 if TYPE_CHECKING:

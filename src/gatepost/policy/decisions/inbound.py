@@ -11,13 +11,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gatepost.policy.connectors.credentials import CredentialFault
-from gatepost.policy.connectors.match import attribute, attribute_by_address, attribute_by_recipient, match_partner
+from gatepost.policy.connectors.facts import Teller
+from gatepost.policy.connectors.match import (
+    attribute,
+    attribute_by_address,
+    attribute_by_recipient,
+    filter_of,
+    match_partner,
+)
 from gatepost.policy.connectors.tls_fields import limits_of
-from gatepost.policy.connectors.values import DomainType, Mode, ProfileName, RecipientValidation, TlsVersion
+from gatepost.policy.connectors.values import Mode, ProfileName, RecipientValidation, TlsVersion
+from gatepost.policy.decisions import refusals
 from gatepost.policy.decisions.content import hooks_for
 from gatepost.policy.decisions.decision import InboundVerdict
 from gatepost.policy.decisions.forwarding import Returned, expand, relay_domain
-from gatepost.policy.decisions.recipient_validation import NO_MAILBOX, judge_by_list, question_of
+from gatepost.policy.decisions.recipient_validation import judge_by_list, no_such_mailbox, question_of
 from gatepost.policy.decisions.submission import LOGIN, as_submitted, decide_submission
 from gatepost.protocols.smtp.replies import RECIPIENT_OK, SENDER_OK, Reply
 
@@ -30,50 +38,6 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.records import InboundConnector, Organization
     from gatepost.policy.decisions.recipient_validation import RecipientQuestion
     from gatepost.protocols.smtp.grammar import Path
-
-
-# Literal codes and the service's words for them, by which people search: exchange.md section 6. No name of ours is in
-# them; what they say beyond the service's is what the client itself can mend.
-_RELAY_DENIED = Reply(550, "5.7.64", ("TenantAttribution; Relay Access Denied",))
-_NOT_ACCEPTED = "Relay Access Denied ATTR36"
-_RELAY_NAME = Reply(
-    550, "5.7.64", (f"{_NOT_ACCEPTED}: neither the name in your certificate nor the sender's domain is accepted here",)
-)
-_RELAY_ADDRESS = Reply(
-    550, "5.7.64", (f"{_NOT_ACCEPTED}: your address is known, but the sender's domain is not accepted here",)
-)
-_RELAY_NULL = Reply(
-    550, "5.7.64", (f"{_NOT_ACCEPTED}: your address is known, but the null reverse-path needs a certificate",)
-)
-_STARTTLS_FIRST = Reply(530, "5.7.0", ("Must issue a STARTTLS command first",))
-_BOUND = "TenantInboundAttribution; A partner connector binds this sender's domain to"
-_LOCKED_DOWN = Reply(550, "5.7.51", (f"{_BOUND} a certificate or address you do not have",))
-_LOCKED_NO_CERTIFICATE = Reply(550, "5.7.51", (f"{_BOUND} a certificate, and you presented none",))
-_LOCKED_OTHER_NAME = Reply(550, "5.7.51", (f"{_BOUND} a certificate, and yours bears another name",))
-_LOCKED_ADDRESS = Reply(550, "5.7.51", (f"{_BOUND} addresses, and yours is none of them",))
-_DIRECT_SEND = Reply(
-    550,
-    "5.7.68",
-    ("TenantInboundAttribution; Direct Send not allowed for this organization from unauthorized sources",),
-)
-_SEND_APART = Reply(452, "4.5.3", ("Too many recipients: send this one a separate message",))
-_DISPUTED = Reply(
-    451, "4.3.5", ("Two organizations here claim this domain: mail waits until the server's owner decides",)
-)
-_REVOCATION_UNKNOWN = Reply(451, "4.7.5", ("Revocation of your certificate cannot be checked now, try again later",))
-_NOT_JUDGED = Reply(451, "4.3.5", ("Temporary server error, please try again later",))
-
-_LOCKED_BY_FAULT = {
-    CredentialFault.NO_TLS: _LOCKED_NO_CERTIFICATE,
-    CredentialFault.NO_CERTIFICATE: _LOCKED_NO_CERTIFICATE,
-    CredentialFault.OTHER_NAME: _LOCKED_OTHER_NAME,
-    CredentialFault.ONLY_COMMON_NAME: _LOCKED_OTHER_NAME,
-}
-
-
-def _untrusted(reply: Reply, status: str) -> Reply:
-    """The refusal with what is wrong with the client's certificate: "chain-incomplete", "expired", …."""
-    return Reply(reply.code, reply.enhanced, (f"{reply.lines[0]}: your certificate is not trusted, {status}",))
 
 
 # What a profile named by an inbound connector asks of a session that was negotiated under the listener's profile.
@@ -100,6 +64,7 @@ class _Findings:
     hooks: tuple[ApplicableHook, ...] = ()
     recipient_organization: str = ""
     question: RecipientQuestion | None = None
+    filter: InboundConnector | None = None
 
     def refuses(self, connector: InboundConnector, reply: Reply, reason: str) -> bool:
         """Whether a refusal stands. One of a connector in rehearsal is only reported."""
@@ -131,6 +96,7 @@ class _Findings:
             self.hooks,
             recipient_organization=self.recipient_organization,
             question=self.question,
+            filter=self.filter,
         )
         return as_submitted(made) if self.attribution.basis == LOGIN else made
 
@@ -160,13 +126,13 @@ def decide_mail(directory: Directory, session: SessionFacts, reverse_path: Path)
     # Whether one that may be known later has to wait depends on the recipient, too.
     reply = None if attribution.claims else _own_servers(findings, session)
     if reply is None and session.tls is None and _asks_tls_of_all(findings, directory, session, reverse_path):
-        return findings.verdict(_STARTTLS_FIRST, directory.organizations[0].name, "incoming")
+        return findings.verdict(refusals.STARTTLS_FIRST, directory.organizations[0].name, "incoming")
     return findings.verdict(reply or SENDER_OK, attribution.organization, attribution.direction)
 
 
 def _unsure(findings: _Findings, connector: InboundConnector, lack: Lack) -> Reply | None:
     """The deferral of a client that a connector may know, which cannot be said now, through no fault of the client."""
-    reply = _REVOCATION_UNKNOWN if lack.fault is CredentialFault.REVOCATION_UNKNOWN else _NOT_JUDGED
+    reply = refusals.REVOCATION_UNKNOWN if lack.fault is CredentialFault.REVOCATION_UNKNOWN else refusals.NOT_JUDGED
     reason = f"connector {connector.name!r} {lack.why}: the client is asked to try again later"
     return reply if findings.refuses(connector, reply, reason) else None
 
@@ -216,12 +182,48 @@ def decide_recipient(
         return _elsewhere(findings, directory, reverse_path, recipient, first)
     direction = "incoming" if own is None else attribution.direction
     if own != organization.name:
-        reply = _partner_rules(findings, directory, organization, session, (reverse_path, recipient))
+        reply = _awaiting_header(findings, directory, organization, session) or (
+            None
+            if findings.filter is not None
+            else _partner_rules(findings, directory, organization, session, (reverse_path, recipient))
+        )
     reply = reply or _existence(findings, directory, (reverse_path, recipient), returned)
     findings.reasons.extend(expand(directory, recipient).reasons if reply is None and returned is None else ())
     whose = own or organization.name, direction
     reply = reply or _apart(findings, first, whose) or _examined(findings, directory, first, whose, organization)
     return findings.verdict(reply or RECIPIENT_OK, *whose)
+
+
+def _awaiting_header(
+    findings: _Findings, directory: Directory, organization: Organization, session: SessionFacts
+) -> Reply | None:
+    """Whether the client is known only by the header section; the refusal of a filter that is not under TLS."""
+    is_told = session.introduction is not None and session.introduction.how is Teller.RECEIVED
+    entry = None if is_told else filter_of(directory, organization, session)
+    if entry is None:
+        return None
+    findings.filter = entry.connector
+    findings.reasons.append(f"{entry.label} skips hops: the rules for the client wait for the Received fields")
+    return _channel(findings, entry.connector, session)
+
+
+def decide_behind_filter(
+    directory: Directory, session: SessionFacts, reverse_path: Path, recipient: Path, taken: InboundVerdict
+) -> InboundVerdict:
+    """The verdict on a recipient once the header section says who the client is.
+
+    session: with that client (`policy.decisions.skipped_hops`), or as it was if the fields do not say it. taken: the
+    verdict at RCPT TO.
+    """
+    findings = _begin(directory, taken.attribution)
+    findings.reasons, findings.hooks = list(taken.reasons), taken.hooks
+    findings.recipient_organization = taken.recipient_organization
+    said = f"the client is {session.peer_ip}" if session.introduction else "the Received fields do not name the client"
+    findings.reasons.append(f"{said} ({session.introduction.text})" if session.introduction else said)
+    organization = directory.organization_of(recipient.domain)
+    assert organization is not None  # noqa: S101 - a filter is one of the organization that accepts the recipient
+    reply = _partner_rules(findings, directory, organization, session, (reverse_path, recipient))
+    return findings.verdict(reply or RECIPIENT_OK, taken.organization, taken.direction)
 
 
 def _apart(findings: _Findings, first: InboundVerdict | None, whose: tuple[str, str]) -> Reply | None:
@@ -230,6 +232,9 @@ def _apart(findings: _Findings, first: InboundVerdict | None, whose: tuple[str, 
     Only where the recipients say whose it is (exchange.md section 5.1, step 3b). Of two organizations that a stranger
     writes to, each has its recipients without regard to the other's.
     """
+    if first is not None and first.filter is not findings.filter:
+        findings.reasons.append("this recipient's mail comes by a filter whose hops are skipped otherwise")
+        return refusals.SEND_APART
     if first is None or "originating" not in {first.direction, whose[1]}:
         return None
     if (first.organization, first.direction) == whose:
@@ -238,7 +243,7 @@ def _apart(findings: _Findings, first: InboundVerdict | None, whose: tuple[str, 
         f"for its first recipient the message is {first.direction} mail of {first.organization}, for this one "
         f"{whose[1]} mail of {whose[0]}: the client must send it separately"
     )
-    return _SEND_APART
+    return refusals.SEND_APART
 
 
 def _examined(
@@ -259,7 +264,7 @@ def _examined(
     if first is None or first.hooks == findings.hooks:
         return None
     findings.reasons.append("this recipient's mail goes to other content hooks than the first recipient's")
-    return _SEND_APART
+    return refusals.SEND_APART
 
 
 def _elsewhere(
@@ -269,7 +274,7 @@ def _elsewhere(
     attribution = findings.attribution
     if not recipient.domain:
         findings.reasons.append(f"recipient {recipient.text} has no domain, so it belongs to no organization")
-        return findings.verdict(_RELAY_DENIED, attribution.organization, attribution.direction)
+        return findings.verdict(refusals.RELAY_DENIED, attribution.organization, attribution.direction)
     disputed = recipient.domain if directory.is_disputed(recipient.domain) else ""
     if attribution.organization is None and directory.is_disputed(reverse_path.domain):
         disputed = disputed or reverse_path.domain
@@ -278,7 +283,7 @@ def _elsewhere(
             f"{disputed} overlaps an accepted domain of another organization, which had it first, or it is not known "
             "which had it first: mail waits until one of them gives it up (gatepost alarms)"
         )
-        return findings.verdict(_DISPUTED, attribution.organization, attribution.direction)
+        return findings.verdict(refusals.DISPUTED, attribution.organization, attribution.direction)
     if attribution.organization is None:
         findings.reasons.append(
             f"recipient domain {recipient.domain} is not accepted here, and unknown clients may not relay"
@@ -306,10 +311,14 @@ def _relay_denied(directory: Directory, attribution: Attribution, reverse_path: 
     claims = [basis for basis, entry in attribution.claims if author is None or entry.organization.name == author.name]
     if claims:
         if claims[0] == "certificate":
-            return _RELAY_NAME
-        return _RELAY_ADDRESS if reverse_path.domain else _RELAY_NULL
+            return refusals.RELAY_NAME
+        return refusals.RELAY_ADDRESS if reverse_path.domain else refusals.RELAY_NULL
     lack = attribution.lack
-    return _untrusted(_RELAY_DENIED, lack.status) if lack is not None and lack.status else _RELAY_DENIED
+    return (
+        refusals.untrusted(refusals.RELAY_DENIED, lack.status)
+        if lack is not None and lack.status
+        else refusals.RELAY_DENIED
+    )
 
 
 def _own_servers(findings: _Findings, session: SessionFacts) -> Reply | None:
@@ -333,9 +342,11 @@ def _channel(findings: _Findings, connector: InboundConnector, session: SessionF
     """Apply a connector's demands on TLS: the refusal if they are not met."""
     if session.tls is None:
         if connector.require_tls and findings.refuses(
-            connector, _STARTTLS_FIRST, f"connector {connector.name!r} requires TLS, and the session is not encrypted"
+            connector,
+            refusals.STARTTLS_FIRST,
+            f"connector {connector.name!r} requires TLS, and the session is not encrypted",
         ):
-            return _STARTTLS_FIRST
+            return refusals.STARTTLS_FIRST
         return None
     floor = max(connector.min_tls_version or "", _PROFILE_FLOOR[connector.profile] if connector.profile else "")
     required, presented = f"{floor} or newer", session.tls.version
@@ -375,7 +386,7 @@ def _partner_rules(
         f"{organization.name} rejects direct send: the sender's domain {sender} is its own, and no connector knows the "
         "session by certificate or address"
     )
-    return _DIRECT_SEND
+    return refusals.DIRECT_SEND
 
 
 def _take_over(findings: _Findings, match: PartnerMatch) -> None:
@@ -413,10 +424,10 @@ def _restrictions(findings: _Findings, match: PartnerMatch, session: SessionFact
 def _locked_down(lack: Lack | None, *, both: bool) -> Reply:
     """The refusal in the words that help. lack: of the certificate, None if only the address is wrong."""
     if lack is None:
-        return _LOCKED_ADDRESS
+        return refusals.LOCKED_ADDRESS
     if both:
-        return _LOCKED_DOWN
-    return _LOCKED_BY_FAULT.get(lack.fault) or _untrusted(_LOCKED_DOWN, lack.status)
+        return refusals.LOCKED_DOWN
+    return refusals.LOCKED_BY_FAULT.get(lack.fault) or refusals.untrusted(refusals.LOCKED_DOWN, lack.status)
 
 
 def _shown(session: SessionFacts) -> str:
@@ -427,16 +438,6 @@ def _shown(session: SessionFacts) -> str:
     if chain is None or chain.leaf is None:
         return "and the client presented none"
     return f"and the client presented {chain.leaf.subject} ({chain.status}), thumbprint {chain.leaf.sha1.upper()}"
-
-
-def no_such_mailbox(directory: Directory, recipient: Path) -> bool:
-    """Whether the recipient's domain is authoritative with mailboxes, and it is none of them."""
-    if not directory.has_mailboxes(recipient.domain):
-        return False
-    domain = directory.accepted_domain(recipient.domain)
-    if domain is None or domain.type is not DomainType.AUTHORITATIVE:
-        return False
-    return directory.mailbox(recipient.text) is None
 
 
 def _existence(
@@ -455,7 +456,7 @@ def _existence(
     findings.reasons.append(
         f"{recipient.domain} is authoritative here, and {recipient.text} is not one of its mailboxes"
     )
-    return NO_MAILBOX
+    return refusals.NO_MAILBOX
 
 
 def _relayed_existence(findings: _Findings, directory: Directory, envelope: tuple[Path, Path]) -> Reply | None:

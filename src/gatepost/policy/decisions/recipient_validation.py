@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from gatepost.policy.connectors.units import format_duration
 from gatepost.policy.connectors.values import DomainType, RecipientValidation, ValidationUnavailable
+from gatepost.policy.decisions.refusals import NO_MAILBOX
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.values import replace
 
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from gatepost.policy.decisions.decision import InboundVerdict
     from gatepost.protocols.smtp.grammar import Path
 
-
-NO_MAILBOX = Reply(550, "5.1.1", ("Recipient address rejected: no such mailbox here",))
-"""The refusal of an unknown recipient, whoever knows that: a stranger learns nothing of what is behind the gateway."""
 
 _UNAVAILABLE = Reply(451, "4.4.3", ("Recipient cannot be verified now, try again later",))
 
@@ -63,6 +61,16 @@ class RecipientAnswer:
     exists: bool | None
     source: str
     is_down: bool = False
+
+
+def no_such_mailbox(directory: Directory, recipient: Path) -> bool:
+    """Whether the recipient's domain is authoritative with mailboxes, and it is none of them."""
+    if not directory.has_mailboxes(recipient.domain):
+        return False
+    domain = directory.accepted_domain(recipient.domain)
+    if domain is None or domain.type is not DomainType.AUTHORITATIVE:
+        return False
+    return directory.mailbox(recipient.text) is None
 
 
 def question_of(directory: Directory, reverse_path: Path, recipient: Path) -> RecipientQuestion | None:

@@ -82,7 +82,7 @@ def test_what_differs_and_what_is_lost(dump):
     result = call(
         "exchange",
         dump(
-            INBOUND | {"EFSkipIPs": ["192.0.2.9"]},
+            INBOUND | {"EFUsers": ["ann@own.example"]},
             OUTBOUND | {"TlsSettings": "DomainValidation"},
             OUTBOUND | {"Name": "no\u202etype", "ConnectorType": None},
         ),
@@ -93,28 +93,28 @@ def test_what_differs_and_what_is_lost(dump):
     parse(tomllib.loads(result.stdout))
     lines = result.stdout.splitlines()
     place = lines.index("[[organization.own.inbound_connector]]")
-    assert lines[place - 2].startswith('# not carried over: EFSkipIPs: ["192.0.2.9"]: ')
+    assert lines[place - 2].startswith('# not carried over: EFUsers: ["ann@own.example"]: ')
     assert "# differs: TlsDomain: it is empty" in result.stdout
     assert "# [[organization.own.outbound_connector]]" in lines
     assert '# name = "no type"' in lines
     report = result.stderr.splitlines()
     assert "inbound connector 'bank in': carried over" in report
-    assert any(line.startswith("  not carried over: EFSkipIPs: ") for line in report)
+    assert any(line.startswith("  not carried over: EFUsers: ") for line in report)
     assert any(line.startswith("outbound connector 'no type': not carried over: ConnectorType") for line in report)
     assert report[-1] == "organization own: 2 converted, 2 with differences, 2 not converted"
 
 
 def test_json(dump):
-    result = call("exchange", dump(INBOUND | {"EFSkipLastIP": True}, DOMAIN), "--json", code=1)
+    result = call("exchange", dump(INBOUND | {"EFUsers": ["ann@own.example"]}, DOMAIN), "--json", code=1)
     printed = json.loads(result.stdout)
     assert list(printed) == ["resources", "report"]
     parse(printed["resources"])
     assert printed["report"][-1] == {
         "resource": "inbound connector 'bank in'",
-        "setting": "EFSkipLastIP",
+        "setting": "EFUsers",
         "outcome": "not carried over",
-        "detail": "true: enhanced filtering serves the spam filter behind the service; gatepost filters nothing by "
-        "address",
+        "detail": '["ann@own.example"]: enhanced filtering holds for all recipients here; limit the connector with '
+        "associated_accepted_domains",
     }
     assert result.stderr == ""
 

@@ -43,11 +43,33 @@ def test_who_may_relay_by_address_is_checked(text: str, why: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "field", "why"),
+    [
+        (NAMED + "ef_skip_last_ip = true", "ef_skip_last_ip", "the mail of own servers"),
+        (PARTNER + "ef_skip_last_ip = true", "ef_skip_last_ip", "anybody could write the Received fields"),
+        (PARTNER + 'ef_skip_ips = ["192.0.2.0/24"]', "ef_skip_ips", "anybody could write the Received fields"),
+        (
+            PARTNER + held("192.0.2.7") + 'ef_skip_ips = ["192.0.2.0/24"]\nef_skip_last_ip = true',
+            "ef_skip_ips",
+            "the last hop alone",
+        ),
+        (PARTNER + 'ef_skip_ips = ["mx.example"]', "ef_skip_ips[0]", "is not an address or a network"),
+    ],
+)
+def test_whose_hops_are_skipped_is_checked(text: str, field: str, why: str) -> None:
+    ((wrong, message),) = errors_of(text)
+    assert wrong == field
+    assert why in message
+
+
+@pytest.mark.parametrize(
     "text",
     [
         PREMISES + held("192.0.2.7") + ANY,
         NAMED + 'senders_by_address = "accepted-domains"',
         PARTNER + 'senders_by_address = "accepted-domains"',
+        PARTNER + held("192.0.2.7") + "ef_skip_last_ip = true",
+        PARTNER + 'tls_sender_certificate_name = "f.example"\nef_skip_ips = ["192.0.2.0/24"]',
     ],
 )
 def test_what_fits_together_is_taken(text: str) -> None:
@@ -62,6 +84,10 @@ def test_a_wrong_value_is_told_alone() -> None:
     ("text", "told"),
     [
         (PREMISES + held("192.0.2.7"), []),
+        (
+            PARTNER + held("192.0.2.7") + 'ef_skip_last_ip = true\nmode = "rehearse"',
+            ["in rehearsal it skips no hops"],
+        ),
         (PREMISES + held("192.0.2.7", "192.0.2.16/28") + NULL, []),
         (
             PREMISES + held("192.0.2.7") + ANY,

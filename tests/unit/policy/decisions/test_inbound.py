@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gatepost.policy.connectors.facts import Introduction, Teller
 from gatepost.policy.decisions.forwarding import Returned
-from gatepost.policy.decisions.inbound import decide_mail, decide_recipient
+from gatepost.policy.decisions.inbound import decide_behind_filter, decide_mail, decide_recipient
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.values import replace
 
@@ -980,3 +981,81 @@ def test_a_recipient_that_another_source_knows_is_a_question(
     assert verdict.accepted
     assert verdict.question is not None
     assert verdict.question.recipient.text == "b@r.example"
+
+
+# A filter in front, whose hops are skipped
+
+
+FILTERED = inbound(
+    "filter",
+    'sender_domains = ["*"]\nrequire_tls = false\nrestrict_domains_to_ip_addresses = true\n'
+    'sender_ip_addresses = ["192.0.2.7"]\nef_skip_last_ip = true',
+)
+BANK = inbound(
+    "bank",
+    'sender_domains = ["bank.test"]\nrequire_tls = false\nrestrict_domains_to_ip_addresses = true\n'
+    'sender_ip_addresses = ["198.51.100.0/24"]',
+)
+
+
+@pytest.mark.parametrize(
+    ("client", "sender", "expected"),
+    [
+        ("198.51.100.9", "x@bank.test", (OK, "bank")),
+        ("203.0.113.9", "x@bank.test", (LOCKED_OUT, "bank")),
+        ("", "x@bank.test", (LOCKED_OUT, "bank")),
+        ("203.0.113.9", "x@any.test", (OK, "filter")),
+        ("", "x@any.test", (OK, "filter")),
+    ],
+)
+def test_behind_a_filter_address_rules_judge_the_client_that_the_header_names(
+    directory: Build, session: Session, path: MakePath, client: str, sender: str, expected: tuple[str, str]
+) -> None:
+    index, facts, recipient = directory(DOMAIN + FILTERED + BANK), session("192.0.2.7"), path("a@o.example")
+    taken = decide_recipient(index, facts, path(sender), recipient)
+    assert summary(taken) == (OK, "incoming", "o", "")
+    assert taken.filter is not None
+    assert taken.reasons[-1].startswith("connector 'filter' of o skips hops")
+    if client:
+        facts = session(client, introduction=Introduction(Teller.RECEIVED, "192.0.2.7"))
+    verdict = decide_behind_filter(index, facts, path(sender), recipient, taken)
+    assert summary(verdict) == (expected[0], "incoming", "o", expected[1])
+    named = f"the client is {client} (by Received of 192.0.2.7)"
+    assert (named if client else "the Received fields do not name the client") in verdict.reasons
+    # what the trace has is decided again as it was
+    if client:
+        again = decide_recipient(index, facts, path(sender), recipient)
+        assert summary(again) == summary(verdict)
+
+
+def test_nobody_but_the_filter_is_believed(directory: Build, session: Session, path: MakePath) -> None:
+    verdict = decide_recipient(
+        directory(DOMAIN + FILTERED + BANK), session("203.0.113.9"), path("x@any.test"), path("a@o.example")
+    )
+    assert verdict.filter is None
+    assert summary(verdict)[0] == LOCKED_OUT
+
+
+def test_a_client_that_a_message_names_is_never_an_own_server(
+    directory: Build, session: Session, path: MakePath
+) -> None:
+    facts = session("192.0.2.99", introduction=Introduction(Teller.RECEIVED, "203.0.113.9"))
+    verdict = decide_recipient(directory(DOMAIN + NET), facts, path("x@o.example"), path("y@internet.test"))
+    assert summary(verdict)[0] == DENIED
+
+
+def test_a_filter_that_must_use_tls_does(directory: Build, session: Session, path: MakePath, chain: Chain) -> None:
+    text = inbound("filter", 'sender_domains = ["*"]\ntls_sender_certificate_name = "f.test"\nef_skip_last_ip = true')
+    held = FILTERED.replace("require_tls = false", "require_tls = true")
+    clear = decide_recipient(directory(DOMAIN + held), session("192.0.2.7"), path("x@b.test"), path("a@o.example"))
+    assert summary(clear)[0] == FIRST_TLS
+    named = session("203.0.113.9", chain("f.test"))
+    known = decide_recipient(directory(DOMAIN + text), named, path("x@b.test"), path("a@o.example"))
+    assert known.filter is not None
+
+
+def test_recipients_behind_different_filters_come_apart(directory: Build, session: Session, path: MakePath) -> None:
+    index, facts = directory(DOMAIN + FILTERED + PARTY), session("192.0.2.7")
+    first = decide_recipient(index, facts, path("x@b.test"), path("a@o.example"))
+    other = decide_recipient(index, facts, path("x@b.test"), path("a@p.example"), first=first)
+    assert summary(other)[0] == "452 4.5.3"
