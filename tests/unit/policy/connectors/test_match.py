@@ -10,6 +10,7 @@ from gatepost.policy.connectors.match import (
     attribute,
     attribute_by_address,
     attribute_by_recipient,
+    filter_of,
     match_partner,
 )
 from gatepost.values import replace
@@ -1026,3 +1027,18 @@ def test_by_address_alone_one_in_rehearsal_goes_behind_one_in_force(
     assert both.rehearsing is not None
     assert (both.connector.name, both.rehearsing.name) == ("net", "a-trial")
     assert both.passed_over == (("connector 'a-trial' of o", "would go first, but is in rehearsal"),)
+
+
+def test_a_filter_is_known_by_its_address_or_its_certificate(directory: Build, session: Session, chain: Chain) -> None:
+    part = '[[organization.o.inbound_connector]]\nname = "{}"\nsender_domains = ["*"]\n{}\nef_skip_last_ip = true\n'
+    text = accepted("o", "o.example") + part.format("address", 'sender_ip_addresses = ["192.0.2.7"]')
+    index = directory(text + part.format("named", 'tls_sender_certificate_name = "f.test"'))
+    (organization,) = index.organizations
+    for facts, name in (
+        (session("192.0.2.7"), "address"),
+        (session("203.0.113.9", chain("f.test")), "named"),
+        (session("203.0.113.9", chain("f.test", status="expired")), None),
+        (session("203.0.113.9"), None),
+    ):
+        found = filter_of(index, organization, facts)
+        assert (found.connector.name if found is not None else None) == name

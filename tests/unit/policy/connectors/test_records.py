@@ -135,3 +135,10 @@ def test_where_mail_is_delivered_needs_a_grant_if_it_leaves_the_gateway(delivery
     marker = owned_marker(Mailbox.model_fields["delivery"])
     assert marker is not None
     assert marker.access(delivery) is access
+
+
+@pytest.mark.parametrize(
+    ("fields", "skips"), [({}, False), ({"ef_skip_last_ip": True}, True), ({"ef_skip_ips": ["192.0.2.1"]}, True)]
+)
+def test_hops_are_skipped_by_either_field(fields: dict[str, object], skips: bool) -> None:
+    assert InboundConnector.model_validate({"name": "c"} | fields).skips_hops is skips
