@@ -128,7 +128,7 @@ def login_record(facts: SessionFacts) -> dict[str, str]:
 
 
 def introduction_record(facts: SessionFacts) -> dict[str, Any]:
-    """Who says that the client is the client; {} where the connection itself does."""
+    """The record of the host that names the client; {} where the connection itself shows it."""
     return {"introduction": facts.introduction.record()} if facts.introduction is not None else {}
 
 

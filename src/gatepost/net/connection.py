@@ -120,7 +120,7 @@ class Connection(asyncio.BufferedProtocol):
 
     @property
     def introduction(self) -> Introduction | None:
-        """Who said that `peer` is the other end; None where the connection itself does."""
+        """The host that named `peer`; None where the connection itself shows it."""
         return self._introduction
 
     def introduce(self, client: Endpoint, introduction: Introduction) -> None:

@@ -83,7 +83,7 @@ class Stream(Protocol):
 
     @property
     def introduction(self) -> Introduction | None:
-        """Who said that `peer` is the other end; None where the connection itself does."""
+        """The host that named `peer`; None where the connection itself shows it."""
 
     def introduce(self, client: Endpoint, introduction: Introduction) -> None:
         """Let `peer` be the client that a trusted host speaks for. It lasts as long as the stream."""

@@ -178,8 +178,11 @@ def _across(draft: Draft[Settings]) -> Iterator[FieldError]:
 def _roles(draft: Draft[Settings]) -> Iterator[FieldError]:
     """Yield errors where it is ambiguous what a connection came to: a port that is used differently needs addresses."""
     listeners = [
-        (host_port(one.address, None, lowest=0), (one.role, one.proxy_protocol_from, one.xclient_from))
-        for one in draft.value.listeners
+        (
+            host_port(listener.address, None, lowest=0),
+            (listener.role, listener.proxy_protocol_from, listener.xclient_from),
+        )
+        for listener in draft.value.listeners
     ]
     for place, ((host, port), use) in enumerate(listeners):
         others = [another for (_, other), another in listeners if other == port and another != use]

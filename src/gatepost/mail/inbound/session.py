@@ -499,7 +499,7 @@ class Session:
         sender = transaction.mail.path.text
         self._service.trace(
             [
-                transaction.told(self._refused(reply, sender, recipient.event.path.text, recipient.verdict))
+                transaction.amend_refusal(self._refused(reply, sender, recipient.event.path.text, recipient.verdict))
                 for recipient in transaction.recipients
             ]
         )

@@ -17,8 +17,8 @@ from gatepost.mail.model.queue_id import format_id
 from gatepost.policy.decisions.content import decide
 from gatepost.policy.decisions.handover import read_origin
 from gatepost.policy.decisions.header_trust import header_trust
-from gatepost.policy.decisions.inbound import decide_behind_filter
-from gatepost.policy.decisions.skipped_hops import behind_hops
+from gatepost.policy.decisions.inbound import decide_filtered
+from gatepost.policy.decisions.skipped_hops import skip_hops
 from gatepost.protocols.message.edit import edit_header
 from gatepost.protocols.message.fields import HeaderScanner
 from gatepost.protocols.message.header_section import HeaderSection
@@ -170,11 +170,11 @@ class Transaction:
 
     def _know_client(self, connector: InboundConnector, section: bytes) -> None:
         """The filter in front has written who its client was: from here on that is the client of this message."""
-        self._session = session = behind_hops(self._session, connector, relaying_addresses(section))
+        self._session = session = skip_hops(self._session, connector, relaying_addresses(section))
         if session.introduction is not None:
             self._found |= {"peer": session.peer_ip, **introduction_record(session)}
 
-    def _refused_behind_filter(self) -> Reply | None:
+    def _refused_for_client(self) -> Reply | None:
         """Judge the client that the header section named by the rules that waited for it."""
         directory = self._directory
         if directory is None or self.recipients[0].verdict.filter is None:
@@ -183,13 +183,13 @@ class Transaction:
         self.recipients = [
             replace(
                 recipient,
-                verdict=decide_behind_filter(directory, session, path, recipient.event.path, recipient.verdict),
+                verdict=decide_filtered(directory, session, path, recipient.event.path, recipient.verdict),
             )
             for recipient in self.recipients
         ]
         return next((each.verdict.reply for each in self.recipients if not each.verdict.accepted), None)
 
-    def told(self, event: TraceEvent) -> TraceEvent:
+    def amend_refusal(self, event: TraceEvent) -> TraceEvent:
         """A row about its refusal, with the client of the message where that is not the one of the connection."""
         if "introduction" in self._found:
             event.peer_address = self._session.peer_ip
@@ -267,7 +267,7 @@ class Transaction:
             return _HEADER_TOO_LARGE
         if self._scanner.facts.received_count >= self._service.session_limits.hops:
             return _LOOP
-        return self._forwarded_before() or self._refused_behind_filter()
+        return self._forwarded_before() or self._refused_for_client()
 
     def _forwarded_before(self) -> Reply | None:
         """The refusal of a message that comes back to a mailbox which sent it on (RFC 9228 section 3)."""

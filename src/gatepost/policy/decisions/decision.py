@@ -65,7 +65,7 @@ class InboundVerdict(msgspec.Struct, frozen=True):
     domain, "" for nobody: its reasons are told beside those of `organization`, for who sees both
     (`policy.decisions.withheld`). question: whether the recipient exists, to be asked before this is the verdict; None
     where that is known, or nobody asks. filter: the connector of a filter by which the message comes, if it skips hops:
-    the partner rules wait for the header section (`policy.decisions.inbound.decide_behind_filter`).
+    the partner rules wait for the header section (`policy.decisions.inbound.decide_filtered`).
     """
 
     accepted: bool

@@ -207,7 +207,7 @@ def _awaiting_header(
     return _channel(findings, entry.connector, session)
 
 
-def decide_behind_filter(
+def decide_filtered(
     directory: Directory, session: SessionFacts, reverse_path: Path, recipient: Path, taken: InboundVerdict
 ) -> InboundVerdict:
     """The verdict on a recipient once the header section says who the client is.

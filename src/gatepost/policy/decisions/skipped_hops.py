@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.records import InboundConnector
 
 
-def behind_hops(session: SessionFacts, connector: InboundConnector, addresses: Iterable[str]) -> SessionFacts:
+def skip_hops(session: SessionFacts, connector: InboundConnector, addresses: Iterable[str]) -> SessionFacts:
     """The facts with the true client in place of the filter that the connector knows.
 
     addresses: that each hop took the message from, the last hop first. The filter itself is always skipped; then, with

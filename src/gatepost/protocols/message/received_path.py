@@ -78,9 +78,9 @@ def _parts(text: str) -> list[str]:
 def _address(text: str) -> str:
     """The last address in a comment, as the host that wrote the field saw it; "" if there is none."""
     text = _SAID.sub("", text)
-    for found in reversed(_BRACKETED.findall(text) or _BARE.findall(text)):
+    for literal in reversed(_BRACKETED.findall(text) or _BARE.findall(text)):
         try:
-            address = ipaddress.ip_address(re.sub("^ipv6:", "", found, flags=re.IGNORECASE))
+            address = ipaddress.ip_address(re.sub("^ipv6:", "", literal, flags=re.IGNORECASE))
         except ValueError:
             return ""
         if isinstance(address, ipaddress.IPv6Address):

@@ -35,7 +35,7 @@ _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class ProxyHeaderError(ValueError):
-    """What arrives is no header of the PROXY protocol, or one that must not be believed; says why, for the log."""
+    """The octets are no header of the PROXY protocol, or one that must not be believed; says why, for the log."""
 
 
 @dataclass(frozen=True, slots=True)

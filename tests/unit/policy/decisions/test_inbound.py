@@ -6,7 +6,7 @@ import pytest
 
 from gatepost.policy.connectors.facts import Introduction, Teller
 from gatepost.policy.decisions.forwarding import Returned
-from gatepost.policy.decisions.inbound import decide_behind_filter, decide_mail, decide_recipient
+from gatepost.policy.decisions.inbound import decide_filtered, decide_mail, decide_recipient
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.values import replace
 
@@ -1018,7 +1018,7 @@ def test_behind_a_filter_address_rules_judge_the_client_that_the_header_names(
     assert taken.reasons[-1].startswith("connector 'filter' of o skips hops")
     if client:
         facts = session(client, introduction=Introduction(Teller.RECEIVED, "192.0.2.7"))
-    verdict = decide_behind_filter(index, facts, path(sender), recipient, taken)
+    verdict = decide_filtered(index, facts, path(sender), recipient, taken)
     assert summary(verdict) == (expected[0], "incoming", "o", expected[1])
     named = f"the client is {client} (by Received of 192.0.2.7)"
     assert (named if client else "the Received fields do not name the client") in verdict.reasons

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatepost.policy.connectors.facts import Introduction, SessionFacts, Teller
-from gatepost.policy.decisions.skipped_hops import behind_hops
+from gatepost.policy.decisions.skipped_hops import skip_hops
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,7 @@ def test_the_first_hop_that_is_not_skipped_is_the_client(
 ) -> None:
     (entry,) = directory(TEXT + field).filters("o")
     facts = SessionFacts("s1", FILTER, "filter.example")
-    found = behind_hops(facts, entry.connector, addresses)
+    found = skip_hops(facts, entry.connector, addresses)
     if not client:
         assert found is facts
         return
