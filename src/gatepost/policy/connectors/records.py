@@ -12,6 +12,11 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from gatepost.policy.connectors.accepted_domain import AcceptedDomain  # noqa: TC001 - pydantic reads the annotation
+from gatepost.policy.connectors.address_fields import (
+    SendersByAddress,  # noqa: TC001 - pydantic reads the annotation
+    SkipIps,  # noqa: TC001 - as above
+    SkipLastIp,  # noqa: TC001 - as above
+)
 from gatepost.policy.connectors.authentication import Authentication  # noqa: TC001 - pydantic reads the annotation
 from gatepost.policy.connectors.client_certificate import ClientCertificate  # noqa: TC001 - pydantic reads the annotation
 from gatepost.policy.connectors.content_hook import ContentHook  # noqa: TC001 - pydantic reads the annotation
@@ -184,22 +189,9 @@ class InboundConnector(Record):
         description="Limit the connector to these accepted domains: of the recipient for a partner, of the sender for "
         "on-premises. Empty: all.",
     )
-    ef_skip_last_ip: Switch = Field(
-        default=False,
-        description="Partner, for a filter in front of the gateway: address rules, content hooks and the trace see the "
-        "client that the filter took the message from, by the filter's Received field (docs/load-balancer.md).",
-    )
-    ef_skip_ips: tuple[NetworkText, ...] = Field(
-        default=(),
-        description="The same for a filter of several hops: the addresses of all its hosts. The gateway skips them and "
-        "private addresses in the Received fields; the first other address is the client.",
-    )
-    senders_by_address: AddressSenders = Field(
-        default=AddressSenders.ACCEPTED_DOMAINS,
-        description="On-premises: the reverse-paths with which servers that only sender_ip_addresses identify may "
-        "relay. accepted-domains-and-null: also the null reverse-path of notices and automatic replies. any: also "
-        "foreign domains, which forwarded mail has; the gateway rewrites them (SRS).",
-    )
+    ef_skip_last_ip: SkipLastIp = False
+    ef_skip_ips: SkipIps = ()
+    senders_by_address: SendersByAddress = AddressSenders.ACCEPTED_DOMAINS
     treat_messages_as_internal: Switch = Field(
         default=False,
         description="On-premises: treat mail whose reverse-path is in an accepted domain of the organization as "
