@@ -434,12 +434,15 @@ def test_the_recipients_that_a_relayed_domain_lists(directory: Build, path: Call
     assert domain is not None
     assert resources.lists_recipient(domain, path("A@o.example"))
     assert not resources.lists_recipient(domain, path("b@o.example"))
+
+
 def test_filters_are_partner_connectors_in_force_that_skip_hops_in_their_order(
     directory: Callable[[str], Directory],
 ) -> None:
     part = (
         '[[organization.o.inbound_connector]]\nname = "{}"\nsender_domains = ["*"]\n'
         'sender_ip_addresses = ["192.0.2.1"]\n{}\n'
+    )
     index = directory(
         '[[organization.o.accepted_domain]]\nname = "o.example"\n'
         + part.format("b", "ef_skip_last_ip = true")
@@ -448,5 +451,6 @@ def test_filters_are_partner_connectors_in_force_that_skip_hops_in_their_order(
         + part.format("plain", "")
         + part.format("trial", 'ef_skip_last_ip = true\nmode = "rehearse"')
         + part.format("off", "ef_skip_last_ip = true\nenabled = false")
+    )
     assert [entry.connector.name for entry in index.filters("o")] == ["first", "a", "b"]
     assert list(index.filters("p")) == []
