@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from gatepost.events.metrics import catalogue as metrics
 from gatepost.events.metrics.counts import Counts
 from gatepost.events.trace import outcome_events
+from gatepost.mail.inbound.authentication import Authenticator
 from gatepost.mail.inbound.content import ContentHooks
 from gatepost.mail.inbound.login import Logins
 from gatepost.mail.inbound.service import SWEEP_SECONDS, InboundService, SessionRegistry, Stamp
@@ -447,6 +448,7 @@ class Assembly:
             srs=srs_keys_of(settings, self._resources),
             transcripts=settings.trace.transcripts,
             hooks=self._hooks,
+            authenticator=Authenticator(self._lookups.resolver),
             counts=self._observation.counts,
         )
 

@@ -11,6 +11,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from gatepost.policy.connectors.authentication import AuthenticationField, AuthenticationResults
 from gatepost.policy.connectors.client_certificate import (
     ClientCertificate,  # noqa: TC001 - pydantic reads the annotation
 )
@@ -442,6 +443,7 @@ class Organization(Record):
         "missing, or a file cannot be read). defer: the mail waits. send-unsigned: the mail is sent "
         "unsigned, and log and trace record it.",
     )
+    authentication_results: AuthenticationField = AuthenticationResults.NONE
     home: Annotated[str, AfterValidator(_home), Form("host name of a node, or nothing")] = Field(
         default="",
         description="The node of the site where the organization's mail is delivered. All other nodes pass its mail "
