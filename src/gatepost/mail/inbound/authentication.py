@@ -12,9 +12,9 @@ import base64
 import hashlib
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from gatepost.net.lookups.evaluation import evaluate, look_up
 from gatepost.pki.certificates.dkim_verification import verify
@@ -60,19 +60,21 @@ class Arrival:
 
 
 @dataclass(frozen=True, slots=True)
-class Authenticated:
+class AuthenticationReport:
     """What was found. chain: of ARC, "none", "pass" or "fail"; "" if that cannot be told now."""
 
     results: tuple[MethodResult, ...]
     chain: str
 
 
-@dataclass(slots=True)
 class _Digest:
     """The hash and the length of a canonical body."""
 
-    hash: Any = field(default_factory=hashlib.sha256)
-    length: int = 0
+    __slots__ = ("hash", "length")
+
+    def __init__(self) -> None:
+        self.hash = hashlib.sha256()
+        self.length = 0
 
     def update(self, octets: bytes) -> None:
         self.hash.update(octets)
@@ -92,7 +94,7 @@ class Authenticator:
         self._clock = clock
         self._seconds = seconds
 
-    async def authenticate(self, arrival: Arrival) -> Authenticated:
+    async def authenticate(self, arrival: Arrival) -> AuthenticationReport:
         """All results, in the order of the field. Raises StoreFailure if the message cannot be read."""
         fields = split_fields(arrival.header.removesuffix(b"\r\n"))
         digests = await _digests(arrival, _canonicalizations(fields, self._clock()))
@@ -108,7 +110,7 @@ class Authenticator:
         results = [spf_result, *signatures, dmarc]
         if chain[0]:
             results.append(MethodResult("arc", chain[0], (("smtp.remote-ip", arrival.ip),), chain[1]))
-        return Authenticated(tuple(results), chain[0])
+        return AuthenticationReport(tuple(results), chain[0])
 
     async def _in_time[T](self, work: Awaitable[T], late: T) -> T:
         try:
@@ -126,10 +128,10 @@ class Authenticator:
         return await evaluate(self._resolver, check_host(address, sender.domain, sender.address, arrival.hello))
 
     async def _dkim(self, fields: Sequence[Field], digests: _Digests) -> list[MethodResult]:
-        signatures = [one for one in fields if one.name == DKIM][:MOST_SIGNATURES]
+        signatures = [field for field in fields if field.name == DKIM][:MOST_SIGNATURES]
         if not signatures:
             return [MethodResult("dkim", "none")]
-        return list(await asyncio.gather(*(self._signature(one, fields, digests) for one in signatures)))
+        return list(await asyncio.gather(*(self._signature(field, fields, digests) for field in signatures)))
 
     async def _signature(self, own: Field, fields: Sequence[Field], digests: _Digests) -> MethodResult:
         properties: tuple[tuple[str, str], ...] = ()
@@ -150,10 +152,10 @@ class Authenticator:
 
     async def _key(self, selector: str, domain: str) -> KeyRecord:
         """Raises SignatureFault."""
-        found = await look_up(self._resolver, Query(key_name(selector, domain), "TXT"))
-        if found.failure:
-            raise SignatureFault("temperror", found.failure)
-        return usable_record(parse_record([(text,) for text in found.texts]))
+        answer = await look_up(self._resolver, Query(key_name(selector, domain), "TXT"))
+        if answer.failure:
+            raise SignatureFault("temperror", answer.failure)
+        return usable_record(parse_record([(text,) for text in answer.texts]))
 
     async def _arc(self, fields: Sequence[Field], digests: _Digests) -> tuple[str, str]:
         """The state of the chain ("" if it cannot be told now) and why."""
@@ -172,12 +174,15 @@ class Authenticator:
     async def _dmarc(
         self, fields: Sequence[Field], sender: str, spf: SpfResult, signatures: Sequence[MethodResult]
     ) -> MethodResult:
-        values = [one.value.decode("utf-8", "replace") for one in fields if one.name == "from"]
+        values = [field.value.decode("utf-8", "replace") for field in fields if field.name == "from"]
         authors = (author_domains(values[0]) or ()) if len(values) == 1 else ()
         if len(authors) != 1 or authors[0].startswith("["):
             return MethodResult("dmarc", "permerror", reason="the message does not have one author's domain")
         identifiers = [Identifier("spf", sender, spf.result)]
-        identifiers += [Identifier("dkim", dict(one.properties).get("header.d", ""), one.result) for one in signatures]
+        identifiers += [
+            Identifier("dkim", dict(signature.properties).get("header.d", ""), signature.result)
+            for signature in signatures
+        ]
         result = await self._in_time(
             evaluate(self._resolver, evaluate_dmarc(authors[0], identifiers)),
             DmarcResult("temperror", "", "no answer in time"),
@@ -219,12 +224,12 @@ def _properties(signature: ReceivedSignature) -> tuple[tuple[str, str], ...]:
 
 def _canonicalizations(fields: Iterable[Field], now: float) -> set[str]:
     """Those of the body that the signatures have; of one that cannot be read, none."""
-    found = set()
-    for one in fields:
-        if one.name in {DKIM, ARC}:
+    forms = set()
+    for field in fields:
+        if field.name in {DKIM, ARC}:
             with suppress(SignatureFault):
-                found.add(read_signature(one, now).body)
-    return found
+                forms.add(read_signature(field, now).body)
+    return forms
 
 
 async def _digests(arrival: Arrival, wanted: Iterable[str]) -> _Digests:

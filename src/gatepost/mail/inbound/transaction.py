@@ -221,9 +221,9 @@ class Transaction:
         return refusal
 
     async def _scan(self, body: BodyWriter, hooks: Sequence[ApplicableHook]) -> Reply | None:
-        asked = self._service.hooks
-        assert asked is not None  # noqa: S101 - only where there are some is anybody asked
-        examination = decide(await asked.ask(hooks, self._shown(body)))
+        scanners = self._service.hooks
+        assert scanners is not None  # noqa: S101 - only where there are some is anybody asked
+        examination = decide(await scanners.ask(hooks, self._shown(body)))
         self._note(examined=examination.records)
         if examination.reply is None and examination.edits:
             body.replace_head(reduce(edit_header, examination.edits, body.head))
@@ -235,10 +235,10 @@ class Transaction:
         assert authenticator is not None  # noqa: S101 - every gateway has one
         session = self._session
         arrival = Arrival(session.peer_ip, session.hello, self.mail.path, self._arrived, body.chunks)
-        found = await authenticator.authenticate(arrival)
-        edits = HeaderEdits(((FIELD, results_text(name, found.results)),))
+        report = await authenticator.authenticate(arrival)
+        edits = HeaderEdits(((FIELD, results_text(name, report.results)),))
         body.replace_head(edit_header(body.head, edits))
-        self._authenticated("gateway", [result.text for result in found.results], found.chain)
+        self._authenticated("gateway", [result.text for result in report.results], report.chain)
 
     def _take_results(self, body: BodyWriter) -> None:
         """Note what rspamd found, if it put that into the header under our name, as it does for its MTA."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from gatepost.net.lookups.dns import DnsStatus
 from gatepost.net.lookups.question import LookupFailed, name_text
-from gatepost.protocols.dns.lookups import Records
+from gatepost.protocols.dns.lookups import DnsRecords
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gatepost.protocols.dns.lookups import Evaluation, Query
 
 
-_NO_NAME: Final = Records(nxdomain=True)
+_NO_NAME: Final = DnsRecords(nxdomain=True)
 
 
 async def evaluate[T](resolver: Resolver, evaluation: Evaluation[T]) -> T:
@@ -39,7 +39,7 @@ async def evaluate[T](resolver: Resolver, evaluation: Evaluation[T]) -> T:
         return result
 
 
-async def look_up(resolver: Resolver, query: Query) -> Records:
+async def look_up(resolver: Resolver, query: Query) -> DnsRecords:
     """One answer. What is no name has no records."""
     try:
         answer = await resolver.query(query.name, query.kind)
@@ -47,12 +47,12 @@ async def look_up(resolver: Resolver, query: Query) -> Records:
         if not failure.temporary and not failure.bogus:
             return _NO_NAME
         why = "DNSSEC validation fails" if failure.bogus else "no answer"
-        return Records(failure=f"{query.kind} of {ascii(query.name)[1:-1]}: {why}")
+        return DnsRecords(failure=f"{query.kind} of {ascii(query.name)[1:-1]}: {why}")
     nxdomain = answer.status is DnsStatus.NXDOMAIN
     if query.kind == "TXT":
         texts = tuple(b"".join(cast("TXTBase", record).strings) for record in answer.records)
-        return Records(texts=texts, nxdomain=nxdomain)
-    return Records(values=_values(answer.records, query.kind), nxdomain=nxdomain)
+        return DnsRecords(texts=texts, nxdomain=nxdomain)
+    return DnsRecords(values=_values(answer.records, query.kind), nxdomain=nxdomain)
 
 
 def _values(records: Sequence[Rdata], kind: str) -> tuple[str, ...]:
@@ -63,4 +63,4 @@ def _values(records: Sequence[Rdata], kind: str) -> tuple[str, ...]:
         case "PTR":
             return tuple(name_text(pointer.target) for pointer in cast("Sequence[PTR]", records))
         case _:
-            return tuple(str(found.address) for found in cast("Sequence[A]", records))
+            return tuple(str(record.address) for record in cast("Sequence[A]", records))

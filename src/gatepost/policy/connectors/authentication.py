@@ -13,7 +13,7 @@ from pydantic import Field
 
 
 class AuthenticationResults(StrEnum):
-    """Who checks SPF, DKIM, DMARC and ARC of mail from others (RFC 8601)."""
+    """The party that checks SPF, DKIM, DMARC and ARC of mail from others (RFC 8601)."""
 
     NONE = "none"
     GATEWAY = "gateway"

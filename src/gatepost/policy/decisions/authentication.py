@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def authenticated_by(whose: tuple[str, str], recipients: Organization | None) -> AuthenticationResults:
-    """Who authenticates mail to a recipient.
+    """Choose the party that authenticates mail to a recipient.
 
     whose: organization and direction ("incoming", "originating") of the verdict. recipients: the organization that
     accepts the recipient's domain, None if none does.

@@ -102,8 +102,8 @@ def sealing_key(directory: Directory, organization: str, domain: str) -> DkimKey
     owner = directory.organization(organization)
     if owner is None:
         return None
-    found = directory.signing_keys.find(domain, owner=owner.name)
-    nearest = found.keys if found is not None else ()
+    domain_keys = directory.signing_keys.find(domain, owner=owner.name)
+    nearest = domain_keys.keys if domain_keys is not None else ()
     others = sorted(owner.dkim_keys, key=lambda key: key.name)
     return next((key for key in (*nearest, *others) if _seals(key)), None)
 

@@ -81,9 +81,9 @@ def read_chain(fields: Iterable[Field]) -> list[ArcSet]:
     if any(len(place) < len(_NAMES) for place in by_instance.values()):
         raise SignatureFault("fail", "a set is not complete")
     sets = [_read_set(instance, place) for instance, place in sorted(by_instance.items())]
-    for found in sets:
-        if found.cv != ("none" if found.instance == 1 else "pass"):
-            raise SignatureFault("fail", f"the seal of set {found.instance} has cv={found.cv}")
+    for arc_set in sets:
+        if arc_set.cv != ("none" if arc_set.instance == 1 else "pass"):
+            raise SignatureFault("fail", f"the seal of set {arc_set.instance} has cv={arc_set.cv}")
     return sets
 
 
@@ -101,7 +101,7 @@ def was_failed(fields: Sequence[Field]) -> bool:
 
 def sealed_octets(sets: Sequence[ArcSet]) -> bytes:
     """The octets that the seal of the last of these sets is over (section 5.1.1)."""
-    lines = [relaxed_field(field.octets) for found in sets for field in found.fields]
+    lines = [relaxed_field(field.octets) for arc_set in sets for field in arc_set.fields]
     lines[-1] = relaxed_field(without_signature(sets[-1].seal.octets))
     return b"\r\n".join(lines)
 

@@ -51,7 +51,7 @@ class Seal:
 
         results, message_signature: our other two fields, with or without their last CRLF.
         """
-        lines = [relaxed_field(field.octets) for found in before for field in found.fields]
+        lines = [relaxed_field(field.octets) for arc_set in before for field in arc_set.fields]
         lines += [relaxed_field(results), relaxed_field(message_signature), relaxed_field(self.unsigned)]
         return b"\r\n".join(lines)
 

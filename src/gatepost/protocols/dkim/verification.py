@@ -109,7 +109,7 @@ def read_signature(field: Field, now: float) -> ReceivedSignature:
         names = tuple(name.strip(" \t\r\n").lower() for name in tags["h"].split(":"))
         domain, selector = parse_domain(tags["d"]), tags["s"].lower()
         header, _, body = tags.get("c", "simple/simple").lower().partition("/")
-        found = ReceivedSignature(
+        signature = ReceivedSignature(
             field=field,
             algorithm=tags["a"].lower(),
             domain=domain,
@@ -134,9 +134,9 @@ def read_signature(field: Field, now: float) -> ReceivedSignature:
         raise SignatureFault("permerror", "v= is not 1")
     if not _SELECTOR.fullmatch(selector):
         raise SignatureFault("permerror", "s= is no selector")
-    _check(found, tags)
+    _check(signature, tags)
     _check_times(signed, expires, now)
-    return found
+    return signature
 
 
 def _tags(field: Field) -> dict[str, str]:
@@ -146,15 +146,15 @@ def _tags(field: Field) -> dict[str, str]:
         raise SignatureFault("permerror", "it is no list of tags") from None
 
 
-def _check(found: ReceivedSignature, tags: dict[str, str]) -> None:
-    if found.algorithm not in KEY_TYPES:
-        weak = found.algorithm == "rsa-sha1"
+def _check(signature: ReceivedSignature, tags: dict[str, str]) -> None:
+    if signature.algorithm not in KEY_TYPES:
+        weak = signature.algorithm == "rsa-sha1"
         raise SignatureFault("policy" if weak else "permerror", "a= is SHA-1" if weak else "a= is not supported")
-    if not {found.header, found.body} <= _CANONICALIZATIONS:
+    if not {signature.header, signature.body} <= _CANONICALIZATIONS:
         raise SignatureFault("permerror", "c= is not supported")
-    if "from" not in found.names:
+    if "from" not in signature.names:
         raise SignatureFault("permerror", "From is not signed")
-    if len(found.names) > 2 * MOST_FIELDS:
+    if len(signature.names) > 2 * MOST_FIELDS:
         raise SignatureFault("permerror", f"h= has more than {2 * MOST_FIELDS} names")
     if "dns/txt" not in _BLANKS.sub("", tags.get("q", "dns/txt")).split(":"):
         raise SignatureFault("permerror", "q= is not dns/txt")

@@ -56,25 +56,25 @@ def evaluate_dmarc(author: str, identifiers: Sequence[Identifier]) -> Evaluation
 def _evaluated(author: str, identifiers: Sequence[Identifier]) -> Evaluation[DmarcResult]:
     walk = yield from _walked(author)
     home = _organizational(author, walk)
-    found = _applicable(author, home, walk)
-    if found is None:
+    applicable = _applicable(author, home, walk)
+    if applicable is None:
         return DmarcResult("none")
-    record, own = found
+    record, own = applicable
     policy = yield from _policy(author, record, own=own)
     passed = [identifier for identifier in identifiers if identifier.result == "pass"]
     for domain, strict in _distinct(passed, record):
         if (yield from _is_aligned(author, home, domain, strict=strict)):
             return DmarcResult("pass", policy)
     if any(identifier.result == "temperror" for identifier in identifiers):
-        return DmarcResult("temperror", policy, "SPF or DKIM cannot be told now")
+        return DmarcResult("temperror", policy, "SPF or DKIM have no result now")
     return DmarcResult("fail", policy, "neither SPF nor DKIM passes for the author's domain")
 
 
 def _distinct(passed: Sequence[Identifier], record: DmarcRecord) -> list[tuple[str, bool]]:
     """Each domain once with whether its alignment is strict, those that need no look-up first."""
     strict = {"spf": record.strict_spf, "dkim": record.strict_dkim}
-    found = dict.fromkeys((identifier.domain.lower(), strict[identifier.method]) for identifier in passed)
-    return list(found)[:_MOST_DOMAINS]
+    domains = dict.fromkeys((identifier.domain.lower(), strict[identifier.method]) for identifier in passed)
+    return list(domains)[:_MOST_DOMAINS]
 
 
 def _is_aligned(author: str, home: str, domain: str, *, strict: bool) -> Evaluation[bool]:
@@ -97,17 +97,17 @@ def _policy(author: str, record: DmarcRecord, *, own: bool) -> Evaluation[str]:
 
 def _walked(domain: str) -> Evaluation[_Walk]:
     """The records at a domain and above it, the longest name first."""
-    found: _Walk = []
+    walk: _Walk = []
     for name in _names(domain):
         answer = yield Query(f"_dmarc.{name}", "TXT")
         if answer.failure:
             raise _NoAnswer(answer.failure)
         record = parse_dmarc(answer.texts)
         if record is not None:
-            found.append((name, record))
+            walk.append((name, record))
             if record.psd == "n" or (record.psd == "y" and name != domain):
                 break
-    return found
+    return walk
 
 
 def _names(domain: str) -> list[str]:

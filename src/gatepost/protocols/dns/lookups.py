@@ -1,4 +1,4 @@
-"""Look-ups of an evaluation that may need many: it yields a `Query` and gets a `Records`, and does no I/O itself.
+"""Look-ups of an evaluation that may need many: it yields a `Query` and gets a `DnsRecords`, and does no I/O itself.
 
 `protocols.spf.evaluation` and `protocols.dmarc.discovery` are such evaluations; `net.lookups.evaluation` answers them
 with the gateway's resolver, tests with a table.
@@ -17,7 +17,7 @@ class Query(NamedTuple):
     kind: str
 
 
-class Records(NamedTuple):
+class DnsRecords(NamedTuple):
     """The answer to a `Query`.
 
     texts: TXT records, the strings of each joined. values: addresses (A, AAAA), host names (MX by preference, PTR).
@@ -35,5 +35,5 @@ class Records(NamedTuple):
         return not self.failure and not self.texts and not self.values
 
 
-type Evaluation[T] = Generator[Query, Records, T]
+type Evaluation[T] = Generator[Query, DnsRecords, T]
 """What it returns is its result."""

@@ -98,7 +98,7 @@ def without_forged(section: bytes, names: Collection[str]) -> tuple[bytes, int]:
 
 
 def authserv_id(value: bytes) -> str:
-    """Whose results a field's value has, in lower case; "" if that cannot be read."""
+    """The authserv-id of a field's value, in lower case; "" if that cannot be read."""
     text = value.decode("utf-8", "replace")
     at = _after_comments(text, 0)
     match = _QUOTED.match(text, at) or _TOKEN.match(text, at)
@@ -112,7 +112,7 @@ def authserv_id(value: bytes) -> str:
 
 
 def own_results(section: bytes, name: str) -> str:
-    """What the first field of this authserv-id says: the text behind it, unfolded; "" if there is none.
+    """The results in the first field of this authserv-id: the text behind it, unfolded; "" if there is none.
 
     To be asked only of a section from which forged ones were taken out.
     """

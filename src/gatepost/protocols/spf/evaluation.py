@@ -15,7 +15,7 @@ from gatepost.protocols.spf.macros import MacroFacts, expand_domain
 from gatepost.protocols.spf.record import SpfError, SpfRecord, chosen_record, parse_spf
 
 if TYPE_CHECKING:
-    from gatepost.protocols.dns.lookups import Evaluation, Records
+    from gatepost.protocols.dns.lookups import DnsRecords, Evaluation
     from gatepost.protocols.spf.record import Directive
 
 
@@ -130,9 +130,9 @@ class _Check:
         return False
 
     def _is_address_of(self, host: str, directive: Directive, *, counts: bool = True) -> Evaluation[bool]:
-        found = yield from self._addresses(host, counts=counts)
+        addresses = yield from self._addresses(host, counts=counts)
         length = directive.ip4_length if self._address.version == 4 else directive.ip6_length
-        return any(self._address in ip_network((address, length), strict=False) for address in found)
+        return any(self._address in ip_network((address, length), strict=False) for address in addresses)
 
     def _addresses(self, host: str, *, counts: bool = True) -> Evaluation[tuple[str, ...]]:
         kind = "A" if self._address.version == 4 else "AAAA"
@@ -156,7 +156,7 @@ class _Check:
                 return True
         return False
 
-    def _ask(self, name: str, kind: str, *, counts: bool = True) -> Evaluation[Records]:
+    def _ask(self, name: str, kind: str, *, counts: bool = True) -> Evaluation[DnsRecords]:
         """counts: an answer without records counts as a void look-up. A name that is none has no records."""
         answer = yield Query(name.removesuffix("."), kind)
         if answer.failure:

@@ -59,10 +59,10 @@ class SpfRecord:
 
 def chosen_record(texts: Sequence[bytes]) -> bytes | None:
     """The SPF record among the TXT records of a domain, None if there is none. Raises SpfError for several."""
-    found = [text for text in texts if text[:6].lower() == _VERSION and (len(text) == 6 or text[6:7] == b" ")]
-    if len(found) > 1:
-        raise SpfError(f"{len(found)} SPF records")
-    return found[0] if found else None
+    records = [text for text in texts if text[:6].lower() == _VERSION and (len(text) == 6 or text[6:7] == b" ")]
+    if len(records) > 1:
+        raise SpfError(f"{len(records)} SPF records")
+    return records[0] if records else None
 
 
 def parse_spf(record: bytes) -> SpfRecord:

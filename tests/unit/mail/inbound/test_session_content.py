@@ -7,7 +7,7 @@ import contextlib
 
 import pytest
 
-from gatepost.mail.inbound.authentication import Authenticated
+from gatepost.mail.inbound.authentication import AuthenticationReport
 from gatepost.mail.inbound.transaction import _NO_RESULTS
 from gatepost.net.stream import Loss, LossKind
 from gatepost.policy.connectors.values import HookFailure
@@ -187,7 +187,7 @@ class Results:
         self.seen.append((arrival, content))
         if self.fault is not None:
             raise self.fault
-        return Authenticated((MethodResult("spf", "pass"), MethodResult("arc", "none")), "none")
+        return AuthenticationReport((MethodResult("spf", "pass"), MethodResult("arc", "none")), "none")
 
 
 @contextlib.asynccontextmanager

@@ -8,7 +8,7 @@ import pytest
 from gatepost.net.lookups.dns import Resolver
 from gatepost.net.lookups.evaluation import evaluate, look_up
 from gatepost.net.lookups.nameservers import Nameservers
-from gatepost.protocols.dns.lookups import Query, Records
+from gatepost.protocols.dns.lookups import DnsRecords, Query
 
 RECORDS = {
     ("b.example", "TXT"): ['"v=spf1 " "-all"'],
@@ -18,21 +18,21 @@ RECORDS = {
     ("1.2.0.192.in-addr.arpa", "PTR"): ["B.example."],
 }
 ANSWERS = {
-    Query("b.example", "TXT"): Records((b"v=spf1 -all",)),
-    Query("b.example", "MX"): Records(values=("mx1.b.example", "mx2.b.example")),
-    Query("b.example", "A"): Records(values=("192.0.2.1",)),
-    Query("b.example", "AAAA"): Records(values=("2001:db8::1",)),
-    Query("1.2.0.192.in-addr.arpa", "PTR"): Records(values=("b.example",)),
-    Query("none.b.example", "TXT"): Records(nxdomain=True),
-    Query("none.b.example", "A"): Records(nxdomain=True),
-    Query(".".join(["a" * 60] * 5), "TXT"): Records(nxdomain=True),
-    Query("silent.b.example", "A"): Records(failure="A of silent.b.example: no answer"),
-    Query("bogus.b.example", "TXT"): Records(failure="TXT of bogus.b.example: DNSSEC validation fails"),
+    Query("b.example", "TXT"): DnsRecords((b"v=spf1 -all",)),
+    Query("b.example", "MX"): DnsRecords(values=("mx1.b.example", "mx2.b.example")),
+    Query("b.example", "A"): DnsRecords(values=("192.0.2.1",)),
+    Query("b.example", "AAAA"): DnsRecords(values=("2001:db8::1",)),
+    Query("1.2.0.192.in-addr.arpa", "PTR"): DnsRecords(values=("b.example",)),
+    Query("none.b.example", "TXT"): DnsRecords(nxdomain=True),
+    Query("none.b.example", "A"): DnsRecords(nxdomain=True),
+    Query(".".join(["a" * 60] * 5), "TXT"): DnsRecords(nxdomain=True),
+    Query("silent.b.example", "A"): DnsRecords(failure="A of silent.b.example: no answer"),
+    Query("bogus.b.example", "TXT"): DnsRecords(failure="TXT of bogus.b.example: DNSSEC validation fails"),
 }
 BEHAVIOUR = {"silent.b.example": "silent", "bogus.b.example": "explained"}
 
 
-async def all_of(resolver: Resolver) -> dict[Query, Records]:
+async def all_of(resolver: Resolver) -> dict[Query, DnsRecords]:
     def evaluation() -> Any:
         found = {}
         for query in ANSWERS:
@@ -43,7 +43,7 @@ async def all_of(resolver: Resolver) -> dict[Query, Records]:
 
 
 def test_answers(nameserver: Any) -> None:
-    async def run() -> dict[Query, Records]:
+    async def run() -> dict[Query, DnsRecords]:
         async with nameserver(RECORDS, behaviour=BEHAVIOUR) as double:
             return await all_of(Resolver(Nameservers([f"127.0.0.1:{double.port}"], timeout=0.2, attempts=1)))
 
@@ -52,8 +52,8 @@ def test_answers(nameserver: Any) -> None:
 
 @pytest.mark.parametrize("name", ["\xfc.example", "a" * 64 + ".example"])
 def test_what_is_no_name_has_no_records(nameserver: Any, name: str) -> None:
-    async def run() -> Records:
+    async def run() -> DnsRecords:
         async with nameserver(RECORDS) as double:
             return await look_up(Resolver(Nameservers([f"127.0.0.1:{double.port}"])), Query(name, "A"))
 
-    assert asyncio.run(run()) == Records(nxdomain=True)
+    assert asyncio.run(run()) == DnsRecords(nxdomain=True)

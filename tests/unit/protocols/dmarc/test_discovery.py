@@ -6,15 +6,16 @@ from typing import Any
 import pytest
 
 from gatepost.protocols.dmarc.discovery import DmarcResult, Identifier, evaluate_dmarc
-from gatepost.protocols.dns.lookups import Records
+from gatepost.protocols.dns.lookups import DnsRecords
 
 NOTHING = "neither SPF nor DKIM passes for the author's domain"
 
 
-def zone(**texts: str) -> dict[str, Records]:
-    """Records at _dmarc of names, with "_" for dots."""
+def zone(**texts: str) -> dict[str, DnsRecords]:
+    """DnsRecords at _dmarc of names, with "_" for dots."""
     return {
-        f"_dmarc.{name.replace('_', '.')} TXT": Records((f"v=DMARC1; {text}".encode(),)) for name, text in texts.items()
+        f"_dmarc.{name.replace('_', '.')} TXT": DnsRecords((f"v=DMARC1; {text}".encode(),))
+        for name, text in texts.items()
     }
 
 
@@ -45,7 +46,7 @@ CASES = [
         ORDINARY,
         "a.example",
         [dkim("a.example", "temperror")],
-        DmarcResult("temperror", "reject", "SPF or DKIM cannot be told now"),
+        DmarcResult("temperror", "reject", "SPF or DKIM have no result now"),
     ),
     (ORDINARY, "b.example", [spf("b.example")], DmarcResult("none")),
     (STRICT, "a.example", [dkim("mail.a.example")], DmarcResult("fail", "none", NOTHING)),
@@ -67,13 +68,13 @@ def test_alignment(
 
 
 def test_an_author_that_exists_has_the_policy_of_subdomains(answered: Any) -> None:
-    records = zone(a_example="p=reject; sp=quarantine; np=none") | {"x.a.example A": Records()}
+    records = zone(a_example="p=reject; sp=quarantine; np=none") | {"x.a.example A": DnsRecords()}
     assert answered(evaluate_dmarc("x.a.example", []), records).policy == "quarantine"
     assert answered(evaluate_dmarc("y.a.example", []), records).policy == "none"
 
 
 def test_a_failure_is_no_absence(answered: Any) -> None:
-    records = {"_dmarc.a.example TXT": Records(failure="no answer")}
+    records = {"_dmarc.a.example TXT": DnsRecords(failure="no answer")}
     assert answered(evaluate_dmarc("a.example", [spf("a.example")]), records) == DmarcResult(
         "temperror", "", "no answer"
     )
@@ -84,7 +85,7 @@ def test_the_walk_has_eight_steps_at_most() -> None:
     asked = [next(evaluation).name]
     with suppress(StopIteration):
         while True:
-            asked.append(evaluation.send(Records()).name)
+            asked.append(evaluation.send(DnsRecords()).name)
     names = ["a.b.c.d.e.f.g.h.i.j.mail.example", "f.g.h.i.j.mail.example", "g.h.i.j.mail.example", "h.i.j.mail.example"]
     names += ["i.j.mail.example", "j.mail.example", "mail.example", "example"]
     assert asked == [f"_dmarc.{name}" for name in names]

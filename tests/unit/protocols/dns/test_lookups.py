@@ -2,18 +2,18 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.protocols.dns.lookups import Records
+from gatepost.protocols.dns.lookups import DnsRecords
 
 
 @pytest.mark.parametrize(
     ("records", "void"),
     [
-        (Records(), True),
-        (Records(nxdomain=True), True),
-        (Records(failure="x"), False),
-        (Records((b"x",)), False),
-        (Records(values=("x",)), False),
+        (DnsRecords(), True),
+        (DnsRecords(nxdomain=True), True),
+        (DnsRecords(failure="x"), False),
+        (DnsRecords((b"x",)), False),
+        (DnsRecords(values=("x",)), False),
     ],
 )
-def test_void_lookups(records: Records, *, void: bool) -> None:
+def test_void_lookups(records: DnsRecords, *, void: bool) -> None:
     assert records.is_void is void

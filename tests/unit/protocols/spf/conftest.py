@@ -5,20 +5,20 @@ from typing import Any
 
 import pytest
 
-from gatepost.protocols.dns.lookups import Query, Records
+from gatepost.protocols.dns.lookups import DnsRecords, Query
 
-type Zone = Mapping[str, Records]
+type Zone = Mapping[str, DnsRecords]
 
 
 @pytest.fixture
 def answered() -> Callable[[Any, Zone], Any]:
-    """Run an evaluation with a table: "NAME KIND" -> Records. Other names do not exist."""
+    """Run an evaluation with a table: "NAME KIND" -> DnsRecords. Other names do not exist."""
 
     def run(evaluation: Any, zone: Zone) -> Any:
         try:
             query: Query = next(evaluation)
             while True:
-                query = evaluation.send(zone.get(f"{query.name} {query.kind}", Records(nxdomain=True)))
+                query = evaluation.send(zone.get(f"{query.name} {query.kind}", DnsRecords(nxdomain=True)))
         except StopIteration as stop:
             return stop.value
 

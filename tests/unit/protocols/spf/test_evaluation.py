@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gatepost.protocols.dns.lookups import Query, Records
+from gatepost.protocols.dns.lookups import DnsRecords, Query
 from gatepost.protocols.spf.evaluation import SpfResult, check_host
 
 SUITE = list(yaml.safe_load_all(Path(__file__).with_name("rfc7208-tests.yml").read_text(encoding="utf-8")))
@@ -18,11 +18,11 @@ CASES = {name: (case, scenario["zonedata"]) for scenario in SUITE for name, case
 KNOWN = {"p-macro-multiple": ["neutral"]}
 
 
-def from_zone(query: Query, zone: dict[str, Any]) -> Records:
+def from_zone(query: Query, zone: dict[str, Any]) -> DnsRecords:
     """What a name server with that zone says. SPF records of type 99 stand for TXT records, unless there are some."""
     entries = zone.get(query.name.lower())
     if entries is None:
-        return Records(nxdomain=True)
+        return DnsRecords(nxdomain=True)
     tables = [entry for entry in entries if isinstance(entry, dict)]
     kinds = {kind for table in tables for kind in table}
     values = []
@@ -32,22 +32,22 @@ def from_zone(query: Query, zone: dict[str, Any]) -> Records:
         if kind == "CNAME":
             return from_zone(query._replace(name=value), zone)
         if kind == query.kind and value == "TIMEOUT":
-            return Records(failure="timeout")
+            return DnsRecords(failure="timeout")
         if kind == query.kind and value != "NONE":
             values.append(value)
     if "TIMEOUT" in entries and not values:
-        return Records(failure="timeout")
+        return DnsRecords(failure="timeout")
     return found(query.kind, values)
 
 
-def found(kind: str, values: list[Any]) -> Records:
+def found(kind: str, values: list[Any]) -> DnsRecords:
     if kind == "TXT":
-        return Records(
+        return DnsRecords(
             tuple("".join([value] if isinstance(value, str) else value).encode("latin-1") for value in values)
         )
     if kind == "MX":
-        return Records(values=tuple(host.rstrip(".") for _, host in sorted(values)))
-    return Records(values=tuple(str(value).rstrip(".") for value in values))
+        return DnsRecords(values=tuple(host.rstrip(".") for _, host in sorted(values)))
+    return DnsRecords(values=tuple(str(value).rstrip(".") for value in values))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -68,8 +68,8 @@ def test_the_suite_of_the_rfc(name: str) -> None:
     assert result.result in ([expected] if isinstance(expected, str) else expected)
 
 
-def txt(text: str) -> Records:
-    return Records((text.encode(),))
+def txt(text: str) -> DnsRecords:
+    return DnsRecords((text.encode(),))
 
 
 V4 = ip_address("192.0.2.1")
@@ -81,7 +81,7 @@ def test_a_mapped_address_is_one_of_version_4(answered: Any) -> None:
 
 
 def test_failures_say_what_could_not_be_told(answered: Any) -> None:
-    zone = {"a.example TXT": txt("v=spf1 mx -all"), "a.example MX": Records(failure="MX of a.example: no answer")}
+    zone = {"a.example TXT": txt("v=spf1 mx -all"), "a.example MX": DnsRecords(failure="MX of a.example: no answer")}
     assert answered(check_host(V4, "a.example", "x@a.example", "h"), zone) == SpfResult(
         "temperror", "MX of a.example: no answer"
     )
@@ -98,17 +98,17 @@ def test_failures_say_what_could_not_be_told(answered: Any) -> None:
 def test_names_of_the_address(answered: Any, names: tuple[str, ...], back: tuple[str, ...], expected: str) -> None:
     zone = {
         "a.example TXT": txt("v=spf1 ptr -all"),
-        "1.2.0.192.in-addr.arpa PTR": Records(values=names),
-        f"{names[0]} A": Records(values=back),
+        "1.2.0.192.in-addr.arpa PTR": DnsRecords(values=names),
+        f"{names[0]} A": DnsRecords(values=back),
     }
     assert answered(check_host(V4, "a.example", "x@a.example", "h"), zone).result == expected
 
 
 def test_names_that_cannot_be_told_match_nothing(answered: Any) -> None:
-    zone = {"a.example TXT": txt("v=spf1 ptr ~all"), "1.2.0.192.in-addr.arpa PTR": Records(failure="x")}
+    zone = {"a.example TXT": txt("v=spf1 ptr ~all"), "1.2.0.192.in-addr.arpa PTR": DnsRecords(failure="x")}
     assert answered(check_host(V4, "a.example", "x@a.example", "h"), zone).result == "softfail"
-    zone["1.2.0.192.in-addr.arpa PTR"] = Records(values=("a.example",))
-    zone["a.example A"] = Records(failure="x")
+    zone["1.2.0.192.in-addr.arpa PTR"] = DnsRecords(values=("a.example",))
+    zone["a.example A"] = DnsRecords(failure="x")
     assert answered(check_host(V4, "a.example", "x@a.example", "h"), zone).result == "softfail"
 
 
@@ -119,7 +119,7 @@ def test_what_is_no_name_has_no_record(answered: Any, domain: str) -> None:
 
 def test_hosts_and_void_lookups_are_counted(answered: Any) -> None:
     many = tuple(f"{number}.example" for number in range(11))
-    zone = {"a.example TXT": txt("v=spf1 mx -all"), "a.example MX": Records(values=many)}
+    zone = {"a.example TXT": txt("v=spf1 mx -all"), "a.example MX": DnsRecords(values=many)}
     assert answered(check_host(V4, "a.example", "x@a.example", "h"), zone).why == "mx:a.example has more than 10 hosts"
     void = {"a.example TXT": txt("v=spf1 a:x.example a:y.example a:z.example -all")}
     result = answered(check_host(V4, "a.example", "x@a.example", "h"), void)
