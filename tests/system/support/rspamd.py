@@ -25,7 +25,7 @@ dkim {{ check_local = true; }}
 dmarc {{ check_local = true; }}
 arc {{ sign_authenticated = true; allow_username_mismatch = true; allow_hdrfrom_mismatch = true; use_esld = false;
   domain {{ {domain} {{ path = "{folder}/state/key.pem"; selector = "{selector}"; }} }} }}
-milter_headers {{ use = ["authentication-results"]; }}
+milter_headers {{ use = ["authentication-results"]; skip_local = false; }}
 worker "normal" {{ bind_socket = "127.0.0.1:{port}"; count = 1; }}
 """
 
