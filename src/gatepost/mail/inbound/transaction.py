@@ -15,7 +15,7 @@ from gatepost.mail.inbound.authentication import Arrival
 from gatepost.mail.inbound.content import Examined
 from gatepost.mail.model.message import Delivery, Message, Recipient
 from gatepost.mail.model.queue_id import format_id
-from gatepost.policy.connectors.authentication import AuthenticationResults
+from gatepost.policy.connectors.authentication_results import AuthenticationResults
 from gatepost.policy.decisions.authentication import forged_ids
 from gatepost.policy.decisions.content import decide
 from gatepost.policy.decisions.handover import read_origin

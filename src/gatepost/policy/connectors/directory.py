@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gatepost.policy.connectors.authentication import AuthenticationResults
+from gatepost.policy.connectors.authentication_results import AuthenticationResults
 from gatepost.policy.connectors.hook_index import HookIndex
 from gatepost.policy.connectors.names import covers, network, parents
 from gatepost.policy.connectors.recipients import MailboxIndex

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from gatepost.policy.connectors import oauth, tls_rules
-from gatepost.policy.connectors.authentication import AuthenticationResults
+from gatepost.policy.connectors.authentication_results import AuthenticationResults
 from gatepost.policy.connectors.content_hook import scanner_host
 from gatepost.policy.connectors.names import covers, is_this_machine, network
 from gatepost.policy.connectors.publication import publication

@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from gatepost.policy.connectors.authentication import AuthenticationField, AuthenticationResults
+from gatepost.policy.connectors.authentication_results import AuthenticationField, AuthenticationResults
 from gatepost.policy.connectors.client_certificate import (
     ClientCertificate,  # noqa: TC001 - pydantic reads the annotation
 )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gatepost.policy.connectors.authentication import AuthenticationResults
+from gatepost.policy.connectors.authentication_results import AuthenticationResults
 from gatepost.policy.connectors.comparison import PASSED_OVER_LIMIT
 from gatepost.policy.connectors.units import format_duration
 from gatepost.policy.decisions.content_demand import NO_DEMAND

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gatepost.policy.connectors.authentication import AuthenticationResults
+from gatepost.policy.connectors.authentication_results import AuthenticationResults
 from gatepost.policy.connectors.credentials import CredentialFault
 from gatepost.policy.connectors.match import attribute, attribute_by_recipient, match_partner
 from gatepost.policy.connectors.tls_fields import limits_of

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 
-from gatepost.policy.connectors.authentication import AuthenticationResults
+from gatepost.policy.connectors.authentication_results import AuthenticationResults
 from gatepost.policy.connectors.content_hook import ContentHook
 from gatepost.policy.connectors.hook_index import ApplicableHook
 from gatepost.policy.connectors.match import Attribution
