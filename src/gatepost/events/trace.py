@@ -117,6 +117,7 @@ def received_event(
         | _submitted(message)
         | _handed_over(message)
         | _header_change(message)
+        | _forged_results(message)
         | _tls_requested(message)
         | said,
     )
@@ -139,6 +140,9 @@ _MADE_THERE = (
     "notice_about_message_id",
     "tls_report",
     "internal",
+    "authentication",
+    "authserv_id",
+    "arc",
 )  # what `store.interface.Message` asks for
 
 
@@ -168,6 +172,11 @@ def _submitted(message: Message) -> dict[str, Any]:
 def _header_change(message: Message) -> dict[str, Any]:
     """The record of changed header fields of Exchange's own, and whether the message counts as internal."""
     return {key: message.inbound[key] for key in ("headers", "internal") if key in message.inbound}
+
+
+def _forged_results(message: Message) -> dict[str, int]:
+    """How many fields were taken out that claimed to be results of ours (RFC 8601 section 5)."""
+    return {key: message.inbound[key] for key in ("forged_results",) if key in message.inbound}
 
 
 def _tls_requested(message: Message) -> dict[str, str]:

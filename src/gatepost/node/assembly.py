@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from gatepost.events.metrics import catalogue as metrics
 from gatepost.events.metrics.counts import Counts
 from gatepost.events.trace import outcome_events
+from gatepost.mail.inbound.authentication import Authenticator
 from gatepost.mail.inbound.content import ContentHooks
 from gatepost.mail.inbound.login import Logins
 from gatepost.mail.inbound.recipient_lookups import RecipientLookups
@@ -476,6 +477,7 @@ class Assembly:
             transcripts=settings.trace.transcripts,
             hooks=self._hooks,
             recipients=self._recipients,
+            authenticator=Authenticator(self._lookups.resolver),
             counts=self._observation.counts,
         )
 

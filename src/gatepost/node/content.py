@@ -1,8 +1,8 @@
 """Make the content steps of `mail.outbound.content` in their order, from the settings.
 
 Called by `node.assembly`, once for a worker. The order matters: header fields that stay here are taken out first; what
-one organization encrypts for another one's mailboxes here, the other may decrypt; and DKIM signs what is sent, so it
-comes last.
+one organization encrypts for another one's mailboxes here, the other may decrypt; DKIM signs what is sent, and ARC
+seals that.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gatepost.mail.outbound.arc import ArcSealing
 from gatepost.mail.outbound.content import ContentSteps
 from gatepost.mail.outbound.dkim import DkimSigning
 from gatepost.mail.outbound.in_memory_transform import InMemoryTransform
@@ -41,7 +42,8 @@ def content_steps(settings: Settings, resources: ConfigStore, dkim: DkimKeys) ->
     decryption = SmimeDecryption(store, bench, settings.server.hostname)
     headers = OrganizationHeaders(settings.server.hostname)
     signing = DkimSigning(dkim, time.time)
-    return ContentSteps(headers, protection, decryption, signing, dividers=(protection, decryption))
+    sealing = ArcSealing(dkim, time.time)
+    return ContentSteps(headers, protection, decryption, signing, sealing, dividers=(protection, decryption))
 
 
 class SecretContent:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gatepost.mail.model.message import Delivery, Message, Recipient
+from gatepost.mail.outbound.arc import ArcSealing
 from gatepost.mail.outbound.dkim import DkimSigning
 from gatepost.mail.outbound.organization_headers import OrganizationHeaders
 from gatepost.node.content import SecretContent, content_steps
@@ -48,8 +49,8 @@ def test_what_is_in_force_counts():
     assert asked(delivery("bob@b.example"), ORIGINAL)
 
 
-def test_header_fields_go_first_and_the_signature_comes_last(tmp_path):
+def test_header_fields_go_first_and_signature_and_seal_come_last(tmp_path):
     settings = Settings(server={"hostname": "mx1.contoso.example", "data_dir": str(tmp_path)})
     steps = content_steps(settings, ConfigStore(tmp_path / "config.db"), None)._steps  # nothing is signed here
     assert isinstance(steps[0], OrganizationHeaders)
-    assert isinstance(steps[-1], DkimSigning)
+    assert [type(step) for step in steps[-2:]] == [DkimSigning, ArcSealing]

@@ -23,6 +23,7 @@ from gatepost.times import rfc3339
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from gatepost.mail.inbound.authentication import Authenticator
     from gatepost.mail.inbound.content import ContentHooks
     from gatepost.mail.inbound.login import Logins
     from gatepost.mail.model.message import Delivery
@@ -75,9 +76,9 @@ class InboundService:
     before the greeting (RFC 8314). admit: where other nodes of the site hand mail over, who presents a chain (DER, leaf
     first); None where anybody may come. nodes: of the site, as they are now. transcripts: of how many sessions in a
     thousand the dialogue is kept, whatever happened. hooks: asks scanners about the content of messages; without it,
-    and where the configuration has no content hook, nobody is asked. recipients: asks whether a
-    recipient of a relayed domain exists. role: of its listeners. counts: connections and
-    handshakes are counted there.
+    and where the configuration has no content hook, nobody is asked. authenticator: checks SPF, DKIM, DMARC and ARC;
+    without it, nobody does. recipients: asks whether a recipient of a relayed domain exists. role: of its listeners.
+    counts: connections and handshakes are counted there.
     """
 
     hostname: str
@@ -103,6 +104,7 @@ class InboundService:
     transcripts: int = 0
     hooks: ContentHooks | None = None
     recipients: RecipientLookups = field(default_factory=lambda: RecipientLookups({}))
+    authenticator: Authenticator | None = None
     role: str = "mx"
     counts: Counts = field(default_factory=Counts)
 

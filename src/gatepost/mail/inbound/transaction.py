@@ -11,15 +11,25 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gatepost.events.trace import handed_over_record, introduction_record
+from gatepost.mail.inbound.authentication import Arrival
 from gatepost.mail.inbound.content import Examined
 from gatepost.mail.model.message import Delivery, Message, Recipient
 from gatepost.mail.model.queue_id import format_id
+from gatepost.policy.connectors.authentication_results import AuthenticationResults
+from gatepost.policy.decisions.authentication import forged_ids
 from gatepost.policy.decisions.content import decide
 from gatepost.policy.decisions.handover import read_origin
 from gatepost.policy.decisions.header_trust import header_trust
 from gatepost.policy.decisions.inbound import decide_filtered
 from gatepost.policy.decisions.skipped_hops import skip_hops
-from gatepost.protocols.message.edit import edit_header
+from gatepost.protocols.message.authentication_results import (
+    FIELD,
+    chain_of,
+    own_results,
+    results_text,
+    without_forged,
+)
+from gatepost.protocols.message.edit import HeaderEdits, edit_header
 from gatepost.protocols.message.fields import HeaderScanner
 from gatepost.protocols.message.header_section import HeaderSection
 from gatepost.protocols.message.organization_headers import HeaderChange, changed_headers
@@ -34,12 +44,13 @@ from gatepost.values import replace
 
 if TYPE_CHECKING:
     from asyncio import Task
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Collection, Sequence
 
     from gatepost.mail.inbound.service import InboundService
     from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.connectors.facts import SessionFacts
+    from gatepost.policy.connectors.hook_index import ApplicableHook
     from gatepost.policy.connectors.records import InboundConnector
     from gatepost.policy.decisions.decision import InboundVerdict
     from gatepost.policy.decisions.forwarding import Target
@@ -49,6 +60,10 @@ if TYPE_CHECKING:
 
 
 _HEADER_TOO_LARGE = Reply(552, "5.3.4", ("The header section of the message is larger than we accept",))
+_NO_RESULTS = (
+    "rspamd added no Authentication-Results field for this host name: switch on authentication-results in its "
+    "milter_headers.conf, and change_header in the content hook"
+)
 _FORWARDED = Reply(554, "5.4.6", ("Mail forwarding loop: a recipient has sent this message on already",))
 _LOOP = Reply(554, "5.4.6", ("Hop count exceeded - possible mail loop",))
 
@@ -71,6 +86,7 @@ class Transaction:
     """
 
     __slots__ = (
+        "_arrived",
         "_body",
         "_directory",
         "_failure",
@@ -94,6 +110,7 @@ class Transaction:
         self._directory: Directory | None = None
         self._failure: StoreFailure | None = None
         self._header: HeaderSection | None = None
+        self._arrived = b""  # the header section, before anything of it was changed
         self._found: dict[str, Any] = {}  # what the header section was found to be, for the message
         self._scanner = HeaderScanner(service.smtp_limits.header_bytes)
         self.mail = mail
@@ -115,8 +132,9 @@ class Transaction:
 
     @property
     def examined(self) -> bool:
-        """Whether scanners are asked about its content: the same for every recipient (`policy.decisions.inbound`)."""
-        return bool(self.recipients[0].verdict.hooks)
+        """Whether it is authenticated or scanned: the same for every recipient (`policy.decisions.inbound`)."""
+        verdict = self.recipients[0].verdict
+        return bool(verdict.hooks) or verdict.authentication is not AuthenticationResults.NONE
 
     def begin_body(self, greeted_with: str, directory: Directory) -> Awaitable[None] | None:
         """Open the body and put our trace field before it (RFC 5321 section 4.4); an awaitable as from `write`.
@@ -127,9 +145,11 @@ class Transaction:
         self._body = self._service.store.body()
         session = self._session
         self._directory = directory
-        trust = header_trust(directory, session, self.mail.path, [recipient.verdict for recipient in self.recipients])
+        verdicts = [recipient.verdict for recipient in self.recipients]
+        trust = header_trust(directory, session, self.mail.path, verdicts)
+        forged = forged_ids(directory, session, verdicts, self._service.hostname, self._service.nodes())
         self._header = HeaderSection(
-            self._service.smtp_limits.header_bytes, lambda section: self._changed(section, trust)
+            self._service.smtp_limits.header_bytes, lambda section: self._changed(section, trust, forged)
         )
         return self._keep_octets(
             received_field(
@@ -154,10 +174,15 @@ class Transaction:
             chunk = self._header.feed(chunk)
         return self._keep(chunk) if chunk else None
 
-    def _changed(self, section: bytes, trust: HeaderTrust) -> bytes:
+    def _changed(self, section: bytes, trust: HeaderTrust, forged: Collection[str]) -> bytes:
         """The header section as it is kept: a user's completed, and without what its sender may not say."""
+        self._arrived = section
         if (connector := self.recipients[0].verdict.filter) is not None:
             self._know_client(connector, section)
+        if forged:
+            section, removed = without_forged(section, forged)
+            if removed:
+                self._found["forged_results"] = removed
         if self._session.user:
             service = self._service
             section = submitted(section, queue_id=self.queue_id, hostname=service.hostname, now=service.clock())
@@ -217,24 +242,60 @@ class Transaction:
             return None
 
     async def examine(self) -> Reply | None:
-        """Ask the scanners; the refusal, or None once the header is what they want it to be.
+        """Authenticate it and ask the scanners; the refusal, or None once the header is what they want it to be.
 
         Whoever is asked, the trace of every recipient has what was found.
         """
-        hooks, body = self._service.hooks, self._body
-        assert hooks is not None  # noqa: S101 - only where there are some is anybody asked
+        body, verdict = self._body, self.recipients[0].verdict
         assert body is not None  # noqa: S101 - a message ends only after it began
         try:
-            examination = decide(await hooks.ask(self.recipients[0].verdict.hooks, self._shown(body)))
+            if verdict.authentication is AuthenticationResults.GATEWAY:
+                await self._authenticate(body)
+            refusal = await self._scan(body, verdict.hooks) if verdict.hooks else None
         except StoreFailure as failure:
             return failure.reply
-        self.recipients = [
-            replace(recipient, verdict=replace(recipient.verdict, examined=examination.records))
-            for recipient in self.recipients
-        ]
+        if verdict.authentication is AuthenticationResults.RSPAMD:
+            self._take_results(body)
+        return refusal
+
+    async def _scan(self, body: BodyWriter, hooks: Sequence[ApplicableHook]) -> Reply | None:
+        scanners = self._service.hooks
+        assert scanners is not None  # noqa: S101 - only where there are some is anybody asked
+        examination = decide(await scanners.ask(hooks, self._shown(body)))
+        self._note(examined=examination.records)
         if examination.reply is None and examination.edits:
             body.replace_head(reduce(edit_header, examination.edits, body.head))
         return examination.reply
+
+    async def _authenticate(self, body: BodyWriter) -> None:
+        """Check the message and put what was found before everything else (RFC 8601 section 4.1)."""
+        authenticator, name = self._service.authenticator, self._service.hostname
+        assert authenticator is not None  # noqa: S101 - every gateway has one
+        session = self._session
+        arrival = Arrival(session.peer_ip, session.hello, self.mail.path, self._arrived, body.chunks)
+        report = await authenticator.authenticate(arrival)
+        edits = HeaderEdits(((FIELD, results_text(name, report.results)),))
+        body.replace_head(edit_header(body.head, edits))
+        self._authenticated("gateway", [result.text for result in report.results], report.chain)
+
+    def _take_results(self, body: BodyWriter) -> None:
+        """Note what rspamd found, if it put that into the header under our name, as it does for its MTA."""
+        head = body.head.partition(b"\r\n\r\n")[0] + b"\r\n"
+        if said := own_results(head, self._service.hostname.lower()):
+            self._authenticated("rspamd", [part.strip() for part in said.split(";")], chain_of(said))
+        else:
+            self._note(authenticated={"by": "rspamd", "missing": _NO_RESULTS})
+
+    def _authenticated(self, by: str, results: list[str], chain: str) -> None:
+        """For the trace, and for the seal that a message gets which is passed on (`mail.outbound.arc`)."""
+        self._note(authenticated={"by": by, "results": results})
+        self._found |= {"authentication": by, "authserv_id": self._service.hostname, "arc": chain}
+
+    def _note(self, **found: Any) -> None:
+        """Add what was found to the verdict on every recipient."""
+        self.recipients = [
+            replace(recipient, verdict=replace(recipient.verdict, **found)) for recipient in self.recipients
+        ]
 
     def _shown(self, body: BodyWriter) -> Examined:
         """The message as scanners get it: as it will be stored, but for what they change."""

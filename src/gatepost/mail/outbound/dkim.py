@@ -87,7 +87,7 @@ class DkimSigning:
         names = chosen_fields(fields)
         if not names:
             return None
-        digest, now = await _body_hash(body), self._clock()
+        digest, now = await body_hash(body), self._clock()
         made = []
         for key, signer in signers:
             signature = Signature(signer.algorithm, key.domain, key.selector, names, digest, now)
@@ -114,7 +114,7 @@ def _text(field: Field) -> str:
     return field.value.decode("utf-8", "replace")
 
 
-async def _body_hash(body: MessageBody) -> bytes:
+async def body_hash(body: MessageBody) -> bytes:
     """SHA-256 of the canonical body: what stands behind the empty line."""
     digest = hashlib.sha256()
     canonical = RelaxedBody(digest.update)

@@ -14,6 +14,7 @@ import click
 
 from gatepost.manage.cli.tables import printable
 from gatepost.manage.use_cases.explain_text import (
+    CHECKED_BY,
     KINDS,
     RESULTS,
     demand_text,
@@ -135,6 +136,8 @@ def _inbound_fields(page: _Page, verdict: _Record) -> None:
         page.field("connector", f"{verdict['connector']}, requires: {verdict['requirement']}{trial}")
     if verdict.get("would_refuse"):
         page.field("rehearsal", f"{verdict['would_refuse_connector']} would refuse with {verdict['would_refuse']}")
+    if checked_by := verdict.get("authentication_results"):
+        page.field("authentication", CHECKED_BY[checked_by])
     for hook in verdict.get("content_hooks", ()):
         page.field("content hook", hook_text(hook))
 

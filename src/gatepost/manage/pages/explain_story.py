@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gatepost.manage.use_cases.explain_text import KINDS, RESULTS, demand_text, hook_text, route_text
+from gatepost.manage.use_cases.explain_text import CHECKED_BY, KINDS, RESULTS, demand_text, hook_text, route_text
+from gatepost.policy.connectors.authentication_results import AuthenticationResults
 from gatepost.policy.connectors.units import format_duration
 from gatepost.policy.decisions.decision import hook_record
 from gatepost.policy.decisions.outbound import describe
@@ -187,6 +188,8 @@ def _inbound_facts(verdict: InboundVerdict) -> Iterable[tuple[str, str]]:
         yield "Connector", "none"
     if verdict.would_refuse is not None:
         yield "In rehearsal", f"{verdict.would_refuse_connector} would refuse with {verdict.would_refuse.text}"
+    if verdict.authentication is not AuthenticationResults.NONE:
+        yield "Authentication results", CHECKED_BY[verdict.authentication]
     for hook in verdict.hooks:
         yield "Content hook", hook_text(hook_record(hook))
 

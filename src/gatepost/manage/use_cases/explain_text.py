@@ -26,6 +26,11 @@ KINDS: Final = {
     "wrong-name": "wrong name",
     "no-requiretls": "no REQUIRETLS offered",
 }
+CHECKED_BY: Final = {
+    "gateway": "SPF, DKIM, DMARC and ARC are checked by the gateway",
+    "rspamd": "SPF, DKIM, DMARC and ARC are checked by the rspamd content hook",
+}
+"""Who authenticates mail of others, as a sentence, by `authentication_results` of a verdict's record."""
 RESULTS: Final = {
     "delivered": "delivered",
     "delivered-in-clear": "delivered unencrypted",

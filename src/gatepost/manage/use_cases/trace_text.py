@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 # Keys of `detail` as a person reads them; the rest are words already.
 _LABELS = {
     "content_hooks": "content hook",
+    "forged_results": "forged results removed",
+    "arc": "ARC seal",
+    "arc_unsealed": "not sealed",
     "passed_over": "passed over",
     "would_refuse": "would refuse",
     "would_refuse_connector": "in rehearsal",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from gatepost.policy.connectors.authentication_results import AuthenticationResults
 from gatepost.policy.connectors.hook_index import HookIndex
 from gatepost.policy.connectors.names import covers, network, parents
 from gatepost.policy.connectors.recipients import MailboxIndex, RecipientLists
@@ -179,6 +180,7 @@ class Directory:
         "_partners",
         "_recipient_lists",
         "_revocable",
+        "authenticates",
         "client_anchors",
         "disputes",
         "first",
@@ -208,6 +210,9 @@ class Directory:
         self._mailboxes = MailboxIndex(self.organizations)
         self._recipient_lists = RecipientLists(self.organizations)
         self.hooks = HookIndex(self.organizations)
+        self.authenticates = any(
+            organization.authentication_results is not AuthenticationResults.NONE for organization in self.organizations
+        )
         self._outbound = {
             organization.name: OutboundIndex(organization.outbound_connectors) for organization in self.organizations
         }

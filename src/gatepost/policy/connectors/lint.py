@@ -10,6 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from gatepost.policy.connectors import known_by_address, oauth, tls_rules
+from gatepost.policy.connectors.authentication_results import AuthenticationResults
 from gatepost.policy.connectors.content_hook import scanner_host
 from gatepost.policy.connectors.names import covers, is_this_machine, network
 from gatepost.policy.connectors.next_hop_rules import lint_next_hops
@@ -20,6 +21,8 @@ from gatepost.policy.connectors.values import (
     DkimAlgorithm,
     DkimState,
     DomainType,
+    HookDirection,
+    HookType,
     Mode,
     PublishedSts,
     RecipientValidation,
@@ -70,6 +73,7 @@ def warnings(resources: Resources, hostname: str = "") -> list[str]:
             if issuer.enabled:
                 result.extend(oauth.lint(issuer, f"OAuth issuer {issuer.name!r} of {organization.name}"))
         result.extend(_hooks(organization))
+        result.extend(_authentication(organization))
         result.extend(_dkim(organization))
     result.extend(_shared_addresses(resources))
     return result
@@ -332,6 +336,22 @@ def _rules(organization: Organization) -> Iterator[str]:
                 f"outbound connector {connector.name!r} of {organization.name}: no enabled mail flow rule names it, "
                 "so it takes no mail; write route_via_connector in a rule"
             )
+
+
+def _authentication(organization: Organization) -> Iterator[str]:
+    if organization.authentication_results is AuthenticationResults.RSPAMD and not any(
+        hook.enabled
+        and hook.type is HookType.RSPAMD
+        and hook.direction is not HookDirection.OUTBOUND
+        and hook.change_header
+        and hook.mode is Mode.ENFORCE
+        for hook in organization.content_hooks
+    ):
+        yield (
+            f'{organization.name}: authentication_results = "rspamd", and no content hook of type rspamd adds header '
+            "fields to inbound mail, so that mail gets no results; add such a hook with change_header and mode = "
+            '"enforce", or write authentication_results = "gateway"'
+        )
 
 
 def _hooks(organization: Organization) -> Iterator[str]:

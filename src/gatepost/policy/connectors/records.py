@@ -18,6 +18,7 @@ from gatepost.policy.connectors.address_fields import (
     SkipLastIp,  # noqa: TC001 - as above
 )
 from gatepost.policy.connectors.authentication import Authentication  # noqa: TC001 - pydantic reads the annotation
+from gatepost.policy.connectors.authentication_results import AuthenticationField, AuthenticationResults
 from gatepost.policy.connectors.client_certificate import ClientCertificate  # noqa: TC001 - pydantic reads the annotation
 from gatepost.policy.connectors.content_hook import ContentHook  # noqa: TC001 - pydantic reads the annotation
 from gatepost.policy.connectors.dkim_key import DkimKey  # noqa: TC001 - pydantic reads the annotation
@@ -440,6 +441,7 @@ class Organization(Record):
         "without the message's body, at most 3 an hour to one address and 60 an hour in all, for each worker. "
         "withheld: none; the trace says so.",
     )
+    authentication_results: AuthenticationField = AuthenticationResults.NONE
     home: Annotated[str, AfterValidator(_home), Form("host name of a node, or nothing")] = Field(
         default="",
         description="The node of the site where the organization's mail is delivered. All other nodes pass its mail "

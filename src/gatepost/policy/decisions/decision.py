@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from gatepost.policy.connectors.authentication_results import AuthenticationResults
 from gatepost.policy.connectors.comparison import PASSED_OVER_LIMIT
 from gatepost.policy.connectors.units import format_duration
 from gatepost.policy.decisions.content_demand import NO_DEMAND
@@ -61,8 +62,9 @@ class InboundVerdict(msgspec.Struct, frozen=True):
     did not. basis: what identified the client or the connector, as in `Attribution`. configuration: number of the
     stored configuration it was decided by. rehearsed: what the connector would demand, if it is in rehearsal, else "".
     hooks: those that scan a message to this recipient before it is accepted. examined: their results, as
-    `policy.decisions.content` records it, once they have been. recipient_organization: who accepts the recipient's
-    domain, "" for nobody: its reasons are told beside those of `organization`, for who sees both
+    `policy.decisions.content` records it, once they have been. authentication: who authenticates the message;
+    authenticated: what was found, as `mail.inbound.transaction` records it. recipient_organization: who accepts the
+    recipient's domain, "" for nobody: its reasons are told beside those of `organization`, for who sees both
     (`policy.decisions.withheld`). question: whether the recipient exists, to be asked before this is the verdict; None
     where that is known, or nobody asks. filter: the connector of a filter by which the message comes, if it skips hops:
     the partner rules wait for the header section (`policy.decisions.inbound.decide_filtered`).
@@ -87,6 +89,8 @@ class InboundVerdict(msgspec.Struct, frozen=True):
     recipient_organization: str = ""
     question: RecipientQuestion | None = None
     filter: InboundConnector | None = None
+    authentication: AuthenticationResults = AuthenticationResults.NONE
+    authenticated: dict[str, Any] | None = None
 
     def detail(self) -> dict[str, Any]:
         """The part of the decision that the trace stores outside its columns."""
@@ -102,6 +106,8 @@ class InboundVerdict(msgspec.Struct, frozen=True):
         if self.would_refuse is not None:
             record["would_refuse"] = self.would_refuse.text
             record["would_refuse_connector"] = self.would_refuse_connector
+        if self.authenticated:
+            record["authentication"] = self.authenticated
         if self.examined:
             record["content_hooks"] = list(self.examined)
         return record | self._parties()
@@ -121,7 +127,11 @@ class InboundVerdict(msgspec.Struct, frozen=True):
 
     def record(self) -> dict[str, Any]:
         """The whole decision, under the names of the trace's columns; hooks that would be asked among them."""
-        values = {"content_hooks": [hook_record(hook) for hook in self.hooks]} if self.hooks else {}
+        values: dict[str, Any] = {}
+        if self.hooks:
+            values["content_hooks"] = [hook_record(hook) for hook in self.hooks]
+        if self.authentication is not AuthenticationResults.NONE:
+            values["authentication_results"] = str(self.authentication)
         return (
             values
             | {

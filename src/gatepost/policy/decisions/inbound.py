@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gatepost.policy.connectors.authentication_results import AuthenticationResults
 from gatepost.policy.connectors.credentials import CredentialFault
 from gatepost.policy.connectors.facts import Teller
 from gatepost.policy.connectors.match import (
@@ -22,6 +23,7 @@ from gatepost.policy.connectors.match import (
 from gatepost.policy.connectors.tls_fields import limits_of
 from gatepost.policy.connectors.values import Mode, ProfileName, RecipientValidation, TlsVersion
 from gatepost.policy.decisions import refusals
+from gatepost.policy.decisions.authentication import authenticated_by
 from gatepost.policy.decisions.content import hooks_for
 from gatepost.policy.decisions.decision import InboundVerdict
 from gatepost.policy.decisions.forwarding import Returned, expand, relay_domain
@@ -62,6 +64,7 @@ class _Findings:
     would_refuse_connector: str = ""
     basis: str = ""
     hooks: tuple[ApplicableHook, ...] = ()
+    authentication: AuthenticationResults = AuthenticationResults.NONE
     recipient_organization: str = ""
     question: RecipientQuestion | None = None
     filter: InboundConnector | None = None
@@ -97,6 +100,7 @@ class _Findings:
             recipient_organization=self.recipient_organization,
             question=self.question,
             filter=self.filter,
+            authentication=self.authentication,
         )
         return as_submitted(made) if self.attribution.basis == LOGIN else made
 
@@ -253,17 +257,18 @@ def _examined(
     whose: tuple[str, str],
     recipients: Organization | None = None,
 ) -> Reply | None:
-    """Note which content hooks are asked; the refusal of a recipient about whom others are than about the first.
+    """Note who examines the message; the refusal of a recipient for whom others do than for the first.
 
-    One answer stands for all recipients of a message, and so does what a hook puts into its header. recipients: whose
+    One answer stands for all recipients of a message, and so does what is put into its header. recipients: whose
     accepted domain the recipient is in.
     """
-    if not directory.hooks:
+    findings.authentication = authenticated_by(whose, recipients)
+    if directory.hooks:
+        findings.hooks = hooks_for(directory.hooks, whose, recipients.name if recipients else "")
+    if first is None or (first.hooks, first.authentication) == (findings.hooks, findings.authentication):
         return None
-    findings.hooks = hooks_for(directory.hooks, whose, recipients.name if recipients else "")
-    if first is None or first.hooks == findings.hooks:
-        return None
-    findings.reasons.append("this recipient's mail goes to other content hooks than the first recipient's")
+    same = "is authenticated by others" if first.hooks == findings.hooks else "goes to other content hooks"
+    findings.reasons.append(f"this recipient's mail {same} than the first recipient's")
     return refusals.SEND_APART
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from gatepost.policy.connectors.values import DkimService
+from gatepost.policy.connectors.values import DkimAlgorithm, DkimService, DkimState
 from gatepost.protocols.message.authors import author_domains
 
 if TYPE_CHECKING:
@@ -92,6 +92,25 @@ def signing(directory: Directory, provenance: Provenance, values: Sequence[str])
     names = ", ".join(domains)
     keys_of = tuple(key for domain_keys in found.values() for key in domain_keys.keys)
     return Signing(keys_of, f"its From field names {names}", next(iter(found.values())).organization)
+
+
+def sealing_key(directory: Directory, organization: str, domain: str) -> DkimKey | None:
+    """The key with which an organization seals what it passes on (RFC 8617): the nearest to a domain, else its first.
+
+    Of its RSA keys for all mail: many who verify chains know no other algorithm.
+    """
+    owner = directory.organization(organization)
+    if owner is None:
+        return None
+    domain_keys = directory.signing_keys.find(domain, owner=owner.name)
+    nearest = domain_keys.keys if domain_keys is not None else ()
+    others = sorted(owner.dkim_keys, key=lambda key: key.name)
+    return next((key for key in (*nearest, *others) if _seals(key)), None)
+
+
+def _seals(key: DkimKey) -> bool:
+    is_current = key.state is DkimState.CURRENT and key.service_type is DkimService.ALL
+    return is_current and key.algorithm is DkimAlgorithm.RSA_SHA256
 
 
 def _keys(directory: Directory, provenance: Provenance, domain: str) -> tuple[DomainKeys | None, str]:

@@ -1,8 +1,8 @@
-"""The relaxed canonicalization of header fields and bodies (RFC 6376 section 3.4).
+"""The canonicalizations of header fields and bodies (RFC 6376 section 3.4).
 
-Used by `protocols.dkim.signature` and `mail.outbound.dkim`. The simple one is not offered: a fold or a blank that a
-mail server adds on the way would break it. A body is taken in chunks, cut anywhere, and never joined. Only CRLF ends a
-line here.
+Used by `protocols.dkim.signature`, `protocols.dkim.verification` and those who hash bodies for them. What is signed
+here is relaxed: a fold or a blank that a mail server adds on the way would break the simple one, which is only for
+signatures of others. A body is taken in chunks, cut anywhere, and never joined. Only CRLF ends a line here.
 """
 
 from __future__ import annotations
@@ -78,6 +78,44 @@ class RelaxedBody:
             self._release()
             self._update(data[:ends] + text.replace(_MARK, _CRLF))
         self._lines += len(rest) - len(text)
+
+    def _release(self) -> None:
+        while self._lines:
+            some = min(self._lines, _MANY)
+            self._update(_LINES[: 2 * some])
+            self._lines -= some
+
+
+class SimpleBody:
+    """Passes a body on in simple form, to a hash: unchanged, but for empty lines at its end (section 3.4.3)."""
+
+    __slots__ = ("_lines", "_tail", "_update")
+
+    def __init__(self, update: Callable[[bytes], object]) -> None:
+        """update: takes what the canonical body has, in pieces."""
+        self._update = update
+        self._tail = b""  # a CR, of which the next octet says whether it ends a line
+        self._lines = 0  # ends of lines that are part of the body if anything follows
+
+    def feed(self, chunk: bytes) -> None:
+        """The next octets of the body."""
+        data = self._tail + chunk
+        self._tail = b"\r" if data.endswith(b"\r") else b""
+        data = data[: len(data) - len(self._tail)]
+        ends = len(data.rstrip(_CRLF))
+        rest = data[ends:].replace(_CRLF, _MARK)
+        text = rest.rstrip(_MARK)
+        if ends or text:
+            self._release()
+            self._update(data[:ends] + text.replace(_MARK, _CRLF))
+        self._lines += len(rest) - len(text)
+
+    def finish(self) -> None:
+        """The body has ended. It ends with one line end, even if it is empty."""
+        if self._tail:
+            self._release()
+            self._update(self._tail)
+        self._update(_CRLF)
 
     def _release(self) -> None:
         while self._lines:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from gatepost.protocols.dkim.tags import read_tags
 from gatepost.protocols.dns.text_record import RecordError, shown
 from gatepost.protocols.smtp.grammar import GrammarError, parse_domain
 
@@ -28,7 +29,6 @@ _STRING: Final = 255  # octets of one string of a TXT record (RFC 1035 section 3
 _MAIL: Final = "email"
 _LONGEST: Final = 253  # characters of a name (RFC 1035 section 2.3.4)
 _MOST: Final = 8192  # octets of a record that is looked at
-_TAG: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _BLANKS: Final = re.compile(r"[ \t\r\n]+")
 
 
@@ -92,8 +92,10 @@ def parse_record(records: Sequence[Sequence[bytes]]) -> KeyRecord | RecordError 
     text = texts[0]
     if len(text) > _MOST or not text.isascii():
         return RecordError(f'the TXT record "{shown(text)}" is not ASCII, or has more than {_MOST} octets')
-    tags = _tags(text.decode("ascii"))
-    return tags if isinstance(tags, RecordError) else _record(tags, shown(text))
+    try:
+        return _record(read_tags(text.decode("ascii"), "the TXT record"), shown(text))
+    except ValueError as error:
+        return RecordError(str(error))
 
 
 def _record(tags: dict[str, str], text: str) -> KeyRecord | RecordError:
@@ -127,20 +129,6 @@ def split_key_name(text: str) -> tuple[str, str]:
         return parse_domain(selector), parse_domain(domain)
     except GrammarError as error:
         raise ValueError(f"{text!r} is not a name of a DKIM key: {error.why}") from None
-
-
-def _tags(text: str) -> dict[str, str] | RecordError:
-    """A tag list (RFC 6376 section 3.2), at least one tag of it."""
-    result: dict[str, str] = {}
-    for part in text.strip(" \t\r\n").removesuffix(";").split(";"):
-        name, equals, value = part.partition("=")
-        name = name.strip(" \t\r\n")
-        if not equals or not _TAG.fullmatch(name):
-            return RecordError(f'"{shown(part.encode())}" in the TXT record is not of the form tag=value')
-        if name in result:
-            return RecordError(f"the tag {name}= is twice in the TXT record")
-        result[name] = value.strip(" \t\r\n")
-    return result
 
 
 def _list(text: str) -> tuple[str, ...]:

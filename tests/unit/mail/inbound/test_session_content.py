@@ -7,9 +7,12 @@ import contextlib
 
 import pytest
 
+from gatepost.mail.inbound.authentication import AuthenticationReport
+from gatepost.mail.inbound.transaction import _NO_RESULTS
 from gatepost.net.stream import Loss, LossKind
 from gatepost.policy.connectors.values import HookFailure
 from gatepost.policy.decisions.content import ScanResult
+from gatepost.protocols.message.authentication_results import MethodResult
 from gatepost.protocols.message.edit import HeaderEdits
 from gatepost.protocols.scanners.finding import ScanAction, ScanFinding
 from gatepost.store.interface import StoreBusy
@@ -168,3 +171,89 @@ async def test_the_memory_for_heads_is_bounded(gate):
         await client.envelope("eve@elsewhere.example", ANN)
         assert (await client.say("Subject: x\r\n\r\nhello\r\n.")).startswith("451 4.3.0")
         assert gate.left_behind() == []
+
+
+ON = '\n[organization.authenticated]\nauthentication_results = "{}"\naccepted_domain = [{{ name = "on.example" }}]\n'
+
+
+class Results:
+    """Stands where SPF, DKIM, DMARC and ARC are checked."""
+
+    def __init__(self):
+        self.fault, self.seen = None, []
+
+    async def authenticate(self, arrival):
+        content = b"".join([chunk async for chunk in arrival.content()])
+        self.seen.append((arrival, content))
+        if self.fault is not None:
+            raise self.fault
+        return AuthenticationReport((MethodResult("spf", "pass"), MethodResult("arc", "none")), "none")
+
+
+@contextlib.asynccontextmanager
+async def authenticated(gate, by="gateway", more=""):
+    async with gate.open():
+        gate.service.directory = gate.directory(gate.resources + ON.format(by) + more)
+        gate.service.authenticator = Results()
+        gate.service.hooks = Hooks()
+        yield gate.service
+
+
+FORGED = "Authentication-Results: mx.gate.example; dkim=pass\r\nSubject: x\r\n\r\nhello\r\n."
+
+
+async def test_results_stand_before_everything_else(gate):
+    async with authenticated(gate) as service:
+        client = await gate.greeted()
+        await client.envelope("eve@elsewhere.example", "x@on.example")
+        assert (await client.say(FORGED)).startswith("250")
+        ((arrival, content),) = service.authenticator.seen
+        assert arrival.header == b"Authentication-Results: mx.gate.example; dkim=pass\r\nSubject: x\r\n"
+        assert (arrival.hello, arrival.reverse_path.text) == ("client.example", "eve@elsewhere.example")
+        assert b"dkim=pass" not in content
+        ours = b"Authentication-Results: mx.gate.example;\r\n\tspf=pass;\r\n\tarc=none\r\nReceived:"
+        kept = await gate.body(gate.entries()[0].delivery.message.id)
+        assert kept.startswith(ours)
+        assert b"dkim=pass" not in kept
+        row = gate.traced[-1]
+        assert row.detail["authentication"] == {"by": "gateway", "results": ["spf=pass", "arc=none"]}
+        assert row.detail["forged_results"] == 1
+
+
+async def test_what_cannot_be_read_is_deferred(gate):
+    async with authenticated(gate) as service:
+        service.authenticator.fault = StoreBusy("x")
+        client = await gate.greeted()
+        await client.envelope("eve@elsewhere.example", "x@on.example")
+        assert (await client.say(FORGED)).startswith("451")
+        assert gate.left_behind() == []
+
+
+async def test_who_does_not_want_results_gets_none(gate):
+    async with authenticated(gate) as service:
+        client = await gate.greeted()
+        await client.envelope("eve@elsewhere.example", ANN)
+        assert (await client.say(FORGED)).startswith("250")
+        assert service.authenticator.seen == []
+        assert b"dkim=pass" in await gate.body(gate.entries()[0].delivery.message.id)
+
+
+HOOK_ON = '[[organization.authenticated.content_hook]]\nname = "r"\ntype = "rspamd"\naddress = "http://127.0.0.1:1"\n'
+
+
+@pytest.mark.parametrize(
+    ("added", "expected"),
+    [
+        ("mx.gate.example; spf=fail; arc=reject", {"by": "rspamd", "results": ["spf=fail", "arc=reject"]}),
+        ("other.example; spf=fail", {"by": "rspamd", "missing": _NO_RESULTS}),
+    ],
+)
+async def test_results_of_rspamd(gate, added, expected):
+    async with authenticated(gate, "rspamd", HOOK_ON) as service:
+        edits = HeaderEdits((("Authentication-Results", added),))
+        service.hooks.finding = ScanFinding(ScanAction.NO_ACTION, edits=edits)
+        client = await gate.greeted()
+        await client.envelope("eve@elsewhere.example", "x@on.example")
+        assert (await client.say(FORGED)).startswith("250")
+        assert service.authenticator.seen == []
+        assert gate.traced[-1].detail["authentication"] == expected

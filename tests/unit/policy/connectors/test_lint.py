@@ -381,3 +381,21 @@ def test_of_many_connectors_few_are_held_against_each_other():
     named = [{"name": f"c{place}", "recipient_domains": [f"d{place // 2}.test"]} for place in range(1000)]
     (one,) = parse({"organization": {"o": {"outbound_connector": named}}}).organizations
     assert len(list(traps._related(one.outbound_connectors))) == 500
+
+
+@pytest.mark.parametrize(
+    ("more", "warned"),
+    [
+        ("", True),
+        ('type = "rspamd"\naddress = "http://127.0.0.1:11333"', False),
+        ('type = "rspamd"\naddress = "http://127.0.0.1:11333"\nenabled = false', True),
+        ('type = "rspamd"\naddress = "http://127.0.0.1:11333"\ndirection = "outbound"', True),
+        ('type = "rspamd"\naddress = "http://127.0.0.1:11333"\nchange_header = false', True),
+        ('type = "rspamd"\naddress = "http://127.0.0.1:11333"\nmode = "rehearse"', True),
+        ('type = "clamav"\naddress = "127.0.0.1"', True),
+    ],
+)
+def test_results_that_nobody_adds(resources, more, warned):
+    hook = f'[[organization.o.content_hook]]\nname = "h"\n{more}\n' if more else ""
+    found = warnings(resources('[organization.o]\nauthentication_results = "rspamd"\n' + OWN + hook))
+    assert any("mail gets no results" in one for one in found) is warned

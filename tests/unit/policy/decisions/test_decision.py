@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+from gatepost.policy.connectors.authentication_results import AuthenticationResults
 from gatepost.policy.connectors.content_hook import ContentHook
 from gatepost.policy.connectors.hook_index import ApplicableHook
 from gatepost.policy.connectors.match import Attribution
@@ -146,3 +147,13 @@ def test_a_decision_in_which_another_organization_had_its_say_tells_where_that_b
     for attribution, connector, theirs in ((mine, "theirs", True), (known, "theirs", False), (known, "else", True)):
         one = replace(verdict, recipient_organization="p", connector=connector, attribution=attribution)
         assert ("connector_of_recipient" in one.detail()) is theirs
+
+
+def test_who_authenticates_and_what_was_found() -> None:
+    verdict = InboundVerdict(
+        True, OK, "o", "incoming", "", "opportunistic", (), NOBODY, authentication=AuthenticationResults.GATEWAY
+    )
+    assert "authentication" not in verdict.detail()
+    assert verdict.record()["authentication_results"] == "gateway"
+    found = {"by": "gateway", "results": ["spf=pass"]}
+    assert replace(verdict, authenticated=found).detail()["authentication"] == found

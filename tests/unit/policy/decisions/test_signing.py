@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatepost.policy.connectors.values import DkimService
-from gatepost.policy.decisions.signing import Provenance, may_sign, signing
+from gatepost.policy.decisions.signing import Provenance, may_sign, sealing_key, signing
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -119,3 +119,24 @@ def test_keys_for_reports_sign_reports_alone(directory: Build) -> None:
     assert signing(known, report, ["tls@o.example"]).names == ["o.example/t rsa-sha256"]
     assert signing(known, report, ["tls@second.example"]).names == ["second.example/s rsa-sha256"]
     assert signing(known, USER, ["tls@o.example"]).names == ["o.example/r rsa-sha256", "o.example/e ed25519-sha256"]
+
+
+def test_the_key_that_seals(directory: Build) -> None:
+    here = directory(DOMAINS + KEYS)
+
+    def name(organization: str, domain: str) -> str:
+        key = sealing_key(here, organization, domain)
+        return key.name if key is not None else ""
+
+    assert name("o", "o.example") == "r._domainkey.o.example"
+    assert name("o", "second.example") == "s._domainkey.second.example"
+    assert name("o", "elsewhere.example") == "r._domainkey.o.example"
+    assert name("p", "o.example") == ""
+    assert name("", "o.example") == ""
+
+
+def test_only_current_rsa_keys_for_all_mail_seal(directory: Build) -> None:
+    keys = KEYS.replace('state = "current"', 'state = "next"', 1).replace(
+        'name = "s._domainkey.second.example"', 'name = "s._domainkey.second.example"\nservice_type = "tlsrpt"'
+    )
+    assert sealing_key(directory(DOMAINS + keys), "o", "o.example") is None

@@ -3,11 +3,11 @@ from __future__ import annotations
 import re
 
 import pytest
-from dkim.canonicalization import Relaxed
+from dkim.canonicalization import Relaxed, Simple
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.protocols.dkim.canonical import RelaxedBody, relaxed_field
+from gatepost.protocols.dkim.canonical import RelaxedBody, SimpleBody, relaxed_field
 
 FIELDS = {
     b"A: X": b"a:X",
@@ -99,3 +99,48 @@ def test_very_many_empty_lines_are_passed_on_in_pieces() -> None:
     body.finish()
     assert b"".join(pieces) == b"\r\n" * 100_000 + b"x\r\n"
     assert max(map(len, pieces)) < 10_000
+
+
+# RFC 6376 sections 3.4.3 and 3.4.5: nothing is changed but what follows the last line.
+SIMPLE_BODIES = {
+    b" C \r\nD \t E\r\n\r\n\r\n": b" C \r\nD \t E\r\n",
+    b"": b"\r\n",
+    b"\r\n": b"\r\n",
+    b"\r\n\r\n": b"\r\n",
+    b"x": b"x\r\n",
+    b"\r\n\r\nx\r\n": b"\r\n\r\nx\r\n",
+    b"a\r\n \r\n": b"a\r\n \r\n",
+    b"a\r": b"a\r\r\n",
+    b"a\r\n\r": b"a\r\n\r\r\n",
+    b"a\n\n\r\n": b"a\n\n\r\n",
+    b"\0\r\n": b"\0\r\n",
+}
+
+
+def simple(*chunks: bytes) -> bytes:
+    found = bytearray()
+    body = SimpleBody(found.extend)
+    for chunk in chunks:
+        body.feed(chunk)
+    body.finish()
+    return bytes(found)
+
+
+@pytest.mark.parametrize("body", SIMPLE_BODIES, ids=repr)
+def test_simple_bodies_however_they_are_cut(body: bytes) -> None:
+    assert simple(body) == SIMPLE_BODIES[body]
+    assert simple(*(body[at : at + 1] for at in range(len(body)))) == SIMPLE_BODIES[body]
+    for at in range(len(body) + 1):
+        assert simple(body[:at], b"", body[at:]) == SIMPLE_BODIES[body]
+
+
+def test_many_empty_lines_of_a_simple_body_are_kept_as_a_number() -> None:
+    assert simple(b"a", b"\r\n" * 10_000, b"b") == b"a" + b"\r\n" * 10_000 + b"b\r\n"
+    assert simple(b"a", b"\r\n" * 10_000) == b"a\r\n"
+
+
+@given(st.lists(st.sampled_from([b" ", b"\r", b"\n", b"\r\n", b"x"])))
+def test_simple_bodies_are_those_of_dkimpy(pieces: list[bytes]) -> None:
+    body = b"".join(pieces)
+    if not re.search(rb"\r(?!\n)|(?<!\r)\n", body):
+        assert simple(*pieces) == Simple.canonicalize_body(body)

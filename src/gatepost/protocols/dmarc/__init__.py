@@ -1,0 +1,1 @@
+"""Domain-based Message Authentication, Reporting, and Conformance: records, their discovery, alignment (RFC 9989)."""

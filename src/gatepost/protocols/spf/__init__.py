@@ -1,0 +1,1 @@
+"""Sender Policy Framework: records and their evaluation for a client's address (RFC 7208)."""

@@ -1,0 +1,158 @@
+"""SPF records as values (RFC 7208 sections 4.5, 4.6.1, 5 and 6).
+
+Used by `protocols.spf.evaluation`. The whole record is read before anything of it is evaluated, so that an error in it
+is found whoever the client is.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+from typing import TYPE_CHECKING, Final
+
+from gatepost.protocols.spf.macros import MacroError, check_macros
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+_VERSION: Final = b"v=spf1"
+_NAMES: Final = frozenset({"all", "include", "a", "mx", "ptr", "ip4", "ip6", "exists"})
+_NEEDS_DOMAIN: Final = frozenset({"include", "exists"})
+_HAS_LENGTHS: Final = frozenset({"a", "mx"})
+_MODIFIER: Final = re.compile(r"([A-Za-z][A-Za-z0-9_.-]*)=(.*)", re.DOTALL)
+_DIRECTIVE: Final = re.compile(r"([-+~?]?)([A-Za-z][A-Za-z0-9_.-]*)(:[^/].*?|:)?(/.*)?", re.DOTALL)
+_LENGTHS: Final = re.compile(r"(?:/(0|[1-9]\d?))?(?://(0|[1-9]\d{0,2}))?")
+_END: Final = re.compile(
+    r".*(?:\.(?:[A-Za-z0-9]*[A-Za-z][A-Za-z0-9]*|[A-Za-z0-9]+-[A-Za-z0-9-]*[A-Za-z0-9])\.?|%\{[^}]*\})"
+)
+
+
+class SpfError(ValueError):
+    """A record, or what its evaluation comes to, is wrong: permerror. The text is for us and for the header."""
+
+
+@dataclass(frozen=True, slots=True)
+class Directive:
+    """One mechanism with its qualifier.
+
+    qualifier: "+", "-", "~" or "?". name: in lower case. domain: the domain-spec with its macros, "" for the current
+    domain. network: of ip4 and ip6. ip4_length, ip6_length: the prefix lengths of a and mx.
+    """
+
+    qualifier: str
+    name: str
+    domain: str = ""
+    network: IPv4Network | IPv6Network | None = None
+    ip4_length: int = 32
+    ip6_length: int = 128
+
+
+@dataclass(frozen=True, slots=True)
+class SpfRecord:
+    """directives: in their order. redirect: its domain-spec, "" if there is none."""
+
+    directives: tuple[Directive, ...]
+    redirect: str = ""
+
+
+def chosen_record(texts: Sequence[bytes]) -> bytes | None:
+    """The SPF record among the TXT records of a domain, None if there is none. Raises SpfError for several."""
+    records = [text for text in texts if text[:6].lower() == _VERSION and (len(text) == 6 or text[6:7] == b" ")]
+    if len(records) > 1:
+        raise SpfError(f"{len(records)} SPF records")
+    return records[0] if records else None
+
+
+def parse_spf(record: bytes) -> SpfRecord:
+    """A record that begins with its version. Raises SpfError."""
+    if not record.isascii():
+        raise SpfError("the SPF record is not ASCII")
+    directives: list[Directive] = []
+    modifiers: dict[str, str] = {}
+    for term in filter(None, record[6:].decode("ascii").split(" ")):
+        if modifier := _MODIFIER.fullmatch(term):
+            _add_modifier(modifiers, modifier[1].lower(), modifier[2])
+        else:
+            directives.append(_directive(term))
+    return SpfRecord(tuple(directives), modifiers.get("redirect", ""))
+
+
+def _add_modifier(modifiers: dict[str, str], name: str, value: str) -> None:
+    if name not in {"redirect", "exp"}:
+        _checked(value, value)  # unknown ones are ignored, but are macro strings (section 6)
+        return
+    if name in modifiers:
+        raise SpfError(f"the SPF record has {name}= twice")
+    modifiers[name] = _domain_spec(value, f"{name}={value}")
+
+
+def _directive(term: str) -> Directive:
+    match = _DIRECTIVE.fullmatch(term)
+    name = match[2].lower() if match else ""
+    if match is None or name not in _NAMES:
+        raise SpfError(f"{_shown(term)} is no SPF mechanism")
+    qualifier = match[1] or "+"
+    if name in {"ip4", "ip6"}:
+        return Directive(qualifier, name, network=_network(name, term.partition(":")[2], term))
+    domain, lengths = match[3] or "", match[4] or ""
+    if (name in _NEEDS_DOMAIN and not domain) or (name == "all" and domain) or domain == ":":
+        raise SpfError(f"{_shown(term)}: the SPF mechanism {name} has {'no' if not domain[1:] else 'a'} domain")
+    if lengths and name not in _HAS_LENGTHS:
+        # A slash may be part of a macro string; of these mechanisms it can be nothing else.
+        if not domain:
+            raise SpfError(f"{_shown(term)}: the SPF mechanism {name} has no prefix length")
+        domain, lengths = domain + lengths, ""
+    if lengths and not _LENGTHS.fullmatch(lengths) and domain:
+        domain, lengths = _split_lengths(domain + lengths)
+    ip4, ip6 = _lengths(lengths, term)
+    spec = _domain_spec(domain[1:], term) if domain else ""
+    return Directive(qualifier, name, spec, ip4_length=ip4, ip6_length=ip6)
+
+
+def _split_lengths(text: str) -> tuple[str, str]:
+    """A domain-spec that has a slash itself, and the prefix lengths at its end."""
+    match = re.fullmatch(r"(.*?)((?:/\d+)?(?://\d+)?)", text, re.DOTALL)
+    return (match[1], match[2]) if match else (text, "")
+
+
+def _lengths(text: str, term: str) -> tuple[int, int]:
+    match = _LENGTHS.fullmatch(text)
+    if match is None:
+        raise SpfError(f"{_shown(term)}: {_shown(text)} is no prefix length")
+    ip4, ip6 = int(match[1] or 32), int(match[2] or 128)
+    if ip4 > 32 or ip6 > 128:
+        raise SpfError(f"{_shown(term)}: the prefix length is too large")
+    return ip4, ip6
+
+
+def _network(name: str, text: str, term: str) -> IPv4Network | IPv6Network:
+    kind = IPv4Network if name == "ip4" else IPv6Network
+    address, slash, length = text.partition("/")
+    if (slash and not re.fullmatch(r"0|[1-9]\d{0,2}", length)) or "%" in address:
+        raise SpfError(f"{_shown(term)} is no network")
+    try:
+        return kind(text, strict=False)
+    except ValueError:
+        raise SpfError(f"{_shown(term)} is no network") from None
+
+
+def _domain_spec(text: str, term: str) -> str:
+    """Section 7.1: a macro string that ends in a top label or a macro."""
+    _checked(text, term)
+    if not _END.fullmatch(text) or text.endswith(("%%", "%_", "%-")):
+        raise SpfError(f"{_shown(term)}: {_shown(text)} is no domain")
+    return text
+
+
+def _checked(text: str, term: str) -> None:
+    try:
+        check_macros(text)
+    except MacroError as error:
+        raise SpfError(f"{_shown(term)}: {error}") from None
+
+
+def _shown(text: str) -> str:
+    """Foreign text for a sentence of ours."""
+    return ascii(text[:60])[1:-1]
