@@ -47,6 +47,7 @@ from gatepost.net.own_addresses import OwnAddresses
 from gatepost.net.tasks import spawn
 from gatepost.node.certificate_manager import CertificateManager, vault_of
 from gatepost.node.content import SecretContent, content_steps
+from gatepost.node.draining import DrainedWorker
 from gatepost.node.evidence import HEADS_SECONDS, EvidenceLog
 from gatepost.node.lifecycle import Duty, Lifecycle, Parts, every, nothing
 from gatepost.node.limits import queue_limits, session_limits, smtp_timeouts
@@ -70,7 +71,6 @@ from gatepost.protocols.smtp.grammar import parse_address
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.settings.roles import ListenerRole
 from gatepost.store.leases import SiteDuty
-from gatepost.store.nodes import NodeFigures, NodeProblems, NodeState
 from gatepost.store.storage import Storage
 from gatepost.values import replace
 
@@ -233,38 +233,14 @@ class Assembly:
 
     def list_node(self, node: NodeIdentity, place: tuple[int, int]) -> None:
         """Beat for the node, and have it drained when an administrator wants that."""
+        worker = DrainedWorker(self._site, self._managers, self.listener, self.registry)
         beating = self._site.beating(
             node,
-            figures=self._node_figures,
+            figures=partial(worker.figures, self._snapshots, self._observation, self.certificates),
             depth=lambda: self._site.storage.worker_depth(*place),
-            become=self._become,
+            become=worker.become,
         )
         self.parts.add(beating)
-
-    def _node_figures(self) -> tuple[int, NodeFigures]:
-        """What others may know of this worker. On another thread."""
-        problems = self._observation.problems
-        return self._snapshots.current.version, NodeFigures(
-            certificates=self.certificates.fingerprints,
-            observed=self.certificates.observed,
-            drained=bool(self.listener.refusal) and not len(self.registry),
-            problems=NodeProblems(problems.failing, problems.dropped, problems.untold),
-        )
-
-    def _become(self, state: NodeState) -> None:
-        """Take no mail any more and leave the site's work to others, or the reverse."""
-        is_draining = state is NodeState.DRAINING
-        for manager in self._managers:  # what waits in a store of its own, nobody else delivers
-            manager.rest(resting=is_draining and self._site.storage.is_shared)
-        self.listener.refusal = "this node is being drained" if is_draining else ""
-        if is_draining:
-            _log.warning("this node is drained: it takes no mail until an administrator undoes that, or its next start")
-            self.registry.drain()
-            spawn(asyncio.to_thread(self._site.leases.pause), "leases")
-        else:
-            self.registry.draining = False
-            _log.warning("this node takes mail again")
-            self._site.leases.resume()
 
     def _prepare_sessions(self, store: Store, manager: QueueManager) -> None:
         """Prepare the parts that all sessions of the worker share."""

@@ -11,10 +11,11 @@ import secrets
 from typing import TYPE_CHECKING, assert_never
 
 from gatepost.events.counts import count_connection, count_failed_session, count_session
-from gatepost.events.trace import received_event, refused_event
+from gatepost.events.trace import received_event
 from gatepost.mail.inbound.decisions import mail_verdict, recipient_verdict, settled_verdict, verdict_of_source
 from gatepost.mail.inbound.login import LoginOutcome
 from gatepost.mail.inbound.record import SessionRecord
+from gatepost.mail.inbound.refusals import SessionRefusals
 from gatepost.mail.inbound.service import HandshakeLog
 from gatepost.mail.inbound.transaction import AcceptedRecipient, Transaction
 from gatepost.net.stream import Endpoint, Loss, LossKind
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
     from gatepost.mail.inbound.login import Login, TokenLogin
     from gatepost.mail.inbound.service import InboundService, SessionRegistry
     from gatepost.mail.model.message import Delivery, Message
-    from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.net.stream import Stream
     from gatepost.policy.connectors.match import Attribution
     from gatepost.policy.decisions.decision import InboundVerdict
@@ -66,7 +66,6 @@ _FAULT = Reply(421, "4.3.0", ("Temporary server error, try again later",))
 _TOO_MANY_LOGINS = Reply(421, "4.7.0", ("Too many failed log-ins in one session, closing",))
 _DRAINING = Reply(421, "4.3.2", ("Service shutting down, try again later",))
 
-_TRANSCRIPTS = 3  # that one session may have in the trace for what it was refused
 _LOGINS = 3  # that fail in one session, before it ends
 
 
@@ -96,11 +95,11 @@ class Session:
             lambda: service.stamp(self.id),
             registry.transcripts,
         )
+        self._refusals = SessionRefusals(self._record, service, self._core.transcript.lines)
         self._transaction: Transaction | None = None
         self._attribution: Attribution | None = None
         self._login: Login | TokenLogin | None = None
         self._failed_logins = 0
-        self._refusals_kept = 0  # rows of the trace with the session's transcript
         self._pending_reply: Reply | None = None  # to a log-in whose error was sent as a challenge
         self._greeted_with = "HELO"
         self._lost = False
@@ -157,7 +156,7 @@ class Session:
         """The greeting for whoever is no node of the site, where only nodes may come."""
         if (verdict := self._record.stranger()) is None:
             return None
-        self._service.trace([self._refused(verdict.reply, "", "", verdict)])
+        self._refusals.tell(verdict.reply, "", "", verdict)
         return verdict.reply
 
     def lost(self, loss: Loss) -> None:
@@ -322,7 +321,7 @@ class Session:
         verdict = refused_login(self._record.directory, reply, outcome.reason)
         if outcome.error:
             self._pending_reply = reply
-            self._service.trace([self._refused(reply, "", "", verdict)])
+            self._refusals.tell(reply, "", "", verdict)
             self._core.challenge(outcome.error)
         else:
             self._refuse(reply, "", "", verdict)
@@ -475,7 +474,7 @@ class Session:
     def _refuse_message(self, reply: Reply, transaction: Transaction) -> None:
         transaction.abort()
         self._core.refuse(reply)
-        self._trace_message_refusal(reply, transaction)
+        self._refusals.tell_message(reply, transaction)
         self._end_if_draining()
 
     def _end_if_draining(self) -> None:
@@ -489,28 +488,11 @@ class Session:
             return
         transaction.abort()
         if event.reply is not None:
-            self._trace_message_refusal(event.reply, transaction)
+            self._refusals.tell_message(event.reply, transaction)
 
     def _refuse(self, reply: Reply, sender: str, recipient: str, verdict: InboundVerdict) -> None:
         self._core.refuse(reply)
-        self._service.trace([self._refused(reply, sender, recipient, verdict)])
-
-    def _trace_message_refusal(self, reply: Reply, transaction: Transaction) -> None:
-        sender = transaction.mail.path.text
-        self._service.trace(
-            [
-                transaction.amend_refusal(self._refused(reply, sender, recipient.event.path.text, recipient.verdict))
-                for recipient in transaction.recipients
-            ]
-        )
-
-    def _refused(self, reply: Reply, sender: str, recipient: str, verdict: InboundVerdict) -> TraceEvent:
-        record = self._record
-        event = refused_event(record.facts, record.tls, (sender, recipient), verdict, reply, self._service.clock())
-        self._refusals_kept += 1
-        if self._refusals_kept <= _TRANSCRIPTS:
-            event.detail["transcript"] = self._core.transcript.lines()
-        return event
+        self._refusals.tell(reply, sender, recipient, verdict)
 
     def _restart_clocks(self) -> None:
         """It was we who were late; from here on it is the client."""

@@ -422,17 +422,8 @@ def _restrictions(findings: _Findings, match: PartnerMatch, session: SessionFact
     if no_certificate and not no_address and match.lack is not None and match.lack.is_ours:
         return _unsure(findings, connector, match.lack)
     reason = f"connector {connector.name!r} restricts its sender domains to {'; and to '.join(missing)}"
-    reply = _locked_down(match.lack if no_certificate else None, both=no_certificate and no_address)
+    reply = refusals.locked_down(match.lack if no_certificate else None, both=no_certificate and no_address)
     return reply if findings.refuses(connector, reply, reason) else None
-
-
-def _locked_down(lack: Lack | None, *, both: bool) -> Reply:
-    """The refusal in the words that help. lack: of the certificate, None if only the address is wrong."""
-    if lack is None:
-        return refusals.LOCKED_ADDRESS
-    if both:
-        return refusals.LOCKED_DOWN
-    return refusals.LOCKED_BY_FAULT.get(lack.fault) or refusals.untrusted(refusals.LOCKED_DOWN, lack.status)
 
 
 def _shown(session: SessionFacts) -> str:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from gatepost.policy.connectors.credentials import CredentialFault
 from gatepost.protocols.smtp.replies import Reply
+
+if TYPE_CHECKING:
+    from gatepost.policy.connectors.credentials import Lack
 
 # Literal codes and the service's words for them, by which people search: exchange.md section 6. No name of ours is in
 # them; what they say beyond the service's is what the client itself can mend.
@@ -49,3 +54,12 @@ LOCKED_BY_FAULT = {
 def untrusted(reply: Reply, status: str) -> Reply:
     """The refusal with what is wrong with the client's certificate: "chain-incomplete", "expired", …."""
     return Reply(reply.code, reply.enhanced, (f"{reply.lines[0]}: your certificate is not trusted, {status}",))
+
+
+def locked_down(lack: Lack | None, *, both: bool) -> Reply:
+    """The refusal in the words that help. lack: of the certificate, None if only the address is wrong."""
+    if lack is None:
+        return LOCKED_ADDRESS
+    if both:
+        return LOCKED_DOWN
+    return LOCKED_BY_FAULT.get(lack.fault) or untrusted(LOCKED_DOWN, lack.status)

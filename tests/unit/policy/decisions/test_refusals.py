@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from gatepost.policy.connectors.credentials import CredentialFault
+from gatepost.policy.connectors.credentials import CredentialFault, Lack
 from gatepost.policy.decisions import refusals
 from gatepost.protocols.smtp.replies import Reply
 
@@ -16,3 +16,11 @@ def test_the_class_of_each_code_is_that_of_its_status() -> None:
     assert len(made) > 10
     assert all(str(reply.code)[0] == reply.enhanced[0] for reply in made)
     assert set(refusals.LOCKED_BY_FAULT) < set(CredentialFault)
+
+
+def test_a_client_that_a_connector_does_not_know_is_told_what_it_lacks() -> None:
+    unknown, other = Lack(CredentialFault.NOT_TRUSTED, "", "expired"), Lack(CredentialFault.OTHER_NAME, "")
+    assert refusals.locked_down(None, both=False) is refusals.LOCKED_ADDRESS
+    assert refusals.locked_down(other, both=True) is refusals.LOCKED_DOWN
+    assert refusals.locked_down(other, both=False) is refusals.LOCKED_OTHER_NAME
+    assert refusals.locked_down(unknown, both=False).text.endswith("is not trusted, expired")

@@ -1,0 +1,69 @@
+"""Drain a worker with its node, and tell the site how it is.
+
+Used by `node.assembly`; `node.heartbeat` asks and calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from gatepost.net.tasks import spawn
+from gatepost.store.nodes import NodeFigures, NodeProblems, NodeState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatepost.mail.inbound.service import SessionRegistry
+    from gatepost.mail.queue.manager import QueueManager
+    from gatepost.net.listener import Listener
+    from gatepost.node.certificate_manager import CertificateManager
+    from gatepost.node.observation import Observation
+    from gatepost.node.site_member import SiteMember
+    from gatepost.node.snapshot import SnapshotSource
+
+_log = logging.getLogger(__name__)
+
+
+class DrainedWorker:
+    """A worker as the site sees it: its figures, and whether it takes mail."""
+
+    def __init__(
+        self,
+        site: SiteMember,
+        managers: Sequence[QueueManager],
+        listener: Listener,
+        registry: SessionRegistry,
+    ) -> None:
+        self._site = site
+        self._managers = managers
+        self._listener = listener
+        self._registry = registry
+
+    def figures(
+        self, snapshots: SnapshotSource, observation: Observation, certificates: CertificateManager
+    ) -> tuple[int, NodeFigures]:
+        """The version of the configuration in force, and what others may know of this worker. On another thread."""
+        problems = observation.problems
+        return snapshots.current.version, NodeFigures(
+            certificates=certificates.fingerprints,
+            observed=certificates.observed,
+            drained=bool(self._listener.refusal) and not len(self._registry),
+            problems=NodeProblems(problems.failing, problems.dropped, problems.untold),
+        )
+
+    def become(self, state: NodeState) -> None:
+        """Take no mail any more and leave the site's work to others, or the reverse."""
+        is_draining = state is NodeState.DRAINING
+        for manager in self._managers:  # what waits in a store of its own, nobody else delivers
+            manager.rest(resting=is_draining and self._site.storage.is_shared)
+        self._listener.refusal = "this node is being drained" if is_draining else ""
+        if is_draining:
+            _log.warning("this node is drained: it takes no mail until an administrator undoes that, or its next start")
+            self._registry.drain()
+            spawn(asyncio.to_thread(self._site.leases.pause), "leases")
+        else:
+            self._registry.draining = False
+            _log.warning("this node takes mail again")
+            self._site.leases.resume()
