@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,12 @@ def _has_test(name: str) -> bool:
         place = file.removeprefix("tests/").removesuffix(".py")
         found = [one for one in found if str(one.relative_to(ROOT / "tests").with_suffix("")).endswith(place)]
     return any(re.search(rf"^(async )?def {function}\(", one.read_text(), re.MULTILINE) for one in found)
+
+
+def test_the_threat_model_says_each_attack_once():
+    lines = (ROOT / "docs/threat-model.md").read_text().splitlines()
+    attacks = Counter(tuple(line.split("|")[1:3]) for line in lines if line.startswith("|") and "---" not in line)
+    assert [attack for attack, times in attacks.items() if times > 1 and len(attack[1]) > 20] == []
 
 
 def test_each_attack_of_the_threat_model_has_a_test_that_is_there():
