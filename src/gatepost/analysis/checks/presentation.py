@@ -6,8 +6,9 @@ listeners of each node, and from keys that nodes could not use (`node.certificat
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
 from gatepost.analysis.checks.certificate_alarm_texts import title_of
@@ -27,8 +28,7 @@ SETTLING_SECONDS: Final = 30.0
 _LONG: Final = 400
 
 
-@dataclass(frozen=True, slots=True)
-class PresentationProblem:
+class PresentationProblem(msgspec.Struct, frozen=True):
     """A fault of one node. certificate: the id of the one that it is about, "" if that is not known here.
 
     unusable: it is about a key, and not about what was presented. text: a sentence without its full stop.

@@ -12,9 +12,10 @@ import base64
 import hashlib
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from gatepost.net.lookups.evaluation import evaluate, look_up
 from gatepost.pki.certificates.dkim_verification import verify
@@ -44,8 +45,7 @@ MOST_SIGNATURES: Final = 10
 _SECONDS: Final = 15.0  # for SPF, DKIM and ARC, at the same time; then again for DMARC
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(msgspec.Struct, frozen=True):
     """A message to be authenticated.
 
     ip, hello: of the client. header: the header section as it came. content: reads the message as it is kept, whose
@@ -59,8 +59,7 @@ class Arrival:
     content: Callable[[], AsyncIterator[bytes]]
 
 
-@dataclass(frozen=True, slots=True)
-class AuthenticationReport:
+class AuthenticationReport(msgspec.Struct, frozen=True):
     """What was found. chain: of ARC, "none", "pass" or "fail"; "" if that cannot be told now."""
 
     results: tuple[MethodResult, ...]
@@ -191,8 +190,7 @@ class Authenticator:
         return MethodResult("dmarc", result.result, properties, result.why)
 
 
-@dataclass(frozen=True, slots=True)
-class _Sender:
+class _Sender(msgspec.Struct, frozen=True):
     """domain, address: that SPF is asked about. property: how the field names it."""
 
     domain: str

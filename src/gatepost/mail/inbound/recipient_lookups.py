@@ -11,8 +11,9 @@ import asyncio
 import ipaddress
 import time
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from gatepost.events.counts import count_recipient_question
 from gatepost.events.metrics.counts import Counts
@@ -31,8 +32,7 @@ if TYPE_CHECKING:
     type Key = tuple[str, str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class LookupLimits:
+class LookupLimits(msgspec.Struct, frozen=True):
     """Limits of one worker.
 
     known, unknown: seconds for which an answer counts. stale: seconds for which a known recipient stays known while its

@@ -10,6 +10,8 @@ import ipaddress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from gatepost.pki.certificates.connector_secrets import destination_of
 from gatepost.policy.connectors.grants import UNGRANTED_PATH
 from gatepost.policy.connectors.values import AddressFamily
@@ -43,8 +45,7 @@ class SmartHostLogin:
         return f"connector {self.connector!r} of {self.organization}"
 
 
-@dataclass(frozen=True, slots=True)
-class HopOptions:
+class HopOptions(msgspec.Struct, frozen=True):
     """hello_name: "" for the server's own. source_ipv4, source_ipv6: "" where the system chooses.
 
     A source address of one family alone excludes next hops of the other.

@@ -68,7 +68,12 @@ class ConnectorSecret(msgspec.Struct):
     tag="connectors",
     may_404=True,
     commands=("connector secret",),
-    pages=(_PAGE,),
+    pages=(
+        _PAGE,
+        "/connectors/{organization}/inbound/{name:path}",
+        "/connectors/validate/{organization}/inbound/{name:path}",
+        "/connectors/validate/{organization}/outbound/{name:path}",
+    ),
 )
 def show_connector_secret(context: Context, request: ShowConnectorSecret) -> ConnectorSecret:
     """Whether a connector has the secret by which it logs in. The secret itself is never shown."""
@@ -86,7 +91,7 @@ def show_connector_secret(context: Context, request: ShowConnectorSecret) -> Con
     action="connector-secret",
     may_404=True,
     commands=("connector secret",),
-    pages=(_PAGE,),
+    pages=(_PAGE, "/connectors/{organization}/inbound/{name:path}"),
 )
 def set_connector_secret(context: Context, request: SetConnectorSecret) -> ConnectorSecret:
     """Seal the secret by which a connector logs in to its smart hosts.

@@ -63,7 +63,7 @@ def secrets_lacking(store: ConfigStore, organizations: Iterable[Organization]) -
             if why:
                 yield (
                     f"outbound connector {connector.name!r} of {organization.name}: {why}, so its mail waits; enter "
-                    f"it: gatepost connector secret {connector.name!r} --organization {organization.name}"
+                    f"it: gatepost connector secret {connector.name!r}"
                 )
 
 

@@ -6,8 +6,9 @@ configuration has answered. Pure: nobody is asked here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from gatepost.policy.connectors.units import format_duration
 from gatepost.policy.connectors.values import DomainType, RecipientValidation, ValidationUnavailable
@@ -29,8 +30,7 @@ _UNKNOWN_CODES = frozenset({550, 551, 553, 554, 556})
 _UNKNOWN_STATUS = ("5.1.", "5.2.1")
 
 
-@dataclass(frozen=True, slots=True)
-class RecipientQuestion:
+class RecipientQuestion(msgspec.Struct, frozen=True):
     """Whether a recipient of a relayed domain exists that has no mailbox here.
 
     organization: whose domain it is. is_from_null: the message has the null reverse-path.
@@ -51,8 +51,7 @@ class RecipientQuestion:
         return not (self.is_from_null and self.domain.recipient_validation is RecipientValidation.CALLOUT)
 
 
-@dataclass(frozen=True, slots=True)
-class RecipientAnswer:
+class RecipientAnswer(msgspec.Struct, frozen=True):
     """The answer of a source about a recipient.
 
     exists: None if it gave no answer. source: who said so, and what. is_down: it answers about nobody now.

@@ -6,8 +6,9 @@ Used by `mail.inbound.authentication`, which asks for keys and has signatures ve
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from gatepost.protocols.dkim.canonical import relaxed_field
 from gatepost.protocols.dkim.record import KEY_TYPES
@@ -31,8 +32,7 @@ _INSTANCE: Final = re.compile(rb"\s*i\s*=\s*([1-9]\d{0,3})\s*;")
 _ANY_INSTANCE: Final = re.compile(rb"(?:^|;)\s*i\s*=\s*([1-9]\d{0,3})\s*(?:;|\Z)")
 
 
-@dataclass(frozen=True, slots=True)
-class ArcSet:
+class ArcSet(msgspec.Struct, frozen=True):
     """One set: what its three fields are, and the tags of the seal."""
 
     instance: int

@@ -11,8 +11,9 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from gatepost.protocols.dkim.canonical import relaxed_field
 from gatepost.protocols.dkim.fields import MOST_FIELDS, field_list
@@ -49,8 +50,7 @@ class SignatureFault(Exception):  # noqa: N818 - it is what was found
         self.result = result
 
 
-@dataclass(frozen=True, slots=True)
-class ReceivedSignature:
+class ReceivedSignature(msgspec.Struct, frozen=True):
     """A signature as it came.
 
     domain, selector: where its key is. identity: i=, "" for ARC. names: of h=, in lower case. header, body: the

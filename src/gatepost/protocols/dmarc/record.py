@@ -7,8 +7,9 @@ for a bad policy.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from gatepost.protocols.dkim.tags import read_tags
 
@@ -21,8 +22,7 @@ _VERSION: Final = re.compile(rb"v[ \t]*=[ \t]*DMARC1[ \t]*(?:;|\Z)")
 _LONGEST: Final = 8192  # octets of a record that is read
 
 
-@dataclass(frozen=True, slots=True)
-class DmarcRecord:
+class DmarcRecord(msgspec.Struct, frozen=True):
     """policy, subdomain_policy, missing_policy: p=, sp= and np=, "" where not said. strict_dkim, strict_spf: alignment.
 
     psd: "y", "n" or "u". testing: t=y, the policy is not to be applied in full.

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import ipaddress
 import struct
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -38,8 +39,7 @@ class ProxyHeaderError(ValueError):
     """The octets are no header of the PROXY protocol, or one that must not be believed; says why, for the log."""
 
 
-@dataclass(frozen=True, slots=True)
-class ProxyHeader:
+class ProxyHeader(msgspec.Struct, frozen=True):
     """The client that a proxy speaks for.
 
     host: its address in text form, an IPv4 one also where it was wrapped up in IPv6; "" where the connection is the

@@ -7,9 +7,10 @@ is found whoever the client is.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from gatepost.protocols.spf.macros import MacroError, check_macros
 
@@ -33,8 +34,7 @@ class SpfError(ValueError):
     """A record, or what its evaluation comes to, is wrong: permerror. The text is for us and for the header."""
 
 
-@dataclass(frozen=True, slots=True)
-class Directive:
+class Directive(msgspec.Struct, frozen=True):
     """One mechanism with its qualifier.
 
     qualifier: "+", "-", "~" or "?". name: in lower case. domain: the domain-spec with its macros, "" for the current
@@ -49,8 +49,7 @@ class Directive:
     ip6_length: int = 128
 
 
-@dataclass(frozen=True, slots=True)
-class SpfRecord:
+class SpfRecord(msgspec.Struct, frozen=True):
     """directives: in their order. redirect: its domain-spec, "" if there is none."""
 
     directives: tuple[Directive, ...]

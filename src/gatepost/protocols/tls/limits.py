@@ -7,8 +7,9 @@ A connector's fields become `TlsLimits` (`policy.connectors.tls_fields`), requir
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from gatepost.protocols.tls.profile import PROFILES, group_name, iana_name
 from gatepost.values import replace
@@ -73,8 +74,7 @@ def parse_suite(text: str) -> str:
     return known
 
 
-@dataclass(frozen=True, slots=True)
-class TlsLimits:
+class TlsLimits(msgspec.Struct, frozen=True):
     """The limits that a handshake must keep beyond its version. None: no limit of that kind; (): nothing is allowed.
 
     post_quantum: only groups of `POST_QUANTUM`. groups, suites: allowed ones, out of `GROUPS` and `SUITES` and in their
@@ -146,8 +146,7 @@ class TlsLimits:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class UnmetLimit:
+class UnmetLimit(msgspec.Struct, frozen=True):
     """kind: "key-exchange" or "cipher-suite". expected: as the end of a sentence. presented: the group or suite."""
 
     kind: str

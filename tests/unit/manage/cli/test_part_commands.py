@@ -162,6 +162,9 @@ def test_show_finds_by_any_case_and_says_when_there_is_none(base):
     assert rows == [
         {"field": "name", "value": "contoso.example", "set": "written"},
         {"field": "type", "value": "authoritative", "set": "default"},
+        {"field": "recipient_validation", "value": "none", "set": "default"},
+        {"field": "recipients", "value": "", "set": "default"},
+        {"field": "recipient_validation_unavailable", "value": "defer", "set": "default"},
         {"field": "verified", "value": "true", "set": "default"},
         {"field": "mta_sts", "value": "not-published", "set": "default"},
         {"field": "mta_sts_mx", "value": "", "set": "default"},

@@ -98,7 +98,7 @@ REFUSED = [
     (OutboundConnector, {}, ["a b=x"], [("a b=x", "is no key=value")]),
     (OutboundConnector, {}, ["tls_domian=x"], [("tls_domian", "did you mean 'tls_domain'?")]),
     (OutboundConnector, {}, ["tls_domian.x=x"], [("tls_domian.x", "did you mean 'tls_domain'?")]),
-    (OutboundConnector, {}, ["zzz=x"], [("zzz", "known here: all_accepted_domains, ")]),
+    (OutboundConnector, {}, ["zzz=x"], [("zzz", "known here: address_family, all_accepted_domains, ")]),
     (OutboundConnector, {}, ["enabled=yes"], [("enabled", "'yes' must be true or false")]),
     (OutboundConnector, {}, ["enabled=True"], [("enabled", "'True' must be true or false")]),
     (OutboundConnector, {}, ["priority=1.5"], [("priority", "'1.5' must be whole number, 0 to 1000")]),

@@ -13,6 +13,7 @@ from gatepost.policy.decisions.recipient_validation import (
     judge_answer,
     judge_by_list,
     judge_unasked,
+    no_such_mailbox,
     question_of,
 )
 from gatepost.protocols.smtp.replies import Reply
@@ -48,6 +49,17 @@ name = "own.example"
 [[organization.o.mailbox]]
 address = "box@o.example"
 """
+
+
+@pytest.mark.parametrize(
+    ("recipient", "is_unknown"),
+    [("nobody@own.example", True), ("me@own.example", False), ("nobody@o.example", False), ("x@y.example", False)],
+)
+def test_only_an_authoritative_domain_with_mailboxes_knows_all_of_them(
+    directory: Build, path: MakePath, recipient: str, is_unknown: bool
+) -> None:
+    text = LISTED + '[[organization.o.mailbox]]\naddress = "me@own.example"\n'
+    assert no_such_mailbox(directory(text), path(recipient)) is is_unknown
 
 
 @pytest.mark.parametrize(
