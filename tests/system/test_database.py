@@ -154,10 +154,10 @@ def test_older_tables_are_brought_up_to_date(storage: Storage) -> None:
 
 
 def test_newer_tables_are_refused_and_stay(storage: Storage) -> None:
-    newer = storage.database(replace(SCHEMA, version=7))
+    newer = storage.database(replace(SCHEMA, version=7, oldest=7))
     with newer.changing() as change:
         change.execute(INSERT, ("apple", 1, None))
-    with pytest.raises(StoreFailure, match="version 7, and this version of gatepost knows 2: use the version"):
+    with pytest.raises(StoreFailure, match=r"of version 7, .* knows 2: use "):
         storage.database(SCHEMA)
     with newer.reading() as connection:
         assert connection.value("SELECT count(*) FROM fruit") == 1

@@ -124,7 +124,7 @@ def test_a_restart_keeps_the_schedule_of_deferred_mail(
 ) -> None:
     partner = sink(behaviour=Behaviour(replies={"RCPT": "450 4.2.1 Later"}))
     server = gateway(
-        contoso(outbound=[connector("partner.example", partner.address)]), settings={"queue": {"retry": ["1s", "6s"]}}
+        contoso(outbound=[connector("partner.example", partner.address)]), settings={"queue": {"retry": ["1s", "15s"]}}
     )
     send(server.port, ["bob@partner.example", "carol@partner.example"])
 

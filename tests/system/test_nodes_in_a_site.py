@@ -64,7 +64,7 @@ class World:
 def prepared(hostname: str, store: dict[str, Any], joining: int, resources: dict[str, Any] | str) -> Gateway:
     settings = {
         "server": {"node": hostname.partition(".")[0]},
-        "store": {"master_key": "env:NODES_TEST_KEY"} | store,
+        "store": {"master_key": "env:NODES_TEST_KEY", "shared_mailboxes": True} | store,
         "site": {"address": f"127.0.0.1:{joining}", "node_lifetime": "10s"},
         "queue": {"retry": ["1s"]},
     }

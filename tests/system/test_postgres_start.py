@@ -99,7 +99,10 @@ class Site:
         return str(raised.value)
 
     def tables(self) -> list[str]:
-        sql = "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'gatepost'::regnamespace ORDER BY 1"
+        sql = (
+            "SELECT relname FROM pg_class"
+            " WHERE relkind IN ('r', 'p') AND relnamespace = 'gatepost'::regnamespace ORDER BY 1"
+        )
         return self.server.sql(sql, "gatepost").split()
 
 
@@ -203,7 +206,8 @@ def test_a_service_file_may_not_leave_the_server_unverified(
 
 def test_the_role_of_the_gateway_makes_no_tables_and_works_with_prepared_ones(site: Site, tmp_path: Path) -> None:
     for table in site.tables():
-        site.server.sql(f"DROP TABLE gatepost.{table}", "gatepost")
+        site.server.sql(f"DROP TABLE IF EXISTS gatepost.{table} CASCADE", "gatepost")
+    site.server.sql("DROP FUNCTION IF EXISTS gatepost.trace_make_day, gatepost.trace_drop_day", "gatepost")
     text = refused(site.url())
     assert "missing or older than this version of gatepost: fruit; this role may not make them" in text
     assert "gatepost store prepare" in text

@@ -246,7 +246,8 @@ def _responses(endpoint: RestEndpoint, schemas: _Schemas) -> dict[str, Any]:
     case, headers = endpoint.case, _headers(endpoint)
     content = {case.media_type or _JSON: {"schema": schemas.of_success(endpoint)}}
     result: dict[str, Any] = {
-        str(case.status): {"description": HTTPStatus(case.status).phrase, "headers": headers, "content": content}
+        str(case.status): {"description": HTTPStatus(case.status).phrase, "headers": headers}
+        | ({} if case.status == HTTPStatus.NO_CONTENT else {"content": content})
     }
     if case.may_create:
         result["201"] = {"description": HTTPStatus.CREATED.phrase, "headers": headers, "content": content}

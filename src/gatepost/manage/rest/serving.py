@@ -319,6 +319,8 @@ def _written(request: Request, endpoint: RestEndpoint, result: Any, *, dry_run: 
         if result.location and not dry_run:
             headers["Location"] = PREFIX + result.location
         result = result.value
+    if status == HTTPStatus.NO_CONTENT:
+        return Response(status_code=status, headers=headers)
     return Response(msgspec.json.encode(result), status, headers, media_type=_JSON)
 
 
