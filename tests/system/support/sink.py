@@ -142,6 +142,7 @@ class Sink:
         listening.set()
         await self._ending.wait()
         server.close()
+        await asyncio.sleep(0.05)  # a connection that was accepted this moment is no client yet, and would stay open
         for writer in list(self._writers):
             writer.transport.abort()
         await server.wait_closed()
