@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -64,7 +64,7 @@ class LookupServices:
         self._anchors = lru_cache(64)(TrustAnchors.load)
         self.contexts = ClientContexts(settings.tls.trust_anchors, time.time, load=anchors, identity=identity)
         self.revocation = RevocationChecker(self.http, cache / "crl", timeout=settings.tls.revocation_timeout)
-        self.policy_hosts = HttpClient(self.resolver, _policy_hosts_context(settings))
+        self.policy_hosts = HttpClient(self.resolver, partial(_policy_hosts_context, settings))
         self.policies = StsPolicies(
             self.resolver,
             self.policy_hosts,
@@ -120,7 +120,7 @@ class LookupServices:
             self._refreshing = spawn(self.policies.refresh_due(now=time.time()), "mta-sts refresh")
 
     def _reload_policies(self) -> None:
-        self.policy_hosts.use(_policy_hosts_context(self._settings))
+        self.policy_hosts.renew()
         self.policies.retry()
 
     async def _close_policies(self) -> None:

@@ -57,10 +57,11 @@ def test_policies_are_refreshed_once_at_a_time_and_by_anchors_that_can_be_read(h
         assert await first == ()
         lookups._refresh_policies()
         assert lookups._refreshing is not first
+        before = lookups.policy_hosts._tls()
+        assert lookups.policy_hosts._tls() is before
         home.anchors.unlink()
-        before = lookups.policy_hosts._context
         parts.reload()
-        assert lookups.policy_hosts._context is not before
+        assert lookups.policy_hosts._tls() is not before
 
     asked(home.settings(), scene)
     assert "MTA-STS policies are fetched by those of the system" in caplog.text

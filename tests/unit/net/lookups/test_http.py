@@ -237,8 +237,7 @@ def test_https_checks_the_certificate(tmp_path: Path) -> None:
         context.load_cert_chain(leaf.chain, leaf.key)
         trusting = https_context(TrustAnchors.load(str(ours.root)))
         async with Web(ANSWERS, context=context) as web:
-            client = HttpClient(Resolver(Nameservers(["127.0.0.1:9"])))
-            client.use(trusting)
+            client = HttpClient(Resolver(Nameservers(["127.0.0.1:9"])), lambda: trusting)
             try:
                 return (await client.fetch(HttpRequest(web.url("/good"), 1000, 5, private=True))).body
             except HttpFailed as failure:
