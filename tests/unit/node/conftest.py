@@ -17,7 +17,7 @@ import tomlkit
 from gatepost.pki.certificates.authority import Authority
 from gatepost.settings.loader import load
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class Script:

@@ -17,7 +17,7 @@ KEYS = (IssuerKey("a", "", KEY.public_key()), IssuerKey("b", "", OTHER.public_ke
 
 def token(key=KEY, algorithm="ES256", header=None, **claims):
     now = int(time.time())
-    given = {"iss": ISSUER, "aud": "us", "sub": "1", "iat": now, "exp": now + 3600, "nonce": "n"} | claims
+    given = {"iss": ISSUER, "aud": "us", "sub": "1", "iat": now, "exp": now + 172_800, "nonce": "n"} | claims
     given = {name: value for name, value in given.items() if value is not None}
     head = {"kid": "a"} | (header or {})
     return jwt.encode(given, key, algorithm, headers={name: value for name, value in head.items() if value})
@@ -52,7 +52,7 @@ def test_a_token_that_is_meant_for_us(text):
         (token(generate_private_key(SECP256R1())), "signature is not"),
         (token(OTHER, "EdDSA"), "signature is not"),
         (token(exp=1), "expired"),
-        (token(nbf=int(time.time()) + 900), "does not hold yet"),
+        (token(nbf=int(time.time()) + 86_400), "does not hold yet"),
         (token(aud="them"), "another client"),
         (token(aud=["us", "them"]), "other clients"),
         (token(azp="them"), "other clients"),
