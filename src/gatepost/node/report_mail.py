@@ -101,7 +101,7 @@ class ReportMailer:
         if owner is None:
             detail = f"{domain} of tls_reports.mail_from is no accepted domain; add it, or correct mail_from"
             raise NotSent(detail, ours=True)
-        if directory.signing_keys.find(domain, DkimService.TLS_REPORTS, owner=owner.name) is None:
+        if directory.signing_keys.find(domain, owner.name, DkimService.TLS_REPORTS) is None:
             command = f"`gatepost dkim add {domain} --service tlsrpt`"
             detail = f"{domain} has no current DKIM key, and reports by mail must be signed; {command} makes one"
             raise NotSent(detail, ours=True)

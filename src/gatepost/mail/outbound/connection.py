@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gatepost.mail.outbound.body import ONE_FLIGHT
-from gatepost.mail.outbound.failure import ConnectionEnded, connection_lost, loss_reply, protocol_broken, refused
+from gatepost.mail.outbound.failure import (
+    ConnectionEnded,
+    UnwritableEnvelope,
+    connection_lost,
+    loss_reply,
+    protocol_broken,
+    refused,
+)
 from gatepost.net.stream import Loss, LossKind
 from gatepost.protocols.smtp.client.client_events import (
     AuthReply,
@@ -256,6 +263,7 @@ class OutboundConnection:
     async def send(self, transaction: MailTransaction, body: bytes | None, chunks: Chunks) -> TransactionResult:
         """Send one message to some recipients. body: all of it if it is in memory, else None and `chunks` yields it.
 
+        Raises UnwritableEnvelope, and the connection remains as it was, if an address cannot be written in a command.
         If the body cannot be read to its end, or the caller is cancelled, the connection is dropped, so that the peer
         does not take a part for the whole; then the exception goes on. A first cancellation has no effect once the
         message was sent to its end, but that nothing else is sent: the peer may have taken it, and the reply tells.
@@ -263,11 +271,7 @@ class OutboundConnection:
         self.sent += 1
         small = body is not None and len(body) <= ONE_FLIGHT
         try:
-            self._check_open()
-            try:
-                self._client.begin(transaction, body if small else None, last=small)
-            except ProtocolError as error:
-                raise self._violation(error) from error
+            self._begin(transaction, body if small else None)
             self._flush()
             event = await self._next_of_transaction(self._patience(len(transaction.recipients), whole=small))
             if isinstance(event, BodyWanted):
@@ -278,6 +282,9 @@ class OutboundConnection:
                 self.abort("the message could not be sent to its end")
                 raise
             event = await self._last_reply()
+        except UnwritableEnvelope:
+            self.sent -= 1
+            raise
         except BaseException:
             self.abort("the message could not be sent to its end")
             raise
@@ -314,6 +321,16 @@ class OutboundConnection:
         self._stream.abort(Loss(LossKind.CLOSED, detail))
 
     # what the steps are made of
+
+    def _begin(self, transaction: MailTransaction, body: bytes | None) -> None:
+        """body: all of it, None if it comes in chunks. Raises ConnectionEnded, UnwritableEnvelope."""
+        self._check_open()
+        try:
+            self._client.begin(transaction, body, last=body is not None)
+        except ProtocolError as error:
+            raise self._violation(error) from error
+        except ValueError as error:
+            raise UnwritableEnvelope(str(error)) from error
 
     async def _send_body(self, chunks: Chunks) -> None:
         async for chunk in chunks():

@@ -153,7 +153,7 @@ class Deliverer:
         """
         directory = self._directory
         members = sharing(await plans(self._services, directory, self._planner, deliveries), leave_out)
-        if len(members) == 1:
+        if members[0].common is None:  # it is by itself, and what was found out of it is not enough to send it
             routed = await self._routed(members[0].delivery)
         else:
             routed = [self._joined(members, directory)]
@@ -178,7 +178,7 @@ class Deliverer:
         ]
 
     def _joined(self, members: Sequence[DeliveryPlan], directory: Directory) -> _RoutedMessage:
-        """The message for all members of a batch, which share a transaction."""
+        """The message for all members of a batch, which share a transaction, as they were planned."""
         common = [(plan.delivery, plan.common) for plan in members if plan.common is not None]
         shares = [(delivery, shared.route, delivery.recipients) for delivery, shared in common]
         attempt = _new_attempt(directory, shares)

@@ -144,6 +144,10 @@ class ConnectionEnded(Exception):  # noqa: N818 - not an error of the program: i
         self.failure = failure
 
 
+class UnwritableEnvelope(Exception):  # noqa: N818 - it is what was found
+    """An address of a transaction cannot be written in a command, and nothing of it was sent. The text says why."""
+
+
 def login_failed(
     detail: str, shown: str = "the gateway cannot use its credentials", *, ours: bool = True
 ) -> HopFailure:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from gatepost.mail.outbound.body import BodyUnreadable
 from gatepost.mail.outbound.content import ContentNotReady
 from gatepost.mail.outbound.delivery_attempt import leaves_open
-from gatepost.mail.outbound.failure import ConnectionEnded, HopFailed
+from gatepost.mail.outbound.failure import ConnectionEnded, HopFailed, UnwritableEnvelope
 from gatepost.protocols.smtp.replies import Reply
 
 if TYPE_CHECKING:
@@ -72,8 +72,10 @@ class TransactionRunner:
                     return left
                 attempt.failures.append(ended.failure.at(opened.hop.host, opened.hop.endpoint))
                 return ()
-            except ValueError as error:  # before anything was sent
-                return [*_sendable(attempt, left.popleft(), str(error)), *left]
+            except UnwritableEnvelope as error:
+                left.popleft()
+                left.extendleft(reversed(_sendable(attempt, batch, str(error))))
+                continue
             if used and _went_stale(connection, result):
                 return left
             left.popleft()

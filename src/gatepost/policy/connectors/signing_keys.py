@@ -49,19 +49,27 @@ class SigningKeys:
         """Whether an organization has a current key at all."""
         return organization in self._organizations
 
-    def find(self, domain: str, service: DkimService = DkimService.ALL, *, owner: str = "") -> DomainKeys | None:
-        """The keys of a domain, else of the nearest one above it; None if there are none.
+    def find(self, domain: str, owner: str, service: DkimService = DkimService.ALL) -> DomainKeys | None:
+        """The keys that an organization has for a domain, else for the nearest one above it; None if it has none.
 
-        service: mail, or TLS reports, for which keys of their own go before those that sign all mail. owner: whose keys
-        alone count, "" for anybody's.
+        owner: the organization's name; "" is nobody, who has none. service: mail, or TLS reports, for which keys of
+        their own go before those that sign all mail.
         """
+        return next((known[owner] for known in self._nearest(domain, service) if owner in known), None)
+
+    def find_for_gateway(self, domain: str, service: DkimService = DkimService.ALL) -> DomainKeys | None:
+        """As `find`, whoever has them: only for what the gateway wrote itself, in a domain that is nobody's.
+
+        That is its own name, which may lie below the domain of an organization.
+        """
+        return next((next(iter(known.values())) for known in self._nearest(domain, service)), None)
+
+    def _nearest(self, domain: str, service: DkimService) -> Iterator[dict[str, DomainKeys]]:
+        """Keys for a domain by organization, then for those above it."""
         for parent in parents(domain):
             for wanted in dict.fromkeys((service, DkimService.ALL)):
-                known = self._by_domain.get((parent, wanted), {})
-                domain_keys = known.get(owner) if owner else next(iter(known.values()), None)
-                if domain_keys is not None:
-                    return domain_keys
-        return None
+                if known := self._by_domain.get((parent, wanted)):
+                    yield known
 
     def _add(self, organization: str, key: DkimKey) -> None:
         place = self._by_domain.setdefault((key.domain, key.service_type), {})

@@ -102,7 +102,7 @@ def sealing_key(directory: Directory, organization: str, domain: str) -> DkimKey
     owner = directory.organization(organization)
     if owner is None:
         return None
-    domain_keys = directory.signing_keys.find(domain, owner=owner.name)
+    domain_keys = directory.signing_keys.find(domain, owner.name)
     nearest = domain_keys.keys if domain_keys is not None else ()
     others = sorted(owner.dkim_keys, key=lambda key: key.name)
     return next((key for key in (*nearest, *others) if _seals(key)), None)
@@ -116,10 +116,13 @@ def _seals(key: DkimKey) -> bool:
 def _keys(directory: Directory, provenance: Provenance, domain: str) -> tuple[DomainKeys | None, str]:
     """The keys for one author's domain, or None and why there are none."""
     owner = directory.organization_of(domain)
-    whose = owner.name if owner is not None else "" if provenance.own else provenance.organization
-    if whose != provenance.organization and not provenance.own:
-        return None, f"its From field names {domain}, which belongs to {whose}"
-    domain_keys = directory.signing_keys.find(domain, provenance.service, owner=whose)
+    if owner is None and provenance.own:
+        domain_keys = directory.signing_keys.find_for_gateway(domain, provenance.service)
+    else:
+        whose = owner.name if owner is not None else provenance.organization
+        if whose != provenance.organization and not provenance.own:
+            return None, f"its From field names {domain}, which belongs to {whose}"
+        domain_keys = directory.signing_keys.find(domain, whose, provenance.service)
     if domain_keys is None:
         return None, f"there is no current DKIM key for {domain}, which its From field names"
     return domain_keys, ""

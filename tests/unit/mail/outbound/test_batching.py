@@ -264,6 +264,27 @@ def test_by_mx_what_must_bear_the_domains_name_is_asked_of_each(world: Any, kit:
     assert together(peer) == [everybody()]
 
 
+def test_who_is_left_alone_is_sent_as_it_was_planned(
+    world: Any, kit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its hosts are looked up for the plan, and not again."""
+    shared_mx(world)
+    world.names.table["b.example", "MX"] = ["10 mx4.host.example."]
+    world.host("mx4.host.example", "127.0.0.1")
+    asked: list[str] = []
+    query = world.names.query
+
+    async def counted(name: str, rdtype: str) -> Any:
+        asked.append(f"{name} {rdtype}")
+        return await query(name, rdtype)
+
+    monkeypatch.setattr(world.names, "query", counted)
+    peer = kit.Peer()
+    tried = attempt(world, peer, deliveries("bob@a.example", "bob@b.example"))
+    assert (together(peer), list(tried.apart)) == ([["bob@a.example"]], ["b.example"])
+    assert asked.count("a.example MX") == 1
+
+
 # --- connectors, rules, organizations
 
 
@@ -510,6 +531,7 @@ def test_an_address_that_cannot_be_sent_fails_alone(world: Any, kit: Any) -> Non
     tried = attempt(world, peer, given, connector={})
     assert together(peer) == [["bob@a.example"], ["bob@c.example"]]
     assert tried.sorts()["b\rb@b.example"] is Disposition.FAILED
+    assert len(peer.connections) == 1, "nothing was said of it, so the connection is as good as before"
 
 
 def test_the_next_host_gets_whom_the_first_deferred(world: Any, kit: Any) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gatepost.mail.outbound.connection import OutboundConnection, SmtpTimeouts
-from gatepost.mail.outbound.failure import ConnectionEnded
+from gatepost.mail.outbound.failure import ConnectionEnded, UnwritableEnvelope
 from gatepost.net import dial
 from gatepost.net.tasks import spawn
 from gatepost.protocols.smtp.client.client import Client
@@ -98,6 +98,23 @@ def test_every_wait_ends(kit: Any, verb: str, without: str, step: str) -> None:
     outcome = with_connection(kit.Peer(says={verb: "!silent"}, extensions=extensions), use, quick)
     assert outcome.recipients[0].reply.text == f"450 4.4.315 Connection timed out while waiting for the reply to {step}"
     assert outcome.recipients[0].local
+
+
+@pytest.mark.parametrize("address", ["b\rb@b.example", "", "b@b.example>\r\nRCPT TO:<c@b.example"])
+def test_an_address_that_cannot_be_written_leaves_the_connection_as_it_was(kit: Any, address: str) -> None:
+    peer = kit.Peer()
+
+    async def use(connection: OutboundConnection) -> TransactionResult:
+        await ready(connection)
+        bad = mail()
+        bad.recipients = [(address, "", "")] if address else []
+        with pytest.raises(UnwritableEnvelope):
+            await connection.send(bad, kit.BODY, no_chunks)
+        assert (connection.usable, connection.sent) == (True, 0)
+        return await connection.send(mail(), kit.BODY, no_chunks)
+
+    assert with_connection(peer, use, kit.FAST).recipients[0].reply.positive
+    assert (len(peer.connections), peer.said("MAIL")) == (1, 1)
 
 
 def test_a_peer_that_stops_reading_is_given_up(kit: Any) -> None:

@@ -48,7 +48,7 @@ def test_the_nearest_domain_with_current_keys_signs(directory: Build) -> None:
     found = {
         name: (one.domain, "".join(each.selector for each in one.keys))
         for name in ("o.example", "x.o.example", "y.o.example", "a.y.o.example", "p.example", "example", "")
-        if (one := keys.find(name)) is not None
+        if (one := keys.find(name, "o")) is not None
     }
     assert found == {
         "o.example": ("o.example", "ab"),
@@ -56,8 +56,21 @@ def test_the_nearest_domain_with_current_keys_signs(directory: Build) -> None:
         "y.o.example": ("y.o.example", "e"),
         "a.y.o.example": ("y.o.example", "e"),
     }
-    reports = [keys.find(name, DkimService.TLS_REPORTS) for name in ("o.example", "y.o.example")]
+    reports = [keys.find(name, "o", DkimService.TLS_REPORTS) for name in ("o.example", "y.o.example")]
     assert [one and one.keys[0].selector for one in reports] == ["f", "e"]
+
+
+def test_the_keys_of_others_are_found_by_nobody_but_the_gateway(directory: Build) -> None:
+    """No name of an owner, an empty one least of all, means anybody's keys."""
+    keys = directory(DOMAINS + key("a._domainkey.o.example")).signing_keys
+    for owner in ("p", "", "O", "none"):
+        for name in ("o.example", "mx.o.example"):
+            assert keys.find(name, owner) is None
+            assert keys.find(name, owner, DkimService.TLS_REPORTS) is None
+    own = keys.find_for_gateway("mx.o.example")
+    assert own is not None
+    assert (own.organization, own.domain) == ("o", "o.example")
+    assert keys.find_for_gateway("p.example") is None
 
 
 def test_without_current_keys_there_is_nothing_to_ask(directory: Build) -> None:

@@ -68,8 +68,8 @@ def test_a_pending_domain_and_what_is_in_it_have_no_effect(name: str) -> None:
     assert directory.mailbox("postmaster@b.example") is None
     assert not directory.has_mailboxes("b.example")
     assert directory.recipient("b@a.example") is not None
-    assert directory.signing_keys.find("b.example") is None
-    assert directory.signing_keys.find("x.a.example") is not None
+    assert directory.signing_keys.find_for_gateway("b.example") is None
+    assert directory.signing_keys.find("x.a.example", "a") is not None
     assert list(publications(directory.organizations, "mx.example")) == []
     assert directory.disputes == ()
     assert len(directory.resources.organizations[0].accepted_domains) == 2
@@ -79,9 +79,9 @@ def test_a_dkim_key_below_a_domain_is_its_nearest_owners() -> None:
     """The domain above is another's than the one below: both are verified, and neither covers the other."""
     above = {"accepted_domain": [domain("a.example")], "dkim_key": [{"name": "s._domainkey.b.a.example", **KEY}]}
     alone = Directory(resources({"a": above}))
-    assert alone.signing_keys.find("b.a.example") is not None
+    assert alone.signing_keys.find("b.a.example", "a") is not None
     both = Directory(resources({"a": above, "b": {"accepted_domain": [domain("b.a.example")]}}))
-    assert both.signing_keys.find("b.a.example") is None
+    assert both.signing_keys.find_for_gateway("b.a.example") is None
 
 
 STEALING = {"a": {"accepted_domain": [domain("a.example"), domain("*.b.example")]}, "b": OWNER}
@@ -253,7 +253,7 @@ def decisions(directory: Directory) -> list[object]:
         owner, accepted, keys = (
             directory.organization_of(name),
             directory.accepted_domain(name),
-            directory.signing_keys.find(name),
+            directory.signing_keys.find_for_gateway(name),
         )
         found += [owner and owner.name, accepted and accepted.name, directory.has_mailboxes(name), keys]
         found.append(directory.is_disputed(name))

@@ -107,6 +107,10 @@ def test_one_organization_never_signs_for_another(directory: Build) -> None:
     known = directory(DOMAINS + KEYS + other)
     assert signing(known, USER, ["a@p.example"]).why.endswith("names p.example, which belongs to p")
     assert signing(known, Provenance("p", originating=True), ["a@p.example"]).organization == "p"
+    # nor does it for nobody: mail of nobody's may name a domain that is nobody's, below the domain of an organization
+    for origin in (Provenance("", originating=True), Provenance("p", originating=True)):
+        assert signing(known, origin, ["a@mx1.o.example"]).keys == ()
+        assert signing(known, origin, ["a@o.example"]).keys == ()
     # what the gateway wrote itself is its own, whoever's connectors it goes by
     assert signing(known, NOTICE, ["MAILER-DAEMON@mx1.o.example"]).organization == "o"
 
