@@ -79,10 +79,15 @@ class Load:
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("kills", [12, pytest.param(60, marks=pytest.mark.long)])
+@pytest.mark.parametrize(("kills", "most"), [(12, 4), pytest.param(60, 3, marks=pytest.mark.long)])
 def test_no_acknowledged_message_is_lost_by_kills(
-    gateway: Callable[..., Gateway], sink: Callable[..., Sink], capsys: pytest.CaptureFixture[str], kills: int
+    gateway: Callable[..., Gateway],
+    sink: Callable[..., Sink],
+    capsys: pytest.CaptureFixture[str],
+    kills: int,
+    most: int,
 ) -> None:
+    """most: duplicates a kill, on average. Two are seen, and chance adds more to the average of a few kills."""
     partner = sink()
     server = gateway(
         contoso(mailboxes=[ALICE, *RECIPIENTS[:2]], outbound=[connector("partner.example", partner.address)]),
@@ -116,7 +121,7 @@ def test_no_acknowledged_message_is_lost_by_kills(
         )
     assert lost == set()
     assert min(per_kill) > 5
-    assert len(twice) <= kills * 20, "only deliveries that were in flight may be repeated"
+    assert len(twice) <= kills * most, "only deliveries that were in flight may be repeated"
 
 
 def test_a_restart_keeps_the_schedule_of_deferred_mail(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gatepost.mail.outbound.dkim import body_hash
 from gatepost.pki.certificates.dkim_keys import DkimKeyError
-from gatepost.policy.decisions.signing import sealing_key
+from gatepost.policy.decisions.signing import sealing
 from gatepost.protocols.arc.chain import MOST_SETS, has_chain, highest_instance, read_chain, was_failed
 from gatepost.protocols.arc.seal import Seal, results_field
 from gatepost.protocols.dkim.fields import Field, chosen_fields, split_fields
@@ -71,9 +71,10 @@ class ArcSealing:
         """Raises _Unsealed."""
         recipient = outgoing.recipients[0]
         domain = (recipient.forwarded_by or recipient.address).rpartition("@")[2].lower()
-        key = sealing_key(outgoing.directory, outgoing.organization, domain)
-        if key is None:
-            raise _Unsealed(f"{outgoing.organization or 'nobody'} has no current RSA DKIM key")
+        chosen = sealing(outgoing.directory, outgoing.organization, domain)
+        if not chosen.keys:
+            raise _Unsealed(chosen.why)
+        (key,) = chosen.keys
         try:
             return key, self._keys.signer(outgoing.organization, key)
         except DkimKeyError as error:

@@ -177,6 +177,13 @@ def _outbound_fields(page: _Page, record: _Record, outbound: _Record) -> None:
     if (signing := record["dkim"]) is not None:
         names = ", ".join(signing["keys"])
         page.field("dkim", f"{f'signed by {names}' if names else 'not signed'}: {signing['why']}")
+    if (sealing := record["arc"]) is not None:
+        names = ", ".join(sealing["keys"])
+        page.field("arc", f"{f'sealed by {names}' if names else 'not sealed'}: {sealing['why']}")
+    if (login := record.get("login")) is not None:
+        page.field("log-in", f"as {login['username']} {login['method']}")
+        if login["missing"]:
+            page.mark(page.no, login["missing"])
     _content(page, outbound.get("smime", {}), record.get("certificates"))
 
 

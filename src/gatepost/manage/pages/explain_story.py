@@ -137,6 +137,8 @@ def _onward(answer: ExplainResult, outbound: OutboundDecision | None) -> tuple[s
             "warn",
             "The gateway accepts the message, and it waits: it must be encrypted, and no certificate is available.",
         )
+    if answer.login is not None and answer.login.missing:
+        return "warn", "The gateway accepts the message, and it waits: the gateway cannot log in to the smart hosts."
     if answer.reports and not any(report.usable for report in answer.reports):
         return "warn", "The gateway accepts the message, and it waits: no next hop meets the requirement now."
     way = f"{route_text(outbound.record())}{_protection(outbound.requirement)}"
@@ -243,6 +245,14 @@ def _outbound_facts(answer: ExplainResult, outbound: OutboundDecision) -> Iterab
     if explanation.signing is not None:
         names = ", ".join(explanation.signing.names)
         yield "DKIM", f"{f'signed by {names}' if names else 'not signed'}: {explanation.signing.why}"
+    if explanation.sealing is not None:
+        names = ", ".join(explanation.sealing.names)
+        yield "ARC", f"{f'sealed by {names}' if names else 'not sealed'}: {explanation.sealing.why}"
+    if (login := answer.login) is not None:
+        yield (
+            "Log-in",
+            f"as {login.username} {login.method}{f'. Now it fails: {login.missing}' if login.missing else ''}",
+        )
     for name, demand in (("Encryption", outbound.content.encrypt), ("Signature", outbound.content.sign)):
         if demand.required:
             yield name, f"S/MIME (required by {', '.join(map(str, demand.required))})"

@@ -19,6 +19,7 @@ from msgspec import Meta
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
 from gatepost.manage.use_cases.declaration import Cli, Visibility, use_case
+from gatepost.manage.use_cases.explain_login import ExplainLogin, login_of
 from gatepost.manage.use_cases.explain_visibility import cut, is_concerned
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.directory import address_key
@@ -111,8 +112,8 @@ class ExplainAssumption(msgspec.Struct, frozen=True):
     text: str
 
 
-class ExplainDkim(msgspec.Struct):
-    """The keys that would sign it, and why these or none."""
+class ExplainKeys(msgspec.Struct):
+    """The keys that would sign or seal it, and why these or none."""
 
     keys: list[str]
     why: str
@@ -131,9 +132,9 @@ class ExplainReport(msgspec.Struct, rename={"sender": "from"}, omit_defaults=Tru
     ip, tls, certificate: the session that is meant; tls is empty if unencrypted. inbound, outbound: null if it is
     another organization's affair (withheld says so), outbound also if it is nobody's mail. failures: what each kind of
     TLS failure would do. held_below_memory: mail is held where the destination does less than it did. dkim: null if it
-    does not leave or nobody has a key. expires_after: seconds. succeeds: it is accepted, and has a way that does what
-    is demanded; null where others decide. empty: nothing is stored yet. live: what each next hop presents, if that was
-    asked for. certificates: if it must be encrypted.
+    does not leave or nobody has a key. arc: of the seal; null if it is not mail of others that leaves. expires_after:
+    seconds. succeeds: it is accepted, and its way does what is demanded; null where others decide. empty: nothing is
+    stored. live: what each next hop presents. certificates: if it must be encrypted. login: to the smart hosts.
     """
 
     configuration: int
@@ -148,13 +149,15 @@ class ExplainReport(msgspec.Struct, rename={"sender": "from"}, omit_defaults=Tru
     outbound: dict[str, Any] | None
     failures: list[dict[str, Any]]
     held_below_memory: bool
-    dkim: ExplainDkim | None
+    dkim: ExplainKeys | None
+    arc: ExplainKeys | None
     expires_after: float
     succeeds: bool | None
     empty: bool
     withheld: list[str]
     live: list[dict[str, Any]] | msgspec.UnsetType = msgspec.UNSET
     certificates: ExplainCertificates | None = None
+    login: ExplainLogin | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,10 +194,10 @@ class ExplainSession(NamedTuple):
 class ExplainResult:
     """Explanation of a message's way.
 
-    reports: what the next hops present, None where nobody asked for that. expiration: seconds after which what waits is
-    returned. certificates: None where nobody demands encryption of the message. empty: no organization is stored yet.
-    withheld: "inbound" and "outbound" as far as they are another organization's affair; what `explanation` says there
-    is to be shown to nobody.
+    reports: what the next hops present, None where nobody asked. expiration: seconds until what waits is returned.
+    certificates, login: None where no encryption of the message and no log-in to the next hops is demanded. empty: no
+    organization is stored yet. withheld: "inbound" and "outbound" as far as they are another organization's affair;
+    what `explanation` says there is to be shown to nobody.
     """
 
     explanation: Explanation
@@ -204,6 +207,7 @@ class ExplainResult:
     certificates: ExplainCertificates | None
     empty: bool
     withheld: frozenset[str] = frozenset()
+    login: ExplainLogin | None = None
 
     @property
     def succeeds(self) -> bool | None:
@@ -212,7 +216,8 @@ class ExplainResult:
             return None
         usable = not self.reports or any(report.usable for report in self.reports)
         ready = self.certificates is None or not self.certificates.missing
-        return self.explanation.succeeds and usable and ready
+        logs_in = self.login is None or not self.login.missing
+        return self.explanation.succeeds and usable and ready and logs_in
 
 
 @use_case(
@@ -286,15 +291,15 @@ def _explain(gateway: Gateway, principal: Principal, question: ExplainRequest) -
     withheld: frozenset[str] = frozenset()
     if not principal.is_of_gateway:
         explanation, withheld = cut(directory, principal, explanation)
-    own = explanation.expiration
     return ExplainResult(
         explanation,
         session,
         _live(gateway, principal, explanation) if question.live else None,
-        own if own is not None else settings.queue.message_expiration,
+        settings.queue.message_expiration if explanation.expiration is None else explanation.expiration,
         _certificates(gateway, directory, explanation),
         not directory.resources.organizations,
         withheld,
+        login_of(gateway, explanation.route),
     )
 
 
@@ -318,6 +323,8 @@ def explain_record(answer: ExplainResult) -> dict[str, Any]:
         record["live"] = host_records(answer.reports)
     if answer.certificates is not None:
         record["certificates"] = msgspec.structs.asdict(answer.certificates)
+    if answer.login is not None:
+        record["login"] = msgspec.structs.asdict(answer.login)
     return record
 
 

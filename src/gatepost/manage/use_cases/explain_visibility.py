@@ -56,6 +56,7 @@ def cut(directory: Directory, principal: Principal, explanation: Explanation) ->
         failures=explanation.failures if outbound is not None else (),
         route=explanation.route if outbound is not None else None,
         signing=explanation.signing if outbound is not None else None,
+        sealing=explanation.sealing if outbound is not None else None,
         expiration=explanation.expiration if is_ours else None,
         held_below_memory=explanation.held_below_memory and not withheld and is_ours,
     )

@@ -10,10 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, assert_never
 
+from gatepost.policy.connectors.authentication_results import AuthenticationResults
 from gatepost.policy.connectors.comparison import other_inbound, other_outbound
 from gatepost.policy.connectors.mail_flow import unmet
 from gatepost.policy.connectors.values import ProtectionDrop
 from gatepost.policy.decisions.asking import mx_stand_in, with_message_request
+from gatepost.policy.decisions.authentication import authenticated_by
 from gatepost.policy.decisions.decision import InboundVerdict, OutboundDecision, passed_over_record
 from gatepost.policy.decisions.failures import FailureOutcome, outcomes
 from gatepost.policy.decisions.forwarding import expand
@@ -23,7 +25,7 @@ from gatepost.policy.decisions.recipient_validation import foretold
 from gatepost.policy.decisions.requiretls import Asks, asks_of
 from gatepost.policy.decisions.route import NO_CONTENT, RoutePlanner
 from gatepost.policy.decisions.routes import InternalRoute, LmtpRoute, MailboxRoute, MxRoute, SmartHosts, Unroutable
-from gatepost.policy.decisions.signing import Provenance, Signing, signing
+from gatepost.policy.decisions.signing import Provenance, Signing, sealing, signing
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -53,7 +55,8 @@ class Explanation:
     expiration: seconds after which waiting mail is returned, by the organization's own setting; None: the server's.
     route: the route itself, to try out, without the message's own TLS requests. asks: those. held_below_memory: mail
     for a destination below its known level is held. signing: the DKIM keys that would sign it, or why none would; None
-    if it does not leave, or there are no keys.
+    if it does not leave, or there are no keys. sealing: the same of the ARC seal, None if it is not mail of others that
+    leaves again.
     """
 
     session: SessionFacts
@@ -71,6 +74,7 @@ class Explanation:
     asks: Asks = Asks.NOTHING
     held_below_memory: bool = False
     signing: Signing | None = None
+    sealing: Signing | None = None
 
     @property
     def supposed(self) -> bool:
@@ -96,6 +100,7 @@ class Explanation:
             "failures": [failure.record() for failure in self.failures],
             "held_below_memory": self.held_below_memory,
             "dkim": None if self.signing is None else {"keys": self.signing.names, "why": self.signing.why},
+            "arc": None if self.sealing is None else {"keys": self.sealing.names, "why": self.sealing.why},
         }
 
     def _outbound_record(self) -> dict[str, Any] | None:
@@ -156,6 +161,7 @@ def explain(  # noqa: PLR0913 - a message, and what it meets
         asks,
         isinstance(route, SmartHosts | MxRoute) and _held(mine, owner),
         _signing(directory, verdict, mine, (reverse_path, content), route, forwarded=onward != recipient),
+        _sealing(directory, verdict, mine, recipient, route),
     )
 
 
@@ -191,6 +197,21 @@ def _signing(
         forwarded=forwarded,
     )
     return signing(directory, origin, content.header.get("from", (reverse_path.text,)))
+
+
+def _sealing(
+    directory: Directory, verdict: InboundVerdict, mine: Organization | None, recipient: Path, route: Route | None
+) -> Signing | None:
+    """recipient: as it came in. Whoever sends mail itself has nothing to seal."""
+    if not isinstance(route, SmartHosts | MxRoute) or verdict.direction == "originating" or mine is None:
+        return None
+    whose = verdict.organization, verdict.direction  # the verdict itself does not say it of a message that is refused
+    checked_by = authenticated_by(whose, directory.organization_of(recipient.domain))
+    if checked_by is AuthenticationResults.NONE:
+        if not directory.signing_keys.signs(mine.name):
+            return None
+        return Signing((), 'it is not authenticated when it comes in (authentication_results = "none")')
+    return sealing(directory, mine.name, recipient.domain)
 
 
 def _whose(directory: Directory, verdict: InboundVerdict, reverse_path: Path, recipient: Path) -> Organization | None:

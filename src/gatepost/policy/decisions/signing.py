@@ -1,8 +1,9 @@
-"""Decide whether a message is signed, and by which keys: DKIM (RFC 6376), aligned as DMARC asks (RFC 7489).
+"""Decide whether a message is signed or sealed, and by which keys: DKIM (RFC 6376), aligned as DMARC asks (RFC 7489).
 
-Asked by `mail.outbound.dkim` for each message, and by `policy.decisions.explain` beforehand. A signature says that the
-domain takes responsibility, so only what its organization is known to have sent gets one: what its users submitted,
-what its own servers brought under their certificate or address, and what this gateway wrote itself.
+Asked by `mail.outbound.dkim` and `mail.outbound.arc` for each message, and by `policy.decisions.explain` beforehand. A
+signature says that the domain takes responsibility, so only what its organization is known to have sent gets one: what
+its users submitted, what its own servers brought under their certificate or address, and what this gateway wrote
+itself.
 """
 
 from __future__ import annotations
@@ -94,18 +95,19 @@ def signing(directory: Directory, provenance: Provenance, values: Sequence[str])
     return Signing(keys_of, f"its From field names {names}", next(iter(found.values())).organization)
 
 
-def sealing_key(directory: Directory, organization: str, domain: str) -> DkimKey | None:
+def sealing(directory: Directory, organization: str, domain: str) -> Signing:
     """The key with which an organization seals what it passes on (RFC 8617): the nearest to a domain, else its first.
 
     Of its RSA keys for all mail: many who verify chains know no other algorithm.
     """
     owner = directory.organization(organization)
-    if owner is None:
-        return None
-    domain_keys = directory.signing_keys.find(domain, owner.name)
+    domain_keys = directory.signing_keys.find(domain, organization)
     nearest = domain_keys.keys if domain_keys is not None else ()
-    others = sorted(owner.dkim_keys, key=lambda key: key.name)
-    return next((key for key in (*nearest, *others) if _seals(key)), None)
+    others = sorted(owner.dkim_keys, key=lambda key: key.name) if owner is not None else ()
+    key = next((key for key in (*nearest, *others) if _seals(key)), None)
+    if key is None:
+        return Signing((), f"{organization or 'nobody'} has no current RSA DKIM key")
+    return Signing((key,), "it is authenticated when it comes in, and leaves again", organization)
 
 
 def _seals(key: DkimKey) -> bool:

@@ -264,9 +264,7 @@ def test_by_mx_what_must_bear_the_domains_name_is_asked_of_each(world: Any, kit:
     assert together(peer) == [everybody()]
 
 
-def test_who_is_left_alone_is_sent_as_it_was_planned(
-    world: Any, kit: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_is_left_alone_is_sent_as_it_was_planned(world: Any, kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its hosts are looked up for the plan, and not again."""
     shared_mx(world)
     world.names.table["b.example", "MX"] = ["10 mx4.host.example."]

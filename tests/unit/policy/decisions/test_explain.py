@@ -393,6 +393,36 @@ def test_it_says_whether_a_message_is_signed(directory: Build, session: Session,
     assert dkim(RESOURCES, "ann@o.example", "x@c.example", ours) is None
 
 
+FORWARDS = """
+[[organization.o.mailbox]]
+address = "away@o.example"
+forwarding_smtp_address = "x@elsewhere.example"
+"""
+
+
+def test_it_says_by_which_key_a_forward_is_sealed_and_why_by_none(
+    directory: Build, session: Session, path: MakePath
+) -> None:
+    def arc(settings: str, keys: str, to: str = "away@o.example") -> object:
+        text = RESOURCES.replace('message_expiration = "12h"', settings)
+        return explain(directory(text + FORWARDS + keys), session(), path("eve@e.example"), path(to)).record()["arc"]
+
+    checked = 'authentication_results = "gateway"'
+    found = arc(checked, KEY)
+    assert found == {
+        "keys": ["o.example/s rsa-sha256"],
+        "why": "it is authenticated when it comes in, and leaves again",
+    }
+    assert arc(checked, "") == {"keys": [], "why": "o has no current RSA DKIM key"}
+    unchecked = arc("", KEY)
+    assert unchecked == {
+        "keys": [],
+        "why": 'it is not authenticated when it comes in (authentication_results = "none")',
+    }
+    assert arc("", "") is None  # who has no key expects no seal
+    assert arc(checked, KEY, "ann@o.example") is None  # into a mailbox
+
+
 def test_the_way_to_another_node_is_told_and_who_is_asked_there(
     directory: Build, session: Session, path: MakePath
 ) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatepost.policy.connectors.values import DkimService
-from gatepost.policy.decisions.signing import Provenance, may_sign, sealing_key, signing
+from gatepost.policy.decisions.signing import Provenance, may_sign, sealing, signing
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -129,18 +129,19 @@ def test_the_key_that_seals(directory: Build) -> None:
     here = directory(DOMAINS + KEYS)
 
     def name(organization: str, domain: str) -> str:
-        key = sealing_key(here, organization, domain)
-        return key.name if key is not None else ""
+        chosen = sealing(here, organization, domain)
+        assert chosen.organization == (organization if chosen.keys else "")
+        return chosen.keys[0].name if chosen.keys else chosen.why
 
     assert name("o", "o.example") == "r._domainkey.o.example"
     assert name("o", "second.example") == "s._domainkey.second.example"
     assert name("o", "elsewhere.example") == "r._domainkey.o.example"
-    assert name("p", "o.example") == ""
-    assert name("", "o.example") == ""
+    assert name("p", "o.example") == "p has no current RSA DKIM key"
+    assert name("", "o.example") == "nobody has no current RSA DKIM key"
 
 
 def test_only_current_rsa_keys_for_all_mail_seal(directory: Build) -> None:
     keys = KEYS.replace('state = "current"', 'state = "next"', 1).replace(
         'name = "s._domainkey.second.example"', 'name = "s._domainkey.second.example"\nservice_type = "tlsrpt"'
     )
-    assert sealing_key(directory(DOMAINS + keys), "o", "o.example") is None
+    assert sealing(directory(DOMAINS + keys), "o", "o.example").keys == ()
