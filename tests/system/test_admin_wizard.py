@@ -17,7 +17,7 @@ from support.browser import PHONE, axe, context, look, overflow, shot
 from support.debian import need
 from support.gateway import Gateway
 from support.process import wait_until
-from support.scenes import OWN_SERVERS, contoso, send
+from support.scenes import ALICE, OWN_SERVERS, contoso, send
 from support.sink import Behaviour
 
 if TYPE_CHECKING:
@@ -163,6 +163,68 @@ def test_the_command_that_is_shown_makes_the_same(centre: AdminCentre, page: Pag
     centre.gateway.cli("connector", "remove", "bank in")
     centre.gateway.cli(*shlex.split(command)[1:])
     assert centre.gateway.cli("connector", "show", "bank in", json=True).data["table"] == before
+
+
+def test_a_smart_host_with_a_log_in(centre: AdminCentre, page: Page) -> None:
+    """The secret is in no address, and is stored sealed with the connector. All pages that tell of it are looked at."""
+    centre.log_in(page, "/connectors")
+    page.goto(f"{centre.url}{START}")
+    way = Way(page)
+    page.get_by_label("This gateway → Partner organization").check()
+    way.go("Connector name")
+    page.get_by_label("Name", exact=True).fill("provider")
+    way.go("Use of connector")
+    page.get_by_label("Domains of the partner").fill("provider.example")
+    way.go("Routing")
+    page.get_by_label("Route messages through these smart hosts").check()
+    page.get_by_label("Smart hosts", exact=True).fill("smtp.provider.example:465")
+    way.go("Security restrictions")
+    assert not page.get_by_label("User name").is_visible()
+    page.get_by_label("Start with TLS").check()
+    page.get_by_label("Yes, with user name and password").check()
+    assert not page.get_by_label("Client ID").is_visible()
+    page.get_by_role("button", name="Continue").click()
+    page.get_by_role("alert").get_by_text("Enter the user name.").wait_for()
+    assert page.get_by_role("alert").get_by_text("only where the smart host proves its name").is_visible()
+    look(page, "wizard-login-wrong")
+    page.get_by_label("Yes, with an access token").check()
+    look(page, "wizard-login-token")
+    page.get_by_label("Yes, with user name and password").check()
+    page.get_by_label("TLS with a certificate for this name").check()
+    page.get_by_label("User name").fill("gate@contoso.example")
+    look(page, "wizard-login")
+    way.go("Validation")
+    assert page.get_by_text("the secret is not stored").is_visible()
+    way.go("Review")
+    assert page.get_by_label("In rehearsal").count() == 0
+    assert page.get_by_label("Enforced").is_checked()
+    page.get_by_label("Password").fill("correct horse")
+    look(page, "wizard-login-review")
+    page.get_by_role("button", name="Save connector").click()
+    page.get_by_text("was saved as revision").wait_for()
+    assert "horse" not in page.url
+    assert "horse" not in page.content()
+    shown = centre.gateway.cli("connector", "show", "provider", json=True).data["table"]
+    assert (shown["implicit_tls"], shown["authentication"]) == (True, {"username": "gate@contoso.example"})
+    assert centre.gateway.cli("connector", "secret", "provider", "--check", json=True).data["secret"] == "sealed"
+    assert "Stored, encrypted" in page.locator("#login").inner_text()
+    look(page, "connector-login")
+    look_at_the_log_in(centre, page)
+
+
+def look_at_the_log_in(centre: AdminCentre, page: Page) -> None:
+    """The form of the connector whose page is open, and an explanation."""
+    page.get_by_role("link", name="Edit").first.click()
+    page.get_by_role("heading", level=1).wait_for()
+    assert "horse" not in page.content()
+    look(page, "connector-login-edit")
+    page.goto(f"{centre.url}/explain")
+    page.get_by_label("From", exact=True).fill(ALICE)
+    page.get_by_label("To", exact=True).fill("bob@provider.example")
+    page.get_by_label("Client address").fill("127.0.0.1")
+    page.get_by_role("button", name="Explain").click()
+    page.get_by_text("as gate@contoso.example with a password").wait_for()
+    look(page, "explain-login")
 
 
 def test_going_back_loses_nothing(centre: AdminCentre, page: Page, sink: Callable[..., Sink]) -> None:

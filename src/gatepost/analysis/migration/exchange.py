@@ -8,6 +8,7 @@ or is not carried over.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 from collections.abc import Callable
@@ -285,10 +286,22 @@ def _enhanced_filtering(item: ExchangeObject, part: Part, *, on_premises: bool) 
     elif last:
         part.table["ef_skip_last_ip"] = True
     else:
-        part.table["ef_skip_ips"] = [text for text in skipped if "-" not in text]
-        for text in skipped:
-            if "-" in text:
-                part.lost(name, f"{shown(text)}: write the range as networks")
+        networks = {text: _networks(text) for text in skipped}
+        part.table["ef_skip_ips"] = [network for found in networks.values() for network in found]
+        for text in (text for text, found in networks.items() if not found):
+            part.lost(name, f"{shown(text)}: is no range of addresses; write it as networks")
+
+
+def _networks(text: str) -> list[str]:
+    """An address or network as it is, a range "a-b" as the networks that make it up exactly; [] if it is none."""
+    first, dash, last = text.partition("-")
+    if not dash:
+        return [text]
+    try:
+        ends = ipaddress.IPv4Address(first.strip()), ipaddress.IPv4Address(last.strip())
+        return [str(network) for network in ipaddress.summarize_address_range(*ends)]
+    except ValueError:
+        return []
 
 
 def _partner(item: ExchangeObject, part: Part) -> None:

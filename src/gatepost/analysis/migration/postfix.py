@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING
 
 from gatepost.analysis.migration.postfix_config import parse_main, parse_master, seconds, with_directory
-from gatepost.analysis.migration.postfix_lost import IGNORED, LOST, READ
+from gatepost.analysis.migration.postfix_lost import IGNORED, IN_FRONT, LOST, READ
 from gatepost.analysis.migration.postfix_recipients import add_recipients
 from gatepost.analysis.migration.postfix_routes import outbound
 from gatepost.analysis.migration.postfix_tables import source_file, table
@@ -258,7 +258,15 @@ def _others(config: MainConfig, services: Sequence[Service]) -> Part:
     if quiet:
         part.differs("others", f"{', '.join(quiet)}: how Postfix itself works, or nothing at all; not needed here")
     for service in services:
-        written = [f"{name}={value}" for name, value in service.options.items() if not IGNORED.fullmatch(name)]
+        front = {name: lost.why for name in service.options for lost in IN_FRONT if lost.names.fullmatch(name)}
+        for name, why in front.items():
+            if service.options[name].strip():
+                part.lost(f"master.cf: {service.name}", f"{name}={service.options[name][:_SHOWN]}: {why}")
+        written = [
+            f"{name}={value}"
+            for name, value in service.options.items()
+            if name not in front and not IGNORED.fullmatch(name)
+        ]
         if written and service.command in {"smtp", "smtpd"}:
             part.lost(
                 f"master.cf: {service.name}",

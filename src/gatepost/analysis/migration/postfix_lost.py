@@ -65,6 +65,23 @@ def _lost(names: str, why: str, harmless: str = "no none 0") -> Lost:
 
 _SETTING = "a setting of the server, not a resource: write {} in gatepost.toml"
 
+# Who stands in front of Postfix and names the client: written for all services, or for one in master.cf.
+IN_FRONT = (
+    _lost(
+        "smtpd_upstream_proxy_protocol postscreen_upstream_proxy_protocol",
+        _SETTING.format("proxy_protocol_from = [ADDRESSES] in the [[listener]]")
+        + ", with those of the load balancer; Postfix does not know them, and believes every client of the port",
+        "",
+    ),
+    _lost(
+        "smtpd_authorized_xclient_hosts",
+        _SETTING.format('xclient_from = [ADDRESSES] in the [[listener]] with role = "mx"')
+        + ", with addresses or networks, never names",
+        "",
+    ),
+    _lost("smtpd_authorized_xforward_hosts", "XFORWARD changes what is logged alone, and is not taken", ""),
+)
+
 LOST = (
     _lost("message_size_limit", _SETTING.format("[limits] message_bytes = {value}")),
     _lost("inet_interfaces", _SETTING.format("a [[listener]]"), "all loopback-only localhost"),
@@ -156,6 +173,7 @@ LOST = (
         "patterns are not looked for here; demands of TLS by header are mail flow rules, and the rest is a rule of "
         "rspamd, which a [[content_hook]] asks",
     ),
+    *IN_FRONT,
     _lost(
         "postscreen_.* rbl_.* dnsblog_.*",
         "strangers are looked up in lists by rspamd, which a [[content_hook]] asks",

@@ -14,7 +14,7 @@ from gatepost.manage.pages.scenarios import SCENARIOS
 from gatepost.manage.pages.text_filters import sentence
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.policy.connectors.model import parse
-from gatepost.policy.connectors.values import KeyExchange
+from gatepost.policy.connectors.values import AuthenticationMechanism, KeyExchange, TlsSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,11 +35,14 @@ ANSWERS: Final = {
         "tls_settings", "tls_domain", "smtp_dane_mode", "min_key_exchange", "require_tls",
         "restrict_domains_to_certificate", "restrict_domains_to_ip_addresses",
         "tls_sender_certificate_name", "sender_ip_addresses",
+        "implicit_tls", "login", "username", "mechanism", "client_id", "token_url", "scope",
     ),
     "check": ("recipients",),
 }  # fmt: skip
 """What each step asks, by the names of its fields. A scenario's steps ask those that fit it."""
 
+_NEXT_HOPS: Final = frozenset({"implicit_tls", "login", "username", "mechanism", "client_id", "token_url", "scope"})
+"""Questions about smart hosts alone."""
 _ALL: Final = frozenset({"scenario", "organization", "done"}.union(*ANSWERS.values()))
 _LONGEST: Final = 8000
 _ON: Final = "on"
@@ -83,6 +86,19 @@ class ConnectorDraft:
         """Whether a switch is on."""
         return self[key] == _ON
 
+    @property
+    def has_smart_hosts(self) -> bool:
+        """Whether mail goes to smart hosts, as far as it was answered."""
+        scenario = self.scenario
+        return scenario is not None and (
+            scenario.key == "to-own" or (scenario.key == "to-partner" and self["routing"] == "smart-hosts")
+        )
+
+    @property
+    def logs_in(self) -> bool:
+        """Whether the gateway logs in to the smart hosts."""
+        return self.has_smart_hosts and bool(self["login"])
+
     def fields_of(self, step: str) -> tuple[str, ...]:
         """Fields that a step has a say in, for this scenario."""
         scenario = self.scenario
@@ -93,7 +109,8 @@ class ConnectorDraft:
         return tuple(
             name
             for name in ANSWERS.get(step, ())
-            if name not in restricting or (step == "security") == partner or scenario.direction == "outbound"
+            if (name not in restricting or (step == "security") == partner or scenario.direction == "outbound")
+            and (name not in _NEXT_HOPS or scenario.direction == "outbound")
         )
 
 
@@ -130,15 +147,26 @@ def _outbound(draft: ConnectorDraft, scenario: Scenario) -> dict[str, Any]:
         "all_accepted_domains": (own and use == "accepted") or None,
         "recipient_domains": entries(draft["recipient_domains"]) if use == "domains" else [],
     }
-    if own or draft["routing"] == "smart-hosts":
+    if draft.has_smart_hosts:
         table["smart_hosts"] = entries(draft["smart_hosts"])
+        table["implicit_tls"] = draft.is_on("implicit_tls") or None
     table["tls_settings"] = draft["tls_settings"]
     if draft["tls_settings"] == "domain-validation":
         table["tls_domain"] = draft["tls_domain"]
     if draft["smtp_dane_mode"] == "mandatory":
         table["smtp_dane_mode"] = "mandatory"
+    if draft.logs_in:
+        table["authentication"] = _login(draft)
     table["cloud_services_mail_enabled"] = (own and draft.is_on("cloud_services_mail_enabled")) or None
     return table
+
+
+def _login(draft: ConnectorDraft) -> dict[str, str]:
+    """The table `authentication`. The secret is no part of the draft, which is in addresses."""
+    wanted = (
+        ("username", "mechanism") if draft["login"] == "password" else ("username", "client_id", "token_url", "scope")
+    )
+    return {name: draft[name] for name in wanted if draft[name] not in {"", AuthenticationMechanism.AUTO}}
 
 
 def _inbound(draft: ConnectorDraft, scenario: Scenario) -> dict[str, Any]:
@@ -184,7 +212,7 @@ def problems(draft: ConnectorDraft, step: str, owner: Organization, prefixes: Pr
         fields = draft.fields_of(step)
         for error in errors.errors:
             place = re.search(r"\.(\w+)(?:\[\d+\])*$", error.path)
-            key = {"use_mx_record": "smart_hosts"}.get(place[1], place[1]) if place else ""
+            key = _QUESTIONS.get(place[1], place[1]) if place else ""
             if key in fields:
                 result.setdefault(key, sentence(error.message))
     return result
@@ -207,13 +235,26 @@ def _missing(draft: ConnectorDraft, step: str) -> dict[str, str]:
         "tls_sender_certificate_name": certificate or draft.is_on("restrict_domains_to_certificate"),
         "sender_ip_addresses": (scenario.key == "from-own" and not certificate)
         or draft.is_on("restrict_domains_to_ip_addresses"),
+        "username": draft.logs_in,
+        "client_id": draft.logs_in and draft["login"] == "token",
+        "token_url": draft.logs_in and draft["login"] == "token",
     }
     for name in step_fields:
         if conditions.get(name, False) and not draft[name]:
             open_[name] = _OPEN[name]
+    tls = draft["tls_settings"]
+    if "login" in step_fields and draft.logs_in and tls and tls != TlsSettings.DOMAIN_VALIDATION:
+        open_["login"] = _LOGIN_NEEDS
+    if "implicit_tls" in step_fields and draft.is_on("implicit_tls") and tls == TlsSettings.OPPORTUNISTIC:
+        open_["implicit_tls"] = "Port 465 is always TLS. Choose a TLS requirement above."
     return open_
 
 
+_LOGIN_NEEDS: Final = (
+    "The gateway logs in only where the smart host proves its name. Choose TLS with a certificate for this name above."
+)
+_QUESTIONS: Final = {"use_mx_record": "smart_hosts", "authentication": "login"}
+"""Questions whose answer another field of the connector has."""
 _OPEN: Final = {
     "name": "Enter a name.",
     "use": "Choose when to use the connector.",
@@ -224,4 +265,7 @@ _OPEN: Final = {
     "tls_settings": "Choose a TLS requirement.",
     "tls_sender_certificate_name": "Enter the name that the certificate must have.",
     "sender_ip_addresses": "Enter at least one address.",
+    "username": "Enter the user name.",
+    "client_id": "Enter the client ID.",
+    "token_url": "Enter the address of the token endpoint.",
 }

@@ -23,6 +23,7 @@ from gatepost.manage.pages.resource_paths import connector_path
 from gatepost.manage.pages.scenarios import SCENARIOS, need
 from gatepost.manage.pages.validation import ended, live, refused_fields, request_of
 from gatepost.manage.pages.validation_tasks import task_items
+from gatepost.manage.use_cases.connector_secrets import SetConnectorSecret, set_connector_secret
 from gatepost.manage.use_cases.connector_views import (
     DraftConnector,
     ValidateDraft,
@@ -202,7 +203,7 @@ def _review(request: Request, draft: ConnectorDraft, owner: Organization) -> dic
         "open": left,
         "record": _record(request, draft, owner),
         "effects_path": _address(draft, owner, "save", part="effects"),
-        "mode": request.state.form.get("mode", "rehearse"),
+        "mode": request.state.form.get("mode", "enforce" if draft.logs_in else "rehearse"),
         "note": request.state.form.get("note", ""),
     }
     if not left and request.query_params.get("part") == "effects":
@@ -274,7 +275,7 @@ def _save(request: Request) -> Response:
     mode = request.state.form.get("mode", "")
     scenario = draft.scenario
     assert scenario is not None  # noqa: S101 - _given says so
-    if mode not in _MODES:
+    if mode not in _MODES or (draft.logs_in and mode == "rehearse"):
         return _page(request, draft, owner, "save", errors={"mode": "Choose a mode."})
     if _left(request, draft, owner):
         return _page(request, draft, owner, "save", errors={"": "Nothing was saved: some steps are incomplete."})
@@ -288,9 +289,23 @@ def _save(request: Request) -> Response:
         return _page(request, draft, owner, "save", errors=_errors(refusal))
     execute(keep_draft_validation, context_of(request), _drafted(draft, owner))
     saved = f"Connector {draft['name']} was saved as revision {outcome.version}{outcome.places}."
-    text = " ".join([saved, *outcome.warnings])
+    warnings = [*outcome.warnings, *_store_secret(request, draft, owner)]
+    text = " ".join([saved, *warnings])
     path = connector_path(owner.name, scenario.direction, draft["name"])
-    return see_other(request, link(path, made="yes"), text, "warn" if outcome.warnings else "pass")
+    return see_other(request, link(path, made="yes"), text, "warn" if warnings else "pass")
+
+
+def _store_secret(request: Request, draft: ConnectorDraft, owner: Organization) -> Sequence[str]:
+    """Seal the secret that was entered; a warning if that failed. The connector is saved already."""
+    secret = request.state.form.get("secret", "")
+    if not draft.logs_in or not secret:
+        return ()
+    wanted = SetConnectorSecret(organization=owner.name, connector=draft["name"], secret=secret)
+    try:
+        execute(set_connector_secret, context_of(request), wanted)
+    except Refusal as refusal:
+        return (f"The secret was not stored, and mail waits: {refusal.text}",)
+    return ()
 
 
 def _errors(refusal: Refusal) -> dict[str, str]:

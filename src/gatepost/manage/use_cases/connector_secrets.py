@@ -91,7 +91,7 @@ def show_connector_secret(context: Context, request: ShowConnectorSecret) -> Con
     action="connector-secret",
     may_404=True,
     commands=("connector secret",),
-    pages=(_PAGE, "/connectors/{organization}/inbound/{name:path}"),
+    pages=(_PAGE, "/connectors/{organization}/inbound/{name:path}", "/connectors/new"),
 )
 def set_connector_secret(context: Context, request: SetConnectorSecret) -> ConnectorSecret:
     """Seal the secret by which a connector logs in to its smart hosts.

@@ -279,6 +279,48 @@ def test_services_with_options_of_their_own_are_reported():
     ]
 
 
+PROXY = "a setting of the server, not a resource: write proxy_protocol_from = [ADDRESSES] in the [[listener]] in"
+FRONTS = [
+    ("smtpd_upstream_proxy_protocol = haproxy", "", f"haproxy: {PROXY}"),
+    ("postscreen_upstream_proxy_protocol = haproxy", "", f"haproxy: {PROXY}"),
+    (
+        "smtpd_authorized_xclient_hosts = 192.0.2.9",
+        "",
+        "192.0.2.9: a setting of the server, not a resource: write xclient",
+    ),
+    ("smtpd_authorized_xforward_hosts = 192.0.2.9", "", "192.0.2.9: XFORWARD changes what is logged alone"),
+    (
+        "",
+        "2525 inet n - n - - smtpd\n -o smtpd_upstream_proxy_protocol=haproxy\n -o smtpd_upstream_proxy_timeout=5s\n",
+        f"master.cf: 2525: smtpd_upstream_proxy_protocol=haproxy: {PROXY}",
+    ),
+    (
+        "",
+        "smtp inet n - n - 1 postscreen\n -o postscreen_upstream_proxy_protocol=haproxy\n",
+        f"master.cf: smtp: postscreen_upstream_proxy_protocol=haproxy: {PROXY}",
+    ),
+    (
+        "",
+        "smtp inet n - n - - smtpd\n -o smtpd_authorized_xclient_hosts=192.0.2.0/28\n",
+        "master.cf: smtp: smtpd_authorized_xclient_hosts=192.0.2.0/28: a setting of the server",
+    ),
+]
+
+
+@pytest.mark.parametrize(("main", "master", "words"), FRONTS)
+def test_who_stands_in_front_is_named_with_the_setting_that_knows_it(main, master, words):
+    found = told(imported(BASE + "mynetworks = 127.0.0.1\n" + main, master=master), ImportResult.LOST)
+    (line,) = found
+    assert words in line
+
+
+@pytest.mark.parametrize("main", ["smtpd_upstream_proxy_protocol =", "smtpd_authorized_xclient_hosts ="])
+def test_who_has_nobody_in_front_is_told_nothing(main):
+    master = "smtp inet n - n - - smtpd\n -o smtpd_upstream_proxy_protocol=\n"
+    found = imported(BASE + "mynetworks = 127.0.0.1\n" + main, master=master)
+    assert told(found, ImportResult.LOST) == []
+
+
 def test_a_hostname_that_is_not_written():
     found = told(imported("biff = no"), ImportResult.LOST)
     assert any("add it as accepted domain" in text for text in found)

@@ -28,7 +28,48 @@ TO_PARTNER = {
     "smtp_dane_mode": "mandatory",
     "comment": "for the bank",
 }
+WITH_PASSWORD = {"login": "password", "username": "gate@contoso.example", "mechanism": "auto"}
+WITH_TOKEN = WITH_PASSWORD | {
+    "login": "token",
+    "client_id": "gate",
+    "token_url": "https://login.example/token",
+    "scope": "mail",
+}
+_OUT = {
+    "connector_type": "partner",
+    "recipient_domains": ["bank.example", "*.bank.example"],
+    "smart_hosts": ["mx.bank.example:2525", "mx2.bank.example"],
+    "tls_settings": "domain-validation",
+    "tls_domain": "mx.bank.example",
+    "smtp_dane_mode": "mandatory",
+    "comment": "for the bank",
+}
 TABLES = [
+    (
+        TO_PARTNER | WITH_PASSWORD | {"implicit_tls": "on"},
+        _OUT | {"implicit_tls": True, "authentication": {"username": "gate@contoso.example"}},
+    ),
+    (
+        TO_PARTNER | WITH_PASSWORD | {"mechanism": "plain"},
+        _OUT | {"authentication": {"username": "gate@contoso.example", "mechanism": "plain"}},
+    ),
+    (
+        TO_PARTNER | WITH_TOKEN,
+        _OUT
+        | {
+            "authentication": {
+                "username": "gate@contoso.example",
+                "client_id": "gate",
+                "token_url": "https://login.example/token",
+                "scope": "mail",
+            }
+        },
+    ),
+    # what was answered for smart hosts has no effect by MX
+    (
+        TO_PARTNER | WITH_PASSWORD | {"routing": "mx", "implicit_tls": "on"},
+        {name: value for name, value in _OUT.items() if name != "smart_hosts"},
+    ),
     (
         TO_PARTNER,
         {
@@ -179,6 +220,30 @@ PROBLEMS = [
 @pytest.mark.parametrize(("answers", "step", "found"), PROBLEMS)
 def test_what_is_missing_is_said_in_its_own_step(answers, step, found):
     assert problems(draft_of(TO_PARTNER | answers), step, OWNER, PrefixLimits()) == found
+
+
+@pytest.mark.parametrize(
+    ("answers", "fields"),
+    [
+        (WITH_PASSWORD, set()),
+        (WITH_PASSWORD | {"username": ""}, {"username"}),
+        (WITH_PASSWORD | {"tls_settings": "certificate-validation"}, {"login"}),
+        (WITH_PASSWORD | {"tls_settings": "certificate-validation", "routing": "mx"}, set()),
+        (WITH_TOKEN, set()),
+        (WITH_TOKEN | {"client_id": "", "token_url": ""}, {"client_id", "token_url"}),
+        (WITH_TOKEN | {"token_url": "http://login.example/"}, {"token_url"}),
+        ({"implicit_tls": "on"}, set()),
+        ({"implicit_tls": "on", "tls_settings": "opportunistic"}, {"implicit_tls"}),
+    ],
+)
+def test_a_log_in_needs_what_proves_the_host(answers, fields):
+    given = TO_PARTNER | {"smtp_dane_mode": ""} | answers
+    assert set(problems(draft_of(given), "security", OWNER, PrefixLimits())) == fields
+
+
+def test_a_secret_is_no_answer():
+    """All answers are in the address of each page."""
+    assert "secret" not in draft_of(TO_PARTNER | WITH_PASSWORD | {"secret": "correct horse"}).answers
 
 
 @pytest.mark.parametrize(
