@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from support.process import free_port, wait_until
+import dkim
+from support.process import Folder, free_port, wait_until
 from support.scenes import connector, contoso, message, send
+from support.sink import Behaviour
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from support.dns import DnsServer
     from support.gateway import Gateway
     from support.postgres import Postgres
+    from support.sink import Sink
 
 
 def test_two_gateways_with_one_database(gateway: Callable[..., Gateway], postgres: Postgres) -> None:
@@ -42,6 +46,64 @@ def test_two_gateways_with_one_database(gateway: Callable[..., Gateway], postgre
     assert states == {"a": "stopped", "b": "active"}
     assert deferred(second) == ["bob0@away.example", "bob1@away.example"]
     wait_until(lambda: leases(second) >= {"alarms", "evidence", "retention"}, "the duties of the site", timeout=30)
+
+
+def test_a_node_that_takes_mail_over_seals_it(
+    gateway: Callable[..., Gateway],
+    postgres: Postgres,
+    sink: Callable[..., Sink],
+    dns_server: Callable[..., DnsServer],
+) -> None:
+    """One node takes a message and authenticates it, another has it when it leaves: the key is the site's."""
+    url, zone = postgres.database(), dns_server({})
+    partner = sink(behaviour=Behaviour(replies={"MAIL": "451 4.3.0 Later"}))
+    folder = Folder("two-nodes")
+    try:
+        master = folder.write("master.key", "m" * 32)
+        master.chmod(0o600)
+        resources = contoso(
+            inbound=[], outbound=[connector("away.example", partner.address)], authentication_results="gateway"
+        )
+        forwarding = {"address": "fred@contoso.example", "forwarding_smtp_address": "fred@away.example"}
+        resources["organization"]["contoso"]["mailbox"].append(forwarding)
+        first, second = (
+            gateway(
+                given,
+                hostname=f"mx-{name}.contoso.example",
+                nameservers=[zone.address],
+                settings={
+                    "server": {"node": name},
+                    "store": {"url": url, "shared_mailboxes": True, "master_key": f"file:{master}"},
+                    "queue": {"retry": ["1s"]},
+                },
+            )
+            for name, given in (("a", resources), ("b", ""))
+        )
+        second.cli("dkim", "add", "contoso.example", "--selector", "s1", "--current")
+        (key,) = first.cli("dkim", "list", json=True).data
+        record = f"v=DKIM1; k=rsa; p={key['public_key']}".encode()
+        version = second.cli("history", json=True).data[0]["version"]
+        for node in (first, second):
+            wait_until(lambda node=node: f"resources version {version} in force" in node.log(), "the key is in force")
+
+        send(
+            second.port,
+            "fred@contoso.example",
+            sender="eve@else.example",
+            content=message("far", sender="eve@else.example"),
+        )
+        second.wait_trace(recipient="fred@away.example", event="DEFER")
+        second.stop()
+        partner.behaviour.replies.clear()
+        (got,) = partner.wait_messages(1)
+        state, sets, why = dkim.ARC(got.mail.raw).verify(dnsfunc=lambda _name, **_: record)
+        assert (state, why) == (b"pass", "success")
+        assert [(one["instance"], one["cv"], one["as-domain"]) for one in sets] == [(1, b"none", b"contoso.example")]
+        assert b"mx-b.contoso.example; spf=" in got.mail.raw, "what the node found that took the message"
+        (row,) = first.wait_trace(recipient="fred@away.example", event="SEND")
+        assert row["detail"]["arc"] == "i=1 cv=none contoso.example/s1"
+    finally:
+        folder.remove()
 
 
 def node_settings(name: str, url: str) -> dict[str, dict[str, object]]:
