@@ -32,7 +32,43 @@ DKIM_KEY = {
     "state": "retired",
 }
 ISSUER = {"name": "id", "issuer": "https://id.example/x", "audiences": ["us"], "enabled": False}
+# A field of each kind that says how next hops are called, what TLS they must have, and how clients are known.
+RELAY = {
+    "name": "relay",
+    "recipient_domains": ["relay.example"],
+    "smart_hosts": ["smtp.provider.example:465"],
+    "implicit_tls": True,
+    "tls_settings": "domain-validation",
+    "tls_domain": "smtp.provider.example",
+    "min_key_exchange": "post-quantum",
+    "hello_name": "out.contoso.example",
+    "source_ipv4_address": "127.0.0.1",
+    "authentication": {
+        "username": "gate@contoso.example",
+        "client_id": "a-client-id-of-an-application-that-is-long",
+        "token_url": "https://login.example/0f0e0d0c-0b0a-4908-8706-050403020100/oauth2/v2.0/token",
+    },
+}
+FILTER = {
+    "name": "cloud filter",
+    "sender_domains": ["*"],
+    "sender_ip_addresses": ["198.51.100.0/24"],
+    "restrict_domains_to_ip_addresses": True,
+    "ef_skip_ips": ["198.51.100.0/24"],
+}
+RELAYED = {
+    "name": "inner.example",
+    "type": "internal-relay",
+    "recipient_validation": "list",
+    "recipients": ["ann@inner.example", "a.very.long.name.of.somebody.with.many.names@inner.example"],
+}
 PAGES = {
+    "relay": "/connectors/contoso/outbound/relay",
+    "relay-edit": "/connectors/edit/contoso/outbound/relay",
+    "filter": "/connectors/contoso/inbound/cloud%20filter",
+    "filter-edit": "/connectors/edit/contoso/inbound/cloud%20filter",
+    "relayed-domain": "/domains/view/contoso/inner.example",
+    "relayed-domain-edit": "/domains/edit/contoso/inner.example",
     "domains": "/domains",
     "domain": "/domains/view/contoso/contoso.example",
     "domain-edit": "/domains/edit/contoso/contoso.example",
@@ -71,8 +107,10 @@ def centre(zone: DnsServer) -> Iterator[AdminCentre]:
         master = folder.write("master.key", "m" * 32)
         master.chmod(0o600)
         resources = contoso(
-            inbound=[OWN_SERVERS],
-            outbound=[connector("bank.example", "127.0.0.1:1")],
+            domains=[{"name": "contoso.example"}, RELAYED],
+            inbound=[OWN_SERVERS, FILTER],
+            outbound=[connector("bank.example", "127.0.0.1:1"), RELAY],
+            authentication_results="gateway",
             mail_flow_rule=[RULE],
             content_hook=[HOOK],
             oauth_issuer=[ISSUER],

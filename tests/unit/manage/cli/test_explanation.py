@@ -6,6 +6,7 @@ import pytest
 
 from gatepost.manage.cli.explanation import print_explanation
 from gatepost.manage.use_cases.explain import ExplainAssumption, ExplainResult, ExplainSession, explain_record
+from gatepost.manage.use_cases.explain_login import ExplainLogin
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.facts import SessionFacts
 from gatepost.policy.connectors.model import parse
@@ -190,3 +191,23 @@ def test_what_each_address_presents(capsys):
     assert "LIVE          1 of 2 addresses meet the requirement\n  ✗ mx (192.0.2.1:25)\n" in text
     assert "tls            failed: no\n                     → ask them\n  ✓ mx2\n" in text
     assert "quit" not in text
+
+
+@pytest.mark.parametrize(
+    ("missing", "lines"),
+    [
+        ("", ["as gate@contoso.example with a password, by PLAIN"]),
+        ("no secret", ["as gate@contoso.example with a password, by PLAIN", "no secret"]),
+    ],
+)
+def test_the_log_in_to_the_smart_hosts(capsys, missing, lines):
+    ends = (parse_path(f"<{one}>", smtputf8=True) for one in ("ann@contoso.example", "x@any.test"))
+    answer = ExplainResult(
+        explain(DIRECTORY, SessionFacts("", "203.0.113.1"), *ends), ASKED, None, 86400.0, None, False
+    )
+    login = ExplainLogin("gate@contoso.example", "with a password, by PLAIN", missing)
+    print_explanation(explain_record(replace(answer, login=login)))
+    printed = " ".join(capsys.readouterr().out.split())
+    for line in lines:
+        assert line in printed
+    assert "log-in" in printed

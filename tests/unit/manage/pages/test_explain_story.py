@@ -7,6 +7,7 @@ import pytest
 from gatepost.analysis.checks.tasks import HostReport, Task, TaskStatus
 from gatepost.manage.pages.explain_story import SHOWN, Failure, story
 from gatepost.manage.use_cases.explain import ExplainAssumption, ExplainCertificates, ExplainResult, ExplainSession
+from gatepost.manage.use_cases.explain_login import ExplainLogin
 from gatepost.manage.use_cases.explain_text import KINDS
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.facts import SessionFacts
@@ -119,6 +120,27 @@ def test_what_waits_for_a_certificate_of_the_recipient():
     assert dict(told.outbound.facts)["S/MIME certificates"] == "there is none for x@bank.example"
     told = story(leaving(certificates=ExplainCertificates("encrypted to 1 certificate", "")))
     assert (told.level, dict(told.outbound.facts)["S/MIME certificates"]) == ("pass", "encrypted to 1 certificate")
+
+
+def test_how_it_logs_in_and_what_keeps_it_from_that():
+    told = story(leaving(login=ExplainLogin("gate@contoso.example", "with a password, by PLAIN", "")))
+    assert (told.level, dict(told.outbound.facts)["Log-in"]) == (
+        "pass",
+        "as gate@contoso.example with a password, by PLAIN",
+    )
+    told = story(leaving(login=ExplainLogin("gate", "with a password, by PLAIN", "no secret is stored")))
+    assert (told.level, "cannot log in to the smart hosts" in told.headline) == ("warn", True)
+    assert dict(told.outbound.facts)["Log-in"].endswith("by PLAIN. Now it fails: no secret is stored")
+
+
+def test_by_which_key_it_is_sealed():
+    box = {"address": ANN, "forwarding_smtp_address": BANK}
+    away = {"mailbox": [box], "authentication_results": "gateway"}
+    key = {"name": "s._domainkey.contoso.example", "state": "current"}
+    sealed = story(answer(of=away | {"dkim_key": [key]}))
+    assert dict(sealed.outbound.facts)["ARC"].startswith("sealed by contoso.example/s rsa-sha256: ")
+    assert dict(story(answer(of=away)).outbound.facts)["ARC"] == "not sealed: contoso has no current RSA DKIM key"
+    assert "ARC" not in dict(story(answer()).outbound.facts)
 
 
 def host(*statuses, address="192.0.2.1:25", usable=True):
