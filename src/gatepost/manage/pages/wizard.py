@@ -35,6 +35,7 @@ from gatepost.manage.use_cases.connector_views import (
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.part_cases import PARTS, AddPart
 from gatepost.manage.use_cases.part_record import part_command, part_toml
+from gatepost.manage.use_cases.private_content import SECRET_MISSING
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.report_counts import ReportCounts
 from gatepost.manage.use_cases.resource_views import ListOwnOrganizations, list_own_organizations
@@ -289,23 +290,28 @@ def _save(request: Request) -> Response:
         return _page(request, draft, owner, "save", errors=_errors(refusal))
     execute(keep_draft_validation, context_of(request), _drafted(draft, owner))
     saved = f"Connector {draft['name']} was saved as revision {outcome.version}{outcome.places}."
-    warnings = [*outcome.warnings, *_store_secret(request, draft, owner)]
+    problem = _store_secret(request, draft, owner)
+    warnings = [text for text in outcome.warnings if problem != "" or SECRET_MISSING not in text]
+    warnings += [problem] if problem else []
     text = " ".join([saved, *warnings])
     path = connector_path(owner.name, scenario.direction, draft["name"])
     return see_other(request, link(path, made="yes"), text, "warn" if warnings else "pass")
 
 
-def _store_secret(request: Request, draft: ConnectorDraft, owner: Organization) -> Sequence[str]:
-    """Seal the secret that was entered; a warning if that failed. The connector is saved already."""
+def _store_secret(request: Request, draft: ConnectorDraft, owner: Organization) -> str | None:
+    """Seal the secret that was entered. "" if that was done, a warning if it failed, None if there was none.
+
+    The connector is saved already.
+    """
     secret = request.state.form.get("secret", "")
     if not draft.logs_in or not secret:
-        return ()
+        return None
     wanted = SetConnectorSecret(organization=owner.name, connector=draft["name"], secret=secret)
     try:
         execute(set_connector_secret, context_of(request), wanted)
     except Refusal as refusal:
-        return (f"The secret was not stored, and mail waits: {refusal.text}",)
-    return ()
+        return f"The secret was not stored, and mail waits: {refusal.text}"
+    return ""
 
 
 def _errors(refusal: Refusal) -> dict[str, str]:
