@@ -250,7 +250,10 @@ def _missing(draft: ConnectorDraft, step: str) -> dict[str, str]:
     return open_
 
 
-_LOGIN_NEEDS: Final = 'The gateway logs in only where the smart host proves its name. Choose "TLS with a certificate for this name" above.'
+_LOGIN_NEEDS: Final = (
+    "The gateway logs in only where the smart host proves its name. "
+    'Choose "TLS with a certificate for this name" above.'
+)
 _QUESTIONS: Final = {"use_mx_record": "smart_hosts", "authentication": "login"}
 """Questions whose answer another field of the connector has."""
 _OPEN: Final = {

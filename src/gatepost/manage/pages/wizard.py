@@ -35,7 +35,7 @@ from gatepost.manage.use_cases.connector_views import (
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.part_cases import PARTS, AddPart
 from gatepost.manage.use_cases.part_record import part_command, part_toml
-from gatepost.manage.use_cases.private_content import SECRET_MISSING
+from gatepost.manage.use_cases.private_content import NOT_STORED
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.report_counts import ReportCounts
 from gatepost.manage.use_cases.resource_views import ListOwnOrganizations, list_own_organizations
@@ -291,7 +291,7 @@ def _save(request: Request) -> Response:
     execute(keep_draft_validation, context_of(request), _drafted(draft, owner))
     saved = f"Connector {draft['name']} was saved as revision {outcome.version}{outcome.places}."
     problem = _store_secret(request, draft, owner)
-    warnings = [text for text in outcome.warnings if problem != "" or SECRET_MISSING not in text]
+    warnings = [text for text in outcome.warnings if problem != "" or NOT_STORED not in text]
     warnings += [problem] if problem else []
     text = " ".join([saved, *warnings])
     path = connector_path(owner.name, scenario.direction, draft["name"])

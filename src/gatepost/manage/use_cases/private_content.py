@@ -67,10 +67,10 @@ def secrets_lacking(store: ConfigStore, organizations: Iterable[Organization]) -
                 )
 
 
-SECRET_MISSING = "the secret of its log-in is not in this store"
+NOT_STORED = "the secret of its log-in is not in this store"
 """In the warning about a connector that logs in without a secret: whoever enters it at once leaves that warning out."""
 
 _NO_SECRET = {
-    SecretState.MISSING: SECRET_MISSING,
+    SecretState.MISSING: NOT_STORED,
     SecretState.STALE: "the secret of its log-in was entered for another destination",
 }
