@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import shutil
+import socket
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +87,30 @@ def test_a_certificate_that_ends_in_six_days_until_it_is_renewed(
     assert alarms(mx, expect=0) == []
     assert "no alarms" in mx.cli("status").stdout
     assert len(mx.maildir(OWNER)) == 1, "no more than one mail a day for what is not critical"
+
+
+@pytest.mark.long
+@pytest.mark.timeout(200)
+def test_a_missing_key_is_told_while_the_nameservers_are_silent(gateway: Callable[..., Gateway], pki: Pki) -> None:
+    leaf = pki.leaf(NAME)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:  # takes questions and never answers
+        silent.bind(("127.0.0.1", 0))
+        mx = gateway(
+            contoso(),
+            certificates=[leaf],
+            anchors=pki.root,
+            nameservers=[f"127.0.0.1:{silent.getsockname()[1]}"],
+            settings={"alarms": {"mail_to": [OWNER]}},
+        )
+        leaf.key.rename(leaf.key.with_suffix(".gone"))
+        # Something else to look at: the world is asked anew, and that takes as long as the nameservers are silent.
+        mx.apply(contoso(domains=[{"name": "contoso.example"}, {"name": "second.example"}]))
+        wait_until(lambda: "key of the certificate" in alarm_lines(mx), "the alarm", timeout=100)
+
+
+def alarm_lines(gateway: Gateway) -> str:
+    """The alarms that its log tells of."""
+    return "\n".join(line for line in gateway.log().splitlines() if " alarm: " in line)
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,10 @@
 """Monitor our certificates and mail flow, and raise alarms, in one process of the site.
 
 Made by `node.assembly`; `node.worker` calls `tick` every two seconds, and that costs one look at the store's version.
-The world is asked once a day and after each change (`analysis.checks.own_certificates`), as a task of its own; what
-mail shows (`analysis.reports.mail_facts`) every minute, on a thread. Both become alarms of one course, told by the log,
-mail and a webhook. What is known is kept in the store, so that a restart repeats nothing and `gatepost alarms` can
-tell.
+The world is asked once a day and after each change (`analysis.checks.own_certificates`), what mail shows every minute
+(`analysis.reports.mail_facts`), files and nodes every five. Each check is a task of its own: one that is slow, as
+nameservers are silent or a disk hangs, delays no other. All become alarms of one course, told by the log, mail and a
+webhook. What is known is kept in the store, so that a restart repeats nothing and `gatepost alarms` can tell.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import logging
 import math
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -36,7 +36,7 @@ from gatepost.store.interface import StoreFailure
 from gatepost.values import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 
     from gatepost.analysis.alarms.alarm_state import Memory, News
     from gatepost.analysis.alarms.mail_flow import MailFacts
@@ -58,6 +58,8 @@ _LOOK: Final = 86400.0  # seconds between two looks at the world,
 _LOOK_AGAIN: Final = 3600.0  # and while something is wrong or not known
 _JUDGE: Final = 300.0  # time passes: certificates come nearer to their end
 _SETTLED: Final = SETTLING_SECONDS + 15.0  # after a change all nodes have taken it up, and looked at themselves
+_PATIENCE: Final = 5.0  # seconds for which a judgement waits for a check; the next one has what is late
+_UNKEPT: Final = 10.0  # until a post is tried again whose result could not be stored
 _REST: Final = 10.0  # times what the last look took; changes that follow one another are looked at together
 
 _LEVELS: Final = {
@@ -133,37 +135,41 @@ class AlarmMonitor:
         self._judged = 0.0
         self._rest_until = 0.0
         self._started = False
-        self._working: asyncio.Task[object] | None = None
+        self._look_at = math.inf
+        self._learnt: tuple[_CheckContext, float] | None = None  # of a look that is not judged yet, and when it began
+        self._changing = asyncio.Lock()  # what is known: read, changed and stored by one check at a time
+        self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def tick(self) -> None:
-        """Begin a round if one is due. The first call only lets the start come first."""
+        """Begin the checks that are due. The first call only lets the start come first."""
         if not self._started:
             self._started = True
-            return
-        if self._working is not None and not self._working.done():
             return
         now, version = self._clock(), self._directory().version
         is_time = now >= min(self._judged + _JUDGE, self._settled_at) or now < self._judged
         changed = version != self._version and version == self._resources.version()
-        certificates = changed or is_time  # what is stored and not in force yet is not presented yet
-        flow = self._find is not None and not self._found_at <= now < self._found_at + self._settings.alarms.look
-        if certificates or flow or now >= self._post_at:
-            self._working = spawn(self._work(now, certificates=certificates, changed=changed, flow=flow), "alarms")
+        # What is stored and not in force yet is not presented yet.
+        if changed or is_time or self._learnt is not None or now >= self._look_at:
+            self._begin("certificates", lambda: self._round(now, changed=changed))
+        if self._find is not None and not self._found_at <= now < self._found_at + self._settings.alarms.look:
+            self._begin("mail flow", lambda: self._judge_flow(now))
+        self._begin_post(now)
 
     def close(self) -> None:
         """Stop what is under way. A next tick, if there is one, begins anew: another process went on meanwhile."""
-        if self._working is not None:
-            self._working.cancel()
+        for task in self._tasks.values():
+            task.cancel()
         self._version, self._judged, self._found_at = -1, 0.0, -math.inf
+        self._look_at, self._learnt = math.inf, None
         self._post_at = 0.0 if self._post is not None else math.inf
 
-    async def _work(self, now: float, *, certificates: bool, changed: bool, flow: bool) -> None:
-        if certificates:
-            await self._round(now, changed=changed)
-        if flow:
-            await self._judge_flow(now)
-        if self._post is not None:
-            await self._deliver(self._post, now)
+    def _begin(self, check: str, work: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None] | None:
+        """Begin a check of this name; None if the one before has not ended. Each is a task: none waits for another."""
+        last = self._tasks.get(check)
+        if last is not None and not last.done():
+            return None
+        task = self._tasks[check] = spawn(work(), f"alarms: {check}")
+        return task
 
     async def _judge_flow(self, now: float) -> None:
         """Judge mail flow. The alarms about certificates stay as they are."""
@@ -173,21 +179,31 @@ class AlarmMonitor:
         if self._trouble is not None:
             facts = replace(facts, resolver=await self._trouble())
         alarms = judge_mail(facts, self._limits, now=now)
-        memory = course.decoded(self._resources.content(course.ALARMS_CONTENT))
         unknown = {Kind.QUEUE_AGE} if facts.oldest is None else set()
         unknown |= {Kind.TLS_FAILURES_RISING} if facts.tls is None else set()
-        await self._tell_of(memory, alarms, lambda alarm: not alarm.kind.of_traffic or alarm.kind in unknown, now)
+        async with self._changing:
+            await self._tell_of(
+                self._memory, alarms, lambda alarm: not alarm.kind.of_traffic or alarm.kind in unknown, now
+            )
+
+    def _begin_post(self, now: float) -> None:
+        post = self._post
+        if post is not None and now >= self._post_at:
+            self._begin("webhook", lambda: self._deliver(post, now))
 
     async def _deliver(self, post: AlarmPost, now: float) -> None:
         """Post what is due, in order; the first failure ends it for now."""
-        memory = course.decoded(self._resources.content(course.ALARMS_CONTENT))
-        while (due := course.due_post(memory, now=now)) is not None:
+        while (due := course.due_post(self._memory, now=now)) is not None:
             taken = await post.send(due, now=now)
-            if not taken and course.failed_post(memory, due, now=now).posts == course.posted(memory, due).posts:
-                _log.error("alarms could not be posted for a day, and are not posted any more")
-            memory = course.posted(memory, due) if taken else course.failed_post(memory, due, now=now)
-            await self._keep(memory)
-        self._post_at = course.next_post(memory)
+            async with self._changing:
+                memory = self._memory
+                if not taken and course.failed_post(memory, due, now=now).posts == course.posted(memory, due).posts:
+                    _log.error("alarms could not be posted for a day, and are not posted any more")
+                memory = course.posted(memory, due) if taken else course.failed_post(memory, due, now=now)
+                if not await self._keep(memory):
+                    self._post_at = now + _UNKEPT
+                    return
+        self._post_at = course.next_post(self._memory)
 
     async def _round(self, now: float, *, changed: bool) -> None:
         """Look if that is due, judge, tell. What cannot be stored is tried again at the next round."""
@@ -199,13 +215,29 @@ class AlarmMonitor:
         if changed and context.version != self._version:
             self._version = -1  # it grew this very moment: again at the next tick
             return
-        memory = course.decoded(self._resources.content(course.ALARMS_CONTENT))
-        if self._is_due(memory, context, now):
-            if now < self._rest_until:
-                self._version = -1
-                return
-            memory = await self._look(memory, context, now)
-        await self._judge(memory, context, now)
+        await self._look_if_due(context, now)
+        await self._judge(context, now)
+
+    async def _look_if_due(self, context: _CheckContext, now: float) -> None:
+        """Begin a look at the world. One that ends soon is judged with the rest; for another nothing waits."""
+        self._look_at = math.inf
+        if not self._is_due(self._updated(self._memory), context, now):
+            return
+        if now < self._rest_until:
+            self._look_at = self._rest_until
+        elif (look := self._begin("world", lambda: self._look(context, now))) is not None:
+            await asyncio.wait({look}, timeout=_PATIENCE)
+
+    @property
+    def _memory(self) -> Memory:
+        return course.decoded(self._resources.content(course.ALARMS_CONTENT))
+
+    def _updated(self, memory: Memory) -> Memory:
+        """The memory with the last look, if it does not know it yet."""
+        if self._learnt is None:
+            return memory
+        context, at = self._learnt
+        return replace(remember(memory, self._observed, context.entries, now=at), seen=context.digest)
 
     def _context(self, now: float) -> _CheckContext | None:
         directory = self._directory()
@@ -228,14 +260,13 @@ class AlarmMonitor:
         uneasy = memory.troubles or memory.unknown or memory.standing
         return now >= memory.looked + (_LOOK_AGAIN if uneasy else _LOOK)
 
-    async def _look(self, memory: Memory, context: _CheckContext, now: float) -> Memory:
+    async def _look(self, context: _CheckContext, now: float) -> None:
         begun = time.monotonic()
-        observed = await self._world.observe(
+        self._observed = await self._world.observe(
             self._chains(context), self._certificates.presented, context.domains, now=now
         )
-        self._observed = observed
+        self._learnt = context, now
         self._rest_until = now + _REST * (time.monotonic() - begun)
-        return replace(remember(memory, observed, context.entries, now=now), seen=context.digest)
 
     def _chains(self, context: _CheckContext) -> dict[str, bytes]:
         result = {}
@@ -253,23 +284,43 @@ class AlarmMonitor:
         except CertificateFileError:
             return self._certificates.inventory.identity(entry).chain_pem
 
-    async def _judge(self, memory: Memory, context: _CheckContext, now: float) -> None:
+    async def _judge(self, context: _CheckContext, now: float) -> None:
         entries, scope = context.entries, context.scope
-        renewals = failing_renewals(self._settings, self._resources, scope)
-        observed = replace(self._observed, stapled=self._certificates.stapled(), renewals=renewals)
-        alarms = judge(entries, scope, observed, troubles=memory.troubles, roots=memory.roots, now=now)
+        files, nodes = await asyncio.gather(
+            self._in_time("files", self._files, now), self._in_time("nodes", self._nodes)
+        )
         directory = self._directory()
-        alarms = (*domain_conflicts(directory.disputes), *alarms, *judge_grants(directory.resources))
-        alarms += await asyncio.to_thread(self._files, now)
-        nodes = await asyncio.to_thread(self._nodes)
-        alarms += tuple(presentation_alarms(presentation_problems(entries, nodes or (), now=now), entries))
+        others = (*domain_conflicts(directory.disputes), *judge_grants(directory.resources), *(files or ()))
+        others += tuple(presentation_alarms(presentation_problems(entries, nodes or (), now=now), entries))
+        async with self._changing:
+            memory, self._learnt = self._updated(self._memory), None
+            renewals = failing_renewals(self._settings, self._resources, scope)
+            observed = replace(self._observed, stapled=self._certificates.stapled(), renewals=renewals)
+            alarms = judge(entries, scope, observed, troubles=memory.troubles, roots=memory.roots, now=now)
 
-        def is_open(alarm: Alarm) -> bool:
-            if alarm.kind.of_nodes:
-                return nodes is None
-            return alarm.kind.of_traffic or undecided(alarm, entries, scope, observed)
+            def is_open(alarm: Alarm) -> bool:
+                if alarm.kind.of_nodes:
+                    return nodes is None
+                if alarm.kind is Kind.FILE_UNUSABLE:
+                    return files is None
+                return alarm.kind.of_traffic or undecided(alarm, entries, scope, observed)
 
-        await self._tell_of(memory, alarms, is_open, now)
+            await self._tell_of(memory, (*alarms, *others), is_open, now)
+
+    async def _in_time[T](self, check: str, find: Callable[..., T], *arguments: float) -> T | None:
+        """The result of a check on a thread; None if it is late, as a file system or a database may hang."""
+        found: list[T] = []
+
+        async def run() -> None:
+            found.append(await asyncio.to_thread(find, *arguments))
+
+        task = self._begin(check, run)
+        if task is not None:
+            await asyncio.wait({task}, timeout=_PATIENCE)
+        if not found:
+            _log.warning("the check of the %s for alarms has not ended; its alarms stay as they are", check)
+            return None
+        return found[0]
 
     def _files(self, now: float) -> tuple[Alarm, ...]:
         """Of the resources in force those that name a file or a label that cannot be used. For a thread."""
@@ -290,15 +341,19 @@ class AlarmMonitor:
             _tell(item)
         if self._to and course.mail_is_due(memory, now=now):
             await self._write(memory, now)
+        self._begin_post(now)
 
-    async def _keep(self, memory: Memory) -> None:
+    async def _keep(self, memory: Memory) -> bool:
+        """Whether it is stored."""
         content = course.encoded(memory)
         if content == self._resources.content(course.ALARMS_CONTENT):
-            return
+            return True
         try:
             await asyncio.to_thread(self._resources.keep_apart, {course.ALARMS_CONTENT: content})
         except StoreFailure as failure:
             _log.warning("alarms are not kept, and may be told again: %s", failure)
+            return False
+        return True
 
     async def _write(self, memory: Memory, now: float) -> None:
         fresh = frozenset(status.alarm.key for status in memory.standing if not status.mailed)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from email import message_from_bytes, policy
 
 import apsw
 import pytest
 
-from gatepost.analysis.alarms.alarm import Kind, Severity
-from gatepost.analysis.alarms.alarm_state import ALARMS_CONTENT, decoded
+from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
+from gatepost.analysis.alarms.alarm_state import ALARMS_CONTENT, decoded, encoded
 from gatepost.analysis.alarms.mail_flow import MailFacts, Shares
 from gatepost.analysis.checks.certificate_alarms import ChainSeen, Observed, TlsaSeen, TlsaState
 from gatepost.events.delivery_problems import FailingPartner
@@ -79,8 +80,8 @@ class Played:
     async def tick(self, later=0.0):
         self.now += later
         self.certificates.tick()
-        if self.certificates._working is not None:
-            await self.certificates._working
+        while running := [task for task in self.certificates._tasks.values() if not task.done()]:
+            await asyncio.wait(running)
 
     @property
     def memory(self):
@@ -209,10 +210,10 @@ def test_one_look_ends_before_the_next_begins(play):
 
         played.world.observe = slow
         played.certificates.tick()
-        first = played.certificates._working
+        first = played.certificates._tasks["certificates"]
         played.now += DAY
         played.certificates.tick()
-        assert played.certificates._working is first
+        assert played.certificates._tasks["certificates"] is first
         gate.set()
         await first
         played.certificates.close()
@@ -542,6 +543,82 @@ def test_a_key_that_another_node_cannot_use_is_an_alarm_until_that_node_says_oth
         played.nodes = [node_saying()]
         await played.tick(400)
         assert lost(played) == []
+
+    play(scene)
+
+
+def test_a_slow_look_at_the_world_delays_no_other_check(play, monkeypatch):
+    monkeypatch.setattr("gatepost.node.alarms._PATIENCE", 0.05)
+
+    def lost(played):
+        return [alarm.about for alarm in played.memory.alarms if alarm.kind is Kind.KEY_UNUSABLE]
+
+    async def until_judged(played, later=0.0):
+        played.now += later
+        played.certificates.tick()
+        await asyncio.wait([played.certificates._tasks["certificates"]])
+
+    async def scene(played):
+        (number,) = played.assembly.certificates.inventory.entries()[1]
+        gate, plain = asyncio.Event(), played.world.observe
+
+        async def slow(*arguments, **more):
+            await gate.wait()
+            return await plain(*arguments, **more)
+
+        played.world.observe = slow
+        await until_judged(played)
+        assert played.memory.looked == 0
+        played.nodes = [node_saying(UnusableKey(number, "key.pem: No such file or directory"))]
+        await until_judged(played, 301)
+        assert lost(played) == ["mx2"], "while the world is looked at"
+        gate.set()
+        await asyncio.wait([played.certificates._tasks["world"]])
+        await played.tick(2)
+        assert "tlsa-mismatch" in [alarm.kind for alarm in played.memory.alarms], "judged as soon as it is known"
+        played.certificates._rest_until = played.now + 1200.0
+        played.nodes = [node_saying()]
+        renewed(played)
+        await played.tick(301)
+        assert played.world.asked == 1
+        assert lost(played) == [], "also while the world rests from a slow look"
+        await played.tick(900)
+        assert played.world.asked == 2, "and then it is looked at"
+
+    def renewed(played):
+        memory = replace(played.memory, seen="of another configuration")
+        played.assembly._resources.keep_apart({ALARMS_CONTENT: encoded(memory)})
+
+    play(scene, BROKEN)
+
+
+def test_a_file_system_that_hangs_delays_no_other_check_and_ends_no_alarm(play, monkeypatch, caplog):
+    monkeypatch.setattr("gatepost.node.alarms._PATIENCE", 0.05)
+    released = threading.Event()
+    alarm = Alarm(Kind.FILE_UNUSABLE, Severity.ERROR, "", "gone", "it is gone", "restore it", "a/b/c")
+
+    async def scene(played):
+        played.certificates._files = lambda _now: (alarm,)
+        await played.tick()
+        assert "file-unusable" in [one.kind for one in played.memory.alarms]
+
+        def hang(_now):
+            released.wait(20)
+            return ()
+
+        played.certificates._files = hang
+        (number,) = played.assembly.certificates.inventory.entries()[1]
+        played.nodes = [node_saying(UnusableKey(number, "key.pem: No such file or directory"))]
+        for _ in range(2):
+            played.now += 301
+            played.certificates.tick()
+            await asyncio.wait([played.certificates._tasks["certificates"]])
+            assert {"file-unusable", "key-unusable"} <= {one.kind for one in played.memory.alarms}
+        assert "the check of the files for alarms has not ended" in caplog.text
+        released.set()
+        await played.tick()
+        await played.tick(301)
+        assert "file-unusable" not in [one.kind for one in played.memory.alarms]
 
     play(scene)
 
