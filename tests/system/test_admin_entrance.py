@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Page
     from support.gateway import Gateway
+    from support.postgres import Postgres
 
 
 @pytest.fixture
@@ -82,8 +83,33 @@ def test_the_address_that_was_shown_stays_valid_after_a_restart(fresh: AdminCent
     server.stop()
     server.start()
     wait_until(fresh.answers, "the admin centre answers")
+    if not server.store_url.startswith("sqlite:"):
+        assert "another node showed the set-up address" in server.log()
+        assert "create" in fresh.call(newer.removeprefix(fresh.url))[2].lower()
+        return
     assert fresh.setup_url() not in {address, newer}, "what a command printed cannot be said again without a master key"
     assert "the set-up address shown before is no longer valid" in server.log()
+
+
+def test_a_node_that_starts_leaves_the_address_valid_that_another_one_showed(
+    gateway: Callable[..., Gateway], postgres: Postgres
+) -> None:
+    url = postgres.database()
+
+    def node(name: str) -> AdminCentre:
+        port = free_port()
+        given = {**settings(port), "server": {"node": name}, "store": {"url": url}}
+        return AdminCentre(gateway(hostname=f"{name}.contoso.example", settings=given), port)
+
+    first = node("one")
+    address = first.setup_url().removeprefix(first.url)
+    second = node("two")
+    wait_until(lambda: "another node showed the set-up address" in second.gateway.log(), "it says so", timeout=60)
+    assert not (second.gateway.data_dir / "setup-address").exists()
+    assert "code=" not in second.gateway.log()
+    wait_until(second.answers, "the admin centre answers", timeout=60)
+    for centre in (first, second):
+        assert "create" in centre.call(address)[2].lower(), "valid on both"
 
 
 def test_a_terminal_shows_the_address_and_no_file_has_it(fresh: AdminCentre) -> None:

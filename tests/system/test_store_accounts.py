@@ -159,7 +159,10 @@ def test_a_set_up_code_stays_valid_when_another_node_starts(accounts: Accounts, 
     for thread in threads:
         thread.join(30)
     assert said == [first, first]
-    other = second.valid_setup_code(by=ROOT)  # without a master key it cannot say it, and makes another one
+    elsewhere = second.valid_setup_code(by=ROOT, alone=False)  # without a master key it cannot say it,
+    assert elsewhere.code == ""
+    assert accounts.is_setup_code(first.code)
+    other = second.valid_setup_code(by=ROOT)  # and makes another one if there is no other node
     assert other.replaced
     assert not accounts.is_setup_code(first.code)
     assert accounts.valid_setup_code(by=ROOT, known=other.code) == (other.code, other.until, False)

@@ -406,20 +406,25 @@ class Accounts:
             audit_rows.write(connection, AuditEvent(0, now, *by, "setup-code"))
         return code
 
-    def valid_setup_code(self, *, by: Actor, known: str = "", vault: Vault | None = None) -> ValidSetupCode:
+    def valid_setup_code(
+        self, *, by: Actor, known: str = "", vault: Vault | None = None, alone: bool = True
+    ) -> ValidSetupCode:
         """The code of the site: the one that is valid, if it can be said again, else a fresh one in its place.
 
         known: a code that was given out here; it is the same one if no other came after it. vault: opens the code that
-        any node sealed. Raises AccountError (CONFLICT) if there is an owner.
+        any node sealed. alone: there are no other nodes; if there are, a code that is valid and cannot be said here is
+        theirs, and stays. Raises AccountError (CONFLICT) if there is an owner.
         """
         now = self._clock()
         with self._database.changing() as connection:
             if (valid := setup_rows.valid(connection, now, vault, known)) is not None:
                 return valid
-            replaced = setup_rows.is_open(connection, now)
+            until = setup_rows.open_until(connection, now)
+            if until and not alone and not user_rows.has_owner(connection):
+                return ValidSetupCode("", until)
             code = setup_rows.renew(connection, now, vault)
             audit_rows.write(connection, AuditEvent(0, now, *by, "setup-code"))
-        return ValidSetupCode(code, now + setup_rows.LIFETIME, replaced)
+        return ValidSetupCode(code, now + setup_rows.LIFETIME, bool(until))
 
     def is_setup_code(self, code: str) -> bool:
         """Whether `use_setup_code` would take that code now, so that a page asks for nothing in vain."""

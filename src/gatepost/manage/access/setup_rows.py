@@ -26,7 +26,10 @@ _PLACE: Final = "setup/code"
 
 
 class ValidSetupCode(NamedTuple):
-    """A code that is valid. until: seconds since 1970. replaced: an earlier one, still valid, ended for it."""
+    """A code that is valid. until: seconds since 1970. replaced: an earlier one, still valid, ended for it.
+
+    code: "" if another node gave it out, and nothing here can say it.
+    """
 
     code: str
     until: float
@@ -61,10 +64,10 @@ def valid(connection: DatabaseConnection, now: float, vault: Vault | None, known
     return None
 
 
-def is_open(connection: DatabaseConnection, now: float) -> bool:
-    """Whether some code is valid."""
-    made = connection.value("SELECT made FROM setup")
-    return made is not None and made - _SLACK <= now < made + LIFETIME
+def open_until(connection: DatabaseConnection, now: float) -> float:
+    """The time at which a code that is valid ends, in seconds since 1970; 0.0 if none is valid."""
+    made: float | None = connection.value("SELECT made FROM setup")
+    return made + LIFETIME if made is not None and made - _SLACK <= now < made + LIFETIME else 0.0
 
 
 def _opened(sealed: bytes | None, vault: Vault | None) -> str:
@@ -83,7 +86,7 @@ def fits(connection: DatabaseConnection, code: str, now: float) -> bool:
     hashed: bytes | None = connection.value("SELECT hash FROM setup")
     if code_hash is None or hashed is None or has_owner(connection):
         return False
-    return hmac.compare_digest(hashed, code_hash) and is_open(connection, now)
+    return hmac.compare_digest(hashed, code_hash) and bool(open_until(connection, now))
 
 
 def demand(connection: DatabaseConnection, code: str, now: float) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.records import AccountError, Actor
 from gatepost.manage.cli.admin_address import admin_url, setup_url
-from gatepost.manage.cli.setup_notice import forget_setup, known_setup, show_setup
+from gatepost.manage.cli.setup_notice import forget_setup, known_setup, show_setup, tell_of_setup_elsewhere
 from gatepost.manage.pages.routes import HANDLERS, ROUTES
 from gatepost.manage.rest.routes import ROUTES as API_ROUTES
 from gatepost.manage.use_cases.connector_verdicts import recent_verdicts
@@ -78,8 +78,13 @@ def _offer_setup(gateway: Gateway, accounts: Accounts, port: int) -> None:
     """Show the address that makes the owner. It stays as it was shown before, on whichever node, if it can be said."""
     actor, known = Actor("gatepost"), known_setup(gateway.data)
     try:
-        setup = accounts.valid_setup_code(by=actor, known=known, vault=setup_vault(gateway))
+        setup = accounts.valid_setup_code(
+            by=actor, known=known, vault=setup_vault(gateway), alone=not gateway.storage.is_shared
+        )
     except AccountError:  # an owner was made by a command just now
+        return
+    if not setup.code:
+        tell_of_setup_elsewhere(gateway.data, setup.until)
         return
     address = setup_url(gateway.settings, setup.code, port)
     show_setup(gateway.data, address, until=setup.until, replaced=setup.replaced)

@@ -33,7 +33,7 @@ def show_setup(data_dir: Path, address: str, *, until: float, replaced: bool = F
     until: seconds since 1970. replaced: an address that was shown before, and was still valid, is so no more.
     """
     forget_setup(data_dir)
-    minutes = quantity(max(1, round((until - time.time()) / 60)), "minute")
+    minutes = _minutes(until)
     if replaced:
         _log.warning("admin centre: the set-up address shown before is no longer valid; a new one replaces it")
     terminal = next((stream for stream in (sys.stderr, sys.stdout) if stream is not None and stream.isatty()), None)
@@ -53,6 +53,20 @@ def show_setup(data_dir: Path, address: str, *, until: float, replaced: bool = F
         file,
         minutes,
     )
+
+
+def tell_of_setup_elsewhere(data_dir: Path, until: float) -> None:
+    """Log that another node of the site showed the address that is valid. until: seconds since 1970."""
+    forget_setup(data_dir)
+    _log.warning(
+        "admin centre: another node showed the set-up address, which is valid for %s more; it works on this node too, "
+        "and without a master key ([store] master_key) only that node can show it. To replace it: gatepost user setup",
+        _minutes(until),
+    )
+
+
+def _minutes(until: float) -> str:
+    return quantity(max(1, round((until - time.time()) / 60)), "minute")
 
 
 def known_setup(data_dir: Path) -> str:

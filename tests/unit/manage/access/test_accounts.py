@@ -344,16 +344,21 @@ def test_a_set_up_code_stays_valid_until_it_is_used_or_cannot_be_said(place):
     assert place.accounts.valid_setup_code(by=WEB, known=first.code) == first
     by_command = place.accounts.setup_code(by=WEB, vault=vault)
     assert place.accounts.valid_setup_code(by=WEB, known=first.code, vault=vault).code == by_command
+    elsewhere = place.accounts.valid_setup_code(by=WEB, known=first.code, alone=False)
+    assert (elsewhere.code, elsewhere.until) == ("", place.clock.now + 1800), "another node's, which stays"
+    assert place.accounts.is_setup_code(by_command)
     other = place.accounts.valid_setup_code(by=WEB, known=first.code)
     assert other.replaced
     assert not place.accounts.is_setup_code(by_command)
     place.clock.now += 1800
-    late = place.accounts.valid_setup_code(by=WEB, known=other.code)
+    late = place.accounts.valid_setup_code(by=WEB, known=other.code, alone=False)
     assert (late.replaced, late.until) == (False, place.clock.now + 1800)
     assert len(audit_events(place, action="setup-code")) == 4, "only new codes"
     place.accounts.use_setup_code(late.code, "Ann", place.word)
     with pytest.raises(AccountError, match="an owner already"):
         place.accounts.valid_setup_code(by=WEB, known=late.code)
+    with pytest.raises(AccountError, match="an owner already"):
+        place.accounts.valid_setup_code(by=WEB, alone=False)
 
 
 def test_the_first_owner(place):

@@ -63,14 +63,14 @@ def test_not_beside_an_owner(place):
 )
 def test_the_valid_code_is_said_again_where_it_can_be(rows, seals, opens, is_known, is_said):
     assert setup_rows.valid(rows, NOW, opens, "") is None
-    assert not setup_rows.is_open(rows, NOW)
+    assert not setup_rows.open_until(rows, NOW)
     code = setup_rows.renew(rows, NOW, seals)
     assert code.encode() not in b"".join(bytes(cell) for cell in rows.rows("SELECT hash, sealed FROM setup")[0] if cell)
     said = setup_rows.valid(rows, NOW + 60, opens, code if is_known else secret.fresh())
     assert said == (setup_rows.ValidSetupCode(code, NOW + 1800) if is_said else None)
-    assert setup_rows.is_open(rows, NOW + 60)
+    assert setup_rows.open_until(rows, NOW + 60) == NOW + 1800
     assert setup_rows.valid(rows, NOW + 1800, opens, code) is None
-    assert not setup_rows.is_open(rows, NOW + 1800)
+    assert not setup_rows.open_until(rows, NOW + 1800)
 
 
 def test_a_code_sealed_before_a_newer_one_is_not_said(rows):

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from gatepost.manage.cli.setup_notice import SETUP_FILE, forget_setup, known_setup, show_setup
+from gatepost.manage.cli.setup_notice import SETUP_FILE, forget_setup, known_setup, show_setup, tell_of_setup_elsewhere
 
 ADDRESS = "https://127.0.0.1:8443/setup?code=secret"
 UNTIL = 1_795_528_800.0  # 2026-11-24T14:00:00Z
@@ -60,6 +60,15 @@ def test_it_says_how_long_and_whether_another_one_ended(tmp_path, caplog, left, 
     show_setup(tmp_path, ADDRESS, until=time.time() + left, replaced=is_replaced)
     assert text in caplog.text
     assert ("shown before is no longer valid" in caplog.text) is is_replaced
+
+
+def test_another_node_showed_it(tmp_path, caplog):
+    (tmp_path / SETUP_FILE).write_text(f"{ADDRESS}\n")
+    tell_of_setup_elsewhere(tmp_path, time.time() + 1500)
+    assert "another node showed the set-up address, which is valid for 25 minutes more" in caplog.text
+    assert "gatepost user setup" in caplog.text
+    assert "secret" not in caplog.text
+    assert list(tmp_path.iterdir()) == [], "an address that is not valid any more"
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"https://127.0.0.1:8443/login\n"])
