@@ -84,7 +84,8 @@ def test_a_changeover_switches_all_nodes_and_shows_each(site: Nodes, pki: Pki, s
             assert abs(row["checked"] - row["started"]) < 600
     assert f"{sha256(new)[:16]} (presented " in second.cli("node", "list").stdout
 
-    first.cli("certificate", "changeover", "roll-back")
+    done = first.cli("certificate", "changeover", "roll-back", timeout=90)
+    assert "presented on node1, node2" in done.stderr
     wait_until(lambda: shown(second) == {"node1": [sha256(old)], "node2": [sha256(old)]}, "the way back", timeout=SEEN)
 
 

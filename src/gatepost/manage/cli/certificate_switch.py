@@ -157,6 +157,8 @@ def roll_back(number: str, note: str, config: str | None, as_json: bool) -> None
         click.echo(f"warning: {warning}", err=True)
     text = f"{', '.join(done.current)} is current again; {done.id} is staged"
     _say(as_json, {"id": done.id, "current": done.current}, text)
+    for again in done.certificates[1:]:
+        say_presented(there, again.sha256)
 
 
 @click.command()
