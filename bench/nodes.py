@@ -1,6 +1,7 @@
 """What several nodes on PostgreSQL cost: CPU a message against SQLite, growth from one to four nodes, a full queue.
 
-    .venv/bin/python bench/nodes.py cost|growth|backlog|capacity [--rounds N] [--seconds S] [--deferred N]
+    .venv/bin/python bench/nodes.py cost|growth|backlog|retries|capacity [--rounds N] [--seconds S] [--deferred N]
+        [--within S]
 
 Gateways as users run them, mail over STARTTLS on both sides, a PostgreSQL server of its own from Debian's package with
 synced commits. Rounds are interleaved, and medians with their ranges printed: compare CPU and the ratios of one round,
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "system"))
 
-from nodes_backlog import backlog
+from nodes_backlog import backlog, retries
 from nodes_figures import MEASURED, Run, fit, paired, span, table
 from nodes_site import SERVER, Site
 from nodes_traffic import Flow, Traffic
@@ -104,6 +105,12 @@ def deferred(given: argparse.Namespace) -> None:
         backlog(given, *around)
 
 
+def retried(given: argparse.Namespace) -> None:
+    """Deferred messages that are all tried again soon."""
+    with world() as around:
+        retries(given, *around)
+
+
 def _print_runs(name: str, runs: Sequence[Run]) -> None:
     def said(values: Iterator[float], form: str = ".0f") -> str:
         return span(list(values), form)
@@ -123,7 +130,7 @@ def capacities(_: argparse.Namespace) -> None:
     print(table(MEASURED))
 
 
-PARTS: Final = {"cost": cost, "growth": growth, "backlog": deferred, "capacity": capacities}
+PARTS: Final = {"cost": cost, "growth": growth, "backlog": deferred, "retries": retried, "capacity": capacities}
 
 
 def main() -> None:
@@ -135,6 +142,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=20)
     parser.add_argument("--nodes", type=int, default=4)
     parser.add_argument("--deferred", type=int, default=1_000_000)
+    parser.add_argument("--within", type=float, default=3600.0)
     given = parser.parse_args()
     print(f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}")
     PARTS[given.part](given)

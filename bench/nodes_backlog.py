@@ -35,6 +35,7 @@ _STEP: Final = 50_000
 _HOUR: Final = 3600.0
 _TAIL: Final = 9_999
 _OWNED: Final = 20_000
+_FILLING: Final = 300.0  # seconds that a million rows may take
 RETRY: Final = {"retry": ["15m", "15m", "4h"]}  # nothing of what is made here is due later than that
 PACED: Final = Flow(clients=8, seconds=12.0, rate=40.0)
 # Of the row that stands there: id and delivery go back in time by 86 ms a message (a million in a day), in units of
@@ -60,16 +61,16 @@ WHERE (message, id) IN (SELECT message, id FROM queue_delivery WHERE destination
 """
 
 
-def fill(site: Site, count: int) -> None:
-    """Defer so many messages, due in the hour after the next one."""
+def fill(site: Site, count: int, *, ahead: float = _HOUR, within: float = _HOUR) -> None:
+    """Defer so many messages, due `ahead` seconds from now and `within` so many seconds."""
     site.traffic.send([site.gateways[0].port], Flow(clients=1, messages=1, domain="dead.example", waits=True))
     message = wait_until(
         lambda: site.sql("SELECT message FROM queue_delivery WHERE owner IS NULL LIMIT 1"), "a deferral"
     )
     for first in range(1, count, _STEP):
         last = min(count - 1, first + _STEP - 1)
-        given = {"first": first, "last": last, "tail": _TAIL, "message": message, "now": time.time(), "hour": _HOUR}
-        site.sql(_COPY.format(**given, ahead=_HOUR))
+        given = {"first": first, "last": last, "tail": _TAIL, "message": message, "now": time.time(), "hour": within}
+        site.sql(_COPY.format(**given, ahead=ahead))
     site.sql("VACUUM (ANALYZE) queue_message")
     site.sql("VACUUM (ANALYZE) queue_delivery")
 
@@ -104,6 +105,25 @@ def backlog(given: Namespace, traffic: Traffic, pki: Pki, server: Postgres) -> N
         )
         print(f"vacuum: {full.sql(_VACUUM)}; sizes: {full.sql(_SIZES)}", flush=True)
         _take_over(full, refuses)
+
+
+def retries(given: Namespace, traffic: Traffic, pki: Pki, server: Postgres) -> None:
+    """Only what is tried again: `deferred` messages within `within` seconds, whose rate is what matters."""
+    refuses = f"127.0.0.1:{free_port()}"
+    with Site(traffic, pki, server) as empty, Site(traffic, pki, server) as full:
+        empty.add(dead=refuses, queue=RETRY)
+        node = full.add(dead=refuses, queue=RETRY)
+        with _timed("filled"):
+            fill(full, given.deferred, ahead=_FILLING * given.deferred / 1e6, within=given.within)
+        node.stop()
+        node.start()
+        time.sleep(10)
+        before, begun = int(full.sql(_UPDATES)), time.monotonic()
+        _compare("40 a second", [(empty.run(PACED), full.run(PACED)) for _ in range(given.rounds)])
+        flow = Flow(clients=given.clients, seconds=given.seconds)
+        _compare("as many as go", [(empty.run(flow), full.run(flow)) for _ in range(given.rounds + 1)][1:])
+        tried = (int(full.sql(_UPDATES)) - before) / 2 / (time.monotonic() - begun)
+        print(f"{tried:.0f} deferred again a second")
 
 
 def _compare(name: str, rounds: list[tuple[Run, Run]]) -> None:

@@ -82,7 +82,7 @@ class Site:
             **settings,
         }
         if self.url:
-            base["store"] = {"url": self.url}
+            base["store"] = {"url": self.url, "shared_mailboxes": True}
         ways = [
             connector(
                 "partner.example",

@@ -520,7 +520,7 @@ def test_a_lease_of_which_nothing_was_heard_is_given_back(site: PostgresSite) ->
     async def main() -> None:
         async with site.open(expiry=QUICK) as store:
             delivery = await deferred(store)
-            wire = store._commits  # type: ignore[attr-defined]
+            wire = store._later  # type: ignore[attr-defined]
             run = wire.run
 
             async def lost(work: Any, doing: str) -> Any:

@@ -1,5 +1,6 @@
 """Group commits of a worker's queue in PostgreSQL, on its event loop.
 
+New mail and what was delivered; what is leased or deferred goes another way (`store.postgres.retry_commits`).
 Counterpart of `store.sqlite.writer`: whatever was handed over while the last commit ran goes into the next one, in one
 statement. Between commits it says that the process lives. While the server is away, read-only or does not answer,
 nothing is accepted, no delivery is begun, and what became of deliveries waits in memory; it is tried every half second.
@@ -24,7 +25,6 @@ from gatepost.store.postgres.availability import Availability
 from gatepost.store.postgres.queue_connection import OutcomeUnknown
 from gatepost.store.postgres.queue_rows import PostgresPlan
 from gatepost.store.postgres.queue_work import OwnedAcceptance, OwnedSettlement
-from gatepost.store.sqlite.work import BringForward, LeaseWork
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -44,7 +44,6 @@ _PACE: Final = 0.008  # seconds from the end of a commit to the next one's begin
 _LINGER: Final = 0.02  # seconds that a settlement may wait for another commit to ride along with
 _RETRY: Final = 0.5  # seconds between two tries while the server is away
 _DOUBTFUL_SECONDS: Final = 120.0  # for which the rest of a commit without an answer is looked for
-_TURNS: Final = 4  # times of what a part of a long change took, in which commits come before the next part
 _CLOSING: Final = 5.0  # seconds that a stop waits for a server that is away
 
 
@@ -90,10 +89,8 @@ class Flusher:
         self._retry_at = 0.0
         self._left: set[int] = set()  # messages that may have no delivery any more
         self._dropped: set[int] = set()  # messages of which a delivery may be dropped
-        self._leases = 0
-        # What may have been done though nothing was heard of it: until when it is looked for, and what it is.
+        # What may have been written though nothing was heard of it: until when it is looked for, and what it is.
         self._doubtful: list[tuple[float, list[int]]] = []
-        self._lost_leases: list[tuple[float, int, float]] = []
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._ended = 0.0
@@ -148,6 +145,23 @@ class Flusher:
     def note_left(self, messages: Iterable[int]) -> None:
         """Messages that may have no delivery any more."""
         self._left.update(messages)
+
+    def note_untidy(self, row: Any) -> None:
+        """Note of `COMMIT` and `WITH_NOTICES` what goes now: with the last of several deliveries, or as it was dropped.
+
+        It is removed in the next turn.
+        """
+        left, dropped = row[2] or (), row[3] or ()
+        if left or dropped:
+            self.note_left([*left, *dropped])
+            self._dropped.update(dropped)
+            self._wake.set()
+
+    def moved(self, parameters: list[Any]) -> list[Any]:
+        """Change the times of the next attempts into the server's. `WITH_NOTICES` and `COMMIT` have them as $18."""
+        if self.shift:
+            parameters[17] = [at + self.shift if at > 1 else at for at in parameters[17]]
+        return parameters
 
     async def close(self) -> None:
         """Write what was handed over, end the epoch, and end. Nothing is put any more."""
@@ -262,7 +276,7 @@ class Flusher:
         for work in batch:
             if isinstance(work, OwnedAcceptance) and work.epoch not in {0, self.owner.epoch}:
                 others.append(work)  # its body may be removed already
-            elif isinstance(work, OwnedAcceptance) or (isinstance(work, OwnedSettlement) and not work.has_notices):
+            elif isinstance(work, OwnedAcceptance | OwnedSettlement):
                 work.collect(plan)
                 together.append(work)
             else:
@@ -275,20 +289,13 @@ class Flusher:
         for work in others:
             if isinstance(work, OwnedAcceptance):
                 work.failure = StoreBusy("this process was silent for too long, and began anew")
-            elif isinstance(work, OwnedSettlement):
-                await self._settle_with_notices(work)
-            elif isinstance(work, LeaseWork):
-                await self._lease(work)
-            elif isinstance(work, BringForward):
-                await self._bring_forward(work)
             batch.pop(0)
             self._tell([work])
 
     async def _write_plan(self, plan: PostgresPlan, batch: list[Work]) -> None:
-        epoch, parameters = self.owner.epoch, plan.parameters(self.owner.epoch)
-        self._move(parameters)
+        epoch, parameters = self.owner.epoch, self.moved(plan.parameters(self.owner.epoch))
         row = await self._run_timed(lambda connection: connection.fetchrow(queue_rows.COMMIT, *parameters), "commit")
-        self._note_untidy(row)
+        self.note_untidy(row)
         if plan.messages:
             self.available.note_room()
             if not row[0]:
@@ -297,54 +304,6 @@ class Flusher:
         for work in batch:
             if isinstance(work, OwnedAcceptance):
                 work.committed(epoch)
-
-    async def _settle_with_notices(self, settlement: OwnedSettlement) -> None:
-        plan, epoch = PostgresPlan(), self.owner.epoch
-        settlement.collect(plan)
-        parameters = plan.parameters(epoch)
-        self._move(parameters)
-        row = await self._run_timed(
-            lambda connection: connection.fetchrow(queue_rows.WITH_NOTICES, *parameters), "settle"
-        )
-        self._note_untidy(row)
-        # If it was not ours any more: it may be that a commit of which nothing was heard wrote it, and its notices.
-        first = settlement.notice_messages[0]
-        settlement.added = bool(row[0]) or await self._run_timed(
-            lambda connection: connection.fetchval(queue_rows.IS_OURS, first, epoch), "look for notices"
-        )
-        if settlement.added:
-            settlement.committed(epoch)
-
-    async def _lease(self, work: LeaseWork) -> None:
-        request, epoch = work.request, self.owner.epoch
-        self._leases += 1
-        mark = -float(self._leases)
-        values = (request.destination, request.now + self.shift, request.limit, epoch, mark)
-        try:
-            rows = await self._run_timed(lambda connection: connection.fetch(queue_rows.LEASE, *values), "lease")
-            request.granted = [queue_rows.leased_delivery(row, epoch, self.shift) for row in rows]
-        except OutcomeUnknown:
-            self._lost_leases.append((time.monotonic() + _DOUBTFUL_SECONDS, epoch, mark))
-            raise
-
-    async def _bring_forward(self, work: BringForward) -> None:
-        """A part of it; the rest follows when others had their turn, or at the next start: it may be a million."""
-        begun, latest = time.monotonic(), work.latest + self.shift
-        rows = await self._run_timed(
-            lambda connection: connection.fetch(queue_rows.BRING_FORWARD, latest), "bring forward"
-        )
-        if len(rows) == queue_rows.BRING_FORWARD_ROWS:
-            self._loop.call_later(_TURNS * (time.monotonic() - begun), self.put, BringForward(work.latest))
-
-    def _move(self, parameters: list[Any]) -> None:
-        """The times of the next attempts by the server's clock. `WITH_NOTICES` and `COMMIT` have them as $18."""
-        if self.shift:
-            parameters[17] = [at + self.shift if at > 1 else at for at in parameters[17]]
-
-    def _note_untidy(self, row: Any) -> None:
-        """Messages that go with the last of several deliveries, and those an administrator dropped meanwhile."""
-        self.note_left([*(row[2] or ()), *(row[3] or ())])
-        self._dropped.update(row[3] or ())
 
     async def _tidy(self) -> None:
         if self._dropped:
@@ -472,15 +431,6 @@ class Flusher:
             if found:
                 _log.info("%d messages that were not acknowledged had been written, and were removed", found)
         self._doubtful = [(until, refused) for until, refused in self._doubtful if until > now]
-        for _, epoch, mark in self._lost_leases:
-            await self._give_back(epoch, mark)
-        self._lost_leases = [lost for lost in self._lost_leases if lost[0] > now]
-
-    async def _give_back(self, epoch: int, mark: float) -> None:
-        due = time.time() + self.shift
-        await self._run_timed(
-            lambda connection: connection.execute(queue_rows.GIVE_BACK, epoch, mark, due), "give back"
-        )
 
 
 def _passing(failure: StoreFailure) -> StoreBusy:

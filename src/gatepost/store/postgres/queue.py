@@ -2,8 +2,9 @@
 
 Fresh mail is delivered from this process's memory, without a read, a lease or a word to others; its rows are born as
 those of the process's epoch (`store.postgres.owners`). Deferred mail belongs to nobody and is leased by any worker of
-any node. One connection commits (`store.postgres.flusher`), another reads, writes large bodies, hears what
-administrators did, and takes over what silent processes left. Decision 0059.
+any node. One connection commits new mail (`store.postgres.flusher`), another reads, writes large bodies, hears what
+administrators did, and takes over what silent processes left, a third leases and defers
+(`store.postgres.retry_commits`). Decisions 0059, 0090.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from gatepost.store.postgres.queue_connection import QueueConnection, warn_of_la
 from gatepost.store.postgres.queue_rows import CHUNK_BYTES
 from gatepost.store.postgres.queue_schema import CHANNEL, QUEUE_SCHEMA
 from gatepost.store.postgres.queue_work import OwnedAcceptance, OwnedSettlement
+from gatepost.store.postgres.retry_commits import RetryCommits
 from gatepost.store.postgres.server import STATEMENT_SECONDS, connect, reported
 from gatepost.store.postgres.spool import take_spool
 from gatepost.store.postgres.upkeep import Upkeep
@@ -136,6 +138,10 @@ class PostgresStore:
         self._flusher = Flusher(self._commits, identity, owners.Owner(0, 0, 0), rhythm)
         self._flusher.registered = self._registered
         self._flusher.fenced = self._fenced
+        self._later = QueueConnection(
+            url, f"{role} retries", _prepare_commits, statement=rhythm.patience, replicated=settings.replicated
+        )
+        self._retries = RetryCommits(self._later, self._flusher, rhythm)
         self._upkeep = Upkeep(self._side, self._flusher, rhythm)
         self._upkeep.due = self._due
         self._upkeep.administered = self._administered
@@ -151,16 +157,19 @@ class PostgresStore:
             first.terminate()
         await self._commits.open()
         await self._side.open()
+        await self._later.open()
         owner: Owner = await self._commits.run(partial(owners.register, identity=self._identity), "begin an epoch")
         self._flusher.owner = owner
         self._registered(owner)
         self._flusher.start()
+        self._retries.start()
         self._upkeep.start()
 
     async def _give_up(self) -> None:
         """It could not be opened."""
         await self._commits.close()
         await self._side.close()
+        await self._later.close()
         self._bodies.close()
         os.close(self._lock)
 
@@ -324,7 +333,7 @@ class PostgresStore:
         """See `Store.settle`."""
         self._refuse_if_final()
         for work in [OwnedSettlement(settlement, self._offer) for settlement in settlements]:
-            self._flusher.put(work)
+            (self._retries if work.may_be_many else self._flusher).put(work)
 
     async def flushed(self) -> None:
         """See `Store.flushed`."""
@@ -333,18 +342,19 @@ class PostgresStore:
             self._finished.append(waiter)
             await waiter
         self._refuse_if_final()
-        done: asyncio.Future[None] = self._loop.create_future()
-        self._flusher.put(Barrier(done))
-        await done
+        for part in (self._flusher, self._retries):
+            done: asyncio.Future[None] = self._loop.create_future()
+            part.put(Barrier(done))
+            await done
 
     def bring_forward(self, latest: float) -> None:
         """See `Store.bring_forward`."""
         self._refuse_if_final()
-        self._flusher.put(BringForward(latest))
+        self._retries.put(BringForward(latest))
 
     def held_up(self) -> Awaitable[None] | None:
         """See `Store.held_up`."""
-        return self._written() if self._flusher.holding else None
+        return self._written() if self._flusher.holding or self._retries.holding else None
 
     async def _written(self) -> None:
         await self._flusher.back()
@@ -359,8 +369,9 @@ class PostgresStore:
         """See `Store.lease`. While the server is away it waits."""
         await self._flusher.back()
         granted: asyncio.Future[list[Delivery]] = self._loop.create_future()
-        self._flusher.put(LeaseWork(LeaseRequest(destination, limit, now), granted))
-        return await granted
+        self._retries.put(LeaseWork(LeaseRequest(destination, limit, now), granted))
+        # If the epoch ended this moment, others have them.
+        return [delivery for delivery in await granted if delivery.owner == self._flusher.owner.epoch]
 
     async def earliest(self, destination: str) -> float:
         """See `Store.earliest`. While the server is away it waits."""
@@ -407,8 +418,10 @@ class PostgresStore:
             self._finished.append(waiter)
             await waiter
         await self._upkeep.close()
+        await self._retries.close()
         await self._flusher.close()
         await self._commits.close()
+        await self._later.close()
         await self._side.close()
         await asyncio.to_thread(self._end)
 

@@ -101,9 +101,11 @@ UPDATE queue_delivery AS d SET next_at = $1 FROM late WHERE d.message = late.mes
 """  # noqa: S608 - ours
 LEASE: Final = """
 WITH due AS (
-    SELECT message, id, next_at FROM queue_delivery
-    WHERE destination = $1 AND owner IS NULL AND NOT held AND next_at <= $2 AND NOT dropped
-    ORDER BY next_at LIMIT $3 FOR UPDATE SKIP LOCKED),
+    SELECT d.message, d.id, d.next_at
+    FROM unnest($1::text[], $2::float8[], $3::bigint[]) AS a(destination, latest, most) CROSS JOIN LATERAL (
+        SELECT message, id, next_at FROM queue_delivery
+        WHERE destination = a.destination AND owner IS NULL AND NOT held AND next_at <= a.latest AND NOT dropped
+        ORDER BY next_at LIMIT a.most FOR UPDATE SKIP LOCKED) AS d),
 leased AS (
     UPDATE queue_delivery AS d SET owner = $4, next_at = $5 FROM due WHERE d.message = due.message AND d.id = due.id
         AND EXISTS (SELECT FROM queue_owner WHERE epoch = $4 AND ended IS NULL)
@@ -112,7 +114,8 @@ leased AS (
 SELECT l.id, l.destination, l.recipients, l.attempts, l.next_at, l.expires_at, l.last_error, l.returned, m.facts
 FROM leased AS l JOIN queue_message AS m ON m.id = l.message ORDER BY l.next_at, l.id
 """
-"""next_at gets $5, at most 0 and another for each lease: a lease of which nothing was heard is given back by it."""
+"""Of several destinations, each named once. next_at gets $5, at most 0 and another for each statement: what was leased
+by one of which nothing was heard is given back by it."""
 
 GIVE_BACK: Final = "UPDATE queue_delivery SET owner = NULL, next_at = $3 WHERE owner = $1 AND next_at = $2"
 EARLIEST: Final = "SELECT min(next_at) FROM queue_delivery WHERE destination = $1 AND owner IS NULL AND NOT held"

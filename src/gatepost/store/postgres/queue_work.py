@@ -68,6 +68,11 @@ class OwnedSettlement(SettlementWork):
             plan.deferred[-1] = (*plan.deferred[-1], self._owner)
 
     @property
+    def may_be_many(self) -> bool:
+        """A deferral, or one with notices: there may be as many as the queue is long, and nobody waits."""
+        return self.has_notices or self._deferred is not None
+
+    @property
     def notice_messages(self) -> list[int]:
         """The ids of its notices."""
         return [message.id for message, _, _ in self._settlement.notices]

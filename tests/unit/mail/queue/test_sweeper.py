@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from types import SimpleNamespace
 
 import pytest
@@ -93,6 +94,34 @@ def test_what_is_in_memory_and_what_is_due_in_the_store_waits_untried(parts, mak
     assert list(dict.fromkeys(destination for destination, _, _ in parts.store.leases)) == destinations
     assert parts.noted == [(destination, 500.0) for destination in destinations]
     assert (parts.hop.hungry, parts.hop.sated) == ({}, {})
+
+
+def test_other_tasks_get_their_turns_and_most_of_the_time(parts, make):
+    backlog = ready(parts, make, 1)
+    numbers = iter(range(2, 1000))
+    parts.store.batches = {A: [[make.delivery(next(numbers)) for _ in range(20)] for _ in range(2)]}
+    spans, turns = [], []
+
+    async def flushed():
+        await asyncio.sleep(0.05)
+        spans.append(asyncio.get_running_loop().time())
+
+    async def scene():
+        async def other():
+            while True:
+                turns.append(len(parts.settler.finished))
+                await asyncio.sleep(0)
+
+        task = asyncio.get_running_loop().create_task(other())
+        await parts.sweeper.sweep(parts.hop, parts.hop.gate, [backlog])
+        task.cancel()
+
+    parts.store.flushed = flushed
+    asyncio.run(scene())
+    assert len(parts.settler.finished) == 41
+    assert {limit for _, limit, _ in parts.store.leases} == {50}
+    assert max(later - before for before, later in itertools.pairwise(sorted(set(turns)))) <= 10
+    assert spans[1] - spans[0] >= 0.14, "a rest of twice what a batch took, and the next batch"
 
 
 def test_what_goes_another_way_is_placed_there(parts, make):

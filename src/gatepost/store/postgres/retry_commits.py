@@ -1,0 +1,299 @@
+"""Lease and defer mail of a worker on a PostgreSQL connection of its own, beside the one that commits new mail.
+
+Used by `store.postgres.queue`. Leases, deferrals and notices may be as many as the whole queue is long; behind them no
+sender waits. So they go in batches of a bounded size with rests between, and new mail overtakes them. That is safe:
+what is leased or deferred names its owner's epoch, a lease is handed out when its commit is done, and a delivery is
+owned until its deferral is committed. Epochs and signs of life are the business of `store.postgres.flusher`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from gatepost.store.interface import MessageUnstorable, StoreBusy, StoreFailure, StoreFull
+from gatepost.store.postgres import queue_rows
+from gatepost.store.postgres.queue_connection import OutcomeUnknown
+from gatepost.store.postgres.queue_rows import PostgresPlan
+from gatepost.store.postgres.queue_work import OwnedSettlement
+from gatepost.store.sqlite.work import BringForward, LeaseWork
+
+if TYPE_CHECKING:
+    from gatepost.store.postgres.flusher import Flusher, Rhythm
+    from gatepost.store.postgres.queue_connection import QueueConnection
+    from gatepost.store.sqlite.work import Work
+
+
+_log = logging.getLogger(__name__)
+
+_SETTLEMENTS: Final = 100  # of one statement
+_LEASES: Final = 16  # destinations of one statement
+_LEASED: Final = 100  # deliveries that they ask for together, unless one destination alone asks for more
+_PACE: Final = 0.02  # seconds at least between two batches; a rest is as long as the batch before it took
+_LONGEST_REST: Final = 0.5
+_RETRY: Final = 0.5  # seconds between two tries while the server does not take it
+_DOUBTFUL_SECONDS: Final = 120.0  # for which a lease without an answer is looked for
+_TURNS: Final = 4  # times of what a part of a long change took, in which others come before the next part
+_CLOSING: Final = 2.0  # seconds that a stop waits for a server that is away; what is not written is tried anew
+_COMPLAINT: Final = 60.0  # between two log lines of the same
+
+
+class RetryCommits:
+    """wire: a connection of its own. flusher: says which epoch it is, and whether the server is there."""
+
+    def __init__(self, wire: QueueConnection, flusher: Flusher, rhythm: Rhythm) -> None:
+        self._wire = wire
+        self._flusher = flusher
+        self._rhythm = rhythm
+        self._work: deque[Work] = deque()
+        self._kept: list[Work] = []  # patient work of a batch that failed, in its order
+        self._wake = asyncio.Event()
+        self._rest_until = 0.0
+        self._leases = 0
+        self._lost_leases: list[tuple[float, int, float]] = []  # until when it is looked for, epoch, mark
+        self._given_back = 0.0
+        self._complained = -_COMPLAINT
+        self._closing = False
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="queue retries")
+
+    @property
+    def holding(self) -> bool:
+        """Whether results of deliveries wait in memory as they cannot be written."""
+        return bool(self._kept)
+
+    def put(self, work: Work) -> None:
+        """Hand over a lease, a settlement, a barrier, or `BringForward`."""
+        self._work.append(work)
+        self._wake.set()
+
+    async def close(self) -> None:
+        """Write what was handed over, and end. Nothing is put any more. Before the end of the epoch."""
+        self._closing = True
+        self._wake.set()
+        if self._task is not None:
+            _, late = await asyncio.wait([self._task], timeout=self._rhythm.patience + _CLOSING)
+            for task in late:
+                task.cancel()
+            await asyncio.wait([self._task])
+        _refuse([*self._kept, *self._work], StoreFailure("the store is closed"))
+        self._kept, self._work = [], deque()
+
+    async def _run(self) -> None:
+        until = float("inf")
+        while not self._closing or self._kept or self._work:
+            if self._closing:
+                until = min(until, time.monotonic() + _CLOSING)
+            if time.monotonic() > until:
+                break
+            try:
+                await self._turn()
+            except Exception as error:  # noqa: BLE001 - mail waits for it, so it goes on
+                _log.exception("leases and deferrals of the queue failed")
+                self._rest(_RETRY)
+                self._complain(StoreBusy(f"PostgreSQL: {error!r}"))
+
+    async def _turn(self) -> None:
+        if not self._work and not self._kept:
+            await self._sleep()
+        if (rest := self._rest_until - time.monotonic()) > 0 and not self._closing:
+            await asyncio.sleep(rest)
+        if not self._flusher.works:  # it says when the server is back
+            _refuse(self._take_impatient(), StoreBusy("PostgreSQL is away"))
+            await asyncio.sleep(_RETRY)
+            return
+        if self._lost_leases and time.monotonic() >= self._given_back + self._rhythm.beat:
+            await self._give_back()
+        if batch := self._gather():
+            await self._do(batch)
+
+    async def _sleep(self) -> None:
+        """Until there is work, or a lost lease is to be looked for."""
+        self._wake.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._rhythm.beat if self._lost_leases else None):
+                await self._wake.wait()
+
+    def _rest(self, seconds: float) -> None:
+        self._rest_until = time.monotonic() + seconds
+
+    def _take_impatient(self) -> list[Work]:
+        waiting = [work for work in self._work if not work.patient]
+        self._work = deque(work for work in self._work if work.patient)
+        return waiting
+
+    def _gather(self) -> list[Work]:
+        """The next pieces of work, in their order, as much as is written at once."""
+        batch, self._kept = self._kept[:_SETTLEMENTS], self._kept[_SETTLEMENTS:]
+        if batch:
+            return batch
+        asked: dict[str, int] = {}
+        while self._work and len(batch) < _SETTLEMENTS:
+            work = self._work[0]
+            if isinstance(work, LeaseWork):
+                request = work.request
+                too_many = asked and sum(asked.values()) + request.limit > _LEASED
+                if request.destination in asked or len(asked) == _LEASES or too_many:
+                    break
+                asked[request.destination] = request.limit
+            batch.append(self._work.popleft())
+        return batch
+
+    # ------------------------------------------------------------------------------------------- batches
+
+    async def _do(self, batch: list[Work]) -> None:
+        begun = time.monotonic()
+        try:
+            await self._write(batch)
+        except MessageUnstorable:
+            await self._write_one_by_one(batch)
+        except StoreFailure as failure:
+            self._postpone(batch, failure)
+            return
+        except Exception as error:  # noqa: BLE001 - whatever it is, callers that wait must get it
+            _log.exception("a batch of leases and deferrals failed")
+            self._postpone(batch, OutcomeUnknown(f"PostgreSQL: {error!r}"))
+            return
+        self._rest(min(max(_PACE, time.monotonic() - begun), _LONGEST_REST))
+
+    async def _write(self, batch: list[Work]) -> None:
+        """Do the work, and tell those that wait. What raises leaves in `batch` what is not done."""
+        settlements = [work for work in batch if isinstance(work, OwnedSettlement) and not work.has_notices]
+        if settlements:
+            await self._settle(settlements)
+            _finish(batch, settlements)
+        leases = [work for work in batch if isinstance(work, LeaseWork)]
+        if leases:
+            await self._lease(leases)
+            _finish(batch, leases)
+        for work in list(batch):
+            if isinstance(work, OwnedSettlement):
+                await self._settle_with_notices(work)
+            elif isinstance(work, BringForward):
+                await self._bring_forward(work)
+            _finish(batch, [work])
+
+    async def _settle(self, settlements: list[OwnedSettlement]) -> None:
+        plan, epoch = PostgresPlan(), self._flusher.owner.epoch
+        for work in settlements:
+            work.collect(plan)
+        parameters = self._flusher.moved(plan.parameters(epoch))
+        row = await self._wire.run(lambda connection: connection.fetchrow(queue_rows.COMMIT, *parameters), "defer")
+        self._flusher.note_untidy(row)
+
+    async def _settle_with_notices(self, settlement: OwnedSettlement) -> None:
+        plan, epoch = PostgresPlan(), self._flusher.owner.epoch
+        settlement.collect(plan)
+        parameters = self._flusher.moved(plan.parameters(epoch))
+        row = await self._wire.run(
+            lambda connection: connection.fetchrow(queue_rows.WITH_NOTICES, *parameters), "settle"
+        )
+        self._flusher.note_untidy(row)
+        # If it was not ours any more: it may be that a commit of which nothing was heard wrote it, and its notices.
+        first = settlement.notice_messages[0]
+        added = bool(row[0]) or await self._wire.run(
+            lambda connection: connection.fetchval(queue_rows.IS_OURS, first, epoch), "look for notices"
+        )
+        # The epoch may have ended meanwhile: then others take the notices over.
+        settlement.added = added and epoch == self._flusher.owner.epoch
+        if settlement.added:
+            settlement.committed(epoch)
+
+    async def _lease(self, leases: list[LeaseWork]) -> None:
+        requests, epoch, shift = [work.request for work in leases], self._flusher.owner.epoch, self._flusher.shift
+        self._leases += 1
+        mark = -float(self._leases)
+        columns = (
+            [request.destination for request in requests],
+            [request.now + shift for request in requests],
+            [request.limit for request in requests],
+        )
+        try:
+            rows: list[Any] = await self._wire.run(
+                lambda connection: connection.fetch(queue_rows.LEASE, *columns, epoch, mark), "lease"
+            )
+        except OutcomeUnknown:
+            self._lost_leases.append((time.monotonic() + _DOUBTFUL_SECONDS, epoch, mark))
+            raise
+        granted = [queue_rows.leased_delivery(row, epoch, shift) for row in rows]
+        for request in requests:
+            request.granted = [delivery for delivery in granted if delivery.destination == request.destination]
+
+    async def _bring_forward(self, work: BringForward) -> None:
+        """A part of it; the rest follows when others had their turn, or at the next start: it may be a million."""
+        begun, latest = time.monotonic(), work.latest + self._flusher.shift
+        rows = await self._wire.run(
+            lambda connection: connection.fetch(queue_rows.BRING_FORWARD, latest), "bring forward"
+        )
+        if len(rows) == queue_rows.BRING_FORWARD_ROWS:
+            again = BringForward(work.latest)
+            asyncio.get_running_loop().call_later(_TURNS * (time.monotonic() - begun), self.put, again)
+
+    async def _give_back(self) -> None:
+        """Let others have what a lease took of which nothing was heard."""
+        self._given_back = time.monotonic()
+        due = time.time() + self._flusher.shift
+        try:
+            for _, epoch, mark in self._lost_leases:
+                values = epoch, mark, due
+                await self._wire.run(
+                    lambda connection, values=values: connection.execute(queue_rows.GIVE_BACK, *values),  # type: ignore[misc]
+                    "give back",
+                )
+        except StoreFailure as failure:
+            self._complain(failure)
+            return
+        self._lost_leases = [lost for lost in self._lost_leases if lost[0] > self._given_back]
+
+    # ------------------------------------------------------------------------------------------- failures
+
+    async def _write_one_by_one(self, batch: list[Work]) -> None:
+        """The piece with the bad value fails, the others do not."""
+        waiting = deque(batch)
+        while waiting:
+            piece = [waiting.popleft()]
+            try:
+                await self._write(piece)
+            except MessageUnstorable as failure:
+                _refuse(piece, failure)
+            except StoreFailure as failure:
+                self._postpone([*piece, *waiting], failure)
+                return
+
+    def _postpone(self, batch: list[Work], failure: StoreFailure) -> None:
+        """Settlements are kept for a later batch; who asked for a lease asks again."""
+        self._kept[:0] = [work for work in batch if work.patient]
+        _refuse([work for work in batch if not work.patient], failure)
+        self._rest(_RETRY)
+        if isinstance(failure, StoreFull):
+            self._flusher.available.note_full(failure)
+        self._complain(failure)
+
+    def _complain(self, failure: StoreFailure) -> None:
+        """Say that deferred mail has to wait. Whether the server is away is for the commits of new mail to find out."""
+        if self._flusher.works and time.monotonic() >= self._complained + _COMPLAINT:
+            self._complained = time.monotonic()
+            _log.warning("deferred mail cannot be leased or written just now, and is tried again: %s", failure)
+
+
+def _finish(batch: list[Work], done: list[Any]) -> None:
+    """Take what is done out of a batch, and tell those that wait for it."""
+    for work in done:
+        batch.remove(work)
+        try:
+            work.finish()
+        except Exception:  # noqa: BLE001 - one caller's mistake must not keep the others waiting
+            _log.exception("a call-back of the store failed")
+
+
+def _refuse(batch: list[Work], failure: StoreFailure) -> None:
+    for work in batch:
+        work.failure = failure
+    _finish(list(batch), list(batch))
