@@ -61,6 +61,14 @@ class World:
         return gateway.cli("site", "join", address, "--token", token, *words, expect=expect).stderr
 
 
+def see_same_store(gateway: Gateway, node: str, other: str) -> None:
+    """Write that two nodes share a database, as the operator of a gateway beside them does."""
+    text = gateway.config.read_text()
+    named = f'name = "{node}"\n'
+    assert named in text
+    gateway.config.write_text(text.replace(named, f'{named}same_store = ["{other}"]\n'))
+
+
 def prepared(hostname: str, store: dict[str, Any], joining: int, resources: dict[str, Any] | str) -> Gateway:
     settings = {
         "server": {"node": hostname.partition(".")[0]},
@@ -162,6 +170,7 @@ def certificate_at(port: int) -> str:
 def test_mail_between_a_database_with_two_nodes_and_a_node_of_its_own(world: World) -> None:
     """The authority is mx3's. Contoso lives on mx1 and so on mx2, which goes on when mx1 has ended."""
     world.alone.cli("site", "init", "--name", "contoso-site", "--domain", "contoso.example")
+    see_same_store(world.alone, MX1, MX2)
     for gateway in world.all:
         gateway.start()
     for gateway in world.all[:2]:
@@ -189,6 +198,12 @@ def test_mail_between_a_database_with_two_nodes_and_a_node_of_its_own(world: Wor
     world.first.stop()
     send(world.second.port, ANN, sender=STRANGER, content=message("without its home"))
     wait_until(lambda: "without its home" in subjects(world.second, ANN), "it is delivered by the other node")
+    shown = world.alone.cli("explain", "--from", STRANGER, "--to", ANN, expect=None).stdout
+    assert f"{MX1}:" in shown
+    assert f"{MX2}:" in shown
+    send(world.alone.port, ANN, sender=STRANGER, content=message("past its home"))
+    assert nodes_of_hop(world.second, ANN, "past its home") == [f"spiffe://contoso-site/node/{MX3}"]
+    wait_until(lambda: "past its home" in subjects(world.second, ANN), "the other node of its database has it")
 
 
 def test_nodes_of_one_database_are_in_one_site(world: World) -> None:

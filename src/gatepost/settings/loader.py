@@ -221,6 +221,9 @@ def _internal(draft: Draft[Settings]) -> Iterator[FieldError]:
     for place, node in enumerate(settings.site.nodes):
         if counts[node.name] > 1:
             yield draft.error(f"site.node[{place}].name", f"{node.name} has more than one place; write it once")
+        if node.name in node.same_store or len(set(node.same_store)) < len(node.same_store):
+            said = "name each of the other nodes of its database once, and not the node itself"
+            yield draft.error(f"site.node[{place}].same_store", said)
 
 
 def _site(draft: Draft[Settings]) -> Iterator[FieldError]:

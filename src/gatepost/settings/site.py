@@ -20,12 +20,18 @@ def _place(value: str) -> str:
 
 
 class SiteNode(Section):
-    """The address of another node's internal listener, if it is not the node's own name at port 8445."""
+    """Where another node's internal listener is, and which nodes take mail in its place when it does not answer."""
 
     name: Domain = setting(description="The node's server.hostname, as `gatepost site status` shows it.")
     address: Annotated[str, Checked(_place), Form('"host", "host:port" or "[v6]:port"')] = setting(
+        default="",
         description="Host name or IP address, and the port unless it is 8445. The server there must prove that it is "
-        "the node."
+        "the node. Empty: the node's own name.",
+    )
+    same_store: tuple[Domain, ...] = setting(
+        default=(),
+        description="server.hostname of the nodes that share its database. Mail for its organizations goes to them, "
+        "in this order, when it does not answer. Each must prove its own name; its own [[site.node]] says where it is.",
     )
 
 

@@ -279,6 +279,15 @@ NODE = '[[site.node]]\nname = "{}"\naddress = "{}"\n'
             [":4: site.node[0].name: mx2.a.example has more", ":7: site.node[1].name: mx2.a.example has more"],
         ),
         (NODE.format("mx2.a.example", "mx2:0"), [":5: site.node[0].address"]),
+        ('[[site.node]]\nname = "mx2.a.example"\nsame_store = ["mx3.a.example"]\n', []),
+        (
+            NODE.format("mx2.a.example", "192.0.2.7") + 'same_store = ["mx3.a.example", "MX2.a.example"]\n',
+            [":6: site.node[0].same_store: name each of the other nodes"],
+        ),
+        (
+            NODE.format("mx2.a.example", "192.0.2.7") + 'same_store = ["mx3.a.example", "MX3.a.example"]\n',
+            [":6: site.node[0].same_store: name each of the other nodes"],
+        ),
         (LISTEN.format("submissions", "0.0.0.0:465"), [":4: listener[0].role: submissions needs TLS"]),
         (LISTEN.format("submission", "0.0.0.0:587"), [":4: listener[0].role: submission needs TLS"]),
         (LISTEN.format("submission", "0.0.0.0:587") + '[[certificate]]\nchain = "/c"\nkey = "/k"\n', []),

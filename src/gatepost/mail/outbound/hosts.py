@@ -108,7 +108,7 @@ async def plan_hosts(
             return RoutePlan((route.hop,), agent, RouteSessions(None), lmtp=True)
         case InternalRoute():
             nodes = Publication(None, modes(None, asks(message)))
-            return RoutePlan((route.hop,), nodes, RouteSessions(None), NODE_CERTIFICATE, internal=True)
+            return RoutePlan(route.hops, nodes, RouteSessions(None), NODE_CERTIFICATE, internal=True)
         case SmartHosts():
             return by_smart_hosts(services, route, message, RouteSessions(counted(services.sessions, message)))
         case MxRoute():

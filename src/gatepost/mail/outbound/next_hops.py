@@ -81,8 +81,10 @@ class NextHops:
                     return None
                 hosts = [f"{name}:{self._port}" for name in names]
                 return self._shared(next_hop_name(hosts) or destination, route, delivery)
-            case LmtpRoute() | InternalRoute():
+            case LmtpRoute():
                 return LaneKey(route.hop.place)
+            case InternalRoute():
+                return LaneKey(next_hop_name([hop.place for hop in route.hops]))
             case _:
                 return LaneKey(destination)
 

@@ -51,8 +51,9 @@ class Admission(msgspec.Struct, frozen=True):
 
 def nodes_of(settings: Settings, member: Membership | None, sharing: frozenset[str] = frozenset()) -> Nodes:
     """The nodes of the site as this one sees them. sharing: those that share its store."""
-    places = {node.name: host_port(node.address, INTERNAL_PORT) for node in settings.site.nodes}
-    return Nodes(settings.server.hostname, member.site if member is not None else "", places, sharing)
+    places = {node.name: host_port(node.address, INTERNAL_PORT) for node in settings.site.nodes if node.address}
+    stand_ins = {node.name: node.same_store for node in settings.site.nodes if node.same_store}
+    return Nodes(settings.server.hostname, member.site if member is not None else "", places, sharing, stand_ins)
 
 
 class NodeCredentials:

@@ -78,10 +78,15 @@ def _smart_hosts(route: SmartHosts, modes: Modes) -> Route:
 
 def _inside(route: LmtpRoute | InternalRoute, modes: Modes) -> Route:
     here = isinstance(route, LmtpRoute) and is_this_machine(route.hop.host)
-    outcome, _ = _terms(route.hop.requirement, route.hop.host, modes, Naming(here=here))
-    if isinstance(outcome, Shortfall):
-        return _nowhere(outcome, route.hop.host)
-    return replace(route, hop=replace(route.hop, requirement=outcome))
+    hops: list[NextHop] = []
+    for hop in route.hops if isinstance(route, InternalRoute) else (route.hop,):
+        outcome, _ = _terms(hop.requirement, hop.host, modes, Naming(here=here))
+        if isinstance(outcome, Shortfall):
+            return _nowhere(outcome, hop.host)
+        hops.append(replace(hop, requirement=outcome))
+    if isinstance(route, LmtpRoute):
+        return replace(route, hop=hops[0])
+    return replace(route, hop=hops[0], others=tuple(hops[1:]))
 
 
 def _terms(

@@ -312,7 +312,7 @@ def _outbound(directory: Directory, route: Route, owner: Organization) -> Outbou
             places, demand = _places((route.hop,)), route.hop.requirement
             return OutboundDecision(version, own, "lmtp", places, "", demand, None, (), (), content=route.content)
         case InternalRoute():
-            places, demand = _places((route.hop,)), route.hop.requirement
+            places, demand = _places(route.hops), route.hop.requirement
             return OutboundDecision(version, own, "internal", places, "", demand, None, route.reasons, ())
         case SmartHosts() | MxRoute():
             return _on_its_way(version, own, route)

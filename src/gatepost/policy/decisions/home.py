@@ -30,6 +30,7 @@ SITE_ANCHORS: Final = "site:"
 """The name of the site's own roots, where trust anchors are named; no path can be called so."""
 
 _NO_PLACES: Mapping[str, tuple[str, int]] = MappingProxyType({})
+_NO_STAND_INS: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
 class Nodes(msgspec.Struct, frozen=True):
@@ -37,17 +38,23 @@ class Nodes(msgspec.Struct, frozen=True):
 
     own: its host name, "" where mail is only thought about: then nobody lives elsewhere. site: its name, "" if this
     gateway is in none. places: host and port of nodes that are not found under their own name at `INTERNAL_PORT`.
-    sharing: host names of the nodes that share its store: who lives on one of them lives here.
+    sharing: host names of the nodes that share its store: who lives on one of them lives here. stand_ins: for a node
+    those that share a store with it, in the order in which they are tried when it does not answer.
     """
 
     own: str = ""
     site: str = ""
     places: Mapping[str, tuple[str, int]] = msgspec.field(default=_NO_PLACES)
     sharing: frozenset[str] = frozenset()
+    stand_ins: Mapping[str, tuple[str, ...]] = msgspec.field(default=_NO_STAND_INS)
 
     def place(self, node: str) -> tuple[str, int]:
         """The host name or IP address, and the port, of a node's internal listener."""
         return self.places.get(node, (node, INTERNAL_PORT))
+
+    def homes(self, node: str) -> tuple[str, ...]:
+        """The nodes that have the store of a node, which comes first."""
+        return node, *self.stand_ins.get(node, ())
 
     def elsewhere(self, organization: Organization) -> str:
         """The other node on which an organization lives, "" if it lives here."""

@@ -277,8 +277,12 @@ class RoutePlanner:
         if not self._nodes.site:
             detail = f"{reasons[0]}, and this gateway belongs to no site: create a token for it there"
             return Unroutable(_NO_SITE, f"{detail}, and run gatepost site join", reasons)
+        hop, *others = map(self._internal_hop, self._nodes.homes(node))
+        return InternalRoute(hop, reasons, tuple(others))
+
+    def _internal_hop(self, node: str) -> NextHop:
         host, port = self._nodes.place(node)
-        return InternalRoute(NextHop(node, port, self._nodes.requirement(node, self._profile), at=host), reasons)
+        return NextHop(node, port, self._nodes.requirement(node, self._profile), at=host)
 
     def _lmtp_server(self, name: str) -> NextHop:
         """A part of this installation that its administrator named, not a way out of it.

@@ -69,11 +69,18 @@ class LmtpRoute(msgspec.Struct, frozen=True):
 class InternalRoute(msgspec.Struct, frozen=True):
     """To the node of the site where the organization lives, whatever connectors and rules say: there they are asked.
 
-    hop: its internal listener, by the name of the node. reasons: as in SmartHosts.
+    hop: its internal listener, by the name of the node. reasons: as in SmartHosts. others: of nodes that share its
+    store, in the order in which they are tried after it; each must prove its own name.
     """
 
     hop: NextHop
     reasons: tuple[str, ...] = ()
+    others: tuple[NextHop, ...] = ()
+
+    @property
+    def hops(self) -> tuple[NextHop, ...]:
+        """All of them, in order."""
+        return self.hop, *self.others
 
 
 class SmartHosts(msgspec.Struct, frozen=True):

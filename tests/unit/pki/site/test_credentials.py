@@ -133,3 +133,10 @@ def test_where_nodes_are_is_in_the_settings(written, place):
     site = {"node": [{"name": MX2, "address": written}]}
     settings = Settings(server={"hostname": MX1}, site=site)
     assert nodes_of(settings, None).place(MX2) == place
+
+
+def test_the_settings_say_which_nodes_share_the_store_of_another():
+    settings = Settings(server={"hostname": MX1}, site={"node": [{"name": MX2, "same_store": ["MX3.a.example"]}]})
+    nodes = nodes_of(settings, None)
+    assert nodes.place(MX2) == (MX2, 8445)
+    assert nodes.homes(MX2) == (MX2, "mx3.a.example")

@@ -32,6 +32,12 @@ def test_a_node_is_found_by_its_name_unless_somebody_says_otherwise() -> None:
     assert nodes.place("mx3.a.example") == ("mx3.a.example", INTERNAL_PORT)
 
 
+def test_nodes_of_its_store_stand_in_for_a_node() -> None:
+    nodes = Nodes(MX1, "a-site", stand_ins={MX2: ("mx3.a.example", "mx4.a.example")})
+    assert nodes.homes(MX2) == (MX2, "mx3.a.example", "mx4.a.example")
+    assert nodes.homes("mx3.a.example") == ("mx3.a.example",)
+
+
 def test_a_node_must_prove_its_uri_by_the_roots_of_the_site() -> None:
     asked = Nodes(MX1, "a-site").requirement(MX2, "compatible")
     assert asked.sources == (INTERNAL_HOP,)

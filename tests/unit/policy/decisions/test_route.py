@@ -24,6 +24,7 @@ from gatepost.policy.decisions.routes import (
     SmartHosts,
     Unroutable,
 )
+from gatepost.values import replace
 
 
 def directory(fabrikam_rules: list[dict[str, Any]] | None = None, **contoso: Any) -> Directory:
@@ -508,6 +509,18 @@ def test_a_node_may_be_found_elsewhere() -> None:
     ((found, _),) = planner.routes("contoso", [Recipient("ann@contoso.example")])
     assert isinstance(found, InternalRoute)
     assert (found.hop.place, found.hop.at) == ("mx3.contoso.example:2600", "192.0.2.3")
+
+
+def test_nodes_of_the_same_store_are_tried_after_the_home_each_by_its_own_name() -> None:
+    others = ("mx3.contoso.example", "mx4.contoso.example")
+    planner = RoutePlanner(directory(home=AWAY), "legacy", replace(NODES, stand_ins={AWAY: others}))
+    ((found, _),) = planner.routes("contoso", [Recipient("ann@contoso.example")])
+    assert isinstance(found, InternalRoute)
+    assert [(hop.place, hop.at, describe(hop.requirement)) for hop in found.hops] == [
+        (f"{AWAY}:8445", AWAY, f"authenticated(spiffe://contoso-site/node/{AWAY})"),
+        ("mx3.contoso.example:2600", "192.0.2.3", "authenticated(spiffe://contoso-site/node/mx3.contoso.example)"),
+        ("mx4.contoso.example:8445", others[1], "authenticated(spiffe://contoso-site/node/mx4.contoso.example)"),
+    ]
 
 
 def test_a_notice_that_leaves_the_site_does_so_here() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gatepost.policy.decisions.requirement import Opportunistic, Source
-from gatepost.policy.decisions.routes import NextHop
+from gatepost.policy.decisions.routes import InternalRoute, NextHop
 
 
 @pytest.mark.parametrize(
@@ -16,3 +16,9 @@ from gatepost.policy.decisions.routes import NextHop
 )
 def test_a_next_hop_is_written_as_administrators_write_it(host: str, port: int, place: str) -> None:
     assert NextHop(host, port, Opportunistic((Source("default"),))).place == place
+
+
+def test_a_route_to_a_node_has_those_that_share_its_store_behind_it() -> None:
+    first, second = (NextHop(host, 8445, Opportunistic((Source("internal", "site"),))) for host in ("mx2.a", "mx3.a"))
+    assert InternalRoute(first).hops == (first,)
+    assert InternalRoute(first, others=(second,)).hops == (first, second)
