@@ -33,8 +33,9 @@ _log = logging.getLogger(__name__)
 _SETTLEMENTS: Final = 100  # of one statement
 _LEASES: Final = 16  # destinations of one statement
 _LEASED: Final = 100  # deliveries that they ask for together, unless one destination alone asks for more
-_PACE: Final = 0.02  # seconds at least between two batches; a rest is as long as the batch before it took
-_LONGEST_REST: Final = 0.5
+_PACE: Final = 0.02  # seconds at least between two batches
+_REST: Final = 3.0  # times of what a batch took, before the next one: where all is slow, new mail goes first
+_LONGEST_REST: Final = 1.0
 _RETRY: Final = 0.5  # seconds between two tries while the server does not take it
 _DOUBTFUL_SECONDS: Final = 120.0  # for which a lease without an answer is looked for
 _TURNS: Final = 4  # times of what a part of a long change took, in which others come before the next part
@@ -161,7 +162,7 @@ class RetryCommits:
             _log.exception("a batch of leases and deferrals failed")
             self._postpone(batch, OutcomeUnknown(f"PostgreSQL: {error!r}"))
             return
-        self._rest(min(max(_PACE, time.monotonic() - begun), _LONGEST_REST))
+        self._rest(min(max(_PACE, _REST * (time.monotonic() - begun)), _LONGEST_REST))
 
     async def _write(self, batch: list[Work]) -> None:
         """Do the work, and tell those that wait. What raises leaves in `batch` what is not done."""
