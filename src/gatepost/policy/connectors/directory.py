@@ -16,6 +16,7 @@ import msgspec
 
 from gatepost.policy.connectors.authentication_results import AuthenticationResults
 from gatepost.policy.connectors.hook_index import HookIndex
+from gatepost.policy.connectors.journal_index import journals
 from gatepost.policy.connectors.names import covers, network, parents
 from gatepost.policy.connectors.recipients import MailboxIndex, RecipientLists
 from gatepost.policy.connectors.signing_keys import SigningKeys
@@ -185,6 +186,7 @@ class Directory:
         "disputes",
         "first",
         "hooks",
+        "journals",
         "organizations",
         "resources",
         "signing_keys",
@@ -210,6 +212,7 @@ class Directory:
         self._mailboxes = MailboxIndex(self.organizations)
         self._recipient_lists = RecipientLists(self.organizations)
         self.hooks = HookIndex(self.organizations)
+        self.journals = journals(self.organizations)
         self.authenticates = any(
             organization.authentication_results is not AuthenticationResults.NONE for organization in self.organizations
         )

@@ -2,7 +2,7 @@
 
 Rules may send mail by an outbound connector that its domain would not have chosen, may demand TLS of whatever way it
 takes, and that the content itself is protected. `policy.decisions.route` asks a `RuleSet` for each recipient that is
-sent on, `policy.decisions.explain` asks `unmet`. Pure: what a rule wants to know of the header was read before, by
+sent on, `policy.connectors.journal_index` for those that journal, `policy.decisions.explain` asks `unmet`. Pure: what a rule wants to know of the header was read before, by
 whoever has the message.
 """
 
@@ -154,6 +154,15 @@ class RuleSet:
         The first rule with route_via_connector routes it; require_tls of any rule applies. A rule in rehearsal does
         nothing but report what it would do, and stops no other rule.
         """
+        holding = self._holding(reverse_path, recipient, content)
+        return self._together(holding) if holding else _NO_RULE
+
+    def journaling(self, reverse_path: str, recipient: str, content: Content) -> list[MailFlowRule]:
+        """Return the rules in force that journal a message, in their order. The arguments are those of `flow`."""
+        rules = (conditions.rule for conditions in self._holding(reverse_path, recipient, content))
+        return [rule for rule in rules if rule.journal_to and rule.mode is Mode.ENFORCE]
+
+    def _holding(self, reverse_path: str, recipient: str, content: Content) -> list[_Conditions]:
         sender, to = _Address(reverse_path), _Address(recipient)
         holding = []
         for conditions in self._ordered:
@@ -162,7 +171,7 @@ class RuleSet:
             holding.append(conditions)
             if conditions.rule.stop_rule_processing and conditions.rule.mode is Mode.ENFORCE:
                 break
-        return self._together(holding) if holding else _NO_RULE
+        return holding
 
     def _together(self, holding: list[_Conditions]) -> MailFlow:
         enforcing = [conditions for conditions in holding if conditions.rule.mode is Mode.ENFORCE]
@@ -197,6 +206,8 @@ class RuleSet:
             does.append("would encrypt it (S/MIME)" if rehearses else "encrypts it (S/MIME)")
         if rule.sign is ContentProtection.SMIME:
             does.append("would sign it (S/MIME)" if rehearses else "signs it (S/MIME)")
+        if rule.journal_to:
+            does.append("would journal it" if rehearses else "journals it")
         if rule.stop_rule_processing and not rehearses:
             does.append("ends the rules")
         label = f"mail flow rule {rule.name!r} of {self._organization}"

@@ -7,15 +7,20 @@ from typing import Annotated
 from pydantic import Field
 
 from gatepost.policy.connectors.fields import AddressPattern, Form, HeaderName, Label, Range, Switch, Text, Whole
+from gatepost.policy.connectors.journal_fields import (
+    JournalDirectionField,  # noqa: TC001 - pydantic reads the annotation
+    JournalFormField,  # noqa: TC001 - as above
+    JournalTo,  # noqa: TC001 - as above
+)
 from gatepost.policy.connectors.record_base import Record
-from gatepost.policy.connectors.values import ContentProtection, Mode
+from gatepost.policy.connectors.values import ContentProtection, JournalDirection, JournalForm, Mode
 
 
 class MailFlowRule(Record):
-    """A rule that routes or protects messages that meet all of its conditions.
+    """A rule that routes, protects or journals messages that meet all of its conditions.
 
     Rules are looked at in the order of priority and name, for each recipient. Several that apply add up: the first
-    route_via_connector counts, and require_tls, encrypt and sign of any.
+    route_via_connector counts, and require_tls, encrypt, sign and journal_to of any.
     """
 
     name: Label = Field(description="A name that is unique among the mail flow rules of the organization.")
@@ -60,6 +65,9 @@ class MailFlowRule(Record):
         default=ContentProtection.NONE,
         description="smime: sign the content as the sign setting of a connector does, with any connector.",
     )
+    journal_to: JournalTo = ""
+    journal_form: JournalFormField = JournalForm.REPORT
+    journal_direction: JournalDirectionField = JournalDirection.ALL
     stop_rule_processing: Switch = Field(
         default=False, description="Stop processing more rules. A rule in rehearsal does not stop others."
     )

@@ -43,6 +43,12 @@ from gatepost.policy.connectors.fields import (
     Version,
     Whole,
 )
+from gatepost.policy.connectors.journal_fields import (
+    JournalDirectionField,  # noqa: TC001 - pydantic reads the annotation
+    JournalFailuresTo,  # noqa: TC001 - as above
+    JournalFormField,  # noqa: TC001 - as above
+    JournalTo,  # noqa: TC001 - as above
+)
 from gatepost.policy.connectors.mail_flow_rule import MailFlowRule  # noqa: TC001 - pydantic reads the annotation
 from gatepost.policy.connectors.names import SmartHost, domain_name, host_port, mail_address, socket_path
 from gatepost.policy.connectors.oauth import OauthIssuer  # noqa: TC001 - pydantic reads the annotation
@@ -60,6 +66,8 @@ from gatepost.policy.connectors.values import (
     ConnectorType,
     ContentProtection,
     DkimKeyUnavailable,
+    JournalDirection,
+    JournalForm,
     KeyExchange,
     Mode,
     MtaStsMode,
@@ -442,6 +450,10 @@ class Organization(Record):
         "withheld: none; the trace says so.",
     )
     authentication_results: AuthenticationField = AuthenticationResults.NONE
+    journal_to: JournalTo = ""
+    journal_form: JournalFormField = JournalForm.REPORT
+    journal_direction: JournalDirectionField = JournalDirection.ALL
+    journal_failures_to: JournalFailuresTo = ""
     home: Annotated[str, AfterValidator(_home), Form("host name of a node, or nothing")] = Field(
         default="",
         description="The node of the site where the organization's mail is delivered. All other nodes pass its mail "

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gatepost.policy.connectors import known_by_address
+from gatepost.policy.connectors.journal_rules import check_journal
 from gatepost.policy.connectors.names import covers, network
 from gatepost.policy.connectors.next_hop_rules import check_next_hops
 from gatepost.policy.connectors.publication import publication
@@ -264,9 +265,9 @@ _MAILBOX: tuple[_Rule[Mailbox], ...] = (
 
 _MAIL_FLOW: tuple[_Rule[MailFlowRule], ...] = (
     _rule(
-        "require_tls route_via_connector encrypt sign",
-        lambda rule: not (rule.require_tls or rule.route_via_connector or _protects_content(rule)),
-        'the rule would do nothing; write require_tls = true, route_via_connector, or encrypt = "smime"',
+        "require_tls route_via_connector encrypt sign journal_to",
+        lambda rule: not (rule.require_tls or rule.route_via_connector or rule.journal_to or _protects_content(rule)),
+        'the rule would do nothing; write require_tls = true, route_via_connector, encrypt = "smime" or journal_to',
     ),
     _rule(
         "header_contains header_name",
@@ -335,6 +336,7 @@ def check_organization(draft: OrganizationDraft, prefixes: PrefixLimits) -> Iter
     yield from _repeated("name", ((hook, hook.value.name) for hook in draft.hooks))
     yield from _repeated("name", ((key, key.value.name) for key in draft.dkim))
     yield from check_keys(draft)
+    yield from check_journal(draft)
     yield from _foreign_domains(draft)
 
 

@@ -45,7 +45,8 @@ def select_outbound(
     index = directory.outbound(organization.name)
     if index is None:
         return Selection(None, (f"organization {organization.name} is not known",))
-    candidates = _outbound_candidates(directory, index, organization, recipient_domain)
+    accepted = bool(index.accepted) and directory.accepts(organization.name, recipient_domain)
+    candidates = _outbound_candidates(index, recipient_domain, accepted=accepted)
     aside: list[tuple[str, str]] = []
     if index.everything is not None:
         if not from_on_premises:
@@ -59,7 +60,7 @@ def select_outbound(
     if not candidates:
         nobody = f"no outbound connector of {organization.name} matches recipient domain {recipient_domain}"
         return Selection(None, (nobody,), tuple(aside))
-    place = min(range(len(candidates)), key=lambda number: candidates[number][1].priority)
+    place = _first(candidates)
     pattern, chosen = candidates.pop(place)
     label = _label(chosen, organization)
     reasons = [f"{label} {_how(pattern, recipient_domain)}"]
@@ -75,6 +76,17 @@ def select_outbound(
     }
     kept = [candidate for candidate in aside if candidate[0] != label]
     return Selection(chosen, tuple(reasons), (*kept, *reversed(lost.items()))[:PASSED_OVER_LIMIT])
+
+
+def connector_for(index: OutboundIndex, domain: str, *, accepted: bool) -> OutboundConnector | None:
+    """The connector that `select_outbound` finds for mail that did not come from on-premises, without its reasons.
+
+    accepted: whether the organization accepts the domain.
+    """
+    if index.everything is not None:
+        return index.everything
+    candidates = _outbound_candidates(index, domain, accepted=accepted)
+    return candidates[_first(candidates)][1] if candidates else None
 
 
 def names_domain(directory: Directory, organization: str, domain: str) -> bool:
@@ -96,12 +108,14 @@ def _central(
     return Selection(central, (f"{first} (route_all_messages_via_on_premises)",), passed_over[:PASSED_OVER_LIMIT])
 
 
-def _outbound_candidates(
-    directory: Directory, index: OutboundIndex, organization: Organization, domain: str
-) -> list[tuple[str, OutboundConnector]]:
+def _first(candidates: list[tuple[str, OutboundConnector]]) -> int:
+    return min(range(len(candidates)), key=lambda number: candidates[number][1].priority)
+
+
+def _outbound_candidates(index: OutboundIndex, domain: str, *, accepted: bool) -> list[tuple[str, OutboundConnector]]:
     """Connectors that take the domain, the most specific first, each with its pattern; "" is all accepted domains."""
     result = list(index.candidates(domain))
-    if index.accepted and directory.accepts(organization.name, domain):
+    if accepted:
         place = next((place for place, (pattern, _) in enumerate(result) if pattern == "*"), len(result))
         result[place:place] = [("", connector) for connector in index.accepted]
     return result

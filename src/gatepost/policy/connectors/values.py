@@ -244,3 +244,19 @@ class OverMaxSize(StrEnum):
 
     REFUSE = "refuse"
     ACCEPT = "accept"
+
+
+class JournalForm(StrEnum):
+    """The form of a journal copy: a report with the message attached (RFC 5322), or the message in a new envelope."""
+
+    REPORT = "report"
+    COPY = "copy"
+
+
+class JournalDirection(StrEnum):
+    """The mail of an organization that is journaled: what others send to it, what it sends to others, what stays in."""
+
+    ALL = "all"
+    INCOMING = "incoming"
+    OUTGOING = "outgoing"
+    INTERNAL = "internal"
