@@ -87,10 +87,21 @@ def _chain_record(chain: ChainVerdict) -> dict[str, str]:
 
 
 def received_event(
-    message: Message, recipient: str, verdict: InboundVerdict, reply: Reply, transcript: Sequence[str] = ()
+    message: Message,
+    recipient: str,
+    verdict: InboundVerdict,
+    reply: Reply,
+    transcript: Sequence[str] = (),
+    journaled: Sequence[dict[str, Any]] = (),
 ) -> TraceEvent:
-    """A message was queued for a recipient. transcript: of its session, where that is kept."""
-    said = {"transcript": list(transcript)} if transcript else {}
+    """A message was queued for a recipient.
+
+    transcript: of its session, where that is kept. journaled: the journal copies that were queued with it, as far as
+    the organization of the row is to know of them.
+    """
+    said: dict[str, Any] = {"transcript": list(transcript)} if transcript else {}
+    if journaled:
+        said["journaled"] = list(journaled)
     tls: dict[str, Any] = message.inbound.get("tls", {})
     return TraceEvent(
         at=message.received,
@@ -139,6 +150,7 @@ _MADE_THERE = (
     "notice_about",
     "notice_about_message_id",
     "tls_report",
+    "journal",
     "internal",
     "authentication",
     "authserv_id",
@@ -237,6 +249,8 @@ def _outcome_event(
     message, detail = delivery.message, result.detail | times
     tls: dict[str, Any] = detail.pop("tls", {})
     detail["attempt"] = delivery.attempts
+    if (journal := delivery.journal) is not None:
+        detail["journal"] = journal.record()
     if result.disposition in {Disposition.DEFERRED, Disposition.HELD}:
         detail["next_attempt"] = next_at
     return TraceEvent(

@@ -49,6 +49,7 @@ from gatepost.node.certificate_manager import CertificateManager, vault_of
 from gatepost.node.content import SecretContent, content_steps
 from gatepost.node.draining import DrainedWorker
 from gatepost.node.evidence import HEADS_SECONDS, EvidenceLog
+from gatepost.node.journal import journal_failures
 from gatepost.node.lifecycle import Duty, Lifecycle, Parts, every, nothing
 from gatepost.node.limits import queue_limits, session_limits, smtp_timeouts
 from gatepost.node.lookups import LookupServices
@@ -415,6 +416,7 @@ class Assembly:
             finder=NextHops(lambda: deliverer.planner, store, self._router, MX_PORT, deliverer.batch_limits),
             budget=self._budget,
             limits=queue_limits(self._settings),
+            journals=journal_failures(store, self._directory, self._expiration),
             paused=queue.paused,
         )
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gatepost.events.trace import handed_over_record, introduction_record
+from gatepost.events.trace import handed_over_record, introduction_record, received_event
 from gatepost.mail.inbound.authentication import Arrival
 from gatepost.mail.inbound.content import Examined
-from gatepost.mail.model.message import Delivery, Message, Recipient
+from gatepost.mail.inbound.journaling import copies_of, journal_deliveries
+from gatepost.mail.model.message import Delivery, Journal, Message, Recipient
 from gatepost.mail.model.queue_id import format_id
 from gatepost.policy.connectors.authentication_results import AuthenticationResults
 from gatepost.policy.decisions.authentication import forged_ids
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from gatepost.policy.decisions.decision import InboundVerdict
     from gatepost.policy.decisions.forwarding import Target
     from gatepost.policy.decisions.header_trust import HeaderTrust
+    from gatepost.policy.decisions.journaling import JournalCopy
     from gatepost.protocols.smtp.server.events import MailEvent, RecipientEvent
     from gatepost.store.interface import BodyWriter
 
@@ -66,6 +68,7 @@ _NO_RESULTS = (
 )
 _FORWARDED = Reply(554, "5.4.6", ("Mail forwarding loop: a recipient has sent this message on already",))
 _LOOP = Reply(554, "5.4.6", ("Hop count exceeded - possible mail loop",))
+_JOURNAL_LOOP = Reply(554, "5.4.6", ("Journal loop: the journal mailbox sends its copies back to this gateway",))
 
 
 class AcceptedRecipient(msgspec.Struct, frozen=True):
@@ -92,11 +95,13 @@ class Transaction:
         "_failure",
         "_found",
         "_header",
+        "_kept_header",
         "_scanner",
         "_service",
         "_session",
         "bytes_seen",
         "examination",
+        "journal_copies",
         "mail",
         "message_id",
         "origin",
@@ -111,6 +116,7 @@ class Transaction:
         self._failure: StoreFailure | None = None
         self._header: HeaderSection | None = None
         self._arrived = b""  # the header section, before anything of it was changed
+        self._kept_header = b""  # and after that
         self._found: dict[str, Any] = {}  # what the header section was found to be, for the message
         self._scanner = HeaderScanner(service.smtp_limits.header_bytes)
         self.mail = mail
@@ -119,6 +125,7 @@ class Transaction:
         self.message_id = 0
         self.bytes_seen = 0
         self.examination: Task[None] | None = None
+        self.journal_copies: tuple[JournalCopy, ...] = ()
 
     @property
     def queue_id(self) -> str:
@@ -191,6 +198,7 @@ class Transaction:
             self._found["headers"] = record
         if trust.internal:
             self._found["internal"] = True
+        self._kept_header = change.section
         return change.section
 
     def _know_client(self, connector: InboundConnector, section: bytes) -> None:
@@ -328,7 +336,18 @@ class Transaction:
             return _HEADER_TOO_LARGE
         if self._scanner.facts.received_count >= self._service.session_limits.hops:
             return _LOOP
-        return self._forwarded_before() or self._refused_for_client()
+        return self._forwarded_before() or self._refused_for_client() or self._find_journal_copies()
+
+    def _find_journal_copies(self) -> Reply | None:
+        """Find out who journals the message; the refusal if it is a copy that comes back."""
+        directory, body = self._directory, self._body
+        if directory is None or directory.journals is None or self.origin is not None:
+            return None
+        # What scanners put into an examined message stands in the head of its body.
+        header = body.head if body is not None and body.head else self._kept_header
+        section = header.partition(b"\r\n\r\n")[0] + b"\r\n"
+        self.journal_copies, came_back = copies_of(directory, self.mail, self.recipients, section)
+        return _JOURNAL_LOOP if came_back else None
 
     def _forwarded_before(self) -> Reply | None:
         """The refusal of a message that comes back to a mailbox which sent it on (RFC 9228 section 3)."""
@@ -362,10 +381,27 @@ class Transaction:
             hops=facts.received_count + 1,
             inbound=inbound | self._found | handed_over_record(self.origin, self._session),
         )
+        if self.examined:
+            self._find_journal_copies()  # scanners may have changed the header
         return message, self._deliveries(message, now), self._body
+
+    def received(self, message: Message, reply: Reply, transcript: Sequence[str]) -> list[TraceEvent]:
+        """The rows of the trace of a message that was queued, one for each recipient."""
+        return [
+            received_event(
+                message,
+                accepted.event.path.text,
+                accepted.verdict,
+                reply,
+                transcript,
+                [copy.record() for copy in self.journal_copies if copy.organization == accepted.verdict.organization],
+            )
+            for accepted in self.recipients
+        ]
 
     def _deliveries(self, message: Message, now: float) -> list[Delivery]:
         groups: dict[tuple[str, str, str], Delivery] = {}
+        journal = self.origin.facts.get("journal", "") if self.origin is not None else ""
         for accepted in self.recipients:
             organization = accepted.verdict.organization
             for target in accepted.targets:
@@ -376,8 +412,13 @@ class Transaction:
                     delivery = Delivery(self._service.store.new_id(), message, destination, [], expires_at=expires)
                     groups[key] = delivery
                 if not _has(delivery, target):
-                    delivery.recipients.append(_recipient(accepted.event, target))
-        return list(groups.values())
+                    recipient = _recipient(accepted.event, target)
+                    recipient.journal = Journal(journal, made=True) if journal else None
+                    delivery.recipients.append(recipient)
+        copies = self.journal_copies
+        if not copies or self._directory is None:
+            return list(groups.values())
+        return [*groups.values(), *journal_deliveries(self._service, self._directory, message, copies)]
 
     def abort(self) -> None:
         """Forget the body and what it left on disk; nobody is asked about it any longer."""

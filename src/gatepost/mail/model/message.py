@@ -1,10 +1,42 @@
-"""A message in the queue: its recipients, and its deliveries, each to one destination."""
+"""A message in the queue: its recipients, and its deliveries, each to one destination.
+
+A journal copy is a delivery of the message that it is of: so it is durable with it, and shares its body
+(docs/decisions/0096). `sent_as` gives such a delivery the envelope of its own with which it leaves.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 import msgspec
+
+from gatepost.values import replace
+
+
+class Journal(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What makes a recipient a journal mailbox that gets a copy of a message.
+
+    form: "report" or "copy". to: the journal mailbox. sender: the reverse-path of the message. author: the From address
+    of a report, and boundary: of its parts. lines: of its recipients. utf8: the message has a header beyond US-ASCII.
+    rules: names of the mail flow rules that journal the message. made: the stored body is the copy already: another
+    node made it, or it goes to journal_failures_to, in which case alternate is set.
+    """
+
+    form: str
+    to: str = ""
+    sender: str = ""
+    author: str = ""
+    boundary: str = ""
+    lines: tuple[str, ...] = ()
+    utf8: bool = False
+    rules: tuple[str, ...] = ()
+    made: bool = False
+    alternate: bool = False
+
+    def record(self) -> dict[str, Any]:
+        """For the trace."""
+        record: dict[str, Any] = {"form": self.form}
+        return record | {"rules": list(self.rules)} if self.rules else record
 
 
 class Recipient(msgspec.Struct, omit_defaults=True):
@@ -15,7 +47,7 @@ class Recipient(msgspec.Struct, omit_defaults=True):
     than it was seen to do. released: an administrator let it go all the same. forwarded_by: the address of the mailbox
     that sends the message on to it, "" if none does; return_path: the reverse-path it then goes with, "" for the
     message's own. All recipients of a delivery have the same two. in_doubt: the gateway stopped between sending the
-    message and the reply, so that it may arrive twice.
+    message and the reply, so that it may arrive twice. journal: set for a journal copy, which has one recipient.
     """
 
     address: str
@@ -27,6 +59,7 @@ class Recipient(msgspec.Struct, omit_defaults=True):
     forwarded_by: str = ""
     return_path: str = ""
     in_doubt: bool = False
+    journal: Journal | None = None
 
 
 class Message(msgspec.Struct, omit_defaults=True):
@@ -69,9 +102,20 @@ class Message(msgspec.Struct, omit_defaults=True):
         return "tls_report" in self.inbound
 
     @property
+    def is_journal(self) -> bool:
+        """Whether it is a journal copy: nothing that comes in by SMTP can say so, but by another node of the site."""
+        return "journal" in self.inbound
+
+    @property
+    def is_journal_report(self) -> bool:
+        """Whether it is one that this gateway wrote around the message."""
+        return self.inbound.get("journal") == "report"
+
+    @property
     def from_on_premises(self) -> bool:
-        """Whether servers of the organization brought it: no notice of `mail.queue.bounce`, nothing users submit."""
-        return self.direction == "originating" and not self.is_notice and "user" not in self.inbound
+        """Whether servers of the organization brought it: nothing that was made here, nothing users submit."""
+        made_here = self.is_notice or self.is_journal
+        return self.direction == "originating" and not made_here and "user" not in self.inbound
 
     @property
     def is_internal(self) -> bool:
@@ -117,3 +161,27 @@ class Delivery(msgspec.Struct, omit_defaults=True):
     def organization(self) -> str:
         """The organization whose connectors and rules apply to these recipients. A message may have several."""
         return self.destination.partition("/")[0]
+
+    @property
+    def journal(self) -> Journal | None:
+        """What makes it a journal copy, None for what the message was accepted for."""
+        return self.recipients[0].journal if self.recipients else None
+
+
+def sent_as(message: Message, recipients: list[Recipient], organization: str) -> Message:
+    """The message as a delivery sends it: a journal copy has the null reverse-path, and is of its organization.
+
+    A report is mail of our own, which needs 8BITMIME where the message does; a copy stays what the message is.
+    """
+    journal = recipients[0].journal if recipients else None
+    if journal is None or journal.made:
+        return message
+    copy = replace(message, organization=organization, reverse_path="", ret="", envid="", tls_required_no=False)
+    if journal.form == "copy":
+        copy.direction = message.direction if message.organization == organization else "incoming"
+        copy.inbound = message.inbound | {"journal": journal.form}
+        return copy
+    copy.direction, copy.inbound = "originating", {"journal": journal.form}
+    copy.body_type = "8BITMIME" if message.smtputf8 and message.body_type == "7BIT" else message.body_type
+    copy.smtputf8 = False
+    return copy

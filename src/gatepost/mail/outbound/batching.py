@@ -48,13 +48,14 @@ _NEXT_HOPS = 1000
 def may_be_batched(delivery: Delivery, route: Route) -> bool:
     """Whether a delivery may share a transaction at all, as far as it and its route say.
 
-    Not with content that is made for its recipients, nor where it failed before for a fault of ours.
+    Not with content that is made for its recipients, as a journal copy is, nor where it failed for a fault of ours.
     """
     return (
         isinstance(route, SmartHosts | MxRoute)
         and route.content == NO_DEMAND
         and delivery.attempts < _ATTEMPTS
         and delivery.returned is None
+        and delivery.journal is None
         and delivery.last_error != INTERNAL.text
         and len(delivery.recipients) < BATCH_RECIPIENTS
     )

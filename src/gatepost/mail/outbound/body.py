@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from gatepost.mail.outbound.journal import around
 from gatepost.policy.connectors.mail_flow import Content
 from gatepost.protocols.message.dsn_seven_bit import seven_bit_dsn
 from gatepost.protocols.message.fields import field_values
@@ -56,7 +57,10 @@ class MessageBody:
 
     @classmethod
     def stored(cls, delivery: Delivery, store: Store) -> MessageBody:
-        """The body of a delivery. All its recipients are sent on by one mailbox, which is named before it."""
+        """The body of a delivery: for a journal mailbox the report or the copy.
+
+        All its recipients are sent on by one mailbox, which is named before it.
+        """
         message, content = delivery.message, delivery.body
 
         async def chunks() -> AsyncIterator[bytes]:
@@ -68,6 +72,9 @@ class MessageBody:
 
         body = cls(content, message.size if content is None else len(content), chunks, message.body_type)
         before = _delivered_to_field(delivery.recipients[0]) if delivery.recipients else b""
+        if (journal := delivery.journal) is not None:
+            head, tail = (b"", b"") if journal.made else around(delivery, journal)
+            return body.surrounded(before + head, tail)
         if not before:
             return body
         made = body.prepended(before)
@@ -101,6 +108,19 @@ class MessageBody:
 
         small = header + self.small[skip:] if self.small is not None else None
         return MessageBody(small, self.size + len(header) - skip, changed, self.body_type)
+
+    def surrounded(self, before: bytes, behind: bytes) -> MessageBody:
+        """With other octets before and behind it."""
+        chunks = self.chunks
+
+        async def changed() -> AsyncIterator[bytes]:
+            yield before
+            async for chunk in chunks():
+                yield chunk
+            yield behind
+
+        small = before + self.small + behind if self.small is not None else None
+        return MessageBody(small, self.size + len(before) + len(behind), changed, self.body_type)
 
     async def prepare(self) -> None:
         """Take a small body into memory, so that it leaves in one flight with its envelope. Raises BodyUnreadable."""

@@ -60,9 +60,14 @@ def without_others(result: RecipientResult) -> RecipientResult:
 
 
 def asks(message: Message) -> Asks:
-    """The TLS demand of a message itself (RFC 8689)."""
+    """The TLS demand of a message itself (RFC 8689), or of a journal copy."""
     relayed = not message.reverse_path and not message.is_notice
-    return asks_of(require_tls=message.require_tls, tls_required_no=message.tls_required_no, relayed_notice=relayed)
+    return asks_of(
+        require_tls=message.require_tls,
+        tls_required_no=message.tls_required_no,
+        relayed_notice=relayed,
+        journal=message.is_journal,
+    )
 
 
 @dataclass(slots=True)

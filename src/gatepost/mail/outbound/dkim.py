@@ -102,7 +102,7 @@ def provenance(outgoing: OutgoingMessage) -> Provenance:
         message.organization,
         originating=message.direction == "originating",
         submitted="user" in message.inbound,
-        own=message.is_notice,
+        own=message.is_notice or message.is_journal_report,
         # Another node of the site knows by what the server was known that brought it into the site.
         basis=str((message.inbound.get("handover") or message.inbound).get("basis", "")),
         forwarded=any(recipient.forwarded_by for recipient in outgoing.recipients),

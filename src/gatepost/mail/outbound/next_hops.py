@@ -119,6 +119,8 @@ def _terms(route: SmartHosts | MxRoute, message: Message | None) -> str:
     if route.by_rule:
         requirement = route.hops[0].requirement if isinstance(route, SmartHosts) else route.requirement
         terms += f" by rule {hash(requirement)}"
+    if message is not None and message.is_journal:
+        terms += " of a journal"
     if message is not None and (message.require_tls or message.tls_required_no):
         terms += " asks for TLS" if message.require_tls else " waives TLS"
         terms += "" if message.reverse_path else " as a notice"

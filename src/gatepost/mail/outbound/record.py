@@ -52,6 +52,7 @@ _HANDED_OVER = (
     "notice_about",
     "notice_about_message_id",
     "tls_report",
+    "journal",
     "internal",
     "authentication",
     "authserv_id",

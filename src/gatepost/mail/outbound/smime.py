@@ -141,7 +141,7 @@ class SmimeProtection:
     async def _signer(self, outgoing: OutgoingMessage, body: MessageBody, record: dict[str, Any]) -> SmimeSigner | None:
         """The signer; None for mail of others that only passes. Raises ContentNotReady."""
         message = outgoing.message
-        if message.direction != "originating" or message.is_notice:
+        if message.direction != "originating" or message.is_notice or message.is_journal:
             record["signed_by"] = ""
             return None
         owners = await _authors(body, message.reverse_path)

@@ -96,8 +96,8 @@ class SmimeDecryption:
 
 
 def _wanted(outgoing: OutgoingMessage) -> bool:
-    if not isinstance(outgoing.route, MailboxRoute | LmtpRoute):
-        return False
+    if not isinstance(outgoing.route, MailboxRoute | LmtpRoute) or outgoing.message.is_journal:
+        return False  # a journal keeps what was accepted
     # Whose mailbox it is says whether, whoever wrote the message.
     owner = outgoing.directory.organization(outgoing.domain_owner)
     return owner is not None and owner.smime_decrypt

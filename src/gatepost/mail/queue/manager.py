@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from gatepost.mail.queue.backlog import Backlog
     from gatepost.mail.queue.bounce import Bouncer
     from gatepost.mail.queue.hop_queue import HopFinder, HopQueue, Turn
+    from gatepost.mail.queue.journal_failures import JournalFailures
     from gatepost.mail.queue.schedule import Schedule
     from gatepost.store.interface import AdminNotice, DestinationWork, Store
 
@@ -66,7 +67,7 @@ class QueueManager:
     deliver: tries one delivery, never raises for what a peer does. deliver_batch: the same for the first of a batch and
     those that can share its transactions; before anything is sent it calls its second argument with each other one and
     the batch to which that belongs now. finder: finds lanes of deliveries. budget: lanes that this queue shares with
-    others. settled: called with each result for the trace, and the time of the next attempt (0 if none). paused:
+    others. journals: keeps journal copies that fail. settled: called with each result for the trace, and the time of the next attempt (0 if none). paused:
     accept and keep, try nothing.
     """
 
@@ -82,6 +83,7 @@ class QueueManager:
         finder: HopFinder = EACH_ITS_OWN,
         budget: LaneBudget | None = None,
         limits: QueueLimits = _LIMITS,
+        journals: JournalFailures | None = None,
         paused: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -96,7 +98,9 @@ class QueueManager:
         self._paused = paused
         self._clock = clock
         self._window = MemoryBudget(limits)
-        self._settler = Settler(store, schedule, bouncer, self._window, clock, settled, self._note, self.failed)
+        self._settler = Settler(
+            store, schedule, bouncer, self._window, clock, settled, self._note, self.failed, journals, self.offer
+        )
         self._waiting = Waiting(self._window, self._settler, clock)
         place_again = partial(self._place, again=LOOK)
         self._lookups = HopLookups(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gatepost.mail.model.delivery_result import DeliveryResult
     from gatepost.mail.model.message import Delivery, Message
     from gatepost.mail.queue.bounce import Bouncer
+    from gatepost.mail.queue.journal_failures import JournalFailures
     from gatepost.mail.queue.memory_budget import MemoryBudget
     from gatepost.mail.queue.retry_decision import RetryDecision
     from gatepost.mail.queue.schedule import Schedule
@@ -35,6 +36,7 @@ class Settler(msgspec.Struct, frozen=True):
     """on_settled: called with each result for the trace, and the time of the next attempt (0 if none).
 
     note: called when a destination has something due at a time. failed: called when the store can settle nothing.
+    journals: keeps journal copies that fail; without it they are given up. offer: takes what was queued instead.
     """
 
     store: Store
@@ -45,6 +47,8 @@ class Settler(msgspec.Struct, frozen=True):
     on_settled: Callable[[Delivery, DeliveryResult, float], None]
     note: Callable[[str, float], None]
     failed: Callable[[StoreFailure], None]
+    journals: JournalFailures | None = None
+    offer: Callable[[list[Delivery]], None] = lambda _: None
 
     def put_back(self, delivery: Delivery, due: float) -> None:
         """Let a delivery wait in the store until `due`, as if it had not been in memory."""
@@ -58,7 +62,14 @@ class Settler(msgspec.Struct, frozen=True):
         # All deliveries of a message that are deferred together return together, and may share a transaction again.
         jitter = random.Random(f"{delivery.message.id} {delivery.attempts}").random()  # noqa: S311 - spreads load
         decision = decide_retry(delivery, outcome, self.schedule, now, jitter)
-        notices, decision = await self._notices(delivery, decision, now)
+        instead: list[Delivery] = []
+        if (journal := delivery.journal) is None:
+            notices, decision = await self._notices(delivery, decision, now)
+        else:  # nobody is notified of a copy
+            notices = []
+            if self.journals is not None:
+                again = now + self.schedule.retry[-1]
+                decision, instead = await self.journals.kept(delivery, journal, decision, now, again)
         delivery.last_error = decision.last_error
         for recipient in decision.remaining:
             recipient.held = decision.held
@@ -67,6 +78,8 @@ class Settler(msgspec.Struct, frozen=True):
         settled = any(result.disposition is not Disposition.DEFERRED for result in decision.outcome.results)
         if settled or record_deferral:
             self._record(delivery, decision)
+        if instead:
+            self.offer(instead)
 
     async def _notices(
         self, delivery: Delivery, decision: RetryDecision, now: float

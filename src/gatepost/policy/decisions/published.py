@@ -14,6 +14,7 @@ import msgspec
 
 from gatepost.policy.connectors.values import Mode as ConnectorMode
 from gatepost.policy.connectors.values import MtaStsMode, RevocationCheck, SmtpDaneMode
+from gatepost.policy.decisions.journal_demand import journal_demand
 from gatepost.policy.decisions.outbound import both, describe
 from gatepost.policy.decisions.requirement import (
     Authenticated,
@@ -199,9 +200,13 @@ def _waived(
 
 
 def _demanding(joined: Terms, host: str, modes: Modes, naming: Naming) -> Terms:
-    """The terms of a message with REQUIRETLS. What is temporarily unknown about a host stays so."""
+    """The terms of a message with REQUIRETLS, or of a journal copy. What is unknown about a host now stays so."""
     if isinstance(joined.outcome, Shortfall):
         return joined
+    if modes.asks is Asks.JOURNAL:
+        unproven = naming.domain if joined.mx is MxLevel.NONE else ""
+        wanted = journal_demand(joined.outcome, host, unproven, here=naming.here)
+        return replace(joined, outcome=_joined(joined.outcome, wanted))
     if naming.here:
         return replace(joined, without_requiretls="local: the message does not leave this machine")
     if naming.domain and joined.mx is MxLevel.NONE:

@@ -41,11 +41,12 @@ _PASSING = {"RevocationUnknown"}
 class Asks(StrEnum):
     """The TLS request of one message.
 
-    NOTICE: as REQUIRED, but a message with the null reverse-path is not lost where REQUIRETLS is not offered (RFC 8689
+    JOURNAL: a journal copy, which leaves only over TLS to a host that proves its name. NOTICE: as REQUIRED, but a message with the null reverse-path is not lost where REQUIRETLS is not offered (RFC 8689
     section 5). WAIVED: "TLS-Required: No".
     """
 
     NOTHING = ""
+    JOURNAL = "journal"
     REQUIRED = "requiretls"
     NOTICE = "requiretls of a notice"
     WAIVED = "tls-required: no"
@@ -53,13 +54,15 @@ class Asks(StrEnum):
     @property
     def demands(self) -> bool:
         """Whether it asks for more than others do."""
-        return self is Asks.REQUIRED or self is Asks.NOTICE
+        return self in {Asks.REQUIRED, Asks.NOTICE, Asks.JOURNAL}
 
 
-def asks_of(*, require_tls: bool, tls_required_no: bool, relayed_notice: bool) -> Asks:
+def asks_of(*, require_tls: bool, tls_required_no: bool, relayed_notice: bool, journal: bool = False) -> Asks:
     """The TLS request of a message. relayed_notice: it has the null reverse-path, and we did not write it."""
     if require_tls:
-        return Asks.NOTICE if relayed_notice else Asks.REQUIRED
+        return Asks.NOTICE if relayed_notice and not journal else Asks.REQUIRED
+    if journal:
+        return Asks.JOURNAL
     return Asks.WAIVED if tls_required_no else Asks.NOTHING
 
 

@@ -30,16 +30,16 @@ _HANDED_OVER: Final = (
 _SHOWN_OUTBOUND: Final[tuple[str, ...]] = (
     "configuration", "sender_demands", "delay", "seconds", "attempt", "next_attempt", "expired", "returned", "author",
     "notice", "reason", "text", "suspended", "requiretls", "starttls_offered", "protection_drop", "handover",
-    "reverse_path",
+    "reverse_path", "journal", "journal_failures_to", "journal_waits",
 )  # fmt: skip
 _SHOWN_INBOUND: Final[tuple[str, ...]] = (
     "configuration", "basis", "user", "mechanism", "introduction", "handover", "headers", "internal", "requiretls",
-    "tls_required", "transcript",
+    "tls_required", "transcript", "journaled",
 )  # fmt: skip
 # What the queue keeps of a session beside that.
 _SHOWN_SESSION: Final[tuple[str, ...]] = (
     "hello", "peer", "tls", "connector", "requirement", "transcribed", "notice_about", "notice_about_message_id",
-    "tls_report",
+    "tls_report", "journal",
 )  # fmt: skip
 _SHOWN_TLS: Final[tuple[str, ...]] = ("version", "suite", "group", "signature", "resumed", "chain")
 

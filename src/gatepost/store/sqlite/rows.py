@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gatepost.mail.model.message import Delivery, Message, Recipient, Return
+from gatepost.mail.model.message import Delivery, Message, Recipient, Return, sent_as
 from gatepost.store.interface import AdminNotice, DestinationWork
 
 if TYPE_CHECKING:
@@ -161,12 +161,13 @@ def _lease(connection: apsw.Connection, lease: LeaseRequest) -> Iterable[Deliver
 
 def decode_delivery(row: Row) -> Delivery:
     """A leased delivery: id, destination, recipients, attempts, next_at, expires_at, last error, return, message."""
-    number, destination, recipients, attempts, next_at, expires_at, last_error, returned, facts = row
+    number, destination, stored, attempts, next_at, expires_at, last_error, returned, facts = row
+    recipients = _decode_recipients(stored)
     return Delivery(
         id=number,
-        message=_decode_message(facts),
+        message=sent_as(_decode_message(facts), recipients, destination.partition("/")[0]),
         destination=destination,
-        recipients=_decode_recipients(recipients),
+        recipients=recipients,
         attempts=attempts,
         next_at=next_at,
         expires_at=expires_at,
