@@ -72,6 +72,8 @@ class EventMeter:
                 counts.add((metrics.VERDICTS.name, "outbound", *verdict_of(event.requirement, event.achieved)))
         elif event.result_type:
             counts.add((metrics.DELIVERY_FAILURES.name, event.result_type))
+        if "journal" in event.detail:
+            counts.add((metrics.JOURNAL_COPIES.name, event.detail["journal"]["form"], name))
         if "protection_drop" in event.detail:
             counts.add((metrics.PROTECTION_DROPS.name, "no" if event.tls_version else "yes"))
 

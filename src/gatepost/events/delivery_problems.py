@@ -2,8 +2,8 @@
 
 A reader of `events.stream`. What counts is decided here and judged in `analysis.alarms.mail_flow`: a run of attempts
 under a requirement that are deferred for TLS, and connections that protect less than their destination was seen to do,
-which a delivery ends; connectors whose log-in a smart host refuses; and messages that failed without
-a notice, until they have one.
+which a delivery ends; connectors whose log-in a smart host refuses; messages that failed without a notice, until they
+have one; and journal copies that their mailbox refuses.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class UnsentNotice(msgspec.Struct, frozen=True):
     """A message that failed for a recipient and waits, as no notice for its sender could be made.
 
     message: its queue id. recipient: that it did not reach. failed: the reply by which it failed. last: the last try,
-    seconds since 1970.
+    seconds since 1970. journal: it waits as it is a journal copy, of which nobody is notified.
     """
 
     organization: str
@@ -74,6 +74,7 @@ class UnsentNotice(msgspec.Struct, frozen=True):
     recipient: str
     failed: str
     last: float
+    journal: bool = False
 
 
 type _Key = tuple[str, str, str]
@@ -157,13 +158,14 @@ class DeliveryProblems:
         """Note an attempt whose notice could not be made, and forget it after any other result."""
         if event.event not in _OUTCOMES:
             return
-        key, failed = (event.message, event.recipient[:_LONG]), event.detail.get("failed")
+        key, journal = (event.message, event.recipient[:_LONG]), "journal_waits" in event.detail
+        failed = event.detail.get("journal_waits" if journal else "failed")
         if failed is None:
             if self._untold and self._untold.pop(key, None) is not None:
                 self.changed = True
         elif key in self._untold or len(self._untold) < _MOST:
             shown = _code(failed) if concerns_others(event.detail) else failed[:_LONG]
-            self._untold[key] = UnsentNotice(event.organization, *key, shown, event.at)
+            self._untold[key] = UnsentNotice(event.organization, *key, shown, event.at, journal)
             self.changed = True
 
     def _delivered(self, key: _Key, event: TraceEvent) -> None:

@@ -76,6 +76,7 @@ def judge_mail(facts: MailFacts, limits: MailLimits, *, now: float) -> tuple[Ala
         *_not_logged_in(failing),
         *_dropped(facts, now),
         *_unsent_notices(facts, now),
+        *_waiting_journals(facts, now),
     ]
     alarms += [*_age(facts, limits), *_rising(facts, limits)]
     alarms += _resolver(facts)
@@ -161,7 +162,7 @@ def _resolver(facts: MailFacts) -> Iterator[Alarm]:
 def _unsent_notices(facts: MailFacts, now: float) -> Iterator[Alarm]:
     by_organization: dict[str, dict[str, UnsentNotice]] = {}
     for notice in sorted(facts.untold, key=lambda notice: notice.last):
-        if now < notice.last + _FORGOTTEN:
+        if now < notice.last + _FORGOTTEN and not notice.journal:
             by_organization.setdefault(notice.organization, {})[notice.message] = notice
     for organization, messages in by_organization.items():
         latest = list(messages.values())[-1]
@@ -176,6 +177,28 @@ def _unsent_notices(facts: MailFacts, now: float) -> Iterator[Alarm]:
             "See in the log why, and tell the sender yourself if it does not end; then take it away:",
             f"gatepost trace show {latest.message}",
             f"gatepost queue drop {latest.message} --reason WHY",
+        )
+
+
+def _waiting_journals(facts: MailFacts, now: float) -> Iterator[Alarm]:
+    """One for each organization and journal mailbox that refuses copies."""
+    waiting: dict[tuple[str, str], dict[str, UnsentNotice]] = {}
+    for copy in sorted(facts.untold, key=lambda copy: copy.last):
+        if now < copy.last + _FORGOTTEN and copy.journal:
+            waiting.setdefault((copy.organization, copy.recipient), {})[copy.message] = copy
+    for (organization, mailbox), messages in waiting.items():
+        latest = list(messages.values())[-1]
+        yield _alarm(
+            Kind.JOURNAL_WAITS,
+            Severity.CRITICAL,
+            f"{organization}/{mailbox}",
+            f"{quantity(len(messages), 'journal copy', 'journal copies')} of {organization} cannot be delivered to "
+            f"{mailbox}",
+            f"The last reply: {latest.failed or 'none'}. The copies stay in the queue, and the gateway tries again; "
+            "the senders of the messages are not notified.",
+            "Repair the journal mailbox, or name another one in journal_failures_to:",
+            f"gatepost queue list --domain {mailbox.rpartition('@')[2]}",
+            f"gatepost organization set {organization} journal_failures_to=ADDRESS",
         )
 
 

@@ -14,10 +14,12 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from gatepost.analysis.migration.exchange_journal import convert_journal, of_sender
 from gatepost.analysis.migration.exchange_json import KIND_NAMES, ExchangeObject, Unreadable, is_empty, shown
 from gatepost.analysis.migration.exchange_properties import (
     DOMAIN,
     INBOUND,
+    JOURNAL,
     LOST,
     METADATA,
     ORGANIZATION,
@@ -88,13 +90,24 @@ def convert(objects: Sequence[ExchangeObject], organization: str = "") -> Import
     known = _known(objects)
     taken: dict[str, dict[str, int]] = {}
     parts: list[Part] = []
-    for kind in ("organization", "transport", "domain", "inbound", "outbound", "rule", *_UNREAD):
+    for kind in ("organization", "transport", "domain", "inbound", "outbound", "rule", "journal", *_UNREAD):
         parts.extend(
             _part(exchange_object, taken, known) for exchange_object in objects if exchange_object.kind == kind
         )
+    parts.extend(_journals_of_senders(parts, taken))
     if any(part.table.get("type") == "authoritative" for part in parts):
         parts.append(_recipients())
     return assemble(organization or _organization_name(objects), parts)
+
+
+def _journals_of_senders(parts: Sequence[Part], taken: dict[str, dict[str, int]]) -> list[Part]:
+    """The second halves of journal rules about one recipient."""
+    halves = []
+    for part in parts:
+        if "journal_to" in part.table and (table := of_sender(part)) is not None:
+            name = unique_name(f"{part.table['name']} (sent)", taken.setdefault("mail_flow_rule", {}))
+            halves.append(Part("mail_flow_rule", f"mail flow rule {name!r}", {**table, "name": name}))
+    return halves
 
 
 def _recipients() -> Part:
@@ -191,6 +204,8 @@ def _organization(item: ExchangeObject, part: Part, _known: Known) -> None:
 def _transport(item: ExchangeObject, part: Part, _known: Known) -> None:
     if item.has("MessageExpiration"):
         part.table["message_expiration"] = format_duration(item.seconds("MessageExpiration"))
+    if "@" in (address := item.text("JournalingReportNdrTo").removeprefix("SMTP:")):
+        part.table["journal_failures_to"] = address
 
 
 def _domain(item: ExchangeObject, part: Part, _known: Known) -> None:
@@ -493,4 +508,5 @@ _CONVERSIONS: dict[str, tuple[str, str, frozenset[str], _Convert]] = {
     "inbound": ("inbound_connector", "inbound connector", INBOUND, _inbound),
     "outbound": ("outbound_connector", "outbound connector", OUTBOUND, _outbound),
     "rule": ("mail_flow_rule", "mail flow rule", RULE, convert_rule),
+    "journal": ("mail_flow_rule", "mail flow rule", JOURNAL, convert_journal),
 }

@@ -56,7 +56,8 @@ RULE = _names(
     """
 )
 ORGANIZATION = _names("RejectDirectSend DisplayName")
-TRANSPORT = _names("MessageExpiration")
+TRANSPORT = _names("JournalingReportNdrTo MessageExpiration")
+JOURNAL = _names("Enabled ExpiryDate JournalEmailAddress LawfulInterception Recipient RuleType Scope")
 
 # Why a property is not carried over, and what to do instead.
 LOST = {

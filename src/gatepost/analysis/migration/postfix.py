@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING
 
 from gatepost.analysis.migration.postfix_config import parse_main, parse_master, seconds, with_directory
+from gatepost.analysis.migration.postfix_journal import add_journal, journal_rules
 from gatepost.analysis.migration.postfix_lost import IGNORED, IN_FRONT, LOST, READ
 from gatepost.analysis.migration.postfix_recipients import add_recipients
 from gatepost.analysis.migration.postfix_routes import outbound
@@ -57,8 +58,11 @@ def convert(
     services = parse_master(master)
     domains = list(_domains(config, files))
     add_recipients(config, files, [part for part in domains if part.table.get("type") == "internal-relay"])
-    parts = [_own(config), *domains, *_inbound(config, files)]
+    own = _own(config)
+    add_journal(config, own)
+    parts = [own, *domains, *_inbound(config, files)]
     parts.extend(outbound(config, {service.name: service for service in services}, files, secrets))
+    parts.extend(journal_rules(config, files))
     if not any("*" in part.table.get("recipient_domains", ()) for part in parts):
         _cleartext(config, parts[0])
     parts.append(_others(config, services))

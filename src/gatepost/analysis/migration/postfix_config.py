@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # Parameters whose tables are read.
 TABLE_PARAMETERS = (
+    "sender_bcc_maps",
+    "recipient_bcc_maps",
     "relay_recipient_maps",
     "transport_maps",
     "smtp_sasl_password_maps",

@@ -16,13 +16,14 @@ def _names(text: str) -> frozenset[str]:
 # Read by the import, or by the parts that it is made of.
 READ = _names(
     """
-    maximal_queue_lifetime mydestination mydomain myhostname mynetworks mynetworks_style
+    always_bcc maximal_queue_lifetime mydestination mydomain myhostname mynetworks mynetworks_style
     parent_domain_matches_subdomains relay_domains relay_recipient_maps relayhost smtp_enforce_tls smtp_tls_CAfile
     smtp_tls_CApath
     smtp_tls_cert_file smtp_tls_chain_files smtp_tls_eccert_file smtp_tls_eckey_file smtp_tls_enforce_peername
     smtp_tls_fingerprint_cert_match smtp_tls_key_file smtp_tls_mandatory_protocols smtp_tls_policy_maps
     smtp_tls_protocols smtp_tls_secure_cert_match smtp_tls_security_level smtp_tls_trust_anchor_file
     smtp_tls_verify_cert_match smtp_use_tls smtpd_enforce_tls smtpd_tls_mandatory_protocols transport_maps
+    recipient_bcc_maps sender_bcc_maps
     virtual_alias_domains virtual_mailbox_domains compatibility_level config_directory inet_protocols smtp_bind_address
     smtp_bind_address6 smtp_helo_name smtp_sasl_auth_enable smtp_sasl_mechanism_filter smtp_sasl_password_maps
     smtp_sasl_security_options smtp_sasl_tls_security_options smtp_tls_wrappermode
@@ -152,8 +153,8 @@ LOST = (
     ),
     _lost(
         "canonical_maps recipient_canonical_maps sender_canonical_maps generic_maps smtp_generic_maps masquerade_.*"
-        " relocated_maps recipient_bcc_maps sender_bcc_maps always_bcc luser_relay",
-        "addresses are not rewritten or copied here; keep it on the server behind the gateway",
+        " relocated_maps luser_relay",
+        "addresses are not rewritten here; keep it on the server behind the gateway",
     ),
     _lost(
         "virtual_(mailbox|uid|gid|minimum|transport).* mailbox_.* home_mailbox local_.* mail_spool.*",

@@ -175,6 +175,8 @@ def event_body(row: TraceRow, number: int, salt: str, privacy: Privacy) -> dict[
         body |= _tls(row.tls)
     body |= _address("sender", row.sender, salt, privacy) | _address("recipient", row.recipient, salt, privacy)
     body |= _persons(row, salt, privacy)
+    if copies := [_journaled(copy, salt, privacy) for copy in detail.get("journaled", ())[:_NAMES]]:
+        body["journaled"] = copies
     for name in _KEPT:
         if name in detail:
             body[name] = _plain(detail[name])
@@ -198,6 +200,8 @@ _KEPT: Final = (
     "requiretls",
     "tls_required",
     "expired",
+    "journal",
+    "journal_message",
     "author",
     "destination",
     # of a drill
@@ -281,6 +285,12 @@ def _persons(row: TraceRow, salt: str, privacy: Privacy) -> dict[str, str]:
     if not user or privacy.addresses is AddressPrivacy.FULL:
         kept["peer_address"] = row.peer_address
     return kept
+
+
+def _journaled(copy: Mapping[str, Any], salt: str, privacy: Privacy) -> dict[str, Any]:
+    """A journal copy that was queued with the message: its form, and as much of its address as is kept of any."""
+    kept = {name: _plain(copy[name]) for name in ("form", "rules") if name in copy}
+    return kept | _address("to", str(copy.get("to", "")), salt, privacy)
 
 
 def _tls(record: Mapping[str, Any]) -> dict[str, Any]:

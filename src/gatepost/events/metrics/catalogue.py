@@ -88,6 +88,12 @@ ATTEMPT: Final = Metric(
     (),
     _WAITS,
 )
+JOURNAL_COPIES: Final = Metric(
+    "gatepost_journal_copies_total",
+    MetricKind.COUNTER,
+    "Journal copies by form and by what happened to them: one for each attempt.",
+    ("form", "event"),
+)
 NOTICES_WITHHELD: Final = Metric(
     "gatepost_notices_withheld_total",
     MetricKind.COUNTER,

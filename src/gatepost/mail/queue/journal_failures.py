@@ -2,8 +2,8 @@
 
 Called by `mail.queue.settlement` for deliveries to journal mailboxes. A copy that is refused or expires goes to the
 organization's journal_failures_to, and is durable there before the delivery is settled: after a crash it may arrive
-twice, but it is not lost. Without that address, or when it fails there as well, it waits and is tried again, and an alarm
-is raised.
+twice, but it is not lost. Without that address, or when it fails there as well, it waits and is tried again, and an
+alarm is raised.
 """
 
 from __future__ import annotations

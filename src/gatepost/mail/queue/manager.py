@@ -67,8 +67,8 @@ class QueueManager:
     deliver: tries one delivery, never raises for what a peer does. deliver_batch: the same for the first of a batch and
     those that can share its transactions; before anything is sent it calls its second argument with each other one and
     the batch to which that belongs now. finder: finds lanes of deliveries. budget: lanes that this queue shares with
-    others. journals: keeps journal copies that fail. settled: called with each result for the trace, and the time of the next attempt (0 if none). paused:
-    accept and keep, try nothing.
+    others. journals: keeps journal copies that fail. settled: called with each result for the trace, and the time of
+    the next attempt (0 if none). paused: accept and keep, try nothing.
     """
 
     def __init__(  # noqa: PLR0913 - the parts a queue is made of, put together in one place

@@ -44,7 +44,7 @@ STEPS: Final = 60
 _RAW: Final = 4000  # characters of a row's JSON
 _RECIPIENTS: Final = 50
 _TOLD_ELSEWHERE: Final = {"transcript", "reasons", "requirement_sources", "passed_over", "tries", "attempt", "seconds",
-                          "next_attempt", "configuration", "author"}  # fmt: skip
+                          "next_attempt", "configuration", "author", "journal", "journaled"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +151,8 @@ def _step(rows: list[TraceEvent]) -> StoryStep:
 
 def _title(event: TraceEvent) -> str:
     title = _TITLES.get(event.event, event.event)
+    if isinstance(journal := event.detail.get("journal"), dict):
+        title = f"Journal {journal.get('form', 'copy')}: {title[:1].lower()}{title[1:]}"
     if "returned" in event.detail:
         return "Returned to the sender by an administrator"
     if event.event == "DEFER" and (attempt := event.detail.get("attempt")):
@@ -168,6 +170,8 @@ def _facts(event: TraceEvent) -> Iterator[tuple[str, str]]:
     detail = event.detail
     yield "Remote server", f"{event.peer_host} {_bracketed(event)}".strip()
     yield "Authenticated as", str(detail.get("user", ""))
+    yield "Journaled to", ", ".join(f"{copy.get('to')} ({copy.get('form')})" for copy in _records(detail, "journaled"))
+    yield "Sent instead to", str(detail.get("journal_failures_to", ""))
     yield "Connector", event.connector
     if event.requirement:
         yield "Required", f"{event.requirement}{_origin(detail)}"

@@ -33,6 +33,10 @@ _LABELS = {
     "tls_required": "TLS-Required",
     "protection_drop": "less than",
     "handover": "between nodes",
+    "journaled": "journaled",
+    "journal_waits": "journal copy waits after",
+    "journal_failures_to": "sent instead to",
+    "journal_message": "as message",
 }
 _TIMES = {"not_before", "not_after", "next_attempt", "since"}
 

@@ -35,7 +35,7 @@ JournalDirectionField = Annotated[
     JournalDirection,
     Field(
         description="Which mail is journaled. incoming: from others. outgoing: to others. internal: from the "
-        "organization to itself."
+        "organization to itself. external: incoming and outgoing."
     ),
 ]
 JournalFailuresTo = Annotated[

@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from gatepost.policy.connectors.mail_flow import RuleSet
-from gatepost.policy.connectors.values import JournalDirection, JournalForm
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from gatepost.policy.connectors.mail_flow import Content
     from gatepost.policy.connectors.records import Organization
+    from gatepost.policy.connectors.values import JournalDirection, JournalForm
 
 
 class JournalTarget(NamedTuple):
@@ -52,12 +52,12 @@ class OrganizationJournal:
     def targets(
         self, direction: JournalDirection, reverse_path: str, recipient: str, content: Content
     ) -> Iterator[JournalTarget]:
-        """Where copies of a message to a recipient go. direction: incoming, outgoing or internal for the organization."""
-        if self._to and self._direction in {JournalDirection.ALL, direction}:
+        """Where copies of a message to a recipient go. direction: of the message for the organization, not ALL."""
+        if self._to and self._direction.covers(direction):
             yield JournalTarget(self._to, self._form)
         if self._rules is not None:
             for rule in self._rules.journaling(reverse_path, recipient, content):
-                if rule.journal_direction in {JournalDirection.ALL, direction}:
+                if rule.journal_direction.covers(direction):
                     yield JournalTarget(rule.journal_to, rule.journal_form, rule.name)
 
 

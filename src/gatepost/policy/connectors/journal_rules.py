@@ -1,7 +1,7 @@
 """The rule that journal mail stays here or leaves over verified TLS, by the resources as they are written.
 
 Called by `policy.connectors.rules` with drafts, so that no interface saves another journal address, nor a connector
-that would weaken the way to one. What changes later is judged again when the mail leaves (`policy.decisions.published`).
+that would weaken the way to one. When the mail leaves, `policy.decisions.journal_demand` judges its way once more.
 """
 
 from __future__ import annotations
@@ -96,8 +96,8 @@ def _unprotected(address: str, ways: _Ways) -> str:
     connector = connector_for(ways.connectors, domain, accepted=accepted)
     if connector is None:
         return (
-            f"{by}no outbound connector takes mail for {domain}, so journal mail would leave with opportunistic TLS; write "
-            f'an outbound connector for {domain} with tls_settings = "domain-validation", {_INSTEAD}'
+            f"{by}no outbound connector takes mail for {domain}, so journal mail would leave with opportunistic TLS; "
+            f'write an outbound connector for {domain} with tls_settings = "domain-validation", {_INSTEAD}'
         )
     if proves_its_host(connector):
         return ""

@@ -1,9 +1,10 @@
 """Find the mail flow rules for a message and a recipient, and combine their actions (exchange.md section 4).
 
 Rules may send mail by an outbound connector that its domain would not have chosen, may demand TLS of whatever way it
-takes, and that the content itself is protected. `policy.decisions.route` asks a `RuleSet` for each recipient that is
-sent on, `policy.connectors.journal_index` for those that journal, `policy.decisions.explain` asks `unmet`. Pure: what a rule wants to know of the header was read before, by
-whoever has the message.
+takes, that the content itself is protected, and that it is journaled. `policy.decisions.route` asks a `RuleSet` for
+each recipient that is sent on, `policy.connectors.journal_index` about each that is accepted, and
+`policy.decisions.explain` asks `unmet`. Pure: what a rule wants to know of the header was read before, by whoever has
+the message.
 """
 
 from __future__ import annotations

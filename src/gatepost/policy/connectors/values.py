@@ -254,9 +254,19 @@ class JournalForm(StrEnum):
 
 
 class JournalDirection(StrEnum):
-    """The mail of an organization that is journaled: what others send to it, what it sends to others, what stays in."""
+    """The mail of an organization that is journaled: what others send to it, what it sends to others, what stays in.
+
+    EXTERNAL: both of the first two, as Exchange calls it.
+    """
 
     ALL = "all"
+    EXTERNAL = "external"
     INCOMING = "incoming"
     OUTGOING = "outgoing"
     INTERNAL = "internal"
+
+    def covers(self, direction: JournalDirection) -> bool:
+        """Whether mail of one direction is journaled: INCOMING, OUTGOING or INTERNAL."""
+        if self is JournalDirection.EXTERNAL:
+            return direction is not JournalDirection.INTERNAL
+        return self in {JournalDirection.ALL, direction}

@@ -1,8 +1,8 @@
 """Decide what a journal copy requires of its next hop: TLS, and proof that the host is the one that is meant.
 
-`policy.decisions.published` joins it to all that is asked of the host otherwise. Pure. The connector was checked when it
-was saved (`policy.connectors.journal_rules`); this holds whatever it says by the time the copy leaves. A copy for which
-no host is fit waits: none of the shortfalls is for good.
+`policy.decisions.published` joins it to all that is asked of the host otherwise. Pure. The connector was checked when
+it was saved (`policy.connectors.journal_rules`); this holds whatever it says by the time the copy leaves. A copy for
+which no host is fit waits: none of the shortfalls is for good.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def journal_demand(requirement: Requirement, host: str, domain: str, *, here: bo
         return _unknown(
             host,
             f"the host proved to be that of {domain}",
-            f"an MX record that neither DNSSEC nor MTA-STS proves, and no connector for {domain} that forces verified TLS",
+            f"an MX record that neither DNSSEC nor MTA-STS proves, and no connector that proves {domain}",
         )
     if _is_address(host):
         return _unknown(host, "a host with a name to prove", f"{host}, an IP address, and no name in the connector")

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from gatepost.policy.connectors.mail_flow import Content
 from gatepost.policy.connectors.values import JournalDirection, JournalForm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from gatepost.policy.connectors.journal_index import JournalTarget, OrganizationJournal
+    from gatepost.policy.connectors.mail_flow import Content
 
 
 _BETWEEN = re.compile(r"""[\s<>,;:"()]+""")
@@ -37,7 +37,7 @@ class JournaledRecipient(NamedTuple):
 
 
 class JournaledMail(msgspec.Struct, frozen=True):
-    """A message as far as its journaling depends on it. sender: the organization whose own mail it is, "" for others'."""
+    """A message as far as its journaling depends on it. sender: the organization whose own mail it is, "" for none."""
 
     sender: str
     reverse_path: str

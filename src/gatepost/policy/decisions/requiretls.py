@@ -41,8 +41,9 @@ _PASSING = {"RevocationUnknown"}
 class Asks(StrEnum):
     """The TLS request of one message.
 
-    JOURNAL: a journal copy, which leaves only over TLS to a host that proves its name. NOTICE: as REQUIRED, but a message with the null reverse-path is not lost where REQUIRETLS is not offered (RFC 8689
-    section 5). WAIVED: "TLS-Required: No".
+    JOURNAL: a journal copy, which leaves only over TLS to a host that proves its name. NOTICE: as REQUIRED, but a
+    message with the null reverse-path is not lost where REQUIRETLS is not offered (RFC 8689 section 5). WAIVED:
+    "TLS-Required: No".
     """
 
     NOTHING = ""
