@@ -174,8 +174,8 @@ def test_what_the_archive_does_not_protect_waits_with_the_reason(
     resources["organization"]["contoso"]["outbound_connector"][0].pop("tls_domain")
     resources["organization"]["contoso"]["outbound_connector"][0]["tls_settings"] = "opportunistic"
     refused = server.apply(resources, expect=2)
-    assert "journal_to" in refused.err, refused
-    assert "does not force verified TLS" in refused.err
+    assert "journal_to" in refused.stderr, refused
+    assert "does not force verified TLS" in refused.stderr
 
 
 def test_a_copy_that_fails_goes_to_the_second_mailbox_or_waits_and_never_to_the_sender(
@@ -190,7 +190,7 @@ def test_a_copy_that_fails_goes_to_the_second_mailbox_or_waits_and_never_to_the_
     assert "5.1.1" in row["detail"]["journal_waits"]
     (waiting,) = server.cli("queue", "list", json=True).data
     assert waiting["recipients"][0]["address"] == ARCHIVE
-    assert "journal" in server.cli("alarms", expect=None).out
+    assert "journal" in server.cli("alarms", expect=None).stdout
 
     resources["organization"]["contoso"]["journal_failures_to"] = LOST
     server.apply(resources)

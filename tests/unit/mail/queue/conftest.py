@@ -105,6 +105,7 @@ class Rig:
         self.schedule = Schedule()
         self.schedule_hours = 24
         self.finder = self.budget = None
+        self.journals = None  # makes what keeps journal copies, of the store
 
     def clock(self):
         return self.now
@@ -135,6 +136,7 @@ class Rig:
             clock=self.clock,
             **({"finder": self.finder} if self.finder else {}),
             budget=self.budget,
+            journals=self.journals(self.store) if self.journals else None,
         )
         self.manager.start()
         try:
