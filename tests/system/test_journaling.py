@@ -184,13 +184,17 @@ def test_a_copy_that_fails_goes_to_the_second_mailbox_or_waits_and_never_to_the_
     certificate = pki.leaf("mx.archive.example")
     refusing = sink(certificate=certificate, behaviour=Behaviour(replies={"RCPT": "550 5.1.1 No such mailbox"}))
     resources = with_mailboxes({"address": LOST}, outbound=[archive(refusing)], journal_to=ARCHIVE)
-    server = gateway(resources, anchors=pki.root, settings=OFTEN)
+    server = gateway(resources, anchors=pki.root, settings=OFTEN | {"alarms": {"look": 1}})
     send(server.port, ANN, content=message("one"))
     (row, *_) = server.wait_trace(event="DEFER", recipient=ARCHIVE)
     assert "5.1.1" in row["detail"]["journal_waits"]
     (waiting,) = server.cli("queue", "list", json=True).data
     assert waiting["recipients"][0]["address"] == ARCHIVE
-    assert "journal" in server.cli("alarms", expect=None).stdout
+    wait_until(
+        lambda: "journal-waits" in {alarm["kind"] for alarm in server.cli("alarms", expect=None, json=True).data},
+        "the alarm",
+        timeout=60,
+    )
 
     resources["organization"]["contoso"]["journal_failures_to"] = LOST
     server.apply(resources)

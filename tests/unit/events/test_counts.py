@@ -127,3 +127,8 @@ def test_sessions_and_connections():
         ("gatepost_tls_failures_total", "outbound", "certificate-expired"): 1,
         ("gatepost_connections_accepted_total", "mx"): 1,
     }
+
+
+def test_journal_copies_are_counted_by_form():
+    numbers, _ = counted([event("SEND", detail={"journal": {"form": "report"}}), event("SEND")])
+    assert numbers["journal_copies_total/report/send"] == 1

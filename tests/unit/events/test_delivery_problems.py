@@ -145,3 +145,12 @@ def test_the_connectors_owner_is_told_of_its_log_in():
     )
     full([[login_refused()]])
     assert len(full.failing) == 500
+
+
+def test_a_journal_copy_that_waits_is_kept_apart():
+    found = DeliveryProblems()
+    found([[event("DEFER", detail={"journal": {"form": "report"}, "journal_waits": "550 5.1.1 Unknown"})]])
+    (one,) = found.untold
+    assert (one.journal, one.failed) == (True, "550 5.1.1 Unknown")
+    found([[event("SEND")]])
+    assert found.untold == ()

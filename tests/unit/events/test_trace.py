@@ -7,7 +7,7 @@ import pytest
 
 from gatepost.events.trace import certificate_record, outcome_events, received_event, refused_event, tls_record
 from gatepost.mail.model.delivery_result import DeliveryResult, Disposition, RecipientResult
-from gatepost.mail.model.message import Delivery, Message, Recipient
+from gatepost.mail.model.message import Delivery, Journal, Message, Recipient
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.facts import SessionFacts
 from gatepost.policy.connectors.model import parse
@@ -341,3 +341,17 @@ def test_the_organization_is_that_of_the_destination():
         5,
     )
     assert event.organization == "fabrikam"
+
+
+def test_journal_copies_are_in_the_rows_of_their_message():
+    message = Message(7, "contoso", 1.0, "a@b.example")
+    ok = Reply(250, "2.0.0", ("OK",))
+    accepted = verdict(SESSION)
+    copies = [{"to": "keep@far.example", "form": "copy"}]
+    assert received_event(message, "c@d.example", accepted, ok, (), copies).detail["journaled"] == copies
+    assert "journaled" not in received_event(message, "c@d.example", accepted, ok).detail
+    recipient = Recipient("keep@far.example", journal=Journal("copy"))
+    tried = Delivery(1, message, "contoso/far.example", [recipient])
+    result = RecipientResult(recipient, Disposition.DELIVERED, ok, {})
+    (event,) = outcome_events(tried, DeliveryResult([result]), 0.0, 5.0)
+    assert event.detail["journal"] == {"form": "copy"}

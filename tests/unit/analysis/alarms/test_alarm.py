@@ -6,6 +6,7 @@ from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
 def test_what_is_about_mail():
     assert sorted(one for one in Kind if one.of_mail) == [
         "domain-conflict",
+        "journal-waits",
         "login-refused",
         "nameservers-down",
         "notice-missing",

@@ -161,3 +161,13 @@ def test_a_connector_that_cannot_log_in_is_told_of_at_once():
     (bare,) = judged(failing=(replace(NO_LOGIN, host=""),))
     assert "cannot log in, and" in bare.title
     assert not judged(failing=(replace(NO_LOGIN, last=NOW - 3 * HOUR),))
+
+
+def test_a_journal_mailbox_that_refuses_copies_is_told_of():
+    waiting = replace(UNTOLD, journal=True, recipient="keep@far.example")
+    (one,) = judged(untold=(waiting, replace(waiting, message="0cb2", failed="", last=NOW - 1)))
+    assert (one.kind, one.severity, one.about) == (Kind.JOURNAL_WAITS, Severity.CRITICAL, "contoso/keep@far.example")
+    assert one.title == "2 journal copies of contoso cannot be delivered to keep@far.example"
+    assert "The last reply: none." in one.detail
+    assert one.lines[0] == "gatepost queue list --domain far.example"
+    assert judged(untold=(replace(waiting, last=NOW - 3 * HOUR),)) == ()

@@ -255,3 +255,21 @@ def test_the_other_kinds():
     assert checkpoint_body(place, AT, writer="0", node="mx1")["head"] == "ab" * 32
     assert gap_body(place, AT, what="dropped", count=3)["count"] == 3
     assert gap_body(place, AT, what="torn", count=3, sha256="cd")["sha256"] == "cd"
+
+
+@pytest.mark.parametrize(
+    ("kept", "expected"),
+    [
+        (AddressPrivacy.DOMAIN, {"to_domain": "far.example"}),
+        (AddressPrivacy.FULL, {"to_domain": "far.example", "to": "keep@far.example"}),
+    ],
+)
+def test_journal_copies_are_kept_with_as_much_of_their_address_as_any(
+    kept: AddressPrivacy, expected: dict[str, str]
+) -> None:
+    copies = [{"to": "keep@far.example", "form": "report", "rules": ["r"]}]
+    body = event_body(row(event="RECEIVE", detail={"journaled": copies}), 1, "00", Privacy(kept))
+    assert body["journaled"] == [{"form": "report", "rules": ["r"]} | expected]
+    sent = event_body(row(detail={"journal": {"form": "copy"}}), 1, "00", Privacy(kept))
+    assert sent["journal"] == {"form": "copy"}
+    assert "journaled" not in sent
