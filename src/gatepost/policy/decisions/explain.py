@@ -21,6 +21,12 @@ from gatepost.policy.decisions.failures import FailureOutcome, outcomes
 from gatepost.policy.decisions.forwarding import expand
 from gatepost.policy.decisions.home import ALONE
 from gatepost.policy.decisions.inbound import decide_mail, decide_recipient
+from gatepost.policy.decisions.journaling import (
+    JournaledMail,
+    JournaledRecipient,
+    journal_copies,
+    journal_sentences,
+)
 from gatepost.policy.decisions.recipient_validation import foretold
 from gatepost.policy.decisions.requiretls import Asks, asks_of
 from gatepost.policy.decisions.route import NO_CONTENT, RoutePlanner
@@ -133,6 +139,9 @@ def explain(  # noqa: PLR0913 - a message, and what it meets
     if verdict.accepted:
         verdict = foretold(decide_recipient(directory, session, reverse_path, recipient, verdict.attribution))
         stage = "RCPT TO"
+    if verdict.accepted and directory.journals is not None:
+        journaled = _journaled(directory, verdict, (reverse_path, recipient), content)
+        verdict = replace(verdict, reasons=(*verdict.reasons, *journaled))
     mine = _whose(directory, verdict, reverse_path, recipient)
     onward = expand(directory, recipient).targets[-1].path  # a mailbox may send it on; that way is the one to explain
     planner = RoutePlanner(directory, profile, nodes)
@@ -163,6 +172,19 @@ def explain(  # noqa: PLR0913 - a message, and what it meets
         _signing(directory, verdict, mine, (reverse_path, content), route, forwarded=onward != recipient),
         _sealing(directory, verdict, mine, recipient, route),
     )
+
+
+def _journaled(
+    directory: Directory, verdict: InboundVerdict, paths: tuple[Path, Path], content: Content
+) -> tuple[str, ...]:
+    """Who journals the message, and where."""
+    reverse_path, recipient = paths
+    owner = directory.organization_of(recipient.domain)
+    sender = verdict.organization if verdict.direction == "originating" else ""
+    mail = JournaledMail(
+        sender, reverse_path.text, (JournaledRecipient(recipient.text, owner.name if owner is not None else ""),)
+    )
+    return journal_sentences(journal_copies(directory.journals or {}, mail, content))
 
 
 def _held(*organizations: Organization | None) -> bool:

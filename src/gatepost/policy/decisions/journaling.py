@@ -64,6 +64,15 @@ class JournalCopy(msgspec.Struct, frozen=True):
         return record | {"rules": list(self.rules)} if self.rules else record
 
 
+def journal_sentences(copies: Sequence[JournalCopy]) -> tuple[str, ...]:
+    """The copies of a message as reasons that `policy.decisions.explain` shows, each with its organization's name."""
+    return tuple(
+        f"{copy.organization} journals it to {copy.address} as a {copy.form}"
+        + (f", by mail flow rule {', '.join(map(repr, copy.rules))}" if copy.rules else "")
+        for copy in copies
+    )
+
+
 def concerned(
     journals: Mapping[str, OrganizationJournal], mail: JournaledMail
 ) -> Iterator[tuple[OrganizationJournal, Sequence[JournaledRecipient]]]:

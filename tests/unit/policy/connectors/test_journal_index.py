@@ -30,6 +30,8 @@ def test_what_an_organization_says_of_its_journal() -> None:
     assert list(index) == ["o"]
     assert (index["o"].name, index["o"].author, index["o"].failures_to) == ("o", "postmaster@o.example", OTHER)
     assert index["o"].header_names == frozenset()
+    found = list(index["o"].targets(JournalDirection.INCOMING, "a@x.example", "b@o.example", Content()))
+    assert found == [JournalTarget(KEEP, JournalForm.REPORT)]
 
 
 def test_an_organization_without_a_domain_of_its_own_still_has_an_author() -> None:

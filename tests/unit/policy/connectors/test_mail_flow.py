@@ -200,3 +200,24 @@ def test_rules_demand_protection_of_the_content() -> None:
         "would encrypt it (S/MIME), would sign it (S/MIME)",
         "requires TLS",
     ]
+
+
+def test_rules_that_journal_are_found_until_one_ends_the_rules() -> None:
+    rules = [
+        rule(name="a", journal_to="keep@o.example", priority=1),
+        rule(name="trial", journal_to="keep@o.example", mode="rehearse", priority=2),
+        rule(name="plain", priority=3),
+        rule(name="other", senders=["zoe@o.example"], journal_to="keep@o.example", priority=4),
+        rule(name="end", journal_to="keep@o.example", stop_rule_processing=True, priority=5),
+        rule(name="late", journal_to="keep@o.example", priority=6),
+    ]
+    found = RuleSet(organization(*rules)).journaling("ann@o.example", "bob@p.example", Content())
+    assert [each.name for each in found] == ["a", "end"]
+
+
+def test_a_rule_that_journals_says_so_without_the_address() -> None:
+    rules = (rule(journal_to="keep@o.example"), rule(name="trial", journal_to="keep@o.example", mode="rehearse"))
+    said = ask(*rules).reasons
+    assert "requires TLS, journals it" in said[0]
+    assert "would journal it" in said[1]
+    assert not any("keep@" in reason for reason in said)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gatepost.policy.connectors.selection import Selection, names_domain, select_outbound
+from gatepost.policy.connectors.selection import Selection, connector_for, names_domain, select_outbound
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -181,3 +181,14 @@ def test_a_connector_names_a_domain(directory: Build, text: str, named: bool) ->
     index = directory(SALES + text)
     assert names_domain(index, "o", "sales.o.example") is named
     assert not names_domain(index, "gone", "sales.o.example")
+
+
+@pytest.mark.parametrize("text", [EXACT + ALL + HOME + SALES, ALL + CENTRAL, HOME + SALES, ALL, EXACT, SALES])
+@pytest.mark.parametrize("domain", ["sales.o.example", "x.example"])
+def test_the_connector_alone_is_the_one_that_is_selected(directory: Build, text: str, domain: str) -> None:
+    known = directory(f"[organization.o]\n{text}")
+    (organization,) = known.organizations
+    index = known.outbound("o")
+    assert index is not None
+    found = connector_for(index, domain, accepted=known.accepts("o", domain))
+    assert found is select_outbound(known, organization, domain).connector

@@ -439,3 +439,15 @@ def test_the_way_to_another_node_is_told_and_who_is_asked_there(
     assert set(dict(found.other_rules).values()) <= {"applies on the node where the organization lives", "is disabled"}
     assert found.other_rules
     assert {one.result for one in found.failures} == {"waits", "delivered"}
+
+
+def test_who_journals_the_message_is_among_the_reasons(directory: Build, session: Session, path: MakePath) -> None:
+    boxes = "".join(f"[[organization.o.mailbox]]\naddress = '{name}@o.example'\n" for name in ("ann", "keep"))
+    known = directory(
+        "[organization.o]\njournal_to = 'keep@o.example'\n"
+        f"[[organization.o.accepted_domain]]\nname = 'o.example'\n{boxes}"
+    )
+    explained = explain(known, session(), path("a@far.example"), path("ann@o.example"))
+    assert explained.inbound.reasons[-1] == "o journals it to keep@o.example as a report"
+    elsewhere = explain(known, session(), path("a@far.example"), path("x@far.example"))
+    assert not any("journals" in reason for reason in elsewhere.inbound.reasons)

@@ -12,6 +12,7 @@ from gatepost.policy.decisions.journaling import (
     JournaledRecipient,
     header_names,
     journal_copies,
+    journal_sentences,
 )
 
 KEEP, OTHER, PKEEP = "keep@o.example", "other@o.example", "keep@p.example"
@@ -87,3 +88,12 @@ def test_where_a_mailbox_forwards_is_named_to_its_own_organization_alone() -> No
     own, others = journal_copies(known, mail("o", forwards), Content())
     assert own.lines == ("Bcc: dan@p.example",)
     assert others.lines == ("Bcc: dan@p.example", "Bcc: home@far.example, Forwarded: dan@p.example")
+
+
+def test_copies_are_explained_in_a_sentence_each() -> None:
+    rules = [{"name": "r", "journal_to": OTHER, "journal_form": "copy"}]
+    copies = journal_copies(index({"journal_to": KEEP, "mail_flow_rule": rules}), mail("", ANN), Content())
+    assert journal_sentences(copies) == (
+        "o journals it to keep@o.example as a report",
+        "o journals it to other@o.example as a copy, by mail flow rule 'r'",
+    )
