@@ -2,7 +2,9 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from gatepost.policy.connectors.values import ProfileName, TlsSettings, TlsVersion
+import pytest
+
+from gatepost.policy.connectors.values import JournalDirection, ProfileName, TlsSettings, TlsVersion
 from gatepost.protocols.tls.profile import PROFILES, VERSIONS
 
 
@@ -22,3 +24,18 @@ def test_values_are_in_kebab_case() -> None:
         "certificate-validation",
         "domain-validation",
     ]
+
+
+@pytest.mark.parametrize(
+    ("setting", "covered"),
+    [
+        ("all", {"incoming", "outgoing", "internal"}),
+        ("external", {"incoming", "outgoing"}),
+        ("incoming", {"incoming"}),
+        ("outgoing", {"outgoing"}),
+        ("internal", {"internal"}),
+    ],
+)
+def test_directions_of_a_journal(setting: str, covered: set[str]) -> None:
+    ways = (JournalDirection.INCOMING, JournalDirection.OUTGOING, JournalDirection.INTERNAL)
+    assert {str(way) for way in ways if JournalDirection(setting).covers(way)} == covered

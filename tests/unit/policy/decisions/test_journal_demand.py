@@ -4,7 +4,6 @@ import pytest
 
 from gatepost.policy.connectors.values import RevocationCheck
 from gatepost.policy.decisions.journal_demand import journal_demand
-from gatepost.policy.decisions.published import Modes, Naming, Published, terms
 from gatepost.policy.decisions.requirement import (
     Authenticated,
     DaneProof,
@@ -17,7 +16,6 @@ from gatepost.policy.decisions.requirement import (
     Source,
     StsProof,
 )
-from gatepost.policy.decisions.requiretls import Asks, asks_of
 from gatepost.protocols.dane.tlsa import MatchingType, Records, Selector, Tlsa, Usage
 
 HOST, DOMAIN = "mx.far.example", "far.example"
@@ -54,24 +52,3 @@ def test_else_the_host_bears_its_own_name_which_must_be_known(requirement: Requi
 def test_what_stays_on_this_machine_needs_no_tls() -> None:
     assert journal_demand(OPPORTUNISTIC, "127.0.0.1", "", here=True) is None
     assert journal_demand(OPPORTUNISTIC, "/run/lmtp", "", here=False) is None
-
-
-@pytest.mark.parametrize(
-    ("naming", "fit"),
-    [
-        (Naming(), True),
-        (Naming(DOMAIN), False),
-        (Naming(DOMAIN, authentic=True), True),
-        (Naming(here=True), True),
-    ],
-)
-def test_the_terms_of_a_host_have_it(naming: Naming, fit: bool) -> None:
-    found = terms(OPPORTUNISTIC, HOST, Modes(asks=Asks.JOURNAL), Published(), naming).outcome
-    assert isinstance(found, Shortfall) is not fit
-    assert isinstance(found, Authenticated) is (fit and not naming.here)
-
-
-def test_a_message_cannot_waive_it_and_requiretls_asks_for_more() -> None:
-    assert asks_of(require_tls=False, tls_required_no=True, relayed_notice=True, journal=True) is Asks.JOURNAL
-    assert asks_of(require_tls=True, tls_required_no=False, relayed_notice=True, journal=True) is Asks.REQUIRED
-    assert Asks.JOURNAL.demands

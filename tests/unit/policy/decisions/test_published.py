@@ -486,3 +486,18 @@ def test_of_two_connectors_the_stricter_modes_count() -> None:
     assert (both_lax.dane, both_lax.sts, both_lax.relaxed_by) == (SmtpDaneMode.NONE, MtaStsMode.NONE, "c")
     trial = joined_modes(lax, SenderPart("o", one(smtp_dane_mode="mandatory", mode="rehearse")))
     assert (trial.dane, trial.dane_on_trial) == (SmtpDaneMode.OPPORTUNISTIC, SmtpDaneMode.MANDATORY)
+
+
+@pytest.mark.parametrize(
+    ("naming", "fit"),
+    [
+        (Naming(), True),
+        (Naming(DOMAIN), False),
+        (Naming(DOMAIN, authentic=True), True),
+        (Naming(here=True), True),
+    ],
+)
+def test_the_terms_of_a_host_for_a_journal_copy(naming: Naming, fit: bool) -> None:
+    found = terms(Opportunistic(BY_CONNECTOR), HOST, Modes(asks=Asks.JOURNAL), Published(), naming).outcome
+    assert isinstance(found, Shortfall) is not fit
+    assert isinstance(found, Authenticated) is (fit and not naming.here)

@@ -207,3 +207,9 @@ def test_a_node_of_our_own_that_does_not_do_is_never_unfit_for_good(hop: MakeHop
     found = settled(asked, hop(requiretls_offered=False), None)
     assert found is not None
     assert (found.enhanced, found.message) == ("4.7.30", "RequireTlsNotOffered")
+
+
+def test_a_journal_copy_cannot_be_waived_and_requiretls_asks_for_more() -> None:
+    assert asks_of(require_tls=False, tls_required_no=True, relayed_notice=True, journal=True) is Asks.JOURNAL
+    assert asks_of(require_tls=True, tls_required_no=False, relayed_notice=True, journal=True) is Asks.REQUIRED
+    assert Asks.JOURNAL.demands
