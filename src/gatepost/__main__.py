@@ -1,5 +1,12 @@
 """`python -m gatepost` is `gatepost`."""
 
+import os
+
+if "_GATEPOST_OPENSSL_CONF" in os.environ:  # of `manage.cli.token_provider`: before anything uses OpenSSL
+    from gatepost.net.token_provider import load_asked
+
+    load_asked()
+
 from gatepost.manage.cli import main
 
 if __name__ == "__main__":

@@ -20,9 +20,11 @@ from gatepost.net.identity import Credentials, IdentityError, ServerIdentity, by
 from gatepost.net.ocsp_stapling import StapledResponses
 from gatepost.net.sessions import MAX_AGE, SessionCache
 from gatepost.net.tickets import ServerSessions, TicketIssuer
+from gatepost.net.token_keys import note_failure, reasons_of, use_token_key
 from gatepost.protocols.tls.facts import TlsFacts
 from gatepost.protocols.tls.profile import group_name, iana_name, version_name
 from gatepost.protocols.tls.signature import scheme_name, served_scheme
+from gatepost.protocols.tls.token_uri import TokenUri
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -234,6 +236,7 @@ class Engine:
         private.clear_errors()
         reasons = failure.args[0] if failure.args and isinstance(failure.args[0], list) else []
         detail = "; ".join(reason[-1] for reason in reasons if reason[-1]) or type(failure).__name__
+        note_failure(detail)
         return TlsFailure(detail[:_MAX_DETAIL])
 
     def _observe(self) -> TlsFacts:
@@ -483,9 +486,11 @@ def _present(context: SSL.Context, credentials: Credentials) -> None:
             file.write(credentials.chain_pem)
             file.flush()
             context.use_certificate_chain_file(file.name)
-        context.use_privatekey(credentials.key)
+        if isinstance(credentials.key, TokenUri):
+            use_token_key(context, credentials, credentials.key)
+        else:
+            context.use_privatekey(credentials.key)
         context.check_privatekey()
     except SSL.Error as failure:
-        private.clear_errors()
-        reasons = "; ".join(reason[-1] for reason in failure.args[0])
-        raise IdentityError(f"the certificate {credentials.leaf.subject} cannot be used: {reasons}") from failure
+        why = reasons_of(failure)
+        raise IdentityError(f"the certificate {credentials.leaf.subject} cannot be used: {why}") from failure

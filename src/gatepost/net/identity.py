@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
 from gatepost.net.certificate import MALFORMED, CertificateError, certificate_facts, quietly
+from gatepost.protocols.tls.token_uri import TokenUri, TokenUriError, is_token_uri, parse_token_uri
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,18 +32,26 @@ class IdentityError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ServerIdentity:
-    """A certificate to present, leaf first and then its intermediates, and its private key, both PEM."""
+    """A certificate to present, leaf first and then its intermediates, and its private key, both PEM.
+
+    Of a key in a token `key_pem` is the `pkcs11:` URI.
+    """
 
     chain_pem: bytes
     key_pem: bytes = field(repr=False)
 
+    @property
+    def in_token(self) -> bool:
+        """Whether the key is in a token, so that only OpenSSL's provider can use it."""
+        return is_token_uri(self.key_pem[:16].decode("ascii", "replace"))
+
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """An identity that has been read and found to fit together."""
+    """An identity that has been read and found to fit together; a key in a token is compared when it is used."""
 
     chain_pem: bytes
-    key: PrivateKey = field(repr=False)
+    key: PrivateKey | TokenUri = field(repr=False)
     leaf: CertificateFacts
 
     @property
@@ -59,16 +68,31 @@ def read_identity(identity: ServerIdentity) -> Credentials:
         facts = certificate_facts(leaf.public_bytes(serialization.Encoding.DER))
     except (*MALFORMED, CertificateError) as failure:
         raise IdentityError(f"the certificate chain cannot be read: {failure}") from failure
+    if facts.key.startswith("RSA-PSS"):
+        raise IdentityError(f"the certificate {facts.subject} has a kind of key that cannot be used: {facts.key}")
+    if identity.in_token:
+        return Credentials(identity.chain_pem, _token_uri(identity, facts), facts)
     try:
         key = serialization.load_pem_private_key(identity.key_pem, password=None)
         matching = _spki(key.public_key()) == _spki(leaf.public_key())
     except (ValueError, TypeError, UnsupportedAlgorithm) as failure:
+        if b"PKCS#11 PROVIDER URI" in identity.key_pem:
+            raise IdentityError(
+                f"the key of {facts.subject} is in a token: name it by its pkcs11: URI instead of a file"
+            ) from failure
         raise IdentityError(f"the private key of {facts.subject} cannot be read: {failure}") from failure
-    if not isinstance(key, _PRIVATE_KEYS) or facts.key.startswith("RSA-PSS"):
+    if not isinstance(key, _PRIVATE_KEYS):
         raise IdentityError(f"the certificate {facts.subject} has a kind of key that cannot be used: {facts.key}")
     if not matching:
         raise IdentityError(f"the private key does not belong to the certificate {facts.subject}")
     return Credentials(identity.chain_pem, key, facts)
+
+
+def _token_uri(identity: ServerIdentity, facts: CertificateFacts) -> TokenUri:
+    try:
+        return parse_token_uri(identity.key_pem.decode("ascii", "replace"))
+    except TokenUriError as failure:
+        raise IdentityError(f"the private key of {facts.subject}: {failure}") from failure
 
 
 def _spki(key: object) -> bytes:

@@ -20,6 +20,7 @@ from OpenSSL._util import ffi as _ffi
 from OpenSSL._util import lib as _lib
 
 _HANDSHAKE, _SERVER_KEY_EXCHANGE, _CERTIFICATE_VERIFY, _NAMED_CURVE = 22, 12, 15, 3
+_NO_PASSWORD = _ffi.callback(_ffi.typeof(_lib.SSL_CTX_set_default_passwd_cb).args[1], lambda *_: 0)
 
 
 class PrivateCallError(RuntimeError):
@@ -80,6 +81,11 @@ def stapled_response(connection: SSL.Connection) -> bytes:
     place = _ffi.new("unsigned char **")
     size = int(_lib.SSL_get_tlsext_status_ocsp_resp(connection._ssl, place))  # noqa: SLF001 - as above
     return bytes(_ffi.buffer(place[0], size)[:]) if size > 0 else b""
+
+
+def never_ask(context: SSL.Context) -> None:
+    """A key that needs a password or PIN which it is not given is an error, and asked for on no terminal."""
+    _lib.SSL_CTX_set_default_passwd_cb(context._context, _NO_PASSWORD)  # noqa: SLF001 - as above
 
 
 def clear_errors() -> None:

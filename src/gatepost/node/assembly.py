@@ -186,6 +186,8 @@ class Assembly:
         )
         self.certificates = CertificateManager(settings, self._resources, lookups.http, lookups.resolver, self._tickets)
         self._credentials = NodeCredentials(records, settings, self._tickets)
+        if settings.pkcs11.module:
+            self.parts.add(self.certificates.watch_tokens(self._renew_token_keys))
         self.parts.add(*self.certificates.parts(self._site))
         rotation = SecretRotation(self._tickets, ticket_secrets_of(settings, self._resources))
         self.parts.add(rotation.part(self._site.own))
@@ -304,6 +306,10 @@ class Assembly:
         self._offer()
         self.parts.reload()
         _log.info("certificates and trust anchors were read again")
+
+    def _renew_token_keys(self) -> None:
+        self._offer()
+        self._lookups.contexts.clear()
 
     @property
     def failed(self) -> bool:

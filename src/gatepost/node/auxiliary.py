@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
+from gatepost.net.token_access import TOKEN_KEYS
 from gatepost.node.http_session import SECONDS
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.store.interface import StoreFailure
@@ -50,6 +51,10 @@ async def _run(make: Callable[[], Parts], lifeline: int, drain: float, what: str
     except (StoreFailure, CertificateFileError, OSError) as error:
         _log.critical("%s cannot be served: %s", what, error)
         return 1
+    if TOKEN_KEYS.access is not None:
+        from gatepost.node.token_watch import TokenWatch  # noqa: PLC0415 - few have keys in tokens
+
+        parts.add(TokenWatch(parts.reload, stop.set).life())
     loop.add_signal_handler(signal.SIGHUP, parts.reload)
     await parts.start()
     await stop.wait()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ from gatepost.pki.certificates.inventory import Inventory
 from gatepost.pki.certificates.presented import presented, refused_by_tls, settings_identities
 from gatepost.pki.certificates.site_key import site_vault
 from gatepost.pki.certificates.stapling import Stapler
+from gatepost.pki.certificates.token_check import log_problems, problems_of, token_keys
 from gatepost.pki.certificates.vault import Vault, VaultError
 from gatepost.pki.certificates.watch import WATCH_SECONDS, FileWatch
 from gatepost.pki.site.membership import RENEWAL_SECONDS, Renewal
@@ -43,13 +45,14 @@ from gatepost.store.nodes import UnusableKey
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from gatepost.net.identity import ServerIdentity
     from gatepost.net.lookups.dns import Resolver
     from gatepost.net.lookups.http import HttpClient
     from gatepost.net.tickets import DailySecrets
     from gatepost.node.site_member import SiteMember
+    from gatepost.node.token_watch import TokenWatch
     from gatepost.pki.certificates.entry import Entry
     from gatepost.settings.model import Settings
     from gatepost.store.changes import ConfigStore
@@ -59,6 +62,10 @@ if TYPE_CHECKING:
 STAPLE_SECONDS = 60.0
 """Between two looks at the responses to staple."""
 
+CHECK_SECONDS = 60.0
+"""Between two trials of keys in tokens."""
+
+_IN_USE = frozenset({State.CURRENT, State.NEXT})
 _UNUSABLE = 8  # certificates with an unusable key that are told of
 _WHY = 300  # characters
 
@@ -68,6 +75,7 @@ _log = logging.getLogger(__name__)
 class CertificateManager:
     """tls: what a listener presents, None if there is no certificate. inventory, clients: for who looks at them.
 
+    lost_token: only another process can use the keys in a token that was away.
     own: the connections on which this node looks at what it presents. client: asks authorities; resolver: what the DNS
     says of us. tickets: shared by those with whom clients resume their sessions. Raises CertificateFileError if what is
     to be presented cannot be used.
@@ -96,6 +104,10 @@ class CertificateManager:
         self._renewing: asyncio.Task[object] | None = None
         self.own = OwnConnections(Path(settings.server.data_dir))
         self._observer: CertificateObserver | None = None
+        self._token_watch: TokenWatch | None = None
+        self.lost_token = False
+        if settings.pkcs11.module:
+            log_problems(problems_of(self._token_keys()))
         self._identities = self._found()
         self.tls = self._context(self._identities)
 
@@ -151,7 +163,12 @@ class CertificateManager:
             return []
         unusable = []
         for entry in entries.values():
-            if entry.purpose is Purpose.SERVER and entry.state in {State.CURRENT, State.NEXT}:
+            if entry.state not in _IN_USE:
+                continue
+            if entry.in_token and self._token_watch is not None:
+                why = self._token_watch.problems.get(entry.key_file, "")
+                unusable += [UnusableKey(entry.id, why[:_WHY])] if why else []
+            elif entry.purpose is Purpose.SERVER:
                 try:
                     self._try_key(entry)
                 except CertificateFileError as error:
@@ -165,6 +182,24 @@ class CertificateManager:
             self.inventory.identity(entry)
         elif entry.origin is not Origin.SETTINGS or files in self._pairs:
             load_identity(*files)
+
+    def watch_tokens(self, renewed: Callable[[], object]) -> Lifecycle:
+        """Look after keys in tokens from now on. renewed: called when `tls` is another one, with keys loaded again."""
+        from gatepost.node.token_watch import TokenWatch  # noqa: PLC0415 - few have keys in tokens
+
+        def renew() -> None:
+            self.tls = self._context(self._identities)
+            renewed()
+
+        self._token_watch = TokenWatch(renew, partial(setattr, self, "lost_token", True), self._token_keys)
+        return self._token_watch.life()
+
+    def _token_keys(self) -> dict[str, bytes]:
+        """The chains of certificates that are, or are to be, presented, by the URI of their key in a token."""
+        try:
+            return token_keys(self.inventory, self._pairs)
+        except (ValueError, CertificateFileError):  # the log says so
+            return {}
 
     def stapled(self) -> frozenset[str]:
         """The ids of those for which there is a response to staple that holds."""
@@ -191,6 +226,8 @@ class CertificateManager:
             self._settings, self.own, lambda: self.presented, self.unusable_keys, told=site.tell
         )
         looks = [Duty(OBSERVE_SECONDS, self._observer.tick)]
+        if self._token_watch is not None:
+            looks.append(Duty(CHECK_SECONDS, self._token_watch.check, at_once=True))
         changeover, acme = site.leases.lease(SiteDuty.CHANGEOVER), site.leases.lease(SiteDuty.ACME)
         return [
             Lifecycle(

@@ -29,6 +29,7 @@ from gatepost.pki.certificates.bearing import bearing
 from gatepost.pki.certificates.files import CertificateFileError, IdentityFiles
 from gatepost.pki.certificates.inventory import Inventory
 from gatepost.pki.certificates.presented import presented, refused_by_tls, settings_identities
+from gatepost.pki.certificates.token_check import problems_of, token_keys
 from gatepost.policy.connectors.publication import publications
 from gatepost.protocols.mtasts.policy import StsMode
 from gatepost.protocols.mtasts.publish import CONTENT_TYPE, PATH
@@ -83,6 +84,8 @@ class PolicyHost:
         self._resources = Storage.of(settings).configuration()
         self._snapshots = SnapshotSource(self._resources, settings.limits.prefixes())
         self._inventory = Inventory(self._resources, vault_of(settings, self._resources))
+        if settings.pkcs11.module:
+            problems_of(token_keys(self._inventory, _pairs(settings)))  # workers say what is wrong
         self._identities, self._tls = self._certificates()
         self._version = self._snapshots.current.version
         self._policies: dict[str, StsPublication] = {}
@@ -154,7 +157,7 @@ class PolicyHost:
 
         Always under the profile "default": clients are unknown.
         """
-        pairs = [(Path(certificate.chain), Path(certificate.key)) for certificate in self._settings.certificates]
+        pairs = _pairs(self._settings)
         identities = presented(self._inventory, settings_identities(self._inventory, pairs))
         if not identities:
             return [], None
@@ -207,6 +210,10 @@ class PolicyHost:
             return
         reports = self._reports if address == self._settings.tls_reports.address else None
         PolicySession(stream, lambda: self._sites.get(address, {}), time.time, reports).begin(self._tls)
+
+
+def _pairs(settings: Settings) -> list[tuple[Path, Path]]:
+    return [(Path(certificate.chain), Path(certificate.key)) for certificate in settings.certificates]
 
 
 def _trouble(policies: dict[str, StsPublication], identities: Sequence[ServerIdentity], hostname: str) -> Iterator[str]:

@@ -95,8 +95,10 @@ class _Worker:
         return self._status
 
     def _end_if_failed(self, assembly: Assembly) -> None:
-        """A store that failed for good is opened anew by a new process: the supervisor starts one."""
+        """A store that failed for good, or a token that was away, is for a new process: the supervisor starts one."""
         if assembly.failed and not self._stop.is_set():
             _log.critical("the store failed: this worker ends, so that a new one recovers it")
             self._status = 1
+            self._stop.set()
+        if assembly.certificates.lost_token:  # the log says so
             self._stop.set()

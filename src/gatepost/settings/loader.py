@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatepost.policy.connectors.names import SmartHost, host_port
+from gatepost.protocols.tls.token_uri import is_token_uri
 from gatepost.settings.acme import Acme, Challenge
 from gatepost.settings.environment import CONFIG_VARIABLE, Overrides, overrides
 from gatepost.settings.locate import line_of, lines
@@ -130,7 +131,7 @@ def _relative_to(directory: Path, document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_path(value: object) -> bool:
-    return isinstance(value, str) and value not in {"", "system"}
+    return isinstance(value, str) and value not in {"", "system"} and not is_token_uri(value)
 
 
 def _across(draft: Draft[Settings]) -> Iterator[FieldError]:

@@ -35,6 +35,7 @@ from gatepost.settings.alarms import Alarms
 from gatepost.settings.evidence import Evidence, Trace
 from gatepost.settings.oidc import Oidc
 from gatepost.settings.otel import Otel
+from gatepost.settings.pkcs11 import Pkcs11
 from gatepost.settings.references import address_or_none, mail_address, secret_reference
 from gatepost.settings.reporting import TlsReports
 from gatepost.settings.roles import ListenerRole  # noqa: TC001 - pydantic reads the annotation
@@ -306,7 +307,9 @@ class Certificate(Section):
     """A certificate to present: several for RSA and ECDSA, and by name (SNI). Without one, STARTTLS is not offered."""
 
     chain: PathText = setting(description="File with the certificate and its intermediates, PEM, leaf first.")
-    key: PathText = setting(description="File with the private key, PEM, mode 0600.")
+    key: PathText = setting(
+        description="File with the private key, PEM, mode 0600; or the pkcs11: URI of a key in the token of [pkcs11]."
+    )
 
 
 class Admin(Section):
@@ -434,6 +437,7 @@ class Settings(Section):
     dns: Dns = setting(default=Dns(), description="[dns]")
     tls: Tls = setting(default=Tls(), description="[tls]")
     certificates: tuple[Certificate, ...] = setting(default=(), alias="certificate", description="[[certificate]]")
+    pkcs11: Pkcs11 = setting(default=Pkcs11(), description="[pkcs11]")
     acme: Acme = setting(default=Acme(), description="[acme]")
     admin: Admin = setting(default=Admin(), description="[admin]")
     oidc: Oidc = setting(default=Oidc(), description="[oidc]")

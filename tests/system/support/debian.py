@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MARK = "PEER MISSING"
+SOFTHSM = "/usr/lib/softhsm/libsofthsm2.so"
 
 # What a test asks for -> the Debian package that brings it ("" = no package does).
 _PACKAGES = {
@@ -38,6 +39,9 @@ _PACKAGES = {
     "rspamd": "rspamd",
     "clamd": "clamav-daemon",
     "ip": "iproute2",
+    "softhsm": "softhsm2",
+    "pkcs11-provider": "pkcs11-provider",
+    "pkcs11-tool": "opensc",
     "postgresql": "postgresql-17",
     "chromium": "chromium-headless-shell",
     "root": "",
@@ -83,6 +87,11 @@ def libunbound() -> bool:
     return True
 
 
+def pkcs11_spy() -> Path | None:
+    """The PKCS#11 module of OpenSC that writes down every call and passes it on."""
+    return next(Path("/usr/lib").glob("*/pkcs11/pkcs11-spy.so"), None)
+
+
 def _perl_folders() -> list[Path]:
     return [*Path("/usr/lib").glob("*/perl5/*"), Path("/usr/share/perl5"), *Path("/usr/local").glob("lib/*/perl/*")]
 
@@ -96,6 +105,9 @@ _FOUND_BY: dict[str, Callable[[], bool]] = {
     "dovecot-submission": lambda: Path("/usr/lib/dovecot/submission").exists(),
     "saslpasswd2": lambda: Path("/usr/sbin/saslpasswd2").exists(),
     "libunbound": libunbound,
+    "softhsm": lambda: Path(SOFTHSM).exists() and shutil.which("softhsm2-util") is not None,
+    "pkcs11-provider": lambda: any(Path("/usr/lib").glob("*/ossl-modules/pkcs11.so")),
+    "pkcs11-tool": lambda: shutil.which("pkcs11-tool") is not None and pkcs11_spy() is not None,
     "postgresql": lambda: any(Path("/usr/lib/postgresql").glob("*/bin/postgres")),
     "swaks-tls": lambda: any(Path(root, "Net/SSLeay.pm").exists() for root in _perl_folders()),
 }
@@ -104,7 +116,7 @@ _FOUND_BY: dict[str, Callable[[], bool]] = {
 def have(*peers: str) -> bool:
     """Whether all of them are here: "postfix", "exim", "swaks", "swaks-tls", "openssl", "nsd", "unbound",
     "libunbound", "pebble", "promtool", "dovecot", "dovecot-lmtp", "dovecot-submission", "saslpasswd2", "haproxy",
-    "rspamd", "clamd", "ip", "chromium", "postgresql", "root".
+    "rspamd", "clamd", "softhsm", "pkcs11-provider", "pkcs11-tool", "ip", "chromium", "postgresql", "root".
     """
     return all(_present(peer) for peer in peers)
 

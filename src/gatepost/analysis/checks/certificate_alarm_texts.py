@@ -94,9 +94,9 @@ def _renew(entry: Entry) -> tuple[str, ...]:
     """The way to replace a certificate: a sentence, then commands to type."""
     match entry.origin:
         case Origin.SETTINGS | Origin.FILES if entry.chain_file:
-            files = f"{entry.chain_file} and {entry.key_file}"
+            files = f"file {entry.chain_file}" if entry.in_token else f"files {entry.chain_file} and {entry.key_file}"
             return (
-                f"Renew the files {files}, or see why that fails; the gateway presents a new one within seconds",
+                f"Renew the {files}, or see why that fails; the gateway presents a new one within seconds",
                 "gatepost certificate list",
             )
         case Origin.ACME:

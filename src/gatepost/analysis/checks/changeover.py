@@ -35,6 +35,7 @@ from gatepost.pki.certificates import lifecycle as course
 from gatepost.pki.certificates.entry import Purpose, State
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.pki.certificates.stapling import subject_of
+from gatepost.pki.certificates.token_check import problem_of
 from gatepost.policy.connectors.publication import publication
 from gatepost.protocols.dane.tlsa import RecordsKind, TlsaLookup, TlsaStatus, classify
 from gatepost.store.changes import on_newest
@@ -126,8 +127,13 @@ class GateChecker:
     ) -> None:
         """parts: is filled as answers come, each where it belongs."""
         identity, problem = self._identity(entry)
+        key = gates.key_finding(problem)
+        if identity is not None and identity.in_token:
+            problem = await asyncio.to_thread(problem_of, identity)
+            key = gates.token_key_finding(problem)
+            identity = None if problem else identity  # nothing is rehearsed with a PIN that may be wrong
         looks: list[tuple[tuple[GateCheck, ...], Awaitable[Iterable[GateFinding]]]] = [
-            ((GateCheck.KEY,), _at_once([gates.key_finding(problem)])),
+            ((GateCheck.KEY,), _at_once([key])),
             ((GateCheck.CHAIN,), self._chain(entry, context)),
             ((GateCheck.NAMES, GateCheck.TLSA, GateCheck.REHEARSAL), self._names(entry, context)),
         ]

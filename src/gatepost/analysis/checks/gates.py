@@ -121,6 +121,14 @@ def key_finding(problem: str) -> GateFinding:
     return GateFinding(GateCheck.KEY, Mark.PASS, "its private key can be opened and belongs to it")
 
 
+def token_key_finding(problem: str) -> GateFinding:
+    """Whether a key in a token can be used here. problem: why not, "" if it can."""
+    if problem:
+        fix = "Connect the token, and check [pkcs11] in the settings of this node."
+        return GateFinding(GateCheck.KEY, Mark.FAIL, "its private key in the token cannot be used", problem, fix)
+    return GateFinding(GateCheck.KEY, Mark.PASS, "its private key in the token signs, and belongs to it")
+
+
 def staple_finding(*, responder: bool, must: bool, kept: bool) -> GateFinding:
     """Whether the first handshake can have an OCSP response stapled. responder: the certificate names one. kept: by us.
 

@@ -71,6 +71,8 @@ def presentation_alarms(problems: Sequence[PresentationProblem], entries: Mappin
             severity, kind = Severity.CRITICAL if is_current else Severity.ERROR, Kind.KEY_UNUSABLE
             title = f"the key of {what} cannot be used on node {problem.node}"
             fix = "Restore the key there; until then a restart of the node ends what it still presents."
+            if entry is not None and entry.in_token:
+                fix = "Until the token is back, handshakes that need the key fail; then it is used again by itself."
         else:
             severity, kind = Severity.ERROR, Kind.NOT_PRESENTED
             title = f"node {problem.node} does not present {what}"

@@ -31,6 +31,7 @@ from gatepost.manage.use_cases.certificate_import import (
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.node.privileges import as_caller
 from gatepost.pki.certificates.entry import State
+from gatepost.protocols.tls.token_uri import is_token_uri
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.certificate_import import CertificateAdded
@@ -58,7 +59,7 @@ class _Files:
     "--key",
     type=click.Path(dir_okay=False),
     metavar="FILE",
-    help="File with the private key, unless CHAIN contains it.",
+    help="File with the private key, unless CHAIN contains it; or the pkcs11: URI of a key in the gateway's token.",
 )
 @click.option(
     "--leave-key", is_flag=True, help="Use both files where they are, and reload them when another tool renews them."
@@ -85,7 +86,7 @@ def add(request: AddCertificate, config: str | None, as_json: bool, **options: A
     key is in CHAIN, in --key, or was created by `gatepost certificate request`. The gateway seals the key with
     store.master_key and stores it. With --leave-key both files stay where they are, mode 0600, and the gateway watches
     them. With --server the key goes over TLS to the gateway, which seals it there; --leave-key and --directory then
-    name files on the gateway's machine.
+    name files on the gateway's machine. A key in a token (--key pkcs11:…) stays there.
 
     The certificate is next until a changeover, unless no current certificate has its names yet, or --current is given.
 
@@ -131,10 +132,13 @@ def _add_directory(there: Client, path: Path, files: _Files, request: AddCertifi
 
 def _add_certificate(there: Client, files: _Files, request: AddCertificate, *, as_json: bool) -> None:
     content = _read(Path(str(files.chain)))
-    key = _read(Path(files.key)) if files.key else b""
+    key = b""
+    if files.key:
+        key = files.key.encode() if is_token_uri(files.key) else _read(Path(files.key))
     request = replace(request, chain=base64.b64encode(content).decode(), key=base64.b64encode(key).decode())
     added = _added(there, files, request)
-    heading = "warning: the files are used as they are, but" if added.certificate.key_file else "note:"
+    left = added.certificate.key_file and not is_token_uri(added.certificate.key_file)
+    heading = "warning: the files are used as they are, but" if left else "note:"
     for text in [
         *(f"{heading} {note}" for note in added.notes),
         *(f"warning: {warning}" for warning in added.warnings),

@@ -36,6 +36,7 @@ from gatepost.manage.use_cases.changeover_steps import (
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.pki.certificates.lifecycle import ROLL_BACK_SECONDS
+from gatepost.protocols.tls.token_uri import is_token_uri
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -175,7 +176,8 @@ def withdraw(request: WithdrawCertificate, force: str, config: str | None, as_js
     request.certificate, request.force = addressable(there, request.certificate), force
     summary = there.call(withdraw_certificate, request)
     if summary.key_file:
-        click.echo(f"the store never had its key: delete {summary.key_file} yourself", err=True)
+        left = f"delete {summary.key_file}" if not is_token_uri(summary.key_file) else f"destroy {summary.key_file}"
+        click.echo(f"the store never had its key: {left} yourself", err=True)
     _say(as_json, {"id": summary.id, "state": "retired", "key_left": summary.key_file}, f"{summary.id} is retired")
 
 

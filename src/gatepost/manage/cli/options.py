@@ -101,8 +101,21 @@ def loaded_settings(config: str | None, *, anywhere: bool = False) -> Settings:
         raise only_here(click.get_current_context())
     chosen = config or options.config
     try:
-        return load(chosen, os.environ)
+        settings = load(chosen, os.environ)
     except SettingsError as error:
+        fail(BAD_INPUT, str(error))
+    if settings.pkcs11.module:
+        _load_provider(settings)
+    return settings
+
+
+def _load_provider(settings: Settings) -> None:
+    from gatepost.manage.cli.token_provider import with_provider  # noqa: PLC0415 - few have keys in tokens
+    from gatepost.net.token_access import TokenError  # noqa: PLC0415 - as above
+
+    try:
+        with_provider(settings)
+    except TokenError as error:
         fail(BAD_INPUT, str(error))
 
 

@@ -79,6 +79,8 @@ def serve(config: str | None) -> None:
     _drop_privileges(settings, account)
     _check_store(settings)
     hold_indexes(Path(settings.server.data_dir))
+    if settings.pkcs11.module:
+        _try_token_keys(settings)
     tickets = _prepare_site(settings)
     _grant(settings)
     _check_store(settings)  # of a start and a restore that begin at once, at least one sees the other
@@ -242,6 +244,20 @@ def _check(settings: Settings, heading: str = "") -> None:
         errors.append(f"alarms.webhook_secret: {error}")
     if errors:
         fail(BAD_INPUT, "\n".join(f"{heading}{line}" for error in errors for line in error.splitlines()))
+
+
+def _try_token_keys(settings: Settings) -> None:
+    """Try all keys in tokens once, before many processes do; end the command if one of the settings cannot be used."""
+    from gatepost.pki.certificates.inventory import Inventory  # noqa: PLC0415 - few have keys in tokens
+    from gatepost.pki.certificates.token_check import problems_of, token_keys  # noqa: PLC0415 - as above
+
+    pairs = [(Path(certificate.chain), Path(certificate.key)) for certificate in settings.certificates]
+    with closing(Storage.of(settings).configuration()) as store:
+        problems = problems_of(token_keys(Inventory(store, None), pairs))
+    named = {certificate.key for certificate in settings.certificates}
+    fatal = [f"certificate with the key {uri}: {why}" for uri, why in problems.items() if uri in named]
+    if fatal:
+        fail(BAD_INPUT, "\n".join(fatal))
 
 
 def _acme_errors(settings: Settings) -> Iterator[str]:

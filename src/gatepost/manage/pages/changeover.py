@@ -317,7 +317,7 @@ def _withdraw(asked: Request) -> Response:
         left = execute(withdraw_certificate, context, request).key_file
         said = f"{label_of(entry)} is retired, and its key is destroyed."
         if left:
-            said = f"{label_of(entry)} is retired. Its key is not in the store: delete {left} yourself."
+            said = f"{label_of(entry)} is retired. Its key is not in the store: destroy {left} yourself."
         return said, "warn" if left else "pass"
 
     return _step(asked, do)

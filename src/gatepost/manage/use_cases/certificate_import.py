@@ -33,8 +33,10 @@ from gatepost.pki.certificates.files import CertificateFileError, load_identity
 from gatepost.pki.certificates.inventory import entry_from
 from gatepost.pki.certificates.lifecycle import Refused, names_of, replaced, switch
 from gatepost.pki.certificates.presented import refused_by_tls
+from gatepost.pki.certificates.token_check import problem_of
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.protocols.tls.names import matches
+from gatepost.protocols.tls.token_uri import TokenUriError, is_token_uri, parse_token_uri
 from gatepost.store.changes import on_newest
 from gatepost.values import replace
 
@@ -60,7 +62,8 @@ class AddCertificate(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """A certificate to come in.
 
     encoding: of chain and key. "pem", or "base64" of files as they are: PEM, DER, PKCS#7 or PKCS#12. chain: it and its
-    intermediates, in any order. key: its private key, if it is not in chain and does not wait here since a request.
+    intermediates, in any order. key: its private key, if it is not in chain and does not wait here since a request; or
+    the pkcs11: URI of a key in the gateway's token, which stays there.
     password: of the key. client: a client certificate of an organization, which connectors name by its label. current:
     present it at once, without asking the gates. note: for the history.
     """
@@ -114,6 +117,7 @@ class NewCertificate:
     """A certificate to add.
 
     content: certificates and perhaps the key: PEM, DER, PKCS#7 or PKCS#12. key: the key, if it came apart, b"" if not.
+    token_key: the URI of a key in a token instead, "" if it is in none.
     source, key_source: what both are called in errors. file: where the content came from, None if it was pasted; then a
     key that waits in a file is sealed as well. files: chain and key if they stay where they are. client: a client
     identity of `organization`, which connectors name by `label`; a server's label is for people. current:
@@ -123,6 +127,7 @@ class NewCertificate:
     content: bytes = field(repr=False)
     source: str
     key: bytes = field(default=b"", repr=False)
+    token_key: str = ""
     key_source: str = ""
     password: bytes | None = field(default=None, repr=False)
     file: Path | None = None
@@ -200,8 +205,12 @@ def add_certificate_files(context: Context, request: AddCertificateFiles) -> Cer
     They may stay where they are; and a key that waits in a file since a request stays there.
     """
     file, key_file = Path(request.chain_file), Path(request.key_file or request.chain_file)
+    fresh = _new(request)
+    if fresh.token_key and request.leave:
+        text = "a key in a token always stays there: leave out --leave-key"
+        raise Refusal(RefusalKind.INPUT, text, [FieldError("key", text)])
     new = replace(
-        _new(request),
+        fresh,
         source=request.chain_file,
         key_source=request.key_file,
         file=file.absolute(),
@@ -211,10 +220,14 @@ def add_certificate_files(context: Context, request: AddCertificateFiles) -> Cer
 
 
 def _new(request: AddCertificate) -> NewCertificate:
+    key = _content("key", request.key, request.encoding)
+    named = key.decode("utf-8", "replace").strip()
+    token_key = _token_key(named) if is_token_uri(named) else ""
     return NewCertificate(
         content=_content("chain", request.chain, request.encoding),
         source="chain",
-        key=_content("key", request.key, request.encoding),
+        key=b"" if token_key else key,
+        token_key=token_key,
         key_source="key",
         password=request.password.encode() or None,
         client=request.client,
@@ -223,6 +236,14 @@ def _new(request: AddCertificate) -> NewCertificate:
         current=request.current,
         note=request.note,
     )
+
+
+def _token_key(text: str) -> str:
+    """The URI in the form in which it is stored."""
+    try:
+        return str(parse_token_uri(text))
+    except TokenUriError as error:
+        raise _wrong("key", f"key: {error}") from error
 
 
 def _content(name: str, text: str, encoding: str) -> bytes:
@@ -266,7 +287,7 @@ def prepare(gateway: Gateway, inventory: Inventory, new: NewCertificate) -> Prep
         about_key = bool(new.key_source) and str(error).startswith(f"{new.key_source}:")
         path = "key" if about_key or "private key does not belong" in str(error) else "chain"
         raise _wrong(path, str(error)) from error
-    if not pem_import.key_pem:
+    if not pem_import.key_pem and not new.token_key:
         text = (
             f"{new.source}: no private key is in it, and none waits for this certificate since a request: "
             "give the key, too"
@@ -274,18 +295,27 @@ def prepare(gateway: Gateway, inventory: Inventory, new: NewCertificate) -> Prep
         wrong = FieldError("key", "is required: it is not part of the certificate text, and no pending request matches")
         raise Refusal(RefusalKind.INPUT, text, [wrong], options=["key"])
     files = new.files or _waiting_file(new, request)
-    identity = (
-        load_identity(*files) if files else ServerIdentity(chain_pem_of(pem_import.certificates), pem_import.key_pem)
-    )
+    key_pem = new.token_key.encode() or pem_import.key_pem
+    identity = load_identity(*files) if files else ServerIdentity(chain_pem_of(pem_import.certificates), key_pem)
+    if new.token_key:
+        _try_token_key(identity)
     entry = _described(entry_from(identity, now=now), new, request)
     if files:
         entry = replace(entry, origin=Origin.FILES, chain_file=str(files[0]), key_file=str(files[1]))
+    if new.token_key:
+        entry = replace(entry, key_file=new.token_key)
     check_client(gateway, entry.purpose, entry.organization, entry.label)
     warnings = [*anchors_trouble, *pem_import.warnings]
     hostname = gateway.settings.server.hostname
     if entry.purpose is Purpose.SERVER and not matches(hostname, entry.leaf):
         warnings.append(f"it does not bear the gateway's own name {hostname}")
     return PreparedCertificate(new, entry, identity, request, tuple(pem_import.notes), tuple(warnings))
+
+
+def _try_token_key(identity: ServerIdentity) -> None:
+    """Raises Refusal unless the key is in the token, belongs to the certificate, and signs."""
+    if problem := problem_of(identity):
+        raise _wrong("key", f"key: {problem}")
 
 
 def store(context: Context, inventory: Inventory, prepared: PreparedCertificate) -> AddedCertificate:
@@ -370,7 +400,7 @@ def _read(
         return taken_in(pem_source, known=known, anchors=anchors, now=now)
 
     pem_import = read(key_pem, "client" if new.client else "server")
-    if pem_import.key_pem:
+    if pem_import.key_pem or new.token_key:
         return pem_import, None, trouble
     request = inventory.requests.of(x509.load_der_x509_certificate(pem_import.certificates[0]))
     if request is None:
@@ -422,7 +452,7 @@ def _must_be_presentable(gateway: Gateway, entry: Entry, source: str, identity: 
         raise _wrong("chain", f"{source}: the certificate has expired; get a new one")
     if entry.purpose is Purpose.CLIENT:
         return
-    if refused := refused_by_tls(identity, gateway.settings.tls.profile):
+    if not identity.in_token and (refused := refused_by_tls(identity, gateway.settings.tls.profile)):
         text = f"{source}: listeners cannot present it: {refused}; use RSA of 2048 bits or more, or EC"
         raise _wrong("chain", text)
     if not names_of(entry):

@@ -288,6 +288,8 @@ def _link(one: x509.Certificate) -> CertificateLink:
 
 def key_place(entry: Entry) -> str:
     """Where the private key is, in words."""
+    if entry.in_token:
+        return f"in the token: {entry.key_file}"
     if entry.key_file:
         return f"in its file {entry.key_file}"
     if entry.state is State.RETIRED or entry.origin in {Origin.SETTINGS, Origin.FILES}:

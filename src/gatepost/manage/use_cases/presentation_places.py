@@ -73,7 +73,8 @@ def _of_settings(gateway: Gateway) -> tuple[str, ...]:
 
 def _gone(entry: Entry) -> str:
     """The file of an entry that is not there, "" if both are, or nobody here can tell."""
-    for file in filter(None, (entry.chain_file if entry.key_file else "", entry.key_file)):
+    key_file = "" if entry.in_token else entry.key_file
+    for file in filter(None, (entry.chain_file if entry.key_file else "", key_file)):
         with suppress(PermissionError):
             if not Path(file).exists():
                 return file

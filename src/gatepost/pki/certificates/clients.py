@@ -13,6 +13,7 @@ from gatepost.net.identity import IdentityError, ServerIdentity
 from gatepost.pki.certificates.entry import Purpose, State
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.pki.certificates.inventory import Inventory
+from gatepost.pki.certificates.token_check import problem_of
 from gatepost.pki.certificates.vault import Vault, VaultError
 from gatepost.store.interface import StoreFailure
 from gatepost.store.storage import Storage
@@ -66,6 +67,9 @@ def stored_client_identities(settings: Settings, organization: str, label: str, 
     try:
         with closing(Storage.of(settings).configuration()) as store:
             inventory = Inventory(store, Vault.of(settings.store.master_key))
-            return ClientIdentities(inventory).find(organization, label, now)
+            identity = ClientIdentities(inventory).find(organization, label, now)
     except (StoreFailure, VaultError) as error:
         raise IdentityError(str(error)) from error
+    if identity.in_token and (problem := problem_of(identity)):
+        raise IdentityError(problem)
+    return identity

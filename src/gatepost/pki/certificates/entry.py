@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from gatepost.protocols.tls.facts import CertificateFacts
+from gatepost.protocols.tls.token_uri import is_token_uri
 
 _ID_DIGITS = 16
 
@@ -47,7 +48,8 @@ class Entry(msgspec.Struct, frozen=True):
 
     id: the first 16 hexadecimal digits of the leaf's SHA-256 thumbprint. leaf: what it says. organization: whose client
     certificate it is, "" for the gateway's own. label: a name for people, and by which connectors name a client
-    certificate. key_file: where the key was left, "" if it is sealed in the store. Times in seconds since 1970 UTC, 0.0
+    certificate. key_file: where the key was left, a file or the `pkcs11:` URI
+    of a key in a token; "" if it is sealed in the store. Times in seconds since 1970 UTC, 0.0
     if not yet: added; since: in this state; current_from, current_until: presented, as the published table says it;
     switch_at: when a staged one is to become current, 0.0 for not planned. replaces: ids of those that it takes the
     place of. must_staple: the TLS feature extension asks for a stapled response (RFC 7633). told: partners notified of
@@ -74,6 +76,11 @@ class Entry(msgspec.Struct, frozen=True):
     told: tuple[str, ...] = ()
     forced: str = ""
     held: str = ""
+
+    @property
+    def in_token(self) -> bool:
+        """Whether the key is in a token: then `key_file` is its URI, and the chain may be in the store."""
+        return is_token_uri(self.key_file)
 
     @property
     def key_family(self) -> str:

@@ -10,6 +10,7 @@ import stat
 from typing import TYPE_CHECKING, Final
 
 from gatepost.net.identity import IdentityError, ServerIdentity, read_identity
+from gatepost.protocols.tls.token_uri import is_token_uri
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,9 +68,12 @@ def _is(identity: ServerIdentity, wanted: str) -> bool:
 
 
 def load_identity(chain: Path, key: Path) -> ServerIdentity:
-    """Read a PEM chain (leaf first) and its private key. The key may be readable by its owner (and group) only."""
+    """Read a PEM chain (leaf first) and its private key. The key may be readable by its owner (and group) only.
+
+    key: or the `pkcs11:` URI of one in a token: whoever presents it compares it with the certificate.
+    """
     chain_pem = _read(chain, "certificate chain")
-    key_pem = load_key(key)
+    key_pem = str(key).encode() if is_token_uri(str(key)) else load_key(key)
     identity = ServerIdentity(chain_pem, key_pem)
     try:
         read_identity(identity)

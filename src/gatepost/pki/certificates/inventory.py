@@ -86,6 +86,8 @@ class Inventory:
 
     def identity(self, entry: Entry) -> ServerIdentity:
         """The certificate with its key. Raises CertificateFileError, which says why it cannot be used."""
+        if entry.in_token and not entry.chain_file:
+            return ServerIdentity(self.chain_pem(entry), entry.key_file.encode())
         if entry.key_file:
             return self.files.read(Path(entry.chain_file), Path(entry.key_file), entry.id)
         sealed = self._store.content(_place(entry, "key"))
@@ -111,7 +113,7 @@ class Inventory:
         gone: Sequence[Entry] = (),
         expected: int | None = None,
     ) -> int:
-        """Store a new certificate; its key is sealed unless it stays in `entry.key_file`. Returns the version.
+        """Store a new certificate; its key is sealed unless `entry.key_file` says where it stays. Returns the version.
 
         others: entries that change with it, gone: those that are removed with it; all are stored together, or none.
         expected: as `ConfigStore.apply`. Raises CertificateFileError if the key cannot be sealed, ConfigConflict,

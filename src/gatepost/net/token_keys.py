@@ -1,0 +1,64 @@
+"""Use a private key in a token in a TLS context, by OpenSSL's PKCS#11 provider. A part of `net.engine`.
+
+The provider logs in with the PIN when a key is loaded, and never for a handshake: no peer can make a token count wrong
+PINs.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from typing import TYPE_CHECKING, Final
+
+from OpenSSL import SSL
+
+from gatepost.net import openssl_private as private
+from gatepost.net.identity import IdentityError
+from gatepost.net.token_access import TOKEN_KEYS, TokenError, check_pin
+from gatepost.protocols.tls.token_uri import token_pem
+
+if TYPE_CHECKING:
+    from gatepost.net.identity import Credentials
+    from gatepost.protocols.tls.token_uri import TokenUri
+
+
+_OTHER_KEY: Final = "key values mismatch"
+_NO_SIGNATURE: Final = "provider signature failure"  # of our own key: OpenSSL itself always can
+
+
+def use_token_key(context: SSL.Context, credentials: Credentials, uri: TokenUri) -> None:
+    """Use a key in a token, beside its certificate, which OpenSSL compares with it. Raises IdentityError.
+
+    Logs in once at most, and never with a PIN that the token refused.
+    """
+    TOKEN_KEYS.note(str(uri), credentials.chain_pem)
+    access = TOKEN_KEYS.access
+    if access is None:
+        raise IdentityError(f"the key {uri} is in a token: set pkcs11.module in the settings of this machine")
+    private.never_ask(context)
+    try:
+        check_pin(access)
+        with tempfile.NamedTemporaryFile(prefix="gatepost-", suffix=".pem") as file:
+            file.write(token_pem(uri, access.pin_file))
+            file.flush()
+            context.use_privatekey_file(file.name)
+    except TokenError as failure:
+        raise IdentityError(f"the key {uri}: {failure}") from failure
+    except SSL.Error as failure:
+        TOKEN_KEYS.in_doubt = True
+        why = reasons_of(failure)
+        if _OTHER_KEY in why:
+            text = f"the key {uri} does not belong to the certificate {credentials.leaf.subject}"
+            raise IdentityError(text) from failure
+        raise IdentityError(f"the token does not give the key {uri} ({why})") from failure
+
+
+def note_failure(detail: str) -> None:
+    """A handshake failed. detail: as OpenSSL says it."""
+    if detail.startswith(_NO_SIGNATURE):
+        TOKEN_KEYS.in_doubt = True
+
+
+def reasons_of(failure: SSL.Error) -> str:
+    """What OpenSSL says was wrong, and nothing of it is left in its queue."""
+    private.clear_errors()
+    return "; ".join(reason[-1] for reason in failure.args[0])
