@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from support.clients import swaks
 from support.debian import need
 from support.gateway import Gateway
-from support.mail import message
 from support.peers import Postfix
 from support.pki import Pki
 from support.process import GATEPOST, wait_until
+from support.scenes import ALICE, connector, contoso, send
 from support.tokens import PIN, Token
 
 if TYPE_CHECKING:
@@ -64,3 +64,131 @@ def test_a_listener_presents_a_certificate_whose_key_is_in_the_token(token: Toke
         shown = gateway.cli("certificate", "show", listed["certificates"][0]["id"]).stdout
         assert token.uri("mx") in shown
         assert "OPENSSL_CONF" not in (gateway.folder / "log.txt").read_text()
+
+
+def test_postfix_sends_over_starttls_to_a_listener_with_its_key_in_the_token(token: Token, pki: Pki) -> None:
+    chain = token.certificate(pki, "mx", HOST)
+    settings = {"pkcs11": token.settings, "certificate": [{"chain": str(chain), "key": token.uri("mx")}]}
+    with (
+        Gateway(contoso(), settings=settings) as gateway,
+        Postfix(next_hop=("127.0.0.1", gateway.port), tls="secure", anchors=pki.root, match=[HOST]) as postfix,
+    ):
+        assert swaks(postfix.port, to=ALICE, sender="eve@partner.example").ok
+        gateway.wait_maildir(ALICE)
+        assert "Verified TLS connection established" in postfix.log()
+
+
+def test_a_certificate_is_added_by_the_uri_of_its_key(token: Token, pki: Pki, tmp_path: Path) -> None:
+    chain = token.certificate(pki, "mx", HOST)
+    token.make_key("other")
+    with Gateway(settings={"pkcs11": token.settings}) as gateway:
+        wrong = {
+            token.uri("other"): "does not belong to the certificate",
+            token.uri("none"): "has no private key",
+            "pkcs11:token=elsewhere;object=mx": "is not there (tokens that are: mx gateway)",
+            f"{token.uri('mx')}?pin-value={PIN}": "the PIN has its place in [pkcs11] pin",
+            "pkcs11:object=mx": "names no token",
+        }
+        for uri, text in wrong.items():
+            refused = gateway.cli("certificate", "add", str(chain), "--key", uri, expect=2)
+            assert text in refused.stderr, refused.stderr
+        added = gateway.cli("certificate", "add", str(chain), "--key", token.uri("mx"), json=True).data
+        assert (added["state"], added["key_file"]) == ("current", token.uri("mx"))
+        assert "in the token" in gateway.cli("certificate", "show", added["id"]).stdout
+        wait_until(lambda: "Verification: OK" in s_client(gateway, pki.root), "a handshake with the key in the token")
+        # Another key takes its place: the checks use both.
+        following = token.certificate(pki, "next", HOST)
+        staged = gateway.cli("certificate", "add", str(following), "--key", token.uri("next"), json=True).data
+        assert staged["state"] == "next"
+        checked = gateway.cli("certificate", "changeover", "check", staged["id"], expect=None, timeout=90)
+        assert "its private key in the token signs, and belongs to it" in checked.stdout
+        gateway.cli("certificate", "changeover", "switch", staged["id"], "--force", "a test", timeout=90)
+        gone = gateway.cli("certificate", "changeover", "withdraw", added["id"], "--force", "a test")
+        assert f"destroy {token.uri('mx')} yourself" in gone.stderr
+        assert gateway.cli("store", "backup", str(tmp_path / "backup")).status == 0
+        held = b"".join(file.read_bytes() for file in (tmp_path / "backup").rglob("*") if file.is_file())
+        assert b"pkcs11:token=mx%20gateway" in held
+        # Nobody finds the PIN where others look.
+        for pid in gateway.family():
+            for name in ("environ", "cmdline"):
+                with open(f"/proc/{pid}/{name}", "rb") as file:
+                    assert PIN.encode() + b"\n" not in file.read()
+        assert f"pin-value={PIN}" not in gateway.log()
+
+
+def test_a_connector_shows_a_client_certificate_whose_key_is_in_the_token(token: Token, pki: Pki) -> None:
+    chain = token.certificate(pki, "client", "client.contoso.example")
+    strict = {"smtpd_tls_req_ccert": "yes", "smtpd_tls_security_level": "encrypt"}
+    server = pki.leaf("mx.partner.example")
+    with (
+        Postfix(certificates=[server], client_anchors=pki.root, settings=strict) as postfix,
+        Gateway(contoso(), settings={"pkcs11": token.settings}) as gateway,
+    ):
+        label = "towards partners"
+        gateway.cli(
+            *("certificate", "add", str(chain), "--key", token.uri("client")),
+            *("--client", "--organization", "contoso", "--label", label),
+        )
+        shown = {"tls_settings": "encryption-only", "client_certificate": {"label": label}}
+        gateway.apply(contoso(outbound=[connector("partner.example", f"127.0.0.1:{postfix.port}", **shown)]))
+        wait_until(lambda: "partner.example" in gateway.cli("connector", "list").stdout, "the connector")
+        send(gateway.port, "carol@partner.example")
+        wait_until(postfix.mails, "mail at Postfix, which wants a client certificate", timeout=40)
+        assert "Trusted TLS connection established" in postfix.log()
+
+
+def test_a_wrong_pin_is_tried_once(token: Token, pki: Pki) -> None:
+    chain = token.certificate(pki, "mx", HOST)
+    token.pin.write_text("1111\n")
+    gateway = with_token(token, chain)
+    try:
+        for text in ("the token refused the PIN of pkcs11.pin", "is not tried again", "is not tried again"):
+            failed = gateway.cli("serve", expect=2, timeout=60)
+            assert text in failed.stderr
+            assert "1111" not in failed.stderr
+        assert token.logins() == 1
+        token.pin.write_text(f"{PIN}\n")
+        gateway.start()
+        assert "Verification: OK" in s_client(gateway, pki.root)
+    finally:
+        gateway.remove()
+
+
+def test_missing_parts_are_named(token: Token, pki: Pki) -> None:
+    chain = token.certificate(pki, "mx", HOST)
+    certificate = [{"chain": str(chain), "key": token.uri("mx")}]
+    wrong = [
+        ({"module": "/usr/lib/none.so"}, {}, "pkcs11.module: /usr/lib/none.so is not there"),
+        ({"provider": "/usr/lib/none.so"}, {}, "pkcs11.provider: /usr/lib/none.so is not there"),
+        ({"provider": token.module}, {}, "does not load"),
+        ({"pin": "file:/nowhere"}, {}, "pkcs11.pin: /nowhere: No such file"),
+        ({"pin": ""}, {}, "the token needs a PIN: set pkcs11.pin"),
+        ({}, {"OPENSSL_CONF": "/etc/ssl/openssl.cnf"}, "OPENSSL_CONF is set"),
+    ]
+    for changed, environment, text in wrong:
+        gateway = Gateway(settings={"pkcs11": token.settings | changed, "certificate": certificate})
+        try:
+            command = [GATEPOST, "--config", str(gateway.config), "serve"]
+            done = subprocess.run(
+                command, env={**os.environ, **environment}, capture_output=True, timeout=60, check=False
+            )
+            assert done.returncode == 2, done.stderr.decode()
+            assert text in done.stderr.decode()
+        finally:
+            gateway.remove()
+    assert token.logins() == 0
+
+
+def test_the_token_goes_away_and_comes_back(token: Token, pki: Pki) -> None:
+    with with_token(token, token.certificate(pki, "mx", HOST)) as gateway:
+        assert "Verification: OK" in s_client(gateway, pki.root)
+        token.take_away()
+        wait_until(lambda: "Verification: OK" not in s_client(gateway, pki.root), "a handshake that fails")
+        wait_until(lambda: "is not there (tokens that are: none)" in gateway.log(), "the log to say why", timeout=60)
+        wait_until(
+            lambda: "key-unusable" in gateway.cli("alarms", json=True, expect=None).stdout, "an alarm", timeout=90
+        )
+        token.bring_back()
+        wait_until(lambda: "Verification: OK" in s_client(gateway, pki.root), "handshakes again", timeout=90)
+        assert "keys in the token can be used again" in gateway.log()
+        assert token.logins() < 20

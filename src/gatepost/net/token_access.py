@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import hmac
+import math
 import os
 import secrets
 import stat
@@ -46,11 +47,16 @@ class TokenAccess(msgspec.Struct, frozen=True):
 
 
 class TokenKeys:
-    """The keys in tokens that this process has loaded or tried to load. in_doubt: one of them failed just now."""
+    """The keys in tokens that this process has loaded or tried to load.
+
+    access: None without [pkcs11]. in_doubt: a key failed just now. tried_at: when all keys were last tried by this
+    process or the one that it was forked from (`time.monotonic`).
+    """
 
     def __init__(self) -> None:
         self.access: TokenAccess | None = None
         self.in_doubt = False
+        self.tried_at = -math.inf
         self._used: dict[str, bytes] = {}
 
     def note(self, uri: str, chain_pem: bytes) -> None:

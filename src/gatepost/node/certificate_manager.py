@@ -34,7 +34,7 @@ from gatepost.pki.certificates.inventory import Inventory
 from gatepost.pki.certificates.presented import presented, refused_by_tls, settings_identities
 from gatepost.pki.certificates.site_key import site_vault
 from gatepost.pki.certificates.stapling import Stapler
-from gatepost.pki.certificates.token_check import log_problems, problems_of, token_keys
+from gatepost.pki.certificates.token_check import token_keys, try_at_start
 from gatepost.pki.certificates.vault import Vault, VaultError
 from gatepost.pki.certificates.watch import WATCH_SECONDS, FileWatch
 from gatepost.pki.site.membership import RENEWAL_SECONDS, Renewal
@@ -107,7 +107,7 @@ class CertificateManager:
         self._token_watch: TokenWatch | None = None
         self.lost_token = False
         if settings.pkcs11.module:
-            log_problems(problems_of(self._token_keys()))
+            try_at_start(self.inventory, self._pairs)
         self._identities = self._found()
         self.tls = self._context(self._identities)
 

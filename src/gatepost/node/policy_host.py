@@ -29,7 +29,7 @@ from gatepost.pki.certificates.bearing import bearing
 from gatepost.pki.certificates.files import CertificateFileError, IdentityFiles
 from gatepost.pki.certificates.inventory import Inventory
 from gatepost.pki.certificates.presented import presented, refused_by_tls, settings_identities
-from gatepost.pki.certificates.token_check import problems_of, token_keys
+from gatepost.pki.certificates.token_check import try_at_start
 from gatepost.policy.connectors.publication import publications
 from gatepost.protocols.mtasts.policy import StsMode
 from gatepost.protocols.mtasts.publish import CONTENT_TYPE, PATH
@@ -85,7 +85,7 @@ class PolicyHost:
         self._snapshots = SnapshotSource(self._resources, settings.limits.prefixes())
         self._inventory = Inventory(self._resources, vault_of(settings, self._resources))
         if settings.pkcs11.module:
-            problems_of(token_keys(self._inventory, _pairs(settings)))  # workers say what is wrong
+            try_at_start(self._inventory, _pairs(settings))
         self._identities, self._tls = self._certificates()
         self._version = self._snapshots.current.version
         self._policies: dict[str, StsPublication] = {}

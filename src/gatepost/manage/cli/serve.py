@@ -249,11 +249,11 @@ def _check(settings: Settings, heading: str = "") -> None:
 def _try_token_keys(settings: Settings) -> None:
     """Try all keys in tokens once, before many processes do; end the command if one of the settings cannot be used."""
     from gatepost.pki.certificates.inventory import Inventory  # noqa: PLC0415 - few have keys in tokens
-    from gatepost.pki.certificates.token_check import problems_of, token_keys  # noqa: PLC0415 - as above
+    from gatepost.pki.certificates.token_check import try_at_start  # noqa: PLC0415 - as above
 
     pairs = [(Path(certificate.chain), Path(certificate.key)) for certificate in settings.certificates]
     with closing(Storage.of(settings).configuration()) as store:
-        problems = problems_of(token_keys(Inventory(store, None), pairs))
+        problems = try_at_start(Inventory(store, None), pairs)
     named = {certificate.key for certificate in settings.certificates}
     fatal = [f"certificate with the key {uri}: {why}" for uri, why in problems.items() if uri in named]
     if fatal:

@@ -7,6 +7,7 @@ and the only one that tries a PIN which nobody proved: a worker that is started 
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING, Final
 
 from gatepost.net.token_access import TOKEN_KEYS
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_TOGETHER: Final = 30.0  # seconds
 _IN_USE: Final = frozenset({State.CURRENT, State.NEXT})
 
 
@@ -49,10 +51,15 @@ def problems_of(keys: Mapping[str, bytes]) -> dict[str, str]:
     return {uri: why for uri, why in try_keys(access, keys).items() if why} if keys else {}
 
 
-def log_problems(problems: Mapping[str, str]) -> None:
-    """Say them in the log."""
+def try_at_start(inventory: Inventory, pairs: Iterable[tuple[Path, Path]]) -> dict[str, str]:
+    """What is wrong with the keys that are in use, by URI, once for all processes that start together; it is logged."""
+    if time.monotonic() < TOKEN_KEYS.tried_at + _TOGETHER:
+        return {}
+    problems = problems_of(token_keys(inventory, pairs))
+    TOKEN_KEYS.tried_at = time.monotonic()
     for uri, why in problems.items():
-        _log.error("the key %s cannot be used: %s; handshakes with it fail", uri, why)
+        _log.error("the key %s cannot be used: %s", uri, why)
+    return problems
 
 
 def problem_of(identity: ServerIdentity) -> str:
