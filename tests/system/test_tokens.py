@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +19,6 @@ from support.tokens import PIN, Token
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 HOST = "mx1.contoso.example"
 
@@ -82,6 +82,8 @@ def test_a_certificate_is_added_by_the_uri_of_its_key(token: Token, pki: Pki, tm
     chain = token.certificate(pki, "mx", HOST)
     token.make_key("other")
     with Gateway(settings={"pkcs11": token.settings}) as gateway:
+        csr = gateway.cli("certificate", "request", "--key", token.uri("mx"), "--name", HOST, expect=2).stderr
+        assert f"openssl req -new -key '{token.uri('mx')};type=private' -subj /CN={HOST}" in csr
         wrong = {
             token.uri("other"): "does not belong to the certificate",
             token.uri("none"): "has no private key",
@@ -111,8 +113,7 @@ def test_a_certificate_is_added_by_the_uri_of_its_key(token: Token, pki: Pki, tm
         # Nobody finds the PIN where others look.
         for pid in gateway.family():
             for name in ("environ", "cmdline"):
-                with open(f"/proc/{pid}/{name}", "rb") as file:
-                    assert PIN.encode() + b"\n" not in file.read()
+                assert PIN.encode() + b"\n" not in Path(f"/proc/{pid}/{name}").read_bytes()
         assert f"pin-value={PIN}" not in gateway.log()
 
 

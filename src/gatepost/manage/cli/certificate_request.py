@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
@@ -22,6 +23,7 @@ from gatepost.manage.use_cases.certificate_requests import (
 )
 from gatepost.node.privileges import as_caller
 from gatepost.pki.certificates.request import made_request
+from gatepost.protocols.tls.token_uri import TokenUriError, parse_token_uri
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,8 +40,9 @@ if TYPE_CHECKING:
     default="-",
     help="Write the request to this file. Default: standard output.",
 )
+@click.option("--key", metavar="URI", help="Say how to make a request for a key in a token (pkcs11: URI).")
 @config_option
-def request(request: RequestCertificate, output: str, config: str | None) -> None:
+def request(request: RequestCertificate, output: str, key: str | None, config: str | None) -> None:
     """Create a key and a certificate signing request (CSR, PKCS#10).
 
     The store keeps the key, sealed with store.master_key, until `gatepost certificate add ISSUED.pem` adds its
@@ -49,6 +52,8 @@ def request(request: RequestCertificate, output: str, config: str | None) -> Non
 
     Exit codes: 0 created, 2 usage error or a file that cannot be written, 3 the data cannot be read.
     """
+    if key is not None:
+        fail(BAD_INPUT, _for_token(key, request))
     with _reserved(output) as write:
         made, csr = _made(config, request, output)
         write(csr)
@@ -57,6 +62,22 @@ def request(request: RequestCertificate, output: str, config: str | None) -> Non
     click.echo(f"request {made.id}: its key is {where}; {then}", err=True)
     if output == "-":
         click.echo(csr.decode(), nl=False)
+
+
+def _for_token(key: str, request: RequestCertificate) -> str:
+    """What to do for a key that the gateway does not have."""
+    try:
+        uri = parse_token_uri(key)
+    except TokenUriError as error:
+        return f"--key: {error}; without --key the gateway creates a key itself"
+    name = next(iter(request.names), "HOST")
+    names = ",".join(f"DNS:{name}" for name in request.names) or "DNS:HOST"
+    return (
+        "the gateway cannot sign a request with a key in a token; OpenSSL can (openssl.cnf: docs/tokens.md):\n"
+        f"OPENSSL_CONF=openssl.cnf openssl req -new -key '{uri};type=private' -subj {quote(f'/CN={name}')} "
+        f"-addext {quote(f'subjectAltName={names}')} -out request.csr\n"
+        f"then: gatepost certificate add ISSUED.pem --key '{uri}'"
+    )
 
 
 def _made(config: str | None, request: RequestCertificate, output: str) -> tuple[CertificateRequest, bytes]:
