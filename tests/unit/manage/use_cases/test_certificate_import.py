@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import base64
+
 import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 from cryptography.hazmat.primitives.serialization import load_pem_private_key as load_key
 from tests.unit.manage.calls import run
 
+from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases import certificate_import, certificate_removal
 from gatepost.manage.use_cases.certificate_import import add_certificate, watch_directory
 from gatepost.manage.use_cases.certificate_requests import get_certificate_request, request_certificate
-from gatepost.manage.use_cases.certificates import certificate, certificate_listing, history
+from gatepost.manage.use_cases.certificates import certificate, certificate_listing, history, key_place
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.pki.certificates.entry import Origin, Purpose, State
 
@@ -151,3 +154,66 @@ def test_a_directory_that_is_none(sealed, tmp_path):
     assert certificate_listing(sealed).directories == (str(tmp_path),)
     with pytest.raises(Refusal):
         run(sealed, watch_directory, directory=str(tmp_path / "none"))
+
+
+URI = "pkcs11:object=mx;token=my%20gateway"
+STORED = "pkcs11:token=my%20gateway;object=mx"
+
+
+@pytest.fixture
+def a_token(monkeypatch):
+    """A token that has every key; returns what was tried. The real one is in tests/system/test_tokens.py."""
+    tried = []
+
+    def problem(identity):
+        tried.append(identity.key_pem)
+        return ""
+
+    monkeypatch.setattr(certificate_import, "problem_of", problem)
+    return tried
+
+
+def test_a_key_in_a_token_is_named_and_not_stored(gateway, root, a_token):
+    chain, _ = root.issue([NAME])
+    added = run(gateway, add_certificate, chain=chain.decode(), key=f" {URI}\n").certificate
+    assert (added.state, added.key_file, added.chain_file) == (State.CURRENT, STORED, "")
+    assert a_token == [STORED.encode()]
+    assert key_place(certificate(gateway, added.id).entry) == f"in the token: {STORED}"
+    with certificate_import.inventory_of(gateway) as inventory:
+        identity = inventory.identity(inventory.find(added.id))
+    assert (identity.key_pem, identity.in_token) == (STORED.encode(), True)
+    assert identity.chain_pem.startswith(b"-----BEGIN CERTIFICATE-----")
+    encoded = base64.b64encode(root.issue(["other.gate.example"])[0]).decode()
+    more = {"encoding": "base64", "key": base64.b64encode(URI.encode()).decode()}
+    assert run(gateway, add_certificate, chain=encoded, **more).certificate.key_file == STORED
+
+
+def test_a_key_in_a_token_needs_the_settings(gateway, root):
+    chain, _ = root.issue([NAME])
+    why = refused(gateway, {"chain": chain.decode(), "key": URI})
+    assert why.kind is RefusalKind.INPUT
+    assert [str(error) for error in why.errors] == ["key: pkcs11.module is not set in the settings of this machine"]
+
+
+def test_a_pin_in_the_uri_is_refused_and_not_repeated(gateway, root, a_token):
+    chain, _ = root.issue([NAME])
+    why = refused(gateway, {"chain": chain.decode(), "key": f"{URI}?pin-value=4711"})
+    assert "the PIN has its place in [pkcs11] pin" in str(why.errors[0])
+    assert "4711" not in f"{why}{why.errors}"
+    assert a_token == []
+
+
+def test_a_tenant_names_no_key_of_the_token(gateway, root, a_token):
+    chain, _ = root.issue([NAME])
+    tenant = Principal("tina", frozenset(Scope) - {Scope.OWNER}, frozenset({"contoso"}))
+    with pytest.raises(Refusal) as caught:
+        run(
+            gateway,
+            add_certificate,
+            principal=tenant,
+            chain=chain.decode(),
+            key=URI,
+            organization="contoso",
+            client=True,
+        )
+    assert (caught.value.kind, a_token) == (RefusalKind.FORBIDDEN, [])
