@@ -200,6 +200,8 @@ _KEPT: Final = (
     "expired",
     "author",
     "destination",
+    "quarantine",
+    "holds",
     # of a drill
     "passed",
     "attacks",

@@ -11,7 +11,6 @@ import secrets
 from typing import TYPE_CHECKING, assert_never
 
 from gatepost.events.counts import count_connection, count_failed_session, count_session
-from gatepost.events.trace import received_event
 from gatepost.mail.inbound.decisions import mail_verdict, recipient_verdict, settled_verdict, verdict_of_source
 from gatepost.mail.inbound.login import LoginOutcome
 from gatepost.mail.inbound.record import SessionRecord
@@ -424,7 +423,7 @@ class Session:
         if (refusal := transaction.refusal()) is not None:
             self._transaction = None
             self._refuse_message(refusal, transaction)
-        elif transaction.examined:
+        elif transaction.is_held() or transaction.examined:
             transaction.examination = self._hold_for(self._examine(transaction), "content hooks")
         else:
             self._commit(transaction)
@@ -454,13 +453,8 @@ class Session:
         if failure is None:
             reply = Reply(250, "2.0.0", (f"Queued as {transaction.queue_id}",))
             transcript = self._core.transcript.lines() if self._record.transcribed else []
-            self._service.trace(
-                [
-                    received_event(message, accepted.event.path.text, accepted.verdict, reply, transcript)
-                    for accepted in transaction.recipients
-                ]
-            )
-            self._service.offer(deliveries)
+            self._service.trace(transaction.received(message, deliveries, reply, transcript))
+            self._service.offer([delivery for delivery in deliveries if not delivery.quarantine])
         if self._lost:
             return
         self._restart_clocks()

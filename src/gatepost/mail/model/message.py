@@ -7,6 +7,19 @@ from typing import Any
 import msgspec
 
 
+class QuarantineHold(msgspec.Struct, omit_defaults=True):
+    """Why an organization has a message in its quarantine.
+
+    by: "content hook 'av'" or "mail flow rule 'invoices'", of that organization. reason: what the scanner found, "" of
+    a rule. days: how long it is kept at most.
+    """
+
+    organization: str
+    by: str
+    reason: str
+    days: int
+
+
 class Recipient(msgspec.Struct, omit_defaults=True):
     """One forward-path of a message with its RFC 3461 parameters, as received.
 
@@ -15,7 +28,8 @@ class Recipient(msgspec.Struct, omit_defaults=True):
     than it was seen to do. released: an administrator let it go all the same. forwarded_by: the address of the mailbox
     that sends the message on to it, "" if none does; return_path: the reverse-path it then goes with, "" for the
     message's own. All recipients of a delivery have the same two. in_doubt: the gateway stopped between sending the
-    message and the reply, so that it may arrive twice.
+    message and the reply, so that it may arrive twice. quarantines: the organizations that must
+    release it, one after the other; the first has it now.
     """
 
     address: str
@@ -27,6 +41,7 @@ class Recipient(msgspec.Struct, omit_defaults=True):
     forwarded_by: str = ""
     return_path: str = ""
     in_doubt: bool = False
+    quarantines: list[QuarantineHold] = []
 
 
 class Message(msgspec.Struct, omit_defaults=True):
@@ -97,7 +112,8 @@ class Delivery(msgspec.Struct, omit_defaults=True):
     destination: "organization/domain", the unit of concurrency and back-off. next_at: seconds since 1970, when a
     deferred delivery is due (for a leased one: was due); 0 while it is fresh. expires_at: seconds since 1970, 0 if the
     queue is to say. body: the stored bytes if they are still in memory, else None. owner: as whose a shared store gave
-    it out, for itself.
+    it out, for itself. quarantine: the organization that has it in quarantine, "" for none; then it has one recipient,
+    held is true, and next_at is when it is deleted.
     """
 
     id: int
@@ -112,6 +128,7 @@ class Delivery(msgspec.Struct, omit_defaults=True):
     returned: Return | None = None
     body: bytes | None = None
     owner: int = 0
+    quarantine: str = ""
 
     @property
     def organization(self) -> str:

@@ -17,6 +17,7 @@ import msgspec
 from gatepost.policy.connectors.authentication_results import AuthenticationResults
 from gatepost.policy.connectors.hook_index import HookIndex
 from gatepost.policy.connectors.names import covers, network, parents
+from gatepost.policy.connectors.quarantine_rules import QuarantineRules
 from gatepost.policy.connectors.recipients import MailboxIndex, RecipientLists
 from gatepost.policy.connectors.signing_keys import SigningKeys
 from gatepost.policy.connectors.values import ConnectorType, Mode, RevocationCheck
@@ -186,6 +187,7 @@ class Directory:
         "first",
         "hooks",
         "organizations",
+        "quarantine_rules",
         "resources",
         "signing_keys",
         "version",
@@ -210,6 +212,7 @@ class Directory:
         self._mailboxes = MailboxIndex(self.organizations)
         self._recipient_lists = RecipientLists(self.organizations)
         self.hooks = HookIndex(self.organizations)
+        self.quarantine_rules = QuarantineRules(self.organizations)
         self.authenticates = any(
             organization.authentication_results is not AuthenticationResults.NONE for organization in self.organizations
         )

@@ -48,7 +48,7 @@ class MailFlow(msgspec.Struct, frozen=True):
 
     connector: the one that a rule sends it by, disabled or not; routed_by: that rule's name, or "". require_tls: names
     of the enforcing rules that require TLS. rehearsed_tls: names of the rehearsing rules that would. encrypt, sign: the
-    rules that demand that of the content. reasons: a sentence for each rule that matches, naming the fields it tested
+    rules that demand that of the content. quarantine: the rules that hold the message when it arrives. reasons: a sentence for each rule that matches, naming the fields it tested
     but never the message's own text, so that equal outcomes are equal.
     """
 
@@ -58,6 +58,7 @@ class MailFlow(msgspec.Struct, frozen=True):
     rehearsed_tls: tuple[str, ...] = ()
     encrypt: RuleNames = _NOBODY
     sign: RuleNames = _NOBODY
+    quarantine: RuleNames = _NOBODY
     reasons: tuple[str, ...] = ()
 
 
@@ -179,6 +180,7 @@ class RuleSet:
             ),
             _asking(holding, lambda rule: rule.encrypt is ContentProtection.SMIME),
             _asking(holding, lambda rule: rule.sign is ContentProtection.SMIME),
+            _asking(holding, lambda rule: rule.quarantine),
             tuple(self._reason(conditions, chosen if at > place else None) for at, conditions in enumerate(holding)),
         )
 
@@ -197,6 +199,8 @@ class RuleSet:
             does.append("would encrypt it (S/MIME)" if rehearses else "encrypts it (S/MIME)")
         if rule.sign is ContentProtection.SMIME:
             does.append("would sign it (S/MIME)" if rehearses else "signs it (S/MIME)")
+        if rule.quarantine:
+            does.append(f"{'would hold' if rehearses else 'holds'} it in quarantine when it arrives")
         if rule.stop_rule_processing and not rehearses:
             does.append("ends the rules")
         label = f"mail flow rule {rule.name!r} of {self._organization}"

@@ -12,10 +12,10 @@ from gatepost.policy.connectors.values import ContentProtection, Mode
 
 
 class MailFlowRule(Record):
-    """A rule that routes or protects messages that meet all of its conditions.
+    """A rule that routes, protects or quarantines messages that meet all of its conditions.
 
     Rules are looked at in the order of priority and name, for each recipient. Several that apply add up: the first
-    route_via_connector counts, and require_tls, encrypt and sign of any.
+    route_via_connector counts, and require_tls, encrypt, sign and quarantine of any.
     """
 
     name: Label = Field(description="A name that is unique among the mail flow rules of the organization.")
@@ -59,6 +59,11 @@ class MailFlowRule(Record):
     sign: ContentProtection = Field(
         default=ContentProtection.NONE,
         description="smime: sign the content as the sign setting of a connector does, with any connector.",
+    )
+    quarantine: Switch = Field(
+        default=False,
+        description="Hold the message in the organization's quarantine (docs/quarantine.md) when it arrives. Once it "
+        "is released, the rule does not hold it again.",
     )
     stop_rule_processing: Switch = Field(
         default=False, description="Stop processing more rules. A rule in rehearsal does not stop others."

@@ -264,9 +264,10 @@ _MAILBOX: tuple[_Rule[Mailbox], ...] = (
 
 _MAIL_FLOW: tuple[_Rule[MailFlowRule], ...] = (
     _rule(
-        "require_tls route_via_connector encrypt sign",
-        lambda rule: not (rule.require_tls or rule.route_via_connector or _protects_content(rule)),
-        'the rule would do nothing; write require_tls = true, route_via_connector, or encrypt = "smime"',
+        "require_tls route_via_connector encrypt sign quarantine",
+        lambda rule: not (rule.require_tls or rule.route_via_connector or rule.quarantine or _protects_content(rule)),
+        "the rule would do nothing; write require_tls = true, quarantine = true, route_via_connector, or "
+        'encrypt = "smime"',
     ),
     _rule(
         "header_contains header_name",
