@@ -211,7 +211,7 @@ def test_mailboxes_are_noted_as_told(site: Site) -> None:
         (newer,) = await hold(store, "ann@contoso.example")
         assert not quarantine.note_listed("contoso", "ann@contoso.example", 1100.0, 900.0)  # on the same day
         assert quarantine.unlisted("contoso", "", 1) == ["ann@contoso.example"]
-        assert [one.id for one in quarantine.of_recipient("contoso", "ann@contoso.example")][0] == newer.id
+        assert quarantine.of_recipient("contoso", "ann@contoso.example")[0].id == newer.id
         assert quarantine.note_listed("contoso", "ann@contoso.example", 3000.0, 2000.0)
         assert quarantine.unlisted("contoso", "", 10) == ["joe@contoso.example"]
 

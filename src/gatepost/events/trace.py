@@ -126,6 +126,7 @@ def received_event(
 def quarantined_event(delivery: Delivery) -> TraceEvent:
     """A message was put into quarantine for a recipient. until: when it is deleted."""
     message, (recipient,) = delivery.message, delivery.recipients
+    others = [hold.organization for hold in recipient.quarantines if hold.organization != delivery.organization]
     return TraceEvent(
         at=message.received,
         event="QUARANTINE",
@@ -146,7 +147,8 @@ def quarantined_event(delivery: Delivery) -> TraceEvent:
             ],
             "until": delivery.next_at,
             "destination": delivery.destination,
-        },
+        }
+        | ({"recipient_organization": others[0]} if others else {}),  # what is theirs is withheld from this one
     )
 
 

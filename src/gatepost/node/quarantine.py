@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from gatepost.store.quarantine import Quarantine
 
 
-QUARANTINE_SECONDS: Final = 60.0
+QUARANTINE_SECONDS: Final = 30.0
 """Between two looks at what is over."""
 
 DIGEST_CONTENT: Final = "quarantine digest"

@@ -125,7 +125,7 @@ class SiteDuties(msgspec.Struct, frozen=True):
             digest_hour=self.settings.quarantine.digest_hour,
             lease=lease,
         )
-        duty = Duty(QUARANTINE_SECONDS, keeping.tick)
+        duty = Duty(QUARANTINE_SECONDS, keeping.tick, at_once=True)
         return Lifecycle("the quarantine", duties=[duty], close=keeping.close, lease=lease)
 
     def _retention(self) -> Lifecycle:

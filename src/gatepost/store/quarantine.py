@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from gatepost.mail.model.message import Delivery
+from gatepost.mail.model.message import Delivery  # noqa: TC001 - msgspec reads annotations
 from gatepost.mail.model.queue_id import last_id, parse_id
 from gatepost.store.queue_admin import trace_rows
 
@@ -214,13 +214,17 @@ class Quarantine:
 
     def _record(self, event: str, deliveries: Sequence[Delivery], said: dict[str, object], now: float) -> None:
         detail = {name: value for name, value in said.items() if value}
-        rows = [
-            row
-            for delivery in deliveries
-            for row in trace_rows(event, delivery, detail | {"quarantine": delivery.quarantine}, now)
-        ]
+        rows = [row for delivery in deliveries for row in trace_rows(event, delivery, detail | _whose(delivery), now)]
         if rows:
             self._keep(rows)
+
+
+def _whose(delivery: Delivery) -> dict[str, object]:
+    """Whose quarantine it was in. Another organization whose mail it is does not learn who acts there."""
+    whose: dict[str, object] = {"quarantine": delivery.quarantine}
+    if delivery.quarantine != delivery.organization:
+        whose["recipient_organization"] = delivery.quarantine
+    return whose
 
 
 def released(delivery: Delivery, now: float) -> Delivery:

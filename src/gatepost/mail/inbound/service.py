@@ -78,8 +78,8 @@ class InboundService:
     first); None where anybody may come. nodes: of the site, as they are now. transcripts: of how many sessions in a
     thousand the dialogue is kept, whatever happened. hooks: asks scanners about the content of messages; without it,
     and where the configuration has no content hook, nobody is asked. authenticator: checks SPF, DKIM, DMARC and ARC;
-    without it, nobody does. quarantine: knows whether there is room for what is held. recipients: asks whether a recipient of a relayed domain exists. role: of its listeners.
-    counts: connections and handshakes are counted there.
+    without it, nobody does. quarantine: whether there is room for what is held. recipients: asks whether a recipient of
+    a relayed domain exists. role: of its listeners. counts: connections and handshakes are counted there.
     """
 
     hostname: str

@@ -48,8 +48,9 @@ class MailFlow(msgspec.Struct, frozen=True):
 
     connector: the one that a rule sends it by, disabled or not; routed_by: that rule's name, or "". require_tls: names
     of the enforcing rules that require TLS. rehearsed_tls: names of the rehearsing rules that would. encrypt, sign: the
-    rules that demand that of the content. quarantine: the rules that hold the message when it arrives. reasons: a sentence for each rule that matches, naming the fields it tested
-    but never the message's own text, so that equal outcomes are equal.
+    rules that demand that of the content. quarantine: those that hold the message when it arrives. reasons: a sentence
+    for each rule that matches, naming the fields it tested but never the message's own text, so that equal outcomes are
+    equal.
     """
 
     connector: OutboundConnector | None = None

@@ -46,7 +46,7 @@ from gatepost.policy.connectors.fields import (
 from gatepost.policy.connectors.mail_flow_rule import MailFlowRule  # noqa: TC001 - pydantic reads the annotation
 from gatepost.policy.connectors.names import SmartHost, domain_name, host_port, mail_address, socket_path
 from gatepost.policy.connectors.oauth import OauthIssuer  # noqa: TC001 - pydantic reads the annotation
-from gatepost.policy.connectors.quarantine_fields import (  # noqa: TC001 - pydantic reads the annotations
+from gatepost.policy.connectors.quarantine_fields import (
     QuarantineDays,
     QuarantineDigest,
     QuarantineRelease,
