@@ -161,3 +161,11 @@ def test_a_connector_that_cannot_log_in_is_told_of_at_once():
     (bare,) = judged(failing=(replace(NO_LOGIN, host=""),))
     assert "cannot log in, and" in bare.title
     assert not judged(failing=(replace(NO_LOGIN, last=NOW - 3 * HOUR),))
+
+
+def test_a_quarantine_that_is_nearly_full():
+    nearly, full = judge_mail(MailFacts(quarantines={"a": 1.0, "b": 0.85, "c": 0.5}), MailLimits(), now=NOW)[::-1]
+    assert (nearly.kind, nearly.severity, nearly.about) == (Kind.QUARANTINE_FULL, Severity.WARNING, "b")
+    assert (full.severity, full.title) == (Severity.CRITICAL, "the quarantine of a is full")
+    assert "85 %" in nearly.detail
+    assert judge_mail(MailFacts(quarantines=None), MailLimits(), now=NOW) == ()

@@ -200,3 +200,10 @@ def test_rules_demand_protection_of_the_content() -> None:
         "would encrypt it (S/MIME), would sign it (S/MIME)",
         "requires TLS",
     ]
+
+
+def test_rules_that_hold_a_message_are_named() -> None:
+    made = ask({"name": "h", "quarantine": True}, {"name": "t", "quarantine": True, "mode": "rehearse"})
+    assert made.quarantine == (("h",), ("t",))
+    assert made.reasons[0].endswith("holds it in quarantine when it arrives")
+    assert made.reasons[1].endswith("would hold it in quarantine when it arrives")
