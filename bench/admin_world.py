@@ -246,8 +246,8 @@ def _queued(connection: apsw.Connection, new_id: IdSource, deliveries: int, numb
         )  # fmt: skip
         connection.execute(
             "INSERT INTO delivery (message, id, destination, next_at, attempts, expires_at, last_error, recipients,"
-            " held) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (*delivery_row(delivery), number % 10 == 0),
+            " held, quarantine) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*delivery_row(delivery)[:8], number % 10 == 0, ""),
         )
     return message.id
 

@@ -41,6 +41,7 @@ _WORDS: Final = {
     "DELIVER": "delivered",
     "DEFER": "deferred",
     "HOLD": "held",
+    "QUARANTINE": "quarantined",
     "FAIL": "failed",
     "EXPIRE": "expired",
 }

@@ -134,6 +134,35 @@ def received_event(
     )
 
 
+def quarantined_event(delivery: Delivery) -> TraceEvent:
+    """A message was put into quarantine for a recipient. until: when it is deleted."""
+    message, (recipient,) = delivery.message, delivery.recipients
+    others = [hold.organization for hold in recipient.quarantines if hold.organization != delivery.organization]
+    return TraceEvent(
+        at=message.received,
+        event="QUARANTINE",
+        message=format_id(message.id),
+        organization=delivery.organization,
+        direction=message.direction,
+        session=message.session,
+        sender=message.reverse_path,
+        recipient=recipient.address,
+        message_id=message.message_id,
+        subject=message.subject,
+        size=message.size,
+        detail={
+            "quarantine": delivery.quarantine,
+            "holds": [
+                {"organization": hold.organization, "by": hold.by, "reason": hold.reason}
+                for hold in recipient.quarantines
+            ],
+            "until": delivery.next_at,
+            "destination": delivery.destination,
+        }
+        | ({"recipient_organization": others[0]} if others else {}),  # what is theirs is withheld from this one
+    )
+
+
 def login_record(facts: SessionFacts) -> dict[str, str]:
     """The user and the mechanism of a log-in; {} without one."""
     return {"user": facts.user, "mechanism": facts.mechanism} if facts.user else {}

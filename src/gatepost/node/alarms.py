@@ -181,6 +181,7 @@ class AlarmMonitor:
         alarms = judge_mail(facts, self._limits, now=now)
         unknown = {Kind.QUEUE_AGE} if facts.oldest is None else set()
         unknown |= {Kind.TLS_FAILURES_RISING} if facts.tls is None else set()
+        unknown |= {Kind.QUARANTINE_FULL} if facts.quarantines is None else set()
         async with self._changing:
             await self._tell_of(
                 self._memory, alarms, lambda alarm: not alarm.kind.of_traffic or alarm.kind in unknown, now

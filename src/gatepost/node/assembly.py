@@ -19,6 +19,7 @@ from gatepost.events.trace import outcome_events
 from gatepost.mail.inbound.authentication import Authenticator
 from gatepost.mail.inbound.content import ContentHooks
 from gatepost.mail.inbound.login import Logins
+from gatepost.mail.inbound.quarantine import QuarantineRoom
 from gatepost.mail.inbound.recipient_lookups import RecipientLookups
 from gatepost.mail.inbound.service import SWEEP_SECONDS, InboundService, SessionRegistry, Stamp
 from gatepost.mail.inbound.session import Session
@@ -51,7 +52,7 @@ from gatepost.node.draining import DrainedWorker
 from gatepost.node.evidence import HEADS_SECONDS, EvidenceLog
 from gatepost.node.journal import journal_failures
 from gatepost.node.lifecycle import Duty, Lifecycle, Parts, every, nothing
-from gatepost.node.limits import queue_limits, session_limits, smtp_timeouts
+from gatepost.node.limits import quarantine_limits, queue_limits, session_limits, smtp_timeouts
 from gatepost.node.lookups import LookupServices
 from gatepost.node.observation import GAUGE_SECONDS, Observation
 from gatepost.node.roles import ListenerUses, extensions_of, login_secret, services_by_role
@@ -434,7 +435,7 @@ class Assembly:
             self.certificates,
             self._lookups,
             self._maildirs,
-            SiteMail(store, manager.offer, self._directory, self._expiration),
+            SiteMail(store, manager.offer, self._directory, self._expiration, self._observation.along(store)),
         )
 
     def _inbound(self, store: Store, manager: QueueManager) -> InboundService:
@@ -462,6 +463,7 @@ class Assembly:
             hooks=self._hooks,
             recipients=self._recipients,
             authenticator=Authenticator(self._lookups.resolver),
+            quarantine=QuarantineRoom(self._site.storage.quarantine_usage, quarantine_limits(settings)),
             counts=self._observation.counts,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gatepost.mail.inbound.quarantine import QuarantineLimits
 from gatepost.mail.inbound.service import SessionLimits
 from gatepost.mail.outbound.connection import SmtpTimeouts
 from gatepost.mail.queue.memory_budget import QueueLimits
@@ -40,6 +41,11 @@ def session_limits(settings: Settings) -> SessionLimits:
         limits.hops,
         limits.unknown_recipients,
     )
+
+
+def quarantine_limits(settings: Settings) -> QuarantineLimits:
+    """Of the quarantine of each organization."""
+    return QuarantineLimits(settings.quarantine.messages, settings.quarantine.size)
 
 
 def queue_limits(settings: Settings) -> QueueLimits:

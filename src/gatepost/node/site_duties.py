@@ -16,7 +16,9 @@ from gatepost.analysis.reports.tlsrpt_intake import ReportImport
 from gatepost.node.alarm_post import AlarmPost
 from gatepost.node.alarms import ALARM_SECONDS, AlarmMonitor
 from gatepost.node.lifecycle import Duty, Lifecycle
+from gatepost.node.limits import quarantine_limits
 from gatepost.node.owner_mail import OwnerMail
+from gatepost.node.quarantine import QUARANTINE_SECONDS, QuarantineKeeping
 from gatepost.node.report_intake import INTAKE_SECONDS, ReportIntake
 from gatepost.node.report_mail import ReportMailer
 from gatepost.node.report_sending import SENDING_SECONDS, ReportSending
@@ -24,9 +26,10 @@ from gatepost.node.retention import RETENTION_SECONDS, TraceRetention
 from gatepost.store.leases import SiteDuty
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from gatepost.mail.model.message import Delivery
+    from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.mail.outbound.mailbox import Maildirs
     from gatepost.node.certificate_manager import CertificateManager
     from gatepost.node.lookups import LookupServices
@@ -40,13 +43,14 @@ if TYPE_CHECKING:
 class SiteMail(msgspec.Struct, frozen=True):
     """The way of the gateway's own mail. offer: takes what was queued in the store.
 
-    directory: in force. expiration: seconds an organization's mail stays queued.
+    directory: in force. expiration: seconds an organization's mail stays queued. trace: takes rows about what was done.
     """
 
     store: Store
     offer: Callable[[list[Delivery]], None]
     directory: Callable[[], Directory]
     expiration: Callable[[str], float]
+    trace: Callable[[Sequence[TraceEvent]], None]
 
 
 class SiteDuties(msgspec.Struct, frozen=True):
@@ -64,6 +68,7 @@ class SiteDuties(msgspec.Struct, frozen=True):
         """The lives of all that the settings ask for."""
         yield self._alarms()
         yield self._report_import()
+        yield self._quarantine()
         if self.site.storage.is_shared and self.settings.trace.days:
             yield self._retention()
         if self.settings.tls_reports.send:
@@ -86,6 +91,7 @@ class SiteDuties(msgspec.Struct, frozen=True):
                 self.site.storage.session_counts(),
                 lambda: self.site.storage.queue_admin().depth(),
                 self.site.problems_elsewhere,
+                self._quarantine_fullness,
             ).find,
             trouble=lambda: self.lookups.resolver.trouble(server.hostname),
             nodes=self.site.nodes,
@@ -104,6 +110,23 @@ class SiteDuties(msgspec.Struct, frozen=True):
         lease = self.site.leases.lease(SiteDuty.REPORT_IMPORT)
         intake = ReportIntake(received, self.mail.directory, self.maildirs.path, lease)
         return Lifecycle("TLS reports of others", duties=[Duty(INTAKE_SECONDS, intake.tick)], lease=self.site.own)
+
+    def _quarantine_fullness(self) -> dict[str, float]:
+        limits = quarantine_limits(self.settings)
+        return {name: limits.fullness(usage) for name, usage in self.site.storage.quarantine_usage().items()}
+
+    def _quarantine(self) -> Lifecycle:
+        lease = self.site.leases.lease(SiteDuty.QUARANTINE)
+        keeping = QuarantineKeeping(
+            self.site.storage.quarantine_kept_by,
+            self.resources,
+            self.mail,
+            self.settings.server.hostname,
+            digest_hour=self.settings.quarantine.digest_hour,
+            lease=lease,
+        )
+        duty = Duty(QUARANTINE_SECONDS, keeping.tick, at_once=True)
+        return Lifecycle("the quarantine", duties=[duty], close=keeping.close, lease=lease)
 
     def _retention(self) -> Lifecycle:
         retention = TraceRetention(self.site.storage.trace(), self.settings.trace.days)

@@ -36,6 +36,7 @@ from gatepost.settings.evidence import Evidence, Trace
 from gatepost.settings.oidc import Oidc
 from gatepost.settings.otel import Otel
 from gatepost.settings.pkcs11 import Pkcs11
+from gatepost.settings.quarantine import Quarantine
 from gatepost.settings.references import address_or_none, mail_address, secret_reference
 from gatepost.settings.reporting import TlsReports
 from gatepost.settings.roles import ListenerRole  # noqa: TC001 - pydantic reads the annotation
@@ -452,6 +453,7 @@ class Settings(Section):
     smime: Smime = setting(default=Smime(), description="[smime]")
     limits: Limits = setting(default=Limits(), description="[limits]")
     queue: Queue = setting(default=Queue(), description="[queue]")
+    quarantine: Quarantine = setting(default=Quarantine(), description="[quarantine]")
     outbound: Outbound = setting(default=Outbound(), description="[outbound]")
     network: Network = setting(default=Network(), description="[network]")
     trace: Trace = setting(default=Trace(), description="[trace]")

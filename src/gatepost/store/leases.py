@@ -59,6 +59,7 @@ class SiteDuty(StrEnum):
     ALARMS = "alarms"
     CHANGEOVER = "changeover"
     EVIDENCE = "evidence"
+    QUARANTINE = "quarantine"
     REPORT_IMPORT = "report-import"
     REPORT_SENDING = "report-sending"
     RETENTION = "retention"
@@ -73,6 +74,7 @@ _LABELS: Final = {
     SiteDuty.ALARMS: "raises alarms",
     SiteDuty.CHANGEOVER: "switches certificates",
     SiteDuty.EVIDENCE: "signs the evidence log",
+    SiteDuty.QUARANTINE: "looks after the quarantine",
     SiteDuty.REPORT_IMPORT: "imports TLS reports",
     SiteDuty.REPORT_SENDING: "sends TLS reports",
     SiteDuty.RETENTION: "deletes expired data",

@@ -16,7 +16,7 @@ from gatepost.mail.model.queue_id import format_id
 from gatepost.mail.model.trace_event import TraceEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from gatepost.store.interface import QueueFilter
 
@@ -144,7 +144,7 @@ class QueueAdmin(Protocol):
         """The size and the age of the whole queue."""
 
 
-def trace_rows(event: str, delivery: Delivery, detail: dict[str, str], now: float) -> list[TraceEvent]:
+def trace_rows(event: str, delivery: Delivery, detail: Mapping[str, object], now: float) -> list[TraceEvent]:
     """The trace events of an administrator's change of a delivery, one for each recipient."""
     message = delivery.message
     return [

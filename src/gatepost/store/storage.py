@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from gatepost.store.leases import DutyLeases
     from gatepost.store.move import MoveSide
     from gatepost.store.nodes import NodeRegistry
+    from gatepost.store.quarantine import Quarantine, QuarantineUsage
     from gatepost.store.queue_admin import Depth, QueueAdmin
     from gatepost.store.received_reports import ReceivedReports
     from gatepost.store.sent_reports import SentReports
@@ -245,6 +246,29 @@ class Storage:
         with _loading_postgres():
             from gatepost.store.postgres.queue_admin import PostgresQueueAdmin  # noqa: PLC0415 - one engine is loaded
         return PostgresQueueAdmin(self._url, trace_writer(self.trace(), evidence))
+
+    def quarantine(self, evidence: Callable[[Sequence[TraceEvent]], None] = lambda _: None) -> Quarantine:
+        """The quarantine, for who looks at it or changes it. evidence: as for `queue_admin`. Raises StoreFailure."""
+        from gatepost.store.sqlite.administration import trace_writer  # noqa: PLC0415 - not all need it
+
+        return self.quarantine_kept_by(trace_writer(self.trace(), evidence))
+
+    def quarantine_kept_by(self, keep: Callable[[Sequence[TraceEvent]], None]) -> Quarantine:
+        """The same, where the caller keeps the rows of the trace. Raises StoreFailure."""
+        from gatepost.store.quarantine import Quarantine  # noqa: PLC0415 - few processes ask for it
+
+        if not self.is_shared:
+            from gatepost.store.sqlite.quarantine import SqliteQuarantine  # noqa: PLC0415 - one engine is loaded
+
+            self._check_open()
+            return Quarantine(SqliteQuarantine(self._directory / QUEUE_DIRECTORY, self.trace()), keep)
+        with _loading_postgres():
+            from gatepost.store.postgres.quarantine import PostgresQuarantine  # noqa: PLC0415 - as above
+        return Quarantine(PostgresQuarantine(self._url), keep)
+
+    def quarantine_usage(self) -> dict[str, QuarantineUsage]:
+        """How much each organization has in quarantine. Raises StoreFailure."""
+        return self.quarantine_kept_by(lambda _: None).usage()
 
     def worker_depth(self, worker: int, workers: int) -> Depth:
         """The part of the queue that a worker of this node has: of a shared one, what it has in memory.

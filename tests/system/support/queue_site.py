@@ -20,10 +20,13 @@ from gatepost.store.interface import (
     Store,
     StoreFailure,
 )
+from gatepost.store.postgres.quarantine import PostgresQuarantine
 from gatepost.store.postgres.queue import PostgresSettings, PostgresStore
 from gatepost.store.postgres.queue_admin import PostgresQueueAdmin
+from gatepost.store.quarantine import Quarantine
 from gatepost.store.sqlite.administration import Administration
 from gatepost.store.sqlite.message_trace import SqliteTrace
+from gatepost.store.sqlite.quarantine import SqliteQuarantine
 from gatepost.store.sqlite.queue import SqliteStore
 from gatepost.store.sqlite.schema import StoreSettings
 
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from support.postgres import Postgres
 
     from gatepost.mail.model.trace_event import TraceEvent
+    from gatepost.store.quarantine import QuarantineEngine
     from gatepost.store.queue_admin import QueueAdmin
 
 __all__ = ["Events", "MessageUnstorable", "Owner", "PostgresSite", "Site", "SqliteSite", "read", "settled"]
@@ -113,6 +117,12 @@ class Site:
     def admin(self, events: Events | None = None) -> QueueAdmin:
         raise NotImplementedError
 
+    def quarantine(self, events: Events | None = None) -> Quarantine:
+        return Quarantine(self._quarantine(), events.add if events is not None else lambda _: None)
+
+    def _quarantine(self) -> QuarantineEngine:
+        raise NotImplementedError
+
     def owner(self, store: Store) -> Owner:
         return self.owners[id(store)]
 
@@ -129,6 +139,9 @@ class SqliteSite(Site):
     def admin(self, events: Events | None = None) -> QueueAdmin:
         keep = events.add if events is not None else lambda _: None
         return Administration(self.path / "a" / "queue", SqliteTrace(self.path / "a" / "trace"), keep)
+
+    def _quarantine(self) -> QuarantineEngine:
+        return SqliteQuarantine(self.path / "a" / "queue", SqliteTrace(self.path / "a" / "trace"))
 
 
 class PostgresSite(Site):
@@ -153,6 +166,9 @@ class PostgresSite(Site):
 
     def admin(self, events: Events | None = None) -> QueueAdmin:
         return PostgresQueueAdmin(self.url, events.add if events is not None else lambda _: None)
+
+    def _quarantine(self) -> QuarantineEngine:
+        return PostgresQuarantine(self.url)
 
     def sql(self, statement: str) -> str:
         return self.server.sql(statement, self.database)

@@ -40,6 +40,7 @@ class Kind(StrEnum):
     NAMESERVERS_DOWN = "nameservers-down"
     NOTICE_MISSING = "notice-missing"
     JOURNAL_WAITS = "journal-waits"
+    QUARANTINE_FULL = "quarantine-full"
 
     @property
     def of_mail(self) -> bool:
@@ -68,6 +69,7 @@ _OF_MAIL: Final = frozenset(
         Kind.NAMESERVERS_DOWN,
         Kind.NOTICE_MISSING,
         Kind.JOURNAL_WAITS,
+        Kind.QUARANTINE_FULL,
     }
 )
 

@@ -28,6 +28,8 @@ _RISEN: Final = 3.0  # times the share of the days before
 _SHARE: Final = 0.05  # of today's sessions that fail at least
 _HISTORY: Final = 10  # sessions of the days before, without which nothing is known of what is usual
 _LONG: Final = 300
+_NEARLY_FULL: Final = 0.8  # of a quarantine
+_FULL: Final = 0.99  # large messages do not fit any more
 
 
 class Shares(msgspec.Struct, frozen=True):
@@ -48,6 +50,7 @@ class MailFacts(msgspec.Struct, frozen=True):
 
     oldest: seconds for which the oldest message has waited, held ones excepted; 0.0 if none waits. destination: of that
     message. tls: by policy domain. resolver: why no nameserver answers, "" if one does.
+    quarantines: how full the quarantine of an organization is, 1.0 for full.
     """
 
     failing: tuple[FailingPartner, ...] = ()
@@ -57,6 +60,7 @@ class MailFacts(msgspec.Struct, frozen=True):
     untold: tuple[UnsentNotice, ...] = ()
     tls: Mapping[str, Shares] | None = msgspec.field(default_factory=dict)
     resolver: str = ""
+    quarantines: Mapping[str, float] | None = msgspec.field(default_factory=dict)
 
 
 class MailLimits(msgspec.Struct, frozen=True):
@@ -79,9 +83,26 @@ def judge_mail(facts: MailFacts, limits: MailLimits, *, now: float) -> tuple[Ala
         *_waiting_journals(facts, now),
     ]
     alarms += [*_age(facts, limits), *_rising(facts, limits)]
-    alarms += _resolver(facts)
+    alarms += [*_resolver(facts), *_quarantines(facts)]
     order = tuple(Severity)
     return tuple(sorted(alarms, key=lambda alarm: (-order.index(alarm.severity), alarm.key)))
+
+
+def _quarantines(facts: MailFacts) -> Iterator[Alarm]:
+    for organization, fullness in sorted((facts.quarantines or {}).items()):
+        if fullness < _NEARLY_FULL:
+            continue
+        full = fullness >= _FULL
+        yield _alarm(
+            Kind.QUARANTINE_FULL,
+            Severity.CRITICAL if full else Severity.WARNING,
+            organization,
+            f"the quarantine of {organization} is {'full' if full else 'nearly full'}",
+            f"It has {int(100 * fullness)} % of what [quarantine] of the settings allows an organization. When "
+            "it is full, the gateway asks senders of messages that it has to hold to try again later (452).",
+            "Release or delete messages, shorten quarantine_days, or allow more:",
+            f"gatepost quarantine list --organization {organization}",
+        )
 
 
 def _failing(failing: Sequence[FailingPartner], limits: MailLimits, now: float) -> Iterator[Alarm]:

@@ -261,6 +261,7 @@ _EVENTS: Final = {
     "EXPIRE": "expired",
     "REFUSE": "refused",
     "HOLD": "held",
+    "QUARANTINE": "held in quarantine",
     "RELEASE": "released by an administrator",
     "RETURN": "returned by an administrator",
     "DROP": "dropped by an administrator",

@@ -16,7 +16,7 @@ from gatepost.store.interface import StoreFailure
 from gatepost.times import day_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from gatepost.store.figures import WorkerFigures
@@ -36,6 +36,7 @@ type _Tally = dict[str, Counter[str]]
 class MailFactFinder:
     """data: the data directory. counts: of TLS sessions. depth: measures the queue. others: what other nodes know.
 
+    quarantines: how full those of organizations are, 1.0 for full; may raise StoreFailure, as depth may.
     Counts of days that are over are read once.
     """
 
@@ -45,11 +46,13 @@ class MailFactFinder:
         counts: SessionCounts,
         depth: Callable[[], Depth],
         others: Callable[[], Iterable[NodeProblems]] = tuple,
+        quarantines: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
         self._data = data
         self._counts = counts
         self._depth = depth
         self._others = others
+        self._quarantines = quarantines
         self._days: dict[str, _Tally] = {}
 
     def find(self, now: float) -> MailFacts:
@@ -63,7 +66,15 @@ class MailFactFinder:
             destination,
             tuple(notice for worker in workers for notice in worker.untold),
             self._shares(now),
+            quarantines=self._fullness(),
         )
+
+    def _fullness(self) -> Mapping[str, float] | None:
+        try:
+            return self._quarantines()
+        except StoreFailure as failure:
+            _log.warning("how full the quarantines are is not known: %s", failure)
+            return None
 
     def _oldest(self, now: float) -> tuple[float | None, str]:
         try:

@@ -204,6 +204,8 @@ _KEPT: Final = (
     "journal_message",
     "author",
     "destination",
+    "quarantine",
+    "holds",
     # of a drill
     "passed",
     "attacks",

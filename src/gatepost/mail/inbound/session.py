@@ -423,7 +423,7 @@ class Session:
         if (refusal := transaction.refusal()) is not None:
             self._transaction = None
             self._refuse_message(refusal, transaction)
-        elif transaction.examined:
+        elif transaction.is_held() or transaction.examined:
             transaction.examination = self._hold_for(self._examine(transaction), "content hooks")
         else:
             self._commit(transaction)
@@ -453,8 +453,8 @@ class Session:
         if failure is None:
             reply = Reply(250, "2.0.0", (f"Queued as {transaction.queue_id}",))
             transcript = self._core.transcript.lines() if self._record.transcribed else []
-            self._service.trace(transaction.received(message, reply, transcript))
-            self._service.offer(deliveries)
+            self._service.trace(transaction.received(message, deliveries, reply, transcript))
+            self._service.offer([delivery for delivery in deliveries if not delivery.quarantine])
         if self._lost:
             return
         self._restart_clocks()

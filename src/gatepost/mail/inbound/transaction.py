@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gatepost.events.trace import handed_over_record, introduction_record, received_event
+from gatepost.events.trace import handed_over_record, introduction_record, quarantined_event, received_event
 from gatepost.mail.inbound.authentication import Arrival
 from gatepost.mail.inbound.content import Examined
+from gatepost.mail.inbound.deliveries import deliveries_of
 from gatepost.mail.inbound.journaling import copies_of, journal_deliveries
-from gatepost.mail.model.message import Delivery, Journal, Message, Recipient
+from gatepost.mail.inbound.quarantine import FULL, QuarantineFindings, count_by_holder
+from gatepost.mail.model.message import Message
 from gatepost.mail.model.queue_id import format_id
 from gatepost.policy.connectors.authentication_results import AuthenticationResults
 from gatepost.policy.decisions.authentication import forged_ids
@@ -38,7 +40,6 @@ from gatepost.protocols.message.received import received_field
 from gatepost.protocols.message.received_path import relaying_addresses
 from gatepost.protocols.message.submission import submitted
 from gatepost.protocols.scanners.rspamd import Described
-from gatepost.protocols.smtp.grammar import xtext_encode
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.store.interface import StoreFailure
 from gatepost.values import replace
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Collection, Sequence
 
     from gatepost.mail.inbound.service import InboundService
+    from gatepost.mail.model.message import Delivery, QuarantineHold
     from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.connectors.facts import SessionFacts
@@ -96,6 +98,7 @@ class Transaction:
         "_found",
         "_header",
         "_kept_header",
+        "_quarantine",
         "_scanner",
         "_service",
         "_session",
@@ -115,6 +118,7 @@ class Transaction:
         self._directory: Directory | None = None
         self._failure: StoreFailure | None = None
         self._header: HeaderSection | None = None
+        self._quarantine: QuarantineFindings | None = None
         self._arrived = b""  # the header section, before anything of it was changed
         self._kept_header = b""  # and after that
         self._found: dict[str, Any] = {}  # what the header section was found to be, for the message
@@ -142,6 +146,26 @@ class Transaction:
         """Whether it is authenticated or scanned: the same for every recipient (`policy.decisions.inbound`)."""
         verdict = self.recipients[0].verdict
         return bool(verdict.hooks) or verdict.authentication is not AuthenticationResults.NONE
+
+    def is_held(self) -> bool:
+        """Whether mail flow rules hold it in quarantine for a recipient. Asked when it is complete.
+
+        What another node of the site hands over was asked about there.
+        """
+        directory = self._directory
+        if directory is None or not directory.quarantine_rules or self.origin is not None:
+            return False
+        self._quarantine = QuarantineFindings(directory, self.mail.path.text, self._arrived)
+        return any(self._holds())
+
+    def _holds(self) -> list[list[QuarantineHold]]:
+        """What holds it for each recipient, and each place that its mail goes to."""
+        found = self._quarantine
+        return [
+            found.of(accepted.verdict.organization, target) if found is not None else []
+            for accepted in self.recipients
+            for target in accepted.targets
+        ]
 
     def begin_body(self, greeted_with: str, directory: Directory) -> Awaitable[None] | None:
         """Open the body and put our trace field before it (RFC 5321 section 4.4); an awaitable as from `write`.
@@ -260,17 +284,39 @@ class Transaction:
             if verdict.authentication is AuthenticationResults.GATEWAY:
                 await self._authenticate(body)
             refusal = await self._scan(body, verdict.hooks) if verdict.hooks else None
+            refusal = refusal or await self._refused_for_room(body.size)
         except StoreFailure as failure:
             return failure.reply
         if verdict.authentication is AuthenticationResults.RSPAMD:
             self._take_results(body)
         return refusal
 
+    async def _refused_for_room(self, size: int) -> Reply | None:
+        """The deferral of what is to be held, where the quarantine has no room for it."""
+        wanted = count_by_holder(self._holds())
+        room = self._service.quarantine
+        if not wanted or room is None:
+            return None
+        full = await room.take(wanted, size)
+        if not full:
+            return None
+        reason = f"the message is to be held in quarantine, and that of {full} is full: the client must try again later"
+        self.recipients = [
+            replace(recipient, verdict=replace(recipient.verdict, reasons=(*recipient.verdict.reasons, reason)))
+            for recipient in self.recipients
+        ]
+        return FULL
+
     async def _scan(self, body: BodyWriter, hooks: Sequence[ApplicableHook]) -> Reply | None:
         scanners = self._service.hooks
         assert scanners is not None  # noqa: S101 - only where there are some is anybody asked
         examination = decide(await scanners.ask(hooks, self._shown(body)))
         self._note(examined=examination.records)
+        if examination.quarantines:
+            assert self._directory is not None  # noqa: S101 - a message ends only after it began
+            path = self.mail.path.text
+            self._quarantine = self._quarantine or QuarantineFindings(self._directory, path, self._arrived)
+            self._quarantine.scanned(examination.quarantines)
         if examination.reply is None and examination.edits:
             body.replace_head(reduce(edit_header, examination.edits, body.head))
         return examination.reply
@@ -385,8 +431,10 @@ class Transaction:
             self._find_journal_copies()  # scanners may have changed the header
         return message, self._deliveries(message, now), self._body
 
-    def received(self, message: Message, reply: Reply, transcript: Sequence[str]) -> list[TraceEvent]:
-        """The rows of the trace of a message that was queued, one for each recipient."""
+    def received(
+        self, message: Message, deliveries: list[Delivery], reply: Reply, transcript: Sequence[str]
+    ) -> list[TraceEvent]:
+        """The rows of the trace once it is queued. transcript: of its session, where that is kept."""
         return [
             received_event(
                 message,
@@ -397,28 +445,13 @@ class Transaction:
                 [copy.record() for copy in self.journal_copies if copy.organization == accepted.verdict.organization],
             )
             for accepted in self.recipients
-        ]
+        ] + [quarantined_event(delivery) for delivery in deliveries if delivery.quarantine]
 
     def _deliveries(self, message: Message, now: float) -> list[Delivery]:
-        groups: dict[tuple[str, str, str], Delivery] = {}
-        journal = self.origin.facts.get("journal", "") if self.origin is not None else ""
-        for accepted in self.recipients:
-            organization = accepted.verdict.organization
-            for target in accepted.targets:
-                destination = f"{organization}/{target.path.domain}"
-                key = destination, target.forwarded_by, target.return_path
-                if (delivery := groups.get(key)) is None:
-                    expires = now + self._service.expiration(organization)
-                    delivery = Delivery(self._service.store.new_id(), message, destination, [], expires_at=expires)
-                    groups[key] = delivery
-                if not _has(delivery, target):
-                    recipient = _recipient(accepted.event, target)
-                    recipient.journal = Journal(journal, made=True) if journal else None
-                    delivery.recipients.append(recipient)
-        copies = self.journal_copies
-        if not copies or self._directory is None:
-            return list(groups.values())
-        return [*groups.values(), *journal_deliveries(self._service, self._directory, message, copies)]
+        deliveries = deliveries_of(self, self._service, message, self._quarantine, now)
+        if not self.journal_copies or self._directory is None:
+            return deliveries
+        return [*deliveries, *journal_deliveries(self._service, self._directory, message, self.journal_copies)]
 
     def abort(self) -> None:
         """Forget the body and what it left on disk; nobody is asked about it any longer."""
@@ -428,22 +461,3 @@ class Transaction:
         if self._body is not None:
             self._body.abort()
             self._body = None
-
-
-def _has(delivery: Delivery, target: Target) -> bool:
-    """Whether a mailbox that was addressed by two names has the message sent on already."""
-    return bool(target.forwarded_by) and any(recipient.address == target.path.text for recipient in delivery.recipients)
-
-
-def _recipient(event: RecipientEvent, target: Target) -> Recipient:
-    """What notices are asked for goes along where one address stands for another (RFC 3461 section 5.2.7)."""
-    orcpt = event.parameters.orcpt
-    if target.forwarded_by and not orcpt and event.path.text.isascii():
-        orcpt = f"rfc822;{xtext_encode(event.path.text)}"
-    return Recipient(
-        target.path.text,
-        event.parameters.notify,
-        orcpt,
-        forwarded_by=target.forwarded_by,
-        return_path=target.return_path,
-    )

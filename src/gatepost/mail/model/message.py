@@ -39,6 +39,19 @@ class Journal(msgspec.Struct, frozen=True, omit_defaults=True):
         return record | {"rules": list(self.rules)} if self.rules else record
 
 
+class QuarantineHold(msgspec.Struct, omit_defaults=True):
+    """Why an organization has a message in its quarantine.
+
+    by: "content hook 'av'" or "mail flow rule 'invoices'", of that organization. reason: what the scanner found, "" of
+    a rule. days: how long it is kept at most.
+    """
+
+    organization: str
+    by: str
+    reason: str
+    days: int
+
+
 class Recipient(msgspec.Struct, omit_defaults=True):
     """One forward-path of a message with its RFC 3461 parameters, as received.
 
@@ -48,6 +61,7 @@ class Recipient(msgspec.Struct, omit_defaults=True):
     that sends the message on to it, "" if none does; return_path: the reverse-path it then goes with, "" for the
     message's own. All recipients of a delivery have the same two. in_doubt: the gateway stopped between sending the
     message and the reply, so that it may arrive twice. journal: set for a journal copy, which has one recipient.
+    quarantines: the organizations that must release it, one after the other; the first has it now.
     """
 
     address: str
@@ -60,6 +74,7 @@ class Recipient(msgspec.Struct, omit_defaults=True):
     return_path: str = ""
     in_doubt: bool = False
     journal: Journal | None = None
+    quarantines: list[QuarantineHold] = []
 
 
 class Message(msgspec.Struct, omit_defaults=True):
@@ -141,7 +156,8 @@ class Delivery(msgspec.Struct, omit_defaults=True):
     destination: "organization/domain", the unit of concurrency and back-off. next_at: seconds since 1970, when a
     deferred delivery is due (for a leased one: was due); 0 while it is fresh. expires_at: seconds since 1970, 0 if the
     queue is to say. body: the stored bytes if they are still in memory, else None. owner: as whose a shared store gave
-    it out, for itself.
+    it out, for itself. quarantine: the organization that has it in quarantine, "" for none; then it has one recipient,
+    held is true, and next_at is when it is deleted.
     """
 
     id: int
@@ -156,6 +172,7 @@ class Delivery(msgspec.Struct, omit_defaults=True):
     returned: Return | None = None
     body: bytes | None = None
     owner: int = 0
+    quarantine: str = ""
 
     @property
     def organization(self) -> str:

@@ -16,7 +16,7 @@ class Scope(StrEnum):
 
     READ: look at everything of the organizations, but no mail's content. CONNECTORS: change organizations, domains,
     mailboxes, connectors, rules and what else is a resource. CERTIFICATES: change certificates and their course. QUEUE:
-    retry, hold, release, return and drop mail. OWNER: users, tokens, and all of the above.
+    retry, hold, release, return and drop mail, in quarantine too. OWNER: users, tokens, and all of the above.
     """
 
     READ = "read"

@@ -56,6 +56,7 @@ _COMMANDS = {
     ),
     "store": ("store", "store", "Back up, restore and check what is stored: queue, configuration, accounts, evidence."),
     "queue": ("queue", "queue", "Show and manage mail that waits or is held."),
+    "quarantine": ("quarantine", "quarantine", "Review, release and delete messages in quarantine."),
     "destination": (
         "destination",
         "destination",

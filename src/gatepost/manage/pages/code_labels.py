@@ -24,6 +24,7 @@ EVENTS: Final = {
     "EXPIRE": ("fail", "Expired"),
     "DROP": ("fail", "Dropped"),
     "HOLD": ("hold", "Held"),
+    "QUARANTINE": ("hold", "Quarantined"),
     "RELEASE": ("info", "Released"),
     "RETURN": ("fail", "Return requested"),
     "DRILL": ("info", "Drill"),

@@ -48,7 +48,7 @@ _SCOPES = (
     (Scope.READ.value, "read", "Read everything except the content of mail."),
     (Scope.CONNECTORS.value, "connectors", "Change organizations, domains, mailboxes, connectors and rules."),
     (Scope.CERTIFICATES.value, "certificates", "Change certificates, and switch to new ones."),
-    (Scope.QUEUE.value, "queue", "Retry, hold, release, return and drop mail."),
+    (Scope.QUEUE.value, "queue", "Retry, hold, release, return and drop mail; release and delete mail in quarantine."),
     (Scope.OWNER.value, "owner", "Users and tokens, and all of the above."),
 )
 _EXPIRIES = (("30d", "30 days"), ("90d", "90 days"), ("365d", "One year"), ("", "Never"))

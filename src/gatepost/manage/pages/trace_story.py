@@ -34,17 +34,21 @@ _TITLES: Final = {
     "EXPIRE": "Expired in the queue",
     "DROP": "Dropped",
     "HOLD": "Held",
+    "QUARANTINE": "Held in quarantine",
     "RELEASE": "Released",
     "RETURN": "Return to the sender requested",
     "DRILL": "Connector drill",
 }
+
+_FROM_QUARANTINE: Final = {"RELEASE": "Released from quarantine", "DROP": "Deleted from quarantine"}
 
 STEPS: Final = 60
 """At most so many are told; of more, the first and the last."""
 _RAW: Final = 4000  # characters of a row's JSON
 _RECIPIENTS: Final = 50
 _TOLD_ELSEWHERE: Final = {"transcript", "reasons", "requirement_sources", "passed_over", "tries", "attempt", "seconds",
-                          "next_attempt", "configuration", "author", "journal", "journaled"}  # fmt: skip
+                          "next_attempt", "configuration", "author", "journal", "journaled", "holds", "quarantine",
+                          "until"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +115,7 @@ def protection(event: TraceEvent) -> str:
 
     Nor is there one where no mail went: a message that waits since there was no TLS was not sent unencrypted.
     """
-    if not event.achieved or event.event in {"RETURN", "HOLD", "RELEASE", "DROP"}:
+    if not event.achieved or event.event in {"RETURN", "HOLD", "QUARANTINE", "RELEASE", "DROP"}:
         return ""
     ladder = event.achieved.rpartition("/")[2].partition("(")[0]
     if ladder == "none" and event.event not in _CARRIED:
@@ -157,6 +161,10 @@ def _title(event: TraceEvent) -> str:
         return "Returned to the sender by an administrator"
     if event.event == "DEFER" and (attempt := event.detail.get("attempt")):
         return f"{title}, attempt {attempt}"
+    if "quarantine" in event.detail and event.event in _FROM_QUARANTINE:
+        title = _FROM_QUARANTINE[event.event]
+        if event.detail.get("expired"):
+            return f"{title}, as its time was over"
     if event.event in {"HOLD", "RELEASE", "DROP", "RETURN"} and (author := event.detail.get("author")):
         return f"{title} by {author}"
     return title
@@ -187,6 +195,11 @@ def _facts(event: TraceEvent) -> Iterator[tuple[str, str]]:
     yield "TLS failure", failure_label(event.result_type) if event.result_type else ""
     why = str(detail.get("detail") or detail.get("why", ""))
     yield "Detail", "" if why in event.reply else why
+    yield "Quarantine of", str(detail.get("quarantine", ""))
+    for hold in _records(detail, "holds"):
+        yield "Held by", ": ".join(str(hold[name]) for name in ("by", "reason") if hold.get(name))
+    if isinstance(until := detail.get("until"), float):
+        yield "Deleted at", iso(until)
     yield "Duration", f"{detail['seconds']:.3f} s" if isinstance(detail.get("seconds"), float) else ""
     if isinstance(due := detail.get("next_attempt"), float) and due:
         yield "Next attempt", iso(due)

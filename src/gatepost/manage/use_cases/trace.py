@@ -44,6 +44,7 @@ EVENTS = (
     "EXPIRE",
     "DROP",
     "HOLD",
+    "QUARANTINE",
     "RELEASE",
     "RETURN",
     "DRILL",

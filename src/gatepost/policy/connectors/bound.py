@@ -31,7 +31,7 @@ _FREE: Final[Mapping[str, frozenset[str]]] = {
     "outbound_connector": _FOR_PEOPLE | {"name", "client_certificate", "encrypt", "sign"},
     "oauth_issuer": _FOR_PEOPLE | {"name"},
     "content_hook": _FOR_PEOPLE
-    | {"name", "mode", "direction", "timeout", "on_failure", "over_max_size", "obey", "change_header"},
+    | {"name", "mode", "direction", "timeout", "on_failure", "over_max_size", "obey", "quarantine", "change_header"},
     "dkim_key": _FOR_PEOPLE | {"name", "state"},
     "mail_flow_rule": _FOR_PEOPLE | {"name"},
 }

@@ -108,6 +108,12 @@ class ContentHook(Record):
         description="rspamd: actions to carry out; others are only recorded. reject: 554. soft-reject, greylist: 451. "
         "rewrite-subject, add-header: change the message.",
     )
+    quarantine: tuple[ScanAction, ...] = Field(
+        default=(),
+        description="Actions for which the gateway accepts the message and holds it in the organization's quarantine "
+        '(docs/quarantine.md), whatever obey says. For example ["reject", "add-header"]. clamav: "reject" stands for '
+        "whatever it finds.",
+    )
     change_header: Switch = Field(
         default=True,
         description="rspamd: add and remove header fields as the scanner requests (milter headers, DKIM signatures).",

@@ -18,6 +18,7 @@ from gatepost.policy.connectors.authentication_results import AuthenticationResu
 from gatepost.policy.connectors.hook_index import HookIndex
 from gatepost.policy.connectors.journal_index import journals
 from gatepost.policy.connectors.names import covers, network, parents
+from gatepost.policy.connectors.quarantine_rules import QuarantineRules
 from gatepost.policy.connectors.recipients import MailboxIndex, RecipientLists
 from gatepost.policy.connectors.signing_keys import SigningKeys
 from gatepost.policy.connectors.values import ConnectorType, Mode, RevocationCheck
@@ -188,6 +189,7 @@ class Directory:
         "hooks",
         "journals",
         "organizations",
+        "quarantine_rules",
         "resources",
         "signing_keys",
         "version",
@@ -213,6 +215,7 @@ class Directory:
         self._recipient_lists = RecipientLists(self.organizations)
         self.hooks = HookIndex(self.organizations)
         self.journals = journals(self.organizations)
+        self.quarantine_rules = QuarantineRules(self.organizations)
         self.authenticates = any(
             organization.authentication_results is not AuthenticationResults.NONE for organization in self.organizations
         )

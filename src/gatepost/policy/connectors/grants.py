@@ -19,6 +19,7 @@ from gatepost.policy.connectors.bound import Holder, moved, moved_rules, turned_
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.fields import Access
 from gatepost.policy.connectors.model import Resources, parse
+from gatepost.policy.connectors.quarantine_fields import QuarantineRelease
 from gatepost.policy.connectors.record_base import Record, owned_marker, record_in
 from gatepost.policy.connectors.records import Organization
 
@@ -100,6 +101,7 @@ def decide(
         elif not by_owner and use.access is Access.MACHINE:
             errors.append(FieldError(use.path, _not_yours(use)))
     if before is not None and not by_owner:
+        errors += _loosened(before, after)
         errors += _moved(before, after, set(kept))
         kept = [grant for grant in kept if not _leads_by_mx_now(before, after, grant)]
     tenants = not by_owner or (stored is not None and stored.get("tenants") is True)
@@ -139,6 +141,13 @@ def ungranted_paths(resources: Resources) -> Iterator[str]:
 def with_grant(stored: Mapping[str, Any], grant: Grant) -> dict[str, Any]:
     """The document of an organization's grants with one more."""
     return _document({*_granted(stored), grant}, tenants=stored.get("tenants") is True)
+
+
+def _loosened(before: Organization, after: Organization) -> Iterator[FieldError]:
+    """Who may release mail from the quarantine is no longer a tenant's word, once that is for the gateway alone."""
+    if before.quarantine_release is QuarantineRelease.GATEWAY is not after.quarantine_release:
+        text = "only an administrator of the whole gateway may let the organization release its quarantine again"
+        yield FieldError(f"organization.{after.name}.quarantine_release", text)
 
 
 def _moved(before: Organization, after: Organization, granted: set[Grant]) -> Iterator[FieldError]:

@@ -49,8 +49,9 @@ class MailFlow(msgspec.Struct, frozen=True):
 
     connector: the one that a rule sends it by, disabled or not; routed_by: that rule's name, or "". require_tls: names
     of the enforcing rules that require TLS. rehearsed_tls: names of the rehearsing rules that would. encrypt, sign: the
-    rules that demand that of the content. reasons: a sentence for each rule that matches, naming the fields it tested
-    but never the message's own text, so that equal outcomes are equal.
+    rules that demand that of the content. quarantine: those that hold the message when it arrives. reasons: a sentence
+    for each rule that matches, naming the fields it tested but never the message's own text, so that equal outcomes are
+    equal.
     """
 
     connector: OutboundConnector | None = None
@@ -59,6 +60,7 @@ class MailFlow(msgspec.Struct, frozen=True):
     rehearsed_tls: tuple[str, ...] = ()
     encrypt: RuleNames = _NOBODY
     sign: RuleNames = _NOBODY
+    quarantine: RuleNames = _NOBODY
     reasons: tuple[str, ...] = ()
 
 
@@ -189,6 +191,7 @@ class RuleSet:
             ),
             _asking(holding, lambda rule: rule.encrypt is ContentProtection.SMIME),
             _asking(holding, lambda rule: rule.sign is ContentProtection.SMIME),
+            _asking(holding, lambda rule: rule.quarantine),
             tuple(self._reason(conditions, chosen if at > place else None) for at, conditions in enumerate(holding)),
         )
 
@@ -209,6 +212,8 @@ class RuleSet:
             does.append("would sign it (S/MIME)" if rehearses else "signs it (S/MIME)")
         if rule.journal_to:
             does.append("would journal it" if rehearses else "journals it")
+        if rule.quarantine:
+            does.append(f"{'would hold' if rehearses else 'holds'} it in quarantine when it arrives")
         if rule.stop_rule_processing and not rehearses:
             does.append("ends the rules")
         label = f"mail flow rule {rule.name!r} of {self._organization}"

@@ -17,10 +17,10 @@ from gatepost.policy.connectors.values import ContentProtection, JournalDirectio
 
 
 class MailFlowRule(Record):
-    """A rule that routes, protects or journals messages that meet all of its conditions.
+    """A rule that routes, protects, journals or quarantines messages that meet all of its conditions.
 
     Rules are looked at in the order of priority and name, for each recipient. Several that apply add up: the first
-    route_via_connector counts, and require_tls, encrypt, sign and journal_to of any.
+    route_via_connector counts, and require_tls, encrypt, sign, journal_to and quarantine of any.
     """
 
     name: Label = Field(description="A name that is unique among the mail flow rules of the organization.")
@@ -68,6 +68,11 @@ class MailFlowRule(Record):
     journal_to: JournalTo = ""
     journal_form: JournalFormField = JournalForm.REPORT
     journal_direction: JournalDirectionField = JournalDirection.ALL
+    quarantine: Switch = Field(
+        default=False,
+        description="Hold the message in the organization's quarantine (docs/quarantine.md) when it arrives. Once it "
+        "is released, the rule does not hold it again.",
+    )
     stop_rule_processing: Switch = Field(
         default=False, description="Stop processing more rules. A rule in rehearsal does not stop others."
     )

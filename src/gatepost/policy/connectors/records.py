@@ -52,6 +52,12 @@ from gatepost.policy.connectors.journal_fields import (
 from gatepost.policy.connectors.mail_flow_rule import MailFlowRule  # noqa: TC001 - pydantic reads the annotation
 from gatepost.policy.connectors.names import SmartHost, domain_name, host_port, mail_address, socket_path
 from gatepost.policy.connectors.oauth import OauthIssuer  # noqa: TC001 - pydantic reads the annotation
+from gatepost.policy.connectors.quarantine_fields import (
+    QuarantineDays,
+    QuarantineDigest,
+    QuarantineRelease,
+    QuarantineReleaseField,
+)
 from gatepost.policy.connectors.record_base import Record
 from gatepost.policy.connectors.tls_fields import (
     CipherSuites,  # noqa: TC001 - pydantic reads the annotation
@@ -449,6 +455,9 @@ class Organization(Record):
         "without the message's body, at most 3 an hour to one address and 60 an hour in all, for each worker. "
         "withheld: none; the trace says so.",
     )
+    quarantine_days: QuarantineDays = 30
+    quarantine_release: QuarantineReleaseField = QuarantineRelease.ADMINISTRATORS
+    quarantine_digest: QuarantineDigest = False
     authentication_results: AuthenticationField = AuthenticationResults.NONE
     journal_to: JournalTo = ""
     journal_form: JournalFormField = JournalForm.REPORT

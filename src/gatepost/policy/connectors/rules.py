@@ -72,6 +72,11 @@ def _top_level(name: str) -> bool:
     return name.startswith("*.") and "." not in name.removeprefix("*.")
 
 
+def _keeps(rule: MailFlowRule) -> bool:
+    """Whether it journals or quarantines."""
+    return bool(rule.journal_to) or rule.quarantine
+
+
 def _protects_content(rule: MailFlowRule) -> bool:
     return ContentProtection.SMIME in {rule.encrypt, rule.sign}
 
@@ -265,9 +270,10 @@ _MAILBOX: tuple[_Rule[Mailbox], ...] = (
 
 _MAIL_FLOW: tuple[_Rule[MailFlowRule], ...] = (
     _rule(
-        "require_tls route_via_connector encrypt sign journal_to",
-        lambda rule: not (rule.require_tls or rule.route_via_connector or rule.journal_to or _protects_content(rule)),
-        'the rule would do nothing; write require_tls = true, route_via_connector, encrypt = "smime" or journal_to',
+        "require_tls route_via_connector encrypt sign journal_to quarantine",
+        lambda rule: not (rule.require_tls or rule.route_via_connector or _keeps(rule) or _protects_content(rule)),
+        "the rule would do nothing; write require_tls = true, route_via_connector, quarantine = true, journal_to, or "
+        'encrypt = "smime"',
     ),
     _rule(
         "header_contains header_name",

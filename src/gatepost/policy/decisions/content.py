@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from gatepost.policy.connectors.values import HookDirection, HookFailure, HookType, Mode, OverMaxSize
+from gatepost.policy.decisions.quarantine import Quarantined
 from gatepost.protocols.message.edit import HeaderEdits
 from gatepost.protocols.scanners.finding import ScanAction
 from gatepost.protocols.smtp.replies import Reply
@@ -19,6 +20,7 @@ from gatepost.protocols.smtp.replies import Reply
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from gatepost.policy.connectors.content_hook import ContentHook
     from gatepost.policy.connectors.hook_index import ApplicableHook, HookIndex
     from gatepost.protocols.scanners.finding import ScanFinding
 
@@ -63,11 +65,15 @@ class ScanResult(msgspec.Struct, frozen=True):
 
 
 class Examination(msgspec.Struct, frozen=True):
-    """reply: the refusal, None if the message is taken; then edits are what its header becomes. records: one a hook."""
+    """reply: the refusal, None if the message is taken; then edits are what its header becomes. records: one a hook.
+
+    quarantines: what hooks hold it in quarantine for, if it is taken.
+    """
 
     reply: Reply | None
     edits: tuple[HeaderEdits, ...]
     records: tuple[dict[str, Any], ...]
+    quarantines: tuple[Quarantined, ...] = ()
 
 
 class _Effect(msgspec.Struct, frozen=True):
@@ -75,12 +81,14 @@ class _Effect(msgspec.Struct, frozen=True):
 
     reply: Reply | None = None
     edits: HeaderEdits = _NO_EDITS
+    quarantine: Quarantined | None = None
 
 
 def decide(answers: Iterable[ScanResult]) -> Examination:
     """All answers together: a refusal for good before one for now, and what every hook wants of the header."""
     refusals: list[Reply] = []
     edits: list[HeaderEdits] = []
+    quarantines: list[Quarantined] = []
     records: list[dict[str, Any]] = []
     for answer in answers:
         effect = _effect(answer)
@@ -89,10 +97,12 @@ def decide(answers: Iterable[ScanResult]) -> Examination:
             continue
         if effect.reply is not None:
             refusals.append(effect.reply)
-        elif effect.edits:
+        if effect.edits:
             edits.append(effect.edits)
+        if effect.quarantine is not None:
+            quarantines.append(effect.quarantine)
     refusals.sort(key=lambda reply: not reply.permanent)
-    return Examination(refusals[0] if refusals else None, tuple(edits), tuple(records))
+    return Examination(refusals[0] if refusals else None, tuple(edits), tuple(records), tuple(quarantines))
 
 
 def _effect(answer: ScanResult) -> _Effect:
@@ -102,9 +112,22 @@ def _effect(answer: ScanResult) -> _Effect:
     if finding is None:
         return _Effect(_UNEXAMINED if hook.on_failure is HookFailure.DEFER else None)
     obeyed = finding.action in hook.obey or hook.type is HookType.CLAMAV
+    if finding.action in hook.quarantine:
+        edits = _edits(answer, finding, obeyed=obeyed)
+        held = Quarantined(answer.asked.organization, f"content hook {hook.name!r}", _reason(hook, finding))
+        return _Effect(None, edits, held)
     if obeyed and finding.action in _REFUSALS:
         return _Effect(_REFUSALS[finding.action])
     return _Effect(None, _edits(answer, finding, obeyed=obeyed))
+
+
+def _reason(hook: ContentHook, finding: ScanFinding) -> str:
+    """What was found, for who decides about the message."""
+    if finding.signature:
+        return f"{hook.type}: {finding.signature}"
+    score = "" if finding.score is None else f", score {finding.score:g}"
+    required = "" if finding.required is None else f" of {finding.required:g}"
+    return f"{hook.type}: {finding.action}{score}{required}"
 
 
 def _edits(answer: ScanResult, finding: ScanFinding, *, obeyed: bool) -> HeaderEdits:
@@ -145,6 +168,7 @@ def _does(effect: _Effect) -> str:
         return f"refuses with {effect.reply.text}"
     edits = effect.edits
     changes = [
+        effect.quarantine and "holds it in quarantine",
         edits.add and f"adds {_names(edits.add)}",
         edits.remove and f"removes {_names(edits.remove)}",
         edits.subject and "rewrites the subject",

@@ -50,7 +50,8 @@ _ADD_PIECE: Final = "INSERT INTO queue_chunk (body, number, data) VALUES ($1, $2
 
 _MESSAGES: Final = f"SELECT id, size, big, facts, body FROM queue_message WHERE id > $1 ORDER BY id LIMIT {_PAGE}"  # noqa: S608 - our number
 _DELIVERIES: Final = (
-    "SELECT message, id, next_at, held, attempts, expires_at, destination, returned, last_error, recipients"
+    "SELECT message, id, next_at, held, attempts, expires_at, listed, destination, returned, last_error, recipients,"
+    " quarantine"
     " FROM queue_delivery WHERE message = ANY($1::bigint[]) ORDER BY message, id"
 )
 _COUNT: Final = "SELECT count(*) FROM queue_message"
@@ -61,8 +62,9 @@ _ADD: Final = (
     " VALUES ($1, $2, $3, $4, $5, FALSE, $6, $7) ON CONFLICT DO NOTHING"
 )
 _ADD_DELIVERY: Final = (
-    "INSERT INTO queue_delivery (message, id, next_at, held, attempts, expires_at, destination, returned, last_error,"
-    " recipients) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING"
+    "INSERT INTO queue_delivery (message, id, next_at, held, attempts, expires_at, listed, destination, returned,"
+    " last_error, recipients, quarantine) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
+    " ON CONFLICT DO NOTHING"
 )
 # Places up to the highest one that made an id are taken by nobody, so that no id is ever given out again.
 _TAKE_PLACES: Final = (

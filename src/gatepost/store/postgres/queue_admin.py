@@ -49,20 +49,20 @@ _INLINE_PIECE: Final = 256 * 1024
 _encode = msgspec.json.Encoder().encode
 
 _LET_GO: Final = "UPDATE queue_delivery SET recipients = ? WHERE message = ? AND id = ?"
-_REMOVE: Final = (
+REMOVE: Final = (
     "DELETE FROM queue_delivery AS d USING unnest(?::bigint[], ?::bigint[]) AS u(message, id)"
     " WHERE d.message = u.message AND d.id = u.id"
 )
 _NOTICE: Final = (
     "INSERT INTO queue_notice (owner, action, destination, message, delivery, author) VALUES (?, ?, ?, ?, ?, ?)"
 )
-_NOTICE_TO_ALL: Final = (
+NOTICE_TO_ALL: Final = (
     "INSERT INTO queue_notice (owner, action, destination, message, delivery, author)"
     " SELECT epoch, CAST(? AS text), CAST(? AS text), 0, 0, CAST(? AS text) FROM queue_owner WHERE ended IS NULL"
 )
 _COUNTS: Final = (
     "SELECT count(*) FILTER (WHERE NOT held AND owner IS NOT NULL), count(*) FILTER (WHERE NOT held AND owner IS NULL),"
-    " count(*) FILTER (WHERE held) FROM queue_delivery WHERE NOT dropped"
+    " count(*) FILTER (WHERE held) FROM queue_delivery WHERE NOT dropped AND quarantine = ''"
 )
 _COUNTS_OF_WORKER: Final = (
     "SELECT held, count(*) FROM queue_owner JOIN queue_delivery ON owner = epoch"
@@ -247,7 +247,7 @@ def _apply(
     more = (_encode(Return(work.author, work.text)).decode(),) if work.action == "return" else ()
     connection.execute(change(work.action), (*_ids([row.entry.delivery for row in rows]), *more))
     if work.action == "drop":
-        connection.execute(_REMOVE, _ids(waiting))
+        connection.execute(REMOVE, _ids(waiting))
     if work.action == "release":
         connection.execute_many(_LET_GO, [_released(delivery) for delivery in waiting])
     for row in rows:
@@ -257,7 +257,7 @@ def _apply(
             connection.execute(_NOTICE, values)
     if work.action in {"release", "retry", "return"}:
         for destination in sorted({delivery.destination for delivery in waiting}):
-            connection.execute(_NOTICE_TO_ALL, (work.action, destination, work.author))
+            connection.execute(NOTICE_TO_ALL, (work.action, destination, work.author))
     connection.execute("SELECT pg_notify(?, '')", (CHANNEL,))
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 type Conditions = tuple[str, list[Any]]
 
 _LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
-_EVERY: Final = "TRUE"
+_EVERY: Final = "d.quarantine = ''"  # what is in quarantine is for `store.postgres.quarantine` alone
 _LONGEST_PATTERN: Final = 1000  # characters
 # Held is what an administrator marked, and what waits for one because its destination protects less than before.
 # What has no word of it in its text need not be understood for it.
@@ -36,7 +36,7 @@ APPLIES: Final = {
     "release": _HELD,
     "retry": "NOT d.held",
     "return": _STAYS,
-    "drop": _EVERY,
+    "drop": "TRUE",
 }
 """To which deliveries an action applies."""
 

@@ -44,10 +44,13 @@ added AS (
         $27::text[], $28::text[])
     WHERE EXISTS (SELECT FROM allowed) RETURNING 1),
 deliveries AS (
-    INSERT INTO queue_delivery (message, id, destination, next_at, attempts, expires_at, last_error, recipients, owner)
-    SELECT message, id, destination, 0, attempts, expires_at, last_error, recipients, $1
-    FROM unnest($8::bigint[], $9::bigint[], $10::text[], $11::bigint[], $12::float8[], $13::text[], $14::text[])
-        AS u(message, id, destination, attempts, expires_at, last_error, recipients)
+    INSERT INTO queue_delivery (message, id, destination, next_at, attempts, expires_at, last_error, recipients, owner,
+        held, quarantine)
+    SELECT message, id, destination, CASE WHEN quarantine = '' THEN 0 ELSE next_at END, attempts, expires_at,
+        last_error, recipients, CASE WHEN quarantine = '' THEN $1 END, quarantine <> '', quarantine
+    FROM unnest($8::bigint[], $9::bigint[], $10::text[], $11::bigint[], $12::float8[], $13::text[], $14::text[],
+        $29::float8[], $30::text[])
+        AS u(message, id, destination, attempts, expires_at, last_error, recipients, next_at, quarantine)
     WHERE EXISTS (SELECT FROM allowed)),
 arrived AS (DELETE FROM queue_loose_body WHERE body = ANY($4::bigint[]) AND EXISTS (SELECT FROM allowed)),
 done AS (DELETE FROM queue_message AS m USING gone AS g WHERE m.id = g.message AND m.alone RETURNING m.id, m.big),
@@ -183,7 +186,8 @@ class PostgresPlan:
             counts[row[0]] = counts.get(row[0], 0) + 1
         bodies: dict[int, bytes] = dict(self.bodies)
         messages = [(*row, counts.get(row[0]) == 1, bodies.get(row[0])) for row in self.messages]
-        deliveries = [(*row[:3], *row[4:]) for row in self.deliveries]
+        deliveries = [(*row[:3], *row[4:8]) for row in self.deliveries]
+        quarantines = [(row[3], row[9]) for row in self.deliveries]
         columns = (
             *_columns(messages, 6),
             *_columns(deliveries, 7),
@@ -191,7 +195,7 @@ class PostgresPlan:
             *_columns(self.deferred, 8),
         )
         last = [None if big is None else _last_chunk(size - len(body or b"")) for _, size, big, _, _, body in messages]
-        return [epoch, *columns, last, *_columns(self.senders, 2)]
+        return [epoch, *columns, last, *_columns(self.senders, 2), *_columns(quarantines, 2)]
 
 
 def _last_chunk(size: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Final
 
 from gatepost.store.database import Schema
@@ -17,6 +18,8 @@ CHANNEL: Final = "gatepost_queue"
 # is in queue_chunk, but for a head that stands in `body`. organization, sender: of facts, for who looks for them; facts
 # may hold what PostgreSQL cannot read as JSON (\u0000), so that it is never asked to.
 # queue_delivery: owner NULL: it waits until next_at; else it is in that process's memory, with next_at 0 or below.
+# quarantine: the organization that has it in quarantine (then held, without an owner, and next_at is when it is
+# deleted), '' for none; listed: when its recipient was told of it.
 # Fresh mail is in the index of owners alone; what waits is found by destination, or by time where nobody knows of it.
 # queue_loose_body: a body in queue_chunk that no message names: it arrives at its owner, or (NULL) is to be removed.
 _TABLES: Final = """
@@ -60,6 +63,8 @@ CREATE TABLE queue_delivery (
     expires_at  DOUBLE PRECISION NOT NULL,
     last_error  TEXT NOT NULL,
     recipients  TEXT NOT NULL,
+    quarantine  TEXT NOT NULL DEFAULT '',
+    listed      DOUBLE PRECISION NOT NULL DEFAULT 0,
     PRIMARY KEY (message, id)
 ) WITH (autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_scale_factor = 0.02,
         autovacuum_vacuum_insert_threshold = 100000, autovacuum_vacuum_cost_delay = 0);
@@ -67,6 +72,7 @@ CREATE INDEX queue_owned ON queue_delivery (owner) WHERE owner IS NOT NULL;
 CREATE INDEX queue_due ON queue_delivery (destination, next_at) WHERE owner IS NULL AND NOT held;
 CREATE INDEX queue_due_time ON queue_delivery (next_at) WHERE owner IS NULL AND NOT held;
 CREATE INDEX queue_dropped ON queue_delivery (message) WHERE dropped;
+CREATE INDEX queue_quarantine ON queue_delivery (quarantine, message, id) WHERE quarantine <> '';
 CREATE TABLE queue_chunk (
     body   BIGINT NOT NULL,
     number BIGINT NOT NULL,
@@ -93,5 +99,18 @@ CREATE TABLE queue_notice (
 CREATE INDEX queue_notice_owner ON queue_notice (owner);
 """
 
-QUEUE_SCHEMA: Final = Schema(name="queue", file="", application_id=0, version=1, tables=_TABLES)
+_QUARANTINE: Final = """
+ALTER TABLE queue_delivery ADD COLUMN quarantine TEXT NOT NULL DEFAULT '';
+ALTER TABLE queue_delivery ADD COLUMN listed DOUBLE PRECISION NOT NULL DEFAULT 0;
+CREATE INDEX queue_quarantine ON queue_delivery (quarantine, message, id) WHERE quarantine <> '';
+"""
+
+QUEUE_SCHEMA: Final = Schema(
+    name="queue",
+    file="",
+    application_id=0,
+    version=2,
+    tables=_TABLES,
+    upgrades=MappingProxyType({1: _QUARANTINE}),
+)
 """Only PostgreSQL has it in this form; with SQLite the queue is in shards (`store.sqlite.schema`)."""

@@ -39,7 +39,7 @@ _WITH_MESSAGES = "delivery AS d JOIN message AS m ON m.id = d.message"
 _MESSAGES_FIRST = "message AS m CROSS JOIN delivery AS d ON d.message = m.id"
 _OF_MESSAGE = "m.facts"
 _COUNT = "SELECT count(*), count(DISTINCT d.message) FROM {source} WHERE NOT d.dropped AND {where}"
-_EVERY = "TRUE"
+_EVERY = "d.quarantine = ''"  # what is in quarantine is for `store.sqlite.quarantine` alone
 _LONGEST_PATTERN = 1000  # characters: SQLite refuses those of more than 50,000 bytes
 _NOTICE = "INSERT INTO notice (action, destination, message, delivery, author) VALUES (?, ?, ?, ?, ?)"
 _LET_GO = "UPDATE delivery SET recipients = ? WHERE message = ? AND id = ?"
@@ -97,7 +97,8 @@ _WAITING = (
 )
 _REST = (
     f"SELECT d.destination, count(*), sum({_STATES['active']}), sum({_HELD}), min(d.message), d.last_error,"  # noqa: S608
-    f" sum(d.next_at > 0 AND NOT d.held) FROM delivery AS d WHERE {_APART} GROUP BY d.destination"
+    f" sum(d.next_at > 0 AND NOT d.held) FROM delivery AS d WHERE {_APART} AND {_EVERY}"
+    " GROUP BY d.destination"
 )
 _SOME_DROPPED = "SELECT EXISTS (SELECT 1 FROM delivery INDEXED BY dropped WHERE dropped)"
 
@@ -237,7 +238,7 @@ def apply(
     connection.executemany(_NOTICE, notices)
     if action != "drop":
         return []
-    return _remove(connection, [delivery for delivery in deliveries if delivery.next_at])
+    return remove(connection, [delivery for delivery in deliveries if delivery.next_at])
 
 
 def _released(delivery: Delivery) -> tuple[str, int, int]:
@@ -249,7 +250,8 @@ def _released(delivery: Delivery) -> tuple[str, int, int]:
     return _encode(recipients).decode(), delivery.message.id, delivery.id
 
 
-def _remove(connection: apsw.Connection, deliveries: list[Delivery]) -> list[int]:
+def remove(connection: apsw.Connection, deliveries: list[Delivery]) -> list[int]:
+    """Remove deliveries, and messages without any; returns the big files that are no longer needed."""
     connection.executemany(_REMOVE_DELIVERY, [(delivery.message.id, delivery.id) for delivery in deliveries])
     messages = [(delivery.message.id,) for delivery in deliveries]
     unlink: list[int] = [big for (big,) in connection.executemany(_REMOVE_MESSAGE, messages) if big is not None]

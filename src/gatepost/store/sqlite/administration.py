@@ -82,7 +82,7 @@ class Administration:
         where = conditions(wanted)
         found: dict[str, DestinationCount] = {}
         for shard in self._shards():
-            with _opened(shard, open_for_reading) as connection:
+            with opened(shard, open_for_reading) as connection:
                 for destination in select_destinations(connection, where, wanted.limit or -1):
                     found[destination.destination] = (
                         _sum(found[destination.destination], destination)
@@ -100,7 +100,7 @@ class Administration:
             where = wanted
             if after is not None and shard.name == after.shard:
                 where = after_delivery(wanted, after.message, after.delivery)
-            with _opened(shard, open_for_reading) as connection:
+            with opened(shard, open_for_reading) as connection:
                 entries += select(connection, shard.name, where, left)
         return entries
 
@@ -114,7 +114,7 @@ class Administration:
         terms, values = conditions(wanted)
         deliveries, messages = 0, 0
         for shard in self._shards():
-            with _opened(shard, open_for_reading) as connection:
+            with opened(shard, open_for_reading) as connection:
                 numbers = count(connection, (f"{terms} AND {APPLIES[action]}", values))
             deliveries, messages = deliveries + numbers[0], messages + numbers[1]
         return deliveries, messages
@@ -160,7 +160,7 @@ class Administration:
         """
         number = parse_id(message)
         for shard in self._shards():
-            with _opened(shard, open_for_reading) as connection:
+            with opened(shard, open_for_reading) as connection:
                 row: tuple[int | None, bytes | None] | None = connection.execute(_BODY, (number,)).fetchone()
             if row is not None:
                 return _chunks(shard, *row)
@@ -175,12 +175,12 @@ class Administration:
         return self._trace.search(wanted)
 
     def _shards(self) -> list[Path]:
-        return sorted(path.parent for path in self._queue.glob(f"*/{QUEUE_FILE}"))
+        return shards_of(self._queue)
 
     def _change(self, action: str, wanted: QueueFilter, author: str, reason: str, text: str = "") -> list[QueueEntry]:
         change = QueueChange(action, conditions(wanted), wanted.limit, author, text, reason)
         for shard in self._shards():
-            with _opened(shard, open_for_change) as connection:
+            with opened(shard, open_for_change) as connection:
                 self._change_shard(connection, shard, change)
         return change.done
 
@@ -245,8 +245,13 @@ def _change_page(
     return entries, unlink
 
 
+def shards_of(queue_directory: Path) -> list[Path]:
+    """The directories of all shards."""
+    return sorted(path.parent for path in queue_directory.glob(f"*/{QUEUE_FILE}"))
+
+
 @contextlib.contextmanager
-def _opened(shard: Path, opener: Callable[[Path], apsw.Connection]) -> Iterator[apsw.Connection]:
+def opened(shard: Path, opener: Callable[[Path], apsw.Connection]) -> Iterator[apsw.Connection]:
     """A shard's database, if it is of our version; errors of SQLite become StoreFailure."""
     try:
         with contextlib.closing(opener(shard / QUEUE_FILE)) as connection:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # Ids grow with time, and the table is sorted by them: the oldest is the first that is not held.
 _OLDEST = "SELECT message, destination FROM delivery WHERE NOT held AND NOT dropped ORDER BY message LIMIT 1"
-_COUNTS = "SELECT next_at > 0, held, count(*) FROM delivery WHERE NOT dropped GROUP BY 1, 2"
+_COUNTS = "SELECT next_at > 0, held, count(*) FROM delivery WHERE NOT dropped AND quarantine = '' GROUP BY 1, 2"
 
 
 def queue_depth(queue_directory: Path, shards: Sequence[int] | None = None) -> Depth:

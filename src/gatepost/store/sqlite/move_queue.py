@@ -40,12 +40,12 @@ BODIES: Final = "pieces of large bodies"
 MESSAGES: Final = "queued messages"
 
 _DELIVERIES: Final = (
-    "SELECT id, destination, next_at, held, returned, attempts, expires_at, last_error, recipients FROM delivery"
-    " WHERE message = ? AND NOT dropped ORDER BY id"
+    "SELECT id, destination, next_at, held, returned, attempts, expires_at, last_error, recipients, quarantine, listed"
+    " FROM delivery WHERE message = ? AND NOT dropped ORDER BY id"
 )
 _ADD_DELIVERY: Final = (
     "INSERT INTO delivery (message, id, destination, next_at, held, returned, attempts, expires_at, last_error,"
-    " recipients) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " recipients, quarantine, listed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
 
@@ -224,9 +224,9 @@ class MessagesPart(UnnumberedPart):
 
 def _delivery(row: Any) -> tuple[Any, ...]:
     """A delivery as both engines have it."""
-    number, destination, next_at, held, returned, attempts, expires_at, last_error, recipients = row
-    texts = map(storable, (destination, returned, last_error, recipients))
-    return (number, next_at, bool(held), attempts, expires_at, *texts)
+    number, destination, next_at, held, returned, attempts, expires_at, last_error, recipients, quarantine, listed = row
+    texts = map(storable, (destination, returned, last_error, recipients, quarantine))
+    return (number, next_at, bool(held), attempts, expires_at, listed, *texts)
 
 
 def _insert(connection: apsw.Connection, record: MoveRecord) -> None:
@@ -234,10 +234,11 @@ def _insert(connection: apsw.Connection, record: MoveRecord) -> None:
     connection.execute("INSERT INTO message (id, size, big, facts) VALUES (?, ?, ?, ?)", (message, size, big, facts))
     if data is not None:
         connection.execute("INSERT INTO body (id, data) VALUES (?, ?)", (message, data))
-    for number, next_at, held, attempts, expires_at, destination, returned, last_error, recipients in deliveries:
+    for number, next_at, held, attempts, expires_at, listed, destination, returned, last_error, *rest in deliveries:
+        recipients, quarantine = rest
+        times = next_at, held, returned, attempts, expires_at
         connection.execute(
-            _ADD_DELIVERY,
-            (message, number, destination, next_at, held, returned, attempts, expires_at, last_error, recipients),
+            _ADD_DELIVERY, (message, number, destination, *times, last_error, recipients, quarantine, listed)
         )
 
 

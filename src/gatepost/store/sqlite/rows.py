@@ -31,8 +31,8 @@ _decode_recipients: Callable[[str], list[Recipient]] = msgspec.json.Decoder(list
 _INSERT_MESSAGE = "INSERT INTO message (id, size, big, facts) VALUES (?, ?, ?, ?)"
 _INSERT_BODY = "INSERT INTO body (id, data) VALUES (?, ?)"
 _INSERT_DELIVERY = (
-    "INSERT INTO delivery (message, id, destination, next_at, attempts, expires_at, last_error, recipients)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO delivery (message, id, destination, next_at, attempts, expires_at, last_error, recipients, held,"
+    " quarantine) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _FINISH = "DELETE FROM delivery WHERE message = ? AND id = ?"
 _DEFER = (
@@ -79,6 +79,8 @@ def delivery_row(delivery: Delivery) -> Row:
         delivery.expires_at,
         delivery.last_error,
         _encode(delivery.recipients).decode(),
+        int(delivery.quarantine != ""),
+        delivery.quarantine,
     )
 
 

@@ -36,12 +36,14 @@ PATIENCE_MS = 5000
 _PAUSE = 0.02  # seconds between two tries
 _INDEX_BYTES = 1 << 16  # index and log of a database, when they are made
 _OLDEST_SQLITE = (3, 51, 3)  # earlier ones can lose commits when a WAL is reset (store.md §9.1)
-_SCHEMA_VERSION = 2
+_SCHEMA_VERSION = 3
 _APPLICATION_ID = 0x67706F71  # "gpoq", shown by file(1)
 
 # delivery: next_at 0 = in the owner's memory (fresh or leased), and in no index, so the happy path writes none.
 # WITHOUT ROWID puts a message's deliveries side by side: "was it the last?" is a look at the same page.
 # returned: the administrator who has it returned to its sender, and the text for that, as JSON; '' without one.
+# quarantine: the organization that has it in quarantine (then held, and next_at is when it is deleted), '' for none;
+# listed: when its recipient was told of it.
 # body apart from message: a list of the queue does not read through the bodies.
 # due ends in `held`, which is always 0 in it: otherwise SQLite reads each row to see that it is.
 _TABLES = """
@@ -67,6 +69,8 @@ CREATE TABLE delivery (
     expires_at  REAL NOT NULL,
     last_error  TEXT NOT NULL,
     recipients  TEXT NOT NULL,
+    quarantine  TEXT NOT NULL DEFAULT '',
+    listed      REAL NOT NULL DEFAULT 0,
     PRIMARY KEY (message, id)
 ) WITHOUT ROWID;
 CREATE TABLE notice (
@@ -81,6 +85,7 @@ CREATE INDEX due ON delivery (destination, next_at, held) WHERE next_at > 0 AND 
 CREATE INDEX dropped ON delivery (message) WHERE dropped;
 CREATE INDEX big ON message (big) WHERE big IS NOT NULL;
 """
+_QUARANTINE_INDEX = "CREATE INDEX quarantine ON delivery (quarantine, message, id) WHERE quarantine != ''"
 
 
 class StoreSettings(msgspec.Struct, frozen=True):
@@ -242,17 +247,24 @@ def make_queue_tables(connection: apsw.Connection, path: Path) -> None:
         return
     connection.execute("BEGIN IMMEDIATE")
     connection.execute(_TABLES)
+    connection.execute(_QUARANTINE_INDEX)
     connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
     connection.execute("COMMIT")
 
 
 def _bring_up_to_date(connection: apsw.Connection) -> None:
-    """Add what a queue of version 1 lacks."""
-    if connection.pragma("application_id") == _APPLICATION_ID and connection.pragma("user_version") == 1:
-        with exclusively(connection):
+    """Add what a queue of an earlier version lacks."""
+    version = connection.pragma("user_version")
+    if connection.pragma("application_id") != _APPLICATION_ID or version not in {1, 2}:
+        return
+    with exclusively(connection):
+        if version == 1:
             connection.execute("ALTER TABLE delivery ADD COLUMN returned TEXT NOT NULL DEFAULT ''")
-            connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+        connection.execute("ALTER TABLE delivery ADD COLUMN quarantine TEXT NOT NULL DEFAULT ''")
+        connection.execute("ALTER TABLE delivery ADD COLUMN listed REAL NOT NULL DEFAULT 0")
+        connection.execute(_QUARANTINE_INDEX)
+        connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
 
 
 def make_file(path: Path) -> None:

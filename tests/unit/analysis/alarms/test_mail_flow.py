@@ -171,3 +171,11 @@ def test_a_journal_mailbox_that_refuses_copies_is_told_of():
     assert "The last reply: none." in one.detail
     assert one.lines[0] == "gatepost queue list --domain far.example"
     assert judged(untold=(replace(waiting, last=NOW - 3 * HOUR),)) == ()
+
+
+def test_a_quarantine_that_is_nearly_full():
+    nearly, full = judge_mail(MailFacts(quarantines={"a": 1.0, "b": 0.85, "c": 0.5}), MailLimits(), now=NOW)[::-1]
+    assert (nearly.kind, nearly.severity, nearly.about) == (Kind.QUARANTINE_FULL, Severity.WARNING, "b")
+    assert (full.severity, full.title) == (Severity.CRITICAL, "the quarantine of a is full")
+    assert "85 %" in nearly.detail
+    assert judge_mail(MailFacts(quarantines=None), MailLimits(), now=NOW) == ()

@@ -282,3 +282,14 @@ def test_all_of_them_are_known():
     }  # fmt: skip
     assert found["outbound_connector.trust_anchors"].access("") is None
     assert found["oauth_issuer.jwks_url"].access("") is None
+
+
+def test_a_tenant_does_not_take_back_who_releases_the_quarantine():
+    before, after = (
+        Organization.model_validate({"name": "o", "quarantine_release": who}) for who in ("gateway", "administrators")
+    )
+    _, errors = decide(before, after, NOTHING, by_owner=False)
+    assert [error.path for error in errors] == ["organization.o.quarantine_release"]
+    assert decide(before, after, NOTHING, by_owner=True)[1] == []
+    assert decide(after, before, NOTHING, by_owner=False)[1] == []
+    assert decide(before, before, NOTHING, by_owner=False)[1] == []

@@ -221,3 +221,10 @@ def test_a_rule_that_journals_says_so_without_the_address() -> None:
     assert "requires TLS, journals it" in said[0]
     assert "would journal it" in said[1]
     assert not any("keep@" in reason for reason in said)
+
+
+def test_rules_that_hold_a_message_are_named() -> None:
+    made = ask({"name": "h", "quarantine": True}, {"name": "t", "quarantine": True, "mode": "rehearse"})
+    assert made.quarantine == (("h",), ("t",))
+    assert made.reasons[0].endswith("holds it in quarantine when it arrives")
+    assert made.reasons[1].endswith("would hold it in quarantine when it arrives")

@@ -168,3 +168,22 @@ def test_a_record_tells_everything_that_is_known() -> None:
     many = HeaderEdits(tuple((f"X-{number // 2}", "1") for number in range(50)))
     does = decide([ScanResult(asked(), ScanFinding(ScanAction.NO_ACTION, edits=many))]).records[0]["does"]
     assert does == "adds X-0, X-1, X-2, X-3, X-4, X-5, X-6, X-7, X-8, X-9 and 15 more"
+
+
+def test_what_a_hook_holds_is_taken_and_marked_unless_it_is_refused_elsewhere() -> None:
+    spam = ScanFinding(ScanAction.ADD_HEADER, score=7.0, required=15.0, marks=MARKS)
+    held = decide([ScanResult(asked(quarantine=("add-header",)), spam)])
+    assert held.reply is None
+    assert held.edits == (MARKS,)
+    assert held.quarantines == (("contoso", "content hook 'h'", "rspamd: add-header, score 7 of 15"),)
+    assert held.records[0]["does"].startswith("holds it in quarantine, adds X-Spam")
+    virus = ScanResult(
+        ApplicableHook("contoso", clamav(quarantine=("reject",))), ScanFinding(ScanAction.REJECT, signature="Eicar")
+    )
+    assert decide([virus]).quarantines == (("contoso", "content hook 'h'", "clamav: Eicar"),)
+    bare = ScanResult(asked(quarantine=("reject",), mode="rehearse"), ScanFinding(ScanAction.REJECT))
+    examination = decide([bare])
+    assert examination.quarantines == ()
+    assert examination.records[0]["does"] == "holds it in quarantine"
+    refused = decide([virus, ScanResult(asked(), ScanFinding(ScanAction.REJECT))])
+    assert refused.reply is not None

@@ -212,16 +212,20 @@ def test_who_only_reads_takes_back_what_a_crash_cut_short(tmp_path):
     reading.close()
 
 
-def test_a_queue_of_the_version_before_is_brought_up_to_date(tmp_path):
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_queue_of_a_version_before_is_brought_up_to_date(tmp_path, version):
     connection = open_database(tmp_path / "q.db", StoreSettings())
     make_queue_tables(connection, tmp_path / "q.db")
-    connection.execute("ALTER TABLE delivery DROP COLUMN returned")
-    connection.execute("PRAGMA user_version = 1")
+    connection.execute("DROP INDEX quarantine")
+    for column in ("quarantine", "listed", "returned")[: 4 - version]:
+        connection.execute(f"ALTER TABLE delivery DROP COLUMN {column}")
+    connection.execute(f"PRAGMA user_version = {version}")
     with pytest.raises(StoreFailure, match="not a queue of this version"):
         check_queue_tables(connection, tmp_path / "q.db")
     make_queue_tables(connection, tmp_path / "q.db")
     check_queue_tables(connection, tmp_path / "q.db")
-    assert "returned" in [row[1] for row in connection.execute("PRAGMA table_info(delivery)")]
+    columns = {row[1] for row in connection.execute("PRAGMA table_info(delivery)")}
+    assert columns >= {"returned", "quarantine", "listed"}
     connection.close()
 
 

@@ -1,0 +1,70 @@
+"""Make the deliveries of an accepted message of what was decided about each of its recipients.
+
+Called by `mail.inbound.transaction` when the message is complete.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gatepost.mail.model.message import Delivery, Journal, Recipient
+from gatepost.protocols.smtp.grammar import xtext_encode
+from gatepost.store.quarantine import DAY
+
+if TYPE_CHECKING:
+    from gatepost.mail.inbound.quarantine import QuarantineFindings
+    from gatepost.mail.inbound.service import InboundService
+    from gatepost.mail.inbound.transaction import Transaction
+    from gatepost.mail.model.message import Message, QuarantineHold
+    from gatepost.policy.decisions.forwarding import Target
+    from gatepost.protocols.smtp.server.events import RecipientEvent
+
+
+def deliveries_of(
+    transaction: Transaction, service: InboundService, message: Message, found: QuarantineFindings | None, now: float
+) -> list[Delivery]:
+    """A delivery for each destination, and one for each recipient for whom the message is held in quarantine.
+
+    found: who holds it for whom; None: nobody.
+    """
+    groups: dict[tuple[str, ...], Delivery] = {}
+    origin = transaction.origin
+    copied = origin.facts.get("journal", "") if origin is not None else ""
+    journal = Journal(copied, made=True) if copied else None
+    for accepted in transaction.recipients:
+        organization = accepted.verdict.organization
+        for target in accepted.targets:
+            held = found.of(organization, target) if found is not None else []
+            destination = f"{organization}/{target.path.domain}"
+            key = destination, target.forwarded_by, target.return_path, target.path.text if held else ""
+            if (delivery := groups.get(key)) is None:
+                expires = now + service.expiration(organization)
+                delivery = Delivery(service.store.new_id(), message, destination, [], expires_at=expires)
+                groups[key] = delivery
+                if held:
+                    delivery.quarantine, delivery.held = held[0].organization, True
+                    delivery.next_at = now + held[0].days * DAY
+            if not (_has(delivery, target) or (held and delivery.recipients)):
+                delivery.recipients.append(_recipient(accepted.event, target, held, journal))
+    return list(groups.values())
+
+
+def _has(delivery: Delivery, target: Target) -> bool:
+    """Whether a mailbox that was addressed by two names has the message sent on already."""
+    return bool(target.forwarded_by) and any(recipient.address == target.path.text for recipient in delivery.recipients)
+
+
+def _recipient(event: RecipientEvent, target: Target, held: list[QuarantineHold], journal: Journal | None) -> Recipient:
+    """What notices are asked for goes along where one address stands for another (RFC 3461 section 5.2.7)."""
+    orcpt = event.parameters.orcpt
+    if target.forwarded_by and not orcpt and event.path.text.isascii():
+        orcpt = f"rfc822;{xtext_encode(event.path.text)}"
+    return Recipient(
+        target.path.text,
+        event.parameters.notify,
+        orcpt,
+        forwarded_by=target.forwarded_by,
+        return_path=target.return_path,
+        journal=journal,
+        quarantines=held,
+    )

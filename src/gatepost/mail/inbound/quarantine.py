@@ -1,0 +1,115 @@
+"""What a message that arrives is held in quarantine for, and whether there is room for it there.
+
+`mail.inbound.transaction` asks when the message is complete. What holds it is decided by `policy.decisions.quarantine`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from gatepost.mail.model.message import QuarantineHold
+from gatepost.policy.connectors.mail_flow import Content
+from gatepost.policy.decisions.quarantine import holds, quarantined_by_rules
+from gatepost.protocols.message.fields import field_values
+from gatepost.protocols.smtp.replies import Reply
+from gatepost.store.quarantine import QuarantineUsage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gatepost.policy.connectors.directory import Directory
+    from gatepost.policy.decisions.forwarding import Target
+    from gatepost.policy.decisions.quarantine import Quarantined
+
+
+FULL: Final = Reply(452, "4.3.1", ("Insufficient system storage",))
+"""Says no more than a full disk does: whoever sends what is held learns nothing of a quarantine."""
+
+_KNOWN_SECONDS: Final = 5.0  # for which what was counted counts
+
+
+class QuarantineLimits(msgspec.Struct, frozen=True):
+    """How much each organization may have in quarantine: deliveries, and octets of messages."""
+
+    messages: int = 10_000
+    size: int = 1 << 30
+
+    def fullness(self, usage: QuarantineUsage) -> float:
+        """How full a quarantine is: 1.0 for full."""
+        return max(usage.deliveries / self.messages, usage.size / self.size)
+
+
+class QuarantineRoom:
+    """Knows whether an organization's quarantine is full; each worker counts what it has put there since it looked.
+
+    usage: how much is there; blocks, and may raise StoreFailure. clock: seconds, never back.
+    """
+
+    def __init__(
+        self,
+        usage: Callable[[], Mapping[str, QuarantineUsage]],
+        limits: QuarantineLimits,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._usage = usage
+        self._limits = limits
+        self._clock = clock
+        self._known: dict[str, QuarantineUsage] = {}
+        self._until = 0.0
+        self._looking = asyncio.Lock()
+
+    async def take(self, wanted: Mapping[str, int], size: int) -> str:
+        """Make room for deliveries of one message by organization; the first whose quarantine is full, "" if none is.
+
+        Raises StoreFailure.
+        """
+        async with self._looking:
+            if self._clock() >= self._until:
+                self._known = dict(await asyncio.to_thread(self._usage))
+                self._until = self._clock() + _KNOWN_SECONDS
+        after = {name: self._grown(name, count, size) for name, count in wanted.items()}
+        for name, usage in after.items():
+            if self._limits.fullness(usage) > 1:
+                return name
+        self._known |= after
+        return ""
+
+    def _grown(self, organization: str, count: int, size: int) -> QuarantineUsage:
+        known = self._known.get(organization, QuarantineUsage())
+        return QuarantineUsage(known.deliveries + count, known.size + size)
+
+
+class QuarantineFindings:
+    """What holds one message: what scanners found holds it for all recipients, a mail flow rule for some."""
+
+    __slots__ = ("_content", "_directory", "_scanned", "_sender")
+
+    def __init__(self, directory: Directory, sender: str, header: bytes) -> None:
+        """sender: the reverse-path. header: the section as it arrived, for rules that test its fields."""
+        self._directory = directory
+        self._sender = sender
+        self._scanned: tuple[Quarantined, ...] = ()
+        names = directory.quarantine_rules.header_names
+        self._content = Content(field_values(header, names) if names else {})
+
+    def scanned(self, found: tuple[Quarantined, ...]) -> None:
+        """Take what scanners found."""
+        self._scanned = found
+
+    def of(self, organization: str, target: Target) -> list[QuarantineHold]:
+        """The organizations that hold the message for one recipient. organization: whose mail it is."""
+        found = self._scanned
+        if self._directory.quarantine_rules:
+            envelope = self._sender, target.path.text, target.path.domain
+            found = (*found, *quarantined_by_rules(self._directory, organization, envelope, self._content))
+        return [QuarantineHold(*hold) for hold in holds(self._directory, found)] if found else []
+
+
+def count_by_holder(holding: list[list[QuarantineHold]]) -> Counter[str]:
+    """The deliveries that each organization would have, all that are to release one counted."""
+    return Counter(hold.organization for some in holding for hold in some)

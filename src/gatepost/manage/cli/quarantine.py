@@ -1,0 +1,143 @@
+"""`gatepost quarantine …`: look at messages in quarantine, release and delete them."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from gatepost.manage.cli.client import client
+from gatepost.manage.cli.options import NO, config_option, fail, json_option
+from gatepost.manage.cli.request_options import limit_option, request_options
+from gatepost.manage.cli.tables import print_json, print_table, printable
+from gatepost.manage.use_cases.client import all_items
+from gatepost.manage.use_cases.quarantine import (
+    GetQuarantined,
+    ListQuarantine,
+    QuarantineAction,
+    QuarantineActions,
+    act_on_quarantine,
+    get_quarantined,
+    list_quarantine,
+    read_quarantined,
+)
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.times import stamp
+from gatepost.quantity import quantity
+
+if TYPE_CHECKING:
+    from gatepost.manage.use_cases.quarantine import QuarantinedMessage
+
+
+_COLUMNS = ("message", "organization", "received", "sender", "recipient", "subject", "reason", "deleted")
+
+
+@click.group()
+def quarantine() -> None:
+    """Review messages that a content hook or a mail flow rule holds. A running gateway applies changes in a second."""
+
+
+@quarantine.command("list")
+@request_options(ListQuarantine)
+@limit_option
+@config_option
+@json_option
+def list_(config: str | None, as_json: bool, request: ListQuarantine, limit: int) -> None:
+    """List messages in quarantine, newest first, a row for each recipient.
+
+    Exit codes: 0 done (also if there are none), 3 the data cannot be read.
+    """
+    messages = list(all_items(client(config).call, list_quarantine, request, limit))
+    if as_json:
+        print_json(messages)
+    else:
+        print_table(_COLUMNS, [_row(message) for message in messages])
+
+
+@quarantine.command()
+@request_options(GetQuarantined)
+@click.option("--body", is_flag=True, help="Also print the stored message. It may contain malware.")
+@config_option
+@json_option
+def show(request: GetQuarantined, body: bool, config: str | None, as_json: bool) -> None:
+    """Show all details of one message in quarantine.
+
+    Exit codes: 0 found, 1 not in quarantine, 2 not a queue id.
+    """
+    gateway = client(config)
+    try:
+        messages = gateway.call(get_quarantined, request).items
+        chunks = gateway.call(read_quarantined, request).chunks if body else ()
+    except Refusal as refusal:
+        if refusal.kind is RefusalKind.MISSING:
+            fail(NO, printable(refusal.text))
+        raise
+    if as_json:
+        print_json(messages)
+    else:
+        for message in messages:
+            _print_message(message)
+    for chunk in chunks:
+        sys.stdout.buffer.write(chunk)
+
+
+def _action(action: QuarantineAction, summary: str) -> None:
+    @quarantine.command(
+        str(action),
+        help=f"{summary} Exit codes: 0 done, 1 nothing matched, 2 usage error, 3 the data cannot be written.",
+    )
+    @request_options(QuarantineActions, action=action)
+    @click.option("--dry-run", is_flag=True, help="Preview: only print how many messages match.")
+    @config_option
+    @json_option
+    def command(config: str | None, as_json: bool, request: QuarantineActions, dry_run: bool) -> None:
+        done = client(config).call(act_on_quarantine, request, dry_run=dry_run)
+        if as_json:
+            print_json(done.items)
+        else:
+            count = quantity(done.changed, "recipient")
+            click.echo(f"{action}: {count}{' (dry run)' if dry_run else ''}")
+            for name in sorted({message.next for message in done.items} - {""}):
+                click.echo(f"also in quarantine of {name}, which has to release it, too")
+        if not done.changed:
+            raise SystemExit(NO)
+
+
+_action(QuarantineAction.RELEASE, "Release messages: they are delivered, and no content hook or rule holds them again.")
+_action(QuarantineAction.DELETE, "Delete messages without a notice to the sender.")
+
+
+def _row(message: QuarantinedMessage) -> tuple[object, ...]:
+    return (
+        message.message,
+        message.organization,
+        stamp(message.received),
+        f"<{message.sender}>",
+        message.recipient,
+        message.subject,
+        f"{message.by}: {message.reason}" if message.reason else message.by,
+        stamp(message.deleted_at),
+    )
+
+
+def _print_message(message: QuarantinedMessage) -> None:
+    facts = {
+        "message": message.message,
+        "organization": message.organization,
+        "held by": message.by,
+        "reason": message.reason,
+        "sender": f"<{message.sender}>",
+        "recipient": message.recipient,
+        "subject": message.subject,
+        "Message-ID": message.message_id,
+        "direction": message.direction,
+        "size": message.size,
+        "received": stamp(message.received),
+        "deleted": stamp(message.deleted_at),
+        "then held by": message.next,
+    }
+    for name, value in facts.items():
+        if value != "" or name == "subject":
+            click.echo(f"{name:13} {printable(value)}")
+    click.echo()

@@ -1,0 +1,187 @@
+"""The quarantine: its messages, one message, and their release or deletion.
+
+Content is never shown as HTML: the header section as plain text, the message as a file, only to who may act on mail,
+and both are put on record. What is seen and acted on is in the quarantine of the organizations of who asks alone.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from starlette.responses import StreamingResponse
+from starlette.routing import Route
+
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.pages.exports import exported
+from gatepost.manage.pages.guard import context_of, executing, or_not_there, principal_of
+from gatepost.manage.pages.login import local_target
+from gatepost.manage.pages.rendering import link, render, see_other
+from gatepost.manage.use_cases.client import all_items
+from gatepost.manage.use_cases.execution import execute
+from gatepost.manage.use_cases.quarantine import (
+    GetQuarantined,
+    ListQuarantine,
+    QuarantineAction,
+    QuarantineActions,
+    act_on_quarantine,
+    get_quarantined,
+    list_quarantine,
+    read_quarantined,
+    read_quarantined_header,
+)
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.request_values import limits
+from gatepost.quantity import quantity
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from contextlib import AbstractContextManager
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+
+_PAGE: Final = 50
+_MOST: Final = 10_000
+_NAMED: Final = 10
+_FILTERS: Final = ("sender", "recipient", "subject", "reason", "since", "until")
+_LABELS: Final = {QuarantineAction.RELEASE: "Release", QuarantineAction.DELETE: "Delete"}
+_COLUMNS: Final = (
+    "message", "organization", "sender", "recipient", "subject", "message_id", "direction", "size", "received",
+    "deleted_at", "by", "reason", "next",
+)  # fmt: skip
+
+
+def _list(request: Request) -> Response:
+    values = request.query_params
+    chosen = {name: values.get(name, "").strip() for name in _FILTERS}
+    organization = values.get("organization", "").strip()
+    wanted = ListQuarantine(**chosen, organization=organization, limit=_PAGE, after=values.get("after", ""))
+    file = exported(
+        request,
+        "quarantine",
+        _COLUMNS,
+        lambda: all_items(executing(request), list_quarantine, wanted, _MOST),
+        record=msgspec.to_builtins,
+    )
+    if file is not None:
+        return file
+    items = execute(list_quarantine, context_of(request), wanted)
+    return render(
+        request,
+        "quarantine/list.html",
+        block="rows",
+        found=items.items,
+        after=items.after or "",
+        chosen=chosen,
+        may_act=not {Scope.QUEUE, Scope.OWNER}.isdisjoint(principal_of(request).scopes),
+    )
+
+
+def _show(request: Request) -> Response:
+    """A message in quarantine; its header section if it is asked for by who may."""
+    message = request.path_params["message"]
+    with _or_gone(message):
+        held = execute(get_quarantined, context_of(request), GetQuarantined(message=message))
+    header = ""
+    if "header" in request.query_params and held.readable:
+        header = execute(read_quarantined_header, context_of(request), GetQuarantined(message=message)).text
+    return render(
+        request,
+        "quarantine/message.html",
+        message=message,
+        found=held.items[:_PAGE],
+        total=len(held.items),
+        envelope=held.items[0],
+        readable=held.readable,
+        releasable=held.releasable,
+        header=header,
+    )
+
+
+def _or_gone(message: str) -> AbstractContextManager[None]:
+    """A text that is no queue id cannot be in quarantine either."""
+    text = f"{message[:40]} is not in quarantine. See the message trace for its result."
+    return or_not_there(text, RefusalKind.MISSING, RefusalKind.INPUT)
+
+
+def _content(request: Request) -> Response:
+    """The stored message as a file."""
+    message = request.path_params["message"]
+    with _or_gone(message):
+        file = execute(read_quarantined, context_of(request), GetQuarantined(message=message))
+    answer = StreamingResponse(file.chunks, media_type=read_quarantined.media_type)
+    answer.headers["content-disposition"] = f'attachment; filename="{file.name}"'
+    return answer
+
+
+def _confirm(request: Request, errors: Mapping[str, str] | None = None) -> Response:
+    """Ask for confirmation and a reason. errors: of an answer that was not one."""
+    form, actions = request.state.form, _actions(request.state.form)
+    planned = execute(act_on_quarantine, context_of(request, dry_run=True), msgspec.structs.replace(actions, reason=""))
+    return render(
+        request,
+        "quarantine/confirm.html",
+        HTTPStatus.UNPROCESSABLE_ENTITY if errors else HTTPStatus.OK,
+        errors=errors or {},
+        reason=actions.reason,
+        action=actions.action,
+        label=_LABELS[actions.action],
+        found=planned.items[:_NAMED],
+        total=planned.changed,
+        messages=planned.messages,
+        fields=[(name, value) for name, value in form.multi_items() if name in _FORWARDED],
+        back=_back(form),
+        limits=limits(QuarantineActions),
+    )
+
+
+_FORWARDED: Final = ("action", "messages", "recipient", "organization", "back")
+
+
+def _actions(form: Any) -> QuarantineActions:
+    """Read an action from a form."""
+    try:
+        action = QuarantineAction(form.get("action", ""))
+    except ValueError as error:
+        raise Refusal(RefusalKind.INPUT, "Choose an action: release or delete.") from error
+    if not (messages := form.getlist("messages")):
+        raise Refusal(RefusalKind.INPUT, "No message is selected.")
+    return QuarantineActions(
+        action=action,
+        messages=messages,
+        recipient=form.get("recipient", ""),
+        organization=form.get("organization", ""),
+        reason=form.get("reason", "").strip(),
+    )
+
+
+def _back(form: Mapping[str, str]) -> str:
+    return local_target(form.get("back", "/quarantine"))
+
+
+def _do(request: Request) -> Response:
+    form, actions = request.state.form, _actions(request.state.form)
+    try:
+        done = execute(act_on_quarantine, context_of(request), actions)
+    except Refusal as refusal:
+        if refusal.kind is not RefusalKind.INPUT:
+            raise
+        return _confirm(request, {error.path: error.message for error in refusal.errors} or {"": refusal.text})
+    back = _back(form)
+    if not done.changed:
+        return see_other(request, back, "Nothing was done: the messages are no longer in quarantine.", "warn")
+    said = "Released" if actions.action is QuarantineAction.RELEASE else "Deleted"
+    target = link("/quarantine") if back.startswith("/quarantine/") else back
+    return see_other(request, target, f"{said} for {quantity(done.changed, 'recipient')}.")
+
+
+ROUTES = [
+    Route("/quarantine", _list),
+    Route("/quarantine/confirm", _confirm, methods=["POST"]),
+    Route("/quarantine/actions", _do, methods=["POST"]),
+    Route("/quarantine/{message}", _show),
+    Route("/quarantine/{message}/content", _content, methods=["POST"]),
+]

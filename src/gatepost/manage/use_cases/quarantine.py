@@ -1,0 +1,395 @@
+"""The quarantine: look at messages that are held for review; release or delete them.
+
+A message in quarantine belongs to the organization whose content hook or rule holds it: its administrators see it, and
+for others it is not there. Works on a running gateway as on a stopped one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from enum import StrEnum
+from itertools import chain
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+from msgspec import Meta
+
+from gatepost.mail.model.queue_id import format_id, parse_id
+from gatepost.manage.access.actions import named
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.use_cases.declaration import Cli, FileResult, Items, Visibility, use_case
+from gatepost.manage.use_cases.evidence_log import evidence_log
+from gatepost.manage.use_cases.paging import After, Limit, cut, position
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.times import TimeText, read_time
+from gatepost.policy.connectors.errors import FieldError
+from gatepost.policy.connectors.quarantine_fields import QuarantineRelease
+from gatepost.store.interface import StoreFailure
+from gatepost.store.quarantine import QuarantineFilter, QuarantinePlace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from gatepost.mail.model.message import Delivery
+    from gatepost.manage.access.principal import Principal
+    from gatepost.manage.use_cases.context import Context
+    from gatepost.store.quarantine import Quarantine
+
+
+_TAG = "quarantine"
+_HEADER = 64 * 1024
+_SHOWN = 1000
+
+type _Id = Annotated[
+    str,
+    Meta(
+        description="Queue id.",
+        pattern="^[0-7][0-9A-Fa-f]{15}$",
+        extra={"form": "is not a queue id: 16 hexadecimal digits, the first below 8"},
+    ),
+    Cli(argument=True, metavar="ID"),
+]
+
+
+class ListQuarantine(msgspec.Struct, kw_only=True):
+    """Filters; empty fields match all. Of the list, a page at a time."""
+
+    organization: Annotated[str, Meta(max_length=1000, description="That has it in quarantine.")] = ""
+    sender: Annotated[str, Meta(max_length=1000, description="Reverse-path, or @domain.")] = ""
+    recipient: Annotated[str, Meta(max_length=1000, description="Recipient, or @domain.")] = ""
+    subject: Annotated[str, Meta(max_length=1000, description="A part of the subject.")] = ""
+    reason: Annotated[str, Meta(max_length=1000, description="A part of the reason.")] = ""
+    since: Annotated[TimeText, Cli(metavar="TIME", help="Received since this time: 30m, 2h, 7d or a date.")] = ""
+    until: Annotated[TimeText, Cli(metavar="TIME", help="Received until this time.")] = ""
+    limit: Limit = 100
+    after: After = ""
+
+
+class GetQuarantined(msgspec.Struct, kw_only=True):
+    """One message."""
+
+    message: _Id
+
+
+class QuarantineAction(StrEnum):
+    """RELEASE: let it go on to its recipients. DELETE: remove it without telling its sender."""
+
+    RELEASE = "release"
+    DELETE = "delete"
+
+
+class QuarantineActions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """An action on messages (queue ids), for all their recipients or for one.
+
+    release: the gateway delivers the message, without asking content hooks and rules again. Requirements on TLS apply
+    as to all mail. delete: the gateway removes it; the sender is not told.
+    """
+
+    action: QuarantineAction
+    messages: Annotated[list[str], Meta(min_length=1, max_length=1000), Cli(argument=True, metavar="ID...")]
+    recipient: Annotated[str, Meta(max_length=1000, description="Only for this recipient.")] = ""
+    organization: Annotated[str, Meta(max_length=1000, description="Only from this organization's quarantine.")] = ""
+    reason: Annotated[str, Meta(max_length=300, description="Why, for trace, evidence log and audit.")] = ""
+
+
+class QuarantinedMessage(msgspec.Struct):
+    """A message in quarantine for one recipient. received, deleted_at: seconds since 1970.
+
+    organization: that has it in quarantine. by: the content hook or the rule that holds it; reason: what was found.
+    size: bytes. direction: "incoming" or "originating". next: an organization that has to release it after that.
+    """
+
+    message: str
+    organization: str
+    sender: str
+    recipient: str
+    subject: str
+    message_id: str
+    direction: str
+    size: int
+    received: float
+    deleted_at: float
+    by: str
+    reason: str
+    next: str
+
+
+class QuarantinedRecipients(msgspec.Struct):
+    """A message in quarantine, for each of its recipients. readable, releasable: whether who asks may."""
+
+    items: list[QuarantinedMessage]
+    readable: bool
+    releasable: bool
+
+
+class QuarantinedHeader(msgspec.Struct):
+    """The header section of a message, as far as 64 KiB go; lines end with LF."""
+
+    text: str
+
+
+class QuarantineChanged(msgspec.Struct):
+    """What it was done to, or with dry_run would be, as it was. changed: how many, of how many messages.
+
+    items: the first 1000 of them.
+    """
+
+    action: QuarantineAction
+    dry_run: bool
+    changed: int
+    messages: int
+    items: list[QuarantinedMessage]
+
+
+@use_case(
+    "GET /quarantine",
+    scope=Scope.READ,
+    visibility=Visibility.SEEN,
+    tag=_TAG,
+    commands=("quarantine list",),
+    pages=("/quarantine",),
+)
+def list_quarantine(context: Context, request: ListQuarantine) -> Items[QuarantinedMessage]:
+    """Messages in quarantine, the newest first."""
+    place = QuarantinePlace(*msgspec.structs.astuple(position(request.after, _Place))) if request.after else None
+    wanted = QuarantineFilter(
+        organizations=_seen(context.principal, request.organization),
+        sender=request.sender,
+        recipient=request.recipient,
+        subject=request.subject,
+        reason=request.reason,
+        since=read_time("since", request.since) if request.since else 0.0,
+        until=read_time("until", request.until) if request.until else 0.0,
+        limit=request.limit + 1,
+    )
+    deliveries, rest = cut(_entries(context, wanted, place), request.limit, _place)
+    return Items(_shown(context.principal, deliveries), rest)
+
+
+@use_case(
+    "GET /quarantine/{message}",
+    scope=Scope.READ,
+    visibility=Visibility.SEEN,
+    tag=_TAG,
+    commands=("quarantine show",),
+    pages=("/quarantine/{message}",),
+)
+def get_quarantined(context: Context, request: GetQuarantined) -> QuarantinedRecipients:
+    """One message in quarantine, with every recipient."""
+    deliveries, principal = _of_message(context, request.message), context.principal
+    may_act = bool({Scope.QUEUE, Scope.OWNER} & principal.scopes)
+    releasable = may_act and not _gateway_only(context, deliveries)
+    return QuarantinedRecipients(_shown(principal, deliveries), may_act, releasable)
+
+
+@use_case(
+    "GET /quarantine/{message}/content",
+    scope=Scope.QUEUE,
+    visibility=Visibility.SEEN,
+    tag=_TAG,
+    action="quarantine-content",
+    media_type="message/rfc822",
+    commands=("quarantine show",),
+    pages=("/quarantine/{message}/content",),
+)
+def read_quarantined(context: Context, request: GetQuarantined) -> FileResult:
+    """The stored message. It may harm whoever opens it. Who read it is on record."""
+    deliveries = _of_message(context, request.message)
+    chunks = _chunks(context, request.message)
+    content = chain([next(chunks, b"")], chunks)  # what cannot be read is told before the first octet
+    _record(context, "quarantine-content", deliveries, request.message)
+    return FileResult(f"{format_id(deliveries[0].message.id)}.eml", content)
+
+
+@use_case(
+    scope=Scope.QUEUE,
+    visibility=Visibility.SEEN,
+    tag=_TAG,
+    action="quarantine-header",
+    pages=("/quarantine/{message}",),
+)
+def read_quarantined_header(context: Context, request: GetQuarantined) -> QuarantinedHeader:
+    """The header section of a message in quarantine. Who read it is on record."""
+    deliveries = _of_message(context, request.message)
+    content = b""
+    for chunk in _chunks(context, request.message):
+        content += chunk
+        if b"\r\n\r\n" in content or len(content) > _HEADER:
+            break
+    _record(context, "quarantine-header", deliveries, request.message)
+    header = content.partition(b"\r\n\r\n")[0][:_HEADER]
+    return QuarantinedHeader(header.decode("utf-8", "replace").replace("\r\n", "\n"))
+
+
+@use_case(
+    "POST /quarantine/actions",
+    scope=Scope.QUEUE,
+    visibility=Visibility.SEEN,
+    tag=_TAG,
+    dry_run=True,
+    action="quarantine",
+    commands=("quarantine release", "quarantine delete"),
+    pages=("/quarantine/confirm", "/quarantine/actions"),
+)
+def act_on_quarantine(context: Context, request: QuarantineActions) -> QuarantineChanged:
+    """Release or delete messages in quarantine.
+
+    A running gateway takes it up within a second. Nothing matching is no error: changed is 0.
+    """
+    action = named("quarantine", request.action)
+    subject = _several(request.messages)
+    context.audit.describe(action, organization=request.organization, subject=subject, reason=request.reason)
+    _check(request, dry_run=context.dry_run)
+    filters = [
+        QuarantineFilter(
+            message=message,
+            organizations=_seen(context.principal, request.organization),
+            recipient=request.recipient,
+            limit=0,
+        )
+        for message in dict.fromkeys(request.messages)
+    ]
+    found = [delivery for wanted in filters for delivery in _entries(context, wanted)]
+    if request.action is QuarantineAction.RELEASE and (names := _gateway_only(context, found)):
+        text = f"Only administrators of the whole gateway may release messages from the quarantine of {names[0]}."
+        raise Refusal(RefusalKind.FORBIDDEN, text)
+    done = found if context.dry_run else _apply(context, request, filters)
+    if not context.dry_run:
+        _record(context, action, done, subject, reason=request.reason)
+    messages = len({delivery.message.id for delivery in done})
+    shown = _shown(context.principal, done[:_SHOWN])
+    return QuarantineChanged(request.action, context.dry_run, len(done), messages, shown)
+
+
+def _apply(context: Context, request: QuarantineActions, filters: Sequence[QuarantineFilter]) -> list[Delivery]:
+    """Do it. Raises Refusal (UNREADABLE), and then a part may have been done."""
+    author, done = context.principal.name, []
+    try:
+        quarantine = _opened(context)
+        change = quarantine.release if request.action is QuarantineAction.RELEASE else quarantine.delete
+        for wanted in filters:
+            done += change(wanted, author=author, reason=request.reason)
+    except StoreFailure as failure:
+        raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
+    return done
+
+
+def _check(request: QuarantineActions, *, dry_run: bool) -> None:
+    """Everything that is wrong, before anything is changed. Raises Refusal (INPUT)."""
+    errors = []
+    for place, message in enumerate(request.messages):
+        try:
+            parse_id(message)
+        except ValueError as error:
+            errors.append(FieldError(f"messages[{place}]", str(error)))
+    if not request.reason.isprintable():
+        errors.append(FieldError("reason", "is one line of printable characters"))
+    if not request.reason.strip() and not dry_run:
+        errors.append(FieldError("reason", "give a reason: it is recorded, and the action cannot be undone"))
+    if errors:
+        raise Refusal(RefusalKind.INPUT, "Nothing was done.", errors)
+
+
+def _gateway_only(context: Context, deliveries: Sequence[Delivery]) -> list[str]:
+    """The organizations whose messages a principal of some organizations may not release."""
+    if context.principal.is_of_gateway:
+        return []
+    directory = context.directory()
+    holders = sorted({delivery.quarantine for delivery in deliveries})
+    return [
+        name
+        for name in holders
+        if (owner := directory.organization(name)) is None or owner.quarantine_release is QuarantineRelease.GATEWAY
+    ]
+
+
+def _seen(principal: Principal, organization: str) -> frozenset[str] | None:
+    """The organizations to look in: those that are seen, or one of them; None for all."""
+    if not organization:
+        return principal.organizations
+    wanted = organization.lower()
+    return frozenset({wanted} if principal.sees(wanted) else ())
+
+
+def _opened(context: Context) -> Quarantine:
+    return context.storage.quarantine(evidence_log(context.settings))
+
+
+def _entries(context: Context, wanted: QuarantineFilter, place: QuarantinePlace | None = None) -> list[Delivery]:
+    """Raises Refusal: INPUT for what is no queue id, UNREADABLE."""
+    try:
+        return _opened(context).entries(wanted, place)
+    except ValueError as error:
+        raise Refusal(RefusalKind.INPUT, str(error)) from error
+    except StoreFailure as failure:
+        raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
+
+
+def _of_message(context: Context, message: str) -> list[Delivery]:
+    """Every recipient of the one message that is seen. Raises Refusal: MISSING if it is not in quarantine."""
+    context.audit.describe(subject=message)
+    wanted = QuarantineFilter(message=message, organizations=context.principal.organizations, limit=0)
+    deliveries = _entries(context, wanted)
+    if not deliveries:
+        text = f"{message} is not in quarantine; `gatepost trace show {message}` says what became of it"
+        raise Refusal(RefusalKind.MISSING, text)
+    return deliveries
+
+
+def _chunks(context: Context, message: str) -> Iterator[bytes]:
+    try:
+        yield from _opened(context).body(message)
+    except LookupError as gone:
+        raise Refusal(RefusalKind.MISSING, str(gone)) from gone
+    except StoreFailure as failure:
+        raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
+
+
+def _record(context: Context, action: str, deliveries: Sequence[Delivery], subject: str, **given: str) -> None:
+    """One audit event for each organization whose quarantine it was in."""
+    for organization, count in Counter(delivery.quarantine for delivery in deliveries).items():
+        context.audit.add(named(action), organization=organization, subject=subject, **given, deliveries=count)
+
+
+def _shown(principal: Principal, deliveries: Sequence[Delivery]) -> list[QuarantinedMessage]:
+    """As they are shown: without which organization has it next, where that is not seen."""
+    shown = []
+    for delivery in deliveries:
+        message, (recipient,) = delivery.message, delivery.recipients
+        hold, *rest = recipient.quarantines
+        item = QuarantinedMessage(
+            message=format_id(message.id),
+            organization=delivery.quarantine,
+            sender=message.reverse_path,
+            recipient=recipient.address,
+            subject=message.subject,
+            message_id=message.message_id,
+            direction=message.direction,
+            size=message.size,
+            received=message.received,
+            deleted_at=delivery.next_at,
+            by=hold.by,
+            reason=hold.reason,
+            next=rest[0].organization if rest and principal.sees(rest[0].organization) else "",
+        )
+        shown.append(item)
+    return shown
+
+
+def _several(ids: Sequence[str]) -> str:
+    """The first three."""
+    return ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
+
+
+class _Place(msgspec.Struct, array_like=True):
+    """Where a delivery stands: its ids."""
+
+    message: Annotated[int, Meta(ge=0, le=2**63 - 1)]
+    delivery: Annotated[int, Meta(ge=0, le=2**63 - 1)]
+
+
+def _place(delivery: Delivery) -> QuarantinePlace:
+    return QuarantinePlace(delivery.message.id, delivery.id)
+
+
+USE_CASES = (list_quarantine, get_quarantined, read_quarantined, read_quarantined_header, act_on_quarantine)

@@ -1,0 +1,195 @@
+"""Delete what has been in quarantine for too long, and tell mailboxes once a day what is new there.
+
+Made by `node.site_duties`, in one process of the site. What is stored is changed on a thread. A mailbox is noted as
+told before its message is queued: a crash between the two costs one list, and never sends two on a day.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from gatepost.mail.model.message import Delivery, Message, Recipient
+from gatepost.mail.model.queue_id import format_id
+from gatepost.net.tasks import spawn
+from gatepost.node.owner_mail import accept
+from gatepost.policy.decisions.forwarding import expand
+from gatepost.protocols.message.quarantine_digest import (
+    DigestEntry,
+    QuarantineDigest,
+    build_digest,
+    digest_subject,
+)
+from gatepost.protocols.smtp.grammar import GrammarError, parse_address
+from gatepost.store.interface import StoreFailure
+from gatepost.store.quarantine import DAY
+from gatepost.times import day_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gatepost.mail.model.trace_event import TraceEvent
+    from gatepost.node.site_duties import SiteMail
+    from gatepost.policy.connectors.records import Organization
+    from gatepost.protocols.smtp.grammar import Path
+    from gatepost.store.changes import ConfigStore
+    from gatepost.store.leases import Lease
+    from gatepost.store.quarantine import Quarantine
+
+
+QUARANTINE_SECONDS: Final = 30.0
+"""Between two looks at what is over."""
+
+DIGEST_CONTENT: Final = "quarantine digest"
+"""Where the store keeps the last day whose lists were sent."""
+
+_SHOWN: Final = 50  # messages of one list
+_MAILBOXES: Final = 100  # that are asked for at a time
+
+_log = logging.getLogger(__name__)
+
+
+class QuarantineKeeping:
+    """opened: opens the quarantine, on a thread; what it is given keeps rows of the trace.
+
+    resources: where the day is kept. mail: the way of the lists. digest_hour: of the day, UTC. clock: seconds since
+    1970. lease: that it is ours to do.
+    """
+
+    def __init__(  # noqa: PLR0913 - the parts it puts together
+        self,
+        opened: Callable[[Callable[[Sequence[TraceEvent]], None]], Quarantine],
+        resources: ConfigStore,
+        mail: SiteMail,
+        hostname: str,
+        *,
+        digest_hour: int,
+        lease: Lease,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._opened = opened
+        self._resources = resources
+        self._mail = mail
+        self._hostname = hostname
+        self._digest_hour = digest_hour
+        self._lease = lease
+        self._clock = clock
+        self._running: asyncio.Task[None] | None = None
+        self._failing = False
+
+    def tick(self) -> None:
+        """Do what is due, unless that is being done already."""
+        if self._running is None or self._running.done():
+            self._running = spawn(self._round(), "quarantine")
+
+    async def close(self) -> None:
+        """Stop what is under way; it is done at the next start."""
+        if self._running is not None:
+            self._running.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._running
+
+    async def _round(self) -> None:
+        rows: list[TraceEvent] = []
+        try:
+            quarantine = await asyncio.to_thread(self._opened, rows.extend)
+            await asyncio.to_thread(quarantine.expire, self._clock())
+            await self._digests(quarantine)
+        except StoreFailure as failure:
+            if not self._failing:
+                _log.error("the quarantine is not looked after: %s", failure)
+            self._failing = True
+        else:
+            self._failing = False
+        finally:
+            if rows:
+                self._mail.trace(rows)
+
+    async def _digests(self, quarantine: Quarantine) -> None:
+        """Send the lists of today, once."""
+        now = self._clock()
+        begin = now - now % DAY + self._digest_hour * 3600
+        today = day_text(now).encode()
+        wanting = [each for each in self._mail.directory().organizations if each.quarantine_digest]
+        if now < begin or not wanting or self._resources.content(DIGEST_CONTENT) == today:
+            return
+        for organization in wanting:
+            await self._tell_organization(quarantine, organization, begin)
+        if self._lease.held:
+            await asyncio.to_thread(self._resources.keep_apart, {DIGEST_CONTENT: today})
+
+    async def _tell_organization(self, quarantine: Quarantine, organization: Organization, since: float) -> None:
+        name, after = organization.name, ""
+        while mailboxes := await asyncio.to_thread(quarantine.unlisted, name, after, _MAILBOXES):
+            for address in mailboxes:
+                if not self._lease.held:
+                    return
+                path = self._path_of(organization, address)
+                if path is not None and await asyncio.to_thread(
+                    quarantine.note_listed, name, address, self._clock(), since
+                ):
+                    await self._tell(quarantine, name, path, address)
+            after = mailboxes[-1]
+
+    def _path_of(self, organization: Organization, address: str) -> Path | None:
+        """The address, if it is one of the organization's: nobody else is told what it holds."""
+        try:
+            path = parse_address(address)
+        except GrammarError:
+            return None
+        owner = self._mail.directory().organization_of(path.domain)
+        return path if owner is not None and owner.name == organization.name and path.text.isascii() else None
+
+    async def _tell(self, quarantine: Quarantine, organization: str, path: Path, address: str) -> None:
+        held = await asyncio.to_thread(quarantine.of_recipient, organization, address)
+        if not held:
+            return
+        store, now = self._mail.store, self._clock()
+        number = store.new_id()
+        digest = QuarantineDigest(
+            to=path.text,
+            domain=path.domain,
+            hostname=self._hostname,
+            message_id=f"{format_id(number)}@{self._hostname}",
+            now=now,
+            entries=tuple(map(_entry, held[:_SHOWN])),
+            more=max(0, len(held) - _SHOWN),
+        )
+        content = build_digest(digest)
+        message = Message(
+            id=number,
+            organization=organization,
+            received=now,
+            reverse_path="",
+            size=len(content),
+            message_id=f"<{digest.message_id}>",
+            subject=digest_subject(digest),
+            direction="originating",
+            inbound={"notice_about": "quarantine"},
+        )
+        deliveries = [
+            Delivery(
+                store.new_id(),
+                message,
+                f"{organization}/{target.path.domain}",
+                [Recipient(target.path.text, notify="NEVER", forwarded_by=target.forwarded_by)],
+                expires_at=now + self._mail.expiration(organization),
+            )
+            for target in expand(self._mail.directory(), path).targets
+        ]
+        await accept(store, self._mail.offer, message, deliveries, content)
+
+
+def _entry(delivery: Delivery) -> DigestEntry:
+    message, hold = delivery.message, delivery.recipients[0].quarantines[0]
+    return DigestEntry(
+        sender=message.reverse_path,
+        subject=message.subject,
+        reason=f"{hold.by}: {hold.reason}" if hold.reason else hold.by,
+        received=message.received,
+        until=delivery.next_at,
+        queue_id=format_id(message.id),
+    )

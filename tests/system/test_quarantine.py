@@ -1,0 +1,255 @@
+"""Proves that messages which a scanner or a rule holds wait in quarantine, and go on only when somebody lets them.
+
+Debian's clamd and rspamd, a real mailbox and another server behind the gateway; what was held is in no mailbox.
+"""
+
+from __future__ import annotations
+
+import smtplib
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.admin import served
+from support.gateway import Gateway
+from support.mail import without_trace
+from support.process import wait_until
+from support.scanners import EICAR
+from support.scenes import STRANGER, connector, contoso, message, send
+from support.sink import Sink
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from support.admin import AdminCentre
+    from support.scanners import Clamd, Rspamd
+
+ANN, JOE = "ann@contoso.example", "joe@contoso.example"
+FAY = "fay@fabrikam.example"
+BOB = "bob@partner.example"
+VIRUS = message("virus", EICAR.decode(), sender=STRANGER)
+
+
+def resources(clamd: Clamd, sink_port: int, **fields: Any) -> dict[str, Any]:
+    """Contoso holds what clamd finds, and all that its rule names; fabrikam has rules of its own."""
+    hook = {"name": "av", "type": "clamav", "address": clamd.socket, "quarantine": ["reject"]}
+    rule = {"name": "offers", "recipients": [JOE], "quarantine": True}
+    made = contoso(
+        mailboxes=(ANN, JOE, "alice@contoso.example"),
+        outbound=[connector("partner.example", f"127.0.0.1:{sink_port}")],
+        content_hook=[hook],
+        mail_flow_rule=[rule],
+        **fields,
+    )
+    made["organization"]["fabrikam"] = {
+        "accepted_domain": [{"name": "fabrikam.example"}],
+        "mailbox": [{"address": FAY}],
+        "mail_flow_rule": [{"name": "held", "senders": ["held@elsewhere.example"], "quarantine": True}],
+    }
+    return made
+
+
+@pytest.fixture(scope="module")
+def sink() -> Iterator[Sink]:
+    with Sink() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def centre(clamd: Clamd, sink: Sink) -> Iterator[AdminCentre]:
+    gateways: list[Gateway] = []
+
+    def make(given: Any, **options: Any) -> Gateway:
+        gateways.append(Gateway(given, **options).start())
+        return gateways[0]
+
+    try:
+        yield served(make, resources(clamd, sink.port), settings={"quarantine": {"digest_hour": 0}})
+    finally:
+        for gateway in gateways:
+            gateway.stop()
+            gateway.remove()
+
+
+def held(gateway: Gateway, **filters: str) -> list[dict[str, Any]]:
+    words = [word for name, value in filters.items() for word in (f"--{name}", value)]
+    rows: list[dict[str, Any]] = gateway.cli("quarantine", "list", *words, json=True).data
+    return rows
+
+
+def act(gateway: Gateway, action: str, identity: str, *words: str) -> list[dict[str, Any]]:
+    done: list[dict[str, Any]] = gateway.cli(
+        "quarantine", action, identity, "--reason", "seen by test", *words, json=True
+    ).data
+    return done
+
+
+def events(gateway: Gateway, identity: str) -> list[str]:
+    rows = [row for row in gateway.trace(limit="1000") if row["message"] == identity]
+    return [row["event"] for row in sorted(rows, key=lambda row: row["at"])]
+
+
+def test_a_virus_is_held_listed_released_and_delivered(centre: AdminCentre) -> None:
+    gateway = centre.gateway
+    send(gateway.port, ANN, sender="virus@elsewhere.example", content=VIRUS)  # 250
+    (one,) = held(gateway, sender="virus@elsewhere.example")
+    assert (one["recipient"], one["organization"], one["subject"]) == (ANN, "contoso", "virus")
+    assert one["by"] == "content hook 'av'"
+    assert one["reason"].startswith("clamav: Eicar")
+    assert 29 * 86400 < one["deleted_at"] - time.time() <= 30 * 86400
+    assert gateway.cli("queue", "list", json=True).data == []
+    assert gateway.cli("queue", "release", "--all", expect=1).returncode == 1
+    assert gateway.maildir(ANN) == []
+    shown = gateway.cli("quarantine", "show", one["message"]).out
+    assert "content hook 'av'" in shown
+    gateway.cli("quarantine", "release", one["message"], expect=2)  # without a reason
+    assert len(act(gateway, "release", one["message"])) == 1
+    (mail,) = gateway.wait_maildir(ANN)
+    assert without_trace(mail.raw) == VIRUS
+    assert held(gateway, sender="virus@elsewhere.example") == []
+    wait_until(lambda: "DELIVER" in events(gateway, one["message"]), "its delivery is in the trace")
+    assert events(gateway, one["message"]) == ["RECEIVE", "QUARANTINE", "RELEASE", "DELIVER"]
+    (row,) = [row for row in gateway.trace(event="RELEASE") if row["message"] == one["message"]]
+    assert (row["detail"]["why"], row["detail"]["quarantine"]) == ("seen by test", "contoso")
+
+
+def test_held_mail_outlives_a_kill_and_a_rule_holds_for_its_recipient_alone(centre: AdminCentre) -> None:
+    gateway = centre.gateway
+    content = message("offer", "Buy this. " * 60_000, sender=STRANGER)  # a file of its own
+    lines = content.replace(b"Buy this. Buy", b"Buy this.\r\nBuy")
+    before = len(gateway.maildir(ANN))
+    send(gateway.port, [ANN, JOE], sender="offer@elsewhere.example", content=lines)
+    gateway.wait_maildir(ANN, before + 1)
+    (one,) = held(gateway, sender="offer@elsewhere.example")
+    assert (one["recipient"], one["by"], one["reason"]) == (JOE, "mail flow rule 'offers'", "")
+    gateway.kill()
+    gateway.start()
+    assert [row["message"] for row in held(gateway, recipient=JOE)] == [one["message"]]
+    assert gateway.maildir(JOE) == []
+    act(gateway, "release", one["message"])
+    (mail,) = gateway.wait_maildir(JOE)
+    assert without_trace(mail.raw) == lines
+
+
+def test_one_recipient_is_released_and_another_deleted(centre: AdminCentre, sink: Sink) -> None:
+    gateway = centre.gateway
+    count = len(gateway.maildir(ANN))
+    sender = "alice@contoso.example"
+    send(gateway.port, [ANN, BOB], sender=sender, content=message("two", EICAR.decode()))
+    identity = held(gateway, subject="two")[0]["message"]
+    assert {row["recipient"] for row in held(gateway, subject="TWO")} == {ANN, BOB}
+    (released,) = act(gateway, "release", identity, "--recipient", BOB)
+    assert released["recipient"] == BOB
+    wait_until(lambda: [mail for mail in sink.messages if b"Subject: two" in mail.data], "it is at the partner's")
+    (deleted,) = act(gateway, "delete", identity)
+    assert deleted["recipient"] == ANN
+    assert held(gateway, subject="two") == []
+    assert gateway.cli("quarantine", "show", identity, expect=1).returncode == 1
+    assert len(gateway.maildir(ANN)) == count
+    assert "DROP" in events(gateway, identity)
+
+
+def test_another_organization_finds_nothing_and_changes_nothing(centre: AdminCentre) -> None:
+    gateway = centre.gateway
+    send(gateway.port, ANN, sender="secret@elsewhere.example", content=VIRUS)
+    (one,) = held(gateway, sender="secret@elsewhere.example")
+    identity = one["message"]
+    stranger = centre.token("read", "queue", name="fabrikam", organizations=("fabrikam",))
+    own = centre.token("read", "queue", name="contoso", organizations=("contoso",))
+    for path in ("", "/content"):
+        assert centre.call(f"/api/v1/quarantine/{identity}{path}", stranger)[0] == 404
+        assert centre.call(f"/api/v1/quarantine/{identity}{path}", own)[0] == 200
+    assert centre.call("/api/v1/quarantine", stranger)[2]["items"] == []
+    assert centre.call("/api/v1/quarantine?organization=contoso", stranger)[2]["items"] == []
+    for action in ("release", "delete"):
+        body = {"action": action, "messages": [identity], "organization": "contoso", "reason": "mine now"}
+        status, _, said = centre.call("/api/v1/quarantine/actions", stranger, "POST", body)
+        assert (status, said["changed"]) == (200, 0)
+    assert [row["message"] for row in held(gateway, sender="secret@elsewhere.example")] == [identity]
+    readers = centre.token("read", name="reader", organizations=("contoso",))
+    assert centre.call(f"/api/v1/quarantine/{identity}/content", readers)[0] == 403
+    audit = centre.call("/api/v1/audit/events?limit=50", centre.token(name="auditor"))[2]["items"]
+    assert "quarantine-content" in {event["action"] for event in audit}
+    body = {"action": "delete", "messages": [identity], "reason": "a virus"}
+    assert centre.call("/api/v1/quarantine/actions", own, "POST", body)[2]["changed"] == 1
+
+
+def test_where_only_the_gateway_releases_an_administrator_of_the_organization_cannot(
+    centre: AdminCentre,
+) -> None:
+    gateway = centre.gateway
+    send(gateway.port, FAY, sender="held@elsewhere.example")
+    (one,) = held(gateway, organization="fabrikam")
+    gateway.cli("organization", "set", "fabrikam", "quarantine_release=gateway")
+    token = centre.token("read", "queue", "connectors", name="fay", organizations=("fabrikam",))
+    body = {"action": "release", "messages": [one["message"]], "reason": "please"}
+    assert centre.call("/api/v1/quarantine/actions", token, "POST", body)[0] == 403
+    _, headers, _ = centre.call("/api/v1/organizations/fabrikam", token)
+    loosen = {"quarantine_release": "administrators"}
+    changed = centre.call("/api/v1/organizations/fabrikam", token, "PATCH", loosen, {"If-Match": headers["etag"]})
+    assert changed[0] == 422
+    assert gateway.maildir(FAY) == []
+    act(gateway, "release", one["message"])
+    gateway.wait_maildir(FAY)
+
+
+def test_a_mailbox_is_told_once_a_day(centre: AdminCentre) -> None:
+    gateway = centre.gateway
+    send(gateway.port, JOE, sender="digest@elsewhere.example", content=message("see http://evil.example/x"))
+    (one,) = held(gateway, sender="digest@elsewhere.example")
+    gateway.cli("organization", "set", "contoso", "quarantine_digest=true")
+
+    def told() -> list[Any]:
+        return [mail for mail in gateway.maildir(JOE) if "in quarantine" in mail.field("Subject")]
+
+    (mail,) = wait_until(told, "the list came", timeout=90)
+    text = mail.raw.decode()
+    assert one["message"] in text
+    assert "http://" not in text
+    assert mail.field("From") == "Mail gateway <postmaster@contoso.example>"
+    assert mail.field("Return-Path") == "<>"
+    send(gateway.port, JOE, sender="digest@elsewhere.example")
+    time.sleep(2)
+    assert len(told()) == 1
+
+
+def test_what_is_over_is_deleted_by_the_gateway(clamd: Clamd) -> None:
+    hook = {"name": "av", "type": "clamav", "address": clamd.socket, "quarantine": ["reject"]}
+    with Gateway(contoso(content_hook=[hook], quarantine_days=1)) as gateway:
+        send(gateway.port, ANN, sender=STRANGER, content=VIRUS)
+        (one,) = held(gateway)
+        gateway.stop()
+        assert len(held(gateway)) == 1  # of a stopped one
+        gateway._program = Gateway(clock=2 * 86400)._program
+        gateway.start()
+        wait_until(lambda: not held(gateway), "it was deleted")
+        (row,) = [row for row in gateway.wait_trace(event="DROP") if row["message"] == one["message"]]
+        assert (row["detail"]["expired"], row["detail"]["quarantine"]) == (True, "contoso")
+
+
+def test_a_full_quarantine_defers_and_loses_nothing(clamd: Clamd) -> None:
+    limits = {"quarantine": {"messages": 1}}
+    hook = {"name": "av", "type": "clamav", "address": clamd.socket, "quarantine": ["reject"]}
+    with Gateway(contoso(content_hook=[hook]), settings=limits) as gateway:
+        send(gateway.port, ANN, sender=STRANGER, content=VIRUS)
+        with pytest.raises(smtplib.SMTPDataError) as refused:
+            send(gateway.port, ANN, sender=STRANGER, content=VIRUS)
+        assert (refused.value.smtp_code, refused.value.smtp_error[:32]) == (452, b"4.3.1 Insufficient system storag")
+        (row,) = gateway.wait_trace(event="REFUSE", sender=STRANGER)
+        assert "that of contoso is full" in row["detail"]["reasons"][-1]
+        send(gateway.port, ANN, sender=STRANGER, content=message("clean"))
+        gateway.wait_maildir(ANN)
+        assert len(held(gateway)) == 1
+
+
+def test_a_verdict_of_rspamd_holds_and_the_marks_are_in_the_header(rspamd: Rspamd) -> None:
+    hook = {"name": "spam", "type": "rspamd", "address": rspamd.address, "settings_id": "tests"}
+    with Gateway(contoso(content_hook=[hook | {"quarantine": ["add-header", "reject"]}])) as gateway:
+        send(gateway.port, ANN, sender=STRANGER, content=message("marked"))
+        send(gateway.port, ANN, sender=STRANGER, content=message("refused"))
+        by_subject = {row["subject"]: row for row in held(gateway)}
+        assert by_subject["marked"]["reason"].startswith("rspamd: add-header, score")
+        assert by_subject["refused"]["reason"].startswith("rspamd: reject, score")
+        act(gateway, "release", by_subject["marked"]["message"])
+        (mail,) = gateway.wait_maildir(ANN)
+        assert mail.field("X-Spam") == "Yes"

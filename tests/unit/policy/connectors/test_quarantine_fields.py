@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from gatepost.policy.connectors.quarantine_fields import QuarantineRelease
+from gatepost.policy.connectors.records import Organization
+
+
+def test_defaults_and_bounds() -> None:
+    plain = Organization(name="a")
+    assert (plain.quarantine_days, plain.quarantine_release, plain.quarantine_digest) == (
+        30,
+        QuarantineRelease.ADMINISTRATORS,
+        False,
+    )
+    assert Organization.model_validate({"name": "a", "quarantine_release": "gateway"}).quarantine_release == "gateway"
+    for days in (0, 31):
+        with pytest.raises(ValidationError):
+            Organization.model_validate({"name": "a", "quarantine_days": days})
