@@ -176,6 +176,7 @@ class AlarmMonitor:
         memory = course.decoded(self._resources.content(course.ALARMS_CONTENT))
         unknown = {Kind.QUEUE_AGE} if facts.oldest is None else set()
         unknown |= {Kind.TLS_FAILURES_RISING} if facts.tls is None else set()
+        unknown |= {Kind.SENDING_LIMIT} if facts.breached is None else set()
         await self._tell_of(memory, alarms, lambda alarm: not alarm.kind.of_traffic or alarm.kind in unknown, now)
 
     async def _deliver(self, post: AlarmPost, now: float) -> None:

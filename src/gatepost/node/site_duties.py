@@ -86,6 +86,7 @@ class SiteDuties(msgspec.Struct, frozen=True):
                 self.site.storage.session_counts(),
                 lambda: self.site.storage.queue_admin().depth(),
                 self.site.problems_elsewhere,
+                self.site.storage.sending_usage(),
             ).find,
             trouble=lambda: self.lookups.resolver.trouble(server.hostname),
             nodes=self.site.nodes,

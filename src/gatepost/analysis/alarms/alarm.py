@@ -39,6 +39,7 @@ class Kind(StrEnum):
     DOMAIN_CONFLICT = "domain-conflict"
     NAMESERVERS_DOWN = "nameservers-down"
     NOTICE_MISSING = "notice-missing"
+    SENDING_LIMIT = "sending-limit"
 
     @property
     def of_mail(self) -> bool:
@@ -66,6 +67,7 @@ _OF_MAIL: Final = frozenset(
         Kind.DOMAIN_CONFLICT,
         Kind.NAMESERVERS_DOWN,
         Kind.NOTICE_MISSING,
+        Kind.SENDING_LIMIT,
     }
 )
 

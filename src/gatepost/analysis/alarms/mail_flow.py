@@ -43,11 +43,19 @@ class Shares(msgspec.Struct, frozen=True):
     result: str = ""
 
 
+class LimitBreach(msgspec.Struct, frozen=True):
+    """A user or server that was beyond its limit today. said: the reply that it got."""
+
+    organization: str
+    subject: str
+    said: str
+
+
 class MailFacts(msgspec.Struct, frozen=True):
     """The known facts about mail flow. None for what could not be learnt.
 
     oldest: seconds for which the oldest message has waited, held ones excepted; 0.0 if none waits. destination: of that
-    message. tls: by policy domain. resolver: why no nameserver answers, "" if one does.
+    message. breached: limits of today. tls: by policy domain. resolver: why no nameserver answers, "" if one does.
     """
 
     failing: tuple[FailingPartner, ...] = ()
@@ -57,6 +65,7 @@ class MailFacts(msgspec.Struct, frozen=True):
     untold: tuple[UnsentNotice, ...] = ()
     tls: Mapping[str, Shares] | None = msgspec.field(default_factory=dict)
     resolver: str = ""
+    breached: tuple[LimitBreach, ...] | None = ()
 
 
 class MailLimits(msgspec.Struct, frozen=True):
@@ -76,6 +85,7 @@ def judge_mail(facts: MailFacts, limits: MailLimits, *, now: float) -> tuple[Ala
         *_not_logged_in(failing),
         *_dropped(facts, now),
         *_unsent_notices(facts, now),
+        *_breaches(facts),
     ]
     alarms += [*_age(facts, limits), *_rising(facts, limits)]
     alarms += _resolver(facts)
@@ -176,6 +186,22 @@ def _unsent_notices(facts: MailFacts, now: float) -> Iterator[Alarm]:
             "See in the log why, and tell the sender yourself if it does not end; then take it away:",
             f"gatepost trace show {latest.message}",
             f"gatepost queue drop {latest.message} --reason WHY",
+        )
+
+
+def _breaches(facts: MailFacts) -> Iterator[Alarm]:
+    for breach in facts.breached or ():
+        name = breach.subject.partition(" ")[2]
+        yield _alarm(
+            Kind.SENDING_LIMIT,
+            Severity.CRITICAL,
+            f"{breach.organization}/{breach.subject}",
+            f"{breach.subject} of {breach.organization} has sent as much as it may today",
+            f"It was answered: {breach.said}. More mail from it waits at the sender until tomorrow (UTC). An account "
+            "or a server that suddenly sends much may be in other hands.",
+            "See what it sends; change its password if the mail is not its own, else lift the limit for today:",
+            "gatepost trace search --organization " + breach.organization,
+            f"gatepost limit lift {name!r} --organization {breach.organization}",
         )
 
 

@@ -40,6 +40,7 @@ type Action = Literal[
     "destination",
     "destination-accept",
     "destination-forget",
+    "limit-lift",
     # certificates, domains and keys
     "certificate-add",
     "certificate-request",
@@ -110,6 +111,7 @@ LABELS: Final = MappingProxyType[Action, str](
         "destination": "Act on destination",
         "destination-accept": "Accept destination as it is",
         "destination-forget": "Forget destination history",
+        "limit-lift": "Lift daily limit",
         "certificate-add": "Add certificate",
         "certificate-request": "Request certificate",
         "certificate-remove": "Remove certificate",
