@@ -267,7 +267,7 @@ class Assembly:
             Lifecycle("keys of token issuers", reload=self._issuer_keys.retry, close=self._issuer_keys.close),
             Lifecycle("log-ins", close=self._logins.close),
             Lifecycle("content hooks", reload=self._hooks.reload),
-            usage_part(self._usage),
+            usage_part(self._usage, self._directory),
             Lifecycle("recipient validation", reload=self._recipients.forget, close=self._recipients.close),
             Lifecycle(
                 "sessions",

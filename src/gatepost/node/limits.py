@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from gatepost.mail.inbound.usage import SendingUsage
     from gatepost.mail.queue.allowance import SharedLimits
+    from gatepost.policy.connectors.directory import Directory
     from gatepost.settings.model import Settings
     from gatepost.store.interface import Store
 
@@ -79,6 +80,7 @@ def sending_limits(
     return limits, limits.close
 
 
-def usage_part(usage: SendingUsage) -> Lifecycle:
+def usage_part(usage: SendingUsage, directory: Callable[[], Directory]) -> Lifecycle:
     """Count what users and own servers send, once one of them has a limit."""
-    return Lifecycle("limits of senders", refresh=usage.use, close=partial(asyncio.to_thread, usage.close))
+    close = partial(asyncio.to_thread, usage.close)
+    return Lifecycle("limits of senders", start=lambda: usage.use(directory()), refresh=usage.use, close=close)

@@ -282,3 +282,16 @@ def test_all_of_them_are_known():
     }  # fmt: skip
     assert found["outbound_connector.trust_anchors"].access("") is None
     assert found["oauth_issuer.jwks_url"].access("") is None
+
+
+def test_only_the_owner_changes_what_an_organization_lets_its_users_and_servers_send():
+    def organization(**fields):
+        return parse({"organization": {"o": fields}}).organization("o")
+
+    before, after = organization(user_messages_per_day=5), organization(user_messages_per_day=4)
+    (error,) = decide(before, after, NOTHING, by_owner=False)[1]
+    assert (error.path, "only the gateway's owner" in error.message) == ("organization.o.user_messages_per_day", True)
+    assert decide(before, after, NOTHING, by_owner=True)[1] == []
+    assert decide(before, before, NOTHING, by_owner=False)[1] == []
+    assert decide(None, organization(), None, by_owner=False)[1] == []
+    assert len(decide(None, organization(server_recipients_per_day=1), None, by_owner=False)[1]) == 1
