@@ -182,6 +182,7 @@ class AlarmMonitor:
         unknown = {Kind.QUEUE_AGE} if facts.oldest is None else set()
         unknown |= {Kind.TLS_FAILURES_RISING} if facts.tls is None else set()
         unknown |= {Kind.QUARANTINE_FULL} if facts.quarantines is None else set()
+        unknown |= {Kind.SENDING_LIMIT} if facts.breached is None else set()
         async with self._changing:
             await self._tell_of(
                 self._memory, alarms, lambda alarm: not alarm.kind.of_traffic or alarm.kind in unknown, now

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatepost.events.metrics import catalogue as metrics
 from gatepost.events.metrics.counts import Counts
 from gatepost.events.trace import outcome_events
 from gatepost.mail.inbound.authentication import Authenticator
@@ -23,6 +22,7 @@ from gatepost.mail.inbound.quarantine import QuarantineRoom
 from gatepost.mail.inbound.recipient_lookups import RecipientLookups
 from gatepost.mail.inbound.service import SWEEP_SECONDS, InboundService, SessionRegistry, Stamp
 from gatepost.mail.inbound.session import Session
+from gatepost.mail.inbound.usage import SendingUsage
 from gatepost.mail.outbound.callout import Callout
 from gatepost.mail.outbound.deliverer import MX_PORT, Deliverer, DeliveryServices
 from gatepost.mail.outbound.destination_history import DestinationMemory
@@ -52,9 +52,16 @@ from gatepost.node.draining import DrainedWorker
 from gatepost.node.evidence import HEADS_SECONDS, EvidenceLog
 from gatepost.node.journal import journal_failures
 from gatepost.node.lifecycle import Duty, Lifecycle, Parts, every, nothing
-from gatepost.node.limits import quarantine_limits, queue_limits, session_limits, smtp_timeouts
+from gatepost.node.limits import (
+    quarantine_limits,
+    queue_limits,
+    sending_limits,
+    session_limits,
+    smtp_timeouts,
+    usage_part,
+)
 from gatepost.node.lookups import LookupServices
-from gatepost.node.observation import GAUGE_SECONDS, Observation
+from gatepost.node.observation import GAUGE_SECONDS, Observation, worker_gauges
 from gatepost.node.roles import ListenerUses, extensions_of, login_secret, services_by_role
 from gatepost.node.site_duties import SiteDuties, SiteMail
 from gatepost.node.site_member import SiteMember
@@ -194,7 +201,7 @@ class Assembly:
         self.parts.add(rotation.part(self._site.own))
 
     def _prepare_delivery(self) -> None:
-        """Prepare the parts that all deliverers of the worker share."""
+        """Prepare what all deliverers share."""
         settings, data = self._settings, self._data
         self._maildirs = Maildirs(data / "maildir", settings.server.hostname, time.time)
         self._pool = ConnectionPool(
@@ -222,9 +229,10 @@ class Assembly:
     def _prepare_queue(self, sockets: Sequence[socket.socket], place: tuple[int, int]) -> None:
         """A queue and a deliverer for each store."""
         settings, queue = self._settings, self._settings.queue
-        self._budget = LaneBudget(
-            share(queue.connections, *place), share(queue.connections_per_destination, *place), time.monotonic
-        )
+        limits, close = sending_limits(self._data, self._stores[0], place)
+        lanes = share(queue.connections, *place), share(queue.connections_per_destination, *place)
+        self._budget = LaneBudget(*lanes, time.monotonic, limits=limits, slowdowns=self._observation.slowdowns)
+        self._budget.end_idle = self._pool.end_resting
         self._router = MailRouter(self._lookups.resolver, random.Random(), own_names=[settings.server.hostname])  # noqa: S311 - shuffles
         listening = (sock.getsockname()[:2] for sock in sockets)
         self._is_ours = OwnAddresses(listening, settings.server.own_addresses, time.monotonic)
@@ -233,7 +241,7 @@ class Assembly:
         for manager, deliverer in zip(self._managers, self._deliverers, strict=True):
             self.parts.add(Lifecycle("a deliverer", start=manager.start, refresh=deliverer.use))
         sharing = [Duty(SHARE_SECONDS, self._share_lanes)] if self._stores[0].position is not None else []
-        self.parts.add(Lifecycle("attempts", duties=sharing, drain=self._drain_attempts))
+        self.parts.add(Lifecycle("attempts", duties=sharing, drain=self._drain_attempts, close=close))
 
     def list_node(self, node: NodeIdentity, place: tuple[int, int]) -> None:
         """Beat for the node, and have it drained when an administrator wants that."""
@@ -263,12 +271,14 @@ class Assembly:
             {RecipientValidation.CALLOUT: Callout(self._deliverers[0].services, self._directory)},
             counts=self._observation.counts,
         )
+        self._usage = SendingUsage(self._site.storage.sending_usage())
         self._services = services_by_role(self._inbound(store, manager), self._logins, self._credentials)
         self._offer()
         self.parts.add(
             Lifecycle("keys of token issuers", reload=self._issuer_keys.retry, close=self._issuer_keys.close),
             Lifecycle("log-ins", close=self._logins.close),
             Lifecycle("content hooks", reload=self._hooks.reload),
+            usage_part(self._usage, self._directory),
             Lifecycle("recipient validation", reload=self._recipients.forget, close=self._recipients.close),
             Lifecycle(
                 "sessions",
@@ -321,14 +331,7 @@ class Assembly:
 
     def _note_gauges(self) -> None:
         """What this worker does now, for metrics."""
-        idle, lanes = len(self._pool), sum(manager.lanes for manager in self._managers)
-        gauges = {
-            (metrics.CONNECTIONS.name, "inbound"): len(self.registry),
-            (metrics.CONNECTIONS.name, "outbound"): lanes,
-            (metrics.CONNECTIONS.name, "outbound-idle"): idle,
-            (metrics.BACKING_OFF.name,): sum(manager.backing_off for manager in self._managers),
-            (metrics.IN_MEMORY.name,): sum(manager.waiting for manager in self._managers),
-        }
+        gauges = worker_gauges(len(self.registry), len(self._pool), self._managers, self._budget)
         self._observation.note(self._snapshots.current.version, gauges)
 
     def _share_lanes(self) -> None:
@@ -403,6 +406,9 @@ class Assembly:
     def _manager(self, store: Store, deliverer: Deliverer) -> QueueManager:
         queue, trace = self._settings.queue, self._observation.along(store)
 
+        hops = NextHops(lambda: deliverer.planner, store, self._router, MX_PORT, deliverer.batch_limits)
+        hops.limit_all(queue.messages_per_minute_per_destination)
+
         def settled(delivery: Delivery, outcome: DeliveryResult, next_at: float) -> None:
             trace(outcome_events(delivery, outcome, next_at, time.time()))
 
@@ -420,7 +426,7 @@ class Assembly:
             ),
             settled=settled,
             deliver_batch=deliverer.deliver_batch,
-            finder=NextHops(lambda: deliverer.planner, store, self._router, MX_PORT, deliverer.batch_limits),
+            finder=hops,
             budget=self._budget,
             limits=queue_limits(self._settings),
             journals=journal_failures(store, self._directory, self._expiration),
@@ -464,6 +470,7 @@ class Assembly:
             recipients=self._recipients,
             authenticator=Authenticator(self._lookups.resolver),
             quarantine=QuarantineRoom(self._site.storage.quarantine_usage, quarantine_limits(settings)),
+            usage=self._usage,
             counts=self._observation.counts,
         )
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from gatepost.events.metrics import catalogue as metrics
 from gatepost.events.metrics.counts import Counts, Histogram
+from gatepost.mail.queue.slowdown import Slowdowns
 from gatepost.store.figures import WorkerFigures, read_figures, write_figures
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ class Figures:
     """directory: of the files. served: whether anybody reads metrics. clock: seconds since 1970.
 
     sources: who counts, each on its own thread. lost: numbers that are kept elsewhere, asked for at each write. gauges,
-    version: as the event loop noted them last. failure: why no mail can be stored now, None if it can.
+    version: as the event loop noted them last. slowdowns: of next hops, those known to an earlier process of
+    this worker too. failure: why no mail can be stored now, None if it can.
     """
 
     def __init__(self, directory: Path, worker: int, *, served: bool, clock: Callable[[], float] = time.time) -> None:
@@ -55,6 +57,7 @@ class Figures:
         self._written = 0.0
         self._complained = -_COMPLAIN
         self.before = read_figures(directory, worker)
+        self.slowdowns = Slowdowns(self.before.slowed)
         self._problems: DeliveryProblems | None = None
 
     def follow(self, *sources: Counts, lost: Mapping[Series, Callable[[], int]] | None = None) -> None:
@@ -73,7 +76,7 @@ class Figures:
             self.write(now)
             return
         due = now >= self._written + (_INTERVAL if self._served else _UNWATCHED) or now < self._written
-        changed = self._problems is not None and self._problems.changed
+        changed = (self._problems is not None and self._problems.changed) or self.slowdowns.changed
         if due and (self._served or changed):
             self.write(now)
 
@@ -87,6 +90,7 @@ class Figures:
     def write(self, now: float) -> None:
         """Write the file now."""
         self._written = now
+        self.slowdowns.changed = False
         if self._problems is not None:
             self._problems.changed = False
         figures = self._made(now)
@@ -115,6 +119,7 @@ class Figures:
             known.failing if known else (),
             known.dropped if known else (),
             known.untold if known else (),
+            self.slowdowns.listed(now),
             _summary(failure),
             str(failure or ""),
         )

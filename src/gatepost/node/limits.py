@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gatepost.mail.inbound.quarantine import QuarantineLimits
 from gatepost.mail.inbound.service import SessionLimits
 from gatepost.mail.outbound.connection import SmtpTimeouts
 from gatepost.mail.queue.memory_budget import QueueLimits
+from gatepost.mail.queue.shared_limits import LIMITS_FILE, DividedLimits, NodeLimits
+from gatepost.node.lifecycle import Lifecycle, nothing
+from gatepost.store.figures import WORKERS_DIRECTORY
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from gatepost.mail.inbound.usage import SendingUsage
+    from gatepost.mail.queue.allowance import SharedLimits
+    from gatepost.policy.connectors.directory import Directory
     from gatepost.settings.model import Settings
+    from gatepost.store.interface import Store
 
 
 def smtp_timeouts(settings: Settings) -> SmtpTimeouts:
@@ -59,3 +71,22 @@ def queue_limits(settings: Settings) -> QueueLimits:
         queue.window_bytes,
         queue.connections,
     )
+
+
+def sending_limits(
+    data: Path, store: Store, place: tuple[int, int]
+) -> tuple[SharedLimits, Callable[[], Awaitable[None] | None]]:
+    """What a worker shares of the limits of connectors, and how it is closed. place: among the workers of the node.
+
+    Raises OSError if the file cannot be used.
+    """
+    if store.position is not None:
+        return DividedLimits(lambda: store.position or place), nothing
+    limits = NodeLimits(data / WORKERS_DIRECTORY / LIMITS_FILE, *place)
+    return limits, limits.close
+
+
+def usage_part(usage: SendingUsage, directory: Callable[[], Directory]) -> Lifecycle:
+    """Count what users and own servers send, once one of them has a limit."""
+    close = partial(asyncio.to_thread, usage.close)
+    return Lifecycle("limits of senders", start=lambda: usage.use(directory()), refresh=usage.use, close=close)

@@ -6,6 +6,7 @@ event costs an append and a look for trouble, on a thread.
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
     from gatepost.events.metrics.counts import Series
     from gatepost.mail.model.trace_event import TraceEvent
+    from gatepost.mail.queue.lane_budget import LaneBudget
+    from gatepost.mail.queue.manager import QueueManager
     from gatepost.settings.model import Settings
     from gatepost.store.interface import Store
 
@@ -35,7 +38,10 @@ GAUGE_SECONDS = 1.0
 
 
 class Observation:
-    """counts: for who counts on the event loop. served: whether anybody reads metrics. problems: for alarms."""
+    """counts: for who counts on the event loop. served: whether anybody reads metrics. problems: for alarms.
+
+    slowdowns: of next hops, for the queue.
+    """
 
     def __init__(self, settings: Settings, worker: int) -> None:
         self.counts = Counts()
@@ -44,6 +50,7 @@ class Observation:
         before = self._figures.before
         self.problems = problems = DeliveryProblems(before.failing, before.dropped, before.untold)
         self._figures.watch(problems)
+        self.slowdowns = self._figures.slowdowns
         self._figures.follow(self.counts)
         readers: list[Callable[[Sequence[Sequence[TraceEvent]]], None]] = [problems]
         if self.served:
@@ -91,6 +98,20 @@ class Observation:
         self._figures.follow(lost={(metrics.SPANS_DROPPED.name,): lambda: export.dropped + reader.left_out})
         self._close_spans = export.close
         return reader
+
+
+def worker_gauges(
+    sessions: int, idle: int, managers: Sequence[QueueManager], budget: LaneBudget
+) -> dict[Series, float]:
+    """What a worker does now. sessions: with clients. idle: outbound connections that rest."""
+    return {
+        (metrics.CONNECTIONS.name, "inbound"): sessions,
+        (metrics.CONNECTIONS.name, "outbound"): sum(manager.lanes for manager in managers),
+        (metrics.CONNECTIONS.name, "outbound-idle"): idle,
+        (metrics.BACKING_OFF.name,): sum(manager.backing_off for manager in managers),
+        (metrics.IN_MEMORY.name,): sum(manager.waiting for manager in managers),
+        (metrics.SLOWED.name,): len(budget.slowdowns.listed(time.time())),
+    }
 
 
 def _nothing() -> None:

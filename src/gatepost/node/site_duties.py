@@ -92,6 +92,7 @@ class SiteDuties(msgspec.Struct, frozen=True):
                 lambda: self.site.storage.queue_admin().depth(),
                 self.site.problems_elsewhere,
                 self._quarantine_fullness,
+                self.site.storage.sending_usage(),
             ).find,
             trouble=lambda: self.lookups.resolver.trouble(server.hostname),
             nodes=self.site.nodes,

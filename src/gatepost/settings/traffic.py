@@ -141,6 +141,11 @@ class Queue(Section):
         "(Exchange's Send connector: 20). The limit is for the node, or for the site where nodes share a queue in "
         "PostgreSQL: workers share it, and each has at least one.",
     )
+    messages_per_minute_per_destination: Annotated[Whole, Range(0, 1_000_000)] = setting(
+        default=0,
+        description="Messages to one next hop in a minute, of all organizations together; a connector's "
+        "max_messages_per_minute comes before it. What exceeds it waits without a failed attempt. 0: no limit.",
+    )
     connections: Count = setting(
         default=1000,
         description="Active outbound connections in total (Exchange's Send connectors: 1000). The limit is for the "

@@ -15,6 +15,7 @@ from gatepost.store.postgres.evidence_tables import SCHEMA as EVIDENCE
 from gatepost.store.postgres.queue_schema import QUEUE_SCHEMA
 from gatepost.store.postgres.trace_tables import SCHEMA as TRACE
 from gatepost.store.received_reports import RECEIVED
+from gatepost.store.sending_usage import USAGE
 from gatepost.store.sent_reports import SENT
 from gatepost.store.session_tables import SESSIONS
 from gatepost.store.shared_destinations import HISTORY
@@ -35,11 +36,12 @@ STORED: Final[tuple[Schema, ...]] = (
     SESSIONS,
     SENT,
     RECEIVED,
+    USAGE,
     HISTORY,
     DOCUMENTS,
     TICKETS,
     MOVE,
 )
 
-SAME_IN_BOTH: Final[tuple[Schema, ...]] = (CONFIGURATION, SENT, RECEIVED)
+SAME_IN_BOTH: Final[tuple[Schema, ...]] = (CONFIGURATION, SENT, RECEIVED, USAGE)
 """Those whose tables are the same in a file of SQLite and in PostgreSQL, so that a move copies them row by row."""

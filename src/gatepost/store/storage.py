@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from gatepost.store.quarantine import Quarantine, QuarantineUsage
     from gatepost.store.queue_admin import Depth, QueueAdmin
     from gatepost.store.received_reports import ReceivedReports
+    from gatepost.store.sending_usage import UsageTable
     from gatepost.store.sent_reports import SentReports
     from gatepost.store.session_counts import SessionCounts
     from gatepost.store.srs_keys import Sealing
@@ -173,6 +174,12 @@ class Storage:
         if not self.is_shared:
             return DestinationStore(self._directory / DESTINATIONS_FILE)
         return SharedDestinations(DestinationTable(lambda: self.database(HISTORY)))
+
+    def sending_usage(self) -> UsageTable:
+        """What users and own servers sent today, and lately."""
+        from gatepost.store.sending_usage import USAGE, UsageTable  # noqa: PLC0415 - few processes ask for it
+
+        return UsageTable(lambda: self.database(USAGE, synchronous="NORMAL"))
 
     def documents(self, *folder: str) -> Documents:
         """Small documents by name, of results that lists show. folder: its path, each a plain name."""

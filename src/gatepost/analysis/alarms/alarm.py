@@ -41,6 +41,7 @@ class Kind(StrEnum):
     NOTICE_MISSING = "notice-missing"
     JOURNAL_WAITS = "journal-waits"
     QUARANTINE_FULL = "quarantine-full"
+    SENDING_LIMIT = "sending-limit"
 
     @property
     def of_mail(self) -> bool:
@@ -70,6 +71,7 @@ _OF_MAIL: Final = frozenset(
         Kind.NOTICE_MISSING,
         Kind.JOURNAL_WAITS,
         Kind.QUARANTINE_FULL,
+        Kind.SENDING_LIMIT,
     }
 )
 

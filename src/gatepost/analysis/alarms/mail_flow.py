@@ -45,11 +45,19 @@ class Shares(msgspec.Struct, frozen=True):
     result: str = ""
 
 
+class LimitBreach(msgspec.Struct, frozen=True):
+    """A user or server that was beyond its limit today. said: the reply that it got."""
+
+    organization: str
+    subject: str
+    said: str
+
+
 class MailFacts(msgspec.Struct, frozen=True):
     """The known facts about mail flow. None for what could not be learnt.
 
     oldest: seconds for which the oldest message has waited, held ones excepted; 0.0 if none waits. destination: of that
-    message. tls: by policy domain. resolver: why no nameserver answers, "" if one does.
+    message. breached: limits of today. tls: by policy domain. resolver: why no nameserver answers, "" if one does.
     quarantines: how full the quarantine of an organization is, 1.0 for full.
     """
 
@@ -61,6 +69,7 @@ class MailFacts(msgspec.Struct, frozen=True):
     tls: Mapping[str, Shares] | None = msgspec.field(default_factory=dict)
     resolver: str = ""
     quarantines: Mapping[str, float] | None = msgspec.field(default_factory=dict)
+    breached: tuple[LimitBreach, ...] | None = ()
 
 
 class MailLimits(msgspec.Struct, frozen=True):
@@ -81,6 +90,7 @@ def judge_mail(facts: MailFacts, limits: MailLimits, *, now: float) -> tuple[Ala
         *_dropped(facts, now),
         *_unsent_notices(facts, now),
         *_waiting_journals(facts, now),
+        *_breaches(facts),
     ]
     alarms += [*_age(facts, limits), *_rising(facts, limits)]
     alarms += [*_resolver(facts), *_quarantines(facts)]
@@ -220,6 +230,22 @@ def _waiting_journals(facts: MailFacts, now: float) -> Iterator[Alarm]:
             "Repair the journal mailbox, or name another one in journal_failures_to:",
             f"gatepost queue list --domain {mailbox.rpartition('@')[2]}",
             f"gatepost organization set {organization} journal_failures_to=ADDRESS",
+        )
+
+
+def _breaches(facts: MailFacts) -> Iterator[Alarm]:
+    for breach in facts.breached or ():
+        name = breach.subject.partition(" ")[2]
+        yield _alarm(
+            Kind.SENDING_LIMIT,
+            Severity.CRITICAL,
+            f"{breach.organization}/{breach.subject}",
+            f"{breach.subject} of {breach.organization} has sent as much as it may today",
+            f"It was answered: {breach.said}. More mail from it waits at the sender until tomorrow (UTC). An account "
+            "or a server that suddenly sends much may be in other hands.",
+            "See what it sends; change its password if the mail is not its own, else lift the limit for today:",
+            "gatepost trace search --organization " + breach.organization,
+            f"gatepost limit lift {name!r} --organization {breach.organization}",
         )
 
 

@@ -33,6 +33,8 @@ READ = _names(
 # How Postfix's own programs work, what they log and where their files are.
 IGNORED = re.compile(
     r"""
+    (?!(default|smtp)_destination_(concurrency_limit|rate_delay)$|smtpd_client_(message|recipient)_rate_limit$)
+    (?:
     .*_(directory|loglevel|timeout|delay|path|owner|group|checks_size_limit|cache|cache_database|session_cache_.*|service_name
        |process_limit|concurrency_.*|destination_.*_limit|random_.*|interval|dirs|verbosity|code|debug|style)
     | (alias_database|append_at_myorigin|append_dot_mydomain|biff|best_mx_transport|command_time_limit|daemon_.*
@@ -46,6 +48,7 @@ IGNORED = re.compile(
        |smtpd_tls_(auth_only|received_header|ask_ccert|ccert_verifydepth|session_cache.*|dh.*|eecdh_grade|fingerprint_digest|always_.*)
        |smtputf8_.*|syslog_.*|tls_(random_.*|preempt_cipherlist|ssl_options|eecdh_(strong|ultra)_curve)
        |unknown_.*|bounce_queue_lifetime|mailbox_size_limit|shlib_directory|meta_directory|milter_(default_action|protocol|.*_macros))
+    )
     """,
     re.VERBOSE | re.ASCII,
 )
@@ -85,6 +88,20 @@ IN_FRONT = (
 
 LOST = (
     _lost("message_size_limit", _SETTING.format("[limits] message_bytes = {value}")),
+    _lost(
+        "(default|smtp)_destination_concurrency_limit",
+        _SETTING.format("[queue] connections_per_destination = {value}") + ", or max_connections in a connector",
+        "20 $default_destination_concurrency_limit",
+    ),
+    _lost(
+        "(default|smtp)_destination_rate_delay",
+        "write max_messages_per_minute in the outbound connectors, 60 divided by the seconds of the delay",
+        "0 0s $default_destination_rate_delay",
+    ),
+    _lost(
+        "smtpd_client_(message|recipient)_rate_limit",
+        "own servers are limited by the day: write messages_per_day or recipients_per_day in on-premises connectors",
+    ),
     _lost("inet_interfaces", _SETTING.format("a [[listener]]"), "all loopback-only localhost"),
     _lost(
         "smtpd_tls_(chain_files|cert_file|key_file|eccert_file|eckey_file) tls_server_sni_maps",

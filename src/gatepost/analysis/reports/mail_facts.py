@@ -10,7 +10,7 @@ import logging
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Final
 
-from gatepost.analysis.alarms.mail_flow import MailFacts, Shares
+from gatepost.analysis.alarms.mail_flow import LimitBreach, MailFacts, Shares
 from gatepost.store.figures import WORKERS_DIRECTORY, read_all
 from gatepost.store.interface import StoreFailure
 from gatepost.times import day_text
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gatepost.store.figures import WorkerFigures
     from gatepost.store.nodes import NodeProblems
     from gatepost.store.queue_admin import Depth
+    from gatepost.store.sending_usage import UsageTable
     from gatepost.store.session_counts import SessionCounts
 
 
@@ -36,8 +37,8 @@ type _Tally = dict[str, Counter[str]]
 class MailFactFinder:
     """data: the data directory. counts: of TLS sessions. depth: measures the queue. others: what other nodes know.
 
-    quarantines: how full those of organizations are, 1.0 for full; may raise StoreFailure, as depth may.
-    Counts of days that are over are read once.
+    quarantines: how full those of organizations are, 1.0 for full; may raise StoreFailure, as depth may. usage: of
+    senders that have limits. Counts of days that are over are read once.
     """
 
     def __init__(
@@ -47,12 +48,14 @@ class MailFactFinder:
         depth: Callable[[], Depth],
         others: Callable[[], Iterable[NodeProblems]] = tuple,
         quarantines: Callable[[], Mapping[str, float]] = dict,
+        usage: UsageTable | None = None,
     ) -> None:
         self._data = data
         self._counts = counts
         self._depth = depth
         self._others = others
         self._quarantines = quarantines
+        self._usage = usage
         self._days: dict[str, _Tally] = {}
 
     def find(self, now: float) -> MailFacts:
@@ -67,6 +70,20 @@ class MailFactFinder:
             tuple(notice for worker in workers for notice in worker.untold),
             self._shares(now),
             quarantines=self._fullness(),
+            breached=self._breached(now),
+        )
+
+    def _breached(self, now: float) -> tuple[LimitBreach, ...] | None:
+        """Senders beyond their limits today, but for those whose limit an administrator lifted."""
+        if self._usage is None:
+            return ()
+        try:
+            rows, _ = self._usage.since(day_text(now))
+        except StoreFailure as failure:
+            _log.warning("who is beyond a daily limit is not known: %s", failure)
+            return None
+        return tuple(
+            LimitBreach(row.organization, row.subject, row.breach) for row in rows if row.breached and not row.lifted
         )
 
     def _fullness(self) -> Mapping[str, float] | None:

@@ -177,6 +177,11 @@ BACKING_OFF: Final = Metric(
     MetricKind.GAUGE,
     "Next hops left alone for a while, as no host answered, and destinations for reasons of their own.",
 )
+SLOWED: Final = Metric(
+    "gatepost_next_hops_slowed",
+    MetricKind.GAUGE,
+    "Next hops that are sent less, as they said that they get too much; each worker counts its own.",
+)
 IN_MEMORY: Final = Metric("gatepost_deliveries_in_memory", MetricKind.GAUGE, "Deliveries that wait in workers' memory.")
 VERSION: Final = Metric(
     "gatepost_configuration_version", MetricKind.GAUGE, "Version of the resources that a worker works by.", ("worker",)

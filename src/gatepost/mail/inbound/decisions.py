@@ -62,6 +62,16 @@ def recipient_verdict(
     )
 
 
+def within_limits(
+    record: SessionRecord, service: InboundService, transaction: Transaction, verdict: InboundVerdict
+) -> InboundVerdict:
+    """The verdict on a recipient, with the limit of the message's sender worked in."""
+    if service.usage is None or not verdict.accepted:
+        return verdict
+    verdict, transaction.charge = service.usage.admit(record.directory, record.facts, verdict, transaction.charge)
+    return verdict
+
+
 def settled_verdict(service: InboundService, verdict: InboundVerdict) -> InboundVerdict | None:
     """The verdict on a recipient without a question, as far as one is answered already; None if it must be asked."""
     question = verdict.question

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gatepost.mail.inbound.content import ContentHooks
     from gatepost.mail.inbound.login import Logins
     from gatepost.mail.inbound.quarantine import QuarantineRoom
+    from gatepost.mail.inbound.usage import SendingUsage
     from gatepost.mail.model.message import Delivery
     from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.net.stream import TlsContext
@@ -79,7 +80,8 @@ class InboundService:
     thousand the dialogue is kept, whatever happened. hooks: asks scanners about the content of messages; without it,
     and where the configuration has no content hook, nobody is asked. authenticator: checks SPF, DKIM, DMARC and ARC;
     without it, nobody does. quarantine: whether there is room for what is held. recipients: asks whether a recipient of
-    a relayed domain exists. role: of its listeners. counts: connections and handshakes are counted there.
+    a relayed domain exists. usage: counts what senders with a limit send; None limits nobody. role: of its listeners.
+    counts: connections and handshakes are counted there.
     """
 
     hostname: str
@@ -107,6 +109,7 @@ class InboundService:
     recipients: RecipientLookups = field(default_factory=lambda: RecipientLookups({}))
     authenticator: Authenticator | None = None
     quarantine: QuarantineRoom | None = None
+    usage: SendingUsage | None = None
     role: str = "mx"
     counts: Counts = field(default_factory=Counts)
 

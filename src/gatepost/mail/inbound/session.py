@@ -11,7 +11,7 @@ import secrets
 from typing import TYPE_CHECKING, assert_never
 
 from gatepost.events.counts import count_connection, count_failed_session, count_session
-from gatepost.mail.inbound.decisions import mail_verdict, recipient_verdict, settled_verdict, verdict_of_source
+from gatepost.mail.inbound import decisions
 from gatepost.mail.inbound.login import LoginOutcome
 from gatepost.mail.inbound.record import SessionRecord
 from gatepost.mail.inbound.refusals import SessionRefusals
@@ -101,9 +101,7 @@ class Session:
         self._failed_logins = 0
         self._pending_reply: Reply | None = None  # to a log-in whose error was sent as a challenge
         self._greeted_with = "HELO"
-        self._lost = False
-        self._committing = False
-        self._held = False
+        self._lost = self._committing = self._held = False
         self._said_cannot_accept = False  # one row of the trace a session, however often a client repeats MAIL
         self._began = self._received = self._progressed = registry.clock()
         self._period_end, self._period_bytes = 0.0, 0
@@ -330,7 +328,7 @@ class Session:
         if refusal is not None and self._said_cannot_accept:
             self._core.refuse(refusal)
             return
-        verdict = mail_verdict(self._record, event)
+        verdict = decisions.mail_verdict(self._record, event)
         if refusal is not None:
             self._said_cannot_accept = True
             self._refuse(refusal, event.path.text, "", verdict)
@@ -356,8 +354,9 @@ class Session:
         if not event.path.domain and self._service.postmaster is not None:
             event.path = self._service.postmaster
         transaction = self._transaction
-        verdict, targets = recipient_verdict(self._record, self._service, transaction, event.path, self._attribution)
-        if (settled := settled_verdict(self._service, verdict)) is not None:
+        facts = self._record, self._service, transaction
+        verdict, targets = decisions.recipient_verdict(*facts, event.path, self._attribution)
+        if (settled := decisions.settled_verdict(self._service, verdict)) is not None:
             self._on_recipient_verdict(event, settled, targets)
         else:
             self._hold_for(self._ask_about_recipient(event, verdict, targets), "recipient validation")
@@ -365,7 +364,7 @@ class Session:
     async def _ask_about_recipient(
         self, event: RecipientEvent, verdict: InboundVerdict, targets: tuple[Target, ...]
     ) -> None:
-        verdict = await verdict_of_source(self._record, self._service, verdict)
+        verdict = await decisions.verdict_of_source(self._record, self._service, verdict)
         if self._transaction is not None and not self._core.closing:
             self._on_recipient_verdict(event, verdict, targets)
 
@@ -374,6 +373,7 @@ class Session:
     ) -> None:
         transaction = self._transaction
         assert transaction is not None  # noqa: S101 - given up only with the session
+        verdict = decisions.within_limits(self._record, self._service, transaction, verdict)
         if not verdict.accepted:
             reply = self._record.reply_to_recipient(verdict)
             self._refuse(reply, transaction.mail.path.text, event.path.text, verdict)

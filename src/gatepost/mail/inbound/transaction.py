@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Collection, Sequence
 
     from gatepost.mail.inbound.service import InboundService
+    from gatepost.mail.inbound.usage import Charge
     from gatepost.mail.model.message import Delivery, QuarantineHold
     from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.policy.connectors.directory import Directory
@@ -87,7 +88,8 @@ class AcceptedRecipient(msgspec.Struct, frozen=True):
 class Transaction:
     """From an accepted MAIL to the message in the queue, or to nothing.
 
-    origin: what another node of the site says of the message, None if it comes from elsewhere.
+    charge: its recipients as they count against the limit of its sender, None without one. origin: what another node of
+    the site says of the message, None if it comes from elsewhere.
     """
 
     __slots__ = (
@@ -103,6 +105,7 @@ class Transaction:
         "_service",
         "_session",
         "bytes_seen",
+        "charge",
         "examination",
         "journal_copies",
         "mail",
@@ -130,6 +133,7 @@ class Transaction:
         self.bytes_seen = 0
         self.examination: Task[None] | None = None
         self.journal_copies: tuple[JournalCopy, ...] = ()
+        self.charge: Charge | None = None
 
     @property
     def queue_id(self) -> str:
@@ -458,6 +462,8 @@ class Transaction:
         if self.examination is not None:
             self.examination.cancel()
             self.examination = None
+        if self.charge is not None:
+            self.charge.cancel()
         if self._body is not None:
             self._body.abort()
             self._body = None

@@ -268,9 +268,8 @@ class Deliverer:
     def _make_room(self, plan: RoutePlan) -> None:
         """End idle connections to a next hop that are more than it may have lanes, together with those in use."""
         if (budget := self._services.budget) is not None:
-            name = plan.next_hop
             hosts = {host.host for host in plan.hosts}
-            self._services.pool.make_room(hosts, budget.limit(name) - budget.lanes(name))
+            self._services.pool.make_room(hosts, budget.idle(plan.next_hop))
 
 
 @contextmanager

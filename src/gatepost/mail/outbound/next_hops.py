@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gatepost.mail.outbound.batching import may_be_batched
 from gatepost.mail.outbound.body import BodyUnreadable, MessageBody
 from gatepost.mail.outbound.hosts import next_hop_name
+from gatepost.mail.queue.allowance import HopLimit
 from gatepost.mail.queue.hop_queue import LaneKey
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.policy.decisions.route import NO_CONTENT
@@ -43,6 +44,12 @@ class NextHops:
         self._router = router
         self._port = port
         self._limits = limits
+        self._of_server: HopLimit | None = None
+
+    def limit_all(self, messages_per_minute: int) -> None:
+        """Limit the messages to one next hop where no connector does; 0 for any number."""
+        if messages_per_minute:
+            self._of_server = HopLimit("", "[queue] messages_per_minute_per_destination", 0, messages_per_minute)
 
     def known(self, delivery: Delivery) -> LaneKey | None:
         """The lane of a delivery, None if that needs a DNS lookup or the message's header."""
@@ -90,11 +97,24 @@ class NextHops:
 
     def _shared(self, name: str, route: SmartHosts | MxRoute, delivery: Delivery | None) -> LaneKey:
         """A next hop that other domains may have as well, and that may take their recipients together."""
+        limit = self._limit(route)
         if delivery is None:
-            return LaneKey(name, _terms(route, None))
+            return LaneKey(name, _terms(route, None), limit=limit)
         terms = _terms(route, delivery.message)
         batched = may_be_batched(delivery, route) and self._limits.allows(name)
-        return LaneKey(name, terms, (delivery.message.id, delivery.organization, terms) if batched else None)
+        return LaneKey(name, terms, (delivery.message.id, delivery.organization, terms) if batched else None, limit)
+
+    def _limit(self, route: SmartHosts | MxRoute) -> HopLimit | None:
+        """What the connector, or else the server, lets go to one next hop."""
+        connector = route.connector
+        if connector is None or not (connector.max_connections or connector.max_messages_per_minute):
+            return self._of_server
+        return HopLimit(
+            f"{route.connector_owner}/{connector.name}",
+            f"connector {connector.name}",
+            connector.max_connections,
+            connector.max_messages_per_minute or (self._of_server.messages_per_minute if self._of_server else 0),
+        )
 
 
 def _route(planner: RoutePlanner, delivery: Delivery, content: Content = NO_CONTENT) -> Route:

@@ -49,6 +49,12 @@ class ConnectionPool:
         for opened in resting[: max(len(resting) - most, 0)]:
             self._end(opened)
 
+    def end_resting(self, next_hop: str) -> None:
+        """End the resting connections to a set of hosts, as `mail.outbound.hosts.next_hop_name` names it."""
+        places = frozenset(next_hop.split(","))
+        for opened in [opened for opened in self._order if _place(opened.hop) in places]:
+            self._end(opened)
+
     def take(self, hop: Hop) -> OpenHop | None:
         """A connection opened for an equal hop, the last used first; it is the caller's until `give`."""
         resting = self._resting.get(hop)
@@ -93,3 +99,7 @@ class ConnectionPool:
         if not resting:
             del self._resting[opened.hop]
         return opened
+
+
+def _place(hop: Hop) -> str:
+    return f"[{hop.host}]:{hop.port}" if ":" in hop.host else f"{hop.host}:{hop.port}"

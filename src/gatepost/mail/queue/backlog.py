@@ -12,6 +12,7 @@ from gatepost.mail.queue.gate import Gate
 
 if TYPE_CHECKING:
     from gatepost.mail.model.message import Delivery
+    from gatepost.mail.queue.allowance import Allowance
 
 
 class Backlog:
@@ -19,10 +20,10 @@ class Backlog:
 
     destination: "organization/domain". ready: deliveries in memory that wait for a lane, by id, in their order.
     running: attempts. gate: closed after failures that say nothing of the next hop's other mail. queued: it has a place
-    in the rotation.
+    in the rotation. allowance: the limit that its attempts are under, None for none.
     """
 
-    __slots__ = ("destination", "gate", "queued", "ready", "running", "terms")
+    __slots__ = ("allowance", "destination", "gate", "queued", "ready", "running", "terms")
 
     def __init__(self, destination: str, terms: str) -> None:
         self.destination = destination
@@ -31,6 +32,7 @@ class Backlog:
         self.running = 0
         self.gate = Gate()
         self.queued = False
+        self.allowance: Allowance | None = None
 
     @property
     def organization(self) -> str:

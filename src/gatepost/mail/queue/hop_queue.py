@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gatepost.mail.queue.backlog import Backlog, Rotation
 from gatepost.mail.queue.gate import Gate
+from gatepost.mail.queue.slowdown import Meter
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Hashable, Iterator
+    from collections.abc import Callable, Hashable, Iterator
 
     from gatepost.mail.model.message import Delivery
+    from gatepost.mail.queue.allowance import Allowance, HopLimit
 
 
 BATCH_RECIPIENTS = 100
@@ -28,19 +30,25 @@ class LaneKey(NamedTuple):
 
     next_hop: names the hosts. terms: requirements, as far as one delivery of a destination may fail for them
     where another gets through; "" for the usual ones. batch: deliveries that have the same one at a next hop may be
-    tried together, as they are of one message and one organization; None for a delivery that is tried alone.
+    tried together, as they are of one message and one organization; None for a delivery that is tried alone. limit:
+    that a connector or the server sets for the next hop, None for none.
     """
 
     next_hop: str
     terms: str = ""
     batch: Hashable = None
+    limit: HopLimit | None = None
 
 
 class Turn(NamedTuple):
-    """Deliveries to be tried by one lane at once: the one whose turn it is, and others of its batch, if it has one."""
+    """Deliveries to be tried by one lane at once: the one whose turn it is, and others of its batch, if it has one.
+
+    allowance: the limit by which the attempt was admitted, None for none.
+    """
 
     members: list[tuple[Backlog, Delivery]]
     batch: Hashable = None
+    allowance: Allowance | None = None
 
     @property
     def deliveries(self) -> list[Delivery]:
@@ -83,7 +91,8 @@ class HopQueue:
     the order in which they get a lease, with the terms of their usual mail; sated: of these, what has enough in memory.
     answered: when a host last took part (monotonic). growing: the timer that may add a lane. leasing, queued: one
     lease, one place in the line for a lane at a time. batches: ready deliveries that may be tried together, and where
-    they wait.
+    they wait. paused: backlogs that wait for a limit, out of the rotation; waking: the timer that puts them back.
+    meter: of what is sent.
     """
 
     __slots__ = (
@@ -96,11 +105,14 @@ class HopQueue:
         "hungry",
         "lanes",
         "leasing",
+        "meter",
         "name",
+        "paused",
         "queued",
         "rotation",
         "sated",
         "size",
+        "waking",
     )
 
     def __init__(self, name: str) -> None:
@@ -118,6 +130,9 @@ class HopQueue:
         self.growing: asyncio.TimerHandle | None = None
         self.batches: dict[Hashable, dict[int, Backlog]] = {}
         self._batch_of: dict[int, Hashable] = {}
+        self.paused: dict[Backlog, None] = {}
+        self.waking: asyncio.TimerHandle | None = None
+        self.meter = Meter()
 
     def backlog(self, destination: str, terms: str) -> Backlog:
         """The backlog of a destination, made if there is none."""
@@ -135,18 +150,24 @@ class HopQueue:
             self._batch_of[delivery.id] = batch
             self.batches.setdefault(batch, {})[delivery.id] = backlog
 
-    def take(self, now: float) -> Turn | None:
-        """Take out the delivery whose turn it is, with its batch; None if none may be tried."""
+    def take(self, now: float, admit: Callable[[Backlog], bool] = lambda _: True) -> Turn | None:
+        """Take out the delivery whose turn it is, with its batch; None if none may be tried.
+
+        admit: whether limits let an attempt for a backlog begin, which then begins.
+        """
         while (backlog := self.rotation.take()) is not None:
             if not backlog.offers(now):
                 continue  # it comes back when something of it is ready, or its probe has ended
+            if not admit(backlog):
+                self.paused[backlog] = None
+                continue
             number, first = next(iter(backlog.ready.items()))
             batch = self._batch_of.get(number)
             self._begin(backlog, number)
             members = [(backlog, first), *self._joining(batch, BATCH_RECIPIENTS - len(first.recipients), now)]
             if backlog.offers(now):
                 self.rotation.put(backlog)
-            return Turn(members, batch)
+            return Turn(members, batch, backlog.allowance)
         return None
 
     def _joining(self, batch: Hashable, room: int, now: float) -> Iterator[tuple[Backlog, Delivery]]:
@@ -178,6 +199,12 @@ class HopQueue:
                 del self.batches[batch]
         return delivery
 
+    def resume(self) -> None:
+        """Let what waited for a limit have its turns again."""
+        for backlog in self.paused:
+            self.rotation.put(backlog)
+        self.paused.clear()
+
     def ended(self, backlog: Backlog, now: float) -> None:
         """Note that an attempt is over: forget its backlog if it is done, else see that it gets its turn."""
         backlog.running -= 1
@@ -193,4 +220,5 @@ class HopQueue:
     def forgettable(self, now: float) -> bool:
         """Whether it has no work, and no failure that still counts."""
         busy = self.backlogs or self.lanes or self.hungry or self.sated or self.leasing or self.queued or self.growing
+        busy = busy or self.waking
         return not busy and not self.gate.matters(now)

@@ -1,6 +1,7 @@
 """The limit of concurrent lanes: in all, and to each next hop; shared by the queues of a worker. Pure.
 
 A lane has one connection at most. A next hop that turns connections away gets fewer lanes, and more after a while.
+What connectors allow at a next hop, and which next hops are sent more slowly, is kept here as well.
 """
 
 from __future__ import annotations
@@ -8,12 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gatepost.mail.queue.allowance import Allowance
+from gatepost.mail.queue.slowdown import Slowdowns
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from gatepost.mail.queue.allowance import HopLimit, SharedLimits
 
 
 _RECOVERY = 10.0  # seconds without refusal after which a next hop may get more lanes again
 _REDUCED = 1000  # next hops whose reduced limit is remembered
+_LIMITED = 10_000  # next hops at which connectors have limits
 
 
 def share(limit: int, index: int, workers: int) -> int:
@@ -33,9 +40,21 @@ class _Reduced:
 
 
 class LaneBudget:
-    """total: lanes in all. per_next_hop: lanes to one next hop. clock: seconds, monotonic."""
+    """total: lanes in all. per_next_hop: lanes to one next hop. clock: seconds, monotonic.
 
-    def __init__(self, total: int, per_next_hop: int, clock: Callable[[], float]) -> None:
+    limits: shares those of connectors with other workers; without it they have no effect. slowdowns: of next hops.
+    end_idle: called with a next hop whose connections must not rest, as another worker is to have its turn.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        per_next_hop: int,
+        clock: Callable[[], float],
+        *,
+        limits: SharedLimits | None = None,
+        slowdowns: Slowdowns | None = None,
+    ) -> None:
         self._total = total
         self._per_next_hop = per_next_hop
         self._clock = clock
@@ -43,6 +62,40 @@ class LaneBudget:
         self._reduced: dict[str, _Reduced] = {}
         self._told: list[Callable[[str], None]] = []
         self.running = 0
+        self.slowdowns = slowdowns if slowdowns is not None else Slowdowns()
+        self.end_idle: Callable[[str], None] = lambda _: None
+        self._limits = limits
+        self._allowances: dict[str, dict[str, Allowance]] = {}
+
+    def allowance(self, next_hop: str, limit: HopLimit | None) -> Allowance | None:
+        """What a limit allows at a next hop, as this worker shares in it; None for no limit."""
+        if limit is None or self._limits is None:
+            return None
+        if len(self._allowances) >= _LIMITED:
+            self._allowances = {name: known for name, known in self._allowances.items() if name in self._lanes}
+        known = self._allowances.setdefault(next_hop, {})
+        allowance = known.get(limit.key)
+        if allowance is None:
+            allowance = known[limit.key] = Allowance(next_hop, limit, self._limits)
+        allowance.limit = limit  # it may be another number by now
+        return allowance
+
+    def leave(self, next_hop: str) -> None:
+        """Give back the connections that nobody uses: a lane to a next hop has ended."""
+        if not (known := self._allowances.get(next_hop)):
+            return
+        scarce = [allowance.rest() for allowance in known.values()]
+        if any(scarce):
+            self.end_idle(next_hop)
+
+    def idle(self, next_hop: str) -> int:
+        """The number of connections to a next hop that may rest beside those in use."""
+        of_connectors = (
+            allowance.limit.connections - allowance.lanes
+            for allowance in self._allowances.get(next_hop, {}).values()
+            if allowance.limit.connections
+        )
+        return min(self.limit(next_hop) - self.lanes(next_hop), *of_connectors, self._total)
 
     def tell(self, freed: Callable[[str], None]) -> None:
         """Call `freed` with the name of a next hop whenever a lane to it has ended."""

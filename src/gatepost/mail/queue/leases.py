@@ -40,7 +40,8 @@ _UNKNOWN = LaneKey("")  # of destinations whose next hop has to be looked up
 class Leases:
     """offer: takes a leased delivery. spawn: begins a task. put_back: called with the time if the clock was put back.
 
-    per_destination: deliveries of one destination that memory may hold.
+    per_destination: deliveries of one destination that memory may hold. enough: as many as its limits are worth
+    (`mail.queue.pacing`).
     """
 
     def __init__(  # noqa: PLR0913 - a part of the queue that knows most others
@@ -53,6 +54,7 @@ class Leases:
         spawn: Callable[[Coroutine[None, None, None], str], None],
         put_back: Callable[[float], None],
         per_destination: int,
+        enough: Callable[[HopQueue, Backlog | None], int] = lambda _hop, _backlog: 1_000_000,
     ) -> None:
         self._store = store
         self._waiting = waiting
@@ -60,7 +62,8 @@ class Leases:
         self._offer = offer
         self._spawn = spawn
         self._put_back = put_back
-        self._enough = min(LEASE, per_destination + 1) // 2
+        self._half = min(LEASE, per_destination + 1) // 2
+        self._limited = enough
         self._clock = waiting.clock
         self._agenda = DueDestinations()
         self._alarm: asyncio.TimerHandle | None = None
@@ -110,9 +113,14 @@ class Leases:
 
     def made_room(self, hop: HopQueue, backlog: Backlog) -> None:
         """Note that a delivery of a backlog has left for a lane."""
-        if hop.sated and len(backlog.ready) < self._enough and backlog.destination in hop.sated:
+        enough = self._enough(hop, backlog) if hop.sated else 0
+        if len(backlog.ready) < enough and backlog.destination in hop.sated:
             hop.hungry[backlog.destination] = hop.sated.pop(backlog.destination)
         self._feed(hop)
+
+    def _enough(self, hop: HopQueue, backlog: Backlog | None) -> int:
+        """The deliveries in memory with which a destination gets no lease."""
+        return min(self._half, (self._limited(hop, backlog) + 1) // 2)
 
     def postpone(self, hop: HopQueue, due: float) -> None:
         """Lease nothing for a next hop before `due`."""
@@ -185,8 +193,9 @@ class Leases:
         """Make due deliveries of a destination ready."""
         backlog, window = hop.backlogs.get((destination, terms)), self._waiting.window
         ready = len(backlog.ready) if backlog is not None else 0
-        room = min(LEASE, window.room(ready, hop.size))
-        if ready > self._enough or room <= 0:
+        enough = self._enough(hop, backlog)
+        room = min(LEASE, window.room(ready, hop.size), self._limited(hop, backlog) - ready)
+        if ready > enough or room <= 0:
             hop.sated[destination] = terms
             self.note(destination, self._clock() + _SATED)
             return

@@ -23,6 +23,7 @@ from gatepost.mail.queue.hop_queue import EACH_ITS_OWN, LaneKey
 from gatepost.mail.queue.lane_budget import LaneBudget
 from gatepost.mail.queue.leases import LOOK, Leases
 from gatepost.mail.queue.memory_budget import MemoryBudget, QueueLimits
+from gatepost.mail.queue.pacing import Pacing
 from gatepost.mail.queue.retry_decision import INTERNAL, UNTRIED, mark_in_doubt, uniform
 from gatepost.mail.queue.settlement import Settler
 from gatepost.mail.queue.sweeper import Sweeper
@@ -101,11 +102,11 @@ class QueueManager:
         self._settler = Settler(
             store, schedule, bouncer, self._window, clock, settled, self._note, self.failed, journals, self.offer
         )
-        self._waiting = Waiting(self._window, self._settler, clock)
+        self._pacing = Pacing(self._budget, clock, self._start_lanes)
+        self._waiting = Waiting(self._window, self._settler, clock, self._pacing)
         place_again = partial(self._place, again=LOOK)
-        self._lookups = HopLookups(
-            finder, limits.connections, self._window, self._spawn, partial(place_again, kept=True)
-        )
+        found = partial(place_again, kept=True)
+        self._lookups = HopLookups(finder, limits.connections, self._window, self._spawn, found)
         self._leases = Leases(
             store,
             self._waiting,
@@ -114,6 +115,7 @@ class QueueManager:
             spawn=self._spawn,
             put_back=self._put_back,
             per_destination=limits.window_per_destination,
+            enough=self._pacing.enough,
         )
         self._sweeper = Sweeper(store, self._waiting, self._leases, self._lookups, place_again, lambda: self._draining)
         self._line: deque[HopQueue] = deque()  # next hops that wait for a lane because all are taken
@@ -186,6 +188,7 @@ class QueueManager:
             hops.add(self._waiting.hops[usual.next_hop])
         for hop in hops:
             hop.gate.open()
+            self._budget.slowdowns.open(hop.name)
             self._start_lanes(hop)
 
     def failed(self, failure: StoreFailure) -> None:
@@ -270,12 +273,16 @@ class QueueManager:
         """Put a delivery where it waits for its lane. again: as in `_offer`. kept: its body is counted already."""
         hop = self._waiting.hop(key.next_hop)
         backlog = hop.backlog(delivery.destination, key.terms)
+        backlog.allowance = self._budget.allowance(hop.name, key.limit)
         now = self._clock()
         gate = hop.gate if hop.gate.closed(now) else backlog.gate
         if gate.closed(now):
             if (reply := gate.reply_for(delivery.organization)) is not None:
                 delivery.last_error = delivery.last_error or reply.text
             self._settler.put_back(delivery, gate.until)
+        elif not self._draining and (pause := self._pacing.full(hop, backlog)) is not None:
+            delivery.last_error = delivery.last_error if delivery.attempts else pause.reason
+            self._settler.put_back(delivery, now + pause.seconds)
         elif self._draining or self._window.room(len(backlog.ready), hop.size) <= 0:
             self._settler.put_back(delivery, now + again)
         else:
@@ -287,8 +294,6 @@ class QueueManager:
             return
         hop.tidy(backlog, now)
         self._waiting.forget_if_idle(hop)
-
-    # lanes
 
     def _may_begin(self, hop: HopQueue) -> bool:
         """Whether a next hop has something to do for one more lane, and may have it: a silent one is probed by one."""
@@ -364,6 +369,7 @@ class QueueManager:
             self._lanes -= 1
             if not self._draining and hop.gate.closed(self._clock()) and hop.gate not in self._sweeper.gates:
                 self._waiting.put_back(hop.backlogs.values(), hop.gate.until)
+            self._pacing.left(hop)
             self._budget.release(hop.name)
             self._waiting.forget_if_idle(hop)
 
@@ -372,6 +378,7 @@ class QueueManager:
         try:
             await self._try(hop, turn)
         finally:
+            self._pacing.ended(turn)
             for backlog, delivery in turn.members:
                 self._in_flight.discard(delivery.id)
                 hop.ended(backlog, self._clock())
@@ -383,6 +390,7 @@ class QueueManager:
             return
         begun = time.monotonic()
         outcomes = await self._outcomes(hop, turn)
+        self._pacing.learn(hop, outcomes, alone=self._budget.lanes(hop.name) <= 1)
         if self._makes_way(hop, turn, outcomes):
             return
         for (backlog, _), outcome in zip(turn.members, outcomes, strict=True):

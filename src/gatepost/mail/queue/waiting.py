@@ -19,15 +19,20 @@ if TYPE_CHECKING:
     from gatepost.mail.queue.backlog import Backlog
     from gatepost.mail.queue.hop_queue import Turn
     from gatepost.mail.queue.memory_budget import MemoryBudget
+    from gatepost.mail.queue.pacing import Pacing
     from gatepost.mail.queue.settlement import Settler
 
 
 class Waiting(msgspec.Struct, frozen=True):
-    """hops: by name. places: where each ready delivery is, by its id. failing: backlogs with failures of their own."""
+    """hops: by name. places: where each ready delivery is, by its id. failing: backlogs with failures of their own.
+
+    pacing: lets attempts wait for limits; without it there are none.
+    """
 
     window: MemoryBudget
     settler: Settler
     clock: Callable[[], float]
+    pacing: Pacing | None = None
     hops: dict[str, HopQueue] = msgspec.field(default_factory=dict)
     places: dict[int, tuple[HopQueue, Backlog]] = msgspec.field(default_factory=dict)
     failing: dict[Backlog, HopQueue] = msgspec.field(default_factory=dict)
@@ -51,7 +56,12 @@ class Waiting(msgspec.Struct, frozen=True):
 
     def next(self, hop: HopQueue) -> Turn | None:
         """Take out the delivery whose turn it is, with its batch; None if none may be tried."""
-        turn = hop.take(self.clock())
+        now, pacing = self.clock(), self.pacing
+        if pacing is None:
+            turn = hop.take(now)
+        else:
+            turn = hop.take(now, lambda backlog: pacing.admit(hop, backlog, now))
+            pacing.follow(hop)
         for delivery in turn.deliveries if turn is not None else ():
             self._left(delivery)
         return turn

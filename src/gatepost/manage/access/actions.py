@@ -45,6 +45,7 @@ type Action = Literal[
     "destination",
     "destination-accept",
     "destination-forget",
+    "limit-lift",
     # certificates, domains and keys
     "certificate-add",
     "certificate-request",
@@ -120,6 +121,7 @@ LABELS: Final = MappingProxyType[Action, str](
         "destination": "Act on destination",
         "destination-accept": "Accept destination as it is",
         "destination-forget": "Forget destination history",
+        "limit-lift": "Lift daily limit",
         "certificate-add": "Add certificate",
         "certificate-request": "Request certificate",
         "certificate-remove": "Remove certificate",

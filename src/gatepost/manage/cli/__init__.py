@@ -62,6 +62,7 @@ _COMMANDS = {
         "destination",
         "Show how well destinations protect mail, and which of them got worse.",
     ),
+    "limit": ("limit", "limit", "Show what users and servers sent today, and lift a daily limit."),
     "trace": ("trace", "trace", "Search the message trace: what happened to a message, and why."),
     "evidence": ("groups", "evidence", "Verify and export the evidence log of messages and hops."),
     "report": ("groups", "report", "Show reports: protection of mail, TLS sessions by domain and result."),

@@ -21,6 +21,7 @@ from gatepost.manage.use_cases.destinations import (
     list_destinations,
 )
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.slowed_destinations import ListSlowed, list_slowed
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.quantity import quantity
 
@@ -114,6 +115,23 @@ def forget(config: str | None, request: DestinationActions) -> None:
     """
     for entry in _done(config, request).items:
         click.echo(f"forgotten: {_title(entry)}")
+
+
+@destination.command()
+@config_option
+@json_option
+def slowed(config: str | None, as_json: bool) -> None:
+    """List next hops that are sent less mail, because they replied that they get too much.
+
+    Each worker halves what it sends after such a reply, and sends more while there is no other one. Exit codes: 0 done
+    (also if there are none), 2 usage error, 3 the data cannot be read.
+    """
+    found = list(client(config).call(list_slowed, ListSlowed()).items)
+    if as_json:
+        print_json(found)
+    else:
+        rows = [(hop.next_hop, hop.worker, f"{hop.messages_per_minute:g}", hop.code, moment(hop.at)) for hop in found]
+        print_table(("next hop", "worker", "messages a minute", "after", "last refusal"), rows)
 
 
 def _done(config: str | None, request: DestinationActions) -> DestinationsChanged:

@@ -39,6 +39,13 @@ STORED_KINDS: Final = ("organization", GRANT)
 UNGRANTED_PATH: Final = "/dev/null/not granted by the gateway's owner"
 """In place of a path that is not granted: below what is no directory nothing can be opened, made or connected to."""
 
+_LIMITS: Final = (
+    "user_messages_per_day",
+    "user_recipients_per_day",
+    "server_messages_per_day",
+    "server_recipients_per_day",
+)
+
 TENANTS_CHOOSE: Final = ("", "tenants")
 """In `ungranted` of an organization that tenants change: the hosts that its mail goes to by MX are theirs to choose."""
 
@@ -100,6 +107,8 @@ def decide(
             kept.append(use.grant)
         elif not by_owner and use.access is Access.MACHINE:
             errors.append(FieldError(use.path, _not_yours(use)))
+    if not by_owner:
+        errors += _limits_changed(before, after)
     if before is not None and not by_owner:
         errors += _loosened(before, after)
         errors += _moved(before, after, set(kept))
@@ -163,6 +172,16 @@ def _moved(before: Organization, after: Organization, granted: set[Grant]) -> It
         yield from moved(holder)
     connectors = {name: holder for (part, name), holder in holders.items() if part == "outbound_connector"}
     yield from moved_rules(before, after, connectors)
+
+
+def _limits_changed(before: Organization | None, after: Organization) -> Iterator[FieldError]:
+    """Yield an error for each change of a tenant to what the gateway's owner lets its users and servers send."""
+    for field in _LIMITS:
+        if getattr(after, field) != (getattr(before, field) if before is not None else 0):
+            yield FieldError(
+                f"organization.{after.name}.{field}",
+                "only the gateway's owner may change it; a mailbox or an inbound connector can have a lower limit",
+            )
 
 
 def _leads_by_mx_now(before: Organization, after: Organization, grant: Grant) -> bool:

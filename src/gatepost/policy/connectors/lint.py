@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from gatepost.policy.connectors import known_by_address, oauth, tls_rules
 from gatepost.policy.connectors.authentication_results import AuthenticationResults
 from gatepost.policy.connectors.content_hook import scanner_host
+from gatepost.policy.connectors.limit_rules import lint_limits
 from gatepost.policy.connectors.names import covers, is_this_machine, network
 from gatepost.policy.connectors.next_hop_rules import lint_next_hops
 from gatepost.policy.connectors.publication import publication
@@ -72,6 +73,7 @@ def warnings(resources: Resources, hostname: str = "") -> list[str]:
         for issuer in organization.oauth_issuers:
             if issuer.enabled:
                 result.extend(oauth.lint(issuer, f"OAuth issuer {issuer.name!r} of {organization.name}"))
+        result.extend(lint_limits(organization))
         result.extend(_hooks(organization))
         result.extend(_authentication(organization))
         result.extend(_dkim(organization))

@@ -11,6 +11,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from gatepost.policy.connectors import limit_fields as limits  # noqa: TC001 - pydantic reads the annotations
 from gatepost.policy.connectors.accepted_domain import AcceptedDomain  # noqa: TC001 - pydantic reads the annotation
 from gatepost.policy.connectors.address_fields import (
     SendersByAddress,  # noqa: TC001 - pydantic reads the annotation
@@ -146,6 +147,8 @@ class Mailbox(Record):
         description="Read TLS reports (RFC 8460) that arrive in this mailbox. Use it for the address that your "
         '_smtp._tls records name with rua=mailto:. Its delivery must be "maildir".',
     )
+    messages_per_day: limits.MessagesPerDay = 0
+    recipients_per_day: limits.RecipientsPerDay = 0
 
 
 class InboundConnector(Record):
@@ -241,6 +244,8 @@ class InboundConnector(Record):
     min_key_exchange: MinKeyExchange = KeyExchange.CLASSICAL
     groups: Groups = ()
     cipher_suites: CipherSuites = ()
+    messages_per_day: limits.MessagesPerDay = 0
+    recipients_per_day: limits.RecipientsPerDay = 0
     priority: Annotated[Whole, Range(0, 1000)] = Field(
         default=100,
         description="The gateway tries lower numbers first. Among equal numbers, the more specific domain wins. Keep "
@@ -404,6 +409,8 @@ class OutboundConnector(Record):
         description="smime: sign mail from the organization's own users and servers with its certificate for the "
         "author's address or domain. Mail that cannot be signed waits.",
     )
+    max_connections: limits.MaxConnections = 0
+    max_messages_per_minute: limits.MaxMessagesPerMinute = 0
     priority: Annotated[Whole, Range(0, 1000)] = Field(
         default=100,
         description="The gateway tries lower numbers first. Among equal numbers, the more specific domain wins. Keep "
@@ -484,6 +491,10 @@ class Organization(Record):
         description="Decrypt mail for mailboxes here on delivery, if it is encrypted to a key of the organization "
         "(gatepost smime identity; docs/smime.md).",
     )
+    user_messages_per_day: limits.UserMessagesPerDay = 0
+    user_recipients_per_day: limits.UserRecipientsPerDay = 0
+    server_messages_per_day: limits.ServerMessagesPerDay = 0
+    server_recipients_per_day: limits.ServerRecipientsPerDay = 0
     accepted_domains: tuple[AcceptedDomain, ...] = Field(
         default=(), alias="accepted_domain", description="[[organization.NAME.accepted_domain]]"
     )

@@ -16,6 +16,7 @@ from gatepost.policy.connectors.mail_flow import unmet
 from gatepost.policy.connectors.values import ProtectionDrop
 from gatepost.policy.decisions.asking import mx_stand_in, with_message_request
 from gatepost.policy.decisions.authentication import authenticated_by
+from gatepost.policy.decisions.daily_limits import with_daily_limit
 from gatepost.policy.decisions.decision import InboundVerdict, OutboundDecision, passed_over_record
 from gatepost.policy.decisions.failures import FailureOutcome, outcomes
 from gatepost.policy.decisions.forwarding import expand
@@ -138,7 +139,7 @@ def explain(  # noqa: PLR0913 - a message, and what it meets
     verdict, stage = decide_mail(directory, session, reverse_path), "MAIL FROM"
     if verdict.accepted:
         verdict = foretold(decide_recipient(directory, session, reverse_path, recipient, verdict.attribution))
-        stage = "RCPT TO"
+        verdict, stage = with_daily_limit(directory, session, verdict), "RCPT TO"
     if verdict.accepted and directory.journals is not None:
         journaled = _journaled(directory, verdict, (reverse_path, recipient), content)
         verdict = replace(verdict, reasons=(*verdict.reasons, *journaled))

@@ -13,6 +13,7 @@ def test_what_is_about_mail():
         "partner-failing",
         "protection-drop",
         "queue-age",
+        "sending-limit",
         "tls-failures-rising",
     ]
     assert [one for one in Kind if one.of_mail and not one.of_traffic] == ["domain-conflict"]

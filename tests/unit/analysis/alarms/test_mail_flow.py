@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gatepost.analysis.alarms.alarm import Kind, Severity
-from gatepost.analysis.alarms.mail_flow import MailFacts, MailLimits, Shares, judge_mail
+from gatepost.analysis.alarms.mail_flow import LimitBreach, MailFacts, MailLimits, Shares, judge_mail
 from gatepost.events.delivery_problems import LOGIN_REFUSED, DowngradedDestination, FailingPartner, UnsentNotice
 from gatepost.values import replace
 
@@ -179,3 +179,12 @@ def test_a_quarantine_that_is_nearly_full():
     assert (full.severity, full.title) == (Severity.CRITICAL, "the quarantine of a is full")
     assert "85 %" in nearly.detail
     assert judge_mail(MailFacts(quarantines=None), MailLimits(), now=NOW) == ()
+
+
+def test_a_sender_that_reached_its_daily_limit():
+    (one,) = judged(breached=(LimitBreach("contoso", "user ann@contoso.example", "450 4.7.1 limit"),))
+    assert (str(one.kind), str(one.severity), one.about) == (
+        "sending-limit", "critical", "contoso/user ann@contoso.example",
+    )  # fmt: skip
+    assert one.lines[-1] == "gatepost limit lift 'ann@contoso.example' --organization contoso"
+    assert judged(breached=None) == ()

@@ -158,3 +158,14 @@ def test_what_is_taken_out_leaves_its_batch(make):
     domains(make, hop, 1, 2, 3)
     assert hop.remove(hop.backlog("contoso/d2.example", ""), 2).id == 2
     assert ids(hop.take(0.0)) == [1, 3]
+
+
+def test_what_a_limit_does_not_admit_leaves_the_rotation(make):
+    hop = HopQueue("relay.example:25")
+    backlog = put(make, hop, "contoso/a.example", 1)
+    put(make, hop, "contoso/b.example", 2)
+    assert ids(hop.take(0.0, lambda candidate: candidate is not backlog)) == [2]
+    assert hop.take(0.0) is None
+    assert list(hop.paused) == [backlog]
+    hop.resume()
+    assert (ids(hop.take(0.0)), hop.paused) == ([1], {})

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from gatepost.mail.queue.allowance import HopLimit
 from gatepost.mail.queue.lane_budget import LaneBudget, share
+from gatepost.mail.queue.shared_limits import DividedLimits
 
 
 @pytest.mark.parametrize(("limit", "workers"), [(20, 1), (20, 2), (20, 3), (7, 4), (1000, 64)])
@@ -97,3 +99,37 @@ def test_the_limit_of_a_next_hop_changes_while_lanes_run():
     budget.resize(1)
     assert not budget.allows("a")
     assert budget.limit("b") == 1
+
+
+class Places(DividedLimits):
+    scarce = False
+
+    def is_scarce(self, most):
+        return self.scarce
+
+
+def test_limits_of_connectors_at_a_next_hop(monkeypatch):
+    limit = HopLimit("o/c", "connector c", 3)
+    without, _ = budget()
+    assert without.allowance("a", limit) is None
+    lanes = LaneBudget(100, 20, Clock(), limits=Places(lambda: (0, 1)))
+    assert lanes.allowance("a", None) is None
+    allowance = lanes.allowance("a", limit)
+    assert lanes.allowance("a", HopLimit("o/c", "connector c", 2)) is allowance
+    assert allowance.limit.connections == 2
+    lanes.take("a")
+    allowance.admit(100.0)
+    assert (lanes.idle("a"), lanes.idle("b")) == (1, 20)
+    lanes.allowance("a", HopLimit("o/rate", "connector rate", 0, 60))
+    assert lanes.idle("a") == 1
+    ended = []
+    lanes.end_idle = ended.append
+    lanes.leave("b")
+    lanes.leave("a")
+    monkeypatch.setattr(Places, "scarce", True)
+    lanes.leave("a")
+    assert ended == ["a"]
+    monkeypatch.setattr("gatepost.mail.queue.lane_budget._LIMITED", 2)
+    lanes.allowance("b", limit)
+    lanes.allowance("c", limit)
+    assert lanes.allowance("a", limit) is allowance

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from gatepost.mail.model.delivery_result import DeliveryResult, Disposition, RecipientResult
 from gatepost.mail.queue.hop_queue import LaneKey
 from gatepost.mail.queue.lane_budget import LaneBudget
+from gatepost.mail.queue.slowdown import Slowdowns
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.store.interface import QueueFilter
 
@@ -355,6 +357,7 @@ def test_a_busy_next_hop_gets_fewer_lanes_and_nothing_waits(rig):
 
 def test_a_next_hop_that_takes_nobody_is_left_alone(rig):
     rig.finder = OneRelay()
+    rig.budget = LaneBudget(1000, 20, time.monotonic)
     relay = Crowded(0)
 
     async def main():
@@ -370,6 +373,8 @@ def test_a_next_hop_that_takes_nobody_is_left_alone(rig):
             # In the end it speaks for all, or nothing of it would ever be reported late.
             assert all(entry.delivery.attempts for entry in rig.entries())
             relay.places = 100
+            assert rig.budget.slowdowns.listed(rig.now)[0].code == 421
+            rig.budget.slowdowns = Slowdowns()  # the minutes in which it gets little by little more
             await rig.pass_time(1100)
             await rig.pass_time(1100)
             assert rig.entries() == []

@@ -117,3 +117,22 @@ def test_what_is_left_alone_is_counted_and_no_longer_than_its_failures_say(waiti
     assert (hop.gate.until, backlog.gate.until, waiting.hop("open").gate.until) == (150.0, 250.0, 0.0)
     now[0] = 150.0
     assert waiting.backing_off() == 1
+
+
+def test_limits_are_asked_and_followed(now, make):
+    followed = []
+
+    class Limits:
+        def admit(self, hop, backlog, at):
+            return at > 100.0
+
+        def follow(self, hop):
+            followed.append(hop)
+
+    waiting = Waiting(MemoryBudget(QueueLimits()), Settler(), lambda: now[0], Limits())
+    hop, _ = fill(waiting, make, 1)
+    assert waiting.next(hop) is None
+    now[0] = 101.0
+    hop.resume()
+    assert waiting.next(hop).deliveries[0].id == 1
+    assert followed == [hop, hop]

@@ -293,3 +293,16 @@ def test_a_tenant_does_not_take_back_who_releases_the_quarantine():
     assert decide(before, after, NOTHING, by_owner=True)[1] == []
     assert decide(after, before, NOTHING, by_owner=False)[1] == []
     assert decide(before, before, NOTHING, by_owner=False)[1] == []
+
+
+def test_only_the_owner_changes_what_an_organization_lets_its_users_and_servers_send():
+    def organization(**fields):
+        return parse({"organization": {"o": fields}}).organization("o")
+
+    before, after = organization(user_messages_per_day=5), organization(user_messages_per_day=4)
+    (error,) = decide(before, after, NOTHING, by_owner=False)[1]
+    assert (error.path, "only the gateway's owner" in error.message) == ("organization.o.user_messages_per_day", True)
+    assert decide(before, after, NOTHING, by_owner=True)[1] == []
+    assert decide(before, before, NOTHING, by_owner=False)[1] == []
+    assert decide(None, organization(), None, by_owner=False)[1] == []
+    assert len(decide(None, organization(server_recipients_per_day=1), None, by_owner=False)[1]) == 1

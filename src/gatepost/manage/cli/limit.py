@@ -1,0 +1,83 @@
+"""`gatepost limit …`: what users and own servers with a daily limit sent today, and lifting such a limit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from gatepost.manage.cli.client import client
+from gatepost.manage.cli.options import NO, config_option, fail, json_option
+from gatepost.manage.cli.request_options import request_options
+from gatepost.manage.cli.tables import print_json, print_table, printable
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.sending_limits import LiftLimit, ListLimits, lift_limit, list_limits
+from gatepost.manage.use_cases.times import stamp as moment
+
+if TYPE_CHECKING:
+    from gatepost.manage.use_cases.sending_limits import SenderToday
+
+
+_COLUMNS = ("organization", "sender", "messages", "recipients", "lifted", "limit reached")
+
+
+@click.group()
+def limit() -> None:
+    """Show what users and own servers that have a daily limit sent today (UTC), and lift a limit.
+
+    Limits are fields of organizations, mailboxes and inbound connectors (docs/sending-limits.md).
+    """
+
+
+@limit.command("list")
+@request_options(ListLimits)
+@config_option
+@json_option
+def list_(config: str | None, as_json: bool, request: ListLimits) -> None:
+    """List users and servers with a daily limit that sent something today.
+
+    Exit codes: 0 done (also if there are none), 2 usage error, 3 the data cannot be read.
+    """
+    senders = list(client(config).call(list_limits, request).items)
+    if as_json:
+        print_json(senders)
+    else:
+        print_table(_COLUMNS, [_row(sender) for sender in senders])
+
+
+@limit.command()
+@request_options(LiftLimit)
+@config_option
+@json_option
+def lift(config: str | None, as_json: bool, request: LiftLimit) -> None:
+    """Lift the daily limit of SENDER, a mailbox or an inbound connector, for the rest of the day (UTC).
+
+    Running gateways know it within four seconds. An administrator of an organization lifts the limit of the mailbox or
+    connector, never that of the organization. Exit codes: 0 done, 1 there is no such limit, 2 usage error, 3 the data
+    cannot be written.
+    """
+    try:
+        sender = client(config).call(lift_limit, request)
+    except Refusal as refusal:
+        if refusal.kind is RefusalKind.MISSING:
+            fail(NO, printable(refusal.text))
+        raise
+    if as_json:
+        print_json(sender)
+    else:
+        click.echo(f"lifted for today: {printable(sender.sender)} of {printable(sender.organization)}")
+
+
+def _row(sender: SenderToday) -> tuple[object, ...]:
+    return (
+        sender.organization,
+        sender.sender,
+        _of(sender.messages, sender.messages_allowed),
+        _of(sender.recipients, sender.recipients_allowed),
+        sender.lifted,
+        moment(sender.reached) if sender.reached else "",
+    )
+
+
+def _of(sent: int, allowed: int) -> str:
+    return f"{sent} of {allowed}" if allowed else str(sent)

@@ -1,0 +1,180 @@
+"""What users and own servers with a daily limit sent today, and lifting such a limit for the rest of the day.
+
+On a running gateway as on a stopped one. Whoever changes only an organization's resources lifts what the organization
+set itself; the limit that the gateway's owner set for it is lifted by principals of the gateway alone.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+from msgspec import Meta
+
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.use_cases.context import Context  # noqa: TC001 - the declaration reads it
+from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_case
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.policy.decisions.daily_limits import Lifted, limits_of
+from gatepost.store.interface import StoreFailure
+from gatepost.store.sending_usage import SenderUsage
+from gatepost.times import day_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gatepost.policy.decisions.daily_limits import DailyLimit
+    from gatepost.store.sending_usage import UsageTable
+
+type _Organization = Annotated[str, Meta(max_length=1000), Cli(help="Only of this one.")]
+
+
+class ListLimits(msgspec.Struct, kw_only=True):
+    """Filters; empty fields match all."""
+
+    organization: _Organization = ""
+
+
+class LiftLimit(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The sender whose limit is lifted for the rest of the day (UTC)."""
+
+    sender: Annotated[
+        str,
+        Meta(min_length=1, max_length=1000, description="Address of the mailbox, or name of the inbound connector."),
+        Cli(argument=True),
+    ]
+    organization: _Organization = ""
+
+
+class SenderToday(msgspec.Struct):
+    """A sender that has a limit, and what it sent today (UTC).
+
+    sender: "user ADDRESS" or "server CONNECTOR". messages_allowed, recipients_allowed: 0 for any number. lifted: "no",
+    "own" (the limit of the mailbox or connector) or "all". reached: when it was first refused for its limit, seconds
+    since 1970; 0 for not today.
+    """
+
+    organization: str
+    sender: str
+    messages: int
+    messages_allowed: int
+    recipients: int
+    recipients_allowed: int
+    lifted: str
+    lifted_by: str
+    reached: float
+
+
+@use_case(
+    "GET /sending-limits",
+    scope=Scope.READ,
+    visibility=Visibility.SEEN,
+    tag="sending-limits",
+    commands=("limit list",),
+)
+def list_limits(context: Context, request: ListLimits) -> Items[SenderToday]:
+    """List users and own servers that have a daily limit and sent something today, and what they may send."""
+    with _table(context) as table:
+        rows, _ = table.since(_today())
+    used = {(row.organization, row.subject): row for row in rows}
+    found = [
+        _sender(limit, row)
+        for limit in _limits(context, request.organization)
+        if (row := used.get((limit.organization, limit.subject))) is not None
+    ]
+    return Items(sorted(found, key=lambda sender: (sender.organization, sender.sender)))
+
+
+@use_case(
+    "POST /sending-limits/lift",
+    scope=Scope.CONNECTORS,
+    visibility=Visibility.SEEN,
+    tag="sending-limits",
+    dry_run=True,
+    action="limit-lift",
+    commands=("limit lift",),
+)
+def lift_limit(context: Context, request: LiftLimit) -> SenderToday:
+    """Let a user or an own server send more today, up to the organization's limit; the gateway's owner: any number.
+
+    404 if it has no limit, 409 if several organizations have such a sender or only the owner can lift it.
+    """
+    context.audit.describe(organization=request.organization, subject=request.sender)
+    limit = _meant(context, request)
+    context.audit.describe(organization=limit.organization, subject=limit.subject)
+    level = Lifted.ALL if context.principal.is_of_gateway else Lifted.OWN
+    if limit.in_force(level) == limit.in_force(Lifted.NOTHING):
+        text = f"the limit of {limit.subject} is that of the organization, which only the gateway's owner can lift"
+        raise Refusal(RefusalKind.CONFLICT, text)
+    added = SenderUsage(
+        _today(), limit.organization, limit.subject, lifted=int(level), lifted_by=context.principal.name
+    )
+    with _table(context) as table:
+        if not context.dry_run:
+            table.add([added])
+        rows, _ = table.since(added.day)
+    row = next((row for row in rows if (row.organization, row.subject) == (limit.organization, limit.subject)), added)
+    return _sender(limit, row)
+
+
+def _today() -> str:
+    return day_text(time.time())
+
+
+def _meant(context: Context, request: LiftLimit) -> DailyLimit:
+    """Raises Refusal."""
+    name = request.sender.lower()
+    found = [
+        limit
+        for limit in _limits(context, request.organization)
+        if name in {limit.subject.lower(), limit.subject.partition(" ")[2].lower()}
+    ]
+    if not found:
+        text = f"{request.sender} is no mailbox and no on-premises inbound connector with a daily limit"
+        raise Refusal(RefusalKind.MISSING, text)
+    if len(found) > 1:
+        text = (
+            f"several have that name: {', '.join(f'{limit.subject} of {limit.organization}' for limit in found[:10])}"
+        )
+        raise Refusal(RefusalKind.CONFLICT, text, options=["organization"])
+    return found[0]
+
+
+def _limits(context: Context, organization: str) -> list[DailyLimit]:
+    return [
+        limit
+        for owner in context.directory().organizations
+        if organization in {"", owner.name} and context.principal.sees(owner.name)
+        for limit in limits_of(owner)
+    ]
+
+
+@contextmanager
+def _table(context: Context) -> Iterator[UsageTable]:
+    """Raises Refusal (UNREADABLE)."""
+    try:
+        with closing(context.storage.sending_usage()) as table:
+            yield table
+    except StoreFailure as failure:
+        raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
+
+
+def _sender(limit: DailyLimit, row: SenderUsage) -> SenderToday:
+    lifted = Lifted(row.lifted)
+    allowed = limit.in_force(lifted)
+    return SenderToday(
+        limit.organization,
+        limit.subject,
+        row.messages,
+        allowed.messages,
+        row.recipients,
+        allowed.recipients,
+        {Lifted.NOTHING: "no", Lifted.OWN: "own", Lifted.ALL: "all"}[lifted],
+        row.lifted_by,
+        row.breached,
+    )
+
+
+USE_CASES = (list_limits, lift_limit)

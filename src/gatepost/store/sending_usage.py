@@ -1,0 +1,116 @@
+"""What users and own servers sent on each UTC day, for their limits: a table that all workers and nodes add to.
+
+Each worker adds what it counted every two seconds and reads what others did (`mail.inbound.usage`). Only senders that
+have a limit are in it. Blocks: call it on a thread from an event loop.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from gatepost.store.database import Schema
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from gatepost.store.database import Database
+
+USAGE: Final = Schema(
+    name="sending_usage",
+    file="sending-usage.db",
+    application_id=0x67707375,  # "gpsu"
+    version=1,
+    tables="""
+    CREATE TABLE sending_usage (
+        day          TEXT NOT NULL,
+        organization TEXT NOT NULL,
+        subject      TEXT NOT NULL,
+        messages     INTEGER NOT NULL,
+        recipients   INTEGER NOT NULL,
+        lifted       INTEGER NOT NULL,
+        lifted_by    TEXT NOT NULL,
+        breached     REAL NOT NULL,
+        breach       TEXT NOT NULL,
+        revision     INTEGER NOT NULL,
+        PRIMARY KEY (day, organization, subject)
+    ) WITHOUT ROWID;
+    CREATE INDEX sending_usage_by_revision ON sending_usage (revision);
+    CREATE TABLE sending_usage_revision (id INTEGER PRIMARY KEY, revision INTEGER NOT NULL);
+    """,
+)
+
+_COLUMNS = "day, organization, subject, messages, recipients, lifted, lifted_by, breached, breach"
+_ADD = (
+    f"INSERT INTO sending_usage ({_COLUMNS}, revision) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - ours
+    " ON CONFLICT (day, organization, subject) DO UPDATE SET"
+    " messages = sending_usage.messages + excluded.messages,"
+    " recipients = sending_usage.recipients + excluded.recipients,"
+    " lifted = CASE WHEN excluded.lifted > sending_usage.lifted THEN excluded.lifted ELSE sending_usage.lifted END,"
+    " lifted_by = CASE WHEN excluded.lifted_by <> '' THEN excluded.lifted_by ELSE sending_usage.lifted_by END,"
+    " breached = CASE WHEN sending_usage.breached > 0 THEN sending_usage.breached ELSE excluded.breached END,"
+    " breach = CASE WHEN sending_usage.breached > 0 THEN sending_usage.breach ELSE excluded.breach END,"
+    " revision = excluded.revision"
+)
+# Changes of this schema are one after another, so that a revision is never seen before a lower one.
+_NEXT = (
+    "INSERT INTO sending_usage_revision VALUES (1, 1)"
+    " ON CONFLICT (id) DO UPDATE SET revision = sending_usage_revision.revision + 1 RETURNING revision"
+)
+_SINCE = f"SELECT {_COLUMNS}, revision FROM sending_usage WHERE day = ? AND revision > ?"  # noqa: S608 - ours
+
+
+class SenderUsage(msgspec.Struct, frozen=True):
+    """What one sender sent on a day, or what is to be added to it.
+
+    lifted: as `policy.decisions.daily_limits.Lifted`. breached: when it first was beyond a limit, seconds since 1970;
+    breach: the reply that said so.
+    """
+
+    day: str
+    organization: str
+    subject: str
+    messages: int = 0
+    recipients: int = 0
+    lifted: int = 0
+    lifted_by: str = ""
+    breached: float = 0.0
+    breach: str = ""
+
+
+class UsageTable:
+    """Every method raises StoreFailure."""
+
+    def __init__(self, opened: Callable[[], Database]) -> None:
+        """opened: opens the database, at the first use."""
+        self._opened = opened
+        self._database: Database | None = None
+
+    def add(self, rows: Iterable[SenderUsage]) -> None:
+        """Add to what is there, all or none."""
+        with self._open().changing() as change:
+            revision = int(change.value(_NEXT))
+            change.execute_many(_ADD, [(*msgspec.structs.astuple(row), revision) for row in rows])
+
+    def since(self, day: str, revision: int = 0) -> tuple[list[SenderUsage], int]:
+        """The senders of a day that changed after a revision, and the last one."""
+        with self._open().reading() as connection:
+            rows = connection.rows(_SINCE, (day, revision))
+        return [SenderUsage(*row[:-1]) for row in rows], max((int(row[-1]) for row in rows), default=revision)
+
+    def prune(self, before: str) -> None:
+        """Forget days before one ("2026-11-10")."""
+        with self._open().changing() as change:
+            change.execute("DELETE FROM sending_usage WHERE day < ?", (before,))
+
+    def close(self) -> None:
+        """Close the database; the next use opens it anew."""
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    def _open(self) -> Database:
+        if self._database is None:
+            self._database = self._opened()
+        return self._database

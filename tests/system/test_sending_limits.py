@@ -1,0 +1,207 @@
+"""Proves the limits of sending: per connector and next hop, by feedback of the other side, per user and own server."""
+
+from __future__ import annotations
+
+import smtplib
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.process import wait_until
+from support.relays import Relay, Relays
+from support.scenes import OWN_SERVERS, blind_context, connector, contoso, message, send
+from support.sink import Behaviour
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from support.gateway import Gateway
+    from support.peers import Postfix
+    from support.pki import Pki
+    from support.sink import Sink
+
+
+def flood(server: Gateway, domain: str, number: int) -> None:
+    """Several connections, which the kernel deals out to the workers."""
+    for index in range(number):
+        send(server.port, f"u{index}@{domain}")
+
+
+def listed(server: Gateway, *words: str) -> list[dict[str, Any]]:
+    return list(server.cli(*words, "--json", expect=0).data)
+
+
+def reasons(server: Gateway, domain: str) -> set[str]:
+    return {entry["last_error"] for entry in listed(server, "queue", "list", "--domain", domain)}
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_messages_a_minute_whatever_the_number_of_workers(
+    gateway: Callable[..., Gateway], sink: Callable[..., Sink], workers: int
+) -> None:
+    """60 a minute is one a second; what waits is no attempt, says why, and other mail passes it."""
+    slow, free = sink(), sink()
+    server = gateway(
+        contoso(
+            outbound=[
+                connector("slow.example", slow.address, max_messages_per_minute=60),
+                connector("free.example", free.address),
+            ]
+        ),
+        settings={"server": {"workers": workers}},
+    )
+    begun = time.monotonic()
+    flood(server, "slow.example", 30)
+    send(server.port, "u@free.example")
+    wait_until(lambda: free.messages, "the mail without a limit", timeout=5)
+    wait_until(lambda: len(slow.messages) >= 5, "mail within the limit", timeout=30)
+    elapsed = time.monotonic() - begun
+    assert len(slow.messages) <= elapsed + 2
+    times = [message.at for message in slow.messages]
+    assert max(times) - times[0] >= len(times) - 2
+    said = reasons(server, "slow.example") - {""}
+    assert said == {"limited to 60 messages a minute by connector slow.example"}
+    assert all(entry["attempts"] == 0 for entry in listed(server, "queue", "list", "--domain", "slow.example"))
+    assert server.trace(event="DEFER") == []
+
+
+def test_the_limit_survives_a_restart(gateway: Callable[..., Gateway], sink: Callable[..., Sink]) -> None:
+    partner = sink()
+    server = gateway(contoso(outbound=[connector("slow.example", partner.address, max_messages_per_minute=6)]))
+    flood(server, "slow.example", 3)
+    wait_until(lambda: partner.messages, "the first message")
+    server.stop()
+    server.start()
+    wait_until(lambda: len(partner.messages) >= 2, "the second message", timeout=30)
+    assert partner.messages[1].at - partner.messages[0].at >= 9
+
+
+def test_one_connection_for_three_workers(gateway: Callable[..., Gateway]) -> None:
+    """The connectors' limit holds for the node, and every worker's mail gets its turn."""
+    relay = Relay(seconds=0.05)
+    with Relays(relay) as relays:
+        resources = contoso(outbound=[connector("*", relay.address, max_connections=1)])
+        server = gateway(resources, settings={"server": {"workers": 3}})
+        flood(server, "partner.example", 40)
+        wait_until(lambda: relays.taken.total() >= 40, "all mail", timeout=60)
+        assert relay.most == 1
+        assert relays.taken == {f"u{index}@partner.example": 1 for index in range(40)}
+
+
+def test_postfix_limits_messages_and_is_sent_less(
+    gateway: Callable[..., Gateway], postfix: Callable[..., Postfix]
+) -> None:
+    """Its anvil counts: after `450 4.7.1 … too much mail` the rate falls, and nothing is lost or refused for good."""
+    partner = postfix(settings={"smtpd_client_message_rate_limit": "20", "smtpd_client_event_limit_exceptions": ""})
+    server = gateway(
+        contoso(outbound=[connector("partner.example", f"127.0.0.1:{partner.port}")]),
+        settings={"queue": {"retry": ["5s"]}, "server": {"workers": 1}},
+    )
+    flood(server, "partner.example", 40)
+    wait_until(lambda: listed(server, "destination", "slowed"), "the next hop to be slowed", timeout=30)
+    (slowed,) = listed(server, "destination", "slowed")
+    assert (slowed["code"], slowed["next_hop"]) == (450, f"127.0.0.1:{partner.port}")
+    assert slowed["messages_per_minute"] <= 20
+    deferred = server.trace(event="DEFER", limit="1000")
+    assert "too much mail" in deferred[0]["reply"]
+    assert len({row["recipient"] for row in deferred}) < 15  # one or two for each lane that was open
+    assert any(reason.startswith("slowed to ") for reason in reasons(server, "partner.example"))
+
+
+def test_a_greeting_of_421_slows_a_next_hop_and_a_restart_remembers(
+    gateway: Callable[..., Gateway], sink: Callable[..., Sink]
+) -> None:
+    busy = sink(behaviour=Behaviour(replies={"CONNECT": "421 4.7.0 Too many connections, try later"}))
+    server = gateway(contoso(outbound=[connector("busy.example", busy.address)]), settings={"server": {"workers": 1}})
+    send(server.port, "u@busy.example")
+    wait_until(lambda: listed(server, "destination", "slowed"), "the next hop to be slowed", timeout=20)
+    (before,) = listed(server, "destination", "slowed")
+    server.stop()
+    server.start()
+    (after,) = listed(server, "destination", "slowed")
+    assert (after["next_hop"], after["code"]) == (before["next_hop"], 421)
+    assert busy.address in server.cli("destination", "slowed").stdout
+
+
+def refusals(server: Gateway, number: int, *, to: str = "u@partner.example") -> list[str]:
+    """The replies to RCPT of that many messages; "" for those that were taken."""
+    said = []
+    for _ in range(number):
+        try:
+            send(server.port, to)
+            said.append("")
+        except smtplib.SMTPRecipientsRefused as refused:
+            (code, text) = refused.recipients[to]
+            said.append(f"{code} {text.decode()}")
+    return said
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_an_own_server_reaches_its_daily_limit(
+    gateway: Callable[..., Gateway], sink: Callable[..., Sink], workers: int
+) -> None:
+    """Counted by all workers together, kept over a restart, alarmed once, and lifted for the day."""
+    partner = sink()
+    own = {**OWN_SERVERS, "messages_per_day": 10}
+    server = gateway(
+        contoso(inbound=[own], outbound=[connector("partner.example", partner.address)]),
+        settings={"server": {"workers": workers}, "alarms": {"look": "1s"}},
+    )
+    assert refusals(server, 6) == [""] * 6
+    time.sleep(4.5)  # until every worker knows what the others counted
+    assert [said[:9] for said in refusals(server, 6)] == [""] * 4 + ["450 4.7.1"] * 2
+    server.stop()
+    server.start()
+    (text,) = refusals(server, 1)
+    assert text.startswith("450 4.7.1 own servers has reached its limit of 10 messages a day (UTC)")
+    (row, *_) = server.trace(event="REFUSE")
+    assert "server own servers may send 10 messages a day, and has done so" in row["detail"]["reasons"]
+    (sender,) = listed(server, "limit", "list")
+    assert (sender["sender"], sender["messages"], sender["messages_allowed"]) == ("server own servers", 10, 10)
+    wait_until(lambda: "sending-limit" in server.cli("alarms").stdout, "the alarm", timeout=20)
+    lifted = server.cli("limit", "lift", "own servers", "--json", expect=0).data
+    assert (lifted["lifted"], lifted["messages_allowed"]) == ("all", 0)
+    time.sleep(4.5)
+    assert refusals(server, 3) == [""] * 3
+    wait_until(lambda: "sending-limit" not in server.cli("alarms").stdout, "the end of the alarm", timeout=20)
+    assert server.cli("limit", "lift", "nobody", expect=1).stderr
+
+
+def test_a_user_has_the_lower_of_two_limits(
+    gateway: Callable[..., Gateway], sink: Callable[..., Sink], pki: Pki
+) -> None:
+    """Recipients count one by one, those of a message that is given up do not, and others go on."""
+    partner = sink()
+    resources = contoso(outbound=[connector("partner.example", partner.address)], user_recipients_per_day=5)
+    resources["organization"]["contoso"]["mailbox"][0]["recipients_per_day"] = 3
+    server = gateway(
+        resources, certificates=[pki.leaf("mx1.contoso.example")], anchors=pki.root, listeners=("mx", "submissions")
+    )
+    for address in ("alice@contoso.example", "ann@contoso.example"):
+        server.cli("mailbox", "password", address, "--stdin", given="correct horse")
+    for address, most in (("alice@contoso.example", 3), ("ann@contoso.example", 5)):
+        with smtplib.SMTP_SSL("127.0.0.1", server.ports["submissions"], context=blind_context()) as client:
+            client.login(address, "correct horse")
+            client.mail(address)
+            assert client.rcpt("given-up@partner.example")[0] == 250
+            client.rset()
+            client.mail(address)
+            codes = [client.rcpt(f"u{number}@partner.example")[0] for number in range(7)]
+            assert codes == [250] * most + [450] * (7 - most)
+            assert client.data(message(sender=address))[0] == 250
+    said = server.cli("explain", "--from", "alice@contoso.example", "--to", "u@partner.example", "--ip", "127.0.0.1")
+    assert "may send" not in said.stdout  # the server, not the user, and it has no limit
+    assert send(server.port, "u@partner.example") == {}
+
+
+def test_a_connector_in_rehearsal_refuses_nothing(gateway: Callable[..., Gateway], sink: Callable[..., Sink]) -> None:
+    partner = sink()
+    own = {**OWN_SERVERS, "recipients_per_day": 1, "mode": "rehearse"}
+    server = gateway(contoso(inbound=[own], outbound=[connector("partner.example", partner.address)]))
+    assert refusals(server, 3) == [""] * 3
+    row = wait_until(
+        lambda: [row for row in server.trace(event="RECEIVE") if "would_refuse" in row["detail"]], "the trace"
+    )[0]
+    assert row["detail"]["would_refuse"].startswith("450 4.7.1")
+    said = server.cli("explain", "--from", "a@contoso.example", "--to", "u@partner.example", "--ip", "127.0.0.1")
+    assert "server own servers may send 1 recipient a day" in said.stdout

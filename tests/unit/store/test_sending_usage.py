@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import pytest
+
+from gatepost.settings.store_url import SQLITE
+from gatepost.store.sending_usage import SenderUsage
+from gatepost.store.storage import Storage
+
+DAY = "2026-11-24"
+
+
+@pytest.fixture
+def table(tmp_path):
+    made = Storage(SQLITE, tmp_path).sending_usage()
+    yield made
+    made.close()
+    made.close()
+
+
+def row(messages=0, recipients=0, **fields):
+    return SenderUsage(DAY, "o", "user a@o.example", messages, recipients, **fields)
+
+
+def test_counts_are_added_up(table):
+    table.add([row(1, 3)])
+    table.add([row(2, 4), SenderUsage("2026-11-25", "o", "server x", 1, 1)])
+    table.add([row(-1, -2)])
+    rows, revision = table.since(DAY)
+    assert rows == [row(2, 5)]
+    assert table.since(DAY, revision) == ([], revision)
+    table.add([row(1, 1)])
+    assert table.since(DAY, revision) == ([row(3, 6)], revision + 1)
+
+
+def test_the_first_breach_of_a_day_and_the_widest_lift_are_kept(table):
+    table.add([row(breached=100.0, breach="450 first")])
+    table.add([row(breached=200.0, breach="450 second")])
+    table.add([row(lifted=2, lifted_by="owner")])
+    table.add([row(1, 1)])
+    table.add([row(lifted=1, lifted_by="")])
+    assert table.since(DAY)[0] == [row(1, 1, lifted=2, lifted_by="owner", breached=100.0, breach="450 first")]
+
+
+def test_old_days_are_forgotten(table):
+    table.add([row(1, 1), SenderUsage("2026-10-01", "o", "server x", 1, 1)])
+    table.prune("2026-11-01")
+    assert table.since("2026-10-01")[0] == []
+    assert table.since(DAY)[0] == [row(1, 1)]
