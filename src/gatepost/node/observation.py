@@ -6,6 +6,7 @@ event costs an append and a look for trouble, on a thread.
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from gatepost.events.metrics.counts import Series
     from gatepost.mail.model.trace_event import TraceEvent
+    from gatepost.policy.decisions.recipient_validation import RecipientAnswer, RecipientQuestion
     from gatepost.settings.model import Settings
     from gatepost.store.interface import Store
 
@@ -75,6 +77,12 @@ class Observation:
         """Set the worker's gauges and the version of the resources that it uses."""
         self._figures.version = version
         self._figures.gauges = gauges
+
+    def note_source(self, question: RecipientQuestion, answer: RecipientAnswer) -> None:
+        """Note for alarms whether the source of a domain's recipients answers."""
+        if answer.exists is not None or answer.is_down:
+            failure = "" if answer.exists is not None else answer.source
+            self.problems.note_source(question.organization, question.domain.name, failure, time.time())
 
     def close(self) -> None:
         """Tell what waits, and write the file a last time. Blocks."""

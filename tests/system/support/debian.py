@@ -34,6 +34,7 @@ _PACKAGES = {
     "dovecot-lmtp": "dovecot-lmtpd",
     "dovecot-submission": "dovecot-submissiond",
     "saslpasswd2": "sasl2-bin",
+    "slapd": "slapd",
     "haproxy": "haproxy",
     "rspamd": "rspamd",
     "clamd": "clamav-daemon",
@@ -103,8 +104,8 @@ _FOUND_BY: dict[str, Callable[[], bool]] = {
 
 def have(*peers: str) -> bool:
     """Whether all of them are here: "postfix", "exim", "swaks", "swaks-tls", "openssl", "nsd", "unbound",
-    "libunbound", "pebble", "promtool", "dovecot", "dovecot-lmtp", "dovecot-submission", "saslpasswd2", "haproxy",
-    "rspamd", "clamd", "ip", "chromium", "postgresql", "root".
+    "libunbound", "pebble", "promtool", "dovecot", "dovecot-lmtp", "dovecot-submission", "saslpasswd2", "slapd",
+    "haproxy", "rspamd", "clamd", "ip", "chromium", "postgresql", "root".
     """
     return all(_present(peer) for peer in peers)
 

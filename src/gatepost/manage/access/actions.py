@@ -62,6 +62,7 @@ type Action = Literal[
     "dkim-import",
     "dkim-rotate",
     "connector-secret",
+    "directory-password",
     "srs-rotate",
     "srs-remove",
     # the evidence log
@@ -131,6 +132,7 @@ LABELS: Final = MappingProxyType[Action, str](
         "dkim-import": "Import DKIM key",
         "dkim-rotate": "Rotate DKIM keys",
         "connector-secret": "Change connector secret",
+        "directory-password": "Change directory password",
         "srs-rotate": "Rotate SRS key",
         "srs-remove": "Remove SRS key",
         "evidence-verify": "Verify evidence log",
