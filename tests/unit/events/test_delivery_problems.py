@@ -145,3 +145,25 @@ def test_the_connectors_owner_is_told_of_its_log_in():
     )
     full([[login_refused()]])
     assert len(full.failing) == 500
+
+
+def test_a_source_of_recipients_fails_until_it_answers():
+    problems = DeliveryProblems()
+    problems.note_source("contoso", "relay.example", "", 1.0)
+    assert not problems.changed
+    for at in (2.0, 3.0):
+        problems.note_source("contoso", "relay.example", "x" * 500, at)
+    (source,) = problems.failing
+    assert (source.name, source.since, source.last, source.deferrals) == ("relay.example", 2.0, 3.0, 2)
+    assert source.reply == "x" * 300
+    problems.changed = False
+    problems.note_source("contoso", "relay.example", "", 4.0)
+    assert problems.failing == ()
+    assert problems.changed
+
+
+def test_sources_are_bounded_as_partners_are():
+    problems = DeliveryProblems()
+    for number in range(600):
+        problems.note_source("contoso", f"{number}.example", "down", 1.0)
+    assert len(problems.failing) == 500

@@ -86,7 +86,7 @@ class RecipientLists:
             for domain in organization.accepted_domains:
                 if domain.recipients:
                     self._lists[domain.name] = frozenset(map(recipient_key, domain.recipients))
-                if domain.recipient_validation is not RecipientValidation.NONE:
+                if domain.recipients or domain.recipient_validation is not RecipientValidation.NONE:
                     self._separators[domain.name] = organization.subaddress_separator
 
     def holds(self, domain: str, recipient: Path) -> bool:
