@@ -32,18 +32,26 @@ def check_validation(draft: Draft[AcceptedDomain]) -> Iterator[FieldError]:
     if how is RecipientValidation.LIST and not domain.recipients:
         said = "there is no list, so every recipient would be refused; write the addresses in recipients"
         yield draft.error("recipient_validation", said)
-    if how is RecipientValidation.FILE and not domain.recipients_file:
+    yield from _sources(draft)
+    for place, address in enumerate(domain.recipients):
+        if not covers(domain.name, address.rpartition("@")[2]):
+            said = f"{address} is not in {domain.name}; write it in the accepted domain that it belongs to"
+            yield draft.error(f"recipients[{place}]", said)
+
+
+def _sources(draft: Draft[AcceptedDomain]) -> Iterator[FieldError]:
+    """A file or a directory that is wanted and not named, or that contradicts itself."""
+    domain, how = draft.value, draft.value.recipient_validation
+    if how is RecipientValidation.FILE and not domain.recipients_file and "recipients_file" not in draft.bad:
         yield draft.error("recipient_validation", "there is no file; name it in recipients_file")
-    if domain.recipient_directory is not None and "recipient_directory" not in draft.bad:
+    if "recipient_directory" in draft.bad:
+        return
+    if domain.recipient_directory is not None:
         for field, said in _directory(domain.recipient_directory):
             yield draft.error(f"recipient_directory.{field}", said)
     elif how is RecipientValidation.LDAP:
         said = "there is no directory; write its servers in recipient_directory.urls"
         yield draft.error("recipient_validation", said)
-    for place, address in enumerate(domain.recipients):
-        if not covers(domain.name, address.rpartition("@")[2]):
-            said = f"{address} is not in {domain.name}; write it in the accepted domain that it belongs to"
-            yield draft.error(f"recipients[{place}]", said)
 
 
 def _directory(directory: RecipientDirectory) -> Iterator[tuple[str, str]]:
