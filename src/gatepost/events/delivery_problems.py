@@ -2,8 +2,8 @@
 
 A reader of `events.stream`. What counts is decided here and judged in `analysis.alarms.mail_flow`: a run of attempts
 under a requirement that are deferred for TLS, and connections that protect less than their destination was seen to do,
-which a delivery ends; connectors whose log-in a smart host refuses; messages that failed without a notice, until they
-have one; and journal copies that their mailbox refuses.
+which a delivery ends; connectors whose log-in a smart host refuses; sources of recipients that give no answer;
+messages that failed without a notice, until they have one; and journal copies that their mailbox refuses.
 """
 
 from __future__ import annotations
@@ -81,6 +81,13 @@ type _Key = tuple[str, str, str]
 
 LOGIN_REFUSED: Final = "login-refused"
 """In place of the result of a TLS session: the connector could not log in. Then domain and wanted are ""."""
+
+
+SOURCE_DOWN: Final = "recipient-source-down"
+"""In place of the result of a TLS session: the recipients of a domain are not known. Then name is that domain."""
+
+RECIPIENTS: Final = "recipients"
+"""In place of the recipients' domain, with `SOURCE_DOWN`."""
 
 
 class DeliveryProblems:
@@ -167,6 +174,24 @@ class DeliveryProblems:
             shown = _code(failed) if concerns_others(event.detail) else failed[:_LONG]
             self._untold[key] = UnsentNotice(event.organization, *key, shown, event.at, journal)
             self.changed = True
+
+    def note_source(self, organization: str, domain: str, failure: str, at: float) -> None:
+        """Note that the source of a domain's recipients gives no answer; with failure "" that it does.
+
+        Called on the event loop for each question, so it costs nothing while all is well.
+        """
+        key = organization, domain, RECIPIENTS
+        before = self._failing.get(key)
+        if not failure:
+            if before is not None:
+                del self._failing[key]
+                self.changed = True
+            return
+        if before is None and len(self._failing) >= _MOST:
+            return
+        since, deferrals = (before.since, before.deferrals + 1) if before is not None else (at, 1)
+        self._failing[key] = FailingPartner(*key, "", since, at, deferrals, SOURCE_DOWN, reply=failure[:_LONG])
+        self.changed = True
 
     def _delivered(self, key: _Key, event: TraceEvent) -> None:
         if self._failing and self._failing.pop(key, None) is not None:

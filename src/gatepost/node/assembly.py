@@ -19,7 +19,6 @@ from gatepost.mail.inbound.authentication import Authenticator
 from gatepost.mail.inbound.content import ContentHooks
 from gatepost.mail.inbound.login import Logins
 from gatepost.mail.inbound.quarantine import QuarantineRoom
-from gatepost.mail.inbound.recipient_lookups import RecipientLookups
 from gatepost.mail.inbound.service import SWEEP_SECONDS, InboundService, SessionRegistry, Stamp
 from gatepost.mail.inbound.session import Session
 from gatepost.mail.inbound.usage import SendingUsage
@@ -62,6 +61,7 @@ from gatepost.node.limits import (
 )
 from gatepost.node.lookups import LookupServices
 from gatepost.node.observation import GAUGE_SECONDS, Observation, worker_gauges
+from gatepost.node.recipient_sources import RecipientSources
 from gatepost.node.roles import ListenerUses, extensions_of, login_secret, services_by_role
 from gatepost.node.site_duties import SiteDuties, SiteMail
 from gatepost.node.site_member import SiteMember
@@ -70,10 +70,11 @@ from gatepost.node.snapshot import POLL_SECONDS, SnapshotSource
 from gatepost.node.srs_keys import SrsKeySource
 from gatepost.node.ticket_secrets import SecretRotation, SharedSecrets
 from gatepost.pki.certificates.connector_secrets import ConnectorSecrets
+from gatepost.pki.certificates.directory_secrets import DirectorySecrets
 from gatepost.pki.certificates.dkim_keys import DkimKeys
 from gatepost.pki.site.credentials import NodeCredentials
 from gatepost.pki.site.store import SiteStore
-from gatepost.policy.connectors.values import RecipientValidation, StrangerNotices
+from gatepost.policy.connectors.values import StrangerNotices
 from gatepost.policy.decisions.forwarding import expand
 from gatepost.policy.decisions.home import SITE_ANCHORS
 from gatepost.protocols.smtp.grammar import parse_address
@@ -267,11 +268,14 @@ class Assembly:
             self._resources.content, lambda: login_secret(self._resources), time.monotonic, self._issuer_keys
         )
         self._hooks = ContentHooks(self._lookups.resolver, tenants=tenants)
-        self._recipients = RecipientLookups(
-            {RecipientValidation.CALLOUT: Callout(self._deliverers[0].services, self._directory)},
-            counts=self._observation.counts,
+        sources = RecipientSources(
+            settings,
+            self._lookups.resolver,
+            DirectorySecrets(self._resources.content, vault_of(settings, self._resources)),
+            Callout(self._deliverers[0].services, self._directory),
         )
         self._usage = SendingUsage(self._site.storage.sending_usage())
+        self._recipients = sources.lookups(self._observation)
         self._services = services_by_role(self._inbound(store, manager), self._logins, self._credentials)
         self._offer()
         self.parts.add(
@@ -280,6 +284,7 @@ class Assembly:
             Lifecycle("content hooks", reload=self._hooks.reload),
             usage_part(self._usage, self._directory),
             Lifecycle("recipient validation", reload=self._recipients.forget, close=self._recipients.close),
+            *sources.parts(),
             Lifecycle(
                 "sessions",
                 duties=[Duty(SWEEP_SECONDS, self.registry.sweep)],

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.mail.queue.lane_budget import LaneBudget
     from gatepost.mail.queue.manager import QueueManager
+    from gatepost.policy.decisions.recipient_validation import RecipientAnswer, RecipientQuestion
     from gatepost.settings.model import Settings
     from gatepost.store.interface import Store
 
@@ -82,6 +83,12 @@ class Observation:
         """Set the worker's gauges and the version of the resources that it uses."""
         self._figures.version = version
         self._figures.gauges = gauges
+
+    def note_source(self, question: RecipientQuestion, answer: RecipientAnswer) -> None:
+        """Note for alarms whether the source of a domain's recipients answers."""
+        if answer.exists is not None or answer.is_down:
+            failure = "" if answer.exists is not None else answer.source
+            self.problems.note_source(question.organization, question.domain.name, failure, time.time())
 
     def close(self) -> None:
         """Tell what waits, and write the file a last time. Blocks."""

@@ -35,6 +35,7 @@ _PACKAGES = {
     "dovecot-lmtp": "dovecot-lmtpd",
     "dovecot-submission": "dovecot-submissiond",
     "saslpasswd2": "sasl2-bin",
+    "slapd": "slapd",
     "haproxy": "haproxy",
     "rspamd": "rspamd",
     "clamd": "clamav-daemon",
@@ -115,8 +116,8 @@ _FOUND_BY: dict[str, Callable[[], bool]] = {
 
 def have(*peers: str) -> bool:
     """Whether all of them are here: "postfix", "exim", "swaks", "swaks-tls", "openssl", "nsd", "unbound",
-    "libunbound", "pebble", "promtool", "dovecot", "dovecot-lmtp", "dovecot-submission", "saslpasswd2", "haproxy",
-    "rspamd", "clamd", "softhsm", "pkcs11-provider", "pkcs11-tool", "ip", "chromium", "postgresql", "root".
+    "libunbound", "pebble", "promtool", "dovecot", "dovecot-lmtp", "dovecot-submission", "saslpasswd2", "slapd",
+    "haproxy", "rspamd", "clamd", "softhsm", "pkcs11-provider", "pkcs11-tool", "ip", "chromium", "postgresql", "root".
     """
     return all(_present(peer) for peer in peers)
 

@@ -154,3 +154,25 @@ def test_a_journal_copy_that_waits_is_kept_apart():
     assert (one.journal, one.failed) == (True, "550 5.1.1 Unknown")
     found([[event("SEND")]])
     assert found.untold == ()
+
+
+def test_a_source_of_recipients_fails_until_it_answers():
+    problems = DeliveryProblems()
+    problems.note_source("contoso", "relay.example", "", 1.0)
+    assert not problems.changed
+    for at in (2.0, 3.0):
+        problems.note_source("contoso", "relay.example", "x" * 500, at)
+    (source,) = problems.failing
+    assert (source.name, source.since, source.last, source.deferrals) == ("relay.example", 2.0, 3.0, 2)
+    assert source.reply == "x" * 300
+    problems.changed = False
+    problems.note_source("contoso", "relay.example", "", 4.0)
+    assert problems.failing == ()
+    assert problems.changed
+
+
+def test_sources_are_bounded_as_partners_are():
+    problems = DeliveryProblems()
+    for number in range(600):
+        problems.note_source("contoso", f"{number}.example", "down", 1.0)
+    assert len(problems.failing) == 500

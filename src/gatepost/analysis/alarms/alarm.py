@@ -33,6 +33,7 @@ class Kind(StrEnum):
     FILE_UNUSABLE = "file-unusable"
     PARTNER_FAILING = "partner-failing"
     LOGIN_REFUSED = "login-refused"
+    RECIPIENTS_UNKNOWN = "recipients-unknown"
     PROTECTION_DROP = "protection-drop"
     QUEUE_AGE = "queue-age"
     TLS_FAILURES_RISING = "tls-failures-rising"
@@ -63,6 +64,7 @@ _OF_MAIL: Final = frozenset(
     {
         Kind.PARTNER_FAILING,
         Kind.LOGIN_REFUSED,
+        Kind.RECIPIENTS_UNKNOWN,
         Kind.PROTECTION_DROP,
         Kind.QUEUE_AGE,
         Kind.TLS_FAILURES_RISING,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
-from gatepost.events.delivery_problems import LOGIN_REFUSED
+from gatepost.events.delivery_problems import LOGIN_REFUSED, SOURCE_DOWN
 from gatepost.protocols.message.header_text import shown_text
 from gatepost.quantity import quantity
 
@@ -87,6 +87,7 @@ def judge_mail(facts: MailFacts, limits: MailLimits, *, now: float) -> tuple[Ala
     alarms = [
         *_failing(failing, limits, now),
         *_not_logged_in(failing),
+        *_silent_sources(failing, limits),
         *_dropped(facts, now),
         *_unsent_notices(facts, now),
         *_waiting_journals(facts, now),
@@ -117,7 +118,7 @@ def _quarantines(facts: MailFacts) -> Iterator[Alarm]:
 
 def _failing(failing: Sequence[FailingPartner], limits: MailLimits, now: float) -> Iterator[Alarm]:
     for partner in failing:
-        if partner.result_type == LOGIN_REFUSED:
+        if partner.result_type in {LOGIN_REFUSED, SOURCE_DOWN}:
             continue
         if partner.deferrals < limits.partner_failures or now < partner.since + limits.partner_failing:
             continue
@@ -153,6 +154,23 @@ def _not_logged_in(failing: Sequence[FailingPartner]) -> Iterator[Alarm]:
             f"Set the secret of {partner.organization} anew, or correct the connector's authentication:",
             f"gatepost connector secret {partner.name!r} --organization {partner.organization}",
             f"gatepost connector validate {partner.name!r} --organization {partner.organization}",
+        )
+
+
+def _silent_sources(failing: Sequence[FailingPartner], limits: MailLimits) -> Iterator[Alarm]:
+    for source in failing:
+        if source.result_type != SOURCE_DOWN or source.deferrals < limits.partner_failures:
+            continue
+        yield _alarm(
+            Kind.RECIPIENTS_UNKNOWN,
+            Severity.ERROR,
+            _about(source),
+            f"the recipients of {source.name} are not known, as their source gives no answer",
+            f"{quantity(source.deferrals, 'question')} in a row got none: {source.reply}. Who was known lately stays "
+            "known; other mail is deferred or accepted unchecked, as recipient_validation_unavailable of the domain "
+            "says.",
+            "Mend the source, or name another one in recipient_validation:",
+            f"gatepost domain show {source.name} --organization {source.organization}",
         )
 
 

@@ -6,6 +6,7 @@ the report says so; where Postfix asks the server behind (reject_unverified_reci
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from gatepost.analysis.migration.postfix_tables import table
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
 
 
 _PARAMETER = "relay_recipient_maps"
+_LDAP = re.compile(r"(proxy:)?ldap:")
+_BY_LDAP = (
+    'for a directory write recipient_validation = "ldap" and recipient_directory: its urls are server_host, base_dn is '
+    "search_base, search_filter is query_filter with {address} for %s, {local} for %u and {domain} for %d, bind_dn the "
+    "same; enter bind_pw with `gatepost domain password`"
+)
 _ASKED = "reject_unverified_recipient"
 _RESTRICTIONS = ("smtpd_recipient_restrictions", "smtpd_relay_restrictions")
 
@@ -46,7 +53,7 @@ def _listed(config: MainConfig, files: Mapping[str, tuple[str | None, str]]) -> 
     for reference in references:
         entries = table(reference, files, _PARAMETER)
         if isinstance(entries, str):
-            return None, entries
+            return None, f"{entries}; {_BY_LDAP}" if _LDAP.match(reference) else entries
         keys += [entry.key for entry in entries]
     return keys if references else None, ""
 

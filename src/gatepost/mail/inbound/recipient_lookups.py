@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gatepost.protocols.smtp.replies import Reply
 
     type Source = Callable[[RecipientQuestion], Awaitable[RecipientAnswer]]
-    type Key = tuple[str, str, str]
+    type Key = tuple[str, str, str, object]
 
 
 class LookupLimits(msgspec.Struct, frozen=True):
@@ -102,7 +102,10 @@ class _Minute:
 
 
 class RecipientLookups:
-    """What the sessions of one worker share. sources: by kind. clock: seconds, never back. counts: questions."""
+    """What the sessions of one worker share. sources: by kind. clock: seconds, never back. counts: questions.
+
+    at_hand: sources of this machine, which are asked each time and not limited. told: of each answer of a source.
+    """
 
     def __init__(
         self,
@@ -110,8 +113,13 @@ class RecipientLookups:
         limits: LookupLimits | None = None,
         clock: Callable[[], float] = time.monotonic,
         counts: Counts | None = None,
+        *,
+        at_hand: Mapping[RecipientValidation, Source] | None = None,
+        told: Callable[[RecipientQuestion, RecipientAnswer], None] = lambda _question, _answer: None,
     ) -> None:
         self._counts = counts or Counts()
+        self._at_hand = at_hand or {}
+        self._told = told
         self._sources = sources
         self._limits = limits or LookupLimits()
         self._clock = clock
@@ -145,6 +153,8 @@ class RecipientLookups:
 
     async def ask(self, question: RecipientQuestion, client: str) -> tuple[Reply | None, str]:
         """The judgement by what the source says. client: IP address of who sends the message."""
+        if (source := self._at_hand.get(question.domain.recipient_validation)) is not None:
+            return judge_answer(question, self._noted(question, await source(question)), 0.0)
         key = _key(question)
         answer = self._left_alone(question, client) or await self._running.result(
             key, lambda: self._look_up(question, client), "recipient validation"
@@ -181,7 +191,11 @@ class RecipientLookups:
         except TimeoutError:
             return _no_answer(f"no answer within {self._limits.seconds:g} s")
         self._remember(question, answer)
+        return self._noted(question, answer)
+
+    def _noted(self, question: RecipientQuestion, answer: RecipientAnswer) -> RecipientAnswer:
         count_recipient_question(self._counts, question.domain.recipient_validation, answer.exists)
+        self._told(question, answer)
         return answer
 
     def _remember(self, question: RecipientQuestion, answer: RecipientAnswer) -> None:
@@ -204,7 +218,8 @@ def _domain(question: RecipientQuestion) -> tuple[str, str]:
 
 def _key(question: RecipientQuestion) -> Key:
     how = question.domain.recipient_validation
-    return question.organization, how, question.recipient.text.lower()
+    # What another directory said, or the same to another filter, is no answer any more.
+    return question.organization, how, question.recipient.text.lower(), question.domain.recipient_directory
 
 
 def _network(client: str) -> str:

@@ -68,6 +68,7 @@ type Action = Literal[
     "dkim-import",
     "dkim-rotate",
     "connector-secret",
+    "directory-password",
     "srs-rotate",
     "srs-remove",
     # the evidence log
@@ -143,6 +144,7 @@ LABELS: Final = MappingProxyType[Action, str](
         "dkim-import": "Import DKIM key",
         "dkim-rotate": "Rotate DKIM keys",
         "connector-secret": "Change connector secret",
+        "directory-password": "Change directory password",
         "srs-rotate": "Rotate SRS key",
         "srs-remove": "Remove SRS key",
         "evidence-verify": "Verify evidence log",

@@ -8,6 +8,8 @@ import click
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.domain_mta_sts import mta_sts
+from gatepost.manage.cli.domain_password import password
+from gatepost.manage.cli.domain_recipients import recipients
 from gatepost.manage.cli.domain_verify import tell_pending, verify
 from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.part_commands import add_commands
@@ -57,4 +59,6 @@ add_commands(
     then=_record_if_pending,
 )
 domain.add_command(mta_sts)
+domain.add_command(password)
+domain.add_command(recipients)
 domain.add_command(verify)

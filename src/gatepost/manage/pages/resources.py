@@ -34,6 +34,7 @@ from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.part_cases import PARTS, AddPart, RemovePart, SetPart
 from gatepost.manage.use_cases.part_record import fields_of, part_command, part_toml, table_of
 from gatepost.manage.use_cases.parts import DOMAIN
+from gatepost.manage.use_cases.recipients import ChangeRecipients, change_recipients
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resource_views import (
     ChooseOwner,
@@ -180,6 +181,21 @@ def _verified(request: Request, page: KindPage, one: Part) -> Response:
     return see_other(request, part_path(one), text, "warn" if outcome.warnings else "pass")
 
 
+def _changed_recipients(request: Request, page: KindPage, one: Part) -> Response:
+    form = request.state.form
+    add, remove = (form.get(field, "").replace(",", " ").split() for field in ("add", "remove"))
+    changed = ChangeRecipients(organization=one.organization.name, domain=one.name, add=add, remove=remove)
+    try:
+        outcome = execute(change_recipients, context_of(request), changed).value
+    except Refusal as refusal:
+        text = "\n".join([refusal.text, *map(str, refusal.errors)])
+        return _shown(request, page, one, _DOMAIN, HTTPStatus.UNPROCESSABLE_ENTITY, text)
+    text = " ".join(
+        ["The list of recipients was changed." if outcome.changes else "Nothing changed.", *outcome.warnings]
+    )
+    return see_other(request, part_path(one), text, "warn" if outcome.warnings else "pass")
+
+
 class _More(NamedTuple):
     """Additions of one kind of resource. proof: the record to publish, None for nothing."""
 
@@ -194,6 +210,8 @@ def _acted(request: Request, page: KindPage, one: Part, more: _More | None) -> R
     needs(request, Scope.CONNECTORS, one.organization.name)
     if request.state.form.get("do") == "verify" and more:
         return more.verify(request, page, one)
+    if request.state.form.get("do") == "recipients" and more:
+        return _changed_recipients(request, page, one)
     if request.state.form.get("do") != "remove":
         raise not_there("There is no such action.")
     note = request.state.form.get("note", "").strip()[:500]

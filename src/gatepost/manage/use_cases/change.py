@@ -22,7 +22,7 @@ from gatepost.manage.use_cases.differences import differences
 from gatepost.manage.use_cases.domain_proof import pending_notes
 from gatepost.manage.use_cases.granting import granting
 from gatepost.manage.use_cases.name_lookup import visible
-from gatepost.manage.use_cases.private_content import keys_lacking, orphaned, secrets_lacking
+from gatepost.manage.use_cases.private_content import keys_lacking, orphaned, passwords_lacking, secrets_lacking
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind, VersionConflict
 from gatepost.pki.certificates.clients import stored_client_identities
 from gatepost.policy.connectors.errors import FieldError, ResourceErrors
@@ -286,7 +286,11 @@ def _check_mailboxes(gateway: Gateway, prepared: _PreparedChange) -> None:
 
 def _missing_keys(store: ConfigStore, prepared: _PreparedChange) -> list[str]:
     changed = list(filter(None, map(prepared.after.organization, prepared.edit.organizations)))
-    return [*keys_lacking(store, changed, prepared.edit.content), *secrets_lacking(store, changed)]
+    return [
+        *keys_lacking(store, changed, prepared.edit.content),
+        *secrets_lacking(store, changed),
+        *passwords_lacking(store, changed),
+    ]
 
 
 def _pending(store: ConfigStore, principal: Principal, prepared: _PreparedChange) -> Iterator[str]:

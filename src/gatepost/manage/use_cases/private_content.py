@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from gatepost.mail.inbound import credentials
 from gatepost.manage.use_cases import domain_proof
-from gatepost.pki.certificates import connector_secrets, dkim_keys
+from gatepost.pki.certificates import connector_secrets, directory_secrets, dkim_keys
 from gatepost.pki.certificates.connector_secrets import ConnectorSecrets, SecretState
+from gatepost.pki.certificates.directory_secrets import DirectorySecrets
 from gatepost.policy.connectors.values import DkimState
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def orphaned(store: ConfigStore, before: Mapping[str, Any], wanted: Mapping[str,
         **credentials.orphaned(before, wanted, store.content),
         **dkim_keys.orphaned(before, wanted),
         **connector_secrets.orphaned(before, wanted),
+        **directory_secrets.orphaned(before, wanted),
         **domain_proof.orphaned(wanted),
     }
 
@@ -67,6 +69,26 @@ def secrets_lacking(store: ConfigStore, organizations: Iterable[Organization]) -
                 )
 
 
+def passwords_lacking(store: ConfigStore, organizations: Iterable[Organization]) -> Iterator[str]:
+    """Domains whose directory is logged in to without a password that may be used, a sentence each."""
+    stored = DirectorySecrets(store.content, None)
+    for organization in organizations:
+        for domain in organization.accepted_domains:
+            directory = domain.recipient_directory
+            if directory is None or not directory.bind_dn:
+                continue
+            why = _NO_PASSWORD.get(stored.state(organization.name, domain))
+            if why:
+                yield (
+                    f"accepted domain {domain.name} of {organization.name}: {why}, so nobody can be asked; enter it: "
+                    f"gatepost domain password {domain.name}"
+                )
+
+
+_NO_PASSWORD = {
+    SecretState.MISSING: "the password of its directory is not in this store",
+    SecretState.STALE: "the password of its directory was entered for other servers or another name",
+}
 NOT_STORED = "the secret of its log-in is not in this store"
 """In the warning about a connector that logs in without a secret: whoever enters it at once leaves that warning out."""
 

@@ -42,58 +42,85 @@ class SecretState(StrEnum):
     MISSING = "missing"
 
 
-class ConnectorSecrets:
+class SecretPlace(msgspec.Struct, frozen=True):
+    """Where a secret is, and where it may go.
+
+    name: of its content in the store. destination: a digest of where it may go. enter: how it is entered. bound_to:
+    what was different if it was entered for another destination. field, file: of the resource, "" if it is sealed.
+    """
+
+    name: str
+    destination: str
+    enter: str
+    bound_to: str
+    field: str = ""
+    file: str = ""
+
+
+class SealedSecrets:
     """content: what lies in the configuration store under a name. vault: opens it; None if no master key is set."""
 
     def __init__(self, content: Callable[[str], bytes | None], vault: Vault | None) -> None:
         self._content = content
         self._vault = vault
 
-    def secret(self, organization: str, connector: str, destination: str, secret_file: str = "") -> str:
-        """The secret of a connector. destination: as `destination_of` has it now. Raises SecretError.
-
-        Read anew each time, so that a new secret counts for the next log-in.
-        """
-        if secret_file:
-            return _from_file(secret_file)
-        enter = f"enter it: gatepost connector secret {connector!r}"
-        place = content_name(organization, connector)
+    def read(self, place: SecretPlace) -> str:
+        """The secret, read anew each time, so that a new one counts for the next log-in. Raises SecretError."""
+        if place.file:
+            return _from_file(place.file, place.field)
         try:
-            stored = self._content(place)
+            stored = self._content(place.name)
         except StoreFailure as failure:
             raise SecretError(f"the store cannot be read: {failure}") from failure
         if stored is None:
-            raise SecretError(f"no secret is stored; {enter}")
+            raise SecretError(f"no secret is stored; {place.enter}")
         known, _, sealed = stored.partition(_BETWEEN)
-        if known.decode("ascii", "replace") != destination:
-            raise SecretError(
-                "the secret was entered for other smart hosts, another tls_domain, other trust_anchors or another "
-                f"token_url; {enter}"
-            )
+        if known.decode("ascii", "replace") != place.destination:
+            raise SecretError(f"the secret was entered for {place.bound_to}; {place.enter}")
         if self._vault is None:
             raise SecretError("the secret is sealed, and store.master_key is not set or not readable here")
         try:
-            return self._vault.open(sealed, _bound(place, destination)).decode()
+            return self._vault.open(sealed, _bound(place)).decode()
         except VaultError as error:
             raise SecretError(str(error)) from error
 
-    def state(self, organization: str, connector: OutboundConnector) -> SecretState:
-        """The state of the secret of a connector that logs in. Needs no vault, and reads no file."""
-        if connector.authentication is not None and connector.authentication.secret_file:
+    def state(self, place: SecretPlace) -> SecretState:
+        """The state of the secret. Needs no vault, and reads no file."""
+        if place.file:
             return SecretState.FILE
-        stored = self._content(content_name(organization, connector.name))
+        stored = self._content(place.name)
         if stored is None:
             return SecretState.MISSING
         known = stored.partition(_BETWEEN)[0].decode("ascii", "replace")
-        return SecretState.SEALED if known == destination_of(connector) else SecretState.STALE
+        return SecretState.SEALED if known == place.destination else SecretState.STALE
 
-    def sealed(self, organization: str, connector: OutboundConnector, secret: str) -> dict[str, bytes]:
+    def sealed(self, place: SecretPlace, secret: str) -> dict[str, bytes]:
         """A secret as content for `ConfigStore.apply`. Raises SecretError without a master key, or for no secret."""
         check_secret(secret)
         if self._vault is None:
-            raise SecretError("a secret is stored only sealed: set store.master_key, or name a secret_file")
-        place, destination = content_name(organization, connector.name), destination_of(connector)
-        return {place: destination.encode() + _BETWEEN + self._vault.seal(secret.encode(), _bound(place, destination))}
+            raise SecretError(f"a secret is stored only sealed: set store.master_key, or name a {place.field}")
+        content = place.destination.encode() + _BETWEEN + self._vault.seal(secret.encode(), _bound(place))
+        return {place.name: content}
+
+
+class ConnectorSecrets:
+    """content: what lies in the configuration store under a name. vault: opens it; None if no master key is set."""
+
+    def __init__(self, content: Callable[[str], bytes | None], vault: Vault | None) -> None:
+        self._sealed = SealedSecrets(content, vault)
+
+    def secret(self, organization: str, connector: str, destination: str, secret_file: str = "") -> str:
+        """The secret of a connector. destination: as `destination_of` has it now. Raises SecretError."""
+        return self._sealed.read(_place(organization, connector, destination, secret_file))
+
+    def state(self, organization: str, connector: OutboundConnector) -> SecretState:
+        """The state of the secret of a connector that logs in. Needs no vault, and reads no file."""
+        file = connector.authentication.secret_file if connector.authentication is not None else ""
+        return self._sealed.state(_place(organization, connector.name, destination_of(connector), file))
+
+    def sealed(self, organization: str, connector: OutboundConnector, secret: str) -> dict[str, bytes]:
+        """A secret as content for `ConfigStore.apply`. Raises SecretError without a master key, or for no secret."""
+        return self._sealed.sealed(_place(organization, connector.name, destination_of(connector)), secret)
 
 
 def stored_secrets(settings: Settings) -> ConnectorSecrets:
@@ -111,7 +138,7 @@ def stored_secrets(settings: Settings) -> ConnectorSecrets:
 
 
 def check_secret(secret: str) -> None:
-    """Raises SecretError for a text that no smart host can take as a secret."""
+    """Raises SecretError for a text that no server can take as a secret."""
     if not secret:
         raise SecretError("the secret is empty")
     if len(secret.encode()) > _MOST:
@@ -133,9 +160,20 @@ def content_name(organization: str, connector: str) -> str:
     return f"login/{organization}/{connector.lower()}"
 
 
-def _bound(place: str, destination: str) -> str:
+def _place(organization: str, connector: str, destination: str, file: str = "") -> SecretPlace:
+    return SecretPlace(
+        content_name(organization, connector),
+        destination,
+        f"enter it: gatepost connector secret {connector!r}",
+        "other smart hosts, another tls_domain, other trust_anchors or another token_url",
+        "secret_file",
+        file,
+    )
+
+
+def _bound(place: SecretPlace) -> str:
     """What a secret is sealed for: moved elsewhere, it does not open."""
-    return f"{place} {destination}"
+    return f"{place.name} {place.destination}"
 
 
 def orphaned(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, None]:
@@ -157,15 +195,15 @@ def _places(organization: str, document: Mapping[str, Any] | None) -> Iterable[s
     }
 
 
-def _from_file(path: str) -> str:
+def _from_file(path: str, field: str) -> str:
     try:
-        data = read_secret(f"file:{path}", {}, what="secret_file", gone="write the secret into it, mode 0600")
+        data = read_secret(f"file:{path}", {}, what=field, gone="write the secret into it, mode 0600")
         secret = data.decode().split("\n", 1)[0].rstrip("\r")
         check_secret(secret)
     except VaultError as error:
         raise SecretError(str(error)) from error
     except UnicodeDecodeError:
-        raise SecretError(f"secret_file {path}: its first line is not UTF-8") from None
+        raise SecretError(f"{field} {path}: its first line is not UTF-8") from None
     except SecretError as error:
-        raise SecretError(f"secret_file {path}: {error}") from None
+        raise SecretError(f"{field} {path}: {error}") from None
     return secret

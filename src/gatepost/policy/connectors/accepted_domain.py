@@ -9,7 +9,17 @@ from typing import Annotated
 
 from pydantic import Field
 
-from gatepost.policy.connectors.fields import Duration, MailAddress, NamePattern, Range, Switch
+from gatepost.policy.connectors.fields import (
+    Access,
+    Duration,
+    FilePath,
+    MailAddress,
+    NamePattern,
+    Owned,
+    Range,
+    Switch,
+)
+from gatepost.policy.connectors.recipient_directory import RecipientDirectory  # noqa: TC001 - pydantic reads it
 from gatepost.policy.connectors.record_base import Record
 from gatepost.policy.connectors.units import format_duration
 from gatepost.policy.connectors.values import DomainType, PublishedSts, RecipientValidation, ValidationUnavailable
@@ -32,8 +42,10 @@ class AcceptedDomain(Record):
         description='With type = "internal-relay": how the gateway checks, before it accepts a message, that a '
         "recipient without a mailbox here exists. It refuses unknown recipients with 550 5.1.1. none: it accepts "
         "every recipient; if the server behind it refuses one, the sender gets a notice, which may hit somebody whose "
-        "address was forged. list: the addresses in recipients. callout: the gateway asks the server behind it "
-        "(RCPT), by the connector that would deliver and under its TLS requirement, and remembers the answer.",
+        "address was forged. list: the addresses in recipients. file: the addresses in recipients_file. ldap: "
+        "the gateway asks the directory in recipient_directory, and remembers the answer. callout: the gateway asks "
+        "the server behind it (RCPT), by the connector that would deliver and under its TLS requirement, and remembers "
+        "the answer.",
     )
     recipients: tuple[MailAddress, ...] = Field(
         default=(),
@@ -41,11 +53,24 @@ class AcceptedDomain(Record):
         "Mailboxes of the gateway are known without it. Upper and lower case are treated alike, and the "
         "organization's subaddress_separator applies.",
     )
+    recipients_file: Annotated[
+        FilePath, Owned(lambda value: Access.MACHINE if value else None, "write the addresses in recipients")
+    ] = Field(
+        default="",
+        description='With recipient_validation = "file": a file with every address of the domain that exists behind '
+        'this gateway, one a line; "#" begins a comment. It is read again when it changes. Only the gateway\'s owner '
+        "can name it.",
+    )
+    recipient_directory: RecipientDirectory | None = Field(
+        default=None,
+        description='With recipient_validation = "ldap": the LDAP directory, such as Active Directory or OpenLDAP, '
+        "that has the addresses. Only the gateway's owner can write it.",
+    )
     recipient_validation_unavailable: ValidationUnavailable = Field(
         default=ValidationUnavailable.DEFER,
-        description='With recipient_validation = "callout": what to do with a recipient while nobody can be asked. '
-        "defer: ask the sender to try again (451). accept: accept the recipient unchecked, and record that in the "
-        "trace.",
+        description='With recipient_validation = "file", "ldap" or "callout": what to do with a recipient while nobody '
+        "can be asked, or the file cannot be read. defer: ask the sender to try again (451). accept: accept the "
+        "recipient unchecked, and record that in the trace.",
     )
     verified: Switch = Field(
         default=True,

@@ -22,6 +22,20 @@ if TYPE_CHECKING:
 
 _FOR_PEOPLE: Final = frozenset({"comment", "enabled", "priority"})
 _FREE: Final[Mapping[str, frozenset[str]]] = {
+    # Mail for the domain alone is judged by its source of recipients; what is asked of a directory stays as it is.
+    "accepted_domain": frozenset(
+        {
+            "name",
+            "type",
+            "recipient_validation",
+            "recipients",
+            "recipient_validation_unavailable",
+            "verified",
+            "mta_sts",
+            "mta_sts_mx",
+            "mta_sts_max_age",
+        }
+    ),
     # LMTP names the mailbox's own address, whatever alias mail came for; what is forwarded does not pass the socket.
     "mailbox": frozenset(
         {"address", "aliases", "forwarding_smtp_address", "deliver_to_mailbox_and_forward", "tls_reports"}

@@ -343,6 +343,10 @@ class Directory:
         """Whether an accepted domain's own list of recipients has this one."""
         return self._recipient_lists.holds(domain.name, recipient)
 
+    def recipient_keys(self, domain: AcceptedDomain, recipient: Path) -> tuple[str, ...]:
+        """The addresses of which the source of a domain's recipients must know one, in lower case."""
+        return self._recipient_lists.keys(domain.name, recipient)
+
     def has_mailboxes(self, domain: str) -> bool:
         """Whether there is a mailbox in the domain, so that its recipients are known here."""
         return domain in self._mailboxes.domains

@@ -294,14 +294,18 @@ def _marked_part[P: Record](part: P, key: str, granted: set[Grant]) -> P:
     for grant, access in lacking:
         if access is Access.MACHINE:
             outer, _, inner = grant.field.partition(".")
-            blocked = _blocked(grant.value)
+            held = update.get(outer, getattr(part, outer))
             update[outer] = (
-                update.get(outer, getattr(part, outer)).model_copy(update={inner: blocked}) if inner else blocked
+                held.model_copy(update={inner: _blocked(getattr(held, inner), grant.value)})
+                if inner
+                else _blocked(held, grant.value)
             )
     return part.with_ungranted(ungranted, update)
 
 
-def _blocked(value: str) -> str:
-    """Return the placeholder for a value that is not granted; for a socket, in the form that the field writes."""
+def _blocked(held: Any, value: str) -> Any:
+    """What a field holds instead of a value that is not granted: a list the others, for a socket the field's form."""
+    if isinstance(held, tuple):
+        return tuple(other for other in held if str(other) != value)
     form = next((form for form in ("lmtp:unix:", "unix:") if value.startswith(form)), "")
     return f"{form}{UNGRANTED_PATH}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from gatepost.policy.connectors.values import RecipientValidation
 from gatepost.protocols.smtp.grammar import GrammarError, Path, parse_address
 
 if TYPE_CHECKING:
@@ -84,14 +85,23 @@ class RecipientLists:
         for organization in organizations:
             for domain in organization.accepted_domains:
                 if domain.recipients:
-                    keys = (_key(parse_address(address)) for address in domain.recipients)
-                    self._lists[domain.name] = frozenset(keys)
+                    self._lists[domain.name] = frozenset(map(recipient_key, domain.recipients))
+                if domain.recipients or domain.recipient_validation is not RecipientValidation.NONE:
                     self._separators[domain.name] = organization.subaddress_separator
 
     def holds(self, domain: str, recipient: Path) -> bool:
         """Whether the list of an accepted domain has a recipient, whatever its case, with or without a detail."""
         listed = self._lists.get(domain, frozenset())
-        return any(key in listed for key, _ in _readings(recipient, self._separators.get(domain, "")))
+        return any(key in listed for key in self.keys(domain, recipient))
+
+    def keys(self, domain: str, recipient: Path) -> tuple[str, ...]:
+        """The addresses in lower case of which a source must know one: the recipient's, and those without a detail."""
+        return tuple(key for key, _ in _readings(recipient, self._separators.get(domain, "")))
+
+
+def recipient_key(address: str) -> str:
+    """The one form by which addresses are the same. Raises GrammarError."""
+    return _key(parse_address(address))
 
 
 def _readings(path: Path, separator: str) -> Iterator[tuple[str, str]]:

@@ -21,6 +21,8 @@ class RecipientValidation(StrEnum):
 
     NONE = "none"
     LIST = "list"
+    FILE = "file"
+    LDAP = "ldap"
     CALLOUT = "callout"
 
 

@@ -13,6 +13,7 @@ import msgspec
 from gatepost.policy.connectors.units import format_duration
 from gatepost.policy.connectors.values import DomainType, RecipientValidation, ValidationUnavailable
 from gatepost.policy.decisions.refusals import NO_MAILBOX
+from gatepost.protocols.ldap.messages import ResultCode
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.values import replace
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.accepted_domain import AcceptedDomain
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.decisions.decision import InboundVerdict
+    from gatepost.protocols.ldap.messages import LdapResult
     from gatepost.protocols.smtp.grammar import Path
 
 
@@ -33,13 +35,20 @@ _UNKNOWN_STATUS = ("5.1.", "5.2.1")
 class RecipientQuestion(msgspec.Struct, frozen=True):
     """Whether a recipient of a relayed domain exists that has no mailbox here.
 
-    organization: whose domain it is. is_from_null: the message has the null reverse-path.
+    organization: whose domain it is. is_from_null: the message has the null reverse-path. keys: addresses in lower case
+    of which the source must know one; the recipient's own alone if there is none.
     """
 
     organization: str
     domain: AcceptedDomain
     recipient: Path
     is_from_null: bool = False
+    keys: tuple[str, ...] = ()
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The addresses of which the source must know one."""
+        return self.keys or (self.recipient.text.lower(),)
 
     @property
     def may_ask(self) -> bool:
@@ -79,7 +88,8 @@ def question_of(directory: Directory, reverse_path: Path, recipient: Path) -> Re
         return None
     if domain.type is not DomainType.INTERNAL_RELAY or directory.mailbox(recipient.text) is not None:
         return None
-    return RecipientQuestion(organization.name, domain, recipient, is_from_null=not reverse_path.text)
+    keys = directory.recipient_keys(domain, recipient)
+    return RecipientQuestion(organization.name, domain, recipient, is_from_null=not reverse_path.text, keys=keys)
 
 
 def judge_by_list(directory: Directory, question: RecipientQuestion) -> tuple[Reply | None, str]:
@@ -100,6 +110,20 @@ def answer_of_callout(host: str, reply: Reply) -> RecipientAnswer:
         return RecipientAnswer(exists=reply.positive, source=source)
     # It may be for the null reverse-path alone: a group, for instance, that takes mail of its members only.
     return RecipientAnswer(exists=True, source=f"{source}, which does not mean that it is unknown")
+
+
+def answer_of_directory(outcome: LdapResult, server: str, *, found: bool) -> RecipientAnswer:
+    """The answer in the result of a search. found: whether there was an entry.
+
+    A result other than success says nothing of the recipient: the base that is named may not exist, or the gateway may
+    not read it.
+    """
+    source = f"the directory at {server}"
+    if found:
+        return RecipientAnswer(exists=True, source=f"{source} has an entry with it")
+    if outcome.code == ResultCode.SUCCESS:
+        return RecipientAnswer(exists=False, source=f"{source} has no entry with it")
+    return RecipientAnswer(exists=None, source=f"{source} answered {outcome.text}")
 
 
 def judge_answer(question: RecipientQuestion, answer: RecipientAnswer, age: float) -> tuple[Reply | None, str]:

@@ -4,7 +4,14 @@ import pytest
 
 from gatepost.analysis.alarms.alarm import Kind, Severity
 from gatepost.analysis.alarms.mail_flow import LimitBreach, MailFacts, MailLimits, Shares, judge_mail
-from gatepost.events.delivery_problems import LOGIN_REFUSED, DowngradedDestination, FailingPartner, UnsentNotice
+from gatepost.events.delivery_problems import (
+    LOGIN_REFUSED,
+    RECIPIENTS,
+    SOURCE_DOWN,
+    DowngradedDestination,
+    FailingPartner,
+    UnsentNotice,
+)
 from gatepost.values import replace
 
 NOW = 1_800_000_000.0
@@ -188,3 +195,19 @@ def test_a_sender_that_reached_its_daily_limit():
     )  # fmt: skip
     assert one.lines[-1] == "gatepost limit lift 'ann@contoso.example' --organization contoso"
     assert judged(breached=None) == ()
+
+
+@pytest.mark.parametrize(("questions", "told"), [(2, 0), (3, 1)])
+def test_a_source_of_recipients_that_gives_no_answer_is_told(questions, told):
+    source = FailingPartner(
+        "contoso", "relay.example", RECIPIENTS, "", NOW - 60, NOW - 60, questions, SOURCE_DOWN, reply="no server"
+    )
+    alarms = judge_mail(MailFacts((source,)), MailLimits(), now=NOW)
+    assert len(alarms) == told
+    for alarm in alarms:
+        assert (alarm.kind, alarm.severity, alarm.about) == (
+            Kind.RECIPIENTS_UNKNOWN,
+            Severity.ERROR,
+            "contoso/relay.example/recipients",
+        )
+        assert "3 questions in a row got none: no server." in alarm.detail

@@ -187,3 +187,18 @@ async def test_memory_is_bounded_and_can_be_emptied() -> None:
     tested.forget()
     assert tested.remembered(question("499@o.example")) is None
     await tested.close()
+
+
+async def test_a_source_at_hand_is_asked_each_time_and_whoever_wants_is_told() -> None:
+    file, told = Server(NO), []
+    tested = RecipientLookups(
+        {},
+        clock=Clock(),
+        at_hand={RecipientValidation.CALLOUT: file},
+        told=lambda _, answer: told.append(answer.source),
+    )
+    for _ in range(300):
+        assert await code(tested.ask(question(), CLIENT)) == "5.1.1"
+    assert len(file.questions) == 300
+    assert told == ["no"] * 300
+    assert tested.remembered(question()) is None

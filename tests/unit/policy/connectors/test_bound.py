@@ -12,7 +12,14 @@ OUT = {"name": "out", "recipient_domains": ["b.example"], "smart_hosts": ["mx.b.
 BY_MX = {"name": "out", "recipient_domains": ["b.example"]}
 RULE = {"name": "r", "recipients": ["c.example"], "route_via_connector": "OUT"}
 PARTS = {
-    "accepted_domain": [{"name": "a.example"}],
+    "accepted_domain": [
+        {
+            "name": "a.example",
+            "type": "internal-relay",
+            "recipient_validation": "ldap",
+            "recipient_directory": {"urls": ["ldaps://dc.example"], "bind_dn": "cn=reader"},
+        }
+    ],
     "mailbox": [{"address": "ann@a.example", "delivery": "lmtp:unix:/run/lmtp"}],
     "inbound_connector": [{"name": "in", "sender_domains": ["b.example"], "trust_anchors": "/roots"}],
     "outbound_connector": [OUT | {"trust_anchors": "/roots", "tls_settings": "certificate-validation"}],
@@ -53,6 +60,8 @@ def holder(key, changes, fields=None):
         ("oauth_issuer", {"jwks_url": "https://evil.example/keys"}),
         ("content_hook", {"connections": 256}),
         ("dkim_key", {"service_type": "tlsrpt"}),
+        ("accepted_domain", {"recipient_directory": {"urls": ["ldaps://dc.example"], "search_filter": "(cn={local})"}}),
+        ("accepted_domain", {"recipient_directory": {"urls": ["ldaps://dc.example"], "base_dn": "dc=other"}}),
     ],
 )
 def test_what_says_where_it_leads_is_held(key, changes):
@@ -72,6 +81,8 @@ def test_what_says_where_it_leads_is_held(key, changes):
         ("oauth_issuer", {"enabled": False}),
         ("content_hook", {"timeout": "5s"}),
         ("dkim_key", {"state": "current"}),
+        ("accepted_domain", {"recipient_validation": "none", "recipients": ["x@a.example"]}),
+        ("accepted_domain", {"recipient_validation_unavailable": "accept"}),
     ],
 )
 def test_what_leads_nowhere_is_the_tenants(key, changes):
@@ -115,7 +126,7 @@ def test_every_resource_that_may_hold_a_grant_has_its_rule():
         model = record_in(info.annotation)
         if info.alias and model is not None and "machine" in set(_access(model)):
             marked.add(info.alias)
-    assert marked == set(PARTS) - {"accepted_domain"}
+    assert marked == set(PARTS)
 
 
 def _access(model):

@@ -181,6 +181,19 @@ def test_what_is_not_granted_has_no_effect():
     assert again == NOTHING
 
 
+def test_of_a_list_the_values_without_a_grant_have_no_effect():
+    directory = {"urls": ["ldaps://one.example", "ldaps://two.example"], "trust_anchors": "/roots"}
+    relayed = {"name": "r.example", "type": "internal-relay", "recipient_validation": "ldap"}
+    parts = {"accepted_domain": [relayed | {"recipient_directory": directory}]}
+    granted = {"granted": [["accepted_domain", "r.example", "recipient_directory.urls", "ldaps://two.example"]]}
+    (one,) = mark(parse({"organization": {"contoso": parts}}), {"contoso": granted}).organizations
+    found = one.accepted_domains[0].recipient_directory
+    assert (found.urls, found.trust_anchors) == (("ldaps://two.example",), UNGRANTED_PATH)
+    _, errors = decide(None, organization(parts), NOTHING, by_owner=False)
+    assert len(errors) == 3
+    assert "which only the gateway's owner may write" in errors[0].message
+
+
 def test_one_value_is_granted_as_it_stands():
     document = {"granted": [], "tenants": True}
     resources = mark(parse({"organization": {"contoso": PARTS}}), {"contoso": document})
@@ -223,6 +236,7 @@ HOSTS = ["10.0.0.1:25", "http://10.0.0.1:80", "https://10.0.0.1/x", "lmtp:10.0.0
 WORDS = {
     "name", "display_name", "comment", "settings_id", "header_contains", "audiences", "username_claim",
     "required_scopes", "route_via_connector", "label", "header_name", "username", "client_id", "scope",
+    "base_dn", "bind_dn",
 }  # fmt: skip
 # Networks that a session comes from.
 SOURCES = {"sender_ip_addresses"}
@@ -265,7 +279,7 @@ def test_every_field_that_can_name_something_of_the_gateway_is_marked(key, info)
             assert owned.access(value) in set(Access)
     said = f"{info.description} {info}".lower()
     if any(word in said for word in ("socket", "mode 0600", " path", "directory")):
-        assert owned is not None or key == "organization.name", key
+        assert owned is not None or key in {"organization.name", "accepted_domain.recipient_validation"}, key
 
 
 def test_all_of_them_are_known():
@@ -278,7 +292,9 @@ def test_all_of_them_are_known():
         "oauth_issuer.jwks_url", "oauth_issuer.trust_anchors", "content_hook.address", "content_hook.trust_anchors",
         "dkim_key.key_file", "outbound_connector.authentication.secret_file",
         "outbound_connector.authentication.token_url", "outbound_connector.source_ipv4_address",
-        "outbound_connector.source_ipv6_address",
+        "outbound_connector.source_ipv6_address", "accepted_domain.recipients_file",
+        "accepted_domain.recipient_directory.urls", "accepted_domain.recipient_directory.password_file",
+        "accepted_domain.recipient_directory.trust_anchors",
     }  # fmt: skip
     assert found["outbound_connector.trust_anchors"].access("") is None
     assert found["oauth_issuer.jwks_url"].access("") is None

@@ -15,8 +15,10 @@ def found(resources, text):
 
 def test_a_limit_above_that_of_the_organization_has_no_effect(resources):
     assert found(resources, MAILBOX.format("user_messages_per_day = 5\n", "messages_per_day = 5\n")) == [
-        ("mailbox a@o.example of o: messages_per_day = 5 has no effect, "
-        "as user_messages_per_day of the organization is 5")
+        (
+            "mailbox a@o.example of o: messages_per_day = 5 has no effect, "
+            "as user_messages_per_day of the organization is 5"
+        )
     ]
     assert found(resources, MAILBOX.format("user_messages_per_day = 5\n", "messages_per_day = 4\n")) == []
     (line,) = found(resources, SERVER.format("server_recipients_per_day = 5\n", "recipients_per_day = 9\n"))

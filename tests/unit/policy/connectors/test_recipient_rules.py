@@ -9,6 +9,8 @@ from gatepost.policy.connectors.lint import warnings
 from gatepost.policy.connectors.model import parse
 
 LISTED = {"type": "internal-relay", "recipient_validation": "list"}
+URL = "ldaps://dc1.o.example"
+LDAP = {"recipient_validation": "ldap"}
 
 
 def document(*mailboxes: str, **fields: Any) -> dict[str, Any]:
@@ -25,6 +27,19 @@ def document(*mailboxes: str, **fields: Any) -> dict[str, Any]:
         (LISTED | {"recipients": ["a@o.example", "b@p.example"]}, "recipients[1]", "b@p.example is not in o.example"),
         (LISTED | {"recipients": ["a@sub.o.example"]}, "recipients[0]", "is not in o.example"),
         (LISTED | {"recipients": ["nobody"]}, "recipients[0]", "is not a mail address"),
+        (LISTED | {"recipient_validation": "file"}, "recipient_validation", "there is no file"),
+        (LISTED | {"recipient_validation": "ldap"}, "recipient_validation", "there is no directory"),
+        (LISTED | LDAP | {"recipient_directory": {}}, "recipient_directory.urls", "is missing"),
+        (
+            LISTED | LDAP | {"recipient_directory": {"urls": [URL], "password_file": "/p"}},
+            "recipient_directory.password_file",
+            "has an effect only with bind_dn",
+        ),
+        (
+            LISTED | LDAP | {"recipient_directory": {"urls": ["http://x"]}},
+            "recipient_directory.urls[0]",
+            "no address of a server",
+        ),
         (LISTED | {"type": "elsewhere"}, "type", "authoritative"),
     ],
 )
@@ -51,6 +66,15 @@ def test_a_list_may_have_addresses_in_every_subdomain_of_a_wildcard() -> None:
         (LISTED | {"recipients": ["a@o.example"]}, ("postmaster@o.example",), ""),
         ({"type": "internal-relay", "name": "*.o.example"}, (), "misspelt ones too"),
         (LISTED | {"name": "*.o.example", "recipients": ["a@o.example"]}, (), ""),
+        ({"type": "internal-relay", "recipients_file": "/r"}, (), "its recipients_file has no effect"),
+        (
+            {"type": "internal-relay", "recipient_directory": {"urls": [URL], "bind_dn": "cn=a"}},
+            (),
+            "its recipient_directory has no effect",
+        ),
+        (LISTED | LDAP | {"recipient_directory": {"urls": [URL]}}, (), "does not log in"),
+        (LISTED | LDAP | {"recipient_directory": {"urls": [URL], "bind_dn": "cn=a"}}, (), ""),
+        (LISTED | {"recipient_validation": "file", "recipients_file": "/r"}, (), ""),
     ],
 )
 def test_what_has_no_effect_or_leaves_out_the_postmaster_is_warned_of(

@@ -8,6 +8,7 @@ from gatepost.policy.decisions.inbound import decide_recipient
 from gatepost.policy.decisions.recipient_validation import (
     RecipientAnswer,
     answer_of_callout,
+    answer_of_directory,
     answered,
     foretold,
     judge_answer,
@@ -16,6 +17,7 @@ from gatepost.policy.decisions.recipient_validation import (
     no_such_mailbox,
     question_of,
 )
+from gatepost.protocols.ldap.messages import LdapResult
 from gatepost.protocols.smtp.replies import Reply
 
 if TYPE_CHECKING:
@@ -175,3 +177,23 @@ def test_the_question_is_part_of_the_verdict_until_it_is_answered(
     assert notice.question is not None
     assert not notice.question.may_ask
     assert foretold(notice).reasons[-1] == judge_unasked(notice.question)
+
+
+@pytest.mark.parametrize(
+    ("code", "found", "exists", "said"),
+    [
+        (0, True, True, "the directory at ldaps://dc has an entry with it"),
+        (4, True, True, "has an entry"),
+        (0, False, False, "has no entry with it"),
+        (32, False, None, "answered noSuchObject (32)"),
+        (10, False, None, "answered referral (10)"),
+        (51, False, None, "answered busy (51)"),
+    ],
+)
+def test_only_a_search_that_succeeds_says_that_a_recipient_is_unknown(
+    code: int, found: bool, exists: bool | None, said: str
+) -> None:
+    answer = answer_of_directory(LdapResult(code), "ldaps://dc", found=found)
+    assert answer.exists is exists
+    assert said in answer.source
+    assert not answer.is_down

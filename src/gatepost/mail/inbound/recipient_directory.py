@@ -1,0 +1,68 @@
+"""Ask the LDAP directory of an accepted domain whether a recipient exists.
+
+Called by `mail.inbound.recipient_lookups`, which remembers the answers and limits the questions. What a result means is
+`policy.decisions.recipient_validation`'s; connections are those of `net.lookups.ldap`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from gatepost.net.lookups.ldap import LdapDirectory, LdapSearch, LdapServer, LdapUnavailable
+from gatepost.pki.certificates.connector_secrets import SecretError
+from gatepost.policy.connectors.recipient_directory import server_of
+from gatepost.policy.decisions.recipient_validation import RecipientAnswer, answer_of_directory
+from gatepost.protocols.ldap.search_filter import parse_filter
+
+if TYPE_CHECKING:
+    from gatepost.net.lookups.ldap import LdapClient
+    from gatepost.pki.certificates.directory_secrets import DirectorySecrets
+    from gatepost.policy.connectors.recipient_directory import RecipientDirectory
+    from gatepost.policy.decisions.recipient_validation import RecipientQuestion
+
+
+DIRECTORY_SECONDS: Final = 20.0
+"""For all of one question, with the wait for a connection: the client waits for the reply to its RCPT meanwhile."""
+
+
+class DirectorySource:
+    """client: of the worker. stored: passwords. anchors: where a directory names none."""
+
+    def __init__(
+        self, client: LdapClient, stored: DirectorySecrets, anchors: str, seconds: float = DIRECTORY_SECONDS
+    ) -> None:
+        self._client = client
+        self._stored = stored
+        self._anchors = anchors
+        self._seconds = seconds
+
+    async def __call__(self, question: RecipientQuestion) -> RecipientAnswer:
+        """The answer of the first server that gives one. Faults of servers, networks and passwords are answers, too."""
+        wanted = question.domain.recipient_directory
+        if wanted is None:
+            return RecipientAnswer(exists=None, source="the domain names no directory")
+        encoded = parse_filter(wanted.search_filter).encoded(question.addresses)
+        password = partial(self._stored.password, question.organization, question.domain)
+        try:
+            async with asyncio.timeout(self._seconds):
+                outcome = await self._client.search(
+                    self._directory(question, wanted), LdapSearch(wanted.base_dn, encoded), password
+                )
+        except TimeoutError:
+            return _down(f"no answer within {self._seconds:g} s")
+        except LdapUnavailable as failure:
+            return _down(str(failure))
+        except SecretError as error:
+            return _down(f"it cannot be logged in to: {error}")
+        return answer_of_directory(outcome.result, str(outcome.server), found=outcome.found)
+
+    def _directory(self, question: RecipientQuestion, wanted: RecipientDirectory) -> LdapDirectory:
+        servers = tuple(LdapServer(*server_of(url)) for url in wanted.urls)
+        whose = f"{question.organization}/{question.domain.name}"
+        return LdapDirectory(servers, wanted.bind_dn, wanted.trust_anchors or self._anchors, whose)
+
+
+def _down(why: str) -> RecipientAnswer:
+    return RecipientAnswer(exists=None, source=f"the directory gives no answer: {why}", is_down=True)

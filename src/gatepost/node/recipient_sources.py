@@ -1,0 +1,48 @@
+"""The sources of recipients of relayed domains that a worker has: the server behind, directories and files.
+
+Made by `node.assembly`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gatepost.mail.inbound.recipient_directory import DirectorySource
+from gatepost.mail.inbound.recipient_file import FileSource
+from gatepost.mail.inbound.recipient_lookups import RecipientLookups
+from gatepost.net.lookups.ldap import LdapClient
+from gatepost.node.lifecycle import Lifecycle
+from gatepost.policy.connectors.values import RecipientValidation
+
+if TYPE_CHECKING:
+    from gatepost.mail.outbound.callout import Callout
+    from gatepost.net.lookups.dns import Resolver
+    from gatepost.node.observation import Observation
+    from gatepost.pki.certificates.directory_secrets import DirectorySecrets
+    from gatepost.settings.model import Settings
+
+
+class RecipientSources:
+    """stored: passwords of directories. callout: asks the server behind the gateway."""
+
+    def __init__(self, settings: Settings, resolver: Resolver, stored: DirectorySecrets, callout: Callout) -> None:
+        self._client = LdapClient(resolver)
+        self._directory = DirectorySource(self._client, stored, settings.tls.trust_anchors)
+        self._file = FileSource()
+        self._callout = callout
+
+    def lookups(self, observation: Observation) -> RecipientLookups:
+        """What sessions ask."""
+        return RecipientLookups(
+            {RecipientValidation.CALLOUT: self._callout, RecipientValidation.LDAP: self._directory},
+            counts=observation.counts,
+            at_hand={RecipientValidation.FILE: self._file},
+            told=observation.note_source,
+        )
+
+    def parts(self) -> tuple[Lifecycle, ...]:
+        """The lives of connections and files."""
+        return (
+            Lifecycle("directories of recipients", reload=self._client.reload, close=self._client.close),
+            Lifecycle("files of recipients", close=self._file.close),
+        )

@@ -1,0 +1,175 @@
+"""Requests to a directory and its answers (RFC 4511): simple bind, search for one entry, StartTLS. Pure.
+
+Used by `net.lookups.ldap`, which numbers requests and sends one at a time.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+import msgspec
+
+from gatepost.protocols.ldap.ber import (
+    ENUMERATED,
+    INTEGER,
+    OCTET_STRING,
+    SEQUENCE,
+    BerError,
+    Element,
+    decode,
+    element_size,
+    encode,
+    encode_number,
+)
+
+MESSAGE_OCTETS: Final = 64 * 1024
+"""Of an answer at most: an entry without attributes has the octets of its name."""
+
+_START_TLS: Final = b"1.3.6.1.4.1.1466.20037"
+_NO_ATTRIBUTES: Final = b"1.1"  # RFC 4511 section 4.5.1.8
+_SUBTREE, _NEVER_DEREFERENCE, _FALSE = 2, 0, b"\x01\x01\x00"
+_BIND, _UNBIND, _SEARCH, _EXTENDED = 0x60, 0x42, 0x63, 0x77
+_SIMPLE, _REQUEST_NAME = 0x80, 0x80
+_VERSION: Final = 3
+
+
+class LdapError(Exception):
+    """Octets that are no message of LDAP, or one that must not come here. The text is for us."""
+
+
+class Operation(IntEnum):
+    """The kind of an answer, as its tag."""
+
+    BOUND = 0x61
+    ENTRY = 0x64
+    SEARCHED = 0x65
+    REFERENCE = 0x73
+    EXTENDED = 0x78
+
+
+class ResultCode(IntEnum):
+    """Result codes that mean something here (RFC 4511 appendix A)."""
+
+    SUCCESS = 0
+    SIZE_LIMIT_EXCEEDED = 4
+    REFERRAL = 10
+    NO_SUCH_OBJECT = 32
+    INVALID_CREDENTIALS = 49
+
+
+_NAMES: Final = {
+    1: "operationsError",
+    2: "protocolError",
+    3: "timeLimitExceeded",
+    8: "strongerAuthRequired",
+    10: "referral",
+    11: "adminLimitExceeded",
+    13: "confidentialityRequired",
+    32: "noSuchObject",
+    34: "invalidDNSyntax",
+    48: "inappropriateAuthentication",
+    49: "invalidCredentials",
+    50: "insufficientAccessRights",
+    51: "busy",
+    52: "unavailable",
+    53: "unwillingToPerform",
+    80: "other",
+}
+
+
+class LdapResult(msgspec.Struct, frozen=True):
+    """How a request ended. diagnostic: what the server says of it, as it came."""
+
+    code: int
+    diagnostic: str = ""
+
+    @property
+    def text(self) -> str:
+        """The result in words, fit for a line of text."""
+        name = _NAMES.get(self.code, "result")
+        said = "".join(char if char.isprintable() else " " for char in self.diagnostic[:200]).strip()
+        return f"{name} ({self.code}){f': {said}' if said else ''}"
+
+
+class LdapAnswer(msgspec.Struct, frozen=True):
+    """One message of the server. number: of the request, 0 if nobody asked. result: None of an entry or reference."""
+
+    number: int
+    operation: Operation
+    result: LdapResult | None
+
+
+def start_tls_request(number: int) -> bytes:
+    """Ask for TLS on this connection (RFC 4511 section 4.14)."""
+    return _message(number, encode(_EXTENDED, encode(_REQUEST_NAME, _START_TLS)))
+
+
+def bind_request(number: int, name: str, password: str) -> bytes:
+    """Log in with a name and a password.
+
+    Raises ValueError without a password: a server would take that for an anonymous log-in and agree (RFC 4513 section
+    5.1.2).
+    """
+    if not password:
+        raise ValueError("a bind without a password proves nothing")
+    simple = encode(_SIMPLE, password.encode())
+    return _message(number, encode(_BIND, encode_number(_VERSION), encode(OCTET_STRING, name.encode()), simple))
+
+
+def search_request(number: int, base: str, encoded_filter: bytes, seconds: int) -> bytes:
+    """Ask for one entry below a base, without its attributes. seconds: that the server may take."""
+    return _message(
+        number,
+        encode(
+            _SEARCH,
+            encode(OCTET_STRING, base.encode()),
+            encode_number(_SUBTREE, ENUMERATED),
+            encode_number(_NEVER_DEREFERENCE, ENUMERATED),
+            encode_number(1),
+            encode_number(seconds),
+            _FALSE,
+            encoded_filter,
+            encode(SEQUENCE, encode(OCTET_STRING, _NO_ATTRIBUTES)),
+        ),
+    )
+
+
+def unbind_request(number: int) -> bytes:
+    """Say that the connection ends. There is no answer."""
+    return _message(number, encode(_UNBIND))
+
+
+def message_size(data: bytes) -> int | None:
+    """The octets of the message that the data begins with, None if that cannot be said yet. Raises LdapError."""
+    try:
+        return element_size(data, MESSAGE_OCTETS)
+    except BerError as error:
+        raise LdapError(f"no message of LDAP: {error}") from error
+
+
+def read_message(data: bytes) -> LdapAnswer:
+    """The message that the data is. Raises LdapError."""
+    try:
+        outer = decode(data)
+        if outer.tag != SEQUENCE:
+            raise BerError("it is no sequence")
+        number, operation, *_ = outer.elements()
+        if number.tag != INTEGER:
+            raise BerError("it has no number")
+        kind = Operation(operation.tag)
+        is_result = kind not in {Operation.ENTRY, Operation.REFERENCE}
+        return LdapAnswer(number.number(), kind, _result(operation) if is_result else None)
+    except ValueError as error:
+        raise LdapError(f"no message of LDAP: {error}") from error
+
+
+def _result(operation: Element) -> LdapResult:
+    code, _, diagnostic, *_ = operation.elements()
+    if code.tag != ENUMERATED or diagnostic.tag != OCTET_STRING:
+        raise BerError("a result without its code")
+    return LdapResult(code.number(), diagnostic.content.decode("utf-8", "replace"))
+
+
+def _message(number: int, operation: bytes) -> bytes:
+    return encode(SEQUENCE, encode_number(number), operation)

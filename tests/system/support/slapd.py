@@ -1,0 +1,153 @@
+"""OpenLDAP's slapd with a directory of the tests: inetOrgPerson, and proxyAddresses as Active Directory has them.
+
+Debian's own, with a configuration in a folder of the tests; nothing of the machine's instance is read or started. It
+shares no code with gatepost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+from typing import TYPE_CHECKING, Self
+
+from support.debian import need
+from support.process import Child, Folder, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from support.pki import Leaf
+
+BASE = "dc=relay,dc=example"
+READER = f"cn=gatepost,{BASE}"
+PASSWORD = "correct horse (battery) *"
+
+_SCHEMA = """\
+attributetype ( 1.2.840.113556.1.2.210 NAME 'proxyAddresses'
+  EQUALITY caseIgnoreMatch SUBSTR caseIgnoreSubstringsMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 )
+objectclass ( 1.2.840.113556.1.5.999 NAME 'testRecipient' SUP top AUXILIARY MAY ( proxyAddresses ) )
+"""
+_CONFIGURATION = """\
+include /etc/ldap/schema/core.schema
+include /etc/ldap/schema/cosine.schema
+include /etc/ldap/schema/inetorgperson.schema
+include {folder}/test.schema
+pidfile {folder}/slapd.pid
+modulepath /usr/lib/ldap
+moduleload back_mdb
+TLSCertificateFile {chain}
+TLSCertificateKeyFile {key}
+TLSCACertificateFile {chain}
+security {security}
+disallow bind_anon
+require authc
+database mdb
+suffix "{base}"
+directory {folder}/db
+rootdn "cn=root,{base}"
+access to attrs=userPassword by anonymous auth by * none
+access to * by dn.exact="{reader}" read by * none
+{more}
+"""
+_ENTRIES = """\
+dn: {base}
+objectClass: dcObject
+objectClass: organization
+dc: relay
+o: Relay
+
+dn: {reader}
+objectClass: organizationalRole
+objectClass: simpleSecurityObject
+cn: gatepost
+userPassword: {password}
+
+"""
+
+
+def listens(port: int) -> bool:
+    """Whether somebody takes connections on a port."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=2):
+        return True
+    return False
+
+
+class Slapd:
+    """people: the mail of each person, and proxyAddresses as they are written. certificate: of its TLS."""
+
+    def __init__(
+        self,
+        certificate: Leaf,
+        people: Mapping[str, Sequence[str]],
+        *,
+        password: str = PASSWORD,
+        more: str = "",
+    ) -> None:
+        need("slapd")
+        self.folder = Folder("slapd")
+        self.port, self.implicit_port = free_port(), free_port()
+        self._child: Child | None = None
+        self.folder.write("test.schema", _SCHEMA)
+        self.folder.write("db/.keep", "")
+        self._certificate = certificate
+        self._more = more
+        entries = _ENTRIES.format(base=BASE, reader=READER, password=password)
+        self._configuration = self._write()
+        entries += "".join(
+            f"dn: uid=u{number},{BASE}\nobjectClass: inetOrgPerson\nobjectClass: testRecipient\nuid: u{number}\ncn: u\n"
+            f"sn: u\nmail: {mail}\n{''.join(f'proxyAddresses: {proxy}' + chr(10) for proxy in proxies)}\n"
+            for number, (mail, proxies) in enumerate(people.items())
+        )
+        path = self.folder.write("entries.ldif", entries)
+        command = ["/usr/sbin/slapadd", "-f", self._configuration, "-l", path]
+        subprocess.run(command, check=True, capture_output=True, timeout=30)
+
+    def _write(self) -> str:
+        text = _CONFIGURATION.format(
+            folder=self.folder.path,
+            chain=self._certificate.chain,
+            key=self._certificate.key,
+            security="simple_bind=128",
+            base=BASE,
+            reader=READER,
+            more=self._more,
+        )
+        return str(self.folder.write("slapd.conf", text))
+
+    @property
+    def urls(self) -> tuple[str, str]:
+        """Its address with TLS from the first octet, and the one with StartTLS."""
+        return f"ldaps://localhost:{self.implicit_port}", f"ldap://localhost:{self.port}"
+
+    def log(self) -> str:
+        """What it logged."""
+        return self._child.output() if self._child else ""
+
+    def searches(self) -> int:
+        """How many searches it was asked for."""
+        return self.log().count(" SRCH base=")
+
+    def start(self) -> Self:
+        """Start it, or start it again."""
+        listen = f"ldap://127.0.0.1:{self.port} ldaps://127.0.0.1:{self.implicit_port}"
+        command = ["/usr/sbin/slapd", "-f", self._configuration, "-h", listen, "-d", "stats"]
+        self._child = Child(command, self.folder / "log.txt")
+        self._child.wait_ready(lambda: listens(self.implicit_port), timeout=30)
+        return self
+
+    def stop(self) -> None:
+        """End it; what it has stays."""
+        if self._child:
+            self._child.stop()
+
+    def __enter__(self) -> Self:
+        try:
+            return self.start()
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        self.folder.remove()
