@@ -12,7 +12,7 @@ import ipaddress
 import logging
 import socket
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from gatepost.net.connection import Connection
 from gatepost.net.proxy_header import HeaderReceiver
@@ -34,10 +34,19 @@ _MAX_REFUSED: Final = 256  # refused connections that may get a reply at a time;
 _log = logging.getLogger(__name__)
 
 
-def bind(address: str) -> list[socket.socket]:
+class PassedSockets(Protocol):
+    """Sockets that were bound before this process began."""
+
+    def take(self, family: int, target: tuple[object, ...]) -> socket.socket | None:
+        """The one that is bound to this address, as getaddrinfo gives it; None if there is none."""
+        ...
+
+
+def bind(address: str, passed: PassedSockets | None = None) -> list[socket.socket]:
     """Listening sockets for "host:port" or "[v6]:port", one for each address that `host` has; port 0 is any free one.
 
-    Raises ValueError for text that is no such address, OSError naming it if it cannot be bound.
+    passed: those that are bound already, which are taken first. Raises ValueError for text that is no such address,
+    OSError naming it if it cannot be bound.
     """
     host, port = parse_address(address)
     sockets: list[socket.socket] = []
@@ -45,6 +54,9 @@ def bind(address: str) -> list[socket.socket]:
         for family, kind, protocol, _, target in socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         ):
+            if passed is not None and (given := passed.take(family, target)) is not None:
+                sockets.append(given)
+                continue
             made = socket.socket(family, kind, protocol)
             sockets.append(made)
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

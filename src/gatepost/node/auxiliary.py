@@ -17,6 +17,7 @@ import uvloop
 
 from gatepost.net.token_access import TOKEN_KEYS
 from gatepost.node.http_session import SECONDS
+from gatepost.node.lifeline import Sign, life_signs, tell_supervisor
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.store.interface import StoreFailure
 
@@ -55,8 +56,15 @@ async def _run(make: Callable[[], Parts], lifeline: int, drain: float, what: str
         from gatepost.node.token_watch import TokenWatch  # noqa: PLC0415 - few have keys in tokens
 
         parts.add(TokenWatch(parts.reload, stop.set).life())
-    loop.add_signal_handler(signal.SIGHUP, parts.reload)
+
+    def reload() -> None:
+        parts.reload()
+        tell_supervisor(lifeline, Sign.RELOADED)
+
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    parts.add(life_signs(lifeline))
     await parts.start()
+    tell_supervisor(lifeline, Sign.READY)
     await stop.wait()
     loop.remove_reader(lifeline)
     await parts.close(min(drain, SECONDS))

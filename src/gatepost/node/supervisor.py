@@ -1,7 +1,8 @@
 """The supervisor: one small process that binds the ports, drops privileges and keeps the workers alive.
 
 It never touches mail. Workers are forked from it, so that code and data of the interpreter are shared pages. Signals:
-SIGTERM and SIGINT drain and end, SIGHUP makes every worker read certificates and settings again.
+SIGTERM and SIGINT drain and end, SIGHUP makes every worker read its files again. Each process says on its lifeline that
+it serves and lives; the supervisor passes that on to the service manager.
 """
 
 from __future__ import annotations
@@ -12,16 +13,24 @@ import signal
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from gatepost.node.lifeline import Lifeline, Sign
+from gatepost.node.service_manager import ServiceManager
+from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 
 CONFIGURATION_EXIT = 78  # sysexits.h EX_CONFIG: a worker cannot start with these settings; at the start it ends all
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGIO)
 _STABLE_SECONDS = 10.0  # a worker that lived longer is restarted at once
 _LONGEST_PAUSE = 30.0
+_SILENT_SECONDS: Final = 30.0  # a worker that says nothing for so long hangs; it says something every two seconds
+_START_SECONDS: Final = 900.0  # within which a worker must serve: reading a large queue takes its time
+_EXTRA_SECONDS: Final = 10.0  # that the service manager grants beyond the drain: for what is signed and said last
+_RELOAD_SECONDS: Final = 30.0  # after which a reload counts as done, whoever did not answer
 
 _log = logging.getLogger(__name__)
 
@@ -34,36 +43,64 @@ class _Worker:
     started: float = 0.0
     pause: float = 0.0
     restart_at: float = 0.0
+    takes_mail: bool = True
+    line: Lifeline | None = None
+    heard: float = 0.0  # when it said something
+    is_ready: bool = False
+    is_reloading: bool = False
+    is_silent: bool = False
+
+    def hear(self, now: float) -> None:
+        """Take up what it said."""
+        signs = self.line.signs() if self.line is not None else set()
+        if signs:
+            self.heard = now
+        self.is_ready |= Sign.READY in signs
+        self.is_reloading &= Sign.RELOADED not in signs
+
+    def answers(self, now: float) -> bool:
+        """Whether its event loop runs; a process that starts gets its time."""
+        return now - self.heard < (_SILENT_SECONDS if self.is_ready else _START_SECONDS)
 
 
 class Supervisor:
     """Runs `workers` processes of `work(index, lifeline)` until told to stop.
 
     work: called in the child; returns its exit status. lifeline: a file descriptor that reads end-of-file when the
-    supervisor is gone, so that no worker outlives it. drain: seconds a worker gets to end before SIGKILL. beside: what
-    runs in a process of its own and is no worker, by its name; called with the lifeline.
+    supervisor is gone, so that no worker outlives it (`node.lifeline`). drain: seconds a worker gets to end before
+    SIGKILL. beside: what runs in a process of its own and is no worker, by its name; called with the lifeline.
+    manager: hears how all of them are. listening: what is logged once every worker takes mail. on_reload: called on
+    SIGHUP, before the processes read their files.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it runs, and whom it tells, each by name
         self,
         workers: int,
         work: Callable[[int, int], int],
         *,
         drain: float,
         beside: Mapping[str, Callable[[int], int]] | None = None,
+        manager: ServiceManager | None = None,
+        listening: str = "",
+        on_reload: Callable[[], None] = lambda: None,
     ) -> None:
         self._workers = [_Worker(f"worker {index}", partial(work, index)) for index in range(workers)]
-        self._workers += [_Worker(name, other) for name, other in (beside or {}).items()]
+        self._workers += [_Worker(name, other, takes_mail=False) for name, other in (beside or {}).items()]
         self._drain = drain
+        self._manager = manager or ServiceManager()
+        self._listening = listening
+        self._on_reload = on_reload
         self._stopping = False
         self._status = 0
         self._served = False  # somebody has lived for a while: the settings can be used
+        self._announced = False  # that every worker takes mail
+        self._reload_until = 0.0  # 0: no reload is under way
         self._kill_at = 0.0
-        self._lifeline = os.pipe()
 
     def run(self) -> int:
         """Start the workers and return when all have ended: 0, or 2 if the settings cannot be used."""
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        signal.signal(signal.SIGIO, signal.SIG_IGN)  # one that a library's thread gets ends nothing
         for worker in self._workers:
             self._start(worker)
         while any(worker.pid for worker in self._workers) or not self._stopping:
@@ -72,22 +109,30 @@ class Supervisor:
                 self._signal(received.si_signo)
             self._reap()
             self._restart_and_kill()
+            self._report()
+        self._manager.close()
         return self._status
 
     def _start(self, worker: _Worker) -> None:
-        worker.started = time.monotonic()
+        worker.started = worker.heard = time.monotonic()
+        worker.is_ready = worker.is_reloading = worker.is_silent = False
+        worker.line = Lifeline()
         worker.pid = os.fork()
         if worker.pid == 0:
-            os._exit(self._child(worker))
+            os._exit(self._child(worker, worker.line.child_end))
+        worker.line.release_child_end()
 
-    def _child(self, worker: _Worker) -> int:
-        os.close(self._lifeline[1])
+    def _child(self, worker: _Worker, lifeline: int) -> int:
+        for other in self._workers:
+            if other.line is not None:  # whoever holds a supervisor's end keeps another process from seeing it go
+                other.line.close()
+        self._manager.close()
         for number in _SIGNALS:
             # A SIGHUP that comes before the worker listens asks for what it is about to do anyway.
             signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         try:
-            return worker.work(self._lifeline[0])
+            return worker.work(lifeline)
         except Exception:  # noqa: BLE001 - the child must end here, whatever it was
             _log.exception("%s failed", worker.name)
             return 1
@@ -95,14 +140,75 @@ class Supervisor:
     def _signal(self, number: int) -> None:
         if number in {signal.SIGTERM, signal.SIGINT}:
             self._stop(signal.SIGTERM)
-        elif number == signal.SIGHUP:
-            self._pass_on(signal.SIGHUP)
+        elif number == signal.SIGHUP and not self._stopping:
+            self._reload()
 
     def _stop(self, number: int) -> None:
         if not self._stopping:  # who asks again does not grant more time
             self._stopping = True
             self._kill_at = time.monotonic() + self._drain
+            _log.info("stopping: sessions and deliveries may take up to %.0f s to end", self._drain)
+            self._manager.stopping("stopping", self._drain + _EXTRA_SECONDS)
         self._pass_on(number)
+
+    def _reload(self) -> None:
+        if self._announced:
+            self._manager.reloading("reading files again")
+        self._on_reload()
+        self._reload_until = time.monotonic() + _RELOAD_SECONDS
+        for worker in self._workers:
+            worker.is_reloading = bool(worker.pid) and worker.is_ready
+        self._pass_on(signal.SIGHUP)
+
+    def _report(self) -> None:
+        """Hear the processes, and tell the service manager what has become of them."""
+        now, mail = time.monotonic(), [worker for worker in self._workers if worker.takes_mail]
+        for worker in self._workers:
+            worker.hear(now)
+            self._note_silence(worker, now)
+        if self._stopping:
+            return
+        status = self._status_text()
+        if not self._announced and all(worker.is_ready for worker in mail):
+            self._announced = True
+            _log.info("ready: %s", self._listening)
+            self._manager.ready(status)
+        if self._reload_until and (
+            now > self._reload_until or not any(worker.is_reloading for worker in self._workers)
+        ):
+            self._reload_until = 0.0
+            if self._announced:
+                self._manager.ready(status)
+        if not self._reload_until:
+            self._manager.status(status)
+        if not any(worker.is_silent for worker in mail) and any(self._serves(worker) for worker in mail):
+            self._manager.ping()
+
+    @staticmethod
+    def _serves(worker: _Worker) -> bool:
+        """Whether it takes mail, or is about to for the first time; one that ends again and again does not."""
+        return bool(worker.pid) and (worker.is_ready or not worker.pause)
+
+    @staticmethod
+    def _note_silence(worker: _Worker, now: float) -> None:
+        silent = bool(worker.pid) and not worker.answers(now)
+        if silent and not worker.is_silent:
+            _log.error("%s (process %d) has not answered for %.0f s", worker.name, worker.pid, now - worker.heard)
+        elif worker.is_silent and not silent:
+            _log.info("%s answers again", worker.name)
+        worker.is_silent = silent
+
+    def _status_text(self) -> str:
+        """One line for `systemctl status`: what does not run or answer, else where the gateway listens."""
+        troubles = []
+        for worker in self._workers:
+            if not worker.pid:
+                troubles.append(f"{worker.name} ended and starts again soon")
+            elif worker.is_silent:
+                troubles.append(f"{worker.name} does not answer")
+            elif not worker.is_ready and worker.takes_mail:
+                troubles.append(f"{worker.name} is starting")
+        return "; ".join(troubles) or f"{quantity(len(self._workers), 'process', 'processes')}: {self._listening}"
 
     def _pass_on(self, number: int) -> None:
         for worker in self._workers:
@@ -123,6 +229,10 @@ class Supervisor:
 
     def _ended(self, worker: _Worker, code: int) -> None:
         worker.pid = 0
+        worker.is_ready = worker.is_reloading = False
+        if worker.line is not None:
+            worker.line.close()
+            worker.line = None
         now = time.monotonic()
         lived = now - worker.started
         others = (now - other.started for other in self._workers if other.pid)

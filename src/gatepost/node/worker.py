@@ -18,6 +18,7 @@ import uvloop
 from gatepost.net.lookups.validator import ValidatorError
 from gatepost.node.assembly import Assembly
 from gatepost.node.lifecycle import Duty, Lifecycle
+from gatepost.node.lifeline import Sign, life_signs, tell_supervisor
 from gatepost.node.snapshot import POLL_SECONDS
 from gatepost.node.supervisor import CONFIGURATION_EXIT
 from gatepost.pki.certificates.files import CertificateFileError
@@ -45,7 +46,7 @@ def run_worker(
 ) -> int:
     """The life of a worker; its exit status. place: its number, from 0, and how many there are.
 
-    lifeline: reads end-of-file when we are alone.
+    lifeline: reads end-of-file when we are alone; what we say on it the supervisor hears (`node.lifeline`).
     node: which one it is of, for the list of nodes; None: it is in no list. tickets: see `Assembly.build`.
     """
     # libuv may keep a ring per loop; on some kernels (seen on 6.18) a process that has one never finishes its exit.
@@ -85,14 +86,19 @@ class _Worker:
         except (StoreFailure, CertificateFileError, ValidatorError, OSError) as error:
             _log.critical("worker %d cannot start: %s", self._place[0], error)
             return CONFIGURATION_EXIT
-        loop.add_signal_handler(signal.SIGHUP, assembly.reload)
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._reload(assembly))
         watch = Duty(POLL_SECONDS, lambda: self._end_if_failed(assembly))
-        assembly.parts.add(Lifecycle("store watch", duties=[watch]))
+        assembly.parts.add(Lifecycle("store watch", duties=[watch]), life_signs(self._lifeline))
         await assembly.parts.start()
+        tell_supervisor(self._lifeline, Sign.READY)
         await self._stop.wait()
         loop.remove_reader(self._lifeline)
         await assembly.parts.close(self._settings.server.drain)
         return self._status
+
+    def _reload(self, assembly: Assembly) -> None:
+        assembly.reload()
+        tell_supervisor(self._lifeline, Sign.RELOADED)
 
     def _end_if_failed(self, assembly: Assembly) -> None:
         """A store that failed for good, or a token that was away, is for a new process: the supervisor starts one."""

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 import time
 
 import pytest
@@ -138,8 +140,6 @@ def test_who_dies_again_and_again_waits_longer_and_longer(before, pause):
     supervisor._ended(worker, 1)
     assert (worker.pid, worker.pause) == (0, pause)
     assert abs(worker.restart_at - now - pause) < 1
-    for end in supervisor._lifeline:
-        os.close(end)
 
 
 def test_settings_that_cannot_be_used_end_everything_with_2(supervise):
@@ -237,3 +237,117 @@ def work(index, lifeline):
     script.signal(signal.SIGKILL)
     assert script.ends() == -signal.SIGKILL
     assert script.said.count("alone") == 2
+
+
+# A supervisor that is a service: what it tells its manager goes to a socket that this test reads.
+SERVICE = SCRIPT.replace(
+    'say(f"status {supervisor.Supervisor(workers, work, drain=drain).run()}")',
+    """
+from gatepost.node.lifeline import Sign, tell_supervisor
+from gatepost.node.service_manager import ServiceManager
+
+supervisor._SILENT_SECONDS = 0.6
+manager = ServiceManager(sys.argv[5], watchdog=0.3)
+watched = supervisor.Supervisor(
+    workers, work, drain=drain, manager=manager, listening="mx at 127.0.0.1:25", on_reload=lambda: say("settings")
+)
+say(f"status {watched.run()}")
+""",
+)
+OBEDIENT = """
+def work(index, lifeline):
+    signal.signal(signal.SIGHUP, lambda *_: (say(f"again {index}"), tell_supervisor(lifeline, Sign.RELOADED)))
+    say(f"worker {index} {os.getpid()}")
+    time.sleep(0.3 * index)
+    tell_supervisor(lifeline, Sign.READY)
+    while True:
+        time.sleep(0.1)
+        tell_supervisor(lifeline, Sign.ALIVE)
+"""
+
+
+@pytest.fixture
+def notified(run, tmp_path):
+    """Starts a service; `heard` has every message to its manager, `until` waits for one that begins so."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(20)
+
+        def start(work=OBEDIENT, workers=2, stable=10.0):
+            script = run(SERVICE, work, workers, 5.0, stable, tmp_path / "notify")
+            script.heard = []
+
+            def until(text):
+                while True:
+                    script.heard.append(manager.recv(4096).decode())
+                    if script.heard[-1].startswith(text):
+                        return script.heard[-1]
+
+            def silent(seconds):
+                """No ping comes for so long, after those that were under way."""
+                deadline = time.monotonic() + 15
+                since = time.monotonic()
+                manager.settimeout(0.1)
+                while since + seconds > time.monotonic() < deadline:
+                    with contextlib.suppress(TimeoutError):
+                        if manager.recv(4096).startswith(b"WATCHDOG"):
+                            since = time.monotonic()
+                manager.settimeout(20)
+                return time.monotonic() >= since + seconds
+
+            script.until, script.silent = until, silent
+            return script
+
+        yield start
+
+
+def test_the_service_manager_is_told_from_start_to_end(notified):
+    script = notified()
+    ready = script.until("READY=1")
+    assert ready == "READY=1\nSTATUS=2 processes: mx at 127.0.0.1:25"
+    starting = [text for text in script.heard if text.startswith("STATUS")]
+    assert starting[0].endswith("worker 1 is starting")
+    script.until("WATCHDOG=1")
+    script.signal(signal.SIGHUP)
+    reloading = script.until("RELOADING=1").split("\n")
+    assert reloading[1].startswith("MONOTONIC_USEC=")
+    assert script.until("READY=1") == ready
+    script.expect("settings")
+    assert {script.expect("again"), script.expect("again")} == {"again 0", "again 1"}
+    script.signal(signal.SIGTERM)
+    assert script.until("STOPPING=1") == "STOPPING=1\nEXTEND_TIMEOUT_USEC=15000000\nSTATUS=stopping"
+    assert script.expect("status") == "status 0"
+    assert script.ends() == 0
+
+
+def test_a_worker_that_hangs_ends_the_pings(notified):
+    script = notified()
+    hung = pid(script.expect("worker 1"))
+    script.until("READY=1")
+    script.until("WATCHDOG=1")
+    os.kill(hung, signal.SIGSTOP)
+    script.expect("ERROR worker 1 (process")
+    assert script.until("STATUS=worker 1") == "STATUS=worker 1 does not answer"
+    assert script.silent(1.5)
+    os.kill(hung, signal.SIGCONT)
+    script.until("WATCHDOG=1")
+    assert "STATUS=2 processes: mx at 127.0.0.1:25" in script.heard
+
+
+def test_a_worker_that_starts_again_does_not_end_those_that_serve(notified):
+    script = notified()
+    died = pid(script.expect("worker 1"))
+    script.until("READY=1")
+    os.kill(died, signal.SIGKILL)
+    script.until("STATUS=worker 1 ended and starts again")
+    script.until("WATCHDOG=1")
+    script.until("STATUS=2 processes")
+
+
+def test_workers_that_all_end_again_and_again_end_the_pings(notified):
+    work = "def work(index, lifeline):\n    time.sleep(0.1)\n    return 1\n"
+    script = notified(work, workers=1)
+    script.expect("worker 0 ended with 1")
+    script.until("STATUS=worker 0 ended and starts again")
+    assert script.silent(2.5)
+    assert not any(text.startswith("READY") for text in script.heard)

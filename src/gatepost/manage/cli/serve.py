@@ -16,7 +16,14 @@ import click
 from OpenSSL.SSL import SSLEAY_VERSION, SSLeay_version
 
 from gatepost.manage.cli.lazy import COLLECTIONS
-from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, config_option, fail, loaded_settings
+from gatepost.manage.cli.options import (
+    BAD_INPUT,
+    UNKNOWN,
+    config_option,
+    current_remote_options,
+    fail,
+    loaded_settings,
+)
 from gatepost.manage.use_cases.granting import grant_all
 from gatepost.manage.use_cases.stored_schemas import SCHEMAS
 from gatepost.net.anchors import AnchorsError, TrustAnchors
@@ -28,6 +35,7 @@ from gatepost.net.openssl_tickets import find_place
 from gatepost.node.alarm_post import webhook_secret
 from gatepost.node.evidence import sign_rest
 from gatepost.node.logs import set_up
+from gatepost.node.passed_sockets import PassedSocketError, PassedSockets
 from gatepost.node.privileges import (
     PrivilegeError,
     drop_privileges,
@@ -36,6 +44,7 @@ from gatepost.node.privileges import (
     prepare_data_dir,
 )
 from gatepost.node.registration import Registration
+from gatepost.node.service_manager import ServiceManager
 from gatepost.node.site_secrets import prepare_site, ticket_secrets_of
 from gatepost.node.supervisor import Supervisor
 from gatepost.node.ticket_secrets import SecretRotation, SharedSecrets
@@ -43,6 +52,8 @@ from gatepost.node.worker import run_worker
 from gatepost.pki.certificates.files import CertificateFileError, load_identities
 from gatepost.pki.certificates.vault import VaultError
 from gatepost.policy.connectors.errors import ResourceErrors
+from gatepost.settings.difference import changed_keys
+from gatepost.settings.loader import SettingsError, load
 from gatepost.store.changes import ConfigConflict
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite.wal_index import hold_indexes
@@ -64,18 +75,21 @@ _GRACE = 5.0  # beyond the workers' own drain, before they are killed
 @click.command()
 @config_option
 def serve(config: str | None) -> None:
-    """Run the gateway in the foreground until SIGTERM or SIGINT. SIGHUP reloads certificates.
+    """Run the gateway in the foreground until SIGTERM or SIGINT. SIGHUP reads certificates and other files again.
+
+    Tells a service manager how it is (sd_notify), and uses sockets that one passes, by their addresses.
 
     Exit codes: 0 stopped in order, 2 settings, certificates, ports or the store cannot be used (every reason is named),
     3 the store cannot be reached now.
     """
     gc.freeze()  # what was imported is no garbage: looking through it takes 5 % of a start
     gc.set_threshold(*COLLECTIONS)  # it runs for long
+    manager, passed = _service_manager()
     settings = loaded_settings(config)
     set_up(settings.log.level, settings.log.format)
     account = _account(settings)
     _check(settings)
-    ports = _bind(settings)
+    ports = _bind(settings, passed)
     _drop_privileges(settings, account)
     _check_store(settings)
     hold_indexes(Path(settings.server.data_dir))
@@ -98,10 +112,53 @@ def serve(config: str | None) -> None:
 
     beside = {name: partial(apart, other) for name, other in _auxiliary_processes(settings, ports, workers).items()}
     drain = settings.server.drain + settings.server.drain_replies + _GRACE
-    status = Supervisor(workers, work, drain=drain, beside=beside).run()
+    supervisor = Supervisor(
+        workers,
+        work,
+        drain=drain,
+        beside=beside,
+        manager=manager,
+        listening=_listening(settings, ports),
+        on_reload=lambda: _tell_changes(settings, config),
+    )
+    status = supervisor.run()
     sign_rest(settings)
     registration.end()
+    _log.info("stopped")
     sys.exit(status)
+
+
+def _service_manager() -> tuple[ServiceManager, PassedSockets]:
+    """Who started us, if it wants to know how we are, and the sockets that it bound for us."""
+    try:
+        return ServiceManager.from_environment(os.environ), PassedSockets.from_environment(os.environ)
+    except (OSError, ValueError) as error:
+        fail(BAD_INPUT, f"NOTIFY_SOCKET, WATCHDOG_USEC: {error}")
+    except PassedSocketError as error:
+        fail(BAD_INPUT, str(error))
+
+
+def _listening(settings: Settings, ports: _Ports) -> str:
+    """What is served where, for the log."""
+    places = [f"{listener.role} at {listener.address}" for listener in settings.listeners]
+    places += [f"{name} at {address}" for name, address in settings.public_addresses.items()]
+    places += [f"ACME challenges at {settings.acme.served_at}"] if ports.tokens else []
+    places += [f"the site at {settings.site.address}"] if ports.nodes else []
+    places += [f"metrics at {settings.metrics_address}"] if ports.metrics else []
+    places += [f"admin centre at {settings.admin.address}"] if ports.admin else []
+    return ", ".join(places)
+
+
+def _tell_changes(settings: Settings, config: str | None) -> None:
+    """Log what the settings file says by now and the gateway does not do before a restart, or what is wrong with it."""
+    try:
+        changed = changed_keys(settings, load(config or current_remote_options().config, os.environ))
+    except SettingsError as error:
+        for problem in error.problems:
+            _log.error("the settings file cannot be used; the gateway goes on with its settings: %s", problem)
+        return
+    if changed:
+        _log.warning("settings that changed in the file take effect at the next start: %s", ", ".join(changed))
 
 
 def _registered(settings: Settings) -> Registration:
@@ -288,25 +345,29 @@ def _otel_errors(settings: Settings) -> Iterator[str]:
         yield f"otel.secret: {error}"
 
 
-def _bind(settings: Settings) -> _Ports:
+def _bind(settings: Settings, passed: PassedSockets | None = None) -> _Ports:
     try:
-        mail = [port for listener in settings.listeners for port in bind(listener.address)]
-        public = {address: bind(address) for address in settings.public_addresses.values()}
-        tokens = bind(settings.acme.served_at) if settings.acme.served_at else []
-        nodes = bind(settings.site.address) if settings.site.address else []
-        metrics = bind(settings.metrics_address) if settings.metrics_address else []
-        admin = _bind_admin(settings)
+        mail = [port for listener in settings.listeners for port in bind(listener.address, passed)]
+        public = {address: bind(address, passed) for address in settings.public_addresses.values()}
+        tokens = bind(settings.acme.served_at, passed) if settings.acme.served_at else []
+        nodes = bind(settings.site.address, passed) if settings.site.address else []
+        metrics = bind(settings.metrics_address, passed) if settings.metrics_address else []
+        admin = _bind_admin(settings, passed)
+        if passed is not None:
+            passed.check_all_taken()
     except OSError as error:
         fail(BAD_INPUT, error.strerror or str(error))
+    except PassedSocketError as error:
+        fail(BAD_INPUT, str(error))
     return _Ports(mail, public, tokens, nodes, metrics, admin)
 
 
-def _bind_admin(settings: Settings) -> list[socket.socket]:
+def _bind_admin(settings: Settings, passed: PassedSockets | None) -> list[socket.socket]:
     """Mail does not wait for a port that nobody chose: where its default is taken, there is no admin centre."""
     if not settings.admin.address:
         return []
     try:
-        return bind(settings.admin.address)
+        return bind(settings.admin.address, passed)
     except OSError as error:
         if "address" in settings.admin.written:
             raise

@@ -138,10 +138,10 @@ def test_a_port_that_is_taken_is_named(settings, capsys):
 
 
 def test_mail_does_not_wait_for_a_port_that_nobody_chose(settings, home, capsys, caplog, monkeypatch):
-    def taken(address):
+    def taken(address, passed=None):
         if address.endswith(":8443"):
             raise OSError(98, f"cannot listen on {address}: Address already in use")
-        return real(address)
+        return real(address, passed)
 
     real = command.bind
     monkeypatch.setattr(command, "bind", taken)

@@ -1,0 +1,67 @@
+"""The line between the supervisor and each of its processes, a socket pair for each.
+
+It reads end-of-file in the process when the supervisor is gone, so that none outlives it. On it the process says one
+octet at a time that it serves, that it has read its files again, and every few seconds, from its event loop, that it
+lives. The supervisor is woken by SIGIO (fcntl(2), F_SETOWN), as it waits for signals alone.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from contextlib import suppress
+from enum import Enum
+from typing import Final
+
+from gatepost.node.lifecycle import Duty, Lifecycle
+
+BEAT_SECONDS: Final = 2.0
+"""Between two signs that a process lives."""
+
+
+class Sign(bytes, Enum):
+    """What a process says to its supervisor."""
+
+    READY = b"R"
+    RELOADED = b"L"
+    ALIVE = b"."
+
+
+def tell_supervisor(lifeline: int, sign: Sign) -> None:
+    """Say it and never wait: a supervisor that is gone, or does not read, hears nothing."""
+    with suppress(OSError):
+        os.set_blocking(lifeline, False)
+        os.write(lifeline, sign.value)
+
+
+def life_signs(lifeline: int) -> Lifecycle:
+    """The part of a process that says that its event loop runs."""
+    return Lifecycle("life signs", duties=[Duty(BEAT_SECONDS, lambda: tell_supervisor(lifeline, Sign.ALIVE))])
+
+
+class Lifeline:
+    """The supervisor's end of the line to one process. child_end: for the process, which inherits it by the fork."""
+
+    def __init__(self) -> None:
+        self._own, child = socket.socketpair()
+        self._own.setblocking(False)
+        fcntl.fcntl(self._own, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(self._own, fcntl.F_SETFL, fcntl.fcntl(self._own, fcntl.F_GETFL) | os.O_ASYNC)
+        self.child_end = child.detach()
+
+    def release_child_end(self) -> None:
+        """In the supervisor, after the fork: only the process has that end."""
+        os.close(self.child_end)
+
+    def signs(self) -> set[Sign]:
+        """What the process said since this was asked last."""
+        said = b""
+        with suppress(OSError):
+            while heard := self._own.recv(4096):
+                said += heard
+        return {sign for sign in Sign if sign.value in said}
+
+    def close(self) -> None:
+        """Cut it: a process at the other end learns that nobody supervises it."""
+        self._own.close()
