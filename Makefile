@@ -7,7 +7,7 @@ JOBS ?= $(shell expr 2 \* $$(nproc))
 # What runs beside another part gets half of them.
 HALF = $(shell expr \( $(JOBS) + 1 \) / 2)
 TOGETHER = $(MAKE) --no-print-directory --jobs=2 --output-sync=target JOBS=$(HALF)
-LOCKS := $(patsubst %,requirements/%.txt,run acme otel pdf postgres sso dev)
+LOCKS := $(patsubst %,requirements/%.txt,run acme all otel pdf postgres sso dev)
 # Plugins of packages that happen to be installed, and that no test uses.
 PYTEST := $(BIN)/pytest -p no:anyio -p no:schemathesis
 UNIT := $(PYTEST) -q tests/unit
@@ -16,7 +16,7 @@ SYSTEM := $(PYTEST) -q -o timeout=120 tests/system
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help env demo demo-nodes test test-all check format lint types imports unit unit-rest pythons system system-all system-postgresql coverage mutants fuzz-rest \
-	next-hops faults peers lock docs figures bench clean
+	next-hops faults peers lock docs figures bench dist deb sbom audit clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 19
@@ -119,6 +119,20 @@ figures: env ## count the source into docs/figures.md
 docs: env ## renew the generated pages under docs/
 	@$(BIN)/python scripts/docs.py
 	@$(BIN)/python scripts/rfc_page.py
+
+# Of the last commit: who builds the same commit gets the same files.
+export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 1577836800)
+dist: env ## wheel and source distribution in dist/, the same bytes for the same commit
+	@$(BIN)/hatchling build --target sdist --target wheel --directory dist
+
+deb: env ## the Debian package in dist/, for Debian 13 (needs python3.13 and dpkg-deb)
+	@$(BIN)/python scripts/debian_package.py
+
+sbom: env ## what is delivered, as a bill of materials in dist/ (CycloneDX), from the locks
+	@$(BIN)/python scripts/licences.py --sbom dist/gatepost.cdx.json
+
+audit: env ## known vulnerabilities of what is delivered (pip-audit through uv; needs its data from the network)
+	@$(BIN)/uv tool run --quiet pip-audit --disable-pip --require-hashes --requirement requirements/all.txt
 
 clean:
 	rm -rf .venv .pythons .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .import.log build dist

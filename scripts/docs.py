@@ -1,4 +1,4 @@
-"""Writes what is generated under docs/: settings, resources, tls, commands, metrics, REST (rfcs: see rfc_page.py).
+"""Writes what is generated under docs/: settings, resources, tls, commands, metrics, REST, licences; rfc_page.py: rfcs.
 
 .venv/bin/python scripts/docs.py            write them
 .venv/bin/python scripts/docs.py --check    exit 1 and name those that are not current
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 import door_matrix
+import licences
 
 from gatepost.events.metrics.catalogue import CATALOGUE
 from gatepost.manage.cli import main as gatepost
@@ -133,6 +134,7 @@ def pages() -> dict[Path, str]:
         DOCS / "monitoring.md": monitoring_page(),
         DOCS / "rest.md": rest_page(),
         DOCS / "use-cases.md": _USE_CASES + door_matrix.table(),
+        DOCS / "licences.md": licences.page(),
     }
 
 

@@ -55,6 +55,8 @@ def sources() -> dict[str, tuple[list[str], str]]:
         "pdf.txt": (["pyproject.toml", "--extra", "pdf"], ""),
         "postgres.txt": (["pyproject.toml", "--extra", "postgres"], ""),
         "sso.txt": (["pyproject.toml", "--extra", "sso"], ""),
+        # What packages contain: all extras in versions that fit together, as tested.
+        "all.txt": (["pyproject.toml", "--extra", "all"], ""),
         "dev.txt": (["pyproject.toml", "--all-extras", "--group", "dev"], ""),
         "uv.txt": (["-"], "uv\n"),
         # An editable install needs "editables" beside the build backend.

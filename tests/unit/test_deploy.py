@@ -121,8 +121,44 @@ def test_the_container_runs_without_root():
     lines = (DEPLOY / "Containerfile").read_text().splitlines()
     assert [line for line in lines if line.startswith("USER")] == ["USER 10001:10001"]
     assert [line for line in lines if line.startswith("VOLUME")] == ["VOLUME /var/lib/gatepost"]
+    assert lines.count("STOPSIGNAL SIGTERM") == 1
+    assert [line for line in lines if line.startswith("ENTRYPOINT")] == [
+        'ENTRYPOINT ["gatepost"]'
+    ]  # it gets the signal
     copied = [word for line in lines if line.startswith("COPY") and "--from" not in line for word in line.split()[1:-1]]
     assert all((DEPLOY.parent / name).exists() for name in copied)
+
+
+def instructions():
+    """Each instruction of the Containerfile with its continuation lines."""
+    text = (DEPLOY / "Containerfile").read_text()
+    joined = re.sub(r"\\\n\s*", "", "\n".join(line for line in text.splitlines() if not line.startswith("#")))
+    return [tuple(line.split(maxsplit=1)) for line in joined.splitlines() if line.strip()]
+
+
+def test_the_containerfile_keeps_the_rules_of_linters():
+    """Those of hadolint that apply: it is not in Debian."""
+    last_stage = [index for index, (name, _) in enumerate(instructions()) if name == "FROM"][-1]
+    for name, text in instructions():
+        assert name != "ADD"  # COPY says what it does
+        if name == "FROM":
+            assert ":" in text
+            assert ":latest" not in text
+        if name == "RUN":
+            assert "sudo" not in text
+            assert "curl" not in text
+            for command in re.findall(r"pip install [^&|;]*", text):
+                assert "--require-hashes" in command or "--no-deps" in command
+                assert "--no-cache-dir" in command
+            if "apt-get install" in text:
+                assert "--yes --no-install-recommends" in text
+                assert "rm -rf /var/lib/apt/lists/*" in text
+        if name in {"WORKDIR", "VOLUME"}:
+            assert text.startswith("/")
+    final = dict(instructions()[last_stage:])
+    assert final["CMD"].startswith("[")
+    (port,) = re.findall(r"http://127\.0\.0\.1:(\d+)/readyz", final["HEALTHCHECK"])
+    assert load(None, {"GATEPOST_SERVER__HOSTNAME": "mx1.contoso.example"}).metrics_address.endswith(f":{port}")
 
 
 # ------------------------------------------------------------------------------------------------------- the chart

@@ -5,6 +5,7 @@ import logging
 import socket
 import threading
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -15,6 +16,7 @@ from cryptography.x509.oid import NameOID
 from gatepost.net import memory
 from gatepost.net.listener import bind
 from gatepost.node.assembly import Assembly
+from gatepost.node.lifecycle import nothing
 from gatepost.pki.certificates.authority import Authority
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.protocols.tls.facts import ChainStatus
@@ -59,6 +61,17 @@ def test_new_resources_reach_sessions_and_deliveries(home):
         assert [assembly._expiration(name) for name in ("contoso", "fabrikam", "nobody")] == [3600, 7200, 7200]
 
     assembled(home.settings(queue={"message_expiration": "2h"}), scene)
+
+
+def test_the_list_of_what_sighup_reads_again_is_whole(home):
+    async def scene(assembly):
+        reloading = {part.name for part in assembly.parts._parts if part.reload is not nothing}
+        text = (Path(__file__).parents[3] / "docs/service.md").read_text()
+        table = text.partition("<!-- reload -->")[2].partition("<!-- /reload -->")[0]
+        listed = {line.split("|")[1].strip() for line in table.splitlines()[3:] if line}
+        assert listed == reloading | {"certificates"}  # which the assembly reads first, with the rest after them
+
+    assembled(home.settings(), scene)
 
 
 def presented(service):

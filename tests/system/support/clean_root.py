@@ -1,0 +1,142 @@
+"""A clean Debian 13 to install a package in: a copy of what mmdebstrap made, and commands that run in it by chroot.
+
+The system is made once (network, root, mmdebstrap) and kept in the user's cache folder; GATEPOST_FRESH names another.
+Commands see this machine's network, /dev, and a /proc of their own; there is no systemd.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import pytest
+from support.debian import MARK, need
+from support.process import Child, FixtureError, Folder, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PACKAGES = (
+    "python3,ca-certificates,dns-root-data,libunbound8,openssl,systemd-standalone-sysusers,systemd-standalone-tmpfiles"
+)
+_INSIDE = 'mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && exec chroot "$0" "$@"'
+
+
+def base() -> Path:
+    """The clean system, which is made if it is not there. Skips the test, loudly, where it cannot be."""
+    need("root")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    root = Path(os.environ.get("GATEPOST_FRESH") or cache / "gatepost-fresh") / "trixie-package"
+    if not root.exists():
+        if shutil.which("mmdebstrap") is None:
+            pytest.skip(f"{MARK}: mmdebstrap")
+        new = root.with_name(f"{root.name}.new")
+        shutil.rmtree(new, ignore_errors=True)
+        new.parent.mkdir(parents=True, exist_ok=True)
+        command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={PACKAGES}", "trixie", new]
+        if subprocess.run(command, check=False, capture_output=True, timeout=600).returncode:
+            shutil.rmtree(new, ignore_errors=True)
+            pytest.skip(f"{MARK}: Debian's archive, for a clean system")
+        new.rename(root)
+    return root
+
+
+class CleanRoot:
+    """A copy of the clean system, removed at the end."""
+
+    def __init__(self) -> None:
+        source = base()
+        self.folder = Folder("clean-root")
+        self.path = self.folder.path / "root"
+        subprocess.run(["cp", "-a", "--reflink=auto", source, self.path], check=True)
+        self._child: Child | None = None
+        self.notified: list[str] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        self.folder.remove()
+
+    def __truediv__(self, inside: str) -> Path:
+        return self.path / inside.removeprefix("/")
+
+    def run(self, *command: str, expect: int | None = 0) -> str:
+        """What a command of root's in it prints. expect: its exit status, None for any."""
+        done = subprocess.run(self._command(command), capture_output=True, env=_environment(), check=False, timeout=300)
+        text = (done.stdout + done.stderr).decode(errors="replace")
+        if expect is not None and done.returncode != expect:
+            raise FixtureError(f"{' '.join(command)}: exit {done.returncode}, not {expect}\n{text}")
+        return text
+
+    def start_unit(self, name: str) -> None:
+        """Run the unit's ExecStart as its User with its capabilities, and wait until it says that it is ready."""
+        unit = self.unit(name)
+        capability = unit["AmbientCapabilities"].lower().replace("cap_", "+")
+        user = ["setpriv", f"--reuid={unit['User']}", f"--regid={unit['Group']}", "--init-groups", "--no-new-privs"]
+        user += [f"--inh-caps=-all,{capability}", f"--bounding-set=-all,{capability}", f"--ambient-caps={capability}"]
+        place = self / "run/notify"
+        place.unlink(missing_ok=True)
+        self._manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._manager.bind(str(place))
+        self._manager.setblocking(False)
+        place.chmod(0o777)
+        variables = {**_environment(), "NOTIFY_SOCKET": "/run/notify", "WATCHDOG_USEC": "60000000"}
+        command = self._command([*user, *unit["ExecStart"].split()])
+        self._child = Child(command, self.folder.path / "log.txt", variables)
+        self._child.wait_ready(lambda: self.has_said("READY=1"), timeout=90)
+
+    def unit(self, name: str) -> dict[str, str]:
+        """The last value of each key of an installed unit."""
+        lines = (self / f"usr/lib/systemd/system/{name}").read_text().splitlines()
+        return {key: value for key, equals, value in (line.partition("=") for line in lines) if equals}
+
+    def has_said(self, line: str) -> bool:
+        """Whether the service told its manager this."""
+        while True:
+            try:
+                self.notified += self._manager.recv(4096).decode().split("\n")
+            except BlockingIOError:
+                return line in self.notified
+
+    def wait_said(self, line: str) -> None:
+        """Until the service told its manager this once more."""
+        self.notified.clear()
+        wait_until(lambda: self.has_said(line), f"{line} in {self.notified}\n{self.log()}", timeout=60)
+
+    def stop(self) -> int:
+        """SIGTERM to the service; its exit status."""
+        child, self._child = self._child, None
+        if child is None:
+            return 0
+        status = child.stop(grace=60)
+        self.has_said("")
+        self._manager.close()
+        return status
+
+    @property
+    def service(self) -> Child:
+        assert self._child is not None
+        return self._child
+
+    def log(self) -> str:
+        """What the service printed so far."""
+        log = self.folder.path / "log.txt"
+        return log.read_text(errors="replace") if log.exists() else ""
+
+    def _command(self, words: Sequence[str]) -> list[str]:
+        return ["unshare", "--mount", "--propagation", "private", "sh", "-c", _INSIDE, str(self.path), *words]
+
+
+def _environment() -> dict[str, str]:
+    return {
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": "/root",
+        "LC_ALL": "C.UTF-8",
+        "DEBIAN_FRONTEND": "noninteractive",
+    }
