@@ -16,6 +16,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+from email.utils import formatdate
 from pathlib import Path
 
 import licences
@@ -29,6 +30,8 @@ ROOT = Path(__file__).resolve().parents[1]
 FILES = ROOT / "deploy/debian"
 PYTHON = "python3.13"
 LOCK = "requirements/all.txt"
+VERSION = f"{gatepost.__version__}-1"
+MAINTAINER = "the gatepost project <gatepost@localhost>"
 HOME = "usr/lib/gatepost"
 LIBRARIES = f"{HOME}/lib/{PYTHON}/site-packages"
 
@@ -50,7 +53,7 @@ Depends: {python}, libc6 (>= 2.34), ca-certificates,
 Recommends: libunbound8, dns-root-data
 Suggests: postgresql
 Installed-Size: {size}
-Maintainer: the gatepost project <gatepost@localhost>
+Maintainer: {maintainer}
 Description: mail gateway that decides, proves and rehearses how mail is protected
  gatepost receives, queues and delivers mail over SMTP. Connectors, as in Exchange,
  require TLS of partners by name or certificate; DANE, MTA-STS, DKIM, DMARC and
@@ -81,7 +84,7 @@ def build(output: Path, *, fast: bool) -> Path:
         write_control(stage)
         set_modes(stage)
         output.mkdir(parents=True, exist_ok=True)
-        target = output / f"gatepost_{gatepost.__version__}_{architecture()}.deb"
+        target = output / f"gatepost_{VERSION}_{architecture()}.deb"
         compression = ["-Zgzip", "-z1"] if fast else ["-Zxz"]
         run("dpkg-deb", "--root-owner-group", *compression, "--build", str(stage), str(target))
     return target
@@ -172,7 +175,14 @@ def install_documents(stage: Path) -> None:
     write(doc / "README.Debian", (FILES / "README.Debian").read_text(encoding="utf-8"))
     write(doc / "copyright", COPYRIGHT)
     write(doc / "licences.md", licences.page())
+    compressed(doc / "changelog.Debian.gz", debian_changelog())
     compressed(doc / "changelog.gz", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"))
+
+
+def debian_changelog() -> str:
+    """What changed is in the changelog of gatepost itself, beside it."""
+    when = formatdate(int(epoch()))
+    return f"gatepost ({VERSION}) trixie; urgency=medium\n\n  * See changelog.gz.\n\n -- {MAINTAINER}  {when}\n"
 
 
 def install_service(stage: Path) -> None:
@@ -190,7 +200,8 @@ def install_service(stage: Path) -> None:
 def write_control(stage: Path) -> None:
     """What dpkg reads."""
     size = sum(path.lstat().st_size for path in stage.rglob("*") if not path.is_dir()) // 1024
-    values = {"version": gatepost.__version__, "architecture": architecture(), "python": PYTHON, "size": size}
+    values = {"version": VERSION, "architecture": architecture(), "python": PYTHON, "size": size}
+    values["maintainer"] = MAINTAINER
     write(stage / "DEBIAN/control", CONTROL.format_map(values))
     write(stage / "DEBIAN/conffiles", "/etc/gatepost/gatepost.toml\n")
     for name in ("postinst", "prerm", "postrm"):

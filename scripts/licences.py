@@ -84,7 +84,7 @@ def pins() -> list[Pin]:
 def _locked(name: str) -> dict[str, str]:
     """The versions in a lock, by name."""
     text = (ROOT / f"requirements/{name}.txt").read_text(encoding="utf-8")
-    return dict(match.groups() for line in text.splitlines() if (match := _PIN.match(line)))
+    return {match[1]: match[2] for line in text.splitlines() if (match := _PIN.match(line))}
 
 
 def page() -> str:

@@ -157,8 +157,7 @@ def test_the_containerfile_keeps_the_rules_of_linters():
             assert text.startswith("/")
     final = dict(instructions()[last_stage:])
     assert final["CMD"].startswith("[")
-    (port,) = re.findall(r"http://127\.0\.0\.1:(\d+)/readyz", final["HEALTHCHECK"])
-    assert load(None, {"GATEPOST_SERVER__HOSTNAME": "mx1.contoso.example"}).metrics_address.endswith(f":{port}")
+    assert final["HEALTHCHECK"].endswith('CMD ["gatepost", "status"]')
 
 
 # ------------------------------------------------------------------------------------------------------- the chart

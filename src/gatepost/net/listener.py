@@ -54,8 +54,8 @@ def bind(address: str, passed: PassedSockets | None = None) -> list[socket.socke
         for family, kind, protocol, _, target in socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         ):
-            if passed is not None and (given := passed.take(family, target)) is not None:
-                sockets.append(given)
+            if passed is not None and (inherited := passed.take(family, target)) is not None:
+                sockets.append(inherited)
                 continue
             made = socket.socket(family, kind, protocol)
             sockets.append(made)

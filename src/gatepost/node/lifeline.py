@@ -21,7 +21,7 @@ BEAT_SECONDS: Final = 2.0
 
 
 class Sign(bytes, Enum):
-    """What a process says to its supervisor."""
+    """A message of a process to its supervisor, one octet."""
 
     READY = b"R"
     RELOADED = b"L"
@@ -55,7 +55,7 @@ class Lifeline:
         os.close(self.child_end)
 
     def signs(self) -> set[Sign]:
-        """What the process said since this was asked last."""
+        """Read what the process said since the last call."""
         said = b""
         with suppress(OSError):
             while heard := self._own.recv(4096):

@@ -1,4 +1,4 @@
-"""Which settings differ between two readings of a settings file: what a restart would change. Called on SIGHUP."""
+"""The difference between two readings of a settings file, which a restart would put in force. Called on SIGHUP."""
 
 from __future__ import annotations
 
