@@ -49,7 +49,7 @@ tls_settings = "domain-validation"
 tls_domain = "mail.bank.example"
 """
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1500)]
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def older(package: Path, folder: Path) -> Path:
     control.write_text(control.read_text().replace("\nVersion: ", "\nVersion: 0.0.1~"))
     (tree / OLD_MODULE).write_text("")
     target = folder / "older.deb"
-    subprocess.run(["dpkg-deb", "--root-owner-group", "-Zgzip", "-z1", "--build", tree, target], check=True)
+    subprocess.run(["dpkg-deb", "--root-owner-group", "-Znone", "--build", tree, target], check=True)
     shutil.rmtree(tree)
     return target
 
@@ -117,10 +117,12 @@ def set_up(root: CleanRoot, pki: Pki, address: str, sink: Sink) -> None:
 
 def send(address: str, pki: Pki, recipient: str, subject: str) -> None:
     """A message over STARTTLS, with the gateway's name checked."""
-    with smtplib.SMTP() as client:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(pki.root)
+    with smtplib.SMTP(local_hostname="client.example", timeout=60) as client:
         client.connect(address, 25)
         client._host = "mx1.contoso.example"  # the name in its certificate
-        client.starttls(context=ssl.create_default_context(cafile=str(pki.root)))  # noqa: TID251 - a client's own
+        client.starttls(context=context)
         client.sendmail("ann@contoso.example", [recipient], f"Subject: {subject}\r\n\r\nhello\r\n")
 
 
@@ -139,7 +141,7 @@ def test_install_serve_upgrade_remove_purge(package: Path, tmp_path: Path, pki: 
         send(address, pki, "bob@bank.example", "to the bank")
         wait_until(lambda: delivered(root) == ["first"], f"a message\n{root.log()}")
         wait_until(lambda: len(bank.messages) == 1, f"the bank's message\n{root.log()}")
-        assert bank.counts["TLS"] == 1
+        assert bank.counts["TLS"] >= 1
         reloads(root)
         stops(root)
 
@@ -179,9 +181,10 @@ def reloads(root: CleanRoot) -> None:
     """SIGHUP: the service manager is told when it begins and ends, and the log names what waits for a restart."""
     settings = root / SETTINGS
     settings.write_text(settings.read_text() + "[log]\nlevel = 'debug'\n")
+    root.notified.clear()
     os.kill(root.service.pid, signal.SIGHUP)  # unshare, sh, chroot and setpriv became the supervisor
-    root.wait_said("RELOADING=1")
-    root.wait_said("READY=1")
+    wait_until(lambda: root.has_said("READY=1"), f"a reload that ends\n{root.log()}", timeout=60)
+    assert root.notified.index("RELOADING=1") < root.notified.index("READY=1")
     assert "take effect at the next start: log.level" in root.log()
 
 
@@ -202,14 +205,18 @@ def only_data_is_writable(root: CleanRoot) -> None:
     """The account can write only its data and what everybody can; no capability or open file is left for more."""
     account = ["setpriv", "--reuid=gatepost", "--regid=gatepost", "--init-groups"]
     search = ["find", "/", "-xdev", "-writable", "-not", "-type", "l", "-not", "-path", "/var/lib/gatepost*"]
-    writable = root.run(*account, *search, expect=None).splitlines()
+    said = root.run(*account, *search, expect=None).splitlines()
+    writable = [line for line in said if not line.startswith("find: ")]  # what it may not even look at
     assert set(writable) <= {"/tmp", "/var/tmp", "/run/lock", "/run/notify"}
     for pid in root.service.family():
         status = Path(f"/proc/{pid}/status").read_text()
         assert "CapEff:\t0000000000000000" in status
         assert "CapPrm:\t0000000000000000" in status
         for entry in Path(f"/proc/{pid}/fd").iterdir():
-            target = str(entry.readlink())
-            flags = int(Path(f"/proc/{pid}/fdinfo/{entry.name}").read_text().split("flags:")[1].split()[0], 8)
+            try:
+                target = str(entry.readlink())
+                flags = int(Path(f"/proc/{pid}/fdinfo/{entry.name}").read_text().split("flags:")[1].split()[0], 8)
+            except FileNotFoundError:  # closed by now
+                continue
             if target.startswith("/") and flags & os.O_ACCMODE and not stat.S_ISCHR(entry.stat().st_mode):
                 assert target.startswith((str(root / DATA), str(root.folder.path / "log.txt"), "/memfd:")), target

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 from support.debian import MARK, need
-from support.process import Child, FixtureError, Folder, wait_until
+from support.process import Child, FixtureError, Folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,11 +103,6 @@ class CleanRoot:
                 self.notified += self._manager.recv(4096).decode().split("\n")
             except BlockingIOError:
                 return line in self.notified
-
-    def wait_said(self, line: str) -> None:
-        """Until the service told its manager this once more."""
-        self.notified.clear()
-        wait_until(lambda: self.has_said(line), f"{line} in {self.notified}\n{self.log()}", timeout=60)
 
     def stop(self) -> int:
         """SIGTERM to the service; its exit status."""
