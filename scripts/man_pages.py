@@ -53,6 +53,7 @@ overrides a key of the settings file
 def roff(text: str) -> str:
     """Text as troff takes it literally."""
     escaped = text.replace("\\", "\\e").replace("-", "\\-").replace("'", "\\(aq").replace("`", "\\(ga")
+    escaped = "".join(character if character.isascii() else f"\\[u{ord(character):04X}]" for character in escaped)
     return re.sub(r"^\.", r"\\&.", escaped, flags=re.MULTILINE)
 
 

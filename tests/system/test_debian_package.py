@@ -139,8 +139,8 @@ def test_install_serve_upgrade_remove_purge(package: Path, tmp_path: Path, pki: 
         only_data_is_writable(root)
         send(address, pki, "ann@contoso.example", "first")
         send(address, pki, "bob@bank.example", "to the bank")
-        wait_until(lambda: delivered(root) == ["first"], f"a message\n{root.log()}")
-        wait_until(lambda: len(bank.messages) == 1, f"the bank's message\n{root.log()}")
+        wait_until(lambda: delivered(root) == ["first"], f"a message\n{root.log()}", timeout=90)
+        wait_until(lambda: len(bank.messages) == 1, f"the bank's message\n{root.log()}", timeout=90)
         assert bank.counts["TLS"] >= 1
         reloads(root)
         stops(root)
@@ -152,7 +152,7 @@ def test_install_serve_upgrade_remove_purge(package: Path, tmp_path: Path, pki: 
         assert owner(root, SETTINGS) == ("root:gatepost", "640")
         root.start_unit("gatepost.service")
         send(address, pki, "ann@contoso.example", "second")
-        wait_until(lambda: delivered(root) == ["first", "second"], f"another message\n{root.log()}")
+        wait_until(lambda: delivered(root) == ["first", "second"], f"another message\n{root.log()}", timeout=90)
         assert "organization.contoso" in root.run("gatepost", "export")
         stops(root)
 

@@ -100,6 +100,38 @@ def test_an_account_other_than_root_cannot_become_another(nobody, place):
     assert in_a_process(work).startswith("server.user: only root can become daemon; this is nobody: start as root, or")
 
 
+def permitted():
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapPrm")]
+    return int(line.split()[1], 16)
+
+
+@as_root
+@with_open_python
+@pytest.mark.parametrize("filtered", [False, True], ids=["given up", "a filter forbids capset"])
+def test_an_account_with_capabilities_gives_them_up(nobody, place, filtered):
+    """As a service manager starts it: an ordinary account, with capabilities for its ports."""
+
+    class Filter:
+        prctl = privileges._libc.prctl
+
+        @staticmethod
+        def capset(*_):
+            return -1
+
+    def work():
+        privileges._libc.prctl(8, 1, 0, 0, 0)  # PR_SET_KEEPCAPS
+        os.setgroups([])
+        os.setresgid(nobody.gid, nobody.gid, nobody.gid)
+        os.setresuid(nobody.uid, nobody.uid, nobody.uid)
+        before = permitted()
+        if filtered:
+            privileges._libc = Filter
+        drop_privileges(nobody, place)
+        return before > 0, permitted() == 0
+
+    assert in_a_process(work) == (True, not filtered)
+
+
 @as_root
 def test_roots_account_is_the_one_that_is_written(place):
     os.chown(place, 12345, 12345)

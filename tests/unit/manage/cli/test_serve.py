@@ -9,6 +9,7 @@ import pytest
 
 from gatepost.manage.cli import serve as command
 from gatepost.manage.cli.demo_ports import free_port, wait_for_greeting
+from gatepost.node.passed_sockets import PassedSockets
 from gatepost.pki.certificates.authority import Authority
 from gatepost.settings.loader import load
 
@@ -128,6 +129,28 @@ def test_every_listener_is_bound(settings):
     assert [one.fileno() for one in ports.mail] == [-1] * len(ports.mail)
     assert all(one.fileno() >= 0 for one in ports.shared)
     ports.keep([])
+
+
+def test_passed_sockets_take_the_place_of_listeners(settings, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as passed, socket.create_server(("127.0.0.1", 0)) as stray:
+        port = passed.getsockname()[1]
+        ours = settings(listener=[{"role": "mx", "address": f"127.0.0.1:{port}"}])
+        assert bind(ours, PassedSockets([("mx", passed)])).mail == [passed]
+        both = PassedSockets([("mx", passed), ("other", stray)])
+        text = fails(lambda one: bind(one, both), ours, capsys)
+        assert text.startswith('the service manager passed sockets that no setting names: "other" (127.0.0.1:')
+
+
+def test_sighup_names_settings_that_changed_or_are_wrong(settings, home, caplog):
+    before = settings()
+    command._tell_changes(before, str(home.path / "gatepost.toml"))
+    assert caplog.text == ""
+    settings(log={"level": "debug"}, server={"hostname": "mx.gate.example", "data_dir": "data", "drain": 7})
+    command._tell_changes(before, str(home.path / "gatepost.toml"))
+    assert "take effect at the next start: server.drain, log.level" in caplog.text
+    (home.path / "gatepost.toml").write_text("[server]\nhostnam = 1\n")
+    command._tell_changes(before, str(home.path / "gatepost.toml"))
+    assert "the gateway goes on with its settings: " in caplog.text
 
 
 def test_a_port_that_is_taken_is_named(settings, capsys):
