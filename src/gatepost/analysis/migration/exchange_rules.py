@@ -1,4 +1,4 @@
-"""Convert Exchange's transport rules about connectors and TLS into mail flow rules.
+"""Convert Exchange's transport rules about connectors, TLS and quarantine into mail flow rules.
 
 Called by `analysis.migration.exchange` for each object of Get-TransportRule. A rule is carried over only with all its
 conditions and exceptions: without one of them it would take hold of other mail than it was written for.
@@ -68,13 +68,18 @@ def convert_rule(item: ExchangeObject, part: Part, known: Known) -> None:
     """Fill a part from a transport rule, or refuse it. Raises Unreadable."""
     connector = item.text("RouteMessageOutboundConnector")
     require_tls = item.switch("RouteMessageOutboundRequireTls", default=False)
-    if not connector and not require_tls:
-        part.refuse("it is about neither connectors nor TLS; gatepost has no rules about what is in messages")
+    quarantine = item.switch("Quarantine", default=False)
+    if not (connector or require_tls or quarantine):
+        part.refuse(
+            "it is about neither connectors, TLS nor quarantine; gatepost has no rules about what is in messages"
+        )
         return
     if connector:
         part.table["route_via_connector"] = _connector(connector, known)
     if require_tls:
         part.table["require_tls"] = True
+    if quarantine:
+        part.table["quarantine"] = True
     _when(item, part, known)
     _order(item, part)
     if comment := " ".join(item.text("Comments").split()):

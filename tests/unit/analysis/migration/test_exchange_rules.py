@@ -151,5 +151,12 @@ def test_a_rule_is_carried_over_with_all_its_conditions_or_not_at_all(changes, w
 
 def test_a_rule_about_something_else():
     part = converted(RouteMessageOutboundRequireTls=False, Comments=None)
-    assert "neither connectors nor TLS" in part.refused
+    assert "neither connectors, TLS nor quarantine" in part.refused
     assert "comment" not in converted(Comments=None).table
+
+
+def test_a_rule_that_holds_messages():
+    part = converted(RouteMessageOutboundRequireTls=False, Quarantine=True)
+    assert part.table["quarantine"] is True
+    assert "require_tls" not in part.table
+    assert part.refused == ""

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gatepost.mail.inbound.quarantine import (
+    QuarantineFindings,
+    QuarantineLimits,
+    QuarantineRoom,
+    count_by_holder,
+)
+from gatepost.mail.model.message import QuarantineHold
+from gatepost.policy.decisions.forwarding import Target
+from gatepost.policy.decisions.quarantine import Quarantined
+from gatepost.store.interface import StoreBusy
+from gatepost.store.quarantine import QuarantineUsage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatepost.policy.connectors.directory import Directory
+    from gatepost.protocols.smtp.grammar import Path
+
+RULE = """
+[[organization.a.accepted_domain]]
+name = "a.example"
+[[organization.a.mail_flow_rule]]
+name = "offers"
+header_name = "Subject"
+header_contains = ["offer"]
+quarantine = true
+"""
+
+
+class Usage:
+    def __init__(self, **known: QuarantineUsage) -> None:
+        self.known = known
+        self.asked = 0
+        self.now = 0.0
+
+    def __call__(self) -> dict[str, QuarantineUsage]:
+        self.asked += 1
+        if self.known.get("away"):
+            raise StoreBusy("away")
+        return self.known
+
+
+def test_what_is_put_there_counts_until_it_is_counted_anew() -> None:
+    usage = Usage(a=QuarantineUsage(1, 10))
+    room = QuarantineRoom(usage, QuarantineLimits(3, 100), lambda: usage.now)
+
+    async def main() -> None:
+        assert await room.take({"a": 1}, 10) == ""
+        assert await room.take({"b": 1, "a": 2}, 1) == "a"
+        assert await room.take({"a": 1}, 81) == "a"  # too large
+        assert await room.take({"a": 1}, 80) == ""
+        assert await room.take({"a": 1}, 0) == "a"
+        assert usage.asked == 1
+        usage.now = 5.0
+        assert await room.take({"a": 1}, 0) == ""
+        assert usage.asked == 2
+        usage.now, usage.known = 10.0, {"away": QuarantineUsage(1, 1)}
+        with pytest.raises(StoreBusy):
+            await room.take({"a": 1}, 0)
+
+    asyncio.run(main())
+
+
+def test_a_quarantine_is_as_full_as_the_limit_that_is_nearer() -> None:
+    assert QuarantineLimits(10, 100).fullness(QuarantineUsage(5, 80)) == 0.8
+    assert QuarantineLimits(10, 100).fullness(QuarantineUsage(9, 80)) == 0.9
+
+
+def test_scanners_hold_for_all_and_rules_by_the_header(
+    directory: Callable[[str], Directory], path: Callable[[str], Path]
+) -> None:
+    target = Target(path("ann@a.example"))
+    found = QuarantineFindings(directory(RULE), "eve@else.example", b"Subject: An OFFER\r\n")
+    assert found.of("a", target) == [QuarantineHold("a", "mail flow rule 'offers'", "", 30)]
+    clean = QuarantineFindings(directory(RULE), "eve@else.example", b"Subject: Hello\r\n")
+    assert clean.of("a", target) == []
+    clean.scanned((Quarantined("a", "content hook 'av'", "clamav: X"),))
+    assert clean.of("a", target) == [QuarantineHold("a", "content hook 'av'", "clamav: X", 30)]
+    without_rules = QuarantineFindings(directory(RULE.partition("[[organization.a.mail")[0]), "", b"")
+    assert without_rules.of("a", target) == []
+    assert count_by_holder([clean.of("a", target), []]) == {"a": 1}
