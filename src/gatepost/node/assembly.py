@@ -45,20 +45,13 @@ from gatepost.net.lookups.mx import MailRouter
 from gatepost.net.lookups.tlsa import TlsaFinder
 from gatepost.net.own_addresses import OwnAddresses
 from gatepost.net.tasks import spawn
+from gatepost.node import limits as of_settings
 from gatepost.node.certificate_manager import CertificateManager, vault_of
 from gatepost.node.content import SecretContent, content_steps
 from gatepost.node.draining import DrainedWorker
 from gatepost.node.evidence import HEADS_SECONDS, EvidenceLog
 from gatepost.node.journal import journal_failures
 from gatepost.node.lifecycle import Duty, Lifecycle, Parts, every, nothing
-from gatepost.node.limits import (
-    quarantine_limits,
-    queue_limits,
-    sending_limits,
-    session_limits,
-    smtp_timeouts,
-    usage_part,
-)
 from gatepost.node.lookups import LookupServices
 from gatepost.node.observation import GAUGE_SECONDS, Observation, worker_gauges
 from gatepost.node.recipient_sources import RecipientSources
@@ -70,7 +63,6 @@ from gatepost.node.snapshot import POLL_SECONDS, SnapshotSource
 from gatepost.node.srs_keys import SrsKeySource
 from gatepost.node.ticket_secrets import SecretRotation, SharedSecrets
 from gatepost.pki.certificates.connector_secrets import ConnectorSecrets
-from gatepost.pki.certificates.directory_secrets import DirectorySecrets
 from gatepost.pki.certificates.dkim_keys import DkimKeys
 from gatepost.pki.site.credentials import NodeCredentials
 from gatepost.pki.site.store import SiteStore
@@ -189,10 +181,8 @@ class Assembly:
         settings = self._settings
         self._lookups = LookupServices(settings, anchors=self._load_anchors, identity=self._client_identity)
         self.parts.add(*self._lookups.parts(self._site.own, tells=self._index == 0))
-        lookups, records = (
-            self._lookups,
-            SiteStore(self._resources, vault_of(settings, self._resources), settings.server),
-        )
+        lookups = self._lookups
+        records = SiteStore(self._resources, vault_of(settings, self._resources), settings.server)
         self.certificates = CertificateManager(settings, self._resources, lookups.http, lookups.resolver, self._tickets)
         self._credentials = NodeCredentials(records, settings, self._tickets)
         if settings.pkcs11.module:
@@ -230,7 +220,7 @@ class Assembly:
     def _prepare_queue(self, sockets: Sequence[socket.socket], place: tuple[int, int]) -> None:
         """A queue and a deliverer for each store."""
         settings, queue = self._settings, self._settings.queue
-        limits, close = sending_limits(self._data, self._stores[0], place)
+        limits, close = of_settings.sending_limits(self._data, self._stores[0], place)
         lanes = share(queue.connections, *place), share(queue.connections_per_destination, *place)
         self._budget = LaneBudget(*lanes, time.monotonic, limits=limits, slowdowns=self._observation.slowdowns)
         self._budget.end_idle = self._pool.end_resting
@@ -261,19 +251,13 @@ class Assembly:
         self.registry = SessionRegistry()
         store.count_senders(lambda: len(self.registry))
         tenants = settings.network.policy()
-        self._issuer_keys = IssuerKeys(
-            self._lookups.resolver, settings.oauth, settings.tls.trust_anchors, tenants=tenants
-        )
-        self._logins = Logins(
-            self._resources.content, lambda: login_secret(self._resources), time.monotonic, self._issuer_keys
-        )
+        roots = settings.tls.trust_anchors
+        self._issuer_keys = IssuerKeys(self._lookups.resolver, settings.oauth, roots, tenants=tenants)
+        secret = partial(login_secret, self._resources)
+        self._logins = Logins(self._resources.content, secret, time.monotonic, self._issuer_keys)
         self._hooks = ContentHooks(self._lookups.resolver, tenants=tenants)
-        sources = RecipientSources(
-            settings,
-            self._lookups.resolver,
-            DirectorySecrets(self._resources.content, vault_of(settings, self._resources)),
-            Callout(self._deliverers[0].services, self._directory),
-        )
+        callout = Callout(self._deliverers[0].services, self._directory)
+        sources = RecipientSources(settings, self._lookups.resolver, self._resources, callout)
         self._usage = SendingUsage(self._site.storage.sending_usage())
         self._recipients = sources.lookups(self._observation)
         self._services = services_by_role(self._inbound(store, manager), self._logins, self._credentials)
@@ -282,7 +266,7 @@ class Assembly:
             Lifecycle("keys of token issuers", reload=self._issuer_keys.retry, close=self._issuer_keys.close),
             Lifecycle("log-ins", close=self._logins.close),
             Lifecycle("content hooks", reload=self._hooks.reload),
-            usage_part(self._usage, self._directory),
+            of_settings.usage_part(self._usage, self._directory),
             Lifecycle("recipient validation", reload=self._recipients.forget, close=self._recipients.close),
             *sources.parts(),
             Lifecycle(
@@ -331,8 +315,6 @@ class Assembly:
     def failed(self) -> bool:
         """Whether a store refuses everything for good: only a new process may find out what it holds."""
         return any(store.failure is not None and store.failure.final for store in self._stores)
-
-    # what the parts do at the turns of their lives
 
     def _note_gauges(self) -> None:
         """What this worker does now, for metrics."""
@@ -383,7 +365,7 @@ class Assembly:
         opener = HopOpener(
             settings.server.hostname,
             self._lookups.contexts,
-            smtp_timeouts(settings),
+            of_settings.smtp_timeouts(settings),
             revocation=self._lookups.revocation,
             tenants=settings.network.policy(),
         )
@@ -410,7 +392,6 @@ class Assembly:
 
     def _manager(self, store: Store, deliverer: Deliverer) -> QueueManager:
         queue, trace = self._settings.queue, self._observation.along(store)
-
         hops = NextHops(lambda: deliverer.planner, store, self._router, MX_PORT, deliverer.batch_limits)
         hops.limit_all(queue.messages_per_minute_per_destination)
 
@@ -433,7 +414,7 @@ class Assembly:
             deliver_batch=deliverer.deliver_batch,
             finder=hops,
             budget=self._budget,
-            limits=queue_limits(self._settings),
+            limits=of_settings.queue_limits(self._settings),
             journals=journal_failures(store, self._directory, self._expiration),
             paused=queue.paused,
         )
@@ -465,7 +446,7 @@ class Assembly:
                 ListenerRole.MX, smtp_limits, self._directory(), has_certificate=self.certificates.tls is not None
             ),
             smtp_limits=smtp_limits,
-            session_limits=session_limits(settings),
+            session_limits=of_settings.session_limits(settings),
             stamp=Stamp(settings.server.hostname, time.time),
             postmaster=parse_address(settings.server.postmaster) if settings.server.postmaster else None,
             check_revocation=self._lookups.check_revocation,
@@ -474,7 +455,7 @@ class Assembly:
             hooks=self._hooks,
             recipients=self._recipients,
             authenticator=Authenticator(self._lookups.resolver),
-            quarantine=QuarantineRoom(self._site.storage.quarantine_usage, quarantine_limits(settings)),
+            quarantine=QuarantineRoom(self._site.storage.quarantine_usage, of_settings.quarantine_limits(settings)),
             usage=self._usage,
             counts=self._observation.counts,
         )

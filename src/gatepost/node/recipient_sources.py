@@ -11,21 +11,24 @@ from gatepost.mail.inbound.recipient_directory import DirectorySource
 from gatepost.mail.inbound.recipient_file import FileSource
 from gatepost.mail.inbound.recipient_lookups import RecipientLookups
 from gatepost.net.lookups.ldap import LdapClient
+from gatepost.node.certificate_manager import vault_of
 from gatepost.node.lifecycle import Lifecycle
+from gatepost.pki.certificates.directory_secrets import DirectorySecrets
 from gatepost.policy.connectors.values import RecipientValidation
 
 if TYPE_CHECKING:
     from gatepost.mail.outbound.callout import Callout
     from gatepost.net.lookups.dns import Resolver
     from gatepost.node.observation import Observation
-    from gatepost.pki.certificates.directory_secrets import DirectorySecrets
     from gatepost.settings.model import Settings
+    from gatepost.store.changes import ConfigStore
 
 
 class RecipientSources:
-    """stored: passwords of directories. callout: asks the server behind the gateway."""
+    """resources: with the passwords of directories. callout: asks the server behind the gateway."""
 
-    def __init__(self, settings: Settings, resolver: Resolver, stored: DirectorySecrets, callout: Callout) -> None:
+    def __init__(self, settings: Settings, resolver: Resolver, resources: ConfigStore, callout: Callout) -> None:
+        stored = DirectorySecrets(resources.content, vault_of(settings, resources))
         self._client = LdapClient(resolver)
         self._directory = DirectorySource(self._client, stored, settings.tls.trust_anchors)
         self._file = FileSource()

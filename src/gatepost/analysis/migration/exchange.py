@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from gatepost.analysis.migration.exchange_journal import convert_journal, of_sender
+from gatepost.analysis.migration.exchange_journal import convert_journal, journals_of_senders
 from gatepost.analysis.migration.exchange_json import KIND_NAMES, ExchangeObject, Unreadable, is_empty, shown
 from gatepost.analysis.migration.exchange_properties import (
     DOMAIN,
@@ -91,23 +91,11 @@ def convert(objects: Sequence[ExchangeObject], organization: str = "") -> Import
     taken: dict[str, dict[str, int]] = {}
     parts: list[Part] = []
     for kind in ("organization", "transport", "domain", "inbound", "outbound", "rule", "journal", *_UNREAD):
-        parts.extend(
-            _part(exchange_object, taken, known) for exchange_object in objects if exchange_object.kind == kind
-        )
-    parts.extend(_journals_of_senders(parts, taken))
+        parts.extend(_part(each, taken, known) for each in objects if each.kind == kind)
+    parts.extend(journals_of_senders(parts, taken))
     if any(part.table.get("type") == "authoritative" for part in parts):
         parts.append(_recipients())
     return assemble(organization or _organization_name(objects), parts)
-
-
-def _journals_of_senders(parts: Sequence[Part], taken: dict[str, dict[str, int]]) -> list[Part]:
-    """The second halves of journal rules about one recipient."""
-    halves = []
-    for part in parts:
-        if "journal_to" in part.table and (table := of_sender(part)) is not None:
-            name = unique_name(f"{part.table['name']} (sent)", taken.setdefault("mail_flow_rule", {}))
-            halves.append(Part("mail_flow_rule", f"mail flow rule {name!r}", {**table, "name": name}))
-    return halves
 
 
 def _recipients() -> Part:

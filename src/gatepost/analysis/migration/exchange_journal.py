@@ -9,11 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gatepost.analysis.migration.exchange_json import Unreadable, shown
+from gatepost.analysis.migration.report import Part, unique_name
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gatepost.analysis.migration.exchange_json import ExchangeObject
     from gatepost.analysis.migration.exchange_rules import Known
-    from gatepost.analysis.migration.report import Part
 
 
 _SCOPES = {"Global": "all", "Internal": "internal", "External": "external"}
@@ -30,6 +32,16 @@ def convert_journal(item: ExchangeObject, part: Part, _known: Known) -> None:
         part.table["enabled"] = False
     if item.switch("LawfulInterception", default=False):
         part.differs("LawfulInterception", "nothing here hides a rule from other administrators of the organization")
+
+
+def journals_of_senders(parts: Sequence[Part], taken: dict[str, dict[str, int]]) -> list[Part]:
+    """The second halves of journal rules about one recipient. taken: names, by the kind of resource."""
+    halves = []
+    for part in parts:
+        if "journal_to" in part.table and (table := of_sender(part)) is not None:
+            name = unique_name(f"{part.table['name']} (sent)", taken.setdefault("mail_flow_rule", {}))
+            halves.append(Part("mail_flow_rule", f"mail flow rule {name!r}", {**table, "name": name}))
+    return halves
 
 
 def of_sender(part: Part) -> dict[str, object] | None:

@@ -72,6 +72,10 @@ class QueueManager:
     the next attempt (0 if none). paused: accept and keep, try nothing.
     """
 
+    _lanes = 0
+    _draining = False
+    _in_doubt = False  # attempts that end now had sent their message
+
     def __init__(  # noqa: PLR0913 - the parts a queue is made of, put together in one place
         self,
         store: Store,
@@ -104,9 +108,8 @@ class QueueManager:
         )
         self._pacing = Pacing(self._budget, clock, self._start_lanes)
         self._waiting = Waiting(self._window, self._settler, clock, self._pacing)
-        place_again = partial(self._place, again=LOOK)
-        found = partial(place_again, kept=True)
-        self._lookups = HopLookups(finder, limits.connections, self._window, self._spawn, found)
+        place = partial(self._place, again=LOOK)
+        self._lookups = HopLookups(finder, limits.connections, self._window, self._spawn, partial(place, kept=True))
         self._leases = Leases(
             store,
             self._waiting,
@@ -117,15 +120,12 @@ class QueueManager:
             per_destination=limits.window_per_destination,
             enough=self._pacing.enough,
         )
-        self._sweeper = Sweeper(store, self._waiting, self._leases, self._lookups, place_again, lambda: self._draining)
+        self._sweeper = Sweeper(store, self._waiting, self._leases, self._lookups, place, lambda: self._draining)
         self._line: deque[HopQueue] = deque()  # next hops that wait for a lane because all are taken
-        self._lanes = 0
         self._in_flight: set[int] = set()
         self._returning: set[int] = set()  # of these, what goes back to its sender if it cannot be delivered
         self._turned_away: dict[int, int] = {}  # delivery -> times that hosts were too busy for it
         self._tasks: set[asyncio.Task[None]] = set()
-        self._draining = False
-        self._in_doubt = False  # attempts that end now had sent their message
 
     def start(self) -> None:
         """Own the store's deliveries from now on: what a crash left is due at once."""
@@ -148,8 +148,6 @@ class QueueManager:
     def backing_off(self) -> int:
         """The number of next hops, and of destinations by themselves, that are in back-off."""
         return self._waiting.backing_off()
-
-    # QueueOwner
 
     def offer(self, deliveries: list[Delivery]) -> None:
         """Take fresh deliveries, durable and leased to us."""
@@ -432,11 +430,8 @@ class QueueManager:
         """Handle an attempt that was cancelled because the queue ends."""
         if self._in_doubt:
             mark_in_doubt(delivery)
-            _log.warning(
-                "message %s to %s may arrive twice: it was sent, and the gateway stopped before the reply",
-                format_id(delivery.message.id),
-                delivery.destination,
-            )
+            text = "message %s to %s may arrive twice: it was sent, and the gateway stopped before the reply"
+            _log.warning(text, format_id(delivery.message.id), delivery.destination)
         self._settler.put_back(delivery, self._clock())
 
     async def _finish(self, delivery: Delivery, outcome: DeliveryResult) -> None:

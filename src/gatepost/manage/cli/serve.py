@@ -93,8 +93,7 @@ def serve(config: str | None) -> None:
     _drop_privileges(settings, account)
     _check_store(settings)
     hold_indexes(Path(settings.server.data_dir))
-    if settings.pkcs11.module:
-        _try_token_keys(settings)
+    _try_token_keys(settings)
     tickets = _prepare_site(settings)
     _grant(settings)
     _check_store(settings)  # of a start and a restore that begin at once, at least one sees the other
@@ -305,6 +304,8 @@ def _check(settings: Settings, heading: str = "") -> None:
 
 def _try_token_keys(settings: Settings) -> None:
     """Try all keys in tokens once, before many processes do; end the command if one of the settings cannot be used."""
+    if not settings.pkcs11.module:
+        return
     from gatepost.pki.certificates.inventory import Inventory  # noqa: PLC0415 - few have keys in tokens
     from gatepost.pki.certificates.token_check import try_at_start  # noqa: PLC0415 - as above
 

@@ -77,3 +77,9 @@ class MailFlowRule(Record):
         default=False, description="Stop processing more rules. A rule in rehearsal does not stop others."
     )
     comment: Text = Field(default="", description="A note without effect.")
+
+    @property
+    def acts(self) -> bool:
+        """Whether it does anything to a message that meets its conditions."""
+        protects = self.require_tls or ContentProtection.SMIME in {self.encrypt, self.sign}
+        return protects or self.quarantine or bool(self.route_via_connector or self.journal_to)

@@ -11,13 +11,12 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from gatepost.policy.connectors import limit_fields as limits  # noqa: TC001 - pydantic reads the annotations
+from gatepost.policy.connectors import address_fields as addresses
+from gatepost.policy.connectors import journal_fields as journal
+from gatepost.policy.connectors import limit_fields as limits
+from gatepost.policy.connectors import quarantine_fields as quarantine
+from gatepost.policy.connectors import tls_fields as tls
 from gatepost.policy.connectors.accepted_domain import AcceptedDomain  # noqa: TC001 - pydantic reads the annotation
-from gatepost.policy.connectors.address_fields import (
-    SendersByAddress,  # noqa: TC001 - pydantic reads the annotation
-    SkipIps,  # noqa: TC001 - as above
-    SkipLastIp,  # noqa: TC001 - as above
-)
 from gatepost.policy.connectors.authentication import Authentication  # noqa: TC001 - pydantic reads the annotation
 from gatepost.policy.connectors.authentication_results import AuthenticationField, AuthenticationResults
 from gatepost.policy.connectors.client_certificate import ClientCertificate  # noqa: TC001 - pydantic reads the annotation
@@ -44,27 +43,10 @@ from gatepost.policy.connectors.fields import (
     Version,
     Whole,
 )
-from gatepost.policy.connectors.journal_fields import (
-    JournalDirectionField,  # noqa: TC001 - pydantic reads the annotation
-    JournalFailuresTo,  # noqa: TC001 - as above
-    JournalFormField,  # noqa: TC001 - as above
-    JournalTo,  # noqa: TC001 - as above
-)
 from gatepost.policy.connectors.mail_flow_rule import MailFlowRule  # noqa: TC001 - pydantic reads the annotation
 from gatepost.policy.connectors.names import SmartHost, domain_name, host_port, mail_address, socket_path
 from gatepost.policy.connectors.oauth import OauthIssuer  # noqa: TC001 - pydantic reads the annotation
-from gatepost.policy.connectors.quarantine_fields import (
-    QuarantineDays,
-    QuarantineDigest,
-    QuarantineRelease,
-    QuarantineReleaseField,
-)
 from gatepost.policy.connectors.record_base import Record
-from gatepost.policy.connectors.tls_fields import (
-    CipherSuites,  # noqa: TC001 - pydantic reads the annotation
-    Groups,  # noqa: TC001 - as above
-    MinKeyExchange,  # noqa: TC001 - as above
-)
 from gatepost.policy.connectors.units import format_duration
 from gatepost.policy.connectors.values import (
     AddressFamily,
@@ -207,9 +189,9 @@ class InboundConnector(Record):
         description="Limit the connector to these accepted domains: of the recipient for a partner, of the sender for "
         "on-premises. Empty: all.",
     )
-    ef_skip_last_ip: SkipLastIp = False
-    ef_skip_ips: SkipIps = ()
-    senders_by_address: SendersByAddress = AddressSenders.ACCEPTED_DOMAINS
+    ef_skip_last_ip: addresses.SkipLastIp = False
+    ef_skip_ips: addresses.SkipIps = ()
+    senders_by_address: addresses.SendersByAddress = AddressSenders.ACCEPTED_DOMAINS
     treat_messages_as_internal: Switch = Field(
         default=False,
         description="On-premises: treat mail whose reverse-path is in an accepted domain of the organization as "
@@ -241,9 +223,9 @@ class InboundConnector(Record):
         description="TLS profile whose oldest version the session must have. Empty: any version that the listener "
         "allows.",
     )
-    min_key_exchange: MinKeyExchange = KeyExchange.CLASSICAL
-    groups: Groups = ()
-    cipher_suites: CipherSuites = ()
+    min_key_exchange: tls.MinKeyExchange = KeyExchange.CLASSICAL
+    groups: tls.Groups = ()
+    cipher_suites: tls.CipherSuites = ()
     messages_per_day: limits.MessagesPerDay = 0
     recipients_per_day: limits.RecipientsPerDay = 0
     priority: Annotated[Whole, Range(0, 1000)] = Field(
@@ -379,9 +361,9 @@ class OutboundConnector(Record):
     profile: ProfileName | None = Field(
         default=None, description="TLS profile to offer the next hop. Empty: the server's setting."
     )
-    min_key_exchange: MinKeyExchange = KeyExchange.CLASSICAL
-    groups: Groups = ()
-    cipher_suites: CipherSuites = ()
+    min_key_exchange: tls.MinKeyExchange = KeyExchange.CLASSICAL
+    groups: tls.Groups = ()
+    cipher_suites: tls.CipherSuites = ()
     cleartext: Cleartext | None = Field(
         default=None,
         description="With opportunistic TLS, when mail may leave unencrypted. Empty: the organization's setting. "
@@ -462,14 +444,14 @@ class Organization(Record):
         "without the message's body, at most 3 an hour to one address and 60 an hour in all, for each worker. "
         "withheld: none; the trace says so.",
     )
-    quarantine_days: QuarantineDays = 30
-    quarantine_release: QuarantineReleaseField = QuarantineRelease.ADMINISTRATORS
-    quarantine_digest: QuarantineDigest = False
+    quarantine_days: quarantine.QuarantineDays = 30
+    quarantine_release: quarantine.QuarantineReleaseField = quarantine.QuarantineRelease.ADMINISTRATORS
+    quarantine_digest: quarantine.QuarantineDigest = False
     authentication_results: AuthenticationField = AuthenticationResults.NONE
-    journal_to: JournalTo = ""
-    journal_form: JournalFormField = JournalForm.REPORT
-    journal_direction: JournalDirectionField = JournalDirection.ALL
-    journal_failures_to: JournalFailuresTo = ""
+    journal_to: journal.JournalTo = ""
+    journal_form: journal.JournalFormField = JournalForm.REPORT
+    journal_direction: journal.JournalDirectionField = JournalDirection.ALL
+    journal_failures_to: journal.JournalFailuresTo = ""
     home: Annotated[str, AfterValidator(_home), Form("host name of a node, or nothing")] = Field(
         default="",
         description="The node of the site where the organization's mail is delivered. All other nodes pass its mail "

@@ -22,7 +22,6 @@ from gatepost.policy.connectors.tls_rules import check_inbound, check_outbound
 from gatepost.policy.connectors.values import (
     Cleartext,
     ConnectorType,
-    ContentProtection,
     DomainType,
     HookType,
     ProfileName,
@@ -70,15 +69,6 @@ def _old_version(connector: InboundConnector | OutboundConnector) -> bool:
 
 def _top_level(name: str) -> bool:
     return name.startswith("*.") and "." not in name.removeprefix("*.")
-
-
-def _keeps(rule: MailFlowRule) -> bool:
-    """Whether it journals or quarantines."""
-    return bool(rule.journal_to) or rule.quarantine
-
-
-def _protects_content(rule: MailFlowRule) -> bool:
-    return ContentProtection.SMIME in {rule.encrypt, rule.sign}
 
 
 _OLD_VERSION = (
@@ -271,7 +261,7 @@ _MAILBOX: tuple[_Rule[Mailbox], ...] = (
 _MAIL_FLOW: tuple[_Rule[MailFlowRule], ...] = (
     _rule(
         "require_tls route_via_connector encrypt sign journal_to quarantine",
-        lambda rule: not (rule.require_tls or rule.route_via_connector or _keeps(rule) or _protects_content(rule)),
+        lambda rule: not rule.acts,
         "the rule would do nothing; write require_tls = true, route_via_connector, quarantine = true, journal_to, or "
         'encrypt = "smime"',
     ),

@@ -136,13 +136,7 @@ def explain(  # noqa: PLR0913 - a message, and what it meets
     content: its header, for mail flow rules and for TLS-Required. require_tls: it comes with REQUIRETLS. profile: the
     server's TLS profile. nodes: of the site.
     """
-    verdict, stage = decide_mail(directory, session, reverse_path), "MAIL FROM"
-    if verdict.accepted:
-        verdict = foretold(decide_recipient(directory, session, reverse_path, recipient, verdict.attribution))
-        verdict, stage = with_daily_limit(directory, session, verdict), "RCPT TO"
-    if verdict.accepted and directory.journals is not None:
-        journaled = _journaled(directory, verdict, (reverse_path, recipient), content)
-        verdict = replace(verdict, reasons=(*verdict.reasons, *journaled))
+    verdict, stage = _inbound(directory, session, (reverse_path, recipient), content)
     mine = _whose(directory, verdict, reverse_path, recipient)
     onward = expand(directory, recipient).targets[-1].path  # a mailbox may send it on; that way is the one to explain
     planner = RoutePlanner(directory, profile, nodes)
@@ -173,6 +167,21 @@ def explain(  # noqa: PLR0913 - a message, and what it meets
         _signing(directory, verdict, mine, (reverse_path, content), route, forwarded=onward != recipient),
         _sealing(directory, verdict, mine, recipient, route),
     )
+
+
+def _inbound(
+    directory: Directory, session: SessionFacts, paths: tuple[Path, Path], content: Content
+) -> tuple[InboundVerdict, str]:
+    """What is decided on a message as it comes, and at which command. paths: reverse-path, recipient."""
+    verdict = decide_mail(directory, session, paths[0])
+    if not verdict.accepted:
+        return verdict, "MAIL FROM"
+    verdict = foretold(decide_recipient(directory, session, *paths, verdict.attribution))
+    verdict = with_daily_limit(directory, session, verdict)
+    if verdict.accepted and directory.journals is not None:
+        reasons = _journaled(directory, verdict, paths, content)
+        verdict = replace(verdict, reasons=(*verdict.reasons, *reasons))
+    return verdict, "RCPT TO"
 
 
 def _journaled(
