@@ -111,16 +111,10 @@ def serve(config: str | None) -> None:
 
     beside = {name: partial(apart, other) for name, other in _auxiliary_processes(settings, ports, workers).items()}
     drain = settings.server.drain + settings.server.drain_replies + _GRACE
-    supervisor = Supervisor(
-        workers,
-        work,
-        drain=drain,
-        beside=beside,
-        manager=manager,
-        listening=_listening(settings, ports),
-        on_reload=lambda: _tell_changes(settings, config),
-    )
-    status = supervisor.run()
+    places, on_reload = _listening(settings, ports), partial(_tell_changes, settings, config)
+    status = Supervisor(
+        workers, work, drain=drain, beside=beside, manager=manager, listening=places, on_reload=on_reload
+    ).run()
     sign_rest(settings)
     registration.end()
     _log.info("stopped")
