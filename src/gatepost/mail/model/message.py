@@ -14,7 +14,7 @@ from gatepost.values import replace
 
 
 class Journal(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What makes a recipient a journal mailbox that gets a copy of a message.
+    """The properties of a journal copy, kept with the recipient that gets it.
 
     form: "report" or "copy". to: the journal mailbox. sender: the reverse-path of the message. author: the From address
     of a report, and boundary: of its parts. lines: of its recipients. utf8: the message has a header beyond US-ASCII.
@@ -181,7 +181,7 @@ class Delivery(msgspec.Struct, omit_defaults=True):
 
     @property
     def journal(self) -> Journal | None:
-        """What makes it a journal copy, None for what the message was accepted for."""
+        """The properties of the journal copy that it is, None if it is none."""
         return self.recipients[0].journal if self.recipients else None
 
 

@@ -20,8 +20,8 @@ _Address = Annotated[str, AfterValidator(_optional_address), Form("mail address,
 JournalTo = Annotated[
     _Address,
     Field(
-        description="Journal mailbox: a copy of each message goes to this address. It must be a mailbox of the "
-        "organization, or an outbound connector must force verified TLS to it (docs/journaling.md). Empty: no journal."
+        description="Journal mailbox: a copy of each message goes to this address. Name a mailbox of the "
+        "organization, or an address to which a connector forces verified TLS (docs/journaling.md). Empty: no journal."
     ),
 ]
 JournalFormField = Annotated[

@@ -26,7 +26,7 @@ class JournalTarget(NamedTuple):
 
 
 class OrganizationJournal:
-    """What one organization journals.
+    """The journal of one organization: its own setting and its rules.
 
     author: the From address of its reports, in an accepted domain of its own. failures_to: where copies go that cannot
     be delivered, "" if they wait. header_names: the fields that its rules ask for, in lower case.

@@ -27,7 +27,7 @@ _ADDRESS = 700  # two addresses and the words between them
 
 
 class JournalReport(msgspec.Struct, frozen=True):
-    """What a report says.
+    """The contents of a report.
 
     to: the journal mailbox. author: the From address. report_id: of the Message-ID, without angle brackets. boundary:
     that cannot be guessed by who wrote the message. now: seconds since 1970. sender, subject, message_id: of the
