@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.clients import swaks
@@ -19,6 +19,8 @@ from support.tokens import PIN, Token
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+pytestmark = pytest.mark.timeout(900)
 
 HOST = "mx1.contoso.example"
 
@@ -42,13 +44,20 @@ def s_client(gateway: Gateway, anchors: Path, *more: str) -> str:
     need("openssl")
     command = ["openssl", "s_client", "-connect", gateway.address, "-starttls", "smtp", "-servername", HOST]
     command += ["-CAfile", str(anchors), "-verify_return_error", "-verify_hostname", HOST, "-brief", *more]
-    done = subprocess.run(command, input=b"QUIT\r\n", capture_output=True, timeout=20, check=False)
+    done = subprocess.run(command, input=b"QUIT\r\n", capture_output=True, timeout=120, check=False)
     return (done.stdout + done.stderr).decode(errors="replace")
+
+
+def patient(*given: Any, **settings: Any) -> Gateway:
+    """A gateway whose every start and command starts Python twice, and tries the token in a third process."""
+    gateway = Gateway(*given, **settings)
+    gateway.patience = 6.0
+    return gateway
 
 
 def with_token(token: Token, chain: Path, name: str = "mx") -> Gateway:
     """A gateway whose settings name a certificate with its key in the token."""
-    return Gateway(
+    return patient(
         settings={"pkcs11": token.settings, "certificate": [{"chain": str(chain), "key": token.uri(name)}]},
     )
 
@@ -70,7 +79,7 @@ def test_postfix_sends_over_starttls_to_a_listener_with_its_key_in_the_token(tok
     chain = token.certificate(pki, "mx", HOST)
     settings = {"pkcs11": token.settings, "certificate": [{"chain": str(chain), "key": token.uri("mx")}]}
     with (
-        Gateway(contoso(), settings=settings) as gateway,
+        patient(contoso(), settings=settings) as gateway,
         Postfix(next_hop=("127.0.0.1", gateway.port), tls="secure", anchors=pki.root, match=[HOST]) as postfix,
     ):
         assert swaks(postfix.port, to=ALICE, sender="eve@partner.example").ok
@@ -81,7 +90,7 @@ def test_postfix_sends_over_starttls_to_a_listener_with_its_key_in_the_token(tok
 def test_a_certificate_is_added_by_the_uri_of_its_key(token: Token, pki: Pki, tmp_path: Path) -> None:
     chain = token.certificate(pki, "mx", HOST)
     token.make_key("other")
-    with Gateway(settings={"pkcs11": token.settings}) as gateway:
+    with patient(settings={"pkcs11": token.settings}) as gateway:
         csr = gateway.cli("certificate", "request", "--key", token.uri("mx"), "--name", HOST, expect=2).stderr
         assert f"openssl req -new -key '{token.uri('mx')};type=private' -subj /CN={HOST}" in csr
         wrong = {
@@ -97,14 +106,14 @@ def test_a_certificate_is_added_by_the_uri_of_its_key(token: Token, pki: Pki, tm
         added = gateway.cli("certificate", "add", str(chain), "--key", token.uri("mx"), json=True).data
         assert (added["state"], added["key_file"]) == ("current", token.uri("mx"))
         assert "in the token" in gateway.cli("certificate", "show", added["id"]).stdout
-        wait_until(lambda: "Verification: OK" in s_client(gateway, pki.root), "a handshake with the key in the token")
+        wait_until(lambda: "Verification: OK" in s_client(gateway, pki.root), "a handshake", timeout=120)
         # Another key takes its place: the checks use both.
         following = token.certificate(pki, "next", HOST)
         staged = gateway.cli("certificate", "add", str(following), "--key", token.uri("next"), json=True).data
         assert staged["state"] == "next"
-        checked = gateway.cli("certificate", "changeover", "check", staged["id"], expect=None, timeout=90)
+        checked = gateway.cli("certificate", "changeover", "check", staged["id"], expect=None, timeout=180)
         assert "its private key in the token signs, and belongs to it" in checked.stdout
-        gateway.cli("certificate", "changeover", "switch", staged["id"], "--force", "a test", timeout=90)
+        gateway.cli("certificate", "changeover", "switch", staged["id"], "--force", "a test", timeout=180)
         gone = gateway.cli("certificate", "changeover", "withdraw", added["id"], "--force", "a test")
         assert f"destroy {token.uri('mx')} yourself" in gone.stderr
         assert gateway.cli("store", "backup", str(tmp_path / "backup")).status == 0
@@ -123,7 +132,7 @@ def test_a_connector_shows_a_client_certificate_whose_key_is_in_the_token(token:
     server = pki.leaf("mx.partner.example")
     with (
         Postfix(certificates=[server], client_anchors=pki.root, settings=strict) as postfix,
-        Gateway(contoso(), settings={"pkcs11": token.settings}) as gateway,
+        patient(contoso(), settings={"pkcs11": token.settings}) as gateway,
     ):
         label = "towards partners"
         gateway.cli(
@@ -134,7 +143,7 @@ def test_a_connector_shows_a_client_certificate_whose_key_is_in_the_token(token:
         gateway.apply(contoso(outbound=[connector("partner.example", f"127.0.0.1:{postfix.port}", **shown)]))
         wait_until(lambda: "partner.example" in gateway.cli("connector", "list").stdout, "the connector")
         send(gateway.port, "carol@partner.example")
-        wait_until(postfix.mails, "mail at Postfix, which wants a client certificate", timeout=40)
+        wait_until(postfix.mails, "mail at Postfix, which wants a client certificate", timeout=120)
         assert "Trusted TLS connection established" in postfix.log()
 
 
@@ -144,7 +153,7 @@ def test_a_wrong_pin_is_tried_once(token: Token, pki: Pki) -> None:
     gateway = with_token(token, chain)
     try:
         for text in ("the token refused the PIN of pkcs11.pin", "is not tried again", "is not tried again"):
-            failed = gateway.cli("serve", expect=2, timeout=60)
+            failed = gateway.cli("serve", expect=2)
             assert text in failed.stderr
             assert "1111" not in failed.stderr
         assert token.logins() == 1
@@ -167,11 +176,11 @@ def test_missing_parts_are_named(token: Token, pki: Pki) -> None:
         ({}, {"OPENSSL_CONF": "/etc/ssl/openssl.cnf"}, "OPENSSL_CONF is set"),
     ]
     for changed, environment, text in wrong:
-        gateway = Gateway(settings={"pkcs11": token.settings | changed, "certificate": certificate})
+        gateway = patient(settings={"pkcs11": token.settings | changed, "certificate": certificate})
         try:
             command = [GATEPOST, "--config", str(gateway.config), "serve"]
             done = subprocess.run(
-                command, env={**os.environ, **environment}, capture_output=True, timeout=60, check=False
+                command, env={**os.environ, **environment}, capture_output=True, timeout=300, check=False
             )
             assert done.returncode == 2, done.stderr.decode()
             assert text in done.stderr.decode()
@@ -184,12 +193,12 @@ def test_the_token_goes_away_and_comes_back(token: Token, pki: Pki) -> None:
     with with_token(token, token.certificate(pki, "mx", HOST)) as gateway:
         assert "Verification: OK" in s_client(gateway, pki.root)
         token.take_away()
-        wait_until(lambda: "Verification: OK" not in s_client(gateway, pki.root), "a handshake that fails")
-        wait_until(lambda: "is not there (tokens that are: none)" in gateway.log(), "the log to say why", timeout=60)
+        wait_until(lambda: "Verification: OK" not in s_client(gateway, pki.root), "a handshake that fails", timeout=120)
+        wait_until(lambda: "is not there (tokens that are: none)" in gateway.log(), "the log to say why", timeout=180)
         wait_until(
             lambda: "key-unusable" in gateway.cli("alarms", json=True, expect=None).stdout, "an alarm", timeout=90
         )
         token.bring_back()
-        wait_until(lambda: "Verification: OK" in s_client(gateway, pki.root), "handshakes again", timeout=90)
+        wait_until(lambda: "Verification: OK" in s_client(gateway, pki.root), "handshakes again", timeout=180)
         assert "keys in the token can be used again" in gateway.log()
         assert token.logins() < 20

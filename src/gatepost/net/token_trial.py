@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-_SECONDS: Final = 20.0
+_SECONDS: Final = 60.0
 _FLIGHTS: Final = 3
 _MOST: Final = 100_000  # octets of an answer
 
@@ -47,7 +47,7 @@ class _Question(msgspec.Struct):
 def try_keys(access: TokenAccess, keys: Mapping[str, bytes]) -> dict[str, str]:
     """What is wrong with each key, by its URI; "" if it can be used. keys: chains (PEM) of certificates by URI.
 
-    Waits for another process, 20 seconds at most. PIN and keys are not in its command line.
+    Waits for another process, a minute at most. PIN and keys are not in its command line.
     """
     question = msgspec.json.encode(_Question(access, dict(keys)))
     # Root that acts as the gateway's account must be it altogether, or OpenSSL reads no configuration.

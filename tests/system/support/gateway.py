@@ -60,7 +60,8 @@ class Gateway:
     that knows nothing. anchors: what it trusts (default: the system's). settings: merged over all this, section by
     section, as in gatepost.toml; GATEPOST_STORE=postgresql in the environment of the tests gives each a database of its
     own (`store_url`). namespace: of the network in which it runs, with its commands ("" is ours); its first
-    listener is then at 127.0.0.1:2525. clock: seconds by which its own is ahead; not that of commands.
+    listener is then at 127.0.0.1:2525. patience: is set to more than 1 where starts take longer.
+    clock: seconds by which its own is ahead; not that of commands.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Gateway:
         self._resources = resources
         self._applied = False
         self._child: Child | None = None
+        self.patience = 1.0
         values: dict[str, Any] = {
             "server": {"hostname": hostname, "data_dir": str(self.data_dir), "workers": 1, **as_whom()},
             "listener": [{"role": role, "address": f"127.0.0.1:{port}"} for role, port in self.ports.items()],
@@ -129,7 +131,7 @@ class Gateway:
         implicit = {"submissions", "internal"}  # these say nothing before TLS
         ports = [port for role, port in self.ports.items() if role not in implicit]
         try:
-            self._child.wait_ready(lambda: self._greets(ports), timeout=20)
+            self._child.wait_ready(lambda: self._greets(ports), timeout=20 * self.patience)
         except FixtureError:
             self._child.kill()
             raise
@@ -185,7 +187,7 @@ class Gateway:
 
         json: with --json, read `.data`. expect: its exit status, None for any. given: to its standard input.
         """
-        run = self._run([*words, *(["--json"] if json else [])], given.encode(), timeout)
+        run = self._run([*words, *(["--json"] if json else [])], given.encode(), timeout * self.patience)
         if expect is not None and run.status != expect:
             raise FixtureError(f"gatepost {' '.join(words)}: exit {run.status}, not {expect}\n{run.stdout}{run.stderr}")
         return run
