@@ -90,11 +90,13 @@ def test_postfix_sends_over_starttls_to_a_listener_with_its_key_in_the_token(tok
 def test_a_certificate_is_added_by_the_uri_of_its_key(token: Token, pki: Pki, tmp_path: Path) -> None:
     chain = token.certificate(pki, "mx", HOST)
     token.make_key("other")
+    token.make_key("rsa", "rsa:2048")
     with patient(settings={"pkcs11": token.settings}) as gateway:
         csr = gateway.cli("certificate", "request", "--key", token.uri("mx"), "--name", HOST, expect=2).stderr
         assert f"openssl req -new -key '{token.uri('mx')};type=private' -subj /CN={HOST}" in csr
         wrong = {
             token.uri("other"): "does not belong to the certificate",
+            token.uri("rsa"): "does not belong to the certificate",
             token.uri("none"): "has no private key",
             "pkcs11:token=elsewhere;object=mx": "is not there (tokens that are: mx gateway)",
             f"{token.uri('mx')}?pin-value={PIN}": "the PIN has its place in [pkcs11] pin",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gatepost.protocols.tls.token_uri import TokenUri
 
 
-_OTHER_KEY: Final = "key values mismatch"
+_OTHER_KEY: Final = frozenset({"key values mismatch", "no certificate assigned"})  # the latter: of another kind
 _NO_SIGNATURE: Final = "provider signature failure"  # of our own key: OpenSSL itself always can
 
 
@@ -41,12 +41,13 @@ def use_token_key(context: SSL.Context, credentials: Credentials, uri: TokenUri)
             file.write(token_pem(uri, access.pin_file))
             file.flush()
             context.use_privatekey_file(file.name)
+            context.check_privatekey()
     except TokenError as failure:
         raise IdentityError(f"the key {uri}: {failure}") from failure
     except SSL.Error as failure:
         TOKEN_KEYS.in_doubt = True
         why = reasons_of(failure)
-        if _OTHER_KEY in why:
+        if why in _OTHER_KEY:
             text = f"the key {uri} does not belong to the certificate {credentials.leaf.subject}"
             raise IdentityError(text) from failure
         raise IdentityError(f"the token does not give the key {uri} ({why})") from failure
