@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -142,7 +143,8 @@ def test_passed_sockets_take_the_place_of_listeners(settings, capsys):
 
 
 def test_sighup_names_settings_that_changed_or_are_wrong(settings, home, caplog):
-    before = settings()
+    settings()
+    before = load(str(home.path / "gatepost.toml"), os.environ)
     command._tell_changes(before, str(home.path / "gatepost.toml"))
     assert caplog.text == ""
     settings(log={"level": "debug"}, server={"hostname": "mx.gate.example", "data_dir": "data", "drain": 7})
