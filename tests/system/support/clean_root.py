@@ -89,7 +89,7 @@ class CleanRoot:
         variables = {**_environment(), "NOTIFY_SOCKET": "/run/notify", "WATCHDOG_USEC": "60000000"}
         command = self._command([*user, *unit["ExecStart"].split()])
         self._child = Child(command, self.folder.path / "log.txt", variables)
-        self._child.wait_ready(lambda: self.has_said("READY=1"), timeout=90)
+        self._child.wait_ready(lambda: self.has_said("READY=1"), timeout=300)
 
     def unit(self, name: str) -> dict[str, str]:
         """The last value of each key of an installed unit."""
