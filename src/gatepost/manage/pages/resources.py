@@ -197,13 +197,17 @@ def _changed_recipients(request: Request, page: KindPage, one: Part) -> Response
 
 
 class _More(NamedTuple):
-    """Additions of one kind of resource. proof: the record to publish, None for nothing."""
+    """Additions of one kind of resource. proof: the record to publish, None for nothing.
+
+    verify, recipients: what its forms do.
+    """
 
     proof: Callable[[Request, Part], DomainVerification | None]
     verify: Callable[[Request, KindPage, Part], Response]
+    recipients: Callable[[Request, KindPage, Part], Response]
 
 
-_DOMAIN: Final = _More(_proof, _verified)
+_DOMAIN: Final = _More(_proof, _verified, _changed_recipients)
 
 
 def _acted(request: Request, page: KindPage, one: Part, more: _More | None) -> Response:
@@ -211,7 +215,7 @@ def _acted(request: Request, page: KindPage, one: Part, more: _More | None) -> R
     if request.state.form.get("do") == "verify" and more:
         return more.verify(request, page, one)
     if request.state.form.get("do") == "recipients" and more:
-        return _changed_recipients(request, page, one)
+        return more.recipients(request, page, one)
     if request.state.form.get("do") != "remove":
         raise not_there("There is no such action.")
     note = request.state.form.get("note", "").strip()[:500]

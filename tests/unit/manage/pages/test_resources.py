@@ -133,3 +133,15 @@ def test_what_is_refused_leads_back_to_its_form(centre):
     wrong = centre.get("/reports?since=2026-12-02&until=2026-12-01", referer="https://localhost/reports?since=x")
     assert wrong.status == 422
     assert '<a href="/reports">Back</a>' in wrong.text
+
+
+def test_single_recipients_are_added_and_removed_on_the_page_of_a_domain(centre):
+    fields = {"name": "new.example", "type": "internal-relay", "recipient_validation": "list"}
+    answer = centre.post("/domains/new", organization="contoso", do="save", recipients="ann@new.example", **fields)
+    here = answer.headers["location"]
+    assert "1 address in the list." in centre.get(here).words
+    changed = centre.post(here, do="recipients", add="bob@new.example\ncy@new.example", remove="ANN@new.example")
+    assert changed.status == 303, changed.words
+    assert centre.stored("accepted_domain", "new.example")["recipients"] == ["bob@new.example", "cy@new.example"]
+    wrong = centre.post(here, do="recipients", add="nobody\nx@elsewhere.example", remove="")
+    assert (wrong.status, "x@elsewhere.example is not in new.example" in wrong.words) == (422, True)
