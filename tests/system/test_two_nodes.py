@@ -81,7 +81,7 @@ def test_a_node_that_takes_mail_over_seals_it(
         )
         second.cli("dkim", "add", "contoso.example", "--selector", "s1", "--current")
         (key,) = first.cli("dkim", "list", json=True).data
-        record = f"v=DKIM1; k=rsa; p={key['public_key']}".encode()
+        record = key["text"].encode()
         version = second.cli("history", json=True).data[0]["version"]
         for node in (first, second):
             wait_until(lambda node=node: f"resources version {version} in force" in node.log(), "the key is in force")

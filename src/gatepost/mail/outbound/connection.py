@@ -271,7 +271,13 @@ class OutboundConnection:
         self.sent += 1
         small = body is not None and len(body) <= ONE_FLIGHT
         try:
-            self._begin(transaction, body if small else None)
+            self._check_open()
+            try:
+                self._client.begin(transaction, body if small else None, last=small)
+            except ProtocolError as error:
+                raise self._violation(error) from error
+            except ValueError as error:
+                raise UnwritableEnvelope(str(error)) from error
             self._flush()
             event = await self._next_of_transaction(self._patience(len(transaction.recipients), whole=small))
             if isinstance(event, BodyWanted):
@@ -321,16 +327,6 @@ class OutboundConnection:
         self._stream.abort(Loss(LossKind.CLOSED, detail))
 
     # what the steps are made of
-
-    def _begin(self, transaction: MailTransaction, body: bytes | None) -> None:
-        """body: all of it, None if it comes in chunks. Raises ConnectionEnded, UnwritableEnvelope."""
-        self._check_open()
-        try:
-            self._client.begin(transaction, body, last=body is not None)
-        except ProtocolError as error:
-            raise self._violation(error) from error
-        except ValueError as error:
-            raise UnwritableEnvelope(str(error)) from error
 
     async def _send_body(self, chunks: Chunks) -> None:
         async for chunk in chunks():
