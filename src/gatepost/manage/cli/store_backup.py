@@ -49,8 +49,8 @@ def backup(target: Path, config: str | None, *, mailboxes: bool, as_json: bool) 
 
     The gateway goes on serving. TARGET contains the queue with all bodies, configuration, certificates and their sealed
     keys, accounts, the message trace, reports, evidence and mailboxes, each of the same moment as far as mail needs it,
-    and a manifest with the SHA-256 of each file. Caches are not in it, and neither is the key of store.master_key: keep
-    that apart, because the sealed keys are of no use without it.
+    and a manifest with the SHA-256 of each file. Caches and keys in a token are not in it, and neither is the key of
+    store.master_key: keep that apart, because the sealed keys are of no use without it.
 
     TARGET must not exist; it belongs to the account that owns data_dir, and only that may read it. It is as secret as
     data_dir: it contains mail and keys.
