@@ -102,7 +102,7 @@ def test_a_virus_is_held_listed_released_and_delivered(centre: AdminCentre) -> N
     assert gateway.cli("queue", "list", json=True).data == []
     gateway.cli("queue", "release", "--all", expect=1)
     before = len(gateway.maildir(ANN))
-    shown = gateway.cli("quarantine", "show", one["message"]).out
+    shown = gateway.cli("quarantine", "show", one["message"]).stdout
     assert "content hook 'av'" in shown
     gateway.cli("quarantine", "release", one["message"], expect=2)  # without a reason
     assert len(act(gateway, "release", one["message"])) == 1
@@ -264,14 +264,11 @@ def test_a_person_releases_a_message_on_its_page(centre: AdminCentre, page: Page
     (one,) = held(gateway, sender="page@elsewhere.example")
     centre.log_in(page, "/quarantine")
     expect(page.get_by_text("clamav: Eicar").first).to_be_visible()
-    page.screenshot(path="/tmp/q_list.png", full_page=True)
     page.get_by_role("link", name=one["message"]).click()
     page.get_by_role("link", name="Show header").click()
     expect(page.get_by_text("Subject: on the page")).to_be_visible()
-    page.screenshot(path="/tmp/q_message.png", full_page=True)
     page.get_by_role("button", name="Release…", exact=True).click()
     page.get_by_label("Reason (recorded)").fill("harmless")
-    page.screenshot(path="/tmp/q_confirm.png", full_page=True)
     page.get_by_role("button", name="Release: 1 recipient").click()
     expect(page.get_by_text("Released for 1 recipient.")).to_be_visible()
     assert held(gateway, sender="page@elsewhere.example") == []
