@@ -3,9 +3,9 @@
 import os
 
 if "_GATEPOST_OPENSSL_CONF" in os.environ:  # of `manage.cli.token_provider`: before anything uses OpenSSL
-    from gatepost.net.token_provider import load_asked
+    from gatepost.net.token_provider import load_requested
 
-    load_asked()
+    load_requested()
 
 from gatepost.manage.cli import main
 

@@ -1,4 +1,4 @@
-"""What this process may do with keys in tokens ([pkcs11]), and the PIN that the token refused.
+"""The access of this process to keys in tokens ([pkcs11]), and the PIN that the token refused.
 
 Given once by the command line (`manage.cli.token_provider`), used by `net.engine` and the trial of a key
 (`net.token_trial`). A token locks itself after a few wrong PINs: one that was refused is remembered in a file, and is

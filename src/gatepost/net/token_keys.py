@@ -60,6 +60,6 @@ def note_failure(detail: str) -> None:
 
 
 def reasons_of(failure: SSL.Error) -> str:
-    """What OpenSSL says was wrong, and nothing of it is left in its queue."""
+    """The reasons that OpenSSL gives for a failure; its queue of errors is empty then."""
     private.clear_errors()
     return "; ".join(reason[-1] for reason in failure.args[0])

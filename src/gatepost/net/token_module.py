@@ -119,19 +119,19 @@ class TokenModule:
 
     def find_token(self, uri: TokenUri) -> tuple[int, int]:
         """The slot and the flags of the one token that a URI means. Raises TokenError."""
-        found, others = [], []
+        matches, others = [], []
         for slot in self._slots():
             info = _TokenInfo()
             if self._call(_GET_TOKEN_INFO, c_ulong(slot), byref(info)) != _OK:
                 continue
             if info.matches(uri):
-                found.append((slot, int(info.flags)))
+                matches.append((slot, int(info.flags)))
             elif label := info.text("label").decode("utf-8", "replace"):
                 others.append(label)
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise TokenError(f"{len(found)} tokens are {uri}: add serial= to the URI")
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            raise TokenError(f"{len(matches)} tokens are {uri}: add serial= to the URI")
         shown = ", ".join(others[:_SHOWN]) or "none"
         raise TokenError(
             f"the token of {uri} is not there (tokens that are: {shown}); connect it, or correct the URI; the "

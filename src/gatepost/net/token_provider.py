@@ -22,7 +22,7 @@ VARIABLE: Final = "_GATEPOST_OPENSSL_CONF"
 """Names the file to a process that is to load the provider at its start."""
 
 _OPENSSL: Final = "OPENSSL_CONF"
-_asked: list[str] = []
+_requested: list[str] = []
 
 
 def configuration_file(access: TokenAccess) -> int:
@@ -43,16 +43,16 @@ def load(path: str) -> None:
         os.close(int(Path(path).name))
 
 
-def load_asked() -> None:
-    """Do what whoever started this process asked for."""
+def load_requested() -> None:
+    """Load the provider as the process that started this one requests it in VARIABLE."""
     path = os.environ.pop(VARIABLE)
-    _asked.append(path)
+    _requested.append(path)
     load(path)
 
 
-def was_asked() -> bool:
+def was_requested() -> bool:
     """Whether this process was started to load the provider."""
-    return bool(_asked)
+    return bool(_requested)
 
 
 def is_loaded(access: TokenAccess) -> bool:

@@ -45,9 +45,10 @@ class _Question(msgspec.Struct):
 
 
 def try_keys(access: TokenAccess, keys: Mapping[str, bytes]) -> dict[str, str]:
-    """What is wrong with each key, by its URI; "" if it can be used. keys: chains (PEM) of certificates by URI.
+    """Try each key, and say by its URI what is wrong with it, "" if it can be used.
 
-    Waits for another process, a minute at most. PIN and keys are not in its command line.
+    keys: chains (PEM) of certificates by URI. Waits for another process, a minute at most. PIN
+    and keys are not in its command line.
     """
     question = msgspec.json.encode(_Question(access, dict(keys)))
     # Root that acts as the gateway's account must be it altogether, or OpenSSL reads no configuration.

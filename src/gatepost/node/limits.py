@@ -76,9 +76,9 @@ def queue_limits(settings: Settings) -> QueueLimits:
 def sending_limits(
     data: Path, store: Store, place: tuple[int, int]
 ) -> tuple[SharedLimits, Callable[[], Awaitable[None] | None]]:
-    """What a worker shares of the limits of connectors, and how it is closed. place: among the workers of the node.
+    """The limits of connectors that a worker shares, and the function that closes them.
 
-    Raises OSError if the file cannot be used.
+    place: among the workers of the node. Raises OSError if the file cannot be used.
     """
     if store.position is not None:
         return DividedLimits(lambda: store.position or place), nothing

@@ -110,7 +110,7 @@ class Observation:
 def worker_gauges(
     sessions: int, idle: int, managers: Sequence[QueueManager], budget: LaneBudget
 ) -> dict[Series, float]:
-    """What a worker does now. sessions: with clients. idle: outbound connections that rest."""
+    """The gauges of what a worker does now. sessions: with clients. idle: outbound connections that rest."""
     return {
         (metrics.CONNECTIONS.name, "inbound"): sessions,
         (metrics.CONNECTIONS.name, "outbound"): sum(manager.lanes for manager in managers),

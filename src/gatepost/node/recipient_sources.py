@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gatepost.mail.inbound.recipient_directory import DirectorySource
+from gatepost.mail.inbound.recipient_directory import RecipientDirectorySource
 from gatepost.mail.inbound.recipient_file import FileSource
 from gatepost.mail.inbound.recipient_lookups import RecipientLookups
 from gatepost.net.lookups.ldap import LdapClient
@@ -30,12 +30,12 @@ class RecipientSources:
     def __init__(self, settings: Settings, resolver: Resolver, resources: ConfigStore, callout: Callout) -> None:
         stored = DirectorySecrets(resources.content, vault_of(settings, resources))
         self._client = LdapClient(resolver)
-        self._directory = DirectorySource(self._client, stored, settings.tls.trust_anchors)
+        self._directory = RecipientDirectorySource(self._client, stored, settings.tls.trust_anchors)
         self._file = FileSource()
         self._callout = callout
 
     def lookups(self, observation: Observation) -> RecipientLookups:
-        """What sessions ask."""
+        """The lookups for sessions."""
         return RecipientLookups(
             {RecipientValidation.CALLOUT: self._callout, RecipientValidation.LDAP: self._directory},
             counts=observation.counts,

@@ -82,16 +82,16 @@ class TokenWatch:
         access, used = TOKEN_KEYS.access, TOKEN_KEYS.used
         if access is None:
             return
-        found = {uri: why for uri, why in (await asyncio.to_thread(try_keys, access, keys)).items() if why}
-        for uri, why in found.items():
+        problems = {uri: why for uri, why in (await asyncio.to_thread(try_keys, access, keys)).items() if why}
+        for uri, why in problems.items():
             if self.problems.get(uri) != why:
                 _log.error("the key %s cannot be used: %s; handshakes with it fail", uri, why)
-        back = [uri for uri in self.problems if uri not in found]
+        back = [uri for uri in self.problems if uri not in problems]
         if back:
             _log.info("keys in the token can be used again: %s", ", ".join(back))
-        self.problems = found
+        self.problems = problems
         self._due = self._ticks() + _AGAIN
-        usable = {uri: chain for uri, chain in used.items() if uri not in found}
+        usable = {uri: chain for uri, chain in used.items() if uri not in problems}
         if TOKEN_KEYS.in_doubt and usable:
             self._take_up(usable, at_once=bool(back))
 

@@ -41,7 +41,7 @@ class QuarantinePlace(NamedTuple):
 
 
 class QuarantineUsage(NamedTuple):
-    """How much an organization has in quarantine. size: octets of the messages, each counted once."""
+    """The amount of mail that an organization has in quarantine. size: octets of the messages, each counted once."""
 
     deliveries: int = 0
     size: int = 0
@@ -78,7 +78,7 @@ class QuarantineFilter(msgspec.Struct):
 
 
 class QuarantineRange(NamedTuple):
-    """What an engine looks for: deliveries of some organizations, with message ids above one and places below one."""
+    """A range of the list: deliveries of some organizations, with message ids above one and places below one."""
 
     organizations: frozenset[str] | None
     after: int
@@ -108,7 +108,7 @@ class QuarantineEngine(Protocol):
         """Remove deliveries, in one transaction; returns those that were in quarantine still."""
 
     def usage(self) -> dict[str, QuarantineUsage]:
-        """How much each organization has."""
+        """The amount of mail of each organization."""
 
     def unlisted(self, organization: str, after: str, size: int) -> list[str]:
         """Recipients with mail that they were not told of, in the order of their addresses, in small ASCII letters.
@@ -146,12 +146,12 @@ class Quarantine:
 
         Raises ValueError for what is no queue id, StoreFailure.
         """
-        found: list[Delivery] = []
+        matches: list[Delivery] = []
         for page in self._pages(wanted, after):
-            found += [delivery for delivery in page if wanted.matches(delivery)]
-            if wanted.limit and len(found) >= wanted.limit:
-                return found[: wanted.limit]
-        return found
+            matches += [delivery for delivery in page if wanted.matches(delivery)]
+            if wanted.limit and len(matches) >= wanted.limit:
+                return matches[: wanted.limit]
+        return matches
 
     def release(self, wanted: QuarantineFilter, *, author: str, reason: str = "") -> list[Delivery]:
         """Let mail go on, to the next organization that has it in quarantine, or to its recipient: it is due now.

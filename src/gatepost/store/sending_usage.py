@@ -1,4 +1,4 @@
-"""What users and own servers sent on each UTC day, for their limits: a table that all workers and nodes add to.
+"""The usage of users and own servers on each UTC day, for their limits: a table that all workers and nodes add to.
 
 Each worker adds what it counted every two seconds and reads what others did (`mail.inbound.usage`). Only senders that
 have a limit are in it. Blocks: call it on a thread from an event loop.
@@ -62,7 +62,7 @@ _SINCE = f"SELECT {_COLUMNS}, revision FROM sending_usage WHERE day = ? AND revi
 
 
 class SenderUsage(msgspec.Struct, frozen=True):
-    """What one sender sent on a day, or what is to be added to it.
+    """The mail that one sender sent on a day, or that is to be added to it.
 
     lifted: as `policy.decisions.daily_limits.Lifted`. breached: when it first was beyond a limit, seconds since 1970;
     breach: the reply that said so.

@@ -176,7 +176,7 @@ class Storage:
         return SharedDestinations(DestinationTable(lambda: self.database(HISTORY)))
 
     def sending_usage(self) -> UsageTable:
-        """What users and own servers sent today, and lately."""
+        """The table of what users and own servers sent today, and lately."""
         from gatepost.store.sending_usage import USAGE, UsageTable  # noqa: PLC0415 - few processes ask for it
 
         return UsageTable(lambda: self.database(USAGE, synchronous="NORMAL"))
@@ -274,7 +274,7 @@ class Storage:
         return Quarantine(PostgresQuarantine(self._url), keep)
 
     def quarantine_usage(self) -> dict[str, QuarantineUsage]:
-        """How much each organization has in quarantine. Raises StoreFailure."""
+        """The amount of mail that each organization has in quarantine. Raises StoreFailure."""
         return self.quarantine_kept_by(lambda _: None).usage()
 
     def worker_depth(self, worker: int, workers: int) -> Depth:

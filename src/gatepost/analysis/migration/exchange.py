@@ -289,9 +289,9 @@ def _enhanced_filtering(item: ExchangeObject, part: Part, *, on_premises: bool) 
     elif last:
         part.table["ef_skip_last_ip"] = True
     else:
-        networks = {text: _networks(text) for text in skipped}
-        part.table["ef_skip_ips"] = [network for found in networks.values() for network in found]
-        for text in (text for text, found in networks.items() if not found):
+        converted = {text: _networks(text) for text in skipped}
+        part.table["ef_skip_ips"] = [network for networks in converted.values() for network in networks]
+        for text in (text for text, networks in converted.items() if not networks):
             part.lost(name, f"{shown(text)}: is no range of addresses; write it as networks")
 
 

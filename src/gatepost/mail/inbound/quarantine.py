@@ -1,4 +1,4 @@
-"""What a message that arrives is held in quarantine for, and whether there is room for it there.
+"""Quarantine of messages that arrive: the reasons to hold one, and whether there is room for it.
 
 `mail.inbound.transaction` asks when the message is complete. What holds it is decided by `policy.decisions.quarantine`.
 """
@@ -85,7 +85,7 @@ class QuarantineRoom:
 
 
 class QuarantineFindings:
-    """What holds one message: what scanners found holds it for all recipients, a mail flow rule for some."""
+    """The reasons to hold one message: those of scanners for all recipients, those of mail flow rules for some."""
 
     __slots__ = ("_content", "_directory", "_scanned", "_sender")
 
@@ -97,17 +97,17 @@ class QuarantineFindings:
         names = directory.quarantine_rules.header_names
         self._content = Content(field_values(header, names) if names else {})
 
-    def scanned(self, found: tuple[Quarantined, ...]) -> None:
+    def scanned(self, findings: tuple[Quarantined, ...]) -> None:
         """Take what scanners found."""
-        self._scanned = found
+        self._scanned = findings
 
     def of(self, organization: str, target: Target) -> list[QuarantineHold]:
         """The organizations that hold the message for one recipient. organization: whose mail it is."""
-        found = self._scanned
+        findings = self._scanned
         if self._directory.quarantine_rules:
             envelope = self._sender, target.path.text, target.path.domain
-            found = (*found, *quarantined_by_rules(self._directory, organization, envelope, self._content))
-        return [QuarantineHold(*hold) for hold in holds(self._directory, found)] if found else []
+            findings = (*findings, *quarantined_by_rules(self._directory, organization, envelope, self._content))
+        return [QuarantineHold(*hold) for hold in holds(self._directory, findings)] if findings else []
 
 
 def count_by_holder(holding: list[list[QuarantineHold]]) -> Counter[str]:

@@ -27,7 +27,7 @@ DIRECTORY_SECONDS: Final = 20.0
 """For all of one question, with the wait for a connection: the client waits for the reply to its RCPT meanwhile."""
 
 
-class DirectorySource:
+class RecipientDirectorySource:
     """client: of the worker. stored: passwords. anchors: where a directory names none."""
 
     def __init__(

@@ -48,14 +48,14 @@ class _Loaded(msgspec.Struct, frozen=True):
     failure: str = ""
 
 
-class BadLine(msgspec.Struct, frozen=True):
-    """A line that counts for nobody. number: from 1."""
+class InvalidRecipientLine(msgspec.Struct, frozen=True):
+    """A line that is no address of its domain. number: from 1."""
 
     number: int
     why: str
 
 
-def read_recipients(path: str, domain: str) -> tuple[frozenset[str], list[BadLine]]:
+def read_recipients(path: str, domain: str) -> tuple[frozenset[str], list[InvalidRecipientLine]]:
     """The addresses of a file, each in the form by which addresses are the same, and the lines that are none.
 
     domain: that they must be in, of which "*." is all below. Empty lines, and what follows "#", are comments. Raises
@@ -69,12 +69,12 @@ def read_recipients(path: str, domain: str) -> tuple[frozenset[str], list[BadLin
         try:
             key = recipient_key(mail_address(text[: 2 * _LINE]))
         except ValueError as error:
-            bad.append(BadLine(number, str(error)[:_LINE]))
+            bad.append(InvalidRecipientLine(number, str(error)[:_LINE]))
             continue
         if covers(domain, key.rpartition("@")[2]):
             keys.add(key)
         else:
-            bad.append(BadLine(number, f"{key} is not in {domain}"))
+            bad.append(InvalidRecipientLine(number, f"{key} is not in {domain}"))
     return frozenset(keys), bad
 
 
@@ -152,7 +152,7 @@ def _signature(path: str) -> tuple[int, ...]:
     return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def _tell(path: str, domain: str, addresses: int, bad: list[BadLine]) -> None:
+def _tell(path: str, domain: str, addresses: int, bad: list[InvalidRecipientLine]) -> None:
     _log.info("recipients of %s: %s read from %s", domain, quantity(addresses, "address"), path)
     for line in bad[:_TOLD]:
         _log.warning("%s, line %d is left out: %s", path, line.number, line.why)

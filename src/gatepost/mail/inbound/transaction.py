@@ -164,9 +164,9 @@ class Transaction:
 
     def _holds(self) -> list[list[QuarantineHold]]:
         """What holds it for each recipient, and each place that its mail goes to."""
-        found = self._quarantine
+        findings = self._quarantine
         return [
-            found.of(accepted.verdict.organization, target) if found is not None else []
+            findings.of(accepted.verdict.organization, target) if findings is not None else []
             for accepted in self.recipients
             for target in accepted.targets
         ]

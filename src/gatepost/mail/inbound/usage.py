@@ -14,7 +14,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
 from gatepost.policy.connectors.values import Mode
-from gatepost.policy.decisions.daily_limits import Lifted, Usage, judge, limit_of, limits_anybody
+from gatepost.policy.decisions.daily_limits import DailyUsage, Lifted, judge, limit_of, limits_anybody
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sending_usage import SenderUsage
 from gatepost.times import day_text
@@ -122,14 +122,14 @@ class SendingUsage:
             self._thread.join()
         self._table.close()
 
-    def _with_one_more(self, key: _Key, charge: Charge | None) -> Usage:
+    def _with_one_more(self, key: _Key, charge: Charge | None) -> DailyUsage:
         known = self._known.get(key)
         with self._lock:
             counts = [self._counts.get(key, (0, 0)), self._leaving.get(key, (0, 0))]
         messages, recipients = (sum(numbers) for numbers in zip(*counts, strict=True))
         if known is not None:
             messages, recipients = messages + known.messages, recipients + known.recipients
-        return Usage(messages + (charge is None or not charge.recipients), recipients + 1)
+        return DailyUsage(messages + (charge is None or not charge.recipients), recipients + 1)
 
     def _lifted(self, key: _Key) -> Lifted:
         known = self._known.get(key)
@@ -156,9 +156,9 @@ class SendingUsage:
         with self._lock:
             self._leaving = {key: (*count,) for key, count in self._counts.items() if any(count)}
             self._counts.clear()
-        told = dict(self._breaches)
+        breaches = dict(self._breaches)
         try:
-            self._write(told)
+            self._write(breaches)
             if day != self._day:
                 self._table.prune(day_text(now - _DAYS))
             rows, revision = self._table.since(day, self._revision if day == self._day else 0)
@@ -173,14 +173,14 @@ class SendingUsage:
         with self._lock:
             self._known, self._leaving = known, {}
         self._day, self._revision, self._failing = day, revision, False
-        for key in told:
+        for key in breaches:
             del self._breaches[key]
         return True
 
-    def _write(self, told: dict[_Key, SenderUsage]) -> None:
+    def _write(self, breaches: dict[_Key, SenderUsage]) -> None:
         rows = [SenderUsage(*key, messages, recipients) for key, (messages, recipients) in self._leaving.items()]
-        if rows or told:
-            self._table.add([*rows, *told.values()])
+        if rows or breaches:
+            self._table.add([*rows, *breaches.values()])
 
     def _keep(self) -> None:
         """What could not be written is written the next time."""

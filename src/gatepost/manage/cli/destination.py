@@ -126,11 +126,11 @@ def slowed(config: str | None, as_json: bool) -> None:
     Each worker halves what it sends after such a reply, and sends more while there is no other one. Exit codes: 0 done
     (also if there are none), 2 usage error, 3 the data cannot be read.
     """
-    found = list(client(config).call(list_slowed, ListSlowed()).items)
+    slowed = list(client(config).call(list_slowed, ListSlowed()).items)
     if as_json:
-        print_json(found)
+        print_json(slowed)
     else:
-        rows = [(hop.next_hop, hop.worker, f"{hop.messages_per_minute:g}", hop.code, moment(hop.at)) for hop in found]
+        rows = [(hop.next_hop, hop.worker, f"{hop.messages_per_minute:g}", hop.code, moment(hop.at)) for hop in slowed]
         print_table(("next hop", "worker", "messages a minute", "after", "last refusal"), rows)
 
 

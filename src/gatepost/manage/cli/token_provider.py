@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gatepost.net.token_access import TOKEN_KEYS, TokenAccess, TokenError, default_provider
-from gatepost.net.token_provider import VARIABLE, configuration_file, is_configured_otherwise, is_loaded, was_asked
+from gatepost.net.token_provider import VARIABLE, configuration_file, is_configured_otherwise, is_loaded, was_requested
 from gatepost.net.token_trial import check_provider, not_loaded
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def with_provider(settings: Settings) -> None:
     access = token_access(settings)
     if not is_loaded(access):
         check_provider(access)
-        if was_asked():
+        if was_requested():
             raise TokenError(not_loaded(access))
         if is_configured_otherwise():
             raise TokenError(
@@ -38,7 +38,7 @@ def with_provider(settings: Settings) -> None:
 
 
 def token_access(settings: Settings) -> TokenAccess:
-    """What [pkcs11] says. Raises TokenError if a credential is not there."""
+    """The access that [pkcs11] sets. Raises TokenError if a credential is not there."""
     own = settings.pkcs11
     kind, _, name = own.pin.partition(":")
     if kind == "credential":

@@ -129,9 +129,9 @@ class QuarantinedHeader(msgspec.Struct):
 
 
 class QuarantineChanged(msgspec.Struct):
-    """What it was done to, or with dry_run would be, as it was. changed: how many, of how many messages.
+    """The deliveries that were changed, or with dry_run would be, as they were before.
 
-    items: the first 1000 of them.
+    changed: how many, of how many messages. items: the first 1000 of them.
     """
 
     action: QuarantineAction
@@ -249,11 +249,11 @@ def act_on_quarantine(context: Context, request: QuarantineActions) -> Quarantin
         )
         for message in dict.fromkeys(request.messages)
     ]
-    found = [delivery for wanted in filters for delivery in _entries(context, wanted)]
-    if request.action is QuarantineAction.RELEASE and (names := _gateway_only(context, found)):
+    matches = [delivery for wanted in filters for delivery in _entries(context, wanted)]
+    if request.action is QuarantineAction.RELEASE and (names := _gateway_only(context, matches)):
         text = f"Only administrators of the whole gateway may release messages from the quarantine of {names[0]}."
         raise Refusal(RefusalKind.FORBIDDEN, text)
-    done = found if context.dry_run else _apply(context, request, filters)
+    done = matches if context.dry_run else _apply(context, request, filters)
     if not context.dry_run:
         _record(context, action, done, subject, reason=request.reason)
     messages = len({delivery.message.id for delivery in done})

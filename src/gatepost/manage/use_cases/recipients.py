@@ -81,14 +81,14 @@ def _changed(listed: Sequence[str], request: ChangeRecipients) -> tuple[list[str
 
 def _read(field: str, addresses: Sequence[str]) -> tuple[dict[str, str], list[FieldError]]:
     """The addresses by the form in which they are the same, and those that are none."""
-    found, errors = {}, []
+    by_key, errors = {}, []
     for place, text in enumerate(addresses):
         try:
             address = mail_address(text.strip())
-            found[recipient_key(address)] = address
+            by_key[recipient_key(address)] = address
         except ValueError as error:
             errors.append(FieldError(f"{field}[{place}]", str(error)))
-    return found, errors
+    return by_key, errors
 
 
 USE_CASES = (change_recipients,)

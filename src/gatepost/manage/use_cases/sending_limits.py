@@ -1,4 +1,4 @@
-"""What users and own servers with a daily limit sent today, and lifting such a limit for the rest of the day.
+"""List what users and own servers with a daily limit sent today, and lift such a limit for the rest of the day.
 
 On a running gateway as on a stopped one. Whoever changes only an organization's resources lifts what the organization
 set itself; the limit that the gateway's owner set for it is lifted by principals of the gateway alone.
@@ -79,12 +79,12 @@ def list_limits(context: Context, request: ListLimits) -> Items[SenderToday]:
     with _table(context) as table:
         rows, _ = table.since(_today())
     used = {(row.organization, row.subject): row for row in rows}
-    found = [
+    senders = [
         _sender(limit, row)
         for limit in _limits(context, request.organization)
         if (row := used.get((limit.organization, limit.subject))) is not None
     ]
-    return Items(sorted(found, key=lambda sender: (sender.organization, sender.sender)))
+    return Items(sorted(senders, key=lambda sender: (sender.organization, sender.sender)))
 
 
 @use_case(
@@ -126,20 +126,20 @@ def _today() -> str:
 def _meant(context: Context, request: LiftLimit) -> DailyLimit:
     """Raises Refusal."""
     name = request.sender.lower()
-    found = [
+    limits = [
         limit
         for limit in _limits(context, request.organization)
         if name in {limit.subject.lower(), limit.subject.partition(" ")[2].lower()}
     ]
-    if not found:
+    if not limits:
         text = f"{request.sender} is no mailbox and no on-premises inbound connector with a daily limit"
         raise Refusal(RefusalKind.MISSING, text)
-    if len(found) > 1:
+    if len(limits) > 1:
         text = (
-            f"several have that name: {', '.join(f'{limit.subject} of {limit.organization}' for limit in found[:10])}"
+            f"several have that name: {', '.join(f'{limit.subject} of {limit.organization}' for limit in limits[:10])}"
         )
         raise Refusal(RefusalKind.CONFLICT, text, options=["organization"])
-    return found[0]
+    return limits[0]
 
 
 def _limits(context: Context, organization: str) -> list[DailyLimit]:

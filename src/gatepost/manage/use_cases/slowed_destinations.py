@@ -41,12 +41,12 @@ class SlowedDestination(msgspec.Struct):
 def list_slowed(context: Context, request: ListSlowed) -> Items[SlowedDestination]:  # noqa: ARG001 - nothing to say
     """List next hops that are sent less mail, as they said that they get too much; each worker has its own rate."""
     now = time.time()
-    found = [
+    destinations = [
         SlowedDestination(slowed.next_hop, figures.worker, round(slowed.rate, 1), slowed.code, slowed.at)
         for figures in read_all(context.data / WORKERS_DIRECTORY)
         for slowed in Slowdowns(figures.slowed).listed(now)
     ]
-    return Items(sorted(found, key=lambda slowed: (slowed.next_hop, slowed.worker)))
+    return Items(sorted(destinations, key=lambda slowed: (slowed.next_hop, slowed.worker)))
 
 
 USE_CASES = (list_slowed,)

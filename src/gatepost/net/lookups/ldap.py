@@ -97,7 +97,7 @@ class _Failed(Exception):  # noqa: N818 - as above
 
 
 class LdapOutcome(msgspec.Struct, frozen=True):
-    """How a search ended. found: whether there was an entry. server: that answered."""
+    """The result of a search. found: whether there was an entry. server: that answered."""
 
     found: bool
     result: LdapResult
@@ -140,15 +140,15 @@ class _Connection:
         """Whether there is an entry, and how the search ended."""
         number = self._next()
         await self._send(search_request(number, search.base, search.encoded, seconds))
-        found = False
+        has_entry = False
         for _ in range(_MOST_MESSAGES):
             answer = await self._answer(number)
             if answer.result is not None and answer.operation is Operation.SEARCHED:
                 self.used = True
-                return found, answer.result
+                return has_entry, answer.result
             if answer.operation not in {Operation.ENTRY, Operation.REFERENCE}:
                 raise _Failed(f"it answered a search with {answer.operation.name}")
-            found |= answer.operation is Operation.ENTRY
+            has_entry |= answer.operation is Operation.ENTRY
         raise _Failed("its answer has no end")
 
     def close(self) -> None:
@@ -220,7 +220,7 @@ class _Pool:
 
 
 class LdapClient:
-    """What the searches of one worker share. resolver: finds the names of servers."""
+    """Searches in directories, with the connections that one worker keeps. resolver: finds the names of servers."""
 
     def __init__(self, resolver: Resolver, limits: LdapLimits | None = None) -> None:
         self._resolver = resolver
@@ -276,7 +276,7 @@ class LdapClient:
         was_used = connection.used
         try:
             async with asyncio.timeout(self._limits.search):
-                found, result = await connection.search(search, max(1, round(self._limits.search)))
+                has_entry, result = await connection.search(search, max(1, round(self._limits.search)))
         except TimeoutError:
             connection.abort()
             raise _Failed(f"no answer to the search within {self._limits.search:g} s") from None
@@ -287,7 +287,7 @@ class LdapClient:
             connection.abort()
             raise
         self._keep(pool, connection)
-        return LdapOutcome(found, result, connection.server)
+        return LdapOutcome(has_entry, result, connection.server)
 
     def _keep(self, pool: _Pool, connection: _Connection) -> None:
         def expire() -> None:

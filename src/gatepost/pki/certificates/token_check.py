@@ -42,7 +42,7 @@ def token_keys(inventory: Inventory, pairs: Iterable[tuple[Path, Path]] = ()) ->
 
 
 def problems_of(keys: Mapping[str, bytes]) -> dict[str, str]:
-    """What is wrong with keys, by URI; those that can be used are left out. Waits for a process: seconds at most."""
+    """The problems of keys, by URI; those that can be used are left out. Waits for a process: seconds at most."""
     from gatepost.net.token_trial import try_keys  # noqa: PLC0415 - few have keys in tokens
 
     access = TOKEN_KEYS.access
@@ -52,7 +52,7 @@ def problems_of(keys: Mapping[str, bytes]) -> dict[str, str]:
 
 
 def try_at_start(inventory: Inventory, pairs: Iterable[tuple[Path, Path]]) -> dict[str, str]:
-    """What is wrong with the keys that are in use, by URI, once for all processes that start together; it is logged."""
+    """The problems of the keys in use, by URI, found once for all processes that start together, and logged."""
     if time.monotonic() < TOKEN_KEYS.tried_at + _TOGETHER:
         return {}
     problems = problems_of(token_keys(inventory, pairs))

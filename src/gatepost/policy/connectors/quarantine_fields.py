@@ -11,7 +11,7 @@ from gatepost.policy.connectors.fields import Range, Switch, Whole
 
 
 class QuarantineRelease(StrEnum):
-    """Who may release messages from an organization's quarantine."""
+    """The people who may release messages from an organization's quarantine."""
 
     ADMINISTRATORS = "administrators"
     GATEWAY = "gateway"

@@ -43,8 +43,8 @@ def _url(value: str) -> str:
 
 
 def _filter(value: str) -> str:
-    found = parse_filter(value)
-    if not found.placeholders & {"address", "local"}:
+    search_filter = parse_filter(value)
+    if not search_filter.placeholders & {"address", "local"}:
         raise ValueError("the filter has no {address}, so it would say the same of every recipient")
     return value
 

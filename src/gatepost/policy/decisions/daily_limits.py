@@ -53,7 +53,7 @@ class DailyLimit(msgspec.Struct, frozen=True):
     ceiling: Allowed
 
     def in_force(self, lifted: Lifted) -> Allowed:
-        """What is allowed today."""
+        """The amount that is allowed today."""
         held = [limit for limit, level in ((self.own, Lifted.OWN), (self.ceiling, Lifted.ALL)) if lifted < level]
         return Allowed(_lowest(limit.messages for limit in held), _lowest(limit.recipients for limit in held))
 
@@ -66,8 +66,8 @@ class DailyLimit(msgspec.Struct, frozen=True):
         return f"{self.subject} may send {' and '.join(parts)} a day"
 
 
-class Usage(msgspec.Struct, frozen=True):
-    """What was sent today."""
+class DailyUsage(msgspec.Struct, frozen=True):
+    """The amount of mail that a sender sent today."""
 
     messages: int = 0
     recipients: int = 0
@@ -124,7 +124,7 @@ def limits_anybody(directory: Directory) -> bool:
     return any(limits_of(organization) for organization in directory.organizations)
 
 
-def judge(limit: DailyLimit, usage: Usage, lifted: Lifted) -> Reply | None:
+def judge(limit: DailyLimit, usage: DailyUsage, lifted: Lifted) -> Reply | None:
     """The refusal of a recipient. usage: with the recipient, and with its message, if that has no other yet.
 
     450, so that a server tries again, and a person's program keeps the message.

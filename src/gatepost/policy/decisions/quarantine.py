@@ -46,19 +46,19 @@ def quarantined_by_rules(
     organization: whose mail it is. envelope: reverse-path, the recipient, and the recipient's domain (A-labels).
     """
     sender, recipient, domain = envelope
-    found = []
+    held = []
     for name in reversed(parties(directory, organization, domain).rule_owners):
         rules = directory.quarantine_rules.of(name)
         if rules is not None:
             holding = rules.flow(sender, recipient, content).quarantine.enforced
-            found += [Quarantined(name, f"mail flow rule {rule!r}", "") for rule in holding]
-    return found
+            held += [Quarantined(name, f"mail flow rule {rule!r}", "") for rule in holding]
+    return held
 
 
-def holds(directory: Directory, found: Iterable[Quarantined]) -> list[Hold]:
+def holds(directory: Directory, findings: Iterable[Quarantined]) -> list[Hold]:
     """One hold for each organization, in the order in which they must release the message."""
     by_organization: dict[str, list[Quarantined]] = {}
-    for each in found:
+    for each in findings:
         by_organization.setdefault(each.organization, []).append(each)
     made = []
     for name, some in by_organization.items():

@@ -79,7 +79,7 @@ _NAMES: Final = {
 
 
 class LdapResult(msgspec.Struct, frozen=True):
-    """How a request ended. diagnostic: what the server says of it, as it came."""
+    """The result of a request. diagnostic: what the server says of it, as it came."""
 
     code: int
     diagnostic: str = ""

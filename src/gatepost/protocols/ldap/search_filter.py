@@ -63,8 +63,8 @@ class SearchFilter(msgspec.Struct, frozen=True):
 
     def encoded(self, addresses: Iterable[str]) -> bytes:
         """The filter for any of these addresses, as a search request has it."""
-        asked = [_encoded(self.root, _values(address)) for address in addresses]
-        return asked[0] if len(asked) == 1 else encode(_OR, *asked)
+        filters = [_encoded(self.root, _values(address)) for address in addresses]
+        return filters[0] if len(filters) == 1 else encode(_OR, *filters)
 
 
 @lru_cache(256)

@@ -29,9 +29,10 @@ class TokenUriError(ValueError):
 
 
 class TokenUri(msgspec.Struct, frozen=True):
-    """What chooses a token (its label, serial number, manufacturer and model) and a private key in it (id and label).
+    """The attributes that choose a token and a private key in it.
 
-    Octets, as the token has them; b"" for what the URI leaves out.
+    The token by its label, serial number, manufacturer and model, the key by its id and label. Octets,
+    as the token has them; b"" for what the URI leaves out.
     """
 
     token: bytes = b""
@@ -43,8 +44,8 @@ class TokenUri(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         """The URI in one form, whatever was written: equal keys have equal texts."""
-        given = ((name, getattr(self, name)) for name in _TAKEN)
-        return SCHEME + ";".join(f"{name}={quote_from_bytes(value, safe='')}" for name, value in given if value)
+        attributes = ((name, getattr(self, name)) for name in _TAKEN)
+        return SCHEME + ";".join(f"{name}={quote_from_bytes(value, safe='')}" for name, value in attributes if value)
 
 
 def is_token_uri(text: str) -> bool:
@@ -61,17 +62,17 @@ def parse_token_uri(text: str) -> TokenUri:
     path, question, _ = text[len(SCHEME) :].partition("?")
     if question:
         raise TokenUriError(f'write the URI without "?" and what follows: {_PIN}')
-    found = _attributes(path)
-    if found.pop("type", b"private") != b"private":
+    attributes = _attributes(path)
+    if attributes.pop("type", b"private") != b"private":
         raise TokenUriError("write type=private, or leave it out: a private key is needed")
-    if unknown := next((name for name in found if name not in _TAKEN), ""):
+    if unknown := next((name for name in attributes if name not in _TAKEN), ""):
         taken = ", ".join(_TAKEN)
         raise TokenUriError(f"the attribute {unknown[:_SHOWN]!r} is not supported; the URI may have {taken}")
-    if not found.get("token") and not found.get("serial"):
+    if not attributes.get("token") and not attributes.get("serial"):
         raise TokenUriError("the URI names no token: add token=LABEL or serial=NUMBER")
-    if not found.get("id") and not found.get("object"):
+    if not attributes.get("id") and not attributes.get("object"):
         raise TokenUriError("the URI names no key: add object=LABEL or id=%01 (the CKA_ID, percent-encoded)")
-    return TokenUri(**found)
+    return TokenUri(**attributes)
 
 
 def token_pem(uri: TokenUri, pin_file: str = "") -> bytes:
@@ -84,15 +85,15 @@ def token_pem(uri: TokenUri, pin_file: str = "") -> bytes:
 
 
 def _attributes(path: str) -> dict[str, bytes]:
-    found: dict[str, bytes] = {}
+    attributes: dict[str, bytes] = {}
     for part in filter(None, path.split(";")):
         name, equals, value = part.partition("=")
         if not equals:
             raise TokenUriError(f"{part[:_SHOWN]!r} is not an attribute; write name=value, with ; between")
-        if name in found:
+        if name in attributes:
             raise TokenUriError(f"the attribute {name[:_SHOWN]!r} is written twice")
-        found[name] = _octets(name[:_SHOWN], value)
-    return found
+        attributes[name] = _octets(name[:_SHOWN], value)
+    return attributes
 
 
 def _octets(name: str, value: str) -> bytes:

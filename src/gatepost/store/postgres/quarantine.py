@@ -82,22 +82,22 @@ class PostgresQuarantine:
     def release(self, deliveries: Sequence[Delivery], now: float, author: str) -> list[Delivery]:
         """See `QuarantineEngine.release`."""
         with self._database.changing() as connection:
-            found = _present(connection, deliveries)
-            rows = [(*released_row(delivery, now), delivery.message.id, delivery.id) for delivery in found]
+            present = _present(connection, deliveries)
+            rows = [(*released_row(delivery, now), delivery.message.id, delivery.id) for delivery in present]
             connection.execute_many(_RELEASE, rows)
-            for destination in sorted({delivery.destination for delivery in found}):
+            for destination in sorted({delivery.destination for delivery in present}):
                 connection.execute(NOTICE_TO_ALL, ("release", destination, author))
             connection.execute("SELECT pg_notify(?, '')", (CHANNEL,))
-        return found
+        return present
 
     def remove(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """See `QuarantineEngine.remove`."""
         with self._database.changing() as connection:
-            found = _present(connection, deliveries)
-            connection.execute(REMOVE, _ids(found))
+            present = _present(connection, deliveries)
+            connection.execute(REMOVE, _ids(present))
         with self._database.reading() as connection:
-            connection.execute(REMOVE_DONE, ([delivery.message.id for delivery in found],))
-        return found
+            connection.execute(REMOVE_DONE, ([delivery.message.id for delivery in present],))
+        return present
 
     def usage(self) -> dict[str, QuarantineUsage]:
         """See `QuarantineEngine.usage`."""
@@ -141,9 +141,9 @@ def _ids(deliveries: Sequence[Delivery]) -> tuple[list[int], list[int]]:
 
 
 def _deliveries(rows: Sequence[tuple[Any, ...]]) -> list[Delivery]:
-    found = []
+    deliveries = []
     for row in rows:
         delivery = decode_delivery(row[:-1])
         delivery.held, delivery.quarantine = True, row[-1]
-        found.append(delivery)
-    return found
+        deliveries.append(delivery)
+    return deliveries

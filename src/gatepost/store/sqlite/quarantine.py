@@ -91,12 +91,12 @@ class SqliteQuarantine:
         done: list[Delivery] = []
         for shard in shards_of(self._queue):
             with opened(shard, open_for_change) as connection, exclusively(connection):
-                found = _present(connection, deliveries)
-                rows = [(*released_row(delivery, now), delivery.message.id, delivery.id) for delivery in found]
+                present = _present(connection, deliveries)
+                rows = [(*released_row(delivery, now), delivery.message.id, delivery.id) for delivery in present]
                 connection.executemany(_RELEASE, rows)
-                destinations = sorted({delivery.destination for delivery in found})
+                destinations = sorted({delivery.destination for delivery in present})
                 connection.executemany(_NOTICE, [(destination, author) for destination in destinations])
-            done += found
+            done += present
         return done
 
     def remove(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
@@ -105,30 +105,30 @@ class SqliteQuarantine:
         for shard in shards_of(self._queue):
             with opened(shard, open_for_change) as connection:
                 with exclusively(connection):
-                    found = _present(connection, deliveries)
-                    unlink = remove(connection, found)
+                    present = _present(connection, deliveries)
+                    unlink = remove(connection, present)
                 for number in unlink:
                     (shard / BIG_DIRECTORY / format_id(number)).unlink(missing_ok=True)
-            done += found
+            done += present
         return done
 
     def usage(self) -> dict[str, QuarantineUsage]:
         """See `QuarantineEngine.usage`."""
-        found: dict[str, QuarantineUsage] = {}
+        usage: dict[str, QuarantineUsage] = {}
         for shard in shards_of(self._queue):
             with opened(shard, open_for_reading) as connection:
                 for organization, deliveries, size in connection.execute(_USAGE):
-                    known = found.get(organization, QuarantineUsage())
-                    found[organization] = QuarantineUsage(known.deliveries + deliveries, known.size + size)
-        return found
+                    known = usage.get(organization, QuarantineUsage())
+                    usage[organization] = QuarantineUsage(known.deliveries + deliveries, known.size + size)
+        return usage
 
     def unlisted(self, organization: str, after: str, size: int) -> list[str]:
         """See `QuarantineEngine.unlisted`."""
-        found: set[str] = set()
+        recipients: set[str] = set()
         for shard in shards_of(self._queue):
             with opened(shard, open_for_reading) as connection:
-                found.update(address for (address,) in connection.execute(_UNLISTED, (organization, after, size)))
-        return sorted(found)[:size]
+                recipients.update(address for (address,) in connection.execute(_UNLISTED, (organization, after, size)))
+        return sorted(recipients)[:size]
 
     def note_listed(self, organization: str, recipient: str, now: float, since: float) -> bool:
         """See `QuarantineEngine.note_listed`."""
@@ -164,12 +164,12 @@ def _newest_first(deliveries: Iterable[Delivery]) -> list[Delivery]:
 
 def _present(connection: apsw.Connection, deliveries: Sequence[Delivery]) -> list[Delivery]:
     """Those of the deliveries that are in the same quarantine still."""
-    found = []
+    present = []
     for delivery in deliveries:
         row = connection.execute(_COLUMNS + _ONE, (delivery.quarantine, delivery.message.id, delivery.id)).fetchone()
         if row is not None:
-            found.append(_delivery(row))
-    return found
+            present.append(_delivery(row))
+    return present
 
 
 def _delivery(row: tuple[Any, ...]) -> Delivery:

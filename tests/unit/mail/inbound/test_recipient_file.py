@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatepost.mail.inbound.recipient_file import BadLine, RecipientFileError, read_recipients
+from gatepost.mail.inbound.recipient_file import InvalidRecipientLine, RecipientFileError, read_recipients
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,7 +16,7 @@ def test_addresses_comments_and_bad_lines_are_told_apart(tmp_path: Path) -> None
     keys, bad = read_recipients(str(path), "o.example")
     assert keys == {"ann@o.example"}
     assert [line.number for line in bad] == [4, 5, 6]
-    assert bad[1] == BadLine(5, "bob@p.example is not in o.example")
+    assert bad[1] == InvalidRecipientLine(5, "bob@p.example is not in o.example")
     assert read_recipients(str(path), "*.o.example")[0] == {"ann@o.example", "joe@sub.o.example"}
 
 

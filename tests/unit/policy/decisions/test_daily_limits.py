@@ -6,8 +6,8 @@ from gatepost.policy.connectors.match import attribute
 from gatepost.policy.decisions.daily_limits import (
     Allowed,
     DailyLimit,
+    DailyUsage,
     Lifted,
-    Usage,
     judge,
     limit_of,
     limits_anybody,
@@ -89,10 +89,10 @@ def test_the_lower_one_holds_and_is_lifted_step_by_step():
 @pytest.mark.parametrize(
     ("usage", "lifted", "text"),
     [
-        (Usage(3, 5), Lifted.NOTHING, ""),
-        (Usage(4, 5), Lifted.NOTHING, "Ann@o.example has reached its limit of 3 messages a day (UTC)"),
-        (Usage(4, 6), Lifted.OWN, "Ann@o.example has reached its limit of 5 recipients a day (UTC)"),
-        (Usage(400, 600), Lifted.ALL, ""),
+        (DailyUsage(3, 5), Lifted.NOTHING, ""),
+        (DailyUsage(4, 5), Lifted.NOTHING, "Ann@o.example has reached its limit of 3 messages a day (UTC)"),
+        (DailyUsage(4, 6), Lifted.OWN, "Ann@o.example has reached its limit of 5 recipients a day (UTC)"),
+        (DailyUsage(400, 600), Lifted.ALL, ""),
     ],
 )
 def test_judge(usage, lifted, text):
@@ -102,7 +102,7 @@ def test_judge(usage, lifted, text):
 
 def test_a_name_that_is_not_ascii_is_shown_as_far_as_it_can_be():
     limit = DailyLimit("o", "server Büro", Allowed(1, 0), Allowed())
-    assert "B?ro has reached" in judge(limit, Usage(2, 2), Lifted.NOTHING).text
+    assert "B?ro has reached" in judge(limit, DailyUsage(2, 2), Lifted.NOTHING).text
 
 
 def test_explain_names_it(directory, session, path):
