@@ -311,18 +311,18 @@ class AlarmMonitor:
 
     async def _in_time[T](self, check: str, find: Callable[..., T], *arguments: float) -> T | None:
         """The result of a check on a thread; None if it is late, as a file system or a database may hang."""
-        found: list[T] = []
+        results: list[T] = []
 
         async def run() -> None:
-            found.append(await asyncio.to_thread(find, *arguments))
+            results.append(await asyncio.to_thread(find, *arguments))
 
         task = self._begin(check, run)
         if task is not None:
             await asyncio.wait({task}, timeout=_PATIENCE)
-        if not found:
+        if not results:
             _log.warning("the check of the %s for alarms has not ended; its alarms stay as they are", check)
             return None
-        return found[0]
+        return results[0]
 
     def _files(self, now: float) -> tuple[Alarm, ...]:
         """Of the resources in force those that name a file or a label that cannot be used. For a thread."""

@@ -135,15 +135,15 @@ class RetryCommits:
         batch, self._kept = self._kept[:_SETTLEMENTS], self._kept[_SETTLEMENTS:]
         if batch:
             return batch
-        asked: dict[str, int] = {}
+        limits: dict[str, int] = {}
         while self._work and len(batch) < _SETTLEMENTS:
             work = self._work[0]
             if isinstance(work, LeaseWork):
                 request = work.request
-                too_many = asked and sum(asked.values()) + request.limit > _LEASED
-                if request.destination in asked or len(asked) == _LEASES or too_many:
+                too_many = limits and sum(limits.values()) + request.limit > _LEASED
+                if request.destination in limits or len(limits) == _LEASES or too_many:
                     break
-                asked[request.destination] = request.limit
+                limits[request.destination] = request.limit
             batch.append(self._work.popleft())
         return batch
 
@@ -269,7 +269,7 @@ class RetryCommits:
                 return
 
     def _postpone(self, batch: list[Work], failure: StoreFailure) -> None:
-        """Settlements are kept for a later batch; who asked for a lease asks again."""
+        """Settlements are kept for a later batch; who limits for a lease asks again."""
         self._kept[:0] = [work for work in batch if work.patient]
         _refuse([work for work in batch if not work.patient], failure)
         self._rest(_RETRY)
