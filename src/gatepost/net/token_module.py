@@ -160,7 +160,7 @@ class TokenModule:
         if flags & _FINAL_TRY:
             raise TokenError(
                 "the token has one try of its PIN left, which the gateway does not use; log in once by hand with the "
-                "right PIN: pkcs11-tool --module MODULE --login --list-objects"
+                "right PIN, with pkcs11-tool (docs/tokens.md)"
             )
         if not flags & _PIN_NOT_SET:
             raise TokenError("the token has no user PIN yet; initialize it")
@@ -193,7 +193,7 @@ class TokenModule:
         self._call(_FIND_FINAL, c_ulong(session))
         self._check("C_FindObjects", answer)
         if count.value == 0:
-            raise TokenError(f"the token has no private key {uri}; see: pkcs11-tool --module MODULE --login -O")
+            raise TokenError(f"the token has no private key {uri}; pkcs11-tool lists its keys (docs/tokens.md)")
         if count.value > 1:
             raise TokenError(f"the token has several private keys {uri}: add id= to the URI")
 

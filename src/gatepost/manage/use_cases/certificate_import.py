@@ -207,8 +207,8 @@ def add_certificate_files(context: Context, request: AddCertificateFiles) -> Cer
     file, key_file = Path(request.chain_file), Path(request.key_file or request.chain_file)
     fresh = _new(request)
     if fresh.token_key and request.leave:
-        text = "a key in a token always stays there: leave out --leave-key"
-        raise Refusal(RefusalKind.INPUT, text, [FieldError("key", text)])
+        text = "a key in a token always stays there; leave that option out"
+        raise Refusal(RefusalKind.INPUT, text, [FieldError("key", text)], options=["leave-key"])
     new = replace(
         fresh,
         source=request.chain_file,
