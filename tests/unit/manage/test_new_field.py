@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[3]
 COPIED = (
     "src/gatepost",
     "scripts",
+    "requirements",
     "tests/conftest.py",
     "tests/unit/conftest.py",
     "tests/unit/manage",

@@ -19,8 +19,8 @@ SENDING = {
 @pytest.mark.parametrize(
     ("sections", "names"),
     [
-        ({}, ["alarms", "TLS reports of others"]),
-        (SENDING, ["alarms", "TLS reports of others", "TLS reports of ours"]),
+        ({}, ["alarms", "TLS reports of others", "the quarantine"]),
+        (SENDING, ["alarms", "TLS reports of others", "the quarantine", "TLS reports of ours"]),
     ],
     ids=["usual", "sending"],
 )

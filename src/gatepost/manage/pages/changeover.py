@@ -56,6 +56,7 @@ from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.pki.certificates.entry import State
 from gatepost.pki.certificates.lifecycle import can_roll_back, names_of, roll_back_until
+from gatepost.protocols.tls.token_uri import is_token_uri
 from gatepost.quantity import quantity
 from gatepost.times import minute_text
 
@@ -317,7 +318,8 @@ def _withdraw(asked: Request) -> Response:
         left = execute(withdraw_certificate, context, request).key_file
         said = f"{label_of(entry)} is retired, and its key is destroyed."
         if left:
-            said = f"{label_of(entry)} is retired. Its key is not in the store: destroy {left} yourself."
+            verb = "destroy" if is_token_uri(left) else "delete"
+            said = f"{label_of(entry)} is retired. Its key is not in the store: {verb} {left} yourself."
         return said, "warn" if left else "pass"
 
     return _step(asked, do)

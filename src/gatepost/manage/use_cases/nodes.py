@@ -142,7 +142,7 @@ class Nodes:
     scope=Scope.READ,
     visibility=Visibility.GATEWAY,
     tag="status",
-    commands=("node list", "node drain", "certificate changeover switch"),
+    commands=("node list", "node drain", "certificate changeover switch", "certificate changeover roll-back"),
     pages=("/history/{version}",),
 )
 def list_nodes(context: Context, request: ListNodes) -> Items[NodeStatus]:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from gatepost.mail.model.message import Recipient
 from gatepost.mail.model.queue_id import format_id
 from gatepost.manage.use_cases.evidence_log import evidence_log
 from gatepost.manage.use_cases.visibility import hidden_from
@@ -22,6 +21,7 @@ from gatepost.store.interface import QueueFilter
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from gatepost.mail.model.message import Recipient
     from gatepost.manage.access.actions import Action
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.context import Context
@@ -77,8 +77,25 @@ class QueueMessage(msgspec.Struct):
     tls_required_no: bool
 
 
-class QueueRecipient(Recipient, omit_defaults=False):  # noqa: D101 - as there
-    __doc__ = Recipient.__doc__
+class QueueRecipient(msgspec.Struct):
+    """One forward-path of a message, with its RFC 3461 parameters as received.
+
+    delayed: the sender was told of the delay. held: its destination protects less than it was seen to do. released: an
+    administrator let it go all the same. forwarded_by: the mailbox that sends the message on to it, and return_path:
+    the reverse-path it then goes with. in_doubt: it may arrive twice, since the gateway stopped before the reply.
+    journal: the form of a journal copy, "" for other mail.
+    """
+
+    address: str
+    notify: str
+    orcpt: str
+    delayed: bool
+    held: bool
+    released: bool
+    forwarded_by: str
+    return_path: str
+    in_doubt: bool
+    journal: str
 
 
 class QueueDelivery(msgspec.Struct):
@@ -126,13 +143,18 @@ def delivery_shown(entry: QueueEntry, principal: Principal) -> QueueDelivery:
         entry.state,
         delivery.held,
         delivery.destination,
-        [QueueRecipient(**msgspec.structs.asdict(recipient)) for recipient in delivery.recipients],
+        [_recipient_shown(recipient) for recipient in delivery.recipients],
         delivery.attempts,
         delivery.next_at,
         delivery.expires_at,
         delivery.last_error,
         delivery.returned.author if delivery.returned else "",
     )
+
+
+def _recipient_shown(recipient: Recipient) -> QueueRecipient:
+    values = {name: getattr(recipient, name) for name in QueueRecipient.__struct_fields__ if name != "journal"}
+    return QueueRecipient(**values, journal=recipient.journal.form if recipient.journal is not None else "")
 
 
 def without_others(gateway: Gateway, principal: Principal, entries: list[QueueEntry]) -> list[QueueEntry]:

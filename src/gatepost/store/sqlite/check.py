@@ -17,7 +17,14 @@ import apsw
 from gatepost.mail.model.queue_id import format_id, parse_id
 from gatepost.quantity import quantity
 from gatepost.store.sqlite.backup_files import RESTORE_DIRECTORY, backup_paths, is_database
-from gatepost.store.sqlite.schema import BIG_DIRECTORY, LOCK_FILE, QUEUE_FILE, open_for_reading
+from gatepost.store.sqlite.schema import (
+    BIG_DIRECTORY,
+    LOCK_FILE,
+    QUEUE_FILE,
+    QUEUE_MARK,
+    QUEUE_VERSION,
+    open_for_reading,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,7 +40,7 @@ _KNOWN: Final = {
     "access.db": (0x67706163, 3),
     "config.db": (0x67706366, 3),
     "destinations.db": (0x67706473, 1),
-    "queue/": (0x67706F71, 2),
+    "queue/": (QUEUE_MARK, QUEUE_VERSION),
 }
 
 _WITHOUT_BODY: Final = """

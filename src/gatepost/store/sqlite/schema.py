@@ -36,8 +36,8 @@ PATIENCE_MS = 5000
 _PAUSE = 0.02  # seconds between two tries
 _INDEX_BYTES = 1 << 16  # index and log of a database, when they are made
 _OLDEST_SQLITE = (3, 51, 3)  # earlier ones can lose commits when a WAL is reset (store.md §9.1)
-_SCHEMA_VERSION = 3
-_APPLICATION_ID = 0x67706F71  # "gpoq", shown by file(1)
+QUEUE_VERSION = 3
+QUEUE_MARK = 0x67706F71  # "gpoq", shown by file(1)
 
 # delivery: next_at 0 = in the owner's memory (fresh or leased), and in no index, so the happy path writes none.
 # WITHOUT ROWID puts a message's deliveries side by side: "was it the last?" is a look at the same page.
@@ -235,7 +235,7 @@ def exclusively(connection: apsw.Connection) -> Iterator[None]:
 
 def check_queue_tables(connection: apsw.Connection, path: Path) -> None:
     """Raise StoreFailure if the database is not a queue as this version keeps it."""
-    if connection.pragma("application_id") != _APPLICATION_ID or connection.pragma("user_version") != _SCHEMA_VERSION:
+    if connection.pragma("application_id") != QUEUE_MARK or connection.pragma("user_version") != QUEUE_VERSION:
         raise StoreFailure(f"{path} is not a queue of this version")
 
 
@@ -248,15 +248,15 @@ def make_queue_tables(connection: apsw.Connection, path: Path) -> None:
     connection.execute("BEGIN IMMEDIATE")
     connection.execute(_TABLES)
     connection.execute(_QUARANTINE_INDEX)
-    connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-    connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+    connection.execute(f"PRAGMA application_id = {QUEUE_MARK}")
+    connection.execute(f"PRAGMA user_version = {QUEUE_VERSION}")
     connection.execute("COMMIT")
 
 
 def _bring_up_to_date(connection: apsw.Connection) -> None:
     """Add what a queue of an earlier version lacks."""
     version = connection.pragma("user_version")
-    if connection.pragma("application_id") != _APPLICATION_ID or version not in {1, 2}:
+    if connection.pragma("application_id") != QUEUE_MARK or version not in {1, 2}:
         return
     with exclusively(connection):
         if version == 1:
@@ -264,7 +264,7 @@ def _bring_up_to_date(connection: apsw.Connection) -> None:
         connection.execute("ALTER TABLE delivery ADD COLUMN quarantine TEXT NOT NULL DEFAULT ''")
         connection.execute("ALTER TABLE delivery ADD COLUMN listed REAL NOT NULL DEFAULT 0")
         connection.execute(_QUARANTINE_INDEX)
-        connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+        connection.execute(f"PRAGMA user_version = {QUEUE_VERSION}")
 
 
 def make_file(path: Path) -> None:

@@ -12,7 +12,9 @@ def test_what_is_about_mail():
         "notice-missing",
         "partner-failing",
         "protection-drop",
+        "quarantine-full",
         "queue-age",
+        "recipients-unknown",
         "sending-limit",
         "tls-failures-rising",
     ]

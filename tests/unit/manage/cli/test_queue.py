@@ -95,6 +95,7 @@ def test_the_list_for_machines(home):
                 "forwarded_by": "",
                 "return_path": "",
                 "in_doubt": False,
+                "journal": "",
             }
             for name in ("bob", "joe")
         ],

@@ -80,6 +80,27 @@ class Scene:
         )
         return "relay"
 
+    def relayed(self):
+        """A domain whose recipients are known."""
+        document = {"name": "r.example", "type": "internal-relay"}
+        document |= {"recipient_validation": "list", "recipients": ["ann@r.example"]}
+        self.api.call("POST", "/organizations/contoso/accepted_domains", document, headers={"if-match": "*"})
+        return "r.example"
+
+    def asked_domain(self):
+        """A domain whose directory is logged in to."""
+        document = {"name": "d.example", "type": "internal-relay", "recipient_validation": "ldap"}
+        document |= {"recipient_directory": {"urls": ["ldaps://dc.example"], "bind_dn": "cn=gatepost"}}
+        self.api.call("POST", "/organizations/contoso/accepted_domains", document, headers={"if-match": "*"})
+        return "d.example"
+
+    def limited(self):
+        """A user that may send so much a day."""
+        mailbox = {"messages_per_day": 5}
+        path = "/organizations/contoso/mailboxes/ann@contoso.example"
+        self.api.call("PATCH", path, mailbox, headers={"if-match": "*"})
+        return ""
+
     def user(self):
         self.api.accounts.add_user("ann", Role.OWNER, WORD, actor=Actor("root"))
         self.api.accounts.add_user("tom", Role.AUDITOR, WORD, actor=Actor("root"))
@@ -203,6 +224,11 @@ DONE = {
     f"DELETE {OF}/mailbox_passwords/{{address}}": (OWN | {"address": "ann@contoso.example"}, None),
     f"PUT {OF}/connector_secrets/{{connector}}": (OWN | {"connector": Scene.login}, {"secret": WORD}),
     f"DELETE {OF}/connector_secrets/{{connector}}": (OWN | {"connector": Scene.login}, None),
+    f"PUT {OF}/directory_passwords/{{domain}}": (OWN | {"domain": Scene.asked_domain}, {"password": WORD}),
+    f"DELETE {OF}/directory_passwords/{{domain}}": (OWN | {"domain": Scene.asked_domain}, None),
+    f"POST {OF}/recipients/{{domain}}": (OWN | {"domain": Scene.relayed}, {"add": ["bob@r.example"]}),
+    "POST /sending-limits/lift": ({"": Scene.limited}, {"sender": "ann@contoso.example"}),
+    "POST /quarantine/actions": ({}, {"action": "delete", "messages": ["0cac382213400000"], "reason": "why"}),
     "POST /queue/actions": ({}, {"action": "hold", "all": True, "reason": "why"}),
     "POST /destinations/actions": ({"": Scene.destination}, {"action": "forget", "all": True}),
     "POST /evidence/verification": ({}, None),

@@ -50,6 +50,8 @@ ELSEWHERE = {
     "/certificate_requests/{request}",
     "/acme",  # it is off
     "/acme/renewals/{id}",
+    "/quarantine/{message}",  # nothing is held
+    "/quarantine/{message}/content",
 }
 ALL = {f"{one.case.method} {one.template}": one for one in ENDPOINTS}
 
@@ -216,7 +218,7 @@ def test_answers_are_as_the_document_says(api, document, name):
 def test_the_document_is_served(api, document):
     answer = api.call("GET", "/openapi.json")
     assert answer.json == json.loads(json.dumps(document))
-    assert len(answer.body) < 600_000
+    assert len(answer.body) < 750_000
 
 
 def test_problem_types_lead_to_what_they_mean(api):

@@ -256,7 +256,11 @@ RULE = TO_PARTNER + '[[organization.o.mail_flow_rule]]\nname = "r"\n'
 @pytest.mark.parametrize(
     ("text", "field", "why"),
     [
-        (RULE, "require_tls", "would do nothing; write require_tls = true, route_via_connector, or encrypt"),
+        (
+            RULE,
+            "require_tls",
+            "would do nothing; write require_tls = true, route_via_connector, quarantine",
+        ),
         (RULE + 'require_tls = true\nheader_contains = ["x"]', "header_contains", "write header_name"),
         (
             RULE + 'require_tls = true\nheader_name = "Subject"\nheader_contains = ["x", " "]',

@@ -14,7 +14,7 @@ from gatepost.store.sqlite import backup as module
 from gatepost.store.sqlite.backup import Backup, needed_space
 from gatepost.store.sqlite.backup_archive import DirectoryTarget
 from gatepost.store.sqlite.backup_manifest import parse_manifest
-from gatepost.store.sqlite.schema import make_file, open_for_reading
+from gatepost.store.sqlite.schema import QUEUE_VERSION, make_file, open_for_reading
 
 LARGE = b"x" * (300 << 10)
 
@@ -63,7 +63,7 @@ def test_a_queue_in_use_is_copied_with_its_bodies(shop, target):
     assert rows(target, "PRAGMA quick_check") == [("ok",)]
     ((number,),) = rows(target, "SELECT big FROM message WHERE big IS NOT NULL")
     assert (target.root / "queue/0/big" / format_id(number)).read_bytes() == LARGE
-    assert rows(target, "PRAGMA user_version") == [(2,)]
+    assert rows(target, "PRAGMA user_version") == [(QUEUE_VERSION,)]
 
 
 def test_a_message_that_is_settled_meanwhile_is_not_in_it(shop, target):

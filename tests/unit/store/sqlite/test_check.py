@@ -9,7 +9,7 @@ import pytest
 from gatepost.store.database import Schema
 from gatepost.store.sqlite import check as module
 from gatepost.store.sqlite.check import StoreCheck
-from gatepost.store.sqlite.schema import make_file
+from gatepost.store.sqlite.schema import QUEUE_VERSION, make_file
 
 LARGE = b"x" * (300 << 10)
 
@@ -112,8 +112,9 @@ def test_big_files_without_a_row(shop, waiting):
 
 
 def test_versions_and_marks(shop, waiting):
-    queue(shop, "PRAGMA user_version = 3")
-    assert "tables have version 3, and this version of gatepost knows 2" in texts(checked(shop.path))[0]
+    queue(shop, f"PRAGMA user_version = {QUEUE_VERSION + 1}")
+    text = f"tables have version {QUEUE_VERSION + 1}, and this version of gatepost knows {QUEUE_VERSION}"
+    assert text in texts(checked(shop.path))[0]
     queue(shop, "PRAGMA application_id = 1")
     assert texts(checked(shop.path)) == ["another program made it; move it away, or restore it from a backup"]
 

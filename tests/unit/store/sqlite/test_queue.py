@@ -271,7 +271,11 @@ def test_a_queue_of_the_version_before_is_brought_up_to_date(shop):
         async with shop.open() as store:
             delivery = await shop.accept(store)
         connection = apsw.Connection(str(shop.shard / QUEUE_FILE))
-        connection.execute("ALTER TABLE delivery DROP COLUMN returned; PRAGMA user_version = 1")
+        connection.execute(
+            "DROP INDEX quarantine; ALTER TABLE delivery DROP COLUMN quarantine;"
+            "ALTER TABLE delivery DROP COLUMN listed;"
+            "ALTER TABLE delivery DROP COLUMN returned; PRAGMA user_version = 1"
+        )
         connection.close()
         for _ in range(2):
             async with shop.open() as store:
