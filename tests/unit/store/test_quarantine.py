@@ -6,7 +6,15 @@ import pytest
 
 from gatepost.mail.model.message import Delivery, Message, QuarantineHold, Recipient
 from gatepost.mail.model.queue_id import IdSource, format_id
-from gatepost.store.quarantine import DAY, Quarantine, QuarantineFilter, QuarantinePlace, QuarantineUsage, released
+from gatepost.store.quarantine import (
+    DAY,
+    Quarantine,
+    QuarantineFilter,
+    QuarantinePlace,
+    QuarantineUsage,
+    released,
+    released_row,
+)
 
 NOW = time.time()
 A, B = (QuarantineHold(name, "content hook 'av'", "clamav: X", days) for name, days in (("a", 30), ("b", 7)))
@@ -131,3 +139,11 @@ def test_a_release_gives_it_to_the_next_or_to_the_queue():
     assert (free.recipients[0].quarantines, free.recipients[0].delayed) == ([], True)
     assert released(held(expires=0), NOW).expires_at == 0
     assert QuarantineUsage() == (0, 0)
+    columns = released_row(held(A, B), NOW)
+    assert columns[:4] == ("b", True, NOW + 7 * DAY, pytest.approx(NOW + 3600))
+    assert columns[5] == 0.0
+
+
+def test_all_that_is_meant_is_released(rows):
+    some = [held() for _ in range(3)]
+    assert len(quarantine(rows, *some).release(QuarantineFilter(limit=0), author="bob")) == 3

@@ -11,6 +11,7 @@ from gatepost.store.database import Schema
 from gatepost.store.evidence_in_files import EvidenceInFiles
 from gatepost.store.interface import QueueFilter, StoreBusy, StoreFailure
 from gatepost.store.move_mark import MoveMark, MoveState, write_file_mark
+from gatepost.store.quarantine import QuarantineFilter
 from gatepost.store.queue_admin import Depth
 from gatepost.store.sqlite.message_trace import SqliteTrace
 from gatepost.store.storage import Storage
@@ -37,6 +38,10 @@ def test_the_files_of_a_gateway_are_in_its_data_directory(settings, tmp_path):
     assert asyncio.run(opened(storage, settings)) == 1
     assert storage.queue_admin().entries(QueueFilter()) == []
     assert storage.worker_depth(0, 1) == Depth()
+    assert storage.quarantine().entries(QuarantineFilter()) == []
+    assert storage.quarantine_usage() == {}
+    with closing(storage.sending_usage()) as table:
+        assert table.since("2026-01-01")[0] == []
     assert (tmp_path / "queue" / "0").is_dir()
     assert storage.worker_lock(0).is_file()
     assert Storage(NOBODY, tmp_path).worker_lock(0) == tmp_path / "spool" / "0" / "lock"
@@ -52,12 +57,13 @@ def test_the_files_of_a_gateway_are_in_its_data_directory(settings, tmp_path):
 CALLS = [
     lambda storage, _: storage.database(FRUIT),
     lambda storage, _: storage.queue_admin(),
+    lambda storage, _: storage.quarantine(),
     lambda storage, _: storage.worker_depth(0, 1),
     lambda storage, settings: asyncio.run(opened(storage, settings)),
 ]
 
 
-@pytest.mark.parametrize("call", CALLS, ids=["database", "queue_admin", "worker_depth", "queues"])
+@pytest.mark.parametrize("call", CALLS, ids=["database", "queue_admin", "quarantine", "worker_depth", "queues"])
 def test_a_server_that_is_not_there(settings, tmp_path, call):
     storage = Storage(NOBODY, tmp_path)
     assert storage.is_shared
@@ -69,7 +75,7 @@ def test_a_server_that_is_not_there(settings, tmp_path, call):
 @pytest.mark.parametrize(
     "call",
     [*CALLS, lambda storage, _: storage.trace(), lambda storage, _: storage.evidence()],
-    ids=["database", "queue_admin", "worker_depth", "queues", "trace", "evidence"],
+    ids=["database", "queue_admin", "quarantine", "worker_depth", "queues", "trace", "evidence"],
 )
 def test_without_the_driver_it_says_what_to_install(settings, tmp_path, monkeypatch, call):
     for name in [name for name in sys.modules if name.startswith("gatepost.store.postgres")]:
@@ -88,7 +94,7 @@ def test_nothing_is_asked_of_a_server_before_it_must_be(tmp_path):
 def test_a_store_that_was_moved_is_closed_to_all_who_open_it(settings, tmp_path):
     storage = Storage.of(settings)
     write_file_mark(tmp_path, MoveMark("word", MoveState.LEFT, "PostgreSQL at db1", 1.0))
-    for call in (*CALLS[:2], CALLS[3], lambda storage, _: storage.configuration(), lambda s, _: s.check([])):
+    for call in (*CALLS[:3], CALLS[4], lambda storage, _: storage.configuration(), lambda s, _: s.check([])):
         with pytest.raises(StoreFailure, match=r"was moved to PostgreSQL at db1.*gatepost store reopen"):
             call(storage, settings)
     assert not (tmp_path / "queue").exists()

@@ -428,14 +428,26 @@ def test_requiretls_that_was_not_printed_is_taken_for_true():
 
 def test_the_organization():
     result = imported(
-        {"MessageExpiration": "0.12:00:00", "TLSSendDomainSecureList": ["a.example"], "MaxSendSize": "36 MB"},
+        {
+            "MessageExpiration": "0.12:00:00",
+            "JournalingReportNdrTo": "SMTP:ndr@a.example",
+            "TLSSendDomainSecureList": ["a.example"],
+            "MaxSendSize": "36 MB",
+        },
         {"RejectDirectSend": True, "DisplayName": "Contoso", "Name": "contoso.onmicrosoft.com"},
         organization="own",
     )
     assert result.document == {
-        "organization": {"own": {"message_expiration": "12h", "reject_direct_send": True, "display_name": "Contoso"}}
+        "organization": {
+            "own": {
+                "message_expiration": "12h",
+                "reject_direct_send": True,
+                "display_name": "Contoso",
+            }
+        }
     }
-    assert list(told(result, ImportResult.LOST)) == ["TLSSendDomainSecureList"]
+    # Without a journal rule there is nothing that could fail.
+    assert list(told(result, ImportResult.LOST)) == ["TLSSendDomainSecureList", "journal_failures_to"]
     quiet = imported({"RejectDirectSend": False}, {"TLSSendDomainSecureList": []}, organization="own")
     assert quiet.document == {"organization": {"own": {}}}
 

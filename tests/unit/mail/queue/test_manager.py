@@ -12,6 +12,7 @@ from gatepost.mail.model.delivery_result import DeliveryResult, Disposition, Rec
 from gatepost.mail.queue import manager as module
 from gatepost.mail.queue.hop_queue import EACH_ITS_OWN, LaneKey
 from gatepost.mail.queue.lane_budget import LaneBudget
+from gatepost.mail.queue.pacing import Pause
 from gatepost.mail.queue.schedule import Schedule
 from gatepost.net.tasks import spawn
 from gatepost.protocols.smtp.replies import Reply
@@ -1327,5 +1328,20 @@ def test_who_rests_takes_no_deferred_mail(rig):
             await rig.pass_time(5)
             assert len(rig.tried()) == 1
             assert rig.entries() == []
+
+    run(main)
+
+
+def test_what_a_limit_lets_through_later_waits_in_the_store_with_the_reason(rig, monkeypatch):
+    async def main():
+        async with rig.open():
+            pauses = [Pause("limited to 60 messages a minute by connector c", 5.0)]
+            monkeypatch.setattr(rig.manager._pacing, "full", lambda _hop, _backlog: pauses.pop() if pauses else None)
+            await rig.accept(ANN)
+            await rig.store.flushed()
+            (entry,) = rig.entries()
+            assert (entry.state, entry.delivery.attempts) == ("deferred", 0)
+            assert entry.delivery.last_error == "limited to 60 messages a minute by connector c"
+            assert entry.delivery.next_at == pytest.approx(rig.now + 5)
 
     run(main)

@@ -8,11 +8,12 @@ from types import SimpleNamespace
 import pytest
 
 from gatepost.mail.model.delivery_result import DeliveryResult, Disposition, RecipientResult, disposition_of
-from gatepost.mail.model.message import Recipient
+from gatepost.mail.model.message import Journal, Recipient
 from gatepost.mail.queue.memory_budget import MemoryBudget, QueueLimits
 from gatepost.mail.queue.schedule import Schedule
 from gatepost.mail.queue.settlement import Settler
 from gatepost.store.interface import MessageUnstorable, StoreFailure
+from gatepost.values import replace
 
 ANN, JOE = "ann@partner.example", "joe@partner.example"
 
@@ -180,3 +181,19 @@ def test_a_store_that_failed_is_told(parts, make):
     delivery = make.delivery(2, *recipients(ANN))
     finish(parts, delivery, outcome(delivery, make.ok))
     assert parts.failed == [gone]
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_nobody_is_notified_of_a_journal_copy(parts, make, kept):
+    async def keep(_delivery, _journal, decision, _now, again):
+        kept_until.append(again)
+        return decision, ["for the second mailbox"]
+
+    kept_until, offered = [], []
+    journals = SimpleNamespace(kept=keep) if kept else None
+    parts.settler = replace(parts.settler, journals=journals, offer=offered.extend)
+    delivery = make.delivery(1, Recipient("keep@far.example", journal=Journal("report", "keep@far.example")))
+    settlement = finish(parts, delivery, outcome(delivery, make.unknown))
+    assert settlement.notices == []
+    assert offered == (["for the second mailbox"] if kept else [])
+    assert len(kept_until) == kept

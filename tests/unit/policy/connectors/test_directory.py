@@ -434,6 +434,7 @@ def test_the_recipients_that_a_relayed_domain_lists(directory: Build, path: Call
     assert domain is not None
     assert resources.lists_recipient(domain, path("A@o.example"))
     assert not resources.lists_recipient(domain, path("b@o.example"))
+    assert resources.recipient_keys(domain, path("A@o.example")) == ("a@o.example",)
 
 
 def test_filters_are_partner_connectors_in_force_that_skip_hops_in_their_order(

@@ -30,3 +30,19 @@ def test_a_rule_that_says_nothing_asks_nothing() -> None:
 def test_bounds(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         MailFlowRule(**fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "acts"),
+    [
+        ({}, False),
+        ({"stop_rule_processing": True}, False),
+        ({"require_tls": True}, True),
+        ({"sign": "smime"}, True),
+        ({"quarantine": True}, True),
+        ({"journal_to": "keep@o.example"}, True),
+        ({"route_via_connector": "c"}, True),
+    ],
+)
+def test_whether_it_does_anything(fields: dict[str, Any], acts: bool) -> None:
+    assert MailFlowRule(name="r", **fields).acts is acts

@@ -7,6 +7,7 @@ import pytest
 from gatepost.policy.decisions.inbound import decide_recipient
 from gatepost.policy.decisions.recipient_validation import (
     RecipientAnswer,
+    RecipientQuestion,
     answer_of_callout,
     answer_of_directory,
     answered,
@@ -197,3 +198,11 @@ def test_only_a_search_that_succeeds_says_that_a_recipient_is_unknown(
     assert answer.exists is exists
     assert said in answer.source
     assert not answer.is_down
+
+
+def test_a_source_is_asked_for_the_keys_or_the_recipient(directory: Build, path: MakePath) -> None:
+    domain = directory(LISTED).accepted_domain("o.example")
+    assert domain is not None
+    asked_for = RecipientQuestion("o", domain, path("Ann@o.example"))
+    assert asked_for.addresses == ("ann@o.example",)
+    assert RecipientQuestion("o", domain, path("Ann@o.example"), keys=("b@o.example",)).addresses == ("b@o.example",)
