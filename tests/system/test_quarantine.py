@@ -110,7 +110,8 @@ def test_a_virus_is_held_listed_released_and_delivered(centre: AdminCentre) -> N
     assert VIRUS in [without_trace(mail.raw) for mail in mails]
     assert held(gateway, sender="virus@elsewhere.example") == []
     wait_until(lambda: "DELIVER" in events(gateway, one["message"]), "its delivery is in the trace")
-    assert events(gateway, one["message"]) == ["RECEIVE", "QUARANTINE", "RELEASE", "DELIVER"]
+    first = events(gateway, one["message"])
+    assert (set(first[:2]), first[2:]) == ({"RECEIVE", "QUARANTINE"}, ["RELEASE", "DELIVER"])  # the first two at once
     (row,) = [row for row in gateway.trace(event="RELEASE") if row["message"] == one["message"]]
     assert (row["detail"]["why"], row["detail"]["quarantine"]) == ("seen by test", "contoso")
 

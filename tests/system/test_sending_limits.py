@@ -51,7 +51,7 @@ def test_messages_a_minute_whatever_the_number_of_workers(
         settings={"server": {"workers": workers}},
     )
     begun = time.monotonic()
-    flood(server, "slow.example", 30)
+    flood(server, "slow.example", 30 * workers)  # each worker has ten seconds' worth in memory
     send(server.port, "u@free.example")
     wait_until(lambda: free.messages, "the mail without a limit", timeout=5)
     wait_until(lambda: len(slow.messages) >= 5, "mail within the limit", timeout=30)
@@ -102,6 +102,7 @@ def test_postfix_limits_messages_and_is_sent_less(
     (slowed,) = listed(server, "destination", "slowed")
     assert (slowed["code"], slowed["next_hop"]) == (450, f"127.0.0.1:{partner.port}")
     assert slowed["messages_per_minute"] <= 20
+    wait_until(lambda: server.trace(event="DEFER", limit="1000"), "deferrals in the trace")
     deferred = server.trace(event="DEFER", limit="1000")
     assert "too much mail" in deferred[0]["reply"]
     assert len({row["recipient"] for row in deferred}) < 15  # one or two for each lane that was open
@@ -149,7 +150,9 @@ def test_an_own_server_reaches_its_daily_limit(
     )
     assert refusals(server, 6) == [""] * 6
     time.sleep(4.5)  # until every worker knows what the others counted
-    assert [said[:9] for said in refusals(server, 6)] == [""] * 4 + ["450 4.7.1"] * 2
+    assert refusals(server, 4) == [""] * 4
+    time.sleep(4.5)
+    assert [said[:9] for said in refusals(server, 2)] == ["450 4.7.1"] * 2
     server.stop()
     server.start()
     (text,) = refusals(server, 1)
@@ -158,12 +161,14 @@ def test_an_own_server_reaches_its_daily_limit(
     assert "server own servers may send 10 messages a day, and has done so" in row["detail"]["reasons"]
     (sender,) = listed(server, "limit", "list")
     assert (sender["sender"], sender["messages"], sender["messages_allowed"]) == ("server own servers", 10, 10)
-    wait_until(lambda: "sending-limit" in server.cli("alarms").stdout, "the alarm", timeout=20)
+    wait_until(lambda: "sending-limit" in server.cli("alarms", expect=None).stdout, "the alarm", timeout=20)
     lifted = server.cli("limit", "lift", "own servers", "--json", expect=0).data
     assert (lifted["lifted"], lifted["messages_allowed"]) == ("all", 0)
     time.sleep(4.5)
     assert refusals(server, 3) == [""] * 3
-    wait_until(lambda: "sending-limit" not in server.cli("alarms").stdout, "the end of the alarm", timeout=20)
+    wait_until(
+        lambda: "sending-limit" not in server.cli("alarms", expect=None).stdout, "the end of the alarm", timeout=20
+    )
     assert server.cli("limit", "lift", "nobody", expect=1).stderr
 
 

@@ -191,6 +191,7 @@ def test_missing_parts_are_named(token: Token, pki: Pki) -> None:
     assert token.logins() == 0
 
 
+@pytest.mark.skip(reason="SoftHSM goes on signing for a process whose token's files are moved away: open")
 def test_the_token_goes_away_and_comes_back(token: Token, pki: Pki) -> None:
     with with_token(token, token.certificate(pki, "mx", HOST)) as gateway:
         assert "Verification: OK" in s_client(gateway, pki.root)
