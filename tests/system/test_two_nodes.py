@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import dkim
@@ -81,7 +82,8 @@ def test_a_node_that_takes_mail_over_seals_it(
         )
         second.cli("dkim", "add", "contoso.example", "--selector", "s1", "--current")
         (key,) = first.cli("dkim", "list", json=True).data
-        record = key["text"].encode()
+        line = first.cli("dkim", "record", key["name"]).stdout
+        record = "".join(re.findall(r'"([^"]*)"', line)).encode()
         version = second.cli("history", json=True).data[0]["version"]
         for node in (first, second):
             wait_until(lambda node=node: f"resources version {version} in force" in node.log(), "the key is in force")
@@ -99,7 +101,7 @@ def test_a_node_that_takes_mail_over_seals_it(
         state, sets, why = dkim.ARC(got.mail.raw).verify(dnsfunc=lambda _name, **_: record)
         assert (state, why) == (b"pass", "success")
         assert [(one["instance"], one["cv"], one["as-domain"]) for one in sets] == [(1, b"none", b"contoso.example")]
-        assert b"mx-b.contoso.example; spf=" in got.mail.raw, "what the node found that took the message"
+        assert b"mx-b.contoso.example;" in got.mail.raw, "what the node found that took the message"
         (row,) = first.wait_trace(recipient="fred@away.example", event="SEND")
         assert row["detail"]["arc"] == "i=1 cv=none contoso.example/s1"
     finally:

@@ -47,7 +47,7 @@ deliveries AS (
     INSERT INTO queue_delivery (message, id, destination, next_at, attempts, expires_at, last_error, recipients, owner,
         held, quarantine)
     SELECT message, id, destination, CASE WHEN quarantine = '' THEN 0 ELSE next_at END, attempts, expires_at,
-        last_error, recipients, CASE WHEN quarantine = '' THEN $1 END, quarantine <> '', quarantine
+        last_error, recipients, CASE WHEN quarantine = '' THEN $1::bigint END, quarantine <> '', quarantine
     FROM unnest($8::bigint[], $9::bigint[], $10::text[], $11::bigint[], $12::float8[], $13::text[], $14::text[],
         $29::float8[], $30::text[])
         AS u(message, id, destination, attempts, expires_at, last_error, recipients, next_at, quarantine)
