@@ -1,9 +1,8 @@
 #!/bin/sh
 # Installs what the system tests run against, on Debian 13: Postfix, Dovecot, swaks, openssl, NSD, Unbound, libunbound,
 # Pebble, HAProxy, rspamd, clamd, slapd, promtool, PostgreSQL, Chromium, SoftHSM with OpenSSL's PKCS#11 provider; and
-# Exim, which cannot be installed beside Postfix and is
-# therefore only unpacked. Run as root, by .ci/run or by hand (make peers). Safe to repeat: what is there already is left
-# as it is. No service is started, and nothing is asked.
+# Exim, which cannot be installed beside Postfix and is therefore only unpacked. Run as root, by .ci/run or by hand (make
+# peers). Safe to repeat: what is there already is left as it is. No service is started, and nothing is asked.
 #
 #   GATEPOST_PEERS=FOLDER   where to unpack (default: gatepost-peers in the user's cache folder)
 set -eu
