@@ -85,13 +85,6 @@ class QuarantineRange(NamedTuple):
     before: QuarantinePlace
 
 
-class QuarantineChanges(NamedTuple):
-    """Changes of one transaction: of those deliveries that are still in that organization's quarantine."""
-
-    released: Sequence[Delivery] = ()
-    removed: Sequence[Delivery] = ()
-
-
 class QuarantineEngine(Protocol):
     """The part that depends on the engine. Every method raises StoreFailure."""
 
