@@ -23,6 +23,7 @@ from support.process import wait_until
 from support.raw import RawClient
 from support.scenes import contoso, send
 
+from gatepost.decoding import from_json
 from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
@@ -268,7 +269,7 @@ def test_a_published_record_opens_the_gate_when_its_time_has_passed(
     assert (waiting["gate"], "wait until" in waiting["text"]) == ("tlsa", True)
     assert red["green_at"] == waiting["until"]
     with closing(Storage(mx.store_url, mx.data_dir).configuration()) as store:
-        remembered = msgspec.json.decode(store.content(f"certificate/{new}/seen") or b"")
+        remembered = from_json(store.content(f"certificate/{new}/seen") or b"")
         assert remembered[pair.host]["ttl"] == 60
         remembered[pair.host]["since"] -= 61
         store.apply({}, author="test", content={f"certificate/{new}/seen": msgspec.json.encode(remembered)})

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from gatepost.decoding import from_json
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.settings.store_url import SQLITE
 from gatepost.store import buffer
@@ -190,7 +191,7 @@ def pages(
         found += page
         if place is None:
             return found
-        after = msgspec.json.decode(msgspec.json.encode(place), type=TracePlace)
+        after = from_json(msgspec.json.encode(place), TracePlace)
         between()
 
 

@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 from support.two_tenants import BOX, CANARIES, CONNECTOR, MINE, PART_NAMES, THEIRS, TwoTenants, filled, two_tenants
 
+from gatepost.decoding import converted
 from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.cli import main
@@ -67,7 +68,7 @@ class Desk:
         """What the answer or the refusal says."""
         context = replace(self._owner if by_owner else self._tenant, audit=AuditTrail())
         try:
-            return _spelled(execute(case, context, msgspec.convert(values, case.request)))
+            return _spelled(execute(case, context, converted(values, case.request)))
         except Refusal as refusal:
             return f"refused {refusal.kind}: {refusal.text} {refusal.errors}"
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from gatepost.decoding import from_json
 from gatepost.net.token_access import (
     TOKEN_KEYS,
     TokenAccess,
@@ -64,7 +65,7 @@ def try_keys(access: TokenAccess, keys: Mapping[str, bytes]) -> dict[str, str]:
             check=False,
             **other,  # type: ignore[call-overload] # subprocess has them
         )
-        return msgspec.json.decode(done.stdout[:_MOST], type=dict[str, str])
+        return from_json(done.stdout[:_MOST], dict[str, str])
     except subprocess.TimeoutExpired:
         return dict.fromkeys(keys, f"the token did not answer within {_SECONDS:.0f} seconds")
     except msgspec.DecodeError:
@@ -161,7 +162,7 @@ def handshake_problem(uri: str, chain_pem: bytes) -> str:
 
 
 if __name__ == "__main__":
-    answers = _answers(msgspec.json.decode(sys.stdin.buffer.read(), type=_Question))
+    answers = _answers(from_json(sys.stdin.buffer.read(), _Question))
     sys.stdout.buffer.write(msgspec.json.encode(answers))
     sys.stdout.flush()
     os._exit(0)  # modules and providers that end badly do it here

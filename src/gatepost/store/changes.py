@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import msgspec
 
+from gatepost.decoding import from_json
 from gatepost.store.database import Database, Schema
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite.database import SqliteDatabase
@@ -222,7 +223,7 @@ class ConfigStore:
                 "SELECT kind, name, document FROM resource WHERE kind IN (SELECT value FROM json_each(?))", (wanted,)
             )
         for kind, name, text in rows:
-            document.setdefault(kind, {})[name] = msgspec.json.decode(text)
+            document.setdefault(kind, {})[name] = from_json(text)
         return version, document
 
     def texts(self, kind: str) -> tuple[int, list[tuple[str, str]]]:
@@ -480,5 +481,5 @@ def _file(path: Path) -> _FileId:
 
 
 def _document(text: str | None) -> dict[str, Any] | None:
-    document: dict[str, Any] | None = None if text is None else msgspec.json.decode(text)
+    document: dict[str, Any] | None = None if text is None else from_json(text)
     return document

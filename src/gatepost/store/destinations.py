@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import apsw
 import msgspec
 
+from gatepost.decoding import json_decoder
 from gatepost.policy.decisions.destination_history import DestinationHistory, DestinationName, SeenSession, seen, warned
 from gatepost.store.database import Schema
 from gatepost.store.interface import StoreFailure
@@ -73,7 +74,7 @@ _INTERVAL = 1.0
 _LONGEST_WAIT = 60.0  # seconds between attempts while the file cannot be written
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
-_decode = msgspec.json.Decoder(DestinationHistory).decode
+_decode = json_decoder(DestinationHistory)
 
 type _Noted = tuple[SeenSession, bool]
 

@@ -7,10 +7,10 @@ process of that worker, which counts on from there. It is not synced: after a po
 from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003 - msgspec reads annotations
-from typing import Any
 
 import msgspec
 
+from gatepost.decoding import json_decoder
 from gatepost.events.delivery_problems import DowngradedDestination, FailingPartner, UnsentNotice  # noqa: TC001 - msgspec reads annotations
 from gatepost.mail.model.slowed_next_hop import SlowedNextHop  # noqa: TC001 - as above
 
@@ -43,7 +43,7 @@ class WorkerFigures(msgspec.Struct, omit_defaults=True):
     reason: str = ""
 
 
-_decoder: Any = msgspec.json.Decoder(WorkerFigures)
+_decode = json_decoder(WorkerFigures)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -71,7 +71,7 @@ def _read(path: Path) -> WorkerFigures | None:
     try:
         if path.stat().st_size > _MOST_OCTETS:
             return None
-        found: WorkerFigures = _decoder.decode(path.read_bytes())
+        found = _decode(path.read_bytes())
     except (OSError, msgspec.MsgspecError):
         return None
     return found

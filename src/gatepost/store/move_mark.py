@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from gatepost.decoding import json_decoder
 from gatepost.store.database import Schema
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite.schema import sync_directory
@@ -59,7 +60,7 @@ class MoveMark(msgspec.Struct, frozen=True):
 
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(MoveMark).decode
+_decode = json_decoder(MoveMark)
 
 
 def encoded_mark(mark: MoveMark) -> bytes:

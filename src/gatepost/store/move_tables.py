@@ -10,8 +10,8 @@ from itertools import batched
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import apsw
-import msgspec
 
+from gatepost.decoding import from_json
 from gatepost.store.move_parts import MoveRecord
 from gatepost.store.srs_keys import SRS_PLACE
 from gatepost.store.storable import storable
@@ -81,7 +81,7 @@ def stored_organizations(database: Database) -> dict[str, Any]:
     """The documents of organizations, by name. Raises StoreFailure."""
     with database.reading() as connection:
         rows = connection.rows("SELECT name, document FROM resource WHERE kind = 'organization'")
-    return {str(name): msgspec.json.decode(document) for name, document in rows}
+    return {str(name): from_json(document) for name, document in rows}
 
 
 class TablePart:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from gatepost.decoding import from_json
 from gatepost.events.delivery_problems import DowngradedDestination, FailingPartner, UnsentNotice  # noqa: TC001 - msgspec reads annotations
 from gatepost.store.interface import StoreFailure
 from gatepost.store.leases import lease_holders
@@ -247,7 +248,7 @@ class NodeRegistry:
                     name,
                     host,
                     software,
-                    tuple(msgspec.json.decode(listeners)),
+                    tuple(from_json(listeners)),
                     started,
                     age,
                     _state(state, age, workers),
@@ -308,7 +309,7 @@ class NodeRegistry:
 def _beat(row: Sequence[object]) -> WorkerBeat:
     _, worker, _, pid, age, configuration, figures = row
     try:
-        said = msgspec.json.decode(str(figures), type=NodeFigures)
+        said = from_json(str(figures), NodeFigures)
     except msgspec.MsgspecError:
         said = NodeFigures()  # of another version
     return WorkerBeat(int(str(worker)), int(str(pid)), max(0.0, float(str(age))), int(str(configuration)), said)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from gatepost.decoding import json_decoder
 from gatepost.protocols.tlsrpt.received import ReceivedFailure, ReceivedPolicy, ReceivedReport
 from gatepost.store.database import Schema
 from gatepost.store.interface import StoreFailure, StoreFull
@@ -81,8 +82,8 @@ _INSERT = (
 )
 _POLICY = "INSERT INTO received_policy VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _encode = msgspec.json.Encoder().encode
-_decode_texts: Callable[[str], tuple[str, ...]] = msgspec.json.Decoder(tuple[str, ...]).decode
-_lists = msgspec.json.Decoder(list[list[Any]]).decode
+_decode_texts: Callable[[str], tuple[str, ...]] = json_decoder(tuple[str, ...])
+_lists = json_decoder(list[list[Any]])
 
 
 class StoredReport(msgspec.Struct, frozen=True):

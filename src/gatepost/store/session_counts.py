@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import apsw
 import msgspec
 
+from gatepost.decoding import from_json
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.protocols.tlsrpt.tally import AppliedPolicy, Count, FailureDetail, PolicyType
 from gatepost.store.interface import StoreFailure
@@ -271,4 +272,4 @@ def counts_of(day: str, rows: Sequence[tuple[object, ...]]) -> list[Count]:
 
 
 def _decoded(texts: object) -> tuple[str, ...]:
-    return msgspec.json.decode(str(texts), type=tuple[str, ...])
+    return from_json(str(texts), tuple[str, ...])

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from gatepost.decoding import json_decoder
 from gatepost.policy.decisions.destination_history import DestinationHistory, DestinationName, seen, warned
 from gatepost.store.database import Schema
 from gatepost.store.interface import StoreFailure
@@ -91,7 +92,7 @@ _KEPT_FORGOTTEN: Final = 3600.0  # seconds in which every node has learned that 
 _ALL: Final = 2**62
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
-_decode = msgspec.json.Decoder(DestinationHistory).decode
+_decode = json_decoder(DestinationHistory)
 
 _log = logging.getLogger(__name__)
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from gatepost.decoding import from_json
+
 
 def storable(text: str) -> str:
     """The text with U+FFFD for each NUL, and "?" for half of a character."""
@@ -18,7 +20,7 @@ def storable_json(text: str) -> str:
     """JSON without NUL in its texts: PostgreSQL cannot look into one that has some."""
     if "\\u0000" not in text:
         return text
-    return msgspec.json.encode(_without_nul(msgspec.json.decode(text))).decode()
+    return msgspec.json.encode(_without_nul(from_json(text))).decode()
 
 
 def _without_nul(value: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import msgspec
 
+from gatepost.decoding import from_json
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.store.interface import StoreFailure
 from gatepost.store.storable import storable, storable_json
@@ -233,7 +234,7 @@ def trace_event(columns: Sequence[str], row: TraceRow) -> TraceEvent:
     """A row of `Trace.scan` as an event; columns that were not requested are empty."""
     fields = {**_NOTHING, **dict(zip(columns, row, strict=True))}
     for name in ("tls", "detail"):
-        fields[name] = msgspec.json.decode(fields.get(name, "{}"))
+        fields[name] = from_json(fields.get(name, "{}"))
     return TraceEvent(**fields)
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-import msgspec
-
+from gatepost.decoding import from_json
 from gatepost.events.evidence.chain import Place, parse_line
 from gatepost.events.evidence.entry import AddressPrivacy, Privacy
 from gatepost.store.evidence_end import ChainEnd, day_after
@@ -21,7 +20,7 @@ def test_entries_are_joined_one_to_the_other(logs):
     assert (lines[1].body["count"], lines[2].body["sha256"]) == (3, "ab" * 32)
     assert lines[3].body["sender"] == "a@a.example"
     assert lines[5].body["head"] == lines[4].hash
-    assert msgspec.json.decode(end.lines[0][65:])["writer"] == "0"
+    assert from_json(end.lines[0][65:])["writer"] == "0"
 
 
 def test_addresses_are_kept_as_the_default_says(logs):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity, Trouble
+from gatepost.decoding import from_json
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def encoded(memory: Memory) -> bytes:
 def decoded(content: bytes | None) -> Memory:
     """Decode the stored state; an empty one, so that alarms are raised anew, if none of this version is there."""
     try:
-        return msgspec.json.decode(content, type=Memory) if content else Memory()
+        return from_json(content, Memory) if content else Memory()
     except msgspec.MsgspecError:
         return Memory()
 

@@ -24,6 +24,7 @@ from gatepost.analysis.checks.chain_stores import RootStores
 from gatepost.analysis.checks.gates import GateCheck, GateFinding, GateReport
 from gatepost.analysis.checks.gates_tlsa import HostTlsa, TlsaObservation
 from gatepost.analysis.checks.partner_report import Mark
+from gatepost.decoding import from_json
 from gatepost.net.anchors import AnchorsError
 from gatepost.net.dane import judge as judge_tlsa
 from gatepost.net.dane import unreadable
@@ -355,7 +356,7 @@ def _policies(organizations: Sequence[Organization], hostname: str) -> list[StsP
 
 def _observations(kept: bytes) -> dict[str, TlsaObservation]:
     try:
-        return msgspec.json.decode(kept, type=dict[str, TlsaObservation]) if kept else {}
+        return from_json(kept, dict[str, TlsaObservation]) if kept else {}
     except msgspec.MsgspecError:
         return {}
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from gatepost.analysis.rehearsal.decision import Effect
+from gatepost.decoding import json_decoder
 from gatepost.policy.decisions.requirement import Source
 from gatepost.times import day_text
 from gatepost.values import replace
@@ -203,7 +204,7 @@ class _Detail(msgspec.Struct):
     detail: str = ""
 
 
-_decode = msgspec.json.Decoder(_Detail).decode
+_decode = json_decoder(_Detail)
 
 
 class _Row(NamedTuple):

@@ -14,6 +14,7 @@ import msgspec
 from gatepost.analysis.rehearsal.recorded import INBOUND, OUTBOUND
 from gatepost.analysis.rehearsal.replay_inbound import decide_session
 from gatepost.analysis.rehearsal.replay_outbound import HopReplay
+from gatepost.decoding import json_decoder
 from gatepost.policy.connectors.model import Resources
 from gatepost.policy.connectors.values import Mode
 from gatepost.policy.decisions.submission import LOGIN
@@ -125,8 +126,8 @@ class _Login(msgspec.Struct, frozen=True):
 
 
 _BY_LOGIN = f'"{LOGIN}"'
-_decode = msgspec.json.Decoder(_Detail).decode
-_login = msgspec.json.Decoder(_Login).decode
+_decode = json_decoder(_Detail)
+_login = json_decoder(_Login)
 
 
 class RowReplay:

@@ -14,8 +14,6 @@ from datetime import date, timedelta
 from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import msgspec
-
 from gatepost.analysis.reports.tls import (
     Direction,
     HopSummary,
@@ -26,6 +24,7 @@ from gatepost.analysis.reports.tls import (
     is_hop,
     protection_of,
 )
+from gatepost.decoding import from_json
 from gatepost.protocols.tls.facts import ChainStatus
 
 if TYPE_CHECKING:
@@ -223,7 +222,7 @@ class PictureCounter:
         worst[place] = max(worst[place], outcome)
 
     def _hold(self, day: str, kind: HopKind, rows: int) -> None:
-        sources = tuple(msgspec.json.decode(kind.sources, type=list[str])) if kind.sources else ()
+        sources = tuple(from_json(kind.sources, list[str])) if kind.sources else ()
         key = kind.partner, sources
         if key not in self._held and len(self._held) >= _MOST_BLOCKED:
             self._unblocked += rows

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from gatepost.analysis.reports.tls_ready import Readiness, Ready
+from gatepost.decoding import from_json
 from gatepost.protocols.tls.names import normalise
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ def protection_of(kind: HopKind) -> Protection:
     """The protection of the hops of a kind that carried mail."""
     level = _level(kind)
     if level == _AUTHENTICATED and kind.requirement.startswith(_AUTHENTICATED):
-        sources = msgspec.json.decode(kind.sources, type=list[str]) if kind.sources else []
+        sources = from_json(kind.sources, list[str]) if kind.sources else []
         asking = {source.partition(":")[0] for source in sources}
         if Protection.DANE in asking:
             return Protection.DANE

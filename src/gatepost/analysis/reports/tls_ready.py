@@ -11,8 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import msgspec
-
+from gatepost.decoding import from_json
 from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus
 from gatepost.protocols.tls.names import matches
 
@@ -115,7 +114,7 @@ def _inbound(partner: str, seen: _Seen) -> Ready:
 
 
 def _names(kind: HopKind) -> list[str]:
-    return msgspec.json.decode(kind.names, type=list[str]) if kind.names else []
+    return from_json(kind.names, list[str]) if kind.names else []
 
 
 def _certificate(names: list[str]) -> CertificateFacts:

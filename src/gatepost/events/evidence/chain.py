@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
+from gatepost.decoding import from_json
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -73,7 +75,7 @@ def canonical(body: Mapping[str, Any]) -> bytes:
 def parse_body(data: bytes) -> dict[str, Any]:
     """A body from its canonical form. Raises NotCanonical: two texts never mean the same entry."""
     try:
-        body = msgspec.json.decode(data)
+        body = from_json(data)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise NotCanonical(f"it is not JSON: {error}") from None
     if not isinstance(body, dict):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from gatepost.decoding import from_json
 from gatepost.policy.logins.passwords import argon2_hash, prepared_password
 from gatepost.protocols.smtp.scram import Verifier, make_verifier
 
@@ -50,7 +51,7 @@ class Credential(msgspec.Struct, frozen=True):
     def decode(cls, data: bytes | None) -> Credential | None:
         """What was stored; None if nothing was, or what nobody here can read."""
         try:
-            return msgspec.json.decode(data, type=cls) if data else None
+            return from_json(data, cls) if data else None
         except msgspec.MsgspecError:
             return None
 

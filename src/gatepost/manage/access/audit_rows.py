@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from gatepost.decoding import from_json
 from gatepost.manage.access.actions import present, spellings
 from gatepost.manage.access.fields import cleaned
 from gatepost.manage.access.records import AuditEvent, AuditFilter, AuditOutcome
@@ -105,7 +106,7 @@ def prune(connection: DatabaseConnection, now: float) -> int:
 
 def _event(row: tuple[Any, ...]) -> AuditEvent:
     number, at, who, address, action, organization, subject, outcome, detail = row
-    decoded = msgspec.json.decode(detail)
+    decoded = from_json(detail)
     return AuditEvent(number, at, who, address, present(action), organization, subject, AuditOutcome(outcome), decoded)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from gatepost.decoding import from_json
 from gatepost.manage.access.fields import account_name, chosen_organizations, cleaned, normalize_username, refuse
 from gatepost.manage.access.principal import Role
 from gatepost.manage.access.records import AccountError, AccountErrorKind, Keep, User
@@ -199,7 +200,7 @@ def encoded(organizations: frozenset[str] | None) -> str | None:
 
 def decoded(text: str | None) -> frozenset[str] | None:
     """As a column has them."""
-    return None if text is None else frozenset(msgspec.json.decode(text, type=list[str]))
+    return None if text is None else frozenset(from_json(text, list[str]))
 
 
 def _owners(connection: DatabaseConnection) -> list[str]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
 from gatepost.analysis.checks.gates import Light
+from gatepost.decoding import converted
 from gatepost.manage.cli.certificate_changeover_text import print_gates
 from gatepost.manage.cli.certificate_group import addressable
 from gatepost.manage.cli.check import progress
@@ -97,7 +97,7 @@ def _print_refused(refusal: Refusal, *, as_json: bool) -> None:
     """Print the gates that refuse the switch; one that could not be checked ends the command with 3."""
     if "gates" not in refusal.more:
         return
-    gates = msgspec.convert(refusal.more["gates"], CertificateGates)
+    gates = converted(refusal.more["gates"], CertificateGates)
     if gates.light == Light.UNKNOWN:
         refusal.kind = RefusalKind.UNREADABLE
     if as_json:

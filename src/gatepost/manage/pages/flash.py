@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
+from gatepost.decoding import from_json
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -46,7 +48,7 @@ def read(cookies: Mapping[str, str]) -> Flash | None:
     try:
         raw = base64.urlsafe_b64decode(cookies.get(COOKIE, ""))
         tag, body = raw[:_TAG], raw[_TAG:]
-        return msgspec.json.decode(body, type=Flash) if hmac.compare_digest(tag, _tag(body)) else None
+        return from_json(body, Flash) if hmac.compare_digest(tag, _tag(body)) else None
     except (binascii.Error, ValueError):  # msgspec's errors are ValueErrors
         return None
 

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlencode
 
 import msgspec
 
+from gatepost.decoding import from_json
 from gatepost.manage.pages.trace_query import FIELDS
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def kept_query(given: Mapping[str, str]) -> str:
 def read(cookies: Mapping[str, str], who: str) -> Searches:
     """Those of this person; none if the cookie is another's, or not ours."""
     try:
-        searches = msgspec.json.decode(base64.urlsafe_b64decode(cookies.get(COOKIE, "")), type=Searches)
+        searches = from_json(base64.urlsafe_b64decode(cookies.get(COOKIE, "")), Searches)
     except (ValueError, RecursionError):  # those of base64 and msgspec, too
         return Searches(who)
     if searches.who != who:

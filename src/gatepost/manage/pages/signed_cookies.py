@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from gatepost.decoding import from_json
+
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
@@ -37,7 +39,7 @@ def shown[T](request: Request, name: str, kind: type[T]) -> T | None:
     try:
         raw = base64.urlsafe_b64decode(request.cookies.get(name, ""))
         tag, body = raw[:_TAG], raw[_TAG:]
-        return msgspec.json.decode(body, type=kind) if hmac.compare_digest(tag, _tag(name, body)) else None
+        return from_json(body, kind) if hmac.compare_digest(tag, _tag(name, body)) else None
     except (binascii.Error, ValueError):  # msgspec's errors are ValueErrors
         return None
 

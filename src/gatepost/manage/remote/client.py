@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 import msgspec
 
 from gatepost import __version__
+from gatepost.decoding import converted
 from gatepost.manage.remote.connection import BLANK, PREFIX, RestConnection
 from gatepost.manage.use_cases.declaration import DOCUMENT, FileResult, Items, UseCaseReply
 from gatepost.manage.use_cases.execution import NOTHING
@@ -120,9 +121,9 @@ def _result(case: UseCase[Any, Any], answer: RestResponse) -> Any:
     version = int(tag[1]) if (tag := _VERSION.fullmatch(answer.etag)) else None
     if get_origin(case.result) is Items:
         (kind,) = get_args(case.result)
-        items: list[Any] = [msgspec.convert(item, kind) for item in answer.value["items"]]
+        items: list[Any] = [converted(item, kind) for item in answer.value["items"]]
         return Items(items, _after(answer.value["next"]), version)
-    value = msgspec.convert(answer.value, case.result)
+    value = converted(answer.value, case.result)
     if case.replies:
         return UseCaseReply(value, version, answer.location.removeprefix(PREFIX), created=answer.created)
     return value

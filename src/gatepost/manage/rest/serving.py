@@ -20,6 +20,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from gatepost.decoding import from_json
 from gatepost.manage.access.principal import Principal
 from gatepost.manage.access.records import is_confirmed
 from gatepost.manage.rest.problem import Problem, problem_response, refused
@@ -258,7 +259,7 @@ def _dry_run(items: Sequence[tuple[str, str]], errors: list[FieldError]) -> bool
 
 def _body_value(kind: type[msgspec.Struct] | Document, body: bytes) -> Any:
     try:
-        values = msgspec.json.decode(body)
+        values = from_json(body)
     except msgspec.MsgspecError as error:
         raise Problem(ProblemType.MALFORMED, f"The body is not JSON: {error}.") from None
     except RecursionError:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gatepost.analysis.checks.named_files import named_files, unusable
+from gatepost.decoding import from_json
 from gatepost.manage.use_cases.blast_radius import Radius, find_radius
 from gatepost.manage.use_cases.differences import differences
 from gatepost.manage.use_cases.domain_proof import pending_notes
@@ -197,7 +198,7 @@ class _PreparedChange:
 
 def _prepare(stored: _Stored, principal: Principal, step: Step, prefixes: PrefixLimits) -> _PreparedChange:
     # What is stored came of JSON. A copy by it takes a quarter of the time of copy.deepcopy.
-    draft: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(stored.document.get("organization", {})))
+    draft: dict[str, Any] = from_json(msgspec.json.encode(stored.document.get("organization", {})))
     edit = step(visible(stored.resources, principal), draft)
     if not principal.is_of_gateway:
         _pend(stored.resources, edit, draft)

@@ -9,6 +9,8 @@ import base64
 
 import msgspec
 
+from gatepost.decoding import from_json
+
 
 def cursor(place: object) -> str:
     """A position as text for a URL."""
@@ -18,4 +20,4 @@ def cursor(place: object) -> str:
 def position[T](text: str, kind: type[T]) -> T:
     """The position in a cursor. Raises ValueError for what `cursor` did not make of one of that kind."""
     # The errors of base64 and of msgspec, and UnicodeError, are ValueErrors.
-    return msgspec.json.decode(base64.urlsafe_b64decode(text.encode() + b"=" * (-len(text) % 4)), type=kind)
+    return from_json(base64.urlsafe_b64decode(text.encode() + b"=" * (-len(text) % 4)), kind)

@@ -14,6 +14,7 @@ import msgspec
 from gatepost.analysis.checks.drill_audit import audit_drills
 from gatepost.analysis.checks.evidence import drills_in_copy, every
 from gatepost.analysis.reports.evidence_audit import audit_files, audit_log
+from gatepost.decoding import from_json
 from gatepost.events.evidence.audit import FaultKind
 from gatepost.events.evidence.proof import audit_export
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -238,7 +239,7 @@ def _gap(writer: str, gap: dict[str, Any]) -> str:
 def verify_export(path: Path, given: list[bytes], heads: Sequence[str]) -> Verification:
     """An export of `manage.use_cases.evidence_export`. given: as for `verify_log`. Raises Refusal, OSError."""
     try:
-        document = msgspec.json.decode(path.read_bytes())
+        document = from_json(path.read_bytes())
         brought = [str(key["pem"]).encode() for key in document["keys"]]
         check, ids = _check(given, brought)
         audit = audit_export(document, check)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
+from gatepost.decoding import converted
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
 from gatepost.manage.use_cases.declaration import Cli, Visibility, use_case
@@ -245,7 +246,7 @@ def explain_message(context: Context, request: ExplainMessage) -> ExplainReport:
 
     Nothing is sent. Who sees some organizations only asks about their senders and recipients.
     """
-    return msgspec.convert(explain_record(_explained(context, request)), ExplainReport)
+    return converted(explain_record(_explained(context, request)), ExplainReport)
 
 
 def _explained(context: Context, request: ExplainMessage) -> ExplainResult:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from gatepost.decoding import from_json
 from gatepost.manage.access.records import LogInRefused, Passkey
 from gatepost.manage.use_cases.accounts import refusing
 from gatepost.manage.use_cases.declaration import Visibility, use_case
@@ -161,7 +162,7 @@ def _verified(context: Context, answer: PasskeyAnswer) -> tuple[Passkey, int]:
 
 def _credential_id(text: str) -> bytes:
     """Raises ValueError."""
-    credential = msgspec.json.decode(text, type=dict[str, Any]).get("id")
+    credential = from_json(text, dict[str, Any]).get("id")
     if not isinstance(credential, str) or len(credential) > 2048:
         raise ValueError("no id")
     return urlsafe_b64decode(credential + "=" * (-len(credential) % 4))

@@ -16,6 +16,7 @@ from msgspec import Meta
 from gatepost.analysis.reports.pictures import TlsPictures  # noqa: TC001 - the declaration reads it
 from gatepost.analysis.reports.tls import TlsCounter, Wanted
 from gatepost.analysis.reports.tls_record import report_record
+from gatepost.decoding import converted
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.background import BackgroundResult  # noqa: TC001 - as above
 from gatepost.manage.use_cases.declaration import Cli, Visibility, use_case
@@ -190,14 +191,14 @@ class ConnectorReport(msgspec.Struct):
 def get_tls_report(context: Context, request: GetTlsReport) -> TlsReportSummary:
     """Report how mail was protected: counted now, which takes seconds the first time."""
     record = report_record(_report(context, request))
-    return msgspec.convert(record, TlsReportSummary)
+    return converted(record, TlsReportSummary)
 
 
 @use_case("GET /reports/connectors", scope=Scope.READ, visibility=Visibility.SEEN, tag="reports")
 def get_connector_report(context: Context, request: GetTlsReport) -> ConnectorReport:
     """Report the mail of each connector, and how it was protected."""
     record = report_record(_report(context, msgspec.structs.replace(request, partner="")))
-    return msgspec.convert({"items": record["connectors"]}, ConnectorReport)
+    return converted({"items": record["connectors"]}, ConnectorReport)
 
 
 @use_case(scope=Scope.READ, visibility=Visibility.SEEN, tag="reports", pages=[f"/reports{page}" for page in _PAGES])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from gatepost.decoding import converted
 from gatepost.policy.connectors.errors import FieldError, unknown_key
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def _converted[T: msgspec.Struct](
                 errors.append(FieldError(prefix + name, "is missing: it has no default, so give it"))
             continue
         try:
-            values[field.name] = msgspec.convert(given[name], field.type, strict=strict)
+            values[field.name] = converted(given[name], field.type, strict=strict)
         except msgspec.ValidationError as error:
             errors.append(_explained(prefix + name, str(error), msgspec.inspect.type_info(field.type)))
     if errors:

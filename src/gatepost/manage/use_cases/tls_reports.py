@@ -18,6 +18,7 @@ from msgspec import Meta
 
 from gatepost.analysis.reports.received import ReportFilter, failed_there, reported
 from gatepost.analysis.reports.tlsrpt import LEFT_TO_THE_SENDER, report_object, summaries, summary_of
+from gatepost.decoding import converted
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_case
 from gatepost.manage.use_cases.paging import Paging, page_of
@@ -209,7 +210,7 @@ def _sums(one: Reported) -> ReceivedSums:
 
 
 def _failure(failure: FailedThere) -> ReportedFailure:
-    return msgspec.convert(failure, ReportedFailure, from_attributes=True)
+    return converted(failure, ReportedFailure, from_attributes=True)
 
 
 # what we report

@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from gatepost.decoding import from_json
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.lookups.cache import Cache
 from gatepost.net.lookups.http import HttpClient, HttpFailed, HttpRequest, https_context
@@ -140,7 +141,7 @@ class AccessTokens:
         )
         try:
             response = await self._client(bounded=request.bounded).fetch(http_request)
-            answer = msgspec.json.decode(response.body, type=_TokenResponse, strict=False)
+            answer = from_json(response.body, _TokenResponse, strict=False)
         except AnchorsError as error:
             raise TokenUnavailable(f"{request.url}: the trust anchors cannot be read: {error}") from error
         except HttpFailed as failed:

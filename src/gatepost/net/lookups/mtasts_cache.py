@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from gatepost.decoding import from_json
 from gatepost.net.lookups.cache_folder import make_room, replace_file
 from gatepost.protocols.mtasts.policy import MAX_BYTES, PolicyError, StsPolicy, parse_policy
 
@@ -129,7 +130,7 @@ def _read(path: Path) -> CachedPolicy | None:
             used = os.fstat(file.fileno()).st_mtime
         if len(content) > _FILE_BYTES:
             return None
-        kept = msgspec.json.decode(content, type=_File)
+        kept = from_json(content, _File)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return None
     policy = parse_policy(kept.policy.encode("utf-8", "replace"))

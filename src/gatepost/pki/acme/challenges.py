@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from gatepost.decoding import from_json
 from gatepost.net.listener import parse_address
 from gatepost.pki.acme.hook import HookFailed, run_hook
 from gatepost.settings.acme import Challenge
@@ -111,7 +112,7 @@ class Proofs:
     def _pending(self) -> list[Proof]:
         content = self.store.content(_PENDING)
         with suppress(msgspec.MsgspecError):
-            return msgspec.json.decode(content, type=list[Proof]) if content else []
+            return from_json(content, list[Proof]) if content else []
         return []
 
     def _hook(self, action: str, proof: Proof) -> None:

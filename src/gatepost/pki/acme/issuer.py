@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from gatepost.decoding import from_json
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.identity import IdentityError, ServerIdentity
 from gatepost.net.lookups.configured import configured_resolver
@@ -158,7 +159,7 @@ class Issuer:
         """The stored state of the authority."""
         content = self._store.content(self._place("state"))
         try:
-            return msgspec.json.decode(content, type=AuthorityState) if content else AuthorityState()
+            return from_json(content, AuthorityState) if content else AuthorityState()
         except msgspec.MsgspecError:
             return AuthorityState()
 

@@ -10,9 +10,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
 from cryptography import x509
 
+from gatepost.decoding import from_json
 from gatepost.net.certificate import must_staple, quietly
 from gatepost.net.identity import ServerIdentity, read_identity
 from gatepost.pki.certificates.directories import WatchedDirectories
@@ -196,7 +196,7 @@ class Inventory:
 @lru_cache(maxsize=_UNDERSTOOD)
 def _understood(number: str, text: str) -> Entry:
     """The entry that is stored as this text. Pages ask for all of them, over and over."""
-    return entry_of(number, msgspec.json.decode(text))
+    return entry_of(number, from_json(text))
 
 
 def find_among(entries: Iterable[Entry], number: str) -> Entry:

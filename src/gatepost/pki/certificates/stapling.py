@@ -15,6 +15,7 @@ import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from gatepost.decoding import msgpack_decoder
 from gatepost.net.certificate import MALFORMED, certificate_facts, must_staple, quietly
 from gatepost.net.engine import client_context, server_context
 from gatepost.net.lookups.http import HttpFailed, HttpRequest
@@ -147,7 +148,7 @@ class Stapler:
     def _kept(self, subject: Subject) -> Staple | None:
         content = self._store.content(_place(subject))
         try:
-            return None if content is None else msgspec.msgpack.decode(content, type=Staple)
+            return None if content is None else msgpack_decoder(Staple)(content)
         except msgspec.MsgspecError:
             return None
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import h11
 import msgspec
 
+from gatepost.decoding import from_json
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.chain import judge
 from gatepost.net.dial import connect
@@ -89,7 +90,7 @@ class SiteConnection:
         finally:
             stream.abort(Loss(LossKind.CLOSED))
         try:
-            grant = msgspec.json.decode(answer, type=_Given)
+            grant = from_json(answer, _Given)
         except (msgspec.DecodeError, UnicodeError) as error:
             raise SiteError(f"{self.address}: the answer is not that of a site: {error}") from error
         if grant.site != exchange.site:

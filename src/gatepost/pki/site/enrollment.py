@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from gatepost.decoding import from_json
 from gatepost.net.listener import source_of
 from gatepost.pki.site.records import JoinRefused, NodeGrant, SiteError, SiteRefusal
 from gatepost.pki.site.site import read_secret
@@ -70,7 +71,7 @@ class EnrollmentService:
 
     def _given(self, what: str, body: bytes, chain: Sequence[bytes], now: float) -> NodeGrant:
         try:
-            enrollment_request = msgspec.json.decode(body, type=EnrollmentRequest)
+            enrollment_request = from_json(body, EnrollmentRequest)
             request = enrollment_request.request.encode("ascii")
         except (msgspec.DecodeError, UnicodeError) as error:
             raise JoinRefused(SiteRefusal.REQUEST, f"the request cannot be read: {error}") from error

@@ -15,6 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from gatepost.decoding import converted
 from gatepost.pki.certificates.vault import VaultError
 from gatepost.pki.site.profile import Signer
 from gatepost.pki.site.records import IssuedServer, Membership, Node, SiteAuthority, SiteError, SiteState, Token
@@ -161,7 +162,7 @@ class SiteStore:
     def _all[R: Record](self, kind: str, record: type[R]) -> dict[str, R]:
         _, document = self.store.load(kind)
         try:
-            return {name: msgspec.convert(table, record) for name, table in document.get(kind, {}).items()}
+            return {name: converted(table, record) for name, table in document.get(kind, {}).items()}
         except msgspec.ValidationError as error:
             raise SiteError(f"a record of kind {kind} {_UNREADABLE}: {error}") from error
 

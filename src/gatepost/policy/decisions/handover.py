@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from gatepost.decoding import from_json
 from gatepost.policy.connectors.match import Attribution
 from gatepost.policy.decisions.decision import InboundVerdict
 from gatepost.policy.decisions.parties import deciding, parties
@@ -89,7 +90,7 @@ def read_origin(text: str) -> Origin:
         raise ValueError(f"XGATEPOST of {len(text)} octets")
     try:
         content = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), b"-_", validate=True)
-        origin = msgspec.json.decode(content, type=Origin)
+        origin = from_json(content, Origin)
     except msgspec.MsgspecError as error:
         raise ValueError(f"XGATEPOST: {error}") from error
     texts = (

@@ -16,6 +16,8 @@ from typing import Final
 
 import msgspec
 
+from gatepost.decoding import from_json, json_decoder
+
 MAX_PACKED: Final = 1 << 20
 """Octets of a report as it comes: Google's for a large domain has a few thousand."""
 MAX_REPORT: Final = 4 << 20
@@ -156,7 +158,7 @@ class _Report(msgspec.Struct, rename="kebab"):
     contact_info: str | None = None
 
 
-_decode = msgspec.json.Decoder(_Report).decode
+_decode = json_decoder(_Report)
 
 
 def parse_report(text: bytes) -> ReceivedReport:
@@ -221,7 +223,7 @@ def _lines(value: list[str] | str) -> tuple[str, ...]:
 
 def _within(text: str) -> list[str]:
     try:
-        return msgspec.json.decode(text, type=list[str])
+        return from_json(text, list[str])
     except msgspec.DecodeError:
         return [text]
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from gatepost.decoding import json_decoder
 from gatepost.mail.model.message import Message
 from gatepost.mail.model.queue_id import SHARDS, shard_of
 from gatepost.store.interface import StoreBusy, StoreFailure
@@ -73,7 +74,7 @@ _TAKE_PLACES: Final = (
     " FROM generate_series(0, $1::bigint) AS place ON CONFLICT (place) DO NOTHING"
 )
 
-_decode = msgspec.json.Decoder(Message).decode
+_decode = json_decoder(Message)
 
 
 class MoveConnection:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import asyncpg
 import msgspec
 
+from gatepost.decoding import from_json, msgpack_decoder
 from gatepost.store.postgres.trace_tables import TLS_LEVEL, partition
 from gatepost.store.trace import HOUR, Flow, HopKind
 from gatepost.times import day_text
@@ -81,7 +82,7 @@ class _Kept(msgspec.Struct, array_like=True):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(_Kept).decode
+_decode = msgpack_decoder(_Kept)
 
 
 def tally_part(
@@ -138,7 +139,7 @@ async def _kinds(connection: Any, part: tuple[str, str], span: tuple[int, int]) 
 
 def _compact(text: str) -> str:
     """JSON as we write it."""
-    return msgspec.json.encode(msgspec.json.decode(text)).decode() if text[:1] in {"[", "{"} else text
+    return msgspec.json.encode(from_json(text)).decode() if text[:1] in {"[", "{"} else text
 
 
 _HOURS: Final = (

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from gatepost.decoding import json_decoder
 from gatepost.mail.model.message import Delivery, Message, Recipient, Return
 from gatepost.mail.model.queue_id import parse_id
 from gatepost.store.queue_admin import DestinationCount, QueueEntry
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
 type Conditions = tuple[str, list[Any]]
 
 _encode = msgspec.json.Encoder().encode
-_decode_message = msgspec.json.Decoder(Message).decode
-_decode_return = msgspec.json.Decoder(Return).decode
-_decode_recipients: Callable[[str], list[Recipient]] = msgspec.json.Decoder(list[Recipient]).decode
+_decode_message = json_decoder(Message)
+_decode_return = json_decoder(Return)
+_decode_recipients: Callable[[str], list[Recipient]] = json_decoder(list[Recipient])
 
 _SELECT = (
     "SELECT d.id, m.facts, d.destination, d.recipients, d.attempts, d.next_at, d.expires_at, d.held, d.last_error,"

@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from gatepost.decoding import from_json
 from gatepost.store.interface import StoreFailure
 
 MANIFEST: Final = "manifest.json"
@@ -66,7 +67,7 @@ class Manifest(msgspec.Struct, frozen=True):
 def parse_manifest(content: bytes) -> Manifest:
     """Read a manifest. Raises UnusableBackup, also for a path that would lead out of the data directory."""
     try:
-        manifest = msgspec.json.decode(content, type=Manifest)
+        manifest = from_json(content, Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UnusableBackup(f"{MANIFEST} is damaged: {error}") from error
     if manifest.format != FORMAT:

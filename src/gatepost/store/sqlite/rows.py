@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from gatepost.decoding import json_decoder
 from gatepost.mail.model.message import Delivery, Message, Recipient, Return, sent_as
 from gatepost.store.interface import AdminNotice, DestinationWork
 
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
 type Row = tuple[Any, ...]
 
 _encode = msgspec.json.Encoder().encode
-_decode_message = msgspec.json.Decoder(Message).decode
-_decode_return = msgspec.json.Decoder(Return).decode
-_decode_recipients: Callable[[str], list[Recipient]] = msgspec.json.Decoder(list[Recipient]).decode
+_decode_message = json_decoder(Message)
+_decode_return = json_decoder(Return)
+_decode_recipients: Callable[[str], list[Recipient]] = json_decoder(list[Recipient])
 
 _INSERT_MESSAGE = "INSERT INTO message (id, size, big, facts) VALUES (?, ?, ?, ?)"
 _INSERT_BODY = "INSERT INTO body (id, data) VALUES (?, ?)"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from gatepost.decoding import msgpack_decoder
 from gatepost.store.sqlite.schema import open_for_reading
 from gatepost.store.sqlite.trace import domain_of, is_sealed, table_columns
 from gatepost.store.trace import COLUMNS, HopKind
@@ -76,7 +77,7 @@ class _Kept(msgspec.Struct, array_like=True):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(_Kept).decode
+_decode = msgpack_decoder(_Kept)
 
 
 def tally_file(directory: Path, file: TraceFile, after: int = 0) -> tuple[int, Counter[HopKind]]:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatepost.analysis.rehearsal.recorded import hop_facts, session_facts
+from gatepost.decoding import from_json
 from gatepost.events.trace import tls_record
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.policy.connectors.facts import SessionFacts
@@ -23,7 +24,7 @@ CLEAR = TraceEvent(0.0, "RECEIVE", "1a", "contoso", "incoming", "s1", "", "ann@c
 
 
 def through_json(record: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(record))
+    found: dict[str, Any] = from_json(msgspec.json.encode(record))
     return found
 
 

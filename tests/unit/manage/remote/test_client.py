@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from gatepost.decoding import from_json
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.remote.connection import RestResponse
 from gatepost.manage.use_cases.alarms import ListAlarms, list_alarms
@@ -38,7 +39,7 @@ def test_the_same_is_read_from_afar(remote, local, name):
 def plain(value):
     """An export as a value, but for when it was made."""
     if isinstance(value, msgspec.Raw):
-        value = msgspec.json.decode(value)
+        value = from_json(value)
     return {name: one for name, one in value.items() if name != "made"} if isinstance(value, dict) else value
 
 

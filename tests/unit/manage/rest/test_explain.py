@@ -3,6 +3,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from gatepost.decoding import converted, from_json
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.rest.endpoint import RestEndpoint
 from gatepost.manage.use_cases.client import LocalClient
@@ -50,8 +51,8 @@ def test_the_answer_is_that_of_the_command_and_of_its_shape(api, who, more):
         with pytest.raises(Refusal, match="an organization that you see"):
             local.call(explain_message, question)
         return
-    assert answer.json == msgspec.json.decode(msgspec.json.encode(local.call(explain_message, question)))
-    found = msgspec.convert(answer.json, ExplainReport)
+    assert answer.json == from_json(msgspec.json.encode(local.call(explain_message, question)))
+    found = converted(answer.json, ExplainReport)
     assert (found.sender, found.stage in {"MAIL FROM", "RCPT TO"}) == (answer.json["from"], True)
     assert set(answer.json) <= {field.encode_name for field in msgspec.structs.fields(ExplainReport)}
 

@@ -7,6 +7,7 @@ import pytest
 
 from gatepost.analysis.checks.gates import GateCheck, GateFinding, GateReport
 from gatepost.analysis.checks.partner_report import Mark
+from gatepost.decoding import from_json
 from gatepost.manage.rest.endpoint import RestEndpoint
 from gatepost.manage.use_cases.certificate_import import add_certificate
 from gatepost.manage.use_cases.certificate_removal import remove_certificate
@@ -37,7 +38,7 @@ WORDS = '<b>"\x1b\u202e\N{PILE OF POO}'
 def through_json(kind, value):
     """The same once it went to another machine."""
     assert type(value) is kind
-    return msgspec.json.decode(msgspec.json.encode(value), type=kind)
+    return from_json(msgspec.json.encode(value), kind)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gatepost.decoding import from_json
 from gatepost.pki.acme.schedule import (
     Progress,
     Step,
@@ -196,5 +197,5 @@ def test_when_it_is_asked_again(said, expected):
 
 def test_what_is_remembered_can_be_read_again():
     kept = msgspec.json.encode(attempt(Progress(), NOW))
-    assert msgspec.json.decode(kept, type=Progress) == attempt(Progress(), NOW)
-    assert msgspec.json.decode(b"{}", type=Progress) == Progress()
+    assert from_json(kept, Progress) == attempt(Progress(), NOW)
+    assert from_json(b"{}", Progress) == Progress()

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from gatepost.analysis.reports.tls import Protection, protection_of
+from gatepost.decoding import from_json
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.store.interface import TraceFilter
 from gatepost.store.sqlite import trace as trace_module
@@ -311,7 +312,7 @@ def pages(directory, wanted, limit, now=NOON + 99 * DAY, between=lambda: None):
         found.append(page)
         if place is None:
             return found
-        after = msgspec.json.decode(msgspec.json.encode(place), type=TracePlace)
+        after = from_json(msgspec.json.encode(place), TracePlace)
         between()
 
 

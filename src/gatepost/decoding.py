@@ -1,0 +1,64 @@
+"""JSON, MessagePack and plain data become values, checked by their types: the one way here to decode with msgspec.
+
+msgspec 0.22 works out a class's fields at the first decoding, and takes the class for known before it is done. Another
+thread that decodes the class just then follows an empty pointer, and the process dies of signal 11. So decoders are
+made here, by one thread at a time, and kept (docs/decisions/0111).
+"""
+
+# ruff: noqa: TID251 - what is banned elsewhere is banned for this
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, overload
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    type Text = bytes | bytearray | memoryview | str
+
+_making = threading.Lock()
+_made: dict[tuple[Any, Any, bool], Callable[[Any], Any]] = {}
+
+
+def json_decoder[T](kind: type[T], *, strict: bool = True) -> Callable[[Text], T]:
+    """What decodes JSON to values of a type.
+
+    kind: the type. strict: a number or a boolean is no text, and the other way round. What is returned raises
+    msgspec.DecodeError for what is no JSON, msgspec.ValidationError for what is not of the type, and UnicodeError.
+    """
+    return _decoder(msgspec.json.Decoder, kind, strict=strict)
+
+
+def msgpack_decoder[T](kind: type[T]) -> Callable[[bytes], T]:
+    """What decodes MessagePack to values of a type; it raises as `json_decoder`'s does."""
+    return _decoder(msgspec.msgpack.Decoder, kind, strict=True)
+
+
+@overload
+def from_json(text: Text) -> Any: ...
+@overload
+def from_json[T](text: Text, kind: type[T], *, strict: bool = True) -> T: ...
+def from_json(text: Text, kind: Any = Any, *, strict: bool = True) -> Any:
+    """The value in a text of JSON: plain data where no type is given. Parameters and errors as of `json_decoder`."""
+    return _decoder(msgspec.json.Decoder, kind, strict=strict)(text)
+
+
+def converted[T](data: Any, kind: type[T], *, strict: bool = True, from_attributes: bool = False) -> T:
+    """The value of a type in plain data (dicts, lists, texts, numbers).
+
+    kind, strict: as of `json_decoder`. from_attributes: any object gives its attributes. Raises
+    msgspec.ValidationError.
+    """
+    json_decoder(kind)
+    return msgspec.convert(data, kind, strict=strict, from_attributes=from_attributes)
+
+
+def _decoder(make: Any, kind: Any, *, strict: bool) -> Callable[[Any], Any]:
+    key = (make, kind, strict)
+    found = _made.get(key)
+    if found is None:
+        with _making:
+            found = _made.setdefault(key, make(kind, strict=strict).decode)
+    return found
