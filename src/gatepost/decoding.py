@@ -23,16 +23,16 @@ _made: dict[tuple[Any, Any, bool], Callable[[Any], Any]] = {}
 
 
 def json_decoder[T](kind: type[T], *, strict: bool = True) -> Callable[[Text], T]:
-    """What decodes JSON to values of a type.
+    """The function that decodes JSON to values of a type.
 
-    kind: the type. strict: a number or a boolean is no text, and the other way round. What is returned raises
+    kind: the type. strict: a number or a boolean is no text, and the other way round. It raises
     msgspec.DecodeError for what is no JSON, msgspec.ValidationError for what is not of the type, and UnicodeError.
     """
     return _decoder(msgspec.json.Decoder, kind, strict=strict)
 
 
 def msgpack_decoder[T](kind: type[T]) -> Callable[[bytes], T]:
-    """What decodes MessagePack to values of a type; it raises as `json_decoder`'s does."""
+    """The function that decodes MessagePack to values of a type; it raises what that of `json_decoder` raises."""
     return _decoder(msgspec.msgpack.Decoder, kind, strict=True)
 
 
@@ -57,8 +57,8 @@ def converted[T](data: Any, kind: type[T], *, strict: bool = True, from_attribut
 
 def _decoder(make: Any, kind: Any, *, strict: bool) -> Callable[[Any], Any]:
     key = (make, kind, strict)
-    found = _made.get(key)
-    if found is None:
+    decode = _made.get(key)
+    if decode is None:
         with _making:
-            found = _made.setdefault(key, make(kind, strict=strict).decode)
-    return found
+            decode = _made.setdefault(key, make(kind, strict=strict).decode)
+    return decode

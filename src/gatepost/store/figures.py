@@ -71,7 +71,7 @@ def _read(path: Path) -> WorkerFigures | None:
     try:
         if path.stat().st_size > _MOST_OCTETS:
             return None
-        found = _decode(path.read_bytes())
+        kept = _decode(path.read_bytes())
     except (OSError, msgspec.MsgspecError):
         return None
-    return found
+    return kept

@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from gatepost.policy.decisions.explain import Explanation
     from gatepost.policy.decisions.home import Nodes
 
-
 CLEAR = "none"
 """As a version of TLS: the session is unencrypted."""
 VERSIONS = (*map(str, TlsVersion), CLEAR)
