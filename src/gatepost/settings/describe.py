@@ -52,12 +52,13 @@ def _section(heading: str, kind: type[Section]) -> str:
 
 def _default(declared: Setting, annotation: Any) -> str:
     """The default as a document would write it."""
-    return "required" if declared.is_required else f"`{json.dumps(_written(declared.default, annotation))}`"
+    return "required" if declared.is_required else f"`{json.dumps(written(declared.default, annotation))}`"
 
 
-def _written(value: Any, annotation: Any) -> Any:
+def written(value: Any, annotation: Any) -> Any:
+    """A value as a settings file has it: durations and sizes with their units."""
     marks = getattr(annotation, "__metadata__", ())
     kind = annotation.__origin__ if marks else annotation
     if get_origin(kind) is tuple:
-        return [_written(entry, get_args(kind)[0]) for entry in value]
+        return [written(entry, get_args(kind)[0]) for entry in value]
     return next((mark.write(value) for mark in marks if isinstance(mark, Written)), value)

@@ -25,7 +25,7 @@ from gatepost.settings.roles import ListenerRole
 from gatepost.settings.section import read
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from gatepost.policy.connectors.errors import Draft, FieldError
 
@@ -50,20 +50,29 @@ def load(path: str | None, environment: Mapping[str, str]) -> Settings:
     A file named explicitly must be there. Without any file the environment alone may do. A relative path in a file
     starts at the file's directory. Raises SettingsError.
     """
+    return load_with_origins(path, environment)[0]
+
+
+def load_with_origins(path: str | None, environment: Mapping[str, str]) -> tuple[Settings, Callable[[str], str]]:
+    """The settings as `load` finds them, and a function from the path of a key to where its value comes from.
+
+    It returns "FILE:LINE", "FILE" (JSON) or the name of a variable. Raises SettingsError.
+    """
     source = _find(path, environment)
     text = _text(source) if source else ""
     document = _relative_to(source.parent, _document(source, text)) if source else {}
     over = overrides(environment)
     errors: list[FieldError] = []
-    draft = read(Settings, over.over(document), errors, {"server": Server(hostname="unnamed")})
+    draft = read(Settings, over.over(document), errors, {"server": Server(hostname="unnamed.invalid")})
     errors.extend(_across(draft))
-    problems = over.problems + _problems(errors, source, text, over)
+    known = lines(text) if source and source.suffix != ".json" else {}
+    problems = over.problems + [_prefix(error.path, source, known, over) + error.message for error in errors]
     if problems and source is None:
         looked = " and ".join(map(str, DEFAULT_PATHS))
         problems.insert(0, f"no settings file: looked for {looked}; name one with --config or {CONFIG_VARIABLE}")
     if problems:
         raise SettingsError(problems)
-    return draft.value
+    return draft.value, lambda key: _origin(key, source, known, over)[0]
 
 
 def _find(path: str | None, environment: Mapping[str, str]) -> Path | None:
@@ -284,17 +293,18 @@ def _trusted(draft: Draft[Settings]) -> Iterator[FieldError]:
             )
 
 
-def _problems(errors: list[FieldError], source: Path | None, text: str, over: Overrides) -> list[str]:
-    """Errors with the place that their author can go to."""
-    known = lines(text) if source and source.suffix != ".json" else {}
-    return [_place(error.path, source, known, over) + error.message for error in errors]
+def _prefix(path: str, source: Path | None, known: dict[str, int], over: Overrides) -> str:
+    """The place that the author of an error can go to, and the key where the place does not say it."""
+    place, is_whole = _origin(path, source, known, over)
+    return f"{place}: " if is_whole or not place else f"{place}: {path}: "
 
 
-def _place(path: str, source: Path | None, known: dict[str, int], over: Overrides) -> str:
+def _origin(path: str, source: Path | None, known: dict[str, int], over: Overrides) -> tuple[str, bool]:
+    """Where a key is written, and whether that names the key already."""
     for written, name in over.names.items():
         if path == written or path.startswith((f"{written}.", f"{written}[")):
-            return f"{name}: " if path == written else f"{name}: {path}: "
+            return name, path == written
     if source is None:
-        return f"{path}: "
+        return path, True
     line = line_of(path, known)
-    return f"{source}:{line}: {path}: " if line else f"{source}: {path}: "
+    return (f"{source}:{line}" if line else str(source)), False

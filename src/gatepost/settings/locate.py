@@ -34,7 +34,9 @@ def lines(text: str) -> dict[str, int]:
 
 
 def line_of(path: str, lines: dict[str, int]) -> int | None:
-    """The line of a path, or of the nearest table around it that is written."""
+    """The line of a path (of a list of tables: of the first), or of the nearest table around it that is written."""
+    if f"{path}[0]" in lines:
+        return lines[f"{path}[0]"]
     while path:
         if path in lines:
             return lines[path]

@@ -116,13 +116,21 @@ def _node_name(value: str) -> str:
     return value
 
 
+def _qualified(value: str) -> str:
+    if "." not in value:
+        raise ValueError(
+            f"{value!r} is not fully qualified: write the name with its domain, such as {value}.example.com"
+        )
+    return value
+
+
 PathText = Annotated[FilePath, Length(1)]
 
 
 class Server(Section):
     """The machine and its processes."""
 
-    hostname: Domain = setting(
+    hostname: Annotated[Domain, Checked(_qualified)] = setting(
         description="The gateway's own name in greetings, EHLO, trace fields and replies: a fully qualified name "
         "whose address in the DNS leads back to this gateway (RFC 5321 section 2.3.5)."
     )

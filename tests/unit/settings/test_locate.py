@@ -36,6 +36,7 @@ retry = [
         ("listener[0].role", 8),
         ("listener[1].address", 10),
         ("listener[1].role", 9),
+        ("listener", 7),
         ("listener[7].role", None),
         ("limits.recipients", 12),
         ("queue.retry[1]", 14),

@@ -21,6 +21,8 @@ _COMMANDS = {
     "serve": ("serve", "serve", "Run the gateway until SIGTERM."),
     "demo": ("demo", "demo", "Run a gateway and a partner on loopback, and explain what happens to five messages."),
     "status": ("status", "status", "Show whether the gateway runs: nodes, listeners, workers, configuration, queue."),
+    "doctor": ("doctor", "doctor", "Examine the gateway and its machine: what is wrong, and what to do next."),
+    "settings": ("settings", "settings", "Show the server settings in force, and where each comes from."),
     "alarms": ("alarms", "alarms", "List active alarms: what is or soon will be wrong, and how to fix it."),
     "apply": ("resources", "apply", "Apply a resource file: make the organizations in it as described."),
     "export": ("resources", "export", "Print the resources in force as a resource file."),

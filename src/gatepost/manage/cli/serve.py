@@ -8,7 +8,6 @@ import os
 import sys
 from contextlib import closing, suppress
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,13 +25,8 @@ from gatepost.manage.cli.options import (
 )
 from gatepost.manage.use_cases.granting import grant_all
 from gatepost.manage.use_cases.stored_schemas import SCHEMAS
-from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.listener import bind
-from gatepost.net.lookups.configured import check_validation
-from gatepost.net.lookups.validator import ValidatorError
-from gatepost.net.openssl_private import PrivateCallError, self_test
 from gatepost.net.openssl_tickets import find_place
-from gatepost.node.alarm_post import webhook_secret
 from gatepost.node.evidence import sign_rest
 from gatepost.node.logs import set_up
 from gatepost.node.passed_sockets import PassedSocketError, PassedSockets
@@ -46,11 +40,11 @@ from gatepost.node.privileges import (
 from gatepost.node.registration import Registration
 from gatepost.node.service_manager import ServiceManager
 from gatepost.node.site_secrets import prepare_site, ticket_secrets_of
+from gatepost.node.start_checks import start_problems
 from gatepost.node.supervisor import Supervisor
 from gatepost.node.ticket_secrets import SecretRotation, SharedSecrets
 from gatepost.node.worker import run_worker
-from gatepost.pki.certificates.files import CertificateFileError, load_identities
-from gatepost.pki.certificates.vault import VaultError
+from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.settings.difference import changed_keys
 from gatepost.settings.loader import SettingsError, load
@@ -61,7 +55,7 @@ from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from gatepost.node.privileges import Account
     from gatepost.settings.model import Settings
@@ -74,18 +68,23 @@ _GRACE = 5.0  # beyond the workers' own drain, before they are killed
 
 @click.command()
 @config_option
-def serve(config: str | None) -> None:
+@click.option("--check", is_flag=True, help="Only check whether it could start; change nothing.")
+def serve(config: str | None, *, check: bool) -> None:
     """Run the gateway in the foreground until SIGTERM or SIGINT. SIGHUP reads certificates and other files again.
 
     Tells a service manager how it is (sd_notify), and uses sockets that one passes, by their addresses.
 
-    Exit codes: 0 stopped in order, 2 settings, certificates, ports or the store cannot be used (every reason is named),
-    3 the store cannot be reached now.
+    Exit codes: 0 stopped in order, or it could start, 2 settings, certificates, ports or the store cannot be used
+    (every reason is named), 3 the store cannot be reached now.
     """
     gc.freeze()  # what was imported is no garbage: looking through it takes 5 % of a start
     gc.set_threshold(*COLLECTIONS)  # it runs for long
     manager, passed = _service_manager()
     settings = loaded_settings(config)
+    if check:
+        from gatepost.manage.cli.doctor import check_start  # noqa: PLC0415 - a start needs none of it
+
+        check_start(settings)
     set_up(settings.log.level, settings.log.format)
     account = _account(settings)
     _check(settings)
@@ -266,34 +265,8 @@ def _grant(settings: Settings) -> None:
 
 def _check(settings: Settings, heading: str = "") -> None:
     """End the command with all that is wrong. heading: before each line, such as for whom it is."""
-    errors = []
-    if not settings.listeners:
-        errors.append('no [[listener]]: add one, such as role = "mx" and address = "0.0.0.0:25"')
-    try:
-        self_test()
-    except PrivateCallError as error:
-        errors.append(f"the installed pyOpenSSL cannot be used: {error}; install the locked version")
-    try:
-        load_identities([(Path(certificate.chain), Path(certificate.key)) for certificate in settings.certificates])
-    except CertificateFileError as error:
-        errors.append(str(error))
-    try:
-        TrustAnchors.load(settings.tls.trust_anchors)
-    except AnchorsError as error:
-        errors.append(f"tls.trust_anchors: {error}")
-    try:
-        check_validation(settings.dns)
-    except ValidatorError as error:
-        errors.append(f'dns.validate = "local": {error}')
-    errors.extend(_acme_errors(settings))
-    errors.extend(_otel_errors(settings))
-    try:
-        if settings.alarms.webhook:
-            webhook_secret(settings.alarms.webhook_secret)
-    except VaultError as error:
-        errors.append(f"alarms.webhook_secret: {error}")
-    if errors:
-        fail(BAD_INPUT, "\n".join(f"{heading}{line}" for error in errors for line in error.splitlines()))
+    if problems := list(start_problems(settings)):
+        fail(BAD_INPUT, "\n".join(f"{heading}{line}" for problem in problems for line in problem.splitlines()))
 
 
 def _try_token_keys(settings: Settings) -> None:
@@ -310,34 +283,6 @@ def _try_token_keys(settings: Settings) -> None:
     fatal = [f"certificate with the key {uri}: {why}" for uri, why in problems.items() if uri in named]
     if fatal:
         fail(BAD_INPUT, "\n".join(fatal))
-
-
-def _acme_errors(settings: Settings) -> Iterator[str]:
-    """Errors that would prevent every request for a certificate."""
-    if not settings.acme.is_on:
-        return
-    if find_spec("acme") is None:
-        yield "[acme] needs a Python package that is missing; install gatepost with its extra: gatepost[acme]"
-    try:
-        TrustAnchors.load(settings.acme.trust_anchors)
-    except AnchorsError as error:
-        yield f"acme.trust_anchors: {error}"
-
-
-def _otel_errors(settings: Settings) -> Iterator[str]:
-    """Errors that would prevent every span from being sent."""
-    if not settings.otel.endpoint:
-        return
-    try:
-        from gatepost.node.span_export import receiver_secret  # noqa: PLC0415 - its libraries are an extra
-    except ImportError:
-        yield "[otel] needs Python packages that are missing; install gatepost with its extra: gatepost[otel]"
-        return
-    try:
-        if settings.otel.secret:
-            receiver_secret(settings.otel)
-    except VaultError as error:
-        yield f"otel.secret: {error}"
 
 
 def _bind(settings: Settings, passed: PassedSockets | None = None) -> _Ports:

@@ -60,6 +60,7 @@ NAVIGATION: Final[tuple[NavigationGroup, ...]] = (
             NavigationEntry("Message trace", "/trace", "search"),
             NavigationEntry("Reports", "/reports", "report"),
             NavigationEntry("Alarms", "/alarms", "alarm"),
+            NavigationEntry("Doctor", "/doctor", "check", of_gateway=True),
         ),
     ),
     NavigationGroup(

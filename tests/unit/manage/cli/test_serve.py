@@ -69,7 +69,7 @@ FAULTS = {
     "a key for trust anchors": ({"tls": {"trust_anchors": "mx.key"}}, ["tls.trust_anchors: {}/mx.key: "]),
     "no trust anchors for ACME": (
         {"acme": {"agree_tos": True, "trust_anchors": "missing.pem"}, "store": {"master_key": "env:KEY"}},
-        ["acme.trust_anchors: {}/missing.pem: "],
+        ["acme.trust_anchors: {}/missing.pem: ", "store.master_key: env:KEY: there is no such variable"],
     ),
     "no secret for the webhook": (
         {"alarms": {"webhook": "https://hooks.example/", "webhook_secret": "file:/nowhere/at/all"}},

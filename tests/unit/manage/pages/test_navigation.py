@@ -7,7 +7,7 @@ from gatepost.manage.pages.navigation import NAVIGATION, NavigationEntry, naviga
 from gatepost.manage.pages.static_files import _all
 
 EVERY = [one.text for group in NAVIGATION for one in group.entries]
-OF_GATEWAY = {"Certificates", "Users", "API tokens"}
+OF_GATEWAY = {"Certificates", "Doctor", "Users", "API tokens"}
 
 
 @pytest.mark.parametrize(

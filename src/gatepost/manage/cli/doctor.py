@@ -1,0 +1,121 @@
+"""`gatepost doctor`: what is wrong with the gateway or its machine, and what to do next."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from gatepost.manage.cli.client import client
+from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, current_remote_options, fail, json_option
+from gatepost.manage.cli.request_options import request_options
+from gatepost.manage.cli.tables import print_json, printable
+from gatepost.manage.use_cases.doctor import Examination, ExamineGateway, examination, examine_gateway, start_findings
+from gatepost.node.machine_findings import DoctorFinding, Level
+from gatepost.node.privileges import PrivilegeError, act_as, gateway_account
+from gatepost.quantity import quantity
+from gatepost.settings.loader import SettingsError, load
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from gatepost.settings.model import Settings
+
+
+_STATUS = {Level.PASS: 0, Level.WARN: 0, Level.UNKNOWN: UNKNOWN, Level.FAIL: NO}
+_COLOURS = {Level.PASS: "green", Level.WARN: "yellow", Level.UNKNOWN: "yellow", Level.FAIL: "red"}
+_GROUNDS = {"account", "data_dir"}
+"""Areas of findings without which nothing that is stored can be looked at."""
+
+
+@click.command()
+@config_option
+@json_option
+@request_options(ExamineGateway)
+def doctor(config: str | None, request: ExamineGateway, *, as_json: bool) -> None:
+    """Examine the gateway and its machine, and say for everything that is wrong what to do next.
+
+    Settings, account, ports, disk, memory, clock, certificates, store, nameservers, DNS records, alarms. Works before
+    the first start, too, and changes nothing.
+
+    Exit codes: 0 nothing is wrong (warnings may be there), 1 something is wrong, 2 invalid settings, 3 something could
+    not be told.
+    """
+    found, status = _examined(config, request)
+    if as_json:
+        print_json(found)
+    else:
+        print_findings(found.findings)
+    raise SystemExit(status)
+
+
+def _examined(config: str | None, request: ExamineGateway) -> tuple[Examination, int]:
+    """The findings and the exit code. Where settings or account are wrong, only as far as one can see without."""
+    if current_remote_options().server is None:
+        try:
+            settings = load(config or current_remote_options().config, os.environ)
+        except SettingsError as error:
+            return examination([_settings_finding(problem) for problem in error.problems]), BAD_INPUT
+        first = list(start_findings(settings))
+        if _is_hopeless(settings, first):
+            found = examination(first)
+            return found, _STATUS[found.level]
+    found = client(config).call(examine_gateway, request)
+    return found, _STATUS[found.level]
+
+
+def check_start(settings: Settings) -> NoReturn:
+    """`gatepost serve --check`: end the command with 0 if the gateway could start, 2 if not, 3 if it is not known.
+
+    Given by root, files are tried as the gateway's account, too.
+    """
+    findings = list(start_findings(settings))
+    if not _is_hopeless(settings, findings):
+        with _as_account(settings):
+            findings += [finding for finding in start_findings(settings) if finding not in findings]
+    print_findings(findings)
+    level = examination(findings).level
+    raise SystemExit({Level.FAIL: BAD_INPUT, Level.UNKNOWN: UNKNOWN}.get(level, 0))
+
+
+@contextmanager
+def _as_account(settings: Settings) -> Iterator[None]:
+    """Act as the gateway's account, as root may."""
+    data_dir = Path(settings.server.data_dir)
+    try:
+        back = act_as(gateway_account(settings.server), data_dir)
+    except PrivilegeError as error:
+        fail(BAD_INPUT, str(error))
+    try:
+        yield
+    finally:
+        back()
+
+
+def _is_hopeless(settings: Settings, findings: Iterable[DoctorFinding]) -> bool:
+    """Whether nothing that is stored can be looked at: there is nothing yet, or account and owner do not agree."""
+    wrong = any(finding.area in _GROUNDS and finding.level is Level.FAIL for finding in findings)
+    return wrong or not Path(settings.server.data_dir).is_dir()
+
+
+def _settings_finding(problem: str) -> DoctorFinding:
+    """A problem of the settings: "FILE:LINE: KEY: what; what to do"."""
+    what, _, fix = problem.partition("; ")
+    return DoctorFinding("settings", Level.FAIL, what, fix)
+
+
+def print_findings(findings: Iterable[DoctorFinding]) -> None:
+    """A line for each, with what to do below it; then how many of them are of a kind, on standard error."""
+    counts = dict.fromkeys(Level, 0)
+    for finding in findings:
+        counts[finding.level] += 1
+        level = click.style(f"{finding.level:8}", fg=_COLOURS[finding.level])
+        click.echo(f"{level}{printable(finding.area):24} {printable(finding.text)}")
+        if finding.fix and finding.level is not Level.PASS:
+            click.echo(f"{'':32} next: {printable(finding.fix)}")
+    faults, warnings, unknown = (counts[level] for level in (Level.FAIL, Level.WARN, Level.UNKNOWN))
+    text = f"{quantity(faults, 'fault')}, {quantity(warnings, 'warning')}"
+    click.echo(text + (f", {unknown} not known" if unknown else ""), err=True)

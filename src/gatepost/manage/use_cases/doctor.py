@@ -1,0 +1,267 @@
+"""Examine the gateway and its machine: what is wrong, where, why, and what to do next.
+
+`examine_gateway` is the use case; `start_findings` is the part that `gatepost serve --check` runs, and that
+`gatepost doctor` runs before the first start. Nothing is changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import msgspec
+
+from gatepost.analysis.alarms.alarm import Kind, Severity
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.use_cases.admin_resolver import ResolverCheck, resolver_of
+from gatepost.manage.use_cases.alarms import current_alarms
+from gatepost.manage.use_cases.concurrency_limit import ConcurrencyLimit
+from gatepost.manage.use_cases.declaration import Cli, Visibility, use_case
+from gatepost.manage.use_cases.dns_checks import DnsChecks
+from gatepost.manage.use_cases.publication import publication_of, shown_certificates
+from gatepost.manage.use_cases.refusal import Refusal
+from gatepost.manage.use_cases.status import workers
+from gatepost.manage.use_cases.stored_schemas import SCHEMAS
+from gatepost.net.lookups.evaluation import look_up
+from gatepost.net.lookups.question import LookupFailed
+from gatepost.node.machine_findings import (
+    DoctorFinding,
+    Level,
+    account_findings,
+    disk_findings,
+    machine_findings,
+    port_findings,
+)
+from gatepost.node.start_checks import start_problems
+from gatepost.protocols.dns.lookups import Query
+from gatepost.protocols.tls.names import matches
+from gatepost.store.interface import StoreFailure
+from gatepost.store.storage import Storage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gatepost.manage.use_cases.context import Context
+    from gatepost.net.lookups.dns import Resolver
+    from gatepost.settings.model import Settings
+
+
+_GRAVITY: Final = {Severity.CRITICAL: Level.FAIL, Severity.ERROR: Level.FAIL, Severity.WARNING: Level.WARN}
+_MARKS: Final = {"fail": Level.FAIL, "warn": Level.WARN, "unknown": Level.UNKNOWN}
+_RUNS: Final = ConcurrencyLimit(2, 2, "others examine the gateway now; ask again in a minute")
+_USABLE: Final = "it can be used"
+_MOST_DOMAINS: Final = 20
+_PATIENCE: Final = 20.0
+"""Seconds for the records of all domains together, and for our own name."""
+
+
+class ExamineGateway(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """How far to look."""
+
+    offline: Annotated[bool, Cli(help="Ask no nameserver and no other host.")] = False
+
+
+class Examination(msgspec.Struct, frozen=True):
+    """Findings in the order in which things depend on each other. level: the gravest of them."""
+
+    level: Level
+    findings: list[DoctorFinding]
+
+
+@use_case(
+    "GET /doctor",
+    scope=Scope.READ,
+    visibility=Visibility.GATEWAY,
+    tag="status",
+    commands=("doctor",),
+    pages=("/doctor",),
+)
+def examine_gateway(context: Context, request: ExamineGateway) -> Examination:
+    """Examine the gateway and its machine: what is wrong, and what to do next.
+
+    Settings, account, ports, disk, memory, clock, certificates, store, nameservers, our own name in the DNS, the
+    records of accepted domains, alarms. It takes up to half a minute.
+    """
+    settings = context.settings
+    with _RUNS.slot("", _PATIENCE):
+        findings = [*start_findings(settings, _processes(context)), *machine_findings(time.time())]
+        findings += disk_findings(settings)
+        findings += [] if request.offline else _own_name(context)
+        if DoctorFinding("store", Level.PASS, _USABLE) in findings:
+            findings += _stored(context)
+            findings += [] if request.offline else _published(context)
+            findings += _alarms(context)
+    return examination(findings)
+
+
+def examination(findings: list[DoctorFinding]) -> Examination:
+    """The findings with the gravest of their levels."""
+    order = tuple(Level)
+    return Examination(max((finding.level for finding in findings), key=order.index, default=Level.PASS), findings)
+
+
+def start_findings(settings: Settings, own: tuple[int, ...] = ()) -> Iterator[DoctorFinding]:
+    """What decides whether the gateway can start. own: process ids of the gateway, if it runs."""
+    yield from account_findings(settings)
+    problems = [_problem(text) for text in start_problems(settings)]
+    yield from problems or [DoctorFinding("files", Level.PASS, "certificates, trust anchors and secrets can be used")]
+    yield from port_findings(settings, own)
+    yield _store(settings)
+
+
+def _problem(text: str) -> DoctorFinding:
+    """A problem as a finding. Credentials that systemd gives the service alone are not seen from a shell."""
+    if ": credential:" in text and "CREDENTIALS_DIRECTORY" not in os.environ:
+        return DoctorFinding("files", Level.UNKNOWN, text)
+    area, colon, rest = text.partition(": ")
+    known = bool(colon) and " " not in area
+    what, _, fix = (rest if known else text).partition("; ")
+    return DoctorFinding(area if known else "files", Level.FAIL, what, fix)
+
+
+def _store(settings: Settings) -> DoctorFinding:
+    try:
+        Storage.of(settings).check(SCHEMAS)
+    except StoreFailure as failure:
+        text, _, fix = str(failure).partition(". ")
+        return DoctorFinding("store", Level.FAIL if failure.final else Level.UNKNOWN, text, fix)
+    return DoctorFinding("store", Level.PASS, _USABLE)
+
+
+def _processes(context: Context) -> tuple[int, ...]:
+    """The processes of the gateway that runs on this data: workers, and the supervisor that forked them."""
+    pids: set[int] = set()
+    for index in range(len(workers(context.gateway))):
+        with suppress(OSError, ValueError):
+            pid = int(context.gateway.storage.worker_lock(index).read_text(encoding="ascii"))
+            stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+            pids |= {pid, int(stat.rpartition(")")[2].split()[1])}
+    return tuple(pids)
+
+
+def _stored(context: Context) -> Iterator[DoctorFinding]:
+    """Whether there are resources, and a certificate for our name."""
+    hostname = context.settings.server.hostname
+    try:
+        organizations = context.directory().organizations
+        certificates = shown_certificates(context.gateway)
+    except Refusal as refusal:
+        yield DoctorFinding("configuration", Level.FAIL, refusal.text)
+        return
+    if any(organization.accepted_domains for organization in organizations):
+        yield DoctorFinding("configuration", Level.PASS, "there are accepted domains")
+    else:
+        text = "no domain is accepted: all mail from outside is refused"
+        yield DoctorFinding("configuration", Level.WARN, text, "gatepost apply FILE, or Add domain in the admin centre")
+    if not certificates and not context.settings.acme.is_on:
+        text = "there is no certificate: STARTTLS is not offered, and mail comes in unencrypted"
+        yield DoctorFinding("certificate", Level.FAIL, text, "gatepost certificate add, or [acme] in the settings")
+    elif not any(matches(hostname, certificate.leaf) for certificate in certificates):
+        text = f"no certificate bears {hostname}: senders that check names do not deliver"
+        yield DoctorFinding("certificate", Level.FAIL, text, f"gatepost certificate request {hostname}")
+    else:
+        yield DoctorFinding("certificate", Level.PASS, f"one bears {hostname}")
+
+
+def _own_name(context: Context) -> list[DoctorFinding]:
+    """Whether nameservers answer and validate, and whether our name and addresses lead to each other."""
+    nameservers = context.kept(ResolverCheck).run()
+    if not nameservers.ok:
+        fix = "set [dns] nameservers to one that answers: dig @ADDRESS . SOA"
+        return [DoctorFinding("nameservers", Level.FAIL, f"{nameservers.name}: {nameservers.detail}", fix)]
+    findings = [DoctorFinding("nameservers", Level.PASS, f"{nameservers.name}: {nameservers.detail}")]
+
+    async def ask() -> None:
+        async with resolver_of(context.settings) as resolver:
+            findings.append(await _validation(resolver))
+            findings.append(await _address(resolver, context.settings.server.hostname))
+
+    async def in_time() -> None:
+        async with asyncio.timeout(_PATIENCE):
+            await ask()
+
+    try:
+        asyncio.run(in_time())
+    except (LookupFailed, TimeoutError) as failure:
+        text = f"could not be told: {str(failure) or 'the answers took too long'}"
+        findings.append(DoctorFinding("own name", Level.UNKNOWN, text))
+    return findings
+
+
+async def _validation(resolver: Resolver) -> DoctorFinding:
+    if missing := await resolver.validation_missing():
+        what, _, fix = missing.partition("; ")
+        return DoctorFinding("DNSSEC", Level.WARN, what, fix)
+    return DoctorFinding("DNSSEC", Level.PASS, "answers are validated: DANE works")
+
+
+async def _address(resolver: Resolver, hostname: str) -> DoctorFinding:
+    """Our name and its addresses lead to each other: many receivers refuse otherwise (RFC 1912 section 2.1)."""
+    found = [await look_up(resolver, Query(hostname, kind)) for kind in ("A", "AAAA")]
+    if failure := next((records.failure for records in found if records.failure), ""):
+        return DoctorFinding("own name", Level.UNKNOWN, failure)
+    addresses = [address for records in found for address in records.values]
+    if not addresses:
+        text = f"{hostname} has no address in the DNS: nobody can send to it, and receivers refuse its greeting"
+        return DoctorFinding("own name", Level.FAIL, text, f"{hostname}. IN A ADDRESS")
+    for address in map(ipaddress.ip_address, addresses):
+        names = await look_up(resolver, Query(address.reverse_pointer, "PTR"))
+        if hostname.lower() not in {name.rstrip(".").lower() for name in names.values}:
+            text = f"{address} leads back to {', '.join(names.values) or 'no name'}, not to {hostname}"
+            fix = f"ask who gave you the address for: {address.reverse_pointer}. IN PTR {hostname}."
+            level = Level.UNKNOWN if names.failure or address.is_private else Level.WARN
+            return DoctorFinding("own name", level, text, fix)
+    return DoctorFinding("own name", Level.PASS, f"{hostname} and {', '.join(addresses)} lead to each other")
+
+
+def _published(context: Context) -> Iterator[DoctorFinding]:
+    """Records of accepted domains that are not as they should be."""
+    domains = [
+        (organization.name, domain.name)
+        for organization in context.directory().organizations
+        for domain in organization.accepted_domains
+    ]
+    end, checks, seen, wrong = time.monotonic() + _PATIENCE, context.kept(DnsChecks), 0, 0
+    servers = shown_certificates(context.gateway) if domains else ()
+    for organization, domain in domains[:_MOST_DOMAINS]:
+        if time.monotonic() > end:
+            break
+        publication = publication_of(context.gateway, context.principal, domain, organization, servers)
+        found = (checks.known(publication) or checks.run(publication)).findings
+        seen += 1
+        for finding in (finding for some in found.values() for finding in some if finding.verdict in _MARKS):
+            wrong += 1
+            yield DoctorFinding(f"DNS of {domain}", _MARKS[finding.verdict], finding.text, finding.fix)
+    if seen < len(domains):
+        text = f"{len(domains) - seen} of {len(domains)} accepted domains were not looked at"
+        yield DoctorFinding("DNS", Level.UNKNOWN, text, "Published records in the admin centre shows each")
+    elif domains and not wrong:
+        yield DoctorFinding("DNS", Level.PASS, "the records of the accepted domains are as they should be")
+
+
+def _alarms(context: Context) -> list[DoctorFinding]:
+    """Alarms in force: connectors that fail, certificates that end, files that vanished."""
+    try:
+        alarms = current_alarms(context.gateway, context.principal, time.time())
+    except Refusal as refusal:
+        return [DoctorFinding("alarms", Level.UNKNOWN, refusal.text)]
+    found = [
+        DoctorFinding(
+            f"alarm {alarm.kind}",
+            _GRAVITY.get(alarm.severity, Level.WARN),
+            alarm.title,
+            " ".join((alarm.fix, *alarm.lines)),
+        )
+        for alarm in alarms.alarms
+        if alarm.kind is not Kind.NAMESERVERS_DOWN
+    ]
+    found += [DoctorFinding("alarms", Level.WARN, text) for text in alarms.unknown]
+    return found or [DoctorFinding("alarms", Level.PASS, "none")]
+
+
+USE_CASES = (examine_gateway,)

@@ -1,0 +1,73 @@
+"""Find the process that listens on a port, by the kernel's tables (proc(5)): no privilege is needed to see the port."""
+
+from __future__ import annotations
+
+import ipaddress
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+_LISTEN: Final = "0A"
+_TABLES: Final = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
+
+
+class Holder(msgspec.Struct, frozen=True):
+    """pid: 0 where this account may not see it. name: of its program, as the kernel keeps it."""
+
+    pid: int = 0
+    name: str = ""
+
+
+def holder_of(address: str, port: int) -> Holder | None:
+    """The process that keeps others from listening on an IP address and port; None if nobody does."""
+    inodes = {inode for host, number, inode in _listening() if number == port and _collides(host, address)}
+    return _process(inodes) if inodes else None
+
+
+def _listening() -> Iterator[tuple[str, int, str]]:
+    """Address, port and inode of each listening socket of this network namespace."""
+    for table in _TABLES:
+        with suppress(OSError):
+            for line in table.read_text(encoding="ascii").splitlines()[1:]:
+                fields = line.split()
+                if fields[3] == _LISTEN:
+                    host, _, port = fields[1].partition(":")
+                    yield _address(host), int(port, 16), fields[9]
+
+
+def _address(text: str) -> str:
+    """An address as the kernel writes it: words of 32 bits in the machine's order."""
+    raw = bytes.fromhex(text)
+    if sys.byteorder == "little":
+        raw = b"".join(raw[place : place + 4][::-1] for place in range(0, len(raw), 4))
+    return str(ipaddress.ip_address(raw))
+
+
+def _collides(held: str, wanted: str) -> bool:
+    """Whether both cannot be listened on: the same address, or one of them is every address of its family."""
+    one, other = ipaddress.ip_address(held), ipaddress.ip_address(wanted)
+    return one == other or (one.version == other.version and (one.is_unspecified or other.is_unspecified))
+
+
+def _process(inodes: set[str]) -> Holder:
+    """The process of the lowest number that has one of the sockets open: the one that the others were forked from."""
+    links = {f"socket:[{inode}]" for inode in inodes}
+    for pid in sorted(int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()):
+        with suppress(OSError):
+            descriptors = Path(f"/proc/{pid}/fd")
+            if any(_link(entry) in links for entry in descriptors.iterdir()):
+                return Holder(pid, Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip())
+    return Holder()
+
+
+def _link(path: Path) -> str:
+    with suppress(OSError):
+        return str(path.readlink())
+    return ""

@@ -1,0 +1,227 @@
+"""Findings about the machine that a gateway runs on: account, files, ports, disk, memory, limits, clock.
+
+Made for `gatepost doctor`. Nothing is changed but a file of one page in data_dir, written, synchronized and removed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import socket
+import time
+from contextlib import suppress
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from gatepost.net.listener import parse_address
+from gatepost.node.listening import holder_of
+from gatepost.node.privileges import PrivilegeError, foreign_files, gateway_account
+from gatepost.policy.connectors.units import format_size
+from gatepost.quantity import quantity
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from gatepost.settings.model import Settings
+
+
+_SYNCS: Final = 5
+_HONEST: Final = 30e-6
+"""Seconds. Flash whose cache outlives the power takes longer for the write alone; what ends sooner wrote nothing."""
+_SLOW: Final = 0.05
+_IN_MEMORY: Final = {0x01021994: "tmpfs", 0x858458F6: "ramfs"}  # linux/magic.h
+_LEAST_MEMORY: Final = 192 << 20
+_LEAST_DESCRIPTORS: Final = 4096
+_STA_UNSYNC: Final = 0x0040  # sys/timex.h
+_FIRST_YEAR: Final = 1_750_000_000.0  # a clock before 2025-06 was never set
+
+
+class Level(StrEnum):
+    """How grave a finding is. UNKNOWN: it could not be told here."""
+
+    PASS = "pass"  # noqa: S105 - no password
+    WARN = "warn"
+    UNKNOWN = "unknown"
+    FAIL = "fail"
+
+
+class DoctorFinding(msgspec.Struct, frozen=True):
+    """One thing that was looked at. area: such as "port 0.0.0.0:25". text: a sentence. fix: what to do, or ""."""
+
+    area: str
+    level: Level
+    text: str
+    fix: str = ""
+
+
+def account_findings(settings: Settings) -> Iterator[DoctorFinding]:
+    """The account that the gateway runs as, and whether its data belongs to it."""
+    data_dir = Path(settings.server.data_dir)
+    try:
+        account = gateway_account(settings.server)
+    except PrivilegeError as error:
+        text, _, fix = " ".join(str(error).split()).partition(". ")
+        yield DoctorFinding("account", Level.FAIL, text, fix)
+        return
+    if account.uid == 0:
+        text = "the gateway would run as root: a fault in it gives away the machine"
+        yield DoctorFinding("account", Level.WARN, text, 'write user = "gatepost" under [server]')
+    else:
+        yield DoctorFinding("account", Level.PASS, f"the gateway runs as {account.name}")
+    try:
+        owner = data_dir.stat().st_uid
+    except OSError as error:
+        yield _no_data_dir(data_dir, error)
+        return
+    chown = f"chown -R {account.name}: {data_dir}"
+    if owner != account.uid and not (owner == 0 and not any(data_dir.iterdir())):
+        yield DoctorFinding("data_dir", Level.FAIL, f"{data_dir} does not belong to {account.name}", chown)
+    elif foreign := foreign_files(account, data_dir):
+        text = f"{quantity(len(foreign), 'file', 'files')} in {data_dir} do not belong to {account.name}: {foreign[0]}"
+        yield DoctorFinding("data_dir", Level.FAIL, text, chown)
+    else:
+        yield DoctorFinding("data_dir", Level.PASS, f"{data_dir} belongs to {account.name}")
+
+
+def _no_data_dir(data_dir: Path, error: OSError) -> DoctorFinding:
+    if isinstance(error, FileNotFoundError) and data_dir.parent.is_dir():
+        return DoctorFinding("data_dir", Level.PASS, f"{data_dir} is not there yet; the gateway makes it as it starts")
+    made = f"make the directory above it: mkdir -p {data_dir.parent}"
+    return DoctorFinding("data_dir", Level.FAIL, f"{data_dir}: {error.strerror}", made)
+
+
+def port_findings(settings: Settings, own: Collection[int]) -> Iterator[DoctorFinding]:
+    """Whether each address that is to be served is free, or held by this gateway. own: its process ids."""
+    addresses = [listener.address for listener in settings.listeners]
+    addresses += settings.public_addresses.values()
+    addresses += [settings.acme.served_at, settings.site.address, settings.metrics_address, settings.admin.address]
+    for address in dict.fromkeys(filter(None, addresses)):
+        host, port = parse_address(address)
+        if port:
+            yield _port_finding(address, host, port, own)
+
+
+def _port_finding(address: str, host: str, port: int, own: Collection[int]) -> DoctorFinding:
+    area = f"port {address}"
+    try:
+        targets = {str(target[4][0]) for target in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
+    except OSError as error:
+        return DoctorFinding(area, Level.FAIL, f"{host}: {error.strerror}", "write an IP address of this machine")
+    for target in sorted(targets):
+        holder = holder_of(target, port)
+        if holder is None:
+            continue
+        if holder.pid in own:
+            return DoctorFinding(area, Level.PASS, f"served by this gateway, process {holder.pid}")
+        who = f"{holder.name}, process {holder.pid}" if holder.pid else "a program that only root may see"
+        fix = f"stop it, or give the listener another address: ss -ltnp 'sport = :{port}' shows it"
+        return DoctorFinding(area, Level.FAIL, f"taken by {who}", fix)
+    return DoctorFinding(area, Level.PASS, "free")
+
+
+def disk_findings(settings: Settings) -> Iterator[DoctorFinding]:
+    """Room in data_dir, and whether a synchronized write is on disk when the call returns."""
+    data_dir = Path(settings.server.data_dir)
+    try:
+        disk = os.statvfs(data_dir)
+        seconds = _sync_time(data_dir)
+    except OSError as error:
+        yield DoctorFinding("disk", Level.UNKNOWN, f"{data_dir} cannot be written: {error.strerror}")
+        return
+    free, mark = disk.f_bavail * disk.f_frsize, settings.store.free_space
+    text = f"{format_size(free >> 20 << 20)} free at {data_dir}"
+    if free <= mark:
+        full = f"{text}, not more than store.free_space ({format_size(mark)}): mail is answered 452"
+        yield DoctorFinding("disk", Level.FAIL, full, f"make room: du -xh --max-depth=2 {data_dir}")
+    elif free < 4 * mark or disk.f_favail < 10_000:
+        yield DoctorFinding("disk", Level.WARN, f"{text}, {disk.f_favail} inodes", "make room, or a larger file system")
+    else:
+        yield DoctorFinding("disk", Level.PASS, text)
+    yield _sync_finding(data_dir, seconds)
+
+
+def _sync_finding(data_dir: Path, seconds: float) -> DoctorFinding:
+    took = f"a synchronized write takes {1000 * seconds:.2g} ms"
+    if kind := _IN_MEMORY.get(_file_system(data_dir), ""):
+        text = f"{data_dir} is in memory ({kind}): all mail in it is lost when the machine stops"
+        return DoctorFinding("syncs", Level.FAIL, text, "set server.data_dir to a directory on a disk")
+    if seconds < _HONEST:
+        text = f"{took}: the disk says that data is safe before it is, and a power cut loses accepted mail"
+        return DoctorFinding("syncs", Level.WARN, text, "turn off the volatile cache of the disk or of the hypervisor")
+    if seconds > _SLOW:
+        text = f"{took}: messages wait for it before 250"
+        return DoctorFinding("syncs", Level.WARN, text, "move server.data_dir to a faster disk")
+    return DoctorFinding("syncs", Level.PASS, took)
+
+
+def _sync_time(data_dir: Path) -> float:
+    """Seconds that the fastest of some synchronized writes takes."""
+    path = data_dir / f".doctor-{os.getpid()}"
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        times = []
+        for place in range(_SYNCS):
+            begun = time.perf_counter()
+            os.pwrite(file, bytes(4096), 4096 * place)
+            os.fdatasync(file)
+            times.append(time.perf_counter() - begun)
+        return min(times)
+    finally:
+        os.close(file)
+        path.unlink()
+
+
+def _file_system(path: Path) -> int:
+    """The number of the kind of file system (statfs(2)); 0 if it cannot be told."""
+    words = (ctypes.c_long * 32)()
+    return words[0] if ctypes.CDLL(None).statfs(os.fsencode(path), words) == 0 else 0
+
+
+def machine_findings(now: float) -> Iterator[DoctorFinding]:
+    """Memory, open files and the clock. now: seconds since 1970."""
+    with suppress(OSError, ValueError):
+        available = _available_memory()
+        text = f"{format_size(available)} available"
+        if available < _LEAST_MEMORY:
+            yield DoctorFinding("memory", Level.WARN, text, "give the machine more memory, or set server.workers lower")
+        else:
+            yield DoctorFinding("memory", Level.PASS, text)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    text = f"{most} for each process" if most != resource.RLIM_INFINITY else "no limit"
+    if most != resource.RLIM_INFINITY and most < _LEAST_DESCRIPTORS:
+        fix = f"a worker needs two for each session: LimitNOFILE={_LEAST_DESCRIPTORS} in the unit, or ulimit -n"
+        yield DoctorFinding("open files", Level.WARN, text, fix)
+    else:
+        yield DoctorFinding("open files", Level.PASS, text)
+    yield _clock_finding(now)
+
+
+def _available_memory() -> int:
+    """Bytes, rounded down to MiB."""
+    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) >> 10 << 20
+    raise ValueError("no MemAvailable")
+
+
+def _clock_finding(now: float) -> DoctorFinding:
+    """The clock: certificates, log-ins and reports go by it."""
+    if now < _FIRST_YEAR:
+        text = "the clock was never set: every certificate is not valid yet"
+        return DoctorFinding("clock", Level.FAIL, text, "timedatectl set-ntp true")
+    if not _is_kept_right():
+        text = "nothing keeps the clock right: certificates, log-ins and reports go by it"
+        return DoctorFinding("clock", Level.WARN, text, "timedatectl set-ntp true, or install chrony")
+    return DoctorFinding("clock", Level.PASS, "kept right by a time service")
+
+
+def _is_kept_right() -> bool:
+    """Whether the kernel says that something keeps its clock right (adjtimex(2))."""
+    fields = (ctypes.c_long * 64)()  # modes is 0: nothing is set
+    ctypes.CDLL(None).adjtimex(fields)
+    status = ctypes.cast(ctypes.byref(fields, 5 * ctypes.sizeof(ctypes.c_long)), ctypes.POINTER(ctypes.c_int))[0]
+    return not status & _STA_UNSYNC

@@ -1,0 +1,300 @@
+"""`gatepost doctor` finds each fault that is planted here, and says what to do next."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from gatepost.manage.cli.demo_ports import free_port
+from gatepost.node import machine_findings
+from gatepost.pki.certificates.authority import Authority
+
+ROOT = Authority("Doctor Root")
+NAME = "mx.gate.example"
+MX = {"role": "mx", "address": "127.0.0.1:0"}
+
+
+@pytest.fixture
+def healthy(home):
+    """A gateway that could start: it has certificate, key and trust anchors. Its nameserver does not answer."""
+
+    def made(**sections):
+        chain, key = ROOT.issue([NAME])
+        secret("mx.key", key)
+        secret("master", bytes(range(32)))
+        (home.path / "mx.pem").write_bytes(chain)
+        (home.path / "root.pem").write_bytes(ROOT.certificate_pem)
+        usual = {
+            "listener": [MX],
+            "certificate": [{"chain": "mx.pem", "key": "mx.key"}],
+            "tls": {"trust_anchors": "root.pem"},
+            "admin": {"address": ""},
+            "metrics": {"address": "127.0.0.1:0"},
+            "dns": {"nameservers": [f"127.0.0.1:{free_port()}"], "timeout": "0.2s"},
+        }
+        home.settings(**{**usual, **sections})
+        home.data.mkdir(exist_ok=True)
+        return home
+
+    def secret(name, content):
+        (home.path / name).touch(0o600)
+        (home.path / name).write_bytes(content)
+
+    made.secret = secret
+    return made
+
+
+def examined(home, *words, code):
+    found = home.json("doctor", *words, code=code)
+    return {(one["area"], one["level"]): (one["text"], one["fix"]) for one in found["findings"]}
+
+
+def test_what_is_in_order_passes(healthy):
+    home = healthy()
+    home.call("organization", "add", "contoso")
+    home.call("domain", "add", "relay.example", "--organization", "contoso", "type=internal-relay")
+    found = examined(home, "--offline", code=0)
+    assert {level for _, level in found} <= {"pass", "warn"}
+    areas = {area for area, _ in found}
+    assert areas >= {
+        "data_dir",
+        "files",
+        "store",
+        "memory",
+        "open files",
+        "clock",
+        "disk",
+        "syncs",
+        "certificate",
+        "alarms",
+    }
+    assert not list(home.data.glob(".doctor-*"))
+
+
+# planted fault -> sections of the settings; where it is found: area, words of the text, words of what to do
+SETTINGS = {
+    "an unknown section": ({"listner": [MX]}, "{file}:", "listner: unknown key", "did you mean 'listener'?"),
+    "an unknown key": ({"dns": {"timout": 1}}, "dns.timout", "unknown key", "did you mean 'timeout'?"),
+    "no duration": ({"dns": {"timeout": "soon"}}, "dns.timeout", "'soon' is not a duration", ""),
+    "a name that is not qualified": ({"server": {"hostname": "mx1"}}, "server.hostname", "not fully qualified", ""),
+    "one address twice": (
+        {"listener": [{**MX, "address": "127.0.0.1:25"}] * 2},
+        "listener[0]",
+        "more than once",
+        "port",
+    ),
+    "a secret that is no reference": (
+        {"store": {"master_key": "x"}},
+        "store.master_key",
+        "not a reference",
+        "file:/PATH",
+    ),
+    "submission without a certificate": (
+        {"certificate": [], "listener": [{**MX, "role": "submission"}]},
+        "listener[0].role",
+        "submission needs TLS",
+        "add a [[certificate]]",
+    ),
+}
+
+
+@pytest.mark.parametrize(("sections", "place", "text", "fix"), SETTINGS.values(), ids=SETTINGS)
+def test_faults_of_the_settings_are_found_with_their_place(healthy, sections, place, text, fix):
+    home = healthy(**sections)
+    found = home.json("doctor", code=2)
+    assert found["level"] == "fail"
+    texts = [(one["text"], one["fix"]) for one in found["findings"]]
+    said = next(one for one in texts if text in one[0] and place.partition("{")[0] in one[0])
+    assert place.replace("{file}", str(home.file)) in said[0]
+    assert fix in said[1]
+    if "{file}" in place:
+        assert "listner" in home.file.read_text().splitlines()[int(said[0].split(":")[1]) - 1]
+
+
+def test_settings_that_are_not_there(home):
+    home.file.unlink()
+    (found,) = home.json("doctor", code=2)["findings"]
+    assert ("No such file" in found["text"], "check the path" in found["fix"]) == (True, True)
+
+
+FILES = {
+    "no chain": ({"certificate": [{"chain": "gone.pem", "key": "mx.key"}]}, "files", "gone.pem: No such file", ""),
+    "no key": ({"certificate": [{"chain": "mx.pem", "key": "gone.key"}]}, "files", "gone.key: No such file", ""),
+    "another key": (
+        {"certificate": [{"chain": "mx.pem", "key": "other.key"}]},
+        "files",
+        "does not belong to the certificate",
+        "",
+    ),
+    "a key that all may read": (
+        {"certificate": [{"chain": "mx.pem", "key": "open.key"}]},
+        "files",
+        "mode 0644",
+        "chmod",
+    ),
+    "no trust anchors": ({"tls": {"trust_anchors": "gone.pem"}}, "tls.trust_anchors", "No such file", ""),
+    "no master key": (
+        {"store": {"master_key": "file:/no/key"}},
+        "store.master_key",
+        "No such file",
+        "make one with: (umask 077",
+    ),
+    "no variable": ({"store": {"master_key": "env:NO_KEY"}}, "store.master_key", "no such variable", ""),
+    "no listener": ({"listener": []}, "files", "no [[listener]]", ""),
+    "no webhook secret": (
+        {"alarms": {"webhook": "https://hooks.example/", "webhook_secret": "file:/no/secret"}},
+        "alarms.webhook_secret",
+        "No such file",
+        "make one with",
+    ),
+    "no certificate": ({"certificate": []}, "certificate", "STARTTLS is not offered", "gatepost certificate add"),
+    "a certificate of another name": (
+        {"certificate": [{"chain": "else.pem", "key": "else.key"}]},
+        "certificate",
+        f"no certificate bears {NAME}",
+        f"gatepost certificate request {NAME}",
+    ),
+    "a certificate that ended": (
+        {"certificate": [{"chain": "old.pem", "key": "old.key"}]},
+        "alarm expiry",
+        "expired",
+        "Renew the files",
+    ),
+}
+
+
+@pytest.mark.parametrize(("sections", "area", "text", "fix"), FILES.values(), ids=FILES)
+def test_faults_of_files_and_certificates(healthy, sections, area, text, fix):
+    home = healthy(**sections)
+    for name, key in (("other.key", ROOT.issue([NAME])[1]), ("open.key", ROOT.issue([NAME])[1])):
+        healthy.secret(name, key)
+    (home.path / "open.key").chmod(0o644)
+    old = ROOT.issue([NAME], lifetime=timedelta(days=1), not_before=datetime.now(UTC) - timedelta(days=3))
+    for name, (chain, key) in {"else": ROOT.issue(["mx.else.example"]), "old": old}.items():
+        (home.path / f"{name}.pem").write_bytes(chain)
+        healthy.secret(f"{name}.key", key)
+    found = examined(home, "--offline", code=1)
+    said = found[area, "fail"]
+    assert (text in said[0], fix in said[1]) == (True, True), said
+
+
+def test_a_port_that_another_program_has(healthy):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        said = examined(healthy(listener=[{**MX, "address": address}]), "--offline", code=1)[f"port {address}", "fail"]
+    assert f"process {os.getpid()}" in said[0]
+    assert "ss -ltnp" in said[1]
+
+
+def test_a_host_that_this_machine_has_no_address_of(healthy):
+    found = examined(healthy(metrics={"address": "no-such-host.invalid:9"}), "--offline", code=1)
+    assert "write an IP address" in found["port no-such-host.invalid:9", "fail"][1]
+
+
+def test_nameservers_that_do_not_answer(healthy):
+    said = examined(healthy(), code=1)["nameservers", "fail"]
+    assert "cannot be reached" in said[0]
+    assert "[dns] nameservers" in said[1]
+
+
+def test_no_domain_is_accepted(healthy):
+    said = examined(healthy(), "--offline", code=0)["configuration", "warn"]
+    assert said == (
+        "no domain is accepted: all mail from outside is refused",
+        "gatepost apply FILE, or Add domain in the admin centre",
+    )
+
+
+def test_a_disk_that_is_full(healthy):
+    said = examined(healthy(store={"free_space": "900000000MB"}), "--offline", code=1)["disk", "fail"]
+    assert "452" in said[0]
+    assert said[1].startswith("make room: du ")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "finding", "text"),
+    [
+        ("_file_system", lambda _: 0x01021994, ("syncs", "fail"), "in memory (tmpfs)"),
+        ("_sync_time", lambda _: 1e-6, ("syncs", "warn"), "before it is"),
+        ("_sync_time", lambda _: 0.2, ("syncs", "warn"), "messages wait for it"),
+        ("_available_memory", lambda: 1 << 20, ("memory", "warn"), "1MB available"),
+        ("_LEAST_DESCRIPTORS", 1 << 40, ("open files", "warn"), "for each process"),
+        ("_is_kept_right", lambda: False, ("clock", "warn"), "nothing keeps the clock right"),
+        ("_FIRST_YEAR", 1e12, ("clock", "fail"), "never set"),
+    ],
+)
+def test_faults_of_the_machine(healthy, monkeypatch, name, value, finding, text):
+    """These cannot be planted in a machine that others use, too."""
+    monkeypatch.setattr(machine_findings, name, value)
+    monkeypatch.setattr("resource.getrlimit", lambda _: (1024, 20_000))
+    assert text in examined(healthy(), "--offline", code=int(finding[1] == "fail"))[finding][0]
+
+
+def test_data_that_belongs_to_somebody_else(healthy, monkeypatch):
+    home = healthy()
+    monkeypatch.setattr(machine_findings, "foreign_files", lambda account, path: [f"{path}/config.db"])
+    said = examined(home, "--offline", code=1)["data_dir", "fail"]
+    assert said[0].startswith(f"1 file in {home.data} ")
+    assert said[1].startswith("chown -R ")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_data_of_another_account(healthy):
+    home = healthy()
+    os.chown(home.data, 65534, 65534)
+    said = examined(home, "--offline", code=1)["data_dir", "fail"]
+    assert said == (f"{home.data} does not belong to root", f"chown -R root: {home.data}")
+
+
+def test_before_the_first_start_nothing_is_made(healthy):
+    home = healthy()
+    home.data.rmdir()
+    assert "not there yet" in examined(home, "--offline", code=0)["data_dir", "pass"][0]
+    assert not home.data.exists()
+    home.settings(server={"hostname": NAME, "data_dir": "no/such/place"})
+    assert "mkdir -p" in examined(home, "--offline", code=1)["data_dir", "fail"][1]
+
+
+def test_a_store_of_a_server_that_is_away(healthy):
+    home = healthy(store={"url": f"postgresql://gatepost@127.0.0.1:{free_port()}/gatepost"})
+    found = examined(home, "--offline", code=3)
+    said = found["store", "unknown"]
+    assert "cannot be reached" in said[0]
+    assert said[1].startswith("Check that it runs, and host and port in store.url")
+
+
+def test_whether_it_could_start(healthy):
+    said = healthy().call("serve", "--check")
+    assert "0 faults" in said.stderr
+    home = healthy(certificate=[{"chain": "gone.pem", "key": "gone.key"}])
+    said = home.call("serve", "--check", code=2)
+    assert "gone.pem: No such file" in said.stdout
+    assert not list(home.data.iterdir()), "nothing was made"
+
+
+def test_it_is_readable_and_harmless_for_a_terminal(healthy):
+    said = healthy().call("doctor", "--offline")
+    assert any(line.startswith("pass    files ") for line in said.stdout.splitlines())
+    assert any(line.strip().startswith("next: gatepost apply FILE") for line in said.stdout.splitlines())
+    assert said.stderr.strip().endswith(("warning", "warnings"))
+
+
+def test_a_gateway_that_runs_holds_its_own_ports(healthy):
+    address = f"127.0.0.1:{free_port()}"
+    home = healthy(listener=[{**MX, "address": address}])
+    command = [sys.executable, "-m", "gatepost", "--config", str(home.file), "serve"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+        try:
+            assert any("ready:" in line for line in running.stderr)
+            found = examined(home, "--offline", code=0)
+            assert found[f"port {address}", "pass"][0].startswith("served by this gateway")
+        finally:
+            running.terminate()
+            with closing(running.stderr):
+                running.stderr.read()

@@ -1,0 +1,46 @@
+"""A port that is taken is seen by everybody; its process by those who may look."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+
+from gatepost.node import listening
+from gatepost.node.listening import Holder, holder_of
+
+
+@pytest.mark.parametrize(
+    ("bound", "wanted", "held"),
+    [
+        ("127.0.0.1", "127.0.0.1", True),
+        ("127.0.0.1", "127.0.0.2", False),
+        ("127.0.0.1", "0.0.0.0", True),
+        ("0.0.0.0", "127.0.0.1", True),
+        ("127.0.0.1", "::", False),
+        ("::1", "::1", True),
+        ("::1", "::", True),
+    ],
+)
+def test_who_listens_is_found(bound, wanted, held):
+    family = socket.AF_INET6 if ":" in bound else socket.AF_INET
+    with socket.create_server((bound, 0), family=family) as server:
+        holder = holder_of(wanted, server.getsockname()[1])
+        assert (holder is not None) == held
+        if holder is not None:
+            assert (holder.pid, bool(holder.name)) == (os.getpid(), True)
+
+
+def test_a_connection_holds_nothing():
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+        assert holder_of("127.0.0.1", client.getsockname()[1]) is None
+    assert holder_of("127.0.0.1", 1) is None
+
+
+def test_a_process_of_somebody_else_stays_unknown(monkeypatch, tmp_path):
+    table = tmp_path / "tcp"
+    table.write_text("head\n 0: 0100007F:09DD 00000000:0000 0A 0:0 0:0 0 0 0 1 1\n", encoding="ascii")
+    monkeypatch.setattr(listening, "_TABLES", (table, tmp_path / "missing"))
+    assert holder_of("127.0.0.1", 2525) == Holder()
+    assert holder_of("127.0.0.1", 2526) is None
