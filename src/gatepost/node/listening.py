@@ -52,8 +52,8 @@ def _address(text: str) -> str:
 
 def _collides(held: str, wanted: str) -> bool:
     """Whether both cannot be listened on: the same address, or one of them is every address of its family."""
-    one, other = ipaddress.ip_address(held), ipaddress.ip_address(wanted)
-    return one == other or (one.version == other.version and (one.is_unspecified or other.is_unspecified))
+    mine, theirs = ipaddress.ip_address(wanted), ipaddress.ip_address(held)
+    return mine == theirs or (mine.version == theirs.version and (mine.is_unspecified or theirs.is_unspecified))
 
 
 def _process(inodes: set[str]) -> Holder:

@@ -41,7 +41,7 @@ _FIRST_YEAR: Final = 1_750_000_000.0  # a clock before 2025-06 was never set
 
 
 class Level(StrEnum):
-    """How grave a finding is. UNKNOWN: it could not be told here."""
+    """The gravity of a finding. UNKNOWN: it could not be told here."""
 
     PASS = "pass"  # noqa: S105 - no password
     WARN = "warn"

@@ -44,11 +44,11 @@ def doctor(config: str | None, request: ExamineGateway, *, as_json: bool) -> Non
     Exit codes: 0 nothing is wrong (warnings may be there), 1 something is wrong, 2 invalid settings, 3 something could
     not be told.
     """
-    found, status = _examined(config, request)
+    result, status = _examined(config, request)
     if as_json:
-        print_json(found)
+        print_json(result)
     else:
-        print_findings(found.findings)
+        print_findings(result.findings)
     raise SystemExit(status)
 
 
@@ -61,10 +61,10 @@ def _examined(config: str | None, request: ExamineGateway) -> tuple[Examination,
             return examination([_settings_finding(problem) for problem in error.problems]), BAD_INPUT
         first = list(start_findings(settings))
         if _is_hopeless(settings, first):
-            found = examination(first)
-            return found, _STATUS[found.level]
-    found = client(config).call(examine_gateway, request)
-    return found, _STATUS[found.level]
+            result = examination(first)
+            return result, _STATUS[result.level]
+    result = client(config).call(examine_gateway, request)
+    return result, _STATUS[result.level]
 
 
 def check_start(settings: Settings) -> NoReturn:

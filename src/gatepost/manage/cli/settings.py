@@ -36,20 +36,20 @@ def show(config: str | None, *, as_json: bool, everything: bool, origin: bool) -
     if options.server is not None:
         raise only_here(click.get_current_context())
     try:
-        found, origins = load_with_origins(config or options.config, os.environ)
+        loaded, origins = load_with_origins(config or options.config, os.environ)
     except SettingsError as error:
         fail(BAD_INPUT, str(error))
-    chosen = [one for one in shown(found, origins) if everything or not one.is_default]
+    chosen = [setting for setting in shown(loaded, origins) if everything or not setting.is_default]
     if as_json:
-        print_json([{"key": one.key, "value": one.value, "origin": one.origin} for one in chosen])
+        print_json([{"key": setting.key, "value": setting.value, "origin": setting.origin} for setting in chosen])
         return
     table = ""
-    for one in chosen:
-        if one.table != table:
-            click.echo(f"{'\n' if table else ''}{one.heading}")
-            table = one.table
-        line = f"{'# ' if one.is_default else ''}{one.name} = {_toml(one.value)}"
-        click.echo(line + (f"  # {one.origin}" if origin else ""))
+    for setting in chosen:
+        if setting.table != table:
+            click.echo(f"{'\n' if table else ''}{setting.heading}")
+            table = setting.table
+        line = f"{'# ' if setting.is_default else ''}{setting.name} = {_toml(setting.value)}"
+        click.echo(line + (f"  # {setting.origin}" if origin else ""))
 
 
 def _toml(value: Any) -> str:

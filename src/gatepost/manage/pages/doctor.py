@@ -22,8 +22,8 @@ _ORDER: Final = ("fail", "unknown", "warn", "pass")
 def _doctor(request: Request) -> Response:
     """The network is asked only on request, since that takes up to half a minute."""
     asks = request.query_params.get("network") == "1"
-    found = execute(examine_gateway, context_of(request), ExamineGateway(offline=not asks)).findings
-    gravest_first = sorted(found, key=lambda one: _ORDER.index(one.level))
+    findings = execute(examine_gateway, context_of(request), ExamineGateway(offline=not asks)).findings
+    gravest_first = sorted(findings, key=lambda finding: _ORDER.index(finding.level))
     return render(request, "overview/doctor.html", found=gravest_first, asks=asks)
 
 

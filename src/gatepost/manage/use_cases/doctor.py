@@ -61,7 +61,7 @@ _PATIENCE: Final = 20.0
 
 
 class ExamineGateway(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """How far to look."""
+    """The extent of the examination."""
 
     offline: Annotated[bool, Cli(help="Ask no nameserver and no other host.")] = False
 
@@ -106,7 +106,7 @@ def examination(findings: list[DoctorFinding]) -> Examination:
 
 
 def start_findings(settings: Settings, own: tuple[int, ...] = ()) -> Iterator[DoctorFinding]:
-    """What decides whether the gateway can start. own: process ids of the gateway, if it runs."""
+    """Findings about what the gateway needs to start. own: process ids of the gateway, if it runs."""
     yield from account_findings(settings)
     problems = [_problem(text) for text in start_problems(settings)]
     yield from problems or [DoctorFinding("files", Level.PASS, "certificates, trust anchors and secrets can be used")]
@@ -202,10 +202,10 @@ async def _validation(resolver: Resolver) -> DoctorFinding:
 
 async def _address(resolver: Resolver, hostname: str) -> DoctorFinding:
     """Our name and its addresses lead to each other: many receivers refuse otherwise (RFC 1912 section 2.1)."""
-    found = [await look_up(resolver, Query(hostname, kind)) for kind in ("A", "AAAA")]
-    if failure := next((records.failure for records in found if records.failure), ""):
+    answers = [await look_up(resolver, Query(hostname, kind)) for kind in ("A", "AAAA")]
+    if failure := next((records.failure for records in answers if records.failure), ""):
         return DoctorFinding("own name", Level.UNKNOWN, failure)
-    addresses = [address for records in found for address in records.values]
+    addresses = [address for records in answers for address in records.values]
     if not addresses:
         text = f"{hostname} has no address in the DNS: nobody can send to it, and receivers refuse its greeting"
         return DoctorFinding("own name", Level.FAIL, text, f"{hostname}. IN A ADDRESS")
@@ -232,9 +232,9 @@ def _published(context: Context) -> Iterator[DoctorFinding]:
         if time.monotonic() > end:
             break
         publication = publication_of(context.gateway, context.principal, domain, organization, servers)
-        found = (checks.known(publication) or checks.run(publication)).findings
+        sections = (checks.known(publication) or checks.run(publication)).findings
         seen += 1
-        for finding in (finding for some in found.values() for finding in some if finding.verdict in _MARKS):
+        for finding in (finding for some in sections.values() for finding in some if finding.verdict in _MARKS):
             wrong += 1
             yield DoctorFinding(f"DNS of {domain}", _MARKS[finding.verdict], finding.text, finding.fix)
     if seen < len(domains):
@@ -250,7 +250,7 @@ def _alarms(context: Context) -> list[DoctorFinding]:
         alarms = current_alarms(context.gateway, context.principal, time.time())
     except Refusal as refusal:
         return [DoctorFinding("alarms", Level.UNKNOWN, refusal.text)]
-    found = [
+    findings = [
         DoctorFinding(
             f"alarm {alarm.kind}",
             _GRAVITY.get(alarm.severity, Level.WARN),
@@ -260,8 +260,8 @@ def _alarms(context: Context) -> list[DoctorFinding]:
         for alarm in alarms.alarms
         if alarm.kind is not Kind.NAMESERVERS_DOWN
     ]
-    found += [DoctorFinding("alarms", Level.WARN, text) for text in alarms.unknown]
-    return found or [DoctorFinding("alarms", Level.PASS, "none")]
+    findings += [DoctorFinding("alarms", Level.WARN, text) for text in alarms.unknown]
+    return findings or [DoctorFinding("alarms", Level.PASS, "none")]
 
 
 USE_CASES = (examine_gateway,)
