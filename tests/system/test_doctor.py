@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from support.dns import DnsServer
     from support.gateway import Gateway
 
+pytestmark = pytest.mark.timeout(300)  # a browser on a machine with other work
 NAME = "mx1.contoso.example"
 
 
@@ -41,12 +42,12 @@ def test_what_the_dns_says_of_us_is_told(centre: tuple[AdminCentre, DnsServer]) 
     assert own["text"] == f"127.0.0.9 leads back to host9.provider.example, not to {NAME}"
     assert own["fix"].endswith(f"9.0.0.127.in-addr.arpa. IN PTR {NAME}.")
     wrong = found["DNS of contoso.example"]
-    assert any("MX" in one["text"] and one["level"] == "fail" for one in wrong), wrong
+    assert any("MX" in one["text"] and one["level"] == "warn" for one in wrong), wrong
     names.set("9.0.0.127.in-addr.arpa PTR", f"{NAME}.")
     names.set("contoso.example MX", f"10 {NAME}.")
     found = examined(admin)
     assert [one["level"] for one in found["own name"]] == ["pass"]
-    assert not any("MX" in one["text"] and one["level"] == "fail" for one in found.get("DNS of contoso.example", []))
+    assert not any("MX records" in one["text"] for one in found.get("DNS of contoso.example", []))
     names.set(f"{NAME} A")
     assert "has no address in the DNS" in examined(admin)["own name"][0]["text"]
 

@@ -19,6 +19,8 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 _COMMANDS = {
     "serve": ("serve", "serve", "Run the gateway until SIGTERM."),
+    "quickstart": ("quickstart", "quickstart", "Set up a gateway: settings, keys, first resources, DNS records."),
+    "up": ("quickstart", "up", "Set up a gateway on loopback without a question, and run it."),
     "demo": ("demo", "demo", "Run a gateway and a partner on loopback, and explain what happens to five messages."),
     "status": ("status", "status", "Show whether the gateway runs: nodes, listeners, workers, configuration, queue."),
     "doctor": ("doctor", "doctor", "Examine the gateway and its machine: what is wrong, and what to do next."),

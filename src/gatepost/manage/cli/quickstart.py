@@ -1,0 +1,303 @@
+"""`gatepost quickstart`: from nothing to a gateway that can be started, with the DNS records to publish."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+import tomlkit
+
+from gatepost.manage.cli.client import client
+from gatepost.manage.cli.doctor import print_findings
+from gatepost.manage.cli.options import BAD_INPUT, NO, administrator, author, current_remote_options, fail, gateway_of
+from gatepost.manage.cli.serve import serve
+from gatepost.manage.use_cases.change import ChangeOptions
+from gatepost.manage.use_cases.dkim_changes import MakeDkimKey, make_dkim_key
+from gatepost.manage.use_cases.doctor import ExamineGateway, examine_gateway
+from gatepost.manage.use_cases.publication import ViewPublication, view_publication
+from gatepost.manage.use_cases.quickstart import (
+    MAILBOXES,
+    QuickstartAnswers,
+    dmarc_line,
+    first_resources,
+    first_settings,
+)
+from gatepost.manage.use_cases.resources import apply_document
+from gatepost.node.machine_findings import Level
+from gatepost.node.privileges import DEFAULT_ACCOUNT
+from gatepost.pki.certificates.authority import self_signed
+from gatepost.policy.connectors.errors import ResourceErrors
+from gatepost.policy.connectors.model import parse
+from gatepost.settings.loader import SettingsError, load
+
+if TYPE_CHECKING:
+    from gatepost.manage.use_cases.client import Client
+
+
+_SETTINGS: Final = "gatepost.toml"
+_RESOURCES: Final = "resources.toml"
+_MASTER_KEY: Final = 32  # bytes
+_EVERYWHERE: Final = "0.0.0.0:25"
+_ADMIN: Final = "127.0.0.1:8443"
+_FOLDER: Final = click.Path(file_okay=False, path_type=Path)
+
+
+@click.command()
+@click.option("--hostname", default="", help="Fully qualified name of the gateway, as in its MX and PTR records.")
+@click.option("--domain", "domains", multiple=True, help="Domain whose mail it accepts. Can be given several times.")
+@click.option(
+    "--upstream",
+    default="",
+    metavar="HOST[:PORT]",
+    help="Mail server behind the gateway; 'mailboxes' to deliver into mailboxes of the gateway.",
+)
+@click.option(
+    "--own-server", "own_servers", multiple=True, metavar="IP", help="Address of a server that sends through it."
+)
+@click.option(
+    "--nameserver",
+    "nameservers",
+    multiple=True,
+    metavar="IP[:PORT]",
+    help="Validating nameserver. Without one the gateway validates DNSSEC itself.",
+)
+@click.option(
+    "--certificate",
+    nargs=2,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    default=None,
+    metavar="CHAIN KEY",
+    help="Certificate and key, PEM. Default: one is made that nobody trusts yet.",
+)
+@click.option("--acme", is_flag=True, help="Request a certificate from Let's Encrypt, and agree to its terms.")
+@click.option(
+    "--address", default=_EVERYWHERE, show_default=True, metavar="HOST:PORT", help="Where to listen for mail."
+)
+@click.option("--admin-address", default=_ADMIN, show_default=True, metavar="HOST:PORT", help="Of the admin centre.")
+@click.option("--directory", type=_FOLDER, help="For settings. Default: /etc/gatepost for root, else ./gatepost.")
+@click.option("--data-dir", type=_FOLDER, help="Default: /var/lib/gatepost for root, else data in the directory.")
+def quickstart(directory: Path | None, data_dir: Path | None, **given: Any) -> None:
+    """Set up a gateway: account, directories, keys, settings, first resources, certificate, DKIM keys.
+
+    Asks for what is not given, on a terminal. Prints the DNS records to publish, what is still wrong (`gatepost
+    doctor`), and the next commands. Where settings exist already, nothing is changed and the same is printed.
+
+    Exit codes: 0 the gateway can be started, 1 something must be mended first, 2 invalid input.
+    """
+    if current_remote_options().server is not None:
+        fail(BAD_INPUT, "quickstart sets up this machine; leave out --server")
+    root = os.geteuid() == 0
+    folder = (directory or Path("/etc/gatepost" if root else "gatepost")).absolute()
+    file = folder / _SETTINGS
+    if not _is_set_up(file):
+        data = (data_dir or (Path("/var/lib/gatepost") if root and directory is None else folder / "data")).absolute()
+        answers = _answers(folder, data, **given)
+        _write_all(answers, file)
+        _make_resources(file, answers)
+        click.echo(f"made {file}, {answers.master_key} and {folder / _RESOURCES}", err=True)
+    else:
+        click.echo(f"{file} is there already: nothing is changed", err=True)
+    _tell(file)
+
+
+@click.command()
+@click.option("--directory", type=_FOLDER, default=Path("gatepost"), show_default=True, help="For settings and data.")
+@click.option(
+    "--address", default="127.0.0.1:2525", show_default=True, metavar="HOST:PORT", help="Where to listen for mail."
+)
+@click.option("--admin-address", default=_ADMIN, show_default=True, metavar="HOST:PORT", help="Of the admin centre.")
+@click.pass_context
+def up(ctx: click.Context, directory: Path, address: str, admin_address: str) -> None:
+    """Set up a gateway on loopback, without a question, and run it: to try it, or to develop against it.
+
+    It accepts mail for gatepost.localdomain. A second time it goes on with what is there. Exit codes: those of serve.
+    """
+    folder = directory.absolute()
+    file = folder / _SETTINGS
+    if not _is_set_up(file):
+        answers = QuickstartAnswers(
+            hostname="mx.gatepost.localdomain",
+            domains=("gatepost.localdomain",),
+            upstream=MAILBOXES,
+            directory=folder,
+            data_dir=folder / "data",
+            certificate=(folder / "mx.pem", folder / "secrets" / "mx.key"),
+            nameservers=("127.0.0.1:53",),
+            address=address,
+            admin_address=admin_address,
+            user="root" if os.geteuid() == 0 else "",
+        )
+        _write_all(answers, file)
+        _make_resources(file, answers)
+    click.echo(f"mail at {address}, admin centre at https://{admin_address}, settings in {file}", err=True)
+    ctx.invoke(serve, config=str(file), check=False)
+
+
+def _is_set_up(file: Path) -> bool:
+    """Whether there are settings that can be used. Those of the package, which have no hostname yet, are none."""
+    if not file.exists():
+        return False
+    try:
+        load(str(file), {})
+    except SettingsError as error:
+        if all("server.hostname" in problem or "server: " in problem for problem in error.problems):
+            return False
+        fail(BAD_INPUT, f"{error}\nmend {file}, or move it away; nothing was changed")
+    return True
+
+
+def _answers(folder: Path, data_dir: Path, **given: Any) -> QuickstartAnswers:
+    """What was given, and asked for where it was not. Ends the command if it must be asked and cannot."""
+    hostname = given["hostname"] or _asked("--hostname", "Name of this gateway (FQDN)", socket.getfqdn())
+    domains = given["domains"] or tuple(_asked("--domain", "Domains it accepts mail for (with spaces)", "").split())
+    upstream = given["upstream"] or _asked("--upstream", "Mail server behind it, HOST[:PORT], or mailboxes", MAILBOXES)
+    chain, key = given["certificate"] or (folder / f"{hostname}.pem", folder / "secrets" / f"{hostname}.key")
+    return QuickstartAnswers(
+        hostname=hostname.rstrip(".").lower(),
+        domains=tuple(domain.rstrip(".").lower() for domain in domains),
+        upstream=upstream,
+        directory=folder,
+        data_dir=data_dir,
+        certificate=(chain.absolute(), key.absolute()),
+        own_servers=given["own_servers"],
+        nameservers=given["nameservers"],
+        acme=given["acme"],
+        address=given["address"] or "0.0.0.0:25",
+        admin_address=given["admin_address"],
+        user="" if os.geteuid() != 0 else os.environ.get("GATEPOST_SERVER__USER", DEFAULT_ACCOUNT),
+    )
+
+
+def _asked(option: str, question: str, default: str) -> str:
+    if not sys.stdin.isatty():
+        fail(BAD_INPUT, f"{option} is missing, and there is no terminal to ask on; nothing was changed")
+    answer: str = click.prompt(question, default=default or None, err=True)
+    return answer
+
+
+def _write_all(answers: QuickstartAnswers, file: Path) -> None:
+    """Account, directories, keys and both documents; checked before the first of them is written."""
+    text = _check(answers)
+    if answers.user == DEFAULT_ACCOUNT:
+        _make_account()
+    private = answers.directory / "secrets"
+    private.mkdir(parents=True, exist_ok=True)
+    owner = _owner(answers)
+    for folder, mode in ((answers.directory, 0o750), (private, 0o750)):
+        folder.chmod(mode)
+        owner(folder)
+    if not answers.master_key.exists():
+        _write(answers.master_key, secrets.token_bytes(_MASTER_KEY), owner)
+    chain, key = answers.certificate
+    if not answers.acme and not chain.exists():
+        certificate_pem, key_pem = self_signed([answers.hostname])
+        _write(key, key_pem, owner)
+        _write(chain, certificate_pem, owner)
+    _write(answers.directory / _RESOURCES, tomlkit.dumps(first_resources(answers)).encode(), owner)
+    if file.exists():
+        shutil.copy2(file, file.with_name(f"{file.name}.before-quickstart"))
+    _write(file, text.encode(), owner)
+
+
+def _check(answers: QuickstartAnswers) -> str:
+    """The settings as text. Ends the command if the answers make no settings or no resources."""
+    text = tomlkit.dumps(first_settings(answers))
+    problems: list[str] = []
+    with tempfile.TemporaryDirectory() as folder:
+        draft = Path(folder) / _SETTINGS
+        draft.write_text(text, encoding="utf-8")
+        try:
+            load(str(draft), {})
+            parse(first_resources(answers))
+        except SettingsError as error:
+            problems = [problem.partition(": ")[2] for problem in error.problems]
+        except (ResourceErrors, ValueError) as error:
+            problems = [str(error)]
+    if problems:
+        fail(BAD_INPUT, "\n".join((*problems, "nothing was changed")))
+    return text
+
+
+def _make_account() -> None:
+    """The account that the gateway runs as, as the package makes it."""
+    with suppress(KeyError):
+        pwd.getpwnam(DEFAULT_ACCOUNT)
+        return
+    command = ["/usr/sbin/useradd", *["--system", "--user-group", "--home-dir", "/var/lib/gatepost"]]
+    try:
+        subprocess.run(  # noqa: S603 - nothing in it is from elsewhere
+            [*command, "--shell", "/usr/sbin/nologin", DEFAULT_ACCOUNT], check=True, capture_output=True
+        )
+    except (OSError, subprocess.CalledProcessError) as error:
+        fail(BAD_INPUT, f"the account {DEFAULT_ACCOUNT} could not be made: {error}; make it, and run this again")
+
+
+def _owner(answers: QuickstartAnswers) -> Any:
+    """A function that lets the gateway's account read a file of root's, where root sets up."""
+    if os.geteuid() != 0 or answers.user != DEFAULT_ACCOUNT:
+        return lambda _: None
+    return lambda path: shutil.chown(path, "root", DEFAULT_ACCOUNT)
+
+
+def _write(path: Path, content: bytes, owner: Any) -> None:
+    """Whole or not at all; readable for its owner and the gateway's group."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    owner(draft)
+    draft.replace(path)
+
+
+def _make_resources(file: Path, answers: QuickstartAnswers) -> None:
+    """Apply the first resources, unless somebody made some already, and make a DKIM key for each domain."""
+    gateway = gateway_of(str(file))
+    if gateway.directory().organizations:
+        return
+    options = ChangeOptions(author(), note="quickstart")
+    apply_document(gateway, administrator(), first_resources(answers), options)
+    through = client(str(file))
+    for domain in answers.domains:
+        through.call(make_dkim_key, MakeDkimKey(organization=answers.organization, domain=domain))
+
+
+def _tell(file: Path) -> None:
+    """The records to publish, what is still wrong, and what to type next."""
+    through = client(str(file))
+    for organization in through.directory().organizations:
+        for domain in organization.accepted_domains:
+            _print_zone(through, organization.name, domain.name)
+    findings = through.call(examine_gateway, ExamineGateway(offline=True)).findings
+    click.echo("\nWhat is still to be seen to:", err=True)
+    print_findings([finding for finding in findings if finding.level is not Level.PASS])
+    prefix, start = f"gatepost --config {file} ", "serve"
+    if file == Path("/etc/gatepost/gatepost.toml") and Path("/run/systemd/system").exists():
+        prefix, start = "gatepost ", ""
+    click.echo("\nNext: start it, examine it, make the owner of the admin centre:", err=True)
+    for command in (
+        f"{prefix}{start}" if start else "systemctl enable --now gatepost",
+        f"{prefix}doctor",
+        f"{prefix}user setup",
+    ):
+        click.echo(f"    {command}", err=True)
+    if any(finding.level is Level.FAIL for finding in findings):
+        raise SystemExit(NO)
+
+
+def _print_zone(through: Client, organization: str, domain: str) -> None:
+    publication = through.call(view_publication, ViewPublication(domain=domain, organization=organization)).publication
+    click.echo(f"; records to publish for {domain}")
+    click.echo(publication.zone)
+    if not domain.startswith("*."):
+        click.echo(dmarc_line(domain))

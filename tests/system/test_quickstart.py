@@ -1,0 +1,88 @@
+"""Proves the way from nothing to a message: `gatepost quickstart` or `up`, the gateway that it set up, and mail."""
+
+from __future__ import annotations
+
+import os
+import smtplib
+import ssl
+import subprocess
+import sys
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+from support.process import Folder, free_port, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from support.sink import Sink
+
+ROOT = {"GATEPOST_SERVER__USER": "root"} if os.geteuid() == 0 else {}
+
+
+@pytest.fixture
+def place() -> Iterator[Folder]:
+    folder = Folder("quickstart")
+    yield folder
+    folder.remove()
+
+
+def gatepost(*words: str | Path) -> list[str]:
+    return [sys.executable, "-m", "gatepost", *map(str, words)]
+
+
+def greets(port: int) -> bool:
+    try:
+        with smtplib.SMTP("127.0.0.1", port, timeout=5) as client:
+            return client.noop()[0] == 250
+    except (OSError, smtplib.SMTPException):
+        return False
+
+
+def has(folder: Path, count: int) -> bool:
+    return len([path for path in folder.rglob("*") if path.parent.name == "new"]) == count
+
+
+def over_tls(port: int, recipient: str) -> str:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with smtplib.SMTP("127.0.0.1", port, local_hostname="client.example", timeout=20) as client:
+        client.starttls(context=context)
+        client.sendmail("bob@partner.example", [recipient], "Subject: hello\r\n\r\nhello\r\n")
+        return str(client.sock.version())  # type: ignore[union-attr]
+
+
+def test_from_nothing_to_a_message_that_the_server_behind_got(place: Folder, sink: Callable[..., Sink]) -> None:
+    behind, port = sink(), free_port()
+    words = ["quickstart", "--directory", str(place / "etc"), "--hostname", "mx1.contoso.example"]
+    words += ["--domain", "contoso.example", "--upstream", behind.address, "--nameserver", "127.0.0.1:1"]
+    words += ["--address", f"127.0.0.1:{port}", "--admin-address", f"127.0.0.1:{free_port()}"]
+    environment = os.environ | ROOT
+    said = subprocess.run(gatepost(*words), capture_output=True, text=True, env=environment, timeout=60, check=True)
+    assert "contoso.example. IN MX 10 mx1.contoso.example." in said.stdout
+    config = place / "etc" / "gatepost.toml"
+    with subprocess.Popen(gatepost("--config", config, "serve"), env=environment, stderr=subprocess.DEVNULL) as gateway:
+        try:
+            wait_until(lambda: greets(port), "the gateway greets", timeout=30)
+            assert over_tls(port, "ann@contoso.example").startswith("TLSv1.")
+            wait_until(lambda: len(behind.messages) == 1, "the server behind has the message", timeout=20)
+        finally:
+            gateway.terminate()
+    assert gateway.returncode == 0
+
+
+def test_up_needs_no_answer_and_goes_on_with_what_is_there(place: Folder) -> None:
+    port, admin = free_port(), free_port()
+    command = gatepost("up", "--directory", place / "here", "--address", f"127.0.0.1:{port}")
+    command += ["--admin-address", f"127.0.0.1:{admin}"]
+    for count in (1, 2):
+        with subprocess.Popen(command, env=os.environ | ROOT, stderr=subprocess.DEVNULL) as gateway:
+            try:
+                wait_until(lambda: greets(port), "the gateway greets", timeout=30)
+                over_tls(port, "postmaster@gatepost.localdomain")
+                wait_until(partial(has, place / "here" / "data", count), "the mailbox has it", timeout=20)
+            finally:
+                gateway.terminate()
+        assert gateway.returncode == 0

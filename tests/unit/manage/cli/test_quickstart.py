@@ -1,0 +1,118 @@
+"""`gatepost quickstart` sets up what can be started, says what to publish, and changes nothing a second time."""
+
+from __future__ import annotations
+
+import stat
+
+import pytest
+from click.testing import CliRunner
+
+from gatepost.manage.cli import main
+from gatepost.manage.cli.demo_ports import free_port
+from gatepost.manage.cli.quickstart import quickstart
+from gatepost.pki.certificates.authority import Authority
+
+
+@pytest.fixture
+def set_up(tmp_path):
+    def run(*words, code=0, given=None):
+        base = ["quickstart", "--directory", str(tmp_path / "etc"), "--nameserver", "127.0.0.1"]
+        ports = ["--address", f"127.0.0.1:{free_port()}", "--admin-address", f"127.0.0.1:{free_port()}"]
+        result = CliRunner().invoke(main, [*base, *ports, *words], input=given)
+        assert result.exit_code == code, result.output
+        return result
+
+    return run
+
+
+GIVEN = ("--hostname", "mx1.contoso.example", "--domain", "contoso.example", "--upstream", "192.0.2.10")
+
+
+def content(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and "data" not in path.parts[-3:]}
+
+
+def test_everything_is_made_and_the_records_are_printed(set_up, tmp_path):
+    result = set_up(*GIVEN)
+    for line in (
+        "; records to publish for contoso.example",
+        "contoso.example. IN MX 10 mx1.contoso.example.",
+        "_25._tcp.mx1.contoso.example. IN TLSA 3 1 1 ",
+        "_smtp._tls.contoso.example. IN TXT",
+        "._domainkey.contoso.example. IN TXT",
+        'contoso.example. IN TXT "v=spf1 a:mx1.contoso.example ~all"',
+        '_dmarc.contoso.example. IN TXT "v=DMARC1; p=none;',
+    ):
+        assert line in result.stdout
+    assert "0 faults" in result.stderr
+    assert f"gatepost --config {tmp_path / 'etc' / 'gatepost.toml'} serve" in result.stderr
+    secrets = list((tmp_path / "etc" / "secrets").iterdir())
+    assert len(secrets) == 2
+    assert all(not path.stat().st_mode & (stat.S_IRWXO | stat.S_IWGRP) for path in (*secrets, tmp_path / "etc"))
+
+
+def test_a_second_time_nothing_changes(set_up, tmp_path):
+    first = set_up(*GIVEN)
+    before = content(tmp_path / "etc")
+    again = set_up("--hostname", "other.example.com", "--domain", "other.example")
+    assert again.stdout == first.stdout
+    assert "nothing is changed" in again.stderr
+    assert content(tmp_path / "etc") == before
+
+
+def test_what_is_missing_and_cannot_be_asked_is_said(set_up, tmp_path):
+    assert "--hostname is missing, and there is no terminal" in set_up(code=2).stderr
+    assert "--domain is missing" in set_up("--hostname", "mx1.contoso.example", code=2).stderr
+    assert not (tmp_path / "etc" / "gatepost.toml").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--hostname", "mx1", *GIVEN[2:]), "server.hostname: 'mx1' is not fully qualified"),
+        ((*GIVEN, "--address", "nonsense"), "listener[0].address"),
+        ((*GIVEN, "--nameserver", "dns.example"), "dns.nameservers"),
+        ((*GIVEN[:2], "--domain", "no domain", *GIVEN[4:]), "accepted_domain"),
+        ((*GIVEN[:4], "--upstream", "a host:25"), "'a host' is not a domain"),
+    ],
+)
+def test_wrong_answers_change_nothing(set_up, tmp_path, words, said):
+    result = set_up(*words, code=2)
+    assert said in result.stderr
+    assert not (tmp_path / "etc").exists()
+
+
+def test_a_certificate_of_ones_own(set_up, tmp_path):
+    chain, key = Authority("Own Root").issue(["mx1.contoso.example"])
+    (tmp_path / "own.pem").write_bytes(chain)
+    (tmp_path / "own.key").touch(0o600)
+    (tmp_path / "own.key").write_bytes(key)
+    set_up(*GIVEN, "--certificate", str(tmp_path / "own.pem"), str(tmp_path / "own.key"))
+    assert f'chain = "{tmp_path / "own.pem"}"' in (tmp_path / "etc" / "gatepost.toml").read_text()
+    assert [path.name for path in (tmp_path / "etc" / "secrets").iterdir()] == ["master.key"]
+
+
+def test_settings_of_the_package_are_completed_and_kept(set_up, tmp_path):
+    (tmp_path / "etc").mkdir()
+    ours = '[server]\ndata_dir = "/var/lib/gatepost"\n'
+    (tmp_path / "etc" / "gatepost.toml").write_text(ours)
+    set_up(*GIVEN)
+    assert (tmp_path / "etc" / "gatepost.toml.before-quickstart").read_text() == ours
+
+
+def test_settings_that_are_wrong_are_left_alone(set_up, tmp_path):
+    (tmp_path / "etc").mkdir()
+    ours = '[server]\nhostname = "mx.a.example"\ndrain = "x"\n'
+    (tmp_path / "etc" / "gatepost.toml").write_text(ours)
+    assert "nothing was changed" in set_up(*GIVEN, code=2).stderr
+    assert (tmp_path / "etc" / "gatepost.toml").read_text() == ours
+
+
+def test_it_is_for_this_machine():
+    result = CliRunner().invoke(main, ["--server", "https://127.0.0.1:1", "--token-file", "/dev/null", "quickstart"])
+    assert result.exit_code == 2
+    assert "this machine" in result.output
+
+
+def test_every_option_says_what_it_is():
+    assert all(option.help for option in quickstart.params)
