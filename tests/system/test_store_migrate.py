@@ -89,6 +89,29 @@ def quarantine(server: Gateway) -> list[dict[str, Any]]:
     return rows
 
 
+def fill_quarantine(server: Gateway) -> list[dict[str, Any]]:
+    """A small message for two, and a large one."""
+    send(server.port, ["bob@later.example", "eve@later.example"], content=message("offer", LINES))
+    send(server.port, "bob@later.example", content=message("large offer", LINES * 12_000))
+    rows = quarantine(server)
+    assert [(row["subject"], row["recipient"]) for row in rows] == [
+        ("large offer", "bob@later.example"),
+        ("offer", "eve@later.example"),
+        ("offer", "bob@later.example"),
+    ]
+    return rows
+
+
+def move_back(server: Gateway, url: str, new: str) -> None:
+    """Move 8 messages from PostgreSQL into a new data directory, and serve from there."""
+    assert "is in use: node" in migrate(server, url, new, expect=2).stderr
+    server.stop()
+    assert tables(migrate(server, url, new, "--json"))["queued messages"] == 8
+    assert "was moved to sqlite:" in server.cli("serve", expect=2).stderr
+    use(server, "sqlite:", server.folder / "new")
+    server.start()
+
+
 def arrived(partner: Sink) -> Counter[str]:
     """How often each subject reached the partner."""
     heads = (one.data[:2000].decode("latin-1") for one in partner.messages)
@@ -129,14 +152,7 @@ def test_there_and_back(shop: Gateway, partner: Sink, postgres: Postgres) -> Non
     subjects = fill(shop, "there")
     held = waiting(shop)[0]["message"]["id"]
     shop.cli("queue", "hold", held)
-    send(shop.port, ["bob@later.example", "eve@later.example"], content=message("offer", LINES))
-    send(shop.port, "bob@later.example", content=message("large offer", LINES * 12_000))
-    reviewed = quarantine(shop)
-    assert [(row["subject"], row["recipient"]) for row in reviewed] == [
-        ("large offer", "bob@later.example"),
-        ("offer", "eve@later.example"),
-        ("offer", "bob@later.example"),
-    ]
+    reviewed = fill_quarantine(shop)
     before = stored(shop, 8)
     assert migrate(shop, "sqlite:", url, expect=2).stderr.count("is in use, by a gateway that serves") == 1
     shop.stop()
@@ -174,18 +190,11 @@ def test_there_and_back(shop: Gateway, partner: Sink, postgres: Postgres) -> Non
     partner.behaviour = LATER
     back = fill(shop, "back")
     before = stored(shop, 14)
-    assert "is in use: node" in migrate(shop, url, new, expect=2).stderr
-    shop.stop()
-    moved = tables(migrate(shop, url, new, "--json"))
-    assert moved["queued messages"] == 8
-    assert "was moved to sqlite:" in shop.cli("serve", expect=2).stderr
-    use(shop, "sqlite:", shop.folder / "new")
-    shop.start()
+    move_back(shop, url, new)
     assert stored(shop, 14) == before
     assert quarantine(shop) == reviewed
     partner.behaviour = Behaviour()
-    for message_id in sorted({row["message"] for row in reviewed}):
-        shop.cli("quarantine", "release", message_id, "--reason", "known")
+    shop.cli("quarantine", "release", *{row["message"] for row in reviewed}, "--reason", "known")
     wait_until(lambda: not waiting(shop), "the queue to run empty", timeout=30)
     assert arrived(partner) == Counter(subjects | back) + Counter({"offer": 2, "large offer": 1})
     assert shop.cli("store", "check").stdout.endswith("all is well\n")
