@@ -199,7 +199,7 @@ def _facts(event: TraceEvent) -> Iterator[tuple[str, str]]:
     for hold in _records(detail, "holds"):
         yield "Held by", ": ".join(str(hold[name]) for name in ("by", "reason") if hold.get(name))
     if isinstance(until := detail.get("until"), float):
-        yield "Deleted at", iso(until)
+        yield "Expires", iso(until)
     yield "Duration", f"{detail['seconds']:.3f} s" if isinstance(detail.get("seconds"), float) else ""
     if isinstance(due := detail.get("next_attempt"), float) and due:
         yield "Next attempt", iso(due)
