@@ -41,9 +41,7 @@ def shop(gateway: Callable[..., Gateway], partner: Sink) -> Gateway:
     """A gateway on SQLite with a master key, whose partner takes nothing yet; offers are held in quarantine."""
     rule = {"name": "offers", "header_name": "Subject", "header_contains": ["offer"], "quarantine": True}
     return gateway(
-        contoso(
-            mailboxes=[], outbound=[connector("later.example", partner.address)], mail_flow_rule=[rule]
-        ),
+        contoso(mailboxes=[], outbound=[connector("later.example", partner.address)], mail_flow_rule=[rule]),
         settings={
             "server": {"workers": 2},
             "store": {"url": "sqlite:", "master_key": "env:TEST_MASTER_KEY"},
