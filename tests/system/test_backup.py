@@ -233,6 +233,29 @@ def test_restored_mail_can_be_held_so_that_a_drill_sends_nothing(filled: Gateway
     assert len(filled.trace(event="DEFER")) == 2  # of before
 
 
+def test_what_is_in_quarantine_is_in_a_backup_and_stays_there(gateway: Callable[..., Gateway]) -> None:
+    rule = {"name": "offers", "header_name": "Subject", "header_contains": ["offer"], "quarantine": True}
+    server = gateway(contoso(mailboxes=(ANN,), mail_flow_rule=[rule]))
+    for lines in (1, 5000):
+        send(server.port, ANN, content=message(f"offer {lines}", BIG * lines))
+    held = server.cli("quarantine", "list", json=True).data
+    assert [row["subject"] for row in held] == ["offer 5000", "offer 1"]
+    target = server.folder / "backup"
+    made = server.cli("store", "backup", str(target), json=True)
+    assert (made.data["held"], made.data["quarantined"]) == (0, 2)
+    lose(server)
+    said = server.cli("store", "restore", str(target), "--yes", "--hold").stderr
+    assert "0 held, 2 in quarantine; all of it will be held" in said
+    assert "what is in quarantine stays there" in said
+    assert server.cli("store", "check").stdout.endswith("all is well\n")
+    assert server.cli("quarantine", "list", json=True).data == held
+    server.start()
+    server.cli("queue", "release", "--all", expect=1)
+    assert server.cli("quarantine", "list", json=True).data == held
+    server.cli("quarantine", "release", held[0]["message"], "--reason", "known")
+    assert [mail.field("Subject") for mail in server.wait_maildir(ANN)] == ["offer 5000"]
+
+
 def test_a_backup_that_is_killed_is_told_apart_and_the_gateway_waits_for_a_restore(filled: Gateway) -> None:
     target = filled.folder / "backup"
     child = subprocess.Popen([GATEPOST, "--config", filled.config, "store", "backup", target])

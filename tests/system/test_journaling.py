@@ -247,6 +247,40 @@ def test_a_copy_that_comes_back_is_refused_as_a_loop(gateway: Start[Gateway], si
     assert report_of(keeper.wait_messages(2)[1].mail)[0]["Subject"] == "other"
 
 
+def test_two_gateways_that_journal_to_each_other_come_to_an_end(gateway: Start[Gateway], pki: Pki) -> None:
+    """A report is journaled there, and the report of the report would be journaled here, and so on without end."""
+    names = {"anchors": pki.root, "settings": OFTEN}
+    here = gateway(with_mailboxes({"address": JOURNAL}), certificates=[pki.leaf("mx.contoso.example")], **names)
+    keep = "keep@archive.example"
+    there_resources: dict[str, Any] = {
+        "organization": {
+            "archive": {
+                "accepted_domain": [{"name": "archive.example"}],
+                "mailbox": [{"address": keep}],
+                "outbound_connector": [
+                    connector(
+                        "contoso.example",
+                        here.address,
+                        tls_settings="domain-validation",
+                        tls_domain="mx.contoso.example",
+                    )
+                ],
+                "journal_to": JOURNAL,
+            }
+        }
+    }
+    there = gateway(there_resources, certificates=[pki.leaf("mx.archive.example")], **names)
+    taken_up = here.log().count(" in force")
+    here.apply(with_mailboxes({"address": JOURNAL}, outbound=[archive(there)], journal_to=keep))
+    wait_until(lambda: here.log().count(" in force") > taken_up, "the journal to be in force")
+    send(here.port, ANN, content=message("once"))
+    there.wait_maildir(keep)
+    (row,) = there.wait_trace(event="DEFER", recipient=JOURNAL)
+    assert "554 5.4.6 Journal loop" in row["reply"]
+    assert len(here.maildir(JOURNAL)) == 0
+    assert len(there.maildir(keep)) == 1
+
+
 def test_tenants_journal_their_own_side_alone(gateway: Start[Gateway], sink: Start[Sink], pki: Pki) -> None:
     """Of mail between them each journal has its own recipients; the sender's has all, as it named them."""
     keeper = sink(certificate=pki.leaf("mx.archive.example"))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import smtplib
 import time
+import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +15,7 @@ from playwright.sync_api import expect
 from support.admin import served
 from support.gateway import Gateway
 from support.mail import without_trace
-from support.process import wait_until
+from support.process import free_port, wait_until
 from support.scanners import EICAR
 from support.scenes import STRANGER, connector, contoso, message, send
 from support.sink import Sink
@@ -230,8 +231,19 @@ def test_what_is_over_is_deleted_by_the_gateway(clamd: Clamd) -> None:
         wait_until(lambda: f"drop: message {one['message']}" in gateway.log(), "it is told")
 
 
+def metrics(port: int) -> str:
+    """What is scraped; numbers are a second old, and more on a busy machine."""
+    content: bytes = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20).read()
+    return content.decode()
+
+
 def test_a_full_quarantine_defers_and_loses_nothing(clamd: Clamd) -> None:
-    limits = {"quarantine": {"messages": 1}}
+    port = free_port()
+    limits = {
+        "quarantine": {"messages": 1},
+        "alarms": {"look": "1s"},
+        "metrics": {"address": f"127.0.0.1:{port}"},
+    }
     hook = {"name": "av", "type": "clamav", "address": clamd.socket, "quarantine": ["reject"]}
     with Gateway(contoso(content_hook=[hook]), settings=limits) as gateway:
         send(gateway.port, ANN, sender=STRANGER, content=VIRUS)
@@ -242,6 +254,19 @@ def test_a_full_quarantine_defers_and_loses_nothing(clamd: Clamd) -> None:
         assert "that of contoso is full" in row["detail"]["reasons"][-1]
         send(gateway.port, ANN, sender=STRANGER, content=message("clean"))
         gateway.wait_maildir(ANN)
+        (one,) = held(gateway)
+        wait_until(
+            lambda: "the quarantine of contoso is full" in gateway.cli("alarms", expect=None).stdout, "the alarm"
+        )
+        for line in (
+            'gatepost_quarantine_recipients{organization="contoso"} 1.0',
+            f'gatepost_quarantine_bytes{{organization="contoso"}} {one["size"]}.0',
+            'gatepost_recipients_total{direction="incoming",event="quarantine"} 1.0',
+        ):
+            wait_until(lambda line=line: f"{line}\n" in metrics(port), f"the metric {line}")
+        act(gateway, "delete", one["message"])
+        time.sleep(5)  # for so long a worker believes what it counted
+        send(gateway.port, ANN, sender=STRANGER, content=VIRUS)
         assert len(held(gateway)) == 1
 
 

@@ -38,9 +38,10 @@ def partner(sink: Callable[..., Sink]) -> Sink:
 
 @pytest.fixture
 def shop(gateway: Callable[..., Gateway], partner: Sink) -> Gateway:
-    """A gateway on SQLite with a master key, whose partner takes nothing yet."""
+    """A gateway on SQLite with a master key, whose partner takes nothing yet; offers are held in quarantine."""
+    rule = {"name": "offers", "header_name": "Subject", "header_contains": ["offer"], "quarantine": True}
     return gateway(
-        contoso(mailboxes=[], outbound=[connector("later.example", partner.address)]),
+        contoso(mailboxes=[], outbound=[connector("later.example", partner.address)], mail_flow_rule=[rule]),
         settings={
             "server": {"workers": 2},
             "store": {"url": "sqlite:", "master_key": "env:TEST_MASTER_KEY"},
@@ -78,6 +79,35 @@ def fill(server: Gateway, name: str, *, large: int = 12_000) -> set[str]:
 def waiting(server: Gateway) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = server.cli("queue", "list", "--limit", "1000", json=True).data
     return rows
+
+
+def quarantine(server: Gateway) -> list[dict[str, Any]]:
+    """What is in quarantine, with when it is deleted and what holds it."""
+    rows: list[dict[str, Any]] = server.cli("quarantine", "list", json=True).data
+    return rows
+
+
+def fill_quarantine(server: Gateway) -> list[dict[str, Any]]:
+    """A small message for two, and a large one."""
+    send(server.port, ["bob@later.example", "eve@later.example"], content=message("offer", LINES))
+    send(server.port, "bob@later.example", content=message("large offer", LINES * 12_000))
+    rows = quarantine(server)
+    assert [(row["subject"], row["recipient"]) for row in rows] == [
+        ("large offer", "bob@later.example"),
+        ("offer", "eve@later.example"),
+        ("offer", "bob@later.example"),
+    ]
+    return rows
+
+
+def move_back(server: Gateway, url: str, new: str) -> None:
+    """Move 8 messages from PostgreSQL into a new data directory, and serve from there."""
+    assert "is in use: node" in migrate(server, url, new, expect=2).stderr
+    server.stop()
+    assert tables(migrate(server, url, new, "--json"))["queued messages"] == 8
+    assert "was moved to sqlite:" in server.cli("serve", expect=2).stderr
+    use(server, "sqlite:", server.folder / "new")
+    server.start()
 
 
 def arrived(partner: Sink) -> Counter[str]:
@@ -120,15 +150,16 @@ def test_there_and_back(shop: Gateway, partner: Sink, postgres: Postgres) -> Non
     subjects = fill(shop, "there")
     held = waiting(shop)[0]["message"]["id"]
     shop.cli("queue", "hold", held)
-    before = stored(shop, 6)
+    reviewed = fill_quarantine(shop)
+    before = stored(shop, 8)
     assert migrate(shop, "sqlite:", url, expect=2).stderr.count("is in use, by a gateway that serves") == 1
     shop.stop()
 
     planned = migrate(shop, "sqlite:", url, "--dry-run", "--json").data["tables"]
-    assert {"name": "queued messages", "count": 6} in planned
+    assert {"name": "queued messages", "count": 8} in planned
     moved = tables(migrate(shop, "sqlite:", url, "--json"))
-    assert moved["queued messages"] == 6
-    assert moved["pieces of large bodies"] == 4
+    assert moved["queued messages"] == 8
+    assert moved["pieces of large bodies"] == 8
     assert moved["access: user"] == 1
     assert moved["rows of the message trace"] >= 12
     assert "nothing is left to do" in migrate(shop, "sqlite:", url).stderr
@@ -139,30 +170,31 @@ def test_there_and_back(shop: Gateway, partner: Sink, postgres: Postgres) -> Non
     assert shop.cli("queue", "list", expect=None).status != 0
 
     use(shop, url)
+    assert quarantine(shop) == reviewed
     shop.start()
     assert {row["message"]["id"] for row in waiting(shop) if row["state"] == "held"} == {held}
-    assert stored(shop, 6) == before
+    assert stored(shop, 8) == before
     partner.behaviour = Behaviour()
     wait_until(lambda: len(waiting(shop)) == 1, "all but the held message to go", timeout=30)
     shop.cli("queue", "release", held)
     wait_until(lambda: not waiting(shop), "the queue to run empty", timeout=30)
     assert arrived(partner) == Counter(subjects)
+    assert quarantine(shop) == reviewed
+    shop.cli("quarantine", "release", reviewed[1]["message"], "--recipient", "eve@later.example", "--reason", "known")
+    wait_until(lambda: arrived(partner)["offer"] == 1, "the released message to go", timeout=30)
+    reviewed = quarantine(shop)
 
     new = f"sqlite:{shop.folder / 'new'}"
     partner.behaviour = LATER
     back = fill(shop, "back")
-    before = stored(shop, 12)
-    assert "is in use: node" in migrate(shop, url, new, expect=2).stderr
-    shop.stop()
-    moved = tables(migrate(shop, url, new, "--json"))
-    assert moved["queued messages"] == 6
-    assert "was moved to sqlite:" in shop.cli("serve", expect=2).stderr
-    use(shop, "sqlite:", shop.folder / "new")
-    shop.start()
-    assert stored(shop, 12) == before
+    before = stored(shop, 14)
+    move_back(shop, url, new)
+    assert stored(shop, 14) == before
+    assert quarantine(shop) == reviewed
     partner.behaviour = Behaviour()
+    shop.cli("quarantine", "release", *{row["message"] for row in reviewed}, "--reason", "known")
     wait_until(lambda: not waiting(shop), "the queue to run empty", timeout=30)
-    assert arrived(partner) == Counter(subjects | back)
+    assert arrived(partner) == Counter(subjects | back) + Counter({"offer": 2, "large offer": 1})
     assert shop.cli("store", "check").stdout.endswith("all is well\n")
     assert shop.cli("evidence", "verify", json=True, expect=None).data["verified"] is not False
 

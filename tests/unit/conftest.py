@@ -6,6 +6,7 @@ import asyncio
 import gc
 import hashlib
 import os
+import time
 import tomllib
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gatepost.analysis.reports.evidence_audit import LogAudit, audit_log
 from gatepost.events.evidence.chain import Signer, key_id
-from gatepost.mail.model.message import Delivery, Message, Recipient
+from gatepost.mail.model.message import Delivery, Message, QuarantineHold, Recipient
 from gatepost.mail.model.queue_id import format_id
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.manage.use_cases import jobs
@@ -266,6 +267,57 @@ async def _queue(data: FilePath, messages: tuple[dict[str, Any], ...], shard: in
         store.accept(message, deliveries, body, done.set_result)
         assert await done is None
         store.settle([Settlement(one, one.recipients, 2_000_000_000.0, "451 later") for one in deliveries])
+        ids.append(format_id(message.id))
+    await store.flushed()
+    await store.close()
+    return ids
+
+
+@pytest.fixture
+def quarantined() -> Callable[..., list[str]]:
+    """Messages in quarantine: quarantined(data, {"sender": …, "subject": …, "contoso": ["ann@contoso.example"]}).
+
+    Each is held for every recipient named, by hook 'av' of the first organization; "then" names another that has to
+    release it after that, "days" for how long from now it stays, "body" the content. Returns ids.
+    """
+
+    def fill(data: FilePath, *messages: dict[str, Any]) -> list[str]:
+        return asyncio.run(_hold(data, messages))
+
+    return fill
+
+
+async def _hold(data: FilePath, messages: tuple[dict[str, Any], ...]) -> list[str]:
+    directory, trace = data / "queue" / "0", SqliteTrace(data / "trace").sink
+    store = await SqliteStore.open(directory, trace=trace, worker=0, settings=StoreSettings(free_space_mark=0))
+    ids = []
+    for given in messages:
+        facts = {name: given[name] for name in ("subject", "message_id", "direction") if name in given}
+        ((owner, names),) = ((name, to) for name, to in given.items() if isinstance(to, list))
+        body = store.body()
+        content = given.get("body", b"Subject: x\r\n\r\nbody\r\n")
+        assert body.write(content) is None
+        sender = given.get("sender", "eve@elsewhere.example")
+        message = Message(store.new_id(), owner, time.time(), sender, len(content), **facts)
+        holders = [name for name in (owner, given.get("then", "")) if name]
+        holds = [QuarantineHold(name, "content hook 'av'", "clamav: Eicar", 30) for name in holders]
+        until = time.time() + given.get("days", 30) * 86400
+        deliveries = [
+            Delivery(
+                store.new_id(),
+                message,
+                f"{owner}/{name.partition('@')[2]}",
+                [Recipient(name, quarantines=holds)],
+                expires_at=message.received + 86400,
+                next_at=until,
+                held=True,
+                quarantine=owner,
+            )
+            for name in names
+        ]
+        done = asyncio.get_running_loop().create_future()
+        store.accept(message, deliveries, body, done.set_result)
+        assert await done is None
         ids.append(format_id(message.id))
     await store.flushed()
     await store.close()

@@ -236,7 +236,7 @@ class Engine:
         private.clear_errors()
         reasons = failure.args[0] if failure.args and isinstance(failure.args[0], list) else []
         detail = "; ".join(reason[-1] for reason in reasons if reason[-1]) or type(failure).__name__
-        note_failure(detail)
+        note_failure(reasons)
         return TlsFailure(detail[:_MAX_DETAIL])
 
     def _observe(self) -> TlsFacts:

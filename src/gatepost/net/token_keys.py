@@ -17,12 +17,15 @@ from gatepost.net.token_access import TOKEN_KEYS, TokenError, check_pin
 from gatepost.protocols.tls.token_uri import token_pem
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gatepost.net.identity import Credentials
     from gatepost.protocols.tls.token_uri import TokenUri
 
 
 _OTHER_KEY: Final = frozenset({"key values mismatch", "no certificate assigned"})  # the latter: of another kind
 _NO_SIGNATURE: Final = "provider signature failure"  # of our own key: OpenSSL itself always can
+_PROVIDER: Final = "pkcs11"  # the name by which OpenSSL's errors have the provider
 
 
 def use_token_key(context: SSL.Context, credentials: Credentials, uri: TokenUri) -> None:
@@ -53,9 +56,9 @@ def use_token_key(context: SSL.Context, credentials: Credentials, uri: TokenUri)
         raise IdentityError(f"the token does not give the key {uri} ({why})") from failure
 
 
-def note_failure(detail: str) -> None:
-    """A handshake failed. detail: as OpenSSL says it."""
-    if detail.startswith(_NO_SIGNATURE):
+def note_failure(reasons: Sequence[tuple[str, ...]]) -> None:
+    """A handshake failed. reasons: as OpenSSL says them: library, function, text. A peer cannot bring these about."""
+    if any(reason[0] == _PROVIDER or reason[-1] == _NO_SIGNATURE for reason in reasons):
         TOKEN_KEYS.in_doubt = True
 
 

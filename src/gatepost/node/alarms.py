@@ -56,7 +56,7 @@ ALARM_SECONDS: Final = 2.0
 
 _LOOK: Final = 86400.0  # seconds between two looks at the world,
 _LOOK_AGAIN: Final = 3600.0  # and while something is wrong or not known
-_JUDGE: Final = 300.0  # time passes: certificates come nearer to their end
+_JUDGE: Final = 60.0  # time passes: certificates come nearer to their end, and keys become unusable
 _SETTLED: Final = SETTLING_SECONDS + 15.0  # after a change all nodes have taken it up, and looked at themselves
 _PATIENCE: Final = 5.0  # seconds for which a judgement waits for a check; the next one has what is late
 _UNKEPT: Final = 10.0  # until a post is tried again whose result could not be stored

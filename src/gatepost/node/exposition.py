@@ -27,11 +27,14 @@ if TYPE_CHECKING:
     from gatepost.events.metrics.catalogue import Metric
     from gatepost.events.metrics.counts import Series
     from gatepost.store.figures import WorkerFigures
+    from gatepost.store.quarantine import QuarantineUsage
     from gatepost.store.queue_admin import Depth
 
 
 FRESH: Final = 10.0
 """Seconds after which a worker that wrote nothing does nothing either."""
+
+_QUARANTINES: Final = 100  # organizations
 
 _CLASSIC: Final = CONTENT_TYPE_PLAIN_0_0_4
 _OPEN: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -39,11 +42,15 @@ _OPEN: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 @dataclass(frozen=True, slots=True)
 class MetricSources:
-    """The figures to serve. now: seconds since 1970. gauges: computed at the request; depth: None if not available."""
+    """The figures to serve. now: seconds since 1970. gauges: computed at the request; depth: None if not available.
+
+    quarantines: what organizations have in quarantine, by name.
+    """
 
     now: float
     workers: Sequence[WorkerFigures] = ()
     depth: Depth | None = None
+    quarantines: Mapping[str, QuarantineUsage] | None = None
     gauges: Mapping[Series, float] | None = None
     build: tuple[str, str, str] = ("", "", "")
 
@@ -117,6 +124,10 @@ def _gauges(known: MetricSources) -> dict[str, dict[Series, float]]:
         states = {"active": depth.active, "deferred": depth.deferred, "held": depth.held}
         result[metrics.QUEUE.name] = {(state,): float(count) for state, count in states.items()}
         result[metrics.QUEUE_AGE.name] = {(): max(0.0, known.now - depth.oldest) if depth.oldest else 0.0}
+    usages = sorted((known.quarantines or {}).items(), key=lambda item: (-item[1].deliveries, item[0]))
+    for organization, usage in usages[:_QUARANTINES]:
+        result[metrics.QUARANTINE.name][organization,] = float(usage.deliveries)
+        result[metrics.QUARANTINE_SIZE.name][organization,] = float(usage.size)
     for (name, *labels), value in (known.gauges or {}).items():
         result[name][tuple(labels)] = value
     return result

@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import OpenSSL.SSL
 
@@ -40,13 +40,14 @@ from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import h11
 
     from gatepost.events.metrics.counts import Series
     from gatepost.net.stream import Stream
     from gatepost.settings.model import Settings
+    from gatepost.store.quarantine import QuarantineUsage
     from gatepost.store.queue_admin import Depth
 
 
@@ -68,6 +69,13 @@ def run_metrics_host(settings: Settings, sockets: Sequence[socket.socket], worke
     )
 
 
+class _Counted(NamedTuple):
+    """What is in the store, None for what is not known now."""
+
+    depth: Depth | None = None
+    quarantines: Mapping[str, QuarantineUsage] | None = None
+
+
 class MetricsHost:
     """workers: how many there are to be. Raises StoreFailure if the resources cannot be opened."""
 
@@ -82,7 +90,7 @@ class MetricsHost:
         self._known: MetricSources | None = None
         self._slow: dict[Series, float] = {}
         self._slow_at = -_SLOWLY
-        self._count: Future[Depth | None] | None = None
+        self._count: Future[_Counted] | None = None
         listener = Listener(
             sockets,
             self._accept,
@@ -132,11 +140,11 @@ class MetricsHost:
         now = time.time()
         if self._known is None or not self._known.now <= now < self._known.now + _KEPT:
             self._known = MetricSources(
-                now, read_all(self._data / WORKERS_DIRECTORY), self._depth(), self._others(), _build()
+                now, read_all(self._data / WORKERS_DIRECTORY), *self._counted(), self._others(), _build()
             )
         return self._known
 
-    def _depth(self) -> Depth | None:
+    def _counted(self) -> _Counted:
         """A store that does not answer must keep nobody waiting who asks whether this process lives."""
         if self._count is None or self._count.done():
             self._count, patience = Future(), _PATIENCE
@@ -146,16 +154,16 @@ class MetricsHost:
         try:
             return self._count.result(patience)
         except TimeoutError:
-            return None
+            return _Counted()
 
-    def _count_into(self, count: Future[Depth | None]) -> None:
-        depth = None
+    def _count_into(self, count: Future[_Counted]) -> None:
+        counted = _Counted()
         try:
-            depth = self._storage.queue_admin().depth()
+            counted = _Counted(self._storage.queue_admin().depth(), self._storage.quarantine_usage())
         except StoreFailure as failure:
             _log.warning("the queue cannot be counted for metrics: %s", failure)
         finally:
-            count.set_result(depth)
+            count.set_result(counted)
 
     def _others(self) -> dict[Series, float]:
         values = {(metrics.FREE.name,): float(shutil.disk_usage(self._data).free)}

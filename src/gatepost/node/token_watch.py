@@ -92,7 +92,7 @@ class TokenWatch:
         self.problems = problems
         self._due = self._ticks() + _AGAIN
         usable = {uri: chain for uri, chain in used.items() if uri not in problems}
-        if TOKEN_KEYS.in_doubt and usable:
+        if (TOKEN_KEYS.in_doubt or back) and usable:
             self._take_up(usable, at_once=bool(back))
 
     def _take_up(self, usable: Mapping[str, bytes], *, at_once: bool) -> None:

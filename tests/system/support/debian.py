@@ -43,6 +43,7 @@ _PACKAGES = {
     "softhsm": "softhsm2",
     "pkcs11-provider": "pkcs11-provider",
     "pkcs11-tool": "opensc",
+    "p11-kit": "p11-kit",
     "postgresql": "postgresql-17",
     "chromium": "chromium-headless-shell",
     "root": "",
@@ -93,6 +94,16 @@ def pkcs11_spy() -> Path | None:
     return next(Path("/usr/lib").glob("*/pkcs11/pkcs11-spy.so"), None)
 
 
+def p11_kit_server() -> Path:
+    """The program that offers a PKCS#11 module on a socket."""
+    return Path("/usr/libexec/p11-kit/p11-kit-server")
+
+
+def p11_kit_client() -> Path | None:
+    """The PKCS#11 module that uses what is offered on a socket."""
+    return next(Path("/usr/lib").glob("*/pkcs11/p11-kit-client.so"), None)
+
+
 def _perl_folders() -> list[Path]:
     return [*Path("/usr/lib").glob("*/perl5/*"), Path("/usr/share/perl5"), *Path("/usr/local").glob("lib/*/perl/*")]
 
@@ -109,6 +120,7 @@ _FOUND_BY: dict[str, Callable[[], bool]] = {
     "softhsm": lambda: Path(SOFTHSM).exists() and shutil.which("softhsm2-util") is not None,
     "pkcs11-provider": lambda: any(Path("/usr/lib").glob("*/ossl-modules/pkcs11.so")),
     "pkcs11-tool": lambda: shutil.which("pkcs11-tool") is not None and pkcs11_spy() is not None,
+    "p11-kit": lambda: p11_kit_server().exists() and p11_kit_client() is not None,
     "postgresql": lambda: any(Path("/usr/lib/postgresql").glob("*/bin/postgres")),
     "swaks-tls": lambda: any(Path(root, "Net/SSLeay.pm").exists() for root in _perl_folders()),
 }
@@ -117,7 +129,8 @@ _FOUND_BY: dict[str, Callable[[], bool]] = {
 def have(*peers: str) -> bool:
     """Whether all of them are here: "postfix", "exim", "swaks", "swaks-tls", "openssl", "nsd", "unbound",
     "libunbound", "pebble", "promtool", "dovecot", "dovecot-lmtp", "dovecot-submission", "saslpasswd2", "slapd",
-    "haproxy", "rspamd", "clamd", "softhsm", "pkcs11-provider", "pkcs11-tool", "ip", "chromium", "postgresql", "root".
+    "haproxy", "rspamd", "clamd", "softhsm", "pkcs11-provider", "pkcs11-tool", "p11-kit", "ip", "chromium",
+    "postgresql", "root".
     """
     return all(_present(peer) for peer in peers)
 

@@ -1,12 +1,19 @@
-"""A token of SoftHSM with keys, for tests of private keys that stay in one; OpenSSL makes requests with them."""
+"""A token of SoftHSM with keys, for tests of private keys that stay in one; OpenSSL makes requests with them.
+
+SoftHSM runs in the process that uses it, and goes on signing when its files are moved away. Behind `p11-kit server` it
+is in a process of its own, as an HSM is a machine of its own, and can be taken away.
+"""
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from support.debian import SOFTHSM, need, pkcs11_spy
+from support.debian import SOFTHSM, need, p11_kit_client, p11_kit_server, pkcs11_spy
 from support.process import Folder
 
 if TYPE_CHECKING:
@@ -43,11 +50,12 @@ distinguished_name = name
 class Token:
     """A token with the PIN 4321, in a folder of its own. environment: what programs need to find it.
 
-    settings: [pkcs11] of a gateway. spied: its calls of PKCS#11 are written down, see `logins`.
+    settings: [pkcs11] of a gateway. spied: its calls of PKCS#11 are written down, see `logins`. removable: gateways
+    reach it by a socket, so that `take_away` and `bring_back` can be used.
     """
 
-    def __init__(self, *, spied: bool = False) -> None:
-        need("softhsm", "pkcs11-provider", "pkcs11-tool", "openssl")
+    def __init__(self, *, spied: bool = False, removable: bool = False) -> None:
+        need("softhsm", "pkcs11-provider", "pkcs11-tool", "openssl", *(["p11-kit"] if removable else []))
         self.folder = Folder("token")
         self.tokens = self.folder / "tokens"
         self.tokens.mkdir()
@@ -56,10 +64,18 @@ class Token:
         self.pin.chmod(0o600)
         self._spy = self.folder / "spy.log"
         self.environment = {"SOFTHSM2_CONF": str(conf)}
-        self.environment |= {"PKCS11SPY": SOFTHSM, "PKCS11SPY_OUTPUT": str(self._spy)} if spied else {}
-        self.module = str(pkcs11_spy()) if spied else SOFTHSM
+        self._socket = self.folder / "socket"
+        self._server: subprocess.Popen[bytes] | None = None
+        module = SOFTHSM
+        if removable:
+            module = str(p11_kit_client())
+            self.environment["P11_KIT_SERVER_ADDRESS"] = f"unix:path={self._socket}"
+        self.environment |= {"PKCS11SPY": module, "PKCS11SPY_OUTPUT": str(self._spy)} if spied else {}
+        self.module = str(pkcs11_spy()) if spied else module
         self.settings = {"module": self.module, "pin": f"file:{self.pin}"}
         self._run("softhsm2-util", "--init-token", "--free", "--label", LABEL, "--so-pin", "87654321", "--pin", PIN)
+        if removable:
+            self.bring_back()
 
     def uri(self, name: str) -> str:
         """Of a key."""
@@ -96,15 +112,27 @@ class Token:
         return self._spy.read_text(errors="replace").count(": C_Login\n") if self._spy.exists() else 0
 
     def take_away(self) -> None:
-        """As if it was unplugged."""
-        self.tokens.rename(self.folder / "away")
+        """As if it was unplugged: end the server and its connections."""
+        if self._server is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._server.pid, signal.SIGKILL)
+            self._server.wait(timeout=30)
+            self._server = None
+            self._socket.unlink(missing_ok=True)
 
     def bring_back(self) -> None:
         """Plug it in again."""
-        (self.folder / "away").rename(self.tokens)
+        command = [str(p11_kit_server()), "--provider", SOFTHSM, "--name", str(self._socket), "-f", "pkcs11:"]
+        environment = {**os.environ, **self.environment, "XDG_RUNTIME_DIR": str(self.folder.path)}
+        self._server = subprocess.Popen(command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL)
+        end = time.monotonic() + 30
+        while not self._socket.exists():
+            assert time.monotonic() < end, "p11-kit server did not start"
+            time.sleep(0.05)
 
     def remove(self) -> None:
         """Leave nothing behind."""
+        self.take_away()
         self.folder.remove()
 
     @staticmethod

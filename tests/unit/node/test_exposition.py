@@ -6,6 +6,7 @@ from prometheus_client.parser import text_string_to_metric_families as classic
 from gatepost.events.metrics.catalogue import ATTEMPT, CATALOGUE, RECIPIENTS
 from gatepost.node.exposition import FRESH, MetricSources, exposed
 from gatepost.store.figures import WorkerFigures
+from gatepost.store.quarantine import QuarantineUsage
 from gatepost.store.sqlite.depth import Depth
 
 NOW = 1000.0
@@ -46,6 +47,15 @@ def test_sums_over_workers_and_what_those_that_live_do_now():
     assert found["gatepost_configuration_version", "1"] == 7
     assert ("gatepost_configuration_version", "2") not in found
     assert found["gatepost_worker_seen_timestamp_seconds", "2"] == NOW - FRESH
+
+
+def test_the_fullest_quarantines_are_told():
+    usages = {f"o{number:03}": QuarantineUsage(number, 10 * number) for number in range(150)}
+    found = samples(MetricSources(NOW, quarantines=usages))
+    assert found["gatepost_quarantine_recipients", "o149"] == 149
+    assert found["gatepost_quarantine_bytes", "o149"] == 1490
+    assert ("gatepost_quarantine_bytes", "o049") not in found
+    assert len([key for key in found if key[0] == "gatepost_quarantine_recipients"]) == 100
 
 
 def test_every_metric_is_there_from_the_first_moment():

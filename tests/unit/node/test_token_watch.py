@@ -99,6 +99,17 @@ async def test_a_token_that_comes_back_is_used_by_this_process_if_it_can(scene: 
 
 
 @looped
+async def test_a_token_that_a_check_missed_is_taken_up_before_a_peer_finds_out(scene: Scene) -> None:
+    scene.elsewhere, scene.here = "the token is not there", "the session is gone"
+    scene.watch.check()
+    await scene.settle()
+    scene.elsewhere = ""
+    scene.watch.check()
+    await scene.settle()
+    assert scene.calls == ["lost"]
+
+
+@looped
 async def test_a_process_that_lost_the_token_ends_when_it_is_back(scene: Scene) -> None:
     scene.keys.in_doubt, scene.elsewhere, scene.here = True, "the token is not there", "provider signature failure"
     await scene.tick()

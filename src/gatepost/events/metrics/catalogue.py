@@ -201,6 +201,18 @@ QUEUE_AGE: Final = Metric(
     MetricKind.GAUGE,
     "Age of the oldest message that is queued and not held; 0 for none.",
 )
+QUARANTINE: Final = Metric(
+    "gatepost_quarantine_recipients",
+    MetricKind.GAUGE,
+    "Recipients of messages in quarantine, for the hundred organizations that have most.",
+    ("organization",),
+)
+QUARANTINE_SIZE: Final = Metric(
+    "gatepost_quarantine_bytes",
+    MetricKind.GAUGE,
+    "Size of the messages in quarantine, for the same organizations.",
+    ("organization",),
+)
 CERTIFICATES: Final = Metric(
     "gatepost_certificate_expiry_timestamp_seconds",
     MetricKind.GAUGE,

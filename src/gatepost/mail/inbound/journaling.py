@@ -16,7 +16,8 @@ from gatepost.policy.decisions.forwarding import expand
 from gatepost.policy.decisions.journaling import JournaledMail, JournaledRecipient, header_names, journal_copies
 from gatepost.protocols.message.fields import field_values
 from gatepost.protocols.message.journal_report import MARK
-from gatepost.protocols.smtp.grammar import parse_address
+from gatepost.protocols.smtp.grammar import GrammarError, parse_address
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 
 _MARK = MARK.lower()
+_MARKS = 10  # journals that a report tells of
 
 
 def copies_of(
@@ -49,7 +51,18 @@ def copies_of(
     fields = field_values(header, {*names, _MARK})
     copies = journal_copies(journals, journaled, Content(fields))
     marks = {address.strip().lower() for address in fields.get(_MARK, ())}
+    if marks:
+        before = tuple(sorted(filter(_is_address, marks)))[:_MARKS]
+        copies = tuple(replace(copy, before=before) for copy in copies)
     return copies, any(copy.address.lower() in marks for copy in copies)
+
+
+def _is_address(mark: str) -> bool:
+    """Whether it may stand in a report. Anyone can write such a field."""
+    try:
+        return parse_address(mark).text.isascii()
+    except GrammarError:
+        return False
 
 
 def _journaled(directory: Directory, mail: MailEvent, recipients: Sequence[AcceptedRecipient]) -> JournaledMail:
@@ -84,6 +97,7 @@ def journal_deliveries(
                 copy.lines,
                 message.smtputf8,
                 copy.rules,
+                before=copy.before,
             )
             recipient = Recipient(target.path.text, "NEVER", forwarded_by=target.forwarded_by, journal=journal)
             yield Delivery(

@@ -19,7 +19,8 @@ class Journal(msgspec.Struct, frozen=True, omit_defaults=True):
     form: "report" or "copy". to: the journal mailbox. sender: the reverse-path of the message. author: the From address
     of a report, and boundary: of its parts. lines: of its recipients. utf8: the message has a header beyond US-ASCII.
     rules: names of the mail flow rules that journal the message. made: the stored body is the copy already: another
-    node made it, or it goes to journal_failures_to, in which case alternate is set.
+    node made it, or it goes to journal_failures_to, in which case alternate is set. before: the journals that the
+    message is itself a copy of, so that journals which journal each other's reports end.
     """
 
     form: str
@@ -32,6 +33,7 @@ class Journal(msgspec.Struct, frozen=True, omit_defaults=True):
     rules: tuple[str, ...] = ()
     made: bool = False
     alternate: bool = False
+    before: tuple[str, ...] = ()
 
     def record(self) -> dict[str, Any]:
         """For the trace."""

@@ -33,5 +33,6 @@ def around(delivery: Delivery, journal: Journal) -> tuple[bytes, bytes]:
         lines=journal.lines,
         body_type=message.body_type,
         utf8=journal.utf8,
+        before=journal.before,
     )
     return report_head(report), report_tail(report)

@@ -95,10 +95,17 @@ def manifest_data(manifest: Manifest) -> dict[str, Any]:
         "messages": manifest.messages,
         "deliveries": manifest.deliveries,
         "held": manifest.held,
+        "quarantined": manifest.quarantined,
         "mailboxes": manifest.mailboxes,
         "files": len(manifest.files),
         "size": manifest.size,
     }
+
+
+def not_free(manifest: Manifest) -> str:
+    """The deliveries that wait for an administrator: "2 held, 1 in quarantine"."""
+    quarantined = f", {manifest.quarantined} in quarantine" if manifest.quarantined else ""
+    return f"{manifest.held} held{quarantined}"
 
 
 def _check(data_dir: Path, target: Path, *, mailboxes: bool) -> None:
@@ -194,7 +201,7 @@ def _show(settings: Settings, target: Path, made: Manifest) -> None:
     deliveries = quantity(made.deliveries, "delivery", "deliveries")
     lines = [
         f"backed up to {target}: {files}, as of {stamp(made.began)}",
-        f"queue: {quantity(made.messages, 'message')}, {deliveries}, {made.held} held",
+        f"queue: {quantity(made.messages, 'message')}, {deliveries}, {not_free(made)}",
     ]
     if not made.mailboxes:
         lines.append("mailboxes are not in it (--no-mailboxes)")

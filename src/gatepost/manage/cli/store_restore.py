@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
-from gatepost.manage.cli.store_backup import manifest_data, require_files
+from gatepost.manage.cli.store_backup import manifest_data, not_free, require_files
 from gatepost.manage.cli.tables import print_json, printable
 from gatepost.manage.use_cases.times import stamp
 from gatepost.node.privileges import as_caller
@@ -152,10 +152,11 @@ def _explain(manifest: Manifest, now: float, *, hold: bool) -> None:
         if hold
         else "the gateway delivers it when it starts"
     )
+    waits += "; what is in quarantine stays there" if manifest.quarantined else ""
     made = f"backup of {manifest.hostname}, gatepost {manifest.version}, as of {since} ({age} ago)"
     lines = [
         f"{made}: {quantity(len(manifest.files), 'file')}, whole",
-        f"queue: {quantity(manifest.messages, 'message')}, {deliveries}, {manifest.held} held; {waits}",
+        f"queue: {quantity(manifest.messages, 'message')}, {deliveries}, {not_free(manifest)}; {waits}",
         f"delivered twice: what was delivered since {since}, at most {deliveries}",
         f"lost: mail that was accepted since {since} ({age}) and not delivered yet; its senders got 250",
         "back to then: configuration, accounts, reports, trace, evidence (it does not have heads that you kept since)",

@@ -48,6 +48,7 @@ _MOST: Final = 10_000
 _NAMED: Final = 10
 _FILTERS: Final = ("sender", "recipient", "subject", "reason", "since", "until")
 _LABELS: Final = {QuarantineAction.RELEASE: "Release", QuarantineAction.DELETE: "Delete"}
+_DONE: Final = {QuarantineAction.RELEASE: "Released", QuarantineAction.DELETE: "Deleted"}
 _COLUMNS: Final = (
     "message", "organization", "sender", "recipient", "subject", "message_id", "direction", "size", "received",
     "deleted_at", "by", "reason", "next",
@@ -173,9 +174,23 @@ def _do(request: Request) -> Response:
     back = _back(form)
     if not done.changed:
         return see_other(request, back, "Nothing was done: the messages are no longer in quarantine.", "warn")
-    said = "Released" if actions.action is QuarantineAction.RELEASE else "Deleted"
-    target = link("/quarantine") if back.startswith("/quarantine/") else back
-    return see_other(request, target, f"{said} for {quantity(done.changed, 'recipient')}.")
+    said = f"{_DONE[actions.action]} for {quantity(done.changed, 'recipient')}."
+    if actions.action is QuarantineAction.RELEASE and (others := sorted({one.next for one in done.items} - {""})):
+        said += f" Also in quarantine of {', '.join(others)}, which has to release it, too."
+    if back.startswith("/quarantine/") and not _is_held(request, actions.messages[0]):
+        back = link("/quarantine")
+    return see_other(request, back, said)
+
+
+def _is_held(request: Request, message: str) -> bool:
+    """Whether the message has a page still, as it is held for another recipient or by another organization."""
+    try:
+        execute(get_quarantined, context_of(request), GetQuarantined(message=message))
+    except Refusal as refusal:
+        if refusal.kind is RefusalKind.MISSING:
+            return False
+        raise
+    return True
 
 
 ROUTES = [

@@ -50,6 +50,9 @@ _TOLD_ELSEWHERE: Final = {"transcript", "reasons", "requirement_sources", "passe
                           "next_attempt", "configuration", "author", "journal", "journaled", "holds", "quarantine",
                           "until"}  # fmt: skip
 
+_APART: Final = ("journal", "quarantine", "holds")
+"""What makes two steps of rows that are alike otherwise: a delivery is no journal copy, and holders differ."""
+
 
 @dataclass(frozen=True, slots=True)
 class StoryStep:
@@ -126,7 +129,9 @@ def protection(event: TraceEvent) -> str:
 def _together(event: TraceEvent) -> tuple[Any, ...]:
     """Key of rows that belong to one step: one transaction in, or one answer to some recipients."""
     # Rows of one session or attempt are written in a breath, and each with a time of its own.
-    return (event.event, event.message, round(event.at, 1), event.peer_address, event.connector, event.reply)
+    moment = round(event.at, 1)
+    apart = str([event.detail.get(name) for name in _APART])
+    return (event.event, event.message, moment, event.peer_address, event.connector, event.reply, apart)
 
 
 def _step(rows: list[TraceEvent]) -> StoryStep:
@@ -199,7 +204,7 @@ def _facts(event: TraceEvent) -> Iterator[tuple[str, str]]:
     for hold in _records(detail, "holds"):
         yield "Held by", ": ".join(str(hold[name]) for name in ("by", "reason") if hold.get(name))
     if isinstance(until := detail.get("until"), float):
-        yield "Deleted at", iso(until)
+        yield "Expires", iso(until)
     yield "Duration", f"{detail['seconds']:.3f} s" if isinstance(detail.get("seconds"), float) else ""
     if isinstance(due := detail.get("next_attempt"), float) and due:
         yield "Next attempt", iso(due)

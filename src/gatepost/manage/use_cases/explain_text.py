@@ -50,7 +50,11 @@ def hook_text(asked: Mapping[str, str]) -> str:
     whose = f"{asked['hook']} of {asked['organization']}"
     trial = " (in rehearsal)" if asked["mode"] == Mode.REHEARSE else ""
     without = f"if it does not answer within {asked['timeout']}: {asked['on_failure']}"
-    return f"{whose}{trial}: {asked['type']} at {asked['address']} scans the message; {without}"
+    scans = f"{whose}{trial}: {asked['type']} at {asked['address']} scans the message"
+    if actions := asked.get("quarantine", ""):
+        holds = "would hold" if trial else "holds"
+        scans += f"; if the result is {actions.replace(', ', ' or ')}, the gateway {holds} it in quarantine"
+    return f"{scans}; {without}"
 
 
 def route_text(outbound: Mapping[str, Any]) -> str:

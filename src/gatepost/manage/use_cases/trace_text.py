@@ -37,8 +37,11 @@ _LABELS = {
     "journal_waits": "journal copy waits after",
     "journal_failures_to": "sent instead to",
     "journal_message": "as message",
+    "quarantine": "quarantine of",
+    "holds": "held by",
+    "until": "expires",
 }
-_TIMES = {"not_before", "not_after", "next_attempt", "since"}
+_TIMES = {"not_before", "not_after", "next_attempt", "since", "until"}
 
 
 def tls_lines(tls: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

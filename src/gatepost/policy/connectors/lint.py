@@ -16,6 +16,7 @@ from gatepost.policy.connectors.limit_rules import lint_limits
 from gatepost.policy.connectors.names import covers, is_this_machine, network
 from gatepost.policy.connectors.next_hop_rules import lint_next_hops
 from gatepost.policy.connectors.publication import publication
+from gatepost.policy.connectors.quarantine_rules import lint_quarantine
 from gatepost.policy.connectors.recipient_rules import warn_of_validation
 from gatepost.policy.connectors.values import (
     ConnectorType,
@@ -75,6 +76,7 @@ def warnings(resources: Resources, hostname: str = "") -> list[str]:
                 result.extend(oauth.lint(issuer, f"OAuth issuer {issuer.name!r} of {organization.name}"))
         result.extend(lint_limits(organization))
         result.extend(_hooks(organization))
+        result.extend(lint_quarantine(organization))
         result.extend(_authentication(organization))
         result.extend(_dkim(organization))
     result.extend(_shared_addresses(resources))

@@ -40,6 +40,7 @@ def passed_over_record(
 def hook_record(applicable: ApplicableHook) -> dict[str, str]:
     """A content hook that is applicable: which it is, and what happens without its answer."""
     hook = applicable.hook
+    held = {"quarantine": ", ".join(map(str, hook.quarantine))} if hook.quarantine else {}
     return {
         "hook": hook.name,
         "organization": applicable.organization,
@@ -48,6 +49,7 @@ def hook_record(applicable: ApplicableHook) -> dict[str, str]:
         "mode": str(hook.mode),
         "timeout": format_duration(hook.timeout),
         "on_failure": str(hook.on_failure),
+        **held,
     }
 
 

@@ -28,6 +28,7 @@ from gatepost.policy.decisions.journaling import (
     journal_copies,
     journal_sentences,
 )
+from gatepost.policy.decisions.quarantine import quarantine_sentences
 from gatepost.policy.decisions.recipient_validation import foretold
 from gatepost.policy.decisions.requiretls import Asks, asks_of
 from gatepost.policy.decisions.route import NO_CONTENT, RoutePlanner
@@ -181,7 +182,21 @@ def _inbound(
     if verdict.accepted and directory.journals is not None:
         reasons = _journaled(directory, verdict, paths, content)
         verdict = replace(verdict, reasons=(*verdict.reasons, *reasons))
+    if verdict.accepted and directory.quarantine_rules:
+        reasons = _quarantined(directory, verdict, paths, content)
+        verdict = replace(verdict, reasons=(*verdict.reasons, *reasons))
     return verdict, "RCPT TO"
+
+
+def _quarantined(
+    directory: Directory, verdict: InboundVerdict, paths: tuple[Path, Path], content: Content
+) -> tuple[str, ...]:
+    """Which mail flow rules hold the message for the recipient, or for a place that its mail goes to."""
+    sentences: dict[str, None] = {}
+    for target in expand(directory, paths[1]).targets:
+        envelope = paths[0].text, target.path.text, target.path.domain
+        sentences |= dict.fromkeys(quarantine_sentences(directory, verdict.organization, envelope, content))
+    return tuple(sentences)
 
 
 def _journaled(

@@ -48,7 +48,8 @@ class JournalCopy(msgspec.Struct, frozen=True):
     """One copy of a message.
 
     rules: the mail flow rules that say so, () if only the organization's setting does. author: the From address of a
-    report. lines: of a report, one for each recipient, as Exchange writes them: "To: ann@contoso.example".
+    report. lines: of a report, one for each recipient, as Exchange writes them: "To: ann@contoso.example". before: the
+    journals that the message is itself a copy of, in lower case.
     """
 
     organization: str
@@ -57,6 +58,7 @@ class JournalCopy(msgspec.Struct, frozen=True):
     rules: tuple[str, ...]
     author: str
     lines: tuple[str, ...] = ()
+    before: tuple[str, ...] = ()
 
     def record(self) -> dict[str, object]:
         """For the trace of the message, which only the organization itself sees."""

@@ -55,6 +55,14 @@ def quarantined_by_rules(
     return held
 
 
+def quarantine_sentences(
+    directory: Directory, organization: str, envelope: tuple[str, str, str], content: Content
+) -> tuple[str, ...]:
+    """The same as reasons that `policy.decisions.explain` shows, each with its organization's name. See above."""
+    held = quarantined_by_rules(directory, organization, envelope, content)
+    return tuple(f"{each.organization} holds it in quarantine, by {each.by}, until it is released" for each in held)
+
+
 def holds(directory: Directory, findings: Iterable[Quarantined]) -> list[Hold]:
     """One hold for each organization, in the order in which they must release the message."""
     by_organization: dict[str, list[Quarantined]] = {}

@@ -32,7 +32,7 @@ class JournalReport(msgspec.Struct, frozen=True):
     to: the journal mailbox. author: the From address. report_id: of the Message-ID, without angle brackets. boundary:
     that cannot be guessed by who wrote the message. now: seconds since 1970. sender, subject, message_id: of the
     message; lines: of its recipients. body_type: of the message, as BODY= of MAIL names it. utf8: whether its header is
-    beyond US-ASCII (RFC 6532).
+    beyond US-ASCII (RFC 6532). before: the journals that the message is a copy of, if it is a report itself.
     """
 
     to: str
@@ -46,6 +46,7 @@ class JournalReport(msgspec.Struct, frozen=True):
     lines: tuple[str, ...]
     body_type: str = "7BIT"
     utf8: bool = False
+    before: tuple[str, ...] = ()
 
 
 def report_head(report: JournalReport) -> bytes:
@@ -53,7 +54,7 @@ def report_head(report: JournalReport) -> bytes:
     encoding = "binary" if report.body_type == "BINARYMIME" else "8bit"
     text_encoding, text = _encoded("".join(f"{line}\r\n" for line in _text(report)))
     lines = [
-        f"{MARK}: {report.to}",
+        *(f"{MARK}: {address}" for address in (report.to, *report.before)),
         f"From: Journal <{report.author}>",
         f"To: <{report.to}>",
         fold(["Subject:", *encoded_words(shown_text(report.subject, _LONG)).split()]),

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 
 _TAIL: Final = 1 << 20  # octets at the end of a log in which its last line ends
 _MARGIN: Final = 16 << 20  # octets beyond what is copied
-_COUNTS: Final = "SELECT count(*), coalesce(sum(held), 0) FROM delivery WHERE NOT dropped"
+_COUNTS: Final = (
+    "SELECT count(*), coalesce(sum(held AND {0} = ''), 0), coalesce(sum({0} != ''), 0) FROM delivery WHERE NOT dropped"
+)
+_QUARANTINE_SINCE: Final = 3  # the version of the queue's tables that has the column
 
 
 def needed_space(data_dir: Path, *, mailboxes: bool, is_tar: bool) -> int:
@@ -64,7 +67,7 @@ class Backup:
         self._mailboxes = mailboxes
         self._clock = clock
         self._files: list[BackupFile] = []
-        self._messages = self._deliveries = self._held = 0
+        self._messages = self._deliveries = self._held = self._quarantined = 0
 
     def run(self, *, version: str, hostname: str) -> Manifest:
         """Copy everything, then write the manifest. version: of gatepost. Raises StoreFailure; StoreFull if it is room.
@@ -89,6 +92,7 @@ class Backup:
                 self._held,
                 self._mailboxes,
                 self._files,
+                self._quarantined,
             )
             self._target.finish(manifest.encoded())
         except (apsw.Error, OSError) as error:
@@ -120,9 +124,11 @@ class Backup:
             gone = [message for message, big in rows if not self._copy_big(shard, big)]
             self._remove(connection, shard, gone)
             self._messages += connection.execute("SELECT count(*) FROM message").get
-            deliveries, held = connection.execute(_COUNTS).get
+            column = "quarantine" if connection.pragma("user_version") >= _QUARANTINE_SINCE else "''"
+            deliveries, held, quarantined = connection.execute(_COUNTS.format(column)).get
             self._deliveries += deliveries
             self._held += held
+            self._quarantined += quarantined
 
     def _copy_big(self, shard: Path, number: int) -> bool:
         return self._copy_file(f"{shard}/{BIG_DIRECTORY}/{format_id(number)}")

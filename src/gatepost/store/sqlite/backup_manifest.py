@@ -39,8 +39,9 @@ class Manifest(msgspec.Struct, frozen=True):
     """The description of a backup.
 
     version: of gatepost. hostname: of the gateway. began, ended: seconds since 1970; mail that was accepted before
-    `began` and was not delivered then is in it. messages, deliveries: of the queue, held ones too. mailboxes: whether
-    the mailboxes that this gateway keeps are in it.
+    `began` and was not delivered then is in it. messages, deliveries: of the queue, held ones and those in quarantine
+    too. mailboxes: whether the mailboxes that this gateway keeps are in it. quarantined: None in older backups, which
+    count what is in quarantine as held.
     """
 
     format: int
@@ -53,6 +54,7 @@ class Manifest(msgspec.Struct, frozen=True):
     held: int
     mailboxes: bool
     files: list[BackupFile]
+    quarantined: int | None = None
 
     @property
     def size(self) -> int:

@@ -73,6 +73,22 @@ def test_only_a_copy_of_this_journal_is_one_that_came_back(field: bytes, came_ba
     assert [copy.lines for copy in copies] == [("To: ann@o.example",)]
 
 
+def test_a_report_of_a_report_tells_of_the_journals_before_it() -> None:
+    known = directory(journal_to=KEEP)
+    marks = b"X-Gatepost-Journal: Other@far.example\r\nX-Gatepost-Journal: no address\r\n"
+    marks += b"".join(b"X-Gatepost-Journal: z%d@far.example\r\n" % number for number in range(20))
+    ((copy,), came_back) = copies_of(known, mail(), accepted("ann@o.example"), marks + HEADER)
+    assert not came_back
+    assert copy.before[0] == "other@far.example"
+    assert len(copy.before) == 10
+    numbers = count(10)
+    service: Any = SimpleNamespace(store=SimpleNamespace(new_id=lambda: next(numbers)), expiration=lambda _: 60.0)
+    message = Message(7, "o", 1000.0, "s@far.example")
+    first, _ = journal_deliveries(service, known, message, [copy])
+    assert first.journal is not None
+    assert first.journal.before == copy.before
+
+
 def test_a_copy_is_a_delivery_for_each_place_of_the_journal_mailbox() -> None:
     known = directory(journal_to=KEEP)
     numbers = count(10)

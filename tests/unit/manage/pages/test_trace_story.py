@@ -150,3 +150,18 @@ def test_protection(achieved, event, shown):
 def test_rows_are_cut():
     (step,) = story([row(detail={"long": "x" * 10_000})])
     assert len(step.raw) < 4200
+
+
+def test_a_delivery_is_not_told_as_a_journal_copy_of_the_same_moment():
+    reply = "250 2.0.0 Delivered to the mailbox"
+    copy = row("DELIVER", recipient="journal@a.example", reply=reply, detail={"journal": {"form": "report"}})
+    first, second = story([copy, row("DELIVER", reply=reply)])
+    assert (first.title, first.recipients) == ("Journal report: delivered to a mailbox", ["journal@a.example"])
+    assert (second.title, second.recipients) == ("Delivered to a mailbox", ["ann@a.example"])
+
+
+def test_recipients_whom_others_hold_are_told_apart():
+    holds = [[{"by": "content hook 'av'"}], [{"by": "mail flow rule 'r'"}]]
+    rows = [row("QUARANTINE", detail={"quarantine": "contoso", "holds": each, "until": AT}) for each in holds]
+    assert [facts(step)["Held by"] for step in story(rows)] == ["content hook 'av'", "mail flow rule 'r'"]
+    assert len(story([rows[0], rows[0]])) == 1

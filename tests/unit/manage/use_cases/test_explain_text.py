@@ -62,7 +62,18 @@ def test_every_kind_of_failure_has_words_and_every_delivery(requirement):
 # fields of a hook -> words
 HOOKS = [
     ({}, "scan of contoso: clamav at 127.0.0.1:3310 scans the message; if it does not answer within "),
-    ({"mode": Mode.REHEARSE}, "scan of contoso (in rehearsal): clamav at 127.0.0.1:3310 scans the message"),
+    ({"mode": Mode.REHEARSE}, "scan of contoso (in rehearsal): clamav at 127.0.0.1:3310 scans the message; if it d"),
+    (
+        {"quarantine": ("reject",)},
+        "scan of contoso: clamav at 127.0.0.1:3310 scans the message; if the result is reject, the gateway holds it ",
+    ),
+    (
+        {"quarantine": ("reject", "add-header"), "mode": Mode.REHEARSE},
+        (
+            "scan of contoso (in rehearsal): clamav at 127.0.0.1:3310 scans the message; if the result is reject or "
+            "add-header, the gateway would hold it in quarantine; if it does not answer within "
+        ),
+    ),
 ]
 
 

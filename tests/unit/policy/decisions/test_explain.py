@@ -441,6 +441,22 @@ def test_the_way_to_another_node_is_told_and_who_is_asked_there(
     assert {one.result for one in found.failures} == {"waits", "delivered"}
 
 
+def test_rules_that_hold_the_message_in_quarantine_are_among_the_reasons(
+    directory: Build, session: Session, path: MakePath
+) -> None:
+    """Also where it is for a mailbox, to which no rule of the way out applies."""
+    boxes = "".join(f"[[organization.o.mailbox]]\naddress = '{name}@o.example'\n" for name in ("ann", "joe"))
+    rules = (
+        "[[organization.o.mail_flow_rule]]\nname = 'offers'\nheader_name = 'Subject'\nquarantine = true\n"
+        "[[organization.o.mail_flow_rule]]\nname = 'trial'\nmode = 'rehearse'\nquarantine = true\nsenders = ['*']\n"
+    )
+    known = directory(f"[[organization.o.accepted_domain]]\nname = 'o.example'\n{boxes}{rules}")
+    given = session(), path("a@far.example"), path("ann@o.example")
+    held = explain(known, *given, content=Content({"subject": ("x",)}))
+    assert held.inbound.reasons[-1] == "o holds it in quarantine, by mail flow rule 'offers', until it is released"
+    assert not any("quarantine" in reason for reason in explain(known, *given).inbound.reasons)
+
+
 def test_who_journals_the_message_is_among_the_reasons(directory: Build, session: Session, path: MakePath) -> None:
     boxes = "".join(f"[[organization.o.mailbox]]\naddress = '{name}@o.example'\n" for name in ("ann", "keep"))
     known = directory(

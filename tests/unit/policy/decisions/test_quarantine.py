@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gatepost.policy.connectors.mail_flow import Content
-from gatepost.policy.decisions.quarantine import Hold, Quarantined, holds, quarantined_by_rules
+from gatepost.policy.decisions.quarantine import Hold, Quarantined, holds, quarantine_sentences, quarantined_by_rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +41,16 @@ def found(directory: Directory, organization: str, sender: str, to: str, content
     held = quarantined_by_rules(directory, organization, (sender, to, domain), content)
     assert all(each.reason == "" for each in held)
     return [f"{each.organization}: {each.by}" for each in held]
+
+
+def test_the_rules_that_hold_a_message_are_named_with_their_organizations(
+    directory: Callable[[str], Directory],
+) -> None:
+    envelope = "x@a.example", "y@b.example", "b.example"
+    assert quarantine_sentences(directory(TWO), "a", envelope, BAD) == (
+        "a holds it in quarantine, by mail flow rule 'out', until it is released",
+        "b holds it in quarantine, by mail flow rule 'in', until it is released",
+    )
 
 
 def test_rules_of_all_parties_hold_the_senders_first(directory: Callable[[str], Directory]) -> None:

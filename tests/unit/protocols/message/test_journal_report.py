@@ -47,6 +47,11 @@ def test_the_report_has_the_form_that_archives_read() -> None:
     assert attached.get_content()["Subject"] == "x"
 
 
+def test_a_report_of_a_report_names_both_journals() -> None:
+    message = parsed(report(before=("other@else.example",)))
+    assert message.get_all("X-Gatepost-Journal") == ["keep@far.example", "other@else.example"]
+
+
 def test_the_message_stands_in_it_octet_by_octet() -> None:
     made = report(body_type="BINARYMIME")
     original = b"A: b\r\n\r\n\x00\xff--=_c\nno end"

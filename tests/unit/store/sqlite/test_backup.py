@@ -232,3 +232,17 @@ def test_a_settled_message_frees_its_big_file(shop):
                 return connection.execute("SELECT count(*) FROM message").get
 
     assert asyncio.run(main()) == 0
+
+
+def test_what_is_in_quarantine_is_counted_apart(shop, target, quarantined):
+    quarantined(shop.path, {"contoso": ["ann@contoso.example", "joe@contoso.example"]})
+    manifest = run(shop, target)
+    assert (manifest.deliveries, manifest.held, manifest.quarantined) == (2, 0, 2)
+
+
+def test_a_queue_of_before_the_quarantine_is_copied_as_it_is(shop, target, queued):
+    queued(shop.path, {"contoso": ["ann@contoso.example"]})
+    with closing(apsw.Connection(str(shop.path / "queue" / "0" / "q.db"))) as old:
+        old.execute("DROP INDEX quarantine; ALTER TABLE delivery DROP COLUMN quarantine; PRAGMA user_version = 2")
+    manifest = run(shop, target)
+    assert (manifest.deliveries, manifest.held, manifest.quarantined) == (1, 0, 0)
