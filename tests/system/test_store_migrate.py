@@ -7,15 +7,13 @@ moves that are killed at any moment, and what is refused.
 from __future__ import annotations
 
 import random
-import signal
-import subprocess
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import tomlkit
-from support.process import GATEPOST, wait_until
+from support.process import GATEPOST, Child, wait_until
 from support.scenes import connector, contoso, message, send
 from support.sink import Behaviour
 
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
 
 LATER = Behaviour(replies={"RCPT": "450 4.2.1 Later"})
 LINES = "x" * 70 + "\r\n"
+RECIPIENTS = 7  # of what `fill` sends
 
 
 @pytest.fixture
@@ -65,7 +64,7 @@ def use(server: Gateway, url: str, data_dir: Path | None = None) -> None:
 
 
 def fill(server: Gateway, name: str, *, large: int = 12_000) -> set[str]:
-    """Mail that waits: small, large and held; returns its subjects."""
+    """Six messages that wait, small, large and for two recipients; returns their subjects."""
     subjects = {f"{name}-{number}" for number in range(6)}
     for subject in sorted(subjects):
         body = LINES * (large if subject.endswith("-5") else 3)
@@ -101,9 +100,12 @@ def received(server: Gateway) -> list[str]:
     return sorted(row["message"] for row in rows)
 
 
-def stored(server: Gateway, messages: int) -> dict[str, Any]:
-    """What people find in a gateway, but for the queue, once its trace has so many messages."""
-    wait_until(lambda: len(received(server)) >= messages, "the trace to be written")
+def stored(server: Gateway, recipients: int) -> dict[str, Any]:
+    """What people find in a gateway, but for the queue, once its trace is whole: a row for each recipient of mail.
+
+    Workers write it about a second later, each its own rows: with fewer of them the next reading would have more.
+    """
+    wait_until(lambda: len(received(server)) >= recipients, "the trace to be written")
     return {
         "history": server.cli("history", json=True).data,
         "users": server.cli("user", "list", json=True).data,
@@ -120,7 +122,7 @@ def test_there_and_back(shop: Gateway, partner: Sink, postgres: Postgres) -> Non
     subjects = fill(shop, "there")
     held = waiting(shop)[0]["message"]["id"]
     shop.cli("queue", "hold", held)
-    before = stored(shop, 6)
+    before = stored(shop, RECIPIENTS)
     assert migrate(shop, "sqlite:", url, expect=2).stderr.count("is in use, by a gateway that serves") == 1
     shop.stop()
 
@@ -141,7 +143,7 @@ def test_there_and_back(shop: Gateway, partner: Sink, postgres: Postgres) -> Non
     use(shop, url)
     shop.start()
     assert {row["message"]["id"] for row in waiting(shop) if row["state"] == "held"} == {held}
-    assert stored(shop, 6) == before
+    assert stored(shop, RECIPIENTS) == before
     partner.behaviour = Behaviour()
     wait_until(lambda: len(waiting(shop)) == 1, "all but the held message to go", timeout=30)
     shop.cli("queue", "release", held)
@@ -151,7 +153,7 @@ def test_there_and_back(shop: Gateway, partner: Sink, postgres: Postgres) -> Non
     new = f"sqlite:{shop.folder / 'new'}"
     partner.behaviour = LATER
     back = fill(shop, "back")
-    before = stored(shop, 12)
+    before = stored(shop, 2 * RECIPIENTS)
     assert "is in use: node" in migrate(shop, url, new, expect=2).stderr
     shop.stop()
     moved = tables(migrate(shop, url, new, "--json"))
@@ -159,7 +161,7 @@ def test_there_and_back(shop: Gateway, partner: Sink, postgres: Postgres) -> Non
     assert "was moved to sqlite:" in shop.cli("serve", expect=2).stderr
     use(shop, "sqlite:", shop.folder / "new")
     shop.start()
-    assert stored(shop, 12) == before
+    assert stored(shop, 2 * RECIPIENTS) == before
     partner.behaviour = Behaviour()
     wait_until(lambda: not waiting(shop), "the queue to run empty", timeout=30)
     assert arrived(partner) == Counter(subjects | back)
@@ -175,7 +177,7 @@ def test_a_move_that_is_killed_goes_on(shop: Gateway, partner: Sink, postgres: P
         send(shop.port, "bob@later.example", content=message(f"more-{number}"))
         subjects.add(f"more-{number}")
     wait_until(lambda: len(waiting(shop)) == 156, "all to wait", timeout=60)
-    before = stored(shop, 156)
+    before = stored(shop, 150 + RECIPIENTS)
     shop.stop()
     source, target = "sqlite:", url
     for turn in range(2):
@@ -187,7 +189,7 @@ def test_a_move_that_is_killed_goes_on(shop: Gateway, partner: Sink, postgres: P
     use(shop, "sqlite:", shop.folder / "back")
     assert len(waiting(shop)) == 156
     shop.start()
-    assert stored(shop, 156) == before
+    assert stored(shop, 150 + RECIPIENTS) == before
     partner.behaviour = Behaviour()
     wait_until(lambda: not waiting(shop), "the queue to run empty", timeout=60)
     assert arrived(partner) == Counter(subjects)
@@ -195,14 +197,14 @@ def test_a_move_that_is_killed_goes_on(shop: Gateway, partner: Sink, postgres: P
 
 def kill_until_done(server: Gateway, source: str, target: str) -> int:
     """Begin a move again and again and kill it, each time somewhat later; returns how often it was killed."""
-    killed, wait = 0, 0.15  # on any machine some are killed before they copy, and some while they do
+    killed, wait = 0, 0.02  # on any machine some are killed before they copy, and some while they do
+    command = [GATEPOST, "--config", server.config, "store", "migrate", "--from", source, "--to", target]
     while True:
-        command = [GATEPOST, "--config", server.config, "store", "migrate", "--from", source, "--to", target]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-            time.sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
-            if process.poll() is not None:
-                assert process.returncode == 0, process.stderr.read() if process.stderr else ""
-                return killed
-            process.send_signal(signal.SIGKILL)
+        process = Child(command, server.folder / f"move-{killed}")
+        time.sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
+        if process.returncode is not None:
+            assert process.returncode == 0, process.output()
+            return killed
+        process.kill()
         killed += 1
-        wait *= 1.25
+        wait *= 1.4
