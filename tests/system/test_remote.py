@@ -361,7 +361,7 @@ def test_the_status_is_told_alike(remote: Remote) -> None:
     for as_json in (False, True):
         runs = remote.both("status", as_json=as_json)
         # Each greeting has its own name, and each answer its own age of the last sign of life.
-        own = r"(?<=gatepost) \[[^]]+\]|(?<=\"heartbeat\": )[0-9.]+"
+        own = r"(?<=gatepost) \[[^]]+\]|(?<=heartbeat )[0-9]+|(?<=\"heartbeat\": )[0-9.]+"
         here, there = (re.sub(own, "", run.stdout) for run in runs)
         assert there == here
         assert "220 " in there
