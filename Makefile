@@ -43,7 +43,7 @@ test: check ## everything that must hold before a commit
 	@$(MAKE) --no-print-directory system
 
 test-all: check ## the same with all that takes long: every other system test with real processes, other Pythons
-	+@$(TOGETHER) unit coverage
+	+@$(TOGETHER) unit-rest coverage
 	@$(MAKE) --no-print-directory system-all
 	@$(MAKE) --no-print-directory system-postgresql
 	@$(MAKE) --no-print-directory pythons

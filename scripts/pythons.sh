@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs the tests of single modules and `gatepost demo` on the oldest and the newest CPython that pyproject.toml allows
 # and that can be had: found on PATH or among pyenv's, or installed by uv. The one that .venv was made with was tested
-# already. What cannot be had is said. Environments are kept in .pythons, for as long as the locks stay as they are.
+# already, but without fresh examples: it is tried where no other can be had. What cannot be had is said. Environments are kept in .pythons, for as long as the locks stay as they are.
 #
 #   scripts/pythons.sh              by `make pythons`, which says BIN (default .venv/bin) and JOBS
 set -eu
@@ -37,16 +37,17 @@ environment() {
     echo "$locks" >"$folder/.locks"
 }
 
+# In the environment $2, which has the version $1.
 try() {
     say "CPython $1: unit tests and the demonstration"
-    ".pythons/$1/bin/pytest" -q -n "${JOBS:-2}" --dist worksteal tests/unit
-    ".pythons/$1/bin/gatepost" demo >/dev/null
+    "$2/pytest" -q -n "${JOBS:-2}" --dist worksteal tests/unit
+    "$2/gatepost" demo >/dev/null
 }
 
 tried=$own
 if [ "$least" != "$own" ]; then
     if environment "$least"; then
-        try "$least"
+        try "$least" ".pythons/$least/bin"
         tried=$least
     else
         say "NOT TESTED on CPython $least, the oldest that may be used: it cannot be had here"
@@ -55,10 +56,11 @@ fi
 for newest in $(versions "$own" | sort -Vr); do
     [ "$newest" != "$own" ] || break
     if environment "$newest"; then
-        try "$newest"
+        try "$newest" ".pythons/$newest/bin"
         tried=$newest
         break
     fi
     say "not on CPython $newest: it or one of the dependencies cannot be had for it"
 done
+[ "$tried" != "$own" ] || try "$own" "$bin"
 say "done; this environment is CPython $own, the last other one that was tried $tried"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.browser import choose_looks, chromium, context
+from support.cpu_time import CpuTime
 from support.debian import MARK, need
 from support.dns import DnsServer
 from support.dnssec import SignedDns
@@ -169,6 +170,7 @@ def page(browser: Browser) -> Iterator[Page]:
 def pytest_configure(config: pytest.Config) -> None:
     """Without long tests, axe looks at each page once."""
     choose_looks(every="not long" not in config.getoption("markexpr"))
+    config.pluginmanager.register(CpuTime())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -7,15 +7,13 @@ moves that are killed at any moment, and what is refused.
 from __future__ import annotations
 
 import random
-import signal
-import subprocess
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import tomlkit
-from support.process import GATEPOST, wait_until
+from support.process import GATEPOST, Child, wait_until
 from support.scenes import connector, contoso, message, send
 from support.sink import Behaviour
 
@@ -29,6 +27,8 @@ if TYPE_CHECKING:
 
 LATER = Behaviour(replies={"RCPT": "450 4.2.1 Later"})
 LINES = "x" * 70 + "\r\n"
+RECIPIENTS = 7  # of what `fill` sends
+REVIEWED = 3  # of what `fill_quarantine` sends
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def use(server: Gateway, url: str, data_dir: Path | None = None) -> None:
 
 
 def fill(server: Gateway, name: str, *, large: int = 12_000) -> set[str]:
-    """Mail that waits: small, large and held; returns its subjects."""
+    """Six messages that wait, small, large and for two recipients; returns their subjects."""
     subjects = {f"{name}-{number}" for number in range(6)}
     for subject in sorted(subjects):
         body = LINES * (large if subject.endswith("-5") else 3)
@@ -131,9 +131,12 @@ def received(server: Gateway) -> list[str]:
     return sorted(row["message"] for row in rows)
 
 
-def stored(server: Gateway, messages: int) -> dict[str, Any]:
-    """What people find in a gateway, but for the queue, once its trace has so many messages."""
-    wait_until(lambda: len(received(server)) >= messages, "the trace to be written")
+def stored(server: Gateway, recipients: int) -> dict[str, Any]:
+    """What people find in a gateway, but for the queue, once its trace is whole: a row for each recipient of mail.
+
+    Workers write it about a second later, each its own rows: with fewer of them the next reading would have more.
+    """
+    wait_until(lambda: len(received(server)) >= recipients, "the trace to be written")
     return {
         "history": server.cli("history", json=True).data,
         "users": server.cli("user", "list", json=True).data,
@@ -151,7 +154,7 @@ def test_there_and_back(shop: Gateway, partner: Sink, postgres: Postgres) -> Non
     held = waiting(shop)[0]["message"]["id"]
     shop.cli("queue", "hold", held)
     reviewed = fill_quarantine(shop)
-    before = stored(shop, 8)
+    before = stored(shop, RECIPIENTS + REVIEWED)
     assert migrate(shop, "sqlite:", url, expect=2).stderr.count("is in use, by a gateway that serves") == 1
     shop.stop()
 
@@ -173,7 +176,7 @@ def test_there_and_back(shop: Gateway, partner: Sink, postgres: Postgres) -> Non
     assert quarantine(shop) == reviewed
     shop.start()
     assert {row["message"]["id"] for row in waiting(shop) if row["state"] == "held"} == {held}
-    assert stored(shop, 8) == before
+    assert stored(shop, RECIPIENTS + REVIEWED) == before
     partner.behaviour = Behaviour()
     wait_until(lambda: len(waiting(shop)) == 1, "all but the held message to go", timeout=30)
     shop.cli("queue", "release", held)
@@ -187,9 +190,9 @@ def test_there_and_back(shop: Gateway, partner: Sink, postgres: Postgres) -> Non
     new = f"sqlite:{shop.folder / 'new'}"
     partner.behaviour = LATER
     back = fill(shop, "back")
-    before = stored(shop, 14)
+    before = stored(shop, 2 * RECIPIENTS + REVIEWED)
     move_back(shop, url, new)
-    assert stored(shop, 14) == before
+    assert stored(shop, 2 * RECIPIENTS + REVIEWED) == before
     assert quarantine(shop) == reviewed
     partner.behaviour = Behaviour()
     shop.cli("quarantine", "release", *{row["message"] for row in reviewed}, "--reason", "known")
@@ -207,7 +210,7 @@ def test_a_move_that_is_killed_goes_on(shop: Gateway, partner: Sink, postgres: P
         send(shop.port, "bob@later.example", content=message(f"more-{number}"))
         subjects.add(f"more-{number}")
     wait_until(lambda: len(waiting(shop)) == 156, "all to wait", timeout=60)
-    before = stored(shop, 156)
+    before = stored(shop, 150 + RECIPIENTS)
     shop.stop()
     source, target = "sqlite:", url
     for turn in range(2):
@@ -219,7 +222,7 @@ def test_a_move_that_is_killed_goes_on(shop: Gateway, partner: Sink, postgres: P
     use(shop, "sqlite:", shop.folder / "back")
     assert len(waiting(shop)) == 156
     shop.start()
-    assert stored(shop, 156) == before
+    assert stored(shop, 150 + RECIPIENTS) == before
     partner.behaviour = Behaviour()
     wait_until(lambda: not waiting(shop), "the queue to run empty", timeout=60)
     assert arrived(partner) == Counter(subjects)
@@ -227,14 +230,14 @@ def test_a_move_that_is_killed_goes_on(shop: Gateway, partner: Sink, postgres: P
 
 def kill_until_done(server: Gateway, source: str, target: str) -> int:
     """Begin a move again and again and kill it, each time somewhat later; returns how often it was killed."""
-    killed, wait = 0, 0.15  # on any machine some are killed before they copy, and some while they do
+    killed, wait = 0, 0.02  # on any machine some are killed before they copy, and some while they do
+    command = [GATEPOST, "--config", server.config, "store", "migrate", "--from", source, "--to", target]
     while True:
-        command = [GATEPOST, "--config", server.config, "store", "migrate", "--from", source, "--to", target]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-            time.sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
-            if process.poll() is not None:
-                assert process.returncode == 0, process.stderr.read() if process.stderr else ""
-                return killed
-            process.send_signal(signal.SIGKILL)
+        process = Child(command, server.folder / f"move-{killed}")
+        time.sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
+        if process.returncode is not None:
+            assert process.returncode == 0, process.output()
+            return killed
+        process.kill()
         killed += 1
-        wait *= 1.25
+        wait *= 1.4

@@ -13,7 +13,7 @@ from support.debian import need
 from support.gateway import Gateway
 from support.peers import Postfix
 from support.pki import Pki
-from support.process import GATEPOST, FixtureError, wait_until
+from support.process import FixtureError, run_gatepost, wait_until
 from support.scenes import ALICE, connector, contoso, send
 from support.tokens import PIN, Token
 
@@ -78,7 +78,7 @@ def logged(gateway: Gateway, text: str) -> None:
         raise FixtureError(f"{late}\n{gateway.log()}") from late
 
 
-@pytest.mark.parametrize("kind", ["EC:prime256v1", "rsa:2048"])
+@pytest.mark.parametrize("kind", ["EC:prime256v1", pytest.param("rsa:2048", marks=pytest.mark.long)])
 def test_a_listener_presents_a_certificate_whose_key_is_in_the_token(token: Token, pki: Pki, kind: str) -> None:
     with with_token(token, token.certificate(pki, "mx", HOST, kind=kind)) as gateway:
         said = s_client(gateway, pki.root)
@@ -196,10 +196,8 @@ def test_missing_parts_are_named(token: Token, pki: Pki) -> None:
     for changed, environment, text in wrong:
         gateway = patient(settings={"pkcs11": token.settings | changed, "certificate": certificate})
         try:
-            command = [GATEPOST, "--config", str(gateway.config), "serve"]
-            done = subprocess.run(
-                command, env={**os.environ, **environment}, capture_output=True, timeout=300, check=False
-            )
+            words = ["--config", str(gateway.config), "serve"]
+            done = run_gatepost(*words, environment={**os.environ, **environment}, timeout=300)
             assert done.returncode == 2, done.stderr.decode()
             assert text in done.stderr.decode()
         finally:

@@ -1,4 +1,8 @@
-"""Facts in one line: happy defaults, of which a test overrides what it is about."""
+"""Facts in one line: happy defaults, of which a test overrides what it is about.
+
+Every test file imports this one, and tests of one module are run for themselves hundreds of times a day: what only some
+need is imported in its fixture.
+"""
 
 from __future__ import annotations
 
@@ -11,34 +15,23 @@ import tomllib
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from gatepost.analysis.reports.evidence_audit import LogAudit, audit_log
-from gatepost.events.evidence.chain import Signer, key_id
 from gatepost.mail.model.message import Delivery, Message, QuarantineHold, Recipient
 from gatepost.mail.model.queue_id import format_id
-from gatepost.mail.model.trace_event import TraceEvent
-from gatepost.manage.use_cases import jobs
-from gatepost.pki.certificates.entry import Entry
-from gatepost.pki.certificates.evidence_key import signature_check
-from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.facts import SessionFacts
-from gatepost.policy.connectors.model import Resources, parse
 from gatepost.protocols.smtp.grammar import Path, parse_path
 from gatepost.protocols.tls.facts import CertificateFacts, ChainStatus, ChainVerdict, TlsFacts
-from gatepost.store.evidence_chain import EvidenceChain
-from gatepost.store.evidence_files import EvidenceDirectory, log_directory
-from gatepost.store.evidence_heads import EvidenceHeads
-from gatepost.store.interface import Settlement
-from gatepost.store.sqlite.message_trace import SqliteTrace
-from gatepost.store.sqlite.queue import SqliteStore
-from gatepost.store.sqlite.schema import StoreSettings
 from gatepost.store.trace import HopKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path as FilePath
+
+    from support.evidence_logs import EvidenceLogs
+
+    from gatepost.pki.certificates.entry import Entry
+    from gatepost.policy.connectors.directory import Directory
+    from gatepost.policy.connectors.model import Resources
 
 if os.geteuid() == 0:  # data in tmp_path is root's, and for root alone
     os.environ["GATEPOST_SERVER__USER"] = "root"
@@ -71,6 +64,7 @@ def leaf() -> Callable[..., CertificateFacts]:
 @pytest.fixture(scope="session")
 def entry() -> Callable[..., Entry]:
     """A certificate of the inventory: entry("new", "mx.a.example", state=State.CURRENT). Valid for all time."""
+    from gatepost.pki.certificates.entry import Entry  # noqa: PLC0415 - most tests do without
 
     def build(title: str, *names: str, key: str = "EC-P-256", **fields: Any) -> Entry:
         names, thumbprint = names or ("mx.a.example",), hashlib.sha256(title.encode()).hexdigest()
@@ -133,11 +127,15 @@ def session(tls: TlsFacts) -> Callable[..., SessionFacts]:
 
 @pytest.fixture
 def resources() -> Callable[[str], Resources]:
+    from gatepost.policy.connectors.model import parse  # noqa: PLC0415 - it imports most of what all tests would
+
     return lambda text: parse(tomllib.loads(text))
 
 
 @pytest.fixture
 def directory(resources: Callable[[str], Resources]) -> Callable[[str], Directory]:
+    from gatepost.policy.connectors.directory import Directory  # noqa: PLC0415 - most tests do without
+
     return lambda text: Directory(resources(text))
 
 
@@ -146,50 +144,10 @@ def path() -> Callable[[str], Path]:
     return lambda address: parse_path(f"<{address}>", smtputf8=True)
 
 
-class EvidenceLogs:
-    """Evidence logs on disk: chains signed with a key of their own, and whether all of it verifies."""
-
-    DAY = 86400.0
-    NOON = 1_795_003_200.0  # 2026-11-18 12:00 UTC
-
-    def __init__(self) -> None:
-        key = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
-        self.pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        self.signer = Signer(key_id(key.public_key().public_bytes_raw()), key.sign)
-
-    def chain(self, evidence: FilePath, writer: str = "0", **options: Any) -> EvidenceChain:
-        return EvidenceChain(
-            evidence, writer, **{"node": "mx1", "software": "gatepost", "signer": self.signer} | options
-        )
-
-    def heads(self, evidence: FilePath) -> EvidenceHeads:
-        return EvidenceHeads(evidence, node="mx1", software="gatepost", signer=self.signer)
-
-    def events(self, count: int = 1, **fields: Any) -> list[TraceEvent]:
-        given: dict[str, Any] = {"at": self.NOON, "event": "SEND", "message": "0abc", "organization": "contoso"}
-        given |= {"direction": "originating", "session": "s", "sender": "a@a.example", "recipient": "b@b.example"}
-        return [TraceEvent(**(given | fields)) for _ in range(count)]
-
-    def keep_key(self, evidence: FilePath) -> None:
-        """Where a gateway has its public key."""
-        (evidence / "keys").mkdir(parents=True, exist_ok=True)
-        (evidence / "keys" / f"{self.signer.key[:16]}.pem").write_bytes(self.pem)
-
-    def audit(self, evidence: FilePath, **options: Any) -> LogAudit:
-        return audit_log(EvidenceDirectory(evidence), signature_check([self.pem]), **options)
-
-    def good(self, evidence: FilePath) -> LogAudit:
-        """The log, which must be without a fault."""
-        found = self.audit(evidence)
-        assert found.faults.first == {}
-        return found
-
-    def names(self, evidence: FilePath) -> list[str]:
-        return sorted(path.name for path in log_directory(evidence).iterdir() if not path.name.startswith("."))
-
-
 @pytest.fixture(scope="session")
 def logs() -> EvidenceLogs:
+    from support.evidence_logs import EvidenceLogs  # noqa: PLC0415 - most tests do without
+
     return EvidenceLogs()
 
 
@@ -222,7 +180,7 @@ def checked(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Any], None]:
             return found
 
         monkeypatch.setattr(place, look)
-        monkeypatch.setattr(jobs, "Thread", _Never if found is None else _AtOnce)
+        monkeypatch.setattr("gatepost.manage.use_cases.jobs.Thread", _Never if found is None else _AtOnce)
 
     return find
 
@@ -242,6 +200,11 @@ def queued() -> Callable[..., list[str]]:
 
 
 async def _queue(data: FilePath, messages: tuple[dict[str, Any], ...], shard: int) -> list[str]:
+    from gatepost.store.interface import Settlement  # noqa: PLC0415 - most tests do without
+    from gatepost.store.sqlite.message_trace import SqliteTrace  # noqa: PLC0415 - most tests do without
+    from gatepost.store.sqlite.queue import SqliteStore  # noqa: PLC0415 - most tests do without
+    from gatepost.store.sqlite.schema import StoreSettings  # noqa: PLC0415 - most tests do without
+
     settings = StoreSettings(free_space_mark=0)
     directory = data / "queue" / str(shard)
     store = await SqliteStore.open(directory, trace=SqliteTrace(data / "trace").sink, worker=shard, settings=settings)

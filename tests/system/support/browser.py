@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.base import AXE_SCRIPT, AxeResults
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 from support.debian import chromium_program
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ EACH_LOOK = ["light", *(pytest.param(look, marks=pytest.mark.long) for look in L
 # A form that was refused is shown again with one of these statuses, which the browser thinks worth a line.
 _REFUSED_FORM = tuple(f"the server responded with a status of {status}" for status in (409, 422, 429))
 _PATIENCE = 90_000  # milliseconds, on a machine that has other things to do
+expect.set_options(timeout=_PATIENCE)
 _RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 _COLOUR_RULES = ["color-contrast", "link-in-text-block"]  # the only ones that a theme can break
 _every_look = True

@@ -22,6 +22,7 @@ import sys
 import tempfile
 import threading
 import traceback
+from collections import Counter, defaultdict
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -30,13 +31,31 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _MOST = 1 << 20  # bytes of a request: words and environment
+_OPTIONS = {"--config", "--data-dir", "--remote"}  # before the name of a command, with a value
+
+# By kind of command, as far as this process has waited for it: how many, and seconds of CPU with what they started.
+starts: Counter[str] = Counter()
+seconds: defaultdict[str, float] = defaultdict(float)
+
+
+def kind(words: Sequence[str], *, real: bool = False) -> str:
+    """ "gatepost queue list" of the words of a command line."""
+    names: list[str] = []
+    skip = False
+    for word in words:
+        if not skip and not word.startswith("-"):
+            names.append(word)
+        skip = not skip and word in _OPTIONS
+    alone = names[:1] and names[0] in {"serve", "apply", "check", "explain", "import", "status", "alarms", "demo"}
+    return " ".join(["real gatepost" if real else "gatepost", *names[: 1 if alone else 2]])
 
 
 class ForkedProcess:
     """A command that the server forked: what `subprocess.Popen` offers, as far as fixtures use it."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, kind: str) -> None:
         self._connection = connection
+        self._kind = kind
         self._status: int | None = None
         self.pid = int(connection.recv(32))
 
@@ -60,9 +79,11 @@ class ForkedProcess:
     def _ended(self, flags: int) -> int | None:
         if self._status is None:
             with suppress(BlockingIOError):
-                answer = self._connection.recv(32, flags)
-                self._status = int(answer) if answer else -signal.SIGKILL  # the server is gone, and so is this
+                status, _, spent = self._connection.recv(64, flags).decode().partition(" ")
+                self._status = int(status) if status else -signal.SIGKILL  # the server is gone, and so is this
                 self._connection.close()
+                starts[self._kind] += 1
+                seconds[self._kind] += float(spent or 0)
         return self._status
 
     def terminate(self) -> None:
@@ -106,7 +127,7 @@ class ForkServer:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         connection.connect(self._address)
         socket.send_fds(connection, [json.dumps(request).encode()], list(files))
-        return ForkedProcess(connection)
+        return ForkedProcess(connection, kind(words))
 
     def close(self) -> None:
         """End it: it ends when its standard input does."""
@@ -199,11 +220,12 @@ class _Server:
         return request
 
     def _ended(self, connection: socket.socket, pid: int, *, pidfd: int) -> None:
-        _, status = os.waitpid(pid, 0)
+        _, status, usage = os.wait4(pid, 0)
         self._selector.unregister(pidfd)
         os.close(pidfd)
         with suppress(OSError):  # nobody may wait any more
-            connection.send(str(os.waitstatus_to_exitcode(status)).encode())
+            spent = usage.ru_utime + usage.ru_stime
+            connection.send(f"{os.waitstatus_to_exitcode(status)} {spent:.3f}".encode())
         connection.close()
 
     def _close_all(self) -> None:

@@ -89,16 +89,21 @@ def loopback(rest: str, *, of_process: bool = False) -> str:
 
 
 def wait_until[T](condition: Callable[[], T], what: str, *, timeout: float = 20.0) -> T:
-    """The first true result of `condition`, asked again and again; FixtureError after `timeout` seconds."""
+    """The first true result of `condition`, asked again and again; FixtureError after `timeout` seconds.
+
+    What takes long to ask, as a command does, is asked less often: else most of the CPU would go into the question.
+    """
     end = time.monotonic() + timeout
     pause = 0.005
     while True:
+        asked = time.monotonic()
         result = condition()
         if result:
             return result
-        if time.monotonic() > end:
+        now = time.monotonic()
+        if now > end:
             raise FixtureError(f"after {timeout:g} s: {what}")
-        time.sleep(pause)
+        time.sleep(max(pause, min(3 * (now - asked), 0.5)))
         pause = min(pause * 1.5, 0.1)
 
 
