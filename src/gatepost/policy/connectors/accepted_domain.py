@@ -50,7 +50,8 @@ class AcceptedDomain(Record):
     recipients: tuple[MailAddress, ...] = Field(
         default=(),
         description='With recipient_validation = "list": every address of the domain that exists behind this gateway. '
-        "Mailboxes of the gateway are known without it. Upper and lower case are treated alike, and the "
+        "With another source: addresses that exist although the source does not know them; it is not asked for "
+        "them. Mailboxes of the gateway are known without it. Upper and lower case are treated alike, and the "
         "organization's subaddress_separator applies.",
     )
     recipients_file: Annotated[

@@ -65,7 +65,7 @@ def _directory(directory: RecipientDirectory) -> Iterator[tuple[str, str]]:
 def warn_of_validation(domain: AcceptedDomain, mailboxes: set[str], label: str) -> Iterator[str]:
     """Yield warnings. mailboxes: addresses of the organization's mailboxes, in lower case."""
     how = domain.recipient_validation
-    if domain.recipients and how is not RecipientValidation.LIST:
+    if domain.recipients and how is RecipientValidation.NONE:
         yield f'{label}: its recipients have no effect; write recipient_validation = "list"'
     if domain.recipients_file and how is not RecipientValidation.FILE:
         yield f'{label}: its recipients_file has no effect; write recipient_validation = "file"'

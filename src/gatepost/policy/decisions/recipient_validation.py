@@ -93,7 +93,10 @@ def question_of(directory: Directory, reverse_path: Path, recipient: Path) -> Re
 
 
 def judge_by_list(directory: Directory, question: RecipientQuestion) -> tuple[Reply | None, str]:
-    """The refusal, None if the domain's own list has the recipient; and the reason."""
+    """The refusal, None if the domain's own list has the recipient; and the reason.
+
+    Where the domain has another source, the list stands beside it: whom it does not have is asked of the source.
+    """
     source = f"the recipient list of {question.domain.name} (configuration {directory.version})"
     if directory.lists_recipient(question.domain, question.recipient):
         return None, f"{question.recipient.text} is in {source}"

@@ -61,6 +61,7 @@ def test_a_list_may_have_addresses_in_every_subdomain_of_a_wildcard() -> None:
     ("fields", "mailboxes", "said"),
     [
         ({"type": "internal-relay", "recipients": ["a@o.example"]}, (), "its recipients have no effect"),
+        (LISTED | {"recipient_validation": "callout", "recipients": ["a@o.example"]}, (), ""),
         (LISTED | {"recipients": ["a@o.example"]}, (), "postmaster@o.example is not among its recipients"),
         (LISTED | {"recipients": ["Postmaster@o.example"]}, (), ""),
         (LISTED | {"recipients": ["a@o.example"]}, ("postmaster@o.example",), ""),
