@@ -77,6 +77,7 @@ LDAP_FILES = FILES | {
     "/r": (f"{DC}domain = r.example\n", ""),
     "/other": (DC.replace("dc=o", "dc=p"), ""),
     "/bad": ("search_base = %1\n", ""),
+    "/old": (f"{DC}version = 2\ntls_cert = /c\nbind = no\n", ""),
 }
 
 
@@ -130,6 +131,13 @@ def test_a_directory_is_asked_for_the_domains_that_postfix_asks_it_for():
     assert "recipient_directory" in domains["*.r.example"]
     assert "recipient_directory" not in domains["*.s.example"]
     assert "has no recipient of *.s.example" in said["not carried over", "relay_recipient_maps"]
+
+
+def test_what_differs_or_is_lost_is_reported_by_parameter():
+    _, said, _ = imported(f"{LIST}ldap:/old")
+    assert "version 3" in said["differs", "relay_recipient_maps: version"]
+    assert "bind_dn" in said["not carried over", "relay_recipient_maps: tls_cert"]
+    assert not [setting for _, setting in said if "bind_pw" in setting]
 
 
 def test_a_directory_that_cannot_be_carried_over_is_reported():
