@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from gatepost.decoding import from_json
 from gatepost.net.anchors import AnchorsError
 from gatepost.net.lookups.http import HttpFailed, HttpRequest
 
@@ -101,7 +102,7 @@ class GraphClient:
     async def _ask(self, app: GraphApp, request: HttpRequest) -> bool:
         try:
             response = await self._client(app.bounded).fetch(request)
-            page = msgspec.json.decode(response.body, type=_Page)
+            page = from_json(response.body, _Page)
         except AnchorsError as error:
             raise GraphUnavailable(f"the trust anchors cannot be read: {error}") from error
         except HttpFailed as failed:
