@@ -144,7 +144,8 @@ class _Connection:
         """Whether there is an entry, and how the search ended."""
         number = self._next()
         await self._send(search_request(number, search.base, search.encoded, seconds))
-        has_entry, references = False, []
+        has_entry = False
+        references: list[str] = []
         for _ in range(_MOST_MESSAGES):
             answer = await self._answer(number)
             if answer.result is not None and answer.operation is Operation.SEARCHED:
