@@ -62,6 +62,7 @@ PAGES: dict[str, tuple[str, ...]] = {
         "/connectors/contoso/outbound/{rehearsed}?part=report", "/connectors/contoso/outbound/{off}?part=report",
     ),
     "/alarms": ("/alarms",),
+    "/limits": ("/limits",),
     "/quarantine": ("/quarantine", "/quarantine?subject=offer"),
     "/queue": ("/queue", "/queue?state=held", "/queue?domain=d77.example", "/queue?sender=nobody@own3.example",
                "/queue?recipient=@d77.example", "/queue?state=active"),

@@ -62,7 +62,30 @@ RELAYED = {
     "recipient_validation": "list",
     "recipients": ["ann@inner.example", "a.very.long.name.of.somebody.with.many.names@inner.example"],
 }
+CLOUD = {
+    "name": "cloud.example",
+    "type": "internal-relay",
+    "recipient_validation": "graph",
+    "recipient_graph": {
+        "tenant_id": "0f0e0d0c-0b0a-4908-8706-050403020100",
+        "client_id": "00010203-0405-4607-8809-0a0b0c0d0e0f",
+    },
+}
+FOREST = {
+    "name": "forest.example",
+    "type": "internal-relay",
+    "recipient_validation": "ldap",
+    "recipient_directory": {
+        "urls": ["ldaps://dc1.forest.example", "ldaps://dc2.forest.example"],
+        "base_dn": "dc=forest,dc=example",
+        "bind_dn": "cn=gatepost,ou=service accounts with a long name,dc=forest,dc=example",
+    },
+}
 PAGES = {
+    "graph-domain": "/domains/view/contoso/cloud.example",
+    "graph-domain-edit": "/domains/edit/contoso/cloud.example",
+    "ldap-domain": "/domains/view/contoso/forest.example",
+    "limits": "/limits",
     "relay": "/connectors/contoso/outbound/relay",
     "relay-edit": "/connectors/edit/contoso/outbound/relay",
     "filter": "/connectors/contoso/inbound/cloud%20filter",
@@ -107,8 +130,8 @@ def centre(zone: DnsServer) -> Iterator[AdminCentre]:
         master = folder.write("master.key", "m" * 32)
         master.chmod(0o600)
         resources = contoso(
-            domains=[{"name": "contoso.example"}, RELAYED],
-            inbound=[OWN_SERVERS, FILTER],
+            domains=[{"name": "contoso.example"}, RELAYED, CLOUD, FOREST],
+            inbound=[OWN_SERVERS | {"messages_per_day": 1}, FILTER],
             outbound=[connector("bank.example", "127.0.0.1:1"), RELAY],
             authentication_results="gateway",
             mail_flow_rule=[RULE],
@@ -129,7 +152,9 @@ def centre(zone: DnsServer) -> Iterator[AdminCentre]:
                 "http_address": f"127.0.0.1:{free_port()}",
             },
         }
-        yield served(make, resources, settings=settings, nameservers=[zone.address])
+        made = served(make, resources, settings=settings, nameservers=[zone.address])
+        send(made.gateway.port, "bob@nowhere.example")  # all that the own servers may send today
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +171,37 @@ def test_each_page_can_be_used_by_everybody(centre: AdminCentre, inside: Page, n
     inside.goto(f"{centre.url}{PAGES[name]}", wait_until="networkidle")
     assert inside.locator("#main h1").is_visible()
     look(inside, f"resources-{name}")
+
+
+def test_the_password_of_a_directory_is_entered_and_removed(centre: AdminCentre, page: Page) -> None:
+    for name, what in (("cloud.example", "client secret"), ("forest.example", "password")):
+        centre.log_in(page, f"/domains/view/contoso/{name}")
+        page.locator("#login").get_by_text("Missing").wait_for()
+        page.locator("#login").get_by_label(what.capitalize()).fill("correct horse")
+        page.get_by_role("button", name=f"Store {what}").click()
+        page.get_by_text(f"The {what} was stored, encrypted.").wait_for()
+        assert "correct horse" not in page.content()
+        axe(page)
+        shot(page, f"stored-{name}")
+        told = centre.gateway.cli("domain", "password", name, "--check")
+        assert told.stdout == f"{name}: sealed\n"
+        page.get_by_role("button", name=f"Remove {what}…").click()
+        page.get_by_role("button", name="Remove", exact=True).click()
+        page.locator("#login").get_by_text("Missing").wait_for()
+
+
+def test_a_sending_limit_is_lifted_on_its_page(centre: AdminCentre, page: Page) -> None:
+    centre.log_in(page, "/limits")
+    page.get_by_text("1 of 1").wait_for()
+    page.get_by_text("Limit reached").first.wait_for()
+    axe(page)
+    page.get_by_role("button", name="Lift…").click()
+    page.get_by_role("button", name="Lift limit").click()
+    page.get_by_text("The limit of own servers is lifted until midnight UTC").wait_for()
+    page.get_by_text("Lifted for today").wait_for()
+    shot(page, "limit-lifted")
+    (sender,) = centre.gateway.cli("limit", "list", json=True).data
+    assert sender["lifted"] == "all"
 
 
 def test_a_key_is_made_published_and_let_sign(centre: AdminCentre, zone: DnsServer, page: Page) -> None:

@@ -212,6 +212,59 @@ def test_a_base_that_does_not_exist_says_nothing_of_recipients(
     assert "noSuchObject (32)" in why_refused(server, NOBODY) or "referral (10)" in why_refused(server, NOBODY)
 
 
+CHILD = "ldap://child.relay.example/ou=child,dc=relay,dc=example"
+REFERRAL = f"""\
+dn: ou=child,{BASE}
+objectClass: referral
+objectClass: extensibleObject
+ou: child
+ref: {CHILD}
+"""
+
+
+def test_what_another_server_may_have_is_not_refused(
+    gateway: Start[Gateway], sink: Start[Sink], leaf: Leaf, pki: Pki, password_file: Path
+) -> None:
+    with Slapd(leaf, PEOPLE, entries=REFERRAL) as slapd:
+        server = gateway(relayed(sink().address, **by_ldap([slapd.urls[0]], password_file, pki.root)))
+        assert rcpt(server, ANN).startswith("250"), "the server itself has the entry"
+        assert rcpt(server, NOBODY).startswith("451 4.4.3")
+        assert f"refers to {CHILD}" in why_refused(server, NOBODY)
+        below = {"base_dn": f"ou=child,{BASE}"}
+        server = gateway(relayed(sink().address, **by_ldap([slapd.urls[0]], password_file, pki.root, directory=below)))
+        assert rcpt(server, NOBODY).startswith("451 4.4.3")
+        assert "referral (10)" in why_refused(server, NOBODY)
+
+
+def test_a_directory_that_postfix_asked_is_asked_by_the_gateway(
+    gateway: Start[Gateway], sink: Start[Sink], slapd: Slapd, pki: Pki, tmp_path: Path
+) -> None:
+    (tmp_path / "main.cf").write_text(
+        "myhostname = mx.contoso.example\nmydestination =\nrelay_domains = relay.example\nmynetworks = 192.0.2.1\n"
+        "parent_domain_matches_subdomains =\nrelay_recipient_maps = inline:{printer@relay.example=OK}, "
+        "proxy:ldap:$config_directory/people.cf\n"
+        f"transport_maps = inline:{{relay.example=smtp:[127.0.0.1]:{sink().port}}}\n"
+    )
+    (tmp_path / "people.cf").write_text(
+        f"server_host = {slapd.urls[1]}\nversion = 3\nstart_tls = yes\ntls_require_cert = yes\n"
+        f"tls_ca_cert_file = {pki.root}\nsearch_base = {BASE}\nbind_dn = {READER}\nbind_pw = {PASSWORD}\n"
+        "query_filter = (|(mail=%s)(proxyAddresses=smtp:%s))\nresult_attribute = mail\n"
+    )
+    server = gateway()
+    command = ("import", "postfix", str(tmp_path), "--organization", "contoso", "--output", str(tmp_path / "r.toml"))
+    printed = server.cli(*command, expect=None)
+    assert "gatepost domain password relay.example" in printed.stderr
+    printed = server.cli(*command, "--secrets", str(tmp_path / "secrets"), expect=0)
+    assert PASSWORD not in printed.stdout + printed.stderr + (tmp_path / "r.toml").read_text()
+    server.cli("apply", "-f", str(tmp_path / "r.toml"))
+    wait_until(lambda: rcpt(server, ANN).startswith("250"), "the resources")
+    assert rcpt(server, ALIAS).startswith("250")
+    assert rcpt(server, NOBODY).startswith("550 5.1.1")
+    assert slapd.searches() == 3
+    assert rcpt(server, "Printer@relay.example").startswith("250")
+    assert slapd.searches() == 3, "nobody is asked for whom the list has"
+
+
 def test_a_file_is_read_again_when_it_changes_and_bad_lines_are_named(
     gateway: Start[Gateway], sink: Start[Sink], tmp_path: Path
 ) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from support.gateway import Gateway
     from support.peers import Postfix
     from support.pki import Pki
+    from support.postgres import Postgres
     from support.sink import Sink
 
 
@@ -170,6 +171,32 @@ def test_an_own_server_reaches_its_daily_limit(
         lambda: "sending-limit" not in server.cli("alarms", expect=None).stdout, "the end of the alarm", timeout=20
     )
     assert server.cli("limit", "lift", "nobody", expect=1).stderr
+
+
+def test_two_nodes_with_one_database_count_together(
+    gateway: Callable[..., Gateway], sink: Callable[..., Sink], postgres: Postgres
+) -> None:
+    """What one node took counts for the other, and so does what is lifted at one."""
+    partner, url = sink(), postgres.database()
+    own = {**OWN_SERVERS, "messages_per_day": 5}
+    resources = contoso(inbound=[own], outbound=[connector("partner.example", partner.address)])
+
+    def node(name: str, given: Any) -> Gateway:
+        settings = {"server": {"node": name, "workers": 1}, "store": {"url": url, "shared_mailboxes": True}}
+        return gateway(given, hostname=f"{name}.contoso.example", settings=settings)
+
+    first, second = node("mx1", resources), node("mx2", "")
+    assert refusals(first, 3) == [""] * 3
+    time.sleep(4.5)  # until each node knows what the other counted
+    assert [said[:9] for said in refusals(second, 3)] == ["", "", "450 4.7.1"]
+    time.sleep(4.5)
+    assert [said[:9] for said in refusals(first, 1)] == ["450 4.7.1"]
+    for server in (first, second):
+        (sender,) = listed(server, "limit", "list")
+        assert (sender["messages"], sender["messages_allowed"]) == (5, 5)
+    first.cli("limit", "lift", "own servers")
+    time.sleep(4.5)
+    assert refusals(second, 1) == [""]
 
 
 def test_a_user_has_the_lower_of_two_limits(

@@ -251,6 +251,10 @@ def quarantined() -> Callable[..., list[str]]:
 
 
 async def _hold(data: FilePath, messages: tuple[dict[str, Any], ...]) -> list[str]:
+    from gatepost.store.sqlite.message_trace import SqliteTrace  # noqa: PLC0415 - most tests do without
+    from gatepost.store.sqlite.queue import SqliteStore  # noqa: PLC0415 - most tests do without
+    from gatepost.store.sqlite.schema import StoreSettings  # noqa: PLC0415 - most tests do without
+
     directory, trace = data / "queue" / "0", SqliteTrace(data / "trace").sink
     store = await SqliteStore.open(directory, trace=trace, worker=0, settings=StoreSettings(free_space_mark=0))
     ids = []

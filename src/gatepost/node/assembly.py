@@ -204,8 +204,9 @@ class Assembly:
         self._destinations = self._site.storage.worker_destinations()
         vault = vault_of(settings, self._resources)
         self._dkim = DkimKeys(self._resources, vault)
-        tokens = AccessTokens(self._lookups.resolver, settings.tls.trust_anchors, tenants=settings.network.policy())
-        self._smart_host_logins = SmartHostLogins(ConnectorSecrets(self._resources.content, vault), tokens)
+        anchors, tenants = settings.tls.trust_anchors, settings.network.policy()
+        self._tokens = AccessTokens(self._lookups.resolver, anchors, tenants=tenants)
+        self._smart_host_logins = SmartHostLogins(ConnectorSecrets(self._resources.content, vault), self._tokens)
         self._content = content_steps(settings, self._resources, self._dkim)
         self._observation.follow(self._stores, self._lookups.resolver.counts, self._sessions.counts)
         self.parts.add(
@@ -213,7 +214,7 @@ class Assembly:
             Lifecycle("counts of TLS sessions", close=partial(asyncio.to_thread, self._sessions.close)),
             Lifecycle("memory of destinations", close=partial(asyncio.to_thread, self._destinations.close)),
             Lifecycle("DKIM keys", refresh=lambda _: self._dkim.forget(), reload=self._dkim.forget),
-            Lifecycle("access tokens", reload=tokens.reload, close=tokens.close),
+            Lifecycle("access tokens", reload=self._tokens.reload, close=self._tokens.close),
             Lifecycle("kept connections", reload=self._pool.close, close=self._pool.close),
         )
 
@@ -257,7 +258,7 @@ class Assembly:
         self._logins = Logins(self._resources.content, secret, time.monotonic, self._issuer_keys)
         self._hooks = ContentHooks(self._lookups.resolver, tenants=tenants)
         callout = Callout(self._deliverers[0].services, self._directory)
-        sources = RecipientSources(settings, self._lookups.resolver, self._resources, callout)
+        sources = RecipientSources(settings, self._lookups.resolver, self._resources, callout, self._tokens)
         self._usage = SendingUsage(self._site.storage.sending_usage())
         self._recipients = sources.lookups(self._observation)
         self._services = services_by_role(self._inbound(store, manager), self._logins, self._credentials)

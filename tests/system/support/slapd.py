@@ -74,7 +74,10 @@ def listens(port: int) -> bool:
 
 
 class Slapd:
-    """people: the mail of each person, and proxyAddresses as they are written. certificate: of its TLS."""
+    """people: the mail of each person, and proxyAddresses as they are written. certificate: of its TLS.
+
+    more: of its configuration. entries: more of them, as LDIF.
+    """
 
     def __init__(
         self,
@@ -83,6 +86,7 @@ class Slapd:
         *,
         password: str = PASSWORD,
         more: str = "",
+        entries: str = "",
     ) -> None:
         need("slapd")
         self.folder = Folder("slapd")
@@ -92,14 +96,15 @@ class Slapd:
         self.folder.write("db/.keep", "")
         self._certificate = certificate
         self._more = more
-        entries = _ENTRIES.format(base=BASE, reader=READER, password=password)
+        made = _ENTRIES.format(base=BASE, reader=READER, password=password)
         self._configuration = self._write()
-        entries += "".join(
+        made += "".join(
             f"dn: uid=u{number},{BASE}\nobjectClass: inetOrgPerson\nobjectClass: testRecipient\nuid: u{number}\ncn: u\n"
             f"sn: u\nmail: {mail}\n{''.join(f'proxyAddresses: {proxy}' + chr(10) for proxy in proxies)}\n"
             for number, (mail, proxies) in enumerate(people.items())
         )
-        path = self.folder.write("entries.ldif", entries)
+        made += entries
+        path = self.folder.write("entries.ldif", made)
         command = ["/usr/sbin/slapadd", "-f", self._configuration, "-l", path]
         subprocess.run(command, check=True, capture_output=True, timeout=30)
 

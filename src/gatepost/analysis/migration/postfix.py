@@ -57,7 +57,7 @@ def convert(
         raise ImportRefused("main.cf has no parameter in it; nothing was read")
     services = parse_master(master)
     domains = list(_domains(config, files))
-    add_recipients(config, files, [part for part in domains if part.table.get("type") == "internal-relay"])
+    carried = add_recipients(config, files, domains, secrets)
     own = _own(config)
     add_journal(config, own)
     parts = [own, *domains, *_inbound(config, files)]
@@ -65,7 +65,7 @@ def convert(
     parts.extend(journal_rules(config, files))
     if not any("*" in part.table.get("recipient_domains", ()) for part in parts):
         _cleartext(config, parts[0])
-    parts.append(_others(config, services))
+    parts.append(_others(config, services, carried))
     name = organization or _organization_name(config, parts)
     return assemble(name, parts)
 
@@ -119,7 +119,7 @@ def _domains(config: MainConfig, files: Files) -> Iterator[Part]:
                 continue
             seen.add(name)
             authoritative = authoritative or kind == "authoritative"
-            part = Part("accepted_domain", f"accepted domain {domain!r}")
+            part = Part("accepted_domain", f"accepted domain {domain!r}", origin=parameter)
             part.table = {"name": domain, "type": kind}
             yield part
     if "myhostname" not in config.written and "myhostname" in config["mydestination"] + (
@@ -253,12 +253,15 @@ def _narrow(network: Network, part: Part) -> str:
     return ""
 
 
-def _others(config: MainConfig, services: Sequence[Service]) -> Part:
-    """Every parameter that is written and was not read: known to mean nothing here, or reported."""
+def _others(config: MainConfig, services: Sequence[Service], carried: frozenset[str]) -> Part:
+    """Every parameter that is written and was not read: known to mean nothing here, or reported.
+
+    carried: those that became a part of something although others of their kind do not.
+    """
     part = Part("", "parameters")
     for name, line in config.repeated:
         part.lost(f"{name} (line {line})", f"is written again in line {config.lines[name]}, which counts")
-    quiet = [name for name in config.lines if name not in READ and not _tells(config, name, part)]
+    quiet = [name for name in config.lines if name not in READ | carried and not _tells(config, name, part)]
     if quiet:
         part.differs("others", f"{', '.join(quiet)}: how Postfix itself works, or nothing at all; not needed here")
     for service in services:
@@ -293,7 +296,7 @@ def _tells(config: MainConfig, name: str, part: Part) -> bool:
     why = "is not known to this import; look up what it does, and whether it is still needed"
     if known is not None:
         why = known.why.format(value=value[:_SHOWN])
-    secret = "password" in name or "passwd" in name
+    secret = "password" in name or "passwd" in name or name.endswith("_pw")
     part.lost(f"{name} (line {config.lines[name]})", why if secret else f"{value[:_SHOWN]}: {why}")
     return True
 

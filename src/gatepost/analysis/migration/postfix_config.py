@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from gatepost.analysis.migration.postfix_tables import logical_lines, references, source_file
+from gatepost.analysis.migration.postfix_tables import directory_file, logical_lines, references, source_file
 from gatepost.analysis.migration.report import ImportRefused
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 
 # Parameters whose tables are read.
+DIRECTORY_PARAMETERS = ("relay_recipient_maps", "virtual_mailbox_maps", "local_recipient_maps")
+"""Parameters whose directories (ldap:) say which recipients exist."""
+
 TABLE_PARAMETERS = (
     "sender_bcc_maps",
     "recipient_bcc_maps",
@@ -143,9 +146,10 @@ def named_files(text: str, directory: str) -> list[str]:
     directory: where main.cf is, which is what $config_directory stands for.
     """
     config = with_directory(parse_main(text), directory)
-    candidates = (
+    candidates = [
         source_file(table) for name in TABLE_PARAMETERS if config.raw(name) is not None for table in config.listed(name)
-    )
+    ]
+    candidates += [directory_file(table) for name in DIRECTORY_PARAMETERS for table in config.listed(name)]
     return list(dict.fromkeys(candidate for candidate in candidates if candidate))
 
 

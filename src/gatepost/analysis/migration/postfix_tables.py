@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _TEXT_TYPES = frozenset({"hash", "btree", "lmdb", "cdb", "dbm", "sdbm", "texthash", "cidr"})
 _TYPED = re.compile(r"(proxy:)?([a-z0-9_]+):(.*)", re.DOTALL)
+LDAP = re.compile(r"(proxy:)?ldap:(\S+)")
+"""A directory as a table: its file, or the obsolete name of its parameters in main.cf."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,12 @@ def source_file(reference: str) -> str:
         return bare
     typed = _TYPED.fullmatch(bare)
     return typed[3] if typed and typed[2] in _TEXT_TYPES else ""
+
+
+def directory_file(reference: str) -> str:
+    """The file with the parameters of a directory that is asked ("ldap:/file"), "" for any other entry of a list."""
+    match = LDAP.fullmatch(reference)
+    return match[2] if match and match[2].startswith(("/", ".")) else ""
 
 
 def table(reference: str, files: Mapping[str, tuple[str | None, str]], where: str) -> list[Entry] | str:

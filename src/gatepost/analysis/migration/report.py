@@ -75,7 +75,8 @@ class Part:
     """A resource in the making. kind: a key of KINDS, "organization", or "" for what becomes no resource.
 
     fallbacks: for a field that our own checks refuse, what to write instead and how the report says so. Only for what
-    is at least as strict: without one, the whole resource is left out. secret: what its authentication has in a file.
+    is at least as strict: without one, the whole resource is left out. secret: what its log-in has in a file. origin:
+    the parameter or property that it comes from, "" where nobody asks.
     """
 
     kind: str
@@ -85,6 +86,13 @@ class Part:
     fallbacks: dict[str, tuple[dict[str, Any], str]] = field(default_factory=dict)
     refused: str = ""
     secret: str = field(default="", repr=False)
+    origin: str = ""
+
+    @property
+    def secret_file(self) -> str:
+        """The file that its table names for the secret of its log-in."""
+        authentication, directory = self.table.get("authentication") or {}, self.table.get("recipient_directory") or {}
+        return str(authentication.get("secret_file") or directory.get("password_file") or "")
 
     def differs(self, setting: str, detail: str) -> None:
         """A setting is carried over, and something about it is not the same."""
@@ -246,5 +254,5 @@ def _imported(organization: str, parts: Sequence[Part]) -> Imported:
         elif part.kind == "organization" and lines:
             notes["organization", 0] = (*notes.get(("organization", 0), ()), *lines)
     document = _document(organization, [part for part in parts if not part.refused])
-    secrets = {part.table["authentication"]["secret_file"]: part.secret for part in parts if part.secret}
+    secrets = {part.secret_file: part.secret for part in parts if part.secret and part.secret_file}
     return Imported(organization, document, tuple(findings), notes, tuple(left_out), secrets)

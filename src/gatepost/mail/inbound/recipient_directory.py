@@ -56,7 +56,9 @@ class RecipientDirectorySource:
             return _down(str(failure))
         except SecretError as error:
             return _down(f"it cannot be logged in to: {error}")
-        return answer_of_directory(outcome.result, str(outcome.server), found=outcome.found)
+        return answer_of_directory(
+            outcome.result, str(outcome.server), found=outcome.found, references=outcome.references
+        )
 
     def _directory(self, question: RecipientQuestion, wanted: RecipientDirectory) -> LdapDirectory:
         servers = tuple(LdapServer(*server_of(url)) for url in wanted.urls)

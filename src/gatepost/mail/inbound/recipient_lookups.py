@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gatepost.protocols.smtp.replies import Reply
 
     type Source = Callable[[RecipientQuestion], Awaitable[RecipientAnswer]]
-    type Key = tuple[str, str, str, object]
+    type Key = tuple[str, str, tuple[str, ...], object]
 
 
 class LookupLimits(msgspec.Struct, frozen=True):
@@ -218,8 +218,9 @@ def _domain(question: RecipientQuestion) -> tuple[str, str]:
 
 def _key(question: RecipientQuestion) -> Key:
     how = question.domain.recipient_validation
-    # What another directory said, or the same to another filter, is no answer any more.
-    return question.organization, how, question.recipient.text.lower(), question.domain.recipient_directory
+    # What another directory said, or the same to another filter or separator, is no answer any more.
+    source = question.domain.recipient_directory, question.domain.recipient_graph
+    return question.organization, how, question.addresses, source
 
 
 def _network(client: str) -> str:

@@ -1,4 +1,4 @@
-"""`gatepost domain password`: sets or removes the password by which the gateway logs in to a domain's directory."""
+"""`gatepost domain password`: sets or removes the password, or client secret, of a domain's directory."""
 
 from __future__ import annotations
 
@@ -32,15 +32,16 @@ from gatepost.pki.certificates.connector_secrets import SecretState
 @click.option("--organization", default="", help="Needed if several organizations match.")
 @config_option
 def password(name: str, organization: str, config: str | None, *, from_stdin: bool, remove: bool, check: bool) -> None:
-    """Set the password with which the gateway logs in to the directory of the accepted domain NAME (LDAP).
+    """Set the password with which the gateway logs in to the directory of the accepted domain NAME.
 
-    The command asks for it twice, or reads it from standard input with --stdin. The gateway encrypts it with
+    For LDAP (recipient_directory) it is the password of bind_dn, for Microsoft Graph (recipient_graph) the client
+    secret. The command asks for it twice, or reads it from standard input with --stdin. The gateway encrypts it with
     store.master_key, apart from the resources: no export, history, log or trace contains it, and nothing shows it. It
-    is used for the next connection, and only for the servers, bind_dn and trust_anchors that recipient_directory has
-    now: after a change of these, enter it again.
+    is used for the next log-in, and only for the servers, bind_dn and trust_anchors, or the url, login_url, tenant_id
+    and client_id, that the domain has now: after a change of these, enter it again.
 
     Exit codes: 0 done, with --check: there is one; 1 with --check: there is none, or it was entered for other servers;
-    2 there is no such domain, its directory has no bind_dn, or the password is empty or too long; 3 the data cannot be
+    2 there is no such domain, it logs in to no directory, or the password is empty or too long; 3 the data cannot be
     read or written.
     """
     through = client(config)

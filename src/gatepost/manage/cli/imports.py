@@ -73,7 +73,8 @@ def exchange(files: tuple[Path, ...], organization: str, output: Path | None, as
 @click.option(
     "--secrets",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Write the passwords of smart hosts into files in this folder, mode 0600, and name them in the resources.",
+    help="Write passwords (for smart hosts, and for LDAP directories of recipients) into files in this folder, mode "
+    "0600, and name them in the resources.",
 )
 @_output_options
 @json_option
@@ -81,7 +82,7 @@ def postfix(directory: Path, organization: str, output: Path | None, secrets: Pa
     """Convert DIR/main.cf, DIR/master.cf if it exists, and the source files of the tables that main.cf names.
 
     Tables in Postfix's own configuration directory are read from DIR, so a copy of that directory is enough. Passwords
-    of smart hosts are printed nowhere: without --secrets, enter them with `gatepost connector secret`.
+    are printed nowhere: without --secrets, enter them with `gatepost connector secret` and `gatepost domain password`.
 
     Exit codes: 0 everything was converted, 1 something was not (the rest is printed), 2 usage error or unreadable
     input, 3 the output could not be written.

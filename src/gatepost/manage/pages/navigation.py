@@ -57,6 +57,7 @@ NAVIGATION: Final[tuple[NavigationGroup, ...]] = (
             NavigationEntry("Certificates", "/certificates", "certificate", of_gateway=True),
             NavigationEntry("Queue", "/queue", "queue"),
             NavigationEntry("Quarantine", "/quarantine", "hold"),
+            NavigationEntry("Sending limits", "/limits", "clock"),
             NavigationEntry("Message trace", "/trace", "search"),
             NavigationEntry("Reports", "/reports", "report"),
             NavigationEntry("Alarms", "/alarms", "alarm"),

@@ -24,6 +24,15 @@ from gatepost.manage.pages.paging import SIZE, foot, offset_of
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.resource_kinds import KIND_PAGES, KindPage, status_of
 from gatepost.manage.pages.resource_paths import edit_path, list_path, named_path, part_path, version_path
+from gatepost.manage.use_cases.directory_password import (
+    RemoveDirectoryPassword,
+    SetDirectoryPassword,
+    ShowDirectoryPassword,
+    may_enter,
+    remove_directory_password,
+    set_directory_password,
+    show_directory_password,
+)
 from gatepost.manage.use_cases.domain_verification import (
     GetDomainVerification,
     VerifyDomain,
@@ -48,9 +57,10 @@ from gatepost.manage.use_cases.resource_views import (
     list_part_changes,
     view_part,
 )
+from gatepost.pki.certificates.directory_secrets import asks_graph, logs_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -159,6 +169,8 @@ def _shown(
         here=part_path(one),
         error=error,
         proof=more.proof(request, one) if more else None,
+        password=more.password(request, one) if more else "",
+        asks_graph=more is not None and asks_graph(one.record),
     )
 
 
@@ -196,27 +208,58 @@ def _changed_recipients(request: Request, page: KindPage, one: Part) -> Response
     return see_other(request, part_path(one), text, "warn" if outcome.warnings else "pass")
 
 
+def _password(request: Request, one: Part) -> str:
+    """What there is of the password for the domain's directory, "" if none is needed or it is another's to enter."""
+    if not logs_in(one.record) or not may_enter(principal_of(request), one.record):
+        return ""
+    shown = ShowDirectoryPassword(organization=one.organization.name, domain=one.name)
+    return execute(show_directory_password, context_of(request), shown).password
+
+
+def _stored_password(request: Request, page: KindPage, one: Part) -> Response:
+    named = {"organization": one.organization.name, "domain": one.name}
+    given, removes = request.state.form.get("password", ""), request.state.form.get("do") == "remove-password"
+    try:
+        if removes:
+            execute(remove_directory_password, context_of(request), RemoveDirectoryPassword(**named))
+        else:
+            execute(set_directory_password, context_of(request), SetDirectoryPassword(password=given, **named))
+    except Refusal as refusal:
+        return _shown(request, page, one, _DOMAIN, HTTPStatus.UNPROCESSABLE_ENTITY, refusal.text)
+    what = "client secret" if asks_graph(one.record) else "password"
+    said = "was removed. Until there is another, nobody can be asked." if removes else "was stored, encrypted."
+    return see_other(request, part_path(one), f"The {what} {said}", "warn" if removes else "pass")
+
+
 class _More(NamedTuple):
     """Additions of one kind of resource. proof: the record to publish, None for nothing.
 
-    verify, recipients: what its forms do.
+    password: what there is of the one that it needs, "" for none. acts: what its forms do, by their "do".
     """
 
     proof: Callable[[Request, Part], DomainVerification | None]
-    verify: Callable[[Request, KindPage, Part], Response]
-    recipients: Callable[[Request, KindPage, Part], Response]
+    password: Callable[[Request, Part], str]
+    acts: Mapping[str, Callable[[Request, KindPage, Part], Response]]
 
 
-_DOMAIN: Final = _More(_proof, _verified, _changed_recipients)
+_DOMAIN: Final = _More(
+    _proof,
+    _password,
+    {
+        "verify": _verified,
+        "recipients": _changed_recipients,
+        "password": _stored_password,
+        "remove-password": _stored_password,
+    },
+)
 
 
 def _acted(request: Request, page: KindPage, one: Part, more: _More | None) -> Response:
     needs(request, Scope.CONNECTORS, one.organization.name)
-    if request.state.form.get("do") == "verify" and more:
-        return more.verify(request, page, one)
-    if request.state.form.get("do") == "recipients" and more:
-        return more.recipients(request, page, one)
-    if request.state.form.get("do") != "remove":
+    do = request.state.form.get("do", "")
+    if more and do in more.acts:
+        return more.acts[do](request, page, one)
+    if do != "remove":
         raise not_there("There is no such action.")
     note = request.state.form.get("note", "").strip()[:500]
     part = RemovePart(organization=one.organization.name, name=one.name, note=note)

@@ -1,6 +1,8 @@
 """The password of the gateway at the directory of an accepted domain: set, removed, and whether there is one.
 
-Used by `gatepost domain password` and over REST. Of the gateway's owner alone, as is the directory. None shows it.
+Used by `gatepost domain password`, over REST, and by the page of a domain. For Microsoft Graph it is the client secret,
+and the organization's own; that of an LDAP directory is of the gateway's owner alone, as is the directory. None shows
+it.
 """
 
 from __future__ import annotations
@@ -18,22 +20,27 @@ from gatepost.manage.use_cases.parts import DOMAIN
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.sealed_store import store_and_vault
 from gatepost.pki.certificates.connector_secrets import SecretError
-from gatepost.pki.certificates.directory_secrets import DirectorySecrets, content_name
+from gatepost.pki.certificates.directory_secrets import DirectorySecrets, asks_graph, content_name, logs_in
 from gatepost.policy.connectors.errors import FieldError
 
 if TYPE_CHECKING:
+    from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.context import Context
     from gatepost.manage.use_cases.parts import Part
+    from gatepost.policy.connectors.accepted_domain import AcceptedDomain
 
 
 _PATH: Final = "/organizations/{organization}/directory_passwords/{domain:path}"
+_PAGE: Final = "/domains/view/{organization}/{name:path}"
 
 type _Owner = Annotated[str, Meta(description="Whose domain it is.")]
-type _Domain = Annotated[str, Meta(description="An accepted domain whose recipient_directory has a bind_dn.")]
+type _Domain = Annotated[
+    str, Meta(description="An accepted domain whose recipient_directory has a bind_dn, or with recipient_graph.")
+]
 
 
 class SetDirectoryPassword(msgspec.Struct, kw_only=True):
-    """password: of bind_dn; at most 1024 octets."""
+    """password: of bind_dn, or the client secret of recipient_graph; at most 1024 octets."""
 
     organization: _Owner
     domain: _Domain
@@ -64,10 +71,11 @@ class DirectoryPassword(msgspec.Struct):
 @use_case(
     f"GET {_PATH}",
     scope=Scope.READ,
-    visibility=Visibility.GATEWAY,
+    visibility=Visibility.ORGANIZATION,
     tag="accepted domains",
     may_404=True,
     commands=("domain password",),
+    pages=(_PAGE,),
 )
 def show_directory_password(context: Context, request: ShowDirectoryPassword) -> DirectoryPassword:
     """Whether there is a password for the directory of a domain. The password itself is never shown."""
@@ -80,17 +88,18 @@ def show_directory_password(context: Context, request: ShowDirectoryPassword) ->
 @use_case(
     f"PUT {_PATH}",
     scope=Scope.CONNECTORS,
-    visibility=Visibility.GATEWAY,
+    visibility=Visibility.ORGANIZATION,
     tag="accepted domains",
     action="directory-password",
     may_404=True,
     commands=("domain password",),
+    pages=(_PAGE,),
 )
 def set_directory_password(context: Context, request: SetDirectoryPassword) -> DirectoryPassword:
-    """Seal the password by which the gateway logs in to the directory of a domain.
+    """Seal the password by which the gateway logs in to the directory of a domain, or its client secret for Graph.
 
-    It counts for the next connection, for the servers, bind_dn and trust_anchors that the directory has now: after a
-    change of these it has to be entered again.
+    It counts for the next log-in, and only for the servers, bind_dn and trust_anchors that recipient_directory has now,
+    or for the tenant_id, client_id, url and login_url of recipient_graph: after a change of these, enter it again.
     """
     part = _chosen(context, request)
     with store_and_vault(context.gateway, keys=True) as (store, vault):
@@ -106,33 +115,42 @@ def set_directory_password(context: Context, request: SetDirectoryPassword) -> D
 @use_case(
     f"DELETE {_PATH}",
     scope=Scope.CONNECTORS,
-    visibility=Visibility.GATEWAY,
+    visibility=Visibility.ORGANIZATION,
     tag="accepted domains",
     action="directory-password",
     may_404=True,
     commands=("domain password",),
+    pages=(_PAGE,),
 )
 def remove_directory_password(context: Context, request: RemoveDirectoryPassword) -> DirectoryPassword:
     """Destroy the password: until there is another, the directory cannot be asked over new connections."""
     context.audit.describe(removed=True)
     part = _chosen(context, request)
     with store_and_vault(context.gateway, keys=False) as (store, _):
-        place = content_name(part.organization.name, part.name)
+        place = content_name(part.organization.name, part.record)
         store.apply({}, author=context.principal.name, content={place: None})
         state = DirectorySecrets(store.content, None).state(part.organization.name, part.record)
     return DirectoryPassword(part.name, str(state))
 
 
 def _chosen(context: Context, request: SetDirectoryPassword | RemoveDirectoryPassword | ShowDirectoryPassword) -> Part:
-    """The domain. Raises Refusal: MISSING if there is none, INPUT if nobody logs in to a directory for it."""
+    """The domain. Raises Refusal: MISSING if there is none, INPUT if it needs no password, FORBIDDEN for tenants."""
     resources = visible(context.directory().resources, context.principal)
     part = choose_part(resources, DOMAIN, request.domain, request.organization)
     context.audit.describe(organization=part.organization.name, subject=part.name)
-    directory = part.record.recipient_directory
-    if directory is None or not directory.bind_dn:
-        said = "logs in to no directory; first write its recipient_directory.bind_dn"
+    if not may_enter(context.principal, part.record):
+        said = "only an administrator of the whole gateway enters the password of a directory that the owner named"
+        raise Refusal(RefusalKind.FORBIDDEN, f"{part.label}: {said}")
+    if not logs_in(part.record):
+        said = "logs in to no directory; first write recipient_directory.bind_dn, or recipient_graph"
         raise Refusal(RefusalKind.INPUT, f"{part.label} {said}", [FieldError("domain", said)])
     return part
+
+
+def may_enter(principal: Principal, domain: AcceptedDomain) -> bool:
+    """Whether a password is theirs to enter: a tenant's is the client secret for one of Microsoft's own clouds."""
+    graph = domain.recipient_graph
+    return principal.is_of_gateway or (asks_graph(domain) and graph is not None and graph.is_microsofts)
 
 
 USE_CASES = (show_directory_password, set_directory_password, remove_directory_password)

@@ -11,7 +11,7 @@ from gatepost.mail.inbound import credentials
 from gatepost.manage.use_cases import domain_proof
 from gatepost.pki.certificates import connector_secrets, directory_secrets, dkim_keys
 from gatepost.pki.certificates.connector_secrets import ConnectorSecrets, SecretState
-from gatepost.pki.certificates.directory_secrets import DirectorySecrets
+from gatepost.pki.certificates.directory_secrets import DirectorySecrets, asks_graph, logs_in
 from gatepost.policy.connectors.values import DkimState
 
 if TYPE_CHECKING:
@@ -70,24 +70,24 @@ def secrets_lacking(store: ConfigStore, organizations: Iterable[Organization]) -
 
 
 def passwords_lacking(store: ConfigStore, organizations: Iterable[Organization]) -> Iterator[str]:
-    """Domains whose directory is logged in to without a password that may be used, a sentence each."""
+    """Domains whose directory is asked with a password or client secret, and none may be used, a sentence each."""
     stored = DirectorySecrets(store.content, None)
     for organization in organizations:
         for domain in organization.accepted_domains:
-            directory = domain.recipient_directory
-            if directory is None or not directory.bind_dn:
+            if not logs_in(domain):
                 continue
             why = _NO_PASSWORD.get(stored.state(organization.name, domain))
             if why:
+                what = "client secret for Microsoft Graph" if asks_graph(domain) else "password of its directory"
                 yield (
-                    f"accepted domain {domain.name} of {organization.name}: {why}, so nobody can be asked; enter it: "
-                    f"gatepost domain password {domain.name}"
+                    f"accepted domain {domain.name} of {organization.name}: the {what} {why}, so nobody can be asked; "
+                    f"enter it: gatepost domain password {domain.name}"
                 )
 
 
 _NO_PASSWORD = {
-    SecretState.MISSING: "the password of its directory is not in this store",
-    SecretState.STALE: "the password of its directory was entered for other servers or another name",
+    SecretState.MISSING: "is not in this store",
+    SecretState.STALE: "was entered for other servers or another name",
 }
 NOT_STORED = "the secret of its log-in is not in this store"
 """In the warning about a connector that logs in without a secret: whoever enters it at once leaves that warning out."""

@@ -73,6 +73,7 @@ class SenderToday(msgspec.Struct):
     visibility=Visibility.SEEN,
     tag="sending-limits",
     commands=("limit list",),
+    pages=("/limits",),
 )
 def list_limits(context: Context, request: ListLimits) -> Items[SenderToday]:
     """List users and own servers that have a daily limit and sent something today, and what they may send."""
@@ -95,6 +96,7 @@ def list_limits(context: Context, request: ListLimits) -> Items[SenderToday]:
     dry_run=True,
     action="limit-lift",
     commands=("limit lift",),
+    pages=("/limits",),
 )
 def lift_limit(context: Context, request: LiftLimit) -> SenderToday:
     """Let a user or an own server send more today, up to the organization's limit; the gateway's owner: any number.

@@ -1,7 +1,7 @@
 """Access tokens of an authorization server for the gateway itself (OAuth client credentials, RFC 6749 section 4.4).
 
-Used by `mail.outbound.login`. A token is kept until shortly before it expires, in memory only; no token or secret is in
-the text of an error or in a log.
+Used by `mail.outbound.login` and `mail.inbound.recipient_graph`. A token is kept until shortly before it expires, in
+memory only; no token or secret is in the text of an error or in a log.
 """
 
 from __future__ import annotations
@@ -90,6 +90,13 @@ class AccessTokens:
             return HttpClient(resolver, context, tenants if bounded else None)
 
         self._client = lru_cache(2)(client)
+
+    def client(self, bounded: bool) -> HttpClient:  # noqa: FBT001 - as `TokenRequest.bounded`
+        """What asks the authorization servers, for those who ask another server with a token.
+
+        bounded: it calls only addresses that tenants may reach. Raises AnchorsError.
+        """
+        return self._client(bounded=bounded)
 
     async def token(self, request: TokenRequest) -> str:
         """A token that is good for a minute at least. Raises TokenUnavailable.

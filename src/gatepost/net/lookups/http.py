@@ -35,11 +35,19 @@ class HttpFailed(Exception):  # noqa: N818 - not an error of the program: it is 
 
     untrusted: it is the server's certificate that cannot be trusted, or that bears another name. forbidden: nothing was
     sent, since the address is not of the public internet (`HttpRequest.private`). status: of the answer, 0 if it was
-    200 or if there was none.
+    200 or if there was none. retry_after: seconds that the server asks to wait (RFC 9110 section 10.2.3), 0 if it names
+    none; of a date nothing is read.
     """
 
     def __init__(
-        self, detail: str, *, temporary: bool, untrusted: bool = False, forbidden: bool = False, status: int = 0
+        self,
+        detail: str,
+        *,
+        temporary: bool,
+        untrusted: bool = False,
+        forbidden: bool = False,
+        status: int = 0,
+        retry_after: float = 0.0,
     ) -> None:
         super().__init__(detail)
         self.detail = detail
@@ -47,6 +55,7 @@ class HttpFailed(Exception):  # noqa: N818 - not an error of the program: it is 
         self.untrusted = untrusted
         self.forbidden = forbidden
         self.status = status
+        self.retry_after = retry_after
 
 
 class HttpRequest(msgspec.Struct, frozen=True):

@@ -83,7 +83,11 @@ class Exchange:
         except HttpFailed as failure:
             detail = f"{_text(url)}: {failure.detail}"
             raise HttpFailed(
-                detail, temporary=failure.temporary, forbidden=failure.forbidden, status=failure.status
+                detail,
+                temporary=failure.temporary,
+                forbidden=failure.forbidden,
+                status=failure.status,
+                retry_after=failure.retry_after,
             ) from failure
         except _FAILURES as failure:
             said = str(failure) or type(failure).__name__
@@ -159,7 +163,9 @@ async def _answer(response: httpcore2.Response, request: HttpRequest, url: httpc
         return HttpResponse(b"", "", _text(url))
     if response.status != 200:
         temporary = response.status >= 500 or response.status in _TEMPORARY
-        raise HttpFailed(f"status {response.status}", temporary=temporary, status=response.status)
+        asked = headers.get("retry-after", "").strip()
+        wait = float(asked) if asked.isascii() and asked.isdecimal() and len(asked) < 10 else 0.0
+        raise HttpFailed(f"status {response.status}", temporary=temporary, status=response.status, retry_after=wait)
     body = await _body(response, headers, request.limit)
     return HttpResponse(body, headers.get("content-type", "").lower(), _text(url))
 

@@ -97,11 +97,15 @@ class _Failed(Exception):  # noqa: N818 - as above
 
 
 class LdapOutcome(msgspec.Struct, frozen=True):
-    """The result of a search. found: whether there was an entry. server: that answered."""
+    """The result of a search. found: whether there was an entry. server: that answered.
+
+    references: to other servers that may have one; nobody asks them.
+    """
 
     found: bool
     result: LdapResult
     server: LdapServer
+    references: tuple[str, ...] = ()
 
 
 class _Connection:
@@ -136,19 +140,21 @@ class _Connection:
             hint = "; the name or the password is wrong" if result.code == ResultCode.INVALID_CREDENTIALS else ""
             raise _Failed(f"it refuses the log-in of {name}: {result.text}{hint}")
 
-    async def search(self, search: LdapSearch, seconds: int) -> tuple[bool, LdapResult]:
+    async def search(self, search: LdapSearch, seconds: int) -> LdapOutcome:
         """Whether there is an entry, and how the search ended."""
         number = self._next()
         await self._send(search_request(number, search.base, search.encoded, seconds))
         has_entry = False
+        references: list[str] = []
         for _ in range(_MOST_MESSAGES):
             answer = await self._answer(number)
             if answer.result is not None and answer.operation is Operation.SEARCHED:
                 self.used = True
-                return has_entry, answer.result
+                return LdapOutcome(has_entry, answer.result, self.server, tuple(references))
             if answer.operation not in {Operation.ENTRY, Operation.REFERENCE}:
                 raise _Failed(f"it answered a search with {answer.operation.name}")
             has_entry |= answer.operation is Operation.ENTRY
+            references += answer.references
         raise _Failed("its answer has no end")
 
     def close(self) -> None:
@@ -276,7 +282,7 @@ class LdapClient:
         was_used = connection.used
         try:
             async with asyncio.timeout(self._limits.search):
-                has_entry, result = await connection.search(search, max(1, round(self._limits.search)))
+                outcome = await connection.search(search, max(1, round(self._limits.search)))
         except TimeoutError:
             connection.abort()
             raise _Failed(f"no answer to the search within {self._limits.search:g} s") from None
@@ -287,7 +293,7 @@ class LdapClient:
             connection.abort()
             raise
         self._keep(pool, connection)
-        return LdapOutcome(has_entry, result, connection.server)
+        return outcome
 
     def _keep(self, pool: _Pool, connection: _Connection) -> None:
         def expire() -> None:

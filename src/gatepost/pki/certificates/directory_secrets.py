@@ -1,7 +1,8 @@
-"""Passwords by which the gateway logs in to the directories of accepted domains: sealed in the store, or in files.
+"""Passwords and client secrets by which the gateway asks directories of accepted domains: sealed, or in files.
 
-Used by `mail.inbound.recipient_directory` and `manage.use_cases.directory_password`. A password is sealed together with
-where it may go: after a change of the servers, the name to log in with or the roots it has to be entered again.
+Used by `mail.inbound.recipient_directory`, `mail.inbound.recipient_graph` and `manage.use_cases.directory_password`. A
+password is sealed together with where it may go: after a change of the servers, the name to log in with or the roots it
+has to be entered again; the client secret for Microsoft Graph after a change of its addresses, tenant or client.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gatepost.pki.certificates.connector_secrets import SealedSecrets, SecretPlace, SecretState
+from gatepost.policy.connectors.values import RecipientValidation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -27,7 +29,7 @@ class DirectorySecrets:
         self._sealed = SealedSecrets(content, vault)
 
     def password(self, organization: str, domain: AcceptedDomain) -> str:
-        """The password of a domain's directory, read anew each time. Raises SecretError."""
+        """The password or client secret of a domain, read anew each time. Raises SecretError."""
         return self._sealed.read(_place(organization, domain))
 
     def state(self, organization: str, domain: AcceptedDomain) -> SecretState:
@@ -39,9 +41,21 @@ class DirectorySecrets:
         return self._sealed.sealed(_place(organization, domain), password)
 
 
-def content_name(organization: str, domain: str) -> str:
+def content_name(organization: str, domain: AcceptedDomain) -> str:
     """The name of a password's content in the store."""
-    return f"directory/{organization}/{domain.lower()}"
+    return _name("graph" if asks_graph(domain) else "directory", organization, domain.name)
+
+
+def asks_graph(domain: AcceptedDomain) -> bool:
+    """Whether the domain's password is the client secret for Microsoft Graph, and not that of an LDAP directory."""
+    if domain.recipient_directory is None or domain.recipient_graph is None:
+        return domain.recipient_graph is not None
+    return domain.recipient_validation is RecipientValidation.GRAPH
+
+
+def logs_in(domain: AcceptedDomain) -> bool:
+    """Whether there is anything that the domain needs a password for."""
+    return asks_graph(domain) or (domain.recipient_directory is not None and bool(domain.recipient_directory.bind_dn))
 
 
 def orphaned(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, None]:
@@ -57,19 +71,32 @@ def orphaned(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, 
 
 def _places(organization: str, document: Mapping[str, Any] | None) -> Iterator[str]:
     for table in (document or {}).get("accepted_domain", []):
-        directory = table.get("recipient_directory") or {}
+        directory, graph = table.get("recipient_directory") or {}, table.get("recipient_graph") or {}
         if directory.get("bind_dn") and not directory.get("password_file"):
-            yield content_name(organization, str(table["name"]))
+            yield _name("directory", organization, str(table["name"]))
+        if graph and not graph.get("secret_file"):
+            yield _name("graph", organization, str(table["name"]))
+
+
+def _name(kind: str, organization: str, domain: str) -> str:
+    return f"{kind}/{organization}/{domain.lower()}"
 
 
 def _place(organization: str, domain: AcceptedDomain) -> SecretPlace:
-    directory = domain.recipient_directory
-    parts = (directory.urls, directory.bind_dn, directory.trust_anchors) if directory is not None else ()
+    directory, graph = domain.recipient_directory, domain.recipient_graph
+    parts: tuple[object, ...] = ()
+    if asks_graph(domain) and graph is not None:
+        parts = (graph.token_url, graph.url, graph.client_id)
+        bound, field, file = "another tenant_id, client_id, url or login_url", "secret_file", graph.secret_file
+    else:
+        bound, field, file = "other servers, another bind_dn or other trust_anchors", "password_file", ""
+        if directory is not None:
+            parts, file = (directory.urls, directory.bind_dn, directory.trust_anchors), directory.password_file
     return SecretPlace(
-        content_name(organization, domain.name),
+        content_name(organization, domain),
         hashlib.sha256(msgspec.json.encode(parts)).hexdigest(),
         f"enter it: gatepost domain password {domain.name}",
-        "other servers, another bind_dn or other trust_anchors",
-        "password_file",
-        directory.password_file if directory is not None else "",
+        bound,
+        field,
+        file,
     )

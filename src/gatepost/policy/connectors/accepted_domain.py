@@ -20,6 +20,7 @@ from gatepost.policy.connectors.fields import (
     Switch,
 )
 from gatepost.policy.connectors.recipient_directory import RecipientDirectory  # noqa: TC001 - pydantic reads it
+from gatepost.policy.connectors.recipient_graph import RecipientGraph  # noqa: TC001 - pydantic reads it
 from gatepost.policy.connectors.record_base import Record
 from gatepost.policy.connectors.units import format_duration
 from gatepost.policy.connectors.values import DomainType, PublishedSts, RecipientValidation, ValidationUnavailable
@@ -43,14 +44,15 @@ class AcceptedDomain(Record):
         "recipient without a mailbox here exists. It refuses unknown recipients with 550 5.1.1. none: it accepts "
         "every recipient; if the server behind it refuses one, the sender gets a notice, which may hit somebody whose "
         "address was forged. list: the addresses in recipients. file: the addresses in recipients_file. ldap: "
-        "the gateway asks the directory in recipient_directory, and remembers the answer. callout: the gateway asks "
-        "the server behind it (RCPT), by the connector that would deliver and under its TLS requirement, and remembers "
-        "the answer.",
+        "the gateway asks the directory in recipient_directory, and remembers the answer. graph: it asks Microsoft "
+        "Graph as recipient_graph says, and remembers the answer. callout: the gateway asks the server behind it "
+        "(RCPT), by the connector that would deliver and under its TLS requirement, and remembers the answer.",
     )
     recipients: tuple[MailAddress, ...] = Field(
         default=(),
         description='With recipient_validation = "list": every address of the domain that exists behind this gateway. '
-        "Mailboxes of the gateway are known without it. Upper and lower case are treated alike, and the "
+        "With another source: addresses that exist although the source does not know them; it is not asked for "
+        "them. Mailboxes of the gateway are known without it. Upper and lower case are treated alike, and the "
         "organization's subaddress_separator applies.",
     )
     recipients_file: Annotated[
@@ -66,11 +68,16 @@ class AcceptedDomain(Record):
         description='With recipient_validation = "ldap": the LDAP directory, such as Active Directory or OpenLDAP, '
         "that has the addresses. Only the gateway's owner can write it.",
     )
+    recipient_graph: RecipientGraph | None = Field(
+        default=None,
+        description='With recipient_validation = "graph": the app registration in Microsoft Entra ID with which the '
+        "gateway looks recipients up in Microsoft Graph.",
+    )
     recipient_validation_unavailable: ValidationUnavailable = Field(
         default=ValidationUnavailable.DEFER,
-        description='With recipient_validation = "file", "ldap" or "callout": what to do with a recipient while nobody '
-        "can be asked, or the file cannot be read. defer: ask the sender to try again (451). accept: accept the "
-        "recipient unchecked, and record that in the trace.",
+        description='With recipient_validation = "file", "ldap", "graph" or "callout": what to do with a recipient '
+        "while nobody can be asked, or the file cannot be read. defer: ask the sender to try again (451). accept: "
+        "accept the recipient unchecked, and record that in the trace.",
     )
     verified: Switch = Field(
         default=True,

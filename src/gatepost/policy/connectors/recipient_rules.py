@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gatepost.policy.connectors.names import covers
+from gatepost.policy.connectors.recipient_graph import CLOUDS
 from gatepost.policy.connectors.values import DomainType, RecipientValidation
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ def _sources(draft: Draft[AcceptedDomain]) -> Iterator[FieldError]:
     domain, how = draft.value, draft.value.recipient_validation
     if how is RecipientValidation.FILE and not domain.recipients_file and "recipients_file" not in draft.bad:
         yield draft.error("recipient_validation", "there is no file; name it in recipients_file")
+    if "recipient_graph" not in draft.bad:
+        yield from _graph(draft)
     if "recipient_directory" in draft.bad:
         return
     if domain.recipient_directory is not None:
@@ -52,6 +55,22 @@ def _sources(draft: Draft[AcceptedDomain]) -> Iterator[FieldError]:
     elif how is RecipientValidation.LDAP:
         said = "there is no directory; write its servers in recipient_directory.urls"
         yield draft.error("recipient_validation", said)
+
+
+def _graph(draft: Draft[AcceptedDomain]) -> Iterator[FieldError]:
+    """What Microsoft Graph cannot be asked without."""
+    graph = draft.value.recipient_graph
+    if graph is None:
+        if draft.value.recipient_validation is RecipientValidation.GRAPH:
+            said = "there is no app registration; write recipient_graph.tenant_id and recipient_graph.client_id"
+            yield draft.error("recipient_validation", said)
+        return
+    for field, value in (("tenant_id", graph.tenant_id), ("client_id", graph.client_id)):
+        if not value:
+            yield draft.error(f"recipient_graph.{field}", "is missing; the page of the app registration shows it")
+    if graph.url not in CLOUDS and not graph.login_url:
+        said = "is missing; a url that is none of Microsoft's clouds needs it"
+        yield draft.error("recipient_graph.login_url", said)
 
 
 def _directory(directory: RecipientDirectory) -> Iterator[tuple[str, str]]:
@@ -65,12 +84,14 @@ def _directory(directory: RecipientDirectory) -> Iterator[tuple[str, str]]:
 def warn_of_validation(domain: AcceptedDomain, mailboxes: set[str], label: str) -> Iterator[str]:
     """Yield warnings. mailboxes: addresses of the organization's mailboxes, in lower case."""
     how = domain.recipient_validation
-    if domain.recipients and how is not RecipientValidation.LIST:
+    if domain.recipients and how is RecipientValidation.NONE:
         yield f'{label}: its recipients have no effect; write recipient_validation = "list"'
     if domain.recipients_file and how is not RecipientValidation.FILE:
         yield f'{label}: its recipients_file has no effect; write recipient_validation = "file"'
     if domain.recipient_directory is not None and how is not RecipientValidation.LDAP:
         yield f'{label}: its recipient_directory has no effect; write recipient_validation = "ldap"'
+    if domain.recipient_graph is not None and how is not RecipientValidation.GRAPH:
+        yield f'{label}: its recipient_graph has no effect; write recipient_validation = "graph"'
     if domain.recipient_directory is not None and not domain.recipient_directory.bind_dn:
         yield (
             f"{label}: the gateway does not log in to its directory (no bind_dn); Active Directory then finds nobody, "

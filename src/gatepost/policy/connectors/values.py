@@ -23,6 +23,7 @@ class RecipientValidation(StrEnum):
     LIST = "list"
     FILE = "file"
     LDAP = "ldap"
+    GRAPH = "graph"
     CALLOUT = "callout"
 
 

@@ -460,10 +460,10 @@ def _relayed_existence(findings: _Findings, directory: Directory, envelope: tupl
     question = question_of(directory, *envelope)
     if question is None:
         return None
-    if question.domain.recipient_validation is not RecipientValidation.LIST:
+    reply, reason = judge_by_list(directory, question)
+    if question.domain.recipient_validation is not RecipientValidation.LIST and reply is not None:
         findings.question = question
         return None
-    reply, reason = judge_by_list(directory, question)
     findings.reasons.append(reason)
     return reply
 

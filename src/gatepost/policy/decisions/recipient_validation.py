@@ -6,6 +6,7 @@ configuration has answered. Pure: nobody is asked here.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,6 +19,8 @@ from gatepost.protocols.smtp.replies import Reply
 from gatepost.values import replace
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gatepost.policy.connectors.accepted_domain import AcceptedDomain
     from gatepost.policy.connectors.directory import Directory
     from gatepost.policy.decisions.decision import InboundVerdict
@@ -30,6 +33,9 @@ _UNAVAILABLE = Reply(451, "4.4.3", ("Recipient cannot be verified now, try again
 # Of other 5xx replies to RCPT some are about the client, the session or the size: they say nothing of the recipient.
 _UNKNOWN_CODES = frozenset({550, 551, 553, 554, 556})
 _UNKNOWN_STATUS = ("5.1.", "5.2.1")
+
+# Active Directory refers to these parts of itself in every search below a domain's root.
+_HAS_NO_RECIPIENTS = re.compile(r"ldaps?://[^/]*/(DC=(Domain|Forest)DnsZones|CN=Configuration)(,|$)", re.IGNORECASE)
 
 
 class RecipientQuestion(msgspec.Struct, frozen=True):
@@ -93,7 +99,10 @@ def question_of(directory: Directory, reverse_path: Path, recipient: Path) -> Re
 
 
 def judge_by_list(directory: Directory, question: RecipientQuestion) -> tuple[Reply | None, str]:
-    """The refusal, None if the domain's own list has the recipient; and the reason."""
+    """The refusal, None if the domain's own list has the recipient; and the reason.
+
+    Where the domain has another source, the list stands beside it: whom it does not have is asked of the source.
+    """
     source = f"the recipient list of {question.domain.name} (configuration {directory.version})"
     if directory.lists_recipient(question.domain, question.recipient):
         return None, f"{question.recipient.text} is in {source}"
@@ -112,15 +121,21 @@ def answer_of_callout(host: str, reply: Reply) -> RecipientAnswer:
     return RecipientAnswer(exists=True, source=f"{source}, which does not mean that it is unknown")
 
 
-def answer_of_directory(outcome: LdapResult, server: str, *, found: bool) -> RecipientAnswer:
-    """The answer in the result of a search. found: whether there was an entry.
+def answer_of_directory(
+    outcome: LdapResult, server: str, *, found: bool, references: Sequence[str] = ()
+) -> RecipientAnswer:
+    """The answer in the result of a search. found: whether there was an entry. references: to other servers.
 
     A result other than success says nothing of the recipient: the base that is named may not exist, or the gateway may
-    not read it.
+    not read it. Nor does a search that found nothing and refers to a part of the directory on another server.
     """
     source = f"the directory at {server}"
     if found:
         return RecipientAnswer(exists=True, source=f"{source} has an entry with it")
+    elsewhere = next((reference for reference in references if not _HAS_NO_RECIPIENTS.match(reference)), "")
+    if outcome.code == ResultCode.SUCCESS and elsewhere:
+        said = f"has no entry with it and refers to {elsewhere}, which is not asked; ask a server that has all entries"
+        return RecipientAnswer(exists=None, source=f"{source} {said}")
     if outcome.code == ResultCode.SUCCESS:
         return RecipientAnswer(exists=False, source=f"{source} has no entry with it")
     return RecipientAnswer(exists=None, source=f"{source} answered {outcome.text}")

@@ -6,6 +6,7 @@ Used by `net.lookups.ldap`, which numbers requests and sends one at a time.
 from __future__ import annotations
 
 from enum import IntEnum
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -32,6 +33,8 @@ _SUBTREE, _NEVER_DEREFERENCE, _FALSE = 2, 0, b"\x01\x01\x00"
 _BIND, _UNBIND, _SEARCH, _EXTENDED = 0x60, 0x42, 0x63, 0x77
 _SIMPLE, _REQUEST_NAME = 0x80, 0x80
 _VERSION: Final = 3
+_REFERENCE_OCTETS: Final = 200
+_MOST_REFERENCES: Final = 4
 
 
 class LdapError(Exception):
@@ -93,11 +96,15 @@ class LdapResult(msgspec.Struct, frozen=True):
 
 
 class LdapAnswer(msgspec.Struct, frozen=True):
-    """One message of the server. number: of the request, 0 if nobody asked. result: None of an entry or reference."""
+    """One message of the server. number: of the request, 0 if nobody asked. result: None of an entry or reference.
+
+    references: addresses of other servers that a reference names (RFC 4511 section 4.5.3).
+    """
 
     number: int
     operation: Operation
     result: LdapResult | None
+    references: tuple[str, ...] = ()
 
 
 def start_tls_request(number: int) -> bytes:
@@ -158,10 +165,18 @@ def read_message(data: bytes) -> LdapAnswer:
         if number.tag != INTEGER:
             raise BerError("it has no number")
         kind = Operation(operation.tag)
-        is_result = kind not in {Operation.ENTRY, Operation.REFERENCE}
-        return LdapAnswer(number.number(), kind, _result(operation) if is_result else None)
+        if kind is Operation.REFERENCE:
+            return LdapAnswer(number.number(), kind, None, _references(operation))
+        return LdapAnswer(number.number(), kind, None if kind is Operation.ENTRY else _result(operation))
     except ValueError as error:
         raise LdapError(f"no message of LDAP: {error}") from error
+
+
+def _references(operation: Element) -> tuple[str, ...]:
+    """The addresses in a reference, fit for a line of text; of many the first."""
+    urls = islice(operation.elements(), _MOST_REFERENCES)
+    texts = (element.content[:_REFERENCE_OCTETS].decode("utf-8", "replace") for element in urls)
+    return tuple("".join(char if char.isprintable() else " " for char in text) for text in texts)
 
 
 def _result(operation: Element) -> LdapResult:

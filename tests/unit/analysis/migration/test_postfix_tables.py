@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatepost.analysis.migration.postfix_tables import Entry, logical_lines, references, source_file, table
+from gatepost.analysis.migration.postfix_tables import (
+    Entry,
+    directory_file,
+    logical_lines,
+    references,
+    source_file,
+    table,
+)
 
 LINES = [
     ("a = b\n", [(1, "a = b")]),
@@ -99,3 +106,17 @@ def test_any_text_is_read(text):
     table("hash:/t", {"/t": (text, "")}, "x")
     table("/t", {"/t": (text, "")}, "x")
     table(f"inline:{text}", {}, "x")
+
+
+@pytest.mark.parametrize(
+    ("reference", "path"),
+    [
+        ("ldap:/etc/postfix/people.cf", "/etc/postfix/people.cf"),
+        ("proxy:ldap:./people.cf", "./people.cf"),
+        ("ldap:people", ""),
+        ("hash:/etc/postfix/people", ""),
+        ("ldapx:/etc/x", ""),
+    ],
+)
+def test_the_file_of_a_directory(reference, path):
+    assert directory_file(reference) == path

@@ -202,3 +202,15 @@ async def test_a_source_at_hand_is_asked_each_time_and_whoever_wants_is_told() -
     assert len(file.questions) == 300
     assert told == ["no"] * 300
     assert tested.remembered(question()) is None
+
+
+def test_an_answer_counts_for_the_addresses_that_were_asked_for() -> None:
+    async def ask() -> None:
+        server = Server(NO)
+        tested = lookups(server, Clock())
+        plain = replace(question("a+b@o.example"), keys=("a+b@o.example",))
+        await tested.ask(plain, CLIENT)
+        assert tested.remembered(plain) is not None
+        assert tested.remembered(replace(plain, keys=("a+b@o.example", "a@o.example"))) is None
+
+    asyncio.run(ask())

@@ -3,6 +3,10 @@ from __future__ import annotations
 import pytest
 
 from gatepost.manage.pages.resource_kinds import KIND_PAGES
+from gatepost.manage.use_cases.change import ChangeOptions
+from gatepost.manage.use_cases.resources import apply_document
+
+from .conftest import BASE, OWNER
 
 FOLDERS = [page.folder for page in KIND_PAGES]
 
@@ -145,3 +149,53 @@ def test_single_recipients_are_added_and_removed_on_the_page_of_a_domain(centre)
     assert centre.stored("accepted_domain", "new.example")["recipients"] == ["bob@new.example", "cy@new.example"]
     wrong = centre.post(here, do="recipients", add="nobody\nx@elsewhere.example", remove="")
     assert (wrong.status, "x@elsewhere.example is not in new.example" in wrong.words) == (422, True)
+
+
+DIRECTORY = {
+    "name": "r.example",
+    "type": "internal-relay",
+    "recipient_validation": "ldap",
+    "recipient_directory": {"urls": ["ldaps://dc.example"], "bind_dn": "cn=gatepost"},
+}
+GRAPH = {
+    "name": "r.example",
+    "type": "internal-relay",
+    "recipient_validation": "graph",
+    "recipient_graph": {"tenant_id": "t.example", "client_id": "app-1"},
+}
+
+
+def added(centre, table):
+    """fabrikam has this domain, and no other but its own."""
+    domains = {"accepted_domain": [{"name": "fabrikam.example"}, table]}
+    apply_document(centre.gateway, OWNER, {"organization": BASE | {"fabrikam": domains}}, ChangeOptions("root"))
+
+
+@pytest.mark.parametrize(("table", "what"), [(DIRECTORY, "password"), (GRAPH, "client secret")])
+def test_the_password_of_a_directory_is_given_on_the_page_and_never_shown(sealing, table, what):
+    added(sealing, table)
+    here = "/domains/view/fabrikam/r.example"
+    page = sealing.get(here)
+    assert "Missing" in page.words
+    assert f"Store {what}" in page.words
+    assert sealing.post(here, do="password", password="").status == 422
+    assert sealing.post(here, "reader", do="password", password="hidden word").status == 403
+    assert sealing.post(here, do="password", password="hidden word").status == 303
+    page = sealing.get(here)
+    assert "Stored, encrypted" in page.words
+    assert "hidden word" not in page.text
+    assert "Stored, encrypted" in sealing.get(here, "reader").words
+    assert "Store " not in sealing.get(here, "reader").words.partition("Log-in to")[2]
+    assert sealing.post(here, do="remove-password").status == 303
+    assert "Missing" in sealing.get(here).words
+
+
+def test_a_tenant_enters_its_client_secret_and_sees_nothing_of_the_owners_directory(sealing):
+    here = "/domains/view/fabrikam/r.example"
+    added(sealing, DIRECTORY)
+    assert "Log-in to the directory" not in sealing.get(here, "tenant").words
+    assert sealing.post(here, "tenant", do="password", password="word").status == 422
+    added(sealing, GRAPH)
+    assert "Log-in to Microsoft Graph" in sealing.get(here, "tenant").words
+    assert sealing.post(here, "tenant", do="password", password="word").status == 303
+    assert sealing.post(here.replace("fabrikam", "contoso"), "tenant", do="password", password="x").status == 404

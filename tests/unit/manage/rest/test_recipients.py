@@ -71,7 +71,7 @@ def test_the_password_of_a_directory_is_the_owners_and_nowhere_to_be_seen(api):
     with api.gateway.config() as store:
         (domain,) = api.gateway.directory().resources.organization("contoso").accepted_domains[-1:]
         assert DirectorySecrets(store.content, vault).password("contoso", domain) == "word"
-        assert b"word" not in store.content(content_name("contoso", "r.example"))
+        assert b"word" not in store.content(content_name("contoso", domain))
     other = {"recipient_directory": {"urls": ["ldaps://evil.example"]}}
     moved = api.call("PATCH", f"{DOMAINS}/r.example", other, headers=ANY)
     assert any("was entered for other servers" in line for line in moved.json["warnings"])
@@ -85,7 +85,7 @@ def test_a_password_goes_with_its_domain_and_needs_a_log_in(api):
     assert api.call("PUT", PASSWORD, {"password": ""}).status == 422
     assert api.call("DELETE", f"{DOMAINS}/r.example", headers=ANY).status == 200
     with api.gateway.config() as store:
-        assert store.content(content_name("contoso", "r.example")) is None
+        assert store.content("directory/contoso/r.example") is None
     api.call("POST", DOMAINS, LISTED, headers=ANY)
     assert api.call("PUT", PASSWORD, {"password": "word"}).status == 422
 
@@ -96,3 +96,51 @@ def test_a_tenant_names_no_directory_and_no_file(api):
         answer = api.call("POST", DOMAINS, fields, headers=ANY)
         assert answer.status == 422
         assert "only the gateway's owner may write" in answer.body.decode().replace("\\u0027", "'")
+
+
+GRAPH = {
+    "name": "r.example",
+    "type": "internal-relay",
+    "recipient_validation": "graph",
+    "recipient_graph": {"tenant_id": "contoso.example", "client_id": "c"},
+}
+
+
+def test_a_client_secret_is_the_organizations_own(api):
+    api.who = TENANT
+    assert api.call("POST", DOMAINS, GRAPH, headers=ANY).status == 201
+    assert api.call("PUT", PASSWORD, {"password": "word"}).json == {"domain": "r.example", "password": "sealed"}
+    assert api.call("GET", PASSWORD).json["password"] == "sealed"
+    other = {"recipient_graph": {"tenant_id": "evil.example", "client_id": "c"}}
+    moved = api.call("PATCH", f"{DOMAINS}/r.example", other, headers=ANY)
+    assert any("the client secret for Microsoft Graph was entered for other" in line for line in moved.json["warnings"])
+    assert api.call("GET", PASSWORD).json["password"] == "stale"
+    api.who = Principal("token fabrikam", TENANT.scopes, frozenset({"fabrikam"}))
+    assert api.call("GET", PASSWORD).status == 404
+    assert api.call("PUT", PASSWORD, {"password": "word"}).status == 404
+    api.who = TENANT
+    assert api.call("DELETE", PASSWORD).json["password"] == "missing"
+    assert api.call("DELETE", f"{DOMAINS}/r.example", headers=ANY).status == 200
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"url": "https://10.0.0.1", "login_url": "https://login.microsoftonline.com"},
+        {"url": "https://graph.microsoft.com.evil.example", "login_url": "https://login.microsoftonline.com"},
+        {"login_url": "https://127.0.0.1:8443"},
+        {"secret_file": "/etc/passwd"},
+    ],
+)
+def test_a_tenant_names_one_of_microsofts_clouds_and_nothing_else(api, fields):
+    api.who = TENANT
+    document = GRAPH | {"recipient_graph": GRAPH["recipient_graph"] | fields}
+    answer = api.call("POST", DOMAINS, document, headers=ANY)
+    assert answer.status == 422
+    assert b"only the gateway" in answer.body
+    api.who = OWNER
+    assert api.call("POST", DOMAINS, document, headers=ANY).status == 201
+    api.who = TENANT
+    assert api.call("PUT", PASSWORD, {"password": "word"}).status == (200 if "secret_file" in fields else 403)
+    moved = {"recipient_graph": GRAPH["recipient_graph"] | fields | {"tenant_id": "evil.example"}}
+    assert api.call("PATCH", f"{DOMAINS}/r.example", moved, headers=ANY).status == 422

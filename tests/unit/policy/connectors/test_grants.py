@@ -294,7 +294,8 @@ def test_all_of_them_are_known():
         "outbound_connector.authentication.token_url", "outbound_connector.source_ipv4_address",
         "outbound_connector.source_ipv6_address", "accepted_domain.recipients_file",
         "accepted_domain.recipient_directory.urls", "accepted_domain.recipient_directory.password_file",
-        "accepted_domain.recipient_directory.trust_anchors",
+        "accepted_domain.recipient_directory.trust_anchors", "accepted_domain.recipient_graph.secret_file",
+        "accepted_domain.recipient_graph.url", "accepted_domain.recipient_graph.login_url",
     }  # fmt: skip
     assert found["outbound_connector.trust_anchors"].access("") is None
     assert found["oauth_issuer.jwks_url"].access("") is None

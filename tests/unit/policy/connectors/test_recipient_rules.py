@@ -11,6 +11,8 @@ from gatepost.policy.connectors.model import parse
 LISTED = {"type": "internal-relay", "recipient_validation": "list"}
 URL = "ldaps://dc1.o.example"
 LDAP = {"recipient_validation": "ldap"}
+GRAPH = {"recipient_validation": "graph"}
+APP = {"tenant_id": "t", "client_id": "c"}
 
 
 def document(*mailboxes: str, **fields: Any) -> dict[str, Any]:
@@ -41,6 +43,15 @@ def document(*mailboxes: str, **fields: Any) -> dict[str, Any]:
             "no address of a server",
         ),
         (LISTED | {"type": "elsewhere"}, "type", "authoritative"),
+        (LISTED | GRAPH, "recipient_validation", "there is no app registration"),
+        (LISTED | GRAPH | {"recipient_graph": {"client_id": "c"}}, "recipient_graph.tenant_id", "is missing"),
+        (LISTED | GRAPH | {"recipient_graph": {"tenant_id": "t"}}, "recipient_graph.client_id", "is missing"),
+        (
+            LISTED | GRAPH | {"recipient_graph": APP | {"url": "https://graph.example"}},
+            "recipient_graph.login_url",
+            "is missing",
+        ),
+        (LISTED | GRAPH | {"recipient_graph": {"tenant_id": "common"}}, "recipient_graph.tenant_id", "is no tenant"),
     ],
 )
 def test_a_source_that_cannot_know_the_recipients_is_an_error(fields: dict[str, Any], field: str, said: str) -> None:
@@ -61,6 +72,7 @@ def test_a_list_may_have_addresses_in_every_subdomain_of_a_wildcard() -> None:
     ("fields", "mailboxes", "said"),
     [
         ({"type": "internal-relay", "recipients": ["a@o.example"]}, (), "its recipients have no effect"),
+        (LISTED | {"recipient_validation": "callout", "recipients": ["a@o.example"]}, (), ""),
         (LISTED | {"recipients": ["a@o.example"]}, (), "postmaster@o.example is not among its recipients"),
         (LISTED | {"recipients": ["Postmaster@o.example"]}, (), ""),
         (LISTED | {"recipients": ["a@o.example"]}, ("postmaster@o.example",), ""),
@@ -75,6 +87,8 @@ def test_a_list_may_have_addresses_in_every_subdomain_of_a_wildcard() -> None:
         (LISTED | LDAP | {"recipient_directory": {"urls": [URL]}}, (), "does not log in"),
         (LISTED | LDAP | {"recipient_directory": {"urls": [URL], "bind_dn": "cn=a"}}, (), ""),
         (LISTED | {"recipient_validation": "file", "recipients_file": "/r"}, (), ""),
+        ({"type": "internal-relay", "recipient_graph": APP}, (), "its recipient_graph has no effect"),
+        (LISTED | GRAPH | {"recipient_graph": APP}, (), ""),
     ],
 )
 def test_what_has_no_effect_or_leaves_out_the_postmaster_is_warned_of(

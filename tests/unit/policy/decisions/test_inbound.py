@@ -983,6 +983,14 @@ def test_a_recipient_that_another_source_knows_is_a_question(
     assert verdict.question.recipient.text == "b@r.example"
 
 
+def test_nobody_is_asked_for_a_recipient_that_the_list_beside_the_source_has(
+    decide: Callable[..., InboundVerdict], client: Callable[[str], SessionFacts]
+) -> None:
+    verdict = decide(RELAYED.format("callout"), client("198.51.100.1"), "s@x.example", "A@r.example")
+    assert (verdict.accepted, verdict.question) == (True, None)
+    assert "a@r.example is in the recipient list of r.example" in verdict.reasons[-1].lower()
+
+
 # A filter in front, whose hops are skipped
 
 

@@ -200,6 +200,25 @@ def test_only_a_search_that_succeeds_says_that_a_recipient_is_unknown(
     assert not answer.is_down
 
 
+@pytest.mark.parametrize(
+    ("reference", "exists"),
+    [
+        ("ldap://child.o.example/DC=child,DC=o,DC=example", None),
+        ("ldap://o.example/CN=ConfigurationOfAll,DC=o", None),
+        ("ldap://DomainDnsZones.o.example/DC=DomainDnsZones,DC=o,DC=example", False),
+        ("ldaps://forestdnszones.o.example/dc=forestdnszones,dc=o", False),
+        ("ldap://o.example/CN=Configuration,DC=o,DC=example", False),
+    ],
+)
+def test_what_may_be_on_another_server_is_not_said_to_be_missing(reference: str, exists: bool | None) -> None:
+    harmless = "ldap://DomainDnsZones.o.example/DC=DomainDnsZones,DC=o"
+    answer = answer_of_directory(LdapResult(0), "ldaps://dc", found=False, references=(harmless, reference))
+    assert answer.exists is exists
+    assert (f"refers to {reference}" in answer.source) is (exists is None)
+    assert not answer.is_down
+    assert answer_of_directory(LdapResult(0), "ldaps://dc", found=True, references=(reference,)).exists
+
+
 def test_a_source_is_asked_for_the_keys_or_the_recipient(directory: Build, path: MakePath) -> None:
     domain = directory(LISTED).accepted_domain("o.example")
     assert domain is not None

@@ -62,6 +62,14 @@ def test_entries_and_references_have_no_result(operation: Operation) -> None:
     assert read_message(answer(operation, encode(OCTET_STRING, b"cn=a"))).result is None
 
 
+def test_a_reference_names_other_servers() -> None:
+    urls = [b"ldap://a.example/\n" + b"x" * 500, *(b"ldap://%d.example" % number for number in range(9))]
+    read = read_message(answer(Operation.REFERENCE, *(encode(OCTET_STRING, url) for url in urls)))
+    assert read.references[1:] == ("ldap://0.example", "ldap://1.example", "ldap://2.example")
+    assert read.references[0].startswith("ldap://a.example/ x")
+    assert len(read.references[0]) == 200
+
+
 @pytest.mark.parametrize(
     "data",
     [

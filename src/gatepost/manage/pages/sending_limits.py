@@ -1,0 +1,93 @@
+"""The page of sending limits: who sent how much of what is allowed today, and lifting a limit; as `gatepost limit`."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
+from starlette.routing import Route
+
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.pages.exports import exported
+from gatepost.manage.pages.guard import context_of, needs, principal_of
+from gatepost.manage.pages.rendering import render, see_other
+from gatepost.manage.pages.resource_paths import named_path
+from gatepost.manage.use_cases.execution import execute
+from gatepost.manage.use_cases.parts import INBOUND, MAILBOX
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.sending_limits import LiftLimit, ListLimits, SenderToday, lift_limit, list_limits
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+
+_PATH: Final = "/limits"
+_SHOWN: Final = 200
+_NEAR: Final = 0.8
+"""From this share of a limit on a sender is near it."""
+
+
+class SenderRow(NamedTuple):
+    """A sender as the page shows it. share: of the limit that is nearest, None if it may send any number today.
+
+    state: "reached", "near", "lifted" or "".
+    """
+
+    sender: SenderToday
+    share: float | None
+    state: str
+
+    @property
+    def path(self) -> str:
+        """The page of the mailbox or connector."""
+        kind, _, name = self.sender.sender.partition(" ")
+        return named_path(MAILBOX if kind == "user" else INBOUND, self.sender.organization, name)
+
+
+def row_of(sender: SenderToday) -> SenderRow:
+    """A row for a sender."""
+    pairs = ((sender.messages, sender.messages_allowed), (sender.recipients, sender.recipients_allowed))
+    share = max((sent / allowed for sent, allowed in pairs if allowed), default=None)
+    if share is None or (share < 1 and sender.lifted != "no"):
+        return SenderRow(sender, share, "lifted")
+    # It is refused for the next message or recipient, whatever it was refused for before.
+    return SenderRow(sender, share, "reached" if share >= 1 else "near" if share >= _NEAR else "")
+
+
+def _page(request: Request, status: HTTPStatus = HTTPStatus.OK, error: str = "") -> Response:
+    listed = ListLimits(organization=request.query_params.get("organization", ""))
+    senders = list(execute(list_limits, context_of(request), listed).items)
+    columns = SenderToday.__struct_fields__
+    if file := exported(request, "sending-limits", columns, lambda: map(msgspec.to_builtins, senders)):
+        return file
+    rows = sorted(map(row_of, senders), key=lambda row: row.share or 0.0, reverse=True)
+    principal = principal_of(request)
+    return render(
+        request,
+        "limits/list.html",
+        status,
+        rows=rows[:_SHOWN],
+        total=len(rows),
+        counts={state: sum(row.state == state for row in rows) for state in ("reached", "near", "lifted")},
+        may_lift=lambda row: principal.may(Scope.CONNECTORS, row.sender.organization) and row.share is not None,
+        error=error,
+    )
+
+
+def _lift(request: Request) -> Response:
+    form = request.state.form
+    organization, sender = form.get("organization", ""), form.get("sender", "")
+    needs(request, Scope.CONNECTORS, organization or None)
+    try:
+        lifted = execute(lift_limit, context_of(request), LiftLimit(sender=sender, organization=organization))
+    except Refusal as refusal:
+        if refusal.kind is RefusalKind.UNREADABLE:
+            raise
+        return _page(request, HTTPStatus.UNPROCESSABLE_ENTITY, refusal.text)
+    name = lifted.sender.partition(" ")[2]
+    return see_other(request, _PATH, f"The limit of {name} is lifted until midnight UTC, in force in a few seconds.")
+
+
+ROUTES = [Route(_PATH, _page), Route(_PATH, _lift, methods=["POST"], name="lift")]
