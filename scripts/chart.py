@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import helm_python  # type: ignore[import-not-found]  # of .chart
 import kubernetes_validate  # type: ignore[import-not-found]  # of .chart
-import yaml
+import yaml  # type: ignore[import-untyped]  # of .chart
 
 HELM: Final = Path(__file__).resolve().parents[1] / "deploy/helm"
 CHART: Final = HELM / "gatepost"
@@ -51,16 +51,15 @@ def current_hash() -> str:
 
 def lint() -> list[str]:
     """What `helm lint --strict` finds."""
-    found = helm_python.lint(CHART, strict=True, kube_version=f"v{VERSIONS[0]}.0")
-    return found["errors"] + [
-        f"{one['path']}: {one['error']}" for one in found["messages"] if one["severity"] >= _WARNING
-    ]
+    found: dict[str, Any] = helm_python.lint(CHART, strict=True, kube_version=f"v{VERSIONS[0]}.0")
+    told = [f"{one['path']}: {one['error']}" for one in found["messages"] if one["severity"] >= _WARNING]
+    return [*map(str, found["errors"]), *told]
 
 
 def render(values: dict[str, Any]) -> dict[str, str]:
     """Each template's text, as `helm template mail` makes it."""
     with helm_python.Chart.load(CHART) as chart:
-        return chart.render(values, name="mail", namespace="default")
+        return dict(chart.render(values, name="mail", namespace="default"))
 
 
 def resources(texts: list[str]) -> dict[tuple[str, str], dict[str, Any]]:
