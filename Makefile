@@ -16,7 +16,7 @@ SYSTEM := $(PYTEST) -q -o timeout=120 tests/system
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help env demo demo-nodes test test-all check format lint types imports unit unit-rest pythons system system-all system-postgresql coverage mutants fuzz-rest \
-	next-hops faults peers lock docs figures bench dist deb sbom audit clean
+	next-hops faults chart chart-if-there deploy-proof peers lock docs figures bench dist deb sbom audit clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 19
@@ -46,9 +46,11 @@ test-all: check ## the same with all that takes long: every other system test wi
 	+@$(TOGETHER) unit-rest coverage
 	@$(MAKE) --no-print-directory system-all
 	@$(MAKE) --no-print-directory system-postgresql
+	@$(MAKE) --no-print-directory chart
+	@$(MAKE) --no-print-directory deploy-proof
 	@$(MAKE) --no-print-directory pythons
 
-check: format lint types imports ## the checks that run no code of ours
+check: format lint types imports chart-if-there ## the checks that run no code of ours
 
 format: env
 	@$(BIN)/ruff format --check --quiet . || { echo "not formatted: run .venv/bin/ruff format"; exit 1; }
@@ -61,6 +63,21 @@ types: env
 
 imports: env
 	@PYTHONPATH=src $(BIN)/lint-imports --no-logo >.import.log 2>&1 || { cat .import.log; exit 1; }
+
+chart: .chart/.stamp ## the Helm chart as Helm renders it and Kubernetes reads it (WRITE=1 renews deploy/helm/rendered.yaml)
+	@.chart/bin/python scripts/chart.py $(if $(WRITE),--write)
+
+.chart/.stamp: .venv/.stamp requirements/chart.txt
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .chart
+	@VIRTUAL_ENV=.chart $(BIN)/uv pip install --quiet --require-hashes --requirement requirements/chart.txt
+	@touch $@
+
+# Helm's library is large: the check uses it where it is installed, and the unit tests see when rendered.yaml is not current.
+chart-if-there: env
+	@if [ -e .chart/.stamp ]; then $(MAKE) --no-print-directory chart; else echo "chart: not checked with Helm (make chart installs it)"; fi
+
+deploy-proof: env ## (root) deploy/compose.yaml as it stands, in containers: three nodes, a stop, a promotion (podman, mmdebstrap)
+	@scripts/compose_proof.sh
 
 unit: env ## tests of single modules, in memory
 	@$(UNIT) -n $(JOBS) --dist worksteal
@@ -84,7 +101,7 @@ system-all: env ## the same, the long ones too; in every other file each command
 	@$(SYSTEM) -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 ON_POSTGRESQL := admin_* rest* administration explain evidence inbound outbound outbound_dsn returned_mail mail_flow_rules \
-	destination_memory session_counts sent_reports kill
+	destination_memory session_counts sent_reports journaling quarantine sending_limits next_hops kill
 system-postgresql: export GATEPOST_STORE := postgresql
 system-postgresql: env ## the admin centre, REST and the flow of mail with gateways on PostgreSQL (FILES="kill tenants" others)
 	@$(PYTEST) -q -o timeout=120 $(SHORT) -n $(JOBS) --dist loadfile --no-loadscope-reorder \
@@ -135,4 +152,4 @@ audit: env ## known vulnerabilities of what is delivered (pip-audit through uv; 
 	@$(BIN)/uv tool run --quiet pip-audit --disable-pip --require-hashes --requirement requirements/all.txt
 
 clean:
-	rm -rf .venv .pythons .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .import.log build dist
+	rm -rf .venv .chart .pythons .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .import.log build dist

@@ -59,6 +59,8 @@ def sources() -> dict[str, tuple[list[str], str]]:
         "all.txt": (["pyproject.toml", "--extra", "all"], ""),
         "dev.txt": (["pyproject.toml", "--all-extras", "--group", "dev"], ""),
         "uv.txt": (["-"], "uv\n"),
+        # Helm's library and the schemas of Kubernetes, for scripts/chart.py alone.
+        "chart.txt": (["-"], "helm-python-sdk\nkubernetes-validate\n"),
         # An editable install needs "editables" beside the build backend.
         "build.txt": (["-"], "".join(f"{requirement}\n" for requirement in [*build, "editables"])),
     }

@@ -78,14 +78,15 @@ def test_the_limit_survives_a_restart(gateway: Callable[..., Gateway], sink: Cal
 
 
 def test_one_connection_for_three_workers(gateway: Callable[..., Gateway]) -> None:
-    """The connectors' limit holds for the node, and every worker's mail gets its turn."""
+    """The connectors' limit holds for the node, and every worker's mail gets its turn. Of a shared queue each process
+    has its part, at least one (decision 0094)."""
     relay = Relay(seconds=0.05)
     with Relays(relay) as relays:
         resources = contoso(outbound=[connector("*", relay.address, max_connections=1)])
         server = gateway(resources, settings={"server": {"workers": 3}})
         flood(server, "partner.example", 40)
         wait_until(lambda: relays.taken.total() >= 40, "all mail", timeout=60)
-        assert relay.most == 1
+        assert 1 <= relay.most <= (3 if server.is_on_postgres else 1)
         assert relays.taken == {f"u{index}@partner.example": 1 for index in range(40)}
 
 

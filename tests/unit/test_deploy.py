@@ -1,7 +1,7 @@
 """What lies under deploy/ is well-formed, fits the settings and keeps its promises: no root, drain on stop, no secret.
 
-Helm is not in Debian: `deploy/helm/rendered.yaml` is what it made of the chart (scripts/render_chart.sh), and is
-compared with the chart here. Nothing here starts a container.
+`deploy/helm/rendered.yaml` is what Helm made of the chart (make chart WRITE=1), and is compared with the chart here.
+Nothing here starts a container: `test_compose.py` of the system tests does.
 """
 
 from __future__ import annotations
@@ -164,11 +164,11 @@ def test_the_containerfile_keeps_the_rules_of_linters():
 
 
 def test_the_rendered_chart_is_current():
-    """As `find | sort | xargs sha256sum | sha256sum` of scripts/render_chart.sh has it."""
+    """As `find | sort | xargs sha256sum | sha256sum` has it; the same as `current_hash` of scripts/chart.py."""
     files = sorted(f"./{path.relative_to(CHART)}" for path in CHART.rglob("*") if path.is_file())
     sums = "".join(f"{hashlib.sha256((CHART / name).read_bytes()).hexdigest()}  {name}\n" for name in files)
     current = hashlib.sha256(sums.encode()).hexdigest()
-    assert RENDERED.read_text().splitlines()[0] == f"# {current}", "run scripts/render_chart.sh"
+    assert RENDERED.read_text().splitlines()[0] == f"# {current}", "run make chart WRITE=1"
 
 
 def test_nodes_are_three_and_at_most_one_goes_at_a_time(chart):

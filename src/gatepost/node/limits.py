@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gatepost.mail.inbound.quarantine import QuarantineLimits
 from gatepost.mail.inbound.service import SessionLimits
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.directory import Directory
     from gatepost.settings.model import Settings
     from gatepost.store.interface import Store
+
+
+_FIRST_ANSWER: Final = 3.0  # seconds that a start waits for what was sent today; then it goes on without
 
 
 def smtp_timeouts(settings: Settings) -> SmtpTimeouts:
@@ -88,5 +91,10 @@ def sending_limits(
 
 def usage_part(usage: SendingUsage, directory: Callable[[], Directory]) -> Lifecycle:
     """Count what users and own servers send, once one of them has a limit."""
+
+    async def start() -> None:
+        usage.use(directory())
+        await asyncio.to_thread(usage.wait_asked, _FIRST_ANSWER)
+
     close = partial(asyncio.to_thread, usage.close)
-    return Lifecycle("limits of senders", start=lambda: usage.use(directory()), refresh=usage.use, close=close)
+    return Lifecycle("limits of senders", start=start, refresh=usage.use, close=close)

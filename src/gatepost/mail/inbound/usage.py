@@ -86,6 +86,7 @@ class SendingUsage:
         self._day = ""
         self._lock = threading.Lock()
         self._ending = threading.Event()
+        self._asked = threading.Event()  # the table was read once, or could not be
         self._thread: threading.Thread | None = None
         self._failing = False
 
@@ -94,6 +95,11 @@ class SendingUsage:
         if self._thread is None and limits_anybody(directory):
             self._thread = threading.Thread(target=self._run, name="sending usage", daemon=True)
             self._thread.start()
+
+    def wait_asked(self, seconds: float) -> None:
+        """Block until the table was asked for the first time, `seconds` at most: a restart forgets no limit."""
+        if self._thread is not None:
+            self._asked.wait(seconds)
 
     def admit(
         self, directory: Directory, session: SessionFacts, verdict: InboundVerdict, charge: Charge | None
@@ -147,6 +153,7 @@ class SendingUsage:
         wait = 0.0
         while not self._ending.wait(wait):
             wait = self._interval if self._exchange() else min(max(wait, self._interval) * 2, _LONGEST_WAIT)
+            self._asked.set()
         self._exchange()
 
     def _exchange(self) -> bool:

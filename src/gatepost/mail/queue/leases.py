@@ -1,17 +1,19 @@
 """Lease deferred mail from the store when its destination is due, in turn for each next hop.
 
 Used by `mail.queue.manager`. A destination gets a hundred deliveries at a time and no more while some of them wait, so
-that others behind its next hop get their turn.
+that others behind its next hop get their turn. Those whose next hop is not known yet get theirs together.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from gatepost.mail.queue.due_destinations import DueDestinations
 from gatepost.mail.queue.hop_queue import LaneKey
+from gatepost.mail.queue.retry_pace import RetryPace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -35,13 +37,14 @@ _LOOK_AT = 1000  # destinations that one look takes up, so that sessions get the
 _REFRESH = 600.0  # seconds between asking the store for everything that is deferred; a safety net
 _SATED = 60.0  # seconds after which a destination with enough mail in memory is checked again; a safety net
 _UNKNOWN = LaneKey("")  # of destinations whose next hop has to be looked up
+_TOGETHER = 16  # of these that are leased at once: each has little, and there may be thousands
 
 
 class Leases:
     """offer: takes a leased delivery. spawn: begins a task. put_back: called with the time if the clock was put back.
 
     per_destination: deliveries of one destination that memory may hold. enough: as many as its limits are worth
-    (`mail.queue.pacing`).
+    (`mail.queue.pacing`). pace: of all that is taken up again.
     """
 
     def __init__(  # noqa: PLR0913 - a part of the queue that knows most others
@@ -59,6 +62,7 @@ class Leases:
         self._store = store
         self._waiting = waiting
         self._finder = finder
+        self.pace = RetryPace()
         self._offer = offer
         self._spawn = spawn
         self._put_back = put_back
@@ -81,6 +85,7 @@ class Leases:
     def stop(self) -> None:
         """Lease nothing any more."""
         self._stopped = True
+        self.pace.stop()
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
@@ -147,6 +152,9 @@ class Leases:
 
     def _take_up(self, destination: str, now: float) -> None:
         """Note that a destination has something due in the store."""
+        unknown = self._waiting.hops.get(_UNKNOWN.next_hop)
+        if unknown is not None and destination in unknown.hungry:
+            return  # it is told again and again while thousands wait for their turn
         key = self._finder.usual(destination) or _UNKNOWN
         hop = self._waiting.hop(key.next_hop)
         backlog = hop.backlogs.get((destination, key.terms))
@@ -173,13 +181,16 @@ class Leases:
         """The window is full of what goes elsewhere, and nothing that leaves from here will call for more."""
         self.postpone(hop, self._clock() + LOOK)
 
+    def _may_lease(self, hop: HopQueue) -> bool:
+        return not (self._stopped or self._resting) and self._waiting.window.room_at_next_hop(hop.size) > 0
+
     async def _lease_by_turns(self, hop: HopQueue) -> None:
         try:
-            while hop.hungry and not self._stopped and not hop.gate.closed(self._clock()):
-                if self._resting or self._waiting.window.room_at_next_hop(hop.size) <= 0:
+            while hop.hungry and self._may_lease(hop) and not hop.gate.closed(self._clock()):
+                await self.pace.turn()
+                if not self._may_lease(hop):
                     break
-                destination = next(iter(hop.hungry))
-                await self._lease(hop, destination, hop.hungry.pop(destination))
+                self.pace.took(await self._lease_next(hop))
         finally:
             hop.leasing = False
         now = self._clock()
@@ -189,16 +200,25 @@ class Leases:
             self._wait_for_room(hop)
         self._waiting.forget_if_idle(hop)
 
-    async def _lease(self, hop: HopQueue, destination: str, terms: str) -> None:
-        """Make due deliveries of a destination ready."""
+    async def _lease_next(self, hop: HopQueue) -> int:
+        """Lease for the destination whose turn it is, or for several whose next hop is not known; returns how many."""
+        some = list(islice(hop.hungry.items(), _TOGETHER if hop.name == _UNKNOWN.next_hop else 1))
+        for destination, _ in some:
+            del hop.hungry[destination]
+        if len(some) == 1:
+            return await self._lease(hop, *some[0])
+        return sum(await asyncio.gather(*[self._lease(hop, *one) for one in some]))
+
+    async def _lease(self, hop: HopQueue, destination: str, terms: str) -> int:
+        """Make due deliveries of a destination ready; returns how many."""
         backlog, window = hop.backlogs.get((destination, terms)), self._waiting.window
         ready = len(backlog.ready) if backlog is not None else 0
         enough = self._enough(hop, backlog)
-        room = min(LEASE, window.room(ready, hop.size), self._limited(hop, backlog) - ready)
+        room = min(self.pace.most(LEASE), window.room(ready, hop.size), self._limited(hop, backlog) - ready)
         if ready > enough or room <= 0:
             hop.sated[destination] = terms
             self.note(destination, self._clock() + _SATED)
-            return
+            return 0
         window.waiting += room  # the place is taken, so that no other lease takes it meanwhile
         try:
             deliveries = await self._store.lease(destination, room, self._clock())
@@ -210,3 +230,4 @@ class Leases:
             hop.hungry[destination] = terms
         elif not self._stopped:  # if it gave nothing though something is due, it is full or busy just now
             await self.note_earliest(destination, 0.0 if deliveries else self._clock() + LOOK)
+        return len(deliveries)

@@ -153,6 +153,7 @@ class QueueManager:
         """Take fresh deliveries, durable and leased to us."""
         if self._paused:
             return  # they stay in the store, fresh, and are taken up by the next start that is not paused
+        self._leases.pace.arrived()
         for delivery in deliveries:
             self._offer(delivery, again=0.0)
 

@@ -1,13 +1,14 @@
 """Defer mail without trying it, when a probe of its next hop or destination has failed again.
 
-Used by `mail.queue.manager`. It takes a third of the time at most, the rest is for other mail. Each such delivery
-waits, is reported late and expires by its own schedule.
+Used by `mail.queue.manager`. It takes a third of the time at most, and far less while new mail needs it
+(`mail.queue.retry_pace`). Each such delivery waits, is reported late and expires by its own schedule.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from itertools import batched
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -67,18 +68,22 @@ class Sweeper(msgspec.Struct, frozen=True):
     ) -> None:
         whole, terms = gate is hop.gate, {backlog.terms for backlog in backlogs}
         while not self.stopped() and gate.reply is not None:
+            await self.leases.pace.turn()
             begun = time.monotonic()
-            batch = await self.store.lease(destination, _BATCH, self.waiting.clock())
+            batch = await self.store.lease(destination, self.leases.pace.most(_BATCH), self.waiting.clock())
             if not batch:
                 break
-            for number, delivery in enumerate(batch, start=1):
-                if not number % _AT_ONCE:
-                    await asyncio.sleep(0)
-                key = await self.lookups.find(delivery)
-                if key.next_hop == hop.name and (whole or key.terms in terms):
-                    await self._suspend(delivery, gate)
-                else:
-                    self.place(delivery, key)
+            self.leases.pace.took(len(batch))
+            for some in batched(batch, _AT_ONCE):
+                begun_here = self.leases.pace.mark()
+                for delivery in some:
+                    key = await self.lookups.find(delivery)
+                    if key.next_hop == hop.name and (whole or key.terms in terms):
+                        await self._suspend(delivery, gate)
+                    else:
+                        self.place(delivery, key)
+                self.leases.pace.spent(begun_here, len(some))
+                await asyncio.sleep(0)
             await self.store.flushed()
             await asyncio.sleep(min(_REST * (time.monotonic() - begun), _LONGEST_REST))
         if not self.stopped():

@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 _SETTLEMENTS: Final = 100  # of one statement
 _LEASES: Final = 16  # destinations of one statement
-_LEASED: Final = 100  # deliveries that they ask for together, unless one destination alone asks for more
+_LEASED: Final = 100  # deliveries that they get together, unless one destination alone asks for more
 _PACE: Final = 0.02  # seconds at least between two batches
 _REST: Final = 3.0  # times of what a batch took, before the next one: where all is slow, new mail goes first
 _LONGEST_REST: Final = 1.0
@@ -135,15 +135,13 @@ class RetryCommits:
         batch, self._kept = self._kept[:_SETTLEMENTS], self._kept[_SETTLEMENTS:]
         if batch:
             return batch
-        limits: dict[str, int] = {}
+        leased: set[str] = set()
         while self._work and len(batch) < _SETTLEMENTS:
             work = self._work[0]
             if isinstance(work, LeaseWork):
-                request = work.request
-                too_many = limits and sum(limits.values()) + request.limit > _LEASED
-                if request.destination in limits or len(limits) == _LEASES or too_many:
+                if work.request.destination in leased or len(leased) == _LEASES:
                     break
-                limits[request.destination] = request.limit
+                leased.add(work.request.destination)
             batch.append(self._work.popleft())
         return batch
 
@@ -211,10 +209,11 @@ class RetryCommits:
         requests, epoch, shift = [work.request for work in leases], self._flusher.owner.epoch, self._flusher.shift
         self._leases += 1
         mark = -float(self._leases)
+        each = _LEASED // len(requests)  # who gets fewer than there are asks again
         columns = (
             [request.destination for request in requests],
             [request.now + shift for request in requests],
-            [request.limit for request in requests],
+            [min(request.limit, each) for request in requests] if len(requests) > 1 else [requests[0].limit],
         )
         try:
             rows: list[Any] = await self._wire.run(

@@ -141,3 +141,30 @@ def test_a_table_that_is_away_stops_no_mail(scene, monkeypatch, caplog):
         assert scene.send(usage, 2)[0] == [250, 450]
     wait_until(scene.rows)
     assert scene.rows()[0].recipients == 5
+
+
+def test_a_start_waits_until_it_is_known_what_was_sent_before(scene):
+    first = scene.usage()
+    scene.send(first, 2)
+    scene.send(first)
+    first.close()
+    usage = scene.usage()
+    usage.wait_asked(20)
+    assert scene.send(usage)[0] == [450], "it has been told already"
+
+
+def test_a_start_without_limits_or_table_does_not_wait_for_long(scene, monkeypatch):
+    idle = SendingUsage(scene.storage.sending_usage())
+    idle.wait_asked(20)
+    idle.close()
+    broken = scene.storage.sending_usage()
+
+    def away(*_):
+        raise StoreFailure("away")
+
+    monkeypatch.setattr(broken, "since", away)
+    usage = SendingUsage(broken)
+    usage.use(scene.directory)
+    scene.usages.append(usage)
+    usage.wait_asked(20)
+    assert scene.send(usage)[0] == [250]

@@ -439,3 +439,63 @@ def test_who_begins_to_rest_while_it_leases_ends_soon(make):
         assert len(it.store.leases) < 2
 
     play(work)
+
+
+def test_destinations_without_a_known_next_hop_are_leased_together(make):
+    """There may be thousands, each with little: one after the other, each would wait for a commit of its own."""
+    names = [f"contoso/{number}.example" for number in range(40)]
+
+    async def work(it):
+        it.unknown.update(names)
+        it.store.due = {name: due(make, 1, name, number) for number, name in enumerate(names)}
+        it.store.together, open_leases = [], 0
+        lease = it.store.lease
+
+        async def slow(*arguments):
+            nonlocal open_leases
+            open_leases += 1
+            it.store.together.append(open_leases)
+            await asyncio.sleep(0)
+            open_leases -= 1
+            return await lease(*arguments)
+
+        it.store.lease = slow
+        for name in names:
+            it.leases.note(name, 999.0)
+        it.leases.look()
+        await it.settle()
+        assert max(it.store.together) == 16
+        assert sorted(it.offered) == list(range(40))
+
+    play(work)
+
+
+def test_a_destination_that_waits_for_its_turn_is_not_taken_up_again(make):
+    async def work(it):
+        it.unknown.update({A, B})
+        it.waiting.hop("").hungry = {A: ""}
+        it.waiting.hop("").leasing = True
+        it.leases.note(A, 999.0)
+        it.leases.note(B, 999.0)
+        it.leases.look()
+        assert it.waiting.hop("").hungry == {A: "", B: ""}
+        assert it.leases._agenda.earliest() is None
+
+    play(work)
+
+
+def test_new_mail_makes_leases_smaller_and_a_stop_ends_the_wait(make):
+    async def work(it):
+        it.store.due = {A: due(make, 30)}
+        it.leases.pace.arrived()
+        it.leases.pace.late = 1.0
+        it.leases.note(A, 999.0)
+        it.leases.look()
+        await asyncio.sleep(0.05)  # the first turn comes at once
+        it.leases.pace.late = 1.0
+        assert it.store.leases == [(A, 10)]
+        it.leases.stop()
+        await it.settle()
+        assert it.store.leases == [(A, 10)]
+
+    play(work)

@@ -9,6 +9,7 @@ import pytest
 from gatepost.mail.queue.hop_queue import LaneKey
 from gatepost.mail.queue.memory_budget import MemoryBudget, QueueLimits
 from gatepost.mail.queue.retry_decision import UNTRIED
+from gatepost.mail.queue.retry_pace import RetryPace
 from gatepost.mail.queue.sweeper import Sweeper
 from gatepost.mail.queue.waiting import Waiting
 
@@ -53,13 +54,13 @@ class Lookups:
 def parts(make):
     """A sweeper, a next hop that did not answer, and what was placed and noted."""
     made = SimpleNamespace(settler=Settler(), store=Store(), lookups=Lookups(), placed=[], noted=[], stopped=False)
-    made.waiting = Waiting(MemoryBudget(QueueLimits()), made.settler, lambda: 100.0)
+    made.waiting, made.pace = Waiting(MemoryBudget(QueueLimits()), made.settler, lambda: 100.0), RetryPace()
 
     async def note_earliest(destination, not_before):
         made.noted.append((destination, not_before))
 
     made.sweeper = Sweeper(
-        made.store, made.waiting, SimpleNamespace(note_earliest=note_earliest), made.lookups,
+        made.store, made.waiting, SimpleNamespace(note_earliest=note_earliest, pace=made.pace), made.lookups,
         lambda delivery, key: made.placed.append((delivery.id, key)), lambda: made.stopped,
     )  # fmt: skip
     made.hop = made.waiting.hop("relay")
