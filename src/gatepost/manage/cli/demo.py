@@ -116,12 +116,11 @@ def _reply(refused: smtplib.SMTPException) -> str:
     """What the server said, as it said it; smtplib's own text is a tuple of a number and octets."""
     if isinstance(refused, smtplib.SMTPRecipientsRefused):
         code, text = next(iter(refused.recipients.values()))
-    elif isinstance(refused, smtplib.SMTPResponseException):
-        code, text = refused.smtp_code, refused.smtp_error
-    else:
-        return str(refused)
-    said = text.decode("ascii", "replace") if isinstance(text, bytes) else text
-    return f"{code} {said}"
+        return f"{code} {text.decode('ascii', 'replace')}"
+    if isinstance(refused, smtplib.SMTPResponseException):
+        said = refused.smtp_error
+        return f"{refused.smtp_code} {said if isinstance(said, str) else said.decode('ascii', 'replace')}"
+    return str(refused)
 
 
 def _end_of(gateway: Gatepost, case: _Case) -> dict[str, Any]:

@@ -94,7 +94,7 @@ class Gatepost:
     @property
     def admin(self) -> str:
         """Host and port of its admin centre."""
-        return str(tomlkit.parse(self.settings_file.read_text(encoding="utf-8"))["admin"]["address"])  # type: ignore[index]
+        return str(tomlkit.parse(self.settings_file.read_text(encoding="utf-8"))["admin"]["address"])
 
     def command(self, *words: str) -> str:
         """Run a gatepost command against this gateway; its standard output. RuntimeError if it says 2 or 3."""

@@ -103,7 +103,7 @@ def _action(action: QueueAction, summary: str) -> None:
     @_asking(action)
     @config_option
     @json_option
-    def command(config: str | None, as_json: bool, request: QueueActions, dry_run: bool, yes: bool = False) -> None:
+    def command(config: str | None, as_json: bool, request: QueueActions, dry_run: bool, *, yes: bool = False) -> None:
         gateway = client(config)
         if not (yes or dry_run) and request.all:
             _ask(gateway, request)
@@ -166,7 +166,7 @@ def _row(delivery: QueueDelivery) -> tuple[object, ...]:
         f"<{delivery.message.reverse_path}>",
         len(delivery.recipients),
         delivery.attempts,
-        moment(delivery.next_at),
+        "" if delivery.state == "held" else moment(delivery.next_at),
         moment(delivery.expires_at),
         delivery.last_error,
     )
@@ -185,6 +185,8 @@ _OPTIONAL_FIELDS = {"REQUIRETLS", "TLS-Required", "why held", "returned by"}
 
 def _print_delivery(delivery: QueueDelivery) -> None:
     message = delivery.message
+    if delivery.next_step:
+        click.echo(f"{printable(delivery.next_step)}\n")
     facts = {
         "message": message.id,
         "state": delivery.state,
@@ -200,7 +202,7 @@ def _print_delivery(delivery: QueueDelivery) -> None:
         "Message-ID": message.message_id,
         "session": message.session,
         "attempts": delivery.attempts,
-        "next attempt": moment(delivery.next_at),
+        "next attempt": "none while it is held" if delivery.state == "held" else moment(delivery.next_at),
         "expires": moment(delivery.expires_at),
         "last error": delivery.last_error,
     }

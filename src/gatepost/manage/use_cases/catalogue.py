@@ -62,6 +62,7 @@ from gatepost.manage.use_cases import (
     ungranted,
     users,
     validation_runs,
+    work_list,
 )
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
 
 USE_CASES: Final[Sequence[UseCase[Any, Any]]] = (
     *status.USE_CASES,
+    *work_list.USE_CASES,
     *nodes.USE_CASES,
     *alarms.USE_CASES,
     *quarantine.USE_CASES,

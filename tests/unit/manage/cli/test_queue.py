@@ -110,8 +110,10 @@ def test_the_list_for_machines(home):
 def test_one_message_with_all_that_is_known(home):
     ids = home.fill()
     text = home.call("queue", "show", ids["ann"]).stdout
-    first, second, rest = text.split("\n\n")
+    step, first, other_step, second, rest = text.split("\n\n")
     assert rest == ""
+    assert step.startswith("Nobody has to act yet: the mail system of partner.example could not take this message yet")
+    assert other_step == "Nobody has to act: the gateway is delivering this message now."
     assert first.splitlines() == [
         f"message       {ids['ann']}",
         "state         deferred",
