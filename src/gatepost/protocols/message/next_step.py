@@ -32,10 +32,11 @@ class MustAct(StrEnum):
 
 
 class NextStep(msgspec.Struct, frozen=True):
-    """Who must act, and one sentence that says so and what is to be done."""
+    """Who must act, and one sentence that says so and what is to be done. waits: the message is not delivered yet."""
 
     must_act: MustAct
     text: str
+    waits: bool = False
 
 
 _ADMINISTRATOR: Final = "an administrator of this gateway"
@@ -132,16 +133,16 @@ def waiting_step(state: str, domain: str, reply: str = "", *, by_administrator: 
             if by_administrator
             else f"accept the lower protection of {where}, or have it restored: the downgrade guard holds this message"
         )
-        return NextStep(MustAct.GATEWAY, f"{_capital(_ADMINISTRATOR)} must {held}.")
+        return NextStep(MustAct.GATEWAY, f"{_capital(_ADMINISTRATOR)} must {held}.", waits=True)
     if state == "active":
         return NextStep(MustAct.NOBODY, "Nobody has to act: the gateway is delivering this message now.")
     if not reply:
-        return NextStep(MustAct.NOBODY, "Nobody has to act: this message waits for its first attempt.")
+        return NextStep(MustAct.NOBODY, "Nobody has to act: this message waits for its first attempt.", waits=True)
     known = _known(reply, where)
     if known is None:
         said = f"the mail system of {where} could not take this message yet"
-        return NextStep(MustAct.NOBODY, f"Nobody has to act yet: {said}, and the gateway tries again.")
-    return NextStep(known.must_act, f"{known.text}; this message waits until then.")
+        return NextStep(MustAct.NOBODY, f"Nobody has to act yet: {said}, and the gateway tries again.", waits=True)
+    return NextStep(known.must_act, f"{known.text}; this message waits until then.", waits=True)
 
 
 def failed_step(domain: str, reply: str) -> NextStep:
@@ -170,8 +171,8 @@ def is_of_the_gateway(reply: str) -> bool:
 
 
 def first_of(steps: Iterable[NextStep]) -> NextStep | None:
-    """The one to begin with: what administrators of the gateway must do, then others; None of none."""
-    return min(steps, key=lambda step: _ORDER.index(step.must_act), default=None)
+    """The one to begin with: what administrators of the gateway must do, then others, then what waits; None of none."""
+    return min(steps, key=lambda step: (_ORDER.index(step.must_act), not step.waits), default=None)
 
 
 def _known(reply: str, domain: str) -> NextStep | None:

@@ -80,7 +80,9 @@ def test_the_list_for_machines(home):
     assert first["message"]["id"] == ids["ann"]
     assert first["message"]["reverse_path"] == "ann@contoso.example"
     del first["message"]
+    assert first.pop("next_step").startswith("Nobody has to act yet: ")
     assert first == {
+        "must_act": "nobody",
         "held": False,
         "state": "deferred",
         "destination": "contoso/partner.example",

@@ -134,3 +134,8 @@ def test_what_the_gateway_must_do_comes_first() -> None:
     assert found is not None
     assert found.text == "gateway"
     assert first_of([]) is None
+
+
+def test_what_waits_comes_before_what_is_delivered() -> None:
+    waits = waiting_step("deferred", DOMAIN, "450 4.2.1 later")
+    assert first_of([NextStep(MustAct.NOBODY, "Nobody has to act: it was delivered."), waits]) == waits
