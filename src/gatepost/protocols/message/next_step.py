@@ -106,7 +106,7 @@ _BY_STATUS: Final[dict[str, tuple[MustAct, str]]] = {
     "7.8": (_GATEWAY, "must correct the log-in of the connector"),
 }
 _WORD_IN: Final = re.compile(r"\[Message=([A-Za-z]+)")
-_SERVER_IN: Final = re.compile(r"\[LastAttemptedServerName=([^\]\s]{1,255})\]")
+_SERVER_IN: Final = re.compile(r"\[LastAttemptedServerName=([A-Za-z0-9.:_-]{1,255})\]")
 _STATUS_IN: Final = re.compile(r"\b[245]\.\d{1,3}\.\d{1,3}\b")
 _ADDRESS: Final = re.compile(r"[0-9A-Fa-f:.]*[0-9:]")
 _OURS: Final = (

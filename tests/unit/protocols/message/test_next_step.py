@@ -139,3 +139,10 @@ def test_what_the_gateway_must_do_comes_first() -> None:
 def test_what_waits_comes_before_what_is_delivered() -> None:
     waits = waiting_step("deferred", DOMAIN, "450 4.2.1 later")
     assert first_of([NextStep(MustAct.NOBODY, "Nobody has to act: it was delivered."), waits]) == waits
+
+
+def test_no_text_of_a_peer_is_in_a_sentence() -> None:
+    said = "450 4.7.320 call 555 [Message=UntrustedRoot call 555] [LastAttemptedServerName=<b>call 555</b>] call 555"
+    for step in (waiting_step("deferred", DOMAIN, said), failed_step(DOMAIN, said)):
+        assert "555" not in step.text
+        assert step.text.startswith("The administrators of partner.example must present a certificate")
