@@ -12,7 +12,7 @@ UNTRUSTED = (
 
 
 def row(event, recipient=BOB, reply="", **fields):
-    return TraceEvent(at=1.0, event=event, organization="contoso", recipient=recipient, reply=reply, **fields)
+    return TraceEvent(1.0, event, "1a", "contoso", "originating", "5e", "a@b.example", recipient, reply=reply, **fields)
 
 
 # rows, oldest first: who must act, the beginning of the sentence
