@@ -68,11 +68,10 @@ def head_of(
     steps = sorted(((delivery.must_act, delivery.next_step) for delivery in waiting), key=_by_actor)
     must_act, text = steps[0] if steps else ended
     head = MessageHead(_LEVELS.get(must_act, "info"), text)
-    head = head._replace(retry=_retry(request, waiting, message))
+    head = head._replace(retry=_retry(request, waiting, message), check=partner_of(events))
     attempt = next((event for event in reversed(events) if event.event in _ATTEMPTS), None)
     if attempt is None:
         return head
-    head = head._replace(check=attempt.recipient.rpartition("@")[2])
     chosen = _connector(request, attempt)
     if chosen is None:
         return head
@@ -80,7 +79,7 @@ def head_of(
     edit = edit_path(chosen.part)
     if may_change and head.retry is not None:
         edit = link(edit, **head.retry.fields)
-    hosts = _smart_hosts(chosen, attempt.peer_host)
+    hosts = "" if _sender_domain(events) else _smart_hosts(chosen, attempt.peer_host)
     return head._replace(
         connector=chosen.connector.name,
         path=connector_path(chosen.organization.name, chosen.direction, chosen.connector.name),
@@ -88,6 +87,17 @@ def head_of(
         check=hosts or head.check,
         is_host=bool(hosts),
     )
+
+
+def partner_of(events: Sequence[TraceEvent]) -> str:
+    """The domain at the other side of the gateway, "" where all stays here."""
+    outgoing = next((event.recipient for event in reversed(events) if event.event in _ATTEMPTS), "")
+    return _sender_domain(events) or outgoing.rpartition("@")[2]
+
+
+def _sender_domain(events: Sequence[TraceEvent]) -> str:
+    """The domain that a message came from, "" for one that leaves."""
+    return events[0].sender.rpartition("@")[2] if events and events[0].direction == "incoming" else ""
 
 
 def _by_actor(step: tuple[str, str]) -> int:
