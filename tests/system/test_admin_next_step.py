@@ -120,6 +120,34 @@ def test_what_waits_is_mended_from_its_page_and_leads_to_the_trace(centre: Admin
     assert page.url == f"{centre.url}/trace/{message}", "what has left the queue is not an error"
 
 
+def test_the_overview_begins_with_what_to_do_first(centre: AdminCentre, page: Page) -> None:
+    centre.log_in(page)
+    centre.gateway.cli("queue", "hold", queue_id(centre, "cat@busy.example"))
+    for name in looks(page):
+        page.goto(centre.url)
+        wait_until(lambda: overflow(page) == 0, f"the overview fits {name}")
+        axe(page)
+        shot(page, f"work-{name}")
+    page.set_viewport_size({"width": 1024, "height": 800})
+    wait_until(lambda: overflow(page) == 0, "the overview fits 1024 pixels")
+    shot(page, "work-1024")
+    items = page.locator("#needs li")
+    assert "1 delivery of contoso is held" in items.nth(0).inner_text()
+    assert "2 deliveries to bank.example wait" in items.nth(1).inner_text()
+    assert items.count() == items.get_by_role("link").count(), "each has one button"
+    told = centre.call("/api/v1/work", centre.token("read", name="all"))[2]["items"]
+    assert [item["title"] for item in told][:2] == [
+        "1 delivery of contoso is held",
+        "2 deliveries to bank.example wait",
+    ]
+    by_command = centre.gateway.cli("status", json=True, expect=None).data["work"]
+    assert [item["title"] for item in by_command] == [item["title"] for item in told]
+    tenant = centre.token("read", name="tenant", organizations=("fabrikam",))
+    assert centre.call("/api/v1/work", tenant)[2]["items"] == []
+    items.nth(1).get_by_role("link", name="Open the oldest message").click()
+    assert page.url == f"{centre.url}/queue/{queue_id(centre, 'ann@bank.example')}"
+
+
 def test_held_mail_says_who_holds_it_and_has_no_next_attempt(centre: AdminCentre, page: Page) -> None:
     message = queue_id(centre, "cat@busy.example")
     centre.gateway.cli("queue", "hold", message)

@@ -60,17 +60,17 @@ def show(request: ShowTrace, config: str | None, *, as_json: bool) -> None:
     Exit codes: 0 found, 1 nothing has this id, 3 the data cannot be read.
     """
     try:
-        found = client(config).call(show_trace, request)
+        traced = client(config).call(show_trace, request)
     except Refusal as refusal:
         if refusal.kind is RefusalKind.MISSING:
             fail(NO, printable(refusal.text))
         raise
     if as_json:
-        print_json(found.items)
+        print_json(traced.items)
         return
-    if found.next_step:
-        click.echo(f"{printable(found.next_step)}\n")
-    for event in found.items:
+    if traced.next_step:
+        click.echo(f"{printable(traced.next_step)}\n")
+    for event in traced.items:
         _print_event(event)
 
 

@@ -219,12 +219,12 @@ def _show(request: Request) -> Response:
     principal = principal_of(request)
     identity = request.path_params["identity"]
     try:
-        found = _found_events(request, identity)
+        traced = _found_events(request, identity)
     except HTTPException:
         if _waiting(request, identity):
             return see_other(request, link(f"/queue/{quote(identity)}"), _SOON, "info")
         raise
-    events = found.items
+    events = traced.items
     name = f"trace-{_only_one(events) or 'rows'}"
     if file := exported(request, name, COLUMNS, lambda: events, cells=_cells):
         return file
@@ -239,7 +239,7 @@ def _show(request: Request) -> Response:
         last=events[-1],
         items=story(events),
         rows=len(events),
-        head=head_of(request, events, waiting, message, (found.must_act, found.next_step)),
+        head=head_of(request, events, waiting, message, (traced.must_act, traced.next_step)),
         has_evidence=context_of(request).settings.evidence.enabled,
         recipients=recipients_of(events),
         waiting=waiting,

@@ -102,13 +102,13 @@ def list_work(context: Context, request: ListWork) -> WorkList:
     selection = ListWaitingDestinations(organization=request.organization)
     destinations = waiting_destinations(context.gateway, context.principal, selection)
     alarms = current_alarms(context.gateway, context.principal, time.time())
-    found, unknown = _connectors(context, request)
+    findings, unknown = _connectors(context, request)
     items = [
         *_held(destinations),
         *_blocked(destinations),
         *_alarms(alarms, request.organization, destinations),
-        *_validations(found),
-        *_rehearsals(found),
+        *_validations(findings),
+        *_rehearsals(findings),
         *(_nodes(context) if context.principal.is_of_gateway and not request.organization else ()),
     ]
     items.sort(key=lambda item: (_RANKS.index(item.kind), _SEVERITIES.index(item.severity), -item.count))
@@ -136,9 +136,11 @@ def _connectors(context: Context, request: ListWork) -> tuple[ConnectorFindings,
 
 def _held(destinations: Sequence[WaitingDestination]) -> Iterator[WorkItem]:
     by_organization: dict[str, int] = {}
-    for one in destinations:
-        if one.held:
-            by_organization[one.organization] = by_organization.get(one.organization, 0) + one.held
+    for destination in destinations:
+        if destination.held:
+            by_organization[destination.organization] = (
+                by_organization.get(destination.organization, 0) + destination.held
+            )
     for organization, count in by_organization.items():
         many = quantity(count, *_DELIVERY)
         yield WorkItem(
@@ -155,19 +157,22 @@ def _held(destinations: Sequence[WaitingDestination]) -> Iterator[WorkItem]:
 
 def _blocked(destinations: Sequence[WaitingDestination]) -> Iterator[WorkItem]:
     """Destinations whose mail waits until somebody acts, by their last error."""
-    for one in destinations:
-        step = waiting_step("deferred", one.destination, one.last_error) if one.deferred else None
+    for destination in destinations:
+        step = (
+            waiting_step("deferred", destination.destination, destination.last_error) if destination.deferred else None
+        )
         if step is None or step.must_act is MustAct.NOBODY:
             continue
+        many = quantity(destination.deferred, *_DELIVERY)
         yield WorkItem(
             kind=WorkKind.BLOCKED_MAIL,
             severity=Severity.CRITICAL,
-            title=f"{quantity(one.deferred, *_DELIVERY)} to {one.destination} wait{'s' * (one.deferred == 1)}",
+            title=f"{many} to {destination.destination} wait{'s' * (destination.deferred == 1)}",
             detail=step.text,
-            action="Open the message" if one.count == 1 else "Open the oldest message",
-            page=f"/queue/{one.oldest_message}",
-            organization=one.organization,
-            count=one.deferred,
+            action="Open the message" if destination.count == 1 else "Open the oldest message",
+            page=f"/queue/{destination.oldest_message}",
+            organization=destination.organization,
+            count=destination.deferred,
         )
 
 
@@ -176,7 +181,9 @@ def _blocked(destinations: Sequence[WaitingDestination]) -> Iterator[WorkItem]:
 
 def _alarms(alarms: ActiveAlarms, organization: str, destinations: Sequence[WaitingDestination]) -> Iterator[WorkItem]:
     """Active alarms, but for those about destinations that are in the list by themselves."""
-    waiting = {(one.organization, one.destination) for one in destinations if one.deferred}
+    waiting = {
+        (destination.organization, destination.destination) for destination in destinations if destination.deferred
+    }
     for alarm in alarms.alarms:
         owner, slash, rest = (alarm.about or "").partition("/")
         owner = owner if slash and alarm.kind.of_mail else ""
@@ -205,35 +212,35 @@ def _kind(alarm: ActiveAlarm) -> WorkKind:
 # connectors
 
 
-def _validations(found: ConnectorFindings) -> Iterator[WorkItem]:
-    for one in found.failed:
+def _validations(findings: ConnectorFindings) -> Iterator[WorkItem]:
+    for validation in findings.failed:
         yield WorkItem(
             kind=WorkKind.FAILED_VALIDATION,
             severity=Severity.ERROR,
-            title=f"The last validation of connector {one.name} failed",
-            detail=one.verdict,
+            title=f"The last validation of connector {validation.name} failed",
+            detail=validation.verdict,
             action="Validate again",
-            page=f"{_connector_page(one)}#validation",
-            organization=one.organization,
+            page=f"{_connector_page(validation)}#validation",
+            organization=validation.organization,
         )
 
 
-def _rehearsals(found: ConnectorFindings) -> Iterator[WorkItem]:
-    for one in found.ready:
+def _rehearsals(findings: ConnectorFindings) -> Iterator[WorkItem]:
+    for rehearsal in findings.ready:
         yield WorkItem(
             kind=WorkKind.REHEARSAL,
             severity=Severity.WARNING,
-            title=f"The rehearsal of connector {one.name} counted no failure in 7 days",
-            detail=f"{quantity(one.passed, *_DELIVERY)} passed. Read the report, then enforce the connector.",
+            title=f"The rehearsal of connector {rehearsal.name} counted no failure in 7 days",
+            detail=f"{quantity(rehearsal.passed, *_DELIVERY)} passed. Read the report, then enforce the connector.",
             action="Review the rehearsal",
-            page=f"{_connector_page(one)}#report",
-            organization=one.organization,
-            count=one.passed,
+            page=f"{_connector_page(rehearsal)}#report",
+            organization=rehearsal.organization,
+            count=rehearsal.passed,
         )
 
 
-def _connector_page(one: FailedValidation | QuietRehearsal) -> str:
-    return f"/connectors/{quote(one.organization, safe='')}/{one.direction}/{quote(one.name, safe='')}"
+def _connector_page(finding: FailedValidation | QuietRehearsal) -> str:
+    return f"/connectors/{quote(finding.organization, safe='')}/{finding.direction}/{quote(finding.name, safe='')}"
 
 
 # the machine

@@ -178,12 +178,12 @@ def first_of(steps: Iterable[NextStep]) -> NextStep | None:
 def _known(reply: str, domain: str) -> NextStep | None:
     """What our own words call for, without an end; None for words of others, and for what passes by itself."""
     word, status = _WORD_IN.search(reply), _STATUS_IN.search(reply)
-    found = _BY_WORD.get(word[1]) if word else None
-    if found is None and status and any(text in reply for text in _OURS):
-        found = _BY_STATUS.get(status[0].partition(".")[2])
-    if found is None:
+    rule = _BY_WORD.get(word[1]) if word else None
+    if rule is None and status and any(text in reply for text in _OURS):
+        rule = _BY_STATUS.get(status[0].partition(".")[2])
+    if rule is None:
         return None
-    must_act, must = found
+    must_act, must = rule
     if must_act is MustAct.GATEWAY:
         return NextStep(must_act, f"{_capital(_ADMINISTRATOR)} {must}")
     text = f"The administrators of {_server(reply, domain)} {must}"
@@ -193,8 +193,8 @@ def _known(reply: str, domain: str) -> NextStep | None:
 
 def _server(reply: str, domain: str) -> str:
     """Name the host of the last attempt; one without a name by the domain of the recipient, too."""
-    found = _SERVER_IN.search(reply)
-    host = shown_text(found[1], 255) if found else ""
+    server = _SERVER_IN.search(reply)
+    host = shown_text(server[1], 255) if server else ""
     if host and domain and _ADDRESS.fullmatch(host):
         return f"{domain} ({host})"
     return host or domain or "the remote server"
