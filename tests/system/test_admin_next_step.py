@@ -69,7 +69,7 @@ def test_every_place_says_the_same_of_who_must_act(centre: AdminCentre, page: Pa
     (delivery,) = centre.call(f"/api/v1/queue/{message}", token)[2]["items"]
     sentence = delivery["next_step"]
     assert delivery["must_act"] == "remote"
-    assert sentence.startswith("The administrators of 127.0.0.1 must ")
+    assert sentence.startswith("The administrators of bank.example (127.0.0.1) must ")
     assert "or an administrator of this gateway must add their authority" in sentence
     assert sentence.endswith("; this message waits until then.")
     traced = centre.call(f"/api/v1/trace/{message}", token)[2]
@@ -179,7 +179,8 @@ def test_anchors_that_vanish_are_named_in_the_queue_and_refused_when_saved(
         assert words in delivery["last_error"]
     assert delivery["must_act"] == "gateway"
     assert delivery["next_step"].startswith("An administrator of this gateway must correct the file")
-    refused = server.cli("connector", "set", "bank.example", "comment=mine", expect=2)
+    other = tmp_path / "other.pem"
+    refused = server.cli("connector", "set", "bank.example", f"trust_anchors={other}", expect=2)
     assert "trust_anchors" in refused.stderr
-    assert str(file) in refused.stderr
+    assert str(other) in refused.stderr
     wait_until(lambda: "file-unusable" in server.cli("alarms", json=True, expect=None).stdout, "the alarm", timeout=100)
