@@ -140,7 +140,7 @@ def test_a_message_is_told_with_who_asked_and_what_was_achieved(centre: AdminCen
     assert page.locator("#waiting").get_by_text("Waiting", exact=True).is_visible()
     explain = page.get_by_role("link", name="Re-evaluate with today's rules").get_attribute("href") or ""
     assert (f"message={identity}" in explain, "bob%40bank.example" in explain) == (True, True)
-    assert page.get_by_role("link", name="Check bank.example").is_visible()
+    assert page.get_by_role("link", name="Check 127.0.0.1:").is_visible(), "the smart host of its connector"
     axe(page)
     shot(page, "trace-message")
 

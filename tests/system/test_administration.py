@@ -226,7 +226,9 @@ def _the_queue_in_all_its_commands(server: Gateway) -> None:
     server.cli("queue", "drop", "--reason", "x", expect=2)
     server.cli("queue", "drop", "--all", expect=2)
     server.cli("queue", "drop", "--domain", "nowhere.example", "--reason", "x", expect=1)
-    dropped = server.cli("queue", "drop", "--all", "--reason", "x", json=True).data
+    asked = server.cli("queue", "drop", "--all", "--reason", "x", expect=2)
+    assert "add --yes" in asked.stderr
+    dropped = server.cli("queue", "drop", "--all", "--yes", "--reason", "x", json=True).data
     assert [entry["message"]["id"] for entry in dropped] == [identity]
     # One that is being tried at this moment leaves when its attempt ends.
     wait_until(lambda: server.cli("queue", "list", json=True).data == [], "an empty queue")
@@ -263,7 +265,7 @@ def test_dropped_mail_is_never_sent(gateway: Callable[..., Gateway], sink: Calla
     )
     send(server.port, "bob@partner.example")
     server.wait_trace(recipient="bob@partner.example", event="DEFER")
-    server.cli("queue", "drop", "--all", "--reason", "x")
+    server.cli("queue", "drop", "--all", "--yes", "--reason", "x")
     partner.behaviour = Behaviour()
     time.sleep(3)
     assert partner.messages == []

@@ -21,7 +21,7 @@ OUTCOMES = [
     ("opportunistic, partner offers TLS", "delivered (TLSv1.3", "none/encrypted"),
     ("opportunistic, partner has no TLS", "delivered (unencrypted)", "none/none"),
     ("forced, certificate verified", "delivered (TLSv1.3", "none/authenticated"),
-    ("forced, certificate has another name", "held, not sent", "Expected Subject: mail.northwind.example"),
+    ("forced, certificate has another name", "waiting, not sent", "Expected Subject: mail.northwind.example"),
     ("inbound, TLS required, none used", "refused (unencrypted)", "530 5.7.0"),
 ]
 
@@ -42,6 +42,9 @@ def test_the_demonstration_tells_five_outcomes_and_ends() -> None:
         assert [word for word in words if word not in part] == [], part
         assert "why:" in part
     assert "mail.fabrikam.example" in parts[3], "what was presented"
+    assert "refused it on the wire: 530 5.7.0 Must issue a STARTTLS command first [mx.contoso.example" in run.stderr
+    assert "https://" not in run.stdout + run.stderr, "nothing answers there any more"
+    assert "to open it, run: make demo KEEP=1\n" in run.stdout
 
 
 @pytest.mark.timeout(150)
@@ -93,6 +96,7 @@ def test_kept_it_ends_by_a_signal_and_leaves_nothing(sent: signal.Signals) -> No
                 break
         run.send_signal(sent)
         assert run.wait(timeout=40) == 0
+    assert [line for line in lines if "/setup?code=" in line], "the admin centre can be opened meanwhile"
     (folder,) = re.findall(r"gatepost --config (\S+)/gateway/gatepost\.toml explain", "".join(lines))
     assert not Path(folder).exists()
     left = subprocess.run(["pgrep", "-f", folder], capture_output=True, text=True, check=False)

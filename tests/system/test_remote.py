@@ -667,7 +667,7 @@ def test_the_queue_is_acted_on_from_afar(changing: Remote) -> None:
     assert there("queue", "release", identity, json=True).data == [held]
     assert there("queue", "retry", "--recipient", "nobody@bank.example", expect=1).stdout == "retry: 0 deliveries\n"
     assert "not a queue id" in there("queue", "drop", "???", expect=2).stderr
-    assert there("queue", "drop", "--all", "--reason", "x").stdout == "drop: 1 delivery\n"
+    assert there("queue", "drop", "--all", "--yes", "--reason", "x").stdout == "drop: 1 delivery\n"
     assert server.cli("queue", "list", json=True).data == []
     assert "token owner" in there("trace", "show", identity).stdout
 

@@ -52,8 +52,9 @@ _CERTIFICATE: Mapping[ChainStatus, str] = {
     "certificate, received from them by another way than this connection, into the connector's trust_anchors.",
     ChainStatus.UNTRUSTED_ROOT: "If their authority is to be trusted, put its root, received by a safe way, into the "
     "connector's trust_anchors. Otherwise they must change to a public authority.",
-    ChainStatus.INCOMPLETE: "They must send the intermediate certificates along with their own: the chain file of "
-    "their server (full chain) in place of the single certificate. No action is needed here.",
+    ChainStatus.INCOMPLETE: "One of two causes. If their authority is a public one, they must send the intermediate "
+    "certificates along with their own: the chain file of their server (full chain) in place of the single "
+    "certificate. If it is a private one, put its root, received by a safe way, into the connector's trust_anchors.",
     ChainStatus.EXPIRED: "They must renew the certificate and restart or reload their server.",
     ChainStatus.NOT_YET_VALID: "They installed the certificate too early, or a clock is wrong: compare the time here "
     "with theirs.",

@@ -75,11 +75,11 @@ class Played:
 
     @property
     def happened(self) -> str:
-        """In a few words: "held", "LEFT unencrypted", "LEFT to an impostor, on attempt 2"."""
+        """In a few words: "waited", "LEFT unencrypted", "LEFT to an impostor, on attempt 2"."""
         if self.attack.key == CONTROL:
             return "arrived" if self.left else "did NOT arrive"
         if not self.left:
-            return "held"
+            return "waited"
         where = "unencrypted" if self.in_clear else self.attack.exposure
         if not any(attempt.seen.leaked for attempt in self.attempts):
             where = "somewhere: the far end saw nothing"

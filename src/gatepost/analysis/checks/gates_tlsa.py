@@ -158,8 +158,10 @@ def _no_dane(entry: Entry, seen: HostTlsa) -> GateFinding | None:
         case TlsaStatus.FAILED:
             text = f"the TLSA records of {seen.host} cannot be looked up"
             fix = (
-                "Senders that use DANE cannot deliver meanwhile. Check the zone's signatures, and "
-                "[dns] in the settings."
+                "Senders that use DANE cannot deliver meanwhile: correct the signatures of the zone."
+                if seen.lookup.bogus
+                else "Check that the nameservers in [dns] answer, then check again. Whether senders can look the "
+                "records up is not known."
             )
             return GateFinding(GateCheck.TLSA, Mark.UNKNOWN, text, detail, fix)
         case TlsaStatus.NONE:

@@ -90,7 +90,8 @@ _CERTIFICATE: Mapping[ChainStatus, str] = {
     "this one.",
     ChainStatus.UNTRUSTED_ROOT: "They must change to a public authority; if theirs is to be trusted here, add its "
     "root to those that are.",
-    ChainStatus.INCOMPLETE: "They must send the intermediate certificates along: the full chain file.",
+    ChainStatus.INCOMPLETE: "If their authority is a public one, they must send the intermediate certificates along: "
+    "the full chain file. If it is a private one and is to be trusted here, add its root to those that are.",
     ChainStatus.EXPIRED: "They must renew it, and reload their server.",
     ChainStatus.NOT_YET_VALID: "They installed it too early, or a clock is wrong.",
     ChainStatus.WRONG_PURPOSE: "They must have a certificate for servers (extended key usage serverAuth).",

@@ -22,7 +22,7 @@ _WAITING = {Disposition.DEFERRED, Disposition.HELD}
 UNTRIED = Reply(451, "4.3.0", ("No attempt was made",))
 IN_DOUBT = Reply(451, "4.4.2", ("The reply to the message did not come before a stop, it may arrive twice",))
 NO_NOTICE = Reply(451, "4.3.0", ("It failed, and the notice for its sender cannot be made yet",))
-_DNS_FAILED = "4.4.312"
+_WITH_DETAIL = {"4.4.312", "4.3.5"}  # DNS query failed; System incorrectly configured: of ours
 INTERNAL = Reply(451, "4.3.0", ("The attempt failed for a reason of our own",))
 
 
@@ -93,8 +93,8 @@ def defer_without_notice(decision: RetryDecision, next_at: float) -> RetryDecisi
 
 
 def _last_error(result: RecipientResult) -> str:
-    """The reply, and where the DNS failed the nameserver and its failure: no other place has them."""
-    shown = result.reply.enhanced == _DNS_FAILED and not concerns_others(result.detail)
+    """The reply; where the DNS failed, the nameserver and its failure; where we did, the file and the connector."""
+    shown = result.reply.enhanced in _WITH_DETAIL and not concerns_others(result.detail)
     detail = str(result.detail.get("detail", "")) if shown else ""
     return f"{result.reply.text} ({detail})" if detail else result.reply.text
 

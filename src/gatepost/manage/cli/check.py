@@ -148,7 +148,7 @@ def partner(domain: str, private: bool, as_json: bool, verbose: bool, **asked: A
     tls= group= fails= warnings= unknown=
 
     Exit codes: 0 mail would be delivered over TLS, as the domain's policy (DANE, MTA-STS, or none) requires; 1 it would
-    be sent unencrypted, or held; 2 usage error or bad input; 3 inconclusive.
+    be sent unencrypted, or would wait; 2 usage error or bad input; 3 inconclusive.
     """
     _run(_target(domain, host=False), asked, as_json=as_json, verbose=verbose, private=private)
 
@@ -163,7 +163,7 @@ def host(host: str, as_json: bool, verbose: bool, **asked: Any) -> None:
     EHLO, STARTTLS and QUIT. The findings and the last line are those of `gatepost check partner`.
 
     Exit codes: 0 mail would be delivered over TLS, as its TLSA records (if any) require; 1 it would be sent
-    unencrypted, or held; 2 usage error or bad input; 3 inconclusive.
+    unencrypted, or would wait; 2 usage error or bad input; 3 inconclusive.
     """
     _run(_target(host, host=True), asked, as_json=as_json, verbose=verbose)
 

@@ -141,7 +141,7 @@ def _print(found: HeldDrill, *, as_json: bool) -> None:
 
 
 def _row(scenario: dict[str, Any]) -> tuple[str, ...]:
-    promise = "held" if scenario["promised"] else "out of scope"
+    promise = "waits" if scenario["promised"] else "out of scope"
     expected = "arrives" if scenario["scenario"] == CONTROL else promise
     decisive = scenario["attempts"][-1]
     return scenario["title"], expected, scenario["happened"], scenario["far_end_saw"], _reply(decisive)

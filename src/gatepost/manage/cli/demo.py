@@ -109,7 +109,18 @@ def _send(case: _Case, port: int, root: Path) -> None:
             client.sendmail(case.sender, [case.recipient], text)
         except smtplib.SMTPException as refused:
             # The trace says why; the reply itself is part of what the demonstration shows.
-            click.echo(f"      the gateway refused it on the wire: {refused}", err=True)
+            click.echo(f"      the gateway refused it on the wire: {_reply(refused)}", err=True)
+
+
+def _reply(refused: smtplib.SMTPException) -> str:
+    """What the server said, as it said it; smtplib's own text is a tuple of a number and octets."""
+    if isinstance(refused, smtplib.SMTPRecipientsRefused):
+        code, text = next(iter(refused.recipients.values()))
+        return f"{code} {text.decode('ascii', 'replace')}"
+    if isinstance(refused, smtplib.SMTPResponseException):
+        said = refused.smtp_error
+        return f"{refused.smtp_code} {said if isinstance(said, str) else said.decode('ascii', 'replace')}"
+    return str(refused)
 
 
 def _end_of(gateway: Gatepost, case: _Case) -> dict[str, Any]:
@@ -126,7 +137,7 @@ def _end_of(gateway: Gatepost, case: _Case) -> dict[str, Any]:
 
 
 def _say(number: int, case: _Case, event: dict[str, Any]) -> None:
-    outcome = {"SEND": "delivered", "DEFER": "held, not sent", "REFUSE": "refused"}[event["event"]]
+    outcome = {"SEND": "delivered", "DEFER": "waiting, not sent", "REFUSE": "refused"}[event["event"]]
     tls = f"{event.get('tls_version', '')} {event.get('tls_group', '')}".strip() or "unencrypted"
     click.echo(f"  {number}  {case.title}")
     click.echo(f"      {case.sender} -> {case.recipient}: {outcome} ({tls})")
@@ -146,10 +157,13 @@ def _say_queue(gateway: Gatepost) -> None:
 
 
 def _say_admin_centre(gateway: Gatepost, *, keep: bool, nodes: int | None) -> None:
-    url = json.loads(gateway.command("user", "setup", "--json"))["url"]
+    """The address of the admin centre: with its set-up code while it can be opened, else where it was."""
+    if keep:
+        url = json.loads(gateway.command("user", "setup", "--json"))["url"]
+        click.echo(f"\nOpen the admin centre and create the owner account (once, within 30 minutes):\n  {url}")
+        return
     again = f"make {'demo-nodes' if nodes else 'demo'} KEEP=1"
-    lasting = "once, within 30 minutes" if keep else f"only while it runs: {again}"
-    click.echo(f"\nThe admin centre, to create the owner account ({lasting}):\n  {url}")
+    click.echo(f"\nThe demonstration ends here. Its admin centre was at {gateway.admin}; to open it, run: {again}")
 
 
 def _run(stack: ExitStack, home: Path) -> Gatepost:

@@ -91,6 +91,11 @@ class Gatepost:
         self.settings_file.write_text(tomlkit.dumps(settings), encoding="utf-8")
         self._resources = tomlkit.dumps(resources)
 
+    @property
+    def admin(self) -> str:
+        """Host and port of its admin centre."""
+        return str(tomlkit.parse(self.settings_file.read_text(encoding="utf-8"))["admin"]["address"])
+
     def command(self, *words: str) -> str:
         """Run a gatepost command against this gateway; its standard output. RuntimeError if it says 2 or 3."""
         argv = [sys.executable, "-m", "gatepost", "--config", str(self.settings_file), *words]

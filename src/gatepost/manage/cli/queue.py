@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.options import NO, config_option, fail, json_option
+from gatepost.manage.cli.options import BAD_INPUT, NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import limit_option, request_options
 from gatepost.manage.cli.tables import print_json, print_table, printable
 from gatepost.manage.use_cases.client import all_items
@@ -19,6 +19,9 @@ from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatepost.manage.use_cases.client import Client
     from gatepost.manage.use_cases.queue_deliveries import QueueDelivery
 
 
@@ -81,6 +84,13 @@ def show(request: GetQueued, body: bool, config: str | None, as_json: bool) -> N
         sys.stdout.buffer.write(chunk)
 
 
+_FINAL: Final = {
+    QueueAction.RETURN: "Return {} to their senders? You cannot undo this.",
+    QueueAction.DROP: "Drop {} without a notice to their senders? You cannot undo this.",
+}
+"""Actions that cannot be undone, with the question before they are done to all mail."""
+
+
 def _action(action: QueueAction, summary: str) -> None:
     fixed: dict[str, Any] = {"action": action} | ({} if action is QueueAction.RETURN else {"text": ""})
 
@@ -90,10 +100,14 @@ def _action(action: QueueAction, summary: str) -> None:
     )
     @request_options(QueueActions, **fixed)
     @click.option("--dry-run", is_flag=True, help="Preview: only print how many deliveries match.")
+    @_asking(action)
     @config_option
     @json_option
-    def command(config: str | None, as_json: bool, request: QueueActions, dry_run: bool) -> None:
-        done = client(config).call(act_on_queue, request, dry_run=dry_run)
+    def command(config: str | None, as_json: bool, request: QueueActions, dry_run: bool, *, yes: bool = False) -> None:
+        gateway = client(config)
+        if not (yes or dry_run) and request.all:
+            _ask(gateway, request)
+        done = gateway.call(act_on_queue, request, dry_run=dry_run)
         if as_json:
             print_json(done.items)
             if len(done.items) < done.changed:
@@ -102,6 +116,35 @@ def _action(action: QueueAction, summary: str) -> None:
             click.echo(f"{action}: {_deliveries(done.changed)}{' (dry run)' if dry_run else ''}")
         if not done.changed:
             raise SystemExit(NO)
+
+
+def _asking(action: QueueAction) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add the option that answers the question, to the actions that ask one."""
+    if action not in _FINAL:
+        return lambda command: command
+    return click.option("--yes", is_flag=True, help="Do not ask before --all.")
+
+
+def _ask(gateway: Client, request: QueueActions) -> None:
+    """Ask whether all of it is meant; end the command if it is not, or if nobody is there to answer.
+
+    Not before what is refused all the same: dropping mail without a reason.
+    """
+    unfounded = request.action is QueueAction.DROP and not request.reason.strip()
+    if request.action not in _FINAL or unfounded:
+        return
+    planned = gateway.call(act_on_queue, request, dry_run=True)
+    if not planned.changed:
+        return
+    many = f"{_deliveries(planned.changed)} of {quantity(planned.messages, 'message')}"
+    if not _is_answered():
+        fail(BAD_INPUT, f"{request.action} --all would end {many}: add --yes, or --dry-run to see them")
+    if not click.confirm(_FINAL[request.action].format(many), err=True):
+        fail(NO, "nothing was done")
+
+
+def _is_answered() -> bool:
+    return sys.stdin.isatty()
 
 
 _action(QueueAction.RETRY, "Retry deliveries now.")
@@ -123,7 +166,7 @@ def _row(delivery: QueueDelivery) -> tuple[object, ...]:
         f"<{delivery.message.reverse_path}>",
         len(delivery.recipients),
         delivery.attempts,
-        moment(delivery.next_at),
+        "" if delivery.state == "held" else moment(delivery.next_at),
         moment(delivery.expires_at),
         delivery.last_error,
     )
@@ -142,6 +185,8 @@ _OPTIONAL_FIELDS = {"REQUIRETLS", "TLS-Required", "why held", "returned by"}
 
 def _print_delivery(delivery: QueueDelivery) -> None:
     message = delivery.message
+    if delivery.next_step:
+        click.echo(f"{printable(delivery.next_step)}\n")
     facts = {
         "message": message.id,
         "state": delivery.state,
@@ -157,7 +202,7 @@ def _print_delivery(delivery: QueueDelivery) -> None:
         "Message-ID": message.message_id,
         "session": message.session,
         "attempts": delivery.attempts,
-        "next attempt": moment(delivery.next_at),
+        "next attempt": "none while it is held" if delivery.state == "held" else moment(delivery.next_at),
         "expires": moment(delivery.expires_at),
         "last error": delivery.last_error,
     }

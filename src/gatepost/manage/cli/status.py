@@ -12,11 +12,13 @@ from gatepost.manage.cli.options import NO, config_option, json_option
 from gatepost.manage.cli.tables import print_json, printable
 from gatepost.manage.use_cases.status import COUNTED, GetStatus, get_status
 from gatepost.manage.use_cases.times import stamp as moment
+from gatepost.manage.use_cases.work_list import ListWork, list_work
 from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.nodes import NodeStatus
     from gatepost.manage.use_cases.status import Status, StatusConfiguration, StatusLogins, StatusQueue
+    from gatepost.manage.use_cases.work_list import WorkList
 
 
 @click.command()
@@ -28,11 +30,14 @@ def status(config: str | None, as_json: bool) -> None:
     Exit codes: 0 running: every listener greets, nameservers answer and every worker lives, 1 unhealthy, 2 invalid
     settings, 3 the data cannot be read.
     """
-    current = client(config).call(get_status, GetStatus())
+    gateway = client(config)
+    current = gateway.call(get_status, GetStatus())
+    work = gateway.call(list_work, ListWork())
     if as_json:
-        print_json(current)
+        print_json(msgspec.to_builtins(current) | {"work": msgspec.to_builtins(work.items)})
     else:
         _print(current)
+        _print_work(work)
     if not current.ok:
         raise SystemExit(NO)
 
@@ -59,6 +64,17 @@ def _print(current: Status) -> None:
     if current.logins is not None:
         _line("log-ins", _ways(current.logins))
     click.echo("Running" if current.ok else "Unhealthy", err=True)
+
+
+def _print_work(work: WorkList) -> None:
+    """Print what needs an administrator, the most urgent first."""
+    click.echo(f"\nneeds attention: {'nothing' if not work.items else ''}".rstrip())
+    for number, item in enumerate(work.items, 1):
+        click.echo(printable(f"{number:3}. {item.title}"))
+        if item.detail:
+            click.echo(printable(f"     {item.detail}"))
+    for text in work.unknown:
+        click.echo(printable(f"  ?  {text}"))
 
 
 def _line(name: str, text: str, *, ok: bool = True) -> None:

@@ -60,15 +60,17 @@ def show(request: ShowTrace, config: str | None, *, as_json: bool) -> None:
     Exit codes: 0 found, 1 nothing has this id, 3 the data cannot be read.
     """
     try:
-        events = client(config).call(show_trace, request).items
+        traced = client(config).call(show_trace, request)
     except Refusal as refusal:
         if refusal.kind is RefusalKind.MISSING:
             fail(NO, printable(refusal.text))
         raise
     if as_json:
-        print_json(events)
+        print_json(traced.items)
         return
-    for event in events:
+    if traced.next_step:
+        click.echo(f"{printable(traced.next_step)}\n")
+    for event in traced.items:
         _print_event(event)
 
 

@@ -32,7 +32,7 @@ ANSWERS: Final = {
     ),
     "routing": ("routing", "smart_hosts"),
     "security": (
-        "tls_settings", "tls_domain", "smtp_dane_mode", "min_key_exchange", "require_tls",
+        "tls_settings", "tls_domain", "trust_anchors", "smtp_dane_mode", "min_key_exchange", "require_tls",
         "restrict_domains_to_certificate", "restrict_domains_to_ip_addresses",
         "tls_sender_certificate_name", "sender_ip_addresses",
         "implicit_tls", "login", "username", "mechanism", "client_id", "token_url", "scope",
@@ -110,7 +110,7 @@ class ConnectorDraft:
             name
             for name in ANSWERS.get(step, ())
             if (name not in restricting or (step == "security") == partner or scenario.direction == "outbound")
-            and (name not in _NEXT_HOPS or scenario.direction == "outbound")
+            and (name not in _NEXT_HOPS | {"trust_anchors"} or scenario.direction == "outbound")
         )
 
 
@@ -153,6 +153,8 @@ def _outbound(draft: ConnectorDraft, scenario: Scenario) -> dict[str, Any]:
     table["tls_settings"] = draft["tls_settings"]
     if draft["tls_settings"] == "domain-validation":
         table["tls_domain"] = draft["tls_domain"]
+    if draft["tls_settings"] in {"certificate-validation", "domain-validation"}:
+        table["trust_anchors"] = draft["trust_anchors"].replace("\r\n", "\n")
     if draft["smtp_dane_mode"] == "mandatory":
         table["smtp_dane_mode"] = "mandatory"
     if draft.logs_in:

@@ -20,6 +20,7 @@ from gatepost.manage.pages.fields import errors_by_field, form_fields, label_of,
 from gatepost.manage.pages.guard import context_of, principal_of
 from gatepost.manage.pages.merge import merge
 from gatepost.manage.pages.rendering import LONG_PATIENCE, PATIENCE, PENDING, is_partial, render, see_other
+from gatepost.manage.pages.save_and_retry import retry, retry_target
 from gatepost.manage.pages.value_text import in_words
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 
 _WEEK: Final = "7d"
+_NO_FIELDS: Final = {"csrf", "was", "do", "retry-message", "retry-organization", "retry-domain"}
 _TRIES: Final = 3
 
 
@@ -100,7 +102,7 @@ def edit(request: Request, edited: EditedResource) -> Response:
         values = texts_of(fields, stored or {})
         values |= {key: text for key, text in request.query_params.items() if key in values and stored is None}
         return _form(request, edited, fields, values, stored)
-    values = {key: text for key, text in request.state.form.items() if key not in {"csrf", "was", "do"}}
+    values = {key: text for key, text in request.state.form.items() if key not in _NO_FIELDS}
     seen = _was(request.state.form.get("was", ""), edited.identity, stored)
     for _ in range(_TRIES):
         try:
@@ -192,15 +194,18 @@ def _saved(
     request: Request, edited: EditedResource, given: Mapping[str, str], outcome: ChangeReport, kept: Sequence[str]
 ) -> Response:
     path = edited.done(given.get(edited.identity, "").strip())
+    retried: list[str] = []
+    if request.state.form.get("do") == "save-and-retry" and (target := retry_target(request.state.form)):
+        path, retried = target.path, [retry(request, target)]
     if not outcome.changes:
-        return see_other(request, path, "There were no changes to save.", "info")
+        return see_other(request, path, " ".join(["There were no changes to save.", *retried]), "info")
     others = (
         [f"Another user changed {', '.join(map(label_of, kept))} in the meantime; that change was kept."]
         if kept
         else []
     )
     saved = f"{edited.label} was saved as revision {outcome.version}{outcome.places}."
-    text = " ".join([saved, *others, *outcome.warnings])
+    text = " ".join([saved, *retried, *others, *outcome.warnings])
     return see_other(request, path, text, "warn" if outcome.warnings else "pass")
 
 
@@ -277,6 +282,7 @@ def _form(
         "choices": [("", "Select"), *((name, name) for name in edited.organizations)],
         "organization": given.get("organization", "") or request.query_params.get("organization", ""),
         "new": stored is None,
+        "retry": retry_target(request.query_params if request.method == "GET" else request.state.form),
     }
     status = context.pop("status", HTTPStatus.UNPROCESSABLE_ENTITY if errors else HTTPStatus.OK)
     return render(request, "resources/edit.html", status, block="decided", **known | context)

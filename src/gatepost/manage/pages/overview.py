@@ -1,4 +1,4 @@
-"""The overview: alarms, the queue, the protection of mail in the last day, certificates, configuration, nodes, workers.
+"""The overview: what needs an administrator, the queue, protection of mail in the last day, certificates, nodes.
 
 Administrators of some organizations see no certificates, nodes and workers. The chart is loaded after the page.
 """
@@ -24,6 +24,7 @@ from gatepost.manage.use_cases.queue import ListWaitingDestinations, list_waitin
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.resource_views import ListOwnOrganizations, list_own_organizations
 from gatepost.manage.use_cases.status import GetStatus, get_running
+from gatepost.manage.use_cases.work_list import ListWork, list_work
 from gatepost.pki.certificates.entry import State
 from gatepost.store.nodes import NodeState
 
@@ -45,7 +46,7 @@ _NODE_LEVELS: Final = {
     NodeState.STOPPED: ("waiting", "Stopped"),
     NodeState.DEAD: ("fail", "Dead"),
 }
-_ALARMS: Final = 5
+_PATIENCE: Final = 0.3  # seconds for what takes long to count
 _DESTINATIONS: Final = 5
 _CERTIFICATES: Final = 5
 
@@ -57,17 +58,18 @@ def _overview(request: Request) -> Response:
         list_waiting_destinations, context_of(request), ListWaitingDestinations(organization=organization)
     ).items
     alarms = execute(list_alarms, context_of(request), ListAlarms())
+    work = execute(list_work, context_of(request), ListWork(organization=organization, wait=_PATIENCE))
     running = execute(get_running, context_of(request), GetStatus()) if principal.is_of_gateway else None
     return render(
         request,
         "overview/overview.html",
         first_steps=_first_steps(request),
-        alarms=alarms.alarms[:_ALARMS],
+        work=work.items,
+        work_unknown=work.unknown,
         alarm_count=len(alarms.alarms),
         alarm_level=min(
             (LEVELS[alarm.severity] for alarm in alarms.alarms), key=("fail", "warn", "info").index, default=""
         ),
-        unknown=alarms.unknown[:_ALARMS],
         levels=LEVELS,
         counts=_counts(waiting),
         fullest=waiting[:_DESTINATIONS],

@@ -17,8 +17,10 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.exports import exported
 from gatepost.manage.pages.guard import context_of, executing, or_not_there, principal_of
 from gatepost.manage.pages.login import local_target
+from gatepost.manage.pages.message_head import head_of
 from gatepost.manage.pages.paging import foot, paged
 from gatepost.manage.pages.rendering import link, render, see_other
+from gatepost.manage.pages.resource_paths import trace_path
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.queue import (
@@ -34,6 +36,7 @@ from gatepost.manage.use_cases.queue import (
 from gatepost.manage.use_cases.queue_actions import RETURN_TEXT, QueueAction, QueueActions, act_on_queue
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
+from gatepost.manage.use_cases.trace import ShowTrace, show_trace
 from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.manage.access.principal import Principal
     from gatepost.manage.use_cases.queue_deliveries import QueueDelivery
 
@@ -148,8 +152,14 @@ def _cells(queued: QueueDelivery) -> tuple[object, ...]:
 def _show(request: Request) -> Response:
     """A message that waits; its header section if it is asked for by who may."""
     principal, message = principal_of(request), request.path_params["message"]
-    with _or_gone(message):
+    events = _trace(request, message)
+    try:
         queued = execute(get_queued, context_of(request), GetQueued(message=message))
+    except Refusal as refusal:
+        if refusal.kind is RefusalKind.MISSING and events:  # it has left the queue, perhaps by a retry just now
+            return see_other(request, link(trace_path(message)))
+        with _or_gone(message):
+            raise
     deliveries = queued.items
     if file := exported(
         request, f"queue-{message}", COLUMNS, lambda: deliveries, record=msgspec.to_builtins, cells=_cells
@@ -163,6 +173,7 @@ def _show(request: Request) -> Response:
         request,
         "queue/message.html",
         message=message,
+        head=head_of(request, events, deliveries, message),
         found=deliveries[:PAGE],
         total=len(deliveries),
         envelope=envelope,
@@ -171,6 +182,14 @@ def _show(request: Request) -> Response:
         header=header,
         limits=limits(QueueActions),
     )
+
+
+def _trace(request: Request, message: str) -> Sequence[TraceEvent]:
+    """Rows of the message, () if there are none: the queue can be looked at without a trace."""
+    try:
+        return execute(show_trace, context_of(request), ShowTrace(id=message)).items
+    except Refusal:
+        return ()
 
 
 def _or_gone(message: str) -> AbstractContextManager[None]:

@@ -22,6 +22,7 @@ from gatepost.manage.pages import searches
 from gatepost.manage.pages.code_labels import event_label
 from gatepost.manage.pages.exports import exported
 from gatepost.manage.pages.guard import context_of, executing, not_there, or_not_there, principal_of
+from gatepost.manage.pages.message_head import head_of
 from gatepost.manage.pages.rendering import link, render, see_other
 from gatepost.manage.pages.trace_query import FIELDS, SPANS, in_words, read_query
 from gatepost.manage.pages.trace_story import recipients_of, story
@@ -54,10 +55,10 @@ if TYPE_CHECKING:
     from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.manage.pages.trace_query import TraceQuery
     from gatepost.manage.use_cases.queue_deliveries import QueueDelivery
+    from gatepost.manage.use_cases.trace import TraceEvents
 
 
 PAGE: Final = 50
-_ATTEMPTS: Final = {"SEND", "DEFER", "FAIL", "EXPIRE"}
 _CHUNK: Final = 64 * 1024
 _EXPORTED: Final = 1000  # rows at a time
 _SOON: Final = "The message trace has no events of this message yet. They appear within seconds."
@@ -187,7 +188,7 @@ def _keep_search(request: Request) -> Response:
 def _evidence(request: Request) -> Response:
     """The entries of the evidence log about a message, with their proof, as a file."""
     message = request.path_params["message"]
-    events = _events(request, message)
+    events = _found_events(request, message).items
     since, until = time_text(events[0].at - _AROUND), time_text(events[-1].at + _AROUND)
     export = execute(open_export, context_of(request), OpenExport(message=message, since=since, until=until))
     file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - closed once it is sent
@@ -207,26 +208,28 @@ def _chunks(file: IO[bytes]) -> Iterator[bytes]:
             yield chunk
 
 
-def _events(request: Request, identity: str) -> list[TraceEvent]:
-    """Of a message or session. Raises HTTPException if there is none that is seen."""
+def _found_events(request: Request, identity: str) -> TraceEvents:
+    """Rows of a message or session. Raises HTTPException if there is none that is seen."""
     text = f"The message trace has no message or session {identity[:100]}, or you have no access to its organization."
     with or_not_there(text):
-        return execute(show_trace, context_of(request), ShowTrace(id=identity)).items
+        return execute(show_trace, context_of(request), ShowTrace(id=identity))
 
 
 def _show(request: Request) -> Response:
     principal = principal_of(request)
     identity = request.path_params["identity"]
     try:
-        events = _events(request, identity)
+        traced = _found_events(request, identity)
     except HTTPException:
         if _waiting(request, identity):
             return see_other(request, link(f"/queue/{quote(identity)}"), _SOON, "info")
         raise
+    events = traced.items
     name = f"trace-{_only_one(events) or 'rows'}"
     if file := exported(request, name, COLUMNS, lambda: events, cells=_cells):
         return file
     message = next((event.message for event in events if event.message), "")
+    waiting = _waiting(request, message)
     return render(
         request,
         "trace/message.html",
@@ -236,20 +239,14 @@ def _show(request: Request) -> Response:
         last=events[-1],
         items=story(events),
         rows=len(events),
-        partner=_partner(events),
+        head=head_of(request, events, waiting, message, (traced.must_act, traced.next_step)),
+        has_evidence=context_of(request).settings.evidence.enabled,
         recipients=recipients_of(events),
-        waiting=_waiting(request, message),
+        waiting=waiting,
         others=sorted({event.message for event in events if event.message} - {message}),
         limits=limits(QueueActions),
         may_act=principal.may(Scope.QUEUE, events[0].organization),
     )
-
-
-def _partner(events: Sequence[TraceEvent]) -> str:
-    """The domain at the other side of the gateway, "" where all stays here."""
-    outgoing = next((event.recipient for event in reversed(events) if event.event in _ATTEMPTS), "")
-    incoming = events[0].sender if events[0].direction == "incoming" else ""
-    return (incoming or outgoing).rpartition("@")[2]
 
 
 def _waiting(request: Request, message: str) -> Sequence[QueueDelivery]:

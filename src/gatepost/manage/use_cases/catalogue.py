@@ -63,6 +63,7 @@ from gatepost.manage.use_cases import (
     ungranted,
     users,
     validation_runs,
+    work_list,
 )
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
 
 USE_CASES: Final[Sequence[UseCase[Any, Any]]] = (
     *status.USE_CASES,
+    *work_list.USE_CASES,
     *nodes.USE_CASES,
     *alarms.USE_CASES,
     *doctor.USE_CASES,

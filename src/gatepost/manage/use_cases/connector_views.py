@@ -107,6 +107,8 @@ class ConnectorView(NamedTuple):
         "/connectors/validate/{organization}/outbound/{name:path}",
         "/connectors/{organization}/inbound/{name:path}",
         "/connectors/{organization}/outbound/{name:path}",
+        "/queue/{message}",
+        "/trace/{identity:path}",
     ),
 )
 def view_connector(context: Context, request: ViewConnector) -> ConnectorView:

@@ -180,13 +180,16 @@ def read_queued_header(context: Context, request: GetQueued) -> QueueHeader:
 )
 def list_waiting_destinations(context: Context, request: ListWaitingDestinations) -> Items[WaitingDestination]:
     """Count waiting deliveries by destination, the largest queue first."""
+    return Items(waiting_destinations(context.gateway, context.principal, request))
+
+
+def waiting_destinations(gateway: Gateway, principal: Principal, selection: QueueSelection) -> list[WaitingDestination]:
+    """Destinations for which mail waits that is seen, the largest queue first. Raises Refusal (UNREADABLE)."""
     try:
-        destinations = administration_of(context.gateway).destinations(
-            seen_by(context.principal, request.narrowed(limit=0))
-        )
+        destinations = administration_of(gateway).destinations(seen_by(principal, selection.narrowed(limit=0)))
     except StoreFailure as failure:
         raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
-    return Items([_waiting_destination(count) for count in destinations])
+    return [_waiting_destination(count) for count in destinations]
 
 
 def _waiting_destination(count: DestinationCount) -> WaitingDestination:

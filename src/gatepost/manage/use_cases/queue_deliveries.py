@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from gatepost.mail.model.queue_id import format_id
 from gatepost.manage.use_cases.evidence_log import evidence_log
+from gatepost.manage.use_cases.next_steps import delivery_step
 from gatepost.manage.use_cases.visibility import hidden_from
 from gatepost.policy.decisions.withheld import inbound_without_others
 from gatepost.store.interface import QueueFilter
@@ -102,7 +103,8 @@ class QueueDelivery(msgspec.Struct):
     """One message's recipients for one destination. Times: seconds since 1970; next_at 0 while it is being tried.
 
     state: active, deferred or held. held: by an administrator; if it is not, its destination protects less than it did.
-    returned_by: who had it returned to its sender, "" if nobody did.
+    returned_by: who had it returned to its sender, "" if nobody did. must_act: "gateway", "remote", "sender" or
+    "nobody". next_step: a sentence that says who must do what.
     """
 
     message: QueueMessage
@@ -115,6 +117,8 @@ class QueueDelivery(msgspec.Struct):
     expires_at: float
     last_error: str
     returned_by: str
+    must_act: str = "nobody"
+    next_step: str = ""
 
     @property
     def organization(self) -> str:
@@ -138,6 +142,7 @@ def delivery_shown(entry: QueueEntry, principal: Principal) -> QueueDelivery:
     delivery, message = entry.delivery, entry.delivery.message
     if not principal.sees(message.organization):
         message = msgspec.structs.replace(message, organization=delivery.organization, inbound={})
+    step = delivery_step(entry)
     return QueueDelivery(
         QueueMessage(**msgspec.structs.asdict(message) | {"id": format_id(message.id)}),
         entry.state,
@@ -149,6 +154,8 @@ def delivery_shown(entry: QueueEntry, principal: Principal) -> QueueDelivery:
         delivery.expires_at,
         delivery.last_error,
         delivery.returned.author if delivery.returned else "",
+        step.must_act,
+        step.text,
     )
 
 

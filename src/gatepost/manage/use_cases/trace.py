@@ -19,6 +19,7 @@ from gatepost.mail.model.trace_event import TraceEvent  # noqa: TC001 - msgspec 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.cursors import cursor
 from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_case
+from gatepost.manage.use_cases.next_steps import trace_step
 from gatepost.manage.use_cases.paging import Paging, position
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import TimeText, read_time
@@ -106,9 +107,14 @@ class ShowTrace(msgspec.Struct, kw_only=True):
 
 
 class TraceEvents(msgspec.Struct):
-    """Rows of one message or session, oldest first."""
+    """Rows of one message or session, oldest first; and who must do what about it, by the last of them.
+
+    must_act: "gateway", "remote", "sender" or "nobody". next_step: a sentence.
+    """
 
     items: list[TraceEvent]
+    must_act: str = "nobody"
+    next_step: str = ""
 
 
 class ChooseSearch(msgspec.Struct, kw_only=True):
@@ -145,11 +151,13 @@ def search_trace_events(context: Context, request: SearchTrace) -> Items[TraceEv
     visibility=Visibility.SEEN,
     tag="trace",
     commands=("trace show",),
-    pages=("/trace/{identity:path}", "/trace/{message}/evidence"),
+    pages=("/trace/{identity:path}", "/trace/{message}/evidence", "/queue/{message}"),
 )
 def show_trace(context: Context, request: ShowTrace) -> TraceEvents:
     """Everything about one message or session, the oldest first."""
-    return TraceEvents(events_of(context.gateway, context.principal, request.id))
+    events = events_of(context.gateway, context.principal, request.id)
+    step = trace_step(events)
+    return TraceEvents(events, step.must_act, step.text)
 
 
 @use_case(scope=Scope.READ, visibility=Visibility.SEEN, tag="trace", pages=("/trace",))

@@ -80,16 +80,25 @@ class IdentityMiddleware:
         if unsafe:
             token = scope["state"]["form"].get("csrf") or headers.get("x-csrf-token", "")
             if not hmac.compare_digest(token.encode(), session.csrf.encode()):
-                return _forged(scope, "its token is missing or belongs to another session")
+                return _forged(
+                    scope, "its token is missing or belongs to another session", _EXPIRED, came_from(headers)
+                )
         state = scope["state"]
         state["session"], state["principal"], state["csrf"] = session, session.principal, session.csrf
         return None
 
 
-def _forged(scope: Scope, why: str) -> Response:
+_EXPIRED: Final = (
+    "The form is from an earlier session, so nothing was changed. Go back to the page, which then has a new form, and "
+    "send it again."
+)
+
+
+def _forged(scope: Scope, why: str, text: str = "", back: str = "") -> Response:
+    """Refuse it and put it on record. why: for the audit. text: for the person; back: the page of the form."""
     note_refusal(scope, why)
-    text = f"The request was refused because {why}. Go back, reload the page and try again."
-    return refused(scope, HTTPStatus.FORBIDDEN, text)
+    text = text or f"The request was refused because {why}. Go back, reload the page and try again."
+    return refused(scope, HTTPStatus.FORBIDDEN, text, back=back)
 
 
 def _is_same_origin(headers: Headers) -> bool:

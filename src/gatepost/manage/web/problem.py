@@ -1,17 +1,18 @@
 """Problem documents (RFC 9457), of a closed list of kinds: why a request was refused, for a program.
 
-Made here for requests that are refused before any page or endpoint sees them (a person gets plain text), and in
+Made here for requests that are refused before any page or endpoint sees them (a person gets a plain page), and in
 `manage.rest.problem` for what an endpoint refuses, so that a client meets one form. Pure.
 """
 
 from __future__ import annotations
 
+import html
 import uuid
 from enum import Enum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import HTMLResponse, Response
 
 from gatepost.manage.use_cases.refusal import RefusalKind  # noqa: TC001 - msgspec reads the types of fields
 
@@ -144,10 +145,26 @@ def is_call(scope: Scope) -> bool:
     return path.startswith("/api/")
 
 
-def refused(scope: Scope, status: HTTPStatus, text: str, **headers: str) -> Response:
-    """Problem details (RFC 9457) for REST, plain text for a person. text: what is wrong and what to do."""
+_PAGE: Final = """<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark"><title>{title} - Gatepost</title>
+<link rel="stylesheet" href="/static/current/gatepost.css"></head>
+<body class="bare"><main id="main"><h1>{title}</h1><p class="lead">{text}</p>
+<p><a href="{back}">Back to the page</a></p></main></body>
+</html>
+"""
+
+
+def refused(scope: Scope, status: HTTPStatus, text: str, *, back: str = "", **headers: str) -> Response:
+    """Problem details (RFC 9457) for REST, a plain page for a person. text: what is wrong and what to do.
+
+    back: path of the page that the link leads to, "" for the first one.
+    """
     if not is_call(scope):
-        return PlainTextResponse(f"{status.value} {status.phrase}\n\n{text}\n", status, headers)
+        local = back if back.startswith("/") and not back.startswith("//") else "/"
+        page = _PAGE.format(title=html.escape(status.phrase), text=html.escape(text), back=html.escape(local))
+        return HTMLResponse(page, status, headers)
     kind = PROBLEMS.get(status, ProblemType.MALFORMED)
     return problem_document(kind, text, instance_of(scope), headers=headers)
 

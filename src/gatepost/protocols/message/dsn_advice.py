@@ -131,6 +131,12 @@ RETURNED: Final = Advice(
 )
 """Mail that waited and was returned by hand."""
 
+_OWN_FAULTS: Final = {
+    "3.5": "This mail service is not set up correctly for mail to this recipient.",
+    "4.4": "This mail service may not connect to the network of the next mail system.",
+    "7.8": "This mail service could not log in to the next mail system.",
+}
+
 _UNKNOWN: Final = Advice("The receiving side did not accept the message.", DsnActor.RECIPIENT, _TELL_RECIPIENT[0])
 
 
@@ -138,3 +144,9 @@ def advice_for(status: str) -> Advice:
     """Advice for a status "class.subject.detail"; for any other text the general one."""
     _, _, rest = status.partition(".")
     return _ADVICE.get(rest) or _ADVICE.get(rest.partition(".")[0]) or _UNKNOWN
+
+
+def own_fault(status: str) -> Advice:
+    """Advice for what the administrators of this mail service must correct, by the same statuses."""
+    cause = _OWN_FAULTS.get(status.partition(".")[2]) or advice_for(status).cause
+    return Advice(cause, DsnActor.SERVICE, _TELL_OURS[0])

@@ -10,10 +10,11 @@ import textwrap
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from gatepost.protocols.message.dsn_advice import advice_for
+from gatepost.protocols.message.dsn_advice import advice_for, own_fault
 from gatepost.protocols.message.dsn_report import DsnAction, DsnActor
 from gatepost.protocols.message.dsn_status import MAX_ADDRESS, MAX_TEXT, status_of
 from gatepost.protocols.message.header_text import ascii_text, format_date, host_text, shown_text, token_text
+from gatepost.protocols.message.next_step import failed_step, is_of_the_gateway, waiting_step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,7 +114,8 @@ def _account(report: DsnReport, facts: HeaderFacts, same: list[DsnRecipient]) ->
 
 
 def _what_to_do(recipient: DsnRecipient) -> list[str]:
-    advice = recipient.advice or advice_for(recipient.status)
+    known = own_fault if is_of_the_gateway(recipient.diagnostic) else advice_for
+    advice = recipient.advice or known(recipient.status)
     boxes = "   ".join(f"[{'x' if actor is advice.actor else ' '}] {actor.value}" for actor in DsnActor)
     fix = [advice.fix]
     if recipient.action is DsnAction.DELAYED:
@@ -145,6 +147,7 @@ def _for_administrators(report: DsnReport, same: list[DsnRecipient]) -> list[str
         ("Remote server", host_text(recipient.remote_mta) if recipient.remote_mta else ""),
         ("Enhanced status code", status_of(recipient)),
         ("SMTP response" if recipient.remote_mta else "Reason", ascii_text(recipient.diagnostic, MAX_TEXT)),
+        ("Next step", _next_step(recipient)),
         ("Details", shown_text(recipient.detail, MAX_TEXT)),
         ("Last attempt", format_date(recipient.last_attempt) if recipient.last_attempt else ""),
         ("Queue id", token_text(report.queue_id)),
@@ -153,6 +156,16 @@ def _for_administrators(report: DsnReport, same: list[DsnRecipient]) -> list[str
     for name, value in rows:
         lines += _wrapped(value, f"  {name + ':':23}", " " * 25)
     return [*lines, ""]
+
+
+def _next_step(recipient: DsnRecipient) -> str:
+    """The sentence that the gateway's own pages and commands begin with."""
+    if recipient.advice is not None:
+        return ""
+    domain = recipient.address.rpartition("@")[2]
+    if recipient.action is DsnAction.DELAYED:
+        return waiting_step("deferred", domain, recipient.diagnostic).text
+    return failed_step(domain, recipient.diagnostic).text if recipient.action is DsnAction.FAILED else ""
 
 
 def _hops(report: DsnReport) -> list[str]:

@@ -109,7 +109,7 @@ def test_what_is_promised_is_kept_to_the_last_octet(held, fields, promised, took
     assert keys(report.open) == took
     assert report.passed
     for one in report.promised:
-        assert (one.left, one.happened, len(one.attempts)) == (False, "held", 2)
+        assert (one.left, one.happened, len(one.attempts)) == (False, "waited", 2)
         for attempt in one.attempts:
             assert attempt.seen.connections >= 1
             assert not attempt.seen.leaked

@@ -83,13 +83,13 @@ def test_without_the_control_nothing_is_shown():
 
 
 LEAKS = [
-    (attempt(), False, "held"),
+    (attempt(), False, "waited"),
     (attempt(clear=Channel(mail=1)), True, "LEFT unencrypted"),
     (attempt(clear=Channel(rcpt=1)), True, "LEFT unencrypted"),
     (attempt(clear=Channel(data=1)), True, "LEFT unencrypted"),
     (attempt(clear=Channel(content=1)), True, "LEFT unencrypted"),
     (attempt(clear=Channel(marked=True)), True, "LEFT unencrypted"),
-    (attempt(clear=Channel(octets=999)), False, "held"),
+    (attempt(clear=Channel(octets=999)), False, "waited"),
     (attempt(tls=Channel(mail=1)), True, "LEFT to an impostor"),
     (attempt(2, tls=Channel(mail=1)), True, "LEFT to an impostor, on attempt 2"),
     (attempt(delivered=True), True, "LEFT somewhere: the far end saw nothing"),

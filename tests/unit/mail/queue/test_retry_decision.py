@@ -165,6 +165,15 @@ def test_where_the_dns_failed_it_is_said_who_was_asked(make):
     assert told == "450 4.4.312 DNS query failed (nameserver [127.0.0.1]:53 cannot be reached)"
 
 
+def test_where_we_are_at_fault_it_is_said_what_is_wrong(make):
+    failed = Reply(450, "4.3.5", ("System incorrectly configured",))
+    why = "the trust anchors of connector 'bank' of contoso cannot be read: /etc/bank.pem: No such file or directory"
+    result = RecipientResult(ANN, Disposition.DEFERRED, failed, {"detail": why})
+    assert end(make.delivery(2, ANN), DeliveryResult([result])).last_error == f"{failed.text} ({why})"
+    others = RecipientResult(ANN, Disposition.DEFERRED, failed, {"detail": why, "connector_organization": "fabrikam"})
+    assert why not in end(make.delivery(2, ANN), DeliveryResult([others])).last_error
+
+
 def test_while_the_sender_cannot_be_told_nothing_fails(make):
     """What failed waits with its reply in the detail, who has it has it, and what was held is tried with the rest."""
     delivery = make.delivery(2, ANN, JOE, EVE)

@@ -45,9 +45,9 @@ class Home:
         self.file.write_text(tomlkit.dumps(document), encoding="utf-8")
         return self.file
 
-    def call(self, *words, code=0):
+    def call(self, *words, code=0, given=None):
         """Run a command; the result, whose exit code must be the one that is expected."""
-        result = CliRunner().invoke(main, ["--config", str(self.file), *map(str, words)])
+        result = CliRunner().invoke(main, ["--config", str(self.file), *map(str, words)], input=given)
         failed = result.exception if not isinstance(result.exception, SystemExit) else None
         assert failed is None, result.exc_info
         assert result.exit_code == code, result.output

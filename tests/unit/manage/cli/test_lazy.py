@@ -47,6 +47,15 @@ def test_a_command_is_found_by_its_name_alone(group):
     assert "No such command 'tl'" in result.output
 
 
+@pytest.mark.parametrize("words", [("quue",), ("queue", "lst"), ("connector", "sow"), ("certificate", "changover")])
+def test_a_name_that_is_no_command_gets_the_one_that_is_like_it(words):
+    meant = {"quue": "queue", "lst": "list", "sow": "show", "changover": "changeover"}[words[-1]]
+    result = call(main, *words)
+    assert result.exit_code == 2
+    assert f"No such command '{words[-1]}'" in result.stderr
+    assert f"'{meant}'" in result.stderr
+
+
 def test_a_module_is_imported_when_its_command_is_used(group, monkeypatch):
     asked = []
     monkeypatch.setattr(lazy, "import_module", lambda name: asked.append(name) or import_module(name))

@@ -80,7 +80,9 @@ def test_the_list_for_machines(home):
     assert first["message"]["id"] == ids["ann"]
     assert first["message"]["reverse_path"] == "ann@contoso.example"
     del first["message"]
+    assert first.pop("next_step").startswith("Nobody has to act yet: ")
     assert first == {
+        "must_act": "nobody",
         "held": False,
         "state": "deferred",
         "destination": "contoso/partner.example",
@@ -110,8 +112,10 @@ def test_the_list_for_machines(home):
 def test_one_message_with_all_that_is_known(home):
     ids = home.fill()
     text = home.call("queue", "show", ids["ann"]).stdout
-    first, second, rest = text.split("\n\n")
+    step, first, other_step, second, rest = text.split("\n\n")
     assert rest == ""
+    assert step.startswith("Nobody has to act yet: the mail system of partner.example could not take this message yet")
+    assert other_step == "Nobody has to act: the gateway is delivering this message now."
     assert first.splitlines() == [
         f"message       {ids['ann']}",
         "state         deferred",
@@ -179,7 +183,7 @@ ACTIONS = [
     (("retry", "--organization", "fabrikam"), 1, ["deferred", "active", "held", "deferred"]),
     (("drop", "--sender", "@fabrikam.example", "--reason", "x"), 1, ["deferred", "active", "held"]),
     (("drop", "--recipient", "joe@partner.example", "--reason", "x"), 1, ["active", "held", "deferred"]),
-    (("drop", "--all", "--reason", "x"), 4, []),
+    (("drop", "--all", "--yes", "--reason", "x"), 4, []),
     (("hold", "--state", "deferred"), 2, ["held", "active", "held", "held"]),
 ]
 
@@ -251,7 +255,7 @@ def test_one_wrong_id_among_right_ones_changes_nothing(home):
         ("show", "ANN"),
         ("show", "ANN", "--body"),
         ("hold", "--all"),
-        ("drop", "--all", "--json", "--reason", "x"),
+        ("drop", "--all", "--yes", "--json", "--reason", "x"),
     ],
 )
 def test_a_queue_that_cannot_be_read_is_not_known(home, words):
@@ -312,6 +316,32 @@ def test_nothing_is_dropped_without_a_reason(home):
     assert "--reason: give a reason" in home.call("queue", "drop", "--all", code=2).stderr
     assert states(home) == WHOLE
     assert home.call("queue", "drop", "--all", "--dry-run").stdout == "drop: 4 deliveries (dry run)\n"
+
+
+@pytest.mark.parametrize("words", [("drop", "--all", "--reason", "x"), ("return", "--all")])
+def test_what_ends_all_mail_asks_first(home, monkeypatch, words):
+    home.fill()
+    refused = home.call("queue", *words, code=2)
+    assert (
+        f"{words[0]} --all would end 4 deliveries of 3 messages: add --yes, or --dry-run to see them" in refused.stderr
+    )
+    monkeypatch.setattr("gatepost.manage.cli.queue._is_answered", lambda: True)
+    for answer in ("n\n", "\n"):
+        said = home.call("queue", *words, given=answer, code=1)
+        assert "4 deliveries" in said.stderr
+        assert "nothing was done" in said.stderr
+    assert states(home) == WHOLE
+    assert home.call("queue", *words, given="y\n").stdout == f"{words[0]}: 4 deliveries\n"
+
+
+def test_nothing_is_asked_where_there_is_nothing(home):
+    assert home.call("queue", "drop", "--all", "--reason", "x", code=1).stdout == "drop: 0 deliveries\n"
+
+
+def test_what_can_be_undone_asks_nothing(home):
+    home.fill()
+    assert home.call("queue", "retry", "--all").stdout.startswith("retry: ")
+    assert "--yes" not in home.call("queue", "retry", "--help").stdout
 
 
 def test_an_action_and_a_refused_one_are_in_the_audit(home):

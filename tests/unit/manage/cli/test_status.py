@@ -56,7 +56,9 @@ def test_a_gateway_that_runs(home):
         settle(home, f"0.0.0.0:{port}")
         shown = home.call("status")
     assert shown.stderr == "Running\n"
-    listener, nameservers, worker, configuration, queue, certificates, mail = shown.stdout.splitlines()
+    lines, work = shown.stdout.split("\n\nneeds attention:\n")
+    listener, nameservers, worker, configuration, queue, certificates, mail = lines.splitlines()
+    assert work.splitlines()[0] == "  1. 1 delivery of contoso is held"
     assert listener == f"{f'listener mx 0.0.0.0:{port}':28} 220 mx.gate.example ESMTP"
     assert nameservers == f"{'nameservers':28} 127.0.0.1:53: answers"
     assert worker == f"{'worker 0':28} runs, process {os.getpid()}"
@@ -85,6 +87,7 @@ def test_for_machines(home):
             "logins": None,
             "mail": {"alarms": 0, "text": "no alarms"},
             "ungranted": 0,
+            "work": [],
         }
 
 

@@ -9,7 +9,7 @@ from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.access.records import Actor
 from gatepost.manage.pages import trace
-from gatepost.manage.pages.trace import _partner
+from gatepost.manage.pages.message_head import partner_of
 from gatepost.store.evidence_files import evidence_directory
 from gatepost.store.sqlite.trace import write_events
 
@@ -206,4 +206,4 @@ def test_who_is_at_the_other_side(rows, expected):
         row(9 - at, event=event, direction=direction, sender=sender, recipient=recipient)
         for at, (event, direction, sender, recipient) in enumerate(rows)
     ]
-    assert _partner(found) == expected
+    assert partner_of(found) == expected

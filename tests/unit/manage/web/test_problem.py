@@ -52,9 +52,18 @@ def test_a_program_gets_a_problem_document():
 
 
 def test_a_person_gets_a_sentence():
-    answer = refused({"path": "/trace"}, HTTPStatus.CONFLICT, "look <again>")
-    assert answer.headers["content-type"].startswith("text/plain")
-    assert answer.body == b"409 Conflict\n\nlook <again>\n"
+    answer = refused({"path": "/trace"}, HTTPStatus.CONFLICT, "look <again>", back='/queue?a="&b')
+    assert answer.headers["content-type"].startswith("text/html")
+    text = answer.body.decode()
+    assert "<h1>Conflict</h1>" in text
+    assert "look &lt;again&gt;" in text
+    assert '<a href="/queue?a=&quot;&amp;b">' in text
+
+
+@pytest.mark.parametrize("back", ["//evil.example/", "https://evil.example/", "javascript:x", ""])
+def test_no_link_leads_elsewhere(back):
+    answer = refused({"path": "/trace"}, HTTPStatus.CONFLICT, "no", back=back)
+    assert '<a href="/">' in answer.body.decode()
 
 
 @pytest.mark.parametrize(("path", "call"), [("/api/v1/x", True), ("/api", False), ("/apiary", False), ("/", False)])

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.protocols.message.dsn_advice import advice_for
+from gatepost.protocols.message.dsn_advice import advice_for, own_fault
 from gatepost.protocols.message.dsn_report import DsnActor
 
 # status: (who must act, words of the cause)
@@ -55,3 +55,9 @@ def test_the_class_does_not_matter() -> None:
 )
 def test_failed_protection_says_that_nothing_was_sent_in_clear(status: str) -> None:
     assert "not sent without the protection (TLS)" in advice_for(status).fix
+
+
+def test_our_own_faults_are_for_our_own_administrators() -> None:
+    for status, words in {"4.3.5": "not set up", "5.7.8": "could not log in", "4.4.312": "looked up"}.items():
+        advice = own_fault(status)
+        assert (advice.actor, words in advice.cause) == (DsnActor.SERVICE, True)

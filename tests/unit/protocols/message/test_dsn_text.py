@@ -7,6 +7,7 @@ import pytest
 from gatepost.protocols.message.dsn_report import Advice, DsnAction, DsnActor, DsnHop, RedactedNotice
 from gatepost.protocols.message.dsn_text import human_text, redacted_text, subject_of
 from gatepost.protocols.message.fields import HeaderFacts
+from gatepost.protocols.message.next_step import waiting_step
 
 if TYPE_CHECKING:
     from conftest import MakeRecipient, MakeReport
@@ -42,6 +43,9 @@ FOR E-MAIL ADMINISTRATORS: DIAGNOSTIC INFORMATION
   Remote server:         mx.b.example
   Enhanced status code:  5.1.1
   SMTP response:         550 5.1.1 User unknown
+  Next step:             The sender must act before this message is sent
+                         again, because there is no mailbox with this
+                         address.
   Last attempt:          {TUESDAY}
   Queue id:              7f3a9c01
 
@@ -90,6 +94,17 @@ def test_a_delay_says_that_nothing_need_be_done(report: MakeReport, recipient: M
     wanted = f"delivery is tried again until {TUESDAY}. If" if until else "delivery is tried again. If"
     assert wanted in text
     assert "Delayed recipient: b@b.example" in text
+    said = waiting_step("deferred", "b.example", about.diagnostic).text
+    assert f"Next step: {said}" in text, "as the pages of the gateway begin"
+
+
+def test_a_fault_of_our_own_asks_our_own_administrators(report: MakeReport, recipient: MakeRecipient) -> None:
+    said = "450 4.3.5 System incorrectly configured"
+    about = recipient(action=DsnAction.DELAYED, status="4.3.5", remote_mta="", diagnostic=said)
+    text = " ".join(human_text(report(about), FACTS, "x").split())
+    assert "[ ] the sender [x] this mail service [ ] the recipient's side" in text
+    assert "This mail service is not set up correctly for mail to this recipient." in text
+    assert "The receiving mail system" not in text
 
 
 @pytest.mark.parametrize(

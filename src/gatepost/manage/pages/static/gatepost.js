@@ -187,6 +187,7 @@
       height: 240,
       padding: [8, 24, 0, 0],
       cursor: { y: false },
+      legend: { show: !figure.hasAttribute("data-legend") },
       scales: { x: { time: data.timed, ...(data.timed ? {} : { range: [-0.5, data.x.length - 0.5] }) }, y: { range: (_, __, high) => [0, high > 0 ? high * 1.08 : 1] } },
       axes: [
         { stroke: text, grid: { show: false }, ticks: grid, ...(data.timed ? { values: moments } : { splits: () => data.x, values: (plot, at) => at.map((one) => short(data.names[one] ?? "", plot.width / data.x.length)) }) },
@@ -198,9 +199,9 @@
           const tone = colour(tones[at] || all[at % all.length]);
           return {
             label,
-            stroke: tone,
-            width: 2,
-            fill: stacked || bars ? faded(tone, stacked ? 0.35 : 0.7) : undefined,
+            // The edge of a part that is 0 would lie on the edge of the part below it, and look like something.
+            ...(stacked ? { width: 0 } : { stroke: tone, width: 2 }),
+            fill: stacked || bars ? faded(tone, 0.7) : undefined,
             paths: bars,
             points: { show: false },
             value: (_, __, ___, where) => (where == null ? "–" : (data.series[at][where] ?? "–").toLocaleString("en") + unit),

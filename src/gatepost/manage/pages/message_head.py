@@ -1,0 +1,130 @@
+"""What the page of a message begins with: who must do what, the connector, and what to do about its destination.
+
+Used by `queue` and `trace`; the connector is the one by which the last attempt went, as its row of the trace says.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.pages.guard import context_of, principal_of
+from gatepost.manage.pages.rendering import link
+from gatepost.manage.pages.resource_paths import connector_path, edit_path
+from gatepost.manage.pages.save_and_retry import RetryTarget
+from gatepost.manage.use_cases.connector_views import ViewConnector, view_connector
+from gatepost.manage.use_cases.execution import execute
+from gatepost.manage.use_cases.refusal import Refusal
+from gatepost.protocols.message.next_step import MustAct
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from starlette.requests import Request
+
+    from gatepost.mail.model.trace_event import TraceEvent
+    from gatepost.manage.use_cases.name_lookup import Chosen
+    from gatepost.manage.use_cases.queue_deliveries import QueueDelivery
+
+
+_ATTEMPTS: Final = {"SEND", "DEFER", "FAIL", "EXPIRE"}
+_ORDER: Final = tuple(map(str, MustAct))
+_LEVELS: Final = {"gateway": "fail", "remote": "warn", "sender": "warn", "nobody": "info"}
+
+
+class MessageHead(NamedTuple):
+    """level, text: of the sentence. connector: its name, "" for none that is seen; path, edit: its pages.
+
+    retry: mail for the destination that waits, None if none does or who looks may not act on it. check: the smart host
+    that was tried, "host:port", or the partner's domain; "" for neither. is_host: it is a smart host.
+    """
+
+    level: str
+    text: str
+    connector: str = ""
+    path: str = ""
+    edit: str = ""
+    retry: RetryTarget | None = None
+    check: str = ""
+    is_host: bool = False
+
+    @property
+    def check_path(self) -> str:
+        """The page that checks it."""
+        return link("/check/host" if self.is_host else "/check", target=self.check)
+
+
+def head_of(
+    request: Request,
+    events: Sequence[TraceEvent],
+    waiting: Sequence[QueueDelivery],
+    message: str,
+    ended: tuple[str, str] = ("nobody", ""),
+) -> MessageHead:
+    """Head of a page. events: of the message, oldest first. waiting: its deliveries in the queue.
+
+    ended: who must act, and the sentence, if none waits.
+    """
+    steps = sorted(((delivery.must_act, delivery.next_step) for delivery in waiting), key=_by_actor)
+    must_act, text = steps[0] if steps else ended
+    head = MessageHead(_LEVELS.get(must_act, "info"), text)
+    head = head._replace(retry=_retry(request, waiting, message), check=partner_of(events))
+    attempt = next((event for event in reversed(events) if event.event in _ATTEMPTS), None)
+    if attempt is None:
+        return head
+    chosen = _connector(request, attempt)
+    if chosen is None:
+        return head
+    may_change = principal_of(request).may(Scope.CONNECTORS, chosen.organization.name)
+    edit = edit_path(chosen.part)
+    if may_change and head.retry is not None:
+        edit = link(edit, **head.retry.fields)
+    hosts = "" if _sender_domain(events) else _smart_hosts(chosen, attempt.peer_host)
+    return head._replace(
+        connector=chosen.connector.name,
+        path=connector_path(chosen.organization.name, chosen.direction, chosen.connector.name),
+        edit=edit if may_change else "",
+        check=hosts or head.check,
+        is_host=bool(hosts),
+    )
+
+
+def partner_of(events: Sequence[TraceEvent]) -> str:
+    """The domain at the other side of the gateway, "" where all stays here."""
+    outgoing = next((event.recipient for event in reversed(events) if event.event in _ATTEMPTS), "")
+    return _sender_domain(events) or outgoing.rpartition("@")[2]
+
+
+def _sender_domain(events: Sequence[TraceEvent]) -> str:
+    """The domain that a message came from, "" for one that leaves."""
+    return events[0].sender.rpartition("@")[2] if events and events[0].direction == "incoming" else ""
+
+
+def _by_actor(step: tuple[str, str]) -> int:
+    return _ORDER.index(step[0])
+
+
+def _connector(request: Request, attempt: TraceEvent) -> Chosen | None:
+    """The connector of an attempt, if it is there and seen."""
+    organization = str(attempt.detail.get("connector_organization") or attempt.organization)
+    if not attempt.connector or not principal_of(request).sees(organization):
+        return None
+    wanted = ViewConnector(organization=organization, direction="outbound", name=attempt.connector)
+    try:
+        return execute(view_connector, context_of(request), wanted).chosen
+    except Refusal:  # it was removed since
+        return None
+
+
+def _smart_hosts(chosen: Chosen, tried: str) -> str:
+    """The smart host that was tried, as the connector has it; the first, if it is not known which; "" without any."""
+    hosts = list(map(str, getattr(chosen.connector, "smart_hosts", ())))
+    return next((host for host in hosts if tried and tried in host), hosts[0] if hosts else "")
+
+
+def _retry(request: Request, waiting: Sequence[QueueDelivery], message: str) -> RetryTarget | None:
+    """The destination of the first delivery that waits for another attempt."""
+    delivery = next((delivery for delivery in waiting if delivery.state == "deferred"), None)
+    if delivery is None or not principal_of(request).may(Scope.QUEUE, delivery.organization):
+        return None
+    return RetryTarget(message, delivery.organization, delivery.domain)

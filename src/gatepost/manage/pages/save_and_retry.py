@@ -1,0 +1,62 @@
+"""Saving a connector for the sake of a message that waits: the mail for its destination is tried again at once.
+
+The page of a message leads to the form of its connector with these fields in the address, the form carries them, and
+what is saved leads to the message's trace. Used by `message_head`, `editor`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from gatepost.manage.pages.guard import context_of
+from gatepost.manage.pages.resource_paths import trace_path
+from gatepost.manage.use_cases.execution import execute
+from gatepost.manage.use_cases.queue_actions import QueueAction, QueueActions, act_on_queue
+from gatepost.manage.use_cases.refusal import Refusal
+from gatepost.quantity import quantity
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.requests import Request
+
+
+class RetryTarget(NamedTuple):
+    """message: the queue id that it is about. organization, domain: the destination whose mail is tried again."""
+
+    message: str
+    organization: str
+    domain: str
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """For addresses and forms."""
+        return {
+            "retry-message": self.message,
+            "retry-organization": self.organization,
+            "retry-domain": self.domain,
+        }
+
+    @property
+    def path(self) -> str:
+        """The trace of the message."""
+        return trace_path(self.message)
+
+
+def retry_target(given: Mapping[str, str]) -> RetryTarget | None:
+    """Read it from an address or a form; None if it has none."""
+    names = ("retry-message", "retry-organization", "retry-domain")
+    values = [given.get(name, "").strip()[:255] for name in names]
+    return RetryTarget(*values) if all(values) else None
+
+
+def retry(request: Request, target: RetryTarget) -> str:
+    """Try the mail of the destination again; a sentence that says how much, or why not."""
+    actions = QueueActions(action=QueueAction.RETRY, organization=target.organization, domain=target.domain)
+    try:
+        done = execute(act_on_queue, context_of(request), actions)
+    except Refusal as refusal:
+        return f"The mail for {target.domain} was not retried: {refusal.text}"
+    if not done.changed:
+        return f"No mail waits for {target.domain} any more."
+    return f"Retrying {quantity(done.changed, 'delivery', 'deliveries')} to {target.domain}."

@@ -1,0 +1,204 @@
+"""Say in one sentence who must do what about a message: for pages, commands, REST and notices alike. Pure.
+
+Called by `protocols.message.dsn_text` and `manage.use_cases.next_steps`. It reads the reply of the last attempt, which
+is what the queue and the trace keep: our own deferrals name what was missing as Exchange does
+("[Message=UntrustedRoot …]", exchange.md section 7.3), those of others have an enhanced status code (RFC 3463). It says
+nothing that the reply does not say.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from gatepost.protocols.message.dsn_advice import advice_for
+from gatepost.protocols.message.dsn_report import DsnActor
+from gatepost.protocols.message.header_text import shown_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class MustAct(StrEnum):
+    """The party that must act."""
+
+    GATEWAY = "gateway"
+    REMOTE = "remote"
+    SENDER = "sender"
+    NOBODY = "nobody"
+
+
+class NextStep(msgspec.Struct, frozen=True):
+    """Who must act, and one sentence that says so and what is to be done. waits: the message is not delivered yet."""
+
+    must_act: MustAct
+    text: str
+    waits: bool = False
+
+
+_ADMINISTRATOR: Final = "an administrator of this gateway"
+_GATEWAY, _REMOTE = MustAct.GATEWAY, MustAct.REMOTE
+_CERTIFICATE: Final = "must replace the certificate of their mail server"
+_ALLOW: Final = (
+    "must allow a TLS version, key exchange and cipher suite that are required, or the connector must ask less"
+)
+_DNS: Final = (
+    "must check that the nameservers in [dns] answer; if they do for other names, those of the recipient's domain are "
+    "down"
+)
+
+# By the word of the reply: who must act, and what they must do, after "The administrators of HOST" or ours.
+_BY_WORD: Final[dict[str, tuple[MustAct, str]]] = {
+    "SubjectMismatch": (_REMOTE, "must present a certificate with the expected name"),
+    "UntrustedRoot": (_REMOTE, "must present a certificate of an authority that is trusted here"),
+    "ChainIncomplete": (_REMOTE, "must send the intermediate certificates with their certificate"),
+    "NoCertificate": (_REMOTE, "must present a certificate"),
+    "CertificateExpired": (_REMOTE, "must renew the certificate of their mail server"),
+    "CertificateNotYetValid": (_REMOTE, "must install a certificate that is valid already"),
+    "CertificateRevoked": (_REMOTE, "must replace the certificate of their mail server, which is revoked"),
+    "RevocationUnknown": (_GATEWAY, "must let this machine reach the revocation services of the certificate over HTTP"),
+    "CertificateWrongPurpose": (_REMOTE, f"{_CERTIFICATE} by one for servers"),
+    "CertificateWeakKey": (_REMOTE, f"{_CERTIFICATE} by one with a stronger key"),
+    "CertificateWeakSignature": (_REMOTE, f"{_CERTIFICATE} by one without SHA-1"),
+    "CertificateInvalid": (_REMOTE, _CERTIFICATE),
+    "STARTTLS": (_REMOTE, "must switch on STARTTLS"),
+    "TlsHandshakeFailed": (_REMOTE, "must find out from the log of their mail server why TLS fails"),
+    "TlsVersionTooOld": (_REMOTE, _ALLOW),
+    "KeyExchangeNotAllowed": (_REMOTE, _ALLOW),
+    "CipherSuiteNotAllowed": (_REMOTE, _ALLOW),
+    "TlsaInvalid": (_REMOTE, "must publish a TLSA record for the certificate that their mail server presents"),
+    "DaneRequired": (_REMOTE, "must sign their zone and publish TLSA records, or the connector must not demand DANE"),
+    "DnssecInvalid": (_REMOTE, "must correct the DNSSEC signatures of their zone"),
+    "TlsaLookupFailed": (_GATEWAY, _DNS),
+    "HostNotInPolicy": (_REMOTE, "must name this host in their MTA-STS policy, or take it out of their MX records"),
+    "HostNotAuthentic": (
+        _REMOTE,
+        "must sign their zone or publish an MTA-STS policy, as the message asks for REQUIRETLS",
+    ),
+    "HostHasNoName": (_GATEWAY, "must name the smart host by its DNS name in the connector"),
+    "RequireTlsNotOffered": (_REMOTE, "must offer REQUIRETLS, as the message asks for it"),
+    "ProtectionDrop": (
+        _GATEWAY,
+        "must accept the lower protection of the destination, or its administrators must restore it",
+    ),
+    "JournalNeedsVerifiedTls": (_REMOTE, "must offer TLS with a certificate for its name, as journal copies need it"),
+}
+# What the gateway can do about it instead, if a connector set the requirement.
+_OR_HERE: Final = {
+    "SubjectMismatch": "correct tls_domain of the connector",
+    "UntrustedRoot": "add their authority to trust_anchors of the connector",
+    "ChainIncomplete": "add their authority, if it is a private one, to trust_anchors of the connector",
+}
+
+# By subject and detail of the status, for replies in our own words.
+_BY_STATUS: Final[dict[str, tuple[MustAct, str]]] = {
+    "3.5": (_GATEWAY, "must correct the file or certificate that the reply names"),
+    "4.4": (
+        _GATEWAY,
+        "must allow the network in [network] tenants_may_reach, or the smart host must have another address",
+    ),
+    "4.312": (_GATEWAY, _DNS),
+    "4.315": (_GATEWAY, "must make sure that this machine may connect to it; if it may, the host is down"),
+    "4.316": (_REMOTE, "must start their mail server, or let this gateway in"),
+    "7.8": (_GATEWAY, "must correct the log-in of the connector"),
+}
+_WORD_IN: Final = re.compile(r"\[Message=([A-Za-z]+)")
+_SERVER_IN: Final = re.compile(r"\[LastAttemptedServerName=([A-Za-z0-9.:_-]{1,255})\]")
+_STATUS_IN: Final = re.compile(r"\b[245]\.\d{1,3}\.\d{1,3}\b")
+_ADDRESS: Final = re.compile(r"[0-9A-Fa-f:.]*[0-9:]")
+_OURS: Final = (
+    "System incorrectly configured",
+    "DNS query failed",
+    "Cannot log in",
+    "Connection timed out",
+    "Connection refused",
+    "Unable to route: the next hop has no public address",
+)
+_ORDER: Final = tuple(MustAct)
+
+
+def waiting_step(state: str, domain: str, reply: str = "", *, by_administrator: bool = False) -> NextStep:
+    """The step about a delivery of the queue.
+
+    state: "active", "deferred" or "held". reply: of the last attempt, "" before the first. by_administrator: one held
+    it, not the downgrade guard.
+    """
+    where = shown_text(domain, 255)
+    if state == "held":
+        held = (
+            "release or return this message, which an administrator held"
+            if by_administrator
+            else f"accept the lower protection of {where}, or have it restored: the downgrade guard holds this message"
+        )
+        return NextStep(MustAct.GATEWAY, f"{_capital(_ADMINISTRATOR)} must {held}.", waits=True)
+    if state == "active":
+        return NextStep(MustAct.NOBODY, "Nobody has to act: the gateway is delivering this message now.")
+    if not reply:
+        return NextStep(MustAct.NOBODY, "Nobody has to act: this message waits for its first attempt.", waits=True)
+    known = _known(reply, where)
+    if known is None:
+        said = f"the mail system of {where} could not take this message yet"
+        return NextStep(MustAct.NOBODY, f"Nobody has to act yet: {said}, and the gateway tries again.", waits=True)
+    return NextStep(known.must_act, f"{known.text}; this message waits until then.", waits=True)
+
+
+def failed_step(domain: str, reply: str) -> NextStep:
+    """The step after a delivery that failed for good or expired.
+
+    reply: of the failure, as the trace and a notice have it.
+    """
+    known = _known(reply, shown_text(domain, 255))
+    if known is not None:
+        return NextStep(known.must_act, f"{known.text}; this message failed, and its sender can send it again then.")
+    status = _STATUS_IN.search(reply)
+    advice = advice_for(status[0] if status else "")
+    who, must_act = {
+        DsnActor.SENDER: ("the sender", MustAct.SENDER),
+        DsnActor.SERVICE: (_ADMINISTRATOR, MustAct.GATEWAY),
+        DsnActor.RECIPIENT: (f"the administrators of {shown_text(domain, 255)}", MustAct.REMOTE),
+    }[advice.actor]
+    cause = advice.cause[:1].lower() + advice.cause[1:].rstrip(".")
+    return NextStep(must_act, f"{_capital(who)} must act before this message is sent again, because {cause}.")
+
+
+def is_of_the_gateway(reply: str) -> bool:
+    """Whether the reply is in words of the gateway about a fault that its own administrators must correct."""
+    known = _known(reply, "")
+    return known is not None and known.must_act is MustAct.GATEWAY
+
+
+def first_of(steps: Iterable[NextStep]) -> NextStep | None:
+    """The one to begin with: what administrators of the gateway must do, then others, then what waits; None of none."""
+    return min(steps, key=lambda step: (_ORDER.index(step.must_act), not step.waits), default=None)
+
+
+def _known(reply: str, domain: str) -> NextStep | None:
+    """What our own words call for, without an end; None for words of others, and for what passes by itself."""
+    word, status = _WORD_IN.search(reply), _STATUS_IN.search(reply)
+    rule = _BY_WORD.get(word[1]) if word else None
+    if rule is None and status and any(text in reply for text in _OURS):
+        rule = _BY_STATUS.get(status[0].partition(".")[2])
+    if rule is None:
+        return None
+    must_act, must = rule
+    if must_act is MustAct.GATEWAY:
+        return NextStep(must_act, f"{_capital(_ADMINISTRATOR)} {must}")
+    text = f"The administrators of {_server(reply, domain)} {must}"
+    instead = _OR_HERE.get(word[1]) if word and status and status[0].partition(".")[2] == "7.320" else None
+    return NextStep(must_act, f"{text}, or {_ADMINISTRATOR} must {instead}" if instead else text)
+
+
+def _server(reply: str, domain: str) -> str:
+    """Name the host of the last attempt; one without a name by the domain of the recipient, too."""
+    server = _SERVER_IN.search(reply)
+    host = shown_text(server[1], 255) if server else ""
+    if host and domain and _ADDRESS.fullmatch(host):
+        return f"{domain} ({host})"
+    return host or domain or "the remote server"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
