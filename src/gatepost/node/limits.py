@@ -94,7 +94,7 @@ def usage_part(usage: SendingUsage, directory: Callable[[], Directory]) -> Lifec
 
     async def start() -> None:
         usage.use(directory())
-        await asyncio.to_thread(usage.wait_asked, _FIRST_ANSWER)
+        await asyncio.to_thread(usage.wait_until_read, _FIRST_ANSWER)
 
     close = partial(asyncio.to_thread, usage.close)
     return Lifecycle("limits of senders", start=start, refresh=usage.use, close=close)

@@ -136,7 +136,7 @@ def disk_findings(settings: Settings) -> Iterator[DoctorFinding]:
     text = f"{format_size(free >> 20 << 20)} free at {data_dir}"
     if free <= mark:
         full = f"{text}, not more than store.free_space ({format_size(mark)}): mail is answered 452"
-        yield DoctorFinding("disk", Level.FAIL, full, f"make room: du -xh --max-depth=2 {data_dir}")
+        yield DoctorFinding("disk", Level.FAIL, full, f"make room there: du -xh {data_dir}")
     elif free < 4 * mark or disk.f_favail < 10_000:
         yield DoctorFinding("disk", Level.WARN, f"{text}, {disk.f_favail} inodes", "make room, or a larger file system")
     else:

@@ -59,6 +59,9 @@ def used_by(function, kinds=()):
     used, seen, left = set(), set(), [function]
     while left:
         one = left.pop()
+        if isinstance(one, dict):  # what a form does, by its name
+            left += one.values()
+            continue
         while isinstance(one, partial):
             left += [each for value in one.keywords.values() if isinstance(value, tuple) for each in value]
             one = one.func
@@ -74,8 +77,6 @@ def used_by(function, kinds=()):
             used |= {getattr(PARTS[kind.key], verb).name for kind in spoken for verb in VERBS if verb in names}
         for name in names:
             known = one.__globals__.get(name)
-            if isinstance(known, dict):
-                left += [value for value in known.values() if isinstance(value, FunctionType)]
             if name in CASES and (known is None or known is CASES[name]):
                 used.add(name)
             elif isinstance(known, FunctionType) and known.__module__.startswith(

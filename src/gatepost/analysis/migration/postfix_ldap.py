@@ -109,8 +109,10 @@ def _values(reference: str, config: MainConfig, files: Files) -> dict[str, str] 
     if not path:
         match = LDAP.fullmatch(reference)
         prefix = f"{match[2]}_" if match else ""
-        found = {line.removeprefix(prefix): config[line] for line in config.lines if prefix and line.startswith(prefix)}
-        return found or f"{reference}: main.cf has no parameters of it; {_BY_HAND}"
+        parameters = {
+            line.removeprefix(prefix): config[line] for line in config.lines if prefix and line.startswith(prefix)
+        }
+        return parameters or f"{reference}: main.cf has no parameters of it; {_BY_HAND}"
     text, why = files.get(path, (None, f"{path} was not read"))
     if text is None:
         return f"{why}; {_BY_HAND}"
@@ -123,7 +125,7 @@ def _urls(values: Mapping[str, str], table: LdapTable) -> Iterator[str]:
     """The servers as addresses. Raises ValueError if there is none."""
     port = values.get("server_port") or "389"
     hosts = [part for part in re.split(r"[\s,]+", values.get("server_host") or "localhost") if part]
-    found = False
+    is_there = False
     for host in hosts:
         if "://" in host and not host.lower().startswith(("ldap://", "ldaps://")):
             table.lost["server_host"] = (
@@ -133,9 +135,9 @@ def _urls(values: Mapping[str, str], table: LdapTable) -> Iterator[str]:
         has_port = re.search(r":\d+$", host) and (host.startswith("[") or host.count(":") == 1)
         url = host if "://" in host else f"ldap://{host}" if has_port else f"ldap://{_bracketed(host)}:{port}"
         server_of(url)
-        found = True
+        is_there = True
         yield url
-    if not found:
+    if not is_there:
         raise ValueError("server_host names no server that can be asked over TLS")
 
 

@@ -45,7 +45,7 @@ class RecipientGraphSource:
             return RecipientAnswer(exists=None, source=why if graph else "the domain names no app registration")
         try:
             async with asyncio.timeout(self._seconds):
-                return await self._asked(question, graph)
+                return await self._queried(question, graph)
         except TimeoutError:
             return _down(graph, f"no answer within {self._seconds:g} s")
         except (GraphUnavailable, TokenUnavailable) as failure:
@@ -53,21 +53,21 @@ class RecipientGraphSource:
         except SecretError as error:
             return _down(graph, f"the gateway cannot log in: {error}")
 
-    async def _asked(self, question: RecipientQuestion, graph: RecipientGraph) -> RecipientAnswer:
+    async def _queried(self, question: RecipientQuestion, graph: RecipientGraph) -> RecipientAnswer:
         app = GraphApp(graph.url, graph.tenant_id, graph.client_id, graph.is_microsofts)
         self._client.check(app)
         secret = await asyncio.to_thread(self._stored.password, question.organization, question.domain)
         request = TokenRequest(graph.token_url, graph.client_id, graph.scope, secret, app.bounded)
         token = await self._tokens.token(request)
         try:
-            found = await self._client.has_recipient(app, question.addresses, token)
+            kind = await self._client.has_recipient(app, question.addresses, token)
         except GraphUnavailable as failure:
             if not failure.unauthorized:
                 raise
             # The permission may have been withdrawn, or the keys changed, before the token ended.
             self._tokens.forget(request, token)
-            found = await self._client.has_recipient(app, question.addresses, await self._tokens.token(request))
-        return _answer(graph, found)
+            kind = await self._client.has_recipient(app, question.addresses, await self._tokens.token(request))
+        return _answer(graph, kind)
 
 
 def _unusable(question: RecipientQuestion, graph: RecipientGraph) -> str:
@@ -79,11 +79,11 @@ def _unusable(question: RecipientQuestion, graph: RecipientGraph) -> str:
     return ""
 
 
-def _answer(graph: RecipientGraph, found: str) -> RecipientAnswer:
+def _answer(graph: RecipientGraph, kind: str) -> RecipientAnswer:
     source = f"Microsoft Graph at {graph.url}"
-    if not found:
+    if not kind:
         return RecipientAnswer(exists=False, source=f"{source} has no user and no group with it")
-    return RecipientAnswer(exists=True, source=f"{source} has a {found} with it")
+    return RecipientAnswer(exists=True, source=f"{source} has a {kind} with it")
 
 
 def _down(graph: RecipientGraph, why: str) -> RecipientAnswer:

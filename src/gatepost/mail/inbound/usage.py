@@ -86,7 +86,7 @@ class SendingUsage:
         self._day = ""
         self._lock = threading.Lock()
         self._ending = threading.Event()
-        self._asked = threading.Event()  # the table was read once, or could not be
+        self._was_read = threading.Event()  # the table was read once, or could not be
         self._thread: threading.Thread | None = None
         self._failing = False
 
@@ -96,10 +96,10 @@ class SendingUsage:
             self._thread = threading.Thread(target=self._run, name="sending usage", daemon=True)
             self._thread.start()
 
-    def wait_asked(self, seconds: float) -> None:
+    def wait_until_read(self, seconds: float) -> None:
         """Block until the table was asked for the first time, `seconds` at most: a restart forgets no limit."""
         if self._thread is not None:
-            self._asked.wait(seconds)
+            self._was_read.wait(seconds)
 
     def admit(
         self, directory: Directory, session: SessionFacts, verdict: InboundVerdict, charge: Charge | None
@@ -153,7 +153,7 @@ class SendingUsage:
         wait = 0.0
         while not self._ending.wait(wait):
             wait = self._interval if self._exchange() else min(max(wait, self._interval) * 2, _LONGEST_WAIT)
-            self._asked.set()
+            self._was_read.set()
         self._exchange()
 
     def _exchange(self) -> bool:

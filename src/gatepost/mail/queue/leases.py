@@ -207,7 +207,7 @@ class Leases:
             del hop.hungry[destination]
         if len(some) == 1:
             return await self._lease(hop, *some[0])
-        return sum(await asyncio.gather(*[self._lease(hop, *one) for one in some]))
+        return sum(await asyncio.gather(*[self._lease(hop, *lease) for lease in some]))
 
     async def _lease(self, hop: HopQueue, destination: str, terms: str) -> int:
         """Make due deliveries of a destination ready; returns how many."""

@@ -1,4 +1,4 @@
-"""How fast a process takes up deferred mail: as fast as it can, but slowly where new mail comes and the loop is late.
+"""The pace at which a process takes up deferred mail: as it can, but slowly where new mail comes and the loop is late.
 
 Used by `mail.queue.leases` and `mail.queue.sweeper`. A loop that is late has more to do than it gets CPU for, and those
 who wait are the senders of new mail: what is tried again can wait longer than they. So it gets a fiftieth of the time

@@ -158,9 +158,11 @@ def _is_set_up(file: Path) -> bool:
 
 def _answers(folder: Path, data_dir: Path, **given: Any) -> QuickstartAnswers:
     """What was given, and asked for where it was not. Ends the command if it must be asked and cannot."""
-    hostname = given["hostname"] or _asked("--hostname", "Name of this gateway (FQDN)", socket.getfqdn())
-    domains = given["domains"] or tuple(_asked("--domain", "Domains it accepts mail for (with spaces)", "").split())
-    upstream = given["upstream"] or _asked("--upstream", "Mail server behind it, HOST[:PORT], or mailboxes", MAILBOXES)
+    hostname = given["hostname"] or _prompted("--hostname", "Name of this gateway (FQDN)", socket.getfqdn())
+    domains = given["domains"] or tuple(_prompted("--domain", "Domains it accepts mail for (with spaces)", "").split())
+    upstream = given["upstream"] or _prompted(
+        "--upstream", "Mail server behind it, HOST[:PORT], or mailboxes", MAILBOXES
+    )
     chain, key = given["certificate"] or (folder / f"{hostname}.pem", folder / "secrets" / f"{hostname}.key")
     return QuickstartAnswers(
         hostname=hostname.rstrip(".").lower(),
@@ -178,7 +180,7 @@ def _answers(folder: Path, data_dir: Path, **given: Any) -> QuickstartAnswers:
     )
 
 
-def _asked(option: str, question: str, default: str) -> str:
+def _prompted(option: str, question: str, default: str) -> str:
     if not sys.stdin.isatty():
         fail(BAD_INPUT, f"{option} is missing, and there is no terminal to ask on; nothing was changed")
     answer: str = click.prompt(question, default=default or None, err=True)

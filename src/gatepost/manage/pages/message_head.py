@@ -1,4 +1,4 @@
-"""What the page of a message begins with: who must do what, the connector, and what to do about its destination.
+"""The head of the page of a message: who must do what, the connector, and what to do about its destination.
 
 Used by `queue` and `trace`; the connector is the one by which the last attempt went, as its row of the trace says.
 """

@@ -175,7 +175,7 @@ def _do(request: Request) -> Response:
     if not done.changed:
         return see_other(request, back, "Nothing was done: the messages are no longer in quarantine.", "warn")
     said = f"{_DONE[actions.action]} for {quantity(done.changed, 'recipient')}."
-    if actions.action is QuarantineAction.RELEASE and (others := sorted({one.next for one in done.items} - {""})):
+    if actions.action is QuarantineAction.RELEASE and (others := sorted({item.next for item in done.items} - {""})):
         said += f" Also in quarantine of {', '.join(others)}, which has to release it, too."
     if back.startswith("/quarantine/") and not _is_held(request, actions.messages[0]):
         back = link("/quarantine")

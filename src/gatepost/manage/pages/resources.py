@@ -218,12 +218,12 @@ def _password(request: Request, one: Part) -> str:
 
 def _stored_password(request: Request, page: KindPage, one: Part) -> Response:
     named = {"organization": one.organization.name, "domain": one.name}
-    given, removes = request.state.form.get("password", ""), request.state.form.get("do") == "remove-password"
+    password, removes = request.state.form.get("password", ""), request.state.form.get("do") == "remove-password"
     try:
         if removes:
             execute(remove_directory_password, context_of(request), RemoveDirectoryPassword(**named))
         else:
-            execute(set_directory_password, context_of(request), SetDirectoryPassword(password=given, **named))
+            execute(set_directory_password, context_of(request), SetDirectoryPassword(password=password, **named))
     except Refusal as refusal:
         return _shown(request, page, one, _DOMAIN, HTTPStatus.UNPROCESSABLE_ENTITY, refusal.text)
     what = "client secret" if asks_graph(one.record) else "password"

@@ -78,7 +78,7 @@ class Examination(msgspec.Struct, frozen=True):
     scope=Scope.READ,
     visibility=Visibility.GATEWAY,
     tag="status",
-    commands=("doctor",),
+    commands=("doctor", "quickstart"),
     pages=("/doctor",),
 )
 def examine_gateway(context: Context, request: ExamineGateway) -> Examination:

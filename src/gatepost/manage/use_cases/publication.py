@@ -159,6 +159,7 @@ class PublicationView(NamedTuple):
     scope=Scope.READ,
     visibility=Visibility.SEEN,
     tag="checks",
+    commands=("quickstart",),
     pages=(
         "/domains/{name}/publish",
         "/domains/{name}/publish/sight",

@@ -172,7 +172,7 @@ def list_quarantine(context: Context, request: ListQuarantine) -> Items[Quaranti
     visibility=Visibility.SEEN,
     tag=_TAG,
     commands=("quarantine show",),
-    pages=("/quarantine/{message}",),
+    pages=("/quarantine/{message}", "/quarantine/actions"),
 )
 def get_quarantined(context: Context, request: GetQuarantined) -> QuarantinedRecipients:
     """One message in quarantine, with every recipient."""

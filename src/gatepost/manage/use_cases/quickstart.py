@@ -19,7 +19,7 @@ MAILBOXES: Final = "mailboxes"
 
 
 class QuickstartAnswers(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be served.
+    """The answers of an administrator.
 
     domains: accepted, the first one names the organization. upstream: the mail server behind, "host" or "host:port", or
     MAILBOXES. own_servers: IP addresses of servers that send through the gateway. nameservers: validating ones; without

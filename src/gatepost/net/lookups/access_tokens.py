@@ -92,7 +92,7 @@ class AccessTokens:
         self._client = lru_cache(2)(client)
 
     def client(self, bounded: bool) -> HttpClient:  # noqa: FBT001 - as `TokenRequest.bounded`
-        """What asks the authorization servers, for those who ask another server with a token.
+        """The client that asks the authorization servers, for those who ask another server with a token.
 
         bounded: it calls only addresses that tenants may reach. Raises AnchorsError.
         """

@@ -53,7 +53,7 @@ class GraphUnavailable(Exception):  # noqa: N818 - not an error of the program: 
 
 
 class GraphApp(msgspec.Struct, frozen=True):
-    """Who asks, as Graph counts requests. url: of Graph. bounded: it may be called at public addresses only."""
+    """The application, as Graph counts requests. url: of Graph. bounded: it may be called at public addresses only."""
 
     url: str
     tenant_id: str
@@ -81,7 +81,7 @@ class GraphClient:
         self._waits: dict[GraphApp, float] = {}
 
     async def has_recipient(self, app: GraphApp, addresses: Sequence[str], token: str) -> str:
-        """What has one of the addresses: "user", "group" or "". Raises GraphUnavailable.
+        """The kind of what has one of the addresses: "user", "group" or "". Raises GraphUnavailable.
 
         After an answer that asks for less nothing is asked before the time that it named, for whatever domain.
         """
@@ -132,8 +132,8 @@ _HINTS: Final = {
 
 def _requests(app: GraphApp, kind: str, addresses: Sequence[str], token: str) -> Iterator[HttpRequest]:
     """The requests for one kind of object. Advanced queries answer from the index (ConsistencyLevel, $count)."""
-    for found in _filters(addresses):
-        url = f"{app.url}/v1.0/{kind}?$count=true&$select=id&$top=1&$filter={found}"
+    for condition in _filters(addresses):
+        url = f"{app.url}/v1.0/{kind}?$count=true&$select=id&$top=1&$filter={condition}"
         yield HttpRequest(
             url,
             limit=_LIMIT,

@@ -163,8 +163,8 @@ async def _answer(response: httpcore2.Response, request: HttpRequest, url: httpc
         return HttpResponse(b"", "", _text(url))
     if response.status != 200:
         temporary = response.status >= 500 or response.status in _TEMPORARY
-        asked = headers.get("retry-after", "").strip()
-        wait = float(asked) if asked.isascii() and asked.isdecimal() and len(asked) < 10 else 0.0
+        after = headers.get("retry-after", "").strip()
+        wait = float(after) if after.isascii() and after.isdecimal() and len(after) < 10 else 0.0
         raise HttpFailed(f"status {response.status}", temporary=temporary, status=response.status, retry_after=wait)
     body = await _body(response, headers, request.limit)
     return HttpResponse(body, headers.get("content-type", "").lower(), _text(url))

@@ -32,7 +32,7 @@ class MustAct(StrEnum):
 
 
 class NextStep(msgspec.Struct, frozen=True):
-    """Who must act, and one sentence that says so and what is to be done. waits: the message is not delivered yet."""
+    """The next step: who must act, and one sentence that says so. waits: the message is not delivered yet."""
 
     must_act: MustAct
     text: str

@@ -149,13 +149,13 @@ def test_a_start_waits_until_it_is_known_what_was_sent_before(scene):
     scene.send(first)
     first.close()
     usage = scene.usage()
-    usage.wait_asked(20)
+    usage.wait_until_read(20)
     assert scene.send(usage)[0] == [450], "it has been told already"
 
 
 def test_a_start_without_limits_or_table_does_not_wait_for_long(scene, monkeypatch):
     idle = SendingUsage(scene.storage.sending_usage())
-    idle.wait_asked(20)
+    idle.wait_until_read(20)
     idle.close()
     broken = scene.storage.sending_usage()
 
@@ -166,5 +166,5 @@ def test_a_start_without_limits_or_table_does_not_wait_for_long(scene, monkeypat
     usage = SendingUsage(broken)
     usage.use(scene.directory)
     scene.usages.append(usage)
-    usage.wait_asked(20)
+    usage.wait_until_read(20)
     assert scene.send(usage)[0] == [250]

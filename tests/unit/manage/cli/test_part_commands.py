@@ -166,6 +166,7 @@ def test_show_finds_by_any_case_and_says_when_there_is_none(base):
         {"field": "recipients", "value": "", "set": "default"},
         {"field": "recipients_file", "value": "", "set": "default"},
         {"field": "recipient_directory", "value": "", "set": "default"},
+        {"field": "recipient_graph", "value": "", "set": "default"},
         {"field": "recipient_validation_unavailable", "value": "defer", "set": "default"},
         {"field": "verified", "value": "true", "set": "default"},
         {"field": "mta_sts", "value": "not-published", "set": "default"},

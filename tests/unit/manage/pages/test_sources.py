@@ -23,6 +23,7 @@ REACHING = re.compile(
 # Each with its reason. Nothing is added here: declare a use case.
 FUNCTIONS = {
     "execute": "the way in",
+    "may_enter": "decides about a principal and a record that the page has",
     "recording_refusals": "records that a form was refused which could not become a request",
 }
 PLACES = {

@@ -12,6 +12,7 @@ from gatepost.manage.use_cases.alarms import ListAlarms, list_alarms
 from gatepost.manage.use_cases.catalogue import USE_CASES
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.declaration import SAFE
+from gatepost.manage.use_cases.doctor import Examination
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.status import GetStatus, get_status
 from gatepost.manage.use_cases.trace import SearchTrace, ShowTrace, search_trace_events, show_trace
@@ -37,7 +38,9 @@ def test_the_same_is_read_from_afar(remote, local, name):
 
 
 def plain(value):
-    """An export as a value, but for when it was made."""
+    """An export as a value, but for when it was made; an examination without what it measured."""
+    if isinstance(value, Examination):
+        return [(finding.area, finding.level) for finding in value.findings]
     if isinstance(value, msgspec.Raw):
         value = from_json(value)
     return {name: one for name, one in value.items() if name != "made"} if isinstance(value, dict) else value
