@@ -214,7 +214,7 @@ def test_no_domain_is_accepted(healthy):
 def test_a_disk_that_is_full(healthy):
     said = examined(healthy(store={"free_space": "900000000MB"}), "--offline", code=1)["disk", "fail"]
     assert "452" in said[0]
-    assert said[1].startswith("make room: du ")
+    assert said[1].startswith("make room there: du ")
 
 
 @pytest.mark.parametrize(
