@@ -14,7 +14,6 @@ import ast
 import copy
 import importlib.abc
 import importlib.util
-import multiprocessing
 import os
 import random
 import sys
@@ -28,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import own_coverage
 import pytest
-from own_coverage import ENVIRONMENT, JOBS, PRELOAD, PYTEST, ROOT, SOURCE, TESTS, TIMEOUT
+from own_coverage import ENVIRONMENT, FORKS, JOBS, PRELOAD, PYTEST, ROOT, SOURCE, TESTS, TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,8 +39,6 @@ _SWAPS: dict[type[ast.AST], type[ast.AST]] = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.FloorDiv, ast.FloorDiv: ast.Mult, ast.Div: ast.Mult,
 }  # fmt: skip
 _SIMPLE = (ast.Expr, ast.Assign, ast.AugAssign, ast.Raise, ast.Break, ast.Continue)
-# Forks of one process that has imported what every test imports, and nothing of gatepost.
-FORKS = multiprocessing.get_context("forkserver")
 _PATIENCE = 10.0  # seconds that a mutant's tests get beside four times what they take without it
 
 

@@ -11,24 +11,17 @@ suite. Prints one line for each module that falls short; exit 0 if none does, 1 
 from __future__ import annotations
 
 import ast
-import gc
 import json
+import multiprocessing
 import os
-import signal
 import sys
 import tempfile
-import time
-import traceback
-from functools import cache
-from importlib import import_module
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import coverage
 import pytest
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "gatepost"
@@ -42,6 +35,7 @@ PURE = (
 GUARDED = ("store", "mail/queue", "mail/model")
 WITH_SERVER = "store/postgres"
 PURE_MODULES = (
+    "decoding",
     f"{WITH_SERVER}/sql",
     "policy/logins/throttle",
     *(f"manage/access/{name}" for name in ("actions", "principal", "records", "fields")),
@@ -50,11 +44,12 @@ PURE_MODULES = (
 )
 JOBS = int(os.environ.get("JOBS") or 2 * (os.cpu_count() or 1))
 TIMEOUT = 300
-PYTEST = ["-q", "-x", "-o", f"timeout={TIMEOUT}", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+PYTEST = ["-q", "-x", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
 PLUGINS = ("_hypothesis_pytestplugin", "pytest_timeout")
 PYTEST += [word for plugin in (*PLUGINS, "no:cacheprovider") for word in ("-p", plugin)]
 
-# What every test imports, beside gatepost.
+# Forks of one process that has imported what every test imports, and nothing of gatepost.
+FORKS = multiprocessing.get_context("forkserver")
 PRELOAD = [
     *PLUGINS,
     "coverage",
@@ -114,69 +109,24 @@ def own_tests(module: Path) -> list[Path]:
     return [own, *(one for one in parts if not module.with_name(one.name.removeprefix("test_")).exists())]
 
 
-class Forks:
-    """Forks of this process, one for each module: each has imported whatever does not need its module, and not that.
-
-    Most of what a module's tests cost was to import gatepost. So this process imports what the next tests need, less
-    what needs a module that is not measured yet; after its own tests have begun it imports a module as well.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.shortfalls: dict[Path, str] = {}
-        self._folder = folder
-        self._running: dict[int, tuple[Path, float]] = {}
-        self._pending: set[str] = set()
-
-    def measure(self, modules: list[Path]) -> None:
-        """Fill `shortfalls`: what keeps a module from being covered by its own tests, "" if nothing does."""
-        self._pending = {name_of(module) for module in modules}
-        for module in in_order(modules):
-            if not own_tests(module):
-                self.shortfalls[module] = f"no test_{module.stem}.py of its own"
-            elif name_of(module) in sys.modules:
-                self.shortfalls[module] = "something imported it that does not say so, before it could be measured"
-            else:
-                self._import_for(module)
-                self._begin(module)
-            self._pending.discard(name_of(module))
-        self._wait(0)
-
-    def _import_for(self, module: Path) -> None:
-        for name in sorted(wishes(own_tests(module))):
-            if name not in sys.modules and not {name, *closure(file_of(name))} & self._pending:
-                import_module(name)
-
-    def _begin(self, module: Path) -> None:
-        self._wait(JOBS - 1)
-        gc.freeze()  # a fork that looks for garbage would copy all that is here
-        pid = os.fork()
-        if not pid:
-            _measure(module, own_tests(module), self._result(module))
-        self._running[pid] = module, time.monotonic() + TIMEOUT
-
-    def _wait(self, most: int) -> None:
-        """Until at most so many run."""
-        while len(self._running) > most:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-            if pid:
-                module, _ = self._running.pop(pid)
-                self.shortfalls[module] = self._read(module, os.waitstatus_to_exitcode(status))
-                continue
-            for pid, (_, until) in self._running.items():
-                if time.monotonic() > until:
-                    os.kill(pid, signal.SIGKILL)
-            time.sleep(0.01)
-
-    def _result(self, module: Path) -> Path:
-        return self._folder / name_of(module).replace(".", "-")
-
-    def _read(self, module: Path, status: int) -> str:
-        own, result = own_tests(module)[0].relative_to(ROOT), self._result(module)
-        if status == -signal.SIGKILL:
-            return f"{own} takes longer than {TIMEOUT} s"
-        if status:
-            return f"{own} fails:\n{result.with_suffix('.txt').read_text(errors='replace').strip()}"
-        return result.with_suffix(".short").read_text()
+def shortfall(module: Path) -> str:
+    """What keeps a module from being covered by its own tests, "" if nothing does."""
+    files = own_tests(module)
+    if not files:
+        return f"no test_{module.stem}.py of its own"
+    own = files[0]
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder, "coverage")
+        child = FORKS.Process(target=_measure, args=(module, files, data))
+        child.start()
+        child.join(TIMEOUT)
+        if child.exitcode is None:
+            child.kill()
+            child.join()
+            return f"{own.relative_to(ROOT)} takes longer than {TIMEOUT} s"
+        if child.exitcode:
+            return f"{own.relative_to(ROOT)} fails:\n{data.with_suffix('.txt').read_text(errors='replace').strip()}"
+        return missing(module, data)
 
 
 def _measure(module: Path, files: list[Path], data: Path) -> NoReturn:
@@ -184,94 +134,15 @@ def _measure(module: Path, files: list[Path], data: Path) -> NoReturn:
     output = os.open(data.with_suffix(".txt"), os.O_WRONLY | os.O_CREAT)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    status = 1
-    try:
-        # No settings file: beside its `source` coverage would ignore `include` and trace the whole of gatepost.
-        measured = coverage.Coverage(data_file=str(data), config_file=False, branch=True, include=[str(module)])
-        measured.start()
-        status = pytest.main([*PYTEST, *map(str, files)])
-        measured.stop()
-        measured.save()
-        data.with_suffix(".short").write_text(missing(module, data))
-    except BaseException:  # noqa: BLE001 - whatever it is must not go on as the process that forks
-        traceback.print_exc()
-        status = 1
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-
-
-# ---------------------------------------------------------------------------------------------------- who imports what
-
-
-def name_of(module: Path) -> str:
-    """ "gatepost.policy.decisions.home" """
-    return ".".join(module.relative_to(SOURCE.parent).with_suffix("").parts).removesuffix(".__init__")
-
-
-def file_of(name: str) -> Path:
-    """Where a module or package of gatepost is; a path that does not exist if there is none of that name."""
-    place = SOURCE.parent.joinpath(*name.split("."))
-    return place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
-
-
-@cache
-def imports(file: Path) -> frozenset[str]:
-    """The modules of gatepost that a file imports when it is imported itself."""
-    return _of_gatepost(_imported(ast.parse(file.read_text()).body))
-
-
-def _of_gatepost(names: Iterable[str]) -> frozenset[str]:
-    return frozenset(name for name in names if name.partition(".")[0] == "gatepost" and file_of(name).exists())
-
-
-def _imported(statements: Iterable[ast.stmt]) -> Iterator[str]:
-    for statement in statements:
-        if isinstance(statement, ast.Import):
-            yield from (alias.name for alias in statement.names)
-        elif isinstance(statement, ast.ImportFrom):
-            yield from (statement.module or "", *(f"{statement.module}.{alias.name}" for alias in statement.names))
-        elif isinstance(statement, ast.If) and "TYPE_CHECKING" in ast.unparse(statement.test):
-            yield from _imported(statement.orelse)
-        elif isinstance(statement, ast.If | ast.Try | ast.With):
-            for part in ("body", "handlers", "orelse", "finalbody"):
-                yield from _imported(getattr(statement, part, ()))
-        elif isinstance(statement, ast.ExceptHandler):
-            yield from _imported(statement.body)
-
-
-@cache
-def closure(file: Path) -> frozenset[str]:
-    """The modules of gatepost that are imported with a file, each of which may import others."""
-    found: set[str] = set()
-    new = set(imports(file))
-    while new:
-        found |= new
-        new = {name for one in new for name in imports(file_of(one))} - found
-    return frozenset(found)
-
-
-def wishes(tests: list[Path]) -> set[str]:
-    """The modules of gatepost that test files may import, or fixtures for them, and what is imported with those."""
-    above = (folder / "conftest.py" for folder in tests[0].parents if folder.is_relative_to(TESTS.parent))
-    files = [*tests, *(file for file in above if file.exists())]
-    names = {name for file in files for name in _of_gatepost(_anywhere(file))}
-    return names.union(*(closure(file_of(name)) for name in names))
-
-
-def _anywhere(file: Path) -> Iterator[str]:
-    """What a file imports when it is imported, or later."""
-    yield from _imported(node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.stmt))
-
-
-def in_order(modules: list[Path]) -> list[Path]:
-    """What others need comes first; before the rest all that every test needs."""
-    common = closure(TESTS / "conftest.py")
-    return sorted(modules, key=lambda one: (name_of(one) not in common, len(closure(one)), one))
-
-
-# ---------------------------------------------------------------------------------------------------- what is missing
+    os.chdir(ROOT)
+    # No settings file: beside its `source` coverage would ignore `include` and trace the whole of gatepost.
+    measured = coverage.Coverage(data_file=str(data), config_file=False, branch=True, include=[str(module)])
+    measured.start()
+    status = pytest.main([*PYTEST, *map(str, files)])
+    measured.stop()
+    measured.save()
+    sys.stdout.flush()
+    os._exit(status)
 
 
 def missing(module: Path, data: Path) -> str:
@@ -312,13 +183,13 @@ def main(words: list[str]) -> int:
         print(f"own_coverage: no module is called {' or '.join(words)}", file=sys.stderr)
         return 2
     os.environ.update(ENVIRONMENT)
-    os.chdir(ROOT)
-    for name in PRELOAD:
-        import_module(name)
-    with tempfile.TemporaryDirectory() as folder:
-        forks = Forks(Path(folder))
-        forks.measure(modules)
-    failures = [f"{module.relative_to(ROOT)}: {short}" for module in modules if (short := forks.shortfalls[module])]
+    FORKS.set_forkserver_preload(PRELOAD)
+    with ThreadPoolExecutor(JOBS) as pool:
+        failures = [
+            f"{module.relative_to(ROOT)}: {short}"
+            for module, short in zip(modules, pool.map(shortfall, modules), strict=True)
+            if short
+        ]
     for failure in failures:
         print(failure)
     print(f"own_coverage: {len(modules)} modules, {len(failures)} not covered by their own tests", file=sys.stderr)

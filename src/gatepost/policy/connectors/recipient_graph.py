@@ -39,8 +39,6 @@ def _tenant(value: str) -> str:
 
 
 def _address(value: str) -> str:
-    if not value:
-        return value
     address = https_url(value).rstrip("/").lower()
     if "?" in address or address.count("/") > 2:
         raise ValueError(f"{value!r} has more than a host: the gateway adds the path; write https://HOST")

@@ -188,3 +188,16 @@ TABLES = st.dictionaries(
 def test_the_document_can_always_be_applied(tables):
     parts = [Part("outbound_connector", "x", {"name": str(n), **table}) for n, table in enumerate(tables)]
     parse(assemble("o", parts).document)
+
+
+@pytest.mark.parametrize(
+    ("table", "file"),
+    [
+        ({}, ""),
+        ({"authentication": None, "recipient_directory": None}, ""),
+        ({"authentication": {"secret_file": "/s"}}, "/s"),
+        ({"recipient_directory": {"password_file": "/p"}}, "/p"),
+    ],
+)
+def test_the_file_of_a_secret_is_known(table, file):
+    assert Part("outbound_connector", "outbound connector 'x'", table).secret_file == file

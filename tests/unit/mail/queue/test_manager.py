@@ -197,6 +197,22 @@ def test_the_first_lane_at_once_and_one_more_when_something_waits(rig):
     run(main)
 
 
+def test_no_further_lane_while_every_connection_is_in_use(rig):
+    async def main():
+        async with rig.open(connections=1, lane_wait=0.01):
+            rig.peer.gate = asyncio.Event()
+            accepted = [spawn(rig.accept(ANN), "accepting") for _ in range(3)]
+            await asyncio.gather(*accepted)
+            await asyncio.sleep(0.2)
+            assert rig.peer.running[PARTNER] == rig.peer.most[PARTNER] == 1
+            rig.peer.gate.set()
+            rig.peer.gate = None
+            await rig.calm()
+            assert len(rig.tried()) == 3
+
+    run(main)
+
+
 def test_quick_mail_needs_one_lane(rig):
     async def main():
         async with rig.open(lane_wait=0.5):

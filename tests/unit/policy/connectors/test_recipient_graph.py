@@ -51,6 +51,8 @@ def test_an_address_of_the_owner() -> None:
         {"url": "https://graph.microsoft.com?x"},
         {"url": "https://u@graph.microsoft.com"},
         {"login_url": "login"},
+        {"url": ""},
+        {"login_url": ""},
     ],
 )
 def test_what_is_no_tenant_and_no_address_is_refused(fields: dict[str, str]) -> None:
