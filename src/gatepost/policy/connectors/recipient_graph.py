@@ -39,6 +39,8 @@ def _tenant(value: str) -> str:
 
 
 def _address(value: str) -> str:
+    if not value:
+        return value
     address = https_url(value).rstrip("/").lower()
     if "?" in address or address.count("/") > 2:
         raise ValueError(f"{value!r} has more than a host: the gateway adds the path; write https://HOST")
@@ -71,7 +73,7 @@ class RecipientGraph(Record):
     url: Annotated[
         str,
         AfterValidator(_address),
-        Field(max_length=300),
+        Field(min_length=1, max_length=300),
         Form("https address"),
         Owned(_of_the_owner, "write the address of one of Microsoft's clouds"),
     ] = Field(
