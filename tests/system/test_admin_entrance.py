@@ -192,7 +192,7 @@ def test_a_form_from_elsewhere_is_refused_and_on_record(centre: AdminCentre, pag
     cookies = "; ".join(f"{one['name']}={one['value']}" for one in page.context.cookies())
     for headers in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {}, {"Origin": centre.url}):
         status, _, text = centre.call("/logout", method="POST", headers={"Cookie": cookies, **headers})
-        assert (status, "was refused" in text) == (403, True)
+        assert (status, "was refused" in text or "nothing was changed" in text) == (403, True)
     page.reload()
     assert page.get_by_role("heading", name="Overview").is_visible(), "and the session goes on"
     events = centre.gateway.cli("audit", json=True).data

@@ -261,7 +261,7 @@ def test_a_full_quarantine_defers_and_loses_nothing(clamd: Clamd) -> None:
         for line in (
             'gatepost_quarantine_recipients{organization="contoso"} 1.0',
             f'gatepost_quarantine_bytes{{organization="contoso"}} {one["size"]}.0',
-            'gatepost_recipients_total{direction="incoming",event="quarantine"} 1.0',
+            'gatepost_recipients_total{direction="originating",event="quarantine"} 1.0',
         ):
             wait_until(lambda line=line: f"{line}\n" in metrics(port), f"the metric {line}")
         act(gateway, "delete", one["message"])

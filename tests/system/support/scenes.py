@@ -65,14 +65,15 @@ def send(
     tls: bool = False,
     mail: Sequence[str] = (),
     rcpt: Sequence[str] = (),
+    source: str = "127.0.0.1",
     timeout: float = 30,
 ) -> dict[str, tuple[int, bytes]]:
     """Send one message with Python's smtplib and return the refused recipients.
 
     smtplib's exceptions tell of everything else. mail, rcpt: parameters of MAIL and of each RCPT. tls: STARTTLS first,
-    any certificate accepted.
+    any certificate accepted. source: the address that it comes from.
     """
-    with smtplib.SMTP("127.0.0.1", port, local_hostname="client.example", timeout=timeout) as client:
+    with smtplib.SMTP("127.0.0.1", port, "client.example", timeout, source_address=(source, 0)) as client:
         if tls:
             client.starttls(context=blind_context())
         recipients = [to] if isinstance(to, str) else list(to)

@@ -59,6 +59,11 @@ class Kind(StrEnum):
         """Whether only mail that was seen tells of it, which the running gateway alone knows."""
         return self.of_mail and self is not Kind.DOMAIN_CONFLICT
 
+    @property
+    def of_running_gateway(self) -> bool:
+        """Whether only the running gateway learns of it, and can end it: by mail, by its nodes, or by a look at files."""
+        return self.of_traffic or self.of_nodes or self is Kind.FILE_UNUSABLE
+
 
 _OF_MAIL: Final = frozenset(
     {

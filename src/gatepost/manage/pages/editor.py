@@ -196,7 +196,7 @@ def _saved(
     path = edited.done(given.get(edited.identity, "").strip())
     retried: list[str] = []
     if request.state.form.get("do") == "save-and-retry" and (target := retry_target(request.state.form)):
-        path, retried = target.path, [retry(request, target)]
+        path, retried = target.path, [retry(request, target, changed=bool(outcome.changes))]
     if not outcome.changes:
         return see_other(request, path, " ".join(["There were no changes to save.", *retried]), "info")
     others = (

@@ -6,7 +6,8 @@ what is saved leads to the message's trace. Used by `message_head`, `editor`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gatepost.manage.pages.guard import context_of
 from gatepost.manage.pages.resource_paths import trace_path
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from starlette.requests import Request
+
+
+_IN_FORCE: Final = 2.0
+"""Seconds within which a running gateway takes up a change."""
 
 
 class RetryTarget(NamedTuple):
@@ -50,8 +55,13 @@ def retry_target(given: Mapping[str, str]) -> RetryTarget | None:
     return RetryTarget(*values) if all(values) else None
 
 
-def retry(request: Request, target: RetryTarget) -> str:
-    """Try the mail of the destination again; a sentence that says how much, or why not."""
+def retry(request: Request, target: RetryTarget, *, changed: bool) -> str:
+    """Try the mail of the destination again; a sentence that says how much, or why not.
+
+    changed: wait until what was saved is in force, or the mail would be tried as before, and wait for longer then.
+    """
+    if changed:
+        time.sleep(_IN_FORCE)
     actions = QueueActions(action=QueueAction.RETRY, organization=target.organization, domain=target.domain)
     try:
         done = execute(act_on_queue, context_of(request), actions)

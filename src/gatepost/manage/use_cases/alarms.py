@@ -127,8 +127,8 @@ def _all_alarms(gateway: Gateway, now: float) -> ActiveAlarms:
     judged = (*domain_conflicts(directory.disputes), *judged, *judge_grants(directory.resources))
 
     def is_open(alarm: Alarm) -> bool:
-        """Keep alarms about mail, which only the running gateway can end."""
-        return alarm.kind.of_traffic or undecided(alarm, entries, scope, observed)
+        """Keep alarms that only the running gateway can end."""
+        return alarm.kind.of_running_gateway or undecided(alarm, entries, scope, observed)
 
     memory, _ = advance(memory, judged, is_open, now=now)
     order = tuple(Severity)
