@@ -174,8 +174,9 @@ def test_each_page_can_be_used_by_everybody(centre: AdminCentre, inside: Page, n
 
 
 def test_the_password_of_a_directory_is_entered_and_removed(centre: AdminCentre, page: Page) -> None:
+    centre.log_in(page)
     for name, what in (("cloud.example", "client secret"), ("forest.example", "password")):
-        centre.log_in(page, f"/domains/view/contoso/{name}")
+        page.goto(f"{centre.url}/domains/view/contoso/{name}")
         page.locator("#login").get_by_text("Missing").wait_for()
         page.locator("#login").get_by_role("textbox", name=what.capitalize()).fill("correct horse")
         page.get_by_role("button", name=f"Store {what}").click()
@@ -257,8 +258,9 @@ def test_a_mailbox_is_made_and_gets_mail(centre: AdminCentre, page: Page) -> Non
     assert page.url == f"{centre.url}/mailboxes/view/contoso/zoe%40contoso.example"
     version = centre.gateway.cli("history", json=True).data[0]["version"]
     wait_until(lambda: f"resources version {version} in force" in centre.gateway.log(), "the change is in force")
-    eve = {"sender": "eve@elsewhere.example", "source": "127.0.0.9"}  # no own server, which may send no more today
-    assert send(centre.gateway.port, "z@contoso.example", **eve) == {}
+    # Not from an own server, which may send no more today.
+    port, sender = centre.gateway.port, "eve@elsewhere.example"
+    assert send(port, "z@contoso.example", sender=sender, source="127.0.0.9", tls=True) == {}
 
 
 def test_what_would_change_is_seen_before(centre: AdminCentre, page: Page) -> None:

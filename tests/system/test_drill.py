@@ -175,7 +175,7 @@ def test_a_table_with_the_verdict_last(scene: Scene) -> None:
     assert lines[-1] == LEVELS["certificate.example"].verdict
     assert "wrong name\tout of scope\tLEFT to an impostor\t" in run.stdout
     assert (
-        "expired\twaiting\twaiting\tEHLO, STARTTLS, handshake, EHLO; 2 attempts, 0 MAIL, 0 octets of content\t450"
+        "expired\twaits\twaited\tEHLO, STARTTLS, handshake, EHLO; 2 attempts, 0 MAIL, 0 octets of content\t450"
         in run.stdout
     )
     assert "this connector does not protect against 'MX redirected'" in run.stdout

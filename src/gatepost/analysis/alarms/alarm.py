@@ -61,7 +61,7 @@ class Kind(StrEnum):
 
     @property
     def of_running_gateway(self) -> bool:
-        """Whether only the running gateway learns of it, and can end it: by mail, by its nodes, or by a look at files."""
+        """Whether only the running gateway learns of it and can end it: by mail, its nodes, or a look at files."""
         return self.of_traffic or self.of_nodes or self is Kind.FILE_UNUSABLE
 
 
