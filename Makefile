@@ -47,7 +47,6 @@ test-all: check ## the same with all that takes long: every other system test wi
 	@$(MAKE) --no-print-directory system-all
 	@$(MAKE) --no-print-directory system-postgresql
 	@$(MAKE) --no-print-directory chart
-	@$(MAKE) --no-print-directory deploy-proof
 	@$(MAKE) --no-print-directory pythons
 
 check: format lint types imports chart-if-there ## the checks that run no code of ours

@@ -32,3 +32,9 @@ def test_the_key_says_what_it_is_about():
     assert Alarm(Kind.PARTNER_FAILING, Severity.ERROR, "", "t", "d", "f", "contoso/bank").key == (
         "partner-failing - contoso/bank"
     )
+
+
+def test_what_only_the_running_gateway_can_end():
+    ours = {kind for kind in Kind if kind.of_running_gateway}
+    assert ours >= {Kind.FILE_UNUSABLE, Kind.KEY_UNUSABLE, Kind.NOT_PRESENTED, Kind.PARTNER_FAILING}
+    assert not ours & {Kind.EXPIRY, Kind.DOMAIN_CONFLICT, Kind.NOT_GRANTED}
