@@ -46,7 +46,7 @@ async def check_mx(domain: str, hosts: Sequence[str], resolver: Resolver) -> lis
         ]
     if not own:
         text = "mail to the domain does not come here: its MX records name other hosts"
-        fix = "Here: if something stands before the gateway, all is well. Else put the records above into the zone."
+        fix = "Here: if something stands before the gateway, all is well. Else put the domain's records into the zone."
         return [Finding(Stage.DNS, Mark.WARN, text, shown, fix)]
     proven = "; DNSSEC proves them" if mail_hosts.authentic else "; DNSSEC does not prove them"
     text = f"mail to the domain comes here{proven}"
@@ -60,7 +60,7 @@ async def check_mx(domain: str, hosts: Sequence[str], resolver: Resolver) -> lis
 
 
 _KEY = (3, 1, 1)
-_PUBLISH = "Here: put the records above into the zone."
+_PUBLISH = "Here: put the domain's records into the zone."
 
 
 async def check_tlsa(host: str, keys: Collection[str], own: OwnHosts) -> Finding:
