@@ -128,7 +128,7 @@ def test_many_are_held_and_released_after_their_number_was_seen(centre: AdminCen
     page.get_by_text("1 delivery released.").wait_for()
     assert len(waiting(centre, "held")) == 1
     page.get_by_role("button", name="Continue").click()
-    assert page.get_by_text("No message is selected").is_visible()
+    page.get_by_text("No message is selected").wait_for()
 
 
 def test_a_message_is_returned_to_its_sender_with_a_notice(centre: AdminCentre, page: Page) -> None:
