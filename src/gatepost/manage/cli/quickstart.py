@@ -38,7 +38,7 @@ from gatepost.node.privileges import DEFAULT_ACCOUNT
 from gatepost.pki.certificates.authority import self_signed
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.policy.connectors.model import parse
-from gatepost.settings.loader import SettingsError, load
+from gatepost.settings.loader import DEFAULT_PATHS, SettingsError, load
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.client import Client
@@ -283,12 +283,11 @@ def _tell(file: Path) -> None:
     findings = through.call(examine_gateway, ExamineGateway(offline=True)).findings
     click.echo("\nWhat is still to be seen to:", err=True)
     print_findings([finding for finding in findings if finding.level is not Level.PASS])
-    prefix, start = f"gatepost --config {file} ", "serve"
-    if file == Path("/etc/gatepost/gatepost.toml") and Path("/run/systemd/system").exists():
-        prefix, start = "gatepost ", ""
+    prefix = "gatepost " if file == DEFAULT_PATHS[0] else f"gatepost --config {file} "
+    is_service = file == DEFAULT_PATHS[0] and Path("/run/systemd/system").exists()
     click.echo("\nNext: start it, examine it, make the owner of the admin centre:", err=True)
     for command in (
-        f"{prefix}{start}" if start else "systemctl enable --now gatepost",
+        "systemctl enable --now gatepost" if is_service else f"{prefix}serve",
         f"{prefix}doctor",
         f"{prefix}user setup",
     ):

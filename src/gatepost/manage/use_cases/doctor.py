@@ -158,7 +158,10 @@ def _stored(context: Context) -> Iterator[DoctorFinding]:
     else:
         text = "no domain is accepted: all mail from outside is refused"
         yield DoctorFinding("configuration", Level.WARN, text, "gatepost apply FILE, or Add domain in the admin centre")
-    if not certificates and not context.settings.acme.is_on:
+    if not certificates and context.settings.acme.is_on:
+        text = "there is none yet: ACME requests one while the gateway runs"
+        yield DoctorFinding("certificate", Level.WARN, text, "gatepost certificate acme status, once it runs")
+    elif not certificates:
         text = "there is no certificate: STARTTLS is not offered, and mail comes in unencrypted"
         yield DoctorFinding("certificate", Level.FAIL, text, "gatepost certificate add, or [acme] in the settings")
     elif not any(matches(hostname, certificate.leaf) for certificate in certificates):

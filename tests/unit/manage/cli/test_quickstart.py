@@ -51,6 +51,12 @@ def test_everything_is_made_and_the_records_are_printed(set_up, tmp_path):
     assert all(not path.stat().st_mode & (stat.S_IRWXO | stat.S_IWGRP) for path in (*secrets, tmp_path / "etc"))
 
 
+def test_a_certificate_that_acme_will_request_is_no_fault(set_up, tmp_path):
+    result = set_up(*GIVEN, "--acme")
+    assert "ACME requests one while the gateway runs" in result.stdout
+    assert [path.name for path in (tmp_path / "etc" / "secrets").iterdir()] == ["master.key"]
+
+
 def test_a_second_time_nothing_changes(set_up, tmp_path):
     first = set_up(*GIVEN)
     before = content(tmp_path / "etc")
