@@ -173,6 +173,7 @@ def test_every_node_answers_for_a_token_of_http_01(site: SharedSite, monkeypatch
 def test_the_first_node_brings_its_file_of_srs_keys(site: SharedSite, tmp_path: Path) -> None:
     settings = site.settings("a")
     path = tmp_path / "a" / SRS_KEYS_FILE
+    path.parent.mkdir(parents=True)
     path.touch(0o600)
     path.write_text(f"{'11' * 16}\n{'22' * 32}\n")
     prepare_site(settings)

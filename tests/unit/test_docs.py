@@ -76,6 +76,18 @@ def test_each_attack_of_the_threat_model_has_a_test_that_is_there():
     assert [name for row in rows for name in _named_tests(row[3]) if not _has_test(name)] == []
 
 
+def test_the_words_beside_a_test_of_the_threat_model_are_in_it():
+    """`system/test_front.py` "of_the_filter": a part of a test's name, an id, or what a case is called."""
+    plain = {path: re.sub(r"[\s_`-]+", " ", path.read_text()).lower() for path in (ROOT / "tests").rglob("test_*.py")}
+    missing = []
+    for page in ("threat-model", "reliability"):
+        for file, words in re.findall(r'(test_\w+)(?:\.py)?`((?:,? "[^"]+")+)', (ROOT / f"docs/{page}.md").read_text()):
+            texts = [text for path, text in plain.items() if path.stem == file]
+            said = [re.sub(r"[\s_-]+", " ", word).lower() for word in re.findall(r'"([^"]+)"', words)]
+            missing += [(page, file, word) for word in said if not any(word in text for text in texts)]
+    assert missing == []
+
+
 def test_the_examples_of_mail_flow_may_be_applied_together():
     lines = (ROOT / "docs/mail-flow.md").read_text().splitlines()
     written = "\n".join(line[4:] for line in lines if line.startswith("    "))

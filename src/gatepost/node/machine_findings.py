@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from gatepost.net.listener import parse_address
+from gatepost.node.confinement import Means, runs_programs
 from gatepost.node.listening import holder_of
 from gatepost.node.privileges import PrivilegeError, foreign_files, gateway_account
 from gatepost.policy.connectors.units import format_size
@@ -92,6 +93,27 @@ def _no_data_dir(data_dir: Path, error: OSError) -> DoctorFinding:
         return DoctorFinding("data_dir", Level.PASS, f"{data_dir} is not there yet; the gateway makes it as it starts")
     made = f"make the directory above it: mkdir -p {data_dir.parent}"
     return DoctorFinding("data_dir", Level.FAIL, f"{data_dir}: {error.strerror}", made)
+
+
+def confinement_findings(settings: Settings) -> Iterator[DoctorFinding]:
+    """The confinement of processes that talk to the network (`node.confinement`), as this kernel and settings allow."""
+    means = Means.here()
+    if not settings.server.confine:
+        text = "a fault in a process gives away all that the gateway's account may do"
+        yield DoctorFinding("confinement", Level.WARN, text, "remove confine = false under [server]")
+    elif means.missing:
+        text = f"processes are not confined in their use of {means.missing}"
+        yield DoctorFinding("confinement", Level.WARN, text, "use a kernel that has it; docs/service.md says what for")
+    elif runs_programs(settings):
+        text = "system calls are denied, files are not: the module of [pkcs11] uses files of its own"
+        yield DoctorFinding("confinement", Level.PASS, text)
+    elif runs_programs(settings, 0):
+        text = "files (Landlock) and system calls, but for files in the worker that runs acme.dns_hook"
+        yield DoctorFinding("confinement", Level.PASS, text)
+    else:
+        yield DoctorFinding(
+            "confinement", Level.PASS, "files (Landlock) and system calls that nothing needs are denied"
+        )
 
 
 def port_findings(settings: Settings, own: Collection[int]) -> Iterator[DoctorFinding]:

@@ -161,6 +161,12 @@ class Server(Section):
         'the gateway refuses to run as root; to allow that, set "root".',
     )
     group: Text = setting(default="", description="Group to change to. Empty: the account's own group.")
+    confine: Switch = setting(
+        default=True,
+        description="Confine the processes that talk to the network (docs/service.md): they change only the files that "
+        "they need to change, start no programs, and are denied system calls that they have no use for. What the "
+        "kernel lacks is left out; `gatepost doctor` says what holds.",
+    )
     postmaster: Annotated[str, Checked(mail_address), Form("mail address")] = setting(
         default="",
         description="Address for mail to postmaster without a domain (RFC 5321 section 4.5.1). Empty: the gateway "

@@ -1,8 +1,9 @@
 """Keys for rewritten reverse-paths (`protocols.message.srs`), in one file of the data directory for all workers.
 
-Called by `node.site_secrets`, `node.srs_keys` and `manage.use_cases.srs_keys`. One key a line, in hexadecimal: the
-first signs, all verify. Nodes that share what is stored have the same text as a content beside the configuration, so
-that each takes back the notices of all.
+The file has a directory of its own: others replace it, and confined workers read it (`store.worker_files`). Called by
+`node.site_secrets`, `node.srs_keys` and `manage.use_cases.srs_keys`. One key a line, in hexadecimal: the first signs,
+all verify. Nodes that share what is stored have the same text as a content beside the configuration, so that each takes
+back the notices of all.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
 from gatepost.protocols.message.srs import SrsKeys
+from gatepost.store.sqlite.schema import make_directory, sync_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,10 +25,11 @@ if TYPE_CHECKING:
     from gatepost.store.database import Database
 
 
-SRS_KEYS_FILE = "srs.keys"
+SRS_KEYS_FILE = "srs/keys"
 SRS_PLACE = "srs/keys"
 """The name of the content beside the configuration, where nodes share it."""
 
+_FORMER_FILE = "srs.keys"
 _KEY_OCTETS = 32
 _LEAST_OCTETS = 16
 _LIMIT = 65536
@@ -43,9 +46,20 @@ class Sealing(Protocol):
         """The secret that was sealed for a place."""
 
 
+def key_file(data_dir: Path) -> Path:
+    """The place of the file, which is brought there from where earlier versions had it. Raises OSError."""
+    path, former = data_dir / SRS_KEYS_FILE, data_dir / _FORMER_FILE
+    if not path.exists() and former.exists():
+        make_directory(path.parent)
+        with suppress(FileNotFoundError):  # another process was quicker
+            former.rename(path)
+            sync_directory(data_dir)
+    return path
+
+
 def load_srs_keys(data_dir: Path) -> SrsKeys:
     """The keys, made at first use. Raises OSError if the file is not ours alone, or holds something else."""
-    path = data_dir / SRS_KEYS_FILE
+    path = key_file(data_dir)
     if not path.exists():
         _publish(path, _text(SrsKeys((new_key(),))), replace=False)
     return _parsed(SrsKeyFile(data_dir).read() or b"", str(path))
@@ -59,7 +73,7 @@ def shared_srs_keys(store: ConfigStore, data_dir: Path, vault: Sealing | None) -
     """
 
     def make() -> bytes:
-        path = data_dir / SRS_KEYS_FILE
+        path = key_file(data_dir)
         keys = load_srs_keys(data_dir).keys if path.exists() else (new_key(),)
         return sealed_keys(_text(SrsKeys(keys)), vault)
 
@@ -70,7 +84,8 @@ def srs_keys_mark(store: ConfigStore, data_dir: Path) -> object:
     """A value that differs once the keys were changed; read in microseconds. Raises StoreFailure or OSError."""
     if store.is_shared:
         return store.content(SRS_PLACE)
-    status = (data_dir / SRS_KEYS_FILE).stat() if (data_dir / SRS_KEYS_FILE).exists() else None
+    path = key_file(data_dir)
+    status = path.stat() if path.exists() else None
     return status and (status.st_ino, status.st_mtime_ns, status.st_size, status.st_mode)
 
 
@@ -78,7 +93,7 @@ def change_srs_keys(data_dir: Path, step: Callable[[SrsKeys], SrsKeys]) -> SrsKe
     """Replace the keys of one node by what `step` makes of them. Raises as `load_srs_keys`, and what `step` raises."""
     with _locked(data_dir):
         keys = step(load_srs_keys(data_dir))
-        _publish(data_dir / SRS_KEYS_FILE, _text(keys), replace=True)
+        _publish(key_file(data_dir), _text(keys), replace=True)
     return keys
 
 
@@ -113,7 +128,7 @@ class SrsKeyFile:
     """The text of the keys in a data directory, as it stands there. Raises OSError."""
 
     def __init__(self, data_dir: Path) -> None:
-        self._path = data_dir / SRS_KEYS_FILE
+        self._path = key_file(data_dir)
 
     def read(self) -> bytes | None:
         """The text; None if there is no file."""
@@ -204,6 +219,7 @@ def _give_to_owner(path: Path, descriptor: int) -> None:
 
 def _publish(path: Path, text: bytes, *, replace: bool) -> None:
     """Write keys durably. Without `replace`, of several processes that do so at once one wins."""
+    make_directory(path.parent)
     fresh = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
@@ -219,10 +235,6 @@ def _publish(path: Path, text: bytes, *, replace: bool) -> None:
                 os.link(fresh, path)
             except FileExistsError:
                 return
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync_directory(path.parent)
     finally:
         fresh.unlink(missing_ok=True)

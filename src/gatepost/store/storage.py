@@ -313,6 +313,20 @@ class Storage:
             from gatepost.store.postgres.configuration import COPY_FILE  # noqa: PLC0415 - as above
         return ConfigStores(self._directory / COPY_FILE, self.configuration)
 
+    def prepare_worker_files(self) -> list[Path]:
+        """Make and return what a worker writes in the data directory, as confined processes make nothing there.
+
+        Raises StoreFailure, OSError.
+        """
+        from gatepost.store.changes import CONFIGURATION  # noqa: PLC0415 - few processes ask for it
+        from gatepost.store.worker_files import prepare_worker_files  # noqa: PLC0415 - few processes ask for it
+
+        if not self.is_shared:
+            return prepare_worker_files(self._directory, configuration=CONFIGURATION.file)
+        with _loading_postgres():
+            from gatepost.store.postgres.configuration import COPY_FILE, RENEWAL_LOCK  # noqa: PLC0415 - as above
+        return prepare_worker_files(self._directory, configuration=COPY_FILE, lock=RENEWAL_LOCK)
+
     def login_failures(self, ticks: Callable[[], float]) -> FailureCounts:
         """Where failed log-ins of users are counted. ticks: seconds that never go back. Raises StoreFailure."""
         if not self.is_shared:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import queue
 import signal
 import subprocess
 import sys
 import threading
 import time
+import traceback
 
 import pytest
 import tomlkit
@@ -116,6 +118,31 @@ class Home:
         }
         self.file.write_text(tomlkit.dumps(document), encoding="utf-8")
         return load(str(self.file), {})
+
+
+@pytest.fixture
+def forked():
+    """Calls a function in a process of its own, whose confinement ends with it; returns what it returned, or raised."""
+
+    def call(work):
+        ours, theirs = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                result = work()
+            except OSError as error:
+                result = error.errno
+            except BaseException:  # noqa: BLE001 - the child ends here
+                result = traceback.format_exc()
+            os.write(theirs, pickle.dumps(result))
+            os._exit(0)
+        os.close(theirs)
+        with os.fdopen(ours, "rb") as file:
+            result = pickle.loads(file.read())  # noqa: S301 - our own
+        os.waitpid(child, 0)
+        return result
+
+    return call
 
 
 @pytest.fixture(scope="session")

@@ -79,6 +79,7 @@ def test_keys_that_cannot_be_read_leave_those_before(
     source: SrsKeySource, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = source.current
+    (tmp_path / SRS_KEYS_FILE).parent.mkdir(exist_ok=True)
     (tmp_path / SRS_KEYS_FILE).write_text("broken\n")
     assert not take(source)
     assert not take(source)

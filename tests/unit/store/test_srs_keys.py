@@ -32,25 +32,42 @@ def test_a_key_is_made_once_and_kept(tmp_path: Path) -> None:
     assert [len(key) for key in first.keys] == [32]
     assert load_srs_keys(tmp_path) == first
     assert (tmp_path / SRS_KEYS_FILE).stat().st_mode & 0o777 == 0o600
-    assert os.listdir(tmp_path) == [SRS_KEYS_FILE]  # noqa: PTH208 - nothing else is left there
+    assert os.listdir(tmp_path / "srs") == ["keys"]  # noqa: PTH208 - nothing else is left there
+    assert (tmp_path / "srs").stat().st_mode & 0o777 == 0o700
 
 
 def test_several_at_once_have_the_same(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(lambda _: load_srs_keys(tmp_path), range(8)))
     assert len({keys.keys for keys in found}) == 1
-    assert os.listdir(tmp_path) == [SRS_KEYS_FILE]  # noqa: PTH208 - as above
+    assert os.listdir(tmp_path / "srs") == ["keys"]  # noqa: PTH208 - as above
 
 
 def test_who_comes_second_keeps_the_key_of_the_first(tmp_path: Path) -> None:
     first = load_srs_keys(tmp_path)
     module._publish(tmp_path / module.SRS_KEYS_FILE, b"11\n", replace=False)
     assert load_srs_keys(tmp_path) == first
-    assert [path.name for path in tmp_path.iterdir()] == [module.SRS_KEYS_FILE]
+    assert [path.name for path in (tmp_path / "srs").iterdir()] == ["keys"]
+
+
+def test_the_file_of_an_earlier_version_is_brought_to_its_place(tmp_path: Path) -> None:
+    (tmp_path / "srs.keys").touch(0o600)
+    (tmp_path / "srs.keys").write_text("11" * 16)
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda _: load_srs_keys(tmp_path), range(8)))
+    assert {keys.keys for keys in found} == {(b"\x11" * 16,)}
+    assert os.listdir(tmp_path) == ["srs"]  # noqa: PTH208 - it is at one place
+
+
+def test_one_that_is_taken_away_meanwhile_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "srs.keys").touch(0o600)
+    monkeypatch.setattr(module, "make_directory", lambda _: (tmp_path / "srs.keys").unlink())
+    assert not module.key_file(tmp_path).exists()
 
 
 def test_the_first_of_several_signs(tmp_path: Path) -> None:
     path = tmp_path / SRS_KEYS_FILE
+    path.parent.mkdir()
     path.touch(0o600)
     path.write_text(f"{'11' * 16}\n{'22' * 32}\n")
     assert load_srs_keys(tmp_path).keys == (b"\x11" * 16, b"\x22" * 32)
@@ -68,6 +85,7 @@ def test_the_first_of_several_signs(tmp_path: Path) -> None:
 )
 def test_what_is_refused(tmp_path: Path, content: str, mode: int, why: str) -> None:
     path = tmp_path / SRS_KEYS_FILE
+    path.parent.mkdir()
     path.write_text(content)
     path.chmod(mode)
     with pytest.raises(OSError, match=why):
@@ -107,7 +125,7 @@ def test_the_text_of_a_file_is_replaced_and_removed(tmp_path: Path) -> None:
     keys.replace(b"11\n")
     keys.replace(b"22\n")
     assert keys.read() == b"22\n"
-    assert [path.name for path in tmp_path.iterdir()] == [SRS_KEYS_FILE]
+    assert [path.name for path in (tmp_path / "srs").iterdir()] == ["keys"]
     keys.remove()
     keys.remove()
     assert keys.read() is None
@@ -140,7 +158,7 @@ def test_keys_are_changed_one_after_the_other(tmp_path: Path) -> None:
     assert found.keys[-1] == first
     assert found in made
     assert srs_keys_mark_of(tmp_path) != before
-    assert [path.name for path in tmp_path.iterdir()] == [SRS_KEYS_FILE]
+    assert [path.name for path in (tmp_path / "srs").iterdir()] == ["keys"]
 
 
 def srs_keys_mark_of(folder: Path) -> object:

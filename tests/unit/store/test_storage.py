@@ -54,6 +54,17 @@ def test_the_files_of_a_gateway_are_in_its_data_directory(settings, tmp_path):
     assert log.directory == tmp_path / "evidence"
 
 
+def test_files_that_a_confined_worker_writes_are_there_before(settings, tmp_path):
+    storage = Storage.of(settings)
+    storage.configuration().close()
+    paths = storage.prepare_worker_files()
+    assert {"config.db", "config.db-wal", "nodes.db", "queue"} <= {path.name for path in paths}
+    assert all(path.exists() for path in paths)
+    databases = [path.name for path in Storage(NOBODY, tmp_path).prepare_worker_files() if path.suffix == ".db"]
+    assert len(databases) == 1
+    assert databases[0].startswith("configuration-copy-")
+
+
 CALLS = [
     lambda storage, _: storage.database(FRUIT),
     lambda storage, _: storage.queue_admin(),

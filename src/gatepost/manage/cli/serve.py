@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 from OpenSSL.SSL import SSLEAY_VERSION, SSLeay_version
 
+from gatepost.manage.access.schema import ACCESS
 from gatepost.manage.cli.lazy import COLLECTIONS
 from gatepost.manage.cli.options import (
     BAD_INPUT,
@@ -23,10 +24,13 @@ from gatepost.manage.cli.options import (
     fail,
     loaded_settings,
 )
+from gatepost.manage.cli.setup_notice import SETUP_FILE
 from gatepost.manage.use_cases.granting import grant_all
 from gatepost.manage.use_cases.stored_schemas import SCHEMAS
+from gatepost.manage.web.certificate import ADMIN_FOLDER
 from gatepost.net.listener import bind
 from gatepost.net.openssl_tickets import find_place
+from gatepost.node.confinement import Confinement
 from gatepost.node.evidence import sign_rest
 from gatepost.node.logs import set_up
 from gatepost.node.passed_sockets import PassedSocketError, PassedSockets
@@ -63,6 +67,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_ADMIN_CENTRE = "admin centre"
+_WITHHELD = (*(f"{ACCESS.file}{beside}" for beside in ("", "-wal", "-shm")), ADMIN_FOLDER, SETUP_FILE)
 _GRACE = 5.0  # beyond the workers' own drain, before they are killed
 
 
@@ -97,18 +103,16 @@ def serve(config: str | None, *, check: bool) -> None:
     _grant(settings)
     _check_store(settings)  # of a start and a restore that begin at once, at least one sees the other
     registration = _registered(settings)
+    confinement = Confinement(settings, withheld=_WITHHELD)
     Storage.of(settings).disconnect()  # nothing of it survives a fork
     workers = settings.server.workers or len(os.sched_getaffinity(0))
 
     def work(index: int, lifeline: int) -> int:
         ports.keep(ports.mail)
+        confinement.worker(index)
         return run_worker(settings, (index, workers), ports.mail, lifeline, registration.node, tickets)
 
-    def apart(other: Callable[[int], int], lifeline: int) -> int:
-        tickets.close()
-        return other(lifeline)
-
-    beside = {name: partial(apart, other) for name, other in _auxiliary_processes(settings, ports, workers).items()}
+    beside = _confined(_auxiliary_processes(settings, ports, workers), confinement, tickets)
     drain = settings.server.drain + settings.server.drain_replies + _GRACE
     places, on_reload = _listening(settings, ports), partial(_tell_changes, settings, config)
     status = Supervisor(
@@ -221,8 +225,21 @@ def _auxiliary_processes(settings: Settings, ports: _Ports, workers: int) -> dic
     result |= {"challenge host": serve_tokens} if ports.tokens else {}
     result |= {"site host": serve_nodes} if ports.nodes else {}
     result |= {"metrics host": serve_metrics} if ports.metrics else {}
-    result |= {"admin centre": serve_admin} if ports.admin else {}
+    result |= {_ADMIN_CENTRE: serve_admin} if ports.admin else {}
     return result
+
+
+def _confined(
+    processes: dict[str, Callable[[int], int]], confinement: Confinement, tickets: SharedSecrets
+) -> dict[str, Callable[[int], int]]:
+    """The same, each of which confines itself first, and has no use for the secrets of session tickets."""
+
+    def run(name: str, process: Callable[[int], int], lifeline: int) -> int:
+        tickets.close()
+        (confinement.admin_centre if name == _ADMIN_CENTRE else confinement.host)()
+        return process(lifeline)
+
+    return {name: partial(run, name, process) for name, process in processes.items()}
 
 
 def _prepare_site(settings: Settings) -> SharedSecrets:

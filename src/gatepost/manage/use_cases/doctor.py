@@ -33,6 +33,7 @@ from gatepost.node.machine_findings import (
     DoctorFinding,
     Level,
     account_findings,
+    confinement_findings,
     disk_findings,
     machine_findings,
     port_findings,
@@ -108,6 +109,7 @@ def examination(findings: list[DoctorFinding]) -> Examination:
 def start_findings(settings: Settings, own: tuple[int, ...] = ()) -> Iterator[DoctorFinding]:
     """Findings about what the gateway needs to start. own: process ids of the gateway, if it runs."""
     yield from account_findings(settings)
+    yield from confinement_findings(settings)
     problems = [_problem(text) for text in start_problems(settings)]
     yield from problems or [DoctorFinding("files", Level.PASS, "certificates, trust anchors and secrets can be used")]
     yield from port_findings(settings, own)

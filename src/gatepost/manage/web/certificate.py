@@ -10,10 +10,11 @@ import os
 import secrets
 import ssl
 import time
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from gatepost.net.identity import read_identity
 from gatepost.pki.certificates.authority import self_signed
@@ -25,14 +26,14 @@ if TYPE_CHECKING:
     from gatepost.settings.model import Settings
 
 
-_FOLDER: Final = "admin"
+ADMIN_FOLDER: Final = "admin"
+"""In the data directory: the certificate that is made here, with its key."""
 _LIFETIME: Final = timedelta(days=365)
 _RENEWED_BEFORE: Final = timedelta(days=30).total_seconds()
 _LOCAL: Final = ("localhost", "127.0.0.1", "::1")
 
 
-@dataclass(frozen=True, slots=True)
-class AdminCertificate:
+class AdminCertificate(msgspec.Struct, frozen=True):
     """chain, key: files. sha256: of the leaf, hex. own: whether it was made here, so that no browser knows it."""
 
     chain: Path
@@ -48,7 +49,7 @@ def admin_certificate(settings: Settings) -> AdminCertificate:
     """
     if settings.admin.chain:
         return _read(Path(settings.admin.chain), Path(settings.admin.key), own=False)
-    folder = Path(settings.server.data_dir) / _FOLDER
+    folder = Path(settings.server.data_dir) / ADMIN_FOLDER
     chain, key = folder / "certificate.pem", folder / "key.pem"
     names = list(dict.fromkeys((settings.server.hostname, *settings.admin.names, *_LOCAL)))
     if not _serves(chain, key, names):

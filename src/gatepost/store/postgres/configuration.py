@@ -35,7 +35,9 @@ _COPY_VERSION: Final = 1
 COPY_FILE: Final = f"configuration-copy-{_COPY_VERSION}.db"
 """In the data directory. With its version, so that a node goes back to an older gatepost with a copy of that form."""
 
-_LOCK_FILE: Final = "configuration-copy.lock"
+RENEWAL_LOCK: Final = "configuration-copy.lock"
+"""In the data directory: locked by the process that renews the copy."""
+
 _CHANNEL: Final = "gatepost_configuration"
 _LOOK: Final = 2.0  # seconds between two looks of the process that renews the copy
 _RARELY: Final = 4.0  # and of the others, in case that one hangs, and to know whether the server answers
@@ -369,7 +371,7 @@ class _Follower:
     def _has_turn(self) -> bool:
         if self._lock >= 0:
             return True
-        path = self._replica.directory / _LOCK_FILE
+        path = self._replica.directory / RENEWAL_LOCK
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

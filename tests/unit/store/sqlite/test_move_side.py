@@ -83,8 +83,9 @@ def test_nothing_and_half_a_restore_are_not_moved(tmp_path):
         with pytest.raises(MoveRefused, match="nothing is stored here"):
             source.check_source()
         (tmp_path / ".restore").mkdir()
-        (tmp_path / "srs.keys").touch()
-        assert source.contents() == "srs.keys"
+        (tmp_path / "srs").mkdir()
+        (tmp_path / "srs/keys").touch()
+        assert source.contents() == "srs/keys"
         for check in (source.check_source, source.check_target):
             with pytest.raises(StoreFailure, match="restore"):
                 check()

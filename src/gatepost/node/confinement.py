@@ -1,0 +1,151 @@
+"""Confine a process that talks to the network to what it needs: the files that it may change, and system calls.
+
+`manage.cli.serve` calls it in each process that it forks, before anything of the process runs. What the kernel lacks is
+left out, with a line in the log and a finding of `gatepost doctor`: mail is not stopped for it (docs/decisions/0121).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from gatepost.node.landlock import OLDEST, Access, landlock_version, restrict_files
+from gatepost.node.system_calls import deny_system_calls, is_filter_known
+from gatepost.settings.acme import Challenge
+from gatepost.store.interface import StoreFailure
+from gatepost.store.sqlite.schema import make_directory
+from gatepost.store.storage import Storage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from gatepost.settings.model import Settings
+
+
+WORK: Final = "made"
+"""The directory below data_dir for files of a moment: a confined process has no /tmp."""
+
+_FOLDERS: Final = (WORK, "cache", "maildir", "tls-reports-inbox")
+_FILES: Final = ("own-connection",)
+_NULL: Final = Path("/dev/null")
+
+_log = logging.getLogger(__name__)
+
+
+class Means(msgspec.Struct, frozen=True):
+    """The means of a kernel. landlock: its version, 0 if too old or off. filters: whether calls are filtered."""
+
+    landlock: int
+    filters: bool
+
+    @classmethod
+    def here(cls) -> Means:
+        """Those of the running kernel."""
+        version = landlock_version()
+        return cls(version if version >= OLDEST else 0, is_filter_known())
+
+    @property
+    def missing(self) -> str:
+        """The limits that are missing, as a text; "" if none is."""
+        lacks = [] if self.landlock else ["files (no Landlock: it needs Linux 5.19, and to be in the kernel's lsm=)"]
+        lacks += [] if self.filters else ["system calls (no filter for this architecture)"]
+        return " and ".join(lacks)
+
+
+class Confinement:
+    """The limits of the processes of a gateway. withheld: names in data_dir that only the admin centre uses.
+
+    Made before the processes are forked, as the account that they run as.
+    """
+
+    def __init__(self, settings: Settings, *, withheld: Sequence[str]) -> None:
+        self._settings = settings
+        self._data = Path(settings.server.data_dir).resolve()
+        self._withheld = frozenset(withheld)
+        self._writes: list[Path] = []
+        self._means = Means.here() if settings.server.confine else Means(0, filters=False)
+        if not settings.server.confine:
+            _log.warning("processes are not confined, because server.confine is false")
+        elif self._means.missing:
+            _log.warning("processes are not confined in their use of %s", self._means.missing)
+        if self._means.landlock:
+            self._prepare()
+
+    def _prepare(self) -> None:
+        """Make the files that a confined process cannot make."""
+        try:
+            for name in _FOLDERS:
+                make_directory(self._data / name)
+            for name in _FILES:
+                os.close(os.open(self._data / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+            self._writes = Storage.of(self._settings).prepare_worker_files()
+        except (OSError, StoreFailure) as error:
+            _log.warning("processes are not confined in their use of files: %s; the next start tries again", error)
+            self._means = Means(0, self._means.filters)
+        self._writes += [self._data / name for name in (*_FOLDERS, *_FILES)]
+
+    def worker(self, index: int) -> None:
+        """Confine this process, a worker."""
+        self._apply(self._of_workers(), executes=runs_programs(self._settings, index), listens=False)
+
+    def host(self) -> None:
+        """Confine this process, which serves something small to the network, as a worker."""
+        self._apply(self._of_workers(), executes=runs_programs(self._settings), listens=False)
+
+    def admin_centre(self) -> None:
+        """Confine this process, which serves pages and REST: it changes all that is stored, and nothing else."""
+        rules = self._around() | {self._data: Access.CHANGE}
+        self._apply(rules, executes=runs_programs(self._settings), listens=True)
+
+    def _apply(self, rules: dict[Path, Access], *, executes: bool, listens: bool) -> None:
+        """executes: it starts programs of the operator, which need files of their own."""
+        if self._means.landlock:
+            tempfile.tempdir = str(self._data / WORK)
+            os.environ["SQLITE_TMPDIR"] = tempfile.tempdir
+        try:
+            if self._means.filters:
+                deny_system_calls(execute=executes)
+            if self._means.landlock and not executes:
+                restrict_files(rules, listens=listens)
+        except OSError as error:
+            _log.error("process %d is not confined: %s", os.getpid(), error)
+
+    def _of_workers(self) -> dict[Path, Access]:
+        rules = self._around()
+        for path in _children(self._data):
+            if path.name not in self._withheld:
+                rules[path.resolve()] = Access.READ
+        return rules | {path.resolve(): Access.CHANGE for path in self._writes}
+
+    def _around(self) -> dict[Path, Access]:
+        """Everything outside of data_dir may be read, as far as the account may."""
+        rules = dict.fromkeys(_surroundings(self._data), Access.READ)
+        return rules | {Path("/"): Access.READ_DIR, _NULL: Access.READ | Access.WRITE_FILE}
+
+
+def runs_programs(settings: Settings, index: int | None = None) -> bool:
+    """Whether a process starts programs, or loads a module of a token's vendor, which uses files of its own.
+
+    index: of a worker, any of which asks for certificates where nodes share a store, else the first one.
+    """
+    hook = settings.acme.is_on and settings.acme.challenge is Challenge.DNS_01
+    asks = index is not None and (index == 0 or Storage.of(settings).is_shared)
+    return bool(settings.pkcs11.module) or (hook and asks)
+
+
+def _surroundings(directory: Path) -> Iterator[Path]:
+    """All that is not on the way to a directory: what lies beside it, and beside each directory above it."""
+    for path in (directory, *directory.parents[:-1]):
+        yield from (other for other in _children(path.parent) if other != path)
+
+
+def _children(directory: Path) -> Iterable[Path]:
+    with suppress(OSError):
+        return list(directory.iterdir())
+    return []

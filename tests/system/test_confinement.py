@@ -1,0 +1,222 @@
+"""Proves what somebody who has taken over a worker or the admin centre can still do: attempts to get out, from within.
+
+The attempts run where the process's own work begins: in processes that the real `gatepost serve` has started, bound,
+forked and confined, and which go on to serve. The same attempts with `confine = false` prove that they would work.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.postgres import sqlite_only
+from support.process import free_port, wait_until
+from support.scenes import contoso, send
+
+from gatepost.node.landlock import landlock_version
+from gatepost.node.system_calls import is_filter_known
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from support.gateway import Gateway
+
+VERSION = landlock_version()
+pytestmark = pytest.mark.skipif(
+    VERSION < 2 or not is_filter_known(), reason="this kernel confines no process (Landlock of Linux 5.19, seccomp)"
+)
+
+ATTEMPTS = r"""
+import ctypes, errno, json, os, socket, subprocess, sys, threading
+from importlib import import_module
+from pathlib import Path
+
+libc = ctypes.CDLL(None, use_errno=True)
+X86 = os.uname().machine == "x86_64"
+
+def call(*words):
+    if libc.syscall(*words) < 0:
+        raise OSError(ctypes.get_errno(), "")
+
+def append(path):
+    with open(path, "ab"):
+        pass
+
+def in_thread(work):
+    caught = []
+    def run():
+        try:
+            work()
+        except OSError as error:
+            caught.append(error)
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if caught:
+        raise caught[0]
+
+def in_child(work):
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        except OSError as error:
+            os._exit(error.errno)
+        os._exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code:
+        raise OSError(code, "")
+
+def program_in_memory():
+    file = os.memfd_create("program")
+    os.write(file, Path("/bin/true").read_bytes())
+    os.execve(file, ["true"], {})
+
+def listen(port):
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", port))
+
+def attempts(data, config, port):
+    supervisor = os.getppid()
+    accounts = data / "access.db"
+    yield "read the accounts", lambda: accounts.read_bytes()
+    yield "write the accounts", lambda: append(accounts)
+    yield "write the accounts in a thread", lambda: in_thread(lambda: append(accounts))
+    yield "write the accounts in a child", lambda: in_child(lambda: append(accounts))
+    yield "read the key of the admin centre", lambda: (data / "admin/key.pem").read_bytes()
+    yield "write the settings", lambda: append(config)
+    yield "write a program", lambda: append(data.parent / "program")
+    yield "make a file in data_dir", lambda: (data / "mine").touch()
+    yield "make a file beside data_dir", lambda: (data.parent / "mine").touch()
+    yield "link the accounts into the queue", lambda: (data / "queue/accounts").hardlink_to(accounts)
+    yield "move the accounts", lambda: accounts.rename(data / "moved.db")
+    yield "remove the accounts", lambda: (data / "moved.db" if (data / "moved.db").exists() else accounts).unlink()
+    yield "execute", lambda: subprocess.run(["/bin/true"], check=True)
+    yield "execute in a child", lambda: in_child(lambda: os.execv("/bin/true", ["true"]))
+    yield "execute a program in memory", lambda: in_child(program_in_memory)
+    yield "trace the supervisor", lambda: call(101 if X86 else 117, 0x4206, supervisor, 0, 0)
+    yield "read the supervisor's memory", lambda: open(f"/proc/{supervisor}/mem", "rb").close()
+    yield "signal the supervisor", lambda: os.kill(supervisor, 0)
+    yield "listen", lambda: listen(port)
+    yield "make a namespace", lambda: in_child(lambda: call(272 if X86 else 97, 0x10000000))
+    yield "make a ring of system calls", lambda: call(425, 1, ctypes.create_string_buffer(200))
+    yield "write the queue", lambda: ((data / "queue/mine").touch(), (data / "queue/mine").unlink())
+    yield "read a file of the machine", lambda: Path("/etc/passwd").read_bytes()
+
+def outcome(work):
+    try:
+        work()
+    except OSError as error:
+        return errno.errorcode[error.errno]
+    return "done"
+
+def first(settings):
+    data, config, port = Path(settings.server.data_dir), Path(sys.argv[sys.argv.index("--config") + 1]), int(PORT)
+    print("ATTEMPTS", json.dumps({name: outcome(work) for name, work in attempts(data, config, port)}), flush=True)
+
+PORT = sys.argv.pop(1)
+WHERE = sys.argv.pop(1)
+module = import_module(WHERE.partition(":")[0])
+real = getattr(module, WHERE.partition(":")[2])
+setattr(module, WHERE.partition(":")[2], lambda settings, *words: (first(settings), real(settings, *words))[1])
+from gatepost.manage.cli import main
+main(prog_name="gatepost")
+"""
+WORKER = "gatepost.manage.cli.serve:run_worker"
+ADMIN_CENTRE = "gatepost.manage.cli.admin_centre:run_admin_centre"
+
+ALLOWED = {"write the queue", "read a file of the machine"}
+BY_FILTER = {
+    "execute",
+    "execute in a child",
+    "execute a program in memory",
+    "trace the supervisor",
+    "make a namespace",
+    "make a ring of system calls",
+}
+FOR_THE_ADMIN_CENTRE = {
+    "read the accounts", "write the accounts", "write the accounts in a thread", "write the accounts in a child",
+    "read the key of the admin centre", "make a file in data_dir", "link the accounts into the queue",
+    "move the accounts", "remove the accounts", "listen",
+}  # fmt: skip
+NEWER = {"listen": 4, "signal the supervisor": 6}  # versions of Landlock
+
+
+@pytest.fixture
+def attempted(gateway: Callable[..., Gateway]) -> Callable[..., tuple[Gateway, dict[str, str]]]:
+    """A gateway that serves, and what came of each attempt from within one of its processes."""
+
+    def run(where: str, **server: Any) -> tuple[Gateway, dict[str, str]]:
+        made = gateway(
+            contoso(),
+            settings={"server": server, "admin": {"address": f"127.0.0.1:{free_port()}"}},
+        )
+        made.cli("user", "setup", expect=None)
+        wait_until((made.data_dir / "admin/key.pem").exists, "the admin centre")
+        made.stop()
+        for path in (made.folder / "program", made.data_dir / "access.db"):
+            path.touch()
+        made._program = [sys.executable, "-c", ATTEMPTS, str(free_port()), where]
+        made.start()
+        found = wait_until(lambda: re.search(r"^ATTEMPTS (.*)$", made.log(), re.MULTILINE), "the attempts")
+        return made, json.loads(found[1])
+
+    return run
+
+
+def expected(name: str, allowed: set[str]) -> set[str]:
+    if name in allowed or NEWER.get(name, 0) > VERSION:
+        return {"done"}
+    return {"EPERM"} if name in BY_FILTER else {"EACCES", "EPERM", "EXDEV"}
+
+
+@sqlite_only("accounts are in a file")
+def test_nothing_leads_out_of_a_worker(attempted: Callable[..., tuple[Gateway, dict[str, str]]]) -> None:
+    server, outcomes = attempted(WORKER)
+    assert len(outcomes) > 20
+    assert {name: found for name, found in outcomes.items() if found not in expected(name, ALLOWED)} == {}
+    send(server.port, "ann@contoso.example")
+    assert server.wait_maildir("ann@contoso.example")
+
+
+@sqlite_only("accounts are in a file")
+def test_the_admin_centre_changes_what_is_stored_and_nothing_else(
+    attempted: Callable[..., tuple[Gateway, dict[str, str]]],
+) -> None:
+    _, outcomes = attempted(ADMIN_CENTRE)
+    allowed = ALLOWED | FOR_THE_ADMIN_CENTRE
+    assert {name: found for name, found in outcomes.items() if found not in expected(name, allowed)} == {}
+
+
+@sqlite_only("accounts are in a file")
+def test_the_attempts_succeed_where_nothing_is_confined(
+    attempted: Callable[..., tuple[Gateway, dict[str, str]]],
+) -> None:
+    """Else the tests above would prove nothing. What other settings of the machine may deny is left out."""
+    server, outcomes = attempted(WORKER, confine=False)
+    others = {"trace the supervisor", "read the supervisor's memory", "make a namespace", "make a ring of system calls"}
+    assert {name: found for name, found in outcomes.items() if found != "done" and name not in others} == {}
+    if os.geteuid() == 0:
+        assert outcomes["trace the supervisor"] == outcomes["read the supervisor's memory"] == "done"
+    assert "processes are not confined, because server.confine is false" in server.log()
+    found = {one["area"]: one for one in server.cli("doctor", "--offline", json=True, expect=None).data["findings"]}
+    assert found["confinement"]["level"] == "warn"
+
+
+def test_every_process_but_the_supervisor_is_confined(gateway: Callable[..., Gateway]) -> None:
+    server = gateway(contoso(), settings={"admin": {"address": f"127.0.0.1:{free_port()}"}})
+    supervisor, *others = server.family()
+    assert len(others) == 2
+    filters = {pid: _status(pid)["Seccomp"] for pid in server.family()}
+    assert filters == {supervisor: _status(os.getpid())["Seccomp"], **dict.fromkeys(others, "2")}
+    found = {one["area"]: one for one in server.cli("doctor", "--offline", json=True, expect=None).data["findings"]}
+    assert found["confinement"]["level"] == "pass"
+
+
+def _status(pid: int) -> dict[str, str]:
+    with open(f"/proc/{pid}/status", encoding="ascii") as lines:  # noqa: PTH123 - of another process
+        return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}

@@ -1,0 +1,212 @@
+"""Which processes are confined, and how. What that stops is proved in tests/system/test_confinement.py."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from gatepost.node import confinement
+from gatepost.node.confinement import Confinement, Means, runs_programs
+from gatepost.node.landlock import Access
+from gatepost.node.machine_findings import confinement_findings
+from gatepost.store.interface import StoreFailure
+from gatepost.store.storage import Storage
+
+FULL = Means(7, filters=True)
+needs_all = pytest.mark.skipif(bool(Means.here().missing), reason=f"this kernel lacks: {Means.here().missing}")
+
+HOOK = {"acme": {"agree_tos": True, "challenge": "dns-01", "dns_hook": ["/bin/true"]}, "store": {"master_key": "env:K"}}
+TOKENS = {"pkcs11": {"module": "/usr/lib/token.so"}}
+SHARED = {"store": {"url": "postgresql://a@127.0.0.1/b", "master_key": "env:K"}}
+
+
+@pytest.fixture
+def settings(home):
+    made = home.settings()
+    home.data.mkdir(mode=0o700)
+    Storage.of(made).configuration().close()
+    (home.data / "access.db").touch()
+    return made
+
+
+@pytest.fixture
+def applied(monkeypatch):
+    """What the kernel would be told: (executes, rules, listens); rules None where files are free."""
+    calls = []
+    monkeypatch.setattr(Means, "here", lambda: FULL)
+    monkeypatch.setattr(confinement, "deny_system_calls", lambda *, execute: calls.append([execute, None, None]))
+    monkeypatch.setattr(
+        confinement, "restrict_files", lambda rules, *, listens: calls[-1].__setitem__(slice(1, 3), [rules, listens])
+    )
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setenv("SQLITE_TMPDIR", "")
+    return calls
+
+
+def confined(settings):
+    return Confinement(settings, withheld=["access.db"])
+
+
+def changed(rules, data):
+    return {str(path.relative_to(data)) for path, access in rules.items() if access == Access.CHANGE}
+
+
+def test_a_worker_changes_what_it_writes_and_nothing_else(settings, home, applied):
+    confined(settings).worker(0)
+    ((executes, rules, listens),) = applied
+    assert (executes, listens) == (False, False)
+    data = home.data.resolve()
+    assert changed(rules, data) >= {
+        "queue",
+        "trace",
+        "evidence",
+        "maildir",
+        "cache",
+        "made",
+        "config.db",
+        "config.db-wal",
+    }
+    assert data not in rules
+    assert data / "access.db" not in rules
+    assert rules[home.file.resolve()] == rules[home.key.resolve()] == Access.READ
+    assert rules[Path("/")] == Access.READ_DIR
+    assert all(path.exists() for path, access in rules.items() if access == Access.CHANGE)
+    assert tempfile.gettempdir() == str(data / "made")
+
+
+def test_a_host_is_a_worker_and_the_admin_centre_changes_all_of_data_dir(settings, home, applied):
+    made = confined(settings)
+    made.worker(0)
+    made.host()
+    made.admin_centre()
+    worker, host, centre = applied
+    assert host == worker
+    assert centre[0] is False
+    assert changed(centre[1], home.data.resolve()) == {"."}
+    assert centre[2] is True
+
+
+@pytest.mark.parametrize(
+    ("sections", "index", "free"),
+    [
+        ({}, 0, False),
+        (HOOK, 0, True),
+        (HOOK, 1, False),
+        (HOOK, None, False),
+        (HOOK | SHARED, 1, True),
+        (TOKENS, 1, True),
+        (TOKENS, None, True),
+    ],
+)
+def test_a_process_that_runs_programs_keeps_files_and_may_run_them(home, applied, sections, index, free):
+    settings = home.settings(**sections)
+    home.data.mkdir(mode=0o700)
+    assert runs_programs(settings, index) is free
+    made = confined(settings)
+    made.host() if index is None else made.worker(index)
+    ((executes, rules, _),) = applied
+    assert executes is free
+    assert (rules is None) is free
+
+
+def test_it_can_be_switched_off(home, applied, caplog):
+    settings = home.settings(server={"hostname": "mx.gate.example", "data_dir": "data", "confine": False})
+    confined(settings).worker(0)
+    assert applied == []
+    assert "not confined, because server.confine is false" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("means", "text"),
+    [
+        (Means(0, filters=True), "files (no Landlock"),
+        (Means(7, filters=False), "system calls (no filter"),
+        (Means(0, filters=False), "lsm=) and system calls"),
+    ],
+)
+def test_what_the_kernel_lacks_is_said_and_left_out(settings, applied, monkeypatch, caplog, means, text):
+    monkeypatch.setattr(Means, "here", lambda: means)
+    monkeypatch.setattr(confinement, "restrict_files", lambda *_, **__: applied.append("files"))
+    confined(settings).worker(0)
+    assert text in caplog.text
+    assert len(applied) == bool(means.landlock) + means.filters
+    (finding,) = confinement_findings(settings)
+    assert (str(finding.level), text in finding.text) == ("warn", True)
+
+
+@pytest.mark.parametrize(
+    ("sections", "level", "text"),
+    [({}, "pass", "are denied"), (TOKENS, "pass", "pkcs11"), (HOOK, "pass", "acme.dns_hook")],
+)
+def test_the_doctor_says_what_holds(home, applied, sections, level, text):
+    (finding,) = confinement_findings(home.settings(**sections))
+    assert (str(finding.level), text in finding.text) == (level, True)
+
+
+def test_the_doctor_says_that_it_is_off(home, applied):
+    settings = home.settings(server={"hostname": "mx.gate.example", "data_dir": "data", "confine": False})
+    (finding,) = confinement_findings(settings)
+    assert (str(finding.level), finding.fix) == ("warn", "remove confine = false under [server]")
+
+
+def test_files_that_cannot_be_made_leave_mail_as_it_is(settings, applied, monkeypatch, caplog):
+    def fail(_):
+        raise StoreFailure("usage.db: the disk is full")
+
+    monkeypatch.setattr(Storage, "prepare_worker_files", fail)
+    confined(settings).worker(0)
+    assert "not confined in their use of files: usage.db: the disk is full; the next start" in caplog.text
+    assert applied == [[False, None, None]]
+
+
+def test_what_the_kernel_refuses_is_logged(settings, applied, monkeypatch, caplog):
+    def refuse(*_, **__):
+        raise OSError(errno.E2BIG, "Landlock: too many")
+
+    monkeypatch.setattr(confinement, "restrict_files", refuse)
+    with caplog.at_level(logging.ERROR):
+        confined(settings).worker(0)
+    assert "is not confined: [Errno 7] Landlock: too many" in caplog.text
+
+
+@needs_all
+def test_the_kernel_does_it(settings, home, forked):
+    made = confined(settings)
+
+    def work():
+        made.worker(0)
+        results = []
+        for attempt in (
+            (home.data / "queue/mine").touch,
+            home.file.read_bytes,
+            lambda: home.file.write_bytes(b""),
+            (home.data / "access.db").read_bytes,
+            (home.data / "mine").touch,
+            lambda: tempfile.TemporaryFile().close(),
+            lambda: os.close(os.open("/dev/null", os.O_RDWR)),
+            lambda: subprocess.run(["/bin/true"], check=True),
+        ):
+            try:
+                attempt()
+                results.append(0)
+            except OSError as error:
+                results.append(error.errno)
+        return results
+
+    no, not_permitted = errno.EACCES, errno.EPERM
+    assert forked(work) == [0, 0, no, no, no, 0, 0, not_permitted]
+
+
+def test_links_of_data_dir_are_followed_and_those_beside_it_are_not(settings, home, applied, tmp_path):
+    elsewhere = tmp_path / "disk"
+    elsewhere.mkdir()
+    (home.data / "queue").symlink_to(elsewhere)
+    confined(settings).worker(0)
+    ((_, rules, _),) = applied
+    assert rules[elsewhere.resolve()] == Access.CHANGE
