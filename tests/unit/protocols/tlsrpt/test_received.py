@@ -236,6 +236,11 @@ def test_no_report_takes_much_memory(text: bytes) -> None:
     assert most < 40 << 20
 
 
+def test_a_text_that_is_not_utf_8_is_no_report() -> None:
+    with pytest.raises(ReportError, match="its JSON is no TLS report"):
+        parse_report(packed(**{"report-id": "here"}).replace(b"here", b"h\xa3re"))
+
+
 @given(st.binary(max_size=200) | st.binary(max_size=200).map(gzip.compress))
 def test_octets_of_anybody_are_a_report_or_an_error(data: bytes) -> None:
     with suppress(ReportError):
