@@ -16,7 +16,7 @@ SYSTEM := $(PYTEST) -q -o timeout=120 tests/system
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help env demo demo-nodes test test-all check format lint types imports unit unit-rest pythons system system-all system-postgresql coverage mutants fuzz-rest \
-	next-hops faults chart chart-if-there deploy-proof peers lock docs figures bench dist deb sbom audit clean
+	next-hops faults kills powercuts soak fuzz chart chart-if-there deploy-proof peers lock docs figures bench dist deb sbom audit clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 19
@@ -120,6 +120,24 @@ faults: env ## N random faults on three nodes, a primary and a standby under loa
 	@GATEPOST_FAULTS=$(or $(N),200) GATEPOST_SEED=$(or $(SEED),17) $(PYTEST) -q -n 0 -s -m long -o timeout=14400 \
 		tests/system/test_faults.py -k random
 
+fuzz: .venv/.fuzz-stamp ## parsers of what strangers send, by coverage (SECONDS=60 for each, TARGETS="smtp-server header")
+	@$(BIN)/python scripts/fuzz.py --seconds $(or $(SECONDS),60) $(TARGETS)
+
+# Its own fuzzer takes its place where there is no wheel of atheris.
+.venv/.fuzz-stamp: .venv/.stamp requirements/fuzz.txt
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --only-binary :all: --require-hashes --requirement requirements/fuzz.txt || \
+		echo "atheris cannot be installed here: mutations of seeds alone"
+	@touch $@
+
+kills: env ## N times SIGKILL to all processes under load, at random moments (N=1000)
+	@GATEPOST_KILLS=$(or $(N),1000) $(PYTEST) -q -n 0 -s -m long tests/system/test_kill.py -k by_kills
+
+powercuts: env ## (root) N times the power of the disk is cut under load, and once of one that does not sync (N=100)
+	@GATEPOST_POWERCUTS=$(or $(N),100) $(PYTEST) -q -n 0 -s -m long tests/system/test_power_cut.py
+
+soak: env ## mixed traffic with faults for SECONDS: memory, descriptors, threads and files stay flat (SECONDS=3600)
+	@GATEPOST_SOAK=$(or $(SECONDS),3600) $(PYTEST) -q -n 0 -s -m long tests/system/test_soak.py
+
 bench: env ## what several nodes on PostgreSQL cost, as in docs/scaling.md (PART=cost, growth, backlog or capacity; ROUNDS=5)
 	@$(BIN)/python bench/nodes.py $(or $(PART),cost) --rounds $(or $(ROUNDS),5)
 
@@ -151,4 +169,4 @@ audit: env ## known vulnerabilities of what is delivered (pip-audit through uv; 
 	@$(BIN)/uv tool run --quiet pip-audit --disable-pip --require-hashes --requirement requirements/all.txt
 
 clean:
-	rm -rf .venv .chart .pythons .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .import.log build dist
+	rm -rf .venv .fuzz .chart .pythons .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .import.log build dist

@@ -1,0 +1,164 @@
+"""Mail of many kinds without pause, and changes of the configuration, of which every acknowledged one is accounted for.
+
+A message has an identity of its own in its subject. It arrives in a mailbox or at the partner; one to an address that
+the partner refuses arrives as a notice to its sender. Notices that waited and messages that were delivered twice are
+found by the same identity.
+"""
+
+from __future__ import annotations
+
+import re
+import smtplib
+import threading
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from support.process import wait_until
+from support.scenes import ALICE, connector, contoso, message
+from support.sink import Behaviour
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from support.admin import AdminCentre
+    from support.gateway import Gateway
+    from support.sink import Sink
+
+MAILBOXES = ("ann@contoso.example", "ben@contoso.example")
+GONE = "gone@partner.example"
+RECIPIENTS = (*MAILBOXES, "bob@partner.example", GONE)
+BEHAVIOUR = Behaviour(recipients={GONE: "550 5.1.1 No such user"}, kept=2000)
+_SUBJECT = re.compile(rb"^Subject: load-(\d+-\d+)\r?$", re.MULTILINE)
+
+
+def resources(partner: Sink) -> dict[str, Any]:
+    """Of the gateway that gets the load."""
+    return contoso(
+        mailboxes=[ALICE, *MAILBOXES],
+        outbound=[connector("partner.example", partner.address)],
+        notices_to_strangers="send",
+    )
+
+
+class Load:
+    """Clients that keep sending. acknowledged: identities of those that got their 250.
+
+    pause: seconds between two messages of a client. most: octets of the largest ones, which have a file of their own.
+    """
+
+    def __init__(self, port: int, clients: int = 4, *, pause: float = 0.0, most: int = 320_000) -> None:
+        self._port = port
+        self._pause = pause
+        self._most = most
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(clients)]
+        self.acknowledged: set[str] = set()
+        self.unanswered = 0
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join(30)
+
+    def wait_for_more(self, count: int = 5, timeout: float = 20) -> None:
+        """Return when so many more are acknowledged."""
+        before = len(self.acknowledged)
+        wait_until(lambda: len(self.acknowledged) > before + count, "mail to be taken again", timeout=timeout)
+
+    def _run(self, client: int) -> None:
+        sent = 0
+        while not self._over.is_set():
+            with suppress(OSError, smtplib.SMTPException):
+                connection = smtplib.SMTP("127.0.0.1", self._port, timeout=10)
+                try:
+                    for _ in range(50):
+                        if self._over.wait(self._pause):
+                            break
+                        sent += 1
+                        self._send(connection, client, sent)
+                finally:
+                    connection.close()
+            time.sleep(0.02)
+
+    def _send(self, connection: smtplib.SMTP, client: int, number: int) -> None:
+        identity = f"{client}-{number}"
+        size = self._most if number % 25 == 0 else 1500
+        content = message(f"load-{identity}", ("x" * 70 + "\r\n") * (size // 72))
+        self.unanswered += 1
+        connection.sendmail(ALICE, [RECIPIENTS[number % len(RECIPIENTS)]], content)
+        self.unanswered -= 1
+        self.acknowledged.add(identity)
+
+
+class Changes:
+    """One administrator who keeps adding mailboxes over REST. acknowledged: those that were answered 201."""
+
+    def __init__(self, centre: AdminCentre, token: str, *, pause: float = 0.05) -> None:
+        self._centre = centre
+        self._token = token
+        self._pause = pause
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.acknowledged: set[str] = set()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join(60)
+
+    def _run(self) -> None:
+        number = 0
+        while not self._over.wait(self._pause):
+            number += 1
+            address = f"m{number}@contoso.example"
+            with suppress(OSError):
+                path = "/api/v1/organizations/contoso/mailboxes"
+                if self._centre.call(path, self._token, "POST", {"address": address}, {"If-Match": "*"})[0] == 201:
+                    self.acknowledged.add(address)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What became of a load. lost, doubled: identities."""
+
+    acknowledged: int
+    lost: set[str]
+    doubled: list[str]
+
+    def __str__(self) -> str:
+        return f"{self.acknowledged:,} acknowledged, {len(self.lost)} lost, {len(self.doubled)} doubled"
+
+
+def wait_empty(server: Gateway, timeout: float = 90) -> None:
+    """Return when nothing waits any more."""
+    wait_until(lambda: server.cli("queue", "list", json=True).data == [], "the queue to run empty", timeout=timeout)
+
+
+def account(server: Gateway, partner: Sink, load: Load, earlier: Counter[str] | None = None) -> Account:
+    """Compare what was acknowledged with what arrived anywhere. earlier: what arrived and was taken away."""
+    arrived = in_mailboxes(server) + (earlier or Counter())
+    arrived.update(found[1].decode() for one in partner.messages if (found := _SUBJECT.search(one.data)))
+    doubled = [identity for identity, count in arrived.items() if count > 1]
+    return Account(len(load.acknowledged), load.acknowledged - set(arrived), doubled)
+
+
+def in_mailboxes(server: Gateway, done: Callable[[Path], object] = lambda _: None) -> Counter[str]:
+    """How often each identity arrived in a mailbox, as itself or in a notice. done: called with each file."""
+    result: Counter[str] = Counter()
+    for path in server.data_dir.rglob("new/*"):
+        if found := _SUBJECT.search(path.read_bytes()):  # of a notice the header that it returns
+            result[found[1].decode()] += 1
+        done(path)
+    return result
