@@ -9,16 +9,20 @@ from __future__ import annotations
 import os
 import random
 import socket
+import ssl
+import subprocess
 import time
-from contextlib import ExitStack
+from collections import Counter
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
+from support.debian import need
 from support.gateway import Gateway
 from support.process import wait_until
 from support.raw import ClosedError, RawClient
-from support.scenes import contoso, message
+from support.scenes import blind_context, contoso, message
 from support.siege import MEGABYTE, Witness, codes, flood
 
 if TYPE_CHECKING:
@@ -326,6 +330,71 @@ def test_handshakes_that_never_end_are_closed(fortress: Gateway) -> None:
             assert client.command("STARTTLS").code == 220
             client.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 20)
         assert all(b"250" not in client.rest() for client in clients)
+
+
+def test_a_client_hello_octet_by_octet_is_a_handshake(fortress: Gateway) -> None:
+    """Slowness alone is no offence while the time for a command lasts."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = blind_context().wrap_bio(incoming, outgoing)
+    with RawClient(fortress.port) as client:
+        client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client.greet()
+        assert client.command("STARTTLS").code == 220
+        while True:
+            try:
+                tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                for octet in outgoing.read():
+                    client.send(bytes([octet]))
+                incoming.write(client.socket.recv(65536))
+        tls.write(b"EHLO x\r\n")
+        client.send(outgoing.read())
+        incoming.write(client.socket.recv(65536))
+        assert tls.version() == "TLSv1.3"
+
+
+def test_a_client_hello_that_drips_is_ended(fortress: Gateway) -> None:
+    hello = iter(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500))
+    with RawClient(fortress.port) as client:
+        client.greet()
+        assert client.command("STARTTLS").code == 220
+        client.socket.settimeout(0.3)
+        begun = time.monotonic()
+        with suppress(ConnectionError):
+            while time.monotonic() - begun < 20:
+                client.send(bytes([next(hello)]))
+                with suppress(TimeoutError):
+                    if client.socket.recv(100) == b"":
+                        break
+        assert 1 < time.monotonic() - begun < 15
+
+
+@pytest.mark.long
+def test_200_000_recipients_are_answered_and_not_kept(fortress: Gateway) -> None:
+    """In one session: `limits.recipients` are taken, the rest is refused, and memory does not grow with them."""
+    recipients = b"RCPT TO:<victim@contoso.example>\r\n" * 1000
+    with RawClient(fortress.port) as client:
+        client.greet()
+        said, closed = flood(
+            client, iter([ENVELOPE, *[recipients] * 200]), lambda said: said.count(b"\r\n") >= 200_002, patience=60
+        )
+    assert closed or len(codes(said)) == 200_002
+    assert Counter(codes(said))[b"250 2.1.5"] <= 1000
+
+
+@pytest.mark.parametrize("word", ["K", "R"], ids=["key updates", "renegotiations"])
+def test_floods_inside_tls_end_the_session(fortress: Gateway, word: str) -> None:
+    """`openssl s_client` asks for a key update with K, for a renegotiation with R."""
+    need("openssl")
+    version = "-tls1_3" if word == "K" else "-tls1_2"
+    command = ["openssl", "s_client", "-starttls", "smtp", version, "-connect", f"127.0.0.1:{fortress.port}"]
+    before = fortress.resident()
+    lines = f"{word}\n" * 2000
+    done = subprocess.run(command, input=lines, capture_output=True, text=True, timeout=60, check=False)
+    assert "CONNECTED" in done.stdout
+    assert ("KEYUPDATE" if word == "K" else "RENEGOTIATING") in done.stderr + done.stdout
+    assert fortress.resident() - before < 16 * MEGABYTE
 
 
 @pytest.mark.parametrize("drip", [b"NOOP xxxx", b"DATA\r\n"], ids=["command", "body"])
