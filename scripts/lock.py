@@ -61,6 +61,8 @@ def sources() -> dict[str, tuple[list[str], str]]:
         "uv.txt": (["-"], "uv\n"),
         # Helm's library and the schemas of Kubernetes, for scripts/chart.py alone.
         "chart.txt": (["-"], "helm-python-sdk\nkubernetes-validate\n"),
+        # For `make fuzz` alone.
+        "fuzz.txt": (["-"], "atheris\n"),
         # An editable install needs "editables" beside the build backend.
         "build.txt": (["-"], "".join(f"{requirement}\n" for requirement in [*build, "editables"])),
     }
