@@ -648,7 +648,9 @@ FORWARDS = '[[organization.o.mailbox]]\naddress = "{}@o.example"\nforwarding_smt
 def test_what_a_mailbox_forwards_to_another_organization_is_scanned_there(
     directory: Build, session: Session, path: MakePath
 ) -> None:
-    boxes = FORWARDS.format("b", "c@o.example") + FORWARDS.format("c", "a@p.example") + FORWARDS.format("d", "d@away.test")
+    boxes = (
+        FORWARDS.format("b", "c@o.example") + FORWARDS.format("c", "a@p.example") + FORWARDS.format("d", "d@away.test")
+    )
     index, first = directory(HOOKED + boxes), None
     for recipient, expected in {"b@o.example": OK, "c@o.example": OK, "d@o.example": "452 4.5.3"}.items():
         verdict = decide_recipient(index, session("203.0.113.9"), path(""), path(recipient), first=first)
