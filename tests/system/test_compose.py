@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import pytest
 from support.debian import MARK
+from support.dns import DnsServer
 from support.process import Folder, wait_until
 from support.scenes import ALICE, OWN_SERVERS, connector, contoso, message, send
 from support.sink import Behaviour, Sink
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DEPLOY: Final = Path(__file__).parents[2] / "deploy"
+RESOLVER: Final = "192.0.2.53"
+"""Ours, of this network namespace, where no name of the world is known: a node without a resolver is not ready."""
+
 GATEWAYS: Final = {"gateway1": 25, "gateway2": 26, "gateway3": 27}
 """The ports that compose.yaml publishes."""
 
@@ -42,11 +46,18 @@ class Compose:
         self.folder = Folder("compose")
         self.deploy = self.folder / "deploy"
         shutil.copytree(DEPLOY, self.deploy, ignore=shutil.ignore_patterns("secrets"))
+        subprocess.run(["ip", "address", "add", f"{RESOLVER}/32", "dev", "lo"], check=True)
+        self._resolver = DnsServer({". SOA": [". . 1 60 60 60 60"], ". NS": ["."]}, host=RESOLVER, authentic=True)
+        settings = self.deploy / "compose" / "gatepost.toml"
+        settings.write_text(
+            settings.read_text().replace('validate = "local"', f'nameservers = ["{self._resolver.address}"]')
+        )
         self._ending = threading.Event()
         self._checks = threading.Thread(target=self._check_health, name="health checks")
 
     def __enter__(self) -> Self:
         subprocess.run([self.deploy / "compose/prepare.sh"], check=True, capture_output=True, timeout=60)
+        self._resolver.start()
         self._checks.start()
         self.compose("up", "--detach", "--no-build")
         return self
@@ -54,6 +65,7 @@ class Compose:
     def __exit__(self, *_: object) -> None:
         self._ending.set()
         self._checks.join()
+        self._resolver.stop()
         self.compose("down", "--volumes", "--timeout", "5", check=False)
         self.folder.remove()
 
