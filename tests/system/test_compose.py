@@ -150,7 +150,7 @@ def test_three_nodes_with_a_standby_of_their_database(site: Compose) -> None:
     later = Behaviour(recipients={"late@partner.example": "451 4.3.0 Later"})
     with Sink(host=address, hostname="partner.example", behaviour=later) as partner:
         own = {**OWN_SERVERS, "sender_ip_addresses": [f"{address}/32"]}
-        resources = contoso(inbound=[own], outbound=[connector("partner.example", partner.address)])
+        resources = contoso(mailboxes=(), inbound=[own], outbound=[connector("partner.example", partner.address)])
         site.gatepost("gateway2", "apply", "--file", "-", given=json.dumps(resources))
         for service, port in GATEWAYS.items():
             wait_until(lambda port=port: takes(port, f"{port}@partner.example"), f"{service} takes mail", timeout=60)
