@@ -13,6 +13,7 @@ import smtplib
 import subprocess
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -171,7 +172,8 @@ def in_by_one_out_of_another(site: Compose, partner: Sink) -> None:
     """The first node is stopped: it ends the mail that arrives, and what waits there leaves from another."""
     assert takes(GATEWAYS["gateway1"], "late@partner.example")
     wait_until(lambda: waiting(site, "late@partner.example"), "the message waits", timeout=30)
-    with smtplib.SMTP("127.0.0.1", GATEWAYS["gateway1"], local_hostname="client.example", timeout=60) as client:
+    connection = smtplib.SMTP("127.0.0.1", GATEWAYS["gateway1"], local_hostname="client.example", timeout=60)
+    with closing(connection) as client:  # after the reply comes 421, to QUIT too
         client.ehlo()
         assert (client.mail(ALICE)[0], client.rcpt("open@partner.example")[0]) == (250, 250)
         assert client.docmd("DATA")[0] == 354
@@ -208,7 +210,6 @@ def promoted(site: Compose, partner: Sink) -> None:
         lambda: {f"after{port}@partner.example" for port in GATEWAYS.values()} <= reached(partner), "mail", timeout=60
     )
     assert all(site.is_ready(service) for service in GATEWAYS)
-    assert "new@partner.example" not in reached(partner)
     assert "refused@partner.example" not in reached(partner)
 
 
