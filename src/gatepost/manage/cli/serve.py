@@ -103,7 +103,7 @@ def serve(config: str | None, *, check: bool) -> None:
         workers,
         work,
         drain=settings.server.drain + settings.server.drain_replies + _GRACE,
-        beside=_beside(settings, ports, workers, tickets),
+        beside=_without_tickets(_auxiliary_processes(settings, ports, workers), tickets),
         manager=manager,
         listening=_listening(settings, ports),
         on_reload=partial(_tell_changes, settings, config),
@@ -130,15 +130,16 @@ def _processes(
     return workers, work
 
 
-def _beside(settings: Settings, ports: _Ports, workers: int, tickets: SharedSecrets) -> dict[str, Callable[[int], int]]:
-    """The processes that are no workers, by name. They have no keys of session tickets."""
+def _without_tickets(
+    processes: dict[str, Callable[[int], int]], tickets: SharedSecrets
+) -> dict[str, Callable[[int], int]]:
+    """The same processes; each closes the keys of session tickets, which are for workers alone."""
 
-    def apart(other: Callable[[int], int], lifeline: int) -> int:
+    def apart(process: Callable[[int], int], lifeline: int) -> int:
         tickets.close()
-        return other(lifeline)
+        return process(lifeline)
 
-    others = _auxiliary_processes(settings, ports, workers)
-    return {name: partial(apart, other) for name, other in others.items()}
+    return {name: partial(apart, process) for name, process in processes.items()}
 
 
 def _service_manager() -> tuple[ServiceManager, PassedSockets]:
