@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import socket
 import sys
 from contextlib import closing, suppress
 from functools import partial
@@ -58,7 +59,6 @@ from gatepost.store.sqlite.wal_index import hold_indexes
 from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable
 
     from gatepost.node.privileges import Account
@@ -105,6 +105,29 @@ def serve(config: str | None, *, check: bool) -> None:
     registration = _registered(settings)
     confinement = Confinement(settings, withheld=_WITHHELD)
     Storage.of(settings).disconnect()  # nothing of it survives a fork
+    workers, work = _processes(settings, ports, registration, tickets, confinement)
+    supervisor = Supervisor(
+        workers,
+        work,
+        drain=settings.server.drain + settings.server.drain_replies + _GRACE,
+        beside=_confined(_auxiliary_processes(settings, ports, workers), confinement, tickets),
+        manager=manager,
+        listening=_listening(settings, ports),
+        on_reload=partial(_tell_changes, settings, config),
+        # Those of a service manager are not ours to close.
+        close_ports=partial(_close, [port for port in ports.mail if port not in passed.taken]),
+    )
+    status = supervisor.run()
+    sign_rest(settings)
+    registration.end()
+    _log.info("stopped")
+    sys.exit(status)
+
+
+def _processes(
+    settings: Settings, ports: _Ports, registration: Registration, tickets: SharedSecrets, confinement: Confinement
+) -> tuple[int, Callable[[int, int], int]]:
+    """The number of worker processes, and what each runs."""
     workers = settings.server.workers or len(os.sched_getaffinity(0))
 
     def work(index: int, lifeline: int) -> int:
@@ -112,16 +135,7 @@ def serve(config: str | None, *, check: bool) -> None:
         confinement.worker(index)
         return run_worker(settings, (index, workers), ports.mail, lifeline, registration.node, tickets)
 
-    beside = _confined(_auxiliary_processes(settings, ports, workers), confinement, tickets)
-    drain = settings.server.drain + settings.server.drain_replies + _GRACE
-    places, on_reload = _listening(settings, ports), partial(_tell_changes, settings, config)
-    status = Supervisor(
-        workers, work, drain=drain, beside=beside, manager=manager, listening=places, on_reload=on_reload
-    ).run()
-    sign_rest(settings)
-    registration.end()
-    _log.info("stopped")
-    sys.exit(status)
+    return workers, work
 
 
 def _service_manager() -> tuple[ServiceManager, PassedSockets]:
@@ -132,6 +146,13 @@ def _service_manager() -> tuple[ServiceManager, PassedSockets]:
         fail(BAD_INPUT, f"NOTIFY_SOCKET, WATCHDOG_USEC: {error}")
     except PassedSocketError as error:
         fail(BAD_INPUT, str(error))
+
+
+def _close(ports: list[socket.socket]) -> None:
+    """Refuse connections, for all processes that share these sockets."""
+    for port in ports:
+        with suppress(OSError):
+            port.shutdown(socket.SHUT_RDWR)
 
 
 def _listening(settings: Settings, ports: _Ports) -> str:
@@ -232,7 +253,7 @@ def _auxiliary_processes(settings: Settings, ports: _Ports, workers: int) -> dic
 def _confined(
     processes: dict[str, Callable[[int], int]], confinement: Confinement, tickets: SharedSecrets
 ) -> dict[str, Callable[[int], int]]:
-    """The same, each of which confines itself first, and has no use for the secrets of session tickets."""
+    """The same processes; each confines itself, and closes the keys of session tickets, which are for workers alone."""
 
     def run(name: str, process: Callable[[int], int], lifeline: int) -> int:
         tickets.close()
