@@ -13,6 +13,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.admin import served
 from support.postgres import sqlite_only
 from support.process import free_port, wait_until
 from support.scenes import contoso, send
@@ -141,7 +142,7 @@ BY_FILTER = {
 FOR_THE_ADMIN_CENTRE = {
     "read the accounts", "write the accounts", "write the accounts in a thread", "write the accounts in a child",
     "read the key of the admin centre", "make a file in data_dir", "link the accounts into the queue",
-    "move the accounts", "remove the accounts", "listen",
+    "move the accounts", "remove the accounts", "listen", "signal the supervisor",
 }  # fmt: skip
 NEWER = {"listen": 4, "signal the supervisor": 6}  # versions of Landlock
 
@@ -208,13 +209,18 @@ def test_the_attempts_succeed_where_nothing_is_confined(
 
 
 def test_every_process_but_the_supervisor_is_confined(gateway: Callable[..., Gateway]) -> None:
-    server = gateway(contoso(), settings={"admin": {"address": f"127.0.0.1:{free_port()}"}})
+    centre = served(gateway, contoso())
+    server = centre.gateway
     supervisor, *others = server.family()
     assert len(others) == 2
     filters = {pid: _status(pid)["Seccomp"] for pid in server.family()}
     assert filters == {supervisor: _status(os.getpid())["Seccomp"], **dict.fromkeys(others, "2")}
-    found = {one["area"]: one for one in server.cli("doctor", "--offline", json=True, expect=None).data["findings"]}
-    assert found["confinement"]["level"] == "pass"
+    there = {one["area"]: one for one in server.cli("doctor", "--offline", json=True, expect=None).data["findings"]}
+    assert there["confinement"]["level"] == "pass"
+    here = {one["area"]: one for one in centre.call("/api/v1/doctor?offline=true", centre.token())[2]["findings"]}
+    ports = [area for area in there if area.startswith("port ")]
+    assert len(ports) == 2
+    assert {area: here[area] for area in ports} == {area: there[area] for area in ports}, "it may not look at others"
 
 
 def _status(pid: int) -> dict[str, str]:

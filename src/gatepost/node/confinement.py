@@ -92,18 +92,21 @@ class Confinement:
 
     def worker(self, index: int) -> None:
         """Confine this process, a worker."""
-        self._apply(self._of_workers(), executes=runs_programs(self._settings, index), listens=False)
+        self._apply(self._of_workers(), executes=runs_programs(self._settings, index), isolated=True)
 
     def host(self) -> None:
         """Confine this process, which serves something small to the network, as a worker."""
-        self._apply(self._of_workers(), executes=runs_programs(self._settings), listens=False)
+        self._apply(self._of_workers(), executes=runs_programs(self._settings), isolated=True)
 
     def admin_centre(self) -> None:
-        """Confine this process, which serves pages and REST: it changes all that is stored, and nothing else."""
-        rules = self._around() | {self._data: Access.CHANGE}
-        self._apply(rules, executes=runs_programs(self._settings), listens=True)
+        """Confine this process, which serves pages and REST: it changes all that is stored, and nothing else.
 
-    def _apply(self, rules: dict[Path, Access], *, executes: bool, listens: bool) -> None:
+        It looks whether other processes live, and a drill listens on loopback.
+        """
+        rules = self._around() | {self._data: Access.CHANGE}
+        self._apply(rules, executes=runs_programs(self._settings), isolated=False)
+
+    def _apply(self, rules: dict[Path, Access], *, executes: bool, isolated: bool) -> None:
         """executes: it starts programs of the operator, which need files of their own."""
         if self._means.landlock:
             tempfile.tempdir = str(self._data / WORK)
@@ -112,7 +115,7 @@ class Confinement:
             if self._means.filters:
                 deny_system_calls(execute=executes)
             if self._means.landlock and not executes:
-                restrict_files(rules, listens=listens)
+                restrict_files(rules, isolated=isolated)
         except OSError as error:
             _log.error("process %d is not confined: %s", os.getpid(), error)
 

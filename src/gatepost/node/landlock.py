@@ -61,17 +61,17 @@ def landlock_version() -> int:
     return max(0, int(_libc.syscall(_CREATE, None, 0, _VERSION)))
 
 
-def restrict_files(rules: Mapping[Path, Access], *, listens: bool = True) -> None:
+def restrict_files(rules: Mapping[Path, Access], *, isolated: bool = False) -> None:
     """Deny this thread, and all that it starts, every access to files that no rule allows.
 
     rules: files, and directories with all below them. Paths that are not there are left out, and so are symbolic links,
-    which anybody may have made. listens: it may bind TCP ports of its choice, not only one that the kernel chooses.
-    Needs `OLDEST` and no_new_privs. Raises OSError.
+    which anybody may have made. isolated: it binds no TCP port of its choice, only one that the kernel chooses, and
+    sends no signal to processes outside. Needs `OLDEST` and no_new_privs. Raises OSError.
     """
     version = landlock_version()
     handled = next(_ALL[since] for since in sorted(_ALL, reverse=True) if since <= max(version, 1))
-    ports = _BIND_TCP if version >= _TCP_SINCE and not listens else 0
-    attributes = struct.pack("=QQQ", handled, ports, _SCOPES if version >= _SCOPES_SINCE else 0)
+    ports = _BIND_TCP if isolated and version >= _TCP_SINCE else 0
+    attributes = struct.pack("=QQQ", handled, ports, _SCOPES if isolated and version >= _SCOPES_SINCE else 0)
     ruleset = _called(_CREATE, attributes, len(attributes), 0)
     try:
         for path, access in rules.items():

@@ -37,12 +37,12 @@ def settings(home):
 
 @pytest.fixture
 def applied(monkeypatch):
-    """What the kernel would be told: (executes, rules, listens); rules None where files are free."""
+    """What the kernel would be told: (executes, rules, isolated); rules None where files are free."""
     calls = []
     monkeypatch.setattr(Means, "here", lambda: FULL)
     monkeypatch.setattr(confinement, "deny_system_calls", lambda *, execute: calls.append([execute, None, None]))
     monkeypatch.setattr(
-        confinement, "restrict_files", lambda rules, *, listens: calls[-1].__setitem__(slice(1, 3), [rules, listens])
+        confinement, "restrict_files", lambda rules, *, isolated: calls[-1].__setitem__(slice(1, 3), [rules, isolated])
     )
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setenv("SQLITE_TMPDIR", "")
@@ -59,8 +59,8 @@ def changed(rules, data):
 
 def test_a_worker_changes_what_it_writes_and_nothing_else(settings, home, applied):
     confined(settings).worker(0)
-    ((executes, rules, listens),) = applied
-    assert (executes, listens) == (False, False)
+    ((executes, rules, isolated),) = applied
+    assert (executes, isolated) == (False, True)
     data = home.data.resolve()
     assert changed(rules, data) >= {
         "queue",
@@ -89,7 +89,7 @@ def test_a_host_is_a_worker_and_the_admin_centre_changes_all_of_data_dir(setting
     assert host == worker
     assert centre[0] is False
     assert changed(centre[1], home.data.resolve()) == {"."}
-    assert centre[2] is True
+    assert centre[2] is False
 
 
 @pytest.mark.parametrize(
