@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from gatepost.analysis.alarms.alarm import Kind
 from gatepost.policy.connectors.model import parse
 from gatepost.settings.model import Settings
 from gatepost.settings.section import hints, section_in
@@ -82,6 +83,20 @@ def test_the_examples_of_mail_flow_may_be_applied_together():
     own = '[[organization.contoso.accepted_domain]]\nname = "contoso.example"\n'
     (organization,) = parse(tomllib.loads(own + written)).organizations
     assert len(organization.mail_flow_rules) == written.count("mail_flow_rule]]") == 5
+
+
+def test_every_document_is_in_the_list_of_documents():
+    linked = set(re.findall(r"\]\(([\w-]+\.md)\)", (ROOT / "docs/README.md").read_text()))
+    assert {page.name for page in (ROOT / "docs").glob("*.md")} - linked == {"README.md"}
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+def test_every_alarm_is_described():
+    pages = [(ROOT / "docs" / name).read_text() for name in ("monitoring.md", "certificates.md")]
+    assert [kind for kind in Kind if not any(f"`{kind}`" in page for page in pages)] == []
 
 
 def test_the_commands_of_the_readme_exist():
