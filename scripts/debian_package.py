@@ -172,6 +172,8 @@ def install_documents(stage: Path) -> None:
         names = kind(program, {}, "gatepost", "_GATEPOST_COMPLETE").source_vars()
         write(stage / "usr/share" / place, source % names)
     doc = stage / "usr/share/doc/gatepost"
+    doc.mkdir(parents=True)
+    (doc / "docs").symlink_to(f"/{LIBRARIES}/gatepost/manage/pages/documents")  # the Markdown that the pages show
     write(doc / "README.Debian", (FILES / "README.Debian").read_text(encoding="utf-8"))
     write(doc / "copyright", COPYRIGHT)
     write(doc / "licences.md", licences.page())

@@ -23,6 +23,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from gatepost.manage.pages import flash
 from gatepost.manage.pages.code_labels import event_label, event_level, failure_label, setting_label
 from gatepost.manage.pages.flash import Flash
+from gatepost.manage.pages.help_links import help_for
 from gatepost.manage.pages.navigation import navigation
 from gatepost.manage.pages.static_files import static_url
 from gatepost.manage.pages.text_filters import CLOCKED, FILTERS
@@ -73,6 +74,11 @@ class Frame:
     def navigation(self) -> Sequence[NavigationGroup]:
         """The navigation that the principal sees."""
         return navigation(self.principal) if self.principal else ()
+
+    @property
+    def help(self) -> str:
+        """The address of the document about the page."""
+        return help_for(self.path)
 
     @property
     def has_menu(self) -> bool:
