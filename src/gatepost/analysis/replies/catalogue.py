@@ -55,16 +55,16 @@ def markdown() -> str:
 def _replies() -> Iterator[str]:
     unmet = [_of_status(status, title) for status, title in TITLES.items()]
     groups = (
-        ("Refused (5xx)", [one for one in (*ENTRIES, *unmet) if one.codes[0] == "5"]),
-        ("Try again later (4xx)", [one for one in (*ENTRIES, *unmet) if one.codes[0] == "4"]),
-        ("Accepted (2xx and 3xx)", [one for one in ENTRIES if one.delivers]),
-        ("With the codes of something else", [one for one in ENTRIES if one.codes[0] == "…"]),
+        ("Refused (5xx)", [reply for reply in (*ENTRIES, *unmet) if reply.codes[0] == "5"]),
+        ("Try again later (4xx)", [reply for reply in (*ENTRIES, *unmet) if reply.codes[0] == "4"]),
+        ("Accepted (2xx and 3xx)", [reply for reply in ENTRIES if reply.delivers]),
+        ("With the codes of something else", [reply for reply in ENTRIES if reply.codes[0] == "…"]),
     )
     for heading, entries in groups:
         yield f"## {heading}\n"
-        for codes in sorted({one.codes for one in entries}, key=_order):
+        for codes in sorted({reply.codes for reply in entries}, key=_order):
             yield f"### {codes}\n"
-            yield from _table("text", [_row(one) for one in entries if one.codes == codes])
+            yield from _table("text", [_row(reply) for reply in entries if reply.codes == codes])
 
 
 def _of_status(status: str, title: str) -> ReplyEntry:
@@ -80,8 +80,8 @@ def _order(codes: str) -> tuple[str, list[int]]:
     return code, [int(part) if part.isdigit() else -1 for part in status.split(".")]
 
 
-def _row(one: ReplyEntry) -> tuple[str, str, str]:
-    return " or ".join(f"`{text}`" for text in one.texts), one.cause, one.cure
+def _row(reply: ReplyEntry) -> tuple[str, str, str]:
+    return " or ".join(f"`{text}`" for text in reply.texts), reply.cause, reply.cure
 
 
 def _requirements() -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What a deferral says of a TLS requirement that was not met: statuses, words and their causes. Pure tables.
+"""Statuses, words and causes of deferrals for TLS requirements that were not met. Pure tables.
 
 Used by `analysis.replies.catalogue`. The replies are made by `policy.decisions.outbound.deferral`; what to do about a
 word is in `protocols.message.next_step`, which pages, notices and commands say too.

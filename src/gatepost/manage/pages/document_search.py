@@ -53,7 +53,7 @@ class _Searchable(NamedTuple):
 
 @cache
 def _all() -> Sequence[_Searchable]:
-    found = []
+    searchable = []
     for name in texts():
         parts = sections(name)
         page = parts[0].title
@@ -61,8 +61,8 @@ def _all() -> Sequence[_Searchable]:
             text = _SPACE.sub(" ", _MARKS.sub("", _LINK.sub(r"\1", part.text))).strip()
             place = address(name, "" if part.level == 1 else part.anchor)
             heads = f"{page} {part.title}".casefold()
-            found.append(_Searchable(place, page, part.title, text, heads, text.casefold()))
-    return found
+            searchable.append(_Searchable(place, page, part.title, text, heads, text.casefold()))
+    return searchable
 
 
 def search(question: str) -> Sequence[Hit]:
@@ -73,9 +73,15 @@ def search(question: str) -> Sequence[Hit]:
     words = [re.compile(_pattern(word)) for word in question[:LONGEST].casefold().split()[:_WORDS]]
     if not words:
         return []
-    ranked = [(_rank(one, words), one) for one in _all() if all(word.search(one.heads + one.body) for word in words)]
+    ranked = [
+        (_rank(section, words), section)
+        for section in _all()
+        if all(word.search(section.heads + section.body) for word in words)
+    ]
     ranked.sort(key=lambda pair: -pair[0])
-    return [Hit(one.address, one.page, one.title, _excerpt(one.text, words)) for _, one in ranked[:MOST]]
+    return [
+        Hit(section.address, section.page, section.title, _excerpt(section.text, words)) for _, section in ranked[:MOST]
+    ]
 
 
 def _pattern(word: str) -> str:
@@ -83,14 +89,14 @@ def _pattern(word: str) -> str:
     return rf"[45]{re.escape(status[1])}(?!\d)" if status else re.escape(word)
 
 
-def _rank(one: _Searchable, words: Sequence[re.Pattern[str]]) -> float:
+def _rank(section: _Searchable, words: Sequence[re.Pattern[str]]) -> float:
     """Words in headings count most; of two texts with the same words the shorter is more about them."""
-    title = one.title.casefold()
-    times = sum(min(len(word.findall(one.body)), 5) for word in words)
+    title = section.title.casefold()
+    times = sum(min(len(word.findall(section.body)), 5) for word in words)
     return (
         20 * sum(bool(word.search(title)) for word in words)
-        + 5 * sum(bool(word.search(one.heads)) for word in words)
-        + times / (1 + len(one.body) / 2000)
+        + 5 * sum(bool(word.search(section.heads)) for word in words)
+        + times / (1 + len(section.body) / 2000)
     )
 
 

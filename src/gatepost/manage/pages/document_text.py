@@ -44,7 +44,7 @@ class Section(NamedTuple):
     text: str
 
 
-class Document(NamedTuple):
+class DocumentPage(NamedTuple):
     """A document. sections: the first is the document itself. html: without its first heading."""
 
     name: str
@@ -67,8 +67,8 @@ def _folder() -> Traversable:
 @cache
 def texts() -> dict[str, str]:
     """The Markdown of every document by its name: "tls-reporting"."""
-    found = sorted((file for file in _folder().iterdir() if file.name.endswith(".md")), key=lambda file: file.name)
-    return {file.name.removesuffix(".md"): file.read_text(encoding="utf-8") for file in found}
+    documents = sorted((file for file in _folder().iterdir() if file.name.endswith(".md")), key=lambda file: file.name)
+    return {file.name.removesuffix(".md"): file.read_text(encoding="utf-8") for file in documents}
 
 
 @cache
@@ -120,7 +120,7 @@ def _anchors(titles: Sequence[str]) -> Iterator[str]:
 
 
 @cache
-def document(name: str) -> Document:
+def document(name: str) -> DocumentPage:
     """A document, rendered. Raises KeyError: there is none of that name."""
     parts = sections(name)
     markdown = _markdown()
@@ -133,7 +133,7 @@ def document(name: str) -> Document:
         if token.children:
             token.children = list(_linked(token.children))
     body = list(_without_empty_heads(tokens[3:] if tokens and tokens[0].tag == "h1" else tokens))
-    return Document(name, parts[0].title, parts, Markup(markdown.renderer.render(body, markdown.options, {})))  # noqa: S704 - markdown-it escapes, and the text is ours
+    return DocumentPage(name, parts[0].title, parts, Markup(markdown.renderer.render(body, markdown.options, {})))  # noqa: S704 - markdown-it escapes, and the text is ours
 
 
 @cache
@@ -165,7 +165,7 @@ def _without_empty_heads(tokens: Sequence[Token]) -> Iterator[Token]:
         if head or token.type == "thead_open":
             head.append(token)
             if token.type == "thead_close":
-                if any(one.content for one in head):
+                if any(token_of_head.content for token_of_head in head):
                     yield from head
                 head = []
         else:
