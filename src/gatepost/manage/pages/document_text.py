@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 INDEX: Final = "README"
 """The name of the start page."""
 
+_REPLIES: Final = "reply-codes"
+_CODES: Final = re.compile(r"[45]\d\d [45]\.\d{1,3}\.\d{1,3}")
 _HEADING: Final = re.compile(r"(#{1,4}) (.+)")
 _FENCE: Final = "```"
 _COMMENT: Final = re.compile(r"^<!--.*-->\n", re.MULTILINE)
@@ -103,6 +105,15 @@ def sections(name: str) -> tuple[Section, ...]:
         Section(level, title, anchor, "\n".join(lines))
         for (level, title, lines), anchor in zip(heads, anchors, strict=True)
     )
+
+
+def reply_help(reply: str) -> str:
+    """The address of cause and cure of a reply of the gateway; "" if it is of class 2 or not known."""
+    if "[Message=" in reply:
+        return address(_REPLIES, "tls-requirements-that-were-not-met")
+    codes = _CODES.match(reply)
+    headings = {section.title: section.anchor for section in sections(_REPLIES)}
+    return address(_REPLIES, headings[codes[0]]) if codes and codes[0] in headings else ""
 
 
 def _plain(text: str) -> str:

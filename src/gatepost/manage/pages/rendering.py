@@ -22,6 +22,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from gatepost.manage.pages import flash
 from gatepost.manage.pages.code_labels import event_label, event_level, failure_label, setting_label
+from gatepost.manage.pages.document_text import reply_help
 from gatepost.manage.pages.flash import Flash
 from gatepost.manage.pages.help_links import help_for
 from gatepost.manage.pages.navigation import navigation
@@ -122,6 +123,7 @@ def environment() -> Environment:
         event_level=event_level,
         failure=failure_label,
         setting=setting_label,
+        reply_help=reply_help,
     )
     made.filters.update({name: _clocked(shown) for name, shown in CLOCKED.items()})
     made.globals.update(static_url=static_url, link=link)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gatepost.manage.pages import document_text
-from gatepost.manage.pages.document_text import address, document, pictures, sections, texts
+from gatepost.manage.pages.document_text import address, document, pictures, reply_help, sections, texts
 
 DOCS = Path(__file__).parents[4] / "docs"
 FORBIDDEN = re.compile(r"<(?:script|style|iframe|form)|\son\w+=|\sstyle=|javascript:", re.IGNORECASE)
@@ -115,6 +115,25 @@ def test_a_table_without_a_head_has_none(written):
     assert html.count("<table>") == 2
     assert html.count("<thead>") == 1
     assert "<th>x</th>" in html
+
+
+@pytest.mark.parametrize(
+    ("reply", "help_address"),
+    [
+        ("550 5.7.64 TenantAttribution; Relay Access Denied [mx 0af1]", "/docs/reply-codes#550-5764"),
+        ("530 5.7.0 Must issue a STARTTLS command first", "/docs/reply-codes#530-570"),
+        (
+            "450 4.7.320 Certificate validation failed [Message=UntrustedRoot …]",
+            "/docs/reply-codes#tls-requirements-that-were-not-met",
+        ),
+        ("550 5.9.9 something of others", ""),
+        ("250 2.0.0 OK", ""),
+        ("550 no status", ""),
+        ("", ""),
+    ],
+)
+def test_the_cause_of_a_reply_has_an_address(reply, help_address):
+    assert reply_help(reply) == help_address
 
 
 def test_addresses():
