@@ -336,7 +336,7 @@ def test_a_report_to_hand_on(lab: Lab) -> None:
     assert done.stdout.splitlines()[-1].startswith("verdict=")
     text = file.read_text()
     assert text.lstrip().startswith("<!doctype html>")
-    assert "hostile.good.test: protection of mail" in text
+    assert "hostile.good.test:25: protection of mail" in text
     assert not any(word in text for word in ("<script", "<link", "<img", "src=", "href=", "\x1b"))
     refused = lab.run("partner", "good.test", "--private", "--html", str(lab.folder / "none" / "x"), expect=2)
     assert "No such file or directory" in refused.stderr

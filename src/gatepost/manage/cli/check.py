@@ -114,6 +114,14 @@ def _options[F: Callable[..., Any]](command: F) -> F:
             metavar="SECONDS",
             help="Time limit for each step; a whole host gets six times as long.",
         ),
+        _output_options,
+    ):
+        command = option(command)
+    return command
+
+
+def _output_options[F: Callable[..., Any]](command: F) -> F:
+    for option in (
         click.option(
             "--html",
             type=click.Path(dir_okay=False, writable=True, path_type=Path),
