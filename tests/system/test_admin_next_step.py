@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.admin import AdminCentre, served
 from support.browser import axe, looks, overflow, shot
-from support.process import wait_until
 from support.scenes import connector, contoso, send
-from support.sink import Behaviour
+
+from gatepost.testing.process import wait_until
+from gatepost.testing.sink import Behaviour
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Page
     from support.gateway import Gateway
-    from support.pki import Pki
-    from support.sink import Sink
+
+    from gatepost.testing.pki import Pki
+    from gatepost.testing.sink import Sink
 
 pytestmark = pytest.mark.timeout(300)
 FABRIKAM: dict[str, Any] = {"accepted_domain": [{"name": "fabrikam.example"}]}

@@ -11,17 +11,19 @@ from urllib.parse import quote, urlencode
 import pytest
 from support.admin import AdminCentre, served
 from support.browser import axe, looks, overflow, shot
-from support.process import wait_until
 from support.scenes import connector, contoso, message, send
-from support.sink import Behaviour
+
+from gatepost.testing.process import wait_until
+from gatepost.testing.sink import Behaviour
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from playwright.sync_api import Page
     from support.gateway import Gateway
-    from support.pki import Pki
-    from support.sink import Sink
+
+    from gatepost.testing.pki import Pki
+    from gatepost.testing.sink import Sink
 
 HOSTILE = "<script>alert(document.domain)</script> =1+1 " + "W" * 300
 REPLY = "450 4.2.1 <img src=x onerror=alert(1)> " + "y" * 200

@@ -16,17 +16,19 @@ from support.admin import AdminCentre, served
 from support.browser import PHONE, axe, context, look, overflow, shot
 from support.debian import need
 from support.gateway import Gateway
-from support.process import Folder, wait_until
 from support.scenes import ALICE, OWN_SERVERS, contoso, send
-from support.sink import Behaviour
+
+from gatepost.testing.process import Folder, wait_until
+from gatepost.testing.sink import Behaviour
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from playwright.sync_api import Browser, Page
     from support.peers import Postfix
-    from support.pki import Pki
-    from support.sink import Sink
+
+    from gatepost.testing.pki import Pki
+    from gatepost.testing.sink import Sink
 
 NAME = "mx.bank.example"
 START = "/connectors/new?organization=contoso"

@@ -21,15 +21,17 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
-from support.process import alive, greets, wait_until
 from support.scenes import ALICE, connector, contoso, message, send
-from support.sink import Behaviour
+
+from gatepost.testing.process import alive, greets, wait_until
+from gatepost.testing.sink import Behaviour
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from support.gateway import Gateway
-    from support.sink import Sink
+
+    from gatepost.testing.sink import Sink
 
 CLIENTS = 4
 RECIPIENTS = ("ann@contoso.example", "ben@contoso.example", "bob@partner.example")

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 from support.debian import MARK, need
-from support.process import Child, FixtureError, Folder
+from support.process import Child
+
+from gatepost.testing.process import FixtureError, Folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
