@@ -48,10 +48,10 @@ def base() -> Path:
 
 
 class CleanRoot:
-    """A copy of the clean system, removed at the end."""
+    """A copy of the clean system, or of another folder, removed at the end."""
 
-    def __init__(self) -> None:
-        source = base()
+    def __init__(self, source: Path | None = None) -> None:
+        source = source or base()
         self.folder = Folder("clean-root")
         self.path = self.folder.path / "root"
         subprocess.run(["cp", "-a", "--reflink=auto", source, self.path], check=True)
