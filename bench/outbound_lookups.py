@@ -25,13 +25,14 @@ from typing import TYPE_CHECKING, Any, Self
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "system"))
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from support.dnssec import SignedDns, Zone
+from support.dnssec import SignedDns
 from support.gateway import Gateway
 from support.policy_host import PolicyHost
 from support.scenes import ALICE, connector, contoso, message
 
 from gatepost.testing.pki import Pki
 from gatepost.testing.process import FixtureError, wait_until
+from gatepost.testing.signed_zone import Zone
 from gatepost.testing.sink import Behaviour, Sink
 
 if TYPE_CHECKING:
