@@ -1,4 +1,4 @@
-"""Writes what is generated under docs/: settings, resources, tls, commands, metrics, REST, licences; rfc_page.py: rfcs.
+"""Writes what is generated under docs/: settings, resources, commands, REST, replies, log lines, …; rfc_page.py: rfcs.
 
 .venv/bin/python scripts/docs.py            write them
 .venv/bin/python scripts/docs.py --check    exit 1 and name those that are not current
@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 import click
 import door_matrix
 import licences
+import log_lines
 import public_names
 
+from gatepost.analysis.replies import catalogue as replies
 from gatepost.events.metrics.catalogue import CATALOGUE
 from gatepost.manage.cli import main as gatepost
 from gatepost.manage.rest.routes import ENDPOINTS
@@ -141,6 +143,8 @@ def pages() -> dict[Path, str]:
         DOCS / "licences.md": licences.page(),
         DOCS / "python.md": marked("python.md", "names", public_names.table()),
         DOCS / "testing.md": marked("testing.md", "defects", public_names.defects()),
+        DOCS / "reply-codes.md": replies.markdown(),
+        DOCS / "log-lines.md": log_lines.page(),
     }
 
 
