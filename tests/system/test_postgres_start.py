@@ -7,6 +7,7 @@ has no server before PostgreSQL 15.
 from __future__ import annotations
 
 import gc
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -394,3 +395,20 @@ def test_the_command_prepares_and_says_what_is_wrong(site: Site) -> None:
     assert (status, "has a password in it" in text, WRONG in text) == (2, True, False)
     status, text = prepare()
     assert (status, "for PostgreSQL give --url" in text) == (2, True)
+
+
+def test_the_command_waits_for_a_server_that_comes_later(site: Site) -> None:
+    settings = site.folder.write("gatepost.toml", '[server]\nhostname = "mx1.contoso.example"\ndata_dir = "/nowhere"\n')
+    site.server.stop()
+    later = threading.Timer(3, site.server.start)
+    later.start()
+    begun = time.monotonic()
+    words = ("store", "prepare", "--wait", "60", "--url", site.url(role="gatepost_admin"))
+    try:
+        done = run_gatepost("--config", str(settings), *words)
+    finally:
+        later.join()
+    assert (done.returncode, time.monotonic() - begun >= 2) == (0, True), done.stderr
+    begun = time.monotonic()
+    wrong = run_gatepost("--config", str(settings), *words[:-1], site.url(passfile=site.wrong))
+    assert (wrong.returncode, time.monotonic() - begun < 20) == (2, True), wrong.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 from gatepost.mail.inbound.quarantine import QuarantineLimits
@@ -84,7 +85,8 @@ def sending_limits(
     place: among the workers of the node. Raises OSError if the file cannot be used.
     """
     if store.position is not None:
-        return DividedLimits(lambda: store.position or place), nothing
+        # Until the site has seen all workers of this node, each of them would think that the whole limit is its own.
+        return DividedLimits(lambda: max(store.position or place, place, key=itemgetter(1))), nothing
     limits = NodeLimits(data / WORKERS_DIRECTORY / LIMITS_FILE, *place)
     return limits, limits.close
 

@@ -23,10 +23,11 @@ class PassedSocketError(Exception):
 
 
 class PassedSockets:
-    """Those that were passed and are not taken yet. sockets: with the name of each."""
+    """Those that were passed. sockets: with the name of each. taken: those that a setting names."""
 
     def __init__(self, sockets: list[tuple[str, socket.socket]]) -> None:
         self._waiting = sockets
+        self.taken: list[socket.socket] = []
 
     @classmethod
     def from_environment(cls, environment: MutableMapping[str, str]) -> PassedSockets:
@@ -47,6 +48,7 @@ class PassedSockets:
             if passed.family == family and passed.getsockname()[:2] == target[:2]:
                 _check_family(name, passed)
                 self._waiting.remove(entry)
+                self.taken.append(passed)
                 return passed
         return None
 

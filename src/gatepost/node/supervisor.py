@@ -30,6 +30,7 @@ _LONGEST_PAUSE = 30.0
 _SILENT_SECONDS: Final = 30.0  # a worker that says nothing for so long hangs; it says something every two seconds
 _START_SECONDS: Final = 900.0  # within which a worker must serve: reading a large queue takes its time
 _EXTRA_SECONDS: Final = 10.0  # that the service manager grants beyond the drain: for what is signed and said last
+_LAST_ACCEPTED: Final = 1.0  # after SIGTERM, within which workers stop listening by themselves
 _RELOAD_SECONDS: Final = 30.0  # after which a reload counts as done, whoever did not answer
 
 _log = logging.getLogger(__name__)
@@ -70,7 +71,8 @@ class Supervisor:
     supervisor is gone, so that no worker outlives it (`node.lifeline`). drain: seconds a worker gets to end before
     SIGKILL. beside: what runs in a process of its own and is no worker, by its name; called with the lifeline.
     manager: hears how all of them are. listening: what is logged once every worker takes mail. on_reload: called on
-    SIGHUP, before the processes read their files.
+    SIGHUP, before the processes read their files. close_ports: called when workers drain, so that the kernel refuses
+    new connections: without it they wait for a process that will never accept them.
     """
 
     def __init__(  # noqa: PLR0913 - what it runs, and whom it tells, each by name
@@ -83,6 +85,7 @@ class Supervisor:
         manager: ServiceManager | None = None,
         listening: str = "",
         on_reload: Callable[[], None] = lambda: None,
+        close_ports: Callable[[], None] = lambda: None,
     ) -> None:
         self._workers = [_Worker(f"worker {index}", partial(work, index)) for index in range(workers)]
         self._workers += [_Worker(name, other, takes_mail=False) for name, other in (beside or {}).items()]
@@ -90,12 +93,14 @@ class Supervisor:
         self._manager = manager or ServiceManager()
         self._listening = listening
         self._on_reload = on_reload
+        self._close_ports = close_ports
         self._stopping = False
         self._status = 0
         self._served = False  # somebody has lived for a while: the settings can be used
         self._announced = False  # that every worker takes mail
         self._reload_until = 0.0  # 0: no reload is under way
         self._kill_at = 0.0
+        self._close_at = 0.0  # 0: nothing is to be closed, or all is
 
     def run(self) -> int:
         """Start the workers and return when all have ended: 0, or 2 if the settings cannot be used."""
@@ -147,6 +152,7 @@ class Supervisor:
         if not self._stopping:  # who asks again does not grant more time
             self._stopping = True
             self._kill_at = time.monotonic() + self._drain
+            self._close_at = time.monotonic() + _LAST_ACCEPTED
             _log.info("stopping: sessions and deliveries may take up to %.0f s to end", self._drain)
             self._manager.stopping("stopping", self._drain + _EXTRA_SECONDS)
         self._pass_on(number)
@@ -163,11 +169,11 @@ class Supervisor:
     def _report(self) -> None:
         """Hear the processes, and tell the service manager what has become of them."""
         now, mail = time.monotonic(), [worker for worker in self._workers if worker.takes_mail]
+        if self._stopping:  # who drains is not heard any more
+            return
         for worker in self._workers:
             worker.hear(now)
             self._note_silence(worker, now)
-        if self._stopping:
-            return
         status = self._status_text()
         if not self._announced and all(worker.is_ready for worker in mail):
             self._announced = True
@@ -252,6 +258,9 @@ class Supervisor:
 
     def _restart_and_kill(self) -> None:
         now = time.monotonic()
+        if self._close_at and now >= self._close_at:
+            self._close_at = 0.0
+            self._close_ports()
         for worker in self._workers:
             if worker.pid and self._stopping and now > self._kill_at:
                 os.kill(worker.pid, signal.SIGKILL)

@@ -53,6 +53,7 @@ class DnsServer:
         failures: Mapping[str, str] | None = None,
         authentic: bool = False,
         ttl: int = 60,
+        host: str = "127.0.0.1",
     ) -> None:
         self.records = {_key(name): list(values) for name, values in records.items()}
         self.failures = {_key(name): kind for name, kind in (failures or {}).items()}
@@ -60,6 +61,7 @@ class DnsServer:
         self.authentic = authentic
         self.ttl = ttl
         self.queries: list[Query] = []
+        self.host = host
         self.port = free_port()
         self._servers: list[socketserver.BaseServer] = []
         self._threads: list[threading.Thread] = []
@@ -67,8 +69,8 @@ class DnsServer:
 
     @property
     def address(self) -> str:
-        """ "127.0.0.1:PORT", as `dns.nameservers` takes it."""
-        return f"127.0.0.1:{self.port}"
+        """HOST:PORT, as `dns.nameservers` takes it."""
+        return f"{self.host}:{self.port}"
 
     def set(self, name_and_type: str, *values: str) -> None:
         """Replace the records of one name and type; no values removes them."""
@@ -171,7 +173,7 @@ class _Udp(socketserver.ThreadingUDPServer):
 
     def __init__(self, owner: DnsServer) -> None:
         self.owner = owner
-        super().__init__(("127.0.0.1", owner.port), _UdpHandler)
+        super().__init__((owner.host, owner.port), _UdpHandler)
 
 
 class _Tcp(socketserver.ThreadingTCPServer):
@@ -182,7 +184,7 @@ class _Tcp(socketserver.ThreadingTCPServer):
 
     def __init__(self, owner: DnsServer) -> None:
         self.owner = owner
-        super().__init__(("127.0.0.1", owner.port), _TcpHandler)
+        super().__init__((owner.host, owner.port), _TcpHandler)
 
 
 class _UdpHandler(socketserver.BaseRequestHandler):

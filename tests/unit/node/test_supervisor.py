@@ -26,6 +26,10 @@ def sleep(index, lifeline):
     while True:
         signal.pause()
 
+def drains(index, lifeline):
+    signal.signal(signal.SIGTERM, lambda *_: (time.sleep(3), say("drained"), os._exit(0)))
+    sleep(index, lifeline)
+
 exec(sys.argv[1])
 workers, drain, supervisor._STABLE_SECONDS = int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4])
 say(f"status {supervisor.Supervisor(workers, work, drain=drain).run()}")
@@ -237,6 +241,22 @@ def work(index, lifeline):
     script.signal(signal.SIGKILL)
     assert script.ends() == -signal.SIGKILL
     assert script.said.count("alone") == 2
+
+
+def test_ports_are_closed_while_a_worker_drains(run):
+    script = run(
+        SCRIPT.replace("drain=drain)", "drain=drain, close_ports=lambda: say('closed'))"),
+        "work = drains",
+        1,
+        10.0,
+        10.0,
+    )
+    script.expect("worker")
+    script.signal(signal.SIGTERM)
+    script.expect("closed")
+    assert script.expect("status") == "status 0"
+    assert "drained" in script.said
+    assert script.said.count("closed") == 1
 
 
 # A supervisor that is a service: what it tells its manager goes to a socket that this test reads.

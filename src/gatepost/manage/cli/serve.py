@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import socket
 import sys
 from contextlib import closing, suppress
 from functools import partial
@@ -54,7 +55,6 @@ from gatepost.store.sqlite.wal_index import hold_indexes
 from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable
 
     from gatepost.node.privileges import Account
@@ -98,26 +98,48 @@ def serve(config: str | None, *, check: bool) -> None:
     _check_store(settings)  # of a start and a restore that begin at once, at least one sees the other
     registration = _registered(settings)
     Storage.of(settings).disconnect()  # nothing of it survives a fork
+    workers, work = _processes(settings, ports, registration, tickets)
+    supervisor = Supervisor(
+        workers,
+        work,
+        drain=settings.server.drain + settings.server.drain_replies + _GRACE,
+        beside=_without_tickets(_auxiliary_processes(settings, ports, workers), tickets),
+        manager=manager,
+        listening=_listening(settings, ports),
+        on_reload=partial(_tell_changes, settings, config),
+        # Those of a service manager are not ours to close.
+        close_ports=partial(_close, [port for port in ports.mail if port not in passed.taken]),
+    )
+    status = supervisor.run()
+    sign_rest(settings)
+    registration.end()
+    _log.info("stopped")
+    sys.exit(status)
+
+
+def _processes(
+    settings: Settings, ports: _Ports, registration: Registration, tickets: SharedSecrets
+) -> tuple[int, Callable[[int, int], int]]:
+    """The number of worker processes, and what each runs."""
     workers = settings.server.workers or len(os.sched_getaffinity(0))
 
     def work(index: int, lifeline: int) -> int:
         ports.keep(ports.mail)
         return run_worker(settings, (index, workers), ports.mail, lifeline, registration.node, tickets)
 
-    def apart(other: Callable[[int], int], lifeline: int) -> int:
-        tickets.close()
-        return other(lifeline)
+    return workers, work
 
-    beside = {name: partial(apart, other) for name, other in _auxiliary_processes(settings, ports, workers).items()}
-    drain = settings.server.drain + settings.server.drain_replies + _GRACE
-    places, on_reload = _listening(settings, ports), partial(_tell_changes, settings, config)
-    status = Supervisor(
-        workers, work, drain=drain, beside=beside, manager=manager, listening=places, on_reload=on_reload
-    ).run()
-    sign_rest(settings)
-    registration.end()
-    _log.info("stopped")
-    sys.exit(status)
+
+def _without_tickets(
+    processes: dict[str, Callable[[int], int]], tickets: SharedSecrets
+) -> dict[str, Callable[[int], int]]:
+    """The same processes; each closes the keys of session tickets, which are for workers alone."""
+
+    def apart(process: Callable[[int], int], lifeline: int) -> int:
+        tickets.close()
+        return process(lifeline)
+
+    return {name: partial(apart, process) for name, process in processes.items()}
 
 
 def _service_manager() -> tuple[ServiceManager, PassedSockets]:
@@ -128,6 +150,13 @@ def _service_manager() -> tuple[ServiceManager, PassedSockets]:
         fail(BAD_INPUT, f"NOTIFY_SOCKET, WATCHDOG_USEC: {error}")
     except PassedSocketError as error:
         fail(BAD_INPUT, str(error))
+
+
+def _close(ports: list[socket.socket]) -> None:
+    """Refuse connections, for all processes that share these sockets."""
+    for port in ports:
+        with suppress(OSError):
+            port.shutdown(socket.SHUT_RDWR)
 
 
 def _listening(settings: Settings, ports: _Ports) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -16,6 +17,9 @@ from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
     from gatepost.store.database import Schema
+
+
+_PAUSE: Final = 1.0
 
 
 def _parsed_url(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
@@ -33,9 +37,16 @@ def _parsed_url(_context: click.Context, _parameter: click.Parameter, value: str
     help="As store.url, with a role that may make tables, such as "
     '"postgresql://gatepost_admin@HOST/gatepost?passfile=/PATH". Default: store.url.',
 )
+@click.option(
+    "--wait",
+    type=click.FloatRange(0, 3600),
+    default=0,
+    metavar="SECONDS",
+    help="How long to wait for a server that cannot be reached yet (0 to 3600). Default: 0.",
+)
 @config_option
 @json_option
-def prepare(url: str, config: str | None, *, as_json: bool) -> None:
+def prepare(url: str, wait: float, config: str | None, *, as_json: bool) -> None:
     """Make the tables in PostgreSQL, or bring them up to date, so that the gateway's own role need not be able to.
 
     Run it once before the first start, and with each new version before its nodes start; nodes of the version before
@@ -49,16 +60,24 @@ def prepare(url: str, config: str | None, *, as_json: bool) -> None:
     chosen = url or settings.store.url
     if chosen == SQLITE:
         fail(BAD_INPUT, "store.url is sqlite: the gateway makes its files itself; for PostgreSQL give --url")
-    try:
-        before = Storage(chosen, Path(settings.server.data_dir)).prepare(SCHEMAS)
-    except StoreFailure as failure:
-        fail(BAD_INPUT if failure.final else UNKNOWN, str(failure))
+    before = _prepared(Storage(chosen, Path(settings.server.data_dir)), time.monotonic() + wait)
     if as_json:
         print_json([_row(schema, before[schema.name]) for schema in SCHEMAS])
         return
     for schema in SCHEMAS:
         click.echo(_text(schema, before[schema.name]))
     click.echo("the tables are as this version of gatepost needs them", err=True)
+
+
+def _prepared(storage: Storage, until: float) -> dict[str, int | None]:
+    """The versions of before. until: when a server that cannot be reached is given up, by the monotonic clock."""
+    while True:
+        try:
+            return storage.prepare(SCHEMAS)
+        except StoreFailure as failure:
+            if failure.final or time.monotonic() >= until:
+                fail(BAD_INPUT if failure.final else UNKNOWN, str(failure))
+        time.sleep(_PAUSE)
 
 
 def _row(schema: Schema, before: int | None) -> dict[str, object]:

@@ -36,19 +36,19 @@ _NO_EDITS: Final = HeaderEdits()
 _REFUSALS: Final = {ScanAction.REJECT: _REFUSED, ScanAction.SOFT_REJECT: _NOT_NOW, ScanAction.GREYLIST: _NOT_NOW}
 
 
-def hooks_for(index: HookIndex, whose: tuple[str, str], recipient_owner: str) -> tuple[ApplicableHook, ...]:
+def hooks_for(index: HookIndex, whose: tuple[str, str], reached: Iterable[str]) -> tuple[ApplicableHook, ...]:
     """The content hooks that scan mail to one recipient.
 
-    whose: organization and direction ("incoming", "originating") of the verdict. recipient_owner: the organization that
-    accepts the recipient's domain, "" if none does: for mail from one organization here to another, the hooks of both.
+    whose: organization and direction ("incoming", "originating") of the verdict. reached: the organizations here that
+    get it: who accepts the recipient's domain, and those to which mailboxes forward it. Its own hooks scan it, and the
+    inbound hooks of each other one.
     """
     organization, direction = whose
-    if direction != "originating":
-        return index.hooks(organization, HookDirection.INBOUND)
-    own = index.hooks(organization, HookDirection.OUTBOUND)
-    if recipient_owner in {"", organization}:
-        return own
-    return own + index.hooks(recipient_owner, HookDirection.INBOUND)
+    hooks = index.hooks(organization, HookDirection.OUTBOUND if direction == "originating" else HookDirection.INBOUND)
+    for other in dict.fromkeys(reached):
+        if other != organization:
+            hooks += index.hooks(other, HookDirection.INBOUND)
+    return hooks
 
 
 class ScanResult(msgspec.Struct, frozen=True):

@@ -100,6 +100,12 @@ def expand(directory: Directory, recipient: Path) -> Expansion:
     return Expansion((*targets, Target(at, by)), tuple(steps))
 
 
+def organizations_reached(directory: Directory, expansion: Expansion) -> list[str]:
+    """The organizations here whose domains the targets are in: mailboxes of others may forward to them."""
+    owners = (directory.organization_of(target.path.domain) for target in expansion.targets)
+    return [owner.name for owner in owners if owner is not None]
+
+
 class MailOrigin(NamedTuple):
     """brought_by: whose server brought the mail, None if that makes no difference. nodes: of the site."""
 

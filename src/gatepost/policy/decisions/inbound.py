@@ -26,7 +26,7 @@ from gatepost.policy.decisions import refusals
 from gatepost.policy.decisions.authentication import authenticated_by
 from gatepost.policy.decisions.content import hooks_for
 from gatepost.policy.decisions.decision import InboundVerdict
-from gatepost.policy.decisions.forwarding import Returned, expand, relay_domain
+from gatepost.policy.decisions.forwarding import Returned, expand, organizations_reached, relay_domain
 from gatepost.policy.decisions.recipient_validation import judge_by_list, no_such_mailbox, question_of
 from gatepost.policy.decisions.submission import LOGIN, as_submitted, decide_submission
 from gatepost.protocols.smtp.replies import RECIPIENT_OK, SENDER_OK, Reply
@@ -192,9 +192,14 @@ def decide_recipient(
             else _partner_rules(findings, directory, organization, session, (reverse_path, recipient))
         )
     reply = reply or _existence(findings, directory, (reverse_path, recipient), returned)
-    findings.reasons.extend(expand(directory, recipient).reasons if reply is None and returned is None else ())
+    expansion = expand(directory, recipient) if reply is None and returned is None else None
+    findings.reasons.extend(expansion.reasons if expansion else ())
     whose = own or organization.name, direction
-    reply = reply or _apart(findings, first, whose) or _examined(findings, directory, first, whose, organization)
+    findings.authentication = authenticated_by(whose, organization)
+    if directory.hooks:
+        forwarded_to = organizations_reached(directory, expansion) if expansion else []
+        findings.hooks = hooks_for(directory.hooks, whose, [organization.name, *forwarded_to])
+    reply = reply or _apart(findings, first, whose) or _examined_alike(findings, first)
     return findings.verdict(reply or RECIPIENT_OK, *whose)
 
 
@@ -250,21 +255,11 @@ def _apart(findings: _Findings, first: InboundVerdict | None, whose: tuple[str, 
     return refusals.SEND_APART
 
 
-def _examined(
-    findings: _Findings,
-    directory: Directory,
-    first: InboundVerdict | None,
-    whose: tuple[str, str],
-    recipients: Organization | None = None,
-) -> Reply | None:
-    """Note who examines the message; the refusal of a recipient for whom others do than for the first.
+def _examined_alike(findings: _Findings, first: InboundVerdict | None) -> Reply | None:
+    """The refusal of a recipient whose mail others examine than the first recipient's.
 
-    One answer stands for all recipients of a message, and so does what is put into its header. recipients: whose
-    accepted domain the recipient is in.
+    One answer stands for all recipients of a message, and so does what is put into its header.
     """
-    findings.authentication = authenticated_by(whose, recipients)
-    if directory.hooks:
-        findings.hooks = hooks_for(directory.hooks, whose, recipients.name if recipients else "")
     if first is None or (first.hooks, first.authentication) == (findings.hooks, findings.authentication):
         return None
     same = "is authenticated by others" if first.hooks == findings.hooks else "goes to other content hooks"
@@ -303,7 +298,8 @@ def _elsewhere(
             f"reverse-path of {ours} (SRS)"
         )
     whose = attribution.organization, attribution.direction
-    reply = _apart(findings, first, whose) or _examined(findings, directory, first, whose)
+    findings.hooks = hooks_for(directory.hooks, whose, ())
+    reply = _apart(findings, first, whose) or _examined_alike(findings, first)
     return findings.verdict(reply or RECIPIENT_OK, *whose)
 
 

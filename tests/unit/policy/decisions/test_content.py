@@ -48,19 +48,21 @@ def index() -> HookIndex:
 
 
 @pytest.mark.parametrize(
-    ("whose", "owner", "names"),
+    ("whose", "reached", "names"),
     [
-        (("contoso", "incoming"), "contoso", ["both", "in"]),
-        (("contoso", "originating"), "", ["both", "out"]),
-        (("contoso", "originating"), "contoso", ["both", "out"]),
-        (("contoso", "originating"), "fabrikam", ["both", "out", "theirs"]),
-        (("contoso", "originating"), "adatum", ["both", "out"]),
-        (("fabrikam", "originating"), "", []),
-        (("adatum", "incoming"), "adatum", []),
+        (("contoso", "incoming"), ["contoso"], ["both", "in"]),
+        (("contoso", "incoming"), ["contoso", "fabrikam", "fabrikam"], ["both", "in", "theirs"]),
+        (("fabrikam", "incoming"), ["fabrikam", "contoso"], ["theirs", "both", "in"]),
+        (("contoso", "originating"), [], ["both", "out"]),
+        (("contoso", "originating"), ["contoso"], ["both", "out"]),
+        (("contoso", "originating"), ["fabrikam"], ["both", "out", "theirs"]),
+        (("contoso", "originating"), ["adatum"], ["both", "out"]),
+        (("fabrikam", "originating"), [], []),
+        (("adatum", "incoming"), ["adatum"], []),
     ],
 )
-def test_who_is_asked(index: HookIndex, whose: tuple[str, str], owner: str, names: list[str]) -> None:
-    assert [one.hook.name for one in hooks_for(index, whose, owner)] == names
+def test_who_is_asked(index: HookIndex, whose: tuple[str, str], reached: list[str], names: list[str]) -> None:
+    assert [one.hook.name for one in hooks_for(index, whose, reached)] == names
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from gatepost.policy.decisions.forwarding import (
     Returned,
     expand,
     keeps_sender,
+    organizations_reached,
     relay_domain,
     returned,
     targets_of,
@@ -285,3 +286,11 @@ def test_own_servers_and_nodes_see_the_senders_own_reverse_path(
     planner = RoutePlanner(resources, nodes=Nodes("mx1.o.example", "o-site", {"mx2.o.example": ("192.0.2.2", 2600)}))
     ((route, _),) = planner.routes("o", [Recipient(recipient)])
     assert keeps_sender(route) is kept
+
+
+@pytest.mark.parametrize(
+    ("recipient", "names"), [("ann@o.example", ["o"]), ("both@o.example", ["o", "o"]), ("away@o.example", [])]
+)
+def test_the_organizations_that_a_forwarded_message_reaches(recipient, names):
+    directory = Directory(parse(tomllib.loads(TEXT)))
+    assert organizations_reached(directory, expand(directory, parse_address(recipient))) == names

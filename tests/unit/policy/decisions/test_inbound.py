@@ -642,6 +642,24 @@ def test_recipients_about_whom_other_hooks_are_asked_come_apart(
     assert [one.hook.name for one in first.hooks] == asked
 
 
+FORWARDS = '[[organization.o.mailbox]]\naddress = "{}@o.example"\nforwarding_smtp_address = "{}"\n'
+
+
+def test_what_a_mailbox_forwards_to_another_organization_is_scanned_there(
+    directory: Build, session: Session, path: MakePath
+) -> None:
+    boxes = (
+        FORWARDS.format("b", "c@o.example") + FORWARDS.format("c", "a@p.example") + FORWARDS.format("d", "d@away.test")
+    )
+    index, first = directory(HOOKED + boxes), None
+    for recipient, expected in {"b@o.example": OK, "c@o.example": OK, "d@o.example": "452 4.5.3"}.items():
+        verdict = decide_recipient(index, session("203.0.113.9"), path(""), path(recipient), first=first)
+        first = first or verdict
+        assert summary(verdict)[0] == expected
+    assert first is not None
+    assert [one.label for one in first.hooks] == ["content hook 'of p' of p"]
+
+
 def test_mail_that_leaves_is_asked_about_by_the_hooks_of_whom_it_is_from(
     directory: Build, session: Session, path: MakePath
 ) -> None:

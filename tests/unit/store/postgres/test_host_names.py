@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+
+import pytest
+
+from gatepost.store.postgres.host_names import found, host_name_of
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("postgresql://g@db1:5433/gatepost?sslmode=verify-full", "db1"),
+        ("postgresql:///gatepost?host=db2", "db2"),
+        ("postgresql:///gatepost?host=/run/postgresql", ""),
+        ("postgresql://g@127.0.0.1/gatepost", ""),
+        ("postgresql://g@[::1]/gatepost", ""),
+        ("postgresql:///?service=gatepost", ""),
+    ],
+)
+def test_a_name_is_looked_up_and_nothing_else(url, name):
+    assert host_name_of(url) == name
+
+
+class Names:
+    """Stands for the system's resolver: names that are known, and those it never answers for until told."""
+
+    def __init__(self, monkeypatch):
+        self.asked: list[str] = []
+        self.answer = threading.Event()
+        monkeypatch.setattr(socket, "getaddrinfo", self._ask)
+
+    def _ask(self, name, *_, **__):
+        self.asked.append(name)
+        if name.startswith("gone"):
+            self.answer.wait(20)
+            raise socket.gaierror(-3, "Temporary failure in name resolution")
+        return []
+
+
+def test_a_name_that_nobody_answers_for_is_asked_once_and_keeps_nobody_waiting(monkeypatch):
+    names = Names(monkeypatch)
+
+    async def many() -> list[BaseException | None]:
+        waiting = [found(f"postgresql://gone{number % 2}/x", 0.2) for number in range(20)]
+        return await asyncio.gather(*waiting, found("postgresql://db2/x", 5), return_exceptions=True)
+
+    begun = time.monotonic()
+    results = asyncio.run(many())
+    assert time.monotonic() - begun < 5
+    assert [type(result) for result in results] == [TimeoutError] * 20 + [type(None)]
+    assert sorted(names.asked) == ["db2", "gone0", "gone1"]
+    names.answer.set()
+
+
+def test_an_answer_goes_to_all_who_wait_and_the_next_question_is_new(monkeypatch):
+    names = Names(monkeypatch)
+
+    async def two() -> list[BaseException | None]:
+        waiting = asyncio.gather(*(found("postgresql://gone/x", 5) for _ in range(2)), return_exceptions=True)
+        await asyncio.sleep(0.05)
+        names.answer.set()
+        return await waiting
+
+    for _ in range(2):
+        assert [type(result) for result in asyncio.run(two())] == [socket.gaierror] * 2
+    assert names.asked == ["gone", "gone"]
