@@ -51,7 +51,8 @@ def fold(text: str) -> str:
 def spellings(text: str) -> list[str]:
     """The text in the cases that people write, ASCII letters small, for engines that know the case of no others."""
     text = unicodedata.normalize("NFC", text)
-    return list(dict.fromkeys(one.translate(_LOWER) for one in (text, text.lower(), text.upper(), text.capitalize())))
+    cases = (text, text.lower(), text.upper(), text.capitalize())
+    return list(dict.fromkeys(spelling.translate(_LOWER) for spelling in cases))
 
 
 def matcher(patterns: Sequence[TextPattern], columns: Sequence[str]) -> Callable[[Sequence[object]], bool]:

@@ -168,15 +168,15 @@ def _named(keys: list[str]) -> list[ConnectorName]:
         direction, _, name = rest.partition("/")
         if direction not in {"inbound", "outbound"} or not name:
             raise Refusal(RefusalKind.INPUT, f"There is no connector {key[:100]!r}.")
-        names.append(ConnectorName(organization=organization, direction=direction, name=name))
+        names.append(ConnectorName(organization=organization, direction=direction, name=name))  # type: ignore[arg-type]  # it was looked at
     return names
 
 
 def _matching(request: Request, form: Mapping[str, str]) -> list[ConnectorName]:
-    chosen = {name: form.get(name, "").strip() for name in ("organization", "q", "direction", "status")}
+    chosen: dict[str, Any] = {name: form.get(name, "").strip() for name in ("organization", "q", "direction", "status")}
     rows = execute(find_connectors, context_of(request), FindConnectors(limit=MOST, **chosen)).rows
     return [
-        ConnectorName(organization=row.organization, direction=row.direction, name=row.name)  # type: ignore[arg-type]
+        ConnectorName(organization=row.organization, direction=row.direction, name=row.name)  # type: ignore[arg-type]  # it is one of two
         for row in rows
     ]
 

@@ -65,8 +65,9 @@ def switch_connectors(context: Context, request: SwitchConnectors) -> UseCaseRep
 
     def step(resources: Resources, draft: dict[str, Any]) -> Edit:
         edits = []
-        for one in dict.fromkeys(request.connectors):
-            part = choose_part(resources, _KINDS[one.direction], one.name, one.organization)
+        for connector in dict.fromkeys(request.connectors):
+            kind = _KINDS[connector.direction]
+            part = choose_part(resources, kind, connector.name, connector.organization)
             edits.append(part_set(part, _FIELDS[request.action], draft))
         return Edit(
             tuple(dict.fromkeys(name for edit in edits for name in edit.organizations)),

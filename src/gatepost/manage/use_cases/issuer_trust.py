@@ -66,11 +66,11 @@ class TrustIssuer(ChangeRequest, kw_only=True):
 
 def seen_issuers(record: Mapping[str, Any] | None) -> list[SeenIssuer]:
     """The issuers that hosts presented, of the record of a validation; each once."""
-    found = {}
+    issuers: dict[str, SeenIssuer] = {}
     for host in (record or {}).get("hosts", ()):
         if issuer := host.get("issuer"):
-            found.setdefault(issuer["sha256"], SeenIssuer(host=host["host"], **issuer))
-    return list(found.values())
+            issuers.setdefault(issuer["sha256"], SeenIssuer(host=host["host"], **issuer))
+    return list(issuers.values())
 
 
 @use_case(

@@ -204,7 +204,7 @@ class _Reading:
         shown = ", ".join(names)
         order = "ASC" if self.oldest_first else "DESC"
         if self.where.patterns:
-            connection.create_scalar_function(FOLDED, fold, 1, deterministic=True)
+            connection.create_scalar_function(FOLDED, lambda text: fold(str(text)), 1, deterministic=True)
             if self.where.indexed and is_whole(connection):
                 yield from self._looked_up(connection, shown, below)
                 return
@@ -224,7 +224,7 @@ class _Reading:
         among = f"rowid IN (SELECT value FROM json_each(?)) AND ({term})"  # noqa: S608 - our names
         sql = f"SELECT {shown} FROM trace WHERE {among} ORDER BY rowid DESC"  # noqa: S608 - our names
         for numbers in rows_with(connection, self.where.patterns, self.where.organizations, below):
-            for some in batched(numbers, _LOOKED_UP, strict=False):
+            for some in batched(numbers, _LOOKED_UP):
                 yield from connection.execute(sql, (str(list(some)), *values))
 
 

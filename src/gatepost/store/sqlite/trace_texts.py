@@ -1,4 +1,4 @@
-"""What people search for in a full trace file: its addresses, subjects and Message-IDs, folded, some rows at a time.
+"""Addresses, subjects and Message-IDs of a full trace file as searches look through them, some rows at a time.
 
 Made by `store.sqlite.trace` when a file is sealed, and looked through by `store.sqlite.trace_search`: finding a few
 letters in 70 octets a row is fast enough, and costs a fifth of an index of parts of words to
@@ -53,7 +53,7 @@ def make_texts(connection: apsw.Connection) -> None:
     blocks = [int(block) for (block,) in connection.execute(_BLOCKS, (_ROWS,))]
     for block in sorted(blocks):
         texts = connection.execute(_TEXTS, (block * _ROWS, (block + 1) * _ROWS)).fetchall()
-        connection.executemany(_ADD, [(block, name, rows, fold(lines).encode()) for name, rows, lines in texts])
+        connection.executemany(_ADD, [(block, name, rows, fold(str(lines)).encode()) for name, rows, lines in texts])
 
 
 def rows_with(
@@ -74,9 +74,14 @@ def rows_with(
         values.append(msgspec.json.encode(sorted(organizations)).decode())
     texts = connection.execute(f"SELECT block, rows, lines FROM texts WHERE {term} ORDER BY block DESC", values)  # noqa: S608 - our words
     for _, block in groupby(texts, key=itemgetter(0)):
-        found = [row for _, rows, lines in block for row in _rows_of(rows, lines, needles) if not below or row < below]
-        if found:
-            yield sorted(found, reverse=True)
+        numbers = [
+            number
+            for _, rows, lines in block
+            for number in _rows_of(rows, lines, needles)
+            if not below or number < below
+        ]
+        if numbers:
+            yield sorted(numbers, reverse=True)
 
 
 def _rows_of(rows: str, lines: bytes, needles: Sequence[bytes]) -> Iterator[int]:
