@@ -204,7 +204,7 @@ class _Reading:
         shown = ", ".join(names)
         order = "ASC" if self.oldest_first else "DESC"
         if self.where.patterns:
-            connection.create_scalar_function(FOLDED, lambda text: fold(str(text)), 1, deterministic=True)
+            connection.create_scalar_function(FOLDED, _folded, 1, deterministic=True)
             if self.where.indexed and is_whole(connection):
                 yield from self._looked_up(connection, shown, below)
                 return
@@ -226,6 +226,10 @@ class _Reading:
         for numbers in rows_with(connection, self.where.patterns, self.where.organizations, below):
             for some in batched(numbers, _LOOKED_UP):
                 yield from connection.execute(sql, (str(list(some)), *values))
+
+
+def _folded(*texts: object) -> str:
+    return fold(str(texts[0]))
 
 
 # What a column holds in a file of a version that did not know it.
