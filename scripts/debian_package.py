@@ -21,10 +21,9 @@ from pathlib import Path
 
 import licences
 import man_pages
-from click.shell_completion import get_completion_class
 
 import gatepost
-from gatepost.manage.cli import main as program
+from gatepost.manage.cli.completion import script
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = ROOT / "deploy/debian"
@@ -166,11 +165,7 @@ def install_documents(stage: Path) -> None:
     places = {"bash": "bash-completion/completions/gatepost", "zsh": "zsh/vendor-completions/_gatepost"}
     places["fish"] = "fish/vendor_completions.d/gatepost.fish"
     for shell, place in places.items():
-        kind = get_completion_class(shell)
-        assert kind is not None  # noqa: S101 - click has these three
-        source = kind(program, {}, "gatepost", "_GATEPOST_COMPLETE").source_template
-        names = kind(program, {}, "gatepost", "_GATEPOST_COMPLETE").source_vars()
-        write(stage / "usr/share" / place, source % names)
+        write(stage / "usr/share" / place, script(shell))
     doc = stage / "usr/share/doc/gatepost"
     write(doc / "README.Debian", (FILES / "README.Debian").read_text(encoding="utf-8"))
     write(doc / "copyright", COPYRIGHT)

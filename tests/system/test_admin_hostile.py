@@ -298,7 +298,8 @@ def _same(text: str, world: World) -> str:
         for written in (one, quote(one, safe=""), quote(quote(one, safe=""), safe="")):
             text = text.replace(written, "@")
     text = re.sub(
-        r'<time.*?</time>|urn:uuid:[-0-9a-f]+|"made": ?"[^"]+"|<dt>Created</dt>.*?</dd>|value="[^"]*"|cookie: \S+',
+        r'<time.*?</time>|urn:uuid:[-0-9a-f]+|"made": ?"[^"]+"|<dt>Created</dt>.*?</dd>|value="[^"]*"|cookie: \S+'
+        r'|"X-CSRF-Token": "[0-9a-f]+"',
         "",
         text,
     )

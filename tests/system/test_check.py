@@ -329,6 +329,19 @@ def test_what_a_person_reads(lab: Lab) -> None:
     assert bad.splitlines()[-1].startswith("verdict=hold policy=dane ")
 
 
+def test_a_report_to_hand_on(lab: Lab) -> None:
+    file = lab.folder / "report.html"
+    lab.sinks["hostile"].behaviour = behaviours()["hostile"]
+    done = lab.run("host", "hostile.good.test", "--html", str(file), expect=1)
+    assert done.stdout.splitlines()[-1].startswith("verdict=")
+    text = file.read_text()
+    assert text.lstrip().startswith("<!doctype html>")
+    assert "hostile.good.test:25: protection of mail" in text
+    assert not any(word in text for word in ("<script", "<link", "<img", "src=", "href=", "\x1b"))
+    refused = lab.run("partner", "good.test", "--private", "--html", str(lab.folder / "none" / "x"), expect=2)
+    assert "No such file or directory" in refused.stderr
+
+
 def test_signs_that_the_output_cannot_show_are_ascii(lab: Lab) -> None:
     out = lab.run("partner", "good.test", "--private", expect=0, PYTHONIOENCODING="ascii").stdout
     assert out.isascii()

@@ -32,6 +32,31 @@ def csrf_of(session: str) -> str:
     return hmac.digest(session.encode("utf-8", "replace"), b"csrf", "sha256").hex()
 
 
+def masked(token: str) -> str:
+    """A form token as a page shows it: another text each time, so that the size of a compressed page does not tell it.
+
+    What of the address a page repeats is compressed together with its token (BREACH); a token that never repeats
+    cannot be found by trying. token: hexadecimal, as `csrf_of` makes it.
+    """
+    octets = bytes.fromhex(token)
+    mask = secrets.token_bytes(len(octets))
+    return (mask + _xor(mask, octets)).hex()
+
+
+def unmasked(text: str) -> str:
+    """The form token in a masked one; any other text as it is."""
+    try:
+        octets = bytes.fromhex(text)
+    except ValueError:
+        return text
+    half = len(octets) // 2
+    return _xor(octets[:half], octets[half:]).hex() if len(octets) == 2 * _OCTETS else text
+
+
+def _xor(one: bytes, other: bytes) -> bytes:
+    return bytes(a ^ b for a, b in zip(one, other, strict=True))
+
+
 def same(one: str, other: str) -> bool:
     """Whether two secrets are the same, in a time that says nothing of where they differ."""
     return hmac.compare_digest(one.encode("utf-8", "replace"), other.encode("utf-8", "replace"))

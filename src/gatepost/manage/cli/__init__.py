@@ -70,6 +70,7 @@ _COMMANDS = {
     "trace": ("trace", "trace", "Search the message trace: what happened to a message, and why."),
     "evidence": ("groups", "evidence", "Verify and export the evidence log of messages and hops."),
     "report": ("groups", "report", "Show reports: protection of mail, TLS sessions by domain and result."),
+    "completion": ("completion", "completion", "Print a script that completes commands and names in a shell."),
     "tls": ("tls", "tls", "List the TLS versions and cipher suites of each profile."),
 }
 

@@ -40,6 +40,7 @@ from gatepost.settings.model import DnsValidation
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gatepost.analysis.checks.partner_report import PartnerCheck
     from gatepost.manage.use_cases.partner import CheckTarget
     from gatepost.settings.model import Settings
 
@@ -112,6 +113,20 @@ def _options[F: Callable[..., Any]](command: F) -> F:
             show_default=True,
             metavar="SECONDS",
             help="Time limit for each step; a whole host gets six times as long.",
+        ),
+        _output_options,
+    ):
+        command = option(command)
+    return command
+
+
+def _output_options[F: Callable[..., Any]](command: F) -> F:
+    for option in (
+        click.option(
+            "--html",
+            type=click.Path(dir_okay=False, writable=True, path_type=Path),
+            metavar="FILE",
+            help="Also write a report to hand on: one file that loads nothing, for a browser, mail or print.",
         ),
         click.option(
             "-v",
@@ -187,11 +202,24 @@ def _run(target: CheckTarget, asked: dict[str, Any], *, as_json: bool, verbose: 
         fail(BAD_INPUT, "\n".join(f"{_OPTIONS[error.path]}: {error.message}" for error in refusal.errors))
     finally:
         progress("")
+    if asked["html"] is not None:
+        _write_report(asked["html"], partner_check, settings.server.hostname)
     if as_json:
         print_json(check_record(partner_check))
     else:
         print_check(partner_check, verbose=verbose)
     sys.exit(_STATUS[partner_check.outcome])
+
+
+def _write_report(file: Path, partner_check: PartnerCheck, hostname: str) -> None:
+    from gatepost.manage.pages.partner import check_report  # noqa: PLC0415 - most checks write none
+    from gatepost.manage.pages.partner_report import check_view  # noqa: PLC0415 - as above
+
+    try:
+        file.write_text(check_report(check_view(partner_check, done=True), hostname), encoding="utf-8")
+    except OSError as error:
+        fail(BAD_INPUT, f"--html {file}: {error.strerror}")
+    click.echo(f"wrote {file}", err=True)
 
 
 _OPTIONS = {

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gatepost.manage.cli.completion import stored_names
 from gatepost.manage.use_cases.gateway import Gateway
 
 if TYPE_CHECKING:
@@ -27,7 +28,10 @@ def connector_options[F: Callable[..., Any]](command: F) -> F:
         type=click.Choice(["inbound", "outbound"]),
         help="Needed if there is an inbound and an outbound connector NAME.",
     )(command)
-    command = click.option("--organization", default="", help="Needed if several organizations have a connector NAME.")(
-        command
-    )
-    return click.argument("name")(command)
+    command = click.option(
+        "--organization",
+        default="",
+        shell_complete=stored_names("organization"),
+        help="Needed if several organizations have a connector NAME.",
+    )(command)
+    return click.argument("name", shell_complete=stored_names("inbound_connector", "outbound_connector"))(command)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.completion import stored_names
 from gatepost.manage.cli.options import BAD_INPUT, NO, config_option, fail
 from gatepost.manage.cli.password_prompt import prompt_password
 from gatepost.manage.cli.tables import printable
@@ -23,7 +24,7 @@ from gatepost.pki.certificates.connector_secrets import SecretState
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=stored_names("outbound_connector"))
 @click.option(
     "--stdin", "from_stdin", is_flag=True, help="Read the secret from standard input, up to the end of the line."
 )

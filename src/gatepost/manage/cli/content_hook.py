@@ -10,6 +10,7 @@ import click
 from msgspec.structs import replace
 
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.completion import stored_names
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option
 from gatepost.manage.cli.part_commands import add_commands
 from gatepost.manage.cli.tables import print_json, print_table, printable
@@ -71,7 +72,7 @@ def _status(one: ContentHook) -> str:
 
 
 @hook.command("check")
-@click.argument("name")
+@click.argument("name", shell_complete=stored_names("content_hook"))
 @click.option("--organization", default="", help="Needed if several organizations match.")
 @click.option(
     "--message",

@@ -9,6 +9,7 @@ import click
 
 from gatepost.manage.cli.changes import report
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.completion import stored_names
 from gatepost.manage.cli.edit import ChangeArguments, change_options
 from gatepost.manage.cli.options import BAD_INPUT, config_option, fail, json_option
 from gatepost.manage.use_cases.change import NOTHING
@@ -27,7 +28,7 @@ from gatepost.protocols.dkim.record import split_key_name
 
 
 @click.command()
-@click.argument("domain")
+@click.argument("domain", shell_complete=stored_names("accepted_domain"))
 @click.option("--selector", default="", help="Default: derived from the month, such as gp202611r.")
 @click.option(
     "--algorithm",

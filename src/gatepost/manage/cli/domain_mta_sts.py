@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.completion import stored_names
 from gatepost.manage.cli.options import NO, UNKNOWN, config_option, json_option
 from gatepost.manage.cli.tables import print_json, printable
 from gatepost.manage.use_cases.mta_sts import GetMtaStsPolicy, get_mta_sts_policy
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @click.command("mta-sts")
-@click.argument("name")
+@click.argument("name", shell_complete=stored_names("accepted_domain"))
 @click.option("--organization", default="", help="Needed if several organizations match.")
 @click.option("--check", is_flag=True, help="Check it as a sender would: DNS, policy, certificate, MX records.")
 @click.option(

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.completion import stored_names
 from gatepost.manage.cli.edit import ChangeArguments, change, change_options
 from gatepost.manage.cli.options import BAD_INPUT, config_option, fail, json_option
 from gatepost.manage.use_cases.name_lookup import choose_part
@@ -18,7 +19,7 @@ _MOST_OCTETS = 64 << 20
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=stored_names("accepted_domain"))
 @click.option("--add", multiple=True, metavar="ADDRESS", help="Add this address. May be repeated.")
 @click.option("--remove", multiple=True, metavar="ADDRESS", help="Remove this address. May be repeated.")
 @click.option(

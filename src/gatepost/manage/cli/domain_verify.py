@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.completion import stored_names
 from gatepost.manage.cli.edit import ChangeArguments, change, change_options
 from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.tables import print_json, printable
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=stored_names("accepted_domain"))
 @click.option("--organization", default="", help="Needed if several organizations match.")
 @click.option(
     "--record", "only_record", is_flag=True, help="Print the record that proves the domain, and do not look it up."

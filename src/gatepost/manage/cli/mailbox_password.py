@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.completion import stored_names
 from gatepost.manage.cli.options import BAD_INPUT, config_option, fail
 from gatepost.manage.cli.password_prompt import prompt_password
 from gatepost.manage.cli.tables import printable
@@ -20,7 +21,7 @@ from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 
 
 @click.command()
-@click.argument("address")
+@click.argument("address", shell_complete=stored_names("mailbox"))
 @click.option(
     "--stdin", "from_stdin", is_flag=True, help="Read the password from standard input, up to the end of the line."
 )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.completion import stored_names
 from gatepost.manage.cli.options import NO, UNKNOWN, config_option, fail, json_option
 from gatepost.manage.cli.tables import print_json, print_table, printable
 from gatepost.manage.use_cases.issuer_trials import TryIssuer, try_issuer
@@ -26,7 +27,7 @@ _COLUMNS = ("kid", "key", "algorithm")
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=stored_names("oauth_issuer"))
 @click.option("--organization", default="", help="Needed if several organizations match.")
 @click.option("--token-stdin", is_flag=True, help="Also check an access token, read from standard input.")
 @config_option

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.completion import stored_names
 from gatepost.manage.cli.edit import ChangeArguments, PreparedChange, change_options, edit, patch_of
 from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.part_commands import CODES, SHOW_CODES, WORDS_HELP
@@ -55,7 +56,7 @@ def list_(config: str | None, as_json: bool) -> None:
     help="Show the fields of an organization, and the names of its parts.\n\n"
     f"--toml prints all of it, ready for `gatepost apply`.\n\n{SHOW_CODES}",
 )
-@click.argument("name")
+@click.argument("name", shell_complete=stored_names("organization"))
 @view_options
 @config_option
 @json_option
@@ -87,7 +88,7 @@ def add(name: str, words: tuple[str, ...], **given: Any) -> None:
 
 
 @organization.command("set", help=f"Change an organization's own fields.\n\n{WORDS_HELP}\n\n{CODES}")
-@click.argument("name")
+@click.argument("name", shell_complete=stored_names("organization"))
 @click.argument("words", nargs=-1, required=True, metavar="KEY=VALUE...")
 @change_options
 @config_option
@@ -121,7 +122,7 @@ def _own(words: tuple[str, ...], before: dict[str, Any]) -> tuple[dict[str, Any]
     help="Remove an organization with all its domains, mailboxes, connectors and rules.\n\nDelivered mail stays "
     f"in its Maildirs. To keep a copy of the resources, save `organization show NAME --toml` first.\n\n{CODES}",
 )
-@click.argument("name")
+@click.argument("name", shell_complete=stored_names("organization"))
 @change_options
 @config_option
 @json_option

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.completion import stored_names
 from gatepost.manage.cli.edit import ChangeArguments, change_options, edit, part_added, part_removed, part_set
 from gatepost.manage.cli.options import config_option, json_option
 from gatepost.manage.cli.part_view import show_part, view_options
@@ -36,7 +37,12 @@ WORDS_HELP = (
 
 type _Command = Callable[..., Any]
 
-_ORGANIZATION = click.option("--organization", default="", help="Needed if several organizations match.")
+_ORGANIZATION = click.option(
+    "--organization",
+    default="",
+    shell_complete=stored_names("organization"),
+    help="Needed if several organizations match.",
+)
 
 
 def add_commands(
@@ -64,7 +70,8 @@ def _a(kind: PartKind) -> str:
 
 
 def _name_argument(kind: PartKind) -> Callable[[_Command], _Command]:
-    return click.argument("name", metavar="ADDRESS" if kind.identity == "address" else "NAME")
+    metavar = "ADDRESS" if kind.identity == "address" else "NAME"
+    return click.argument("name", metavar=metavar, shell_complete=stored_names(kind.key))
 
 
 def _add_show(group: click.Group, kind: PartKind, then: Callable[[Client, Part], None] | None) -> None:

@@ -6,7 +6,6 @@ and is refused while one is red, unless a reason is given, which the history kee
 
 from __future__ import annotations
 
-import hmac
 import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from starlette.routing import Route
 
 from gatepost.analysis.checks.gates import Light
 from gatepost.manage.access.principal import Scope
+from gatepost.manage.access.secret import same, unmasked
 from gatepost.manage.pages.certificate_forms import errors_of, why_of
 from gatepost.manage.pages.certificate_view import LEVELS, label_of, life, pin_of, way_back
 from gatepost.manage.pages.flash import Undo
@@ -238,8 +238,8 @@ def _check_summary(report: GateReport | None, entry: Entry) -> tuple[str, str]:
 
 async def _live(request: Request) -> Response:
     """Streams while a look runs; only for a page of ours, lest a foreign page's link has us ask others."""
-    csrf = request.state.csrf
-    if csrf and not hmac.compare_digest(request.headers.get("x-csrf-token", "").encode(), csrf.encode()):
+    session = request.state.session
+    if session is not None and not same(unmasked(request.headers.get("x-csrf-token", "")), session.csrf):
         raise HTTPException(HTTPStatus.FORBIDDEN, "Start the checks from the changeover page.")
     needs(request, Scope.CERTIFICATES)
     return followed(request, await run_in_threadpool(_entry, request))

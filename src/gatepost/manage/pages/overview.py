@@ -63,6 +63,7 @@ def _overview(request: Request) -> Response:
     return render(
         request,
         "overview/overview.html",
+        block="now",
         first_steps=_first_steps(request),
         work=work.items,
         work_unknown=work.unknown,

@@ -147,10 +147,15 @@ def _report(request: Request) -> Response:
             RefusalKind.CONFLICT, f"the check did not finish, so there is no report; check again: {run.trouble}"
         )
     own = context_of(request).settings.server.hostname
-    text = environment().get_template("partner/report.html").render(view=view, by=own, at=stamp(view.at))
+    text = check_report(view, own)
     name = f"check-{run.subject.name.replace(':', '-')}.html"
     headers = {"content-disposition": f'attachment; filename="{name}"', "cache-control": "no-store"}
     return Response(text, media_type="text/html; charset=utf-8", headers=headers)
+
+
+def check_report(view: CheckView, by: str) -> str:
+    """The HTML file to hand on. by: the name of the gateway that checked."""
+    return environment().get_template("partner/report.html").render(view=view, by=by, at=stamp(view.at))
 
 
 def _letter(view: CheckView) -> str:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 import uuid
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 
 from gatepost.manage.web.forms import FormBody
 from gatepost.manage.web.headers import SecurityHeaders
@@ -41,6 +42,10 @@ type Handler = Callable[[Request, Exception], Response]
 _log = logging.getLogger(__name__)
 
 
+_WORTH_COMPRESSING: Final = 1400  # octets: what is smaller is one packet anyway
+_COMPRESSION: Final = 4  # a page of 60 KB becomes 9 KB in 1 ms; level 9 takes three times as long for 3 % less
+
+
 def application(
     gateway: Gateway,
     accounts: Accounts,
@@ -53,6 +58,7 @@ def application(
         routes=list(routes),
         middleware=[
             Middleware(_Requests),
+            Middleware(GZipMiddleware, minimum_size=_WORTH_COMPRESSING, compresslevel=_COMPRESSION),
             Middleware(SecurityHeaders, strict=bool(admin.chain)),
             Middleware(_Failures),
             Middleware(RefusalAuditMiddleware, accounts=accounts),

@@ -4,12 +4,11 @@ A browser has a session, in a cookie that scripts cannot read and other sites do
 token. A change by session must come from one of our own pages (Sec-Fetch-Site or Origin) and carry that session's
 token, in the form's field `csrf` or the field X-CSRF-Token of the request's head. What fails that is refused and put
 on record. Sets `request.state.principal` and `request.state.session`, None where nobody is known, and
-`request.state.csrf`, the session's token for forms.
+`request.state.csrf`, the session's token for forms, masked anew for each page.
 """
 
 from __future__ import annotations
 
-import hmac
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Final
@@ -19,6 +18,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.responses import RedirectResponse
 
+from gatepost.manage.access.secret import masked, same, unmasked
 from gatepost.manage.web.forms import UNSAFE
 from gatepost.manage.web.problem import is_call, refused
 from gatepost.manage.web.refusal_audit import note_refusal
@@ -79,12 +79,12 @@ class IdentityMiddleware:
             return None
         if unsafe:
             token = scope["state"]["form"].get("csrf") or headers.get("x-csrf-token", "")
-            if not hmac.compare_digest(token.encode(), session.csrf.encode()):
+            if not same(unmasked(token), session.csrf):
                 return _forged(
                     scope, "its token is missing or belongs to another session", _EXPIRED, came_from(headers)
                 )
         state = scope["state"]
-        state["session"], state["principal"], state["csrf"] = session, session.principal, session.csrf
+        state["session"], state["principal"], state["csrf"] = session, session.principal, masked(session.csrf)
         return None
 
 

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from gatepost.manage.access.secret import csrf_of, fresh, hash_of, same
+from gatepost.manage.access.secret import csrf_of, fresh, hash_of, masked, same, unmasked
 
 
 def test_fresh_ones_are_different_and_long():
@@ -34,6 +34,19 @@ def test_csrf():
     one, other = fresh(), fresh()
     assert csrf_of(one) == csrf_of(one) != csrf_of(other)
     assert one not in csrf_of(one)
+
+
+def test_a_page_never_shows_the_same_token_twice():
+    token = csrf_of(fresh())
+    shown = {masked(token) for _ in range(100)}
+    assert len(shown) == 100
+    assert {unmasked(text) for text in shown} == {token}
+    assert not any(token in text for text in shown)
+
+
+@pytest.mark.parametrize("text", ["", "x", "ab", "a" * 64, "a" * 129, "é", "g" * 128])
+def test_what_is_not_masked_stays(text):
+    assert unmasked(text) == text
 
 
 @pytest.mark.parametrize(

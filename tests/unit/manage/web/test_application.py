@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import logging
 from types import SimpleNamespace
 
@@ -43,6 +44,14 @@ async def _half(request):
     return StreamingResponse(parts())
 
 
+def _long(request):
+    return PlainTextResponse("word " * 1000)
+
+
+def _events(request):
+    return StreamingResponse(iter([b"data: word\n\n" * 1000]), media_type="text/event-stream")
+
+
 # below /setup, as these are open to strangers
 ROUTES = [
     Route("/setup", _page, methods=["GET", "POST"]),
@@ -50,6 +59,8 @@ ROUTES = [
     Route("/static/odd", _odd),
     Route("/static/teapot", _teapot),
     Route("/static/half", _half),
+    Route("/static/long", _long),
+    Route("/static/events", _events),
 ]
 
 
@@ -113,3 +124,21 @@ def test_other_methods_are_told_which_there_are(ask, app):
 
 def test_nothing_but_http_is_answered(ask, app):
     assert ask(app, "/setup", kind="websocket").status == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "accepted", "encoding"),
+    [
+        ("/static/long", "gzip, br", "gzip"),
+        ("/static/long", "identity", None),
+        ("/setup", "gzip", None),
+        ("/static/events", "gzip", None),
+    ],
+)
+def test_long_answers_are_compressed_for_who_can_read_them(ask, app, path, accepted, encoding):
+    answer = ask(app, path, headers={"accept-encoding": accepted})
+    assert answer.headers.get("content-encoding") == encoding
+    if path == "/static/long":
+        assert answer.headers["vary"] == "Accept-Encoding"
+        plain = gzip.decompress(answer.body) if encoding else answer.body
+        assert plain == b"word " * 1000

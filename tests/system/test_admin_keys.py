@@ -1,0 +1,93 @@
+"""Proves the keyboard of the admin centre, and that the overview renews itself and says when, in a real browser."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from support.admin import AdminCentre, served
+from support.browser import axe, shot
+from support.scenes import connector, contoso, send
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from playwright.sync_api import Page
+    from support.gateway import Gateway
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture
+def centre(gateway: Callable[..., Gateway]) -> AdminCentre:
+    return served(
+        gateway, contoso(outbound=[connector("bank.example", "127.0.0.1:9"), connector("away.example", "127.0.0.1:9")])
+    )
+
+
+def test_any_page_is_two_words_away(centre: AdminCentre, page: Page) -> None:
+    centre.log_in(page)
+    page.keyboard.press("Control+k")
+    palette = page.get_by_role("combobox", name="Go to")
+    palette.fill("certif")
+    assert page.locator("#palette [role=option]").first.inner_text() == "Certificates"
+    axe(page)
+    shot(page, "keys-palette")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/certificates")
+    page.keyboard.press("Control+k")
+    page.get_by_role("combobox", name="Go to").fill("bank.example")
+    assert page.locator("#palette [role=option]").all_inner_texts()[:2] == [
+        "Search messages for “bank.example”",
+        "Search the queue for “bank.example”",
+    ]
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile(r"/connectors\?q=bank\.example$"))
+    assert page.locator("main table tbody tr").count() == 1
+
+
+def test_keys_are_listed_and_rows_are_walked(centre: AdminCentre, page: Page) -> None:
+    centre.log_in(page)
+    page.goto(f"{centre.url}/connectors")
+    page.keyboard.press("?")
+    assert page.get_by_role("dialog", name="Keyboard shortcuts").is_visible()
+    axe(page)
+    shot(page, "keys-help")
+    page.keyboard.press("Escape")
+    assert page.get_by_role("dialog").count() == 0
+    names = page.locator("main table tbody tr th a").all_inner_texts()
+    walked = []
+    for key in ("j", "j", "k"):
+        page.keyboard.press(key)
+        walked.append(page.evaluate("document.activeElement.textContent.trim()"))
+    assert walked == [names[0], names[1], names[0]]
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile(r"/connectors/contoso/"))
+    page.keyboard.press("/")
+    page.keyboard.type("?jk")
+    assert page.locator("[data-search]").input_value() == "?jk"
+
+
+def test_the_overview_renews_itself_while_somebody_is_there(centre: AdminCentre, page: Page) -> None:
+    page.clock.install()
+    centre.log_in(page)
+    page.goto(centre.url)
+    tile = page.get_by_role("link", name=re.compile("^Waiting"))
+    assert "0" in tile.inner_text()
+    before = page.locator("#now time").last.get_attribute("datetime")
+    send(centre.gateway.port, "bob@away.example")
+    page.mouse.move(10, 10)
+    with page.expect_response(lambda answer: answer.request.headers.get("hx-request") == "true", timeout=20_000):
+        page.clock.fast_forward(31_000)
+    page.wait_for_function(
+        "before => [...document.querySelectorAll('#now time')].at(-1).dateTime !== before", arg=before
+    )
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    for _ in range(3):  # nobody moves the mouse: after ten minutes it asks no more
+        page.clock.fast_forward(900_000)
+        page.wait_for_timeout(1500)
+    assert len(asked) <= 1
