@@ -168,7 +168,7 @@
       const summary = document.createElement("summary");
       summary.textContent = "Columns";
       menu.append(summary);
-      heads.forEach((head) => {
+      menu.addEventListener("toggle", () => heads.forEach((head) => {
         const text = head.textContent.trim();
         if (table.tBodies[0].rows[0]?.cells[head.cellIndex]?.tagName === "TH") return;  // what names the row stays
         const label = document.createElement("label"), box = document.createElement("input");
@@ -182,7 +182,7 @@
         });
         label.append(box, text);
         menu.append(label);
-      });
+      }), { once: true });
       wrap.before(menu);
     }
   }
