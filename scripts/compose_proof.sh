@@ -79,7 +79,7 @@ if ! "$podman" image exists localhost/debian:trixie-slim; then
     rm "$work/base.tar"
 fi
 mkdir "$work/gatepost"
-git -C "$here" archive HEAD pyproject.toml README.md LICENSE requirements src deploy | tar -x -C "$work/gatepost"
+git -C "$here" archive HEAD pyproject.toml README.md LICENSE requirements src docs deploy | tar -x -C "$work/gatepost"
 build gatepost:latest "$work/gatepost" "$work/gatepost/deploy/Containerfile" || give_up "Debian's archive and PyPI"
 build postgres:17-trixie "$here/tests/system/containers/postgres" "$here/tests/system/containers/postgres/Containerfile" || give_up "Debian's archive"
 export GATEPOST_PODMAN="$podman"

@@ -167,6 +167,8 @@ def install_documents(stage: Path) -> None:
     for shell, place in places.items():
         write(stage / "usr/share" / place, script(shell))
     doc = stage / "usr/share/doc/gatepost"
+    doc.mkdir(parents=True)
+    (doc / "docs").symlink_to(f"/{LIBRARIES}/gatepost/manage/pages/documents")  # the Markdown that the pages show
     write(doc / "README.Debian", (FILES / "README.Debian").read_text(encoding="utf-8"))
     write(doc / "copyright", COPYRIGHT)
     write(doc / "licences.md", licences.page())

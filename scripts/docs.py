@@ -1,4 +1,4 @@
-"""Writes what is generated under docs/: settings, resources, tls, commands, metrics, REST, licences; rfc_page.py: rfcs.
+"""Writes what is generated under docs/: settings, resources, commands, REST, replies, log lines, …; rfc_page.py: rfcs.
 
 .venv/bin/python scripts/docs.py            write them
 .venv/bin/python scripts/docs.py --check    exit 1 and name those that are not current
@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 import click
 import door_matrix
 import licences
+import log_lines
 
+from gatepost.analysis.replies import catalogue as replies
 from gatepost.events.metrics.catalogue import CATALOGUE
 from gatepost.manage.cli import main as gatepost
 from gatepost.manage.rest.routes import ENDPOINTS
@@ -135,6 +137,8 @@ def pages() -> dict[Path, str]:
         DOCS / "rest.md": rest_page(),
         DOCS / "use-cases.md": _USE_CASES + door_matrix.table(),
         DOCS / "licences.md": licences.page(),
+        DOCS / "reply-codes.md": replies.markdown(),
+        DOCS / "log-lines.md": log_lines.page(),
     }
 
 

@@ -34,6 +34,12 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return build(tmp_path_factory.mktemp("dist"), "1790000000")
 
 
+def documents() -> set[str]:
+    """What the admin centre serves under /docs."""
+    files = [*(ROOT / "docs").glob("*.md"), *(ROOT / "docs/pictures").glob("*.png")]
+    return {f"gatepost/manage/pages/documents/{path.relative_to(ROOT / 'docs')}" for path in files}
+
+
 def sources() -> set[str]:
     files = [path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     return {str(path.relative_to(PACKAGE.parent)) for path in files}
@@ -50,7 +56,7 @@ def test_every_file_is_in_both(built: dict[str, Path]) -> None:
     assert any(name.endswith(".html") for name in sources())
     with zipfile.ZipFile(built[".whl"]) as wheel:
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
-        assert names == sources()
+        assert names == sources() | documents()
         (metadata,) = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
         said = Parser().parsestr(wheel.read(metadata).decode())
     assert said["Version"] == gatepost.__version__
@@ -59,7 +65,7 @@ def test_every_file_is_in_both(built: dict[str, Path]) -> None:
     assert "Typing :: Typed" in (said.get_all("Classifier") or ())
     with tarfile.open(built[".gz"]) as archive:
         inside = {name.partition("/")[2] for name in archive.getnames()}
-    assert {f"src/{name}" for name in sources()} <= inside
+    assert {f"src/{name}" for name in sources()} | {"docs/tls.md", "docs/pictures/overview.png"} <= inside
     assert {"pyproject.toml", "requirements/run.txt", "LICENSE", "README.md"} <= inside
 
 
@@ -93,4 +99,9 @@ def test_the_wheel_works_in_a_fresh_environment(built: dict[str, Path], tmp_path
     assert said(venv / "bin/gatepost", "--version").startswith(f"gatepost {gatepost.__version__}")
     where = "import gatepost.manage.pages.rendering as r; print(r.__file__)"
     assert said(venv / "bin/python", "-c", where).startswith(str(venv))
+    html = (
+        "from gatepost.manage.pages.document_text import document, pictures; print(document('tls').html, *pictures())"
+    )
+    assert "overview.png" in (page := said(venv / "bin/python", "-c", html))
+    assert "TLS_AES_256_GCM_SHA384" in page
     assert "TLS_AES_256_GCM_SHA384" in said(venv / "bin/gatepost", "tls", "profiles")

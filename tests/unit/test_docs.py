@@ -10,8 +10,11 @@ import tomllib
 from collections import Counter
 from pathlib import Path
 
+import click
 import pytest
 
+from gatepost.analysis.alarms.alarm import Kind
+from gatepost.manage.cli import main as gatepost
 from gatepost.policy.connectors.model import parse
 from gatepost.settings.model import Settings
 from gatepost.settings.section import hints, section_in
@@ -84,11 +87,45 @@ def test_the_examples_of_mail_flow_may_be_applied_together():
     assert len(organization.mail_flow_rules) == written.count("mail_flow_rule]]") == 5
 
 
+def test_every_document_is_in_the_list_of_documents():
+    linked = set(re.findall(r"\]\(([\w-]+\.md)\)", (ROOT / "docs/README.md").read_text()))
+    assert {page.name for page in (ROOT / "docs").glob("*.md")} - linked == {"README.md"}
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+def test_every_alarm_is_described():
+    pages = [(ROOT / "docs" / name).read_text() for name in ("monitoring.md", "certificates.md")]
+    assert [kind for kind in Kind if not any(f"`{kind}`" in page for page in pages)] == []
+
+
 def test_the_commands_of_the_readme_exist():
     text = (ROOT / "README.md").read_text()
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"^    make ([a-z-]+)", text, re.MULTILINE):
         assert f"\n{target}:" in makefile
+
+
+def _command_at(words: list[str]) -> str:
+    """The first word that is no command where it stands, "" if all of them are, up to arguments."""
+    command: click.Command = gatepost
+    for word in words:
+        if not isinstance(command, click.Group):
+            return ""
+        found = command.get_command(click.Context(command), word)
+        if found is None:
+            return "" if command.invoke_without_command and command is not gatepost else word
+        command = found
+    return ""
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in {"docs/commands.md", "CHANGELOG.md"}])
+def test_the_commands_that_a_page_names_exist(page):
+    text = (ROOT / page).read_text()
+    named = re.findall(r"(?:^    (?:\$ )?|`)gatepost ((?:[a-z][a-z-]*(?![\w.=@/:]) ?)+)", text, re.MULTILINE)
+    assert [words for words in named if _command_at(words.split())] == []
 
 
 # Names of modules, "room.package.module", perhaps with what is in it, and paths: in backticks.

@@ -22,7 +22,9 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from gatepost.manage.pages import flash
 from gatepost.manage.pages.code_labels import event_label, event_level, failure_label, setting_label
+from gatepost.manage.pages.document_text import reply_help
 from gatepost.manage.pages.flash import Flash
+from gatepost.manage.pages.help_links import help_for
 from gatepost.manage.pages.navigation import navigation
 from gatepost.manage.pages.static_files import static_url
 from gatepost.manage.pages.text_filters import CLOCKED, FILTERS
@@ -76,6 +78,11 @@ class Frame:
         return navigation(self.principal) if self.principal else ()
 
     @property
+    def help(self) -> str:
+        """The address of the document about the page."""
+        return help_for(self.path)
+
+    @property
     def has_menu(self) -> bool:
         """Whether organizations are few enough for a list."""
         return len(self.organizations) <= MENU
@@ -117,6 +124,7 @@ def environment() -> Environment:
         event_level=event_level,
         failure=failure_label,
         setting=setting_label,
+        reply_help=reply_help,
     )
     made.filters.update({name: _clocked(shown) for name, shown in CLOCKED.items()})
     made.globals.update(static_url=static_url, link=link)

@@ -21,6 +21,7 @@ from gatepost.manage.pages import (
     connectors,
     dkim,
     doctor,
+    documents,
     evidence,
     explain,
     issuer_login_pages,
@@ -94,6 +95,7 @@ _PAGES: Final = [
     *reports.ROUTES,
     *tls_reports.ROUTES,
     *evidence.ROUTES,
+    *documents.ROUTES,
     *static_files.ROUTES,
 ]
 # What is there for whoever comes in, and what is somebody's own.

@@ -154,7 +154,7 @@ class Centre:
 
         await self.app(scope, receive, send)
         headers = {name.decode(): value.decode() for name, value in got[0]["headers"]}
-        return Answer(got[0]["status"], headers, b"".join(one.get("body", b"") for one in got).decode())
+        return Answer(got[0]["status"], headers, b"".join(one.get("body", b"") for one in got).decode(errors="replace"))
 
 
 class Person:

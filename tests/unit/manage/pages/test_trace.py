@@ -53,6 +53,25 @@ def test_a_message_that_is_not_in_the_trace_yet_is_shown_in_the_queue(centre, qu
     assert centre.get(f"/trace/{message}").status == 200
 
 
+@pytest.mark.parametrize(
+    ("event", "reply", "help_address"),
+    [
+        ("REFUSE", "550 5.7.64 TenantAttribution; Relay Access Denied", "#550-5764"),
+        (
+            "DEFER",
+            "450 4.7.320 Certificate validation failed [Message=UntrustedRoot x]",
+            "#tls-requirements-that-were-not",
+        ),
+        ("FAIL", "550 5.7.64 the same status of another server", ""),
+    ],
+)
+def test_a_reply_of_ours_leads_to_its_cause_and_cure(traced, event, reply, help_address):
+    page = traced(row(60), row(50, event=event, reply=reply)).get(f"/trace/{MESSAGE}")
+    assert page.status == 200
+    assert ("/docs/reply-codes" in page.text) is bool(help_address)
+    assert f"/docs/reply-codes{help_address}" in page.text or not help_address
+
+
 def test_everybody_finds_what_is_theirs(both):
     page = both.get("/trace")
     assert "kanarie" in page.words
