@@ -16,7 +16,7 @@ SYSTEM := $(PYTEST) -q -o timeout=120 tests/system
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help env demo demo-nodes test test-all check format lint types imports unit unit-rest pythons system system-all system-postgresql coverage mutants fuzz-rest \
-	next-hops faults kills powercuts soak fuzz chart chart-if-there deploy-proof peers lock docs figures bench dist deb sbom audit clean
+	next-hops faults kills powercuts soak fuzz chart chart-if-there deploy-proof peers lock docs figures bench dist deb sbom release audit clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 19
@@ -164,6 +164,9 @@ deb: env ## the Debian package in dist/, for Debian 13 (needs python3.13 and dpk
 
 sbom: env ## what is delivered, as a bill of materials in dist/ (CycloneDX), from the locks
 	@$(BIN)/python scripts/licences.py --sbom dist/gatepost.cdx.json
+
+release: env ## VERSION=0.2.0 KEY=FILE: commit, changelog, artifacts, signed checksums and tag of a release; publishes nothing
+	@$(BIN)/python scripts/release.py $(VERSION) --key $(KEY)
 
 audit: env ## known vulnerabilities of what is delivered (pip-audit through uv; needs its data from the network)
 	@$(BIN)/uv tool run --quiet pip-audit --disable-pip --require-hashes --requirement requirements/all.txt

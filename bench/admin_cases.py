@@ -99,6 +99,8 @@ PAGES: dict[str, tuple[str, ...]] = {
     "/organizations/edit/{name}": ("/organizations/edit/contoso",),
     "/history": ("/history", "/history?organization=contoso", "/history?before={before}"),
     "/history/{version}": ("/history/{applied}", "/history/{version}"),
+    "/history/{version}/revert": ("/history/{version}/revert",),
+    "/connectors/trust/{organization}/{name:path}": ("/connectors/trust/contoso/{outbound}",),
     "/account": ("/account",),
     "/audit": ("/audit", "/audit?who=user77", "/audit?action=user-set", "/audit?outcome=refused", "/audit?who=nobody",
                "/audit?organization=tenant7", "/audit?until=1d"),

@@ -25,8 +25,9 @@ from nodes_backlog import backlog, retries
 from nodes_figures import MEASURED, Run, fit, paired, span, table
 from nodes_site import SERVER, Site
 from nodes_traffic import Flow, Traffic
-from support.pki import Pki
 from support.postgres import Postgres
+
+from gatepost.testing.pki import Pki
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Final
 from nodes_figures import paired, span
 from nodes_site import Site
 from nodes_traffic import Flow
-from support.process import free_port, wait_until
 
 from gatepost.store.interface import QueueFilter
 from gatepost.store.storage import Storage
+from gatepost.testing.process import free_port, wait_until
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from nodes_figures import Run
     from nodes_traffic import Traffic
     from support.gateway import Gateway
-    from support.pki import Pki
     from support.postgres import Postgres
+
+    from gatepost.testing.pki import Pki
 
 _STEP: Final = 50_000
 _HOUR: Final = 3600.0

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nodes_traffic import Flow, Traffic
-    from support.pki import Pki
     from support.postgres import Postgres
+
+    from gatepost.testing.pki import Pki
 
 _TICK: Final = os.sysconf("SC_CLK_TCK")
 _REST: Final = 1.5  # seconds in which the trace and the evidence of a round are written

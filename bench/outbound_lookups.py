@@ -25,16 +25,18 @@ from typing import TYPE_CHECKING, Any, Self
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "system"))
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from support.dnssec import SignedDns, Zone
+from support.dnssec import SignedDns
 from support.gateway import Gateway
-from support.pki import Pki
 from support.policy_host import PolicyHost
-from support.process import FixtureError, wait_until
 from support.scenes import ALICE, connector, contoso, message
-from support.sink import Behaviour, Sink
+
+from gatepost.testing.pki import Pki
+from gatepost.testing.process import FixtureError, wait_until
+from gatepost.testing.signed_zone import Zone
+from gatepost.testing.sink import Behaviour, Sink
 
 if TYPE_CHECKING:
-    from support.pki import Leaf
+    from gatepost.testing.pki import Leaf
 
 SINK, POLICIES = "127.0.0.7", "127.0.0.8"
 OFF = {"smtp_dane_mode": "none", "mta_sts_mode": "none"}

@@ -29,12 +29,19 @@ from gatepost.store.sqlite.message_trace import SqliteTrace
 from gatepost.store.sqlite.trace import TraceWriter, write_events
 from gatepost.store.sqlite.trace_files import day_of, trace_files
 from gatepost.store.sqlite.trace_search import search_trace
-from gatepost.store.trace import tally_days
+from gatepost.store.text_pattern import TextPattern
+from gatepost.store.trace import TEXT_COLUMNS, tally_days
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _DAY = 86_400.0
+
+
+def _parts(*words: str) -> tuple[TextPattern, ...]:
+    return tuple(TextPattern(TEXT_COLUMNS, word) for word in words)
+
+
 _SEARCHES = {
     "nothing (the newest)": {},
     "recipient, rare": {"recipient": "p77@d4000.example"},
@@ -66,6 +73,16 @@ _SEARCHES = {
     "group, rare": {"tls_group": "secp521r1"},
     "group, not there": {"tls_group": "ffdhe2048"},
     "event EXPIRE, rare": {"event": "EXPIRE"},
+    "part of a subject, rare": {"patterns": _parts("invoice 4242-")},
+    "part of a subject, common": {"patterns": _parts("meeting")},
+    "part of a subject, not there": {"patterns": _parts("zzyzx")},
+    "part of a name, rare": {"patterns": _parts("p77@d4000")},
+    "two words, rare together": {"patterns": _parts("user17@", "d4990")},
+    "two words, common, not together": {"patterns": _parts("meeting", "invoice")},
+    "part, not there, of an organization": {"patterns": _parts("zzyzx"), "organizations": frozenset({"contoso"})},
+    "part of others' rows, of a tenant": {"patterns": _parts("meeting"), "organizations": frozenset({"tenant"})},
+    "wildcards, not there": {"patterns": (TextPattern(("recipient",), "p77*@nowhere.example", whole=True),)},
+    "a letter beyond ASCII, rare": {"patterns": _parts("Ärende 77-")},
     "TLS 1.3 and recipient": {"tls_version": "TLSv1.3", "recipient": "@d4990.example"},
 }
 
@@ -78,8 +95,15 @@ def rows(count: int, days: int, now: float) -> Iterator[TraceEvent]:
         yield _row(number, begin + number * days * _DAY / count, rnd)
 
 
+def _subject(number: int, rnd: random.Random) -> str:
+    kind = rnd.choice(("Re: meeting on", "invoice", "Your order", "Fwd: minutes of", "ärende"))
+    return f"{kind} {number}-{rnd.randrange(10**9)} {rnd.choice(('for Ann', 'of last week', 'urgent'))}"
+
+
 def _row(number: int, at: float, rnd: random.Random) -> TraceEvent:
-    domain = f"d{min(int(rnd.expovariate(1 / 300)), 4999)}.example"
+    message = number // 2 * 2  # each is received, and sent on
+    envelope = random.Random(message)  # noqa: S311 - the same of both rows
+    domain = f"d{min(int(envelope.expovariate(1 / 300)), 4999)}.example"
     draw = rnd.random()
     clear, old = draw < 0.00005, 0.9 < draw < 0.93
     group = "" if clear else "secp521r1" if 0.95 < draw < 0.95005 else "X25519MLKEM768"
@@ -96,14 +120,14 @@ def _row(number: int, at: float, rnd: random.Random) -> TraceEvent:
     return TraceEvent(
         at,
         "EXPIRE" if 0.5 < draw < 0.50005 else ("RECEIVE", "SEND")[number % 2],
-        f"{number:016x}",
+        f"{message:016x}",
         "contoso",
         "originating",
-        f"{number + 8:016x}",
-        f"user{rnd.randrange(3000)}@contoso.example",
-        f"p{rnd.randrange(1000)}@{domain}",
-        message_id=f"<{number}@contoso.example>",
-        subject="Re: something of the usual length",
+        f"{message + 8:016x}",
+        f"user{envelope.randrange(3000)}@contoso.example",
+        f"p{envelope.randrange(1000)}@{domain}",
+        message_id=f"<{message}@contoso.example>",
+        subject=_subject(message, envelope),
         size=4000,
         peer_host=f"mx.{domain}",
         peer_address="192.0.2.1:25",

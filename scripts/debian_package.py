@@ -32,6 +32,7 @@ LOCK = "requirements/all.txt"
 VERSION = f"{gatepost.__version__}-1"
 MAINTAINER = "the gatepost project <gatepost@localhost>"
 HOME = "usr/lib/gatepost"
+BUILD_NOTES = ("REQUESTED", "direct_url.json", "uv_cache.json")
 LIBRARIES = f"{HOME}/lib/{PYTHON}/site-packages"
 
 COMMAND = f"""\
@@ -128,12 +129,9 @@ def install_program(stage: Path) -> None:
     for path in (target / "bin", target / ".lock"):  # commands of libraries are none of ours
         shutil.rmtree(path, ignore_errors=True)
         path.unlink(missing_ok=True)
-    for path in [
-        *target.glob("*/tests"),
-        *target.glob("*.dist-info/REQUESTED"),
-        *target.glob("*.dist-info/direct_url.json"),
-    ]:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for path in target.glob("*/tests"):
+        shutil.rmtree(path)
+    forget_the_build(target)
     for extension in target.rglob("*.so"):
         extension.chmod(0o644)
     compiled = [
@@ -156,6 +154,16 @@ def install_program(stage: Path) -> None:
     version = run(f"/usr/bin/{PYTHON}", "-c", "import platform; print(platform.python_version())")
     (home / "pyvenv.cfg").write_text(f"home = /usr/bin\ninclude-system-site-packages = false\nversion = {version}\n")
     write(stage / "usr/bin/gatepost", COMMAND, 0o755)
+
+
+def forget_the_build(target: Path) -> None:
+    """Remove what says when and from where each library was installed: it differs each time."""
+    for record in target.glob("*.dist-info/RECORD"):
+        for name in BUILD_NOTES:
+            (record.parent / name).unlink(missing_ok=True)
+        notes = {f"{record.parent.name}/{name}" for name in BUILD_NOTES}
+        lines = record.read_text(encoding="utf-8").splitlines(keepends=True)
+        record.write_text("".join(line for line in lines if line.partition(",")[0] not in notes), encoding="utf-8")
 
 
 def install_documents(stage: Path) -> None:

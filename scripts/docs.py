@@ -14,6 +14,7 @@ import click
 import door_matrix
 import licences
 import log_lines
+import public_names
 
 from gatepost.analysis.replies import catalogue as replies
 from gatepost.events.metrics.catalogue import CATALOGUE
@@ -86,27 +87,30 @@ def _commands(command: click.Command, context: click.Context) -> Iterator[click.
                 yield from _commands(inner, click.Context(inner, context, info_name=name))
 
 
-def monitoring_page() -> str:
-    """The page as it stands, with the table of metrics between its two marks."""
-    before, begin, rest = (DOCS / "monitoring.md").read_text(encoding="utf-8").partition("<!-- metrics -->\n")
-    _, end, after = rest.partition("<!-- /metrics -->\n")
+def marked(page: str, mark: str, between: str) -> str:
+    """A page as it stands, with a text between its two marks."""
+    before, begin, rest = (DOCS / page).read_text(encoding="utf-8").partition(f"<!-- {mark} -->\n")
+    _, end, after = rest.partition(f"<!-- /{mark} -->\n")
+    return before + begin + between + end + after
+
+
+def metrics_table() -> str:
+    """All metrics."""
     lines = ["", "| metric | type | labels | meaning |", "|---|---|---|---|"]
     for one in CATALOGUE:
         labels = ", ".join(f"`{label}`" for label in one.labels)
         lines.append(f"| `{one.name}` | {one.kind} | {labels} | {one.help} |")
-    return before + begin + "\n".join([*lines, "", ""]) + end + after
+    return "\n".join([*lines, "", ""])
 
 
-def rest_page() -> str:
-    """The page as it stands, with the table of endpoints between its two marks."""
-    before, begin, rest = (DOCS / "rest.md").read_text(encoding="utf-8").partition("<!-- endpoints -->\n")
-    _, end, after = rest.partition("<!-- /endpoints -->\n")
+def endpoints_table() -> str:
+    """All calls of REST."""
     lines = ["", "| call | what it does | scope | whose |", "|---|---|---|---|"]
     for one in ENDPOINTS:
         case = one.case
         scope = f"`{case.scope}`" if case.scope else "any"
         lines.append(f"| `{case.method} {one.template}` | {case.summary} | {scope} | {_WHOSE[case.visibility]} |")
-    return before + begin + "\n".join([*lines, "", ""]) + end + after
+    return "\n".join([*lines, "", ""])
 
 
 _WHOSE = {
@@ -133,10 +137,12 @@ def pages() -> dict[Path, str]:
         DOCS / "resources.md": resources.markdown(),
         DOCS / "tls.md": tls_page(),
         DOCS / "commands.md": commands_page(),
-        DOCS / "monitoring.md": monitoring_page(),
-        DOCS / "rest.md": rest_page(),
+        DOCS / "monitoring.md": marked("monitoring.md", "metrics", metrics_table()),
+        DOCS / "rest.md": marked("rest.md", "endpoints", endpoints_table()),
         DOCS / "use-cases.md": _USE_CASES + door_matrix.table(),
         DOCS / "licences.md": licences.page(),
+        DOCS / "python.md": marked("python.md", "names", public_names.table()),
+        DOCS / "testing.md": marked("testing.md", "defects", public_names.defects()),
         DOCS / "reply-codes.md": replies.markdown(),
         DOCS / "log-lines.md": log_lines.page(),
     }

@@ -7,7 +7,7 @@
 #   GATEPOST_PEERS=FOLDER   where to unpack (default: gatepost-peers in the user's cache folder)
 set -eu
 
-packages="make python3 python3-venv ca-certificates openssl postfix swaks libnet-ssleay-perl msmtp curl dovecot-lmtpd dovecot-imapd dovecot-submissiond sasl2-bin nsd unbound libunbound8 pebble procps iproute2 haproxy rspamd clamav-daemon promtool postgresql-17 chromium-headless-shell fonts-dejavu-core softhsm2 pkcs11-provider opensc p11-kit slapd ldap-utils"
+packages="make python3 python3-venv ca-certificates git openssh-client openssl postfix swaks libnet-ssleay-perl msmtp curl dovecot-lmtpd dovecot-imapd dovecot-submissiond sasl2-bin nsd unbound libunbound8 pebble procps iproute2 haproxy rspamd clamav-daemon promtool postgresql-17 chromium-headless-shell fonts-dejavu-core softhsm2 pkcs11-provider opensc p11-kit slapd ldap-utils"
 home=${HOME:-$(getent passwd "$(id -u)" | cut -d: -f6)}
 peers=${GATEPOST_PEERS:-${XDG_CACHE_HOME:-$home/.cache}/gatepost-peers}
 export DEBIAN_FRONTEND=noninteractive

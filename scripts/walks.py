@@ -27,8 +27,10 @@ SOURCE = ROOT / "src" / "gatepost"
 sys.path.insert(0, str(ROOT / "tests" / "system"))
 from support import admin, scenes  # noqa: E402 - of the tests
 from support.gateway import Gateway  # noqa: E402
-from support.pki import Pki  # noqa: E402
-from support.process import GATEPOST, free_port, wait_until  # noqa: E402
+from support.process import GATEPOST  # noqa: E402
+
+from gatepost.testing.pki import Pki  # noqa: E402
+from gatepost.testing.process import free_port, wait_until  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,19 +10,19 @@ import pytest
 from support.browser import choose_looks, chromium, context
 from support.cpu_time import CpuTime
 from support.debian import MARK, need
-from support.dns import DnsServer
 from support.dnssec import SignedDns
 from support.gateway import Gateway
 from support.pebble import Pebble
 from support.peers import Exim, Postfix
-from support.pki import Pki
 from support.postgres import Postgres, end_common_server, sqlite_only_summary
 from support.process import choose_start
 from support.scanners import Clamd, Rspamd
-from support.sink import Sink
-from support.status_server import StatusServer
 
 from gatepost.store.postgres import server as connections
+from gatepost.testing.name_server import DnsServer
+from gatepost.testing.pki import Pki
+from gatepost.testing.sink import Sink
+from gatepost.testing.status_server import StatusServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -99,13 +99,13 @@ def exim(running: ExitStack) -> Callable[..., Exim]:
 
 @pytest.fixture
 def sink(running: ExitStack) -> Callable[..., Sink]:
-    """sink(...) starts a recording sink; see `support.sink.Sink`."""
+    """sink(...) starts a recording sink; see `gatepost.testing.sink.Sink`."""
     return lambda **options: running.enter_context(Sink(**options))
 
 
 @pytest.fixture
 def dns_server(running: ExitStack) -> Callable[..., DnsServer]:
-    """dns_server(records, ...) starts a name server; see `support.dns.DnsServer`."""
+    """dns_server(records, ...) starts a name server; see `gatepost.testing.name_server.DnsServer`."""
     return lambda records, **options: running.enter_context(DnsServer(records, **options))
 
 
@@ -142,7 +142,7 @@ def clamd() -> Iterator[Clamd]:
 
 @pytest.fixture
 def status_server(running: ExitStack, pki: Pki) -> StatusServer:
-    """Serves CRL and OCSP answers of `pki`; see `support.status_server.StatusServer`."""
+    """Serves CRL and OCSP answers of `pki`; see `gatepost.testing.status_server.StatusServer`."""
     return running.enter_context(StatusServer(pki))
 
 

@@ -17,21 +17,22 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from support.admin import served
 from support.clients import openssl_s_client
 from support.pebble import context_of
-from support.process import free_port, wait_until
 from support.scenes import contoso
 
 from gatepost.manage.cli import main
 from gatepost.pki.acme.client import Authority
 from gatepost.pki.certificates.vault import Vault
 from gatepost.store.storage import Storage
+from gatepost.testing.process import free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from support.dns import DnsServer
     from support.gateway import Gateway
     from support.pebble import Pebble
+
+    from gatepost.testing.name_server import DnsServer
 
 NAME = "mx1.contoso.example"
 TLSA = f"_25._tcp.{NAME} TLSA"

@@ -17,9 +17,10 @@ from support.admin import OWNER, AdminCentre, served
 from support.browser import EACH_LOOK, LOOKS, axe, context, overflow, shot
 from support.clients import openssl_s_client
 from support.debian import need
-from support.dnssec import Zone
-from support.process import wait_until
 from support.scenes import contoso
+
+from gatepost.testing.process import wait_until
+from gatepost.testing.signed_zone import Zone
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, Page
     from support.gateway import Gateway
-    from support.pki import Leaf, Pki
+
+    from gatepost.testing.pki import Leaf, Pki
 
 # A browser, a gateway that looks at gates three times, and openssl: on a busy machine that takes its time.
 pytestmark = pytest.mark.timeout(300)

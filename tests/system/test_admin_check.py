@@ -14,19 +14,23 @@ from cryptography.hazmat.primitives import serialization
 from support.admin import PASSWORD, AdminCentre, served
 from support.browser import PHONE, axe, context, look, overflow, shot
 from support.debian import need
-from support.dnssec import SignedDns, Zone
 from support.gateway import Gateway
-from support.pki import Pki
-from support.process import loopback, wait_until
+from support.process import loopback
 from support.scenes import contoso
-from support.sink import Behaviour, Sink
+
+from gatepost.testing.pki import Pki
+from gatepost.testing.process import wait_until
+from gatepost.testing.signed_zone import Zone
+from gatepost.testing.sink import Behaviour, Sink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from playwright.sync_api import Browser, Page
-    from support.pki import Leaf
+    from support.dnssec import SignedDns
+
+    from gatepost.testing.pki import Leaf
 
 pytestmark = pytest.mark.timeout(240)
 

@@ -14,13 +14,15 @@ from support.browser import axe, context, look
 from support.debian import need
 from support.gateway import Gateway
 from support.scenes import OWN_SERVERS, connector, contoso, outcomes, send
-from support.sink import Sink
+
+from gatepost.testing.sink import Sink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from playwright.sync_api import Browser, Page
-    from support.pki import Pki
+
+    from gatepost.testing.pki import Pki
 
 HOSTILE = "<script>alert(1)</script>/../x"
 PARTNER_IN: dict[str, Any] = {

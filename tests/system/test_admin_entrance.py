@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 from support.admin import OWNER, PASSWORD, AdminCentre, served, settings
 from support.browser import PHONE, axe, overflow, shot
-from support.process import BIN, free_port, wait_until
+from support.process import BIN
 from support.scenes import contoso
+
+from gatepost.testing.process import free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,16 +8,18 @@ from urllib.parse import quote
 import pytest
 from support.admin import PASSWORD, AdminCentre, served
 from support.browser import context, look
-from support.process import wait_until
 from support.scenes import OWN_SERVERS, connector, contoso, send
+
+from gatepost.testing.process import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from playwright.sync_api import Browser, Page
     from support.gateway import Gateway
-    from support.pki import Pki
-    from support.sink import Sink
+
+    from gatepost.testing.pki import Pki
+    from gatepost.testing.sink import Sink
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -20,12 +20,12 @@ from support.admin import OWNER, PASSWORD, AdminCentre, served
 from support.browser import context
 from support.gateway import Gateway
 from support.person import Person
-from support.process import wait_until
 from support.scenes import connector, message
-from support.sink import Behaviour, Sink
 
 from gatepost.manage.pages.routes import ROUTES
 from gatepost.manage.rest.routes import ENDPOINTS
+from gatepost.testing.process import wait_until
+from gatepost.testing.sink import Behaviour, Sink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

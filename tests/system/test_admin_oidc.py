@@ -10,9 +10,10 @@ import pytest
 from support.admin import OWNER, AdminCentre, served
 from support.browser import axe, context, shot
 from support.issuer import Issuer
-from support.pki import make_key
-from support.process import wait_until
 from support.scenes import contoso
+
+from gatepost.testing.pki import make_key
+from gatepost.testing.process import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import APIRequestContext, Browser, Page
     from support.gateway import Gateway
-    from support.pki import Pki
+
+    from gatepost.testing.pki import Pki
 
 pytestmark = pytest.mark.timeout(300)  # log-ins of a browser, on a machine that has other things to do
 SECRET = "a client secret + with / signs"

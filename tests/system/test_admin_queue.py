@@ -10,16 +10,18 @@ from urllib.parse import urlencode
 import pytest
 from support.admin import AdminCentre, served
 from support.browser import axe, looks, overflow, shot
-from support.process import wait_until
 from support.scenes import ALICE, connector, contoso, message, send
-from support.sink import Behaviour
+
+from gatepost.testing.process import wait_until
+from gatepost.testing.sink import Behaviour
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from playwright.sync_api import Page
     from support.gateway import Gateway
-    from support.sink import Sink
+
+    from gatepost.testing.sink import Sink
 
 BODY = "A secret that no page shows."
 SUBJECT = "<script>alert(1)</script> " + "W" * 300

@@ -20,15 +20,18 @@ from support.browser import EACH_LOOK, LOOKS, axe, context, overflow, shot
 from support.debian import need
 from support.gateway import Gateway
 from support.partners import Partner, World
-from support.process import loopback, wait_until
+from support.process import loopback
 from support.scenes import STRANGER, connector, contoso, outcomes, send
-from support.sink import Sink
+
+from gatepost.testing.process import wait_until
+from gatepost.testing.sink import Sink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from playwright.sync_api import Browser, Page
-    from support.pki import Pki
+
+    from gatepost.testing.pki import Pki
 
 pytestmark = pytest.mark.timeout(300)  # a browser, a name server and a resolver on a machine with other work
 

@@ -11,16 +11,18 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from support.admin import AdminCentre, served
 from support.browser import axe, context, look, shot
 from support.debian import need
-from support.dns import DnsServer
 from support.gateway import Gateway
-from support.process import Folder, free_port, wait_until
 from support.scenes import OWN_SERVERS, connector, contoso, send
+
+from gatepost.testing.name_server import DnsServer
+from gatepost.testing.process import Folder, free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from playwright.sync_api import Browser, Page
-    from support.pki import Pki
+
+    from gatepost.testing.pki import Pki
 
 RULE = {"name": "secrets", "header_name": "X-Secret", "route_via_connector": "bank.example"}
 HOOK = {"name": "clamd", "type": "clamav", "address": "unix:/run/none.ctl", "enabled": False}

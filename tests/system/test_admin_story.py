@@ -13,8 +13,9 @@ import pytest
 from support.admin import OWNER, PASSWORD, AdminCentre, settings
 from support.browser import axe, shot
 from support.clients import openssl_s_client
-from support.process import free_port, wait_until
 from support.scenes import message, send
+
+from gatepost.testing.process import free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
     from support.gateway import Gateway
     from support.peers import Postfix
-    from support.pki import Leaf, Pki
+
+    from gatepost.testing.pki import Leaf, Pki
 
 HOST, NAME = "mx1.contoso.example", "mx.bank.example"
 ALICE, BOB = "alice@contoso.example", "bob@bank.example"

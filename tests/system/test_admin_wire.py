@@ -18,10 +18,10 @@ import pytest
 from support.admin import OWNER, PASSWORD, AdminCentre, served
 from support.gateway import Gateway
 from support.person import Person
-from support.process import wait_until
 from support.scenes import contoso, message, send
 
 from gatepost.manage.pages.routes import ROUTES
+from gatepost.testing.process import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,21 +12,26 @@ from urllib.parse import urlencode
 
 import pytest
 import tomlkit
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from support.admin import AdminCentre, served
 from support.browser import PHONE, axe, context, look, overflow, shot
 from support.debian import need
 from support.gateway import Gateway
-from support.process import Folder, wait_until
 from support.scenes import ALICE, OWN_SERVERS, contoso, send
-from support.sink import Behaviour
+
+from gatepost.testing.pki import Pki
+from gatepost.testing.process import Folder, wait_until
+from gatepost.testing.sink import Behaviour
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from playwright.sync_api import Browser, Page
     from support.peers import Postfix
-    from support.pki import Pki
-    from support.sink import Sink
+
+    from gatepost.testing.sink import Sink
 
 NAME = "mx.bank.example"
 START = "/connectors/new?organization=contoso"
@@ -315,6 +320,39 @@ def test_a_partner_that_fails_can_be_saved_and_is_shown_so(
     assert page.get_by_text("Not validated").is_visible()
     assert page.locator("tbody").get_by_text("Disabled").is_visible()
     assert not partner.messages
+
+
+def test_a_partners_own_authority_is_trusted_once_it_was_confirmed(
+    centre: AdminCentre, page: Page, sink: Callable[..., Sink], tmp_path: Path
+) -> None:
+    own = Pki(tmp_path / "own", "Partner")
+    partner = sink(certificate=own.leaf(NAME))
+    centre.log_in(page, "/connectors")
+    page.goto(f"{centre.url}{START}")
+    way = Way(page)
+    way.to_partner("own-out", "own.example", partner.address, NAME)
+    page.get_by_role("button", name="Validate").click()
+    page.locator("#task-verdict").get_by_text("Not validated").wait_for(timeout=60_000)
+    page.get_by_role("button", name="trust the issuer that was seen").click()
+    issuer = x509.load_pem_x509_certificate(own.intermediate.read_bytes())
+    page.get_by_text(issuer.fingerprint(hashes.SHA256()).hex(":").upper()).wait_for()
+    axe(page)
+    page.get_by_role("button", name="Trust this issuer for this connector").click()
+    page.get_by_text("Confirm the fingerprint with the partner first").wait_for()
+    page.get_by_label("The partner confirmed this fingerprint").check()
+    page.get_by_role("button", name="Trust this issuer for this connector").click()
+    page.get_by_text("The issuer is trusted by the new connector").wait_for()
+    page.get_by_role("button", name="Validate").click()
+    page.locator("#task-verdict").get_by_text("Validated").wait_for(timeout=60_000)
+    way.go("Review")
+    page.get_by_role("button", name="Save connector").click()
+    page.locator("#made").wait_for()
+    table = centre.gateway.cli("connector", "show", "own-out", json=True).data["table"]
+    assert table["trust_anchors"].split() == own.intermediate.read_text().split()
+    requires = page.locator(".badge", has_text="Requires domain validation").first
+    result = page.locator(".badge.pass").first
+    colours = [one.evaluate("one => getComputedStyle(one).backgroundColor") for one in (requires, result)]
+    assert colours[0] != colours[1], "what is required does not look like a result"
 
 
 def test_without_a_script_it_is_the_same_way(

@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.gateway import Gateway
-from support.process import FixtureError, wait_until
 from support.raw import RawClient
 from support.scenes import ALICE, OWN_SERVERS, STRANGER, connector, contoso, message, send
-from support.sink import Behaviour
+
+from gatepost.testing.process import FixtureError, wait_until
+from gatepost.testing.sink import Behaviour
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from support.pki import Pki
-    from support.sink import Sink
+    from gatepost.testing.pki import Pki
+    from gatepost.testing.sink import Sink
 
 # One fault of each kind; the words that must be said about it.
 FAULTS = """

@@ -17,12 +17,14 @@ import dns.resolver
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from support.dnssec import SignedDns, Zone
+from support.dnssec import SignedDns
 from support.gateway import Gateway
-from support.process import Folder, wait_until
 from support.rspamd import AuthenticatingRspamd
 from support.scenes import connector, contoso, send
-from support.sink import Sink
+
+from gatepost.testing.process import Folder, wait_until
+from gatepost.testing.signed_zone import Zone
+from gatepost.testing.sink import Sink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -25,17 +25,19 @@ import apsw
 import pytest
 from support.debian import MARK, need
 from support.gateway import Gateway
-from support.process import GATEPOST, Folder, wait_until
+from support.process import GATEPOST
 from support.scenes import ALICE, connector, contoso, message, send
-from support.sink import Behaviour
+
+from gatepost.testing.process import Folder, wait_until
+from gatepost.testing.sink import Behaviour
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import ExitStack
     from pathlib import Path
 
-    from support.pki import Pki
-    from support.sink import Sink
+    from gatepost.testing.pki import Pki
+    from gatepost.testing.sink import Sink
 
 CLIENTS = 3
 ANN, BOB, LATER = "ann@contoso.example", "bob@partner.example", "carol@later.example"

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from support.dnssec import Zone
-from support.process import wait_until
 from support.scenes import contoso
 
 from gatepost.analysis.checks.certificate_alarms import TlsaState
@@ -20,17 +18,19 @@ from gatepost.analysis.checks.own_certificates import OwnCertificates
 from gatepost.net.identity import ServerIdentity
 from gatepost.net.lookups.dns import Resolver
 from gatepost.net.lookups.nameservers import Nameservers
+from gatepost.testing.process import wait_until
+from gatepost.testing.signed_zone import Zone
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from support.dns import DnsServer
     from support.dnssec import SignedDns
     from support.gateway import Gateway
-    from support.pki import Leaf, Pki
-    from support.status_server import StatusServer
 
     from gatepost.analysis.checks.certificate_alarms import Observed
+    from gatepost.testing.name_server import DnsServer
+    from gatepost.testing.pki import Leaf, Pki
+    from gatepost.testing.status_server import StatusServer
 
 OWNER = "ann@contoso.example"
 NAME = "mx1.contoso.example"

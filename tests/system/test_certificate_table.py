@@ -19,13 +19,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from support.gateway import Gateway
-from support.process import free_port, wait_until
+
+from gatepost.testing.process import free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from support.pki import Leaf, Pki
+    from gatepost.testing.pki import Leaf, Pki
 
 HOST = "mx1.contoso.example"
 CRL, OCSP = "http://crl.ca.example/ca.crl", "http://ocsp.ca.example"

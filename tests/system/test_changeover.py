@@ -18,20 +18,22 @@ import pytest
 from cryptography.hazmat.primitives.hashes import SHA256, Hash
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from support.clients import openssl_s_client
-from support.dnssec import Zone
-from support.process import wait_until
 from support.raw import RawClient
 from support.scenes import contoso, send
 
 from gatepost.decoding import from_json
 from gatepost.store.storage import Storage
+from gatepost.testing.process import wait_until
+from gatepost.testing.signed_zone import Zone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from support.gateway import CliRun, Gateway
-    from support.pki import Leaf, Pki
+    from support.gateway import Gateway
+
+    from gatepost.testing.gateway import CliRun
+    from gatepost.testing.pki import Leaf, Pki
 
 PARTNER = {"name": "bank", "connector_type": "partner", "sender_domains": ["bank.example"], "require_tls": False}
 

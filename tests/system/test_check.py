@@ -19,20 +19,24 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.x509 import ocsp
 from support.debian import need
-from support.dnssec import SignedDns, Zone
-from support.gateway import CliRun
-from support.pki import Pki
 from support.policy_host import PolicyHost
-from support.process import free_port, loopback, run_gatepost
-from support.sink import EXTENSIONS, Behaviour, Sink
+from support.process import loopback, run_gatepost
 from support.stapling import Stapler
-from support.status_server import StatusServer
+
+from gatepost.testing.gateway import CliRun
+from gatepost.testing.pki import Pki
+from gatepost.testing.process import free_port
+from gatepost.testing.signed_zone import Zone
+from gatepost.testing.sink import EXTENSIONS, Behaviour, Sink
+from gatepost.testing.status_server import StatusServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from support.pki import Leaf
+    from support.dnssec import SignedDns
+
+    from gatepost.testing.pki import Leaf
 
 NET = loopback("25")
 HOSTS = (

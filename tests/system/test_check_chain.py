@@ -17,16 +17,16 @@ import pytest
 from click.testing import CliRunner
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from cryptography.x509 import load_pem_x509_certificates
-from support.process import free_port
 
 from gatepost.manage.cli import main
+from gatepost.testing.process import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from support.pki import Leaf, Pki
-    from support.status_server import StatusServer
+    from gatepost.testing.pki import Leaf, Pki
+    from gatepost.testing.status_server import StatusServer
 
 NAME = "mx1.contoso.example"
 

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import pytest
 from support.debian import MARK
-from support.dns import DnsServer
-from support.process import Folder, wait_until
 from support.scenes import ALICE, OWN_SERVERS, connector, contoso, message, send
-from support.sink import Behaviour, Sink
+
+from gatepost.testing.name_server import DnsServer
+from gatepost.testing.process import Folder, wait_until
+from gatepost.testing.sink import Behaviour, Sink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

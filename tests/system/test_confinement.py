@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.admin import served
 from support.postgres import sqlite_only
-from support.process import free_port, wait_until
 from support.scenes import contoso, send
 
 from gatepost.node.landlock import landlock_version
 from gatepost.node.system_calls import is_filter_known
+from gatepost.testing.process import free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.gateway import Gateway
-from support.mail import without_trace
-from support.process import free_port, run_gatepost, wait_until
+from support.process import run_gatepost
 from support.raw import RawClient
 from support.scanners import EICAR, GTUBE, Misbehaving, answering, deaf, dying, http, silent
 from support.scenes import ALICE, STRANGER, contoso, message, send
-from support.sink import Sink
+
+from gatepost.testing.mail import without_trace
+from gatepost.testing.process import free_port, wait_until
+from gatepost.testing.sink import Sink
 
 if TYPE_CHECKING:
     import socket

@@ -11,7 +11,6 @@ from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
-from support.dnssec import SignedDns, Zone
 
 from gatepost.net.lookups.dns import Resolver
 from gatepost.net.lookups.mx import MailRouter
@@ -19,9 +18,12 @@ from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.net.lookups.tlsa import TlsaFinder
 from gatepost.protocols.dane.tlsa import TlsaLookup, TlsaStatus
+from gatepost.testing.signed_zone import Zone
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from support.dnssec import SignedDns
 
     from gatepost.net.lookups.mx import MailHosts
 

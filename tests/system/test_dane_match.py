@@ -18,17 +18,18 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from support.debian import need
-from support.process import Child, free_port
+from support.process import Child
 
 from gatepost.net.certificate import spki_der
 from gatepost.net.dane import judge, unreadable
 from gatepost.protocols.dane.tlsa import classify
+from gatepost.testing.process import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from support.pki import Leaf, Pki
+    from gatepost.testing.pki import Leaf, Pki
 
 NAME = "mx.partner.example"
 _DIGESTS = {0: bytes, 1: lambda part: hashlib.sha256(part).digest(), 2: lambda part: hashlib.sha512(part).digest()}

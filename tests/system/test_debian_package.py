@@ -19,13 +19,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.clean_root import CleanRoot, base
-from support.process import free_port, loopback, wait_until
+from support.process import loopback
+
+from gatepost.testing.process import free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from support.pki import Pki
-    from support.sink import Sink
+    from gatepost.testing.pki import Pki
+    from gatepost.testing.sink import Sink
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = "etc/gatepost/gatepost.toml"

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 from support.debian import need
-from support.process import BIN, Folder
+from support.process import BIN
+
+from gatepost.testing.process import Folder
 
 # What the demonstration must say of each of its five messages, in this order.
 OUTCOMES = [

@@ -10,17 +10,18 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.process import wait_until
 from support.scenes import ALICE, connector, contoso, message, send
 
+from gatepost.testing.process import wait_until
 from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from support.gateway import Gateway
-    from support.pki import Pki
-    from support.sink import Sink
+
+    from gatepost.testing.pki import Pki
+    from gatepost.testing.sink import Sink
 
 BOB = "bob@partner.example"
 FRESH = {"queue": {"idle_connection": "0.001s", "retry": ["1h"]}}  # a connection of its own for each message

@@ -16,20 +16,22 @@ import dkim
 import dns.resolver
 import pytest
 from support.debian import need
-from support.dns import DnsServer
-from support.gateway import CliRun, Gateway
-from support.mail import with_crlf
+from support.gateway import Gateway
 from support.peers import Postfix
-from support.process import Folder, wait_until
 from support.scenes import ALICE, blind_context, connector, contoso, send
-from support.sink import Sink
 from support.smime import MailAuthority, decrypted
+
+from gatepost.testing.mail import with_crlf
+from gatepost.testing.name_server import DnsServer
+from gatepost.testing.process import Folder, wait_until
+from gatepost.testing.sink import Sink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from support.pki import Pki
+    from gatepost.testing.gateway import CliRun
+    from gatepost.testing.pki import Pki
 
 HOST = "mx1.contoso.example"
 ANN = "ann@contoso.example"

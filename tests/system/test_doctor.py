@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from playwright.sync_api import Browser
-    from support.dns import DnsServer
     from support.gateway import Gateway
+
+    from gatepost.testing.name_server import DnsServer
 
 pytestmark = pytest.mark.timeout(300)  # a browser on a machine with other work
 NAME = "mx1.contoso.example"

@@ -10,8 +10,9 @@ import time
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
-from support.process import wait_until
 from support.scenes import ALICE, contoso, message
+
+from gatepost.testing.process import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

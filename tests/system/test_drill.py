@@ -17,20 +17,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.dns import DnsServer
 from support.gateway import Gateway
 from support.scenes import connector, contoso, send
-from support.sink import Sink
 
 from gatepost.analysis.checks.evidence import drill_documents
 from gatepost.store.storage import Storage
+from gatepost.testing.name_server import DnsServer
+from gatepost.testing.sink import Sink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support.pki import Pki
-
     from gatepost.store.documents import Documents
+    from gatepost.testing.pki import Pki
 
 NAME = "mx.partner.example"
 CHANNEL = {

@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.gateway import Gateway
-from support.process import run_gatepost, wait_until
+from support.process import run_gatepost
 from support.scenes import connector, contoso, send
-from support.sink import Sink
+
+from gatepost.testing.process import wait_until
+from gatepost.testing.sink import Sink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from support.pki import Pki
+    from gatepost.testing.pki import Pki
 
 VERIFIER = Path(__file__).resolve().parents[2] / "docs" / "verify_evidence.py"
 """The independent verifier: standard library and openssl."""

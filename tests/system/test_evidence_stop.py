@@ -8,15 +8,17 @@ import smtplib
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.process import free_port, wait_until
 from support.scenes import ALICE, connector, contoso, message, send
+
+from gatepost.testing.process import free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from support.gateway import Gateway
     from support.postgres import Postgres
-    from support.sink import Sink
+
+    from gatepost.testing.sink import Sink
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -13,15 +13,17 @@ import pytest
 from support.clients import openssl_s_client
 from support.debian import need
 from support.gateway import Gateway
-from support.process import wait_until
 from support.raw import RawClient
 from support.scenes import message
+
+from gatepost.testing.process import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from support.pki import Leaf, Pki
     from support.raw import RawReply
+
+    from gatepost.testing.pki import Leaf, Pki
 
 OUTSIDE = "someone@internet.example"
 STRANGER = "127.0.0.99"

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.gateway import Gateway
 from support.scenes import connector, contoso, outcomes, send
-from support.sink import Behaviour, Sink
+
+from gatepost.testing.sink import Behaviour, Sink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support.pki import Leaf, Pki
+    from gatepost.testing.pki import Leaf, Pki
 
 
 @dataclass(frozen=True, slots=True)

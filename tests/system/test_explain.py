@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.gateway import Gateway
 from support.postgres import sqlite_only
-from support.process import free_port, wait_until
 from support.raw import RawClient
 from support.scenes import message, outcomes
 
 from gatepost.store.storage import Storage
+from gatepost.testing.process import free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support.pki import Leaf, Pki
     from support.raw import RawReply
+
+    from gatepost.testing.pki import Leaf, Pki
 
 pytestmark = pytest.mark.timeout(400)  # whoever comes first waits for forty commands, which may take two minutes
 

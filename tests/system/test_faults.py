@@ -22,8 +22,9 @@ from support.detour import Way
 from support.disk import Filler
 from support.nodes import Nodes, SiteLoad
 from support.pair import Pair
-from support.process import wait_until
 from support.stranger import Stranger
+
+from gatepost.testing.process import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

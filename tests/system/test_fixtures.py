@@ -16,19 +16,22 @@ import dns.rcode
 import pytest
 from support import debian
 from support.clients import openssl_s_client, swaks
-from support.mail import Mail, without_trace
-from support.process import Child, FixtureError, alive, greets, wait_until
+from support.process import Child
 from support.raw import ClosedError, RawClient
-from support.sink import Behaviour
+
+from gatepost.testing.mail import Mail, without_trace
+from gatepost.testing.process import FixtureError, alive, greets, wait_until
+from gatepost.testing.sink import Behaviour
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from support.dns import DnsServer
     from support.gateway import Gateway
     from support.peers import Exim, Postfix
-    from support.pki import Pki
-    from support.sink import Sink
+
+    from gatepost.testing.name_server import DnsServer
+    from gatepost.testing.pki import Pki
+    from gatepost.testing.sink import Sink
 
 MESSAGE = (
     b"From: Alice <alice@contoso.example>\r\nSubject: dots\r\n"

@@ -18,9 +18,10 @@ from support.admin import AdminCentre
 from support.disk import Filler, mount, unmount
 from support.gateway import Gateway
 from support.postgres import sqlite_only
-from support.process import free_port, wait_until
 from support.scenes import ALICE, connector, contoso, message
-from support.sink import Behaviour, Sink
+
+from gatepost.testing.process import free_port, wait_until
+from gatepost.testing.sink import Behaviour, Sink
 
 if TYPE_CHECKING:
     from collections.abc import Callable

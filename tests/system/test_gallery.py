@@ -8,7 +8,8 @@ import pytest
 from support.browser import DESKTOP, EACH_LOOK, LOOKS, PHONE, axe, context, overflow, shot
 from support.debian import need
 from support.gallery import ENDED, Gallery
-from support.process import wait_until
+
+from gatepost.testing.process import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

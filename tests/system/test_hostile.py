@@ -20,15 +20,16 @@ from typing import TYPE_CHECKING
 import pytest
 from support.debian import need
 from support.gateway import Gateway
-from support.process import wait_until
 from support.raw import ClosedError, RawClient
 from support.scenes import blind_context, contoso, message
 from support.siege import MEGABYTE, Witness, codes, flood
 
+from gatepost.testing.process import wait_until
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from support.pki import Pki
+    from gatepost.testing.pki import Pki
 
 SMUGGLER = "smuggler@elsewhere.example"
 VICTIM = "victim@contoso.example"

@@ -15,7 +15,8 @@ from support.gateway import Gateway
 from support.scenes import ALICE, connector, contoso, message, outcomes, send
 from support.script import Script
 from support.siege import MEGABYTE
-from support.sink import Behaviour, Sink
+
+from gatepost.testing.sink import Behaviour, Sink
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -17,15 +17,17 @@ import pytest
 from support.debian import need
 from support.gateway import Gateway
 from support.peers import Postfix
-from support.process import free_port, loopback, wait_until
+from support.process import loopback
 from support.scenes import blind_context, connector, contoso, message, send
-from support.sink import Sink
+
+from gatepost.testing.process import free_port, wait_until
+from gatepost.testing.sink import Sink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from support.mail import Mail
-    from support.pki import Leaf, Pki
+    from gatepost.testing.mail import Mail
+    from gatepost.testing.pki import Leaf, Pki
 
 GATE, EXCHANGE = "mx1.contoso.example", "ex1.contoso.example"
 ANN = "ann@contoso.example"  # has a mailbox on the gateway; Exchange knows her as a mail user

@@ -18,15 +18,17 @@ from support.clients import swaks
 from support.debian import need
 from support.gateway import Gateway
 from support.peers import Postfix
-from support.process import loopback, wait_until
+from support.process import loopback
 from support.scenes import ALICE, message, outcomes, send
-from support.sink import Sink
+
+from gatepost.testing.process import wait_until
+from gatepost.testing.sink import Sink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from support.pki import Leaf, Pki
+    from gatepost.testing.pki import Leaf, Pki
 
 BOX = f'\n[[organization.contoso.mailbox]]\naddress = "{ALICE}"\n'
 

@@ -13,16 +13,17 @@ import pytest
 from support.clients import SwaksRun, swaks
 from support.debian import need
 from support.gateway import Gateway
-from support.process import wait_until
 from support.raw import ClosedError, RawClient
 from support.scenes import ALICE, STRANGER, connector, contoso, message
-from support.sink import Sink
+
+from gatepost.testing.process import wait_until
+from gatepost.testing.sink import Sink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from support.mail import Mail
-    from support.pki import Pki
+    from gatepost.testing.mail import Mail
+    from gatepost.testing.pki import Pki
 
 ANN = "ann@contoso.example"
 OUTSIDE = "bob@partner.example"

@@ -18,7 +18,7 @@ from support.scenes import contoso, message, outcomes
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support.pki import Leaf, Pki
+    from gatepost.testing.pki import Leaf, Pki
 
 
 @pytest.fixture(scope="module")

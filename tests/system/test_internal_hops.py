@@ -11,16 +11,18 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.process import wait_until
 from support.scenes import ALICE, STRANGER, connector, message, send
-from support.sink import Sink
 from support.site_scene import KEY, KEY_VARIABLE, MX1, MX2, URIS, TwoNodes, organizations
+
+from gatepost.testing.process import wait_until
+from gatepost.testing.sink import Sink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from support.gateway import Gateway
-    from support.pki import Pki
+
+    from gatepost.testing.pki import Pki
 
 ANN, BOB, TOM, KEN = "ann@contoso.example", "bob@fabrikam.example", "tom@contoso.example", "ken@contoso.example"
 BIG = 12 * 1024 * 1024

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import pytest
 from support.gateway import Gateway
 from support.namespaces import Capture, TwoMachines, inside
-from support.process import wait_until
 from support.scenes import STRANGER, message, send
 from support.site_scene import KEY, KEY_VARIABLE, MX1, MX2, SITE, organizations
+
+from gatepost.testing.process import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

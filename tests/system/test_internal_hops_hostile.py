@@ -17,15 +17,16 @@ import pytest
 from support.clients import openssl_s_client
 from support.gateway import Gateway
 from support.imposter import Imposter
-from support.pki import Leaf
-from support.process import wait_until
 from support.scenes import ALICE, STRANGER, message, send
 from support.site_scene import KEY, KEY_VARIABLE, MX1, MX2, SITE, URIS, TwoNodes, organizations
+
+from gatepost.testing.pki import Leaf
+from gatepost.testing.process import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support.pki import Pki
+    from gatepost.testing.pki import Pki
 
 pytestmark = pytest.mark.timeout(300)  # nodes are stopped, killed and started again and again
 

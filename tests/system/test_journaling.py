@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.debian import need
 from support.dovecot import Dovecot
-from support.process import wait_until
 from support.scenes import ALICE, STRANGER, connector, contoso, outcomes, send
-from support.sink import Behaviour
+
+from gatepost.testing.process import wait_until
+from gatepost.testing.sink import Behaviour
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,10 +26,11 @@ if TYPE_CHECKING:
     from email.message import EmailMessage
 
     from support.gateway import Gateway
-    from support.mail import Mail
     from support.peers import Postfix
-    from support.pki import Pki
-    from support.sink import Sink
+
+    from gatepost.testing.mail import Mail
+    from gatepost.testing.pki import Pki
+    from gatepost.testing.sink import Sink
 
     type Start[T] = Callable[..., T]
 

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
     from support.gateway import Gateway
     from support.peers import Postfix
-    from support.pki import Pki
-    from support.sink import Sink
+
+    from gatepost.testing.pki import Pki
+    from gatepost.testing.sink import Sink
 
 NAME = "mx.partner.example"
 QUICK: dict[str, Any] = {"queue": {"retry": ["1s"]}, "outbound": {"handshake_timeout": "2s"}}

@@ -21,15 +21,17 @@ from typing import TYPE_CHECKING
 import pytest
 from support.admin import served
 from support.load import BEHAVIOUR, Changes, Load, account, resources, wait_empty
-from support.process import alive, greets, wait_until
 from support.scenes import connector, contoso, message, send
-from support.sink import Behaviour
+
+from gatepost.testing.process import alive, greets, wait_until
+from gatepost.testing.sink import Behaviour
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from support.gateway import Gateway
-    from support.sink import Sink
+
+    from gatepost.testing.sink import Sink
 
 MANY = int(os.environ.get("GATEPOST_KILLS", "60"))
 

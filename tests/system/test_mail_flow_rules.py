@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.gateway import Gateway
-from support.process import free_port
 from support.scenes import STRANGER, connector, contoso, message, outcomes, send
-from support.sink import Behaviour, Sink
+
+from gatepost.testing.process import free_port
+from gatepost.testing.sink import Behaviour, Sink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from support.peers import Postfix
-    from support.pki import Pki
+
+    from gatepost.testing.pki import Pki
 
 NAMES = ("exact", "wild", "home", "all", "hub")
 SECRET = "secret@contoso.example"

@@ -14,18 +14,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 from support.debian import need
 from support.dovecot import Dovecot
-from support.process import wait_until
 from support.scenes import ALICE, STRANGER, connector, contoso, message, outcomes, send
-from support.sink import EXTENSIONS, Behaviour
+
+from gatepost.testing.process import wait_until
+from gatepost.testing.sink import EXTENSIONS, Behaviour
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import ExitStack
 
-    from support.dns import DnsServer
     from support.gateway import Gateway
-    from support.pki import Pki
-    from support.sink import Sink
+
+    from gatepost.testing.name_server import DnsServer
+    from gatepost.testing.pki import Pki
+    from gatepost.testing.sink import Sink
 
     type Start[T] = Callable[..., T]
 

@@ -17,21 +17,22 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as classic
 from support.debian import need
-from support.process import free_port, wait_until
 from support.raw import RawClient
 from support.scenes import STRANGER, connector, contoso, message, send
 from support.webhook import WebhookReceiver
 
 from gatepost.events.metrics.catalogue import CATALOGUE, MetricKind
 from gatepost.mail.queue.shared_limits import LIMITS_FILE
+from gatepost.testing.process import free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from contextlib import ExitStack
 
     from support.gateway import Gateway
-    from support.pki import Pki
-    from support.sink import Sink
+
+    from gatepost.testing.pki import Pki
+    from gatepost.testing.sink import Sink
 
 ANN = "ann@contoso.example"
 BOB = "bob@partner.example"

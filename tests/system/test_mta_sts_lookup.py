@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
     from pathlib import Path
 
-    from support.dns import DnsServer
-    from support.pki import Pki
+    from gatepost.testing.name_server import DnsServer
+    from gatepost.testing.pki import Pki
 
 DOMAIN = "partner.example"
 NAME = f"mta-sts.{DOMAIN}"

@@ -18,17 +18,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.debian import need
-from support.dns import DnsServer
 from support.gateway import Gateway
 from support.policy_host import PATH
-from support.process import FixtureError, free_port, greets, loopback, wait_until
+from support.process import loopback
 from support.scenes import contoso, outcomes, send
-from support.sink import Sink
+
+from gatepost.testing.name_server import DnsServer
+from gatepost.testing.process import FixtureError, free_port, greets, wait_until
+from gatepost.testing.sink import Sink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support.pki import Leaf, Pki
+    from gatepost.testing.pki import Leaf, Pki
 
 ADDRESS, MX_ADDRESS = loopback("101.1"), loopback("101.2")
 HOSTNAME, MX = "mx1.contoso.example", "mx.served.test"

@@ -15,10 +15,11 @@ import pytest
 from support.gateway import Gateway
 from support.namespaces import TwoMachines, inside
 from support.postgres import Postgres
-from support.process import Folder, wait_until
 from support.scenes import ALICE, STRANGER, connector, contoso, message, send
-from support.sink import Sink
 from support.site_scene import KEY, KEY_VARIABLE, MX1, MX2, SITE, organizations
+
+from gatepost.testing.process import Folder, wait_until
+from gatepost.testing.sink import Sink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,6 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from support.process import wait_until
 from support.raw import RawClient
 from support.scenes import contoso
 
@@ -22,6 +21,7 @@ from gatepost.store.nodes import (
 )
 from gatepost.store.site_tables import SITE
 from gatepost.store.storage import Storage
+from gatepost.testing.process import wait_until
 from gatepost.values import replace
 
 if TYPE_CHECKING:

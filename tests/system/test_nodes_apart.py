@@ -9,10 +9,10 @@ import pytest
 from support.detour import Way
 from support.nodes import Nodes, SiteLoad
 from support.postgres import Postgres
-from support.process import wait_until
 from support.scenes import ALICE, connector, contoso, send
-from support.sink import Behaviour
 
+from gatepost.testing.process import wait_until
+from gatepost.testing.sink import Behaviour
 from gatepost.values import replace
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.gateway import Gateway
-from support.process import free_port, wait_until
 from support.scenes import STRANGER, message, send
+
+from gatepost.testing.process import free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

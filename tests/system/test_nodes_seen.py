@@ -13,9 +13,10 @@ import pytest
 from support.admin import AdminCentre, settings
 from support.browser import axe, overflow, shot
 from support.nodes import Nodes
-from support.process import free_port, wait_until
 from support.raw import RawClient
 from support.scenes import contoso
+
+from gatepost.testing.process import free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Page
     from support.gateway import Gateway
-    from support.pki import Leaf, Pki
     from support.postgres import Postgres
+
+    from gatepost.testing.pki import Leaf, Pki
 
 HOST = "mx.contoso.example"
 SEEN = 30.0  # seconds until a change was taken up and looked at

@@ -22,15 +22,16 @@ import pytest
 from support.debian import need
 from support.gateway import Gateway
 from support.issuer import CONFIGURATION, KEYS, Issuer
-from support.pki import make_key
-from support.process import wait_until
 from support.raw import RawClient, RawReply
+
+from gatepost.testing.pki import make_key
+from gatepost.testing.process import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from support.pki import Pki
+    from gatepost.testing.pki import Pki
 
 HOST = "mx1.contoso.example"
 ANN = "ann@contoso.example"

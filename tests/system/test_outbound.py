@@ -18,13 +18,15 @@ from support.debian import need
 from support.gateway import Gateway
 from support.peers import Postfix
 from support.scenes import connector, contoso, message, outcomes, send
-from support.sink import Behaviour, Sink
+
+from gatepost.testing.sink import Behaviour, Sink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from support.peers import Exim
-    from support.pki import Leaf, Pki
+
+    from gatepost.testing.pki import Leaf, Pki
 
 NAME = "mx.partner.example"
 

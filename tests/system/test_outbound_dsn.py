@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.gateway import Gateway
-from support.process import wait_until
 from support.raw import RawClient
 from support.scenes import ALICE, connector, contoso, message, outcomes, send
-from support.sink import Behaviour, Sink
+
+from gatepost.testing.process import wait_until
+from gatepost.testing.sink import Behaviour, Sink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from email.message import Message
 
-    from support.mail import Mail
-    from support.pki import Pki
+    from gatepost.testing.mail import Mail
+    from gatepost.testing.pki import Pki
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,17 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.debian import need
-from support.dns import DnsServer
 from support.gateway import Gateway
 from support.process import loopback
 from support.scenes import ALICE, connector, contoso, message, outcomes, send
-from support.sink import Behaviour, Sink
+
+from gatepost.testing.name_server import DnsServer
+from gatepost.testing.sink import Behaviour, Sink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from support.peers import Postfix
-    from support.pki import Pki
+
+    from gatepost.testing.pki import Pki
 
 # What the name server knows. Hosts a, b and the IPv6 one take mail; c is dead; d says 421; e drops the connection.
 HOSTS = {name: loopback(f"2.{number}") for number, name in enumerate("abcde", 2)}

@@ -13,17 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from support.admin import PASSWORD, served
-from support.process import Folder, wait_until
 from support.raw import RawClient
 from support.scenes import connector, contoso, send
+
+from gatepost.testing.process import Folder, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import ExitStack
 
     from support.gateway import Gateway
-    from support.pki import Pki
-    from support.sink import Sink
+
+    from gatepost.testing.pki import Pki
+    from gatepost.testing.sink import Sink
 
 ANN = "ann@contoso.example"
 PLANTED = {

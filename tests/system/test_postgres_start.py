@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.postgres import Postgres
-from support.process import FixtureError, Folder, run_gatepost
+from support.process import run_gatepost
 
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.store.database import Schema
@@ -26,13 +26,14 @@ from gatepost.store.postgres.trace_tables import DAY, partition
 from gatepost.store.postgres.trace_tables import SCHEMA as TRACE
 from gatepost.store.site_tables import SITE
 from gatepost.store.storage import Storage
+from gatepost.testing.process import FixtureError, Folder
 from gatepost.times import day_text
 from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support.pki import Pki
+    from gatepost.testing.pki import Pki
 
 # asyncpg leaves the socket of a refused connection to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

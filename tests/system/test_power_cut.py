@@ -17,14 +17,15 @@ from support.block_disk import BlockDisk
 from support.gateway import Gateway
 from support.load import BEHAVIOUR, Account, Load, account, resources, wait_empty
 from support.postgres import sqlite_only
-from support.process import alive
+
+from gatepost.testing.process import alive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import ExitStack
     from pathlib import Path
 
-    from support.sink import Sink
+    from gatepost.testing.sink import Sink
 
 CUTS = int(os.environ.get("GATEPOST_POWERCUTS", "6"))
 pytestmark = [pytest.mark.long, sqlite_only("the database server has its own disk")]

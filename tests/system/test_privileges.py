@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING
 import pytest
 from support.debian import need
 from support.gateway import Gateway
-from support.process import FixtureError, Folder, free_port, wait_until
+
+from gatepost.testing.process import FixtureError, Folder, free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import ExitStack
 
-    from support.pki import Pki
-    from support.sink import Sink
+    from gatepost.testing.pki import Pki
+    from gatepost.testing.sink import Sink
 
 ACCOUNT = "nobody"
 RESOURCES = """

@@ -18,21 +18,21 @@ from click.testing import CliRunner
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from support.debian import need
-from support.dns import DnsServer
 from support.gateway import Gateway
 from support.partners import leaf_record
-from support.pki import Pki
 from support.policy_host import PolicyHost
 from support.process import loopback
 from support.scenes import contoso, outcomes, send
-from support.sink import Sink
 
 from gatepost.manage.cli import main
+from gatepost.testing.name_server import DnsServer
+from gatepost.testing.pki import Pki
+from gatepost.testing.sink import Sink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from support.pki import Leaf
+    from gatepost.testing.pki import Leaf
 
 NET = loopback("4.{}")
 POLICIES = NET.format(2)

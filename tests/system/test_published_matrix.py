@@ -17,15 +17,15 @@ from support.debian import need
 from support.finger import Finger, Sender
 from support.gateway import Gateway
 from support.partners import RESOLVER, WRONG, Partner, World
-from support.process import wait_until
 from support.scenes import ALICE, connector, contoso, outcomes, send
 
 from gatepost.manage.cli import main
+from gatepost.testing.process import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support.pki import Pki
+    from gatepost.testing.pki import Pki
 
 
 @dataclass(frozen=True, slots=True)

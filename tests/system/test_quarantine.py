@@ -14,11 +14,12 @@ import pytest
 from playwright.sync_api import expect
 from support.admin import served
 from support.gateway import Gateway
-from support.mail import without_trace
-from support.process import free_port, wait_until
 from support.scanners import EICAR
 from support.scenes import STRANGER, connector, contoso, message, send
-from support.sink import Sink
+
+from gatepost.testing.mail import without_trace
+from gatepost.testing.process import free_port, wait_until
+from gatepost.testing.sink import Sink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

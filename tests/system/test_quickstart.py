@@ -11,13 +11,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from support.process import Folder, free_port, wait_until
+
+from gatepost.testing.process import Folder, free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from support.sink import Sink
+    from gatepost.testing.sink import Sink
 
 ROOT = {"GATEPOST_SERVER__USER": "root"} if os.geteuid() == 0 else {}
 

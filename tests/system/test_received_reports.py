@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.debian import need
 from support.gateway import Gateway
-from support.process import free_port, wait_until
 from support.scenes import contoso, send
+
+from gatepost.testing.process import free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from support.pki import Pki
+    from gatepost.testing.pki import Pki
 
 HOST = "mx1.contoso.example"
 BOX = "tls-reports@contoso.example"

@@ -10,17 +10,19 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.process import wait_until
 from support.scenes import STRANGER, connector, contoso, send
 from support.slapd import BASE, PASSWORD, READER, Slapd
+
+from gatepost.testing.process import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from support.gateway import Gateway
-    from support.pki import Leaf, Pki
-    from support.sink import Sink
+
+    from gatepost.testing.pki import Leaf, Pki
+    from gatepost.testing.sink import Sink
 
     type Start[T] = Callable[..., T]
 

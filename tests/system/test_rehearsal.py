@@ -15,23 +15,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.process import wait_until
 from support.scenes import blind_context, connector, contoso, message, send
-from support.sink import Behaviour
 
 from gatepost.analysis.rehearsal.decision import Effect
 from gatepost.analysis.rehearsal.replay import Replay
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.model import parse
+from gatepost.testing.process import wait_until
+from gatepost.testing.sink import Behaviour
 from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from support.gateway import Gateway
-    from support.pki import Leaf, Pki
-    from support.sink import Sink
+
+    from gatepost.testing.pki import Leaf, Pki
+    from gatepost.testing.sink import Sink
 
 BANK = {
     "name": "bank",

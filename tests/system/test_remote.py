@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import pytest
 from click.testing import CliRunner
 from support.admin import AdminCentre, served
-from support.gateway import CliRun, Gateway
-from support.process import free_port, wait_until
+from support.gateway import Gateway
 from support.scenes import ALICE, STRANGER, connector, contoso, message, send
 
 from gatepost.manage.cli import main
@@ -33,12 +32,15 @@ from gatepost.store.received_reports import StoredReport
 from gatepost.store.session_counts import SESSIONS_DIRECTORY, write_counts
 from gatepost.store.sqlite.trace_files import day_of
 from gatepost.store.storage import Storage
+from gatepost.testing.gateway import CliRun
+from gatepost.testing.process import free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from click.testing import Result
-    from support.pki import Leaf, Pki
+
+    from gatepost.testing.pki import Leaf, Pki
 
 ANN = "ann@contoso.example"
 BANK = connector("bank.example", "127.0.0.1:1", tls_settings="encryption-only")

@@ -15,21 +15,23 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from support.debian import need
-from support.dnssec import Zone
 from support.gateway import Gateway
 from support.peers import Postfix
 from support.policy_host import PolicyHost
-from support.process import loopback, wait_until
+from support.process import loopback
 from support.scenes import ALICE, connector, contoso, message, outcomes, send
-from support.sink import EXTENSIONS, Behaviour, Sink
 
+from gatepost.testing.process import wait_until
+from gatepost.testing.signed_zone import Zone
+from gatepost.testing.sink import EXTENSIONS, Behaviour, Sink
 from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from support.dnssec import SignedDns
-    from support.pki import Leaf, Pki
+
+    from gatepost.testing.pki import Leaf, Pki
 
 ADDRESSES = {name: loopback(f"8.{10 + number}") for number, name in enumerate("abcdefghipqz")}
 OFFERS = Behaviour(extensions=(*EXTENSIONS, "REQUIRETLS"))

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from support.gateway import Gateway
-    from support.pki import Pki
-    from support.sink import Sink
+
+    from gatepost.testing.pki import Pki
+    from gatepost.testing.sink import Sink
 
 BOB = "bob@partner.example"
 IN_FORCE = 2.0

@@ -16,14 +16,16 @@ import pytest
 from support.admin import AdminCentre, served
 from support.debian import need
 from support.gateway import Gateway
-from support.process import ROOT, wait_until
+from support.process import ROOT
 from support.scenes import connector, contoso, message, send
+
+from gatepost.testing.process import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from support.sink import Sink
+    from gatepost.testing.sink import Sink
 
 V1 = "/api/v1"
 OWN = f"{V1}/organizations/contoso"

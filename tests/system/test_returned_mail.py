@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.scenes import connector, contoso, send
-from support.sink import EXTENSIONS, Behaviour, Sink
+
+from gatepost.testing.sink import EXTENSIONS, Behaviour, Sink
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,17 +11,19 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.process import wait_until
 from support.raw import RawClient, RawReply
 from support.scenes import connector, contoso, message, send
+
+from gatepost.testing.process import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from support.gateway import Gateway
-    from support.pki import Leaf, Pki
-    from support.sink import Sink
-    from support.status_server import StatusServer
+
+    from gatepost.testing.pki import Leaf, Pki
+    from gatepost.testing.sink import Sink
+    from gatepost.testing.status_server import StatusServer
 
 NAME = "mx.partner.example"
 OWN = "mail.contoso.example"

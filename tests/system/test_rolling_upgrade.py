@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Self
 import pytest
 from support.next_version import VERSION, NextVersion
 from support.nodes import Nodes
-from support.process import Folder, free_port, wait_until
 from support.scenes import ALICE, connector, contoso, message, send
+
+from gatepost.testing.process import Folder, free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

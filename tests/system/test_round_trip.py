@@ -16,18 +16,19 @@ from typing import TYPE_CHECKING
 import pytest
 from support.debian import need
 from support.gateway import Gateway
-from support.mail import Mail, with_crlf, without_trace
 from support.peers import Postfix
-from support.process import wait_until
 from support.raw import RawClient
 from support.scenes import ALICE, connector, contoso, message
-from support.sink import EXTENSIONS, Behaviour, Sink
+
+from gatepost.testing.mail import Mail, with_crlf, without_trace
+from gatepost.testing.process import wait_until
+from gatepost.testing.sink import EXTENSIONS, Behaviour, Sink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from support.pki import Pki
+    from gatepost.testing.pki import Pki
 
 MEGABYTE = 1 << 20
 HEAD = b"From: <alice@contoso.example>\r\nSubject: round trip\r\n"

@@ -7,19 +7,21 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.process import wait_until
 from support.relays import Relay, Relays
 from support.scenes import OWN_SERVERS, blind_context, connector, contoso, message, send
-from support.sink import Behaviour
+
+from gatepost.testing.process import wait_until
+from gatepost.testing.sink import Behaviour
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from support.gateway import Gateway
     from support.peers import Postfix
-    from support.pki import Pki
     from support.postgres import Postgres
-    from support.sink import Sink
+
+    from gatepost.testing.pki import Pki
+    from gatepost.testing.sink import Sink
 
 
 def flood(server: Gateway, domain: str, number: int) -> None:

@@ -21,17 +21,18 @@ import dkim
 import dns.resolver
 import pytest
 from support.debian import MARK
-from support.dns import DnsServer
 from support.gateway import Gateway
-from support.process import free_port, wait_until
 from support.scenes import connector, contoso, send
-from support.sink import Sink
+
+from gatepost.testing.name_server import DnsServer
+from gatepost.testing.process import free_port, wait_until
+from gatepost.testing.sink import Sink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from support.pki import Pki
+    from gatepost.testing.pki import Pki
 
 HOST = "mx1.contoso.example"
 PARTNER, SINK, LATE = "mx1.partner.example", "mx.sink.example", "mx.late.example"

@@ -15,20 +15,22 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from support.debian import need
-from support.dnssec import Zone
 from support.gateway import Gateway
 from support.policy_host import PolicyHost
-from support.process import loopback, wait_until
+from support.process import loopback
 from support.scenes import connector, contoso, message, outcomes, send
-from support.sink import Behaviour, Sink
 
 from gatepost.store.storage import Storage
+from gatepost.testing.process import wait_until
+from gatepost.testing.signed_zone import Zone
+from gatepost.testing.sink import Behaviour, Sink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from support.dnssec import SignedDns
-    from support.pki import Leaf, Pki
+
+    from gatepost.testing.pki import Leaf, Pki
 
 NET = loopback("28")
 NUMBERS = {name: number for number, name in enumerate(

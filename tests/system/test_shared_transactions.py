@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.debian import need
 from support.partners import ADDRESS, Partner, World
-from support.process import wait_until
 from support.scenes import connector, contoso, outcomes, send
-from support.sink import Behaviour, Sink
+
+from gatepost.testing.process import wait_until
+from gatepost.testing.sink import Behaviour, Sink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from support.gateway import Gateway
-    from support.pki import Pki
+
+    from gatepost.testing.pki import Pki
 
 
 def domains(number: int) -> list[str]:

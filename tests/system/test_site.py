@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.gateway import Gateway
-from support.process import free_port, wait_until
+
+from gatepost.testing.process import free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

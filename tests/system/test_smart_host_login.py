@@ -11,9 +11,10 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-from support.process import Folder, wait_until
 from support.scenes import connector, contoso, send
 from support.smart_hosts import PASSWORD, USER, AuthorizationServer, DovecotSubmission, postfix_with_sasl
+
+from gatepost.testing.process import Folder, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 
     from support.gateway import Gateway
     from support.peers import Postfix
-    from support.pki import Leaf, Pki
-    from support.sink import Sink
+
+    from gatepost.testing.pki import Leaf, Pki
+    from gatepost.testing.sink import Sink
 
 BOB = "bob@partner.example"
 RELAY = "relay.example"

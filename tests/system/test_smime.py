@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support import debian
 from support.gateway import Gateway
-from support.process import wait_until
 from support.scenes import ALICE, STRANGER, connector, contoso, outcomes, send
-from support.sink import Sink
 from support.smime import MailAuthority, Person, cms, decrypted, verified
 
 from gatepost.store.storage import Storage
+from gatepost.testing.process import wait_until
+from gatepost.testing.sink import Sink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support.mail import Mail
+    from gatepost.testing.mail import Mail
 
 BOB, EVA = "bob@secret.test", "eva@secret.test"
 HEADER = f"From: Alice <{ALICE}>\r\nTo: {BOB}, Eva <{EVA}>\r\nSubject: figures\r\n".encode()

@@ -20,14 +20,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from support.load import BEHAVIOUR, Load, account, in_mailboxes, resources, wait_empty
 from support.postgres import sqlite_only
-from support.sink import Behaviour
+
+from gatepost.testing.sink import Behaviour
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from support.gateway import Gateway
-    from support.pki import Pki
-    from support.sink import Sink
+
+    from gatepost.testing.pki import Pki
+    from gatepost.testing.sink import Sink
 
 REFUSING = Behaviour(replies=dict.fromkeys(("MAIL", "RCPT"), "451 4.3.0 Later"))
 SECONDS = float(os.environ.get("GATEPOST_SOAK", "600"))

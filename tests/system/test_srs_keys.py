@@ -6,8 +6,9 @@ import smtplib
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.process import wait_until
 from support.scenes import ALICE, connector, contoso, message, send
+
+from gatepost.testing.process import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 
     from support.gateway import Gateway
     from support.postgres import Postgres
-    from support.sink import Sink
+
+    from gatepost.testing.sink import Sink
 
 AWAY, OUTSIDE, STRANGER = "away@contoso.example", "home@provider.example", "mallory@elsewhere.example"
 

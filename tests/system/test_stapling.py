@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.clients import openssl_s_client
-from support.process import wait_until
 from support.scenes import contoso
+
+from gatepost.testing.process import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from support.gateway import Gateway
-    from support.pki import Pki
-    from support.status_server import StatusServer
+
+    from gatepost.testing.pki import Pki
+    from gatepost.testing.status_server import StatusServer
 
 NAME = "mx1.contoso.example"
 

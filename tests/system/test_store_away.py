@@ -18,9 +18,10 @@ from support.detour import Way
 from support.disk import Filler
 from support.nodes import Nodes
 from support.pair import Pair
-from support.process import FixtureError, free_port, wait_until
 from support.scenes import message
 from support.stranger import Stranger
+
+from gatepost.testing.process import FixtureError, free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -6,13 +6,13 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from support.process import wait_until
 
 from gatepost.policy.decisions.destination_history import DestinationHistory, DestinationName, SeenSession, accept, seen
 from gatepost.policy.decisions.requirement import Achieved, MxLevel, TlsLevel
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.interface import StoreFailure
 from gatepost.store.storage import Storage
+from gatepost.testing.process import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,17 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import tomlkit
-from support.process import GATEPOST, Child, wait_until
+from support.process import GATEPOST, Child
 from support.scenes import connector, contoso, message, send
-from support.sink import Behaviour
+
+from gatepost.testing.process import wait_until
+from gatepost.testing.sink import Behaviour
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from support.gateway import CliRun, Gateway
+    from support.gateway import Gateway
     from support.postgres import Postgres
-    from support.sink import Sink
+
+    from gatepost.testing.gateway import CliRun
+    from gatepost.testing.sink import Sink
 
 LATER = Behaviour(replies={"RCPT": "450 4.2.1 Later"})
 LINES = "x" * 70 + "\r\n"

@@ -440,7 +440,8 @@ async def fill(site: Site) -> tuple[Delivery, Delivery, Delivery]:
     store.settle([Settlement(first, first.recipients, 5000.0, "451 4.4.1 later")])
     await store.flushed()
     await asyncio.sleep(0.01)  # ids are in the order of milliseconds
-    message = message_of(other_store, organization="fabrikam", reverse_path="Liz@Fabrikam.example")
+    facts = {"subject": "Ärende 5%", "message_id": "<M-id@x>"}
+    message = message_of(other_store, organization="fabrikam", reverse_path="Liz@Fabrikam.example", **facts)
     other = delivery_of(other_store, message, "ann@partner.example", destination="fabrikam/partner.example")
     await commit(other_store, message, [other], b"big" * INLINE)
     other_store.settle([Settlement(other, other.recipients, 6000.0)])
@@ -495,6 +496,17 @@ FILTERS = [
     ({"state": "deferred"}, "02"),
     ({"state": "held"}, ""),
     ({"organization": "contoso", "domain": "other.example"}, "1"),
+    ({"parts": ("BOB@",)}, "01"),
+    ({"parts": ("bob", "JOE")}, "0"),
+    ({"parts": ("other.example",)}, "1"),
+    ({"parts": ("liz@",)}, "2"),
+    ({"parts": ("ärende",)}, "2"),
+    ({"parts": ("ÄRENDE", "5%")}, "2"),
+    ({"parts": ("subject",)}, ""),
+    ({"parts": ("reverse_path",)}, ""),
+    ({"parts": ("address",)}, ""),
+    ({"parts": ("m-id@",)}, "2"),
+    ({"parts": ("b_b",)}, ""),
     ({"message": "0000000000000001"}, ""),
 ]
 

@@ -32,8 +32,9 @@ from gatepost.store.ticket_secrets import TICKETS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from support.pki import Pki
     from support.postgres import Postgres
+
+    from gatepost.testing.pki import Pki
 
 TOKEN = "t" * 43
 

@@ -16,8 +16,11 @@ from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.settings.store_url import SQLITE
 from gatepost.store import buffer
 from gatepost.store.interface import StoreBusy, TraceFilter
+from gatepost.store.postgres import trace as postgres_trace
+from gatepost.store.sqlite import trace_search as sqlite_search
 from gatepost.store.storage import Storage
-from gatepost.store.trace import COLUMNS, HOUR, Among, Flow, TracePlace, tally_days, trace_event
+from gatepost.store.text_pattern import TextPattern
+from gatepost.store.trace import COLUMNS, HOUR, TEXT_COLUMNS, Among, Flow, TracePlace, tally_days, trace_event
 from gatepost.times import day_text
 
 if TYPE_CHECKING:
@@ -59,6 +62,10 @@ def shared(postgres: Postgres, tmp_path: Path) -> str:
 
 def node(url: str, tmp_path: Path, name: str = "mx1.a.example") -> Trace:
     return Storage(url, tmp_path, node=name).trace()
+
+
+def parts(*words: str) -> tuple[TextPattern, ...]:
+    return tuple(TextPattern(TEXT_COLUMNS, word) for word in words)
 
 
 MANY = [
@@ -549,3 +556,44 @@ def test_a_scan_of_many_rows_is_not_whole_in_memory(shared: str, tmp_path: Path)
     next(rows)
     trace.write("0", [event(NOON + 99.0)])  # the scan sees what was there when its day began
     assert sum(1 for _ in rows) == 5999
+
+
+PARTS: list[tuple[dict[str, Any], list[int]]] = [
+    ({"patterns": parts("BOB@")}, [1, 0]),
+    ({"patterns": parts("partner", "ann")}, [1, 0]),
+    ({"patterns": parts("grüße")}, [5]),
+    ({"patterns": parts("GRÜ*\U0001f600")}, [5]),
+    ({"patterns": parts("\U0001f600*grü")}, []),
+    ({"patterns": parts("two@b")}, [1]),
+    ({"patterns": parts("a_b@x")}, [5]),
+    ({"patterns": parts("a%b")}, [5]),
+    ({"patterns": parts("a-b@x")}, []),
+    ({"patterns": parts("\0")}, []),
+    ({"patterns": (TextPattern(("recipient",), "*@partner.example", whole=True),)}, [2, 1, 0]),
+    ({"patterns": (TextPattern(("recipient",), "ann@*", whole=True),)}, [1, 0]),
+    ({"patterns": (TextPattern(("recipient",), "nn@*", whole=True),)}, []),
+    ({"patterns": (TextPattern(("sender", "recipient"), "*@contoso.EXAMPLE", whole=True),)}, [4, 1, 0]),
+    ({"patterns": parts("contoso"), "organizations": frozenset({"fabrikam"})}, [4]),
+    ({"patterns": parts("contoso"), "organizations": frozenset({"contoso"}), "event": "SEND"}, [1]),
+]
+
+
+def test_parts_of_texts_find_the_same_rows_on_every_page(many: Trace) -> None:
+    for wanted, rows in PARTS:
+        expected = [MANY[number] for number in rows]
+        assert many.search(TraceFilter(**wanted)) == expected, wanted
+        assert pages(many, wanted, 1) == expected, wanted
+
+
+def test_a_search_for_parts_that_takes_long_ends_at_a_day_and_goes_on_there(
+    many: Trace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (sqlite_search, postgres_trace):
+        monkeypatch.setattr(module, "PATIENCE", -1.0)
+    wanted, looks = TraceFilter(patterns=parts("eve@"), limit=9), 1
+    found, place = many.page(wanted, None, NOON + 99 * DAY)
+    while place is not None:
+        looks += 1
+        rows, place = many.page(wanted, place, NOON + 99 * DAY)
+        found += rows
+    assert (found, looks) == ([MANY[2]], 2)

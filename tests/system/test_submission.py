@@ -18,16 +18,17 @@ import pytest
 from support.clients import swaks
 from support.debian import need
 from support.gateway import Gateway
-from support.process import wait_until
 from support.raw import ClosedError, RawClient
 from support.scenes import connector, contoso
-from support.sink import Sink
+
+from gatepost.testing.process import wait_until
+from gatepost.testing.sink import Sink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from support.pki import Pki
+    from gatepost.testing.pki import Pki
 
 HOST = "mx1.contoso.example"
 ANN = "ann@contoso.example"

@@ -12,22 +12,22 @@ import pytest
 import tomlkit
 from click.testing import CliRunner
 from support.admin import PASSWORD, AdminCentre, served
-from support.dns import DnsServer
 from support.gateway import Gateway
 from support.issuer import Issuer
 from support.person import Person
-from support.process import wait_until
 from support.scenes import OWN_SERVERS, connector, send
-from support.sink import Sink
 
 from gatepost.manage.cli import main
 from gatepost.store.storage import Storage
+from gatepost.testing.name_server import DnsServer
+from gatepost.testing.process import wait_until
+from gatepost.testing.sink import Sink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from support.pki import Leaf, Pki
+    from gatepost.testing.pki import Leaf, Pki
 
 ALLOWED = "127.0.77.1"
 NETWORK = "127.0.77.0/24"

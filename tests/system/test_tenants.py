@@ -14,20 +14,20 @@ import pytest
 from support.admin import served
 from support.debian import need
 from support.gateway import Gateway
-from support.process import wait_until
 from support.raw import RawClient
 from support.scenes import ALICE, OWN_SERVERS, connector, contoso, send
 from support.smime import MailAuthority, cms
 
+from gatepost.testing.process import wait_until
 from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from support.pki import Pki
-    from support.sink import Sink
-    from support.status_server import StatusServer
+    from gatepost.testing.pki import Pki
+    from gatepost.testing.sink import Sink
+    from gatepost.testing.status_server import StatusServer
 
 MALLORY = "mallory@fabrikam.example"
 BOB = "bob@bank.example"

@@ -15,19 +15,20 @@ from msgspec import structs
 from support.admin import PASSWORD, AdminCentre, served
 from support.person import Person
 from support.scenes import connector, send
-from support.sink import Behaviour, Sink
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.cli import main
 from gatepost.manage.pages.routes import ROUTES
 from gatepost.manage.rest.routes import ENDPOINTS
+from gatepost.testing.sink import Behaviour, Sink
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from support.gateway import Gateway
-    from support.pki import Pki
+
+    from gatepost.testing.pki import Pki
 
 A, B = "zeta-corp", "omega-corp"
 MARY, JOE = "mary@mary.example", "joe@joe.example"

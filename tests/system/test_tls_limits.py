@@ -14,19 +14,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.clients import openssl_s_client
-from support.process import Child, free_port
+from support.process import Child
 from support.scenes import ALICE, connector, contoso, message, outcomes, send
 
 from gatepost.net.engine import TlsFailure, client_context
 from gatepost.protocols.tls.limits import limited, offer
 from gatepost.protocols.tls.profile import PROFILES
+from gatepost.testing.process import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from support.gateway import Gateway
     from support.peers import Postfix
-    from support.pki import Pki
+
+    from gatepost.testing.pki import Pki
 
 NAME = "mx.partner.example"
 TLS: dict[str, Any] = {"tls_settings": "encryption-only"}

@@ -17,16 +17,18 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 from support.clients import openssl_s_client
-from support.process import greets, wait_until
 from support.scenes import ALICE, contoso, message
+
+from gatepost.testing.process import greets, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from support.clients import TlsRun
     from support.gateway import Gateway
-    from support.pki import Leaf, Pki
     from support.postgres import Postgres
+
+    from gatepost.testing.pki import Leaf, Pki
 
 NAME = "mx1.contoso.example"
 WORKERS = {"server": {"workers": 2}}

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.clients import openssl_s_client
-from support.process import wait_until
 from support.scenes import ALICE, connector, contoso, message, outcomes, send
+
+from gatepost.testing.process import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from support.gateway import Gateway
-    from support.pki import Leaf, Pki
-    from support.sink import Sink
+
+    from gatepost.testing.pki import Leaf, Pki
+    from gatepost.testing.sink import Sink
 
 NAME = "mx.partner.example"
 DOMAIN = {"tls_settings": "domain-validation", "tls_domain": NAME}

@@ -12,10 +12,12 @@ from support.clients import swaks
 from support.debian import need
 from support.gateway import Gateway
 from support.peers import Postfix
-from support.pki import Pki
-from support.process import FixtureError, run_gatepost, wait_until
+from support.process import run_gatepost
 from support.scenes import ALICE, connector, contoso, send
 from support.tokens import PIN, Token
+
+from gatepost.testing.pki import Pki
+from gatepost.testing.process import FixtureError, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.otlp import ReceivedSpan, TraceReceiver
-from support.process import free_port, wait_until
 from support.scenes import ALICE, STRANGER, connector, contoso, message, send
 from support.site_scene import KEY, KEY_VARIABLE, MX1, MX2, TwoNodes
+
+from gatepost.testing.process import free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support.gateway import Gateway
-    from support.pki import Pki
-    from support.sink import Sink
+
+    from gatepost.testing.pki import Pki
+    from gatepost.testing.sink import Sink
 
 ANN = "ann@contoso.example"
 BOB = "bob@partner.example"

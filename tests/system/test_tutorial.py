@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support.process import BIN, ROOT, Folder, free_port
+from support.process import BIN, ROOT
+
+from gatepost.testing.process import Folder, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,17 +6,19 @@ import re
 from typing import TYPE_CHECKING
 
 import dkim
-from support.process import Folder, free_port, wait_until
 from support.scenes import connector, contoso, message, send
-from support.sink import Behaviour
+
+from gatepost.testing.process import Folder, free_port, wait_until
+from gatepost.testing.sink import Behaviour
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from support.dns import DnsServer
     from support.gateway import Gateway
     from support.postgres import Postgres
-    from support.sink import Sink
+
+    from gatepost.testing.name_server import DnsServer
+    from gatepost.testing.sink import Sink
 
 
 def test_two_gateways_with_one_database(gateway: Callable[..., Gateway], postgres: Postgres) -> None:

@@ -17,20 +17,23 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import tomlkit
 from support.debian import need
-from support.dns import DnsServer
-from support.gateway import CliRun, Gateway
-from support.process import free_port, loopback, wait_until
+from support.gateway import Gateway
+from support.process import loopback
 from support.scenes import connector, contoso
-from support.sink import Behaviour, Sink
 
 from gatepost.store.storage import Storage
+from gatepost.testing.name_server import DnsServer
+from gatepost.testing.process import free_port, wait_until
+from gatepost.testing.sink import Behaviour, Sink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from support.peers import Postfix
-    from support.pki import Leaf, Pki
-    from support.status_server import StatusServer
+
+    from gatepost.testing.gateway import CliRun
+    from gatepost.testing.pki import Leaf, Pki
+    from gatepost.testing.status_server import StatusServer
 
 NAME = "mx.bank.example"
 STRICT: dict[str, Any] = {"tls_settings": "domain-validation", "tls_domain": NAME}

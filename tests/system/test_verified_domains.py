@@ -16,21 +16,23 @@ from click.testing import CliRunner
 from support.admin import AdminCentre, served
 from support.browser import DESKTOP, context
 from support.debian import need
-from support.dns import DnsServer
-from support.dnssec import SignedDns, Zone
+from support.dnssec import SignedDns
 from support.gateway import Gateway
-from support.process import wait_until
 from support.scenes import STRANGER, message
 
 from gatepost.manage.cli import main
 from gatepost.store.storage import Storage
+from gatepost.testing.name_server import DnsServer
+from gatepost.testing.process import wait_until
+from gatepost.testing.signed_zone import Zone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from playwright.sync_api import Browser
-    from support.sink import Sink
+
+    from gatepost.testing.sink import Sink
 
 A = "/api/v1/organizations/a"
 ANY = {"If-Match": "*"}

@@ -338,6 +338,20 @@ class ConfigStore:
             )
         return [Change(*row[:6], *map(_document, row[6:])) for row in rows]
 
+    def earlier(self, version: int, names: Iterable[str] | None = None) -> dict[str, Any]:
+        """Organizations that were changed after a version, as they were then, by name; None if one was not there.
+
+        names: only these; None is all.
+        """
+        among = None if names is None else _encode(sorted(names)).decode()
+        with self._database.reading() as connection:
+            rows = connection.rows(
+                f"SELECT name, before, min(id) FROM {_NEWEST} WHERE kind = 'organization' AND version > ?1"  # noqa: S608 - ours
+                " AND (?2 IS NULL OR name IN (SELECT value FROM json_each(?2))) GROUP BY name",
+                (version, among),
+            )
+        return {name: _document(before) for name, before, _ in rows}
+
     def versions(
         self,
         *,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 import msgspec
 
 from gatepost.protocols.smtp.replies import Reply
+from gatepost.store.text_pattern import TextPattern  # noqa: TC001 - msgspec reads it
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -101,7 +102,8 @@ class QueueFilter(msgspec.Struct):
     message: queue id. domain: of the destination. sender, recipient: whole addresses, ASCII case-insensitively; a
     leading "@" means the domain. state: "active", "deferred" or "held". limit: at most so many deliveries, 0 for all.
     organization: of the message.
-    organizations: of the deliveries, any of these; None for all.
+    organizations: of the deliveries, any of these; None for all. parts: each is a part of the sender, a recipient, the
+    subject or the Message-ID.
     """
 
     message: str = ""
@@ -113,6 +115,7 @@ class QueueFilter(msgspec.Struct):
     state: str = ""
     limit: int = 1000
     organizations: frozenset[str] | None = None
+    parts: tuple[str, ...] = ()
 
 
 class TraceFilter(msgspec.Struct):
@@ -123,7 +126,8 @@ class TraceFilter(msgspec.Struct):
     every way to it, "dnssec/authenticated" one. peer: host name or IP address of the other side. limit: the newest so
     many.
     organizations: any of these; None for all, those of no organization too. protection: of mail
-    that was received or sent, as reports count it: "dane", "mta-sts", "verified", "encrypted" or "cleartext".
+    that was received or sent, as reports count it: "dane", "mta-sts", "verified", "encrypted" or "cleartext". patterns:
+    of sender, recipient, subject or message_id, all of which match.
     """
 
     since: float = 0.0
@@ -146,6 +150,7 @@ class TraceFilter(msgspec.Struct):
     result_type: str = ""
     organizations: frozenset[str] | None = None
     protection: str = ""
+    patterns: tuple[TextPattern, ...] = ()
 
 
 class BodyWriter(Protocol):

@@ -31,6 +31,12 @@ ADMIN_WRITER: Final = "admin"
 COLUMNS: Final = tuple(field.name for field in msgspec.structs.fields(TraceEvent))
 """The names of a row's columns."""
 
+TEXT_COLUMNS: Final = ("sender", "recipient", "subject", "message_id")
+"""Columns in which parts of words are found."""
+
+PATIENCE: Final = 0.5
+"""Seconds after which a page of a search for patterns ends at the next day, whatever it has found until then."""
+
 HOUR: Final = 3600
 """Seconds of an hour."""
 
@@ -163,7 +169,8 @@ class Trace(Protocol):
     ) -> tuple[list[TraceEvent], TracePlace | None]:
         """As `search`, a page at a time: the rows, and the place behind which the next ones are, None on the last.
 
-        after: the place that the page before gave, None for the first. now: seconds since 1970.
+        after: the place that the page before gave, None for the first. now: seconds since 1970. With patterns, a page
+        that took long may have fewer rows, or none, and a place all the same (`PATIENCE`).
         """
 
     def scan(
@@ -180,7 +187,7 @@ class Trace(Protocol):
 
         columns: names of TraceEvent's fields, only those that are needed. events: any of these; () is all. unreadable:
         takes the names of parts that could not be read to their end. among: only these, which are looked up. Rows of
-        one message that were written together stay together.
+        one message that were written together stay together. Of `wanted`, patterns are for `search` and `page` alone.
         """
 
     def first_answered(self, questions: Sequence[TraceFilter]) -> int | None:

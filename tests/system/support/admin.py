@@ -9,7 +9,7 @@ import urllib.request
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
 
-from support.process import free_port, wait_until
+from gatepost.testing.process import free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 from support.debian import MARK, need
-from support.process import Child, FixtureError, Folder
+from support.process import Child
+
+from gatepost.testing.process import FixtureError, Folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,10 +48,10 @@ def base() -> Path:
 
 
 class CleanRoot:
-    """A copy of the clean system, removed at the end."""
+    """A copy of the clean system, or of another folder, removed at the end."""
 
-    def __init__(self) -> None:
-        source = base()
+    def __init__(self, source: Path | None = None) -> None:
+        source = source or base()
         self.folder = Folder("clean-root")
         self.path = self.folder.path / "root"
         subprocess.run(["cp", "-a", "--reflink=auto", source, self.path], check=True)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from support.pki import Leaf
+    from gatepost.testing.pki import Leaf
 
 
 @dataclass(frozen=True, slots=True)

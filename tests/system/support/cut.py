@@ -7,7 +7,7 @@ import threading
 from contextlib import suppress
 from typing import Self
 
-from support.process import free_port
+from gatepost.testing.process import free_port
 
 
 class CutWay:

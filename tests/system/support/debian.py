@@ -24,6 +24,8 @@ _PACKAGES = {
     "swaks": "swaks",
     "swaks-tls": "libnet-ssleay-perl",
     "openssl": "openssl",
+    "git": "git",
+    "ssh-keygen": "openssh-client",
     "msmtp": "msmtp",
     "curl": "curl",
     "nsd": "nsd",
@@ -127,9 +129,9 @@ _FOUND_BY: dict[str, Callable[[], bool]] = {
 
 
 def have(*peers: str) -> bool:
-    """Whether all of them are here: "postfix", "exim", "swaks", "swaks-tls", "openssl", "nsd", "unbound",
-    "libunbound", "pebble", "promtool", "dovecot", "dovecot-lmtp", "dovecot-submission", "saslpasswd2", "slapd",
-    "haproxy", "rspamd", "clamd", "softhsm", "pkcs11-provider", "pkcs11-tool", "p11-kit", "ip", "chromium",
+    """Whether all of them are here: "postfix", "exim", "swaks", "swaks-tls", "openssl", "git", "ssh-keygen", "nsd",
+    "unbound", "libunbound", "pebble", "promtool", "dovecot", "dovecot-lmtp", "dovecot-submission", "saslpasswd2",
+    "slapd", "haproxy", "rspamd", "clamd", "softhsm", "pkcs11-provider", "pkcs11-tool", "p11-kit", "ip", "chromium",
     "postgresql", "root".
     """
     return all(_present(peer) for peer in peers)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
-from support.process import free_port
+from gatepost.testing.process import free_port
 
 
 @dataclass(frozen=True, slots=True)

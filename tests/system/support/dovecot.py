@@ -13,14 +13,16 @@ import socket
 from typing import TYPE_CHECKING, Self
 
 from support.debian import need
-from support.mail import Mail
-from support.process import Child, FixtureError, Folder, free_port, wait_until
+from support.process import Child
+
+from gatepost.testing.mail import Mail
+from gatepost.testing.process import FixtureError, Folder, free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from support.pki import Leaf
+    from gatepost.testing.pki import Leaf
 
 _PASSWORD = "of the tests"
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Self
 import pytest
 from support.debian import MARK, need
 from support.peers import Postfix
-from support.process import Folder
+
+from gatepost.testing.process import Folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

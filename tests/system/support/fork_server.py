@@ -162,7 +162,7 @@ def _import_everything() -> None:
     import gatepost  # noqa: PLC0415 - the client does without
 
     for module in pkgutil.walk_packages(gatepost.__path__, "gatepost."):
-        if not module.name.endswith("__main__"):
+        if not module.name.endswith("__main__") and not module.name.startswith("gatepost.testing"):
             with suppress(ModuleNotFoundError):
                 import_module(module.name)
 

@@ -10,11 +10,11 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
-from support.process import free_port, wait_until
 
 from gatepost.manage.access.principal import ROLES, Principal, Role
 from gatepost.manage.pages import static_files
 from gatepost.manage.pages.rendering import event, fragment, link, render, see_other
+from gatepost.testing.process import free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

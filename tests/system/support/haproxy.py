@@ -6,13 +6,15 @@ import socket
 from typing import TYPE_CHECKING, Self
 
 from support.debian import need
-from support.process import Child, Folder, free_port
+from support.process import Child
+
+from gatepost.testing.process import Folder, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from support.pki import Leaf
+    from gatepost.testing.pki import Leaf
 
 
 _CONFIGURATION = """\

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from support.pki import Leaf
+    from gatepost.testing.pki import Leaf
 
 
 class Imposter:

@@ -21,13 +21,14 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from support.pki import make_key
-from support.process import free_port
+
+from gatepost.testing.pki import make_key
+from gatepost.testing.process import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from support.pki import Key, Leaf
+    from gatepost.testing.pki import Key, Leaf
 
 CONFIGURATION = "/.well-known/openid-configuration"
 KEYS = "/keys"

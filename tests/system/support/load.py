@@ -16,9 +16,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from support.process import wait_until
 from support.scenes import ALICE, connector, contoso, message
-from support.sink import Behaviour
+
+from gatepost.testing.process import wait_until
+from gatepost.testing.sink import Behaviour
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
     from support.admin import AdminCentre
     from support.gateway import Gateway
-    from support.sink import Sink
+
+    from gatepost.testing.sink import Sink
 
 MAILBOXES = ("ann@contoso.example", "ben@contoso.example")
 GONE = "gone@partner.example"

@@ -9,7 +9,9 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING, Final
 
-from support.process import ROOT, Folder
+from support.process import ROOT
+
+from gatepost.testing.process import Folder
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, Self
 from support.detour import Detour, Detours
 from support.gateway import Gateway
 from support.postgres import Postgres
-from support.process import FixtureError, Folder, wait_until
 from support.scenes import ALICE, connector, contoso, message
-from support.sink import Behaviour, Sink
+
+from gatepost.testing.process import FixtureError, Folder, wait_until
+from gatepost.testing.sink import Behaviour, Sink
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

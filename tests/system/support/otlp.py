@@ -10,10 +10,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from support.process import free_port
+
+from gatepost.testing.process import free_port
 
 if TYPE_CHECKING:
-    from support.pki import Leaf
+    from gatepost.testing.pki import Leaf
 
 PATH = "/v1/traces"
 

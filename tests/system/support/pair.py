@@ -7,7 +7,8 @@ from itertools import count
 from typing import Self
 
 from support.postgres import Postgres
-from support.process import free_port, wait_until
+
+from gatepost.testing.process import free_port, wait_until
 
 DISK = 384 << 20
 _OPTIONS = {

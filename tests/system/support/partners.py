@@ -14,15 +14,17 @@ from typing import TYPE_CHECKING, Any, Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from support.dnssec import SignedDns, Zone
+from support.dnssec import SignedDns
 from support.policy_host import PolicyHost
 from support.process import loopback
-from support.sink import Sink
+
+from gatepost.testing.signed_zone import Zone
+from gatepost.testing.sink import Sink
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from support.pki import Leaf, Pki
+    from gatepost.testing.pki import Leaf, Pki
 
 # What a host presents. `trusted` is of the authority that the gateway trusts, `anchored` of one that nobody does,
 # `self` of nobody; the first two bear the names of the hosts that present them, `-other` and `self` another one.

@@ -13,13 +13,15 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from support.debian import need
-from support.process import Child, Folder, free_port
+from support.process import Child
+
+from gatepost.testing.process import Folder, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from support.pki import Pki
+    from gatepost.testing.pki import Pki
 
 HOOK = """\
 #!/usr/bin/python3

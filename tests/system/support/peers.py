@@ -14,14 +14,16 @@ import subprocess
 from typing import TYPE_CHECKING, Any, Self
 
 from support.debian import exim_program, need
-from support.mail import Mail, read_maildir
-from support.process import Child, FixtureError, Folder, free_port, greets, wait_until
+from support.process import Child
+
+from gatepost.testing.mail import Mail, read_maildir
+from gatepost.testing.process import FixtureError, Folder, free_port, greets, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from support.pki import Leaf
+    from gatepost.testing.pki import Leaf
 
 MAX_MESSAGE = 100 * 1024 * 1024
 

@@ -7,12 +7,12 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Self
 
-from support.process import free_port
+from gatepost.testing.process import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from support.pki import Leaf
+    from gatepost.testing.pki import Leaf
 
 PATH = "/.well-known/mta-sts.txt"
 

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 from support.debian import need
 from support.disk import mount, unmount
-from support.process import Child, FixtureError, Folder, free_port
+from support.process import Child
+
+from gatepost.testing.process import FixtureError, Folder, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from support.pki import Leaf
+    from gatepost.testing.pki import Leaf
 
 # Tests that are not about durability do not wait for the disk.
 _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}

@@ -1,30 +1,23 @@
-"""Ports, waiting, folders and child processes: what every fixture that runs a server needs.
-
-Nothing here outlives a test: a child is ended by its own process id (never by a name), with everything it started, and
-a folder is removed.
-"""
+"""The processes of the system tests: gatepost's commands, forked where that is enough, and addresses for servers."""
 
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
-import signal
-import socket
 import subprocess
 import tempfile
-import time
 import zlib
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from support.fork_server import fork_server
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+from gatepost.testing import process
+from gatepost.testing.process import worker
 
-    from support.fork_server import ForkedProcess
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gatepost.testing.process import RunningProcess
 
 ROOT = Path(__file__).resolve().parents[3]
 BIN = ROOT / ".venv" / "bin"
@@ -33,7 +26,6 @@ _REAL = os.environ.get("GATEPOST_REAL", "")
 
 _real = bool(_REAL)
 
-_taken: set[int] = set()
 _RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))  # all processes of one run have the same
 
 
@@ -48,37 +40,6 @@ def choose_start(file: Path) -> None:
     _real = place % 2 == 0 if _REAL == "half" else bool(_REAL)
 
 
-class FixtureError(Exception):
-    """A server of the fixtures did not do what the test needs; the text holds its log."""
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nothing listens on, also free for UDP, and not given out before by this process.
-
-    It is below those that Linux gives to clients and to servers that ask for any: else one of them could take it while
-    the server for which it is meant starts again.
-    """
-    while True:
-        port = 10_000 + secrets.randbelow(22_000)
-        with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, suppress(OSError):
-            tcp.bind(("127.0.0.1", port))
-            udp.bind(("127.0.0.1", port))
-            if port not in _taken and _ours(port):
-                _taken.add(port)
-                return port
-
-
-def _ours(port: int) -> bool:
-    """Whether a port is for this process: those of pytest-xdist share them out, lest two give out the same at once."""
-    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    return port % count == worker() % count
-
-
-def worker() -> int:
-    """The number of this process among those of pytest-xdist, from 0."""
-    return int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-
-
 def loopback(rest: str, *, of_process: bool = False) -> str:
     """An address for servers on port 25, 53 or 443: loopback("3.10") is 127.X.3.10, where X belongs to this run alone.
 
@@ -86,87 +47,6 @@ def loopback(rest: str, *, of_process: bool = False) -> str:
     of_process: X belongs to this process of the run, for what several files share.
     """
     return f"127.{1 + (zlib.crc32(_RUN.encode()) + (worker() if of_process else 0)) % 254}.{rest}"
-
-
-def wait_until[T](condition: Callable[[], T], what: str, *, timeout: float = 20.0) -> T:
-    """The first true result of `condition`, asked again and again; FixtureError after `timeout` seconds.
-
-    What takes long to ask, as a command does, is asked less often: else most of the CPU would go into the question.
-    """
-    end = time.monotonic() + timeout
-    pause = 0.005
-    while True:
-        asked = time.monotonic()
-        result = condition()
-        if result:
-            return result
-        now = time.monotonic()
-        if now > end:
-            raise FixtureError(f"after {timeout:g} s: {what}")
-        time.sleep(max(pause, min(3 * (now - asked), 0.5)))
-        pause = min(pause * 1.5, 0.1)
-
-
-def greets(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether an SMTP server answers there with 220."""
-    try:
-        with socket.create_connection((host, port), timeout=5) as peer:
-            greeting = peer.recv(1024)
-            if greeting.startswith(b"220"):
-                peer.sendall(b"QUIT\r\n")
-                while peer.recv(1024):
-                    pass
-            return greeting.startswith(b"220")
-    except OSError:
-        return False
-
-
-class Folder:
-    """A temporary folder that other accounts may pass through (pytest's own are closed to them)."""
-
-    def __init__(self, purpose: str) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix=f"gatepost-{purpose}-"))
-        self.path.chmod(0o755)
-
-    def __truediv__(self, name: str) -> Path:
-        return self.path / name
-
-    def write(self, name: str, text: str, mode: int = 0o644) -> Path:
-        """A file below the folder, with the folders on its way."""
-        path = self.path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        path.chmod(mode)
-        return path
-
-    def owned(self, name: str, account: str, mode: int = 0o755) -> Path:
-        """A folder below it that belongs to an account."""
-        path = self.path / name
-        path.mkdir(parents=True, exist_ok=True)
-        path.chmod(mode)
-        shutil.chown(path, account, account)
-        return path
-
-    def remove(self) -> None:
-        shutil.rmtree(self.path, ignore_errors=True)
-
-
-def start(
-    command: Sequence[str], output: int, environment: Mapping[str, str] | None = None
-) -> subprocess.Popen[bytes] | ForkedProcess:
-    """Start a command in a session of its own, without input; gatepost's own are forked, see `support.fork_server`."""
-    if command[0] == GATEPOST and not _real:
-        with Path(os.devnull).open("rb") as nothing:
-            files = (nothing.fileno(), output, output)
-            return fork_server().fork(command[1:], files, os.environ if environment is None else environment)
-    return subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=subprocess.STDOUT,
-        env=None if environment is None else dict(environment),
-        start_new_session=True,
-    )
 
 
 def run_gatepost(
@@ -201,123 +81,12 @@ def run_gatepost(
         return subprocess.CompletedProcess(command, status, out.read(), error.read())
 
 
-class Child:
-    """A server as a child process in a session of its own, its output in a file."""
+class Child(process.Child):
+    """A server in a session of its own; gatepost's commands are forked, see `support.fork_server`."""
 
-    def __init__(self, command: Sequence[str | Path], log: Path, environment: Mapping[str, str] | None = None) -> None:
-        self.command = [str(word) for word in command]
-        self.log = log
-        with log.open("ab") as output:
-            self._process = start(self.command, output.fileno(), environment)
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
-    def returncode(self) -> int | None:
-        """None while it runs; negative after a signal."""
-        return self._process.poll()
-
-    def output(self) -> str:
-        """What it printed so far."""
-        return self.log.read_text(errors="replace") if self.log.exists() else ""
-
-    def wait_ready(self, ready: Callable[[], bool], *, timeout: float = 20.0) -> None:
-        """Return when `ready()` holds; FixtureError with its output if it ends or does not get there."""
-
-        def settled() -> bool:
-            return ready() or self.returncode is not None
-
-        try:
-            wait_until(settled, "not ready", timeout=timeout)
-        except FixtureError as late:
-            raise FixtureError(f"{self.command[0]}: {late}\n{self.output()}") from late
-        if self.returncode is not None:
-            raise FixtureError(f"{self.command[0]} ended with {self.returncode}\n{self.output()}")
-
-    def stop(self, *, grace: float = 15.0) -> int:
-        """SIGTERM, wait, SIGKILL after `grace` seconds; returns the exit status. Harmless when it has ended."""
-        family = list(self._family())
-        if self.returncode is None:
-            self._process.terminate()
-            try:
-                self._process.wait(grace)
-            except subprocess.TimeoutExpired:
-                self.kill()
-        _end_rest(family)
-        return self._process.wait()
-
-    def kill(self) -> int:
-        """SIGKILL to it and to every process it started, at once; returns the exit status."""
-        family = list(self._family())
-        for pid in family:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        status = self._process.wait()
-        _, sessions = _process_table()
-        for pid in [pid for pid, session in sessions.items() if session == self.pid]:  # it began one just then
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-                family.append(pid)
-        _end_rest(family)
-        return status
-
-    def family(self) -> list[int]:
-        """Process ids: its own first, then all that descend from it or stand in its session."""
-        return list(self._family())
-
-    def resident(self) -> int:
-        """Bytes of resident memory of the whole family."""
-        pages = 0
-        for pid in self._family():
-            with suppress(OSError):
-                pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
-
-    def _family(self) -> Iterator[int]:
-        if self.returncode is not None:
-            return
-        parents, sessions = _process_table()
-        found = {self.pid}
-        grown = True
-        while grown:
-            more = {pid for pid, parent in parents.items() if parent in found or sessions[pid] == self.pid} - found
-            found |= more
-            grown = bool(more)
-        yield self.pid
-        yield from sorted(found - {self.pid})
-
-
-def _process_table() -> tuple[dict[int, int], dict[int, int]]:
-    """Of every running process: its parent, and its session."""
-    parents: dict[int, int] = {}
-    sessions: dict[int, int] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with suppress(OSError):
-                # The name in parentheses may hold spaces; state, parent, group and session follow it.
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-                # Of one that was killed, a thread that waits for the disk keeps files and ports for that long.
-                if fields[0] != "Z" or len(list((entry / "task").iterdir())) > 1:
-                    parents[int(entry.name)] = int(fields[1])
-                    sessions[int(entry.name)] = int(fields[3])
-    return parents, sessions
-
-
-def _end_rest(family: list[int]) -> None:
-    """Wait for processes that were asked to end by their parent; SIGKILL for those that stay."""
-    rest = alive(family)
-    end = time.monotonic() + 5
-    while rest and time.monotonic() < end:
-        time.sleep(0.02)
-        rest = alive(rest)
-    for pid in rest:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-
-
-def alive(pids: list[int]) -> list[int]:
-    """Those that run still; what has ended but was not yet waited for by its parent counts as gone."""
-    parents, _ = _process_table()
-    return [pid for pid in pids if pid in parents]
+    def _start(self, output: int, environment: Mapping[str, str] | None) -> RunningProcess:
+        if self.command[0] != GATEPOST or _real:
+            return super()._start(output, environment)
+        with Path(os.devnull).open("rb") as nothing:
+            files = (nothing.fileno(), output, output)
+            return fork_server().fork(self.command[1:], files, os.environ if environment is None else environment)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from support.pki import Leaf
+    from gatepost.testing.pki import Leaf
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Relays that fail at random: several SMTP servers in one thread, which count who is connected at a time.
 
-As `support.sink`, they share no code with gatepost. What a relay acknowledged is in `taken`; what it cut off or refused
-is not, so that whatever arrives twice was sent twice.
+As `gatepost.testing.sink`, they share no code with gatepost. What a relay acknowledged is in `taken`; what it cut off
+or refused is not, so that whatever arrives twice was sent twice.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Self
 
-from support.process import free_port
+from gatepost.testing.process import free_port
 
 _EXTENSIONS = ("PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES", "SIZE 10000000")
 _LATER = {"MAIL": "452 4.3.1 No room", "RCPT": "450 4.2.1 Busy", "DATA": "451 4.3.0 Not now", ".": "451 4.3.2 Later"}

@@ -15,7 +15,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 from support.debian import need
-from support.process import Child, Folder, free_port
+from support.process import Child
+
+from gatepost.testing.process import Folder, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable

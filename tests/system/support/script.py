@@ -6,7 +6,7 @@ import socketserver
 import threading
 from typing import TYPE_CHECKING, Self
 
-from support.process import free_port
+from gatepost.testing.process import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -8,14 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from support.gateway import Gateway
-from support.process import free_port
 from support.scenes import OWN_SERVERS, connector
+
+from gatepost.testing.process import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from contextlib import ExitStack
 
-    from support.pki import Leaf
+    from gatepost.testing.pki import Leaf
 
 SITE, MX1, MX2 = "contoso-site", "mx1.contoso.example", "mx2.contoso.example"
 KEY_VARIABLE = "SITE_SCENE_KEY"

@@ -17,13 +17,16 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qs
 
 from support.debian import need
-from support.process import Child, Folder, free_port, greets, wait_until
+from support.process import Child
+
+from gatepost.testing.process import Folder, free_port, greets, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from support.peers import Postfix
-    from support.pki import Leaf
+
+    from gatepost.testing.pki import Leaf
 
 USER = "gateway@contoso.example"
 PASSWORD = "correct, horse = battery"

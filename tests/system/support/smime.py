@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from support.pki import make_key
+
+from gatepost.testing.pki import make_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,10 +11,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from OpenSSL import SSL
-from support.process import free_port
+
+from gatepost.testing.process import free_port
 
 if TYPE_CHECKING:
-    from support.pki import Leaf
+    from gatepost.testing.pki import Leaf
 
 
 class Stapler:

@@ -14,13 +14,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from support.debian import SOFTHSM, need, p11_kit_client, p11_kit_server, pkcs11_spy
-from support.process import Folder
+
+from gatepost.testing.process import Folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from support.pki import Pki
+    from gatepost.testing.pki import Pki
 
 PIN = "4321"
 LABEL = "mx gateway"

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from support.admin import AdminCentre, served
 from support.gateway import Gateway
 from support.scenes import connector, send
-from support.sink import Behaviour, Sink
+
+from gatepost.testing.sink import Behaviour, Sink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,10 +11,10 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
 
-from support.process import free_port
+from gatepost.testing.process import free_port
 
 if TYPE_CHECKING:
-    from support.pki import Leaf
+    from gatepost.testing.pki import Leaf
 
 
 class WebhookReceiver:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from gatepost.events.trace import tls_record
+from gatepost.net.seen_issuer import issuer_record
 from gatepost.policy.decisions.outbound import describe, describe_achieved
 
 if TYPE_CHECKING:
@@ -160,14 +161,18 @@ def _bounded(lines: Sequence[str], most: int) -> list[str]:
 
 
 def host_records(reports: Sequence[HostReport]) -> list[dict[str, Any]]:
-    """Reports as JSON shows and keeps them. tls: as in the trace, {} without TLS."""
+    """Reports as JSON shows and keeps them.
+
+    tls: as in the trace, {} without TLS. issuer: where only trust in an authority that was presented is missing.
+    """
     dialogues = bounded_transcripts(report.transcript for report in reports)
     return [_host_record(*pair) for pair in zip(reports, dialogues, strict=True)]
 
 
 def _host_record(report: HostReport, transcript: list[str]) -> dict[str, Any]:
     facts, verdict = report.facts, report.verdict
-    return {
+    issuer = issuer_record(facts.tls.peer_chain, facts.chain) if facts and facts.tls and facts.chain else {}
+    record = {
         "host": report.host,
         "address": report.address,
         "requirement": describe(verdict.requirement) if verdict else "",
@@ -177,3 +182,4 @@ def _host_record(report: HostReport, transcript: list[str]) -> dict[str, Any]:
         "tasks": [task_record(task) for task in report.tasks],
         "transcript": transcript,
     }
+    return record | ({"issuer": issuer} if issuer else {})

@@ -44,6 +44,8 @@ _CONNECTOR = {
     "add": ("connector_change", "add", "Add a connector."),
     "set": ("connector_change", "set_", "Change fields of a connector."),
     "remove": ("connector_change", "remove", "Remove a connector."),
+    "trust": ("connector_trust", "trust", "Trust the issuer that a validation saw, by its fingerprint."),
+    "switch": ("connector_switch", "switch", "Enable, disable, enforce or rehearse many connectors at once."),
     "secret": ("connector_secret", "secret", "Set the secret by which a connector logs in to its smart hosts."),
     "validate": (
         "connector_validate",

@@ -1,19 +1,22 @@
-"""`gatepost history`: who changed the resources, when and why, and what one version changed."""
+"""`gatepost history`: who changed the resources, when and why, what one version changed, and the way back to it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
-from gatepost.manage.cli.changes import print_changes
+from gatepost.manage.cli.changes import print_changes, report
 from gatepost.manage.cli.client import client
+from gatepost.manage.cli.edit import ChangeArguments, change_options
 from gatepost.manage.cli.options import NO, config_option, fail, json_option
 from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.tables import print_json, print_table, printable
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.history import GetVersion, ListHistory, get_version, list_history
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.revert import RevertResources, revert_resources
 from gatepost.manage.use_cases.times import stamp as moment
 
 if TYPE_CHECKING:
@@ -69,6 +72,29 @@ def show(version: int, config: str | None, as_json: bool) -> None:
         printable(f"version {version}, {moment(history_version.at)}, by {history_version.author}{note}"), err=True
     )
     print_changes(history_version.changes)
+
+
+@history.command()
+@request_options(RevertResources, note="", since="7d")
+@change_options
+@config_option
+@json_option
+def revert(request: RevertResources, **given: Any) -> None:
+    """Make the resources again what they were at VERSION, as a new version.
+
+    With --dry-run it prints what would change, and whose changes would be taken back. Keys and passwords that were
+    removed do not come back.
+
+    Exit codes: 0 done (also if nothing differs), 1 refused, 2 usage error, 3 the data cannot be read.
+    """
+    arguments = ChangeArguments(**given)
+    request = msgspec.structs.replace(request, **arguments.fields)
+    outcome = client(arguments.config).call(revert_resources, request, dry_run=arguments.dry_run).value
+    for entry in outcome.undone if outcome.changes else ():
+        note = f": {entry.note}" if entry.note else ""
+        text = f"takes back version {entry.version}, {moment(entry.at)}, by {entry.author}, {entry.organization}{note}"
+        click.echo(printable(f"{text} ({entry.summary})"), err=True)
+    report(outcome, as_json=arguments.as_json)
 
 
 def _row(entry: HistoryEntry) -> tuple[object, ...]:

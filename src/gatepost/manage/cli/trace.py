@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 import msgspec
@@ -14,14 +14,26 @@ from gatepost.manage.cli.tables import print_json, print_table, printable
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import stamp as moment
-from gatepost.manage.use_cases.trace import EVENTS, MOST, SearchTrace, ShowTrace, search_trace_events, show_trace
+from gatepost.manage.use_cases.trace import (
+    EVENTS,
+    MOST,
+    SearchTrace,
+    ShowTrace,
+    search_command,
+    search_messages,
+    search_trace_events,
+    show_trace,
+)
 from gatepost.manage.use_cases.trace_text import detail_lines, tls_lines
 
 if TYPE_CHECKING:
     from gatepost.mail.model.trace_event import TraceEvent
+    from gatepost.manage.use_cases.trace import TracedMessage
 
 
 _COLUMNS = ("time", "event", "message", "sender", "recipient", "connector", "requirement", "achieved", "tls", "reply")
+
+_MESSAGES = ("time", "event", "message", "sender", "recipients", "subject", "reply")
 
 
 @click.group()
@@ -33,21 +45,29 @@ def trace() -> None:
 @request_options(SearchTrace, event="")
 @click.option("--event", default="", type=click.Choice(["", *EVENTS], case_sensitive=False), metavar="EVENT")
 @click.option("--limit", default=100, type=click.IntRange(1, MOST), show_default=True)
+@click.option("--by-message", is_flag=True, help="One line for each message, with the number of its recipients.")
 @config_option
 @json_option
-def search(request: SearchTrace, event: str, limit: int, config: str | None, *, as_json: bool) -> None:
+def search(
+    request: SearchTrace, event: str, limit: int, config: str | None, *, by_message: bool, as_json: bool
+) -> None:
     """Search rows that match every option, newest first.
+
+    For example: `gatepost trace search --words "bob invoice"`, `--sender "*@partner.example" --recipient bob*`.
 
     Exit codes: 0 found, 1 none, 2 usage error, 3 the data cannot be read.
     """
     request = msgspec.structs.replace(request, event=event)
+    if by_message:
+        _print_messages(list(all_items(client(config).call, search_messages, request, limit)), request, as_json=as_json)
+        return
     events = list(all_items(client(config).call, search_trace_events, request, limit))
     if as_json:
         print_json(events)
     else:
         print_table(_COLUMNS, [_row(trace_event) for trace_event in events])
     if not events:
-        raise SystemExit(NO)
+        _end_without(request)
 
 
 @trace.command()
@@ -72,6 +92,31 @@ def show(request: ShowTrace, config: str | None, *, as_json: bool) -> None:
         click.echo(f"{printable(traced.next_step)}\n")
     for event in traced.items:
         _print_event(event)
+
+
+def _print_messages(messages: list[TracedMessage], request: SearchTrace, *, as_json: bool) -> None:
+    if as_json:
+        print_json(messages)
+    else:
+        print_table(_MESSAGES, [_message_row(message) for message in messages])
+    if not messages:
+        _end_without(request)
+
+
+def _message_row(message: TracedMessage) -> tuple[object, ...]:
+    newest = message.events[0]
+    more = len(message.events) - 1
+    recipients = f"{_recipient(newest)} and {more} more" if more else _recipient(newest)
+    sender = f"<{newest.sender}>"
+    return moment(newest.at), newest.event, message.message, sender, recipients, newest.subject, newest.reply
+
+
+def _end_without(request: SearchTrace) -> NoReturn:
+    """Say what was searched for, and the next wider search, where there is one."""
+    click.echo(printable(f"no rows found by: {search_command(request)}"), err=True)
+    if request.since or request.until:
+        click.echo(printable(f"for all that the trace keeps: {search_command(request, since='', until='')}"), err=True)
+    raise SystemExit(NO)
 
 
 def _row(event: TraceEvent) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.access.secret import same, unmasked
 from gatepost.manage.pages.certificate_forms import errors_of, why_of
 from gatepost.manage.pages.certificate_view import LEVELS, label_of, life, pin_of, way_back
+from gatepost.manage.pages.flash import Undo
 from gatepost.manage.pages.gate_checks import by_gate, checked_changeover, followed, gate_items, keep, kept
 from gatepost.manage.pages.guard import context_of, needs
 from gatepost.manage.pages.paging import foot, paged
@@ -270,7 +271,9 @@ def _switch(asked: Request) -> Response:
         said = f"{label_of(entry)} becomes current at {minute_text(done.planned)}, {then}."
     else:
         said = f"{label_of(entry)} is now current. New sessions get it within two seconds."
-    return see_other(asked, _path(entry), said, "warn" if values["reason"] else "pass")
+    fields = (("back_note", "Undo of the switch"),)
+    undo = Undo(f"/certificates/{entry.id}/roll-back", fields) if done.switched and done.replaced else None
+    return see_other(asked, _path(entry), said, "warn" if values["reason"] else "pass", undo=undo)
 
 
 def _closed(report: GateReport) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -9,11 +10,13 @@ from msgspec.structs import asdict
 from starlette.routing import Route
 
 from gatepost.manage.pages import resource_paths
+from gatepost.manage.pages.connector_switches import may_switch
 from gatepost.manage.pages.editor import words_of
 from gatepost.manage.pages.exports import exported
 from gatepost.manage.pages.guard import context_of, executing, not_there, principal_of
+from gatepost.manage.pages.login import local_target
 from gatepost.manage.pages.paging import fitting
-from gatepost.manage.pages.rendering import render
+from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.resource_paths import organization_path, version_path
 from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.pages.value_text import cut
@@ -22,6 +25,7 @@ from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.history import GetVersion, ListHistory, get_version, list_history
 from gatepost.manage.use_cases.nodes import ListNodes, in_force, list_nodes
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.revert import RevertResources, revert_resources
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,7 +84,58 @@ def _version(request: Request) -> Response:
     rows = fitting(map(_change_row, changes), _SHOWN)
     more = len(changes) - len(rows)
     return render(
-        request, "history/version.html", change=change, changes=rows, more=more, places=_in_force(request, version)
+        request,
+        "history/version.html",
+        change=change,
+        changes=rows,
+        more=more,
+        places=_in_force(request, version),
+        may_change=may_switch(principal_of(request)),
+    )
+
+
+def _revert(request: Request) -> Response:
+    """The way back to a revision: shown first, with what it takes back, then done."""
+    version = resource_paths.number_of(request.path_params["version"])
+    if version is None:
+        raise not_there("There is no such revision.")
+    posted = request.method == "POST"
+    form = request.state.form if posted else {}
+    note = form.get("note", "").strip()[:500] or f"Revert to revision {version}"
+    wanted = RevertResources(version=version, note=note, since="")
+    if not posted:
+        return _revert_page(request, wanted)
+    try:
+        context = context_of(request, expected=resource_paths.number_of(form.get("expected", "")) or 0)
+        outcome = execute(revert_resources, context, wanted).value
+    except Refusal as refusal:
+        if refusal.kind is RefusalKind.CONFLICT:
+            text = "Nothing was reverted: somebody changed the configuration since this was shown. Look at it again."
+            return _revert_page(request, wanted, HTTPStatus.CONFLICT, text)
+        if refusal.kind is RefusalKind.INPUT:
+            raise Refusal(refusal.kind, f"{refusal.text}: {'; '.join(map(str, refusal.errors))}") from refusal
+        raise
+    back = local_target(form.get("back", version_path(outcome.version)))
+    if not outcome.changes:
+        return see_other(request, back, "There was nothing to revert.", "info")
+    text = " ".join([f"{note}: saved as revision {outcome.version}{outcome.places}.", *outcome.warnings])
+    return see_other(request, back, text, "warn" if outcome.warnings else "pass")
+
+
+def _revert_page(request: Request, wanted: RevertResources, status: int = HTTPStatus.OK, error: str = "") -> Response:
+    outcome = execute(revert_resources, context_of(request, dry_run=True), wanted).value
+    rows = fitting(map(_change_row, outcome.changes), _SHOWN)
+    return render(
+        request,
+        "history/revert.html",
+        status,
+        error=error,
+        version=wanted.version,
+        note=wanted.note,
+        outcome=outcome,
+        changes=rows,
+        more=len(outcome.changes) - len(rows),
+        path=version_path,
     )
 
 
@@ -106,4 +161,8 @@ def _short(text: str | None) -> str | None:
     return None if text is None else cut(text)
 
 
-ROUTES = [Route("/history", _list), Route("/history/{version}", _version)]
+ROUTES = [
+    Route("/history", _list),
+    Route("/history/{version}", _version),
+    Route("/history/{version}/revert", _revert, methods=["GET", "POST"]),
+]

@@ -12,11 +12,20 @@ from starlette.routing import Route
 
 from gatepost.analysis.rehearsal.verdicts import ConnectorKey
 from gatepost.manage.access.principal import Scope
+from gatepost.manage.pages.connector_switches import undo_of
 from gatepost.manage.pages.connectors import FAILED, counted
 from gatepost.manage.pages.editor import change_rows
 from gatepost.manage.pages.guard import context_of, needs, not_there, or_not_there, principal_of
 from gatepost.manage.pages.rendering import LONG_PATIENCE, PATIENCE, PENDING, is_partial, render, see_other
-from gatepost.manage.pages.resource_paths import connector_path, edit_path, part_path, trace_path, version_path
+from gatepost.manage.pages.resource_paths import (
+    connector_path,
+    edit_path,
+    part_path,
+    trace_path,
+    trust_path,
+    validate_path,
+    version_path,
+)
 from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.pages.validation_tasks import task_items
 from gatepost.manage.use_cases.connector_secrets import (
@@ -120,7 +129,8 @@ def connector_page(
         rule_path=lambda rule: part_path(Part(RULE, chosen.organization, rule)),
         failed_word=FAILED[chosen.direction],
         version=view.version,
-        validate_path=f"/connectors/validate{part_path(part).removeprefix('/connectors')}",
+        trust_path=trust_path(chosen.organization.name, chosen.connector.name),
+        validate_path=validate_path(chosen.organization.name, chosen.direction, chosen.connector.name),
         trial=trial
         or ValidateConnector(organization="", connector="", session=request.query_params.get("session", "")),
         trial_errors=trial_errors or {},
@@ -235,7 +245,8 @@ def _act(request: Request) -> Response:
         [said.format(sentence(chosen.label)), f"Revision {outcome.version}{outcome.places}.", *outcome.warnings]
     )
     path = connector_path(chosen.organization.name, chosen.direction, chosen.connector.name)
-    return see_other(request, path, text, "warn" if outcome.warnings else "pass")
+    undo = undo_of(outcome.version, path) if outcome.changes else None
+    return see_other(request, path, text, "warn" if outcome.warnings else "pass", undo=undo)
 
 
 ROUTES = [

@@ -29,16 +29,24 @@ _TAG: Final = 32
 _LONGEST: Final = 500
 
 
+class Undo(NamedTuple):
+    """A form that takes back what was just done. path: where it goes; fields: names and values."""
+
+    path: str
+    fields: tuple[tuple[str, str], ...]
+
+
 class Flash(NamedTuple):
-    """level: pass, info, warn or fail."""
+    """level: pass, info, warn or fail. undo: offered beside the text."""
 
     level: str
     text: str
+    undo: Undo | None = None
 
 
 def remember(response: Response, flash: Flash, *, secure: bool) -> None:
     """Have the next page say it. secure: whether we are asked over HTTPS."""
-    body = msgspec.json.encode((flash.level, flash.text[:_LONGEST]))
+    body = msgspec.json.encode((flash.level, flash.text[:_LONGEST], flash.undo))
     value = base64.urlsafe_b64encode(_tag(body) + body).decode()
     response.set_cookie(COOKIE, value, max_age=60, path="/", secure=secure, httponly=True, samesite="strict")
 

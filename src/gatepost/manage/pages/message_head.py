@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.guard import context_of, principal_of
 from gatepost.manage.pages.rendering import link
-from gatepost.manage.pages.resource_paths import connector_path, edit_path
+from gatepost.manage.pages.resource_paths import connector_path, edit_path, validate_path
 from gatepost.manage.pages.save_and_retry import RetryTarget
 from gatepost.manage.use_cases.connector_views import ViewConnector, view_connector
 from gatepost.manage.use_cases.execution import execute
@@ -35,6 +35,7 @@ _LEVELS: Final = {"gateway": "fail", "remote": "warn", "sender": "warn", "nobody
 class MessageHead(NamedTuple):
     """level, text: of the sentence. connector: its name, "" for none that is seen; path, edit: its pages.
 
+    validate: where a form starts its validation, "" for who may not.
     retry: mail for the destination that waits, None if none does or who looks may not act on it. check: the smart host
     that was tried, "host:port", or the partner's domain; "" for neither. is_host: it is a smart host.
     """
@@ -47,6 +48,7 @@ class MessageHead(NamedTuple):
     retry: RetryTarget | None = None
     check: str = ""
     is_host: bool = False
+    validate: str = ""
 
     @property
     def check_path(self) -> str:
@@ -86,6 +88,7 @@ def head_of(
         edit=edit if may_change else "",
         check=hosts or head.check,
         is_host=bool(hosts),
+        validate=validate_path(chosen.organization.name, chosen.direction, chosen.connector.name) if may_change else "",
     )
 
 

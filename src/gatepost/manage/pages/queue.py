@@ -54,7 +54,13 @@ if TYPE_CHECKING:
 PAGE: Final = 50
 _MOST: Final = 10_000
 _NAMED: Final = 10
-FILTERS: Final = {"state": "State", "domain": "Destination", "sender": "From", "recipient": "To"}
+FILTERS: Final = {
+    "words": "Part of a name or subject",
+    "state": "State",
+    "domain": "Destination",
+    "sender": "From",
+    "recipient": "To",
+}
 STATES: Final = (("", "Any"), ("active", "Active"), ("deferred", "Waiting"), ("held", "Held"))
 DONE: Final = {
     QueueAction.RETRY: "tried again now",
@@ -104,6 +110,7 @@ def _list(request: Request) -> Response:
         after=items.after or "",
         chosen={name: values.get(name, "") for name in FILTERS},
         labels=FILTERS,
+        searched=", ".join(f"{label.lower()} {values[name]}" for name, label in FILTERS.items() if values.get(name)),
         states=STATES,
         actions=_choices(),
         may_act=_may_act(principal_of(request)),

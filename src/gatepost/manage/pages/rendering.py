@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from gatepost.manage.access.principal import Principal
+    from gatepost.manage.pages.flash import Undo
     from gatepost.manage.pages.navigation import NavigationGroup
     from gatepost.manage.use_cases.gateway import Gateway
 
@@ -172,10 +173,12 @@ def is_partial(request: Request) -> bool:
     return request.headers.get("hx-request") == "true" and request.headers.get("hx-request-type") == "partial"
 
 
-def see_other(request: Request, path: str, said: str = "", level: str = "pass") -> Response:
+def see_other(
+    request: Request, path: str, said: str = "", level: str = "pass", *, undo: Undo | None = None
+) -> Response:
     """After a form: go there with GET, where `said` is shown once. level: pass, info, warn or fail.
 
-    path: within the admin centre, made by us and never by the asker.
+    path: within the admin centre, made by us and never by the asker. undo: the way back, shown as a button beside it.
     """
     response: Response
     if request.headers.get("hx-request") == "true":
@@ -183,7 +186,7 @@ def see_other(request: Request, path: str, said: str = "", level: str = "pass") 
     else:
         response = RedirectResponse(path, 303)
     if said:
-        flash.remember(response, Flash(level, said), secure=request.url.scheme == "https")
+        flash.remember(response, Flash(level, said, undo), secure=request.url.scheme == "https")
     return response
 
 

@@ -33,6 +33,16 @@ def connector_path(organization: str, direction: str, name: str) -> str:
     return f"/connectors/{quote(organization, safe='')}/{direction}/{quote(name, safe='')}"
 
 
+def validate_path(organization: str, direction: str, name: str) -> str:
+    """Where a form starts the validation of a connector."""
+    return f"/connectors/validate/{quote(organization, safe='')}/{direction}/{quote(name, safe='')}"
+
+
+def trust_path(organization: str, name: str) -> str:
+    """The page on which the issuer that a validation of an outbound connector saw is compared and trusted."""
+    return f"/connectors/trust/{quote(organization, safe='')}/{quote(name, safe='')}"
+
+
 def list_path(kind: PartKind) -> str:
     """The list of a kind."""
     return f"/{FOLDERS.get(kind.key, 'connectors')}"

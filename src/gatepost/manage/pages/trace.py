@@ -24,7 +24,7 @@ from gatepost.manage.pages.exports import exported
 from gatepost.manage.pages.guard import context_of, executing, not_there, or_not_there, principal_of
 from gatepost.manage.pages.message_head import head_of
 from gatepost.manage.pages.rendering import link, render, see_other
-from gatepost.manage.pages.trace_query import FIELDS, SPANS, in_words, read_query
+from gatepost.manage.pages.trace_query import FIELDS, SPANS, in_words, read_query, wider_searches
 from gatepost.manage.pages.trace_story import recipients_of, story
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.evidence_export import OpenExport, open_export
@@ -41,6 +41,7 @@ from gatepost.manage.use_cases.trace import (
     SearchTrace,
     ShowTrace,
     choose_search,
+    search_messages,
     search_trace_events,
     show_trace,
 )
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
     from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.manage.pages.trace_query import TraceQuery
     from gatepost.manage.use_cases.queue_deliveries import QueueDelivery
-    from gatepost.manage.use_cases.trace import TraceEvents
+    from gatepost.manage.use_cases.trace import TracedMessage, TraceEvents
 
 
 PAGE: Final = 50
@@ -78,13 +79,14 @@ def _search(request: Request) -> Response:
     items = partial(_all, request, question)
     if file := exported(request, f"trace-{_stamp()}", COLUMNS, items, cells=_cells):
         return file
-    events, after, meaning = _found(request, question, params.get("after", ""))
+    messages, after, meaning = _found(request, question, params.get("after", ""))
     is_first = not params.get("after") and params.get("live") is None
-    if is_first and question.names_one(meaning) and (identity := _only_one(events)) is not None:
+    if is_first and question.names_one(meaning) and len(messages) == 1:
+        identity = messages[0].message or messages[0].session
         return see_other(request, link(f"/trace/{quote(identity)}", organization=organization))
     known = searches.read(request.cookies, principal.name)
     used = known.used(searches.kept_query(params)) if is_first and not question.is_plain else known
-    answer = _page(request, question, events, after, meaning, used)
+    answer = _page(request, question, messages, after, meaning, used)
     if used != known:
         searches.remember(answer, used)
     return answer
@@ -93,7 +95,7 @@ def _search(request: Request) -> Response:
 def _page(
     request: Request,
     question: TraceQuery,
-    events: Sequence[TraceEvent],
+    messages: Sequence[TracedMessage],
     after: str,
     meaning: Mapping[str, str],
     known: searches.Searches,
@@ -108,34 +110,41 @@ def _page(
         fields=FIELDS,
         spans=SPANS if question.since in dict(SPANS) else ((question.since, f"Since {question.since}"), *SPANS),
         events=(("", "Any"), *((event, f"{event_label(event)} ({event})") for event in EVENTS)),
-        found=events,
+        found=messages,
+        wider=wider_searches(question) if not messages and not after else (),
         after=after,
         meaning={FIELDS[name]: text for name, text in meaning.items()} if question.q else {},
+        looked_for=[FIELDS[name] for fields, _ in question.searches for name in fields],
         live=params.get("live") is not None,
         recent=[(in_words(dict(parse_qsl(text))), f"/trace?{text}") for text in known.recent],
         saved=[(name, f"/trace?{item}") for name, item in known.saved.items()],
         this_search=searches.kept_query(params),
         name_of_search=in_words(params),
+        searched=in_words({"since": question.since, **params}),
+        kept=f"{days} days" if (days := context_of(request).settings.trace.days) else "all days",
     )
 
 
-def _found(request: Request, question: TraceQuery, after: str) -> tuple[Sequence[TraceEvent], str, Mapping[str, str]]:
-    """The rows of a page, the cursor of the next one, "" for none, and what the one box was taken for."""
+def _found(
+    request: Request, question: TraceQuery, after: str
+) -> tuple[Sequence[TracedMessage], str, Mapping[str, str]]:
+    """The messages of a page, the cursor of the next one, "" for none, and what the one box was taken for."""
     understood = _meant(request, question)
     if understood is None:
-        return (), "", question.searches[0][0] if question.searches else {}
+        return (), "", {}
     meaning, search = understood
-    page = execute(search_trace_events, context_of(request), replace(search, after=after))
+    page = execute(search_messages, context_of(request), replace(search, after=after))
     return page.items, page.after or "", meaning
 
 
 def _meant(request: Request, question: TraceQuery) -> tuple[Mapping[str, str], SearchTrace] | None:
-    """The first search that finds anything; the one there is, without a look; None if none does."""
-    if len(question.searches) <= 1:
-        return question.searches[0] if question.searches else None
-    searches = ChooseSearch(searches=[search for _, search in question.searches])
-    place = execute(choose_search, context_of(request), searches)
-    return None if place is None else question.searches[place]
+    """The first search that finds anything; the last one without a look, as it is the widest; None if there is none."""
+    if not question.searches:
+        return None
+    *others, last = question.searches
+    searches = ChooseSearch(searches=[search for _, search in others])
+    place = execute(choose_search, context_of(request), searches) if others else None
+    return last if place is None else others[place]
 
 
 def _only_one(events: Sequence[TraceEvent]) -> str | None:

@@ -1,7 +1,8 @@
 """Read a trace search from the address of a page, and describe it in words. Pure but for the clock.
 
 Used by `manage.pages.trace`. All fields of the form are those of `gatepost trace search`; `q` is the one box of every
-page, which understands an address, a domain, a Message-ID, a queue id, a session id or an IP address.
+page, which understands an address, a domain, a Message-ID, a queue id, a session id or an IP address, and takes what is
+none of them for parts of addresses and subjects.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.manage.use_cases.times import moment
-from gatepost.manage.use_cases.trace import EVENTS, PROTECTIONS, SearchTrace, meanings
+from gatepost.manage.use_cases.trace import EVENTS, PROTECTIONS, SearchTrace, meanings, search_command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,8 +30,10 @@ _WEEK: Final = "7d"  # of what is looked for by a word: an hour would hide most 
 _WHOLE: Final = "all"  # of an id, which is of one time anyway
 
 FIELDS: Final = {
+    "words": "Part of a name or subject",
     "sender": "From",
     "recipient": "To",
+    "subject": "Subject",
     "address": "From or to",
     "domain": "Domain",
     "connector": "Connector",
@@ -80,7 +83,7 @@ def read_query(given: Mapping[str, str], organization: str, limit: int) -> Trace
     """Read a search from an address. organization: "" for all that are seen."""
     q = given.get("q", "").strip()[:_LONGEST]
     fields = {name: _field(name, given[name]) for name in FIELDS if given.get(name, "").strip()}
-    meant = meanings(q) or ({},)
+    meant = [meaning for meaning in meanings(q) if fields.keys().isdisjoint(meaning)] or [{}]
     default = _WHOLE if _IDS & (fields.keys() | set().union(*meant)) else _WEEK if q else _HOUR
     since, until = given.get("since", "").strip() or default, given.get("until", "").strip()
     errors: dict[str, str] = {}
@@ -109,6 +112,19 @@ def _time(name: str, text: str, errors: dict[str, str]) -> str:
     except ValueError as error:
         errors[name] = str(error)
     return text
+
+
+def wider_searches(query: TraceQuery) -> Sequence[tuple[str, str, str]]:
+    """Longer times for a search that found nothing: value and label of each, and the command line for it."""
+    values = [value for value, _ in SPANS]
+    longer = SPANS[values.index(query.since) + 1 :] if query.since in values else SPANS[-1:]
+    if not query.searches:
+        return ()
+    search = query.searches[-1][1]
+    return [
+        (value, label, search_command(search, since="" if value == _WHOLE else value, until=""))
+        for value, label in longer
+    ]
 
 
 def in_words(given: Mapping[str, str]) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote
 
 from starlette.concurrency import run_in_threadpool
 from starlette.routing import Route
@@ -48,11 +47,6 @@ _LIMITS: Final = limits(ValidateConnector)
 _PATIENCE: Final = 20.0  # seconds that a look at a job waits for its end
 _MOST: Final = 10  # recipients of a test message
 _MARGIN: Final = 15.0  # seconds for a run that is late to end
-
-
-def validate_path(organization: str, direction: str, name: str) -> str:
-    """Where a validation begins."""
-    return f"/connectors/validate/{quote(organization, safe='')}/{direction}/{quote(name, safe='')}"
 
 
 def request_of(organization: str, direction: str, connector: str, given: Mapping[str, str]) -> ValidateConnector:

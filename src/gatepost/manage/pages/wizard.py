@@ -18,6 +18,7 @@ from starlette.routing import Route
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.connector_draft import ConnectorDraft, draft_of, problems, table_of
 from gatepost.manage.pages.guard import context_of, needs, principal_of
+from gatepost.manage.pages.issuer_trust import UNCONFIRMED, chosen_issuer, issuer_page
 from gatepost.manage.pages.rendering import LONG_PATIENCE, PATIENCE, PENDING, is_partial, link, render, see_other
 from gatepost.manage.pages.resource_paths import connector_path
 from gatepost.manage.pages.scenarios import SCENARIOS, need
@@ -33,6 +34,7 @@ from gatepost.manage.use_cases.connector_views import (
     view_draft_validation,
 )
 from gatepost.manage.use_cases.execution import execute
+from gatepost.manage.use_cases.issuer_trust import seen_issuers
 from gatepost.manage.use_cases.part_cases import PARTS, AddPart
 from gatepost.manage.use_cases.part_record import part_command, part_toml
 from gatepost.manage.use_cases.private_content import NOT_STORED
@@ -41,6 +43,7 @@ from gatepost.manage.use_cases.report_counts import ReportCounts
 from gatepost.manage.use_cases.resource_views import ListOwnOrganizations, list_own_organizations
 from gatepost.manage.use_cases.validation_runs import ValidateConnector
 from gatepost.policy.connectors.model import Resources
+from gatepost.policy.connectors.trust_anchors import is_pem
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -271,6 +274,23 @@ def _begin(request: Request) -> Response:
     return _page(request, draft, owner, "check", tasks=task_items(record), trial=wanted)
 
 
+def _issuer(request: Request) -> Response:
+    """The issuer that the trial saw, as the authority of the draft once its fingerprint was confirmed."""
+    draft, owner = _given(request)
+    issuers, back = seen_issuers(_record(request, draft, owner)), _address(draft, owner, "check")
+    form = request.state.form
+    if "sha256" in form and (issuer := chosen_issuer(issuers, form)):
+        known = draft["trust_anchors"]
+        anchors = (known + "\n" if is_pem(known) else "") + issuer.pem
+        trusting = draft_of({**draft.answers, "trust_anchors": anchors})
+        return see_other(
+            request, _address(trusting, owner, "check"), "The issuer is trusted by the new connector. Validate again."
+        )
+    fields = {**draft.answers, "organization": owner.name}
+    error = UNCONFIRMED if "sha256" in form else ""
+    return issuer_page(request, issuers, back, f"{_PATH}/issuer", fields=fields, error=error)
+
+
 def _save(request: Request) -> Response:
     draft, owner = _given(request)
     mode = request.state.form.get("mode", "")
@@ -323,4 +343,5 @@ ROUTES = [
     Route(_PATH, _step, methods=["GET"]),
     Route(_PATH, _save, methods=["POST"]),
     Route(f"{_PATH}/validate", _begin, methods=["POST"]),
+    Route(f"{_PATH}/issuer", _issuer, methods=["POST"]),
 ]

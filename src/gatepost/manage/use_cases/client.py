@@ -95,6 +95,6 @@ def all_items[R: msgspec.Struct, T](call: _Call, case: UseCase[R, Items[T]], req
         page = call(case, msgspec.structs.replace(request, **changes))
         yield from page.items
         left -= len(page.items) if limit else 0
-        if page.after is None or not page.items or left < bool(limit):
+        if page.after is None or page.after == after or left < bool(limit):
             return
         after = page.after

@@ -48,7 +48,12 @@ class FindConnectors(Rows, kw_only=True):
     sort: str = ""
 
 
-@use_case(scope=Scope.READ, visibility=Visibility.SEEN, tag="connectors", pages=("/connectors",))
+@use_case(
+    scope=Scope.READ,
+    visibility=Visibility.SEEN,
+    tag="connectors",
+    pages=("/connectors", "/connectors/confirm", "/connectors/switch"),
+)
 def find_connectors(context: Context, request: FindConnectors) -> ListPage[ConnectorEntry]:
     """Connectors of all organizations, in the order that is asked for."""
     selection = ConnectorSelection(**msgspec.structs.asdict(request))
@@ -103,6 +108,7 @@ class ConnectorView(NamedTuple):
     pages=(
         "/connectors/edit/{organization}/inbound/{name:path}",
         "/connectors/edit/{organization}/outbound/{name:path}",
+        "/connectors/trust/{organization}/{name:path}",
         "/connectors/validate/{organization}/inbound/{name:path}",
         "/connectors/validate/{organization}/outbound/{name:path}",
         "/connectors/{organization}/inbound/{name:path}",
@@ -200,6 +206,7 @@ class DraftValidation(NamedTuple):
     tag="connectors",
     pages=(
         "/connectors/new",
+        "/connectors/new/issuer",
         "/connectors/new/validate",
     ),
 )

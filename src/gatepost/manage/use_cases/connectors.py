@@ -104,7 +104,7 @@ class ConnectorEntry(msgspec.Struct):
     tag="connectors",
     versioned=True,
     may_404=True,
-    commands=("connector list",),
+    commands=("connector list", "connector switch"),
 )
 def list_connectors(context: Context, request: ListConnectors) -> Items[ConnectorEntry]:
     """Connectors of all organizations: what they demand, how they were validated."""

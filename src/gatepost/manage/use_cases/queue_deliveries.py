@@ -15,9 +15,11 @@ from msgspec import Meta
 from gatepost.mail.model.queue_id import format_id
 from gatepost.manage.use_cases.evidence_log import evidence_log
 from gatepost.manage.use_cases.next_steps import delivery_step
+from gatepost.manage.use_cases.search_words import Words, words_of
 from gatepost.manage.use_cases.visibility import hidden_from
 from gatepost.policy.decisions.withheld import inbound_without_others
 from gatepost.store.interface import QueueFilter
+from gatepost.store.text_pattern import WILDCARD
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,10 +41,12 @@ class QueueSelection(msgspec.Struct, kw_only=True):
     recipient: Annotated[str, Meta(max_length=1000, description="Forward-path, or @domain.")] = ""
     state: Annotated[Literal["", "active", "deferred", "held"], Meta(description="Only those in this state.")] = ""
 
+    words: Words = ""
+
     @property
     def matches_all(self) -> bool:
         """Whether nothing is asked for."""
-        return not (self.organization or self.domain or self.sender or self.recipient or self.state)
+        return not (self.organization or self.domain or self.sender or self.recipient or self.state or self.words)
 
     def narrowed(self, **more: Any) -> QueueFilter:
         """As the store takes it."""
@@ -52,6 +56,7 @@ class QueueSelection(msgspec.Struct, kw_only=True):
             sender=self.sender,
             recipient=self.recipient,
             state=self.state,
+            parts=tuple(filter(None, WILDCARD.join(words_of(self.words)).split(WILDCARD))),
             **more,
         )
 

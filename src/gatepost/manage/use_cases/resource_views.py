@@ -80,6 +80,7 @@ class ListOwnOrganizations(msgspec.Struct, kw_only=True):
         "/certificates/add",
         "/certificates/requests/new",
         "/connectors/new",
+        "/connectors/new/issuer",
         "/connectors/new/validate",
         "/dkim/new",
         "/domains/new",

@@ -8,8 +8,9 @@ addressed, is for who sees the whole gateway. Of rows that tell of another organ
 from __future__ import annotations
 
 import ipaddress
+import shlex
 import time
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -22,11 +23,13 @@ from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_ca
 from gatepost.manage.use_cases.next_steps import trace_step
 from gatepost.manage.use_cases.paging import Paging, position
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.use_cases.search_words import MAX_TEXT, Words, words_of
 from gatepost.manage.use_cases.times import TimeText, read_time
 from gatepost.manage.use_cases.visibility import hidden_from
 from gatepost.policy.decisions.withheld import named_in, own_chains, without_others
 from gatepost.store.interface import TraceFilter
-from gatepost.store.trace import TracePlace
+from gatepost.store.text_pattern import WILDCARD, TextPattern
+from gatepost.store.trace import TEXT_COLUMNS, TracePlace
 
 if TYPE_CHECKING:
     from gatepost.manage.access.principal import Principal
@@ -52,6 +55,15 @@ EVENTS = (
 )
 PROTECTIONS = tuple(map(str, Protection))
 """What a search may ask of how mail was protected, best first."""
+_PATTERN_COLUMNS: Final = {
+    "sender": ("sender",),
+    "recipient": ("recipient",),
+    "address": ("sender", "recipient"),
+    "domain": ("sender", "recipient"),
+    "message_id": ("message_id",),
+}
+_READS: Final = 5  # pages of rows that are read for one of messages
+_ENOUGH: Final = 0.8  # of the messages of a page: for fewer it is read on
 MOST = 10_000
 """Rows that a command or a page gives at once, at most."""
 
@@ -65,17 +77,21 @@ class SearchTrace(Paging, kw_only=True):
     since: Annotated[TimeText, Cli(metavar="TIME", help="Since this time: 30m, 2h, 7d or a date.")] = ""
     until: Annotated[TimeText, Cli(metavar="TIME", help="Until this time.")] = ""
     message: Annotated[str, Meta(max_length=1000, description="Queue id, here or on another node of the site.")] = ""
-    message_id: Annotated[str, Meta(max_length=1000, description="Message-ID field.")] = ""
+    message_id: Annotated[str, Meta(max_length=1000, description="Message-ID field; * is any text.")] = ""
+    words: Words = ""
+    subject: Annotated[
+        str, Meta(max_length=MAX_TEXT, description="Part of the subject; * is any text."), Cli(metavar="TEXT")
+    ] = ""
     session: Annotated[
         str,
         Meta(max_length=1000, description="Session id, as replies end in it."),
         Cli(help="Session id, as at the end of replies; also of another node."),
     ] = ""
     organization: _Text = ""
-    sender: Annotated[str, Meta(max_length=1000, description="Reverse-path, or @domain.")] = ""
-    recipient: Annotated[str, Meta(max_length=1000, description="Forward-path, or @domain.")] = ""
-    address: Annotated[str, Meta(max_length=1000, description="Of sender or recipient.")] = ""
-    domain: Annotated[str, Meta(max_length=1000, description="Of sender or recipient.")] = ""
+    sender: Annotated[str, Meta(max_length=1000, description="Reverse-path, or @domain; * is any text.")] = ""
+    recipient: Annotated[str, Meta(max_length=1000, description="Forward-path, or @domain; * is any text.")] = ""
+    address: Annotated[str, Meta(max_length=1000, description="Of sender or recipient; * is any text.")] = ""
+    domain: Annotated[str, Meta(max_length=1000, description="Of sender or recipient; * is any text.")] = ""
     peer: Annotated[str, Meta(max_length=1000, description="Host name or IP address of the other side.")] = ""
     connector: _Text = ""
     event: Annotated[str, Meta(pattern=f"^({'|'.join(EVENTS)})?$", description="What happened.")] = ""
@@ -98,6 +114,19 @@ class SearchTrace(Paging, kw_only=True):
     result_type: Annotated[
         str, Meta(max_length=100, description="Of a TLS failure (RFC 8460 section 4.3)."), Cli(metavar="TYPE")
     ] = ""
+
+
+class TracedMessage(msgspec.Struct):
+    """Rows of one message that match a search.
+
+    message: its queue id; "" for a session that refused one. rows: how many of them the page has. events: the newest of
+    each recipient, the newest first.
+    """
+
+    message: str
+    session: str
+    rows: int
+    events: list[TraceEvent]
 
 
 class ShowTrace(msgspec.Struct, kw_only=True):
@@ -139,10 +168,33 @@ class ChooseSearch(msgspec.Struct, kw_only=True):
 )
 def search_trace_events(context: Context, request: SearchTrace) -> Items[TraceEvent]:
     """Rows that match every parameter, the newest first."""
-    after = position(request.after, TracePlace) if request.after else None
-    trace_events, place = context.storage.trace().page(_filter(context, request), after, time.time())
-    events = _shown(context.gateway, context.principal, trace_events)
-    return Items(events, None if place is None else cursor(place))
+    return Items(*_page(context, request))
+
+
+@use_case(
+    "GET /messages",
+    scope=Scope.READ,
+    visibility=Visibility.SEEN,
+    tag="trace",
+    commands=("trace search",),
+    pages=("/trace",),
+)
+def search_messages(context: Context, request: SearchTrace) -> Items[TracedMessage]:
+    """Messages of which a row matches every parameter, the newest first, each with its recipients.
+
+    A message whose rows are on two pages is on both.
+    """
+    messages: dict[str, TracedMessage] = {}
+    recipients: set[tuple[str, str]] = set()
+    after: str | None = request.after
+    for _ in range(_READS):
+        left = request.limit - len(messages)
+        events, after = _page(context, msgspec.structs.replace(request, limit=left, after=after or ""))
+        for event in events:
+            _add(messages, recipients, event)
+        if after is None or len(messages) > request.limit * _ENOUGH or not events:
+            break
+    return Items(list(messages.values()), after)
 
 
 @use_case(
@@ -163,7 +215,23 @@ def show_trace(context: Context, request: ShowTrace) -> TraceEvents:
 @use_case(scope=Scope.READ, visibility=Visibility.SEEN, tag="trace", pages=("/trace",))
 def choose_search(context: Context, request: ChooseSearch) -> int | None:
     """The place of the first of several searches that finds anything; None if none does."""
-    return context.storage.trace().first_answered([_filter(context, search) for search in request.searches])
+    trace, filters = context.storage.trace(), [_filter(context, search) for search in request.searches]
+    if not any(wanted.patterns for wanted in filters):
+        return trace.first_answered(filters)
+    now = time.time()
+    for place, wanted in enumerate(filters):
+        if trace.page(msgspec.structs.replace(wanted, limit=1), None, now)[0]:
+            return place
+    return None
+
+
+def search_command(request: SearchTrace, **changes: str) -> str:
+    """The command for a search, as a line to type. changes: other values of its fields."""
+    words = ["gatepost", "trace", "search"]
+    for name, value in {**msgspec.structs.asdict(request), **changes}.items():
+        if value and name not in {"limit", "after"}:
+            words += [f"--{name.replace('_', '-')}", value]
+    return shlex.join(words)
 
 
 def events_of(gateway: Gateway, principal: Principal, identity: str) -> list[TraceEvent]:
@@ -181,9 +249,17 @@ def events_of(gateway: Gateway, principal: Principal, identity: str) -> list[Tra
 def meanings(text: str) -> tuple[dict[str, str], ...]:
     """Interpret words of a search: filters by field of TraceFilter, the likeliest first.
 
-    An address, a domain (also as @domain), a Message-ID with or without <>, a queue id, a session id, an IP address.
+    An address, a domain (also as @domain), a Message-ID with or without <>, a queue id, a session id, an IP address; if
+    it is none that is known, or several words, or has wildcards: parts of addresses, subjects and Message-IDs.
     """
     said = text.strip()
+    if not said:
+        return ()
+    parts = {"words": said[:MAX_TEXT]}
+    return (parts,) if WILDCARD in said or len(said.split()) > 1 else (*_whole_values(said), parts)
+
+
+def _whole_values(said: str) -> tuple[dict[str, str], ...]:
     if said.startswith(("<", "@")):
         return ({"message_id": said} if said[0] == "<" else {"domain": said[1:]},)
     if "@" in said:
@@ -191,7 +267,7 @@ def meanings(text: str) -> tuple[dict[str, str], ...]:
     if _is_address(said):
         return ({"peer": said},)
     names = ("domain", "peer", "connector") if "." in said else ("message", "session", "connector")
-    return tuple({name: said} for name in names) if said else ()
+    return tuple({name: said} for name in names)
 
 
 def _is_address(text: str) -> bool:
@@ -212,8 +288,43 @@ def _filter(context: Context, request: SearchTrace) -> TraceFilter:
     """Filter of a search, limited to what the principal sees. Raises Refusal (INPUT) for what is no time."""
     fields = msgspec.structs.asdict(request)
     del fields["after"]
+    fields["patterns"] = _patterns(fields, every=not context.principal.is_of_gateway)
     fields |= {name: read_time(name, fields[name]) if fields[name] else 0.0 for name in ("since", "until")}
     return TraceFilter(**fields, organizations=context.principal.organizations)
+
+
+def _page(context: Context, request: SearchTrace) -> tuple[list[TraceEvent], str | None]:
+    """Rows as they are shown, and the cursor of the next page."""
+    after = position(request.after, TracePlace) if request.after else None
+    events, place = context.storage.trace().page(_filter(context, request), after, time.time())
+    return _shown(context.gateway, context.principal, events), None if place is None else cursor(place)
+
+
+def _patterns(fields: dict[str, Any], *, every: bool) -> tuple[TextPattern, ...]:
+    """Take what is to be found by patterns out of the fields of a search. Raises Refusal (INPUT) for too many words.
+
+    every: also addresses and domains without a wildcard. An index of them is of all organizations: the time that a
+    search in it takes would tell who else has much mail with an address.
+    """
+    patterns = [TextPattern(TEXT_COLUMNS, word) for word in words_of(fields.pop("words"))]
+    patterns.append(TextPattern(("subject",), fields.pop("subject")))
+    for name, columns in _PATTERN_COLUMNS.items():
+        text = fields[name]
+        if text and (WILDCARD in text or (every and name != "message_id")):
+            fields[name] = ""
+            start = "*@" if name == "domain" else "*" if text.startswith("@") else ""
+            patterns.append(TextPattern(columns, start + text, whole=True))
+    return tuple(pattern for pattern in patterns if pattern.needle)
+
+
+def _add(messages: dict[str, TracedMessage], recipients: set[tuple[str, str]], event: TraceEvent) -> None:
+    """Add a row, older than those before it, to its message. recipients: those that were added, by message."""
+    identity = event.message or event.session or f"{event.event} {event.at}"
+    known = messages.setdefault(identity, TracedMessage(event.message, event.session, 0, []))
+    known.rows += 1
+    if (identity, event.recipient) not in recipients:
+        recipients.add((identity, event.recipient))
+        known.events.append(event)
 
 
 def _shown(gateway: Gateway, principal: Principal, events: list[TraceEvent]) -> list[TraceEvent]:
@@ -238,4 +349,4 @@ def _whole(event: TraceEvent) -> TraceEvent:
     return event if said is None else msgspec.structs.replace(event, reply=str(said))
 
 
-USE_CASES = (search_trace_events, show_trace, choose_search)
+USE_CASES = (search_trace_events, search_messages, show_trace, choose_search)

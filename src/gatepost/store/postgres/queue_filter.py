@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from gatepost.mail.model.queue_id import parse_id
+from gatepost.store.storable import storable
+from gatepost.store.text_pattern import spellings
 
 if TYPE_CHECKING:
     from gatepost.store.interface import QueueFilter
@@ -29,6 +31,16 @@ _STATES: Final = {
     "deferred": f"NOT {_HELD} AND d.owner IS NULL",
     "held": _HELD,
 }
+# Facts may hold what the server cannot read as JSON.
+_FACTS: Final = "CASE WHEN strpos(m.facts, '\\u0000') = 0 THEN m.facts::json ELSE '{}'::json END"
+_NAMED: Final = (
+    f"(SELECT concat_ws(chr(9), m.sender, f ->> 'subject', f ->> 'message_id') FROM (SELECT {_FACTS} AS f) AS facts)"  # noqa: S608 - ours
+)
+_HAS_PART: Final = (
+    f'(strpos(lower({_NAMED} COLLATE "C"), ?) > 0'
+    " OR EXISTS (SELECT FROM json_array_elements(d.recipients::json) AS r"
+    " WHERE strpos(lower((r ->> 'address') COLLATE \"C\"), ?) > 0))"
+)
 _STAYS: Final = "d.returned = ''"  # it is not on its way back to its sender
 
 APPLIES: Final = {
@@ -83,11 +95,18 @@ def conditions(wanted: QueueFilter) -> Conditions:
         term = _address("r ->> 'address'", wanted.recipient)
         among = f"EXISTS (SELECT FROM json_array_elements(d.recipients::json) AS r WHERE {term})"
         add(*_within("d.recipients", among, wanted.recipient))
-    if wanted.state:
-        add(_STATES[wanted.state])
-    if wanted.held is not None:
-        add(_HELD if wanted.held else f"NOT {_HELD}")
+    for part in wanted.parts:
+        either = [storable(text) for text in spellings(part)]
+        add(f"({' OR '.join([_HAS_PART] * len(either))})", *(text for text in either for _ in range(2)))
+    terms += _of_state(wanted)
     return " AND ".join(terms), values
+
+
+def _of_state(wanted: QueueFilter) -> list[str]:
+    terms = [_STATES[wanted.state]] if wanted.state else []
+    if wanted.held is not None:
+        terms.append(_HELD if wanted.held else f"NOT {_HELD}")
+    return terms
 
 
 def _folded(text: str) -> str:

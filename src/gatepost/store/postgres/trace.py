@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -24,12 +25,13 @@ from gatepost.store.postgres.trace_counts import PostgresHours, tally_part
 from gatepost.store.postgres.trace_tables import DAY, SCHEMA, midnight, partition
 from gatepost.store.postgres.trace_writer import PostgresTraceWriter, write_rows
 from gatepost.store.postgres.writers import writer_name
-from gatepost.store.trace import COLUMNS, TracePlace, trace_event
+from gatepost.store.text_pattern import matcher
+from gatepost.store.trace import COLUMNS, PATIENCE, TracePlace, trace_event
 from gatepost.times import day_text
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 
     from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.store.interface import TraceFilter
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_PAGED: Final = ("writer", "number", *COLUMNS)
 _FETCHED: Final = 1000  # rows of a scan that are in memory at a time
 _DAYS: Final = "SELECT DISTINCT day FROM trace_part WHERE day >= $1 AND day <= $2 ORDER BY day"
 _PARTS: Final = "SELECT day, writer, rows FROM trace_part WHERE day >= $1 AND day <= $2 ORDER BY day, writer"
@@ -98,22 +101,24 @@ class PostgresTrace:
 
     def _page(self, wanted: TraceFilter, begin: TracePlace) -> tuple[list[TraceEvent], TracePlace | None]:
         found: list[TraceEvent] = []
-        place = begin
+        place, deadline = begin, time.monotonic() + PATIENCE
         with self._connection() as (server, connection), _by_index(server, connection):
             days = [day for day in _days(server, connection, wanted) if not begin.day or day <= begin.day]
-            for span in _spans(days):
+            for span in _spans(days, doubling=not wanted.patterns):
+                if wanted.patterns and span[-1] != days[-1] and time.monotonic() > deadline:
+                    return found, _before_end(begin, span[-1])
                 conditions = PostgresConditions(wanted, elsewhere=begin.elsewhere)
                 table = _table(conditions, span)
                 behind = _following(conditions, begin)
-                limit = wanted.limit + 1 - len(found)
-                sql = f"{_select(('writer', 'number', *COLUMNS), table, conditions, behind)} LIMIT {limit:d}"
-                for writer, number, *row in _rows(server, connection, sql, conditions):
-                    if len(found) == wanted.limit:
-                        return found, place
-                    event = trace_event(COLUMNS, tuple(row))
-                    found.append(event)
-                    ends = {writer: (0, number)}
-                    place = msgspec.structs.replace(begin, day=day_text(event.at), ends=ends, at=event.at)
+                sql = _select(_PAGED, table, conditions, behind)
+                with contextlib.closing(_page_rows(server, connection, sql, conditions, wanted, len(found))) as rows:
+                    for writer, number, *row in rows:
+                        if len(found) == wanted.limit:
+                            return found, place
+                        event = trace_event(COLUMNS, tuple(row))
+                        found.append(event)
+                        ends = {writer: (0, number)}
+                        place = msgspec.structs.replace(begin, day=day_text(event.at), ends=ends, at=event.at)
         return found, None
 
     def scan(
@@ -192,14 +197,19 @@ def _days(server: DatabaseServer, connection: Any, wanted: TraceFilter) -> list[
     return [str(day) for (day,) in server.run(lambda: connection.fetch(_DAYS, first, last), "message trace")]
 
 
-def _spans(days: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Days in groups, the newest first: one, one, two, four and so on."""
+def _spans(days: Sequence[str], *, doubling: bool) -> Iterator[Sequence[str]]:
+    """Days in groups, the newest first: one, one, two, four and so on, or one at a time."""
     end, size = len(days), 1
     while end > 0:
         begin = max(0, end - size)
         yield days[begin:end]
-        size = max(1, len(days) - begin)
+        size = max(1, len(days) - begin) if doubling else 1
         end = begin
+
+
+def _before_end(begin: TracePlace, day: str) -> TracePlace:
+    """The place behind which the rows of a day are, and all older ones."""
+    return msgspec.structs.replace(begin, day=day, ends={"": (0, 0)}, at=float(midnight(day) + DAY))
 
 
 def _table(conditions: PostgresConditions, days: Sequence[str]) -> str:
@@ -253,7 +263,26 @@ def _rows(server: DatabaseServer, connection: Any, sql: str, conditions: Postgre
     return []
 
 
-def _streamed(server: DatabaseServer, connection: Any, sql: str, conditions: PostgresConditions) -> Iterator[TraceRow]:
+def _page_rows(
+    server: DatabaseServer,
+    connection: Any,
+    sql: str,
+    conditions: PostgresConditions,
+    wanted: TraceFilter,
+    found: int,
+) -> Generator[TraceRow]:
+    """The rows that a page has room for, and one more. found: how many it has.
+
+    Of rows with a pattern the server knows less than whether they match: they are streamed.
+    """
+    if not wanted.patterns:
+        yield from _rows(server, connection, f"{sql} LIMIT {wanted.limit + 1 - found:d}", conditions)
+        return
+    with contextlib.closing(_streamed(server, connection, sql, conditions)) as rows:
+        yield from filter(matcher(wanted.patterns, _PAGED), rows)
+
+
+def _streamed(server: DatabaseServer, connection: Any, sql: str, conditions: PostgresConditions) -> Generator[TraceRow]:
     """The same, some at a time."""
     server.run(lambda: connection.execute("BEGIN READ ONLY"), "scan the trace")
     try:

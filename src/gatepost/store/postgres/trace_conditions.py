@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from gatepost.store.interface import TraceFilter
+    from gatepost.store.text_pattern import TextPattern
     from gatepost.store.trace import Among
 
 
 _LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _WITH_PORT: Final = re.compile(r"\[(.+)\]:\d+|([^:]+):\d+", re.ASCII)
 _NO_ADDRESS: Final = re.compile(r"(?=.*[G-Z_-])[\w.-]+", re.ASCII | re.IGNORECASE)
+_ASCII: Final = re.compile(r"[\x01-\x7f]+")
 _COMMON: Final = frozenset({"receive", "send", "deliver"})
 _OWN_WAY: Final = " AND ".join(
     f"detail::json ->> '{name}' IS NULL"
@@ -91,6 +93,8 @@ class PostgresConditions:
             self._organizations(wanted)
         if among is not None:
             self._among(among)
+        for pattern in wanted.patterns:  # last, so that the texts of rows that are not to be seen are not looked at
+            self._holding(pattern)
 
     @property
     def where(self) -> str:
@@ -180,6 +184,16 @@ class PostgresConditions:
             )
         if among.holding:
             self._add(f"strpos(detail, {self.value(storable(among.holding))}) > 0")
+
+    def _holding(self, pattern: TextPattern) -> None:
+        """What a row with the pattern has for certain; `store.text_pattern.matcher` tells of each whether it matches.
+
+        The server's `lower` knows ASCII alone here, so that only the longest such part of the pattern is of use.
+        """
+        parts = (part for piece in pattern.pieces for part in _ASCII.findall(storable(piece)))
+        if part := max(parts, key=len, default=""):
+            text = " || chr(9) || ".join(pattern.columns)
+            self._add(f"strpos(lower({text}), {self.value(part)}) > 0")
 
     def _equal(self, column: str, text: str) -> str:
         """The term on the empty text is what lets a partial index be used."""

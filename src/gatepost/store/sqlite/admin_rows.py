@@ -13,6 +13,7 @@ from gatepost.decoding import json_decoder
 from gatepost.mail.model.message import Delivery, Message, Recipient, Return
 from gatepost.mail.model.queue_id import parse_id
 from gatepost.store.queue_admin import DestinationCount, QueueEntry
+from gatepost.store.text_pattern import spellings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,6 +64,13 @@ _STATES = {
     "deferred": f"NOT {_HELD} AND d.next_at > 0",
     "held": _HELD,
 }
+_NAMED = " || char(9) || ".join(
+    f"ifnull(m.facts ->> '$.{name}', '')" for name in ("reverse_path", "subject", "message_id")
+)
+_HAS_PART = (
+    f"(instr(lower({_NAMED}), ?) > 0"  # noqa: S608 - ours
+    " OR EXISTS (SELECT 1 FROM json_each(d.recipients) WHERE instr(lower(value ->> '$.address'), ?) > 0))"
+)
 _STAYS = "d.returned = ''"  # it is not on its way back to its sender
 APPLIES = {
     "hold": f"NOT d.held AND {_STAYS}",
@@ -128,11 +136,18 @@ def conditions(wanted: QueueFilter) -> Conditions:
         term = _address("value ->> '$.address'", wanted.recipient)
         among = f"EXISTS (SELECT 1 FROM json_each(d.recipients) WHERE {term})"  # noqa: S608 - ours
         add(*_within("d.recipients", among, wanted.recipient))
-    if wanted.state:
-        add(_STATES[wanted.state])
-    if wanted.held is not None:
-        add(_HELD if wanted.held else f"NOT {_HELD}")
+    for part in wanted.parts:
+        either = spellings(part)
+        add(f"({' OR '.join([_HAS_PART] * len(either))})", *(text for text in either for _ in range(2)))
+    terms += _of_state(wanted)
     return " AND ".join(terms), values
+
+
+def _of_state(wanted: QueueFilter) -> list[str]:
+    terms = [_STATES[wanted.state]] if wanted.state else []
+    if wanted.held is not None:
+        terms.append(_HELD if wanted.held else f"NOT {_HELD}")
+    return terms
 
 
 def _address(column: str, text: str) -> str:

@@ -21,6 +21,7 @@ from gatepost.store.buffer import EventBuffer
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite.schema import StoreSettings, make_directory, open_database, open_for_reading
 from gatepost.store.sqlite.trace_files import TraceFile, day_of, prune_trace, trace_files
+from gatepost.store.sqlite.trace_texts import make_texts
 from gatepost.store.trace import COLUMNS, stored_row
 
 if TYPE_CHECKING:
@@ -34,8 +35,9 @@ _log = logging.getLogger(__name__)
 
 _SETTINGS = StoreSettings(page_size=8192, checkpoint_pages=1000)
 # user_version of a file that is written no more: since 3 with the indexes of what is looked for; 4 has those of peers,
-# HANDED_OVER and TRIED as well. Its writer makes an older one anew at its next start.
-_SEALED, _INDEXED = 4, 3
+# HANDED_OVER and TRIED as well, 5 the texts in which parts of words are found. Its writer makes an older one anew at
+# its next start.
+_SEALED, _INDEXED = 5, 3
 
 FULL = 50_000
 """Rows after which a file is full."""
@@ -292,24 +294,25 @@ def is_sealed(connection: apsw.Connection) -> bool:
     return bool(_INDEXED <= connection.pragma("user_version") <= _SEALED)
 
 
-def _is_whole(connection: apsw.Connection) -> bool:
-    """Whether it has all indexes of this version."""
+def is_whole(connection: apsw.Connection) -> bool:
+    """Whether it has all indexes of this version, and the texts."""
     return bool(connection.pragma("user_version") == _SEALED)
 
 
 def _is_whole_file(path: Path) -> bool:
     with contextlib.closing(open_for_reading(path)) as connection:
-        return _is_whole(connection)
+        return is_whole(connection)
 
 
 def seal(connection: apsw.Connection) -> None:
     """The day is over: make the indexes, and one plain file out of three."""
     try:
-        if not _is_whole(connection):
+        if not is_whole(connection):
             connection.execute("PRAGMA synchronous = FULL")
             with connection:
                 for statement in _SEALING:
                     connection.execute(statement)
+                make_texts(connection)
                 connection.execute(f"PRAGMA user_version = {_SEALED}")
         # Who reads it at this moment keeps it as three files, until the last one of them is done.
         with contextlib.suppress(apsw.BusyError):

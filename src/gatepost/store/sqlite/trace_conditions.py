@@ -7,6 +7,7 @@ an answer.
 from __future__ import annotations
 
 import re
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -17,8 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from gatepost.store.interface import TraceFilter
+    from gatepost.store.text_pattern import TextPattern
     from gatepost.store.trace import Among
 
+
+FOLDED = "folded"
+"""The SQL function that is `store.text_pattern.fold`: SQLite's own `lower` knows ASCII alone."""
 
 _IDS = ("message", "session")
 _WITH_PORT = re.compile(r"\[(.+)\]:\d+|([^:]+):\d+", re.ASCII)
@@ -48,7 +53,8 @@ class Conditions:
     rows up by the most telling term and by no other: it knows nothing of how often values occur, and would as soon look
     them up by one that all rows have.
 
-    elsewhere: ids of messages and sessions are those of another node.
+    elsewhere: ids of messages and sessions are those of another node. patterns: what the conditions say of them is
+    necessary and no more.
     """
 
     def __init__(
@@ -73,6 +79,8 @@ class Conditions:
         plain = [_joined(conditions) for conditions in alternatives]
         self.unindexed = " OR ".join(term for term, _ in plain), [value for _, values in plain for value in values]
         self.indexed = [_joined(conditions, _most_telling(conditions)) for conditions in alternatives]
+        self.patterns = wanted.patterns
+        self.organizations = wanted.organizations
 
 
 def _ways(among: Among) -> list[list[_Condition]]:
@@ -212,6 +220,15 @@ def _texts(wanted: TraceFilter, either: Sequence[_Condition], protected: Sequenc
         yield _Condition("organization COLLATE BINARY IN (SELECT value FROM json_each(?))", (among,))
         if wanted.connector or wanted.peer:  # nothing is found by what is not shown (`policy.decisions.withheld`)
             yield _Condition(_OWN_WAY, ())
+    # Last, so that the texts of rows that are not to be seen are not looked at.
+    yield from map(_holding, filter(attrgetter("needle"), wanted.patterns))
+
+
+def _holding(pattern: TextPattern) -> _Condition:
+    """What a row with the pattern has for certain; `store.text_pattern.matcher` tells of each whether it matches."""
+    text = " || char(9) || ".join(pattern.columns)
+    folded = f"lower({text})" if pattern.needle.isascii() else f"{FOLDED}({text})"
+    return _Condition(f"instr({folded}, ?) > 0", (pattern.needle,))
 
 
 def _elsewhere(wanted: TraceFilter) -> Iterator[_Condition]:

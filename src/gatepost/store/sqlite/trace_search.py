@@ -10,19 +10,22 @@ from __future__ import annotations
 import contextlib
 import heapq
 import logging
+import time
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import batched, groupby, islice
 from operator import attrgetter, itemgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import apsw
 import msgspec
 
 from gatepost.store.sqlite.schema import open_for_reading
-from gatepost.store.sqlite.trace import is_sealed, table_columns
-from gatepost.store.sqlite.trace_conditions import Conditions
+from gatepost.store.sqlite.trace import is_sealed, is_whole, table_columns
+from gatepost.store.sqlite.trace_conditions import FOLDED, Conditions
 from gatepost.store.sqlite.trace_files import files_of_time
-from gatepost.store.trace import COLUMNS, TracePlace, trace_event
+from gatepost.store.sqlite.trace_texts import rows_with
+from gatepost.store.text_pattern import fold, matcher
+from gatepost.store.trace import COLUMNS, PATIENCE, TracePlace, trace_event
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
 
 
 _log = logging.getLogger(__name__)
+
+_LOOKED_UP: Final = 500  # rows that one statement looks up
 
 
 def search_trace(directory: Path, wanted: TraceFilter) -> list[TraceEvent]:
@@ -67,11 +72,15 @@ def trace_page(
 def _page(directory: Path, wanted: TraceFilter, begin: TracePlace) -> tuple[list[TraceEvent], TracePlace | None]:
     where = Conditions(wanted, elsewhere=begin.elsewhere)
     matches: list[TraceEvent] = []
-    place, full = begin, False
+    place, full, looked = begin, False, 0
+    deadline = time.monotonic() + PATIENCE
     for group in _days(directory, wanted):
         day = group[0].day
         if begin.day and day > begin.day:
             continue
+        if wanted.patterns and looked and time.monotonic() > deadline:
+            return matches, msgspec.structs.replace(begin, day=day, ends={})
+        looked += 1
         ends = begin.ends if day == begin.day else {}
         reached = dict(ends)
         events: list[TraceEvent] = []
@@ -171,7 +180,7 @@ class _Reading:
             path = self.directory / file.name
             try:
                 with contextlib.closing(open_for_reading(path)) as connection:
-                    rows = self._rows(connection, behind)
+                    rows = self._matching(self._rows(connection, behind, below if behind else 0))
                     if self.ends is None:
                         yield from (row[:-1] for row in rows)
                     else:
@@ -181,14 +190,24 @@ class _Reading:
                 if self.unreadable is not None:
                     self.unreadable.append(path.name)
 
-    def _rows(self, connection: apsw.Connection, behind: str) -> Iterator[TraceRow]:
-        """Rows of one file, each with its number there at its end. behind: a further term."""
+    def _matching(self, rows: Iterator[TraceRow]) -> Iterator[TraceRow]:
+        if not self.where.patterns:
+            return rows
+        return filter(matcher(self.where.patterns, ("at", *self.columns)), rows)
+
+    def _rows(self, connection: apsw.Connection, behind: str, below: int) -> Iterator[TraceRow]:
+        """Rows of one file, each with its number there at its end. behind: a further term, for rows below a number."""
         present = table_columns(connection)
         if not present:
             return
         names = (name if name in present else _MISSING.get(name, "''") for name in ("at", *self.columns, "rowid"))
         shown = ", ".join(names)
         order = "ASC" if self.oldest_first else "DESC"
+        if self.where.patterns:
+            connection.create_scalar_function(FOLDED, _folded, 1, deterministic=True)
+            if self.where.indexed and is_whole(connection):
+                yield from self._looked_up(connection, shown, below)
+                return
         sealed = is_sealed(connection) and bool(self.where.indexed)
         table, alternatives = ("trace", self.where.indexed) if sealed else ("trace NOT INDEXED", [self.where.unindexed])
         streams = [
@@ -198,6 +217,19 @@ class _Reading:
         yield from (
             heapq.merge(*streams, key=itemgetter(-1), reverse=not self.oldest_first) if streams[1:] else streams[0]
         )
+
+    def _looked_up(self, connection: apsw.Connection, shown: str, below: int) -> Iterator[TraceRow]:
+        """Rows of a file whose texts tell which ones may match, the newest first."""
+        term, values = self.where.unindexed
+        among = f"rowid IN (SELECT value FROM json_each(?)) AND ({term})"  # noqa: S608 - our names
+        sql = f"SELECT {shown} FROM trace WHERE {among} ORDER BY rowid DESC"  # noqa: S608 - our names
+        for numbers in rows_with(connection, self.where.patterns, self.where.organizations, below):
+            for some in batched(numbers, _LOOKED_UP):
+                yield from connection.execute(sql, (str(list(some)), *values))
+
+
+def _folded(*texts: object) -> str:
+    return fold(str(texts[0]))
 
 
 # What a column holds in a file of a version that did not know it.

@@ -9,7 +9,6 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from support.chains import server
-from support.process import free_port
 from support.status_authority import NOW, StatusAuthority
 from support.web import Web, ok, status
 
@@ -19,6 +18,7 @@ from gatepost.analysis.checks.chain_urls import Question, UrlChecker
 from gatepost.net.lookups.configured import configured_resolver
 from gatepost.net.lookups.http import HttpClient
 from gatepost.settings.model import Dns
+from gatepost.testing.process import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from support.chains import server
-from support.dns import DnsServer
 from support.status_authority import NOW, StatusAuthority
 from support.web import Web, ok, status
 
@@ -24,6 +23,7 @@ from gatepost.net.identity import ServerIdentity
 from gatepost.net.lookups.dns import Resolver
 from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.pki.certificates.authority import Authority
+from gatepost.testing.name_server import DnsServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,12 +4,12 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.dns import DnsServer
 
 from gatepost.analysis.checks.own_hosts import OwnHosts
 from gatepost.net.lookups.dns import Resolver
 from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.protocols.dane.tlsa import TlsaStatus
+from gatepost.testing.name_server import DnsServer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

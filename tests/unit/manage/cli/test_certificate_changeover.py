@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from support.dns import DnsServer
 
 from gatepost.net.identity import ServerIdentity
 from gatepost.pki.certificates.authority import Authority
@@ -11,6 +10,7 @@ from gatepost.pki.certificates.entry import State
 from gatepost.pki.certificates.inventory import Inventory, entry_from
 from gatepost.pki.certificates.vault import Vault
 from gatepost.store.changes import ConfigStore
+from gatepost.testing.name_server import DnsServer
 from gatepost.values import replace
 
 AUTHORITY = Authority("Commands Root")

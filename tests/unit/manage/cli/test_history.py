@@ -84,3 +84,20 @@ def test_notes_cannot_write_to_the_terminal(home):
     store.close()
     assert home.table("history")[0]["note"] == "?[31mred"
     assert home.call("history", "show", "1").stderr.endswith(": ?[31mred\n")
+
+
+def test_going_back_says_what_it_takes_back_and_of_whom(changed):
+    planned = changed.call("history", "revert", "4", "--organization", "contoso", "--dry-run")
+    assert planned.stdout.endswith("not applied (--dry-run)\n")
+    for version in (5, 7, 8):
+        assert f"takes back version {version}, " in planned.stderr
+    assert "as the bank asks" in planned.stderr
+    assert "version 4," not in planned.stderr
+    assert changed.table("history", "--limit", "1")[0]["version"] == "9"
+    done = changed.json("history", "revert", "4", "--organization", "contoso", "--note", "back")
+    assert (done["version"], [one["version"] for one in done["undone"]]) == (10, [8, 7, 5])
+    (newest,) = changed.table("history", "--limit", "1")
+    assert (newest["organization"], newest["note"]) == ("contoso", "back")
+    assert "ann@contoso.example" in changed.call("mailbox", "list").stdout
+    assert "nothing to change" in changed.call("history", "revert", "10").stdout
+    assert "is not there yet" in changed.call("history", "revert", "99", code=2).stderr

@@ -7,9 +7,9 @@ import json
 import pytest
 from click.testing import CliRunner
 from support.issuer import CONFIGURATION, Issuer
-from support.pki import Pki
 
 from gatepost.manage.cli import main
+from gatepost.testing.pki import Pki
 
 ANN = "ann@contoso.example"
 RESOURCES = """

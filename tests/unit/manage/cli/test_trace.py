@@ -273,3 +273,35 @@ def test_times_and_lists_are_printed_for_people(home):
         "configuration 17",
         "rehearsal     requirement: encrypted",
     ]
+
+
+PARTS = [
+    (("--words", "EVE@ hello"), [0]),
+    (("--words", "bob@"), [2, 1]),
+    (("--subject", "hel*"), [0]),
+    (("--recipient", "bob@*", "--sender", "*@elsewhere.example"), [1]),
+]
+
+
+@pytest.mark.parametrize(("words", "found"), PARTS, ids=[" ".join(words) for words, _ in PARTS])
+def test_parts_of_names_and_subjects(traced, words, found):
+    rows = traced.json("trace", "search", *words)
+    assert [row["at"] for row in rows] == [ROWS[place].get("at", AT) for place in found]
+
+
+def test_one_line_for_each_message(traced):
+    rows = traced.table("trace", "search", "--by-message", "--words", "elsewhere")
+    assert [(row["event"], row["message"], row["recipients"]) for row in rows] == [
+        ("DEFER", "000000000000001a", "<bob@partner.example> and 1 more")
+    ]
+    (message,) = traced.json("trace", "search", "--by-message", "--words", "elsewhere")
+    assert (message["rows"], [event["event"] for event in message["events"]]) == (2, ["DEFER", "RECEIVE"])
+
+
+@pytest.mark.parametrize("more", [(), ("--by-message",)])
+def test_nothing_found_says_what_was_searched_and_how_to_search_more(traced, more):
+    done = traced.call("trace", "search", "--words", "nobody", "--since", "1h", *more, code=1)
+    assert done.stderr == (
+        "no rows found by: gatepost trace search --since 1h --words nobody\n"
+        "for all that the trace keeps: gatepost trace search --words nobody\n"
+    )

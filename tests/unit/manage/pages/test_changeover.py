@@ -271,9 +271,13 @@ def test_a_red_gate_refuses_and_a_reason_overrides_and_is_kept(pair, green):
     answer = pair.post(f"{pair.path}/switch", when="now", reason=f"agreed {MARKUP}")
     assert said(answer) == ("warn", f"{HOST} is now current. New sessions get it within two seconds.")
     assert (state(pair, pair.new), state(pair, pair.old)) == (State.CURRENT, State.DEPRECATED)
-    page = pair.get(f"{pair.path}/changeover")
+    page = pair.get(f"{pair.path}/changeover", cookie=answer.headers["set-cookie"].partition(";")[0])
     assert f"forced: agreed {MARKUP}" in page.words
     assert "<script>alert" not in page.text
+    undo = page.text.partition('id="said"')[2].partition("</form>")[0]
+    assert f'action="{pair.path}/roll-back" method="post" class="undo"' in undo
+    pair.post(f"{pair.path}/roll-back", back_note="Undo of the switch")
+    assert (state(pair, pair.new), state(pair, pair.old)) == (State.NEXT, State.CURRENT)
 
 
 def test_nothing_overrides_a_key_that_does_not_open(pair, green):

@@ -56,3 +56,42 @@ def test_a_tenant_sees_its_own(long):
 def test_the_whole_of_it_is_a_file(long):
     assert len(long.get("/history?format=json").json) == 32
     assert long.get("/history?format=csv").text.count("\n") == 33
+
+
+def test_a_revision_is_gone_back_to_after_a_look(long):
+    page = long.get("/history/29/revert")
+    assert "note 29" in page.words
+    assert "note 28" in page.words
+    assert "note 27" not in page.words
+    expected = page.value("expected")
+    assert long.get("/history").words.count("Revert") == 0, "nothing was done yet"
+    done = long.post("/history/29/revert", expected=expected, note="back", back="//elsewhere.example")
+    assert (done.status, done.headers["location"]) == (303, "/")
+    assert "back" in long.get("/history").words
+    assert long.get("/organizations/view/contoso").text.count("C27") > 0
+
+
+def test_what_changed_meanwhile_is_not_overwritten(long):
+    expected = long.get("/history/29/revert").value("expected")
+    set_organization(
+        long.gateway, Principal("eve", OWNER.scopes), "contoso", {"display_name": "late"}, ChangeOptions("eve", "late")
+    )
+    answer = long.post("/history/29/revert", expected=expected)
+    assert answer.status == 409
+    assert "Nothing was reverted" in answer.words
+    assert "late" in answer.words
+    assert long.post("/history/29/revert").status == 409, "a form without a version"
+    assert "Revert to revision" not in long.get("/history").words
+
+
+@pytest.mark.parametrize(("who", "status"), [("reader", 403), ("tenant", 200)])
+def test_who_may_not_reverts_nothing_of_others(long, who, status):
+    answer = long.get("/history/1/revert", who)
+    assert answer.status == status
+    assert "note" not in answer.words
+    assert "C1" not in answer.words
+
+
+def test_a_revision_that_is_not_there_is_not_gone_back_to(long):
+    assert long.get("/history/99/revert").status == 422
+    assert long.get("/history/x/revert").status == 404

@@ -57,3 +57,9 @@ def test_other_addresses():
 )
 def test_a_number_that_something_is_named_by(text, number):
     assert resource_paths.number_of(text) == number
+
+
+def test_actions_of_a_connector_have_addresses_whatever_its_name():
+    path = "/connectors/validate/contoso/outbound/a%2Fb"
+    assert resource_paths.validate_path("contoso", "outbound", "a/b") == path
+    assert resource_paths.trust_path("contoso", "a/b") == "/connectors/trust/contoso/a%2Fb"

@@ -39,7 +39,7 @@ def both(traced):
     """A message of each organization."""
     return traced(
         row(60, subject=f"kanarie {SCRIPT}", message_id="<1@bank.example>"),
-        row(50, event="DELIVER"),
+        row(50, event="DELIVER", subject=f"kanarie {SCRIPT}"),
         row(40, "fabrikam", THEIRS, session="5e56", recipient="fay@fabrikam.example", subject="=1+1"),
     )
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.manage.pages.trace_query import in_words, read_query
+from gatepost.manage.pages.trace_query import in_words, read_query, wider_searches
 
 
 def wanted(question):
@@ -24,7 +24,8 @@ BOX = [
 @pytest.mark.parametrize(("text", "meanings", "since"), BOX)
 def test_the_box_understands(text, meanings, since):
     question = read_query({"q": text}, "contoso", 50)
-    assert [meaning for meaning, _ in question.searches] == meanings
+    parts = [{"words": text.strip()}] if text else []
+    assert [meaning for meaning, _ in question.searches] == [*meanings, *parts]
     assert question.since == since
     assert {(one.organization, one.limit) for one in wanted(question)} == {("contoso", 50)}
 
@@ -56,3 +57,25 @@ def test_a_search_has_a_name():
     given = {"recipient": "@a.example", "since": "24h", "organization": "contoso", "until": "1h"}
     assert in_words(given) == "to @a.example, in contoso, last 24 hours, until 1h"
     assert in_words({"q": "x", "since": "3h"}) == "x, since 3h"
+
+
+def test_several_words_are_parts_of_names_and_subjects():
+    question = read_query({"q": "bob invoice"}, "", 50)
+    assert [meaning for meaning, _ in question.searches] == [{"words": "bob invoice"}]
+    assert question.since == "7d"
+    assert [one.words for one in wanted(read_query({"q": "bob", "words": "invoice"}, "", 50))][-1] == "invoice"
+
+
+@pytest.mark.parametrize(
+    ("since", "longer"), [("1h", ["24h", "7d", "30d", "all"]), ("30d", ["all"]), ("all", []), ("3d", ["all"])]
+)
+def test_what_is_not_found_is_looked_for_in_longer_times(since, longer):
+    found = wider_searches(read_query({"words": "bob", "since": since}, "", 50))
+    assert [value for value, _, _ in found] == longer
+    assert [command for *_, command in found][-1:] == ["gatepost trace search --words bob"] * bool(longer)
+    if len(found) > 1:
+        assert found[0][-1] == "gatepost trace search --since 24h --words bob"
+
+
+def test_what_is_wrong_is_not_looked_for_elsewhere():
+    assert wider_searches(read_query({"event": "BURN"}, "", 50)) == ()

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from gatepost.manage.pages.validation import request_of, validate_path
+from gatepost.manage.pages.validation import request_of
 from gatepost.manage.use_cases.name_lookup import choose_connector
 from gatepost.manage.use_cases.validation import MOST_PEM, last_validation
 
@@ -74,7 +74,3 @@ def test_what_is_asked_is_bounded():
     assert len(request.session) == 1000
     assert request.reverse_path is None
     assert of(reverse_path=" <> ").reverse_path == "<>"
-
-
-def test_a_name_is_escaped():
-    assert validate_path("contoso", "outbound", "a/b") == "/connectors/validate/contoso/outbound/a%2Fb"

@@ -12,7 +12,6 @@ import msgspec
 import pytest
 import tomlkit
 from support.issuer import CONFIGURATION, Issuer
-from support.pki import Pki
 
 from gatepost.decoding import from_json
 from gatepost.manage.access.issuer_rows import IssuerIdentity
@@ -27,6 +26,7 @@ from gatepost.net.anchors import TrustAnchors
 from gatepost.net.lookups.http import https_context
 from gatepost.settings.loader import load
 from gatepost.settings.oidc import GroupRole, Oidc
+from gatepost.testing.pki import Pki
 
 SECRET = "a client secret + with / signs"
 BACK = "https://mx.gate.example/login/issuer/answer"

@@ -7,7 +7,6 @@ import shutil
 import pytest
 import tomlkit
 from support.issuer import CONFIGURATION, Issuer
-from support.pki import Pki
 
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.change import ChangeOptions
@@ -17,6 +16,7 @@ from gatepost.manage.use_cases.issuer_trials import TrialKey, TryIssuer, try_iss
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resources import apply_document
 from gatepost.settings.loader import load
+from gatepost.testing.pki import Pki
 
 OWNER = Principal("ann", frozenset({Scope.OWNER}))
 STRANGER = Principal("sid", frozenset({Scope.CONNECTORS}), frozenset({"fabrikam"}))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shlex
+
 import pytest
 
 from gatepost.mail.model.trace_event import TraceEvent
@@ -14,9 +16,12 @@ from gatepost.manage.use_cases.trace import (
     choose_search,
     events_of,
     meanings,
+    search_command,
+    search_messages,
     search_trace_events,
     show_trace,
 )
+from gatepost.store.sqlite.message_trace import SqliteTrace
 from gatepost.store.sqlite.trace import write_events
 
 OWNER = Principal("ann", frozenset(Scope))
@@ -143,7 +148,13 @@ def test_the_first_search_that_finds_anything_is_chosen(gateway, searches, expec
     ],
 )
 def test_words_may_mean_several_things(text, expected):
-    assert meanings(text) == expected
+    parts = ({"words": text.strip()},) if text else ()
+    assert meanings(text) == (*expected, *parts)
+
+
+@pytest.mark.parametrize("text", ["bob invoice", "ann@a.example bob@b.example", "bob*", "*@a.example", '"new mail"'])
+def test_several_words_and_wildcards_are_parts_of_names_and_subjects_alone(text):
+    assert meanings(text) == ({"words": text},)
 
 
 # address -> rows where it is sender or recipient
@@ -156,3 +167,99 @@ def test_an_address_is_found_on_either_side_and_once(gateway, address, expected)
     write_events(gateway.data / "trace", "1", [both])
     found = places(search(gateway, OWNER, address=address).items)
     assert found == (expected if expected != "b" else "9b")
+
+
+@pytest.fixture
+def mail(gateway):
+    """Two messages with several recipients, of two organizations, beside what is there."""
+    ann, subject = {"sender": "ann.lee@contoso.example", "message": "0a"}, "Quarterly Invoice 77"
+    rows = [
+        row(10, "contoso", **ann, subject=subject, message_id="<q77@contoso.example>"),
+        row(11, "contoso", **ann, event="SEND", subject=subject, message_id="<q77@contoso.example>"),
+        row(10, "contoso", **ann, event="DEFER", subject=subject, message_id="<q77@contoso.example>"),
+        row(12, "fabrikam", message="0b", sender="bob@fabrikam.example", subject="invoice of fabrikam"),
+    ]
+    write_events(gateway.data / "trace", "0", rows)
+    return gateway
+
+
+# who, filter -> the messages, each with its recipients
+PARTS = [
+    (OWNER, {"words": "INVOICE"}, [("0b", "12"), ("0a", "11 10")]),
+    (CONTOSO, {"words": "invoice"}, [("0a", "11 10")]),
+    (NOBODY, {"words": "invoice"}, []),
+    (OWNER, {"words": "ann.lee 11@x"}, [("0a", "11")]),
+    (OWNER, {"words": '"quarterly invoice"'}, [("0a", "11 10")]),
+    (OWNER, {"words": '"invoice quarterly"'}, []),
+    (OWNER, {"subject": "quart*77"}, [("0a", "11 10")]),
+    (OWNER, {"subject": "fabrikam"}, [("0b", "12")]),
+    (OWNER, {"sender": "ann*", "recipient": "10@*"}, [("0a", "10")]),
+    (OWNER, {"sender": "*@FABRIKAM.example"}, [("0b", "12")]),
+    (OWNER, {"sender": "@*.example", "event": "DEFER"}, [("0a", "10")]),
+    (OWNER, {"domain": "*rikam.example"}, [("0b", "12")]),
+    (OWNER, {"address": "bob@*"}, [("0b", "12")]),
+    (OWNER, {"message_id": "*q77*"}, [("0a", "11 10")]),
+    (CONTOSO, {"sender": "ANN.LEE@contoso.example"}, [("0a", "11 10")]),
+    (CONTOSO, {"sender": "bob@fabrikam.example"}, []),
+    (CONTOSO, {"domain": "contoso.example"}, [("0a", "11 10")]),
+    (CONTOSO, {"domain": "ontoso.example"}, []),
+    (OWNER, {"words": "* **"}, "all"),
+]
+
+
+@pytest.mark.parametrize(("who", "wanted", "expected"), PARTS)
+def test_messages_are_found_by_parts_of_names_and_subjects(mail, who, wanted, expected):
+    found = execute(search_messages, Context(mail, who, lambda: None), SearchTrace(**wanted))
+    if expected == "all":
+        assert sum(one.rows for one in found.items) == len(search(mail, who).items) == 9
+        return
+    shown = [(one.message, " ".join(each.recipient.partition("@")[0] for each in one.events)) for one in found.items]
+    assert (shown, found.after) == (expected, None)
+
+
+def test_a_message_has_the_newest_row_of_each_recipient(mail):
+    found = execute(search_messages, Context(mail, OWNER, lambda: None), SearchTrace(words="quarterly")).items
+    assert [(one.rows, [event.event for event in one.events]) for one in found] == [(3, ["SEND", "DEFER"])]
+
+
+def test_pages_of_messages_have_no_more_than_was_asked_for_and_leave_none_out(mail):
+    seen, after = [], ""
+    for _ in range(9):
+        page = execute(search_messages, Context(mail, OWNER, lambda: None), SearchTrace(limit=2, after=after))
+        assert 0 < len(page.items) <= 2
+        seen += [one.message or one.session for one in page.items]
+        if page.after is None:
+            break
+        after = page.after
+    assert dict.fromkeys(seen) == dict.fromkeys(["0b", "0a", MESSAGE, "5e55"])
+
+
+def test_a_tenant_is_never_looked_up_in_an_index_of_all(mail, monkeypatch):
+    asked = []
+    real = SqliteTrace.page
+
+    def page(self, wanted, *more):
+        asked.append(wanted)
+        return real(self, wanted, *more)
+
+    monkeypatch.setattr(SqliteTrace, "page", page)
+    given = {"sender": "a@b.example", "recipient": "@c.example", "address": "d@e.example", "domain": "f.example"}
+    search(mail, CONTOSO, **given)
+    search(mail, OWNER, **given)
+    tenants, owners = asked
+    assert (tenants.sender, tenants.recipient, tenants.address, tenants.domain) == ("", "", "", "")
+    assert len(tenants.patterns) == 4
+    assert (owners.sender, owners.patterns) == ("a@b.example", ())
+
+
+def test_too_many_words_are_refused(gateway):
+    with pytest.raises(Refusal) as refused:
+        search(gateway, OWNER, words=" ".join("abcdefghijk"))
+    assert [error.path for error in refused.value.errors] == ["words"]
+
+
+def test_a_search_as_a_command():
+    wanted = SearchTrace(words="bob's mail", message_id="<a@b>", since="24h", limit=5)
+    words = ["gatepost", "trace", "search", "--since", "24h", "--message-id", "<a@b>", "--words", "bob's mail"]
+    assert shlex.split(search_command(wanted)) == words
+    assert search_command(wanted, since="") == search_command(wanted).replace(" --since 24h", "")

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.pki import Leaf, Pki
 from support.web import Web, ok, status
 
 from gatepost.net.lookups.access_tokens import AccessTokens, TokenRequest, TokenUnavailable
 from gatepost.net.lookups.dns import Resolver
 from gatepost.net.lookups.nameservers import Nameservers
+from gatepost.testing.pki import Leaf, Pki
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine

@@ -6,8 +6,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.pki import Pki
-from support.process import free_port
 from support.web import Web, ok, status
 
 from gatepost.net.anchors import TrustAnchors
@@ -15,6 +13,8 @@ from gatepost.net.lookups.dns import Resolver
 from gatepost.net.lookups.http import HttpClient, HttpFailed, HttpRequest, HttpResponse, https_context
 from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.policy.connectors.addresses import AddressPolicy
+from gatepost.testing.pki import Pki
+from gatepost.testing.process import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable

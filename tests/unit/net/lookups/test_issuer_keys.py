@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
-from support.pki import Leaf, Pki
 from support.web import Web, ok, status
 
 from gatepost.net.anchors import AnchorsError
@@ -24,6 +23,7 @@ from gatepost.net.lookups.jwks import JwksError
 from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.policy.connectors.oauth import OauthIssuer
 from gatepost.settings.model import Oauth
+from gatepost.testing.pki import Leaf, Pki
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.pki import Leaf, Pki
 from support.web import Web, ok, status
 
 from gatepost.net.anchors import TrustAnchors
@@ -22,6 +21,7 @@ from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.protocols.mtasts.policy import StsMode, StsPolicy
 from gatepost.protocols.mtasts.record import StsRecord
 from gatepost.protocols.tlsrpt.result import ResultType
+from gatepost.testing.pki import Leaf, Pki
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -16,13 +16,13 @@ from urllib.parse import parse_qs
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from support.pki import Leaf, Pki
 from support.web import Web, ok, status
 
 from gatepost.net.lookups.dns import Resolver
 from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.net.lookups.openid import OpenId, OpenIdFailed, Provider
 from gatepost.settings.oidc import Oidc
+from gatepost.testing.pki import Leaf, Pki
 from gatepost.values import replace
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from support.process import free_port
 from support.status_authority import NOW, StatusAuthority
 from support.web import Web, ok, status
 
@@ -22,6 +21,7 @@ from gatepost.net.lookups.http import HttpClient
 from gatepost.net.lookups.nameservers import Nameservers
 from gatepost.net.lookups.revocation import RevocationChecker
 from gatepost.protocols.tls.facts import ChainStatus, ChainVerdict, Revocation
+from gatepost.testing.process import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable

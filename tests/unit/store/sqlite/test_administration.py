@@ -39,7 +39,8 @@ async def fill(shop):
         await shop.commit(store, message, [deferred, active])
         store.settle([Settlement(deferred, deferred.recipients, 5000.0, "451 4.4.1 later")])
     async with shop.open(worker=1) as store:
-        message = shop.message(store, organization="fabrikam", reverse_path="Liz@Fabrikam.example")
+        facts = {"subject": "Ärende 5%\0", "message_id": "<M-id@x>"}
+        message = shop.message(store, organization="fabrikam", reverse_path="Liz@Fabrikam.example", **facts)
         other = shop.delivery(store, message, "ann@partner.example", destination="fabrikam/partner.example")
         await shop.commit(store, message, [other], b"big" * LIMIT)
         store.settle([Settlement(other, other.recipients, 6000.0)])
@@ -85,6 +86,17 @@ def test_entries(shop, admin):
         ({"held": False}, "012"),
         ({"held": True}, ""),
         ({"organization": "contoso", "domain": "other.example"}, "1"),
+        ({"parts": ("BOB@",)}, "01"),
+        ({"parts": ("bob", "JOE")}, "0"),
+        ({"parts": ("other.example",)}, "1"),
+        ({"parts": ("liz@",)}, "2"),
+        ({"parts": ("ärende",)}, "2"),
+        ({"parts": ("ÄRENDE", "5%")}, "2"),
+        ({"parts": ("subject",)}, ""),
+        ({"parts": ("reverse_path",)}, ""),
+        ({"parts": ("address",)}, ""),
+        ({"parts": ("m-id@",)}, "2"),
+        ({"parts": ("b_b",)}, ""),
         ({"message": "0000000000000001"}, ""),
     ],
 )

@@ -104,8 +104,8 @@ def test_a_hot_file_has_one_index_and_a_sealed_one_all(tmp_path):
     writer = TraceWriter(tmp_path, "0", interval=60)  # a later day would do it too
     writer.close()
     count, version, indexes, mode = columns(tmp_path / "2025-11-24.0.db")
-    assert (count, version, mode) == (1, 4, "delete")
-    assert len(indexes) == 18
+    assert (count, version, mode) == (1, 5, "delete")
+    assert len(indexes) == 19
     assert sorted(path.name for path in tmp_path.glob("2025-11-24*")) == ["2025-11-24.0.db"]
     count, version, indexes, _ = columns(tmp_path / f"{day_of(today)}.0.db")
     assert (count, version, indexes) == (1, 0, ["by_message"])
@@ -123,7 +123,7 @@ def test_a_full_file_is_sealed_and_the_next_one_begun(tmp_path, monkeypatch):
         writer.close()
     names = [file.name.partition(".")[2] for file in trace_files(tmp_path)]
     assert names == ["0.db", "0.0002.db", "0.0003.db"]
-    assert [columns(tmp_path / file.name)[:2] for file in trace_files(tmp_path)] == [(3, 4), (3, 4), (2, 0)]
+    assert [columns(tmp_path / file.name)[:2] for file in trace_files(tmp_path)] == [(3, 5), (3, 5), (2, 0)]
     found = search_trace(tmp_path, TraceFilter())
     assert sorted(row.message for row in found) == [str(number) for number in range(8)]
 
@@ -134,7 +134,7 @@ def test_what_a_crash_left_full_but_hot_is_sealed(tmp_path):
     first = trace_files(tmp_path)[0]
     (tmp_path / first.next.name).write_bytes((tmp_path / first.name).read_bytes())
     TraceWriter(tmp_path, "0").close()
-    assert columns(tmp_path / first.name)[1] == 4
+    assert columns(tmp_path / first.name)[1] == 5
     assert columns(tmp_path / first.next.name)[1] == 0
 
 
@@ -146,7 +146,7 @@ def test_what_an_earlier_version_sealed_is_looked_up_as_it_is_and_sealed_anew(tm
         assert module.is_sealed(connection)
     TraceWriter(tmp_path, "0").close()
     _, version, indexes, _ = columns(tmp_path / "2025-11-24.0.db")
-    assert version == 4
+    assert version == 5
     assert {"by_trial", "by_handover"} <= set(indexes)
 
 
@@ -181,7 +181,7 @@ def test_what_a_crash_left_hot_is_sealed_at_the_next_start(tmp_path):
     write_events(tmp_path, "0", [event(NOON)])
     write_events(tmp_path, "1", [event(NOON)])
     TraceWriter(tmp_path, "0").close()
-    assert columns(tmp_path / "2025-11-24.0.db")[1] == 4
+    assert columns(tmp_path / "2025-11-24.0.db")[1] == 5
     assert columns(tmp_path / "2025-11-24.1.db")[1] == 0
 
 

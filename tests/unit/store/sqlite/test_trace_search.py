@@ -14,11 +14,13 @@ from gatepost.decoding import from_json
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.store.interface import TraceFilter
 from gatepost.store.sqlite import trace as trace_module
+from gatepost.store.sqlite import trace_search, trace_texts
 from gatepost.store.sqlite.schema import open_for_reading
-from gatepost.store.sqlite.trace import TraceWriter, is_sealed, write_events
+from gatepost.store.sqlite.trace import TraceWriter, is_sealed, is_whole, write_events
 from gatepost.store.sqlite.trace_conditions import Conditions
 from gatepost.store.sqlite.trace_search import scan_trace, search_trace, trace_page
-from gatepost.store.trace import COLUMNS, Among, HopKind, TracePlace, trace_event
+from gatepost.store.text_pattern import TextPattern
+from gatepost.store.trace import COLUMNS, TEXT_COLUMNS, Among, HopKind, TracePlace, trace_event
 
 NOON = datetime(2025, 11, 24, 12, tzinfo=UTC).timestamp()
 DAY = 86_400.0
@@ -156,6 +158,114 @@ def test_every_filter_with_and_without_indexes(many, wanted, rows):
     if "limit" not in wanted:
         columns = ("at", "event")
         assert [row[0] for row in scan_trace(many, TraceFilter(**wanted), columns)] == [one.at for one in expected]
+
+
+TEXTS = [
+    event(NOON, "RECEIVE", "01", "s1", "ann.lee@contoso.example", "bob@partner.example",
+          message_id="<Q1@contoso.example>", subject="Re: Öppettider for the OFFICE"),
+    event(NOON + 1, "SEND", "01", "s1", "ann.lee@contoso.example", "bob@partner.example",
+          message_id="<Q1@contoso.example>", subject="Re: Öppettider for the OFFICE"),
+    event(NOON + 2, "SEND", "01", "s1", "ann.lee@contoso.example", "eve@other.example",
+          message_id="<Q1@contoso.example>", subject="Re: Öppettider for the OFFICE"),
+    event(NOON + 3, "SEND", "02", "s2", "bob@partner.example", "ann.lee@contoso.example",
+          subject="Счет 50% for a_b", organization="fabrikam"),
+    event(NOON + 4, "REFUSE", "", "s3", "me@evil.example", "joe@contoso.example", organization="Contoso"),
+    event(NOON + 5, "RECEIVE", "03", "s4", "", "joe*x@contoso.example", subject="A" + "a" * 200),
+]  # fmt: skip
+
+
+@pytest.fixture(params=["hot", "sealed", "blocks"])
+def texts(request, tmp_path, monkeypatch):
+    """The rows in a file without texts, in one with them, and in one of many blocks."""
+    if request.param == "blocks":
+        monkeypatch.setattr(trace_texts, "_ROWS", 2)
+    write_events(tmp_path, "0", TEXTS)
+    if request.param != "hot":
+        TraceWriter(tmp_path, "0").close()
+    return tmp_path
+
+
+def parts(*words):
+    return tuple(TextPattern(TEXT_COLUMNS, word) for word in words)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "rows"),
+    [
+        ({"patterns": parts("office")}, [2, 1, 0]),
+        ({"patterns": parts("öppet")}, [2, 1, 0]),
+        ({"patterns": parts("O\u0308PPET")}, [2, 1, 0]),
+        ({"patterns": parts("СЧЕТ")}, [3]),
+        ({"patterns": parts("ann.lee", "partner")}, [3, 1, 0]),
+        ({"patterns": parts("ann.lee", "eve@")}, [2]),
+        ({"patterns": parts("q1@contoso")}, [2, 1, 0]),
+        ({"patterns": parts("re:*office")}, [2, 1, 0]),
+        ({"patterns": parts("office*re:")}, []),
+        ({"patterns": parts("example\tbob")}, []),
+        ({"patterns": parts("50%")}, [3]),
+        ({"patterns": parts("a_b")}, [3]),
+        ({"patterns": parts("a-b")}, []),
+        ({"patterns": parts("office"), "event": "SEND"}, [2, 1]),
+        ({"patterns": parts("office"), "since": NOON + 1, "until": NOON + 1}, [1]),
+        ({"patterns": parts("office"), "message": "02"}, []),
+        ({"patterns": (TextPattern(("recipient",), "bob*", whole=True),)}, [1, 0]),
+        ({"patterns": (TextPattern(("recipient",), "*@CONTOSO.example", whole=True),)}, [5, 4, 3]),
+        ({"patterns": (TextPattern(("recipient",), "ontoso.example", whole=True),)}, []),
+        ({"patterns": (TextPattern(("recipient",), "joe*x@contoso.example", whole=True),)}, [5]),
+        ({"patterns": (TextPattern(("sender", "recipient"), "bob@*", whole=True),)}, [3, 1, 0]),
+        ({"patterns": (TextPattern(("subject",), "ann.lee"),)}, []),
+        ({"patterns": parts("contoso"), "organizations": frozenset({"contoso"})}, [5, 2, 1, 0]),
+        ({"patterns": parts("contoso"), "organizations": frozenset({"fabrikam", "nobody"})}, [3]),
+        ({"patterns": parts("contoso"), "organizations": frozenset()}, []),
+        ({"patterns": parts("*".join("a" * 30) + "b")}, []),
+    ],
+)
+def test_parts_of_texts_with_and_without_an_index(texts, wanted, rows):
+    assert search_trace(texts, TraceFilter(**wanted)) == [TEXTS[number] for number in rows]
+    for limit in (1, 2):
+        assert [one for page in pages(texts, wanted, limit) for one in page] == [TEXTS[number] for number in rows]
+
+
+def test_a_search_of_one_organization_reads_no_texts_of_others(texts):
+    wanted = TraceFilter(patterns=parts("office"), organizations=frozenset({"fabrikam"}))
+    read = []
+    with contextlib.closing(open_for_reading(next(texts.glob("*.db")))) as connection:
+        if not is_whole(connection):
+            pytest.skip("a file without texts")
+        connection.set_exec_trace(lambda *_: True)
+        connection.set_row_trace(lambda _, row: read.append(row) or row)
+        assert list(trace_texts.rows_with(connection, wanted.patterns, wanted.organizations, 0)) == []
+    assert len(read) == 1
+    assert b"office" not in read[0][-1]
+
+
+def test_a_page_that_takes_long_ends_at_a_day_and_goes_on_there(tmp_path, monkeypatch):
+    for day in range(4):
+        write_events(tmp_path, "0", [event(NOON + day * DAY, message=f"0{day}", subject=f"report {day}")])
+    monkeypatch.setattr(trace_search, "PATIENCE", -1.0)
+    wanted = TraceFilter(patterns=parts("report 0"), limit=9)
+    found, place, looks = [], None, 0
+    while looks == 0 or place is not None:
+        rows, place = trace_page(tmp_path, wanted, place, NOON + 9 * DAY)
+        found += rows
+        looks += 1
+    assert [one.message for one in found] == ["00"]
+    assert looks == 4
+
+
+def test_a_file_of_the_version_before_is_searched_and_gets_its_texts_at_the_next_start(tmp_path):
+    write_events(tmp_path, "0", TEXTS)
+    TraceWriter(tmp_path, "0").close()
+    path = next(tmp_path.glob("*.db"))
+    with contextlib.closing(apsw.Connection(str(path))) as connection:
+        connection.execute("DROP TABLE texts; PRAGMA user_version = 4")
+    wanted = TraceFilter(patterns=parts("office"))
+    assert search_trace(tmp_path, wanted) == TEXTS[2::-1]
+    TraceWriter(tmp_path, "0").close()
+    with contextlib.closing(open_for_reading(path)) as connection:
+        assert is_whole(connection)
+        assert connection.execute("SELECT count(*) FROM texts").get == 3
+    assert search_trace(tmp_path, wanted) == TEXTS[2::-1]
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,67 @@
     if (search) { event.preventDefault(); search.focus(); search.select(); }
   });
 
+  /* -------------------------------------------------------------- rows that are ticked, for one action on all of them */
+
+  const ticks = (form) => [...form.querySelectorAll('.tick input[type="checkbox"]')];
+  function countTicks(form) {
+    const all = ticks(form), on = all.filter((one) => one.checked).length;
+    const bar = form.querySelector("[data-bulk]"), every = bar.querySelector("[data-pick-all] input");
+    every.checked = on > 0 && on === all.length;
+    every.indeterminate = on > 0 && on < all.length;
+    bar.querySelector("[data-picked]").textContent = on ? `${on} selected.` : "";
+    bar.classList.toggle("picking", on > 0);
+  }
+  function offerTicks(within) {
+    for (const bar of within.querySelectorAll("[data-bulk]")) {
+      bar.querySelector("[data-pick-all]").hidden = false;
+      countTicks(bar.closest("form"));
+    }
+  }
+  document.addEventListener("change", (event) => {
+    const form = event.target instanceof Element && event.target.closest("form:has([data-bulk])");
+    if (!form) return;
+    if (event.target.closest("[data-pick-all]")) for (const one of ticks(form)) one.checked = event.target.checked;
+    countTicks(form);
+  });
+
+  /* -------------------------------------------------------------- columns: which ones a list shows, kept by this browser */
+
+  function offerColumns(within) {
+    for (const table of within.querySelectorAll(".table-wrap.stacked > table[data-columns]")) {
+      const heads = [...table.tHead.rows[0].cells];
+      const name = `columns ${location.pathname} ${table.caption.textContent}`;
+      const hidden = new Set((kept(name) ?? "").split("|").filter(Boolean));
+      const show = () => {
+        for (const row of table.rows) [...row.cells].forEach((cell, at) => { cell.hidden = hidden.has(heads[at]?.textContent.trim()); });
+      };
+      show();
+      const wrap = table.parentElement;
+      if (wrap.previousElementSibling?.classList.contains("columns")) continue;
+      const menu = document.createElement("details");
+      menu.className = "fold columns";
+      const summary = document.createElement("summary");
+      summary.textContent = "Columns";
+      menu.append(summary);
+      menu.addEventListener("toggle", () => heads.forEach((head) => {
+        const text = head.textContent.trim();
+        if (table.tBodies[0].rows[0]?.cells[head.cellIndex]?.tagName === "TH") return;  // what names the row stays
+        const label = document.createElement("label"), box = document.createElement("input");
+        label.className = "pick";
+        box.type = "checkbox";
+        box.checked = !hidden.has(text);
+        box.addEventListener("change", () => {
+          if (box.checked) hidden.delete(text); else hidden.add(text);
+          keep(name, [...hidden].join("|"));
+          show();
+        });
+        label.append(box, text);
+        menu.append(label);
+      }), { once: true });
+      wrap.before(menu);
+    }
+  }
+
   /* -------------------------------------------------------------- charts, of the table in the same figure */
 
   function numbers(figure) {
@@ -262,6 +323,8 @@
   function arrive(within) {
     within.querySelector("[data-focus]")?.focus();
     drawAll(within);
+    offerTicks(within);
+    offerColumns(within);
   }
   document.addEventListener("DOMContentLoaded", () => { applyTheme(); arrive(document); });
   document.addEventListener("htmx:after:swap", () => arrive(document));

@@ -1,4 +1,4 @@
-"""Where a certificate authority of the tests publishes what it has revoked: a small HTTP server on loopback."""
+"""A small HTTP server on loopback, on which an authority publishes what it has revoked."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Self
 
-from support.process import free_port
+from gatepost.testing.process import free_port
 
 if TYPE_CHECKING:
-    from support.pki import Pki
+    from gatepost.testing.pki import Pki
 
 
 class StatusServer:
@@ -32,6 +32,7 @@ class StatusServer:
         self._thread: threading.Thread | None = None
 
     def start(self) -> Self:
+        """Serve, in a thread of its own."""
         self._ending.clear()
         self._server = ThreadingHTTPServer(("127.0.0.1", self.port), _handler(self))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), name="certificate status")
@@ -39,6 +40,7 @@ class StatusServer:
         return self
 
     def stop(self) -> None:
+        """Serve no more."""
         self._ending.set()
         if self._server is not None and self._thread is not None:
             self._server.shutdown()
@@ -53,6 +55,7 @@ class StatusServer:
         self.stop()
 
     def answer(self, command: str, path: str, request: bytes) -> bytes | None:
+        """The body for one request, None where there is nothing."""
         self.requests.append(f"{command} {path}")
         self._ending.wait(self.delay)
         match command, path:

@@ -36,7 +36,7 @@ class Mail:
 
     @property
     def body(self) -> bytes:
-        """What follows the empty line."""
+        """The octets behind the empty line."""
         end = self.raw.find(b"\r\n\r\n")
         return b"" if end < 0 else self.raw[end + 4 :]
 
@@ -52,7 +52,7 @@ class Mail:
 
     @property
     def recipient(self) -> str:
-        """Whom final delivery was for, as the mailbox's server noted it."""
+        """The recipient of the final delivery, as the mailbox's server noted it."""
         return self.field("X-Original-To") or self.field("Delivered-To") or self.field("Envelope-To")
 
     @property

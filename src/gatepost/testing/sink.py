@@ -11,18 +11,20 @@ import re
 import ssl
 import threading
 import time
+import warnings
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
-from support.mail import Mail
-from support.process import free_port, wait_until
+from gatepost.testing.mail import Mail
+from gatepost.testing.process import free_port, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
+    from pathlib import Path
 
-    from support.pki import Leaf
+    from gatepost.testing.pki import Leaf
 
 MAX_MESSAGE = 128 * 1024 * 1024
 EXTENSIONS = ("PIPELINING", f"SIZE {MAX_MESSAGE}", "8BITMIME", "ENHANCEDSTATUSCODES", "DSN", "SMTPUTF8", "CHUNKING")
@@ -30,7 +32,7 @@ EXTENSIONS = ("PIPELINING", f"SIZE {MAX_MESSAGE}", "8BITMIME", "ENHANCEDSTATUSCO
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """What a sink does; the defaults accept everything. A "point" is a verb, "CONNECT", or "." (the message's end).
+    """The behaviour of a sink; the defaults accept everything. A "point" is a verb, "CONNECT", or "." (the end).
 
     replies: point -> reply line instead of the usual one ("450 4.2.1 later"; a 421 also closes).
     recipients: address -> reply to its RCPT. delays: point -> seconds to wait before answering. drops: points where the
@@ -69,6 +71,7 @@ class Received:
 
     @property
     def mail(self) -> Mail:
+        """The message, to look at."""
         return Mail(self.data)
 
 
@@ -87,7 +90,7 @@ class Sink:
         host: str = "127.0.0.1",
         port: int | None = None,
         certificate: Leaf | None = None,
-        client_anchors: str = "",
+        client_anchors: str | Path = "",
         behaviour: Behaviour | None = None,
     ) -> None:
         self.hostname = hostname
@@ -97,7 +100,7 @@ class Sink:
         self.messages: list[Received] = []
         self.counts: Counter[str] = Counter()
         self.clients: list[str] = []
-        self.tls = _context(certificate, client_anchors) if certificate else None
+        self.tls = server_context(certificate, client_anchors) if certificate else None
         self._writers: set[asyncio.StreamWriter] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ending: asyncio.Event | None = None
@@ -105,10 +108,11 @@ class Sink:
 
     @property
     def address(self) -> str:
-        """ "HOST:PORT", as a smart host is written."""
+        """Host and port, as a smart host is written."""
         return f"{self.host}:{self.port}"
 
     def start(self) -> Self:
+        """Listen, in a thread of its own."""
         listening = threading.Event()
         self._thread = threading.Thread(target=asyncio.run, args=(self._serve(listening),), name="sink")
         self._thread.start()
@@ -174,6 +178,18 @@ class _Session:
         self.closing = False
         self.hello = ""
         self.tls = ""
+        self._handlers: Mapping[str, Callable[[str], Awaitable[None]]] = {
+            "EHLO": self._hello,
+            "HELO": self._hello,
+            "STARTTLS": self._starttls,
+            "MAIL": self._mail,
+            "RCPT": self._recipient,
+            "DATA": self._data,
+            "BDAT": self._bdat,
+            "RSET": self._reset,
+            "NOOP": self._noop,
+            "QUIT": self._quit,
+        }
         self._begin("", "")
 
     def _begin(self, reverse_path: str, parameters: str) -> None:
@@ -189,11 +205,11 @@ class _Session:
             text = line[:-2].decode("utf-8", "replace")
             verb = text[:8].partition(" ")[0].upper()
             self.sink.counts[verb] += 1
-            handler = _HANDLERS.get(verb)
+            handler = self._handlers.get(verb)
             if handler is None:
                 await self._answer(verb, "502 5.5.1 Not implemented")
             else:
-                await handler(self, text)
+                await handler(text)
 
     async def _answer(self, point: str, usual: str) -> bool:
         """Send the reply of this point, or do what the behaviour says instead. Whether it was positive."""
@@ -252,7 +268,7 @@ class _Session:
     async def _recipient(self, text: str) -> None:
         path, parameters = _path(text)
         domain = path.rpartition("@")[2]
-        if self.sink.behaviour.one_domain and any(not one.endswith(f"@{domain}") for one in self.recipients):
+        if self.sink.behaviour.one_domain and any(not other.endswith(f"@{domain}") for other in self.recipients):
             await self._answer("RCPT", "451 4.3.0 Multiple destination domains per transaction is unsupported")
             return
         if await self._answer("RCPT", self.sink.behaviour.recipients.get(path, "250 2.1.5 Ok")):
@@ -309,20 +325,6 @@ class _Session:
         await self._answer("QUIT", "221 2.0.0 Bye")
 
 
-_HANDLERS = {
-    "EHLO": _Session._hello,
-    "HELO": _Session._hello,
-    "STARTTLS": _Session._starttls,
-    "MAIL": _Session._mail,
-    "RCPT": _Session._recipient,
-    "DATA": _Session._data,
-    "BDAT": _Session._bdat,
-    "RSET": _Session._reset,
-    "NOOP": _Session._noop,
-    "QUIT": _Session._quit,
-}
-
-
 def _path(text: str) -> tuple[str, str]:
     """The address in the angle brackets, and the parameters after them."""
     match = re.match(r"[^<]*<([^>]*)>\s*(.*)", text)
@@ -347,8 +349,20 @@ def _unstuffed(data: bytes) -> bytes:
     return (b"\r\n" + data[:-3]).replace(b"\r\n.", b"\r\n")[2:]
 
 
-def _context(certificate: Leaf, client_anchors: str) -> ssl.SSLContext:
+def server_context(
+    certificate: Leaf, client_anchors: str | Path = "", *, old: bool = False, weak: bool = False
+) -> ssl.SSLContext:
+    """The TLS that a sink offers after STARTTLS.
+
+    client_anchors: PEM file of those whose client certificates it asks for. old: TLS 1.1 and no newer version. weak:
+    any key, however short.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if old or weak:
+        context.set_ciphers("ALL:@SECLEVEL=0")
+    if old:
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # that is the point
+            context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
     context.load_cert_chain(certificate.chain, certificate.key)
     if client_anchors:
         context.verify_mode = ssl.CERT_OPTIONAL

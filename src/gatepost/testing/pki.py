@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+import shutil
+import tempfile
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -18,7 +21,6 @@ from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsag
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 type Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 
@@ -36,6 +38,7 @@ class Leaf:
 
     @property
     def x509(self) -> x509.Certificate:
+        """The certificate itself."""
         return x509.load_pem_x509_certificate(self.certificate.read_bytes())
 
     @property
@@ -53,14 +56,16 @@ class _Authority:
 class Pki:
     """A root and an intermediate authority; `leaf` makes as many certificates as a test wants.
 
+    folder: where the PEM files are; without one, a temporary folder, removed at the end of `with`.
     root, intermediate: PEM files; root is what goes into trust_anchors. Two Pki objects do not trust each other.
-    Leaves made with `crl` or `ocsp` say where their status is to be had; `support.status_server` serves it, and
-    `revoke` changes it.
+    Leaves made with `crl` or `ocsp` say where their status is to be had; `gatepost.testing.status_server` serves it,
+    and `revoke` changes it.
     """
 
-    def __init__(self, folder: Path, organization: str = "Gatepost tests") -> None:
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+    def __init__(self, folder: Path | None = None, organization: str = "Gatepost tests") -> None:
+        self._temporary = folder is None
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="gatepost-pki-"))
+        self.folder.mkdir(parents=True, exist_ok=True)
         self._organization = organization
         key = make_key("ecdsa")
         self._root = _Authority(self._authority(f"{organization} root", key, None), key)
@@ -70,6 +75,14 @@ class Pki:
         self._crls = 0
         self.root = self._write("root.pem", _pem(self._root.certificate))
         self.intermediate = self._write("intermediate.pem", _pem(self._intermediate.certificate))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove the files, unless the folder was given."""
+        if self._temporary:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def leaf(
         self,
@@ -128,9 +141,9 @@ class Pki:
 
     def sign(self, request: Path, *, days: tuple[float, float] = (-1, 90)) -> Path:
         """Answer a request for a certificate (CSR, PEM) as authorities do: a file with leaf and intermediate."""
-        asked = x509.load_pem_x509_csr(request.read_bytes())
-        names = asked.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        builder = _builder(asked.subject, asked, self._intermediate, days)  # type: ignore[arg-type] # its public half
+        csr = x509.load_pem_x509_csr(request.read_bytes())
+        names = csr.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        builder = _builder(csr.subject, csr, self._intermediate, days)  # type: ignore[arg-type] # its public half
         certificate = _sign(builder.add_extension(names, critical=False), self._intermediate.key)
         return self._write(f"{request.stem}.issued.pem", _pem(certificate) + _pem(self._intermediate.certificate))
 
@@ -166,14 +179,14 @@ class Pki:
 
     def ocsp_answer(self, request: bytes) -> bytes:
         """The intermediate's answer to an OCSP request, DER in and out."""
-        asked = ocsp_messages.load_der_ocsp_request(request)
+        query = ocsp_messages.load_der_ocsp_request(request)
         now = dt.datetime.now(dt.UTC)
-        moment, reason = self._revoked.get(asked.serial_number, (None, None))
+        moment, reason = self._revoked.get(query.serial_number, (None, None))
         response = ocsp_messages.OCSPResponseBuilder().add_response_by_hash(
-            issuer_name_hash=asked.issuer_name_hash,
-            issuer_key_hash=asked.issuer_key_hash,
-            serial_number=asked.serial_number,
-            algorithm=asked.hash_algorithm,
+            issuer_name_hash=query.issuer_name_hash,
+            issuer_key_hash=query.issuer_key_hash,
+            serial_number=query.serial_number,
+            algorithm=query.hash_algorithm,
             cert_status=ocsp_messages.OCSPCertStatus.REVOKED if moment else ocsp_messages.OCSPCertStatus.GOOD,
             this_update=now - dt.timedelta(hours=1),
             next_update=now + dt.timedelta(hours=1),
@@ -294,25 +307,25 @@ def _sign(builder: x509.CertificateBuilder, key: Key) -> x509.Certificate:
 
 
 def _general_names(names: Sequence[str]) -> list[x509.GeneralName]:
-    found: list[x509.GeneralName] = []
+    general: list[x509.GeneralName] = []
     for name in names:
         try:
-            found.append(x509.IPAddress(ipaddress.ip_address(name)))
+            general.append(x509.IPAddress(ipaddress.ip_address(name)))
         except ValueError:
-            found.append(x509.DNSName(name))
-    return found
+            general.append(x509.DNSName(name))
+    return general
 
 
 def _status_extensions(crl: str, ocsp: str) -> list[x509.ExtensionType]:
-    found: list[x509.ExtensionType] = []
+    extensions: list[x509.ExtensionType] = []
     if crl:
         point = x509.DistributionPoint([x509.UniformResourceIdentifier(crl)], None, None, None)
-        found.append(x509.CRLDistributionPoints([point]))
+        extensions.append(x509.CRLDistributionPoints([point]))
     if ocsp:
         place = x509.UniformResourceIdentifier(ocsp)
         description = x509.AccessDescription(AuthorityInformationAccessOID.OCSP, place)
-        found.append(x509.AuthorityInformationAccess([description]))
-    return found
+        extensions.append(x509.AuthorityInformationAccess([description]))
+    return extensions
 
 
 def _padding(octets: int) -> list[x509.ExtensionType]:

@@ -19,7 +19,8 @@ import dns.rdata
 import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
-from support.process import free_port
+
+from gatepost.testing.process import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,9 +38,9 @@ class Query:
 
 
 class DnsServer:
-    """Records as {"partner.example MX": ["10 mx.partner.example."], "mx.partner.example A": ["127.0.0.1"]}.
+    r"""Records as {"partner.example MX": ["10 mx.partner.example."], "mx.partner.example A": ["127.0.0.1"]}.
 
-    A record may be octets that make no sense, "\\# LENGTH HEXADECIMAL". Names with no record at or below them are
+    A record may be octets that make no sense, "\# LENGTH HEXADECIMAL". Names with no record at or below them are
     NXDOMAIN, others without the asked type are empty; CNAMEs are followed. `records` may be changed at any time.
     failures: "NAME" or "NAME TYPE" -> "SERVFAIL", "REFUSED", …, "TIMEOUT" (no answer), "GARBAGE" (no DNS message),
     "TRUNCATE" (TC over UDP, as if the answer were too long) or "CUT" (TC over TCP too). authentic: set AD, as a
@@ -69,7 +70,7 @@ class DnsServer:
 
     @property
     def address(self) -> str:
-        """HOST:PORT, as `dns.nameservers` takes it."""
+        """Host and port, as `dns.nameservers` takes them."""
         return f"{self.host}:{self.port}"
 
     def set(self, name_and_type: str, *values: str) -> None:
@@ -80,6 +81,7 @@ class DnsServer:
             self.records.pop(_key(name_and_type), None)
 
     def start(self, *, daemon: bool = False) -> Self:
+        """Answer from now on. daemon: until the process ends."""
         self._ending.clear()
         self._servers = [_Udp(self), _Tcp(self)]
         self._threads = [
@@ -91,6 +93,7 @@ class DnsServer:
         return self
 
     def stop(self) -> None:
+        """Answer no more."""
         self._ending.set()
         for server in self._servers:
             server.shutdown()
@@ -127,10 +130,11 @@ class DnsServer:
         elif failure and failure != "TRUNCATE":
             response.set_rcode(dns.rcode.from_text(failure))
         else:
-            self._fill(response, name, kind)
+            self._fill(response, name, kind, query)
         return _wire(response, query, transport)
 
-    def _fill(self, response: dns.message.Message, name: str, kind: str) -> None:
+    def _fill(self, response: dns.message.Message, name: str, kind: str, query: dns.message.Message) -> None:
+        del query
         if self.authentic and name not in self.insecure:
             response.flags |= dns.flags.AD
         for _ in range(16):
@@ -151,7 +155,7 @@ class DnsServer:
 class _Nothing(dict[str, str]):
     """Failures of every name but the root, which is told not to be there: that is an answer too."""
 
-    def get(self, key: str, default: Any = None) -> str:  # type: ignore[override] - whatever the default
+    def get(self, key: str, default: Any = None) -> str:
         del default
         return "SERVFAIL" if key.partition(" ")[0] else "NXDOMAIN"
 
@@ -225,16 +229,16 @@ def _wire(response: dns.message.Message, query: dns.message.Message, transport: 
 
 
 def _records(name: str, ttl: int, kind: str, values: Sequence[str]) -> dns.rrset.RRset:
-    """dnspython refuses to read what makes no sense: as octets it takes it."""
-    found = dns.rrset.from_text_list(f"{name}.", ttl, "IN", kind, [one for one in values if one[:2] != "\\#"])
-    for one in values:
-        if one[:2] == "\\#":
-            data = bytes.fromhex("".join(one.split()[2:]))
-            found.add(dns.rdata.GenericRdata(dns.rdataclass.IN, dns.rdatatype.from_text(kind), data), ttl)
-    return found
+    """Dnspython refuses to read what makes no sense: as octets it takes it."""
+    records = dns.rrset.from_text_list(f"{name}.", ttl, "IN", kind, [value for value in values if value[:2] != "\\#"])
+    for value in values:
+        if value[:2] == "\\#":
+            data = bytes.fromhex("".join(value.split()[2:]))
+            records.add(dns.rdata.GenericRdata(dns.rdataclass.IN, dns.rdatatype.from_text(kind), data), ttl)
+    return records
 
 
 def _key(text: str) -> str:
-    """ "Name. type" in the form that look-ups use."""
+    """A name and a type in the form that look-ups use."""
     name, _, kind = text.partition(" ")
     return f"{name.rstrip('.').lower()} {kind.upper()}".strip()

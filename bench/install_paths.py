@@ -1,0 +1,124 @@
+"""How many commands and seconds it takes from a package to the first message under forced TLS, in a clean Debian 13.
+
+    .venv/bin/python bench/install_paths.py [deb] [pip]      as root; what it installs is in dist/ (make dist deb)
+
+Each way is what docs/install.md says to type, in a copy of the clean system that scripts/fresh_machine.sh keeps
+(GATEPOST_FRESH). `systemctl` is played: there is no systemd in it. The time is that of the commands, not of typing. The
+partner is a server of `gatepost.testing`, whose certificate the gateway has to verify. Packages of Debian and of Python
+come from where this machine gets them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT / "tests/system"))
+
+from support.clean_root import CleanRoot  # noqa: E402 - of the tests
+
+from gatepost.testing.partner import Partner  # noqa: E402 - after the tests' path
+from gatepost.testing.pki import Pki  # noqa: E402 - as above
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FRESH = Path(os.environ.get("GATEPOST_FRESH") or Path.home() / ".cache/gatepost-fresh") / "trixie"
+# What each server has, and this system lacks.
+USUAL = ("systemd-standalone-sysusers", "systemd-standalone-tmpfiles", "openssl")
+START = "systemctl enable --now gatepost"
+INSTALL = {
+    "deb": ["apt-get install --yes --no-install-recommends ./gatepost_*.deb"],
+    "pip": [
+        "useradd --system --user-group --home-dir /var/lib/gatepost --shell /usr/sbin/nologin gatepost",
+        "python3 -m venv /opt/gatepost",
+        "/opt/gatepost/bin/pip install --quiet --require-hashes -r requirements/all.txt",
+        "/opt/gatepost/bin/pip install --quiet --no-deps gatepost-*.whl",
+        "ln -s /opt/gatepost/bin/gatepost /usr/local/bin/gatepost",
+        "install -D -m 644 gatepost.service /usr/lib/systemd/system/gatepost.service",
+        "sed -i s:/usr/bin/gatepost:/opt/gatepost/bin/gatepost: /usr/lib/systemd/system/gatepost.service",
+    ],
+}
+SET_UP = [
+    (
+        "gatepost quickstart --hostname mx1.contoso.example --domain contoso.example --upstream mailboxes"
+        " --own-server 127.0.0.2 --nameserver 127.0.0.1"
+    ),
+    START,
+    (
+        "gatepost connector add outbound insurer recipient_domains=insurer.example use_mx_record=false"
+        " smart_hosts={partner} tls_settings=domain-validation tls_domain=mail.insurer.example trust_anchors=/etc/ca"
+    ),
+    "sleep 2; python3 send.py",
+]
+SEND = """\
+import smtplib
+with smtplib.SMTP("127.0.0.1", source_address=("127.0.0.2", 0)) as client:
+    client.sendmail("ann@contoso.example", ["bob@insurer.example"], "Subject: first\\r\\n\\r\\nhello\\r\\n")
+"""
+
+
+def prepare(root: CleanRoot, pki: Pki) -> None:
+    """What is there before the first command: the downloads, and how this machine reaches package archives."""
+    for path in [
+        *(ROOT / "dist").glob("*.deb"),
+        *(ROOT / "dist").glob("*.whl"),
+        ROOT / "deploy/debian/gatepost.service",
+    ]:
+        shutil.copy(path, root / "root")
+    shutil.copytree(ROOT / "requirements", root / "root/requirements")
+    shutil.copy(pki.root, root / "etc/ca")
+    (root / "root/send.py").write_text(SEND)
+    for name in ("etc/resolv.conf", "etc/hosts", "etc/pip.conf", "etc/ssl/certs/ca-certificates.crt"):
+        if Path("/", name).is_file():
+            (root / name).unlink(missing_ok=True)
+            shutil.copy(Path("/", name), root / name)
+    root.run("apt-get", "-qq", "update")
+    root.run("apt-get", "-qq", "install", "--yes", "--no-install-recommends", *USUAL)
+
+
+def measure(way: str) -> tuple[int, float, list[tuple[float, str]]]:
+    """The number of commands, the seconds of all, and each with its seconds."""
+    steps = []
+    with Pki() as pki, Partner(pki, "mail.insurer.example") as partner, CleanRoot(FRESH) as root:
+        prepare(root, pki)
+        for line in [*INSTALL[way], *SET_UP]:
+            begun = time.monotonic()
+            if line == START:
+                root.start_unit("gatepost.service")
+            else:
+                expect = None if "quickstart" in line else 0  # it says 1 where the DNS does not know the names
+                said = root.run(
+                    "sh",
+                    "-c",
+                    f"cd /root; PATH=/usr/local/bin:$PATH; {line.format(partner=partner.address)}",
+                    expect=expect,
+                )
+                if "quickstart" in line and not (root / "etc/gatepost/gatepost.toml").exists():
+                    raise SystemExit(said)
+            steps.append((time.monotonic() - begun, line))
+        begun = time.monotonic()
+        (message,) = partner.wait_messages(1, timeout=60)
+        if not message.tls:
+            raise SystemExit("it came unencrypted")
+        steps.append((time.monotonic() - begun, "(the message arrives)"))
+    return len(steps) - 1, sum(seconds for seconds, _ in steps), steps
+
+
+def main(ways: Sequence[str]) -> int:
+    """Print a row for each way, and the steps."""
+    for way in ways or list(INSTALL):
+        commands, seconds, steps = measure(way)
+        print(f"| {way} | {commands} | {seconds:.0f} |")
+        for took, line in steps:
+            print(f"    {took:6.1f} s  {line}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

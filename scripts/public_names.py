@@ -1,0 +1,146 @@
+"""The public names of gatepost for Python: what docs/python.md promises, and the tables there and in docs/testing.md.
+
+`PUBLIC` is the promise. docs.py writes the tables from it and from the code, so a signature that changes is seen in
+review: tests/unit/test_public_names.py fails until `make docs` was run.
+"""
+
+from __future__ import annotations
+
+import inspect
+from enum import Enum
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gatepost.testing.partner import Defect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# By area, by module below gatepost: names. Public methods and properties of a class are public with it.
+PUBLIC: dict[str, dict[str, tuple[str, ...]]] = {
+    "SMTP, the server's side": {
+        "protocols.smtp.server.server": ("Server",),
+        "protocols.smtp.server.events": (
+            *("HelloEvent", "StartTlsEvent", "AuthEvent", "AuthResponseEvent", "MailEvent", "RecipientEvent"),
+            *("DataEvent", "ChunkEvent", "MessageEvent", "AbortEvent", "AbortReason", "ErrorEvent", "QuitEvent"),
+        ),
+        "protocols.smtp.extensions": ("Extensions",),
+        "protocols.smtp.limits": ("SmtpLimits",),
+        "protocols.smtp.replies": ("Reply",),
+        "protocols.smtp.grammar": ("Path", "parse_path", "GrammarError"),
+        "protocols.smtp.parameters": ("MailParameters", "RecipientParameters"),
+    },
+    "SMTP, the client's side": {
+        "protocols.smtp.client.client": ("Client",),
+        "protocols.smtp.client.client_events": (
+            *("Greeting", "HelloDone", "StartTlsReply", "AuthReply", "BodyWanted", "TransactionDone", "ResetDone"),
+            "Closed",
+        ),
+        "protocols.smtp.client.transaction": ("MailTransaction", "TransactionResult", "RecipientReply"),
+        "protocols.smtp.client.reply_parser": ("ProtocolError",),
+    },
+    "policy": {
+        "policy.connectors.model": ("parse", "dump", "Resources"),
+        "policy.connectors.errors": ("ResourceErrors", "FieldError"),
+        "policy.connectors.directory": ("Directory",),
+        "policy.connectors.facts": ("SessionFacts",),
+        "policy.connectors.selection": ("select_outbound", "Selection"),
+        "policy.decisions.inbound": ("decide_mail", "decide_recipient"),
+        "policy.decisions.outbound": ("required", "judge", "describe", "describe_achieved", "deferral"),
+        "policy.decisions.facts": ("HopFacts",),
+        "policy.decisions.requirement": (
+            *("Opportunistic", "Encrypted", "Authenticated", "Identity", "StsProof", "DaneProof", "Source"),
+            *("Verdict", "Achieved", "Shortfall", "TlsLevel", "MxLevel"),
+        ),
+        "policy.decisions.explain": ("explain", "Explanation"),
+        "protocols.tls.facts": ("TlsFacts", "CertificateFacts", "ChainVerdict", "ChainStatus"),
+    },
+    "testing": {
+        "testing.gateway": ("Gateway", "CliRun"),
+        "testing.resources": ("organization",),
+        "testing.partner": ("Partner", "Defect"),
+        "testing.sink": ("Sink", "Behaviour", "Received"),
+        "testing.pki": ("Pki", "Leaf"),
+        "testing.status_server": ("StatusServer",),
+        "testing.signed_zone": ("SignedZones", "Zone"),
+        "testing.name_server": ("DnsServer", "Query"),
+        "testing.mail": ("Mail", "read_maildir"),
+        "testing.process": ("FixtureError", "free_port", "wait_until"),
+    },
+}
+
+
+def objects() -> Iterator[tuple[str, str, str, Any]]:
+    """Area, module, name and what it is, of each public name. Raises AttributeError for one that is not there."""
+    for area, modules in PUBLIC.items():
+        for module, names in modules.items():
+            loaded = import_module(f"gatepost.{module}")
+            for name in names:
+                yield area, module, name, getattr(loaded, name)
+
+
+def members(thing: type) -> list[str]:
+    """The public methods and properties that a class has of its own or of gatepost's classes, as they are called."""
+    found: dict[str, str] = {}
+    for owner in reversed(thing.__mro__):
+        if owner.__module__.startswith("gatepost."):
+            for name, value in vars(owner).items():
+                function = value.__func__ if isinstance(value, classmethod | staticmethod) else value
+                if name.startswith("_"):
+                    continue
+                if inspect.isfunction(function):
+                    found[name] = f"{name}{signature(function)}"
+                elif isinstance(value, property):
+                    found[name] = name
+    return [found[name] for name in sorted(found)]
+
+
+def signature(thing: Any) -> str:
+    """The parameters of a function or class, without types."""
+    if inspect.isclass(thing) and issubclass(thing, msgspec.Struct):  # whose types may be for type checkers alone
+        names, defaults = thing.__struct_fields__, thing.__struct_defaults__
+        optional = names[len(names) - len(defaults) :]
+        return f"({', '.join([f'{name}=…' if name in optional else name for name in names])})"
+    given = inspect.signature(thing)
+    kept = [one.replace(annotation=one.empty) for one in given.parameters.values() if one.name not in {"self", "cls"}]
+    shown = [one.replace(default=_Default(one.default)) if one.default is not one.empty else one for one in kept]
+    return str(inspect.Signature(shown))
+
+
+def is_chosen(thing: Any) -> bool:
+    """Whether it is a class of which programs make no objects: they take a member, or catch it."""
+    return inspect.isclass(thing) and issubclass(thing, Enum | Exception)
+
+
+class _Default:
+    """A default as the table shows it: a value that is no literal is only known to be there."""
+
+    def __init__(self, value: object) -> None:
+        self._value = value
+
+    def __repr__(self) -> str:
+        return repr(self._value) if isinstance(self._value, str | int | float | None) else "…"
+
+
+def table() -> str:
+    """The public names, area by area."""
+    lines: list[str] = []
+    last = ""
+    for area, module, name, thing in objects():
+        if area != last:
+            lines += ["", f"### {area}", "", "| from `gatepost.…` | name | meaning |", "|---|---|---|"]
+            last = area
+        called = name if is_chosen(thing) else f"{name}{signature(thing)}"
+        meaning = (inspect.getdoc(thing) or "").partition("\n")[0].replace("|", "\\|")
+        if inspect.isclass(thing) and (own := members(thing)):
+            meaning += " " + ", ".join(f"`{one}`" for one in own)
+        lines.append(f"| `{module}` | `{called}` | {meaning} |")
+    return "\n".join([*lines, "", ""])
+
+
+def defects() -> str:
+    """The defects that a partner of `gatepost.testing` can have."""
+    rows = [f"| `Defect.{defect.name}` | {defect.meaning} |" for defect in Defect]
+    return "\n".join(["", "| defect | the partner |", "|---|---|", *rows, "", ""])

@@ -1,0 +1,189 @@
+"""Proves work in bulk on pages: many connectors at once, the way back, a partner's own authority trusted with care."""
+
+from __future__ import annotations
+
+import re
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from support.admin import PASSWORD, AdminCentre, served
+from support.browser import axe, context, look, shot
+from support.debian import need
+from support.gateway import Gateway
+from support.scenes import connector, contoso
+
+from gatepost.testing.sink import Sink
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, Page
+    from support.pki import Pki
+
+MANY = 200
+
+
+@pytest.fixture(scope="module")
+def centre(pki: Pki) -> Iterator[AdminCentre]:
+    """Many connectors, and one for a partner with an authority that the gateway does not know."""
+    need("chromium")
+    with ExitStack() as stack:
+        partner = stack.enter_context(Sink(certificate=pki.leaf("mx.bank.example")))
+        many = [connector(f"d{number:03}.example") | {"name": f"to-{number:03}"} for number in range(MANY)]
+        verified = {"tls_settings": "domain-validation", "tls_domain": "mx.bank.example"}
+        bank = connector("bank.example", partner.address, **verified) | {"name": "bank"}
+        resources = contoso(outbound=[*many, bank])
+        resources["organization"]["fabrikam"] = {"outbound_connector": [connector("x.example")]}
+
+        def make(given: Any, **options: Any) -> Gateway:
+            return stack.enter_context(Gateway(given, **options))
+
+        made = served(make, resources, certificates=[pki.leaf("mx1.contoso.example")])
+        made.gateway.cli("user", "add", "audrey", "--role", "auditor", "--password-stdin", given=f"{PASSWORD}\n")
+        yield made
+
+
+@pytest.fixture(scope="module")
+def token(centre: AdminCentre) -> str:
+    return centre.token()
+
+
+def statuses(centre: AdminCentre, token: str) -> dict[str, int]:
+    found: dict[str, int] = {}
+    _, _, answer = centre.call("/api/v1/connectors?limit=1000", token)
+    for one in answer["items"]:
+        found[one["status"]] = found.get(one["status"], 0) + 1
+    return found
+
+
+def version(centre: AdminCentre, token: str) -> int:
+    _, _, answer = centre.call("/api/v1/history?limit=1", token)
+    return int(answer["items"][0]["version"])
+
+
+def test_200_connectors_are_put_in_rehearsal_at_once_and_back(centre: AdminCentre, token: str, page: Page) -> None:
+    before = statuses(centre, token)
+    assert before == {"enabled": MANY + 3}
+    centre.log_in(page, "/connectors?q=to-")
+    page.locator("#connectors").get_by_text("No mail").first.wait_for()
+    assert page.get_by_text("1 to 50 of 200 connectors").is_visible()
+    page.get_by_label("Select all shown").check()
+    assert page.get_by_text("50 selected.").is_visible()
+    page.get_by_label("Select to-007").uncheck()
+    assert page.get_by_text("49 selected.").is_visible()
+    shot(page, "bulk-list")
+    page.get_by_label("Apply to").select_option("all")
+    page.get_by_label("Action").select_option("rehearse")
+    page.get_by_role("button", name="Continue").click()
+    page.get_by_role("heading", name="Put in rehearsal: 200 connectors").wait_for()
+    page.locator("#decided").get_by_text(re.compile("affects no mail|not known")).wait_for()
+    assert statuses(centre, token) == before, "nothing was done yet"
+    axe(page)
+    shot(page, "bulk-confirm")
+    page.get_by_label("Reason").fill("new rules for all")
+    page.get_by_role("button", name="Put in rehearsal: 200 connectors").click()
+    page.get_by_text("200 connectors are in rehearsal: revision").wait_for()
+    assert statuses(centre, token) == {"enabled": 3, "rehearsal": MANY}
+    assert page.url.endswith("/connectors?q=to-"), "where it began"
+    axe(page)
+    shot(page, "bulk-undo")
+    page.get_by_role("button", name="Undo").click()
+    page.get_by_text("Undo of revision").wait_for()
+    assert statuses(centre, token) == before
+    page.goto(f"{centre.url}/history")
+    assert page.get_by_text("new rules for all").count() == 1, "one entry"
+
+
+def test_some_are_switched_without_a_script_and_the_way_back_is_there(
+    centre: AdminCentre, token: str, browser: Browser
+) -> None:
+    with context(browser, java_script_enabled=False) as (opened, _):
+        page = opened.new_page()
+        centre.log_in(page, "/connectors?q=to-00")
+        page.get_by_label("Action").select_option("disable")
+        page.get_by_role("button", name="Continue").click()
+        assert page.get_by_text("No connector is selected").is_visible()
+        page.go_back()
+        page.get_by_label("Select to-001").check()
+        page.get_by_label("Select to-002").check()
+        page.get_by_label("Action").select_option("disable")
+        page.get_by_role("button", name="Continue").click()
+        page.get_by_role("button", name="Disable: 2 connectors").click()
+        page.get_by_text("2 connectors are disabled").wait_for()
+        assert statuses(centre, token)["disabled"] == 2
+        page.get_by_role("button", name="Undo").click()
+        page.get_by_text("saved as revision").wait_for()
+        assert "disabled" not in statuses(centre, token)
+        page.goto(f"{centre.url}/connectors/contoso/outbound/to-001")
+        page.get_by_role("button", name="Disable", exact=True).click()
+        page.get_by_role("button", name="Undo").click()
+        page.get_by_text("saved as revision").wait_for()
+        assert "disabled" not in statuses(centre, token)
+
+
+def test_an_auditor_is_offered_no_switch(centre: AdminCentre, page: Page) -> None:
+    centre.log_in(page, "/connectors", name="audrey")
+    assert page.locator("[data-bulk]").count() == 0
+    assert page.locator('input[name="connectors"]').count() == 0
+    page.goto(f"{centre.url}/history/1")
+    assert page.get_by_role("link", name="Revert to this revision").count() == 0
+
+
+def test_columns_are_chosen_and_kept(centre: AdminCentre, page: Page) -> None:
+    centre.log_in(page, "/connectors")
+    page.get_by_text("Columns", exact=True).click()
+    page.get_by_label("Requires", exact=True).uncheck()
+    assert not page.get_by_role("columnheader", name="Requires").is_visible()
+    page.reload()
+    page.locator("#connectors").get_by_text("No mail").first.wait_for()
+    assert not page.get_by_role("columnheader", name="Requires").is_visible()
+    assert page.get_by_role("columnheader", name="Mode").is_visible()
+    axe(page)
+
+
+def test_an_earlier_revision_is_gone_back_to_after_a_look(centre: AdminCentre, token: str, page: Page) -> None:
+    start = version(centre, token)
+    centre.gateway.cli("connector", "set", "to-003", "comment=mine", "--note", "of a colleague")
+    centre.log_in(page, f"/history/{start}")
+    page.get_by_role("link", name="Revert to this revision").click()
+    assert page.get_by_role("table", name="Changes that are taken back").get_by_text("of a colleague").is_visible()
+    look(page, "history-revert")
+    centre.gateway.cli("connector", "set", "to-004", "comment=late")
+    page.get_by_role("button", name="Revert: 1 change").click()
+    assert page.get_by_text("Nothing was reverted: somebody changed the configuration").is_visible()
+    assert version(centre, token) == start + 2
+    page.get_by_role("button", name="Revert: 2 changes").click()
+    page.get_by_text(f"Revert to revision {start}: saved as revision {start + 3}").wait_for()
+    stored = centre.gateway.cli("export").stdout
+    assert "mine" not in stored
+    assert "late" not in stored
+
+
+def test_an_issuer_is_trusted_once_its_fingerprint_was_confirmed(
+    centre: AdminCentre, token: str, pki: Pki, page: Page
+) -> None:
+    issuer = x509.load_pem_x509_certificate(pki.intermediate.read_bytes())
+    fingerprint = issuer.fingerprint(hashes.SHA256()).hex(":").upper()
+    centre.log_in(page, "/connectors/contoso/outbound/bank")
+    page.get_by_role("link", name="trust the issuer that was seen").click()
+    assert page.get_by_text("No issuer to trust").is_visible()
+    page.go_back()
+    page.get_by_role("button", name="Validate", exact=True).click()
+    page.locator("#validated").get_by_text("Not validated").first.wait_for()
+    page.get_by_role("link", name="trust the issuer that was seen").click()
+    assert page.get_by_text("Not verified yet.").is_visible()
+    assert page.get_by_text(fingerprint).is_visible()
+    look(page, "issuer-trust")
+    start = version(centre, token)
+    page.get_by_role("button", name="Trust this issuer for this connector").click()
+    assert page.get_by_text("Confirm the fingerprint with the partner first").is_visible()
+    assert version(centre, token) == start
+    page.get_by_label("The partner confirmed this fingerprint").check()
+    page.get_by_role("button", name="Trust this issuer for this connector").click()
+    page.get_by_text("The issuer is trusted for this connector").wait_for()
+    page.get_by_role("button", name="Validate", exact=True).click()
+    page.locator("#validated").get_by_text("Validated").first.wait_for()
+    axe(page)

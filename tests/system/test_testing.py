@@ -1,0 +1,179 @@
+"""`gatepost.testing` for others: the examples of docs/testing.md as they stand, each defect, zones, the plugin."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import shutil
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dns.flags
+import dns.message
+import dns.query
+import dns.rcode
+import pytest
+from support.debian import need
+from support.dnssec import STUB, UNBOUND, answers
+from support.process import Child
+
+from gatepost.testing.partner import Defect, Partner
+from gatepost.testing.pki import Pki
+from gatepost.testing.process import Folder, free_port, wait_until
+from gatepost.testing.resources import organization
+from gatepost.testing.signed_zone import SignedZones, Zone
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from support.gateway import Gateway
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs/testing.md"
+
+
+def blocks() -> list[str]:
+    """The examples of the page, which are one file."""
+    return re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_a_partner_with_another_name_takes_twelve_lines() -> None:
+    assert "Defect.WRONG_NAME" in blocks()[0]
+    assert blocks()[0].count("\n") <= 12
+
+
+def test_the_examples_of_the_page_run_with_the_plugin_as_installed(tmp_path: Path) -> None:
+    """In a process of their own, whose fixtures come by the entry point alone."""
+    (tmp_path / "test_page.py").write_text("\n\n".join(blocks()))
+    (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+    without = [word for name in ("cacheprovider", "anyio", "schemathesis") for word in ("-p", f"no:{name}")]
+    command = [sys.executable, "-m", "pytest", "-q", *without]
+    done = subprocess.run([*command, tmp_path], cwd=tmp_path, capture_output=True, text=True, timeout=110, check=False)
+    assert "4 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_the_plugin_imports_nothing_before_a_test_asks() -> None:
+    (point,) = importlib.metadata.entry_points(group="pytest11", name="gatepost")
+    probe = (
+        "import sys; import pytest; before = set(sys.modules); import gatepost.testing.plugin;"
+        "print(*sorted(set(sys.modules) - before))"
+    )
+    assert point.value == "gatepost.testing.plugin"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["gatepost", "gatepost.testing", "gatepost.testing.plugin"]
+
+
+# What the gateway says of each defect to a connector that requires the partner's name.
+REPLIES = {
+    Defect.NO_STARTTLS: "450 4.4.317",
+    Defect.STARTTLS_REFUSED: "450 4.4.317",
+    Defect.STARTTLS_CUT: "450 4.4.317",
+    Defect.BROKEN_HANDSHAKE: "450 4.4.317",
+    Defect.OLD_TLS: "450 4.4.317",
+    Defect.WRONG_NAME: "450 4.7.320",
+    Defect.EXPIRED: "450 4.7.320",
+    Defect.NOT_YET_VALID: "450 4.7.320",
+    Defect.SELF_SIGNED: "450 4.7.320",
+    Defect.UNKNOWN_AUTHORITY: "450 4.7.320",
+    Defect.INCOMPLETE_CHAIN: "450 4.7.320",
+    Defect.WRONG_USAGE: "450 4.7.320",
+    Defect.WEAK_KEY: "450 4.7.320",
+    Defect.REVOKED: "450 4.7.320",
+}
+
+
+def test_each_defect_is_met_and_named(gateway: Callable[..., Gateway], pki: Pki) -> None:
+    """A partner without one gets the message; each other one gets nothing, and the trace says why."""
+    with ExitStack() as stack:
+        partners = {defect: stack.enter_context(Partner(pki, f"mail.{defect}.example", defect)) for defect in Defect}
+        connectors = [partner.connector(revocation_check="soft-fail") for partner in partners.values()]
+        server = gateway(organization(*connectors))
+        server.send(*(f"bob@{partner.domain}" for partner in partners.values()))
+        partners[Defect.NONE].wait_messages(1)
+        rows = wait_until(
+            lambda: len(found := server.trace(event="DEFER")) >= len(REPLIES) and found, "a row for each defect"
+        )
+        replies = {row["recipient"].partition("@")[2]: row["reply"] for row in rows}
+        assert {defect: replies[f"{defect}.example"][:11] for defect in REPLIES} == REPLIES
+        assert [defect for defect, partner in partners.items() if partner.messages] == [Defect.NONE]
+
+
+def test_dane_finds_the_key_of_a_signed_zone(gateway: Callable[..., Gateway], pki: Pki) -> None:
+    with Partner(pki, "mail.bank.example") as partner:
+        records = ["mail A 127.0.0.1", partner.tlsa]
+        connector = partner.connector(smart_hosts=[f"mail.bank.example:{partner.port}"], tls_settings="opportunistic")
+        with SignedZones({"bank.example": Zone(records)}) as zones:
+            gateway(organization(connector), nameservers=[zones.address]).send("bob@bank.example")
+            assert partner.wait_messages(1)[0].tls == "TLSv1.3"
+        assert f"_{partner.port}._tcp.mail.bank.example" in {query.name for query in zones.queries}
+
+
+def ask(zones: SignedZones, name: str, kind: str, *, dnssec: bool = False) -> dns.message.Message:
+    """What the nameserver of some zones answers."""
+    query = dns.message.make_query(name, kind, want_dnssec=dnssec)
+    return dns.query.udp_with_fallback(query, "127.0.0.1", port=zones.port, timeout=5)[0]
+
+
+PLAIN = ["@ MX 10 mail", "mail A 127.0.0.1", "alias CNAME mail", "_25._tcp.mail TLSA 3 1 1 " + "ab" * 32]
+
+
+def test_a_signed_zone_is_authentic() -> None:
+    with SignedZones({"partner.example": Zone(PLAIN), "plain.example": Zone(PLAIN, unsigned=True)}) as zones:
+        for name, kind in (("partner.example", "MX"), ("alias.partner.example", "A"), ("no.partner.example", "A")):
+            assert ask(zones, name, kind).flags & dns.flags.AD, name
+        assert len(ask(zones, "alias.partner.example", "A").answer) == 2
+        assert ask(zones, "no.partner.example", "A").rcode() == dns.rcode.NXDOMAIN
+        assert ask(zones, "mail.partner.example", "AAAA").rcode() == dns.rcode.NOERROR
+        assert ask(zones, "_tcp.mail.partner.example", "A").rcode() == dns.rcode.NOERROR  # there is something below it
+        assert ask(zones, "elsewhere.example", "A").rcode() == dns.rcode.SERVFAIL
+        plain = ask(zones, "plain.example", "MX")
+        assert plain.answer
+        assert not plain.flags & dns.flags.AD
+
+
+@pytest.mark.parametrize("plan", [Zone(PLAIN, forged=["MX"]), Zone(PLAIN, wrong_ds=True)], ids=["signature", "key"])
+def test_a_forged_zone_is_not_answered(plan: Zone) -> None:
+    with SignedZones({"partner.example": plan}) as zones:
+        assert ask(zones, "partner.example", "MX").rcode() == dns.rcode.SERVFAIL
+        assert (ask(zones, "mail.partner.example", "A").rcode() == dns.rcode.SERVFAIL) == plan.wrong_ds
+
+
+def test_another_validator_agrees() -> None:
+    """Unbound, which knows the key of the zone, finds answers, aliases and denials authentic."""
+    need("unbound")
+    port, folder = free_port(), Folder("unbound")
+    with SignedZones({"partner.test": Zone(PLAIN), "forged.test": Zone(PLAIN, forged=["A", "NSEC"])}) as zones:
+        places = {"folder": folder.path, "port": port, "authority": zones.port, "also": "", "explains": "no"}
+        stubs = "".join(STUB.format(name=str(zone.origin)[:-1], authority=zones.port) for zone in zones.zones)
+        folder.write("anchor", "".join(f"{zone.origin} IN DS {zone.delegation}\n" for zone in zones.zones))
+        conf = folder.write("unbound.conf", UNBOUND.format_map(places) + stubs)
+        program = shutil.which("unbound", path="/usr/sbin:/usr/bin")
+        assert program
+        child = Child([program, "-c", conf], folder / "log")
+
+        def seen(name: str, kind: str) -> tuple[str, bool]:
+            answer = dns.query.udp(dns.message.make_query(name, kind, want_dnssec=True), "127.0.0.1", 5, port)
+            return dns.rcode.to_text(answer.rcode()), bool(answer.flags & dns.flags.AD)
+
+        try:
+            child.wait_ready(lambda: answers(port))
+            assert seen("partner.test", "MX") == ("NOERROR", True)
+            assert seen("alias.partner.test", "A") == ("NOERROR", True)
+            assert seen("_25._tcp.mail.partner.test", "TLSA") == ("NOERROR", True)
+            assert seen("mail.partner.test", "AAAA") == ("NOERROR", True)
+            assert seen("_tcp.mail.partner.test", "A") == ("NOERROR", True)
+            assert seen("nobody.partner.test", "A") == ("NXDOMAIN", True)
+            assert seen("mail.forged.test", "A") == ("SERVFAIL", False)
+            assert seen("nobody.forged.test", "A") == ("SERVFAIL", False)
+        finally:
+            child.stop()
+            folder.remove()
+
+
+def test_the_files_of_a_pki_go_with_it() -> None:
+    with Pki() as pki:
+        assert pki.leaf("mail.partner.example").key.stat().st_mode & 0o777 == 0o600
+    assert not pki.folder.exists()
