@@ -26,15 +26,17 @@ def test_what_would_help_is_said_in_the_words_of_a_door():
 
 
 PACKAGES = Path(refusal_module.__file__).parents[2]
-# Texts of these are for who is at a shell alone, or, in `pages`, commands that its pages show.
+# Texts of these are for who is at a shell alone, or of documents, or, in `pages`, commands that its pages show.
 OWN = (
     "manage/cli/",
     "manage/remote/",
     "manage/pages/",
     "analysis/hybrid/",
+    "analysis/replies/",
     "analysis/migration/",
     "settings/",
     "pki/site/",
+    "testing/",
 )
 # What these say are commands, to be copied into a shell; two have colours of a style sheet.
 COMMANDS = {

@@ -60,6 +60,7 @@ def test_an_answer_goes_to_all_who_wait_and_the_next_question_is_new(monkeypatch
     names = Names(monkeypatch)
 
     async def two() -> list[BaseException | None]:
+        names.answer.clear()
         waiting = asyncio.gather(*(found("postgresql://gone/x", 5) for _ in range(2)), return_exceptions=True)
         await asyncio.sleep(0.05)
         names.answer.set()
