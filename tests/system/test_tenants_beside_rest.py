@@ -176,7 +176,7 @@ def _given(scene: TwoTenants, terminal: Terminal, words: str, one: click.Paramet
     name = one.name.removeprefix("request_") if one.name else ""
     names = scene.names(THEIRS) | {"organization": organization, "reason": "x", "force": "x"}
     names |= {"name": NAMES_BY_COMMAND.get(words.partition(" ")[0], BOX), "words": WORDS.get(words, "comment=taken")}
-    names |= {"output": str(terminal.folder / "out")}
+    names |= {"output": str(terminal.folder / "out"), "names": CONNECTOR}
     if isinstance(one.type, click.Path):
         value = names["output"] if name in {"output", "proof", "directory"} else str(terminal.file)
     elif isinstance(one.type, click.Choice):
@@ -185,7 +185,7 @@ def _given(scene: TwoTenants, terminal: Terminal, words: str, one: click.Paramet
         value = names.get(name, CONNECTOR if one.required else "")
         value = str(value[0]) if isinstance(value, list) else str(value)
     if isinstance(one, click.Argument):
-        return [value] if one.required or name == "messages" else []
+        return [value] if one.required or name in {"messages", "names"} else []
     assert isinstance(one, click.Option)
     if one.is_flag:
         return [one.opts[0]] if name in {"from_stdin", "all", "remove"} else []

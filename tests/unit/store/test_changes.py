@@ -416,3 +416,13 @@ def test_who_is_overtaken_looks_again_five_times(config, overtaken, tries):
     else:
         assert on_newest(step) == overtaken + 1
     assert len(seen) == tries
+
+
+def test_organizations_as_they_were_at_a_version(config):
+    config.apply({"organization": {"contoso": CONTOSO}}, author="ann")
+    config.apply({"organization": {"contoso": FABRIKAM, "fabrikam": FABRIKAM}}, author="ann")
+    config.apply({"organization": {"contoso": None}}, author="ann")
+    assert config.earlier(1) == {"contoso": CONTOSO, "fabrikam": None}
+    assert config.earlier(2) == {"contoso": FABRIKAM}
+    assert config.earlier(0, ["contoso", "nobody"]) == {"contoso": None}
+    assert config.earlier(3) == {}

@@ -125,7 +125,7 @@ class NodesDemo:
         self._tell_each_takes()
         self._partner.stop()
         # Connections are taken, and nobody says a word, as by a server that hangs: the mail stays with the first node.
-        with socket.create_server(("127.0.0.1", self._partner_port), backlog=100):
+        with _hung_server(self._partner_port):
             self._tell_waiting(first, second)
             killed = time.monotonic()
             first.kill()
@@ -212,6 +212,18 @@ class NodesDemo:
         twice = sum(len(names) > 1 for names in delivered.values())
         click.echo(f"      250 for {self._sent}, the partner has {by.total()} ({shares}):")
         click.echo(f"      {self._sent - len(delivered)} lost, {twice} twice")
+
+
+def _hung_server(port: int) -> socket.socket:
+    """Listens on the port of the partner that was stopped, and never says a word."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return socket.create_server(("127.0.0.1", port), backlog=100)
+        except OSError:  # processes of Postfix end after their master
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
 
 
 def _say_nodes(node: Gatepost) -> None:

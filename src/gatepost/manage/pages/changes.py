@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 _SIZE = 25
 _EXPORTED = 1000
 _SHOWN = 1000  # changes of a page
+_UNDONE, _UNDONE_ROOM = 20, 20_000  # revisions that a revert takes back, and the bytes of their rows
 _COLUMNS = ("version", "at", "author", "organization", "changes", "note")
 _FIELDS = ("sign", "field", "before", "after")
 
@@ -124,7 +125,7 @@ def _revert(request: Request) -> Response:
 
 def _revert_page(request: Request, wanted: RevertResources, status: int = HTTPStatus.OK, error: str = "") -> Response:
     outcome = execute(revert_resources, context_of(request, dry_run=True), wanted).value
-    rows = fitting(map(_change_row, outcome.changes), _SHOWN)
+    rows = fitting(map(_change_row, outcome.changes), _SHOWN, taken=_UNDONE_ROOM)
     return render(
         request,
         "history/revert.html",
@@ -133,6 +134,7 @@ def _revert_page(request: Request, wanted: RevertResources, status: int = HTTPSt
         version=wanted.version,
         note=wanted.note,
         outcome=outcome,
+        undone=outcome.undone[:_UNDONE],
         changes=rows,
         more=len(outcome.changes) - len(rows),
         path=version_path,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gatepost.policy.decisions.requirement import Requirement
 
 
-SHOWN: Final = 200
+SHOWN: Final = 180
 """Connectors that did not apply, of one direction; JSON has them all."""
 _LEVELS: Final = {"succeeded": "pass", "failed": "fail", "warning": "warn", "skipped": "waiting"}
 

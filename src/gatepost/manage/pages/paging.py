@@ -62,10 +62,13 @@ def foot[T](page: ListPage[T], noun: str, one: str = "") -> Foot:
     return Foot(shown, number - 1, number + 1 if more else 0)
 
 
-def fitting[Row: tuple[str | None, ...]](rows: Iterable[Row], most: int) -> list[Row]:
-    """The first rows, as many as a page has room for. rows: what of each is shown. most: of them, however short."""
+def fitting[Row: tuple[str | None, ...]](rows: Iterable[Row], most: int, *, taken: int = 0) -> list[Row]:
+    """The first rows, as many as a page has room for. rows: what of each is shown. most: of them, however short.
+
+    taken: bytes that other rows of the page have.
+    """
     result: list[Row] = []
-    room = _ROOM
+    room = _ROOM - taken
     for row in rows:
         room -= _ROW + sum(len(escape(text).encode("utf-8", "replace")) for text in row if text)
         if len(result) == most or (result and room < 0):

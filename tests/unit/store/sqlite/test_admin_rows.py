@@ -198,3 +198,12 @@ def test_a_drop_removes_what_waits_with_its_body_and_tells_of_what_is_in_flight(
         three.execute("SELECT id FROM message").fetchall() == three.execute("SELECT id FROM body").fetchall() == [(2,)]
     )
     assert notices(three) == [("drop", B, 2, 2, "olga")]
+
+
+@pytest.mark.parametrize(("parts", "found"), [(("@D3.exam",), "d3"), (("ann@", "d4."), "d4"), (("d3.", "d4."), "")])
+def test_parts_of_sender_and_recipients(queue, parts, found):
+    fill(queue, 1)
+    where, values = conditions(QueueFilter(parts=parts))
+    query = f"SELECT DISTINCT d.destination FROM delivery AS d JOIN message AS m ON m.id = d.message WHERE {where}"  # noqa: S608
+    rows = queue.execute(query, values).fetchall()
+    assert rows == ([(f"contoso/{found}.example",)] if found else [])

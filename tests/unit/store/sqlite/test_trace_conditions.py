@@ -11,8 +11,9 @@ from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.store.interface import TraceFilter
 from gatepost.store.sqlite.schema import open_for_reading
 from gatepost.store.sqlite.trace import write_events
-from gatepost.store.sqlite.trace_conditions import Conditions
+from gatepost.store.sqlite.trace_conditions import FOLDED, Conditions
 from gatepost.store.sqlite.trace_files import trace_files
+from gatepost.store.text_pattern import TextPattern, fold
 from gatepost.store.trace import Among
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def trace(tmp_path_factory):
     write_events(directory, "0", ROWS)
     (file,) = trace_files(directory)
     with contextlib.closing(open_for_reading(directory / file.name)) as connection:
+        connection.create_scalar_function(FOLDED, fold)
         yield connection
 
 
@@ -106,6 +108,9 @@ FILTERS = [
     ({"protection": "unheard of"}, ""),
     ({"event": "defer"}, "38"),
     ({"event": "defer", "domain": "b.example", "address": "y@b.example"}, "38"),
+    ({"patterns": (TextPattern(("sender", "recipient"), "NN@a"),)}, "01"),
+    ({"patterns": (TextPattern(("recipient",), "ann*"), TextPattern(("sender",), "*"))}, "1"),
+    ({"patterns": (TextPattern(("sender",), "Ö"),)}, ""),
 ]
 
 
