@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from gatepost.analysis.checks.records import VALIDATIONS, CheckRecords
 from gatepost.manage.access.actions import ACTIONS
 from gatepost.manage.access.principal import Principal, Role, Scope
 from gatepost.manage.access.records import Actor, AuditFilter, AuditOutcome
@@ -15,8 +16,11 @@ from gatepost.manage.use_cases.audit import ListAudit, list_audit
 from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.declaration import SAFE
 from gatepost.manage.use_cases.execution import CHANGE, execute
+from gatepost.net.certificate import certificate_facts
+from gatepost.pki.certificates.authority import Authority
 from gatepost.pki.certificates.directories import WatchedDirectories
 from gatepost.pki.certificates.dkim_keys import made_key
+from gatepost.policy.connectors.trust_anchors import pem_certificates
 from gatepost.policy.connectors.values import DkimAlgorithm
 from gatepost.policy.decisions.destination_history import DestinationName, SeenSession
 from gatepost.policy.decisions.requirement import Achieved, MxLevel, TlsLevel
@@ -30,6 +34,7 @@ from .conftest import NAME, OWNER, ROOT, example, sealed_in
 WORD = "correct horse battery"
 CLEAR = Achieved(TlsLevel(0), MxLevel.NONE)
 DKIM = "/organizations/contoso/domains/contoso.example/dkim_keys"
+SEEN = Authority("Bank root").certificate_pem.decode()
 DKIM_KEY = made_key(DkimAlgorithm.ED25519_SHA256).decode()
 UNSAFE = {f"{one.case.method} {one.template}": one for one in ENDPOINTS if one.case.method not in SAFE}
 
@@ -154,6 +159,22 @@ class Scene:
         self.api.call("POST", f"{DKIM}", body, headers={"if-match": "*"})
         return "s1"
 
+    def seen_issuer(self):
+        """What a validation of an outbound connector saw of a host."""
+        facts = certificate_facts(pem_certificates(SEEN)[0])
+        known = {name: getattr(facts, name) for name in ("subject", "issuer", "sha256", "not_before", "not_after")}
+        records = CheckRecords(self.api.gateway.storage, VALIDATIONS, "contoso")
+        hosts = [{"host": "mx.bank.example", "issuer": known | {"pem": SEEN}}]
+        records.keep("outbound", "bank/out", {"outcome": "unknown", "hosts": hosts})
+        return "bank/out"
+
+    def changed(self):
+        """The version before a change."""
+        with self.api.gateway.config() as store:
+            version = store.version()
+            store.apply({"organization": {"contoso": {"display_name": "C"}}}, author="root")
+        return str(version)
+
     def issued(self):
         chain, key = (one.decode() for one in ROOT.issue([f"b.{NAME}"]))
         return {"chain": chain, "key": key}
@@ -187,6 +208,7 @@ PART = {
     "content_hooks": ("av", {"name": "new", "type": "clamav", "address": "127.0.0.1:3310"}, {"mode": "rehearse"}),
     "dkim_keys": ("key", {"name": "new"}, {"comment": "x"}),
 }
+SWITCHED = {"organization": "contoso", "direction": "outbound", "name": "bank/out"}
 DONE = {
     "PATCH /resources": ({}, {"organization": {"contoso": {"display_name": "C"}}}),
     "PUT /resources": ({}, {"organization": {"contoso": {"display_name": "C"}}}),
@@ -236,6 +258,12 @@ DONE = {
     "POST /organizations/{organization}/validations": ({"organization": "contoso"}, {"connector": "bank in"}),
     "POST /checks/partner": ({}, {"domain": "bank.example"}),
     "POST /checks/host": ({}, {"host": "mx.bank.example"}),
+    "POST /connectors/actions": ({}, {"action": "rehearse", "connectors": [SWITCHED]}),
+    "POST /history/{version}/revert": ({"version": Scene.changed}, {}),
+    f"POST {OF}/trusted_issuers/{{connector}}": (
+        OWN | {"connector": Scene.seen_issuer},
+        {"sha256": certificate_facts(pem_certificates(SEEN)[0]).sha256},
+    ),
     "POST /users": ({}, {"name": "ann", "role": "owner", "password": WORD}),
     "PATCH /users/{name}": ({"name": Scene.user}, {"enabled": False}),
     "DELETE /users/{name}": ({"name": Scene.user}, None),
