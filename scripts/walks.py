@@ -134,6 +134,10 @@ class Scene:
         key.write_bytes(bytes(range(32)))
         port = free_port()
         settings = {"store": {"master_key": f"file:{key}"}, **admin.settings(port)}
+        settings["server"] = {
+            **settings.get("server", {}),
+            "confine": False,
+        }  # its processes write their notes elsewhere
         resources = scenes.contoso(outbound=[scenes.connector("partner.example", "127.0.0.1:1")])
         self.gateway = Gateway(resources, certificates=[current], anchors=pki.root, settings=settings)
         stack.enter_context(self.gateway)
