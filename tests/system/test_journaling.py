@@ -10,6 +10,7 @@ import email
 import email.policy
 import smtplib
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -216,7 +217,8 @@ def test_no_acknowledged_message_is_missing_in_the_journal_after_kills(
     server = gateway(with_mailboxes(outbound=[archive(keeper)], journal_to=ARCHIVE), anchors=pki.root, settings=OFTEN)
     acknowledged = []
     for turn in range(4):
-        with smtplib.SMTP("127.0.0.1", server.port, local_hostname="client.example", timeout=30) as client:
+        # Not ended by QUIT: a worker that outlives its supervisor for a moment answers 421.
+        with closing(smtplib.SMTP("127.0.0.1", server.port, local_hostname="client.example", timeout=30)) as client:
             for number in range(8):
                 subject = f"kill-{turn}-{number}"
                 body = "x" * 70 + "\r\n"

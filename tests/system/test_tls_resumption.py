@@ -98,7 +98,7 @@ def test_a_session_outlives_the_certificate_and_a_worker(
     renewed = pki.leaf(NAME, key="rsa")
     install(renewed)
     os.kill(server.pid, signal.SIGHUP)
-    wait_until(lambda: {presented(server.port) for _ in range(8)} == {renewed.sha256}, "the new certificate")
+    wait_until(lambda: {presented(server.port) for _ in range(24)} == {renewed.sha256}, "the new certificate")
     assert all(client.connect(server.port) for _ in range(20))
     for child in workers_of(server):
         os.kill(child, signal.SIGKILL)

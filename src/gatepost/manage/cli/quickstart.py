@@ -19,7 +19,16 @@ import tomlkit
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.doctor import print_findings
-from gatepost.manage.cli.options import BAD_INPUT, NO, administrator, author, current_remote_options, fail, gateway_of
+from gatepost.manage.cli.options import (
+    BAD_INPUT,
+    NO,
+    administrator,
+    author,
+    current_server,
+    fail,
+    gateway_of,
+)
+from gatepost.manage.cli.remote_options import only_here
 from gatepost.manage.cli.serve import serve
 from gatepost.manage.use_cases.change import ChangeOptions
 from gatepost.manage.use_cases.dkim_changes import MakeDkimKey, make_dkim_key
@@ -94,8 +103,7 @@ def quickstart(directory: Path | None, data_dir: Path | None, **given: Any) -> N
 
     Exit codes: 0 the gateway can be started, 1 something must be mended first, 2 invalid input.
     """
-    if current_remote_options().server is not None:
-        fail(BAD_INPUT, "quickstart sets up this machine; leave out --server")
+    _stay_here()
     root = os.geteuid() == 0
     folder = (directory or Path("/etc/gatepost" if root else "gatepost")).absolute()
     file = folder / _SETTINGS
@@ -110,6 +118,11 @@ def quickstart(directory: Path | None, data_dir: Path | None, **given: Any) -> N
     _tell(file)
 
 
+def _stay_here() -> None:
+    if current_server() is not None:
+        raise only_here(click.get_current_context())
+
+
 @click.command()
 @click.option("--directory", type=_FOLDER, default=Path("gatepost"), show_default=True, help="For settings and data.")
 @click.option(
@@ -122,6 +135,7 @@ def up(ctx: click.Context, directory: Path, address: str, admin_address: str) ->
 
     It accepts mail for gatepost.localdomain. A second time it goes on with what is there. Exit codes: those of serve.
     """
+    _stay_here()
     folder = directory.absolute()
     file = folder / _SETTINGS
     if not _is_set_up(file):

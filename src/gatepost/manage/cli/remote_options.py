@@ -107,6 +107,8 @@ def parse_remote_options(
 
 _WHY = {
     "serve": "it runs the gateway itself",
+    "quickstart": "it sets up the machine that it runs on",
+    "up": "it sets up a gateway and runs it",
     "certificate add": "--leave-key and --directory name files of that machine",
     "user setup": "until there is an owner, the admin centre is available only on that machine",
     "smime": "private keys do not leave the gateway",
