@@ -131,6 +131,10 @@ class StoredVersion(NamedTuple):
     oldest: int
 
 
+# All nodes wait for who makes tables: one that was cut off from the server in between may keep them for seconds alone.
+_SOON_GIVEN_UP: Final = "SET LOCAL idle_in_transaction_session_timeout = '10s'"
+
+
 async def prepare_tables(connection: Any, schema: Schema) -> None:
     """Make the tables of a schema, or bring them up to date; several nodes may try at once. Raises StoreFailure.
 
@@ -163,6 +167,7 @@ async def _make_tables(connection: Any, schema: Schema) -> None:
         with contextlib.suppress(*MADE_MEANWHILE):
             await connection.execute(_VERSIONS)
         async with connection.transaction():
+            await connection.execute(_SOON_GIVEN_UP)
             await connection.execute("LOCK TABLE schema_version IN ACCESS EXCLUSIVE MODE")
             stored = await _stored(connection, schema.name)
             if stored and schema.suits(*stored):  # another node was quicker
