@@ -110,7 +110,9 @@ def test_postfix_limits_messages_and_is_sent_less(
     deferred = server.trace(event="DEFER", limit="1000")
     assert "too much mail" in deferred[0]["reply"]
     assert len({row["recipient"] for row in deferred}) < 15  # one or two for each lane that was open
-    assert any(reason.startswith("slowed to ") for reason in reasons(server, "partner.example"))
+    wait_until(
+        lambda: any(reason.startswith("slowed to ") for reason in reasons(server, "partner.example")), "the reason"
+    )
 
 
 def test_a_greeting_of_421_slows_a_next_hop_and_a_restart_remembers(
