@@ -185,13 +185,16 @@ def test_twenty_messages_travel_over_few_connections(
     gateway: Callable[..., Gateway], sink: Callable[..., Sink], pki: Pki
 ) -> None:
     partner = sink(certificate=pki.leaf("mx.partner.example"))
-    server = gateway(contoso(outbound=[connector("partner.example", partner.address)]))
+    server = gateway(
+        contoso(outbound=[connector("partner.example", partner.address)]),
+        settings={"queue": {"connections_per_destination": 4}},  # how many are open at once depends on the machine
+    )
     with smtplib.SMTP("127.0.0.1", server.port, timeout=20) as client:
         for number in range(20):
             client.sendmail(ALICE, [f"bob{number}@partner.example"], message(str(number)))
     received = partner.wait_messages(20)
     assert {one.recipients for one in received} == {(f"bob{number}@partner.example",) for number in range(20)}
-    assert partner.counts["CONNECT"] <= 8
+    assert partner.counts["CONNECT"] <= 4
     assert partner.counts["TLS"] == partner.counts["CONNECT"]
     assert {one.tls for one in received} == {"TLSv1.3"}
 

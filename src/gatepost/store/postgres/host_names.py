@@ -32,7 +32,7 @@ def host_name_of(url: str) -> str:
     return ""
 
 
-async def found(url: str, seconds: float) -> None:
+async def wait_for_name(url: str, seconds: float) -> None:
     """Wait until the system knows the name in a URL of one host. Raises OSError if it does not in so many seconds."""
     if name := host_name_of(url):
         async with asyncio.timeout(seconds):

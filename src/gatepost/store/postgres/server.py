@@ -23,7 +23,7 @@ from gatepost.store.postgres.connecting import (
     nobody_answers,
     summary_of,
 )
-from gatepost.store.postgres.host_names import found
+from gatepost.store.postgres.host_names import wait_for_name
 from gatepost.store.postgres.hosts import first_to_answer
 from gatepost.store.postgres.opened import check_database_open
 
@@ -93,7 +93,7 @@ async def connect(url: str, *, role: str, statement: float = STATEMENT_SECONDS) 
     async def connect_host(host: str) -> Any:
         try:
             dsn, options = given_to_library(host)
-            await found(dsn, min(_CONNECT_SECONDS, statement))
+            await wait_for_name(dsn, min(_CONNECT_SECONDS, statement))
             return await asyncpg.connect(dsn, **options, **connection_options(role, statement))
         except (asyncpg.PostgresError, *_CLIENT_ERRORS, ValueError) as error:
             raise connect_failure(error, host) from error

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from gatepost.store.postgres.host_names import found, host_name_of
+from gatepost.store.postgres.host_names import host_name_of, wait_for_name
 
 
 @pytest.mark.parametrize(
@@ -45,8 +45,8 @@ def test_a_name_that_nobody_answers_for_is_asked_once_and_keeps_nobody_waiting(m
     names = Names(monkeypatch)
 
     async def many() -> list[BaseException | None]:
-        waiting = [found(f"postgresql://gone{number % 2}/x", 0.2) for number in range(20)]
-        return await asyncio.gather(*waiting, found("postgresql://db2/x", 5), return_exceptions=True)
+        waiting = [wait_for_name(f"postgresql://gone{number % 2}/x", 0.2) for number in range(20)]
+        return await asyncio.gather(*waiting, wait_for_name("postgresql://db2/x", 5), return_exceptions=True)
 
     begun = time.monotonic()
     results = asyncio.run(many())
@@ -61,7 +61,7 @@ def test_an_answer_goes_to_all_who_wait_and_the_next_question_is_new(monkeypatch
 
     async def two() -> list[BaseException | None]:
         names.answer.clear()
-        waiting = asyncio.gather(*(found("postgresql://gone/x", 5) for _ in range(2)), return_exceptions=True)
+        waiting = asyncio.gather(*(wait_for_name("postgresql://gone/x", 5) for _ in range(2)), return_exceptions=True)
         await asyncio.sleep(0.05)
         names.answer.set()
         return await waiting
