@@ -180,6 +180,7 @@ def remote(tmp_path_factory: pytest.TempPathFactory, pki: Pki) -> Iterator[Remot
         _filled(server, pki)
         _here(server, "mailbox", "set", ANN, "aliases=a.ann@contoso.example", "--note", "as she wished")
         _seed(server.data_dir)
+        wait_until(lambda: _alarms_kept(server), "the gateway judged the certificates that were added")
         yield found
     finally:
         for one in started:
@@ -206,6 +207,13 @@ def _seed(data: Path) -> None:
     report = ReceivedReport("Big Mail", "tls@big.example", "1", now - 5e3, now, (reported,))
     Storage(SQLITE, data).received_reports().keep(StoredReport(now, "https 192.0.2.1", report))
     Storage(SQLITE, data).sent_reports().plan(day, [("bank.example", now + 3600), ("good.example", now + 3600)])
+
+
+def _alarms_kept(server: Gateway) -> bool:
+    """An alarm that the gateway has not stored yet begins anew with each look."""
+    before = time.time()
+    alarms = json.loads(_here(server, "alarms", "--json").stdout)["alarms"]
+    return bool(alarms) and all(alarm["since"] < before for alarm in alarms)
 
 
 def _deferred(server: Gateway) -> bool:
