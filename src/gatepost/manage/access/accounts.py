@@ -145,6 +145,15 @@ class Accounts:
         self._database.forget()
         return after
 
+    def set_time_zone(self, name: str, time_zone: str, *, actor: Actor) -> None:
+        """Show times to a user in that zone, whose name the caller has checked; "" for the browser's."""
+        now = self._clock()
+        with self._database.changing() as connection:
+            user = user_rows.get(connection, name)
+            user_rows.set_time_zone(connection, user.name, time_zone)
+            detail = {"before": {"time_zone": user.time_zone}, "after": {"time_zone": time_zone}}
+            audit_rows.write(connection, AuditEvent(0, now, *actor, "user-set", subject=user.name, detail=detail))
+
     def remove_user(self, name: str, *, actor: Actor) -> list[str]:
         """Remove a user, its sessions and the tokens that it made, whose names are returned.
 

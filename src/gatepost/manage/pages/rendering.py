@@ -28,12 +28,14 @@ from gatepost.manage.pages.help_links import help_for
 from gatepost.manage.pages.navigation import navigation
 from gatepost.manage.pages.static_files import static_url
 from gatepost.manage.pages.text_filters import CLOCKED, FILTERS
+from gatepost.manage.pages.time_zones import SERVER_ZONE, PageZone, zone_of
 from gatepost.manage.pages.trace_story import protection
 from gatepost.manage.pages.value_text import in_words
 from gatepost.manage.use_cases.refusal import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import tzinfo
 
     from jinja2.runtime import Context
     from markupsafe import Markup
@@ -61,7 +63,7 @@ class Frame:
     """Data of `layout.html`, around a page.
 
     principal: None before somebody logged in. csrf: for forms. organizations: those to choose from. organization: the
-    one that was chosen, "" is all of them. said: by the page before. query: of this page.
+    one that was chosen, "" is all of them. said: by the page before. query: of this page. zone: that times are in.
     """
 
     path: str
@@ -71,6 +73,7 @@ class Frame:
     organization: str = ""
     said: Flash | None = None
     query: tuple[tuple[str, str], ...] = ()
+    zone: PageZone = SERVER_ZONE
 
     @property
     def navigation(self) -> Sequence[NavigationGroup]:
@@ -131,10 +134,10 @@ def environment() -> Environment:
     return made
 
 
-def _clocked(shown: Callable[[float | None, float], str | Markup]) -> Callable[..., str | Markup]:
+def _clocked(shown: Callable[[float | None, float, tzinfo], str | Markup]) -> Callable[..., str | Markup]:
     @pass_context
     def filtered(context: Context, seconds: float | None) -> str | Markup:
-        return shown(seconds, context["now"])
+        return shown(seconds, context["now"], context["frame"].zone.zone)
 
     return filtered
 
@@ -195,7 +198,8 @@ def _frame(request: Request) -> Frame:
     path = "/" + _written(request).lstrip("/")  # "//host" in a link would lead there
     query = tuple(request.query_params.multi_items())
     if principal is None:
-        return Frame(path, csrf=getattr(request.state, "csrf", ""), said=flash.read(request.cookies), query=query)
+        csrf, said = getattr(request.state, "csrf", ""), flash.read(request.cookies)
+        return Frame(path, csrf=csrf, said=said, query=query, zone=zone_of(request))
     organizations = _organizations(request, principal)
     chosen = request.query_params.get("organization", "")
     return Frame(
@@ -206,6 +210,7 @@ def _frame(request: Request) -> Frame:
         organization=chosen if chosen in organizations else "",
         said=flash.read(request.cookies),
         query=query,
+        zone=zone_of(request),
     )
 
 

@@ -28,6 +28,14 @@
   }
   applyTheme();
 
+  /* -------------------------------------------------------------- the browser's time zone, in which pages write times */
+
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  const zoneCookie = `gatepost_zone=${zone}`;
+  if (/^[A-Za-z0-9_+/-]+$/.test(zone ?? "") && !document.cookie.split("; ").includes(zoneCookie)) {
+    document.cookie = `${zoneCookie}; path=/; max-age=31536000; samesite=strict${location.protocol === "https:" ? "; secure" : ""}`;
+  }
+
   /* -------------------------------------------------------------- clicks */
 
   async function copy(button) {
