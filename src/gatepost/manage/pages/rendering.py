@@ -26,7 +26,9 @@ from gatepost.manage.pages.document_text import reply_help
 from gatepost.manage.pages.flash import Flash
 from gatepost.manage.pages.help_links import help_for
 from gatepost.manage.pages.navigation import navigation
+from gatepost.manage.pages.palette import light_colours
 from gatepost.manage.pages.static_files import static_url
+from gatepost.manage.pages.svg import Series, stacked
 from gatepost.manage.pages.text_filters import CLOCKED, FILTERS
 from gatepost.manage.pages.time_zones import SERVER_ZONE, PageZone, zone_of
 from gatepost.manage.pages.trace_story import protection
@@ -34,7 +36,7 @@ from gatepost.manage.pages.value_text import in_words
 from gatepost.manage.use_cases.refusal import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import tzinfo
 
     from jinja2.runtime import Context
@@ -130,8 +132,13 @@ def environment() -> Environment:
         reply_help=reply_help,
     )
     made.filters.update({name: _clocked(shown) for name, shown in CLOCKED.items()})
-    made.globals.update(static_url=static_url, link=link)
+    made.globals.update(static_url=static_url, link=link, picture=_picture, colours=light_colours())
     return made
+
+
+def _picture(title: str, labels: Sequence[str], series: Iterable[Sequence[Any]], name: str) -> Markup:
+    """A chart as `svg.stacked` draws it. series: name, tone and values of each."""
+    return stacked(title, labels, [Series(*part) for part in series], name)
 
 
 def _clocked(shown: Callable[[float | None, float, tzinfo], str | Markup]) -> Callable[..., str | Markup]:

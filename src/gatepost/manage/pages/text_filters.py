@@ -91,6 +91,11 @@ def day(seconds: float | None, now: float, zone: tzinfo) -> Markup:
     return _time(seconds, day_text(seconds, zone), _hint(seconds, now, zone))
 
 
+def hour(seconds: float | None, now: float, zone: tzinfo) -> str | Markup:  # noqa: ARG001 - as the others have it
+    """The time of day that an hour begins with, for an axis: "17:00"."""
+    return NOTHING if seconds is None else minute_text(seconds, zone)[11:16]
+
+
 def utc_day(seconds: float | None, now: float, zone: tzinfo) -> Markup:  # noqa: ARG001 - as the others have it
     """The date in UTC, of what is counted by days in UTC."""
     if seconds is None:
@@ -167,6 +172,7 @@ CLOCKED: Final[dict[str, Callable[[float | None, float, tzinfo], str | Markup]]]
     "age": age,
     "ago": ago,
     "day": day,
+    "hour": hour,
     "minute": minute,
     "moment": moment,
     "utc_day": utc_day,

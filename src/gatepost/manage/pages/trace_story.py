@@ -59,7 +59,8 @@ class StoryStep:
 
     text: what was said, or is to be known first. facts: pairs of a label and a text or a time. reasons: of the
     decision, in its order. passed_over: connectors that would have applied, and why they did not. tries: every host
-    that was asked. more: everything else the row knows. transcript: of the session, "" if none was kept. raw: a row as JSON.
+    that was asked. more: everything else the row knows. transcript: of the session, "" if none was kept. raw: a row as
+    JSON.
     """
 
     level: str
