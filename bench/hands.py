@@ -19,6 +19,12 @@ _NO_FOCUS = "() => document.activeElement === document.body"
 _HAS_FOCUS = "element => element === document.activeElement"
 
 
+def demand(holds: object, text: str) -> None:
+    """Raise AssertionError with this text if it does not hold."""
+    if not holds:
+        raise AssertionError(text)
+
+
 class Hands:
     """page: what they work at. keyboard: without a mouse. scripts: whether the page can renew itself."""
 
@@ -64,7 +70,7 @@ class Hands:
         values = target.locator("option").evaluate_all("options => options.map(option => option.value)")
         for _ in range(values.index(value) - values.index(target.input_value())):
             self._press("ArrowDown")
-        assert target.input_value() == value
+        demand(target.input_value() == value, f"{value} can be chosen with the keyboard")
 
     def fill(self, target: Locator, text: str) -> None:
         """A text field."""
@@ -81,7 +87,7 @@ class Hands:
         box = self.page.get_by_role("searchbox", name="Search messages")
         if self._keyboard:
             self._press("/")
-            assert box.evaluate(_HAS_FOCUS)
+            demand(box.evaluate(_HAS_FOCUS), "the key / leads to the search")
         self.enter(box, text)
 
     def enter(self, target: Locator, text: str) -> None:
@@ -127,4 +133,4 @@ class Hands:
             if target.is_checked():
                 return
             self._press("ArrowDown")
-        assert target.is_checked()
+        demand(target.is_checked(), f"{target} can be chosen with the keyboard")
