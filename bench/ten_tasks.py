@@ -371,11 +371,11 @@ PAGE = """\
 # Ten tasks, timed
 
 Made by `make tasks`, which works at the pages of a real gateway in Chromium, with Postfix as the partner: with a mouse,
-with the keyboard alone, and without scripts. It asks the gateway whether each task was done, and fails if one takes more
-clicks than its limit. A click is one on a link, button, box or list; text fields are counted by themselves, since one goes
-on to the next by Tab. Keys are those that move and act, without the letters of texts: Tab, Enter, arrows, the link that skips
-the navigation, and `/` for the search. Seconds are the browser's and the gateway's, on two slow cores: a person adds reading
-and typing.
+with the keyboard alone, and without scripts. It asks the gateway whether each task was done, and fails if one takes
+more clicks than its limit. A click is one on a link, button, box or list; text fields are counted by themselves, since
+one goes on to the next by Tab. Keys are those that move and act, without the letters of texts: Tab, Enter, arrows, the
+link that skips the navigation, and `/` for the search. Seconds are the browser's and the gateway's, on two slow cores:
+a person adds reading and typing.
 
 | task | clicks | at most | fields | seconds | keys | seconds, keyboard | seconds, no scripts |
 |---|--:|--:|--:|--:|--:|--:|--:|
