@@ -70,7 +70,7 @@ def named_zone(name: str) -> tzinfo | None:
     """The time zone of that name (IANA); None where this machine knows none. Any text may be given."""
     from zoneinfo import ZoneInfo  # noqa: PLC0415 - as above
 
-    if name == "UTC":
+    if name in {"UTC", "Etc/UTC"}:
         return UTC
     return ZoneInfo(name) if name in zone_names() else None
 
