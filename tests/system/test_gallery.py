@@ -126,6 +126,40 @@ def test_where_headings_are_not_shown_a_field_sorts(browser: Browser, url: str) 
         assert (heading.is_visible(), field.is_visible()) == (True, False)
 
 
+@pytest.mark.parametrize("scripts", [True, False])
+def test_filters_fold_on_a_telephone(browser: Browser, url: str, *, scripts: bool) -> None:
+    with context(browser, viewport=PHONE, java_script_enabled=scripts) as (opened, _):
+        page = opened.new_page()
+        page.goto(url)
+        fold = page.locator(".filter-fold > summary", has_text="Filter connectors")
+        fields = page.get_by_role("search", name="Filter connectors").locator("input, select")
+        assert fold.is_visible()
+        assert not any(field.is_visible() for field in fields.all())
+        fold.click()
+        assert fields.first.is_visible()
+        page.goto(f"{url}?q=x")
+        assert fields.first.is_visible(), "a filter that is in use is seen"
+        page.set_viewport_size(DESKTOP)
+        page.goto(url)
+        assert fields.first.is_visible()
+        assert not fold.is_visible()
+
+
+def test_what_is_cut_shows_it_until_its_end(browser: Browser, url: str) -> None:
+    """Without a script, too; and it is reached with the keyboard."""
+    with context(browser, viewport={"width": 1024, "height": 800}, java_script_enabled=False) as (opened, _):
+        page = opened.new_page()
+        page.goto(url)
+        wide = page.get_by_role("region", name="Connectors, by name")
+        wide.evaluate("element => { element.style.width = '400px'; }")
+        mask = "element => getComputedStyle(element).maskImage"
+        wait_until(lambda: "gradient" in wide.evaluate(mask), "the cut edge fades")
+        wide.focus()
+        for _ in range(60):
+            page.keyboard.press("ArrowRight")
+        wait_until(lambda: wide.evaluate(mask) == "none", "its end does not")
+
+
 def test_controls_are_large_enough_to_hit(browser: Browser, url: str) -> None:
     """WCAG 2.2, 2.5.8: 24 by 24 pixels, but for links within a text."""
     with context(browser, **LOOKS["phone"]) as (opened, _):

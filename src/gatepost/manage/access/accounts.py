@@ -197,7 +197,7 @@ class Accounts:
         if fits and known and known.argon2 and known.user.enabled:
             self._rate_limiter.forgive(attempt)
             return known.user
-        raise LogInRefused(name=known.user.name if known else "", why=_why_not(known, fits=fits))
+        raise LogInRefused(name=known.user.name if known else "", why=user_rows.why_not(known, fits=fits))
 
     def admit(self, address: str) -> LoginAttempt:
         """Somebody without a name tries to come in: a failure until it is forgiven. Raises LogInRefused."""
@@ -496,12 +496,3 @@ class Accounts:
     def _end_quietly(self, secret: str) -> None:
         with contextlib.suppress(StoreFailure), self._database.changing() as connection:
             session_rows.end(connection, secret)
-
-
-def _why_not(known: user_rows.LoginCredential | None, *, fits: bool) -> str:
-    """Why a log-in with a password is refused, for the audit."""
-    if known is None:
-        return "there is no such user"
-    if not known.argon2:
-        return "the user logs in at an issuer, and has no password here"
-    return "the user is disabled" if fits else "the password does not fit"

@@ -180,6 +180,15 @@ def set_time_zone(connection: DatabaseConnection, name: str, time_zone: str) -> 
     connection.execute('UPDATE "user" SET time_zone = ? WHERE name = ?', (time_zone, name))
 
 
+def why_not(known: LoginCredential | None, *, fits: bool) -> str:
+    """Why a log-in with a password is refused, for the audit."""
+    if known is None:
+        return "there is no such user"
+    if not known.argon2:
+        return "the user logs in at an issuer, and has no password here"
+    return "the user is disabled" if fits else "the password does not fit"
+
+
 def logged_in(connection: DatabaseConnection, user: User, now: float, address: str) -> None:
     """It logs in. Raises AccountError (CONFLICT) if it is not the same any more, or disabled."""
     is_same = connection.execute(

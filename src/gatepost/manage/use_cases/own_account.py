@@ -94,7 +94,7 @@ class ListOwnSessions(msgspec.Struct, kw_only=True):
     scope=None,
     visibility=Visibility.SEEN,
     tag="users",
-    pages=("/account", "/account/password", "/account/sessions"),
+    pages=("/account", "/account/password", "/account/sessions", "/account/time-zone"),
 )
 def list_own_sessions(context: Context, request: ListOwnSessions) -> Items[AccountSession]:  # noqa: ARG001 - all
     """Where one is logged in."""
@@ -137,6 +137,7 @@ class ListOwnPasskeys(msgspec.Struct, kw_only=True):
         "/account",
         "/account/passkeys/options",
         "/account/password",
+        "/account/time-zone",
     ),
 )
 def list_own_passkeys(context: Context, request: ListOwnPasskeys) -> Items[Passkey]:  # noqa: ARG001 - all
