@@ -152,6 +152,8 @@ NOT_MEASURED: dict[str, str] = {
     "/doctor": "waits for the disk, to see how long it takes",
     "/domains/{name}/publish/sight": "asks the DNS",
     "/connectors/run/{run}/events": "a stream, as long as the validation runs",
+    "/connectors/validations/{run}": "there while a validation of many runs, and an hour longer",
+    "/connectors/validations/{run}/events": "a stream, as long as the validation runs",
     "/hooks/view/{organization}/{name:path}": "the page of /rules/view, of another kind",
     "/hooks/edit/{organization}/{name:path}": "the page of /rules/edit, of another kind",
     "/issuers/view/{organization}/{name:path}": "the page of /rules/view, of another kind",
