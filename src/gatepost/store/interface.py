@@ -103,7 +103,8 @@ class QueueFilter(msgspec.Struct):
     leading "@" means the domain. state: "active", "deferred" or "held". limit: at most so many deliveries, 0 for all.
     organization: of the message.
     organizations: of the deliveries, any of these; None for all. parts: each is a part of the sender, a recipient, the
-    subject or the Message-ID.
+    subject or the Message-ID. sort: of `store.queue_admin.SORTS`, with a leading "-" the other way round; "" is the
+    order in which they are stored.
     """
 
     message: str = ""
@@ -116,6 +117,7 @@ class QueueFilter(msgspec.Struct):
     limit: int = 1000
     organizations: frozenset[str] | None = None
     parts: tuple[str, ...] = ()
+    sort: str = ""
 
 
 class TraceFilter(msgspec.Struct):
