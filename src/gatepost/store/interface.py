@@ -129,7 +129,8 @@ class TraceFilter(msgspec.Struct):
     many.
     organizations: any of these; None for all, those of no organization too. protection: of mail
     that was received or sent, as reports count it: "dane", "mta-sts", "verified", "encrypted" or "cleartext". patterns:
-    of sender, recipient, subject or message_id, all of which match.
+    of sender, recipient, subject or message_id, all of which match. oldest_first: pages (`Trace.page`) begin with the
+    oldest rows.
     """
 
     since: float = 0.0
@@ -153,6 +154,7 @@ class TraceFilter(msgspec.Struct):
     organizations: frozenset[str] | None = None
     protection: str = ""
     patterns: tuple[TextPattern, ...] = ()
+    oldest_first: bool = False
 
 
 class BodyWriter(Protocol):

@@ -34,7 +34,7 @@ COLUMNS: Final = tuple(field.name for field in msgspec.structs.fields(TraceEvent
 TEXT_COLUMNS: Final = ("sender", "recipient", "subject", "message_id")
 """Columns in which parts of words are found."""
 
-PATIENCE: Final = 0.5
+PATIENCE: Final = 0.1
 """Seconds after which a page of a search for patterns ends at the next day, whatever it has found until then."""
 
 HOUR: Final = 3600

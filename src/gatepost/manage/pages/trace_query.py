@@ -95,7 +95,8 @@ def read_query(given: Mapping[str, str], organization: str, limit: int) -> Trace
     end = _time("until", until, errors) if until else ""
     if errors:
         return TraceQuery(q, fields, since, until, (), errors)
-    more: dict[str, Any] = {"organization": organization, "since": begin, "until": end, "limit": limit}
+    sort = "time" if given.get("sort") == "time" else ""
+    more: dict[str, Any] = {"organization": organization, "since": begin, "until": end, "limit": limit, "sort": sort}
     searches = [(meaning, SearchTrace(**{**fields, **meaning, **more})) for meaning in meant]
     return TraceQuery(q, fields, since, until, searches)
 

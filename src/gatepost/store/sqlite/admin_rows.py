@@ -233,7 +233,7 @@ def totals(connection: apsw.Connection, where: Conditions, limit: int) -> tuple[
     terms, values = where
     source = _MESSAGES_FIRST if _OF_MESSAGE in terms else _WITH_MESSAGES
     statement = _TOTALS.format(active=_STATES["active"], held=_HELD, source=source, where=terms)
-    rows: list[tuple[int, ...]] = connection.execute(statement, (*values, limit)).fetchall()
+    rows: list[tuple[Any, ...]] = connection.execute(statement, (*values, limit)).fetchall()
     return rows[0]
 
 
