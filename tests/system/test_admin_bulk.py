@@ -153,6 +153,19 @@ def test_selected_connectors_are_validated_and_the_result_is_found_again(
         assert page.locator("#progress").get_by_text("All done").is_visible()
 
 
+def test_a_drill_is_run_from_its_page_and_kept(centre: AdminCentre, page: Page) -> None:
+    centre.log_in(page, "/drills")
+    page.get_by_text("No drills yet").wait_for()
+    page.get_by_label("Outbound connector").fill("contoso/bank")
+    page.get_by_role("button", name="Run drill").click()
+    page.get_by_role("heading", name="Drill of bank").wait_for()
+    assert page.get_by_text("this drill, earlier drills and the trace agree").is_visible()
+    look(page, "drill")
+    page.get_by_role("link", name="Drills", exact=True).first.click()
+    page.get_by_role("table", name="Drills").get_by_text("Passed", exact=True).wait_for()
+    look(page, "drills")
+
+
 def test_an_auditor_is_offered_no_switch(centre: AdminCentre, page: Page) -> None:
     centre.log_in(page, "/connectors", name="audrey")
     assert page.locator("[data-bulk]").count() == 0

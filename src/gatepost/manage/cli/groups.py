@@ -54,6 +54,7 @@ _CONNECTOR = {
     ),
     "validate-many": ("connector_validate_many", "validate_many", "Validate many connectors, a line for each."),
     "drill": ("connector_drill", "drill", "Attack a connector on loopback and show that no mail leaks."),
+    "drills": ("connector_drills", "drills", "List drills that are stored, and their results."),
     "rehearsal": (
         "connector_rehearsal",
         "rehearsal",

@@ -23,6 +23,7 @@ from gatepost.manage.pages import (
     dkim,
     doctor,
     documents,
+    drills,
     evidence,
     explain,
     issuer_login_pages,
@@ -98,6 +99,7 @@ _PAGES: Final = [
     *tls_reports.ROUTES,
     *evidence.ROUTES,
     *documents.ROUTES,
+    *drills.ROUTES,
     *static_files.ROUTES,
 ]
 # What is there for whoever comes in, and what is somebody's own.
