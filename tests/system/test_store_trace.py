@@ -54,6 +54,22 @@ def trace(storage: Storage) -> Trace:
     return storage.trace()
 
 
+def test_no_subject_is_kept_where_the_settings_say_so(storage: Storage, tmp_path: Path) -> None:
+    secret = "Dismissal of Kim"
+    storage._subjects = False
+    trace = storage.trace()
+    trace.write("admin", [event(NOON, message="01", subject=secret)])
+    sink = trace.sink(1)
+    sink.add([event(NOON + DAY, message="02", subject=secret)])
+    sink.close()
+    rows = trace.search(TraceFilter())
+    assert [(row.message, row.subject) for row in rows] == [("02", ""), ("01", "")]
+    assert trace.page(TraceFilter(patterns=parts("dismissal")), None, NOON + 9 * DAY) == ([], None)
+    assert list(trace.scan(TraceFilter(), ("subject",))) == [("",), ("",)]
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path.name for path in files if b"ismissal" in path.read_bytes()]
+
+
 @pytest.fixture
 def shared(postgres: Postgres, tmp_path: Path) -> str:
     """The address of an empty database."""

@@ -227,6 +227,11 @@ def stored_row(event: TraceEvent) -> list[Any] | None:
     return row
 
 
+def without_subjects(events: Sequence[TraceEvent]) -> list[TraceEvent]:
+    """The events as they are kept where `[trace] subjects` is false."""
+    return [msgspec.structs.replace(event, subject="") for event in events]
+
+
 def storable_columns(row: list[Any]) -> list[Any]:
     """The columns of a row that any engine wrote, as every engine takes them."""
     for place, value in enumerate(row):

@@ -26,7 +26,7 @@ from gatepost.store.postgres.trace_tables import DAY, SCHEMA, midnight, partitio
 from gatepost.store.postgres.trace_writer import PostgresTraceWriter, write_rows
 from gatepost.store.postgres.writers import writer_name
 from gatepost.store.text_pattern import matcher
-from gatepost.store.trace import COLUMNS, PATIENCE, TracePlace, trace_event
+from gatepost.store.trace import COLUMNS, PATIENCE, TracePlace, trace_event, without_subjects
 from gatepost.times import day_text
 
 if TYPE_CHECKING:
@@ -63,21 +63,26 @@ class PostgresPart(NamedTuple):
 
 
 class PostgresTrace:
-    """Implements `store.trace.Trace`. node: the name of this host. Connects when it is first asked."""
+    """Implements `store.trace.Trace`. Connects when it is first asked.
 
-    def __init__(self, url: str, node: str) -> None:
+    node: the name of this host. subjects: whether rows keep them.
+    """
+
+    def __init__(self, url: str, node: str, *, subjects: bool = True) -> None:
         self._url = url
         self._node = node
+        self._subjects = subjects
         self._prepared = False
 
     def sink(self, worker: int, *, days: int = 0) -> PostgresTraceWriter:  # noqa: ARG002 - the site's lease forgets
         """See `Trace.sink`. Who holds the site's lease calls `forget`, not each worker."""
-        return PostgresTraceWriter(self._url, writer_name(self._node, worker))
+        return PostgresTraceWriter(self._url, writer_name(self._node, worker), subjects=self._subjects)
 
     def write(self, writer: str, events: Sequence[TraceEvent]) -> None:
         """See `Trace.write`."""
         with self._connection() as (server, connection):
-            server.run(lambda: write_rows(connection, writer, events), "message trace")
+            kept = events if self._subjects else without_subjects(events)
+            server.run(lambda: write_rows(connection, writer, kept), "message trace")
 
     def search(self, wanted: TraceFilter) -> list[TraceEvent]:
         """See `Trace.search`."""
