@@ -12,6 +12,7 @@ import json
 import re
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -134,6 +135,14 @@ def drill_names(documents: Documents) -> list[DrillName]:
     parts = ((name, *number_and_series(name)) for name in documents.names())
     return sorted((DrillName(name.split("-")[1], name, number, series) for name, number, series in parts if number),
                   reverse=True)  # fmt: skip
+
+
+def moment_of(at: str) -> float:
+    """The time that the name of a drill has, seconds since 1970; 0.0 if it has none."""
+    try:
+        return datetime.strptime(at, "%Y%m%dT%H%M%S%z").timestamp()
+    except ValueError:
+        return 0.0
 
 
 def series_of(organization: str, connector: str) -> str:

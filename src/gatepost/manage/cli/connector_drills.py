@@ -12,6 +12,7 @@ from gatepost.manage.cli.request_options import limit_option, request_options
 from gatepost.manage.cli.tables import print_json, print_table
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.drill_list import ListDrills, list_drills
+from gatepost.manage.use_cases.times import stamp as moment
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.drill_list import KeptDrill
@@ -40,4 +41,4 @@ def drills(config: str | None, as_json: bool, request: ListDrills, limit: int) -
 def _row(drill: KeptDrill) -> tuple[object, ...]:
     result = "altered" if drill.fault else "passed" if drill.passed else "failed"
     verdict = drill.fault or drill.verdict
-    return drill.at, result, drill.organization, drill.connector, drill.number, verdict, drill.name
+    return moment(drill.at), result, drill.organization, drill.connector, drill.number, verdict, drill.name

@@ -41,14 +41,14 @@ class ShowKeptDrill(msgspec.Struct, kw_only=True):
 
 
 class KeptDrill(msgspec.Struct, frozen=True):
-    """A drill in the list. name: of its document. at: when it was held, RFC 3339. number: in its connector's series.
+    """A drill in the list. name: of its document. at: when it was held, seconds since 1970.
 
-    fault: why what is kept is not what was written; then nothing else of it may be believed. messages_left: how many
-    attacks took the message, those out of scope included.
+    number: in its connector's series. fault: why what is kept is not what was written; then nothing else of it may be
+    believed. messages_left: how many attacks took the message, those out of scope included.
     """
 
     name: str
-    at: str
+    at: float
     organization: str
     connector: str
     number: int
@@ -131,6 +131,8 @@ def _seen(context: Context, request: ListDrills) -> Sequence[DrillName]:
 
 
 def _kept_drill(name: DrillName, kept: Kept) -> KeptDrill:
+    from gatepost.analysis.checks.evidence import moment_of  # noqa: PLC0415 - most processes list none
+
     record = kept.record
 
     def text(field: str) -> str:
@@ -143,7 +145,7 @@ def _kept_drill(name: DrillName, kept: Kept) -> KeptDrill:
     passed = not kept.fault and record.get("passed") is True
     return KeptDrill(
         name.name,
-        text("at"),
+        moment_of(name.at),
         text("organization"),
         text("connector"),
         name.number,
