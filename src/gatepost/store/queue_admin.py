@@ -39,7 +39,7 @@ COUNTED: Final = 10_000
 
 
 class QueuePlace(NamedTuple):
-    """The position of a delivery in the queue: its shard and its ids, and where they are sorted its `sort_key`."""
+    """The position of a delivery in the queue: its shard and its ids, and where they are sorted its `order_key`."""
 
     shard: str
     message: int
@@ -70,7 +70,7 @@ def summed(parts: Sequence[tuple[int, ...]], limit: int) -> QueueTotals:
     return QueueTotals(deliveries, messages, recipients, size, active, waiting, held, exact=deliveries < limit)
 
 
-def refuse_to_sort(sort: str, limit: int = SORTED) -> NoReturn:
+def refuse_order(sort: str, limit: int = SORTED) -> NoReturn:
     """Raises ValueError for more deliveries than are sorted."""
     text = f"more than {limit:,} deliveries match, too many to sort them by {sort.lstrip('-').replace('_', ' ')}"
     raise ValueError(f"{text}; narrow the filter, or sort by the time when they were received")
@@ -106,8 +106,8 @@ class QueueEntry(msgspec.Struct):
     shard: str
     state: str
 
-    def sort_key(self, sort: str) -> float | str:
-        """That by which it is sorted; see `SORTS`."""
+    def order_key(self, sort: str) -> float | str:
+        """The value by which it is sorted; see `SORTS`."""
         delivery = self.delivery
         keys: dict[str, float | str] = {
             "received": delivery.message.id,
@@ -121,7 +121,7 @@ class QueueEntry(msgspec.Struct):
     def place(self, sort: str = "") -> QueuePlace:
         """Its position in the queue."""
         message, number = self.delivery.message.id, self.delivery.id
-        return QueuePlace(self.shard, message, number, self.sort_key(sort) if sort else 0)
+        return QueuePlace(self.shard, message, number, self.order_key(sort) if sort else 0)
 
 
 CHANGE_PAGE: Final = 200

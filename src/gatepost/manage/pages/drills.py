@@ -54,7 +54,7 @@ def _list(request: Request, status: int = HTTPStatus.OK, error: str = "", chosen
         may_drill=may_drill,
         chosen=chosen or query.get("connector", "")[:300],
         error=error,
-        path=lambda one: connector_path(one.organization, "outbound", one.connector),
+        path=lambda drill: connector_path(drill.organization, "outbound", drill.connector),
     )
 
 
@@ -69,8 +69,8 @@ def _drill(request: Request) -> Response:
         wanted = DrillConnector(organization=organization, connector=name, wait=_WAIT)
 
         def show(identity: str) -> DrillState:
-            found = ShowDrill(organization=organization, id=identity, wait=_WAIT)
-            return execute(show_drill, context_of(request), found)
+            shown = ShowDrill(organization=organization, id=identity, wait=_WAIT)
+            return execute(show_drill, context_of(request), shown)
 
         state = execute(start_drill, context_of(request), wanted).value
         held = follow(state, show, seconds=_MOST).held

@@ -93,7 +93,7 @@ def _filter(given: Mapping[str, str]) -> dict[str, Any]:
 
 def _list(request: Request) -> Response:
     values = request.query_params
-    queue = ListQueue(**_filter(values), sort=_sort(values), limit=PAGE, after=values.get("after", ""))
+    queue = ListQueue(**_filter(values), sort=_order_of(values), limit=PAGE, after=values.get("after", ""))
     file = exported(
         request,
         "queue",
@@ -123,7 +123,7 @@ def _list(request: Request) -> Response:
     )
 
 
-def _sort(given: Mapping[str, str]) -> Any:
+def _order_of(given: Mapping[str, str]) -> Any:
     """The order that an address asks for; that of the queue for what is none."""
     sort = given.get("sort", "")
     return sort if sort.removeprefix("-") in SORTS else ""

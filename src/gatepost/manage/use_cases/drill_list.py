@@ -35,7 +35,7 @@ class ListDrills(Paging, kw_only=True):
 
 
 class ShowKeptDrill(msgspec.Struct, kw_only=True):
-    """Which one."""
+    """Choose one drill."""
 
     name: Annotated[str, Meta(max_length=200, description="Of its document, as the list has it.")]
 

@@ -41,7 +41,7 @@ from gatepost.store.queue_admin import (
     QueueEntry,
     QueuePlace,
     QueueTotals,
-    refuse_to_sort,
+    refuse_order,
     summed,
     trace_rows,
 )
@@ -119,7 +119,7 @@ class PostgresQueueAdmin:
             terms, values = where
             with self._database.reading() as connection:
                 if connection.value(count_to(terms), (*values, SORTED + 1)) > SORTED:
-                    refuse_to_sort(sort)
+                    refuse_order(sort)
         if after is not None and sort:
             where = after_place(where, after, sort)
         elif after is not None:

@@ -25,7 +25,7 @@ from gatepost.store.queue_admin import (
     QueueEntry,
     QueuePlace,
     QueueTotals,
-    refuse_to_sort,
+    refuse_order,
     summed,
     trace_rows,
 )
@@ -128,11 +128,11 @@ class Administration:
                 if sort.removeprefix("-") != "received":
                     left -= count_to(connection, where, left + 1)
                     if left < 0:
-                        refuse_to_sort(sort)
+                        refuse_order(sort)
                 entries += select_sorted(connection, shard.name, behind, sort, wanted.limit or -1)
 
         def key(entry: QueueEntry) -> tuple[float | str, int, int]:
-            return entry.sort_key(sort), entry.delivery.message.id, entry.delivery.id
+            return entry.order_key(sort), entry.delivery.message.id, entry.delivery.id
 
         entries.sort(key=key, reverse=sort.startswith("-"))
         return entries[: wanted.limit] if wanted.limit else entries

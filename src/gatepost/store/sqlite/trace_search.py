@@ -227,10 +227,10 @@ class _Reading:
         order = "ASC" if self.oldest_first else "DESC"
         sql = f"SELECT {shown} FROM trace WHERE {among} ORDER BY rowid {order}"  # noqa: S608 - our names
         below = 0 if self.oldest_first else last
-        found = rows_with(connection, self.where.patterns, self.where.organizations, below)
+        blocks = rows_with(connection, self.where.patterns, self.where.organizations, below)
         if self.oldest_first:  # of one file, which is bounded
-            found = iter([sorted(number for numbers in found for number in numbers if number > last)])
-        for numbers in found:
+            blocks = iter([sorted(number for numbers in blocks for number in numbers if number > last)])
+        for numbers in blocks:
             for some in batched(numbers, _LOOKED_UP):
                 yield from connection.execute(sql, (str(list(some)), *values))
 
