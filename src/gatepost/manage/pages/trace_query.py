@@ -98,7 +98,8 @@ def read_query(given: Mapping[str, str], organization: str, limit: int, zone: tz
     end = _time("until", with_offset(until, zone), errors) if until else ""
     if errors:
         return TraceQuery(q, fields, since, until, (), errors)
-    more: dict[str, Any] = {"organization": organization, "since": begin, "until": end, "limit": limit}
+    sort = "time" if given.get("sort") == "time" else ""
+    more: dict[str, Any] = {"organization": organization, "since": begin, "until": end, "limit": limit, "sort": sort}
     searches = [(meaning, SearchTrace(**{**fields, **meaning, **more})) for meaning in meant]
     return TraceQuery(q, fields, since, until, searches)
 
