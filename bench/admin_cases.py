@@ -150,6 +150,7 @@ NOT_MEASURED: dict[str, str] = {
     "/check/run/{run}/events": "a stream, as long as the check runs",
     "/check/run/{run}/report": "as the page of a run, whose report it is",
     "/doctor": "waits for the disk, to see how long it takes",
+    "/quickstart": "as /doctor, whose checks it shows",
     "/domains/{name}/publish/sight": "asks the DNS",
     "/connectors/run/{run}/events": "a stream, as long as the validation runs",
     "/hooks/view/{organization}/{name:path}": "the page of /rules/view, of another kind",

@@ -154,7 +154,9 @@ def test_install_serve_upgrade_remove_purge(package: Path, tmp_path: Path, pki: 
         assert owner(root, SETTINGS) == ("root:gatepost", "640")
         root.start_unit("gatepost.service")
         send(address, pki, "ann@contoso.example", "second")
+        send(address, pki, "bob@bank.example", "to the bank again")
         wait_until(lambda: delivered(root) == ["first", "second"], f"another message\n{root.log()}", timeout=90)
+        wait_until(lambda: len(bank.messages) == 2, f"the bank's second message\n{root.log()}", timeout=90)
         assert "organization.contoso" in root.run("gatepost", "export")
         stops(root)
 

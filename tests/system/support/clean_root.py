@@ -84,6 +84,7 @@ class CleanRoot:
         user += [f"--inh-caps=-all,{capability}", f"--bounding-set=-all,{capability}", f"--ambient-caps={capability}"]
         place = self / "run/notify"
         place.unlink(missing_ok=True)
+        self.notified.clear()  # an earlier start said so, too
         self._manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._manager.bind(str(place))
         self._manager.setblocking(False)

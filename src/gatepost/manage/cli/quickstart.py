@@ -15,39 +15,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+import msgspec
 import tomlkit
 
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.doctor import print_findings
-from gatepost.manage.cli.options import (
-    BAD_INPUT,
-    NO,
-    administrator,
-    author,
-    current_server,
-    fail,
-    gateway_of,
-)
+from gatepost.manage.cli.options import BAD_INPUT, NO, current_server, fail
 from gatepost.manage.cli.remote_options import only_here
+from gatepost.manage.cli.request_options import request_options
 from gatepost.manage.cli.serve import serve
-from gatepost.manage.use_cases.change import ChangeOptions
-from gatepost.manage.use_cases.dkim_changes import MakeDkimKey, make_dkim_key
 from gatepost.manage.use_cases.doctor import ExamineGateway, examine_gateway
+from gatepost.manage.use_cases.first_setup import set_up_gateway
 from gatepost.manage.use_cases.publication import ViewPublication, view_publication
 from gatepost.manage.use_cases.quickstart import (
     MAILBOXES,
+    FirstAnswers,
     QuickstartAnswers,
     dmarc_line,
     first_resources,
     first_settings,
+    normalized,
 )
-from gatepost.manage.use_cases.resources import apply_document
 from gatepost.node.machine_findings import Level
 from gatepost.node.privileges import DEFAULT_ACCOUNT
 from gatepost.pki.certificates.authority import self_signed
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.policy.connectors.model import parse
 from gatepost.settings.loader import DEFAULT_PATHS, SettingsError, load
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.client import Client
@@ -62,24 +57,7 @@ _FOLDER: Final = click.Path(file_okay=False, path_type=Path)
 
 
 @click.command()
-@click.option("--hostname", default="", help="Fully qualified name of the gateway, as in its MX and PTR records.")
-@click.option("--domain", "domains", multiple=True, help="Domain whose mail it accepts. Can be given several times.")
-@click.option(
-    "--upstream",
-    default="",
-    metavar="HOST[:PORT]",
-    help="Mail server behind the gateway; 'mailboxes' to deliver into mailboxes of the gateway.",
-)
-@click.option(
-    "--own-server", "own_servers", multiple=True, metavar="IP", help="Address of a server that sends through it."
-)
-@click.option(
-    "--nameserver",
-    "nameservers",
-    multiple=True,
-    metavar="IP[:PORT]",
-    help="Validating nameserver. Without one the gateway validates DNSSEC itself.",
-)
+@request_options(FirstAnswers)
 @click.option(
     "--certificate",
     nargs=2,
@@ -95,7 +73,7 @@ _FOLDER: Final = click.Path(file_okay=False, path_type=Path)
 @click.option("--admin-address", default=_ADMIN, show_default=True, metavar="HOST:PORT", help="Of the admin centre.")
 @click.option("--directory", type=_FOLDER, help="For settings. Default: /etc/gatepost for root, else ./gatepost.")
 @click.option("--data-dir", type=_FOLDER, help="Default: /var/lib/gatepost for root, else data in the directory.")
-def quickstart(directory: Path | None, data_dir: Path | None, **given: Any) -> None:
+def quickstart(request: FirstAnswers, directory: Path | None, data_dir: Path | None, **given: Any) -> None:
     """Set up a gateway: account, directories, keys, settings, first resources, certificate, DKIM keys.
 
     Asks for what is not given, on a terminal. Prints the DNS records to publish, what is still wrong (`gatepost
@@ -109,7 +87,7 @@ def quickstart(directory: Path | None, data_dir: Path | None, **given: Any) -> N
     file = folder / _SETTINGS
     if not _is_set_up(file):
         data = (data_dir or (Path("/var/lib/gatepost") if root and directory is None else folder / "data")).absolute()
-        answers = _answers(folder, data, **given)
+        answers = _answers(request, folder, data, **given)
         _write_all(answers, file)
         _make_resources(file, answers)
         click.echo(f"made {file}, {answers.master_key} and {folder / _RESOURCES}", err=True)
@@ -141,12 +119,12 @@ def up(ctx: click.Context, directory: Path, address: str, admin_address: str) ->
     if not _is_set_up(file):
         answers = QuickstartAnswers(
             hostname="mx.gatepost.localdomain",
-            domains=("gatepost.localdomain",),
+            domains=["gatepost.localdomain"],
             upstream=MAILBOXES,
             directory=folder,
             data_dir=folder / "data",
             certificate=(folder / "mx.pem", folder / "secrets" / "mx.key"),
-            nameservers=("127.0.0.1:53",),
+            nameservers=["127.0.0.1:53"],
             address=address,
             admin_address=admin_address,
             user="root" if os.geteuid() == 0 else "",
@@ -170,25 +148,25 @@ def _is_set_up(file: Path) -> bool:
     return True
 
 
-def _answers(folder: Path, data_dir: Path, **given: Any) -> QuickstartAnswers:
+def _answers(request: FirstAnswers, folder: Path, data_dir: Path, **given: Any) -> QuickstartAnswers:
     """What was given, and asked for where it was not. Ends the command if it must be asked and cannot."""
-    hostname = given["hostname"] or _prompted("--hostname", "Name of this gateway (FQDN)", socket.getfqdn())
-    domains = given["domains"] or tuple(_prompted("--domain", "Domains it accepts mail for (with spaces)", "").split())
-    upstream = given["upstream"] or _prompted(
+    hostname = request.hostname or _prompted("--hostname", "Name of this gateway (FQDN)", socket.getfqdn())
+    domains = request.domains or _prompted("--domain", "Domains it accepts mail for (with spaces)", "").split()
+    upstream = request.upstream or _prompted(
         "--upstream", "Mail server behind it, HOST[:PORT], or mailboxes", MAILBOXES
     )
-    chain, key = given["certificate"] or (folder / f"{hostname}.pem", folder / "secrets" / f"{hostname}.key")
+    first = normalized(replace(request, hostname=hostname, domains=domains, upstream=upstream))
+    chain, key = given["certificate"] or (
+        folder / f"{first.hostname}.pem",
+        folder / "secrets" / f"{first.hostname}.key",
+    )
     return QuickstartAnswers(
-        hostname=hostname.rstrip(".").lower(),
-        domains=tuple(domain.rstrip(".").lower() for domain in domains),
-        upstream=upstream,
+        **msgspec.structs.asdict(first),
         directory=folder,
         data_dir=data_dir,
         certificate=(chain.absolute(), key.absolute()),
-        own_servers=given["own_servers"],
-        nameservers=given["nameservers"],
         acme=given["acme"],
-        address=given["address"] or "0.0.0.0:25",
+        address=given["address"] or _EVERYWHERE,
         admin_address=given["admin_address"],
         user="" if os.geteuid() != 0 else os.environ.get("GATEPOST_SERVER__USER", DEFAULT_ACCOUNT),
     )
@@ -276,16 +254,12 @@ def _write(path: Path, content: bytes, owner: Any) -> None:
     draft.replace(path)
 
 
-def _make_resources(file: Path, answers: QuickstartAnswers) -> None:
-    """Apply the first resources, unless somebody made some already, and make a DKIM key for each domain."""
-    gateway = gateway_of(str(file))
-    if gateway.directory().organizations:
-        return
-    options = ChangeOptions(author(), note="quickstart")
-    apply_document(gateway, administrator(), first_resources(answers), options)
+def _make_resources(file: Path, answers: FirstAnswers) -> None:
+    """Make the first organization, unless somebody made one already."""
     through = client(str(file))
-    for domain in answers.domains:
-        through.call(make_dkim_key, MakeDkimKey(organization=answers.organization, domain=domain))
+    if not through.directory().organizations:
+        names = FirstAnswers.__struct_fields__
+        through.call(set_up_gateway, FirstAnswers(**{name: getattr(answers, name) for name in names}))
 
 
 def _tell(file: Path) -> None:

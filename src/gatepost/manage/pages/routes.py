@@ -34,6 +34,7 @@ from gatepost.manage.pages import (
     publication,
     quarantine,
     queue,
+    quickstart,
     reports,
     resources,
     sending_limits,
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
 
 _PAGES: Final = [
     *overview.ROUTES,
+    *quickstart.ROUTES,
     *explain.ROUTES,
     *partner.ROUTES,
     *publication.ROUTES,

@@ -80,7 +80,7 @@ class Examination(msgspec.Struct, frozen=True):
     visibility=Visibility.GATEWAY,
     tag="status",
     commands=("doctor", "quickstart"),
-    pages=("/doctor",),
+    pages=("/doctor", "/quickstart"),
 )
 def examine_gateway(context: Context, request: ExamineGateway) -> Examination:
     """Examine the gateway and its machine: what is wrong, and what to do next.

@@ -175,7 +175,7 @@ class FindPublications(Rows, kw_only=True):
     """Of which domains."""
 
 
-@use_case(scope=Scope.READ, visibility=Visibility.SEEN, tag="checks", pages=("/domains/publish",))
+@use_case(scope=Scope.READ, visibility=Visibility.SEEN, tag="checks", pages=("/domains/publish", "/quickstart"))
 def find_publications(context: Context, request: FindPublications) -> ListPage[PublicationView]:
     """List the records that accepted domains should publish, and the last answers of the DNS."""
     gateway, principal, dns_checks = context.gateway, context.principal, context.kept(DnsChecks)
