@@ -39,6 +39,7 @@ from gatepost.manage.use_cases.quickstart import (
 from gatepost.node.machine_findings import Level
 from gatepost.node.privileges import DEFAULT_ACCOUNT
 from gatepost.pki.certificates.authority import self_signed
+from gatepost.pki.certificates.files import write_whole
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.policy.connectors.model import parse
 from gatepost.settings.loader import DEFAULT_PATHS, SettingsError, load
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 _SETTINGS: Final = "gatepost.toml"
 _RESOURCES: Final = "resources.toml"
 _MASTER_KEY: Final = 32  # bytes
+_MODE: Final = 0o640  # for root and the group of the gateway
 _EVERYWHERE: Final = "0.0.0.0:25"
 _ADMIN: Final = "127.0.0.1:8443"
 _FOLDER: Final = click.Path(file_okay=False, path_type=Path)
@@ -191,16 +193,16 @@ def _write_all(answers: QuickstartAnswers, file: Path) -> None:
         folder.chmod(mode)
         owner(folder)
     if not answers.master_key.exists():
-        _write(answers.master_key, secrets.token_bytes(_MASTER_KEY), owner)
+        write_whole(answers.master_key, secrets.token_bytes(_MASTER_KEY), _MODE, owner)
     chain, key = answers.certificate
     if not answers.acme and not chain.exists():
         certificate_pem, key_pem = self_signed([answers.hostname])
-        _write(key, key_pem, owner)
-        _write(chain, certificate_pem, owner)
-    _write(answers.directory / _RESOURCES, tomlkit.dumps(first_resources(answers)).encode(), owner)
+        write_whole(key, key_pem, _MODE, owner)
+        write_whole(chain, certificate_pem, _MODE, owner)
+    write_whole(answers.directory / _RESOURCES, tomlkit.dumps(first_resources(answers)).encode(), _MODE, owner)
     if file.exists():
         shutil.copy2(file, file.with_name(f"{file.name}.before-quickstart"))
-    _write(file, text.encode(), owner)
+    write_whole(file, text.encode(), _MODE, owner)
 
 
 def _check(answers: QuickstartAnswers) -> str:
@@ -241,17 +243,6 @@ def _owner(answers: QuickstartAnswers) -> Any:
     if os.geteuid() != 0 or answers.user != DEFAULT_ACCOUNT:
         return lambda _: None
     return lambda path: shutil.chown(path, "root", DEFAULT_ACCOUNT)
-
-
-def _write(path: Path, content: bytes, owner: Any) -> None:
-    """Whole or not at all; readable for its owner and the gateway's group."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    owner(draft)
-    draft.replace(path)
 
 
 def _make_resources(file: Path, answers: FirstAnswers) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 
 import pytest
@@ -49,6 +50,17 @@ def test_everything_is_made_and_the_records_are_printed(set_up, tmp_path):
     secrets = list((tmp_path / "etc" / "secrets").iterdir())
     assert len(secrets) == 2
     assert all(not path.stat().st_mode & (stat.S_IRWXO | stat.S_IWGRP) for path in (*secrets, tmp_path / "etc"))
+
+
+def test_the_gateway_can_read_its_files_whatever_the_umask(set_up, tmp_path):
+    before = os.umask(0o077)
+    try:
+        set_up(*GIVEN)
+    finally:
+        os.umask(before)
+    files = [path for path in (tmp_path / "etc").rglob("*") if path.is_file() and "data" not in path.parts]
+    assert len(files) == 5
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o640}
 
 
 def test_a_certificate_that_acme_will_request_is_no_fault(set_up, tmp_path):
