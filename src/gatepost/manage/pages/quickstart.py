@@ -16,6 +16,7 @@ from starlette.routing import Route
 from gatepost.manage.pages.account_forms import Form, field_errors
 from gatepost.manage.pages.certificate_view import LEVELS, label_of, life
 from gatepost.manage.pages.confirmation import demand_owner
+from gatepost.manage.pages.doctor import gravest_first
 from gatepost.manage.pages.guard import context_of
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.use_cases.certificate_views import ViewCertificates, view_certificates
@@ -27,7 +28,6 @@ from gatepost.manage.use_cases.quickstart import MAILBOXES, FirstAnswers, dmarc_
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.manage.use_cases.resource_views import ListOwnOrganizations, list_own_organizations
-from gatepost.node.machine_findings import Level
 from gatepost.pki.certificates.entry import Purpose, State
 from gatepost.settings.model import DnsValidation
 
@@ -46,7 +46,6 @@ PATH: Final = "/quickstart"
 _BETWEEN: Final = re.compile(r"[,\s]+")
 _DOMAINS: Final = 3
 _CERTIFICATES: Final = 5
-_ORDER: Final = tuple(reversed(Level))
 
 
 class NextStep(NamedTuple):
@@ -144,8 +143,7 @@ def _findings(request: Request) -> Sequence[DoctorFinding] | None:
         examined = execute(examine_gateway, context_of(request), ExamineGateway(offline=True))
     except Refusal:
         return None
-    wrong = [finding for finding in examined.findings if finding.level is not Level.PASS]
-    return sorted(wrong, key=lambda finding: _ORDER.index(finding.level))
+    return gravest_first(finding for finding in examined.findings if finding.level != "pass")
 
 
 def _server_certificates(request: Request) -> Sequence[Entry]:

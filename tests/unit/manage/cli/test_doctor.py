@@ -18,6 +18,7 @@ from gatepost.pki.certificates.authority import Authority
 ROOT = Authority("Doctor Root")
 NAME = "mx.gate.example"
 MX = {"role": "mx", "address": "127.0.0.1:0"}
+CODES = {"warn": 0, "fail": 1, "unknown": 3}
 
 
 @pytest.fixture
@@ -226,6 +227,7 @@ def test_a_disk_that_is_full(healthy):
         ("_available_memory", lambda: 1 << 20, ("memory", "warn"), "1MB available"),
         ("_LEAST_DESCRIPTORS", 1 << 40, ("open files", "warn"), "for each process"),
         ("_is_kept_right", lambda: False, ("clock", "warn"), "nothing keeps the clock right"),
+        ("_is_kept_right", lambda: None, ("clock", "unknown"), "cannot be told"),
         ("_FIRST_YEAR", 1e12, ("clock", "fail"), "never set"),
     ],
 )
@@ -233,7 +235,7 @@ def test_faults_of_the_machine(healthy, monkeypatch, name, value, finding, text)
     """These cannot be planted in a machine that others use, too."""
     monkeypatch.setattr(machine_findings, name, value)
     monkeypatch.setattr("resource.getrlimit", lambda _: (1024, 20_000))
-    assert text in examined(healthy(), "--offline", code=int(finding[1] == "fail"))[finding][0]
+    assert text in examined(healthy(), "--offline", code=CODES[finding[1]])[finding][0]
 
 
 def test_data_that_belongs_to_somebody_else(healthy, monkeypatch):
