@@ -45,7 +45,7 @@ from gatepost.store.interface import StoreFailure
 from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from gatepost.manage.use_cases.context import Context
     from gatepost.net.lookups.dns import Resolver
@@ -239,14 +239,23 @@ def _published(context: Context) -> Iterator[DoctorFinding]:
         publication = publication_of(context.gateway, context.principal, domain, organization, servers)
         sections = (checks.known(publication) or checks.run(publication)).findings
         seen += 1
-        for finding in (finding for some in sections.values() for finding in some if finding.verdict in _MARKS):
-            wrong += 1
-            yield DoctorFinding(f"DNS of {domain}", _MARKS[finding.verdict], finding.text, finding.fix)
+        for key, finding in ((key, finding) for key, some in sections.items() for finding in some):
+            if finding.verdict in _MARKS:
+                wrong += 1
+                fix = _publishing(finding.fix, publication.lines(key))
+                yield DoctorFinding(f"DNS of {domain}", _MARKS[finding.verdict], finding.text, fix)
     if seen < len(domains):
         text = f"{len(domains) - seen} of {len(domains)} accepted domains were not looked at"
         yield DoctorFinding("DNS", Level.UNKNOWN, text, "Published records in the admin centre shows each")
     elif domains and not wrong:
         yield DoctorFinding("DNS", Level.PASS, "the records of the accepted domains are as they should be")
+
+
+def _publishing(fix: str, lines: Sequence[str]) -> str:
+    """What to do about a record, with the lines to publish, which pages show above it."""
+    text = fix.removeprefix("Here: ")
+    publishes = text.removesuffix(".").endswith("into the zone") and lines
+    return f"{text.removesuffix('.')}: {' and '.join(lines)}" if publishes else text
 
 
 def _alarms(context: Context) -> list[DoctorFinding]:

@@ -83,6 +83,10 @@ class DnsPublication:
         """Every line, to be put into a zone file."""
         return "\n".join(record.line for section in self.sections for record in section.records)
 
+    def lines(self, key: SectionKey) -> list[str]:
+        """Those of one section."""
+        return [record.line for section in self.sections if section.key == key for record in section.records]
+
 
 class GetPublication(msgspec.Struct, kw_only=True):
     """Of which domain."""
