@@ -239,7 +239,7 @@ def _clock_finding(now: float) -> DoctorFinding:
         return DoctorFinding("clock", Level.FAIL, text, "timedatectl set-ntp true")
     kept = _is_kept_right()
     if kept is None:
-        text = "whether a time service keeps the clock right cannot be told: the call for it is denied here"
+        text = "whether a time service keeps the clock right is unknown: the call that says so is denied here"
         return DoctorFinding("clock", Level.UNKNOWN, text, "timedatectl")
     if not kept:
         text = "nothing keeps the clock right: certificates, log-ins and reports go by it"
