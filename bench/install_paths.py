@@ -74,10 +74,7 @@ def prepare(root: CleanRoot, pki: Pki) -> None:
     shutil.copytree(ROOT / "requirements", root / "root/requirements")
     shutil.copy(pki.root, root / "etc/ca")
     (root / "root/send.py").write_text(SEND)
-    for name in ("etc/resolv.conf", "etc/hosts", "etc/pip.conf", "etc/ssl/certs/ca-certificates.crt"):
-        if Path("/", name).is_file():
-            (root / name).unlink(missing_ok=True)
-            shutil.copy(Path("/", name), root / name)
+    root.lend_network()
     root.run("apt-get", "-qq", "update")
     root.run("apt-get", "-qq", "install", "--yes", "--no-install-recommends", *USUAL)
 
