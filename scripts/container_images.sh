@@ -30,7 +30,7 @@ write_podman() {
     runtime=
     command -v runc >/dev/null && runtime="--runtime runc"
     {
-        printf '#!/bin/sh\nset -eu\ncache=%s\nruntime="%s"\n' "$cache" "$runtime"
+        printf '#!/bin/sh\nset -eu\nreal=%s\ncache=%s\nruntime="%s"\n' "$(command -v podman)" "$cache" "$runtime"
         cat <<'END'
 lent() {
     if [ -f /etc/ssl/certs/ca-certificates.crt ]; then
@@ -51,7 +51,7 @@ if [ "${1:-}" = build ]; then
     set -- build --network host --pull=never $(limits) $(lent) "$@"
 fi
 # shellcheck disable=SC2086  # several words
-exec podman --root "$cache/storage" --runroot /run/gatepost-proof --network-config-dir "$cache/networks" --cgroup-manager cgroupfs $runtime "$@"
+exec "$real" --root "$cache/storage" --runroot /run/gatepost-proof --network-config-dir "$cache/networks" --cgroup-manager cgroupfs $runtime "$@"
 END
     } >"$podman.new"
     chmod 755 "$podman.new"
