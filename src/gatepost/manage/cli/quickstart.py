@@ -157,7 +157,11 @@ def _answers(request: FirstAnswers, folder: Path, data_dir: Path, **given: Any) 
     upstream = request.upstream or _prompted(
         "--upstream", "Mail server behind it, HOST[:PORT], or mailboxes", MAILBOXES
     )
-    first = normalized(replace(request, hostname=hostname, domains=domains, upstream=upstream))
+    nameservers = request.nameservers
+    if not nameservers and not (request.hostname and request.domains and request.upstream):  # others were asked for
+        nameservers = _prompted("--nameserver", "Validating nameservers; none: the gateway validates", "none").split()
+    answers = {"hostname": hostname, "domains": domains, "upstream": upstream}
+    first = normalized(replace(request, **answers, nameservers=[text for text in nameservers if text != "none"]))
     chain, key = given["certificate"] or (
         folder / f"{first.hostname}.pem",
         folder / "secrets" / f"{first.hostname}.key",

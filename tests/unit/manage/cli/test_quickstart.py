@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import pty
 import stat
+import subprocess
+import sys
+import tomllib
 
 import pytest
 from click.testing import CliRunner
@@ -76,6 +80,22 @@ def test_a_second_time_nothing_changes(set_up, tmp_path):
     assert again.stdout == first.stdout
     assert "nothing is changed" in again.stderr
     assert content(tmp_path / "etc") == before
+
+
+@pytest.mark.parametrize(("typed", "kept"), [("127.0.0.1 127.0.0.2", True), ("", False)])
+def test_a_terminal_is_asked_four_questions(tmp_path, typed, kept):
+    ours, theirs = pty.openpty()
+    words = ["quickstart", "--directory", tmp_path / "etc", "--address", "127.0.0.1:0", "--admin-address", ""]
+    command = [sys.executable, "-m", "gatepost", *map(str, words)]
+    with subprocess.Popen(command, stdin=theirs, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as asked:
+        os.write(ours, f"mx1.contoso.example\ncontoso.example contoso.test\nmailboxes\n{typed}\n".encode())
+        said = asked.communicate(timeout=60)[1]
+    os.close(ours)
+    os.close(theirs)
+    settings = tomllib.loads((tmp_path / "etc/gatepost.toml").read_text())
+    assert settings["server"]["hostname"] == "mx1.contoso.example", said
+    assert settings["dns"] == ({"nameservers": ["127.0.0.1", "127.0.0.2"]} if kept else {"validate": "local"})
+    assert "contoso.test" in (tmp_path / "etc/resources.toml").read_text()
 
 
 def test_what_is_missing_and_cannot_be_asked_is_said(set_up, tmp_path):
