@@ -27,6 +27,7 @@ from gatepost.manage.use_cases.publication import publication_of, shown_certific
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.status import workers
 from gatepost.manage.use_cases.stored_schemas import SCHEMAS
+from gatepost.manage.use_cases.ways_out import ways_out
 from gatepost.net.lookups.evaluation import look_up
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.node.machine_findings import (
@@ -85,8 +86,8 @@ class Examination(msgspec.Struct, frozen=True):
 def examine_gateway(context: Context, request: ExamineGateway) -> Examination:
     """Examine the gateway and its machine: what is wrong, and what to do next.
 
-    Settings, account, ports, disk, memory, clock, certificates, store, nameservers, our own name in the DNS, the
-    records of accepted domains, alarms. It takes up to half a minute.
+    Settings, account, ports, disk, memory, clock, certificates, store, nameservers, our own name in the DNS, ways out,
+    the records of accepted domains, alarms. It takes up to half a minute.
     """
     settings = context.settings
     with _RUNS.slot("", _PATIENCE):
@@ -174,7 +175,7 @@ def _stored(context: Context) -> Iterator[DoctorFinding]:
 
 
 def _own_name(context: Context) -> list[DoctorFinding]:
-    """Whether nameservers answer and validate, and whether our name and addresses lead to each other."""
+    """Whether nameservers answer and validate, our name and addresses lead to each other, and there are ways out."""
     nameservers = context.kept(ResolverCheck).run()
     if not nameservers.ok:
         fix = "set [dns] nameservers to one that answers: dig @ADDRESS . SOA"
@@ -185,6 +186,7 @@ def _own_name(context: Context) -> list[DoctorFinding]:
         async with resolver_of(context.settings) as resolver:
             findings.append(await _validation(resolver))
             findings.append(await _address(resolver, context.settings.server.hostname))
+            findings.extend(await ways_out(resolver, context.settings))
 
     async def in_time() -> None:
         async with asyncio.timeout(_PATIENCE):
