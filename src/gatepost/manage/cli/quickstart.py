@@ -162,8 +162,8 @@ def _answers(request: FirstAnswers, folder: Path, data_dir: Path, **given: Any) 
     nameservers = request.nameservers
     if not nameservers and not (request.hostname and request.domains and request.upstream):  # others were asked for
         nameservers = _prompted("--nameserver", "Validating nameservers; none: the gateway validates", "none").split()
-    answers = {"hostname": hostname, "domains": domains, "upstream": upstream}
-    first = normalized(replace(request, **answers, nameservers=[text for text in nameservers if text != "none"]))
+    nameservers = [text for text in nameservers if text != "none"]
+    first = normalized(replace(request, hostname=hostname, domains=domains, upstream=upstream, nameservers=nameservers))
     chain, key = given["certificate"] or (
         folder / f"{first.hostname}.pem",
         folder / "secrets" / f"{first.hostname}.key",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from starlette.routing import Route
 
@@ -12,27 +12,15 @@ from gatepost.manage.use_cases.doctor import ExamineGateway, examine_gateway
 from gatepost.manage.use_cases.execution import execute
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from starlette.requests import Request
     from starlette.responses import Response
-
-    from gatepost.manage.use_cases.doctor import DoctorFinding
-
-
-_ORDER: Final = ("fail", "unknown", "warn", "pass")
 
 
 def _doctor(request: Request) -> Response:
     """The network is asked only on request, since that takes up to half a minute."""
     asks = request.query_params.get("network") == "1"
-    findings = execute(examine_gateway, context_of(request), ExamineGateway(offline=not asks)).findings
-    return render(request, "overview/doctor.html", found=gravest_first(findings), asks=asks)
-
-
-def gravest_first(findings: Iterable[DoctorFinding]) -> Sequence[DoctorFinding]:
-    """The findings in the order in which a person should read them."""
-    return sorted(findings, key=lambda finding: _ORDER.index(finding.level))
+    examined = execute(examine_gateway, context_of(request), ExamineGateway(offline=not asks))
+    return render(request, "overview/doctor.html", found=examined.gravest_first, asks=asks)
 
 
 ROUTES = [Route("/doctor", _doctor)]

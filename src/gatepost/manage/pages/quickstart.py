@@ -16,7 +16,6 @@ from starlette.routing import Route
 from gatepost.manage.pages.account_forms import Form, field_errors
 from gatepost.manage.pages.certificate_view import LEVELS, label_of, life
 from gatepost.manage.pages.confirmation import demand_owner
-from gatepost.manage.pages.doctor import gravest_first
 from gatepost.manage.pages.guard import context_of
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.use_cases.certificate_views import ViewCertificates, view_certificates
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from gatepost.manage.use_cases.doctor import DoctorFinding
+    from gatepost.manage.use_cases.doctor import Examination
     from gatepost.manage.use_cases.first_setup import FirstSetup
     from gatepost.pki.certificates.entry import Entry
 
@@ -128,7 +127,7 @@ def _report(request: Request, setup: FirstSetup | None = None) -> Response:
         "overview/quickstart_report.html",
         setup=setup,
         master_key=MASTER_KEY,
-        findings=_findings(request),
+        examined=_examined(request),
         certificates=[(entry, label_of(entry), life(entry, now)) for entry in certificates[:_CERTIFICATES]],
         levels=LEVELS,
         zones=zones,
@@ -137,13 +136,12 @@ def _report(request: Request, setup: FirstSetup | None = None) -> Response:
     )
 
 
-def _findings(request: Request) -> Sequence[DoctorFinding] | None:
-    """What is not as it should be, the gravest first; None if it cannot be told now."""
+def _examined(request: Request) -> Examination | None:
+    """What doctor says without the network; None if it cannot be told now."""
     try:
-        examined = execute(examine_gateway, context_of(request), ExamineGateway(offline=True))
+        return execute(examine_gateway, context_of(request), ExamineGateway(offline=True))
     except Refusal:
         return None
-    return gravest_first(finding for finding in examined.findings if finding.level != "pass")
 
 
 def _server_certificates(request: Request) -> Sequence[Entry]:

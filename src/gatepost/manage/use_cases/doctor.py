@@ -74,6 +74,17 @@ class Examination(msgspec.Struct, frozen=True):
     level: Level
     findings: list[DoctorFinding]
 
+    @property
+    def gravest_first(self) -> list[DoctorFinding]:
+        """The findings in the order in which a person should read them."""
+        order = tuple(reversed(Level))
+        return sorted(self.findings, key=lambda finding: order.index(finding.level))
+
+    @property
+    def wrong(self) -> list[DoctorFinding]:
+        """Those that are not as they should be, or not known."""
+        return [finding for finding in self.gravest_first if finding.level is not Level.PASS]
+
 
 @use_case(
     "GET /doctor",
