@@ -24,6 +24,7 @@ from gatepost.manage.pages.exports import exported
 from gatepost.manage.pages.guard import context_of, executing, not_there, or_not_there, principal_of
 from gatepost.manage.pages.message_head import head_of
 from gatepost.manage.pages.rendering import link, render, see_other
+from gatepost.manage.pages.time_zones import zone_of
 from gatepost.manage.pages.trace_query import FIELDS, SPANS, in_words, read_query, wider_searches
 from gatepost.manage.pages.trace_story import recipients_of, story
 from gatepost.manage.use_cases.client import all_items
@@ -75,7 +76,7 @@ COLUMNS: Final = (
 def _search(request: Request) -> Response:
     principal, params = principal_of(request), request.query_params
     organization = params.get("organization", "")
-    question = read_query(params, organization, PAGE)
+    question = read_query(params, organization, PAGE, zone_of(request).zone)
     items = partial(_all, request, question)
     if file := exported(request, f"trace-{_stamp()}", COLUMNS, items, cells=_cells):
         return file
