@@ -12,7 +12,7 @@ import ipaddress
 import logging
 import socket
 import time
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from gatepost.net.connection import Connection
 from gatepost.net.proxy_header import HeaderReceiver
@@ -32,6 +32,17 @@ _COMPLAINTS: Final = 10  # lines of one second
 _MAX_REFUSED: Final = 256  # refused connections that may get a reply at a time; more are dropped without one
 
 _log = logging.getLogger(__name__)
+
+
+class ConnectionQuota(NamedTuple):
+    """The limits of one client: connections at a time of all clients and of its source, 0 for none.
+
+    refusal: why it may not connect now, "" if it may.
+    """
+
+    total: int
+    per_source: int
+    refusal: str = ""
 
 
 class PassedSockets(Protocol):
@@ -97,7 +108,8 @@ def source_of(host: str) -> str:
 class Listener:
     """Accepts on `sockets` and hands each stream to `accept`, or to `refuse` with the reason in plain words.
 
-    total, per_source: connections at a time, refused ones not counted; 0 is no limit. `accept` and `refuse` are
+    total, per_source: connections at a time, refused ones not counted; 0 is no limit. quota: in their place, asked
+    once about each client by its address, and again about one that a host of ours names. `accept` and `refuse` are
     called in a turn of the loop, must attach a receiver (or close) and must not block. refusal: while it is set, why
     every new connection is refused. is_own: whether a connection is a check of ours, which counts for no limit.
     proxies: for each local end the addresses that speak for others: each of their connections begins with a PROXY
@@ -112,8 +124,8 @@ class Listener:
         "_is_own",
         "_open",
         "_own",
-        "_per_source",
         "_proxies",
+        "_quota",
         "_refuse",
         "_refused",
         "_servers",
@@ -130,6 +142,7 @@ class Listener:
         refuse: Callable[[Stream, str], None],
         total: int = 5000,
         per_source: int = 100,
+        quota: Callable[[str], ConnectionQuota] | None = None,
         is_own: Callable[[Stream], bool] = lambda _: False,
         proxies: Callable[[Endpoint], Container[str]] | None = None,
     ) -> None:
@@ -137,7 +150,7 @@ class Listener:
         self._accept = accept
         self._refuse = refuse
         self._total = total
-        self._per_source = per_source
+        self._quota = quota or (lambda _: ConnectionQuota(total, per_source))
         self._open = 0
         self._refused: set[Stream] = set()
         self._proxies = proxies
@@ -179,7 +192,8 @@ class Listener:
         source = source_of(client.host)
         before = self._counted.get(stream, "")
         if before and source != before:
-            if reason := self._too_many_of(source):
+            quota = self._quota(client.host)
+            if reason := quota.refusal or self._too_many_of(source, quota.per_source):
                 return reason
             self._count(stream, source)
         stream.introduce(client, introduction)
@@ -196,7 +210,7 @@ class Listener:
 
     def _admit(self, stream: Connection) -> None:
         source = source_of(stream.peer.host)
-        reason = self._reason(source)
+        reason = self.refusal or self._reason(source, self._quota(stream.peer.host))
         if not reason:
             self._open += 1
             self._count(stream, source)
@@ -231,15 +245,15 @@ class Listener:
         else:
             stream.attach(HeaderReceiver(stream, done, failed))
 
-    def _reason(self, source: str) -> str:
-        if self.refusal:
-            return self.refusal
-        if self._total and self._open >= self._total:
+    def _reason(self, source: str, quota: ConnectionQuota) -> str:
+        if quota.refusal:
+            return quota.refusal
+        if quota.total and self._open >= quota.total:
             return "too many connections"
-        return self._too_many_of(source)
+        return self._too_many_of(source, quota.per_source)
 
-    def _too_many_of(self, source: str) -> str:
-        if self._per_source and self._by_source.get(source, 0) >= self._per_source:
+    def _too_many_of(self, source: str, most: int) -> str:
+        if most and self._by_source.get(source, 0) >= most:
             return f"too many connections from {source}"
         return ""
 
