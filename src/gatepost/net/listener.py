@@ -7,16 +7,17 @@ own `Listener` on them. The reply to a refused client is the caller's business.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ipaddress
 import logging
 import socket
+import struct
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from gatepost.net.connection import Connection
 from gatepost.net.proxy_header import HeaderReceiver
 from gatepost.net.stream import Endpoint, Loss, LossKind
+from gatepost.net.tasks import spawn
 from gatepost.policy.connectors.facts import Introduction, Teller
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 BACKLOG: Final = 512
 """Connections that the kernel keeps for us while we are busy."""
+_AT_ONCE: Final = 16  # connections of one listener that are taken in a turn of the loop
+_PAUSE: Final = 1.0  # seconds without accepting when the process can open no more
+_RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: close with RST, and wait for nothing
 _COMPLAINTS: Final = 10  # lines of one second
 _MAX_REFUSED: Final = 256  # refused connections that may get a reply at a time; more are dropped without one
 
@@ -37,12 +41,13 @@ _log = logging.getLogger(__name__)
 class ConnectionQuota(NamedTuple):
     """The limits of one client: connections at a time of all clients and of its source, 0 for none.
 
-    refusal: why it may not connect now, "" if it may.
+    refusal: why it may not connect now, "" if it may. drops: it is not even told so, as that would take too long.
     """
 
     total: int
     per_source: int
     refusal: str = ""
+    drops: bool = False
 
 
 class PassedSockets(Protocol):
@@ -128,8 +133,8 @@ class Listener:
         "_quota",
         "_refuse",
         "_refused",
-        "_servers",
         "_sockets",
+        "_stopped",
         "_total",
         "refusal",
     )
@@ -159,7 +164,7 @@ class Listener:
         self._is_own = is_own
         self._own: set[Stream] = set()
         self._counted: dict[Stream, str] = {}  # open connections, each with the source that it counts for; "" for none
-        self._servers: list[asyncio.Server] = []
+        self._stopped = False
         self.refusal = ""
 
     @property
@@ -169,23 +174,53 @@ class Listener:
 
     async def start(self) -> None:
         """Begin to accept."""
-        loop = asyncio.get_running_loop()
         for sock in self._sockets:
-            server = await loop.create_server(
-                lambda: Connection(loop, answering=True, opened=self._opened, gone=self._gone),
-                sock=sock,
-                backlog=BACKLOG,
-            )
-            self._servers.append(server)
+            sock.setblocking(False)  # one that was passed on may block
+            self._watch(sock)
 
     def stop(self) -> None:
         """Accept no more, and close the sockets; open connections go on."""
-        for server in self._servers:
-            server.close()
-        self._servers.clear()
+        self._stopped = True
         for sock in self._sockets:
-            with contextlib.suppress(OSError):
+            if sock.fileno() >= 0:
+                asyncio.get_running_loop().remove_reader(sock)
                 sock.close()
+
+    def _watch(self, sock: socket.socket) -> None:
+        if not self._stopped:
+            asyncio.get_running_loop().add_reader(sock, self._take, sock)
+
+    def _take(self, sock: socket.socket) -> None:
+        """Take a few connections: however many come, those that are open get their turn between."""
+        for _ in range(_AT_ONCE):
+            try:
+                client, (host, *_) = sock.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as failure:  # no descriptor or memory is left: wait for some instead of trying all the time
+                self._complaints.say(f"no connection can be accepted: {failure}")
+                loop = asyncio.get_running_loop()
+                loop.remove_reader(sock)
+                loop.call_later(_PAUSE, self._watch, sock)
+                return
+            quota = self._quota(host)
+            if quota.drops and not self.refusal:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                client.close()
+            else:
+                spawn(self._open_stream(client, quota), "a new connection")
+
+    async def _open_stream(self, client: socket.socket, quota: ConnectionQuota) -> None:
+        loop = asyncio.get_running_loop()
+
+        def connection() -> Connection:
+            return Connection(loop, answering=True, opened=lambda stream: self._opened(stream, quota), gone=self._gone)
+
+        try:
+            client.setblocking(False)
+            await loop.connect_accepted_socket(connection, client)
+        except OSError:  # it is gone already
+            client.close()
 
     def introduce(self, stream: Stream, client: Endpoint, introduction: Introduction) -> str:
         """Let an accepted connection be the client's that a trusted host names; why it is one too many, else ""."""
@@ -199,25 +234,25 @@ class Listener:
         stream.introduce(client, introduction)
         return ""
 
-    def _opened(self, stream: Connection) -> None:
+    def _opened(self, stream: Connection, quota: ConnectionQuota) -> None:
         if not self.refusal and self._is_own(stream):
             self._own.add(stream)
             self._accept(stream)
         elif self._proxies is not None and stream.peer.host in self._proxies(stream.local):
             self._await_header(stream)
         else:
-            self._admit(stream)
+            self._admit(stream, quota)
 
-    def _admit(self, stream: Connection) -> None:
+    def _admit(self, stream: Connection, quota: ConnectionQuota) -> None:
         source = source_of(stream.peer.host)
-        reason = self.refusal or self._reason(source, self._quota(stream.peer.host))
+        reason = self.refusal or self._reason(source, quota)
         if not reason:
             self._open += 1
             self._count(stream, source)
             self._accept(stream)
             return
         self._refused.add(stream)
-        if len(self._refused) > _MAX_REFUSED:
+        if quota.drops or len(self._refused) > _MAX_REFUSED:
             stream.abort(Loss(LossKind.CLOSED, reason))
         else:
             self._refuse(stream, reason)
@@ -234,7 +269,7 @@ class Listener:
                 stream.introduce(Endpoint(header.host, header.port), introduction)
             self._open -= 1
             del self._counted[stream]
-            self._admit(stream)
+            self._admit(stream, self._quota(stream.peer.host))
             stream.replay(rest)
 
         def failed(why: str) -> None:

@@ -60,7 +60,7 @@ class Figures:
         self._complained = -_COMPLAIN
         self.before = read_figures(directory, worker)
         self.slowdowns = Slowdowns(self.before.slowed)
-        self.load = replace(self.before.load, level=NORMAL)
+        self.load = replace(self.before.load, level=NORMAL, share=1.0)
         self._told_load = self.load
         self._problems: DeliveryProblems | None = None
 
@@ -89,7 +89,7 @@ class Figures:
         """Write the file at the end: the worker does nothing any more."""
         self.gauges = {}
         self.failure = _no_failure
-        self.load = replace(self.load, level=NORMAL)
+        self.load = replace(self.load, level=NORMAL, share=1.0)
         if self._served or self._trouble or (self._problems is not None and self._problems.changed):
             self.write(self._clock())
 

@@ -1,6 +1,6 @@
 """Measure how loaded a worker is, and tighten the limits of clients that nobody knows.
 
-Made by `node.assembly`; four times a second it measures, and `policy.decisions.load` decides. What is in force is in
+Made by `node.assembly`; ten times a second it measures, and `policy.decisions.load` decides. What is in force is in
 the worker's figures, from which metrics, alarms and status have it.
 """
 
@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections import deque
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from gatepost.events.metrics.catalogue import LIMITED
 from gatepost.mail.inbound.source_limits import Rate, SourceLimits
-from gatepost.mail.model.worker_load import WorkerLoad
 from gatepost.node.lifecycle import Duty, Lifecycle
 from gatepost.policy.decisions.load import Level, LoadMarks, LoadState, Measurements, RateLimit, next_state
 from gatepost.values import replace
@@ -27,10 +28,11 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.directory import Directory
     from gatepost.settings.model import Settings
 
-LOAD_SECONDS: Final = 0.25
+LOAD_SECONDS: Final = 0.1
 """Between two measurements."""
 
-_RARELY: Final = 4  # measurements of delay and commits to one of memory and disk
+_RARELY: Final = 10  # measurements of delay to one of all else
+_DELAYS: Final = 9  # measurements of delay whose median counts: one long task of our own is no load
 _MEMORY: Final = Path("/proc/meminfo")
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 
@@ -52,9 +54,10 @@ class LoadMonitor:
         self._data = settings.server.data_dir
         self._observation = observation
         self._state = LoadState()
-        self._measured = Measurements()
+        self._has_warned = False
         self._rounds = 0
         self._due, self._cpu = 0.0, 0.0
+        self._delays: deque[float] = deque(maxlen=_DELAYS)
         self._refused_before = 0
 
     def part(self, registry: SessionRegistry, directory: Directory) -> Lifecycle:
@@ -67,40 +70,33 @@ class LoadMonitor:
         """Measure once, and put the limits of the level that follows in force."""
         now, cpu = time.monotonic(), time.thread_time()
         # What others on the machine take makes a worker late as well, and no limit of ours helps against that.
-        late = min(now - self._due, cpu - self._cpu) if self._due else 0.0
+        self._delays.append(max(0.0, min(now - self._due, cpu - self._cpu)) if self._due else 0.0)
         self._due, self._cpu = now + LOAD_SECONDS, cpu
-        if self._rounds % _RARELY == 0:
-            self._measured = Measurements(memory=memory_in_use(), disk=_free_bytes(self._data))
         self._rounds += 1
-        commit = self._registry.commits.longest(now)
-        before, measured = self._state, replace(self._measured, commit=commit, delay=max(0.0, late))
-        self._state = next_state(before, measured, self._marks, now)
-        if self._state.level is not before.level:
-            self._change(before)
-        elif self._state.level is not Level.NORMAL and self._rounds % _RARELY == 0:
-            self._tell(replace(self._observation.load, last=time.time(), refused=self._refused))
+        if self._rounds % _RARELY == 1:
+            waits = self._registry.commits.longest(now)
+            self._decide(Measurements(memory_in_use(), _free_bytes(self._data), waits, median(self._delays)))
 
-    def _change(self, before: LoadState) -> None:
-        state, now = self._state, time.time()
-        self.limits.level = state.level
-        if state.level > before.level:
-            _log.warning("this worker is %s: %s; unknown clients may do less", state.level.label, state.reason)
-        else:
-            _log.info("this worker is %s again", state.level.label)
+    def _decide(self, measured: Measurements) -> None:
+        """Put the share of limits that follows from this in force, and tell of it."""
+        before, state = self._state, next_state(self._state, measured, self._marks, _RARELY * LOAD_SECONDS)
+        self._state, self.limits.share = state, state.share
+        if state.level is Level.NORMAL is before.level:
+            return
+        now, load = time.time(), self._observation.load
         if before.level is Level.NORMAL:
-            self._refused_before = self._refusals()
-            self._tell(WorkerLoad(state.level.label, state.reason, now, now))
-        else:
-            reason = state.reason or before.reason
-            load = replace(self._observation.load, level=state.level.label, reason=reason, last=now)
-            self._tell(replace(load, refused=self._refused))
-
-    def _tell(self, load: WorkerLoad) -> None:
-        self._observation.note_load(load)
-
-    @property
-    def _refused(self) -> int:
-        return self._refusals() - self._refused_before
+            self._refused_before, self._has_warned = self._refusals(), False
+            load = replace(load, since=now)
+        if state.level is Level.OVERLOADED and not self._has_warned:
+            self._has_warned = True
+            _log.warning("this worker is overloaded: %s; unknown clients may do less", state.reason)
+        elif state.level is Level.NORMAL and self._has_warned:
+            _log.info("this worker is no longer overloaded")
+        refused = self._refusals() - self._refused_before
+        reason = state.reason or before.reason
+        self._observation.note_load(
+            replace(load, level=state.level.label, share=state.share, reason=reason, last=now, refused=refused)
+        )
 
     def _refusals(self) -> int:
         numbers = self._observation.counts.numbers

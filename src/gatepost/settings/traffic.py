@@ -134,10 +134,10 @@ class Rates(Section):
         description="Connections from one IPv4 address or IPv6 /64. A source may do ten seconds' worth at once.",
     )
     connections: Rate = setting(
-        default=30_000, description="Connections from all of them. All together may do two seconds' worth at once."
+        default=12_000, description="Connections from all of them. All together may do two seconds' worth at once."
     )
     handshakes_per_source: Rate = setting(default=600, description="TLS handshakes with one source.")
-    handshakes: Rate = setting(default=30_000, description="TLS handshakes with all of them.")
+    handshakes: Rate = setting(default=6000, description="TLS handshakes with all of them.")
     messages_per_source: Rate = setting(default=6000, description="Messages from one source (Postfix: no limit).")
     messages: Rate = setting(default=120_000, description="Messages from all of them.")
     recipients_per_source: Rate = setting(default=60_000, description="Recipients named by one source.")
@@ -155,18 +155,17 @@ class Rates(Section):
     )
     memory_mark: Annotated[Whole, Range(0, 99)] = setting(
         default=90,
-        description="Percent of the memory of the machine or container in use from which on a worker is busy, and "
-        "limits of unknown clients are a quarter; halfway to 100 it is overloaded, and they are a sixteenth. 0: never.",
+        description="Percent of the memory of the machine or container in use, above which these limits become "
+        "tighter. 0: never.",
     )
     commit_mark: Annotated[Duration, Range(0, 3600, format_duration)] = setting(
-        default=1,
-        description="How long messages wait to be stored when a worker is busy; overloaded at four times that. 0: "
-        "never.",
+        default=1, description="How long messages wait to be stored, above which they become tighter. 0: never."
     )
     delay_mark: Annotated[Duration, Range(0, 3600, format_duration)] = setting(
-        default=0.25,
-        description="How late a worker is, because of its own work, when it is busy; overloaded at four times that. 0: "
-        "never. A disk is near its mark at four times store.free_space, and overloaded at twice.",
+        default=0.002,
+        description="How late a worker is most of the time because of its own work, above which they become tighter. A "
+        "larger one takes more from unknown clients, and lets known ones wait longer meanwhile. 0: never. The mark of "
+        "the disk is four times store.free_space.",
     )
 
     def of(self, limit: str) -> tuple[int, int]:

@@ -103,21 +103,21 @@ def judge_mail(facts: MailFacts, limits: MailLimits, *, now: float) -> tuple[Ala
 
 
 def _overload(facts: MailFacts, now: float) -> Iterator[Alarm]:
-    """One for all workers: what one of them is short of, the others of its machine mostly are as well."""
-    loaded = [load for load in facts.loads if load.last and now < load.last + _LOAD_SHOWN]
+    """One for all workers, and only if a client felt it: what one of them lacks, the others mostly lack as well."""
+    loaded = [load for load in facts.loads if load.refused and now < load.last + _LOAD_SHOWN]
     if not loaded:
         return
     latest = max(loaded, key=lambda load: (load.level != NORMAL, load.last))
-    refused = sum(load.refused for load in loaded)
-    over = latest.level == NORMAL
+    is_over, refused = latest.level == NORMAL, sum(load.refused for load in loaded)
+    have, they = ("has", "it") if len(loaded) == 1 else ("have", "they")
     yield _alarm(
         Kind.OVERLOAD,
-        Severity.WARNING if over else Severity.ERROR,
+        Severity.WARNING if is_over else Severity.ERROR,
         "",
-        f"{quantity(len(loaded), 'worker')} {'had' if over else 'has' if len(loaded) == 1 else 'have'} more to do than "
-        "it can, and served known clients first",
-        f"The reason: {latest.reason}. Limits of clients that no connector knows were tighter, and "
-        f"{quantity(refused, 'time')} one was told to try again later.",
+        f"{quantity(len(loaded), 'worker')} {'had' if is_over else have} more to do than {they} can, and served known "
+        "clients first",
+        f"The reason: {latest.reason}. Limits of clients that no connector knows were tighter, and such clients were "
+        f"refused {quantity(refused, 'time')}: they were told to try again later.",
         "See which limits were reached, and by whom; if it is usual mail, give the machine more, or raise [rates]:",
         "gatepost status",
         "gatepost trace search --event REFUSE",

@@ -1,6 +1,6 @@
 """Limit what clients that nobody knows do in a minute and at a time: each source, and all of them together.
 
-One for a worker, made by `node.load`, which sets its level. `net.listener` asks about connections, sessions about the
+One for a worker, made by `node.load`, which sets its share. `net.listener` asks about connections, sessions about the
 rest. Known are the addresses that connectors name, this host itself, hosts that speak for others, and clients that a
 connector, a log-in or the site identified within a day; they are not limited here.
 """
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from gatepost.events.metrics.catalogue import LIMITED
 from gatepost.net.listener import ConnectionQuota, source_of
 from gatepost.policy.connectors.directory import address_key
-from gatepost.policy.decisions.load import Level, RateLimit, connections_at, rate_at
+from gatepost.policy.decisions.load import RateLimit, connections_at, rate_at
 from gatepost.protocols.smtp.replies import Reply
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ _LOOPBACK: Final = frozenset({"127.0.0.1", "::1"})  # whoever is on this machine
 _SOURCE_BURST: Final = 10.0  # seconds' worth that a source may do at once,
 _TOTAL_BURST: Final = 2.0  # and all sources together
 _CODES: Final = {RateLimit.MESSAGES: 450, RateLimit.RECIPIENTS: 450, RateLimit.FAILED_LOGINS: 454}  # else 421
+_ROUNDING: Final = 1e-6  # seconds by which sums of binary fractions may be off
+_ANSWERS: Final = 6000  # refused connections a minute that are told why: in a flood the reply is what costs
 _LATER: Final = ", try again later"
 
 
@@ -48,7 +50,7 @@ class _Pace:
 
     def allows(self, key: str, a_minute: int, burst: float, now: float) -> bool:
         """Whether one more is within a limit. burst: seconds' worth that may come at once, at least one."""
-        return not a_minute or self._free_at.get(key, 0.0) - now <= max(burst - 60.0 / a_minute, 0.0)
+        return not a_minute or self._free_at.get(key, 0.0) - now <= max(burst - 60.0 / a_minute, 0.0) + _ROUNDING
 
     def charge(self, key: str, a_minute: int, now: float) -> None:
         """One more."""
@@ -61,7 +63,7 @@ class _Pace:
 class SourceLimits:
     """rates: a minute. connections: at a time, in all and for each source. speaks_for_others: trusted proxies.
 
-    clock: seconds, never back. level: how loaded the worker is.
+    clock: seconds, never back. share: what is left of the limits, 1.0 for all.
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class SourceLimits:
         speaks_for_others: Callable[[str], bool] = lambda _: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.level = Level.NORMAL
+        self.share = 1.0
         self._rates = rates
         self._connections = connections
         self._counts = counts
@@ -80,6 +82,7 @@ class SourceLimits:
         self._clock = clock
         self._sources = {limit: _Pace() for limit in RateLimit}
         self._all = {limit: _Pace() for limit in RateLimit}
+        self._answers = _Pace()
         self._recognized: dict[str, float] = {}
         self._networks: dict[tuple[int, int], set[int]] = {}
 
@@ -120,8 +123,13 @@ class SourceLimits:
         if self.is_known(host):
             return ConnectionQuota(*self._connections)
         refused = self.spent(RateLimit.ERRORS, host) or self.take(RateLimit.CONNECTIONS, host)
-        total, per_source = connections_at(*self._connections, self.level)
-        return ConnectionQuota(total, per_source, refused.lines[0].removesuffix(_LATER) if refused else "")
+        total, per_source = connections_at(*self._connections, self.share)
+        if refused is None:
+            return ConnectionQuota(total, per_source)
+        now = self._clock()
+        drops = not self._answers.allows("", _ANSWERS, 1.0, now)
+        self._answers.charge("", 0 if drops else _ANSWERS, now)
+        return ConnectionQuota(total, per_source, refused.lines[0].removesuffix(_LATER), drops)
 
     def take(self, limit: RateLimit, host: str) -> Reply | None:
         """One more of a client; the refusal if that is too many."""
@@ -130,8 +138,8 @@ class SourceLimits:
         refused = self.spent(limit, host)
         if refused is None:
             source, now, rate = source_of(host), self._clock(), self._rates[limit]
-            self._sources[limit].charge(source, rate_at(rate.per_source, self.level), now)
-            self._all[limit].charge("", rate_at(rate.in_all, self.level), now)
+            self._sources[limit].charge(source, rate_at(rate.per_source, self.share), now)
+            self._all[limit].charge("", rate_at(rate.in_all, self.share), now)
         return refused
 
     def spent(self, limit: RateLimit, host: str) -> Reply | None:
@@ -139,9 +147,9 @@ class SourceLimits:
         if self.is_known(host):
             return None
         source, now, rate = source_of(host), self._clock(), self._rates[limit]
-        if not self._sources[limit].allows(source, rate_at(rate.per_source, self.level), _SOURCE_BURST, now):
+        if not self._sources[limit].allows(source, rate_at(rate.per_source, self.share), _SOURCE_BURST, now):
             scope, where = "source", f"from {source} in a minute"
-        elif not self._all[limit].allows("", rate_at(rate.in_all, self.level), _TOTAL_BURST, now):
+        elif not self._all[limit].allows("", rate_at(rate.in_all, self.share), _TOTAL_BURST, now):
             scope, where = "all", "at the moment"
         else:
             return None

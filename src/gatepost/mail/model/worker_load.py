@@ -15,11 +15,13 @@ NORMAL: Final = LEVELS[0]
 class WorkerLoad(msgspec.Struct, frozen=True, omit_defaults=True):
     """How much a worker has to do, and what that meant for its clients.
 
-    level: one of `LEVELS`. reason: what led to the last one above normal. since: when that was entered, and last: when
-    it was last in force, both seconds since 1970; 0.0 for never. refused: what was refused to unknown clients between.
+    level: one of `LEVELS`. share: what is left of the limits of unknown clients, 1.0 for all. reason: what led to the
+    last level above normal. since: when that was entered, and last: when it was last in force, both seconds since 1970;
+    0.0 for never. refused: what was refused to unknown clients between.
     """
 
     level: str = NORMAL
+    share: float = 1.0
     reason: str = ""
     since: float = 0.0
     last: float = 0.0
@@ -28,4 +30,6 @@ class WorkerLoad(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def text(self) -> str:
         """A sentence's part about a level above normal, "" for normal."""
-        return "" if self.level == NORMAL else f"{self.level}: {self.reason}; limits of unknown clients are tighter"
+        if self.level == NORMAL:
+            return ""
+        return f"{self.level}: {self.reason}; unknown clients may do {self.share:.0%} of their limits"

@@ -18,18 +18,20 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.directory import Directory
     from gatepost.protocols.smtp.replies import Reply
 
-FIRST_HOLD: Final = 20.0
-"""Seconds without load until a level is left."""
-LONGEST_HOLD: Final = 640.0
-"""What that becomes, doubled each time that the load is back at once."""
+LEAST_SHARE: Final = 0.02
+"""What is left of the limits of strangers at worst."""
+CALM_SECONDS: Final = 5.0
+"""Without load until limits become wider again."""
 
-_TIGHTER: Final = (1, 4, 16)  # what rates of strangers are divided by, by level
-_LEFT_TO_STRANGERS: Final = (0.9, 0.5, 0.25)  # of connections at a time, by level
-_EASED: Final = 0.8  # of a mark: what is measured must fall below that before a level is left
+_TIGHTER: Final = (0.75, 0.5)  # what the share is multiplied by in a second: at a mark, and far above it
+_WIDER: Final = 1.1  # and in a second of calm
+_OVERLOADED: Final = 0.25  # the share from which on a worker is called that
+_FOR_KNOWN: Final = 0.1  # of connections at a time, which strangers never have
+_EASED: Final = 0.8  # of a mark: what is measured must be below that for limits to become wider
 
 
 class Level(IntEnum):
-    """How loaded a worker is."""
+    """How loaded a worker is, in a word."""
 
     NORMAL = 0
     BUSY = 1
@@ -64,8 +66,8 @@ class Measurements(msgspec.Struct, frozen=True):
     """What a worker has to do with. None for what cannot be measured.
 
     memory: the share in use of what its machine or container has, 0.0 to 1.0. disk: bytes left for the queue. commit:
-    seconds for which messages waited for the disk or the database. delay: seconds by which the worker was late
-    because of its own work.
+    seconds for which messages waited for the disk or the database. delay: seconds by which the worker was late, most of
+    the time, because of its own work.
     """
 
     memory: float | None = None
@@ -75,61 +77,58 @@ class Measurements(msgspec.Struct, frozen=True):
 
 
 class LoadMarks(msgspec.Struct, frozen=True):
-    """From when on a worker is busy; in the units of `Measurements`, 0 for never. disk: the mark of `store.free_space`.
+    """From when on limits become tighter; in the units of `Measurements`, 0 for never. disk: `store.free_space`.
 
-    It is overloaded at four times a time, in the upper half of what is left of memory, and at twice the disk's mark.
+    The mark of the disk is four times that. Far above its mark is four times a time, the upper half of what is left of
+    memory, and twice `disk`.
     """
 
     memory: float = 0.9
     disk: float = 128 << 20
     commit: float = 1.0
-    delay: float = 0.25
+    delay: float = 0.002
 
 
 class LoadState(msgspec.Struct, frozen=True):
-    """level: in force. reason: what was measured that led to it, "" for normal. left_at: when a higher one was left.
+    """share: what is left of the limits of strangers, `LEAST_SHARE` to 1.0. reason: what was measured, "" for 1.0.
 
-    busy_at: when something was last above what the level is left at. hold: seconds after that until it is left.
+    calm: seconds without load.
     """
 
-    level: Level = Level.NORMAL
+    share: float = 1.0
     reason: str = ""
-    left_at: float | None = None
-    busy_at: float = 0.0
-    hold: float = FIRST_HOLD
+    calm: float = 0.0
+
+    @property
+    def level(self) -> Level:
+        """The share in a word."""
+        if self.share >= 1.0:
+            return Level.NORMAL
+        return Level.BUSY if self.share > _OVERLOADED else Level.OVERLOADED
 
 
-def next_state(state: LoadState, measured: Measurements, marks: LoadMarks, now: float) -> LoadState:
-    """The state after this measurement. now: seconds on a clock that never goes back.
+def next_state(state: LoadState, measured: Measurements, marks: LoadMarks, seconds: float = 1.0) -> LoadState:
+    """The state after this measurement. seconds: since the one before.
 
-    A level is entered at once. It is left, one step at a time, once all is clearly below its mark for `hold` seconds;
-    what comes back soon after that is held for twice as long, so that limits do not change to and fro.
+    Above a mark limits become tighter with each measurement, at most so far that what strangers do fits again. They
+    become wider when all has been clearly below its mark for a while, and more slowly: so they settle near the mark
+    and do not change to and fro.
     """
-    level, reason = _judge(measured, marks, 1.0)
-    if level > state.level:
-        is_back = state.left_at is not None and now - state.left_at < 2 * state.hold
-        hold = min(2 * state.hold, LONGEST_HOLD) if is_back else FIRST_HOLD
-        return LoadState(level, reason, None, now, hold)
-    if _judge(measured, marks, _EASED)[0] >= state.level > Level.NORMAL:
-        return LoadState(state.level, reason or state.reason, state.left_at, now, state.hold)
-    if state.level > Level.NORMAL and now - state.busy_at >= state.hold:
-        lower = Level(state.level - 1)
-        return LoadState(lower, state.reason if lower else "", now, now, state.hold)
-    return state
-
-
-def _judge(measured: Measurements, marks: LoadMarks, factor: float) -> tuple[Level, str]:
-    """The highest level that something has, and what it is. factor: of what a mark is multiplied by."""
-    worst = Level.NORMAL, ""
-    for pressure, text in _pressures(measured, marks):
-        level = Level((pressure >= factor) + (pressure >= 2 * factor))
-        if level > worst[0]:
-            worst = level, text
-    return worst
+    pressure, reason = max(_pressures(measured, marks), default=(0.0, ""))
+    if pressure >= 1.0:
+        share = state.share * _TIGHTER[pressure >= 2.0] ** seconds
+        return LoadState(max(share, LEAST_SHARE), reason)
+    if pressure >= _EASED or state.share >= 1.0:
+        return LoadState(state.share, state.reason)
+    calm = state.calm + seconds
+    if calm < CALM_SECONDS:
+        return LoadState(state.share, state.reason, calm)
+    share = min(state.share * _WIDER**seconds, 1.0)
+    return LoadState(share, state.reason if share < 1.0 else "", calm)
 
 
 def _pressures(measured: Measurements, marks: LoadMarks) -> list[tuple[float, str]]:
-    """Each measurement as 1.0 where a worker is busy and 2.0 where it is overloaded, with what to say of it."""
+    """Each measurement as 1.0 at its mark and 2.0 far above it, with what to say of it."""
     pressures = []
     if measured.memory is not None and marks.memory:
         left = max(1.0 - marks.memory, 0.001)
@@ -138,8 +137,8 @@ def _pressures(measured: Measurements, marks: LoadMarks) -> list[tuple[float, st
     if measured.disk is not None and marks.disk:
         pressures.append((4 * marks.disk / max(measured.disk, 1.0), f"{measured.disk / (1 << 20):.0f} MB of disk left"))
     for seconds, mark, text in (
-        (measured.commit, marks.commit, "messages wait {:.1f} s to be stored"),
-        (measured.delay, marks.delay, "the worker is {:.1f} s behind"),
+        (measured.commit, marks.commit, "messages wait {:.2g} s to be stored"),
+        (measured.delay, marks.delay, "the worker is {:.2g} s behind"),
     ):
         if seconds is not None and mark:
             ratio = seconds / mark
@@ -147,14 +146,14 @@ def _pressures(measured: Measurements, marks: LoadMarks) -> list[tuple[float, st
     return pressures
 
 
-def rate_at(limit: int, level: Level) -> int:
-    """What strangers may do of a limit a minute; 0 is no limit, at no level."""
-    return max(1, limit // _TIGHTER[level]) if limit else 0
+def rate_at(limit: int, share: float) -> int:
+    """What strangers may do of a limit a minute; 0 is no limit, whatever the share."""
+    return max(1, int(limit * share)) if limit else 0
 
 
-def connections_at(total: int, per_source: int, level: Level) -> tuple[int, int]:
-    """Connections that strangers may have at a time, all together and each source; 0 is no limit, at no level."""
-    return max(1, int(total * _LEFT_TO_STRANGERS[level] + 0.5)) if total else 0, rate_at(per_source, level)
+def connections_at(total: int, per_source: int, share: float) -> tuple[int, int]:
+    """Connections that strangers may have at a time, all together and each source; 0 is no limit."""
+    return (max(1, int(total * (1.0 - _FOR_KNOWN) * share + 0.5)) if total else 0), rate_at(per_source, share)
 
 
 def identifies(basis: str) -> bool:
