@@ -120,8 +120,10 @@ faults: env ## N random faults on three nodes, a primary and a standby under loa
 	@GATEPOST_FAULTS=$(or $(N),200) GATEPOST_SEED=$(or $(SEED),17) $(PYTEST) -q -n 0 -s -m long -o timeout=14400 \
 		tests/system/test_faults.py -k random
 
-fuzz: .venv/.fuzz-stamp ## parsers of what strangers send, by coverage (SECONDS=60 for each, TARGETS="smtp-server header")
+STATE_MACHINES := $(wildcard tests/unit/*/test_*_states.py tests/unit/*/*/test_*_states.py)
+fuzz: .venv/.fuzz-stamp ## parsers of what strangers send, by coverage (SECONDS=60 for each, TARGETS="smtp-server header"), and models (STATES=500)
 	@$(BIN)/python scripts/fuzz.py --seconds $(or $(SECONDS),60) $(TARGETS)
+	@GATEPOST_STATES=$(or $(STATES),500) $(PYTEST) -q -n 0 -o timeout=86400 $(STATE_MACHINES)
 
 # Its own fuzzer takes its place where there is no wheel of atheris.
 .venv/.fuzz-stamp: .venv/.stamp requirements/fuzz.txt
