@@ -99,9 +99,16 @@ class Transcript:
         """text: octets of it that are kept."""
         noted, octets = self._noted, text + _EACH
         noted.append(entry)
-        while len(noted) > LINES or self.octets + octets > OCTETS:
-            octets -= _octets(noted.popleft())
+        if len(noted) > LINES or self.octets + octets > OCTETS:
+            octets -= self._forget_oldest(octets)
         self._count(octets)
+
+    def _forget_oldest(self, octets: int) -> int:
+        """Forget lines until so many more octets fit; gives those that were forgotten."""
+        noted, forgotten = self._noted, 0
+        while len(noted) > LINES or self.octets + octets - forgotten > OCTETS:
+            forgotten += _octets(noted.popleft())
+        return forgotten
 
     def _count(self, octets: int) -> None:
         self.octets += octets
@@ -122,8 +129,9 @@ class TranscriptBudget:
         self.octets += octets
         if octets <= 0:
             return
-        self._users.pop(user, None)
-        self._users[user] = None
+        users = self._users
+        users.pop(user, None)
+        users[user] = None
         while self.octets > self._limit:
             oldest = next(iter(self._users))
             del self._users[oldest]
