@@ -10,6 +10,7 @@ import hashlib
 from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import islice
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
@@ -153,7 +154,7 @@ def gap_body(place: Place, at: float, *, what: str, count: int, sha256: str = ""
 def event_body(row: TraceRow, number: int, salt: str, privacy: Privacy) -> dict[str, Any]:
     """An entry on one event of one recipient. salt: random, of this entry alone. What has no value is left out."""
     detail = row.detail
-    body: dict[str, Any] = {
+    facts: dict[str, Any] = {
         "kind": "event",
         "number": number,
         "salt": salt,
@@ -172,17 +173,20 @@ def event_body(row: TraceRow, number: int, salt: str, privacy: Privacy) -> dict[
         "result_type": row.result_type,
         "reply": _reply(row.reply, privacy),
         "peer_host": _text(row.peer_host),
+        **_address("sender", row.sender, salt, privacy),
+        **_address("recipient", row.recipient, salt, privacy),
+        **_persons(row, salt, privacy),
     }
+    body = dict(filter(_HAS_VALUE, facts.items()))
     if row.tls:
         body.update(_handshake(row.tls))
-    body.update(_address("sender", row.sender, salt, privacy))
-    body.update(_address("recipient", row.recipient, salt, privacy))
-    body.update(_persons(row, salt, privacy))
     if copies := [_journaled(copy, salt, privacy) for copy in detail.get("journaled", ())[:_NAMES]]:
         body["journaled"] = copies
     for name in detail.keys() & _KEPT:
-        body[name] = _plain(detail[name])
-    return {name: value for name, value in body.items() if value or value == {}}
+        value = _plain(detail[name])
+        if value or value == {}:
+            body[name] = value
+    return body
 
 
 # Members of `detail` that are kept as they are.
@@ -216,6 +220,7 @@ _KEPT: Final = (
     "sha256",
 )
 _DEPTH: Final = 4
+_HAS_VALUE: Final = itemgetter(1)  # of a name and a value: whether the value is one
 
 
 def _plain(value: Any, depth: int = _DEPTH) -> Any:
