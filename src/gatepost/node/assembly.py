@@ -250,7 +250,7 @@ class Assembly:
         """Prepare the parts that all sessions of the worker share."""
         settings = self._settings
         self.registry = SessionRegistry()
-        store.count_senders(lambda: len(self.registry))
+        store.count_senders(lambda: len(self.registry.coming))
         tenants = settings.network.policy()
         roots = settings.tls.trust_anchors
         self._issuer_keys = IssuerKeys(self._lookups.resolver, settings.oauth, roots, tenants=tenants)

@@ -151,13 +151,15 @@ class SessionRegistry:
 
     One sweep over all costs less than a timer for each, and gives every time-out a reply instead of a bare close.
 
-    clock: a monotonic one, in seconds. transcripts: how much memory theirs may take together.
+    clock: a monotonic one, in seconds. transcripts: how much memory theirs may take together. coming: those that may
+    hand over a message soon: new ones, and those that sent MAIL; not those that rest, or wait for their commit.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
         self.draining = False
         self.transcripts = TranscriptBudget()
+        self.coming: set[_Session] = set()
         self._sessions: set[_Session] = set()
 
     def __len__(self) -> int:
@@ -166,10 +168,12 @@ class SessionRegistry:
     def add(self, session: _Session) -> None:
         """A session began."""
         self._sessions.add(session)
+        self.coming.add(session)
 
     def remove(self, session: _Session) -> None:
         """A session is over."""
         self._sessions.discard(session)
+        self.coming.discard(session)
 
     def sweep(self) -> None:
         """Look every session over; called every `SWEEP_SECONDS`."""

@@ -338,6 +338,7 @@ class Session:
             return
         self._attribution = verdict.attribution
         self._transaction = Transaction(self._service, self._record.facts, event)
+        self._registry.coming.add(self)
         self._core.accept()
 
     def _cannot_accept(self, size: int) -> Reply | None:
@@ -440,6 +441,7 @@ class Session:
 
     def _commit(self, transaction: Transaction) -> None:
         self._committing = True
+        self._registry.coming.discard(self)
         message, deliveries, body = transaction.queued(self._record.inbound(transaction.recipients[0].verdict))
 
         def committed(failure: StoreFailure | None) -> None:
@@ -466,6 +468,7 @@ class Session:
         self._pump()
 
     def _refuse_message(self, reply: Reply, transaction: Transaction) -> None:
+        self._registry.coming.discard(self)
         transaction.abort()
         self._core.refuse(reply)
         self._refusals.tell_message(reply, transaction)
@@ -478,6 +481,7 @@ class Session:
 
     def _on_abort(self, event: AbortEvent) -> None:
         transaction, self._transaction = self._transaction, None
+        self._registry.coming.discard(self)
         if transaction is None:
             return
         transaction.abort()
