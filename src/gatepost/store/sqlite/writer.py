@@ -40,8 +40,7 @@ _log = logging.getLogger(__name__)
 
 _BATCH = 2000  # pieces of work in one commit
 _PACE = 0.008  # seconds from the end of a commit to the next one's beginning, while others may still come to it
-_LINGER = 0.06  # seconds that a settlement may wait for another commit to ride along with
-_LINGERING = 8  # so many go without waiting: what a crash repeats has a bound, however fast mail leaves
+_LINGER = 0.02  # seconds that a settlement may wait for another commit to ride along with
 _LOOK = 0.5  # seconds between looks at the free space and at what administrators did
 _TIDY = 0.1  # seconds between two steps of shrinking the files
 _QUIET = 10.0  # seconds without a commit after which what is free is not needed soon
@@ -111,7 +110,7 @@ class Writer:
     def put(self, work: Work) -> None:
         """Hand over a piece of work for the next commit, or one soon after it."""
         self._lazy.append(work)
-        if work.urgent or len(self._lazy) >= _LINGERING:
+        if work.urgent:
             self.hand_over()
             if not self._all_here.is_set() and not self.senders():
                 self._all_here.set()

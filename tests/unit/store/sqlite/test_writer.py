@@ -349,9 +349,9 @@ class Piece(Work):
 
     __slots__ = ("ended", "numbers", "patient", "urgent", "weight")
 
-    def __init__(self, *numbers, patient=True, weight=0, urgent=True):
+    def __init__(self, *numbers, patient=True, weight=0):
         super().__init__()
-        self.numbers, self.patient, self.weight, self.urgent = numbers, patient, weight, urgent
+        self.numbers, self.patient, self.weight, self.urgent = numbers, patient, weight, True
         self.ended = []
 
     def collect(self, plan):
@@ -445,20 +445,6 @@ def test_a_commit_begins_once_all_senders_are_there(idle, monkeypatch):
             writer.put(Piece(number))
         waiting.join(10)
         assert not waiting.is_alive()
-
-    idle(step)
-
-
-def test_only_so_many_settlements_wait_for_a_commit_to_go_with(idle, monkeypatch):
-    monkeypatch.setattr(module, "_LINGER", 60.0)
-
-    def step(writer):
-        pieces = [Piece(number, urgent=False) for number in range(module._LINGERING)]
-        for piece in pieces[:-1]:
-            writer.put(piece)
-        assert writer._queue.empty()
-        writer.put(pieces[-1])
-        assert writer._gather() == pieces
 
     idle(step)
 

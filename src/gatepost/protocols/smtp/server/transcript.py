@@ -87,7 +87,9 @@ class Transcript:
     def clear(self) -> None:
         """Forget all that was said so far."""
         self._noted.clear()
-        self._count(-self.octets)
+        octets, self.octets = self.octets, 0
+        if self._budget is not None:
+            self._budget.count(self, -octets)
 
     def close(self) -> None:
         """The session is over: its lines can still be read, and count no more."""
@@ -101,7 +103,9 @@ class Transcript:
         noted.append(entry)
         if len(noted) > LINES or self.octets + octets > OCTETS:
             octets -= self._forget_oldest(octets)
-        self._count(octets)
+        self.octets += octets
+        if self._budget is not None:
+            self._budget.count(self, octets)
 
     def _forget_oldest(self, octets: int) -> int:
         """Forget lines until so many more octets fit; gives those that were forgotten."""
@@ -109,11 +113,6 @@ class Transcript:
         while len(noted) > LINES or self.octets + octets - forgotten > OCTETS:
             forgotten += _octets(noted.popleft())
         return forgotten
-
-    def _count(self, octets: int) -> None:
-        self.octets += octets
-        if self._budget is not None:
-            self._budget.count(self, octets)
 
 
 class TranscriptBudget:
