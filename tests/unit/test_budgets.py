@@ -131,12 +131,12 @@ def _decide(organizations: int = 5) -> Callable[[], None]:
     )
     partner = SessionFacts("s", "203.0.113.9", "c.example", _TLS, ChainVerdict(ChainStatus.TRUSTED, "", leaf))
     server = SessionFacts("s", "10.0.3.7", "c.example")
-    paths = [parse_path(f"<{path}>", smtputf8=False) for path in ("x@p.o3.test", "a@o3.example")]
+    there, here = (parse_path(f"<{path}>", smtputf8=False) for path in ("x@p.o3.test", "a@o3.example"))
 
     def run() -> None:
-        assert decide_recipient(directory, partner, *paths).accepted
-        assert decide_recipient(directory, server, paths[1], paths[0]).accepted
-        assert select_outbound(directory, own, "p.o3.test")
+        assert decide_recipient(directory, partner, there, here).accepted
+        assert decide_recipient(directory, server, here, there).accepted
+        assert select_outbound(directory, own, "p.o3.test").connector
 
     return run
 
@@ -145,7 +145,7 @@ def _record() -> Callable[[], None]:
     """Events: all that is made of a message that was accepted and sent, each in a session of its own."""
     meter, problems = EventMeter(Counts()), DeliveryProblems()
     lines = EventLines(Style.TEXT, AddressDetail.FULL, lambda _: None)
-    certificate = {name: name for name in ("subject", "issuer", "serial", "sha1", "sha256", "key")}
+    certificate: dict[str, Any] = {name: name for name in ("subject", "issuer", "serial", "sha1", "sha256", "key")}
     certificate |= {"names": ["mx.p.example"], "not_before": 1.7e9, "not_after": 1.9e9}
     handshake = {
         "version": "TLSv1.3",
