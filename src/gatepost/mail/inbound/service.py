@@ -218,7 +218,8 @@ class SessionRegistry:
     One sweep over all costs less than a timer for each, and gives every time-out a reply instead of a bare close.
 
     clock: a monotonic one, in seconds. transcripts: how much memory theirs may take together. commits: how long their
-    messages wait to be stored.
+    messages wait to be stored. coming: those that may hand over a message soon: new ones, and those that sent MAIL;
+    not those that rest, or wait for their commit.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -226,6 +227,7 @@ class SessionRegistry:
         self.draining = False
         self.transcripts = TranscriptBudget()
         self.commits = CommitWaits()
+        self.coming: set[_Session] = set()
         self._sessions: set[_Session] = set()
 
     def __len__(self) -> int:
@@ -234,10 +236,12 @@ class SessionRegistry:
     def add(self, session: _Session) -> None:
         """A session began."""
         self._sessions.add(session)
+        self.coming.add(session)
 
     def remove(self, session: _Session) -> None:
         """A session is over."""
         self._sessions.discard(session)
+        self.coming.discard(session)
 
     def sweep(self) -> None:
         """Look every session over; called every `SWEEP_SECONDS`."""

@@ -8,6 +8,7 @@ the machine has a decision pending, and the call-back of the commit goes on. No 
 from __future__ import annotations
 
 import secrets
+from functools import partial
 from typing import TYPE_CHECKING, assert_never
 
 from gatepost.events.counts import count_connection, count_failed_session, count_session
@@ -339,6 +340,7 @@ class Session:
             return
         self._attribution = verdict.attribution
         self._transaction = Transaction(self._service, self._record.facts, event)
+        self._registry.coming.add(self)
         self._core.accept()
 
     def _on_recipient(self, event: RecipientEvent) -> None:
@@ -435,12 +437,9 @@ class Session:
     def _commit(self, transaction: Transaction) -> None:
         self._committing = True
         self._registry.commits.began(self, self._registry.clock())
+        self._registry.coming.discard(self)
         message, deliveries, body = transaction.queued(self._record.inbound(transaction.recipients[0].verdict))
-
-        def committed(failure: StoreFailure | None) -> None:
-            self._committed(message, deliveries, failure)
-
-        self._service.store.accept(message, deliveries, body, committed)
+        self._service.store.accept(message, deliveries, body, partial(self._committed, message, deliveries))
 
     def _committed(self, message: Message, deliveries: list[Delivery], failure: StoreFailure | None) -> None:
         transaction, self._transaction, self._committing = self._transaction, None, False
@@ -463,6 +462,7 @@ class Session:
         self._pump()
 
     def _refuse_message(self, reply: Reply, transaction: Transaction) -> None:
+        self._registry.coming.discard(self)
         transaction.abort()
         self._core.refuse(reply)
         self._refusals.tell_message(reply, transaction)
@@ -475,6 +475,7 @@ class Session:
 
     def _on_abort(self, event: AbortEvent) -> None:
         transaction, self._transaction = self._transaction, None
+        self._registry.coming.discard(self)
         if transaction is None:
             return
         transaction.abort()
