@@ -177,6 +177,14 @@ def _build_validators() -> None:
         record.model_rebuild()
 
 
+def _read_anchors() -> None:
+    """The system's, which most commands need: `TrustAnchors` remembers what it has read."""
+    from gatepost.net.anchors import SYSTEM, AnchorsError, TrustAnchors  # noqa: PLC0415 - the client does without
+
+    with suppress(AnchorsError):
+        TrustAnchors.load(SYSTEM)
+
+
 class _Server:
     def __init__(self, address: str) -> None:
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -266,6 +274,7 @@ def _run(request: Mapping[str, Any]) -> NoReturn:
 if __name__ == "__main__":
     _import_everything()
     _build_validators()
+    _read_anchors()
     gc.collect()
     gc.freeze()
     server = _Server(sys.argv[1])
