@@ -145,6 +145,15 @@ class Accounts:
         self._database.forget()
         return after
 
+    def set_time_zone(self, name: str, time_zone: str, *, actor: Actor) -> None:
+        """Show times to a user in that zone, whose name the caller has checked; "" for the browser's."""
+        now = self._clock()
+        with self._database.changing() as connection:
+            user = user_rows.get(connection, name)
+            user_rows.set_time_zone(connection, user.name, time_zone)
+            detail = {"before": {"time_zone": user.time_zone}, "after": {"time_zone": time_zone}}
+            audit_rows.write(connection, AuditEvent(0, now, *actor, "user-set", subject=user.name, detail=detail))
+
     def remove_user(self, name: str, *, actor: Actor) -> list[str]:
         """Remove a user, its sessions and the tokens that it made, whose names are returned.
 
@@ -188,7 +197,7 @@ class Accounts:
         if fits and known and known.argon2 and known.user.enabled:
             self._rate_limiter.forgive(attempt)
             return known.user
-        raise LogInRefused(name=known.user.name if known else "", why=_why_not(known, fits=fits))
+        raise LogInRefused(name=known.user.name if known else "", why=user_rows.why_not(known, fits=fits))
 
     def admit(self, address: str) -> LoginAttempt:
         """Somebody without a name tries to come in: a failure until it is forgiven. Raises LogInRefused."""
@@ -487,12 +496,3 @@ class Accounts:
     def _end_quietly(self, secret: str) -> None:
         with contextlib.suppress(StoreFailure), self._database.changing() as connection:
             session_rows.end(connection, secret)
-
-
-def _why_not(known: user_rows.LoginCredential | None, *, fits: bool) -> str:
-    """Why a log-in with a password is refused, for the audit."""
-    if known is None:
-        return "there is no such user"
-    if not known.argon2:
-        return "the user logs in at an issuer, and has no password here"
-    return "the user is disabled" if fits else "the password does not fit"

@@ -22,6 +22,7 @@ type Action = Literal[
     "change",
     # what asks others
     "connector-validate",
+    "connector-validate-stop",
     "connector-drill",
     "hook-check",
     "issuer-check",
@@ -100,6 +101,7 @@ LABELS: Final = MappingProxyType[Action, str](
         "request": "Other request",
         "change": "Change resources",
         "connector-validate": "Validate connector",
+        "connector-validate-stop": "Stop validation",
         "connector-drill": "Drill connector",
         "hook-check": "Test content hook",
         "issuer-check": "Test OAuth issuer",

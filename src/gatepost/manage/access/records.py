@@ -77,7 +77,7 @@ class User:
 
     generation: another one after each change of password, role, organizations or state; a session of an older one is
     worth nothing. issuer: of OpenID Connect, where the person logs in and which says the role; "" for who has a
-    password here.
+    password here. time_zone: that pages show times in, of IANA; "" for the browser's.
     """
 
     name: str
@@ -88,6 +88,7 @@ class User:
     last_login: float
     generation: int
     issuer: str = ""
+    time_zone: str = ""
 
     @property
     def principal(self) -> Principal:

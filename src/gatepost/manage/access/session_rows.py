@@ -31,7 +31,7 @@ _AGENT: Final = 256
 _SELECT = (
     "SELECT session.id, session.created, session.last_seen, session.address, session.agent, owner.name, owner.role,"
     " owner.organizations, owner.enabled, owner.created, owner.last_login, owner.generation, owner.issuer,"
-    ' session.confirmed FROM session JOIN "user" AS owner ON owner.name = session."user"'
+    ' owner.time_zone, session.confirmed FROM session JOIN "user" AS owner ON owner.name = session."user"'
     " AND owner.generation = session.generation AND owner.enabled = 1"
 )
 
@@ -125,6 +125,6 @@ def prune(connection: DatabaseConnection, now: float) -> int:
 
 def _session(row: tuple[Any, ...], csrf: str = "") -> UserSession:
     number, began, last_seen, address, agent, name, role, organizations, enabled, *rest = row
-    created, last_login, generation, issuer, confirmed = rest
-    user = User(name, Role(role), decoded(organizations), bool(enabled), created, last_login, generation, issuer)
+    *others, confirmed = rest
+    user = User(name, Role(role), decoded(organizations), bool(enabled), *others)
     return UserSession(number, user, began, last_seen, address, agent, csrf, confirmed)

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 
 _SELECT = (
-    "SELECT name, role, organizations, enabled, created, last_login, generation, issuer, argon2, last_address"
-    ' FROM "user"'
+    "SELECT name, role, organizations, enabled, created, last_login, generation, issuer, time_zone, argon2,"
+    ' last_address FROM "user"'
 )
 _ADDRESS = 64
 
@@ -175,6 +175,20 @@ def delete(connection: DatabaseConnection, user: User) -> None:
     connection.execute('DELETE FROM "user" WHERE name = ?', (user.name,))
 
 
+def set_time_zone(connection: DatabaseConnection, name: str, time_zone: str) -> None:
+    """Show times in that zone from now on; sessions go on. time_zone: "" for the browser's."""
+    connection.execute('UPDATE "user" SET time_zone = ? WHERE name = ?', (time_zone, name))
+
+
+def why_not(known: LoginCredential | None, *, fits: bool) -> str:
+    """Why a log-in with a password is refused, for the audit."""
+    if known is None:
+        return "there is no such user"
+    if not known.argon2:
+        return "the user logs in at an issuer, and has no password here"
+    return "the user is disabled" if fits else "the password does not fit"
+
+
 def logged_in(connection: DatabaseConnection, user: User, now: float, address: str) -> None:
     """It logs in. Raises AccountError (CONFLICT) if it is not the same any more, or disabled."""
     is_same = connection.execute(
@@ -217,5 +231,5 @@ def _demand_another_owner(connection: DatabaseConnection, user: User) -> None:
 
 
 def _user(row: tuple[Any, ...]) -> User:
-    name, role, organizations, enabled, created, last_login, generation, issuer, *_ = row
-    return User(name, Role(role), decoded(organizations), bool(enabled), created, last_login, generation, issuer)
+    name, role, organizations, enabled, *rest = row
+    return User(name, Role(role), decoded(organizations), bool(enabled), *rest[:5])

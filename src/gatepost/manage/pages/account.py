@@ -1,4 +1,4 @@
-"""One's own account: the password, where one is logged in, and passkeys. For every person; a token has none.
+"""One's own account: password, time zone, sessions and passkeys. For every person; a token has none.
 
 The password is asked for before it is changed, and before a passkey is made, so that who finds an open session gains
 no way back in.
@@ -17,6 +17,7 @@ from gatepost.manage.pages.login import agent_of, entered
 from gatepost.manage.pages.relying_party import rp_id
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.resource_paths import number_of
+from gatepost.manage.pages.time_zones import place_names
 from gatepost.manage.use_cases.entrance import LogInDenied
 from gatepost.manage.use_cases.execution import execute, recording_refusals
 from gatepost.manage.use_cases.own_account import (
@@ -24,10 +25,12 @@ from gatepost.manage.use_cases.own_account import (
     ListOwnPasskeys,
     ListOwnSessions,
     SetOwnPassword,
+    SetOwnTimeZone,
     end_own_sessions,
     list_own_passkeys,
     list_own_sessions,
     set_own_password,
+    set_own_time_zone,
 )
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.request_values import limits
@@ -57,6 +60,7 @@ def _page(request: Request, session: UserSession, status: HTTPStatus = HTTPStatu
         user=session.user,
         here=session.id,
         sessions=_open_sessions(request),
+        time_zones=place_names(),
         passkeys=execute(list_own_passkeys, context_of(request), ListOwnPasskeys()).items,
         **known | context,
     )
@@ -89,6 +93,16 @@ def _password(request: Request) -> Response:
     return entered(request, secret, see_other(request, "/account", said))
 
 
+def _time_zone(request: Request) -> Response:
+    session = _own(request)
+    try:
+        chosen = SetOwnTimeZone(time_zone=request.state.form.get("time_zone", "").strip())
+        name = execute(set_own_time_zone, context_of(request), chosen).time_zone
+    except Refusal as refusal:
+        return _page(request, session, HTTPStatus.UNPROCESSABLE_ENTITY, errors=field_errors(refusal))
+    return see_other(request, "/account", f"Times are shown in {name or 'the time zone of your browser'}.")
+
+
 def _sessions(request: Request) -> Response:
     session = _own(request)
     if text := request.state.form.get("session", ""):
@@ -117,5 +131,6 @@ def _own(request: Request) -> UserSession:
 ROUTES = [
     Route("/account", _account),
     Route("/account/password", _password, methods=["POST"]),
+    Route("/account/time-zone", _time_zone, methods=["POST"]),
     Route("/account/sessions", _sessions, methods=["POST"]),
 ]

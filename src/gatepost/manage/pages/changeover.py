@@ -25,6 +25,7 @@ from gatepost.manage.pages.gate_checks import by_gate, checked_changeover, follo
 from gatepost.manage.pages.guard import context_of, needs
 from gatepost.manage.pages.paging import foot, paged
 from gatepost.manage.pages.rendering import render, see_other
+from gatepost.manage.pages.time_zones import zone_of
 from gatepost.manage.use_cases.certificate_views import (
     LocateCertificates,
     ViewCertificate,
@@ -59,7 +60,7 @@ from gatepost.pki.certificates.entry import State
 from gatepost.pki.certificates.lifecycle import can_roll_back, names_of, roll_back_until
 from gatepost.protocols.tls.token_uri import is_token_uri
 from gatepost.quantity import quantity
-from gatepost.times import minute_text
+from gatepost.times import minute_text, with_offset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -256,7 +257,8 @@ def _switch(asked: Request) -> Response:
     needs(asked, Scope.CERTIFICATES)
     form, entry = asked.state.form, _entry(asked)
     values = {name: form.get(name, "").strip() for name in ("when", "at", "reason")}
-    at = (values["at"] or " ") if values["when"] == "at" else ""  # a time that is left out is none
+    wanted = with_offset(values["at"], zone_of(asked).zone)
+    at = (wanted or " ") if values["when"] == "at" else ""  # a time that is left out is none
     request = SwitchCertificate(certificate=entry.id, at=at, force=values["reason"])
     try:
         done = execute(switch_certificate, context_of(asked), request)
@@ -268,7 +270,8 @@ def _switch(asked: Request) -> Response:
         return _page(asked, HTTPStatus.UNPROCESSABLE_ENTITY, errors=errors, **values)
     if done.planned and not done.switched:
         then = "even if checks fail then" if values["reason"] else "if all checks pass then"
-        said = f"{label_of(entry)} becomes current at {minute_text(done.planned)}, {then}."
+        when = minute_text(done.planned, zone_of(asked).zone)
+        said = f"{label_of(entry)} becomes current at {when}, {then}."
     else:
         said = f"{label_of(entry)} is now current. New sessions get it within two seconds."
     fields = (("back_note", "Undo of the switch"),)

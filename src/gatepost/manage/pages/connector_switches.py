@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.routing import Route
 
 from gatepost.manage.access.principal import Scope
+from gatepost.manage.pages.bulk_validation import begin_validations
 from gatepost.manage.pages.editor import change_rows
 from gatepost.manage.pages.flash import Undo
 from gatepost.manage.pages.guard import context_of, principal_of
@@ -42,7 +43,8 @@ ACTIONS: Final = {
     "enable": "Enable",
     "disable": "Disable",
 }
-"""What can be done to many, and what it is called."""
+"""What can be changed of many, and what it is called."""
+VALIDATE: Final = "validate"
 DONE: Final = {
     "rehearse": "in rehearsal",
     "enforce": "enforced",
@@ -61,6 +63,13 @@ def may_switch(principal: Principal) -> bool:
 def key_of(name: ConnectorName) -> str:
     """A connector as a form names it."""
     return f"{name.organization}/{name.direction}/{name.name}"
+
+
+def _act(request: Request) -> Response:
+    """What the list asks for: a change is shown first; to validate changes nothing, and begins."""
+    if request.state.form.get("action") == VALIDATE:
+        return begin_validations(request, _selected(request))
+    return _confirm(request)
 
 
 def _confirm(request: Request, status: int = HTTPStatus.OK, error: str = "") -> Response:
@@ -152,13 +161,19 @@ def _wanted(request: Request) -> SwitchConnectors:
     action, note = form.get("action", ""), form.get("note", "").strip()[:500]
     if action not in ACTIONS:
         raise Refusal(RefusalKind.INPUT, f"Choose an action: {', '.join(ACTIONS.values()).lower()}.")
+    return SwitchConnectors(action=action, connectors=_selected(request), note=note, since="")
+
+
+def _selected(request: Request) -> list[ConnectorName]:
+    """The connectors of a form. Raises Refusal if there are none."""
+    form = request.state.form
     names = _matching(request, form) if form.get("which") == "all" else _named(form.getlist("connectors"))
     if not names:
         raise Refusal(
             RefusalKind.INPUT,
             "No connector is selected. Select connectors, or apply the action to all that match the filter.",
         )
-    return SwitchConnectors(action=action, connectors=names, note=note, since="")
+    return names
 
 
 def _named(keys: list[str]) -> list[ConnectorName]:
@@ -186,6 +201,6 @@ def _back(request: Request) -> str:
 
 
 ROUTES = [
-    Route("/connectors/confirm", _confirm, methods=["POST"]),
+    Route("/connectors/confirm", _act, methods=["POST"]),
     Route("/connectors/switch", _switch, methods=["POST"]),
 ]

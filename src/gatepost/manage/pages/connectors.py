@@ -12,7 +12,8 @@ from starlette.routing import Route
 
 from gatepost.analysis.rehearsal.verdicts import ConnectorKey
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.pages.connector_switches import ACTIONS, may_switch
+from gatepost.manage.pages.bulk_validation import under_way
+from gatepost.manage.pages.connector_switches import ACTIONS, VALIDATE, may_switch
 from gatepost.manage.pages.exports import MOST, exported
 from gatepost.manage.pages.guard import context_of, principal_of
 from gatepost.manage.pages.paging import SIZE, foot, offset_of
@@ -76,7 +77,8 @@ def _list(request: Request) -> Response:
         may_change=principal.may(Scope.CONNECTORS, selection.organization or None)
         or (not principal.is_of_gateway and Scope.CONNECTORS in principal.scopes),
         may_switch=may_switch(principal),
-        switch_actions=tuple(ACTIONS.items()),
+        switch_actions=((VALIDATE, "Validate"), *ACTIONS.items()),
+        under_way=under_way(request),
         path=connector_path,
         failed_word=FAILED,
     )

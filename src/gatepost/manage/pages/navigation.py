@@ -49,6 +49,7 @@ NAVIGATION: Final[tuple[NavigationGroup, ...]] = (
             NavigationEntry("Organizations", "/organizations", "gear"),
             NavigationEntry("Explain", "/explain", "info"),
             NavigationEntry("Check partner", "/check", "verified"),
+            NavigationEntry("Drills", "/drills", "check"),
         ),
     ),
     NavigationGroup(

@@ -14,7 +14,6 @@ import msgspec
 
 from gatepost.events.counts import verdict_of
 from gatepost.manage.pages.code_labels import event_level, failure_label
-from gatepost.manage.pages.text_filters import iso
 from gatepost.manage.use_cases.trace_text import detail_lines, tls_lines
 
 if TYPE_CHECKING:
@@ -58,9 +57,10 @@ _APART: Final = ("journal", "quarantine", "holds")
 class StoryStep:
     """One thing that happened. when: seconds since 1970. recipients: whom it was about, at most 50 of `count`.
 
-    text: what was said, or is to be known first. facts: pairs of a label and a text. reasons: of the decision, in its
-    order. passed_over: connectors that would have applied, and why they did not. tries: every host that was asked.
-    more: everything else the row knows. transcript: of the session, "" if none was kept. raw: a row as JSON.
+    text: what was said, or is to be known first. facts: pairs of a label and a text or a time. reasons: of the
+    decision, in its order. passed_over: connectors that would have applied, and why they did not. tries: every host
+    that was asked. more: everything else the row knows. transcript: of the session, "" if none was kept. raw: a row as
+    JSON.
     """
 
     level: str
@@ -70,7 +70,7 @@ class StoryStep:
     text: str
     recipients: Sequence[str]
     count: int
-    facts: Sequence[tuple[str, str]]
+    facts: Sequence[tuple[str, str | float]]
     protection: str
     reasons: Sequence[str]
     passed_over: Sequence[tuple[str, str]]
@@ -179,7 +179,7 @@ def _records(detail: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
     return [candidate for candidate in detail.get(name, ()) if isinstance(candidate, dict)]
 
 
-def _facts(event: TraceEvent) -> Iterator[tuple[str, str]]:
+def _facts(event: TraceEvent) -> Iterator[tuple[str, str | float]]:
     detail = event.detail
     yield "Remote server", f"{event.peer_host} {_bracketed(event)}".strip()
     yield "Authenticated as", str(detail.get("user", ""))
@@ -204,10 +204,10 @@ def _facts(event: TraceEvent) -> Iterator[tuple[str, str]]:
     for hold in _records(detail, "holds"):
         yield "Held by", ": ".join(str(hold[name]) for name in ("by", "reason") if hold.get(name))
     if isinstance(until := detail.get("until"), float):
-        yield "Expires", iso(until)
+        yield "Expires", until
     yield "Duration", f"{detail['seconds']:.3f} s" if isinstance(detail.get("seconds"), float) else ""
     if isinstance(due := detail.get("next_attempt"), float) and due:
-        yield "Next attempt", iso(due)
+        yield "Next attempt", due
     if version := detail.get("configuration"):
         yield "Configuration", f"revision {version}"
 
@@ -223,7 +223,7 @@ def _bracketed(event: TraceEvent) -> str:
     return f"[{address}]" if address and address != event.peer_host else ""
 
 
-def _tls_facts(tls: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _tls_facts(tls: Mapping[str, Any]) -> Iterator[tuple[str, str | float]]:
     if not tls:
         return
     resumed = ", resumed" if tls.get("resumed") else ""
@@ -233,7 +233,7 @@ def _tls_facts(tls: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         names = ", ".join(map(str, certificate.get("names", ())))
         yield "Certificate", f"{certificate.get('subject', '')}{f' for {names}' if names else ''}"
         yield "Issuer", str(certificate.get("issuer", ""))
-        yield "Expires", iso(certificate["not_after"]) if isinstance(certificate.get("not_after"), float) else ""
+        yield "Expires", certificate["not_after"] if isinstance(certificate.get("not_after"), float) else ""
         yield "SHA-256", str(certificate.get("sha256", ""))
     yield "Chain", ": ".join(filter(None, (str(tls.get("chain", "")), str(tls.get("chain_detail", "")))))
     yield "Revocation", str(tls.get("revocation", ""))

@@ -5,7 +5,7 @@ The person proved lately who they are (`requires_reauth`), or says the present p
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
@@ -13,6 +13,7 @@ from gatepost.manage.access.records import Passkey  # noqa: TC001 - the declarat
 from gatepost.manage.use_cases.accounts import refusing
 from gatepost.manage.use_cases.declaration import Items, Visibility, use_case
 from gatepost.manage.use_cases.entrance import SessionStarted, denying
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.users import (
     AccountSession,
     PasskeyNamed,
@@ -20,6 +21,8 @@ from gatepost.manage.use_cases.users import (
     SessionsEnded,
     session_shown,
 )
+from gatepost.policy.connectors.errors import FieldError
+from gatepost.times import named_zone
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.context import Context
@@ -51,6 +54,38 @@ def set_own_password(context: Context, request: SetOwnPassword) -> SessionStarte
         return SessionStarted(context.accounts.start_session(user, context.address, request.agent))
 
 
+class SetOwnTimeZone(msgspec.Struct, kw_only=True):
+    """time_zone: of IANA, such as "Europe/Stockholm"; "" for the browser's."""
+
+    time_zone: Annotated[str, msgspec.Meta(max_length=64)] = ""
+
+
+class TimeZoneSet(msgspec.Struct, frozen=True):
+    """time_zone: as in the request."""
+
+    time_zone: str
+
+
+@use_case(
+    scope=None,
+    visibility=Visibility.SEEN,
+    tag="users",
+    action="user-set",
+    self_audited=True,
+    pages=("/account/time-zone",),
+)
+def set_own_time_zone(context: Context, request: SetOwnTimeZone) -> TimeZoneSet:
+    """Choose the time zone in which pages show times."""
+    name = context.principal.name
+    context.audit.describe(subject=name)
+    if request.time_zone and named_zone(request.time_zone) is None:
+        text = "is no time zone that this machine knows, such as Europe/Stockholm"
+        raise Refusal(RefusalKind.INPUT, "1 error; nothing was changed.", [FieldError("time_zone", text)])
+    with refusing():
+        context.accounts.set_time_zone(name, request.time_zone, actor=context.actor)
+    return TimeZoneSet(request.time_zone)
+
+
 class ListOwnSessions(msgspec.Struct, kw_only=True):
     """All of them."""
 
@@ -59,7 +94,7 @@ class ListOwnSessions(msgspec.Struct, kw_only=True):
     scope=None,
     visibility=Visibility.SEEN,
     tag="users",
-    pages=("/account", "/account/password", "/account/sessions"),
+    pages=("/account", "/account/password", "/account/sessions", "/account/time-zone"),
 )
 def list_own_sessions(context: Context, request: ListOwnSessions) -> Items[AccountSession]:  # noqa: ARG001 - all
     """Where one is logged in."""
@@ -102,6 +137,7 @@ class ListOwnPasskeys(msgspec.Struct, kw_only=True):
         "/account",
         "/account/passkeys/options",
         "/account/password",
+        "/account/time-zone",
     ),
 )
 def list_own_passkeys(context: Context, request: ListOwnPasskeys) -> Items[Passkey]:  # noqa: ARG001 - all
@@ -135,6 +171,7 @@ def remove_own_passkey(context: Context, request: RemoveOwnPasskey) -> PasskeyNa
 
 USE_CASES = (
     set_own_password,
+    set_own_time_zone,
     list_own_sessions,
     end_own_sessions,
     list_own_passkeys,
