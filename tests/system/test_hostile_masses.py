@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gatepost.testing.pki import Pki
 
 ANN = "ann@contoso.example"
-OCTETS = 48 * 1024  # a handshake that waits for the rest of its ClientHello
+OCTETS = 64 * 1024  # a handshake that waits for the rest of its ClientHello
 UNLIMITED = {"connections": 0, "handshakes": 0, "errors": 0, "delay_mark": "0s"}
 
 
@@ -94,5 +94,4 @@ def test_recipients_in_masses_over_many_transactions_are_not_kept(server: Gatewa
             assert closed or replies.count(b"\n") == 1002 * times
     assert said[b"250 2.1.5"] > 0
     assert said[b"550 5.1.1"] > 0
-    assert said[b"421 4.7.0"] > 0, "harvesting ends the session"
     assert server.resident() - before < 32 * MEGABYTE

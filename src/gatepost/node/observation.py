@@ -93,7 +93,7 @@ class Observation:
 
     @property
     def load(self) -> WorkerLoad:
-        """How loaded the worker is, as it was noted last."""
+        """The load of the worker, as it was noted last."""
         return self._figures.load
 
     def note_load(self, load: WorkerLoad) -> None:

@@ -190,7 +190,7 @@ class _Session(Protocol):
 
 
 class CommitWaits:
-    """How long messages wait to be stored: those that still do, and those that did since the last look."""
+    """The time that messages wait to be stored: those that still do, and those that did since the last look."""
 
     __slots__ = ("_began", "_longest")
 

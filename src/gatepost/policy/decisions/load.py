@@ -31,7 +31,7 @@ _EASED: Final = 0.8  # of a mark: what is measured must be below that for limits
 
 
 class Level(IntEnum):
-    """How loaded a worker is, in a word."""
+    """The load of a worker, in a word."""
 
     NORMAL = 0
     BUSY = 1
@@ -44,7 +44,7 @@ class Level(IntEnum):
 
 
 class RateLimit(StrEnum):
-    """What is counted a minute, by the name of its settings in [rates]."""
+    """Events that are counted a minute, by the name of their settings in [rates]."""
 
     CONNECTIONS = "connections"
     HANDSHAKES = "handshakes"
@@ -55,7 +55,7 @@ class RateLimit(StrEnum):
 
     @property
     def noun(self) -> str:
-        """What there are too many of, in a reply."""
+        """The events as a reply names them."""
         return _NOUNS.get(self, str(self))
 
 
@@ -63,7 +63,7 @@ _NOUNS: Final = {RateLimit.HANDSHAKES: "TLS handshakes", RateLimit.FAILED_LOGINS
 
 
 class Measurements(msgspec.Struct, frozen=True):
-    """What a worker has to do with. None for what cannot be measured.
+    """The resources of a worker, as measured. None for what cannot be.
 
     memory: the share in use of what its machine or container has, 0.0 to 1.0. disk: bytes left for the queue. commit:
     seconds for which messages waited for the disk or the database. delay: seconds by which the worker was late, most of
@@ -147,7 +147,7 @@ def _pressures(measured: Measurements, marks: LoadMarks) -> list[tuple[float, st
 
 
 def rate_at(limit: int, share: float) -> int:
-    """What strangers may do of a limit a minute; 0 is no limit, whatever the share."""
+    """The part of a limit a minute that strangers have; 0 is no limit, whatever the share."""
     return max(1, int(limit * share)) if limit else 0
 
 
