@@ -8,14 +8,13 @@ JOBS ?= $(shell expr 2 \* $$(nproc))
 HALF = $(shell expr \( $(JOBS) + 1 \) / 2)
 TOGETHER = $(MAKE) --no-print-directory --jobs=2 --output-sync=target JOBS=$(HALF)
 LOCKS := $(patsubst %,requirements/%.txt,run acme all otel pdf postgres sso dev)
-# Plugins of packages that happen to be installed, and that no test uses.
-PYTEST := $(BIN)/pytest -p no:anyio -p no:schemathesis
+PYTEST := $(BIN)/pytest
 UNIT := $(PYTEST) -q tests/unit
 SYSTEM := $(PYTEST) -q -o timeout=120 tests/system
 # Tests start thousands of commands: compiling every module each time is half of what a command costs.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help env demo demo-nodes test test-all check format lint types imports unit unit-rest pythons system system-all system-postgresql coverage mutants fuzz-rest \
+.PHONY: help env demo demo-nodes test test-all check format lint types imports compiled unit unit-rest pythons system system-all system-postgresql coverage mutants fuzz-rest \
 	next-hops faults kills masses powercuts soak fuzz chart chart-if-there deploy-proof peers lock docs figures bench tasks dist deb sbom release audit clean
 
 help: ## this list
@@ -78,31 +77,36 @@ chart-if-there: env
 deploy-proof: env ## (root) deploy/compose.yaml as it stands, in containers: three nodes, a stop, a promotion (podman, mmdebstrap)
 	@scripts/compose_proof.sh
 
-unit: env ## tests of single modules, in memory
+# Once, for all processes of a run: in a fresh clone each of them would compile every module and rewrite every test file.
+compiled: env
+	@$(BIN)/python -m compileall -q -j 0 src
+	@$(BIN)/python scripts/rewrite_asserts.py
+
+unit: compiled ## tests of single modules, in memory
 	@$(UNIT) -n $(JOBS) --dist worksteal
 
 # The tests that `coverage` does not run.
-unit-rest: env
+unit-rest: compiled
 	@$(UNIT) -n $(JOBS) --dist worksteal $$($(BIN)/python scripts/own_coverage.py --files | sed 's/^/--ignore=/')
 
-coverage: env ## every module of the pure packages, store and queue is covered, branch by branch, by its own test file alone
+coverage: compiled ## every module of the pure packages, store and queue is covered, branch by branch, by its own test file alone
 	@JOBS=$(JOBS) $(BIN)/python scripts/own_coverage.py
 
 pythons: env ## tests of single modules and the demonstration on the oldest and the newest Python that can be had
 	@BIN=$(BIN) JOBS=$(JOBS) scripts/pythons.sh
 
 SHORT := -m "not long"
-system: env ## tests over real sockets with real peers (Postfix, swaks, openssl: skipped loudly where missing), the short ones
+system: compiled ## tests over real sockets with real peers (Postfix, swaks, openssl: skipped loudly where missing), the short ones
 	@$(SYSTEM) $(SHORT) -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 system-all: export GATEPOST_REAL := half
-system-all: env ## the same, the long ones too; in every other file each command is a process of its own
+system-all: compiled ## the same, the long ones too; in every other file each command is a process of its own
 	@$(SYSTEM) -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 ON_POSTGRESQL := admin_* rest* administration explain evidence inbound outbound outbound_dsn returned_mail mail_flow_rules \
 	destination_memory session_counts sent_reports journaling quarantine sending_limits next_hops kill
 system-postgresql: export GATEPOST_STORE := postgresql
-system-postgresql: env ## the admin centre, REST and the flow of mail with gateways on PostgreSQL (FILES="kill tenants" others)
+system-postgresql: compiled ## the admin centre, REST and the flow of mail with gateways on PostgreSQL (FILES="kill tenants" others)
 	@$(PYTEST) -q -o timeout=120 $(SHORT) -n $(JOBS) --dist loadfile --no-loadscope-reorder \
 		$(patsubst %,tests/system/test_%.py,$(or $(FILES),$(ON_POSTGRESQL)))
 

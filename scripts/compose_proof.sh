@@ -27,4 +27,4 @@ trap tidy EXIT
 export GATEPOST_PODMAN="$podman"
 cd "$here"
 unshare --net --mount --propagation private sh -c 'ip link set lo up && exec "$@"' proof \
-    .venv/bin/pytest -p no:anyio -p no:schemathesis -q -n 0 -o timeout=1500 tests/system/test_compose.py "$@"
+    .venv/bin/pytest -q -n 0 -o timeout=1500 tests/system/test_compose.py "$@"
