@@ -16,7 +16,7 @@ SYSTEM := $(PYTEST) -q -o timeout=120 tests/system
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help env demo demo-nodes test test-all check format lint types imports unit unit-rest pythons system system-all system-postgresql coverage mutants fuzz-rest \
-	next-hops faults kills powercuts soak fuzz chart chart-if-there deploy-proof peers lock docs figures bench tasks dist deb sbom release audit clean
+	next-hops faults kills masses powercuts soak fuzz chart chart-if-there deploy-proof peers lock docs figures bench tasks dist deb sbom release audit clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 19
@@ -120,14 +120,20 @@ faults: env ## N random faults on three nodes, a primary and a standby under loa
 	@GATEPOST_FAULTS=$(or $(N),200) GATEPOST_SEED=$(or $(SEED),17) $(PYTEST) -q -n 0 -s -m long -o timeout=14400 \
 		tests/system/test_faults.py -k random
 
-fuzz: .venv/.fuzz-stamp ## parsers of what strangers send, by coverage (SECONDS=60 for each, TARGETS="smtp-server header")
+STATE_MACHINES := $(wildcard tests/unit/*/test_*_states.py tests/unit/*/*/test_*_states.py)
+fuzz: .venv/.fuzz-stamp ## parsers of what strangers send, by coverage (SECONDS=60 for each, TARGETS="smtp-server header"), and models (STATES=500)
 	@$(BIN)/python scripts/fuzz.py --seconds $(or $(SECONDS),60) $(TARGETS)
+	@GATEPOST_STATES=$(or $(STATES),500) $(PYTEST) -q -n 0 -o timeout=86400 $(STATE_MACHINES)
 
 # Its own fuzzer takes its place where there is no wheel of atheris.
 .venv/.fuzz-stamp: .venv/.stamp requirements/fuzz.txt
 	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --only-binary :all: --require-hashes --requirement requirements/fuzz.txt || \
 		echo "atheris cannot be installed here: mutations of seeds alone"
 	@touch $@
+
+masses: env ## 10,000 slow handshakes and 1,000,000 recipients over many transactions (HANDSHAKES=, RECIPIENTS=)
+	@GATEPOST_HANDSHAKES=$(or $(HANDSHAKES),10000) GATEPOST_RECIPIENTS=$(or $(RECIPIENTS),1000000) $(PYTEST) -q -n 0 -s -m long \
+		-o timeout=3600 tests/system/test_hostile_masses.py
 
 kills: env ## N times SIGKILL to all processes under load, at random moments (N=1000)
 	@GATEPOST_KILLS=$(or $(N),1000) $(PYTEST) -q -n 0 -s -m long tests/system/test_kill.py -k by_kills
