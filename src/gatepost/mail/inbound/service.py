@@ -218,16 +218,16 @@ class SessionRegistry:
     One sweep over all costs less than a timer for each, and gives every time-out a reply instead of a bare close.
 
     clock: a monotonic one, in seconds. transcripts: how much memory theirs may take together. commits: how long their
-    messages wait to be stored. coming: those that may hand over a message soon: new ones, and those that sent MAIL;
-    not those that rest, or wait for their commit.
+    messages wait to be stored. coming: those that may hand over a message soon: new ones, and those that sent MAIL; not
+    those that rest, or wait for their commit.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
         self.draining = False
         self.transcripts = TranscriptBudget()
-        self.commits = CommitWaits()
         self.coming: set[_Session] = set()
+        self.commits = CommitWaits()
         self._sessions: set[_Session] = set()
 
     def __len__(self) -> int:
@@ -242,6 +242,11 @@ class SessionRegistry:
         """A session is over."""
         self._sessions.discard(session)
         self.coming.discard(session)
+
+    def hand_over(self, session: _Session) -> None:
+        """The message of a session goes to the store."""
+        self.coming.discard(session)
+        self.commits.began(session, self.clock())
 
     def sweep(self) -> None:
         """Look every session over; called every `SWEEP_SECONDS`."""

@@ -436,8 +436,7 @@ class Session:
 
     def _commit(self, transaction: Transaction) -> None:
         self._committing = True
-        self._registry.commits.began(self, self._registry.clock())
-        self._registry.coming.discard(self)
+        self._registry.hand_over(self)
         message, deliveries, body = transaction.queued(self._record.inbound(transaction.recipients[0].verdict))
         self._service.store.accept(message, deliveries, body, partial(self._committed, message, deliveries))
 
@@ -462,7 +461,6 @@ class Session:
         self._pump()
 
     def _refuse_message(self, reply: Reply, transaction: Transaction) -> None:
-        self._registry.coming.discard(self)
         transaction.abort()
         self._core.refuse(reply)
         self._refusals.tell_message(reply, transaction)
