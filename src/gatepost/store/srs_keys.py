@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from gatepost.protocols.message.srs import SrsKeys
 from gatepost.store.sqlite.schema import make_directory, sync_directory
+from gatepost.store.whole_file import publish_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -61,7 +62,7 @@ def load_srs_keys(data_dir: Path) -> SrsKeys:
     """The keys, made at first use. Raises OSError if the file is not ours alone, or holds something else."""
     path = key_file(data_dir)
     if not path.exists():
-        _publish(path, _text(SrsKeys((new_key(),))), replace=False)
+        publish_file(path, _text(SrsKeys((new_key(),))))
     return _parsed(SrsKeyFile(data_dir).read() or b"", str(path))
 
 
@@ -93,7 +94,7 @@ def change_srs_keys(data_dir: Path, step: Callable[[SrsKeys], SrsKeys]) -> SrsKe
     """Replace the keys of one node by what `step` makes of them. Raises as `load_srs_keys`, and what `step` raises."""
     with _locked(data_dir):
         keys = step(load_srs_keys(data_dir))
-        _publish(key_file(data_dir), _text(keys), replace=True)
+        publish_file(key_file(data_dir), _text(keys), replace=True)
     return keys
 
 
@@ -144,7 +145,7 @@ class SrsKeyFile:
 
     def replace(self, text: bytes) -> None:
         """Write another text in one step, durably."""
-        _publish(self._path, text, replace=True)
+        publish_file(self._path, text, replace=True)
 
     def remove(self) -> None:
         """Remove the file."""
@@ -208,33 +209,3 @@ def _locked(data_dir: Path) -> Iterator[None]:
         yield
     finally:
         os.close(directory)
-
-
-def _give_to_owner(path: Path, descriptor: int) -> None:
-    """A command of root leaves the file to the gateway's account, which the data directory belongs to."""
-    owner = path.parent.stat()
-    if os.geteuid() != owner.st_uid:
-        os.fchown(descriptor, owner.st_uid, owner.st_gid)
-
-
-def _publish(path: Path, text: bytes, *, replace: bool) -> None:
-    """Write keys durably. Without `replace`, of several processes that do so at once one wins."""
-    make_directory(path.parent)
-    fresh = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-            _give_to_owner(path, file.fileno())
-        if replace:
-            fresh.replace(path)
-        else:
-            try:
-                os.link(fresh, path)
-            except FileExistsError:
-                return
-        sync_directory(path.parent)
-    finally:
-        fresh.unlink(missing_ok=True)

@@ -22,6 +22,7 @@ from gatepost.store.srs_keys import (
     shared_srs_keys,
     srs_keys_mark,
 )
+from gatepost.store.whole_file import publish_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +46,7 @@ def test_several_at_once_have_the_same(tmp_path: Path) -> None:
 
 def test_who_comes_second_keeps_the_key_of_the_first(tmp_path: Path) -> None:
     first = load_srs_keys(tmp_path)
-    module._publish(tmp_path / module.SRS_KEYS_FILE, b"11\n", replace=False)
+    publish_file(tmp_path / SRS_KEYS_FILE, b"11\n")
     assert load_srs_keys(tmp_path) == first
     assert [path.name for path in (tmp_path / "srs").iterdir()] == ["keys"]
 

@@ -7,9 +7,7 @@ Sealed by `pki.certificates.vault` in `evidence/signing.key.sealed` where `store
 
 from __future__ import annotations
 
-import os
 import re
-import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -27,7 +25,8 @@ from cryptography.hazmat.primitives.serialization import (
 from gatepost.events.evidence.chain import Signer, key_id
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.pki.certificates.vault import VaultError
-from gatepost.store.sqlite.schema import make_directory, make_file, sync_directory
+from gatepost.store.sqlite.schema import make_directory
+from gatepost.store.whole_file import publish_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -52,7 +51,7 @@ def evidence_signer(evidence: Path, vault: Vault | None) -> Signer:
     make_directory(evidence)
     plain, sealed = evidence / _PLAIN, evidence / _SEALED
     if not plain.exists() and not sealed.exists():
-        _publish(sealed if vault else plain, _sealed(_fresh(), vault))
+        publish_file(sealed if vault else plain, _sealed(_fresh(), vault))
     pem = _read(plain, sealed, vault)
     key = _loaded(pem, evidence)
     name = _known(evidence, key.public_key())
@@ -91,7 +90,7 @@ def _read(plain: Path, sealed: Path, vault: Vault | None) -> bytes:
         with suppress(FileNotFoundError):  # of several processes that start at once, another has just sealed it
             pem = _private(plain)
             if vault is not None:
-                _publish(sealed, _sealed(pem, vault))
+                publish_file(sealed, _sealed(pem, vault))
                 plain.unlink(missing_ok=True)
             return pem
     pem = _opened(sealed, vault)
@@ -157,23 +156,5 @@ def _known(evidence: Path, key: Ed25519PublicKey) -> str:
     path = evidence / "keys" / f"{name[:16]}.pem"
     if not path.exists():
         make_directory(path.parent)
-        _publish(path, key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+        publish_file(path, key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
     return name
-
-
-def _publish(path: Path, content: bytes) -> None:
-    """Whole or not at all; of several processes that do so at once, one wins, and all go by that one's."""
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    make_file(fresh)
-    try:
-        with fresh.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(fresh, path)
-        except FileExistsError:
-            return
-        sync_directory(path.parent)
-    finally:
-        fresh.unlink(missing_ok=True)
