@@ -4,7 +4,7 @@ Several clients of Python's smtplib send without pause, to mailboxes of the gate
 refuses some; small messages and such as have a file of their own; an administrator changes the configuration. SIGKILL
 hits every process at once, at a random moment: 12 times, 60 times in `make test-all`, and `make kills` does it 1,000
 times. What arrived twice is counted and printed: only what was in flight at a kill may. Also here: what a
-restart keeps of deferred mail, and a worker that dies alone.
+restart keeps of deferred mail, and a worker that dies alone. `test_kill_steps.py` kills at each named step.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import tempfile
 import zlib
 from contextlib import suppress
@@ -57,11 +58,11 @@ def run_gatepost(
     folder: Path | None = None,
     timeout: float = 30,
 ) -> subprocess.CompletedProcess[bytes]:
-    """`gatepost WORDS…` to its end. given: its standard input. folder: where it runs.
+    """`gatepost WORDS…` to its end, or with words of `-c SCRIPT …` what Python runs.
 
-    Raises subprocess.TimeoutExpired after `timeout` seconds.
+    given: its standard input. folder: where it runs. Raises subprocess.TimeoutExpired after `timeout` seconds.
     """
-    command = [GATEPOST, *map(str, words)]
+    command = [sys.executable if words[0] == "-c" else GATEPOST, *map(str, words)]
     if _real:
         return subprocess.run(
             command, input=given, capture_output=True, env=environment, cwd=folder, timeout=timeout, check=False
@@ -80,6 +81,11 @@ def run_gatepost(
         out.seek(0)
         error.seek(0)
         return subprocess.CompletedProcess(command, status, out.read(), error.read())
+
+
+def script_command(source: str) -> list[str]:
+    """The beginning of the command with which a `Child` runs a script, forked where that is enough."""
+    return [sys.executable if _real else GATEPOST, "-c", source]  # the fork server knows -c
 
 
 class Script:

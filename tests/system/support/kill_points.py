@@ -1,0 +1,88 @@
+"""A gateway that dies exactly before or after a named step."""
+
+from __future__ import annotations
+
+import json
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from support.gateway import Gateway
+from support.process import Child, run_gatepost, script_command
+
+from gatepost.testing.gateway import environment
+from gatepost.testing.process import alive, greets, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_SCRIPT = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).resolve().parents[1])!r})
+from support.kill_switch import main
+main()
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """step: "package.module:Class.function" of gatepost. moment: "before" or "after".
+
+    holding: what of its arguments must be true, "self.messages", or equal, "path.name=keys".
+    """
+
+    step: str
+    moment: str
+    holding: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.moment} {self.step.partition(':')[2]}{list(self.holding) or ''}"
+
+
+class MortalGateway(Gateway):
+    """points: where it can be killed; none is armed at first, and one that was reached is armed no more."""
+
+    def __init__(self, points: Sequence[Point], resources: Any, **options: Any) -> None:
+        super().__init__(resources, **options)
+        self.points = points
+        self._file = self.folder.write("armed", "\0" * len(points))
+        self._before: list[int] = []
+
+    def arm(self, *numbers: int) -> None:
+        """Arm points: the process that gets there dies."""
+        self._before = self.family() if self._child else []
+        octets = bytearray(self._file.read_bytes())
+        for number in numbers:
+            octets[number] = 1
+        with self._file.open("r+b") as file:  # the same file: it is mapped
+            file.write(octets)
+
+    @property
+    def armed(self) -> list[str]:
+        """The points that were not reached yet."""
+        return [str(point) for point, octet in zip(self.points, self._file.read_bytes(), strict=True) if octet]
+
+    def killed(self) -> None:
+        """Wait for the kill, and until the gateway serves again."""
+        running, before = self._running(), self._before
+        wait_until(lambda: not self.armed, f"a kill {self.armed}")
+        wait_until(lambda: running.returncode is not None or alive(before) != before, "the end of a process")
+        if running.returncode is not None:
+            running.kill()
+            self.start()
+        wait_until(lambda: greets(self.port), "a new worker", timeout=60)
+
+    def killed_command(self, number: int, *words: str) -> None:
+        """Run a command that is killed at a point."""
+        self.arm(number)
+        done = run_gatepost("-c", _SCRIPT, *self._arguments(), "--config", self.config, *words)
+        assert done.returncode == -signal.SIGKILL, (self.armed, done.stdout, done.stderr)
+
+    def _launch(self, log: Path) -> Child:
+        command = [*script_command(_SCRIPT), *self._arguments(), "--config", str(self.config), "serve"]
+        return Child(command, log, environment())
+
+    def _arguments(self) -> list[str]:
+        points = [[point.step, point.moment, point.holding] for point in self.points]
+        return [str(self._file), json.dumps(points)]

@@ -1,0 +1,283 @@
+"""Proves what a kill leaves behind at each named step: nothing acknowledged is lost, and what is doubled is known.
+
+A process dies exactly before or after a function of gatepost (`support.kill_switch`), and the supervisor replaces it;
+`test_kill.py` kills all at random moments. The steps are those of a message (accept, lease, send, settle, notice),
+changes of the configuration, of keys and of certificates, and what signs evidence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import smtplib
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+import tomlkit
+from support.kill_points import MortalGateway, Point
+from support.load import wait_empty
+from support.postgres import sqlite_only
+from support.scenes import ALICE, blind_context, connector, contoso, message, send
+
+from gatepost.testing.process import wait_until
+from gatepost.testing.sink import Behaviour
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import ExitStack
+    from pathlib import Path
+
+    from gatepost.testing.pki import Pki
+    from gatepost.testing.sink import Sink
+
+pytestmark = sqlite_only(
+    "the steps of a commit are those of SQLite's writer; test_faults.py kills workers on PostgreSQL"
+)
+
+ANN, BOB, GONE = "ann@contoso.example", "bob@partner.example", "gone@partner.example"
+REFUSES_GONE = Behaviour(recipients={GONE: "550 5.1.1 No such user"})
+DEFERS = Behaviour(replies={"RCPT": "450 4.2.1 Later"})
+BIG = 700_000  # octets of a body that has a file of its own
+
+COMMIT = "gatepost.store.sqlite.rows:CommitPlan.execute"  # what comes after it is COMMIT
+ACCEPTED = "gatepost.store.sqlite.work:AcceptanceWork.finish"
+LEASED = "gatepost.store.sqlite.work:LeaseWork.finish"
+SETTLED = "gatepost.store.sqlite.work:SettlementWork.finish"
+BODY = "gatepost.store.bodies:BigFile"
+MAILDIR = "gatepost.mail.outbound.mailbox:_MaildirFile"
+SEND = "gatepost.mail.outbound.connection:OutboundConnection.send"
+CHANGED = "gatepost.store.changes:_apply"  # in its transaction
+COMMITTED = "gatepost.store.changes:ConfigStore.apply"
+WHOLE_FILE = "gatepost.store.whole_file"
+CHAIN = "gatepost.store.evidence_chain"
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """A kill while a message is on its way.
+
+    stored: the message, or its delivery, outlasts the kill; if not, it must not have been acknowledged. doubled: how
+    often it arrives besides. behaviour: of the partner until then; afterwards it refuses GONE alone.
+    """
+
+    point: Point
+    stored: bool = True
+    doubled: int = 0
+    to: str = BOB
+    size: int = 100
+    behaviour: Behaviour = REFUSES_GONE
+
+
+MAIL = {
+    "accept": [
+        Kill(Point(f"{BODY}.append", "after"), stored=False, to=ANN, size=BIG),
+        Kill(Point(f"{BODY}.finish", "after"), stored=False, to=ANN, size=BIG),
+        Kill(Point(COMMIT, "after", ("self.messages",)), stored=False, to=ANN),
+        Kill(Point(ACCEPTED, "before"), to=ANN, size=BIG),
+    ],
+    "lease": [
+        Kill(Point("gatepost.store.sqlite.rows:decode_delivery", "after"), behaviour=DEFERS),
+        Kill(Point(LEASED, "before", ("self.request.granted",)), behaviour=DEFERS),
+    ],
+    "send": [
+        Kill(Point(SEND, "before")),
+        Kill(Point(SEND, "after"), doubled=1),
+        Kill(Point(f"{MAILDIR}._write", "after"), to=ANN),
+        Kill(Point(f"{MAILDIR}.finish", "after"), to=ANN, doubled=1),
+    ],
+    "settle": [
+        Kill(Point(COMMIT, "after", ("self.finished",)), doubled=1),
+        Kill(Point(SETTLED, "before")),
+        Kill(Point(COMMIT, "after", ("self.deferred",)), behaviour=DEFERS),
+        Kill(Point(SETTLED, "before"), behaviour=DEFERS),
+    ],
+    "notice": [
+        Kill(Point("gatepost.mail.queue.bounce:Bouncer.notices", "after"), to=GONE),
+        Kill(Point(COMMIT, "after", ("self.finished", "self.messages")), to=GONE),
+        Kill(Point(SETTLED, "before"), to=GONE),
+        Kill(Point(f"{MAILDIR}.finish", "after"), to=GONE, doubled=1),
+    ],
+}
+
+
+@pytest.fixture
+def mortal(running: ExitStack) -> Callable[..., MortalGateway]:
+    """mortal(points, resources, ...) starts one."""
+    return lambda points, resources, **options: running.enter_context(MortalGateway(points, resources, **options))
+
+
+def arrived(server: MortalGateway, partner: Sink, subject: str) -> int:
+    """How often a message came to the partner or into a mailbox, as itself or as a notice that returns its header."""
+    line = f"Subject: {subject}".encode()
+    files = [path.read_bytes() for path in server.data_dir.rglob("new/*")]
+    return sum(line in content.splitlines() for content in [*files, *(one.data for one in partner.messages)])
+
+
+def is_acknowledged(server: MortalGateway, kill: Kill, subject: str) -> bool:
+    try:
+        send(server.port, kill.to, content=message(subject, ("x" * 70 + "\r\n") * (kill.size // 72)))
+    except (OSError, smtplib.SMTPException):
+        return False
+    return True
+
+
+def is_sound(server: MortalGateway) -> None:
+    """After an orderly stop, which must succeed, the store is whole and all evidence signed."""
+    assert server.stop() == 0
+    server.cli("store", "check")
+    verified = server.cli("evidence", "verify", json=True).data
+    assert (verified["verified"], verified["unsigned"]) == (True, {})
+
+
+@pytest.mark.parametrize("step", MAIL)
+def test_a_kill_at_a_step_of_a_message_loses_nothing(
+    mortal: Callable[..., MortalGateway], sink: Callable[..., Sink], step: str
+) -> None:
+    """Who got no 250 sends again, as any client does."""
+    kills, partner = MAIL[step], sink()
+    resources = contoso(outbound=[connector("partner.example", partner.address)], notices_to_strangers="send")
+    server = mortal([kill.point for kill in kills], resources, settings={"queue": {"retry": ["1s"]}})
+    for number, kill in enumerate(kills):
+        subject = f"{step}-{number}"
+        partner.behaviour = kill.behaviour
+        server.arm(number)
+        acknowledged = is_acknowledged(server, kill, subject)
+        assert kill.stored or not acknowledged, kill.point
+        server.killed()
+        partner.behaviour = REFUSES_GONE
+        assert acknowledged or is_acknowledged(server, kill, subject)
+        expected = kill.stored + (not acknowledged) + kill.doubled
+        wait_until(lambda: arrived(server, partner, subject) >= expected, f"{expected} arrivals: {kill.point}")  # noqa: B023 - waited for here
+        wait_empty(server)
+        assert arrived(server, partner, subject) == expected, kill.point
+        assert [*server.data_dir.glob("queue/*/big/*")] == [], "no body without a message stays"
+    is_sound(server)
+
+
+def addresses(server: MortalGateway) -> set[str]:
+    return {row["address"] for row in server.cli("mailbox", "list", json=True).data}
+
+
+def test_a_command_that_is_killed_changed_all_or_nothing(mortal: Callable[..., MortalGateway]) -> None:
+    server = mortal([Point(CHANGED, "after", ("wanted",)), Point(COMMITTED, "after", ("document",))], contoso())
+    before, version = addresses(server), server.cli("history", json=True).data[0]["version"]
+    wanted = {*before, "new@contoso.example", "newer@contoso.example"}
+    file = str(server.folder.write("new.toml", tomlkit.dumps(contoso(mailboxes=sorted(wanted)))))
+    server.killed_command(0, "apply", "-f", file)
+    assert (addresses(server), server.cli("history", json=True).data[0]["version"]) == (before, version)
+    server.killed_command(1, "apply", "-f", file)
+    newest = server.cli("history", json=True).data[0]
+    assert (addresses(server), newest["version"]) == (wanted, version + 1), "and the history has it"
+    server.cli("apply", "-f", file)
+    assert server.cli("history", json=True).data[0]["version"] == version + 1, "done once, whoever repeats it"
+    wait_until(lambda: is_acknowledged(server, Kill(server.points[0], to="newer@contoso.example"), "x"), "its use")
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_worker_that_is_killed_as_it_takes_up_a_change_has_it_afterwards(
+    mortal: Callable[..., MortalGateway], moment: str
+) -> None:
+    server = mortal([Point("gatepost.node.snapshot:SnapshotSource.take", moment)], contoso())
+    server.arm(0)
+    server.apply(contoso(mailboxes=[ALICE, ANN, "new@contoso.example"]))
+    server.killed()
+    assert is_acknowledged(server, Kill(server.points[0], to="new@contoso.example"), "for the new one")
+    server.wait_maildir("new@contoso.example")
+
+
+def presented(server: MortalGateway) -> str:
+    """The id of the certificate that a new session sees."""
+    with smtplib.SMTP("127.0.0.1", server.port, timeout=20) as client:
+        client.starttls(context=blind_context())
+        assert isinstance(client.sock, ssl.SSLSocket)
+        return hashlib.sha256(client.sock.getpeercert(binary_form=True) or b"").hexdigest()[:16]
+
+
+def states(server: MortalGateway) -> dict[str, str]:
+    return {row["id"]: row["state"] for row in server.cli("certificate", "list", json=True).data["certificates"]}
+
+
+def test_a_kill_at_a_switch_leaves_one_certificate_current(
+    mortal: Callable[..., MortalGateway], pki: Pki, tmp_path: Path
+) -> None:
+    leaves = [pki.leaf("mx1.contoso.example"), pki.leaf("mx1.contoso.example")]
+    old, new = (leaf.sha256[:16].lower() for leaf in leaves)
+    context = "gatepost.node.certificate_manager:CertificateManager._context"
+    points = [Point(CHANGED, "after", ("wanted",)), Point(COMMITTED, "after", ("document",))]
+    points += [Point(context, "before"), Point(context, "after")]
+    options = {"certificates": leaves[:1], "anchors": pki.root, "settings": {"store": {"master_key": key(tmp_path)}}}
+    server = mortal(points, contoso(), **options)
+    wait_until(lambda: states(server) == {old: "current"}, "the inventory to know it")
+    server.cli("certificate", "add", str(leaves[1].chain), "--key", str(leaves[1].key))
+    switch = ("certificate", "changeover", "switch", new, "--force", "a test")
+
+    server.killed_command(0, *switch)
+    assert states(server) == {old: "current", new: "next"}
+    assert presented(server) == old
+
+    server.arm(2)
+    server.killed_command(1, *switch)
+    server.killed()
+    assert states(server) == {old: "deprecated", new: "current"}
+    assert presented(server) == new
+
+    server.arm(3)
+    server.cli("certificate", "changeover", "roll-back")
+    server.killed()
+    assert states(server) == {old: "current", new: "next"}
+    assert presented(server) == old
+
+
+def key(folder: Path) -> str:
+    """A master key."""
+    file = folder / "master.key"
+    file.touch(0o600)
+    file.write_text("k" * 64)
+    return f"file:{file}"
+
+
+def test_a_rotation_of_keys_that_is_killed_leaves_the_old_keys_or_the_new_ones(
+    mortal: Callable[..., MortalGateway],
+) -> None:
+    points = [Point(f"{WHOLE_FILE}:write_fresh", "after"), Point("gatepost.store.srs_keys:publish_file", "after")]
+    server = mortal(points, contoso())
+
+    def names() -> list[str]:
+        return [row["name"] for row in server.cli("srs", "list", json=True).data]
+
+    before = names()
+    server.killed_command(0, "srs", "rotate")
+    assert names() == before
+    server.killed_command(1, "srs", "rotate")
+    assert names()[1:] == before
+    assert [path.name for path in (server.data_dir / "srs").iterdir()] == ["keys"], "no key stays in another file"
+
+
+def test_a_kill_while_evidence_is_signed_takes_nothing_away(mortal: Callable[..., MortalGateway]) -> None:
+    points = [
+        Point(f"{CHAIN}:EvidenceChain.append", "before"),
+        Point(f"{CHAIN}:EvidenceChain.append", "after"),
+        Point("gatepost.store.evidence_end:ChainEnd.checkpoint", "after"),
+        Point(f"{CHAIN}:EvidenceChain.checkpoint", "after"),
+        Point("gatepost.store.evidence_in_files:EvidenceInFiles.sign_rest", "before"),
+    ]
+    server = mortal(points, contoso())
+    *serving, stopping = range(len(points))
+
+    def log() -> bytes:
+        return b"".join(path.read_bytes() for path in sorted(server.data_dir.glob("evidence/log/*.0.log")))
+
+    for number in serving:
+        before = log()
+        server.arm(number)
+        send(server.port, ANN, content=message(f"evidence-{number}"))
+        server.killed()
+        assert log().startswith(before), "what was written stays"
+    server.arm(stopping)
+    os.kill(server.pid, signal.SIGTERM)
+    server.killed()
+    assert len(server.wait_maildir(ANN, len(serving))) == len(serving)
+    is_sound(server)
