@@ -1,4 +1,4 @@
-"""Start a task: keeps a reference to it and reports its failure."""
+"""Start a task, which keeps a reference to it and reports its failure, and share a running one among all who wait."""
 
 from __future__ import annotations
 
