@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gatepost.manage.use_cases.explain_text import CHECKED_BY, KINDS, RESULTS, demand_text, hook_text, route_text
-from gatepost.policy.connectors.authentication_results import AuthenticationResults
 from gatepost.policy.connectors.units import format_duration
+from gatepost.policy.connectors.values import AuthenticationResults
 from gatepost.policy.decisions.decision import hook_record
 from gatepost.policy.decisions.outbound import describe
 from gatepost.policy.decisions.requirement import Authenticated, Encrypted, Opportunistic

@@ -10,7 +10,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from gatepost.policy.connectors import known_by_address, oauth, tls_rules
-from gatepost.policy.connectors.authentication_results import AuthenticationResults
 from gatepost.policy.connectors.content_hook import scanner_host
 from gatepost.policy.connectors.names import covers, is_this_machine, network
 from gatepost.policy.connectors.next_hop_rules import lint_next_hops
@@ -18,6 +17,7 @@ from gatepost.policy.connectors.publication import publication
 from gatepost.policy.connectors.quarantine_rules import lint_quarantine
 from gatepost.policy.connectors.recipient_rules import warn_of_validation
 from gatepost.policy.connectors.values import (
+    AuthenticationResults,
     ConnectorType,
     DkimAlgorithm,
     DkimState,
