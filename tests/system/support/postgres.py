@@ -118,7 +118,7 @@ class Postgres:
             place = folder.owned("data", "postgres", 0o700) if os.geteuid() == 0 else folder / "data"
             self.run("initdb", "-D", place, *words)
             _prepared[kind] = folder
-        subprocess.run([*self._account, "cp", "-a", _prepared[kind] / "data" / ".", self._data], check=True, cwd="/")
+        subprocess.run([*self._account, "cp", "-a", f"{_prepared[kind].path}/data/.", self._data], check=True, cwd="/")
 
     def _allow(self, kind: str, method: str) -> None:
         """Who may come over TCP, and how; over the socket the tests do as they like."""
