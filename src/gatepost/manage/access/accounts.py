@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from gatepost.manage.access.issuer_rows import IssuerIdentity
     from gatepost.manage.access.login_rate_limiter import LoginAttempt
     from gatepost.manage.access.principal import Principal, Scope
-    from gatepost.manage.access.records import Keep, Passkey, Token, User, UserSession
+    from gatepost.manage.access.records import Keep, Passkey, Preferences, Token, User, UserSession
     from gatepost.pki.certificates.vault import Vault
     from gatepost.store.storage import Storage
 
@@ -144,6 +144,11 @@ class Accounts:
             audit_rows.write(connection, AuditEvent(0, now, *actor, "user-set", subject=after.name, detail=detail))
         self._database.forget()
         return after
+
+    def set_preferences(self, name: str, preferences: Preferences) -> None:
+        """Keep what a user chose for themselves; no session ends."""
+        with self._database.changing() as connection:
+            user_rows.set_preferences(connection, normalize_username(name), preferences)
 
     def remove_user(self, name: str, *, actor: Actor) -> list[str]:
         """Remove a user, its sessions and the tokens that it made, whose names are returned.

@@ -10,6 +10,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import msgspec
+
 from gatepost.manage.access.principal import ROLES, Principal
 
 if TYPE_CHECKING:
@@ -71,6 +73,12 @@ class Actor(NamedTuple):
     address: str = ""
 
 
+class Preferences(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a person chose for themselves. language: of pages, "" is what the browser prefers."""
+
+    language: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class User:
     """A person. organizations: those it sees, None is all. last_login: seconds since 1970, 0 if never.
@@ -88,6 +96,7 @@ class User:
     last_login: float
     generation: int
     issuer: str = ""
+    preferences: Preferences = Preferences()
 
     @property
     def principal(self) -> Principal:

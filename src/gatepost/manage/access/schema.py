@@ -15,7 +15,7 @@ CREATE INDEX audit_event_at ON audit_event (at);
 CREATE INDEX audit_event_of ON audit_event (organization, id);
 CREATE INDEX audit_event_refused ON audit_event (who, action, id) WHERE outcome <> 'done';
 """
-# organizations: JSON, NULL is all. issuer, subject: "" for who has a password here; argon2 is "" for all others. setup
+# organizations: JSON, NULL is all. preferences: JSON, of `Preferences`. issuer, subject: "" for who has a password here; argon2 is "" for all others. setup
 # has one row at most; sealed: the code itself, under the master key, NULL without one. audit_event.id never comes
 # again, since pages go on behind one.
 _TABLES: Final = """
@@ -30,7 +30,8 @@ CREATE TABLE "user" (
     generation    INTEGER NOT NULL,
     argon2        TEXT NOT NULL,
     issuer        TEXT NOT NULL,
-    subject       TEXT NOT NULL
+    subject       TEXT NOT NULL,
+    preferences   TEXT NOT NULL DEFAULT '{}'
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX user_of ON "user" (issuer, subject) WHERE issuer <> '';
 CREATE TABLE session (
@@ -92,14 +93,15 @@ DROP INDEX deed_of;
 DROP INDEX deed_refused;
 """
 _FROM_3: Final = "ALTER TABLE setup ADD COLUMN sealed BLOB;"
+_FROM_4: Final = "ALTER TABLE \"user\" ADD COLUMN preferences TEXT NOT NULL DEFAULT '{}';"
 
 ACCESS: Final = Schema(
     name="access",
     file="access.db",
     application_id=0x67706163,  # "gpac"
-    version=4,
+    version=5,
     tables=_TABLES + _AUDIT_INDEXES,
-    upgrades=MappingProxyType({2: _FROM_2 + _AUDIT_INDEXES, 3: _FROM_3}),
+    upgrades=MappingProxyType({2: _FROM_2 + _AUDIT_INDEXES, 3: _FROM_3, 4: _FROM_4}),
     secret=True,  # what is removed was a hash of a secret
     oldest=3,
 )

@@ -15,7 +15,7 @@ import msgspec
 from gatepost.decoding import from_json
 from gatepost.manage.access.fields import account_name, chosen_organizations, cleaned, normalize_username, refuse
 from gatepost.manage.access.principal import Role
-from gatepost.manage.access.records import AccountError, AccountErrorKind, Keep, User
+from gatepost.manage.access.records import AccountError, AccountErrorKind, Keep, Preferences, User
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.logins.passwords import PasswordError, user_password
 from gatepost.values import replace
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 _SELECT = (
-    "SELECT name, role, organizations, enabled, created, last_login, generation, issuer, argon2, last_address"
+    "SELECT name, role, organizations, enabled, created, last_login, generation, issuer, preferences, argon2, last_address"
     ' FROM "user"'
 )
 _ADDRESS = 64
@@ -187,6 +187,12 @@ def logged_in(connection: DatabaseConnection, user: User, now: float, address: s
         )
 
 
+def set_preferences(connection: DatabaseConnection, name: str, preferences: Preferences) -> None:
+    """Keep what a user chose for themselves, which ends no session."""
+    text = msgspec.json.encode(preferences).decode()
+    connection.execute('UPDATE "user" SET preferences = ? WHERE name = ?', (text, name))
+
+
 def facts(user: User) -> dict[str, Any]:
     """Audit details of a user."""
     organizations = None if user.organizations is None else sorted(user.organizations)
@@ -217,5 +223,6 @@ def _demand_another_owner(connection: DatabaseConnection, user: User) -> None:
 
 
 def _user(row: tuple[Any, ...]) -> User:
-    name, role, organizations, enabled, created, last_login, generation, issuer, *_ = row
-    return User(name, Role(role), decoded(organizations), bool(enabled), created, last_login, generation, issuer)
+    name, role, organizations, enabled, *dates, generation, issuer, preferences, _argon2, _address = row
+    chosen = from_json(preferences, Preferences)
+    return User(name, Role(role), decoded(organizations), bool(enabled), *dates, generation, issuer, chosen)

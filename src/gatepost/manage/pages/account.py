@@ -24,14 +24,18 @@ from gatepost.manage.use_cases.own_account import (
     ListOwnPasskeys,
     ListOwnSessions,
     SetOwnPassword,
+    SetOwnPreferences,
     end_own_sessions,
     list_own_passkeys,
     list_own_sessions,
     set_own_password,
+    set_own_preferences,
 )
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.request_values import limits
+from gatepost.manage.web.language import ENGLISH, _, language_choices, offered, use
 from gatepost.manage.web.refusal_audit import note_throttled
+from gatepost.manage.web.request_language import preferred
 from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
@@ -56,6 +60,7 @@ def _page(request: Request, session: UserSession, status: HTTPStatus = HTTPStatu
         status,
         user=session.user,
         here=session.id,
+        languages=language_choices(),
         sessions=_open_sessions(request),
         passkeys=execute(list_own_passkeys, context_of(request), ListOwnPasskeys()).items,
         **known | context,
@@ -89,6 +94,16 @@ def _password(request: Request) -> Response:
     return entered(request, secret, see_other(request, "/account", said))
 
 
+def _preferences(request: Request) -> Response:
+    _own(request)
+    chosen = request.state.form.get("language", "")
+    if chosen and chosen not in offered():
+        raise not_there("There is no such language.")
+    execute(set_own_preferences, context_of(request), SetOwnPreferences(language=chosen))
+    use(chosen or preferred(request.headers.get("accept-language", "")) or ENGLISH)
+    return see_other(request, "/account", _("Your language was changed."))
+
+
 def _sessions(request: Request) -> Response:
     session = _own(request)
     if text := request.state.form.get("session", ""):
@@ -116,6 +131,7 @@ def _own(request: Request) -> UserSession:
 
 ROUTES = [
     Route("/account", _account),
+    Route("/account/preferences", _preferences, methods=["POST"]),
     Route("/account/password", _password, methods=["POST"]),
     Route("/account/sessions", _sessions, methods=["POST"]),
 ]

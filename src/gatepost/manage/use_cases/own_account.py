@@ -5,11 +5,11 @@ The person proved lately who they are (`requires_reauth`), or says the present p
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
-from gatepost.manage.access.records import Passkey  # noqa: TC001 - the declaration reads it
+from gatepost.manage.access.records import Passkey, Preferences  # noqa: TC001 - the declaration reads it
 from gatepost.manage.use_cases.accounts import refusing
 from gatepost.manage.use_cases.declaration import Items, Visibility, use_case
 from gatepost.manage.use_cases.entrance import SessionStarted, denying
@@ -49,6 +49,29 @@ def set_own_password(context: Context, request: SetOwnPassword) -> SessionStarte
         context.accounts.check_password(name, request.old, context.address)
         user = context.accounts.set_user(name, password=request.password, actor=context.actor)
         return SessionStarted(context.accounts.start_session(user, context.address, request.agent))
+
+
+class SetOwnPreferences(msgspec.Struct, kw_only=True):
+    """language: of pages, "sv"; "" is what the browser prefers."""
+
+    language: Annotated[str, msgspec.Meta(pattern="^([a-z]{2})?$")] = ""
+
+
+@use_case(
+    scope=None,
+    visibility=Visibility.SEEN,
+    tag="users",
+    action="user-set",
+    pages=("/account/preferences",),
+)
+def set_own_preferences(context: Context, request: SetOwnPreferences) -> Preferences:
+    """Choose the language of one's own pages."""
+    name = context.principal.name
+    preferences = Preferences(language=request.language)
+    context.audit.describe(subject=name, language=request.language)
+    with refusing():
+        context.accounts.set_preferences(name, preferences)
+    return preferences
 
 
 class ListOwnSessions(msgspec.Struct, kw_only=True):
@@ -135,6 +158,7 @@ def remove_own_passkey(context: Context, request: RemoveOwnPasskey) -> PasskeyNa
 
 USE_CASES = (
     set_own_password,
+    set_own_preferences,
     list_own_sessions,
     end_own_sessions,
     list_own_passkeys,

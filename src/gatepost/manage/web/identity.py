@@ -20,6 +20,7 @@ from starlette.responses import RedirectResponse
 
 from gatepost.manage.access.secret import masked, same, unmasked
 from gatepost.manage.web.forms import UNSAFE
+from gatepost.manage.web.language import use
 from gatepost.manage.web.problem import is_call, refused
 from gatepost.manage.web.refusal_audit import note_refusal
 
@@ -85,6 +86,8 @@ class IdentityMiddleware:
                 )
         state = scope["state"]
         state["session"], state["principal"], state["csrf"] = session, session.principal, masked(session.csrf)
+        if not is_call(scope):
+            use(session.user.preferences.language)
         return None
 
 
