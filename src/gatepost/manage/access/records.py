@@ -79,6 +79,9 @@ class Preferences(msgspec.Struct, frozen=True, omit_defaults=True):
     language: str = ""
 
 
+_NONE_CHOSEN: Final = Preferences()
+
+
 @dataclass(frozen=True, slots=True)
 class User:
     """A person. organizations: those it sees, None is all. last_login: seconds since 1970, 0 if never.
@@ -96,7 +99,7 @@ class User:
     last_login: float
     generation: int
     issuer: str = ""
-    preferences: Preferences = Preferences()
+    preferences: Preferences = _NONE_CHOSEN
 
     @property
     def principal(self) -> Principal:

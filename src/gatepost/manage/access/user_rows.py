@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 
 _SELECT = (
-    "SELECT name, role, organizations, enabled, created, last_login, generation, issuer, preferences, argon2, last_address"
+    "SELECT name, role, organizations, enabled, created, last_login, generation, issuer, preferences, argon2,"
+    " last_address"
     ' FROM "user"'
 )
 _ADDRESS = 64

@@ -33,10 +33,9 @@ from gatepost.manage.use_cases.own_account import (
 )
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.request_values import limits
-from gatepost.manage.web.language import ENGLISH, _, language_choices, offered, use
+from gatepost.manage.web.language import ENGLISH, _, language_choices, ngettext, offered, use
 from gatepost.manage.web.refusal_audit import note_throttled
 from gatepost.manage.web.request_language import preferred
-from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,7 +74,7 @@ def _password(request: Request) -> Response:
     session = _own(request)
     form, name = request.state.form, session.user.name
     if session.user.issuer:
-        raise not_there("You log in with your organization, which keeps your password.")
+        raise not_there(_("You log in with your organization, which keeps your password."))
     context = context_of(request)
     try:
         with recording_refusals(set_own_password, context, name=name):
@@ -85,12 +84,16 @@ def _password(request: Request) -> Response:
     except LogInDenied as denied:
         if denied.wait:
             note_throttled(request.scope)
-        text = f"too many failed attempts; wait {denied.wait:.0f} s" if denied.wait else "wrong password"
+        text = (
+            _("too many failed attempts; wait %(seconds)s s", seconds=f"{denied.wait:.0f}")
+            if denied.wait
+            else _("wrong password")
+        )
         status = HTTPStatus.TOO_MANY_REQUESTS if denied.wait else HTTPStatus.UNPROCESSABLE_ENTITY
         return _page(request, session, status, errors={"old": text})
     except Refusal as refusal:
         return _page(request, session, HTTPStatus.UNPROCESSABLE_ENTITY, errors=field_errors(refusal))
-    said = "Your password was changed. Your other sessions ended."
+    said = _("Your password was changed. Your other sessions ended.")
     return entered(request, secret, see_other(request, "/account", said))
 
 
@@ -98,7 +101,7 @@ def _preferences(request: Request) -> Response:
     _own(request)
     chosen = request.state.form.get("language", "")
     if chosen and chosen not in offered():
-        raise not_there("There is no such language.")
+        raise not_there(_("There is no such language."))
     execute(set_own_preferences, context_of(request), SetOwnPreferences(language=chosen))
     use(chosen or preferred(request.headers.get("accept-language", "")) or ENGLISH)
     return see_other(request, "/account", _("Your language was changed."))
@@ -109,12 +112,14 @@ def _sessions(request: Request) -> Response:
     if text := request.state.form.get("session", ""):
         number = number_of(text)
         ended = 0 if number is None else _ended(request, [number])
-        said = "The session was ended." if ended else "The session has already ended."
+        said = _("The session was ended.") if ended else _("The session has already ended.")
         return see_other(request, "/account", said)
     ended = _ended(
         request, [account_session.id for account_session in _open_sessions(request) if account_session.id != session.id]
     )
-    return see_other(request, "/account", f"{quantity(ended, 'other session')} ended.")
+    return see_other(
+        request, "/account", ngettext("%(num)s other session ended.", "%(num)s other sessions ended.", ended)
+    )
 
 
 def _ended(request: Request, sessions: list[int]) -> int:
@@ -125,7 +130,7 @@ def _own(request: Request) -> UserSession:
     """Raises HTTPException for a token."""
     session: UserSession | None = request.state.session
     if session is None:
-        raise not_there("An API token has no account.")
+        raise not_there(_("An API token has no account."))
     return session
 
 

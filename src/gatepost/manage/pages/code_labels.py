@@ -11,9 +11,10 @@ from typing import Final
 
 from markupsafe import Markup
 
-from gatepost.manage.web.language import N_, _
+from gatepost.manage.web.language import _
 from gatepost.policy.connectors.values import TlsSettings
 from gatepost.protocols.tlsrpt.result import ResultType
+from gatepost.texts import N_
 
 EVENTS: Final = {
     "RECEIVE": ("info", N_("Received")),

@@ -30,7 +30,7 @@ from gatepost.manage.use_cases.entrance import (
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.web.identity import COOKIE, LOGIN, LOST
-from gatepost.manage.web.language import language_choices, offered, use
+from gatepost.manage.web.language import _, language_choices, offered, use
 from gatepost.manage.web.refusal_audit import note_throttled
 from gatepost.manage.web.request_language import remember
 
@@ -127,7 +127,7 @@ def _set_up(request: Request) -> Response:
         return _set_up_page(request, code, usable=state.usable, owned=state.owned)
     name, password = form.get("name", ""), form.get("password", "")
     if password != form.get("again", ""):
-        return _set_up_page(request, code, name=name, errors={"again": "the passwords do not match"})
+        return _set_up_page(request, code, name=name, errors={"again": _("the passwords do not match")})
     owner = SetUpOwner(code=code, name=name, password=password, agent=agent_of(request))
     try:
         secret = execute(set_up_owner, context_of(request), owner).secret

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.web.language import N_
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -94,7 +94,7 @@ class Frame:
 
     def here(self, **changes: object) -> str:
         """The same page with some of its query changed: `frame.here(sort="name", page="")`; "" takes one out."""
-        names = dict.fromkeys(name for name, _ in self.query if name not in changes)
+        names = dict.fromkeys(name for name, _text in self.query if name not in changes)
         kept = {name: [value for key, value in self.query if key == name] for name in names}
         return link(self.path, **kept, **changes)
 

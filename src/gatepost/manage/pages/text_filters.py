@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 from markupsafe import Markup
 
-from gatepost.manage.web.language import N_, _, grouped, point
+from gatepost.manage.web.language import _, grouped, point
 from gatepost.quantity import quantity
+from gatepost.texts import N_
 from gatepost.times import rfc3339
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def duration(seconds: float | None) -> str | Markup:
     if span < 1:
         return f"{span * 1000:.0f} ms" if span else "0 s"
     rest = int(span)
-    at = next(at for at, (size, _) in enumerate(_UNITS) if rest >= size)
+    at = next(at for at, (size, _unit) in enumerate(_UNITS) if rest >= size)
     size, unit = _UNITS[at]
     words = [f"{rest // size} {_(unit)}"]
     if at + 1 < len(_UNITS) and rest // size < 10:

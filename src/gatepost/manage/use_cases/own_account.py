@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
-from gatepost.manage.access.records import Passkey, Preferences  # noqa: TC001 - the declaration reads it
+from gatepost.manage.access.records import Passkey, Preferences
 from gatepost.manage.use_cases.accounts import refusing
 from gatepost.manage.use_cases.declaration import Items, Visibility, use_case
 from gatepost.manage.use_cases.entrance import SessionStarted, denying

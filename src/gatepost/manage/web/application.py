@@ -1,7 +1,7 @@
 """The application that the admin centre's process serves: pages and REST, within what every request must pass.
 
-From the outside: headers of every answer, its language, what goes on record, the name asked for, who may ask at all, how much is
-sent, the form, who asks, how much of it at a time.
+From the outside: headers of every answer, its language, what goes on record, the name asked for, who may ask at all,
+how much is sent, the form, who asks, how much of it at a time.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from markupsafe import escape
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 
 ENGLISH: Final = "en"
@@ -93,9 +93,14 @@ def ngettext(one: str, many: str, number: int, /, **values: Any) -> str:
     return _filled(catalogue(_current.get()).ngettext(one, many, number), {"num": grouped(number), **values})
 
 
-def N_(text: str, /) -> str:  # noqa: N802 - gettext's own name for it
-    """Mark a constant that is translated where it is shown: `_(constant)`."""
-    return text
+def translated[K](labels: Mapping[K, str]) -> dict[K, str]:
+    """Labels by key, for a page."""
+    return {key: _(label) for key, label in labels.items()}
+
+
+def translated_choices(choices: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Choices of a form: a value, and texts that are for people."""
+    return [(value, *map(_, texts)) for value, *texts in choices]
 
 
 def _filled(text: str, values: Mapping[str, Any]) -> str:

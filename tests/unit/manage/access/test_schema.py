@@ -29,7 +29,9 @@ def test_audit_events_of_an_older_file_are_kept(path):
     with closing(apsw.Connection(str(path))) as older:
         older.execute(
             "ALTER TABLE audit_event RENAME TO deed; DROP INDEX audit_event_at; DROP INDEX audit_event_of;"
-            "DROP INDEX audit_event_refused; ALTER TABLE setup DROP COLUMN sealed; CREATE INDEX deed_at ON deed (at);"
+            "DROP INDEX audit_event_refused; ALTER TABLE setup DROP COLUMN sealed;"
+            'ALTER TABLE "user" DROP COLUMN preferences;'
+            "CREATE INDEX deed_at ON deed (at);"
             "CREATE INDEX deed_of ON deed (organization, id);"
             "CREATE INDEX deed_refused ON deed (who, action, id) WHERE outcome <> 'done'; PRAGMA user_version = 2"
         )
@@ -51,7 +53,7 @@ def test_audit_events_of_an_older_file_are_kept(path):
 def test_a_file_of_version_1_is_refused(path):
     with closing(apsw.Connection(str(path))) as older:
         older.execute(f"PRAGMA user_version = 1; PRAGMA application_id = {0x67706163}")
-    with pytest.raises(StoreFailure, match="version 1, and this version of gatepost knows 4"):
+    with pytest.raises(StoreFailure, match="version 1, and this version of gatepost knows 5"):
         opened(path)
 
 
