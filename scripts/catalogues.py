@@ -18,6 +18,7 @@ import itertools
 import re
 import sys
 from collections import Counter
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -48,7 +49,18 @@ SOURCE: Final = ROOT / "src" / "gatepost"
 PAGES: Final = SOURCE / "manage" / "pages"
 TEMPLATES: Final = PAGES / "templates"
 GALLERY: Final = "gallery.html"  # shows components to developers
-MODULES: Final = (PAGES, SOURCE / "manage" / "web")
+_MARK: Final = re.compile(r"import .*\b(?:_|N_|NN_|ngettext)\b")
+PLACES: Final = 3  # that are named of one text
+PLAIN_PAGES: Final = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.MISDIRECTED_REQUEST,
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
+"""Statuses whose page has their own name as its title."""
 FORMS: Final = {"_": 1, "N_": 1, "gettext": 1, "ngettext": 2, "NN_": 2}
 """How many forms of a text the functions take that translate or mark one."""
 _CELL: Final = (
@@ -74,7 +86,9 @@ def marked() -> Iterator[tuple[Text, str]]:
         if path.name != GALLERY:
             for _line, function, texts in jinja.extract_translations(path.read_text()):
                 yield from _forms(function, [texts] if isinstance(texts, str) else texts or (), path)
-    for path in sorted(path for folder in MODULES for path in folder.glob("*.py")):
+    for path in sorted(SOURCE.rglob("*.py")):
+        if _MARK.search(path.read_text()) is None:
+            continue
         for node in ast.walk(ast.parse(path.read_bytes())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 yield from _forms(node.func.id, [getattr(each, "value", None) for each in node.args], path)
@@ -91,16 +105,18 @@ def declared() -> Iterator[tuple[Text, str]]:
     """Texts that no source marks: of the declarations of resources, and labels of codes."""
     for model in (Organization, *(kind.model for kind in KINDS.values())):
         for text in declared_texts(model):
-            yield text, f"gatepost/policy/connectors ({model.__name__})"
+            yield text, f"policy/connectors:{model.__name__}"
     for kind in KINDS.values():
-        yield kind.label, "gatepost/manage/use_cases/parts.py"
+        yield kind.label, "use_cases/parts.py"
+    for status in PLAIN_PAGES:
+        yield status.phrase, "web/problem.py"
     for codes in (Role, AuditOutcome, Severity, State, ("incoming", "outgoing", "internal")):
         for code in codes:
-            yield value_label(str(code)), "gatepost/manage/pages/code_labels.py"
+            yield value_label(str(code)), "pages/code_labels.py"
 
 
 def _place(path: Path) -> str:
-    return path.relative_to(SOURCE.parent).as_posix()
+    return path.relative_to(SOURCE).as_posix().removeprefix("manage/").replace("pages/templates/", "")
 
 
 def is_language(text: Text) -> bool:
@@ -114,7 +130,7 @@ def template() -> Catalog:
     for text, place in itertools.chain(marked(), (entry for entry in declared() if is_language(entry[0]))):
         result.add(text, locations=[(place, 0)], auto_comments=[NOTES[text]] if text in NOTES else [])
     for message in result:
-        message.locations = list(dict.fromkeys(message.locations))
+        message.locations = list(dict.fromkeys(message.locations))[:PLACES]
         message.flags.discard("python-format")
     return result
 

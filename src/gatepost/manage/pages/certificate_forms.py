@@ -176,7 +176,7 @@ def _ask(asked: Request) -> Response:
 
 def _ask_page(request: Request, known: dict[str, Any], errors: dict[str, str] | None = None) -> Response:
     blank = {"names": "", "key": "ec-p256", "client": False, "organization": "", "label": "", "must_staple": False}
-    keys = [(name, _KEYS.get(name, name)) for name in KEY_TYPES]
+    keys = [(name, _(_KEYS.get(name, name))) for name in KEY_TYPES]
     return _form_page(request, "certificates/ask.html", RequestCertificate, blank | known, errors, keys=keys)
 
 

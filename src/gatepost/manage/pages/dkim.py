@@ -132,7 +132,7 @@ def _list(request: Request) -> Response:
         q=selection.q,
         state=selection.state,
         may_change=Scope.CONNECTORS in principal.scopes or Scope.OWNER in principal.scopes,
-        tabs=[(text, path, path == request.url.path) for text, path in MAIL_TABS],
+        tabs=[(_(text), path, path == request.url.path) for text, path in MAIL_TABS],
         **_words(),
     )
 
@@ -360,7 +360,7 @@ def _form_page(request: Request, known: dict[str, Any], errors: dict[str, str] |
         labels=translated(_LABELS),
         organizations=[("", _("The one that accepts the domain")), *((name, name) for name in sorted(owners))],
         algorithms=translated_choices(_ALGORITHMS),
-        services=_SERVICES,
+        services=translated_choices(_SERVICES),
         seals=bool(context.settings.store.master_key),
     )
 

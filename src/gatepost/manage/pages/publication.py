@@ -68,7 +68,7 @@ def _index(request: Request) -> Response:
     publications = [view.publication for view in wanted]
     rows = [(*view, _path(view.publication)) for view in wanted]
     if query.get("format") == "json":
-        return _json([_record(row, dns_check) for row, dns_check, _ in rows])
+        return _json([_record(row, dns_check) for row, dns_check, _page in rows])
     if file := exported(request, "publication", _COLUMNS, lambda: _lines(publications)):
         return file
     return render(

@@ -108,7 +108,7 @@ def by_protection(pictures: TlsPictures, view: ReportView, direction: Direction)
     drawn = _Drawn(pictures, view, direction)
     published = {Protection.DANE, Protection.MTA_STS} if direction is Direction.INBOUND else set()
     columns = [
-        drawn.column(*PROTECTIONS[protection], partial(_protected, protection), protection=str(protection))
+        drawn.column(*protections()[protection], partial(_protected, protection), protection=str(protection))
         for protection in Protection
         if protection not in published
     ]
@@ -129,8 +129,8 @@ def by_certificate(pictures: TlsPictures, view: ReportView) -> Chart:
     """Incoming mail by what the client's certificate was."""
     drawn = _Drawn(pictures, view, Direction.INBOUND)
     columns = [
-        drawn.column(*CERTIFICATES[certificate], partial(_shown, certificate), achieved=_SHOWN_AS[certificate])
-        for certificate in ClientCertificate
+        drawn.column(_(name), tone, partial(_shown, certificate), achieved=_SHOWN_AS[certificate])
+        for certificate, (name, tone) in CERTIFICATES.items()
     ]
     note = _("Certificates that partners' servers presented. They matter only where a connector requires a name.")
     return drawn.chart("certificate", _("Incoming mail by the partner's certificate"), note, columns)

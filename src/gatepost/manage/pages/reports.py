@@ -101,7 +101,7 @@ def _page(path: str, part: str, heading: str, content: Content) -> Route:
     """A page of what is counted. content: what its template needs."""
 
     def handler(request: Request) -> Response:
-        return _shown(request, path, part, heading, content)
+        return _shown(request, path, part, _(heading), content)
 
     return Route(path, handler)
 

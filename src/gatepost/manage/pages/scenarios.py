@@ -100,7 +100,7 @@ def _to_own(organization: Organization) -> Need:
     relayed = [domain.name for domain in organization.accepted_domains if domain.type is DomainType.INTERNAL_RELAY]
     if not relayed:
         return Need(
-            _("not needed"),
+            "not needed",
             _(
                 "All accepted domains are authoritative: this gateway has their mailboxes. Add a connector to send all "
                 "mail through your own servers first, or to use it in a mail flow rule."

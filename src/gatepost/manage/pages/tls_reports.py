@@ -49,7 +49,7 @@ def _page(request: Request) -> Response:
         if name not in _TABLES:
             raise not_there(_("There is no table of this name. Tables: %(value)s.", value=", ".join(_TABLES)))
         return table_file(request, name, _TABLES[name](report_lists))
-    frame |= {"heading": "TLS reports", "part": "reports/tls_rpt.html", "counted": None, "shown": SHOWN}
+    frame |= {"heading": _("TLS reports"), "part": "reports/tls_rpt.html", "counted": None, "shown": SHOWN}
     return render(request, "reports/page.html", block="report", **frame, **report_lists._asdict())
 
 

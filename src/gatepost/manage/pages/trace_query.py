@@ -124,7 +124,7 @@ def wider_searches(query: TraceQuery) -> Sequence[tuple[str, str, str]]:
         return ()
     search = query.searches[-1][1]
     return [
-        (value, label, search_command(search, since="" if value == _WHOLE else value, until=""))
+        (value, _(label), search_command(search, since="" if value == _WHOLE else value, until=""))
         for value, label in longer
     ]
 

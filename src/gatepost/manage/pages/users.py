@@ -128,7 +128,14 @@ def _new_account(form: Form, name: str) -> NewAccount:
 
 
 def _new_page(request: Request, status: HTTPStatus = HTTPStatus.OK, **context: Any) -> Response:
-    known: dict[str, Any] = {"name": "", "role": "", "reach": "", "chosen": [], "errors": {}, "roles": ROLES}
+    known: dict[str, Any] = {
+        "name": "",
+        "role": "",
+        "reach": "",
+        "chosen": [],
+        "errors": {},
+        "roles": translated_choices(ROLES),
+    }
     return render(request, "accounts/user_new.html", status, limits=limits(NewAccount), **known | context)
 
 

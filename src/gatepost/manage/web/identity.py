@@ -23,6 +23,7 @@ from gatepost.manage.web.forms import UNSAFE
 from gatepost.manage.web.language import use
 from gatepost.manage.web.problem import is_call, refused
 from gatepost.manage.web.refusal_audit import note_refusal
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -91,7 +92,7 @@ class IdentityMiddleware:
         return None
 
 
-_EXPIRED: Final = (
+_EXPIRED: Final = N_(
     "The form is from an earlier session, so nothing was changed. Go back to the page, which then has a new form, and "
     "send it again."
 )
