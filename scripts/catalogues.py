@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Final
 from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
+from jinja2.ext import extract_from_ast
 
 from gatepost.analysis.alarms.alarm import Severity
 from gatepost.manage.access.principal import Role
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from babel.messages.catalog import Message
+    from pydantic import BaseModel
 
 type Text = str | tuple[str, ...]
 
@@ -84,7 +86,7 @@ def marked() -> Iterator[tuple[Text, str]]:
     jinja = environment()
     for path in sorted(TEMPLATES.rglob("*.html")):
         if path.name != GALLERY:
-            for _line, function, texts in jinja.extract_translations(path.read_text()):
+            for _line, function, texts in extract_from_ast(jinja.parse(path.read_text()), list(FORMS)):
                 yield from _forms(function, [texts] if isinstance(texts, str) else texts or (), path)
     for path in sorted(SOURCE.rglob("*.py")):
         if _MARK.search(path.read_text()) is None:
@@ -103,9 +105,10 @@ def _forms(function: str, arguments: Sequence[object], path: Path) -> Iterator[t
 
 def declared() -> Iterator[tuple[Text, str]]:
     """Texts that no source marks: of the declarations of resources, and labels of codes."""
-    for model in (Organization, *(kind.model for kind in KINDS.values())):
+    models: list[type[BaseModel]] = [Organization, *(kind.model for kind in KINDS.values())]
+    for model in models:
         for text in declared_texts(model):
-            yield text, f"policy/connectors:{model.__name__}"
+            yield text, f"policy/connectors/{model.__name__}"
     for kind in KINDS.values():
         yield kind.label, "use_cases/parts.py"
     for status in PLAIN_PAGES:

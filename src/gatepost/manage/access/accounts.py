@@ -136,11 +136,7 @@ class Accounts:
             session_rows.end_all(connection, after.name)
             if after.role is Role.OWNER:
                 setup_rows.forget(connection)
-            detail = {
-                "before": user_rows.facts(before),
-                "after": user_rows.facts(after),
-                "password": argon2 is not None,
-            }
+            detail = {"before": user_rows.facts(before), "after": user_rows.facts(after), "password": bool(argon2)}
             audit_rows.write(connection, AuditEvent(0, now, *actor, "user-set", subject=after.name, detail=detail))
         self._database.forget()
         return after

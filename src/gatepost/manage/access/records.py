@@ -74,7 +74,7 @@ class Actor(NamedTuple):
 
 
 class Preferences(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a person chose for themselves. language: of pages, "" is what the browser prefers."""
+    """Choices of a person for themselves. language: of pages, "" is what the browser prefers."""
 
     language: str = ""
 

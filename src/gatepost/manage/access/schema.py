@@ -16,8 +16,8 @@ CREATE INDEX audit_event_of ON audit_event (organization, id);
 CREATE INDEX audit_event_refused ON audit_event (who, action, id) WHERE outcome <> 'done';
 """
 # organizations: JSON, NULL is all. preferences: JSON, of `Preferences`. issuer, subject: "" for who has a password
-# here; argon2 is "" for all others. setup has one row at most; sealed: the code itself, under the master key, NULL without
-# one. audit_event.id never comes again, since pages go on behind one.
+# here; argon2 is "" for all others. setup has one row at most; sealed: the code itself, under the master key, NULL
+# without one. audit_event.id never comes again, since pages go on behind one.
 _TABLES: Final = """
 CREATE TABLE "user" (
     name          TEXT PRIMARY KEY,

@@ -126,7 +126,7 @@ def prune(connection: DatabaseConnection, now: float) -> int:
 
 def _session(row: tuple[Any, ...], csrf: str = "") -> UserSession:
     number, began, last_seen, address, agent, name, role, organizations, enabled, *rest = row
-    *dates, generation, issuer, preferences, confirmed = rest
+    made, last, generation, issuer, preferences, confirmed = rest
     chosen = from_json(preferences, Preferences)
-    user = User(name, Role(role), decoded(organizations), bool(enabled), *dates, generation, issuer, chosen)
+    user = User(name, Role(role), decoded(organizations), bool(enabled), made, last, generation, issuer, chosen)
     return UserSession(number, user, began, last_seen, address, agent, csrf, confirmed)

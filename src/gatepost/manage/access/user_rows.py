@@ -224,6 +224,6 @@ def _demand_another_owner(connection: DatabaseConnection, user: User) -> None:
 
 
 def _user(row: tuple[Any, ...]) -> User:
-    name, role, organizations, enabled, *dates, generation, issuer, preferences, _argon2, _address = row
+    name, role, organizations, enabled, made, last, generation, issuer, preferences, *_ = row
     chosen = from_json(preferences, Preferences)
-    return User(name, Role(role), decoded(organizations), bool(enabled), *dates, generation, issuer, chosen)
+    return User(name, Role(role), decoded(organizations), bool(enabled), made, last, generation, issuer, chosen)

@@ -131,7 +131,7 @@ def _format(control: Control, form: str, meaning: str) -> str:
 
 
 def written_form(form: str) -> str:
-    """What a value looks like, after "Format:". form: as docs/resources.md has it."""
+    """Describe a value, after "Format:". form: as docs/resources.md has it."""
     return _COLON.sub(r"\1 such as ", form).removeprefix("text of ")
 
 

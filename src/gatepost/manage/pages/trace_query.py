@@ -131,7 +131,7 @@ def wider_searches(query: TraceQuery) -> Sequence[tuple[str, str, str]]:
 
 def in_words(given: Mapping[str, str]) -> str:
     """A search as a person would name it: "to @partner.example, last 24 hours"."""
-    spans = dict(translated_choices(SPANS))
+    spans = {since: label for since, label, *_more in translated_choices(SPANS)}
     words = [given["q"]] if given.get("q") else []
     words += [f"{_(label).lower()} {given[name]}" for name, label in FIELDS.items() if given.get(name)]
     if organization := given.get("organization"):
