@@ -283,15 +283,20 @@ def _switch(asked: Request) -> Response:
 
 
 def _closed(report: GateReport) -> str:
-    red = _("A check failed") if report.light is Light.RED else _("A check was inconclusive")
-    what = (
-        _("you cannot override the check of the private key")
-        if report.unusable
-        else _("fix the cause, or give a reason")
-    )
-    return _(
-        "%(red)s, so the gateway did not switch: %(what)s. %(reasons)s", red=red, what=what, reasons=report.reasons
-    )
+    is_red = report.light is Light.RED
+    if report.unusable:
+        said = (
+            _("A check failed, so the gateway did not switch: you cannot override the check of the private key.")
+            if is_red
+            else _("A check was inconclusive, so the gateway did not switch: you cannot override it for a private key.")
+        )
+    else:
+        said = (
+            _("A check failed, so the gateway did not switch: fix the cause, or give a reason.")
+            if is_red
+            else _("A check was inconclusive, so the gateway did not switch: fix the cause, or give a reason.")
+        )
+    return f"{said} {report.reasons}"
 
 
 def _step(request: Request, do: Callable[[Context, Entry], _Said]) -> Response:
@@ -334,12 +339,11 @@ def _withdraw(asked: Request) -> Response:
         left = execute(withdraw_certificate, context, request).key_file
         said = _("%(certificate)s is retired, and its key is destroyed.", certificate=label_of(entry))
         if left:
-            verb = "destroy" if is_token_uri(left) else "delete"
-            said = _(
-                "%(certificate)s is retired. Its key is not in the store: %(verb)s %(left)s yourself.",
-                certificate=label_of(entry),
-                verb=verb,
-                left=left,
+            names = {"certificate": label_of(entry), "key": left}
+            said = (
+                _("%(certificate)s is retired. Its key is not in the store: destroy %(key)s yourself.", **names)
+                if is_token_uri(left)
+                else _("%(certificate)s is retired. Its key is not in the store: delete %(key)s yourself.", **names)
             )
         return said, "warn" if left else "pass"
 

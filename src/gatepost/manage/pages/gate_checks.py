@@ -13,6 +13,7 @@ import re
 import time
 from collections import OrderedDict
 from contextlib import suppress
+from contextvars import copy_context
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any, Final
 
@@ -175,7 +176,8 @@ class _Followed:
     async def events(self) -> AsyncIterator[bytes]:
         """Each has all gates as they are then."""
         yield self._shown(running=True)
-        Thread(target=self._run, name="gates", daemon=True).start()
+        # With a copy of the context: the language is in it.
+        Thread(target=copy_context().run, args=(self._run,), name="gates", daemon=True).start()
         while True:
             try:
                 message = await asyncio.wait_for(self._told.get(), _PULSE)

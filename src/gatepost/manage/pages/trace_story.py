@@ -163,11 +163,10 @@ def _step(rows: list[TraceEvent]) -> StoryStep:
 def _title(event: TraceEvent) -> str:
     title = _(_TITLES.get(event.event, event.event))
     if isinstance(journal := event.detail.get("journal"), dict):
-        title = _(
-            "Journal %(get)s: %(lower)s%(title)s",
-            get=journal.get("form", "copy"),
-            lower=title[:1].lower(),
-            title=title[1:],
+        title = (
+            _("Journal report: %(title)s", title=title[:1].lower() + title[1:])
+            if journal.get("form") == "report"
+            else _("Journal copy: %(title)s", title=title[:1].lower() + title[1:])
         )
     if "returned" in event.detail:
         return _("Returned to the sender by an administrator")
