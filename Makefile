@@ -16,7 +16,7 @@ SYSTEM := $(PYTEST) -q -o timeout=120 tests/system
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help env demo demo-nodes test test-all check format lint types imports unit unit-rest pythons system system-all system-postgresql coverage mutants fuzz-rest \
-	next-hops faults kills powercuts soak fuzz chart chart-if-there deploy-proof peers lock docs catalogues figures bench dist deb sbom release audit clean
+	next-hops faults kills powercuts soak fuzz chart chart-if-there deploy-proof peers lock docs catalogues figures bench tasks dist deb sbom release audit clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 19
@@ -140,6 +140,9 @@ soak: env ## mixed traffic with faults for SECONDS: memory, descriptors, threads
 
 bench: env ## what several nodes on PostgreSQL cost, as in docs/scaling.md (PART=cost, growth, backlog or capacity; ROUNDS=5)
 	@$(BIN)/python bench/nodes.py $(or $(PART),cost) --rounds $(or $(ROUNDS),5)
+
+tasks: env ## (root) time ten tasks of an administrator in a browser: mouse, keyboard alone, no scripts; docs/tasks.md
+	@$(BIN)/python bench/ten_tasks.py $(if $(PICTURES),--pictures $(PICTURES))
 
 peers: ## (root, Debian 13) install what the system tests run against
 	@scripts/install_peers.sh

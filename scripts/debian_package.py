@@ -48,7 +48,7 @@ Version: {version}
 Section: mail
 Priority: optional
 Architecture: {architecture}
-Depends: {python}, libc6 (>= 2.34), ca-certificates,
+Depends: {python}, libc6 (>= 2.34), ca-certificates, tzdata,
  systemd | systemd-standalone-sysusers, systemd | systemd-standalone-tmpfiles
 Recommends: libunbound8, dns-root-data
 Suggests: postgresql

@@ -43,17 +43,6 @@ PACKAGES = (
         {"dist/htmx.min.js": "htmx.min.js", "dist/ext/hx-sse.min.js": "hx-sse.min.js", "LICENSE": "htmx.LICENSE.txt"},
     ),
     Package(
-        "uplot",
-        "1.6.32",
-        "MIT",
-        "KIMVnG68zvu5XXUbC4LQEPnhwOxBuLyW1AHtpm6IKTXImkbLgkMy+jabjLgSLMasNuGGzQm/ep3tOkyTxpiQIw==",
-        {
-            "dist/uPlot.iife.min.js": "uPlot.iife.min.js",
-            "dist/uPlot.min.css": "uPlot.min.css",
-            "LICENSE": "uPlot.LICENSE.txt",
-        },
-    ),
-    Package(
         "lucide-static",
         "1.62.0",
         "ISC",

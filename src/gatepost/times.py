@@ -1,6 +1,7 @@
-"""Write points in time, always in UTC: for people "2026-11-24 16:12:52Z", for programs as RFC 3339.
+"""Write points in time: for people "2026-11-24 16:12:52Z", for programs as RFC 3339.
 
-Below all rooms, and used by all of them; it reads no clock. Both forms are read again where a time is asked for.
+In UTC, unless a time zone is given: then "2026-11-24 17:12:52+01". Below all rooms, and used by all of them; it reads
+no clock. All forms are read again where a time is asked for.
 Times are seconds since 1970. What lies beyond the calendar (the years 1 to 9999) is written as its first or last
 second, since certificates and other people's files may say anything.
 
@@ -10,7 +11,11 @@ Elsewhere are forms that belong to one format: the date-time of RFC 5322 (`proto
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Final, Literal
+from functools import cache
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from datetime import tzinfo
 
 _FIRST: Final = -62135596800.0
 _LAST: Final = 253402300799.0
@@ -26,19 +31,21 @@ def is_possible(seconds: float) -> bool:
     return _FIRST <= seconds <= _LAST
 
 
-def second_text(seconds: float) -> str:
-    """For people, to the second: "2026-11-24 16:12:52Z"."""
-    return f"{utc(seconds).isoformat(' ', 'seconds')[:19]}Z"
+def second_text(seconds: float, zone: tzinfo = UTC) -> str:
+    """For people, to the second: "2026-11-24 16:12:52Z", or "2026-11-24 17:12:52+01" in another zone."""
+    at = _in_zone(seconds, zone)
+    return f"{at.isoformat(' ', 'seconds')[:19]}{_offset(at)}"
 
 
-def minute_text(seconds: float) -> str:
+def minute_text(seconds: float, zone: tzinfo = UTC) -> str:
     """For people, to the minute that has begun: "2026-11-24 16:12Z"."""
-    return f"{utc(seconds).isoformat(' ', 'minutes')[:16]}Z"
+    at = _in_zone(seconds, zone)
+    return f"{at.isoformat(' ', 'minutes')[:16]}{_offset(at)}"
 
 
-def day_text(seconds: float) -> str:
+def day_text(seconds: float, zone: tzinfo = UTC) -> str:
     """The day: "2026-11-24"."""
-    return utc(seconds).isoformat()[:10]
+    return _in_zone(seconds, zone).isoformat()[:10]
 
 
 def rfc3339(seconds: float, digits: Literal["seconds", "milliseconds", "microseconds"] = "seconds") -> str:
@@ -49,3 +56,44 @@ def rfc3339(seconds: float, digits: Literal["seconds", "milliseconds", "microsec
 def name_text(seconds: float) -> str:
     """For the name of a file: "20261124T161252Z"."""
     return rfc3339(seconds).replace("-", "").replace(":", "")
+
+
+@cache
+def zone_names() -> frozenset[str]:
+    """Names of all time zones, such as "Europe/Stockholm". "UTC" alone where this machine has no time zone data."""
+    from zoneinfo import available_timezones  # noqa: PLC0415 - most commands write no local time
+
+    return frozenset(available_timezones()) | {"UTC"}
+
+
+def named_zone(name: str) -> tzinfo | None:
+    """The time zone of that name (IANA); None where this machine knows none. Any text may be given."""
+    from zoneinfo import ZoneInfo  # noqa: PLC0415 - as above
+
+    if name in {"UTC", "Etc/UTC"}:
+        return UTC
+    return ZoneInfo(name) if name in zone_names() else None
+
+
+def with_offset(text: str, zone: tzinfo) -> str:
+    """A date, or a date with time, that was written without an offset, with that of the zone; any other text as it is.
+
+    Of an hour that comes twice the first is meant; a time that the zone leaves out is read as before the change.
+    """
+    try:
+        at = datetime.fromisoformat(text)
+        return text if at.tzinfo or zone is UTC else at.replace(tzinfo=zone).isoformat()
+    except (ValueError, OverflowError):
+        return text
+
+
+def _in_zone(seconds: float, zone: tzinfo) -> datetime:
+    try:
+        return utc(seconds).astimezone(zone)
+    except OverflowError:  # in the first and the last hours of the calendar
+        return utc(seconds)
+
+
+def _offset(at: datetime) -> str:
+    """Offset as ISO 8601 has it: "Z", "+01", "-03:30"."""
+    return "Z" if at.tzinfo is UTC else at.strftime("%:z").removesuffix(":00")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.admin import OWNER, PASSWORD, AdminCentre, served
-from support.browser import axe, look
+from support.browser import axe, context, look
 from support.scenes import contoso
 
 from gatepost.manage.access.schema import ACCESS
@@ -17,7 +17,7 @@ from gatepost.store.storage import Storage
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from playwright.sync_api import Locator, Page
+    from playwright.sync_api import Browser, Locator, Page
     from support.gateway import Gateway
 
 pytestmark = pytest.mark.timeout(300)  # a browser, on a machine that has other things to do
@@ -292,3 +292,17 @@ def test_whoever_guesses_waits_and_is_told_how_long(centre: AdminCentre, page: P
         follow(page, page.get_by_role("button", name="Log in"))
     page.get_by_text("Too many failed attempts; wait").wait_for()
     axe(page)
+
+
+def test_times_are_those_of_the_browser_or_of_ones_choice(centre: AdminCentre, browser: Browser) -> None:
+    with context(browser, timezone_id="Asia/Kolkata") as (opened, _):
+        page = opened.new_page()
+        centre.log_in(page, "/account")
+        time = page.locator("#sessions time").first
+        assert time.inner_text().endswith("+05:30")
+        assert "Z, " in (time.get_attribute("title") or "")
+        page.locator("#field-time_zone").select_option("America/St_Johns")
+        follow(page, page.locator("#preferences").get_by_role("button", name="Save"))
+        page.get_by_text("Times are shown in America/St_Johns.").wait_for()
+        assert time.inner_text().endswith(("-03:30", "-02:30"))
+        axe(page)

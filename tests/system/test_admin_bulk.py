@@ -125,6 +125,47 @@ def test_some_are_switched_without_a_script_and_the_way_back_is_there(
         assert "disabled" not in statuses(centre, token)
 
 
+def test_selected_connectors_are_validated_and_the_result_is_found_again(
+    centre: AdminCentre, browser: Browser, page: Page
+) -> None:
+    centre.log_in(page, "/connectors?q=bank")
+    page.get_by_label("Select bank", exact=True).check()
+    page.get_by_label("Action").select_option("validate")
+    page.get_by_role("button", name="Continue").click()
+    page.get_by_role("heading", name="Validation of 1 connector").wait_for()
+    progress = page.locator("#progress")
+    progress.get_by_text("All done").wait_for(timeout=30_000)
+    assert page.get_by_text("0 validated, 1 not validated, 0 inconclusive").is_visible()
+    assert page.get_by_role("table", name="Results").get_by_text("Not validated", exact=True).is_visible()
+    assert page.get_by_role("button", name="Stop").count() == 0
+    look(page, "bulk-validated")
+    address = page.url
+    page.get_by_role("link", name="bank", exact=True).click()
+    page.locator("#validated").get_by_text("Not validated: Certificate failed").first.wait_for()
+    with context(browser, java_script_enabled=False) as (opened, _):
+        page = opened.new_page()
+        centre.log_in(page, "/connectors?q=to-00")
+        page.get_by_label("Action").select_option("validate")
+        page.get_by_label("Apply to").select_option("all")
+        page.get_by_role("button", name="Continue").click()
+        page.locator("#progress").get_by_text("All done").wait_for(timeout=60_000)
+        page.goto(address)
+        assert page.locator("#progress").get_by_text("All done").is_visible()
+
+
+def test_a_drill_is_run_from_its_page_and_kept(centre: AdminCentre, page: Page) -> None:
+    centre.log_in(page, "/drills")
+    page.get_by_text("No drills yet").wait_for()
+    page.get_by_label("Outbound connector").fill("contoso/bank")
+    page.get_by_role("button", name="Run drill").click()
+    page.get_by_role("heading", name="Drill of bank").wait_for()
+    assert page.get_by_text("this drill, earlier drills and the trace agree").is_visible()
+    look(page, "drill")
+    page.get_by_role("link", name="Drills", exact=True).first.click()
+    page.get_by_role("table", name="Drills").get_by_text("Passed", exact=True).wait_for()
+    look(page, "drills")
+
+
 def test_an_auditor_is_offered_no_switch(centre: AdminCentre, page: Page) -> None:
     centre.log_in(page, "/connectors", name="audrey")
     assert page.locator("[data-bulk]").count() == 0

@@ -235,7 +235,7 @@ def test_the_recipients_of_a_message_are_folded(centre: AdminCentre, page: Page)
     assert rows(page) == 1
     last = page.get_by_text("and 40 more")
     assert not last.is_visible()
-    page.get_by_text("60 recipients").click()
+    page.get_by_text("60 recipients", exact=True).click()
     last.wait_for()
     axe(page)
     shot(page, "trace-recipients")

@@ -14,7 +14,7 @@ from gatepost.testing.process import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Locator, Page, Position
 
 
 # What a keyboard must reach, numbered as `data-walk`; of radio buttons, only their group is a stop.
@@ -36,11 +36,6 @@ SMALL = """() => [...document.querySelectorAll("button, summary, select, input, 
     .map((one) => one.outerHTML.slice(0, 120))"""
 SIZES = """() => [["page", performance.getEntriesByType("navigation")[0].transferSize],
     ...performance.getEntriesByType("resource").map((one) => [one.name.split("/").at(-1), one.transferSize])]"""
-PLOTTED = """() => {
-    const plot = document.querySelector("[data-chart=stack]").plot;
-    const last = plot.data.slice(1).map((values) => values.at(-1));
-    return [plot.data[0].length, last, plot.series.map((one) => one.label)];
-}"""
 COUNT_CLICKS = """() => {
     window.clicks = 0;
     const button = document.querySelector("button.danger[data-confirm]");
@@ -55,17 +50,11 @@ def url() -> Iterator[str]:
         yield f"{gallery.url}/gallery"
 
 
-def drawn(page: Page) -> None:
-    """Wait until both charts are there."""
-    page.locator(".chart-canvas canvas").nth(1).wait_for()
-
-
 @pytest.mark.parametrize("look", EACH_LOOK)
 def test_nobody_is_kept_out(browser: Browser, url: str, look: str) -> None:
     with context(browser, **LOOKS[look]) as (opened, _):
         page = opened.new_page()
         page.goto(url)
-        drawn(page)
         shot(page, f"gallery-{look}")
         assert overflow(page) == 0
         axe(page)
@@ -101,7 +90,6 @@ def test_a_page_before_login_is_for_everybody(browser: Browser, url: str) -> Non
 
 def test_every_control_can_be_reached_by_keyboard_and_is_seen(page: Page, url: str) -> None:
     page.goto(url)
-    drawn(page)
     wanted = page.evaluate(CONTROLS)
     page.evaluate("document.activeElement.blur(); getSelection().setPosition(document.body, 0)")
     reached: set[int] = set()
@@ -130,11 +118,46 @@ def test_where_headings_are_not_shown_a_field_sorts(browser: Browser, url: str) 
         page.goto(url)
         heading, field = page.locator("thead .sort").first, page.get_by_label("Sort by")
         assert (heading.is_visible(), field.input_value()) == (False, "name")
+        page.get_by_text("Filter connectors").click()
         field.select_option("Validated, descending")
         page.get_by_role("button", name="Show", exact=True).click()
         page.wait_for_url("**sort=-validated*")
         page.set_viewport_size(DESKTOP)
         assert (heading.is_visible(), field.is_visible()) == (True, False)
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_filters_fold_on_a_telephone(browser: Browser, url: str, *, scripts: bool) -> None:
+    with context(browser, viewport=PHONE, java_script_enabled=scripts) as (opened, _):
+        page = opened.new_page()
+        page.goto(url)
+        fold = page.locator(".filter-fold > summary", has_text="Filter connectors")
+        fields = page.get_by_role("search", name="Filter connectors").locator("input, select")
+        assert fold.is_visible()
+        assert not any(field.is_visible() for field in fields.all())
+        fold.click()
+        assert fields.first.is_visible()
+        page.goto(f"{url}?q=x")
+        assert fields.first.is_visible(), "a filter that is in use is seen"
+        page.set_viewport_size(DESKTOP)
+        page.goto(url)
+        assert fields.first.is_visible()
+        assert not fold.is_visible()
+
+
+def test_what_is_cut_shows_it_until_its_end(browser: Browser, url: str) -> None:
+    """Without a script, too; and it is reached with the keyboard."""
+    with context(browser, viewport={"width": 1024, "height": 800}, java_script_enabled=False) as (opened, _):
+        page = opened.new_page()
+        page.goto(url)
+        wide = page.get_by_role("region", name="Connectors, by name")
+        wide.evaluate("element => { element.style.width = '400px'; }")
+        mask = "element => getComputedStyle(element).maskImage"
+        wait_until(lambda: "gradient" in wide.evaluate(mask), "the cut edge fades")
+        wide.focus()
+        for _ in range(60):
+            page.keyboard.press("ArrowRight")
+        wait_until(lambda: wide.evaluate(mask) == "none", "its end does not")
 
 
 def test_controls_are_large_enough_to_hit(browser: Browser, url: str) -> None:
@@ -242,14 +265,29 @@ def test_menus_close(page: Page, url: str) -> None:
     assert menu.locator("summary").inner_text().endswith("contoso")
 
 
-def test_a_chart_is_drawn_of_its_table(page: Page, url: str) -> None:
+def _last_column(picture: Locator) -> Position:
+    """The foot of the last column, where its first series is."""
+    box = picture.bounding_box()
+    assert box
+    scale = min(box["width"] / 880, box["height"] / 220)
+    left, top = (box["width"] - 880 * scale) / 2, (box["height"] - 220 * scale) / 2
+    return {"x": left + scale * (880 - 828 / 14 / 2), "y": top + scale * 190}
+
+
+def test_a_chart_leads_to_the_rows_of_its_table(page: Page, url: str) -> None:
     page.goto(url)
-    drawn(page)
-    assert page.evaluate(PLOTTED) == [
-        14,
-        [400, 700, 790, 790],
-        ["Time", "DANE", "MTA-STS", "Opportunistic", "Unencrypted"],
-    ]
+    picture = page.get_by_role("img", name="Messages by protection")
+    assert [part.get_attribute("class") for part in picture.locator("path[class^=tone]").all()] == [
+        "tone-pass", "tone-accent", "tone-warn", "tone-fail"
+    ]  # fmt: skip
+    rows = page.locator("[data-chart-table] tbody tr")
+    last = rows.last.locator("th, td").all_text_contents()
+    picture.hover(position=_last_column(picture))
+    hint = picture.locator("xpath=..").get_attribute("title") or ""
+    assert hint == f"{last[0]}: DANE {last[1]}, MTA-STS {last[2]}, Opportunistic {last[3]}, Unencrypted {last[4]}"
+    picture.click(position=_last_column(picture))
+    page.wait_for_url("**/gallery?*=14")  # of the cell, or of the row where the cell has none
+    page.go_back()
     table = page.get_by_role("region", name="Messages by protection")
     assert not table.is_visible()
     page.get_by_text("Data table").first.click()
@@ -286,7 +324,6 @@ def test_tasks_are_followed_live(page: Page, url: str) -> None:
 
 def test_it_can_be_printed(page: Page, url: str) -> None:
     page.goto(url)
-    drawn(page)
     page.emulate_media(media="print")
     assert not page.get_by_role("navigation", name="Main").is_visible()
     assert not page.get_by_role("searchbox", name="Search messages").is_visible()
@@ -301,12 +338,10 @@ def test_a_page_weighs_little(page: Page, url: str) -> None:
         return dict(page.evaluate(SIZES))
 
     page.goto(url)
-    drawn(page)
     first = sizes()
     assert sum(first.values()) < 100_000, first
     assert sum(size for name, size in first.items() if "min" not in name) < 60_000, first
     page.goto(f"{url}?page=2")
-    drawn(page)
     again = sizes()
     assert {name for name, size in again.items() if size > 0} == {"page"}
 

@@ -30,7 +30,9 @@ from gatepost.mail.model.queue_id import format_id, made_at
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.net.tasks import spawn
 from gatepost.store.interface import AdminNotice, MessageUnstorable, QueueFilter, Settlement, StoreFailure
-from gatepost.store.queue_admin import QueuePlace
+from gatepost.store.postgres import queue_admin
+from gatepost.store.queue_admin import QueuePlace, QueueTotals
+from gatepost.store.sqlite import administration
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -541,6 +543,47 @@ def test_filters(site: Site) -> None:
         }
         (one,) = admin.destinations(QueueFilter(recipient="joe@partner.example"))
         assert (one.oldest, one.last_error) == (deliveries[0].message.id, "451 4.4.1 later")
+        await close_all()
+
+    asyncio.run(main())
+
+
+SORTED = {"received": "012", "next_attempt": "102", "size": "012", "destination": "102", "attempts": "012"}
+
+
+def test_a_sorted_queue_and_its_totals(site: Site) -> None:
+    async def main() -> None:
+        admin = site.admin()
+        assert admin.totals(QueueFilter()) == QueueTotals(0, 0, 0, 0, 0, 0, 0, exact=True)
+        deliveries = await fill(site)
+        for sort, digits in SORTED.items():
+            expected = [deliveries[int(digit)].id for digit in digits]
+            for name, order in ((sort, expected), (f"-{sort}", expected[::-1])):
+                found: list[int] = []
+                after = None
+                while page := await asyncio.to_thread(admin.entries, QueueFilter(sort=name, limit=1), after):
+                    found += ids(page)
+                    after = page[-1].place(name)
+                assert found == order, name
+        size = sum(delivery.message.size for delivery in deliveries)
+        assert admin.totals(QueueFilter()) == QueueTotals(3, 2, 4, size, 1, 2, 0, exact=True)
+        assert admin.totals(QueueFilter(organizations=frozenset({"fabrikam"}))).recipients == 1
+        await close_all()
+
+    asyncio.run(main())
+
+
+def test_more_than_are_sorted_are_refused_but_by_time(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        await fill(site)
+        admin = site.admin()
+        for engine in (queue_admin, administration):
+            monkeypatch.setattr(engine, "SORTED", 2)
+            monkeypatch.setattr(engine, "COUNTED", 2)
+        with pytest.raises(ValueError, match="too many to sort them by attempts"):
+            admin.entries(QueueFilter(sort="attempts"))
+        assert len(admin.entries(QueueFilter(sort="-received"))) == 3
+        assert admin.totals(QueueFilter()).exact is False
         await close_all()
 
     asyncio.run(main())

@@ -54,6 +54,22 @@ def trace(storage: Storage) -> Trace:
     return storage.trace()
 
 
+def test_no_subject_is_kept_where_the_settings_say_so(storage: Storage, tmp_path: Path) -> None:
+    secret = "Dismissal of Kim"
+    storage._subjects = False
+    trace = storage.trace()
+    trace.write("admin", [event(NOON, message="01", subject=secret)])
+    sink = trace.sink(1)
+    sink.add([event(NOON + DAY, message="02", subject=secret)])
+    sink.close()
+    rows = trace.search(TraceFilter())
+    assert [(row.message, row.subject) for row in rows] == [("02", ""), ("01", "")]
+    assert trace.page(TraceFilter(patterns=parts("dismissal")), None, NOON + 9 * DAY) == ([], None)
+    assert list(trace.scan(TraceFilter(), ("subject",))) == [("",), ("",)]
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path.name for path in files if b"ismissal" in path.read_bytes()]
+
+
 @pytest.fixture
 def shared(postgres: Postgres, tmp_path: Path) -> str:
     """The address of an empty database."""
@@ -206,6 +222,22 @@ def pages(
 @pytest.mark.parametrize("wanted", [{}, {"domain": "partner.example"}, {"message": "99"}, {"event": "DROP"}])
 def test_pages_have_every_row_once(many: Trace, wanted: dict[str, Any], limit: int) -> None:
     assert pages(many, wanted, limit) == many.search(TraceFilter(**wanted))
+
+
+@pytest.mark.parametrize("limit", [1, 4])
+def test_pages_from_the_oldest_row_on(many: Trace, limit: int) -> None:
+    """Whole values, parts of texts and nothing at all."""
+    for wanted in ({}, {"since": NOON}, {"event": "SEND"}, *(wanted for wanted, _ in PARTS)):
+        rows = many.search(TraceFilter(**wanted))
+        assert pages(many, wanted | {"oldest_first": True}, limit) == rows[::-1], wanted
+
+
+def test_pages_from_the_oldest_row_on_leave_nothing_out(trace: Trace) -> None:
+    for writer in range(3):
+        rows = [event(NOON + number // 4 - number % 3, subject=f"{writer}/{number}") for number in range(20)]
+        trace.write(str(writer), rows)
+    found = [row.subject for row in pages(trace, {"oldest_first": True}, 7)]
+    assert sorted(found) == sorted(f"{writer}/{number}" for writer in range(3) for number in range(20))
 
 
 def test_pages_leave_nothing_out_where_rows_are_of_one_time_or_out_of_order(trace: Trace) -> None:
@@ -590,10 +622,11 @@ def test_a_search_for_parts_that_takes_long_ends_at_a_day_and_goes_on_there(
 ) -> None:
     for module in (sqlite_search, postgres_trace):
         monkeypatch.setattr(module, "PATIENCE", -1.0)
-    wanted, looks = TraceFilter(patterns=parts("eve@"), limit=9), 1
-    found, place = many.page(wanted, None, NOON + 99 * DAY)
-    while place is not None:
-        looks += 1
-        rows, place = many.page(wanted, place, NOON + 99 * DAY)
-        found += rows
-    assert (found, looks) == ([MANY[2]], 2)
+    for oldest_first in (False, True):
+        wanted, looks = TraceFilter(patterns=parts("eve@"), limit=9, oldest_first=oldest_first), 1
+        found, place = many.page(wanted, None, NOON + 99 * DAY)
+        while place is not None:
+            looks += 1
+            rows, place = many.page(wanted, place, NOON + 99 * DAY)
+            found += rows
+        assert (found, looks) == ([MANY[2]], 2)

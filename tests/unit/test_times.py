@@ -31,6 +31,88 @@ def test_a_time_is_written(written, text):
     assert written == text
 
 
+STOCKHOLM = times.named_zone("Europe/Stockholm")
+SPRING = datetime(2026, 3, 29, 0, 59, 59, tzinfo=UTC).timestamp()  # the last second before clocks go from 2 to 3
+AUTUMN = datetime(2026, 10, 25, 0, 59, 59, tzinfo=UTC).timestamp()  # and from 3 to 2
+
+
+@pytest.mark.parametrize(
+    ("name", "seconds", "text"),
+    [
+        ("UTC", AT, "2026-11-24 16:12:52Z"),
+        ("Europe/London", AT, "2026-11-24 16:12:52+00"),
+        ("Europe/Stockholm", AT, "2026-11-24 17:12:52+01"),
+        ("America/St_Johns", AT, "2026-11-24 12:42:52-03:30"),
+        ("Asia/Kolkata", AT, "2026-11-24 21:42:52+05:30"),
+        ("Europe/Stockholm", SPRING, "2026-03-29 01:59:59+01"),
+        ("Europe/Stockholm", SPRING + 1, "2026-03-29 03:00:00+02"),
+        ("Europe/Stockholm", AUTUMN, "2026-10-25 02:59:59+02"),
+        ("Europe/Stockholm", AUTUMN + 1, "2026-10-25 02:00:00+01"),
+        ("Pacific/Auckland", 1e18, "9999-12-31 23:59:59Z"),
+        ("America/Denver", -1e18, "0001-01-01 00:00:00Z"),
+    ],
+)
+def test_a_time_is_written_in_a_zone_with_its_offset(name, seconds, text):
+    zone = times.named_zone(name)
+    assert times.second_text(seconds, zone) == text
+    assert times.minute_text(seconds, zone) == text[:16] + text[19:]
+    assert times.day_text(seconds, zone) == text[:10]
+
+
+@pytest.mark.parametrize("seconds", [SPRING + n for n in (0, 1, 3600)] + [AUTUMN + n for n in (-3600, 0, 1, 3600)])
+def test_what_is_written_around_a_change_of_the_clock_is_read_again(seconds):
+    assert datetime.fromisoformat(times.second_text(seconds, STOCKHOLM)).timestamp() == seconds
+
+
+NAMES = [
+    "",
+    "utc",
+    "../../../etc/passwd",
+    "/etc/localtime",
+    "posix",
+    "Europe",
+    "Europe/Stockholm\0",
+    "tzdata.zi",
+    "x" * 999,
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_file_is_read_for_a_name_that_is_no_zone(name):
+    assert times.named_zone(name) is None
+
+
+def test_without_time_zone_data_utc_is_known(monkeypatch):
+    monkeypatch.setattr("zoneinfo.available_timezones", set)
+    times.zone_names.cache_clear()
+    try:
+        assert times.zone_names() == {"UTC"}
+        assert times.named_zone("UTC") is UTC
+        assert times.named_zone("Europe/Stockholm") is None
+    finally:
+        times.zone_names.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("2026-11-24", "2026-11-24T00:00:00+01:00"),
+        ("2026-11-24 16:12", "2026-11-24T16:12:00+01:00"),
+        ("2026-10-25T02:30", "2026-10-25T02:30:00+02:00"),  # comes twice
+        ("2026-03-29T02:30", "2026-03-29T02:30:00+01:00"),  # does not come
+        ("2026-11-24T16:12Z", "2026-11-24T16:12Z"),
+        ("2026-11-24 17:12:52-05", "2026-11-24 17:12:52-05"),
+        ("2h", "2h"),
+        ("", ""),
+        ("<b>", "<b>"),
+        ("0001-01-01", "0001-01-01T00:00:00+01:12:12"),
+    ],
+)
+def test_a_time_without_an_offset_gets_that_of_the_zone(text, read):
+    assert times.with_offset(text, STOCKHOLM) == read
+    assert times.with_offset(text, UTC) == text
+
+
 @pytest.mark.parametrize(("seconds", "year"), [(-1e18, "0001"), (1e18, "9999"), (-1e12, "0001")])
 def test_what_lies_beyond_the_calendar_is_its_first_or_last_second(seconds, year):
     for text in (times.second_text(seconds), times.minute_text(seconds), times.day_text(seconds)):

@@ -50,3 +50,8 @@ class Trace(Section):
         description="For how many of 1000 sessions to keep commands and replies, never content or secrets. Sessions "
         "with a failure are always kept.",
     )
+    subjects: Switch = setting(
+        default=True,
+        description="Whether to keep subjects. If false, no row written from then on has one, so that no search, page "
+        "or export of the trace shows or finds it. Notices, quarantine and journal still have the message's own.",
+    )

@@ -37,7 +37,7 @@ from gatepost.settings.oidc import Oidc
 from gatepost.settings.otel import Otel
 from gatepost.settings.pkcs11 import Pkcs11
 from gatepost.settings.quarantine import Quarantine
-from gatepost.settings.references import address_or_none, mail_address, secret_reference
+from gatepost.settings.references import address_or_none, mail_address, secret_reference, time_zone
 from gatepost.settings.reporting import TlsReports
 from gatepost.settings.roles import ListenerRole  # noqa: TC001 - pydantic reads the annotation
 from gatepost.settings.section import Checked, Section, setting
@@ -349,6 +349,13 @@ class Admin(Section):
         "logs its fingerprint at the start.",
     )
     key: PathText = setting(default="", description="The private key for chain, PEM, mode 0600.")
+    time_zone: Annotated[
+        str, Length(1, 64), Checked(time_zone), Form("a name of the IANA database, such as Europe/Stockholm")
+    ] = setting(
+        default="UTC",
+        description="Time zone in which pages show times to a user who chose none and whose browser names none. "
+        "A machine without time zone data (tzdata) knows UTC alone.",
+    )
 
 
 class Metrics(Section):

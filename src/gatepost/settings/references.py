@@ -1,9 +1,10 @@
-"""Check a mail address, a reference to a secret, and an optional listening address. A part of `settings.model`."""
+"""Check a mail address, a reference to a secret, a time zone, an optional listening address: for `settings.model`."""
 
 from __future__ import annotations
 
 from gatepost.policy.connectors.fields import listen_address
 from gatepost.protocols.smtp.grammar import GrammarError, parse_address
+from gatepost.times import named_zone
 
 
 def mail_address(value: str) -> str:
@@ -19,6 +20,13 @@ def secret_reference(value: str) -> str:
     if value and not value.startswith(("file:/", "env:", "credential:")):
         # Not repeated: it may be the secret itself, and this goes to the log.
         raise ValueError("this is not a reference to a secret; write file:/PATH, env:NAME or credential:NAME")
+    return value
+
+
+def time_zone(value: str) -> str:
+    """The name of a time zone, which this machine must know. Raises ValueError."""
+    if named_zone(value) is None:
+        raise ValueError("is no time zone that this machine knows; without time zone data (tzdata) it knows UTC alone")
     return value
 
 

@@ -103,7 +103,8 @@ class QueueFilter(msgspec.Struct):
     leading "@" means the domain. state: "active", "deferred" or "held". limit: at most so many deliveries, 0 for all.
     organization: of the message.
     organizations: of the deliveries, any of these; None for all. parts: each is a part of the sender, a recipient, the
-    subject or the Message-ID.
+    subject or the Message-ID. sort: of `store.queue_admin.SORTS`, with a leading "-" the other way round; "" is the
+    order in which they are stored.
     """
 
     message: str = ""
@@ -116,6 +117,7 @@ class QueueFilter(msgspec.Struct):
     limit: int = 1000
     organizations: frozenset[str] | None = None
     parts: tuple[str, ...] = ()
+    sort: str = ""
 
 
 class TraceFilter(msgspec.Struct):
@@ -127,7 +129,8 @@ class TraceFilter(msgspec.Struct):
     many.
     organizations: any of these; None for all, those of no organization too. protection: of mail
     that was received or sent, as reports count it: "dane", "mta-sts", "verified", "encrypted" or "cleartext". patterns:
-    of sender, recipient, subject or message_id, all of which match.
+    of sender, recipient, subject or message_id, all of which match. oldest_first: pages (`Trace.page`) begin with the
+    oldest rows.
     """
 
     since: float = 0.0
@@ -151,6 +154,7 @@ class TraceFilter(msgspec.Struct):
     organizations: frozenset[str] | None = None
     protection: str = ""
     patterns: tuple[TextPattern, ...] = ()
+    oldest_first: bool = False
 
 
 class BodyWriter(Protocol):

@@ -7,7 +7,7 @@ all nodes share. Made by `Storage.queue_admin`; used by `manage`, by metrics and
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, Protocol
 
 import msgspec
 
@@ -16,7 +16,7 @@ from gatepost.mail.model.queue_id import format_id
 from gatepost.mail.model.trace_event import TraceEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from gatepost.store.interface import QueueFilter
 
@@ -25,12 +25,55 @@ EVENTS: Final = {"hold": "HOLD", "release": "RELEASE", "return": "RETURN", "drop
 """The trace events of actions; "retry" has none."""
 
 
+SORTS: Final = ("received", "next_attempt", "size", "destination", "attempts")
+"""By what deliveries are sorted: "received" by the age of their message, which costs nothing; the others read all.
+
+next_attempt: first those that are tried now. destination: the domain. Equals stand in the order of their messages.
+"""
+
+SORTED: Final = 50_000
+"""Deliveries that are sorted at most, but by "received": more would take longer than who waits for a page."""
+
+COUNTED: Final = 10_000
+"""Deliveries that `QueueAdmin.totals` counts at most."""
+
+
 class QueuePlace(NamedTuple):
-    """The position of a delivery in the queue: its shard and its ids."""
+    """The position of a delivery in the queue: its shard and its ids, and where they are sorted its `order_key`."""
 
     shard: str
     message: int
     delivery: int
+    key: float | str = 0
+
+
+class QueueTotals(msgspec.Struct, frozen=True):
+    """Sums over deliveries. bytes: what is to be sent, a message once for each delivery of it.
+
+    exact: all that match were counted; otherwise each number is at least so high.
+    """
+
+    deliveries: int
+    messages: int
+    recipients: int
+    bytes: int
+    active: int
+    deferred: int
+    held: int
+    exact: bool
+
+
+def summed(parts: Sequence[tuple[int, ...]], limit: int) -> QueueTotals:
+    """Of the sums of several shards: deliveries, messages, recipients, bytes, active and held. limit: of deliveries."""
+    deliveries, messages, recipients, size, active, held = map(sum, zip(*parts, strict=True)) if parts else (0,) * 6
+    waiting = deliveries - active - held
+    return QueueTotals(deliveries, messages, recipients, size, active, waiting, held, exact=deliveries < limit)
+
+
+def refuse_order(sort: str, limit: int = SORTED) -> NoReturn:
+    """Raises ValueError for more deliveries than are sorted."""
+    text = f"more than {limit:,} deliveries match, too many to sort them by {sort.lstrip('-').replace('_', ' ')}"
+    raise ValueError(f"{text}; narrow the filter, or sort by the time when they were received")
 
 
 class DestinationCount(msgspec.Struct):
@@ -62,6 +105,23 @@ class QueueEntry(msgspec.Struct):
     delivery: Delivery
     shard: str
     state: str
+
+    def order_key(self, sort: str) -> float | str:
+        """The value by which it is sorted; see `SORTS`."""
+        delivery = self.delivery
+        keys: dict[str, float | str] = {
+            "received": delivery.message.id,
+            "next_attempt": delivery.next_at,
+            "size": delivery.message.size,
+            "destination": delivery.destination.partition("/")[2],
+            "attempts": delivery.attempts,
+        }
+        return keys[sort.removeprefix("-")]
+
+    def place(self, sort: str = "") -> QueuePlace:
+        """Its position in the queue."""
+        message, number = self.delivery.message.id, self.delivery.id
+        return QueuePlace(self.shard, message, number, self.order_key(sort) if sort else 0)
 
 
 CHANGE_PAGE: Final = 200
@@ -139,6 +199,9 @@ class QueueAdmin(Protocol):
 
     def body(self, message: str) -> Iterator[bytes]:
         """The stored body of a queued message, in chunks. Raises LookupError if it is not in the queue."""
+
+    def totals(self, wanted: QueueFilter) -> QueueTotals:
+        """Sums over the deliveries that match, of the first `COUNTED`. Raises as `entries`."""
 
     def depth(self) -> Depth:
         """The size and the age of the whole queue."""

@@ -54,13 +54,18 @@ class Storage:
     def of(cls, settings: Settings) -> Storage:
         """The store of a gateway."""
         url, server = settings.store.url, settings.server
-        return cls(url, Path(server.data_dir), node=server.hostname if url == SQLITE else server.node_name)
+        node = server.hostname if url == SQLITE else server.node_name
+        return cls(url, Path(server.data_dir), node=node, subjects=settings.trace.subjects)
 
-    def __init__(self, url: str, directory: Path, *, node: str = "localhost") -> None:
-        """url: of `[store]`. directory: the data directory. node: the name of this node."""
+    def __init__(self, url: str, directory: Path, *, node: str = "localhost", subjects: bool = True) -> None:
+        """url: of `[store]`. directory: the data directory. node: the name of this node.
+
+        subjects: whether the message trace keeps them.
+        """
         self._url = url
         self._directory = directory
         self._node = node
+        self._subjects = subjects
 
     @property
     def is_shared(self) -> bool:
@@ -194,11 +199,11 @@ class Storage:
         if not self.is_shared:
             from gatepost.store.sqlite.message_trace import SqliteTrace  # noqa: PLC0415 - few commands ask for it
 
-            return SqliteTrace(self._directory / TRACE_DIRECTORY)
+            return SqliteTrace(self._directory / TRACE_DIRECTORY, subjects=self._subjects)
         with _loading_postgres():
             from gatepost.store.postgres.trace import PostgresTrace  # noqa: PLC0415 - one engine is loaded
 
-        return PostgresTrace(self._url, self._node)
+        return PostgresTrace(self._url, self._node, subjects=self._subjects)
 
     def evidence(self) -> Evidence:
         """The evidence log of this gateway. Opens nothing before it is asked."""

@@ -34,7 +34,7 @@ COLUMNS: Final = tuple(field.name for field in msgspec.structs.fields(TraceEvent
 TEXT_COLUMNS: Final = ("sender", "recipient", "subject", "message_id")
 """Columns in which parts of words are found."""
 
-PATIENCE: Final = 0.5
+PATIENCE: Final = 0.1
 """Seconds after which a page of a search for patterns ends at the next day, whatever it has found until then."""
 
 HOUR: Final = 3600
@@ -225,6 +225,11 @@ def stored_row(event: TraceEvent) -> list[Any] | None:
         _log.error("the message trace: an event of %s is left out: %s", event.message, error)
         return None
     return row
+
+
+def without_subjects(events: Sequence[TraceEvent]) -> list[TraceEvent]:
+    """The events as they are kept where `[trace] subjects` is false."""
+    return [msgspec.structs.replace(event, subject="") for event in events]
 
 
 def storable_columns(row: list[Any]) -> list[Any]:

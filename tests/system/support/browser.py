@@ -99,7 +99,8 @@ class Complaints:
 def context(browser: Browser, **options: Any) -> Iterator[tuple[BrowserContext, Complaints]]:
     """A context of its own, as `browser.new_context` makes it, with what it complains about: in the end, a failure."""
     options.setdefault("viewport", DESKTOP)
-    opened = browser.new_context(**{"ignore_https_errors": True, "reduced_motion": "reduce", **options})
+    defaults = {"ignore_https_errors": True, "reduced_motion": "reduce", "timezone_id": "UTC"}
+    opened = browser.new_context(**{**defaults, **options})
     opened.set_default_timeout(_PATIENCE)
     complaints = Complaints(opened)
     try:

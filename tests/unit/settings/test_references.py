@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatepost.settings.references import mail_address, secret_reference
+from gatepost.settings.references import mail_address, secret_reference, time_zone
 
 
 @pytest.mark.parametrize("value", ["", "file:/x", "env:X", "credential:x"])
@@ -20,3 +20,10 @@ def test_mail_addresses():
     assert (mail_address(""), mail_address("A@Example.test")) == ("", "A@Example.test")
     with pytest.raises(ValueError, match="is not a mail address"):
         mail_address("nobody")
+
+
+@pytest.mark.parametrize("name", ["UTC", "Europe/Stockholm"])
+def test_time_zones(name):
+    assert time_zone(name) == name
+    with pytest.raises(ValueError, match="tzdata"):
+        time_zone(f"{name}x")

@@ -1,7 +1,19 @@
 from __future__ import annotations
 
+import pytest
+
 from gatepost.mail.model.message import Delivery, Message, Recipient
-from gatepost.store.queue_admin import CHANGE_PAGE, DestinationCount, QueueChange, QueueEntry, trace_rows
+from gatepost.store.queue_admin import (
+    CHANGE_PAGE,
+    DestinationCount,
+    QueueChange,
+    QueueEntry,
+    QueuePlace,
+    QueueTotals,
+    refuse_order,
+    summed,
+    trace_rows,
+)
 
 
 def test_what_is_neither_active_nor_held_is_deferred():
@@ -26,3 +38,31 @@ def test_a_change_goes_page_by_page_to_its_limit():
     assert change.page == CHANGE_PAGE
     change.done += [QueueEntry(delivery, "0", "held")] * CHANGE_PAGE
     assert change.page == 2
+
+
+def entry(number, destination="contoso/partner.example", **fields):
+    message = Message(number, "contoso", 5.0, "bob@contoso.example", size=100 - number)
+    return QueueEntry(Delivery(1, message, destination, [Recipient("ann@partner.example")], **fields), "0", "deferred")
+
+
+@pytest.mark.parametrize(
+    ("order", "key"),
+    [("received", 17), ("-next_attempt", 4.5), ("size", 83), ("-destination", "partner.example"), ("attempts", 3)],
+)
+def test_the_place_of_a_delivery_has_what_it_is_sorted_by(order, key):
+    delivery = entry(17, next_at=4.5, attempts=3)
+    assert delivery.order_key(order) == key
+    assert delivery.place(order) == QueuePlace("0", 17, 1, key)
+    assert delivery.place() == QueuePlace("0", 17, 1, 0)
+
+
+def test_sums_of_shards():
+    assert summed([], 9) == QueueTotals(0, 0, 0, 0, 0, 0, 0, exact=True)
+    parts = [(2, 1, 3, 10, 1, 0), (4, 4, 4, 40, 0, 2)]
+    assert summed(parts, 7) == QueueTotals(6, 5, 7, 50, 1, 3, 2, exact=True)
+    assert not summed(parts, 6).exact
+
+
+def test_too_many_are_not_sorted():
+    with pytest.raises(ValueError, match="more than 50,000 deliveries match, too many to sort them by next attempt"):
+        refuse_order("-next_attempt")

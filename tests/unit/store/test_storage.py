@@ -6,10 +6,11 @@ from contextlib import closing
 
 import pytest
 
+from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.settings.model import Settings
 from gatepost.store.database import Schema
 from gatepost.store.evidence_in_files import EvidenceInFiles
-from gatepost.store.interface import QueueFilter, StoreBusy, StoreFailure
+from gatepost.store.interface import QueueFilter, StoreBusy, StoreFailure, TraceFilter
 from gatepost.store.move_mark import MoveMark, MoveState, write_file_mark
 from gatepost.store.quarantine import QuarantineFilter
 from gatepost.store.queue_admin import Depth
@@ -52,6 +53,15 @@ def test_the_files_of_a_gateway_are_in_its_data_directory(settings, tmp_path):
     log = storage.evidence()
     assert isinstance(log, EvidenceInFiles)
     assert log.directory == tmp_path / "evidence"
+
+
+def test_the_trace_keeps_subjects_only_where_the_settings_say_so(tmp_path):
+    server = {"hostname": "mx.example", "data_dir": str(tmp_path)}
+    event = TraceEvent(1.0, "SEND", "01", "contoso", "", "", "", "", subject="Dismissal of Kim")
+    for trace in ({}, {"subjects": False}):
+        storage = Storage.of(Settings(server=server, trace=trace))
+        storage.trace().write("admin", [event])
+    assert sorted(row.subject for row in storage.trace().search(TraceFilter())) == ["", "Dismissal of Kim"]
 
 
 def test_files_that_a_confined_worker_writes_are_there_before(settings, tmp_path):

@@ -5,7 +5,15 @@ import pytest
 from gatepost.mail.model.trace_event import TraceEvent
 from gatepost.store.interface import StoreFailure, TraceFilter
 from gatepost.store.sqlite.message_trace import SqliteTrace
-from gatepost.store.trace import COLUMNS, storable_columns, stored_row, tally_days, tally_part, trace_event
+from gatepost.store.trace import (
+    COLUMNS,
+    storable_columns,
+    stored_row,
+    tally_days,
+    tally_part,
+    trace_event,
+    without_subjects,
+)
 
 NOON = 1_764_000_000.0 - 1_764_000_000.0 % 86_400 + 43_200
 
@@ -51,3 +59,8 @@ def test_columns_of_a_row_are_as_every_engine_takes_them():
     stored = stored_row(row(subject="a\0b", detail={"reason": "c\0d"}))
     found = dict(zip(COLUMNS, storable_columns(stored), strict=True))
     assert (found["subject"], found["detail"]) == ("a\ufffdb", '{"reason":"c\ufffdd"}')
+
+
+def test_events_without_their_subjects_have_all_else():
+    event = row(subject="Dismissal of Kim", message_id="<a@b>")
+    assert without_subjects([event]) == [row(message_id="<a@b>")]

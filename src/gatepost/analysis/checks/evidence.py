@@ -12,8 +12,9 @@ import json
 import re
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gatepost.store.documents import DocumentFiles, failure_text
 from gatepost.store.interface import StoreFailure
@@ -118,6 +119,40 @@ def every(documents: Documents) -> Iterator[Kept]:
     for name in sorted(documents.names()):
         if _number(name):
             yield _read(documents, name)
+
+
+class DrillName(NamedTuple):
+    """A drill by the name of its document. at: when it was held, as names write it; series: of its connector."""
+
+    at: str
+    name: str
+    number: int
+    series: str
+
+
+def drill_names(documents: Documents) -> list[DrillName]:
+    """All drills that are kept, the newest first, without reading them. Raises OSError or StoreFailure."""
+    parts = ((name, *number_and_series(name)) for name in documents.names())
+    return sorted((DrillName(name.split("-")[1], name, number, series) for name, number, series in parts if number),
+                  reverse=True)  # fmt: skip
+
+
+def moment_of(at: str) -> float:
+    """The time that the name of a drill has, seconds since 1970; 0.0 if it has none."""
+    try:
+        return datetime.strptime(at, "%Y%m%dT%H%M%S%z").timestamp()
+    except ValueError:
+        return 0.0
+
+
+def series_of(organization: str, connector: str) -> str:
+    """The series of a connector's drills, as names have it."""
+    return _mark(organization, connector)
+
+
+def read_drill(documents: Documents, name: str) -> Kept:
+    """One drill by the name of its document, checked; its fault says what is wrong with it."""
+    return _read(documents, name)
 
 
 def number_and_series(name: str) -> tuple[int, str]:

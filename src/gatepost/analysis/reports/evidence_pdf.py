@@ -38,10 +38,10 @@ _PAGE: Final = landscape(A4)
 _MARGIN: Final = 15 * mm
 _PADDING: Final = 6  # of reportlab's frames
 _WIDTH: Final = _PAGE[0] - 2 * (_MARGIN + _PADDING)
-_INK: Final = colors.HexColor("#1f2a37")
-_PALE: Final = colors.HexColor("#eef2f6")
-_RULE: Final = colors.HexColor("#c3ccd6")
-_COLOURS: Final = {"authenticated": "#166534", "encrypted": "#92400e", "clear": "#b91c1c"}
+_INK: Final = colors.HexColor("#1a2330")
+_PALE: Final = colors.HexColor("#eef1f5")
+_RULE: Final = colors.HexColor("#d5dae1")
+_COLOURS: Final = {"authenticated": "#17692f", "encrypted": "#7a4b00", "clear": "#a4161a"}
 _WORDS: Final = {"authenticated": "encrypted, peer authenticated", "encrypted": "encrypted", "clear": "unencrypted"}
 _LEVELS: Final = ("authenticated", "encrypted", "clear")
 _FONTS: Final = (
@@ -173,7 +173,7 @@ class _Numbered(Canvas):  # type: ignore[misc]  # reportlab has no types
         for number, page in enumerate(self._pages, 1):
             self.__dict__.update(page)
             self.setFont(self._font, 7)
-            self.setFillColor(colors.HexColor("#5b6875"))
+            self.setFillColor(colors.HexColor("#515c6b"))
             self.drawString(_MARGIN + _PADDING, 10 * mm, self._footer)
             self.drawRightString(_PAGE[0] - _MARGIN - _PADDING, 10 * mm, f"page {number} of {len(self._pages)}")
             super().showPage()

@@ -16,6 +16,8 @@ import time
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec.structs import asdict
+
 from gatepost.manage.access import (
     audit_rows,
     issuer_rows,
@@ -141,10 +143,15 @@ class Accounts:
         self._database.forget()
         return after
 
-    def set_preferences(self, name: str, preferences: Preferences) -> None:
-        """Keep what a user chose for themselves; no session ends."""
+    def set_preferences(self, name: str, chosen: Mapping[str, str], *, actor: Actor) -> Preferences:
+        """Change what a user chose, by field, which the caller has checked; all else stays, and so do sessions."""
         with self._database.changing() as connection:
-            user_rows.set_preferences(connection, normalize_username(name), preferences)
+            user = user_rows.get(connection, name)
+            after = user_rows.set_preferences(connection, user, chosen)
+            detail = {"before": asdict(user.preferences), "after": asdict(after)}
+            event = AuditEvent(0, self._clock(), *actor, "user-set", subject=user.name, detail=detail)
+            audit_rows.write(connection, event)
+        return after
 
     def remove_user(self, name: str, *, actor: Actor) -> list[str]:
         """Remove a user, its sessions and the tokens that it made, whose names are returned.
@@ -189,7 +196,7 @@ class Accounts:
         if fits and known and known.argon2 and known.user.enabled:
             self._rate_limiter.forgive(attempt)
             return known.user
-        raise LogInRefused(name=known.user.name if known else "", why=_why_not(known, fits=fits))
+        raise LogInRefused(name=known.user.name if known else "", why=user_rows.why_not(known, fits=fits))
 
     def admit(self, address: str) -> LoginAttempt:
         """Somebody without a name tries to come in: a failure until it is forgiven. Raises LogInRefused."""
@@ -488,12 +495,3 @@ class Accounts:
     def _end_quietly(self, secret: str) -> None:
         with contextlib.suppress(StoreFailure), self._database.changing() as connection:
             session_rows.end(connection, secret)
-
-
-def _why_not(known: user_rows.LoginCredential | None, *, fits: bool) -> str:
-    """Why a log-in with a password is refused, for the audit."""
-    if known is None:
-        return "there is no such user"
-    if not known.argon2:
-        return "the user logs in at an issuer, and has no password here"
-    return "the user is disabled" if fits else "the password does not fit"

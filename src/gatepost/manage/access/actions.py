@@ -24,6 +24,7 @@ type Action = Literal[
     "change",
     # what asks others
     "connector-validate",
+    "connector-validate-stop",
     "connector-drill",
     "hook-check",
     "issuer-check",
@@ -102,6 +103,7 @@ LABELS: Final = MappingProxyType[Action, str](
         "request": N_("Other request"),
         "change": N_("Change resources"),
         "connector-validate": N_("Validate connector"),
+        "connector-validate-stop": N_("Stop validation"),
         "connector-drill": N_("Drill connector"),
         "hook-check": N_("Test content hook"),
         "issuer-check": N_("Test OAuth issuer"),

@@ -74,9 +74,13 @@ class Actor(NamedTuple):
 
 
 class Preferences(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Choices of a person for themselves. language: of pages, "" is what the browser prefers."""
+    """Choices of a person for themselves. language: of pages, "" is what the browser prefers.
+
+    time_zone: that pages show times in, of IANA; "" for the browser's.
+    """
 
     language: str = ""
+    time_zone: str = ""
 
 
 _NONE_CHOSEN: Final = Preferences()

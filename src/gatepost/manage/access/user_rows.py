@@ -21,7 +21,7 @@ from gatepost.policy.logins.passwords import PasswordError, user_password
 from gatepost.values import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from gatepost.store.database import DatabaseConnection
 
@@ -176,6 +176,15 @@ def delete(connection: DatabaseConnection, user: User) -> None:
     connection.execute('DELETE FROM "user" WHERE name = ?', (user.name,))
 
 
+def why_not(known: LoginCredential | None, *, fits: bool) -> str:
+    """Why a log-in with a password is refused, for the audit."""
+    if known is None:
+        return "there is no such user"
+    if not known.argon2:
+        return "the user logs in at an issuer, and has no password here"
+    return "the user is disabled" if fits else "the password does not fit"
+
+
 def logged_in(connection: DatabaseConnection, user: User, now: float, address: str) -> None:
     """It logs in. Raises AccountError (CONFLICT) if it is not the same any more, or disabled."""
     is_same = connection.execute(
@@ -188,10 +197,12 @@ def logged_in(connection: DatabaseConnection, user: User, now: float, address: s
         )
 
 
-def set_preferences(connection: DatabaseConnection, name: str, preferences: Preferences) -> None:
-    """Keep what a user chose for themselves, which ends no session."""
+def set_preferences(connection: DatabaseConnection, user: User, chosen: Mapping[str, str]) -> Preferences:
+    """Keep what a user chose for themselves, which ends no session. chosen: by field of `Preferences`."""
+    preferences = msgspec.structs.replace(user.preferences, **chosen)
     text = msgspec.json.encode(preferences).decode()
-    connection.execute('UPDATE "user" SET preferences = ? WHERE name = ?', (text, name))
+    connection.execute('UPDATE "user" SET preferences = ? WHERE name = ?', (text, user.name))
+    return preferences
 
 
 def facts(user: User) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""The client that the options of a command name: of this machine's gateway, or of another one (`--server`)."""
+"""The client that the options of a command name: of this machine's gateway, or of another one (`--server`).
+
+What takes long shows a sign of it on a terminal.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,14 @@ from typing import TYPE_CHECKING
 import click
 
 from gatepost.manage.cli.options import administrator, current_server, gateway_of
+from gatepost.manage.cli.working_sign import working
 
 if TYPE_CHECKING:
+    import msgspec
+
     from gatepost.manage.use_cases.client import Client
+    from gatepost.manage.use_cases.declaration import UseCase
+    from gatepost.policy.connectors.directory import Directory
 
 
 def client(config: str | None) -> Client:
@@ -25,4 +33,24 @@ def client(config: str | None) -> Client:
 
         made = RemoteClient(server.address())
     click.get_current_context().call_on_close(made.close)
-    return made
+    return _WithSign(made)
+
+
+class _WithSign:
+    """A client whose calls show that they go on."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self.close = client.close
+
+    def call[R: msgspec.Struct, A](
+        self, case: UseCase[R, A], request: R, *, dry_run: bool = False, expected: int | None = None
+    ) -> A:
+        """See `Client`."""
+        with working():
+            return self._client.call(case, request, dry_run=dry_run, expected=expected)
+
+    def directory(self) -> Directory:
+        """See `Client`."""
+        with working():
+            return self._client.directory()

@@ -8,6 +8,7 @@ import click
 
 from gatepost.analysis.checks.evidence import MAX_BYTES, drill_documents
 from gatepost.manage.cli.options import UNKNOWN, config_option, fail, settings_of
+from gatepost.manage.cli.working_sign import working
 from gatepost.node.privileges import as_caller
 from gatepost.quantity import quantity
 from gatepost.store.evidence_files import copy_log, copy_results
@@ -28,9 +29,12 @@ def copy(directory: Path, config: str | None) -> None:
     """
     storage = Storage.of(settings_of(config))
     try:
-        days = copy_log(storage.evidence(), directory, as_caller)
-        results = drill_documents(storage)
-        copy_results(directory, ((name, results.read(name, MAX_BYTES)) for name in sorted(results.names())), as_caller)
+        with working("copying"):
+            days = copy_log(storage.evidence(), directory, as_caller)
+            results = drill_documents(storage)
+            copy_results(
+                directory, ((name, results.read(name, MAX_BYTES)) for name in sorted(results.names())), as_caller
+            )
     except StoreFailure as failure:
         fail(UNKNOWN, str(failure))
     except OSError as error:

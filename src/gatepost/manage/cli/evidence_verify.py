@@ -11,6 +11,7 @@ import click
 from gatepost.analysis.checks.evidence import drill_documents
 from gatepost.manage.cli.options import BAD_INPUT, MOMENT, NO, UNKNOWN, config_option, fail, json_option, settings_of
 from gatepost.manage.cli.tables import print_json, printable
+from gatepost.manage.cli.working_sign import working
 from gatepost.manage.use_cases.evidence_audit import verify_export, verify_log, verify_stored_log
 from gatepost.pki.certificates.evidence_key import public_keys_in
 from gatepost.store.evidence_files import HEADS_FILE, day_file
@@ -61,13 +62,14 @@ def verify(
     public_keys = [public_key for key in keys for public_key in public_keys_in(key.read_bytes())]
     days = _day(options["since"], ""), _day(options["until"], "9999")
     try:
-        if not paths:
-            storage = Storage.of(settings_of(config))
-            result = verify_stored_log(storage.evidence(), drill_documents(storage), public_keys, heads, days)
-        elif len(paths) == 1 and paths[0].is_file() and day_file(paths[0]) is None and paths[0].name != HEADS_FILE:
-            result = verify_export(paths[0], public_keys, heads)
-        else:
-            result = verify_log(paths, public_keys, heads, days)
+        with working("verifying"):
+            if not paths:
+                storage = Storage.of(settings_of(config))
+                result = verify_stored_log(storage.evidence(), drill_documents(storage), public_keys, heads, days)
+            elif len(paths) == 1 and paths[0].is_file() and day_file(paths[0]) is None and paths[0].name != HEADS_FILE:
+                result = verify_export(paths[0], public_keys, heads)
+            else:
+                result = verify_log(paths, public_keys, heads, days)
     except StoreFailure as failure:
         fail(UNKNOWN, str(failure))
     except OSError as error:

@@ -52,7 +52,9 @@ _CONNECTOR = {
         "validate",
         "Validate a connector: each step is a named task, with advice if it fails.",
     ),
+    "validate-many": ("connector_validate_many", "validate_many", "Validate many connectors, a line for each."),
     "drill": ("connector_drill", "drill", "Attack a connector on loopback and show that no mail leaks."),
+    "drills": ("connector_drills", "drills", "List drills that are stored, and their results."),
     "rehearsal": (
         "connector_rehearsal",
         "rehearsal",

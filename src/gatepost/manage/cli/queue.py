@@ -12,7 +12,15 @@ from gatepost.manage.cli.options import BAD_INPUT, NO, config_option, fail, json
 from gatepost.manage.cli.request_options import limit_option, request_options
 from gatepost.manage.cli.tables import print_json, print_table, printable
 from gatepost.manage.use_cases.client import all_items
-from gatepost.manage.use_cases.queue import GetQueued, ListQueue, get_queued, list_queue, read_queued
+from gatepost.manage.use_cases.queue import (
+    GetQueued,
+    ListQueue,
+    SumQueue,
+    get_queued,
+    list_queue,
+    read_queued,
+    sum_queue,
+)
 from gatepost.manage.use_cases.queue_actions import QueueAction, QueueActions, act_on_queue
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import stamp as moment
@@ -23,6 +31,7 @@ if TYPE_CHECKING:
 
     from gatepost.manage.use_cases.client import Client
     from gatepost.manage.use_cases.queue_deliveries import QueueDelivery
+    from gatepost.store.queue_admin import QueueTotals
 
 
 _COLUMNS = (
@@ -49,7 +58,7 @@ def queue() -> None:
 @config_option
 @json_option
 def list_(config: str | None, as_json: bool, request: ListQueue, limit: int) -> None:
-    """List deliveries that wait, oldest first.
+    """List deliveries that wait, oldest first or by --sort, and sum them up.
 
     Exit codes: 0 done (also if there are none), 3 the data cannot be read.
     """
@@ -58,6 +67,16 @@ def list_(config: str | None, as_json: bool, request: ListQueue, limit: int) -> 
         print_json(deliveries)
     else:
         print_table(_COLUMNS, [_row(delivery) for delivery in deliveries])
+        same = {name: getattr(request, name) for name in SumQueue.__struct_fields__}
+        click.echo(_sums(client(config).call(sum_queue, SumQueue(**same))), err=True)
+
+
+def _sums(totals: QueueTotals) -> str:
+    """Sums in one line."""
+    deliveries = f"{'' if totals.exact else 'at least '}{_deliveries(totals.deliveries)}"
+    messages, recipients = quantity(totals.messages, "message"), quantity(totals.recipients, "recipient")
+    states = f"{totals.active} active, {totals.deferred} deferred, {totals.held} held"
+    return f"{deliveries} of {messages}, {recipients}, {quantity(totals.bytes, 'byte')}: {states}"
 
 
 @queue.command()

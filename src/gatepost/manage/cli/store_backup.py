@@ -18,6 +18,7 @@ import click
 from gatepost import __version__
 from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, config_option, fail, json_option, settings_of
 from gatepost.manage.cli.tables import print_json
+from gatepost.manage.cli.working_sign import working
 from gatepost.manage.use_cases.times import stamp, time_text
 from gatepost.node.privileges import as_caller
 from gatepost.quantity import quantity
@@ -64,7 +65,7 @@ def backup(target: Path, config: str | None, *, mailboxes: bool, as_json: bool) 
     try:
         check_whole(data_dir)
         _check(data_dir, target, mailboxes=mailboxes)
-        with _new_target(target) as opened:
+        with _new_target(target) as opened, working("copying"):
             made = Backup(data_dir, opened, mailboxes=mailboxes, clock=time.time).run(
                 version=__version__, hostname=settings.server.hostname
             )

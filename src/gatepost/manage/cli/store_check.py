@@ -10,6 +10,7 @@ import click
 
 from gatepost.manage.cli.options import NO, UNKNOWN, config_option, fail, json_option, settings_of
 from gatepost.manage.cli.tables import print_json, printable
+from gatepost.manage.cli.working_sign import working
 from gatepost.manage.use_cases.stored_schemas import SCHEMAS
 from gatepost.quantity import quantity
 from gatepost.store.interface import StoreFailure
@@ -44,8 +45,9 @@ def check(config: str | None, as_json: bool) -> None:
     if not data_dir.is_dir():
         fail(UNKNOWN, f"server.data_dir: {data_dir} does not exist; the gateway creates it when it starts")
     findings = StoreCheck(data_dir, SCHEMAS)
-    findings.run()
-    evidence = _check_evidence(settings, findings)
+    with working("checking"):
+        findings.run()
+        evidence = _check_evidence(settings, findings)
     if as_json:
         print_json(_data(findings, evidence))
     else:

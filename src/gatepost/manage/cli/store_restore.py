@@ -12,6 +12,7 @@ import click
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
 from gatepost.manage.cli.store_backup import manifest_data, not_free, require_files
 from gatepost.manage.cli.tables import print_json, printable
+from gatepost.manage.cli.working_sign import working
 from gatepost.manage.use_cases.times import stamp
 from gatepost.node.privileges import as_caller
 from gatepost.quantity import quantity
@@ -62,11 +63,13 @@ def restore(source: Path, config: str | None, *, yes: bool, hold: bool, as_json:
     try:
         check_empty(data_dir)
         with _opened(source) as opened:
-            manifest = verify(opened)
+            with working("comparing with the manifest"):
+                manifest = verify(opened)
             _explain(manifest, time.time(), hold=hold)
             if yes:
                 keys = _KeyCheck(vault)
-                Restore(opened, manifest, data_dir, hold=hold, check=keys).run()
+                with working("restoring"):
+                    Restore(opened, manifest, data_dir, hold=hold, check=keys).run()
                 click.echo(f"restored {quantity(len(manifest.files), 'file')} to {data_dir}", err=True)
                 keys.explain()
     except UnusableBackup as refused:

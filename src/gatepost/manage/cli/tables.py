@@ -46,7 +46,9 @@ def _escaped(line: str) -> str:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Rows under their column names; in a pipe as tab-separated values, header included.
+    """Rows under their column names; in a pipe as tab-separated values, header included, and nothing cut.
+
+    Who pipes them by hand reads on the terminal that columns are separated by tabs, and of --json where there is it.
 
     On a terminal a last column that does not fit in the line (replies, reasons) is cut, and ends in "…" or "...".
     """
@@ -54,6 +56,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
     if not sys.stdout.isatty():
         for line in ([*columns], *cells):
             click.echo("\t".join(line))
+        _say_tabs()
         return
     room = max(
         _LAST, get_terminal_size().columns - sum(_width(columns, cells, at) + 2 for at in range(len(columns) - 1))
@@ -63,6 +66,16 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
     widths = [_width(columns, cells, at) for at in range(len(columns))]
     for line in ([name.upper() for name in columns], *cells):
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _say_tabs() -> None:
+    """Say on a terminal how a table in a pipe is written, and what is better for programs."""
+    context = click.get_current_context(silent=True)
+    if not sys.stderr.isatty() or context is None:
+        return
+    has_json = any("--json" in parameter.opts for parameter in context.command.params)
+    more = "; --json is for programs" if has_json else ""
+    click.echo(f"(columns are separated by tabs{more})", err=True)
 
 
 def _width(columns: Sequence[str], cells: list[list[str]], at: int) -> int:

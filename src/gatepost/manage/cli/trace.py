@@ -19,12 +19,15 @@ from gatepost.manage.use_cases.trace import (
     MOST,
     SearchTrace,
     ShowTrace,
+    SumTrace,
     search_command,
     search_messages,
     search_trace_events,
     show_trace,
+    sum_trace,
 )
 from gatepost.manage.use_cases.trace_text import detail_lines, tls_lines
+from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from gatepost.mail.model.trace_event import TraceEvent
@@ -51,7 +54,7 @@ def trace() -> None:
 def search(
     request: SearchTrace, event: str, limit: int, config: str | None, *, by_message: bool, as_json: bool
 ) -> None:
-    """Search rows that match every option, newest first.
+    """Search rows that match every option, newest first, or the oldest with --sort time.
 
     For example: `gatepost trace search --words "bob invoice"`, `--sender "*@partner.example" --recipient bob*`.
 
@@ -68,6 +71,20 @@ def search(
         print_table(_COLUMNS, [_row(trace_event) for trace_event in events])
     if not events:
         _end_without(request)
+    if not as_json:
+        _print_sums(config, request)
+
+
+def _print_sums(config: str | None, request: SearchTrace) -> None:
+    """Print the sums of a search that found something."""
+    same = {name: getattr(request, name) for name in SumTrace.__struct_fields__}
+    totals = client(config).call(sum_trace, SumTrace(**same))
+    said = f"{quantity(totals.messages, 'message')} to {quantity(totals.recipients, 'recipient')}"
+    events = ", ".join(f"{number} {event}" for event, number in sorted(totals.events.items()))
+    size = quantity(totals.bytes, "byte")
+    click.echo(
+        f"{'' if totals.exact else 'at least '}{said}, {size}; {quantity(totals.rows, 'row')}: {events}", err=True
+    )
 
 
 @trace.command()

@@ -1,4 +1,4 @@
-"""One's own account: the password, where one is logged in, and passkeys. For every person; a token has none.
+"""One's own account: password, time zone, sessions and passkeys. For every person; a token has none.
 
 The password is asked for before it is changed, and before a passkey is made, so that who finds an open session gains
 no way back in.
@@ -17,6 +17,7 @@ from gatepost.manage.pages.login import agent_of, entered
 from gatepost.manage.pages.relying_party import rp_id
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.resource_paths import number_of
+from gatepost.manage.pages.time_zones import place_names
 from gatepost.manage.use_cases.entrance import LogInDenied
 from gatepost.manage.use_cases.execution import execute, recording_refusals
 from gatepost.manage.use_cases.own_account import (
@@ -61,6 +62,7 @@ def _page(request: Request, session: UserSession, status: HTTPStatus = HTTPStatu
         here=session.id,
         languages=language_choices(),
         sessions=_open_sessions(request),
+        time_zones=place_names(),
         passkeys=execute(list_own_passkeys, context_of(request), ListOwnPasskeys()).items,
         **known | context,
     )
@@ -98,13 +100,17 @@ def _password(request: Request) -> Response:
 
 
 def _preferences(request: Request) -> Response:
-    _own(request)
-    chosen = request.state.form.get("language", "")
-    if chosen and chosen not in offered():
+    session, form = _own(request), request.state.form
+    choices = {name: form[name].strip() for name in ("language", "time_zone") if name in form}
+    if choices.get("language") and choices["language"] not in offered():
         raise not_there(_("There is no such language."))
-    execute(set_own_preferences, context_of(request), SetOwnPreferences(language=chosen))
-    use(chosen or preferred(request.headers.get("accept-language", "")) or ENGLISH)
-    return see_other(request, "/account", _("Your language was changed."))
+    try:
+        chosen = execute(set_own_preferences, context_of(request), SetOwnPreferences(**choices))
+    except Refusal as refusal:
+        return _page(request, session, HTTPStatus.UNPROCESSABLE_ENTITY, errors=field_errors(refusal))
+    use(chosen.language or preferred(request.headers.get("accept-language", "")) or ENGLISH)
+    zone = chosen.time_zone or _("the time zone of your browser")
+    return see_other(request, "/account", _("Saved. Times are shown in %(zone)s.", zone=zone))
 
 
 def _sessions(request: Request) -> Response:

@@ -19,6 +19,7 @@ from gatepost.manage.pages.exports import exported
 from gatepost.manage.pages.guard import context_of, executing, not_there
 from gatepost.manage.pages.paging import fitting
 from gatepost.manage.pages.rendering import render
+from gatepost.manage.pages.time_zones import local_times
 from gatepost.manage.pages.value_text import cut
 from gatepost.manage.use_cases.audit import ListAudit, ShowAuditEvent, differences, get_audit_event, list_audit
 from gatepost.manage.use_cases.client import all_items
@@ -45,7 +46,7 @@ _FILTERS: Final = ("who", "action", "organization", "outcome", "since", "until")
 
 def _list(request: Request) -> Response:
     values = {name: request.query_params.get(name, "").strip() for name in _FILTERS}
-    filters: dict[str, Any] = {name: text for name, text in values.items() if text}
+    filters: dict[str, Any] = {name: text for name, text in local_times(request, values).items() if text}
     errors: dict[str, str] = {}
     try:
         file = exported(

@@ -25,6 +25,7 @@ from gatepost.manage.pages.gate_checks import by_gate, checked_changeover, follo
 from gatepost.manage.pages.guard import context_of, needs
 from gatepost.manage.pages.paging import foot, paged
 from gatepost.manage.pages.rendering import render, see_other
+from gatepost.manage.pages.time_zones import zone_of
 from gatepost.manage.use_cases.certificate_views import (
     LocateCertificates,
     ViewCertificate,
@@ -60,7 +61,7 @@ from gatepost.pki.certificates.entry import State
 from gatepost.pki.certificates.lifecycle import can_roll_back, names_of, roll_back_until
 from gatepost.protocols.tls.token_uri import is_token_uri
 from gatepost.texts import NN_
-from gatepost.times import minute_text
+from gatepost.times import minute_text, with_offset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -257,7 +258,8 @@ def _switch(asked: Request) -> Response:
     needs(asked, Scope.CERTIFICATES)
     form, entry = asked.state.form, _entry(asked)
     values = {name: form.get(name, "").strip() for name in ("when", "at", "reason")}
-    at = (values["at"] or " ") if values["when"] == "at" else ""  # a time that is left out is none
+    wanted = with_offset(values["at"], zone_of(asked).zone)
+    at = (wanted or " ") if values["when"] == "at" else ""  # a time that is left out is none
     request = SwitchCertificate(certificate=entry.id, at=at, force=values["reason"])
     try:
         done = execute(switch_certificate, context_of(asked), request)
@@ -272,7 +274,7 @@ def _switch(asked: Request) -> Response:
         said = _(
             "%(certificate)s becomes current at %(time)s, %(then)s.",
             certificate=label_of(entry),
-            time=minute_text(done.planned),
+            time=minute_text(done.planned, zone_of(asked).zone),
             then=then,
         )
     else:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.routing import Route
 
 from gatepost.manage.access.principal import Scope
+from gatepost.manage.pages.bulk_validation import begin_validations
 from gatepost.manage.pages.editor import change_rows
 from gatepost.manage.pages.flash import Undo
 from gatepost.manage.pages.guard import context_of, principal_of
@@ -43,7 +44,8 @@ ACTIONS: Final = {
     "enable": N_("Enable"),
     "disable": N_("Disable"),
 }
-"""What can be done to many, and what it is called."""
+"""What can be changed of many, and what it is called."""
+VALIDATE: Final = "validate"
 _SWITCHED: Final = {
     "rehearse": NN_("%(num)s connector is in rehearsal", "%(num)s connectors are in rehearsal"),
     "enforce": NN_("%(num)s connector is enforced", "%(num)s connectors are enforced"),
@@ -82,6 +84,13 @@ def may_switch(principal: Principal) -> bool:
 def key_of(name: ConnectorName) -> str:
     """A connector as a form names it."""
     return f"{name.organization}/{name.direction}/{name.name}"
+
+
+def _act(request: Request) -> Response:
+    """What the list asks for: a change is shown first; to validate changes nothing, and begins."""
+    if request.state.form.get("action") == VALIDATE:
+        return begin_validations(request, _selected(request))
+    return _confirm(request)
 
 
 def _confirm(request: Request, status: int = HTTPStatus.OK, error: str = "") -> Response:
@@ -178,13 +187,19 @@ def _wanted(request: Request) -> SwitchConnectors:
     action, note = form.get("action", ""), form.get("note", "").strip()[:500]
     if action not in ACTIONS:
         raise Refusal(RefusalKind.INPUT, N_("Choose an action."))
+    return SwitchConnectors(action=action, connectors=_selected(request), note=note, since="")
+
+
+def _selected(request: Request) -> list[ConnectorName]:
+    """The connectors of a form. Raises Refusal if there are none."""
+    form = request.state.form
     names = _matching(request, form) if form.get("which") == "all" else _named(form.getlist("connectors"))
     if not names:
         raise Refusal(
             RefusalKind.INPUT,
             N_("No connector is selected. Select connectors, or apply the action to all that match the filter."),
         )
-    return SwitchConnectors(action=action, connectors=names, note=note, since="")
+    return names
 
 
 def _named(keys: list[str]) -> list[ConnectorName]:
@@ -212,6 +227,6 @@ def _back(request: Request) -> str:
 
 
 ROUTES = [
-    Route("/connectors/confirm", _confirm, methods=["POST"]),
+    Route("/connectors/confirm", _act, methods=["POST"]),
     Route("/connectors/switch", _switch, methods=["POST"]),
 ]

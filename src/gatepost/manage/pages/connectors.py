@@ -12,7 +12,8 @@ from starlette.routing import Route
 
 from gatepost.analysis.rehearsal.verdicts import ConnectorKey
 from gatepost.manage.access.principal import Scope
-from gatepost.manage.pages.connector_switches import ACTIONS, may_switch
+from gatepost.manage.pages.bulk_validation import under_way
+from gatepost.manage.pages.connector_switches import ACTIONS, VALIDATE, may_switch
 from gatepost.manage.pages.exports import MOST, exported
 from gatepost.manage.pages.guard import context_of, principal_of
 from gatepost.manage.pages.paging import SIZE, foot, offset_of
@@ -21,7 +22,7 @@ from gatepost.manage.pages.resource_paths import connector_path
 from gatepost.manage.use_cases.connector_views import CountVerdicts, FindConnectors, count_verdicts, find_connectors
 from gatepost.manage.use_cases.connectors import SORTS, connector_record
 from gatepost.manage.use_cases.execution import execute
-from gatepost.manage.web.language import translated
+from gatepost.manage.web.language import _, translated
 from gatepost.texts import N_, NN_
 
 if TYPE_CHECKING:
@@ -78,7 +79,8 @@ def _list(request: Request) -> Response:
         may_change=principal.may(Scope.CONNECTORS, selection.organization or None)
         or (not principal.is_of_gateway and Scope.CONNECTORS in principal.scopes),
         may_switch=may_switch(principal),
-        switch_actions=tuple(translated(ACTIONS).items()),
+        switch_actions=((VALIDATE, _("Validate")), *translated(ACTIONS).items()),
+        under_way=under_way(request),
         path=connector_path,
         failed_word=translated(FAILED),
     )

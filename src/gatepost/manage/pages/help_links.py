@@ -27,6 +27,7 @@ HELP: Final[dict[str, str]] = {
     "/docs": "/docs",
     "/doctor": "/docs/doctor",
     "/domains": "/docs/domains",
+    "/drills": "/docs/drill",
     "/explain": "/docs/explain",
     "/history": "/docs/admin-centre#who-did-what",
     "/hooks": "/docs/content-hooks",

@@ -50,6 +50,7 @@ NAVIGATION: Final[tuple[NavigationGroup, ...]] = (
             NavigationEntry(N_("Organizations"), "/organizations", "gear"),
             NavigationEntry(N_("Explain"), "/explain", "info"),
             NavigationEntry(N_("Check partner"), "/check", "verified"),
+            NavigationEntry(N_("Drills"), "/drills", "check"),
         ),
     ),
     NavigationGroup(

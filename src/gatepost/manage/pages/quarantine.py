@@ -18,6 +18,7 @@ from gatepost.manage.pages.exports import exported
 from gatepost.manage.pages.guard import context_of, executing, or_not_there, principal_of
 from gatepost.manage.pages.login import local_target
 from gatepost.manage.pages.rendering import link, render, see_other
+from gatepost.manage.pages.time_zones import local_times
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.quarantine import (
@@ -59,7 +60,8 @@ def _list(request: Request) -> Response:
     values = request.query_params
     chosen = {name: values.get(name, "").strip() for name in _FILTERS}
     organization = values.get("organization", "").strip()
-    wanted = ListQuarantine(**chosen, organization=organization, limit=_PAGE, after=values.get("after", ""))
+    more = {"organization": organization, "after": values.get("after", "")}
+    wanted = ListQuarantine(**local_times(request, chosen), **more, limit=_PAGE)
     file = exported(
         request,
         "quarantine",

@@ -27,17 +27,20 @@ from gatepost.manage.use_cases.queue import (
     GetQueued,
     ListQueue,
     ListWaitingDestinations,
+    SumQueue,
     get_queued,
     list_queue,
     list_waiting_destinations,
     read_queued,
     read_queued_header,
+    sum_queue,
 )
 from gatepost.manage.use_cases.queue_actions import RETURN_TEXT, QueueAction, QueueActions, act_on_queue
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.manage.use_cases.trace import ShowTrace, show_trace
 from gatepost.manage.web.language import _, ngettext, translated, translated_choices
+from gatepost.store.queue_admin import SORTS
 from gatepost.texts import N_, NN_
 
 if TYPE_CHECKING:
@@ -103,7 +106,7 @@ def _filter(given: Mapping[str, str]) -> dict[str, Any]:
 
 def _list(request: Request) -> Response:
     values = request.query_params
-    queue = ListQueue(**_filter(values), limit=PAGE, after=values.get("after", ""))
+    queue = ListQueue(**_filter(values), sort=_order_of(values), limit=PAGE, after=values.get("after", ""))
     file = exported(
         request,
         "queue",
@@ -115,12 +118,15 @@ def _list(request: Request) -> Response:
     if file is not None:
         return file
     items = execute(list_queue, context_of(request), queue)
+    totals = execute(sum_queue, context_of(request), SumQueue(**_filter(values)))
     return render(
         request,
         "queue/list.html",
         block="rows",
         found=items.items,
         after=items.after or "",
+        sort=queue.sort,
+        totals=totals,
         chosen={name: values.get(name, "") for name in FILTERS},
         labels=FILTERS,
         searched=", ".join(f"{label.lower()} {values[name]}" for name, label in FILTERS.items() if values.get(name)),
@@ -128,6 +134,12 @@ def _list(request: Request) -> Response:
         actions=_choices(),
         may_act=_may_act(principal_of(request)),
     )
+
+
+def _order_of(given: Mapping[str, str]) -> Any:
+    """The order that an address asks for; that of the queue for what is none."""
+    sort = given.get("sort", "")
+    return sort if sort.removeprefix("-") in SORTS else ""
 
 
 def _by_destination(request: Request) -> Response:

@@ -26,15 +26,19 @@ from gatepost.manage.pages.document_text import reply_help
 from gatepost.manage.pages.flash import Flash
 from gatepost.manage.pages.help_links import help_for
 from gatepost.manage.pages.navigation import navigation
+from gatepost.manage.pages.palette import light_colours
 from gatepost.manage.pages.static_files import static_url
+from gatepost.manage.pages.svg import Series, stacked
 from gatepost.manage.pages.text_filters import CLOCKED, FILTERS
+from gatepost.manage.pages.time_zones import SERVER_ZONE, PageZone, zone_of
 from gatepost.manage.pages.trace_story import protection
 from gatepost.manage.pages.value_text import in_words
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.web.language import _, language, ngettext
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+    from datetime import tzinfo
 
     from jinja2.runtime import Context
     from markupsafe import Markup
@@ -62,7 +66,7 @@ class Frame:
     """Data of `layout.html`, around a page.
 
     principal: None before somebody logged in. csrf: for forms. organizations: those to choose from. organization: the
-    one that was chosen, "" is all of them. said: by the page before. query: of this page.
+    one that was chosen, "" is all of them. said: by the page before. query: of this page. zone: that times are in.
     """
 
     path: str
@@ -72,6 +76,7 @@ class Frame:
     organization: str = ""
     said: Flash | None = None
     query: tuple[tuple[str, str], ...] = ()
+    zone: PageZone = SERVER_ZONE
 
     @property
     def navigation(self) -> Sequence[NavigationGroup]:
@@ -131,14 +136,20 @@ def environment() -> Environment:
         reply_help=reply_help,
     )
     made.filters.update({name: _clocked(shown) for name, shown in CLOCKED.items()})
-    made.globals.update(static_url=static_url, link=link, language=language, _=_, gettext=_, ngettext=ngettext)
+    made.globals.update(static_url=static_url, link=link, picture=_picture, colours=light_colours())
+    made.globals.update(language=language, _=_, gettext=_, ngettext=ngettext)
     return made
 
 
-def _clocked(shown: Callable[[float | None, float], str | Markup]) -> Callable[..., str | Markup]:
+def _picture(title: str, labels: Sequence[str], series: Iterable[Sequence[Any]], name: str) -> Markup:
+    """A chart as `svg.stacked` draws it. series: name, tone and values of each."""
+    return stacked(title, labels, [Series(*part) for part in series], name)
+
+
+def _clocked(shown: Callable[[float | None, float, tzinfo], str | Markup]) -> Callable[..., str | Markup]:
     @pass_context
     def filtered(context: Context, seconds: float | None) -> str | Markup:
-        return shown(seconds, context["now"])
+        return shown(seconds, context["now"], context["frame"].zone.zone)
 
     return filtered
 
@@ -199,7 +210,8 @@ def _frame(request: Request) -> Frame:
     path = "/" + _written(request).lstrip("/")  # "//host" in a link would lead there
     query = tuple(request.query_params.multi_items())
     if principal is None:
-        return Frame(path, csrf=getattr(request.state, "csrf", ""), said=flash.read(request.cookies), query=query)
+        csrf, said = getattr(request.state, "csrf", ""), flash.read(request.cookies)
+        return Frame(path, csrf=csrf, said=said, query=query, zone=zone_of(request))
     organizations = _organizations(request, principal)
     chosen = request.query_params.get("organization", "")
     return Frame(
@@ -210,6 +222,7 @@ def _frame(request: Request) -> Frame:
         organization=chosen if chosen in organizations else "",
         said=flash.read(request.cookies),
         query=query,
+        zone=zone_of(request),
     )
 
 

@@ -82,10 +82,12 @@ class Chart(NamedTuple):
         """Rows in all."""
         return sum(column.total for column in self.columns)
 
-    @property
-    def tones(self) -> list[str]:
-        """For `ui.chart`."""
-        return [column.tone for column in self.columns]
+    def legend(self, *, linked: bool = True) -> list[tuple[str, str, int, float | None, str]]:
+        """For `ui.legend`. linked: whether a name leads to its rows."""
+        return [
+            (column.name, column.tone, column.total, self.share(column), column.link if linked else "")
+            for column in self.columns
+        ]
 
     @property
     def heads(self) -> list[tuple[str, ...]]:

@@ -83,11 +83,10 @@ class ReportView(NamedTuple):
         return parts
 
     def trace(self, first: str = "", last: str = "", **filters: str) -> str:
-        """The rows of the trace of some days, "" for all of the period."""
+        """The rows of the trace of some days in UTC, "" for all of the period."""
         end = date.fromisoformat(last or self.days.last) + timedelta(days=1)
-        return link(
-            "/trace", since=first or self.days.first, until=end.isoformat(), organization=self.organization, **filters
-        )
+        since, until = (f"{day}T00:00Z" for day in (first or self.days.first, end))
+        return link("/trace", since=since, until=until, organization=self.organization, **filters)
 
     def rows(self, direction: Direction, part: PeriodPart | None = None, **filters: str) -> str:
         """The rows that carried mail in one direction."""

@@ -11,6 +11,7 @@ from gatepost.manage.pages import (
     account,
     alarms,
     audit,
+    bulk_validation,
     certificate_forms,
     certificates,
     changeover,
@@ -22,6 +23,7 @@ from gatepost.manage.pages import (
     dkim,
     doctor,
     documents,
+    drills,
     evidence,
     explain,
     issuer_login_pages,
@@ -70,6 +72,7 @@ _PAGES: Final = [
     *dkim.ROUTES,
     *connectors.ROUTES,
     *connector_switches.ROUTES,
+    *bulk_validation.ROUTES,
     *issuer_trust.ROUTES,
     *wizard.ROUTES,
     *validation.ROUTES,
@@ -98,6 +101,7 @@ _PAGES: Final = [
     *tls_reports.ROUTES,
     *evidence.ROUTES,
     *documents.ROUTES,
+    *drills.ROUTES,
     *static_files.ROUTES,
 ]
 # What is there for whoever comes in, and what is somebody's own.

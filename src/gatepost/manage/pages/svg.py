@@ -1,7 +1,8 @@
-"""Pictures as plain SVG from the server: what is there without a script, and on paper. Pure.
+"""Pictures as plain SVG from the server: the one drawing of charts, on pages, on paper and in files. Pure.
 
-Colours are classes of gatepost.css, the tones of `ui.chart`, so that light, dark and paper have theirs; what is in
-clear is hatched, too, for who does not see colours. Nothing in a picture is markup of others: every text is escaped.
+Colours are tones of gatepost.css, so that light, dark and paper have theirs (`manage.pages.palette`); what is
+unencrypted is hatched, too, for who does not see colours. A series that is 0 is not drawn. Nothing in a picture is
+markup of others: every text is escaped.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from markupsafe import Markup, escape
+
+from gatepost.manage.pages.palette import light_colours
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,13 +25,8 @@ _TOP: Final = 8
 _MARKS: Final = 8  # days that are named below
 _HEAD: Final = 64  # of a file: its title and legend
 _HEADING: Final = 26
-# Of gatepost.css: its tones on paper.
-_STYLE: Final = Markup(
-    "text{font:11px sans-serif;fill:#444}.title{font-size:14px;fill:#000}.rule{stroke:#ccc;fill:none}"
-    ".tone-pass{fill:#17692f}.tone-accent{fill:#0b57a4}.tone-unknown{fill:#7b6bc0}.tone-warn{fill:#c98a12}"
-    ".tone-fail{fill:#a4161a}.hatch{stroke:#fff;stroke-width:1.2;fill:none}"
-)
 _WORST: Final = "fail"
+_TONES: Final = ("pass", "accent", "unknown", "warn", "fail")
 
 
 class Series(NamedTuple):
@@ -44,7 +42,7 @@ def stacked(title: str, labels: Sequence[str], series: Sequence[Series], name: s
     heights = [sum(part.values[place] for part in series) for place in range(len(labels))]
     top = _ceiling(max(heights, default=0))
     inner = Markup("").join([_grid(top, unit), *_columns(labels, series, top, name), _days(labels), _hatching(name)])
-    return _picture(title, _WIDTH, _HEIGHT, inner)
+    return _picture(title, inner)
 
 
 def shares(title: str, series: Sequence[Series]) -> Markup:
@@ -77,9 +75,21 @@ def document(title: str, pictures: Sequence[tuple[str, Markup]], legend: Sequenc
     height = _HEAD + len(pictures) * (_HEIGHT + _HEADING)
     drawn = Markup(
         '<svg xmlns="http://www.w3.org/2000/svg" width="{0}" height="{1}" viewBox="0 0 {0} {1}" role="img"'
-        ' aria-label="{2}"><title>{2}</title><style>{3}</style><rect width="{0}" height="{1}" fill="#fff"/>{4}</svg>\n'
+        ' aria-label="{2}"><title>{2}</title><style>{3}</style><rect class="sheet" width="{0}" height="{1}"/>{4}</svg>'
+        "\n"
     )
-    return str(drawn.format(_WIDTH, height, title, _STYLE, Markup("").join(parts)))
+    return str(drawn.format(_WIDTH, height, title, _style(), Markup("").join(parts)))
+
+
+def _style() -> str:
+    """A file brings its style along, with the colours of the light theme."""
+    colours = light_colours()
+    tones = "".join(f".tone-{tone}{{fill:{colours[tone]}}}" for tone in _TONES)
+    return (
+        f"text{{font:11px sans-serif;fill:{colours['soft']}}}.title{{font-size:14px;fill:{colours['text']}}}"
+        f".sheet{{fill:{colours['card']}}}.rule{{stroke:{colours['line']};fill:none}}{tones}"
+        f".hatch{{stroke:{colours['card']};stroke-width:1.2;fill:none}}"
+    )
 
 
 def _legend(series: Sequence[Series]) -> Iterator[Markup]:
@@ -91,17 +101,17 @@ def _legend(series: Sequence[Series]) -> Iterator[Markup]:
         ).format(part.tone, _n(x), _n(x + 18), part.name)
 
 
-def _picture(title: str, width: int, height: int, inner: Markup) -> Markup:
-    return Markup('<svg class="picture" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
-        width, height, title, inner
-    )
+def _picture(title: str, inner: Markup) -> Markup:
+    """data-left: where columns begin, for the script that leads from one to its rows."""
+    drawn = Markup('<svg class="picture" viewBox="0 0 {} {}" data-left="{}" role="img" aria-label="{}">{}</svg>')
+    return drawn.format(_WIDTH, _HEIGHT, _LEFT, title, inner)
 
 
 def _columns(labels: Sequence[str], series: Sequence[Series], top: float, name: str) -> Iterator[Markup]:
     step = (_WIDTH - _LEFT) / max(1, len(labels))
     room = _HEIGHT - _TOP - _BOTTOM
     below = [0.0] * len(labels)
-    for part in series:
+    for number, part in enumerate(series, 1):
         parts = []
         for place, value in enumerate(part.values):
             if value:
@@ -116,7 +126,7 @@ def _columns(labels: Sequence[str], series: Sequence[Series], top: float, name: 
             for tone, fill in _fills(part.tone, name):
                 shown = Markup(' fill="{}"').format(fill) if fill else Markup("")
                 kind = Markup(' class="tone-{}"').format(tone) if tone else Markup("")
-                yield Markup('<path{} d="{}"{}/>').format(kind, path, shown)
+                yield Markup('<path{} d="{}"{} data-series="{}"/>').format(kind, path, shown, number)
 
 
 def _fills(tone: str, name: str) -> list[tuple[str, str]]:

@@ -1,12 +1,13 @@
 """Numbers, sizes and times as pages write them: Jinja filters, pure.
 
 Installed by `manage.pages.rendering`; templates use them by name: `{{ row.seen|moment }}`. What is not there (None) is
-a dash, for every one of them. Times are seconds since 1970, shown in UTC, because the log and the trace of everybody
-else are.
+a dash, for every one of them. Times are seconds since 1970, shown in the time zone of who looks, with UTC as a hint
+(`manage.pages.time_zones`).
 """
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import TYPE_CHECKING, Final
 
 from markupsafe import Markup
@@ -14,10 +15,11 @@ from markupsafe import Markup
 from gatepost.manage.web.language import _, grouped, point
 from gatepost.quantity import quantity
 from gatepost.texts import N_
-from gatepost.times import rfc3339
+from gatepost.times import day_text, minute_text, rfc3339, second_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import tzinfo
 
 
 NOTHING: Final = Markup('<span class="soft">–</span>')  # noqa: RUF001 - a dash is what is meant
@@ -62,32 +64,55 @@ def relative(seconds: float, now: float) -> str:
     return _("in %(span)s", span=duration(gap)) if gap > 0 else _("%(span)s ago", span=duration(gap))
 
 
-def moment(seconds: float | None, now: float) -> Markup:
-    """A point in time, to the second, with how long ago it is as a hint."""
+def moment(seconds: float | None, now: float, zone: tzinfo) -> Markup:
+    """A point in time, to the second, with UTC and how long ago it is as a hint."""
     if seconds is None:
         return NOTHING
-    text = iso(seconds)
-    return Markup('<time datetime="{}" title="{}">{} {}</time>').format(
-        text, relative(seconds, now), text[:-10], text[-9:]
-    )
+    return _time(seconds, second_text(seconds, zone), _hint(seconds, now, zone))
 
 
-def ago(seconds: float | None, now: float) -> Markup:
+def minute(seconds: float | None, now: float, zone: tzinfo) -> Markup:
+    """The same, to the minute."""
+    if seconds is None:
+        return NOTHING
+    return _time(seconds, minute_text(seconds, zone), _hint(seconds, now, zone))
+
+
+def ago(seconds: float | None, now: float, zone: tzinfo) -> Markup:
     """Time since then, with the point in time as a hint."""
     if seconds is None:
         return NOTHING
-    text = iso(seconds)
-    return Markup('<time datetime="{}" title="{}">{}</time>').format(
-        text, text.replace("T", " "), relative(seconds, now)
-    )
+    local, utc = second_text(seconds, zone), second_text(seconds)
+    return _time(seconds, relative(seconds, now), local if local == utc else f"{local}, {utc}")
 
 
-def day(seconds: float | None, now: float) -> Markup:
-    """A date, with how long ago it is as a hint."""
+def day(seconds: float | None, now: float, zone: tzinfo) -> Markup:
+    """A date, with UTC and how long ago it is as a hint."""
     if seconds is None:
         return NOTHING
-    text = iso(seconds)[:-10]
+    return _time(seconds, day_text(seconds, zone), _hint(seconds, now, zone))
+
+
+def hour(seconds: float | None, now: float, zone: tzinfo) -> str | Markup:  # noqa: ARG001 - as the others have it
+    """The time of day that an hour begins with, for an axis: "17:00"."""
+    return NOTHING if seconds is None else minute_text(seconds, zone)[11:16]
+
+
+def utc_day(seconds: float | None, now: float, zone: tzinfo) -> Markup:  # noqa: ARG001 - as the others have it
+    """The date in UTC, of what is counted by days in UTC."""
+    if seconds is None:
+        return NOTHING
+    text = day_text(seconds)
     return Markup('<time datetime="{}" title="{}">{}</time>').format(text, relative(seconds, now), text)
+
+
+def _hint(seconds: float, now: float, zone: tzinfo) -> str:
+    past = relative(seconds, now)
+    return past if zone is UTC else f"{second_text(seconds)}, {past}"
+
+
+def _time(seconds: float, text: str, hint: str) -> Markup:
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(rfc3339(seconds), hint, text)
 
 
 def octets(size: float | None) -> str | Markup:
@@ -138,7 +163,7 @@ def thumbprint(digest: str | None) -> str | Markup:
     return Markup("<wbr>").join(text[at : at + 4] for at in range(0, len(text), 4))
 
 
-def age(seconds: float | None, now: float) -> str | Markup:
+def age(seconds: float | None, now: float, zone: tzinfo) -> str | Markup:  # noqa: ARG001 - as the others have it
     """Duration since then."""
     return NOTHING if seconds is None else duration(max(0.0, now - seconds))
 
@@ -156,10 +181,13 @@ FILTERS: Final[dict[str, Callable[..., str | Markup]]] = {
 }
 """Filters that need nothing but their value."""
 
-CLOCKED: Final[dict[str, Callable[[float | None, float], str | Markup]]] = {
+CLOCKED: Final[dict[str, Callable[[float | None, float, tzinfo], str | Markup]]] = {
     "age": age,
     "ago": ago,
     "day": day,
+    "hour": hour,
+    "minute": minute,
     "moment": moment,
+    "utc_day": utc_day,
 }
-"""Filters that compare with the present: `manage.pages.rendering` gives it to them."""
+"""Filters that take the present and the time zone of who looks: `manage.pages.rendering` gives both to them."""

@@ -18,6 +18,7 @@ from gatepost.manage.pages.exports import exported
 from gatepost.manage.pages.guard import context_of, executing, not_there
 from gatepost.manage.pages.paging import SIZE, foot, offset_of
 from gatepost.manage.pages.rendering import render, see_other
+from gatepost.manage.pages.time_zones import local_times
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.execution import execute, recording_refusals
 from gatepost.manage.use_cases.list_page import ListSelection
@@ -85,7 +86,7 @@ def _new(request: Request) -> Response:
     form, context = request.state.form, context_of(request)
     try:
         with recording_refusals(add_token, context, name=form.get("name", "").strip()):
-            token = _new_token(form)
+            token = _new_token(form, local_times(request, form, "expires")["expires"])
         made = execute(add_token, context, token).value
     except Refusal as refusal:
         values = {name: form.get(name, "") for name in ("name", "reach", "expires")}
@@ -94,10 +95,10 @@ def _new(request: Request) -> Response:
     return render(request, "accounts/token_made.html", HTTPStatus.CREATED, name=made.name, secret=made.token)
 
 
-def _new_token(form: Form) -> NewApiToken:
-    """The token of a form. Raises Refusal (INPUT) with all errors."""
+def _new_token(form: Form, expires: str) -> NewApiToken:
+    """The token of a form. expires: with its offset. Raises Refusal (INPUT) with all errors."""
     errors: dict[str, str] = {}
-    token = NewApiToken(name=form.get("name", "").strip(), scopes=[], expires=form.get("expires", "").strip() or None)
+    token = NewApiToken(name=form.get("name", "").strip(), scopes=[], expires=expires or None)
     try:
         token.scopes = [Scope(text) for text in form.getlist("scopes")]
     except ValueError:

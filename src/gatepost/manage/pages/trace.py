@@ -24,11 +24,13 @@ from gatepost.manage.pages.exports import exported
 from gatepost.manage.pages.guard import context_of, executing, not_there, or_not_there, principal_of
 from gatepost.manage.pages.message_head import head_of
 from gatepost.manage.pages.rendering import link, render, see_other
+from gatepost.manage.pages.time_zones import zone_of
 from gatepost.manage.pages.trace_query import FIELDS, SPANS, in_words, read_query, wider_searches
 from gatepost.manage.pages.trace_story import recipients_of, story
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.evidence_export import OpenExport, open_export
 from gatepost.manage.use_cases.execution import execute
+from gatepost.manage.use_cases.paging import position
 from gatepost.manage.use_cases.queue import GetQueued, get_queued
 from gatepost.manage.use_cases.queue_actions import QueueActions
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
@@ -40,12 +42,15 @@ from gatepost.manage.use_cases.trace import (
     ChooseSearch,
     SearchTrace,
     ShowTrace,
+    SumTrace,
     choose_search,
     search_messages,
     search_trace_events,
     show_trace,
+    sum_trace,
 )
 from gatepost.manage.web.language import _, translated, translated_choices
+from gatepost.store.trace import TracePlace
 from gatepost.texts import N_
 from gatepost.times import name_text, rfc3339
 
@@ -77,10 +82,12 @@ COLUMNS: Final = (
 def _search(request: Request) -> Response:
     principal, params = principal_of(request), request.query_params
     organization = params.get("organization", "")
-    question = read_query(params, organization, PAGE)
+    question = read_query(params, organization, PAGE, zone_of(request).zone)
     items = partial(_all, request, question)
     if file := exported(request, f"trace-{_stamp()}", COLUMNS, items, cells=_cells):
         return file
+    if params.get("part") == "totals":
+        return _totals(request, question)
     messages, after, meaning = _found(request, question, params.get("after", ""))
     is_first = not params.get("after") and params.get("live") is None
     if is_first and question.names_one(meaning) and len(messages) == 1:
@@ -92,6 +99,16 @@ def _search(request: Request) -> Response:
     if used != known:
         searches.remember(answer, used)
     return answer
+
+
+def _totals(request: Request, question: TraceQuery) -> Response:
+    """The sums of a search, which the page asks for by itself."""
+    understood = _meant(request, question)
+    if understood is None:
+        return render(request, "trace/totals.html", totals=None)
+    search = understood[1]
+    same = {name: getattr(search, name) for name in SumTrace.__struct_fields__}
+    return render(request, "trace/totals.html", totals=execute(sum_trace, context_of(request), SumTrace(**same)))
 
 
 def _page(
@@ -118,6 +135,8 @@ def _page(
         wider=wider_searches(question) if not messages and not after else (),
         after=after,
         meaning={_(FIELDS[name]): text for name, text in meaning.items()} if question.q else {},
+        sort=params.get("sort", ""),
+        reached=_reached(after),
         looked_for=[_(FIELDS[name]) for fields, _text in question.searches for name in fields],
         live=params.get("live") is not None,
         recent=[(in_words(dict(parse_qsl(text))), f"/trace?{text}") for text in known.recent],
@@ -127,6 +146,11 @@ def _page(
         searched=in_words({"since": question.since, **params}),
         kept=_("%(days)s days", days=days) if (days := context_of(request).settings.trace.days) else _("all days"),
     )
+
+
+def _reached(after: str) -> str:
+    """The day at which a page ended, "" if there is no next one."""
+    return position(after, TracePlace).day if after else ""
 
 
 def _found(

@@ -8,6 +8,7 @@ none of them for parts of addresses and subjects.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.manage.use_cases.request_values import limits
@@ -15,9 +16,11 @@ from gatepost.manage.use_cases.times import moment
 from gatepost.manage.use_cases.trace import EVENTS, PROTECTIONS, SearchTrace, meanings, search_command
 from gatepost.manage.web.language import _, translated_choices
 from gatepost.texts import N_
+from gatepost.times import with_offset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import tzinfo
 
 
 SPANS: Final = (
@@ -81,8 +84,8 @@ class TraceQuery:
         return not self.fields and not _IDS.isdisjoint(meaning)
 
 
-def read_query(given: Mapping[str, str], organization: str, limit: int) -> TraceQuery:
-    """Read a search from an address. organization: "" for all that are seen."""
+def read_query(given: Mapping[str, str], organization: str, limit: int, zone: tzinfo = UTC) -> TraceQuery:
+    """Read a search from an address. organization: "" for all that are seen. zone: of times without an offset."""
     q = given.get("q", "").strip()[:_LONGEST]
     fields = {name: _field(name, given[name]) for name in FIELDS if given.get(name, "").strip()}
     meant = [meaning for meaning in meanings(q) if fields.keys().isdisjoint(meaning)] or [{}]
@@ -93,11 +96,12 @@ def read_query(given: Mapping[str, str], organization: str, limit: int) -> Trace
         errors["event"] = _("must be one of %(value)s", value=", ".join(EVENTS))
     if fields.get("protection", "") not in {"", *PROTECTIONS}:
         errors["protection"] = _("must be one of %(value)s", value=", ".join(PROTECTIONS))
-    begin = "" if since == _WHOLE else _time("since", since, errors)
-    end = _time("until", until, errors) if until else ""
+    begin = "" if since == _WHOLE else _time("since", with_offset(since, zone), errors)
+    end = _time("until", with_offset(until, zone), errors) if until else ""
     if errors:
         return TraceQuery(q, fields, since, until, (), errors)
-    more: dict[str, Any] = {"organization": organization, "since": begin, "until": end, "limit": limit}
+    sort = "time" if given.get("sort") == "time" else ""
+    more: dict[str, Any] = {"organization": organization, "since": begin, "until": end, "limit": limit, "sort": sort}
     searches = [(meaning, SearchTrace(**{**fields, **meaning, **more})) for meaning in meant]
     return TraceQuery(q, fields, since, until, searches)
 

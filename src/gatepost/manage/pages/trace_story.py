@@ -14,7 +14,6 @@ import msgspec
 
 from gatepost.events.counts import verdict_of
 from gatepost.manage.pages.code_labels import event_level, failure_label
-from gatepost.manage.pages.text_filters import iso
 from gatepost.manage.use_cases.trace_text import detail_lines, tls_lines
 from gatepost.manage.web.language import _
 from gatepost.texts import N_
@@ -60,9 +59,10 @@ _APART: Final = ("journal", "quarantine", "holds")
 class StoryStep:
     """One thing that happened. when: seconds since 1970. recipients: whom it was about, at most 50 of `count`.
 
-    text: what was said, or is to be known first. facts: pairs of a label and a text. reasons: of the decision, in its
-    order. passed_over: connectors that would have applied, and why they did not. tries: every host that was asked.
-    more: everything else the row knows. transcript: of the session, "" if none was kept. raw: a row as JSON.
+    text: what was said, or is to be known first. facts: pairs of a label and a text or a time. reasons: of the
+    decision, in its order. passed_over: connectors that would have applied, and why they did not. tries: every host
+    that was asked. more: everything else the row knows. transcript: of the session, "" if none was kept. raw: a row as
+    JSON.
     """
 
     level: str
@@ -72,7 +72,7 @@ class StoryStep:
     text: str
     recipients: Sequence[str]
     count: int
-    facts: Sequence[tuple[str, str]]
+    facts: Sequence[tuple[str, str | float]]
     protection: str
     reasons: Sequence[str]
     passed_over: Sequence[tuple[str, str]]
@@ -185,7 +185,7 @@ def _records(detail: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
     return [candidate for candidate in detail.get(name, ()) if isinstance(candidate, dict)]
 
 
-def _facts(event: TraceEvent) -> Iterator[tuple[str, str]]:
+def _facts(event: TraceEvent) -> Iterator[tuple[str, str | float]]:
     detail = event.detail
     yield _("Remote server"), f"{event.peer_host} {_bracketed(event)}".strip()
     yield _("Authenticated as"), str(detail.get("user", ""))
@@ -213,10 +213,10 @@ def _facts(event: TraceEvent) -> Iterator[tuple[str, str]]:
     for hold in _records(detail, "holds"):
         yield _("Held by"), ": ".join(str(hold[name]) for name in ("by", "reason") if hold.get(name))
     if isinstance(until := detail.get("until"), float):
-        yield _("Expires"), iso(until)
+        yield _("Expires"), until
     yield _("Duration"), f"{detail['seconds']:.3f} s" if isinstance(detail.get("seconds"), float) else ""
     if isinstance(due := detail.get("next_attempt"), float) and due:
-        yield _("Next attempt"), iso(due)
+        yield _("Next attempt"), due
     if version := detail.get("configuration"):
         yield _("Configuration"), _("revision %(version)s", version=version)
 
@@ -234,7 +234,7 @@ def _bracketed(event: TraceEvent) -> str:
     return f"[{address}]" if address and address != event.peer_host else ""
 
 
-def _tls_facts(tls: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _tls_facts(tls: Mapping[str, Any]) -> Iterator[tuple[str, str | float]]:
     if not tls:
         return
     resumed = ", resumed" if tls.get("resumed") else ""
@@ -244,7 +244,7 @@ def _tls_facts(tls: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         names = ", ".join(map(str, certificate.get("names", ())))
         yield _("Certificate"), f"{certificate.get('subject', '')}{_(' for %(names)s', names=names) if names else ''}"
         yield _("Issuer"), str(certificate.get("issuer", ""))
-        yield _("Expires"), iso(certificate["not_after"]) if isinstance(certificate.get("not_after"), float) else ""
+        yield _("Expires"), certificate["not_after"] if isinstance(certificate.get("not_after"), float) else ""
         yield "SHA-256", str(certificate.get("sha256", ""))
     yield _("Chain"), ": ".join(filter(None, (str(tls.get("chain", "")), str(tls.get("chain_detail", "")))))
     yield _("Revocation"), str(tls.get("revocation", ""))

@@ -52,7 +52,7 @@ class FindConnectors(Rows, kw_only=True):
     scope=Scope.READ,
     visibility=Visibility.SEEN,
     tag="connectors",
-    pages=("/connectors", "/connectors/confirm", "/connectors/switch"),
+    pages=("/connectors", "/connectors/confirm", "/connectors/switch", "/drills"),
 )
 def find_connectors(context: Context, request: FindConnectors) -> ListPage[ConnectorEntry]:
     """Connectors of all organizations, in the order that is asked for."""

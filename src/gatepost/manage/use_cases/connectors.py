@@ -108,7 +108,7 @@ class ConnectorEntry(msgspec.Struct):
     tag="connectors",
     versioned=True,
     may_404=True,
-    commands=("connector list", "connector switch"),
+    commands=("connector list", "connector switch", "connector validate-many"),
 )
 def list_connectors(context: Context, request: ListConnectors) -> Items[ConnectorEntry]:
     """Connectors of all organizations: what they demand, how they were validated."""

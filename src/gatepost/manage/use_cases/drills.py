@@ -150,6 +150,7 @@ def choose_drilled(resources: Resources, name: str, organization: str = "", dire
     action="connector-drill",
     self_audited=True,
     commands=("connector drill",),
+    pages=("/drills",),
 )
 def start_drill(context: Context, request: DrillConnector) -> UseCaseReply[DrillState]:
     """Drill an outbound connector: attacks on loopback, with the code that delivers.
@@ -181,6 +182,7 @@ def start_drill(context: Context, request: DrillConnector) -> UseCaseReply[Drill
     visibility=Visibility.ORGANIZATION,
     tag="connectors",
     commands=("connector drill",),
+    pages=("/drills",),
 )
 def show_drill(context: Context, request: ShowDrill) -> DrillState:
     """A drill that was begun."""
@@ -219,12 +221,17 @@ def show_last_drill(context: Context, request: ShowLastDrill) -> LastDrill:
         raise Refusal(RefusalKind.UNREADABLE, failure_text(documents, error)) from error
     if kept is None:
         return LastDrill(None)
-    recorded = _recorded(gateway, chosen, kept)
+    changed = kept.record.get("resource") != resource_of(chosen.connector)
+    return LastDrill(replace(verified(gateway, who, kept, fault), changed=changed))
+
+
+def verified(gateway: Gateway, principal: Principal, kept: Kept, fault: str) -> HeldDrill:
+    """A drill that is kept, compared with what the trace recorded of it. fault: what is wrong with it anyway."""
+    recorded = _recorded(gateway, kept)
     if not fault and recorded not in {"", kept.sha256}:
         fault = f"the trace recorded another SHA-256 for it: {recorded}"
-    held = _shape(kept.record, passed=not fault and kept.record.get("passed") is True, principal=who, kept=kept)
-    changed = kept.record.get("resource") != resource_of(chosen.connector)
-    return LastDrill(replace(held, fault=fault, recorded=bool(recorded), changed=changed))
+    held = _shape(kept.record, passed=not fault and kept.record.get("passed") is True, principal=principal, kept=kept)
+    return replace(held, fault=fault, recorded=bool(recorded))
 
 
 def _chosen(context: Context, name: str, organization: str) -> Chosen:
@@ -339,11 +346,12 @@ def _event(report: DrillReport, evidence: Kept) -> TraceEvent:
     )
 
 
-def _recorded(gateway: Gateway, chosen: Chosen, evidence: Kept) -> str:
+def _recorded(gateway: Gateway, evidence: Kept) -> str:
     """The hash of that file by the trace, "" if it has none."""
-    wanted = TraceFilter(
-        organization=chosen.organization.name, connector=chosen.connector.name, event="DRILL", limit=_ROWS
-    )
+    organization, connector = str(evidence.record.get("organization", "")), str(evidence.record.get("connector", ""))
+    if not organization or not connector:
+        return ""
+    wanted = TraceFilter(organization=organization, connector=connector, event="DRILL", limit=_ROWS)
     rows = gateway.storage.trace().search(wanted)
     hashes = (str(row.detail.get("sha256", "")) for row in rows if row.detail.get("file") == evidence.path.name)
     return next(hashes, "")

@@ -198,12 +198,11 @@ class Jobs:
         return seen[:limit]
 
     def _forget(self) -> None:
+        """Those that ended an hour ago, and the oldest that have ended where there are too many. With the lock."""
         oldest = time.time() - KEPT
-        while self._jobs:
-            first = next(iter(self._jobs.values()))
-            if not first.done or (first.begun > oldest and len(self._jobs) < _MOST):
-                return
-            self._jobs.popitem(last=False)
+        for job in list(self._jobs.values()):
+            if job.done and (job.ended <= oldest or len(self._jobs) >= _MOST):
+                del self._jobs[job.id]
 
 
 @dataclass(frozen=True, slots=True)

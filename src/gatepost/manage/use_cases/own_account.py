@@ -8,11 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
+from msgspec.structs import asdict
 
-from gatepost.manage.access.records import Passkey, Preferences
+from gatepost.manage.access.records import Passkey, Preferences  # noqa: TC001 - the declaration reads them
 from gatepost.manage.use_cases.accounts import refusing
 from gatepost.manage.use_cases.declaration import Items, Visibility, use_case
 from gatepost.manage.use_cases.entrance import SessionStarted, denying
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.users import (
     AccountSession,
     PasskeyNamed,
@@ -20,6 +22,9 @@ from gatepost.manage.use_cases.users import (
     SessionsEnded,
     session_shown,
 )
+from gatepost.policy.connectors.errors import FieldError
+from gatepost.texts import N_
+from gatepost.times import named_zone
 
 if TYPE_CHECKING:
     from gatepost.manage.use_cases.context import Context
@@ -52,9 +57,13 @@ def set_own_password(context: Context, request: SetOwnPassword) -> SessionStarte
 
 
 class SetOwnPreferences(msgspec.Struct, kw_only=True):
-    """language: of pages, "sv"; "" is what the browser prefers."""
+    """language: of pages, "sv"; "" is what the browser prefers. time_zone: of IANA; "" is the browser's.
 
-    language: Annotated[str, msgspec.Meta(pattern="^([a-z]{2})?$")] = ""
+    What is left out stays as it is.
+    """
+
+    language: Annotated[str, msgspec.Meta(pattern="^([a-z]{2})?$")] | None = None
+    time_zone: Annotated[str, msgspec.Meta(max_length=64)] | None = None
 
 
 @use_case(
@@ -62,16 +71,19 @@ class SetOwnPreferences(msgspec.Struct, kw_only=True):
     visibility=Visibility.SEEN,
     tag="users",
     action="user-set",
+    self_audited=True,
     pages=("/account/preferences",),
 )
 def set_own_preferences(context: Context, request: SetOwnPreferences) -> Preferences:
-    """Choose the language of one's own pages."""
+    """Choose the language of one's own pages, and the time zone of their times."""
     name = context.principal.name
-    preferences = Preferences(language=request.language)
-    context.audit.describe(subject=name, language=request.language)
+    context.audit.describe(subject=name)
+    if request.time_zone and named_zone(request.time_zone) is None:
+        text = N_("is no time zone that this machine knows, such as Europe/Stockholm")
+        raise Refusal(RefusalKind.INPUT, "1 error; nothing was changed.", [FieldError("time_zone", text)])
     with refusing():
-        context.accounts.set_preferences(name, preferences)
-    return preferences
+        chosen = {field: value for field, value in asdict(request).items() if value is not None}
+        return context.accounts.set_preferences(name, chosen, actor=context.actor)
 
 
 class ListOwnSessions(msgspec.Struct, kw_only=True):
@@ -82,7 +94,7 @@ class ListOwnSessions(msgspec.Struct, kw_only=True):
     scope=None,
     visibility=Visibility.SEEN,
     tag="users",
-    pages=("/account", "/account/password", "/account/sessions"),
+    pages=("/account", "/account/password", "/account/sessions", "/account/preferences"),
 )
 def list_own_sessions(context: Context, request: ListOwnSessions) -> Items[AccountSession]:  # noqa: ARG001 - all
     """Where one is logged in."""
@@ -125,6 +137,7 @@ class ListOwnPasskeys(msgspec.Struct, kw_only=True):
         "/account",
         "/account/passkeys/options",
         "/account/password",
+        "/account/preferences",
     ),
 )
 def list_own_passkeys(context: Context, request: ListOwnPasskeys) -> Items[Passkey]:  # noqa: ARG001 - all

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import chain
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -22,8 +22,9 @@ from gatepost.manage.use_cases.queue_deliveries import (
     without_others,
 )
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.policy.connectors.errors import FieldError
 from gatepost.store.interface import QueueFilter, StoreFailure
-from gatepost.store.queue_admin import QueuePlace
+from gatepost.store.queue_admin import QueuePlace, QueueTotals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -48,14 +49,30 @@ type _Id = Annotated[
 ]
 
 
+type QueueSort = Literal[
+    "", "received", "-received", "next_attempt", "-next_attempt", "size", "-size", "destination", "-destination",
+    "attempts", "-attempts",
+]  # fmt: skip
+
+
 class ListQueue(QueueSelection, kw_only=True):
     """Of the list, a page at a time."""
 
     held: Annotated[
         bool | None, Meta(description="Only held mail, or only what is not."), Cli(help="Only held mail.")
     ] = None
+    sort: Annotated[
+        QueueSort,
+        Meta(description="received, next_attempt, size, destination or attempts; - before it turns it."),
+    ] = ""
     limit: Limit = 100
     after: After = ""
+
+
+class SumQueue(QueueSelection, kw_only=True):
+    """Of which mail."""
+
+    held: bool | None = None
 
 
 class GetQueued(msgspec.Struct, kw_only=True):
@@ -107,11 +124,33 @@ class WaitingDestination(msgspec.Struct):
     ),
 )
 def list_queue(context: Context, request: ListQueue) -> Items[QueueDelivery]:
-    """Deliveries that wait, the oldest first."""
-    after = QueuePlace(*msgspec.structs.astuple(position(request.after, _Place))) if request.after else None
-    wanted = request.narrowed(held=request.held, limit=request.limit + 1)
-    queue_entries, rest = cut(entries(context.gateway, context.principal, wanted, after), request.limit, _place)
+    """Deliveries that wait, the oldest first, or sorted: up to 50,000 of them, by the time of receipt any number."""
+    after = _position(request) if request.after else None
+    wanted = request.narrowed(held=request.held, limit=request.limit + 1, sort=request.sort)
+    queue_entries, rest = cut(
+        entries(context.gateway, context.principal, wanted, after),
+        request.limit,
+        lambda entry: entry.place(request.sort),
+    )
     return Items([delivery_shown(queue_entry, context.principal) for queue_entry in queue_entries], rest)
+
+
+@use_case(
+    "GET /queue/totals",
+    scope=Scope.READ,
+    visibility=Visibility.SEEN,
+    tag=_TAG,
+    commands=("queue list",),
+    pages=("/queue",),
+)
+def sum_queue(context: Context, request: SumQueue) -> QueueTotals:
+    """Sums over deliveries that wait; of more than 10,000 they are lower bounds (exact: false)."""
+    try:
+        return administration_of(context.gateway).totals(
+            seen_by(context.principal, request.narrowed(held=request.held))
+        )
+    except StoreFailure as failure:
+        raise Refusal(RefusalKind.UNREADABLE, str(failure)) from failure
 
 
 @use_case(
@@ -255,15 +294,24 @@ def _chunks(gateway: Gateway, message: str) -> Iterator[bytes]:
 
 
 class _Place(msgspec.Struct, array_like=True):
-    """Where a delivery stands: its shard and ids."""
+    """Where a delivery stands: its shard and ids, and what it is sorted by."""
 
     shard: str
     message: Annotated[int, Meta(ge=0, le=2**63 - 1)]
     delivery: Annotated[int, Meta(ge=0, le=2**63 - 1)]
+    key: Annotated[int, Meta(ge=0, le=2**63 - 1)] | float | Annotated[str, Meta(max_length=1000)] = 0
 
 
-def _place(entry: QueueEntry) -> QueuePlace:
-    return QueuePlace(entry.shard, entry.delivery.message.id, entry.delivery.id)
+def _position(request: ListQueue) -> QueuePlace:
+    """The place in a cursor of a list with this order. Raises Refusal (INPUT)."""
+    place = position(request.after, _Place)
+    name, key = request.sort.removeprefix("-"), place.key
+    if (name and isinstance(key, str) != (name == "destination")) or (
+        isinstance(key, float) and name != "next_attempt"
+    ):
+        wrong = FieldError("after", "is no cursor of a list in this order: take it from `next` of the page before")
+        raise Refusal(RefusalKind.INPUT, "The page cannot be found.", [wrong])
+    return QueuePlace(place.shard, place.message, place.delivery, key)
 
 
-USE_CASES = (list_queue, get_queued, read_queued, read_queued_header, list_waiting_destinations)
+USE_CASES = (list_queue, sum_queue, get_queued, read_queued, read_queued_header, list_waiting_destinations)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import shlex
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
@@ -21,7 +22,7 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.use_cases.cursors import cursor
 from gatepost.manage.use_cases.declaration import Cli, Items, Visibility, use_case
 from gatepost.manage.use_cases.next_steps import trace_step
-from gatepost.manage.use_cases.paging import Paging, position
+from gatepost.manage.use_cases.paging import After, Limit, position
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.search_words import MAX_TEXT, Words, words_of
 from gatepost.manage.use_cases.times import TimeText, read_time
@@ -29,7 +30,7 @@ from gatepost.manage.use_cases.visibility import hidden_from
 from gatepost.policy.decisions.withheld import named_in, own_chains, without_others
 from gatepost.store.interface import TraceFilter
 from gatepost.store.text_pattern import WILDCARD, TextPattern
-from gatepost.store.trace import TEXT_COLUMNS, TracePlace
+from gatepost.store.trace import PATIENCE, TEXT_COLUMNS, TracePlace
 
 if TYPE_CHECKING:
     from gatepost.manage.access.principal import Principal
@@ -64,6 +65,8 @@ _PATTERN_COLUMNS: Final = {
 }
 _READS: Final = 5  # pages of rows that are read for one of messages
 _ENOUGH: Final = 0.8  # of the messages of a page: for fewer it is read on
+COUNTED: Final = 5000
+"""Rows that are summed up at most."""
 MOST = 10_000
 """Rows that a command or a page gives at once, at most."""
 
@@ -71,7 +74,7 @@ MOST = 10_000
 type _Text = Annotated[str, Meta(max_length=1000)]
 
 
-class SearchTrace(Paging, kw_only=True):
+class TraceSelection(msgspec.Struct, kw_only=True):
     """Filters of the trace; empty fields match all. Times include both ends."""
 
     since: Annotated[TimeText, Cli(metavar="TIME", help="Since this time: 30m, 2h, 7d or a date.")] = ""
@@ -114,6 +117,32 @@ class SearchTrace(Paging, kw_only=True):
     result_type: Annotated[
         str, Meta(max_length=100, description="Of a TLS failure (RFC 8460 section 4.3)."), Cli(metavar="TYPE")
     ] = ""
+
+
+class SearchTrace(TraceSelection, kw_only=True):
+    """Of the rows, a page at a time. sort: by time, "-time" the newest first, which "" is, too."""
+
+    sort: Annotated[Literal["", "time", "-time"], Meta(description="time: oldest first; -time: newest first.")] = ""
+    limit: Limit = 100
+    after: After = ""
+
+
+class SumTrace(TraceSelection, kw_only=True):
+    """Of which rows."""
+
+
+class TraceTotals(msgspec.Struct, frozen=True):
+    """Sums over rows. recipients: of each message. bytes: of the messages. events: rows of each event.
+
+    exact: all rows that match were counted; otherwise each number is at least so high.
+    """
+
+    rows: int
+    messages: int
+    recipients: int
+    bytes: int
+    events: dict[str, int]
+    exact: bool
 
 
 class TracedMessage(msgspec.Struct):
@@ -167,7 +196,7 @@ class ChooseSearch(msgspec.Struct, kw_only=True):
     ),
 )
 def search_trace_events(context: Context, request: SearchTrace) -> Items[TraceEvent]:
-    """Rows that match every parameter, the newest first."""
+    """Rows that match every parameter, the newest first or the oldest."""
     return Items(*_page(context, request))
 
 
@@ -180,21 +209,40 @@ def search_trace_events(context: Context, request: SearchTrace) -> Items[TraceEv
     pages=("/trace",),
 )
 def search_messages(context: Context, request: SearchTrace) -> Items[TracedMessage]:
-    """Messages of which a row matches every parameter, the newest first, each with its recipients.
+    """Messages of which a row matches every parameter, the newest first or the oldest, each with its recipients.
 
     A message whose rows are on two pages is on both.
     """
     messages: dict[str, TracedMessage] = {}
-    recipients: set[tuple[str, str]] = set()
-    after: str | None = request.after
+    recipients: dict[tuple[str, str], int] = {}
+    after, deadline = request.after or None, time.monotonic() + PATIENCE
     for _ in range(_READS):
         left = request.limit - len(messages)
         events, after = _page(context, msgspec.structs.replace(request, limit=left, after=after or ""))
         for event in events:
             _add(messages, recipients, event)
-        if after is None or len(messages) > request.limit * _ENOUGH or not events:
+        is_late = time.monotonic() > deadline
+        if after is None or len(messages) > request.limit * _ENOUGH or not events or is_late:
             break
     return Items(list(messages.values()), after)
+
+
+@use_case(
+    "GET /trace/totals",
+    scope=Scope.READ,
+    visibility=Visibility.SEEN,
+    tag="trace",
+    commands=("trace search",),
+    pages=("/trace",),
+)
+def sum_trace(context: Context, request: SumTrace) -> TraceTotals:
+    """Sums over the rows that match every parameter; of more than 5,000 they are lower bounds (exact: false)."""
+    wanted = msgspec.structs.replace(_filter(context, request), limit=COUNTED)
+    events, after = context.storage.trace().page(wanted, None, time.time())
+    sizes = {event.message: event.size for event in events if event.message}
+    recipients = {(event.message, event.recipient) for event in events if event.message and event.recipient}
+    counted = dict(Counter(event.event for event in events))
+    return TraceTotals(len(events), len(sizes), len(recipients), sum(sizes.values()), counted, exact=after is None)
 
 
 @use_case(
@@ -284,10 +332,11 @@ def _meant(identity: str) -> tuple[TraceFilter, ...]:
     return TraceFilter(message=identity, limit=MOST), TraceFilter(session=identity, limit=MOST)
 
 
-def _filter(context: Context, request: SearchTrace) -> TraceFilter:
+def _filter(context: Context, request: TraceSelection) -> TraceFilter:
     """Filter of a search, limited to what the principal sees. Raises Refusal (INPUT) for what is no time."""
     fields = msgspec.structs.asdict(request)
-    del fields["after"]
+    fields.pop("after", "")
+    fields["oldest_first"] = fields.pop("sort", "") == "time"
     fields["patterns"] = _patterns(fields, every=not context.principal.is_of_gateway)
     fields |= {name: read_time(name, fields[name]) if fields[name] else 0.0 for name in ("since", "until")}
     return TraceFilter(**fields, organizations=context.principal.organizations)
@@ -317,14 +366,16 @@ def _patterns(fields: dict[str, Any], *, every: bool) -> tuple[TextPattern, ...]
     return tuple(pattern for pattern in patterns if pattern.needle)
 
 
-def _add(messages: dict[str, TracedMessage], recipients: set[tuple[str, str]], event: TraceEvent) -> None:
-    """Add a row, older than those before it, to its message. recipients: those that were added, by message."""
+def _add(messages: dict[str, TracedMessage], recipients: dict[tuple[str, str], int], event: TraceEvent) -> None:
+    """Add a row to its message, in place of an older one. recipients: by message, where each one's row is."""
     identity = event.message or event.session or f"{event.event} {event.at}"
     known = messages.setdefault(identity, TracedMessage(event.message, event.session, 0, []))
     known.rows += 1
-    if (identity, event.recipient) not in recipients:
-        recipients.add((identity, event.recipient))
+    place = recipients.setdefault((identity, event.recipient), len(known.events))
+    if place == len(known.events):
         known.events.append(event)
+    elif event.at > known.events[place].at:
+        known.events[place] = event
 
 
 def _shown(gateway: Gateway, principal: Principal, events: list[TraceEvent]) -> list[TraceEvent]:
@@ -349,4 +400,4 @@ def _whole(event: TraceEvent) -> TraceEvent:
     return event if said is None else msgspec.structs.replace(event, reply=str(said))
 
 
-USE_CASES = (search_trace_events, search_messages, show_trace, choose_search)
+USE_CASES = (search_trace_events, search_messages, sum_trace, show_trace, choose_search)

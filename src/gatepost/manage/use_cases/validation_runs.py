@@ -220,21 +220,28 @@ def start_candidate(context: Context, candidate: Candidate) -> Job[Validated, Re
     """
     chosen = candidate.chosen
     check_options(chosen, candidate.trial)
-    course, owner = CancelToken(seconds=SECONDS), chosen.organization.name
-    note = partial(context.record, "connector-validate", owner, chosen.label, draft=candidate.draft)
+    course = CancelToken(seconds=SECONDS)
 
     def work(progress: Callable[[Record], None]) -> Record:
         course.watch = lambda result: progress(validation_record(result))
-        try:
-            record = _ended(context.gateway, candidate, course)
-        except Refusal as refusal:
-            if refusal.kind is RefusalKind.UNREADABLE:
-                note(outcome="stopped")
-            raise
-        note(outcome=record["outcome"])
-        return record
+        return run_candidate(context, candidate, course)
 
-    return context.kept(Jobs).start(Validated(owner, chosen.label), context.principal, work, course.stop)
+    subject = Validated(chosen.organization.name, chosen.label)
+    return context.kept(Jobs).start(subject, context.principal, work, course.stop)
+
+
+def run_candidate(context: Context, candidate: Candidate, cancel_token: CancelToken) -> Record:
+    """Try it, to the end; the result is kept and recorded in the audit, as is that it was stopped. Raises Refusal."""
+    chosen = candidate.chosen
+    note = partial(context.record, "connector-validate", chosen.organization.name, chosen.label, draft=candidate.draft)
+    try:
+        record = _ended(context.gateway, candidate, cancel_token)
+    except Refusal as refusal:
+        if refusal.kind is RefusalKind.UNREADABLE:
+            note(outcome="stopped")
+        raise
+    note(outcome=record["outcome"])
+    return record
 
 
 def _candidate(context: Context, request: ValidateConnector) -> Candidate:

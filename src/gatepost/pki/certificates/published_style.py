@@ -10,15 +10,15 @@ from typing import Final
 STYLE: Final = """
 :root {
   color-scheme: light dark;
-  --ground: #ffffff; --card: #f6f7f9; --line: #d5dae1; --text: #1b2430; --soft: #556070; --link: #0b57a4;
+  --ground: #ffffff; --card: #f6f7f9; --line: #d5dae1; --text: #1a2330; --soft: #515c6b; --link: #0b57a4;
   --current: #17692f; --current-ground: #e3f4e7; --next: #0b57a4; --next-ground: #e4effb;
-  --deprecated: #7a4b00; --deprecated-ground: #fbf0da; --bad: #a4161a;
+  --deprecated: #7a4b00; --deprecated-ground: #fcf1da; --bad: #a4161a;
 }
 @media (prefers-color-scheme: dark) {
   :root {
-    --ground: #12161c; --card: #1b2129; --line: #343d49; --text: #e6eaf0; --soft: #a3aebc; --link: #86bdf5;
-    --current: #8fdca5; --current-ground: #163322; --next: #93c5fa; --next-ground: #152c45;
-    --deprecated: #f0c677; --deprecated-ground: #3a2b10; --bad: #ff9d9f;
+    --ground: #10141a; --card: #181d25; --line: #323b47; --text: #e6eaf0; --soft: #a6b1bf; --link: #86bdf5;
+    --current: #8fdca5; --current-ground: #15311f; --next: #93c5fa; --next-ground: #152c45;
+    --deprecated: #f0c677; --deprecated-ground: #37290f; --bad: #ff9d9f;
   }
 }
 * { box-sizing: border-box; }
@@ -64,9 +64,10 @@ footer { margin-top: 3rem; padding-top: .8rem; border-top: 1px solid var(--line)
   .sides tbody th { position: static; white-space: normal; }
 }
 @media print {
-  :root { color-scheme: light; --ground: #fff; --card: #f2f2f2; --line: #999; --text: #000; --soft: #333; --link: #000;
-    --current: #000; --current-ground: #eee; --next: #000; --next-ground: #eee; --deprecated: #000;
-    --deprecated-ground: #eee; }
+  :root { color-scheme: light; --ground: #ffffff; --card: #eef1f5; --line: #7c8796; --text: #000000;
+    --soft: #1a2330; --link: #000000;
+    --current: #000000; --current-ground: #eef1f5; --next: #000000; --next-ground: #eef1f5; --deprecated: #000000;
+    --deprecated-ground: #eef1f5; }
   @page { size: landscape; margin: 1.2cm; }
   html { font-size: 8pt; }
   body { padding: 0; max-width: none; }

@@ -20,15 +20,31 @@ from gatepost.store.postgres.queue_filter import (
     APPLIES,
     Conditions,
     after_delivery,
+    after_place,
     by_destination,
     change,
     conditions,
     count,
+    count_to,
     select,
+    totals,
 )
 from gatepost.store.postgres.queue_rows import BODY, READ_CHUNK, REMOVE_DONE
 from gatepost.store.postgres.queue_schema import CHANNEL, QUEUE_SCHEMA
-from gatepost.store.queue_admin import EVENTS, Depth, DestinationCount, QueueChange, QueueEntry, QueuePlace, trace_rows
+from gatepost.store.queue_admin import (
+    COUNTED,
+    EVENTS,
+    SORTED,
+    Depth,
+    DestinationCount,
+    QueueChange,
+    QueueEntry,
+    QueuePlace,
+    QueueTotals,
+    refuse_order,
+    summed,
+    trace_rows,
+)
 from gatepost.store.sqlite.rows import decode_delivery
 
 if TYPE_CHECKING:
@@ -98,10 +114,24 @@ class PostgresQueueAdmin:
 
     def entries(self, wanted: QueueFilter, after: QueuePlace | None = None) -> list[QueueEntry]:
         """See `QueueAdmin.entries`."""
-        where = conditions(wanted)
-        if after is not None:
+        where, sort = conditions(wanted), wanted.sort
+        if sort.lstrip("-") not in {"", "received"}:
+            terms, values = where
+            with self._database.reading() as connection:
+                if connection.value(count_to(terms), (*values, SORTED + 1)) > SORTED:
+                    refuse_order(sort)
+        if after is not None and sort:
+            where = after_place(where, after, sort)
+        elif after is not None:
             where = after_delivery(where, after.message, after.delivery)
-        return self._selected(where, wanted.limit)
+        return self._selected(where, wanted.limit, sort)
+
+    def totals(self, wanted: QueueFilter) -> QueueTotals:
+        """See `QueueAdmin.totals`."""
+        terms, values = conditions(wanted)
+        with self._database.reading() as connection:
+            rows = connection.rows(totals(terms), (*values, COUNTED))
+        return summed(rows, COUNTED)
 
     def applying(self, action: str, wanted: QueueFilter) -> list[QueueEntry]:
         """See `QueueAdmin.applying`."""
@@ -160,10 +190,10 @@ class PostgresQueueAdmin:
 
     # ------------------------------------------------------------------------------------------- parts
 
-    def _selected(self, where: Conditions, limit: int) -> list[QueueEntry]:
+    def _selected(self, where: Conditions, limit: int, sort: str = "") -> list[QueueEntry]:
         terms, values = where
         with self._database.reading() as connection:
-            rows = connection.rows(select(terms), (*values, limit or None))
+            rows = connection.rows(select(terms, sort=sort), (*values, limit or None))
         return [_row(row).entry for row in rows]
 
     def _chunks(self, size: int, big: int | None, head: bytes | None) -> Iterator[bytes]:

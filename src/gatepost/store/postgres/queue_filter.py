@@ -13,6 +13,7 @@ from gatepost.store.text_pattern import spellings
 
 if TYPE_CHECKING:
     from gatepost.store.interface import QueueFilter
+    from gatepost.store.queue_admin import QueuePlace
 
 
 type Conditions = tuple[str, list[Any]]
@@ -41,6 +42,14 @@ _HAS_PART: Final = (
     " OR EXISTS (SELECT FROM json_array_elements(d.recipients::json) AS r"
     " WHERE strpos(lower((r ->> 'address') COLLATE \"C\"), ?) > 0))"
 )
+_SORT_KEYS: Final = {
+    "received": "d.message",
+    "next_attempt": "CASE WHEN d.owner IS NULL THEN d.next_at ELSE 0 END",
+    "size": "m.size",
+    "destination": "substr(d.destination, strpos(d.destination, '/') + 1) COLLATE \"C\"",
+    "attempts": "d.attempts",
+}
+_KEY_TYPES: Final = {"next_attempt": "float8", "destination": "text"}
 _STAYS: Final = "d.returned = ''"  # it is not on its way back to its sender
 
 APPLIES: Final = {
@@ -138,13 +147,45 @@ def after_delivery(where: Conditions, message: int, delivery: int) -> Conditions
     return f"{terms} AND (d.message, d.id) > (?, ?)", [*values, message, delivery]
 
 
-def select(terms: str, *, locked: bool = False) -> str:
-    """The deliveries meant, oldest first; the last parameter is how many, None for all. locked: until the commit."""
+def after_place(where: Conditions, place: QueuePlace, sort: str) -> Conditions:
+    """Of those the ones that come after a place, in the order of `select` with that sort."""
+    terms, values = where
+    name, way = sort.removeprefix("-"), "<" if sort.startswith("-") else ">"
+    key, kind = _SORT_KEYS[name], _KEY_TYPES.get(name, "bigint")
+    behind = f"{key} {way}= CAST(? AS {kind}) AND ({key}, d.message, d.id) {way} (CAST(? AS {kind}), ?, ?)"
+    value = place.key if name in _KEY_TYPES else int(place.key)
+    return f"{terms} AND {behind}", [*values, value, value, place.message, place.delivery]
+
+
+def select(terms: str, *, locked: bool = False, sort: str = "") -> str:
+    """The deliveries meant, oldest first or sorted; the last parameter is how many, None for all.
+
+    locked: until the commit.
+    """
+    way = "DESC" if sort.startswith("-") else "ASC"
+    key = f"{_SORT_KEYS[sort.removeprefix('-')]} {way}, " if sort else ""
     return (
         "SELECT d.id, d.destination, d.recipients, d.attempts,"  # noqa: S608 - ours
         " CASE WHEN d.owner IS NULL THEN d.next_at ELSE 0 END, d.expires_at, d.last_error, d.returned, m.facts,"
-        f" d.held, d.owner FROM {_WITH_MESSAGES} WHERE NOT d.dropped AND {terms} ORDER BY d.message, d.id"
-        f" LIMIT CAST(? AS bigint){' FOR UPDATE OF d' if locked else ''}"
+        f" d.held, d.owner FROM {_WITH_MESSAGES} WHERE NOT d.dropped AND {terms}"
+        f" ORDER BY {key}d.message {way}, d.id {way} LIMIT CAST(? AS bigint){' FOR UPDATE OF d' if locked else ''}"
+    )
+
+
+def count_to(terms: str) -> str:
+    """The number of deliveries that meet conditions; the last parameter is up to how many are counted."""
+    source = _source(terms)
+    return f"SELECT count(*) FROM (SELECT FROM {source} WHERE NOT d.dropped AND {terms} LIMIT CAST(? AS bigint)) AS s"  # noqa: S608 - ours
+
+
+def totals(terms: str) -> str:
+    """Sums as `store.queue_admin.summed` takes them; the last parameter is of how many deliveries at most."""
+    return (
+        "SELECT count(*), count(DISTINCT message), coalesce(sum(recipients), 0)::bigint,"  # noqa: S608 - ours
+        " coalesce(sum(size), 0)::bigint, count(*) FILTER (WHERE active), count(*) FILTER (WHERE held)"
+        " FROM (SELECT d.message, json_array_length(d.recipients::json) AS recipients, m.size,"
+        f" {_STATES['active']} AS active, {_HELD} AS held FROM {_WITH_MESSAGES} WHERE NOT d.dropped AND {terms}"
+        " LIMIT CAST(? AS bigint)) AS s"
     )
 
 

@@ -26,7 +26,7 @@ from gatepost.store.postgres.trace_tables import DAY, SCHEMA, midnight, partitio
 from gatepost.store.postgres.trace_writer import PostgresTraceWriter, write_rows
 from gatepost.store.postgres.writers import writer_name
 from gatepost.store.text_pattern import matcher
-from gatepost.store.trace import COLUMNS, PATIENCE, TracePlace, trace_event
+from gatepost.store.trace import COLUMNS, PATIENCE, TracePlace, trace_event, without_subjects
 from gatepost.times import day_text
 
 if TYPE_CHECKING:
@@ -63,21 +63,26 @@ class PostgresPart(NamedTuple):
 
 
 class PostgresTrace:
-    """Implements `store.trace.Trace`. node: the name of this host. Connects when it is first asked."""
+    """Implements `store.trace.Trace`. Connects when it is first asked.
 
-    def __init__(self, url: str, node: str) -> None:
+    node: the name of this host. subjects: whether rows keep them.
+    """
+
+    def __init__(self, url: str, node: str, *, subjects: bool = True) -> None:
         self._url = url
         self._node = node
+        self._subjects = subjects
         self._prepared = False
 
     def sink(self, worker: int, *, days: int = 0) -> PostgresTraceWriter:  # noqa: ARG002 - the site's lease forgets
         """See `Trace.sink`. Who holds the site's lease calls `forget`, not each worker."""
-        return PostgresTraceWriter(self._url, writer_name(self._node, worker))
+        return PostgresTraceWriter(self._url, writer_name(self._node, worker), subjects=self._subjects)
 
     def write(self, writer: str, events: Sequence[TraceEvent]) -> None:
         """See `Trace.write`."""
         with self._connection() as (server, connection):
-            server.run(lambda: write_rows(connection, writer, events), "message trace")
+            kept = events if self._subjects else without_subjects(events)
+            server.run(lambda: write_rows(connection, writer, kept), "message trace")
 
     def search(self, wanted: TraceFilter) -> list[TraceEvent]:
         """See `Trace.search`."""
@@ -101,16 +106,16 @@ class PostgresTrace:
 
     def _page(self, wanted: TraceFilter, begin: TracePlace) -> tuple[list[TraceEvent], TracePlace | None]:
         found: list[TraceEvent] = []
-        place, deadline = begin, time.monotonic() + PATIENCE
+        place, deadline, oldest_first = begin, time.monotonic() + PATIENCE, wanted.oldest_first
         with self._connection() as (server, connection), _by_index(server, connection):
-            days = [day for day in _days(server, connection, wanted) if not begin.day or day <= begin.day]
-            for span in _spans(days, doubling=not wanted.patterns):
-                if wanted.patterns and span[-1] != days[-1] and time.monotonic() > deadline:
-                    return found, _before_end(begin, span[-1])
+            days = _days_from(begin, _days(server, connection, wanted), oldest_first=oldest_first)
+            for turn, span in enumerate(_spans(days, doubling=not wanted.patterns, oldest_first=oldest_first)):
+                if wanted.patterns and turn and time.monotonic() > deadline:
+                    return found, _edge(begin, span, oldest_first=oldest_first)
                 conditions = PostgresConditions(wanted, elsewhere=begin.elsewhere)
                 table = _table(conditions, span)
-                behind = _following(conditions, begin)
-                sql = _select(_PAGED, table, conditions, behind)
+                behind = _following(conditions, begin, ">" if oldest_first else "<")
+                sql = _select(_PAGED, table, conditions, behind, oldest_first=oldest_first)
                 with contextlib.closing(_page_rows(server, connection, sql, conditions, wanted, len(found))) as rows:
                     for writer, number, *row in rows:
                         if len(found) == wanted.limit:
@@ -197,8 +202,17 @@ def _days(server: DatabaseServer, connection: Any, wanted: TraceFilter) -> list[
     return [str(day) for (day,) in server.run(lambda: connection.fetch(_DAYS, first, last), "message trace")]
 
 
-def _spans(days: Sequence[str], *, doubling: bool) -> Iterator[Sequence[str]]:
-    """Days in groups, the newest first: one, one, two, four and so on, or one at a time."""
+def _days_from(begin: TracePlace, days: list[str], *, oldest_first: bool) -> list[str]:
+    """The days that are not before the place, in the order of pages."""
+    return [day for day in days if not begin.day or (day >= begin.day if oldest_first else day <= begin.day)]
+
+
+def _spans(days: Sequence[str], *, doubling: bool, oldest_first: bool) -> Iterator[Sequence[str]]:
+    """Days in groups, the newest first or the oldest: one, one, two, four and so on, or one at a time."""
+    if oldest_first:
+        for span in _spans(days[::-1], doubling=doubling, oldest_first=False):
+            yield span[::-1]
+        return
     end, size = len(days), 1
     while end > 0:
         begin = max(0, end - size)
@@ -207,9 +221,11 @@ def _spans(days: Sequence[str], *, doubling: bool) -> Iterator[Sequence[str]]:
         end = begin
 
 
-def _before_end(begin: TracePlace, day: str) -> TracePlace:
-    """The place behind which the rows of a day are, and all older ones."""
-    return msgspec.structs.replace(begin, day=day, ends={"": (0, 0)}, at=float(midnight(day) + DAY))
+def _edge(begin: TracePlace, span: Sequence[str], *, oldest_first: bool) -> TracePlace:
+    """The place behind which the rows of some days are, and all that follow."""
+    day = span[0] if oldest_first else span[-1]
+    at = midnight(day) if oldest_first else midnight(day) + DAY
+    return msgspec.structs.replace(begin, day=day, ends={"": (0, 0)}, at=float(at))
 
 
 def _table(conditions: PostgresConditions, days: Sequence[str]) -> str:
@@ -220,11 +236,11 @@ def _table(conditions: PostgresConditions, days: Sequence[str]) -> str:
     return "trace"
 
 
-def _following(conditions: PostgresConditions, begin: TracePlace) -> str:
+def _following(conditions: PostgresConditions, begin: TracePlace, way: str) -> str:
     """The rows behind the place, in the order of `_select`."""
     for writer, (_, number) in begin.ends.items():
         values = (conditions.value(part) for part in (begin.at, writer, number))
-        return f" AND (at, writer, number) < ({', '.join(values)})"
+        return f" AND (at, writer, number) {way} ({', '.join(values)})"
     return ""
 
 

@@ -23,7 +23,7 @@ from gatepost.store.interface import StoreFailure
 from gatepost.store.postgres.database import MADE_MEANWHILE, prepare_tables
 from gatepost.store.postgres.server import connect, reported
 from gatepost.store.postgres.trace_tables import DAY, SCHEMA, partition
-from gatepost.store.trace import COLUMNS, storable_columns, stored_row
+from gatepost.store.trace import COLUMNS, storable_columns, stored_row, without_subjects
 from gatepost.times import day_text
 
 if TYPE_CHECKING:
@@ -61,15 +61,15 @@ class _Attempt(NamedTuple):
 class PostgresTraceWriter:
     """Implements `store.trace.TraceSink`. dropped: rows that were lost since the start, as the server was away.
 
-    add: keeps rows, stored within a second; for the event loop, never blocks.
+    add: keeps rows, stored within a second; for the event loop, never blocks. subjects: whether rows keep them.
     """
 
-    def __init__(self, url: str, writer: str, *, interval: float = _INTERVAL) -> None:
+    def __init__(self, url: str, writer: str, *, interval: float = _INTERVAL, subjects: bool = True) -> None:
         self._url = url
         self._writer = writer
         self._interval = interval
         self._buffer = EventBuffer()
-        self.add = self._buffer.add
+        self.add = self._buffer.add if subjects else lambda events: self._buffer.add(without_subjects(events))
         self.dropped = 0
         self._connection: Any = None
         self._made = ""  # the day whose table, and that of the next day, are known to be there

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import apsw
 
     from gatepost.store.interface import QueueFilter
+    from gatepost.store.queue_admin import QueuePlace
 
 
 type Conditions = tuple[str, list[Any]]
@@ -30,11 +31,12 @@ _decode_message = json_decoder(Message)
 _decode_return = json_decoder(Return)
 _decode_recipients: Callable[[str], list[Recipient]] = json_decoder(list[Recipient])
 
-_SELECT = (
+_SELECTED = (
     "SELECT d.id, m.facts, d.destination, d.recipients, d.attempts, d.next_at, d.expires_at, d.held, d.last_error,"
     " d.returned"
-    " FROM {source} WHERE NOT d.dropped AND {where} ORDER BY {order}, d.id LIMIT ?"
+    " FROM {source} WHERE NOT d.dropped AND {where}"
 )
+_SELECT = f"{_SELECTED} ORDER BY {{order}}, d.id LIMIT ?"
 _DELIVERIES = "delivery AS d"
 _WITH_MESSAGES = "delivery AS d JOIN message AS m ON m.id = d.message"
 # Conditions on messages are checked once for each of them, in their order, before their deliveries are looked up.
@@ -70,6 +72,20 @@ _NAMED = " || char(9) || ".join(
 _HAS_PART = (
     f"(instr(lower({_NAMED}), ?) > 0"  # noqa: S608 - ours
     " OR EXISTS (SELECT 1 FROM json_each(d.recipients) WHERE instr(lower(value ->> '$.address'), ?) > 0))"
+)
+_SORT_KEYS = {
+    "received": "d.message",
+    "next_attempt": "d.next_at",
+    "size": "m.size",
+    "destination": "substr(d.destination, instr(d.destination, '/') + 1)",
+    "attempts": "d.attempts",
+}
+_AT_MOST = "SELECT count(*) FROM (SELECT 1 FROM {source} WHERE NOT d.dropped AND {where} LIMIT ?)"
+_TOTALS = (
+    "SELECT count(*), count(DISTINCT message), ifnull(sum(recipients), 0), ifnull(sum(size), 0),"
+    " ifnull(sum(active), 0), ifnull(sum(held), 0) FROM (SELECT d.message AS message,"
+    " json_array_length(d.recipients) AS recipients, m.size AS size, {active} AS active, {held} AS held"
+    " FROM {source} WHERE NOT d.dropped AND {where} LIMIT ?)"
 )
 _STAYS = "d.returned = ''"  # it is not on its way back to its sender
 APPLIES = {
@@ -181,6 +197,44 @@ def select(connection: apsw.Connection, shard: str, where: Conditions, limit: in
     statement = _SELECT.format(source=source, where=terms, order=order)
     rows: list[tuple[Any, ...]] = connection.execute(statement, (*values, limit)).fetchall()
     return [_entry(shard, row) for row in rows]
+
+
+def after_place(where: Conditions, place: QueuePlace, sort: str) -> Conditions:
+    """Of those the ones that come after a place, in the order of `select_sorted`."""
+    terms, values = where
+    way, key = ("<" if sort.startswith("-") else ">"), _SORT_KEYS[sort.removeprefix("-")]
+    behind = f"{key} {way}= ? AND ({key}, d.message, d.id) {way} (?, ?, ?)"
+    return f"{terms} AND {behind}", [*values, place.key, place.key, place.message, place.delivery]
+
+
+def select_sorted(
+    connection: apsw.Connection, shard: str, where: Conditions, sort: str, limit: int
+) -> list[QueueEntry]:
+    """The deliveries meant, sorted. limit: below zero for all."""
+    terms, values = where
+    way, key = ("DESC" if sort.startswith("-") else "ASC"), _SORT_KEYS[sort.removeprefix("-")]
+    source = _MESSAGES_FIRST if _OF_MESSAGE in terms else _WITH_MESSAGES
+    statement = (
+        f"{_SELECTED.format(source=source, where=terms)} ORDER BY {key} {way}, d.message {way}, d.id {way} LIMIT ?"
+    )
+    return [_entry(shard, row) for row in connection.execute(statement, (*values, limit))]
+
+
+def count_to(connection: apsw.Connection, where: Conditions, limit: int) -> int:
+    """The number of deliveries that meet conditions, `limit` for more."""
+    terms, values = where
+    source = _MESSAGES_FIRST if _OF_MESSAGE in terms else _DELIVERIES
+    number: int = connection.execute(_AT_MOST.format(source=source, where=terms), (*values, limit)).get
+    return number
+
+
+def totals(connection: apsw.Connection, where: Conditions, limit: int) -> tuple[int, ...]:
+    """Sums over the first deliveries that meet conditions, as `store.queue_admin.summed` takes them."""
+    terms, values = where
+    source = _MESSAGES_FIRST if _OF_MESSAGE in terms else _WITH_MESSAGES
+    statement = _TOTALS.format(active=_STATES["active"], held=_HELD, source=source, where=terms)
+    rows: list[tuple[Any, ...]] = connection.execute(statement, (*values, limit)).fetchall()
+    return rows[0]
 
 
 def count(connection: apsw.Connection, where: Conditions) -> tuple[int, int]:

@@ -15,16 +15,33 @@ import apsw
 
 from gatepost.mail.model.queue_id import format_id, parse_id
 from gatepost.store.interface import QueueFilter, StoreFailure, TraceFilter
-from gatepost.store.queue_admin import EVENTS, Depth, DestinationCount, QueueChange, QueueEntry, QueuePlace, trace_rows
+from gatepost.store.queue_admin import (
+    COUNTED,
+    EVENTS,
+    SORTED,
+    Depth,
+    DestinationCount,
+    QueueChange,
+    QueueEntry,
+    QueuePlace,
+    QueueTotals,
+    refuse_order,
+    summed,
+    trace_rows,
+)
 from gatepost.store.sqlite.admin_rows import (
     APPLIES,
     Conditions,
     after_delivery,
+    after_place,
     apply,
     conditions,
     count,
+    count_to,
     select,
     select_destinations,
+    select_sorted,
+    totals,
 )
 from gatepost.store.sqlite.depth import queue_depth
 from gatepost.store.sqlite.schema import (
@@ -72,7 +89,18 @@ class Administration:
         after: only those behind the one that stands, or stood, there. Raises ValueError for what is no queue id,
         StoreFailure if a shard cannot be read.
         """
+        if wanted.sort:
+            return self._sorted(wanted, after)
         return self._selected(conditions(wanted), wanted.limit, after)
+
+    def totals(self, wanted: QueueFilter) -> QueueTotals:
+        """Sums over the deliveries that match, of the first `COUNTED`. Raises as `entries`."""
+        where, left, sums = conditions(wanted), COUNTED, []
+        for shard in self._shards():
+            with opened(shard, open_for_reading) as connection:
+                sums.append(totals(connection, where, left))
+            left -= sums[-1][0]
+        return summed(sums, COUNTED)
 
     def destinations(self, wanted: QueueFilter) -> list[DestinationCount]:
         """The deliveries that match, counted by destination, the fullest first; `wanted.limit` is of destinations.
@@ -90,6 +118,24 @@ class Administration:
                         else destination
                     )
         return sorted(found.values(), key=lambda destination: (-destination.count, destination.destination))
+
+    def _sorted(self, wanted: QueueFilter, after: QueuePlace | None) -> list[QueueEntry]:
+        """The first of every shard, merged: ids are those of the whole queue."""
+        where, sort, left, entries = conditions(wanted), wanted.sort, SORTED, []
+        behind = where if after is None else after_place(where, after, sort)
+        for shard in self._shards():
+            with opened(shard, open_for_reading) as connection:
+                if sort.removeprefix("-") != "received":
+                    left -= count_to(connection, where, left + 1)
+                    if left < 0:
+                        refuse_order(sort)
+                entries += select_sorted(connection, shard.name, behind, sort, wanted.limit or -1)
+
+        def key(entry: QueueEntry) -> tuple[float | str, int, int]:
+            return entry.order_key(sort), entry.delivery.message.id, entry.delivery.id
+
+        entries.sort(key=key, reverse=sort.startswith("-"))
+        return entries[: wanted.limit] if wanted.limit else entries
 
     def _selected(self, wanted: Conditions, limit: int, after: QueuePlace | None) -> list[QueueEntry]:
         entries: list[QueueEntry] = []

@@ -14,6 +14,7 @@ from gatepost.store.sqlite.trace_hours import TraceHours
 from gatepost.store.sqlite.trace_meanings import first_answered
 from gatepost.store.sqlite.trace_search import scan_trace, search_trace, trace_page
 from gatepost.store.sqlite.trace_tally import tally_file
+from gatepost.store.trace import without_subjects
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -26,18 +27,19 @@ if TYPE_CHECKING:
 
 
 class SqliteTrace:
-    """Implements `store.trace.Trace`; opens nothing before it is asked."""
+    """Implements `store.trace.Trace`; opens nothing before it is asked. subjects: whether rows keep them."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, subjects: bool = True) -> None:
         self._directory = directory
+        self._subjects = subjects
 
     def sink(self, worker: int, *, days: int = 0) -> TraceWriter:
         """See `Trace.sink`."""
-        return TraceWriter(self._directory, str(worker), days=days)
+        return TraceWriter(self._directory, str(worker), days=days, subjects=self._subjects)
 
     def write(self, writer: str, events: Sequence[TraceEvent]) -> None:
         """See `Trace.write`."""
-        write_events(self._directory, writer, events)
+        write_events(self._directory, writer, events if self._subjects else without_subjects(events))
 
     def search(self, wanted: TraceFilter) -> list[TraceEvent]:
         """See `Trace.search`."""

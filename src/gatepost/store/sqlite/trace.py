@@ -22,7 +22,7 @@ from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite.schema import StoreSettings, make_directory, open_database, open_for_reading
 from gatepost.store.sqlite.trace_files import TraceFile, day_of, prune_trace, trace_files
 from gatepost.store.sqlite.trace_texts import make_texts
-from gatepost.store.trace import COLUMNS, stored_row
+from gatepost.store.trace import COLUMNS, stored_row, without_subjects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -136,15 +136,17 @@ class TraceWriter:
 
     add: keeps rows, on disk within a second; for the event loop, never blocks on the disk.
 
-    days: how many days before today are kept, of all writers; 0 for ever.
+    days: how many days before today are kept, of all writers; 0 for ever. subjects: whether rows keep them.
     """
 
-    def __init__(self, directory: Path, writer: str, *, interval: float = _INTERVAL, days: int = 0) -> None:
+    def __init__(
+        self, directory: Path, writer: str, *, interval: float = _INTERVAL, days: int = 0, subjects: bool = True
+    ) -> None:
         self._directory = directory
         self._writer = writer
         self._interval = interval
         self._buffer = EventBuffer()
-        self.add = self._buffer.add
+        self.add = self._buffer.add if subjects else lambda events: self._buffer.add(without_subjects(events))
         self.dropped = 0
         self._open: dict[str, TraceFilePart] = {}
         self._synced = 0.0

@@ -72,11 +72,11 @@ def trace_page(
 def _page(directory: Path, wanted: TraceFilter, begin: TracePlace) -> tuple[list[TraceEvent], TracePlace | None]:
     where = Conditions(wanted, elsewhere=begin.elsewhere)
     matches: list[TraceEvent] = []
-    place, full, looked = begin, False, 0
+    place, full, looked, oldest_first = begin, False, 0, wanted.oldest_first
     deadline = time.monotonic() + PATIENCE
-    for group in _days(directory, wanted):
+    for group in _days(directory, wanted, oldest_first=oldest_first):
         day = group[0].day
-        if begin.day and day > begin.day:
+        if begin.day and (day < begin.day if oldest_first else day > begin.day):
             continue
         if wanted.patterns and looked and time.monotonic() > deadline:
             return matches, msgspec.structs.replace(begin, day=day, ends={})
@@ -84,7 +84,8 @@ def _page(directory: Path, wanted: TraceFilter, begin: TracePlace) -> tuple[list
         ends = begin.ends if day == begin.day else {}
         reached = dict(ends)
         events: list[TraceEvent] = []
-        with contextlib.closing(_merged(group, _Reading(directory, where, COLUMNS, ends=ends))) as rows:
+        reading = _Reading(directory, where, COLUMNS, oldest_first=oldest_first, ends=ends)
+        with contextlib.closing(_merged(group, reading)) as rows:
             for *row, (writer, number, rowid) in rows:
                 if full := len(matches) + len(events) == wanted.limit:
                     break
@@ -92,7 +93,7 @@ def _page(directory: Path, wanted: TraceFilter, begin: TracePlace) -> tuple[list
                 reached[writer] = number, rowid
         if events:
             place = msgspec.structs.replace(begin, day=day, ends=reached)
-        matches += sorted(events, key=lambda event: event.at, reverse=True)
+        matches += sorted(events, key=lambda event: event.at, reverse=not oldest_first)
         if full:
             return matches, place
     return matches, None
@@ -160,7 +161,7 @@ def _merged(files: Sequence[TraceFile], reading: _Reading) -> Generator[TraceRow
 class _Reading:
     """The way in which files are read.
 
-    ends: rows behind these alone, newest first, as `TracePlace` has them; each row then ends with its own place.
+    ends: rows behind these alone, as `TracePlace` has them; each row then ends with its own place.
     """
 
     directory: Path
@@ -173,14 +174,14 @@ class _Reading:
     def rows(self, files: Sequence[TraceFile]) -> Generator[TraceRow]:
         """The rows of one writer's files, in the order of the files."""
         for file in files:
-            number, below = (self.ends or {}).get(file.writer, (file.number, 0))
-            if file.number > number:
+            number, last = (self.ends or {}).get(file.writer, (file.number, 0))
+            if file.number < number if self.oldest_first else file.number > number:
                 continue
-            behind = f" AND rowid < {below:d}" if below and file.number == number else ""
+            last = last if file.number == number else 0
             path = self.directory / file.name
             try:
                 with contextlib.closing(open_for_reading(path)) as connection:
-                    rows = self._matching(self._rows(connection, behind, below if behind else 0))
+                    rows = self._matching(self._rows(connection, last))
                     if self.ends is None:
                         yield from (row[:-1] for row in rows)
                     else:
@@ -195,18 +196,19 @@ class _Reading:
             return rows
         return filter(matcher(self.where.patterns, ("at", *self.columns)), rows)
 
-    def _rows(self, connection: apsw.Connection, behind: str, below: int) -> Iterator[TraceRow]:
-        """Rows of one file, each with its number there at its end. behind: a further term, for rows below a number."""
+    def _rows(self, connection: apsw.Connection, last: int) -> Iterator[TraceRow]:
+        """Rows of one file, each with its number there at its end. last: those behind this one, 0 for all."""
         present = table_columns(connection)
         if not present:
             return
         names = (name if name in present else _MISSING.get(name, "''") for name in ("at", *self.columns, "rowid"))
         shown = ", ".join(names)
-        order = "ASC" if self.oldest_first else "DESC"
+        order, way = ("ASC", ">") if self.oldest_first else ("DESC", "<")
+        behind = f" AND rowid {way} {last:d}" if last else ""
         if self.where.patterns:
             connection.create_scalar_function(FOLDED, _folded, 1, deterministic=True)
             if self.where.indexed and is_whole(connection):
-                yield from self._looked_up(connection, shown, below)
+                yield from self._looked_up(connection, shown, last)
                 return
         sealed = is_sealed(connection) and bool(self.where.indexed)
         table, alternatives = ("trace", self.where.indexed) if sealed else ("trace NOT INDEXED", [self.where.unindexed])
@@ -218,12 +220,17 @@ class _Reading:
             heapq.merge(*streams, key=itemgetter(-1), reverse=not self.oldest_first) if streams[1:] else streams[0]
         )
 
-    def _looked_up(self, connection: apsw.Connection, shown: str, below: int) -> Iterator[TraceRow]:
-        """Rows of a file whose texts tell which ones may match, the newest first."""
+    def _looked_up(self, connection: apsw.Connection, shown: str, last: int) -> Iterator[TraceRow]:
+        """Rows of a file whose texts tell which ones may match."""
         term, values = self.where.unindexed
         among = f"rowid IN (SELECT value FROM json_each(?)) AND ({term})"  # noqa: S608 - our names
-        sql = f"SELECT {shown} FROM trace WHERE {among} ORDER BY rowid DESC"  # noqa: S608 - our names
-        for numbers in rows_with(connection, self.where.patterns, self.where.organizations, below):
+        order = "ASC" if self.oldest_first else "DESC"
+        sql = f"SELECT {shown} FROM trace WHERE {among} ORDER BY rowid {order}"  # noqa: S608 - our names
+        below = 0 if self.oldest_first else last
+        blocks = rows_with(connection, self.where.patterns, self.where.organizations, below)
+        if self.oldest_first:  # of one file, which is bounded
+            blocks = iter([sorted(number for numbers in blocks for number in numbers if number > last)])
+        for numbers in blocks:
             for some in batched(numbers, _LOOKED_UP):
                 yield from connection.execute(sql, (str(list(some)), *values))
 

@@ -29,9 +29,8 @@ def test_audit_events_of_an_older_file_are_kept(path):
     with closing(apsw.Connection(str(path))) as older:
         older.execute(
             "ALTER TABLE audit_event RENAME TO deed; DROP INDEX audit_event_at; DROP INDEX audit_event_of;"
-            "DROP INDEX audit_event_refused; ALTER TABLE setup DROP COLUMN sealed;"
+            "DROP INDEX audit_event_refused; ALTER TABLE setup DROP COLUMN sealed; CREATE INDEX deed_at ON deed (at);"
             'ALTER TABLE "user" DROP COLUMN preferences;'
-            "CREATE INDEX deed_at ON deed (at);"
             "CREATE INDEX deed_of ON deed (organization, id);"
             "CREATE INDEX deed_refused ON deed (who, action, id) WHERE outcome <> 'done'; PRAGMA user_version = 2"
         )
@@ -43,10 +42,12 @@ def test_audit_events_of_an_older_file_are_kept(path):
             connection.execute(f"{EVENT} (1, '', '', '', '', '', 'done', '{{}}')")
             rows = connection.rows("SELECT id, who FROM audit_event ORDER BY id")
             rows_of_setup = [name for _, name, *_ in connection.rows("PRAGMA table_info(setup)")]
+            rows_of_user = [name for _, name, *_ in connection.rows('PRAGMA table_info("user")')]
             names = {name for (name,) in connection.rows("SELECT name FROM sqlite_schema")}
     assert rows == [(1, "ann"), (2, "ann"), (4, ""), (5, "")], "a number never comes again"
     assert not {name for name in names if "deed" in name}
     assert "sealed" in rows_of_setup
+    assert "preferences" in rows_of_user
     assert {"audit_event_at", "audit_event_of", "audit_event_refused"} <= names
 
 

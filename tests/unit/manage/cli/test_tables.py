@@ -4,6 +4,7 @@ import io
 import json
 import sys
 
+import click
 import pytest
 
 from gatepost.manage.cli.tables import print_json, print_table, printable
@@ -53,6 +54,18 @@ def test_json_of_a_peers_text_does_no_harm_to_a_terminal_and_reads_back(capsys, 
     assert all(line.isprintable() for line in shown.split("\n"))
     assert json.loads(shown) == {text: [f"gr\xfc\xdfe {text}"]}
     assert "gr\xfc\xdfe" in shown
+
+
+@pytest.mark.parametrize("command", ["queue list", "version"])
+def test_who_pipes_a_table_by_hand_reads_what_is_for_programs(capsys, monkeypatch, command):
+    with_json = command == "queue list"
+    options = [click.Option(["--json"], is_flag=True)] if with_json else []
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with click.Context(click.Command("list", params=options)):
+        print_table(["a", "b"], [["1", "x" * 500]])
+    said = capsys.readouterr()
+    assert said.out == f"a\tb\n1\t{'x' * 500}\n"
+    assert said.err == f"(columns are separated by tabs{'; --json is for programs' if with_json else ''})\n"
 
 
 ROWS = [("a", 1), ("longer than its column", "x\ty")]

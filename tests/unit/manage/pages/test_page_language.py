@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from gettext import NullTranslations
+from types import SimpleNamespace
 
 import pytest
 
-from gatepost.manage.access.principal import Role
+from gatepost.manage.access.principal import ROLES, Principal, Role
+from gatepost.manage.access.records import AuditFilter, Preferences
 from gatepost.manage.pages import account, login
 from gatepost.manage.pages.rendering import environment
+from gatepost.manage.pages.time_zones import SERVER_ZONE
 from gatepost.manage.web import language, request_language
 
 HOSTILE = '"><script>alert(1)</script>%(x)s{{ x }}'
+ROOT = Principal("root", ROLES[Role.OWNER])
 
 
 class Marked(NullTranslations):
@@ -51,6 +55,25 @@ def test_the_account_says_more_than_the_browser(ann):
     assert '<html lang="en">' in ann.get("/queue").text
 
 
+def test_a_choice_that_is_left_out_stays_and_the_audit_has_both(centre, ann):
+    assert ann.post("/account/preferences", language="sv", time_zone="Europe/Stockholm").status == 303
+    assert ann.post("/account/preferences", time_zone="").status == 303
+    assert centre.accounts.user("ann").preferences == Preferences(language="sv")
+    event = centre.accounts.audit_events(ROOT, AuditFilter(action="user-set", who="ann"))[0]
+    assert event.detail == {
+        "before": {"language": "sv", "time_zone": "Europe/Stockholm"},
+        "after": {"language": "sv", "time_zone": ""},
+    }
+
+
+def test_the_form_asks_for_a_language_only_if_there_is_a_choice(ann, monkeypatch):
+    assert 'name="language"' in ann.get("/account").text
+    monkeypatch.setattr(language, "offered", lambda: ("en",))
+    page = ann.get("/account")
+    assert 'name="language"' not in page.text
+    assert 'name="time_zone"' in page.text
+
+
 @pytest.mark.parametrize("wrong", ["xx", "../..", "svenska", "SV"])
 def test_only_a_language_that_is_offered_is_kept(centre, ann, wrong):
     assert ann.post("/account/preferences", language=wrong).status == 404
@@ -88,7 +111,7 @@ def test_before_the_log_in_a_link_chooses_and_the_browser_keeps_it(centre, perso
 )
 def test_a_hostile_value_stays_text_in_every_kind_of_placeholder(source):
     with language.in_language("sv"):
-        text = environment().from_string(source).render(x=HOSTILE, now=1e9)
+        text = environment().from_string(source).render(x=HOSTILE, now=1e9, frame=SimpleNamespace(zone=SERVER_ZONE))
     assert "<script>" not in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;%(x)s{{ x }}" in text, "and nothing in it is filled in"
     assert text.count('"') % 2 == 0, "no attribute ends early"
@@ -99,4 +122,6 @@ def test_what_programs_read_is_english(centre, ann):
     assert "[sv]" not in ann.get("/connectors?format=csv").text
     assert "[sv]" not in ann.get("/connectors?format=json").text
     ann.post("/account/password", old="wrong", password="a longer word for it", again="another")
-    assert "[sv]" not in repr([event.detail for event in centre.accounts.audit_events(ann.session.principal)])
+    details = [event.detail for event in centre.accounts.audit_events(ROOT, AuditFilter(who="ann"))]
+    assert details
+    assert "[sv]" not in repr(details)

@@ -34,6 +34,8 @@ def asked(path="/connectors", *, query="", principal=None, gateway=None, scheme=
 
 
 class Organizations:
+    settings = SimpleNamespace(admin=SimpleNamespace(time_zone="UTC"))
+
     def __init__(self, *names):
         self.names = names
 

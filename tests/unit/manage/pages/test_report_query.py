@@ -48,8 +48,8 @@ def test_the_trace_behind_a_number(view):
     assert asked(view.protected(Direction.OUTBOUND, Protection.CLEARTEXT, part)) == (
         "/trace",
         {
-            "since": "2025-11-21",
-            "until": "2025-11-22",
+            "since": "2025-11-21T00:00Z",
+            "until": "2025-11-22T00:00Z",
             "organization": "contoso",
             "event": "SEND",
             "protection": "cleartext",
@@ -57,7 +57,7 @@ def test_the_trace_behind_a_number(view):
     )
     assert asked(view.rows(Direction.INBOUND, None, **view.partner(Direction.INBOUND, "x.example"))) == (
         "/trace",
-        {"since": "2025-11-20", "until": "2025-11-25", "organization": "contoso", "event": "RECEIVE",
+        {"since": "2025-11-20T00:00Z", "until": "2025-11-25T00:00Z", "organization": "contoso", "event": "RECEIVE",
          "sender": "@x.example"},
     )  # fmt: skip
     assert view.partner(Direction.OUTBOUND, "x.example") == {"recipient": "@x.example"}

@@ -202,11 +202,16 @@ def to_trace(centre, path, who="owner"):
 
 def test_a_short_address_leads_to_the_trace(centre):
     assert to_trace(centre, "-/lab.example/o20261124") == (
-        "/trace", {"since": "2026-11-24", "until": "2026-11-25", "recipient": "@lab.example"}
+        "/trace", {"since": "2026-11-24T00:00Z", "until": "2026-11-25T00:00Z", "recipient": "@lab.example"}
     )  # fmt: skip
     assert to_trace(centre, "contoso/lab.example/i20261124.7") == (
         "/trace",
-        {"since": "2026-11-24", "until": "2026-12-01", "organization": "contoso", "sender": "@lab.example"},
+        {
+            "since": "2026-11-24T00:00Z",
+            "until": "2026-12-01T00:00Z",
+            "organization": "contoso",
+            "sender": "@lab.example",
+        },
     )
     assert to_trace(centre, "-/x%26y%3D1/o20261124")[1]["recipient"] == "@x&y=1", "a name adds no filter"
 
@@ -224,7 +229,7 @@ def test_a_day_that_is_none_is_not_there(centre, day):
 
 def test_a_day_leads_to_no_more_than_a_report_has(centre):
     _, query = to_trace(centre, "-/lab.example/o20240101.9999")
-    assert (query["since"], query["until"]) == ("2024-01-01", "2025-02-04")
+    assert (query["since"], query["until"]) == ("2024-01-01T00:00Z", "2025-02-04T00:00Z")
 
 
 def test_cells_lead_there_where_the_name_is_one(counted, hop_kind):

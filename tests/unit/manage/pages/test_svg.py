@@ -42,6 +42,22 @@ def test_nothing_is_drawn_of_nothing(values):
     assert not [one for one in svg.iter("path") if one.get("class") == "tone-pass"]
 
 
+def test_a_series_of_zeros_leaves_no_line():
+    drawn = str(stacked("Mail", ["1 Nov", "2 Nov"], [Series("a", "pass", [5, 7]), Series("clear", "fail", [0, 0])]))
+    assert 'class="tone-pass"' in drawn
+    assert "tone-fail" not in drawn
+    assert "url(#hatch" not in drawn
+
+
+def test_a_part_knows_its_column_of_the_table():
+    svg = parsed(
+        stacked("Mail", ["1 Nov"], [Series("a", "pass", [0]), Series("b", "warn", [1]), Series("c", "fail", [1])])
+    )
+    shown = [(one.get("class"), one.get("data-series")) for one in svg.iter("path") if one.get("data-series")]
+    assert shown == [("tone-warn", "2"), ("tone-fail", "3"), (None, "3")]
+    assert svg.get("data-left")
+
+
 def test_texts_are_texts():
     drawn = stacked(NAME, [NAME], [Series(NAME, "pass", [1])], unit=NAME) + shares(NAME, [Series(NAME, "pass", [1])])
     assert "<script" not in drawn

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from datetime import UTC
+
 import pytest
 from markupsafe import Markup
 
 from gatepost.manage.pages.text_filters import CLOCKED, FILTERS, NOTHING, sentence
+from gatepost.times import named_zone, rfc3339, second_text
 
 NOW = 1_795_737_665.0  # 2026-11-27T00:01:05Z
 
@@ -15,7 +18,7 @@ def test_what_is_not_there_is_a_dash(name):
 
 @pytest.mark.parametrize("name", sorted(CLOCKED))
 def test_a_time_that_is_not_there_is_a_dash(name):
-    assert CLOCKED[name](None, NOW) == NOTHING
+    assert CLOCKED[name](None, NOW, UTC) == NOTHING
 
 
 @pytest.mark.parametrize(
@@ -55,20 +58,42 @@ def test_a_time_in_utc_stays_within_the_calendar(seconds, text):
     assert FILTERS["iso"](seconds) == text
 
 
-@pytest.mark.parametrize(
-    ("seconds", "hint"), [(NOW, "now"), (NOW - 200, "3 min 20 s ago"), (NOW + 7440, "in 2 h 4 min")]
-)
+HINTS = [(NOW, "now"), (NOW - 200, "3 min 20 s ago"), (NOW + 7440, "in 2 h 4 min")]
+
+
+@pytest.mark.parametrize(("seconds", "hint"), HINTS)
 def test_a_moment_says_how_long_ago_it_is(seconds, hint):
     iso = FILTERS["iso"](seconds)
     written = iso.replace("T", " ")
-    assert str(CLOCKED["moment"](seconds, NOW)) == f'<time datetime="{iso}" title="{hint}">{written}</time>'
-    assert str(CLOCKED["ago"](seconds, NOW)) == f'<time datetime="{iso}" title="{written}">{hint}</time>'
-    assert str(CLOCKED["day"](seconds, NOW)) == f'<time datetime="{iso[:10]}" title="{hint}">{iso[:10]}</time>'
+
+    def shown(name):
+        return str(CLOCKED[name](seconds, NOW, UTC))
+
+    assert shown("moment") == f'<time datetime="{iso}" title="{hint}">{written}</time>'
+    assert shown("minute") == f'<time datetime="{iso}" title="{hint}">{written[:16]}Z</time>'
+    assert shown("ago") == f'<time datetime="{iso}" title="{written}">{hint}</time>'
+    assert shown("day") == f'<time datetime="{iso}" title="{hint}">{iso[:10]}</time>'
+    assert shown("utc_day") == f'<time datetime="{iso[:10]}" title="{hint}">{iso[:10]}</time>'
+
+
+@pytest.mark.parametrize(("seconds", "hint"), HINTS)
+def test_a_moment_elsewhere_says_utc_too(seconds, hint):
+    denver = named_zone("America/Denver")
+    iso, utc, local = rfc3339(seconds), second_text(seconds), second_text(seconds, denver)
+    assert local.startswith("2026-11-26 ")
+
+    def shown(name):
+        return str(CLOCKED[name](seconds, NOW, denver))
+
+    assert shown("moment") == f'<time datetime="{iso}" title="{utc}, {hint}">{local}</time>'
+    assert shown("ago") == f'<time datetime="{iso}" title="{local}, {utc}">{hint}</time>'
+    assert shown("day") == f'<time datetime="{iso}" title="{utc}, {hint}">2026-11-26</time>'
+    assert shown("utc_day") == f'<time datetime="{iso[:10]}" title="{hint}">{iso[:10]}</time>'
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(NOW - 200, "3 min 20 s"), (NOW + 5, "0 s")])
 def test_an_age_is_never_negative(seconds, text):
-    assert CLOCKED["age"](seconds, NOW) == text
+    assert CLOCKED["age"](seconds, NOW, UTC) == text
 
 
 @pytest.mark.parametrize(

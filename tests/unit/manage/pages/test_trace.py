@@ -11,6 +11,7 @@ from gatepost.manage.access.records import Actor
 from gatepost.manage.pages import trace
 from gatepost.manage.pages.message_head import partner_of
 from gatepost.store.evidence_files import evidence_directory
+from gatepost.store.sqlite import trace_search
 from gatepost.store.sqlite.trace import write_events
 
 from .conftest import OWNER
@@ -180,6 +181,31 @@ def test_pages_follow_each_other(traced, monkeypatch):
             break
         address = following[1].replace("&amp;", "&")
     assert seen == [f"r{at}@contoso.example" for at in range(1, 6)]
+
+
+def test_a_search_that_takes_long_says_how_far_it_came_and_goes_on(traced, monkeypatch):
+    monkeypatch.setattr(trace_search, "PATIENCE", -1.0)
+    day = 86_400
+    centre = traced(*(row(at * day, subject=f"report {at}", message=f"{at:016x}") for at in range(1, 4)))
+    page = centre.get("/trace?words=report+3&since=all", **PARTIAL)
+    assert "Nothing found yet" in page.words
+    assert re.search(r"Searched back to \d{4}-\d\d-\d\d", page.words)
+    assert 'hx-trigger="load" hx-target="#found"' in page.text
+    while following := re.search(r'href="([^"]*after=[^"]*)"', page.text):
+        page = centre.get(following[1].replace("&amp;", "&"), **PARTIAL)
+    assert "report 3" in page.words
+
+
+def test_the_oldest_first_and_the_totals(both):
+    newest, oldest = (
+        re.findall(r'href="/trace/([0-9a-f]{16})"', both.get(f"/trace{query}", **PARTIAL).text)
+        for query in ("?since=all", "?since=all&sort=time")
+    )
+    assert oldest == newest[::-1]
+    assert len(oldest) > 1
+    assert (
+        f"{len(both.get('/trace?since=all&format=json').json)} events" in both.get("/trace?since=all&part=totals").words
+    )
 
 
 # name, query -> what is said

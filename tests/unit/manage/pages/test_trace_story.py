@@ -70,13 +70,13 @@ def test_a_deferral_says_who_asked_what_was_achieved_and_why_not_otherwise():
         "TLS": "TLSv1.3 TLS_AES_256_GCM_SHA384 X25519MLKEM768, resumed",
         "Certificate": "CN=x for x, y",
         "Issuer": "CN=i",
-        "Expires": "2026-11-24T14:00:00Z",
+        "Expires": 1795528800.0,
         "SHA-256": "ab",
         "Chain": "trusted: it leads to a root",
         "TLS failure": "Certificate name mismatch <code>certificate-host-mismatch</code>",
         "Detail": "Expected Subject",
         "Duration": "1.500 s",
-        "Next attempt": "2026-11-24T14:01:00Z",
+        "Next attempt": 1795528860.0,
         "Configuration": "revision 7",
     }
     assert (step.reasons, step.passed_over) == (["first", "second"], [("b", "is disabled")])

@@ -168,6 +168,10 @@ class Scene:
         records.keep("outbound", "bank/out", {"outcome": "unknown", "hosts": hosts})
         return "bank/out"
 
+    def validated_connectors(self):
+        """A validation of many that was begun."""
+        return self.api.call("POST", "/connectors/validations?wait=20", {"connectors": [SWITCHED]}).json["counts"]["id"]
+
     def changed(self):
         """The version before a change."""
         with self.api.gateway.config() as store:
@@ -258,6 +262,8 @@ DONE = {
     "POST /organizations/{organization}/validations": ({"organization": "contoso"}, {"connector": "bank in"}),
     "POST /checks/partner": ({}, {"domain": "bank.example"}),
     "POST /checks/host": ({}, {"host": "mx.bank.example"}),
+    "POST /connectors/validations": ({}, {"connectors": [SWITCHED]}),
+    "DELETE /connectors/validations/{id}": ({"id": Scene.validated_connectors}, None),
     "POST /connectors/actions": ({}, {"action": "rehearse", "connectors": [SWITCHED]}),
     "POST /history/{version}/revert": ({"version": Scene.changed}, {}),
     f"POST {OF}/trusted_issuers/{{connector}}": (

@@ -42,6 +42,35 @@ def test_pages(api, queued):
     assert found == ["ab", "z"]
 
 
+SORTED = {"received": "abl", "next_attempt": "abl", "size": "abl", "destination": "abl", "attempts": "abl"}
+
+
+@pytest.mark.parametrize("sort", SORTED)
+def test_pages_in_an_order(api, sort):
+    for name, order in ((sort, SORTED[sort]), (f"-{sort}", SORTED[sort][::-1])):
+        found, url = "", f"/queue?limit=1&sort={name}"
+        while url:
+            answer = api.call("GET", url)
+            found += senders(answer)
+            url = (answer.json["next"] or "").removeprefix("/api/v1")
+        assert sorted(found) == sorted(order), "each once"
+        assert found == senders(api.call("GET", f"/queue?sort={name}"))
+
+
+def test_a_cursor_of_another_order_is_refused(api):
+    url = api.call("GET", "/queue?limit=1&sort=destination").json["next"].removeprefix("/api/v1")
+    assert api.call("GET", url.replace("sort=destination", "sort=size")).paths == ["query.after"]
+    assert api.call("GET", "/queue?sort=colour").status == 422
+
+
+def test_totals_are_of_what_is_seen(api):
+    every = api.call("GET", "/queue/totals").json
+    assert (every["deliveries"], every["messages"], every["exact"]) == (3, 3, True)
+    assert api.call("GET", "/queue/totals?domain=bank.example").json["deliveries"] == 2
+    api.who = CONTOSO
+    assert api.call("GET", "/queue/totals").json["deliveries"] < 3
+
+
 @pytest.mark.parametrize("after", ["x", "WyIwIiwtMSwwXQ", "WyIwIiw5OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5LDBd"])
 def test_places_that_no_page_gave(api, after):
     assert api.call("GET", f"/queue?after={after}").paths == ["query.after"]

@@ -24,6 +24,8 @@ SEARCHES = [
     ("?since=2026-11-24T12:00:01Z", "lb"),
     ("?until=2026-11-24T12:00:01", "ba"),
     ("?since=2026-11-25", ""),
+    ("?sort=time", "abl"),
+    ("?sort=-time", "lba"),
     ("?connector=x", ""),
     ("?message_id=%3Cx%3E", ""),
     ("?tls_version=TLSv1.3&tls_group=x&achieved=none&result_type=x&peer=192.0.2.1", ""),
@@ -40,8 +42,9 @@ def test_searches(api, query, expected):
 WRONG = [
     ("?since=yesterday", ["query.since"]),
     ("?event=EXPLODE", ["query.event"]),
-    ("?limit=x&event=y", ["query.limit", "query.event"]),
+    ("?limit=x&event=y", ["query.event", "query.limit"]),
     ("?after=x", ["query.after"]),
+    ("?sort=size", ["query.sort"]),
     ("?form=x", ["query.form"]),
 ]
 
@@ -60,6 +63,29 @@ def test_pages(api):
         found.append(senders(answer))
         url = (answer.json["next"] or "").removeprefix("/api/v1")
     assert found == ["lb", "a"]
+
+
+def test_totals_are_of_what_is_seen(api, monkeypatch):
+    every = api.call("GET", "/trace/totals").json
+    assert (every["rows"], every["exact"], sum(every["events"].values())) == (3, True, 3)
+    assert api.call("GET", "/trace/totals?domain=bank.example").json["rows"] == 2
+    monkeypatch.setattr("gatepost.manage.use_cases.trace.COUNTED", 2)
+    least = api.call("GET", "/trace/totals").json
+    assert (least["rows"], least["exact"]) == (2, False)
+    api.who = CONTOSO
+    assert api.call("GET", "/trace/totals").json == api.call("GET", "/trace/totals?organization=contoso").json
+
+
+def test_pages_from_the_oldest_on(api):
+    found, url = [], "/trace?limit=2&sort=time"
+    while url:
+        answer = api.call("GET", url)
+        found.append(senders(answer))
+        url = (answer.json["next"] or "").removeprefix("/api/v1")
+    assert "".join(found) == "abl"
+    assert [one["message"] for one in api.call("GET", "/messages?sort=time").json["items"]] == [
+        one["message"] for one in api.call("GET", "/messages").json["items"]
+    ][::-1]
 
 
 def test_all_of_one(api):

@@ -79,11 +79,22 @@ def test_who_sees_what_the_asker_saw_sees_it():
     assert runs.recent(TINA, CheckTarget) == [tenants]
 
 
+def test_one_that_goes_on_for_long_keeps_no_other_and_is_kept_afterwards(held):
+    runs = Jobs()
+    long, short = runs.start(TARGET, ANN, held), runs.start(TARGET, ANN, lambda _: FOUND)
+    assert short.wait(20)
+    long.begun -= 7200
+    short.ended -= 3601
+    assert runs.recent(ANN, CheckTarget) == [long]
+    long.end(FOUND)
+    assert runs.recent(ANN, CheckTarget) == [long], "it ended just now"
+
+
 def test_results_are_kept_for_an_hour_and_not_too_many(monkeypatch):
     runs = Jobs()
     old = runs.start(TARGET, ANN, lambda _: FOUND)
     assert old.wait(20)
-    old.begun -= 3601
+    old.ended -= 3601
     new = runs.start(TARGET, ANN, lambda _: FOUND)
     assert new.wait(20)
     assert runs.recent(ANN, CheckTarget) == [new]

@@ -11,11 +11,15 @@ from gatepost.store.interface import QueueFilter
 from gatepost.store.sqlite.admin_rows import (
     DestinationCount,
     after_delivery,
+    after_place,
     apply,
     conditions,
     count,
+    count_to,
     select,
     select_destinations,
+    select_sorted,
+    totals,
 )
 from gatepost.store.sqlite.rows import delivery_row, message_row
 from gatepost.store.sqlite.schema import make_queue_tables
@@ -207,3 +211,32 @@ def test_parts_of_sender_and_recipients(queue, parts, found):
     query = f"SELECT DISTINCT d.destination FROM delivery AS d JOIN message AS m ON m.id = d.message WHERE {where}"  # noqa: S608
     rows = queue.execute(query, values).fetchall()
     assert rows == ([(f"contoso/{found}.example",)] if found else [])
+
+
+@pytest.mark.parametrize("order", ["received", "-received", "next_attempt", "-destination", "attempts", "-size"])
+@pytest.mark.parametrize("wanted", [QueueFilter(), QueueFilter(organization="contoso", domain="d3.example")])
+def test_the_order_of_a_list_and_the_rows_behind_a_place(queue, order, wanted):
+    fill(queue, 1)
+    where = conditions(wanted)
+    entries = select_sorted(queue, "0", where, order, -1)
+    assert sorted(entry.delivery.id for entry in entries) == [
+        entry.delivery.id for entry in select(queue, "0", where, -1)
+    ]
+    keys = [entry.place(order)[:0:-1] for entry in entries]
+    assert keys == sorted(keys, key=lambda key: (key[0], key[2], key[1]), reverse=order.startswith("-"))
+    middle = len(entries) // 2
+    rest = select_sorted(queue, "0", after_place(where, entries[middle].place(order), order), order, -1)
+    assert rest == entries[middle + 1 :]
+
+
+@pytest.mark.parametrize("wanted", [QueueFilter(), QueueFilter(organization="contoso")])
+def test_counts_and_sums_end_where_they_are_told(queue, wanted):
+    fill(queue, 1)
+    where = conditions(wanted)
+    assert count_to(queue, where, 20) == 20
+    assert count_to(queue, where, 1000) == 199
+    deliveries, messages, recipients, size, active, held = totals(queue, where, 1000)
+    assert (deliveries, messages, recipients, size) == (199, 199, 199, 0)
+    assert active == sum(entry.state == "active" for entry in select(queue, "0", where, -1))
+    assert held == sum(entry.state == "held" for entry in select(queue, "0", where, -1))
+    assert totals(queue, where, 20)[0] == 20

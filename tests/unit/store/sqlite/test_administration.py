@@ -12,7 +12,7 @@ import pytest
 from gatepost.mail.model.message import Return
 from gatepost.mail.model.queue_id import format_id
 from gatepost.store.interface import AdminNotice, QueueFilter, Settlement, StoreFailure, TraceFilter
-from gatepost.store.queue_admin import QueuePlace
+from gatepost.store.queue_admin import QueuePlace, QueueTotals
 from gatepost.store.sqlite import administration
 from gatepost.store.sqlite.administration import Administration
 from gatepost.store.sqlite.message_trace import SqliteTrace
@@ -425,6 +425,50 @@ def test_the_size_of_the_whole_queue(shop, admin):
     deferred, _, _ = asyncio.run(fill(shop))
     assert admin.depth()[:3] == (1, 2, 0)
     assert admin.depth().destination == deferred.destination
+
+
+SORTED = {
+    "received": "012",
+    "next_attempt": "102",
+    "size": "012",
+    "destination": "102",
+    "attempts": "012",
+}
+
+
+@pytest.mark.parametrize("sort", SORTED)
+def test_pages_of_a_sorted_queue(shop, admin, sort):
+    deliveries = asyncio.run(fill(shop))
+    expected = [deliveries[int(digit)].id for digit in SORTED[sort]]
+    for name, order in ((sort, expected), (f"-{sort}", expected[::-1])):
+        assert ids(admin.entries(QueueFilter(sort=name))) == order
+        found, after = [], None
+        while page := admin.entries(QueueFilter(sort=name, limit=1), after):
+            found += ids(page)
+            after = page[-1].place(name)
+        assert found == order
+
+
+def test_more_than_are_sorted_are_refused_but_by_time(shop, admin, monkeypatch):
+    asyncio.run(fill(shop))
+    monkeypatch.setattr(administration, "SORTED", 2)
+    with pytest.raises(ValueError, match="too many to sort them by size"):
+        admin.entries(QueueFilter(sort="-size"))
+    assert len(admin.entries(QueueFilter(sort="-size", domain="partner.example"))) == 2
+    assert len(admin.entries(QueueFilter(sort="-received"))) == 3
+
+
+def test_totals(shop, admin, monkeypatch):
+    assert admin.totals(QueueFilter()) == QueueTotals(0, 0, 0, 0, 0, 0, 0, exact=True)
+    deliveries = asyncio.run(fill(shop))
+    admin.hold(QueueFilter(organization="fabrikam"), author="me")
+    size = sum(delivery.message.size for delivery in deliveries)
+    assert admin.totals(QueueFilter()) == QueueTotals(3, 2, 4, size, 1, 1, 1, exact=True)
+    assert admin.totals(QueueFilter(state="active")).deliveries == 1
+    assert admin.totals(QueueFilter(organizations=frozenset({"fabrikam"}))).messages == 1
+    monkeypatch.setattr(administration, "COUNTED", 2)
+    totals = admin.totals(QueueFilter())
+    assert (totals.deliveries, totals.exact) == (2, False)
 
 
 def test_a_page_begins_behind_a_place(shop, admin):

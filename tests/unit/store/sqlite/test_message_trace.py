@@ -60,3 +60,12 @@ def test_a_directory_that_may_not_be_read_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(module.os, "access", lambda *_: False)  # root may read all
     assert SqliteTrace(tmp_path).unreadable() == [str(tmp_path)]
     assert SqliteTrace(tmp_path / "none").unreadable() == []
+
+
+def test_no_row_has_a_subject_where_none_is_kept(tmp_path):
+    trace = SqliteTrace(tmp_path, subjects=False)
+    trace.write("admin", [row(subject="Dismissal of Kim")])
+    sink = trace.sink(0)
+    sink.add([row(subject="Dismissal of Kim")])
+    sink.close()
+    assert [event.subject for event in trace.search(TraceFilter())] == ["", ""]

@@ -258,3 +258,11 @@ def test_a_file_that_another_process_keeps_busy(tmp_path, monkeypatch):
         monkeypatch.setattr(module.TraceFilePart, "insert", busy)
         with pytest.raises(StoreFailure, match=r"trace of 2025-11-24: .*locked"):
             write_events(tmp_path, "0", [event()])
+
+
+def test_a_writer_keeps_subjects_unless_it_is_told_not_to(tmp_path):
+    for subjects in (True, False):
+        writer = TraceWriter(tmp_path, "0", subjects=subjects)
+        writer.add([event(subject="Dismissal of Kim")])
+        writer.close()
+    assert sorted(one.subject for one in search_trace(tmp_path, TraceFilter())) == ["", "Dismissal of Kim"]

@@ -224,6 +224,8 @@ def test_parts_of_texts_with_and_without_an_index(texts, wanted, rows):
     assert search_trace(texts, TraceFilter(**wanted)) == [TEXTS[number] for number in rows]
     for limit in (1, 2):
         assert [one for page in pages(texts, wanted, limit) for one in page] == [TEXTS[number] for number in rows]
+        found = [one for page in pages(texts, wanted | {"oldest_first": True}, limit) for one in page]
+        assert found == [TEXTS[number] for number in rows[::-1]]
 
 
 def test_a_search_of_one_organization_reads_no_texts_of_others(texts):

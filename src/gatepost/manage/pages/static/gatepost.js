@@ -1,5 +1,5 @@
 /* What pages do beyond links and forms: the theme, copy buttons, questions before a form, `/`, menus, charts.
-   Every page works without it. No library but uPlot, where a page has charts; nothing is evaluated, nothing inline. */
+   Every page works without it. No library; nothing is evaluated, nothing inline. */
 "use strict";
 
 (() => {
@@ -24,9 +24,16 @@
       button.title = `Theme: ${NAMES[chosen]}`;
       button.hidden = false;
     }
-    document.dispatchEvent(new Event("gatepost:theme"));
   }
   applyTheme();
+
+  /* -------------------------------------------------------------- the browser's time zone, in which pages write times */
+
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  const zoneCookie = `gatepost_zone=${zone}`;
+  if (/^[A-Za-z0-9_+/-]+$/.test(zone ?? "") && !document.cookie.split("; ").includes(zoneCookie)) {
+    document.cookie = `${zoneCookie}; path=/; max-age=31536000; samesite=strict${location.protocol === "https:" ? "; secure" : ""}`;
+  }
 
   /* -------------------------------------------------------------- clicks */
 
@@ -187,134 +194,32 @@
     }
   }
 
-  /* -------------------------------------------------------------- charts, of the table in the same figure */
+  /* -------------------------------------------------------------- charts: their table has the numbers and the links */
 
-  function numbers(figure) {
-    const table = figure.querySelector("[data-chart-table]");
-    const rows = [...table.querySelectorAll("tbody tr")].map((row) => [...row.cells]);
-    const labels = [...table.querySelectorAll("thead th")].map((cell) => cell.textContent.trim());
-    const stamp = (cell) => { const time = cell.querySelector("time"); return time ? Date.parse(time.getAttribute("datetime")) / 1000 : NaN; };
-    const value = (cell) => { const given = cell.dataset.value ?? cell.textContent.replace(/[,\s]/g, ""); return given === "" || isNaN(given) ? null : Number(given); };
-    const timed = rows.length > 0 && !isNaN(stamp(rows[0][0]));
-    const sorted = timed ? rows.toSorted((a, b) => stamp(a[0]) - stamp(b[0])) : rows;
-    return {
-      timed,
-      names: sorted.map((cells) => cells[0].textContent.trim()),
-      labels: labels.slice(1),
-      x: sorted.map((cells, at) => (timed ? stamp(cells[0]) : at)),
-      series: labels.slice(1).map((_, at) => sorted.map((cells) => value(cells[at + 1]))),
-      links: sorted.map((cells) => cells.map((cell) => cell.querySelector("a")?.href)),
-    };
+  function columnAt(event) {
+    const picture = event.target instanceof Element && event.target.closest("[data-chart] svg.picture");
+    if (!picture) return null;
+    const table = picture.closest("[data-chart]").querySelector("[data-chart-table] table"), rows = table.tBodies[0].rows;
+    const { x } = new DOMPoint(event.clientX, event.clientY).matrixTransform(picture.getScreenCTM().inverse());
+    const left = Number(picture.dataset.left);
+    const row = rows[Math.floor(((x - left) / (picture.viewBox.baseVal.width - left)) * rows.length)];
+    return row && { picture, row, heads: [...table.tHead.rows[0].cells], series: Number(event.target.dataset.series ?? 0) };
   }
-
-  const colour = (tone) => getComputedStyle(root).getPropertyValue(`--${tone}`) && resolved(`var(--${tone})`);
-  function resolved(value) {
-    const probe = document.createElement("span");
-    probe.hidden = true;
-    probe.style.color = value;
-    document.body.append(probe);
-    const found = getComputedStyle(probe).color;
-    probe.remove();
-    return found;
-  }
-  const faded = (rgb, share) => rgb.replace(/^rgb\(([^)]*)\)$/, (_, parts) => `rgba(${parts}, ${share})`);
-
-  /* A name that fits into so many pixels. */
-  function short(name, width) {
-    const letters = Math.max(3, Math.floor(width / 8));
-    return name.length > letters ? `${name.slice(0, letters - 1)}…` : name;
-  }
-
-  /* Days as "26 Nov", hours as "14:00", UTC. */
-  function moments(_, at, __, ___, step) {
-    const written = step >= 86400 ? { day: "numeric", month: "short" } : { hour: "2-digit", minute: "2-digit" };
-    const format = new Intl.DateTimeFormat("en-GB", { ...written, timeZone: "UTC" });
-    return at.map((one) => format.format(new Date(one * 1000)));
-  }
-
-  /* Steps of an axis that counts: no half message. */
-  const WHOLE = Array.from({ length: 36 }, (_, at) => [1, 2, 5][at % 3] * 10 ** Math.floor(at / 3));
-
-  function options(figure, data, width) {
-    const stacked = figure.dataset.chart === "stack";
-    const tones = (figure.dataset.tones || "").split(" ").filter(Boolean);
-    const all = ["accent", "pass", "warn", "fail", "unknown", "soft"];
-    const text = resolved("var(--soft)");
-    const grid = { stroke: resolved("var(--line)"), width: 1 };
-    const bars = figure.dataset.chart === "bars" ? uPlot.paths.bars({ size: [0.7, 64] }) : undefined;
-    const unit = figure.dataset.unit ? ` ${figure.dataset.unit}` : "";
-    return {
-      width,
-      height: 240,
-      padding: [8, 24, 0, 0],
-      cursor: { y: false },
-      legend: { show: !figure.hasAttribute("data-legend") },
-      scales: { x: { time: data.timed, ...(data.timed ? {} : { range: [-0.5, data.x.length - 0.5] }) }, y: { range: (_, __, high) => [0, high > 0 ? high * 1.08 : 1] } },
-      axes: [
-        { stroke: text, grid: { show: false }, ticks: grid, ...(data.timed ? { values: moments } : { splits: () => data.x, values: (plot, at) => at.map((one) => short(data.names[one] ?? "", plot.width / data.x.length)) }) },
-        { stroke: text, grid, ticks: { show: false }, size: 56, incrs: WHOLE, values: (_, at) => at.map((one) => one.toLocaleString("en")) },
-      ],
-      series: [
-        { value: data.timed ? (_, at) => (at == null ? "–" : new Date(at * 1000).toISOString().replace("T", " ").slice(0, 16) + "Z") : (_, at) => data.names[at] ?? "–", label: data.timed ? "Time" : "" },
-        ...data.labels.map((label, at) => {
-          const tone = colour(tones[at] || all[at % all.length]);
-          return {
-            label,
-            // The edge of a part that is 0 would lie on the edge of the part below it, and look like something.
-            ...(stacked ? { width: 0 } : { stroke: tone, width: 2 }),
-            fill: stacked || bars ? faded(tone, 0.7) : undefined,
-            paths: bars,
-            points: { show: false },
-            value: (_, __, ___, where) => (where == null ? "–" : (data.series[at][where] ?? "–").toLocaleString("en") + unit),
-          };
-        }),
-      ],
-      bands: stacked ? data.labels.slice(1).map((_, at) => ({ series: [at + 2, at + 1] })) : undefined,
-      tzDate: (at) => uPlot.tzDate(new Date(at * 1000), "Etc/UTC"),
-    };
-  }
-
-  function stackedUp(series) {
-    const sums = series.length ? series[0].map(() => 0) : [];
-    return series.map((values) => values.map((value, at) => (sums[at] += value ?? 0)));
-  }
-
-  function draw(figure) {
-    const holder = figure.querySelector(".chart-canvas");
-    const data = numbers(figure);
-    figure.plot?.destroy();
-    if (!data.x.length) return;
-    holder.hidden = false;
-    figure.querySelector(".chart-still")?.setAttribute("hidden", "");
-    const shown = figure.dataset.chart === "stack" ? stackedUp(data.series) : data.series;
-    figure.plot = new uPlot(options(figure, data, holder.clientWidth), [data.x, ...shown], holder);
-    figure.plot.over.addEventListener("click", () => {
-      const at = figure.plot.cursor.idx;
-      if (at == null) return;
-      const height = figure.plot.posToVal(figure.plot.cursor.top, "y");
-      const hit = figure.dataset.chart === "stack" ? shown.findIndex((values) => height <= values[at]) : 0;
-      const link = data.links[at][hit + 1] ?? data.links[at][0];
-      if (link) location.href = link;
-      else if (figure.dataset.href) location.href = figure.dataset.href.replace("{x}", encodeURIComponent(data.timed ? new Date(data.x[at] * 1000).toISOString() : data.names[at]));
-    });
-  }
-
-  const resized = window.ResizeObserver && new ResizeObserver((entries) => {
-    for (const { target } of entries) {
-      const plot = target.closest("[data-chart]").plot;
-      if (plot && target.clientWidth && plot.width !== target.clientWidth) plot.setSize({ width: target.clientWidth, height: plot.height });
-    }
+  document.addEventListener("click", (event) => {
+    const at = columnAt(event);
+    const link = at && (at.row.cells[at.series].querySelector("a") ?? at.row.cells[0].querySelector("a"));
+    if (link) location.href = link.href;
   });
-
-  function drawAll(within) {
-    if (typeof uPlot === "undefined") return;
-    for (const figure of within.querySelectorAll("[data-chart]")) {
-      if (!figure.plot) {
-        const table = figure.querySelector("[data-chart-table]");
-        if (table) table.open = false;
-      }
-      draw(figure);
-      resized?.observe(figure.querySelector(".chart-canvas"));
+  document.addEventListener("pointermove", (event) => {
+    const at = columnAt(event);
+    if (!at) return;
+    const texts = [...at.row.cells].map((cell, place) => (place ? `${at.heads[place].textContent.trim()} ` : "") + cell.textContent.trim());
+    at.picture.parentElement.title = `${texts[0]}: ${texts.slice(1).join(", ")}`;
+  });
+  function foldTables(within) {
+    for (const table of within.querySelectorAll("[data-chart] > [data-chart-table]:not([data-folded])")) {
+      table.open = false;
+      table.dataset.folded = "";
     }
   }
 
@@ -322,12 +227,10 @@
 
   function arrive(within) {
     within.querySelector("[data-focus]")?.focus();
-    drawAll(within);
+    foldTables(within);
     offerTicks(within);
     offerColumns(within);
   }
   document.addEventListener("DOMContentLoaded", () => { applyTheme(); arrive(document); });
   document.addEventListener("htmx:after:swap", () => arrive(document));
-  document.addEventListener("gatepost:theme", () => drawAll(document));
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawAll(document));
 })();

@@ -1,0 +1,67 @@
+"""Options that choose many connectors: names, or --all for every one that the other options leave."""
+
+from __future__ import annotations
+
+from functools import wraps
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from gatepost.manage.use_cases.client import all_items
+from gatepost.manage.use_cases.connector_switches import ConnectorName
+from gatepost.manage.use_cases.connectors import ListConnectors, list_connectors
+from gatepost.manage.use_cases.name_lookup import choose_connector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatepost.manage.use_cases.client import Client
+    from gatepost.policy.connectors.model import Resources
+
+
+_DIRECTIONS = ("", "inbound", "outbound")
+_STATUSES = ("", "enabled", "rehearsal", "disabled")
+
+
+class ChosenConnectors(NamedTuple):
+    """The options. every: all connectors that they leave; then no name is given."""
+
+    names: tuple[str, ...]
+    every: bool
+    organization: str
+    direction: str
+    status: str
+
+
+def selection_options[F: Callable[..., Any]](command: F) -> Callable[..., None]:
+    """Give a command these options, as its argument `selection`. Raises UsageError where they contradict each other."""
+
+    @click.argument("names", nargs=-1, metavar="[NAME]...")
+    @click.option("--all", "every", is_flag=True, help="All, or all of --organization, --direction, --status.")
+    @click.option("--organization", default="", help="Only of this organization.")
+    @click.option("--direction", default="", type=click.Choice(["", "inbound", "outbound"]), help="Only these.")
+    @click.option(
+        "--status", default="", type=click.Choice(["", "enabled", "rehearsal", "disabled"]), help="Only with --all."
+    )
+    @wraps(command)
+    def chosen(names: tuple[str, ...], organization: str, direction: str, status: str, **more: Any) -> None:
+        every = more.pop("every")
+        if bool(names) == every or (status and not every):
+            raise click.UsageError("name connectors, or use --all (with --status if you like), not both")
+        command(selection=ChosenConnectors(names, every, organization, direction, status), **more)
+
+    return chosen
+
+
+def selected(run: Client, resources: Resources, selection: ChosenConnectors) -> list[ConnectorName]:
+    """The connectors. Raises UsageError if there are none, and Refusal as `choose_connector`."""
+    organization, direction = selection.organization, selection.direction
+    if selection.every:
+        wanted = ListConnectors(organization=organization, direction=direction, status=selection.status)  # type: ignore[arg-type]
+        rows = [(row.organization, row.direction, row.name) for row in all_items(run.call, list_connectors, wanted)]
+    else:
+        matches = [choose_connector(resources, name, organization, direction or None) for name in selection.names]
+        rows = [(chosen.organization.name, chosen.direction, chosen.connector.name) for chosen in matches]
+    if not rows:
+        raise click.UsageError("no connector matches these options")
+    return [ConnectorName(organization=owner, direction=way, name=name) for owner, way, name in rows]  # type: ignore[arg-type]

@@ -1,0 +1,91 @@
+"""`gatepost connector validate-many`: validate many connectors, with a line for each."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from gatepost.manage.cli.client import client
+from gatepost.manage.cli.connector_selection import selected, selection_options
+from gatepost.manage.cli.options import NO, UNKNOWN, config_option, json_option
+from gatepost.manage.cli.tables import print_json, print_table
+from gatepost.manage.use_cases.bulk_validation import (
+    ShowValidations,
+    StopValidations,
+    ValidateConnectors,
+    show_validations,
+    stop_validations,
+    validate_connectors,
+)
+from gatepost.manage.use_cases.jobs import follow
+from gatepost.quantity import quantity
+
+if TYPE_CHECKING:
+    from gatepost.manage.cli.connector_selection import ChosenConnectors
+    from gatepost.manage.use_cases.bulk_validation import BulkValidation
+    from gatepost.manage.use_cases.client import Client
+
+
+_COLUMNS: Final = ("outcome", "direction", "name", "organization", "verdict")
+_WAIT: Final = 2.0  # seconds that a call waits for the end: whoever looks on sees how far it came
+_MOST: Final = 6 * 3600.0  # seconds; 2000 connectors whose hosts do not answer take that long
+
+
+@click.command("validate-many")
+@selection_options
+@config_option
+@json_option
+def validate_many(selection: ChosenConnectors, config: str | None, *, as_json: bool) -> None:
+    """Validate connectors as they are stored: those NAMEd, or with --all every one that the other options leave.
+
+    Few run at a time, two of one organization. Each result is kept, and `gatepost connector validate NAME` shows all
+    tasks of one. On a gateway that --url names it runs there; Ctrl-C stops it.
+
+    Exit codes: 0 all validated, 1 not validated (at least one), 2 usage error or bad input, 3 inconclusive (at least
+    one, and none that is not validated).
+    """
+    run = client(config)
+    names = selected(run, run.directory().resources, selection)
+    state = _followed(run, run.call(validate_connectors, ValidateConnectors(connectors=names)).value)
+    if as_json:
+        print_json(state)
+    else:
+        print_table(_COLUMNS, [[getattr(row, name) or row.state for name in _COLUMNS] for row in state.connectors])
+        click.echo(_summary(state), err=True)
+    sys.exit(NO if state.counts.not_validated else UNKNOWN if state.counts.validated < state.counts.total else 0)
+
+
+def _followed(run: Client, state: BulkValidation) -> BulkValidation:
+    """The end of it. Who interrupts the command stops the validation, too."""
+
+    def show(identity: str) -> BulkValidation:
+        return run.call(show_validations, ShowValidations(id=identity, wait=_WAIT))
+
+    try:
+        return follow(state, show, _progress, _MOST)
+    except KeyboardInterrupt:
+        run.call(stop_validations, StopValidations(id=state.id))
+        raise
+    finally:
+        if sys.stderr.isatty():
+            click.echo("\r\x1b[K", err=True, nl=False)
+
+
+def _progress(state: BulkValidation) -> None:
+    """One line on a terminal that the next one replaces; nothing in a pipe."""
+    if sys.stderr.isatty():
+        click.echo(f"\r\x1b[K{_summary(state)}", err=True, nl=False)
+
+
+def _summary(state: BulkValidation) -> str:
+    """Progress in one line."""
+    counts = state.counts
+    parts = [
+        f"{counts.validated} validated",
+        f"{counts.not_validated} not validated",
+        f"{counts.unknown} inconclusive",
+        *([f"{counts.left} left"] if counts.left else []),
+    ]
+    return f"{quantity(counts.total, 'connector')}: {', '.join(parts)}"

@@ -1,0 +1,114 @@
+"""The page of a validation of many connectors: how far it came, and the result of each, while it runs and afterwards.
+
+`manage.pages.connector_switches` begins one from the list. Who comes back within the hour finds it here again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from starlette.concurrency import run_in_threadpool
+from starlette.routing import Route
+
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.pages.event_stream import followed
+from gatepost.manage.pages.guard import context_of, principal_of
+from gatepost.manage.pages.paging import foot, page_of, paged
+from gatepost.manage.pages.rendering import fragment, render, see_other
+from gatepost.manage.pages.resource_paths import connector_path
+from gatepost.manage.use_cases.bulk_validation import (
+    ListValidations,
+    ShowValidations,
+    StopValidations,
+    ValidateConnectors,
+    bulk_state,
+    follow_validations,
+    list_validations,
+    show_validations,
+    stop_validations,
+    validate_connectors,
+)
+from gatepost.manage.use_cases.execution import execute
+from gatepost.manage.web.language import _
+from gatepost.texts import NN_
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from gatepost.manage.use_cases.bulk_validation import (
+        Batch,
+        BulkValidation,
+        ConnectorResult,
+        ManyConnectors,
+        ValidationCounts,
+    )
+    from gatepost.manage.use_cases.connector_switches import ConnectorName
+    from gatepost.manage.use_cases.jobs import Job
+
+
+_FIRST: Final = {"not-validated": 0, "unknown": 1, "": 2, "validated": 3}
+
+
+def begin_validations(request: Request, names: list[ConnectorName]) -> Response:
+    """Begin to validate them, and show how far it came. Raises Refusal."""
+    state = execute(validate_connectors, context_of(request), ValidateConnectors(connectors=names)).value
+    return see_other(request, f"/connectors/validations/{state.id}")
+
+
+def under_way(request: Request) -> list[ValidationCounts]:
+    """Validations of many that go on; none for whom may start none."""
+    if not principal_of(request).scopes & {Scope.CONNECTORS, Scope.OWNER}:
+        return []
+    items = execute(list_validations, context_of(request), ListValidations()).items
+    return [counts for counts in items if not counts.done]
+
+
+def _show(request: Request) -> Response:
+    state = execute(show_validations, context_of(request), ShowValidations(id=request.path_params["run"]))
+    return render(request, "connectors/validations.html", **_shown(request, state))
+
+
+def _shown(request: Request, state: BulkValidation) -> dict[str, Any]:
+    """What the template takes; what failed stands first."""
+    page = paged(request, sorted(state.connectors, key=_rank))
+    return {
+        "counts": state.counts,
+        "trouble": state.trouble,
+        "rows": page.rows,
+        "foot": foot(page, NN_("%(num)s connector", "%(num)s connectors")),
+        "path": connector_path,
+        "connect": f"/connectors/validations/{state.id}/events?page={page_of(request)}",
+    }
+
+
+def _rank(result: ConnectorResult) -> tuple[int, bool]:
+    return _FIRST[result.outcome], result.state == "waiting"
+
+
+async def _events(request: Request) -> Response:
+    job = await run_in_threadpool(_job, request)
+
+    def shown() -> str:
+        return fragment(request, "connectors/validations.html", "progress", **_shown(request, bulk_state(job)))
+
+    return followed(request, job, shown)
+
+
+def _job(request: Request) -> Job[ManyConnectors, Batch]:
+    return execute(follow_validations, context_of(request), ShowValidations(id=request.path_params["run"]))
+
+
+def _stop(request: Request) -> Response:
+    identity = request.path_params["run"]
+    execute(stop_validations, context_of(request), StopValidations(id=identity))
+    return see_other(request, f"/connectors/validations/{identity}", _("The validation was stopped."), "info")
+
+
+ROUTES = [
+    Route("/connectors/validations/{run}", _show),
+    Route("/connectors/validations/{run}/events", _events),
+    Route("/connectors/validations/{run}/stop", _stop, methods=["POST"]),
+]

@@ -1,0 +1,145 @@
+"""Drills: the list of those that are kept, one of them in full, and the form that runs one.
+
+A drill ends within 15 seconds and is held by `manage.use_cases.drills`; who leaves meanwhile finds it in the list.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.routing import Route
+
+from gatepost.analysis.checks.attacks import CONTROL
+from gatepost.manage.access.principal import Scope
+from gatepost.manage.pages.guard import context_of, or_not_there, principal_of
+from gatepost.manage.pages.rendering import render, see_other
+from gatepost.manage.pages.resource_paths import connector_path
+from gatepost.manage.use_cases.connector_views import FindConnectors, find_connectors
+from gatepost.manage.use_cases.drill_list import ListDrills, ShowKeptDrill, list_drills, show_kept_drill
+from gatepost.manage.use_cases.drills import DrillConnector, ShowDrill, show_drill, start_drill
+from gatepost.manage.use_cases.execution import execute
+from gatepost.manage.use_cases.jobs import follow
+from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.web.language import _
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from gatepost.manage.use_cases.drills import DrillState
+
+
+_SIZE: Final = 50
+_OFFERED: Final = 200  # connectors that the form suggests; any other can be typed
+_MOST: Final = 60.0  # seconds; a drill ends within 15
+_WAIT: Final = 20.0
+
+
+def _list(request: Request, status: int = HTTPStatus.OK, error: str = "", chosen: str = "") -> Response:
+    query = request.query_params
+    organization = query.get("organization", "")
+    wanted = ListDrills(organization=organization, limit=_SIZE, after=query.get("after", ""))
+    page = execute(list_drills, context_of(request), wanted)
+    principal = principal_of(request)
+    may_drill = bool(principal.scopes & {Scope.CONNECTORS, Scope.OWNER})
+    offered = FindConnectors(organization=organization, direction="outbound", limit=_OFFERED) if may_drill else None
+    rows = execute(find_connectors, context_of(request), offered).rows if offered else ()
+    return render(
+        request,
+        "drills/list.html",
+        status,
+        found=page.items,
+        after=page.after or "",
+        offered=[f"{row.organization}/{row.name}" for row in rows],
+        may_drill=may_drill,
+        chosen=chosen or query.get("connector", "")[:300],
+        error=error,
+        path=lambda drill: connector_path(drill.organization, "outbound", drill.connector),
+    )
+
+
+def _drill(request: Request) -> Response:
+    """Run the drill of a form, and show what it found."""
+    chosen = request.state.form.get("connector", "").strip()[:300]
+    organization, _slash, name = chosen.partition("/")
+    if not name:
+        text = _("Choose a connector: its organization, a slash and its name.")
+        return _list(request, HTTPStatus.UNPROCESSABLE_ENTITY, text, chosen)
+    try:
+        wanted = DrillConnector(organization=organization, connector=name, wait=_WAIT)
+
+        def show(identity: str) -> DrillState:
+            shown = ShowDrill(organization=organization, id=identity, wait=_WAIT)
+            return execute(show_drill, context_of(request), shown)
+
+        state = execute(start_drill, context_of(request), wanted).value
+        held = follow(state, show, seconds=_MOST).held
+    except Refusal as refusal:
+        if refusal.kind is RefusalKind.FORBIDDEN:
+            raise
+        return _list(request, HTTPStatus.UNPROCESSABLE_ENTITY, _(refusal.text), chosen)
+    if not held.evidence:
+        said = held.unkept or _("The control message did not arrive, so that the drill shows nothing.")
+        return see_other(request, "/drills", said, "warn")
+    return see_other(request, f"/drills/{held.evidence.rpartition('/')[2]}")
+
+
+def _show(request: Request) -> Response:
+    name = request.path_params["name"]
+    with or_not_there(
+        _("There is no drill %(name)s, or you have no access to its organization.", name=repr(name[:200]))
+    ):
+        held = execute(show_kept_drill, context_of(request), ShowKeptDrill(name=name[:200]))
+    fault, record = held.fault, held.record
+    shown: dict[str, Any] = {}
+    if not fault:
+        try:
+            shown = _shown(record)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError):  # somebody else made it, hash and all
+            fault = _("it does not have the format of a drill")
+    return render(
+        request,
+        "drills/drill.html",
+        name=name,
+        held=held,
+        fault=fault,
+        shown=shown,
+        path=connector_path(str(record.get("organization", "")), "outbound", str(record.get("connector", ""))),
+    )
+
+
+def _shown(record: dict[str, Any]) -> dict[str, Any]:
+    """Texts of a record, for the template. Raises KeyError, TypeError and so on for one that is none."""
+    requirement = record["requirement"]
+    return {
+        **{name: str(record[name]) for name in ("organization", "connector", "configuration", "at", "verdict")},
+        "requirement": _(
+            "%(requirement)s, profile %(profile)s", requirement=requirement["text"], profile=requirement["profile"]
+        ),
+        "notes": [str(note) for note in record["notes"]],
+        "weaknesses": [str(weakness) for weakness in record["weaknesses"]],
+        "scenarios": [_scenario(scenario) for scenario in record["scenarios"]],
+    }
+
+
+def _scenario(scenario: dict[str, Any]) -> dict[str, Any]:
+    control = scenario["scenario"] == CONTROL
+    held = scenario["result"] == "held"
+    level = "pass" if held != control else "warn" if not (control or scenario["promised"]) else "fail"
+    return {
+        "title": str(scenario["title"]),
+        "level": level,
+        "word": (_("Not arrived") if held else _("Arrived")) if control else _("Held") if held else _("Left"),
+        "expected": _("arrives") if control else _("waits") if scenario["promised"] else _("out of scope"),
+        "happened": str(scenario["happened"]),
+        "saw": str(scenario["far_end_saw"]),
+        "reply": str(scenario["attempts"][-1]["reply"]),
+    }
+
+
+ROUTES = [
+    Route("/drills", _list),
+    Route("/drills", _drill, methods=["POST"]),
+    Route("/drills/{name}", _show),
+]

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import re
+from contextlib import closing
+
+import pytest
+from tests.unit.manage.pages.conftest import Centre
+
+from gatepost.manage.pages.time_zones import place_names
+from gatepost.times import named_zone
+
+KOLKATA = {"cookie": "gatepost_zone=Asia/Kolkata"}
+
+
+def test_every_choice_is_a_zone():
+    names = [name for name, _ in place_names()]
+    assert names[0] == "UTC"
+    assert {"Europe/Stockholm", "America/Argentina/Buenos_Aires"} <= set(names)
+    assert all(named_zone(name) for name in names)
+
+
+def test_who_names_no_zone_sees_that_of_the_settings(tmp_path):
+    with closing(Centre(tmp_path, '[admin]\ntime_zone = "America/Denver"\n')) as centre:
+        page = centre.get("/history")
+    assert re.search(r'title="[\d-]{10} [\d:]{8}Z, [^"]*">[\d-]{10} [\d:]{8}-0[67]</time>', page.text)
+
+
+@pytest.mark.parametrize("path", ["/audit", "/history"])
+def test_a_page_shows_times_in_the_zone_of_the_browser(centre, path):
+    page = centre.get(path, **KOLKATA)
+    assert re.search(r'title="[\d-]{10} [\d:]{8}Z, [^"]*">[\d-]{10} [\d:]{8}\+05:30</time>', page.text)
+    assert "cookie" in page.headers["vary"].lower()
+    assert page.headers["cache-control"] == "no-store"
+
+
+def test_times_of_a_form_are_of_the_zone_that_is_shown(centre):
+    """What a person reads on the page finds the row again; files stay in UTC."""
+    day, hour = re.search(r">([\d-]{10}) (\d\d):[\d:]{5}\+05:30<", centre.get("/audit", **KOLKATA).text).groups()
+    within = f"/audit?since={day}T{hour}:00&until={day}T{hour}:59:59"
+    assert "+05:30<" in centre.get(within, **KOLKATA).text
+    assert "+05:30" not in (file := centre.get(f"{within}&format=csv", **KOLKATA)).text
+    assert file.text.count("\n") > 1
+    assert centre.get(f"{within}&format=csv").text.count("\n") == 1  # in UTC, this hour is another one
+
+
+@pytest.mark.parametrize("path", ["/audit", "/quarantine", "/trace"])
+def test_a_time_that_is_none_is_said(centre, path):
+    assert "neither" in centre.get(f"{path}?since=yesterday", **KOLKATA).words
