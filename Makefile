@@ -8,15 +8,14 @@ JOBS ?= $(shell expr 2 \* $$(nproc))
 HALF = $(shell expr \( $(JOBS) + 1 \) / 2)
 TOGETHER = $(MAKE) --no-print-directory --jobs=2 --output-sync=target JOBS=$(HALF)
 LOCKS := $(patsubst %,requirements/%.txt,run acme all otel pdf postgres sso dev)
-# Plugins of packages that happen to be installed, and that no test uses.
-PYTEST := $(BIN)/pytest -p no:anyio -p no:schemathesis
+PYTEST := $(BIN)/pytest
 UNIT := $(PYTEST) -q tests/unit
 SYSTEM := $(PYTEST) -q -o timeout=120 tests/system
 # Tests start thousands of commands: compiling every module each time is half of what a command costs.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help env demo demo-nodes test test-all check format lint types imports unit unit-rest pythons system system-all system-postgresql coverage mutants fuzz-rest \
-	next-hops faults kills powercuts soak fuzz chart chart-if-there deploy-proof peers lock docs catalogues figures bench tasks dist deb sbom release audit clean
+.PHONY: help env demo demo-nodes test test-all check format lint types imports compiled unit unit-rest pythons system system-all system-postgresql coverage mutants fuzz-rest \
+	next-hops faults kills masses powercuts soak fuzz chart chart-if-there deploy-proof peers lock docs catalogues figures bench tasks dist deb sbom release audit clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 19
@@ -78,31 +77,36 @@ chart-if-there: env
 deploy-proof: env ## (root) deploy/compose.yaml as it stands, in containers: three nodes, a stop, a promotion (podman, mmdebstrap)
 	@scripts/compose_proof.sh
 
-unit: env ## tests of single modules, in memory
+# Once, for all processes of a run: in a fresh clone each of them would compile every module and rewrite every test file.
+compiled: env
+	@$(BIN)/python -m compileall -q -j 0 src
+	@$(BIN)/python scripts/rewrite_asserts.py
+
+unit: compiled ## tests of single modules, in memory
 	@$(UNIT) -n $(JOBS) --dist worksteal
 
 # The tests that `coverage` does not run.
-unit-rest: env
+unit-rest: compiled
 	@$(UNIT) -n $(JOBS) --dist worksteal $$($(BIN)/python scripts/own_coverage.py --files | sed 's/^/--ignore=/')
 
-coverage: env ## every module of the pure packages, store and queue is covered, branch by branch, by its own test file alone
+coverage: compiled ## every module of the pure packages, store and queue is covered, branch by branch, by its own test file alone
 	@JOBS=$(JOBS) $(BIN)/python scripts/own_coverage.py
 
 pythons: env ## tests of single modules and the demonstration on the oldest and the newest Python that can be had
 	@BIN=$(BIN) JOBS=$(JOBS) scripts/pythons.sh
 
 SHORT := -m "not long"
-system: env ## tests over real sockets with real peers (Postfix, swaks, openssl: skipped loudly where missing), the short ones
+system: compiled ## tests over real sockets with real peers (Postfix, swaks, openssl: skipped loudly where missing), the short ones
 	@$(SYSTEM) $(SHORT) -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 system-all: export GATEPOST_REAL := half
-system-all: env ## the same, the long ones too; in every other file each command is a process of its own
+system-all: compiled ## the same, the long ones too; in every other file each command is a process of its own
 	@$(SYSTEM) -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 ON_POSTGRESQL := admin_* rest* administration explain evidence inbound outbound outbound_dsn returned_mail mail_flow_rules \
 	destination_memory session_counts sent_reports journaling quarantine sending_limits next_hops kill
 system-postgresql: export GATEPOST_STORE := postgresql
-system-postgresql: env ## the admin centre, REST and the flow of mail with gateways on PostgreSQL (FILES="kill tenants" others)
+system-postgresql: compiled ## the admin centre, REST and the flow of mail with gateways on PostgreSQL (FILES="kill tenants" others)
 	@$(PYTEST) -q -o timeout=120 $(SHORT) -n $(JOBS) --dist loadfile --no-loadscope-reorder \
 		$(patsubst %,tests/system/test_%.py,$(or $(FILES),$(ON_POSTGRESQL)))
 
@@ -120,14 +124,20 @@ faults: env ## N random faults on three nodes, a primary and a standby under loa
 	@GATEPOST_FAULTS=$(or $(N),200) GATEPOST_SEED=$(or $(SEED),17) $(PYTEST) -q -n 0 -s -m long -o timeout=14400 \
 		tests/system/test_faults.py -k random
 
-fuzz: .venv/.fuzz-stamp ## parsers of what strangers send, by coverage (SECONDS=60 for each, TARGETS="smtp-server header")
+STATE_MACHINES := $(wildcard tests/unit/*/test_*_states.py tests/unit/*/*/test_*_states.py)
+fuzz: .venv/.fuzz-stamp ## parsers of what strangers send, by coverage (SECONDS=60 for each, TARGETS="smtp-server header"), and models (STATES=500)
 	@$(BIN)/python scripts/fuzz.py --seconds $(or $(SECONDS),60) $(TARGETS)
+	@GATEPOST_STATES=$(or $(STATES),500) $(PYTEST) -q -n 0 -o timeout=86400 $(STATE_MACHINES)
 
 # Its own fuzzer takes its place where there is no wheel of atheris.
 .venv/.fuzz-stamp: .venv/.stamp requirements/fuzz.txt
 	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --only-binary :all: --require-hashes --requirement requirements/fuzz.txt || \
 		echo "atheris cannot be installed here: mutations of seeds alone"
 	@touch $@
+
+masses: env ## 10,000 slow handshakes and 1,000,000 recipients over many transactions (HANDSHAKES=, RECIPIENTS=)
+	@GATEPOST_HANDSHAKES=$(or $(HANDSHAKES),10000) GATEPOST_RECIPIENTS=$(or $(RECIPIENTS),1000000) $(PYTEST) -q -n 0 -s -m long \
+		-o timeout=3600 tests/system/test_hostile_masses.py
 
 kills: env ## N times SIGKILL to all processes under load, at random moments (N=1000)
 	@GATEPOST_KILLS=$(or $(N),1000) $(PYTEST) -q -n 0 -s -m long tests/system/test_kill.py -k by_kills

@@ -152,6 +152,7 @@ NOT_MEASURED: dict[str, str] = {
     "/check/run/{run}/report": "as the page of a run, whose report it is",
     "/drills/{name}": "one drill, without any list",
     "/doctor": "waits for the disk, to see how long it takes",
+    "/quickstart": "as /doctor, whose checks it shows",
     "/domains/{name}/publish/sight": "asks the DNS",
     "/connectors/run/{run}/events": "a stream, as long as the validation runs",
     "/connectors/validations/{run}": "there while a validation of many runs, and an hour longer",

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import coverage
+import line_arcs
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,33 +46,14 @@ PURE_MODULES = (
 JOBS = int(os.environ.get("JOBS") or 2 * (os.cpu_count() or 1))
 TIMEOUT = 300
 PYTEST = ["-q", "-x", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
-PLUGINS = ("_hypothesis_pytestplugin", "pytest_timeout")
-PYTEST += [word for plugin in (*PLUGINS, "no:cacheprovider") for word in ("-p", plugin)]
+PYTEST += [word for plugin in ("xdist", "randomly", "cacheprovider") for word in ("-p", f"no:{plugin}")]
 
-# Forks of one process that has imported what every test imports, and nothing of gatepost.
+# Forks of one process that has imported what every test imports.
 FORKS = multiprocessing.get_context("forkserver")
-PRELOAD = [
-    *PLUGINS,
-    "coverage",
-    "pytest",
-    "_pytest.assertion.rewrite",
-    "hypothesis.strategies",
-    "tomllib",
-    "asyncio",
-    "apsw",
-    "idna",
-]
-PRELOAD += ["cryptography.x509", "cryptography.hazmat.primitives.asymmetric.ed25519", "msgspec.json", "msgspec.structs"]
-PRELOAD += ["pydantic.json_schema", "pydantic.plugin._loader", "pydantic._internal._generate_schema"]
+PRELOAD = ["preloaded"]
 
-# Hypothesis repeats the same examples on every run: a branch that luck alone reaches is not covered. Plugins of pytest
-# that happen to be installed take three times as long to load as a module's tests take.
-ENVIRONMENT = {
-    "HYPOTHESIS_PROFILE": "fixed",
-    "COVERAGE_CORE": "ctrace",
-    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-    "PYTHONDONTWRITEBYTECODE": "1",
-}
+# Hypothesis repeats the same examples on every run: a branch that luck alone reaches is not covered.
+ENVIRONMENT = {"HYPOTHESIS_PROFILE": "fixed"}
 
 
 def has_code(path: Path) -> bool:
@@ -135,12 +117,9 @@ def _measure(module: Path, files: list[Path], data: Path) -> NoReturn:
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.chdir(ROOT)
-    # No settings file: beside its `source` coverage would ignore `include` and trace the whole of gatepost.
-    measured = coverage.Coverage(data_file=str(data), config_file=False, branch=True, include=[str(module)])
-    measured.start()
+    arcs = line_arcs.record(module)
     status = pytest.main([*PYTEST, *map(str, files)])
-    measured.stop()
-    measured.save()
+    line_arcs.save(module, arcs, data)
     sys.stdout.flush()
     os._exit(status)
 

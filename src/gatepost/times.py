@@ -23,7 +23,7 @@ _LAST: Final = 253402300799.0
 
 def utc(seconds: float) -> datetime:
     """The time as a `datetime` in UTC."""
-    return datetime.fromtimestamp(min(max(seconds, _FIRST), _LAST), UTC)
+    return datetime.fromtimestamp(seconds if _FIRST <= seconds <= _LAST else min(max(seconds, _FIRST), _LAST), UTC)
 
 
 def is_possible(seconds: float) -> bool:

@@ -50,15 +50,36 @@ def test_the_first_owner_is_made_by_the_address_that_was_printed(fresh: AdminCen
     page.get_by_label("Password", exact=True).fill(PASSWORD)
     page.get_by_label("Confirm password").fill(PASSWORD)
     page.get_by_role("button", name="Create owner account").click()
-    page.wait_for_url(f"{fresh.url}/")
+    page.wait_for_url(f"{fresh.url}/quickstart")
+    sets_up(page)
+    page.goto(f"{fresh.url}/")
     assert page.get_by_role("heading", name="Overview").is_visible()
     axe(page)
     shot(page, "overview")
-
+    assert "contoso.example" in fresh.gateway.cli("export").stdout
     page.goto(address)
     assert page.get_by_text("This gateway already has an owner").is_visible(), "the address works once"
     (user,) = fresh.gateway.cli("user", "list", json=True).data
     assert (user["name"], user["role"]) == (OWNER, "owner")
+
+
+def sets_up(page: Page) -> None:
+    """The first page of the owner: questions, a review, and what is left to do."""
+    page.get_by_label("Domains").fill("contoso.example\nno_domain!")
+    page.get_by_label("Mail server").fill("192.0.2.10")
+    axe(page)
+    shot(page, "quickstart")
+    page.get_by_role("button", name="Review").click()
+    assert page.get_by_label("Domains").get_attribute("aria-invalid") == "true"
+    page.get_by_label("Domains").fill("contoso.example")
+    page.get_by_role("button", name="Review").click()
+    page.get_by_role("heading", name="Resources").wait_for()
+    axe(page)
+    shot(page, "quickstart-review")
+    page.get_by_role("button", name="Set up", exact=True).click()
+    page.get_by_text("contoso.example. IN MX 10").wait_for()
+    axe(page)
+    shot(page, "quickstart-report")
 
 
 def test_the_address_that_makes_the_owner_is_in_no_log(fresh: AdminCentre) -> None:

@@ -22,6 +22,7 @@ from support.gateway import Gateway
 from support.person import Person
 from support.scenes import connector, message
 
+from gatepost.manage.access.principal import ROLES, Role
 from gatepost.manage.pages.routes import ROUTES
 from gatepost.manage.rest.routes import ENDPOINTS
 from gatepost.testing.process import wait_until
@@ -218,6 +219,36 @@ def test_no_page_of_a_tenants_own_shows_what_is_anothers(world: World, case: tup
             answer = world.tenant.ask(target)
             assert answer.status < 500, (target, answer.text)
             assert _canaries_in(answer.text, unquote(target)) == [], (target, answer.text)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("role", [Role.OPERATOR, Role.AUDITOR])
+def test_other_roles_of_a_tenant_see_and_change_no_more_of_another(world: World, role: Role) -> None:
+    """Every page with a session of the role, every call with a token of its scopes."""
+    words = ("--role", str(role), "--organization", MINE, "--password-stdin")
+    world.centre.gateway.cli("user", "add", f"tina-{role}", *words, given=f"{PASSWORD}\n")
+    person = Person(world.centre, f"tina-{role}")
+    token = world.centre.token(*sorted(ROLES[role]), name=f"tenant-{role}", organizations=(MINE,))
+    before = world.centre.call("/api/v1/resources", world.centre.token(name=f"before-{role}"))[2]
+    seen = []
+    for method, path in EVERY:
+        if path in OWN or path.startswith("/static"):
+            continue
+        target = world.filled(path)
+        if path.startswith("/api/"):
+            body = {} if method in {"POST", "PUT", "PATCH"} else None
+            status, headers, told = world.centre.call(target, token, method, body, {"If-Match": "*"})
+            text = json.dumps(told) + str(headers)
+        else:
+            answer = person.ask(target, method, {"csrf": person.csrf} if method in UNSAFE else None)
+            status, text = answer.status, answer.text
+        if found := _canaries_in(text, target):
+            seen.append((method, path, found))
+        assert status < 500, (method, path, text)
+        if "{organization}" in path and method in UNSAFE:
+            assert status in {403, 404, 405, 422}, (method, path, status)
+    assert seen == []
+    assert world.centre.call("/api/v1/resources", world.centre.token(name=f"after-{role}"))[2] == before
 
 
 def test_what_a_tenant_tried_is_on_record(world: World) -> None:

@@ -47,7 +47,7 @@ class Story:
         for label in ("Password", "Confirm password"):
             page.get_by_label(label, exact=True).fill(PASSWORD)
         page.get_by_role("button", name="Create owner account").click()
-        page.wait_for_url(f"{self.centre.url}/")
+        page.wait_for_url(f"{self.centre.url}/quickstart")
 
     def make_organization(self) -> None:
         page = self.page

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 DEPLOY: Final = Path(__file__).parents[2] / "deploy"
 RESOLVER: Final = "192.0.2.53"
-"""Ours, of this network namespace, where no name of the world is known: a node without a resolver is not ready."""
+"""Ours, of this network namespace, where no name of the world is known."""
 
 GATEWAYS: Final = {"gateway1": 25, "gateway2": 26, "gateway3": 27}
 """The ports that compose.yaml publishes."""

@@ -12,13 +12,12 @@ import smtplib
 import ssl
 import stat
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support.clean_root import CleanRoot, base
+from support.clean_root import CleanRoot, base, built_package
 from support.process import loopback
 
 from gatepost.testing.process import free_port, wait_until
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from gatepost.testing.pki import Pki
     from gatepost.testing.sink import Sink
 
-ROOT = Path(__file__).parents[2]
 SETTINGS = "etc/gatepost/gatepost.toml"
 DATA = "var/lib/gatepost"
 OLD_MODULE = "usr/lib/gatepost/lib/python3.13/site-packages/gatepost/old_module.py"
@@ -57,17 +55,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(1500)]
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base()
-    if given := os.environ.get("GATEPOST_DEB"):
-        return Path(given)
-    if not Path("/usr/bin/python3.13").exists():
-        pytest.skip("PEER MISSING: python3.13, as Debian 13 has it")
-    output = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, ROOT / "scripts/debian_package.py", "--fast", "--output", output]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=800)
-    if "error sending request" in done.stderr or "dns error" in done.stderr:
-        pytest.skip("PEER MISSING: the libraries of the lock, which no cache has")
-    assert done.returncode == 0, done.stderr
-    return Path(done.stdout.splitlines()[-1])
+    return built_package(tmp_path_factory.mktemp("dist"))
 
 
 def older(package: Path, folder: Path) -> Path:
@@ -154,7 +142,9 @@ def test_install_serve_upgrade_remove_purge(package: Path, tmp_path: Path, pki: 
         assert owner(root, SETTINGS) == ("root:gatepost", "640")
         root.start_unit("gatepost.service")
         send(address, pki, "ann@contoso.example", "second")
+        send(address, pki, "bob@bank.example", "to the bank again")
         wait_until(lambda: delivered(root) == ["first", "second"], f"another message\n{root.log()}", timeout=90)
+        wait_until(lambda: len(bank.messages) == 2, f"the bank's second message\n{root.log()}", timeout=90)
         assert "organization.contoso" in root.run("gatepost", "export")
         stops(root)
 

@@ -7,13 +7,12 @@ but the folder of the cache.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import threading
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 from support.policy_host import PATH, PolicyHost
+from support.process import Script
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -75,26 +74,20 @@ class Worker:
         self._arguments = arguments
 
     def __enter__(self) -> Self:
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", WORKER, *self._arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self._end = threading.Timer(50, self._process.kill)
+        self._script = Script(WORKER, *self._arguments)
+        self._end = threading.Timer(50, self._script.kill)
         self._end.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         try:
-            self._process.communicate(timeout=20)
+            assert self._script.close() == 0
         finally:
-            self._process.kill()
+            self._script.kill()
             self._end.cancel()
 
     def ask(self, what: str, seconds: float = 0) -> Any:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(f"{what} {seconds}\n")
-        self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
+        return json.loads(self._script.ask(f"{what} {seconds}"))
 
 
 class Partner:

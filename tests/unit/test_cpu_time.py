@@ -43,3 +43,26 @@ def test_the_short_tests_of_a_file_have_a_limit(reports: list[pytest.TestReport]
 )
 def test_commands_are_counted_by_their_names(words: list[str], expected: str) -> None:
     assert kind(words) == expected
+
+
+@pytest.mark.parametrize(("scope", "told"), [("session", (2.0, 90.0)), ("module", (92.0, 0.0))])
+def test_a_server_of_the_whole_run_is_not_charged_to_the_test_with_which_it_ends(
+    scope: str, told: tuple[float, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("support.cpu_time.spent", lambda: clock[0])
+    plugin, lines = CpuTime(), []
+    clock[0] += 2  # the test itself
+    plugin.pytest_runtest_teardown()
+    clock[0] += 90  # its server was waited for
+    plugin.pytest_fixture_post_finalizer(SimpleNamespace(scope=scope))
+    last = report("a.py::last", 0.0)
+    measured = plugin.pytest_runtest_makereport(SimpleNamespace(when="teardown"))
+    next(measured)
+    last.user_properties.clear()
+    with pytest.raises(StopIteration):
+        measured.send(last)
+    plugin.pytest_runtest_logreport(last)
+    plugin.pytest_terminal_summary(SimpleNamespace(write_line=lambda line, **_: lines.append(line)))
+    in_tests, of_run = told
+    assert lines[0] == f"CPU: {in_tests:.0f} s in tests, {of_run:.0f} s in servers of the whole run; the dearest files:"

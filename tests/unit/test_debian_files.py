@@ -30,6 +30,25 @@ def test_the_unit_is_hardened_and_keeps_port_25():
     assert unit()["AmbientCapabilities"] == unit()["CapabilityBoundingSet"] == "CAP_NET_BIND_SERVICE"
 
 
+def calls_of(name):
+    """The system calls of a set, as systemd has them; the name itself if it is a call."""
+    if not name.startswith("@"):
+        return {name}
+    done = subprocess.run(["systemd-analyze", "syscall-filter", name], capture_output=True, text=True, check=True)
+    words = [line.strip() for line in done.stdout.splitlines()[1:]]
+    return {call for word in words if word and not word.startswith("#") for call in calls_of(word)}
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+def test_the_unit_lets_processes_confine_themselves():
+    allowed = set()
+    for line in re.findall(r"^SystemCallFilter=(.*)$", UNIT.read_text(), re.MULTILINE):
+        calls = {call for name in line.lstrip("~").split() for call in calls_of(name)}
+        allowed = allowed - calls if line.startswith("~") else allowed | calls
+    assert "ptrace" not in allowed
+    assert {"prctl", "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self"} <= allowed
+
+
 def test_the_unit_fits_what_the_gateway_does():
     assert unit()["Type"] == "notify-reload"
     assert unit()["User"] == unit()["Group"] == DEFAULT_ACCOUNT

@@ -37,12 +37,25 @@ def test_the_generated_pages_are_current():
     assert (run.returncode, run.stdout) == (0, "")
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_the_files_that_a_page_links_to_exist(page):
+DECISIONS = sorted(f"docs/decisions/{path.name}" for path in (ROOT / "docs/decisions").glob("*.md"))
+
+
+def headings(path):
+    """The anchors of a document, as GitHub makes them; `test_document_text` has those of the admin centre."""
+    text = re.sub(r"^    .*$", "", path.read_text(), flags=re.MULTILINE)
+    titles = [re.sub(r"\]\([^)]*\)|[`*\[]", "", title) for title in re.findall(r"^#+ (.+)$", text, re.MULTILINE)]
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", [*PAGES, *DECISIONS])
+def test_what_a_page_links_to_is_there(page):
     text = (ROOT / page).read_text()
-    links = re.findall(r"\]\(([^)#:]+)\)", text)
-    missing = [link for link in links if not ((ROOT / page).parent / link).exists()]
-    assert not missing
+    dead = []
+    for link, anchor in re.findall(r"\]\(([^)#:\s]*)(?:#([^)\s]+))?\)", text):
+        target = (ROOT / page).parent / link if link else ROOT / page
+        if not target.exists() or (anchor and target.suffix == ".md" and anchor not in headings(target)):
+            dead.append(f"{link}#{anchor}")
+    assert dead == []
 
 
 def _named_tests(cell: str) -> list[str]:

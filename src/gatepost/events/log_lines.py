@@ -14,6 +14,7 @@ import os
 import re
 import time
 from enum import StrEnum
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -46,6 +47,7 @@ _WORDS: Final = {
     "EXPIRE": "expired",
 }
 
+_HAS_VALUE: Final = itemgetter(1)  # of a key and a value
 _encode = msgspec.json.Encoder().encode
 
 
@@ -168,11 +170,14 @@ class EventLines:
             "result": event.result_type,
             "reply": clean(event.reply, _TEXT) if full else codes_of(event.reply),
             "why": clean(detail.get("why", ""), _TEXT) if full else "",
-            "attempt": detail.get("attempt", ""),
-            "delay": detail.get("delay", ""),
-            "ms": round(detail["seconds"] * 1000) if "seconds" in detail else "",
         }
-        return {key: value for key, value in pairs.items() if value != ""}
+        said = dict(filter(_HAS_VALUE, pairs.items()))
+        for key in ("attempt", "delay"):  # which may be 0
+            if key in detail:
+                said[key] = detail[key]
+        if "seconds" in detail:
+            said["ms"] = round(detail["seconds"] * 1000)
+        return said
 
     def _text(self, event: TraceEvent, word: str, pairs: dict[str, Any]) -> str:
         about = [f"message {event.message}"] if event.message else []

@@ -9,12 +9,13 @@ import base64
 import binascii
 import hashlib
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from OpenSSL import crypto
 
-from gatepost.net.certificate import CertificateError, parse
+from gatepost.net.certificate import MALFORMED, CertificateError, parse
 from gatepost.net.openssl_private import clear_errors
 from gatepost.policy.connectors.trust_anchors import is_pem, pem_certificates
 from gatepost.times import utc
@@ -32,6 +33,7 @@ _SYSTEM_BUNDLES = (
 )
 _SUFFIXES = frozenset({".pem", ".crt", ".cer", ".der"})
 _MAX_FILE_BYTES = 16 * 1024 * 1024
+_REMEMBERED = 256  # certificates: those of a system are about 150, of 1 to 2 KiB each; none is larger than 64 KiB
 _PEM = re.compile(
     rb"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----(.*?)-----END (?:X509 |TRUSTED )?CERTIFICATE-----", re.DOTALL
 )
@@ -55,15 +57,14 @@ class TrustAnchors:
         if not unique:
             raise AnchorsError(f"{source}: no certificate in it")
         try:
-            self._certificates = [crypto.load_certificate(crypto.FILETYPE_ASN1, der) for der in unique]
+            self._certificates = [_openssl_form(der) for der in unique]
         except crypto.Error as failure:
-            clear_errors()
             raise AnchorsError(f"{source}: a certificate that OpenSSL cannot read") from failure
         self.source = source
         digests = [hashlib.sha256(der).digest() for der in unique]
         self.identity = hashlib.sha256(b"".join(digests)).hexdigest()
         self._digests = frozenset(digests)
-        self.subjects = frozenset(parse(der).subject.public_bytes() for der in unique)
+        self.subjects = frozenset(_subject(der) for der in unique)
         self._second = 0
         self._store: crypto.X509Store | None = None
 
@@ -118,6 +119,28 @@ class TrustAnchors:
         return cls((der for file in files for der in _certificates(file)), spec)
 
 
+# A process reads the system's bundle for every purpose that has anchors of its own, and reads it again at each reload:
+# as long as a certificate's octets are the same, so is what they mean. Both values are immutable.
+@lru_cache(_REMEMBERED)
+def _openssl_form(der: bytes) -> crypto.X509:
+    """Raises crypto.Error."""
+    try:
+        return crypto.load_certificate(crypto.FILETYPE_ASN1, der)
+    except crypto.Error:
+        clear_errors()
+        raise
+
+
+@lru_cache(_REMEMBERED)
+def _subject(der: bytes) -> bytes:
+    """Its subject in DER. Raises CertificateError."""
+    certificate = parse(der)
+    try:
+        return certificate.subject.public_bytes()
+    except MALFORMED as failure:
+        raise CertificateError(f"its subject is no name: {failure}") from failure
+
+
 def _system_bundle() -> Sequence[bytes]:
     for name in _SYSTEM_BUNDLES:
         if Path(name).is_file():
@@ -129,10 +152,10 @@ def _usable(certificates: Iterable[bytes]) -> Iterable[bytes]:
     """The distribution's certificates that can be read: one that cannot must not take the others along."""
     for der in certificates:
         try:
-            parse(der)
-            crypto.load_certificate(crypto.FILETYPE_ASN1, der)
+            _subject(der)
+            _openssl_form(der)
         except (CertificateError, crypto.Error):
-            clear_errors()
+            pass
         else:
             yield der
 
@@ -154,7 +177,7 @@ def _certificates(path: Path) -> Sequence[bytes]:
 def _readable(found: Sequence[bytes], where: str) -> Sequence[bytes]:
     for number, der in enumerate(found, 1):
         try:
-            parse(der)
+            _subject(der)
         except CertificateError as failure:
             raise AnchorsError(f"{where}: certificate {number}: {failure}") from failure
     return found

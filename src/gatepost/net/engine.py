@@ -38,7 +38,7 @@ _VERSIONS: Final = {
     "TLSv1.2": SSL.TLS1_2_VERSION,
     "TLSv1.3": SSL.TLS1_3_VERSION,
 }
-_RECORD = 16384  # the largest plaintext of a record (RFC 8446 section 5.1); BIOs never shrink, so they are fed no more
+_RECORD = private.RECORD  # BIOs never shrink, so they are fed no more at once
 _MAX_HELLO = 65536
 _EXPORTER = b"EXPORTER-Channel-Binding"
 _MAX_DETAIL = 300
@@ -200,7 +200,7 @@ class Engine:
         if isinstance(self._context, ServerContext) and len(self._heard) < _MAX_HELLO:
             self._heard += data
         if data:
-            self._connection.bio_write(data)
+            private.put_input(self._connection, data)
         return self._read(b"") if self._handshake() else b""
 
     def _handshake(self) -> bool:
@@ -287,11 +287,16 @@ class Engine:
             return b""
         parts: list[bytes] = []
         if not data:  # right after the handshake: what came with it waits already
+            if private.input_waits(self._connection):
+                self._take(parts)
+        elif len(data) <= _RECORD:
+            private.put_input(self._connection, data)
             self._take(parts)
-        for start in range(0, len(data), _RECORD):
-            self._connection.bio_write(data[start : start + _RECORD])
-            if not self._take(parts):
-                break
+        else:
+            for start in range(0, len(data), _RECORD):
+                private.put_input(self._connection, data[start : start + _RECORD])
+                if not self._take(parts):
+                    break
         if parts and self._key is not None and not self._kept:
             self._keep_session()  # a TLS 1.3 server sends its tickets before its first data, and never says it will
         return parts[0] if len(parts) == 1 else b"".join(parts)
@@ -300,10 +305,10 @@ class Engine:
         """Move the plaintext of all whole records that wait into `parts`. False after the peer's close_notify."""
         connection = self._connection
         try:
-            while private.input_waits(connection):
-                parts.append(connection.recv(_RECORD))
-        except SSL.WantReadError:
-            pass
+            while plaintext := private.read_record(connection):
+                parts.append(plaintext)
+                if not private.input_waits(connection):
+                    break
         except SSL.ZeroReturnError:
             self.peer_closed = True
         except SSL.Error as failure:
@@ -314,13 +319,13 @@ class Engine:
         """Encrypt, after the handshake. Raises TlsFailure."""
         try:
             if len(data) <= _RECORD:
-                self._connection.send(data)
-                return self.take_output()
+                private.write_record(self._connection, data)
+                return private.take_output(self._connection)
             parts: list[bytes] = []
             view = memoryview(data)
             for start in range(0, len(data), _RECORD):
-                self._connection.send(view[start : start + _RECORD])
-                parts.append(self.take_output())
+                private.write_record(self._connection, view[start : start + _RECORD])
+                parts.append(private.take_output(self._connection))
         except SSL.Error as failure:
             raise self._fail(failure) from failure
         return b"".join(parts)
@@ -344,8 +349,7 @@ class Engine:
 
     def take_output(self) -> bytes:
         """Take octets that wait to be sent besides data: handshake messages, alerts, answers to a KeyUpdate."""
-        waiting = private.output_waits(self._connection)
-        return self._connection.bio_read(waiting) if waiting else b""
+        return private.take_output(self._connection)
 
     def shutdown(self) -> bytes:
         """Our close_notify and what waits before it; b"" if the session is not up or has failed."""

@@ -7,16 +7,17 @@ own `Listener` on them. The reply to a refused client is the caller's business.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ipaddress
 import logging
 import socket
+import struct
 import time
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from gatepost.net.connection import Connection
 from gatepost.net.proxy_header import HeaderReceiver
 from gatepost.net.stream import Endpoint, Loss, LossKind
+from gatepost.net.tasks import spawn
 from gatepost.policy.connectors.facts import Introduction, Teller
 
 if TYPE_CHECKING:
@@ -28,10 +29,25 @@ if TYPE_CHECKING:
 
 BACKLOG: Final = 512
 """Connections that the kernel keeps for us while we are busy."""
+_AT_ONCE: Final = 16  # connections of one listener that are taken in a turn of the loop
+_PAUSE: Final = 1.0  # seconds without accepting when the process can open no more
+_RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: close with RST, and wait for nothing
 _COMPLAINTS: Final = 10  # lines of one second
 _MAX_REFUSED: Final = 256  # refused connections that may get a reply at a time; more are dropped without one
 
 _log = logging.getLogger(__name__)
+
+
+class ConnectionQuota(NamedTuple):
+    """The limits of one client: connections at a time of all clients and of its source, 0 for none.
+
+    refusal: why it may not connect now, "" if it may. drops: it is not even told so, as that would take too long.
+    """
+
+    total: int
+    per_source: int
+    refusal: str = ""
+    drops: bool = False
 
 
 class PassedSockets(Protocol):
@@ -97,7 +113,8 @@ def source_of(host: str) -> str:
 class Listener:
     """Accepts on `sockets` and hands each stream to `accept`, or to `refuse` with the reason in plain words.
 
-    total, per_source: connections at a time, refused ones not counted; 0 is no limit. `accept` and `refuse` are
+    total, per_source: connections at a time, refused ones not counted; 0 is no limit. quota: in their place, asked
+    once about each client by its address, and again about one that a host of ours names. `accept` and `refuse` are
     called in a turn of the loop, must attach a receiver (or close) and must not block. refusal: while it is set, why
     every new connection is refused. is_own: whether a connection is a check of ours, which counts for no limit.
     proxies: for each local end the addresses that speak for others: each of their connections begins with a PROXY
@@ -112,12 +129,12 @@ class Listener:
         "_is_own",
         "_open",
         "_own",
-        "_per_source",
         "_proxies",
+        "_quota",
         "_refuse",
         "_refused",
-        "_servers",
         "_sockets",
+        "_stopped",
         "_total",
         "refusal",
     )
@@ -130,6 +147,7 @@ class Listener:
         refuse: Callable[[Stream, str], None],
         total: int = 5000,
         per_source: int = 100,
+        quota: Callable[[str], ConnectionQuota] | None = None,
         is_own: Callable[[Stream], bool] = lambda _: False,
         proxies: Callable[[Endpoint], Container[str]] | None = None,
     ) -> None:
@@ -137,7 +155,7 @@ class Listener:
         self._accept = accept
         self._refuse = refuse
         self._total = total
-        self._per_source = per_source
+        self._quota = quota or (lambda _: ConnectionQuota(total, per_source))
         self._open = 0
         self._refused: set[Stream] = set()
         self._proxies = proxies
@@ -146,7 +164,7 @@ class Listener:
         self._is_own = is_own
         self._own: set[Stream] = set()
         self._counted: dict[Stream, str] = {}  # open connections, each with the source that it counts for; "" for none
-        self._servers: list[asyncio.Server] = []
+        self._stopped = False
         self.refusal = ""
 
     @property
@@ -156,54 +174,85 @@ class Listener:
 
     async def start(self) -> None:
         """Begin to accept."""
-        loop = asyncio.get_running_loop()
         for sock in self._sockets:
-            server = await loop.create_server(
-                lambda: Connection(loop, answering=True, opened=self._opened, gone=self._gone),
-                sock=sock,
-                backlog=BACKLOG,
-            )
-            self._servers.append(server)
+            sock.setblocking(False)  # one that was passed on may block
+            self._watch(sock)
 
     def stop(self) -> None:
         """Accept no more, and close the sockets; open connections go on."""
-        for server in self._servers:
-            server.close()
-        self._servers.clear()
+        self._stopped = True
         for sock in self._sockets:
-            with contextlib.suppress(OSError):
+            if sock.fileno() >= 0:
+                asyncio.get_running_loop().remove_reader(sock)
                 sock.close()
+
+    def _watch(self, sock: socket.socket) -> None:
+        if not self._stopped:
+            asyncio.get_running_loop().add_reader(sock, self._take, sock)
+
+    def _take(self, sock: socket.socket) -> None:
+        """Take a few connections: however many come, those that are open get their turn between."""
+        for _ in range(_AT_ONCE):
+            try:
+                client, (host, *_) = sock.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as failure:  # no descriptor or memory is left: wait for some instead of trying all the time
+                self._complaints.say(f"no connection can be accepted: {failure}")
+                loop = asyncio.get_running_loop()
+                loop.remove_reader(sock)
+                loop.call_later(_PAUSE, self._watch, sock)
+                return
+            quota = self._quota(host)
+            if quota.drops and not self.refusal:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                client.close()
+            else:
+                spawn(self._open_stream(client, quota), "a new connection")
+
+    async def _open_stream(self, client: socket.socket, quota: ConnectionQuota) -> None:
+        loop = asyncio.get_running_loop()
+
+        def connection() -> Connection:
+            return Connection(loop, answering=True, opened=lambda stream: self._opened(stream, quota), gone=self._gone)
+
+        try:
+            client.setblocking(False)
+            await loop.connect_accepted_socket(connection, client)
+        except OSError:  # it is gone already
+            client.close()
 
     def introduce(self, stream: Stream, client: Endpoint, introduction: Introduction) -> str:
         """Let an accepted connection be the client's that a trusted host names; why it is one too many, else ""."""
         source = source_of(client.host)
         before = self._counted.get(stream, "")
         if before and source != before:
-            if reason := self._too_many_of(source):
+            quota = self._quota(client.host)
+            if reason := quota.refusal or self._too_many_of(source, quota.per_source):
                 return reason
             self._count(stream, source)
         stream.introduce(client, introduction)
         return ""
 
-    def _opened(self, stream: Connection) -> None:
+    def _opened(self, stream: Connection, quota: ConnectionQuota) -> None:
         if not self.refusal and self._is_own(stream):
             self._own.add(stream)
             self._accept(stream)
         elif self._proxies is not None and stream.peer.host in self._proxies(stream.local):
             self._await_header(stream)
         else:
-            self._admit(stream)
+            self._admit(stream, quota)
 
-    def _admit(self, stream: Connection) -> None:
+    def _admit(self, stream: Connection, quota: ConnectionQuota) -> None:
         source = source_of(stream.peer.host)
-        reason = self._reason(source)
+        reason = self.refusal or self._reason(source, quota)
         if not reason:
             self._open += 1
             self._count(stream, source)
             self._accept(stream)
             return
         self._refused.add(stream)
-        if len(self._refused) > _MAX_REFUSED:
+        if quota.drops or len(self._refused) > _MAX_REFUSED:
             stream.abort(Loss(LossKind.CLOSED, reason))
         else:
             self._refuse(stream, reason)
@@ -220,7 +269,7 @@ class Listener:
                 stream.introduce(Endpoint(header.host, header.port), introduction)
             self._open -= 1
             del self._counted[stream]
-            self._admit(stream)
+            self._admit(stream, self._quota(stream.peer.host))
             stream.replay(rest)
 
         def failed(why: str) -> None:
@@ -231,15 +280,15 @@ class Listener:
         else:
             stream.attach(HeaderReceiver(stream, done, failed))
 
-    def _reason(self, source: str) -> str:
-        if self.refusal:
-            return self.refusal
-        if self._total and self._open >= self._total:
+    def _reason(self, source: str, quota: ConnectionQuota) -> str:
+        if quota.refusal:
+            return quota.refusal
+        if quota.total and self._open >= quota.total:
             return "too many connections"
-        return self._too_many_of(source)
+        return self._too_many_of(source, quota.per_source)
 
-    def _too_many_of(self, source: str) -> str:
-        if self._per_source and self._by_source.get(source, 0) >= self._per_source:
+    def _too_many_of(self, source: str, most: int) -> str:
+        if most and self._by_source.get(source, 0) >= most:
             return f"too many connections from {source}"
         return ""
 

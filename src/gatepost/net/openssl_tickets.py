@@ -167,8 +167,8 @@ class _Workshop:
         for connection, other in ((ours, theirs), (theirs, ours)) * 2:
             with suppress(SSL.WantReadError):
                 connection.do_handshake()
-            if waiting := private.output_waits(connection):
-                other.bio_write(connection.bio_read(waiting))
+            if output := private.take_output(connection):
+                private.put_input(other, output)
         ours.do_handshake()
         kept = ours.get_session()
         if kept is None:

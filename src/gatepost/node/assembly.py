@@ -52,6 +52,7 @@ from gatepost.node.draining import DrainedWorker
 from gatepost.node.evidence import HEADS_SECONDS, EvidenceLog
 from gatepost.node.journal import journal_failures
 from gatepost.node.lifecycle import Duty, Lifecycle, Parts, every, nothing
+from gatepost.node.load import LoadMonitor
 from gatepost.node.lookups import LookupServices
 from gatepost.node.observation import GAUGE_SECONDS, Observation, worker_gauges
 from gatepost.node.recipient_sources import RecipientSources
@@ -162,14 +163,11 @@ class Assembly:
         if self._site.leases.may_hold:
             self.parts.add(*self._duties(stores[0], self._managers[0]).parts())
         self._prepare_sessions(stores[0], self._managers[0])
-        total, per_source = settings.limits.connections, settings.limits.connections_per_source
-        self._uses = ListenerUses(settings.listeners)
         self.listener = Listener(
             sockets,
             self._accept,
             refuse=self._refuse,
-            total=total,
-            per_source=per_source,
+            quota=self._load.limits.connection,
             is_own=self.certificates.own.is_own,
             proxies=(lambda local: self._uses.of(local).proxies) if self._uses.know_proxies else None,
         )
@@ -250,9 +248,10 @@ class Assembly:
         """Prepare the parts that all sessions of the worker share."""
         settings = self._settings
         self.registry = SessionRegistry()
-        store.count_senders(lambda: len(self.registry))
-        tenants = settings.network.policy()
-        roots = settings.tls.trust_anchors
+        self._uses = ListenerUses(settings.listeners)
+        self._load = LoadMonitor(settings, self._observation, self._uses.trust)
+        store.count_senders(lambda: len(self.registry.coming))
+        tenants, roots = settings.network.policy(), settings.tls.trust_anchors
         self._issuer_keys = IssuerKeys(self._lookups.resolver, settings.oauth, roots, tenants=tenants)
         secret = partial(login_secret, self._resources)
         self._logins = Logins(self._resources.content, secret, time.monotonic, self._issuer_keys)
@@ -268,6 +267,7 @@ class Assembly:
             Lifecycle("log-ins", close=self._logins.close),
             Lifecycle("content hooks", reload=self._hooks.reload),
             of_settings.usage_part(self._usage, self._directory),
+            self._load.part(self.registry, self._directory()),
             Lifecycle("recipient validation", reload=self._recipients.forget, close=self._recipients.close),
             *sources.parts(),
             Lifecycle(
@@ -432,8 +432,7 @@ class Assembly:
         )
 
     def _inbound(self, store: Store, manager: QueueManager) -> InboundService:
-        settings, limits = self._settings, self._settings.limits
-        smtp_limits = limits.smtp()
+        settings, smtp_limits = self._settings, self._settings.limits.smtp()
         return InboundService(
             hostname=settings.server.hostname,
             directory=self._directory(),
@@ -458,6 +457,7 @@ class Assembly:
             authenticator=Authenticator(self._lookups.resolver),
             quarantine=QuarantineRoom(self._site.storage.quarantine_usage, of_settings.quarantine_limits(settings)),
             usage=self._usage,
+            source_limits=self._load.limits,
             counts=self._observation.counts,
         )
 

@@ -50,7 +50,7 @@ class DrainedWorker:
             certificates=certificates.fingerprints,
             observed=certificates.observed,
             drained=bool(self._listener.refusal) and not len(self._registry),
-            problems=NodeProblems(problems.failing, problems.dropped, problems.untold),
+            problems=NodeProblems(problems.failing, problems.dropped, problems.untold, observation.load),
         )
 
     def become(self, state: NodeState) -> None:

@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from gatepost.events.metrics import catalogue as metrics
 from gatepost.events.metrics.catalogue import CATALOGUE, MetricKind
 from gatepost.events.metrics.counts import Histogram
+from gatepost.mail.model.worker_load import LEVELS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -117,6 +118,9 @@ def _gauges(known: MetricSources) -> dict[str, dict[Series, float]]:
         for (name, *labels), value in worker.gauges:
             result[name][tuple(labels)] += value
         result[metrics.VERSION.name][(str(worker.worker),)] = worker.version
+        result[metrics.LOAD.name][(str(worker.worker),)] = float(
+            LEVELS.index(worker.load.level) if worker.load.level in LEVELS else 0
+        )
     for worker in known.workers:
         result[metrics.SEEN.name][(str(worker.worker),)] = worker.at
         result[metrics.STARTED.name][(str(worker.worker),)] = worker.started

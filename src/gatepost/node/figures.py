@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Final
 
 from gatepost.events.metrics import catalogue as metrics
 from gatepost.events.metrics.counts import Counts, Histogram
+from gatepost.mail.model.worker_load import NORMAL
 from gatepost.mail.queue.slowdown import Slowdowns
 from gatepost.store.figures import WorkerFigures, read_figures, write_figures
+from gatepost.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -39,7 +41,7 @@ class Figures:
 
     sources: who counts, each on its own thread. lost: numbers that are kept elsewhere, asked for at each write. gauges,
     version: as the event loop noted them last. slowdowns: of next hops, those known to an earlier process of
-    this worker too. failure: why no mail can be stored now, None if it can.
+    this worker too. load: how loaded it is. failure: why no mail can be stored now, None if it can.
     """
 
     def __init__(self, directory: Path, worker: int, *, served: bool, clock: Callable[[], float] = time.time) -> None:
@@ -58,6 +60,8 @@ class Figures:
         self._complained = -_COMPLAIN
         self.before = read_figures(directory, worker)
         self.slowdowns = Slowdowns(self.before.slowed)
+        self.load = replace(self.before.load, level=NORMAL, share=1.0)
+        self._told_load = self.load
         self._problems: DeliveryProblems | None = None
 
     def follow(self, *sources: Counts, lost: Mapping[Series, Callable[[], int]] | None = None) -> None:
@@ -72,11 +76,12 @@ class Figures:
     def look(self) -> None:
         """Write the file if it is time, or if the store can be used no more, or again."""
         now = self._clock()
-        if self._trouble != _summary(self.failure()):
+        if self._trouble != _summary(self.failure()) or self._told_load.level != self.load.level:
             self.write(now)
             return
         due = now >= self._written + (_INTERVAL if self._served else _UNWATCHED) or now < self._written
         changed = (self._problems is not None and self._problems.changed) or self.slowdowns.changed
+        changed = changed or self._told_load is not self.load
         if due and (self._served or changed):
             self.write(now)
 
@@ -84,6 +89,7 @@ class Figures:
         """Write the file at the end: the worker does nothing any more."""
         self.gauges = {}
         self.failure = _no_failure
+        self.load = replace(self.load, level=NORMAL, share=1.0)
         if self._served or self._trouble or (self._problems is not None and self._problems.changed):
             self.write(self._clock())
 
@@ -96,7 +102,7 @@ class Figures:
         figures = self._made(now)
         try:
             write_figures(self._directory, figures)
-            self._trouble = figures.trouble
+            self._trouble, self._told_load = figures.trouble, figures.load
         except OSError as error:
             if self._problems is not None:
                 self._problems.changed = True
@@ -120,6 +126,7 @@ class Figures:
             known.dropped if known else (),
             known.untold if known else (),
             self.slowdowns.listed(now),
+            self.load,
             _summary(failure),
             str(failure or ""),
         )

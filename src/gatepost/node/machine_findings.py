@@ -237,15 +237,20 @@ def _clock_finding(now: float) -> DoctorFinding:
     if now < _FIRST_YEAR:
         text = "the clock was never set: every certificate is not valid yet"
         return DoctorFinding("clock", Level.FAIL, text, "timedatectl set-ntp true")
-    if not _is_kept_right():
+    kept = _is_kept_right()
+    if kept is None:
+        text = "whether a time service keeps the clock right is unknown: the call that says so is denied here"
+        return DoctorFinding("clock", Level.UNKNOWN, text, "timedatectl")
+    if not kept:
         text = "nothing keeps the clock right: certificates, log-ins and reports go by it"
         return DoctorFinding("clock", Level.WARN, text, "timedatectl set-ntp true, or install chrony")
     return DoctorFinding("clock", Level.PASS, "kept right by a time service")
 
 
-def _is_kept_right() -> bool:
-    """Whether the kernel says that something keeps its clock right (adjtimex(2))."""
+def _is_kept_right() -> bool | None:
+    """Whether the kernel says that something keeps its clock right (adjtimex(2)); None where a unit denies the call."""
     fields = (ctypes.c_long * 64)()  # modes is 0: nothing is set
-    ctypes.CDLL(None).adjtimex(fields)
+    if ctypes.CDLL(None).adjtimex(fields) < 0:
+        return None
     status = ctypes.cast(ctypes.byref(fields, 5 * ctypes.sizeof(ctypes.c_long)), ctypes.POINTER(ctypes.c_int))[0]
     return not status & _STA_UNSYNC

@@ -117,23 +117,27 @@ class MetricsHost:
                 return Response(HTTPStatus.OK, *exposed(self.known(), accept))
             case b"/healthz":
                 why = self._not_ready()
-                return Response(HTTPStatus.OK, f"ok, but not ready: {why}\n".encode() if why else b"ok\n")
+                return _fine("ok", f"not ready: {why}" if why else self._warning())
             case b"/readyz":
                 if why := self._not_ready():
                     return Response(HTTPStatus.SERVICE_UNAVAILABLE, f"{why}\n".encode())
-                return Response(HTTPStatus.OK, b"ready\n")
+                return _fine("ready", self._warning())
             case _:
                 return Response(HTTPStatus.NOT_FOUND)
 
     def _not_ready(self) -> str:
         """Explain why mail should go to another gateway, "" if it need not. It never waits for the store."""
-        known = MetricSources(time.time(), read_all(self._data / WORKERS_DIRECTORY), gauges=self._alarms())
+        known = MetricSources(time.time(), read_all(self._data / WORKERS_DIRECTORY))
         if len(known.alive) < self._workers:
             return "not every worker runs"
         if trouble := next((worker.trouble for worker in known.alive if worker.trouble), ""):
             return f"{trouble}: no mail is taken"
+        return ""
+
+    def _warning(self) -> str:
+        """Say what ails a gateway that takes mail: with the nameservers, all gateways would be out of use at once."""
         down = (metrics.ALARMS.name, str(Kind.NAMESERVERS_DOWN))
-        return "no nameserver answers" if any(gauge[:2] == down for gauge in known.gauges or ()) else ""
+        return "no nameserver answers" if any(gauge[:2] == down for gauge in self._alarms()) else ""
 
     def known(self) -> MetricSources:
         """The figures to serve, a second old at most."""
@@ -192,6 +196,10 @@ class MetricsHost:
             counts = Counter((metrics.ALARMS.name, str(alarm.kind), str(alarm.severity)) for alarm in alarms)
             return {series: float(count) for series, count in counts.items()}
         return {}
+
+
+def _fine(word: str, warning: str) -> Response:
+    return Response(HTTPStatus.OK, f"{word}, but {warning}\n".encode() if warning else f"{word}\n".encode())
 
 
 def _build() -> tuple[str, str, str]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from gatepost.events.metrics.counts import Series
     from gatepost.mail.model.trace_event import TraceEvent
+    from gatepost.mail.model.worker_load import WorkerLoad
     from gatepost.mail.queue.lane_budget import LaneBudget
     from gatepost.mail.queue.manager import QueueManager
     from gatepost.policy.decisions.recipient_validation import RecipientAnswer, RecipientQuestion
@@ -89,6 +90,15 @@ class Observation:
         if answer.exists is not None or answer.is_down:
             failure = "" if answer.exists is not None else answer.source
             self.problems.note_source(question.organization, question.domain.name, failure, time.time())
+
+    @property
+    def load(self) -> WorkerLoad:
+        """The load of the worker, as it was noted last."""
+        return self._figures.load
+
+    def note_load(self, load: WorkerLoad) -> None:
+        """Note how loaded the worker is, for alarms, metrics and status."""
+        self._figures.load = load
 
     def close(self) -> None:
         """Tell what waits, and write the file a last time. Blocks."""

@@ -35,9 +35,7 @@ _PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
 _LINUX_CAPABILITY_VERSION_3: Final = 0x20080522  # linux/capability.h
 _UNCHANGED: Final = -1  # of setfsuid and setfsgid: only tell
 _MOST_LOOKED_AT: Final = 20_000  # files of data_dir whose owner is looked at when the gateway starts
-_MAKE_ONE: Final = (
-    f"useradd --system --user-group --home-dir /var/lib/gatepost --shell /usr/sbin/nologin {DEFAULT_ACCOUNT}"
-)
+_MAKE: Final = "useradd --system --user-group --home-dir /var/lib/gatepost --shell /usr/sbin/nologin"
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -80,7 +78,7 @@ def gateway_account(server: Server) -> Account:
         return _account(pwd.getpwnam(DEFAULT_ACCOUNT), server.group)
     raise PrivilegeError(
         "server.user: this is root, and the gateway needs an account of its own. Make one, which is found by its name: "
-        f'{_MAKE_ONE}\n  or write user = "ACCOUNT" under [server]; user = "root" runs everything as root'
+        f'{_MAKE} {DEFAULT_ACCOUNT}\n  or write user = "ACCOUNT" under [server]; user = "root" runs everything as root'
     )
 
 
@@ -229,11 +227,17 @@ def _environment(account: Account) -> dict[str, str]:
 
 def _by_name(server: Server) -> Account:
     try:
-        return _account(pwd.getpwnam(server.user), server.group)
-    except KeyError as error:
+        entry = pwd.getpwnam(server.user)
+    except KeyError:
         raise PrivilegeError(
-            f"server.user, server.group: {error.args[0] if error.args else server.user}; make it, such as: {_MAKE_ONE}"
-        ) from error
+            f"server.user: there is no account {server.user}. Make it: {_MAKE} {server.user}"
+        ) from None
+    try:
+        return _account(entry, server.group)
+    except KeyError:
+        raise PrivilegeError(
+            f"server.group: there is no group {server.group}. Make it: groupadd --system {server.group}"
+        ) from None
 
 
 def _by_number(uid: int) -> Account:

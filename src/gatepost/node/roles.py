@@ -68,6 +68,10 @@ class ListenerUses:
         """Whether any listener has proxies."""
         return any(use.proxies for _, _, use in self._by_address)
 
+    def trust(self, host: str) -> bool:
+        """Whether a host may name its clients, on any listener."""
+        return any(host in use.proxies or host in use.xclient for _, _, use in self._by_address)
+
     def of(self, local: Endpoint) -> ListenerUse:
         """The use of the listener that a connection to `local` came to. Unless settings tell, mail from servers.
 

@@ -43,7 +43,7 @@ from gatepost.settings.roles import ListenerRole  # noqa: TC001 - pydantic reads
 from gatepost.settings.section import Checked, Section, setting
 from gatepost.settings.site import Site
 from gatepost.settings.store_url import SQLITE, store_url
-from gatepost.settings.traffic import Limits, Outbound, Queue, Seconds
+from gatepost.settings.traffic import Limits, Outbound, Queue, Rates, Seconds
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]|^[^A-Za-z0-9]+", re.ASCII)
 _NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
@@ -473,6 +473,7 @@ class Settings(Section):
     evidence: Evidence = setting(default=Evidence(), description="[evidence]")
     smime: Smime = setting(default=Smime(), description="[smime]")
     limits: Limits = setting(default=Limits(), description="[limits]")
+    rates: Rates = setting(default=Rates(), description="[rates]")
     queue: Queue = setting(default=Queue(), description="[queue]")
     quarantine: Quarantine = setting(default=Quarantine(), description="[quarantine]")
     outbound: Outbound = setting(default=Outbound(), description="[outbound]")

@@ -1,4 +1,4 @@
-"""Limits and timeouts of mail: the tables `[limits]`, `[queue]` and `[outbound]`.
+"""Limits and timeouts of mail: the tables `[limits]`, `[rates]`, `[queue]` and `[outbound]`.
 
 A part of `settings.model`, read with it.
 """
@@ -117,6 +117,60 @@ class Limits(Section):
     def prefixes(self) -> PrefixLimits:
         """The part that `policy.connectors.model.parse` applies."""
         return PrefixLimits(ipv4=self.sender_ip_prefix, ipv6=self.sender_ip6_prefix)
+
+
+Rate = Annotated[Whole, Range(0, 100_000_000)]
+
+
+class Rates(Section):
+    """Limits a minute on clients that nobody knows, in each worker; they are tighter while it is short of something.
+
+    Clients that a connector names by address, that a connector, a log-in or the site identified within a day, and this
+    host are known.
+    """
+
+    connections_per_source: Rate = setting(
+        default=600,
+        description="Connections from one IPv4 address or IPv6 /64. A source may do ten seconds' worth at once.",
+    )
+    connections: Rate = setting(
+        default=12_000, description="Connections from all of them. All together may do two seconds' worth at once."
+    )
+    handshakes_per_source: Rate = setting(default=600, description="TLS handshakes with one source.")
+    handshakes: Rate = setting(default=6000, description="TLS handshakes with all of them.")
+    messages_per_source: Rate = setting(default=6000, description="Messages from one source (Postfix: no limit).")
+    messages: Rate = setting(default=120_000, description="Messages from all of them.")
+    recipients_per_source: Rate = setting(default=60_000, description="Recipients named by one source.")
+    recipients: Rate = setting(default=1_200_000, description="Recipients named by all of them.")
+    errors_per_source: Rate = setting(
+        default=600, description="Protocol errors of one source; beyond them it may not connect either."
+    )
+    errors: Rate = setting(default=60_000, description="Protocol errors of all of them.")
+    failed_logins_per_source: Rate = setting(
+        default=60,
+        description="Failed log-ins from one source; after five in a row it must wait longer each time anyway.",
+    )
+    failed_logins: Rate = setting(
+        default=1000, description="Failed log-ins from all of them: passwords are tried from many addresses."
+    )
+    memory_mark: Annotated[Whole, Range(0, 99)] = setting(
+        default=90,
+        description="Percent of the memory of the machine or container in use, above which these limits become "
+        "tighter. 0: never.",
+    )
+    commit_mark: Annotated[Duration, Range(0, 3600, format_duration)] = setting(
+        default=1, description="How long messages wait to be stored, above which they become tighter. 0: never."
+    )
+    delay_mark: Annotated[Duration, Range(0, 3600, format_duration)] = setting(
+        default=0.002,
+        description="How late a worker is most of the time because of its own work, above which they become tighter. A "
+        "larger one takes more from unknown clients, and lets known ones wait longer meanwhile. 0: never. The mark of "
+        "the disk is four times store.free_space.",
+    )
+
+    def of(self, limit: str) -> tuple[int, int]:
+        """The limits a minute of one source and of all, by the name of the latter; 0 is no limit."""
+        return getattr(self, f"{limit}_per_source"), getattr(self, limit)
 
 
 class Queue(Section):

@@ -262,10 +262,11 @@ class Body:
             self._drop()
 
     def whole(self) -> bytes:
-        """The body, if it stayed in memory."""
-        if self.head:
-            return b"".join((self.head, *self._chunks))
-        return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        """The body, if it stayed in memory. After the end it is joined once, and the pieces are forgotten."""
+        whole = self._chunks[0] if len(self._chunks) == 1 and not self.head else b"".join((self.head, *self._chunks))
+        if self._ended:
+            self.head, self._chunks = b"", [whole]
+        return whole
 
     def release(self) -> None:
         """Its bytes in memory are no longer counted here."""

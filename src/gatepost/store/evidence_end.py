@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import structs
 
@@ -16,10 +16,14 @@ from gatepost.events.evidence.entry import Privacy, begin_body, checkpoint_body,
 from gatepost.policy.decisions.withheld import without_others
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from gatepost.events.evidence.chain import Signer
     from gatepost.mail.model.trace_event import TraceEvent
+
+
+_SALT: Final = 12  # octets of a salt
+_SALT_TEXT: Final = 16  # characters of it: three octets are four
 
 
 class ChainEnd:
@@ -40,14 +44,17 @@ class ChainEnd:
         """Say that something is missing: see `gap_body`."""
         self._join(gap_body(self.place, now, what=what, count=count, sha256=sha256))
 
-    def events(self, events: Iterable[TraceEvent]) -> None:
+    def events(self, events: Sequence[TraceEvent]) -> None:
         """An entry for each.
 
         It goes to its organization's auditors as it is written: what is another's is left out for good.
         """
-        for event in events:
-            shown = structs.replace(event, **without_others(event))
-            self._join(event_body(shown, self.place.number + 1, secrets.token_urlsafe(12), self._privacy))
+        salts = secrets.token_urlsafe(_SALT * len(events))  # one question to the kernel for all of them
+        for place, event in enumerate(events):
+            hidden = without_others(event)
+            shown = structs.replace(event, **hidden) if hidden else event
+            salt = salts[place * _SALT_TEXT : (place + 1) * _SALT_TEXT]
+            self._join(event_body(shown, self.place.number + 1, salt, self._privacy))
 
     def checkpoint(self, now: float, signer: Signer) -> None:
         """The place, signed."""

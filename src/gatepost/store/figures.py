@@ -13,6 +13,7 @@ import msgspec
 from gatepost.decoding import json_decoder
 from gatepost.events.delivery_problems import DowngradedDestination, FailingPartner, UnsentNotice  # noqa: TC001 - msgspec reads annotations
 from gatepost.mail.model.slowed_next_hop import SlowedNextHop  # noqa: TC001 - as above
+from gatepost.mail.model.worker_load import WorkerLoad
 
 WORKERS_DIRECTORY = "workers"
 
@@ -23,8 +24,9 @@ class WorkerFigures(msgspec.Struct, omit_defaults=True):
     """One worker. at, started: seconds since 1970. version: of the resources it works by.
 
     numbers: a series (name and label values) and its count. histograms: a series, counts by bucket, sum. gauges: a
-    series and what it is now, true only while the worker lives. slowed: next hops that it sends less to. trouble: why
-    it takes no mail, as it may be told to everybody, "" if it does; reason: the same for whoever runs the gateway.
+    series and what it is now, true only while the worker lives. slowed: next hops that it sends less to. load: whether
+    its limits are tighter now. trouble: why it takes no mail, as it may be told to everybody, "" if it does; reason:
+    the same for whoever runs the gateway.
     """
 
     worker: int
@@ -39,6 +41,7 @@ class WorkerFigures(msgspec.Struct, omit_defaults=True):
     dropped: tuple[DowngradedDestination, ...] = ()
     untold: tuple[UnsentNotice, ...] = ()
     slowed: tuple[SlowedNextHop, ...] = ()
+    load: WorkerLoad = WorkerLoad()
     trouble: str = ""
     reason: str = ""
 

@@ -241,7 +241,7 @@ class Store(Protocol):
         """Its place among the processes that share the queue, from 0, and their number; None if it is not shared."""
 
     def count_senders(self, senders: Callable[[], int]) -> None:
-        """Name who knows how many connections may hand over mail: commits of one sender are not delayed for others."""
+        """Name who knows how many sessions may hand over a message soon: for others a commit does not wait."""
 
     def attach(self, owner: QueueOwner) -> None:
         """Name who schedules the deliveries; replaces the one before."""

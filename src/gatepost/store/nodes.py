@@ -15,6 +15,7 @@ import msgspec
 
 from gatepost.decoding import from_json
 from gatepost.events.delivery_problems import DowngradedDestination, FailingPartner, UnsentNotice  # noqa: TC001 - msgspec reads annotations
+from gatepost.mail.model.worker_load import WorkerLoad
 from gatepost.store.interface import StoreFailure
 from gatepost.store.leases import lease_holders
 
@@ -80,6 +81,7 @@ class NodeProblems(msgspec.Struct, frozen=True):
     failing: tuple[FailingPartner, ...] = ()
     dropped: tuple[DowngradedDestination, ...] = ()
     untold: tuple[UnsentNotice, ...] = ()
+    load: WorkerLoad = WorkerLoad()
 
 
 class ListenerObservation(msgspec.Struct, frozen=True, omit_defaults=True):

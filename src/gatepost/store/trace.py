@@ -216,11 +216,10 @@ def stored_row(event: TraceEvent) -> list[Any] | None:
     """The columns of an event as they are stored; None, and a line in the log, if it cannot be written."""
     row = list(msgspec.structs.astuple(event))
     try:
+        row[_TLS] = row[_DETAIL] = ""
+        _encode(row)  # fails for half of a surrogate pair, in one call for all columns
         row[_TLS] = _encode(event.tls).decode()
         row[_DETAIL] = _encode(event.detail).decode()
-        for value in row:
-            if type(value) is str and not value.isascii():
-                value.encode()
     except (UnicodeError, TypeError, ValueError) as error:
         _log.error("the message trace: an event of %s is left out: %s", event.message, error)
         return None

@@ -10,17 +10,15 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import pytest
 from support.debian import MARK, need
-from support.process import Child
+from support.process import ROOT, Child
 
 from gatepost.testing.process import FixtureError, Folder
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 PACKAGES = (
     "python3,ca-certificates,dns-root-data,libunbound8,openssl,systemd-standalone-sysusers,systemd-standalone-tmpfiles"
@@ -47,6 +45,29 @@ def base() -> Path:
     return root
 
 
+def with_venv() -> Path:
+    """The clean system that scripts/fresh_machine.sh keeps, which can make environments. Skips the test without it."""
+    need("root")
+    root = base().with_name("trixie")
+    if not root.exists():
+        pytest.skip(f"{MARK}: the clean system of scripts/fresh_machine.sh")
+    return root
+
+
+def built_package(output: Path) -> Path:
+    """The Debian package, or the one that GATEPOST_DEB names. Skips the test, loudly, where it cannot be built."""
+    if named := os.environ.get("GATEPOST_DEB"):
+        return Path(named)
+    if not Path("/usr/bin/python3.13").exists():
+        pytest.skip(f"{MARK}: python3.13, as Debian 13 has it")
+    command = [sys.executable, ROOT / "scripts/debian_package.py", "--fast", "--output", output]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=800)
+    if "error sending request" in done.stderr or "dns error" in done.stderr:
+        pytest.skip(f"{MARK}: the libraries of the lock, which no cache has")
+    assert done.returncode == 0, done.stderr
+    return Path(done.stdout.splitlines()[-1])
+
+
 class CleanRoot:
     """A copy of the clean system, or of another folder, removed at the end."""
 
@@ -70,11 +91,18 @@ class CleanRoot:
 
     def run(self, *command: str, expect: int | None = 0) -> str:
         """What a command of root's in it prints. expect: its exit status, None for any."""
-        done = subprocess.run(self._command(command), capture_output=True, env=_environment(), check=False, timeout=300)
+        done = subprocess.run(self.command(*command), capture_output=True, env=_environment(), check=False, timeout=300)
         text = (done.stdout + done.stderr).decode(errors="replace")
         if expect is not None and done.returncode != expect:
             raise FixtureError(f"{' '.join(command)}: exit {done.returncode}, not {expect}\n{text}")
         return text
+
+    def lend_network(self) -> None:
+        """Let commands in it reach archives of packages as this machine does."""
+        for name in ("etc/resolv.conf", "etc/hosts", "etc/pip.conf", "etc/ssl/certs/ca-certificates.crt"):
+            if Path("/", name).is_file():
+                (self / name).unlink(missing_ok=True)
+                shutil.copy(Path("/", name), self / name)
 
     def start_unit(self, name: str) -> None:
         """Run the unit's ExecStart as its User with its capabilities, and wait until it says that it is ready."""
@@ -84,12 +112,13 @@ class CleanRoot:
         user += [f"--inh-caps=-all,{capability}", f"--bounding-set=-all,{capability}", f"--ambient-caps={capability}"]
         place = self / "run/notify"
         place.unlink(missing_ok=True)
+        self.notified.clear()  # an earlier start said so, too
         self._manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._manager.bind(str(place))
         self._manager.setblocking(False)
         place.chmod(0o777)
         variables = {**_environment(), "NOTIFY_SOCKET": "/run/notify", "WATCHDOG_USEC": "60000000"}
-        command = self._command([*user, *unit["ExecStart"].split()])
+        command = self.command(*user, *unit["ExecStart"].split())
         self._child = Child(command, self.folder.path / "log.txt", variables)
         self._child.wait_ready(lambda: self.has_said("READY=1"), timeout=300)
 
@@ -126,7 +155,8 @@ class CleanRoot:
         log = self.folder.path / "log.txt"
         return log.read_text(errors="replace") if log.exists() else ""
 
-    def _command(self, words: Sequence[str]) -> list[str]:
+    def command(self, *words: str) -> list[str]:
+        """What runs a command of root's in it."""
         return ["unshare", "--mount", "--propagation", "private", "sh", "-c", _INSIDE, str(self.path), *words]
 
 

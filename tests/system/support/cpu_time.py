@@ -1,8 +1,9 @@
 """What the tests cost, in seconds of CPU, by file and by program: on a busy machine they change far less than the time.
 
 A plugin of pytest, which `conftest.py` registers. Each process of the run counts itself and what it started, as far as
-it has ended: so what a fixture of a file keeps running counts for the file's last test. The end of the run shows the
-dearest files, and with GATEPOST_CPU=1 every file, the dearest tests and every kind of program.
+it has ended: so what a fixture of a file keeps running counts for the file's last test. What a fixture of the whole run
+kept running is no file's, though it ends with some test: it has a line of its own. The end of the run shows the dearest
+files, and with GATEPOST_CPU=1 every file, the dearest tests and every kind of program.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ A file with more is named in red. The run does not fail: on a machine with many 
 do a fifth of what it does on a quiet one.
 """
 _NAME = "cpu seconds"
+_OF_RUN = "servers of the whole run"
 _BEFORE = {"setpriv", "env", "ip", "netns", "exec", "unshare", "timeout"}  # programs that start another one
 
 
@@ -51,7 +53,8 @@ class CpuTime:
         self._starts: Counter[str] = Counter()
         self._seconds: defaultdict[str, float] = defaultdict(float)
         self._all = 0.0
-        self._last = spent()
+        self._last = self._finalized = spent()
+        self._of_run = 0.0  # of fixtures that lasted for the whole run
         if ALL:
             self._watch_programs()
 
@@ -73,6 +76,19 @@ class CpuTime:
     def pytest_collection_finish(self) -> None:
         """What collecting took is no test's."""
         self._last = spent()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_teardown(self) -> None:
+        """What a fixture's end shows is counted from here, or from the end of the one before."""
+        self._finalized = spent()
+
+    def pytest_fixture_post_finalizer(self, fixturedef: pytest.FixtureDef[Any]) -> None:
+        """Servers of the whole run end with its last test, which did not use what they did meanwhile."""
+        now = spent()
+        if fixturedef.scope == "session":
+            self._of_run += now - self._finalized
+            self._last += now - self._finalized
+        self._finalized = now
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, call: pytest.CallInfo[None]) -> Iterator[Any]:
@@ -98,6 +114,7 @@ class CpuTime:
         if output is not None:
             for name, seconds in fork_server.seconds.items():
                 self._add(name, fork_server.starts[name], seconds)
+            self._add(_OF_RUN, 1, self._of_run)
             output["cpu_time"] = [spent(), {name: (self._starts[name], self._seconds[name]) for name in self._seconds}]
 
     @pytest.hookimpl(optionalhook=True)
@@ -111,8 +128,9 @@ class CpuTime:
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """The dearest files; everything with GATEPOST_CPU=1."""
         write, files = terminalreporter.write_line, _by_file(self._tests)
+        of_run = self._of_run + self._seconds.pop(_OF_RUN, 0.0)
         together = f", {self._all:.0f} s with collecting them" if self._all else ""
-        write(f"CPU: {sum(files.values()):.0f} s in tests{together}; the dearest files:")
+        write(f"CPU: {sum(files.values()):.0f} s in tests, {of_run:.0f} s in {_OF_RUN}{together}; the dearest files:")
         for file, seconds in files.most_common(None if ALL else 5):
             write(f"{seconds:8.1f} s  {file}")
         if ALL:

@@ -39,7 +39,9 @@ seconds: defaultdict[str, float] = defaultdict(float)
 
 
 def kind(words: Sequence[str], *, real: bool = False) -> str:
-    """ "gatepost queue list" of the words of a command line."""
+    """ "gatepost queue list" of the words of a command line, "forked python -c" of a script."""
+    if words[:1] == ["-c"]:
+        return "forked python -c"
     names: list[str] = []
     skip = False
     for word in words:
@@ -119,7 +121,7 @@ class ForkServer:
         environment: Mapping[str, str],
         folder: Path | None = None,
     ) -> ForkedProcess:
-        """Run `gatepost WORDS…` in a session of its own.
+        """Run `gatepost WORDS…` in a session of its own, or with words of `-c SCRIPT …` what Python would run.
 
         files: standard input, output and error. folder: where it runs, by default where this process does.
         """
@@ -175,6 +177,14 @@ def _build_validators() -> None:
     for record in records:
         records += record.__subclasses__()
         record.model_rebuild()
+
+
+def _read_anchors() -> None:
+    """The system's, which most commands need: `TrustAnchors` remembers what it has read."""
+    from gatepost.net.anchors import SYSTEM, AnchorsError, TrustAnchors  # noqa: PLC0415 - the client does without
+
+    with suppress(AnchorsError):
+        TrustAnchors.load(SYSTEM)
 
 
 class _Server:
@@ -244,10 +254,15 @@ def _run(request: Mapping[str, Any]) -> NoReturn:
     encoding = os.environ.get("PYTHONIOENCODING") or None
     sys.stdout = open(1, "w", encoding=encoding, closefd=False)  # noqa: SIM115 - for the life of the process
     sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115 - as above
-    sys.argv = ["gatepost", *request["words"]]
+    words = request["words"]
     status: object = 0
     try:
-        main(request["words"], prog_name="gatepost")
+        if words[0] == "-c":
+            sys.argv = ["-c", *words[2:]]
+            exec(words[1], {"__name__": "__main__"})  # noqa: S102 - a test's own
+        else:
+            sys.argv = ["gatepost", *words]
+            main(words, prog_name="gatepost")
     except SystemExit as end:
         status = end.code
     except BaseException:  # noqa: BLE001 - what the interpreter does with it
@@ -266,6 +281,7 @@ def _run(request: Mapping[str, Any]) -> NoReturn:
 if __name__ == "__main__":
     _import_everything()
     _build_validators()
+    _read_anchors()
     gc.collect()
     gc.freeze()
     server = _Server(sys.argv[1])

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
     from gatepost.testing.pki import Leaf
 
-# Tests that are not about durability do not wait for the disk.
-_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+# Tests that are not about durability do not wait for the disk. Nor do they vacuum: each has databases of its own, and a
+# worker that looks into every one of them every few seconds took a tenth of a core for as long as the run lasted.
+_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}
 _COMMON = {
     "max_connections": "100",
     "shared_buffers": "32MB",

@@ -6,6 +6,7 @@ import os
 import subprocess
 import tempfile
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,6 +80,35 @@ def run_gatepost(
         out.seek(0)
         error.seek(0)
         return subprocess.CompletedProcess(command, status, out.read(), error.read())
+
+
+class Script:
+    """A script in Python, in a process that has imported gatepost already: a line to it, a line from it."""
+
+    def __init__(self, source: str, *arguments: str) -> None:
+        theirs, to_it = os.pipe()
+        from_it, answers = os.pipe()
+        self._process = fork_server().fork(["-c", source, *arguments], (theirs, answers, 2), os.environ)
+        os.close(theirs)
+        os.close(answers)
+        self._input, self._output = os.fdopen(to_it, "w"), os.fdopen(from_it)
+
+    def ask(self, line: str) -> str:
+        """The next line that it writes once it has read this one; "" if it has ended."""
+        self._input.write(f"{line}\n")
+        self._input.flush()
+        return self._output.readline()
+
+    def kill(self) -> None:
+        """End it at once; harmless when it has ended."""
+        self._process.kill()
+
+    def close(self, timeout: float = 20) -> int:
+        """Close its standard input and wait for its end; the exit status. Raises subprocess.TimeoutExpired."""
+        with self._output, suppress(BrokenPipeError):
+            self._input.close()
+            return self._process.wait(timeout)
+        return self._process.wait(timeout)
 
 
 class Child(process.Child):

@@ -93,3 +93,17 @@ def test_a_system_without_any_bundle(monkeypatch):
 def test_all_of_them_for_the_ssl_module(pki, tmp_path):
     anchors = TrustAnchors([pki.root.der, pki.stranger.der], "memory")
     assert anchors.der == b"".join(sorted([pki.root.der, pki.stranger.der]))
+
+
+def test_what_was_read_is_not_read_again(pki, tmp_path, monkeypatch):
+    for remembered in (module._subject, module._openssl_form):
+        remembered.cache_clear()
+    file = tmp_path / "root.pem"
+    file.write_bytes(pki.root.pem)
+    first = TrustAnchors.load(str(file))
+    monkeypatch.setattr(module, "parse", None)
+    monkeypatch.setattr(module.crypto, "load_certificate", None)
+    assert TrustAnchors.load(str(file)).identity == first.identity
+    file.write_bytes(pki.stranger.pem)
+    with pytest.raises(TypeError):  # another one is
+        TrustAnchors.load(str(file))

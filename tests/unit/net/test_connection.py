@@ -290,8 +290,8 @@ def test_a_server_that_refuses_our_certificate_after_our_last_flight(run, in_mem
             pass
         except SSL.Error:
             private.clear_errors()
-        if waiting := private.output_waits(raw):
-            self.stream.write(raw.bio_read(waiting))
+        if output := private.take_output(raw):
+            self.stream.write(output)
 
     async def talk():
         client, server = await in_memory.joined(drive)

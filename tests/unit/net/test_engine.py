@@ -494,8 +494,7 @@ class Raw:
         return b""
 
     def take_output(self):
-        waiting = private.output_waits(self.connection)
-        return self.connection.bio_read(waiting) if waiting else b""
+        return private.take_output(self.connection)
 
 
 def test_renegotiation_is_refused(shake, server):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 
 import pytest
@@ -8,10 +9,12 @@ import pytest
 from gatepost.net import listener as module
 from gatepost.net import proxy_header
 from gatepost.net.dial import connect
-from gatepost.net.listener import Listener, bind, drain, parse_address, source_of
-from gatepost.net.stream import Endpoint, LossKind
+from gatepost.net.listener import ConnectionQuota, Listener, bind, drain, parse_address, source_of
+from gatepost.net.stream import Endpoint, Loss, LossKind
 from gatepost.net.tasks import spawn
 from gatepost.policy.connectors.facts import Introduction, Teller
+
+OPEN = ConnectionQuota(0, 0)
 
 
 @pytest.mark.parametrize(
@@ -389,6 +392,72 @@ def test_a_client_that_is_named_later_counts_instead_of_who_named_it(run, peer):
             each.stream.close()
         await asyncio.gather(*(each.ends() for each in served))
         assert listener._by_source == {}
+        listener.stop()
+
+    run(talk())
+
+
+def test_who_is_dropped_gets_a_reset_and_costs_no_stream(run, peer):
+    def dropped(port):
+        with socket.create_connection(("127.0.0.1", port), 5, source_address=("127.0.0.2", 0)) as client:
+            client.recv(1)
+
+    async def talk():
+        served = []
+        (sock,) = bind("127.0.0.1:0")
+        listener = Listener(
+            [sock],
+            lambda stream: served.append(peer(stream)),
+            refuse=None,
+            quota=lambda host: ConnectionQuota(0, 0, "too many", drops=True) if host == "127.0.0.2" else OPEN,
+        )
+        await listener.start()
+        port = sock.getsockname()[1]
+        with pytest.raises(ConnectionResetError):
+            await asyncio.to_thread(dropped, port)
+        assert listener.connections == 0
+        client = await connect("127.0.0.1", port, timeout=5)
+        async with asyncio.timeout(5):
+            while not served:  # noqa: ASYNC110 - a list has no event
+                await asyncio.sleep(0.01)
+        peer(client)
+        client.abort(Loss(LossKind.CLOSED, ""))
+        async with asyncio.timeout(5):
+            while listener.connections:  # noqa: ASYNC110 - a list has no event
+                await asyncio.sleep(0.01)
+        listener.stop()
+
+    run(talk())
+
+
+def test_a_process_without_descriptors_accepts_again_later(run, peer, monkeypatch, caplog):
+    class Full(socket.socket):
+        tries = 0
+
+        def accept(self):
+            Full.tries += 1
+            if Full.tries == 1:
+                raise OSError(errno.EMFILE, "Too many open files")
+            return super().accept()
+
+    async def talk():
+        monkeypatch.setattr(module, "_PAUSE", 0.05)
+        (bound,) = bind("127.0.0.1:0")
+        served = []
+        sock = Full(fileno=bound.detach())
+        listener = Listener([sock], lambda stream: served.append(peer(stream)), refuse=None)
+        await listener.start()
+        client = await connect("127.0.0.1", sock.getsockname()[1], timeout=5)
+        async with asyncio.timeout(5):
+            while not served:  # noqa: ASYNC110 - a list has no event
+                await asyncio.sleep(0.01)
+        assert Full.tries >= 2
+        assert "no connection can be accepted: [Errno 24] Too many open files" in caplog.text
+        peer(client)
+        client.abort(Loss(LossKind.CLOSED, ""))
+        async with asyncio.timeout(5):
+            while listener.connections:  # noqa: ASYNC110 - a list has no event
+                await asyncio.sleep(0.01)
         listener.stop()
 
     run(talk())

@@ -4,6 +4,7 @@ import pytest
 
 from gatepost.events.delivery_problems import DeliveryProblems, FailingPartner
 from gatepost.events.metrics.counts import Counts
+from gatepost.mail.model.worker_load import WorkerLoad
 from gatepost.node.figures import Figures
 from gatepost.store.figures import WorkerFigures, read_figures, write_figures
 from gatepost.store.interface import StoreBusy, StoreFull
@@ -132,3 +133,20 @@ def test_a_full_disk_is_told_now_and_then_and_tried_again(tmp_path, clock, caplo
     plain = Figures(tmp_path / "workers", 0, served=True, clock=clock)
     plain.look()
     assert caplog.text.count("cannot be written") == 2
+
+
+def test_the_load_is_told_at_once_and_an_earlier_process_is_not_loaded_any_more(tmp_path, clock):
+    figures = Figures(tmp_path, 0, served=False, clock=clock)
+    figures.look()
+    assert read_figures(tmp_path, 0).load == WorkerLoad()
+    figures.load = WorkerLoad("busy", 0.5, "why", 100.0, 100.0)
+    figures.look()
+    assert read_figures(tmp_path, 0).load == figures.load
+    figures.load = WorkerLoad("busy", 0.5, "why", 100.0, 101.0, 7)
+    figures.look()
+    assert read_figures(tmp_path, 0).load.refused == 0, "numbers have their time"
+    clock.now += 5.0
+    figures.look()
+    assert read_figures(tmp_path, 0).load.refused == 7
+    again = Figures(tmp_path, 0, served=False, clock=clock)
+    assert again.load == WorkerLoad("normal", 1.0, "why", 100.0, 101.0, 7)

@@ -72,9 +72,11 @@ def test_the_life_of_the_process(serve, home):
     down = Alarm(Kind.NAMESERVERS_DOWN, Severity.CRITICAL, "", "t", "d", "f")
     config.apply({}, author="test", content={ALARMS_CONTENT: encoded(Memory((AlarmStatus(down, 1.0),)))})
     config.close()
-    while ask(port, "/readyz")[1] != "no nameserver answers\n":
+    while ask(port, "/readyz")[1] != "ready, but no nameserver answers\n":
         assert time.monotonic() < deadline
         time.sleep(0.2)
+    assert ask(port, "/readyz")[0].startswith("HTTP/1.1 200 "), "all nodes of a site would be out of use at once"
+    assert ask(port, "/healthz")[1] == "ok, but no nameserver answers\n"
     assert ask(port, method="HEAD")[1] == ""
     assert ask(port, "/metrics?name=x")[0].startswith("HTTP/1.1 200 ")
     assert ask(port, method="POST")[0].startswith("HTTP/1.1 405 ")

@@ -168,7 +168,9 @@ def test_else_root_is_told_what_to_do(monkeypatch):
 @as_root
 @pytest.mark.parametrize("fields", [{"user": "no-such-user"}, {"user": "nobody", "group": "no-such-group"}])
 def test_accounts_that_are_not_there(fields):
-    with pytest.raises(PrivilegeError, match=r"^server\.user, server\.group: .*no-such"):
+    with pytest.raises(
+        PrivilegeError, match=r"^server\.(user|group): there is no (account|group) no-such.*\. Make it: "
+    ):
         gateway_account(server(**fields))
 
 

@@ -43,6 +43,24 @@ def test_small_bodies_stay_in_memory_and_are_counted(shop):
     asyncio.run(main())
 
 
+def test_a_body_in_memory_is_kept_once_after_its_end(shop):
+    async def main():
+        async with shop.open() as store:
+            body = store.body()
+            body.write_head(b"head ")
+            body.write(b"of a ")
+            body.write(b"body")
+            assert body.whole() == b"head of a body"
+            body.replace_head(b"another head ")
+            body.end()
+            assert body.whole() == b"another head of a body"
+            assert body.whole() is body.whole()
+            body.release()
+            assert store._bodies.in_memory == 0
+
+    asyncio.run(main())
+
+
 def test_beyond_the_memory_budget_small_bodies_go_to_files(shop):
     async def main():
         async with shop.open(memory_budget=10_000) as store:

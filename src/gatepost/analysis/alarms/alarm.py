@@ -43,6 +43,7 @@ class Kind(StrEnum):
     JOURNAL_WAITS = "journal-waits"
     QUARANTINE_FULL = "quarantine-full"
     SENDING_LIMIT = "sending-limit"
+    OVERLOAD = "overload"
 
     @property
     def of_mail(self) -> bool:
@@ -79,6 +80,7 @@ _OF_MAIL: Final = frozenset(
         Kind.JOURNAL_WAITS,
         Kind.QUARANTINE_FULL,
         Kind.SENDING_LIMIT,
+        Kind.OVERLOAD,
     }
 )
 

@@ -12,6 +12,7 @@ import msgspec
 
 from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
 from gatepost.events.delivery_problems import LOGIN_REFUSED, SOURCE_DOWN
+from gatepost.mail.model.worker_load import NORMAL, WorkerLoad
 from gatepost.protocols.message.header_text import shown_text
 from gatepost.quantity import quantity
 
@@ -30,6 +31,7 @@ _HISTORY: Final = 10  # sessions of the days before, without which nothing is kn
 _LONG: Final = 300
 _NEARLY_FULL: Final = 0.8  # of a quarantine
 _FULL: Final = 0.99  # large messages do not fit any more
+_LOAD_SHOWN: Final = 600.0  # seconds after the last moment of load
 
 
 class Shares(msgspec.Struct, frozen=True):
@@ -58,7 +60,7 @@ class MailFacts(msgspec.Struct, frozen=True):
 
     oldest: seconds for which the oldest message has waited, held ones excepted; 0.0 if none waits. destination: of that
     message. breached: limits of today. tls: by policy domain. resolver: why no nameserver answers, "" if one does.
-    quarantines: how full the quarantine of an organization is, 1.0 for full.
+    quarantines: how full the quarantine of an organization is, 1.0 for full. loads: of each worker.
     """
 
     failing: tuple[FailingPartner, ...] = ()
@@ -70,6 +72,7 @@ class MailFacts(msgspec.Struct, frozen=True):
     resolver: str = ""
     quarantines: Mapping[str, float] | None = msgspec.field(default_factory=dict)
     breached: tuple[LimitBreach, ...] | None = ()
+    loads: tuple[WorkerLoad, ...] = ()
 
 
 class MailLimits(msgspec.Struct, frozen=True):
@@ -94,9 +97,31 @@ def judge_mail(facts: MailFacts, limits: MailLimits, *, now: float) -> tuple[Ala
         *_breaches(facts),
     ]
     alarms += [*_age(facts, limits), *_rising(facts, limits)]
-    alarms += [*_resolver(facts), *_quarantines(facts)]
+    alarms += [*_resolver(facts), *_quarantines(facts), *_overload(facts, now)]
     order = tuple(Severity)
     return tuple(sorted(alarms, key=lambda alarm: (-order.index(alarm.severity), alarm.key)))
+
+
+def _overload(facts: MailFacts, now: float) -> Iterator[Alarm]:
+    """One for all workers, and only if a client felt it: what one of them lacks, the others mostly lack as well."""
+    loaded = [load for load in facts.loads if load.refused and now < load.last + _LOAD_SHOWN]
+    if not loaded:
+        return
+    latest = max(loaded, key=lambda load: (load.level != NORMAL, load.last))
+    is_over, refused = latest.level == NORMAL, sum(load.refused for load in loaded)
+    have, they = ("has", "it") if len(loaded) == 1 else ("have", "they")
+    yield _alarm(
+        Kind.OVERLOAD,
+        Severity.WARNING if is_over else Severity.ERROR,
+        "",
+        f"{quantity(len(loaded), 'worker')} {'had' if is_over else have} more to do than {they} can, and served known "
+        "clients first",
+        f"The reason: {latest.reason}. Limits of clients that no connector knows were tighter, and such clients were "
+        f"refused {quantity(refused, 'time')}: they were told to try again later.",
+        "See which limits were reached, and by whom; if it is usual mail, give the machine more, or raise [rates]:",
+        "gatepost status",
+        "gatepost trace search --event REFUSE",
+    )
 
 
 def _quarantines(facts: MailFacts) -> Iterator[Alarm]:

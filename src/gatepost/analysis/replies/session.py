@@ -85,6 +85,22 @@ CONNECTIONS: Final[tuple[ReplyEntry, ...]] = (
         "or the gateway takes none now and says why.",
         cure=f"The client tries again by itself. {_LIMIT.format('connections_per_source')}",
     ),
+    *(
+        entry(
+            f"{code} 4.7.0",
+            f"Too many … {where}, try again later",
+            cause=f"A client that no connector knows did too much: {what}, {by} (`[rates]`). The limits are tighter "
+            "while the gateway is short of something; `gatepost status` says so.",
+            cure="The client tries again by itself. Name a partner's addresses or certificate in a connector: known "
+            "clients have no such limit. Or raise `[rates]`.",
+        )
+        for code, what in (
+            (421, "connections, TLS handshakes or protocol errors"),
+            (450, "messages or recipients"),
+            (454, "failed log-ins"),
+        )
+        for where, by in (("from … in a minute", "by its address alone"), ("at the moment", "with all others"))
+    ),
     entry(
         "421 4.7.0",
         "Too many errors, closing",

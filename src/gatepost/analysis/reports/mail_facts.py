@@ -71,6 +71,7 @@ class MailFactFinder:
             self._shares(now),
             quarantines=self._fullness(),
             breached=self._breached(now),
+            loads=tuple(worker.load for worker in workers),
         )
 
     def _breached(self, now: float) -> tuple[LimitBreach, ...] | None:

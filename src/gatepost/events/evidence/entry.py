@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 from datetime import UTC, datetime
 from enum import StrEnum
+from itertools import islice
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
@@ -26,6 +28,7 @@ FORMAT: Final = 1
 
 _TEXT: Final = 512  # characters of a text
 _RECENT: Final = 500  # certificates whose members are known
+_SESSIONS: Final = 50  # and handshakes
 _NAMES: Final = 20  # of a certificate, and sources of a requirement
 
 
@@ -151,7 +154,7 @@ def gap_body(place: Place, at: float, *, what: str, count: int, sha256: str = ""
 def event_body(row: TraceRow, number: int, salt: str, privacy: Privacy) -> dict[str, Any]:
     """An entry on one event of one recipient. salt: random, of this entry alone. What has no value is left out."""
     detail = row.detail
-    body: dict[str, Any] = {
+    facts: dict[str, Any] = {
         "kind": "event",
         "number": number,
         "salt": salt,
@@ -170,17 +173,20 @@ def event_body(row: TraceRow, number: int, salt: str, privacy: Privacy) -> dict[
         "result_type": row.result_type,
         "reply": _reply(row.reply, privacy),
         "peer_host": _text(row.peer_host),
+        **_address("sender", row.sender, salt, privacy),
+        **_address("recipient", row.recipient, salt, privacy),
+        **_persons(row, salt, privacy),
     }
+    body = dict(filter(_HAS_VALUE, facts.items()))
     if row.tls:
-        body |= _tls(row.tls)
-    body |= _address("sender", row.sender, salt, privacy) | _address("recipient", row.recipient, salt, privacy)
-    body |= _persons(row, salt, privacy)
+        body.update(_handshake(row.tls))
     if copies := [_journaled(copy, salt, privacy) for copy in detail.get("journaled", ())[:_NAMES]]:
         body["journaled"] = copies
-    for name in _KEPT:
-        if name in detail:
-            body[name] = _plain(detail[name])
-    return {name: value for name, value in body.items() if value not in ("", [], 0, None)}
+    for name in detail.keys() & _KEPT:
+        value = _plain(detail[name])
+        if value or value == {}:
+            body[name] = value
+    return body
 
 
 # Members of `detail` that are kept as they are.
@@ -214,6 +220,7 @@ _KEPT: Final = (
     "sha256",
 )
 _DEPTH: Final = 4
+_HAS_VALUE: Final = itemgetter(1)  # of a name and a value: whether the value is one
 
 
 def _plain(value: Any, depth: int = _DEPTH) -> Any:
@@ -221,16 +228,16 @@ def _plain(value: Any, depth: int = _DEPTH) -> Any:
     match value:
         case bool() | int():
             return value
+        case str():
+            return _text(value)
         case float():
             return instant(value)  # the only fractions in `detail` are times
         case dict() if depth:
-            return {str(name)[:_TEXT]: _plain(item, depth - 1) for name, item in list(value.items())[:_NAMES]}
+            return {str(name)[:_TEXT]: _plain(item, depth - 1) for name, item in islice(value.items(), _NAMES)}
         case list() | tuple() if depth:
             return [_plain(item, depth - 1) for item in value[:_NAMES]]
-        case None:
-            return ""
         case _:
-            return _text(str(value))
+            return _text(str(value)) if value is not None else ""
 
 
 def _text(text: str) -> str:
@@ -310,6 +317,19 @@ def _tls(record: Mapping[str, Any]) -> dict[str, Any]:
     if record.get("certificate"):
         kept["certificate"] = _known(record["certificate"])
     return kept
+
+
+_handshakes: dict[int, tuple[Mapping[str, Any], dict[str, Any]]] = {}  # by identity, which the first item holds fast
+
+
+def _handshake(record: Mapping[str, Any]) -> dict[str, Any]:
+    """As `_tls`. The mail of a session has one record. Nobody changes it, nor what is made of it."""
+    known = _handshakes.get(id(record))
+    if known is None:
+        if len(_handshakes) >= _SESSIONS:
+            _handshakes.clear()
+        known = _handshakes[id(record)] = record, _tls(record)
+    return known[1]
 
 
 _recent: dict[str, dict[str, Any]] = {}  # by SHA-256, which decides everything else that is kept of a certificate

@@ -114,6 +114,12 @@ SPANS_DROPPED: Final = Metric(
 CONNECTIONS_MADE: Final = Metric(
     "gatepost_connections_accepted_total", MetricKind.COUNTER, "Inbound connections by role of the listener.", ("role",)
 )
+LIMITED: Final = Metric(
+    "gatepost_limited_total",
+    MetricKind.COUNTER,
+    "Refusals of unknown clients by the limits of [rates], for their source or for all of them.",
+    ("limit", "scope"),
+)
 RECIPIENT_QUESTIONS: Final = Metric(
     "gatepost_recipient_questions_total",
     MetricKind.COUNTER,
@@ -176,6 +182,12 @@ BACKING_OFF: Final = Metric(
     "gatepost_destinations_backing_off",
     MetricKind.GAUGE,
     "Next hops left alone for a while, as no host answered, and destinations for reasons of their own.",
+)
+LOAD: Final = Metric(
+    "gatepost_load_level",
+    MetricKind.GAUGE,
+    "Load of a worker: 0 normal, 1 busy, 2 overloaded. Above 0 limits of unknown clients are tighter.",
+    ("worker",),
 )
 SLOWED: Final = Metric(
     "gatepost_next_hops_slowed",

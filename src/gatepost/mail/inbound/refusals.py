@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gatepost.events.trace import refused_event
+from gatepost.policy.decisions.load import identifies, refused_for_rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from gatepost.mail.inbound.transaction import Transaction
     from gatepost.mail.model.trace_event import TraceEvent
     from gatepost.policy.decisions.decision import InboundVerdict
+    from gatepost.policy.decisions.load import RateLimit
     from gatepost.protocols.smtp.replies import Reply
 
 _TRANSCRIPTS: Final = 3  # that one session may have in the trace
@@ -25,13 +27,33 @@ _TRANSCRIPTS: Final = 3  # that one session may have in the trace
 class SessionRefusals:
     """The refusals of one session. transcript: the lines of its dialogue so far."""
 
-    __slots__ = ("_kept", "_record", "_service", "_transcript")
+    __slots__ = ("_kept", "_limited", "_record", "_service", "_transcript")
 
     def __init__(self, record: SessionRecord, service: InboundService, transcript: Callable[[], list[str]]) -> None:
         self._record = record
         self._service = service
         self._transcript = transcript
         self._kept = 0
+        self._limited = False
+
+    def limited(self, limit: RateLimit, sender: str = "", recipient: str = "", *, spent: bool = False) -> Reply | None:
+        """Count what an unknown client does: the refusal of what is too much, which the trace has once a session.
+
+        spent: count nothing, and say whether one more would be too much.
+        """
+        limits, host = self._service.source_limits, self._record.facts.peer_ip
+        if limits is None or self._record.facts.user or self._record.facts.node:
+            return None
+        reply = limits.spent(limit, host) if spent else limits.take(limit, host)
+        if reply is not None and not self._limited:
+            self._limited = True
+            self.tell(reply, sender, recipient, refused_for_rate(self._record.directory, reply, limit))
+        return reply
+
+    def identified(self, basis: str) -> None:
+        """A message of the client was accepted. basis: what it was identified by, as in `Attribution`."""
+        if self._service.source_limits is not None and identifies(basis):
+            self._service.source_limits.recognize(self._record.facts.peer_ip)
 
     def tell(self, reply: Reply, sender: str, recipient: str, verdict: InboundVerdict) -> None:
         """Tell of a command that was refused. sender, recipient: addresses, "" for none yet."""

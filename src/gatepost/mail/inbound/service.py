@@ -15,9 +15,11 @@ import msgspec
 
 from gatepost.events.metrics.counts import Counts
 from gatepost.mail.inbound.recipient_lookups import RecipientLookups
+from gatepost.mail.inbound.replies import DRAINING
 from gatepost.policy.decisions.home import ALONE
 from gatepost.protocols.message.srs import NO_KEYS, SrsKeys
 from gatepost.protocols.smtp.server.transcript import TranscriptBudget
+from gatepost.store.interface import StoreFull
 from gatepost.times import rfc3339
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from gatepost.mail.inbound.content import ContentHooks
     from gatepost.mail.inbound.login import Logins
     from gatepost.mail.inbound.quarantine import QuarantineRoom
+    from gatepost.mail.inbound.source_limits import SourceLimits
     from gatepost.mail.inbound.usage import SendingUsage
     from gatepost.mail.model.message import Delivery
     from gatepost.mail.model.trace_event import TraceEvent
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from gatepost.protocols.smtp.extensions import Extensions
     from gatepost.protocols.smtp.grammar import Path
     from gatepost.protocols.smtp.limits import SmtpLimits
+    from gatepost.protocols.smtp.replies import Reply
     from gatepost.protocols.tls.facts import ChainVerdict, Revocation
     from gatepost.store.interface import Store
 
@@ -66,6 +70,35 @@ class SessionLimits(msgspec.Struct, frozen=True):
     unknown_recipients: int = 100
 
 
+class _Body(Protocol):
+    @property
+    def bytes_seen(self) -> int:
+        """Octets that have come so far."""
+        ...
+
+
+class DataRate:
+    """Whether the body of a message arrives as fast as it must, looked at once in each period."""
+
+    __slots__ = ("_end", "_seen")
+
+    def __init__(self) -> None:
+        self._end, self._seen = 0.0, 0
+
+    def restart(self) -> None:
+        """A body begins, or it was we who were late."""
+        self._end = 0.0
+
+    def is_low(self, now: float, body: _Body, limits: SessionLimits) -> bool:
+        """Whether a whole period brought too few octets."""
+        seen = body.bytes_seen
+        if not limits.data_rate or now < self._end:
+            return False
+        is_slow = self._end > 0.0 and seen - self._seen < limits.data_rate * limits.rate_period
+        self._end, self._seen = now + limits.rate_period, seen
+        return is_slow
+
+
 @dataclass(slots=True)
 class InboundService:
     """One worker's inbound side, for one role of its listeners.
@@ -80,7 +113,8 @@ class InboundService:
     thousand the dialogue is kept, whatever happened. hooks: asks scanners about the content of messages; without it,
     and where the configuration has no content hook, nobody is asked. authenticator: checks SPF, DKIM, DMARC and ARC;
     without it, nobody does. quarantine: whether there is room for what is held. recipients: asks whether a recipient of
-    a relayed domain exists. usage: counts what senders with a limit send; None limits nobody. role: of its listeners.
+    a relayed domain exists. usage: counts what senders with a limit send; None limits nobody.
+    source_limits: what unknown clients may do in a minute; None: anything. role: of its listeners.
     counts: connections and handshakes are counted there.
     """
 
@@ -110,8 +144,17 @@ class InboundService:
     authenticator: Authenticator | None = None
     quarantine: QuarantineRoom | None = None
     usage: SendingUsage | None = None
+    source_limits: SourceLimits | None = None
     role: str = "mx"
     counts: Counts = field(default_factory=Counts)
+
+    def cannot_accept(self, size: int, *, draining: bool) -> Reply | None:
+        """Why no message of `size` octets can be taken from anybody now; None if one can."""
+        if draining:
+            return DRAINING
+        if self.store.failure is not None:
+            return self.store.failure.reply
+        return None if self.store.room_for(size) else StoreFull.reply
 
 
 class Stamp:
@@ -146,18 +189,45 @@ class _Session(Protocol):
         """End the session now if no message is under way, else after it."""
 
 
+class CommitWaits:
+    """The time that messages wait to be stored: those that still do, and those that did since the last look."""
+
+    __slots__ = ("_began", "_longest")
+
+    def __init__(self) -> None:
+        self._began: dict[object, float] = {}
+        self._longest = 0.0
+
+    def began(self, session: object, now: float) -> None:
+        """The message of a session begins to wait."""
+        self._began[session] = now
+
+    def ended(self, session: object, now: float) -> None:
+        """It waits no longer."""
+        self._longest = max(self._longest, now - self._began.pop(session, now))
+
+    def longest(self, now: float) -> float:
+        """The longest wait since the last call, in seconds; 0.0 if there was none."""
+        longest, self._longest = self._longest, 0.0
+        return max(longest, now - next(iter(self._began.values()), now))
+
+
 class SessionRegistry:
     """Who is connected: looks for slow sessions twice a second, and ends all in order on shutdown.
 
     One sweep over all costs less than a timer for each, and gives every time-out a reply instead of a bare close.
 
-    clock: a monotonic one, in seconds. transcripts: how much memory theirs may take together.
+    clock: a monotonic one, in seconds. transcripts: how much memory theirs may take together. commits: how long their
+    messages wait to be stored. coming: those that may hand over a message soon: new ones, and those that sent MAIL; not
+    those that rest, or wait for their commit.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
         self.draining = False
         self.transcripts = TranscriptBudget()
+        self.coming: set[_Session] = set()
+        self.commits = CommitWaits()
         self._sessions: set[_Session] = set()
 
     def __len__(self) -> int:
@@ -166,10 +236,17 @@ class SessionRegistry:
     def add(self, session: _Session) -> None:
         """A session began."""
         self._sessions.add(session)
+        self.coming.add(session)
 
     def remove(self, session: _Session) -> None:
         """A session is over."""
         self._sessions.discard(session)
+        self.coming.discard(session)
+
+    def hand_over(self, session: _Session) -> None:
+        """The message of a session goes to the store."""
+        self.coming.discard(session)
+        self.commits.began(session, self.clock())
 
     def sweep(self) -> None:
         """Look every session over; called every `SWEEP_SECONDS`."""

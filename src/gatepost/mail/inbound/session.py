@@ -8,19 +8,21 @@ the machine has a decision pending, and the call-back of the commit goes on. No 
 from __future__ import annotations
 
 import secrets
+from functools import partial
 from typing import TYPE_CHECKING, assert_never
 
 from gatepost.events.counts import count_connection, count_failed_session, count_session
-from gatepost.mail.inbound import decisions
+from gatepost.mail.inbound import decisions, replies
 from gatepost.mail.inbound.login import LoginOutcome
 from gatepost.mail.inbound.record import SessionRecord
 from gatepost.mail.inbound.refusals import SessionRefusals
-from gatepost.mail.inbound.service import HandshakeLog
+from gatepost.mail.inbound.service import DataRate, HandshakeLog
 from gatepost.mail.inbound.transaction import AcceptedRecipient, Transaction
 from gatepost.net.stream import Endpoint, Loss, LossKind
 from gatepost.net.tasks import spawn
 from gatepost.policy.connectors.facts import Introduction, Teller
-from gatepost.policy.decisions.submission import refused_login
+from gatepost.policy.decisions.load import RateLimit
+from gatepost.policy.decisions.submission import LOGIN, refused_login
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.protocols.smtp.server.events import (
     AbortEvent,
@@ -38,7 +40,7 @@ from gatepost.protocols.smtp.server.events import (
     XclientEvent,
 )
 from gatepost.protocols.smtp.server.server import Server
-from gatepost.store.interface import StoreFailure, StoreFull
+from gatepost.store.interface import StoreFailure
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -57,13 +59,6 @@ if TYPE_CHECKING:
 
 
 _handshakes = HandshakeLog()  # one for all sessions of the process
-
-_TIMED_OUT = Reply(421, "4.4.2", ("Timed out waiting for your next command",))
-_TOO_SLOW = Reply(421, "4.4.2", ("The message arrives more slowly than we accept",))
-_TOO_LONG = Reply(421, "4.4.2", ("The session has lasted as long as we allow",))
-_FAULT = Reply(421, "4.3.0", ("Temporary server error, try again later",))
-_TOO_MANY_LOGINS = Reply(421, "4.7.0", ("Too many failed log-ins in one session, closing",))
-_DRAINING = Reply(421, "4.3.2", ("Service shutting down, try again later",))
 
 _LOGINS = 3  # that fail in one session, before it ends
 
@@ -104,7 +99,7 @@ class Session:
         self._lost = self._committing = self._held = False
         self._said_cannot_accept = False  # one row of the trace a session, however often a client repeats MAIL
         self._began = self._received = self._progressed = registry.clock()
-        self._period_end, self._period_bytes = 0.0, 0
+        self._data_rate = DataRate()
 
     def begin(self, refusal: Reply | None = None) -> None:
         """Take the stream and greet; with a refusal (421, 554), say that and close.
@@ -121,6 +116,7 @@ class Session:
         self._flush()
 
     def _begin_tls(self, refusal: Reply | None) -> None:
+        refusal = refusal or self._refusals.limited(RateLimit.HANDSHAKES)
         if refusal is not None or self._service.tls is None:
             self._stream.abort(Loss(LossKind.CLOSED, refusal.text if refusal else "there is no certificate yet"))
             return
@@ -176,24 +172,16 @@ class Session:
             return
         limits = self._service.session_limits
         if now - self._began > limits.session:
-            self._end(_TOO_LONG)
+            self._end(replies.TOO_LONG)
         elif now - self._received > limits.idle or now - self._progressed > limits.command:
-            self._end(_TIMED_OUT)
-        elif self._transaction is not None and self._transaction.receiving and limits.data_rate:
-            self._check_rate(now, self._transaction.bytes_seen)
-
-    def _check_rate(self, now: float, seen: int) -> None:
-        limits = self._service.session_limits
-        if now < self._period_end:
-            return
-        if self._period_end and seen - self._period_bytes < limits.data_rate * limits.rate_period:
-            self._end(_TOO_SLOW)
-        self._period_end, self._period_bytes = now + limits.rate_period, seen
+            self._end(replies.TIMED_OUT)
+        elif (body := self._transaction) is not None and body.receiving and self._data_rate.is_low(now, body, limits):
+            self._end(replies.TOO_SLOW)
 
     def drain(self) -> None:
         """Say 421 and close, at once or when the message under way has its answer."""
         if self._transaction is None or not self._transaction.receiving:
-            self._end(_DRAINING)
+            self._end(replies.DRAINING)
 
     def _end(self, reply: Reply) -> None:
         self._core.shut(reply)
@@ -223,8 +211,10 @@ class Session:
                 self._handle_opening(event)
             case AbortEvent():
                 self._on_abort(event)
-            case ErrorEvent() | QuitEvent():
-                pass  # the machine has answered, and counts errors itself
+            case ErrorEvent():
+                self._on_error(event)  # the machine has answered, and counts those of the session
+            case QuitEvent():
+                pass
             case _:
                 assert_never(event)
 
@@ -255,6 +245,10 @@ class Session:
         else:
             self._stream.resume()
 
+    def _on_error(self, event: ErrorEvent) -> None:
+        if event.reply.enhanced.startswith("5.5.") and (reply := self._refusals.limited(RateLimit.ERRORS)):
+            self._core.shut(reply)
+
     def _on_hello(self, event: HelloEvent) -> None:
         self._greeted_with = event.verb
         self._record.hello(event.domain)
@@ -271,6 +265,8 @@ class Session:
 
     def _on_starttls(self) -> None:
         self._progressed = self._received
+        if self._is_limited(RateLimit.HANDSHAKES):  # by 421 and not 454, after which many clients go on without TLS
+            return
         self._core.accept()
         if self._core.plaintext_after_starttls:
             # RFC 3207 section 6: what came before the handshake may be an attacker's; end rather than guess.
@@ -282,6 +278,8 @@ class Session:
         self._stream.start_tls(self._service.tls)
 
     def _on_auth(self, event: AuthEvent) -> None:
+        if self._is_limited(RateLimit.FAILED_LOGINS, spent=True):
+            return
         logins = self._service.logins
         assert logins is not None  # noqa: S101 - AUTH is offered only with them
         bindings = self._stream.channel_bindings()
@@ -311,10 +309,12 @@ class Session:
         assert login is not None  # noqa: S101 - it has just ended
         if outcome.user:
             self._record.logged_in(outcome.user, login.mechanism)
+            self._refusals.identified(LOGIN)
             self._core.accept(outcome.reply)
             return
         self._failed_logins += 1
-        reply = outcome.reply if self._failed_logins < _LOGINS else _TOO_MANY_LOGINS
+        self._refusals.limited(RateLimit.FAILED_LOGINS)
+        reply = outcome.reply if self._failed_logins < _LOGINS else replies.TOO_MANY_LOGINS
         verdict = refused_login(self._record.directory, reply, outcome.reason)
         if outcome.error:
             self._pending_reply = reply
@@ -324,7 +324,9 @@ class Session:
             self._refuse(reply, "", "", verdict)
 
     def _on_mail(self, event: MailEvent) -> None:
-        refusal = self._cannot_accept(event.parameters.size or 0)
+        if self._is_limited(RateLimit.MESSAGES, event.path.text):
+            return
+        refusal = self._service.cannot_accept(event.parameters.size or 0, draining=self._registry.draining)
         if refusal is not None and self._said_cannot_accept:
             self._core.refuse(refusal)
             return
@@ -338,22 +340,16 @@ class Session:
             return
         self._attribution = verdict.attribution
         self._transaction = Transaction(self._service, self._record.facts, event)
+        self._registry.coming.add(self)
         self._core.accept()
-
-    def _cannot_accept(self, size: int) -> Reply | None:
-        """Why no message can be taken from anybody now."""
-        store = self._service.store
-        if self._registry.draining:
-            return _DRAINING
-        if store.failure is not None:
-            return store.failure.reply
-        return None if store.room_for(size) else StoreFull.reply
 
     def _on_recipient(self, event: RecipientEvent) -> None:
         assert self._transaction is not None  # noqa: S101 - the machine allows RCPT only after an accepted MAIL
         if not event.path.domain and self._service.postmaster is not None:
             event.path = self._service.postmaster
         transaction = self._transaction
+        if self._is_limited(RateLimit.RECIPIENTS, transaction.mail.path.text, event.path.text):
+            return
         facts = self._record, self._service, transaction
         verdict, targets = decisions.recipient_verdict(*facts, event.path, self._attribution)
         if (settled := decisions.settled_verdict(self._service, verdict)) is not None:
@@ -384,7 +380,7 @@ class Session:
     def _on_data(self) -> None:
         assert self._transaction is not None  # noqa: S101 - the machine allows DATA only after an accepted RCPT
         behind = self._transaction.begin_body(self._greeted_with, self._record.directory)
-        self._period_end = 0.0
+        self._data_rate.restart()
         self._core.accept()
         if behind is not None:
             self._hold_for(behind, "inbound body")
@@ -409,7 +405,7 @@ class Session:
                 self._transaction.failed(failure)
         except Exception:  # a fault of ours must neither leave the client waiting nor let it pass unchecked
             self._held = False
-            self._end(_FAULT)
+            self._end(replies.FAULT)
             raise
         self._held = False
         if not self._lost:
@@ -440,20 +436,19 @@ class Session:
 
     def _commit(self, transaction: Transaction) -> None:
         self._committing = True
+        self._registry.hand_over(self)
         message, deliveries, body = transaction.queued(self._record.inbound(transaction.recipients[0].verdict))
-
-        def committed(failure: StoreFailure | None) -> None:
-            self._committed(message, deliveries, failure)
-
-        self._service.store.accept(message, deliveries, body, committed)
+        self._service.store.accept(message, deliveries, body, partial(self._committed, message, deliveries))
 
     def _committed(self, message: Message, deliveries: list[Delivery], failure: StoreFailure | None) -> None:
         transaction, self._transaction, self._committing = self._transaction, None, False
+        self._registry.commits.ended(self, self._registry.clock())
         assert transaction is not None  # noqa: S101 - kept while the commit was under way
         if failure is None:
             reply = Reply(250, "2.0.0", (f"Queued as {transaction.queue_id}",))
             transcript = self._core.transcript.lines() if self._record.transcribed else []
             self._service.trace(transaction.received(message, deliveries, reply, transcript))
+            self._refusals.identified(transaction.recipients[0].verdict.basis)
             self._service.offer([delivery for delivery in deliveries if not delivery.quarantine])
         if self._lost:
             return
@@ -474,15 +469,23 @@ class Session:
     def _end_if_draining(self) -> None:
         """The message under way has its answer; no other shall begin."""
         if self._registry.draining:
-            self._core.shut(_DRAINING)
+            self._core.shut(replies.DRAINING)
 
     def _on_abort(self, event: AbortEvent) -> None:
         transaction, self._transaction = self._transaction, None
+        self._registry.coming.discard(self)
         if transaction is None:
             return
         transaction.abort()
         if event.reply is not None:
             self._refusals.tell_message(event.reply, transaction)
+
+    def _is_limited(self, limit: RateLimit, *envelope: str, spent: bool = False) -> bool:
+        """Refuse what an unknown client does too much of. envelope: sender and recipient, as far as there are any."""
+        reply = self._refusals.limited(limit, *envelope, spent=spent)
+        if reply is not None:
+            self._core.refuse(reply)
+        return reply is not None
 
     def _refuse(self, reply: Reply, sender: str, recipient: str, verdict: InboundVerdict) -> None:
         self._core.refuse(reply)
@@ -491,4 +494,4 @@ class Session:
     def _restart_clocks(self) -> None:
         """It was we who were late; from here on it is the client."""
         self._received = self._progressed = self._registry.clock()
-        self._period_end = 0.0
+        self._data_rate.restart()

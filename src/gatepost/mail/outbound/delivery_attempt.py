@@ -7,8 +7,9 @@ next host (RFC 5321 section 5.1). What a host said for now counts once there is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from gatepost.mail.model.delivery_result import Disposition, RecipientResult, disposition_of
 from gatepost.mail.outbound.failure import HopFailure, located
@@ -70,8 +71,7 @@ def asks(message: Message) -> Asks:
     )
 
 
-@dataclass(slots=True)
-class AttemptPart:
+class AttemptPart(msgspec.Struct):
     """The recipients of one delivery.
 
     base: the detail of every result (connector, requirement, reasons). destination: by which the history of connections
@@ -84,8 +84,7 @@ class AttemptPart:
     drop: Drop | None = None
 
 
-@dataclass(slots=True)
-class DeliveryAttempt:
+class DeliveryAttempt(msgspec.Struct):
     """One message, its recipients on one route: those of one delivery, or of several that may share a transaction.
 
     attempts: made before this one. pending: not decided yet. failures: of the hosts tried so far. deferrals: by
@@ -104,18 +103,18 @@ class DeliveryAttempt:
     body_type: str = ""
     header_8bit: bool = False
     keeps_sender: bool = False
-    results: list[RecipientResult] = field(default_factory=list)
-    pending: list[Recipient] = field(default_factory=list)
-    failures: list[HopFailure] = field(default_factory=list)
-    deferrals: dict[str, tuple[Reply, dict[str, Any]]] = field(default_factory=dict)
-    broken: list[tuple[Hop, str]] = field(default_factory=list)
+    results: list[RecipientResult] = msgspec.field(default_factory=list)
+    pending: list[Recipient] = msgspec.field(default_factory=list)
+    failures: list[HopFailure] = msgspec.field(default_factory=list)
+    deferrals: dict[str, tuple[Reply, dict[str, Any]]] = msgspec.field(default_factory=dict)
+    broken: list[tuple[Hop, str]] = msgspec.field(default_factory=list)
     answered: bool = False
     hold: bool = False
     separable: bool = False
-    forward_paths: dict[str, str] = field(default_factory=dict)
+    forward_paths: dict[str, str] = msgspec.field(default_factory=dict)
     origin: str = ""
-    _part_of: dict[int, AttemptPart] = field(default_factory=dict)
-    _refused: set[int] = field(default_factory=set)
+    _part_of: dict[int, AttemptPart] = msgspec.field(default_factory=dict)
+    _refused: set[int] = msgspec.field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._part_of = {id(recipient): part for part in self.parts for recipient in part.recipients}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -123,7 +123,8 @@ class OpenHop(msgspec.Struct, frozen=True, eq=False):
     rehearsal: what a connector in rehearsal would have said. testing: what an MTA-STS policy in testing would have.
     drops: for each destination whose mail it was held ready for, how it falls short of what was seen before, None if it
     does not (`mail.outbound.destination_history`). before: how the handshake with other groups failed, if this is a
-    second one. since: when it was opened, by time.monotonic.
+    second one. since: when it was opened, by time.monotonic. record: what `mail.outbound.record` says of hop, facts and
+    verdict, once it was asked; the same for every message.
     """
 
     hop: Hop
@@ -135,6 +136,7 @@ class OpenHop(msgspec.Struct, frozen=True, eq=False):
     drops: dict[DestinationName, Drop | None] = msgspec.field(default_factory=dict)
     before: HopFailure | None = None
     since: float = msgspec.field(default_factory=time.monotonic)
+    record: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 class LoginService(Protocol):

@@ -139,11 +139,17 @@ def sender_record(message: Message, recipient: Recipient, *, kept: bool) -> dict
 
 def open_record(opened: OpenHop) -> dict[str, Any]:
     """A connection over which a message could be sent."""
+    if not opened.record:
+        opened.record.update(_lasting(opened))
+    connection = opened.connection
+    return opened.record | {"reused": connection.sent > 1, "dsn_passed_on": "DSN" in connection.extensions}
+
+
+def _lasting(opened: OpenHop) -> dict[str, Any]:
+    """The part that is the same for every message of a connection. Nobody changes the values in it."""
     record = _place(opened.hop.host, opened.hop.endpoint) | _proved(opened.facts, opened.verdict)
-    record["reused"] = opened.connection.sent > 1
     if opened.hop.options.login is not None:
         record["login"] = opened.hop.options.login.authentication.username
-    record["dsn_passed_on"] = "DSN" in opened.connection.extensions
     record |= _published(opened.hop.published, opened.facts, opened.testing)
     if opened.rehearsal is not None:
         record["rehearsal"] = _rehearsal(opened.rehearsal)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from starlette.routing import Route
 
@@ -16,15 +16,11 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
 
-_ORDER: Final = ("fail", "unknown", "warn", "pass")
-
-
 def _doctor(request: Request) -> Response:
     """The network is asked only on request, since that takes up to half a minute."""
     asks = request.query_params.get("network") == "1"
-    findings = execute(examine_gateway, context_of(request), ExamineGateway(offline=not asks)).findings
-    gravest_first = sorted(findings, key=lambda finding: _ORDER.index(finding.level))
-    return render(request, "overview/doctor.html", found=gravest_first, asks=asks)
+    examined = execute(examine_gateway, context_of(request), ExamineGateway(offline=not asks))
+    return render(request, "overview/doctor.html", found=examined.gravest_first, asks=asks)
 
 
 ROUTES = [Route("/doctor", _doctor)]

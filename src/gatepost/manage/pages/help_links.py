@@ -36,6 +36,7 @@ HELP: Final[dict[str, str]] = {
     "/mailboxes": "/docs/mailboxes",
     "/organizations": "/docs/resources#organizationname",
     "/quarantine": "/docs/quarantine#review",
+    "/quickstart": "/docs/install#quickstart",
     "/queue": "/docs/admin-centre#queue",
     "/queue/destinations": "/docs/destinations",
     "/reports": "/docs/reports",

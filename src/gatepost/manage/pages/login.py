@@ -7,7 +7,7 @@ nobody has from a wrong password. What is tried, recorded and rate-limited is `m
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import RedirectResponse
 from starlette.routing import Route
@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from gatepost.manage.use_cases.entrance import SetupState
+
+
+_FIRST_PAGE: Final = "/quickstart"
+"""Of a new owner (`manage.pages.quickstart`)."""
 
 
 def local_target(text: str) -> str:
@@ -137,7 +141,7 @@ def _set_up(request: Request) -> Response:
     except Refusal as refusal:
         errors = field_errors(refusal) if refusal.errors else {}
         return _set_up_page(request, code, name=name, errors=errors, error=refusal.text, usable=bool(errors))
-    return entered(request, secret, RedirectResponse("/", HTTPStatus.SEE_OTHER))
+    return entered(request, secret, RedirectResponse(_FIRST_PAGE, HTTPStatus.SEE_OTHER))
 
 
 def _set_up_page(request: Request, code: str, wrong: HTTPStatus | None = None, **context: Any) -> Response:

@@ -36,6 +36,7 @@ from gatepost.manage.pages import (
     publication,
     quarantine,
     queue,
+    quickstart,
     reports,
     resources,
     sending_limits,
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
 
 _PAGES: Final = [
     *overview.ROUTES,
+    *quickstart.ROUTES,
     *explain.ROUTES,
     *partner.ROUTES,
     *publication.ROUTES,

@@ -122,7 +122,7 @@ class NotPublished(Refusal):
     f"POST {_PATH}",
     status=201,
     action="dkim-add",
-    commands=("dkim add", "quickstart", "up"),
+    commands=("dkim add",),
     pages=("/dkim/new",),
     **_CHANGE,
 )

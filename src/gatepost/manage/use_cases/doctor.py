@@ -27,6 +27,7 @@ from gatepost.manage.use_cases.publication import publication_of, shown_certific
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.status import workers
 from gatepost.manage.use_cases.stored_schemas import SCHEMAS
+from gatepost.manage.use_cases.ways_out import ways_out
 from gatepost.net.lookups.evaluation import look_up
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.node.machine_findings import (
@@ -45,7 +46,7 @@ from gatepost.store.interface import StoreFailure
 from gatepost.store.storage import Storage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from gatepost.manage.use_cases.context import Context
     from gatepost.net.lookups.dns import Resolver
@@ -73,6 +74,17 @@ class Examination(msgspec.Struct, frozen=True):
     level: Level
     findings: list[DoctorFinding]
 
+    @property
+    def gravest_first(self) -> list[DoctorFinding]:
+        """The findings in the order in which a person should read them."""
+        order = tuple(reversed(Level))
+        return sorted(self.findings, key=lambda finding: order.index(finding.level))
+
+    @property
+    def wrong(self) -> list[DoctorFinding]:
+        """Those that are not as they should be, or not known."""
+        return [finding for finding in self.gravest_first if finding.level is not Level.PASS]
+
 
 @use_case(
     "GET /doctor",
@@ -80,13 +92,13 @@ class Examination(msgspec.Struct, frozen=True):
     visibility=Visibility.GATEWAY,
     tag="status",
     commands=("doctor", "quickstart"),
-    pages=("/doctor",),
+    pages=("/doctor", "/quickstart"),
 )
 def examine_gateway(context: Context, request: ExamineGateway) -> Examination:
     """Examine the gateway and its machine: what is wrong, and what to do next.
 
-    Settings, account, ports, disk, memory, clock, certificates, store, nameservers, our own name in the DNS, the
-    records of accepted domains, alarms. It takes up to half a minute.
+    Settings, account, ports, disk, memory, clock, certificates, store, nameservers, our own name in the DNS, ways out,
+    the records of accepted domains, alarms. It takes up to half a minute.
     """
     settings = context.settings
     with _RUNS.slot("", _PATIENCE):
@@ -174,7 +186,7 @@ def _stored(context: Context) -> Iterator[DoctorFinding]:
 
 
 def _own_name(context: Context) -> list[DoctorFinding]:
-    """Whether nameservers answer and validate, and whether our name and addresses lead to each other."""
+    """Whether nameservers answer and validate, our name and addresses lead to each other, and there are ways out."""
     nameservers = context.kept(ResolverCheck).run()
     if not nameservers.ok:
         fix = "set [dns] nameservers to one that answers: dig @ADDRESS . SOA"
@@ -185,6 +197,7 @@ def _own_name(context: Context) -> list[DoctorFinding]:
         async with resolver_of(context.settings) as resolver:
             findings.append(await _validation(resolver))
             findings.append(await _address(resolver, context.settings.server.hostname))
+            findings.extend(await ways_out(resolver, context.settings))
 
     async def in_time() -> None:
         async with asyncio.timeout(_PATIENCE):
@@ -239,14 +252,23 @@ def _published(context: Context) -> Iterator[DoctorFinding]:
         publication = publication_of(context.gateway, context.principal, domain, organization, servers)
         sections = (checks.known(publication) or checks.run(publication)).findings
         seen += 1
-        for finding in (finding for some in sections.values() for finding in some if finding.verdict in _MARKS):
-            wrong += 1
-            yield DoctorFinding(f"DNS of {domain}", _MARKS[finding.verdict], finding.text, finding.fix)
+        for key, finding in ((key, finding) for key, some in sections.items() for finding in some):
+            if finding.verdict in _MARKS:
+                wrong += 1
+                fix = _publishing(finding.fix, publication.lines(key))
+                yield DoctorFinding(f"DNS of {domain}", _MARKS[finding.verdict], finding.text, fix)
     if seen < len(domains):
         text = f"{len(domains) - seen} of {len(domains)} accepted domains were not looked at"
         yield DoctorFinding("DNS", Level.UNKNOWN, text, "Published records in the admin centre shows each")
     elif domains and not wrong:
         yield DoctorFinding("DNS", Level.PASS, "the records of the accepted domains are as they should be")
+
+
+def _publishing(fix: str, lines: Sequence[str]) -> str:
+    """What to do about a record, with the lines to publish, which pages show above it."""
+    text = fix.removeprefix("Here: ")
+    publishes = text.removesuffix(".").endswith("into the zone") and lines
+    return f"{text.removesuffix('.')}: {' and '.join(lines)}" if publishes else text
 
 
 def _alarms(context: Context) -> list[DoctorFinding]:

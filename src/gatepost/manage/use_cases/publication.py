@@ -84,6 +84,10 @@ class DnsPublication:
         """Every line, to be put into a zone file."""
         return "\n".join(record.line for section in self.sections for record in section.records)
 
+    def lines(self, key: SectionKey) -> list[str]:
+        """Those of one section."""
+        return [record.line for section in self.sections if section.key == key for record in section.records]
+
 
 class GetPublication(msgspec.Struct, kw_only=True):
     """Of which domain."""
@@ -176,7 +180,7 @@ class FindPublications(Rows, kw_only=True):
     """Of which domains."""
 
 
-@use_case(scope=Scope.READ, visibility=Visibility.SEEN, tag="checks", pages=("/domains/publish",))
+@use_case(scope=Scope.READ, visibility=Visibility.SEEN, tag="checks", pages=("/domains/publish", "/quickstart"))
 def find_publications(context: Context, request: FindPublications) -> ListPage[PublicationView]:
     """List the records that accepted domains should publish, and the last answers of the DNS."""
     gateway, principal, dns_checks = context.gateway, context.principal, context.kept(DnsChecks)

@@ -87,6 +87,7 @@ class ListOwnOrganizations(msgspec.Struct, kw_only=True):
         "/hooks/new",
         "/issuers/new",
         "/mailboxes/new",
+        "/quickstart",
         "/rules/new",
     ),
 )

@@ -185,7 +185,8 @@ def _worker(gateway: Gateway, index: int) -> ServiceStatus:
     if figures.pid == pid and figures.reason:
         detail = f"runs, process {pid}, and takes no mail: {figures.reason}"
         return ServiceStatus(str(index), ok=False, detail=detail)
-    return ServiceStatus(str(index), ok=True, detail=f"runs, process {pid}")
+    load = f"; {figures.load.text}" if figures.pid == pid and figures.load.text else ""
+    return ServiceStatus(str(index), ok=True, detail=f"runs, process {pid}{load}")
 
 
 def _alarms(gateway: Gateway, principal: Principal) -> tuple[StatusAlarms, StatusAlarms]:

@@ -6,8 +6,6 @@ fingerprint that the gateway says at its start; a certificate of the organizatio
 
 from __future__ import annotations
 
-import os
-import secrets
 import ssl
 import time
 from datetime import timedelta
@@ -18,7 +16,7 @@ import msgspec
 
 from gatepost.net.identity import read_identity
 from gatepost.pki.certificates.authority import self_signed
-from gatepost.pki.certificates.files import CertificateFileError, load_identity
+from gatepost.pki.certificates.files import CertificateFileError, load_identity, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,8 +54,8 @@ def admin_certificate(settings: Settings) -> AdminCertificate:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         certificate_pem, key_pem = self_signed(names, lifetime=_LIFETIME)
         # The key first: if we are stopped between the two, they do not fit, and both are made again.
-        _write(key, key_pem)
-        _write(chain, certificate_pem)
+        write_whole(key, key_pem)
+        write_whole(chain, certificate_pem)
     return _read(chain, key, own=True)
 
 
@@ -84,13 +82,3 @@ def _serves(chain: Path, key: Path, names: Sequence[str]) -> bool:
 def _read(chain: Path, key: Path, *, own: bool) -> AdminCertificate:
     leaf = read_identity(load_identity(chain, key)).leaf
     return AdminCertificate(chain, key, leaf.sha256, own)
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all, and only for us."""
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)

@@ -1,4 +1,4 @@
-"""Load the service's certificates from files, and refuse bad ones with a reason before the port opens.
+"""Load the service's certificates from files, and refuse bad ones with a reason before the port opens; write some.
 
 The inventory with its states (next, current, deprecated) builds on this; here a file is either usable or it is not.
 """
@@ -6,6 +6,7 @@ The inventory with its states (next, current, deprecated) builds on this; here a
 from __future__ import annotations
 
 import os
+import secrets
 import stat
 from typing import TYPE_CHECKING, Final
 
@@ -13,7 +14,7 @@ from gatepost.net.identity import IdentityError, ServerIdentity, read_identity
 from gatepost.protocols.tls.token_uri import is_token_uri
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 
@@ -102,6 +103,22 @@ def load_identities(pairs: Sequence[tuple[Path, Path]]) -> list[ServerIdentity]:
     if errors:
         raise CertificateFileError("\n".join(errors))
     return identities
+
+
+def write_whole(path: Path, content: bytes, mode: int = 0o600, own: Callable[[Path], object] = lambda _: None) -> None:
+    """Write a file whole or not at all, whatever the umask. own: gives it to its owner. Raises OSError."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        own(draft)
+        draft.chmod(mode)  # last: its group must not read it before it is the right one
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def _read(path: Path, what: str) -> bytes:

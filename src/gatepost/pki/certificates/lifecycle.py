@@ -147,6 +147,8 @@ def revive(entry: Entry, entries: Mapping[str, Entry], *, now: float) -> Entry:
     """A deprecated one becomes a next one: the way back to it when it is too late for `roll_back`. Raises Refused."""
     if _key_is_gone(entry):
         raise Refused(f"{entry.id} cannot be staged again: its key was destroyed")
+    if entry.state is not State.DEPRECATED:
+        raise Refused(f"{entry.id} is {entry.state}: only a deprecated certificate is staged again")
     newer = successor(entry, entries)
     if newer is not None and can_roll_back(newer, entries, now=now):
         raise Refused(

@@ -11,6 +11,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from gatepost.policy.connectors.trust_anchors import anchors_label
 
 if TYPE_CHECKING:
@@ -59,8 +61,7 @@ class Introduction:
         return cls(Teller(record["how"]), record["by"], record.get("tls", _NO_TEXTS))
 
 
-@dataclass(frozen=True, slots=True)
-class SessionFacts:
+class SessionFacts(msgspec.Struct, frozen=True):
     """One inbound session.
 
     peer_ip: the client's address in text form. hello: what EHLO said, "" before. tls: None if unencrypted.
@@ -76,7 +77,7 @@ class SessionFacts:
     hello: str = ""
     tls: TlsFacts | None = None
     client_chain: ChainVerdict | None = None
-    chains: Mapping[str, ChainVerdict] = field(default=NO_CHAINS, hash=False)
+    chains: Mapping[str, ChainVerdict] = NO_CHAINS
     user: str = ""
     mechanism: str = ""
     node: str = ""

@@ -7,8 +7,9 @@ domains, under the partner connectors of the organization that accepts them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from gatepost.policy.connectors.authentication_results import AuthenticationResults
 from gatepost.policy.connectors.credentials import CredentialFault
@@ -51,8 +52,7 @@ _PROFILE_FLOOR = {
 }
 
 
-@dataclass(slots=True)
-class _Findings:
+class _Findings(msgspec.Struct):
     """The findings of the rules on one MAIL or RCPT, gathered on the way to its verdict."""
 
     attribution: Attribution

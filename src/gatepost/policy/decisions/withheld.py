@@ -20,6 +20,7 @@ OTHERS_CONNECTOR: Final = "another organization's connector"
 _OTHERS_RULE: Final = "another organization's mail flow rule"
 _OUTBOUND: Final = ("connector_organization", "domain_organization")
 _INBOUND: Final = "recipient_organization"
+_MAY_TELL: Final = (_INBOUND, "connector_of_recipient", "passed_over", "content_hooks")
 _WORD: Final = re.compile(r"[a-z0-9-]+")
 
 _HANDED_OVER: Final = (
@@ -100,10 +101,17 @@ def without_others(row: Row, hidden: Collection[str] = ()) -> dict[str, Any]:
     detail = row.detail
     if concerns_others(detail):
         return _outbound(row, _names(detail, row.organization, hidden))
+    if not _may_tell_of_others(detail, hidden):
+        return {}
     shown = {"detail": _inbound(detail, row.organization, hidden)}
     if detail.get("connector_of_recipient"):  # the client is known by none of its own organization
         return shown | {"connector": "", "requirement": _level(row.requirement)}
     return shown
+
+
+def _may_tell_of_others(detail: Mapping[str, Any], hidden: Collection[str]) -> bool:
+    """Whether anything of how a message came may have to be left out; for most mail nothing has."""
+    return bool(hidden) or any(detail.get(name) for name in _MAY_TELL)
 
 
 def inbound_without_others(inbound: dict[str, Any], organization: str, hidden: Hidden) -> dict[str, Any]:

@@ -6,8 +6,9 @@ announces, it enforces nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
+
+import msgspec
 
 if TYPE_CHECKING:
     from gatepost.protocols.smtp.limits import SmtpLimits
@@ -22,8 +23,7 @@ XCLIENT_ATTRIBUTES = ("NAME", "ADDR", "PORT", "PROTO", "HELO", "DESTADDR", "DEST
 _LIMIT_CEILING = 999_999  # RFC 9422 section 4: one to six digits
 
 
-@dataclass(frozen=True, slots=True)
-class Extensions:
+class Extensions(msgspec.Struct, frozen=True):
     """The extensions that one listener offers.
 
     Always: PIPELINING (RFC 2920), 8BITMIME (RFC 6152), ENHANCEDSTATUSCODES (RFC 2034), HELP.

@@ -40,7 +40,7 @@ BATCH_BYTES: Final = 8 << 20
 """Bodies of one commit: a larger statement costs more memory on both sides than it saves."""
 
 _BATCH: Final = 2000  # pieces of work in one commit
-_PACE: Final = 0.008  # seconds from the end of a commit to the next one's beginning while several senders are connected
+_PACE: Final = 0.008  # seconds from the end of a commit to the next one's beginning, while others may still come to it
 _LINGER: Final = 0.02  # seconds that a settlement may wait for another commit to ride along with
 _RETRY: Final = 0.5  # seconds between two tries while the server is away
 _DOUBTFUL_SECONDS: Final = 120.0  # for which the rest of a commit without an answer is looked for
@@ -229,7 +229,7 @@ class Flusher:
         if not self._work or self._timer is not None:
             await self._sleep()
         rest = self._ended + _PACE - time.monotonic()
-        if rest > 0 and self._work and not self._closing and self.senders() > 1:
+        if rest > 0 and self._work and not self._closing and self.senders():
             await asyncio.sleep(rest)
         batch, weight = [], 0
         while self._work and len(batch) < _BATCH and weight < BATCH_BYTES:

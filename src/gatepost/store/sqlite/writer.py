@@ -1,10 +1,10 @@
 """The writer thread of a shard: group commits, the free-space mark, and administrators' changes.
 
 Natural batching: whatever was handed over while the last commit ran goes into the next one; commits of a busy shard are
-`_PACE` apart while several senders are connected, so that more share them, and settlements ride along with the next one
-that a caller waits for. Results go back to the loop in one call per commit. A failed commit or sync is final (store.md
-§9.3): after it the state on disk is unknown, so everything waiting fails and nothing more is tried. A full disk
-passes: what became of deliveries is kept and written a few at a time, as far as it fits, until all of it is.
+`_PACE` apart while other senders are on their way to it, so that more share them, and settlements ride along with the
+next one that a caller waits for. Results go back to the loop in one call per commit. A failed commit or sync is final
+(store.md §9.3): after it the state on disk is unknown, so everything waiting fails and nothing more is tried. A full
+disk passes: what became of deliveries is kept and written a few at a time, as far as it fits, until all of it is.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _BATCH = 2000  # pieces of work in one commit
-_PACE = 0.008  # seconds from the end of a commit to the next one's beginning while several senders are connected
+_PACE = 0.008  # seconds from the end of a commit to the next one's beginning, while others may still come to it
 _LINGER = 0.02  # seconds that a settlement may wait for another commit to ride along with
 _LOOK = 0.5  # seconds between looks at the free space and at what administrators did
 _TIDY = 0.1  # seconds between two steps of shrinking the files
@@ -84,6 +84,8 @@ class Writer:
         self._loop = loop
         self._queue: SimpleQueue[Work | None] = SimpleQueue()
         self._lazy: list[Work] = []  # not urgent, on the loop still
+        self._all_here = threading.Event()  # cleared while the thread waits for senders
+        self._all_here.set()
         self._timer: asyncio.TimerHandle | None = None
         self._ended = 0.0  # the last commit, on the monotonic clock
         self._kept: list[Work] = []  # patient work of a commit that had to wait, in its order
@@ -110,6 +112,8 @@ class Writer:
         self._lazy.append(work)
         if work.urgent:
             self.hand_over()
+            if not self._all_here.is_set() and not self.senders():
+                self._all_here.set()
         elif self._timer is None:
             self._timer = self._loop.call_later(_LINGER, self.hand_over)
 
@@ -204,10 +208,14 @@ class Writer:
         return batch
 
     def _pace(self) -> None:
-        """Let others catch up. A lone sender waits for this very commit before it goes on: it is not held back."""
+        """Let others catch up. Who waits for this very commit before going on is not held back for who only rests."""
         rest = self._ended + _PACE - time.monotonic()
-        if rest > 0 and self.senders() > 1:
-            time.sleep(rest)
+        if rest <= 0:
+            return
+        self._all_here.clear()
+        if self.senders():
+            self._all_here.wait(rest)
+        self._all_here.set()
 
     def _commit(self, batch: list[Work]) -> None:
         if not batch:

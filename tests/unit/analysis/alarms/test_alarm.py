@@ -10,6 +10,7 @@ def test_what_is_about_mail():
         "login-refused",
         "nameservers-down",
         "notice-missing",
+        "overload",
         "partner-failing",
         "protection-drop",
         "quarantine-full",

@@ -12,6 +12,7 @@ from gatepost.events.delivery_problems import (
     FailingPartner,
     UnsentNotice,
 )
+from gatepost.mail.model.worker_load import WorkerLoad
 from gatepost.values import replace
 
 NOW = 1_800_000_000.0
@@ -186,6 +187,33 @@ def test_a_quarantine_that_is_nearly_full():
     assert (full.severity, full.title) == (Severity.CRITICAL, "the quarantine of a is full")
     assert "85 %" in nearly.detail
     assert judge_mail(MailFacts(quarantines=None), MailLimits(), now=NOW) == ()
+
+
+@pytest.mark.parametrize(
+    ("loads", "severity", "title"),
+    [
+        ([WorkerLoad(), WorkerLoad("busy", 0.5, "why", NOW - 9, NOW - 1)], None, ""),
+        ([WorkerLoad("normal", 1.0, "why", NOW - 900, NOW - 601, 7)], None, ""),
+        (
+            [WorkerLoad("normal", 1.0, "why", NOW - 900, NOW - 500, 7), WorkerLoad()],
+            Severity.WARNING,
+            "1 worker had more to do than it can, and served known clients first",
+        ),
+        (
+            [WorkerLoad("normal", 1.0, "x", NOW - 9, NOW - 1, 6), WorkerLoad("busy", 0.5, "why", NOW - 9, NOW - 2, 1)],
+            Severity.ERROR,
+            "2 workers have more to do than they can, and served known clients first",
+        ),
+    ],
+)
+def test_workers_that_have_too_much_to_do(loads, severity, title):
+    alarms = judged(loads=tuple(loads))
+    assert [(alarm.kind, alarm.severity, alarm.title) for alarm in alarms] == (
+        [(Kind.OVERLOAD, severity, title)] if title else []
+    )
+    for alarm in alarms:
+        assert "The reason: why." in alarm.detail
+        assert "refused 7 times" in alarm.detail
 
 
 def test_a_sender_that_reached_its_daily_limit():

@@ -64,6 +64,26 @@ async def test_a_message_is_acknowledged_when_it_is_durable(gate):
     assert (row.session, row.reply) == (client.session.id, f"250 2.0.0 Queued as {name}")
 
 
+async def test_others_wait_for_a_session_that_may_hand_over_a_message_and_not_for_one_that_rests(gate):
+    coming = []
+    async with gate.open():
+        client = await gate.greeted()
+        for lines in (
+            ("NOOP",),
+            (f"MAIL FROM:<{STRANGER}>", f"RCPT TO:<{ANN}>", "DATA", MESSAGE),
+            (f"MAIL FROM:<{STRANGER}>",),
+            ("RSET",),
+            (f"MAIL FROM:<{STRANGER}>", f"RCPT TO:<{ANN}>", "DATA", b"a bare LF\n\r\n.\r\n"),
+            (f"MAIL FROM:<{STRANGER}>",),
+        ):
+            await client.say(*lines)
+            coming.append(len(gate.registry.coming))
+        client.vanish()
+        await gate.until(lambda: not len(gate.registry))
+        coming.append(len(gate.registry.coming))
+    assert coming == [1, 0, 1, 0, 0, 1, 0]
+
+
 async def test_no_250_while_the_commit_is_under_way_and_no_clock_runs(gate):
     async with gate.open():
         client = await gate.greeted()

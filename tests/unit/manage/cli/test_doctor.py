@@ -11,13 +11,18 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from gatepost.analysis.alarms.alarm import Alarm, Kind, Severity
+from gatepost.analysis.alarms.alarm_state import ALARMS_CONTENT, AlarmStatus, Memory, encoded
 from gatepost.manage.cli.demo_ports import free_port
 from gatepost.node import machine_findings
 from gatepost.pki.certificates.authority import Authority
+from gatepost.store.changes import ConfigStore
+from gatepost.testing.name_server import DnsServer
 
 ROOT = Authority("Doctor Root")
 NAME = "mx.gate.example"
 MX = {"role": "mx", "address": "127.0.0.1:0"}
+CODES = {"warn": 0, "fail": 1, "unknown": 3}
 
 
 @pytest.fixture
@@ -218,22 +223,99 @@ def test_a_disk_that_is_full(healthy):
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "finding", "text"),
+    ("name", "value", "finding", "text", "fix"),
     [
-        ("_file_system", lambda _: 0x01021994, ("syncs", "fail"), "in memory (tmpfs)"),
-        ("_sync_time", lambda _: 1e-6, ("syncs", "warn"), "before it is"),
-        ("_sync_time", lambda _: 0.2, ("syncs", "warn"), "messages wait for it"),
-        ("_available_memory", lambda: 1 << 20, ("memory", "warn"), "1MB available"),
-        ("_LEAST_DESCRIPTORS", 1 << 40, ("open files", "warn"), "for each process"),
-        ("_is_kept_right", lambda: False, ("clock", "warn"), "nothing keeps the clock right"),
-        ("_FIRST_YEAR", 1e12, ("clock", "fail"), "never set"),
+        ("_file_system", lambda _: 0x01021994, ("syncs", "fail"), "in memory (tmpfs)", "set server.data_dir"),
+        ("_sync_time", lambda _: 1e-6, ("syncs", "warn"), "before it is", "turn off the volatile cache"),
+        ("_sync_time", lambda _: 0.2, ("syncs", "warn"), "messages wait for it", "faster disk"),
+        ("_available_memory", lambda: 1 << 20, ("memory", "warn"), "1MB available", "server.workers"),
+        ("_LEAST_DESCRIPTORS", 1 << 40, ("open files", "warn"), "for each process", "LimitNOFILE="),
+        ("_is_kept_right", lambda: False, ("clock", "warn"), "nothing keeps the clock right", "set-ntp true"),
+        ("_is_kept_right", lambda: None, ("clock", "unknown"), "is denied here", "timedatectl"),
+        ("_FIRST_YEAR", 1e12, ("clock", "fail"), "never set", "timedatectl set-ntp true"),
     ],
 )
-def test_faults_of_the_machine(healthy, monkeypatch, name, value, finding, text):
+def test_faults_of_the_machine(healthy, monkeypatch, name, value, finding, text, fix):  # noqa: PLR0917 - a table
     """These cannot be planted in a machine that others use, too."""
     monkeypatch.setattr(machine_findings, name, value)
     monkeypatch.setattr("resource.getrlimit", lambda _: (1024, 20_000))
-    assert text in examined(healthy(), "--offline", code=int(finding[1] == "fail"))[finding][0]
+    said = examined(healthy(), "--offline", code=CODES[finding[1]])[finding]
+    assert (text in said[0], fix in said[1]) == (True, True), said
+
+
+def test_an_account_that_is_not_there(healthy, monkeypatch):
+    home = healthy()
+    monkeypatch.setenv("GATEPOST_SERVER__USER", "nobody-of-this-name")
+    said = home.call("serve", "--check", code=2).stdout
+    assert "server.user: there is no account nobody-of-this-name" in said
+    assert "next: Make it: useradd --system" in said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run as root")
+def test_a_gateway_that_would_run_as_root(healthy):
+    said = examined(healthy(server={"hostname": NAME, "data_dir": "data", "user": "root"}), "--offline", code=0)[
+        "account", "warn"
+    ]
+    assert said[1] == 'write user = "gatepost" under [server]'
+
+
+def test_a_gateway_that_is_not_confined(healthy):
+    said = examined(healthy(server={"hostname": NAME, "data_dir": "data", "confine": False}), "--offline", code=0)[
+        "confinement", "warn"
+    ]
+    assert said[1].startswith("remove confine = false")
+
+
+def test_a_nameserver_that_does_not_validate(healthy):
+    with DnsServer({". SOA": [". . 1 60 60 60 60"]}) as names:
+        said = examined(healthy(dns={"nameservers": [names.address]}), code=1)["DNSSEC", "warn"]
+    assert "DANE" in said[0]
+    assert said[1], said
+
+
+def test_a_name_that_leads_to_another_one(healthy):
+    records = {". SOA": [". . 1 60 60 60 60"], f"{NAME} A": ["100.128.0.9"]}
+    with DnsServer(records | {"9.0.128.100.in-addr.arpa PTR": ["host9.provider.example."]}) as names:
+        home = healthy(dns={"nameservers": [names.address]})
+        said = examined(home, code=0)["own name", "warn"]
+        assert "leads back to host9.provider.example" in said[0]
+        assert said[1].endswith(f"9.0.128.100.in-addr.arpa. IN PTR {NAME}.")
+        names.records.clear()
+        said = examined(home, code=1)["own name", "fail"]
+        assert said == (
+            f"{NAME} has no address in the DNS: nobody can send to it, and receivers refuse its greeting",
+            f"{NAME}. IN A ADDRESS",
+        )
+
+
+def test_records_that_are_not_published(healthy):
+    with DnsServer({". SOA": [". . 1 60 60 60 60"], f"{NAME} A": ["127.0.0.1"]}, authentic=True) as names:
+        home = healthy(dns={"nameservers": [names.address]})
+        home.call("organization", "add", "contoso")
+        home.call("domain", "add", "contoso.example", "--organization", "contoso")
+        found = home.json("doctor", code=1)["findings"]
+    said = [(one["text"], one["fix"]) for one in found if one["area"] == "DNS of contoso.example"]
+    assert said[0] == (
+        "the DNS names no mail host for the domain",
+        f"put the domain's records into the zone: contoso.example. IN MX 10 {NAME}.",
+    )
+
+
+def test_a_connector_that_fails(healthy):
+    home = healthy()
+    failing = Alarm(
+        Kind.PARTNER_FAILING,
+        Severity.ERROR,
+        "contoso",
+        "bank-out fails",
+        "wrong name",
+        "gatepost connector validate bank-out",
+    )
+    config = ConfigStore(home.data / "config.db")
+    config.apply({}, author="test", content={ALARMS_CONTENT: encoded(Memory((AlarmStatus(failing, 1.0),)))})
+    config.close()
+    said = examined(home, "--offline", code=1)["alarm partner-failing", "fail"]
+    assert said == ("bank-out fails", "gatepost connector validate bank-out")
 
 
 def test_data_that_belongs_to_somebody_else(healthy, monkeypatch):

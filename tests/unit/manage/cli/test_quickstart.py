@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import stat
+import subprocess
+import sys
+import tomllib
 
 import pytest
 from click.testing import CliRunner
@@ -44,11 +49,23 @@ def test_everything_is_made_and_the_records_are_printed(set_up, tmp_path):
         '_dmarc.contoso.example. IN TXT "v=DMARC1; p=none;',
     ):
         assert line in result.stdout
-    assert "0 faults" in result.stderr
+    assert "1 fault, " in result.stderr
+    assert "fail    nameservers " in result.stdout, "which keeps nobody from starting it"
     assert f"gatepost --config {tmp_path / 'etc' / 'gatepost.toml'} serve" in result.stderr
     secrets = list((tmp_path / "etc" / "secrets").iterdir())
     assert len(secrets) == 2
     assert all(not path.stat().st_mode & (stat.S_IRWXO | stat.S_IWGRP) for path in (*secrets, tmp_path / "etc"))
+
+
+def test_the_gateway_can_read_its_files_whatever_the_umask(set_up, tmp_path):
+    before = os.umask(0o077)
+    try:
+        set_up(*GIVEN)
+    finally:
+        os.umask(before)
+    files = [path for path in (tmp_path / "etc").rglob("*") if path.is_file() and "data" not in path.parts]
+    assert len(files) == 5
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o640}
 
 
 def test_a_certificate_that_acme_will_request_is_no_fault(set_up, tmp_path):
@@ -64,6 +81,22 @@ def test_a_second_time_nothing_changes(set_up, tmp_path):
     assert again.stdout == first.stdout
     assert "nothing is changed" in again.stderr
     assert content(tmp_path / "etc") == before
+
+
+@pytest.mark.parametrize(("typed", "kept"), [("127.0.0.1 127.0.0.2", True), ("", False)])
+def test_a_terminal_is_asked_four_questions(tmp_path, typed, kept):
+    ours, theirs = pty.openpty()
+    words = ["quickstart", "--directory", tmp_path / "etc", "--address", "127.0.0.1:0", "--admin-address", ""]
+    command = [sys.executable, "-m", "gatepost", *map(str, words)]
+    with subprocess.Popen(command, stdin=theirs, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as asked:
+        os.write(ours, f"mx1.contoso.example\ncontoso.example contoso.test\nmailboxes\n{typed}\n".encode())
+        said = asked.communicate(timeout=60)[1]
+    os.close(ours)
+    os.close(theirs)
+    settings = tomllib.loads((tmp_path / "etc/gatepost.toml").read_text())
+    assert settings["server"]["hostname"] == "mx1.contoso.example", said
+    assert settings["dns"] == ({"nameservers": ["127.0.0.1", "127.0.0.2"]} if kept else {"validate": "local"})
+    assert "contoso.test" in (tmp_path / "etc/resources.toml").read_text()
 
 
 def test_what_is_missing_and_cannot_be_asked_is_said(set_up, tmp_path):

@@ -128,7 +128,7 @@ class TestTheFirstOwner:
         page = centre.get(f"/setup?code={code}", authorization="")
         assert (page.status, page.value("code")) == (200, code)
         answer = self.set_up(centre, code=code)
-        assert (answer.status, answer.headers["location"]) == (303, "/")
+        assert (answer.status, answer.headers["location"]) == (303, "/quickstart")
         assert centre.accounts.session(secret_of(answer)).user.role is Role.OWNER
         again = self.set_up(centre, code=code, name="eve")
         assert again.status == 422

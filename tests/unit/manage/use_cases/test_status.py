@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from gatepost.mail.model.worker_load import WorkerLoad
 from gatepost.manage.access.principal import Principal, Scope
 from gatepost.manage.use_cases.admin_resolver import ResolverCheck
 from gatepost.manage.use_cases.client import LocalClient
@@ -64,6 +65,20 @@ def test_a_worker_whose_store_cannot_be_used_says_so(gateway, ok):
     found = workers(gateway)[0]
     assert found.ok == ok, "what an earlier process of this worker left does not count"
     assert found.detail.endswith(f"process {os.getpid()}" if ok else ", and takes no mail: db1 refuses")
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_worker_that_has_too_much_to_do_says_so_and_runs(gateway, own):
+    lock = gateway.data / "queue" / "0" / LOCK_FILE
+    lock.parent.mkdir(parents=True)
+    lock.write_text(str(os.getpid()))
+    figures = WorkerFigures(
+        0, os.getpid() + (not own), load=WorkerLoad("busy", 0.5, "messages wait 2.0 s to be stored")
+    )
+    write_figures(gateway.data / WORKERS_DIRECTORY, figures)
+    found = workers(gateway)[0]
+    assert found.ok
+    assert ("busy: messages wait 2.0 s" in found.detail) is own
 
 
 def status(gateway, principal=OWNER):

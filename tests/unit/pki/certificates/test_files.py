@@ -13,6 +13,7 @@ from gatepost.pki.certificates.files import (
     OtherCertificate,
     load_identities,
     load_identity,
+    write_whole,
 )
 from gatepost.protocols.tls.profile import PROFILES
 
@@ -138,3 +139,20 @@ def test_only_files_of_a_likely_size_are_read(pair, tmp_path):
     ):
         with pytest.raises(CertificateFileError, match=text):
             load_identity(one, other)
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    file = tmp_path / "key"
+    file.write_bytes(b"before")
+    owners = []
+    write_whole(file, b"after", 0o640, lambda path: owners.append((path.read_bytes(), path.stat().st_mode & 0o777)))
+    assert (file.read_bytes(), file.stat().st_mode & 0o777) == (b"after", 0o640)
+    assert owners == [(b"after", 0o600)], "nobody else reads it before it is its owner's"
+
+    def fails(_):
+        raise PermissionError
+
+    with pytest.raises(PermissionError):
+        write_whole(file, b"never", own=fails)
+    assert [path.name for path in tmp_path.iterdir()] == ["key"]
+    assert file.read_bytes() == b"after"

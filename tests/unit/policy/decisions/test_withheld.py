@@ -160,3 +160,9 @@ def test_who_is_named() -> None:
 )
 def test_a_reply_keeps_its_code_and_status(given: Reply, said: str) -> None:
     assert public_reply(given).text == said
+
+
+@pytest.mark.parametrize("detail", [{}, {"reasons": ["known by address"], "configuration": 3}, {"passed_over": []}])
+def test_a_row_that_tells_of_nobody_else_is_as_it_was(detail: dict[str, Any]) -> None:
+    assert without_others(row(detail)) == {}
+    assert without_others(row(detail), {"zeta"}) == {"detail": detail}

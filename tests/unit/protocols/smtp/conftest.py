@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -92,7 +92,7 @@ class Shell:
             if content and not isinstance(event, AbortEvent):
                 story.append(("content", content))
             content = b""
-            story.append((type(event).__name__, astuple(event)))
+            story.append((type(event).__name__, [getattr(event, name) for name in type(event).__match_args__]))
         return [*story, ("state", self.server.state, self.server.errors, self.server.closing, self.output)]
 
 

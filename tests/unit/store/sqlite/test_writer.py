@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import threading
 import time
 
 import apsw
@@ -411,21 +412,41 @@ def test_a_commit_has_so_many_pieces(idle, monkeypatch):
     idle(step)
 
 
-@pytest.mark.parametrize(("senders", "held_back"), [(None, False), (1, False), (2, True)])
-def test_only_several_senders_are_held_back_for_each_other(idle, monkeypatch, senders, held_back):
-    slept = []
-    monkeypatch.setattr(module.time, "sleep", slept.append)
+@pytest.mark.parametrize(("senders", "held_back"), [(None, False), (0, False), (1, True)])
+def test_a_commit_waits_only_for_senders_that_are_on_their_way(idle, monkeypatch, senders, held_back):
+    waited = []
 
     def step(writer):
+        monkeypatch.setattr(writer._all_here, "wait", waited.append)
         if senders is not None:
             writer.senders = lambda: senders
         writer._pace()  # the last commit was long ago
-        assert slept == []
+        assert waited == []
         writer._ended = time.monotonic()
         writer._pace()
 
     idle(step)
-    assert [0 < seconds <= module._PACE for seconds in slept] == [True] * held_back
+    assert [0 < seconds <= module._PACE for seconds in waited] == [True] * held_back
+
+
+def test_a_commit_begins_once_all_senders_are_there(idle, monkeypatch):
+    monkeypatch.setattr(module, "_PACE", 60.0)
+    coming = {"a", "b"}
+
+    def step(writer):
+        writer.senders, writer._ended = lambda: len(coming), time.monotonic()
+        waiting = threading.Thread(target=writer._pace)
+        waiting.start()
+        while writer._all_here.is_set():
+            time.sleep(0.001)
+        for number, sender in enumerate(sorted(coming)):
+            coming.remove(sender)
+            assert waiting.is_alive()
+            writer.put(Piece(number))
+        waiting.join(10)
+        assert not waiting.is_alive()
+
+    idle(step)
 
 
 def test_while_the_disk_is_full_patient_work_is_kept_and_the_rest_told(idle):

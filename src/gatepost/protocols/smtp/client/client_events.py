@@ -2,72 +2,64 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 if TYPE_CHECKING:
     from gatepost.protocols.smtp.client.transaction import TransactionResult
     from gatepost.protocols.smtp.replies import Reply
 
 
-@dataclass(slots=True)
-class Greeting:
+class Greeting(msgspec.Struct):
     """The peer's first words. If the reply is not positive, nothing can be sent here: quit."""
 
     reply: Reply
 
 
-@dataclass(slots=True)
-class HelloDone:
+class HelloDone(msgspec.Struct):
     """The reply to EHLO (LHLO), or to HELO where EHLO got 5xx. extensions: empty after HELO and after a refusal."""
 
     reply: Reply
     extensions: dict[str, str]
 
 
-@dataclass(slots=True)
-class StartTlsReply:
+class StartTlsReply(msgspec.Struct):
     """If the reply is positive, begin the handshake now, then call `Client.tls_started`."""
 
     reply: Reply
 
 
-@dataclass(slots=True)
-class AuthReply:
+class AuthReply(msgspec.Struct):
     """The reply to AUTH or to a response of ours. 334 is a challenge: call `Client.auth_response`."""
 
     reply: Reply
 
 
-@dataclass(slots=True)
-class BodyWanted:
+class BodyWanted(msgspec.Struct):
     """The peer waits for the body: call `Client.chunk`. At most once a transaction, never if `begin` got all of it."""
 
 
-@dataclass(slots=True)
-class TransactionDone:
+class TransactionDone(msgspec.Struct):
     """The end of a transaction. It comes once for each `Client.begin`, whatever happens to the connection."""
 
     outcome: TransactionResult
 
 
-@dataclass(slots=True)
-class ResetDone:
+class ResetDone(msgspec.Struct):
     """The reply to `Client.reset`: the connection is alive."""
 
     reply: Reply
 
 
-@dataclass(slots=True)
-class RecipientAnswered:
+class RecipientAnswered(msgspec.Struct):
     """The reply to a recipient that `Client.ask_recipient` asked about. command: "MAIL" if that was refused already."""
 
     reply: Reply
     command: str
 
 
-@dataclass(slots=True)
-class Closed:
+class Closed(msgspec.Struct):
     """The peer ends the session: 421 at any point, or the reply to QUIT. Close the connection."""
 
     reply: Reply

@@ -6,10 +6,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import idna
+import msgspec
 
 from gatepost.protocols.smtp.extensions import ORIGIN
 from gatepost.protocols.smtp.replies import Reply
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-@dataclass(slots=True)
-class MailTransaction:
+class MailTransaction(msgspec.Struct):
     """A message to send, as the queue keeps it.
 
     reverse_path: "" is the null reverse-path. recipients: (address, notify, orcpt), at least one, the last two as in
@@ -41,8 +40,7 @@ class MailTransaction:
     origin: str = ""
 
 
-@dataclass(slots=True)
-class RecipientReply:
+class RecipientReply(msgspec.Struct):
     """The result for one recipient. local: the reply is our own, as the peer was not asked or did not answer."""
 
     address: str
@@ -50,8 +48,7 @@ class RecipientReply:
     local: bool = False
 
 
-@dataclass(slots=True)
-class TransactionResult:
+class TransactionResult(msgspec.Struct):
     """The result of a transaction.
 
     recipients: one each, in the transaction's order; the reply is the refusal of MAIL, RCPT or DATA, or the final one
@@ -74,8 +71,7 @@ class TransactionResult:
         return [recipient for recipient in self.recipients if not recipient.reply.positive]
 
 
-@dataclass(slots=True)
-class Peer:
+class Peer(msgspec.Struct):
     """The extensions that a peer offers in its EHLO reply. All are off before it, and after HELO.
 
     size_limit: octets, 0 if it names none (RFC 1870). recipients_max, transactions_max: per transaction and per
@@ -125,8 +121,7 @@ def _number(text: str) -> int:
     return int(text) if 0 < len(text) <= 18 and text.isascii() and text.isdigit() else 0
 
 
-@dataclass(slots=True)
-class Commands:
+class Commands(msgspec.Struct):
     """The commands of a transaction: MAIL and one RCPT for each index in `order`, each line with its CRLF.
 
     local: index -> our refusal, for recipients that cannot be sent to this peer at all. `lines` is empty if none can.
@@ -134,7 +129,7 @@ class Commands:
 
     lines: list[bytes]
     order: list[int]
-    local: dict[int, Reply] = field(default_factory=dict)
+    local: dict[int, Reply] = msgspec.field(default_factory=dict)
 
 
 _NO_BINARYMIME = Reply(554, "5.6.3", ("Conversion required but not supported: the next hop does not offer BINARYMIME",))

@@ -7,7 +7,6 @@ No clock, no stream, no decision about mail.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn, final
 
 import msgspec
@@ -74,8 +73,7 @@ class ImmediateReply(msgspec.Struct, frozen=True):
 
 
 @final
-@dataclass(slots=True)
-class Chunk:
+class Chunk(msgspec.Struct):
     """BDAT: so many octets of content follow the command line. last: with them the message is complete."""
 
     octets: int

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar
 
+import msgspec
+
 if TYPE_CHECKING:
     from gatepost.protocols.smtp.grammar import Path
     from gatepost.protocols.smtp.parameters import MailParameters, RecipientParameters
@@ -33,8 +35,7 @@ class AbortReason(StrEnum):
     CLOSED = "closed"
 
 
-@dataclass(slots=True)
-class HelloEvent:
+class HelloEvent(msgspec.Struct):
     """EHLO or HELO. verb: "EHLO" or "HELO". domain: the client's name for itself, unproven, printable US-ASCII."""
 
     decision: ClassVar[bool] = True
@@ -42,8 +43,7 @@ class HelloEvent:
     domain: str
 
 
-@dataclass(slots=True)
-class StartTlsEvent:
+class StartTlsEvent(msgspec.Struct):
     """STARTTLS (RFC 3207). Accepted: take the output, start TLS, then call `Server.tls_started`."""
 
     decision: ClassVar[bool] = True
@@ -69,8 +69,7 @@ class AuthResponseEvent:
     response: bytes = field(repr=False)
 
 
-@dataclass(slots=True)
-class XclientEvent:
+class XclientEvent(msgspec.Struct):
     """XCLIENT: the client is at this address. Accepted: the session begins anew, as after the connection."""
 
     decision: ClassVar[bool] = True
@@ -78,8 +77,7 @@ class XclientEvent:
     port: int
 
 
-@dataclass(slots=True)
-class MailEvent:
+class MailEvent(msgspec.Struct):
     """MAIL FROM. path: the reverse-path, null for a notification. SIZE is within what is announced."""
 
     decision: ClassVar[bool] = True
@@ -87,8 +85,7 @@ class MailEvent:
     parameters: MailParameters
 
 
-@dataclass(slots=True)
-class RecipientEvent:
+class RecipientEvent(msgspec.Struct):
     """RCPT TO. path: a forward-path, never null; its domain is "" for the bare postmaster."""
 
     decision: ClassVar[bool] = True
@@ -96,32 +93,28 @@ class RecipientEvent:
     parameters: RecipientParameters
 
 
-@dataclass(slots=True)
-class DataEvent:
+class DataEvent(msgspec.Struct):
     """DATA, or the first BDAT of a message; at least one recipient was accepted. Chunks follow if it is accepted."""
 
     decision: ClassVar[bool] = True
     bdat: bool
 
 
-@dataclass(slots=True)
-class ChunkEvent:
+class ChunkEvent(msgspec.Struct):
     """Octets of the message content, at least one, dots unstuffed, cut anywhere."""
 
     decision: ClassVar[bool] = False
     data: bytes
 
 
-@dataclass(slots=True)
-class MessageEvent:
+class MessageEvent(msgspec.Struct):
     """The content is complete. size: the sum of its chunks in octets."""
 
     decision: ClassVar[bool] = True
     size: int
 
 
-@dataclass(slots=True)
-class AbortEvent:
+class AbortEvent(msgspec.Struct):
     """The open transaction was given up: drop what was kept of it.
 
     reply: the refusal that the core gives when the content ends, None if no refusal was needed (RSET, QUIT, …).
@@ -132,8 +125,7 @@ class AbortEvent:
     reply: Reply | None = None
 
 
-@dataclass(slots=True)
-class ErrorEvent:
+class ErrorEvent(msgspec.Struct):
     """The core refused a command on its own.
 
     line_start: how the line began, at most 80 printable characters. reply: what the client is told; its code is 421 if
@@ -145,8 +137,7 @@ class ErrorEvent:
     reply: Reply
 
 
-@dataclass(slots=True)
-class QuitEvent:
+class QuitEvent(msgspec.Struct):
     """QUIT was answered; the session is over once the output is sent."""
 
     decision: ClassVar[bool] = False

@@ -87,7 +87,9 @@ class Transcript:
     def clear(self) -> None:
         """Forget all that was said so far."""
         self._noted.clear()
-        self._count(-self.octets)
+        octets, self.octets = self.octets, 0
+        if self._budget is not None:
+            self._budget.count(self, -octets)
 
     def close(self) -> None:
         """The session is over: its lines can still be read, and count no more."""
@@ -99,14 +101,18 @@ class Transcript:
         """text: octets of it that are kept."""
         noted, octets = self._noted, text + _EACH
         noted.append(entry)
-        while len(noted) > LINES or self.octets + octets > OCTETS:
-            octets -= _octets(noted.popleft())
-        self._count(octets)
-
-    def _count(self, octets: int) -> None:
+        if len(noted) > LINES or self.octets + octets > OCTETS:
+            octets -= self._forget_oldest(octets)
         self.octets += octets
         if self._budget is not None:
             self._budget.count(self, octets)
+
+    def _forget_oldest(self, octets: int) -> int:
+        """Forget lines until so many more octets fit; gives those that were forgotten."""
+        noted, forgotten = self._noted, 0
+        while len(noted) > LINES or self.octets + octets - forgotten > OCTETS:
+            forgotten += _octets(noted.popleft())
+        return forgotten
 
 
 class TranscriptBudget:
@@ -122,8 +128,9 @@ class TranscriptBudget:
         self.octets += octets
         if octets <= 0:
             return
-        self._users.pop(user, None)
-        self._users[user] = None
+        users = self._users
+        users.pop(user, None)
+        users[user] = None
         while self.octets > self._limit:
             oldest = next(iter(self._users))
             del self._users[oldest]

@@ -127,3 +127,10 @@ def test_what_is_noted_is_what_is_given_back() -> None:
         for _ in range(LINES):
             secrets.heard_secret()
         assert lone.octets == secrets.octets
+
+
+def test_a_transcript_of_its_own_can_be_cleared() -> None:
+    transcript = Transcript()
+    transcript.heard(b"NOOP")
+    transcript.clear()
+    assert (transcript.lines(), transcript.octets) == ([], 0)

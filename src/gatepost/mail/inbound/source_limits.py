@@ -1,0 +1,157 @@
+"""Limit what clients that nobody knows do in a minute and at a time: each source, and all of them together.
+
+One for a worker, made by `node.load`, which sets its share. `net.listener` asks about connections, sessions about the
+rest. Known are the addresses that connectors name, this host itself, hosts that speak for others, and clients that a
+connector, a log-in or the site identified within a day; they are not limited here.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from gatepost.events.metrics.catalogue import LIMITED
+from gatepost.net.listener import ConnectionQuota, source_of
+from gatepost.policy.connectors.directory import address_key
+from gatepost.policy.decisions.load import RateLimit, connections_at, rate_at
+from gatepost.protocols.smtp.replies import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gatepost.events.metrics.counts import Counts
+    from gatepost.policy.connectors.directory import Directory
+
+_KNOWN_FOR: Final = 86400.0
+_MOST: Final = 20_000  # sources of each kind that are remembered
+_LOOPBACK: Final = frozenset({"127.0.0.1", "::1"})  # whoever is on this machine has other ways to load it
+_SOURCE_BURST: Final = 10.0  # seconds' worth that a source may do at once,
+_TOTAL_BURST: Final = 2.0  # and all sources together
+_CODES: Final = {RateLimit.MESSAGES: 450, RateLimit.RECIPIENTS: 450, RateLimit.FAILED_LOGINS: 454}  # else 421
+_ROUNDING: Final = 1e-6  # seconds by which sums of binary fractions may be off
+_ANSWERS: Final = 6000  # refused connections a minute that are told why: in a flood the reply is what costs
+_LATER: Final = ", try again later"
+
+
+class Rate(NamedTuple):
+    """A limit a minute, 0 for none."""
+
+    per_source: int = 0
+    in_all: int = 0
+
+
+class _Pace:
+    """When the next of something may be, by key (GCRA). Memory is bounded: what was longest ago is forgotten."""
+
+    __slots__ = ("_free_at",)
+
+    def __init__(self) -> None:
+        self._free_at: dict[str, float] = {}
+
+    def allows(self, key: str, a_minute: int, burst: float, now: float) -> bool:
+        """Whether one more is within a limit. burst: seconds' worth that may come at once, at least one."""
+        return not a_minute or self._free_at.get(key, 0.0) - now <= max(burst - 60.0 / a_minute, 0.0) + _ROUNDING
+
+    def charge(self, key: str, a_minute: int, now: float) -> None:
+        """One more."""
+        if a_minute:
+            self._free_at[key] = max(self._free_at.pop(key, 0.0), now) + 60.0 / a_minute
+            if len(self._free_at) > _MOST:
+                del self._free_at[next(iter(self._free_at))]
+
+
+class SourceLimits:
+    """rates: a minute. connections: at a time, in all and for each source. speaks_for_others: trusted proxies.
+
+    clock: seconds, never back. share: what is left of the limits, 1.0 for all.
+    """
+
+    def __init__(
+        self,
+        rates: Mapping[RateLimit, Rate],
+        connections: tuple[int, int],
+        counts: Counts,
+        speaks_for_others: Callable[[str], bool] = lambda _: False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.share = 1.0
+        self._rates = rates
+        self._connections = connections
+        self._counts = counts
+        self._speaks_for_others = speaks_for_others
+        self._clock = clock
+        self._sources = {limit: _Pace() for limit in RateLimit}
+        self._all = {limit: _Pace() for limit in RateLimit}
+        self._answers = _Pace()
+        self._recognized: dict[str, float] = {}
+        self._networks: dict[tuple[int, int], set[int]] = {}
+
+    def use(self, directory: Directory) -> None:
+        """Know the addresses that the connectors in force name."""
+        networks: dict[tuple[int, int], set[int]] = {}
+        for organization in directory.organizations:
+            for connector in organization.inbound_connectors:
+                if connector.enabled:
+                    for version, shift, prefix in directory.entry(organization, connector).networks:
+                        networks.setdefault((version, shift), set()).add(prefix)
+        self._networks = networks
+
+    def recognize(self, host: str) -> None:
+        """A client at this address was identified: it is known for a day."""
+        source = source_of(host)
+        self._recognized.pop(source, None)
+        self._recognized[source] = self._clock() + _KNOWN_FOR
+        if len(self._recognized) > _MOST:
+            del self._recognized[next(iter(self._recognized))]
+
+    def is_known(self, host: str) -> bool:
+        """Whether the client at this address keeps its limits, however loaded the worker is."""
+        if host in _LOOPBACK or self._recognized.get(source_of(host), 0.0) > self._clock():
+            return True
+        return self._is_named(host) or self._speaks_for_others(host)
+
+    def _is_named(self, host: str) -> bool:
+        if not self._networks or (key := address_key(host)) is None:
+            return False
+        version, number = key
+        return any(
+            version == named and number >> shift in prefixes for (named, shift), prefixes in self._networks.items()
+        )
+
+    def connection(self, host: str) -> ConnectionQuota:
+        """The limits of a client that connects now; charges the connection."""
+        if self.is_known(host):
+            return ConnectionQuota(*self._connections)
+        refused = self.spent(RateLimit.ERRORS, host) or self.take(RateLimit.CONNECTIONS, host)
+        total, per_source = connections_at(*self._connections, self.share)
+        if refused is None:
+            return ConnectionQuota(total, per_source)
+        now = self._clock()
+        drops = not self._answers.allows("", _ANSWERS, 1.0, now)
+        self._answers.charge("", 0 if drops else _ANSWERS, now)
+        return ConnectionQuota(total, per_source, refused.lines[0].removesuffix(_LATER), drops)
+
+    def take(self, limit: RateLimit, host: str) -> Reply | None:
+        """One more of a client; the refusal if that is too many."""
+        if self.is_known(host):
+            return None
+        refused = self.spent(limit, host)
+        if refused is None:
+            source, now, rate = source_of(host), self._clock(), self._rates[limit]
+            self._sources[limit].charge(source, rate_at(rate.per_source, self.share), now)
+            self._all[limit].charge("", rate_at(rate.in_all, self.share), now)
+        return refused
+
+    def spent(self, limit: RateLimit, host: str) -> Reply | None:
+        """The refusal of one more; None if it is within the limits, and of a known client."""
+        if self.is_known(host):
+            return None
+        source, now, rate = source_of(host), self._clock(), self._rates[limit]
+        if not self._sources[limit].allows(source, rate_at(rate.per_source, self.share), _SOURCE_BURST, now):
+            scope, where = "source", f"from {source} in a minute"
+        elif not self._all[limit].allows("", rate_at(rate.in_all, self.share), _TOTAL_BURST, now):
+            scope, where = "all", "at the moment"
+        else:
+            return None
+        self._counts.add((LIMITED.name, str(limit), scope))
+        return Reply(_CODES.get(limit, 421), "4.7.0", (f"Too many {limit.noun} {where}{_LATER}",))

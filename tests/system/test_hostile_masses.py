@@ -1,0 +1,94 @@
+"""Proves that many slow handshakes and very many recipients cost bounded memory, and that others are served meanwhile.
+
+GATEPOST_HANDSHAKES and GATEPOST_RECIPIENTS say how many; `make masses` takes 10,000 and 1,000,000.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import resource
+import socket
+from collections import Counter
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+from support.flooder import client_hello
+from support.gateway import Gateway
+from support.raw import RawClient
+from support.scenes import contoso
+from support.siege import MEGABYTE, Witness, codes, flood
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gatepost.testing.pki import Pki
+
+ANN = "ann@contoso.example"
+OCTETS = 64 * 1024  # a handshake that waits for the rest of its ClientHello
+UNLIMITED = {"connections": 0, "handshakes": 0, "errors": 0, "delay_mark": "0s"}
+
+
+@pytest.fixture(scope="module")
+def server(pki: Pki) -> Iterator[Gateway]:
+    settings = {"limits": {"connections": 12_000, "idle_timeout": "60s"}, "rates": UNLIMITED}
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files[1], files[1]))
+    certificates = [pki.leaf("mx1.contoso.example")]
+    try:
+        with Gateway(
+            contoso(mailboxes=[ANN]), certificates=certificates, settings=settings, listeners=("mx", "submissions")
+        ) as running:
+            Witness(running, ANN).once()
+            yield running
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, files)
+
+
+def _slow(port: int, source: str, hello: bytes) -> socket.socket:
+    """A connection over which half a ClientHello came."""
+    client = socket.create_connection(("127.0.0.1", port), 30, source_address=(source, 0))
+    client.sendall(hello[: len(hello) // 2])
+    return client
+
+
+@pytest.mark.long
+def test_slow_handshakes_in_masses_are_kept_in_little_memory_and_end(server: Gateway) -> None:
+    count, hello = int(os.environ.get("GATEPOST_HANDSHAKES", "2000")), client_hello()
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < count + 500:
+        pytest.skip(f"{count} connections need more open files than this process may have")
+    witness, before = Witness(server, ANN), server.resident()
+    first = ipaddress.ip_address("127.80.0.1")
+    with ExitStack() as stack, witness.watching():
+        port = server.ports["submissions"]
+        clients = [stack.enter_context(_slow(port, str(first + number // 50), hello)) for number in range(count)]
+        grown = server.resident() - before
+        print(f"{count} handshakes: {grown / count / 1024:.1f} KB each")
+        assert grown < count * OCTETS
+        clients[0].settimeout(90)
+        assert clients[0].recv(100)[:1] in {b"", b"\x15"}, "the time for a handshake is over"
+    assert witness.failures == []
+    with RawClient(server.port) as client:
+        assert client.reply().code == 220
+
+
+@pytest.mark.long
+def test_recipients_in_masses_over_many_transactions_are_not_kept(server: Gateway) -> None:
+    count, before = int(os.environ.get("GATEPOST_RECIPIENTS", "50000")), server.resident()
+    names = b"".join(b"RCPT TO:<x%d@contoso.example>\r\n" % number for number in range(999))
+    transaction = b"MAIL FROM:<a@b.example>\r\nRCPT TO:<ann@contoso.example>\r\n" + names + b"RSET\r\n"
+    left, said = count, Counter[bytes]()
+    while left > 0:
+        with RawClient(server.port) as client:
+            client.greet()
+            times = min(50, -(-left // 1000))
+            replies, closed = flood(
+                client, [transaction] * times, lambda said, times=times: said.count(b"\n") >= 1002 * times, patience=60
+            )
+            said.update(codes(replies))
+            left -= 1000 * times
+            assert closed or replies.count(b"\n") == 1002 * times
+    assert said[b"250 2.1.5"] > 0
+    assert said[b"550 5.1.1"] > 0
+    assert server.resident() - before < 32 * MEGABYTE
