@@ -169,7 +169,8 @@ def next_steps(certificates: Sequence[Entry]) -> tuple[NextStep, ...]:
             _("Get a certificate that others trust"),
             "/certificates/requests/new",
             _(
-                "Partners that check certificates deliver only to one. For Let's Encrypt write [acme] into the settings."
+                "Partners that check certificates deliver only to one."
+                " For Let's Encrypt write [acme] into the settings."
             ),
         )
     return publish, second, partner
