@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import subprocess
@@ -32,8 +33,7 @@ def activated(sockets, *addresses, names="", ours="yes", count=None):
     """What a process says that was started with these sockets and binds these addresses."""
 
     def place():
-        copies = [os.dup(one.fileno()) for one in sockets]
-        copies = [fd if fd > 20 else os.dup2(fd, 20 + index) for index, fd in enumerate(copies)]
+        copies = [fcntl.fcntl(one.fileno(), fcntl.F_DUPFD, 20) for one in sockets]
         for number, fd in enumerate(copies, 3):
             os.dup2(fd, number, inheritable=True)
 
