@@ -178,7 +178,8 @@ def po_octets(catalogue: Catalog) -> bytes:
 
 
 def mo_octets(catalogue: Catalog) -> bytes:
-    """The catalogue as the program reads it."""
+    """The catalogue as the program reads it, the same whenever it is made."""
+    catalogue.creation_date = catalogue.revision_date = _DATE
     file = io.BytesIO()
     write_mo(file, catalogue)
     return file.getvalue()

@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.certificate_view import label_of
+from gatepost.manage.pages.code_labels import shown_label
 from gatepost.manage.pages.guard import context_of, needs
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.text_filters import sentence
@@ -31,7 +32,7 @@ from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.manage.use_cases.resource_views import ListOwnOrganizations, list_own_organizations
-from gatepost.manage.web.language import _, translated
+from gatepost.manage.web.language import _, in_sentence, translated
 from gatepost.pki.certificates.entry import Purpose, State
 from gatepost.pki.certificates.request import KEY_TYPES
 from gatepost.texts import N_
@@ -101,7 +102,11 @@ def _add(asked: Request) -> Response:
         known = {name: getattr(request, name) for name in ("client", "organization", "label", "current", "note")}
         return _add_page(asked, known | {"chain": public_part(request.chain)}, errors_of(refusal))
     summary = added.certificate
-    said = _("%(certificate)s was added as %(state)s.", certificate=label_of(summary), state=summary.state)
+    said = _(
+        "%(certificate)s was added as %(state)s.",
+        certificate=label_of(summary),
+        state=in_sentence(shown_label(summary.state)),
+    )
     remarks = [sentence(text) for text in (*added.notes, *added.warnings)]
     path = f"/certificates/{summary.id}" + ("/changeover" if summary.state == State.NEXT else "")
     return see_other(asked, path, " ".join([said, *(f"{text}." for text in remarks)]), "warn" if remarks else "pass")

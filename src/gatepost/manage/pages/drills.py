@@ -130,7 +130,7 @@ def _scenario(scenario: dict[str, Any]) -> dict[str, Any]:
     return {
         "title": str(scenario["title"]),
         "level": level,
-        "word": (_("Not arrived") if held else _("Arrived")) if control else _("Held") if held else _("Left"),
+        "word": (_("Not arrived") if held else _("Arrived")) if control else _("Stopped") if held else _("Left"),
         "expected": _("arrives") if control else _("waits") if scenario["promised"] else _("out of scope"),
         "happened": str(scenario["happened"]),
         "saw": str(scenario["far_end_saw"]),

@@ -122,8 +122,9 @@ def _headline(answer: ExplainResult) -> tuple[str, str]:
         return "unknown", _("Another organization receives this message. You have no access to its decision.")
     verdict, outbound = explanation.inbound, explanation.outbound
     if not verdict.accepted:
-        word = "defers" if verdict.reply.transient else "refuses"
-        return "fail", _("The gateway %(word)s the message at %(stage)s.", word=word, stage=explanation.stage)
+        if verdict.reply.transient:
+            return "fail", _("The gateway defers the message at %(stage)s.", stage=explanation.stage)
+        return "fail", _("The gateway refuses the message at %(stage)s.", stage=explanation.stage)
     return _onward(answer, outbound)
 
 

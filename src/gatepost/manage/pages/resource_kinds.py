@@ -74,7 +74,7 @@ def _conditions(part: Part) -> str:
     rule = part.record
     texts = [
         rule.senders and _("from %(text)s", text=_text(rule.senders)),
-        rule.recipients and f"to {_text(rule.recipients)}",
+        rule.recipients and _("to %(text)s", text=_text(rule.recipients)),
         rule.header_name and _("with %(header_name)s", header_name=rule.header_name),
         rule.header_contains and _("that contains %(text)s", text=_text(rule.header_contains)),
     ]
@@ -87,11 +87,11 @@ def _actions(part: Part) -> str:
         rule.route_via_connector
         and _("route via %(route_via_connector)s", route_via_connector=rule.route_via_connector),
         rule.require_tls and _("require TLS"),
-        rule.encrypt != "none" and "encrypt",
-        rule.sign != "none" and "sign",
-        rule.stop_rule_processing and "stop",
+        rule.encrypt != "none" and _("encrypt"),
+        rule.sign != "none" and _("sign"),
+        rule.stop_rule_processing and _("stop"),
     ]
-    return ", ".join(text for text in texts if text) or "nothing"
+    return ", ".join(text for text in texts if text) or _("nothing")
 
 
 def _forwarded(part: Part) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.manage.use_cases.times import moment
 from gatepost.manage.use_cases.trace import EVENTS, PROTECTIONS, SearchTrace, meanings, search_command
-from gatepost.manage.web.language import _, translated_choices
+from gatepost.manage.web.language import _, in_sentence, translated_choices
 from gatepost.texts import N_
 from gatepost.times import with_offset
 
@@ -137,12 +137,12 @@ def in_words(given: Mapping[str, str]) -> str:
     """A search as a person would name it: "to @partner.example, last 24 hours"."""
     spans = {since: label for since, label, *_more in translated_choices(SPANS)}
     words = [given["q"]] if given.get("q") else []
-    words += [f"{_(label).lower()} {given[name]}" for name, label in FIELDS.items() if given.get(name)]
+    words += [f"{in_sentence(_(label))} {given[name]}" for name, label in FIELDS.items() if given.get(name)]
     if organization := given.get("organization"):
-        words.append(f"in {organization}")
+        words.append(_("in %(organization)s", organization=organization))
     since = given.get("since", "")
     if since:
-        words.append(spans[since].lower() if since in spans else _("since %(since)s", since=since))
+        words.append(in_sentence(spans[since]) if since in spans else _("since %(since)s", since=since))
     if until := given.get("until"):
         words.append(_("until %(until)s", until=until))
     return ", ".join(words) or _("all messages, last hour")

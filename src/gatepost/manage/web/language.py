@@ -103,6 +103,11 @@ def translated_choices(choices: Iterable[tuple[str, ...]]) -> list[tuple[str, ..
     return [(value, *map(_, texts)) for value, *texts in choices]
 
 
+def in_sentence(label: str) -> str:
+    """A label as it is written within a sentence: without a capital, but for German, whose nouns keep theirs."""
+    return label if _current.get() == "de" else label.lower()
+
+
 def _filled(text: str, values: Mapping[str, Any]) -> str:
     if not values:
         return text

@@ -13,6 +13,7 @@ from gatepost.manage.web.language import (
     catalogue,
     grouped,
     in_language,
+    in_sentence,
     language_choices,
     ngettext,
     offered,
@@ -86,3 +87,9 @@ def test_english_is_always_offered():
     assert offered()[0] == ENGLISH
     assert language_choices() == [(name, NAMES[name]) for name in offered()]
     assert type(catalogue(ENGLISH)) is NullTranslations
+
+
+def test_a_label_within_a_sentence_has_no_capital_but_in_german():
+    assert in_sentence("Last hour") == "last hour"
+    with in_language("de"):
+        assert in_sentence("Letzte Stunde") == "Letzte Stunde"
