@@ -15,7 +15,7 @@ SYSTEM := $(PYTEST) -q -o timeout=120 tests/system
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help env demo demo-nodes test test-all check format lint types imports compiled unit unit-rest pythons system system-all system-postgresql coverage mutants fuzz-rest \
-	next-hops faults kills masses powercuts soak fuzz chart chart-if-there deploy-proof peers lock docs figures bench tasks dist deb sbom release audit clean
+	next-hops faults kills masses powercuts soak fuzz chart chart-if-there deploy-proof peers lock docs catalogues figures bench tasks dist deb sbom release audit clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 19
@@ -159,6 +159,9 @@ peers: ## (root, Debian 13) install what the system tests run against
 
 lock: env ## renew the hash-pinned locks from pyproject.toml
 	@$(BIN)/python scripts/lock.py
+
+catalogues: env ## renew the texts of pages in every language (docs/translating.md)
+	@$(BIN)/python scripts/catalogues.py
 
 figures: env ## count the source into docs/figures.md
 	@$(BIN)/python scripts/figures.py

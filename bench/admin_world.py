@@ -298,7 +298,7 @@ def _accounts(gateway: Gateway, accounts: Accounts, sizes: Sizes) -> dict[str, s
     with contextlib.closing(apsw.Connection(str(gateway.data / ACCESS.file))) as connection, connection:
         connection.executemany(
             "INSERT INTO user VALUES"
-            " (?, 'auditor', '[\"tenant7\"]', 1, ?, ?, '192.0.2.1', ?, '', 'https://idp.example', ?, '')",
+            " (?, 'auditor', '[\"tenant7\"]', 1, ?, ?, '192.0.2.1', ?, '', 'https://idp.example', ?, '{}')",
             [(f"user{number}", now, now, number, f"subject{number}") for number in range(sizes.users)],
         )
         connection.executemany(

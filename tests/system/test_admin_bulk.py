@@ -29,14 +29,16 @@ MANY = 200
 
 @pytest.fixture(scope="module")
 def centre(pki: Pki) -> Iterator[AdminCentre]:
-    """Many connectors, and one for a partner with an authority that the gateway does not know."""
+    """Many connectors, and two for a partner with an authority that the gateway does not know; one will know it."""
     need("chromium")
     with ExitStack() as stack:
         partner = stack.enter_context(Sink(certificate=pki.leaf("mx.bank.example")))
         many = [connector(f"d{number:03}.example") | {"name": f"to-{number:03}"} for number in range(MANY)]
         verified = {"tls_settings": "domain-validation", "tls_domain": "mx.bank.example"}
-        bank = connector("bank.example", partner.address, **verified) | {"name": "bank"}
-        resources = contoso(outbound=[*many, bank])
+        private = [
+            connector(f"{name}.example", partner.address, **verified) | {"name": name} for name in ("bank", "trusted")
+        ]
+        resources = contoso(outbound=[*many, *private])
         resources["organization"]["fabrikam"] = {"outbound_connector": [connector("x.example")]}
 
         def make(given: Any, **options: Any) -> Gateway:
@@ -67,7 +69,7 @@ def version(centre: AdminCentre, token: str) -> int:
 
 def test_200_connectors_are_put_in_rehearsal_at_once_and_back(centre: AdminCentre, token: str, page: Page) -> None:
     before = statuses(centre, token)
-    assert before == {"enabled": MANY + 3}
+    assert before == {"enabled": MANY + 4}
     centre.log_in(page, "/connectors?q=to-")
     page.locator("#connectors").get_by_text("No mail").first.wait_for()
     assert page.get_by_text("1 to 50 of 200 connectors").is_visible()
@@ -87,7 +89,7 @@ def test_200_connectors_are_put_in_rehearsal_at_once_and_back(centre: AdminCentr
     page.get_by_label("Reason").fill("new rules for all")
     page.get_by_role("button", name="Put in rehearsal: 200 connectors").click()
     page.get_by_text("200 connectors are in rehearsal: revision").wait_for()
-    assert statuses(centre, token) == {"enabled": 3, "rehearsal": MANY}
+    assert statuses(centre, token) == {"enabled": 4, "rehearsal": MANY}
     assert page.url.endswith("/connectors?q=to-"), "where it began"
     axe(page)
     shot(page, "bulk-undo")
@@ -210,7 +212,7 @@ def test_an_issuer_is_trusted_once_its_fingerprint_was_confirmed(
 ) -> None:
     issuer = x509.load_pem_x509_certificate(pki.intermediate.read_bytes())
     fingerprint = issuer.fingerprint(hashes.SHA256()).hex(":").upper()
-    centre.log_in(page, "/connectors/contoso/outbound/bank")
+    centre.log_in(page, "/connectors/contoso/outbound/trusted")
     page.get_by_role("link", name="trust the issuer that was seen").click()
     page.get_by_text("No issuer to trust").wait_for()
     page.go_back()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING, Self
 
 import pytest
 from support.cut import CutWay
+from support.process import Script
 
 from gatepost.settings.store_url import SQLITE
 from gatepost.store.leases import LEASE_SECONDS, RENEWAL_SECONDS, LeaseLost
@@ -49,34 +48,29 @@ class Holder:
     """A process that wants the lease "acme", and tells each time that it gets or loses it."""
 
     def __init__(self, url: str, folder: Path, node: str, *, ahead: float = 0.0) -> None:
-        self._child = subprocess.Popen(
-            [sys.executable, "-c", HOLDER, url, str(folder), node, str(ahead)], stdout=subprocess.PIPE, text=True
-        )
+        self._script = Script(HOLDER, url, str(folder), node, str(ahead))
 
     def __enter__(self) -> Self:
         assert self.told() == ("free", 0)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._child.kill()
-        self._child.wait()
-        assert self._child.stdout is not None
-        self._child.stdout.close()
+        self._script.kill()
+        self._script.close()
 
     def told(self) -> tuple[str, int]:
         """The next thing that it tells, with the epoch; `at` is when, by the machine's monotonic clock."""
-        assert self._child.stdout is not None
-        word, at, epoch = self._child.stdout.readline().split()
+        word, at, epoch = self._script.line().split()
         self.at = float(at)
         return word, int(epoch)
 
     def kill(self) -> None:
         """At once, as a crash does."""
-        os.kill(self._child.pid, signal.SIGKILL)
+        self._script.kill()
 
     def end(self) -> None:
         """In order."""
-        os.kill(self._child.pid, signal.SIGTERM)
+        os.kill(self._script.pid, signal.SIGTERM)
 
 
 @pytest.fixture

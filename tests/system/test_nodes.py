@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from support.process import Script
 from support.raw import RawClient
 from support.scenes import contoso
 
@@ -108,7 +107,7 @@ def test_a_clock_that_is_wrong_is_shown_and_matters_not(
     registry.enter(NODE)
     registry.beat(NODE, 0, 71, 5, NodeFigures())
     url = storage._url
-    subprocess.run([sys.executable, "-c", BEATS, url, str(tmp_path), "600"], check=True, timeout=60)
+    assert Script(BEATS, url, str(tmp_path), "600").close(60) == 0
     right, wrong = registry.nodes()
     assert abs(right.workers[0].figures.offset) < 1
     assert wrong.workers[0].figures.offset == pytest.approx(600, abs=2)

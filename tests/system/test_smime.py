@@ -7,14 +7,13 @@ from __future__ import annotations
 import base64
 import json
 import os
-import subprocess
-import sys
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support import debian
 from support.gateway import Gateway
+from support.process import Script
 from support.scenes import ALICE, STRANGER, connector, contoso, outcomes, send
 from support.smime import MailAuthority, Person, cms, decrypted, verified
 
@@ -131,7 +130,7 @@ def gateway(
 _COMMANDS = """
 import json, sys
 from gatepost.manage.cli import main
-for words in json.load(sys.stdin):
+for words in json.loads(sys.argv[1]):
     main(words, standalone_mode=False)
 """
 
@@ -151,9 +150,7 @@ def prepare(gateway: Gateway, people: dict[str, Person]) -> None:
         else:
             forced = ["--force", "it is a test"] if owner.partition("@")[0] in {"expired", "usage", "server"} else []
             commands.append([*config, "recipient", "add", owner, str(person.certificate), *forced])
-    ran = [sys.executable, "-c", _COMMANDS]
-    done = subprocess.run(ran, input=json.dumps(commands), capture_output=True, text=True, timeout=100, check=False)
-    assert done.returncode == 0, done.stderr
+    assert Script(_COMMANDS, json.dumps(commands)).close(100) == 0
     with closing(Storage(gateway.store_url, gateway.data_dir).configuration()) as store:
         name = "smime_recipient/contoso/corrupt@secret.test"
         store.apply({}, author="test", content={name: b"-----BEGIN CERTIFICATE-----\nx"})

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from support.process import Script
 
 from gatepost.protocols.tlsrpt.received import ReceivedFailure, ReceivedPolicy, ReceivedReport
 from gatepost.protocols.tlsrpt.result import ResultType
@@ -91,8 +90,8 @@ def test_bounds_hold_for_each_domain_and_day(counts: SessionCounts) -> None:
 
 def test_several_nodes_add_to_one_count(storage: Storage, tmp_path: Path) -> None:
     url = SQLITE if not storage.is_shared else storage._url
-    writers = [subprocess.Popen([sys.executable, "-c", WRITER, url, str(tmp_path), DAY, name]) for name in "abc"]
-    assert [one.wait(60) for one in writers] == [0, 0, 0]
+    writers = [Script(WRITER, url, str(tmp_path), DAY, name) for name in "abc"]
+    assert [writer.close(60) for writer in writers] == [0, 0, 0]
     found = storage.session_counts().read(DAY)
     assert max(one.sessions for one in found) == 3 * 10 * 3
     assert len(found) == 1 + 30

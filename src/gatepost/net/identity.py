@@ -1,6 +1,6 @@
 """Certificates that we present: read them, and choose one by server name and kind of key.
 
-Called by `net.engine` when a context is built, never during a handshake.
+`net.engine` reads them when it builds a context, never during a handshake.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
 from gatepost.net.certificate import MALFORMED, CertificateError, certificate_facts, quietly
+from gatepost.protocols.tls.names import matches
 from gatepost.protocols.tls.token_uri import TokenUri, TokenUriError, is_token_uri, parse_token_uri
 
 if TYPE_CHECKING:
@@ -119,3 +120,21 @@ def _one_a_family(identities: Sequence[Credentials]) -> list[Credentials]:
     for credentials in identities:
         chosen.setdefault(credentials.key_family, credentials)
     return list(chosen.values())
+
+
+def bearing(identities: Sequence[ServerIdentity], host: str) -> list[CertificateFacts]:
+    """The certificates that bear the name `host`, a name in full before a wildcard, as a handshake chooses.
+
+    Raises IdentityError for an identity that cannot be read.
+    """
+    leaves = [read_identity(identity).leaf for identity in identities]
+    exact = [leaf for leaf in leaves if host in leaf.dns_names]
+    return exact or [leaf for leaf in leaves if matches(host, leaf)]
+
+
+def foremost(identities: Sequence[ServerIdentity], host: str) -> list[ServerIdentity]:
+    """Those that bear the name `host` first, otherwise in their order: the first is shown to clients without SNI.
+
+    Raises IdentityError for an identity that cannot be read.
+    """
+    return sorted(identities, key=lambda identity: not bearing([identity], host))

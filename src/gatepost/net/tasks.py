@@ -1,4 +1,4 @@
-"""Start a task: keeps a reference to it and reports its failure."""
+"""Start a task, which keeps a reference to it and reports its failure, and share a running one among all who wait."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine, Hashable
 
 
 _log = logging.getLogger(__name__)
@@ -26,3 +26,30 @@ def _ended(task: asyncio.Task[Any]) -> None:
     _running.discard(task)
     if not task.cancelled() and (failure := task.exception()) is not None:
         _log.error("task %s failed", task.get_name(), exc_info=failure)
+
+
+class Shared[Key: "Hashable", Value]:
+    """Work under way, by key."""
+
+    def __init__(self) -> None:
+        self._running: dict[Key, asyncio.Task[Value]] = {}
+
+    async def result(self, key: Key, work: Callable[[], Coroutine[Any, Any, Value]], name: str) -> Value:
+        """The result of `work`, or of the same work that is under way already.
+
+        Giving up waiting does not stop it: the next to ask may find it done. Failures must be values: an exception is
+        logged under `name` as a fault.
+        """
+        task = self._running.get(key)
+        if task is None:
+            task = spawn(work(), name)
+            self._running[key] = task
+            task.add_done_callback(lambda _: self._running.pop(key, None))
+        return await asyncio.shield(task)
+
+    async def close(self) -> None:
+        """Stop all work; callers that wait for it are cancelled."""
+        tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

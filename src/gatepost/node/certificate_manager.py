@@ -19,14 +19,13 @@ from cryptography.hazmat.primitives import hashes
 from gatepost.analysis.checks.changeover import GateChecker
 from gatepost.analysis.checks.scheduled import SIGHT_SECONDS, SWITCH_SECONDS, ScheduledSwitches
 from gatepost.net.engine import ServerContext, server_context
-from gatepost.net.identity import IdentityError
+from gatepost.net.identity import IdentityError, foremost
 from gatepost.net.own_connection import OwnConnections
 from gatepost.net.tasks import spawn
 from gatepost.net.tickets import ServerSessions
 from gatepost.node.certificate_observer import OBSERVE_SECONDS, CertificateObserver
 from gatepost.node.lifecycle import Duty, Lifecycle
 from gatepost.pki.acme.duty import ACME_SECONDS, AcmeDuty
-from gatepost.pki.certificates.bearing import foremost
 from gatepost.pki.certificates.clients import ClientIdentities
 from gatepost.pki.certificates.entry import Origin, Purpose, State
 from gatepost.pki.certificates.files import CertificateFileError, IdentityFiles, load_identity

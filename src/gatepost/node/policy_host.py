@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from gatepost.analysis.reports.tlsrpt_intake import INBOX
 from gatepost.net.engine import server_context
-from gatepost.net.identity import IdentityError
+from gatepost.net.identity import IdentityError, bearing
 from gatepost.net.listener import Listener
 from gatepost.net.stream import Loss, LossKind
 from gatepost.node.auxiliary import run_auxiliary
@@ -25,7 +25,6 @@ from gatepost.node.public_page import Page
 from gatepost.node.report_inbox import ReportInbox
 from gatepost.node.snapshot import POLL_SECONDS, SnapshotSource
 from gatepost.node.table_pages import TablePages
-from gatepost.pki.certificates.bearing import bearing
 from gatepost.pki.certificates.files import CertificateFileError, IdentityFiles
 from gatepost.pki.certificates.inventory import Inventory
 from gatepost.pki.certificates.presented import presented, refused_by_tls, settings_identities

@@ -36,14 +36,13 @@ from gatepost.settings.evidence import Evidence, Trace
 from gatepost.settings.oidc import Oidc
 from gatepost.settings.otel import Otel
 from gatepost.settings.pkcs11 import Pkcs11
-from gatepost.settings.quarantine import Quarantine
 from gatepost.settings.references import address_or_none, mail_address, secret_reference, time_zone
 from gatepost.settings.reporting import TlsReports
 from gatepost.settings.roles import ListenerRole  # noqa: TC001 - pydantic reads the annotation
 from gatepost.settings.section import Checked, Section, setting
 from gatepost.settings.site import Site
 from gatepost.settings.store_url import SQLITE, store_url
-from gatepost.settings.traffic import Limits, Outbound, Queue, Rates, Seconds
+from gatepost.settings.traffic import Limits, Outbound, Quarantine, Queue, Rates, Seconds
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]|^[^A-Za-z0-9]+", re.ASCII)
 _NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Annotated
 
 from gatepost.policy.connectors.fields import Duration, FilePath, Form, Length, Range, Switch, Text
-from gatepost.policy.connectors.issuer_url import https_issuer
+from gatepost.policy.connectors.names import https_issuer
 from gatepost.policy.connectors.units import format_duration
 from gatepost.settings.references import secret_reference
 from gatepost.settings.section import Checked, Section, setting

@@ -18,7 +18,7 @@ from gatepost.policy.connectors.errors import Draft, FieldError, dotted, explain
 from gatepost.policy.connectors.fields import Length, Parsed, Range
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from pydantic_core import ErrorDetails
 
@@ -278,3 +278,20 @@ def _known(kind: type[Section], at: Location) -> tuple[str, ...]:
                 return ()
             kind = inner
     return tuple(kind.settings)
+
+
+def changed_keys(old: Section, new: Section) -> list[str]:
+    """The keys with another value, as a settings file writes them: "server.drain", "listener". Values are not told.
+
+    old, new: two readings of the settings; on SIGHUP `serve` logs what a restart would put in force.
+    """
+    return list(_changed(old, new))
+
+
+def _changed(old: Section, new: Section, path: str = "") -> Iterator[str]:
+    for key, declared in type(old).settings.items():
+        before, after = getattr(old, declared.name), getattr(new, declared.name)
+        if isinstance(before, Section) and isinstance(after, Section):
+            yield from _changed(before, after, f"{path}{key}.")
+        elif before != after:
+            yield f"{path}{key}"

@@ -1,4 +1,4 @@
-"""Limits and timeouts of mail: the tables `[limits]`, `[rates]`, `[queue]` and `[outbound]`.
+"""Limits and timeouts of mail: the tables `[limits]`, `[rates]`, `[queue]`, `[outbound]`, `[quarantine]`.
 
 A part of `settings.model`, read with it.
 """
@@ -248,4 +248,22 @@ class Outbound(Section):
         description="Also fetch MTA-STS policies from hosts at private addresses, and send TLS reports to them. "
         "Anyone who has a domain can then make the gateway connect to hosts of your network. For other "
         "hosts that tenants name, see [network] tenants_may_reach.",
+    )
+
+
+class Quarantine(Section):
+    """Limits of the quarantine (docs/quarantine.md). Each organization has its own quarantine in the queue."""
+
+    messages: Annotated[Whole, Range(1, 100_000)] = setting(
+        default=10_000,
+        description="How many messages an organization may have in quarantine; one to several recipients counts once "
+        "for each. When it is full, the gateway asks senders of further messages to try again later (452).",
+    )
+    size: Annotated[Size, Range(1 << 20, 1 << 40, format_size)] = setting(
+        default=1 << 30, description="The same for the size of the messages in all."
+    )
+    digest_hour: Annotated[Whole, Range(0, 23)] = setting(
+        default=6,
+        description="The hour (UTC) from which the daily lists for recipients are sent, where an organization has "
+        "quarantine_digest.",
     )

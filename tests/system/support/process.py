@@ -95,6 +95,7 @@ class Script:
         theirs, to_it = os.pipe()
         from_it, answers = os.pipe()
         self._process = fork_server().fork(["-c", source, *arguments], (theirs, answers, 2), os.environ)
+        self.pid = self._process.pid
         os.close(theirs)
         os.close(answers)
         self._input, self._output = os.fdopen(to_it, "w"), os.fdopen(from_it)
@@ -103,6 +104,10 @@ class Script:
         """The next line that it writes once it has read this one; "" if it has ended."""
         self._input.write(f"{line}\n")
         self._input.flush()
+        return self.line()
+
+    def line(self) -> str:
+        """The next line that it writes; "" if it has ended."""
         return self._output.readline()
 
     def kill(self) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from support.chains import Made, addresses, pem
+from support.rsa_keys import rsa_key
 from support.status_authority import StatusAuthority
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def certificate(
     kind: str = "ec",
 ) -> Made:
     """A server's certificate that names every kind of address. names: the first is the CN. kind: "ec" or "rsa"."""
-    key: Any = rsa.generate_private_key(65537, 2048) if kind == "rsa" else ec.generate_private_key(ec.SECP256R1())
+    key: Any = rsa_key() if kind == "rsa" else ec.generate_private_key(ec.SECP256R1())
     parts = ((NameOID.ORGANIZATION_NAME, organization), (NameOID.ORGANIZATIONAL_UNIT_NAME, unit))
     subject = [x509.NameAttribute(oid, text) for oid, text in (*parts, (NameOID.COMMON_NAME, names[0])) if text]
     more = [(x509.SubjectAlternativeName([x509.DNSName(one) for one in names]), False)]

@@ -16,6 +16,7 @@ from support.admin import AdminCentre, served
 from support.gateway import Gateway
 from support.scenes import connector, send
 
+from gatepost.testing.process import wait_until
 from gatepost.testing.sink import Behaviour, Sink
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ class TwoTenants:
         centre.gateway.wait_trace(recipient=BOX, event="DELIVER")
         (row,) = centre.gateway.wait_trace(recipient=BOB, event="DEFER")
         self.message = str(row["message"])
+        # A worker writes what it saw of a destination up to a second later: else what is compared would grow meanwhile.
+        remembered = ("destination", "list", "--connector", CONNECTOR)
+        wait_until(lambda: centre.gateway.cli(*remembered, json=True, expect=None).data, "the history of the partner")
         scopes = ("read", "connectors", "certificates", "queue")
         self.token = centre.token(*scopes, name="tenant", organizations=(MINE,))
         self.owner = centre.token(name="owner")

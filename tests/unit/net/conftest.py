@@ -14,8 +14,9 @@ import pytest
 import uvloop
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from support.rsa_keys import rsa_key
 
 from gatepost.net import memory
 from gatepost.net.dial import connect
@@ -43,8 +44,8 @@ _KEYS = {
     "p224": lambda: ec.generate_private_key(ec.SECP224R1()),
     "ed25519": ed25519.Ed25519PrivateKey.generate,
     "ed448": ed448.Ed448PrivateKey.generate,
-    "rsa2048": lambda: rsa.generate_private_key(65537, 2048),
-    "rsa1024": lambda: rsa.generate_private_key(65537, 1024),  # noqa: S505 - to see it refused
+    "rsa2048": rsa_key,
+    "rsa1024": lambda: rsa_key(1024),
 }
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding
 from support.chains import server, sha1_signed
+from support.rsa_keys import rsa_key
 from support.status_authority import NOW, StatusAuthority
 
 from gatepost.net.certificate import parse
@@ -73,7 +74,7 @@ def test_signatures_that_prove_nothing_still_tell_the_issuer(tmp_path):
     assert not issued(leaf, STRANGER.certificate)
     forged = StatusAuthority("Old").certificate
     assert not issued(leaf, forged)
-    assert not issued(leaf, StatusAuthority("Old", key=rsa.generate_private_key(65537, 2048)).certificate)
+    assert not issued(leaf, StatusAuthority("Old", key=rsa_key()).certificate)
     assert not issued(leaf, StatusAuthority("Old", key=ed25519.Ed25519PrivateKey.generate()).certificate)
 
 

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ed448, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ed448, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
+from support.rsa_keys import rsa_key
 from support.status_authority import HOUR, NOW, REVOKED, StatusAuthority
 
 from gatepost.net import revocation
@@ -177,7 +178,7 @@ def test_a_large_list_takes_little_room() -> None:
 
 @pytest.mark.parametrize(
     "key",
-    [rsa.generate_private_key(65537, 2048), ed25519.Ed25519PrivateKey.generate(), ed448.Ed448PrivateKey.generate()],
+    [rsa_key(), ed25519.Ed25519PrivateKey.generate(), ed448.Ed448PrivateKey.generate()],
     ids=["rsa", "ed25519", "ed448"],
 )
 def test_keys_of_every_kind(key: Any) -> None:
@@ -203,7 +204,7 @@ def test_an_authority_must_be_allowed_to_sign_lists(crl_sign: bool | None, expec
 
 
 def test_sha_1_proves_nothing() -> None:
-    authority = StatusAuthority("Old", key=rsa.generate_private_key(65537, 2048))
+    authority = StatusAuthority("Old", key=rsa_key())
     sha256, sha1 = bytes.fromhex("06092a864886f70d01010b"), bytes.fromhex("06092a864886f70d010105")
     with pytest.raises(RevocationError, match="it is signed with SHA1"):
         read_list(authority.crl().replace(sha256, sha1), authority.certificate)

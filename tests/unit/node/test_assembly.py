@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
+from support.rsa_keys import rsa_key
 
 from gatepost.net import memory
 from gatepost.net.listener import bind
@@ -182,7 +182,7 @@ def test_settings_that_cannot_be_used_are_no_accident(home, name):
 
 
 def test_a_key_that_the_profile_forbids_is_no_accident_either(home):
-    key = rsa.generate_private_key(65537, 1024)  # noqa: S505 - to see it refused
+    key = rsa_key(1024)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "weak.example")])
     now = datetime.now(UTC)
     builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())

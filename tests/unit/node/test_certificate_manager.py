@@ -4,9 +4,9 @@ import asyncio
 import time
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from support.rsa_keys import rsa_key
 
 from gatepost.net.identity import ServerIdentity, read_identity
 from gatepost.net.lookups.configured import configured_resolver
@@ -52,7 +52,7 @@ def add(certificates, identity, **fields):
 
 
 def weak():
-    key = rsa.generate_private_key(65537, 1024)  # noqa: S505 - too small on purpose
+    key = rsa_key(1024)
     (leaf,) = x509.load_pem_x509_certificates(OTHERS.issue(["mx.gate.example"])[0])
     builder = x509.CertificateBuilder().subject_name(leaf.subject).issuer_name(leaf.issuer).serial_number(9)
     builder = builder.not_valid_before(leaf.not_valid_before_utc).not_valid_after(leaf.not_valid_after_utc)

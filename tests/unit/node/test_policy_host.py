@@ -6,9 +6,9 @@ import ssl
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from support.rsa_keys import rsa_key
 
 from gatepost.net.identity import ServerIdentity
 from gatepost.pki.certificates.entry import State
@@ -215,7 +215,7 @@ def test_one_that_tls_refuses_does_not_stop_the_others(run, home, publish):
     """Such as a short key, which the profile of mail may allow: no policy would be found while it is current."""
     home.issue(HOST)
     publish("contoso.example testing")
-    key, name = rsa.generate_private_key(65537, 1024), f"file:{home.path}/master"  # noqa: S505 - too small on purpose
+    key, name = rsa_key(1024), f"file:{home.path}/master"
     (leaf,) = x509.load_pem_x509_certificates(home.authority.issue([HOST])[0])
     builder = x509.CertificateBuilder().subject_name(leaf.subject).issuer_name(leaf.issuer).serial_number(9)
     builder = builder.not_valid_before(leaf.not_valid_before_utc).not_valid_after(leaf.not_valid_after_utc)

@@ -13,7 +13,8 @@ from gatepost.policy.connectors.reader import read as read_resource
 from gatepost.policy.connectors.record_base import Record
 from gatepost.policy.connectors.units import format_duration
 from gatepost.policy.connectors.values import ProfileName
-from gatepost.settings.section import Checked, Section, SectionError, hints, read, section_in, setting
+from gatepost.settings.model import Settings
+from gatepost.settings.section import Checked, Section, SectionError, changed_keys, hints, read, section_in, setting
 
 if TYPE_CHECKING:
     from gatepost.policy.connectors.errors import FieldError
@@ -209,3 +210,25 @@ def test_what_a_section_declares() -> None:
     assert section_in(hints(Sample)["part"]) is Part
     assert section_in(hints(Sample)["one"]) is Part
     assert section_in(hints(Sample)["names"]) is None
+
+
+USUAL = {"server": {"hostname": "mx1.contoso.example"}}
+MX = {"role": "mx", "address": "127.0.0.1:25"}
+
+# sections of the new file -> the keys that differ
+DIFFERENCES = {
+    "nothing": ({}, []),
+    "a default that is written": ({"queue": {}, "log": {"level": "info"}}, []),
+    "one key": ({"log": {"level": "debug"}}, ["log.level"]),
+    "a key that a document writes otherwise": ({"dns": {"validate": "local"}}, ["dns.validate"]),
+    "a list of tables": ({"listener": [MX]}, ["listener"]),
+    "several": (
+        {"server": {"hostname": "mx2.contoso.example", "drain": 5}, "admin": {"address": ""}},
+        ["server.hostname", "server.drain", "admin.address"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("sections", "keys"), DIFFERENCES.values(), ids=DIFFERENCES)
+def test_keys_that_differ(sections, keys):
+    assert changed_keys(Settings(**USUAL), Settings(**{**USUAL, **sections})) == keys

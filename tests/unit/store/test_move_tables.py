@@ -84,7 +84,7 @@ def test_rows_are_copied_with_what_was_ever_numbered(sides):
 def test_what_is_there_is_known_and_not_added_again(sides):
     source, _ = sides
     user = parts(source)["access: user"]
-    row = ("owner", None, 1, 1.0, 0.0, "", 1, "", "", "", "")
+    row = ("owner", None, 1, 1.0, 0.0, "", 1, "", "", "", "{}")
     with source.changing() as change:
         change.execute('INSERT INTO "user" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)', ("ann", *row))
     assert user.present([("ann",), ("joe",)]) == {("ann",)}

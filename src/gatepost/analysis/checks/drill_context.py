@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gatepost.analysis.checks.attacks import demand_of
-from gatepost.analysis.checks.coverage import elsewhere
 from gatepost.mail.model.message import Recipient
 from gatepost.policy.connectors.directory import Directory
 from gatepost.policy.connectors.model import Resources
+from gatepost.policy.connectors.selection import elsewhere
 from gatepost.policy.connectors.values import AddressFamily, Mode, SmtpDaneMode, TlsSettings
 from gatepost.policy.decisions.route import RoutePlanner
 from gatepost.policy.decisions.routes import MxRoute, SmartHosts

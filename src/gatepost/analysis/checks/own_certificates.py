@@ -19,9 +19,8 @@ from gatepost.analysis.checks.chain_stores import RootStores
 from gatepost.analysis.checks.own_hosts import OwnHosts
 from gatepost.net.anchors import AnchorsError
 from gatepost.net.dane import judge
-from gatepost.net.identity import read_identity
+from gatepost.net.identity import bearing, read_identity
 from gatepost.net.lookups.http import HttpClient, https_context
-from gatepost.pki.certificates.bearing import bearing
 from gatepost.pki.certificates.entry import entry_id
 from gatepost.protocols.dane.tlsa import TlsaStatus
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from gatepost.analysis.checks.coverage import elsewhere
 from gatepost.analysis.checks.message import TEST_MESSAGE, TestMessage, send
 from gatepost.analysis.checks.probe import resolving
 from gatepost.analysis.checks.progress import ProgressReports
@@ -30,6 +29,7 @@ from gatepost.mail.outbound.contexts import our_certificate
 from gatepost.mail.outbound.hop_options import hop_options
 from gatepost.policy.connectors.mail_flow import Content
 from gatepost.policy.connectors.names import covers
+from gatepost.policy.connectors.selection import elsewhere
 from gatepost.policy.connectors.values import Mode
 from gatepost.policy.decisions.outbound import required, with_tls
 from gatepost.policy.decisions.published import modes

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from gatepost.net.lookups.shared import Shared
+from gatepost.net.tasks import Shared
 from gatepost.policy.connectors.names import covers, mail_address
 from gatepost.policy.connectors.recipients import recipient_key
 from gatepost.policy.decisions.recipient_validation import RecipientAnswer

@@ -18,7 +18,7 @@ import msgspec
 from gatepost.events.counts import count_recipient_question
 from gatepost.events.metrics.counts import Counts
 from gatepost.net.lookups.cache import Cache
-from gatepost.net.lookups.shared import Shared
+from gatepost.net.tasks import Shared
 from gatepost.policy.decisions.recipient_validation import RecipientAnswer, judge_answer
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ import msgspec
 
 from gatepost.events.metrics.counts import Counts
 from gatepost.mail.inbound.recipient_lookups import RecipientLookups
-from gatepost.mail.inbound.replies import DRAINING
 from gatepost.policy.decisions.home import ALONE
 from gatepost.protocols.message.srs import NO_KEYS, SrsKeys
+from gatepost.protocols.smtp.replies import DRAINING
 from gatepost.protocols.smtp.server.transcript import TranscriptBudget
 from gatepost.store.interface import StoreFull
 from gatepost.times import rfc3339

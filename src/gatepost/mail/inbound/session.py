@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, assert_never
 
 from gatepost.events.counts import count_connection, count_failed_session, count_session
-from gatepost.mail.inbound import decisions, replies
+from gatepost.mail.inbound import decisions
 from gatepost.mail.inbound.login import LoginOutcome
 from gatepost.mail.inbound.record import SessionRecord
 from gatepost.mail.inbound.refusals import SessionRefusals
@@ -23,6 +23,7 @@ from gatepost.net.tasks import spawn
 from gatepost.policy.connectors.facts import Introduction, Teller
 from gatepost.policy.decisions.load import RateLimit
 from gatepost.policy.decisions.submission import LOGIN, refused_login
+from gatepost.protocols.smtp import replies
 from gatepost.protocols.smtp.replies import Reply
 from gatepost.protocols.smtp.server.events import (
     AbortEvent,

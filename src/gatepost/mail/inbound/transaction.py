@@ -18,7 +18,7 @@ from gatepost.mail.inbound.journaling import copies_of, journal_deliveries
 from gatepost.mail.inbound.quarantine import FULL, QuarantineFindings, count_by_holder
 from gatepost.mail.model.message import Message
 from gatepost.mail.model.queue_id import format_id
-from gatepost.policy.connectors.authentication_results import AuthenticationResults
+from gatepost.policy.connectors.values import AuthenticationResults
 from gatepost.policy.decisions.authentication import forged_ids
 from gatepost.policy.decisions.content import decide
 from gatepost.policy.decisions.handover import read_origin

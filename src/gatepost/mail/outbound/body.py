@@ -12,16 +12,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gatepost.mail.outbound.journal import around
+from gatepost.mail.model.queue_id import format_id
 from gatepost.policy.connectors.mail_flow import Content
 from gatepost.protocols.message.dsn_seven_bit import seven_bit_dsn
 from gatepost.protocols.message.fields import field_values
+from gatepost.protocols.message.journal_report import MARK, JournalReport, report_head, report_tail
 from gatepost.store.interface import StoreFailure
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
-    from gatepost.mail.model.message import Delivery, Message, Recipient
+    from gatepost.mail.model.message import Delivery, Journal, Message, Recipient
     from gatepost.protocols.smtp.client.transaction import Peer
     from gatepost.store.interface import Store
 
@@ -217,3 +218,25 @@ async def _nothing() -> AsyncIterator[bytes]:
     nothing: tuple[bytes, ...] = ()
     for chunk in nothing:
         yield chunk
+
+
+def around(delivery: Delivery, journal: Journal) -> tuple[bytes, bytes]:
+    """The octets that go before and behind the stored message of a journal copy."""
+    message = delivery.message
+    if journal.form == "copy":
+        return f"{MARK}: {journal.to}\r\n".encode("ascii", "replace"), b""
+    report = JournalReport(
+        to=journal.to,
+        author=journal.author,
+        report_id=f"journal.{format_id(delivery.id)}@{journal.author.rpartition('@')[2]}",
+        boundary=journal.boundary,
+        now=message.received,
+        sender=journal.sender,
+        subject=message.subject,
+        message_id=message.message_id,
+        lines=journal.lines,
+        body_type=message.body_type,
+        utf8=journal.utf8,
+        before=journal.before,
+    )
+    return report_head(report), report_tail(report)

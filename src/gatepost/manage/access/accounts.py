@@ -16,6 +16,8 @@ import time
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec.structs import asdict
+
 from gatepost.manage.access import (
     audit_rows,
     issuer_rows,
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
     from gatepost.manage.access.issuer_rows import IssuerIdentity
     from gatepost.manage.access.login_rate_limiter import LoginAttempt
     from gatepost.manage.access.principal import Principal, Scope
-    from gatepost.manage.access.records import Keep, Passkey, Token, User, UserSession
+    from gatepost.manage.access.records import Keep, Passkey, Preferences, Token, User, UserSession
     from gatepost.pki.certificates.vault import Vault
     from gatepost.store.storage import Storage
 
@@ -136,23 +138,20 @@ class Accounts:
             session_rows.end_all(connection, after.name)
             if after.role is Role.OWNER:
                 setup_rows.forget(connection)
-            detail = {
-                "before": user_rows.facts(before),
-                "after": user_rows.facts(after),
-                "password": argon2 is not None,
-            }
+            detail = {"before": user_rows.facts(before), "after": user_rows.facts(after), "password": bool(argon2)}
             audit_rows.write(connection, AuditEvent(0, now, *actor, "user-set", subject=after.name, detail=detail))
         self._database.forget()
         return after
 
-    def set_time_zone(self, name: str, time_zone: str, *, actor: Actor) -> None:
-        """Show times to a user in that zone, whose name the caller has checked; "" for the browser's."""
-        now = self._clock()
+    def set_preferences(self, name: str, chosen: Mapping[str, str], *, actor: Actor) -> Preferences:
+        """Change what a user chose, by field, which the caller has checked; all else stays, and so do sessions."""
         with self._database.changing() as connection:
             user = user_rows.get(connection, name)
-            user_rows.set_time_zone(connection, user.name, time_zone)
-            detail = {"before": {"time_zone": user.time_zone}, "after": {"time_zone": time_zone}}
-            audit_rows.write(connection, AuditEvent(0, now, *actor, "user-set", subject=user.name, detail=detail))
+            after = user_rows.set_preferences(connection, user, chosen)
+            detail = {"before": asdict(user.preferences), "after": asdict(after)}
+            event = AuditEvent(0, self._clock(), *actor, "user-set", subject=user.name, detail=detail)
+            audit_rows.write(connection, event)
+        return after
 
     def remove_user(self, name: str, *, actor: Actor) -> list[str]:
         """Remove a user, its sessions and the tokens that it made, whose names are returned.

@@ -10,6 +10,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import msgspec
+
 from gatepost.manage.access.principal import ROLES, Principal
 
 if TYPE_CHECKING:
@@ -71,13 +73,26 @@ class Actor(NamedTuple):
     address: str = ""
 
 
+class Preferences(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Choices of a person for themselves. language: of pages, "" is what the browser prefers.
+
+    time_zone: that pages show times in, of IANA; "" for the browser's.
+    """
+
+    language: str = ""
+    time_zone: str = ""
+
+
+_NONE_CHOSEN: Final = Preferences()
+
+
 @dataclass(frozen=True, slots=True)
 class User:
     """A person. organizations: those it sees, None is all. last_login: seconds since 1970, 0 if never.
 
     generation: another one after each change of password, role, organizations or state; a session of an older one is
     worth nothing. issuer: of OpenID Connect, where the person logs in and which says the role; "" for who has a
-    password here. time_zone: that pages show times in, of IANA; "" for the browser's.
+    password here.
     """
 
     name: str
@@ -88,7 +103,7 @@ class User:
     last_login: float
     generation: int
     issuer: str = ""
-    time_zone: str = ""
+    preferences: Preferences = _NONE_CHOSEN
 
     @property
     def principal(self) -> Principal:

@@ -15,9 +15,9 @@ CREATE INDEX audit_event_at ON audit_event (at);
 CREATE INDEX audit_event_of ON audit_event (organization, id);
 CREATE INDEX audit_event_refused ON audit_event (who, action, id) WHERE outcome <> 'done';
 """
-# organizations: JSON, NULL is all. issuer, subject: "" for who has a password here; argon2 is "" for all others.
-# time_zone: "" is the browser's. setup has one row at most; sealed: the code itself, under the master key, NULL without
-# one. audit_event.id never comes again, since pages go on behind one.
+# organizations: JSON, NULL is all. preferences: JSON, of `Preferences`. issuer, subject: "" for who has a password
+# here; argon2 is "" for all others. setup has one row at most; sealed: the code itself, under the master key, NULL
+# without one. audit_event.id never comes again, since pages go on behind one.
 _TABLES: Final = """
 CREATE TABLE "user" (
     name          TEXT PRIMARY KEY,
@@ -31,7 +31,7 @@ CREATE TABLE "user" (
     argon2        TEXT NOT NULL,
     issuer        TEXT NOT NULL,
     subject       TEXT NOT NULL,
-    time_zone     TEXT NOT NULL DEFAULT ''
+    preferences   TEXT NOT NULL DEFAULT '{}'
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX user_of ON "user" (issuer, subject) WHERE issuer <> '';
 CREATE TABLE session (
@@ -93,7 +93,7 @@ DROP INDEX deed_of;
 DROP INDEX deed_refused;
 """
 _FROM_3: Final = "ALTER TABLE setup ADD COLUMN sealed BLOB;"
-_FROM_4: Final = "ALTER TABLE \"user\" ADD COLUMN time_zone TEXT NOT NULL DEFAULT '';"
+_FROM_4: Final = "ALTER TABLE \"user\" ADD COLUMN preferences TEXT NOT NULL DEFAULT '{}';"
 
 ACCESS: Final = Schema(
     name="access",

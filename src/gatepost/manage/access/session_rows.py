@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from gatepost.decoding import from_json
 from gatepost.manage.access import secret
 from gatepost.manage.access.fields import cleaned
 from gatepost.manage.access.principal import Role
-from gatepost.manage.access.records import User, UserSession
+from gatepost.manage.access.records import Preferences, User, UserSession
 from gatepost.manage.access.user_rows import decoded
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ _AGENT: Final = 256
 _SELECT = (
     "SELECT session.id, session.created, session.last_seen, session.address, session.agent, owner.name, owner.role,"
     " owner.organizations, owner.enabled, owner.created, owner.last_login, owner.generation, owner.issuer,"
-    ' owner.time_zone, session.confirmed FROM session JOIN "user" AS owner ON owner.name = session."user"'
+    ' owner.preferences, session.confirmed FROM session JOIN "user" AS owner ON owner.name = session."user"'
     " AND owner.generation = session.generation AND owner.enabled = 1"
 )
 
@@ -125,6 +126,7 @@ def prune(connection: DatabaseConnection, now: float) -> int:
 
 def _session(row: tuple[Any, ...], csrf: str = "") -> UserSession:
     number, began, last_seen, address, agent, name, role, organizations, enabled, *rest = row
-    *others, confirmed = rest
-    user = User(name, Role(role), decoded(organizations), bool(enabled), *others)
+    made, last, generation, issuer, preferences, confirmed = rest
+    chosen = from_json(preferences, Preferences)
+    user = User(name, Role(role), decoded(organizations), bool(enabled), made, last, generation, issuer, chosen)
     return UserSession(number, user, began, last_seen, address, agent, csrf, confirmed)

@@ -15,20 +15,21 @@ import msgspec
 from gatepost.decoding import from_json
 from gatepost.manage.access.fields import account_name, chosen_organizations, cleaned, normalize_username, refuse
 from gatepost.manage.access.principal import Role
-from gatepost.manage.access.records import AccountError, AccountErrorKind, Keep, User
+from gatepost.manage.access.records import AccountError, AccountErrorKind, Keep, Preferences, User
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.logins.passwords import PasswordError, user_password
 from gatepost.values import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from gatepost.store.database import DatabaseConnection
 
 
 _SELECT = (
-    "SELECT name, role, organizations, enabled, created, last_login, generation, issuer, time_zone, argon2,"
-    ' last_address FROM "user"'
+    "SELECT name, role, organizations, enabled, created, last_login, generation, issuer, preferences, argon2,"
+    " last_address"
+    ' FROM "user"'
 )
 _ADDRESS = 64
 
@@ -175,11 +176,6 @@ def delete(connection: DatabaseConnection, user: User) -> None:
     connection.execute('DELETE FROM "user" WHERE name = ?', (user.name,))
 
 
-def set_time_zone(connection: DatabaseConnection, name: str, time_zone: str) -> None:
-    """Show times in that zone from now on; sessions go on. time_zone: "" for the browser's."""
-    connection.execute('UPDATE "user" SET time_zone = ? WHERE name = ?', (time_zone, name))
-
-
 def why_not(known: LoginCredential | None, *, fits: bool) -> str:
     """Why a log-in with a password is refused, for the audit."""
     if known is None:
@@ -199,6 +195,14 @@ def logged_in(connection: DatabaseConnection, user: User, now: float, address: s
         raise AccountError(
             AccountErrorKind.CONFLICT, f"the user {user.name!r} was changed, disabled or removed meanwhile"
         )
+
+
+def set_preferences(connection: DatabaseConnection, user: User, chosen: Mapping[str, str]) -> Preferences:
+    """Keep what a user chose for themselves, which ends no session. chosen: by field of `Preferences`."""
+    preferences = msgspec.structs.replace(user.preferences, **chosen)
+    text = msgspec.json.encode(preferences).decode()
+    connection.execute('UPDATE "user" SET preferences = ? WHERE name = ?', (text, user.name))
+    return preferences
 
 
 def facts(user: User) -> dict[str, Any]:
@@ -231,5 +235,6 @@ def _demand_another_owner(connection: DatabaseConnection, user: User) -> None:
 
 
 def _user(row: tuple[Any, ...]) -> User:
-    name, role, organizations, enabled, *rest = row
-    return User(name, Role(role), decoded(organizations), bool(enabled), *rest[:5])
+    name, role, organizations, enabled, made, last, generation, issuer, preferences, *_ = row
+    chosen = from_json(preferences, Preferences)
+    return User(name, Role(role), decoded(organizations), bool(enabled), made, last, generation, issuer, chosen)

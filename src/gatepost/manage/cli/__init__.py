@@ -58,7 +58,11 @@ _COMMANDS = {
         "check",
         "Check how well a domain protects mail, or how good a certificate is. Needs no gateway.",
     ),
-    "store": ("store", "store", "Back up, restore and check what is stored: queue, configuration, accounts, evidence."),
+    "store": (
+        "groups",
+        "store",
+        "Back up, restore and check what is stored: queue, configuration, accounts, evidence.",
+    ),
     "queue": ("queue", "queue", "Show and manage mail that waits or is held."),
     "quarantine": ("quarantine", "quarantine", "Review, release and delete messages in quarantine."),
     "destination": (

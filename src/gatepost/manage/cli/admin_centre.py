@@ -14,8 +14,14 @@ from typing import TYPE_CHECKING
 
 from gatepost.manage.access.accounts import Accounts
 from gatepost.manage.access.records import AccountError, Actor
-from gatepost.manage.cli.admin_address import admin_url, setup_url
-from gatepost.manage.cli.setup_notice import forget_setup, known_setup, show_setup, tell_of_setup_elsewhere
+from gatepost.manage.cli.setup_notice import (
+    admin_url,
+    forget_setup,
+    known_setup,
+    setup_url,
+    show_setup,
+    tell_of_setup_elsewhere,
+)
 from gatepost.manage.pages.routes import HANDLERS, ROUTES
 from gatepost.manage.rest.routes import ROUTES as API_ROUTES
 from gatepost.manage.use_cases.connector_verdicts import recent_verdicts

@@ -7,8 +7,7 @@ from typing import Any
 import click
 
 from gatepost.manage.cli.client import client
-from gatepost.manage.cli.connector_options import connector_options
-from gatepost.manage.cli.options import config_option, json_option
+from gatepost.manage.cli.options import config_option, connector_options, json_option
 from gatepost.manage.cli.part_commands import SHOW_CODES
 from gatepost.manage.cli.part_view import show_part, view_options
 from gatepost.manage.cli.request_options import request_options

@@ -13,11 +13,11 @@ import click
 from gatepost.analysis.hybrid.exchange import script
 from gatepost.analysis.hybrid.given import Given
 from gatepost.analysis.hybrid.plan import plan as plan_of
-from gatepost.manage.cli.connector_options import stored_directory
 from gatepost.manage.cli.hybrid_certificates import exchange_chain, own_certificates, revocation_hosts
 from gatepost.manage.cli.hybrid_text import print_plan
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, config_option, fail, json_option, settings_of
 from gatepost.manage.cli.tables import print_json, printable
+from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.manage.use_cases.name_lookup import choose_organization
 from gatepost.node.privileges import as_caller
 from gatepost.policy.connectors.lint import warnings
@@ -95,7 +95,7 @@ def plan(config: str | None, organization: str, output: Path | None, as_json: bo
     read or written.
     """
     settings = settings_of(config)
-    facts = _given(settings, stored_directory(settings), organization, asked)
+    facts = _given(settings, Gateway(settings).directory(), organization, asked)
     made = plan_of(facts)
     if output is not None:
         try:

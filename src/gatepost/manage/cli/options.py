@@ -1,4 +1,4 @@
-"""Options that commands share (settings file, `--json`), and ending a command with an error."""
+"""Options that commands share (settings file, `--json`, a connector), and ending a command with an error."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from gatepost.manage.cli.completion import stored_names
 from gatepost.manage.cli.remote_options import RemoteOptions, only_here
 from gatepost.manage.use_cases.refusal import RefusalKind
 from gatepost.manage.use_cases.times import moment
@@ -202,3 +203,19 @@ class _MomentText(click.ParamType[str]):
 
 MOMENT = _Moment()
 MOMENT_TEXT = _MomentText()
+
+
+def connector_options[F: Callable[..., Any]](command: F) -> F:
+    """`NAME`, and the options that tell connectors of one name apart."""
+    command = click.option(
+        "--direction",
+        type=click.Choice(["inbound", "outbound"]),
+        help="Needed if there is an inbound and an outbound connector NAME.",
+    )(command)
+    command = click.option(
+        "--organization",
+        default="",
+        shell_complete=stored_names("organization"),
+        help="Needed if several organizations have a connector NAME.",
+    )(command)
+    return click.argument("name", shell_complete=stored_names("inbound_connector", "outbound_connector"))(command)

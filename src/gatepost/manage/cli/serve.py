@@ -51,8 +51,8 @@ from gatepost.node.ticket_secrets import SecretRotation, SharedSecrets
 from gatepost.node.worker import run_worker
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.policy.connectors.errors import ResourceErrors
-from gatepost.settings.difference import changed_keys
 from gatepost.settings.loader import SettingsError, load
+from gatepost.settings.section import changed_keys
 from gatepost.store.changes import ConfigConflict
 from gatepost.store.interface import StoreFailure
 from gatepost.store.sqlite.wal_index import hold_indexes

@@ -1,7 +1,8 @@
-"""The one-time address at which the first owner is made: shown to who started the gateway, and to nobody else.
+"""The address of the admin centre, and the one-time one at which the first owner is made.
 
-Whoever has it becomes the owner, so it is never logged: a log goes to journald, to files and to other machines. It is
-shown on the terminal if there is one, else it is in a file for the gateway's account alone.
+The latter is shown to who started the gateway, and to nobody else. Whoever has it becomes the owner, so it is never
+logged: a log goes to journald, to files and to other machines. It is shown on the terminal if there is one, else it is
+in a file for the gateway's account alone.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from gatepost.settings.model import Settings
 
 
 SETUP_FILE: Final = "setup-address"
@@ -83,3 +86,19 @@ def forget_setup(data_dir: Path) -> None:
     """Remove the file with an address that is of no use any more."""
     with suppress(OSError):
         (data_dir / SETUP_FILE).unlink()
+
+
+_EVERYWHERE: Final = ("0.0.0.0", "[::]")  # noqa: S104 - compared with, not listened on
+
+
+def admin_url(settings: Settings, port: int = 0, *, local: bool) -> str:
+    """Its address. port: 0 for that of the settings. local: on this machine, since nobody else is answered yet."""
+    host, _, written = settings.admin.address.rpartition(":")
+    if host in _EVERYWHERE:
+        host = "127.0.0.1" if local else settings.server.hostname
+    return f"https://{host}:{port or written}"
+
+
+def setup_url(settings: Settings, code: str, port: int = 0) -> str:
+    """Where the first owner is made."""
+    return f"{admin_url(settings, port, local=True)}/setup?code={code}"

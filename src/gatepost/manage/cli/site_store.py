@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from gatepost.manage.cli.options import BAD_INPUT, NO, UNKNOWN, fail
-from gatepost.manage.cli.sealed_store import store_and_vault
+from gatepost.manage.use_cases.gateway import Gateway
+from gatepost.manage.use_cases.sealed_store import store_and_vault
 from gatepost.node.privileges import as_caller
 from gatepost.pki.site.records import JoinRefused, SiteError, SiteRefusal, SiteUnreachable
 from gatepost.pki.site.store import SiteStore
@@ -32,7 +33,7 @@ def opened(settings: Settings, *, keys: bool = True) -> Iterator[SiteStore]:
             "store.master_key is not set, and keys of a site are stored only sealed; set it (docs/certificates.md)",
         )
     try:
-        with store_and_vault(settings, keys=keys) as (store, vault):
+        with store_and_vault(Gateway(settings), keys=keys) as (store, vault):
             yield SiteStore(store, vault, settings.server)
     except SiteUnreachable as failure:
         fail(UNKNOWN, str(failure))

@@ -11,7 +11,6 @@ import click
 
 from gatepost.analysis.checks.chain_file import ChainFileError
 from gatepost.analysis.checks.pem_import import PasswordNeeded, PemSource, chain_pem_of, key_of, taken_in
-from gatepost.manage.cli.connector_options import stored_directory
 from gatepost.manage.cli.options import (
     BAD_INPUT,
     NO,
@@ -24,6 +23,7 @@ from gatepost.manage.cli.options import (
 )
 from gatepost.manage.cli.smime_store import opened, organization_of, owner_given, soon, view
 from gatepost.manage.cli.tables import print_json, print_table, printable
+from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.net.certificate import parse, subject_text
 from gatepost.node.privileges import as_caller
@@ -147,7 +147,7 @@ def _why_not(leaf: x509.Certificate, owner: str) -> str:
 
 def _not_owned(settings: Settings, organization: str, owner: str) -> str:
     domain = owner.rpartition("@")[2]
-    if stored_directory(settings).owns(organization, domain):
+    if Gateway(settings).directory().owns(organization, domain):
         return ""
     return f"would not be used: {domain} is not a verified accepted domain of {organization}"
 

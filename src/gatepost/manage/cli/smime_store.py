@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from gatepost.manage.cli.connector_options import stored_directory
 from gatepost.manage.cli.options import BAD_INPUT, UNKNOWN, fail
-from gatepost.manage.cli.sealed_store import store_and_vault
 from gatepost.manage.cli.tables import printable
+from gatepost.manage.use_cases.gateway import Gateway
 from gatepost.manage.use_cases.name_lookup import choose_organization
+from gatepost.manage.use_cases.sealed_store import store_and_vault
 from gatepost.manage.use_cases.times import stamp as moment
 from gatepost.net.certificate import certificate_facts
 from gatepost.pki.smime.certificate import addresses, owner_of
@@ -38,7 +38,7 @@ def opened(settings: Settings, *, keys: bool = False) -> Iterator[SmimeStore]:
     keys: whether the master key is wanted, which not everybody may read who may look.
     """
     try:
-        with store_and_vault(settings, keys=keys) as (store, vault):
+        with store_and_vault(Gateway(settings), keys=keys) as (store, vault):
             yield SmimeStore(store, vault)
     except NotAdded as error:
         fail(BAD_INPUT, printable(error))
@@ -48,7 +48,7 @@ def opened(settings: Settings, *, keys: bool = False) -> Iterator[SmimeStore]:
 
 def organization_of(settings: Settings, name: str) -> str:
     """The organization that is named, or the only one there is; ends the command if there is no single one."""
-    resources = stored_directory(settings).resources
+    resources = Gateway(settings).directory().resources
     if name:
         return choose_organization(resources, name).name
     names = [organization.name for organization in resources.organizations]

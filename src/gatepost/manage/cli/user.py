@@ -9,11 +9,11 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from gatepost.manage.cli.account_options import CODES, organizations_text
-from gatepost.manage.cli.admin_address import setup_url
 from gatepost.manage.cli.client import client
 from gatepost.manage.cli.options import BAD_INPUT, config_option, fail, json_option, settings_of
 from gatepost.manage.cli.password_prompt import prompt_password
 from gatepost.manage.cli.request_options import request_options
+from gatepost.manage.cli.setup_notice import setup_url
 from gatepost.manage.cli.tables import print_json, print_table
 from gatepost.manage.use_cases.client import all_items
 from gatepost.manage.use_cases.times import stamp as moment

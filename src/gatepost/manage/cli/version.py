@@ -10,7 +10,7 @@ from pathlib import Path
 from OpenSSL import SSL
 
 from gatepost import __version__
-from gatepost.store.engines import sqlite_version
+from gatepost.store.sqlite.schema import sqlite_version
 
 
 def interpreter() -> str:

@@ -25,17 +25,18 @@ from gatepost.manage.use_cases.own_account import (
     ListOwnPasskeys,
     ListOwnSessions,
     SetOwnPassword,
-    SetOwnTimeZone,
+    SetOwnPreferences,
     end_own_sessions,
     list_own_passkeys,
     list_own_sessions,
     set_own_password,
-    set_own_time_zone,
+    set_own_preferences,
 )
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.request_values import limits
+from gatepost.manage.web.language import ENGLISH, _, language_choices, ngettext, offered, use
 from gatepost.manage.web.refusal_audit import note_throttled
-from gatepost.quantity import quantity
+from gatepost.manage.web.request_language import preferred
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,6 +60,7 @@ def _page(request: Request, session: UserSession, status: HTTPStatus = HTTPStatu
         status,
         user=session.user,
         here=session.id,
+        languages=language_choices(),
         sessions=_open_sessions(request),
         time_zones=place_names(),
         passkeys=execute(list_own_passkeys, context_of(request), ListOwnPasskeys()).items,
@@ -74,7 +76,7 @@ def _password(request: Request) -> Response:
     session = _own(request)
     form, name = request.state.form, session.user.name
     if session.user.issuer:
-        raise not_there("You log in with your organization, which keeps your password.")
+        raise not_there(_("You log in with your organization, which keeps your password."))
     context = context_of(request)
     try:
         with recording_refusals(set_own_password, context, name=name):
@@ -84,23 +86,31 @@ def _password(request: Request) -> Response:
     except LogInDenied as denied:
         if denied.wait:
             note_throttled(request.scope)
-        text = f"too many failed attempts; wait {denied.wait:.0f} s" if denied.wait else "wrong password"
+        text = (
+            _("too many failed attempts; wait %(seconds)s s", seconds=f"{denied.wait:.0f}")
+            if denied.wait
+            else _("wrong password")
+        )
         status = HTTPStatus.TOO_MANY_REQUESTS if denied.wait else HTTPStatus.UNPROCESSABLE_ENTITY
         return _page(request, session, status, errors={"old": text})
     except Refusal as refusal:
         return _page(request, session, HTTPStatus.UNPROCESSABLE_ENTITY, errors=field_errors(refusal))
-    said = "Your password was changed. Your other sessions ended."
+    said = _("Your password was changed. Your other sessions ended.")
     return entered(request, secret, see_other(request, "/account", said))
 
 
-def _time_zone(request: Request) -> Response:
-    session = _own(request)
+def _preferences(request: Request) -> Response:
+    session, form = _own(request), request.state.form
+    choices = {name: form[name].strip() for name in ("language", "time_zone") if name in form}
+    if choices.get("language") and choices["language"] not in offered():
+        raise not_there(_("There is no such language."))
     try:
-        chosen = SetOwnTimeZone(time_zone=request.state.form.get("time_zone", "").strip())
-        name = execute(set_own_time_zone, context_of(request), chosen).time_zone
+        chosen = execute(set_own_preferences, context_of(request), SetOwnPreferences(**choices))
     except Refusal as refusal:
         return _page(request, session, HTTPStatus.UNPROCESSABLE_ENTITY, errors=field_errors(refusal))
-    return see_other(request, "/account", f"Times are shown in {name or 'the time zone of your browser'}.")
+    use(chosen.language or preferred(request.headers.get("accept-language", "")) or ENGLISH)
+    zone = chosen.time_zone or _("the time zone of your browser")
+    return see_other(request, "/account", _("Saved. Times are shown in %(zone)s.", zone=zone))
 
 
 def _sessions(request: Request) -> Response:
@@ -108,12 +118,14 @@ def _sessions(request: Request) -> Response:
     if text := request.state.form.get("session", ""):
         number = number_of(text)
         ended = 0 if number is None else _ended(request, [number])
-        said = "The session was ended." if ended else "The session has already ended."
+        said = _("The session was ended.") if ended else _("The session has already ended.")
         return see_other(request, "/account", said)
     ended = _ended(
         request, [account_session.id for account_session in _open_sessions(request) if account_session.id != session.id]
     )
-    return see_other(request, "/account", f"{quantity(ended, 'other session')} ended.")
+    return see_other(
+        request, "/account", ngettext("%(num)s other session ended.", "%(num)s other sessions ended.", ended)
+    )
 
 
 def _ended(request: Request, sessions: list[int]) -> int:
@@ -124,13 +136,13 @@ def _own(request: Request) -> UserSession:
     """Raises HTTPException for a token."""
     session: UserSession | None = request.state.session
     if session is None:
-        raise not_there("An API token has no account.")
+        raise not_there(_("An API token has no account."))
     return session
 
 
 ROUTES = [
     Route("/account", _account),
+    Route("/account/preferences", _preferences, methods=["POST"]),
     Route("/account/password", _password, methods=["POST"]),
-    Route("/account/time-zone", _time_zone, methods=["POST"]),
     Route("/account/sessions", _sessions, methods=["POST"]),
 ]

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.web.language import _
 from gatepost.policy.connectors.errors import FieldError
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,7 +36,7 @@ def chosen_organizations(form: Form) -> list[str] | None:
     if reach == ALL:
         return None
     if reach != SOME:
-        raise refused_fields({"reach": "choose the whole gateway, or selected organizations"})
+        raise refused_fields({"reach": N_("choose the whole gateway, or selected organizations")})
     return [name for text in form.getlist("organizations") for name in _BETWEEN.split(text) if name]
 
 
@@ -46,7 +48,7 @@ def access_text(organizations: list[str] | None) -> str:
 def demand_same(password: str, again: str) -> None:
     """Raise Refusal (INPUT) if they differ."""
     if password != again:
-        raise refused_fields({"again": "the passwords do not match"})
+        raise refused_fields({"again": N_("the passwords do not match")})
 
 
 def octets(text: str) -> bytes:
@@ -63,10 +65,12 @@ def field_errors(refusal: Refusal) -> dict[str, str]:
         raise refusal
     found: dict[str, str] = {}
     for error in refusal.errors:
-        found[error.path] = f"{found[error.path]}; {error.message}" if error.path in found else error.message
-    return found or {"": f"{sentence(refusal.text)}."}
+        found[error.path] = f"{found[error.path]}; {_(error.message)}" if error.path in found else _(error.message)
+    return found or {"": f"{sentence(_(refusal.text))}."}
 
 
 def refused_fields(errors: Mapping[str, str]) -> Refusal:
     """To be raised."""
-    return Refusal(RefusalKind.INPUT, "nothing was changed", [FieldError(name, text) for name, text in errors.items()])
+    return Refusal(
+        RefusalKind.INPUT, N_("nothing was changed"), [FieldError(name, text) for name, text in errors.items()]
+    )

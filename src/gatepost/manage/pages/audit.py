@@ -27,6 +27,7 @@ from gatepost.manage.use_cases.declaration import Items
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.history import GetVersion, get_version
 from gatepost.manage.use_cases.refusal import Refusal
+from gatepost.manage.web.language import _, translated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,11 +68,15 @@ def _list(request: Request) -> Response:
         rows=page.items,
         after=page.after or "",
         given=values | {"action": action_name(values["action"])},
-        actions=LABELS,
-        action_label=action_label,
+        actions=translated(LABELS),
+        action_label=_shown_action,
         outcomes=list(AuditOutcome),
         errors=errors,
     )
+
+
+def _shown_action(name: str) -> str:
+    return _(action_label(name))
 
 
 def _event(request: Request) -> Response:
@@ -83,7 +88,7 @@ def _event(request: Request) -> Response:
         request,
         "accounts/audit_event.html",
         event=entry,
-        action=action_label(entry.action),
+        action=_shown_action(entry.action),
         changes=_shown(differences(entry)),
         detail=shown,
     )

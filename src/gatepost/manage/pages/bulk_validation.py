@@ -29,6 +29,8 @@ from gatepost.manage.use_cases.bulk_validation import (
     validate_connectors,
 )
 from gatepost.manage.use_cases.execution import execute
+from gatepost.manage.web.language import _
+from gatepost.texts import NN_
 
 if TYPE_CHECKING:
     from typing import Any
@@ -76,7 +78,7 @@ def _shown(request: Request, state: BulkValidation) -> dict[str, Any]:
         "counts": state.counts,
         "trouble": state.trouble,
         "rows": page.rows,
-        "foot": foot(page, "connectors"),
+        "foot": foot(page, NN_("%(num)s connector", "%(num)s connectors")),
         "path": connector_path,
         "connect": f"/connectors/validations/{state.id}/events?page={page_of(request)}",
     }
@@ -102,7 +104,7 @@ def _job(request: Request) -> Job[ManyConnectors, Batch]:
 def _stop(request: Request) -> Response:
     identity = request.path_params["run"]
     execute(stop_validations, context_of(request), StopValidations(id=identity))
-    return see_other(request, f"/connectors/validations/{identity}", "The validation was stopped.", "info")
+    return see_other(request, f"/connectors/validations/{identity}", _("The validation was stopped."), "info")
 
 
 ROUTES = [

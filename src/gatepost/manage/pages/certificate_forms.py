@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.certificate_view import label_of
+from gatepost.manage.pages.code_labels import shown_label
 from gatepost.manage.pages.guard import context_of, needs
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.text_filters import sentence
@@ -31,8 +32,10 @@ from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.manage.use_cases.resource_views import ListOwnOrganizations, list_own_organizations
+from gatepost.manage.web.language import _, in_sentence, translated
 from gatepost.pki.certificates.entry import Purpose, State
 from gatepost.pki.certificates.request import KEY_TYPES
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     import msgspec
@@ -44,18 +47,18 @@ _PUBLIC = re.compile(r"-----BEGIN (CERTIFICATE|PKCS7)-----[A-Za-z0-9+/=\s]*-----
 _KEYS = {
     "ec-p256": "EC P-256 (recommended)",
     "ec-p384": "EC P-384",
-    "rsa-2048": "RSA, 2048 bits (for old partners)",
+    "rsa-2048": N_("RSA, 2048 bits (for old partners)"),
     "rsa-3072": "RSA, 3072 bits",
     "rsa-4096": "RSA, 4096 bits",
 }
 _LABELS = {
-    "chain": "Certificate and intermediates",
-    "key": "Private key",
-    "password": "Key password",
-    "organization": "Organization",
-    "label": "Label",
-    "current": "Use it now",
-    "names": "Names",
+    "chain": N_("Certificate and intermediates"),
+    "key": N_("Private key"),
+    "password": N_("Key password"),
+    "organization": N_("Organization"),
+    "label": N_("Label"),
+    "current": N_("Use it now"),
+    "names": N_("Names"),
 }
 
 
@@ -99,7 +102,11 @@ def _add(asked: Request) -> Response:
         known = {name: getattr(request, name) for name in ("client", "organization", "label", "current", "note")}
         return _add_page(asked, known | {"chain": public_part(request.chain)}, errors_of(refusal))
     summary = added.certificate
-    said = f"{label_of(summary)} was added as {summary.state}."
+    said = _(
+        "%(certificate)s was added as %(state)s.",
+        certificate=label_of(summary),
+        state=in_sentence(shown_label(summary.state)),
+    )
     remarks = [sentence(text) for text in (*added.notes, *added.warnings)]
     path = f"/certificates/{summary.id}" + ("/changeover" if summary.state == State.NEXT else "")
     return see_other(asked, path, " ".join([said, *(f"{text}." for text in remarks)]), "warn" if remarks else "pass")
@@ -126,7 +133,7 @@ def _form_page(
         HTTPStatus.UNPROCESSABLE_ENTITY if errors else HTTPStatus.OK,
         form=form,
         errors=errors or {},
-        labels=_LABELS,
+        labels=translated(_LABELS),
         limits=limits(kind),
         organizations=_organizations(request),
         seals=bool(context.settings.store.master_key),
@@ -168,13 +175,13 @@ def _ask(asked: Request) -> Response:
     return see_other(
         asked,
         f"/certificates/requests/{made.request.id}",
-        "The request was created. Its private key is stored encrypted.",
+        _("The request was created. Its private key is stored encrypted."),
     )
 
 
 def _ask_page(request: Request, known: dict[str, Any], errors: dict[str, str] | None = None) -> Response:
     blank = {"names": "", "key": "ec-p256", "client": False, "organization": "", "label": "", "must_staple": False}
-    keys = [(name, _KEYS.get(name, name)) for name in KEY_TYPES]
+    keys = [(name, _(_KEYS.get(name, name))) for name in KEY_TYPES]
     return _form_page(request, "certificates/ask.html", RequestCertificate, blank | known, errors, keys=keys)
 
 
@@ -188,16 +195,18 @@ def _remove(request: Request) -> Response:
     try:
         execute(remove_certificate, context_of(request), RemoveCertificate(certificate=entry.id, force=reason))
     except Refusal as refusal:
-        return see_other(request, f"/certificates/{entry.id}", f"Not removed: {why_of(refusal)}.", "fail")
+        return see_other(request, f"/certificates/{entry.id}", _("Not removed: %(why)s.", why=why_of(refusal)), "fail")
     path = "/certificates/clients" if entry.purpose is Purpose.CLIENT else "/certificates"
-    return see_other(request, path, f"{label_of(entry)} ({entry.id}) was removed.")
+    return see_other(
+        request, path, _("%(certificate)s (%(id)s) was removed.", certificate=label_of(entry), id=entry.id)
+    )
 
 
 def _remove_request(asked: Request) -> Response:
     needs(asked, Scope.CERTIFICATES)
     request = RemoveCertificateRequest(request=asked.path_params["number"])
     execute(remove_certificate_request, context_of(asked), request)
-    return see_other(asked, "/certificates/requests", "The request and its private key were deleted.")
+    return see_other(asked, "/certificates/requests", _("The request and its private key were deleted."))
 
 
 # ACME
@@ -210,9 +219,9 @@ def _renew(asked: Request) -> Response:
     try:
         execute(renew_certificates, context_of(asked), request)
     except BusyRefusal:
-        return see_other(asked, "/certificates/acme", "A certificate request is already in progress.", "info")
+        return see_other(asked, "/certificates/acme", _("A certificate request is already in progress."), "info")
     except Refusal as refusal:
-        return see_other(asked, "/certificates/acme", f"Not requested: {why_of(refusal)}.", "fail")
+        return see_other(asked, "/certificates/acme", _("Not requested: %(why)s.", why=why_of(refusal)), "fail")
     return see_other(asked, "/certificates/acme")  # which says that it is under way, and what came of it
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gatepost.manage.use_cases.certificate_shapes import CertificateSummary
 from gatepost.manage.use_cases.certificates import common_name
+from gatepost.manage.web.language import _, ngettext
 from gatepost.pki.certificates.entry import State
 from gatepost.pki.certificates.lifecycle import names_of, roll_back_until
 
@@ -26,11 +27,15 @@ _DAY = 86400.0
 
 
 class Life(NamedTuple):
-    """share: of its life that is left, 0 to 1. text: the same in words. level: pass, warn or fail."""
+    """share: of its life that is left, 0 to 1. text: the same in words. level: pass, warn or fail.
+
+    span: hours and minutes, of the time to roll back.
+    """
 
     share: float
     text: str
     level: str
+    span: str = ""
 
 
 def life(entry: Entry, now: float) -> Life:
@@ -38,11 +43,15 @@ def life(entry: Entry, now: float) -> Life:
     leaf = entry.leaf
     whole, left = max(leaf.not_after - leaf.not_before, 1.0), leaf.not_after - now
     if left <= 0:
-        return Life(0.0, "expired", "fail")
+        return Life(0.0, _("expired"), "fail")
     days = int(left // _DAY)
-    text = f"{days} of {round(whole / _DAY)} days left" if days else "expires within a day"
+    text = _("%(days)s of %(all)s days left", days=days, all=round(whole / _DAY)) if days else _("expires within a day")
     if now < leaf.not_before:
-        return Life(1.0, f"valid in {int((leaf.not_before - now) // _DAY) + 1} days", "warn")
+        return Life(
+            1.0,
+            ngettext("valid in %(num)s day", "valid in %(num)s days", int((leaf.not_before - now) // _DAY) + 1),
+            "warn",
+        )
     if left < min(7 * _DAY, whole / 5):
         return Life(left / whole, text, "fail")
     return Life(left / whole, text, "warn" if left < min(21 * _DAY, whole / 3) else "pass")
@@ -55,7 +64,8 @@ def way_back(entry: Entry, now: float) -> Life | None:
         return None
     left = until - now
     hours, minutes = int(left // 3600), int(left % 3600 // 60)
-    return Life(left / _DAY, f"{hours} h {minutes} min left", "pass" if left > _DAY / 4 else "warn")
+    span = _("%(hours)s h %(minutes)s min", hours=hours, minutes=minutes)
+    return Life(left / _DAY, _("%(span)s left", span=span), "pass" if left > _DAY / 4 else "warn", span)
 
 
 def label_of(certificate: Entry | CertificateSummary) -> str:

@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.certificate_view import LEVELS, label_of, life, pin_of, row, way_back
+from gatepost.manage.pages.code_labels import shown_label
 from gatepost.manage.pages.exports import exported, wants_file
 from gatepost.manage.pages.guard import context_of, needs
 from gatepost.manage.pages.paging import foot, paged
@@ -45,8 +46,10 @@ from gatepost.manage.use_cases.certificates import (
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
+from gatepost.manage.web.language import _
 from gatepost.pki.certificates.entry import Purpose, State
 from gatepost.pki.certificates.published_json import table_record, version_of
+from gatepost.texts import NN_
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -92,10 +95,10 @@ def _list(request: Request, purpose: Purpose) -> Response:
         "certificates/list.html",
         purpose=str(purpose),
         rows=[row(entry, where.get(entry.id), now) for entry in page.rows],
-        foot=foot(page, "certificates"),
+        foot=foot(page, NN_("%(num)s certificate", "%(num)s certificates")),
         filters={"q": q, "state": state},
         filtered=bool(q or state or (query.get("organization") and purpose is Purpose.CLIENT)),
-        states=[("", "All"), *((str(choice), str(choice).capitalize()) for choice in STATES)],
+        states=[("", _("All")), *((str(choice), shown_label(str(choice))) for choice in STATES)],
         trouble=listing.trouble,
         directories=listing.directories,
         waiting=len(listing.requests),
@@ -151,7 +154,9 @@ def _history(request: Request) -> Response:
     if file := exported(request, "certificate-history", _CHANGE_COLUMNS, lambda: map(_record, changes)):
         return file
     page = paged(request, changes)
-    return render(request, "certificates/history.html", rows=page.rows, foot=foot(page, "changes"))
+    return render(
+        request, "certificates/history.html", rows=page.rows, foot=foot(page, NN_("%(num)s change", "%(num)s changes"))
+    )
 
 
 # one of them
@@ -167,7 +172,8 @@ def _one(request: Request) -> Response:
     if wanted == "pem":
         if not chain:
             raise Refusal(
-                RefusalKind.MISSING, f"the chain of {entry.id} is no longer in the store. Add the certificate again."
+                RefusalKind.MISSING,
+                _("the chain of %(id)s is no longer in the store. Add the certificate again.", id=entry.id),
             )
         headers = {"content-disposition": f'attachment; filename="{entry.id}.pem"'}
         return Response(chain, media_type="application/x-pem-file", headers=headers)
@@ -242,7 +248,7 @@ def _table(request: Request) -> Response:
         "certificates/table.html",
         table=record,
         rows=page.rows,
-        foot=foot(page, "certificates"),
+        foot=foot(page, NN_("%(num)s certificate", "%(num)s certificates")),
         version=version_of(table),
         notes=notes,
         address=address,

@@ -20,6 +20,7 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.access.secret import same, unmasked
 from gatepost.manage.pages.certificate_forms import errors_of, why_of
 from gatepost.manage.pages.certificate_view import LEVELS, label_of, life, pin_of, way_back
+from gatepost.manage.pages.code_labels import shown_label
 from gatepost.manage.pages.flash import Undo
 from gatepost.manage.pages.gate_checks import by_gate, checked_changeover, followed, gate_items, keep, kept
 from gatepost.manage.pages.guard import context_of, needs
@@ -56,10 +57,11 @@ from gatepost.manage.use_cases.changeover_steps import (
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.request_values import limits
+from gatepost.manage.web.language import _, in_sentence, ngettext
 from gatepost.pki.certificates.entry import State
 from gatepost.pki.certificates.lifecycle import can_roll_back, names_of, roll_back_until
 from gatepost.protocols.tls.token_uri import is_token_uri
-from gatepost.quantity import quantity
+from gatepost.texts import NN_
 from gatepost.times import minute_text, with_offset
 
 if TYPE_CHECKING:
@@ -98,7 +100,7 @@ def _all(request: Request) -> Response:
         request,
         "certificates/changeovers.html",
         cards=cards,
-        foot=foot(page, "changeovers in progress", "changeover in progress"),
+        foot=foot(page, NN_("%(num)s changeover in progress", "%(num)s changeovers in progress")),
         may_change=principal.may(Scope.CERTIFICATES),
     )
 
@@ -174,7 +176,7 @@ def _traffic(check: ChangeoverCheck | None) -> dict[str, Any] | None:
         return None
     since, before = check.traffic
     return {
-        "rows": (("Since the switch", since), ("Same period before", before)),
+        "rows": ((_("Since the switch"), since), (_("Same period before"), before)),
         "silent": sorted(before.domains - since.domains)[:50],
     }
 
@@ -191,7 +193,7 @@ def _notice(request: Request) -> Response:
     notice = execute(get_notice, context_of(request), GetNotice(certificate=entry.id, quick=True))
     seen = kept(context_of(request), entry.id)
     partners = [(partner.name, partner.why) for partner in seen.partners] if seen else []
-    subject, _, body = notice.text.partition("\n\n")
+    subject, _blank, body = notice.text.partition("\n\n")
     return render(
         request,
         "certificates/notice.html",
@@ -229,19 +231,21 @@ def _check_now(request: Request) -> Response:
 
 def _check_summary(report: GateReport | None, entry: Entry) -> tuple[str, str]:
     if report is None:
-        return f"There is nothing to check: the certificate is {entry.state}.", "info"
+        return _(
+            "There is nothing to check: the certificate is %(state)s.", state=in_sentence(shown_label(entry.state))
+        ), "info"
     if report.light is Light.GREEN:
-        return "All checks passed.", "pass"
+        return _("All checks passed."), "pass"
     if report.light is Light.RED:
-        return "A check failed.", "fail"
-    return "A check was inconclusive.", "warn"
+        return _("A check failed."), "fail"
+    return _("A check was inconclusive."), "warn"
 
 
 async def _live(request: Request) -> Response:
     """Streams while a look runs; only for a page of ours, lest a foreign page's link has us ask others."""
     session = request.state.session
     if session is not None and not same(unmasked(request.headers.get("x-csrf-token", "")), session.csrf):
-        raise HTTPException(HTTPStatus.FORBIDDEN, "Start the checks from the changeover page.")
+        raise HTTPException(HTTPStatus.FORBIDDEN, _("Start the checks from the changeover page."))
     needs(request, Scope.CERTIFICATES)
     return followed(request, await run_in_threadpool(_entry, request))
 
@@ -269,20 +273,35 @@ def _switch(asked: Request) -> Response:
         errors = {{"force": "reason"}.get(name, name): text for name, text in errors_of(refusal).items()}
         return _page(asked, HTTPStatus.UNPROCESSABLE_ENTITY, errors=errors, **values)
     if done.planned and not done.switched:
-        then = "even if checks fail then" if values["reason"] else "if all checks pass then"
-        when = minute_text(done.planned, zone_of(asked).zone)
-        said = f"{label_of(entry)} becomes current at {when}, {then}."
+        then = _("even if checks fail then") if values["reason"] else _("if all checks pass then")
+        said = _(
+            "%(certificate)s becomes current at %(time)s, %(then)s.",
+            certificate=label_of(entry),
+            time=minute_text(done.planned, zone_of(asked).zone),
+            then=then,
+        )
     else:
-        said = f"{label_of(entry)} is now current. New sessions get it within two seconds."
+        said = _("%(certificate)s is now current. New sessions get it within two seconds.", certificate=label_of(entry))
     fields = (("back_note", "Undo of the switch"),)
     undo = Undo(f"/certificates/{entry.id}/roll-back", fields) if done.switched and done.replaced else None
     return see_other(asked, _path(entry), said, "warn" if values["reason"] else "pass", undo=undo)
 
 
 def _closed(report: GateReport) -> str:
-    red = "A check failed" if report.light is Light.RED else "A check was inconclusive"
-    what = "you cannot override the check of the private key" if report.unusable else "fix the cause, or give a reason"
-    return f"{red}, so the gateway did not switch: {what}. {report.reasons}"
+    is_red = report.light is Light.RED
+    if report.unusable:
+        said = (
+            _("A check failed, so the gateway did not switch: you cannot override the check of the private key.")
+            if is_red
+            else _("A check was inconclusive, so the gateway did not switch: you cannot override it for a private key.")
+        )
+    else:
+        said = (
+            _("A check failed, so the gateway did not switch: fix the cause, or give a reason.")
+            if is_red
+            else _("A check was inconclusive, so the gateway did not switch: fix the cause, or give a reason.")
+        )
+    return f"{said} {report.reasons}"
 
 
 def _step(request: Request, do: Callable[[Context, Entry], _Said]) -> Response:
@@ -292,14 +311,14 @@ def _step(request: Request, do: Callable[[Context, Entry], _Said]) -> Response:
     try:
         said, level = do(context_of(request), entry)
     except Refusal as refusal:
-        return see_other(request, _path(entry), f"Not done: {why_of(refusal)}.", "fail")
+        return see_other(request, _path(entry), _("Not done: %(why)s.", why=why_of(refusal)), "fail")
     return see_other(request, _path(entry), said, level)
 
 
 def _cancel(request: Request) -> Response:
     def do(context: Context, entry: Entry) -> _Said:
         execute(cancel_switch, context, CancelSwitch(certificate=entry.id))
-        return f"The planned switch was cancelled. {label_of(entry)} stays staged.", "pass"
+        return _("The planned switch was cancelled. %(certificate)s stays staged.", certificate=label_of(entry)), "pass"
 
     return _step(request, do)
 
@@ -310,7 +329,8 @@ def _roll_back(request: Request) -> Response:
     def do(context: Context, entry: Entry) -> _Said:
         done = execute(roll_back_switch, context, RollBackSwitch(certificate=entry.id, note=note))
         names = ", ".join(label_of(certificate) for certificate in done.certificates[1:])
-        said = f"{names} is current again; {label_of(entry)} is staged. {' '.join(done.warnings)}".strip()
+        said = _("%(names)s is current again; %(certificate)s is staged.", names=names, certificate=label_of(entry))
+        said = " ".join([said, *done.warnings])
         return said, "warn" if done.warnings else "pass"
 
     return _step(request, do)
@@ -322,10 +342,14 @@ def _withdraw(asked: Request) -> Response:
     def do(context: Context, entry: Entry) -> _Said:
         request = WithdrawCertificate(certificate=entry.id, force=reason)
         left = execute(withdraw_certificate, context, request).key_file
-        said = f"{label_of(entry)} is retired, and its key is destroyed."
+        said = _("%(certificate)s is retired, and its key is destroyed.", certificate=label_of(entry))
         if left:
-            verb = "destroy" if is_token_uri(left) else "delete"
-            said = f"{label_of(entry)} is retired. Its key is not in the store: {verb} {left} yourself."
+            names = {"certificate": label_of(entry), "key": left}
+            said = (
+                _("%(certificate)s is retired. Its key is not in the store: destroy %(key)s yourself.", **names)
+                if is_token_uri(left)
+                else _("%(certificate)s is retired. Its key is not in the store: delete %(key)s yourself.", **names)
+            )
         return said, "warn" if left else "pass"
 
     return _step(asked, do)
@@ -336,8 +360,10 @@ def _stage(request: Request) -> Response:
 
     def do(context: Context, entry: Entry) -> _Said:
         staged = execute(stage_certificate, context, StageCertificate(certificate=entry.id, replaces=named))
-        places = ", ".join(staged.replaces) or "no other certificate"
-        return f"{label_of(entry)} is staged and will replace {places}.", "pass"
+        places = ", ".join(staged.replaces) or _("no other certificate")
+        return _(
+            "%(certificate)s is staged and will replace %(places)s.", certificate=label_of(entry), places=places
+        ), "pass"
 
     return _step(request, do)
 
@@ -354,8 +380,12 @@ def _notify(asked: Request) -> Response:
             note=form.get("told_note", "").strip(),
         )
         done = execute(notify_partners, context, request)
-        left = f"{quantity(len(done.left), 'partner')} not yet notified." if done.left else "Remaining: none."
-        return f"{quantity(len(done.told), 'partner')} notified. {left}", "pass"
+        left = (
+            ngettext("%(num)s partner not yet notified.", "%(num)s partners not yet notified.", len(done.left))
+            if done.left
+            else _("Remaining: none.")
+        )
+        return f"{ngettext('%(num)s partner notified.', '%(num)s partners notified.', len(done.told))} {left}", "pass"
 
     return _step(asked, do)
 

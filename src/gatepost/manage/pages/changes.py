@@ -26,6 +26,7 @@ from gatepost.manage.use_cases.history import GetVersion, ListHistory, get_versi
 from gatepost.manage.use_cases.nodes import ListNodes, in_force, list_nodes
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.revert import RevertResources, revert_resources
+from gatepost.manage.web.language import _
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,7 +73,7 @@ def _list(request: Request) -> Response:
 def _version(request: Request) -> Response:
     version = resource_paths.number_of(request.path_params["version"])
     if version is None:
-        raise not_there("There is no such revision.")
+        raise not_there(_("There is no such revision."))
     try:
         change = execute(get_version, context_of(request), GetVersion(version=str(version)))
     except Refusal as refusal:
@@ -99,7 +100,7 @@ def _revert(request: Request) -> Response:
     """The way back to a revision: shown first, with what it takes back, then done."""
     version = resource_paths.number_of(request.path_params["version"])
     if version is None:
-        raise not_there("There is no such revision.")
+        raise not_there(_("There is no such revision."))
     posted = request.method == "POST"
     form = request.state.form if posted else {}
     note = form.get("note", "").strip()[:500] or f"Revert to revision {version}"
@@ -111,15 +112,25 @@ def _revert(request: Request) -> Response:
         outcome = execute(revert_resources, context, wanted).value
     except Refusal as refusal:
         if refusal.kind is RefusalKind.CONFLICT:
-            text = "Nothing was reverted: somebody changed the configuration since this was shown. Look at it again."
+            text = _("Nothing was reverted: somebody changed the configuration since this was shown. Look at it again.")
             return _revert_page(request, wanted, HTTPStatus.CONFLICT, text)
         if refusal.kind is RefusalKind.INPUT:
             raise Refusal(refusal.kind, f"{refusal.text}: {'; '.join(map(str, refusal.errors))}") from refusal
         raise
     back = local_target(form.get("back", version_path(outcome.version)))
     if not outcome.changes:
-        return see_other(request, back, "There was nothing to revert.", "info")
-    text = " ".join([f"{note}: saved as revision {outcome.version}{outcome.places}.", *outcome.warnings])
+        return see_other(request, back, _("There was nothing to revert."), "info")
+    text = " ".join(
+        [
+            _(
+                "%(note)s: saved as revision %(version)s%(places)s.",
+                note=note,
+                version=outcome.version,
+                places=outcome.places,
+            ),
+            *outcome.warnings,
+        ]
+    )
     return see_other(request, back, text, "warn" if outcome.warnings else "pass")
 
 
@@ -148,10 +159,10 @@ def _in_force(request: Request, version: int) -> str:
     try:
         nodes = list(all_items(executing(request), list_nodes, ListNodes()))
     except Refusal:
-        return "not available"
+        return _("not available")
     done, open_ = in_force(nodes, version)
-    text = ", ".join(done) or "no running node"
-    return f"{text}; not yet on {', '.join(open_)}" if open_ else text
+    text = ", ".join(done) or _("no running node")
+    return _("%(text)s; not yet on %(value)s", text=text, value=", ".join(open_)) if open_ else text
 
 
 def _change_row(change: FieldChange) -> tuple[str, str | None, str | None]:

@@ -11,44 +11,46 @@ from typing import Final
 
 from markupsafe import Markup
 
+from gatepost.manage.web.language import _
 from gatepost.policy.connectors.values import TlsSettings
 from gatepost.protocols.tlsrpt.result import ResultType
+from gatepost.texts import N_
 
 EVENTS: Final = {
-    "RECEIVE": ("info", "Received"),
-    "REFUSE": ("fail", "Refused"),
-    "SEND": ("pass", "Sent"),
-    "DELIVER": ("pass", "Delivered"),
-    "DEFER": ("waiting", "Deferred"),
-    "FAIL": ("fail", "Failed"),
-    "EXPIRE": ("fail", "Expired"),
-    "DROP": ("fail", "Dropped"),
-    "HOLD": ("hold", "Held"),
-    "QUARANTINE": ("hold", "Quarantined"),
-    "RELEASE": ("info", "Released"),
-    "RETURN": ("fail", "Return requested"),
-    "DRILL": ("info", "Drill"),
+    "RECEIVE": ("info", N_("Received")),
+    "REFUSE": ("fail", N_("Refused")),
+    "SEND": ("pass", N_("Sent")),
+    "DELIVER": ("pass", N_("Delivered")),
+    "DEFER": ("waiting", N_("Deferred")),
+    "FAIL": ("fail", N_("Failed")),
+    "EXPIRE": ("fail", N_("Expired")),
+    "DROP": ("fail", N_("Dropped")),
+    "HOLD": ("hold", N_("Held")),
+    "QUARANTINE": ("hold", N_("Quarantined")),
+    "RELEASE": ("info", N_("Released")),
+    "RETURN": ("fail", N_("Return requested")),
+    "DRILL": ("info", N_("Drill")),
 }
 """By event: how good it is, as a level of the pages' badges, and its label."""
 
 _FAILURES: Final[dict[str, str]] = {
-    ResultType.STARTTLS_NOT_SUPPORTED: "STARTTLS not supported",
-    ResultType.CERTIFICATE_HOST_MISMATCH: "Certificate name mismatch",
-    ResultType.CERTIFICATE_EXPIRED: "Certificate expired",
-    ResultType.CERTIFICATE_NOT_TRUSTED: "Certificate not trusted",
-    ResultType.VALIDATION_FAILURE: "Validation failure",
-    ResultType.TLSA_INVALID: "TLSA record invalid",
-    ResultType.DNSSEC_INVALID: "DNSSEC invalid",
-    ResultType.DANE_REQUIRED: "DANE required",
-    ResultType.STS_POLICY_FETCH_ERROR: "MTA-STS policy not fetched",
-    ResultType.STS_POLICY_INVALID: "MTA-STS policy invalid",
-    ResultType.STS_WEBPKI_INVALID: "MTA-STS certificate invalid",
+    ResultType.STARTTLS_NOT_SUPPORTED: N_("STARTTLS not supported"),
+    ResultType.CERTIFICATE_HOST_MISMATCH: N_("Certificate name mismatch"),
+    ResultType.CERTIFICATE_EXPIRED: N_("Certificate expired"),
+    ResultType.CERTIFICATE_NOT_TRUSTED: N_("Certificate not trusted"),
+    ResultType.VALIDATION_FAILURE: N_("Validation failure"),
+    ResultType.TLSA_INVALID: N_("TLSA record invalid"),
+    ResultType.DNSSEC_INVALID: N_("DNSSEC invalid"),
+    ResultType.DANE_REQUIRED: N_("DANE required"),
+    ResultType.STS_POLICY_FETCH_ERROR: N_("MTA-STS policy not fetched"),
+    ResultType.STS_POLICY_INVALID: N_("MTA-STS policy invalid"),
+    ResultType.STS_WEBPKI_INVALID: N_("MTA-STS certificate invalid"),
 }
 _SETTINGS: Final[dict[str, str]] = {
-    TlsSettings.OPPORTUNISTIC: "Opportunistic TLS",
-    TlsSettings.ENCRYPTION_ONLY: "Encryption only",
-    TlsSettings.CERTIFICATE_VALIDATION: "Certificate validation",
-    TlsSettings.DOMAIN_VALIDATION: "Domain validation",
+    TlsSettings.OPPORTUNISTIC: N_("Opportunistic TLS"),
+    TlsSettings.ENCRYPTION_ONLY: N_("Encryption only"),
+    TlsSettings.CERTIFICATE_VALIDATION: N_("Certificate validation"),
+    TlsSettings.DOMAIN_VALIDATION: N_("Domain validation"),
 }
 
 
@@ -63,10 +65,15 @@ def value_label(code: str) -> str:
     return code.replace("-", " ").capitalize()
 
 
+def shown_label(code: str) -> str:
+    """The same in the language of the page."""
+    return _(value_label(code))
+
+
 def choice_text(code: str) -> str:
     """The same with its code, which resource files have, where they differ in more than the first letter."""
-    label = value_label(code)
-    return label if label.lower() == code.lower() else f"{label} ({code})"
+    label = shown_label(code)
+    return label if value_label(code).lower() == code.lower() else f"{label} ({code})"
 
 
 def event_level(event: str) -> str:
@@ -76,17 +83,17 @@ def event_level(event: str) -> str:
 
 def event_label(event: str) -> str:
     """An event in a word: "Deferred"; one that is not known by its code."""
-    return EVENTS.get(event, ("", event))[1]
+    return _(EVENTS[event][1]) if event in EVENTS else event
 
 
 def failure_label(code: str) -> Markup:
     """A TLS failure: its label, then its code; one that is not known by its code alone."""
-    return _with_code(_FAILURES.get(code, ""), code)
+    return _with_code(_(_FAILURES.get(code, "")), code)
 
 
 def setting_label(text: str) -> Markup:
     """A requirement of a connector: a TLS setting as label and code, any other text as it is."""
-    return _with_code(_SETTINGS[text], text) if text in _SETTINGS else Markup("{}").format(text)
+    return _with_code(_(_SETTINGS[text]), text) if text in _SETTINGS else Markup("{}").format(text)
 
 
 def _with_code(label: str, code: str) -> Markup:

@@ -21,7 +21,9 @@ from gatepost.manage.pages.rendering import link, render, see_other
 from gatepost.manage.use_cases.entrance import ConfirmPassword, LogInDenied, confirm_password
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.web.forms import UNSAFE
+from gatepost.manage.web.language import _
 from gatepost.manage.web.refusal_audit import note_throttled
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from gatepost.manage.access.records import UserSession
 
 
-_LOST: Final = "The change was not saved. Confirm your password, then fill in the form again."
+_LOST: Final = N_("The change was not saved. Confirm your password, then fill in the form again.")
 
 
 def demand_owner(request: Request) -> None:
@@ -43,7 +45,7 @@ def ask_again(request: Request, back: str) -> Response | None:
     if is_confirmed(request.state.session, time.time()):
         return None
     path = link("/confirm", next=back)
-    return see_other(request, path, _LOST, "warn") if request.method in UNSAFE else see_other(request, path)
+    return see_other(request, path, _(_LOST), "warn") if request.method in UNSAFE else see_other(request, path)
 
 
 def _confirm(request: Request) -> Response:
@@ -60,7 +62,11 @@ def _confirm(request: Request) -> Response:
         if denied.wait:
             note_throttled(request.scope)
         status = HTTPStatus.TOO_MANY_REQUESTS if denied.wait else HTTPStatus.UNPROCESSABLE_ENTITY
-        text = f"Too many failed attempts. Wait {denied.wait:.0f} s." if denied.wait else "The password is wrong."
+        text = (
+            _("Too many failed attempts. Wait %(seconds)s s.", seconds=f"{denied.wait:.0f}")
+            if denied.wait
+            else _("The password is wrong.")
+        )
         return _page(request, session, target, text, status)
     return see_other(request, target)
 

@@ -45,6 +45,8 @@ from gatepost.manage.use_cases.report_counts import ReportCounts
 from gatepost.manage.use_cases.resource_views import ListPartChanges, list_part_changes
 from gatepost.manage.use_cases.trace import SearchTrace, search_trace_events
 from gatepost.manage.use_cases.validation_runs import ValidateConnector
+from gatepost.manage.web.language import _
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -62,15 +64,15 @@ _DAY: Final = 86_400.0
 _LAST: Final = 5
 
 _SWITCHES: Final[dict[str, tuple[dict[str, Any], str]]] = {
-    "enable": ({"enabled": True}, "{} is enabled."),
-    "disable": ({"enabled": False}, "{} is disabled: the gateway handles mail without it."),
+    "enable": ({"enabled": True}, N_("%(connector)s is enabled.")),
+    "disable": ({"enabled": False}, N_("%(connector)s is disabled: the gateway handles mail without it.")),
     "enforce": (
         {"mode": None},
-        "{} is enforced: the gateway refuses or holds back mail that does not meet its requirements.",
+        N_("%(connector)s is enforced: the gateway refuses or holds back mail that does not meet its requirements."),
     ),
     "rehearse": (
         {"mode": "rehearse"},
-        "{} is in rehearsal: the gateway only reports mail that it would refuse or hold back.",
+        N_("%(connector)s is in rehearsal: the gateway only reports mail that it would refuse or hold back."),
     ),
 }
 
@@ -86,7 +88,14 @@ def _viewed(request: Request) -> ConnectorView:
     if not principal_of(request).sees(organization):
         raise not_there()
     connector = ViewConnector(organization=organization, direction=direction, name=values["name"])
-    with or_not_there(f"There is no {direction} connector {values['name']!r} in {organization}."):
+    with or_not_there(
+        _(
+            "There is no %(direction)s connector %(name)s in %(organization)s.",
+            direction=direction,
+            name=repr(values["name"]),
+            organization=organization,
+        )
+    ):
         return execute(view_connector, context_of(request), connector)
 
 
@@ -127,7 +136,7 @@ def connector_page(
         version_path=version_path,
         trace_path=trace_path,
         rule_path=lambda rule: part_path(Part(RULE, chosen.organization, rule)),
-        failed_word=FAILED[chosen.direction],
+        failed_word=_(FAILED[chosen.direction]),
         version=view.version,
         trust_path=trust_path(chosen.organization.name, chosen.connector.name),
         validate_path=validate_path(chosen.organization.name, chosen.direction, chosen.connector.name),
@@ -224,7 +233,7 @@ def _act(request: Request) -> Response:
     try:
         if do == "remove":
             execute(cases.remove, context, RemovePart(**named))
-            return see_other(request, "/connectors", f"{sentence(chosen.label)} was removed.")
+            return see_other(request, "/connectors", _("%(connector)s was removed.", connector=sentence(chosen.label)))
         if do == "secret" and chosen.direction == "outbound":
             secret = SetConnectorSecret(
                 organization=chosen.organization.name,
@@ -232,9 +241,9 @@ def _act(request: Request) -> Response:
                 secret=request.state.form.get("secret", ""),
             )
             execute(set_connector_secret, context, secret)
-            return see_other(request, part_path(chosen.part), "The secret was stored. The next log-in uses it.")
+            return see_other(request, part_path(chosen.part), _("The secret was stored. The next log-in uses it."))
         if do not in _SWITCHES:
-            raise not_there(f"There is no action {do!r}.")
+            raise not_there(_("There is no action %(name)s.", name=repr(do)))
         fields, said = _SWITCHES[do]
         outcome = execute(cases.set, context, SetPart(document=fields, **named)).value
     except Refusal as refusal:
@@ -242,7 +251,11 @@ def _act(request: Request) -> Response:
         errors = "; ".join(map(str, refusal.errors))
         return connector_page(request, chosen, status, f"{refusal.text}{': ' if errors else ''}{errors}")
     text = " ".join(
-        [said.format(sentence(chosen.label)), f"Revision {outcome.version}{outcome.places}.", *outcome.warnings]
+        [
+            _(said, connector=sentence(chosen.label)),
+            _("Revision %(version)s%(places)s.", version=outcome.version, places=outcome.places),
+            *outcome.warnings,
+        ]
     )
     path = connector_path(chosen.organization.name, chosen.direction, chosen.connector.name)
     undo = undo_of(outcome.version, path) if outcome.changes else None

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.manage.pages.scenarios import SCENARIOS
 from gatepost.manage.pages.text_filters import sentence
+from gatepost.manage.web.language import _
 from gatepost.policy.connectors.errors import ResourceErrors
 from gatepost.policy.connectors.model import parse
 from gatepost.policy.connectors.values import AuthenticationMechanism, KeyExchange, TlsSettings
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -199,8 +201,11 @@ def problems(draft: ConnectorDraft, step: str, owner: Organization, prefixes: Pr
     assert scenario is not None  # noqa: S101 - asked of drafts with one
     names = {scenario.kind.name(connector).lower() for connector in scenario.kind.of(owner)}
     if step == "name" and draft["name"].lower() in names:
+        name = repr(draft["name"])
         result["name"] = (
-            f"{scenario.direction.title()} connector {draft['name']!r} already exists. Choose another name."
+            _("Inbound connector %(name)s already exists. Choose another name.", name=name)
+            if scenario.direction == "inbound"
+            else _("Outbound connector %(name)s already exists. Choose another name.", name=name)
         )
     if result:
         return result  # what the model says of a question that was left open would say it again, in other words
@@ -243,32 +248,32 @@ def _missing(draft: ConnectorDraft, step: str) -> dict[str, str]:
     }
     for name in step_fields:
         if conditions.get(name, False) and not draft[name]:
-            open_[name] = _OPEN[name]
+            open_[name] = _(_OPEN[name])
     tls = draft["tls_settings"]
     if "login" in step_fields and draft.logs_in and tls and tls != TlsSettings.DOMAIN_VALIDATION:
-        open_["login"] = _LOGIN_NEEDS
+        open_["login"] = _(_LOGIN_NEEDS)
     if "implicit_tls" in step_fields and draft.is_on("implicit_tls") and tls == TlsSettings.OPPORTUNISTIC:
-        open_["implicit_tls"] = "Port 465 is always TLS. Choose a TLS requirement above."
+        open_["implicit_tls"] = _("Port 465 is always TLS. Choose a TLS requirement above.")
     return open_
 
 
-_LOGIN_NEEDS: Final = (
+_LOGIN_NEEDS: Final = N_(
     "The gateway logs in only where the smart host proves its name. "
     'Choose "TLS with a certificate for this name" above.'
 )
 _QUESTIONS: Final = {"use_mx_record": "smart_hosts", "authentication": "login"}
 """Questions whose answer another field of the connector has."""
 _OPEN: Final = {
-    "name": "Enter a name.",
-    "use": "Choose when to use the connector.",
-    "recipient_domains": "Enter at least one domain.",
-    "sender_domains": "Enter at least one domain.",
-    "routing": "Choose how to route messages.",
-    "smart_hosts": "Enter at least one host.",
-    "tls_settings": "Choose a TLS requirement.",
-    "tls_sender_certificate_name": "Enter the name that the certificate must have.",
-    "sender_ip_addresses": "Enter at least one address.",
-    "username": "Enter the user name.",
-    "client_id": "Enter the client ID.",
-    "token_url": "Enter the address of the token endpoint.",
+    "name": N_("Enter a name."),
+    "use": N_("Choose when to use the connector."),
+    "recipient_domains": N_("Enter at least one domain."),
+    "sender_domains": N_("Enter at least one domain."),
+    "routing": N_("Choose how to route messages."),
+    "smart_hosts": N_("Enter at least one host."),
+    "tls_settings": N_("Choose a TLS requirement."),
+    "tls_sender_certificate_name": N_("Enter the name that the certificate must have."),
+    "sender_ip_addresses": N_("Enter at least one address."),
+    "username": N_("Enter the user name."),
+    "client_id": N_("Enter the client ID."),
+    "token_url": N_("Enter the address of the token endpoint."),
 }

@@ -24,7 +24,8 @@ from gatepost.manage.use_cases.connector_views import FindConnectors, find_conne
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.report_counts import ReportCounts
-from gatepost.quantity import quantity
+from gatepost.manage.web.language import _, ngettext
+from gatepost.texts import N_, NN_
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,18 +39,38 @@ if TYPE_CHECKING:
 
 
 ACTIONS: Final = {
-    "rehearse": "Put in rehearsal",
-    "enforce": "Enforce",
-    "enable": "Enable",
-    "disable": "Disable",
+    "rehearse": N_("Put in rehearsal"),
+    "enforce": N_("Enforce"),
+    "enable": N_("Enable"),
+    "disable": N_("Disable"),
 }
 """What can be changed of many, and what it is called."""
 VALIDATE: Final = "validate"
-DONE: Final = {
-    "rehearse": "in rehearsal",
-    "enforce": "enforced",
-    "enable": "enabled",
-    "disable": "disabled",
+_SWITCHED: Final = {
+    "rehearse": NN_("%(num)s connector is in rehearsal", "%(num)s connectors are in rehearsal"),
+    "enforce": NN_("%(num)s connector is enforced", "%(num)s connectors are enforced"),
+    "enable": NN_("%(num)s connector is enabled", "%(num)s connectors are enabled"),
+    "disable": NN_("%(num)s connector is disabled", "%(num)s connectors are disabled"),
+}
+_WILL_BE: Final = {
+    "rehearse": NN_(
+        "%(connectors)s will be in rehearsal, in one revision.", "%(connectors)s will be in rehearsal, in one revision."
+    ),
+    "enforce": NN_(
+        "%(connectors)s will be enforced, in one revision.", "%(connectors)s will be enforced, in one revision."
+    ),
+    "enable": NN_(
+        "%(connectors)s will be enabled, in one revision.", "%(connectors)s will be enabled, in one revision."
+    ),
+    "disable": NN_(
+        "%(connectors)s will be disabled, in one revision.", "%(connectors)s will be disabled, in one revision."
+    ),
+}
+_ALREADY: Final = {
+    "rehearse": N_("All of the selected connectors are in rehearsal already."),
+    "enforce": N_("All of the selected connectors are enforced already."),
+    "enable": N_("All of the selected connectors are enabled already."),
+    "disable": N_("All of the selected connectors are disabled already."),
 }
 _SHOWN: Final = 500  # changes of a page
 _NAMED: Final = 20
@@ -85,8 +106,9 @@ def _confirm(request: Request, status: int = HTTPStatus.OK, error: str = "") -> 
         block="decided" if part else "",
         error=error,
         action=wanted.action,
-        label=ACTIONS[wanted.action],
-        done=DONE[wanted.action],
+        label=_(ACTIONS[wanted.action]),
+        already=_(_ALREADY[wanted.action]),
+        will_be=_WILL_BE[wanted.action],
         total=len(wanted.connectors),
         changed=len(planned.changes),
         named=wanted.connectors[:_NAMED],
@@ -109,7 +131,7 @@ def change_rows_of(planned: ChangeReport) -> list[tuple[str, str | None, str | N
     """Fields that change, each with its connector: what `change_rows` leaves out where there is only one."""
     return [
         (change.path.removeprefix("organization."), before, after)
-        for change, (_, before, after) in zip(planned.changes, change_rows(planned.changes), strict=True)
+        for change, (_path, before, after) in zip(planned.changes, change_rows(planned.changes), strict=True)
     ]
 
 
@@ -141,10 +163,14 @@ def _switch(request: Request) -> Response:
         return _confirm(request, HTTPStatus.UNPROCESSABLE_ENTITY, refusal.text)
     back = _back(request)
     if not outcome.changes:
-        return see_other(request, back, f"Nothing was changed: all were {DONE[wanted.action]} already.", "info")
-    number = quantity(len(wanted.connectors), "connector")
-    verb = "is" if len(wanted.connectors) == 1 else "are"
-    said = f"{number} {verb} {DONE[wanted.action]}: revision {outcome.version}{outcome.places}."
+        return see_other(request, back, _(_ALREADY[wanted.action]), "info")
+    switched = ngettext(*_SWITCHED[wanted.action], len(wanted.connectors))
+    said = _(
+        "%(switched)s: revision %(version)s%(places)s.",
+        switched=switched,
+        version=outcome.version,
+        places=outcome.places,
+    )
     warned = f" {outcome.warnings[0]}" if outcome.warnings else ""
     return see_other(request, back, said + warned, "warn" if warned else "pass", undo=undo_of(outcome.version, back))
 
@@ -160,7 +186,7 @@ def _wanted(request: Request) -> SwitchConnectors:
     form = request.state.form
     action, note = form.get("action", ""), form.get("note", "").strip()[:500]
     if action not in ACTIONS:
-        raise Refusal(RefusalKind.INPUT, f"Choose an action: {', '.join(ACTIONS.values()).lower()}.")
+        raise Refusal(RefusalKind.INPUT, N_("Choose an action."))
     return SwitchConnectors(action=action, connectors=_selected(request), note=note, since="")
 
 
@@ -171,7 +197,7 @@ def _selected(request: Request) -> list[ConnectorName]:
     if not names:
         raise Refusal(
             RefusalKind.INPUT,
-            "No connector is selected. Select connectors, or apply the action to all that match the filter.",
+            N_("No connector is selected. Select connectors, or apply the action to all that match the filter."),
         )
     return names
 
@@ -179,10 +205,10 @@ def _selected(request: Request) -> list[ConnectorName]:
 def _named(keys: list[str]) -> list[ConnectorName]:
     names = []
     for key in keys:
-        organization, _, rest = key.partition("/")
-        direction, _, name = rest.partition("/")
+        organization, _slash, rest = key.partition("/")
+        direction, _slash, name = rest.partition("/")
         if direction not in {"inbound", "outbound"} or not name:
-            raise Refusal(RefusalKind.INPUT, f"There is no connector {key[:100]!r}.")
+            raise Refusal(RefusalKind.INPUT, _("There is no connector %(name)s.", name=repr(key[:100])))
         names.append(ConnectorName(organization=organization, direction=direction, name=name))  # type: ignore[arg-type]  # it was looked at
     return names
 

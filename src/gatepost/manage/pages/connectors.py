@@ -22,6 +22,8 @@ from gatepost.manage.pages.resource_paths import connector_path
 from gatepost.manage.use_cases.connector_views import CountVerdicts, FindConnectors, count_verdicts, find_connectors
 from gatepost.manage.use_cases.connectors import SORTS, connector_record
 from gatepost.manage.use_cases.execution import execute
+from gatepost.manage.web.language import _, translated
+from gatepost.texts import N_, NN_
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,7 +39,7 @@ _COLUMNS = (
     "status", "name", "direction", "organization", "from", "to", "mode", "domains", "demands", "validated",
     "validated_at", "passed_7d", "failed_7d",
 )  # fmt: skip
-FAILED = {"inbound": "refused", "outbound": "held back"}
+FAILED = {"inbound": N_("refused"), "outbound": N_("held back")}
 """What becomes of mail that does not meet a connector."""
 _DIRECTIONS = ("", "inbound", "outbound")
 _STATUSES = ("", "enabled", "rehearsal", "disabled")
@@ -70,17 +72,17 @@ def _list(request: Request) -> Response:
         "connectors/list.html",
         block="rows",
         rows=page.rows,
-        foot=foot(page, "connectors"),
+        foot=foot(page, NN_("%(num)s connector", "%(num)s connectors")),
         verdicts=counted(request, page.rows) if with_verdicts else None,
         selection=selection,
         filtered=bool(selection.q or selection.direction or selection.status),
         may_change=principal.may(Scope.CONNECTORS, selection.organization or None)
         or (not principal.is_of_gateway and Scope.CONNECTORS in principal.scopes),
         may_switch=may_switch(principal),
-        switch_actions=((VALIDATE, "Validate"), *ACTIONS.items()),
+        switch_actions=((VALIDATE, _("Validate")), *translated(ACTIONS).items()),
         under_way=under_way(request),
         path=connector_path,
-        failed_word=FAILED,
+        failed_word=translated(FAILED),
     )
 
 

@@ -56,7 +56,9 @@ from gatepost.manage.use_cases.resource_views import (
     list_own_organizations,
     list_part_changes,
 )
+from gatepost.manage.web.language import _, translated, translated_choices
 from gatepost.policy.connectors.values import DkimAlgorithm, DkimService, DkimState
+from gatepost.texts import N_, NN_
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -72,25 +74,30 @@ _COLUMNS: Final = (
 )  # fmt: skip
 _STATES: Final = {DkimState.CURRENT: "pass", DkimState.NEXT: "info", DkimState.RETIRED: "waiting"}
 _DNS_CHECKS: Final = {
-    DkimObservation.PUBLISHED: ("pass", "Published"),
-    DkimObservation.MISSING: ("fail", "Missing"),
-    DkimObservation.DIFFERS: ("fail", "Differs"),
-    DkimObservation.UNKNOWN: ("unknown", "Inconclusive"),
+    DkimObservation.PUBLISHED: ("pass", N_("Published")),
+    DkimObservation.MISSING: ("fail", N_("Missing")),
+    DkimObservation.DIFFERS: ("fail", N_("Differs")),
+    DkimObservation.UNKNOWN: ("unknown", N_("Inconclusive")),
 }
 _NOTE: Final = 500
 _ALGORITHMS: Final = [
-    (str(DkimAlgorithm.RSA_SHA256), "RSA, 2048 bits", "All receivers can verify it."),
+    (str(DkimAlgorithm.RSA_SHA256), "RSA, 2048 bits", N_("All receivers can verify it.")),
     (
         str(DkimAlgorithm.ED25519_SHA256),
         "Ed25519",
-        "Shorter. Use it together with an RSA key: many receivers cannot verify it yet.",
+        N_("Shorter. Use it together with an RSA key: many receivers cannot verify it yet."),
     ),
 ]
 _SERVICES: Final = [
-    (str(DkimService.ALL), "All mail", ""),
-    (str(DkimService.TLS_REPORTS), "TLS reports only", "The record says s=tlsrpt (RFC 8460 section 3)."),
+    (str(DkimService.ALL), N_("All mail"), ""),
+    (str(DkimService.TLS_REPORTS), N_("TLS reports only"), N_("The record says s=tlsrpt (RFC 8460 section 3).")),
 ]
-_LABELS: Final = {"domain": "Domain", "selector": "Selector", "key": "Private key", "organization": "Organization"}
+_LABELS: Final = {
+    "domain": N_("Domain"),
+    "selector": N_("Selector"),
+    "key": N_("Private key"),
+    "organization": N_("Organization"),
+}
 
 
 # the list
@@ -121,11 +128,11 @@ def _list(request: Request) -> Response:
         rows=page.rows,
         trouble=trouble,
         looked=bool(query.get("look")),
-        foot=foot(page, "keys"),
+        foot=foot(page, NN_("%(num)s key", "%(num)s keys")),
         q=selection.q,
         state=selection.state,
         may_change=Scope.CONNECTORS in principal.scopes or Scope.OWNER in principal.scopes,
-        tabs=[(text, path, path == request.url.path) for text, path in MAIL_TABS],
+        tabs=[(_(text), path, path == request.url.path) for text, path in MAIL_TABS],
         **_words(),
     )
 
@@ -145,7 +152,13 @@ def _seen[T](find: Callable[..., T], looks: bool) -> tuple[T, str]:  # noqa: FBT
 
 
 def _words() -> dict[str, Any]:
-    return {"path": _path, "states": _STATES, "dns_checks": _DNS_CHECKS, "sealed": SEALED, "missing": MISSING}
+    return {
+        "path": _path,
+        "states": _STATES,
+        "dns_checks": {check: (level, _(label)) for check, (level, label) in _DNS_CHECKS.items()},
+        "sealed": SEALED,
+        "missing": MISSING,
+    }
 
 
 def _path(row: SigningKeyRow) -> str:
@@ -164,7 +177,7 @@ def _one(request: Request) -> SigningKeyRow:
         return _key(request, owner, name)
     except Refusal as refusal:
         if refusal.kind is RefusalKind.MISSING:
-            raise not_there(f"There is no DKIM key {name!r} in {owner}.") from None
+            raise not_there(_("There is no DKIM key %(name)s in %(owner)s.", name=repr(name), owner=owner)) from None
         raise
 
 
@@ -225,7 +238,7 @@ def _acted(request: Request, row: SigningKeyRow) -> Response:
     needs(request, Scope.CONNECTORS, row.organization)
     do = _ACTIONS.get(request.state.form.get("do", ""))
     if do is None:
-        raise not_there("There is no such action.")
+        raise not_there(_("There is no such action."))
     try:
         return do(request, row)
     except Refusal as refusal:
@@ -241,12 +254,14 @@ def _note(request: Request) -> str:
 def _rotate(request: Request, row: SigningKeyRow) -> Response:
     key, reason = row.key, request.state.form.get("reason", "").strip()[:_NOTE]
     if key.state is DkimState.CURRENT:  # it was asked for twice
-        return see_other(request, _path(row), f"The gateway already signs with {key.name}.", "info")
+        return see_other(request, _path(row), _("The gateway already signs with %(name)s.", name=key.name), "info")
     rotation = RotateDkimKeys(
         organization=row.organization, domain=key.domain, selector=key.selector, force=reason, note=_note(request)
     )
     outcome = execute(rotate_dkim_keys, context_of(request), rotation).value
-    said = f"The gateway now signs with {key.name}. Keep the record of the previous key in the DNS for a week."
+    said = _(
+        "The gateway now signs with %(name)s. Keep the record of the previous key in the DNS for a week.", name=key.name
+    )
     return _said(request, _path(row), said, outcome.warnings)
 
 
@@ -254,14 +269,14 @@ def _retire(request: Request, row: SigningKeyRow) -> Response:
     state = {"state": str(DkimState.RETIRED)}
     part = SetPart(organization=row.organization, name=row.key.name, document=state, note=_note(request))
     outcome = execute(PARTS[DKIM.key].set, context_of(request), part).value
-    said = f"{row.key.name} is retired. Keep its record in the DNS for a week, then remove the key."
+    said = _("%(name)s is retired. Keep its record in the DNS for a week, then remove the key.", name=row.key.name)
     return _said(request, _path(row), said, outcome.warnings)
 
 
 def _remove(request: Request, row: SigningKeyRow) -> Response:
     part = RemovePart(organization=row.organization, name=row.key.name, note=_note(request))
     outcome = execute(PARTS[DKIM.key].remove, context_of(request), part).value
-    said = f"{row.key.name} was removed and its private key destroyed. Remove its record from the zone."
+    said = _("%(name)s was removed and its private key destroyed. Remove its record from the zone.", name=row.key.name)
     return _said(request, "/dkim", said, outcome.warnings)
 
 
@@ -269,7 +284,7 @@ def _import(request: Request, row: SigningKeyRow) -> Response:
     key, pem = row.key, request.state.form.get("key", "").strip()
     key_import = ImportDkimKey(organization=row.organization, domain=key.domain, selector=key.selector, key=pem)
     execute(import_dkim_key, context_of(request), key_import)
-    return see_other(request, _path(row), "The private key was imported. The gateway uses it within ten seconds.")
+    return see_other(request, _path(row), _("The private key was imported. The gateway uses it within ten seconds."))
 
 
 def _said(request: Request, path: str, text: str, warnings: Sequence[str]) -> Response:
@@ -312,9 +327,9 @@ def _new(request: Request) -> Response:
             raise
         known = given | {name: form.get(name, "") for name in ("domain", "organization", "note")}
         return _form_page(request, known, _errors(refusal))
-    said = "The gateway now signs with it." if new.current else "Publish its record, then start signing."
+    said = _("The gateway now signs with it.") if new.current else _("Publish its record, then start signing.")
     path = named_path(DKIM, owner, added.name)
-    return _said(request, path, f"{added.name} was added. {said}", added.warnings)
+    return _said(request, path, _("%(name)s was added. %(said)s", name=added.name, said=said), added.warnings)
 
 
 def _one_of[T](kind: Callable[[str], T], text: str, usual: T) -> T:
@@ -342,10 +357,10 @@ def _form_page(request: Request, known: dict[str, Any], errors: dict[str, str] |
         HTTPStatus.UNPROCESSABLE_ENTITY if errors else HTTPStatus.OK,
         form=blank | known,
         errors=errors or {},
-        labels=_LABELS,
-        organizations=[("", "The one that accepts the domain"), *((name, name) for name in sorted(owners))],
-        algorithms=_ALGORITHMS,
-        services=_SERVICES,
+        labels=translated(_LABELS),
+        organizations=[("", _("The one that accepts the domain")), *((name, name) for name in sorted(owners))],
+        algorithms=translated_choices(_ALGORITHMS),
+        services=translated_choices(_SERVICES),
         seals=bool(context.settings.store.master_key),
     )
 

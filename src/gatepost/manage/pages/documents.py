@@ -15,6 +15,7 @@ from starlette.routing import Route
 from gatepost.manage.pages.document_search import LONGEST, MOST, search
 from gatepost.manage.pages.document_text import INDEX, document, pictures, texts
 from gatepost.manage.pages.rendering import render
+from gatepost.manage.web.language import _
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -27,7 +28,7 @@ def _index(request: Request) -> Response:
 def _page(request: Request) -> Response:
     name = request.path_params["name"]
     if name not in texts() or name == INDEX:
-        raise HTTPException(HTTPStatus.NOT_FOUND, "There is no document of this name.")
+        raise HTTPException(HTTPStatus.NOT_FOUND, _("There is no document of this name."))
     return render(request, "documents/page.html", document=document(name), is_index=False)
 
 
@@ -39,7 +40,7 @@ def _search(request: Request) -> Response:
 def _picture(request: Request) -> Response:
     content = pictures().get(request.path_params["name"])
     if content is None:
-        raise HTTPException(HTTPStatus.NOT_FOUND, "There is no picture of this name.")
+        raise HTTPException(HTTPStatus.NOT_FOUND, _("There is no picture of this name."))
     return Response(content, media_type="image/png")
 
 

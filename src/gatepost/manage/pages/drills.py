@@ -21,6 +21,7 @@ from gatepost.manage.use_cases.drills import DrillConnector, ShowDrill, show_dri
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.jobs import follow
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.web.language import _
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -61,9 +62,9 @@ def _list(request: Request, status: int = HTTPStatus.OK, error: str = "", chosen
 def _drill(request: Request) -> Response:
     """Run the drill of a form, and show what it found."""
     chosen = request.state.form.get("connector", "").strip()[:300]
-    organization, _, name = chosen.partition("/")
+    organization, _slash, name = chosen.partition("/")
     if not name:
-        text = "Choose a connector: its organization, a slash and its name."
+        text = _("Choose a connector: its organization, a slash and its name.")
         return _list(request, HTTPStatus.UNPROCESSABLE_ENTITY, text, chosen)
     try:
         wanted = DrillConnector(organization=organization, connector=name, wait=_WAIT)
@@ -77,16 +78,18 @@ def _drill(request: Request) -> Response:
     except Refusal as refusal:
         if refusal.kind is RefusalKind.FORBIDDEN:
             raise
-        return _list(request, HTTPStatus.UNPROCESSABLE_ENTITY, refusal.text, chosen)
+        return _list(request, HTTPStatus.UNPROCESSABLE_ENTITY, _(refusal.text), chosen)
     if not held.evidence:
-        said = held.unkept or "The control message did not arrive, so that the drill shows nothing."
+        said = held.unkept or _("The control message did not arrive, so that the drill shows nothing.")
         return see_other(request, "/drills", said, "warn")
     return see_other(request, f"/drills/{held.evidence.rpartition('/')[2]}")
 
 
 def _show(request: Request) -> Response:
     name = request.path_params["name"]
-    with or_not_there(f"There is no drill {name[:200]!r}, or you have no access to its organization."):
+    with or_not_there(
+        _("There is no drill %(name)s, or you have no access to its organization.", name=repr(name[:200]))
+    ):
         held = execute(show_kept_drill, context_of(request), ShowKeptDrill(name=name[:200]))
     fault, record = held.fault, held.record
     shown: dict[str, Any] = {}
@@ -94,7 +97,7 @@ def _show(request: Request) -> Response:
         try:
             shown = _shown(record)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError):  # somebody else made it, hash and all
-            fault = "it does not have the format of a drill"
+            fault = _("it does not have the format of a drill")
     return render(
         request,
         "drills/drill.html",
@@ -111,7 +114,9 @@ def _shown(record: dict[str, Any]) -> dict[str, Any]:
     requirement = record["requirement"]
     return {
         **{name: str(record[name]) for name in ("organization", "connector", "configuration", "at", "verdict")},
-        "requirement": f"{requirement['text']}, profile {requirement['profile']}",
+        "requirement": _(
+            "%(requirement)s, profile %(profile)s", requirement=requirement["text"], profile=requirement["profile"]
+        ),
         "notes": [str(note) for note in record["notes"]],
         "weaknesses": [str(weakness) for weakness in record["weaknesses"]],
         "scenarios": [_scenario(scenario) for scenario in record["scenarios"]],
@@ -125,8 +130,8 @@ def _scenario(scenario: dict[str, Any]) -> dict[str, Any]:
     return {
         "title": str(scenario["title"]),
         "level": level,
-        "word": ("Not arrived" if held else "Arrived") if control else "Held" if held else "Left",
-        "expected": "arrives" if control else "waits" if scenario["promised"] else "out of scope",
+        "word": (_("Not arrived") if held else _("Arrived")) if control else _("Stopped") if held else _("Left"),
+        "expected": _("arrives") if control else _("waits") if scenario["promised"] else _("out of scope"),
         "happened": str(scenario["happened"]),
         "saw": str(scenario["far_end_saw"]),
         "reply": str(scenario["attempts"][-1]["reply"]),

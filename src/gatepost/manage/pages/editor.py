@@ -25,7 +25,9 @@ from gatepost.manage.pages.value_text import in_words
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.report_counts import ReportCounts
+from gatepost.manage.web.language import _
 from gatepost.policy.connectors.trust_anchors import anchors_label
+from gatepost.texts import N_
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -104,14 +106,14 @@ def edit(request: Request, edited: EditedResource) -> Response:
         return _form(request, edited, fields, values, stored)
     values = {key: text for key, text in request.state.form.items() if key not in _NO_FIELDS}
     seen = _was(request.state.form.get("was", ""), edited.identity, stored)
-    for _ in range(_TRIES):
+    for _try in range(_TRIES):
         try:
             return _sent(request, edited, fields, values, (seen, stored))
         except _Overtaken:
             stored = edited.stored()
     raise Refusal(
         RefusalKind.CONFLICT,
-        "Gave up after repeated conflicts with other changes; your change was not saved. Try again.",
+        N_("Gave up after repeated conflicts with other changes; your change was not saved. Try again."),
     )
 
 
@@ -198,13 +200,23 @@ def _saved(
     if request.state.form.get("do") == "save-and-retry" and (target := retry_target(request.state.form)):
         path, retried = target.path, [retry(request, target, changed=bool(outcome.changes))]
     if not outcome.changes:
-        return see_other(request, path, " ".join(["There were no changes to save.", *retried]), "info")
+        return see_other(request, path, " ".join([_("There were no changes to save."), *retried]), "info")
     others = (
-        [f"Another user changed {', '.join(map(label_of, kept))} in the meantime; that change was kept."]
+        [
+            _(
+                "Another user changed %(fields)s in the meantime; that change was kept.",
+                fields=", ".join(map(label_of, kept)),
+            )
+        ]
         if kept
         else []
     )
-    saved = f"{edited.label} was saved as revision {outcome.version}{outcome.places}."
+    saved = _(
+        "%(label)s was saved as revision %(version)s%(places)s.",
+        label=edited.label,
+        version=outcome.version,
+        places=outcome.places,
+    )
     text = " ".join([saved, *retried, *others, *outcome.warnings])
     return see_other(request, path, text, "warn" if outcome.warnings else "pass")
 
@@ -269,7 +281,7 @@ def _form(
         "shown": shown,
         "folded": folded,
         "given": given,
-        "labels": {field.key: field.label for field in fields} | {"organization": "Organization"},
+        "labels": {field.key: field.label for field in fields} | {"organization": _("Organization")},
         "was": json.dumps(stored, ensure_ascii=False) if stored is not None else "",
         "errors": {},
         "effects": None,
@@ -279,7 +291,7 @@ def _form(
         "conflict": None,
         "kept": (),
         "label_of": label_of,
-        "choices": [("", "Select"), *((name, name) for name in edited.organizations)],
+        "choices": [("", _("Select")), *((name, name) for name in edited.organizations)],
         "organization": given.get("organization", "") or request.query_params.get("organization", ""),
         "new": stored is None,
         "retry": retry_target(request.query_params if request.method == "GET" else request.state.form),

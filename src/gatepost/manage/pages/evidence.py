@@ -38,6 +38,8 @@ from gatepost.manage.use_cases.evidence_export import OpenExport, open_export
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
+from gatepost.manage.web.language import _
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +56,7 @@ _PATH: Final = "/reports/evidence"
 _SHOWN: Final = 50
 _CHUNK: Final = 256 * 1024
 _LIMITS: Final = limits(OpenExport)
-_NAMES: Final = {"json": "JSON, with proof", "csv": "CSV", "pdf": "PDF"}
+_NAMES: Final = {"json": N_("JSON, with proof"), "csv": "CSV", "pdf": "PDF"}
 _TYPES: Final = {"json": "application/json", "csv": "text/csv; charset=utf-8", "pdf": "application/pdf"}
 
 _exporting = Lock()
@@ -71,7 +73,7 @@ def _page(request: Request) -> Response:
     if file := exported(request, "heads", columns, lambda: heads, cells=lambda head: (head.day, head.hash)):
         return file
     frame |= {
-        "heading": "Evidence",
+        "heading": _("Evidence"),
         "part": "reports/evidence.html",
         "counted": None,
         "refresh": "2s" if run is not None and run.running else "",
@@ -80,7 +82,7 @@ def _page(request: Request) -> Response:
         "heads": heads,
         "keys": execute(list_keys, context_of(request), ListKeys()).items if principal.is_of_gateway else (),
         "kept": execute(get_kept_days, context_of(request), GetKeptDays()),
-        "forms": [(form, _NAMES[form]) for form in evidence_export.export_forms()],
+        "forms": [(form, _(_NAMES[form])) for form in evidence_export.export_forms()],
     }
     return render(request, "reports/page.html", block="report", **frame)
 
@@ -95,7 +97,7 @@ def _verify(request: Request) -> Response:
     needs(request, Scope.READ)
     execute(verify_own_log, context_of(request), VerifyLog())
     organization = request.state.form.get("organization") or ""
-    return see_other(request, link(_PATH, organization=organization), "Verification started.", "info")
+    return see_other(request, link(_PATH, organization=organization), _("Verification started."), "info")
 
 
 def _export(request: Request) -> Response:
@@ -104,12 +106,12 @@ def _export(request: Request) -> Response:
         raise not_there()
     form = params.get("form", "json")
     if form not in evidence_export.export_forms():
-        raise not_there("There is no such export format.")
+        raise not_there(_("There is no such export format."))
     texts = {name: params.get(name, "").strip()[: _LIMITS[name]] for name in ("partner", "message")}
     days = {"since": view.days.first, "until": view.days.last}
     wanted = OpenExport(form=form, organization=view.organization, **texts, **days)  # type: ignore[arg-type] # checked
     if not _exporting.acquire(blocking=False):
-        raise Refusal(RefusalKind.CONFLICT, "Another export is running. Try again when it has finished.")
+        raise Refusal(RefusalKind.CONFLICT, N_("Another export is running. Try again when it has finished."))
     try:
         file = _made(execute(open_export, context_of(request), wanted))
     finally:
@@ -135,8 +137,10 @@ def _made(export: Export) -> IO[bytes]:
             file.close()
             raise
     except OSError as error:
-        why = f"The export could not be written to a temporary file: {error.strerror}."
-        raise Refusal(RefusalKind.UNREADABLE, f"{why} Free disk space there (TMPDIR), then try again.") from error
+        why = _("The export could not be written to a temporary file: %(strerror)s.", strerror=error.strerror)
+        raise Refusal(
+            RefusalKind.UNREADABLE, _("%(why)s Free disk space there (TMPDIR), then try again.", why=why)
+        ) from error
     return file
 
 

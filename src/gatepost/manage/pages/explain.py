@@ -20,6 +20,7 @@ from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.explain import VERSIONS, ExplainMessage, explain_to_page
 from gatepost.manage.use_cases.explain_past import ExplainAgain, explain_again
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.web.language import _
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -143,7 +144,7 @@ def _page(request: Request, form: _Form, status: HTTPStatus = HTTPStatus.OK, **f
         "explain/explain.html",
         status,
         form=form._replace(certificate=public_part(form.certificate)),
-        versions=[("", "Automatic"), *((version, version) for version in VERSIONS[:-1]), ("none", "Unencrypted")],
+        versions=[("", _("Automatic")), *((version, version) for version in VERSIONS[:-1]), ("none", _("Unencrypted"))],
         share=str(request.base_url).rstrip("/") + form.link(organization) if shown["answer"] else "",
         command=form.command if shown["answer"] else "",
         **shown,

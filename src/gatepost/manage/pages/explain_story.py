@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gatepost.manage.use_cases.explain_text import CHECKED_BY, KINDS, RESULTS, demand_text, hook_text, route_text
-from gatepost.policy.connectors.authentication_results import AuthenticationResults
+from gatepost.manage.web.language import _
 from gatepost.policy.connectors.units import format_duration
+from gatepost.policy.connectors.values import AuthenticationResults
 from gatepost.policy.decisions.decision import hook_record
 from gatepost.policy.decisions.outbound import describe
 from gatepost.policy.decisions.requirement import Authenticated, Encrypted, Opportunistic
@@ -99,12 +100,12 @@ def story(answer: ExplainResult) -> Story:
     """The explanation, told."""
     explanation, session = answer.explanation, answer.asked
     inbound, outbound = _inbound(answer), _outbound(answer)
-    channel = f"over {session.tls}" if session.tls else "unencrypted"
+    channel = _("over %(tls)s", tls=session.tls) if session.tls else "unencrypted"
     if session.tls:
-        channel += ", with a certificate" if session.certificate else ", without a certificate"
+        channel += _(", with a certificate") if session.certificate else _(", without a certificate")
     return Story(
         *_headline(answer),
-        f"from {session.ip} {channel}",
+        _("from %(ip)s %(channel)s", ip=session.ip, channel=channel),
         tuple(assumption.text for assumption in session.assumed),
         inbound,
         outbound,
@@ -118,41 +119,42 @@ def story(answer: ExplainResult) -> Story:
 def _headline(answer: ExplainResult) -> tuple[str, str]:
     explanation = answer.explanation
     if "inbound" in answer.withheld:
-        return "unknown", "Another organization receives this message. You have no access to its decision."
+        return "unknown", _("Another organization receives this message. You have no access to its decision.")
     verdict, outbound = explanation.inbound, explanation.outbound
     if not verdict.accepted:
-        word = "defers" if verdict.reply.transient else "refuses"
-        return "fail", f"The gateway {word} the message at {explanation.stage}."
+        if verdict.reply.transient:
+            return "fail", _("The gateway defers the message at %(stage)s.", stage=explanation.stage)
+        return "fail", _("The gateway refuses the message at %(stage)s.", stage=explanation.stage)
     return _onward(answer, outbound)
 
 
 def _onward(answer: ExplainResult, outbound: OutboundDecision | None) -> tuple[str, str]:
     """The same of a message that is accepted."""
     if "outbound" in answer.withheld:
-        return "pass", "The gateway accepts the message. Another organization decides how to deliver it."
+        return "pass", _("The gateway accepts the message. Another organization decides how to deliver it.")
     if outbound is None or outbound.way == "nowhere":
-        return "fail", "The gateway accepts the message, but has no route for it."
+        return "fail", _("The gateway accepts the message, but has no route for it.")
     if answer.certificates is not None and answer.certificates.missing:
         return (
             "warn",
-            "The gateway accepts the message, and it waits: it must be encrypted, and no certificate is available.",
+            _("The gateway accepts the message, and it waits: it must be encrypted, and no certificate is available."),
         )
     if answer.login is not None and answer.login.missing:
-        return "warn", "The gateway accepts the message, and it waits: the gateway cannot log in to the smart hosts."
+        return "warn", _("The gateway accepts the message, and it waits: the gateway cannot log in to the smart hosts.")
     if answer.reports and not any(report.usable for report in answer.reports):
-        return "warn", "The gateway accepts the message, and it waits: no next hop meets the requirement now."
+        return "warn", _("The gateway accepts the message, and it waits: no next hop meets the requirement now.")
     way = f"{route_text(outbound.record())}{_protection(outbound.requirement)}"
-    return "pass", f"The gateway accepts the message and delivers it {way}."
+    return "pass", _("The gateway accepts the message and delivers it %(way)s.", way=way)
 
 
 def _protection(requirement: Requirement | None) -> str:
     match requirement:
         case Authenticated():
-            return ", over TLS with a verified certificate"
+            return _(", over TLS with a verified certificate")
         case Encrypted():
-            return ", over TLS"
+            return _(", over TLS")
         case Opportunistic():
-            return ", over TLS if the next hop offers it"
+            return _(", over TLS if the next hop offers it")
         case _:
             return ""
 
@@ -164,10 +166,10 @@ def _inbound(answer: ExplainResult) -> Chapter:
     explanation = answer.explanation
     verdict = explanation.inbound
     if "inbound" in answer.withheld:
-        return Chapter("unknown", "Another organization decides", withheld=True)
-    said = "Accepted" if verdict.accepted else f"Refused at {explanation.stage}"
+        return Chapter("unknown", _("Another organization decides"), withheld=True)
+    said = _("Accepted") if verdict.accepted else _("Refused at %(stage)s", stage=explanation.stage)
     if not verdict.accepted and verdict.reply.transient:
-        said = f"Deferred at {explanation.stage}"
+        said = _("Deferred at %(stage)s", stage=explanation.stage)
     others = [candidate for candidate in explanation.others_inbound if " ".join(candidate) not in set(verdict.reasons)]
     return Chapter(
         "pass" if verdict.accepted else "warn" if verdict.reply.transient else "fail",
@@ -179,21 +181,28 @@ def _inbound(answer: ExplainResult) -> Chapter:
 
 
 def _inbound_facts(verdict: InboundVerdict) -> Iterable[tuple[str, str]]:
-    yield "Reply", verdict.reply.text
+    yield _("Reply"), verdict.reply.text
     if verdict.organization:
-        yield "Organization", f"{verdict.organization}, {verdict.direction}"
+        yield _("Organization"), f"{verdict.organization}, {verdict.direction}"
     if verdict.connector:
-        trial = f"; in rehearsal: {verdict.rehearsed}" if verdict.rehearsed else ""
-        yield "Connector", verdict.connector
-        yield "Requires", f"{verdict.requirement}{trial}"
+        trial = _("; in rehearsal: %(rehearsed)s", rehearsed=verdict.rehearsed) if verdict.rehearsed else ""
+        yield _("Connector"), verdict.connector
+        yield _("Requires"), f"{verdict.requirement}{trial}"
     else:
-        yield "Connector", "none"
+        yield _("Connector"), "none"
     if verdict.would_refuse is not None:
-        yield "In rehearsal", f"{verdict.would_refuse_connector} would refuse with {verdict.would_refuse.text}"
+        yield (
+            _("In rehearsal"),
+            _(
+                "%(would_refuse_connector)s would refuse with %(text)s",
+                would_refuse_connector=verdict.would_refuse_connector,
+                text=verdict.would_refuse.text,
+            ),
+        )
     if verdict.authentication is not AuthenticationResults.NONE:
-        yield "Authentication results", CHECKED_BY[verdict.authentication]
+        yield _("Authentication results"), _(CHECKED_BY[verdict.authentication])
     for hook in verdict.hooks:
-        yield "Content hook", hook_text(hook_record(hook))
+        yield _("Content hook"), hook_text(hook_record(hook))
 
 
 def _inbound_reasons(verdict: InboundVerdict) -> Iterable[StoryReason]:
@@ -212,22 +221,22 @@ def _outbound(answer: ExplainResult) -> Chapter:
     explanation = answer.explanation
     outbound = explanation.outbound
     if "outbound" in answer.withheld:
-        return Chapter("unknown", "Another organization decides", withheld=True)
+        return Chapter("unknown", _("Another organization decides"), withheld=True)
     if outbound is None:
-        return Chapter("waiting", "No organization handles this mail")
+        return Chapter("waiting", _("No organization handles this mail"))
     way = route_text(outbound.record())
-    supposed = "If accepted: " if explanation.supposed else ""
+    supposed = _("If accepted: ") if explanation.supposed else ""
     said = supposed + (way if supposed else way[:1].upper() + way[1:])
     level = "fail" if outbound.way == "nowhere" else "info" if explanation.supposed else "pass"
     reasons = [StoryReason("fail", outbound.detail)] if outbound.way == "nowhere" and outbound.detail else []
     reasons += [StoryReason("pass", reason) for reason in outbound.reasons]
     if outbound.way in {"mailbox", "lmtp"}:
-        text = "the recipient has a mailbox on this gateway, so no outbound connector and no mail flow rule applies"
+        text = _("the recipient has a mailbox on this gateway, so no outbound connector and no mail flow rule applies")
         reasons.append(StoryReason("info", text))
     if outbound.way == "internal":
-        text = "nodes always use TLS with the site's own certificates; the other node applies connectors and rules"
+        text = _("nodes always use TLS with the site's own certificates; the other node applies connectors and rules")
         reasons.append(StoryReason("info", text))
-    others = (("connectors", explanation.others_outbound), ("mail flow rules", explanation.other_rules))
+    others = (("connectors", explanation.others_outbound), (_("mail flow rules"), explanation.other_rules))
     asks_none = outbound.way in {"mailbox", "lmtp", "internal"}
     facts = tuple(_outbound_facts(answer, outbound))
     return Chapter(level, said, facts, reasons, () if asks_none else _all_others(others))
@@ -236,28 +245,48 @@ def _outbound(answer: ExplainResult) -> Chapter:
 def _outbound_facts(answer: ExplainResult, outbound: OutboundDecision) -> Iterable[tuple[str, str]]:
     explanation = answer.explanation
     if outbound.requirement is not None:
-        yield "Connector", outbound.connector or "none"
-        yield "Requires", describe(outbound.requirement)
-        yield "Required by", ", ".join(map(str, outbound.requirement.sources))
+        yield _("Connector"), outbound.connector or "none"
+        yield _("Requires"), describe(outbound.requirement)
+        yield _("Required by"), ", ".join(map(str, outbound.requirement.sources))
     if outbound.rehearsed is not None:
         sources = map(str, outbound.rehearsed.sources)
-        yield "In rehearsal", f"would require {demand_text(describe(outbound.rehearsed), sources)}"
+        yield (
+            _("In rehearsal"),
+            _("would require %(sources)s", sources=demand_text(describe(outbound.rehearsed), sources)),
+        )
     if explanation.signing is not None:
         names = ", ".join(explanation.signing.names)
-        yield "DKIM", f"{f'signed by {names}' if names else 'not signed'}: {explanation.signing.why}"
+        yield (
+            "DKIM",
+            _("signed by %(names)s: %(why)s", names=names, why=explanation.signing.why)
+            if names
+            else _("not signed: %(why)s", why=explanation.signing.why),
+        )
     if explanation.sealing is not None:
         names = ", ".join(explanation.sealing.names)
-        yield "ARC", f"{f'sealed by {names}' if names else 'not sealed'}: {explanation.sealing.why}"
+        yield (
+            "ARC",
+            _("sealed by %(names)s: %(why)s", names=names, why=explanation.sealing.why)
+            if names
+            else _("not sealed: %(why)s", why=explanation.sealing.why),
+        )
     if (login := answer.login) is not None:
         yield (
-            "Log-in",
-            f"as {login.username} {login.method}{f'. Now it fails: {login.missing}' if login.missing else ''}",
+            _("Log-in"),
+            _(
+                "as %(user)s %(method)s. Now it fails: %(missing)s",
+                user=login.username,
+                method=login.method,
+                missing=login.missing,
+            )
+            if login.missing
+            else _("as %(user)s %(method)s", user=login.username, method=login.method),
         )
-    for name, demand in (("Encryption", outbound.content.encrypt), ("Signature", outbound.content.sign)):
+    for name, demand in ((_("Encryption"), outbound.content.encrypt), (_("Signature"), outbound.content.sign)):
         if demand.required:
-            yield name, f"S/MIME (required by {', '.join(map(str, demand.required))})"
+            yield name, _("S/MIME (required by %(value)s)", value=", ".join(map(str, demand.required)))
         if demand.rehearsed:
-            yield name, f"in rehearsal: S/MIME (required by {', '.join(map(str, demand.rehearsed))})"
+            yield name, _("in rehearsal: S/MIME (required by %(value)s)", value=", ".join(map(str, demand.rehearsed)))
     if answer.certificates is not None:
         yield "S/MIME certificates", answer.certificates.missing or answer.certificates.found
 
@@ -278,26 +307,32 @@ def _name(label: str) -> str:
 
 
 def _failure(outcome: FailureOutcome) -> Failure:
-    kind = KINDS[outcome.kind]
+    kind = _(KINDS[outcome.kind])
     if outcome.reply is not None and outcome.returned is not None:
         last, final = outcome.reply, outcome.returned
         text = f"{last.code} {last.enhanced} {outcome.message}"
         if outcome.result == "fails":
-            return Failure(kind, "fail", "returned at once", f"{final.code} {final.enhanced} {outcome.message}", "")
+            return Failure(kind, "fail", _("returned at once"), f"{final.code} {final.enhanced} {outcome.message}", "")
         return Failure(kind, "hold", "waits", text, f"{final.code} {final.enhanced}")
     would = outcome.rehearsed
-    trial = f"; if enforced it would wait: {would.code} {would.enhanced}" if would is not None else ""
+    trial = (
+        _("; if enforced it would wait: %(code)s %(enhanced)s", code=would.code, enhanced=would.enhanced)
+        if would is not None
+        else ""
+    )
     level = "pass" if outcome.result == "delivered" else "warn"
-    return Failure(kind, level, f"{RESULTS[outcome.result]}{trial}", "", "")
+    return Failure(kind, level, f"{_(RESULTS[outcome.result])}{trial}", "", "")
 
 
 def _notes(explanation: Explanation) -> Iterable[str]:
     if isinstance(explanation.route, SmartHosts | MxRoute):
-        yield "The gateway looks up DANE and MTA-STS when it sends; they may require more."
+        yield _("The gateway looks up DANE and MTA-STS when it sends; they may require more.")
     if explanation.held_below_memory:
         yield (
-            'With protection_drop = "hold", the downgrade guard holds mail for an administrator if the destination '
-            "offered more protection before."
+            _(
+                'With protection_drop = "hold", the downgrade guard holds mail for an administrator if the destination '
+                "offered more protection before."
+            )
         )
 
 

@@ -13,6 +13,7 @@ from starlette.responses import StreamingResponse
 
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.spreadsheet import csv_lines
+from gatepost.manage.web.language import _
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -53,7 +54,7 @@ def exported[Item](
     if not wanted:
         return None
     if wanted not in {"csv", "json"}:
-        raise Refusal(RefusalKind.INPUT, f"format={wanted} is not supported: choose csv or json")
+        raise Refusal(RefusalKind.INPUT, _("format=%(wanted)s is not supported: choose csv or json", wanted=wanted))
     listed = _begun(islice(items(), MOST))
     headers = {"content-disposition": f'attachment; filename="gatepost-{name}.{wanted}"'}
     if wanted == "csv":

@@ -11,9 +11,10 @@ from enum import StrEnum
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, Union, get_args, get_origin
 
-from gatepost.manage.pages.code_labels import choice_text, value_label
+from gatepost.manage.pages.code_labels import choice_text, shown_label, value_label
 from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.pages.value_text import in_words
+from gatepost.manage.web.language import _
 from gatepost.policy.connectors.describe import form_of
 from gatepost.policy.connectors.fields import Form
 from gatepost.policy.connectors.record_base import keys, record_in
@@ -64,6 +65,11 @@ class FormField(NamedTuple):
 
 
 def label_of(key: str) -> str:
+    """A field's name for people, in the language of the page."""
+    return _(english_label(key))
+
+
+def english_label(key: str) -> str:
     """A field's name for people: "TLS sender certificate name"."""
     words = [_WORDS.get(word, word) for word in key.rpartition(".")[2].split("_")]
     text = " ".join(words).replace("MTA STS", "MTA-STS")
@@ -91,7 +97,7 @@ def _form_field(key: str, info: FieldInfo, default: str) -> FormField:
     kind, control = _plain(info.annotation), Control.TEXT
     choices: tuple[tuple[str, str], ...] = ()
     if kind is bool:
-        control, choices = Control.CHOICE, (("true", "Yes"), ("false", "No"))
+        control, choices = Control.CHOICE, (("true", _("Yes")), ("false", _("No")))
         default = {"true": "yes", "false": "no"}.get(default, "")
     elif isinstance(kind, type) and issubclass(kind, StrEnum):
         control, choices = Control.CHOICE, tuple((str(value), choice_text(str(value))) for value in kind)
@@ -102,9 +108,11 @@ def _form_field(key: str, info: FieldInfo, default: str) -> FormField:
     elif any(isinstance(form, Form) and form.long for form in info.metadata):
         control = Control.LONG
     if control is Control.CHOICE and not info.is_required():
-        choices = (("", f"Default ({value_label(default)})" if default else "Default"), *choices)
+        choices = (("", _("Default (%(value)s)", value=shown_label(default)) if default else _("Default")), *choices)
     written = _format(control, form_of(info.annotation, info.metadata), info.description or "")
-    return FormField(key, label_of(key), control, info.description or "", written, info.is_required(), default, choices)
+    return FormField(
+        key, label_of(key), control, _(info.description or ""), written, info.is_required(), default, choices
+    )
 
 
 def _format(control: Control, form: str, meaning: str) -> str:
@@ -112,14 +120,34 @@ def _format(control: Control, form: str, meaning: str) -> str:
     if control is Control.LINES:
         item = form.removeprefix("list of: ")
         if item.startswith('"') and " or " not in item:
-            return f"One per line: {item}."
-        return f"One {'entry' if item == 'text' else item} per line."
+            return _("One per line: %(format)s.", format=item)
+        return _("One %(item)s per line.", item=_("entry" if item == "text" else item))
     quoted = _QUOTED.findall(form)
     is_said = form in {"text", "path"} or form.startswith(("name of ", "label of "))
     is_said |= bool(quoted) and all(quote in meaning for quote in quoted)
     if control is Control.CHOICE or is_said:
         return ""
-    return f"Format: {_COLON.sub(r'\1 such as ', form).removeprefix('text of ')}."
+    return _("Format: %(format)s.", format=_(written_form(form)))
+
+
+def written_form(form: str) -> str:
+    """Describe a value, after "Format:". form: as docs/resources.md has it."""
+    return _COLON.sub(r"\1 such as ", form).removeprefix("text of ")
+
+
+def declared_texts(model: type[BaseModel]) -> Iterator[str]:
+    """English texts that a form of the resource may show and that no source has as they are, for the catalogues."""
+    for key, info in keys(model).items():
+        yield english_label(key)
+        yield info.description or ""
+        inner, kind = record_in(info.annotation), _plain(info.annotation)
+        if inner is not None:
+            yield from declared_texts(inner)
+            continue
+        form = form_of(info.annotation, info.metadata)
+        yield form.removeprefix("list of: ") if form.startswith("list of: ") else written_form(form)
+        if isinstance(kind, type) and issubclass(kind, StrEnum):
+            yield from (value_label(str(value)) for value in kind)
 
 
 def _plain(annotation: Any) -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from gatepost.manage.web.language import _
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -25,15 +27,21 @@ def first_steps(owners: Sequence[Organization]) -> list[FirstStep]:
     ways = any(owner.mailboxes or owner.inbound_connectors or owner.outbound_connectors for owner in owners)
     steps = [
         FirstStep(
-            "Add an organization", "/organizations/new", "The gateway handles mail for organizations.", bool(owners)
+            _("Add an organization"),
+            "/organizations/new",
+            _("The gateway handles mail for organizations."),
+            bool(owners),
         ),
         FirstStep(
-            "Add its domain", "/domains/new", "The gateway accepts mail only for domains of its organizations.", domains
+            _("Add its domain"),
+            "/domains/new",
+            _("The gateway accepts mail only for domains of its organizations."),
+            domains,
         ),
         FirstStep(
-            "Add a connector",
+            _("Add a connector"),
             "/connectors/new",
-            "Connect your own mail servers, or add mailboxes on this gateway instead.",
+            _("Connect your own mail servers, or add mailboxes on this gateway instead."),
             ways,
         ),
     ]

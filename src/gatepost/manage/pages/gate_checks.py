@@ -13,6 +13,7 @@ import re
 import time
 from collections import OrderedDict
 from contextlib import suppress
+from contextvars import copy_context
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,7 +27,9 @@ from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.use_cases.changeover import GetChangeover, get_changeover
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal
+from gatepost.manage.web.language import _, ngettext
 from gatepost.pki.certificates.entry import Purpose
+from gatepost.texts import N_
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -44,13 +47,13 @@ _KEPT: Final = 64
 _KEPT_SECONDS: Final = 3600.0
 _PULSE: Final = 10.0  # seconds after which a silent stream says that it is there
 _TITLES: Final = {
-    GateCheck.KEY: "Private key",
-    GateCheck.CHAIN: "Chain, roots and revocation",
-    GateCheck.NAMES: "Names and MTA-STS",
+    GateCheck.KEY: N_("Private key"),
+    GateCheck.CHAIN: N_("Chain, roots and revocation"),
+    GateCheck.NAMES: N_("Names and MTA-STS"),
     GateCheck.TLSA: "TLSA records (DANE)",
     GateCheck.STAPLING: "OCSP stapling",
-    GateCheck.REHEARSAL: "Test handshakes",
-    GateCheck.PARTNERS: "Partners notified",
+    GateCheck.REHEARSAL: N_("Test handshakes"),
+    GateCheck.PARTNERS: N_("Partners notified"),
 }
 _LEVELS: Final = {
     Mark.PASS: "pass",
@@ -63,7 +66,7 @@ _WORST: Final = (Mark.FAIL, Mark.UNKNOWN, Mark.WARN, Mark.PASS, Mark.INFO)
 _RECORD: Final = re.compile(r"_\d+\._tcp\.\S+ IN TLSA \d \d \d [0-9a-f]+")
 # Where the text is about commands, and the page has a form.
 _FIXES: Final = {
-    (GateCheck.PARTNERS, Mark.WARN): "Send them the notification text, then mark them as notified, both below."
+    (GateCheck.PARTNERS, Mark.WARN): N_("Send them the notification text, then mark them as notified, both below.")
 }
 # Of a client certificate there is nothing that a listener presents.
 _SERVERS: Final = (GateCheck.TLSA, GateCheck.STAPLING, GateCheck.REHEARSAL)
@@ -109,17 +112,17 @@ def by_gate(findings: Sequence[GateFinding]) -> dict[GateCheck, list[GateFinding
 
 
 def _item(gate: GateCheck, findings: Sequence[GateFinding] | None, *, running: bool) -> dict[str, Any]:
-    base = {"key": str(gate), "title": _TITLES[gate], "findings": [], "text": ""}
+    base = {"key": str(gate), "title": _(_TITLES[gate]), "findings": [], "text": ""}
     if findings is None:
         return base | {"level": "running" if running else "waiting"}
     if not findings:
-        return base | {"level": "info", "text": "Nothing to check."}
+        return base | {"level": "info", "text": _("Nothing to check.")}
     ordered = sorted(findings, key=lambda finding: _WORST.index(finding.verdict))
     worst = ordered[0]
     more = sum(1 for finding in ordered if finding.verdict is worst.verdict) - 1
-    text = sentence(worst.text) + (f" (and {more} more)" if more else "")
+    text = sentence(worst.text) + (_(" (and %(more)s more)", more=more) if more else "")
     if more and worst.verdict is Mark.PASS:
-        text = f"{len(ordered)} checks passed."
+        text = ngettext("%(num)s check passed.", "%(num)s checks passed.", len(ordered))
     return base | {
         "level": _LEVELS[worst.verdict],
         "text": text,
@@ -133,7 +136,7 @@ def _finding(finding: GateFinding) -> dict[str, Any]:
         "level": _LEVELS[finding.verdict],
         "text": sentence(finding.text),
         "evidence": finding.evidence,
-        "fix": _FIXES.get((finding.gate, finding.verdict)) or _without(finding.fix, records),
+        "fix": _(_FIXES.get((finding.gate, finding.verdict), "")) or _without(finding.fix, records),
         "records": records,
         "until": finding.until or None,
     }
@@ -173,7 +176,8 @@ class _Followed:
     async def events(self) -> AsyncIterator[bytes]:
         """Each has all gates as they are then."""
         yield self._shown(running=True)
-        Thread(target=self._run, name="gates", daemon=True).start()
+        # With a copy of the context: the language is in it.
+        Thread(target=copy_context().run, args=(self._run,), name="gates", daemon=True).start()
         while True:
             try:
                 message = await asyncio.wait_for(self._told.get(), _PULSE)
@@ -206,7 +210,7 @@ class _Followed:
         except Refusal as refusal:
             self._tell(self._shown(running=False, trouble=sentence(refusal.text)))
         except Exception:
-            self._tell(self._shown(running=False, trouble="An internal error occurred. See the gateway's log."))
+            self._tell(self._shown(running=False, trouble=_("An internal error occurred. See the gateway's log.")))
             raise
         finally:
             self._tell(None)

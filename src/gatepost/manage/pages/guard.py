@@ -21,8 +21,10 @@ from gatepost.manage.access.records import Actor, is_confirmed
 from gatepost.manage.use_cases.context import Context
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.web.language import _
 from gatepost.manage.web.problem import instance_of
 from gatepost.manage.web.refusal_audit import address_of, note_refusal
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -84,7 +86,10 @@ def needs(request: Request, scope: Scope, organization: str | None = None) -> Pr
         note_refusal(request.scope, "it belongs to the gateway, or to an organization that the user cannot see")
         raise not_there()
     if not principal.may(scope, organization):
-        text = f"Your role does not allow this: it needs the permission “{scope}”. An owner can change your role."
+        text = _(
+            "Your role does not allow this: it needs the permission “%(scope)s”. An owner can change your role.",
+            scope=scope,
+        )
         raise HTTPException(HTTPStatus.FORBIDDEN, text)
     return principal
 
@@ -93,7 +98,10 @@ def needs_scope(request: Request, scope: Scope) -> Principal:
     """The principal, if it may do that anywhere; the action must then be limited to what it sees."""
     principal = principal_of(request)
     if not (scope in principal.scopes or Scope.OWNER in principal.scopes):
-        text = f"Your role does not allow this: it needs the permission “{scope}”. An owner can change your role."
+        text = _(
+            "Your role does not allow this: it needs the permission “%(scope)s”. An owner can change your role.",
+            scope=scope,
+        )
         raise HTTPException(HTTPStatus.FORBIDDEN, text)
     return principal
 
@@ -118,7 +126,7 @@ def for_readers(page: Route) -> Route:
 
 
 def not_there(
-    text: str = "This page does not exist, or belongs to an organization that you cannot see.",
+    text: str = N_("This page does not exist, or belongs to an organization that you cannot see."),
 ) -> HTTPException:
     """To be raised."""
     return HTTPException(HTTPStatus.NOT_FOUND, text)

@@ -24,6 +24,8 @@ from gatepost.manage.use_cases.issuer_login import (
     end_issuer_log_in,
 )
 from gatepost.manage.use_cases.refusal import BusyRefusal
+from gatepost.manage.web.language import _
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
 _COOKIE: Final = "__Host-gatepost-issuer"
 _BACK: Final = "/login/issuer/answer"
-_FAILED: Final = (
+_FAILED: Final = N_(
     "the log-in with your organization failed; try again, or ask an owner to look up the cause in the audit log"
 )
 
@@ -77,7 +79,7 @@ def _demand_issuer(request: Request) -> None:
 def _failed(request: Request, refused: LogInDenied | BusyRefusal) -> Response:
     if isinstance(refused, BusyRefusal):
         return log_in_page(request, HTTPStatus.TOO_MANY_REQUESTS, error=refused.text)
-    return denied_page(request, refused, _FAILED)
+    return denied_page(request, refused, _(_FAILED))
 
 
 ROUTES = [Route("/login/issuer", _begin), Route(_BACK, _end)]

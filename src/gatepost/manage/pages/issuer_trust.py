@@ -19,6 +19,8 @@ from gatepost.manage.use_cases.connector_views import ViewConnector, view_connec
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.issuer_trust import TrustIssuer, seen_issuers, trust_issuer
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
+from gatepost.manage.web.language import _
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.issuer_trust import SeenIssuer
 
 
-UNCONFIRMED = "Confirm the fingerprint with the partner first, by another way than this connection."
+UNCONFIRMED = N_("Confirm the fingerprint with the partner first, by another way than this connection.")
 
 
 def issuer_page(
@@ -67,14 +69,14 @@ def _trust(request: Request) -> Response:
         raise not_there()
     needs(request, Scope.CONNECTORS, owner)
     wanted = ViewConnector(organization=owner, direction="outbound", name=name)
-    with or_not_there(f"There is no outbound connector {name!r} in {owner}."):
+    with or_not_there(_("There is no outbound connector %(name)s in %(owner)s.", name=repr(name), owner=owner)):
         view = execute(view_connector, context_of(request), wanted)
     issuers, path = seen_issuers(view.validation), connector_path(owner, "outbound", view.chosen.connector.name)
     if request.method == "GET":
         return issuer_page(request, issuers, path, request.url.path)
     issuer = chosen_issuer(issuers, request.state.form)
     if issuer is None:
-        return issuer_page(request, issuers, path, request.url.path, error=UNCONFIRMED)
+        return issuer_page(request, issuers, path, request.url.path, error=_(UNCONFIRMED))
     note = f"Trust the issuer {issuer.subject}, SHA-256 {issuer.fingerprint}, confirmed by another way"
     change = TrustIssuer(organization=owner, connector=name, sha256=issuer.sha256, note=note[:1000], since="")
     try:
@@ -84,7 +86,11 @@ def _trust(request: Request) -> Response:
             raise
         text = "; ".join(map(str, refusal.errors)) or refusal.text
         return issuer_page(request, issuers, path, request.url.path, error=text)
-    said = f"The issuer is trusted for this connector: revision {outcome.version}{outcome.places}. Validate again."
+    said = _(
+        "The issuer is trusted for this connector: revision %(version)s%(places)s. Validate again.",
+        version=outcome.version,
+        places=outcome.places,
+    )
     text = " ".join([said, *outcome.warnings])
     undo = undo_of(outcome.version, path) if outcome.changes else None
     return see_other(request, path, text, "warn" if outcome.warnings else "pass", undo=undo)

@@ -30,7 +30,9 @@ from gatepost.manage.use_cases.entrance import (
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.web.identity import COOKIE, LOGIN, LOST
+from gatepost.manage.web.language import _, language_choices, offered, use
 from gatepost.manage.web.refusal_audit import note_throttled
+from gatepost.manage.web.request_language import remember
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -54,7 +56,7 @@ def _log_in(request: Request) -> Response:
     if request.method == "GET":
         if request.state.principal is not None:
             return RedirectResponse(target, HTTPStatus.SEE_OTHER)
-        return log_in_page(request, owned=_state(request).owned)
+        return _in_chosen_language(request)
     form = request.state.form
     credentials = LogIn(name=form.get("name", ""), password=form.get("password", ""), agent=agent_of(request))
     try:
@@ -62,6 +64,16 @@ def _log_in(request: Request) -> Response:
     except LogInDenied as denied:
         return denied_page(request, denied, name=credentials.name)
     return entered(request, secret, RedirectResponse(target, HTTPStatus.SEE_OTHER))
+
+
+def _in_chosen_language(request: Request) -> Response:
+    """The page to log in on, in the language that its links choose, which the browser is to keep."""
+    chosen = request.query_params.get("language", "")
+    use(chosen)
+    response = log_in_page(request, owned=_state(request).owned)
+    if chosen in offered():
+        remember(response, chosen, secure=request.url.scheme == "https")
+    return response
 
 
 def agent_of(request: Request) -> str:
@@ -77,6 +89,7 @@ def log_in_page(request: Request, status: HTTPStatus = HTTPStatus.OK, **context:
     """The page to log in on. error: why it is shown again, a sentence without its end."""
     issuer = context_of(request).settings.oidc.issuer
     known: dict[str, Any] = {"owned": True, "name": "", "error": "", "issuer": issuer} | context
+    known["languages"] = language_choices()
     known["passkeys"] = bool(rp_id(request))
     known["lost"] = LOST in request.query_params
     known["next"] = local_target(request.query_params.get("next", "/"))
@@ -118,7 +131,7 @@ def _set_up(request: Request) -> Response:
         return _set_up_page(request, code, usable=state.usable, owned=state.owned)
     name, password = form.get("name", ""), form.get("password", "")
     if password != form.get("again", ""):
-        return _set_up_page(request, code, name=name, errors={"again": "the passwords do not match"})
+        return _set_up_page(request, code, name=name, errors={"again": _("the passwords do not match")})
     owner = SetUpOwner(code=code, name=name, password=password, agent=agent_of(request))
     try:
         secret = execute(set_up_owner, context_of(request), owner).secret

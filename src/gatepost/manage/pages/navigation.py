@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gatepost.manage.access.principal import Scope
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,41 +38,41 @@ class NavigationGroup(NamedTuple):
 
 
 NAVIGATION: Final[tuple[NavigationGroup, ...]] = (
-    NavigationGroup("", (NavigationEntry("Overview", "/", "overview"),)),
+    NavigationGroup("", (NavigationEntry(N_("Overview"), "/", "overview"),)),
     NavigationGroup(
-        "Mail flow",
+        N_("Mail flow"),
         (
-            NavigationEntry("Connectors", "/connectors", "flow"),
-            NavigationEntry("Mail flow rules", "/rules", "trace"),
-            NavigationEntry("Domains", "/domains", "organization"),
-            NavigationEntry("Mailboxes", "/mailboxes", "archive"),
-            NavigationEntry("DKIM keys", "/dkim", "lock"),
-            NavigationEntry("Organizations", "/organizations", "gear"),
-            NavigationEntry("Explain", "/explain", "info"),
-            NavigationEntry("Check partner", "/check", "verified"),
-            NavigationEntry("Drills", "/drills", "check"),
+            NavigationEntry(N_("Connectors"), "/connectors", "flow"),
+            NavigationEntry(N_("Mail flow rules"), "/rules", "trace"),
+            NavigationEntry(N_("Domains"), "/domains", "organization"),
+            NavigationEntry(N_("Mailboxes"), "/mailboxes", "archive"),
+            NavigationEntry(N_("DKIM keys"), "/dkim", "lock"),
+            NavigationEntry(N_("Organizations"), "/organizations", "gear"),
+            NavigationEntry(N_("Explain"), "/explain", "info"),
+            NavigationEntry(N_("Check partner"), "/check", "verified"),
+            NavigationEntry(N_("Drills"), "/drills", "check"),
         ),
     ),
     NavigationGroup(
-        "Operation",
+        N_("Operation"),
         (
-            NavigationEntry("Certificates", "/certificates", "certificate", of_gateway=True),
-            NavigationEntry("Queue", "/queue", "queue"),
-            NavigationEntry("Quarantine", "/quarantine", "hold"),
-            NavigationEntry("Sending limits", "/limits", "clock"),
-            NavigationEntry("Message trace", "/trace", "search"),
-            NavigationEntry("Reports", "/reports", "report"),
-            NavigationEntry("Alarms", "/alarms", "alarm"),
-            NavigationEntry("Doctor", "/doctor", "check", of_gateway=True),
+            NavigationEntry(N_("Certificates"), "/certificates", "certificate", of_gateway=True),
+            NavigationEntry(N_("Queue"), "/queue", "queue"),
+            NavigationEntry(N_("Quarantine"), "/quarantine", "hold"),
+            NavigationEntry(N_("Sending limits"), "/limits", "clock"),
+            NavigationEntry(N_("Message trace"), "/trace", "search"),
+            NavigationEntry(N_("Reports"), "/reports", "report"),
+            NavigationEntry(N_("Alarms"), "/alarms", "alarm"),
+            NavigationEntry(N_("Doctor"), "/doctor", "check", of_gateway=True),
         ),
     ),
     NavigationGroup(
-        "Administration",
+        N_("Administration"),
         (
-            NavigationEntry("Users", "/users", "user", of_gateway=True, scope=Scope.OWNER),
-            NavigationEntry("API tokens", "/tokens", "lock", of_gateway=True, scope=Scope.OWNER),
-            NavigationEntry("History", "/history", "retry"),
-            NavigationEntry("Audit log", "/audit", "clock"),
+            NavigationEntry(N_("Users"), "/users", "user", of_gateway=True, scope=Scope.OWNER),
+            NavigationEntry(N_("API tokens"), "/tokens", "lock", of_gateway=True, scope=Scope.OWNER),
+            NavigationEntry(N_("History"), "/history", "retry"),
+            NavigationEntry(N_("Audit log"), "/audit", "clock"),
         ),
     ),
 )

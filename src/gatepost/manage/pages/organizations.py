@@ -43,7 +43,9 @@ from gatepost.manage.use_cases.resource_views import (
     list_organization_changes,
     view_organization,
 )
+from gatepost.manage.web.language import _
 from gatepost.policy.connectors.records import Organization
+from gatepost.texts import NN_
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -74,7 +76,7 @@ def _list(request: Request) -> Response:
         request,
         "organizations/list.html",
         rows=page.rows,
-        foot=foot(page, "organizations"),
+        foot=foot(page, NN_("%(num)s organization", "%(num)s organizations")),
         q=wanted,
         may_add=principal.may(Scope.CONNECTORS),
         path=organization_path,
@@ -87,7 +89,7 @@ def _one(request: Request) -> Organization:
     name = request.path_params["name"]
     if not principal_of(request).sees(name):
         raise not_there()
-    with or_not_there(f"There is no organization {name!r}."):
+    with or_not_there(_("There is no organization %(name)s.", name=repr(name))):
         return execute(view_organization, context_of(request), ViewOrganization(organization=name))
 
 
@@ -123,9 +125,9 @@ def _remove(request: Request) -> Response:
     needs(request, Scope.CONNECTORS)
     form = request.state.form
     if form.get("do") != "remove":
-        raise not_there("There is no such action.")
+        raise not_there(_("There is no such action."))
     if form.get("again", "").strip() != existing.name:
-        text = f"The name does not match, so nothing was removed. Enter {existing.name} to confirm."
+        text = _("The name does not match, so nothing was removed. Enter %(name)s to confirm.", name=existing.name)
         return _shown(request, existing, HTTPStatus.UNPROCESSABLE_ENTITY, text)
     try:
         organization = RemoveOrganization(organization=existing.name, note=form.get("note", "").strip()[:500])
@@ -134,7 +136,7 @@ def _remove(request: Request) -> Response:
         if refusal.kind is RefusalKind.UNREADABLE:
             raise
         return _shown(request, existing, HTTPStatus.UNPROCESSABLE_ENTITY, refusal.text)
-    text = " ".join([f"Organization {existing.name} was removed.", *outcome.warnings])
+    text = " ".join([_("Organization %(name)s was removed.", name=existing.name), *outcome.warnings])
     return see_other(request, "/organizations", text, "warn" if outcome.warnings else "pass")
 
 
@@ -145,7 +147,7 @@ def _edit(request: Request) -> Response:
     def stored() -> dict[str, Any] | None:
         return own_table(execute(view_organization, context_of(request), ViewOrganization(organization=existing.name)))
 
-    def change(_: str, values: dict[str, Any], options: FormChangeOptions) -> ChangeReport:
+    def change(_name: str, values: dict[str, Any], options: FormChangeOptions) -> ChangeReport:
         return send_change(
             request, set_organization, SetOrganization(organization=existing.name, document=values), options
         )
@@ -156,16 +158,16 @@ def _edit(request: Request) -> Response:
 
     here = organization_path(existing.name)
     edited = EditedResource(
-        f"Edit {existing.name}",
-        (("Organizations", "/organizations"), (existing.name, here), ("Edit", "")),
+        _("Edit %(name)s", name=existing.name),
+        ((_("Organizations"), "/organizations"), (existing.name, here), (_("Edit"), "")),
         Organization,
         stored,
         change,
-        lambda _: here,
+        lambda _name: here,
         "name",
         ("name",),
         history=changes,
-        label=f"Organization {existing.name}",
+        label=_("Organization %(name)s", name=existing.name),
     )
     return edit(request, edited)
 
@@ -177,16 +179,16 @@ def _new(request: Request) -> Response:
         fields = {key: value for key, value in values.items() if key != "name" and value is not None}
         return send_change(request, add_organization, AddOrganization(document={"name": name, **fields}), options)
 
-    trail = (("Organizations", "/organizations"), ("Add organization", ""))
+    trail = ((_("Organizations"), "/organizations"), (_("Add organization"), ""))
     edited = EditedResource(
-        "Add organization",
+        _("Add organization"),
         trail,
         Organization,
         lambda: None,
         change,
         organization_path,
         "name",
-        label="The organization",
+        label=_("The organization"),
     )
     return edit(request, edited)
 

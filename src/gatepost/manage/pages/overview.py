@@ -25,8 +25,10 @@ from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.resource_views import ListOwnOrganizations, list_own_organizations
 from gatepost.manage.use_cases.status import GetStatus, get_running
 from gatepost.manage.use_cases.work_list import ListWork, list_work
+from gatepost.manage.web.language import _
 from gatepost.pki.certificates.entry import State
 from gatepost.store.nodes import NodeState
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,11 +42,11 @@ if TYPE_CHECKING:
 
 
 _NODE_LEVELS: Final = {
-    NodeState.ACTIVE: ("pass", "Active"),
-    NodeState.DRAINING: ("running", "Draining"),
-    NodeState.DRAINED: ("hold", "Drained"),
-    NodeState.STOPPED: ("waiting", "Stopped"),
-    NodeState.DEAD: ("fail", "Dead"),
+    NodeState.ACTIVE: ("pass", N_("Active")),
+    NodeState.DRAINING: ("running", N_("Draining")),
+    NodeState.DRAINED: ("hold", N_("Drained")),
+    NodeState.STOPPED: ("waiting", N_("Stopped")),
+    NodeState.DEAD: ("fail", N_("Dead")),
 }
 _PATIENCE: Final = 0.3  # seconds for what takes long to count
 _DESTINATIONS: Final = 5
@@ -77,7 +79,7 @@ def _overview(request: Request) -> Response:
         certificates=[(entry, life(entry, now)) for entry in _ending(request)],
         configuration=running.configuration if running else None,
         nodes=running.nodes if running else (),
-        node_levels=_NODE_LEVELS,
+        node_levels={state: (level, _(label)) for state, (level, label) in _NODE_LEVELS.items()},
         workers=running.workers if running else (),
     )
 

@@ -9,6 +9,7 @@ from html import escape
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gatepost.manage.use_cases.list_page import ListSelection
+from gatepost.manage.web.language import _, grouped, ngettext
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -49,16 +50,18 @@ def paged[T](request: Request, rows: Sequence[T], version: int = 0) -> ListPage[
     return ListSelection(limit=SIZE, offset=offset_of(request)).page(version, rows)
 
 
-def foot[T](page: ListPage[T], noun: str, one: str = "") -> Foot:
-    """noun: what the rows are, in the plural. one: a single one of them, "" if that is the plural without its s."""
+def foot[T](page: ListPage[T], counted: tuple[str, str]) -> Foot:
+    """counted: a number of rows, in the singular and the plural, as `NN_` marks them."""
+    rows = ngettext(*counted, page.total)
     number = page.offset // SIZE + 1
     more = page.offset + len(page.rows) < page.total
     if not page.rows:
-        shown = f"0 of {page.total:,} {noun}"
+        shown = _("0 of %(rows)s", rows=rows)
     elif page.total == 1:
-        shown = f"1 {one or noun.removesuffix('s')}"
+        shown = rows
     else:
-        shown = f"{page.offset + 1:,} to {page.offset + len(page.rows):,} of {page.total:,} {noun}"
+        first, last = grouped(page.offset + 1), grouped(page.offset + len(page.rows))
+        shown = _("%(first)s to %(last)s of %(rows)s", first=first, last=last, rows=rows)
     return Foot(shown, number - 1, number + 1 if more else 0)
 
 

@@ -36,6 +36,8 @@ from gatepost.manage.use_cases.partner import (
 )
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import stamp
+from gatepost.manage.web.language import _
+from gatepost.texts import N_
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -141,10 +143,11 @@ def _report(request: Request) -> Response:
     run = _run(request)
     view = _view(run)
     if view is None or not run.done:
-        raise Refusal(RefusalKind.CONFLICT, "the check is still running; reload the page in some seconds")
+        raise Refusal(RefusalKind.CONFLICT, N_("the check is still running; reload the page in some seconds"))
     if run.trouble:
         raise Refusal(
-            RefusalKind.CONFLICT, f"the check did not finish, so there is no report; check again: {run.trouble}"
+            RefusalKind.CONFLICT,
+            _("the check did not finish, so there is no report; check again: %(trouble)s", trouble=run.trouble),
         )
     own = context_of(request).settings.server.hostname
     text = check_report(view, own)
@@ -161,11 +164,17 @@ def check_report(view: CheckView, by: str) -> str:
 def _letter(view: CheckView) -> str:
     """An address that begins a message to the partner's postmaster."""
     theirs = [item for item in view.loud if item.actor == "theirs"][:10]
-    begin = (
-        f"Dear postmaster of {view.target},\n\nwe checked the protection of mail to your domain:\n{view.headline}\n\n"
+    begin = _(
+        "Dear postmaster of %(target)s,\n\nwe checked the protection of mail to your domain:\n%(headline)s\n\n",
+        target=view.target,
+        headline=view.headline,
     )
     items = "\n".join(f"* {item.text}{f' ({item.where})' if item.where else ''}\n  {item.fix}" for item in theirs)
-    body = f"{begin[:_MOST]}{items[: max(0, _MOST - len(begin))]}\n\nThe full report is attached."
+    body = _(
+        "%(begin)s%(items)s\n\nThe full report is attached.",
+        begin=begin[:_MOST],
+        items=items[: max(0, _MOST - len(begin))],
+    )
     return f"mailto:postmaster@{view.target}?subject={quote(f'TLS of {view.target}')}&body={quote(body)}"
 
 

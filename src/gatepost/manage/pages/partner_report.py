@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gatepost.analysis.checks.partner_effort import actor_of, effort_of
 from gatepost.analysis.checks.partner_report import DeliveryForecast, Mark, PolicyKind, Stage
+from gatepost.manage.web.language import _
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -18,22 +20,22 @@ if TYPE_CHECKING:
 
 _STAGES: Final = {
     Stage.DNS: "DNS",
-    Stage.CONNECT: "Connect",
+    Stage.CONNECT: N_("Connect"),
     Stage.EHLO: "EHLO",
     Stage.TLS: "TLS",
-    Stage.CERTIFICATE: "Certificate",
+    Stage.CERTIFICATE: N_("Certificate"),
     Stage.DANE: "DANE",
     Stage.MTA_STS: "MTA-STS",
-    Stage.REVOCATION: "Revocation",
+    Stage.REVOCATION: N_("Revocation"),
     Stage.REQUIRETLS: "REQUIRETLS",
 }
 _NAMES: Final = _STAGES | {Stage.TLS_RPT: "TLS-RPT"}
 _ORDER: Final = (Mark.FAIL, Mark.WARN, Mark.UNKNOWN, Mark.INFO, Mark.PASS)
 _SHORT: Final = 28
 _BY: Final = {
-    PolicyKind.DANE: "verified by DANE",
-    PolicyKind.MTA_STS: "verified by MTA-STS",
-    PolicyKind.OPPORTUNISTIC: "encrypted, but not protected against an active attacker (opportunistic)",
+    PolicyKind.DANE: N_("verified by DANE"),
+    PolicyKind.MTA_STS: N_("verified by MTA-STS"),
+    PolicyKind.OPPORTUNISTIC: N_("encrypted, but not protected against an active attacker (opportunistic)"),
 }
 
 
@@ -94,7 +96,7 @@ def check_view(check: PartnerCheck, *, done: bool) -> CheckView:
     loud = [item for item in items if item.level in {Mark.FAIL, Mark.WARN, Mark.UNKNOWN}]
     used = [stage for stage in _STAGES if not done or any(row.cell(stage) for row in check.rows)]
     counts = check.counts
-    level, headline = _answer(check) if done else ("running", "Checking…")
+    level, headline = _answer(check) if done else ("running", _("Checking…"))
     return CheckView(
         check.target,
         check.kind,
@@ -104,7 +106,7 @@ def check_view(check: PartnerCheck, *, done: bool) -> CheckView:
         check.seconds,
         counts.total(),
         [(str(mark), counts[mark]) for mark in _ORDER if counts[mark]],
-        [_STAGES[stage] for stage in used],
+        [_(_STAGES[stage]) for stage in used],
         [_line(row, used, done=done) for row in check.rows],
         loud,
         [item for item in items if item not in loud],
@@ -118,15 +120,19 @@ def _answer(check: PartnerCheck) -> tuple[str, str]:
         case DeliveryForecast.DELIVER if row is not None and row.facts is not None and row.facts.tls is not None:
             dane = row.cell(Stage.DANE)
             unusable = row.policy is PolicyKind.DANE and (dane is None or dane.short == "unusable")
-            by = "encrypted as the TLSA records require, though none is usable" if unusable else _BY[row.policy]
+            by = _("encrypted as the TLSA records require, though none is usable") if unusable else _(_BY[row.policy])
             level = "info" if row.policy is PolicyKind.OPPORTUNISTIC or unusable else "pass"
-            return level, f"The gateway would deliver mail, {by}, {row.facts.tls.version}."
+            return level, _(
+                "The gateway would deliver mail, %(by)s, %(version)s.", by=by, version=row.facts.tls.version
+            )
         case DeliveryForecast.CLEARTEXT:
-            return "fail", "The gateway would send mail unencrypted."
+            return "fail", _("The gateway would send mail unencrypted.")
         case DeliveryForecast.HOLD:
-            return "fail", f"Mail would wait, and return to its sender when it expires{_reason(check, Mark.FAIL)}."
+            return "fail", _(
+                "Mail would wait, and return to its sender when it expires%(reason)s.", reason=_reason(check, Mark.FAIL)
+            )
         case _:
-            return "unknown", f"The result is inconclusive{_reason(check, Mark.UNKNOWN)}."
+            return "unknown", _("The result is inconclusive%(reason)s.", reason=_reason(check, Mark.UNKNOWN))
 
 
 def _reason(check: PartnerCheck, mark: Mark) -> str:
@@ -151,12 +157,12 @@ def _line(row: Row, stages: Sequence[Stage], *, done: bool) -> HostLine:
 def _unknown(stage: Stage, looking: Stage | None, *, waits: bool) -> Cell | None:
     if stage is looking:
         return Cell("running", "checking…", "check in progress")
-    return Cell("waiting", "…", "not checked yet") if waits or looking is not None else None
+    return Cell("waiting", "…", _("not checked yet")) if waits or looking is not None else None
 
 
 def _cell(finding: Finding) -> Cell:
     if finding.because is not None:
-        return Cell("unknown", "not reached", finding.text)
+        return Cell("unknown", _("not reached"), finding.text)
     short = finding.short or str(finding.verdict)
     text = short if len(short) <= _SHORT else f"{short[: _SHORT - 1]}…"
     return Cell(str(finding.verdict), text, finding.text)
@@ -179,7 +185,7 @@ def _item(finding: Finding, where: str) -> FindingItem:
     evidence = finding.evidence if finding.evidence != finding.text else ""
     return FindingItem(
         str(finding.verdict),
-        _NAMES[finding.stage],
+        _(_NAMES[finding.stage]),
         finding.text,
         where,
         evidence,

@@ -38,7 +38,9 @@ from gatepost.manage.use_cases.passkey_login import (
     log_in_with_passkey,
 )
 from gatepost.manage.use_cases.refusal import Refusal
+from gatepost.manage.web.language import _
 from gatepost.manage.web.refusal_audit import note_throttled
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
 _LOG_IN: Final = "__Host-gatepost-passkey"
 _MAKE: Final = "__Host-gatepost-passkey-new"
 _LONGEST: Final = 20_000  # characters of an answer
-_REFUSED: Final = "The passkey was not accepted."
+_REFUSED: Final = N_("The passkey was not accepted.")
 
 
 class _Challenge(msgspec.Struct, frozen=True):
@@ -105,9 +107,9 @@ def _make(request: Request) -> Response:
         made = execute(add_own_passkey, context_of(request), passkey)
     except Refusal as refusal:
         text = "; ".join(error.message for error in refusal.errors) or refusal.text
-        answer = see_other(request, "/account", f"The passkey was not added: {text}.", "fail")
+        answer = see_other(request, "/account", _("The passkey was not added: %(text)s.", text=text), "fail")
     else:
-        answer = see_other(request, "/account", f"The passkey {made.name} was added.")
+        answer = see_other(request, "/account", _("The passkey %(name)s was added.", name=made.name))
     signed_cookies.forget(answer, _MAKE)
     return answer
 
@@ -118,7 +120,7 @@ def _remove(request: Request) -> Response:
         return response
     passkey = octets(request.state.form.get("passkey", ""))
     removed = execute(remove_own_passkey, context_of(request), RemoveOwnPasskey(passkey=passkey))
-    return see_other(request, "/account", f"The passkey {removed.name} was removed.")
+    return see_other(request, "/account", _("The passkey %(name)s was removed.", name=removed.name))
 
 
 def _log_in_options(request: Request) -> Response:
@@ -151,7 +153,7 @@ def _refusal_content(request: Request, denied: LogInDenied) -> tuple[dict[str, s
     if denied.wait:
         note_throttled(request.scope)
         return {"error": f"{denied.text.capitalize()}."}, HTTPStatus.TOO_MANY_REQUESTS
-    return {"error": _REFUSED}, HTTPStatus.UNPROCESSABLE_ENTITY
+    return {"error": _(_REFUSED)}, HTTPStatus.UNPROCESSABLE_ENTITY
 
 
 def _answer(request: Request, party: str, challenge: bytes | None) -> dict[str, Any]:
@@ -177,14 +179,14 @@ def _party(request: Request) -> str:
     if party := rp_id(request):
         return party
     raise not_there(
-        "Passkeys are not available: open the admin centre by a host name, and install the extra gatepost[sso]."
+        _("Passkeys are not available: open the admin centre by a host name, and install the extra gatepost[sso].")
     )
 
 
 def _own(request: Request) -> UserSession:
     session: UserSession | None = request.state.session
     if session is None or session.user.issuer:
-        raise not_there("Your account has no passkeys here: you log in with your organization.")
+        raise not_there(_("Your account has no passkeys here: you log in with your organization."))
     return session
 
 

@@ -28,6 +28,8 @@ from gatepost.manage.use_cases.publication import (
     view_publication,
 )
 from gatepost.manage.use_cases.refusal import Refusal
+from gatepost.manage.web.language import translated
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,10 +45,10 @@ _ROWS: Final = 25
 _COLUMNS: Final = ("organization", "domain", "section", "line", "note")
 _LIGHTS: Final = {
     "pass": "OK",
-    "info": "Can be improved",
-    "unknown": "Not available",
-    "warn": "Needs attention",
-    "fail": "Wrong",
+    "info": N_("Can be improved"),
+    "unknown": N_("Not available"),
+    "warn": N_("Needs attention"),
+    "fail": N_("Wrong"),
 }
 
 
@@ -66,14 +68,14 @@ def _index(request: Request) -> Response:
     publications = [view.publication for view in wanted]
     rows = [(*view, _path(view.publication)) for view in wanted]
     if query.get("format") == "json":
-        return _json([_record(row, dns_check) for row, dns_check, _ in rows])
+        return _json([_record(row, dns_check) for row, dns_check, _page in rows])
     if file := exported(request, "publication", _COLUMNS, lambda: _lines(publications)):
         return file
     return render(
         request,
         "domains/index.html",
         rows=rows,
-        lights=_LIGHTS,
+        lights=translated(_LIGHTS),
         page=page,
         number=page.offset // _ROWS + 1,
         is_last=page.offset + len(page.rows) >= page.total,
@@ -108,7 +110,13 @@ def _page(request: Request, publication: DnsPublication, dns_check: DnsCheck | s
 def _context(publication: DnsPublication, dns_check: DnsCheck | str | None) -> dict[str, Any]:
     trouble = dns_check if isinstance(dns_check, str) else ""
     known = None if isinstance(dns_check, str) else dns_check
-    return {"found": publication, "dns_check": known, "trouble": trouble, "path": _path(publication), "lights": _LIGHTS}
+    return {
+        "found": publication,
+        "dns_check": known,
+        "trouble": trouble,
+        "path": _path(publication),
+        "lights": translated(_LIGHTS),
+    }
 
 
 def _found(request: Request) -> PublicationView:

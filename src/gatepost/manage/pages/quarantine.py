@@ -34,7 +34,8 @@ from gatepost.manage.use_cases.quarantine import (
 )
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
-from gatepost.quantity import quantity
+from gatepost.manage.web.language import _, ngettext
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,8 +49,7 @@ _PAGE: Final = 50
 _MOST: Final = 10_000
 _NAMED: Final = 10
 _FILTERS: Final = ("sender", "recipient", "subject", "reason", "since", "until")
-_LABELS: Final = {QuarantineAction.RELEASE: "Release", QuarantineAction.DELETE: "Delete"}
-_DONE: Final = {QuarantineAction.RELEASE: "Released", QuarantineAction.DELETE: "Deleted"}
+_LABELS: Final = {QuarantineAction.RELEASE: N_("Release"), QuarantineAction.DELETE: N_("Delete")}
 _COLUMNS: Final = (
     "message", "organization", "sender", "recipient", "subject", "message_id", "direction", "size", "received",
     "deleted_at", "by", "reason", "next",
@@ -106,7 +106,7 @@ def _show(request: Request) -> Response:
 
 def _or_gone(message: str) -> AbstractContextManager[None]:
     """A text that is no queue id cannot be in quarantine either."""
-    text = f"{message[:40]} is not in quarantine. See the message trace for its result."
+    text = _("%(message)s is not in quarantine. See the message trace for its result.", message=message[:40])
     return or_not_there(text, RefusalKind.MISSING, RefusalKind.INPUT)
 
 
@@ -131,7 +131,7 @@ def _confirm(request: Request, errors: Mapping[str, str] | None = None) -> Respo
         errors=errors or {},
         reason=actions.reason,
         action=actions.action,
-        label=_LABELS[actions.action],
+        label=_(_LABELS[actions.action]),
         found=planned.items[:_NAMED],
         total=planned.changed,
         messages=planned.messages,
@@ -149,9 +149,9 @@ def _actions(form: Any) -> QuarantineActions:
     try:
         action = QuarantineAction(form.get("action", ""))
     except ValueError as error:
-        raise Refusal(RefusalKind.INPUT, "Choose an action: release or delete.") from error
+        raise Refusal(RefusalKind.INPUT, N_("Choose an action: release or delete.")) from error
     if not (messages := form.getlist("messages")):
-        raise Refusal(RefusalKind.INPUT, "No message is selected.")
+        raise Refusal(RefusalKind.INPUT, N_("No message is selected."))
     return QuarantineActions(
         action=action,
         messages=messages,
@@ -175,10 +175,16 @@ def _do(request: Request) -> Response:
         return _confirm(request, {error.path: error.message for error in refusal.errors} or {"": refusal.text})
     back = _back(form)
     if not done.changed:
-        return see_other(request, back, "Nothing was done: the messages are no longer in quarantine.", "warn")
-    said = f"{_DONE[actions.action]} for {quantity(done.changed, 'recipient')}."
+        return see_other(request, back, _("Nothing was done: the messages are no longer in quarantine."), "warn")
+    said = (
+        ngettext("Released for %(num)s recipient.", "Released for %(num)s recipients.", done.changed)
+        if actions.action is QuarantineAction.RELEASE
+        else ngettext("Deleted for %(num)s recipient.", "Deleted for %(num)s recipients.", done.changed)
+    )
     if actions.action is QuarantineAction.RELEASE and (others := sorted({item.next for item in done.items} - {""})):
-        said += f" Also in quarantine of {', '.join(others)}, which has to release it, too."
+        said += " " + _(
+            "Also in quarantine of %(organizations)s, which has to release it, too.", organizations=", ".join(others)
+        )
     if back.startswith("/quarantine/") and not _is_held(request, actions.messages[0]):
         back = link("/quarantine")
     return see_other(request, back, said)

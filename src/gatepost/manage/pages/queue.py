@@ -39,8 +39,9 @@ from gatepost.manage.use_cases.queue_actions import RETURN_TEXT, QueueAction, Qu
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.manage.use_cases.trace import ShowTrace, show_trace
-from gatepost.quantity import quantity
+from gatepost.manage.web.language import _, ngettext, translated, translated_choices
 from gatepost.store.queue_admin import SORTS
+from gatepost.texts import N_, NN_
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -58,27 +59,39 @@ PAGE: Final = 50
 _MOST: Final = 10_000
 _NAMED: Final = 10
 FILTERS: Final = {
-    "words": "Part of a name or subject",
-    "state": "State",
-    "domain": "Destination",
-    "sender": "From",
-    "recipient": "To",
+    "words": N_("Part of a name or subject"),
+    "state": N_("State"),
+    "domain": N_("Destination"),
+    "sender": N_("From"),
+    "recipient": N_("To"),
 }
-STATES: Final = (("", "Any"), ("active", "Active"), ("deferred", "Waiting"), ("held", "Held"))
+STATES: Final = (("", N_("Any")), ("active", N_("Active")), ("deferred", N_("Waiting")), ("held", N_("Held")))
 DONE: Final = {
-    QueueAction.RETRY: "tried again now",
-    QueueAction.HOLD: "held",
-    QueueAction.RELEASE: "released",
-    QueueAction.RETURN: "returned to their senders",
-    QueueAction.DROP: "dropped",
+    QueueAction.RETRY: NN_(
+        "%(deliveries)s of %(messages)s will be tried again now.",
+        "%(deliveries)s of %(messages)s will be tried again now.",
+    ),
+    QueueAction.HOLD: NN_(
+        "%(deliveries)s of %(messages)s will be held.", "%(deliveries)s of %(messages)s will be held."
+    ),
+    QueueAction.RELEASE: NN_(
+        "%(deliveries)s of %(messages)s will be released.", "%(deliveries)s of %(messages)s will be released."
+    ),
+    QueueAction.DROP: NN_(
+        "%(deliveries)s of %(messages)s will be dropped.", "%(deliveries)s of %(messages)s will be dropped."
+    ),
+    QueueAction.RETURN: NN_(
+        "%(deliveries)s of %(messages)s will be returned to its sender.",
+        "%(deliveries)s of %(messages)s will be returned to their senders.",
+    ),
 }
-"""What becomes of deliveries, after "N deliveries will be"."""
+"""What becomes of deliveries, before it is done."""
 _SAID: Final = {
-    QueueAction.RETRY: "Retrying {}.",
-    QueueAction.HOLD: "{} held.",
-    QueueAction.RELEASE: "{} released.",
-    QueueAction.RETURN: "{} returned to sender.",
-    QueueAction.DROP: "{} dropped.",
+    QueueAction.RETRY: NN_("Retrying %(num)s delivery.", "Retrying %(num)s deliveries."),
+    QueueAction.HOLD: NN_("%(num)s delivery held.", "%(num)s deliveries held."),
+    QueueAction.RELEASE: NN_("%(num)s delivery released.", "%(num)s deliveries released."),
+    QueueAction.RETURN: NN_("%(num)s delivery returned to sender.", "%(num)s deliveries returned to sender."),
+    QueueAction.DROP: NN_("%(num)s delivery dropped.", "%(num)s deliveries dropped."),
 }
 COLUMNS: Final = (
     "queue_id", "state", "destination", "organization", "sender", "recipients", "subject", "size", "received",
@@ -117,7 +130,7 @@ def _list(request: Request) -> Response:
         chosen={name: values.get(name, "") for name in FILTERS},
         labels=FILTERS,
         searched=", ".join(f"{label.lower()} {values[name]}" for name, label in FILTERS.items() if values.get(name)),
-        states=STATES,
+        states=translated_choices(STATES),
         actions=_choices(),
         may_act=_may_act(principal_of(request)),
     )
@@ -139,7 +152,7 @@ def _by_destination(request: Request) -> Response:
         request,
         "queue/destinations.html",
         found=page.rows,
-        foot=foot(page, "destinations"),
+        foot=foot(page, NN_("%(num)s destination", "%(num)s destinations")),
         counts={
             name: sum(getattr(destination, name) for destination in waiting)
             for name in ("count", "active", "deferred", "held")
@@ -150,9 +163,17 @@ def _by_destination(request: Request) -> Response:
 _COUNTED: Final = ("organization", "destination", "count", "active", "deferred", "held", "oldest", "last_error")
 
 
+_ACTIONS: Final = {
+    "retry": N_("Retry now"),
+    "hold": N_("Hold"),
+    "release": N_("Release"),
+    "return": N_("Return to sender"),
+    "drop": N_("Drop"),
+}
+
+
 def _choices() -> Sequence[tuple[str, str]]:
-    return (("retry", "Retry now"), ("hold", "Hold"), ("release", "Release"), ("return", "Return to sender"),
-            ("drop", "Drop"))  # fmt: skip
+    return tuple(translated(_ACTIONS).items())
 
 
 def _may_act(principal: Principal) -> bool:
@@ -213,7 +234,7 @@ def _trace(request: Request, message: str) -> Sequence[TraceEvent]:
 
 def _or_gone(message: str) -> AbstractContextManager[None]:
     """A text that is no queue id cannot be in the queue either."""
-    text = f"{message[:40]} is not in the queue. See the message trace for its result."
+    text = _("%(message)s is not in the queue. See the message trace for its result.", message=message[:40])
     return or_not_there(text, RefusalKind.MISSING, RefusalKind.INPUT)
 
 
@@ -262,7 +283,7 @@ def _action_request(form: Any) -> QueueActions:
     try:
         action = QueueAction(form.get("action", ""))
     except ValueError as error:
-        raise Refusal(RefusalKind.INPUT, "Choose an action: retry, hold, release, return or drop.") from error
+        raise Refusal(RefusalKind.INPUT, N_("Choose an action: retry, hold, release, return or drop.")) from error
     texts: dict[str, Any] = {
         "reason": _said(form, "why", "reason", action),
         "text": _said(form, "text", "text", action),
@@ -273,7 +294,7 @@ def _action_request(form: Any) -> QueueActions:
     if not messages:
         raise Refusal(
             RefusalKind.INPUT,
-            "No message is selected. Select messages, or apply the action to all that match the filter.",
+            N_("No message is selected. Select messages, or apply the action to all that match the filter."),
         )
     return QueueActions(action=action, messages=messages, organization=form.get("organization", ""), **texts)
 
@@ -297,9 +318,9 @@ def _do(request: Request) -> Response:
         return _confirm(request, {error.path: error.message for error in refusal.errors} or {"": refusal.text})
     back, action = _back(form), actions.action
     if not done.changed:
-        return see_other(request, back, "Nothing was done: the messages are no longer in the queue.", "warn")
+        return see_other(request, back, _("Nothing was done: the messages are no longer in the queue."), "warn")
     gone = action in {QueueAction.DROP, QueueAction.RETURN} and back.startswith("/queue/")
-    said = _SAID[action].format(quantity(done.changed, "delivery", "deliveries"))
+    said = ngettext(*_SAID[action], done.changed)
     return see_other(request, link("/queue") if gone else back, said)
 
 

@@ -27,6 +27,7 @@ from gatepost.manage.use_cases.quickstart import MAILBOXES, FirstAnswers, dmarc_
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.manage.use_cases.resource_views import ListOwnOrganizations, list_own_organizations
+from gatepost.manage.web.language import _
 from gatepost.pki.certificates.entry import Purpose, State
 from gatepost.settings.model import DnsValidation
 
@@ -93,7 +94,7 @@ def _answered(request: Request, form: Form) -> Response:
         setup = execute(set_up_gateway, context_of(request, dry_run=not makes), answers)
     except Refusal as refusal:
         if refusal.kind is RefusalKind.CONFLICT:  # somebody was quicker, or the form was sent twice
-            return see_other(request, PATH, "The gateway is set up already. Nothing was changed.", "info")
+            return see_other(request, PATH, _("The gateway is set up already. Nothing was changed."), "info")
         return _questions(request, answers, HTTPStatus.UNPROCESSABLE_ENTITY, field_errors(refusal))
     if makes:
         return _report(request, setup)
@@ -154,18 +155,23 @@ def _server_certificates(request: Request) -> Sequence[Entry]:
 def next_steps(certificates: Sequence[Entry]) -> tuple[NextStep, ...]:
     """The next three steps of a gateway with these server certificates."""
     publish = NextStep(
-        "Publish the DNS records", "/domains/publish", "Mail comes in once they are there. The page checks them."
+        _("Publish the DNS records"), "/domains/publish", _("Mail comes in once they are there. The page checks them.")
     )
     partner = NextStep(
-        "Force TLS with a first partner", "/connectors/new", "Validated and rehearsed before mail depends on it."
+        _("Force TLS with a first partner"), "/connectors/new", _("Validated and rehearsed before mail depends on it.")
     )
     if any(entry.leaf.issuer != entry.leaf.subject for entry in certificates):
-        second = NextStep("Examine the gateway with the DNS", "/doctor?network=1", "Name, resolver and DNS records.")
+        second = NextStep(
+            _("Examine the gateway with the DNS"), "/doctor?network=1", _("Name, resolver and DNS records.")
+        )
     else:
         second = NextStep(
-            "Get a certificate that others trust",
+            _("Get a certificate that others trust"),
             "/certificates/requests/new",
-            "Partners that check certificates deliver only to one. For Let's Encrypt write [acme] into the settings.",
+            _(
+                "Partners that check certificates deliver only to one."
+                " For Let's Encrypt write [acme] into the settings."
+            ),
         )
     return publish, second, partner
 

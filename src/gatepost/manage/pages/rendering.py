@@ -21,7 +21,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from gatepost.manage.pages import flash
-from gatepost.manage.pages.code_labels import event_label, event_level, failure_label, setting_label
+from gatepost.manage.pages.code_labels import event_label, event_level, failure_label, setting_label, shown_label
 from gatepost.manage.pages.document_text import reply_help
 from gatepost.manage.pages.flash import Flash
 from gatepost.manage.pages.help_links import help_for
@@ -34,6 +34,7 @@ from gatepost.manage.pages.time_zones import SERVER_ZONE, PageZone, zone_of
 from gatepost.manage.pages.trace_story import protection
 from gatepost.manage.pages.value_text import in_words
 from gatepost.manage.use_cases.refusal import Refusal
+from gatepost.manage.web.language import _, language, ngettext
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from gatepost.manage.use_cases.gateway import Gateway
 
 
-_VARY: Final = "HX-Request, HX-Request-Type, Cookie"
+_VARY: Final = "HX-Request, HX-Request-Type, Cookie, Accept-Language"
 PATIENCE: Final = 0.05
 """Seconds that a part of a page waits for what is worked out behind it; then it asks again by itself."""
 LONG_PATIENCE: Final = 10.0
@@ -98,7 +99,7 @@ class Frame:
 
     def here(self, **changes: object) -> str:
         """The same page with some of its query changed: `frame.here(sort="name", page="")`; "" takes one out."""
-        names = dict.fromkeys(name for name, _ in self.query if name not in changes)
+        names = dict.fromkeys(name for name, _text in self.query if name not in changes)
         kept = {name: [value for key, value in self.query if key == name] for name in names}
         return link(self.path, **kept, **changes)
 
@@ -120,7 +121,9 @@ def environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
         cache_size=-1,
+        extensions=["jinja2.ext.i18n"],
     )
+    made.policies["ext.i18n.trimmed"] = True
     made.filters.update(FILTERS)
     made.filters.update(
         protection=protection,
@@ -129,10 +132,12 @@ def environment() -> Environment:
         event_level=event_level,
         failure=failure_label,
         setting=setting_label,
+        label=shown_label,
         reply_help=reply_help,
     )
     made.filters.update({name: _clocked(shown) for name, shown in CLOCKED.items()})
     made.globals.update(static_url=static_url, link=link, picture=_picture, colours=light_colours())
+    made.globals.update(language=language, _=_, gettext=_, ngettext=ngettext)
     return made
 
 

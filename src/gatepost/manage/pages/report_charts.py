@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from gatepost.analysis.reports.pictures import ClientCertificate
 from gatepost.analysis.reports.tls import Direction, Protection
 from gatepost.manage.pages import svg
+from gatepost.manage.web.language import _, grouped
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,17 +27,17 @@ if TYPE_CHECKING:
 PROTECTIONS: Final = {
     Protection.DANE: ("DANE", "pass"),
     Protection.MTA_STS: ("MTA-STS", "accent"),
-    Protection.VERIFIED: ("Verified name", "unknown"),
-    Protection.ENCRYPTED: ("Encrypted only", "warn"),
-    Protection.CLEARTEXT: ("Unencrypted", "fail"),
+    Protection.VERIFIED: (N_("Verified name"), "unknown"),
+    Protection.ENCRYPTED: (N_("Encrypted only"), "warn"),
+    Protection.CLEARTEXT: (N_("Unencrypted"), "fail"),
 }
 """The name and the tone of each."""
 CERTIFICATES: Final = {
-    ClientCertificate.PROVED: ("Required name verified", "pass"),
-    ClientCertificate.TRUSTED: ("Trusted, not required", "accent"),
-    ClientCertificate.UNTRUSTED: ("Not trusted", "unknown"),
-    ClientCertificate.NONE: ("No certificate", "warn"),
-    ClientCertificate.CLEARTEXT: ("Unencrypted", "fail"),
+    ClientCertificate.PROVED: (N_("Required name verified"), "pass"),
+    ClientCertificate.TRUSTED: (N_("Trusted, not required"), "accent"),
+    ClientCertificate.UNTRUSTED: (N_("Not trusted"), "unknown"),
+    ClientCertificate.NONE: (N_("No certificate"), "warn"),
+    ClientCertificate.CLEARTEXT: (N_("Unencrypted"), "fail"),
 }
 _TONES: Final = ("pass", "accent", "unknown", "warn")
 _CLEAR: Final = "fail"
@@ -90,7 +92,7 @@ class Chart(NamedTuple):
     @property
     def heads(self) -> list[tuple[str, ...]]:
         """For `ui.table`."""
-        return [("Period",), *((column.name, "", "number") for column in self.columns)]
+        return [(_("Period"),), *((column.name, "", "number") for column in self.columns)]
 
     @property
     def picture(self) -> Markup:
@@ -108,11 +110,11 @@ def by_protection(pictures: TlsPictures, view: ReportView, direction: Direction)
     drawn = _Drawn(pictures, view, direction)
     published = {Protection.DANE, Protection.MTA_STS} if direction is Direction.INBOUND else set()
     columns = [
-        drawn.column(*PROTECTIONS[protection], partial(_protected, protection), protection=str(protection))
+        drawn.column(*protections()[protection], partial(_protected, protection), protection=str(protection))
         for protection in Protection
         if protection not in published
     ]
-    title = "Outgoing mail by protection" if direction is Direction.OUTBOUND else "Incoming mail by protection"
+    title = _("Outgoing mail by protection") if direction is Direction.OUTBOUND else _("Incoming mail by protection")
     return drawn.chart("protection", title, "", columns)
 
 
@@ -121,19 +123,19 @@ def by_version(pictures: TlsPictures, view: ReportView) -> Chart:
     drawn = _Drawn(pictures, view, Direction.INBOUND)
     names = sorted(drawn.names("versions"), reverse=True)
     columns = [drawn.named("versions", name, tone, "tls_version") for name, tone in _toned(names)]
-    columns.append(drawn.clear("versions", "Unencrypted"))
-    return drawn.chart("version", "Incoming mail by TLS version", "", columns)
+    columns.append(drawn.clear("versions", _("Unencrypted")))
+    return drawn.chart("version", _("Incoming mail by TLS version"), "", columns)
 
 
 def by_certificate(pictures: TlsPictures, view: ReportView) -> Chart:
     """Incoming mail by what the client's certificate was."""
     drawn = _Drawn(pictures, view, Direction.INBOUND)
     columns = [
-        drawn.column(*CERTIFICATES[certificate], partial(_shown, certificate), achieved=_SHOWN_AS[certificate])
-        for certificate in ClientCertificate
+        drawn.column(_(name), tone, partial(_shown, certificate), achieved=_SHOWN_AS[certificate])
+        for certificate, (name, tone) in CERTIFICATES.items()
     ]
-    note = "Certificates that partners' servers presented. They matter only where a connector requires a name."
-    return drawn.chart("certificate", "Incoming mail by the partner's certificate", note, columns)
+    note = _("Certificates that partners' servers presented. They matter only where a connector requires a name.")
+    return drawn.chart("certificate", _("Incoming mail by the partner's certificate"), note, columns)
 
 
 def by_group(pictures: TlsPictures, view: ReportView, direction: Direction) -> Chart:
@@ -143,18 +145,25 @@ def by_group(pictures: TlsPictures, view: ReportView, direction: Direction) -> C
     names = sorted(counts, key=lambda name: ("MLKEM" not in name, -counts[name], name))
     columns = [drawn.named("groups", name, tone, "tls_group") for name, tone in _toned(names[:_MOST_GROUPS])]
     if others := names[_MOST_GROUPS:]:
-        columns.append(drawn.column(f"Others ({len(others)})", _TONES[-1], partial(_sum_of, others)))
-    columns.append(drawn.clear("groups", "None (unencrypted)"))
-    title = "Key exchange of outgoing mail" if direction is Direction.OUTBOUND else "Key exchange of incoming mail"
-    note = "Post-quantum key exchange (ML-KEM, FIPS 203) protects recorded traffic from future quantum computers."
+        columns.append(drawn.column(_("Others (%(count)s)", count=len(others)), _TONES[-1], partial(_sum_of, others)))
+    columns.append(drawn.clear("groups", _("None (unencrypted)")))
+    title = (
+        _("Key exchange of outgoing mail") if direction is Direction.OUTBOUND else _("Key exchange of incoming mail")
+    )
+    note = _("Post-quantum key exchange (ML-KEM, FIPS 203) protects recorded traffic from future quantum computers.")
     return drawn.chart(f"key-exchange-{direction}", title, note, columns)
+
+
+def protections() -> dict[Protection, tuple[str, str]]:
+    """The name and the tone of each protection, for a legend."""
+    return {protection: (_(name), tone) for protection, (name, tone) in PROTECTIONS.items()}
 
 
 def share_bar(sums: Sums) -> Markup:
     """Bar of the protection of a partner's or connector's mail."""
     parts = zip(PROTECTIONS.values(), sums.protections, strict=True)
-    series = [svg.Series(name, tone, (count,)) for (name, tone), count in parts]
-    text = ", ".join(f"{part.name} {part.values[0]:,}" for part in series if part.values[0])
+    series = [svg.Series(_(name), tone, (count,)) for (name, tone), count in parts]
+    text = ", ".join(f"{part.name} {grouped(part.values[0])}" for part in series if part.values[0])
     return svg.shares(text, series)
 
 

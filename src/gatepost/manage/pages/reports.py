@@ -20,7 +20,6 @@ from gatepost.manage.pages import report_charts
 from gatepost.manage.pages.exports import exported, wants_file
 from gatepost.manage.pages.guard import context_of, executing, not_there, principal_of
 from gatepost.manage.pages.rendering import link, render
-from gatepost.manage.pages.report_charts import PROTECTIONS
 from gatepost.manage.pages.report_query import QUICK, ReportView, read_view
 from gatepost.manage.pages.report_tables import TABLES, ReportTable
 from gatepost.manage.use_cases.client import all_items
@@ -30,6 +29,8 @@ from gatepost.manage.use_cases.queue import ListQueue, list_queue
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.reports import LONGEST, GetTlsPictures, get_tls_pictures, period
 from gatepost.manage.use_cases.tls_reports import ListReceivedReports, list_received_reports
+from gatepost.manage.web.language import _
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -53,18 +54,21 @@ _LONGEST_NAME: Final = 40  # letters of a domain whose days lead to the trace on
 SHOWN: Final = 50
 """Rows of a table in a page; its files have all."""
 _TABS: Final = (
-    ("Protection", "/reports"),
-    ("Incoming", "/reports/incoming"),
-    ("Domains", "/reports/domains"),
-    ("Partners", "/reports/partners"),
-    ("Key exchange", "/reports/key-exchange"),
-    ("Held back", "/reports/blocked"),
-    ("Connectors", "/reports/connectors"),
+    (N_("Protection"), "/reports"),
+    (N_("Incoming"), "/reports/incoming"),
+    (N_("Domains"), "/reports/domains"),
+    (N_("Partners"), "/reports/partners"),
+    (N_("Key exchange"), "/reports/key-exchange"),
+    (N_("Held back"), "/reports/blocked"),
+    (N_("Connectors"), "/reports/connectors"),
     ("TLS reports", "/reports/tls-rpt"),
-    ("Evidence", "/reports/evidence"),
+    (N_("Evidence"), "/reports/evidence"),
 )
 
-_BARS: Final = {"protections": PROTECTIONS, "share_bar": report_charts.share_bar}
+
+def _bars() -> dict[str, Any]:
+    return {"protections": report_charts.protections(), "share_bar": report_charts.share_bar}
+
 
 type Content = Callable[[TlsPictures, ReportView], Mapping[str, Any]]
 
@@ -74,7 +78,7 @@ def frame_of(request: Request, path: str) -> tuple[ReportView, dict[str, Any]]:
     view = read_view(request.query_params, time.time())
     if view.organization and not principal_of(request).sees(view.organization):
         raise not_there()
-    tabs = [(text, view.link(tab), tab == path) for text, tab in _TABS]
+    tabs = [(_(text), view.link(tab), tab == path) for text, tab in _TABS]
     quick = [(days, view.last_days(path, days)) for days in QUICK]
     return view, {
         "view": view,
@@ -97,7 +101,7 @@ def _page(path: str, part: str, heading: str, content: Content) -> Route:
     """A page of what is counted. content: what its template needs."""
 
     def handler(request: Request) -> Response:
-        return _shown(request, path, part, heading, content)
+        return _shown(request, path, part, _(heading), content)
 
     return Route(path, handler)
 
@@ -116,11 +120,11 @@ def _shown(request: Request, path: str, part: str, heading: str, content: Conten
 def _file(request: Request, view: ReportView) -> Response:
     name = request.query_params.get("table", "")
     if name not in TABLES:
-        raise not_there(f"There is no table of this name. Tables: {', '.join(TABLES)}.")
+        raise not_there(_("There is no table of this name. Tables: %(value)s.", value=", ".join(TABLES)))
     counted = _counted(request, view, _FILE_WAIT)
     if counted is None:
         raise Refusal(
-            RefusalKind.UNREADABLE, "The gateway is still counting the mail of this period. Try again in a minute."
+            RefusalKind.UNREADABLE, _("The gateway is still counting the mail of this period. Try again in a minute.")
         )
     return table_file(request, name, TABLES[name](counted.value, view))
 
@@ -142,7 +146,7 @@ def _protection(pictures: TlsPictures, view: ReportView) -> dict[str, Any]:
         "out": out,
         "into": into,
         "clear": [(direction, pictures.in_clear(direction)) for direction in (Direction.OUTBOUND, Direction.INBOUND)],
-        "protections": PROTECTIONS,
+        "protections": report_charts.protections(),
     }
 
 
@@ -162,8 +166,8 @@ def _key_exchange(pictures: TlsPictures, view: ReportView) -> dict[str, Any]:
     }
 
 
-def _connectors(pictures: TlsPictures, _: ReportView) -> dict[str, Any]:
-    return {"connectors": pictures.connectors, **_BARS}
+def _connectors(pictures: TlsPictures, _view: ReportView) -> dict[str, Any]:
+    return {"connectors": pictures.connectors, **_bars()}
 
 
 def _domains(pictures: TlsPictures, view: ReportView, way: Direction) -> dict[str, Any]:
@@ -172,7 +176,7 @@ def _domains(pictures: TlsPictures, view: ReportView, way: Direction) -> dict[st
 
 def _partners(pictures: TlsPictures, view: ReportView) -> dict[str, Any]:
     forced = [(partner, _wizard(partner, view)) for partner in pictures.ready]
-    return {"forced": forced, "partners": pictures.partners, "few": _FEW, "shown": _LINES, **_BARS}
+    return {"forced": forced, "partners": pictures.partners, "few": _FEW, "shown": _LINES, **_bars()}
 
 
 def _heat(
@@ -227,7 +231,7 @@ def _to_trace(request: Request) -> Response:
     values = request.path_params
     organization = "" if values["organization"] == "-" else values["organization"]
     way = {"o": Direction.OUTBOUND, "i": Direction.INBOUND}.get(values["day"][:1])
-    begin, _, count = values["day"][1:].partition(".")
+    begin, _dot, count = values["day"][1:].partition(".")
     try:
         first = date.fromisoformat(begin)
         last = first + timedelta(days=min(int(count or 1), LONGEST) - 1)
@@ -242,17 +246,17 @@ def _to_trace(request: Request) -> Response:
 
 def _strip(request: Request) -> Response:
     way = Direction.INBOUND if request.query_params.get("way") == Direction.INBOUND else Direction.OUTBOUND
-    return _shown(request, "/reports/domains", "reports/domains.html", "Domains", partial(_domains, way=way))
+    return _shown(request, "/reports/domains", "reports/domains.html", _("Domains"), partial(_domains, way=way))
 
 
 # blocked, live
 
 
 def _blocked(request: Request) -> Response:
-    def content(_: TlsPictures, view: ReportView) -> dict[str, Any]:
+    def content(_pictures: TlsPictures, view: ReportView) -> dict[str, Any]:
         return {"waiting": _waiting(request, view), "refresh": _LIVE}
 
-    return _shown(request, "/reports/blocked", "reports/blocked.html", "Held back by TLS policy", content)
+    return _shown(request, "/reports/blocked", "reports/blocked.html", _("Held back by TLS policy"), content)
 
 
 def _waiting(request: Request, view: ReportView) -> dict[str, int]:
@@ -281,7 +285,7 @@ def _print(request: Request) -> Response:
             **_protection(pictures, view),
             **_incoming(pictures, view),
             **_key_exchange(pictures, view),
-            "protections": PROTECTIONS,
+            "protections": report_charts.protections(),
             "strip": _heat(pictures.heat[Direction.OUTBOUND], view, Direction.OUTBOUND),
             "received": list(all_items(executing(request), list_received_reports, received_in(view))),
             "keys": _keys(request),
@@ -301,11 +305,11 @@ def received_in(view: ReportView) -> ListReceivedReports:
 
 
 ROUTES: Final = [
-    _page("/reports", "reports/protection.html", "Protection of mail", _protection),
-    _page("/reports/incoming", "reports/incoming.html", "Incoming mail", _incoming),
-    _page("/reports/partners", "reports/partners.html", "Partners", _partners),
-    _page("/reports/key-exchange", "reports/key_exchange.html", "Key exchange", _key_exchange),
-    _page("/reports/connectors", "reports/connectors.html", "Connectors", _connectors),
+    _page("/reports", "reports/protection.html", N_("Protection of mail"), _protection),
+    _page("/reports/incoming", "reports/incoming.html", N_("Incoming mail"), _incoming),
+    _page("/reports/partners", "reports/partners.html", N_("Partners"), _partners),
+    _page("/reports/key-exchange", "reports/key_exchange.html", N_("Key exchange"), _key_exchange),
+    _page("/reports/connectors", "reports/connectors.html", N_("Connectors"), _connectors),
     Route("/reports/domains", _strip),
     Route("/reports/blocked", _blocked),
     Route("/reports/print", _print),

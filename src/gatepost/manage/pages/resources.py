@@ -57,6 +57,7 @@ from gatepost.manage.use_cases.resource_views import (
     list_part_changes,
     view_part,
 )
+from gatepost.manage.web.language import _
 from gatepost.pki.certificates.directory_secrets import asks_graph, logs_in
 
 if TYPE_CHECKING:
@@ -93,21 +94,21 @@ def _list(request: Request, page: KindPage) -> Response:
         "resources/list.html",
         page=page,
         rows=list_page.rows,
-        cells=[[cell(row) for _, cell in page.cells] for row in list_page.rows],
+        cells=[[cell(row) for _heading, cell in page.cells] for row in list_page.rows],
         mailboxes=_populations(list_page.rows) if page.kind is DOMAIN else {},
-        foot=foot(list_page, page.plural.lower(), page.kind.label),
+        foot=foot(list_page, page.counted),
         q=wanted,
         may_change=Scope.CONNECTORS in principal.scopes or Scope.OWNER in principal.scopes,
         path=part_path,
         headings=_headings(page),
         status_of=status_of,
-        tabs=[(text, path, path == request.url.path) for text, path in page.tabs],
+        tabs=[(_(text), path, path == request.url.path) for text, path in page.tabs],
     )
 
 
 def _headings(page: KindPage) -> list[tuple[str, ...]]:
-    more = [("Mailboxes", "", "number"), ("DNS records",)] if page.kind is DOMAIN else []
-    return [*((heading,) for heading, _ in page.cells), *more]
+    more = [(_("Mailboxes"), "", "number"), (_("DNS records"),)] if page.kind is DOMAIN else []
+    return [*((_(heading),) for heading, _cell in page.cells), *more]
 
 
 def _populations(rows: Sequence[Part]) -> dict[str, int]:
@@ -122,7 +123,14 @@ def _part(request: Request, kind: PartKind) -> Part:
     values = request.path_params
     if not principal_of(request).sees(values["organization"]):
         raise not_there()
-    with or_not_there(f"There is no {kind.label} {values['name']!r} in {values['organization']}."):
+    with or_not_there(
+        _(
+            "There is no %(label)s %(name)s in %(organization)s.",
+            label=_(kind.label),
+            name=repr(values["name"]),
+            organization=values["organization"],
+        )
+    ):
         return _found(request, kind, values["organization"], values["name"])
 
 
@@ -189,7 +197,7 @@ def _verified(request: Request, page: KindPage, one: Part) -> Response:
     except Refusal as refusal:
         text = "\n".join([refusal.text, *map(str, refusal.errors)])
         return _shown(request, page, one, _DOMAIN, HTTPStatus.CONFLICT, text)
-    text = " ".join([f"{one.name} is verified.", *outcome.warnings])
+    text = " ".join([_("%(name)s is verified.", name=one.name), *outcome.warnings])
     return see_other(request, part_path(one), text, "warn" if outcome.warnings else "pass")
 
 
@@ -203,7 +211,7 @@ def _changed_recipients(request: Request, page: KindPage, one: Part) -> Response
         text = "\n".join([refusal.text, *map(str, refusal.errors)])
         return _shown(request, page, one, _DOMAIN, HTTPStatus.UNPROCESSABLE_ENTITY, text)
     text = " ".join(
-        ["The list of recipients was changed." if outcome.changes else "Nothing changed.", *outcome.warnings]
+        [_("The list of recipients was changed.") if outcome.changes else _("Nothing changed."), *outcome.warnings]
     )
     return see_other(request, part_path(one), text, "warn" if outcome.warnings else "pass")
 
@@ -226,9 +234,12 @@ def _stored_password(request: Request, page: KindPage, one: Part) -> Response:
             execute(set_directory_password, context_of(request), SetDirectoryPassword(password=password, **named))
     except Refusal as refusal:
         return _shown(request, page, one, _DOMAIN, HTTPStatus.UNPROCESSABLE_ENTITY, refusal.text)
-    what = "client secret" if asks_graph(one.record) else "password"
-    said = "was removed. Until there is another, nobody can be asked." if removes else "was stored, encrypted."
-    return see_other(request, part_path(one), f"The {what} {said}", "warn" if removes else "pass")
+    if asks_graph(one.record):
+        stored, removed = _("The client secret was stored, encrypted."), _("The client secret was removed.")
+    else:
+        stored, removed = _("The password was stored, encrypted."), _("The password was removed.")
+    said = f"{removed} {_('Until there is another, nobody can be asked.')}" if removes else stored
+    return see_other(request, part_path(one), said, "warn" if removes else "pass")
 
 
 class _More(NamedTuple):
@@ -260,7 +271,7 @@ def _acted(request: Request, page: KindPage, one: Part, more: _More | None) -> R
     if more and do in more.acts:
         return more.acts[do](request, page, one)
     if do != "remove":
-        raise not_there("There is no such action.")
+        raise not_there(_("There is no such action."))
     note = request.state.form.get("note", "").strip()[:500]
     part = RemovePart(organization=one.organization.name, name=one.name, note=note)
     try:
@@ -270,12 +281,12 @@ def _acted(request: Request, page: KindPage, one: Part, more: _More | None) -> R
             raise
         return _shown(request, page, one, more, HTTPStatus.UNPROCESSABLE_ENTITY, refusal.text)
     label = one.label[:1].upper() + one.label[1:]
-    text = " ".join([f"{label} was removed.", *outcome.warnings])
+    text = " ".join([_("%(label)s was removed.", label=label), *outcome.warnings])
     return see_other(request, list_path(page.kind), text, "warn" if outcome.warnings else "pass")
 
 
 def _edit(request: Request, page: KindPage) -> Response:
-    return edit_part(request, _part(request, page.kind), page.plural, page.first)
+    return edit_part(request, _part(request, page.kind), _(page.plural), page.first)
 
 
 def edit_part(request: Request, one: Part, plural: str, first: tuple[str, ...]) -> Response:
@@ -286,7 +297,7 @@ def edit_part(request: Request, one: Part, plural: str, first: tuple[str, ...]) 
     def stored() -> dict[str, Any] | None:
         return table_of(_found(request, one.kind, owner, name).record)
 
-    def change(_: str, values: dict[str, Any], options: FormChangeOptions) -> ChangeReport:
+    def change(_name: str, values: dict[str, Any], options: FormChangeOptions) -> ChangeReport:
         part = SetPart(organization=owner, name=name, document=values)
         return send_change(request, PARTS[one.kind.key].set, part, options)
 
@@ -297,10 +308,10 @@ def edit_part(request: Request, one: Part, plural: str, first: tuple[str, ...]) 
         return _changes(request, one, _CHANGES)
 
     label = one.label[:1].upper() + one.label[1:]
-    trail = ((plural, list_path(one.kind)), (name, part_path(one)), ("Edit", ""))
+    trail = ((plural, list_path(one.kind)), (name, part_path(one)), (_("Edit"), ""))
     identity = one.kind.identity
     edited = EditedResource(
-        f"Edit {name}",
+        _("Edit %(name)s", name=name),
         trail,
         one.kind.model,
         stored,
@@ -338,7 +349,7 @@ def _new(request: Request, page: KindPage) -> Response:
         fields = {key: value for key, value in values.items() if key != kind.identity and value is not None}
         owner = request.state.form.get("organization", "")
         if not owner and len(owners) > 1 and "@" not in name:  # an address says by its domain whose it is
-            raise refused_fields({"organization": "choose an organization"})
+            raise refused_fields({"organization": _("choose an organization")})
         named = ChooseOwner(kind=kind.key, name=name, organization=owner)
         owner = execute(choose_owner, context_of(request), named).name
         part = AddPart(organization=owner, document={kind.identity: name, **fields})
@@ -348,9 +359,8 @@ def _new(request: Request, page: KindPage) -> Response:
         owner = request.state.form.get("organization", "")
         return part_path(_found(request, kind, owner, name))
 
-    trail = ((page.plural, list_path(kind)), (f"Add {page.article} {kind.label}", ""))
-    title = f"Add {page.article} {kind.label}"
-    label = f"The {kind.label}"
+    title, label = _(page.add), _(page.saved)
+    trail = ((_(page.plural), list_path(kind)), (title, ""))
     edited = EditedResource(
         title,
         trail,
@@ -368,7 +378,7 @@ def _new(request: Request, page: KindPage) -> Response:
 
 
 def _edit_connector(request: Request) -> Response:
-    return edit_part(request, chosen_of(request).part, "Connectors", ("enabled", "mode"))
+    return edit_part(request, chosen_of(request).part, _("Connectors"), ("enabled", "mode"))
 
 
 ROUTES = [

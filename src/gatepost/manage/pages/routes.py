@@ -54,7 +54,9 @@ from gatepost.manage.pages.rendering import render
 from gatepost.manage.pages.text_filters import sentence
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal, RefusalKind
 from gatepost.manage.web.identity import came_from
+from gatepost.manage.web.language import _
 from gatepost.manage.web.problem import is_call, refused
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -124,23 +126,23 @@ _STATUSES: Final = {
     RefusalKind.UNREADABLE: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 _HEADINGS: Final = {
-    HTTPStatus.FORBIDDEN: "Not allowed",
-    HTTPStatus.NOT_FOUND: "Page not found",
-    HTTPStatus.METHOD_NOT_ALLOWED: "Method not allowed",
-    HTTPStatus.CONFLICT: "Conflict",
-    HTTPStatus.UNPROCESSABLE_ENTITY: "Invalid request",
-    HTTPStatus.TOO_MANY_REQUESTS: "Too many requests",
-    HTTPStatus.SERVICE_UNAVAILABLE: "Temporarily unavailable",
+    HTTPStatus.FORBIDDEN: N_("Not allowed"),
+    HTTPStatus.NOT_FOUND: N_("Page not found"),
+    HTTPStatus.METHOD_NOT_ALLOWED: N_("Method not allowed"),
+    HTTPStatus.CONFLICT: N_("Conflict"),
+    HTTPStatus.UNPROCESSABLE_ENTITY: N_("Invalid request"),
+    HTTPStatus.TOO_MANY_REQUESTS: N_("Too many requests"),
+    HTTPStatus.SERVICE_UNAVAILABLE: N_("Temporarily unavailable"),
 }
 
 
 def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refusal)  # noqa: S101 - it is registered for these
     if isinstance(error, BusyRefusal):
-        response = _page(request, HTTPStatus.TOO_MANY_REQUESTS, sentence(error.text))
+        response = _page(request, HTTPStatus.TOO_MANY_REQUESTS, sentence(_(error.text)))
         response.headers["retry-after"] = str(error.again)
         return response
-    return _page(request, _STATUSES[error.kind], error.text, errors=error.errors)
+    return _page(request, _STATUSES[error.kind], _(error.text), errors=error.errors)
 
 
 def _not_shown(request: Request, error: Exception) -> Response:
@@ -148,14 +150,14 @@ def _not_shown(request: Request, error: Exception) -> Response:
     status = HTTPStatus(error.status_code)
     if is_call(request.scope):
         return refused(request.scope, status, "No such path; /api/v1/openapi.json lists all paths.")
-    text = error.detail if error.detail != status.phrase else "This page does not exist."
-    response = _page(request, status, text)
+    text = error.detail if error.detail != status.phrase else _("This page does not exist.")
+    response = _page(request, status, _(text))
     response.headers.update(error.headers or {})
     return response
 
 
 def _page(request: Request, status: HTTPStatus, text: str, errors: object = ()) -> Response:
-    heading = _HEADINGS.get(status, status.phrase)
+    heading = _(_HEADINGS.get(status, status.phrase))
     return render(
         request, "error.html", status, heading=heading, text=text, advice="", errors=errors, back=_back(request)
     )

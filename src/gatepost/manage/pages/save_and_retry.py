@@ -14,7 +14,7 @@ from gatepost.manage.pages.resource_paths import trace_path
 from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.queue_actions import QueueAction, QueueActions, act_on_queue
 from gatepost.manage.use_cases.refusal import Refusal
-from gatepost.quantity import quantity
+from gatepost.manage.web.language import _, ngettext
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,7 +66,12 @@ def retry(request: Request, target: RetryTarget, *, changed: bool) -> str:
     try:
         done = execute(act_on_queue, context_of(request), actions)
     except Refusal as refusal:
-        return f"The mail for {target.domain} was not retried: {refusal.text}"
+        return _("The mail for %(domain)s was not retried: %(text)s", domain=target.domain, text=refusal.text)
     if not done.changed:
-        return f"No mail waits for {target.domain} any more."
-    return f"Retrying {quantity(done.changed, 'delivery', 'deliveries')} to {target.domain}."
+        return _("No mail waits for %(domain)s any more.", domain=target.domain)
+    return ngettext(
+        "Retrying %(num)s delivery to %(domain)s.",
+        "Retrying %(num)s deliveries to %(domain)s.",
+        done.changed,
+        domain=target.domain,
+    )

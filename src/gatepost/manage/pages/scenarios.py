@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gatepost.manage.use_cases.parts import INBOUND, OUTBOUND
+from gatepost.manage.web.language import _
 from gatepost.policy.connectors.names import covers
 from gatepost.policy.connectors.values import ConnectorType, DomainType
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,9 +21,9 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.records import Organization
 
 
-_HERE: Final = "This gateway"
-_OWN: Final = "Your organization's email server"
-_PARTNER: Final = "Partner organization"
+_HERE: Final = N_("This gateway")
+_OWN: Final = N_("Your organization's email server")
+_PARTNER: Final = N_("Partner organization")
 
 
 class Need(NamedTuple):
@@ -50,7 +52,7 @@ class Scenario:
     @property
     def title(self) -> str:
         """From and to."""
-        return f"{self.sender} → {self.receiver}"
+        return f"{_(self.sender)} → {_(self.receiver)}"
 
 
 _IN: Final = ("scenario", "name", "use", "security", "check", "save")
@@ -73,20 +75,24 @@ def need(scenario: Scenario, organization: Organization) -> Need:
     return _NEEDS[scenario.key](organization)
 
 
-def _to_partner(_: Organization) -> Need:
+def _to_partner(_organization: Organization) -> Need:
     return Need(
         "optional",
-        "Without a connector, the gateway routes by MX records and uses TLS, DANE and MTA-STS wherever the partner "
-        "supports them. Add a connector to require TLS, to require a certain certificate name, or to route through "
-        "smart hosts.",
+        _(
+            "Without a connector, the gateway routes by MX records and uses TLS, DANE and MTA-STS wherever the partner "
+            "supports them. Add a connector to require TLS, to require a certain certificate name, or to route through "
+            "smart hosts."
+        ),
     )
 
 
-def _from_partner(_: Organization) -> Need:
+def _from_partner(_organization: Organization) -> Need:
     return Need(
         "optional",
-        "Without a connector, partners can send you mail, with TLS if they start it. Add a connector to refuse mail "
-        "from a partner's domain without TLS, without the partner's certificate, or from other IP addresses.",
+        _(
+            "Without a connector, partners can send you mail, with TLS if they start it. Add a connector to refuse "
+            "mail from a partner's domain without TLS, without the partner's certificate, or from other IP addresses."
+        ),
     )
 
 
@@ -95,17 +101,24 @@ def _to_own(organization: Organization) -> Need:
     if not relayed:
         return Need(
             "not needed",
-            "All accepted domains are authoritative: this gateway has their mailboxes. Add a connector to send all "
-            "mail through your own servers first, or to use it in a mail flow rule.",
+            _(
+                "All accepted domains are authoritative: this gateway has their mailboxes. Add a connector to send all "
+                "mail through your own servers first, or to use it in a mail flow rule."
+            ),
         )
     without = [name for name in relayed if not _is_routed(organization, name)]
     if without:
         return Need(
             "needed",
-            f"Recipients of {_some(without)} may have mailboxes on your own servers (internal relay), but no connector "
-            "leads there. Their mail would follow the MX records, which may lead back to this gateway.",
+            _(
+                "Recipients of %(some)s may have mailboxes on your own servers (internal relay), but no connector "
+                "leads there. Their mail would follow the MX records, which may lead back to this gateway.",
+                some=_some(without),
+            ),
         )
-    return Need("optional", f"A connector already routes {_some(relayed)}. Add another one for other domains.")
+    return Need(
+        "optional", _("A connector already routes %(some)s. Add another one for other domains.", some=_some(relayed))
+    )
 
 
 def _is_routed(organization: Organization, name: str) -> bool:
@@ -130,18 +143,23 @@ def _from_own(organization: Organization) -> Need:
     if known:
         return Need(
             "optional",
-            f"Connectors that already identify your servers: {_some(known)}. Add a connector for other servers.",
+            _(
+                "Connectors that already identify your servers: %(some)s. Add a connector for other servers.",
+                some=_some(known),
+            ),
         )
     return Need(
         "needed",
-        "Without a connector, the gateway accepts mail from your own servers for your accepted domains only, and "
-        "relays nothing to other domains. Not needed if your servers do not send through this gateway.",
+        _(
+            "Without a connector, the gateway accepts mail from your own servers for your accepted domains only, and "
+            "relays nothing to other domains. Not needed if your servers do not send through this gateway."
+        ),
     )
 
 
 def _some(names: Sequence[str]) -> str:
     more = len(names) - 3
-    return ", ".join(names[:3]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(names[:3]) + (_(" and %(more)s more", more=more) if more > 0 else "")
 
 
 _NEEDS: Final[dict[str, Callable[[Organization], Need]]] = {

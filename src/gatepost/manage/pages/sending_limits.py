@@ -17,6 +17,7 @@ from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.parts import INBOUND, MAILBOX
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.sending_limits import LiftLimit, ListLimits, SenderToday, lift_limit, list_limits
+from gatepost.manage.web.language import _
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -42,7 +43,7 @@ class SenderRow(NamedTuple):
     @property
     def path(self) -> str:
         """The page of the mailbox or connector."""
-        kind, _, name = self.sender.sender.partition(" ")
+        kind, _space, name = self.sender.sender.partition(" ")
         return named_path(MAILBOX if kind == "user" else INBOUND, self.sender.organization, name)
 
 
@@ -87,7 +88,9 @@ def _lift(request: Request) -> Response:
             raise
         return _page(request, HTTPStatus.UNPROCESSABLE_ENTITY, refusal.text)
     name = lifted.sender.partition(" ")[2]
-    return see_other(request, _PATH, f"The limit of {name} is lifted until midnight UTC, in force in a few seconds.")
+    return see_other(
+        request, _PATH, _("The limit of %(name)s is lifted until midnight UTC, in force in a few seconds.", name=name)
+    )
 
 
 ROUTES = [Route(_PATH, _page), Route(_PATH, _lift, methods=["POST"], name="lift")]

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 from markupsafe import Markup
 
+from gatepost.manage.web.language import _, grouped, in_sentence, point
 from gatepost.quantity import quantity
+from gatepost.texts import N_
 from gatepost.times import day_text, minute_text, rfc3339, second_text
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 
 NOTHING: Final = Markup('<span class="soft">–</span>')  # noqa: RUF001 - a dash is what is meant
-_UNITS: Final = ((86400 * 365, "y"), (86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+_UNITS: Final = ((86400 * 365, N_("y")), (86400, N_("d")), (3600, "h"), (60, "min"), (1, "s"))
 _OCTETS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -44,13 +46,13 @@ def duration(seconds: float | None) -> str | Markup:
     if span < 1:
         return f"{span * 1000:.0f} ms" if span else "0 s"
     rest = int(span)
-    at = next(at for at, (size, _) in enumerate(_UNITS) if rest >= size)
+    at = next(at for at, (size, _unit) in enumerate(_UNITS) if rest >= size)
     size, unit = _UNITS[at]
-    words = [f"{rest // size} {unit}"]
+    words = [f"{rest // size} {_(unit)}"]
     if at + 1 < len(_UNITS) and rest // size < 10:
         smaller, name = _UNITS[at + 1]
         if rest % size >= smaller:
-            words.append(f"{rest % size // smaller} {name}")
+            words.append(f"{rest % size // smaller} {_(name)}")
     return " ".join(words)
 
 
@@ -58,8 +60,8 @@ def relative(seconds: float, now: float) -> str:
     """Where a moment lies from now: "3 min ago", "in 2 d 4 h", "now"."""
     gap = seconds - now
     if abs(gap) < 1:
-        return "now"
-    return f"in {duration(gap)}" if gap > 0 else f"{duration(gap)} ago"
+        return _("now")
+    return _("in %(span)s", span=duration(gap)) if gap > 0 else _("%(span)s ago", span=duration(gap))
 
 
 def moment(seconds: float | None, now: float, zone: tzinfo) -> Markup:
@@ -122,12 +124,12 @@ def octets(size: float | None) -> str | Markup:
         value, unit = value / 1000, unit + 1
     if unit == 0:
         return f"{value:.0f} B"
-    return f"{value:.{2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0}f} {_OCTETS[unit]}"
+    return f"{_digits(value, 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0)} {_OCTETS[unit]}"
 
 
 def count(number: float | None) -> str | Markup:
-    """A number with commas between thousands: "1,204,331"."""
-    return NOTHING if number is None else f"{number:,}"
+    """A number as the language writes it: "1,204,331"."""
+    return NOTHING if number is None else grouped(number)
 
 
 def percent(share: float | None, digits: int = 1) -> str | Markup:
@@ -137,10 +139,20 @@ def percent(share: float | None, digits: int = 1) -> str | Markup:
     least = 10.0**-digits
     value = share * 100
     if 0 < value < least:
-        return f"< {least:.{digits}f} %"
+        return f"< {_digits(least, digits)} %"
     if 100 - least < value < 100:
-        return f"> {100 - least:.{digits}f} %"
-    return f"{value:.{digits}f} %" if value % 1 else f"{value:.0f} %"
+        return f"> {_digits(100 - least, digits)} %"
+    return f"{_digits(value, digits)} %" if value % 1 else f"{value:.0f} %"
+
+
+def _digits(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}".replace(".", point())
+
+
+def initial(word: str) -> str | Markup:
+    """A word of which a cell shows what stands before "|", and the rest is for screen readers."""
+    shown, bar, rest = word.partition("|")
+    return Markup("{}<i>{}</i>").format(shown, rest) if bar else shown
 
 
 def thumbprint(digest: str | None) -> str | Markup:
@@ -160,6 +172,8 @@ FILTERS: Final[dict[str, Callable[..., str | Markup]]] = {
     "amount": quantity,
     "count": count,
     "duration": duration,
+    "in_sentence": in_sentence,
+    "initial": initial,
     "iso": iso,
     "octets": octets,
     "percent": percent,

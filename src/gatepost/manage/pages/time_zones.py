@@ -52,7 +52,7 @@ def zone_of(request: Request) -> PageZone:
     session: UserSession | None = getattr(request.state, "session", None)
     gateway: Gateway | None = getattr(request.app.state, "gateway", None)
     names = (
-        ("user", session.user.time_zone if session else ""),
+        ("user", session.user.preferences.time_zone if session else ""),
         ("browser", request.cookies.get(COOKIE, "")),
         ("server", gateway.settings.admin.time_zone if gateway else ""),
     )

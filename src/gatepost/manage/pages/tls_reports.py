@@ -18,6 +18,7 @@ from gatepost.manage.use_cases.tls_reports import (
     list_received_reports,
     list_sent_reports,
 )
+from gatepost.manage.web.language import _
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -46,9 +47,9 @@ def _page(request: Request) -> Response:
     if wants_file(request):
         name = request.query_params.get("table", "")
         if name not in _TABLES:
-            raise not_there(f"There is no table of this name. Tables: {', '.join(_TABLES)}.")
+            raise not_there(_("There is no table of this name. Tables: %(value)s.", value=", ".join(_TABLES)))
         return table_file(request, name, _TABLES[name](report_lists))
-    frame |= {"heading": "TLS reports", "part": "reports/tls_rpt.html", "counted": None, "shown": SHOWN}
+    frame |= {"heading": _("TLS reports"), "part": "reports/tls_rpt.html", "counted": None, "shown": SHOWN}
     return render(request, "reports/page.html", block="report", **frame, **report_lists._asdict())
 
 

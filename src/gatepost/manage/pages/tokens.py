@@ -34,6 +34,8 @@ from gatepost.manage.use_cases.tokens import (
     new_token_errors,
     remove_token,
 )
+from gatepost.manage.web.language import _, translated_choices
+from gatepost.texts import N_, NN_
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,13 +48,17 @@ if TYPE_CHECKING:
 
 _COLUMNS = ("name", "scopes", "organizations", "created", "expires", "made_by", "made_by_user", "last_used")
 _SCOPES = (
-    (Scope.READ.value, "read", "Read everything except the content of mail."),
-    (Scope.CONNECTORS.value, "connectors", "Change organizations, domains, mailboxes, connectors and rules."),
-    (Scope.CERTIFICATES.value, "certificates", "Change certificates, and switch to new ones."),
-    (Scope.QUEUE.value, "queue", "Retry, hold, release, return and drop mail; release and delete mail in quarantine."),
-    (Scope.OWNER.value, "owner", "Users and tokens, and all of the above."),
+    (Scope.READ.value, "read", N_("Read everything except the content of mail.")),
+    (Scope.CONNECTORS.value, "connectors", N_("Change organizations, domains, mailboxes, connectors and rules.")),
+    (Scope.CERTIFICATES.value, "certificates", N_("Change certificates, and switch to new ones.")),
+    (
+        Scope.QUEUE.value,
+        "queue",
+        N_("Retry, hold, release, return and drop mail; release and delete mail in quarantine."),
+    ),
+    (Scope.OWNER.value, "owner", N_("Users and tokens, and all of the above.")),
 )
-_EXPIRIES = (("30d", "30 days"), ("90d", "90 days"), ("365d", "One year"), ("", "Never"))
+_EXPIRIES = (("30d", N_("30 days")), ("90d", N_("90 days")), ("365d", N_("One year")), ("", N_("Never")))
 
 
 def _list(request: Request) -> Response:
@@ -66,7 +72,9 @@ def _list(request: Request) -> Response:
     if file := exported(request, "tokens", _COLUMNS, lambda: map(msgspec.to_builtins, tokens)):
         return file
     page = ListSelection(q=q, limit=SIZE, offset=offset_of(request)).page(0, tokens)
-    return render(request, "accounts/tokens.html", tokens=page.rows, foot=foot(page, "tokens"), q=q)
+    return render(
+        request, "accounts/tokens.html", tokens=page.rows, foot=foot(page, NN_("%(num)s token", "%(num)s tokens")), q=q
+    )
 
 
 def _new(request: Request) -> Response:
@@ -94,7 +102,7 @@ def _new_token(form: Form, expires: str) -> NewApiToken:
     try:
         token.scopes = [Scope(text) for text in form.getlist("scopes")]
     except ValueError:
-        errors["scopes"] = f"choose one or more of {', '.join(Scope)}"
+        errors["scopes"] = _("choose one or more of %(scopes)s", scopes=", ".join(Scope))
     try:
         token.organizations = chosen_organizations(form)
     except Refusal as refusal:
@@ -118,8 +126,8 @@ def _new_page(request: Request, status: HTTPStatus = HTTPStatus.OK, **context: A
         "chosen": [],
         "expires": "",
         "errors": {},
-        "known_scopes": _SCOPES,
-        "expiries": _EXPIRIES,
+        "known_scopes": [(scope, name, _(text)) for scope, name, text in _SCOPES],
+        "expiries": translated_choices(_EXPIRIES),
     }
     return render(request, "accounts/token_new.html", status, limits=limits(NewApiToken), **{**known, **context})
 
@@ -132,7 +140,9 @@ def _remove(request: Request) -> Response:
     if request.method == "GET":
         return render(request, "accounts/token_remove.html", token=token)
     execute(remove_token, context_of(request), RemoveToken(name=token.name))
-    return see_other(request, "/tokens", f"Token {token.name} was removed. Requests with it are refused from now on.")
+    return see_other(
+        request, "/tokens", _("Token %(name)s was removed. Requests with it are refused from now on.", name=token.name)
+    )
 
 
 def _token(request: Request) -> ApiToken:
@@ -140,7 +150,7 @@ def _token(request: Request) -> ApiToken:
     for api_token in all_items(executing(request), list_tokens, ListTokens()):
         if api_token.name == name:
             return api_token
-    raise not_there("There is no such token.")
+    raise not_there(_("There is no such token."))
 
 
 ROUTES = [

@@ -49,7 +49,9 @@ from gatepost.manage.use_cases.trace import (
     show_trace,
     sum_trace,
 )
+from gatepost.manage.web.language import _, translated, translated_choices
 from gatepost.store.trace import TracePlace
+from gatepost.texts import N_
 from gatepost.times import name_text, rfc3339
 
 if TYPE_CHECKING:
@@ -67,7 +69,7 @@ if TYPE_CHECKING:
 PAGE: Final = 50
 _CHUNK: Final = 64 * 1024
 _EXPORTED: Final = 1000  # rows at a time
-_SOON: Final = "The message trace has no events of this message yet. They appear within seconds."
+_SOON: Final = N_("The message trace has no events of this message yet. They appear within seconds.")
 _IN_MEMORY: Final = 1_000_000
 _AROUND: Final = 60.0  # seconds: an entry is made a moment after its event
 COLUMNS: Final = (
@@ -124,23 +126,25 @@ def _page(
         422 if question.errors else 200,
         block="rows",
         question=question,
-        fields=FIELDS,
-        spans=SPANS if question.since in dict(SPANS) else ((question.since, f"Since {question.since}"), *SPANS),
-        events=(("", "Any"), *((event, f"{event_label(event)} ({event})") for event in EVENTS)),
+        fields=translated(FIELDS),
+        spans=translated_choices(SPANS)
+        if question.since in dict(SPANS)
+        else ((question.since, _("Since %(since)s", since=question.since)), *translated_choices(SPANS)),
+        events=(("", _("Any")), *((event, f"{event_label(event)} ({event})") for event in EVENTS)),
         found=messages,
         wider=wider_searches(question) if not messages and not after else (),
         after=after,
-        meaning={FIELDS[name]: text for name, text in meaning.items()} if question.q else {},
+        meaning={_(FIELDS[name]): text for name, text in meaning.items()} if question.q else {},
         sort=params.get("sort", ""),
         reached=_reached(after),
-        looked_for=[FIELDS[name] for fields, _ in question.searches for name in fields],
+        looked_for=[_(FIELDS[name]) for fields, _text in question.searches for name in fields],
         live=params.get("live") is not None,
         recent=[(in_words(dict(parse_qsl(text))), f"/trace?{text}") for text in known.recent],
         saved=[(name, f"/trace?{item}") for name, item in known.saved.items()],
         this_search=searches.kept_query(params),
         name_of_search=in_words(params),
         searched=in_words({"since": question.since, **params}),
-        kept=f"{days} days" if (days := context_of(request).settings.trace.days) else "all days",
+        kept=_("%(days)s days", days=days) if (days := context_of(request).settings.trace.days) else _("all days"),
     )
 
 
@@ -166,7 +170,7 @@ def _meant(request: Request, question: TraceQuery) -> tuple[Mapping[str, str], S
     if not question.searches:
         return None
     *others, last = question.searches
-    searches = ChooseSearch(searches=[search for _, search in others])
+    searches = ChooseSearch(searches=[search for _path, search in others])
     place = execute(choose_search, context_of(request), searches) if others else None
     return last if place is None else others[place]
 
@@ -208,11 +212,11 @@ def _keep_search(request: Request) -> Response:
     query = searches.kept_query(dict(parse_qsl(form.get("query", ""))))
     name = form.get("name", "").strip()
     if forgotten := form.get("forget", ""):
-        known, said = known.without(forgotten), f"Deleted the saved search “{forgotten}”."
+        known, said = known.without(forgotten), _("Deleted the saved search “%(forgotten)s”.", forgotten=forgotten)
     elif name and query:
-        known, said = known.keeping(name, query), f"Saved the search “{name}” in this browser."
+        known, said = known.keeping(name, query), _("Saved the search “%(name)s” in this browser.", name=name)
     else:
-        return see_other(request, "/trace", "Enter a name to save the search.", "warn")
+        return see_other(request, "/trace", _("Enter a name to save the search."), "warn")
     answer = see_other(request, f"/trace?{query}" if query else "/trace", said)
     searches.remember(answer, known)
     return answer
@@ -227,7 +231,10 @@ def _evidence(request: Request) -> Response:
     file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - closed once it is sent
     if not export.write(file).entries:
         file.close()
-        text = f"The evidence log has no entry for {message[:100]}. Check that [evidence] enabled is true."
+        text = _(
+            "The evidence log has no entry for %(message)s. Check that [evidence] enabled is true.",
+            message=message[:100],
+        )
         raise not_there(text)
     file.seek(0)
     answer = StreamingResponse(_chunks(file), media_type="application/json")
@@ -243,7 +250,10 @@ def _chunks(file: IO[bytes]) -> Iterator[bytes]:
 
 def _found_events(request: Request, identity: str) -> TraceEvents:
     """Rows of a message or session. Raises HTTPException if there is none that is seen."""
-    text = f"The message trace has no message or session {identity[:100]}, or you have no access to its organization."
+    text = _(
+        "The message trace has no message or session %(identity)s, or you have no access to its organization.",
+        identity=identity[:100],
+    )
     with or_not_there(text):
         return execute(show_trace, context_of(request), ShowTrace(id=identity))
 

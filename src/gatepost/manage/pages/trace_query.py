@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.manage.use_cases.times import moment
 from gatepost.manage.use_cases.trace import EVENTS, PROTECTIONS, SearchTrace, meanings, search_command
+from gatepost.manage.web.language import _, in_sentence, translated_choices
+from gatepost.texts import N_
 from gatepost.times import with_offset
 
 if TYPE_CHECKING:
@@ -22,34 +24,34 @@ if TYPE_CHECKING:
 
 
 SPANS: Final = (
-    ("1h", "Last hour"),
-    ("24h", "Last 24 hours"),
-    ("7d", "Last 7 days"),
-    ("30d", "Last 30 days"),
-    ("all", "All time"),
+    ("1h", N_("Last hour")),
+    ("24h", N_("Last 24 hours")),
+    ("7d", N_("Last 7 days")),
+    ("30d", N_("Last 30 days")),
+    ("all", N_("All time")),
 )
 _HOUR: Final = "1h"
 _WEEK: Final = "7d"  # of what is looked for by a word: an hour would hide most of it
 _WHOLE: Final = "all"  # of an id, which is of one time anyway
 
 FIELDS: Final = {
-    "words": "Part of a name or subject",
-    "sender": "From",
-    "recipient": "To",
-    "subject": "Subject",
-    "address": "From or to",
-    "domain": "Domain",
-    "connector": "Connector",
-    "event": "Event",
-    "peer": "Remote server",
-    "protection": "Protection",
-    "achieved": "Achieved",
+    "words": N_("Part of a name or subject"),
+    "sender": N_("From"),
+    "recipient": N_("To"),
+    "subject": N_("Subject"),
+    "address": N_("From or to"),
+    "domain": N_("Domain"),
+    "connector": N_("Connector"),
+    "event": N_("Event"),
+    "peer": N_("Remote server"),
+    "protection": N_("Protection"),
+    "achieved": N_("Achieved"),
     "tls_version": "TLS version",
-    "tls_group": "Key exchange",
+    "tls_group": N_("Key exchange"),
     "result_type": "TLS failure",
-    "message": "Queue ID",
-    "message_id": "Message-ID",
-    "session": "Session",
+    "message": N_("Queue ID"),
+    "message_id": N_("Message-ID"),
+    "session": N_("Session"),
 }
 """Names of the form's fields and of SearchTrace's, and what they are called."""
 _IDS: Final = {"message", "message_id", "session"}
@@ -91,9 +93,9 @@ def read_query(given: Mapping[str, str], organization: str, limit: int, zone: tz
     since, until = given.get("since", "").strip() or default, given.get("until", "").strip()
     errors: dict[str, str] = {}
     if fields.get("event", "") not in {"", *EVENTS}:
-        errors["event"] = f"must be one of {', '.join(EVENTS)}"
+        errors["event"] = _("must be one of %(value)s", value=", ".join(EVENTS))
     if fields.get("protection", "") not in {"", *PROTECTIONS}:
-        errors["protection"] = f"must be one of {', '.join(PROTECTIONS)}"
+        errors["protection"] = _("must be one of %(value)s", value=", ".join(PROTECTIONS))
     begin = "" if since == _WHOLE else _time("since", with_offset(since, zone), errors)
     end = _time("until", with_offset(until, zone), errors) if until else ""
     if errors:
@@ -120,27 +122,27 @@ def _time(name: str, text: str, errors: dict[str, str]) -> str:
 
 def wider_searches(query: TraceQuery) -> Sequence[tuple[str, str, str]]:
     """Longer times for a search that found nothing: value and label of each, and the command line for it."""
-    values = [value for value, _ in SPANS]
+    values = [value for value, _label in SPANS]
     longer = SPANS[values.index(query.since) + 1 :] if query.since in values else SPANS[-1:]
     if not query.searches:
         return ()
     search = query.searches[-1][1]
     return [
-        (value, label, search_command(search, since="" if value == _WHOLE else value, until=""))
+        (value, _(label), search_command(search, since="" if value == _WHOLE else value, until=""))
         for value, label in longer
     ]
 
 
 def in_words(given: Mapping[str, str]) -> str:
     """A search as a person would name it: "to @partner.example, last 24 hours"."""
-    spans = dict(SPANS)
+    spans = {since: label for since, label, *_more in translated_choices(SPANS)}
     words = [given["q"]] if given.get("q") else []
-    words += [f"{label.lower()} {given[name]}" for name, label in FIELDS.items() if given.get(name)]
+    words += [f"{in_sentence(_(label))} {given[name]}" for name, label in FIELDS.items() if given.get(name)]
     if organization := given.get("organization"):
-        words.append(f"in {organization}")
+        words.append(_("in %(organization)s", organization=organization))
     since = given.get("since", "")
     if since:
-        words.append(spans[since].lower() if since in spans else f"since {since}")
+        words.append(in_sentence(spans[since]) if since in spans else _("since %(since)s", since=since))
     if until := given.get("until"):
-        words.append(f"until {until}")
-    return ", ".join(words) or "all messages, last hour"
+        words.append(_("until %(until)s", until=until))
+    return ", ".join(words) or _("all messages, last hour")

@@ -15,6 +15,8 @@ import msgspec
 from gatepost.events.counts import verdict_of
 from gatepost.manage.pages.code_labels import event_level, failure_label
 from gatepost.manage.use_cases.trace_text import detail_lines, tls_lines
+from gatepost.manage.web.language import _
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,22 +26,22 @@ if TYPE_CHECKING:
 
 _CARRIED: Final = {"RECEIVE", "SEND", "DELIVER"}
 _TITLES: Final = {
-    "RECEIVE": "Received",
-    "REFUSE": "Refused",
-    "SEND": "Sent",
-    "DELIVER": "Delivered to a mailbox",
-    "DEFER": "Deferred",
-    "FAIL": "Failed permanently",
-    "EXPIRE": "Expired in the queue",
-    "DROP": "Dropped",
-    "HOLD": "Held",
-    "QUARANTINE": "Held in quarantine",
-    "RELEASE": "Released",
-    "RETURN": "Return to the sender requested",
-    "DRILL": "Connector drill",
+    "RECEIVE": N_("Received"),
+    "REFUSE": N_("Refused"),
+    "SEND": N_("Sent"),
+    "DELIVER": N_("Delivered to a mailbox"),
+    "DEFER": N_("Deferred"),
+    "FAIL": N_("Failed permanently"),
+    "EXPIRE": N_("Expired in the queue"),
+    "DROP": N_("Dropped"),
+    "HOLD": N_("Held"),
+    "QUARANTINE": N_("Held in quarantine"),
+    "RELEASE": N_("Released"),
+    "RETURN": N_("Return to the sender requested"),
+    "DRILL": N_("Connector drill"),
 }
 
-_FROM_QUARANTINE: Final = {"RELEASE": "Released from quarantine", "DROP": "Deleted from quarantine"}
+_FROM_QUARANTINE: Final = {"RELEASE": N_("Released from quarantine"), "DROP": N_("Deleted from quarantine")}
 
 STEPS: Final = 60
 """At most so many are told; of more, the first and the last."""
@@ -94,7 +96,7 @@ class RecipientState:
 
 def story(events: Sequence[TraceEvent]) -> list[StoryStep | int]:
     """Steps, oldest first; where there are too many of them, a number says how many are left out there."""
-    story_steps = [_step(list(group)) for _, group in groupby(events, key=_together)]
+    story_steps = [_step(list(group)) for _key, group in groupby(events, key=_together)]
     if len(story_steps) <= STEPS:
         return [*story_steps]
     half = STEPS // 2
@@ -159,17 +161,21 @@ def _step(rows: list[TraceEvent]) -> StoryStep:
 
 
 def _title(event: TraceEvent) -> str:
-    title = _TITLES.get(event.event, event.event)
+    title = _(_TITLES.get(event.event, event.event))
     if isinstance(journal := event.detail.get("journal"), dict):
-        title = f"Journal {journal.get('form', 'copy')}: {title[:1].lower()}{title[1:]}"
+        title = (
+            _("Journal report: %(title)s", title=title[:1].lower() + title[1:])
+            if journal.get("form") == "report"
+            else _("Journal copy: %(title)s", title=title[:1].lower() + title[1:])
+        )
     if "returned" in event.detail:
-        return "Returned to the sender by an administrator"
+        return _("Returned to the sender by an administrator")
     if event.event == "DEFER" and (attempt := event.detail.get("attempt")):
-        return f"{title}, attempt {attempt}"
+        return _("%(title)s, attempt %(attempt)s", title=title, attempt=attempt)
     if "quarantine" in event.detail and event.event in _FROM_QUARANTINE:
         title = _FROM_QUARANTINE[event.event]
         if event.detail.get("expired"):
-            return f"{title}, as its time was over"
+            return _("%(title)s, as its time was over", title=title)
     if event.event in {"HOLD", "RELEASE", "DROP", "RETURN"} and (author := event.detail.get("author")):
         return f"{title} by {author}"
     return title
@@ -181,41 +187,46 @@ def _records(detail: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
 
 def _facts(event: TraceEvent) -> Iterator[tuple[str, str | float]]:
     detail = event.detail
-    yield "Remote server", f"{event.peer_host} {_bracketed(event)}".strip()
-    yield "Authenticated as", str(detail.get("user", ""))
-    yield "Journaled to", ", ".join(f"{copy.get('to')} ({copy.get('form')})" for copy in _records(detail, "journaled"))
-    yield "Sent instead to", str(detail.get("journal_failures_to", ""))
-    yield "Connector", event.connector
+    yield _("Remote server"), f"{event.peer_host} {_bracketed(event)}".strip()
+    yield _("Authenticated as"), str(detail.get("user", ""))
+    yield (
+        _("Journaled to"),
+        ", ".join(f"{copy.get('to')} ({copy.get('form')})" for copy in _records(detail, "journaled")),
+    )
+    yield _("Sent instead to"), str(detail.get("journal_failures_to", ""))
+    yield _("Connector"), event.connector
     if event.requirement:
-        yield "Required", f"{event.requirement}{_origin(detail)}"
+        yield _("Required"), f"{event.requirement}{_origin(detail)}"
     if event.achieved:
-        yield "Achieved", event.achieved
-        yield "Required / achieved", " / ".join(verdict_of(event.requirement, event.achieved))
+        yield _("Achieved"), event.achieved
+        yield _("Required / achieved"), " / ".join(verdict_of(event.requirement, event.achieved))
     yield from _tls_facts(event.tls)
     if isinstance(classical := detail.get("classical_only"), dict):
         yield (
-            "Key exchange",
-            f"Classical groups only: no answer to post-quantum key exchange ({classical.get('why')})",
+            _("Key exchange"),
+            _("Classical groups only: no answer to post-quantum key exchange (%(get)s)", get=classical.get("why")),
         )
     yield "TLS failure", failure_label(event.result_type) if event.result_type else ""
     why = str(detail.get("detail") or detail.get("why", ""))
-    yield "Detail", "" if why in event.reply else why
-    yield "Quarantine of", str(detail.get("quarantine", ""))
+    yield _("Detail"), "" if why in event.reply else why
+    yield _("Quarantine of"), str(detail.get("quarantine", ""))
     for hold in _records(detail, "holds"):
-        yield "Held by", ": ".join(str(hold[name]) for name in ("by", "reason") if hold.get(name))
+        yield _("Held by"), ": ".join(str(hold[name]) for name in ("by", "reason") if hold.get(name))
     if isinstance(until := detail.get("until"), float):
-        yield "Expires", until
-    yield "Duration", f"{detail['seconds']:.3f} s" if isinstance(detail.get("seconds"), float) else ""
+        yield _("Expires"), until
+    yield _("Duration"), f"{detail['seconds']:.3f} s" if isinstance(detail.get("seconds"), float) else ""
     if isinstance(due := detail.get("next_attempt"), float) and due:
-        yield "Next attempt", due
+        yield _("Next attempt"), due
     if version := detail.get("configuration"):
-        yield "Configuration", f"revision {version}"
+        yield _("Configuration"), _("revision %(version)s", version=version)
 
 
 def _origin(detail: Mapping[str, Any]) -> str:
     """What a requirement comes from: connectors, rules and policies, or the default."""
     sources = ", ".join(map(str, detail.get("requirement_sources", ())))
-    return "" if not sources else " (default)" if sources == "default" else f", required by {sources}"
+    return (
+        "" if not sources else " (default)" if sources == "default" else _(", required by %(sources)s", sources=sources)
+    )
 
 
 def _bracketed(event: TraceEvent) -> str:
@@ -231,14 +242,16 @@ def _tls_facts(tls: Mapping[str, Any]) -> Iterator[tuple[str, str | float]]:
     certificate = tls.get("certificate") or {}
     if certificate:
         names = ", ".join(map(str, certificate.get("names", ())))
-        yield "Certificate", f"{certificate.get('subject', '')}{f' for {names}' if names else ''}"
-        yield "Issuer", str(certificate.get("issuer", ""))
-        yield "Expires", certificate["not_after"] if isinstance(certificate.get("not_after"), float) else ""
+        yield _("Certificate"), f"{certificate.get('subject', '')}{_(' for %(names)s', names=names) if names else ''}"
+        yield _("Issuer"), str(certificate.get("issuer", ""))
+        yield _("Expires"), certificate["not_after"] if isinstance(certificate.get("not_after"), float) else ""
         yield "SHA-256", str(certificate.get("sha256", ""))
-    yield "Chain", ": ".join(filter(None, (str(tls.get("chain", "")), str(tls.get("chain_detail", "")))))
-    yield "Revocation", str(tls.get("revocation", ""))
+    yield _("Chain"), ": ".join(filter(None, (str(tls.get("chain", "")), str(tls.get("chain_detail", "")))))
+    yield _("Revocation"), str(tls.get("revocation", ""))
 
 
 def _raw(event: TraceEvent) -> str:
     text = msgspec.json.format(msgspec.json.encode(event, enc_hook=str), indent=2).decode()
-    return text if len(text) <= _RAW else f"{text[:_RAW]}\n… (cut; the JSON file of this page has the rest)"
+    return (
+        text if len(text) <= _RAW else _("%(text)s\n… (cut; the JSON file of this page has the rest)", text=text[:_RAW])
+    )

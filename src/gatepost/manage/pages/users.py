@@ -56,6 +56,8 @@ from gatepost.manage.use_cases.users import (
     remove_user,
     set_user,
 )
+from gatepost.manage.web.language import _, translated_choices
+from gatepost.texts import N_, NN_
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,14 +70,18 @@ if TYPE_CHECKING:
 
 _COLUMNS = ("name", "role", "organizations", "enabled", "created", "last_login", "issuer")
 ROLES = (
-    (Role.OWNER.value, "Owner", "Full access, including users and tokens; always for the whole gateway."),
+    (Role.OWNER.value, N_("Owner"), N_("Full access, including users and tokens; always for the whole gateway.")),
     (
         Role.ADMINISTRATOR.value,
-        "Administrator",
-        "Changes connectors, certificates and all else, except users and tokens.",
+        N_("Administrator"),
+        N_("Changes connectors, certificates and all else, except users and tokens."),
     ),
-    (Role.OPERATOR.value, "Operator", "Reads everything, and retries, holds, releases, returns and drops mail."),
-    (Role.AUDITOR.value, "Auditor", "Read-only access."),
+    (
+        Role.OPERATOR.value,
+        N_("Operator"),
+        N_("Reads everything, and retries, holds, releases, returns and drops mail."),
+    ),
+    (Role.AUDITOR.value, N_("Auditor"), N_("Read-only access.")),
 )
 
 
@@ -86,7 +92,9 @@ def _list(request: Request) -> Response:
     if file := exported(request, "users", _COLUMNS, lambda: map(msgspec.to_builtins, users)):
         return file
     page = ListSelection(q=q, limit=SIZE, offset=offset_of(request)).page(0, users)
-    return render(request, "accounts/users.html", users=page.rows, foot=foot(page, "users"), q=q)
+    return render(
+        request, "accounts/users.html", users=page.rows, foot=foot(page, NN_("%(num)s user", "%(num)s users")), q=q
+    )
 
 
 def _new(request: Request) -> Response:
@@ -104,7 +112,7 @@ def _new(request: Request) -> Response:
     except Refusal as refusal:
         errors = field_errors(refusal)
         return _new_page(request, HTTPStatus.UNPROCESSABLE_ENTITY, name=name, errors=errors, **_given_access(form))
-    return see_other(request, f"/users/{user.name}", f"User {user.name} was added.")
+    return see_other(request, f"/users/{user.name}", _("User %(name)s was added.", name=user.name))
 
 
 def _new_account(form: Form, name: str) -> NewAccount:
@@ -112,7 +120,7 @@ def _new_account(form: Form, name: str) -> NewAccount:
     password = form.get("password", "")
     access, errors = _access(form)
     if password != form.get("again", ""):
-        errors["again"] = "the passwords do not match"
+        errors["again"] = N_("the passwords do not match")
     made = NewAccount(name=name, password=password, **{"role": Role.AUDITOR} | access)
     if errors:
         raise refused_fields({user_error.path: user_error.message for user_error in new_user_errors(made)} | errors)
@@ -120,7 +128,14 @@ def _new_account(form: Form, name: str) -> NewAccount:
 
 
 def _new_page(request: Request, status: HTTPStatus = HTTPStatus.OK, **context: Any) -> Response:
-    known: dict[str, Any] = {"name": "", "role": "", "reach": "", "chosen": [], "errors": {}, "roles": ROLES}
+    known: dict[str, Any] = {
+        "name": "",
+        "role": "",
+        "reach": "",
+        "chosen": [],
+        "errors": {},
+        "roles": translated_choices(ROLES),
+    }
     return render(request, "accounts/user_new.html", status, limits=limits(NewAccount), **known | context)
 
 
@@ -140,7 +155,7 @@ def _one(request: Request) -> Response:
         execute(set_user, context, AccountChange(name=user.name, enabled=form.get("enabled") == "on", **access))
     except Refusal as refusal:
         return _page(request, user, errors=field_errors(refusal), enabled="enabled" in form, **_given_access(form))
-    return _done(request, user, f"User {user.name} was saved. The user has to log in again.")
+    return _done(request, user, _("User %(name)s was saved. The user has to log in again.", name=user.name))
 
 
 def _page(request: Request, user: UserAccount, **context: Any) -> Response:
@@ -159,7 +174,7 @@ def _page(request: Request, user: UserAccount, **context: Any) -> Response:
         "accounts/user.html",
         HTTPStatus.UNPROCESSABLE_ENTITY if wrong else HTTPStatus.OK,
         user=user,
-        roles=ROLES,
+        roles=translated_choices(ROLES),
         limits=limits(AccountChange),
         sessions=list(all_items(executing(request), list_sessions, ListSessions(name=user.name))),
         passkeys=execute(list_passkeys, context_of(request), ListPasskeys(name=user.name)).items,
@@ -181,7 +196,7 @@ def _password(request: Request) -> Response:
         with recording_refusals(set_user, context, name=user.name):
             demand_same(password, form.get("again", ""))
         execute(set_user, context, AccountChange(name=user.name, password=password))
-        return f"The password of {user.name} was reset. All of the user's sessions ended."
+        return _("The password of %(name)s was reset. All of the user's sessions ended.", name=user.name)
 
     return _changed(request, change)
 
@@ -192,9 +207,9 @@ def _sessions(request: Request) -> Response:
             number = number_of(text)
             session = None if number is None else EndUserSession(name=user.name, session=number)
             is_ended = session and execute(end_user_session, context_of(request), session).ended
-            return "The session was ended." if is_ended else "The session has already ended."
+            return _("The session was ended.") if is_ended else _("The session has already ended.")
         execute(end_sessions, context_of(request), EndSessions(name=user.name))
-        return f"All sessions of {user.name} ended."
+        return _("All sessions of %(name)s ended.", name=user.name)
 
     return _changed(request, change)
 
@@ -203,7 +218,7 @@ def _passkeys(request: Request) -> Response:
     def change(user: UserAccount) -> str:
         passkey = octets(request.state.form.get("passkey", ""))
         removed = execute(remove_passkey, context_of(request), RemovePasskey(name=user.name, passkey=passkey))
-        return f"The passkey {removed.name} was removed."
+        return _("The passkey %(name)s was removed.", name=removed.name)
 
     return _changed(request, change)
 
@@ -238,14 +253,14 @@ def _remove(request: Request) -> Response:
         except Refusal as refusal:
             error = refusal.text
         else:
-            return see_other(request, "/users", f"User {user.name} was removed.")
+            return see_other(request, "/users", _("User %(name)s was removed.", name=user.name))
     status = HTTPStatus.CONFLICT if error else HTTPStatus.OK
     tokens = _tokens(request, user)
     return render(request, "accounts/user_remove.html", status, user=user, tokens=tokens, error=error)
 
 
 def _user(request: Request) -> UserAccount:
-    with or_not_there("There is no such user."):
+    with or_not_there(_("There is no such user.")):
         return execute(get_user, context_of(request), ShowUser(name=request.path_params["name"]))
 
 
@@ -256,7 +271,7 @@ def _access(form: Form) -> tuple[dict[str, Any], dict[str, str]]:
     try:
         access["role"] = Role(form.get("role", ""))
     except ValueError:
-        errors["role"] = "choose a role"
+        errors["role"] = N_("choose a role")
     try:
         access["organizations"] = chosen_organizations(form)
     except Refusal as refusal:

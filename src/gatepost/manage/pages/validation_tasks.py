@@ -10,6 +10,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.analysis.checks.tasks import PROBE_TASKS
+from gatepost.manage.web.language import _
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +26,7 @@ _LEVELS: Final = {
     "waiting": "waiting",
 }
 _OUTCOMES: Final = {"validated": "pass", "not-validated": "fail", "unknown": "unknown"}
-_WORDS: Final = {"unknown": "Inconclusive"}
+_WORDS: Final = {"unknown": N_("Inconclusive")}
 
 
 def live_items(record: Mapping[str, Any] | None) -> list[dict[str, Any]]:
@@ -57,7 +59,7 @@ def host_items(host: Mapping[str, Any], *, several: bool) -> list[dict[str, Any]
     name = f"{host['host']} ({host['address']})" if host["address"] else host["host"]
     items = _items(host["tasks"], name if several else "")
     if items and (lines := host.get("transcript")):
-        items[-1] |= {"raw": "\n".join(lines), "raw_title": f"SMTP transcript with {name}"}
+        items[-1] |= {"raw": "\n".join(lines), "raw_title": _("SMTP transcript with %(name)s", name=name)}
     return items
 
 
@@ -67,14 +69,14 @@ def verdict_item(record: Mapping[str, Any]) -> dict[str, Any]:
     verdict = str(record.get("verdict", ""))
     level = _OUTCOMES.get(outcome, "unknown")
     notes = "; ".join(map(str, record.get("notes", ())))
-    return _plain("verdict", level, verdict[:1].upper() + verdict[1:], notes and f"Note: {notes}")
+    return _plain("verdict", level, verdict[:1].upper() + verdict[1:], notes and _("Note: %(notes)s", notes=notes))
 
 
 def _items(tasks: Iterable[Mapping[str, Any]], host: str) -> list[dict[str, Any]]:
     """Tasks that were skipped for the same reason are one; of several hosts also those that come later."""
     together = {"skipped", "waiting"} if host else {"skipped"}
     result: list[dict[str, Any]] = []
-    for (status, _), group in groupby(tasks, lambda task: (task["status"], task["detail"])):
+    for (status, _detail), group in groupby(tasks, lambda task: (task["status"], task["detail"])):
         same = list(group)
         if status in together:
             result.append(_item({**same[0], "name": ", ".join(task["name"] for task in same), "seconds": None}, host))
@@ -89,7 +91,7 @@ def _item(task: Mapping[str, Any], host: str) -> dict[str, Any]:
     return {
         "key": _key(host, task["name"]),
         "level": level,
-        "word": "Skipped" if task["status"] == "skipped" else _WORDS.get(level, ""),
+        "word": _("Skipped") if task["status"] == "skipped" else _(_WORDS.get(level, "")),
         "title": f"{host}: {task['name']}" if host else task["name"],
         "text": task["detail"],
         "advice": task.get("advice", ""),

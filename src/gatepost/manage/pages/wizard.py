@@ -42,8 +42,10 @@ from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.report_counts import ReportCounts
 from gatepost.manage.use_cases.resource_views import ListOwnOrganizations, list_own_organizations
 from gatepost.manage.use_cases.validation_runs import ValidateConnector
+from gatepost.manage.web.language import _
 from gatepost.policy.connectors.model import Resources
 from gatepost.policy.connectors.trust_anchors import is_pem
+from gatepost.texts import N_
 from gatepost.values import replace
 
 if TYPE_CHECKING:
@@ -60,13 +62,13 @@ _PATH: Final = "/connectors/new"
 _WEEK: Final = "7d"
 _MODES: Final = ("rehearse", "enforce", "disabled")
 _TITLES: Final = {
-    "scenario": "Scenario",
-    "name": "Connector name",
-    "use": "Use of connector",
-    "routing": "Routing",
-    "security": "Security restrictions",
-    "check": "Validation",
-    "save": "Review",
+    "scenario": N_("Scenario"),
+    "name": N_("Connector name"),
+    "use": N_("Use of connector"),
+    "routing": N_("Routing"),
+    "security": N_("Security restrictions"),
+    "check": N_("Validation"),
+    "save": N_("Review"),
 }
 _FIRST_ANSWERS: Final[dict[str, dict[str, str]]] = {
     "to-partner": {"use": "domains", "routing": "mx", "tls_settings": "certificate-validation"},
@@ -111,10 +113,12 @@ def _go(request: Request, draft: ConnectorDraft, owner: Organization | None, at:
     scenario, back = draft.scenario, request.query_params.get("go") == "back"
     errors: dict[str, str] = {}
     if scenario is None:
-        errors["scenario"] = "Choose a scenario."
+        errors["scenario"] = _("Choose a scenario.")
     if owner is None:
         known = draft.organization
-        errors["organization"] = f"There is no organization {known!r}." if known else "Choose an organization."
+        errors["organization"] = (
+            _("There is no organization %(name)s.", name=repr(known)) if known else _("Choose an organization.")
+        )
     if errors or scenario is None or owner is None:
         return _page(request, draft, owner, "scenario", errors=errors)
     place = scenario.steps.index(at) if at in scenario.steps else 0
@@ -156,15 +160,15 @@ def _page(
         "owner": owner,
         "owners": [organization.name for organization in owners],
         "organization_choices": [
-            ("", "Choose one"),
+            ("", _("Choose one")),
             *((organization.name, organization.display_name or organization.name) for organization in owners),
         ],
         "scenario": scenario,
         "scenarios": SCENARIOS.values(),
         "needs": {choice.key: need(choice, owner) for choice in SCENARIOS.values()} if owner else {},
         "step": step,
-        "title": _TITLES[step],
-        "steps": [_TITLES[text] for text in steps],
+        "title": _(_TITLES[step]),
+        "steps": [_(_TITLES[text]) for text in steps],
         "current": steps.index(step) + 1,
         "paths": [_address(draft, owner, text) for text in steps],
         "kept": {name: text for name, text in draft.answers.items() if name not in fields and name != "organization"},
@@ -194,8 +198,8 @@ def _left(request: Request, draft: ConnectorDraft, owner: Organization) -> list[
     for step in scenario.steps[1:-2]:
         errors = problems(draft, step, owner, prefixes)
         if step not in draft.done:
-            errors = {"": "Complete this step."}
-        left += [(_TITLES[step], _address(draft, owner, step), text) for text in errors.values()]
+            errors = {"": _("Complete this step.")}
+        left += [(_(_TITLES[step]), _address(draft, owner, step), text) for text in errors.values()]
     return left
 
 
@@ -249,7 +253,7 @@ def _given(request: Request) -> tuple[ConnectorDraft, Organization]:
     draft = draft_of(form)
     owner = _owner(request, draft)
     if owner is None or draft.scenario is None:
-        raise HTTPException(HTTPStatus.NOT_FOUND, "Start with the scenario.")
+        raise HTTPException(HTTPStatus.NOT_FOUND, _("Start with the scenario."))
     needs(request, Scope.CONNECTORS, owner.name)
     return draft, owner
 
@@ -284,10 +288,12 @@ def _issuer(request: Request) -> Response:
         anchors = (known + "\n" if is_pem(known) else "") + issuer.pem
         trusting = draft_of({**draft.answers, "trust_anchors": anchors})
         return see_other(
-            request, _address(trusting, owner, "check"), "The issuer is trusted by the new connector. Validate again."
+            request,
+            _address(trusting, owner, "check"),
+            _("The issuer is trusted by the new connector. Validate again."),
         )
     fields = {**draft.answers, "organization": owner.name}
-    error = UNCONFIRMED if "sha256" in form else ""
+    error = _(UNCONFIRMED) if "sha256" in form else ""
     return issuer_page(request, issuers, back, f"{_PATH}/issuer", fields=fields, error=error)
 
 
@@ -297,9 +303,9 @@ def _save(request: Request) -> Response:
     scenario = draft.scenario
     assert scenario is not None  # noqa: S101 - _given says so
     if mode not in _MODES or (draft.logs_in and mode == "rehearse"):
-        return _page(request, draft, owner, "save", errors={"mode": "Choose a mode."})
+        return _page(request, draft, owner, "save", errors={"mode": _("Choose a mode.")})
     if _left(request, draft, owner):
-        return _page(request, draft, owner, "save", errors={"": "Nothing was saved: some steps are incomplete."})
+        return _page(request, draft, owner, "save", errors={"": _("Nothing was saved: some steps are incomplete.")})
     table = table_of(draft, mode) | {"name": draft["name"]}
     part = AddPart(organization=owner.name, document=table, note=request.state.form.get("note", "")[:500])
     try:
@@ -309,7 +315,12 @@ def _save(request: Request) -> Response:
             raise
         return _page(request, draft, owner, "save", errors=_errors(refusal))
     execute(keep_draft_validation, context_of(request), _drafted(draft, owner))
-    saved = f"Connector {draft['name']} was saved as revision {outcome.version}{outcome.places}."
+    saved = _(
+        "Connector %(draft)s was saved as revision %(version)s%(places)s.",
+        draft=draft["name"],
+        version=outcome.version,
+        places=outcome.places,
+    )
     problem = _store_secret(request, draft, owner)
     warnings = [text for text in outcome.warnings if problem != "" or NOT_STORED not in text]
     warnings += [problem] if problem else []
@@ -330,7 +341,7 @@ def _store_secret(request: Request, draft: ConnectorDraft, owner: Organization) 
     try:
         execute(set_connector_secret, context_of(request), wanted)
     except Refusal as refusal:
-        return f"The secret was not stored, and mail waits: {refusal.text}"
+        return _("The secret was not stored, and mail waits: %(text)s", text=refusal.text)
     return ""
 
 

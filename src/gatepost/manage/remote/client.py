@@ -45,9 +45,19 @@ class RemoteClient:
 
     def directory(self) -> Directory:
         """See `Client`."""
-        from gatepost.manage.remote.resources import fetched_directory  # noqa: PLC0415 - mail needs no resources
+        from gatepost.policy.connectors.directory import Directory  # noqa: PLC0415 - mail needs no resources
+        from gatepost.policy.connectors.errors import ResourceErrors  # noqa: PLC0415 - as above
+        from gatepost.policy.connectors.model import parse  # noqa: PLC0415 - as above
+        from gatepost.policy.connectors.prefix_limits import PrefixLimits  # noqa: PLC0415 - as above
 
-        return fetched_directory(self._connection)
+        answer = self._connection.get("/resources")
+        try:
+            # How wide a network may be was checked there, against the settings there.
+            resources = parse({"organization": answer.value["organization"]}, prefixes=PrefixLimits(0, 0))
+        except ResourceErrors as errors:
+            text = f"{self._connection.url}: its resources cannot be used by this version of the command: {errors}"
+            raise Refusal(RefusalKind.UNREADABLE, text) from errors
+        return Directory(resources, int(answer.etag.strip('"').removeprefix("v")))
 
     def call[R: msgspec.Struct, A](
         self, case: UseCase[R, A], request: R, *, dry_run: bool = False, expected: int | None = None

@@ -23,6 +23,7 @@ from gatepost.manage.use_cases.parts import INBOUND, OUTBOUND
 from gatepost.policy.connectors.records import InboundConnector, OutboundConnector
 from gatepost.policy.connectors.tls_fields import limits_of
 from gatepost.policy.connectors.values import ConnectorType, ContentProtection, Mode, TlsSettings
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -39,9 +40,12 @@ if TYPE_CHECKING:
 type Connector = InboundConnector | OutboundConnector
 type _Found = tuple[Organization, str, Connector]
 
-_HERE = "This gateway"
+_HERE = N_("This gateway")
 # exchange.md section 11.1
-_PEERS = {ConnectorType.PARTNER: "Partner organization", ConnectorType.ON_PREMISES: "Your organization's email server"}
+_PEERS = {
+    ConnectorType.PARTNER: N_("Partner organization"),
+    ConnectorType.ON_PREMISES: N_("Your organization's email server"),
+}
 _KINDS = {"inbound": INBOUND, "outbound": OUTBOUND}
 
 

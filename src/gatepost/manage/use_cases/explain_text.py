@@ -5,36 +5,37 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from gatepost.policy.connectors.values import Mode
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
 KINDS: Final = {
-    "no-starttls": "no STARTTLS offered",
-    "handshake-fails": "handshake fails",
-    "tls-1.1-only": "TLS 1.1 only",
-    "no-post-quantum": "no post-quantum",
-    "other-groups": "other groups only",
-    "other-cipher-suites": "other suites only",
-    "self-signed": "self-signed",
-    "unknown-root": "unknown root",
-    "chain-incomplete": "chain incomplete",
-    "expired": "expired",
-    "revoked": "revoked",
-    "revocation-unknown": "revocation unknown",
-    "wrong-name": "wrong name",
-    "no-requiretls": "no REQUIRETLS offered",
+    "no-starttls": N_("no STARTTLS offered"),
+    "handshake-fails": N_("handshake fails"),
+    "tls-1.1-only": N_("TLS 1.1 only"),
+    "no-post-quantum": N_("no post-quantum"),
+    "other-groups": N_("other groups only"),
+    "other-cipher-suites": N_("other suites only"),
+    "self-signed": N_("self-signed"),
+    "unknown-root": N_("unknown root"),
+    "chain-incomplete": N_("chain incomplete"),
+    "expired": N_("expired"),
+    "revoked": N_("revoked"),
+    "revocation-unknown": N_("revocation unknown"),
+    "wrong-name": N_("wrong name"),
+    "no-requiretls": N_("no REQUIRETLS offered"),
 }
 CHECKED_BY: Final = {
-    "gateway": "SPF, DKIM, DMARC and ARC are checked by the gateway",
-    "rspamd": "SPF, DKIM, DMARC and ARC are checked by the rspamd content hook",
+    "gateway": N_("SPF, DKIM, DMARC and ARC are checked by the gateway"),
+    "rspamd": N_("SPF, DKIM, DMARC and ARC are checked by the rspamd content hook"),
 }
 """Who authenticates mail of others, as a sentence, by `authentication_results` of a verdict's record."""
 RESULTS: Final = {
-    "delivered": "delivered",
-    "delivered-in-clear": "delivered unencrypted",
-    "delivered-in-clear-later": "waits, then delivered unencrypted on a later attempt",
+    "delivered": N_("delivered"),
+    "delivered-in-clear": N_("delivered unencrypted"),
+    "delivered-in-clear-later": N_("waits, then delivered unencrypted on a later attempt"),
 }
 _WAYS: Final = {
     "mailbox": "to the mailbox {}",
@@ -52,7 +53,7 @@ def hook_text(asked: Mapping[str, str]) -> str:
     without = f"if it does not answer within {asked['timeout']}: {asked['on_failure']}"
     scans = f"{whose}{trial}: {asked['type']} at {asked['address']} scans the message"
     if actions := asked.get("quarantine", ""):
-        holds = "would hold" if trial else "holds"
+        holds = N_("would hold") if trial else "holds"
         scans += f"; if the result is {actions.replace(', ', ' or ')}, the gateway {holds} it in quarantine"
     return f"{scans}; {without}"
 

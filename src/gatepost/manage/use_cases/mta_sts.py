@@ -22,7 +22,7 @@ from gatepost.manage.use_cases.parts import DOMAIN
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.resources import seen
 from gatepost.manage.use_cases.times import stamp
-from gatepost.pki.certificates.bearing import bearing
+from gatepost.net.identity import bearing
 from gatepost.pki.certificates.files import CertificateFileError
 from gatepost.pki.certificates.inventory import Inventory
 from gatepost.pki.certificates.presented import presented, settings_identities

@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
+from msgspec.structs import asdict
 
-from gatepost.manage.access.records import Passkey  # noqa: TC001 - the declaration reads it
+from gatepost.manage.access.records import Passkey, Preferences  # noqa: TC001 - the declaration reads them
 from gatepost.manage.use_cases.accounts import refusing
 from gatepost.manage.use_cases.declaration import Items, Visibility, use_case
 from gatepost.manage.use_cases.entrance import SessionStarted, denying
@@ -22,6 +23,7 @@ from gatepost.manage.use_cases.users import (
     session_shown,
 )
 from gatepost.policy.connectors.errors import FieldError
+from gatepost.texts import N_
 from gatepost.times import named_zone
 
 if TYPE_CHECKING:
@@ -54,16 +56,14 @@ def set_own_password(context: Context, request: SetOwnPassword) -> SessionStarte
         return SessionStarted(context.accounts.start_session(user, context.address, request.agent))
 
 
-class SetOwnTimeZone(msgspec.Struct, kw_only=True):
-    """time_zone: of IANA, such as "Europe/Stockholm"; "" for the browser's."""
+class SetOwnPreferences(msgspec.Struct, kw_only=True):
+    """language: of pages, "sv"; "" is what the browser prefers. time_zone: of IANA; "" is the browser's.
 
-    time_zone: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    What is left out stays as it is.
+    """
 
-
-class TimeZoneSet(msgspec.Struct, frozen=True):
-    """time_zone: as in the request."""
-
-    time_zone: str
+    language: Annotated[str, msgspec.Meta(pattern="^([a-z]{2})?$")] | None = None
+    time_zone: Annotated[str, msgspec.Meta(max_length=64)] | None = None
 
 
 @use_case(
@@ -72,18 +72,18 @@ class TimeZoneSet(msgspec.Struct, frozen=True):
     tag="users",
     action="user-set",
     self_audited=True,
-    pages=("/account/time-zone",),
+    pages=("/account/preferences",),
 )
-def set_own_time_zone(context: Context, request: SetOwnTimeZone) -> TimeZoneSet:
-    """Choose the time zone in which pages show times."""
+def set_own_preferences(context: Context, request: SetOwnPreferences) -> Preferences:
+    """Choose the language of one's own pages, and the time zone of their times."""
     name = context.principal.name
     context.audit.describe(subject=name)
     if request.time_zone and named_zone(request.time_zone) is None:
-        text = "is no time zone that this machine knows, such as Europe/Stockholm"
+        text = N_("is no time zone that this machine knows, such as Europe/Stockholm")
         raise Refusal(RefusalKind.INPUT, "1 error; nothing was changed.", [FieldError("time_zone", text)])
     with refusing():
-        context.accounts.set_time_zone(name, request.time_zone, actor=context.actor)
-    return TimeZoneSet(request.time_zone)
+        chosen = {field: value for field, value in asdict(request).items() if value is not None}
+        return context.accounts.set_preferences(name, chosen, actor=context.actor)
 
 
 class ListOwnSessions(msgspec.Struct, kw_only=True):
@@ -94,7 +94,7 @@ class ListOwnSessions(msgspec.Struct, kw_only=True):
     scope=None,
     visibility=Visibility.SEEN,
     tag="users",
-    pages=("/account", "/account/password", "/account/sessions", "/account/time-zone"),
+    pages=("/account", "/account/password", "/account/sessions", "/account/preferences"),
 )
 def list_own_sessions(context: Context, request: ListOwnSessions) -> Items[AccountSession]:  # noqa: ARG001 - all
     """Where one is logged in."""
@@ -137,7 +137,7 @@ class ListOwnPasskeys(msgspec.Struct, kw_only=True):
         "/account",
         "/account/passkeys/options",
         "/account/password",
-        "/account/time-zone",
+        "/account/preferences",
     ),
 )
 def list_own_passkeys(context: Context, request: ListOwnPasskeys) -> Items[Passkey]:  # noqa: ARG001 - all
@@ -171,7 +171,7 @@ def remove_own_passkey(context: Context, request: RemoveOwnPasskey) -> PasskeyNa
 
 USE_CASES = (
     set_own_password,
-    set_own_time_zone,
+    set_own_preferences,
     list_own_sessions,
     end_own_sessions,
     list_own_passkeys,

@@ -31,6 +31,7 @@ from gatepost.pki.certificates.listed import listed
 from gatepost.policy.connectors.values import DkimState
 from gatepost.protocols.tls.names import matches
 from gatepost.store.interface import StoreFailure
+from gatepost.texts import N_
 from gatepost.times import day_text
 
 if TYPE_CHECKING:
@@ -238,15 +239,15 @@ def _hosts(gateway: Gateway, part: Part) -> tuple[str, ...]:
 
 def _mx(domain: str, hosts: tuple[str, ...]) -> ZoneSection:
     records = tuple(ZoneRecord(f"{domain}. IN MX {10 * number} {host}.") for number, host in enumerate(hosts, 1))
-    why = "Senders look up here which hosts accept mail for the domain (RFC 5321 section 5)."
-    return ZoneSection(SectionKey.MX, "MX records", why, records)
+    why = N_("Senders look up here which hosts accept mail for the domain (RFC 5321 section 5).")
+    return ZoneSection(SectionKey.MX, N_("MX records"), why, records)
 
 
 def _tlsa(
     gateway: Gateway, principal: Principal, hosts: tuple[str, ...], servers: Sequence[Entry] | None
 ) -> ZoneSection:
-    title = "TLSA records of the MX hosts"
-    why = (
+    title = N_("TLSA records of the MX hosts")
+    why = N_(
         "With DNSSEC they tell senders which keys our hosts use, and that TLS is required (DANE, RFC 7672). They "
         "belong into the zone of each host. Publish the record of the next certificate before the gateway presents it."
     )
@@ -284,7 +285,7 @@ def _tlsa_records(servers: Sequence[Entry], hosts: tuple[str, ...]) -> list[Zone
 
 def _mta_sts(policy: PublishedPolicy) -> ZoneSection:
     title = "MTA-STS"
-    why = (
+    why = N_(
         "It tells senders over HTTPS which hosts accept mail, and that their certificates must be valid (RFC 8461). "
         "The id follows from the policy: put a new record into the zone after the new policy is served."
     )
@@ -293,26 +294,26 @@ def _mta_sts(policy: PublishedPolicy) -> ZoneSection:
         return ZoneSection(SectionKey.MTA_STS, title, why, none=none + "mta_sts=testing")
     record, host, _ = policy.zone
     return ZoneSection(
-        SectionKey.MTA_STS, title, why, (ZoneRecord(record), ZoneRecord(host, "or its A and AAAA records"))
+        SectionKey.MTA_STS, title, why, (ZoneRecord(record), ZoneRecord(host, N_("or its A and AAAA records")))
     )
 
 
 def _tls_rpt(domain: str) -> ZoneSection:
-    why = "Senders send a daily report of their TLS failures with us (RFC 8460). Any address is possible."
-    return ZoneSection(SectionKey.TLS_RPT, "TLS reports", why, (ZoneRecord(reports_line(domain)),))
+    why = N_("Senders send a daily report of their TLS failures with us (RFC 8460). Any address is possible.")
+    return ZoneSection(SectionKey.TLS_RPT, N_("TLS reports"), why, (ZoneRecord(reports_line(domain)),))
 
 
 def _dkim(domain: str, keys: tuple[DkimKey, ...]) -> ZoneSection:
-    why = "Receivers use it to verify the signatures of mail from the domain (RFC 6376)."
+    why = N_("Receivers use it to verify the signatures of mail from the domain (RFC 6376).")
     records = tuple(
         ZoneRecord(key.record.zone_line(key.name), f"{key.state}: {key.algorithm}") for key in keys if key.public_key
     )
     none = "" if records else f"Mail of {domain} is not signed here. Create a key: gatepost dkim add"
-    return ZoneSection(SectionKey.DKIM, "DKIM keys", why, records, none)
+    return ZoneSection(SectionKey.DKIM, N_("DKIM keys"), why, records, none)
 
 
 def _spf(domain: str, hosts: tuple[str, ...]) -> ZoneSection:
-    why = (
+    why = N_(
         "It tells receivers which hosts send mail of the domain (RFC 7208). This one is for a domain whose mail leaves "
         "by this gateway alone; one that has a record already adds the mechanisms a: to it. There may be only one."
     )

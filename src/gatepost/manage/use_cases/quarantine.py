@@ -23,7 +23,7 @@ from gatepost.manage.use_cases.paging import After, Limit, cut, position
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.times import TimeText, read_time
 from gatepost.policy.connectors.errors import FieldError
-from gatepost.policy.connectors.quarantine_fields import QuarantineRelease
+from gatepost.policy.connectors.values import QuarantineRelease
 from gatepost.store.interface import StoreFailure
 from gatepost.store.quarantine import QuarantineFilter, QuarantinePlace
 

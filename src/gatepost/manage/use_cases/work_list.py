@@ -29,6 +29,7 @@ from gatepost.manage.use_cases.status import workers
 from gatepost.protocols.message.next_step import MustAct, waiting_step
 from gatepost.quantity import quantity
 from gatepost.store.nodes import NodeState
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -127,7 +128,7 @@ def _connectors(context: Context, request: ListWork) -> tuple[ConnectorFindings,
 
     answer = context.kept(ReportCounts).answers.of(question, work, request.wait)
     if answer is None:
-        return ConnectorFindings(), ["validations and rehearsals of connectors are still being counted"]
+        return ConnectorFindings(), [N_("validations and rehearsals of connectors are still being counted")]
     return answer.value, []
 
 
@@ -147,8 +148,8 @@ def _held(destinations: Sequence[WaitingDestination]) -> Iterator[WorkItem]:
             kind=WorkKind.HELD_MAIL,
             severity=Severity.CRITICAL,
             title=f"{many} of {organization} {'is' if count == 1 else 'are'} held",
-            detail="An administrator or the downgrade guard stopped this mail. It expires unless it is released.",
-            action="Review held mail",
+            detail=N_("An administrator or the downgrade guard stopped this mail. It expires unless it is released."),
+            action=N_("Review held mail"),
             page=_page("/queue", state="held", organization=organization),
             organization=organization,
             count=count,
@@ -169,7 +170,7 @@ def _blocked(destinations: Sequence[WaitingDestination]) -> Iterator[WorkItem]:
             severity=Severity.CRITICAL,
             title=f"{many} to {destination.destination} wait{'s' * (destination.deferred == 1)}",
             detail=step.text,
-            action="Open the message" if destination.count == 1 else "Open the oldest message",
+            action=N_("Open the message") if destination.count == 1 else N_("Open the oldest message"),
             page=f"/queue/{destination.oldest_message}",
             organization=destination.organization,
             count=destination.deferred,
@@ -197,7 +198,7 @@ def _alarms(alarms: ActiveAlarms, organization: str, destinations: Sequence[Wait
             severity=alarm.severity,
             title=alarm.title[:1].upper() + alarm.title[1:],
             detail=alarm.detail,
-            action="Open the certificate" if alarm.certificate else "What to do",
+            action=N_("Open the certificate") if alarm.certificate else N_("What to do"),
             page=f"/certificates/{quote(alarm.certificate, safe='')}" if alarm.certificate else "/alarms",
             organization=owner,
         )
@@ -219,7 +220,7 @@ def _validations(findings: ConnectorFindings) -> Iterator[WorkItem]:
             severity=Severity.ERROR,
             title=f"The last validation of connector {validation.name} failed",
             detail=validation.verdict,
-            action="Validate again",
+            action=N_("Validate again"),
             page=f"{_connector_page(validation)}#validation",
             organization=validation.organization,
         )
@@ -232,7 +233,7 @@ def _rehearsals(findings: ConnectorFindings) -> Iterator[WorkItem]:
             severity=Severity.WARNING,
             title=f"The rehearsal of connector {rehearsal.name} counted no failure in 7 days",
             detail=f"{quantity(rehearsal.passed, *_DELIVERY)} passed. Read the report, then enforce the connector.",
-            action="Review the rehearsal",
+            action=N_("Review the rehearsal"),
             page=f"{_connector_page(rehearsal)}#report",
             organization=rehearsal.organization,
             count=rehearsal.passed,
@@ -249,7 +250,7 @@ def _connector_page(finding: FailedValidation | QuietRehearsal) -> str:
 def _nodes(context: Context) -> Iterator[WorkItem]:
     for node in known_nodes(context.gateway):
         if node.state is NodeState.DEAD:
-            yield _node(f"Node {node.name} is dead", "It has not been heard from; other nodes took its mail over.")
+            yield _node(f"Node {node.name} is dead", N_("It has not been heard from; other nodes took its mail over."))
     for worker in workers(context.gateway):
         if not worker.ok:
             yield _node(f"Worker {worker.name} is not well", f"It {worker.detail}.")
@@ -261,7 +262,7 @@ def _node(title: str, detail: str) -> WorkItem:
         severity=Severity.ERROR,
         title=title,
         detail=detail,
-        action="Show nodes and workers",
+        action=N_("Show nodes and workers"),
         page="/#workers",
     )
 
@@ -285,14 +286,14 @@ def _shortened(kind: WorkKind, items: list[WorkItem]) -> list[WorkItem]:
 
 
 _MORE: Final = {
-    WorkKind.HELD_MAIL: ("/queue?state=held", "Review held mail"),
-    WorkKind.BLOCKED_MAIL: ("/queue/destinations", "Show all destinations"),
-    WorkKind.CERTIFICATE: ("/alarms", "Show all alarms"),
-    WorkKind.ALARM: ("/alarms", "Show all alarms"),
-    WorkKind.FAILED_VALIDATION: ("/connectors?sort=-validated", "Show connectors"),
-    WorkKind.REHEARSAL: ("/connectors?status=rehearsal", "Show rehearsals"),
-    WorkKind.NODE: ("/#nodes", "Show nodes and workers"),
-    WorkKind.RESOLVER: ("/alarms", "Show all alarms"),
+    WorkKind.HELD_MAIL: ("/queue?state=held", N_("Review held mail")),
+    WorkKind.BLOCKED_MAIL: ("/queue/destinations", N_("Show all destinations")),
+    WorkKind.CERTIFICATE: ("/alarms", N_("Show all alarms")),
+    WorkKind.ALARM: ("/alarms", N_("Show all alarms")),
+    WorkKind.FAILED_VALIDATION: ("/connectors?sort=-validated", N_("Show connectors")),
+    WorkKind.REHEARSAL: ("/connectors?status=rehearsal", N_("Show rehearsals")),
+    WorkKind.NODE: ("/#nodes", N_("Show nodes and workers")),
+    WorkKind.RESOLVER: ("/alarms", N_("Show all alarms")),
 }
 
 

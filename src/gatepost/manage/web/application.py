@@ -1,7 +1,7 @@
 """The application that the admin centre's process serves: pages and REST, within what every request must pass.
 
-From the outside: headers of every answer, what goes on record, the name asked for, who may ask at all, how much is
-sent, the form, who asks, how much of it at a time.
+From the outside: headers of every answer, its language, what goes on record, the name asked for, who may ask at all,
+how much is sent, the form, who asks, how much of it at a time.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from gatepost.manage.web.identity import IdentityMiddleware
 from gatepost.manage.web.problem import refused
 from gatepost.manage.web.refusal_audit import RefusalAuditMiddleware
 from gatepost.manage.web.request_concurrency import ConcurrencyMiddleware
+from gatepost.manage.web.request_language import LanguageMiddleware
 from gatepost.manage.web.request_limits import BodyLimit, KnownHosts, LoopbackUntilOwned
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def application(
             Middleware(_Requests),
             Middleware(GZipMiddleware, minimum_size=_WORTH_COMPRESSING, compresslevel=_COMPRESSION),
             Middleware(SecurityHeaders, strict=bool(admin.chain)),
+            Middleware(LanguageMiddleware),
             Middleware(_Failures),
             Middleware(RefusalAuditMiddleware, accounts=accounts),
             Middleware(KnownHosts, names=[gateway.settings.server.hostname.lower(), *admin.names]),

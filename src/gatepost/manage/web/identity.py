@@ -20,8 +20,10 @@ from starlette.responses import RedirectResponse
 
 from gatepost.manage.access.secret import masked, same, unmasked
 from gatepost.manage.web.forms import UNSAFE
+from gatepost.manage.web.language import use
 from gatepost.manage.web.problem import is_call, refused
 from gatepost.manage.web.refusal_audit import note_refusal
+from gatepost.texts import N_
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -85,10 +87,12 @@ class IdentityMiddleware:
                 )
         state = scope["state"]
         state["session"], state["principal"], state["csrf"] = session, session.principal, masked(session.csrf)
+        if not is_call(scope):
+            use(session.user.preferences.language)
         return None
 
 
-_EXPIRED: Final = (
+_EXPIRED: Final = N_(
     "The form is from an earlier session, so nothing was changed. Go back to the page, which then has a new form, and "
     "send it again."
 )

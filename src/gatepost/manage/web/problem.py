@@ -15,6 +15,7 @@ import msgspec
 from starlette.responses import HTMLResponse, Response
 
 from gatepost.manage.use_cases.refusal import RefusalKind  # noqa: TC001 - msgspec reads the types of fields
+from gatepost.manage.web.language import _, language
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -146,12 +147,12 @@ def is_call(scope: Scope) -> bool:
 
 
 _PAGE: Final = """<!doctype html>
-<html lang="en">
+<html lang="{language}">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark"><title>{title} - Gatepost</title>
 <link rel="stylesheet" href="/static/current/gatepost.css"></head>
 <body class="bare"><main id="main"><h1>{title}</h1><p class="lead">{text}</p>
-<p><a href="{back}">Back to the page</a></p></main></body>
+<p><a href="{back}">{words}</a></p></main></body>
 </html>
 """
 
@@ -163,7 +164,13 @@ def refused(scope: Scope, status: HTTPStatus, text: str, *, back: str = "", **he
     """
     if not is_call(scope):
         local = back if back.startswith("/") and not back.startswith("//") else "/"
-        page = _PAGE.format(title=html.escape(status.phrase), text=html.escape(text), back=html.escape(local))
+        page = _PAGE.format(
+            language=language(),
+            title=html.escape(_(status.phrase)),
+            text=html.escape(_(text)),
+            back=html.escape(local),
+            words=html.escape(_("Back to the page")),
+        )
         return HTMLResponse(page, status, headers)
     kind = PROBLEMS.get(status, ProblemType.MALFORMED)
     return problem_document(kind, text, instance_of(scope), headers=headers)

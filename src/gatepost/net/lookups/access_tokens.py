@@ -18,7 +18,7 @@ from gatepost.decoding import from_json
 from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.lookups.cache import Cache
 from gatepost.net.lookups.http import HttpClient, HttpFailed, HttpRequest, https_context
-from gatepost.net.lookups.shared import Shared
+from gatepost.net.tasks import Shared
 from gatepost.policy.connectors.addresses import PUBLIC_ADDRESSES
 from gatepost.protocols.smtp.oauth import TOKEN_OCTETS
 

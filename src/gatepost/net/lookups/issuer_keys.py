@@ -20,7 +20,7 @@ from gatepost.net.anchors import AnchorsError, TrustAnchors
 from gatepost.net.lookups.cache import Cache
 from gatepost.net.lookups.http import HttpClient, HttpFailed, HttpRequest, https_context
 from gatepost.net.lookups.jwks import JwksError, parse_jwks, parse_metadata
-from gatepost.net.lookups.shared import Shared
+from gatepost.net.tasks import Shared
 from gatepost.policy.connectors.addresses import PUBLIC_ADDRESSES
 from gatepost.policy.connectors.oauth import configuration_urls
 from gatepost.values import replace

@@ -19,7 +19,7 @@ from gatepost.net.lookups.cache import Cache
 from gatepost.net.lookups.http import HttpFailed, HttpRequest
 from gatepost.net.lookups.mtasts_cache import CachedPolicy, PolicyFolder
 from gatepost.net.lookups.question import LookupFailed
-from gatepost.net.lookups.shared import Shared
+from gatepost.net.tasks import Shared
 from gatepost.protocols.dns.text_record import RecordError
 from gatepost.protocols.mtasts.policy import MAX_BYTES, PolicyError, StsMode, StsPolicy, parse_policy
 from gatepost.protocols.mtasts.publish import PATH, policy_host, record_name

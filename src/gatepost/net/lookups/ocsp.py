@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from gatepost.net.lookups.cache import Cache
 from gatepost.net.lookups.http import HttpFailed, HttpRequest
-from gatepost.net.lookups.shared import Shared
 from gatepost.net.revocation import MAX_RESPONSE_BYTES, RevocationError, RevocationStatus, ocsp_request, read_response
+from gatepost.net.tasks import Shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives import serialization
 from gatepost.net.lookups.cache import Cache
 from gatepost.net.lookups.cache_folder import make_room, replace_file
 from gatepost.net.lookups.http import HttpFailed, HttpRequest
-from gatepost.net.lookups.shared import Shared
 from gatepost.net.revocation import MAX_LIST_BYTES, RevocationError, RevocationList, read_list
+from gatepost.net.tasks import Shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable

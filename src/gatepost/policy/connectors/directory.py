@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gatepost.policy.connectors.authentication_results import AuthenticationResults
 from gatepost.policy.connectors.hook_index import HookIndex
 from gatepost.policy.connectors.journal_index import journals
 from gatepost.policy.connectors.names import covers, network, parents
 from gatepost.policy.connectors.quarantine_rules import QuarantineRules
 from gatepost.policy.connectors.recipients import MailboxIndex, RecipientLists
 from gatepost.policy.connectors.signing_keys import SigningKeys
-from gatepost.policy.connectors.values import ConnectorType, Mode, RevocationCheck
+from gatepost.policy.connectors.values import AuthenticationResults, ConnectorType, Mode, RevocationCheck
 from gatepost.policy.connectors.verification import in_force
 from gatepost.protocols.tls.names import matches, normalise
 from gatepost.values import replace

@@ -83,6 +83,10 @@ class SessionFacts(msgspec.Struct, frozen=True):
     node: str = ""
     introduction: Introduction | None = None
 
+    def __hash__(self) -> int:
+        """By the session: `chains` has no hash."""
+        return hash((self.session_id, self.peer_ip))
+
     @property
     def connection_ip(self) -> str:
         """The address that the connection comes from, or is told to by a proxy: never one that a message only names."""

@@ -19,9 +19,9 @@ from gatepost.policy.connectors.bound import Holder, moved, moved_rules, turned_
 from gatepost.policy.connectors.errors import FieldError
 from gatepost.policy.connectors.fields import Access
 from gatepost.policy.connectors.model import Resources, parse
-from gatepost.policy.connectors.quarantine_fields import QuarantineRelease
 from gatepost.policy.connectors.record_base import Record, owned_marker, record_in
 from gatepost.policy.connectors.records import Organization
+from gatepost.policy.connectors.values import QuarantineRelease
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -10,15 +10,14 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from gatepost.policy.connectors import known_by_address, oauth, tls_rules
-from gatepost.policy.connectors.authentication_results import AuthenticationResults
 from gatepost.policy.connectors.content_hook import scanner_host
-from gatepost.policy.connectors.limit_rules import lint_limits
 from gatepost.policy.connectors.names import covers, is_this_machine, network
 from gatepost.policy.connectors.next_hop_rules import lint_next_hops
 from gatepost.policy.connectors.publication import publication
 from gatepost.policy.connectors.quarantine_rules import lint_quarantine
 from gatepost.policy.connectors.recipient_rules import warn_of_validation
 from gatepost.policy.connectors.values import (
+    AuthenticationResults,
     ConnectorType,
     DkimAlgorithm,
     DkimState,
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
     from gatepost.policy.connectors.mail_flow_rule import MailFlowRule
     from gatepost.policy.connectors.model import Resources
     from gatepost.policy.connectors.names import Network
-    from gatepost.policy.connectors.records import InboundConnector, Organization, OutboundConnector
+    from gatepost.policy.connectors.records import InboundConnector, Mailbox, Organization, OutboundConnector
 
 
 _OVERLAPS: Final = 3  # networks of others that are named for each
@@ -443,3 +442,30 @@ def _shared_addresses(resources: Resources) -> Iterator[str]:
                 "only the sender's domain then tells whose mail it is; distinguish the servers by certificate"
             )
         around.append((its, other, other_name))
+
+
+def lint_limits(organization: Organization) -> Iterator[str]:
+    """Limits that have no effect, a sentence each."""
+    for mailbox in organization.mailboxes:
+        label = f"mailbox {mailbox.address} of {organization.name}"
+        ceiling = organization.user_messages_per_day, organization.user_recipients_per_day
+        yield from _daily(mailbox, label, ceiling, "user")
+    for connector in organization.inbound_connectors:
+        label = f"inbound connector {connector.name!r} of {organization.name}"
+        if connector.connector_type is ConnectorType.ON_PREMISES:
+            ceiling = organization.server_messages_per_day, organization.server_recipients_per_day
+            yield from _daily(connector, label, ceiling, "server")
+        elif connector.messages_per_day or connector.recipients_per_day:
+            yield f"{label}: messages_per_day and recipients_per_day act on on-premises connectors only; leave them out"
+
+
+def _daily(part: Mailbox | InboundConnector, label: str, ceiling: tuple[int, int], kind: str) -> Iterator[str]:
+    for noun, own, most in zip(
+        ("messages", "recipients"), (part.messages_per_day, part.recipients_per_day), ceiling, strict=True
+    ):
+        if most and own >= most:
+            yield (
+                f"{label}: {noun}_per_day = {own} has no effect, as {kind}_{noun}_per_day of the organization is {most}"
+            )
+    if part.messages_per_day and 0 < part.recipients_per_day < part.messages_per_day:
+        yield f"{label}: messages_per_day has no effect, as recipients_per_day is lower"

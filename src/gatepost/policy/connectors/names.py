@@ -10,6 +10,7 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from gatepost.protocols.smtp.grammar import GrammarError, parse_address, parse_domain
 
@@ -180,3 +181,31 @@ class SmartHost:
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == 25 else f"{host}:{self.port}"
+
+
+ENTRA = "login.microsoftonline.com"
+
+
+def https_url(value: str) -> str:
+    """Check an https address without user and fragment. Raises ValueError."""
+    try:
+        parts = urlsplit(value)
+        good = parts.scheme == "https" and bool(parts.hostname) and "@" not in parts.netloc and not parts.fragment
+        _ = parts.port
+    except ValueError:
+        good = False
+    if not good or not value.isascii() or " " in value:
+        raise ValueError(f"{value!r} is not an https address; the gateway fetches keys over HTTPS only")
+    return value
+
+
+def https_issuer(value: str) -> str:
+    """Check the URL of an issuer of tokens. Raises ValueError."""
+    parts = urlsplit(https_url(value))
+    if parts.query:
+        raise ValueError(f"{value!r} has a query, which an issuer never has (RFC 8414 section 2)")
+    if parts.hostname == ENTRA and parts.path.split("/")[1:2] in (["common"], ["organizations"], ["consumers"]):
+        raise ValueError(
+            f"{value!r} is in no token: each names its tenant's own issuer; write https://{ENTRA}/TENANT-ID/v2.0"
+        )
+    return value

@@ -23,7 +23,7 @@ from gatepost.policy.connectors.fields import (
     Text,
     TrustAnchorsText,
 )
-from gatepost.policy.connectors.issuer_url import ENTRA, https_issuer, https_url
+from gatepost.policy.connectors.names import ENTRA, https_issuer, https_url
 from gatepost.policy.connectors.record_base import Record
 from gatepost.policy.connectors.units import format_duration
 

@@ -13,7 +13,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, Field
 
 from gatepost.policy.connectors.fields import Access, FilePath, Form, Owned, Text
-from gatepost.policy.connectors.issuer_url import https_url
+from gatepost.policy.connectors.names import https_url
 from gatepost.policy.connectors.record_base import Record
 
 GLOBAL_CLOUD: Final = "https://graph.microsoft.com"

@@ -11,14 +11,13 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from gatepost.policy.connectors import address_fields as addresses
-from gatepost.policy.connectors import journal_fields as journal
-from gatepost.policy.connectors import limit_fields as limits
-from gatepost.policy.connectors import quarantine_fields as quarantine
-from gatepost.policy.connectors import tls_fields as tls
+from gatepost.policy.connectors import address_fields as addresses  # noqa: TC001 - pydantic reads the annotation
+from gatepost.policy.connectors import journal_fields as journal  # noqa: TC001 - pydantic reads the annotation
+from gatepost.policy.connectors import limit_fields as limits  # noqa: TC001 - pydantic reads the annotation
+from gatepost.policy.connectors import organization_fields as organizations  # noqa: TC001 - pydantic reads the annotation
+from gatepost.policy.connectors import tls_fields as tls  # noqa: TC001 - pydantic reads the annotation
 from gatepost.policy.connectors.accepted_domain import AcceptedDomain  # noqa: TC001 - pydantic reads the annotation
 from gatepost.policy.connectors.authentication import Authentication  # noqa: TC001 - pydantic reads the annotation
-from gatepost.policy.connectors.authentication_results import AuthenticationField, AuthenticationResults
 from gatepost.policy.connectors.client_certificate import ClientCertificate  # noqa: TC001 - pydantic reads the annotation
 from gatepost.policy.connectors.content_hook import ContentHook  # noqa: TC001 - pydantic reads the annotation
 from gatepost.policy.connectors.dkim_key import DkimKey  # noqa: TC001 - pydantic reads the annotation
@@ -51,6 +50,7 @@ from gatepost.policy.connectors.units import format_duration
 from gatepost.policy.connectors.values import (
     AddressFamily,
     AddressSenders,
+    AuthenticationResults,
     Cleartext,
     ConnectorType,
     ContentProtection,
@@ -62,6 +62,7 @@ from gatepost.policy.connectors.values import (
     MtaStsMode,
     ProfileName,
     ProtectionDrop,
+    QuarantineRelease,
     RequireTlsMode,
     RevocationCheck,
     SmartHostOrder,
@@ -444,10 +445,10 @@ class Organization(Record):
         "without the message's body, at most 3 an hour to one address and 60 an hour in all, for each worker. "
         "withheld: none; the trace says so.",
     )
-    quarantine_days: quarantine.QuarantineDays = 30
-    quarantine_release: quarantine.QuarantineReleaseField = quarantine.QuarantineRelease.ADMINISTRATORS
-    quarantine_digest: quarantine.QuarantineDigest = False
-    authentication_results: AuthenticationField = AuthenticationResults.NONE
+    quarantine_days: organizations.QuarantineDays = 30
+    quarantine_release: organizations.QuarantineReleaseField = QuarantineRelease.ADMINISTRATORS
+    quarantine_digest: organizations.QuarantineDigest = False
+    authentication_results: organizations.AuthenticationField = AuthenticationResults.NONE
     journal_to: journal.JournalTo = ""
     journal_form: journal.JournalFormField = JournalForm.REPORT
     journal_direction: journal.JournalDirectionField = JournalDirection.ALL

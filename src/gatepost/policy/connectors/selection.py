@@ -138,3 +138,18 @@ def _goes_before(pattern: str, chosen: OutboundConnector, its: str, other: Outbo
 
 def _label(connector: OutboundConnector, organization: Organization) -> str:
     return f"connector {connector.name!r} of {organization.name}"
+
+
+def elsewhere(directory: Directory, organization: Organization, connector: OutboundConnector, domain: str) -> str:
+    """A note that mail to the domain takes another route, and which; "" if it takes this connector.
+
+    A disabled connector, or one that only mail flow rules use, gets no note: other findings report that.
+    """
+    if not connector.enabled or connector.is_transport_rule_scoped:
+        return ""
+    owner = directory.organization_of(domain) or organization
+    selection = select_outbound(directory, owner, domain)
+    chosen = selection.connector
+    if chosen is not None and owner.name == organization.name and chosen.name == connector.name:
+        return ""
+    return f"mail to {domain} does not go by this connector: {'; '.join(selection.reasons)}"

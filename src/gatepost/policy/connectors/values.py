@@ -273,3 +273,18 @@ class JournalDirection(StrEnum):
         if self is JournalDirection.EXTERNAL:
             return direction is not JournalDirection.INTERNAL
         return self in {JournalDirection.ALL, direction}
+
+
+class QuarantineRelease(StrEnum):
+    """The people who may release messages from an organization's quarantine."""
+
+    ADMINISTRATORS = "administrators"
+    GATEWAY = "gateway"
+
+
+class AuthenticationResults(StrEnum):
+    """The party that checks SPF, DKIM, DMARC and ARC of mail from others (RFC 8601)."""
+
+    NONE = "none"
+    GATEWAY = "gateway"
+    RSPAMD = "rspamd"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gatepost.policy.connectors.authentication_results import AuthenticationResults
+from gatepost.policy.connectors.values import AuthenticationResults
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gatepost.policy.connectors.authentication_results import AuthenticationResults
 from gatepost.policy.connectors.comparison import PASSED_OVER_LIMIT
 from gatepost.policy.connectors.units import format_duration
+from gatepost.policy.connectors.values import AuthenticationResults
 from gatepost.policy.decisions.content_demand import NO_DEMAND
 from gatepost.policy.decisions.outbound import describe
 

@@ -10,10 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, assert_never
 
-from gatepost.policy.connectors.authentication_results import AuthenticationResults
 from gatepost.policy.connectors.comparison import other_inbound, other_outbound
 from gatepost.policy.connectors.mail_flow import unmet
-from gatepost.policy.connectors.values import ProtectionDrop
+from gatepost.policy.connectors.values import AuthenticationResults, ProtectionDrop
 from gatepost.policy.decisions.asking import mx_stand_in, with_message_request
 from gatepost.policy.decisions.authentication import authenticated_by
 from gatepost.policy.decisions.daily_limits import with_daily_limit

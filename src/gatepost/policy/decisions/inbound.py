@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gatepost.policy.connectors.authentication_results import AuthenticationResults
 from gatepost.policy.connectors.credentials import CredentialFault
 from gatepost.policy.connectors.facts import Teller
 from gatepost.policy.connectors.match import (
@@ -22,7 +21,7 @@ from gatepost.policy.connectors.match import (
     match_partner,
 )
 from gatepost.policy.connectors.tls_fields import limits_of
-from gatepost.policy.connectors.values import Mode, ProfileName, RecipientValidation, TlsVersion
+from gatepost.policy.connectors.values import AuthenticationResults, Mode, ProfileName, RecipientValidation, TlsVersion
 from gatepost.policy.decisions import refusals
 from gatepost.policy.decisions.authentication import authenticated_by
 from gatepost.policy.decisions.content import hooks_for

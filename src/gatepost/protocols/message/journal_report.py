@@ -2,7 +2,7 @@
 
 A report is a message of its own: a text that names the sender and every recipient in the form of Exchange's journal
 reports, which archives read, and the message as an attachment, octet by octet as it was accepted. Called by
-`mail.outbound.journal`; the message itself never passes through here, whatever its size.
+`mail.outbound.body`; the message itself never passes through here, whatever its size.
 """
 
 from __future__ import annotations

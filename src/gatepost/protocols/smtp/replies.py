@@ -104,3 +104,11 @@ TOO_MANY_TRANSACTIONS: Final = Reply(421, "4.7.0", ("Too many transactions in on
 ENDLESS_LINE: Final = Reply(421, "4.7.0", ("Command line does not end, closing",))
 NOT_SMTP: Final = Reply(421, "4.7.0", ("This is not SMTP, closing",))
 CONTENT_ADRIFT: Final = Reply(421, "4.7.0", ("Content may follow a refused command, closing",))
+
+# What ends a session from outside the core.
+TIMED_OUT: Final = Reply(421, "4.4.2", ("Timed out waiting for your next command",))
+TOO_SLOW: Final = Reply(421, "4.4.2", ("The message arrives more slowly than we accept",))
+TOO_LONG: Final = Reply(421, "4.4.2", ("The session has lasted as long as we allow",))
+FAULT: Final = Reply(421, "4.3.0", ("Temporary server error, try again later",))
+TOO_MANY_LOGINS: Final = Reply(421, "4.7.0", ("Too many failed log-ins in one session, closing",))
+DRAINING: Final = Reply(421, "4.3.2", ("Service shutting down, try again later",))

@@ -21,8 +21,7 @@ from gatepost.store.postgres.evidence import PostgresEvidence
 from gatepost.store.postgres.move_evidence import EvidenceTables
 from gatepost.store.postgres.move_queue import MoveConnection, PostgresBodies, PostgresMessages, settle_queue
 from gatepost.store.postgres.move_trace import PostgresTracePart
-from gatepost.store.postgres.opened import allow_closed, mark_document
-from gatepost.store.postgres.server import DatabaseServer, close_all
+from gatepost.store.postgres.server import DatabaseServer, allow_closed, close_all, mark_document
 from gatepost.store.postgres.sql import table_names
 from gatepost.store.session_tables import SESSIONS, SessionTables
 from gatepost.store.shared_destinations import DESTINATION_COLUMNS, HISTORY

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from gatepost.mail.model.queue_id import SHARDS, last_id
 from gatepost.store.interface import DestinationWork, StoreBusy
 from gatepost.store.move_mark import check_open, decoded_mark
-from gatepost.store.postgres.opened import mark_document
 from gatepost.store.postgres.queue_rows import REMOVE_DONE
+from gatepost.store.postgres.server import mark_document
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

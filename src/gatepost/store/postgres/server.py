@@ -2,6 +2,9 @@
 
 One for each process and address, made at the first use and never on both sides of a fork. The queue of a worker does
 not come here: it has connections of its own on the worker's loop (`store.postgres.queue`).
+
+Whenever a connection is made, the database is checked not to be one side of a move to another engine
+(`store.move_mark`); `store.postgres.owners` does so when a process begins to own mail.
 """
 
 from __future__ import annotations
@@ -15,7 +18,9 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 
 from gatepost.store.interface import StoreBusy, StoreFailure
+from gatepost.store.move_mark import check_open, decoded_mark
 from gatepost.store.postgres.connecting import (
+    Address,
     check_passfile,
     check_verified,
     connect_failure,
@@ -25,7 +30,6 @@ from gatepost.store.postgres.connecting import (
 )
 from gatepost.store.postgres.host_names import wait_for_name
 from gatepost.store.postgres.hosts import first_to_answer
-from gatepost.store.postgres.opened import check_database_open
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -235,3 +239,30 @@ def _forget_servers() -> None:
 
 
 os.register_at_fork(after_in_child=_forget_servers)
+
+
+_allowed: set[str] = set()  # addresses whose closed stores this process may use: it is the one that moves them
+
+
+def allow_closed(url: str) -> None:
+    """Let this process use a database that is closed, as it moves or reopens it."""
+    _allowed.add(url)
+
+
+async def mark_document(connection: Any) -> str | None:
+    """The mark as it is stored; None if there is none."""
+    if await connection.fetchval("SELECT to_regclass('store_move')") is None:
+        return None
+    document: str | None = await connection.fetchval("SELECT document FROM store_move WHERE id = 1")
+    return document
+
+
+async def check_database_open(connection: Any, url: str) -> None:
+    """Raise StoreFailure if the database is closed to this process."""
+    if url in _allowed:
+        return
+    document = await mark_document(connection)
+    if document is not None:
+        address = Address(url)
+        place = f"{address}, database {address.database}"
+        check_open(decoded_mark(document, place), place)

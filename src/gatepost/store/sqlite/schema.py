@@ -275,3 +275,8 @@ def make_file(path: Path) -> None:
         return
     os.close(descriptor)
     sync_directory(path.parent)
+
+
+def sqlite_version() -> str:
+    """The version of SQLite that is used."""
+    return apsw.sqlite_lib_version()

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from support.chains import CLIENT, pem, server, sha1_signed
+from support.rsa_keys import rsa_key
 from support.status_authority import NOW, StatusAuthority
 from support.web import Web, ok, status
 
@@ -242,7 +242,7 @@ CASES: dict[str, tuple[bytes, str, set[Part], set[Part]]] = {
         set(),
     ),
     "weak key": (
-        pem(server(AUTHORITY, key=rsa.generate_private_key(65537, 1024)).certificate, ABOVE),  # noqa: S505
+        pem(server(AUTHORITY, key=rsa_key(1024)).certificate, ABOVE),
         "weak-key",
         {Part.STRENGTH},
         set(),

@@ -6,9 +6,9 @@ import json
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from support.chains import pem, server
+from support.rsa_keys import rsa_key
 from support.status_authority import NOW, StatusAuthority
 
 from gatepost.analysis.checks.chain_file import ChainFileError, parse_file
@@ -21,7 +21,7 @@ TIME = NOW.timestamp()
 OWN = "this machine's store"
 CA = [(x509.BasicConstraints(ca=True, path_length=None), True)]
 KNOWN, NEW = StatusAuthority("Known"), StatusAuthority("New")
-WEAK = StatusAuthority("Weak", key=rsa.generate_private_key(65537, 1024))  # noqa: S505 - to see it told
+WEAK = StatusAuthority("Weak", key=rsa_key(1024))
 BELOW, BELOW_NEW = StatusAuthority("Below", parent=KNOWN), StatusAuthority("Below new", parent=NEW)
 
 

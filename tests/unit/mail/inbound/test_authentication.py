@@ -9,15 +9,15 @@ import hashlib
 import dkim
 import dns.rdata
 import pytest
-from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from support.rsa_keys import rsa_key
 
 from gatepost.mail.inbound.authentication import MOST_SIGNATURES, Arrival, Authenticator
 from gatepost.net.lookups.dns import DnsAnswer, DnsStatus
 from gatepost.net.lookups.question import LookupFailed
 from gatepost.protocols.smtp.grammar import parse_path
 
-KEY = generate_private_key(65537, 2048)
+KEY = rsa_key()
 PEM = KEY.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
 PUBLIC = base64.b64encode(KEY.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).decode()
 RECORDS = {

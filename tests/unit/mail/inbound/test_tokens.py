@@ -7,7 +7,8 @@ import tomllib
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec
+from support.rsa_keys import rsa_key
 
 from gatepost.mail.inbound.tokens import judge_token
 from gatepost.net.lookups.issuer_keys import KeysUnavailable
@@ -17,8 +18,8 @@ from gatepost.policy.connectors.model import parse
 
 ANN = "ann@contoso.example"
 RSA, OTHER, EC = (
-    rsa.generate_private_key(65537, 2048),
-    rsa.generate_private_key(65537, 2048),
+    rsa_key(),
+    rsa_key(name="other"),
     ec.generate_private_key(ec.SECP256R1()),
 )
 CLAIMS = {"iss": "https://idp.example", "aud": "smtp", "email": ANN}

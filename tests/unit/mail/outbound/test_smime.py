@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+from support.rsa_keys import rsa_key
 
 import gatepost.mail.outbound.smime as step
 from gatepost.mail.model.delivery_result import Disposition
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KEY = ec.generate_private_key(ec.SECP256R1())
-RSA = rsa.generate_private_key(65537, 2048)
+RSA = rsa_key()
 SECRET = b"the figures"
 BODY = b"From: Ann <ann@contoso.example>\r\nTo: bob@b.example, eve@b.example\r\nSubject: x\r\n\r\n" + SECRET + b"\r\n"
 
@@ -167,7 +168,7 @@ FAILURES: dict[str, tuple[Any, str]] = {
     "not yet valid": (lambda scene: scene.add("bob@b.example", issued(KEY, days=(1, 9))), "450 4.7.5"),
     "expired for the domain": (lambda scene: scene.add("b.example", issued(KEY, days=(-9, -1))), "450 4.7.5"),
     "weak": (
-        lambda scene: scene.add("bob@b.example", issued(rsa.generate_private_key(65537, 1024))),  # noqa: S505 - it is
+        lambda scene: scene.add("bob@b.example", issued(rsa_key(1024))),
         "450 4.7.5",
     ),
     "corrupt": (lambda scene: (scene.add("bob@b.example", BOB), corrupt(scene)), "451 4.3.0"),

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+from support.rsa_keys import rsa_key
 
 import gatepost.mail.outbound.smime_decryption as step
 from gatepost.mail.model.delivery_result import Disposition
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-KEYS = {name: rsa.generate_private_key(65537, 2048) for name in ("ann", "domain")}
+KEYS = {name: rsa_key(name=name) for name in ("ann", "domain")}
 ENTITY = b"Content-Type: text/plain; charset=utf-8\r\nContent-ID: <x>\r\n\r\nGr\xc3\xbc\xc3\x9fe\r\n"
 HEAD = b"From: x@elsewhere.example\r\nSubject: [...]\r\nMIME-Version: 1.0\r\n"
 

@@ -30,7 +30,7 @@ def test_audit_events_of_an_older_file_are_kept(path):
         older.execute(
             "ALTER TABLE audit_event RENAME TO deed; DROP INDEX audit_event_at; DROP INDEX audit_event_of;"
             "DROP INDEX audit_event_refused; ALTER TABLE setup DROP COLUMN sealed; CREATE INDEX deed_at ON deed (at);"
-            'ALTER TABLE "user" DROP COLUMN time_zone;'
+            'ALTER TABLE "user" DROP COLUMN preferences;'
             "CREATE INDEX deed_of ON deed (organization, id);"
             "CREATE INDEX deed_refused ON deed (who, action, id) WHERE outcome <> 'done'; PRAGMA user_version = 2"
         )
@@ -47,7 +47,7 @@ def test_audit_events_of_an_older_file_are_kept(path):
     assert rows == [(1, "ann"), (2, "ann"), (4, ""), (5, "")], "a number never comes again"
     assert not {name for name in names if "deed" in name}
     assert "sealed" in rows_of_setup
-    assert "time_zone" in rows_of_user
+    assert "preferences" in rows_of_user
     assert {"audit_event_at", "audit_event_of", "audit_event_refused"} <= names
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
     pkcs12,
 )
+from support.rsa_keys import rsa_key
 
 from gatepost.pki.certificates.authority import Authority
 
@@ -350,7 +351,7 @@ def test_a_request_is_removed_and_what_would_come_back_is_not(place):
 
 def test_a_key_that_no_listener_takes(place):
     chain, key = place.files("a")
-    small = rsa.generate_private_key(65537, 1024)  # noqa: S505 - too small on purpose
+    small = rsa_key(1024)
     (leaf,) = x509.load_pem_x509_certificates(chain.read_bytes())
     builder = x509.CertificateBuilder().subject_name(leaf.subject).issuer_name(leaf.issuer).serial_number(9)
     builder = builder.not_valid_before(leaf.not_valid_before_utc).not_valid_after(leaf.not_valid_after_utc)

@@ -3,8 +3,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from support.rsa_keys import rsa_key
 
 from gatepost.pki.certificates.dkim_keys import content_name, made_key, read_key
 from gatepost.policy.connectors.values import DkimAlgorithm
@@ -133,7 +133,7 @@ def test_without_a_master_key_a_key_stays_in_its_file(home):
 
 
 def test_a_weak_key_is_taken_with_a_warning(home):
-    weak = generate_private_key(65537, 1024).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())  # noqa: S505 - it is the weak one
+    weak = rsa_key(1024).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     added = home.call("dkim", "add", "contoso.example", "--key", key_file(home, weak))
     assert "an RSA key of 1024 bits is weak" in added.stderr
 

@@ -8,7 +8,16 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from gatepost.manage.cli.options import MOMENT, author, config_option, fail, json_option, refused, settings_of
+from gatepost.manage.cli.options import (
+    MOMENT,
+    author,
+    config_option,
+    connector_options,
+    fail,
+    json_option,
+    refused,
+    settings_of,
+)
 from gatepost.manage.cli.remote_options import RemoteOptions
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.policy.connectors.errors import FieldError
@@ -136,3 +145,34 @@ def test_what_is_neither_is_refused_with_examples(text):
 
 def test_a_default_stays_as_it_is():
     assert MOMENT.convert(0.0, None, None) == 0.0
+
+
+@click.command()
+@connector_options
+def about(name, direction, organization):
+    click.echo((name, direction, organization))
+
+
+def asked(*words):
+    return CliRunner().invoke(about, words)
+
+
+def test_what_tells_connectors_apart():
+    assert asked("bank in").output == "('bank in', None, '')\n"
+    both = asked("--direction", "outbound", "--organization", "contoso", "bank").output
+    assert both == "('bank', 'outbound', 'contoso')\n"
+    assert asked("--", "--bank").output == "('--bank', None, '')\n", "a name may begin with a dash"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((), "Missing argument 'NAME'"),
+        (("a", "b"), "unexpected extra argument"),
+        (("--direction", "sideways", "a"), "'inbound', 'outbound'"),
+    ],
+)
+def test_wrong_use(words, told):
+    result = asked(*words)
+    assert result.exit_code == 2
+    assert told in result.output

@@ -7,7 +7,16 @@ import time
 
 import pytest
 
-from gatepost.manage.cli.setup_notice import SETUP_FILE, forget_setup, known_setup, show_setup, tell_of_setup_elsewhere
+from gatepost.manage.cli.setup_notice import (
+    SETUP_FILE,
+    admin_url,
+    forget_setup,
+    known_setup,
+    setup_url,
+    show_setup,
+    tell_of_setup_elsewhere,
+)
+from gatepost.settings.loader import load
 
 ADDRESS = "https://127.0.0.1:8443/setup?code=secret"
 UNTIL = 1_795_528_800.0  # 2026-11-24T14:00:00Z
@@ -79,3 +88,22 @@ def test_a_file_with_something_else_has_no_code(tmp_path, content):
     (tmp_path / "there").write_text(f"{ADDRESS}\n")
     (tmp_path / SETUP_FILE).symlink_to(tmp_path / "there")
     assert known_setup(tmp_path) == ""
+
+
+@pytest.mark.parametrize(
+    ("address", "local", "elsewhere"),
+    [
+        ("127.0.0.1:8443", "https://127.0.0.1:8443", "https://127.0.0.1:8443"),
+        ("0.0.0.0:443", "https://127.0.0.1:443", "https://mx.gate.example:443"),
+        ("[::]:443", "https://127.0.0.1:443", "https://mx.gate.example:443"),
+        ("[2001:db8::1]:443", "https://[2001:db8::1]:443", "https://[2001:db8::1]:443"),
+        ("admin.gate.example:443", "https://admin.gate.example:443", "https://admin.gate.example:443"),
+    ],
+)
+def test_where_it_is(home, address, local, elsewhere):
+    settings = load(
+        str(home.settings(server={"hostname": "mx.gate.example", "data_dir": "data"}, admin={"address": address})), {}
+    )
+    assert admin_url(settings, local=True) == local
+    assert admin_url(settings, local=False) == elsewhere
+    assert setup_url(settings, "abc", 9) == f"{local.rpartition(':')[0]}:9/setup?code=abc"

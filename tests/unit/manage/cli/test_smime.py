@@ -6,7 +6,7 @@ import datetime as dt
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from support.rsa_keys import rsa_key
 
 RESOURCES = """
 [organization.contoso]
@@ -43,7 +44,7 @@ encrypt = "smime"
 sign = "smime"
 """
 CA_KEY = ec.generate_private_key(ec.SECP256R1())
-RSA = rsa.generate_private_key(65537, 2048)
+RSA = rsa_key()
 NOW = dt.datetime.now(dt.UTC)
 BOB = "bob@secret.example"
 

@@ -56,20 +56,20 @@ def test_times_are_in_the_zone_that_one_chose(ann):
     assert "Times are shown in UTC , the zone of the gateway" in ann.get("/account").words
     browser = {"cookie": f"{ann.headers['cookie']}; gatepost_zone=Asia/Kolkata"}
     assert re.search(r"Logged in .*\+05:30", page := ann.get("/account", **browser).words), page
-    assert ann.post("/account/time-zone", time_zone="Europe/Stockholm").status == 303
+    assert ann.post("/account/preferences", time_zone="Europe/Stockholm").status == 303
     page = ann.get("/account", **browser)
     assert "Times are shown in Europe/Stockholm , as you chose" in page.words
     assert re.search(
         r'<time datetime="[^"]*Z" title="[^"]*Z, [^"]*">20\d\d-\d\d-\d\d \d\d:\d\d:\d\d\+0[12]</time>', page.text
     )
     assert ann.is_logged_in
-    assert ann.post("/account/time-zone", time_zone="").status == 303
+    assert ann.post("/account/preferences", time_zone="").status == 303
     assert "Asia/Kolkata , as your browser says" in ann.get("/account", **browser).words
 
 
 @pytest.mark.parametrize("name", ["<b>x", "../etc/passwd", "Europe/Atlantis", "x" * 999])
 def test_what_is_no_time_zone_changes_nothing(ann, name):
-    answer = ann.post("/account/time-zone", time_zone=name)
+    answer = ann.post("/account/preferences", time_zone=name)
     assert answer.status == 422
     assert "<b>x" not in answer.text
     cookie = f"{ann.headers['cookie']}; gatepost_zone={name[:99]}"

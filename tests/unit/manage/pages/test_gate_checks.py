@@ -33,10 +33,10 @@ class Threads:
     def __init__(self):
         self.errors, self._started = [], []
 
-    def __call__(self, target, **named):
+    def __call__(self, target, args=(), **named):
         def run():
             try:
-                target()
+                target(*args)
             except Exception as error:  # noqa: BLE001 - looked at by the test
                 self.errors.append(error)
 

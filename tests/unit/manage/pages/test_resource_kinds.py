@@ -37,7 +37,10 @@ def test_a_page_speaks_of_fields_that_there_are(page):
     assert set(page.first) <= set(known)
     assert page.columns == ("organization", *known)
     assert page.has_status is ("enabled" in known)
-    assert page.article == ("an" if page.kind.label[0] in "aeioAEIO" else "a")
+    article = "an" if page.kind.label[0] in "aeioAEIO" else "a"
+    assert page.add == f"Add {article} {page.kind.label}"
+    assert page.none == f"No {page.kind.label} yet"
+    assert page.saved == f"The {page.kind.label}"
     assert page.folder == FOLDERS[page.kind.key]
     assert f"/{page.folder}" in [path for _, path in page.tabs]
 

@@ -5,7 +5,8 @@ import json
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from support.rsa_keys import rsa_key
 
 from gatepost.net.lookups.jwks import JwksError, parse_jwks, parse_metadata
 
@@ -14,8 +15,8 @@ def b64(value: int) -> str:
     return base64.urlsafe_b64encode(value.to_bytes((value.bit_length() + 7) // 8)).decode().rstrip("=")
 
 
-def rsa_key(bits: int) -> dict[str, Any]:
-    numbers = rsa.generate_private_key(65537, bits).public_key().public_numbers()
+def rsa_jwk(bits: int) -> dict[str, Any]:
+    numbers = rsa_key(bits).public_key().public_numbers()
     return {"kty": "RSA", "n": b64(numbers.n), "e": b64(numbers.e)}
 
 
@@ -30,7 +31,7 @@ def ed_key() -> dict[str, Any]:
     return {"kty": "OKP", "crv": "Ed25519", "x": base64.urlsafe_b64encode(raw).decode().rstrip("=")}
 
 
-RSA, EC, ED = rsa_key(2048), ec_key(), ed_key()
+RSA, EC, ED = rsa_jwk(2048), ec_key(), ed_key()
 
 
 def keys(*found: Any) -> bytes:
@@ -63,7 +64,7 @@ PASSED_OVER = [
     RSA | {"n": "!"},
     RSA | {"n": None},
     {"kty": "RSA"},
-    rsa_key(1024),
+    rsa_jwk(1024),
     {"kty": "oct", "k": "c2VjcmV0"},
     {"kty": "oct", "k": "c2VjcmV0", "alg": "HS256"},
     {"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA"},

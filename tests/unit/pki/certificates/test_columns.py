@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import subprocess
+from functools import partial
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, mldsa, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, mldsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from support.chains import server, sha1_signed
+from support.rsa_keys import rsa_key
 from support.status_authority import StatusAuthority
 from support.table_scene import AIA, CRL, OCSP, certificate
 
 from gatepost.net.certificate import CertificateError
 from gatepost.pki.certificates.columns import columns
 
-RSA = StatusAuthority("RSA Root", key=rsa.generate_private_key(65537, 2048))
+RSA = StatusAuthority("RSA Root", key=rsa_key())
 EC = StatusAuthority("EC Root", key=ec.generate_private_key(ec.SECP384R1()))
 ED = StatusAuthority("Ed Root", key=ed25519.Ed25519PrivateKey.generate())
 
@@ -28,19 +30,19 @@ def openssl(der, *words):
 
 
 @pytest.mark.parametrize(
-    ("authority", "key", "shown", "signature"),
+    ("authority", "make_key", "shown", "signature"),
     [
-        (RSA, rsa.generate_private_key(65537, 2048), ("RSA, 2048 bits", 2048), "RSA with SHA-256"),
-        (RSA, rsa.generate_private_key(65537, 3072), ("RSA, 3072 bits", 3072), "RSA with SHA-256"),
-        (RSA, ec.generate_private_key(ec.SECP256R1()), ("EC P-256, 256 bits", 256), "RSA with SHA-256"),
-        (EC, ec.generate_private_key(ec.SECP384R1()), ("EC P-384, 384 bits", 384), "ECDSA with SHA-256"),
-        (ED, ed25519.Ed25519PrivateKey.generate(), ("Ed25519, 256 bits", 256), "Ed25519"),
-        (ED, ed448.Ed448PrivateKey.generate(), ("Ed448, 448 bits", 448), "Ed25519"),
+        (RSA, partial(rsa_key, name="leaf"), ("RSA, 2048 bits", 2048), "RSA with SHA-256"),
+        (RSA, partial(rsa_key, 3072), ("RSA, 3072 bits", 3072), "RSA with SHA-256"),
+        (RSA, partial(ec.generate_private_key, ec.SECP256R1()), ("EC P-256, 256 bits", 256), "RSA with SHA-256"),
+        (EC, partial(ec.generate_private_key, ec.SECP384R1()), ("EC P-384, 384 bits", 384), "ECDSA with SHA-256"),
+        (ED, ed25519.Ed25519PrivateKey.generate, ("Ed25519, 256 bits", 256), "Ed25519"),
+        (ED, ed448.Ed448PrivateKey.generate, ("Ed448, 448 bits", 448), "Ed25519"),
     ],
     ids=["rsa", "rsa 3072", "ec below rsa", "ec", "ed25519", "ed448"],
 )
-def test_keys_and_signatures(authority, key, shown, signature):
-    found = columns(server(authority, key=key).der)
+def test_keys_and_signatures(authority, make_key, shown, signature):
+    found = columns(server(authority, key=make_key()).der)
     assert (found.key_text, found.bits, found.signature) == (*shown, signature)
 
 

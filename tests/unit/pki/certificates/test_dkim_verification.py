@@ -8,14 +8,15 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1
 from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as ec_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from support.rsa_keys import rsa_key
 
 from gatepost.pki.certificates.dkim_verification import verify
 from gatepost.protocols.dkim.verification import SignatureFault
 
-RSA, ED = generate_private_key(65537, 2048), Ed25519PrivateKey.generate()
+RSA, ED = rsa_key(), Ed25519PrivateKey.generate()
 OCTETS = b"what is signed"
 
 

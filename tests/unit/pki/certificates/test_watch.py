@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from support.rsa_keys import rsa_key
 
 from gatepost.net.identity import ServerIdentity, read_identity
 from gatepost.pki.certificates.authority import Authority
@@ -292,7 +292,7 @@ def test_what_no_listener_could_present_is_not_taken(scene, caplog):
     scene.write(first)
     scene.look()
     scene.presented()
-    key = rsa.generate_private_key(65537, 1024)  # noqa: S505 - too small on purpose
+    key = rsa_key(1024)
     (leaf,) = x509.load_pem_x509_certificates(first.chain_pem)
     builder = x509.CertificateBuilder().subject_name(leaf.subject).issuer_name(leaf.issuer).serial_number(9)
     builder = builder.not_valid_before(leaf.not_valid_before_utc).not_valid_after(leaf.not_valid_after_utc)

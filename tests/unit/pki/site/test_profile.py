@@ -7,9 +7,10 @@ import time
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
+from support.rsa_keys import rsa_key
 
 from gatepost.pki.certificates.authority import Authority
 from gatepost.pki.site.profile import (
@@ -68,7 +69,7 @@ def test_each_kind_passes_the_strict_check_for_both_ends(root, tmp_path, purpose
         sign_node(signer, SITE, NODE, public(), WEEK),
         sign_endpoint(signer, SITE, "mx1.contoso.example", public(), WEEK),
         sign_server(signer, ["exch.contoso.example", "hq.example"], public(), WEEK),
-        sign_server(signer, ["exch.hq.example"], rsa.generate_private_key(65537, 2048).public_key(), WEEK),
+        sign_server(signer, ["exch.hq.example"], rsa_key().public_key(), WEEK),
     ]
     for leaf in leaves:
         assert verify(tmp_path, root_pem, leaf, "-purpose", purpose) == f"{tmp_path}/leaf.pem: OK\n"
@@ -96,7 +97,7 @@ def test_a_node_as_openssl_shows_it(root):
 
 
 def test_an_rsa_key_may_encipher_keys_too(root):
-    leaf = sign_server(root[1], ["x.hq.example"], rsa.generate_private_key(65537, 2048).public_key(), WEEK)
+    leaf = sign_server(root[1], ["x.hq.example"], rsa_key().public_key(), WEEK)
     assert "Digital Signature, Key Encipherment" in text(leaf)
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from support.rsa_keys import rsa_key
 
 NOW = 1_790_000_000.0
 _DAY = dt.timedelta(days=1)
@@ -36,8 +37,8 @@ class Person:
 
 
 KEYS = {
-    "rsa": rsa.generate_private_key(65537, 2048),
-    "rsa1024": rsa.generate_private_key(65537, 1024),  # noqa: S505 - it is to be refused
+    "rsa": rsa_key(),
+    "rsa1024": rsa_key(1024),
     "p256": ec.generate_private_key(ec.SECP256R1()),
     "p384": ec.generate_private_key(ec.SECP384R1()),
     "p192": ec.generate_private_key(ec.SECP192R1()),

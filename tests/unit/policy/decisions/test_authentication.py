@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gatepost.policy.connectors.authentication_results import AuthenticationResults
+from gatepost.policy.connectors.values import AuthenticationResults
 from gatepost.policy.decisions.authentication import authenticated_by, forged_ids
 from gatepost.policy.decisions.home import Nodes
 from gatepost.policy.decisions.inbound import decide_recipient

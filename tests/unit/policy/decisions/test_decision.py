@@ -2,12 +2,11 @@ from __future__ import annotations
 
 import json
 
-from gatepost.policy.connectors.authentication_results import AuthenticationResults
 from gatepost.policy.connectors.content_hook import ContentHook
 from gatepost.policy.connectors.hook_index import ApplicableHook
 from gatepost.policy.connectors.match import Attribution
 from gatepost.policy.connectors.records import InboundConnector
-from gatepost.policy.connectors.values import HookType
+from gatepost.policy.connectors.values import AuthenticationResults, HookType
 from gatepost.policy.decisions.content_demand import ContentDemand, Demand
 from gatepost.policy.decisions.decision import InboundVerdict, OutboundDecision, passed_over_record
 from gatepost.policy.decisions.parties import SenderPart

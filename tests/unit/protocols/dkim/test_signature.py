@@ -8,18 +8,18 @@ import dkim
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
+from support.rsa_keys import rsa_key
 
 from gatepost.protocols.dkim.canonical import RelaxedBody, relaxed_field
 from gatepost.protocols.dkim.fields import chosen_fields, field_list, split_fields
 from gatepost.protocols.dkim.record import KeyRecord
 from gatepost.protocols.dkim.signature import Signature
 
-RSA = generate_private_key(65537, 2048)
+RSA = rsa_key()
 ED25519 = Ed25519PrivateKey.generate()
 SPKI = RSA.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 RECORDS = {

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 from threading import Thread, Timer
 
 import apsw
@@ -18,6 +19,7 @@ from gatepost.store.sqlite.schema import (
     open_database,
     open_for_change,
     open_for_reading,
+    sqlite_version,
 )
 
 
@@ -235,3 +237,7 @@ def test_a_file_and_its_name_are_private_and_stay_as_they_are(tmp_path):
     make_file(tmp_path / "f")
     assert (tmp_path / "f").read_bytes() == b"kept"
     assert (tmp_path / "f").stat().st_mode & 0o777 == 0o600
+
+
+def test_it_is_a_version():
+    assert re.fullmatch(r"3\.\d+\.\d+", sqlite_version())

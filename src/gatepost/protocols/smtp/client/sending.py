@@ -1,7 +1,8 @@
 """One transaction in progress, on the client (RFC 5321 sections 3.3 and 4.1.1, RFC 2920, 3030, 2033).
 
 `protocols.smtp.client.client` starts a `Sending` for each transaction and hands it the replies to the commands it sent.
-What may go out together goes out together; every way it can end leads to one TransactionDone.
+What may go out together goes out together; every way it can end leads to one TransactionDone. `DotStuffer` encodes for
+DATA what `protocols.smtp.server.data` decodes on the other side.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING
 from gatepost.protocols.smtp.client.client_events import BodyWanted, ClientEvent, TransactionDone
 from gatepost.protocols.smtp.client.reply_parser import ProtocolError
 from gatepost.protocols.smtp.client.transaction import MailTransaction, RecipientReply, TransactionResult, compose
-from gatepost.protocols.smtp.dot_stuffing import DotStuffer
 from gatepost.protocols.smtp.replies import Reply
 
 if TYPE_CHECKING:
@@ -300,3 +300,36 @@ class Sending:
     def _await_finals(self) -> None:
         count = len(self._accepted) if self._lmtp else 1
         self._wire.awaited.extend([(END_OF_DATA, self._on_final)] * count)
+
+
+_WITHIN_LINE, _AFTER_CR, _LINE_START = range(3)
+
+
+class DotStuffer:
+    """Encodes one message."""
+
+    __slots__ = ("_position",)
+
+    def __init__(self) -> None:
+        self._position = _LINE_START
+
+    def encode(self, data: bytes) -> bytes:
+        """The chunk as it goes on the wire: a dot that begins a line is doubled. Returns `data` itself where it can."""
+        if not data:
+            return data
+        stuffed = data
+        if b"\r\n." in data:
+            stuffed = data.replace(b"\r\n.", b"\r\n..")
+        if self._position == _LINE_START and data.startswith(b"."):
+            stuffed = b"." + stuffed
+        elif self._position == _AFTER_CR and data.startswith(b"\n."):
+            stuffed = b"\n." + stuffed[1:]
+        if data.endswith(b"\r\n") or (data == b"\n" and self._position == _AFTER_CR):
+            self._position = _LINE_START
+        else:
+            self._position = _AFTER_CR if data.endswith(b"\r") else _WITHIN_LINE
+        return stuffed
+
+    def finish(self) -> bytes:
+        """The end of the message after its last chunk: the dot, and before it a CRLF where the message has none."""
+        return b".\r\n" if self._position == _LINE_START else b"\r\n.\r\n"

@@ -17,7 +17,6 @@ from gatepost.manage.cli.edit import (
 )
 from gatepost.manage.remote.address import Address
 from gatepost.manage.remote.client import RemoteClient
-from gatepost.manage.remote.resources import fetched_directory
 from gatepost.manage.use_cases import resource_cases as cases
 from gatepost.manage.use_cases.client import LocalClient
 from gatepost.manage.use_cases.gateway import Gateway
@@ -153,16 +152,16 @@ def test_a_change_that_is_always_overtaken_ends(there, remote):
     assert next(times) == 5
 
 
-def test_resources_are_fetched(there):
-    found, expected = fetched_directory(there), there.api.gateway.directory()
+def test_resources_are_fetched(remote, there):
+    found, expected = remote.directory(), there.api.gateway.directory()
     assert (found.version, found.resources) == (expected.version, expected.resources)
 
 
-def test_resources_of_a_newer_gateway(there, monkeypatch):
+def test_resources_of_a_newer_gateway(remote, there, monkeypatch):
     tables = {"contoso": {"shape": "round"}}
     monkeypatch.setattr(there, "get", lambda _: type("Answer", (), {"etag": '"v3"', "value": {"organization": tables}}))
     with pytest.raises(Refusal, match="this version of the command") as refused:
-        fetched_directory(there)
+        remote.directory()
     assert refused.value.kind is RefusalKind.UNREADABLE
 
 

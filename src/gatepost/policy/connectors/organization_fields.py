@@ -1,21 +1,16 @@
-"""The fields of an organization about its quarantine, for `policy.connectors.records`."""
+"""Fields of an organization about its quarantine and who authenticates, a part of `policy.connectors.records`.
+
+What the latter means for a message is decided in `policy.decisions.authentication`.
+"""
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field
 
 from gatepost.policy.connectors.fields import Range, Switch, Whole
-
-
-class QuarantineRelease(StrEnum):
-    """The people who may release messages from an organization's quarantine."""
-
-    ADMINISTRATORS = "administrators"
-    GATEWAY = "gateway"
-
+from gatepost.policy.connectors.values import AuthenticationResults, QuarantineRelease
 
 QuarantineDays = Annotated[
     Whole,
@@ -36,4 +31,13 @@ QuarantineReleaseField = Annotated[
 QuarantineDigest = Annotated[
     Switch,
     Field(description="Once a day, send each mailbox a message that lists what is new in quarantine for it."),
+]
+AuthenticationField = Annotated[
+    AuthenticationResults,
+    Field(
+        description="Who checks SPF, DKIM, DMARC and ARC of mail from others. The results are added in an "
+        "Authentication-Results header field; no mail is refused because of them. gateway: the gateway checks. "
+        "rspamd: the organization's rspamd content hook checks. With both the gateway removes forged results, and "
+        "seals mail that it forwards or relays with a DKIM key of the organization (ARC; docs/authentication.md)."
+    ),
 ]

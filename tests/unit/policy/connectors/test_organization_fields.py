@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from gatepost.policy.connectors.quarantine_fields import QuarantineRelease
 from gatepost.policy.connectors.records import Organization
+from gatepost.policy.connectors.values import QuarantineRelease
 
 
 def test_defaults_and_bounds() -> None:

@@ -1,0 +1,271 @@
+"""Renew the message catalogues of the admin centre, check them, and compile those that are complete.
+
+    make catalogues                                       takes new texts into every .po file, drops old ones, compiles
+    .venv/bin/python scripts/catalogues.py --check FILE…  says what is missing or wrong in these .po files
+
+Texts are what the templates and modules of pages mark, and what forms make of the declarations of resources. A .mo file
+is written only of a catalogue in which nothing is missing or wrong, and a language is offered only if it has one
+(`gatepost.manage.web.language`). The files hold no date and no line number, so they change only with the texts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import datetime as dt
+import io
+import itertools
+import re
+import sys
+from collections import Counter
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from babel.messages.catalog import Catalog
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po, write_po
+from jinja2.ext import extract_from_ast
+
+from gatepost.analysis.alarms.alarm import Severity
+from gatepost.manage.access.principal import Role
+from gatepost.manage.access.records import AuditOutcome
+from gatepost.manage.pages.code_labels import value_label
+from gatepost.manage.pages.fields import declared_texts
+from gatepost.manage.pages.rendering import environment
+from gatepost.manage.use_cases.parts import KINDS
+from gatepost.manage.web.language import ENGLISH, NAMES, catalogue_file
+from gatepost.pki.certificates.entry import State
+from gatepost.policy.connectors.records import Organization
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from babel.messages.catalog import Message
+    from pydantic import BaseModel
+
+type Text = str | tuple[str, ...]
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+SOURCE: Final = ROOT / "src" / "gatepost"
+PAGES: Final = SOURCE / "manage" / "pages"
+TEMPLATES: Final = PAGES / "templates"
+GALLERY: Final = "gallery.html"  # shows components to developers
+_MARK: Final = re.compile(r"import .*\b(?:_|N_|NN_|ngettext)\b")
+PLACES: Final = 3  # that are named of one text
+PLAIN_PAGES: Final = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.MISDIRECTED_REQUEST,
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
+"""Statuses whose page has their own name as its title."""
+FORMS: Final = {"_": 1, "N_": 1, "gettext": 1, "ngettext": 2, "NN_": 2}
+"""How many forms of a text the functions take that translate or mark one."""
+_CELL: Final = (
+    "What stands before | is the sign in a cell, another one for each of V|erified, E|ncrypted, F|ailed, U|nencrypted."
+)
+NOTES: Final = {
+    **dict.fromkeys(("V|erified", "E|ncrypted", "F|ailed", "U|nencrypted"), _CELL),
+    "y": "Years, as in “2 y 3 d”.",
+    "d": "Days, as in “2 d 4 h”.",
+}
+"""For translators, by text."""
+_DATE: Final = dt.datetime(2026, 11, 29, tzinfo=dt.UTC)
+_PLACEHOLDER: Final = re.compile(r"%(?:\((\w+)\)s|%)")
+_TAG: Final = re.compile(r"</?[a-z][^>]*>")
+_QUOTED: Final = re.compile(r'"[^"]*"')
+_WORD: Final = re.compile(r"[a-z]{3}")
+
+
+def marked() -> Iterator[tuple[Text, str]]:
+    """Texts that sources mark, and where."""
+    jinja = environment()
+    for path in sorted(TEMPLATES.rglob("*.html")):
+        if path.name != GALLERY:
+            for _line, function, texts in extract_from_ast(jinja.parse(path.read_text()), list(FORMS)):
+                yield from _forms(function, [texts] if isinstance(texts, str) else texts or (), path)
+    for path in sorted(SOURCE.rglob("*.py")):
+        if _MARK.search(path.read_text()) is None:
+            continue
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                yield from _forms(node.func.id, [getattr(each, "value", None) for each in node.args], path)
+
+
+def _forms(function: str, arguments: Sequence[object], path: Path) -> Iterator[tuple[Text, str]]:
+    """The text of a call, if it is one that translates or marks a constant."""
+    forms = [text for text in arguments[: FORMS.get(function, 0)] if isinstance(text, str) and text]
+    if forms and len(forms) == FORMS[function]:
+        yield forms[0] if len(forms) == 1 else tuple(forms), _place(path)
+
+
+def declared() -> Iterator[tuple[Text, str]]:
+    """Texts that no source marks: of the declarations of resources, and labels of codes."""
+    models: list[type[BaseModel]] = [Organization, *(kind.model for kind in KINDS.values())]
+    for model in models:
+        for text in declared_texts(model):
+            yield text, f"policy/connectors/{model.__name__}"
+    for kind in KINDS.values():
+        yield kind.label, "use_cases/parts.py"
+    for status in PLAIN_PAGES:
+        yield status.phrase, "web/problem.py"
+    for codes in (Role, AuditOutcome, Severity, State, ("incoming", "outgoing", "internal")):
+        for code in codes:
+            yield value_label(str(code)), "pages/code_labels.py"
+
+
+def _place(path: Path) -> str:
+    return path.relative_to(SOURCE).as_posix().removeprefix("manage/").replace("pages/templates/", "")
+
+
+def is_language(text: Text) -> bool:
+    """Whether there is something to translate in it, beside codes and placeholders."""
+    return isinstance(text, str) and bool(_WORD.search(_QUOTED.sub("", text).lower()))
+
+
+def template() -> Catalog:
+    """All texts, in the order of their sources."""
+    result = _catalogue(None)
+    for text, place in itertools.chain(marked(), (entry for entry in declared() if is_language(entry[0]))):
+        result.add(text, locations=[(place, 0)], auto_comments=[NOTES[text]] if text in NOTES else [])
+    for message in result:
+        message.locations = list(dict.fromkeys(message.locations))[:PLACES]
+        message.flags.discard("python-format")
+    return result
+
+
+def _catalogue(language: str | None) -> Catalog:
+    return Catalog(
+        locale=language,
+        project="gatepost",
+        version="1",
+        copyright_holder="the gatepost project",
+        header_comment="# Texts of the admin centre. Renew with `make catalogues`.",
+        creation_date=_DATE,
+        revision_date=_DATE,
+        last_translator="",
+        language_team="",
+        fuzzy=False,
+    )
+
+
+def renewed(language: str, texts: Catalog) -> Catalog:
+    """The catalogue of a language with exactly the texts there are, and the translations that it had."""
+    path = catalogue_file(language, "po")
+    known = {}
+    if path.exists():
+        with path.open("rb") as file:
+            known = {message.id: message.string for message in read_po(file, locale=language) if message.id}
+    result = _catalogue(language)
+    for message in texts:
+        if message.id:
+            result.add(message.id, known.get(message.id), message.locations, auto_comments=message.auto_comments)
+    for message in result:
+        message.flags.discard("python-format")
+    return result
+
+
+def po_octets(catalogue: Catalog) -> bytes:
+    """The catalogue as its file has it."""
+    file = io.BytesIO()
+    write_po(file, catalogue, width=120, include_lineno=False)
+    return re.sub(rb'"(?:POT-Creation-Date|PO-Revision-Date|Generated-By|Last-Translator|Language-Team)[^\n]*\n', b"",
+                  file.getvalue())  # fmt: skip
+
+
+def mo_octets(catalogue: Catalog) -> bytes:
+    """The catalogue as the program reads it, the same whenever it is made."""
+    catalogue.creation_date = catalogue.revision_date = _DATE
+    file = io.BytesIO()
+    write_mo(file, catalogue)
+    return file.getvalue()
+
+
+def problems(catalogue: Catalog) -> list[str]:
+    """What is missing or wrong in a catalogue, a line each."""
+    return [
+        f"{problem}: {message.id if isinstance(message.id, str) else message.id[0]!r}"
+        for message in catalogue
+        if message.id
+        for problem in _problems(message, catalogue.num_plurals)
+    ]
+
+
+def _problems(message: Message, plurals: int) -> Iterator[str]:
+    originals: Sequence[str] = [message.id] if isinstance(message.id, str) else list(message.id)
+    written = [message.string] if isinstance(message.string, str) else list(message.string or ())
+    if not written or not all(written):
+        yield "missing"
+        return
+    if len(originals) > 1 and len(written) != plurals:
+        yield f"has {len(written)} plural forms instead of {plurals}"
+    if "fuzzy" in message.flags:
+        yield "fuzzy"
+    for text, form in zip(written, [originals[0], *[originals[-1]] * len(written)], strict=False):
+        yield from _differences(text, form, counts=len(originals) > 1)
+
+
+def _differences(text: str, original: str, *, counts: bool) -> Iterator[str]:
+    has, wants = _names(text), _names(original)
+    if counts:  # "one message" may leave the number out
+        has.discard("num")
+        wants.discard("num")
+    if has != wants:
+        yield f"placeholders differ ({', '.join(sorted(has ^ wants))})"
+    if "%" in _PLACEHOLDER.sub("", text) and "%(" in original:
+        yield "a % that is no placeholder (write %%)"
+    if Counter(_TAG.findall(text)) != Counter(_TAG.findall(original)):
+        yield "tags differ"
+    if ("<" in _TAG.sub("", text) or ">" in _TAG.sub("", text)) and "<" not in _TAG.sub("", original):
+        yield "a < or > that is no tag"
+    if (text[:1].isspace(), text[-1:].isspace()) != (original[:1].isspace(), original[-1:].isspace()):
+        yield "spaces at the ends differ"
+    if ("|" in text) != ("|" in original):
+        yield "the | is missing or too many"
+
+
+def _names(text: str) -> set[str]:
+    return {name for name in _PLACEHOLDER.findall(text) if name}
+
+
+def read(path: Path) -> Catalog:
+    """A .po file, in the language that it names."""
+    with path.open("rb") as file:
+        return read_po(file)
+
+
+def renew(languages: Iterable[str]) -> None:
+    """Write the catalogues of the languages, compiled where they are complete."""
+    texts = template()
+    for language in languages:
+        catalogue = renewed(language, texts)
+        catalogue_file(language, "po").write_bytes(po_octets(catalogue))
+        found = problems(catalogue)
+        if found:
+            catalogue_file(language).unlink(missing_ok=True)
+            print(f"{language}: {len(found)} of {len(catalogue)} texts are missing or wrong, so it is not offered")
+        else:
+            catalogue_file(language).write_bytes(mo_octets(catalogue))
+            print(f"{language}: {len(catalogue)} texts")
+
+
+def main() -> int:
+    """Run it; 1 if a file that is checked is not complete."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", nargs="+", metavar="FILE", type=Path, help="say what is missing or wrong in them")
+    options = parser.parse_args()
+    if not options.check:
+        renew(language for language in NAMES if language != ENGLISH)
+        return 0
+    wrong = {path: problems(read(path)) for path in options.check}
+    for path, found in wrong.items():
+        print(*(f"{path}: {line}" for line in found), sep="\n", end="\n" if found else "")
+    return int(any(wrong.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

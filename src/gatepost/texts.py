@@ -1,0 +1,16 @@
+"""Mark constant texts that pages translate where they show them, as gettext's tools find them. Pure.
+
+The text stays as it is: commands, REST, logs and stored records are in English. `manage.web.language` translates.
+"""
+
+from __future__ import annotations
+
+
+def N_(text: str, /) -> str:  # noqa: N802 - gettext's own name for it
+    """Mark a text; `_(text)` translates it."""
+    return text
+
+
+def NN_(one: str, many: str, /) -> tuple[str, str]:  # noqa: N802 - as N_
+    """Mark both forms of a text for a number; `ngettext(*forms, number)` translates them."""
+    return one, many

@@ -1,0 +1,121 @@
+"""Proves that the admin centre can be read and used in the languages it offers: nothing sticks out, axe is content."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.admin import OWNER, PASSWORD, AdminCentre, served
+from support.browser import PHONE, axe, context, overflow, shot
+from support.debian import need
+from support.gateway import Gateway
+from support.scenes import ALICE, OWN_SERVERS, connector, contoso, send
+
+from gatepost.manage.pages.navigation import NAVIGATION
+from gatepost.testing.sink import Sink
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, BrowserContext, Page
+
+    from gatepost.testing.pki import Pki
+
+LANGUAGES = {"sv": ("sv-SE", "Logga in", "Kö"), "de": ("de-DE", "Anmelden", "Warteschlange")}
+NARROW = {"width": 1024, "height": 768}
+LISTS = [entry.path for group in NAVIGATION for entry in group.entries]
+FORMS = [
+    "/connectors/contoso/outbound/bank",
+    "/connectors/new",
+    "/queue/destinations",
+    "/reports/partners",
+    "/reports/tls-rpt",
+    "/certificates/add",
+    "/certificates/requests",
+    "/quickstart",
+    "/account",
+    "/tokens/-/add",
+    "/users/-/add",
+]
+
+
+@pytest.fixture(scope="module")
+def centre(pki: Pki) -> Iterator[AdminCentre]:
+    """A partner whose certificate fails, so that mail waits with a reason."""
+    need("chromium")
+    with ExitStack() as stack:
+        partner = stack.enter_context(Sink(certificate=pki.leaf("mx.other.example")))
+        strict = {"tls_settings": "domain-validation", "tls_domain": "mx.bank.example"}
+        bank = connector("bank.example", partner.address, **strict) | {"name": "bank"}
+
+        def make(given: Any, **options: Any) -> Gateway:
+            return stack.enter_context(Gateway(given, **options))
+
+        resources = contoso(inbound=[OWN_SERVERS], outbound=[bank])
+        made = served(make, resources, certificates=[pki.leaf("mx1.contoso.example")])
+        send(made.gateway.port, "teller@bank.example", sender=ALICE)
+        yield made
+
+
+def entered(centre: AdminCentre, opened: BrowserContext, button: str) -> Page:
+    """A page of the owner, who logs in with the words of the browser's language."""
+    page = opened.new_page()
+    page.goto(f"{centre.url}/login")
+    page.locator('input[name="name"]').fill(OWNER)
+    page.locator('input[name="password"]').fill(PASSWORD)
+    page.get_by_role("button", name=button).click()
+    page.wait_for_url(f"{centre.url}/")
+    return page
+
+
+def wide(page: Page) -> list[str]:
+    """What sticks out."""
+    script = """[...document.querySelectorAll("main *")].filter((one) => one.getBoundingClientRect().right
+        > document.documentElement.clientWidth).map((one) => one.outerHTML.slice(0, 120))"""
+    return list(page.evaluate(script))[:8]
+
+
+def read(centre: AdminCentre, page: Page, language: str, paths: list[str]) -> None:
+    """Open each page on a telephone and at 1024 pixels."""
+    for path in paths:
+        response = page.goto(f"{centre.url}{path}")
+        assert response is not None
+        assert response.status == 200, path
+        assert page.locator("html").get_attribute("lang") == language, path
+        for size in (NARROW, PHONE):
+            page.set_viewport_size(size)
+            assert overflow(page) == 0, f"{path} must be scrolled sideways at {size['width']} pixels: {wide(page)}"
+        axe(page)
+        shot(page, f"{language}{path.replace('/', '-')}")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_main_pages_fit_and_are_accessible(centre: AdminCentre, browser: Browser, language: str) -> None:
+    locale, button, queue = LANGUAGES[language]
+    with context(browser, locale=locale) as (opened, _):
+        page = entered(centre, opened, button)
+        page.get_by_role("link", name=queue, exact=True).first.wait_for()
+        read(centre, page, language, ["/", "/connectors", "/queue", "/trace", "/account"])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_all_pages_fit_and_are_accessible(centre: AdminCentre, browser: Browser, language: str) -> None:
+    locale, button, _ = LANGUAGES[language]
+    with context(browser, locale=locale) as (opened, _complaints):
+        page = entered(centre, opened, button)
+        message = centre.gateway.cli("queue", "list", json=True).data[0]["message"]["id"]
+        read(centre, page, language, [*LISTS, *FORMS, f"/queue/{message}"])
+
+
+def test_a_user_chooses_a_language_that_counts_more_than_the_browsers(centre: AdminCentre, browser: Browser) -> None:
+    with context(browser, locale="de-DE") as (opened, _):
+        page = entered(centre, opened, "Anmelden")
+        page.goto(f"{centre.url}/account")
+        page.locator('select[name="language"]').select_option("sv")
+        page.locator('form[action="/account/preferences"] button[type="submit"]').click()
+        page.get_by_role("heading", name="Språk och tidszon").wait_for()
+        page.locator('select[name="language"]').select_option("")
+        page.locator('form[action="/account/preferences"] button[type="submit"]').click()
+        page.get_by_role("heading", name="Sprache und Zeitzone").wait_for()
