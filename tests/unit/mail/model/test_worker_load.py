@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+import pytest
+
+from gatepost.mail.model.worker_load import LEVELS, NORMAL, WorkerLoad
+
+
+@pytest.mark.parametrize(
+    ("load", "text"),
+    [
+        (WorkerLoad(), ""),
+        (WorkerLoad(NORMAL, reason="90% of memory is in use", last=1.0), ""),
+        (
+            WorkerLoad("busy", 0.75, "the worker is 0.004 s behind"),
+            "busy: the worker is 0.004 s behind; unknown clients may do 75% of their limits",
+        ),
+    ],
+)
+def test_only_a_level_above_normal_is_told(load: WorkerLoad, text: str) -> None:
+    assert load.text == text
+    assert load.level in LEVELS
