@@ -22,6 +22,9 @@ ANY = "…"
 
 # Where a reply is made of another one, or of what is not known before: what such a function makes, as the list has it.
 DERIVED = {
+    "mail.inbound.source_limits.SourceLimits.spent": tuple(
+        f"Too many {ANY} {where}, try again later" for where in (f"from {ANY} in a minute", "at the moment")
+    ),
     "mail.outbound.failure.located": (),  # the same words, and where
     "mail.outbound.failure.loss_reply": (
         f"{ANY} while waiting for the reply to {ANY}",

@@ -31,7 +31,9 @@ def asked(first=NOW - DAY, last=NOW, wanted=None):
 def settings_of(trace):
     """As far as they are read."""
     return SimpleNamespace(
-        server=SimpleNamespace(data_dir=str(trace.parent), hostname="here"), store=SimpleNamespace(url="sqlite:")
+        server=SimpleNamespace(data_dir=str(trace.parent), hostname="here"),
+        store=SimpleNamespace(url="sqlite:"),
+        trace=SimpleNamespace(subjects=True),
     )
 
 
