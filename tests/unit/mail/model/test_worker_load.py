@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gatepost.mail.model.worker_load import LEVELS, NORMAL, WorkerLoad
+from gatepost.policy.decisions.load import Level
 
 
 @pytest.mark.parametrize(
@@ -19,3 +20,8 @@ from gatepost.mail.model.worker_load import LEVELS, NORMAL, WorkerLoad
 def test_only_a_level_above_normal_is_told(load: WorkerLoad, text: str) -> None:
     assert load.text == text
     assert load.level in LEVELS
+
+
+def test_levels_are_those_that_are_decided() -> None:
+    """They are written twice: what tells of a load does not import what decides on it."""
+    assert tuple(level.label for level in Level) == LEVELS
