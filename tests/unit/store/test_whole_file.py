@@ -45,6 +45,16 @@ def test_a_file_is_its_owners_alone_and_stays(path: Path) -> None:
     assert files(path) == {"key": b"third"}
 
 
+def test_a_file_belongs_to_the_owner_of_its_directory(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path.parent.mkdir()
+    if os.geteuid() == 0:
+        os.chown(path.parent, 12345, 12346)
+    owner = path.parent.stat()
+    monkeypatch.setattr(whole_file.os, "geteuid", lambda: owner.st_uid + 1)  # an ordinary user may give it to itself
+    publish_file(path, b"key")
+    assert (path.stat().st_uid, path.stat().st_gid) == (owner.st_uid, owner.st_gid)
+
+
 def test_of_several_at_once_the_first_one_counts(path: Path) -> None:
     def publish(number: int) -> bytes:
         publish_file(path, b"%d" % number)
