@@ -5,7 +5,7 @@
 
 Texts are what the templates and modules of pages mark, and what forms make of the declarations of resources. A .mo file
 is written only of a catalogue in which nothing is missing or wrong, and a language is offered only if it has one
-(`gatepost.manage.web.language`). The files hold no date and no line number, so they change only with the texts.
+(`gatepost.language`). The files hold no date and no line number, so they change only with the texts.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from babel.messages.pofile import read_po, write_po
 from jinja2.ext import extract_from_ast
 
 from gatepost.analysis.alarms.alarm import Severity
+from gatepost.language import ENGLISH, NAMES, catalogue_file
 from gatepost.manage.access.principal import Role
 from gatepost.manage.access.records import AuditOutcome
 from gatepost.manage.pages.code_labels import value_label
 from gatepost.manage.pages.fields import declared_texts
 from gatepost.manage.pages.rendering import environment
 from gatepost.manage.use_cases.parts import KINDS
-from gatepost.manage.web.language import ENGLISH, NAMES, catalogue_file
 from gatepost.pki.certificates.entry import State
 from gatepost.policy.connectors.records import Organization
 

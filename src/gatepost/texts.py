@@ -1,6 +1,6 @@
 """Mark constant texts that pages translate where they show them, as gettext's tools find them. Pure.
 
-The text stays as it is: commands, REST, logs and stored records are in English. `manage.web.language` translates.
+The text stays as it is: commands, REST, logs and stored records are in English. `gatepost.language` translates.
 """
 
 from __future__ import annotations

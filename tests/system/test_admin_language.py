@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gatepost.manage.web import language
+from gatepost import language
 
 BENCH = Path(__file__).parents[2] / "bench"
 VOID = {"br", "hr", "img", "input", "link", "meta", "path", "rect", "use", "wbr"}

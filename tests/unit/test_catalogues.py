@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 import catalogues  # noqa: E402 - it is no package
 
-from gatepost.manage.web.language import ENGLISH, NAMES, catalogue_file, offered  # noqa: E402 - as above
+from gatepost.language import ENGLISH, NAMES, catalogue_file, offered  # noqa: E402 - as above
 
 OTHERS = [language for language in NAMES if language != ENGLISH]
 
@@ -91,7 +91,7 @@ def test_no_module_that_translates_uses_the_name_for_something_else():
     wrong = []
     for path in catalogues.SOURCE.rglob("*.py"):
         source = path.read_text()
-        if "web.language import" not in source:
+        if "gatepost.language import" not in source:
             continue
         for node in ast.walk(ast.parse(source)):
             stored = isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id == "_"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.routing import Route
 
+from gatepost.language import _, in_sentence, translated
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.certificate_view import label_of
 from gatepost.manage.pages.code_labels import shown_label
@@ -32,7 +33,6 @@ from gatepost.manage.use_cases.execution import execute
 from gatepost.manage.use_cases.refusal import BusyRefusal, Refusal
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.manage.use_cases.resource_views import ListOwnOrganizations, list_own_organizations
-from gatepost.manage.web.language import _, in_sentence, translated
 from gatepost.pki.certificates.entry import Purpose, State
 from gatepost.pki.certificates.request import KEY_TYPES
 from gatepost.texts import N_

@@ -11,7 +11,7 @@ from typing import Final
 
 from markupsafe import Markup
 
-from gatepost.manage.web.language import _
+from gatepost.language import _
 from gatepost.policy.connectors.values import TlsSettings
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.texts import N_

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.routing import Route
 
+from gatepost.language import _
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.alarms import LEVELS
 from gatepost.manage.pages.certificate_view import life
@@ -25,7 +26,6 @@ from gatepost.manage.use_cases.refusal import Refusal
 from gatepost.manage.use_cases.resource_views import ListOwnOrganizations, list_own_organizations
 from gatepost.manage.use_cases.status import GetStatus, get_running
 from gatepost.manage.use_cases.work_list import ListWork, list_work
-from gatepost.manage.web.language import _
 from gatepost.pki.certificates.entry import State
 from gatepost.store.nodes import NodeState
 from gatepost.texts import N_

@@ -13,6 +13,7 @@ import msgspec
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
+from gatepost.language import _, ngettext, translated, translated_choices
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.exports import exported
 from gatepost.manage.pages.guard import context_of, executing, or_not_there, principal_of
@@ -39,7 +40,6 @@ from gatepost.manage.use_cases.queue_actions import RETURN_TEXT, QueueAction, Qu
 from gatepost.manage.use_cases.refusal import Refusal, RefusalKind
 from gatepost.manage.use_cases.request_values import limits
 from gatepost.manage.use_cases.trace import ShowTrace, show_trace
-from gatepost.manage.web.language import _, ngettext, translated, translated_choices
 from gatepost.store.queue_admin import SORTS
 from gatepost.texts import N_, NN_
 

@@ -1,10 +1,10 @@
-"""The language of the page that is being made, and texts in it, by gettext's catalogues below `locale`.
+"""The language of the page or mail that is being made, and texts in it, by gettext's catalogues below `locale`.
 
-The English text is the key of its translation. `manage.web.request_language` says which language a request gets;
-everything else is English: REST, exports, logs, and whatever runs outside of a request.
+The English text is the key of its translation. `manage.web.request_language` says which language a request gets, and
+`in_language` is around a mail; everything else is English: REST, exports, logs.
 
-Used by `manage.pages` and by what `manage.web` says to a person. Templates have `_` and `ngettext`, and write a
-sentence with markup as `{% trans %}`. It translates texts that we wrote, never data.
+Used by `manage.pages`, by what `manage.web` says to a person, and by mails to people. Templates have `_` and
+`ngettext`, and write a sentence with markup as `{% trans %}`. It translates texts that we wrote, never data.
 """
 
 from __future__ import annotations

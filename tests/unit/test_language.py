@@ -5,8 +5,8 @@ from gettext import NullTranslations
 import pytest
 from markupsafe import Markup
 
-from gatepost.manage.web import language
-from gatepost.manage.web.language import (
+from gatepost import language
+from gatepost.language import (
     ENGLISH,
     NAMES,
     _,
