@@ -11,6 +11,11 @@ def N_(text: str, /) -> str:  # noqa: N802 - gettext's own name for it
     return text
 
 
+def NP_(context: str, text: str, /) -> tuple[str, str]:  # noqa: N802 - as N_
+    """Mark a text that has a context of its own; `pgettext(*pair)` translates it."""
+    return context, text
+
+
 def NN_(one: str, many: str, /) -> tuple[str, str]:  # noqa: N802 - as N_
     """Mark both forms of a text for a number; `ngettext(*forms, number)` translates them."""
     return one, many

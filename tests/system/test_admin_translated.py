@@ -99,6 +99,27 @@ def test_main_pages_fit_and_are_accessible(centre: AdminCentre, browser: Browser
         read(centre, page, language, ["/", "/connectors", "/queue", "/trace", "/account"])
 
 
+def test_what_scripts_show_is_in_the_language_of_the_page(centre: AdminCentre, browser: Browser) -> None:
+    with context(browser, locale="sv-SE") as (opened, _):
+        page = entered(centre, opened, "Logga in")
+        theme = page.locator("[data-theme-switch]")
+        assert theme.get_attribute("title") == "Tema: system"
+        theme.click()
+        assert theme.get_attribute("aria-label") == "Tema: ljust"
+        page.keyboard.press("?")
+        assert "Kortkommandon" in page.locator("dialog#keys").inner_text()
+        shot(page, "sv-keys")
+        page.get_by_role("button", name="Stäng").click()
+        page.keyboard.press("Control+k")
+        page.keyboard.type("bank")
+        assert page.locator("dialog#palette li").first.inner_text() == "Sök efter ”bank” bland meddelanden"
+        page.goto(f"{centre.url}/queue")
+        page.locator('.tick input[type="checkbox"]').first.check()
+        assert page.locator("[data-picked]").inner_text() == "Markerade: 1."
+        page.goto(f"{centre.url}/connectors")
+        assert page.locator("details.columns summary").first.inner_text() == "Kolumner"
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_all_pages_fit_and_are_accessible(centre: AdminCentre, browser: Browser, language: str) -> None:

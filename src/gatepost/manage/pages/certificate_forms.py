@@ -15,7 +15,7 @@ from starlette.routing import Route
 from gatepost.language import _, in_sentence, translated
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.certificate_view import label_of
-from gatepost.manage.pages.code_labels import shown_label
+from gatepost.manage.pages.code_labels import certificate_state
 from gatepost.manage.pages.guard import context_of, needs
 from gatepost.manage.pages.rendering import render, see_other
 from gatepost.manage.pages.text_filters import sentence
@@ -105,7 +105,7 @@ def _add(asked: Request) -> Response:
     said = _(
         "%(certificate)s was added as %(state)s.",
         certificate=label_of(summary),
-        state=in_sentence(shown_label(summary.state)),
+        state=in_sentence(certificate_state(summary.state)),
     )
     remarks = [sentence(text) for text in (*added.notes, *added.warnings)]
     path = f"/certificates/{summary.id}" + ("/changeover" if summary.state == State.NEXT else "")

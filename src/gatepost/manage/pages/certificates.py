@@ -16,7 +16,7 @@ from starlette.routing import Route
 from gatepost.language import _
 from gatepost.manage.access.principal import Scope
 from gatepost.manage.pages.certificate_view import LEVELS, label_of, life, pin_of, row, way_back
-from gatepost.manage.pages.code_labels import shown_label
+from gatepost.manage.pages.code_labels import certificate_state
 from gatepost.manage.pages.exports import exported, wants_file
 from gatepost.manage.pages.guard import context_of, needs
 from gatepost.manage.pages.paging import foot, paged
@@ -98,7 +98,7 @@ def _list(request: Request, purpose: Purpose) -> Response:
         foot=foot(page, NN_("%(num)s certificate", "%(num)s certificates")),
         filters={"q": q, "state": state},
         filtered=bool(q or state or (query.get("organization") and purpose is Purpose.CLIENT)),
-        states=[("", _("All")), *((str(choice), shown_label(str(choice))) for choice in STATES)],
+        states=[("", _("All")), *((str(choice), certificate_state(str(choice))) for choice in STATES)],
         trouble=listing.trouble,
         directories=listing.directories,
         waiting=len(listing.requests),

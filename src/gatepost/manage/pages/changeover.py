@@ -21,7 +21,7 @@ from gatepost.manage.access.principal import Scope
 from gatepost.manage.access.secret import same, unmasked
 from gatepost.manage.pages.certificate_forms import errors_of, why_of
 from gatepost.manage.pages.certificate_view import LEVELS, label_of, life, pin_of, way_back
-from gatepost.manage.pages.code_labels import shown_label
+from gatepost.manage.pages.code_labels import certificate_state
 from gatepost.manage.pages.flash import Undo
 from gatepost.manage.pages.gate_checks import by_gate, checked_changeover, followed, gate_items, keep, kept
 from gatepost.manage.pages.guard import context_of, needs
@@ -232,7 +232,8 @@ def _check_now(request: Request) -> Response:
 def _check_summary(report: GateReport | None, entry: Entry) -> tuple[str, str]:
     if report is None:
         return _(
-            "There is nothing to check: the certificate is %(state)s.", state=in_sentence(shown_label(entry.state))
+            "There is nothing to check: the certificate is %(state)s.",
+            state=in_sentence(certificate_state(entry.state)),
         ), "info"
     if report.light is Light.GREEN:
         return _("All checks passed."), "pass"

@@ -11,7 +11,7 @@ from typing import Final
 
 from markupsafe import Markup
 
-from gatepost.language import _
+from gatepost.language import _, pgettext
 from gatepost.policy.connectors.values import TlsSettings
 from gatepost.protocols.tlsrpt.result import ResultType
 from gatepost.texts import N_
@@ -65,9 +65,14 @@ def value_label(code: str) -> str:
     return code.replace("-", " ").capitalize()
 
 
-def shown_label(code: str) -> str:
-    """The same in the language of the page."""
-    return _(value_label(code))
+def shown_label(code: str, context: str = "") -> str:
+    """The same in the language of the page. context: of what it is a value, where languages inflect it."""
+    return pgettext(context, value_label(code)) if context else _(value_label(code))
+
+
+def certificate_state(state: str) -> str:
+    """The state of a certificate in the language of the page."""
+    return shown_label(state, "certificate")
 
 
 def choice_text(code: str) -> str:

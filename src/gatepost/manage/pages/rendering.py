@@ -20,7 +20,7 @@ from urllib.parse import quote, urlencode
 from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from gatepost.language import _, language, ngettext
+from gatepost.language import _, language, ngettext, pgettext
 from gatepost.manage.pages import flash
 from gatepost.manage.pages.code_labels import event_label, event_level, failure_label, setting_label, shown_label
 from gatepost.manage.pages.document_text import reply_help
@@ -137,7 +137,7 @@ def environment() -> Environment:
     )
     made.filters.update({name: _clocked(shown) for name, shown in CLOCKED.items()})
     made.globals.update(static_url=static_url, link=link, picture=_picture, colours=light_colours())
-    made.globals.update(language=language, _=_, gettext=_, ngettext=ngettext)
+    made.globals.update(language=language, _=_, gettext=_, ngettext=ngettext, pgettext=pgettext)
     return made
 
 

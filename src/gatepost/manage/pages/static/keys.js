@@ -3,15 +3,9 @@
 "use strict";
 
 (() => {
-  const KEYS = [
-    ["Ctrl K", "Go to a page, or search"],
-    ["/", "Search messages"],
-    ["j, k", "Next, previous row of a list"],
-    ["Enter", "Open the row"],
-    ["Esc", "Close a menu or a dialog"],
-    ["?", "Show these keys"],
-  ];
-  const SEARCHES = [["messages", "/trace"], ["the queue", "/queue"], ["connectors", "/connectors"], ["domains", "/domains"], ["mailboxes", "/mailboxes"]];
+  const { text } = window.gatepost;
+  const KEYS = [["Ctrl K", "key-palette"], ["/", "key-search"], ["j, k", "key-rows"], ["Enter", "key-open"], ["Esc", "key-close"], ["?", "key-help"]];
+  const SEARCHES = [["search-messages", "/trace"], ["search-queue", "/queue"], ["search-connectors", "/connectors"], ["search-domains", "/domains"], ["search-mailboxes", "/mailboxes"]];
 
   function make(name, attributes, ...children) {
     const element = document.createElement(name);
@@ -31,19 +25,19 @@
   }
 
   function help() {
-    const rows = KEYS.map(([keys, text]) => make("div", {}, make("dt", {}, make("kbd", {}, keys)), make("dd", {}, text)));
-    const close = make("button", { value: "close", class: "secondary", autofocus: "" }, "Close");
-    opened("keys", make("form", { method: "dialog" }, make("h2", { id: "keys-title" }, "Keyboard shortcuts"), make("dl", { class: "keys" }, ...rows), make("div", { class: "buttons" }, close)));
+    const rows = KEYS.map(([keys, name]) => make("div", {}, make("dt", {}, make("kbd", {}, keys)), make("dd", {}, text(name))));
+    const close = make("button", { value: "close", class: "secondary", autofocus: "" }, text("close"));
+    opened("keys", make("form", { method: "dialog" }, make("h2", { id: "keys-title" }, text("keys")), make("dl", { class: "keys" }, ...rows), make("div", { class: "buttons" }, close)));
   }
 
   /* ------------------------------------------------------------------ the palette */
 
   const pages = () => [...document.querySelectorAll("nav.side a, details[data-menu] a[href]")].map((link) => [link.textContent.trim(), link.getAttribute("href")]);
 
-  function choices(text) {
-    const words = text.toLowerCase().split(/\s+/).filter(Boolean);
+  function choices(typed) {
+    const words = typed.toLowerCase().split(/\s+/).filter(Boolean);
     const matching = pages().filter(([name]) => words.every((word) => name.toLowerCase().includes(word)));
-    const searches = text ? SEARCHES.map(([what, path]) => [`Search ${what} for “${text}”`, `${path}?q=${encodeURIComponent(text)}`]) : [];
+    const searches = typed ? SEARCHES.map(([name, path]) => [text(name, { text: typed }), `${path}?q=${encodeURIComponent(typed)}`]) : [];
     const there = new Set(pages().map(([, path]) => path.split("?")[0]));
     return [...matching, ...searches.filter(([, path]) => there.has(path.split("?")[0]))].slice(0, 12);
   }
@@ -51,7 +45,7 @@
   function palette() {
     const input = make("input", { type: "text", role: "combobox", "aria-expanded": "true", "aria-controls": "palette-list", "aria-labelledby": "palette-title", autocomplete: "off", autofocus: "" });
     const list = make("ul", { id: "palette-list", role: "listbox", "aria-labelledby": "palette-title", class: "palette" });
-    const dialog = opened("palette", make("h2", { id: "palette-title" }, "Go to"), input, list);
+    const dialog = opened("palette", make("h2", { id: "palette-title" }, text("go-to")), input, list);
     let at = 0;
     const show = () => {
       list.replaceChildren(...choices(input.value.trim()).map(([name, path], place) => make("li", { id: `palette-${place}`, role: "option", "aria-selected": String(place === at), "data-path": path }, name)));
