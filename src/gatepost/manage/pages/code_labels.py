@@ -11,6 +11,7 @@ from typing import Final
 
 from markupsafe import Markup
 
+from gatepost.language import NAMES as LANGUAGE_NAMES
 from gatepost.language import _, pgettext
 from gatepost.policy.connectors.values import TlsSettings
 from gatepost.protocols.tlsrpt.result import ResultType
@@ -54,7 +55,13 @@ _SETTINGS: Final[dict[str, str]] = {
 }
 
 
-_NAMES: Final = {"smime": "S/MIME", "rspamd": "rspamd", "clamav": "ClamAV", "on-premises": "On-premises"}
+_NAMES: Final = {
+    "smime": "S/MIME",
+    "rspamd": "rspamd",
+    "clamav": "ClamAV",
+    "on-premises": "On-premises",
+    **LANGUAGE_NAMES,
+}
 _PLAIN: Final = re.compile(r"[a-z]+(?:-[a-z]+)*", re.ASCII)
 
 

@@ -22,6 +22,9 @@ NAMES = {
     "use strict", "DOMContentLoaded", "Escape", "Enter", "Ctrl K", "Esc", "ArrowDown", "ArrowUp", "X-CSRF-Token",
     "fold columns", "nav.side a, details[data-menu] a[href]", "main table tbody tr", "th a[href], td a[href]",
     ".table-wrap.stacked > table[data-columns]", "[data-chart-table] table",
+    "commandForElement",
+    '.tick input[type="checkbox"]',
+    "; path=/; max-age=31536000; samesite=strict",
 }  # fmt: skip
 
 
