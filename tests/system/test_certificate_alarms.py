@@ -93,7 +93,7 @@ def test_a_certificate_that_ends_in_six_days_until_it_is_renewed(
 @pytest.mark.parametrize(
     ("language", "subject", "texts"),
     [
-        ("sv", "1 fel, 1 varning: ", ("Detta är e-postgatewayen mx1.contoso.example.", "NYTT", "Gör så här: ")),
+        ("sv", "1 fel, 1 varning: ", ("Detta är e-postgatewayen mx1.contoso.example.", "NYA", "Gör så här: ")),
         (
             "de",
             "1 Fehler, 1 Warnung: ",

@@ -70,7 +70,7 @@ def test_letters_beyond_ascii_survive():
 @pytest.mark.parametrize(
     ("language", "subject", "texts"),
     [
-        ("sv", "1 kritiskt, 2 fel: first", ("Detta är e-postgatewayen", "NYTT", "KRITISK: first", "Gör så här:")),
+        ("sv", "1 kritiskt, 2 fel: first", ("Detta är e-postgatewayen", "NYA", "KRITISKT: first", "Gör så här:")),
         (
             "de",
             "1 kritischer, 2 Fehler: first",
