@@ -76,6 +76,13 @@ def wide(page: Page) -> list[str]:
     return list(page.evaluate(script))[:8]
 
 
+def cut(page: Page) -> list[str]:
+    """What the navigation has no room for."""
+    script = """[...document.querySelectorAll("nav.side a")].filter((one) => one.offsetParent
+        && one.scrollWidth > one.clientWidth).map((one) => one.textContent.trim())"""
+    return list(page.evaluate(script))
+
+
 def read(centre: AdminCentre, page: Page, language: str, paths: list[str]) -> None:
     """Open each page on a telephone and at 1024 pixels."""
     for path in paths:
@@ -85,6 +92,7 @@ def read(centre: AdminCentre, page: Page, language: str, paths: list[str]) -> No
         assert page.locator("html").get_attribute("lang") == language, path
         for size in (NARROW, PHONE):
             page.set_viewport_size(size)
+            assert cut(page) == [], f"the navigation has no room at {size['width']} pixels"
             assert overflow(page) == 0, f"{path} must be scrolled sideways at {size['width']} pixels: {wide(page)}"
         axe(page)
         shot(page, f"{language}{path.replace('/', '-')}")

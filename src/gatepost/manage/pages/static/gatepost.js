@@ -183,7 +183,9 @@
       const menu = document.createElement("details");
       menu.className = "fold columns";
       const summary = document.createElement("summary");
-      summary.textContent = text("columns");
+      const icon = document.querySelector("[data-theme-switch] svg").cloneNode(true), use = icon.querySelector("use");
+      use.setAttribute("href", use.getAttribute("href").replace(/#.*/, "#chevron"));
+      summary.append(icon, text("columns"));
       menu.append(summary);
       menu.addEventListener("toggle", () => heads.forEach((head) => {
         const column = head.textContent.trim();
