@@ -89,7 +89,7 @@
   /* ------------------------------------------------------------------ parts that renew themselves
 
      While somebody is there: a page that nobody looks at, or has not touched for ten minutes, asks no more, so that a
-     session which is left alone ends. */
+     session which is left alone ends. What somebody is choosing in stays as it is. */
 
   const PRESENT = 600000;
   const begun = Date.now();
@@ -99,6 +99,7 @@
     if (document.hidden || Date.now() - touched > PRESENT || document.querySelector("dialog[open]")) return;
     for (const part of document.querySelectorAll("[data-renew]")) {
       if (Date.now() - (part.renewed ?? begun) < 1000 * Number(part.dataset.renew)) continue;
+      if (part.querySelector(".tick :checked, details.columns[open], select:focus")) continue;
       part.renewed = Date.now();
       part.dispatchEvent(new CustomEvent("renew"));
     }
