@@ -13,14 +13,15 @@
   let texts;
   function text(name, values = {}) {
     texts ??= JSON.parse(document.getElementById("texts").textContent);
-    return texts[name].replace(/%\((\w+)\)s/g, (_, key) => values[key]);
+    const found = texts[name];
+    return Array.isArray(found) ? found : found.replace(/%\((\w+)\)s/g, (_, key) => values[key]);
   }
   window.gatepost = { text };
 
   /* -------------------------------------------------------------- theme: as the system, light, dark */
 
   const THEMES = ["", "light", "dark"];
-  const NAMES = { "": "theme-system", light: "theme-light", dark: "theme-dark" };
+  const NAMES = { "": "system", light: "light", dark: "dark" };
   const ICONS = { "": "theme", light: "sun", dark: "moon" };
   const theme = () => (THEMES.includes(kept("theme")) ? kept("theme") : "");
 
@@ -94,7 +95,7 @@
     event.preventDefault();
     event.stopImmediatePropagation();
     dialog.querySelector("[data-confirm-text]").textContent = button.dataset.confirm;
-    dialog.querySelector("[data-confirm-yes]").textContent = button.dataset.yes || text("continue");
+    dialog.querySelector("[data-confirm-yes]").textContent = button.dataset.yes;
     dialog.returnValue = "";
     dialog.addEventListener("close", () => {
       if (dialog.returnValue === "yes") {

@@ -4,8 +4,8 @@
 
 (() => {
   const { text } = window.gatepost;
-  const KEYS = [["Ctrl K", "key-palette"], ["/", "key-search"], ["j, k", "key-rows"], ["Enter", "key-open"], ["Esc", "key-close"], ["?", "key-help"]];
-  const SEARCHES = [["search-messages", "/trace"], ["search-queue", "/queue"], ["search-connectors", "/connectors"], ["search-domains", "/domains"], ["search-mailboxes", "/mailboxes"]];
+  const KEYS = ["Ctrl K", "/", "j, k", "Enter", "Esc", "?"];
+  const SEARCHES = ["/trace", "/queue", "/connectors", "/domains", "/mailboxes"];
 
   function make(name, attributes, ...children) {
     const element = document.createElement(name);
@@ -25,21 +25,22 @@
   }
 
   function help() {
-    const rows = KEYS.map(([keys, name]) => make("div", {}, make("dt", {}, make("kbd", {}, keys)), make("dd", {}, text(name))));
+    const [title, ...meanings] = text("keys");
+    const rows = KEYS.map((keys, at) => make("div", {}, make("dt", {}, make("kbd", {}, keys)), make("dd", {}, meanings[at])));
     const close = make("button", { value: "close", class: "secondary", autofocus: "" }, text("close"));
-    opened("keys", make("form", { method: "dialog" }, make("h2", { id: "keys-title" }, text("keys")), make("dl", { class: "keys" }, ...rows), make("div", { class: "buttons" }, close)));
+    opened("keys", make("form", { method: "dialog" }, make("h2", { id: "keys-title" }, title), make("dl", { class: "keys" }, ...rows), make("div", { class: "buttons" }, close)));
   }
 
   /* ------------------------------------------------------------------ the palette */
 
-  const pages = () => [...document.querySelectorAll("nav.side a, details[data-menu] a[href]")].map((link) => [link.textContent.trim(), link.getAttribute("href")]);
+  const pages = () => [...document.querySelectorAll("nav.side a, details[data-menu] a[href]")].map((link) => [link.textContent.trim().replaceAll("\u00ad", ""), link.getAttribute("href")]);
 
   function choices(typed) {
     const words = typed.toLowerCase().split(/\s+/).filter(Boolean);
     const matching = pages().filter(([name]) => words.every((word) => name.toLowerCase().includes(word)));
-    const searches = typed ? SEARCHES.map(([name, path]) => [text(name, { text: typed }), `${path}?q=${encodeURIComponent(typed)}`]) : [];
-    const there = new Set(pages().map(([, path]) => path.split("?")[0]));
-    return [...matching, ...searches.filter(([, path]) => there.has(path.split("?")[0]))].slice(0, 12);
+    const there = new Map(pages().map(([name, path]) => [path.split("?")[0], name]));
+    const searches = SEARCHES.filter((path) => typed && there.has(path)).map((path) => [text("search", { page: there.get(path), text: typed }), `${path}?q=${encodeURIComponent(typed)}`]);
+    return [...matching, ...searches].slice(0, 12);
   }
 
   function palette() {

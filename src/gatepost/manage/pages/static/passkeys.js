@@ -16,8 +16,6 @@
     return answer;
   };
 
-  const { text } = window.gatepost;
-
   function say(part, what) {
     const place = part.querySelector("[data-passkey-said]");
     place.textContent = what;
@@ -46,14 +44,14 @@
       form.addEventListener("submit", (event) => {
         event.preventDefault();
         say(form, "");
-        make(form).catch(() => say(form, text("no-passkey-made")));
+        make(form).catch(() => say(form, form.dataset.failed));
       });
     }
     for (const part of document.querySelectorAll("[data-passkey-log-in]")) {
       part.hidden = false;
       part.querySelector("button").addEventListener("click", () => {
         say(part, "");
-        logIn(part).catch(() => say(part, text("no-passkey-used")));
+        logIn(part).catch(() => say(part, part.dataset.failed));
       });
     }
   }
