@@ -138,9 +138,8 @@ def template() -> Catalog:
     result = _catalogue(None)
     for text, place in itertools.chain(marked(), (entry for entry in declared() if is_language(entry[0]))):
         notes = [NOTES[text]] if text in NOTES else []
-        context = text.partition(_CONTEXT)[0] if _CONTEXT in text else None
-        shown = text.partition(_CONTEXT)[2] if context else text
-        result.add(shown, locations=[(place, 0)], auto_comments=notes, context=context)
+        context, _separator, shown = text.rpartition(_CONTEXT) if isinstance(text, str) else ("", "", text)
+        result.add(shown, locations=[(place, 0)], auto_comments=notes, context=context or None)
     for message in result:
         message.locations = list(dict.fromkeys(message.locations))[:PLACES]
         message.flags.discard("python-format")
