@@ -62,7 +62,7 @@ def conclusion(audit: Audit | None) -> tuple[int, str]:
 
 
 def main() -> int:
-    uv = Path(sys.executable).with_name("uv")
+    uv = str(Path(sys.executable).with_name("uv"))
     tool = [uv, "tool", "run", "--quiet", "pip-audit", "--disable-pip", "--require-hashes", "--format", "json"]
     done = subprocess.run([*tool, "--requirement", LOCK], cwd=ROOT, capture_output=True, text=True, check=False)
     audit = read_report(done.stdout)
