@@ -187,6 +187,14 @@ def _read_anchors() -> None:
         TrustAnchors.load(SYSTEM)
 
 
+def _compile_templates() -> None:
+    """Those that every page needs, 0.2 s: else each gateway compiles them when it shows its first page."""
+    from gatepost.manage.pages.rendering import environment  # noqa: PLC0415 - the client does without
+
+    for template in ("macros.html", "layout.html", "error.html"):
+        environment().get_template(template)
+
+
 class _Server:
     def __init__(self, address: str) -> None:
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -282,6 +290,7 @@ if __name__ == "__main__":
     _import_everything()
     _build_validators()
     _read_anchors()
+    _compile_templates()
     gc.collect()
     gc.freeze()
     server = _Server(sys.argv[1])
