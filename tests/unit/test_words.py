@@ -16,6 +16,9 @@ import pytest
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "gatepost"
 
+# Whichever test is the first of its process parses all modules: 5 s of CPU, a minute on a busy machine.
+pytestmark = pytest.mark.timeout(180)
+
 
 # Names: words that say nothing by themselves, or say it as nobody in the field does.
 # fmt: off
