@@ -36,7 +36,7 @@ def script(shell: str) -> str:
 @click.command()
 @click.argument("shell", type=click.Choice(SHELLS))
 def completion(shell: str) -> None:
-    r"""Print a script that completes commands, options, and names of connectors, domains and organizations.
+    """Print a script that completes commands, options, and names of connectors, domains and organizations.
 
     \b
     bash: gatepost completion bash > /etc/bash_completion.d/gatepost

@@ -34,7 +34,7 @@ _MOST_OCTETS = 64 << 20
 def recipients(
     name: str, organization: str, add: tuple[str, ...], remove: tuple[str, ...], stdin: str | None, **asked: Any
 ) -> None:
-    r"""Add addresses to the list of recipients of the accepted domain NAME, and remove others. The rest stays.
+    """Add addresses to the list of recipients of the accepted domain NAME, and remove others. The rest stays.
 
     An address that is in the list already, or is not in it, changes nothing. If one is no address of the domain,
     nothing changes, and every wrong one is named. `gatepost domain set NAME recipients=…` replaces the whole list.

@@ -42,10 +42,15 @@ def _localized_parameter(parameter: click.Parameter) -> click.Parameter:
 
 
 def _in_paragraphs(text: str | None) -> str | None:
-    return text and "\n\n".join(map(_, paragraphs(text)))
+    return text and "\n\n".join(text if is_verbatim(text) else _(text) for text in paragraphs(text))
 
 
 def paragraphs(text: str) -> Iterator[str]:
     """The paragraphs of a help text, each in one line unless its lines matter."""
     for paragraph in text.partition("\f")[0].split("\n\n"):
-        yield paragraph if paragraph.lstrip().startswith(_VERBATIM) else " ".join(paragraph.split())
+        yield paragraph if is_verbatim(paragraph) else " ".join(paragraph.split())
+
+
+def is_verbatim(paragraph: str) -> bool:
+    """Whether it is shown as it is, because its lines are commands."""
+    return paragraph.lstrip().startswith(_VERBATIM)
