@@ -1,4 +1,4 @@
-"""Renew the message catalogues of the admin centre and of the commands, check them, and compile those that are complete.
+"""Renew the message catalogues of pages and commands, check them, and compile those that are complete.
 
     make catalogues                                       takes new texts into every .po file, drops old ones, compiles
     .venv/bin/python scripts/catalogues.py --check FILE…  says what is missing or wrong in these .po files
@@ -6,7 +6,8 @@
 Texts of pages (gatepost.po) are what their templates and modules mark, and what forms make of the declarations of
 resources; texts of commands (commands.po) what theirs mark, and `command_texts`. A .mo file is written only of a
 catalogue in which nothing is missing or wrong, and a language is offered only if it has one
-(`gatepost.manage.web.language`, `gatepost.manage.cli.language`). The files hold no date and no line number, so they change only with the texts.
+(`gatepost.manage.web.language`, `gatepost.manage.cli.language`). The files hold no date and no line number, so they
+change only with the texts.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ from babel.messages.pofile import read_po, write_po
 from jinja2.ext import extract_from_ast
 
 from gatepost.analysis.alarms.alarm import Severity
-from gatepost.manage.cli.language import catalogue_file as commands_file
 from gatepost.manage.access.principal import Role
 from gatepost.manage.access.records import AuditOutcome
+from gatepost.manage.cli.language import catalogue_file as commands_file
 from gatepost.manage.pages.code_labels import value_label
 from gatepost.manage.pages.fields import declared_texts
 from gatepost.manage.pages.rendering import environment
@@ -115,7 +116,7 @@ def of_commands() -> Iterator[tuple[Text, str]]:
     """Every text of commands, and where it is."""
     for path in sorted(command_texts.CLI.glob("*.py")):
         yield from _marked_by(path)
-    yield from (entry for entry in command_texts.texts() if is_language("".join(entry[0])))
+    yield from (entry for entry in command_texts.unmarked() if is_language("".join(entry[0])))
 
 
 def _forms(function: str, arguments: Sequence[object], path: Path) -> Iterator[tuple[Text, str]]:
@@ -158,9 +159,7 @@ class Domain(NamedTuple):
 
 
 PAGES_DOMAIN: Final = Domain("the admin centre", catalogue_file, of_pages)
-COMMANDS_DOMAIN: Final = Domain(
-    "commands", lambda language, suffix: Path(commands_file(language, suffix)), of_commands
-)
+COMMANDS_DOMAIN: Final = Domain("commands", lambda language, suffix: Path(commands_file(language, suffix)), of_commands)
 DOMAINS: Final = (PAGES_DOMAIN, COMMANDS_DOMAIN)
 
 
@@ -288,7 +287,9 @@ def renew(languages: Iterable[str], domain: Domain) -> None:
         found = problems(catalogue)
         if found:
             compiled.unlink(missing_ok=True)
-            print(f"{source.name}, {language}: {len(found)} of {len(catalogue)} texts are missing or wrong, not offered")
+            print(
+                f"{source.name}, {language}: {len(found)} of {len(catalogue)} texts are missing or wrong, not offered"
+            )
         else:
             compiled.write_bytes(mo_octets(catalogue))
             print(f"{source.name}, {language}: {len(catalogue)} texts")

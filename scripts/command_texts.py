@@ -1,4 +1,4 @@
-"""The texts of commands, for `scripts/catalogues.py`: what modules mark, help, headings of tables, click's own sentences."""
+"""The texts of commands that nothing marks, for `scripts/catalogues.py`: help, headings, nouns, click's sentences."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import click
 
 from gatepost.manage.cli import main
 from gatepost.manage.cli.lazy import LazyGroup
-from gatepost.manage.cli.localized_help import paragraphs
+from gatepost.manage.cli.localized_help import is_verbatim, paragraphs
+from gatepost.manage.use_cases.listings import DomainRow, MailboxRow, OrganizationRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +21,7 @@ type Text = str | tuple[str, ...]
 
 CLI: Final = Path(__file__).resolve().parents[1] / "src" / "gatepost" / "manage" / "cli"
 CLICK: Final = Path(click.__file__).parent
-CLICK_MODULES: Final = ("core", "exceptions", "formatting", "parser", "termui", "types")
+CLICK_MODULES: Final = ("core", "decorators", "exceptions", "formatting", "parser", "termui", "types")
 FOR_PROGRAMMERS: Final = (
     "Could not determine name",
     "No options defined but",
@@ -33,17 +34,26 @@ FOR_PROGRAMMERS: Final = (
     "DeprecationWarning",
     "Invalid start character",
     "Press any key",
+    "Show the version",
+    "%(prog)s, version",
+    "Do you want to continue",
+    "Confirm the action",
 )
 """Beginnings of click's texts that say what is wrong with a program, or that no command of ours shows."""
-_PRINTERS: Final = frozenset({"print_table"})
+_PRINTERS: Final = {"print_table": 0, "_print_part": 1, "_table": 1}
+"""Functions that print a table, with the place of its headings among their arguments."""
+_ROWS: Final = (DomainRow, MailboxRow, OrganizationRow)
+"""Rows whose fields are the headings of their table."""
 
 
-def texts() -> Iterator[tuple[Text, str]]:
+def unmarked() -> Iterator[tuple[Text, str]]:
     """Every text of commands that nothing marks, and where it is."""
     yield from help_texts(main, click.Context(main, info_name="gatepost"))
     for path in sorted(CLI.glob("*.py")):
         for node in ast.walk(ast.parse(path.read_bytes())):
-            yield from ((text, f"cli/{path.name}") for text in (*_headings(node), *_nouns(node)))
+            texts: list[Text] = [*_headings(node), *_nouns(node)]
+            yield from ((text, f"cli/{path.name}") for text in texts)
+    yield from ((field, f"cli/{row.__name__}") for row in _ROWS for field in row._fields)
     yield from click_texts()
 
 
@@ -51,7 +61,7 @@ def help_texts(command: click.Command, context: click.Context) -> Iterator[tuple
     """What `--help` of the command shows, and of those below it."""
     place = f"help/{context.command_path}"
     for text in (command.help, command.epilog):
-        yield from ((paragraph, place) for paragraph in paragraphs(text or ""))
+        yield from ((paragraph, place) for paragraph in paragraphs(text or "") if not is_verbatim(paragraph))
     yield from ((text, place) for each in command.params if (text := getattr(each, "help", None)))
     if isinstance(command, LazyGroup):
         yield from ((line, place) for _module, _attribute, line in command._lazy.values())  # noqa: SLF001 - help's own
@@ -63,20 +73,22 @@ def help_texts(command: click.Command, context: click.Context) -> Iterator[tuple
 
 
 def _headings(node: ast.AST) -> Iterator[str]:
-    """Headings of tables: constants whose name ends in COLUMNS, and what is written at a call."""
+    """Headings of tables and names of facts: what is in COLUMNS or facts, and what is written at a call."""
     if isinstance(node, ast.Assign | ast.AnnAssign):
         target = node.targets[0] if isinstance(node, ast.Assign) else node.target
         if isinstance(target, ast.Name) and target.id.upper().endswith("COLUMNS") and node.value is not None:
             yield from _constants(node.value)
-    elif isinstance(node, ast.Call) and getattr(node.func, "id", "") in _PRINTERS:
-        yield from _constants(node.args[0])
+        elif isinstance(target, ast.Name) and target.id == "facts" and isinstance(node.value, ast.Dict):
+            yield from itertools.chain.from_iterable(_constants(key) for key in node.value.keys if key is not None)
+    elif isinstance(node, ast.Call) and (name := getattr(node.func, "id", "")) in _PRINTERS:
+        yield from _constants(node.args[_PRINTERS[name]])
 
 
 def _nouns(node: ast.AST) -> Iterator[tuple[str, str]]:
     """Both forms of what `quantity` counts."""
     if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "quantity":
-        noun, *plural = [argument.value for argument in node.args[1:] if isinstance(argument, ast.Constant)]
-        yield f"%(num)s {noun}", f"%(num)s {plural[0] if plural else f'{noun}s'}"
+        noun, *plural = [str(argument.value) for argument in node.args[1:] if isinstance(argument, ast.Constant)]
+        yield f"%(num)s {noun}", f"%(num)s {plural[0] if plural else noun + 's'}"
 
 
 def _constants(node: ast.AST) -> Iterator[str]:

@@ -46,7 +46,7 @@ def completion(shell: str) -> None:
     The Debian package has installed them. Names are those of this machine's gateway, for whoever may read its data.
 
     Exit codes: 0 printed, 2 usage error.
-    """
+    """  # noqa: D301 - click's own mark of lines that stay
     click.echo(script(shell))
 
 

@@ -1,13 +1,13 @@
 """Commands with their help in the language of the terminal, as copies: what is declared stays in English.
 
-A help text is looked up paragraph by paragraph, as texts for several commands stand in many of them. `paragraphs` is how
+A help text is looked up paragraph by paragraph, as many share some of theirs. `paragraphs` is how
 `scripts/catalogues.py` finds the same ones. Called by `manage.cli.lazy` for each command that is used.
 """
 
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -36,8 +36,8 @@ def _localized_parameter(parameter: click.Parameter) -> click.Parameter:
     help_ = getattr(parameter, "help", None)
     if not help_:
         return parameter
-    own: Any = copy.copy(parameter)
-    own.help = _(help_)
+    own = copy.copy(parameter)
+    own.__dict__["help"] = _(help_)  # arguments and options have it, their base class has not
     return own
 
 
