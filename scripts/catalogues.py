@@ -83,6 +83,7 @@ _BRACES: Final = re.compile(r"(?<!\{)\{\w+(?:!r)?\}")  # click's
 _TAG: Final = re.compile(r"</?[a-z][^>]*>")
 _QUOTED: Final = re.compile(r'"[^"]*"')
 _WORD: Final = re.compile(r"[a-z]{3}")
+_SHORT_WORD: Final = re.compile(r"[A-Za-z]{2}")
 
 
 def marked() -> Iterator[tuple[Text, str]]:
@@ -116,7 +117,7 @@ def of_commands() -> Iterator[tuple[Text, str]]:
     """Every text of commands, and where it is."""
     for path in sorted(command_texts.CLI.glob("*.py")):
         yield from _marked_by(path)
-    yield from (entry for entry in command_texts.unmarked() if is_language("".join(entry[0])))
+    yield from (entry for entry in command_texts.unmarked() if _SHORT_WORD.search(_QUOTED.sub("", "".join(entry[0]))))
 
 
 def _forms(function: str, arguments: Sequence[object], path: Path) -> Iterator[tuple[Text, str]]:

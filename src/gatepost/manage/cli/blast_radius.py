@@ -29,7 +29,8 @@ _RECEIVED: Final = (
 _SENT: Final = (
     N_("no message was delivered or sent on since %(since)s: the effect of the change is not known"),
     N_(
-        "of %(messages)s messages delivered or sent on since %(since)s, %(different)s would have been decided differently"
+        "of %(messages)s messages delivered or sent on since %(since)s, "
+        "%(different)s would have been decided differently"
     ),
 )
 

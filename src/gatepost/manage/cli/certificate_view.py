@@ -94,7 +94,7 @@ def _presented(certificate: CertificateSummary) -> str:
 
 def print_certificate(certificate: CertificateDetail) -> None:
     """Everything about a certificate, a line for each field, its chain below."""
-    print_facts({key: text for key, text in _lines(certificate) if text}, width=15)
+    print_facts(((key, text) for key, text in _lines(certificate) if text), width=15)
     for number, link in enumerate(certificate.chain, 1):
         click.echo(
             _(
@@ -107,7 +107,7 @@ def print_certificate(certificate: CertificateDetail) -> None:
         facts = {key: getattr(link, key) for key in ("issuer", "serial", "key", "sha256")}
         facts["valid"] = f"{moment(link.not_before)} - {moment(link.not_after)}"
         facts |= {key: " ".join(addresses) for key in ("crl", "ocsp", "aia") if (addresses := getattr(link, key))}
-        print_facts(facts, indent="  ")
+        print_facts(facts.items(), indent="  ")
 
 
 def _lines(certificate: CertificateDetail) -> list[tuple[str, str]]:

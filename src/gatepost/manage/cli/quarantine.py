@@ -137,5 +137,5 @@ def _print_message(message: QuarantinedMessage) -> None:
         "deleted": stamp(message.deleted_at),
         "then held by": message.next,
     }
-    print_facts({name: value for name, value in facts.items() if value != "" or name == "subject"})
+    print_facts((name, value) for name, value in facts.items() if value != "" or name == "subject")
     click.echo()

@@ -257,5 +257,5 @@ def _print_delivery(delivery: QueueDelivery) -> None:
         "expires": moment(delivery.expires_at),
         "last error": delivery.last_error,
     }
-    print_facts({name: value for name, value in facts.items() if value != "" or name not in _OPTIONAL_FIELDS})
+    print_facts((name, value) for name, value in facts.items() if value != "" or name not in _OPTIONAL_FIELDS)
     click.echo()

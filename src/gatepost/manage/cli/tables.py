@@ -14,7 +14,7 @@ import msgspec
 from gatepost.manage.cli.language import _, to_programs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
     from contextlib import AbstractContextManager
 
 
@@ -81,12 +81,12 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
-def print_facts(facts: Mapping[str, object], *, indent: str = "", width: int = 13) -> None:
+def print_facts(facts: Iterable[tuple[str, object]], *, indent: str = "", width: int = 13) -> None:
     """A line for each: its name in the language, and its value. width: of the names in English."""
-    names = {name: _(name) for name in facts}
-    width = max(width, *map(len, names.values())) if names else width
-    for name, value in facts.items():
-        click.echo(f"{indent}{names[name]:{width}} {printable(value)}")
+    lines = [(_(name), value) for name, value in facts]
+    width = max([width, *(len(name) for name, _value in lines)])
+    for name, value in lines:
+        click.echo(f"{indent}{name:{width}} {printable(value)}")
 
 
 def _say_tabs() -> None:

@@ -182,5 +182,5 @@ def _print_event(event: TraceEvent) -> None:
         "reply": event.reply,
         "result type": event.result_type,
     }
-    shown = {name: value for name, value in facts.items() if value}
-    print_facts(shown | dict((*tls_lines(event.tls), *detail_lines(event.detail))), indent="    ")
+    shown = ((name, value) for name, value in facts.items() if value)
+    print_facts((*shown, *tls_lines(event.tls), *detail_lines(event.detail)), indent="    ")
