@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,14 +21,17 @@ from gatepost.manage.web.language import ENGLISH, NAMES, catalogue_file, offered
 OTHERS = [language for language in NAMES if language != ENGLISH]
 
 
+template = cache(catalogues.template)
+
+
 @pytest.fixture(scope="module")
 def texts():
-    return catalogues.template()
+    return template(catalogues.PAGES_DOMAIN)
 
 
 @pytest.mark.parametrize("domain", catalogues.DOMAINS, ids=lambda domain: domain.title)
 def test_catalogues_are_current(domain):
-    texts = catalogues.template(domain)
+    texts = template(domain)
     for language in OTHERS:
         there = domain.file(language, "po").read_bytes()
         assert catalogues.po_octets(catalogues.renewed(language, texts, domain)) == there, "run make catalogues"
@@ -94,7 +98,7 @@ def test_texts_of_every_kind_of_source_are_found(texts):
 
 
 def test_texts_of_every_kind_of_command_are_found():
-    found = {message.id for message in catalogues.template(catalogues.COMMANDS_DOMAIN)}
+    found = {message.id for message in template(catalogues.COMMANDS_DOMAIN)}
     assert "Show and manage mail that waits or is held." in found, "a line in the help of a group"
     assert "Exit codes: 0 found, 2 no such name, 3 the data cannot be read." in found, "a paragraph of many commands"
     assert "Domain of the recipients." in found, "an option that a use case declares"

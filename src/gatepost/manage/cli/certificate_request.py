@@ -108,7 +108,7 @@ def _made(config: str | None, request: RequestCertificate, output: str) -> tuple
 def _reserved(output: str) -> Iterator[Callable[[bytes], None]]:
     """The file that is written at last, made first, so that no request is made that cannot be written."""
     if output == "-":
-        yield lambda _: None
+        yield lambda _octets: None
         return
     path = Path(output)
     number = _opened(path, 0o644)

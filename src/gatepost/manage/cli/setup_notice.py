@@ -14,8 +14,8 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from gatepost.manage.cli.language import quantity
 from gatepost.manage.use_cases.times import stamp as moment
+from gatepost.quantity import quantity
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -265,7 +265,7 @@ def test_a_word_of_help_that_is_not_translated_is_found(environment, monkeypatch
             ("queue", "--help"),
             ["Användning: gatepost queue", "Visa och hantera e-post", "  hold     Håll kvar"],
         ),
-        (GERMAN, ("queue", "--help"), ["Aufruf: gatepost queue", "  --help", "anhalten"]),
+        (GERMAN, ("queue", "--help"), ["Aufruf: gatepost queue", "-h, --help", "anhalten"]),
         (GERMAN, ("--help",), ["Befehle:", "Exitcodes: 0 ja", "Diese Meldung zeigen"]),
         (SWEDISH, ("quue",), ["Fel: Kommandot 'quue' finns inte. Menade du 'queue'?"]),
         (GERMAN, ("queue", "show"), ["Fehler: Argument fehlt"]),
