@@ -110,8 +110,12 @@ def _print(member: Membership | None, state: SiteState, place: tuple[str, str], 
                 hostname=hostname,
             )
         )
-    if not state.authorities:
-        return
+    if state.authorities:
+        _print_authorities(state, address, now)
+
+
+def _print_authorities(state: SiteState, address: str, now: float) -> None:
+    """What there is only where the authority is kept: roots, nodes, tokens, certificates."""
     click.echo(
         _("nodes join at %(address)s", address=address) if address else _("no node can join: [site] address is not set")
     )
