@@ -115,7 +115,7 @@ def _print(member: Membership | None, state: SiteState, place: tuple[str, str], 
 
 
 def _print_authorities(state: SiteState, address: str, now: float) -> None:
-    """What there is only where the authority is kept: roots, nodes, tokens, certificates."""
+    """Print roots, nodes, tokens and certificates, which are known only where the authority is kept."""
     click.echo(
         _("nodes join at %(address)s", address=address) if address else _("no node can join: [site] address is not set")
     )
