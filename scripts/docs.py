@@ -61,7 +61,7 @@ for machines, with stable keys. Generated from the commands themselves.
 
 On a terminal in Swedish or German (LC_ALL, LC_MESSAGES, LANG, LANGUAGE) commands speak that language: help, headings,
 outcomes, questions and errors of their own. Exit codes, `--json` with all that it prints, tables in a pipe, files, and
-the names of commands, options, fields and states are the same in every language; `LC_ALL=C` makes the rest English, too.
+the names of commands, options, fields and states are the same in every language; `LC_ALL=C` makes the rest English.
 """
 
 
