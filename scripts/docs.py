@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,8 @@ from gatepost.settings import describe as settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+os.environ["LC_ALL"] = "C.UTF-8"  # help in English, whatever the language of the terminal is
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -55,6 +58,10 @@ _COMMANDS = """\
 
 What `gatepost COMMAND --help` prints. Data goes to standard output, messages to standard error; `--json` prints data
 for machines, with stable keys. Generated from the commands themselves.
+
+On a terminal in Swedish or German (LC_ALL, LC_MESSAGES, LANG, LANGUAGE) commands speak that language: help, headings,
+outcomes, questions and errors of their own. Exit codes, `--json` with all that it prints, tables in a pipe, files, and
+the names of commands, options, fields and states are the same in every language; `LC_ALL=C` makes the rest English.
 """
 
 
