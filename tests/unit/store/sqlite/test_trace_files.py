@@ -51,6 +51,16 @@ def test_old_days_are_forgotten_whole(tmp_path):
     assert prune_trace(tmp_path / "nowhere", NOON) == []
 
 
+def test_what_a_kill_left_of_an_old_day_is_forgotten(tmp_path):
+    """Subjects and addresses are in a write-ahead log, too."""
+    gone = ["2025-11-24.1.db-wal", "2025-11-24.1.db-shm", "2025-11-24.1.tally", ".2025-11-24.1.tally.77"]
+    kept = ["2025-11-24.notes", "2025-11-25.1.db-wal"]
+    for name in (*gone, *kept):
+        (tmp_path / name).touch()
+    assert prune_trace(tmp_path, NOON + DAY) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == kept
+
+
 @pytest.mark.parametrize(
     ("since", "until", "found"),
     [(0, 0, "345"), (NOON, 0, "45"), (0, NOON, "34"), (NOON, NOON, "4"), (NOON + 2 * DAY, 0, "")],
