@@ -257,11 +257,16 @@ def test_a_rotation_of_keys_that_is_killed_leaves_the_old_keys_or_the_new_ones(
     def names() -> list[str]:
         return [row["name"] for row in server.cli("srs", "list", json=True).data]
 
+    def outcomes() -> list[str]:
+        return [row["outcome"] for row in server.cli("audit", "--action", "srs-rotate", json=True).data]
+
     before = names()
     server.killed_command(0, "srs", "rotate")
-    assert names() == before
+    assert (names(), outcomes()) == (before, ["begun"])
     server.killed_command(1, "srs", "rotate")
-    assert names()[1:] == before
+    assert (names()[1:], outcomes()) == (before, ["begun", "begun"]), "no action without an entry"
+    server.cli("srs", "rotate")
+    assert (names()[2:], outcomes()) == (before, ["done", "begun", "begun"])
     assert [path.name for path in (server.data_dir / "srs").iterdir()] == ["keys"], "no key stays in another file"
 
 

@@ -54,7 +54,13 @@ _SETTINGS: Final[dict[str, str]] = {
 }
 
 
-_NAMES: Final = {"smime": "S/MIME", "rspamd": "rspamd", "clamav": "ClamAV", "on-premises": "On-premises"}
+_NAMES: Final = {
+    "smime": "S/MIME",
+    "rspamd": "rspamd",
+    "clamav": "ClamAV",
+    "on-premises": "On-premises",
+    "begun": N_("Outcome unknown"),  # of an audit event
+}
 _PLAIN: Final = re.compile(r"[a-z]+(?:-[a-z]+)*", re.ASCII)
 
 
