@@ -117,6 +117,7 @@ class QueueManager:
             offer=partial(self._offer, again=LOOK),
             spawn=self._spawn,
             put_back=self._put_back,
+            longest=schedule.longest,
             per_destination=limits.window_per_destination,
             enough=self._pacing.enough,
         )
