@@ -23,6 +23,7 @@ def test_names_both_ways(tmp_path, file, name):
     assert file.name == name
     (tmp_path / name).touch()
     assert trace_files(tmp_path) == [file]
+    assert file.tally_name == name.replace(".db", ".tally")
 
 
 def test_files_come_in_order_and_others_are_left_out(tmp_path):
