@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,9 +90,12 @@ class MortalGateway(Gateway):
         self._plain = False
         while left := self.armed:
             self._child = self._launch(self.folder / "log.txt")
-            wait_until(lambda before=left: self.armed != before, f"a kill {left}")
+            wait_until(partial(self._are_fewer, len(left)), f"a kill {left}")
             self.kill()
         self.start()
+
+    def _are_fewer(self, count: int) -> bool:
+        return len(self.armed) < count
 
     def killed_command(self, number: int, *words: str) -> None:
         """Run a command that is killed at a point."""
