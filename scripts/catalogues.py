@@ -26,6 +26,7 @@ from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 from jinja2.ext import extract_from_ast
+from sentence_sources import MODULES, sentences, skeleton
 
 from gatepost.analysis.alarms.alarm import Severity
 from gatepost.manage.access.principal import Role
@@ -34,7 +35,7 @@ from gatepost.manage.pages.code_labels import value_label
 from gatepost.manage.pages.fields import declared_texts
 from gatepost.manage.pages.rendering import environment
 from gatepost.manage.use_cases.parts import KINDS
-from gatepost.manage.web.language import ENGLISH, NAMES, catalogue_file
+from gatepost.manage.web.language import ENGLISH, NAMES, PAGES, SENTENCES, catalogue_file
 from gatepost.pki.certificates.entry import State
 from gatepost.policy.connectors.records import Organization
 
@@ -48,8 +49,7 @@ type Text = str | tuple[str, ...]
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 SOURCE: Final = ROOT / "src" / "gatepost"
-PAGES: Final = SOURCE / "manage" / "pages"
-TEMPLATES: Final = PAGES / "templates"
+TEMPLATES: Final = SOURCE / "manage" / "pages" / "templates"
 GALLERY: Final = "gallery.html"  # shows components to developers
 _MARK: Final = re.compile(r"import .*\b(?:_|N_|NN_|ngettext)\b")
 PLACES: Final = 3  # that are named of one text
@@ -127,15 +127,30 @@ def is_language(text: Text) -> bool:
     return isinstance(text, str) and bool(_WORD.search(_QUOTED.sub("", text).lower()))
 
 
-def template() -> Catalog:
-    """All texts, in the order of their sources."""
+def spoken() -> Iterator[tuple[Text, str]]:
+    """Sentences that modules form, but for those that are marked; one of those that differ in names of values only."""
+    known = {skeleton(text) for text, _place in marked() if isinstance(text, str)}
+    for module in MODULES:
+        for text in sentences(SOURCE / module):
+            if skeleton(text) not in known:
+                known.add(skeleton(text))
+                yield text, _place(SOURCE / module)
+
+
+def template(domain: str = PAGES) -> Catalog:
+    """All texts of a catalogue, in the order of their sources."""
     result = _catalogue(None)
-    for text, place in itertools.chain(marked(), (entry for entry in declared() if is_language(entry[0]))):
+    texts = spoken() if domain == SENTENCES else itertools.chain(marked(), filter(_is_shown, declared()))
+    for text, place in texts:
         result.add(text, locations=[(place, 0)], auto_comments=[NOTES[text]] if text in NOTES else [])
     for message in result:
         message.locations = list(dict.fromkeys(message.locations))[:PLACES]
         message.flags.discard("python-format")
     return result
+
+
+def _is_shown(entry: tuple[Text, str]) -> bool:
+    return is_language(entry[0])
 
 
 def _catalogue(language: str | None) -> Catalog:
@@ -153,9 +168,9 @@ def _catalogue(language: str | None) -> Catalog:
     )
 
 
-def renewed(language: str, texts: Catalog) -> Catalog:
+def renewed(language: str, texts: Catalog, domain: str = PAGES) -> Catalog:
     """The catalogue of a language with exactly the texts there are, and the translations that it had."""
-    path = catalogue_file(language, "po")
+    path = catalogue_file(language, "po", domain)
     known = {}
     if path.exists():
         with path.open("rb") as file:
@@ -240,17 +255,17 @@ def read(path: Path) -> Catalog:
 
 def renew(languages: Iterable[str]) -> None:
     """Write the catalogues of the languages, compiled where they are complete."""
-    texts = template()
-    for language in languages:
-        catalogue = renewed(language, texts)
-        catalogue_file(language, "po").write_bytes(po_octets(catalogue))
-        found = problems(catalogue)
+    texts = {domain: template(domain) for domain in (PAGES, SENTENCES)}
+    for language, domain in itertools.product(languages, texts):
+        catalogue = renewed(language, texts[domain], domain)
+        catalogue_file(language, "po", domain).write_bytes(po_octets(catalogue))
+        found, compiled = problems(catalogue), catalogue_file(language, domain=domain)
         if found:
-            catalogue_file(language).unlink(missing_ok=True)
-            print(f"{language}: {len(found)} of {len(catalogue)} texts are missing or wrong, so it is not offered")
+            compiled.unlink(missing_ok=True)
+            print(f"{compiled.name}: {len(found)} of {len(catalogue)} texts are missing; {language} is not offered")
         else:
-            catalogue_file(language).write_bytes(mo_octets(catalogue))
-            print(f"{language}: {len(catalogue)} texts")
+            compiled.write_bytes(mo_octets(catalogue))
+            print(f"{language}: {len(catalogue)} texts in {compiled.name}")
 
 
 def main() -> int:

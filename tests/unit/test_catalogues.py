@@ -14,7 +14,14 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 import catalogues  # noqa: E402 - it is no package
 
-from gatepost.manage.web.language import ENGLISH, NAMES, catalogue_file, offered  # noqa: E402 - as above
+from gatepost.manage.web.language import (  # noqa: E402 - as above
+    ENGLISH,
+    NAMES,
+    PAGES,
+    SENTENCES,
+    catalogue_file,
+    offered,
+)
 
 OTHERS = [language for language in NAMES if language != ENGLISH]
 
@@ -24,19 +31,25 @@ def texts():
     return catalogues.template()
 
 
-@pytest.mark.parametrize("language", OTHERS)
-def test_a_catalogue_is_current(texts, language):
-    there = catalogue_file(language, "po").read_bytes()
-    assert catalogues.po_octets(catalogues.renewed(language, texts)) == there, "run make catalogues"
+@pytest.mark.parametrize("domain", [PAGES, SENTENCES])
+def test_catalogues_are_current(domain):
+    texts = catalogues.template(domain)
+    for language in OTHERS:
+        there = catalogue_file(language, "po", domain).read_bytes()
+        assert catalogues.po_octets(catalogues.renewed(language, texts, domain)) == there, "run make catalogues"
 
 
 @pytest.mark.parametrize("language", OTHERS)
 def test_a_language_is_offered_only_if_nothing_is_missing(language):
-    catalogue = catalogues.read(catalogue_file(language, "po"))
-    is_complete = not catalogues.problems(catalogue)
-    assert (language in offered()) is catalogue_file(language).exists() is is_complete
-    if is_complete:
-        assert catalogue_file(language).read_bytes() == catalogues.mo_octets(catalogue), "run make catalogues"
+    complete = []
+    for domain in (PAGES, SENTENCES):
+        catalogue = catalogues.read(catalogue_file(language, "po", domain))
+        compiled = catalogue_file(language, domain=domain)
+        complete.append(not catalogues.problems(catalogue))
+        assert compiled.exists() is complete[-1]
+        if complete[-1]:
+            assert compiled.read_bytes() == catalogues.mo_octets(catalogue), "run make catalogues"
+    assert (language in offered()) is all(complete)
 
 
 @pytest.mark.parametrize(
