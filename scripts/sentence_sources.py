@@ -34,10 +34,61 @@ MODULES: Final = (
     "analysis/checks/certificate_alarm_texts.py",
     "analysis/checks/named_files.py",
     "analysis/checks/presentation.py",
+    "policy/connectors/credentials.py",
+    "policy/connectors/comparison.py",
+    "policy/connectors/match.py",
+    "policy/connectors/selection.py",
+    "policy/connectors/mail_flow.py",
+    "policy/decisions/explain.py",
+    "policy/decisions/inbound.py",
+    "policy/decisions/route.py",
+    "policy/decisions/rulings.py",
+    "policy/decisions/submission.py",
+    "policy/decisions/quarantine.py",
+    "policy/decisions/recipient_validation.py",
+    "policy/decisions/signing.py",
+    "policy/decisions/withheld.py",
+    "manage/use_cases/explain.py",
+    "manage/use_cases/explain_login.py",
+    "manage/use_cases/explain_text.py",
+    "manage/use_cases/doctor.py",
+    "manage/use_cases/status.py",
+    "node/machine_findings.py",
+    "analysis/checks/tasks.py",
+    "analysis/checks/findings.py",
+    "analysis/checks/advice.py",
+    "analysis/checks/probe.py",
+    "analysis/checks/validation.py",
+    "analysis/checks/inbound.py",
 )
 """Modules, below `src/gatepost`, all of whose sentences pages may show."""
+OWN_VALUES: Final = {
+    "match.py": {"label"},
+    "credentials.py": {"source", "verdict"},
+    "comparison.py": {"fit"},
+    "selection.py": {"label", "its"},
+    "mail_flow.py": {"does", "rule"},
+    "inbound.py": {"label"},
+    "explain_text.py": {"scans"},
+    "validation.py": {"self", "first"},
+    "advice.py": {"who"},
+    "quarantine.py": {"by"},
+    "recipient_validation.py": {"source", "how"},
+}
+"""Values that are texts of ours, by module: of those on the mail's main line, where nothing is to be called for it."""
 OWN: Final = frozenset(
-    {"own", "quantity", "describe", "describe_achieved", "floor_text", "format_duration", "title_of", "_left"}
+    {
+        "own",
+        "quantity",
+        "describe",
+        "describe_achieved",
+        "floor_text",
+        "format_duration",
+        "title_of",
+        "_left",
+        "describe_client",
+        "describe_sender",
+    }
 )
 """Functions whose result is text of ours."""
 SAME: Final = frozenset({"N_", "shown_text", "_capital"})
@@ -52,6 +103,9 @@ UNSEEN: Final = frozenset(
         "Connection timed out",
         "Connection refused",
         "Unable to route: the next hop has no public address",
+        "SCRAM-SHA-256-PLUS or SCRAM-SHA-256",
+        "OAUTHBEARER, XOAUTH2",
+        "SCRAM-SHA-256-PLUS, SCRAM-SHA-256, PLAIN, LOGIN",
         "organization.%(organization)s.%(table)s[%(place)s] %(name)s.%(field)s",
     }
 )
@@ -64,6 +118,7 @@ _NO_TEXT: Final = re.compile(
     "split|strptime|strftime|debug|info|warning|error|exception|critical"
 )
 """Functions whose arguments are no sentences."""
+_FORMAT: Final = re.compile(r"\{(\w*)(?:!r)?\}")
 _FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -86,13 +141,24 @@ def sentences(path: Path) -> Iterator[Text]:
     made = [(name, list(_templates(node, scope))) for node, name, scope in _expressions(tree, "", module)]
     for name, texts in made:
         if not name or not loads.get(name) or not loads[name] <= module.folded:  # else only part of other texts
-            yield from texts
+            yield from (_with_own(text, path.name) for text in texts if not _is_reply(text, path))
     yield from _nouns(tree)
 
 
 def skeleton(text: Text) -> Text:
     """The text without the names of its values, by which a text of it is known again."""
     return text if isinstance(text, tuple) else re.sub(r"%\((own_)?\w+?\)s", r"%(\1)s", text)
+
+
+def _with_own(text: str, module: str) -> str:
+    for name in OWN_VALUES.get(module, ()):
+        text = text.replace(f"%({name})s", f"%(own_{name})s")
+    return text
+
+
+def _is_reply(text: str, path: Path) -> bool:
+    """Whether policy says it to a peer: replies begin with a capital letter, and reasons do not."""
+    return "policy" in path.parts and text[:1].isupper()
 
 
 # names
@@ -196,7 +262,7 @@ def _templates(node: ast.expr, scope: _Scope) -> Iterator[str]:
 def _is_sentence(text: str) -> bool:
     plain = re.sub(r"%\(\w+\)s", "", text)
     is_worded = " " in text and _WORDS.search(plain) and (plain != text or _SENTENCE.search(plain))
-    is_part = text.startswith((" ", ",", ";", "(")) or text.endswith(" ")
+    is_part = text.startswith((" ", ",", ";", "(")) or text.endswith(" ") or " ," in text
     return bool(is_worded) and not is_part and not _COMMAND.match(text)
 
 
@@ -204,7 +270,8 @@ def _variants(node: ast.expr, scope: _Scope) -> list[Parts]:
     """The texts that an expression stands for, each in parts."""
     match node:
         case ast.Constant(value=str() as text):
-            return [[text]]
+            pieces = _FORMAT.split(text)  # texts for str.format
+            return [[part if place % 2 == 0 else ast.Name(part or "value") for place, part in enumerate(pieces)]]
         case ast.JoinedStr():
             return _product([_variants(value, scope) for value in node.values], node)
         case ast.BinOp(op=ast.Add()):

@@ -32,6 +32,8 @@ _REMEMBERED: Final = 1000  # texts
 _KEY: Final = 3  # characters by which templates are found
 _PLACEHOLDER: Final = re.compile(r"%\((\w+)\)s")
 _NUMBER: Final = re.compile(r"-?\d{1,15}|-?\d{1,3}(?:,\d{3}){1,4}")
+_LABELLED: Final = re.compile(r"((?:connector|mail flow rule) (?:'[^']*'|\"[^\"]*\") of \S+) (.+)")
+"""A reason that is put together of a label and what is said of that: of one form only, as both end anywhere."""
 _ENDS: Final = (".", ":")
 
 
@@ -83,7 +85,12 @@ def ours(text: str) -> str:
     chosen = language()
     if chosen == ENGLISH or not text or hasattr(text, "__html__"):
         return text
-    return _sentences(chosen).in_words(text) or catalogue(chosen).gettext(text)
+    known = _sentences(chosen)
+    if labelled := _LABELLED.fullmatch(text):
+        label, why = map(known.in_words, labelled.groups())
+        if label and why:
+            return f"{label} {why}"
+    return known.in_words(text) or catalogue(chosen).gettext(text)
 
 
 class Sentences:

@@ -102,3 +102,9 @@ def test_time_is_in_proportion_to_the_text(monkeypatch):
 def test_markup_is_left_alone():
     text = Markup("the quarantine of contoso is full")
     assert in_swedish(text) is text
+
+
+def test_a_reason_about_a_connector_is_translated():
+    assert in_swedish("connector 'to bank' of contoso matches recipient domain bank.example exactly") == (
+        "kopplingen 'to bank' hos contoso passar mottagardomänen bank.example exakt"
+    )
