@@ -54,6 +54,7 @@ MODULES: Final = (
     "manage/use_cases/doctor.py",
     "manage/use_cases/status.py",
     "node/machine_findings.py",
+    "net/chain.py",
     "analysis/checks/tasks.py",
     "analysis/checks/findings.py",
     "analysis/checks/advice.py",
@@ -262,8 +263,9 @@ def _templates(node: ast.expr, scope: _Scope) -> Iterator[str]:
 def _is_sentence(text: str) -> bool:
     plain = re.sub(r"%\(\w+\)s", "", text)
     is_worded = " " in text and _WORDS.search(plain) and (plain != text or _SENTENCE.search(plain))
+    is_own = "%(own_" in text and bool(plain.strip())
     is_part = text.startswith((" ", ",", ";", "(")) or text.endswith(" ") or " ," in text
-    return bool(is_worded) and not is_part and not _COMMAND.match(text)
+    return bool(is_own or is_worded) and not is_part and not _COMMAND.match(text)
 
 
 def _variants(node: ast.expr, scope: _Scope) -> list[Parts]:

@@ -306,7 +306,7 @@ def _certificate(seen: Seen) -> _Made:
         return Task("Certificate", TaskStatus.WARNING, detail, advice.LOCAL_FAULT), detail
     if chain.status not in _TRUSTED:
         status = TaskStatus.WARNING if _demands_no_certificate(seen) else TaskStatus.FAILED
-        detail = detail_of(f"{chain.status}: {chain.detail}", shown)
+        detail = detail_of(f"{chain.status}: {own(chain.detail)}", shown)
         return Task("Certificate", status, detail, advice.certificate_advice(chain)), ""
     detail = detail_of(f"trusted: {own(_anchor(chain))}", shown)
     days = _days(chain.leaf.not_after, seen.now) if chain.leaf else 0
