@@ -33,6 +33,7 @@ MODULES: Final = (
     "analysis/checks/certificate_alarms.py",
     "analysis/checks/certificate_alarm_texts.py",
     "analysis/checks/named_files.py",
+    "analysis/checks/own_certificates.py",
     "analysis/checks/presentation.py",
     "policy/connectors/credentials.py",
     "policy/connectors/comparison.py",
@@ -64,7 +65,7 @@ MODULES: Final = (
 )
 """Modules, below `src/gatepost`, all of whose sentences pages may show."""
 OWN_VALUES: Final = {
-    "match.py": {"label"},
+    "match.py": {"label", "spoken"},
     "credentials.py": {"source", "verdict"},
     "comparison.py": {"fit"},
     "selection.py": {"label", "its"},

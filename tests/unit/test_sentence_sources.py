@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
-from sentence_sources import sentences  # noqa: E402 - it is no package
+from sentence_sources import sentences
 
 
 @pytest.mark.parametrize(
